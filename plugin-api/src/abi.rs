@@ -1,0 +1,291 @@
+//! The binary contract: every type that host and plugin lay their hands on at the same time.
+//!
+//! A plugin exports one abi_stable root module, [`PluginRoot`]. Everything else is reached through it. All types
+//! here are `#[repr(C)]` and layout-checked by abi_stable; nothing here runs the author's code.
+//!
+//! **Architecture Invariant:** no value with a destructor of the plugin's outlives the call that handed it over.
+//! The host turns what it receives into its own types before it returns to its caller.
+
+use abi_stable::{
+    StableAbi,
+    library::RootModule,
+    package_version_strings,
+    sabi_types::VersionStrings,
+    std_types::{RBox, ROption, RSlice, RStr, RString, RVec},
+    type_layout::TypeLayout,
+};
+
+/// The version of this contract. Host and plugin must agree on it.
+pub const ABI_VERSION: u32 = 1;
+
+/// A thin pointer to something that lives in the plugin: the instance, or the instance seen as one interface.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, StableAbi)]
+pub struct Object(pub *const ());
+
+// SAFETY: an `Object` is an address. What it points to is an instance of a `Plugin`, which is `Send + Sync`, or a
+// cell that holds a shared reference to one.
+unsafe impl Send for Object {}
+// SAFETY: as above.
+unsafe impl Sync for Object {}
+
+/// A method's edge with its type erased: really `extern "C" fn(Object, Args) -> Outcome<T, E>`, where `Args` and the
+/// outcome are those whose layout stands beside it in [`MethodExport::layout`].
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, StableAbi)]
+pub struct Edge(pub *const ());
+
+// SAFETY: the address of a function.
+unsafe impl Send for Edge {}
+// SAFETY: as above.
+unsafe impl Sync for Edge {}
+
+/// What became of a call inside the plugin.
+#[repr(u8)]
+#[derive(Debug, StableAbi)]
+pub enum Outcome<T, E> {
+    /// The method returned.
+    Returned(T),
+    /// The method returned an error of its own.
+    Refused(E),
+    /// The method panicked, and the panic was caught at the edge.
+    Panicked(Panic),
+}
+
+/// A panic that was caught at an edge. Boxed, so that it costs an [`Outcome`] no room.
+#[repr(C)]
+#[derive(Debug, StableAbi)]
+pub struct Panic {
+    /// The panic's message, or what kind of payload it was.
+    pub message: RBox<RString>,
+}
+
+/// The error type of methods that cannot fail. Never made.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, StableAbi)]
+pub struct Nothing {
+    _private: u8,
+}
+
+/// How arguments and results of [`InterfaceExport::invoke`] are written.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, StableAbi)]
+pub enum Encoding {
+    /// JSON. Arguments are an object by parameter name, or an array by position.
+    Json,
+    /// postcard. Arguments are a tuple by position.
+    Binary,
+}
+
+/// Why an [`InterfaceExport::invoke`] gave no result.
+#[repr(u8)]
+#[derive(Debug, StableAbi)]
+pub enum Refusal {
+    /// The arguments do not fit the method; says which and why.
+    BadArguments(RString),
+    /// The method returned an error of its own, in the encoding of the call.
+    Error(RVec<u8>),
+    /// The result could not be written in that encoding; says why.
+    BadResult(RString),
+}
+
+/// One method of an interface, as the plugin exports it.
+#[repr(C)]
+#[derive(Clone, Copy, StableAbi)]
+pub struct MethodExport {
+    /// The method's name.
+    pub name: RStr<'static>,
+    /// The function to call.
+    pub edge: Edge,
+    /// The layout of its arguments and outcome: that of [`crate::edge::Signature`] of them.
+    pub layout: &'static TypeLayout,
+}
+
+/// One interface that a plugin implements.
+#[repr(C)]
+#[derive(Clone, Copy, StableAbi)]
+pub struct InterfaceExport {
+    /// The trait's name.
+    pub name: RStr<'static>,
+    /// The methods in declaration order. Later versions of an interface may only add at the end.
+    pub methods: RSlice<'static, MethodExport>,
+    /// The [`crate::describe::Interface`] as JSON.
+    pub describe: extern "C" fn() -> RString,
+    /// Calls a method by its index with encoded arguments. The first argument is the instance seen as this interface.
+    pub invoke: extern "C" fn(Object, u32, Encoding, RSlice<'_, u8>) -> Outcome<RVec<u8>, Refusal>,
+}
+
+/// An interface of one living instance.
+#[repr(C)]
+#[derive(Clone, Copy, StableAbi)]
+pub struct BoundInterface {
+    /// What to call.
+    pub export: &'static InterfaceExport,
+    /// What to call it on. Valid until the instance is dropped.
+    pub object: Object,
+}
+
+/// An error that crosses the boundary: a code, a message and details.
+#[repr(C)]
+#[derive(Clone, Debug, PartialEq, Eq, StableAbi)]
+pub struct ErrorReport {
+    /// For programs.
+    pub code: RString,
+    /// For people.
+    pub message: RString,
+    /// JSON, or empty.
+    pub details: RString,
+}
+
+/// What a plugin says of itself before an instance is made.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, StableAbi)]
+pub struct Descriptor {
+    /// [`ABI_VERSION`] of the plugin.
+    pub abi_version: u32,
+    /// Version of `replug-api` that the plugin was built with.
+    pub api_version: RStr<'static>,
+    /// The plugin's package name.
+    pub package: RStr<'static>,
+    /// The plugin's package version.
+    pub version: RStr<'static>,
+    /// Whether a panic unwinds. One that aborts cannot be contained in process.
+    pub panic_unwinds: bool,
+    /// Whether the plugin has state to hand over (its `State` is not `()`).
+    pub stateful: bool,
+    /// `Plugin::STATE_VERSION`.
+    pub state_version: u32,
+}
+
+/// What the host tells an instance when it makes it. See [`crate::Context`].
+#[repr(C)]
+#[derive(Clone, Debug, StableAbi)]
+pub struct Birth {
+    /// The plugin's id.
+    pub id: RString,
+    /// The number of this generation.
+    pub generation: u64,
+    /// A folder of the plugin's own, which outlives every generation.
+    pub data_dir: RString,
+    /// `[config]` of the manifest as JSON.
+    pub config: RString,
+}
+
+/// A newly made instance.
+#[repr(C)]
+#[derive(Clone, Copy, StableAbi)]
+pub struct Instance {
+    /// To be handed to the lifecycle functions of [`PluginRoot`].
+    pub object: Object,
+    /// What it implements, in the order of `export!`.
+    pub interfaces: RSlice<'static, BoundInterface>,
+}
+
+/// How well an instance says it is.
+#[repr(C)]
+#[derive(Clone, Debug, StableAbi)]
+pub struct HealthReport {
+    /// Whether it can do its work.
+    pub healthy: bool,
+    /// Why, for people; may be empty.
+    pub message: RString,
+}
+
+/// One `tracing` event of the plugin's.
+#[repr(C)]
+#[derive(Debug, StableAbi)]
+pub struct LogRecord<'a> {
+    /// 1 error, 2 warn, 3 info, 4 debug, 5 trace.
+    pub level: u8,
+    /// The event's target, usually its module path.
+    pub target: RStr<'a>,
+    /// The event's message.
+    pub message: RStr<'a>,
+    /// The event's other fields as a JSON object.
+    pub fields: RStr<'a>,
+    /// The spans around it from the outside in, as a JSON array of `{"name", "fields"}`.
+    pub spans: RStr<'a>,
+    /// Source file, if known.
+    pub file: ROption<RStr<'a>>,
+    /// Line in that file; 0 if not known.
+    pub line: u32,
+}
+
+/// A panic as the panic hook saw it, before it unwinds.
+#[repr(C)]
+#[derive(Debug, StableAbi)]
+pub struct PanicRecord<'a> {
+    /// The panic's message.
+    pub message: RStr<'a>,
+    /// Source file, as the compiler saw it.
+    pub file: RStr<'a>,
+    /// Line in that file.
+    pub line: u32,
+    /// Column in that line.
+    pub column: u32,
+    /// The address of the panic's `Location`, which lies inside the library that panicked.
+    pub location: Object,
+    /// Name of the thread; may be empty.
+    pub thread: RStr<'a>,
+    /// The backtrace, or empty where `RUST_BACKTRACE` does not ask for one.
+    pub backtrace: RStr<'a>,
+}
+
+/// What the host does for a plugin. The functions may be called on any thread, and never unwind.
+#[repr(C)]
+#[derive(Clone, Copy, StableAbi)]
+pub struct HostServices {
+    /// Handed back as the first argument of [`HostServices::log`]: which plugin and generation speaks.
+    pub speaker: u64,
+    /// The most verbose level the host wants, 0 (none) to 5 (trace).
+    pub max_level: u8,
+    /// Takes a `tracing` event.
+    pub log: extern "C" fn(u64, &LogRecord<'_>),
+    /// Takes a panic. Called by the panic hook, on the thread that panics.
+    pub panicked: extern "C" fn(&PanicRecord<'_>),
+}
+
+/// All that a plugin exports.
+///
+/// Every function contains the author's panics. `object` is [`Instance::object`] of the same plugin, not dropped yet.
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = PluginRootRef)))]
+#[sabi(missing_field(panic))]
+pub struct PluginRoot {
+    /// What the plugin says of itself. Runs none of the author's code.
+    pub descriptor: extern "C" fn() -> Descriptor,
+    /// The interfaces it implements, before there is an instance.
+    pub interfaces: extern "C" fn() -> RVec<&'static InterfaceExport>,
+    /// Connects `tracing` and the panic hook to the host. Called once, before `create`.
+    pub attach: extern "C" fn(HostServices),
+    /// `Plugin::init`. A refused one leaves nothing behind.
+    pub create: extern "C" fn(Birth) -> Outcome<Instance, ErrorReport>,
+    /// `Plugin::start`.
+    pub start: extern "C" fn(Object) -> Outcome<(), ErrorReport>,
+    /// `Plugin::stop`.
+    pub stop: extern "C" fn(Object) -> Outcome<(), ErrorReport>,
+    /// `Plugin::health`.
+    pub health: extern "C" fn(Object) -> Outcome<HealthReport, ErrorReport>,
+    /// `Plugin::on_config` with the new `[config]` as JSON.
+    pub configure: extern "C" fn(Object, RStr<'_>) -> Outcome<(), ErrorReport>,
+    /// `Plugin::save`: MessagePack.
+    pub save: extern "C" fn(Object) -> Outcome<RVec<u8>, ErrorReport>,
+    /// `Plugin::restore` with the version that saved, and what it saved.
+    pub restore: extern "C" fn(Object, u32, RSlice<'_, u8>) -> Outcome<(), ErrorReport>,
+    /// Drops the instance. The object and its interfaces are gone whatever the outcome.
+    pub destroy: extern "C" fn(Object) -> Outcome<(), ErrorReport>,
+    /// Sets the most verbose level the host wants, 0 to 5.
+    pub set_max_level: extern "C" fn(u8),
+    /// Puts the plugin's panic hook in place (`true`) or takes it away (`false`), before the library is unmapped.
+    #[sabi(last_prefix_field)]
+    pub hook_panics: extern "C" fn(bool),
+}
+
+impl RootModule for PluginRootRef {
+    abi_stable::declare_root_module_statics! {PluginRootRef}
+    const BASE_NAME: &'static str = "replug_plugin";
+    const NAME: &'static str = "replug_plugin";
+    const VERSION_STRINGS: VersionStrings = package_version_strings!();
+}
+

@@ -1,0 +1,131 @@
+//! How a host calls a plugin: the error, and what a generated client needs of the host.
+
+use crate::abi::{BoundInterface, Edge, Object, Outcome};
+use std::convert::Infallible;
+
+/// Why a call gave no result. `E` is the error type of the method itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError<E = Infallible> {
+    /// The method ran and answered with its own error.
+    #[error("{0}")]
+    Plugin(E),
+    /// The method panicked. The plugin goes on; what the panic left half done is the plugin's to mend.
+    #[error("`{method}` of {plugin} g{generation} panicked: {message} ({location})")]
+    Panicked {
+        /// The plugin's id.
+        plugin: String,
+        /// The generation that ran the call.
+        generation: u64,
+        /// The method.
+        method: String,
+        /// The panic's message.
+        message: String,
+        /// Where, as `file:line:column`.
+        location: String,
+    },
+    /// The plugin was built before the method was added to the interface.
+    #[error("{plugin} g{generation} has no method `{method}`: rebuild it with the present version of the interface")]
+    NotImplemented {
+        /// The plugin's id.
+        plugin: String,
+        /// The generation that was asked.
+        generation: u64,
+        /// The method.
+        method: String,
+    },
+    /// The plugin is not running.
+    #[error("{plugin} is not running: {reason}")]
+    NotRunning {
+        /// The plugin's id.
+        plugin: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// No plugin, interface or method of that name.
+    #[error("{0}")]
+    Unknown(String),
+    /// The arguments do not fit the method.
+    #[error("`{method}` of {plugin}: {message}")]
+    BadArguments {
+        /// The plugin's id.
+        plugin: String,
+        /// The method.
+        method: String,
+        /// Which argument, and why.
+        message: String,
+    },
+    /// The result cannot be written in the encoding of the call.
+    #[error("`{method}` of {plugin}: its result cannot be encoded: {message}")]
+    BadResult {
+        /// The plugin's id.
+        plugin: String,
+        /// The method.
+        method: String,
+        /// Why.
+        message: String,
+    },
+    /// Calls are nested too deeply on this thread.
+    #[error("calls into plugins are nested {depth} deep on this thread: {plugin} was not called")]
+    TooDeep {
+        /// The plugin's id.
+        plugin: String,
+        /// How many calls this thread is inside.
+        depth: usize,
+    },
+}
+
+impl CallError<Infallible> {
+    /// The same error of a method that has an error type.
+    pub fn widen<E>(self) -> CallError<E> {
+        match self {
+            Self::Plugin(never) => match never {},
+            Self::Panicked { plugin, generation, method, message, location } => {
+                CallError::Panicked { plugin, generation, method, message, location }
+            }
+            Self::NotImplemented { plugin, generation, method } => {
+                CallError::NotImplemented { plugin, generation, method }
+            }
+            Self::NotRunning { plugin, reason } => CallError::NotRunning { plugin, reason },
+            Self::Unknown(what) => CallError::Unknown(what),
+            Self::BadArguments { plugin, method, message } => {
+                CallError::BadArguments { plugin, method, message }
+            }
+            Self::BadResult { plugin, method, message } => CallError::BadResult { plugin, method, message },
+            Self::TooDeep { plugin, depth } => CallError::TooDeep { plugin, depth },
+        }
+    }
+}
+
+/// A trait marked `#[replug_api::interface]`, as the type `dyn Trait`. Implemented by the macro.
+///
+/// # Safety
+///
+/// 1. [`Interface::EXPORT`] describes edges that are called with an [`Object`] from [`Interface::bind`] of the same
+///    library and with the types whose layout they name.
+/// 2. A client calls an edge only with the types of the method at that index.
+pub unsafe trait Interface: Send + Sync + 'static {
+    /// The typed client over a host's [`Caller`]: one inherent method for each of the trait's.
+    type Client<C: Caller>: From<C> + Send + Sync;
+
+    /// What a plugin that implements the trait exports, and what a host checks it against.
+    const EXPORT: &'static crate::abi::InterfaceExport;
+
+    /// Makes an implementation callable: leaks one cell of two words, for the life of the instance.
+    fn bind(it: &'static Self) -> BoundInterface;
+}
+
+/// What a generated client asks of the host: to run one call on the newest generation.
+pub trait Caller: Send + Sync {
+    /// Pins the newest generation, hands the object and the edge of the method at `method` to `call`, and lets go.
+    ///
+    /// # Errors
+    ///
+    /// Everything of [`CallError`] but [`CallError::Plugin`] comes as `Err(Err(..))`; an error of the method's own
+    /// comes back as `Err(Ok(e))`, not looked into.
+    fn call<T, E>(
+        &self,
+        method: u32,
+        call: impl FnOnce(Object, Edge) -> Outcome<T, E>,
+    ) -> Result<T, Result<E, CallError>>;
+}

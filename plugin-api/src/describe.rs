@@ -1,0 +1,111 @@
+//! What an interface looks like, as data: for listing, for checking arguments, and for saying how two versions differ.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A trait marked `#[replug_api::interface]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// The trait's name.
+    pub name: String,
+    /// The trait's doc comment.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub docs: String,
+    /// The methods in declaration order.
+    pub methods: Vec<Method>,
+    /// The definitions of the `#[replug_api::data]` types that the methods mention, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub types: BTreeMap<String, TypeDef>,
+}
+
+/// One method of an interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Method {
+    /// The method's name.
+    pub name: String,
+    /// The method's doc comment.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub docs: String,
+    /// The parameters in order, `&self` left out.
+    pub params: Vec<Param>,
+    /// What it returns; of a `Result` the `Ok` type.
+    pub returns: Type,
+    /// Of a `Result` the `Err` type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Type>,
+}
+
+/// One parameter of a method.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Param {
+    /// The parameter's name.
+    pub name: String,
+    /// The parameter's type; `&str` is described as `string`, `&[u8]` as a list of `u8`.
+    #[serde(rename = "type")]
+    pub ty: Type,
+}
+
+/// A type in a signature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Type {
+    /// `()`
+    Unit,
+    /// `bool`
+    Bool,
+    /// `char`
+    Char,
+    /// A number, by its Rust name: `u8`, `f64`, `usize`.
+    Number(String),
+    /// `String` or `&str`
+    String,
+    /// `std::time::Duration`
+    Duration,
+    /// `Option<T>`
+    Option(Box<Type>),
+    /// `Vec<T>`, `&[u8]` or a set.
+    List(Box<Type>),
+    /// `[T; N]`
+    Array(Box<Type>, usize),
+    /// `(A, B)`
+    Tuple(Vec<Type>),
+    /// A map from the first to the second.
+    Map(Box<Type>, Box<Type>),
+    /// `Result<T, E>` inside another type.
+    Result(Box<Type>, Box<Type>),
+    /// A `#[replug_api::data]` type, to be found in [`Interface::types`].
+    Named(String),
+}
+
+/// The definition of a `#[replug_api::data]` type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TypeDef {
+    /// The type's doc comment.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub docs: String,
+    /// What it consists of.
+    pub shape: Shape,
+}
+
+/// What a struct, an enum or an enum's variant consists of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shape {
+    /// No fields.
+    Unit,
+    /// Fields by position.
+    Tuple(Vec<Type>),
+    /// Fields by name, in declaration order.
+    Struct(Vec<Param>),
+    /// Variants in declaration order.
+    Enum(Vec<Variant>),
+}
+
+/// One variant of an enum.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Variant {
+    /// The variant's name.
+    pub name: String,
+    /// Its fields; never [`Shape::Enum`].
+    pub shape: Shape,
+}
