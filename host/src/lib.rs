@@ -1,1 +1,4 @@
 //! (skeleton)
+
+pub mod event;
+pub mod id;

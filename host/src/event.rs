@@ -1,0 +1,362 @@
+//! What happens in a host, as it is told to everyone who listens. Written by every stage, read by none of them.
+
+use crate::id::{Digest, Generation, PluginId};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{path::PathBuf, sync::Arc, time::Duration, time::SystemTime};
+use tokio::sync::broadcast;
+
+/// One thing that happened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Event {
+    /// When, as RFC 3339 in UTC with milliseconds.
+    pub at: String,
+    /// To which plugin, where it concerns one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<PluginId>,
+    /// To which generation of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Generation>,
+    /// The artifact of that generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// What.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// The kinds of [`Event`]; in JSON the field `event` names them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// The host is up: the plugins that it found are loaded, or have said why not.
+    HostStarted {
+        /// The plugins folder.
+        plugins_dir: PathBuf,
+        /// How many plugins run.
+        running: usize,
+    },
+    /// A manifest was found.
+    PluginDiscovered {
+        /// The plugin's folder.
+        path: PathBuf,
+    },
+    /// A manifest could not be used, or the plugins folder could not be read.
+    DiscoveryFailed {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why, and what to do.
+        error: String,
+    },
+    /// A build began.
+    BuildStarted {
+        /// The file whose change asked for it; none at the start of the host and on command.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<PathBuf>,
+    },
+    /// A build failed. The generation before it, if any, goes on.
+    BuildFailed {
+        /// What went wrong, in one line.
+        error: String,
+        /// The compiler's messages.
+        diagnostics: Vec<Diagnostic>,
+    },
+    /// A build was cancelled because the source changed again.
+    BuildSuperseded,
+    /// A build gave the very artifact that already serves: nothing was swapped.
+    BuildUnchanged,
+    /// A new generation serves.
+    Reloaded {
+        /// How long each stage took.
+        stages: Stages,
+        /// From the save (or the command) until calls reach the new generation, in milliseconds.
+        total_ms: f64,
+    },
+    /// A new artifact did not come to serve.
+    ReloadFailed {
+        /// The stage that refused it.
+        stage: Stage,
+        /// Why, and what to do.
+        error: String,
+        /// The generation that goes on, if there is one.
+        kept_generation: Option<Generation>,
+    },
+    /// An old generation has run its last call.
+    GenerationRetired {
+        /// What became of it.
+        outcome: RetireOutcome,
+    },
+    /// An earlier artifact serves again, as a new generation.
+    RolledBack {
+        /// The generation that was left.
+        from: Generation,
+        /// Why.
+        reason: String,
+    },
+    /// The answer to a `--call`.
+    CallResult {
+        /// The method.
+        method: String,
+        /// What it returned.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        result: Option<Value>,
+        /// Why there is no result.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<Value>,
+    },
+    /// The plugin's configuration changed while it ran.
+    Configured {
+        /// How it took effect: `live` by the running instance, or `restarted` as a new generation.
+        how: String,
+    },
+    /// A panic in the plugin, caught at the edge or on a thread of its own.
+    PluginPanicked {
+        /// The panic's message.
+        message: String,
+        /// `file:line:column`.
+        location: String,
+        /// The thread.
+        thread: String,
+        /// Where `RUST_BACKTRACE` asks for it.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        backtrace: String,
+    },
+    /// The plugin was stopped.
+    PluginStopped {
+        /// Why.
+        reason: String,
+    },
+    /// A `tracing` event of the plugin's.
+    Log {
+        /// `ERROR`, `WARN`, `INFO`, `DEBUG` or `TRACE`.
+        level: String,
+        /// The event's target.
+        target: String,
+        /// Its message.
+        message: String,
+        /// Its other fields.
+        fields: Value,
+        /// The spans around it, from the outside in.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        spans: Vec<Value>,
+    },
+    /// The host has stopped all plugins.
+    HostStopped,
+}
+
+/// A message of the compiler's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnostic {
+    /// `error`, `warning`, ...
+    pub level: String,
+    /// The message in one line.
+    pub message: String,
+    /// The source file it points to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// The line in that file, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// As rustc prints it, with ANSI colours.
+    pub rendered: String,
+}
+
+/// The stages of a reload, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// From the save to the start of the build.
+    Detect,
+    /// The build.
+    Build,
+    /// Copying into the store.
+    Store,
+    /// Reading the file and judging it.
+    Preflight,
+    /// Opening it and making the instance.
+    Load,
+    /// Handing over the state.
+    Migrate,
+    /// Making it the one that calls reach.
+    Swap,
+    /// Watching how it does.
+    Confirm,
+}
+
+impl Stage {
+    /// The stage's name as in events.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Detect => "detect",
+            Self::Build => "build",
+            Self::Store => "store",
+            Self::Preflight => "preflight",
+            Self::Load => "load",
+            Self::Migrate => "migrate",
+            Self::Swap => "swap",
+            Self::Confirm => "confirm",
+        }
+    }
+}
+
+/// How long each stage of a reload took, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each field is the stage of the same name")]
+pub struct Stages {
+    pub detect: f64,
+    pub build: f64,
+    pub store: f64,
+    pub preflight: f64,
+    pub load: f64,
+    pub migrate: f64,
+    pub swap: f64,
+}
+
+/// What became of a generation that no longer serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetireOutcome {
+    /// Its instance was dropped; its code stays mapped, which is the default.
+    Kept,
+    /// Its instance was dropped, and its code was unmapped, which was verified.
+    Unloaded,
+    /// It was to be unmapped, but something still holds it: it stays.
+    StillMapped,
+    /// Its instance could not be dropped because the drop panicked; its code stays mapped.
+    DropPanicked,
+}
+
+/// A duration in milliseconds to a thousandth.
+pub fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// Where events are written. Cheap to clone; never blocks.
+#[derive(Clone, Debug)]
+pub struct EventSink {
+    sender: broadcast::Sender<Arc<Event>>,
+}
+
+impl EventSink {
+    /// How many events a reader may be behind before it loses the oldest.
+    pub const BACKLOG: usize = 4096;
+
+    /// A sink that no one reads yet.
+    pub fn new() -> Self {
+        Self { sender: broadcast::Sender::new(Self::BACKLOG) }
+    }
+
+    /// Tells an event of the host as a whole.
+    pub fn host(&self, kind: EventKind) {
+        self.send(Event { at: now(), plugin: None, generation: None, digest: None, kind });
+    }
+
+    /// Tells an event of a plugin.
+    pub fn plugin(&self, plugin: &PluginId, kind: EventKind) {
+        self.send(Event { at: now(), plugin: Some(plugin.clone()), generation: None, digest: None, kind });
+    }
+
+    /// Tells an event of one generation.
+    pub fn generation(&self, of: (&PluginId, Generation, Digest), kind: EventKind) {
+        let (plugin, generation, digest) = of;
+        self.send(Event {
+            at: now(),
+            plugin: Some(plugin.clone()),
+            generation: Some(generation),
+            digest: Some(digest),
+            kind,
+        });
+    }
+
+    /// The events from now on.
+    pub fn subscribe(&self) -> Events {
+        Events { receiver: self.sender.subscribe() }
+    }
+
+    fn send(&self, event: Event) {
+        // An error means that no one listens.
+        let _ = self.sender.send(Arc::new(event));
+    }
+}
+
+impl Default for EventSink {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The events of a host, from the moment this was made.
+#[derive(Debug)]
+pub struct Events {
+    receiver: broadcast::Receiver<Arc<Event>>,
+}
+
+impl Events {
+    /// Waits for the next event; `None` when the host is gone.
+    ///
+    /// A reader that falls more than [`EventSink::BACKLOG`] events behind goes on with the oldest that is left.
+    pub async fn next(&mut self) -> Option<Arc<Event>> {
+        loop {
+            match self.receiver.recv().await {
+                Ok(event) => return Some(event),
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// Like [`Events::next`], for a thread that may block.
+    ///
+    /// # Panics
+    ///
+    /// If called on a thread of an async runtime.
+    pub fn next_blocking(&mut self) -> Option<Arc<Event>> {
+        loop {
+            match self.receiver.blocking_recv() {
+                Ok(event) => return Some(event),
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// The next event if it has happened already.
+    pub fn try_next(&mut self) -> Option<Arc<Event>> {
+        loop {
+            match self.receiver.try_recv() {
+                Ok(event) => return Some(event),
+                Err(broadcast::error::TryRecvError::Lagged(_)) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+fn now() -> String {
+    humantime::format_rfc3339_millis(SystemTime::now()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_flat_json_object_and_reads_back() {
+        let sink = EventSink::new();
+        let mut events = sink.subscribe();
+        let id: PluginId = "dev.replug.calculator".parse().unwrap();
+        sink.generation(
+            (&id, Generation(2), Digest([1; 32])),
+            EventKind::Reloaded { stages: Stages { build: 1.5, ..Stages::default() }, total_ms: 2.25 },
+        );
+        let event = events.try_next().unwrap();
+        let json = serde_json::to_value(&*event).unwrap();
+        assert_eq!(json["event"], "reloaded");
+        assert_eq!(json["plugin"], "dev.replug.calculator");
+        assert_eq!(json["generation"], 2);
+        assert_eq!(json["stages"]["build"], 1.5);
+        let back: Event = serde_json::from_value(json).unwrap();
+        assert!(matches!(back.kind, EventKind::Reloaded { .. }));
+    }
+}
