@@ -11,20 +11,22 @@ use abi_stable::{
     library::RootModule,
     package_version_strings,
     sabi_types::VersionStrings,
-    std_types::{RBox, ROption, RSlice, RStr, RString, RVec},
+    std_types::{ROption, RSlice, RStr, RString, RVec},
     type_layout::TypeLayout,
 };
+use std::{fmt, ptr::NonNull};
 
 /// The version of this contract. Host and plugin must agree on it.
 pub const ABI_VERSION: u32 = 1;
 
-/// A thin pointer to something that lives in the plugin: the instance, or the instance seen as one interface.
+/// A thin pointer to what is called: the instance, the instance seen as one interface, or a host's
+/// [`RemoteObject`](crate::remote::RemoteObject).
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, StableAbi)]
 pub struct Object(pub *const ());
 
-// SAFETY: an `Object` is an address. What it points to is an instance of a `Plugin`, which is `Send + Sync`, or a
-// cell that holds a shared reference to one.
+// SAFETY: an `Object` is an address. What it points to is an instance of a `Plugin`, which is `Send + Sync`, a
+// cell that holds a shared reference to one, or a `Remote`, which is `Send + Sync`, too.
 unsafe impl Send for Object {}
 // SAFETY: as above.
 unsafe impl Sync for Object {}
@@ -50,14 +52,66 @@ pub enum Outcome<T, E> {
     Refused(E),
     /// The method panicked, and the panic was caught at the edge.
     Panicked(Panic),
+    /// The call did not reach the method, or its answer did not come back. Only the host's own remote edges say so, and
+    /// [`crate::remote::take_lost`] says why.
+    Lost,
 }
 
-/// A panic that was caught at an edge. Boxed, so that it costs an [`Outcome`] no room.
+/// A panic that was caught at an edge.
+///
+/// One thin pointer, so that an [`Outcome`] of a number still comes back in registers. Owned: dropping it gives the
+/// memory back to the library that made it.
+#[repr(transparent)]
+#[derive(StableAbi)]
+pub struct Panic(NonNull<PanicText>);
+
+/// What a [`Panic`] points to.
+#[doc(hidden)]
 #[repr(C)]
-#[derive(Debug, StableAbi)]
-pub struct Panic {
+#[derive(StableAbi)]
+pub struct PanicText {
+    free: unsafe extern "C" fn(NonNull<PanicText>),
+    message: RString,
+}
+
+impl Panic {
+    /// Keeps a panic's message.
+    pub fn new(message: String) -> Self {
+        /// # Safety
+        ///
+        /// 1. `it` was made by [`Panic::new`] of this library, and is not used again.
+        unsafe extern "C" fn free(it: NonNull<PanicText>) {
+            // SAFETY: by 1 it is a box of this library, and its only owner is gone.
+            drop(unsafe { Box::from_raw(it.as_ptr()) });
+        }
+        Self(NonNull::from(Box::leak(Box::new(PanicText { free, message: message.into() }))))
+    }
+
     /// The panic's message, or what kind of payload it was.
-    pub message: RBox<RString>,
+    pub fn message(&self) -> &str {
+        // SAFETY: the pointer comes from `Panic::new` and is freed by `drop` alone.
+        unsafe { self.0.as_ref() }.message.as_str()
+    }
+}
+
+impl Drop for Panic {
+    fn drop(&mut self) {
+        // SAFETY: as in `message`.
+        let free = unsafe { self.0.as_ref() }.free;
+        // SAFETY: 1: `free` is the one that `Panic::new` put beside the message, and this is the last use.
+        unsafe { free(self.0) }
+    }
+}
+
+// SAFETY: it owns a text that nobody else refers to, and the allocator that frees it takes frees from any thread.
+unsafe impl Send for Panic {}
+// SAFETY: shared, it only gives out its text.
+unsafe impl Sync for Panic {}
+
+impl fmt::Debug for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Panic").field(&self.message()).finish()
+    }
 }
 
 /// The error type of methods that cannot fail. Never made.
@@ -169,6 +223,8 @@ pub struct Birth {
     pub data_dir: RString,
     /// `[config]` of the manifest as JSON.
     pub config: RString,
+    /// Whether the instance is tried and thrown away.
+    pub trial: bool,
 }
 
 /// A newly made instance.
@@ -288,4 +344,3 @@ impl RootModule for PluginRootRef {
     const NAME: &'static str = "replug_plugin";
     const VERSION_STRINGS: VersionStrings = package_version_strings!();
 }
-

@@ -1,7 +1,7 @@
 //! How a host calls a plugin: the error, and what a generated client needs of the host.
 
-use crate::abi::{BoundInterface, Edge, Object, Outcome};
-use std::convert::Infallible;
+use crate::abi::{BoundInterface, Edge, InterfaceExport, Object, Outcome};
+use std::{convert::Infallible, fmt};
 
 /// Why a call gave no result. `E` is the error type of the method itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +25,9 @@ pub enum CallError<E = Infallible> {
         location: String,
     },
     /// The plugin was built before the method was added to the interface.
-    #[error("{plugin} g{generation} has no method `{method}`: rebuild it with the present version of the interface")]
+    #[error(
+        "{plugin} g{generation} has no method `{method}`: rebuild it with the present version of the interface"
+    )]
     NotImplemented {
         /// The plugin's id.
         plugin: String,
@@ -55,8 +57,8 @@ pub enum CallError<E = Infallible> {
         /// Which argument, and why.
         message: String,
     },
-    /// The result cannot be written in the encoding of the call.
-    #[error("`{method}` of {plugin}: its result cannot be encoded: {message}")]
+    /// The result cannot be written in the encoding of the call, or not be read on its way back.
+    #[error("`{method}` of {plugin}: its result cannot be passed on: {message}")]
     BadResult {
         /// The plugin's id.
         plugin: String,
@@ -73,6 +75,71 @@ pub enum CallError<E = Infallible> {
         /// How many calls this thread is inside.
         depth: usize,
     },
+    /// The plugin's process died, or left, while the call ran. Nothing else of the host's is affected.
+    #[error(
+        "{plugin} g{generation} {death} during `{method}`, which may have taken effect or not; the plugin is restarted unless it died too often{}",
+        last_words(.stderr_tail)
+    )]
+    Crashed {
+        /// The plugin's id.
+        plugin: String,
+        /// The generation that ran the call.
+        generation: u64,
+        /// The method.
+        method: String,
+        /// How it died.
+        death: Death,
+        /// The end of what it wrote to stderr; may be empty.
+        stderr_tail: String,
+    },
+    /// The plugin's process did not answer in time. The call may still take effect.
+    #[error(
+        "`{method}` of {plugin} g{generation} did not answer within {after_ms} ms: make it shorter, or raise `call_timeout` in the plugin's manifest"
+    )]
+    Timeout {
+        /// The plugin's id.
+        plugin: String,
+        /// The generation that ran the call.
+        generation: u64,
+        /// The method.
+        method: String,
+        /// How long the caller waited, in milliseconds.
+        after_ms: u64,
+    },
+    /// The plugin's process died, and the next one is not there yet. The call was not made.
+    #[error("{plugin} is restarting after it died: call again in {retry_in_ms} ms")]
+    Restarting {
+        /// The plugin's id.
+        plugin: String,
+        /// When the next attempt is due, in milliseconds.
+        retry_in_ms: u64,
+    },
+}
+
+/// How a plugin's process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// A signal killed it, as `SIGSEGV`.
+    Signal(String),
+    /// It exited by itself, with this status.
+    Exit(i32),
+    /// It broke its connection to the host, which ends it.
+    Disconnected,
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signal(name) => write!(f, "was killed by {name}"),
+            Self::Exit(status) => write!(f, "exited with status {status}"),
+            Self::Disconnected => f.write_str("broke its connection to the host"),
+        }
+    }
+}
+
+fn last_words(stderr_tail: &str) -> String {
+    let tail = stderr_tail.trim_end();
+    if tail.is_empty() { String::new() } else { format!("; its stderr ends with:\n{tail}") }
 }
 
 impl CallError<Infallible> {
@@ -93,6 +160,13 @@ impl CallError<Infallible> {
             }
             Self::BadResult { plugin, method, message } => CallError::BadResult { plugin, method, message },
             Self::TooDeep { plugin, depth } => CallError::TooDeep { plugin, depth },
+            Self::Crashed { plugin, generation, method, death, stderr_tail } => {
+                CallError::Crashed { plugin, generation, method, death, stderr_tail }
+            }
+            Self::Timeout { plugin, generation, method, after_ms } => {
+                CallError::Timeout { plugin, generation, method, after_ms }
+            }
+            Self::Restarting { plugin, retry_in_ms } => CallError::Restarting { plugin, retry_in_ms },
         }
     }
 }
@@ -104,12 +178,23 @@ impl CallError<Infallible> {
 /// 1. [`Interface::EXPORT`] describes edges that are called with an [`Object`] from [`Interface::bind`] of the same
 ///    library and with the types whose layout they name.
 /// 2. A client calls an edge only with the types of the method at that index.
+/// 3. [`Interface::REMOTE`] describes edges of the same types, that are called with an [`Object`] of a
+///    [`RemoteObject`](crate::remote::RemoteObject) of the same binary, which is kept until the call has returned.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an interface",
+    label = "not marked as an interface",
+    note = "if the trait is yours, add `#[replug_api::interface]` to its definition"
+)]
 pub unsafe trait Interface: Send + Sync + 'static {
     /// The typed client over a host's [`Caller`]: one inherent method for each of the trait's.
     type Client<C: Caller>: From<C> + Send + Sync;
 
     /// What a plugin that implements the trait exports, and what a host checks it against.
-    const EXPORT: &'static crate::abi::InterfaceExport;
+    const EXPORT: &'static InterfaceExport;
+
+    /// The same methods, layouts and description, with edges to a plugin that is not in this process. See
+    /// [`crate::remote`].
+    const REMOTE: &'static InterfaceExport;
 
     /// Makes an implementation callable: leaks one cell of two words, for the life of the instance.
     fn bind(it: &'static Self) -> BoundInterface;
@@ -118,6 +203,8 @@ pub unsafe trait Interface: Send + Sync + 'static {
 /// What a generated client asks of the host: to run one call on the newest generation.
 pub trait Caller: Send + Sync {
     /// Pins the newest generation, hands the object and the edge of the method at `method` to `call`, and lets go.
+    ///
+    /// If the outcome is [`Outcome::Lost`], [`take_lost`](crate::remote::take_lost) says why.
     ///
     /// # Errors
     ///

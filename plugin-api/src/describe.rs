@@ -1,7 +1,14 @@
 //! What an interface looks like, as data: for listing, for checking arguments, and for saying how two versions differ.
 
+mod difference;
+mod types;
+
+pub use difference::difference;
+pub use types::Types;
+
+use crate::abi::InterfaceExport;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 /// A trait marked `#[replug_api::interface]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +23,29 @@ pub struct Interface {
     /// The definitions of the `#[replug_api::data]` types that the methods mention, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub types: BTreeMap<String, TypeDef>,
+}
+
+impl Interface {
+    /// Asks an exported interface what it looks like.
+    ///
+    /// # Errors
+    ///
+    /// - If the library's description is not one that this version understands.
+    pub fn of(export: &InterfaceExport) -> Result<Self, serde_json::Error> {
+        serde_json::from_str((export.describe)().as_str())
+    }
+
+    /// A number that stands for the whole contract, doc comments left out: FNV-1a over its canonical JSON.
+    pub fn fingerprint(&self) -> u64 {
+        let mut bare = self.clone();
+        bare.docs.clear();
+        bare.methods.iter_mut().for_each(|method| method.docs.clear());
+        bare.types.values_mut().for_each(|definition| definition.docs.clear());
+        let json = serde_json::to_vec(&bare).unwrap_or_default();
+        json.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        })
+    }
 }
 
 /// One method of an interface.
@@ -75,6 +105,35 @@ pub enum Type {
     Result(Box<Type>, Box<Type>),
     /// A `#[replug_api::data]` type, to be found in [`Interface::types`].
     Named(String),
+}
+
+/// As one would write it in Rust.
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unit => f.write_str("()"),
+            Self::Bool => f.write_str("bool"),
+            Self::Char => f.write_str("char"),
+            Self::Number(name) | Self::Named(name) => f.write_str(name),
+            Self::String => f.write_str("String"),
+            Self::Duration => f.write_str("Duration"),
+            Self::Option(inner) => write!(f, "Option<{inner}>"),
+            Self::List(inner) => write!(f, "Vec<{inner}>"),
+            Self::Array(inner, len) => write!(f, "[{inner}; {len}]"),
+            Self::Map(key, value) => write!(f, "Map<{key}, {value}>"),
+            Self::Result(ok, err) => write!(f, "Result<{ok}, {err}>"),
+            Self::Tuple(parts) => {
+                f.write_str("(")?;
+                for (at, part) in parts.iter().enumerate() {
+                    if at > 0 {
+                        f.write_str(", ")?;
+                    }
+                    write!(f, "{part}")?;
+                }
+                f.write_str(if parts.len() == 1 { ",)" } else { ")" })
+            }
+        }
+    }
 }
 
 /// The definition of a `#[replug_api::data]` type.

@@ -1,1 +1,182 @@
 //! What generated edges are made of: the FFI-safe shapes of arguments, and the guard that contains panics.
+//!
+//! An edge is the `extern "C"` function that stands in front of one method. `#[interface]` generates it; all that
+//! it does not need to know the method for is here, compiled once.
+//!
+//! **Architecture Invariant:** no unwind leaves this module. Whatever of the author's can panic (converting an
+//! argument, the method, dropping a value, a panic payload's own `Drop`) runs inside [`contain`].
+
+mod arguments;
+
+pub use arguments::{Alone, Arguments, answer, answer_fallible};
+
+use crate::{
+    CallError, Data,
+    abi::{Nothing, Object, Outcome, Panic, Refusal},
+    describe::{Interface, Method, Param, Type, Types},
+};
+use abi_stable::{
+    StableAbi,
+    std_types::{RString, RVec},
+};
+use std::{
+    any::Any,
+    convert::Infallible,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+/// The end of a list of fields.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, StableAbi)]
+pub struct End;
+
+/// A field, and the fields after it: what structs, tuples, variants and argument lists become.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, StableAbi)]
+pub struct Pair<A, B>(pub A, pub B);
+
+/// One variant or another: what enums become, as a balanced tree.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, StableAbi)]
+pub enum Either<A, B> {
+    /// The first half of the variants.
+    Left(A),
+    /// The second half of the variants.
+    Right(B),
+}
+
+/// The layout of a method: of its arguments as one value, of its result and of its error.
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct Signature<A, T, E> {
+    call: extern "C" fn(Object, A) -> Outcome<T, E>,
+}
+
+/// Runs `f` and turns a panic into [`Outcome::Panicked`].
+#[inline]
+pub fn contain<T, E>(f: impl FnOnce() -> Outcome<T, E>) -> Outcome<T, E> {
+    match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(outcome) => outcome,
+        Err(payload) => Outcome::Panicked(caught(payload)),
+    }
+}
+
+/// Reads a panic's payload and disposes of it, whatever its `Drop` does.
+#[cold]
+fn caught(payload: Box<dyn Any + Send>) -> Panic {
+    let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => (*text).to_owned(),
+        (_, Some(text)) => text.clone(),
+        _ => "a panic whose payload is not text".to_owned(),
+    };
+    // A payload that panics when dropped would start an unwind outside of any guard; so would the next one, which
+    // is therefore leaked.
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(second);
+    }
+    Panic::new(message)
+}
+
+/// The instance behind an object, seen as the interface `I`.
+///
+/// # Safety
+///
+/// 1. `object` comes from `<I as Interface>::bind` of this library.
+/// 2. The instance has not been dropped, and is not dropped while the reference is used.
+#[inline]
+pub unsafe fn view<'a, I: ?Sized>(object: Object) -> &'a I {
+    // SAFETY: by 1 it points to a cell, never freed, that holds a reference to the instance, which by 2 is alive.
+    unsafe { *object.0.cast::<&'a I>() }
+}
+
+/// Makes the cell that an object points to.
+pub fn cell<I: ?Sized>(it: &'static I) -> Object {
+    Object(std::ptr::from_ref(Box::leak(Box::new(it))).cast())
+}
+
+/// The outcome of a method that cannot fail.
+#[inline]
+pub fn infallible<T: Data>(value: T) -> Outcome<T::Ffi, Nothing> {
+    Outcome::Returned(value.into_ffi())
+}
+
+/// The outcome of a method that returns a `Result`.
+#[inline]
+pub fn fallible<T: Data, E: Data>(result: Result<T, E>) -> Outcome<T::Ffi, E::Ffi> {
+    match result {
+        Ok(value) => Outcome::Returned(value.into_ffi()),
+        Err(error) => Outcome::Refused(error.into_ffi()),
+    }
+}
+
+/// What came back from a method that returns a `Result`, as the host's own values.
+///
+/// Runs while the host still keeps the plugin from being unloaded: the FFI forms own memory of the plugin's.
+#[inline]
+pub fn received<T: Data, E: Data>(outcome: Outcome<T::Ffi, E::Ffi>) -> Outcome<T, E> {
+    match outcome {
+        Outcome::Returned(value) => Outcome::Returned(T::from_ffi(value)),
+        Outcome::Refused(error) => Outcome::Refused(E::from_ffi(error)),
+        Outcome::Panicked(panic) => Outcome::Panicked(panic),
+        Outcome::Lost => Outcome::Lost,
+    }
+}
+
+/// What came back from a method that cannot fail. See [`received`].
+#[inline]
+pub fn received_infallible<T: Data>(outcome: Outcome<T::Ffi, Nothing>) -> Outcome<T, Infallible> {
+    match outcome {
+        Outcome::Returned(value) => Outcome::Returned(T::from_ffi(value)),
+        // A `Nothing` is never made: an edge that hands one over breaks the contract.
+        Outcome::Refused(_) => Outcome::Panicked(Panic::new("a method that cannot fail has failed".into())),
+        Outcome::Panicked(panic) => Outcome::Panicked(panic),
+        Outcome::Lost => Outcome::Lost,
+    }
+}
+
+/// A call's result in the form that a client returns.
+///
+/// # Errors
+///
+/// - What the call's error is.
+#[inline]
+pub fn finished<T, E>(result: Result<T, Result<E, CallError>>) -> Result<T, CallError<E>> {
+    result.map_err(|error| match error {
+        Ok(own) => CallError::Plugin(own),
+        Err(other) => other.widen(),
+    })
+}
+
+/// Runs an encoded call.
+pub fn invoked(f: impl FnOnce() -> Result<RVec<u8>, Refusal>) -> Outcome<RVec<u8>, Refusal> {
+    contain(|| match f() {
+        Ok(bytes) => Outcome::Returned(bytes),
+        Err(refusal) => Outcome::Refused(refusal),
+    })
+}
+
+/// The refusal of a method index that the interface does not have.
+#[cold]
+pub fn no_such_method(index: u32) -> Refusal {
+    Refusal::BadArguments(format!("the interface has no method number {index}").into())
+}
+
+/// The description of an interface as JSON, or nothing if it panics.
+pub fn described(name: &str, docs: &str, methods: impl FnOnce(&mut Types) -> Vec<Method>) -> RString {
+    let described: Outcome<RString, Nothing> = contain(|| {
+        let mut types = Types::default();
+        let methods = methods(&mut types);
+        let interface =
+            Interface { name: name.into(), docs: docs.into(), methods, types: types.into_definitions() };
+        Outcome::Returned(serde_json::to_string(&interface).unwrap_or_default().into())
+    });
+    match described {
+        Outcome::Returned(json) => json,
+        Outcome::Refused(_) | Outcome::Panicked(_) | Outcome::Lost => RString::new(),
+    }
+}
+
+/// The description of a parameter or a field.
+pub fn named(name: &str, ty: Type) -> Param {
+    Param { name: name.into(), ty }
+}

@@ -1,5 +1,159 @@
-//! What a replug plugin is written against.
+//! What a replug plugin is written against: all that an author imports.
+//!
+//! A plugin is a `cdylib` that implements an interface, which is a Rust trait. The host loads it, calls it, and
+//! swaps it for a newer build while the program goes on.
+//!
+//! ```
+//! use replug_api::{prelude::*, serde::Deserialize};
+//! use std::sync::{Mutex, MutexGuard, PoisonError};
+//!
+//! /// What callers see. One that hosts and plugins share lives in a crate of its own.
+//! #[replug_api::interface]
+//! pub trait Notes {
+//!     /// Adds a note and returns how many there are.
+//!     fn add(&self, text: &str) -> Result<usize, NoteError>;
+//!     /// All notes, the oldest first.
+//!     fn all(&self) -> Vec<Note>;
+//! }
+//!
+//! /// A type of your own in a signature.
+//! #[replug_api::data]
+//! #[derive(Clone)]
+//! pub struct Note {
+//!     pub text: String,
+//! }
+//!
+//! #[replug_api::data]
+//! pub enum NoteError {
+//!     TooLong { limit: usize },
+//! }
+//!
+//! /// `[config]` of the manifest.
+//! #[derive(Default, Deserialize)]
+//! #[serde(crate = "replug_api::serde", default)]
+//! pub struct NotesConfig {
+//!     limit: usize,
+//! }
+//!
+//! struct Board {
+//!     config: NotesConfig,
+//!     notes: Mutex<Vec<Note>>,
+//! }
+//!
+//! impl Board {
+//!     fn notes(&self) -> MutexGuard<'_, Vec<Note>> {
+//!         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+//!     }
+//! }
+//!
+//! impl Plugin for Board {
+//!     type Config = NotesConfig;
+//!     /// What survives a reload. `()` for a plugin without state.
+//!     type State = Vec<Note>;
+//!
+//!     fn init(context: &Context, config: NotesConfig) -> Result<Self, PluginError> {
+//!         info!(generation = context.generation(), "ready");
+//!         Ok(Self { config, notes: Mutex::default() })
+//!     }
+//!
+//!     fn save(&self) -> Result<Vec<Note>, PluginError> {
+//!         Ok(self.all())
+//!     }
+//!
+//!     fn restore(&self, _from_version: u32, state: SavedState) -> Result<(), PluginError> {
+//!         *self.notes() = state.decode()?;
+//!         Ok(())
+//!     }
+//! }
+//!
+//! impl Notes for Board {
+//!     fn add(&self, text: &str) -> Result<usize, NoteError> {
+//!         let limit = self.config.limit;
+//!         if limit > 0 && text.len() > limit {
+//!             return Err(NoteError::TooLong { limit });
+//!         }
+//!         let mut notes = self.notes();
+//!         notes.push(Note { text: text.to_owned() });
+//!         Ok(notes.len())
+//!     }
+//!
+//!     fn all(&self) -> Vec<Note> {
+//!         self.notes().clone()
+//!     }
+//! }
+//!
+//! replug_api::export!(Board: Notes);
+//!
+//! // A plugin is tested like any other Rust code.
+//! let context = Context::new("dev.example.notes", 1, std::env::temp_dir());
+//! let board = Board::init(&context, NotesConfig { limit: 5 })?;
+//! assert!(matches!(board.add("short"), Ok(1)));
+//! assert!(matches!(board.add("much too long"), Err(NoteError::TooLong { limit: 5 })));
+//! # Ok::<(), PluginError>(())
+//! ```
+//!
+//! # What can stand in a signature
+//!
+//! `&str` and `&[u8]` can be lent; everything else goes by value: numbers of up to 64 bits, `bool`, `char`,
+//! `String`, `()`, `Duration`, `Option`, `Result`, `Box`, `Vec`, arrays of up to 32, tuples of up to 8, the maps
+//! and sets of the standard library, and your own types marked [`macro@data`]. See [`Data`].
+//!
+//! # Changing an interface
+//!
+//! Methods may be added at the end: a plugin built before then answers them with [`CallError::NotImplemented`].
+//! Any other change is refused when the plugin is loaded, with the method or type that differs.
+//!
+//! # The rooms
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`abi`] | the binary contract with the host |
+//! | [`call`] | what a host implements to be called by generated clients, and the errors of a call |
+//! | [`describe`] | what an interface looks like, as data |
+//! | `data`, `edge` | values that cross, and the functions that they cross through |
+//! | `plugin`, `context`, `config`, `error` | a plugin's life |
+//! | [`remote`] | how a plugin in another process is called by the same clients |
+//! | `hooks`, `root` | what `export!` leaves in the plugin's crate, and what is compiled here instead |
+//! | `bridge` | the plugin's `tracing` events and panics on their way to the host |
+
+// The macros name this crate by its name, here too.
+extern crate self as replug_api;
 
 pub mod abi;
 pub mod call;
 pub mod describe;
+#[doc(hidden)]
+pub mod edge;
+#[doc(hidden)]
+pub mod hooks;
+pub mod remote;
+
+mod bridge;
+mod config;
+mod context;
+mod data;
+mod error;
+mod plugin;
+mod root;
+
+pub use call::{CallError, Caller, Interface};
+pub use context::Context;
+pub use data::Data;
+pub use error::PluginError;
+pub use plugin::{Health, Plugin, SavedState};
+pub use replug_macros::{data, export, interface};
+
+// For generated code, and so that an author needs no dependency but this crate.
+#[doc(hidden)]
+pub use abi_stable;
+pub use serde;
+pub use serde_json;
+pub use tracing;
+
+/// What a plugin needs, in one line: `use replug_api::prelude::*;`.
+pub mod prelude {
+    pub use crate::{
+        CallError, Context, Health, Plugin, PluginError, SavedState,
+        tracing::{self, debug, error, info, trace, warn},
+    };
+}

@@ -1,0 +1,83 @@
+//! The typed client of an interface: one inherent method for each of the trait's, over a host's `Caller`.
+
+use crate::{
+    contract::{Contract, Method, Param},
+    edges::{arguments_type, called, outcome_types, quoted},
+    types::Passed,
+};
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{format_ident, quote_spanned};
+use syn::{Visibility, spanned::Spanned};
+
+pub(crate) fn name(interface: &Ident) -> Ident {
+    format_ident!("{interface}Client")
+}
+
+pub(crate) fn expand(contract: &Contract, vis: &Visibility) -> TokenStream {
+    let interface = &contract.name;
+    let client = name(interface);
+    let docs = format!(
+        "Calls a [`{interface}`] through a host: each method runs on the newest generation of the plugin."
+    );
+    let methods = contract.methods.iter().enumerate().map(|(index, method)| call(index, method, vis));
+    quoted! {
+        #[doc = #docs]
+        #[derive(Clone, Debug)]
+        #vis struct #client<C>(C);
+
+        impl<C> ::core::convert::From<C> for #client<C> {
+            fn from(caller: C) -> Self {
+                Self(caller)
+            }
+        }
+
+        impl<C: ::replug_api::Caller> #client<C> {
+            #(#methods)*
+        }
+    }
+}
+
+fn call(index: usize, method: &Method, vis: &Visibility) -> TokenStream {
+    let index = u32::try_from(index).unwrap_or(u32::MAX);
+    let Method { ident, doc_attributes, returns, .. } = method;
+    let inputs = method.params.iter().map(|Param { ident, written, .. }| quoted!(#ident: #written));
+    let arguments = arguments_type(&method.params, &quoted!('_));
+    let (value, error) = outcome_types(method);
+    let given = method.params.iter().rev().fold(quoted!(::replug_api::edge::End), |rest, param| {
+        let Param { ident, passed, .. } = param;
+        let first = match passed {
+            Passed::Text => quoted!(::replug_api::abi_stable::std_types::RStr::from_str(#ident)),
+            Passed::Bytes => quoted!(::replug_api::abi_stable::std_types::RSlice::from_slice(#ident)),
+            Passed::Owned(ty) => called(ty, "into_ffi", &quoted!(#ident)),
+        };
+        quoted!(::replug_api::edge::Pair(#first, #rest))
+    });
+    let (result, received) = match &method.error {
+        Some(error) => (
+            quoted!(::core::result::Result<#returns, ::replug_api::CallError<#error>>),
+            quote_spanned!(returns.span()=> ::replug_api::edge::received::<#returns, #error>),
+        ),
+        None => (
+            quoted!(::core::result::Result<#returns, ::replug_api::CallError>),
+            quote_spanned!(returns.span()=> ::replug_api::edge::received_infallible::<#returns>),
+        ),
+    };
+    quoted! {
+        #(#doc_attributes)*
+        #[inline]
+        #vis fn #ident(&self, #(#inputs),*) -> #result {
+            ::replug_api::edge::finished(::replug_api::Caller::call(&self.0, #index, |object, edge| {
+                // SAFETY: 2 of `Interface`: the host checked that the layout of the method at this index is that of
+                // `Signature` of the same types.
+                let edge = unsafe {
+                    ::core::mem::transmute::<
+                        *const (),
+                        extern "C" fn(::replug_api::abi::Object, #arguments)
+                            -> ::replug_api::abi::Outcome<#value, #error>,
+                    >(edge.0)
+                };
+                #received(edge(object, #given))
+            }))
+        }
+    }
+}

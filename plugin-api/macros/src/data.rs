@@ -1,0 +1,309 @@
+//! `#[data]`: serde for every encoded way, and the FFI-safe mirror of a type for the way in process.
+
+use crate::{docs, edges::quoted, names::Case, types};
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::{
+    Attribute, Data, DataEnum, DeriveInput, Error, Field, Fields, Result, Variant, ext::IdentExt,
+    spanned::Spanned,
+};
+
+pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenStream> {
+    if !attribute.is_empty() {
+        return Err(Error::new_spanned(attribute, "`#[data]` takes no arguments"));
+    }
+    let item: DeriveInput = syn::parse2(item)
+        .map_err(|error| Error::new(error.span(), "`#[data]` belongs on a struct or an enum"))?;
+    check(&item)?;
+
+    let name = &item.ident;
+    let ffi = format_ident!("{name}Ffi", span = Span::mixed_site());
+    let text = name.unraw().to_string();
+    let docs = docs::of(&item.attrs);
+    let names = Case::of(&item.attrs)?;
+    let mirror = match &item.data {
+        Data::Struct(data) => structure(name, &data.fields, names),
+        Data::Enum(data) => enumeration(name, data, names)?,
+        Data::Union(_) => return Err(union(&item)),
+    };
+    let Mirror { shape, describe, into, from } = mirror;
+    Ok(quoted! {
+        #[derive(::replug_api::serde::Serialize, ::replug_api::serde::Deserialize)]
+        #[serde(crate = "::replug_api::serde")]
+        #item
+
+        const _: () = {
+            // A type of its own, and not an alias, so that a recursive type can mention it.
+            #[repr(transparent)]
+            pub struct #ffi(#shape);
+
+            // SAFETY: it is its own static equivalent, having no parameters.
+            unsafe impl ::replug_api::abi_stable::abi_stability::GetStaticEquivalent_ for #ffi {
+                type StaticEquivalent = Self;
+            }
+
+            // SAFETY: `repr(transparent)`: its layout is that of its field.
+            unsafe impl ::replug_api::abi_stable::StableAbi for #ffi {
+                type IsNonZeroType = ::replug_api::abi_stable::reexports::False;
+                const LAYOUT: &'static ::replug_api::abi_stable::type_layout::TypeLayout =
+                    <#shape as ::replug_api::abi_stable::StableAbi>::LAYOUT;
+            }
+
+            impl ::replug_api::Data for #name {
+                type Ffi = #ffi;
+
+                fn into_ffi(self) -> #ffi {
+                    #ffi(#into)
+                }
+
+                fn from_ffi(ffi: #ffi) -> Self {
+                    #from
+                }
+
+                fn describe(types: &mut ::replug_api::describe::Types) -> ::replug_api::describe::Type {
+                    types.define::<Self>(#text, ::core::concat!(::core::module_path!(), "::", #text), |types| {
+                        ::replug_api::describe::TypeDef::new(#docs, #describe)
+                    })
+                }
+            }
+        };
+    })
+}
+
+/// What is generated for the body of a type.
+struct Mirror {
+    /// The FFI-safe type.
+    shape: TokenStream,
+    /// The `describe::Shape`.
+    describe: TokenStream,
+    /// From `self` to a `shape`.
+    into: TokenStream,
+    /// From `ffi.0`, a `shape`, to `Self`.
+    from: TokenStream,
+}
+
+fn structure(name: &Ident, fields: &Fields, names: Case) -> Mirror {
+    let mirrored = Mirrored::of(fields, names);
+    let (pattern, list) = (&mirrored.pattern, &mirrored.list);
+    let (into_list, from_fields) = (&mirrored.into_list, &mirrored.from_fields);
+    Mirror {
+        shape: mirrored.shape.clone(),
+        describe: mirrored.describe.clone(),
+        into: quoted!({
+            let #name #pattern = self;
+            #into_list
+        }),
+        from: quoted!({
+            let #list = ffi.0;
+            #name #from_fields
+        }),
+    }
+}
+
+fn enumeration(name: &Ident, data: &DataEnum, names: Case) -> Result<Mirror> {
+    let mirror = |variant: &'_ Variant| Ok(Mirrored::of(&variant.fields, Case::of(&variant.attrs)?));
+    let mirrored = data.variants.iter().map(mirror).collect::<Result<Vec<_>>>()?;
+    let variants: Vec<(&Ident, Mirrored)> = data.variants.iter().map(|v| &v.ident).zip(mirrored).collect();
+    let shapes: Vec<&TokenStream> = variants.iter().map(|(_, mirrored)| &mirrored.shape).collect();
+    let into = variants.iter().enumerate().map(|(at, (variant, mirrored))| {
+        let pattern = &mirrored.pattern;
+        let value = branch(at, variants.len(), mirrored.into_list.clone());
+        quoted!(#name::#variant #pattern => #value,)
+    });
+    let from = variants.iter().enumerate().map(|(at, (variant, mirrored))| {
+        let list = branch(at, variants.len(), mirrored.list.clone());
+        let fields = &mirrored.from_fields;
+        quoted!(#list => #name::#variant #fields,)
+    });
+    let described = data.variants.iter().zip(&variants).map(|(variant, (ident, mirrored))| {
+        let name = names.variant(ident, &variant.attrs);
+        let shape = &mirrored.describe;
+        quoted!(::replug_api::describe::Variant { name: #name.into(), shape: #shape })
+    });
+    Ok(Mirror {
+        shape: tree(&shapes),
+        describe: quoted!(::replug_api::describe::Shape::Enum(::std::vec![#(#described),*])),
+        into: quoted!(match self { #(#into)* }),
+        from: quoted!(match ffi.0 { #(#from)* }),
+    })
+}
+
+/// A balanced tree of `Either` over the variants' shapes.
+fn tree(shapes: &[&TokenStream]) -> TokenStream {
+    match shapes {
+        [] => quoted!(::replug_api::edge::End),
+        [one] => quoted!(#one),
+        many => {
+            let (left, right) = many.split_at(many.len() / 2);
+            let (left, right) = (tree(left), tree(right));
+            quoted!(::replug_api::edge::Either<#left, #right>)
+        }
+    }
+}
+
+/// The place of variant `at` of `count` in the tree, as an expression or a pattern around `inner`.
+fn branch(at: usize, count: usize, inner: TokenStream) -> TokenStream {
+    let half = count / 2;
+    if count == 1 {
+        inner
+    } else if at < half {
+        let inner = branch(at, half, inner);
+        quoted!(::replug_api::edge::Either::Left(#inner))
+    } else {
+        let inner = branch(at - half, count - half, inner);
+        quoted!(::replug_api::edge::Either::Right(#inner))
+    }
+}
+
+/// The fields of a struct or a variant, seen from all sides.
+struct Mirrored {
+    shape: TokenStream,
+    describe: TokenStream,
+    /// Takes the author's value apart; to be put after its name.
+    pattern: TokenStream,
+    /// Takes the FFI list apart.
+    list: TokenStream,
+    /// The FFI list of the fields.
+    into_list: TokenStream,
+    /// The author's fields out of the list; to be put after the name.
+    from_fields: TokenStream,
+}
+
+impl Mirrored {
+    fn of(fields: &Fields, case: Case) -> Self {
+        let locals: Vec<Ident> =
+            (0..fields.len()).map(|at| format_ident!("field_{at}", span = Span::mixed_site())).collect();
+        let each: Vec<(&Field, &Ident)> = fields.iter().zip(&locals).collect();
+        let end = || quoted!(::replug_api::edge::End);
+        let shape = each.iter().rev().fold(end(), |rest, (Field { ty, .. }, _)| {
+            let first = quote_spanned!(ty.span()=> <#ty as ::replug_api::Data>::Ffi);
+            quoted!(::replug_api::edge::Pair<#first, #rest>)
+        });
+        let list =
+            locals.iter().rev().fold(end(), |rest, local| quoted!(::replug_api::edge::Pair(#local, #rest)));
+        let into_list = each.iter().rev().fold(end(), |rest, (Field { ty, .. }, local)| {
+            quoted!(::replug_api::edge::Pair(<#ty as ::replug_api::Data>::into_ffi(#local), #rest))
+        });
+        let back = each
+            .iter()
+            .map(|(Field { ty, .. }, local)| quoted!(<#ty as ::replug_api::Data>::from_ffi(#local)));
+        let described =
+            each.iter().map(|(Field { ty, .. }, _)| quoted!(<#ty as ::replug_api::Data>::describe(types)));
+        let names: Vec<&Ident> = fields.iter().filter_map(|field| field.ident.as_ref()).collect();
+        let texts = fields.iter().filter_map(|field| {
+            let ident = field.ident.as_ref()?;
+            Some(case.field(ident, &field.attrs))
+        });
+        let (pattern, from_fields, describe) = match fields {
+            Fields::Named(_) => (
+                quoted!({ #(#names: #locals),* }),
+                quoted!({ #(#names: #back),* }),
+                quoted!(::replug_api::describe::Shape::Struct(
+                    ::std::vec![#(::replug_api::edge::named(#texts, #described)),*]
+                )),
+            ),
+            Fields::Unnamed(_) => (
+                quoted!((#(#locals),*)),
+                quoted!((#(#back),*)),
+                quoted!(::replug_api::describe::Shape::Tuple(::std::vec![#(#described),*])),
+            ),
+            Fields::Unit => (quote!(), quote!(), quoted!(::replug_api::describe::Shape::Unit)),
+        };
+        Self { shape, describe, pattern, list, into_list, from_fields }
+    }
+}
+
+fn check(item: &DeriveInput) -> Result<()> {
+    if !item.generics.params.is_empty() {
+        let lifetimes = item.generics.lifetimes().count();
+        let message = if lifetimes > 0 {
+            "a borrowed value cannot cross the plugin boundary: own it (`String`, `Vec<..>`) and remove the lifetime"
+        } else {
+            "a `#[data]` type cannot be generic: both sides must agree on one layout; name the types"
+        };
+        return Err(Error::new(item.generics.params.span(), message));
+    }
+    if let Some(clause) = &item.generics.where_clause {
+        return Err(Error::new(clause.where_token.span, "a `#[data]` type has nothing to bound: remove it"));
+    }
+    check_derives(&item.attrs)?;
+    check_serde(&item.attrs)?;
+    match &item.data {
+        Data::Struct(data) => check_fields(&data.fields),
+        Data::Union(_) => Err(union(item)),
+        Data::Enum(data) if data.variants.is_empty() => Err(Error::new(
+            item.ident.span(),
+            "an enum without variants has no values to cross: add a variant, or leave it out of the signature",
+        )),
+        Data::Enum(data) => data.variants.iter().try_for_each(|variant| {
+            check_serde(&variant.attrs)?;
+            check_fields(&variant.fields)
+        }),
+    }
+}
+
+fn union(item: &DeriveInput) -> Error {
+    Error::new(item.ident.span(), "a union does not say which of its fields it holds: write an enum")
+}
+
+fn check_fields(fields: &Fields) -> Result<()> {
+    fields.iter().try_for_each(|field| {
+        check_serde(&field.attrs)?;
+        types::check_owned(&field.ty)
+    })
+}
+
+fn check_derives(attributes: &[Attribute]) -> Result<()> {
+    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("derive")) {
+        attribute.parse_nested_meta(|meta| match meta.path.segments.last() {
+            Some(last) if last.ident == "Serialize" || last.ident == "Deserialize" => {
+                Err(meta.error(format!("`#[data]` derives `{}` already: remove it here", last.ident)))
+            }
+            _ => Ok(()),
+        })?;
+    }
+    Ok(())
+}
+
+/// Refuses what the compact encoding, which has no field names, could not read back.
+fn check_serde(attributes: &[Attribute]) -> Result<()> {
+    const SELF_DESCRIBING: [&str; 8] = [
+        "untagged",
+        "tag",
+        "content",
+        "flatten",
+        "skip",
+        "skip_serializing",
+        "skip_deserializing",
+        "skip_serializing_if",
+    ];
+    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("serde")) {
+        attribute.parse_nested_meta(|meta| {
+            if let Some(name) = meta.path.get_ident().map(ToString::to_string) {
+                if SELF_DESCRIBING.contains(&name.as_str()) {
+                    return Err(meta.error(format!(
+                        "`{name}` needs an encoding with field names, and a plugin is also called in one without: remove it"
+                    )));
+                }
+                if name == "crate" {
+                    return Err(meta.error("`#[data]` says where serde is: remove it"));
+                }
+                let in_two_ways = name.starts_with("rename") && meta.input.peek(syn::token::Paren);
+                if name == "rename_all_fields" || in_two_ways {
+                    return Err(meta.error(format!(
+                        "`{name}` cannot be told in the interface's description: use `rename = \"..\"` on each"
+                    )));
+                }
+            }
+            if meta.input.peek(syn::Token![=]) {
+                meta.value()?.parse::<syn::Expr>()?.into_token_stream();
+            } else if meta.input.peek(syn::token::Paren) {
+                let content;
+                syn::parenthesized!(content in meta.input);
+                content.parse::<TokenStream>()?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,225 @@
+//! The `extern "C"` functions of an interface: one per method, the encoded entry, and the description.
+
+use crate::{
+    contract::{Contract, Method, Param},
+    types::{Passed, is_string},
+};
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{format_ident, quote_spanned};
+use syn::{Type, spanned::Spanned};
+
+/// `quote!` whose local names cannot meet those of the author.
+macro_rules! quoted {
+    ($($tokens:tt)*) => { quote_spanned! {Span::mixed_site()=> $($tokens)*} };
+}
+pub(crate) use quoted;
+
+pub(crate) fn expand(contract: &Contract) -> TokenStream {
+    let name = &contract.name;
+    let text = name.to_string();
+    let edges = contract.methods.iter().map(|method| edge(name, method));
+    let exports = contract.methods.iter().map(|method| export(method, &edge_name(method)));
+    let arms = contract.methods.iter().enumerate().map(|(index, method)| arm(name, index, method));
+    let docs = &contract.docs;
+    let descriptions = contract.methods.iter().map(description);
+    quoted! {
+        #(#edges)*
+
+        extern "C" fn invoke(
+            object: ::replug_api::abi::Object,
+            method: u32,
+            encoding: ::replug_api::abi::Encoding,
+            bytes: ::replug_api::abi_stable::std_types::RSlice<'_, u8>,
+        ) -> ::replug_api::abi::Outcome<
+            ::replug_api::abi_stable::std_types::RVec<u8>,
+            ::replug_api::abi::Refusal,
+        > {
+            ::replug_api::edge::invoked(|| {
+                // SAFETY: 1 and 2: the host calls it with an object of `bind` and a living instance.
+                let it = unsafe { ::replug_api::edge::view::<dyn #name>(object) };
+                match method {
+                    #(#arms)*
+                    _ => ::core::result::Result::Err(::replug_api::edge::no_such_method(method)),
+                }
+            })
+        }
+
+        extern "C" fn describe() -> ::replug_api::abi_stable::std_types::RString {
+            ::replug_api::edge::described(#text, #docs, |types| ::std::vec![#(#descriptions),*])
+        }
+
+        static METHODS: &[::replug_api::abi::MethodExport] = &[#(#exports),*];
+
+        static EXPORT: ::replug_api::abi::InterfaceExport = ::replug_api::abi::InterfaceExport {
+            name: ::replug_api::abi_stable::std_types::RStr::from_str(#text),
+            methods: ::replug_api::abi_stable::std_types::RSlice::from_slice(METHODS),
+            describe,
+            invoke,
+        };
+    }
+}
+
+fn edge_name(method: &Method) -> Ident {
+    format_ident!("edge_{}", method.name, span = Span::mixed_site())
+}
+
+/// A call of a function of `Data` for `ty`. All of it stands where the type stands, so that an unmarked type is
+/// reported there, and once.
+pub(crate) fn called(ty: &Type, function: &str, argument: &TokenStream) -> TokenStream {
+    let function = Ident::new(function, ty.span());
+    quote_spanned!(ty.span()=> <#ty as ::replug_api::Data>::#function(#argument))
+}
+
+/// The FFI-safe form of all arguments as one value; references have the lifetime that is given.
+pub(crate) fn arguments_type(params: &[Param], lifetime: &TokenStream) -> TokenStream {
+    params.iter().rev().fold(quoted!(::replug_api::edge::End), |rest, param| {
+        let first = match &param.passed {
+            Passed::Text => quoted!(::replug_api::abi_stable::std_types::RStr<#lifetime>),
+            Passed::Bytes => quoted!(::replug_api::abi_stable::std_types::RSlice<#lifetime, u8>),
+            // The span of the author's type, so that an error about it points there.
+            Passed::Owned(ty) => quote_spanned!(ty.span()=> <#ty as ::replug_api::Data>::Ffi),
+        };
+        quoted!(::replug_api::edge::Pair<#first, #rest>)
+    })
+}
+
+/// The types of an [`Outcome`](abi::Outcome)'s value and error.
+pub(crate) fn outcome_types(method: &Method) -> (TokenStream, TokenStream) {
+    let returns = &method.returns;
+    let value = quote_spanned!(returns.span()=> <#returns as ::replug_api::Data>::Ffi);
+    let error = match &method.error {
+        Some(error) => quote_spanned!(error.span()=> <#error as ::replug_api::Data>::Ffi),
+        None => quoted!(::replug_api::abi::Nothing),
+    };
+    (value, error)
+}
+
+/// Takes the arguments apart again, each under its parameter's name.
+pub(crate) fn arguments_pattern(params: &[Param]) -> TokenStream {
+    params.iter().rev().fold(
+        quoted!(::replug_api::edge::End),
+        |rest, Param { ident, .. }| quoted!(::replug_api::edge::Pair(#ident, #rest)),
+    )
+}
+
+fn edge(name: &Ident, method: &Method) -> TokenStream {
+    let edge = edge_name(method);
+    let ident = &method.ident;
+    let arguments = arguments_type(&method.params, &quoted!('_));
+    let (value, error) = outcome_types(method);
+    let pattern = arguments_pattern(&method.params);
+    let values = method.params.iter().map(|Param { ident, passed, .. }| match passed {
+        Passed::Text => quoted!(#ident.as_str()),
+        Passed::Bytes => quoted!(#ident.as_slice()),
+        Passed::Owned(ty) => called(ty, "from_ffi", &quoted!(#ident)),
+    });
+    let returns = &method.returns;
+    let answer = match &method.error {
+        Some(error) => quote_spanned!(returns.span()=> ::replug_api::edge::fallible::<#returns, #error>),
+        None => quote_spanned!(returns.span()=> ::replug_api::edge::infallible::<#returns>),
+    };
+    quoted! {
+        extern "C" fn #edge(
+            object: ::replug_api::abi::Object,
+            arguments: #arguments,
+        ) -> ::replug_api::abi::Outcome<#value, #error> {
+            ::replug_api::edge::contain(move || {
+                // SAFETY: 1 and 2: the host calls it with an object of `bind` and a living instance.
+                let it = unsafe { ::replug_api::edge::view::<dyn #name>(object) };
+                let #pattern = arguments;
+                #answer(<dyn #name as #name>::#ident(it, #(#values),*))
+            })
+        }
+    }
+}
+
+/// The entry of a method in a table of edges.
+pub(crate) fn export(method: &Method, edge: &Ident) -> TokenStream {
+    let name = &method.name;
+    let arguments = arguments_type(&method.params, &quoted!('static));
+    let (value, error) = outcome_types(method);
+    quoted! {
+        ::replug_api::abi::MethodExport {
+            name: ::replug_api::abi_stable::std_types::RStr::from_str(#name),
+            edge: ::replug_api::abi::Edge(#edge as *const ()),
+            layout: <::replug_api::edge::Signature<#arguments, #value, #error>
+                as ::replug_api::abi_stable::StableAbi>::LAYOUT,
+        }
+    }
+}
+
+fn arm(name: &Ident, index: usize, method: &Method) -> TokenStream {
+    let index = u32::try_from(index).unwrap_or(u32::MAX);
+    let ident = &method.ident;
+    let names: Vec<&String> = method.params.iter().map(|param| &param.name).collect();
+    let alone = match method.params.as_slice() {
+        [Param { passed: Passed::Text, .. }] => quoted!(Text),
+        [Param { passed: Passed::Owned(ty), .. }] if is_string(ty) => quoted!(Text),
+        _ => quoted!(No),
+    };
+    let taken = method.params.iter().map(|Param { ident, passed, .. }| match passed {
+        Passed::Text => quoted!(let #ident = arguments.take::<::std::string::String>()?;),
+        Passed::Bytes => quoted!(let #ident = arguments.take_bytes()?;),
+        Passed::Owned(ty) => {
+            let arguments = quoted!(arguments);
+            let taken =
+                quote_spanned!(ty.span()=> ::replug_api::edge::Arguments::take::<#ty>(&mut #arguments));
+            quoted!(let #ident = #taken?;)
+        }
+    });
+    let values = method.params.iter().map(|Param { ident, passed, .. }| match passed {
+        Passed::Text => quoted!(#ident.as_str()),
+        Passed::Bytes => quoted!(#ident.as_slice()),
+        Passed::Owned(_) => quoted!(#ident),
+    });
+    let mutable = if method.params.is_empty() { quoted!() } else { quoted!(mut) };
+    let returns = &method.returns;
+    let answer = match &method.error {
+        Some(error) => {
+            quote_spanned!(returns.span()=> ::replug_api::edge::answer_fallible::<#returns, #error>)
+        }
+        None => quote_spanned!(returns.span()=> ::replug_api::edge::answer::<#returns>),
+    };
+    quoted! {
+        #index => {
+            let #mutable arguments = ::replug_api::edge::Arguments::read(
+                encoding,
+                bytes.as_slice(),
+                &[#(#names),*],
+                ::replug_api::edge::Alone::#alone,
+            )?;
+            #(#taken)*
+            arguments.end()?;
+            #answer(encoding, &<dyn #name as #name>::#ident(it, #(#values),*))
+        }
+    }
+}
+
+fn description(method: &Method) -> TokenStream {
+    let (name, docs) = (&method.name, &method.docs);
+    let params = method.params.iter().map(|Param { name, passed, .. }| {
+        let ty = match passed {
+            Passed::Text => quoted!(::replug_api::describe::Type::String),
+            Passed::Bytes => quoted!(<::std::vec::Vec<u8> as ::replug_api::Data>::describe(types)),
+            Passed::Owned(ty) => called(ty, "describe", &quoted!(types)),
+        };
+        quoted!(::replug_api::edge::named(#name, #ty))
+    });
+    let returns = called(&method.returns, "describe", &quoted!(types));
+    let error = match &method.error {
+        Some(error) => {
+            let described = called(error, "describe", &quoted!(types));
+            quoted!(::core::option::Option::Some(#described))
+        }
+        None => quoted!(::core::option::Option::None),
+    };
+    quoted! {
+        ::replug_api::describe::Method {
+            name: #name.into(),
+            docs: #docs.into(),
+            params: ::std::vec![#(#params),*],
+            returns: #returns,
+            error: #error,
+        }
+    }
+}

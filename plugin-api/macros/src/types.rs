@@ -1,0 +1,179 @@
+//! Which types may stand in a signature or in a `#[data]` type, and what to write instead of the others.
+
+use syn::{
+    Error, Path, Result, ReturnType, Type, TypeReference,
+    spanned::Spanned,
+    visit::{self, Visit},
+};
+
+/// How a parameter is passed.
+pub(crate) enum Passed {
+    /// `&str`
+    Text,
+    /// `&[u8]`
+    Bytes,
+    /// By value.
+    Owned(Box<Type>),
+}
+
+/// Reads a parameter's type.
+pub(crate) fn parameter(ty: &Type) -> Result<Passed> {
+    match bare(ty) {
+        Type::Reference(reference) => borrowed(reference),
+        owned => {
+            check_owned(owned)?;
+            Ok(Passed::Owned(Box::new(owned.clone())))
+        }
+    }
+}
+
+/// Whether a type is `String`, as far as its name tells.
+pub(crate) fn is_string(ty: &Type) -> bool {
+    matches!(bare(ty), Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "String"))
+}
+
+/// What a method returns: the value, and the error if it is a `Result`.
+pub(crate) fn returned(output: &ReturnType) -> Result<(Type, Option<Type>)> {
+    let ReturnType::Type(_, ty) = output else { return Ok((syn::parse_quote!(()), None)) };
+    if let Type::Reference(reference) = bare(ty) {
+        return Err(Error::new(
+            reference.and_token.span,
+            "a method of an interface cannot return a reference: return it by value (`String`, `Vec<..>`)",
+        ));
+    }
+    check_owned(ty)?;
+    let Type::Path(path) = bare(ty) else { return Ok(((**ty).clone(), None)) };
+    match path.path.segments.last() {
+        Some(last) if last.ident == "Result" => match types_of(&path.path).as_slice() {
+            [ok, error] => Ok(((*ok).clone(), Some((*error).clone()))),
+            _ => Err(Error::new_spanned(
+                path,
+                "write the `Result` out with both types, as `Result<T, E>`: an alias hides the error type",
+            )),
+        },
+        _ => Ok(((**ty).clone(), None)),
+    }
+}
+
+fn types_of(path: &Path) -> Vec<&Type> {
+    let Some(syn::PathArguments::AngleBracketed(arguments)) =
+        path.segments.last().map(|last| &last.arguments)
+    else {
+        return Vec::new();
+    };
+    let types = arguments.args.iter();
+    types
+        .filter_map(|argument| if let syn::GenericArgument::Type(ty) = argument { Some(ty) } else { None })
+        .collect()
+}
+
+/// A type without the parentheses and invisible groups around it.
+fn bare(ty: &Type) -> &Type {
+    match ty {
+        Type::Group(group) => bare(&group.elem),
+        Type::Paren(paren) => bare(&paren.elem),
+        other => other,
+    }
+}
+
+fn borrowed(reference: &TypeReference) -> Result<Passed> {
+    if let Some(token) = &reference.mutability {
+        return Err(Error::new(
+            token.span,
+            "a plugin cannot change what belongs to its caller: take it by value and return the changed one",
+        ));
+    }
+    match bare(&reference.elem) {
+        Type::Path(path) if path.path.is_ident("str") => Ok(Passed::Text),
+        Type::Slice(slice) if matches!(bare(&slice.elem), Type::Path(path) if path.path.is_ident("u8")) => {
+            Ok(Passed::Bytes)
+        }
+        Type::Slice(slice) => {
+            let element = words(&slice.elem);
+            Err(refuse_reference(reference, &format!("take it by value: `Vec<{element}>`")))
+        }
+        Type::TraitObject(object) => Err(Error::new_spanned(object, OBJECT)),
+        other => Err(refuse_reference(reference, &format!("take it by value: `{}`", words(other)))),
+    }
+}
+
+fn refuse_reference(reference: &TypeReference, instead: &str) -> Error {
+    Error::new(
+        reference.and_token.span,
+        format!("only `&str` and `&[u8]` can be lent across the plugin boundary; {instead}"),
+    )
+}
+
+/// A type as one would write it.
+fn words(ty: &Type) -> String {
+    let tokens = quote::quote!(#ty).to_string();
+    [
+        (" <", "<"),
+        ("< ", "<"),
+        (" >", ">"),
+        (" ,", ","),
+        (" ::", "::"),
+        (":: ", "::"),
+        ("& ", "&"),
+        (" ;", ";"),
+    ]
+    .iter()
+    .fold(tokens, |text, (from, to)| text.replace(from, to))
+}
+
+const OBJECT: &str =
+    "a trait object cannot cross the plugin boundary: pass data, or make it an interface of its own";
+
+/// Refuses a type that has no owned data form, wherever in `ty` it stands.
+pub(crate) fn check_owned(ty: &Type) -> Result<()> {
+    let mut check = Owned(None);
+    check.visit_type(ty);
+    check.0.map_or(Ok(()), Err)
+}
+
+struct Owned(Option<Error>);
+
+impl Visit<'_> for Owned {
+    fn visit_type(&mut self, ty: &Type) {
+        let problem = match ty {
+            Type::Reference(reference) => Some((
+                reference.and_token.span,
+                "a reference inside another type cannot cross the plugin boundary: own it (`String`, `Vec<..>`)",
+            )),
+            Type::Slice(_) => Some((ty.span(), "a slice has no size: use `Vec<..>`")),
+            Type::Ptr(pointer) => Some((
+                pointer.star_token.span,
+                "a raw pointer means nothing on the other side of the boundary: pass the value itself",
+            )),
+            Type::BareFn(_) => Some((
+                ty.span(),
+                "a function cannot cross the plugin boundary: make it a method of an interface",
+            )),
+            Type::ImplTrait(_) => {
+                Some((ty.span(), "`impl Trait` is another type for every caller: name one type"))
+            }
+            Type::TraitObject(_) => Some((ty.span(), OBJECT)),
+            Type::Never(_) => Some((ty.span(), "a method must return: use `()`")),
+            Type::Infer(_) => Some((ty.span(), "write the type out")),
+            Type::Macro(_) => Some((ty.span(), "write the type out: a macro hides it")),
+            Type::Path(path) if path.path.segments.first().is_some_and(|first| first.ident == "Self") => {
+                Some((ty.span(), "`Self` is another type in every plugin: name one type"))
+            }
+            _ => None,
+        };
+        match problem {
+            Some((span, what)) => self.keep(Error::new(span, what)),
+            None => visit::visit_type(self, ty),
+        }
+    }
+
+    fn visit_lifetime(&mut self, lifetime: &syn::Lifetime) {
+        self.keep(Error::new(lifetime.span(), "a borrowed value cannot cross the plugin boundary: own it"));
+    }
+}
+
+impl Owned {
+    fn keep(&mut self, error: Error) {
+        self.0.get_or_insert(error);
+    }
+}

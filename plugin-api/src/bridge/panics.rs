@@ -1,0 +1,97 @@
+//! Hands panics to the host instead of printing them.
+
+use super::HOST;
+use crate::abi::{Object, PanicRecord};
+use std::{
+    backtrace::Backtrace,
+    panic::{self, PanicHookInfo},
+    sync::Mutex,
+    thread,
+};
+
+type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
+
+/// Where this library's hook lies while it is in place: how it is told from that of another library.
+static OURS: Mutex<Option<usize>> = Mutex::new(None);
+
+/// Puts this library's panic hook in place.
+///
+/// Libraries that link the shared libstd share one hook. Each replaces the one before, which does no harm: the host
+/// tells by the panic's location whose it is.
+pub(crate) fn hook_panics() {
+    let mut ours = OURS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let hook = own_hook();
+    *ours = Some(address(&hook));
+    panic::set_hook(hook);
+}
+
+/// Takes this library's panic hook away, unless it has been replaced already.
+pub(crate) fn unhook_panics() {
+    let mut ours = OURS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let Some(ours) = ours.take() else { return };
+    let present = panic::take_hook();
+    if address(&present) != ours {
+        panic::set_hook(present);
+    }
+}
+
+/// A hook with an address of its own.
+fn own_hook() -> Hook {
+    let library = &raw const HOST as usize;
+    Box::new(move |info| {
+        // A closure that captures nothing takes no memory, and a box of it has the address that all such boxes have.
+        std::hint::black_box(library);
+        report(info);
+    })
+}
+
+fn address(hook: &Hook) -> usize {
+    (&raw const **hook).cast::<()>() as usize
+}
+
+fn report(info: &PanicHookInfo<'_>) {
+    let Some(host) = HOST.get() else { return };
+    let payload = info.payload();
+    let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text.as_str(),
+        _ => "a panic whose payload is not text",
+    };
+    let wanted = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");
+    let backtrace = if wanted { Backtrace::force_capture().to_string() } else { String::new() };
+    let location = info.location();
+    let thread = thread::current();
+    (host.panicked)(&PanicRecord {
+        message: message.into(),
+        file: location.map_or("", |at| at.file()).into(),
+        line: location.map_or(0, |at| at.line()),
+        column: location.map_or(0, |at| at.column()),
+        location: Object(location.map_or(std::ptr::null(), |at| std::ptr::from_ref(at).cast())),
+        thread: thread.name().unwrap_or_default().into(),
+        backtrace: backtrace.as_str().into(),
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_takes_away_its_own_hook_and_leaves_that_of_another() {
+        let before = panic::take_hook();
+        hook_panics();
+        let another = own_hook();
+        let address_of_other = address(&another);
+        panic::set_hook(another);
+        unhook_panics();
+        let left = panic::take_hook();
+        assert_eq!(address(&left), address_of_other);
+
+        hook_panics();
+        let own = OURS.lock().unwrap().unwrap();
+        unhook_panics();
+        let default = panic::take_hook();
+        assert_ne!(address(&default), own);
+        panic::set_hook(before);
+    }
+}

@@ -1,0 +1,150 @@
+//! Reads `[config]`, and names the key where it does not fit.
+
+use crate::PluginError;
+use serde::de::DeserializeOwned;
+
+/// Reads a `[config]` that came as JSON; an absent or empty one is the default.
+pub(crate) fn read<C: DeserializeOwned + Default>(json: &str) -> Result<C, PluginError> {
+    if is_empty(json) {
+        return Ok(C::default());
+    }
+    serde_json::from_str(json).map_err(|error| unfit(json, &error))
+}
+
+fn is_empty(json: &str) -> bool {
+    matches!(json.split_whitespace().collect::<String>().as_str(), "" | "{}" | "null")
+}
+
+fn unfit(json: &str, error: &serde_json::Error) -> PluginError {
+    let text = error.to_string();
+    let problem = text.rsplit_once(" at line ").map_or(text.as_str(), |(problem, _)| problem);
+    if problem.ends_with("expected unit") {
+        return PluginError::new("bad_config", "the plugin takes no configuration: remove `[config]`");
+    }
+    let key = key_at(json, offset(json, error.line(), error.column()));
+    let at = if key.is_empty() { "[config]".to_owned() } else { format!("[config] {key}") };
+    PluginError::new("bad_config", format!("{at}: {problem}")).with("key", key)
+}
+
+/// The byte that serde_json's line and column (both from 1) speak of.
+fn offset(json: &str, line: usize, column: usize) -> usize {
+    let before: usize = json.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    before + column
+}
+
+/// The path of the key whose value ends at or goes on beyond `end`, as `limits.max_size` or `paths.2`.
+///
+/// Walks over valid JSON and keeps the way in; serde_json reports how far it read, not what it was reading.
+fn key_at(json: &str, end: usize) -> String {
+    enum Level {
+        Object { key: String },
+        Array { index: usize },
+    }
+    let bytes = json.as_bytes();
+    let end = end.min(bytes.len());
+    let mut levels: Vec<Level> = Vec::new();
+    let mut key_next = false;
+    let mut at = 0;
+    while at < end {
+        match bytes[at] {
+            b'{' => {
+                levels.push(Level::Object { key: String::new() });
+                key_next = true;
+            }
+            b'[' => levels.push(Level::Array { index: 0 }),
+            // A closing bracket that the error points at still belongs to what it closes.
+            b'}' | b']' if at + 1 < end => {
+                levels.pop();
+            }
+            b',' if at + 1 < end => match levels.last_mut() {
+                Some(Level::Array { index }) => *index += 1,
+                Some(Level::Object { key }) => {
+                    key.clear();
+                    key_next = true;
+                }
+                None => {}
+            },
+            b'"' => {
+                let start = at;
+                at += 1;
+                while at < bytes.len() && bytes[at] != b'"' {
+                    at += if bytes[at] == b'\\' { 2 } else { 1 };
+                }
+                if key_next && let Some(Level::Object { key }) = levels.last_mut() {
+                    *key = serde_json::from_str(json.get(start..=at).unwrap_or("\"\"")).unwrap_or_default();
+                    key_next = false;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    let way = levels.iter().map(|level| match level {
+        Level::Object { key } => key.clone(),
+        Level::Array { index } => index.to_string(),
+    });
+    way.filter(|step| !step.is_empty()).collect::<Vec<_>>().join(".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Config {
+        paths: Vec<String>,
+        limits: Limits,
+    }
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    struct Limits {
+        size: u64,
+        depth: u8,
+    }
+
+    fn refused(json: &str) -> String {
+        read::<Config>(json).expect_err(json).message
+    }
+
+    #[test]
+    fn an_absent_or_empty_config_is_the_default() {
+        for json in ["", " ", "{}", "{ }", "null"] {
+            assert_eq!(read::<Config>(json).expect(json), Config::default());
+        }
+    }
+
+    #[test]
+    fn a_config_that_does_not_fit_is_refused_by_its_key() {
+        let cases = [
+            (
+                r#"{"paths":["a",7],"limits":{"size":1,"depth":1}}"#,
+                "[config] paths.1: invalid type: integer `7`, expected a string",
+            ),
+            (
+                r#"{"paths":[],"limits":{"size":"x","depth":1}}"#,
+                "[config] limits.size: invalid type: string \"x\", expected u64",
+            ),
+            (
+                r#"{"paths":[],"limits":{"size":1,"depth":300}}"#,
+                "[config] limits.depth: invalid value: integer `300`, expected u8",
+            ),
+            (
+                r#"{"paths":[],"limits":7}"#,
+                "[config] limits: invalid type: integer `7`, expected struct Limits",
+            ),
+        ];
+        for (json, message) in cases {
+            assert_eq!(refused(json), message);
+        }
+        assert!(refused(r#"{"paths":[]}"#).contains("missing field `limits`"));
+        assert!(refused(r#"{"path":[]}"#).contains("unknown field `path`"));
+    }
+
+    #[test]
+    fn a_config_for_a_plugin_that_takes_none_is_refused() {
+        let error = read::<()>(r#"{"a":1}"#).expect_err("not a unit");
+        assert_eq!(error.message, "the plugin takes no configuration: remove `[config]`");
+    }
+}

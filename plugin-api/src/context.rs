@@ -1,0 +1,65 @@
+//! What an instance knows of itself and its host.
+
+use crate::abi::Birth;
+use std::path::{Path, PathBuf};
+
+/// What an instance knows of itself and its host. Cheap enough to clone and keep.
+#[derive(Clone, Debug)]
+pub struct Context {
+    id: String,
+    generation: u64,
+    data_dir: PathBuf,
+    trial: bool,
+}
+
+impl Context {
+    /// A context as the host would give it, for a plugin's own tests.
+    ///
+    /// ```
+    /// let context = replug_api::Context::new("dev.example.plugin", 1, std::env::temp_dir());
+    /// assert_eq!(context.id(), "dev.example.plugin");
+    /// ```
+    pub fn new(id: impl Into<String>, generation: u64, data_dir: impl Into<PathBuf>) -> Self {
+        Self { id: id.into(), generation, data_dir: data_dir.into(), trial: false }
+    }
+
+    pub(crate) fn of(birth: &Birth) -> Self {
+        let context = Self::new(birth.id.as_str(), birth.generation, birth.data_dir.as_str());
+        if birth.trial { context.on_trial() } else { context }
+    }
+
+    /// The same for an instance that is tried and thrown away.
+    #[must_use]
+    pub fn on_trial(self) -> Self {
+        Self { trial: true, ..self }
+    }
+
+    /// The plugin's id, as `dev.replug.calculator`.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Which generation of the plugin this instance is: 1, 2, ... , never reused by a host.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// A folder of the plugin's own, which outlives every generation.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Whether the host tries this instance in a process of its own and then throws it away, before it lets the version
+    /// serve.
+    ///
+    /// An `init` that does what must not be done twice, as to send a message, leaves it out then.
+    ///
+    /// ```
+    /// let context = replug_api::Context::new("dev.example.plugin", 2, std::env::temp_dir());
+    /// assert!(!context.is_trial());
+    /// assert!(context.on_trial().is_trial());
+    /// ```
+    pub fn is_trial(&self) -> bool {
+        self.trial
+    }
+}

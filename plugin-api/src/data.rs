@@ -1,0 +1,43 @@
+//! Values that can cross the boundary between host and plugin, in process and encoded.
+
+mod collections;
+mod scalars;
+
+use crate::describe::{Type, Types};
+use abi_stable::{StableAbi, std_types::RVec};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// A value that can cross the boundary between host and plugin.
+///
+/// Implemented here for the types of the standard library that signatures use, and by [`macro@crate::data`] for
+/// types of your own. In process a value crosses as its [`Data::Ffi`] form; everywhere else it is encoded by serde.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot cross the plugin boundary",
+    label = "not a type that a plugin can take or return",
+    note = "if the type is yours, add `#[replug_api::data]` to its definition"
+)]
+pub trait Data: Serialize + DeserializeOwned + Send + 'static {
+    /// The same value with a layout that host and plugin can agree on.
+    type Ffi: StableAbi + 'static;
+
+    /// Makes the value ready to cross.
+    fn into_ffi(self) -> Self::Ffi;
+
+    /// Takes the value that crossed over.
+    fn from_ffi(ffi: Self::Ffi) -> Self;
+
+    /// What the type looks like; a type with a definition leaves it in `types`.
+    fn describe(types: &mut Types) -> Type;
+
+    /// Makes a list ready to cross. Overridden where the elements are their own FFI form and nothing has to be done.
+    #[doc(hidden)]
+    fn list_into_ffi(list: Vec<Self>) -> RVec<Self::Ffi> {
+        list.into_iter().map(Self::into_ffi).collect::<Vec<_>>().into()
+    }
+
+    /// Takes a list that crossed over.
+    #[doc(hidden)]
+    fn list_from_ffi(ffi: RVec<Self::Ffi>) -> Vec<Self> {
+        ffi.into_vec().into_iter().map(Self::from_ffi).collect()
+    }
+}

@@ -1,0 +1,167 @@
+//! [`Data`] for what holds other data: options, results, boxes, tuples, arrays, lists, maps and sets.
+
+use super::Data;
+use crate::{
+    describe::{Type, Types},
+    edge::{End, Pair},
+};
+use abi_stable::std_types::{RBox, ROption, RResult, RVec};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    hash::Hash,
+};
+
+impl<T: Data> Data for Option<T> {
+    type Ffi = ROption<T::Ffi>;
+
+    fn into_ffi(self) -> Self::Ffi {
+        self.map(T::into_ffi).into()
+    }
+
+    fn from_ffi(ffi: Self::Ffi) -> Self {
+        ffi.into_option().map(T::from_ffi)
+    }
+
+    fn describe(types: &mut Types) -> Type {
+        Type::Option(Box::new(T::describe(types)))
+    }
+}
+
+impl<T: Data, E: Data> Data for Result<T, E> {
+    type Ffi = RResult<T::Ffi, E::Ffi>;
+
+    fn into_ffi(self) -> Self::Ffi {
+        self.map(T::into_ffi).map_err(E::into_ffi).into()
+    }
+
+    fn from_ffi(ffi: Self::Ffi) -> Self {
+        ffi.into_result().map(T::from_ffi).map_err(E::from_ffi)
+    }
+
+    fn describe(types: &mut Types) -> Type {
+        Type::Result(Box::new(T::describe(types)), Box::new(E::describe(types)))
+    }
+}
+
+impl<T: Data> Data for Box<T> {
+    type Ffi = RBox<T::Ffi>;
+
+    fn into_ffi(self) -> Self::Ffi {
+        RBox::new(T::into_ffi(*self))
+    }
+
+    fn from_ffi(ffi: Self::Ffi) -> Self {
+        Self::new(T::from_ffi(RBox::into_inner(ffi)))
+    }
+
+    fn describe(types: &mut Types) -> Type {
+        T::describe(types)
+    }
+}
+
+impl<T: Data> Data for Vec<T> {
+    type Ffi = RVec<T::Ffi>;
+
+    fn into_ffi(self) -> Self::Ffi {
+        T::list_into_ffi(self)
+    }
+
+    fn from_ffi(ffi: Self::Ffi) -> Self {
+        T::list_from_ffi(ffi)
+    }
+
+    fn describe(types: &mut Types) -> Type {
+        Type::List(Box::new(T::describe(types)))
+    }
+}
+
+impl<T: Data, const N: usize> Data for [T; N]
+where
+    // serde knows arrays of up to 32 elements.
+    Self: Serialize + DeserializeOwned,
+{
+    type Ffi = [T::Ffi; N];
+
+    fn into_ffi(self) -> Self::Ffi {
+        self.map(T::into_ffi)
+    }
+
+    fn from_ffi(ffi: Self::Ffi) -> Self {
+        ffi.map(T::from_ffi)
+    }
+
+    fn describe(types: &mut Types) -> Type {
+        Type::Array(Box::new(T::describe(types)), N)
+    }
+}
+
+macro_rules! through_a_list {
+    ($($collection:ident<$($param:ident),+> where $($key:ident: $bound:ident $(+ $bounds:ident)*)? => $element:ty, |$types:ident| $described:expr;)*) => {$(
+        impl<$($param: Data),+> Data for $collection<$($param),+> where $($key: $bound $(+ $bounds)*)? {
+            type Ffi = RVec<<$element as Data>::Ffi>;
+
+            fn into_ffi(self) -> Self::Ffi {
+                self.into_iter().map(<$element>::into_ffi).collect()
+            }
+
+            fn from_ffi(ffi: Self::Ffi) -> Self {
+                ffi.into_iter().map(<$element>::from_ffi).collect()
+            }
+
+            fn describe($types: &mut Types) -> Type {
+                $described
+            }
+        }
+    )*};
+}
+
+through_a_list! {
+    HashSet<T> where T: Eq + Hash => T, |types| Type::List(Box::new(T::describe(types)));
+    BTreeSet<T> where T: Ord => T, |types| Type::List(Box::new(T::describe(types)));
+    HashMap<K, V> where K: Eq + Hash => (K, V), |types| Type::Map(Box::new(K::describe(types)), Box::new(V::describe(types)));
+    BTreeMap<K, V> where K: Ord => (K, V), |types| Type::Map(Box::new(K::describe(types)), Box::new(V::describe(types)));
+}
+
+/// The type, the value and the pattern of a list of fields.
+macro_rules! fields {
+    (type) => { End };
+    (type $head:ident $($tail:ident)*) => { Pair<$head::Ffi, fields!(type $($tail)*)> };
+    (value) => { End };
+    (value $head:ident $($tail:ident)*) => { Pair($head.into_ffi(), fields!(value $($tail)*)) };
+    (pattern) => { End };
+    (pattern $head:ident $($tail:ident)*) => { Pair($head, fields!(pattern $($tail)*)) };
+}
+
+macro_rules! tuples {
+    ($(($($param:ident $value:ident),+);)*) => {$(
+        impl<$($param: Data),+> Data for ($($param,)+) {
+            type Ffi = fields!(type $($param)+);
+
+            fn into_ffi(self) -> Self::Ffi {
+                let ($($value,)+) = self;
+                fields!(value $($value)+)
+            }
+
+            fn from_ffi(ffi: Self::Ffi) -> Self {
+                let fields!(pattern $($value)+) = ffi;
+                ($($param::from_ffi($value),)+)
+            }
+
+            fn describe(types: &mut Types) -> Type {
+                Type::Tuple(vec![$($param::describe(types)),+])
+            }
+        }
+    )*};
+}
+
+tuples! {
+    (A a);
+    (A a, B b);
+    (A a, B b, C c);
+    (A a, B b, C c, D d);
+    (A a, B b, C c, D d, E e);
+    (A a, B b, C c, D d, E e, F f);
+    (A a, B b, C c, D d, E e, F f, G g);
+    (A a, B b, C c, D d, E e, F f, G g, H h);
+}

@@ -1,0 +1,95 @@
+//! [`Data`] for numbers, text and the other values without elements.
+
+use super::Data;
+use crate::describe::{Type, Types};
+use abi_stable::std_types::{RDuration, RString, RVec};
+use std::time::Duration;
+
+macro_rules! as_they_are {
+    ($($ty:ty => $described:expr;)*) => {$(
+        impl Data for $ty {
+            type Ffi = Self;
+
+            #[inline]
+            fn into_ffi(self) -> Self {
+                self
+            }
+
+            #[inline]
+            fn from_ffi(ffi: Self) -> Self {
+                ffi
+            }
+
+            fn describe(_: &mut Types) -> Type {
+                $described
+            }
+
+            fn list_into_ffi(list: Vec<Self>) -> RVec<Self> {
+                list.into()
+            }
+
+            fn list_from_ffi(ffi: RVec<Self>) -> Vec<Self> {
+                ffi.into_vec()
+            }
+        }
+    )*};
+}
+
+macro_rules! numbers {
+    ($($ty:ident)*) => { as_they_are! { $($ty => Type::Number(stringify!($ty).into());)* } };
+}
+
+numbers! { u8 u16 u32 u64 usize i8 i16 i32 i64 isize f32 f64 }
+
+as_they_are! {
+    bool => Type::Bool;
+    () => Type::Unit;
+}
+
+impl Data for char {
+    type Ffi = u32;
+
+    fn into_ffi(self) -> u32 {
+        self.into()
+    }
+
+    fn from_ffi(ffi: u32) -> Self {
+        Self::from_u32(ffi).unwrap_or(Self::REPLACEMENT_CHARACTER)
+    }
+
+    fn describe(_: &mut Types) -> Type {
+        Type::Char
+    }
+}
+
+impl Data for String {
+    type Ffi = RString;
+
+    fn into_ffi(self) -> RString {
+        self.into()
+    }
+
+    fn from_ffi(ffi: RString) -> Self {
+        ffi.into_string()
+    }
+
+    fn describe(_: &mut Types) -> Type {
+        Type::String
+    }
+}
+
+impl Data for Duration {
+    type Ffi = RDuration;
+
+    fn into_ffi(self) -> RDuration {
+        self.into()
+    }
+
+    fn from_ffi(ffi: RDuration) -> Self {
+        ffi.into()
+    }
+
+    fn describe(_: &mut Types) -> Type {
+        Type::Duration
+    }
+}

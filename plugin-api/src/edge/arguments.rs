@@ -1,0 +1,226 @@
+//! Encoded calls: reads arguments out of JSON or postcard, says what is wrong with them, and encodes results.
+
+use crate::{
+    Data,
+    abi::{Encoding, Refusal},
+};
+use abi_stable::std_types::RVec;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, SeqAccess, Visitor},
+};
+use serde_json::{Map, Value};
+use std::fmt;
+
+/// Whether a method takes one text and nothing else, so that a bare JSON string can stand for its arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alone {
+    /// It does.
+    Text,
+    /// It does not.
+    No,
+}
+
+/// The arguments of one encoded call, taken one after the other.
+pub struct Arguments<'a> {
+    names: &'static [&'static str],
+    taken: usize,
+    source: Source<'a>,
+}
+
+enum Source<'a> {
+    Json(std::vec::IntoIter<Value>),
+    Binary(postcard::Deserializer<'a, postcard::de_flavors::Slice<'a>>),
+}
+
+impl<'a> Arguments<'a> {
+    /// Looks at the arguments of a method whose parameters have these names.
+    ///
+    /// # Errors
+    ///
+    /// - [`Refusal::BadArguments`] if it is not JSON, or arguments are missing or too many.
+    pub fn read(
+        encoding: Encoding,
+        bytes: &'a [u8],
+        names: &'static [&'static str],
+        alone: Alone,
+    ) -> Result<Self, Refusal> {
+        let source = match encoding {
+            Encoding::Binary => Source::Binary(postcard::Deserializer::from_bytes(bytes)),
+            Encoding::Json => Source::Json(in_order(bytes, names, alone).map_err(bad)?.into_iter()),
+        };
+        Ok(Self { names, taken: 0, source })
+    }
+
+    /// Takes the next argument.
+    ///
+    /// # Errors
+    ///
+    /// - [`Refusal::BadArguments`] if it is not of that type.
+    pub fn take<T: Data>(&mut self) -> Result<T, Refusal> {
+        self.decode()
+    }
+
+    /// Takes the next argument, which is bytes: in JSON a list of numbers, or a string that stands for its UTF-8.
+    ///
+    /// # Errors
+    ///
+    /// - As for [`Arguments::take`].
+    pub fn take_bytes(&mut self) -> Result<Vec<u8>, Refusal> {
+        self.decode::<Bytes>().map(|bytes| bytes.0)
+    }
+
+    fn decode<T: DeserializeOwned>(&mut self) -> Result<T, Refusal> {
+        let name = self.names.get(self.taken).copied().unwrap_or_default();
+        self.taken += 1;
+        match &mut self.source {
+            Source::Json(values) => T::deserialize(values.next().unwrap_or_default())
+                .map_err(|e| bad(format!("argument `{name}`: {e}"))),
+            Source::Binary(input) => {
+                T::deserialize(input).map_err(|e| bad(format!("argument `{name}`: {e}")))
+            }
+        }
+    }
+
+    /// Makes sure that nothing is left over.
+    ///
+    /// # Errors
+    ///
+    /// - [`Refusal::BadArguments`] if there are more bytes than the parameters account for.
+    pub fn end(self) -> Result<(), Refusal> {
+        let Source::Binary(input) = self.source else { return Ok(()) };
+        match input.finalize().map_or(0, <[u8]>::len) {
+            0 => Ok(()),
+            left => Err(bad(format!("{left} bytes left over after {}", listed(self.names)))),
+        }
+    }
+}
+
+fn bad(message: String) -> Refusal {
+    Refusal::BadArguments(message.into())
+}
+
+/// `arguments a, b`, `argument a` or `no arguments`.
+fn listed(names: &[&str]) -> String {
+    match names {
+        [] => "no arguments".into(),
+        [one] => format!("argument {one}"),
+        many => format!("arguments {}", many.join(", ")),
+    }
+}
+
+fn expected(names: &[&str]) -> String {
+    if names.is_empty() { "takes no arguments".into() } else { format!("expected {}", names.join(", ")) }
+}
+
+/// The JSON arguments in the order of the parameters.
+fn in_order(bytes: &[u8], names: &[&str], alone: Alone) -> Result<Vec<Value>, String> {
+    let value = if bytes.trim_ascii().is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_slice(bytes).map_err(|e| format!("the arguments are not JSON: {e}"))?
+    };
+    match value {
+        Value::Null => by_name(Map::new(), names),
+        Value::Object(given) => by_name(given, names),
+        Value::Array(given) => by_position(given, names),
+        Value::String(_) if alone == Alone::Text => Ok(vec![value]),
+        _ => Err(format!(
+            "the arguments must be a JSON object by name or an array by position ({})",
+            expected(names)
+        )),
+    }
+}
+
+fn by_name(mut given: Map<String, Value>, names: &[&str]) -> Result<Vec<Value>, String> {
+    let mut values = Vec::with_capacity(names.len());
+    for name in names {
+        match given.remove(*name) {
+            Some(value) => values.push(value),
+            None => return Err(format!("missing argument `{name}` ({})", expected(names))),
+        }
+    }
+    match given.keys().next() {
+        Some(extra) => Err(format!("unexpected argument `{extra}` ({})", expected(names))),
+        None => Ok(values),
+    }
+}
+
+fn by_position(given: Vec<Value>, names: &[&str]) -> Result<Vec<Value>, String> {
+    if given.len() == names.len() {
+        return Ok(given);
+    }
+    let takes = match names {
+        [] => "no arguments".to_owned(),
+        [one] => format!("1 argument ({one})"),
+        many => format!("{} arguments ({})", many.len(), many.join(", ")),
+    };
+    Err(format!("takes {takes}, {} given", given.len()))
+}
+
+/// Encodes a result.
+///
+/// # Errors
+///
+/// - [`Refusal::BadResult`] if it cannot be written in that encoding, as a map with keys that are not text in JSON.
+pub fn answer<T: Data>(encoding: Encoding, value: &T) -> Result<RVec<u8>, Refusal> {
+    let encoded = match encoding {
+        Encoding::Json => serde_json::to_vec(value).map_err(|e| e.to_string()),
+        Encoding::Binary => postcard::to_stdvec(value).map_err(|e| e.to_string()),
+    };
+    encoded.map(RVec::from).map_err(|e| Refusal::BadResult(e.into()))
+}
+
+/// Encodes the result or the error of a method that can fail.
+///
+/// # Errors
+///
+/// - [`Refusal::Error`] with the encoded error if there is one.
+/// - [`Refusal::BadResult`] as for [`answer`].
+pub fn answer_fallible<T: Data, E: Data>(
+    encoding: Encoding,
+    result: &Result<T, E>,
+) -> Result<RVec<u8>, Refusal> {
+    match result {
+        Ok(value) => answer(encoding, value),
+        Err(error) => answer(encoding, error).and_then(|bytes| Err(Refusal::Error(bytes))),
+    }
+}
+
+/// What [`Arguments::take_bytes`] reads.
+struct Bytes(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Bytes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes, as a list of numbers or a string")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes, E> {
+                Ok(Bytes(bytes.to_vec()))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Bytes, E> {
+                Ok(Bytes(text.as_bytes().to_vec()))
+            }
+
+            fn visit_string<E>(self, text: String) -> Result<Bytes, E> {
+                Ok(Bytes(text.into_bytes()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Bytes, A::Error> {
+                let mut bytes = Vec::new();
+                while let Some(byte) = seq.next_element()? {
+                    bytes.push(byte);
+                }
+                Ok(Bytes(bytes))
+            }
+        }
+        // A run of bytes and a list of `u8` are written alike in postcard, so this reads both without a loop.
+        deserializer.deserialize_byte_buf(Reader)
+    }
+}

@@ -1,0 +1,117 @@
+//! What goes wrong inside a plugin, as it reports it to the host.
+
+use crate::abi::ErrorReport;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::{error::Error, fmt};
+
+/// An error of a plugin's lifecycle: a code for programs, a message for people, and details.
+///
+/// Every [`std::error::Error`] turns into one with `?`, under the code `error`. (For that to work, this is not a
+/// `std::error::Error` itself.)
+///
+/// ```
+/// use replug_api::PluginError;
+///
+/// let error = PluginError::new("no_such_folder", "the folder to serve does not exist").with("path", "/srv");
+/// assert_eq!(error.to_string(), "the folder to serve does not exist");
+/// assert_eq!(error.details["path"], "/srv");
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct PluginError {
+    /// For programs, in `snake_case`.
+    pub code: String,
+    /// For people.
+    pub message: String,
+    /// Anything else that helps; [`Value::Null`] if nothing does.
+    pub details: Value,
+}
+
+impl PluginError {
+    /// The code with which [`crate::Plugin::on_config`] asks for a fresh instance instead.
+    pub const RESTART_REQUIRED: &'static str = "restart_required";
+
+    /// An error with a code and a message.
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into(), details: Value::Null }
+    }
+
+    /// The same error with one more detail. A detail that is not to be had as JSON is given as `null`.
+    #[must_use]
+    pub fn with(mut self, key: &str, detail: impl Serialize) -> Self {
+        let detail = serde_json::to_value(detail).unwrap_or_default();
+        match &mut self.details {
+            Value::Object(details) => {
+                details.insert(key.to_owned(), detail);
+            }
+            other => *other = Value::Object(Map::from_iter([(key.to_owned(), detail)])),
+        }
+        self
+    }
+
+    /// What [`crate::Plugin::on_config`] answers when it cannot take a new configuration while it runs.
+    pub fn restart_required() -> Self {
+        Self::new(Self::RESTART_REQUIRED, "a new configuration needs a new instance")
+    }
+
+    /// What [`crate::Plugin::restore`] answers to a state whose version it cannot read, `newest` being the newest
+    /// that it can.
+    ///
+    /// ```
+    /// let error = replug_api::PluginError::unknown_state_version(3, 2);
+    /// assert_eq!(error.code, "unknown_state_version");
+    /// ```
+    pub fn unknown_state_version(from_version: u32, newest: u32) -> Self {
+        let message = format!(
+            "the saved state has version {from_version}, which this plugin cannot read (the newest it knows is \
+             {newest}): add that version to its `restore`, or load a build of the plugin that knows it"
+        );
+        Self::new("unknown_state_version", message).with("from_version", from_version).with("newest", newest)
+    }
+}
+
+impl fmt::Display for PluginError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for PluginError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} [{}]", self.message, self.code)?;
+        if self.details.is_null() { Ok(()) } else { write!(f, " {}", self.details) }
+    }
+}
+
+impl<E: Error> From<E> for PluginError {
+    fn from(error: E) -> Self {
+        // The causes are written out here: they do not cross as values.
+        let mut message = error.to_string();
+        let mut cause = error.source();
+        while let Some(source) = cause {
+            let text = source.to_string();
+            if !message.ends_with(&text) {
+                message = format!("{message}: {text}");
+            }
+            cause = source.source();
+        }
+        Self::new("error", message)
+    }
+}
+
+impl PluginError {
+    /// As it crosses over to the host.
+    pub fn into_report(self) -> ErrorReport {
+        let details = if self.details.is_null() { String::new() } else { self.details.to_string() };
+        ErrorReport { code: self.code.into(), message: self.message.into(), details: details.into() }
+    }
+
+    /// As it came from the plugin. Details that are not JSON are kept as text.
+    pub fn from_report(report: ErrorReport) -> Self {
+        let details = match report.details.as_str() {
+            "" => Value::Null,
+            json => serde_json::from_str(json).unwrap_or_else(|_| Value::String(json.to_owned())),
+        };
+        Self { code: report.code.into(), message: report.message.into(), details }
+    }
+}

@@ -1,0 +1,106 @@
+//! The thin part of a plugin that has to be compiled in its own crate, and how the rest of this crate reaches it.
+//!
+//! `export!` defines one symbol, a [`Hooks`]; the root module in `root` is compiled here, once, and refers
+//! to that symbol, which the linker resolves. What is generic over the author's type is kept as small as can be:
+//! it is instantiated again at every edit.
+
+use crate::{
+    Context, Health, Plugin, PluginError, SavedState, abi::BoundInterface, abi::InterfaceExport, config,
+};
+use std::any::TypeId;
+
+/// What `export!` leaves for the root module.
+pub struct Hooks {
+    /// `CARGO_PKG_NAME` of the plugin.
+    pub package: &'static str,
+    /// `CARGO_PKG_VERSION` of the plugin.
+    pub version: &'static str,
+    /// Whether a panic in the plugin unwinds.
+    pub panic_unwinds: bool,
+    /// Whether its `State` is something.
+    pub stateful: fn() -> bool,
+    /// `Plugin::STATE_VERSION`.
+    pub state_version: u32,
+    /// What it implements.
+    pub interfaces: &'static [&'static InterfaceExport],
+    /// Makes an instance from its context and `[config]` as JSON.
+    pub create: fn(&Context, &str) -> Result<Created, PluginError>,
+}
+
+/// Whether `P` has state to hand over.
+pub fn stateful<P: Plugin>() -> bool {
+    TypeId::of::<P::State>() != TypeId::of::<()>()
+}
+
+/// A [`Plugin`] with its type forgotten.
+pub(crate) trait ErasedPlugin: Send + Sync {
+    fn start(&self) -> Result<(), PluginError>;
+    fn stop(&self) -> Result<(), PluginError>;
+    fn health(&self) -> Health;
+    fn configure(&self, config: &str) -> Result<(), PluginError>;
+    fn save(&self) -> Result<SavedState, PluginError>;
+    fn restore(&self, from_version: u32, state: SavedState) -> Result<(), PluginError>;
+}
+
+impl<P: Plugin> ErasedPlugin for P {
+    fn start(&self) -> Result<(), PluginError> {
+        Plugin::start(self)
+    }
+
+    fn stop(&self) -> Result<(), PluginError> {
+        Plugin::stop(self)
+    }
+
+    fn health(&self) -> Health {
+        Plugin::health(self)
+    }
+
+    fn configure(&self, config: &str) -> Result<(), PluginError> {
+        self.on_config(config::read(config)?)
+    }
+
+    fn save(&self) -> Result<SavedState, PluginError> {
+        SavedState::encode(&Plugin::save(self)?)
+    }
+
+    fn restore(&self, from_version: u32, state: SavedState) -> Result<(), PluginError> {
+        Plugin::restore(self, from_version, state)
+    }
+}
+
+/// A newly made instance and the interfaces bound to it. Owns the instance.
+pub struct Created {
+    plugin: *mut dyn ErasedPlugin,
+    pub(crate) interfaces: Vec<BoundInterface>,
+}
+
+impl Created {
+    /// Makes a `P`, and binds its interfaces with `bind`.
+    ///
+    /// # Errors
+    ///
+    /// - What `Plugin::init` says, or that the configuration does not fit `P::Config`.
+    pub fn new<P: Plugin>(
+        context: &Context,
+        config: &str,
+        bind: fn(&'static P) -> Vec<BoundInterface>,
+    ) -> Result<Self, PluginError> {
+        let plugin = Box::into_raw(Box::new(P::init(context, config::read(config)?)?));
+        // SAFETY: just made and not freed before `Created` is dropped, whose dropping makes the interfaces invalid;
+        // that is what the lifetime of `BoundInterface::object` says.
+        let interfaces = bind(unsafe { &*plugin });
+        Ok(Self { plugin, interfaces })
+    }
+
+    pub(crate) fn plugin(&self) -> &dyn ErasedPlugin {
+        // SAFETY: `plugin` comes from a box that only `drop` frees.
+        unsafe { &*self.plugin }
+    }
+}
+
+impl Drop for Created {
+    fn drop(&mut self) {
+        // SAFETY: from `Box::into_raw` in `new`, and freed only here.
+        drop(unsafe { Box::from_raw(self.plugin) });
+    }
+}

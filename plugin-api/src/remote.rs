@@ -1,0 +1,224 @@
+//! Remote edges: how the same typed client calls a plugin that is not in this process.
+//!
+//! A client knows an `Edge` and an `Object`. For a plugin in another process the host hands it the edges of
+//! [`Interface::REMOTE`](crate::Interface::REMOTE), which `#[interface]` generates into the interface's crate and so
+//! into the host. Their object is a [`RemoteObject`]; they encode the arguments, give them to the [`Remote`] behind it,
+//! and decode what it answers. A call that did not come back is [`Outcome::Lost`]; whoever called takes the reason
+//! with [`take_lost`].
+//!
+//! **Architecture Invariant:** none of this crosses between libraries. Remote edges, their objects and the errors they
+//! leave belong to one binary, the host's, so plain Rust types will do.
+
+use crate::{
+    CallError, Data,
+    abi::{Encoding, Nothing, Object, Outcome, Refusal},
+    edge::contain,
+};
+use abi_stable::std_types::{RSlice, RVec};
+use postcard::{
+    Serializer,
+    ser_flavors::{Flavor, StdVec},
+};
+use serde::{Serialize, Serializer as _, de::DeserializeOwned};
+use std::{cell::RefCell, sync::Arc};
+
+/// One interface of a plugin that is not in this process. Implemented by the host.
+///
+/// It may be called on any thread, and on several at once. What it panics with becomes the caller's
+/// [`CallError::Panicked`].
+pub trait Remote: Send + Sync {
+    /// The plugin's id, for errors.
+    fn plugin(&self) -> &str;
+
+    /// Calls the method at that index of the interface, and waits for the answer.
+    ///
+    /// # Errors
+    ///
+    /// - Whatever kept the call from coming back, a panic in the plugin included.
+    fn invoke(&self, method: u32, encoding: Encoding, arguments: &[u8]) -> Result<Reply, CallError>;
+}
+
+/// What a plugin elsewhere answered: what its [`InterfaceExport::invoke`](crate::abi::InterfaceExport::invoke) did.
+#[derive(Debug)]
+pub enum Reply {
+    /// The method returned; its result in the encoding of the call.
+    Returned(Vec<u8>),
+    /// It gave no result.
+    Refused(Refusal),
+}
+
+/// Makes a [`Remote`] the object of remote edges.
+#[derive(Clone)]
+pub struct RemoteObject(Arc<Box<dyn Remote>>);
+
+impl RemoteObject {
+    /// Takes in what calls will go to.
+    pub fn new(remote: impl Remote + 'static) -> Self {
+        Self(Arc::new(Box::new(remote)))
+    }
+
+    /// What remote edges are called with. Valid until the last clone of `self` is dropped.
+    pub fn object(&self) -> Object {
+        Object(Arc::as_ptr(&self.0).cast())
+    }
+}
+
+impl std::fmt::Debug for RemoteObject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("RemoteObject").field(&self.0.plugin()).finish()
+    }
+}
+
+thread_local! {
+    static LOST: RefCell<Option<CallError>> = const { RefCell::new(None) };
+}
+
+/// Why the calling thread's last call was [`Outcome::Lost`]; tells once.
+pub fn take_lost() -> Option<CallError> {
+    LOST.try_with(RefCell::take).ok().flatten()
+}
+
+#[cold]
+fn lost<T, E>(error: CallError) -> Outcome<T, E> {
+    // On a thread whose locals are gone the reason is, too, and the caller says so.
+    let _ = LOST.try_with(|reason| reason.replace(Some(error)));
+    Outcome::Lost
+}
+
+/// [`InterfaceExport::invoke`](crate::abi::InterfaceExport::invoke) of every remote interface: passes the bytes on.
+pub extern "C" fn invoke(
+    object: Object,
+    method: u32,
+    encoding: Encoding,
+    bytes: RSlice<'_, u8>,
+) -> Outcome<RVec<u8>, Refusal> {
+    contain(|| {
+        // SAFETY: 1 and 2: the host calls it with the object of a `RemoteObject` that it keeps.
+        let remote = unsafe { behind(object) };
+        match remote.invoke(method, encoding, bytes.as_slice()) {
+            Ok(Reply::Returned(bytes)) => Outcome::Returned(bytes.into()),
+            Ok(Reply::Refused(refusal)) => Outcome::Refused(refusal),
+            Err(error) => lost(error),
+        }
+    })
+}
+
+/// # Safety
+///
+/// 1. `object` comes from [`RemoteObject::object`].
+/// 2. A clone of that `RemoteObject` lives for as long as the reference is used.
+unsafe fn behind<'a>(object: Object) -> &'a dyn Remote {
+    // SAFETY: by 1 it points to a box inside an `Arc`, which by 2 is alive.
+    unsafe { &**object.0.cast::<Box<dyn Remote>>() }
+}
+
+/// One call through a remote edge, while its arguments are written down.
+#[doc(hidden)]
+pub struct Call<'a> {
+    remote: &'a dyn Remote,
+    index: u32,
+    method: &'static str,
+    arguments: Result<Serializer<StdVec>, CallError>,
+}
+
+enum Answer {
+    Returned(Vec<u8>),
+    Error(Vec<u8>),
+}
+
+impl Call<'_> {
+    /// Begins a call of the method at `index`, whose name is `method`.
+    ///
+    /// # Safety
+    ///
+    /// 1. `object` comes from [`RemoteObject::object`].
+    /// 2. A clone of that `RemoteObject` lives for as long as the call.
+    pub unsafe fn new(object: Object, index: u32, method: &'static str) -> Self {
+        // SAFETY: 1 and 2 are the caller's.
+        let remote = unsafe { behind(object) };
+        Self { remote, index, method, arguments: Ok(Serializer { output: StdVec::new() }) }
+    }
+
+    /// Writes the next argument, which is called `name`.
+    pub fn give<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) {
+        self.write(name, |output| value.serialize(output));
+    }
+
+    /// Writes the next argument, which is bytes. Bytes and a list of `u8` are written alike.
+    pub fn give_bytes(&mut self, name: &str, bytes: &[u8]) {
+        self.write(name, |output| output.serialize_bytes(bytes));
+    }
+
+    fn write(
+        &mut self,
+        name: &str,
+        write: impl FnOnce(&mut Serializer<StdVec>) -> Result<(), postcard::Error>,
+    ) {
+        let Ok(output) = &mut self.arguments else { return };
+        if let Err(error) = write(output) {
+            self.arguments = Err(CallError::BadArguments {
+                plugin: self.remote.plugin().into(),
+                method: self.method.into(),
+                message: format!("argument `{name}` cannot be encoded: {error}"),
+            });
+        }
+    }
+
+    /// Makes the call of a method that cannot fail.
+    pub fn infallible<T: Data>(self) -> Outcome<T::Ffi, Nothing> {
+        let (remote, method) = (self.remote, self.method);
+        let value = self.run().and_then(|answer| match answer {
+            Answer::Returned(bytes) => decode::<T>(remote, method, &bytes),
+            Answer::Error(_) => {
+                Err(unusable(remote, method, "the host's version of it cannot fail, and it failed"))
+            }
+        });
+        value.map_or_else(lost, |value| Outcome::Returned(value.into_ffi()))
+    }
+
+    /// Makes the call of a method that returns a `Result`.
+    pub fn fallible<T: Data, E: Data>(self) -> Outcome<T::Ffi, E::Ffi> {
+        let (remote, method) = (self.remote, self.method);
+        let result = self.run().and_then(|answer| match answer {
+            Answer::Returned(bytes) => decode::<T>(remote, method, &bytes).map(Ok),
+            Answer::Error(bytes) => decode::<E>(remote, method, &bytes).map(Err),
+        });
+        result.map_or_else(lost, crate::edge::fallible)
+    }
+
+    fn run(self) -> Result<Answer, CallError> {
+        let Self { remote, index, method, arguments } = self;
+        let arguments = arguments?.output.finalize().expect("a vector takes all");
+        let (plugin, method) = (|| remote.plugin().to_owned(), || method.to_owned());
+        match remote.invoke(index, Encoding::Binary, &arguments)? {
+            Reply::Returned(bytes) => Ok(Answer::Returned(bytes)),
+            Reply::Refused(Refusal::Error(bytes)) => Ok(Answer::Error(bytes.into())),
+            Reply::Refused(Refusal::BadArguments(message)) => {
+                Err(CallError::BadArguments { plugin: plugin(), method: method(), message: message.into() })
+            }
+            Reply::Refused(Refusal::BadResult(message)) => {
+                Err(CallError::BadResult { plugin: plugin(), method: method(), message: message.into() })
+            }
+        }
+    }
+}
+
+fn decode<T: DeserializeOwned>(remote: &dyn Remote, method: &str, bytes: &[u8]) -> Result<T, CallError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, left)) => Err(unusable(remote, method, &format!("{} bytes are left over", left.len()))),
+        Err(error) => Err(unusable(remote, method, &error.to_string())),
+    }
+}
+
+/// The error of an answer that is not of the method's type.
+#[cold]
+fn unusable(remote: &dyn Remote, method: &str, why: &str) -> CallError {
+    CallError::BadResult {
+        plugin: remote.plugin().into(),
+        method: method.into(),
+        message: format!(
+            "the answer is not what the host expects ({why}): build both with the same version of the interface"
+        ),
+    }
+}

@@ -1,0 +1,168 @@
+//! The root module: the one thing that a plugin's library exports, compiled here and not in the plugin's crate.
+//!
+//! A program that links this crate without being a plugin has no [`Hooks`]; nothing it uses leads here, and the
+//! linker leaves this module out.
+
+use crate::{
+    Context, PluginError, SavedState,
+    abi::{
+        ABI_VERSION, Birth, Descriptor, ErrorReport, HealthReport, HostServices, Instance, InterfaceExport,
+        Object, Outcome, PluginRoot, PluginRootRef,
+    },
+    bridge,
+    edge::contain,
+    hooks::{Created, ErasedPlugin, Hooks},
+};
+use abi_stable::{
+    library::{__call_root_module_loader, CheckTypeLayout, LibHeader, RootModuleResult},
+    prefix_type::PrefixTypeTrait,
+    std_types::{RSlice, RStr, RVec},
+};
+
+unsafe extern "Rust" {
+    /// Defined by `export!` in the plugin's crate.
+    #[link_name = "__replug_plugin_hooks"]
+    safe static HOOKS: Hooks;
+}
+
+/// Where abi_stable looks for the root module: `abi_stable::library::ROOT_MODULE_LOADER_NAME`.
+// SAFETY: the name is abi_stable's own for a `LibHeader`, and a library has one root module.
+#[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
+static HEADER: LibHeader = {
+    extern "C" fn load() -> RootModuleResult {
+        __call_root_module_loader(root)
+    }
+    // SAFETY: `load` makes a `PluginRootRef`.
+    unsafe { LibHeader::from_constructor::<PluginRootRef>(load, CheckTypeLayout::Yes) }
+};
+
+fn root() -> PluginRootRef {
+    PluginRoot {
+        descriptor,
+        interfaces,
+        attach,
+        create,
+        start,
+        stop,
+        health,
+        configure,
+        save,
+        restore,
+        destroy,
+        set_max_level,
+        hook_panics,
+    }
+    .leak_into_prefix()
+}
+
+extern "C" fn descriptor() -> Descriptor {
+    Descriptor {
+        abi_version: ABI_VERSION,
+        api_version: RStr::from_str(env!("CARGO_PKG_VERSION")),
+        package: RStr::from_str(HOOKS.package),
+        version: RStr::from_str(HOOKS.version),
+        panic_unwinds: HOOKS.panic_unwinds,
+        stateful: (HOOKS.stateful)(),
+        state_version: HOOKS.state_version,
+    }
+}
+
+extern "C" fn interfaces() -> RVec<&'static InterfaceExport> {
+    HOOKS.interfaces.to_vec().into()
+}
+
+extern "C" fn attach(services: HostServices) {
+    let _: Outcome<(), ()> = contain(|| {
+        bridge::attach(services);
+        Outcome::Returned(())
+    });
+}
+
+extern "C" fn set_max_level(level: u8) {
+    let _: Outcome<(), ()> = contain(|| {
+        bridge::set_max_level(level);
+        Outcome::Returned(())
+    });
+}
+
+extern "C" fn hook_panics(hooked: bool) {
+    let _: Outcome<(), ()> = contain(|| {
+        if hooked {
+            bridge::hook_panics()
+        } else {
+            bridge::unhook_panics()
+        }
+        Outcome::Returned(())
+    });
+}
+
+/// Contains panics and turns the author's error into a report.
+fn answer<T>(f: impl FnOnce() -> Result<T, PluginError>) -> Outcome<T, ErrorReport> {
+    contain(|| match f() {
+        Ok(value) => Outcome::Returned(value),
+        Err(error) => Outcome::Refused(error.into_report()),
+    })
+}
+
+extern "C" fn create(birth: Birth) -> Outcome<Instance, ErrorReport> {
+    answer(|| {
+        let created = (HOOKS.create)(&Context::of(&birth), birth.config.as_str())?;
+        let created = Box::into_raw(Box::new(created));
+        // SAFETY: just made. `destroy` frees it, after which the contract of `Instance` forbids the use of either.
+        let interfaces = RSlice::from_slice(unsafe { &(*created).interfaces });
+        Ok(Instance { object: Object(created.cast_const().cast()), interfaces })
+    })
+}
+
+/// The instance behind an object of [`create`].
+fn instance<'a>(object: Object) -> &'a dyn ErasedPlugin {
+    // SAFETY: the contract of `PluginRoot`: the object comes from `create` of this library and is not dropped yet.
+    unsafe { &*object.0.cast::<Created>() }.plugin()
+}
+
+extern "C" fn start(object: Object) -> Outcome<(), ErrorReport> {
+    answer(|| instance(object).start())
+}
+
+extern "C" fn stop(object: Object) -> Outcome<(), ErrorReport> {
+    answer(|| instance(object).stop())
+}
+
+extern "C" fn health(object: Object) -> Outcome<HealthReport, ErrorReport> {
+    answer(|| {
+        let health = instance(object).health();
+        Ok(HealthReport { healthy: health.healthy, message: health.message.into() })
+    })
+}
+
+extern "C" fn configure(object: Object, config: RStr<'_>) -> Outcome<(), ErrorReport> {
+    answer(|| instance(object).configure(config.as_str()))
+}
+
+extern "C" fn save(object: Object) -> Outcome<RVec<u8>, ErrorReport> {
+    answer(|| Ok(instance(object).save()?.into_bytes().into()))
+}
+
+extern "C" fn restore(object: Object, from_version: u32, state: RSlice<'_, u8>) -> Outcome<(), ErrorReport> {
+    answer(|| instance(object).restore(from_version, SavedState::from_bytes(state.to_vec())))
+}
+
+extern "C" fn destroy(object: Object) -> Outcome<(), ErrorReport> {
+    answer(|| {
+        // SAFETY: as in `instance`; it was leaked as a box by `create`, and this is the last use of it. If dropping
+        // the author's value panics, the box is freed all the same while that unwinds.
+        drop(unsafe { Box::from_raw(object.0.cast_mut().cast::<Created>()) });
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_header_has_the_name_that_abi_stable_looks_for() {
+        assert!(
+            include_str!("root.rs")
+                .contains(&format!("export_name = \"{}\"", abi_stable::library::ROOT_MODULE_LOADER_NAME))
+        );
+    }
+}
