@@ -1,0 +1,307 @@
+//! Calls generated edges directly, as a host would, with a caller that pins nothing.
+
+use replug_api::{
+    CallError, Caller, Interface,
+    abi::{BoundInterface, Edge, Encoding, Object, Outcome, Refusal},
+    describe,
+};
+use std::collections::BTreeMap;
+
+/// Calls the one instance there is.
+#[derive(Clone, Debug)]
+struct Direct(BoundInterfaceOf);
+
+#[derive(Clone, Debug)]
+struct BoundInterfaceOf {
+    object: Object,
+    edges: Vec<(String, Edge)>,
+}
+
+impl Direct {
+    fn to<I: Interface + ?Sized>(it: &'static I) -> I::Client<Self> {
+        let bound = I::bind(it);
+        let edges = bound.export.methods.iter().map(|m| (m.name.to_string(), m.edge)).collect();
+        Self(BoundInterfaceOf { object: bound.object, edges }).into()
+    }
+}
+
+impl Caller for Direct {
+    fn call<T, E>(
+        &self,
+        method: u32,
+        call: impl FnOnce(Object, Edge) -> Outcome<T, E>,
+    ) -> Result<T, Result<E, CallError>> {
+        let (name, edge) = &self.0.edges[method as usize];
+        match call(self.0.object, *edge) {
+            Outcome::Returned(value) => Ok(value),
+            Outcome::Refused(error) => Err(Ok(error)),
+            Outcome::Panicked(panic) => Err(Err(CallError::Panicked {
+                plugin: "test".into(),
+                generation: 1,
+                method: name.clone(),
+                message: panic.message().into(),
+                location: String::new(),
+            })),
+            Outcome::Lost => panic!("lost"),
+        }
+    }
+}
+
+/// A bit of everything.
+#[replug_api::interface]
+trait Everything {
+    /// Adds up.
+    fn add(&self, a: f64, b: f64) -> f64;
+    fn shout(&self, text: &str) -> String;
+    fn sum(&self, bytes: &[u8]) -> u64;
+    fn grow(&self, tree: Tree) -> Result<Tree, Grief>;
+    fn nothing(&self);
+    fn boom(&self, payload: Grief);
+    fn map(&self, object: BTreeMap<String, Vec<u32>>, r#type: Option<u8>) -> (usize, Option<u8>);
+    fn unwritable(&self) -> BTreeMap<(u8, u8), u8>;
+    fn nested(&self, result: Result<u8, String>) -> Vec<Result<u8, String>>;
+}
+
+#[replug_api::data]
+#[derive(Clone, Debug, PartialEq)]
+struct Tree {
+    value: i32,
+    children: Vec<Tree>,
+    twin: Option<Box<Tree>>,
+}
+
+#[replug_api::data]
+#[derive(Clone, Debug, PartialEq)]
+enum Grief {
+    None,
+    Text(String),
+    Value { value: i32, r#type: char },
+    Deep(Box<Grief>, ()),
+    Payload,
+}
+
+struct All;
+
+/// A payload whose own `Drop` panics.
+struct Grenade;
+
+impl Drop for Grenade {
+    fn drop(&mut self) {
+        panic!("while dropping the payload");
+    }
+}
+
+impl Everything for All {
+    fn add(&self, a: f64, b: f64) -> f64 {
+        a + b
+    }
+
+    fn shout(&self, text: &str) -> String {
+        text.to_uppercase()
+    }
+
+    fn sum(&self, bytes: &[u8]) -> u64 {
+        bytes.iter().copied().map(u64::from).sum()
+    }
+
+    fn grow(&self, tree: Tree) -> Result<Tree, Grief> {
+        if tree.value < 0 {
+            return Err(Grief::Deep(Box::new(Grief::Value { value: tree.value, r#type: 'x' }), ()));
+        }
+        Ok(Tree { value: tree.value + 1, children: vec![tree.clone()], twin: Some(Box::new(tree)) })
+    }
+
+    fn nothing(&self) {}
+
+    fn boom(&self, payload: Grief) {
+        match payload {
+            Grief::None => panic!("plain"),
+            Grief::Text(text) => panic!("{text}"),
+            Grief::Value { value, .. } => std::panic::panic_any(value),
+            Grief::Deep(..) => {}
+            Grief::Payload => std::panic::panic_any(Grenade),
+        }
+    }
+
+    fn map(&self, object: BTreeMap<String, Vec<u32>>, r#type: Option<u8>) -> (usize, Option<u8>) {
+        (object.values().map(Vec::len).sum(), r#type)
+    }
+
+    fn unwritable(&self) -> BTreeMap<(u8, u8), u8> {
+        BTreeMap::from([((1, 2), 3)])
+    }
+
+    fn nested(&self, result: Result<u8, String>) -> Vec<Result<u8, String>> {
+        vec![result.clone(), result]
+    }
+}
+
+type Client = EverythingClient<Direct>;
+
+fn client() -> Client {
+    Direct::to::<dyn Everything>(&All)
+}
+
+fn bound() -> BoundInterface {
+    <dyn Everything as Interface>::bind(&All)
+}
+
+fn invoke(method: &str, encoding: Encoding, arguments: &[u8]) -> Outcome<Vec<u8>, Refusal> {
+    let bound = bound();
+    let index = bound.export.methods.iter().position(|m| m.name == method).expect("known method");
+    match (bound.export.invoke)(bound.object, index as u32, encoding, arguments.into()) {
+        Outcome::Returned(bytes) => Outcome::Returned(bytes.into()),
+        Outcome::Refused(refusal) => Outcome::Refused(refusal),
+        Outcome::Panicked(panic) => Outcome::Panicked(panic),
+        Outcome::Lost => Outcome::Lost,
+    }
+}
+
+fn json(method: &str, arguments: &str) -> String {
+    match invoke(method, Encoding::Json, arguments.as_bytes()) {
+        Outcome::Returned(bytes) => String::from_utf8(bytes).expect("JSON"),
+        Outcome::Refused(Refusal::BadArguments(why)) => format!("bad arguments: {why}"),
+        Outcome::Refused(Refusal::BadResult(why)) => format!("bad result: {why}"),
+        Outcome::Refused(Refusal::Error(bytes)) => {
+            format!("error: {}", String::from_utf8(bytes.into()).expect("JSON"))
+        }
+        Outcome::Panicked(panic) => format!("panicked: {}", panic.message()),
+        Outcome::Lost => "lost".into(),
+    }
+}
+
+fn leaf(value: i32) -> Tree {
+    Tree { value, children: Vec::new(), twin: None }
+}
+
+#[test]
+fn a_typed_client_calls_through_the_edges() {
+    let client = client();
+    assert_eq!(client.add(1.0, 2.0), Ok(3.0));
+    assert_eq!(client.shout("grün").as_deref(), Ok("GRÜN"));
+    assert_eq!(client.sum(&[1, 2, 255]), Ok(258));
+    assert_eq!(client.nothing(), Ok(()));
+    assert_eq!(client.map(BTreeMap::from([("a".into(), vec![1, 2])]), Some(7)), Ok((2, Some(7))));
+    assert_eq!(client.nested(Err("no".into())), Ok(vec![Err("no".into()), Err("no".into())]));
+}
+
+#[test]
+fn recursive_data_and_the_authors_errors_cross_over() {
+    let grown = client().grow(leaf(1)).expect("grows");
+    assert_eq!(grown, Tree { value: 2, children: vec![leaf(1)], twin: Some(Box::new(leaf(1))) });
+    let error = client().grow(leaf(-1)).expect_err("negative");
+    assert_eq!(error, CallError::Plugin(Grief::Deep(Box::new(Grief::Value { value: -1, r#type: 'x' }), ())));
+}
+
+#[test]
+fn a_panic_is_contained_whatever_its_payload() {
+    let message = |payload| match client().boom(payload) {
+        Err(CallError::Panicked { message, method, .. }) => {
+            assert_eq!(method, "boom");
+            message
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(message(Grief::None), "plain");
+    assert_eq!(message(Grief::Text("formatted".into())), "formatted");
+    assert_eq!(message(Grief::Value { value: 1, r#type: 'c' }), "a panic whose payload is not text");
+    assert_eq!(message(Grief::Payload), "a panic whose payload is not text");
+    assert_eq!(json("boom", r#"["None"]"#), "panicked: plain");
+}
+
+#[test]
+fn json_arguments_are_taken_by_name_by_position_or_bare() {
+    assert_eq!(json("add", r#"{"b": 2, "a": 1}"#), "3.0");
+    assert_eq!(json("add", "[1, 2.5]"), "3.5");
+    assert_eq!(json("shout", "\"hi\""), "\"HI\"");
+    assert_eq!(json("shout", r#"{"text":"hi"}"#), "\"HI\"");
+    assert_eq!(json("sum", r#"{"bytes":[1,2]}"#), "3");
+    assert_eq!(json("sum", r#"["ab"]"#), "195");
+    for nothing in ["", "null", "{}", "[]", " "] {
+        assert_eq!(json("nothing", nothing), "null");
+    }
+    assert_eq!(json("map", r#"{"object":{"a":[1]},"type":null}"#), "[1,null]");
+    assert_eq!(
+        json("grow", r#"[{"value":-1,"children":[],"twin":null}]"#),
+        r#"error: {"Deep":[{"Value":{"value":-1,"type":"x"}},null]}"#
+    );
+}
+
+#[test]
+fn bad_json_arguments_are_refused_with_what_is_wrong() {
+    let cases = [
+        ("add", r#"{"a":1}"#, "missing argument `b` (expected a, b)"),
+        ("add", "", "missing argument `a` (expected a, b)"),
+        ("add", r#"{"a":1,"b":2,"c":3}"#, "unexpected argument `c` (expected a, b)"),
+        ("add", "[1,2,3]", "takes 2 arguments (a, b), 3 given"),
+        ("add", "[1]", "takes 2 arguments (a, b), 1 given"),
+        ("shout", "[]", "takes 1 argument (text), 0 given"),
+        ("nothing", "[1]", "takes no arguments, 1 given"),
+        ("nothing", r#"{"a":1}"#, "unexpected argument `a` (takes no arguments)"),
+        ("add", r#"{"a":"x","b":2}"#, "argument `a`: invalid type: string \"x\", expected f64"),
+        ("map", r#"[{},300]"#, "argument `type`: invalid value: integer `300`, expected u8"),
+        ("add", "7", "the arguments must be a JSON object by name or an array by position (expected a, b)"),
+        (
+            "add",
+            "\"x\"",
+            "the arguments must be a JSON object by name or an array by position (expected a, b)",
+        ),
+        ("add", "{", "the arguments are not JSON: EOF while parsing an object at line 1 column 1"),
+    ];
+    for (method, arguments, why) in cases {
+        assert_eq!(json(method, arguments), format!("bad arguments: {why}"), "{method} {arguments}");
+    }
+    assert_eq!(json("unwritable", ""), "bad result: key must be a string");
+}
+
+#[test]
+fn an_unknown_method_number_is_refused() {
+    let bound = bound();
+    let outcome = (bound.export.invoke)(bound.object, 99, Encoding::Json, b"".as_slice().into());
+    assert!(matches!(outcome, Outcome::Refused(Refusal::BadArguments(why)) if why.contains("number 99")));
+}
+
+#[test]
+fn binary_arguments_are_a_tuple_and_leave_nothing_over() {
+    let arguments = postcard::to_stdvec(&(1.5, 2.0)).expect("encode");
+    let Outcome::Returned(result) = invoke("add", Encoding::Binary, &arguments) else { panic!("refused") };
+    assert_eq!(postcard::from_bytes::<f64>(&result), Ok(3.5));
+
+    let bytes = postcard::to_stdvec(&(&[1_u8, 2, 3][..],)).expect("encode");
+    let Outcome::Returned(result) = invoke("sum", Encoding::Binary, &bytes) else { panic!("refused") };
+    assert_eq!(postcard::from_bytes::<u64>(&result), Ok(6));
+
+    let refused = |arguments: &[u8]| match invoke("add", Encoding::Binary, arguments) {
+        Outcome::Refused(Refusal::BadArguments(why)) => why.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(&[arguments.as_slice(), &[0]].concat()), "1 bytes left over after arguments a, b");
+    assert_eq!(refused(&arguments[..8]), "argument `b`: Hit the end of buffer, expected more data");
+
+    let arguments = postcard::to_stdvec(&(leaf(-1),)).expect("encode");
+    let Outcome::Refused(Refusal::Error(error)) = invoke("grow", Encoding::Binary, &arguments) else {
+        panic!("not refused")
+    };
+    assert!(matches!(postcard::from_bytes(&error), Ok(Grief::Deep(..))));
+}
+
+#[test]
+fn an_interface_describes_itself() {
+    let interface = describe::Interface::of(<dyn Everything as Interface>::EXPORT).expect("description");
+    assert_eq!((interface.name.as_str(), interface.docs.as_str()), ("Everything", "A bit of everything."));
+    let add = &interface.methods[0];
+    assert_eq!((add.name.as_str(), add.docs.as_str()), ("add", "Adds up."));
+    let signature = |name: &str| {
+        let method = interface.methods.iter().find(|m| m.name == name).expect(name);
+        let params: Vec<_> = method.params.iter().map(|p| format!("{}: {}", p.name, p.ty)).collect();
+        let error = method.error.as_ref().map_or(String::new(), |error| format!(" / {error}"));
+        format!("({}) -> {}{error}", params.join(", "), method.returns)
+    };
+    assert_eq!(signature("add"), "(a: f64, b: f64) -> f64");
+    assert_eq!(signature("shout"), "(text: String) -> String");
+    assert_eq!(signature("sum"), "(bytes: Vec<u8>) -> u64");
+    assert_eq!(signature("grow"), "(tree: Tree) -> Tree / Grief");
+    assert_eq!(signature("map"), "(object: Map<String, Vec<u32>>, type: Option<u8>) -> (usize, Option<u8>)");
+    assert_eq!(interface.types.keys().collect::<Vec<_>>(), ["Grief", "Tree"]);
+    assert_eq!(interface.fingerprint(), interface.clone().fingerprint());
+}

@@ -1,0 +1,385 @@
+//! Calls a plugin through its remote edges, with a [`Remote`] that goes no further than this process.
+
+use replug_api::{
+    CallError, Caller, Interface,
+    abi::{Edge, Encoding, InterfaceExport, Object, Outcome, Refusal},
+    call::Death,
+    describe,
+    remote::{self, Remote, RemoteObject, Reply, take_lost},
+    serde::{Serializer, ser::Error},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+/// Every kind of value.
+#[replug_api::interface]
+trait Everything {
+    fn nothing(&self);
+    fn numbers(&self, a: (u8, u16, u32, u64, usize), b: (i8, i16, i32, i64, isize), c: (f32, f64)) -> f64;
+    fn small(&self, yes: bool, letter: char, pause: Duration) -> (bool, char, Duration);
+    fn lent(&self, text: &str, bytes: &[u8], rest: u8) -> String;
+    fn own_bytes(&self, bytes: Vec<u8>, text: String) -> (Vec<u8>, String);
+    fn wrapped(&self, a: Option<Box<u8>>, b: Result<(), String>, c: [char; 3]) -> Vec<Result<(), String>>;
+    fn maps(&self, a: BTreeMap<String, Vec<u32>>, b: HashMap<u64, f64>) -> BTreeMap<u64, String>;
+    fn sets(&self, a: BTreeSet<String>, b: HashSet<i8>) -> BTreeSet<i8>;
+    fn grow(&self, tree: Tree) -> Result<Tree, Grief>;
+    fn boom(&self, text: &str) -> Result<(), Grief>;
+    fn next(&self, small: Small) -> Small;
+    fn r#match(&self, r#type: u8) -> u8;
+}
+
+#[replug_api::data]
+#[derive(Clone, Debug, PartialEq)]
+struct Tree {
+    value: i32,
+    children: Vec<Tree>,
+    twin: Option<Box<Tree>>,
+}
+
+#[replug_api::data]
+#[derive(Clone, Debug, PartialEq)]
+enum Grief {
+    None,
+    Text(String),
+    Value { value: i32, r#type: char },
+}
+
+#[replug_api::data]
+#[derive(Clone, Debug, PartialEq)]
+struct Small {
+    /// 10 and more cannot be encoded.
+    #[serde(serialize_with = "digit")]
+    digit: u8,
+}
+
+fn digit<S: Serializer>(digit: &u8, serializer: S) -> Result<S::Ok, S::Error> {
+    if *digit < 10 { serializer.serialize_u8(*digit) } else { Err(S::Error::custom("not a digit")) }
+}
+
+struct All;
+
+impl Everything for All {
+    fn nothing(&self) {}
+
+    fn numbers(&self, a: (u8, u16, u32, u64, usize), b: (i8, i16, i32, i64, isize), c: (f32, f64)) -> f64 {
+        let unsigned = [u64::from(a.0), u64::from(a.1), u64::from(a.2), a.3, a.4 as u64];
+        let signed = [i64::from(b.0), i64::from(b.1), i64::from(b.2), b.3, b.4 as i64];
+        unsigned.iter().sum::<u64>() as f64 + signed.iter().sum::<i64>() as f64 + f64::from(c.0) + c.1
+    }
+
+    fn small(&self, yes: bool, letter: char, pause: Duration) -> (bool, char, Duration) {
+        (!yes, letter, pause * 2)
+    }
+
+    fn lent(&self, text: &str, bytes: &[u8], rest: u8) -> String {
+        format!("{text} {bytes:?} {rest}")
+    }
+
+    fn own_bytes(&self, bytes: Vec<u8>, text: String) -> (Vec<u8>, String) {
+        (bytes, text)
+    }
+
+    fn wrapped(&self, a: Option<Box<u8>>, b: Result<(), String>, c: [char; 3]) -> Vec<Result<(), String>> {
+        vec![b, Err(format!("{a:?} {c:?}"))]
+    }
+
+    fn maps(&self, a: BTreeMap<String, Vec<u32>>, b: HashMap<u64, f64>) -> BTreeMap<u64, String> {
+        b.into_iter().map(|(key, value)| (key, format!("{value} {a:?}"))).collect()
+    }
+
+    fn sets(&self, a: BTreeSet<String>, b: HashSet<i8>) -> BTreeSet<i8> {
+        b.into_iter().chain([a.len() as i8]).collect()
+    }
+
+    fn grow(&self, tree: Tree) -> Result<Tree, Grief> {
+        match tree.value {
+            0 => Err(Grief::None),
+            value if value < 0 => Err(Grief::Value { value, r#type: 'x' }),
+            value => Ok(Tree { value: value + 1, children: vec![tree.clone()], twin: Some(Box::new(tree)) }),
+        }
+    }
+
+    fn boom(&self, text: &str) -> Result<(), Grief> {
+        if text.is_empty() { Err(Grief::Text("empty".into())) } else { panic!("{text}") }
+    }
+
+    fn next(&self, small: Small) -> Small {
+        Small { digit: small.digit + 1 }
+    }
+
+    fn r#match(&self, r#type: u8) -> u8 {
+        r#type
+    }
+}
+
+/// Hands each call to the same interface's encoded entry, as a process elsewhere would.
+struct Loop {
+    seen: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Remote for Loop {
+    fn plugin(&self) -> &str {
+        "dev.test.loop"
+    }
+
+    fn invoke(&self, method: u32, encoding: Encoding, arguments: &[u8]) -> Result<Reply, CallError> {
+        *self.seen.lock().expect("lock") = arguments.to_vec();
+        let bound = <dyn Everything as Interface>::bind(&All);
+        match (bound.export.invoke)(bound.object, method, encoding, arguments.into()) {
+            Outcome::Returned(bytes) => Ok(Reply::Returned(bytes.into())),
+            Outcome::Refused(refusal) => Ok(Reply::Refused(refusal)),
+            Outcome::Panicked(panic) => Err(panicked(panic.message())),
+            Outcome::Lost => panic!("lost in the plugin"),
+        }
+    }
+}
+
+fn panicked(message: &str) -> CallError {
+    CallError::Panicked {
+        plugin: "dev.test.loop".into(),
+        generation: 1,
+        method: "boom".into(),
+        message: message.into(),
+        location: "plugin.rs:1:2".into(),
+    }
+}
+
+/// Answers every call alike.
+struct Always<F>(F);
+
+impl<F: Fn() -> Result<Reply, CallError> + Send + Sync> Remote for Always<F> {
+    fn plugin(&self) -> &str {
+        "dev.test.always"
+    }
+
+    fn invoke(&self, _: u32, _: Encoding, _: &[u8]) -> Result<Reply, CallError> {
+        (self.0)()
+    }
+}
+
+/// A host that knows one plugin, elsewhere.
+#[derive(Clone, Debug)]
+struct Elsewhere(RemoteObject);
+
+impl Elsewhere {
+    fn client(remote: impl Remote + 'static) -> EverythingClient<Self> {
+        Self(RemoteObject::new(remote)).into()
+    }
+}
+
+impl Caller for Elsewhere {
+    fn call<T, E>(
+        &self,
+        method: u32,
+        call: impl FnOnce(Object, Edge) -> Outcome<T, E>,
+    ) -> Result<T, Result<E, CallError>> {
+        match call(self.0.object(), REMOTE.methods[method as usize].edge) {
+            Outcome::Returned(value) => Ok(value),
+            Outcome::Refused(error) => Err(Ok(error)),
+            Outcome::Panicked(panic) => Err(Err(CallError::Unknown(panic.message().into()))),
+            Outcome::Lost => Err(Err(take_lost().expect("a reason"))),
+        }
+    }
+}
+
+const REMOTE: &InterfaceExport = <dyn Everything as Interface>::REMOTE;
+
+fn client() -> EverythingClient<Elsewhere> {
+    Elsewhere::client(Loop { seen: Arc::default() })
+}
+
+fn always(
+    answer: impl Fn() -> Result<Reply, CallError> + Send + Sync + 'static,
+) -> EverythingClient<Elsewhere> {
+    Elsewhere::client(Always(answer))
+}
+
+fn leaf(value: i32) -> Tree {
+    Tree { value, children: Vec::new(), twin: None }
+}
+
+#[test]
+fn every_type_makes_the_round_trip() {
+    let client = client();
+    assert_eq!(client.nothing(), Ok(()));
+    let numbers = client.numbers((255, 2, 3, 1 << 40, 5), (-1, -2, -3, -(1 << 40), -5), (0.5, 0.25));
+    assert_eq!(numbers, Ok(254.75));
+    let small = client.small(true, 'ß', Duration::from_nanos(1_500_000_001));
+    assert_eq!(small, Ok((false, 'ß', Duration::from_nanos(3_000_000_002))));
+    assert_eq!(client.lent("grün", &[0, 255], 7).as_deref(), Ok("grün [0, 255] 7"));
+    assert_eq!(client.lent("", &[], 0).as_deref(), Ok(" [] 0"));
+    assert_eq!(client.own_bytes(vec![9; 300], "x".into()), Ok((vec![9; 300], "x".into())));
+    let wrapped = client.wrapped(Some(Box::new(1)), Err("no".into()), ['a', 'b', 'c']);
+    assert_eq!(wrapped, Ok(vec![Err("no".into()), Err("Some(1) ['a', 'b', 'c']".into())]));
+    let maps = client.maps(BTreeMap::from([("a".into(), vec![1, 2])]), HashMap::from([(7, 0.5)]));
+    assert_eq!(maps, Ok(BTreeMap::from([(7, r#"0.5 {"a": [1, 2]}"#.into())])));
+    let sets = client.sets(BTreeSet::from(["a".into(), "b".into()]), HashSet::from([-3]));
+    assert_eq!(sets, Ok(BTreeSet::from([-3, 2])));
+    assert_eq!(client.r#match(3), Ok(3));
+    assert_eq!(take_lost(), None);
+}
+
+#[test]
+fn the_authors_data_and_errors_make_the_round_trip() {
+    let client = client();
+    let grown = Tree { value: 2, children: vec![leaf(1)], twin: Some(Box::new(leaf(1))) };
+    assert_eq!(client.grow(leaf(1)), Ok(grown));
+    assert_eq!(client.grow(leaf(0)), Err(CallError::Plugin(Grief::None)));
+    let error = CallError::Plugin(Grief::Value { value: -1, r#type: 'x' });
+    assert_eq!(client.grow(leaf(-1)), Err(error));
+    assert_eq!(client.boom(""), Err(CallError::Plugin(Grief::Text("empty".into()))));
+}
+
+#[test]
+fn a_large_text_and_large_bytes_make_the_round_trip() {
+    let (text, bytes) = ("é".repeat(1 << 20), vec![200; 1 << 20]);
+    let back = client().own_bytes(bytes.clone(), text.clone()).expect("round trip");
+    assert!(back == (bytes.clone(), text.clone()));
+    let lent = client().lent(&text, &bytes[..3], 1).expect("round trip");
+    assert!(lent == format!("{text} [200, 200, 200] 1"));
+}
+
+#[test]
+fn arguments_are_written_as_a_tuple_by_position() {
+    let seen = Arc::new(Mutex::default());
+    let client = Elsewhere::client(Loop { seen: seen.clone() });
+    client.lent("text", &[1, 2, 3], 4).expect("answer");
+    assert_eq!(
+        *seen.lock().unwrap(),
+        postcard::to_stdvec(&("text", vec![1_u8, 2, 3], 4_u8)).expect("encode")
+    );
+    client.nothing().expect("answer");
+    assert!(seen.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_panic_elsewhere_is_the_callers_error() {
+    assert_eq!(client().boom("ouch"), Err(panicked("ouch").widen()));
+    assert_eq!(take_lost(), None);
+}
+
+#[test]
+fn a_lost_call_says_why() {
+    let crashed = || CallError::Crashed {
+        plugin: "dev.test.always".into(),
+        generation: 3,
+        method: "grow".into(),
+        death: Death::Signal("SIGSEGV".into()),
+        stderr_tail: "last words\n".into(),
+    };
+    let client = always(move || Err(crashed()));
+    let error = client.grow(leaf(1)).expect_err("crashed");
+    assert_eq!(error, crashed().widen());
+    assert_eq!(client.nothing(), Err(crashed()));
+    assert_eq!(
+        crashed().to_string(),
+        "dev.test.always g3 was killed by SIGSEGV during `grow`, which may have taken effect or not; \
+         the plugin is restarted unless it died too often; its stderr ends with:\nlast words"
+    );
+}
+
+#[test]
+fn a_garbled_answer_is_an_error_that_names_the_method() {
+    let bad = |error: CallError| match error {
+        CallError::BadResult { plugin, method, message } => {
+            assert_eq!(plugin, "dev.test.always");
+            let why = message.strip_prefix("the answer is not what the host expects (").expect("prefix");
+            format!("{method}: {}", why.split_once(')').expect("end").0)
+        }
+        other => panic!("{other:?}"),
+    };
+    let returned = |bytes: &'static [u8]| always(move || Ok(Reply::Returned(bytes.to_vec())));
+    assert_eq!(
+        bad(returned(&[1]).small(true, 'a', Duration::ZERO).expect_err("too short")),
+        "small: Hit the end of buffer, expected more data"
+    );
+    assert_eq!(bad(returned(&[0]).nothing().expect_err("too long")), "nothing: 1 bytes are left over");
+    let Err(CallError::BadResult { message, .. }) = returned(&[]).next(Small { digit: 1 }) else {
+        panic!("decoded")
+    };
+    assert!(message.ends_with("build both with the same version of the interface"), "{message}");
+
+    let refused = always(|| Ok(Reply::Refused(Refusal::Error(vec![200].into()))));
+    let Err(CallError::BadResult { method, .. }) = refused.grow(leaf(1)) else { panic!("decoded") };
+    assert_eq!(method, "grow");
+    assert_eq!(
+        bad(refused.nothing().expect_err("an error")),
+        "nothing: the host's version of it cannot fail, and it failed"
+    );
+}
+
+#[test]
+fn what_cannot_be_encoded_is_refused_on_either_side() {
+    assert_eq!(client().next(Small { digit: 8 }), Ok(Small { digit: 9 }));
+    let error = client().next(Small { digit: 10 }).expect_err("no digit");
+    let CallError::BadArguments { plugin, method, message } = error else { panic!("{error:?}") };
+    assert_eq!((plugin.as_str(), method.as_str()), ("dev.test.loop", "next"));
+    assert!(message.starts_with("argument `small` cannot be encoded: "), "{message}");
+    let error = client().next(Small { digit: 9 }).expect_err("no digit");
+    assert!(matches!(&error, CallError::BadResult { method, .. } if method == "next"), "{error:?}");
+}
+
+#[test]
+fn arguments_that_the_plugin_refuses_are_the_callers_error() {
+    let client = always(|| Ok(Reply::Refused(Refusal::BadArguments("argument `a`: no".into()))));
+    let error = client.r#match(1).expect_err("refused");
+    assert_eq!(error.to_string(), "`match` of dev.test.always: argument `a`: no");
+}
+
+#[test]
+fn a_panic_of_the_hosts_own_is_contained() {
+    let client = always(|| panic!("in the transport"));
+    assert_eq!(client.nothing(), Err(CallError::Unknown("in the transport".into())));
+}
+
+#[test]
+fn encoded_calls_pass_through() {
+    let json = |object: &RemoteObject, method: &str, arguments: &str| {
+        let index = REMOTE.methods.iter().position(|known| known.name == method).expect("known method");
+        match (REMOTE.invoke)(object.object(), index as u32, Encoding::Json, arguments.as_bytes().into()) {
+            Outcome::Returned(bytes) => String::from_utf8(bytes.into()).expect("JSON"),
+            Outcome::Refused(Refusal::Error(bytes)) => String::from_utf8(bytes.into()).expect("JSON"),
+            Outcome::Refused(refusal) => format!("{refusal:?}"),
+            Outcome::Panicked(panic) => panic.message().into(),
+            Outcome::Lost => format!("lost: {}", take_lost().expect("a reason")),
+        }
+    };
+    let object = RemoteObject::new(Loop { seen: Arc::default() });
+    assert_eq!(json(&object, "lent", r#"{"text":"a","bytes":[1],"rest":2}"#), r#""a [1] 2""#);
+    assert_eq!(json(&object, "boom", r#"[""]"#), r#"{"Text":"empty"}"#);
+    assert_eq!(
+        json(&object, "boom", r#"["x"]"#),
+        "lost: `boom` of dev.test.loop g1 panicked: x (plugin.rs:1:2)"
+    );
+    assert_eq!(json(&object, "match", "[]"), "BadArguments(\"takes 1 argument (type), 0 given\")");
+}
+
+#[test]
+fn the_remote_interface_is_the_interface_but_for_its_edges() {
+    let export = <dyn Everything as Interface>::EXPORT;
+    let description = |export: &InterfaceExport| describe::Interface::of(export).expect("description");
+    assert_eq!(description(REMOTE).fingerprint(), description(export).fingerprint());
+    assert_eq!(REMOTE.methods.len(), export.methods.len());
+    for (remote, own) in REMOTE.methods.iter().zip(export.methods.iter()) {
+        assert_eq!(remote.name, own.name);
+        assert_eq!(remote.layout.to_string(), own.layout.to_string());
+        assert_ne!(remote.edge.0, own.edge.0);
+    }
+    assert_eq!(REMOTE.invoke as usize, remote::invoke as *const () as usize);
+}
+
+#[test]
+fn an_object_lives_as_long_as_its_last_clone() {
+    let seen = Arc::new(Mutex::default());
+    let object = RemoteObject::new(Loop { seen: seen.clone() });
+    let clone = object.clone();
+    assert_eq!(object.object(), clone.object());
+    drop(object);
+    let client: EverythingClient<_> = Elsewhere(clone).into();
+    assert_eq!(client.r#match(5), Ok(5));
+    drop(client);
+    assert_eq!(Arc::strong_count(&seen), 1);
+}
