@@ -1,0 +1,84 @@
+//! Finding the plugins below a folder.
+
+use super::{Manifest, ManifestError, holds_manifest, read};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// What a plugins folder holds.
+#[derive(Debug, Default)]
+pub struct Discovery {
+    /// The usable manifests, sorted by id; no two have the same.
+    pub manifests: Vec<Manifest>,
+    /// What is wrong with the others.
+    pub problems: Vec<ManifestError>,
+}
+
+/// Finds the plugins in the direct sub-folders of `plugins_dir`.
+///
+/// A sub-folder without a manifest is no plugin; hidden ones and `target` are not looked at. If `plugins_dir`
+/// itself holds a manifest, it is the one plugin. Of two plugins with the same id the one whose path sorts first
+/// stays, and the other is a problem.
+///
+/// # Errors
+///
+/// * [`ManifestError::NoFolder`], [`ManifestError::NotAFolder`], [`ManifestError::Unreadable`]: `plugins_dir` cannot be searched.
+///
+/// A broken manifest is no error but one of the [`Discovery::problems`].
+pub fn discover(plugins_dir: &Path) -> Result<Discovery, ManifestError> {
+    let unreadable = |source| ManifestError::Unreadable { path: plugins_dir.into(), source };
+    match fs::metadata(plugins_dir) {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => return Err(ManifestError::NotAFolder { path: plugins_dir.into() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(ManifestError::NoFolder { path: plugins_dir.into() });
+        }
+        Err(error) => return Err(unreadable(error)),
+    }
+    let entries = fs::read_dir(plugins_dir).map_err(unreadable)?;
+    if holds_manifest(plugins_dir) {
+        let mut found = Discovery::default();
+        found.add(plugins_dir);
+        return Ok(found);
+    }
+    let mut folders: Vec<PathBuf> = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(unreadable)?;
+        let name = entry.file_name();
+        let ignored = name == "target" || name.as_encoded_bytes().starts_with(b".");
+        if !ignored && entry.path().is_dir() {
+            folders.push(entry.path());
+        }
+    }
+    folders.sort();
+    let mut found = Discovery::default();
+    for folder in &folders {
+        // A folder that cannot be searched is a problem: it may hold a plugin.
+        match fs::read_dir(folder) {
+            Ok(_) if !holds_manifest(folder) => {}
+            Ok(_) => found.add(folder),
+            Err(source) => {
+                found.problems.push(ManifestError::Unreadable { path: folder.clone(), source });
+            }
+        }
+    }
+    found.manifests.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(found)
+}
+
+impl Discovery {
+    fn add(&mut self, folder: &Path) {
+        match read(folder) {
+            Ok(manifest) => match self.manifests.iter().find(|earlier| earlier.id == manifest.id) {
+                None => self.manifests.push(manifest),
+                Some(earlier) => self.problems.push(ManifestError::DuplicateId {
+                    id: manifest.id,
+                    path: manifest.file,
+                    first: earlier.file.clone(),
+                }),
+            },
+            Err(problem) => self.problems.push(problem),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What can be wrong with a manifest or with the plugins folder, and what to do about it.
+
+use crate::id::{IllegalId, PluginId};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// Why a manifest cannot be used, or a plugins folder cannot be searched.
+///
+/// Lines and columns count from 1.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are the file, the line and the key that the message names")]
+pub enum ManifestError {
+    /// There is no plugins folder.
+    #[error("{}: no such folder; create it, or pass the folder that holds your plugins", path.display())]
+    NoFolder { path: PathBuf },
+    /// What should be a folder is something else.
+    #[error("{}: not a folder; pass the folder that holds your plugins", path.display())]
+    NotAFolder { path: PathBuf },
+    /// A file or folder cannot be read.
+    #[error("{}: cannot be read: {source}; give this user access to it, or pass another folder", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    /// The folder holds no manifest.
+    #[error("{}: no plugin.toml here; a plugin's folder holds one with at least `id = \"dev.example.name\"`", path.display())]
+    Missing { path: PathBuf },
+    /// The folder holds both kinds of manifest.
+    #[error("{}: there is both a plugin.toml and a plugin.json; delete one of them", path.display())]
+    Both { path: PathBuf },
+    /// The manifest is a folder, a pipe or the like, or larger than a mebibyte.
+    #[error("{}: not a regular file of at most 1 MiB; a manifest is a short text", path.display())]
+    NotAText { path: PathBuf },
+    /// The manifest is not UTF-8.
+    #[error("{}:{line}: not UTF-8; save the file in the encoding UTF-8", path.display())]
+    NotUtf8 { path: PathBuf, line: usize },
+    /// The manifest says nothing.
+    #[error("{}: the manifest is empty; it needs at least `id = \"dev.example.name\"`", path.display())]
+    Empty { path: PathBuf },
+    /// The manifest is not TOML or not JSON.
+    #[error("{}:{line}:{column}: not valid {format}: {reason}", path.display())]
+    Syntax { path: PathBuf, line: usize, column: usize, format: &'static str, reason: String },
+    /// A key that no manifest has.
+    #[error("{}:{line}: unknown key `{key}`; {hint}", path.display())]
+    UnknownKey { path: PathBuf, line: usize, key: String, hint: String },
+    /// A key that is there twice.
+    #[error("{}:{line}: the key `{key}` is there twice; delete one", path.display())]
+    TwiceTheKey { path: PathBuf, line: usize, key: String },
+    /// A value of another type than its key has.
+    #[error("{}:{line}: `{key}` is {found}, but must be {expected}", path.display())]
+    WrongType { path: PathBuf, line: usize, key: String, expected: &'static str, found: &'static str },
+    /// A key that must be there is not.
+    #[error("{}: `{key}` is missing; add {example}", path.display())]
+    MissingKey { path: PathBuf, key: &'static str, example: &'static str },
+    /// The id is none.
+    #[error("{}:{line}: {source}", path.display())]
+    IllegalId { path: PathBuf, line: usize, source: IllegalId },
+    /// A value of the right type that its key cannot have.
+    #[error("{}:{line}: `{key}`: {reason}", path.display())]
+    IllegalValue { path: PathBuf, line: usize, key: String, reason: String },
+    /// Two folders claim the same id.
+    #[error("{}: the id `{id}` is taken by {}, which goes on; give one of them another id", path.display(), first.display())]
+    DuplicateId { id: PluginId, path: PathBuf, first: PathBuf },
+}
+
+impl ManifestError {
+    /// The file or folder that the error is about.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::NoFolder { path }
+            | Self::NotAFolder { path }
+            | Self::Unreadable { path, .. }
+            | Self::Missing { path }
+            | Self::Both { path }
+            | Self::NotAText { path }
+            | Self::NotUtf8 { path, .. }
+            | Self::Empty { path }
+            | Self::Syntax { path, .. }
+            | Self::UnknownKey { path, .. }
+            | Self::TwiceTheKey { path, .. }
+            | Self::WrongType { path, .. }
+            | Self::MissingKey { path, .. }
+            | Self::IllegalId { path, .. }
+            | Self::IllegalValue { path, .. }
+            | Self::DuplicateId { path, .. } => path,
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Reading a table key by key: each miss becomes an error that names the key, the line and the way out.
+
+use super::{
+    ManifestError,
+    tree::{Entry, Node, Value},
+};
+use std::{
+    path::{Component, Path, PathBuf},
+    time::Duration,
+};
+
+/// A table of the manifest in which only known keys stand.
+pub(super) struct Fields<'a> {
+    file: &'a Path,
+    prefix: &'static str,
+    entries: &'a [Entry],
+}
+
+impl<'a> Fields<'a> {
+    /// The table `node`; `prefix` is how its keys are called in messages, such as `reload.`.
+    pub(super) fn open(
+        file: &'a Path,
+        prefix: &'static str,
+        node: &'a Node,
+        known: &[&str],
+    ) -> Result<Self, ManifestError> {
+        let Value::Table(entries) = &node.value else {
+            return Err(ManifestError::WrongType {
+                path: file.into(),
+                line: node.line,
+                key: prefix.trim_end_matches('.').into(),
+                expected: "a table",
+                found: node.value.type_name(),
+            });
+        };
+        let fields = Self { file, prefix, entries };
+        for (index, entry) in entries.iter().enumerate() {
+            let (path, line, key) = (file.into(), entry.line, format!("{prefix}{}", entry.key));
+            if !known.contains(&entry.key.as_str()) {
+                return Err(ManifestError::UnknownKey { path, line, key, hint: hint(&entry.key, known) });
+            }
+            if entries[..index].iter().any(|earlier| earlier.key == entry.key) {
+                return Err(ManifestError::TwiceTheKey { path, line, key });
+            }
+        }
+        Ok(fields)
+    }
+
+    pub(super) fn node(&self, key: &str) -> Option<&'a Node> {
+        self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node)
+    }
+
+    /// The error for a value of the right type that `key` cannot have.
+    pub(super) fn illegal(&self, key: &str, reason: impl Into<String>) -> ManifestError {
+        ManifestError::IllegalValue {
+            path: self.file.into(),
+            line: self.node(key).map_or(1, |node| node.line),
+            key: format!("{}{key}", self.prefix),
+            reason: reason.into(),
+        }
+    }
+
+    pub(super) fn string(&self, key: &str) -> Result<Option<&'a str>, ManifestError> {
+        self.get(key, "a string", |value| match value {
+            Value::String(text) => Some(text.as_str()),
+            _ => None,
+        })
+    }
+
+    pub(super) fn bool(&self, key: &str) -> Result<Option<bool>, ManifestError> {
+        self.get(key, "true or false", |value| match value {
+            Value::Bool(it) => Some(*it),
+            _ => None,
+        })
+    }
+
+    pub(super) fn count(&self, key: &str) -> Result<Option<u64>, ManifestError> {
+        self.get(key, "a whole number that is not negative", |value| match value {
+            Value::Integer(it) => u64::try_from(*it).ok(),
+            _ => None,
+        })
+    }
+
+    /// A number from 0 to 1.
+    pub(super) fn rate(&self, key: &str) -> Result<Option<f64>, ManifestError> {
+        let rate = self.get(key, "a number from 0 to 1", |value| match value {
+            Value::Integer(it) => Some(*it as f64),
+            Value::Float(it) => Some(*it),
+            _ => None,
+        })?;
+        match rate {
+            Some(rate) if !(0.0..=1.0).contains(&rate) => {
+                Err(self.illegal(key, format!("{rate} is not between 0 and 1")))
+            }
+            rate => Ok(rate),
+        }
+    }
+
+    pub(super) fn strings(&self, key: &str) -> Result<Vec<String>, ManifestError> {
+        let list = self.get(key, "a list of strings", |value| match value {
+            Value::Array(items) => items
+                .iter()
+                .map(|item| match &item.value {
+                    Value::String(text) => Some(text.clone()),
+                    _ => None,
+                })
+                .collect(),
+            _ => None,
+        })?;
+        Ok(list.unwrap_or_default())
+    }
+
+    pub(super) fn duration(&self, key: &str) -> Result<Option<Duration>, ManifestError> {
+        let Some(text) = self.get(key, "a duration in quotes, such as \"5s\"", |value| match value {
+            Value::String(text) => Some(text.as_str()),
+            _ => None,
+        })?
+        else {
+            return Ok(None);
+        };
+        let duration = humantime::parse_duration(text).map_err(|error| {
+            self.illegal(key, format!("{text:?} is no duration: {error}; write \"500ms\", \"5s\" or \"2m\""))
+        })?;
+        if duration.is_zero() {
+            return Err(self.illegal(key, "a duration of nothing; write \"500ms\", \"5s\" or \"2m\""));
+        }
+        Ok(Some(duration))
+    }
+
+    /// A path that stays in the plugin's folder.
+    pub(super) fn path(&self, key: &str) -> Result<Option<PathBuf>, ManifestError> {
+        let Some(text) = self.string(key)? else { return Ok(None) };
+        let path = Path::new(text);
+        let mut named = false;
+        for component in path.components() {
+            match component {
+                Component::Normal(_) => named = true,
+                Component::CurDir => {}
+                Component::ParentDir => {
+                    return Err(
+                        self.illegal(key, format!("{text:?} leaves the plugin's folder; take out the `..`"))
+                    );
+                }
+                Component::RootDir | Component::Prefix(_) => {
+                    return Err(self.illegal(
+                        key,
+                        format!("{text:?} is absolute; write it relative to the plugin's folder"),
+                    ));
+                }
+            }
+        }
+        if !named || text.contains('\0') {
+            return Err(
+                self.illegal(key, format!("{text:?} names no file; write a path in the plugin's folder"))
+            );
+        }
+        Ok(Some(path.components().filter(|it| *it != Component::CurDir).collect()))
+    }
+
+    /// One of a few words.
+    pub(super) fn word<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Result<Option<T>, ManifestError> {
+        let Some(text) = self.string(key)? else { return Ok(None) };
+        match words.iter().find(|(word, _)| *word == text) {
+            Some((_, it)) => Ok(Some(*it)),
+            None => {
+                let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+                Err(self.illegal(key, format!("{text:?} is unknown; {}", hint(text, &known))))
+            }
+        }
+    }
+
+    fn get<T>(
+        &self,
+        key: &str,
+        expected: &'static str,
+        read: impl FnOnce(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>, ManifestError> {
+        let Some(node) = self.node(key) else { return Ok(None) };
+        read(&node.value).map(Some).ok_or_else(|| ManifestError::WrongType {
+            path: self.file.into(),
+            line: node.line,
+            key: format!("{}{key}", self.prefix),
+            expected,
+            found: match &node.value {
+                Value::Array(_) if expected.starts_with("a list") => "a list with something else in it",
+                Value::Integer(it) if *it < 0 => "a negative integer",
+                other => other.type_name(),
+            },
+        })
+    }
+}
+
+fn hint(word: &str, known: &[&str]) -> String {
+    let all = known.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", ");
+    match nearest(word, known) {
+        Some(near) => format!("did you mean `{near}`? (known: {all})"),
+        None => format!("known: {all}"),
+    }
+}
+
+/// The candidate that a person who wrote `word` most likely meant, if any is near.
+fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
+    let word = word.replace('-', "_").to_lowercase();
+    candidates
+        .iter()
+        .map(|it| (strsim::damerau_levenshtein(&word, &it.replace('-', "_")), *it))
+        .filter(|(distance, it)| *distance <= 1 + it.len() / 3)
+        .min()
+        .map(|(_, it)| it)
+}

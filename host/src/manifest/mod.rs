@@ -1,0 +1,396 @@
+//! What is there: the manifests below a plugins folder. `docs/MANIFEST.md` lists the keys.
+
+mod discover;
+mod error;
+mod fields;
+mod process;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+pub use discover::{Discovery, discover};
+pub use error::ManifestError;
+pub use process::{ProcessSpec, Trial};
+
+use crate::{id::PluginId, wire::Limits};
+use cargo_metadata::semver;
+use fields::Fields;
+use serde::{Deserialize, Serialize};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tree::{Node, Value};
+
+/// What one `plugin.toml` or `plugin.json` says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Manifest {
+    /// The plugin's id.
+    pub id: PluginId,
+    /// The name that people read.
+    pub name: String,
+    /// The plugin's version, a semantic version.
+    pub version: String,
+    /// Who wrote it.
+    pub author: Option<String>,
+    /// What it does, in a sentence.
+    pub description: Option<String>,
+    /// What it is to its host.
+    pub kind: Kind,
+    /// Whether the host starts it by itself.
+    pub auto_start: bool,
+    /// Where its generations run.
+    pub mode: Mode,
+    /// How it is built.
+    pub build: BuildSpec,
+    /// The ready-made artifact, or where the script leaves it; relative to `root`, and never outside of it.
+    pub binary: Option<PathBuf>,
+    /// The plugin's own configuration.
+    pub config: serde_json::Map<String, serde_json::Value>,
+    /// How it is replaced.
+    pub reload: ReloadSpec,
+    /// How it is called and kept alive in a process of its own.
+    pub process: ProcessSpec,
+    /// What a process of its own may use.
+    pub limits: Limits,
+    /// The manifest, with the links in its path resolved.
+    pub file: PathBuf,
+    /// The folder of the manifest, with the links in its path resolved.
+    pub root: PathBuf,
+}
+
+impl Manifest {
+    /// `[config]` as JSON text.
+    pub fn config_json(&self) -> String {
+        serde_json::Value::Object(self.config.clone()).to_string()
+    }
+
+    /// Whether another version of this manifest asks for the same artifact, to be replaced in the same way.
+    pub fn differs_only_in_config(&self, other: &Self) -> bool {
+        Self { config: other.config.clone(), ..self.clone() } == *other
+    }
+}
+
+/// What a plugin is to its host: the key `type`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// It offers functions.
+    #[default]
+    Provider,
+    /// It changes what passes through it.
+    Filter,
+    /// It answers requests.
+    Handler,
+    /// It tells others what happened.
+    Notifier,
+}
+
+impl Kind {
+    /// The word in the manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Provider => "provider",
+            Self::Filter => "filter",
+            Self::Handler => "handler",
+            Self::Notifier => "notifier",
+        }
+    }
+}
+
+/// Where a plugin's generations run: the key `mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Mode {
+    /// In the host's own process.
+    #[default]
+    InProcess,
+    /// In a process of its own.
+    Process,
+}
+
+/// How a plugin is built: the table `[build]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildSpec {
+    /// The cargo package, where the folder alone does not say.
+    pub package: Option<String>,
+    /// A script that builds it in place of cargo; relative to the folder.
+    pub script: Option<PathBuf>,
+    /// Cargo features to turn on.
+    pub features: Vec<String>,
+    /// The cargo profile: `dev`, `release` or one of the author's.
+    pub profile: String,
+    /// How long a build may take.
+    pub timeout: Duration,
+}
+
+impl Default for BuildSpec {
+    fn default() -> Self {
+        Self {
+            package: None,
+            script: None,
+            features: Vec::new(),
+            profile: "dev".into(),
+            timeout: Duration::from_secs(600),
+        }
+    }
+}
+
+/// How a plugin is replaced: the table `[reload]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReloadSpec {
+    /// How long running calls may take to finish when state is handed over.
+    pub drain_timeout: Duration,
+    /// How a new generation is watched; without it, it is not.
+    pub confirm: Option<Confirm>,
+    /// Whether the code of a retired generation is unmapped.
+    pub unload: Unload,
+    /// What a new version does in a throwaway process before it is let in.
+    pub preflight: Trial,
+    /// How often the state is saved while the plugin runs, to begin with after a crash.
+    pub checkpoint: Option<Duration>,
+}
+
+impl Default for ReloadSpec {
+    fn default() -> Self {
+        Self {
+            drain_timeout: Duration::from_secs(5),
+            confirm: None,
+            unload: Unload::Never,
+            preflight: Trial::Full,
+            checkpoint: None,
+        }
+    }
+}
+
+/// When a new generation counts as bad and is rolled back: the table `[reload.confirm]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Confirm {
+    /// How long it is watched.
+    pub window: Duration,
+    /// The share of failed calls, 0 to 1, above which it is bad.
+    pub max_error_rate: f64,
+    /// How many calls it takes to judge it.
+    pub min_calls: u64,
+}
+
+impl Default for Confirm {
+    fn default() -> Self {
+        Self { window: Duration::from_secs(10), max_error_rate: 0.5, min_calls: 10 }
+    }
+}
+
+/// Whether the code of a retired generation is unmapped: the key `reload.unload`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unload {
+    /// It stays mapped.
+    #[default]
+    Never,
+    /// It is unmapped, and that is verified.
+    Verified,
+}
+
+/// The names a manifest may have.
+pub const FILE_NAMES: [&str; 2] = ["plugin.toml", "plugin.json"];
+
+const KEYS: &[&str] = &[
+    "id",
+    "name",
+    "version",
+    "author",
+    "description",
+    "type",
+    "auto_start",
+    "mode",
+    "build",
+    "binary",
+    "config",
+    "reload",
+    "process",
+    "limits",
+];
+const BUILD_KEYS: &[&str] = &["package", "script", "features", "profile", "timeout"];
+const RELOAD_KEYS: &[&str] = &["drain_timeout", "confirm", "unload", "preflight", "checkpoint"];
+const CONFIRM_KEYS: &[&str] = &["window", "max_error_rate", "min_calls"];
+
+/// Whether `folder` directly holds a manifest, be it a good one or not.
+pub fn holds_manifest(folder: &Path) -> bool {
+    FILE_NAMES.iter().any(|name| folder.join(name).symlink_metadata().is_ok())
+}
+
+/// Reads the manifest in `folder`.
+///
+/// # Errors
+///
+/// * [`ManifestError::Missing`], [`ManifestError::Both`]: there is not exactly one manifest.
+/// * [`ManifestError::Unreadable`], [`ManifestError::NotAText`], [`ManifestError::NotUtf8`], [`ManifestError::Empty`],
+///   [`ManifestError::Syntax`]: it is no TOML or JSON text.
+/// * The other variants: a key in it is unknown, missing or has an illegal value.
+pub fn read(folder: &Path) -> Result<Manifest, ManifestError> {
+    let root = fs::canonicalize(folder).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => ManifestError::NoFolder { path: folder.into() },
+        _ => ManifestError::Unreadable { path: folder.into(), source },
+    })?;
+    let mut files = FILE_NAMES.iter().map(|name| root.join(name)).filter(|it| it.symlink_metadata().is_ok());
+    let file = files.next().ok_or_else(|| ManifestError::Missing { path: root.clone() })?;
+    if files.next().is_some() {
+        return Err(ManifestError::Both { path: root });
+    }
+    let text = read_text(&file)?;
+    if text.trim().is_empty() {
+        return Err(ManifestError::Empty { path: file });
+    }
+    let tree = match file.extension() {
+        Some(extension) if extension == "json" => tree::from_json(&file, &text)?,
+        _ => tree::from_toml(&file, &text)?,
+    };
+    interpret(&file, &root, &tree)
+}
+
+fn read_text(file: &Path) -> Result<String, ManifestError> {
+    let unreadable = |source| ManifestError::Unreadable { path: file.into(), source };
+    let metadata = fs::metadata(file).map_err(unreadable)?;
+    // Opening a pipe would wait for a writer.
+    if !metadata.is_file() || metadata.len() > 1 << 20 {
+        return Err(ManifestError::NotAText { path: file.into() });
+    }
+    String::from_utf8(fs::read(file).map_err(unreadable)?).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+        ManifestError::NotUtf8 { path: file.into(), line }
+    })
+}
+
+fn interpret(file: &Path, root: &Path, tree: &Node) -> Result<Manifest, ManifestError> {
+    let top = Fields::open(file, "", tree, KEYS)?;
+    let id: PluginId = top
+        .string("id")?
+        .ok_or_else(|| ManifestError::MissingKey {
+            path: file.into(),
+            key: "id",
+            example: "a line such as `id = \"dev.example.name\"` at the top",
+        })?
+        .parse()
+        .map_err(|source| ManifestError::IllegalId {
+            path: file.into(),
+            line: top.node("id").map_or(1, |node| node.line),
+            source,
+        })?;
+    let version = top.string("version")?.unwrap_or("0.0.0");
+    if let Err(error) = semver::Version::parse(version) {
+        let reason = format!("{version:?} is no version: {error}; write three numbers, such as \"1.2.0\"");
+        return Err(top.illegal("version", reason));
+    }
+    let kinds = [Kind::Provider, Kind::Filter, Kind::Handler, Kind::Notifier].map(|it| (it.name(), it));
+    let build = build(&top, file)?;
+    let binary = top.path("binary")?;
+    if binary.is_some() && build.script.is_none() && (build.package.is_some() || !build.features.is_empty()) {
+        let reason =
+            "names a ready-made artifact, but `[build]` asks for a cargo build; delete one of the two";
+        return Err(top.illegal("binary", reason));
+    }
+    if binary.is_none() && build.script.is_some() {
+        let reason = "a script needs `binary`, the path at which it leaves the library, such as `binary = \"target/plugin.so\"`";
+        return Err(top.illegal("build", reason));
+    }
+    Ok(Manifest {
+        name: top.string("name")?.unwrap_or(id.short()).to_owned(),
+        version: version.to_owned(),
+        author: top.string("author")?.map(str::to_owned),
+        description: top.string("description")?.map(str::to_owned),
+        kind: top.word("type", &kinds)?.unwrap_or_default(),
+        auto_start: top.bool("auto_start")?.unwrap_or(true),
+        mode: process::mode(&top)?,
+        build,
+        binary,
+        config: config(&top, file)?,
+        reload: reload(&top, file)?,
+        process: process::process(file, top.node("process"))?,
+        limits: process::limits(file, top.node("limits"))?,
+        file: file.into(),
+        root: root.into(),
+        id,
+    })
+}
+
+fn build(top: &Fields<'_>, file: &Path) -> Result<BuildSpec, ManifestError> {
+    let default = BuildSpec::default();
+    let Some(node) = top.node("build") else { return Ok(default) };
+    let table = Fields::open(file, "build.", node, BUILD_KEYS)?;
+    // These become arguments and environment variables of cargo: nothing in them may pass for an option.
+    let plain = |text: &str| {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "_-/+.".contains(c);
+        !text.is_empty() && !text.starts_with('-') && text.chars().all(allowed)
+    };
+    let package = table.string("package")?.map(str::to_owned);
+    let profile = table.string("profile")?.map_or(default.profile, str::to_owned);
+    let features = table.strings("features")?;
+    let values = [("package", package.as_ref()), ("profile", Some(&profile))];
+    let features_named = features.iter().map(|it| ("features", Some(it)));
+    for (key, value) in values.into_iter().chain(features_named) {
+        if let Some(value) = value.filter(|it| !plain(it)) {
+            return Err(table.illegal(key, format!("{value:?} is no name; letters, digits, `_` and `-` are")));
+        }
+    }
+    Ok(BuildSpec {
+        package,
+        script: table.path("script")?,
+        features,
+        profile,
+        timeout: table.duration("timeout")?.unwrap_or(default.timeout),
+    })
+}
+
+fn config(
+    top: &Fields<'_>,
+    file: &Path,
+) -> Result<serde_json::Map<String, serde_json::Value>, ManifestError> {
+    let Some(node) = top.node("config") else { return Ok(serde_json::Map::new()) };
+    match node.to_json() {
+        Ok(serde_json::Value::Object(map)) => Ok(map),
+        Ok(_) => Err(ManifestError::WrongType {
+            path: file.into(),
+            line: node.line,
+            key: "config".into(),
+            expected: "a table",
+            found: node.value.type_name(),
+        }),
+        Err(line) => Err(ManifestError::IllegalValue {
+            path: file.into(),
+            line,
+            key: "config".into(),
+            reason: "a number that is infinite or none at all cannot be passed to a plugin".into(),
+        }),
+    }
+}
+
+fn reload(top: &Fields<'_>, file: &Path) -> Result<ReloadSpec, ManifestError> {
+    let default = ReloadSpec::default();
+    let Some(node) = top.node("reload") else { return Ok(default) };
+    let table = Fields::open(file, "reload.", node, RELOAD_KEYS)?;
+    let unloads = [("never", Unload::Never), ("verified", Unload::Verified)];
+    let preflights = [("full", Trial::Full), ("load", Trial::Load), ("off", Trial::Off)];
+    Ok(ReloadSpec {
+        drain_timeout: table.duration("drain_timeout")?.unwrap_or(default.drain_timeout),
+        confirm: confirm(&table, file)?,
+        unload: table.word("unload", &unloads)?.unwrap_or_default(),
+        preflight: table.word("preflight", &preflights)?.unwrap_or_default(),
+        checkpoint: table.duration("checkpoint")?,
+    })
+}
+
+fn confirm(reload: &Fields<'_>, file: &Path) -> Result<Option<Confirm>, ManifestError> {
+    let default = Confirm::default();
+    let Some(node) = reload.node("confirm") else { return Ok(None) };
+    if !matches!(node.value, Value::Table(_)) {
+        return Ok(reload.duration("confirm")?.map(|window| Confirm { window, ..default }));
+    }
+    let table = Fields::open(file, "reload.confirm.", node, CONFIRM_KEYS)?;
+    Ok(Some(Confirm {
+        window: table.duration("window")?.unwrap_or(default.window),
+        max_error_rate: table.rate("max_error_rate")?.unwrap_or(default.max_error_rate),
+        min_calls: table.count("min_calls")?.unwrap_or(default.min_calls),
+    }))
+}

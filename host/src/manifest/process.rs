@@ -1,0 +1,107 @@
+//! The keys for plugins in processes of their own: `mode`, `[process]`, `[limits]`, and the trial that all plugins have.
+
+use super::{ManifestError, Mode, fields::Fields, tree::Node};
+use crate::wire::Limits;
+use std::{path::Path, time::Duration};
+
+pub(super) const PROCESS_KEYS: &[&str] =
+    &["call_timeout", "step_timeout", "restart_wait", "max_deaths", "death_window"];
+pub(super) const LIMITS_KEYS: &[&str] = &["memory", "cpu_time", "open_files", "file_size", "processes"];
+
+/// How a plugin in a process of its own is called and kept alive: the table `[process]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessSpec {
+    /// How long a call may take; then the caller is released, and the process killed and started again.
+    pub call_timeout: Option<Duration>,
+    /// How long a step of its life (`init`, `save`, ...) may take.
+    pub step_timeout: Duration,
+    /// How long a call waits for a process that is being started again.
+    pub restart_wait: Duration,
+    /// After how many deaths within `death_window` the plugin is quarantined.
+    pub max_deaths: u64,
+    /// See `max_deaths`.
+    pub death_window: Duration,
+}
+
+impl Default for ProcessSpec {
+    fn default() -> Self {
+        Self {
+            call_timeout: None,
+            step_timeout: Duration::from_secs(30),
+            restart_wait: Duration::from_secs(5),
+            max_deaths: 5,
+            death_window: Duration::from_secs(600),
+        }
+    }
+}
+
+/// What a new version does in a throwaway process before it is let in: the key `reload.preflight`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trial {
+    /// All that it does when it is loaded: `init`, `restore` of a copy of the state, `health`.
+    #[default]
+    Full,
+    /// It is opened and checked, and runs nothing of the author's but its constructors.
+    Load,
+    /// Nothing.
+    Off,
+}
+
+pub(super) fn mode(top: &Fields<'_>) -> Result<Mode, ManifestError> {
+    if let Some(later @ ("auto" | "wasm" | "grpc")) = top.string("mode")? {
+        let reason = format!("this version of replug has \"in-process\" and \"process\", not {later:?}");
+        return Err(top.illegal("mode", reason));
+    }
+    Ok(top.word("mode", &[("in-process", Mode::InProcess), ("process", Mode::Process)])?.unwrap_or_default())
+}
+
+pub(super) fn process(file: &Path, node: Option<&Node>) -> Result<ProcessSpec, ManifestError> {
+    let default = ProcessSpec::default();
+    let Some(node) = node else { return Ok(default) };
+    let table = Fields::open(file, "process.", node, PROCESS_KEYS)?;
+    let max_deaths = table.count("max_deaths")?.unwrap_or(default.max_deaths);
+    if max_deaths == 0 {
+        return Err(table.illegal(
+            "max_deaths",
+            "a plugin that may never die is quarantined before it starts; write 1 or more",
+        ));
+    }
+    Ok(ProcessSpec {
+        call_timeout: table.duration("call_timeout")?,
+        step_timeout: table.duration("step_timeout")?.unwrap_or(default.step_timeout),
+        restart_wait: table.duration("restart_wait")?.unwrap_or(default.restart_wait),
+        max_deaths,
+        death_window: table.duration("death_window")?.unwrap_or(default.death_window),
+    })
+}
+
+pub(super) fn limits(file: &Path, node: Option<&Node>) -> Result<Limits, ManifestError> {
+    let Some(node) = node else { return Ok(Limits::default()) };
+    let table = Fields::open(file, "limits.", node, LIMITS_KEYS)?;
+    Ok(Limits {
+        memory_bytes: size(&table, "memory")?,
+        cpu_seconds: table.duration("cpu_time")?.map(|time| time.as_secs().max(1)),
+        open_files: table.count("open_files")?,
+        file_size_bytes: size(&table, "file_size")?,
+        processes: table.count("processes")?,
+    })
+}
+
+/// A number of bytes: as a number, or as text with a unit.
+fn size(table: &Fields<'_>, key: &str) -> Result<Option<u64>, ManifestError> {
+    if let Ok(bytes) = table.count(key) {
+        return Ok(bytes);
+    }
+    let Some(text) = table.string(key)? else { return Ok(None) };
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
+    let parsed = units.iter().find_map(|(unit, shift)| {
+        let number: u64 = text.strip_suffix(unit)?.trim().parse().ok()?;
+        number.checked_mul(1 << shift)
+    });
+    parsed.map(Some).ok_or_else(|| {
+        table.illegal(
+            key,
+            format!("{text:?} is no size; write a number of bytes, or \"512MiB\" (KiB, MiB, GiB)"),
+        )
+    })
+}

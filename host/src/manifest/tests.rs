@@ -1,0 +1,287 @@
+//! Good manifests mean what they say, and bad ones are refused with a message that helps.
+
+use super::*;
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn with(name: &str, content: impl AsRef<[u8]>) -> Self {
+        let folder = Self::new();
+        folder.write(name, content);
+        folder
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.0.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    fn read(&self) -> Result<Manifest, ManifestError> {
+        read(self.0.path())
+    }
+}
+
+/// The message about a `plugin.toml` with this content, from the file's name on.
+fn refusal(content: impl AsRef<[u8]>) -> String {
+    let folder = Folder::with("plugin.toml", content);
+    let error = folder.read().unwrap_err();
+    assert!(error.path().starts_with(fs::canonicalize(folder.0.path()).unwrap()), "{error}");
+    let message = error.to_string();
+    message[message.find("plugin.toml").unwrap_or(0)..].to_owned()
+}
+
+const FULL_TOML: &str = r#"
+id = "dev.example.greeter"
+name = "Greeter"
+version = "1.2.3-beta.1"
+author = "A. Uthor"
+description = "Greets."
+type = "handler"
+auto_start = false
+mode = "in-process"
+binary = "./out/greeter.so"
+
+[build]
+script = "scripts/build.sh"
+features = ["loud"]
+profile = "release"
+timeout = "2m"
+
+[config]
+greeting = "Hello"
+limits = { most = 3, ratio = 0.5 }
+
+[reload]
+drain_timeout = "1s 500ms"
+confirm = { window = "20s", max_error_rate = 1, min_calls = 0 }
+unload = "verified"
+"#;
+
+const FULL_JSON: &str = r#"{
+  "id": "dev.example.greeter", "name": "Greeter", "version": "1.2.3-beta.1", "author": "A. Uthor",
+  "description": "Greets.", "type": "handler", "auto_start": false, "mode": "in-process",
+  "binary": "./out/greeter.so",
+  "build": { "script": "scripts/build.sh", "features": ["loud"], "profile": "release", "timeout": "2m" },
+  "config": { "greeting": "Hello", "limits": { "most": 3, "ratio": 0.5 } },
+  "reload": { "drain_timeout": "1s 500ms", "unload": "verified",
+    "confirm": { "window": "20s", "max_error_rate": 1, "min_calls": 0 } }
+}"#;
+
+#[test]
+fn every_key_is_read_and_toml_and_json_mean_the_same() {
+    let toml = Folder::with("plugin.toml", FULL_TOML).read().unwrap();
+    assert_eq!(toml.id.as_str(), "dev.example.greeter");
+    assert_eq!((toml.name.as_str(), toml.version.as_str()), ("Greeter", "1.2.3-beta.1"));
+    assert_eq!((toml.author.as_deref(), toml.description.as_deref()), (Some("A. Uthor"), Some("Greets.")));
+    assert_eq!((toml.kind, toml.auto_start, toml.mode), (Kind::Handler, false, Mode::InProcess));
+    assert_eq!(toml.binary.as_deref(), Some(Path::new("out/greeter.so")));
+    assert_eq!(toml.build.script.as_deref(), Some(Path::new("scripts/build.sh")));
+    assert_eq!(
+        (toml.build.features.as_slice(), toml.build.profile.as_str()),
+        (&["loud".into()][..], "release")
+    );
+    assert_eq!(toml.build.timeout, Duration::from_secs(120));
+    assert_eq!(toml.config["limits"]["most"], 3);
+    assert_eq!(toml.reload.drain_timeout, Duration::from_millis(1500));
+    let confirm = Confirm { window: Duration::from_secs(20), max_error_rate: 1.0, min_calls: 0 };
+    assert_eq!((toml.reload.confirm, toml.reload.unload), (Some(confirm), Unload::Verified));
+
+    let json = Folder::with("plugin.json", FULL_JSON).read().unwrap();
+    assert_eq!(Manifest { file: json.file.clone(), root: json.root.clone(), ..toml }, json);
+}
+
+#[test]
+fn an_id_alone_is_a_manifest_and_the_rest_has_defaults() {
+    let manifest = Folder::with("plugin.toml", "id = 'dev.example.greeter'").read().unwrap();
+    assert_eq!((manifest.name.as_str(), manifest.version.as_str()), ("greeter", "0.0.0"));
+    assert_eq!((manifest.kind, manifest.auto_start), (Kind::Provider, true));
+    assert_eq!((manifest.build, manifest.reload), (BuildSpec::default(), ReloadSpec::default()));
+    assert!(manifest.config.is_empty() && manifest.binary.is_none());
+    assert_eq!(manifest.file, manifest.root.join("plugin.toml"));
+}
+
+#[test]
+fn confirm_may_be_just_the_window() {
+    let manifest = Folder::with("plugin.toml", "id = 'a.b'\nreload = { confirm = '3s' }").read().unwrap();
+    let expected = Confirm { window: Duration::from_secs(3), ..Confirm::default() };
+    assert_eq!(manifest.reload.confirm, Some(expected));
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_line_and_the_nearest_known_one() {
+    let message = refusal("id = 'a.b'\n\n[reload]\ndrain_timout = '5s'\n");
+    assert!(message.starts_with("plugin.toml:4: unknown key `reload.drain_timout`"), "{message}");
+    assert!(message.contains("did you mean `drain_timeout`?"), "{message}");
+    let message = refusal("id = 'a.b'\nauto-start = true\n");
+    assert!(message.contains(":2: unknown key `auto-start`; did you mean `auto_start`?"), "{message}");
+    let message = refusal("id = 'a.b'\nxyzzy = true\n");
+    assert!(message.contains("unknown key `xyzzy`; known: `id`, `name`"), "{message}");
+    let message = refusal("id = 'a.b'\n[reload.confirm]\nwindw = '5s'\n");
+    assert!(message.contains(":3: unknown key `reload.confirm.windw`; did you mean `window`?"), "{message}");
+}
+
+#[test]
+fn an_unknown_key_in_json_has_its_line_too() {
+    let folder = Folder::with("plugin.json", "{\n \"id\": \"a.b\",\n \"build\": {\n  \"pakage\": \"x\" } }");
+    let message = folder.read().unwrap_err().to_string();
+    assert!(
+        message.contains("plugin.json:4: unknown key `build.pakage`; did you mean `package`?"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_wrong_type_is_refused_with_key_line_and_expected_type() {
+    for (content, expected) in [
+        ("id = 3", "plugin.toml:1: `id` is an integer, but must be a string"),
+        ("id = 'a.b'\nauto_start = 'yes'", ":2: `auto_start` is a string, but must be true or false"),
+        ("id = 'a.b'\nbuild = 'cargo'", ":2: `build` is a string, but must be a table"),
+        ("id = 'a.b'\nconfig = [1]", ":2: `config` is a list, but must be a table"),
+        ("id = 'a.b'\n[build]\nfeatures = ['a', 1]", ":3: `build.features` is a list with something else"),
+        (
+            "id = 'a.b'\n[reload]\ndrain_timeout = 5",
+            ":3: `reload.drain_timeout` is an integer, but must be a dur",
+        ),
+        ("id = 'a.b'\n[reload.confirm]\nmin_calls = -1", "`reload.confirm.min_calls` is a negative integer"),
+    ] {
+        let message = refusal(content);
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn an_illegal_value_is_refused_with_the_way_out() {
+    for (content, expected) in [
+        ("id = 'Calculator'", "plugin.toml:1: illegal plugin id \"Calculator\": it has only one part"),
+        ("id = ''", "it is empty"),
+        ("id = 'a.b'\nversion = '1'", ":2: `version`: \"1\" is no version"),
+        ("id = 'a.b'\ntype = 'filtre'", "did you mean `filter`?"),
+        (
+            "id = 'a.b'\nmode = 'auto'",
+            "this version of replug has \"in-process\" and \"process\", not \"auto\"",
+        ),
+        ("id = 'a.b'\n[process]\nmax_deaths = 0", "quarantined before it starts"),
+        ("id = 'a.b'\n[limits]\nmemory = '12 apples'", "is no size"),
+        ("id = 'a.b'\n[limits]\nmemroy = 1", "did you mean `memory`?"),
+        ("id = 'a.b'\n[reload]\npreflight = 'ful'", "did you mean `full`?"),
+        ("id = 'a.b'\nmode = 'wasm'", "has \"in-process\" and \"process\""),
+        ("id = 'a.b'\nmode = 'inprocess'", "did you mean `in-process`?"),
+        ("id = 'a.b'\nbinary = '../x.so'", ":2: `binary`: \"../x.so\" leaves the plugin's folder"),
+        ("id = 'a.b'\nbinary = 'a/../../x.so'", "leaves the plugin's folder"),
+        ("id = 'a.b'\nbinary = '/lib/x.so'", "\"/lib/x.so\" is absolute"),
+        ("id = 'a.b'\nbinary = '.'", "names no file"),
+        ("id = 'a.b'\nbinary = 'x.so'\nbuild = { package = 'x' }", "asks for a cargo build; delete one"),
+        ("id = 'a.b'\n[build]\nscript = 'b.sh'", "a script needs `binary`"),
+        ("id = 'a.b'\n[build]\nprofile = '--config'", "`build.profile`: \"--config\" is no name"),
+        ("id = 'a.b'\n[build]\nfeatures = ['a', '-Z']", "`build.features`: \"-Z\" is no name"),
+        ("id = 'a.b'\n[reload]\ndrain_timeout = '5 parsecs'", "\"5 parsecs\" is no duration"),
+        ("id = 'a.b'\n[reload]\ndrain_timeout = '0s'", "a duration of nothing"),
+        ("id = 'a.b'\n[reload]\nunload = 'always'", "known: `never`, `verified`"),
+        ("id = 'a.b'\n[reload.confirm]\nmax_error_rate = 50", "50 is not between 0 and 1"),
+        ("id = 'a.b'\n[config]\nx = inf", ":3: `config`: a number that is infinite"),
+    ] {
+        let message = refusal(content);
+        assert!(message.contains(expected), "{content:?}: {message}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_manifest_text_is_refused() {
+    assert!(refusal("").contains("the manifest is empty; it needs at least `id"));
+    assert!(refusal(" \n\t\n").contains("is empty"));
+    assert!(refusal("name = 'x'").contains("`id` is missing; add a line"));
+    assert!(refusal(b"id = 'a.b'\nname = '\xff'").starts_with("plugin.toml:2: not UTF-8"));
+    let message = refusal("id = 'a.b'\nname = \n");
+    assert!(message.starts_with("plugin.toml:2:8: not valid TOML: "), "{message}");
+    assert!(refusal("id = 'a.b'\nid = 'a.c'").starts_with("plugin.toml:2:"));
+    assert!(refusal("id = 'a.b'\n[config]\nx = 99999999999999999999").contains("out of range"));
+    assert!(refusal(vec![b'#'; (1 << 20) + 1]).contains("at most 1 MiB"));
+
+    let message = Folder::with("plugin.json", "{\"id\": \"a.b\",\n}").read().unwrap_err().to_string();
+    assert!(message.contains("plugin.json:2:1: not valid JSON: key must be a string"), "{message}");
+    let message = Folder::with("plugin.json", "[1]").read().unwrap_err().to_string();
+    assert!(message.contains("is a list, but must be a table"), "{message}");
+    let message = Folder::with("plugin.json", r#"{"id":"a.b","id":"a.c"}"#).read().unwrap_err().to_string();
+    assert!(message.contains("the key `id` is there twice"), "{message}");
+}
+
+#[test]
+fn a_folder_has_exactly_one_manifest() {
+    let folder = Folder::new();
+    assert!(matches!(folder.read(), Err(ManifestError::Missing { .. })));
+    folder.write("plugin.toml", "id = 'a.b'");
+    folder.write("plugin.json", "{}");
+    assert!(folder.read().unwrap_err().to_string().contains("both a plugin.toml and a plugin.json"));
+    fs::create_dir(folder.0.path().join("x")).unwrap();
+    fs::create_dir(folder.0.path().join("x/plugin.toml")).unwrap();
+    let error = read(&folder.0.path().join("x")).unwrap_err();
+    assert!(matches!(error, ManifestError::NotAText { .. }), "{error}");
+}
+
+#[test]
+fn plugins_are_found_in_direct_sub_folders_sorted_by_id() {
+    let folder = Folder::new();
+    folder.write("one/plugin.toml", "id = 'z.z'");
+    folder.write("two/plugin.json", "{\"id\": \"a.a\"}");
+    folder.write("interfaces/src/lib.rs", "");
+    folder.write("deep/er/plugin.toml", "id = 'too.deep'");
+    folder.write(".hidden/plugin.toml", "id = 'hid.den'");
+    folder.write("target/plugin.toml", "id = 'tar.get'");
+    folder.write("README.md", "");
+    folder.write("broken/plugin.toml", "id = ");
+    let found = discover(folder.0.path()).unwrap();
+    let ids: Vec<_> = found.manifests.iter().map(|it| it.id.as_str()).collect();
+    assert_eq!(ids, ["a.a", "z.z"]);
+    assert_eq!(found.problems.len(), 1);
+    assert!(found.problems[0].path().ends_with("broken/plugin.toml"));
+}
+
+#[test]
+fn of_two_plugins_with_one_id_the_first_by_path_stays_and_both_are_named() {
+    let folder = Folder::new();
+    folder.write("b/plugin.toml", "id = 'dev.same'");
+    folder.write("a/plugin.toml", "id = 'dev.same'");
+    let found = discover(folder.0.path()).unwrap();
+    assert!(found.manifests[0].root.ends_with("a"));
+    let message = found.problems[0].to_string();
+    assert!(message.contains("b/plugin.toml: the id `dev.same` is taken by"), "{message}");
+    assert!(message.contains("a/plugin.toml, which goes on"), "{message}");
+}
+
+#[test]
+fn a_folder_that_holds_a_manifest_itself_is_one_plugin() {
+    let folder = Folder::with("plugin.toml", "id = 'dev.self'");
+    folder.write("sub/plugin.toml", "id = 'dev.sub'");
+    let found = discover(folder.0.path()).unwrap();
+    assert_eq!(found.manifests.len(), 1);
+    assert_eq!(found.manifests[0].id.as_str(), "dev.self");
+}
+
+#[test]
+fn a_plugins_folder_that_cannot_be_searched_is_an_error_that_says_what_to_do() {
+    let folder = Folder::with("file", "");
+    let message = discover(&folder.0.path().join("none")).unwrap_err().to_string();
+    assert!(message.contains("none: no such folder; create it, or pass the folder"), "{message}");
+    let message = discover(&folder.0.path().join("file")).unwrap_err().to_string();
+    assert!(message.contains("file: not a folder; pass the folder"), "{message}");
+}
+
+#[test]
+fn the_manual_lists_every_key() {
+    let manual = include_str!("../../../docs/MANIFEST.md");
+    let tables: [(&str, &[&str]); 4] =
+        [("", KEYS), ("build.", BUILD_KEYS), ("reload.", RELOAD_KEYS), ("reload.confirm.", CONFIRM_KEYS)];
+    for (prefix, keys) in tables {
+        for key in keys {
+            assert!(
+                manual.contains(&format!("| `{prefix}{key}` |")),
+                "`{prefix}{key}` is missing in docs/MANIFEST.md"
+            );
+        }
+    }
+}
