@@ -1,0 +1,340 @@
+//! Every way an editor saves is noticed, and nothing else is. The tests wait for notices; the timeouts only keep
+//! a broken watcher from hanging them.
+
+use super::*;
+use std::{fs, time::Duration};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+struct Bench {
+    watcher: Watcher,
+    notices: UnboundedReceiver<Notice>,
+    root: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+const ID: &str = "dev.example.one";
+
+fn id() -> PluginId {
+    ID.parse().unwrap()
+}
+
+/// A plugins folder with one plugin, whose folder `one` is watched in full.
+fn bench() -> Bench {
+    let dir = tempfile::tempdir().unwrap();
+    let root = fs::canonicalize(dir.path()).unwrap().join("plugins");
+    fs::create_dir_all(root.join("one/src")).unwrap();
+    fs::write(root.join("one/plugin.toml"), "id = 'dev.example.one'").unwrap();
+    fs::write(root.join("one/src/lib.rs"), "fn first() {}").unwrap();
+    let (sender, notices) = unbounded_channel();
+    let watcher = Watcher::new(&root, sender).unwrap();
+    let bench = Bench { watcher, notices, root, _dir: dir };
+    bench.watcher.set_inputs(&id(), bench.inputs()).unwrap();
+    bench
+}
+
+impl Bench {
+    fn inputs(&self) -> Inputs {
+        Inputs {
+            files: [self.path("one/plugin.toml"), self.path("one/Cargo.toml")].into(),
+            dirs: [self.path("one/src")].into(),
+            ..Inputs::default()
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    fn next(&mut self) -> Notice {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime
+            .block_on(async { tokio::time::timeout(Duration::from_secs(30), self.notices.recv()).await })
+            .expect("a notice in time")
+            .expect("a watcher that lives")
+    }
+
+    fn next_change(&mut self) -> Change {
+        match self.next() {
+            Notice::Changed(change) => change,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Waits until a change of this file is reported, whatever comes before.
+    fn until_change_of(&mut self, name: &str) {
+        let path = self.path(name);
+        while !matches!(self.next(), Notice::Changed(change) if change.path == path) {}
+    }
+
+    fn until_plugins_changed(&mut self) {
+        while self.next() != Notice::PluginsChanged {}
+    }
+
+    /// What is reported until and with the change of a file that is written last of all.
+    fn until_marker(&mut self) -> Vec<Notice> {
+        self.write("one/src/marker.tmp", &format!("{:?}", SystemTime::now()));
+        fs::rename(self.path("one/src/marker.tmp"), self.path("one/src/marker.rs")).unwrap();
+        let mut seen = Vec::new();
+        loop {
+            match self.next() {
+                Notice::Changed(change) if change.path.ends_with("marker.rs") => {
+                    // The rest of a batch that the marker was in.
+                    while self.notices.try_recv().is_ok() {}
+                    return seen;
+                }
+                other => seen.push(other),
+            }
+        }
+    }
+
+    /// That `lib.rs` is reported, and was last looked at when it held `content`: a touch then reports nothing.
+    fn expect_converged(&mut self, content: &str) {
+        let seen = self.until_marker();
+        assert!(!seen.is_empty());
+        for notice in &seen {
+            let Notice::Changed(change) = notice else { panic!("{notice:?}") };
+            assert_eq!((change.path.clone(), &change.plugin), (self.path("one/src/lib.rs"), &id()));
+            assert_eq!(change.what, What::Source);
+        }
+        assert_eq!(fs::read_to_string(self.path("one/src/lib.rs")).unwrap(), content);
+        self.write("one/src/lib.rs.new", content);
+        fs::rename(self.path("one/src/lib.rs.new"), self.path("one/src/lib.rs")).unwrap();
+        let lib = self.path("one/src/lib.rs");
+        let again =
+            self.until_marker().into_iter().any(|it| matches!(it, Notice::Changed(c) if c.path == lib));
+        assert!(!again, "the newest content had not been looked at");
+    }
+
+    /// That nothing is left to report, and that `lib.rs` holds `content`.
+    fn expect_nothing_more(&mut self, content: &str) {
+        assert_eq!(self.until_marker(), []);
+        assert_eq!(fs::read_to_string(self.path("one/src/lib.rs")).unwrap(), content);
+    }
+}
+
+#[test]
+fn an_in_place_write_is_reported_with_the_time_of_the_save() {
+    let mut bench = bench();
+    let before = SystemTime::now() - Duration::from_secs(1);
+    use std::io::Write;
+    let mut file = fs::OpenOptions::new().write(true).open(bench.path("one/src/lib.rs")).unwrap();
+    file.write_all(b"fn other").unwrap();
+    drop(file);
+    let change = bench.next_change();
+    assert_eq!(change.path, bench.path("one/src/lib.rs"));
+    assert!(before < change.saved_at && change.saved_at <= SystemTime::now());
+    bench.expect_nothing_more("fn other() {}");
+}
+
+#[test]
+fn truncate_and_write_converges_on_the_newest() {
+    let mut bench = bench();
+    bench.write("one/src/lib.rs", "");
+    bench.write("one/src/lib.rs", "fn second() {}");
+    bench.expect_converged("fn second() {}");
+}
+
+#[test]
+fn a_temporary_file_renamed_over_the_source_is_one_change() {
+    let mut bench = bench();
+    bench.write("one/src/.lib.rs.swp", "fn second() {}");
+    fs::rename(bench.path("one/src/.lib.rs.swp"), bench.path("one/src/lib.rs")).unwrap();
+    assert_eq!(bench.next_change().path, bench.path("one/src/lib.rs"));
+    bench.expect_nothing_more("fn second() {}");
+}
+
+#[test]
+fn delete_and_create_converges_on_the_newest() {
+    let mut bench = bench();
+    fs::remove_file(bench.path("one/src/lib.rs")).unwrap();
+    bench.write("one/src/lib.rs", "fn second() {}");
+    bench.expect_converged("fn second() {}");
+}
+
+#[test]
+fn a_backup_made_by_renaming_converges_and_is_not_reported_itself() {
+    let mut bench = bench();
+    bench.write("one/src/4913", "");
+    fs::remove_file(bench.path("one/src/4913")).unwrap();
+    fs::rename(bench.path("one/src/lib.rs"), bench.path("one/src/lib.rs~")).unwrap();
+    bench.write("one/src/lib.rs", "fn second() {}");
+    fs::remove_file(bench.path("one/src/lib.rs~")).unwrap();
+    bench.expect_converged("fn second() {}");
+}
+
+#[test]
+fn backup_swap_and_build_files_are_no_changes() {
+    let mut bench = bench();
+    fs::create_dir_all(bench.path("one/src/target/debug")).unwrap();
+    for name in
+        ["lib.rs~", ".lib.rs.swx", "#lib.rs#", ".#lib.rs", "lib.rs.bak", "a.tmp", "a.orig", "target/debug/x"]
+    {
+        bench.write(&format!("one/src/{name}"), name);
+    }
+    assert_eq!(bench.until_marker(), []);
+}
+
+#[test]
+fn a_file_touched_or_rewritten_with_the_same_content_is_no_change() {
+    let mut bench = bench();
+    let lib = bench.path("one/src/lib.rs");
+    fs::File::options().append(true).open(&lib).unwrap().set_modified(SystemTime::now()).unwrap();
+    bench.write("one/src/copy.bak", "fn first() {}");
+    fs::rename(bench.path("one/src/copy.bak"), &lib).unwrap();
+    assert_eq!(bench.until_marker(), []);
+}
+
+#[test]
+fn a_new_file_and_a_file_in_a_new_folder_of_the_source_are_changes() {
+    let mut bench = bench();
+    bench.write("one/src/new.rs", "x");
+    bench.until_change_of("one/src/new.rs");
+    fs::create_dir_all(bench.path("one/src/deep/er")).unwrap();
+    bench.write("one/src/deep/er/mod.rs", "x");
+    bench.until_change_of("one/src/deep/er/mod.rs");
+    bench.until_marker();
+    bench.write("one/src/deep/er/mod.rs", "y");
+    bench.until_change_of("one/src/deep/er/mod.rs");
+}
+
+#[test]
+fn an_input_that_did_not_exist_is_a_change_when_it_comes() {
+    let mut bench = bench();
+    bench.write("one/Cargo.toml", "x");
+    assert_eq!(bench.next_change().path, bench.path("one/Cargo.toml"));
+}
+
+#[test]
+fn a_source_shared_by_two_plugins_is_a_change_of_both() {
+    let mut bench = bench();
+    let other: PluginId = "dev.example.two".parse().unwrap();
+    bench.watcher.set_inputs(&other, bench.inputs()).unwrap();
+    let temporary = bench.root.join("one/src/x.tmp");
+    fs::write(&temporary, "fn second() {}").unwrap();
+    fs::rename(&temporary, bench.path("one/src/lib.rs")).unwrap();
+    assert_eq!([bench.next_change().plugin, bench.next_change().plugin], [id(), other]);
+}
+
+#[test]
+fn the_source_of_a_path_dependency_outside_the_plugins_folder_is_watched() {
+    let mut bench = bench();
+    let outside = bench.root.parent().unwrap().join("shared/src");
+    fs::create_dir_all(&outside).unwrap();
+    fs::write(outside.join("lib.rs"), "a").unwrap();
+    let mut inputs = bench.inputs();
+    inputs.dirs.insert(outside.clone());
+    bench.watcher.set_inputs(&id(), inputs).unwrap();
+    fs::write(outside.join("x.tmp"), "b").unwrap();
+    fs::rename(outside.join("x.tmp"), outside.join("lib.rs")).unwrap();
+    assert_eq!(bench.next_change().path, outside.join("lib.rs"));
+}
+
+#[test]
+fn a_file_found_by_a_build_and_newer_than_it_is_reported_at_once() {
+    let mut bench = bench();
+    bench.write("one/included.txt", "new");
+    let mut inputs = bench.inputs();
+    inputs.files.insert(bench.path("one/included.txt"));
+    inputs.as_of = Some(SystemTime::now() - Duration::from_secs(5));
+    bench.watcher.set_inputs(&id(), inputs).unwrap();
+    assert_eq!(bench.next_change().path, bench.path("one/included.txt"));
+    bench.until_marker();
+
+    bench.write("one/other.txt", "old");
+    let mut inputs = bench.inputs();
+    inputs.files.insert(bench.path("one/other.txt"));
+    inputs.as_of = Some(SystemTime::now() + Duration::from_secs(5));
+    bench.watcher.set_inputs(&id(), inputs).unwrap();
+    assert_eq!(bench.until_marker(), []);
+}
+
+#[test]
+fn what_is_excepted_is_no_input() {
+    let mut bench = bench();
+    let mut inputs = bench.inputs();
+    inputs.except.insert(bench.path("one/src/out"));
+    bench.watcher.set_inputs(&id(), inputs).unwrap();
+    fs::create_dir(bench.path("one/src/out")).unwrap();
+    bench.write("one/src/out/made.so", "x");
+    assert_eq!(bench.until_marker(), []);
+}
+
+#[test]
+fn an_edit_of_the_manifest_is_a_change_of_the_manifest() {
+    let mut bench = bench();
+    bench.write("one/x.tmp", "id = 'dev.example.one'\nname = 'New'");
+    fs::rename(bench.path("one/x.tmp"), bench.path("one/plugin.toml")).unwrap();
+    let change = bench.next_change();
+    assert_eq!((change.what, change.path), (What::Manifest, bench.path("one/plugin.toml")));
+}
+
+#[test]
+fn a_manifest_that_no_plugin_owns_is_looked_at_again_when_it_is_edited() {
+    let mut bench = bench();
+    bench.write("one/plugin.json", "broken");
+    assert_eq!(bench.next(), Notice::PluginsChanged);
+    bench.until_marker();
+    bench.write("one/plugin.json", "less broken");
+    assert_eq!(bench.next(), Notice::PluginsChanged);
+    bench.until_marker();
+    fs::remove_file(bench.path("one/plugin.json")).unwrap();
+    assert_eq!(bench.next(), Notice::PluginsChanged);
+}
+
+#[test]
+fn a_plugin_folder_that_comes_or_goes_changes_the_plugins() {
+    let mut bench = bench();
+    fs::create_dir(bench.path("two")).unwrap();
+    assert_eq!(bench.next(), Notice::PluginsChanged);
+    bench.until_marker();
+    bench.write("two/plugin.toml", "id = 'dev.example.two'");
+    assert_eq!(bench.next(), Notice::PluginsChanged);
+    bench.until_marker();
+    fs::remove_dir_all(bench.path("two")).unwrap();
+    assert_eq!(bench.next(), Notice::PluginsChanged);
+    bench.until_marker();
+    fs::rename(bench.path("one"), bench.path("elsewhere")).unwrap();
+    assert_eq!(bench.next(), Notice::PluginsChanged);
+}
+
+#[test]
+fn a_removed_plugin_is_no_longer_reported() {
+    let mut bench = bench();
+    let other: PluginId = "dev.example.two".parse().unwrap();
+    fs::create_dir_all(bench.path("one/other")).unwrap();
+    bench.until_marker();
+    let inputs = Inputs { dirs: [bench.path("one/other")].into(), ..Inputs::default() };
+    bench.watcher.set_inputs(&other, inputs).unwrap();
+    bench.watcher.remove(&other);
+    bench.write("one/other/lib.rs", "x");
+    assert_eq!(bench.until_marker(), []);
+}
+
+#[test]
+fn the_plugins_folder_may_go_and_come_again() {
+    let mut bench = bench();
+    let away = bench.root.with_extension("away");
+    fs::rename(&bench.root, &away).unwrap();
+    assert_eq!(bench.next(), Notice::PluginsChanged);
+    fs::rename(&away, &bench.root).unwrap();
+    bench.until_plugins_changed();
+    bench.until_marker();
+    bench.write("one/src/lib.rs", "fn later() {}");
+    bench.until_change_of("one/src/lib.rs");
+}
+
+#[test]
+fn a_full_table_of_watches_is_explained() {
+    let full = WatchError::new(Path::new("/p"), notify::Error::new(notify::ErrorKind::MaxFilesWatch));
+    assert!(
+        full.to_string().contains("fs.inotify.max_user_watches is reached; raise it: sudo sysctl"),
+        "{full}"
+    );
+    let files = io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error());
+    let full = WatchError::new(Path::new("/p"), notify::Error::io(files));
+    assert!(full.to_string().contains("fs.inotify.max_user_instances"), "{full}");
+}
