@@ -1,0 +1,221 @@
+//! Making the artifact: with cargo, with the author's script, or by taking a file that is ready-made.
+//!
+//! **What must never be:** a process left behind by a build that no one waits for any more; a build in the
+//! target folder of the author's own cargo, where the two would wait for each other.
+
+mod cargo;
+mod error;
+mod facts;
+mod process;
+mod replay;
+mod script;
+#[cfg(test)]
+mod tests;
+
+pub use error::BuildError;
+
+use crate::{event::Diagnostic, manifest::Manifest, watch::Inputs};
+use facts::Facts;
+use parking_lot::Mutex;
+use replay::Template;
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+/// Builds plugins. Cheap to share: builds of different plugins may run at once.
+#[derive(Debug)]
+pub struct Builder {
+    target_dir: PathBuf,
+    facts: Mutex<HashMap<FactsKey, Arc<Facts>>>,
+    /// How the last crate of a plugin is built again without cargo.
+    templates: Mutex<HashMap<FactsKey, Arc<Template>>>,
+    /// What the last good build of a plugin read, and what the compiler has complained of since.
+    read: Mutex<HashMap<FactsKey, BTreeSet<PathBuf>>>,
+    /// Held by the one cargo that runs. Two of one workspace would write its Cargo.lock at once, and one of them read
+    /// half of it; they would wait for each other anyway.
+    cargo: tokio::sync::Mutex<()>,
+}
+
+/// A plugin's folder, and the package that its manifest names.
+type FactsKey = (PathBuf, Option<String>);
+
+/// What a build gives.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The library. The next build overwrites it: it must be copied before it is opened.
+    pub artifact: PathBuf,
+    /// What it was made from.
+    pub inputs: Inputs,
+    /// How long that took.
+    pub took: Duration,
+    /// The compiler's warnings.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// How a plugin comes by its artifact.
+enum Way<'m> {
+    Cargo,
+    Script(&'m Path),
+    ReadyMade(&'m Path),
+}
+
+impl Builder {
+    /// A builder that keeps what it makes on the way below `target_dir`.
+    pub fn new(target_dir: PathBuf) -> Self {
+        // Without a working directory a relative path means nothing, and the first build says so.
+        let target_dir = std::path::absolute(&target_dir).unwrap_or(target_dir);
+        Self {
+            target_dir,
+            facts: Mutex::default(),
+            templates: Mutex::default(),
+            read: Mutex::default(),
+            cargo: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// What the plugin is made from, as far as can be told without building it: to be watched from before the
+    /// first build on, so that no edit is missed.
+    ///
+    /// Files that only a compiler finds (`include!`) are among it once a build has read them, and stay among it while
+    /// builds fail. If cargo cannot tell anything, it is the whole folder.
+    pub async fn inputs(&self, manifest: &Manifest) -> Inputs {
+        let mut inputs = match way(manifest) {
+            Ok(Way::Script(script)) => script::inputs(manifest, script),
+            Ok(Way::ReadyMade(binary)) => ready_made_inputs(manifest, binary),
+            Ok(Way::Cargo) => {
+                let facts = tokio::time::timeout(manifest.build.timeout, self.facts(manifest)).await;
+                let mut inputs = match facts {
+                    Ok(Ok(facts)) => facts.inputs.clone(),
+                    _ => whole_folder(manifest),
+                };
+                inputs.files.extend(self.read.lock().get(&key(manifest)).into_iter().flatten().cloned());
+                inputs
+            }
+            Err(_) => whole_folder(manifest),
+        };
+        inputs.files.insert(manifest.file.clone());
+        inputs
+    }
+
+    /// Builds the plugin, or finds its ready-made library.
+    ///
+    /// Dropping the future kills the build with every process of its group. Needs a tokio runtime with I/O
+    /// and time.
+    ///
+    /// # Errors
+    ///
+    /// * [`BuildError::Compile`], [`BuildError::PanicAborts`]: the source is not accepted; with the compiler's messages.
+    /// * [`BuildError::NoSource`], [`BuildError::NotACdylib`], [`BuildError::NoCdylib`], [`BuildError::SeveralCdylibs`],
+    ///   [`BuildError::NoSuchPackage`]: there is not exactly one library to build.
+    /// * [`BuildError::Cargo`], [`BuildError::NoArtifact`], [`BuildError::NoToolchain`]: cargo itself failed.
+    /// * [`BuildError::Script`], [`BuildError::ScriptNotStarted`], [`BuildError::NoBinaryKey`], [`BuildError::NoBinary`],
+    ///   [`BuildError::Outside`]: the script failed or there is no library in the plugin's folder.
+    /// * [`BuildError::TimedOut`]: it took longer than the manifest allows.
+    pub async fn build(&self, manifest: &Manifest) -> Result<Built, BuildError> {
+        let (began, as_of) = (Instant::now(), SystemTime::now());
+        let after = manifest.build.timeout;
+        let (artifact, mut inputs, warnings) = tokio::time::timeout(after, self.make(manifest))
+            .await
+            .map_err(|_| BuildError::TimedOut { root: manifest.root.clone(), after })??;
+        inputs.files.insert(manifest.file.clone());
+        // What a script writes beside its sources must not ask for the next build.
+        let scripted = matches!(way(manifest), Ok(Way::Script(_)));
+        inputs.as_of = Some(as_of).filter(|_| !scripted);
+        Ok(Built { artifact, inputs, took: began.elapsed(), warnings })
+    }
+
+    async fn make(&self, manifest: &Manifest) -> Result<(PathBuf, Inputs, Vec<Diagnostic>), BuildError> {
+        match way(manifest)? {
+            Way::Cargo => {
+                let facts = self.facts(manifest).await?;
+                let output = self.compile(manifest, &facts).await;
+                self.remember(manifest, &output);
+                let output = output?;
+                Ok((output.artifact, output.inputs, output.warnings))
+            }
+            Way::Script(script) => {
+                let target_dir = self.target_dir.join("scripts").join(manifest.id.as_str());
+                let artifact = script::build(manifest, script, &target_dir).await?;
+                Ok((artifact, script::inputs(manifest, script), Vec::new()))
+            }
+            Way::ReadyMade(binary) => {
+                let remedy = "put the library there, or take `binary` out of the manifest to have it built";
+                let artifact = script::ready_made(manifest, binary, remedy)?;
+                Ok((artifact, ready_made_inputs(manifest, binary), Vec::new()))
+            }
+        }
+    }
+
+    /// Notes which files a build has shown to matter.
+    fn remember(&self, manifest: &Manifest, outcome: &Result<cargo::Output, BuildError>) {
+        let mut read = self.read.lock();
+        let files = read.entry(key(manifest)).or_default();
+        match outcome {
+            Ok(output) => files.clone_from(&output.inputs.files),
+            Err(error) => {
+                let named = error.diagnostics().iter().filter_map(|it| it.file.as_ref());
+                // The standard library's own sources have no place on this machine.
+                files.extend(named.filter(|file| file.is_file()).cloned());
+            }
+        }
+    }
+
+    /// Builds without cargo where that gives the same, else with it.
+    async fn compile(&self, manifest: &Manifest, facts: &Facts) -> Result<cargo::Output, BuildError> {
+        let key = key(manifest);
+        let template = self.templates.lock().get(&key).cloned();
+        if let Some(template) = template.filter(|template| template.holds(manifest))
+            && let Some(outcome) = template.run(manifest, facts).await
+        {
+            return outcome;
+        }
+        self.templates.lock().remove(&key);
+        let _one_at_a_time = self.cargo.lock().await;
+        let (output, template) = cargo::build(manifest, facts).await?;
+        if let Some(template) = template {
+            self.templates.lock().insert(key, Arc::new(template));
+        }
+        Ok(output)
+    }
+
+    /// What is known about the plugin's package, found out anew if it no longer holds.
+    async fn facts(&self, manifest: &Manifest) -> Result<Arc<Facts>, BuildError> {
+        let key = key(manifest);
+        let known = self.facts.lock().get(&key).cloned();
+        if let Some(facts) = known.filter(|facts| facts.hold()) {
+            return Ok(facts);
+        }
+        let _one_at_a_time = self.cargo.lock().await;
+        let facts = Arc::new(Facts::find(manifest, &self.target_dir).await?);
+        self.facts.lock().insert(key, Arc::clone(&facts));
+        Ok(facts)
+    }
+}
+
+fn key(manifest: &Manifest) -> FactsKey {
+    (manifest.root.clone(), manifest.build.package.clone())
+}
+
+fn way(manifest: &Manifest) -> Result<Way<'_>, BuildError> {
+    let has = |name: &str| manifest.root.join(name).is_file();
+    match (&manifest.build.script, &manifest.binary) {
+        (Some(script), _) => Ok(Way::Script(script)),
+        (None, _) if has(script::CONVENTIONAL) && !has("Cargo.toml") => {
+            Ok(Way::Script(Path::new(script::CONVENTIONAL)))
+        }
+        (None, Some(binary)) => Ok(Way::ReadyMade(binary)),
+        (None, None) if has("Cargo.toml") => Ok(Way::Cargo),
+        (None, None) => Err(BuildError::NoSource { root: manifest.root.clone() }),
+    }
+}
+
+fn ready_made_inputs(manifest: &Manifest, binary: &Path) -> Inputs {
+    Inputs { files: [manifest.root.join(binary)].into(), ..Inputs::default() }
+}
+
+fn whole_folder(manifest: &Manifest) -> Inputs {
+    Inputs { dirs: [manifest.root.clone()].into(), ..Inputs::default() }
+}

@@ -1,0 +1,156 @@
+//! A child process that takes everything it started with it when it ends, or when no one waits for it any more.
+
+use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use std::{
+    collections::VecDeque,
+    io,
+    os::unix::process::CommandExt,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    process::{ChildStderr, ChildStdout},
+};
+
+/// How a process ended.
+pub(super) struct Finished {
+    pub(super) status: ExitStatus,
+    /// The last lines of its standard error.
+    pub(super) stderr: String,
+}
+
+/// How long output is still read after a process ended, if something outside its group holds the pipe.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Runs `command` in a process group of its own, with no input, and gives each line of its output to `on_line`.
+///
+/// When the process has ended, what is left of its group is killed. When the future is dropped, the whole group is.
+pub(super) async fn run(command: Command, on_line: impl FnMut(&str)) -> io::Result<Finished> {
+    run_reading(command, on_line, |_| {}).await
+}
+
+/// Like [`run`], but gives each line of its standard error to `on_line`.
+pub(super) async fn run_reading_errors(command: Command, on_line: impl FnMut(&str)) -> io::Result<Finished> {
+    run_reading(command, |_| {}, on_line).await
+}
+
+async fn run_reading(
+    mut command: Command,
+    mut on_line: impl FnMut(&str),
+    mut on_error_line: impl FnMut(&str),
+) -> io::Result<Finished> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn()?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let group = Arc::new(Group { leader: Pid::from_child(&child), reaped: Mutex::new(false) });
+    let _kill_on_drop = KillOnDrop(Arc::clone(&group));
+    let mut ended = tokio::task::spawn_blocking(move || group.wait(child));
+
+    let mut tail = Tail::default();
+    let reading = async {
+        let out = async {
+            match stdout.map(ChildStdout::from_std) {
+                Some(stdout) => each_line(stdout?, &mut on_line).await,
+                None => Ok(()),
+            }
+        };
+        let err = async {
+            match stderr.map(ChildStderr::from_std) {
+                Some(stderr) => {
+                    each_line(stderr?, |line| {
+                        on_error_line(line);
+                        tail.push(line);
+                    })
+                    .await
+                }
+                None => Ok(()),
+            }
+        };
+        tokio::try_join!(out, err).map(drop)
+    };
+    let status = {
+        tokio::pin!(reading);
+        tokio::select! {
+            status = &mut ended => {
+                // Output that comes late is worth less than an answer.
+                let _ = tokio::time::timeout(LAST_WORDS, reading).await;
+                status
+            }
+            read = &mut reading => {
+                read?;
+                ended.await
+            }
+        }
+    };
+    Ok(Finished { status: status.map_err(io::Error::other)??, stderr: tail.into_text() })
+}
+
+async fn each_line(pipe: impl AsyncRead + Unpin, mut on_line: impl FnMut(&str)) -> io::Result<()> {
+    let mut pipe = BufReader::with_capacity(64 << 10, pipe);
+    let mut line = Vec::new();
+    while pipe.read_until(b'\n', &mut line).await? > 0 {
+        on_line(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']));
+        line.clear();
+    }
+    Ok(())
+}
+
+struct Group {
+    leader: Pid,
+    reaped: Mutex<bool>,
+}
+
+impl Group {
+    /// Waits until the leader has ended, kills the rest of the group and reaps the leader.
+    fn wait(&self, mut child: Child) -> io::Result<ExitStatus> {
+        let exited = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(self.leader), exited) {}
+        let mut reaped = self.reaped.lock();
+        self.kill();
+        let status = child.wait();
+        *reaped = true;
+        status
+    }
+
+    /// Only while the leader is not reaped: until then no one else can have its number.
+    fn kill(&self) {
+        // An error means that no one is left.
+        let _ = kill_process_group(self.leader, Signal::KILL);
+    }
+}
+
+struct KillOnDrop(Arc<Group>);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        let reaped = self.0.reaped.lock();
+        if !*reaped {
+            self.0.kill();
+        }
+    }
+}
+
+/// The last lines of an output.
+#[derive(Default)]
+pub(super) struct Tail {
+    lines: VecDeque<String>,
+}
+
+impl Tail {
+    const LINES: usize = 40;
+    const LINE_CHARS: usize = 500;
+
+    pub(super) fn push(&mut self, line: &str) {
+        if self.lines.len() == Self::LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line.chars().take(Self::LINE_CHARS).collect());
+    }
+
+    pub(super) fn into_text(self) -> String {
+        Vec::from(self.lines).join("\n")
+    }
+}

@@ -1,0 +1,114 @@
+//! What is built without cargo, and what is left to it.
+
+use super::*;
+
+impl Bench {
+    /// Builds an edit of `name`; says whether that was done without cargo.
+    async fn replays(&self, name: &str, content: &str) -> (bool, Built) {
+        self.write(name, content);
+        let built = self.build().await.unwrap();
+        (built.artifact.components().any(|part| part.as_os_str() == "replay"), built)
+    }
+}
+
+#[tokio::test]
+async fn an_edit_of_the_crate_s_own_source_is_built_without_cargo_and_gives_what_cargo_gives() {
+    let bench = Bench::package();
+    bench.build().await.unwrap();
+    let edit = GOOD.replace("41", "42");
+    let (replayed, built) = bench.replays("src/lib.rs", &edit).await;
+    assert!(replayed, "{}", built.artifact.display());
+    let without = fs::read(built.artifact).unwrap();
+    bench.builder.templates.lock().clear();
+    let (replayed, built) = bench.replays("src/lib.rs", &edit).await;
+    assert!(!replayed);
+    assert!(without == fs::read(built.artifact).unwrap(), "the two libraries differ");
+}
+
+#[tokio::test]
+async fn a_module_and_an_included_file_that_an_edit_adds_are_inputs_from_then_on() {
+    let bench = Bench::package();
+    bench.build().await.unwrap();
+    bench.write("src/more.rs", "pub const TEXT: &str = include_str!(\"text.txt\");");
+    bench.write("src/text.txt", "one");
+    let edit = format!("mod more;\n{}", GOOD.replace("\"x\"", "\"{}\", more::TEXT"));
+    let (replayed, built) = bench.replays("src/lib.rs", &edit).await;
+    assert!(replayed);
+    for name in ["src/more.rs", "src/text.txt", "src/lib.rs", "Cargo.toml"] {
+        assert!(built.inputs.files.contains(&bench.path(name)), "{name}: {:?}", built.inputs);
+    }
+    let before = fs::read(&built.artifact).unwrap();
+    let (replayed, built) = bench.replays("src/text.txt", "two").await;
+    assert!(replayed && before != fs::read(&built.artifact).unwrap());
+}
+
+#[tokio::test]
+async fn whatever_else_changes_is_for_cargo() {
+    let bench = Bench::package();
+    let needs = format!("{CARGO_TOML}[dependencies]\nhelper = {{ path = \"../helper\" }}\n");
+    bench.write("Cargo.toml", &needs);
+    bench.write("../helper/Cargo.toml", "[package]\nname = \"helper\"\nedition = \"2024\"\n");
+    bench.write("../helper/src/lib.rs", "pub const N: i32 = 1;");
+    bench.write("src/lib.rs", &GOOD.replace("41", "helper::N"));
+    bench.build().await.unwrap();
+    assert!(bench.replays("src/lib.rs", &GOOD.replace("41", "helper::N + 1")).await.0);
+    for (name, content) in [
+        ("../helper/src/lib.rs", "pub const N: i32 = 2;"),
+        ("Cargo.toml", &format!("{needs}[profile.dev]\nopt-level = 1\n")),
+        (".cargo/config.toml", "[build]\nrustflags = [\"--cfg\", \"x\"]\n"),
+        ("../.cargo/config.toml", "[build]\nrustdocflags = [\"--cfg\", \"above\"]\n"),
+        ("plugin.toml", "id = 'dev.example.tiny'\n[build]\nprofile = 'release'"),
+    ] {
+        assert!(!bench.replays(name, content).await.0, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn after_a_save_of_a_dependency_during_the_build_the_next_one_is_for_cargo() {
+    let bench = Bench::package();
+    bench.write("Cargo.toml", &format!("{CARGO_TOML}[dependencies]\nhelper = {{ path = \"../helper\" }}\n"));
+    bench.write("../helper/Cargo.toml", "[package]\nname = \"helper\"\nedition = \"2024\"\n");
+    bench.write("../helper/src/lib.rs", "pub const N: i32 = 1;");
+    // As saved after the build began, whenever that is.
+    let saved = SystemTime::now() + Duration::from_secs(3600);
+    fs::File::open(bench.path("../helper/src/lib.rs")).unwrap().set_modified(saved).unwrap();
+    bench.write("src/lib.rs", &GOOD.replace("41", "helper::N"));
+    bench.build().await.unwrap();
+    assert!(!bench.replays("src/lib.rs", &GOOD.replace("41", "helper::N + 1")).await.0);
+}
+
+#[tokio::test]
+async fn a_wrapper_of_rustc_in_a_config_above_the_workspace_is_left_alone() {
+    let bench = Bench::package();
+    bench.write("../wrap.sh", "#!/bin/sh\nexec \"$@\"\n");
+    bench.chmod("../wrap.sh", 0o755);
+    let wrapper = fs::canonicalize(bench.path("../wrap.sh")).unwrap();
+    bench.write("../.cargo/config.toml", &format!("[build]\nrustc-wrapper = {wrapper:?}\n"));
+    bench.build().await.unwrap();
+    assert!(!bench.replays("src/lib.rs", &GOOD.replace("41", "42")).await.0);
+}
+
+#[tokio::test]
+async fn a_package_with_a_build_script_is_for_cargo() {
+    let bench = Bench::package();
+    bench.write("build.rs", "fn main() { println!(\"cargo::rerun-if-changed=data\"); }");
+    bench.build().await.unwrap();
+    assert!(!bench.replays("src/lib.rs", &GOOD.replace("41", "42")).await.0);
+}
+
+#[tokio::test]
+async fn an_error_in_an_edit_is_told_as_cargo_tells_it_and_its_repair_needs_no_cargo() {
+    let bench = Bench::package();
+    bench.build().await.unwrap();
+    bench.write("src/lib.rs", "pub fn f() -> i32 { \"text\" }");
+    let without = bench.build().await.unwrap_err();
+    bench.builder.templates.lock().clear();
+    let with = bench.build().await.unwrap_err();
+    assert_eq!(without.to_string(), with.to_string());
+    assert_eq!(without.diagnostics(), with.diagnostics());
+    bench.write("src/lib.rs", GOOD);
+    bench.build().await.unwrap();
+    bench.write("src/lib.rs", "fn broken(");
+    bench.build().await.unwrap_err();
+    assert!(bench.replays("src/lib.rs", &GOOD.replace("41", "43")).await.0);
+}
