@@ -1,0 +1,232 @@
+//! Facts of real libraries, built here with `cc` and `rustc`, and hostile bytes.
+
+use super::*;
+use std::process::Command;
+
+struct Workshop {
+    dir: tempfile::TempDir,
+}
+
+impl Workshop {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    fn run(&self, command: &mut Command) {
+        let output = command.current_dir(self.dir.path()).output().unwrap();
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Compiles C to `name` with those arguments.
+    fn cc(&self, name: &str, source: &str, args: &[&str]) -> PathBuf {
+        let file = self.write(&format!("{name}.c"), source);
+        self.run(Command::new("cc").arg(file).args(args).arg("-o").arg(name));
+        self.path(name)
+    }
+
+    fn plugin(&self, args: &[&str]) -> PathBuf {
+        let source = format!("int {ROOT_MODULE_LOADER_NAME} = 1; int data[10000];");
+        self.cc("plugin.so", &source, &[&["-shared", "-fPIC"], args].concat())
+    }
+}
+
+fn refusal(path: &Path) -> String {
+    inspect(path).unwrap_err().to_string()
+}
+
+#[test]
+fn a_plugin_says_what_it_is() {
+    let workshop = Workshop::new();
+    let path = workshop.plugin(&["-g", "-Wl,-soname,me.so", "-Wl,-z,nodelete", "-Wl,--build-id=0xfeed"]);
+    let facts = inspect(&path).unwrap();
+    assert_eq!(facts.root, RootSymbol::Exported);
+    assert_eq!(facts.soname.as_deref(), Some("me.so"));
+    assert_eq!(facts.build_id.as_deref(), Some("feed"));
+    assert!(facts.nodelete);
+    assert!(facts.debug_info);
+    assert_eq!(facts.std, StdLinkage::Static);
+    assert_eq!(facts.file_bytes, fs::metadata(&path).unwrap().len());
+    assert!(facts.private_bytes >= 40_000 && facts.private_bytes.is_multiple_of(PAGE_BYTES), "{facts:?}");
+    assert!(facts.mapped_bytes > facts.private_bytes, "{facts:?}");
+    assert!((1..facts.file_bytes).contains(&facts.loaded_file_bytes), "{facts:?}");
+
+    let plain = inspect(&workshop.plugin(&["-Wl,--build-id=none"])).unwrap();
+    assert!(!plain.nodelete && !plain.debug_info && plain.build_id.is_none() && plain.soname.is_none());
+}
+
+#[test]
+fn facts_are_written_as_json_for_scripts() {
+    let workshop = Workshop::new();
+    let json = serde_json::to_value(inspect(&workshop.plugin(&["-Wl,--no-as-needed"])).unwrap()).unwrap();
+    assert_eq!(json["root"], "exported");
+    assert_eq!(json["std"], "static");
+    assert_eq!(json["needed"][0]["name"], "libc.so.6");
+    assert!(json["needed"][0]["found"].as_str().unwrap().ends_with("libc.so.6"), "{json}");
+}
+
+#[test]
+fn a_library_without_the_root_symbol_or_without_export_is_told_apart() {
+    let workshop = Workshop::new();
+    let args = ["-shared", "-fPIC"];
+    let absent = workshop.cc("absent.so", "int other;", &args);
+    assert_eq!(inspect(&absent).unwrap().root, RootSymbol::Absent);
+    let source = format!("extern int {HOOKS_SYMBOL}; int *{ROOT_MODULE_LOADER_NAME} = &{HOOKS_SYMBOL};");
+    let nothing = workshop.cc("nothing.so", &source, &args);
+    assert_eq!(inspect(&nothing).unwrap().root, RootSymbol::NothingExported);
+    let user = workshop.cc(
+        "user.so",
+        &format!("extern int {ROOT_MODULE_LOADER_NAME}; int *p = &{ROOT_MODULE_LOADER_NAME};"),
+        &args,
+    );
+    assert_eq!(inspect(&user).unwrap().root, RootSymbol::Absent, "to want the symbol is not to have it");
+}
+
+#[test]
+fn needed_libraries_are_sought_as_the_loader_will() {
+    let workshop = Workshop::new();
+    fs::create_dir(workshop.path("libs")).unwrap();
+    let helper = workshop.cc("libs/libhelper.so", "int help(void) { return 1; }", &["-shared", "-fPIC"]);
+    let source = "int help(void); int f(void) { return help(); }";
+    for (name, tags) in [("runpath.so", "--enable-new-dtags"), ("rpath.so", "--disable-new-dtags")] {
+        let flags = format!("-Wl,{tags},-rpath,$ORIGIN/libs");
+        let args = ["-shared", "-fPIC", "-Llibs", flags.as_str(), "-lhelper"];
+        let facts = inspect(&workshop.cc(name, source, &args)).unwrap();
+        assert_eq!(facts.runpath, ["$ORIGIN/libs"]);
+        assert_eq!(facts.needed[0].name, "libhelper.so");
+        let Lookup::Found(found) = &facts.needed[0].lookup else { panic!("{facts:?}") };
+        assert_eq!(found.canonicalize().unwrap(), helper.canonicalize().unwrap());
+    }
+    fs::remove_file(&helper).unwrap();
+    let facts = inspect(&workshop.path("runpath.so")).unwrap();
+    let Lookup::Missing(sought) = &facts.needed[0].lookup else { panic!("{facts:?}") };
+    assert!(sought.contains(&workshop.dir.path().canonicalize().unwrap().join("libs")), "{sought:?}");
+}
+
+#[test]
+fn how_std_is_linked_is_read_from_the_file() {
+    let workshop = Workshop::new();
+    workshop.write("lib.rs", "#[unsafe(no_mangle)] pub extern \"C\" fn f() { println!(\"hello\") }");
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let build = |name: &str, args: &[&str]| {
+        let fixed = ["--crate-type=cdylib", "--edition=2024", "lib.rs", "-o", name];
+        workshop.run(Command::new(&rustc).args(fixed).args(args));
+        inspect(&workshop.path(name)).unwrap()
+    };
+    assert_eq!(build("own.so", &[]).std, StdLinkage::Static);
+
+    let libdir = Command::new(&rustc).args(["--print", "target-libdir"]).output().unwrap().stdout;
+    let libdir = String::from_utf8(libdir).unwrap();
+    let rpath = format!("link-arg=-Wl,-rpath,{}", libdir.trim());
+    let shared = build("shared.so", &["-Cprefer-dynamic", "-C", &rpath]);
+    let StdLinkage::Shared { library } = &shared.std else { panic!("{shared:?}") };
+    let needed = shared.needed.iter().find(|needed| needed.name == *library).unwrap();
+    assert!(matches!(&needed.lookup, Lookup::Found(path) if path.starts_with(libdir.trim())), "{needed:?}");
+}
+
+#[test]
+fn what_is_not_elf_is_called_what_it_looks_like() {
+    let workshop = Workshop::new();
+    for (content, looks_like) in [
+        (&b""[..], "is empty"),
+        (b"fn main() {}\n", "looks like text"),
+        (b"#!/bin/sh\n", "looks like a script"),
+        (b"MZ\x90\0", "Windows"),
+        (b"\xcf\xfa\xed\xfe\x07\0\0\x01", "macOS"),
+        (b"!<arch>\n", "archive"),
+        (b"\0asm\x01\0\0\0", "WebAssembly"),
+        (b"\0\x01\x02\x03", "no known format"),
+    ] {
+        let error = refusal(&workshop.write("it.so", content));
+        assert!(error.contains("it.so is not an ELF file") && error.contains(looks_like), "{error}");
+        assert!(error.contains("cdylib"), "{error}");
+    }
+    assert!(refusal(&workshop.path("nowhere.so")).contains("cannot read"));
+}
+
+#[test]
+fn another_machine_is_named_beside_this_one() {
+    let workshop = Workshop::new();
+    let mut bytes = fs::read(workshop.plugin(&[])).unwrap();
+    let machine = bytes[18];
+    bytes[18] = if machine == 183 { 62 } else { 183 };
+    let error = refusal(&workshop.write("other.so", &bytes));
+    let (other, ours) = if machine == 183 { ("x86-64", "AArch64") } else { ("AArch64", "x86-64") };
+    assert!(error.contains(&format!("is for {other}, and this host runs on {ours}")), "{error}");
+    bytes[18] = machine;
+    bytes[4] = 1;
+    assert!(refusal(&workshop.write("other.so", &bytes)).contains("32-bit"));
+    bytes[4] = 2;
+    bytes[5] = 2;
+    bytes.swap(18, 19);
+    assert!(refusal(&workshop.write("other.so", &bytes)).contains("big-endian"));
+}
+
+#[test]
+fn executables_and_object_files_are_no_shared_objects() {
+    let workshop = Workshop::new();
+    let main = "int main(void) { return 0; }";
+    for (name, args, found) in [
+        ("pie", &["-pie", "-fPIE"][..], "an executable"),
+        ("fixed", &["-no-pie"], "an executable"),
+        ("unlinked.o", &["-c"], "an object file"),
+    ] {
+        let error = refusal(&workshop.cc(name, main, args));
+        assert!(error.contains(found) && error.contains("not a shared object"), "{error}");
+    }
+}
+
+#[test]
+fn every_truncation_is_noticed() {
+    let workshop = Workshop::new();
+    let path = workshop.plugin(&["-g"]);
+    let bytes = fs::read(&path).unwrap();
+    for length in 0..bytes.len() {
+        let error = read(&path, &bytes[..length]).unwrap_err();
+        match &error {
+            InspectError::NotElf { .. } if length < 4 => {}
+            InspectError::Truncated { present, promised, .. } => {
+                assert!(*present == length as u64 && promised > present, "{error}");
+            }
+            _ => panic!("{length} of {} bytes: {error}", bytes.len()),
+        }
+    }
+    read(&path, &bytes).unwrap();
+}
+
+#[test]
+fn flipped_bytes_give_facts_or_an_error_and_never_a_panic() {
+    let workshop = Workshop::new();
+    let path = workshop.plugin(&["-g"]);
+    let original = fs::read(&path).unwrap();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    let (mut facts, mut errors) = (0, 0);
+    for round in 0..3000 {
+        let mut bytes = original.clone();
+        // Half of the rounds aim at the header, where a flip does most.
+        let below = if round % 2 == 0 { 64 } else { bytes.len() };
+        for _ in 0..=random(4) {
+            bytes[random(below)] = random(256) as u8;
+        }
+        match read(&path, &bytes) {
+            Ok(_) => facts += 1,
+            Err(_) => errors += 1,
+        }
+    }
+    assert!(facts > 0 && errors > 0, "{facts} {errors}: the flips missed");
+}

@@ -1,0 +1,288 @@
+//! The store: immutable artifacts in one folder, each named by the SHA-256 of its content.
+//!
+//! A file appears under its name complete or not at all, is never written again, and is never a link to a build
+//! output, which the next build would change under the host's feet.
+
+mod error;
+#[cfg(test)]
+mod tests;
+
+pub use error::StoreError;
+
+use crate::id::Digest;
+use rustix::fs::{FlockOperation, flock, fstat};
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::BTreeSet,
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, Read, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+use tempfile::NamedTempFile;
+
+/// Files that are still being written begin with this.
+const INCOMING: &str = ".incoming-";
+
+/// What an artifact may be: read, also by `dlopen`, and nothing else.
+const READ_ONLY: u32 = 0o444;
+
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// One immutable file in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Artifact {
+    /// The SHA-256 of its content.
+    pub digest: Digest,
+    /// Where it lies. Not to be opened as a library: take a [`Store::private_copy`].
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// A folder of artifacts. Several hosts may share one.
+#[derive(Clone, Debug)]
+pub struct Store {
+    dir: PathBuf,
+}
+
+impl Store {
+    /// Opens the store in `dir`, which is made where it is missing. What dead processes left half written is removed.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotWritable`] if the folder cannot be made or read.
+    pub fn open(dir: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let store = Self { dir: dir.into() };
+        fs::create_dir_all(&store.dir).map_err(|source| store.not_writable(source))?;
+        store.remove_leftovers()?;
+        Ok(store)
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Takes a private copy of a build output. Putting the same content again gives the same artifact, and makes it
+    /// the youngest.
+    ///
+    /// # Errors
+    ///
+    /// - [`StoreError::Missing`], [`StoreError::Unreadable`], [`StoreError::Empty`]: what is wrong with `built`;
+    /// - [`StoreError::Changing`] if someone writes `built` meanwhile;
+    /// - [`StoreError::Full`], [`StoreError::NotWritable`]: what is wrong with the store. Its content is as before.
+    pub fn put(&self, built: &Path) -> Result<Artifact, StoreError> {
+        let unreadable = |source| StoreError::unreadable(built, source);
+        let mut from = File::open(built).map_err(unreadable)?;
+        let before = Stamp::of(&from).map_err(unreadable)?;
+        if before.bytes == 0 {
+            return Err(StoreError::Empty { path: built.to_owned() });
+        }
+        let mut incoming = self.incoming().map_err(|source| self.not_writable(source))?;
+        let copied = copy(&mut from, incoming.as_file_mut()).map_err(|failed| match failed {
+            Failed::Read(source) => unreadable(source),
+            Failed::Write(source) => StoreError::write(&self.dir, before.bytes, source),
+        })?;
+        if copied.bytes != before.bytes || Stamp::of(&from).map_err(unreadable)? != before {
+            return Err(StoreError::Changing { path: built.to_owned() });
+        }
+        let artifact = self.artifact(copied.digest, copied.bytes);
+        if self.is_intact(&artifact) {
+            // The age decides who is pruned; a store that cannot record it prunes a little less well.
+            let _ = File::open(&artifact.path).and_then(|file| file.set_modified(SystemTime::now()));
+            return Ok(artifact);
+        }
+        // No fsync: after a power cut the digest tells a damaged artifact, and a build makes it again. To wait for the
+        // disk at every save would cost more than the whole reload.
+        incoming
+            .as_file()
+            .set_permissions(Permissions::from_mode(READ_ONLY))
+            .map_err(|source| self.not_writable(source))?;
+        incoming
+            .persist(&artifact.path)
+            .map_err(|error| StoreError::write(&artifact.path, copied.bytes, error.error))?;
+        Ok(artifact)
+    }
+
+    /// Copies an artifact to `to`, a path that is not there yet, on a new inode. What lies at `to` afterwards is the
+    /// artifact, byte for byte, or nothing.
+    ///
+    /// # Errors
+    ///
+    /// - [`StoreError::Gone`] or [`StoreError::Damaged`] if the file in the store was removed, replaced or truncated;
+    /// - [`StoreError::Exists`] if there is something at `to`;
+    /// - [`StoreError::Full`], [`StoreError::NotWritable`] if `to` cannot be written.
+    pub fn private_copy(&self, artifact: &Artifact, to: &Path) -> Result<(), StoreError> {
+        let mut from = File::open(&artifact.path).map_err(|source| StoreError::gone(artifact, source))?;
+        let mut copied_to = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(READ_ONLY)
+            .open(to)
+            .map_err(|source| StoreError::write(to, artifact.bytes, source))?;
+        let outcome = match copy(&mut from, &mut copied_to) {
+            Ok(copied) if copied.digest == artifact.digest => Ok(()),
+            Ok(copied) => Err(StoreError::damaged(artifact, &copied)),
+            Err(Failed::Read(source)) => Err(StoreError::unreadable(&artifact.path, source)),
+            Err(Failed::Write(source)) => Err(StoreError::write(to, artifact.bytes, source)),
+        };
+        if outcome.is_err() {
+            // The reason counts, not whether the rest could be tidied away.
+            let _ = fs::remove_file(to);
+        }
+        outcome
+    }
+
+    /// The artifact of that digest, if the store has it. Its content is checked when it is copied.
+    pub fn get(&self, digest: Digest) -> Option<Artifact> {
+        let path = self.artifact(digest, 0).path;
+        let found = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
+        Some(self.artifact(digest, found.len()))
+    }
+
+    /// All artifacts, the youngest first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotWritable`] if the folder cannot be read.
+    pub fn list(&self) -> Result<Vec<Artifact>, StoreError> {
+        let mut found = Vec::new();
+        for entry in self.entries()? {
+            let digest = entry.file_name().to_str().and_then(|name| name.strip_suffix(".so")?.parse().ok());
+            let (Some(digest), Ok(metadata)) = (digest, entry.metadata()) else { continue };
+            if metadata.is_file() {
+                let at = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                found.push((at, self.artifact(digest, metadata.len())));
+            }
+        }
+        found.sort_by(|(at, a), (bt, b)| bt.cmp(at).then(a.digest.cmp(&b.digest)));
+        Ok(found.into_iter().map(|(_, artifact)| artifact).collect())
+    }
+
+    /// Removes the oldest artifacts until `keep` are left, never one of `in_use`. Gives those removed.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotWritable`] if the folder cannot be read or a file not be removed.
+    pub fn prune(&self, keep: usize, in_use: &BTreeSet<Digest>) -> Result<Vec<Digest>, StoreError> {
+        self.remove_leftovers()?;
+        let all = self.list()?;
+        let mut surplus = all.len().saturating_sub(keep);
+        let mut removed = Vec::new();
+        for artifact in all.iter().rev().filter(|artifact| !in_use.contains(&artifact.digest)) {
+            if surplus == 0 {
+                break;
+            }
+            self.remove(&artifact.path)?;
+            removed.push(artifact.digest);
+            surplus -= 1;
+        }
+        Ok(removed)
+    }
+
+    fn artifact(&self, digest: Digest, bytes: u64) -> Artifact {
+        Artifact { digest, path: self.dir.join(format!("{digest}.so")), bytes }
+    }
+
+    fn is_intact(&self, artifact: &Artifact) -> bool {
+        File::open(&artifact.path)
+            .ok()
+            .and_then(|mut file| copy(&mut file, &mut io::sink()).ok())
+            .is_some_and(|copied| copied.digest == artifact.digest)
+    }
+
+    /// A new file that is locked for as long as this process writes it.
+    fn incoming(&self) -> io::Result<NamedTempFile> {
+        loop {
+            let file = tempfile::Builder::new().prefix(INCOMING).tempfile_in(&self.dir)?;
+            flock(file.as_file(), FlockOperation::LockExclusive)?;
+            // Someone tidying up may have come between the two, and have taken it for a leftover.
+            if fstat(file.as_file())?.st_nlink > 0 {
+                return Ok(file);
+            }
+        }
+    }
+
+    /// Removes files that no one writes any more. The lock says so, which dies with its process; a process id would
+    /// not do, for ids are used again, and mean nothing in another container.
+    fn remove_leftovers(&self) -> Result<(), StoreError> {
+        for entry in self.entries()? {
+            if !entry.file_name().to_string_lossy().starts_with(INCOMING) {
+                continue;
+            }
+            let Ok(file) = File::open(entry.path()) else { continue };
+            if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                self.remove(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn entries(&self) -> Result<Vec<fs::DirEntry>, StoreError> {
+        fs::read_dir(&self.dir)
+            .and_then(Iterator::collect::<io::Result<Vec<_>>>)
+            .map_err(|source| self.not_writable(source))
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), StoreError> {
+        match fs::remove_file(path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::NotWritable { path: path.to_owned(), source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn not_writable(&self, source: io::Error) -> StoreError {
+        StoreError::write(&self.dir, 0, source)
+    }
+}
+
+/// What tells that a file was written to.
+#[derive(PartialEq, Eq)]
+struct Stamp {
+    bytes: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        Ok(Self { bytes: metadata.len(), modified: metadata.modified().ok() })
+    }
+}
+
+struct Copied {
+    digest: Digest,
+    bytes: u64,
+}
+
+/// Which side of a copy failed.
+enum Failed {
+    Read(io::Error),
+    Write(io::Error),
+}
+
+/// Reads once, so that what is written is what was hashed.
+fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<Copied, Failed> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut bytes = 0;
+    loop {
+        let read = match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Failed::Read(error)),
+        };
+        hasher.update(&buffer[..read]);
+        to.write_all(&buffer[..read]).map_err(Failed::Write)?;
+        bytes += read as u64;
+    }
+    Ok(Copied { digest: Digest(hasher.finalize().into()), bytes })
+}

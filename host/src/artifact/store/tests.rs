@@ -1,0 +1,283 @@
+//! The store against damage, litter, and a disk that is really full.
+
+use super::*;
+use std::{
+    os::unix::fs::MetadataExt,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    store: Store,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("store")).unwrap();
+        Self { dir, store }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn put(&self, content: &[u8]) -> Artifact {
+        let built = self.path("built.so");
+        fs::write(&built, content).unwrap();
+        self.store.put(&built).unwrap()
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        fs::read_dir(self.store.dir())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    /// Replaces the read-only file of an artifact, as a clumsy tool would.
+    fn overwrite(&self, artifact: &Artifact, content: &[u8]) {
+        fs::remove_file(&artifact.path).unwrap();
+        fs::write(&artifact.path, content).unwrap();
+    }
+
+    fn age(&self, artifact: &Artifact, seconds: u64) {
+        let at = SystemTime::now() - Duration::from_secs(seconds);
+        File::open(&artifact.path).unwrap().set_modified(at).unwrap();
+    }
+}
+
+#[test]
+fn an_artifact_is_named_by_the_hash_of_its_content() {
+    let fixture = Fixture::new();
+    let artifact = fixture.put(b"abc");
+    let sha = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!(artifact.digest.to_string(), sha);
+    assert_eq!(artifact.path, fixture.store.dir().join(format!("{sha}.so")));
+    assert_eq!(artifact.bytes, 3);
+    assert_eq!(fixture.store.get(artifact.digest), Some(artifact));
+    assert_eq!(fixture.store.get(Digest([0; 32])), None);
+}
+
+#[test]
+fn an_artifact_is_a_read_only_copy_and_not_a_link_to_the_build_output() {
+    let fixture = Fixture::new();
+    let artifact = fixture.put(b"abc");
+    let stored = fs::metadata(&artifact.path).unwrap();
+    assert_eq!(stored.mode() & 0o777, 0o444);
+    assert_eq!(stored.nlink(), 1);
+    assert_ne!(stored.ino(), fs::metadata(fixture.path("built.so")).unwrap().ino());
+    fs::write(fixture.path("built.so"), b"the next build").unwrap();
+    assert_eq!(fs::read(&artifact.path).unwrap(), b"abc");
+}
+
+#[test]
+fn putting_the_same_content_again_leaves_one_file_and_makes_it_the_youngest() {
+    let fixture = Fixture::new();
+    let first = fixture.put(b"first");
+    let second = fixture.put(b"second");
+    fixture.age(&first, 60);
+    fixture.age(&second, 30);
+    assert_eq!(fixture.put(b"first"), first);
+    assert_eq!(fixture.store.list().unwrap(), [first, second]);
+    assert_eq!(fixture.names().len(), 2);
+}
+
+#[test]
+fn a_damaged_artifact_is_replaced_when_it_is_built_again() {
+    let fixture = Fixture::new();
+    let artifact = fixture.put(b"abc");
+    fixture.overwrite(&artifact, b"ab");
+    fixture.put(b"abc");
+    assert_eq!(fs::read(&artifact.path).unwrap(), b"abc");
+}
+
+#[test]
+fn a_source_that_is_missing_empty_or_a_folder_is_refused_by_name() {
+    let fixture = Fixture::new();
+    let missing = fixture.store.put(&fixture.path("nowhere.so")).unwrap_err();
+    assert!(matches!(missing, StoreError::Missing { .. }), "{missing:?}");
+    assert!(missing.to_string().contains("nowhere.so: build again"), "{missing}");
+
+    fs::write(fixture.path("empty.so"), b"").unwrap();
+    let empty = fixture.store.put(&fixture.path("empty.so")).unwrap_err();
+    assert!(empty.to_string().contains("empty.so is empty"), "{empty}");
+
+    let folder = fixture.store.put(fixture.dir.path()).unwrap_err();
+    assert!(matches!(folder, StoreError::Unreadable { .. }), "{folder:?}");
+    assert!(fixture.names().is_empty());
+}
+
+#[test]
+fn a_source_that_is_not_as_long_as_it_says_is_taken_for_one_that_is_being_written() {
+    // Files of /sys say one page and hold less, which is what a file that shrinks meanwhile looks like.
+    let Ok(path) = Path::new("/sys/devices/system/cpu/online").canonicalize() else {
+        return eprintln!("no /sys here: not tested");
+    };
+    let fixture = Fixture::new();
+    let error = fixture.store.put(&path).unwrap_err();
+    assert!(matches!(error, StoreError::Changing { .. }), "{error:?}");
+    assert!(error.to_string().contains("is being written while it is read"), "{error}");
+    assert!(fixture.names().is_empty());
+}
+
+#[test]
+fn a_write_to_the_source_shows_even_when_its_length_stays() {
+    let fixture = Fixture::new();
+    let path = fixture.path("built.so");
+    fs::write(&path, b"half").unwrap();
+    let file = File::open(&path).unwrap();
+    let before = Stamp::of(&file).unwrap();
+    file.set_modified(SystemTime::now() + Duration::from_secs(1)).unwrap();
+    assert!(Stamp::of(&file).unwrap() != before);
+}
+
+#[test]
+fn a_private_copy_is_the_artifact_on_an_inode_of_its_own() {
+    let fixture = Fixture::new();
+    let artifact = fixture.put(b"abc");
+    let to = fixture.path("g1.so");
+    fixture.store.private_copy(&artifact, &to).unwrap();
+    assert_eq!(fs::read(&to).unwrap(), b"abc");
+    let (copy, stored) = (fs::metadata(&to).unwrap(), fs::metadata(&artifact.path).unwrap());
+    assert_ne!(copy.ino(), stored.ino());
+    assert_eq!((copy.nlink(), copy.mode() & 0o777), (1, 0o444));
+}
+
+#[test]
+fn a_private_copy_never_overwrites() {
+    let fixture = Fixture::new();
+    let artifact = fixture.put(b"abc");
+    let to = fixture.path("g1.so");
+    fs::write(&to, b"mapped by someone").unwrap();
+    let error = fixture.store.private_copy(&artifact, &to).unwrap_err();
+    assert!(matches!(error, StoreError::Exists { .. }), "{error:?}");
+    assert_eq!(fs::read(&to).unwrap(), b"mapped by someone");
+}
+
+#[test]
+fn an_artifact_that_was_replaced_or_truncated_on_disk_is_not_handed_out() {
+    let fixture = Fixture::new();
+    let artifact = fixture.put(b"abc");
+    let to = fixture.path("g1.so");
+    for content in [&b"xyz"[..], b"ab", b""] {
+        fixture.overwrite(&artifact, content);
+        let error = fixture.store.private_copy(&artifact, &to).unwrap_err();
+        let StoreError::Damaged { expected, bytes_found, .. } = &error else { panic!("{error:?}") };
+        assert_eq!((*expected, *bytes_found), (artifact.digest, content.len() as u64));
+        assert!(error.to_string().contains("is damaged"), "{error}");
+        assert!(error.to_string().contains("build again"), "{error}");
+        assert!(!to.exists());
+    }
+    fs::remove_file(&artifact.path).unwrap();
+    let error = fixture.store.private_copy(&artifact, &to).unwrap_err();
+    assert!(error.to_string().contains("gone from the store"), "{error}");
+    assert!(!to.exists());
+}
+
+#[test]
+fn pruning_removes_the_oldest_and_never_one_in_use() {
+    let fixture = Fixture::new();
+    let all: Vec<Artifact> = (0..5u8)
+        .map(|i| {
+            let artifact = fixture.put(&[i]);
+            fixture.age(&artifact, 100 - u64::from(i));
+            artifact
+        })
+        .collect();
+    let in_use = BTreeSet::from([all[0].digest, all[1].digest]);
+    assert_eq!(fixture.store.prune(3, &in_use).unwrap(), [all[2].digest, all[3].digest]);
+    assert_eq!(fixture.store.list().unwrap(), [all[4].clone(), all[1].clone(), all[0].clone()]);
+    assert_eq!(fixture.store.prune(0, &in_use).unwrap(), [all[4].digest]);
+    assert_eq!(fixture.store.prune(9, &in_use).unwrap(), []);
+}
+
+#[test]
+fn what_a_dead_process_left_half_written_is_removed_and_what_a_live_one_writes_is_not() {
+    let fixture = Fixture::new();
+    fs::write(fixture.store.dir().join(".incoming-dead"), b"hal").unwrap();
+    fs::write(fixture.store.dir().join("notes.txt"), b"not ours").unwrap();
+    let live = fixture.store.incoming().unwrap();
+    let name = live.path().file_name().unwrap().to_str().unwrap().to_owned();
+    Store::open(fixture.store.dir()).unwrap();
+    assert_eq!(fixture.names(), BTreeSet::from([name, "notes.txt".to_owned()]));
+    assert!(fixture.store.list().unwrap().is_empty());
+}
+
+#[test]
+fn a_store_that_cannot_be_made_says_where_and_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("file"), b"").unwrap();
+    let error = Store::open(dir.path().join("file/store")).unwrap_err().to_string();
+    assert!(error.contains("file/store"), "{error}");
+    assert!(error.contains("make it writable"), "{error}");
+}
+
+const FULL_DISK: &str = "REPLUG_TEST_FULL_DISK";
+
+/// Runs in a child with a file system of 64 KiB, or with a limit of 64 KiB to a file, at the folder it is given.
+#[test]
+fn child_that_fills_a_disk() {
+    let Some(dir) = std::env::var_os(FULL_DISK).map(PathBuf::from) else { return };
+    let store = Store::open(dir.join("store")).unwrap();
+    let small = dir.join("../small.so");
+    let kept = store.put(&small).unwrap();
+    let error = store.put(&dir.join("../large.so")).unwrap_err();
+    let StoreError::Full { bytes_needed, bytes_free, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(*bytes_needed, 1 << 20);
+    assert!(bytes_free.is_some());
+    assert!(error.to_string().contains("no space for 1048576 bytes"), "{error}");
+    assert_eq!(store.list().unwrap(), std::slice::from_ref(&kept), "nothing is lost");
+    assert_eq!(fs::read_dir(store.dir()).unwrap().count(), 1, "no litter");
+
+    // The same at the place where the copy goes.
+    let large = Artifact { path: dir.join("../large.so"), bytes: 1 << 20, digest: kept.digest };
+    let error = store.private_copy(&large, &dir.join("g1.so")).unwrap_err();
+    assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+    assert!(!dir.join("g1.so").exists());
+    store.private_copy(&kept, &dir.join("g2.so")).unwrap();
+    println!("the disk was full");
+}
+
+#[test]
+fn a_full_disk_is_named_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("disk")).unwrap();
+    fs::write(dir.path().join("small.so"), b"small").unwrap();
+    fs::write(dir.path().join("large.so"), vec![1; 1 << 20]).unwrap();
+    // A mount of its own needs a user namespace, which some systems forbid. A limit on the size of files takes the
+    // same path with another error number.
+    let mounted = "mount -t tmpfs -o size=64k none \"$1\" && ";
+    let limited = "trap '' XFSZ; ulimit -f 64; ";
+    let run = "exec \"$0\" --exact artifact::store::tests::child_that_fills_a_disk --nocapture";
+    let child = |command: &mut Command, first: &str| {
+        let output = command
+            .arg("-c")
+            .arg(format!("{first}{run}"))
+            .arg(std::env::current_exe().unwrap())
+            .arg(dir.path().join("disk"))
+            .env(FULL_DISK, dir.path().join("disk"))
+            .stdin(Stdio::null())
+            .output();
+        output.map(|output| {
+            let said = format!(
+                "{}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            );
+            (output.status.success() && said.contains("the disk was full"), said)
+        })
+    };
+    let in_namespace =
+        child(Command::new("unshare").args(["--user", "--map-root-user", "--mount", "sh"]), mounted);
+    let tried = match in_namespace {
+        Ok((true, _)) => return,
+        Ok((false, said)) if said.contains("panicked") => panic!("{said}"),
+        Ok((false, said)) => said,
+        Err(error) => error.to_string(),
+    };
+    eprintln!("no mount of our own here ({}): a limit on file sizes stands in for it", tried.trim());
+    let (passed, said) = child(&mut Command::new("sh"), limited).unwrap();
+    assert!(passed, "{said}");
+}
