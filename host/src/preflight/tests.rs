@@ -1,0 +1,87 @@
+//! One refusal for each thing that must not be loaded, and what it says.
+
+use super::*;
+use crate::{artifact::inspect::Needed, id::Digest};
+
+fn artifact() -> Artifact {
+    Artifact { digest: Digest([7; 32]), path: "/store/0707.so".into(), bytes: 1 }
+}
+
+fn facts() -> Facts {
+    Facts {
+        kind: "64-bit ELF shared object",
+        machine: "x86-64".to_owned(),
+        soname: None,
+        runpath: Vec::new(),
+        needed: vec![Needed { name: "libc.so.6".to_owned(), lookup: Lookup::Found("/lib/libc.so.6".into()) }],
+        std: StdLinkage::Shared { library: "libstd-1.so".to_owned() },
+        root: RootSymbol::Exported,
+        nodelete: false,
+        build_id: None,
+        debug_info: false,
+        file_bytes: 1,
+        mapped_bytes: 640 << 10,
+        private_bytes: 64 << 10,
+        loaded_file_bytes: 200 << 10,
+    }
+}
+
+fn refusal(facts: &Facts, budget: &Budget) -> String {
+    check(&artifact(), facts, budget, Unload::Never).unwrap_err().to_string()
+}
+
+#[test]
+fn a_sound_plugin_passes() {
+    check(&artifact(), &facts(), &Budget::default(), Unload::Verified).unwrap();
+}
+
+#[test]
+fn a_file_without_root_module_or_export_is_told_what_to_write() {
+    let absent = refusal(&Facts { root: RootSymbol::Absent, ..facts() }, &Budget::default());
+    assert!(absent.contains("/store/0707.so is not a replug plugin"), "{absent}");
+    assert!(absent.contains("replug_api::export!"), "{absent}");
+    let nothing = refusal(&Facts { root: RootSymbol::NothingExported, ..facts() }, &Budget::default());
+    assert!(nothing.contains("exports no plugin") && nothing.contains("replug_api::export!"), "{nothing}");
+}
+
+#[test]
+fn a_missing_library_is_named_with_the_places_where_it_was_sought() {
+    let lookup = Lookup::Missing(vec!["/opt/lib".into(), "/usr/lib".into()]);
+    let needed = vec![Needed { name: "libssl.so.9".to_owned(), lookup }];
+    let error = refusal(&Facts { needed, ..facts() }, &Budget::default());
+    assert!(error.contains("needs `libssl.so.9`"), "{error}");
+    assert!(error.contains("sought in /opt/lib, /usr/lib"), "{error}");
+}
+
+#[test]
+fn nodelete_matters_only_where_the_manifest_asks_to_unload() {
+    let facts = Facts { nodelete: true, ..facts() };
+    check(&artifact(), &facts, &Budget::default(), Unload::Never).unwrap();
+    let error = check(&artifact(), &facts, &Budget::default(), Unload::Verified).unwrap_err().to_string();
+    assert!(error.contains("-z nodelete") && error.contains("unload = \"never\""), "{error}");
+}
+
+#[test]
+fn a_copy_of_std_is_refused_before_the_keys_run_out_and_a_shared_one_is_not() {
+    let own = Facts { std: StdLinkage::Static, ..facts() };
+    let last = Budget { tls_keys_used: 1024 - 64 - 2, ..Budget::default() };
+    check(&artifact(), &own, &last, Unload::Never).unwrap();
+    let full = Budget { tls_keys_used: last.tls_keys_used + 1, ..last };
+    let error = refusal(&own, &full);
+    for said in ["959 of 1024 TLS keys", "never given back", "shared libstd", "restart the host"] {
+        assert!(error.contains(said), "{error}");
+    }
+    check(&artifact(), &facts(), &full, Unload::Never).unwrap();
+}
+
+#[test]
+fn memory_past_the_limit_is_refused_with_the_way_out() {
+    let facts = Facts { private_bytes: 2 << 20, ..facts() };
+    let at = Budget { bytes_retained: (1 << 30) - (2 << 20), ..Budget::default() };
+    check(&artifact(), &facts, &at, Unload::Never).unwrap();
+    let error = refusal(&facts, &Budget { bytes_retained: at.bytes_retained + 1, ..at });
+    for said in ["keep 1022.0 MiB", "it takes 2.0 MiB", "1024.0 MiB is the limit", "restart the host"] {
+        assert!(error.contains(said), "{error}");
+    }
+    refusal(&Facts { private_bytes: u64::MAX, ..facts }, &at);
+}
