@@ -1,0 +1,140 @@
+//! A call of a method and its answer, as they go over a lane: a few bytes, then what the caller or the plugin wrote.
+//!
+//! The arguments and results are not looked into, and not copied into a message around them.
+
+use super::WireError;
+use replug_api::abi::Encoding;
+
+/// Interface, method and encoding.
+const CALL_HEAD: usize = 7;
+
+/// A call of a method, with arguments in their encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call<'a> {
+    /// Which of the plugin's interfaces, in the order of [`Loaded::interfaces`](super::Loaded::interfaces).
+    pub interface: u16,
+    /// Which method of it, in the order of its description.
+    pub method: u32,
+    /// How the arguments are written, and the result is to be.
+    pub encoding: Encoding,
+    /// The arguments.
+    pub arguments: &'a [u8],
+}
+
+impl<'a> Call<'a> {
+    /// The bytes that go before the arguments.
+    pub fn head(&self) -> [u8; CALL_HEAD] {
+        let mut head = [0; CALL_HEAD];
+        head[..2].copy_from_slice(&self.interface.to_le_bytes());
+        head[2..6].copy_from_slice(&self.method.to_le_bytes());
+        head[6] = match self.encoding {
+            Encoding::Json => 0,
+            Encoding::Binary => 1,
+        };
+        head
+    }
+
+    /// Reads a payload.
+    ///
+    /// # Errors
+    ///
+    /// * [`WireError::Garbled`] if it is too short, or names no encoding.
+    pub fn decode(payload: &'a [u8]) -> Result<Self, WireError> {
+        let garbled = |reason: String| WireError::Garbled { what: "a call", reason };
+        let short = || garbled(format!("{} bytes are too few", payload.len()));
+        let (interface, rest) = payload.split_first_chunk().ok_or_else(short)?;
+        let (method, rest) = rest.split_first_chunk().ok_or_else(short)?;
+        let (encoding, arguments) = rest.split_first().ok_or_else(short)?;
+        let encoding = match encoding {
+            0 => Encoding::Json,
+            1 => Encoding::Binary,
+            other => return Err(garbled(format!("there is no encoding {other}"))),
+        };
+        let (interface, method) = (u16::from_le_bytes(*interface), u32::from_le_bytes(*method));
+        Ok(Self { interface, method, encoding, arguments })
+    }
+}
+
+/// What became of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer<'a> {
+    /// The method returned, in the encoding of the call.
+    Returned(&'a [u8]),
+    /// The method returned an error of its own, in the encoding of the call.
+    Refused(&'a [u8]),
+    /// The arguments do not fit the method.
+    BadArguments(&'a str),
+    /// The result could not be written, or is too large for the wire.
+    BadResult(&'a str),
+    /// The method panicked, and the panic was caught.
+    Panicked {
+        /// `file:line:column`, or empty.
+        location: &'a str,
+        /// The panic's message.
+        message: &'a str,
+    },
+    /// The instance has no such interface or method.
+    NoSuchMethod,
+    /// There is no instance: it was not made yet, or is gone.
+    NotRunning,
+    /// The shim itself failed; says how.
+    Broken(&'a str),
+}
+
+impl<'a> Answer<'a> {
+    /// The byte that goes before the rest, and the rest.
+    pub(crate) fn encode(&self) -> (u8, AnswerBody<'a>) {
+        match *self {
+            Self::Returned(bytes) => (0, AnswerBody::Plain(bytes)),
+            Self::Refused(bytes) => (1, AnswerBody::Plain(bytes)),
+            Self::BadArguments(text) => (2, AnswerBody::Plain(text.as_bytes())),
+            Self::BadResult(text) => (3, AnswerBody::Plain(text.as_bytes())),
+            // A location has no line break, so one parts it from the message.
+            Self::Panicked { location, message } => (4, AnswerBody::Joined(format!("{location}\n{message}"))),
+            Self::NoSuchMethod => (5, AnswerBody::Plain(&[])),
+            Self::NotRunning => (6, AnswerBody::Plain(&[])),
+            Self::Broken(text) => (7, AnswerBody::Plain(text.as_bytes())),
+        }
+    }
+
+    /// Reads a payload.
+    ///
+    /// # Errors
+    ///
+    /// * [`WireError::Garbled`] if it is empty, of no known outcome, or not UTF-8 where text is due.
+    pub fn decode(payload: &'a [u8]) -> Result<Self, WireError> {
+        let garbled = |reason: String| WireError::Garbled { what: "an answer", reason };
+        let (outcome, rest) = payload.split_first().ok_or_else(|| garbled("it is empty".into()))?;
+        let text = || std::str::from_utf8(rest).map_err(|error| garbled(error.to_string()));
+        Ok(match outcome {
+            0 => Self::Returned(rest),
+            1 => Self::Refused(rest),
+            2 => Self::BadArguments(text()?),
+            3 => Self::BadResult(text()?),
+            4 => {
+                let (location, message) =
+                    text()?.split_once('\n').ok_or_else(|| garbled("a panic has no location".into()))?;
+                Self::Panicked { location, message }
+            }
+            5 => Self::NoSuchMethod,
+            6 => Self::NotRunning,
+            7 => Self::Broken(text()?),
+            other => return Err(garbled(format!("there is no outcome {other}"))),
+        })
+    }
+}
+
+/// What goes after an answer's first byte.
+pub(crate) enum AnswerBody<'a> {
+    Plain(&'a [u8]),
+    Joined(String),
+}
+
+impl AnswerBody<'_> {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Plain(bytes) => bytes,
+            Self::Joined(text) => text.as_bytes(),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Streams over which open files are handed over: the host gives, the shim takes.
+//!
+//! They are two types because the host must take nothing: what comes from a shim may come from its plugin.
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice, IoSliceMut, Read, Write},
+    mem::MaybeUninit,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+};
+
+/// The most descriptors that go with one frame.
+const AT_ONCE: usize = 4;
+
+/// The host's end.
+#[derive(Debug)]
+pub struct Giving {
+    stream: UnixStream,
+    outgoing: Vec<OwnedFd>,
+}
+
+impl Giving {
+    /// Of this end of a connection.
+    pub fn new(stream: UnixStream) -> Self {
+        Self { stream, outgoing: Vec::new() }
+    }
+
+    /// The connection, as to set a deadline.
+    pub fn stream(&self) -> &UnixStream {
+        &self.stream
+    }
+
+    /// Lets a descriptor go with the next frame that is sent.
+    pub fn give(&mut self, descriptor: impl Into<OwnedFd>) {
+        self.outgoing.push(descriptor.into());
+    }
+}
+
+impl Read for Giving {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Descriptors that come along are closed by the kernel, for there is no room for them.
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Giving {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let giving: Vec<_> = self.outgoing.iter().map(OwnedFd::as_fd).collect();
+        if !giving.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&giving)) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors for one frame"));
+        }
+        let written = sendmsg(&self.stream, slices, &mut ancillary, SendFlags::NOSIGNAL)?;
+        self.outgoing.clear();
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The shim's end.
+#[derive(Debug)]
+pub struct Taking {
+    stream: UnixStream,
+    incoming: VecDeque<OwnedFd>,
+}
+
+impl Taking {
+    /// Of this end of a connection.
+    pub fn new(stream: UnixStream) -> Self {
+        Self { stream, incoming: VecDeque::new() }
+    }
+
+    /// The descriptor that came first of those that were not taken yet.
+    ///
+    /// The kernel delivers it with the first byte of the frame that it was given with, or before.
+    pub fn take(&mut self) -> Option<OwnedFd> {
+        self.incoming.pop_front()
+    }
+}
+
+impl Read for Taking {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let mut slices = [IoSliceMut::new(buffer)];
+        // What the plugin starts must not inherit them.
+        let received = recvmsg(&self.stream, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                self.incoming.extend(descriptors);
+            }
+        }
+        Ok(received.bytes)
+    }
+}
+
+impl Write for Taking {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.stream.write_vectored(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,259 @@
+//! Frames over a stream of bytes: a length, a kind, the number of a request, and a payload.
+//!
+//! One system call writes a frame, and one reads a small one: on the way of a call, system calls are what costs.
+
+use super::WireError;
+use std::{
+    fmt,
+    io::{ErrorKind, IoSlice, Read, Write},
+};
+
+/// The most bytes that a frame may say it has, by default: 256 MiB.
+pub const MAX_FRAME: u32 = 256 << 20;
+
+/// Length, kind and id.
+const HEADER: usize = 13;
+/// What the length counts beside the payload: kind and id.
+const COUNTED: usize = HEADER - 4;
+/// What is read at once; a frame that fits in it is not copied.
+const WINDOW: usize = 8 << 10;
+/// The memory that a channel keeps for the next large frame.
+const KEPT: usize = 1 << 20;
+
+/// What is in a frame.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The first frame each way on the control connection: a [`Hello`](super::Hello).
+    Hello = 1,
+    /// A [`Request`](super::Request) of the host's.
+    Request = 2,
+    /// The [`Reply`](super::Reply) to it.
+    Reply = 3,
+    /// A [`Call`](super::Call) on a lane.
+    Call = 4,
+    /// The [`Answer`](super::Answer) to it.
+    Answer = 5,
+    /// A [`Report`](super::Report) of the shim's.
+    Report = 6,
+}
+
+impl Kind {
+    fn read(byte: u8) -> Result<Self, WireError> {
+        Ok(match byte {
+            1 => Self::Hello,
+            2 => Self::Request,
+            3 => Self::Reply,
+            4 => Self::Call,
+            5 => Self::Answer,
+            6 => Self::Report,
+            other => return Err(WireError::UnknownKind(other)),
+        })
+    }
+}
+
+/// The number of a request on its connection; the reply bears the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestId(pub u64);
+
+impl RequestId {
+    /// The one after it.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One frame, which lies in the channel's memory until the next is received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// What is in it.
+    pub kind: Kind,
+    /// To which request it belongs.
+    pub id: RequestId,
+    /// The rest.
+    pub payload: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// The payload, if the frame is of that kind.
+    ///
+    /// # Errors
+    ///
+    /// * [`WireError::UnexpectedKind`] if it is of another.
+    pub fn of_kind(self, wanted: Kind) -> Result<&'a [u8], WireError> {
+        if self.kind == wanted {
+            Ok(self.payload)
+        } else {
+            Err(WireError::UnexpectedKind { wanted, got: self.kind })
+        }
+    }
+
+    /// The payload of a reply to that request.
+    ///
+    /// # Errors
+    ///
+    /// * [`WireError::UnexpectedKind`], [`WireError::OtherRequest`]
+    pub fn reply_to(self, asked: RequestId, wanted: Kind) -> Result<&'a [u8], WireError> {
+        let payload = self.of_kind(wanted)?;
+        if self.id == asked { Ok(payload) } else { Err(WireError::OtherRequest { asked, answered: self.id }) }
+    }
+}
+
+/// A stream of bytes on which frames go both ways. Belongs to one thread at a time.
+pub struct Channel<S> {
+    stream: S,
+    max_frame: u32,
+    /// What was read; `start..end` of it was not consumed yet.
+    window: Box<[u8]>,
+    start: usize,
+    end: usize,
+    /// The payload of a frame that does not fit in the window.
+    large: Vec<u8>,
+}
+
+impl<S> fmt::Debug for Channel<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel").field("unread", &(self.end - self.start)).finish_non_exhaustive()
+    }
+}
+
+impl<S> Channel<S> {
+    /// A channel whose frames are at most [`MAX_FRAME`] bytes long.
+    pub fn new(stream: S) -> Self {
+        Self::with_max_frame(stream, MAX_FRAME)
+    }
+
+    /// A channel whose frames are at most that many bytes long, their length itself not counted.
+    pub fn with_max_frame(stream: S, max_frame: u32) -> Self {
+        let window = vec![0; WINDOW].into_boxed_slice();
+        Self { stream, max_frame, window, start: 0, end: 0, large: Vec::new() }
+    }
+
+    /// The stream, as to set a deadline.
+    pub fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// The stream, to be written to or read from by nothing but the channel.
+    pub fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    /// The bytes of memory that it holds.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.window.len() + self.large.capacity()
+    }
+}
+
+impl<S: Write> Channel<S> {
+    /// Sends a frame whose payload is both parts, one after the other.
+    ///
+    /// # Errors
+    ///
+    /// * [`WireError::TooLarge`]: nothing was sent, and the channel can still be used.
+    /// * [`WireError::Closed`], [`WireError::TimedOut`], [`WireError::Io`]
+    pub fn send(&mut self, kind: Kind, id: RequestId, payload: [&[u8]; 2]) -> Result<(), WireError> {
+        let len = (COUNTED + payload[0].len() + payload[1].len()) as u64;
+        let max = self.max_frame;
+        let short = u32::try_from(len).ok().filter(|len| *len <= max);
+        let short = short.ok_or(WireError::TooLarge { len, max })?;
+        let mut header = [0; HEADER];
+        header[..4].copy_from_slice(&short.to_le_bytes());
+        header[4] = kind as u8;
+        header[5..].copy_from_slice(&id.0.to_le_bytes());
+        let mut slices = [&header, payload[0], payload[1]].map(IoSlice::new);
+        let mut left = &mut slices[..];
+        IoSlice::advance_slices(&mut left, 0);
+        while !left.is_empty() {
+            match self.stream.write_vectored(left) {
+                Ok(0) => return Err(WireError::Closed),
+                Ok(written) => IoSlice::advance_slices(&mut left, written),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<S: Read> Channel<S> {
+    /// Waits for the next frame.
+    ///
+    /// # Errors
+    ///
+    /// * [`WireError::Closed`] between two frames, [`WireError::Truncated`] within one
+    /// * [`WireError::TooLarge`], [`WireError::TooShort`], [`WireError::UnknownKind`]: it is no frame
+    /// * [`WireError::TimedOut`], [`WireError::Io`]
+    pub fn receive(&mut self) -> Result<Frame<'_>, WireError> {
+        if self.large.capacity() > KEPT {
+            self.large = Vec::new();
+        }
+        self.fill(HEADER).map_err(|error| match error {
+            WireError::Truncated { missing: HEADER } => WireError::Closed,
+            error => error,
+        })?;
+        let header = &self.window[self.start..self.start + HEADER];
+        let (len, rest) = header.split_first_chunk().expect("a header is longer than its length");
+        let (kind, id) = rest.split_first_chunk::<1>().expect("a header is longer than length and kind");
+        let len = u32::from_le_bytes(*len);
+        if len > self.max_frame {
+            return Err(WireError::TooLarge { len: len.into(), max: self.max_frame });
+        }
+        let payload = usize::try_from(len)
+            .ok()
+            .and_then(|len| len.checked_sub(COUNTED))
+            .ok_or(WireError::TooShort { len })?;
+        let kind = Kind::read(kind[0])?;
+        let id = RequestId(u64::from_le_bytes(id.try_into().expect("the rest of a header is its id")));
+        self.start += HEADER;
+        let payload = if payload <= WINDOW { self.small(payload)? } else { self.large(payload)? };
+        Ok(Frame { kind, id, payload })
+    }
+
+    fn small(&mut self, len: usize) -> Result<&[u8], WireError> {
+        self.fill(len)?;
+        let from = self.start;
+        self.start += len;
+        Ok(&self.window[from..from + len])
+    }
+
+    fn large(&mut self, len: usize) -> Result<&[u8], WireError> {
+        self.large.clear();
+        self.large.extend_from_slice(&self.window[self.start..self.end]);
+        (self.start, self.end) = (0, 0);
+        let rest = (len - self.large.len()) as u64;
+        // Grows with what arrives.
+        self.stream.by_ref().take(rest).read_to_end(&mut self.large)?;
+        match len - self.large.len() {
+            0 => Ok(&self.large),
+            missing => Err(WireError::Truncated { missing }),
+        }
+    }
+
+    /// Reads until `wanted` bytes, at most [`WINDOW`], lie unconsumed in the window.
+    fn fill(&mut self, wanted: usize) -> Result<(), WireError> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.start + wanted > WINDOW {
+            self.window.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        while self.end - self.start < wanted {
+            match self.stream.read(&mut self.window[self.end..]) {
+                Ok(0) => return Err(WireError::Truncated { missing: wanted - (self.end - self.start) }),
+                Ok(read) => self.end += read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}

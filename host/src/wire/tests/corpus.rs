@@ -1,0 +1,58 @@
+//! What the fuzzer starts from and what it once found, read again: nothing may panic.
+
+use super::{messages::*, *};
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/wire")
+}
+
+/// One frame of every kind with every message.
+fn seeds() -> Vec<Vec<u8>> {
+    let hello = Hello { protocol: 1, api: "0.1.0".into() };
+    let mut seeds = vec![frame(1, 0, &hello.encode().unwrap())];
+    seeds.extend(requests().iter().map(|it| frame(2, 1, &it.encode().unwrap())));
+    seeds.extend(replies().iter().map(|it| frame(3, 1, &it.encode().unwrap())));
+    seeds.push(frame(4, 1, b"\0\0\x01\0\0\0\0[1,2]"));
+    seeds.extend(answers().iter().map(|answer| {
+        let (outcome, body) = answer.encode();
+        frame(5, 1, &[&[outcome], body.bytes()].concat())
+    }));
+    seeds.extend(reports().iter().map(|it| frame(6, 0, &it.encode().unwrap())));
+    seeds
+}
+
+#[test]
+fn nothing_in_the_corpus_is_too_much_for_a_reader() {
+    let mut read = 0;
+    for entry in fs::read_dir(folder()).unwrap() {
+        read_anything(&fs::read(entry.unwrap().path()).unwrap());
+        read += 1;
+    }
+    assert!(read > 20, "the corpus is not there");
+}
+
+#[test]
+fn the_corpus_has_every_message_in_it() {
+    let write = std::env::var_os("REPLUG_WRITE_CORPUS").is_some();
+    let known: BTreeSet<Vec<u8>> =
+        fs::read_dir(folder()).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
+    for (number, seed) in seeds().into_iter().enumerate().filter(|(_, seed)| !known.contains(seed)) {
+        assert!(write, "seed {number} is missing: run this test with REPLUG_WRITE_CORPUS=1, and commit");
+        fs::write(folder().join(format!("seed-{number:02}")), seed).unwrap();
+    }
+}
+
+#[test]
+fn no_damage_to_a_frame_is_too_much_for_a_reader() {
+    for seed in seeds() {
+        for at in 0..seed.len() {
+            for value in [0, 1, 0x7f, 0x80, 0xff] {
+                let mut damaged = seed.clone();
+                damaged[at] = value;
+                read_anything(&damaged);
+            }
+            read_anything(&seed[..at]);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Every message there and back, and messages that are none.
+
+use super::*;
+use crate::id::Generation;
+use replug_api::abi::Encoding;
+
+fn there_and_back<M: Message + PartialEq + std::fmt::Debug>(message: M) {
+    let bytes = message.encode().unwrap();
+    assert_eq!(M::decode(&bytes).unwrap(), message);
+    for len in 0..bytes.len() {
+        assert!(M::decode(&bytes[..len]).is_err(), "{len} bytes of {message:?}");
+    }
+}
+
+pub(super) fn requests() -> Vec<Request> {
+    let limits = Limits { memory_bytes: Some(1 << 30), cpu_seconds: Some(5), ..Limits::default() };
+    vec![
+        Request::Load(Load { path: "/tmp/a.so".into(), shared_std: Some("/lib/std.so".into()), limits }),
+        Request::Create(Create {
+            id: "dev.example.one".parse().unwrap(),
+            generation: Generation(7),
+            data_dir: "/tmp/data".into(),
+            config: "{\"a\":1}".into(),
+            trial: true,
+            max_level: Level(4),
+        }),
+        Request::Start,
+        Request::Stop,
+        Request::Health,
+        Request::Configure { config: "{}".into() },
+        Request::Save,
+        Request::Restore { from_version: 3, state: State((0..=255).collect()) },
+        Request::Destroy,
+        Request::SetMaxLevel(Level(2)),
+        Request::OpenLane,
+        Request::Exit,
+    ]
+}
+
+pub(super) fn replies() -> Vec<Reply> {
+    let text = || "what".to_owned();
+    let failures = [
+        Failure::Limit { what: text(), value: 4, reason: text() },
+        Failure::Load { message: text() },
+        Failure::Life { step: "init".into(), code: text(), message: text(), details: text() },
+        Failure::OutOfTurn { request: text(), reason: text() },
+        Failure::Broken { message: text() },
+    ];
+    let interfaces = vec![Described { name: text(), description: "{}".into() }];
+    let mut replies = vec![
+        Reply::Done,
+        Reply::Loaded(Loaded {
+            api_version: "0.1.0".into(),
+            package: text(),
+            version: text(),
+            stateful: true,
+            state_version: 300,
+            interfaces,
+        }),
+        Reply::Health(Health { healthy: false, message: "tired".into() }),
+        Reply::Saved(State(vec![0; 1000])),
+    ];
+    replies.extend(failures.map(Reply::Failed));
+    replies
+}
+
+pub(super) fn reports() -> [Report; 2] {
+    let text = || "what".to_owned();
+    [
+        Report::Log {
+            level: Level(3),
+            target: text(),
+            message: text(),
+            fields: "{}".into(),
+            spans: "[]".into(),
+        },
+        Report::Panic { message: text(), location: text(), thread: text(), backtrace: text() },
+    ]
+}
+
+#[test]
+fn every_message_arrives_as_it_was_sent_and_no_part_of_one_is_taken_for_it() {
+    there_and_back(Hello::own());
+    requests().into_iter().for_each(there_and_back);
+    replies().into_iter().for_each(there_and_back);
+    reports().into_iter().for_each(there_and_back);
+}
+
+#[test]
+fn a_message_with_bytes_left_over_is_refused() {
+    let mut bytes = Request::Save.encode().unwrap();
+    bytes.push(0);
+    assert_eq!(
+        Request::decode(&bytes).unwrap_err().to_string(),
+        "a payload cannot be read as a request: 1 bytes are left over"
+    );
+}
+
+#[test]
+fn a_greeting_of_another_version_is_understood_and_refused() {
+    let mut later = Hello { protocol: 99, api: "9.9.9".into() }.encode().unwrap();
+    later.extend(b"what a later version adds");
+    let error = Hello::decode(&later).unwrap().check().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the other end speaks version 99 of the protocol (replug-api 9.9.9), and this one version 1: run both from the same build"
+    );
+    assert!(Hello::own().check().is_ok());
+}
+
+#[test]
+fn a_request_names_no_plugin_that_could_not_be_one() {
+    let good = requests().swap_remove(1).encode().unwrap();
+    let at = good.windows(3).position(|bytes| bytes == b"dev").unwrap();
+    let mut bad = good.clone();
+    bad[at..at + 3].copy_from_slice(b"../");
+    assert!(Request::decode(&good).is_ok());
+    assert!(Request::decode(&bad).is_err());
+}
+
+#[test]
+fn a_call_arrives_as_it_was_sent() {
+    for encoding in [Encoding::Json, Encoding::Binary] {
+        let call = Call { interface: 3, method: 70_000, encoding, arguments: b"args" };
+        let bytes = [&call.head()[..], call.arguments].concat();
+        assert_eq!(bytes[..7], [3, 0, 0x70, 0x11, 1, 0, (encoding == Encoding::Binary).into()]);
+        assert_eq!(Call::decode(&bytes).unwrap(), call);
+        for len in 0..7 {
+            let error = Call::decode(&bytes[..len]).unwrap_err().to_string();
+            assert!(error.contains(&format!("{len} bytes are too few")), "{error}");
+        }
+    }
+    assert!(Call::decode(&[9; 7]).unwrap_err().to_string().contains("no encoding 9"));
+}
+
+pub(super) fn answers() -> [Answer<'static>; 8] {
+    [
+        Answer::Returned(b"\0\xff"),
+        Answer::Refused(b""),
+        Answer::BadArguments("which"),
+        Answer::BadResult("why"),
+        Answer::Panicked { location: "src/lib.rs:1:2", message: "two\nlines" },
+        Answer::NoSuchMethod,
+        Answer::NotRunning,
+        Answer::Broken("how"),
+    ]
+}
+
+#[test]
+fn every_answer_arrives_as_it_was_sent() {
+    for answer in answers() {
+        let (outcome, body) = answer.encode();
+        let bytes = [&[outcome], body.bytes()].concat();
+        assert_eq!(Answer::decode(&bytes).unwrap(), answer);
+    }
+}
+
+#[test]
+fn an_answer_that_is_none_is_refused() {
+    let refusal = |bytes: &[u8]| Answer::decode(bytes).unwrap_err().to_string();
+    assert!(refusal(b"").contains("it is empty"));
+    assert!(refusal(&[8]).contains("there is no outcome 8"));
+    assert!(refusal(&[2, 0xff]).contains("utf-8"));
+    assert!(refusal(b"\x04no line break").contains("no location"));
+}
+
+#[test]
+fn texts_of_a_report_are_cut_at_a_character_and_json_is_not_cut_at_all() {
+    let long = "ä".repeat(Report::MAX_TEXT);
+    let report = Report::Log {
+        level: Level(1),
+        target: "t".into(),
+        message: format!("x{long}"),
+        fields: long.clone(),
+        spans: long,
+    };
+    let Report::Log { target, message, fields, spans, .. } = report.cut_short() else { panic!() };
+    assert_eq!((target.as_str(), fields.as_str(), spans.as_str()), ("t", "{}", "[]"));
+    assert!(message.ends_with("ä... (262146 bytes left out)"), "{}", &message[message.len() - 60..]);
+}
