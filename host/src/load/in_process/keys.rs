@@ -1,0 +1,57 @@
+//! How many of the process's thread-specific data keys are taken.
+
+/// The number of `pthread` keys in use in this process, of 1,024 at most.
+///
+/// Every copy of Rust's standard library takes at least one for good, and a process without a free one is aborted.
+///
+/// Keys are handed out lowest first, and some were given back: each copy of std starts by giving back key 0, which it
+/// cannot use. So a few are taken to fill such gaps. With more gaps than that, it is too low a number.
+pub fn tls_keys_used() -> usize {
+    let mut taken = Vec::with_capacity(GAPS);
+    while taken.len() < GAPS {
+        let mut key: libc::pthread_key_t = 0;
+        // SAFETY: `key` is a place to write to, and no destructor is registered.
+        if unsafe { libc::pthread_key_create(&mut key, None) } != 0 {
+            break;
+        }
+        taken.push(key);
+    }
+    for &key in &taken {
+        // SAFETY: the key was made above, and no value was ever stored under it.
+        unsafe { libc::pthread_key_delete(key) };
+    }
+    match taken.iter().max() {
+        Some(&highest) if taken.len() == GAPS => highest as usize + 1 - GAPS,
+        _ => TLS_KEYS_MAX - taken.len(),
+    }
+}
+
+/// How many keys below the highest one in use may be free.
+const GAPS: usize = 8;
+
+/// `PTHREAD_KEYS_MAX` of glibc.
+const TLS_KEYS_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_are_taken_are_counted_whatever_was_given_back_before() {
+        let take = || {
+            let mut key = 0;
+            // SAFETY: as in `tls_keys_used`.
+            assert_eq!(unsafe { libc::pthread_key_create(&mut key, None) }, 0);
+            key
+        };
+        // SAFETY: as in `tls_keys_used`.
+        let give_back = |key| assert_eq!(unsafe { libc::pthread_key_delete(key) }, 0);
+        // What other tests take meanwhile is less than this.
+        let keys: Vec<_> = (0..100).map(|_| take()).collect();
+        give_back(keys[0]);
+        give_back(keys[1]);
+        let used = tls_keys_used();
+        assert!((98..200).contains(&used), "{used}");
+        keys[2..].iter().for_each(|key| give_back(*key));
+    }
+}

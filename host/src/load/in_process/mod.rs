@@ -1,0 +1,22 @@
+//! An artifact as a part of this process: opened, checked, and held as an [`Instance`].
+//!
+//! `open.rs` maps the library and checks it; an [`Instance`] runs the author's code through [`replug_api::abi`].
+//! `services.rs` is what the plugin calls back. `keys.rs` counts what a process can only bear so much of.
+//!
+//! **Architecture Invariant:** nothing here outlives its library. By default a library stays mapped for ever; only
+//! `Gone::unload` gives it up, and it says whether that came true.
+
+mod check;
+mod instance;
+mod keys;
+mod open;
+mod services;
+
+pub use check::InterfaceMismatch;
+pub(super) use check::{fit, missing};
+pub(crate) use instance::{Gone, Unloaded};
+pub use instance::{Instance, LifecycleError};
+pub use keys::tls_keys_used;
+pub use open::LoadError;
+pub(crate) use open::{Opened, open};
+pub(crate) use services::take_panic_location;

@@ -1,0 +1,136 @@
+//! From a path to a library whose root module may be called.
+
+use super::check::{RootMismatch, check_root};
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use parking_lot::Mutex;
+use replug_api::{
+    abi::{self, Descriptor, PluginRootRef},
+    abi_stable::library::{AbiHeaderRef, LibraryError, ROOT_MODULE_LOADER_NAME_WITH_NUL},
+};
+use std::{
+    error::Error as _,
+    mem::ManuallyDrop,
+    path::{Path, PathBuf},
+};
+
+/// Why an artifact could not be brought to life in this process. The generation before it goes on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The dynamic loader refused it.
+    #[error("the dynamic loader refuses {path}: {reason}")]
+    Open {
+        /// The private copy that was to be opened.
+        path: PathBuf,
+        /// What the loader says.
+        reason: String,
+    },
+    /// It exports no root module.
+    #[error(
+        "{path} is no replug plugin: it exports no root module; write `replug_api::export!(YourType: YourTrait);`"
+    )]
+    NoRoot {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It was built with an abi_stable, or another C ABI, that cannot be spoken to.
+    #[error(
+        "{path} was built with another abi_stable than this host: {reason}; rebuild it with the host's version of replug-api"
+    )]
+    OtherAbiStable {
+        /// The file.
+        path: PathBuf,
+        /// The versions.
+        reason: String,
+    },
+    /// It was built with another version of `replug-api`.
+    #[error("{path} was built with another replug-api than this host: {0}; rebuild it with the host's version", path = .1.display())]
+    OtherApi(#[source] RootMismatch, PathBuf),
+    /// A panic in it would end the process.
+    #[error(
+        "{path} was built with `panic = \"abort\"`: a panic in it would end the host; build it with `panic = \"unwind\"`"
+    )]
+    PanicAborts {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// A library that is mapped and checked, and in which there is no instance yet. Stays mapped when dropped.
+pub(crate) struct Opened {
+    pub(super) library: ManuallyDrop<Library>,
+    pub(in crate::load) root: PluginRootRef,
+    pub(crate) descriptor: Descriptor,
+    pub(super) path: PathBuf,
+}
+
+/// Shared standard libraries that are held open, so that no plugin's leaving unmaps them.
+static PINNED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Maps the library at `path`, which must be a path and a file that this process never opened before, and checks that
+/// its root module may be called. Runs its constructors.
+///
+/// `shared_std` is the standard library that it links, if that is a shared one: it is held open for the life of the
+/// process, because threads that called the plugin run destructors in it.
+///
+/// # Errors
+///
+/// [`LoadError`], up to [`LoadError::PanicAborts`].
+pub(crate) fn open(path: &Path, shared_std: Option<&Path>) -> Result<Opened, LoadError> {
+    if let Some(std) = shared_std {
+        pin(std)?;
+    }
+    // A library that was opened stays mapped even if it is refused: its constructors ran, and may have left threads.
+    let library = ManuallyDrop::new(dlopen(path)?);
+    // SAFETY: the symbol is abi_stable's, and names a static that begins with an `AbiHeader`; a symbol read as a
+    // reference is its address. The library stays mapped.
+    let header = unsafe { library.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL.as_bytes()) };
+    let header = *header.map_err(|_| LoadError::NoRoot { path: path.into() })?;
+    let upgraded = header.upgrade().map_err(|error| other_abi_stable(path, &error))?;
+    check_root(upgraded).map_err(|mismatch| LoadError::OtherApi(mismatch, path.into()))?;
+    // SAFETY: `check_root` has compared the layout of the root module with `PluginRootRef`'s.
+    let root = unsafe { upgraded.init_root_module_with_unchecked_layout::<PluginRootRef>() };
+    let root = root.map_err(|error| other_abi_stable(path, &error))?;
+    let descriptor = root.descriptor()();
+    if descriptor.abi_version != abi::ABI_VERSION {
+        let mismatch = RootMismatch::AbiVersion { host: abi::ABI_VERSION, plugin: descriptor.abi_version };
+        return Err(LoadError::OtherApi(mismatch, path.into()));
+    }
+    if !descriptor.panic_unwinds {
+        return Err(LoadError::PanicAborts { path: path.into() });
+    }
+    Ok(Opened { library, root, descriptor, path: path.into() })
+}
+
+fn dlopen(path: &Path) -> Result<Library, LoadError> {
+    // SAFETY: opening a library runs its constructors. That the plugin's code is trusted with this process is what
+    // in-process mode means; the path is new to this process, so no older library is returned in its stead.
+    unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| {
+        // The error itself says only that it failed; its source has the loader's words.
+        let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        LoadError::Open { path: path.into(), reason }
+    })
+}
+
+fn pin(std: &Path) -> Result<(), LoadError> {
+    let mut pinned = PINNED.lock();
+    if !pinned.iter().any(|known| known == std) {
+        let _stays_open = ManuallyDrop::new(dlopen(std)?);
+        pinned.push(std.into());
+    }
+    Ok(())
+}
+
+fn other_abi_stable(path: &Path, error: &LibraryError) -> LoadError {
+    let reason = match error {
+        LibraryError::InvalidAbiHeader(found) => {
+            let own = abi_stable::library::AbiHeader::VALUE;
+            format!(
+                "it says abi {}.{}, and the host has {}.{}",
+                found.abi_major, found.abi_minor, own.abi_major, own.abi_minor
+            )
+        }
+        other => other.to_string(),
+    };
+    LoadError::OtherAbiStable { path: path.into(), reason }
+}

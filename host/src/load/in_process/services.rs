@@ -1,0 +1,147 @@
+//! What a plugin calls back in the host: its log events and its panics.
+
+use crate::{
+    load::speaker::{Listener, print_panic},
+    wire::{Level, Report},
+};
+use parking_lot::{Mutex, RwLock};
+use replug_api::abi::{HostServices, LogRecord, Object, PanicRecord};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    ffi::{CStr, OsStr},
+    os::unix::ffi::OsStrExt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+/// The speakers of all libraries, by the number that the library hands back and by its path.
+///
+/// A library that is no longer mapped is no longer here; one that is may speak at any time, from a thread of its own.
+static SPEAKERS: LazyLock<RwLock<Speakers>> = LazyLock::new(RwLock::default);
+static FORGETTING: Mutex<()> = Mutex::new(());
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// [`PluginRoot::hook_panics`](replug_api::abi::PluginRoot::hook_panics) of a library.
+pub(super) type HookPanics = extern "C" fn(bool);
+
+#[derive(Default)]
+struct Speakers {
+    by_number: HashMap<u64, (Arc<dyn Listener>, HookPanics)>,
+    by_path: HashMap<PathBuf, u64>,
+}
+
+/// Registers a speaker for the library at `path`, and makes what the library is to call.
+pub(super) fn services(path: &Path, speaker: impl Listener, hook: HookPanics) -> HostServices {
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let max_level = speaker.max_level().0;
+    let mut speakers = SPEAKERS.write();
+    speakers.by_number.insert(number, (Arc::new(speaker), hook));
+    speakers.by_path.insert(path.into(), number);
+    HostServices { speaker: number, max_level, log, panicked }
+}
+
+/// Forgets the speaker of a library that is about to be unmapped, and takes its panic hook away.
+///
+/// Plugins that link the shared standard library share one hook: another library's takes its place.
+pub(super) fn forget(path: &Path) {
+    // One at a time, so that no library whose hook is about to be put in place is unmapped.
+    let _one_at_a_time = FORGETTING.lock();
+    let (leaving, staying) = {
+        let mut speakers = SPEAKERS.write();
+        let leaving = speakers.by_path.remove(path).and_then(|number| speakers.by_number.remove(&number));
+        (leaving, speakers.by_number.values().map(|(_, hook)| *hook).collect::<Vec<_>>())
+    };
+    // Not under the lock of the speakers: to change the hook waits for panics that are being told, which read them.
+    if let Some((_, hook)) = leaving {
+        hook(false);
+        staying.iter().for_each(|hook| hook(true));
+    }
+}
+
+extern "C" fn log(speaker: u64, record: &LogRecord<'_>) {
+    contain(|| {
+        let speaker = SPEAKERS.read().by_number.get(&speaker).map(|(speaker, _)| speaker.clone());
+        let Some(speaker) = speaker else { return };
+        speaker.hear(Report::Log {
+            level: Level(record.level),
+            target: record.target.into(),
+            message: record.message.into(),
+            fields: record.fields.into(),
+            spans: record.spans.into(),
+        });
+    });
+}
+
+thread_local! {
+    /// Where this thread panicked last, until the call that panicked asks.
+    static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Where the calling thread panicked last, as `file:line:column`; asks once.
+pub(crate) fn take_panic_location() -> Option<String> {
+    LAST_PANIC.with_borrow_mut(Option::take)
+}
+
+extern "C" fn panicked(record: &PanicRecord<'_>) {
+    contain(|| {
+        let location = format!("{}:{}:{}", record.file, record.line, record.column);
+        LAST_PANIC.set(Some(location.clone()));
+        let speaker = speaker_at(record.location);
+        let (message, backtrace) = (record.message.as_str(), record.backtrace.as_str());
+        // The plugin's std does not know the names of threads that the host's std has started.
+        let here = thread::current();
+        let thread = match record.thread.as_str() {
+            "" => here.name().unwrap_or_default(),
+            name => name,
+        };
+        match speaker {
+            Some(speaker) => speaker.hear(Report::Panic {
+                message: message.into(),
+                location,
+                thread: thread.into(),
+                backtrace: backtrace.into(),
+            }),
+            None => print_panic(("unknown", 0), (message, &location, thread, backtrace)),
+        }
+    });
+}
+
+/// Who listens to the library that an address lies in.
+///
+/// A panic may come from the standard library that plugins share; where there is only one plugin, it is that one's.
+fn speaker_at(address: Object) -> Option<Arc<dyn Listener>> {
+    let path = library_at(address);
+    let speakers = SPEAKERS.read();
+    let number = path.and_then(|path| speakers.by_path.get(&path).copied());
+    let (speaker, _) = match number {
+        Some(number) => speakers.by_number.get(&number)?,
+        None => speakers.by_number.values().next().filter(|_| speakers.by_number.len() == 1)?,
+    };
+    Some(Arc::clone(speaker))
+}
+
+/// The path of the library that an address lies in.
+fn library_at(address: Object) -> Option<PathBuf> {
+    // SAFETY: an all-zero `Dl_info` is a valid value of a C struct of pointers.
+    let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
+    // SAFETY: `dladdr` takes any address, and `info` is a place to write to.
+    if unsafe { libc::dladdr(address.0.cast(), &mut info) } == 0 || info.dli_fname.is_null() {
+        return None;
+    }
+    // SAFETY: `dladdr` succeeded, so the name is a C string that lives as long as its library is mapped: the panic
+    // that is reported is running in it.
+    let name = unsafe { CStr::from_ptr(info.dli_fname) };
+    Some(Path::new(OsStr::from_bytes(name.to_bytes())).to_owned())
+}
+
+/// Runs host code on behalf of a plugin, into which nothing may unwind.
+fn contain(work: impl FnOnce()) {
+    // What unwound here came from the host's own subscriber; its hook has printed it.
+    let _ = catch_unwind(AssertUnwindSafe(work));
+}
