@@ -1,0 +1,111 @@
+//! The child process that runs a plugin for a host: this same program, run again.
+//!
+//! It loads the artifact with the code that the host itself would use, serves the steps of its life over one connection
+//! and calls over others, and ends with its host. There is nothing else in it: no runtime, no plugin folder, no clap.
+//!
+//! In this order, before the first line of the plugin's can run:
+//!
+//! 1. `guard.rs`: becomes the leader of a process group; asks to be told of the host's end; makes sure that it has not
+//!    come already.
+//! 2. Takes the control connection from its standard input, and puts `/dev/null` there.
+//! 3. `serve.rs`: greets the host, and takes the connection for reports and the lifeline from it.
+//! 4. `guard.rs`: a thread waits for the end of the lifeline, which is the end of everything here.
+//! 5. No core is dumped; then, as the host asks, `limits.rs` bounds the process, and the library is opened.
+//!
+//! **Architecture Invariant:** the shim opens no file of its own and writes nothing to its standard output; to its
+//! standard error only why it ends.
+
+mod guard;
+mod lane;
+mod limits;
+mod reporter;
+mod serve;
+#[cfg(test)]
+mod tests;
+
+use crate::wire::{SHIM_MARKER, WireError};
+use rustix::process::Pid;
+use std::{
+    env,
+    ffi::OsString,
+    fs::File,
+    io,
+    os::{fd::AsFd, unix::net::UnixStream},
+    process,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+/// The exit status of a shim that could not do its work, or whose host did not speak its language.
+pub const EXIT_UNFIT: i32 = 70;
+
+/// Becomes a shim if this process was started as one, and does not return then; otherwise returns at once.
+///
+/// A program that embeds a host calls this first in `main`: the host runs the program again for each plugin that is to
+/// live in a process of its own.
+///
+/// ```no_run
+/// replug::shim::run_if_asked();
+/// // the program itself
+/// ```
+pub fn run_if_asked() {
+    OFFERED.store(true, Ordering::Relaxed);
+    let mut arguments = env::args_os().skip(1);
+    if arguments.next().is_none_or(|first| first != SHIM_MARKER) {
+        return;
+    }
+    match run(arguments.next()) {
+        Ok(serve::Ended::Asked) => process::exit(0),
+        Ok(serve::Ended::HungUp) => guard::end(),
+        Err(error) => {
+            eprintln!("replug shim: {error}");
+            process::exit(EXIT_UNFIT)
+        }
+    }
+}
+
+/// Whether this program becomes a shim when it is run again as one: whether it calls [`run_if_asked`].
+pub(crate) fn is_offered() -> bool {
+    OFFERED.load(Ordering::Relaxed)
+}
+
+static OFFERED: AtomicBool = AtomicBool::new(false);
+
+/// Why a shim ends without having been asked to.
+#[derive(Debug, thiserror::Error)]
+enum ShimError {
+    #[error("this is not for people: a replug host runs it, with its process id and a connection")]
+    NotByAHost,
+    #[error("the host that started it is gone")]
+    HostGone,
+    #[error("{what}: {source}")]
+    System { what: &'static str, source: io::Error },
+    #[error("the host cannot be talked to: {0}")]
+    Wire(#[from] WireError),
+}
+
+impl ShimError {
+    fn system<E: Into<io::Error>>(what: &'static str) -> impl Fn(E) -> Self {
+        move |error| Self::System { what, source: error.into() }
+    }
+}
+
+fn run(host: Option<OsString>) -> Result<serve::Ended, ShimError> {
+    let host = host.and_then(|pid| pid.to_str()?.parse().ok()).and_then(Pid::from_raw);
+    guard::follow(host.ok_or(ShimError::NotByAHost)?)?;
+    let (mut shim, lifeline) = serve::Shim::meet(take_control()?)?;
+    guard::hold(lifeline)?;
+    limits::no_core().map_err(ShimError::system("core dumps cannot be turned off"))?;
+    shim.serve()
+}
+
+/// The connection that came as standard input, which what the plugin starts must not have.
+fn take_control() -> Result<UnixStream, ShimError> {
+    let stdin = io::stdin();
+    let control =
+        stdin.as_fd().try_clone_to_owned().map_err(ShimError::system("cannot take the connection"))?;
+    let null = File::open("/dev/null").map_err(ShimError::system("cannot open /dev/null"))?;
+    rustix::stdio::dup2_stdin(null).map_err(ShimError::system("cannot put /dev/null in place"))?;
+    let control = UnixStream::from(control);
+    control.local_addr().map_err(|_| ShimError::NotByAHost)?;
+    Ok(control)
+}

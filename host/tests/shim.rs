@@ -1,0 +1,92 @@
+//! The shim as a process of its own: how it begins, and above all how it ends.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use replug::{
+    shim::EXIT_UNFIT,
+    wire::{Answer, Call, Control, Encoding, SHIM_MARKER},
+};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use std::{
+    io::{self, PipeWriter, Read},
+    os::{
+        fd::OwnedFd,
+        unix::{net::UnixStream, process::ExitStatusExt},
+    },
+    process::{Child, Command, Output, Stdio},
+};
+
+struct Started {
+    child: Child,
+    control: Control,
+    lifeline: PipeWriter,
+}
+
+fn shim(host: u32) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_replug"));
+    command.args([SHIM_MARKER, &host.to_string()]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn start() -> Started {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let child = shim(std::process::id()).stdin(OwnedFd::from(theirs)).spawn().unwrap();
+    let (_events, their_events) = UnixStream::pair().unwrap();
+    let (their_lifeline, lifeline) = io::pipe().unwrap();
+    let control = Control::greet(ours, their_events, their_lifeline.into()).unwrap();
+    Started { child, control, lifeline }
+}
+
+fn complaint(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(EXIT_UNFIT));
+    assert!(output.stdout.is_empty());
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn a_shim_serves_lanes_and_ends_when_it_is_asked_to() {
+    let Started { mut child, mut control, lifeline: _lifeline } = start();
+    let mut lane = control.open_lane().unwrap();
+    let call = Call { interface: 0, method: 0, encoding: Encoding::Json, arguments: b"[]" };
+    assert_eq!(lane.call(call).unwrap(), Answer::NotRunning);
+    control.exit().unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(lane.call(call).is_err(), "a lane ends with its shim");
+}
+
+#[test]
+fn a_shim_is_killed_when_its_lifeline_ends_or_its_host_hangs_up() {
+    let Started { mut child, control: _control, lifeline } = start();
+    drop(lifeline);
+    assert_eq!(child.wait().unwrap().signal(), Some(Signal::KILL.as_raw()));
+
+    let Started { mut child, control, lifeline: _lifeline } = start();
+    drop(control);
+    assert_eq!(child.wait().unwrap().signal(), Some(Signal::KILL.as_raw()));
+}
+
+#[test]
+fn a_shim_that_was_stopped_is_woken_by_the_end_of_its_host_to_end_too() {
+    // To the kernel, the host of a process is the thread that started it.
+    let host = std::thread::spawn(|| {
+        let started = start();
+        let pid = Pid::from_child(&started.child);
+        kill_process(pid, Signal::STOP).unwrap();
+        let (_, status) = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap();
+        assert!(status.stopped());
+        started.child
+    });
+    let mut child = host.join().unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(Signal::KILL.as_raw()));
+}
+
+#[test]
+fn a_shim_is_not_started_by_hand_nor_for_a_host_that_is_gone() {
+    let output = shim(std::process::id()).stdin(Stdio::null()).output().unwrap();
+    assert!(complaint(&output).contains("not for people"), "{}", complaint(&output));
+
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    // No test is the child of the first process.
+    let output = shim(1).stdin(OwnedFd::from(theirs)).output().unwrap();
+    assert!(complaint(&output).contains("the host that started it is gone"), "{}", complaint(&output));
+    assert_eq!(ours.read(&mut [0]).unwrap(), 0);
+}
