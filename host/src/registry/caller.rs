@@ -1,0 +1,214 @@
+//! The path of a call: seat, slot, edge, and back. The hot path of the whole house.
+
+use super::{
+    entry::Entry,
+    gate::{Gate, Shut},
+    record::{Live, Record},
+    seat::{MAX_DEPTH, Seat},
+    slot,
+    sync::AtomicPtr,
+};
+use crate::load::in_process::take_panic_location;
+use replug_api::{
+    CallError,
+    abi::{Edge, Object, Outcome, Panic},
+    call::Caller,
+    remote,
+};
+use std::{cell::Cell, ptr::null_mut, sync::Arc};
+
+thread_local! {
+    /// Whether this thread is the one that hands over the state of some plugin.
+    pub(super) static HANDING_OVER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What a typed handle's client calls through: a plugin, and which of its interfaces.
+#[derive(Clone)]
+pub struct EntryCaller {
+    pub(crate) entry: Arc<Entry>,
+    pub(super) port: usize,
+}
+
+impl Caller for EntryCaller {
+    #[inline]
+    fn call<T, E>(
+        &self,
+        method: u32,
+        call: impl FnOnce(Object, Edge) -> Outcome<T, E>,
+    ) -> Result<T, Result<E, CallError>> {
+        let pin = self.entry.pin().map_err(Err)?;
+        let record = pin.record();
+        let Some(port) = record.ports.get(self.port) else {
+            return Err(Err(no_such_port(record)));
+        };
+        let Some(export) = port.methods.get(method as usize) else {
+            return Err(Err(self.entry.not_implemented(&record.live, self.port, method)));
+        };
+        let outcome = call(port.bound.object, export.edge);
+        pin.seat.count_call(record.lane);
+        match outcome {
+            Outcome::Returned(value) => Ok(value),
+            Outcome::Refused(error) => {
+                pin.seat.count_failure(record.lane);
+                Err(Ok(error))
+            }
+            Outcome::Panicked(panic) => {
+                pin.seat.count_failure(record.lane);
+                Err(Err(panicked(&record.live, &export.name, panic)))
+            }
+            Outcome::Lost => {
+                pin.seat.count_failure(record.lane);
+                Err(Err(lost(&record.live, &export.name)))
+            }
+        }
+    }
+}
+
+/// The newest generation, held for the length of one call.
+pub(crate) struct Pin {
+    seat: &'static Seat,
+    hazard: &'static AtomicPtr<Record>,
+    record: *mut Record,
+}
+
+impl Pin {
+    #[inline(always)]
+    pub(super) fn record(&self) -> &Record {
+        // SAFETY: `Slot::pin` returned the pointer, not null, for this pin's hazard cell, which is only cleared when
+        // the pin is dropped; until then whoever unpublishes the record does not free it.
+        unsafe { &*self.record }
+    }
+
+    pub(crate) fn live(&self) -> &Arc<Live> {
+        &self.record().live
+    }
+
+    /// Counts the call that this pin was for.
+    pub(crate) fn count_call(&self) {
+        self.seat.count_call(self.record().lane);
+    }
+
+    /// Counts it as one that panicked or was answered with an error of the plugin's.
+    pub(crate) fn count_failure(&self) {
+        self.seat.count_failure(self.record().lane);
+    }
+}
+
+impl Drop for Pin {
+    #[inline(always)]
+    fn drop(&mut self) {
+        slot::unpin(self.hazard);
+        self.seat.leave();
+    }
+}
+
+impl Entry {
+    /// Pins the generation that serves. Waits while the state is handed over.
+    #[inline(always)]
+    pub(crate) fn pin(&self) -> Result<Pin, CallError> {
+        let Some(seat) = Seat::mine() else { return Err(self.thread_is_ending()) };
+        let Some(hazard) = seat.enter() else { return Err(self.too_deep()) };
+        let record = self.slot.pin(hazard);
+        if record.is_null() { self.pin_slowly(seat, hazard) } else { Ok(Pin { seat, hazard, record }) }
+    }
+
+    // Takes what a pin is made of, and not a pin: one whose address is taken is kept in memory, on the fast path too,
+    // which takes as long as the rest of it.
+    #[cold]
+    fn pin_slowly(&self, seat: &'static Seat, hazard: &'static AtomicPtr<Record>) -> Result<Pin, CallError> {
+        // From here on the seat is left and the hazard cleared by the drop of the pin.
+        let mut pin = Pin { seat, hazard, record: null_mut() };
+        // A call from inside a call of the same plugin belongs to the generation it began in: waiting for the next
+        // one would wait for itself.
+        for outer in pin.seat.own_hazards().rev().filter(|outer| !outer.is_null()) {
+            if self.is_leaving(outer) && !self.is_closed() {
+                pin.hazard.store(outer, super::sync::Ordering::Relaxed);
+                pin.record = outer;
+                return Ok(pin);
+            }
+        }
+        if HANDING_OVER.get() && self.gate.get() == Gate::Paused {
+            return Err(self.handing_over());
+        }
+        loop {
+            self.gate.pass().map_err(|shut| self.shut(shut))?;
+            pin.record = self.slot.pin(pin.hazard);
+            if !pin.record.is_null() {
+                return Ok(pin);
+            }
+        }
+    }
+
+    #[cold]
+    fn shut(&self, shut: Shut) -> CallError {
+        let plugin = self.id.to_string();
+        match shut {
+            Shut::Restarting => CallError::Restarting { plugin, retry_in_ms: 1000 },
+            Shut::Closed(reason) => CallError::NotRunning { plugin, reason },
+        }
+    }
+
+    #[cold]
+    fn handing_over(&self) -> CallError {
+        let reason = "its state is being handed over, and this thread is in the middle of a hand-over: waiting for it \
+                      could last for ever";
+        CallError::NotRunning { plugin: self.id.to_string(), reason: reason.into() }
+    }
+
+    #[cold]
+    fn thread_is_ending(&self) -> CallError {
+        CallError::NotRunning { plugin: self.id.to_string(), reason: "the calling thread is ending".into() }
+    }
+
+    #[cold]
+    fn too_deep(&self) -> CallError {
+        CallError::TooDeep { plugin: self.id.to_string(), depth: MAX_DEPTH }
+    }
+
+    #[cold]
+    fn not_implemented(&self, live: &Live, port: usize, method: u32) -> CallError {
+        CallError::NotImplemented {
+            plugin: self.id.to_string(),
+            generation: live.generation.0,
+            method: self.method_name(port, method),
+        }
+    }
+}
+
+#[cold]
+fn no_such_port(record: &Record) -> CallError {
+    // A handle's port is published before the handle is made, so this is a broken promise of the registry's.
+    CallError::Unknown(format!(
+        "{} {} lacks the handle's interface",
+        record.live.plugin, record.live.generation
+    ))
+}
+
+/// Turns a contained panic into the caller's error. To be called on the thread that panicked, while pinned.
+#[cold]
+pub(crate) fn panicked(live: &Live, method: &str, panic: Panic) -> CallError {
+    CallError::Panicked {
+        plugin: live.plugin.to_string(),
+        generation: live.generation.0,
+        method: method.to_owned(),
+        message: panic.message().to_string(),
+        location: take_panic_location().unwrap_or_else(|| "location unknown".into()),
+    }
+}
+
+/// Why a call did not come back. To be called on the thread that made it.
+#[cold]
+pub(crate) fn lost(live: &Live, method: &str) -> CallError {
+    match remote::take_lost() {
+        // A plugin in a process of its own cannot name a method that it does not have.
+        Some(CallError::NotImplemented { plugin, generation, .. }) => {
+            CallError::NotImplemented { plugin, generation, method: method.to_owned() }
+        }
+        Some(error) => error,
+        None => CallError::BadResult {
+            plugin: live.plugin.to_string(),
+            method: method.to_owned(),
+            message: "it was lost, and nobody says why; if this happens again, build the plugin anew".into(),
+        },
+    }
+}

@@ -1,0 +1,376 @@
+//! A plugin's place in the registry: its slot, its gate, and the generations that are leaving.
+
+use super::{
+    caller::{EntryCaller, HANDING_OVER},
+    gate::{Gate, GateKeeper},
+    record::{Live, Port, Record},
+    seat::{self, Calls},
+    slot::{Slot, in_use},
+};
+use crate::{
+    id::{Generation, PluginId},
+    load::InterfaceMismatch,
+};
+use parking_lot::Mutex;
+use replug_api::abi::InterfaceExport;
+use std::{
+    ptr::null_mut,
+    sync::{Arc, Weak},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// A plugin's place. Outlives its generations, and the host.
+pub(crate) struct Entry {
+    pub(crate) id: PluginId,
+    pub(super) slot: Slot<Record>,
+    pub(super) gate: GateKeeper,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    /// The interfaces that typed handles ask for, by the number of their port.
+    wanted: Vec<&'static InterfaceExport>,
+    /// The generation that serves, or that calls wait for while the gate is paused.
+    live: Option<Arc<Live>>,
+    /// Records that no longer serve, until no thread uses them.
+    leaving: Vec<*mut Record>,
+    /// The generations that no longer serve and have not gone yet.
+    retiring: Vec<Weak<Live>>,
+    /// The calls of the generations that have gone.
+    past: Calls,
+}
+
+// SAFETY: the pointers in `leaving` own their records, which are `Send`; they are only touched under the lock.
+unsafe impl Send for Inner {}
+
+impl Entry {
+    /// A plugin that does not run; `reason` says why and what to do.
+    pub(crate) fn new(id: PluginId, reason: &str) -> Self {
+        Self {
+            id,
+            slot: Slot::empty(),
+            gate: GateKeeper::closed(reason),
+            inner: Mutex::new(Inner {
+                wanted: Vec::new(),
+                live: None,
+                leaving: Vec::new(),
+                retiring: Vec::new(),
+                past: Calls::default(),
+            }),
+        }
+    }
+
+    /// The generation that serves.
+    pub(crate) fn live(&self) -> Option<Arc<Live>> {
+        self.inner.lock().live.clone()
+    }
+
+    /// Why calls are not taken, if they are not.
+    pub(crate) fn closed_because(&self) -> Option<String> {
+        match self.gate.get() {
+            Gate::Closed(reason) => Some(reason),
+            Gate::Open | Gate::Paused | Gate::Restarting(_) => None,
+        }
+    }
+
+    /// Says anew why a plugin that takes no calls does not.
+    pub(crate) fn set_reason(&self, reason: &str) {
+        self.gate.set_reason(reason);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.gate.get(), Gate::Closed(_))
+    }
+
+    /// Whether a record was this plugin's and may still be in use.
+    pub(super) fn is_leaving(&self, record: *mut Record) -> bool {
+        self.inner.lock().leaving.contains(&record)
+    }
+
+    /// All calls of all generations so far.
+    pub(crate) fn calls(&self) -> Calls {
+        let inner = self.inner.lock();
+        let mut total = inner.past;
+        let retiring: Vec<_> = inner.retiring.iter().filter_map(Weak::upgrade).collect();
+        for live in retiring.iter().chain(&inner.live) {
+            total += live.calls();
+        }
+        total
+    }
+
+    /// How many calls run on the generation that serves, at this moment.
+    pub(crate) fn calls_in_flight(&self) -> usize {
+        let inner = self.inner.lock();
+        let Some(live) = &inner.live else { return 0 };
+        // Calls that began before a pause, or before another handle, are inside an earlier record of it.
+        let mut records = inner.records_of(live);
+        records.extend(Some(self.slot.peek()).filter(|record| !record.is_null()));
+        seat::count_in(&records)
+    }
+
+    /// What a typed handle calls through. The generation that serves, if any, must offer the interface.
+    pub(crate) fn caller(
+        self: &Arc<Self>,
+        wanted: &'static InterfaceExport,
+    ) -> Result<EntryCaller, InterfaceMismatch> {
+        let mut inner = self.inner.lock();
+        let port = match inner.wanted.iter().position(|&known| std::ptr::eq(known, wanted)) {
+            Some(port) => port,
+            None => {
+                let mut all = inner.wanted.clone();
+                all.push(wanted);
+                if let Some(live) = inner.live.clone() {
+                    let ports = ports(&live, &all)?;
+                    if !self.slot.peek().is_null() {
+                        self.replace(&mut inner, Some(Record::new(live, ports)));
+                    }
+                }
+                inner.wanted = all;
+                inner.wanted.len() - 1
+            }
+        };
+        Ok(EntryCaller { entry: self.clone(), port })
+    }
+
+    /// Whether a generation that offers these interfaces may serve the handles that are out.
+    pub(crate) fn accepts(&self, live: &Live) -> Result<(), InterfaceMismatch> {
+        ports(live, &self.inner.lock().wanted).map(drop)
+    }
+
+    pub(super) fn method_name(&self, port: usize, method: u32) -> String {
+        let inner = self.inner.lock();
+        let export = inner.wanted.get(port).and_then(|wanted| wanted.methods.get(method as usize));
+        export.map_or_else(|| format!("method {method}"), |export| export.name.to_string())
+    }
+
+    /// Lets `live` serve from now on, and returns the generation that did.
+    pub(crate) fn publish(self: &Arc<Self>, live: Arc<Live>) -> Result<Option<Retiring>, InterfaceMismatch> {
+        let mut inner = self.inner.lock();
+        let ports = ports(&live, &inner.wanted)?;
+        self.replace(&mut inner, Some(Record::new(live.clone(), ports)));
+        let old = inner.live.replace(live);
+        inner.note_retiring(old.as_ref());
+        drop(inner);
+        self.gate.set(Gate::Open);
+        Ok(self.retiring(old))
+    }
+
+    /// Takes no more calls, and returns the generation that served.
+    pub(crate) fn close(self: &Arc<Self>, reason: &str) -> Option<Retiring> {
+        self.gate.set(Gate::Closed(reason.to_owned()));
+        let mut inner = self.inner.lock();
+        self.replace(&mut inner, None);
+        let old = inner.live.take();
+        inner.note_retiring(old.as_ref());
+        drop(inner);
+        self.retiring(old)
+    }
+
+    /// Takes a generation out whose process has ended. New calls wait for the next one, for as long as `patience`.
+    pub(crate) fn suspend(self: &Arc<Self>, generation: Generation, patience: Duration) -> Option<Retiring> {
+        let mut inner = self.inner.lock();
+        if inner.live.as_ref()?.generation != generation {
+            return None;
+        }
+        self.gate.set(Gate::Restarting(patience));
+        self.replace(&mut inner, None);
+        let old = inner.live.take();
+        inner.note_retiring(old.as_ref());
+        drop(inner);
+        self.retiring(old)
+    }
+
+    /// Lets new calls wait, and waits for those that run.
+    ///
+    /// # Errors
+    ///
+    /// [`PauseError`] if calls still run after `deadline`; then it is as if nothing had happened.
+    pub(crate) fn pause(self: &Arc<Self>, deadline: Duration) -> Result<Paused, PauseError> {
+        let mut inner = self.inner.lock();
+        let live = inner.live.clone().ok_or(PauseError::NothingServes)?;
+        self.gate.set(Gate::Paused);
+        self.replace(&mut inner, None);
+        drop(inner);
+        HANDING_OVER.set(true);
+        let paused = Paused { entry: self.clone(), live };
+        if self.drained_within(&paused.live, Some(deadline)) {
+            return Ok(paused);
+        }
+        let running = self.in_use(&paused.live).max(1);
+        Err(PauseError::Deadline { deadline, running })
+    }
+
+    /// Swaps what the slot points to and keeps the old record until no one uses it.
+    fn replace(&self, inner: &mut Inner, next: Option<Record>) {
+        let next = next.map_or(null_mut(), |record| Box::into_raw(Box::new(record)));
+        let old = self.slot.publish(next);
+        if !old.is_null() {
+            inner.leaving.push(old);
+        }
+        inner.sweep();
+    }
+
+    fn retiring(self: &Arc<Self>, live: Option<Arc<Live>>) -> Option<Retiring> {
+        live.map(|live| Retiring { entry: self.clone(), live })
+    }
+
+    /// How many calls run on a generation that no longer serves.
+    fn in_use(&self, live: &Arc<Live>) -> usize {
+        let mut inner = self.inner.lock();
+        inner.sweep();
+        seat::count_in(&inner.records_of(live))
+    }
+
+    /// Whether every record of a generation that no longer serves has been freed.
+    fn is_drained(&self, live: &Arc<Live>) -> bool {
+        let mut inner = self.inner.lock();
+        inner.sweep();
+        inner.records_of(live).is_empty()
+    }
+
+    fn drained_within(&self, live: &Arc<Live>, deadline: Option<Duration>) -> bool {
+        let began = Instant::now();
+        let mut nap = Duration::from_micros(5);
+        // Callers announce the end of a call by a plain store and wake no one: that is what makes them fast.
+        while !self.is_drained(live) {
+            if deadline.is_some_and(|deadline| began.elapsed() >= deadline) {
+                return false;
+            }
+            thread::sleep(nap);
+            nap = (nap * 2).min(Duration::from_millis(5));
+        }
+        true
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        // Whoever calls holds the entry, so no record of it is in use.
+        let inner = self.inner.get_mut();
+        inner.leaving.push(self.slot.publish(null_mut()));
+        inner.leaving.retain(|record| !record.is_null());
+        inner.sweep();
+    }
+}
+
+impl Inner {
+    fn note_retiring(&mut self, live: Option<&Arc<Live>>) {
+        self.retiring.retain(|live| live.strong_count() > 0);
+        self.retiring.extend(live.map(Arc::downgrade));
+    }
+
+    /// The records of a generation that are out of the slot and may be in use.
+    fn records_of(&self, live: &Arc<Live>) -> Vec<*mut Record> {
+        let of_it = |&record: &*mut Record| {
+            // SAFETY: records in `leaving` are not freed yet.
+            Arc::ptr_eq(unsafe { &(*record).live }, live)
+        };
+        self.leaving.iter().copied().filter(of_it).collect()
+    }
+
+    /// Frees the records that no thread uses.
+    fn sweep(&mut self) {
+        self.leaving.retain(|&record| {
+            let used = seat::with_hazards(|hazards| in_use(record, hazards));
+            if !used {
+                // SAFETY: the record came from `Box::into_raw` in `replace`, is out of the slot, and in no hazard
+                // cell: no thread uses it or will (see `Slot::publish`). It leaves the list, so this happens once.
+                drop(unsafe { Box::from_raw(record) });
+            }
+            used
+        });
+    }
+}
+
+/// The interfaces of `live` that the handles want, by port.
+fn ports(live: &Live, wanted: &[&'static InterfaceExport]) -> Result<Box<[Port]>, InterfaceMismatch> {
+    let port = |&wanted: &&'static InterfaceExport| {
+        let bound = live.instance.interface(wanted)?;
+        Ok(Port { bound, methods: bound.export.methods.as_slice() })
+    };
+    wanted.iter().map(port).collect()
+}
+
+/// A plugin whose calls wait, and which runs none. Dropped, it goes on as before.
+pub(crate) struct Paused {
+    entry: Arc<Entry>,
+    live: Arc<Live>,
+}
+
+impl Paused {
+    /// The generation that is paused.
+    pub(crate) fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        HANDING_OVER.set(false);
+        let mut inner = self.entry.inner.lock();
+        let same = inner.live.as_ref().is_some_and(|live| Arc::ptr_eq(live, &self.live));
+        if same && self.entry.slot.peek().is_null() && !self.entry.is_closed() {
+            let ports = ports(&self.live, &inner.wanted).expect("it served these handles before");
+            self.entry.replace(&mut inner, Some(Record::new(self.live.clone(), ports)));
+            drop(inner);
+            self.entry.gate.set(Gate::Open);
+        }
+    }
+}
+
+/// Why a plugin could not be paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PauseError {
+    /// No generation serves.
+    #[error("no generation serves")]
+    NothingServes,
+    /// Calls still ran.
+    #[error("calls still run after {} ({running}): raise `drain_timeout` under [reload], or make them shorter", humantime::format_duration(*.deadline))]
+    Deadline {
+        /// How long was waited.
+        deadline: Duration,
+        /// How many calls did not end.
+        running: usize,
+    },
+}
+
+/// A generation that no longer serves, and may still run calls.
+#[must_use = "its instance is only dropped by `drain`"]
+pub(crate) struct Retiring {
+    entry: Arc<Entry>,
+    live: Arc<Live>,
+}
+
+impl Retiring {
+    /// Waits until its last call has ended, and hands it over; gives itself back after `deadline`.
+    pub(crate) fn drain(self, deadline: Option<Duration>) -> Result<Live, Self> {
+        let began = Instant::now();
+        if !self.entry.drained_within(&self.live, deadline) {
+            return Err(self);
+        }
+        let Self { entry, mut live } = self;
+        // Listings hold a generation for moments only.
+        loop {
+            // Under the lock, so that whoever sums up the calls finds them in one place.
+            let unwrapped = {
+                let mut inner = entry.inner.lock();
+                Arc::try_unwrap(live).inspect(|live| inner.past += live.calls())
+            };
+            match unwrapped {
+                Ok(live) => return Ok(live),
+                Err(shared) if deadline.is_some_and(|deadline| began.elapsed() >= deadline) => {
+                    return Err(Self { entry, live: shared });
+                }
+                Err(shared) => {
+                    live = shared;
+                    thread::sleep(Duration::from_micros(50));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn live(&self) -> &Live {
+        &self.live
+    }
+}

@@ -1,0 +1,32 @@
+//! Which generation of each plugin serves, and how one takes the place of another.
+//!
+//! [`Entry`] is a plugin's place in the registry. It outlives every generation and is what handles hold. The path of a
+//! call is `caller.rs`; what it reads is the [`slot`]; what it writes is its thread's [`seat`]. Whoever swaps pays for
+//! both, with the [`fence`]. When nothing serves, the [`gate`] says whether to wait or to give up.
+//!
+//! **Architecture Invariant:** a call takes no lock, makes no system call, allocates nothing and writes no memory that
+//! another thread writes, as long as a generation serves.
+
+mod caller;
+mod entry;
+pub(crate) mod fence;
+mod gate;
+mod record;
+mod retire;
+mod seat;
+mod slot;
+
+/// The atomics of the slot; a model checker's in `tests/tests/slot_model.rs`.
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicPtr, Ordering};
+}
+
+pub use caller::EntryCaller;
+pub(crate) use caller::{lost, panicked};
+pub use entry::PauseError;
+pub(crate) use entry::{Entry, Paused, Retiring};
+pub use fence::NoMembarrier;
+pub(crate) use record::{Birth, Live};
+pub(crate) use retire::{Unmap, clear_away, discard, end};
+pub use seat::TooManyGenerations;
+pub(crate) use seat::{Calls, LaneLease};

@@ -1,0 +1,280 @@
+//! Seats: what each calling thread writes and no other thread does, so that a call touches no shared cache line.
+//!
+//! A seat holds a thread's hazard cells, one for each call it is inside, and its call counts. Seats are made when a
+//! thread first calls, handed on to the next thread when it ends, and never freed, so that a swapper may read them at
+//! any time.
+
+use super::{
+    record::Record,
+    sync::{AtomicPtr, Ordering},
+};
+use parking_lot::{Mutex, RwLock};
+use std::{
+    cell::Cell,
+    collections::BTreeSet,
+    ptr::null_mut,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+    },
+};
+
+/// How many calls a thread may be inside at once.
+pub(crate) const MAX_DEPTH: usize = 32;
+const LANES_PER_CHUNK: usize = 64;
+const CHUNKS: usize = 64;
+
+/// The calls of one thread into one generation.
+#[derive(Debug, Default)]
+struct Count {
+    calls: AtomicU64,
+    failures: AtomicU64,
+}
+
+/// One thread's place. Aligned so that no two threads write the same pair of cache lines.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Seat {
+    taken: AtomicBool,
+    depth: AtomicUsize,
+    hazards: [AtomicPtr<Record>; MAX_DEPTH],
+    counts: [OnceLock<Box<[Count; LANES_PER_CHUNK]>>; CHUNKS],
+}
+
+static SEATS: RwLock<Vec<&'static Seat>> = RwLock::new(Vec::new());
+
+thread_local! {
+    static MINE: Cell<Option<&'static Seat>> = const { Cell::new(None) };
+    static LEAVE: Leave = const { Leave };
+}
+
+/// Gives the thread's seat back when the thread ends.
+struct Leave;
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        if let Some(seat) = MINE.take() {
+            seat.settle();
+            seat.taken.store(false, Ordering::Release);
+        }
+    }
+}
+
+impl Seat {
+    /// The calling thread's seat; `None` on a thread that is about to end.
+    #[inline(always)]
+    pub(crate) fn mine() -> Option<&'static Self> {
+        MINE.get().or_else(Self::take)
+    }
+
+    #[cold]
+    fn take() -> Option<&'static Self> {
+        LEAVE.try_with(|_| ()).ok()?;
+        let free = |seat: &&&'static Self| {
+            seat.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        };
+        let found = SEATS.read().iter().find(free).copied();
+        let seat = found.unwrap_or_else(|| {
+            let seat: &'static Self = Box::leak(Box::new(Self {
+                taken: AtomicBool::new(true),
+                depth: AtomicUsize::new(0),
+                hazards: std::array::from_fn(|_| AtomicPtr::new(null_mut())),
+                counts: std::array::from_fn(|_| OnceLock::new()),
+            }));
+            SEATS.write().push(seat);
+            seat
+        });
+        MINE.set(Some(seat));
+        Some(seat)
+    }
+
+    /// The hazard cell for one more call; `None` if the thread is inside [`MAX_DEPTH`] calls.
+    ///
+    /// Only the owning thread calls this and [`Seat::leave`], in pairs.
+    #[inline(always)]
+    pub(super) fn enter(&self) -> Option<&AtomicPtr<Record>> {
+        let depth = self.depth.load(Ordering::Relaxed);
+        let hazard = self.hazards.get(depth)?;
+        self.depth.store(depth + 1, Ordering::Relaxed);
+        Some(hazard)
+    }
+
+    #[inline(always)]
+    pub(super) fn leave(&self) {
+        self.depth.store(self.depth.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
+    }
+
+    /// The records this thread is inside, the innermost call last.
+    pub(super) fn own_hazards(&self) -> impl DoubleEndedIterator<Item = *mut Record> + '_ {
+        let depth = self.depth.load(Ordering::Relaxed).min(MAX_DEPTH);
+        self.hazards[..depth].iter().map(|hazard| hazard.load(Ordering::Relaxed))
+    }
+
+    /// Counts one call in `lane`. Only the owning thread calls this.
+    #[inline(always)]
+    pub(super) fn count_call(&self, lane: Lane) {
+        let calls = &self.count(lane).calls;
+        let before = calls.load(Ordering::Relaxed);
+        calls.store(before + 1, Ordering::Relaxed);
+        if before == 0 {
+            note_visitor(lane);
+        }
+    }
+
+    /// Counts one failed call in `lane`. Only the owning thread calls this.
+    #[cold]
+    pub(super) fn count_failure(&self, lane: Lane) {
+        let failures = &self.count(lane).failures;
+        failures.store(failures.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Moves the counts of a thread that ends to where they outlive it.
+    fn settle(&self) {
+        let mut ledger = LEDGER.lock();
+        for (chunk, counts) in self.counts.iter().enumerate() {
+            for (place, count) in counts.get().into_iter().flat_map(|counts| counts.iter().enumerate()) {
+                let calls = Calls {
+                    calls: count.calls.swap(0, Ordering::Relaxed),
+                    failures: count.failures.swap(0, Ordering::Relaxed),
+                };
+                if let Some(settled) = ledger.get_mut(chunk * LANES_PER_CHUNK + place) {
+                    settled.calls += calls;
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn count(&self, lane: Lane) -> &Count {
+        let (chunk, place) = (lane.0 / LANES_PER_CHUNK, lane.0 % LANES_PER_CHUNK);
+        &self.counts[chunk].get_or_init(|| Box::new(std::array::from_fn(|_| Count::default())))[place]
+    }
+}
+
+/// Looks at all hazard cells of all threads.
+pub(super) fn with_hazards<R>(look: impl FnOnce(&mut dyn Iterator<Item = &AtomicPtr<Record>>) -> R) -> R {
+    let seats = SEATS.read();
+    look(&mut seats.iter().flat_map(|seat| &seat.hazards))
+}
+
+/// How many calls of all threads are inside these records.
+pub(super) fn count_in(records: &[*mut Record]) -> usize {
+    with_hazards(|hazards| hazards.filter(|hazard| records.contains(&hazard.load(Ordering::Acquire))).count())
+}
+
+/// What is known of a lane beside the counts of the threads that live.
+#[derive(Debug, Default)]
+struct Account {
+    taken: bool,
+    /// The calls of threads that have ended.
+    calls: Calls,
+    /// The threads that ever ran code of the generation, by the kernel's number.
+    visitors: BTreeSet<Tid>,
+}
+
+/// A thread, as the kernel numbers it.
+pub(super) type Tid = u32;
+
+/// All accounts, by lane.
+static LEDGER: Mutex<Vec<Account>> = Mutex::new(Vec::new());
+
+#[cold]
+fn note_visitor(lane: Lane) {
+    let tid = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
+    if let Some(account) = LEDGER.lock().get_mut(lane.0) {
+        account.visitors.insert(tid);
+    }
+}
+
+/// There are more living generations in this process than can be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "4096 generations are alive in this process: calls that never return keep old ones from retiring; restart the host"
+)]
+pub struct TooManyGenerations;
+
+/// A number that one living generation counts its calls under; given back when it has retired.
+#[derive(Debug)]
+pub(crate) struct LaneLease(Lane);
+
+/// See [`LaneLease`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lane(usize);
+
+impl LaneLease {
+    /// Takes a lane that no one counts under.
+    pub(crate) fn take() -> Result<Self, TooManyGenerations> {
+        let mut ledger = LEDGER.lock();
+        let free = ledger.iter().position(|account| !account.taken).unwrap_or(ledger.len());
+        if free == LANES_PER_CHUNK * CHUNKS {
+            return Err(TooManyGenerations);
+        }
+        if free == ledger.len() {
+            ledger.push(Account::default());
+        }
+        ledger[free].taken = true;
+        Ok(Self(Lane(free)))
+    }
+
+    pub(super) fn lane(&self) -> Lane {
+        self.0
+    }
+
+    /// Notes that the calling thread runs code of the generation outside of a call.
+    pub(super) fn visit(&self) {
+        note_visitor(self.0);
+    }
+
+    /// The threads that ever ran code of the generation.
+    pub(super) fn visitors(&self) -> BTreeSet<Tid> {
+        LEDGER.lock()[self.0.0].visitors.clone()
+    }
+
+    /// Calls and failed calls of all threads so far.
+    pub(super) fn total(&self) -> Calls {
+        // Held until the end, so that no thread settles in between and is counted twice or not at all.
+        let ledger = LEDGER.lock();
+        let mut total = ledger[self.0.0].calls;
+        self.for_each(|count| {
+            total.calls += count.calls.load(Ordering::Relaxed);
+            total.failures += count.failures.load(Ordering::Relaxed);
+        });
+        total
+    }
+
+    fn for_each(&self, mut look: impl FnMut(&Count)) {
+        for seat in SEATS.read().iter() {
+            if let Some(chunk) = seat.counts[self.0.0 / LANES_PER_CHUNK].get() {
+                look(&chunk[self.0.0 % LANES_PER_CHUNK]);
+            }
+        }
+    }
+}
+
+impl Drop for LaneLease {
+    fn drop(&mut self) {
+        let mut ledger = LEDGER.lock();
+        // No thread counts here any more: a lease is dropped with the last reference to its generation.
+        self.for_each(|count| {
+            count.calls.store(0, Ordering::Relaxed);
+            count.failures.store(0, Ordering::Relaxed);
+        });
+        ledger[self.0.0] = Account::default();
+    }
+}
+
+/// How many calls there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Calls {
+    /// All that ended.
+    pub(crate) calls: u64,
+    /// Those of them that panicked or returned an error of the plugin's.
+    pub(crate) failures: u64,
+}
+
+impl std::ops::AddAssign for Calls {
+    fn add_assign(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.failures += other.failures;
+    }
+}

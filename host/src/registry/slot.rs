@@ -1,0 +1,69 @@
+//! The slot: which record serves, and the protocol by which it is replaced under callers who take no lock.
+//!
+//! A caller [pins](Slot::pin): it writes the pointer it read into its own hazard cell, and reads the slot again. A
+//! swapper [publishes](Slot::publish): it replaces the pointer, passes the heavy fence, and from then on whoever still
+//! uses the old record has it in a hazard cell. So once no cell holds it, no one ever will again.
+//!
+//! This file is also compiled against a model checker's atomics (`tests/tests/slot_model.rs`), so it names its atomics
+//! and fences through its parent.
+
+use super::fence;
+use super::sync::{AtomicPtr, Ordering};
+
+/// Holds a pointer to the record that serves, or null.
+///
+/// The slot does not own what it points to.
+#[derive(Debug)]
+pub(crate) struct Slot<T> {
+    current: AtomicPtr<T>,
+}
+
+impl<T> Slot<T> {
+    /// A slot in which nothing serves.
+    pub(crate) fn empty() -> Self {
+        Self { current: AtomicPtr::new(std::ptr::null_mut()) }
+    }
+
+    /// Announces in `hazard` the record that serves, and returns it; null when nothing serves.
+    ///
+    /// A record so returned stays in use until [`unpin`] is called on that hazard, which only the calling thread
+    /// writes.
+    #[inline(always)]
+    pub(crate) fn pin(&self, hazard: &AtomicPtr<T>) -> *mut T {
+        let mut seen = self.current.load(Ordering::Relaxed);
+        loop {
+            hazard.store(seen, Ordering::Relaxed);
+            fence::light();
+            let now = self.current.load(Ordering::Acquire);
+            if now == seen {
+                return now;
+            }
+            seen = now;
+        }
+    }
+
+    /// Makes `next` the record that serves, and returns the one that did.
+    ///
+    /// What is returned may be freed as soon as [`in_use`] says no.
+    pub(crate) fn publish(&self, next: *mut T) -> *mut T {
+        let old = self.current.swap(next, Ordering::AcqRel);
+        fence::heavy();
+        old
+    }
+
+    /// The record that serves, only to be compared with others.
+    pub(crate) fn peek(&self) -> *mut T {
+        self.current.load(Ordering::Acquire)
+    }
+}
+
+/// Ends what [`Slot::pin`] began.
+#[inline(always)]
+pub(crate) fn unpin<T>(hazard: &AtomicPtr<T>) {
+    hazard.store(std::ptr::null_mut(), Ordering::Release);
+}
+
+/// Whether one of the hazard cells of all threads announces `record`, which is no longer in any slot.
+pub(crate) fn in_use<'a, T: 'a>(record: *mut T, mut hazards: impl Iterator<Item = &'a AtomicPtr<T>>) -> bool {
+    hazards.any(|hazard| hazard.load(Ordering::Acquire) == record)
+}
