@@ -1,10 +1,14 @@
 //! What happens in a host, as it is told to everyone who listens. Written by every stage, read by none of them.
 
+mod stream;
+
+pub(crate) use stream::WeakEventSink;
+pub use stream::{EventSink, Events};
+
 use crate::id::{Digest, Generation, PluginId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::{path::PathBuf, sync::Arc, time::Duration, time::SystemTime};
-use tokio::sync::broadcast;
+use std::{path::PathBuf, time::Duration};
 
 /// One thing that happened.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -65,13 +69,20 @@ pub enum EventKind {
     /// A build was cancelled because the source changed again.
     BuildSuperseded,
     /// A build gave the very artifact that already serves: nothing was swapped.
-    BuildUnchanged,
+    BuildUnchanged {
+        /// The compiler's warnings; none if it had nothing to compile.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        warnings: Vec<Diagnostic>,
+    },
     /// A new generation serves.
     Reloaded {
         /// How long each stage took.
         stages: Stages,
         /// From the save (or the command) until calls reach the new generation, in milliseconds.
         total_ms: f64,
+        /// The compiler's warnings; none if it had nothing to compile.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        warnings: Vec<Diagnostic>,
     },
     /// A new artifact did not come to serve.
     ReloadFailed {
@@ -122,6 +133,30 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         backtrace: String,
     },
+    /// The plugin's process ended without having been asked to. Calls that were in it got the same reason.
+    PluginCrashed {
+        /// What ended it: `SIGSEGV`, `SIGKILL`, ...
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<String>,
+        /// The status that it ended with.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exit: Option<i32>,
+        /// The last lines of its standard error.
+        stderr_tail: String,
+        /// In how many milliseconds it will be started again; none if it will not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        restart_in_ms: Option<u64>,
+    },
+    /// The plugin's process was started again after a crash, as a new generation.
+    PluginRestarted {
+        /// How many times its process has ended within the window that counts.
+        deaths: usize,
+    },
+    /// The plugin's process has ended too often: it is left alone until it is started, or its artifact is another.
+    PluginQuarantined {
+        /// Why.
+        reason: String,
+    },
     /// The plugin was stopped.
     PluginStopped {
         /// Why.
@@ -143,6 +178,11 @@ pub enum EventKind {
     },
     /// The host has stopped all plugins.
     HostStopped,
+    /// Whoever reads this was too slow: these events are gone. Only the reader that lost them is told.
+    EventsLost {
+        /// How many.
+        count: u64,
+    },
 }
 
 /// A message of the compiler's.
@@ -223,6 +263,8 @@ pub enum RetireOutcome {
     Unloaded,
     /// It was to be unmapped, but something still holds it: it stays.
     StillMapped,
+    /// It lived in a process of its own, which has ended.
+    Ended,
     /// Its instance could not be dropped because the drop panicked; its code stays mapped.
     DropPanicked,
 }
@@ -230,111 +272,6 @@ pub enum RetireOutcome {
 /// A duration in milliseconds to a thousandth.
 pub fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
-}
-
-/// Where events are written. Cheap to clone; never blocks.
-#[derive(Clone, Debug)]
-pub struct EventSink {
-    sender: broadcast::Sender<Arc<Event>>,
-}
-
-impl EventSink {
-    /// How many events a reader may be behind before it loses the oldest.
-    pub const BACKLOG: usize = 4096;
-
-    /// A sink that no one reads yet.
-    pub fn new() -> Self {
-        Self { sender: broadcast::Sender::new(Self::BACKLOG) }
-    }
-
-    /// Tells an event of the host as a whole.
-    pub fn host(&self, kind: EventKind) {
-        self.send(Event { at: now(), plugin: None, generation: None, digest: None, kind });
-    }
-
-    /// Tells an event of a plugin.
-    pub fn plugin(&self, plugin: &PluginId, kind: EventKind) {
-        self.send(Event { at: now(), plugin: Some(plugin.clone()), generation: None, digest: None, kind });
-    }
-
-    /// Tells an event of one generation.
-    pub fn generation(&self, of: (&PluginId, Generation, Digest), kind: EventKind) {
-        let (plugin, generation, digest) = of;
-        self.send(Event {
-            at: now(),
-            plugin: Some(plugin.clone()),
-            generation: Some(generation),
-            digest: Some(digest),
-            kind,
-        });
-    }
-
-    /// The events from now on.
-    pub fn subscribe(&self) -> Events {
-        Events { receiver: self.sender.subscribe() }
-    }
-
-    fn send(&self, event: Event) {
-        // An error means that no one listens.
-        let _ = self.sender.send(Arc::new(event));
-    }
-}
-
-impl Default for EventSink {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// The events of a host, from the moment this was made.
-#[derive(Debug)]
-pub struct Events {
-    receiver: broadcast::Receiver<Arc<Event>>,
-}
-
-impl Events {
-    /// Waits for the next event; `None` when the host is gone.
-    ///
-    /// A reader that falls more than [`EventSink::BACKLOG`] events behind goes on with the oldest that is left.
-    pub async fn next(&mut self) -> Option<Arc<Event>> {
-        loop {
-            match self.receiver.recv().await {
-                Ok(event) => return Some(event),
-                Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => return None,
-            }
-        }
-    }
-
-    /// Like [`Events::next`], for a thread that may block.
-    ///
-    /// # Panics
-    ///
-    /// If called on a thread of an async runtime.
-    pub fn next_blocking(&mut self) -> Option<Arc<Event>> {
-        loop {
-            match self.receiver.blocking_recv() {
-                Ok(event) => return Some(event),
-                Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => return None,
-            }
-        }
-    }
-
-    /// The next event if it has happened already.
-    pub fn try_next(&mut self) -> Option<Arc<Event>> {
-        loop {
-            match self.receiver.try_recv() {
-                Ok(event) => return Some(event),
-                Err(broadcast::error::TryRecvError::Lagged(_)) => {}
-                Err(_) => return None,
-            }
-        }
-    }
-}
-
-fn now() -> String {
-    humantime::format_rfc3339_millis(SystemTime::now()).to_string()
 }
 
 #[cfg(test)]
@@ -348,7 +285,11 @@ mod tests {
         let id: PluginId = "dev.replug.calculator".parse().unwrap();
         sink.generation(
             (&id, Generation(2), Digest([1; 32])),
-            EventKind::Reloaded { stages: Stages { build: 1.5, ..Stages::default() }, total_ms: 2.25 },
+            EventKind::Reloaded {
+                stages: Stages { build: 1.5, ..Stages::default() },
+                total_ms: 2.25,
+                warnings: Vec::new(),
+            },
         );
         let event = events.try_next().unwrap();
         let json = serde_json::to_value(&*event).unwrap();

@@ -1,0 +1,127 @@
+//! What a host is told before it starts, and where it keeps its things.
+
+use crate::{event::EventSink, id::PluginId};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// What a host is told before it starts.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) plugins_dir: PathBuf,
+    pub(crate) state_dir: PathBuf,
+    /// Whether plugins start by themselves.
+    pub(crate) auto_start: bool,
+    /// How many artifacts the store keeps beside those in use.
+    pub(crate) keep_artifacts: usize,
+    pub(crate) retained_bytes_limit: u64,
+    pub(crate) events: EventSink,
+}
+
+/// The folder in which a host keeps what it makes. By default `.replug` in the plugins folder.
+///
+/// | folder | holds |
+/// |---|---|
+/// | `build` | cargo's target directory, for all plugins |
+/// | `artifacts` | the store |
+/// | `run/<pid>-<n>` | the files that this process has opened; gone with it |
+/// | `data/<id>` | what the plugin keeps |
+#[derive(Clone, Debug)]
+pub(crate) struct StateDir {
+    root: PathBuf,
+    run: PathBuf,
+}
+
+/// Where cargo builds, in a state folder.
+pub fn build_dir(state_dir: &Path) -> PathBuf {
+    state_dir.join("build")
+}
+
+/// Where the store is, in a state folder.
+pub fn artifacts_dir(state_dir: &Path) -> PathBuf {
+    state_dir.join("artifacts")
+}
+
+/// The state folder of a host that is not told of another.
+pub fn default_state_dir(plugins_dir: &Path) -> PathBuf {
+    plugins_dir.join(".replug")
+}
+
+static RUNS: AtomicU64 = AtomicU64::new(1);
+static COPIES: AtomicU64 = AtomicU64::new(1);
+
+impl StateDir {
+    /// Makes the folders, and removes what processes that are gone have left.
+    pub(crate) fn create(root: &Path) -> io::Result<Self> {
+        fs::create_dir_all(root)?;
+        let root = root.canonicalize()?;
+        let ignore = root.join(".gitignore");
+        if !ignore.exists() {
+            fs::write(ignore, "*\n")?;
+        }
+        let runs = root.join("run");
+        fs::create_dir_all(&runs)?;
+        for entry in fs::read_dir(&runs)?.flatten() {
+            let name = entry.file_name();
+            let pid = name.to_str().and_then(|name| name.split_once('-')).map(|(pid, _)| pid);
+            let alive = pid.is_some_and(|pid| Path::new("/proc").join(pid).exists());
+            if !alive {
+                // Another host may be doing the same.
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+        let run = runs.join(format!("{}-{}", process::id(), RUNS.fetch_add(1, Ordering::Relaxed)));
+        fs::create_dir_all(&run)?;
+        Ok(Self { root, run })
+    }
+
+    /// Where cargo builds.
+    pub(crate) fn build(&self) -> PathBuf {
+        build_dir(&self.root)
+    }
+
+    /// Where the store is.
+    pub(crate) fn artifacts(&self) -> PathBuf {
+        artifacts_dir(&self.root)
+    }
+
+    /// Where a plugin keeps its data; made if it is not there.
+    pub(crate) fn data(&self, id: &PluginId) -> io::Result<PathBuf> {
+        let dir = self.root.join("data").join(id.as_str());
+        fs::create_dir_all(&dir)?;
+        Ok(dir)
+    }
+
+    /// A path that this process never opened before: the dynamic loader takes a known name for a known library.
+    pub(crate) fn new_copy(&self, id: &PluginId) -> PathBuf {
+        self.run.join(format!("{}-{}.so", id.short(), COPIES.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Removes the files that this process has opened. What is mapped stays mapped.
+    pub(crate) fn remove_run(&self) {
+        // What cannot be removed now is removed by the next host.
+        let _ = fs::remove_dir_all(&self.run);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_dead_process_left_is_removed_and_every_copy_has_a_new_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = dir.path().join("run/4294967295-1");
+        fs::create_dir_all(&left).unwrap();
+        let state = StateDir::create(dir.path()).unwrap();
+        assert!(!left.exists());
+        let id: PluginId = "dev.replug.counter".parse().unwrap();
+        assert_ne!(state.new_copy(&id), state.new_copy(&id));
+        assert!(state.data(&id).unwrap().is_dir());
+        state.remove_run();
+        assert_eq!(fs::read_dir(dir.path().join("run")).unwrap().count(), 0);
+    }
+}

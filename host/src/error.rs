@@ -1,0 +1,130 @@
+//! What can go wrong, sorted by consequence.
+//!
+//! * [`CallError`]: this call gave no result; the next may.
+//! * [`ReloadError`]: this reload did not happen; the generation before it goes on.
+//! * [`HostError`]: the host did not do what it was asked; nothing else changed.
+
+pub use crate::{
+    artifact::{InspectError, StoreError},
+    build::BuildError,
+    load::{
+        InterfaceMismatch, LifecycleError, LoadError,
+        process::{ProcessError, TrialError},
+    },
+    manifest::ManifestError,
+    preflight::PreflightError,
+    registry::{NoMembarrier, PauseError, TooManyGenerations},
+    watch::WatchError,
+};
+pub use replug_api::CallError;
+
+use crate::{
+    event::Stage,
+    id::{Digest, PluginId},
+};
+use std::{io, path::PathBuf, sync::Arc};
+
+/// A new version did not come to serve. The generation before it goes on, with its state untouched.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{plugin}: {} failed: {cause}", self.stage.name())]
+pub struct ReloadError {
+    /// The plugin.
+    pub plugin: PluginId,
+    /// The stage that refused.
+    pub stage: Stage,
+    /// Why, and what to do.
+    #[source]
+    pub cause: Arc<ReloadCause>,
+}
+
+/// See [`ReloadError::cause`].
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant is the error of its stage")]
+#[non_exhaustive]
+pub enum ReloadCause {
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Inspect(#[from] InspectError),
+    #[error(transparent)]
+    Preflight(#[from] PreflightError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    #[error(transparent)]
+    Trial(#[from] TrialError),
+    #[error(transparent)]
+    Interface(#[from] InterfaceMismatch),
+    #[error(transparent)]
+    TooMany(#[from] TooManyGenerations),
+    #[error(transparent)]
+    Lifecycle(#[from] LifecycleError),
+    #[error("the new version says that it is not well: {0}")]
+    Unwell(String),
+    #[error(transparent)]
+    Pause(#[from] PauseError),
+    #[error("cannot make {path}: {source}")]
+    DataDir { path: PathBuf, source: io::Error },
+    #[error("artifact {} is no longer in the store: reload to build anew", .0.short())]
+    NotStored(Digest),
+    #[error("there is no earlier version to go back to")]
+    NothingEarlier,
+    #[error("the reload itself broke off: {0}")]
+    Bug(String),
+}
+
+/// The host did not do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// The plugins folder cannot be used.
+    #[error(transparent)]
+    Plugins(Arc<ManifestError>),
+    /// The folder for what the host makes cannot be used.
+    #[error("cannot use {path} for what the host keeps: {reason}; choose another with `state_dir`")]
+    StateDir {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The plugins folder cannot be watched.
+    #[error(transparent)]
+    Watch(Arc<WatchError>),
+    /// The kernel lacks what swapping needs.
+    #[error(transparent)]
+    Kernel(#[from] NoMembarrier),
+    /// The host's own threads cannot be started.
+    #[error("cannot start the host's threads: {0}")]
+    Threads(String),
+    /// There is no such plugin.
+    #[error("no plugin `{id}`{suggestion}")]
+    UnknownPlugin {
+        /// What was asked for.
+        id: String,
+        /// The nearest name, or all names.
+        suggestion: String,
+    },
+    /// The plugin does not have the interface in the host's form.
+    #[error(transparent)]
+    Interface(#[from] InterfaceMismatch),
+    /// The version did not come to serve.
+    #[error(transparent)]
+    Reload(#[from] ReloadError),
+    /// The plugin is not in a state for that.
+    #[error("{plugin}: {reason}")]
+    WrongState {
+        /// The plugin.
+        plugin: PluginId,
+        /// What state it is in, and what to do.
+        reason: String,
+    },
+    /// The host has shut down.
+    #[error("the host has shut down")]
+    ShutDown,
+}

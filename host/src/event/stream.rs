@@ -1,0 +1,163 @@
+//! How events get to those who listen: written without waiting for anyone, and read at each reader's own pace.
+
+use super::{Event, EventKind};
+use crate::id::{Digest, Generation, PluginId};
+use std::{sync::Arc, time::SystemTime};
+use tokio::sync::broadcast::{
+    self,
+    error::{RecvError, TryRecvError},
+};
+
+impl Event {
+    fn of_host(kind: EventKind) -> Self {
+        Self { at: now(), plugin: None, generation: None, digest: None, kind }
+    }
+}
+
+/// Where events are written. Cheap to clone; never blocks.
+#[derive(Clone, Debug)]
+pub struct EventSink {
+    sender: broadcast::Sender<Arc<Event>>,
+}
+
+impl EventSink {
+    /// How many events a reader may be behind before it loses the oldest.
+    pub const BACKLOG: usize = 4096;
+
+    /// A sink that no one reads yet.
+    pub fn new() -> Self {
+        Self { sender: broadcast::Sender::new(Self::BACKLOG) }
+    }
+
+    /// Tells an event of the host as a whole.
+    pub fn host(&self, kind: EventKind) {
+        self.send(Event::of_host(kind));
+    }
+
+    /// Tells an event of a plugin.
+    pub fn plugin(&self, plugin: &PluginId, kind: EventKind) {
+        self.send(Event { at: now(), plugin: Some(plugin.clone()), generation: None, digest: None, kind });
+    }
+
+    /// Tells an event of one generation.
+    pub fn generation(&self, of: (&PluginId, Generation, Digest), kind: EventKind) {
+        let (plugin, generation, digest) = of;
+        self.send(Event {
+            at: now(),
+            plugin: Some(plugin.clone()),
+            generation: Some(generation),
+            digest: Some(digest),
+            kind,
+        });
+    }
+
+    /// The events from now on.
+    pub fn subscribe(&self) -> Events {
+        Events { receiver: self.sender.subscribe() }
+    }
+
+    /// The same sink, without keeping its readers waiting for more.
+    pub(crate) fn downgrade(&self) -> WeakEventSink {
+        WeakEventSink { sender: self.sender.downgrade() }
+    }
+
+    fn send(&self, event: Event) {
+        // An error means that no one listens.
+        let _ = self.sender.send(Arc::new(event));
+    }
+}
+
+impl Default for EventSink {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A sink that may outlive its host: a library that stays mapped speaks for ever, and its host's readers must learn
+/// that there is nothing more to come.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakEventSink {
+    sender: broadcast::WeakSender<Arc<Event>>,
+}
+
+impl WeakEventSink {
+    /// The sink, while the host is there.
+    pub(crate) fn upgrade(&self) -> Option<EventSink> {
+        self.sender.upgrade().map(|sender| EventSink { sender })
+    }
+}
+
+/// The events of a host, from the moment this was made.
+#[derive(Debug)]
+pub struct Events {
+    receiver: broadcast::Receiver<Arc<Event>>,
+}
+
+impl Events {
+    /// Waits for the next event; `None` when the host is gone.
+    ///
+    /// A reader that falls more than [`EventSink::BACKLOG`] events behind gets [`EventKind::EventsLost`], and goes on
+    /// with the oldest that is left.
+    pub async fn next(&mut self) -> Option<Arc<Event>> {
+        told(self.receiver.recv().await)
+    }
+
+    /// Like [`Events::next`], for a thread that may block.
+    ///
+    /// # Panics
+    ///
+    /// If called on a thread of an async runtime.
+    pub fn next_blocking(&mut self) -> Option<Arc<Event>> {
+        told(self.receiver.blocking_recv())
+    }
+
+    /// Like [`Events::next`], but `None` if nothing has happened yet, too.
+    pub fn try_next(&mut self) -> Option<Arc<Event>> {
+        told(self.receiver.try_recv().map_err(|error| match error {
+            TryRecvError::Lagged(count) => RecvError::Lagged(count),
+            TryRecvError::Empty | TryRecvError::Closed => RecvError::Closed,
+        }))
+    }
+}
+
+fn told(received: Result<Arc<Event>, RecvError>) -> Option<Arc<Event>> {
+    match received {
+        Ok(event) => Some(event),
+        Err(RecvError::Lagged(count)) => Some(Arc::new(Event::of_host(EventKind::EventsLost { count }))),
+        Err(RecvError::Closed) => None,
+    }
+}
+
+fn now() -> String {
+    humantime::format_rfc3339_millis(SystemTime::now()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_falls_behind_is_told_how_much_it_lost_and_goes_on() {
+        let sink = EventSink::new();
+        let mut events = sink.subscribe();
+        for running in 0..EventSink::BACKLOG + 3 {
+            sink.host(EventKind::HostStarted { plugins_dir: "/p".into(), running });
+        }
+        let lost = events.try_next().unwrap();
+        assert!(matches!(lost.kind, EventKind::EventsLost { count: 3 }), "{lost:?}");
+        let next = events.try_next().unwrap();
+        assert!(matches!(next.kind, EventKind::HostStarted { running: 3, .. }), "{next:?}");
+    }
+
+    #[test]
+    fn a_weak_sink_writes_while_its_host_is_there_and_keeps_no_reader_waiting() {
+        let sink = EventSink::new();
+        let weak = sink.downgrade();
+        let mut events = sink.subscribe();
+        weak.upgrade().unwrap().host(EventKind::HostStopped);
+        drop(sink);
+        assert!(matches!(events.next_blocking().unwrap().kind, EventKind::HostStopped));
+        assert!(events.next_blocking().is_none());
+        assert!(weak.upgrade().is_none());
+    }
+}

@@ -1,0 +1,281 @@
+//! The main path: how a new version comes to serve. The only caller of the stages, in this order:
+//!
+//! ```text
+//!  build -> store -> preflight -> load -> migrate -> swap        -> retire
+//!  (async,   \______________ install ____________________/          (in the background,
+//!  cancelled         (one blocking run, never cancelled)             when its last call has ended)
+//!  by a newer save)
+//! ```
+//!
+//! **Architecture Invariant:** the swap is the last thing that can fail. Until it, the old generation serves, and an
+//! error leaves it as it was: its instance, its state, its handles.
+
+use crate::{
+    artifact::{Artifact, Facts, Store, inspect},
+    bring_up::Candidate,
+    build::{Builder, Built},
+    config::{Settings, StateDir},
+    error::{ReloadCause, ReloadError},
+    event::{EventKind, RetireOutcome, Stage, Stages, millis},
+    id::{Digest, Generation, PluginId},
+    load::{
+        Instance,
+        in_process::tls_keys_used,
+        process::{ProcessError, Program, SavedBy},
+    },
+    manifest::Manifest,
+    preflight::{self, Budget},
+    registry::{Entry, Live, Paused, Retiring, Unmap, clear_away, discard, end},
+};
+use parking_lot::{Mutex, RwLock};
+use replug_api::call::Death;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+use tokio::sync::watch;
+
+/// What the stages of all plugins share.
+pub(crate) struct Workshop {
+    pub(crate) settings: Settings,
+    pub(crate) state: StateDir,
+    pub(crate) builder: Builder,
+    pub(crate) store: Store,
+    /// What becomes a shim, or why nothing does.
+    pub(crate) program: Result<Program, ProcessError>,
+    /// Bytes of memory that opened libraries have for themselves, those of retired generations included.
+    pub(crate) private_bytes: AtomicU64,
+    /// How many generations are on their way out.
+    pub(crate) retiring: watch::Sender<usize>,
+    /// The artifacts that each plugin serves or may go back to.
+    pub(crate) wanted: Mutex<BTreeMap<PluginId, BTreeSet<Digest>>>,
+    /// Shared by those who take an artifact from the store until it is wanted; alone, artifacts are removed.
+    pub(crate) pruning: RwLock<()>,
+}
+
+impl Workshop {
+    /// Notes the artifacts that a plugin may still want, and removes from the store what none does.
+    pub(crate) fn prune(&self, id: &PluginId, digests: BTreeSet<Digest>) {
+        let _alone = self.pruning.write();
+        let mut wanted = self.wanted.lock();
+        wanted.insert(id.clone(), digests);
+        let all = wanted.values().flatten().copied().collect();
+        if let Err(error) = self.store.prune(self.settings.keep_artifacts, &all) {
+            tracing::warn!("{error}");
+        }
+    }
+}
+
+/// One version of one plugin on its way to serve.
+pub(crate) struct Job {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) generation: Generation,
+    pub(crate) source: Source,
+    /// The state to begin with where no generation serves that could hand over its own.
+    pub(crate) state: Option<SavedBy>,
+    /// Makes what is called when the process of a generation ends unasked.
+    pub(crate) on_death: OnDeath,
+}
+
+/// See [`Job::on_death`].
+pub(crate) type OnDeath = Arc<dyn Fn(Generation) -> Box<dyn FnOnce(Death, String) + Send> + Send + Sync>;
+
+/// Where the version comes from.
+pub(crate) enum Source {
+    /// A build; if it gave what serves already, that is left alone.
+    Built(PathBuf),
+    /// A build that is to become a new generation whatever it gave.
+    Rebuilt(PathBuf),
+    /// The store.
+    Stored(Digest),
+}
+
+/// What became of a [`Job`].
+pub(crate) enum Installed {
+    /// The build gave what serves already.
+    Unchanged,
+    /// The new generation serves; the old one may still run calls.
+    Serving { live: Arc<Live>, old: Option<Retiring> },
+}
+
+/// Builds the plugin. Dropping the future ends every process of the build.
+pub(crate) async fn build(
+    shop: &Workshop,
+    job: (&Entry, &Manifest),
+    stages: &mut Stages,
+) -> Result<Built, ReloadError> {
+    let (entry, manifest) = job;
+    let began = Instant::now();
+    let built = shop.builder.build(manifest).await;
+    stages.build = millis(began.elapsed());
+    built.map_err(|error| failed(entry, Stage::Build)(error.into()))
+}
+
+/// Takes an artifact all the way from a file to the generation that serves. Blocks.
+pub(crate) fn install(shop: &Workshop, job: Job, stages: &mut Stages) -> Result<Installed, ReloadError> {
+    let entry = job.entry.clone();
+    let at = |stage| failed(&entry, stage);
+
+    let artifact = timed(&mut stages.store, || store(shop, &job)).map_err(at(Stage::Store))?;
+    let same = entry.live().is_some_and(|live| live.digest == artifact.digest);
+    if same && matches!(job.source, Source::Built(_)) {
+        return Ok(Installed::Unchanged);
+    }
+    let (facts, copy) =
+        timed(&mut stages.preflight, || examine(shop, &job, &artifact)).map_err(at(Stage::Preflight))?;
+    let candidate = Candidate { shop, job: &job, artifact: &artifact, facts: &facts, copy: &copy };
+    let installed = launch(&candidate, stages);
+    if installed.is_err() {
+        // The host may go on for days, and be offered many such versions.
+        clear_away(&copy, facts.loaded_file_bytes);
+    }
+    installed
+}
+
+/// Tries a version out, brings it up and lets it serve.
+fn launch(candidate: &Candidate<'_>, stages: &mut Stages) -> Result<Installed, ReloadError> {
+    let at = |stage| failed(&candidate.job.entry, stage);
+    timed(&mut stages.preflight, || candidate.try_out()).map_err(at(Stage::Preflight))?;
+    let fresh = timed(&mut stages.load, || candidate.bring_up()).map_err(at(Stage::Load))?;
+
+    match take_over(candidate.job, &fresh, stages) {
+        Ok(old) => Ok(Installed::Serving { live: fresh, old }),
+        Err(error) => {
+            give_up(fresh);
+            Err(error)
+        }
+    }
+}
+
+fn store(shop: &Workshop, job: &Job) -> Result<Artifact, ReloadCause> {
+    // Another plugin that comes up at the same time must not remove what this one has not opened yet.
+    let _unpruned = shop.pruning.read();
+    let artifact = match &job.source {
+        Source::Built(file) | Source::Rebuilt(file) => shop.store.put(file)?,
+        Source::Stored(digest) => shop.store.get(*digest).ok_or(ReloadCause::NotStored(*digest))?,
+    };
+    shop.wanted.lock().entry(job.entry.id.clone()).or_default().insert(artifact.digest);
+    Ok(artifact)
+}
+
+fn examine(shop: &Workshop, job: &Job, artifact: &Artifact) -> Result<(Facts, PathBuf), ReloadCause> {
+    let facts = inspect(&artifact.path)?;
+    preflight::check(artifact, &facts, &budget(shop), job.manifest.reload.unload)?;
+    let copy = shop.state.new_copy(&job.entry.id);
+    shop.store.private_copy(artifact, &copy)?;
+    Ok((facts, copy))
+}
+
+/// What this process can still bear.
+pub(crate) fn budget(shop: &Workshop) -> Budget {
+    Budget {
+        tls_keys_used: tls_keys_used(),
+        bytes_retained: shop.private_bytes.load(Ordering::Relaxed),
+        bytes_limit: shop.settings.retained_bytes_limit,
+        ..Budget::default()
+    }
+}
+
+/// Hands the state over, if both have one, and lets the new generation serve.
+///
+/// While the state is handed over, calls wait: the old generation must not change what was already saved. Whatever
+/// fails, the pause ends with this function, and the old generation goes on.
+fn take_over(job: &Job, fresh: &Arc<Live>, stages: &mut Stages) -> Result<Option<Retiring>, ReloadError> {
+    let at = |stage| failed(&job.entry, stage);
+    job.entry.accepts(fresh).map_err(|mismatch| at(Stage::Load)(mismatch.into()))?;
+    let paused = timed(&mut stages.migrate, || migrate(job, fresh)).map_err(at(Stage::Migrate))?;
+    timed(&mut stages.load, || begin(&fresh.instance)).map_err(at(Stage::Load))?;
+    let old = timed(&mut stages.swap, || job.entry.publish(fresh.clone())).map_err(|mismatch| {
+        stop(&fresh.instance);
+        at(Stage::Swap)(mismatch.into())
+    })?;
+    drop(paused);
+    Ok(old)
+}
+
+fn migrate(job: &Job, fresh: &Live) -> Result<Option<Paused>, ReloadCause> {
+    if !fresh.instance.stateful() {
+        return Ok(None);
+    }
+    let Some(old) = job.entry.live() else {
+        if let Some((version, state)) = &job.state {
+            fresh.instance.restore(*version, state)?;
+        }
+        return Ok(None);
+    };
+    if !old.instance.stateful() {
+        return Ok(None);
+    }
+    drop(old);
+    let paused = job.entry.pause(job.manifest.reload.drain_timeout)?;
+    paused.live().visit();
+    let old = &paused.live().instance;
+    let state = old.save()?;
+    fresh.instance.restore(old.state_version(), &state)?;
+    Ok(Some(paused))
+}
+
+fn begin(fresh: &Instance) -> Result<(), ReloadCause> {
+    fresh.start()?;
+    let refused = match fresh.health() {
+        Ok((true, _)) => return Ok(()),
+        Ok((false, message)) => ReloadCause::Unwell(message),
+        Err(error) => error.into(),
+    };
+    stop(fresh);
+    Err(refused)
+}
+
+/// Stops what was started and does not come to serve.
+fn stop(fresh: &Instance) {
+    if let Err(error) = fresh.stop() {
+        tracing::warn!("{error}");
+    }
+}
+
+/// Undoes what was brought up, as far as native code can be undone.
+fn give_up(fresh: Arc<Live>) {
+    // Nothing else has ever held it.
+    if let Some(live) = Arc::into_inner(fresh) {
+        discard(live.instance);
+    }
+}
+
+/// Waits until the generation's last call has ended, and ends it. Blocks for as long as that takes.
+pub(crate) fn retire(shop: &Workshop, retiring: Retiring, unmap: Unmap) {
+    // Without a deadline, it is drained in the end, or this thread waits with it.
+    if let Ok(live) = retiring.drain(None) {
+        finish(shop, live, unmap);
+    }
+}
+
+/// Ends a generation that runs no more calls.
+pub(crate) fn finish(shop: &Workshop, live: Live, unmap: Unmap) {
+    let (plugin, generation, digest) = (live.plugin.clone(), live.generation, live.digest);
+    let private_bytes = live.private_bytes;
+    let outcome = end(live, unmap);
+    if outcome == RetireOutcome::Unloaded {
+        shop.private_bytes.fetch_sub(private_bytes, Ordering::Relaxed);
+    }
+    let events = &shop.settings.events;
+    events.generation((&plugin, generation, digest), EventKind::GenerationRetired { outcome });
+}
+
+fn timed<T>(stage: &mut f64, work: impl FnOnce() -> T) -> T {
+    let began = Instant::now();
+    let done = work();
+    // To a thousandth, however many parts it is the sum of.
+    *stage = ((*stage + millis(began.elapsed())) * 1e3).round() / 1e3;
+    done
+}
+
+fn failed(entry: &Entry, stage: Stage) -> impl Fn(ReloadCause) -> ReloadError + use<> {
+    let plugin = entry.id.clone();
+    move |cause| ReloadError { plugin: plugin.clone(), stage, cause: Arc::new(cause) }
+}

@@ -1,0 +1,29 @@
+//! The nearest known name to a wrong one, for messages.
+
+/// What to say after an unknown name: `; did you mean ...?`, or what there is.
+pub(crate) fn among<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let known: Vec<_> = known.collect();
+    let near = known
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(wrong, name), *name))
+        .min()
+        .filter(|(distance, name)| *distance <= 1 + name.len() / 3);
+    match near {
+        Some((_, name)) => format!("; did you mean `{name}`?"),
+        None if known.is_empty() => "; there is none".into(),
+        None => format!("; there is {}", known.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_finger_is_answered_with_the_nearest_name_and_a_wild_guess_with_all() {
+        let known = ["add", "divide", "history"];
+        assert_eq!(among("devide", known.into_iter()), "; did you mean `divide`?");
+        assert_eq!(among("zzzzzz", known.into_iter()), "; there is add, divide, history");
+        assert_eq!(among("x", [].into_iter()), "; there is none");
+    }
+}

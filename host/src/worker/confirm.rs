@@ -1,0 +1,75 @@
+//! Going back: by order, or because a new generation does badly in its confirm window.
+
+use super::{Worker, serve::Cause};
+use crate::{
+    error::{HostError, ReloadCause},
+    event::{EventKind, Stage, Stages},
+    id::{Digest, Generation},
+    registry::{Calls, Live},
+    reload::Source,
+};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// A new generation that is watched before it is trusted.
+pub(super) struct Confirm {
+    live: Arc<Live>,
+    until: Instant,
+}
+
+impl Confirm {
+    pub(super) fn new(live: Arc<Live>, until: Instant) -> Self {
+        Self { live, until }
+    }
+
+    /// When the window ends.
+    pub(super) fn until(&self) -> Instant {
+        self.until
+    }
+}
+
+impl Worker {
+    /// Looks at a generation that is to be confirmed, and goes back if it does badly.
+    pub(super) async fn judge(&mut self) {
+        let manifest = self.manifest();
+        let (Some(confirm), Some(spec)) = (&self.confirm, &manifest.reload.confirm) else {
+            self.confirm = None;
+            return;
+        };
+        let Calls { calls, failures } = confirm.live.calls();
+        let rate = failures as f64 / calls.max(1) as f64;
+        if calls >= spec.min_calls && rate > spec.max_error_rate {
+            self.confirm = None;
+            let why = format!(
+                "{failures} of its {calls} calls failed, more than the {} that `confirm` allows",
+                spec.max_error_rate
+            );
+            // A rollback that fails in a later stage has told so itself.
+            if let Err(HostError::Reload(error)) = self.rollback(None, &why).await
+                && matches!(*error.cause, ReloadCause::NothingEarlier)
+            {
+                self.failed(error);
+            }
+        } else if Instant::now() >= confirm.until {
+            self.confirm = None;
+        }
+    }
+
+    pub(super) async fn rollback(&mut self, to: Option<Digest>, why: &str) -> Result<Generation, HostError> {
+        self.confirm = None;
+        let Some(current) = self.desk.entry.live().map(|live| (live.generation, live.digest)) else {
+            return Err(self.stopping());
+        };
+        let served = self.desk.progress.lock().served.clone();
+        // What served before this artifact first did, so that going back twice does not go forward.
+        let at = served.iter().position(|(_, digest)| *digest == current.1).unwrap_or(served.len());
+        let earlier = at.checked_sub(1).map(|before| served[before].1);
+        let Some(digest) = to.or(earlier) else {
+            let error = self.error(Stage::Store, ReloadCause::NothingEarlier);
+            return Err(error.into());
+        };
+        let generation = self.install(Source::Stored(digest), Cause::order(), Stages::default()).await?;
+        self.tell(EventKind::RolledBack { from: current.0, reason: why.into() });
+        Ok(generation)
+    }
+}

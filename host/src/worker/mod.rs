@@ -1,0 +1,338 @@
+//! One task for each plugin: it takes orders one after the other, and is the only one who reloads that plugin.
+//!
+//! A build is the only thing that is cut short: by a newer save, which starts it again, or by an order that makes it
+//! pointless. Everything after the build runs to its end.
+
+mod confirm;
+mod serve;
+mod stop;
+mod supervise;
+
+use crate::{
+    error::{HostError, ReloadCause, ReloadError},
+    event::{EventKind, Stage},
+    id::{Digest, Generation, PluginId},
+    manifest::{self, Manifest},
+    registry::{Entry, Retiring},
+    reload::Workshop,
+    watch::{Change, Inputs, Watcher},
+};
+use confirm::Confirm;
+use parking_lot::Mutex;
+use replug_api::call::Death;
+use serve::Cause;
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use supervise::Supervision;
+use tokio::sync::{mpsc, oneshot};
+
+/// What a worker can be told.
+pub(crate) enum Order {
+    /// A file of the plugin's has changed.
+    Changed(Change),
+    /// The plugin was gone and is back, with this manifest.
+    Return(Arc<Manifest>),
+    /// The process of the generation that served has ended unasked.
+    Died { death: Death, stderr_tail: String, retiring: Retiring },
+    /// Build, and serve the result as a new generation.
+    Reload(Reply<Generation>),
+    /// Serve an earlier artifact again: that one, or the last that was different.
+    Rollback(Option<Digest>, Reply<Generation>),
+    /// Serve, if not already.
+    Start(Reply<Generation>),
+    /// Take no more calls, and end the instance.
+    Stop(StopWhy, Reply<()>),
+}
+
+impl Order {
+    /// Answers an order that is overtaken by a stop; gives back what is not refused.
+    fn refuse(self, plugin: &PluginId) -> Option<Self> {
+        let refusal =
+            || HostError::WrongState { plugin: plugin.clone(), reason: "it was stopped meanwhile".into() };
+        match self {
+            Self::Reload(reply) | Self::Start(reply) | Self::Rollback(_, reply) => {
+                let _ = reply.send(Err(refusal()));
+                None
+            }
+            Self::Changed(_) => None,
+            other => Some(other),
+        }
+    }
+}
+
+/// Where the answer to an order goes.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, HostError>>;
+
+/// Why a plugin is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StopWhy {
+    /// Someone asked for it.
+    Asked,
+    /// Its folder or manifest is gone.
+    Removed,
+    /// The host shuts down.
+    ShutDown,
+}
+
+impl StopWhy {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Asked => "it was stopped; `start` it",
+            Self::Removed => "its folder or manifest is gone",
+            Self::ShutDown => "the host has shut down",
+        }
+    }
+}
+
+/// What the worker lets others see of its plugin.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Progress {
+    pub(crate) doing: Option<Stage>,
+    pub(crate) last_error: Option<String>,
+    /// The artifacts that have served, with the generation in which each first did.
+    pub(crate) served: Vec<(Generation, Digest)>,
+    pub(crate) since: Option<SystemTime>,
+}
+
+/// What others hold of a worker.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) manifest: Arc<Mutex<Arc<Manifest>>>,
+    pub(crate) progress: Arc<Mutex<Progress>>,
+    pub(crate) orders: mpsc::UnboundedSender<Order>,
+}
+
+/// What an edit of the manifest leaves to do.
+enum ManifestEdit {
+    /// Nothing.
+    Settled,
+    /// A build, of which something new may come.
+    Rebuild,
+    /// A new generation, whatever the build gives: its configuration is another.
+    Renew,
+}
+
+pub(crate) struct Worker {
+    shop: Arc<Workshop>,
+    watcher: Option<Arc<Watcher>>,
+    desk: Desk,
+    inbox: mpsc::UnboundedReceiver<Order>,
+    /// Orders that came during a build and wait for its end.
+    later: VecDeque<Order>,
+    last_generation: u64,
+    /// Whether the plugin is to run: it was started, and not stopped since.
+    wanted: bool,
+    /// A new configuration that no generation has yet.
+    renew: bool,
+    /// Whether the manifest could not be read the last time.
+    manifest_broken: bool,
+    confirm: Option<Confirm>,
+    supervision: Supervision,
+}
+
+impl Worker {
+    pub(crate) fn spawn(shop: &Arc<Workshop>, watcher: Option<Arc<Watcher>>, manifest: Manifest) -> Desk {
+        let (orders, inbox) = mpsc::unbounded_channel();
+        let entry = Arc::new(Entry::new(manifest.id.clone(), "it has not been started; `start` it"));
+        let desk = Desk {
+            entry,
+            manifest: Arc::new(Mutex::new(Arc::new(manifest))),
+            progress: Arc::default(),
+            orders,
+        };
+        let worker = Self {
+            shop: shop.clone(),
+            watcher,
+            desk: desk.clone(),
+            inbox,
+            later: VecDeque::new(),
+            last_generation: 0,
+            wanted: false,
+            renew: false,
+            manifest_broken: false,
+            confirm: None,
+            supervision: Supervision::default(),
+        };
+        tokio::spawn(worker.run());
+        desk
+    }
+
+    async fn run(mut self) {
+        self.watch_sources().await;
+        while let Some(order) = self.next_order().await {
+            match order {
+                Order::Changed(change) => self.changed(change).await,
+                Order::Return(manifest) => {
+                    *self.desk.manifest.lock() = manifest;
+                    self.watch_sources().await;
+                }
+                Order::Reload(reply) => {
+                    self.wanted = true;
+                    let done = self.rebuild(Cause::order()).await;
+                    let _ = reply.send(done);
+                }
+                Order::Died { death, stderr_tail, retiring } => self.died(retiring, death, stderr_tail),
+                Order::Start(reply) => {
+                    self.wanted = true;
+                    let done = match self.desk.entry.live() {
+                        Some(live) => Ok(live.generation),
+                        None => {
+                            self.supervision.forget();
+                            self.rebuild(Cause::order()).await
+                        }
+                    };
+                    let _ = reply.send(done);
+                }
+                Order::Rollback(to, reply) => {
+                    let done = self.rollback(to, "it was asked for").await;
+                    let _ = reply.send(done);
+                }
+                Order::Stop(why, reply) => {
+                    self.wanted = false;
+                    self.stop(why).await;
+                    let _ = reply.send(Ok(()));
+                    if why == StopWhy::ShutDown {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next order; meanwhile, watches over a generation that is to be confirmed.
+    async fn next_order(&mut self) -> Option<Order> {
+        if let Some(order) = self.later.pop_front() {
+            return Some(order);
+        }
+        loop {
+            let judge = self
+                .confirm
+                .as_ref()
+                .map(|confirm| confirm.until().min(tokio::time::Instant::now() + Duration::from_millis(20)));
+            let supervise = self.supervision.due();
+            tokio::select! {
+                order = self.inbox.recv() => return order,
+                () = at(judge) => self.judge().await,
+                () = at(supervise) => self.supervise().await,
+            }
+        }
+    }
+
+    async fn changed(&mut self, change: Change) {
+        let cause = Cause::of(change);
+        if cause.is_manifest() {
+            match self.take_manifest().await {
+                ManifestEdit::Settled => return,
+                ManifestEdit::Rebuild => {}
+                ManifestEdit::Renew => self.renew = true,
+            }
+        }
+        // A plugin that was stopped stays so until it is started.
+        if !self.wanted {
+            return;
+        }
+        // Whoever waits for the result reads the events.
+        let _ = self.rebuild(cause).await;
+    }
+
+    /// Reads the manifest again, and says what is left to do.
+    async fn take_manifest(&mut self) -> ManifestEdit {
+        let old = self.manifest();
+        let read = manifest::read(&old.root);
+        let new = match read {
+            Ok(new) if new.id == old.id => Arc::new(new),
+            // The host sees to a plugin that goes by another name now.
+            Ok(_) => return ManifestEdit::Settled,
+            Err(error) => {
+                self.manifest_broken = true;
+                self.failed(ReloadError {
+                    plugin: old.id.clone(),
+                    stage: Stage::Detect,
+                    cause: Arc::new(error.into()),
+                });
+                return ManifestEdit::Settled;
+            }
+        };
+        if std::mem::take(&mut self.manifest_broken) {
+            self.desk.progress.lock().last_error = None;
+        }
+        *self.desk.manifest.lock() = new.clone();
+        let reconfigured = old.config != new.config;
+        if !old.differs_only_in_config(&new) {
+            return if reconfigured { ManifestEdit::Renew } else { ManifestEdit::Rebuild };
+        }
+        match (self.desk.entry.live(), reconfigured) {
+            (Some(live), true) => self.configure(live, &new).await,
+            // It did not come up before, and may now.
+            (None, _) => return ManifestEdit::Renew,
+            (Some(_), false) => {}
+        }
+        ManifestEdit::Settled
+    }
+
+    fn failed(&mut self, error: ReloadError) {
+        self.remember(&error);
+        let kept_generation = self.desk.entry.live().map(|live| live.generation);
+        let (stage, error) = (error.stage, error.cause.to_string());
+        self.tell(EventKind::ReloadFailed { stage, error, kept_generation });
+    }
+
+    fn remember(&self, error: &ReloadError) {
+        if self.desk.entry.live().is_none() {
+            self.desk.entry.set_reason(&format!("{} failed: {}", error.stage.name(), error.cause));
+        }
+        let text = error.to_string();
+        self.desk.progress.lock().last_error = Some(text);
+    }
+
+    /// Watches what a build would read, as far as that is known without one.
+    async fn watch_sources(&self) {
+        if self.watcher.is_some() {
+            self.watch(self.shop.builder.inputs(&self.manifest()).await);
+        }
+    }
+
+    fn watch(&self, inputs: Inputs) {
+        if let Some(watcher) = &self.watcher
+            && let Err(error) = watcher.set_inputs(self.id(), inputs)
+        {
+            tracing::error!("{}: its source cannot be watched: {error}", self.id());
+        }
+    }
+
+    fn id(&self) -> &PluginId {
+        &self.desk.entry.id
+    }
+
+    fn manifest(&self) -> Arc<Manifest> {
+        self.desk.manifest.lock().clone()
+    }
+
+    fn doing(&self, stage: Option<Stage>) {
+        self.desk.progress.lock().doing = stage;
+    }
+
+    fn tell(&self, kind: EventKind) {
+        self.shop.settings.events.plugin(self.id(), kind);
+    }
+
+    fn stopping(&self) -> HostError {
+        HostError::WrongState { plugin: self.id().clone(), reason: "it does not run; `start` it".into() }
+    }
+
+    fn error(&self, stage: Stage, cause: ReloadCause) -> ReloadError {
+        ReloadError { plugin: self.id().clone(), stage, cause: Arc::new(cause) }
+    }
+}
+
+/// Waits until then; for ever if there is no such time.
+async fn at(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,250 @@
+//! From a cause to a generation that serves, as the worker sees it: build, install, tell.
+
+use super::{Confirm, ManifestEdit, Order, Worker};
+use crate::{
+    error::{HostError, ReloadCause, ReloadError},
+    event::{Diagnostic, EventKind, Stage, Stages, millis},
+    id::Generation,
+    load::LifecycleError,
+    manifest::Manifest,
+    registry::Live,
+    reload::{self, Installed, Job, Source},
+    watch::{Change, What},
+};
+use replug_api::PluginError;
+use std::{
+    sync::Arc,
+    thread,
+    time::{Instant, SystemTime},
+};
+use tokio::sync::oneshot;
+
+/// Why a build or what follows it is done.
+pub(super) struct Cause {
+    change: Option<Change>,
+    began: Instant,
+    forced: bool,
+    /// What the compiler said of it.
+    warnings: Vec<Diagnostic>,
+}
+
+impl Cause {
+    pub(super) fn of(change: Change) -> Self {
+        Self { change: Some(change), began: Instant::now(), forced: false, warnings: Vec::new() }
+    }
+
+    pub(super) fn order() -> Self {
+        Self { change: None, began: Instant::now(), forced: true, warnings: Vec::new() }
+    }
+
+    pub(super) fn is_manifest(&self) -> bool {
+        self.change.as_ref().is_some_and(|change| change.what == What::Manifest)
+    }
+
+    /// Milliseconds since the save, or since the order.
+    fn age_ms(&self) -> f64 {
+        let saved_at = self.change.as_ref().map(|change| change.saved_at);
+        let age = saved_at.and_then(|at| SystemTime::now().duration_since(at).ok());
+        millis(age.unwrap_or_else(|| self.began.elapsed()))
+    }
+}
+
+impl Worker {
+    /// Gives the running instance its new configuration, or makes a new instance of the same artifact with it.
+    pub(super) async fn configure(&mut self, live: Arc<Live>, new: &Manifest) {
+        let config = new.config_json();
+        let digest = live.digest;
+        let said = blocking(move || {
+            live.visit();
+            live.instance.configure(&config)
+        })
+        .await;
+        let how = match said {
+            Ok(Ok(())) => "live",
+            Ok(Err(LifecycleError { code, .. })) if code == PluginError::RESTART_REQUIRED => {
+                if self.install(Source::Stored(digest), Cause::order(), Stages::default()).await.is_err() {
+                    return;
+                }
+                "restarted"
+            }
+            Ok(Err(error)) => return self.failed(self.error(Stage::Load, error.into())),
+            Err(bug) => return self.failed(self.error(Stage::Load, bug)),
+        };
+        self.tell(EventKind::Configured { how: how.into() });
+    }
+
+    /// Builds until a build is not overtaken by a newer save, and lets the result serve.
+    pub(super) async fn rebuild(&mut self, mut cause: Cause) -> Result<Generation, HostError> {
+        self.confirm = None;
+        let mut stages = Stages::default();
+        let built = loop {
+            self.doing(Some(Stage::Build));
+            self.desk.entry.set_reason("it is being built: wait for it to come up");
+            if cause.change.is_some() {
+                stages.detect = cause.age_ms();
+            }
+            self.tell(EventKind::BuildStarted {
+                cause: cause.change.as_ref().map(|change| change.path.clone()),
+            });
+            let manifest = self.manifest();
+            let (shop, entry) = (self.shop.clone(), self.desk.entry.clone());
+            let building = reload::build(&shop, (&entry, &manifest), &mut stages);
+            tokio::pin!(building);
+            let newer = loop {
+                tokio::select! {
+                    built = &mut building => break Err(built),
+                    order = self.inbox.recv() => match order {
+                        Some(Order::Changed(change)) => break Ok(change),
+                        Some(order @ Order::Stop(..)) => {
+                            let waiting = std::mem::take(&mut self.later);
+                            let kept = waiting.into_iter().filter_map(|order| order.refuse(self.id()));
+                            self.later = kept.chain([order]).collect();
+                            return Err(self.stopping());
+                        }
+                        Some(order) => self.later.push_back(order),
+                        None => return Err(HostError::ShutDown),
+                    },
+                }
+            };
+            match newer {
+                Err(built) => break built,
+                Ok(change) => {
+                    self.tell(EventKind::BuildSuperseded);
+                    let forced = cause.forced;
+                    cause = Cause { forced, ..Cause::of(change) };
+                    if cause.is_manifest()
+                        && let ManifestEdit::Renew = self.take_manifest().await
+                    {
+                        self.renew = true;
+                    }
+                }
+            }
+        };
+        let built = match built {
+            Ok(built) => built,
+            Err(error) => return Err(self.failed_build(error).await),
+        };
+        let inputs = built.inputs;
+        cause.warnings = built.warnings;
+        let source = if cause.forced || self.renew {
+            Source::Rebuilt(built.artifact)
+        } else {
+            Source::Built(built.artifact)
+        };
+        let installed = self.install(source, cause, stages).await;
+        // Not before: it takes a few milliseconds, and misses nothing that was saved meanwhile.
+        self.watch(inputs);
+        installed
+    }
+
+    /// Lets an artifact serve, and tells how that went.
+    pub(super) async fn install(
+        &mut self,
+        source: Source,
+        cause: Cause,
+        mut stages: Stages,
+    ) -> Result<Generation, HostError> {
+        self.doing(Some(Stage::Load));
+        self.last_generation += 1;
+        let job = Job {
+            entry: self.desk.entry.clone(),
+            manifest: self.manifest(),
+            generation: Generation(self.last_generation),
+            source,
+            state: self.supervision.state(),
+            on_death: self.on_death(),
+        };
+        let before = self.desk.entry.live();
+        // A version that was good enough before is not watched again: two bad ones would take turns for ever.
+        let is_new = !matches!(job.source, Source::Stored(_));
+        let shop = self.shop.clone();
+        let done = blocking(move || {
+            let installed = reload::install(&shop, job, &mut stages);
+            (installed, stages)
+        });
+        let (installed, stages) = match done.await {
+            Ok(done) => done,
+            Err(bug) => (Err(self.error(Stage::Load, bug)), Stages::default()),
+        };
+        self.doing(None);
+        match installed {
+            Err(error) => {
+                self.failed(error.clone());
+                Err(error.into())
+            }
+            Ok(Installed::Unchanged) => {
+                self.last_generation -= 1;
+                self.desk.progress.lock().last_error = None;
+                self.tell(EventKind::BuildUnchanged { warnings: cause.warnings });
+                before.map(|live| live.generation).ok_or_else(|| self.stopping())
+            }
+            Ok(Installed::Serving { live, old }) => {
+                let total_ms = cause.age_ms();
+                self.renew = false;
+                {
+                    let mut progress = self.desk.progress.lock();
+                    progress.last_error = None;
+                    progress.since = Some(SystemTime::now());
+                    if progress.served.iter().all(|(_, digest)| *digest != live.digest) {
+                        progress.served.push((live.generation, live.digest));
+                    }
+                }
+                let events = &self.shop.settings.events;
+                events.generation(
+                    (&live.plugin, live.generation, live.digest),
+                    EventKind::Reloaded { stages, total_ms, warnings: cause.warnings },
+                );
+                if let Some(old) = old {
+                    self.retire(old);
+                }
+                if let (Some(spec), Some(_), true) = (&self.manifest().reload.confirm, before, is_new) {
+                    let until = tokio::time::Instant::now() + spec.window;
+                    self.confirm = Some(Confirm::new(live.clone(), until));
+                }
+                self.supervision.serves(live.digest, self.manifest().reload.checkpoint);
+                self.prune();
+                Ok(live.generation)
+            }
+        }
+    }
+
+    async fn failed_build(&mut self, error: ReloadError) -> HostError {
+        self.doing(None);
+        let diagnostics = match &*error.cause {
+            ReloadCause::Build(error) => error.diagnostics().to_vec(),
+            _ => Vec::new(),
+        };
+        // Until it compiles again, any file that it may read counts.
+        self.watch_sources().await;
+        self.remember(&error);
+        self.tell(EventKind::BuildFailed { error: error.cause.to_string(), diagnostics });
+        error.into()
+    }
+
+    /// Forgets versions too old to go back to, and lets the store do so too.
+    fn prune(&self) {
+        let current = self.desk.entry.live().map(|live| live.digest);
+        let mut progress = self.desk.progress.lock();
+        let served = &mut progress.served;
+        while served.len() > self.shop.settings.keep_artifacts.max(1) {
+            let oldest = served.iter().position(|(_, digest)| Some(*digest) != current);
+            served.remove(oldest.unwrap_or(0));
+        }
+        let digests = served.iter().map(|(_, digest)| *digest).collect();
+        drop(progress);
+        self.shop.prune(self.id(), digests);
+    }
+}
+
+/// Runs what may block, or runs the author's code, on a thread of its own that ends with it.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ReloadCause> {
+    let (reply, done) = oneshot::channel();
+    let thread = thread::Builder::new().name("replug-reload".into()).spawn(move || {
+        // No one listens when the host is gone.
+        let _ = reply.send(work());
+    });
+    thread.map_err(|error| ReloadCause::Bug(format!("no thread for it: {error}")))?;
+    done.await.map_err(|_| ReloadCause::Bug("see the panic above".into()))
+}

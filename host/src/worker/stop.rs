@@ -1,0 +1,57 @@
+//! How a generation ends: in the background after a swap, or because the plugin is stopped.
+
+use super::{StopWhy, Worker, serve::blocking};
+use crate::{
+    event::EventKind,
+    manifest::Unload,
+    registry::{Retiring, Unmap},
+    reload,
+};
+use std::thread;
+
+impl Worker {
+    pub(super) async fn stop(&mut self, why: StopWhy) {
+        self.confirm = None;
+        self.supervision.forget();
+        self.doing(None);
+        self.desk.progress.lock().last_error = None;
+        let Some(retiring) = self.desk.entry.close(why.reason()) else {
+            return self.desk.entry.set_reason(why.reason());
+        };
+        let deadline = self.manifest().reload.drain_timeout;
+        // Whoever shuts the host down has probably called the plugin, and waits here: its thread will not end.
+        let unmap = if why == StopWhy::ShutDown { Unmap::Never } else { self.unmap() };
+        let shop = self.shop.clone();
+        let drained =
+            blocking(move || retiring.drain(Some(deadline)).map(|live| reload::finish(&shop, live, unmap)));
+        if let Ok(Err(retiring)) = drained.await {
+            let waited = humantime::format_duration(deadline);
+            let generation = retiring.live().generation;
+            tracing::warn!(
+                "{} {generation} still runs calls after {waited}: it ends when they do",
+                self.id()
+            );
+            self.retire(retiring);
+        }
+        self.tell(EventKind::PluginStopped { reason: why.reason().into() });
+    }
+
+    /// Sees a generation that no longer serves to its end, in the background.
+    pub(super) fn retire(&self, retiring: Retiring) {
+        let (shop, unmap) = (self.shop.clone(), self.unmap());
+        self.shop.retiring.send_modify(|count| *count += 1);
+        // A thread that cannot be started leaves the generation as it is, which is sound.
+        let _ = thread::Builder::new().name("replug-retire".into()).spawn(move || {
+            reload::retire(&shop, retiring, unmap);
+            shop.retiring.send_modify(|count| *count -= 1);
+        });
+    }
+
+    fn unmap(&self) -> Unmap {
+        let reload = &self.manifest().reload;
+        match reload.unload {
+            Unload::Never => Unmap::Never,
+            Unload::Verified => Unmap::Within(reload.drain_timeout),
+        }
+    }
+}

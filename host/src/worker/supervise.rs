@@ -1,0 +1,204 @@
+//! Keeping a plugin in a process of its own alive: it is started again when its process ends unasked, with growing
+//! pauses, and left alone when that happens too often.
+
+use super::{
+    Order, Worker,
+    serve::{Cause, blocking},
+};
+use crate::{
+    event::{EventKind, Stages},
+    id::Digest,
+    load::process::SavedBy,
+    registry::Retiring,
+    reload::{OnDeath, Source},
+};
+use replug_api::call::Death;
+use std::{
+    collections::VecDeque,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// The first pause before a process is started again. Each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What the worker remembers of the deaths of its plugin's process.
+#[derive(Default)]
+pub(super) struct Supervision {
+    /// Which artifact died, and when, within the window that counts.
+    deaths: VecDeque<(Digest, Instant)>,
+    restart: Option<Restart>,
+    /// The state that was saved last, to begin anew with.
+    checkpoint: Option<SavedBy>,
+    next_checkpoint: Option<Instant>,
+}
+
+/// A process that is to be started again.
+#[derive(Clone, Copy)]
+struct Restart {
+    due: Instant,
+    digest: Digest,
+}
+
+impl Supervision {
+    /// When something is due next.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.restart.map(|restart| restart.due).into_iter().chain(self.next_checkpoint).min()
+    }
+
+    /// A generation of that artifact serves: whatever was to be started again has come up, or its successor.
+    pub(super) fn serves(&mut self, digest: Digest, checkpoint: Option<Duration>) {
+        self.restart = None;
+        self.deaths.retain(|(dead, _)| *dead == digest);
+        self.next_checkpoint = checkpoint.map(|every| Instant::now() + every);
+    }
+
+    /// The plugin is stopped, or someone has taken its fate into their hands: all is forgiven.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The state to begin with where no generation serves.
+    pub(super) fn state(&self) -> Option<SavedBy> {
+        self.checkpoint.clone()
+    }
+}
+
+impl Worker {
+    /// What is called when the process of a generation ends unasked.
+    pub(super) fn on_death(&self) -> OnDeath {
+        let (entry, orders) = (self.desk.entry.clone(), self.desk.orders.clone());
+        let patience = self.manifest().process.restart_wait;
+        Arc::new(move |generation| {
+            let (entry, orders) = (entry.clone(), orders.clone());
+            Box::new(move |death, stderr_tail| {
+                // At once, so that no later call reaches what is dead.
+                if let Some(retiring) = entry.suspend(generation, patience) {
+                    let _ = orders.send(Order::Died { death, stderr_tail, retiring });
+                }
+            })
+        })
+    }
+
+    /// The process of the generation that served has ended.
+    pub(super) fn died(&mut self, retiring: Retiring, death: Death, stderr_tail: String) {
+        let (generation, digest) = (retiring.live().generation, retiring.live().digest);
+        self.retire(retiring);
+        let spec = self.manifest().process;
+        let now = Instant::now();
+        let deaths = &mut self.supervision.deaths;
+        deaths.push_back((digest, now));
+        deaths.retain(|(_, at)| now.duration_since(*at) < spec.death_window);
+        let count = deaths.len();
+        let again = (count as u64) < spec.max_deaths;
+        let pause = pause(count);
+        let (signal, exit) = match &death {
+            Death::Signal(name) => (Some(name.clone()), None),
+            Death::Exit(status) => (None, Some(*status)),
+            Death::Disconnected => (None, None),
+        };
+        let restart_in_ms = again.then(|| pause.as_millis().try_into().unwrap_or(u64::MAX));
+        let events = &self.shop.settings.events;
+        let of = (&self.desk.entry.id, generation, digest);
+        events.generation(of, EventKind::PluginCrashed { signal, exit, stderr_tail, restart_in_ms });
+        self.supervision.next_checkpoint = None;
+        if again {
+            self.supervision.restart = Some(Restart { due: now + pause, digest });
+        } else {
+            self.quarantine(count, spec.death_window);
+        }
+    }
+
+    fn quarantine(&mut self, deaths: usize, window: Duration) {
+        let window = humantime::format_duration(window);
+        let reason = format!(
+            "its process ended {deaths} times within {window}: it is quarantined until its artifact is another, or until \
+             you `start` it"
+        );
+        self.desk.progress.lock().last_error = Some(reason.clone());
+        drop(self.desk.entry.close(&reason));
+        self.desk.entry.set_reason(&reason);
+        self.tell(EventKind::PluginQuarantined { reason });
+    }
+
+    /// Does what is due: a restart, or a checkpoint.
+    pub(super) async fn supervise(&mut self) {
+        let now = Instant::now();
+        if let Some(restart) = self.supervision.restart.filter(|restart| restart.due <= now) {
+            self.supervision.restart = None;
+            self.restart(restart.digest).await;
+        } else if self.supervision.next_checkpoint.is_some_and(|due| due <= now) {
+            self.checkpoint().await;
+        }
+    }
+
+    async fn restart(&mut self, digest: Digest) {
+        let deaths = self.supervision.deaths.len();
+        let installed = self.install(Source::Stored(digest), Cause::order(), Stages::default()).await;
+        match installed {
+            Ok(_) => self.tell(EventKind::PluginRestarted { deaths }),
+            // It has said why. To fail to come up is another death.
+            Err(_) => {
+                let spec = self.manifest().process;
+                self.supervision.deaths.push_back((digest, Instant::now()));
+                let count = self.supervision.deaths.len();
+                if count as u64 >= spec.max_deaths {
+                    self.quarantine(count, spec.death_window);
+                } else {
+                    self.supervision.restart = Some(Restart { due: Instant::now() + pause(count), digest });
+                }
+            }
+        }
+    }
+
+    /// Saves the state, so that a crash costs no more than what came since.
+    async fn checkpoint(&mut self) {
+        let Some(every) = self.manifest().reload.checkpoint else { return };
+        self.supervision.next_checkpoint = Some(Instant::now() + every);
+        let Some(live) = self.desk.entry.live().filter(|live| live.instance.stateful()) else { return };
+        let saved = blocking(move || {
+            live.visit();
+            (live.instance.state_version(), live.instance.save())
+        });
+        match saved.await {
+            Ok((version, Ok(state))) => self.supervision.checkpoint = Some((version, state)),
+            Ok((_, Err(error))) => tracing::warn!("no checkpoint: {error}"),
+            Err(error) => tracing::warn!("{}: no checkpoint: {error}", self.id()),
+        }
+    }
+}
+
+/// How long to wait after so many deaths, with a little chance in it, so that several plugins do not start as one.
+fn pause(deaths: usize) -> Duration {
+    let doublings = u32::try_from(deaths.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
+    let pause = FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
+    let chance = RandomState::new().hash_one(deaths) % 100;
+    pause + pause.mul_f64(chance as f64 / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_minute_and_vary_by_a_tenth() {
+        for (deaths, millis) in [(1, 200), (2, 400), (3, 800), (9, 51_200), (10, 60_000), (1000, 60_000)] {
+            let pause = pause(deaths).as_millis();
+            assert!((millis..=millis * 11 / 10).contains(&pause), "{deaths}: {pause}");
+        }
+    }
+
+    #[test]
+    fn another_artifact_starts_with_a_clean_record() {
+        let (bad, good) = (Digest([1; 32]), Digest([2; 32]));
+        let mut supervision = Supervision::default();
+        supervision.deaths.push_back((bad, Instant::now()));
+        supervision.serves(bad, None);
+        assert_eq!(supervision.deaths.len(), 1);
+        supervision.serves(good, None);
+        assert!(supervision.deaths.is_empty());
+    }
+}
