@@ -1,0 +1,123 @@
+//! From an artifact to an instance, by mode; and before that, to one on trial.
+
+use crate::{
+    artifact::{Artifact, Facts},
+    error::ReloadCause,
+    load::{
+        Instance, LoadError, Speaker, in_process,
+        process::{self, Purpose, SavedBy, Start},
+    },
+    manifest::{Mode, Trial},
+    registry::{self, LaneLease, Live},
+    reload::{Job, Workshop},
+};
+use replug_api::abi::Birth;
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering},
+};
+
+/// One version on its way, as far as it is known before it is loaded.
+pub(crate) struct Candidate<'a> {
+    pub(crate) shop: &'a Workshop,
+    pub(crate) job: &'a Job,
+    pub(crate) artifact: &'a Artifact,
+    pub(crate) facts: &'a Facts,
+    /// The private copy, which is what is tried and what is loaded.
+    pub(crate) copy: &'a Path,
+}
+
+impl Candidate<'_> {
+    /// Runs the version through its beginning in a process that is thrown away, if its manifest wants that and this
+    /// program can.
+    pub(crate) fn try_out(&self) -> Result<(), ReloadCause> {
+        let reload = &self.job.manifest.reload;
+        let (Ok(program), true) = (&self.shop.program, reload.preflight != Trial::Off) else { return Ok(()) };
+        let on_death = Box::new(|_, _| ());
+        let start = Start { program, speaker: self.speaker(), on_death };
+        if reload.preflight == Trial::Load {
+            return Ok(process::open_only(start, self.birth()?)?);
+        }
+        let serving = self.job.entry.live().filter(|live| live.instance.stateful());
+        let state: Option<SavedBy> = match serving {
+            None => self.job.state.clone(),
+            Some(live) => {
+                live.visit();
+                Some((live.instance.state_version(), live.instance.save()?))
+            }
+        };
+        Ok(process::try_out(start, self.birth()?, state)?)
+    }
+
+    /// Makes the instance.
+    pub(crate) fn bring_up(&self) -> Result<Arc<Live>, ReloadCause> {
+        let lease = LaneLease::take()?;
+        let instance = match self.job.manifest.mode {
+            Mode::InProcess => Instance::InProcess(self.open()?),
+            Mode::Process => {
+                let program = self.shop.program.as_ref().map_err(Clone::clone)?;
+                let on_death = (self.job.on_death)(self.job.generation);
+                let start = Start { program, speaker: self.speaker(), on_death };
+                Instance::Process(process::Instance::create(start, self.birth()?, Purpose::Serve)?)
+            }
+        };
+        let of = registry::Birth {
+            plugin: self.job.entry.id.clone(),
+            generation: self.job.generation,
+            digest: self.artifact.digest,
+            private_bytes: self.facts.private_bytes,
+            loaded_file_bytes: self.facts.loaded_file_bytes,
+            lease,
+        };
+        Ok(Arc::new(Live::new(of, instance)))
+    }
+
+    fn open(&self) -> Result<in_process::Instance, ReloadCause> {
+        let opened = in_process::open(self.copy, self.facts.shared_std());
+        // One that was opened and is refused stays mapped all the same.
+        if !matches!(opened, Err(LoadError::Open { .. })) {
+            self.shop.private_bytes.fetch_add(self.facts.private_bytes, Ordering::Relaxed);
+        }
+        let opened = opened?;
+        let birth = Birth {
+            id: self.job.entry.id.as_str().into(),
+            generation: self.job.generation.0,
+            data_dir: self.data_dir()?.to_string_lossy().as_ref().into(),
+            config: self.job.manifest.config_json().into(),
+            trial: false,
+        };
+        Ok(opened.create(birth, self.speaker())?)
+    }
+
+    fn birth(&self) -> Result<process::Birth, ReloadCause> {
+        let manifest = &self.job.manifest;
+        Ok(process::Birth {
+            id: self.job.entry.id.clone(),
+            generation: self.job.generation,
+            path: self.copy.to_owned(),
+            shared_std: self.facts.shared_std().map(Path::to_owned),
+            data_dir: self.data_dir()?,
+            config: manifest.config_json(),
+            limits: manifest.limits,
+            step_timeout: manifest.process.step_timeout,
+            call_timeout: manifest.process.call_timeout,
+        })
+    }
+
+    fn speaker(&self) -> Speaker {
+        Speaker {
+            plugin: self.job.entry.id.clone(),
+            generation: self.job.generation,
+            digest: self.artifact.digest,
+            events: self.shop.settings.events.downgrade(),
+        }
+    }
+
+    fn data_dir(&self) -> Result<PathBuf, ReloadCause> {
+        let id = &self.job.entry.id;
+        self.shop.state.data(id).map_err(|source| ReloadCause::DataDir {
+            path: self.shop.settings.state_dir.join("data").join(id.as_str()),
+            source,
+        })
+    }
+}

@@ -1,0 +1,112 @@
+//! Bringing an artifact to life, by mode: as a part of this process, or as a child process.
+
+pub mod in_process;
+mod over_wire;
+pub mod process;
+mod speaker;
+
+pub use in_process::{InterfaceMismatch, LifecycleError, LoadError};
+pub(crate) use speaker::{Listener, Speaker};
+
+use replug_api::{
+    abi::{BoundInterface, InterfaceExport},
+    describe::Interface,
+};
+
+/// A plugin that came up, wherever it lives. Whoever calls it need not know.
+pub(crate) enum Instance {
+    /// In this process.
+    InProcess(in_process::Instance),
+    /// In a process of its own.
+    Process(process::Instance),
+}
+
+/// A method of an instance, found by name.
+#[derive(Clone, Copy)]
+pub(crate) struct Method<'a> {
+    pub(crate) interface: &'a Interface,
+    pub(crate) bound: BoundInterface,
+    pub(crate) index: u32,
+}
+
+macro_rules! either {
+    ($instance:expr, $it:ident => $do:expr) => {
+        match $instance {
+            Instance::InProcess($it) => $do,
+            Instance::Process($it) => $do,
+        }
+    };
+}
+
+impl Instance {
+    /// Whether it has state to hand over.
+    pub(crate) fn stateful(&self) -> bool {
+        either!(self, it => it.stateful())
+    }
+
+    /// `Plugin::STATE_VERSION`
+    pub(crate) fn state_version(&self) -> u32 {
+        either!(self, it => it.state_version())
+    }
+
+    /// The number of its process, if that is one of its own.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        match self {
+            Self::InProcess(_) => None,
+            Self::Process(it) => Some(it.pid()),
+        }
+    }
+
+    /// The interfaces it implements, in the order of `export!`.
+    pub(crate) fn interfaces(&self) -> Box<dyn Iterator<Item = &Interface> + '_> {
+        either!(self, it => Box::new(it.interfaces()))
+    }
+
+    /// The interface that a typed handle of the host's wants, if it is offered in the host's form.
+    pub(crate) fn interface(
+        &self,
+        wanted: &'static InterfaceExport,
+    ) -> Result<BoundInterface, InterfaceMismatch> {
+        either!(self, it => it.interface(wanted))
+    }
+
+    /// The methods of all interfaces.
+    pub(crate) fn methods(&self) -> Box<dyn Iterator<Item = Method<'_>> + '_> {
+        either!(self, it => Box::new(it.methods()))
+    }
+
+    /// `Plugin::start`
+    pub(crate) fn start(&self) -> Result<(), LifecycleError> {
+        either!(self, it => it.start())
+    }
+
+    /// `Plugin::stop`
+    pub(crate) fn stop(&self) -> Result<(), LifecycleError> {
+        either!(self, it => it.stop())
+    }
+
+    /// `Plugin::health`: whether it is well, and what it says.
+    pub(crate) fn health(&self) -> Result<(bool, String), LifecycleError> {
+        either!(self, it => it.health())
+    }
+
+    /// `Plugin::on_config`
+    pub(crate) fn configure(&self, config: &str) -> Result<(), LifecycleError> {
+        either!(self, it => it.configure(config))
+    }
+
+    /// `Plugin::save`
+    pub(crate) fn save(&self) -> Result<Vec<u8>, LifecycleError> {
+        either!(self, it => it.save())
+    }
+
+    /// `Plugin::restore`
+    pub(crate) fn restore(&self, from_version: u32, state: &[u8]) -> Result<(), LifecycleError> {
+        either!(self, it => it.restore(from_version, state))
+    }
+
+    /// Tells the plugin what the host's subscriber wants now.
+    pub(crate) fn follow_log_level(&self) {
+        either!(self, it => it.follow_log_level());
+    }
+}

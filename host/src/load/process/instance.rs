@@ -1,0 +1,238 @@
+//! A plugin in a child process, with the same steps of life as one in this process.
+
+use super::{
+    child::{Child, ProcessError, Start},
+    faces::Face,
+};
+use crate::{
+    id::{Generation, PluginId},
+    load::{
+        LifecycleError, Method,
+        in_process::{InterfaceMismatch, fit, missing},
+        speaker,
+    },
+    wire::{self, Failure, Limits},
+};
+use parking_lot::Mutex;
+use replug_api::{
+    abi::{BoundInterface, InterfaceExport},
+    describe::Interface,
+    remote::{self, RemoteObject},
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+/// What a plugin in a process is made with.
+pub(crate) struct Birth {
+    pub(crate) id: PluginId,
+    pub(crate) generation: Generation,
+    /// The private copy of the artifact.
+    pub(crate) path: PathBuf,
+    pub(crate) shared_std: Option<PathBuf>,
+    pub(crate) data_dir: PathBuf,
+    /// `[config]` as JSON.
+    pub(crate) config: String,
+    pub(crate) limits: Limits,
+    /// How long a step of its life may take.
+    pub(crate) step_timeout: Duration,
+    pub(crate) call_timeout: Option<Duration>,
+}
+
+/// A plugin in a child process. Dropped, its process is killed.
+pub(crate) struct Instance {
+    plugin: String,
+    child: Arc<Child>,
+    path: PathBuf,
+    stateful: bool,
+    state_version: u32,
+    step_timeout: Duration,
+    offered: Vec<Offered>,
+    /// Interfaces of the host's that were found to fit, and the place of the one that is offered.
+    fitting: Mutex<Vec<(&'static InterfaceExport, usize)>>,
+}
+
+struct Offered {
+    description: Interface,
+    face: RemoteObject,
+}
+
+/// What a dynamic handle calls: any method of any interface goes the same way.
+static BY_NAME: InterfaceExport = InterfaceExport {
+    name: abi_stable::std_types::RStr::from_str(""),
+    methods: abi_stable::std_types::RSlice::from_slice(&[]),
+    describe: nothing,
+    invoke: remote::invoke,
+};
+
+extern "C" fn nothing() -> abi_stable::std_types::RString {
+    abi_stable::std_types::RString::new()
+}
+
+impl Instance {
+    /// Starts a process, loads the artifact in it, and runs `Plugin::init`.
+    pub(crate) fn create(start: Start<'_>, birth: Birth, trial: Purpose) -> Result<Self, ProcessError> {
+        let child = Arc::new(Child::start(start)?);
+        let Birth { id, generation, path, shared_std, data_dir, config, limits, step_timeout, call_timeout } =
+            birth;
+        let load = wire::Load { path: path.clone(), shared_std, limits };
+        let loaded = child.ask("load", step_timeout, |control| control.load(load))?;
+        let create = wire::Create {
+            id: id.clone(),
+            generation,
+            data_dir,
+            config,
+            trial: trial == Purpose::Trial,
+            max_level: speaker::max_level(),
+        };
+        child.ask("init", step_timeout, |control| control.create(create))?;
+        let plugin = id.as_str().to_owned();
+        let offered = (0..).zip(&loaded.interfaces).map(|(index, described)| {
+            let description: Interface = serde_json::from_str(&described.description).map_err(|error| {
+                ProcessError::Garbled(format!(
+                    "the description of `{}` cannot be read: {error}",
+                    described.name
+                ))
+            })?;
+            let face = RemoteObject::new(Face {
+                child: child.clone(),
+                plugin: plugin.clone(),
+                generation: generation.0,
+                index,
+                interface: description.clone(),
+                call_timeout,
+            });
+            Ok(Offered { description, face })
+        });
+        let offered = offered.collect::<Result<_, ProcessError>>()?;
+        let (stateful, state_version) = (loaded.stateful, loaded.state_version);
+        let fitting = Mutex::default();
+        Ok(Self { plugin, child, path, stateful, state_version, step_timeout, offered, fitting })
+    }
+
+    pub(crate) fn stateful(&self) -> bool {
+        self.stateful
+    }
+
+    pub(crate) fn state_version(&self) -> u32 {
+        self.state_version
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.child.is_dead()
+    }
+
+    pub(crate) fn interfaces(&self) -> impl Iterator<Item = &Interface> {
+        self.offered.iter().map(|offered| &offered.description)
+    }
+
+    pub(crate) fn interface(
+        &self,
+        wanted: &'static InterfaceExport,
+    ) -> Result<BoundInterface, InterfaceMismatch> {
+        let bound =
+            |place: usize| BoundInterface { export: wanted, object: self.offered[place].face.object() };
+        let mut fitting = self.fitting.lock();
+        if let Some((_, place)) = fitting.iter().find(|(known, _)| std::ptr::eq(*known, wanted)) {
+            return Ok(bound(*place));
+        }
+        let place = self.offered.iter().position(|offered| offered.description.name == wanted.name.as_str());
+        let place = place.ok_or_else(|| missing(&self.plugin, wanted, self.interfaces()))?;
+        fit(&self.plugin, wanted, (&self.offered[place].description, None))?;
+        fitting.push((wanted, place));
+        Ok(bound(place))
+    }
+
+    pub(crate) fn methods(&self) -> impl Iterator<Item = Method<'_>> {
+        self.offered.iter().flat_map(|Offered { description, face }| {
+            let bound = BoundInterface { export: &BY_NAME, object: face.object() };
+            (0..description.methods.len() as u32).map(move |index| Method {
+                interface: description,
+                bound,
+                index,
+            })
+        })
+    }
+
+    pub(crate) fn start(&self) -> Result<(), LifecycleError> {
+        self.step("start", |control| control.start())
+    }
+
+    pub(crate) fn stop(&self) -> Result<(), LifecycleError> {
+        self.step("stop", |control| control.stop())
+    }
+
+    pub(crate) fn health(&self) -> Result<(bool, String), LifecycleError> {
+        let health = self.step("health", |control| control.health())?;
+        Ok((health.healthy, health.message))
+    }
+
+    pub(crate) fn configure(&self, config: &str) -> Result<(), LifecycleError> {
+        self.step("on_config", |control| control.configure(config))
+    }
+
+    pub(crate) fn save(&self) -> Result<Vec<u8>, LifecycleError> {
+        self.step("save", |control| control.save())
+    }
+
+    pub(crate) fn restore(&self, from_version: u32, state: &[u8]) -> Result<(), LifecycleError> {
+        self.step("restore", |control| control.restore(from_version, state.to_vec()))
+    }
+
+    pub(crate) fn follow_log_level(&self) {
+        // A plugin that cannot be told keeps the level that it has.
+        let _ = self.step("set_max_level", |control| control.set_max_level(speaker::max_level()));
+    }
+
+    /// Drops the author's value, and ends the process.
+    pub(crate) fn destroy(self) -> Result<(), LifecycleError> {
+        self.child.expect_end();
+        if self.is_dead() {
+            return Ok(());
+        }
+        self.step("drop", |control| control.destroy())
+    }
+
+    fn step<T>(
+        &self,
+        step: &'static str,
+        ask: impl FnOnce(&mut wire::Control) -> Result<T, wire::ControlError>,
+    ) -> Result<T, LifecycleError> {
+        let asked = self.child.ask(step, self.step_timeout, ask);
+        asked.map_err(|error| lifecycle(&self.plugin, step, error))
+    }
+}
+
+/// What a process is started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To serve.
+    Serve,
+    /// To be tried and thrown away.
+    Trial,
+}
+
+/// The error of a step as that of a plugin in this process would be.
+pub(super) fn lifecycle(plugin: &str, step: &'static str, error: ProcessError) -> LifecycleError {
+    let plugin = plugin.to_owned();
+    match error {
+        ProcessError::Refused(Failure::Life { code, message, details, .. }) => {
+            LifecycleError { plugin, step, message, code, details }
+        }
+        other => {
+            let (code, details) = ("process".into(), String::new());
+            LifecycleError { plugin, step, message: other.to_string(), code, details }
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! An artifact as a child process, the shim: the same file, loaded there by the same code, called over lanes.
+//!
+//! `child.rs` is the process, from its start to its death; `lanes.rs` the connections that calls go over; `instance.rs`
+//! the plugin in it, with the same steps of life as one in this process; `faces.rs` what handles call. `trial.rs`
+//! does all of it with a process that is thrown away.
+//!
+//! **Architecture Invariant:** no child outlives the host, and none that has died is called: a call in flight gets the
+//! reason at once, since the end of its lane is the end of the process.
+
+mod child;
+mod faces;
+mod instance;
+mod lanes;
+mod output;
+mod spawner;
+mod trial;
+
+pub use child::ProcessError;
+pub(crate) use child::{Program, Start};
+pub(crate) use instance::{Birth, Instance, Purpose};
+pub use trial::TrialError;
+pub(crate) use trial::{SavedBy, open_only, try_out};

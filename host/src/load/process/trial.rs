@@ -1,0 +1,55 @@
+//! A trial: a new version does everything that it will do when it is loaded, in a process that is thrown away. What
+//! crashes, hangs, exits or refuses there never comes into the host.
+
+use super::{
+    child::{Child, ProcessError, Start},
+    instance::{Birth, Instance, Purpose, lifecycle},
+};
+use crate::{load::LifecycleError, wire};
+
+/// How a trial went wrong. The host never loaded the file.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrialError {
+    /// The process did not come as far as to have an instance, or ended.
+    #[error("on trial, {0}")]
+    Process(#[from] ProcessError),
+    /// A step of its life went wrong.
+    #[error("on trial, {0}")]
+    Lifecycle(#[from] LifecycleError),
+    /// It says that it is not well.
+    #[error("on trial, it says that it is not well: {0}")]
+    Unwell(String),
+}
+
+/// A state to be restored in the trial: the version that saved it, and what it saved.
+pub(crate) type SavedBy = (u32, Vec<u8>);
+
+/// Opens a new version and checks it, and runs nothing of the author's but its constructors.
+pub(crate) fn open_only(start: Start<'_>, birth: Birth) -> Result<(), TrialError> {
+    let child = Child::start(start)?;
+    let load = wire::Load { path: birth.path, shared_std: birth.shared_std, limits: birth.limits };
+    child.ask("load", birth.step_timeout, |control| control.load(load))?;
+    Ok(())
+}
+
+/// Runs a new version through its beginning.
+pub(crate) fn try_out(start: Start<'_>, birth: Birth, state: Option<SavedBy>) -> Result<(), TrialError> {
+    let plugin = birth.id.as_str().to_owned();
+    let refused = |error| match error {
+        error @ ProcessError::Refused(wire::Failure::Life { .. }) => {
+            TrialError::Lifecycle(lifecycle(&plugin, "init", error))
+        }
+        other => other.into(),
+    };
+    let instance = Instance::create(start, birth, Purpose::Trial).map_err(refused)?;
+    if let (true, Some((version, state))) = (instance.stateful(), state) {
+        instance.restore(version, &state)?;
+    }
+    let (healthy, message) = instance.health()?;
+    if !healthy {
+        return Err(TrialError::Unwell(message));
+    }
+    // What its drop does is its own affair; that it ends well is not.
+    Ok(instance.destroy()?)
+}
