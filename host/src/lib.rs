@@ -1,4 +1,87 @@
-//! (skeleton)
+//! replug keeps a Rust program running while the code it runs is replaced.
+//!
+//! A plugin is a `cdylib` written against a Rust trait. A [`Host`] loads it into its own process, watches its source,
+//! rebuilds it on save, and swaps the new version in: no lost call, no lost state, and a failed edit changes nothing.
+//!
+//! ```no_run
+//! use replug::{Handle, Host};
+//! use replug_interfaces::Calculator;
+//! use serde_json::json;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let host = Host::builder().plugins("plugins").watch(true).build().await?;
+//!
+//! let calc: Handle<dyn Calculator> = host.get("dev.replug.calculator")?;
+//! assert_eq!(calc.add(10.0, 5.0)?, 15.0); // always the newest generation
+//!
+//! let any = host.plugin("dev.replug.calculator")?;
+//! let sum = any.invoke_json("add", json!({ "a": 10, "b": 5 })).await?;
+//! assert_eq!(sum, json!(15.0));
+//!
+//! let mut events = host.events();
+//! host.reload("dev.replug.calculator").await?;
+//! println!("{:?}", events.next().await);
+//! host.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A program without an async runtime writes `.wait()` where this one writes `.await`.
+//!
+//! # The way through the house
+//!
+//! | room | what it does |
+//! |---|---|
+//! | [`manifest`] | what is there: finds plugins and reads what they say of themselves |
+//! | [`watch`] | what changed: tells of a save at its first sign |
+//! | `reload.rs` | the main path: the only caller of the stages below, in this order |
+//! | [`build`] | runs cargo or a script, and can be cut short |
+//! | [`artifact`] | keeps what was built, by its digest, and reads it before anything runs |
+//! | [`preflight`] | judges what was read |
+//! | [`load`] | opens the artifact in this process and makes the instance |
+//! | [`shim`] | the child process that does the same for a plugin that must not have the host's |
+//! | [`wire`] | what host and child say to each other, without either process |
+//! | `registry` | the generation that serves, the swap, and the end of the old one |
+//! | `handle.rs` | what a caller holds; the hot path goes through here and the registry only |
+//! | `worker/` | one task for each plugin, which takes orders one by one |
+//! | `keeper.rs` | keeps the workers in step with the plugins folder |
+//! | `bring_up.rs` | from an artifact to an instance, by mode, and before that to one on trial |
+//! | `builder.rs`, `host.rs` | all plugins of a folder, for the program that embeds them |
+//! | [`event`] | written by every stage, read by none of them |
 
+pub mod artifact;
+mod bring_up;
+pub mod build;
+mod builder;
+mod config;
+pub mod doctor;
+pub mod error;
 pub mod event;
-pub mod id;
+mod handle;
+mod host;
+mod id;
+mod info;
+mod keeper;
+pub mod load;
+pub mod manifest;
+mod pending;
+pub mod preflight;
+mod registry;
+mod reload;
+pub mod shim;
+mod suggest;
+pub mod watch;
+pub mod wire;
+mod worker;
+
+pub use builder::HostBuilder;
+pub use config::{artifacts_dir, build_dir, default_state_dir};
+pub use error::{CallError, HostError, ReloadError};
+pub use event::{Event, EventKind, Events};
+pub use handle::{DynHandle, Handle, Invocation, InvocationFuture};
+pub use host::Host;
+pub use id::{Digest, Generation, IllegalDigest, IllegalId, PluginId};
+pub use info::{PluginInfo, Status};
+pub use pending::Pending;
+pub use registry::EntryCaller;

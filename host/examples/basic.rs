@@ -1,0 +1,44 @@
+//! The loop in an async program: `cargo run --example basic`, then edit a file below `plugins` and save it.
+//!
+//! Runs until it is interrupted, and then stops the plugins in order.
+
+use replug::{EventKind, Handle, Host};
+use replug_interfaces::Greeter;
+use std::error::Error;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let host = Host::builder().plugins("plugins").watch(true).build().await?;
+    let greeter: Handle<dyn Greeter> = host.get("dev.replug.hello-world")?;
+    println!("{}", greeter.greet("World")?);
+    println!("edit plugins/hello-world/src/lib.rs and save it; ctrl-c ends this");
+
+    let mut events = host.events();
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted?;
+                break;
+            }
+        };
+        let Some(event) = event else { break };
+        let plugin = event.plugin.as_ref().map(|id| id.as_str()).unwrap_or_default();
+        match &event.kind {
+            EventKind::Reloaded { total_ms, .. } => {
+                println!("{plugin} is live after {total_ms:.0} ms");
+                println!("{}", greeter.greet("World")?);
+            }
+            EventKind::BuildFailed { diagnostics, .. } => {
+                for diagnostic in diagnostics {
+                    eprintln!("{}", diagnostic.rendered);
+                }
+                println!("{plugin} goes on as it was");
+            }
+            EventKind::ReloadFailed { error, .. } => println!("{plugin}: {error}"),
+            _ => {}
+        }
+    }
+    host.shutdown().await;
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! [`HostBuilder`]: what a host is told before it starts, and its start.
+
+use crate::{
+    artifact::Store,
+    build::Builder,
+    config::{Settings, StateDir, default_state_dir},
+    error::HostError,
+    event::{EventSink, Events},
+    host::Host,
+    keeper::{self, Desks, Keeper},
+    load::process::{ProcessError, Program},
+    manifest,
+    pending::Pending,
+    preflight::Budget,
+    registry::fence,
+    reload::Workshop,
+    shim,
+    watch::Watcher,
+};
+use parking_lot::{Mutex, RwLock};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+use tokio::{
+    runtime::{self, Runtime},
+    sync::{mpsc, oneshot, watch},
+};
+
+/// What a [`Host`] is told before it starts. Made by [`Host::builder`].
+#[derive(Clone, Debug)]
+pub struct HostBuilder {
+    plugins_dir: PathBuf,
+    state_dir: Option<PathBuf>,
+    shim_program: Option<PathBuf>,
+    watch: bool,
+    auto_start: bool,
+    keep_artifacts: usize,
+    retained_bytes_limit: u64,
+    events: EventSink,
+}
+
+impl HostBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            plugins_dir: "plugins".into(),
+            state_dir: None,
+            shim_program: None,
+            watch: false,
+            auto_start: true,
+            keep_artifacts: 10,
+            retained_bytes_limit: Budget::BYTES_LIMIT,
+            events: EventSink::new(),
+        }
+    }
+
+    /// The folder whose sub-folders are the plugins, or one plugin's own folder. Default: `plugins`.
+    #[must_use]
+    pub fn plugins(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.plugins_dir = dir.into();
+        self
+    }
+
+    /// Where the host keeps what it makes: builds, artifacts, the plugins' data. Default: `.replug` in the plugins
+    /// folder.
+    #[must_use]
+    pub fn state_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.state_dir = Some(dir.into());
+        self
+    }
+
+    /// The program that runs plugins in processes of their own, and tries new versions of all others: one that calls
+    /// [`shim::run_if_asked`](crate::shim::run_if_asked) first in its `main`. Default: this program, if it does.
+    #[must_use]
+    pub fn shim_program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.shim_program = Some(program.into());
+        self
+    }
+
+    /// Whether to rebuild and reload a plugin whenever one of its files is saved. Default: no.
+    #[must_use]
+    pub fn watch(mut self, watch: bool) -> Self {
+        self.watch = watch;
+        self
+    }
+
+    /// Whether plugins start by themselves, as their manifests say, or wait for [`Host::start`]. Default: yes.
+    #[must_use]
+    pub fn auto_start(mut self, auto_start: bool) -> Self {
+        self.auto_start = auto_start;
+        self
+    }
+
+    /// How many artifacts to keep for going back, for each plugin. Default: 10.
+    #[must_use]
+    pub fn keep_artifacts(mut self, count: usize) -> Self {
+        self.keep_artifacts = count;
+        self
+    }
+
+    /// How many bytes the libraries of all generations may take, the retired ones included. Near it, reloads are
+    /// refused. Default: 1 GiB.
+    #[must_use]
+    pub fn retained_bytes_limit(mut self, bytes: u64) -> Self {
+        self.retained_bytes_limit = bytes;
+        self
+    }
+
+    /// The events from now on, those of the start included.
+    pub fn events(&self) -> Events {
+        self.events.subscribe()
+    }
+
+    /// Starts the host: finds the plugins, builds and loads them. A plugin that does not come up does not keep the
+    /// host from starting; [`Host::plugins`] and the events say why.
+    ///
+    /// # Errors
+    ///
+    /// * [`HostError::Plugins`] if the plugins folder cannot be read
+    /// * [`HostError::StateDir`] if there is no place for what the host makes
+    /// * [`HostError::Watch`] if the folder is to be watched and cannot be
+    /// * [`HostError::Kernel`] if the kernel lacks `membarrier`
+    pub fn build(self) -> Pending<Result<Host, HostError>> {
+        self.begin(Until::PluginsAreUp)
+    }
+
+    /// Like [`HostBuilder::build`], but the host is there as soon as the plugins are found, while they are built and
+    /// loaded: [`EventKind::HostStarted`](crate::EventKind::HostStarted) tells when that is done, and [`Host::shutdown`] cuts it short.
+    ///
+    /// # Errors
+    ///
+    /// As [`HostBuilder::build`].
+    pub fn launch(self) -> Pending<Result<Host, HostError>> {
+        self.begin(Until::PluginsAreFound)
+    }
+
+    fn begin(self, until: Until) -> Pending<Result<Host, HostError>> {
+        let (answer, receiver) = oneshot::channel();
+        let pending = Pending::new(receiver, || Err(HostError::ShutDown));
+        let runtime =
+            // Threads that called a plugin keep it from being unmapped.
+            runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .thread_name("replug")
+                .thread_keep_alive(Duration::from_millis(500))
+                .enable_all()
+                .build();
+        match runtime {
+            Ok(runtime) => {
+                let handle = runtime.handle().clone();
+                handle.spawn(async move {
+                    // No one waits for a host that no one wants.
+                    let _ = answer.send(start(self, runtime, until).await);
+                });
+            }
+            Err(error) => {
+                let _ = answer.send(Err(HostError::Threads(error.to_string())));
+            }
+        }
+        pending
+    }
+}
+
+/// How far a host has come when it is handed over.
+enum Until {
+    PluginsAreFound,
+    PluginsAreUp,
+}
+
+async fn start(builder: HostBuilder, runtime: Runtime, until: Until) -> Result<Host, HostError> {
+    match prepare(builder, until).await {
+        Ok((shop, desks)) => Ok(Host::of(shop, desks, runtime)),
+        Err(error) => {
+            runtime.shutdown_background();
+            Err(error)
+        }
+    }
+}
+
+type Made = (Arc<Workshop>, Arc<Mutex<Desks>>);
+
+async fn prepare(builder: HostBuilder, until: Until) -> Result<Made, HostError> {
+    fence::register()?;
+    let discovery =
+        manifest::discover(&builder.plugins_dir).map_err(|error| HostError::Plugins(Arc::new(error)))?;
+    let plugins_dir = builder.plugins_dir.canonicalize().unwrap_or(builder.plugins_dir);
+    let state_dir = builder.state_dir.unwrap_or_else(|| default_state_dir(&plugins_dir));
+    let unusable = |reason: String| HostError::StateDir { path: state_dir.clone(), reason };
+    let state = StateDir::create(&state_dir).map_err(|error| unusable(error.to_string()))?;
+    let store = Store::open(state.artifacts()).map_err(|error| unusable(error.to_string()))?;
+    let (notices, inbox) = mpsc::unbounded_channel();
+    let watcher = match builder.watch {
+        true => Some(Arc::new(
+            Watcher::new(&plugins_dir, notices).map_err(|error| HostError::Watch(Arc::new(error)))?,
+        )),
+        false => None,
+    };
+    let shop = Arc::new(Workshop {
+        program: match builder.shim_program {
+            Some(path) => Ok(Program::at(path)),
+            None if shim::is_offered() => Ok(Program::own()),
+            None => Err(ProcessError::NoProgram),
+        },
+        builder: Builder::new(state.build()),
+        store,
+        state,
+        private_bytes: AtomicU64::new(0),
+        retiring: watch::Sender::new(0),
+        wanted: Mutex::default(),
+        pruning: RwLock::default(),
+        settings: Settings {
+            plugins_dir,
+            state_dir,
+            auto_start: builder.auto_start,
+            keep_artifacts: builder.keep_artifacts,
+            retained_bytes_limit: builder.retained_bytes_limit,
+            events: builder.events,
+        },
+    });
+    let mut keeper = Keeper::new(shop.clone(), watcher);
+    let answers = keeper.take_in(discovery);
+    let desks = keeper.desks();
+    let up = tokio::spawn(keeper::tell_when_up(shop.clone(), desks.clone(), answers));
+    tokio::spawn(keeper.run(inbox));
+    if let Until::PluginsAreUp = until {
+        let _ = up.await; // Broken off only with the runtime, and so with this.
+    }
+    Ok((shop, desks))
+}

@@ -1,0 +1,230 @@
+//! [`Host`]: the plugins of one folder, from the first discovery to the last stop.
+
+use crate::{
+    builder::HostBuilder,
+    error::HostError,
+    event::{EventKind, EventSink, Events},
+    handle::{DynHandle, Handle},
+    id::{Digest, Generation},
+    info::PluginInfo,
+    keeper::Desks,
+    pending::Pending,
+    reload::Workshop,
+    suggest,
+    worker::{Desk, Order, Reply, StopWhy},
+};
+use parking_lot::Mutex;
+use replug_api::call::Interface;
+use std::{path::Path, sync::Arc, time::Duration};
+use tokio::{
+    runtime::{self, Runtime},
+    sync::oneshot,
+};
+
+/// How long a shutdown waits for generations that were replaced before it.
+const LAST_CALLS: Duration = Duration::from_secs(5);
+
+/// The plugins of one folder, running in this process. Cheap to clone; all clones are the same host.
+///
+/// When the last clone is dropped without [`Host::shutdown`], builds and the watch end at once, and the plugins are
+/// left as they are: neither stopped nor dropped.
+#[derive(Clone)]
+pub struct Host {
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host")
+            .field("plugins_dir", &self.inner.shop.settings.plugins_dir)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    shop: Arc<Workshop>,
+    desks: Arc<Mutex<Desks>>,
+    runtime: Option<Runtime>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+        self.shop.state.remove_run();
+    }
+}
+
+impl Host {
+    pub(crate) fn of(shop: Arc<Workshop>, desks: Arc<Mutex<Desks>>, runtime: Runtime) -> Self {
+        Self { inner: Arc::new(Inner { shop, desks, runtime: Some(runtime) }) }
+    }
+
+    /// A host that is yet to be described.
+    pub fn builder() -> HostBuilder {
+        HostBuilder::new()
+    }
+
+    /// A typed handle on a plugin. From then on, only versions that offer the interface in this form may serve.
+    ///
+    /// # Errors
+    ///
+    /// * [`HostError::UnknownPlugin`]; it names the nearest
+    /// * [`HostError::Interface`] if the version that serves does not offer the interface in this form; says where they
+    ///   differ
+    pub fn get<I: Interface + ?Sized>(&self, id: &str) -> Result<Handle<I>, HostError> {
+        let desk = self.desk(id)?;
+        Ok(Handle::new(desk.entry.caller(I::REMOTE)?))
+    }
+
+    /// A handle that finds methods by name.
+    ///
+    /// # Errors
+    ///
+    /// [`HostError::UnknownPlugin`]; it names the nearest.
+    pub fn plugin(&self, id: &str) -> Result<DynHandle, HostError> {
+        Ok(DynHandle::new(self.desk(id)?.entry, self.runtime()))
+    }
+
+    /// Handles on all plugins that serve and offer the interface, by id.
+    pub fn find<I: Interface + ?Sized>(&self) -> Vec<Handle<I>> {
+        let desks = self.inner.desks.lock();
+        let serving = desks.all().filter(|desk| desk.entry.live().is_some());
+        serving.filter_map(|desk| desk.entry.caller(I::REMOTE).ok().map(Handle::new)).collect()
+    }
+
+    /// All plugins that were found, by id.
+    pub fn plugins(&self) -> Vec<PluginInfo> {
+        let desks: Vec<_> = self.inner.desks.lock().all().cloned().collect();
+        desks.iter().map(|desk| PluginInfo::of(desk, &self.inner.shop.state)).collect()
+    }
+
+    /// The plugin of that id.
+    ///
+    /// # Errors
+    ///
+    /// [`HostError::UnknownPlugin`]; it names the nearest.
+    pub fn info(&self, id: &str) -> Result<PluginInfo, HostError> {
+        Ok(PluginInfo::of(&self.desk(id)?, &self.inner.shop.state))
+    }
+
+    /// The events from now on.
+    pub fn events(&self) -> Events {
+        self.inner.shop.settings.events.subscribe()
+    }
+
+    /// Where the host's events are written, for a program that has something to add in their order.
+    pub fn event_sink(&self) -> &EventSink {
+        &self.inner.shop.settings.events
+    }
+
+    /// The plugins folder.
+    pub fn plugins_dir(&self) -> &Path {
+        &self.inner.shop.settings.plugins_dir
+    }
+
+    /// Tells the plugins what the program's `tracing` subscriber wants now. To be called after its filter has changed;
+    /// what is loaded later asks by itself.
+    pub fn log_level_changed(&self) {
+        for desk in self.inner.desks.lock().all() {
+            if let Some(live) = desk.entry.live() {
+                live.instance.follow_log_level();
+            }
+        }
+    }
+
+    /// Builds the plugin, and lets the result serve as a new generation even if nothing has changed.
+    ///
+    /// # Errors
+    ///
+    /// * [`HostError::UnknownPlugin`]
+    /// * [`HostError::Reload`] if it did not come to serve: the generation before it goes on
+    pub fn reload(&self, id: &str) -> Pending<Result<Generation, HostError>> {
+        self.order(id, Order::Reload)
+    }
+
+    /// Lets an earlier artifact serve again, as a new generation: the one named, or the last that was different.
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::reload`], and [`HostError::WrongState`] if the plugin does not run.
+    pub fn rollback(&self, id: &str, to: Option<Digest>) -> Pending<Result<Generation, HostError>> {
+        self.order(id, |reply| Order::Rollback(to, reply))
+    }
+
+    /// Starts a plugin that does not run; one that does is left alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::reload`].
+    pub fn start(&self, id: &str) -> Pending<Result<Generation, HostError>> {
+        self.order(id, Order::Start)
+    }
+
+    /// Takes no more calls for the plugin, waits for those that run up to its `drain_timeout`, and ends it.
+    ///
+    /// # Errors
+    ///
+    /// [`HostError::UnknownPlugin`].
+    pub fn stop(&self, id: &str) -> Pending<Result<(), HostError>> {
+        self.order(id, |reply| Order::Stop(StopWhy::Asked, reply))
+    }
+
+    /// Stops all plugins, the last that was taken in first, and ends the host. Calls on handles that are left give
+    /// [`CallError::NotRunning`](crate::CallError::NotRunning).
+    pub fn shutdown(&self) -> Pending<()> {
+        let (done, receiver) = oneshot::channel();
+        let (desks, shop) = (self.inner.desks.clone(), self.inner.shop.clone());
+        // Held until the end, even if the caller lets go of it.
+        let host = self.clone();
+        self.runtime().spawn(async move {
+            let leaving: Vec<_> = {
+                let mut desks = desks.lock();
+                desks.shut_down = true;
+                desks.last_first()
+            };
+            for desk in leaving {
+                let (reply, answer) = oneshot::channel();
+                if desk.orders.send(Order::Stop(StopWhy::ShutDown, reply)).is_ok() {
+                    let _ = answer.await;
+                }
+            }
+            // Generations that were replaced just before may still be on their way out.
+            let mut retiring = shop.retiring.subscribe();
+            let _ = tokio::time::timeout(LAST_CALLS, retiring.wait_for(|count| *count == 0)).await;
+            shop.state.remove_run();
+            shop.settings.events.host(EventKind::HostStopped);
+            drop(host);
+            let _ = done.send(());
+        });
+        Pending::new(receiver, || ())
+    }
+
+    fn order<T: Send + 'static>(
+        &self,
+        id: &str,
+        make: impl FnOnce(Reply<T>) -> Order,
+    ) -> Pending<Result<T, HostError>> {
+        let (reply, receiver) = oneshot::channel();
+        match self.desk(id) {
+            // If the worker is gone, so is the reply, and the answer is the one below.
+            Ok(desk) => drop(desk.orders.send(make(reply))),
+            Err(error) => drop(reply.send(Err(error))),
+        }
+        Pending::new(receiver, || Err(HostError::ShutDown))
+    }
+
+    fn desk(&self, id: &str) -> Result<Desk, HostError> {
+        let desks = self.inner.desks.lock();
+        desks.get(id).cloned().ok_or_else(|| HostError::UnknownPlugin {
+            id: id.into(),
+            suggestion: suggest::among(id, desks.all().map(|desk| desk.entry.id.as_str())),
+        })
+    }
+
+    fn runtime(&self) -> runtime::Handle {
+        let runtime = self.inner.runtime.as_ref().expect("taken only by the drop of the host");
+        runtime.handle().clone()
+    }
+}

@@ -1,0 +1,207 @@
+//! What a host tells of its plugins.
+
+use crate::{
+    config::{StateDir, build_dir},
+    event::Stage,
+    id::{Digest, Generation, PluginId},
+    manifest::{Kind, Manifest, Mode},
+    worker::Desk,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+/// A plugin as the host sees it at one moment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PluginInfo {
+    /// Its id.
+    pub id: PluginId,
+    /// Its name for people.
+    pub name: String,
+    /// The version that its manifest says.
+    pub version: String,
+    /// What it is for, in its manifest's words.
+    pub description: String,
+    /// What part it plays.
+    #[serde(rename = "type")]
+    pub kind: Kind,
+    /// Where its generations run.
+    pub mode: Mode,
+    /// The number of its process, if that is one of its own.
+    pub process_id: Option<u32>,
+    /// Its folder.
+    pub path: PathBuf,
+    /// How it is.
+    pub status: Status,
+    /// More about that: what is going on, or what went wrong; may be empty.
+    pub detail: String,
+    /// The generation that serves.
+    pub generation: Option<Generation>,
+    /// The artifact that serves.
+    pub digest: Option<Digest>,
+    /// The interfaces of the generation that serves.
+    pub interfaces: Vec<String>,
+    /// For how many seconds that generation has served.
+    pub uptime_s: Option<f64>,
+    /// Calls that have ended, of all generations.
+    pub calls: u64,
+    /// Those of them that panicked or returned an error of the plugin's.
+    pub failures: u64,
+    /// Calls that run on the generation that serves.
+    pub in_flight: usize,
+}
+
+/// How a plugin is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It serves, and no call runs.
+    Ready,
+    /// It serves, and calls run.
+    Running,
+    /// It was stopped.
+    Stopped,
+    /// It did not come up.
+    Error,
+    /// It was not started yet; an artifact is there.
+    Available,
+    /// It was not started yet; there is only source.
+    SourceOnly,
+    /// It was not started yet, and cannot be: neither source nor artifact is there.
+    Incomplete,
+}
+
+impl Status {
+    /// Whether the host has taken the plugin in: tried to start it, at least once.
+    pub fn is_registered(self) -> bool {
+        matches!(self, Self::Ready | Self::Running | Self::Stopped | Self::Error)
+    }
+}
+
+impl PluginInfo {
+    /// A plugin that no host has taken in, as far as its folder and the state folder tell.
+    pub fn at_rest(manifest: &Manifest, state_dir: &Path) -> Self {
+        Self {
+            id: manifest.id.clone(),
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+            description: manifest.description.clone().unwrap_or_default(),
+            kind: manifest.kind,
+            mode: manifest.mode,
+            process_id: None,
+            path: manifest.root.clone(),
+            status: unregistered(manifest, &build_dir(state_dir)),
+            detail: String::new(),
+            generation: None,
+            digest: None,
+            interfaces: Vec::new(),
+            uptime_s: None,
+            calls: 0,
+            failures: 0,
+            in_flight: 0,
+        }
+    }
+
+    pub(crate) fn of(desk: &Desk, state: &StateDir) -> Self {
+        let manifest = desk.manifest.lock().clone();
+        let progress = desk.progress.lock().clone();
+        let live = desk.entry.live();
+        let calls = desk.entry.calls();
+        let in_flight = desk.entry.calls_in_flight();
+        let status = match (&live, &progress.last_error) {
+            (Some(_), _) if in_flight > 0 => Status::Running,
+            (Some(_), _) => Status::Ready,
+            (None, Some(_)) => Status::Error,
+            (None, None) if !progress.served.is_empty() => Status::Stopped,
+            (None, None) => unregistered(&manifest, &state.build()),
+        };
+        let detail = match progress.doing {
+            Some(Stage::Build) => "building".into(),
+            Some(stage) => format!("in stage {}", stage.name()),
+            None => progress.last_error.or_else(|| desk.entry.closed_because()).unwrap_or_default(),
+        };
+        let uptime = live.is_some().then_some(progress.since).flatten();
+        Self {
+            id: manifest.id.clone(),
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+            description: manifest.description.clone().unwrap_or_default(),
+            kind: manifest.kind,
+            mode: manifest.mode,
+            process_id: live.as_ref().and_then(|live| live.instance.pid()),
+            path: manifest.root.clone(),
+            status,
+            detail,
+            generation: live.as_ref().map(|live| live.generation),
+            digest: live.as_ref().map(|live| live.digest),
+            interfaces: live
+                .as_ref()
+                .map(|live| live.instance.interfaces().map(|interface| interface.name.clone()).collect())
+                .unwrap_or_default(),
+            uptime_s: uptime
+                .and_then(|since| SystemTime::now().duration_since(since).ok())
+                .map(|uptime| uptime.as_secs_f64()),
+            calls: calls.calls,
+            failures: calls.failures,
+            in_flight,
+        }
+    }
+}
+
+/// How a plugin is that was never started.
+pub(crate) fn unregistered(manifest: &Manifest, build_dir: &Path) -> Status {
+    let built = manifest.root.join("Cargo.toml").exists() && has_built(manifest, build_dir);
+    let ready_made = manifest.binary.as_ref().is_some_and(|binary| manifest.root.join(binary).exists());
+    let scripted = manifest.build.script.is_some() || manifest.root.join("scripts/build.sh").exists();
+    let source = manifest.root.join("Cargo.toml").exists() || scripted;
+    match (built || ready_made, source) {
+        (true, _) => Status::Available,
+        (false, true) => Status::SourceOnly,
+        (false, false) => Status::Incomplete,
+    }
+}
+
+/// Whether cargo has made a library from sources in the plugin's folder: its dep-info beside it names them.
+fn has_built(manifest: &Manifest, build_dir: &Path) -> bool {
+    let profile = match manifest.build.profile.as_str() {
+        "dev" => "debug",
+        other => other,
+    };
+    let source = format!("{}/", manifest.root.display());
+    let entries = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries(build_dir)
+        .flat_map(|workspace| entries(&workspace.join(profile)))
+        .filter(|file| file.extension().is_some_and(|it| it == "d") && file.with_extension("so").exists())
+        .any(|dep_info| fs::read_to_string(dep_info).is_ok_and(|text| text.contains(&source)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_at_rest_is_available_once_it_is_built_and_incomplete_without_source() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let plugin = root.join("greeter");
+        fs::create_dir_all(&plugin).unwrap();
+        fs::write(plugin.join("plugin.toml"), "id = \"dev.example.greeter\"").unwrap();
+        let state = root.join("state");
+        let status = || PluginInfo::at_rest(&crate::manifest::read(&plugin).unwrap(), &state).status;
+        assert_eq!(status(), Status::Incomplete);
+        fs::write(plugin.join("Cargo.toml"), "").unwrap();
+        assert_eq!(status(), Status::SourceOnly);
+        let built = build_dir(&state).join("greeter-0123/debug");
+        fs::create_dir_all(&built).unwrap();
+        fs::write(built.join("libother.so"), "").unwrap();
+        fs::write(built.join("libother.d"), "libother.so: /elsewhere/src/lib.rs").unwrap();
+        assert_eq!(status(), Status::SourceOnly);
+        fs::write(built.join("libgreeter.so"), "").unwrap();
+        fs::write(built.join("libgreeter.d"), format!("libgreeter.so: {}/src/lib.rs", plugin.display()))
+            .unwrap();
+        assert_eq!(status(), Status::Available);
+    }
+}

@@ -1,0 +1,224 @@
+//! Keeps the workers in step with the plugins folder: new plugins are taken in, and those that are gone let go.
+
+use crate::{
+    error::HostError,
+    event::EventKind,
+    id::{Generation, PluginId},
+    manifest::{self, Discovery, Manifest},
+    reload::Workshop,
+    watch::{Change, Notice, Watcher, What},
+    worker::{Desk, Order, StopWhy, Worker},
+};
+use parking_lot::Mutex;
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until},
+};
+
+/// How long a manifest has to be missing until its plugin counts as gone: editors delete a file and write it anew.
+const GRACE: Duration = Duration::from_millis(300);
+
+/// The workers of the plugins, and in which order the plugins were taken in.
+#[derive(Default)]
+pub(crate) struct Desks {
+    by_id: BTreeMap<PluginId, Desk>,
+    /// The plugins that are there, in the order in which they came. A plugin that is gone keeps its worker: if it comes
+    /// back, its handles reach it again and its generations are counted on.
+    present: Vec<PluginId>,
+    /// Whether the host has begun to shut down, and takes nothing in any more.
+    pub(crate) shut_down: bool,
+}
+
+impl Desks {
+    /// The workers of the plugins that are there, by id.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Desk> {
+        self.by_id.iter().filter(|(id, _)| self.present.contains(id)).map(|(_, desk)| desk)
+    }
+
+    /// All workers, those of the plugins that came last first.
+    pub(crate) fn last_first(&self) -> Vec<Desk> {
+        let gone = self.by_id.iter().filter(|(id, _)| !self.present.contains(id)).map(|(_, desk)| desk);
+        let present = self.present.iter().rev().filter_map(|id| self.by_id.get(id));
+        present.chain(gone).cloned().collect()
+    }
+
+    /// The worker of a plugin that is there.
+    pub(crate) fn get(&self, id: &str) -> Option<&Desk> {
+        self.all().find(|desk| desk.entry.id.as_str() == id)
+    }
+}
+
+/// Keeps the workers in step with the plugins folder.
+pub(crate) struct Keeper {
+    shop: Arc<Workshop>,
+    desks: Arc<Mutex<Desks>>,
+    watcher: Option<Arc<Watcher>>,
+    /// What was reported and still holds.
+    problems: Vec<String>,
+    /// Plugins whose manifest is missing, and since when.
+    missing: BTreeMap<PluginId, Instant>,
+}
+
+pub(crate) type Answer<T> = oneshot::Receiver<Result<T, HostError>>;
+
+impl Keeper {
+    pub(crate) fn new(shop: Arc<Workshop>, watcher: Option<Arc<Watcher>>) -> Self {
+        Self { shop, desks: Arc::default(), watcher, problems: Vec::new(), missing: BTreeMap::new() }
+    }
+
+    /// The workers, as they come and go.
+    pub(crate) fn desks(&self) -> Arc<Mutex<Desks>> {
+        self.desks.clone()
+    }
+
+    pub(crate) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Notice>) {
+        loop {
+            let due = self.missing.values().min().map(|since| *since + GRACE);
+            let notice = tokio::select! {
+                notice = inbox.recv() => notice,
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Some(Notice::PluginsChanged),
+            };
+            match notice {
+                None => return,
+                Some(Notice::Changed(change)) => {
+                    if self.is_renamed(&change) {
+                        self.look_again();
+                        continue;
+                    }
+                    if let Some(desk) = self.desks.lock().by_id.get(&change.plugin) {
+                        let _ = desk.orders.send(Order::Changed(change));
+                    }
+                }
+                Some(Notice::PluginsChanged) => self.look_again(),
+                Some(Notice::Lost(reason)) => {
+                    tracing::warn!("changes may have been missed ({reason}): looking at everything again");
+                    self.look_again();
+                    self.rebuild_all();
+                }
+            }
+        }
+    }
+
+    /// Whether a change has given a plugin another id: then it is another plugin.
+    fn is_renamed(&self, change: &Change) -> bool {
+        let folder = change.path.parent().filter(|_| change.what == What::Manifest);
+        folder.and_then(|folder| manifest::read(folder).ok()).is_some_and(|found| found.id != change.plugin)
+    }
+
+    /// Builds everything; what has not changed is left as it is.
+    fn rebuild_all(&self) {
+        for desk in self.desks.lock().all() {
+            let id = &desk.entry.id;
+            let path = desk.manifest.lock().root.clone();
+            let change = Change { plugin: id.clone(), path, saved_at: SystemTime::now(), what: What::Source };
+            let _ = desk.orders.send(Order::Changed(change));
+        }
+    }
+
+    fn look_again(&mut self) {
+        match manifest::discover(&self.shop.settings.plugins_dir) {
+            Ok(discovery) => drop(self.take_in(discovery)),
+            // The folder is gone or unreadable: what runs goes on until it is back and says otherwise.
+            Err(error) => {
+                self.missing.clear();
+                self.report(error.path().to_owned(), error.to_string());
+            }
+        }
+    }
+
+    /// Starts what is new and stops what is gone.
+    pub(crate) fn take_in(&mut self, discovery: Discovery) -> Vec<Answer<Generation>> {
+        let broken: Vec<_> = discovery.problems.iter().map(|problem| problem.path().to_owned()).collect();
+        self.problems.retain(|known| discovery.problems.iter().any(|problem| problem.to_string() == *known));
+        for problem in discovery.problems {
+            self.report(problem.path().to_owned(), problem.to_string());
+        }
+        let desks = self.desks.clone();
+        let mut desks = desks.lock();
+        if desks.shut_down {
+            return Vec::new();
+        }
+        self.let_go(&mut desks, &discovery.manifests, &broken);
+        let new = discovery.manifests.into_iter().filter(|found| !desks.present.contains(&found.id));
+        let new: Vec<_> = new.collect();
+        new.into_iter().filter_map(|manifest| self.employ(&mut desks, manifest)).collect()
+    }
+
+    /// Stops the plugins that are gone for good.
+    fn let_go(&mut self, desks: &mut Desks, found: &[Manifest], broken: &[PathBuf]) {
+        let is_there = |desk: &Desk| {
+            let manifest = desk.manifest.lock();
+            let found = found.iter().any(|found| found.id == manifest.id && found.root == manifest.root);
+            // A manifest that is being edited is not a plugin that is gone.
+            found || broken.iter().any(|path| path.starts_with(&manifest.root))
+        };
+        let gone: Vec<_> = desks.all().filter(|desk| !is_there(desk)).cloned().collect();
+        self.missing.retain(|id, _| gone.iter().any(|desk| desk.entry.id == *id));
+        for desk in gone {
+            let id = &desk.entry.id;
+            if self.missing.entry(id.clone()).or_insert_with(Instant::now).elapsed() < GRACE {
+                continue;
+            }
+            self.missing.remove(id);
+            desks.present.retain(|other| other != id);
+            let _ = desk.orders.send(Order::Stop(StopWhy::Removed, oneshot::channel().0));
+            if let Some(watcher) = &self.watcher {
+                watcher.remove(id);
+            }
+        }
+    }
+
+    /// Takes a plugin in, be it new or back.
+    fn employ(&self, desks: &mut Desks, manifest: Manifest) -> Option<Answer<Generation>> {
+        let (id, auto_start) = (manifest.id.clone(), self.shop.settings.auto_start && manifest.auto_start);
+        self.shop.settings.events.plugin(&id, EventKind::PluginDiscovered { path: manifest.root.clone() });
+        let desk = match desks.by_id.get(&id) {
+            Some(desk) => {
+                let _ = desk.orders.send(Order::Return(Arc::new(manifest)));
+                desk.clone()
+            }
+            None => Worker::spawn(&self.shop, self.watcher.clone(), manifest),
+        };
+        desks.present.push(id.clone());
+        desks.by_id.insert(id, desk.clone());
+        auto_start.then(|| {
+            let (reply, answer) = oneshot::channel();
+            let _ = desk.orders.send(Order::Start(reply));
+            answer
+        })
+    }
+
+    fn report(&mut self, path: PathBuf, error: String) {
+        if !self.problems.contains(&error) {
+            self.problems.push(error.clone());
+            self.shop.settings.events.host(EventKind::DiscoveryFailed { path, error });
+        }
+    }
+}
+
+/// Tells that the host is up when each plugin that starts with it has come up or has said why not.
+pub(crate) async fn tell_when_up(
+    shop: Arc<Workshop>,
+    desks: Arc<Mutex<Desks>>,
+    answers: Vec<Answer<Generation>>,
+) {
+    for answer in answers {
+        // The worker has told how it went.
+        let _ = answer.await;
+    }
+    let running = {
+        let desks = desks.lock();
+        if desks.shut_down {
+            return;
+        }
+        desks.all().filter(|desk| desk.entry.live().is_some()).count()
+    };
+    let plugins_dir = shop.settings.plugins_dir.clone();
+    shop.settings.events.host(EventKind::HostStarted { plugins_dir, running });
+}
