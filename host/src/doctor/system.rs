@@ -1,0 +1,146 @@
+//! What the system grants: watches, keys, memory, and the barrier that makes calls cheap.
+
+use super::Finding;
+use crate::preflight::{Budget, KEYS_PER_OWN_STD};
+use rustix::{
+    process::{Resource, getrlimit, getuid},
+    thread::{MembarrierCommand, MembarrierQuery, membarrier_query},
+};
+use std::{fs, os::unix::fs::MetadataExt};
+
+pub(super) fn examine(budget: &Budget) -> Vec<Finding> {
+    let limit = |name| read_number(&format!("/proc/sys/fs/inotify/{name}"));
+    let used = Inotify::of_this_user();
+    vec![
+        inotify_watches(used.watches, limit("max_user_watches")),
+        inotify_instances(used.instances, limit("max_user_instances")),
+        tls_keys(budget),
+        memory(available_bytes(), getrlimit(Resource::As).current, budget),
+        membarrier(membarrier_query()),
+    ]
+}
+
+/// What the processes of one user hold of inotify.
+#[derive(Default)]
+struct Inotify {
+    watches: u64,
+    instances: u64,
+}
+
+impl Inotify {
+    /// The limits are per user, so the counts must be; what cannot be read is not counted.
+    fn of_this_user() -> Self {
+        let mut all = Self::default();
+        let me = getuid().as_raw();
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        for process in processes.filter(|entry| entry.metadata().is_ok_and(|found| found.uid() == me)) {
+            let open = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
+            for fd in open {
+                if fs::read_link(fd.path()).is_ok_and(|target| target.as_os_str() == "anon_inode:inotify") {
+                    all.instances += 1;
+                    let info = process.path().join("fdinfo").join(fd.file_name());
+                    let info = fs::read_to_string(info).unwrap_or_default();
+                    all.watches += info.lines().filter(|line| line.starts_with("inotify")).count() as u64;
+                }
+            }
+        }
+        all
+    }
+}
+
+fn read_number(path: &str) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+fn available_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
+}
+
+pub(super) fn inotify_watches(used: u64, limit: Option<u64>) -> Finding {
+    // One watch per folder: that many are enough for some hundred plugins with their dependencies.
+    const WANTED: u64 = 1000;
+    const NAME: &str = "inotify watches";
+    let Some(limit) = limit else {
+        return Finding::warn(NAME, "limit unknown")
+            .costs("changes may go unnoticed; `replug reload` still works");
+    };
+    let found = format!("{used} of {limit} in use");
+    if limit.saturating_sub(used) >= WANTED {
+        return Finding::ok(NAME, found);
+    }
+    Finding::warn(NAME, found)
+        .costs("folders beyond the limit are not watched, so that a save there reloads nothing")
+        .remedy("`sudo sysctl fs.inotify.max_user_watches=524288`; the same line in /etc/sysctl.d keeps it")
+}
+
+pub(super) fn inotify_instances(used: u64, limit: Option<u64>) -> Finding {
+    const NAME: &str = "inotify instances";
+    let Some(limit) = limit else {
+        return Finding::warn(NAME, "limit unknown")
+            .costs("changes may go unnoticed; `replug reload` still works");
+    };
+    let found = format!("{used} of {limit} in use");
+    if used < limit {
+        return Finding::ok(NAME, found);
+    }
+    Finding::fail(NAME, found)
+        .costs("nothing can be watched, so that no save reloads anything")
+        .remedy("end programs that watch files, or `sudo sysctl fs.inotify.max_user_instances=1024`")
+}
+
+pub(super) fn tls_keys(budget: &Budget) -> Finding {
+    const NAME: &str = "TLS keys";
+    let Budget { tls_keys_used: used, tls_keys_limit: limit, tls_keys_reserve: reserve, .. } = *budget;
+    let left = limit.saturating_sub(reserve).saturating_sub(used) / KEYS_PER_OWN_STD;
+    let found = format!("{used} of {limit} in use by this process, {reserve} held back");
+    if left > 0 {
+        return Finding::ok(NAME, format!("{found}: room for {left} generations with a std of their own"));
+    }
+    Finding::warn(NAME, found)
+        .costs("plugins that are linked with their own std are refused; those that share libstd are not")
+        .remedy("restart the host, and let replug build the plugins")
+}
+
+pub(super) fn memory(available: Option<u64>, address_space: Option<u64>, budget: &Budget) -> Finding {
+    const NAME: &str = "memory";
+    // What rustc and the linker take for a plugin of ordinary size.
+    const FOR_A_BUILD: u64 = 512 << 20;
+    let has =
+        available.map_or("available memory unknown".to_owned(), |bytes| format!("{} available", mib(bytes)));
+    let limit = address_space.map_or("no limit on address space".to_owned(), |bytes| {
+        format!("address space limited to {}", mib(bytes))
+    });
+    let found = format!(
+        "{has}, {limit}; retired generations keep {} of at most {}",
+        mib(budget.bytes_retained),
+        mib(budget.bytes_limit)
+    );
+    if available.is_some_and(|bytes| bytes < FOR_A_BUILD) {
+        return Finding::warn(NAME, found)
+            .costs("the system may kill a build, or the host")
+            .remedy("free some memory, or build with fewer jobs (`CARGO_BUILD_JOBS=1`)");
+    }
+    if address_space.is_some_and(|bytes| bytes < budget.bytes_limit.saturating_mul(2)) {
+        return Finding::warn(NAME, found)
+            .costs("loading fails before replug's own limit is reached")
+            .remedy("`ulimit -v unlimited`");
+    }
+    Finding::ok(NAME, found)
+}
+
+pub(super) fn membarrier(supported: MembarrierQuery) -> Finding {
+    const NAME: &str = "membarrier";
+    let wanted = [MembarrierCommand::PrivateExpedited, MembarrierCommand::RegisterPrivateExpedited];
+    if wanted.into_iter().all(|command| supported.contains_command(command)) {
+        return Finding::ok(NAME, "private expedited");
+    }
+    Finding::warn(NAME, "not supported")
+        .costs("each call pays for a memory fence, some nanoseconds, that a swap would otherwise pay for all")
+        .remedy("Linux 4.14 or later; in a container, a seccomp profile that allows membarrier(2)")
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes >> 20)
+}

@@ -1,0 +1,81 @@
+//! The judgements, on what this machine has and on what it has not.
+
+use super::{Finding, Status, examine, system, toolchain};
+use crate::preflight::Budget;
+use rustix::thread::MembarrierQuery;
+
+const RUSTC: &str = "rustc 1.95.0 (59807616e 2026-04-14)\nbinary: rustc\nhost: x86_64-unknown-linux-gnu";
+
+fn assert_helpful(finding: &Finding, status: Status) {
+    assert_eq!(finding.status, status, "{finding:?}");
+    assert!(finding.cost.is_some() && finding.remedy.is_some(), "{finding:?}");
+}
+
+fn flags(text: &str) -> Vec<(String, String)> {
+    vec![("RUSTFLAGS".to_owned(), text.to_owned())]
+}
+
+#[test]
+fn on_this_machine_everything_that_builds_it_is_found() {
+    let findings = examine(&Budget::default());
+    for name in ["cargo", "rustc", "C compiler"] {
+        let finding = findings.iter().find(|finding| finding.name == name).unwrap();
+        assert_eq!(finding.status, Status::Ok, "{finding:?}");
+    }
+    for name in [
+        "linker",
+        "shared libstd",
+        "inotify watches",
+        "inotify instances",
+        "TLS keys",
+        "memory",
+        "membarrier",
+    ] {
+        assert!(findings.iter().any(|finding| finding.name == name), "{name} was not looked at");
+    }
+    let json = serde_json::to_value(&findings[0]).unwrap();
+    assert_eq!((&json["name"], &json["status"]), (&"cargo".into(), &"ok".into()));
+}
+
+#[test]
+fn what_is_missing_says_what_it_costs_and_what_to_do() {
+    assert_helpful(&toolchain::cargo(None), Status::Fail);
+    assert_helpful(&toolchain::rustc(None), Status::Fail);
+    assert_helpful(&toolchain::rustc(Some("rustc 1.70.0 (x)")), Status::Fail);
+    assert_helpful(&toolchain::c_compiler(None), Status::Fail);
+    assert_helpful(&toolchain::libstd(None), Status::Warn);
+    assert_helpful(&toolchain::libstd(Some(tempfile::tempdir().unwrap().path())), Status::Warn);
+    assert_helpful(&system::membarrier(MembarrierQuery::empty()), Status::Warn);
+}
+
+#[test]
+fn the_linker_is_the_one_that_flags_name_or_else_the_one_that_rustc_brings() {
+    let default = toolchain::linker(Some(RUSTC), true, &[]);
+    assert_eq!((default.status, default.found.contains("rust-lld")), (Status::Ok, true));
+    let mold = toolchain::linker(Some(RUSTC), true, &flags("-C link-arg=-fuse-ld=mold -C opt-level=1"));
+    assert_eq!((mold.status, mold.found.as_str()), (Status::Ok, "mold (from RUSTFLAGS)"));
+    assert_helpful(&toolchain::linker(Some(RUSTC), true, &flags("-Clink-arg=-fuse-ld=bfd")), Status::Warn);
+    assert_helpful(&toolchain::linker(Some(RUSTC), true, &flags("-Clinker-features=-lld")), Status::Warn);
+    assert_helpful(&toolchain::linker(Some(RUSTC), false, &[]), Status::Warn);
+    assert_helpful(&toolchain::linker(None, true, &[]), Status::Warn);
+}
+
+#[test]
+fn a_limit_that_is_near_is_told_before_it_is_reached() {
+    assert_eq!(system::inotify_watches(10, Some(8192)).status, Status::Ok);
+    assert_helpful(&system::inotify_watches(8000, Some(8192)), Status::Warn);
+    assert_eq!(system::inotify_watches(0, None).status, Status::Warn);
+    assert_eq!(system::inotify_instances(127, Some(128)).status, Status::Ok);
+    assert_helpful(&system::inotify_instances(128, Some(128)), Status::Fail);
+}
+
+#[test]
+fn the_budgets_say_how_far_they_reach() {
+    let budget = Budget { tls_keys_used: 10, ..Budget::default() };
+    let keys = system::tls_keys(&budget);
+    assert!(keys.found.contains("room for 475 generations"), "{keys:?}");
+    assert_helpful(&system::tls_keys(&Budget { tls_keys_used: 959, ..budget }), Status::Warn);
+    assert_eq!(system::memory(Some(8 << 30), None, &budget).status, Status::Ok);
+    assert_helpful(&system::memory(Some(100 << 20), None, &budget), Status::Warn);
+    assert_helpful(&system::memory(Some(8 << 30), Some(1 << 30), &budget), Status::Warn);
+}
