@@ -1,0 +1,151 @@
+//! `replug build`: artifacts without a host.
+
+use super::{
+    args::{self, State},
+    error::CliError,
+    one::with_spinner,
+    signals::Signals,
+    terminal::{self, BAD, DIM, GOOD, NAME, brief, relative, rendered},
+    trace,
+};
+use clap::Args;
+use replug::{
+    Digest,
+    artifact::Store,
+    build::Builder,
+    error::{BuildError, StoreError},
+    event::{Diagnostic, millis},
+    manifest::{Discovery, Manifest, discover},
+};
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Build the plugins, and put what comes of it into the store
+#[derive(Debug, Args)]
+#[command(after_help = "Exit status 1 if a plugin does not build, or a manifest cannot be used.
+
+Examples:
+  replug build
+  replug build plugins/calculator --json | jq -r .artifact")]
+pub(super) struct Build {
+    /// The folder whose sub-folders are the plugins, or one plugin's own [default: plugins, else this folder]
+    #[arg(value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Print one JSON object per plugin, each on a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    state: State,
+}
+
+/// What came of one plugin.
+struct Made {
+    artifact: PathBuf,
+    digest: Digest,
+    took_ms: f64,
+    warnings: Vec<Diagnostic>,
+}
+
+/// Why nothing came of it.
+#[derive(Debug, thiserror::Error)]
+enum NotMade {
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl NotMade {
+    fn diagnostics(&self) -> &[Diagnostic] {
+        match self {
+            Self::Build(error) => error.diagnostics(),
+            Self::Store(_) => &[],
+        }
+    }
+}
+
+impl Build {
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        let mut signals = Signals::listen()?;
+        trace::quietly();
+        let dir = args::plugins_dir(self.dir.as_deref())?;
+        let Discovery { manifests, problems } = discover(&dir)?;
+        let state_dir = self.state.dir(&dir);
+        let builder = Builder::new(replug::build_dir(&state_dir));
+        let store = Store::open(replug::artifacts_dir(&state_dir))?;
+        let width = manifests.iter().map(|manifest| manifest.id.short().len()).max().unwrap_or(0);
+        let mut failed = !problems.is_empty();
+        for problem in &problems {
+            terminal::note(&format!("{BAD}error:{BAD:#} {problem}"));
+        }
+        for manifest in &manifests {
+            let making =
+                with_spinner(format!("building {}", manifest.id.short()), make(&builder, &store, manifest));
+            let made = tokio::select! {
+                biased;
+                () = signals.next() => return Err(CliError::Interrupted),
+                made = making => made,
+            };
+            failed |= made.is_err();
+            if self.json {
+                terminal::print_json(&as_json(manifest, &made))?;
+            } else {
+                show(manifest, &made, width)?;
+            }
+        }
+        match (failed, manifests.is_empty()) {
+            (true, _) => Err(CliError::Told),
+            (false, true) => Err(CliError::NotFound(format!("there are no plugins in {}", dir.display()))),
+            (false, false) => Ok(()),
+        }
+    }
+}
+
+async fn make(builder: &Builder, store: &Store, manifest: &Manifest) -> Result<Made, NotMade> {
+    let built = builder.build(manifest).await?;
+    let artifact = store.put(&built.artifact)?;
+    let (took_ms, warnings) = (millis(built.took), built.warnings);
+    Ok(Made { artifact: artifact.path, digest: artifact.digest, took_ms, warnings })
+}
+
+fn as_json(manifest: &Manifest, made: &Result<Made, NotMade>) -> serde_json::Value {
+    match made {
+        Ok(made) => json!({
+            "plugin": manifest.id,
+            "artifact": made.artifact,
+            "digest": made.digest,
+            "build_ms": made.took_ms,
+            "warnings": made.warnings,
+        }),
+        Err(error) => json!({
+            "plugin": manifest.id,
+            "error": error.to_string(),
+            "diagnostics": error.diagnostics(),
+        }),
+    }
+}
+
+fn show(manifest: &Manifest, made: &Result<Made, NotMade>, width: usize) -> Result<(), CliError> {
+    let name = manifest.id.short();
+    match made {
+        Ok(made) => {
+            let warnings = rendered(&made.warnings);
+            if !warnings.is_empty() {
+                terminal::note(&format!("{warnings}\n"));
+            }
+            let (took, path) = (brief(made.took_ms), relative(&made.artifact));
+            terminal::print(&format!(
+                "{NAME}{name:width$}{NAME:#} {GOOD}built{GOOD:#} in {took} {DIM}({}){DIM:#}\n  {path}",
+                made.digest.short()
+            ))
+        }
+        Err(error) => {
+            let diagnostics = rendered(error.diagnostics());
+            if !diagnostics.is_empty() {
+                terminal::note(&diagnostics);
+            }
+            terminal::note(&format!("{BAD}error:{BAD:#} {}: {error}", manifest.id));
+            Ok(())
+        }
+    }
+}

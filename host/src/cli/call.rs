@@ -1,0 +1,113 @@
+//! `replug call`: one call, without a running host.
+
+use super::{
+    args::{CallSpec, State},
+    error::CliError,
+    one::One,
+    render::{bare, is_empty},
+    serve::error_value,
+    terminal::{self, DIM},
+    trace,
+};
+use clap::Args;
+use replug::CallError;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// Build and load one plugin, and call one of its methods
+///
+/// Prints the result as JSON. The plugin's own error goes to the standard error, and the exit status is 1.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  replug call dev.replug.calculator add '[10,5]'
+  replug call dev.replug.calculator divide '{\"a\":1,\"b\":0}'
+  replug call dev.replug.calculator history --json | jq .result")]
+pub(super) struct Call {
+    /// The plugin's id
+    #[arg(value_name = "ID")]
+    plugin: String,
+    /// The method; `Interface.method` where two interfaces have one of that name
+    #[arg(value_name = "METHOD")]
+    method: String,
+    /// The arguments: an object by name, or an array by position; none if left out
+    #[arg(value_name = "JSON")]
+    arguments: Option<String>,
+    /// The folder whose sub-folders are the plugins, or the plugin's own [default: plugins, else this folder]
+    #[arg(long, value_name = "DIR")]
+    plugins: Option<PathBuf>,
+    /// Print one JSON object on one line, with `result` or `error`
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    state: State,
+}
+
+impl Call {
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        let call = CallSpec::new(&self.plugin, &self.method, self.arguments.as_deref())?;
+        trace::quietly();
+        let one = One::start(self.plugins.as_deref(), &self.state, &call.plugin).await?;
+        let generation = one.handle.generation();
+        let invocation = one.handle.invoke_json(call.method.clone(), call.arguments);
+        let answer = one.ask(invocation.into_future()).await?;
+        if self.json {
+            let mut printed =
+                json!({ "plugin": call.plugin, "method": call.method, "generation": generation });
+            let failed = answer.is_err();
+            match answer {
+                Ok(result) => printed["result"] = result,
+                Err(error) => printed["error"] = error_value(error),
+            }
+            terminal::print_json(&printed)?;
+            return if failed { Err(CliError::Told) } else { Ok(()) };
+        }
+        match answer {
+            Ok(result) => terminal::print(&format!("{result:#}")),
+            Err(CallError::Plugin(error)) => Err(CliError::Refused(own_error(&error))),
+            Err(error) => Err(CliError::Refused(error.to_string())),
+        }
+    }
+}
+
+/// The plugin's own error, with what it says beside its message below that.
+fn own_error(error: &Value) -> String {
+    let Value::Object(fields) = error else { return bare(error) };
+    let Some(message) = fields.get("message") else { return format!("{error:#}") };
+    // The code before the details, whatever else there is after them.
+    let rank = |key: &str| match key {
+        "code" => 0,
+        "details" => 1,
+        _ => 2,
+    };
+    let mut rest: Vec<_> =
+        fields.iter().filter(|(key, value)| *key != "message" && !is_empty(value)).collect();
+    rest.sort_by_key(|(key, _)| rank(key));
+    let width = rest.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+    let lines = rest.iter().map(|(key, value)| format!("\n  {DIM}{key:width$}{DIM:#}  {}", bare(value)));
+    format!("{}{}", bare(message), lines.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(error: &Value) -> String {
+        anstream::adapter::strip_str(&own_error(error)).to_string()
+    }
+
+    #[test]
+    fn an_error_shows_its_message_and_below_it_code_and_details() {
+        let error =
+            json!({ "details": { "a": "1" }, "code": "divide_by_zero", "message": "cannot divide by zero" });
+        assert_eq!(
+            plain(&error),
+            "cannot divide by zero\n  code     divide_by_zero\n  details  {\"a\":\"1\"}"
+        );
+    }
+
+    #[test]
+    fn an_error_of_another_form_is_shown_as_it_is() {
+        assert_eq!(plain(&json!("too late")), "too late");
+        assert_eq!(plain(&json!({ "TooLate": 3 })), "{\n  \"TooLate\": 3\n}");
+    }
+}

@@ -1,0 +1,56 @@
+//! `replug dev`: build, load, watch, swap.
+
+use super::{
+    args::{self, CallSpec, State},
+    error::CliError,
+    render::Loop,
+    serve::{Reader, Serve},
+    trace::Log,
+};
+use clap::Args;
+use replug::Host;
+use std::path::PathBuf;
+
+/// Build, load and watch the plugins, and swap each in anew whenever it is saved
+///
+/// Shows a line for each reload with what took the time, and compile errors as rustc prints them; the version before
+/// goes on. Ctrl-C stops the plugins and ends.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  replug dev
+  replug dev my-plugin --call dev.example.my-plugin greet '{\"name\":\"World\"}'
+  replug dev --json | jq 'select(.event == \"reloaded\") | .total_ms'")]
+pub(super) struct Dev {
+    /// The folder whose sub-folders are the plugins, or one plugin's own [default: plugins, else this folder]
+    #[arg(value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Call this method after the start and after every swap; JSON is an object by name or an array by position
+    #[arg(long, num_args = 2..=3, value_names = ["ID", "METHOD", "JSON"])]
+    call: Vec<String>,
+    /// Print every event as one JSON object per line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    state: State,
+    #[command(flatten)]
+    log: Log,
+}
+
+impl Dev {
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        let call = self.call()?;
+        let dir = args::plugins_dir(self.dir.as_deref())?;
+        self.log.listen();
+        let builder = Host::builder().state_dir(self.state.dir(&dir)).plugins(dir).watch(true);
+        Serve { what: Loop::Watching, reader: Reader::of(self.json), call }.run(builder).await
+    }
+
+    /// What to call after every swap.
+    pub(super) fn call(&self) -> Result<Option<CallSpec>, CliError> {
+        match self.call.as_slice() {
+            [plugin, method] => CallSpec::new(plugin, method, None).map(Some),
+            [plugin, method, json] => CallSpec::new(plugin, method, Some(json)).map(Some),
+            _ => Ok(None),
+        }
+    }
+}

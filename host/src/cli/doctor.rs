@@ -1,0 +1,116 @@
+//! `replug doctor`: what is found on this machine, what is missing, and what that costs.
+
+use super::{
+    error::CliError,
+    terminal::{self, BAD, DIM, GOOD, NAME, WARN},
+};
+use clap::Args;
+use replug::{
+    doctor::{Finding, Status, examine},
+    preflight::Budget,
+};
+
+/// Say what is found on this machine, what is missing, and what that costs
+#[derive(Debug, Args)]
+#[command(after_help = "Exit status 1 if something is missing without which replug cannot work.")]
+pub(super) struct Doctor {
+    /// Print the findings as one JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+impl Doctor {
+    pub(super) fn run(self) -> Result<(), CliError> {
+        let findings = examine(&Budget::default());
+        if self.json {
+            terminal::print_json(&findings)?;
+        } else {
+            terminal::print(&report(&findings))?;
+        }
+        match findings.iter().any(|finding| finding.status == Status::Fail) {
+            true => Err(CliError::Told),
+            false => Ok(()),
+        }
+    }
+}
+
+const LINE: usize = 100;
+
+fn report(findings: &[Finding]) -> String {
+    let width = findings.iter().map(|finding| finding.name.len()).max().unwrap_or(0);
+    // Mark, name, and a word such as `costs`.
+    let indent = 2 + width + 2;
+    let mut lines = Vec::new();
+    for finding in findings {
+        let (mark, style) = match finding.status {
+            Status::Ok => ('✓', GOOD),
+            Status::Warn => ('!', WARN),
+            Status::Fail => ('✗', BAD),
+        };
+        let name = finding.name;
+        let found = wrapped(&finding.found, indent);
+        lines.push(format!("{style}{mark}{style:#} {NAME}{name:width$}{NAME:#}  {found}"));
+        let more = [("costs", &finding.cost), ("to do", &finding.remedy)];
+        for (word, text) in more.iter().filter_map(|(word, text)| Some((word, text.as_ref()?))) {
+            let text = wrapped(text, indent + 7);
+            lines.push(format!("{:indent$}{DIM}{word}{DIM:#}  {text}", ""));
+        }
+    }
+    let count = |status| findings.iter().filter(|finding| finding.status == status).count();
+    lines.push(String::new());
+    lines.push(match (count(Status::Fail), count(Status::Warn)) {
+        (0, 0) => format!("{GOOD}nothing is missing{GOOD:#}"),
+        (0, 1) => format!("{WARN}replug works; one thing could be better{WARN:#}"),
+        (0, many) => format!("{WARN}replug works; {many} things could be better{WARN:#}"),
+        (fails, _) => format!("{BAD}replug cannot do its work: {fails} missing{BAD:#}"),
+    });
+    lines.join("\n")
+}
+
+/// Breaks a text between words; the lines after the first are indented.
+fn wrapped(text: &str, indent: usize) -> String {
+    let mut out = String::new();
+    let mut column = indent;
+    for word in text.split_whitespace() {
+        let len = word.chars().count();
+        if column > indent && column + 1 + len > LINE {
+            out.push('\n');
+            out.push_str(&" ".repeat(indent));
+            column = indent;
+        } else if column > indent {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += len;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_says_what_it_costs_and_what_to_do() {
+        let finding =
+            |name, status| Finding { name, status, found: "found".into(), cost: None, remedy: None };
+        let slow = Finding {
+            cost: Some("time".into()),
+            remedy: Some("install lld".into()),
+            ..finding("linker", Status::Warn)
+        };
+        let text = report(&[finding("cargo", Status::Ok), slow]);
+        assert_eq!(
+            anstream::adapter::strip_str(&text).to_string(),
+            "✓ cargo   found\n! linker  found\n          costs  time\n          to do  install lld\n\nreplug works; one thing could be better"
+        );
+    }
+
+    #[test]
+    fn a_long_text_is_broken_between_words_and_stays_in_its_column() {
+        let text = wrapped(&"word ".repeat(40), 10);
+        assert!(text.lines().count() > 1);
+        assert!(text.lines().skip(1).all(|line| line.starts_with("          word") && line.len() <= LINE));
+    }
+}

@@ -1,0 +1,84 @@
+//! Why a command failed, in words for the one who typed it.
+
+use replug::error::{HostError, InspectError, ManifestError, ReloadCause, StoreError};
+use replug::event::Diagnostic;
+use std::{io, process::ExitCode};
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CliError {
+    /// The command was not understood.
+    #[error("{0}")]
+    Usage(String),
+    /// There is neither a plugins folder nor a plugin here.
+    #[error(
+        "there is no folder `plugins` here, nor a plugin.toml: name the folder that holds your plugins, or make a plugin with `{} new my-plugin`",
+        super::terminal::invocation()
+    )]
+    NoPlugins,
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    #[error(transparent)]
+    Inspect(#[from] InspectError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{what}: {source}; {remedy}")]
+    Io { what: String, source: io::Error, remedy: &'static str },
+    /// Something cannot be found that was named.
+    #[error("{0}")]
+    NotFound(String),
+    /// The plugin could be asked, and did not give what it was asked for.
+    #[error("{0}")]
+    Refused(String),
+    /// What went wrong is printed already.
+    #[error("")]
+    Told,
+    /// A signal ended it.
+    #[error("interrupted")]
+    Interrupted,
+    #[error("cannot start the threads of this command: {0}")]
+    Threads(io::Error),
+    #[error("cannot write to the standard output: {0}")]
+    Output(io::Error),
+}
+
+impl CliError {
+    pub(super) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_) => ExitCode::from(2),
+            // As a shell reports a command that SIGINT has ended.
+            Self::Interrupted => ExitCode::from(130),
+            // Whoever reads has had enough: that is no failure.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        }
+    }
+
+    /// Whether there is nothing more to say.
+    pub(super) fn is_told(&self) -> bool {
+        match self {
+            Self::Told => true,
+            Self::Output(error) => error.kind() == io::ErrorKind::BrokenPipe,
+            _ => false,
+        }
+    }
+
+    /// The compiler's messages, if it was the compiler that refused.
+    pub(super) fn diagnostics(&self) -> &[Diagnostic] {
+        match self {
+            Self::Host(HostError::Reload(error)) => match &*error.cause {
+                ReloadCause::Build(error) => error.diagnostics(),
+                _ => &[],
+            },
+            _ => &[],
+        }
+    }
+
+    /// A file or folder could not be made or read.
+    pub(super) fn io(what: &str, path: &std::path::Path, remedy: &'static str) -> impl Fn(io::Error) -> Self {
+        let what = format!("{what} {}", path.display());
+        move |source| Self::Io { what: what.clone(), source, remedy }
+    }
+}

@@ -1,0 +1,211 @@
+//! `replug inspect`: what is known of a file, of an artifact in the store, or of a plugin.
+
+use super::{
+    args::{self, State},
+    error::CliError,
+    one::One,
+    signature,
+    terminal::{self, BAD, DIM, GOOD, NAME, WARN, relative},
+    trace,
+};
+use clap::Args;
+use replug::{
+    PluginInfo,
+    artifact::{
+        Artifact, Facts, Store, inspect,
+        inspect::{Lookup, RootSymbol, StdLinkage},
+    },
+};
+use replug_api::describe::Interface;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Say what is known of a file, of an artifact in the store, or of a plugin
+///
+/// A file or an artifact is only read. A plugin is built and loaded, and its interfaces are shown.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  replug inspect dev.replug.calculator
+  replug inspect target/debug/libcalculator.so
+  replug inspect 1f0c93 --json | jq .artifact.needed")]
+pub(super) struct Inspect {
+    /// A file, a plugin's id, or the digest of an artifact (its first digits will do)
+    #[arg(value_name = "FILE|ID|DIGEST")]
+    what: String,
+    /// The folder whose sub-folders are the plugins, or the plugin's own [default: plugins, else this folder]
+    #[arg(long, value_name = "DIR")]
+    plugins: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    state: State,
+}
+
+/// What a file is, by its name and by its content.
+struct File {
+    path: PathBuf,
+    digest: String,
+    facts: Facts,
+}
+
+impl File {
+    fn read(path: &Path) -> Result<Self, CliError> {
+        let facts = inspect(path)?;
+        let bytes = fs::read(path).map_err(CliError::io("cannot read", path, "check its permissions"))?;
+        let digest = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { path: path.to_owned(), digest, facts })
+    }
+}
+
+impl Inspect {
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        trace::quietly();
+        let path = Path::new(&self.what);
+        if path.is_file() || self.what.contains('/') {
+            return self.show_file(&File::read(path)?);
+        }
+        let plugins = args::plugins_dir(self.plugins.as_deref());
+        if is_hexadecimal(&self.what) {
+            return self.show_file(&File::read(&self.stored(&plugins?)?.path)?);
+        }
+        let one = One::start(Some(&plugins?), &self.state, &self.what).await?;
+        let info = one.host.info(&self.what)?;
+        let interfaces = one.handle.interfaces();
+        let store = Store::open(replug::artifacts_dir(&self.state.dir(one.host.plugins_dir())))?;
+        one.ask(async {}).await?;
+        let artifact = info.digest.and_then(|digest| store.get(digest));
+        let file = artifact.map(|artifact| File::read(&artifact.path)).transpose()?;
+        self.show_plugin(&info, file.as_ref(), &interfaces)
+    }
+
+    /// The artifact whose digest begins like this.
+    fn stored(&self, plugins: &Path) -> Result<Artifact, CliError> {
+        let dir = replug::artifacts_dir(&self.state.dir(plugins));
+        let wanted = self.what.to_ascii_lowercase();
+        let mut found = match dir.is_dir() {
+            true => Store::open(&dir)?.list()?,
+            false => Vec::new(),
+        };
+        found.retain(|artifact| artifact.digest.to_string().starts_with(&wanted));
+        match found.len() {
+            1 => Ok(found.remove(0)),
+            0 => Err(CliError::NotFound(format!("no artifact in {} begins with {wanted}", dir.display()))),
+            many => {
+                Err(CliError::NotFound(format!("{many} artifacts begin with {wanted}: write more of it")))
+            }
+        }
+    }
+
+    fn show_file(&self, file: &File) -> Result<(), CliError> {
+        match self.json {
+            true => terminal::print_json(&json!({ "artifact": as_json(file) })),
+            false => terminal::print(&facts(file)),
+        }
+    }
+
+    fn show_plugin(
+        &self,
+        info: &PluginInfo,
+        file: Option<&File>,
+        interfaces: &[Interface],
+    ) -> Result<(), CliError> {
+        if self.json {
+            return terminal::print_json(&json!({
+                "plugin": {
+                    "id": info.id,
+                    "name": info.name,
+                    "version": info.version,
+                    "description": info.description,
+                    "type": info.kind,
+                    "path": info.path,
+                },
+                "artifact": file.map(as_json),
+                "interfaces": interfaces,
+            }));
+        }
+        let rows = [
+            ("name", info.name.clone()),
+            ("version", info.version.clone()),
+            ("type", info.kind.name().to_owned()),
+            ("about", info.description.clone()),
+            ("folder", relative(&info.path)),
+        ];
+        let mut parts = vec![format!("{NAME}{}{NAME:#}\n{}", info.id, listed(&rows))];
+        parts.extend(file.map(facts));
+        parts.extend(interfaces.iter().map(signature::of));
+        terminal::print(&parts.join("\n\n"))
+    }
+}
+
+/// Digits enough to be a digest and no id, which has a dot.
+fn is_hexadecimal(text: &str) -> bool {
+    text.len() >= 4 && text.len() <= 64 && text.chars().all(|c| c.is_ascii_hexdigit())
+}
+
+fn as_json(file: &File) -> serde_json::Value {
+    let mut json = json!({ "path": file.path, "digest": file.digest });
+    if let (Some(json), Ok(serde_json::Value::Object(facts))) =
+        (json.as_object_mut(), serde_json::to_value(&file.facts))
+    {
+        json.extend(facts);
+    }
+    json
+}
+
+fn facts(file: &File) -> String {
+    let facts = &file.facts;
+    let root = match facts.root {
+        RootSymbol::Exported => format!("{GOOD}exported{GOOD:#}"),
+        RootSymbol::NothingExported => {
+            format!("{BAD}nothing exported{BAD:#}: write `replug_api::export!(Type: Interface);`")
+        }
+        RootSymbol::Absent => format!("{WARN}absent{WARN:#}: this is no replug plugin"),
+    };
+    let std = match &facts.std {
+        StdLinkage::Shared { library } => format!("{GOOD}shared{GOOD:#} {DIM}({library}){DIM:#}"),
+        StdLinkage::Static => {
+            format!("{WARN}its own{WARN:#}, or none: each generation takes TLS keys for good")
+        }
+    };
+    let nodelete = if facts.nodelete { "never: linked with -z nodelete" } else { "possible" };
+    let mut rows = vec![
+        ("kind", facts.kind.to_owned()),
+        ("machine", facts.machine.clone()),
+        ("digest", file.digest.clone()),
+        ("build id", facts.build_id.clone().unwrap_or_else(|| "none".into())),
+        ("root", root),
+        ("std", std),
+        ("unload", nodelete.to_owned()),
+        ("size", sizes(facts)),
+    ];
+    rows.extend(facts.soname.iter().map(|soname| ("soname", soname.clone())));
+    for (at, needed) in facts.needed.iter().enumerate() {
+        let found = match &needed.lookup {
+            Lookup::Found(path) => format!("{DIM}{}{DIM:#}", path.display()),
+            Lookup::Missing(_) => format!("{BAD}missing{BAD:#}"),
+        };
+        rows.push((if at == 0 { "needs" } else { "" }, format!("{}  {found}", needed.name)));
+    }
+    format!("{NAME}{}{NAME:#}\n{}", relative(&file.path), listed(&rows))
+}
+
+fn sizes(facts: &Facts) -> String {
+    let kib = |bytes: u64| format!("{} KiB", bytes.div_ceil(1024));
+    let debug = if facts.debug_info { "with" } else { "without" };
+    format!(
+        "{} {debug} debug information; mapped {}, of which each generation has {} for itself",
+        kib(facts.file_bytes),
+        kib(facts.mapped_bytes),
+        kib(facts.private_bytes)
+    )
+}
+
+fn listed(rows: &[(&str, String)]) -> String {
+    let filled = rows.iter().filter(|(_, value)| !value.is_empty());
+    filled.map(|(key, value)| format!("  {DIM}{key:<9}{DIM:#} {value}")).collect::<Vec<_>>().join("\n")
+}

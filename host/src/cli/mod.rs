@@ -1,0 +1,111 @@
+//! The `replug` command: reads the arguments and prints what comes of them. It has no logic of its own: one file for
+//! each subcommand, which all go through the library's public API.
+//!
+//! Exit status: 0 it worked, 1 it failed, 2 it was not understood.
+
+mod args;
+mod build;
+mod call;
+mod dev;
+mod doctor;
+mod error;
+mod inspect;
+mod list;
+mod new;
+mod one;
+mod render;
+mod run;
+mod serve;
+mod signals;
+mod signature;
+mod terminal;
+mod trace;
+
+use clap::{Parser, Subcommand};
+use error::CliError;
+use std::process::ExitCode;
+
+/// The arguments of `replug`.
+#[derive(Debug, Parser)]
+#[command(name = "replug", version, about, long_about = None, max_term_width = 100, arg_required_else_help = true)]
+#[command(about = "Keeps a program running while the code it runs is replaced")]
+#[command(
+    after_help = "Begin with:\n  replug new my-plugin     a plugin that builds, with its test\n  replug dev               build, run, and reload on every save"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Dev(dev::Dev),
+    Run(run::Run),
+    New(new::New),
+    Build(build::Build),
+    List(list::List),
+    Call(call::Call),
+    Inspect(inspect::Inspect),
+    Doctor(doctor::Doctor),
+}
+
+/// Runs the command that this process was started as.
+pub(crate) fn main() -> ExitCode {
+    // Prints help and usage errors itself, and then exits with 0 or 2.
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Dev(dev) => in_runtime(dev.run()),
+        Command::Run(run) => in_runtime(run.run()),
+        Command::New(new) => new.run(),
+        Command::Build(build) => in_runtime(build.run()),
+        Command::List(list) => list.run(),
+        Command::Call(call) => in_runtime(call.run()),
+        Command::Inspect(inspect) => in_runtime(inspect.run()),
+        Command::Doctor(doctor) => doctor.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            terminal::print_error(&error);
+            error.exit_code()
+        }
+    }
+}
+
+/// Waits for a command that waits for others. The host has threads of its own.
+fn in_runtime(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(CliError::Threads)?.block_on(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_call_may_stand_before_and_after_the_folder() {
+        for line in [
+            ["replug", "dev", "plugins", "--call", "a.b", "add", "[1,2]"].as_slice(),
+            &["replug", "dev", "--call", "a.b", "add", "[1,2]", "--json", "plugins"],
+        ] {
+            let Command::Dev(dev) = Cli::try_parse_from(line).unwrap().command else { panic!("not dev") };
+            let call = dev.call().unwrap().unwrap();
+            assert_eq!((call.plugin.as_str(), call.method.as_str()), ("a.b", "add"));
+            assert_eq!(call.arguments, serde_json::json!([1, 2]));
+        }
+    }
+
+    #[test]
+    fn a_call_without_arguments_has_none_and_one_without_method_is_refused() {
+        let cli = Cli::try_parse_from(["replug", "dev", "--call", "a.b", "history"]).unwrap();
+        let Command::Dev(dev) = cli.command else { panic!("not dev") };
+        assert!(dev.call().unwrap().unwrap().arguments.is_null());
+        assert_eq!(Cli::try_parse_from(["replug", "dev", "--call", "a.b"]).unwrap_err().exit_code(), 2);
+    }
+}

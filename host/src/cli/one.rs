@@ -1,0 +1,67 @@
+//! One plugin for the length of one command: built, loaded, asked, stopped.
+
+use super::{
+    args::{self, State},
+    error::CliError,
+    signals::Signals,
+    terminal::Spinner,
+};
+use replug::{DynHandle, Host};
+use std::{path::Path, time::Duration};
+
+/// A host in which one plugin serves.
+pub(super) struct One {
+    pub(super) host: Host,
+    pub(super) handle: DynHandle,
+    signals: Signals,
+}
+
+impl One {
+    /// Builds and loads the plugin, and no other. A signal ends that, with every process of the build.
+    pub(super) async fn start(plugins: Option<&Path>, state: &State, id: &str) -> Result<Self, CliError> {
+        let mut signals = Signals::listen()?;
+        let dir = args::plugins_dir(plugins)?;
+        let builder = Host::builder().state_dir(state.dir(&dir)).plugins(dir).auto_start(false);
+        let host = builder.build().await?;
+        let handle = host.plugin(id)?;
+        let starting = with_spinner(format!("building {}", handle.id().short()), host.start(id));
+        let started = tokio::select! {
+            biased;
+            () = signals.next() => Err(CliError::Interrupted),
+            started = starting => started.map_err(CliError::from),
+        };
+        match started {
+            Ok(_) => Ok(Self { host, handle, signals }),
+            Err(error) => {
+                host.shutdown().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits for what the plugin is asked, and stops it. A signal ends the wait; whether a call then ends is its own
+    /// affair.
+    pub(super) async fn ask<T>(mut self, question: impl Future<Output = T>) -> Result<T, CliError> {
+        let answer = tokio::select! {
+            biased;
+            () = self.signals.next() => return Err(CliError::Interrupted),
+            answer = question => answer,
+        };
+        self.host.shutdown().await;
+        Ok(answer)
+    }
+}
+
+/// Waits, and shows that it does if that takes so long that one wonders.
+pub(super) async fn with_spinner<T>(what: String, work: impl Future<Output = T>) -> T {
+    const PATIENCE: Duration = Duration::from_millis(300);
+    tokio::pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => return done,
+        () = tokio::time::sleep(PATIENCE), if Spinner::is_visible() => {}
+    }
+    let spinner = Spinner::new();
+    spinner.say(what);
+    work.await
+}

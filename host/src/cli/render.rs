@@ -1,0 +1,272 @@
+//! How events look to a person: what happened as lines of text, with colours. Nothing is printed here.
+
+use super::terminal::{ANSWER, BAD, DIM, GOOD, NAME, WARN, brief, brief_ms, relative, rendered};
+use replug::{
+    Event, EventKind, Generation, PluginId,
+    event::{Diagnostic, RetireOutcome, Stage, Stages},
+};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// What the loop does with the plugins once they are up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loop {
+    Watching,
+    Running,
+}
+
+/// Turns events into lines, and remembers what it takes to do so.
+#[derive(Debug)]
+pub(super) struct Renderer {
+    what: Loop,
+    /// The plugins that were found, and the generation of each that serves.
+    plugins: BTreeMap<PluginId, Option<Generation>>,
+    started: bool,
+    leaving: bool,
+}
+
+impl Renderer {
+    pub(super) fn new(what: Loop) -> Self {
+        Self { what, plugins: BTreeMap::new(), started: false, leaving: false }
+    }
+
+    /// The host is asked to end: that its plugins stop is no news.
+    pub(super) fn leave(&mut self) {
+        self.leaving = true;
+    }
+
+    /// The lines that tell the event; none if it is no news.
+    pub(super) fn lines(&mut self, event: &Event) -> Option<String> {
+        let Some(id) = &event.plugin else { return self.of_host(&event.kind) };
+        let generation = event.generation.map(|generation| generation.to_string()).unwrap_or_default();
+        let line = match &event.kind {
+            EventKind::PluginDiscovered { path } => {
+                self.plugins.insert(id.clone(), None);
+                if !self.started {
+                    return None;
+                }
+                self.line(id, format!("found in {}", relative(path)))
+            }
+            EventKind::Reloaded { stages, total_ms, warnings } => {
+                self.plugins.insert(id.clone(), event.generation);
+                let (took, stages) = (brief(*total_ms), summary(stages, *total_ms));
+                let live = format!("{GOOD}{generation} live{GOOD:#} in {took} {DIM}({stages}){DIM:#}");
+                below(warnings, self.line(id, live))
+            }
+            EventKind::BuildFailed { error, diagnostics } => {
+                let failed = self.failure(id, "build failed", self.serving(id));
+                if diagnostics.is_empty() { format!("{failed}: {error}") } else { below(diagnostics, failed) }
+            }
+            EventKind::ReloadFailed { stage, error, kept_generation } => {
+                let what = match stage {
+                    // All that is read before the build.
+                    Stage::Detect => "manifest refused".to_owned(),
+                    stage => format!("{} failed", stage.name()),
+                };
+                format!("{}: {error}", self.failure(id, &what, *kept_generation))
+            }
+            EventKind::BuildUnchanged { warnings } => {
+                let serving = self.serving(id).map(|generation| generation.to_string()).unwrap_or_default();
+                below(warnings, self.line(id, format!("{DIM}{serving} unchanged{DIM:#}")))
+            }
+            EventKind::RolledBack { from, reason } => {
+                self.line(id, format!("{WARN}rolled back{WARN:#} from {from}: {reason}"))
+            }
+            EventKind::Configured { how } if how == "live" => {
+                self.line(id, "new configuration taken over".into())
+            }
+            EventKind::GenerationRetired { outcome } => return self.retired(id, &generation, *outcome),
+            EventKind::PluginStopped { reason } => {
+                if self.leaving {
+                    return None;
+                }
+                let line = self.line(id, format!("{WARN}stopped{WARN:#}: {reason}"));
+                self.plugins.remove(id);
+                line
+            }
+            EventKind::PluginCrashed { signal, exit, stderr_tail, restart_in_ms } => {
+                let how = match (signal, exit) {
+                    (Some(signal), _) => format!("was killed by {signal}"),
+                    (None, Some(status)) => format!("exited with status {status}"),
+                    (None, None) => "ended".to_owned(),
+                };
+                let next = match restart_in_ms {
+                    Some(pause) => format!("starting it again in {pause} ms"),
+                    None => "not starting it again".to_owned(),
+                };
+                let tail: String =
+                    stderr_tail.lines().map(|line| format!("\n  {DIM}{line}{DIM:#}")).collect();
+                self.line(id, format!("{BAD}{generation} {how}{BAD:#}, {next}{tail}"))
+            }
+            EventKind::PluginRestarted { deaths } => {
+                let times = if *deaths == 1 { "once".to_owned() } else { format!("{deaths} times") };
+                self.line(id, format!("{DIM}restarted; it has died {times}{DIM:#}"))
+            }
+            EventKind::PluginQuarantined { reason } => {
+                self.line(id, format!("{BAD}quarantined{BAD:#}: {reason}"))
+            }
+            EventKind::PluginPanicked { message, location, thread, backtrace } => {
+                let mut text = format!(
+                    "{BAD}{generation} panicked{BAD:#}: {message} {DIM}({location}, thread {thread}){DIM:#}"
+                );
+                if !backtrace.is_empty() {
+                    text = format!("{text}\n{DIM}{}{DIM:#}", backtrace.trim_end());
+                }
+                self.line(id, text)
+            }
+            EventKind::CallResult { method, result, error } => self.answer(id, method, (result, error)),
+            EventKind::Log { level, message, fields, .. } => {
+                self.log(id, level, &format!("{message}{}", listed(fields)))
+            }
+            _ => return None,
+        };
+        Some(line)
+    }
+
+    /// The name that people say: the last part of the id, as long as no other plugin has it.
+    pub(super) fn name<'a>(&self, id: &'a PluginId) -> &'a str {
+        let alike = self.plugins.keys().any(|other| other != id && other.short() == id.short());
+        if alike { id.as_str() } else { id.short() }
+    }
+
+    fn of_host(&mut self, kind: &EventKind) -> Option<String> {
+        match kind {
+            EventKind::HostStarted { plugins_dir, running } => {
+                self.started = true;
+                let doing = match self.what {
+                    Loop::Watching => "watching",
+                    Loop::Running => "running",
+                };
+                let count = match (self.plugins.len(), *running) {
+                    (0, _) => "no plugins yet".to_owned(),
+                    (1, 1) => "1 plugin".to_owned(),
+                    (found, running) if found == running => format!("{found} plugins"),
+                    (found, running) => format!("{running} of {found} plugins live"),
+                };
+                Some(format!("{doing} {} {DIM}({count}, ctrl-c to stop){DIM:#}", relative(plugins_dir)))
+            }
+            // The message begins with the path.
+            EventKind::DiscoveryFailed { error, .. } => Some(format!("{BAD}error:{BAD:#} {error}")),
+            EventKind::EventsLost { count } => Some(format!(
+                "{WARN}{count} events are missing here{WARN:#}: they came faster than they could be shown"
+            )),
+            _ => None,
+        }
+    }
+
+    fn retired(&self, id: &PluginId, generation: &str, outcome: RetireOutcome) -> Option<String> {
+        let text = match outcome {
+            RetireOutcome::Kept | RetireOutcome::Ended => return None,
+            RetireOutcome::Unloaded => format!("{DIM}{generation} unloaded{DIM:#}"),
+            RetireOutcome::StillMapped => format!(
+                "{WARN}{generation} not unloaded{WARN:#}: something still holds its library, which stays mapped"
+            ),
+            RetireOutcome::DropPanicked => format!("{WARN}{generation} panicked as it was dropped{WARN:#}"),
+        };
+        Some(self.line(id, text))
+    }
+
+    fn answer(&self, id: &PluginId, method: &str, answer: (&Option<Value>, &Option<Value>)) -> String {
+        let call = format!("{}.{method} {DIM}->{DIM:#}", self.name(id));
+        match answer {
+            (_, Some(error)) => format!("{call} {BAD}error:{BAD:#} {}", error_in_one_line(error)),
+            (Some(result), _) => format!("{call} {ANSWER}{result}{ANSWER:#}"),
+            (None, None) => format!("{call} {ANSWER}null{ANSWER:#}"),
+        }
+    }
+
+    fn log(&self, id: &PluginId, level: &str, text: &str) -> String {
+        let style = match level {
+            "ERROR" => BAD,
+            "WARN" => WARN,
+            _ => DIM,
+        };
+        self.line(id, format!("{style}{level:<5}{style:#} {text}"))
+    }
+
+    /// Something went wrong and changed nothing: says what serves all the same.
+    fn failure(&self, id: &PluginId, what: &str, kept: Option<Generation>) -> String {
+        let kept = match (kept, self.what) {
+            (Some(generation), _) => format!(", {generation} goes on"),
+            (None, Loop::Watching) => ", nothing serves until it is mended".to_owned(),
+            (None, Loop::Running) => ", nothing serves".to_owned(),
+        };
+        format!("{NAME}{}{NAME:#}: {BAD}{what}{BAD:#}{kept}", self.name(id))
+    }
+
+    fn serving(&self, id: &PluginId) -> Option<Generation> {
+        self.plugins.get(id).copied().flatten()
+    }
+
+    /// A line about a plugin; what follows the name begins in the same column for all.
+    fn line(&self, id: &PluginId, text: String) -> String {
+        const WIDEST: usize = 24;
+        let widths = self.plugins.keys().map(|id| self.name(id).len());
+        let width = widths.max().unwrap_or(0).min(WIDEST);
+        let name = self.name(id);
+        format!("{NAME}{name}{NAME:#}{:1$} {text}", "", width.saturating_sub(name.len()))
+    }
+}
+
+/// The line, with what the compiler says above it.
+fn below(diagnostics: &[Diagnostic], line: String) -> String {
+    if diagnostics.is_empty() { line } else { format!("\n{}\n{line}", rendered(diagnostics)) }
+}
+
+/// What took the time: the stages that people wait for, and of the others those that took a good part of it.
+fn summary(stages: &Stages, total_ms: f64) -> String {
+    let &Stages { detect, build, store, preflight, load, migrate, swap } = stages;
+    let notable = |ms: f64| ms >= 5.0 && ms >= total_ms / 10.0;
+    let all = [
+        ("detect", detect, notable(detect)),
+        ("build", build, build > 0.0),
+        ("store", store, notable(store)),
+        ("preflight", preflight, notable(preflight)),
+        ("load", load, true),
+        ("migrate", migrate, migrate >= 0.005),
+        ("swap", swap, true),
+    ];
+    let shown =
+        all.iter().filter(|(.., shown)| *shown).map(|(name, ms, _)| format!("{name} {}", brief_ms(*ms)));
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+/// The fields of a log event, as ` key=value`.
+fn listed(fields: &Value) -> String {
+    let Value::Object(fields) = fields else { return String::new() };
+    fields.iter().map(|(key, value)| format!(" {DIM}{key}={DIM:#}{}", bare(value))).collect()
+}
+
+/// A value as people write it: text without quotes.
+pub(super) fn bare(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// An error of a plugin's own: by the habit, an object with `code`, `message` and `details`; but it may be anything.
+fn error_in_one_line(error: &Value) -> String {
+    let Some(message) = error.get("message") else { return error.to_string() };
+    let message = bare(message);
+    // The host's own errors say it in words already.
+    let code = error.get("code").map(bare).filter(|code| !message.contains(code));
+    let code = code.map(|code| format!(" {DIM}[{code}]{DIM:#}")).unwrap_or_default();
+    let details = error.get("details").filter(|details| !is_empty(details));
+    let details = details.map(|details| format!(" {DIM}{details}{DIM:#}")).unwrap_or_default();
+    format!("{message}{code}{details}")
+}
+
+/// Whether a value says nothing.
+pub(super) fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(map) => map.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::String(text) => text.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

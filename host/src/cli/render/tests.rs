@@ -1,0 +1,159 @@
+//! What events look like, without the colours.
+
+use super::*;
+use serde_json::json;
+
+fn event(plugin: &str, generation: Option<u64>, kind: EventKind) -> Event {
+    let plugin = (!plugin.is_empty()).then(|| plugin.parse().unwrap());
+    Event { at: String::new(), plugin, generation: generation.map(Generation), digest: None, kind }
+}
+
+fn plain(text: Option<String>) -> String {
+    anstream::adapter::strip_str(&text.unwrap_or_default()).to_string()
+}
+
+/// A loop with these plugins, of which none serves yet.
+fn watching(plugins: &[&str]) -> Renderer {
+    let mut renderer = Renderer::new(Loop::Watching);
+    for id in plugins {
+        assert!(
+            renderer.lines(&event(id, None, EventKind::PluginDiscovered { path: "/x".into() })).is_none()
+        );
+    }
+    renderer
+}
+
+fn reloaded(generation: u64, total_ms: f64) -> Event {
+    let stages = Stages { detect: 1.0, build: 112.4, load: 1.04, swap: 0.021, ..Stages::default() };
+    event(
+        "dev.replug.calculator",
+        Some(generation),
+        EventKind::Reloaded { stages, total_ms, warnings: Vec::new() },
+    )
+}
+
+const CALCULATOR: &str = "dev.replug.calculator";
+
+#[test]
+fn a_reload_is_one_line_with_what_took_the_time() {
+    let mut renderer = watching(&[CALCULATOR]);
+    let line = plain(renderer.lines(&reloaded(2, 131.4)));
+    assert_eq!(line, "calculator g2 live in 131 ms (build 112, load 1, swap 0.02)");
+}
+
+#[test]
+fn lines_about_plugins_are_aligned() {
+    let mut renderer = watching(&[CALCULATOR, "dev.replug.hello-world"]);
+    let line = plain(renderer.lines(&reloaded(1, 1874.0)));
+    assert_eq!(line, "calculator  g1 live in 1.87 s (build 112, load 1, swap 0.02)");
+}
+
+#[test]
+fn of_two_plugins_with_the_same_last_part_the_whole_id_is_said() {
+    let mut renderer = watching(&[CALCULATOR, "com.example.calculator"]);
+    let line = plain(renderer.lines(&reloaded(1, 10.0)));
+    assert!(line.starts_with("dev.replug.calculator  g1 live"), "{line}");
+}
+
+fn diagnostic(level: &str, rendered: &str) -> Diagnostic {
+    let (level, rendered) = (level.into(), rendered.into());
+    Diagnostic { level, message: String::new(), file: None, line: None, rendered }
+}
+
+#[test]
+fn the_warnings_of_a_good_build_are_shown_above_its_line() {
+    let mut renderer = watching(&[CALCULATOR]);
+    let warnings = || vec![diagnostic("warning", "warning: unused variable: `x`\n\n")];
+    let live = EventKind::Reloaded { stages: Stages::default(), total_ms: 10.0, warnings: warnings() };
+    let text = plain(renderer.lines(&event(CALCULATOR, Some(1), live)));
+    assert_eq!(text, "\nwarning: unused variable: `x`\ncalculator g1 live in 10 ms (load 0.00, swap 0.00)");
+    let unchanged = EventKind::BuildUnchanged { warnings: warnings() };
+    let text = plain(renderer.lines(&event(CALCULATOR, None, unchanged)));
+    assert_eq!(text, "\nwarning: unused variable: `x`\ncalculator g1 unchanged");
+}
+
+#[test]
+fn a_failed_build_shows_what_rustc_says_and_then_what_goes_on() {
+    let mut renderer = watching(&[CALCULATOR]);
+    let failed = EventKind::BuildFailed {
+        error: "src/lib.rs:3: expected `;`".into(),
+        diagnostics: vec![
+            diagnostic("warning", "warning: unused\n"),
+            diagnostic("error", "error: expected `;`\n\n"),
+        ],
+    };
+    let first = plain(renderer.lines(&event(CALCULATOR, None, failed.clone())));
+    assert_eq!(first, "\nerror: expected `;`\ncalculator: build failed, nothing serves until it is mended");
+    renderer.lines(&reloaded(1, 10.0));
+    let later = plain(renderer.lines(&event(CALCULATOR, None, failed)));
+    assert_eq!(later, "\nerror: expected `;`\ncalculator: build failed, g1 goes on");
+}
+
+#[test]
+fn a_build_that_fails_without_a_word_of_rustc_s_says_why_itself() {
+    let mut renderer = watching(&[CALCULATOR]);
+    let failed = EventKind::BuildFailed { error: "the build script failed".into(), diagnostics: Vec::new() };
+    let line = plain(renderer.lines(&event(CALCULATOR, None, failed)));
+    assert_eq!(line, "calculator: build failed, nothing serves until it is mended: the build script failed");
+}
+
+#[test]
+fn a_failed_reload_is_one_line_with_the_stage_the_reason_and_what_goes_on() {
+    let mut renderer = watching(&[CALCULATOR]);
+    let failed = EventKind::ReloadFailed {
+        stage: Stage::Preflight,
+        error: "it needs `libfoo.so`".into(),
+        kept_generation: Some(Generation(3)),
+    };
+    let line = plain(renderer.lines(&event(CALCULATOR, None, failed)));
+    assert_eq!(line, "calculator: preflight failed, g3 goes on: it needs `libfoo.so`");
+}
+
+#[test]
+fn the_answer_to_a_call_is_the_value_or_the_error() {
+    let mut renderer = watching(&[CALCULATOR]);
+    let answer = |result, error| {
+        event(CALCULATOR, Some(1), EventKind::CallResult { method: "add".into(), result, error })
+    };
+    let line = plain(renderer.lines(&answer(Some(json!(15.0)), None)));
+    assert_eq!(line, "calculator.add -> 15.0");
+    let error =
+        json!({ "code": "divide_by_zero", "message": "cannot divide by zero", "details": { "a": "1" } });
+    let line = plain(renderer.lines(&answer(None, Some(error))));
+    assert_eq!(line, r#"calculator.add -> error: cannot divide by zero [divide_by_zero] {"a":"1"}"#);
+}
+
+#[test]
+fn the_start_ends_with_what_is_watched_and_how_to_stop() {
+    let mut renderer = watching(&[CALCULATOR, "a.b"]);
+    let started = |running| event("", None, EventKind::HostStarted { plugins_dir: "/p".into(), running });
+    assert_eq!(plain(renderer.lines(&started(2))), "watching /p (2 plugins, ctrl-c to stop)");
+    assert_eq!(plain(renderer.lines(&started(1))), "watching /p (1 of 2 plugins live, ctrl-c to stop)");
+}
+
+#[test]
+fn what_a_plugin_logs_is_shown_with_its_fields() {
+    let mut renderer = watching(&[CALCULATOR]);
+    let log = EventKind::Log {
+        level: "WARN".into(),
+        target: "calculator".into(),
+        message: "slow".into(),
+        fields: json!({ "took_ms": 12, "op": "power" }),
+        spans: Vec::new(),
+    };
+    assert_eq!(
+        plain(renderer.lines(&event(CALCULATOR, Some(1), log))),
+        "calculator WARN  slow op=power took_ms=12"
+    );
+}
+
+#[test]
+fn what_is_no_news_is_not_told() {
+    let mut renderer = watching(&[CALCULATOR]);
+    let kept = EventKind::GenerationRetired { outcome: RetireOutcome::Kept };
+    assert!(renderer.lines(&event(CALCULATOR, Some(1), kept)).is_none());
+    assert!(renderer.lines(&event(CALCULATOR, None, EventKind::BuildSuperseded)).is_none());
+    renderer.leave();
+    let stopped = EventKind::PluginStopped { reason: "the host has shut down".into() };
+    assert!(renderer.lines(&event(CALCULATOR, None, stopped)).is_none());
+}

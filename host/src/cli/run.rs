@@ -1,0 +1,41 @@
+//! `replug run`: the host without watching.
+
+use super::{
+    args::{self, State},
+    error::CliError,
+    render::Loop,
+    serve::{Reader, Serve},
+    trace::Log,
+};
+use clap::Args;
+use replug::Host;
+use std::path::PathBuf;
+
+/// Build and load the plugins, and run them until a signal
+///
+/// The same as `dev`, but nothing is watched. Ctrl-C stops the plugins and ends.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  replug run
+  replug run /srv/plugins --state-dir /var/lib/replug --json")]
+pub(super) struct Run {
+    /// The folder whose sub-folders are the plugins, or one plugin's own [default: plugins, else this folder]
+    #[arg(value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Print every event as one JSON object per line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    state: State,
+    #[command(flatten)]
+    log: Log,
+}
+
+impl Run {
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        let dir = args::plugins_dir(self.dir.as_deref())?;
+        self.log.listen();
+        let builder = Host::builder().state_dir(self.state.dir(&dir)).plugins(dir);
+        Serve { what: Loop::Running, reader: Reader::of(self.json), call: None }.run(builder).await
+    }
+}

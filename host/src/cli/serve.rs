@@ -1,0 +1,231 @@
+//! The loop behind `dev` and `run`: a host, its events on the standard output, and a graceful end.
+
+use super::{
+    args::CallSpec,
+    error::CliError,
+    render::{Loop, Renderer},
+    signals::Signals,
+    terminal::{self, DIM, Spinner},
+};
+use replug::{CallError, Digest, Event, EventKind, Generation, Host, HostBuilder, PluginId};
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, future::pending, process, time::Duration};
+use tokio::time::{Instant, sleep_until};
+
+/// Who reads the standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reader {
+    Person,
+    Program,
+}
+
+impl Reader {
+    /// What `--json` asks for.
+    pub(super) fn of(json: bool) -> Self {
+        if json { Self::Program } else { Self::Person }
+    }
+}
+
+/// How to serve.
+pub(super) struct Serve {
+    pub(super) what: Loop,
+    pub(super) reader: Reader,
+    pub(super) call: Option<CallSpec>,
+}
+
+/// A build that takes less than this needs no spinner.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+impl Serve {
+    /// Runs the host until a signal, or until no one reads any more.
+    pub(super) async fn run(self, builder: HostBuilder) -> Result<(), CliError> {
+        let mut signals = Signals::listen()?;
+        let mut events = builder.events();
+        let host = builder.launch().await?;
+        let mut screen = Screen::new(self.what, self.reader);
+        let told = loop {
+            tokio::select! {
+                biased;
+                () = signals.next() => break Ok(()),
+                event = events.next() => {
+                    let Some(event) = event else { break Ok(()) };
+                    if let Err(error) = screen.show(&event) {
+                        break Err(error);
+                    }
+                    self.call_again(&host, &event);
+                }
+                () = screen.out_of_patience() => screen.spin(),
+            }
+        };
+        screen.leave();
+        let mut stopped = host.shutdown();
+        loop {
+            tokio::select! {
+                biased;
+                // Asked twice, it does not wait for plugins that do not end.
+                () = signals.next() => process::exit(130),
+                () = &mut stopped => break,
+                event = events.next() => if let (Some(event), Ok(())) = (event, &told) {
+                    // Whoever does not read the end has read what they wanted.
+                    let _ = screen.show(&event);
+                },
+            }
+        }
+        while let (Some(event), Ok(())) = (events.try_next(), &told) {
+            screen.show(&event)?;
+        }
+        screen.end();
+        told
+    }
+
+    /// After every swap of the plugin that is to be called, calls it, and tells the answer as an event.
+    fn call_again(&self, host: &Host, event: &Event) {
+        let Some(call) = &self.call else { return };
+        match &event.kind {
+            EventKind::Reloaded { .. } => {}
+            EventKind::HostStarted { .. } => {
+                if let Err(error) = host.plugin(&call.plugin) {
+                    terminal::note(&format!("{}error:{:#} --call: {error}", terminal::BAD, terminal::BAD));
+                }
+                return;
+            }
+            _ => return,
+        }
+        let (Some(plugin), Some(generation), Some(digest)) = (&event.plugin, event.generation, event.digest)
+        else {
+            return;
+        };
+        if plugin.as_str() == call.plugin {
+            tokio::spawn(call_once(host.clone(), call.clone(), (plugin.clone(), generation, digest)));
+        }
+    }
+}
+
+async fn call_once(host: Host, call: CallSpec, of: (PluginId, Generation, Digest)) {
+    // A plugin that was removed meanwhile has no answer.
+    let Ok(handle) = host.plugin(&call.plugin) else { return };
+    let (result, error) = match handle.invoke_json(call.method.clone(), call.arguments).await {
+        Ok(result) => (Some(result), None),
+        Err(error) => (None, Some(error_value(error))),
+    };
+    let (plugin, generation, digest) = of;
+    host.event_sink().generation(
+        (&plugin, generation, digest),
+        EventKind::CallResult { method: call.method, result, error },
+    );
+}
+
+/// An error as a program reads it: the method's own as it is, any other with a code of its kind.
+pub(super) fn error_value(error: CallError<Value>) -> Value {
+    let code = match &error {
+        CallError::Plugin(own) => return own.clone(),
+        CallError::Panicked { .. } => "panicked",
+        CallError::NotImplemented { .. } => "not_implemented",
+        CallError::NotRunning { .. } => "not_running",
+        CallError::Unknown(_) => "unknown",
+        CallError::BadArguments { .. } => "bad_arguments",
+        CallError::BadResult { .. } => "bad_result",
+        CallError::TooDeep { .. } => "too_deep",
+        _ => "failed",
+    };
+    json!({ "code": code, "message": error.to_string() })
+}
+
+/// What is seen: lines for a person, with a spinner while a build takes its time, or JSON for a program.
+struct Screen {
+    reader: Reader,
+    renderer: Renderer,
+    building: BTreeSet<PluginId>,
+    spin_at: Option<Instant>,
+    spinner: Option<Spinner>,
+    reloads: usize,
+}
+
+impl Screen {
+    fn new(what: Loop, reader: Reader) -> Self {
+        let building = BTreeSet::new();
+        Self { reader, renderer: Renderer::new(what), building, spin_at: None, spinner: None, reloads: 0 }
+    }
+
+    fn show(&mut self, event: &Event) -> Result<(), CliError> {
+        if self.reader == Reader::Program {
+            return terminal::print_json(event);
+        }
+        self.note_builds(event);
+        let Some(lines) = self.renderer.lines(event) else { return Ok(()) };
+        match &self.spinner {
+            Some(spinner) => spinner.aside(|| terminal::print(&lines)),
+            None => terminal::print(&lines),
+        }
+    }
+
+    fn note_builds(&mut self, event: &Event) {
+        let Some(id) = &event.plugin else { return };
+        match event.kind {
+            EventKind::BuildStarted { .. } => {
+                self.building.insert(id.clone());
+                if self.spin_at.is_none() && self.spinner.is_none() && Spinner::is_visible() {
+                    self.spin_at = Some(Instant::now() + PATIENCE);
+                }
+            }
+            EventKind::Reloaded { .. } => {
+                self.reloads += usize::from(event.generation.is_some_and(|generation| generation.0 > 1));
+                self.building.remove(id);
+            }
+            EventKind::BuildFailed { .. }
+            | EventKind::BuildUnchanged { .. }
+            | EventKind::ReloadFailed { .. }
+            | EventKind::PluginStopped { .. } => {
+                self.building.remove(id);
+            }
+            _ => return,
+        }
+        if self.building.is_empty() {
+            (self.spin_at, self.spinner) = (None, None);
+        } else if let Some(spinner) = &self.spinner {
+            spinner.say(self.what_is_built());
+        }
+    }
+
+    fn what_is_built(&self) -> String {
+        let names: Vec<_> = self.building.iter().map(|id| self.renderer.name(id)).collect();
+        format!("building {}", names.join(", "))
+    }
+
+    /// Waits until a build has taken so long that one wonders.
+    async fn out_of_patience(&self) {
+        match self.spin_at {
+            Some(at) => sleep_until(at).await,
+            None => pending().await,
+        }
+    }
+
+    fn spin(&mut self) {
+        self.spin_at = None;
+        let spinner = Spinner::new();
+        spinner.say(self.what_is_built());
+        self.spinner = Some(spinner);
+    }
+
+    fn leave(&mut self) {
+        self.renderer.leave();
+        (self.spin_at, self.spinner) = (None, None);
+        self.building.clear();
+        if self.reader == Reader::Person {
+            // The terminal has written ^C where the next line begins.
+            terminal::back_to_line_start();
+        }
+    }
+
+    /// The last line.
+    fn end(&self) {
+        if self.reader == Reader::Person {
+            let reloads = match self.reloads {
+                0 => String::new(),
+                1 => " after 1 reload".into(),
+                many => format!(" after {many} reloads"),
+            };
+            terminal::note(&format!("{DIM}stopped{reloads}{DIM:#}"));
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The terminal: colours with a meaning, the standard output, errors, and a spinner while someone waits.
+
+use super::error::CliError;
+use anstream::ColorChoice;
+use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressStyle};
+use replug::event::Diagnostic;
+use serde::Serialize;
+use std::{
+    env, fs,
+    io::{self, IsTerminal, Write},
+    path::Path,
+    time::Duration,
+};
+
+/// What serves, or is as it should be.
+pub(super) const GOOD: Style = AnsiColor::Green.on_default();
+/// What failed.
+pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
+/// What deserves a look.
+pub(super) const WARN: Style = AnsiColor::Yellow.on_default();
+/// What is there for those who look closely.
+pub(super) const DIM: Style = Style::new().dimmed();
+/// Names of plugins.
+pub(super) const NAME: Style = Style::new().bold();
+/// What a call gave.
+pub(super) const ANSWER: Style = AnsiColor::Cyan.on_default();
+
+/// Prints a line to the standard output; colours are left out where they do not belong.
+pub(super) fn print(text: &str) -> Result<(), CliError> {
+    let mut out = anstream::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(CliError::Output)
+}
+
+/// Prints a value as one line of JSON.
+pub(super) fn print_json(value: &impl Serialize) -> Result<(), CliError> {
+    let mut line = serde_json::to_vec(value).map_err(|error| CliError::Output(error.into()))?;
+    line.push(b'\n');
+    let mut out = io::stdout().lock();
+    out.write_all(&line).and_then(|()| out.flush()).map_err(CliError::Output)
+}
+
+/// Prints a note to the standard error.
+pub(super) fn note(text: &str) {
+    // Whoever closed it does not want to know.
+    let _ = writeln!(anstream::stderr(), "{text}");
+}
+
+/// Lets the next line overwrite what a terminal shows of a key that was pressed.
+pub(super) fn back_to_line_start() {
+    if io::stderr().is_terminal() {
+        // Whoever closed it does not want to know.
+        let _ = write!(io::stderr(), "\r");
+    }
+}
+
+/// Says why the command failed; after the compiler's messages, if they are why.
+pub(super) fn print_error(error: &CliError) {
+    let diagnostics = rendered(error.diagnostics());
+    if !diagnostics.is_empty() {
+        note(&diagnostics);
+    }
+    if !error.is_told() {
+        note(&format!("{BAD}error:{BAD:#} {error}"));
+    }
+}
+
+/// The compiler's messages as rustc prints them: the errors, or the warnings if that is all there is.
+pub(super) fn rendered(diagnostics: &[Diagnostic]) -> String {
+    let is_error = |diagnostic: &&Diagnostic| diagnostic.level.starts_with("error");
+    let failed = diagnostics.iter().any(|diagnostic| is_error(&diagnostic));
+    let shown = diagnostics.iter().filter(|diagnostic| !failed || is_error(diagnostic));
+    shown.map(|diagnostic| diagnostic.rendered.trim_end()).collect::<Vec<_>>().join("\n\n")
+}
+
+/// Whether what goes to the standard error may be coloured.
+pub(super) fn stderr_has_colour() -> bool {
+    anstream::AutoStream::choice(&io::stderr()) != ColorChoice::Never
+}
+
+/// How this program is called, so that what is printed can be typed: `replug`, if that finds it, else its path.
+pub(super) fn invocation() -> String {
+    let Ok(me) = env::current_exe() else { return "replug".into() };
+    let path = env::var_os("PATH").unwrap_or_default();
+    let first = env::split_paths(&path).map(|dir| dir.join("replug")).find(|file| file.is_file());
+    let same = |file: &Path| fs::canonicalize(file).ok() == fs::canonicalize(&me).ok();
+    match first {
+        Some(found) if same(&found) => "replug".into(),
+        _ => quoted(&me.to_string_lossy()),
+    }
+}
+
+/// A word as a shell reads it back.
+pub(super) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+/// A path as seen from the working directory, if it lies below it.
+pub(super) fn relative(path: &Path) -> String {
+    let here = env::current_dir().and_then(fs::canonicalize).unwrap_or_default();
+    match path.strip_prefix(&here) {
+        Ok(below) if below.as_os_str().is_empty() => ".".into(),
+        Ok(below) => below.display().to_string(),
+        Err(_) => path.display().to_string(),
+    }
+}
+
+/// A duration in milliseconds with as many digits as matter: `0.02`, `1.4`, `112`.
+pub(super) fn brief_ms(ms: f64) -> String {
+    match ms {
+        ms if ms >= 9.95 => format!("{ms:.0}"),
+        ms if ms >= 0.995 => format!("{ms:.1}").trim_end_matches(".0").to_owned(),
+        ms => format!("{ms:.2}"),
+    }
+}
+
+/// A duration with its unit: `131 ms`, `1.87 s`.
+pub(super) fn brief(ms: f64) -> String {
+    match ms {
+        ms if ms >= 9_995.0 => format!("{:.1} s", ms / 1e3),
+        ms if ms >= 999.5 => format!("{:.2} s", ms / 1e3),
+        ms => format!("{} ms", brief_ms(ms)),
+    }
+}
+
+/// What turns while a build takes its time; only on a terminal.
+pub(super) struct Spinner {
+    bar: ProgressBar,
+}
+
+impl Spinner {
+    /// Whether anyone would see it.
+    pub(super) fn is_visible() -> bool {
+        io::stderr().is_terminal()
+    }
+
+    pub(super) fn new() -> Self {
+        let bar = ProgressBar::new_spinner();
+        // A constant that is tried by every run with a spinner.
+        if let Ok(style) = ProgressStyle::with_template("{spinner:.cyan} {msg} {elapsed:.dim}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(80));
+        Self { bar }
+    }
+
+    pub(super) fn say(&self, what: String) {
+        self.bar.set_message(what);
+    }
+
+    /// Takes it off the screen while something else is printed.
+    pub(super) fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_as_many_digits_as_matter() {
+        let shown = [0.0213, 0.4, 1.0, 1.44, 9.9, 10.2, 131.4].map(brief_ms);
+        assert_eq!(shown, ["0.02", "0.40", "1", "1.4", "9.9", "10", "131"]);
+        assert_eq!([131.4, 1874.0, 61_240.0].map(brief), ["131 ms", "1.87 s", "61.2 s"]);
+    }
+
+    #[test]
+    fn words_that_a_shell_would_split_are_quoted() {
+        assert_eq!(quoted("target/debug/replug"), "target/debug/replug");
+        assert_eq!(quoted("my plugins"), "'my plugins'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
+}

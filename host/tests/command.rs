@@ -1,0 +1,179 @@
+//! The `replug` command as a user types it, as far as nothing has to be built: what it prints, and how it exits.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+struct Run {
+    status: i32,
+    out: String,
+    err: String,
+}
+
+fn replug(dir: &Path, args: &[&str]) -> Run {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_replug"));
+    command
+        .args(args)
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .env_remove("RUST_LOG")
+        .env_remove("CLICOLOR_FORCE");
+    let Output { status, stdout, stderr } = command.output().expect("the command was built with this test");
+    let text = |bytes| String::from_utf8(bytes).expect("it prints UTF-8");
+    Run {
+        status: status.code().expect("it exits, and no signal ends it"),
+        out: text(stdout),
+        err: text(stderr),
+    }
+}
+
+fn json(run: &Run) -> serde_json::Value {
+    serde_json::from_str(&run.out).unwrap_or_else(|error| panic!("{error}: {}{}", run.out, run.err))
+}
+
+/// A plugins folder with one plugin that could be built, and one whose manifest is wrong.
+fn plugins(dir: &Path) {
+    let write = |file: &str, text: &str| {
+        let path = dir.join("plugins").join(file);
+        fs::create_dir_all(path.parent().expect("a file in a folder")).expect("a temporary folder");
+        fs::write(path, text).expect("a temporary folder");
+    };
+    write("greeter/plugin.toml", "id = \"dev.example.greeter\"\nversion = \"1.2.0\"\n");
+    write("greeter/Cargo.toml", "[package]\nname = \"greeter\"\n");
+    write("wrong/plugin.toml", "id = \"dev.example.wrong\"\nnane = \"x\"\n");
+}
+
+#[test]
+fn without_arguments_it_says_how_to_begin_and_exits_as_for_wrong_usage() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = replug(dir.path(), &[]);
+    assert_eq!(run.status, 2);
+    assert!(run.err.contains("replug new my-plugin"), "{}", run.err);
+    assert_eq!(replug(dir.path(), &["--version"]).out, format!("replug {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn every_subcommand_explains_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["dev", "run", "new", "build", "list", "call", "inspect", "doctor"] {
+        let run = replug(dir.path(), &[name, "--help"]);
+        assert_eq!(run.status, 0, "{name}: {}", run.err);
+        assert!(run.out.contains("Usage: replug"), "{}", run.out);
+    }
+}
+
+#[test]
+fn a_command_that_is_not_understood_exits_with_2_and_says_what_was_meant() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = replug(dir.path(), &["lsit"]);
+    assert_eq!(run.status, 2);
+    assert!(run.err.contains("list"), "{}", run.err);
+}
+
+#[test]
+fn wrong_json_is_pointed_out_before_anything_is_built() {
+    let dir = tempfile::tempdir().unwrap();
+    let wrong = r#"{"a":10 "b":5}"#;
+    for args in [&["call", "a.b", "add", wrong][..], &["dev", "--call", "a.b", "add", wrong]] {
+        let run = replug(dir.path(), args);
+        assert_eq!(run.status, 2, "{}", run.err);
+        assert_eq!(
+            run.err,
+            "error: the arguments are not JSON: expected `,` or `}`\n  {\"a\":10 \"b\":5}\n          ^\n"
+        );
+    }
+}
+
+#[test]
+fn where_there_are_no_plugins_it_says_how_to_make_one() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [&["dev"][..], &["run"], &["build"], &["list"], &["call", "a.b", "c"]] {
+        let run = replug(dir.path(), args);
+        assert_eq!(run.status, 1);
+        assert!(run.err.starts_with("error: there is no folder `plugins` here"), "{}", run.err);
+        assert!(run.err.contains("new my-plugin"), "{}", run.err);
+    }
+}
+
+#[test]
+fn a_list_shows_what_is_there_and_what_is_wrong_with_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    plugins(dir.path());
+    let run = replug(dir.path(), &["list"]);
+    assert_eq!(run.status, 1);
+    let row = run.out.lines().nth(1).unwrap();
+    let cells: Vec<_> = row.split_whitespace().collect();
+    assert_eq!(cells, ["dev.example.greeter", "greeter", "1.2.0", "provider", "source_only", "greeter"]);
+    assert!(run.err.contains("plugin.toml:2: unknown key `nane`; did you mean `name`?"), "{}", run.err);
+
+    let listed = json(&replug(dir.path(), &["list", "--json"]));
+    assert_eq!(listed["plugins"][0]["id"], "dev.example.greeter");
+    assert_eq!(listed["plugins"][0]["status"], "source_only");
+    assert_eq!(listed["problems"].as_array().unwrap().len(), 1);
+    assert!(!dir.path().join("plugins/.replug").exists(), "to list leaves nothing behind");
+}
+
+#[test]
+fn a_call_of_a_plugin_that_is_not_there_names_the_nearest() {
+    let dir = tempfile::tempdir().unwrap();
+    plugins(dir.path());
+    let run = replug(dir.path(), &["call", "dev.example.greter", "greet"]);
+    assert_eq!(run.status, 1);
+    assert_eq!(run.err, "error: no plugin `dev.example.greter`; did you mean `dev.example.greeter`?\n");
+}
+
+#[test]
+fn to_inspect_a_file_needs_no_plugins_and_runs_nothing_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("notes.so"), "not a library").unwrap();
+    let run = replug(dir.path(), &["inspect", "./notes.so"]);
+    assert_eq!(run.status, 1);
+    assert!(run.err.contains("is not an ELF file"), "{}", run.err);
+
+    // An executable can be read too, and is no library.
+    let run = replug(dir.path(), &["inspect", env!("CARGO_BIN_EXE_replug")]);
+    assert_eq!(run.status, 1);
+    assert!(run.err.starts_with("error: ") && run.err.contains("replug"), "{}", run.err);
+}
+
+#[test]
+fn a_new_plugin_is_made_once_and_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = replug(dir.path(), &["new", "my-plugin", "--dir", "plugins"]);
+    assert_eq!(run.status, 0, "{}", run.err);
+    assert!(run.out.contains("cd plugins/my-plugin\n  cargo test\n"), "{}", run.out);
+    assert!(run.out.contains("dev --call dev.example.my-plugin greet '{\"name\":\"World\"}'"), "{}", run.out);
+    for file in ["Cargo.toml", "plugin.toml", "src/lib.rs", ".gitignore"] {
+        assert!(dir.path().join("plugins/my-plugin").join(file).is_file(), "{file}");
+    }
+    let listed = json(&replug(dir.path(), &["list", "--json"]));
+    assert_eq!(listed["plugins"][0]["id"], "dev.example.my-plugin");
+
+    let again = replug(dir.path(), &["new", "my-plugin", "--dir", "plugins"]);
+    assert_eq!(again.status, 1);
+    assert!(again.err.contains("is there already"), "{}", again.err);
+    let wrong = replug(dir.path(), &["new", "My Plugin"]);
+    assert_eq!(wrong.status, 2);
+    assert!(wrong.err.contains("try `my-plugin`"), "{}", wrong.err);
+}
+
+#[test]
+fn what_the_doctor_finds_is_also_to_be_had_as_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let found = json(&replug(dir.path(), &["doctor", "--json"]));
+    let names: Vec<_> =
+        found.as_array().unwrap().iter().map(|finding| finding["name"].as_str().unwrap()).collect();
+    for name in ["rustc", "linker", "shared libstd", "inotify watches", "TLS keys", "memory"] {
+        assert!(names.contains(&name), "{name} is not among {names:?}");
+    }
+}
+
+#[test]
+fn colour_is_for_terminals() {
+    let dir = tempfile::tempdir().unwrap();
+    plugins(dir.path());
+    let run = replug(dir.path(), &["list"]);
+    assert!(!run.out.contains('\u{1b}') && !run.err.contains('\u{1b}'), "{}{}", run.out, run.err);
+}
