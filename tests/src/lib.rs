@@ -1,1 +1,44 @@
-//! (skeleton)
+//! What the end-to-end tests, the soak, the demo and the benchmarks stand on.
+//!
+//! | room | what it does |
+//! |---|---|
+//! | [`lab`] | one test's plugins folder, its host, and what that told |
+//! | [`artifact`] | artifacts of the fixture `misbehave`: built once, then patched for each version that a test wants |
+//! | [`source`] | plugins that are built from source by the host, from a template |
+//! | [`recorder`] | the program's `tracing` subscriber, which remembers what plugins said |
+//! | [`command`] | the `replug` command, as its users run it |
+//! | [`hold`] | a call that lasts until the test lets it go |
+//! | [`numbered`] | one artifact under a thousand numbers, for reloads without a compiler |
+//! | [`sandbox`] | a copy of the workspace's plugins, to be edited |
+
+pub mod artifact;
+pub mod command;
+pub mod hold;
+pub mod lab;
+pub mod numbered;
+pub mod recorder;
+pub mod sandbox;
+pub mod source;
+pub mod tally;
+
+#[path = "../fixtures/misbehave/src/probe.rs"]
+pub mod probe;
+
+pub use artifact::{misbehave, stateless};
+pub use hold::Hold;
+pub use lab::Lab;
+pub use probe::{Probe, ProbeError};
+pub use source::Source;
+pub use tally::Tally;
+
+use std::path::{Path, PathBuf};
+
+/// The root of the workspace.
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the workspace").to_owned()
+}
+
+/// Where fixtures are built, beside what else cargo builds.
+pub fn target_dir() -> PathBuf {
+    workspace().join("target/fixtures")
+}

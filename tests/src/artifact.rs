@@ -1,0 +1,83 @@
+//! Artifacts of the fixture `misbehave`: built once, then patched for each version that a test wants.
+
+use crate::{target_dir, workspace};
+use object::{
+    LittleEndian, Object, ObjectSymbol,
+    read::elf::{ElfFile64, ProgramHeader},
+};
+use replug::{build::Builder, manifest};
+use std::{fs, sync::OnceLock};
+
+/// The words in the artifact behind which the orders are.
+const MARKER: &[u8] = b"misbehave, these are your orders:";
+
+/// How much room there is for the marker and the orders.
+const ROOM_BYTES: usize = 512;
+
+/// A version of the fixture that keeps state, with these orders: see `tests/fixtures/misbehave/src/lib.rs`.
+pub fn misbehave(orders: &str) -> Vec<u8> {
+    static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
+    patched(BUILT.get_or_init(|| build(&[])), orders)
+}
+
+/// A version of the fixture that keeps nothing.
+pub fn stateless(orders: &str) -> Vec<u8> {
+    static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
+    patched(BUILT.get_or_init(|| build(&["stateless"])), orders)
+}
+
+/// Builds the fixture as a host would build it.
+fn build(features: &[&str]) -> Vec<u8> {
+    let mut manifest =
+        manifest::read(&workspace().join("tests/fixtures/misbehave")).expect("the fixture's manifest");
+    manifest.build.features = features.iter().map(|it| (*it).to_owned()).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let built = runtime.block_on(Builder::new(target_dir().join(features.concat())).build(&manifest));
+    fs::read(built.expect("the fixture builds").artifact).expect("the fixture can be read")
+}
+
+fn patched(artifact: &[u8], orders: &str) -> Vec<u8> {
+    let mut artifact = artifact.to_vec();
+    let at = find(&artifact, MARKER);
+    let room = &mut artifact[at..at + ROOM_BYTES][MARKER.len()..];
+    assert!(orders.len() <= room.len(), "no room for {orders}");
+    room.fill(b' ');
+    room[..orders.len()].copy_from_slice(orders.as_bytes());
+    artifact
+}
+
+/// Where the bytes stand; they must stand there alone.
+fn find(artifact: &[u8], wanted: &[u8]) -> usize {
+    let mut found = artifact.windows(wanted.len()).enumerate().filter(|(_, window)| *window == wanted);
+    let at = found.next().expect("it is in the artifact").0;
+    assert!(found.next().is_none(), "{} stands there twice", String::from_utf8_lossy(wanted));
+    at
+}
+
+/// The artifact with other bytes of the same length wherever `from` stands.
+pub fn replaced(mut artifact: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let places: Vec<_> = (0..artifact.len().saturating_sub(from.len()))
+        .filter(|&at| artifact[at..].starts_with(from))
+        .collect();
+    assert!(!places.is_empty(), "{} is not in the artifact", String::from_utf8_lossy(from));
+    for at in places {
+        artifact[at..at + to.len()].copy_from_slice(to);
+    }
+    artifact
+}
+
+/// Where in the file the static of that name lies.
+pub fn offset_of(artifact: &[u8], symbol: &str) -> usize {
+    let file = ElfFile64::<LittleEndian>::parse(artifact).expect("an ELF file");
+    let found = file.dynamic_symbols().find(|it| it.name() == Ok(symbol)).expect("the symbol is exported");
+    let address = found.address();
+    let segments = file.elf_program_headers().iter().map(|segment| {
+        let (from, offset) = (segment.p_vaddr(LittleEndian), segment.p_offset(LittleEndian));
+        (segment.p_type(LittleEndian), from, from + segment.p_filesz(LittleEndian), offset)
+    });
+    let mut segments = segments.filter(|it| it.0 == object::elf::PT_LOAD);
+    let (_, from, _, offset) =
+        segments.find(|it| (it.1..it.2).contains(&address)).expect("it is in the file");
+    usize::try_from(address - from + offset).expect("files fit into memory")
+}

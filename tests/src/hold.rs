@@ -1,0 +1,76 @@
+//! What lasts as long as the test wants: a call that waits at a socket, and a build that never ends.
+
+use crate::Lab;
+use std::{
+    fs::File,
+    os::unix::net::{UnixListener, UnixStream},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// A socket to which a plugin connects.
+#[derive(Debug)]
+pub struct Hold {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Hold {
+    /// A socket in `dir`.
+    ///
+    /// # Panics
+    ///
+    /// If there cannot be one.
+    pub fn new(dir: &Path) -> Self {
+        let path = dir.join("hold.sock");
+        Self { listener: UnixListener::bind(&path).expect("a socket"), path }
+    }
+
+    /// What to tell the plugin.
+    pub fn path(&self) -> &str {
+        self.path.to_str().expect("temporary folders have plain names")
+    }
+
+    /// Waits until the plugin is inside. It stays there until what is returned is dropped.
+    ///
+    /// # Panics
+    ///
+    /// If the socket fails.
+    #[must_use = "dropped, it lets the plugin go"]
+    pub fn entered(&self) -> UnixStream {
+        self.listener.accept().expect("a connection").0
+    }
+}
+
+/// A build script that never ends, nor does a process that it starts.
+#[derive(Debug)]
+pub struct Hang {
+    pipe: PathBuf,
+}
+
+impl Hang {
+    /// Saves it as the plugin's.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be written.
+    pub fn save(lab: &Lab) -> Self {
+        // By opening a pipe the process tells that it is there.
+        let pipe = lab.dir().join("pipe");
+        let made = Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.is_ok_and(|status| status.success()), "a pipe");
+        lab.write_script("scripts/build.sh", &format!("#!/bin/sh\n(exec >{pipe:?}; sleep 100000) & wait\n"));
+        Self { pipe }
+    }
+
+    /// Waits until both run.
+    ///
+    /// # Panics
+    ///
+    /// If the pipe fails.
+    pub fn started(&self, lab: &Lab) {
+        // To open it waits for the other side.
+        drop(File::open(&self.pipe).expect("the pipe"));
+        assert!(!lab.children().is_empty(), "the script is running");
+    }
+}

@@ -1,0 +1,404 @@
+//! One test's plugins folder, its host, and what that told.
+
+mod processes;
+
+use crate::{Probe, Source, command::program, recorder};
+use replug::{
+    CallError, Digest, DynHandle, Event, EventKind, Events, Generation, Handle, Host, HostBuilder, HostError,
+    event::{Diagnostic, RetireOutcome, Stage},
+    manifest::Mode,
+};
+use serde_json::Value;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread,
+    time::Duration,
+};
+use tempfile::TempDir;
+
+/// A test that has not ended by then hangs: the first has to wait for what the fixtures need to be compiled.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// One test's plugins folder, with a plugin in it, and a host.
+pub struct Lab {
+    name: String,
+    manifest: String,
+    mode: Option<Mode>,
+    host: Option<Host>,
+    events: Option<Events>,
+    told: Arc<Mutex<Vec<String>>>,
+    dir: TempDir,
+    _watchdog: mpsc::Sender<()>,
+}
+
+impl Lab {
+    /// An empty plugins folder. The name, in lower case and dashes, becomes that of the test's plugin.
+    ///
+    /// # Panics
+    ///
+    /// If there is no place for it.
+    pub fn new(name: &str) -> Self {
+        recorder::install();
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        fs::create_dir(dir.path().join("plugins")).expect("a plugins folder");
+        let told = Arc::default();
+        Self {
+            name: name.into(),
+            manifest: String::new(),
+            mode: None,
+            host: None,
+            events: None,
+            _watchdog: watchdog(name, &told),
+            told,
+            dir,
+        }
+    }
+
+    /// The same for a plugin that runs in this mode, and a host that can try versions out in processes.
+    ///
+    /// # Panics
+    ///
+    /// If there is no place for it.
+    pub fn in_mode(name: &str, mode: Mode) -> Self {
+        let name = match mode {
+            Mode::InProcess => format!("{name}-inside"),
+            _ => format!("{name}-outside"),
+        };
+        let mut lab = Self::new(&name);
+        lab.mode = Some(mode);
+        lab
+    }
+
+    /// The id of the test's plugin.
+    pub fn id(&self) -> String {
+        format!("dev.test.{}", self.name)
+    }
+
+    /// The test's folder, which is gone when the test is.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The plugins folder.
+    pub fn plugins_dir(&self) -> PathBuf {
+        self.dir().join("plugins")
+    }
+
+    /// Where the host keeps its things.
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir().join("state")
+    }
+
+    /// A path in the plugin's folder.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.plugins_dir().join(&self.name).join(path)
+    }
+
+    /// Writes a file of the plugin's as a careful editor does: all at once.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be written.
+    pub fn write(&self, path: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("the folder");
+        let temporary = path.with_extension("tmp");
+        fs::write(&temporary, content).expect("the file");
+        fs::rename(&temporary, &path).expect("the file in its place");
+    }
+
+    /// Writes a script that can be run.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be written.
+    pub fn write_script(&self, path: &str, content: &str) {
+        self.write("script.tmp", content);
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("the folder");
+        // Copied by another process: while this one forks elsewhere, a script that it has written itself may still be
+        // open for writing in a child, and cannot be run.
+        let temporary = path.with_extension("tmp");
+        let copy =
+            Command::new("install").args(["-m", "755"]).arg(self.path("script.tmp")).arg(&temporary).status();
+        assert!(copy.is_ok_and(|status| status.success()), "the script is copied");
+        fs::rename(&temporary, &path).expect("the script in its place");
+    }
+
+    /// Writes the manifest again with these lines after the id.
+    pub fn set_manifest(&mut self, lines: &str) {
+        self.manifest = lines.into();
+        let mode = if self.mode == Some(Mode::Process) { "mode = \"process\"\n" } else { "" };
+        self.write("plugin.toml", format!("id = \"{}\"\n{mode}{lines}\n", self.id()));
+    }
+
+    /// Puts a ready-made artifact into the plugin's folder, in place of the one before.
+    pub fn install(&mut self, artifact: impl AsRef<[u8]>) {
+        self.write("plugin.so", artifact);
+        if !self.path("plugin.toml").exists() {
+            let lines = format!("binary = \"plugin.so\"\n{}", self.manifest);
+            self.set_manifest(&lines);
+        }
+    }
+
+    /// Puts another plugin of that name beside the test's own.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be written.
+    pub fn neighbour(&self, name: &str, manifest: impl AsRef<[u8]>, artifact: impl AsRef<[u8]>) {
+        let dir = self.plugins_dir().join(name);
+        fs::create_dir(&dir).expect("the folder");
+        fs::write(dir.join("plugin.so"), artifact).expect("the artifact");
+        fs::write(dir.join("plugin.toml"), manifest).expect("the manifest");
+    }
+
+    /// Like [`Lab::install`] with more lines in the manifest.
+    pub fn install_with(&mut self, artifact: impl AsRef<[u8]>, lines: &str) {
+        self.manifest = lines.into();
+        self.install(artifact);
+    }
+
+    /// Writes a plugin's source. The manifest comes last, and only if there is none.
+    pub fn write_source(&mut self, source: &Source) {
+        for (path, content) in source.files(&self.name) {
+            self.write(&path, content);
+        }
+        if !self.path("plugin.toml").exists() {
+            let lines = self.manifest.clone();
+            self.set_manifest(&lines);
+        }
+    }
+
+    /// Starts a host that watches nothing.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start.
+    pub fn start(&mut self) -> &Host {
+        self.start_as(|builder| builder).expect("the host starts")
+    }
+
+    /// Starts a host that reloads what is saved.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start.
+    pub fn start_watching(&mut self) -> &Host {
+        self.start_as(|builder| builder.watch(true)).expect("the host starts")
+    }
+
+    /// Starts a host with settings of the test's.
+    ///
+    /// # Errors
+    ///
+    /// What the host says.
+    pub fn start_as(&mut self, set: impl FnOnce(HostBuilder) -> HostBuilder) -> Result<&Host, HostError> {
+        let mut builder = Host::builder().plugins(self.plugins_dir()).state_dir(self.state_dir());
+        if self.mode.is_some() {
+            builder = builder.shim_program(program());
+        }
+        let builder = set(builder);
+        self.events = Some(builder.events());
+        let host = builder.build().wait()?;
+        Ok(self.host.insert(host))
+    }
+
+    /// The host.
+    ///
+    /// # Panics
+    ///
+    /// If it was not started.
+    pub fn host(&self) -> &Host {
+        self.host.as_ref().expect("the host was started")
+    }
+
+    /// A typed handle on the fixture.
+    ///
+    /// # Panics
+    ///
+    /// If there is none to be had.
+    pub fn probe(&self) -> Handle<dyn Probe> {
+        self.host().get(&self.id()).expect("a typed handle")
+    }
+
+    /// A handle by name.
+    ///
+    /// # Panics
+    ///
+    /// If there is none to be had.
+    pub fn handle(&self) -> DynHandle {
+        self.host().plugin(&self.id()).expect("a handle")
+    }
+
+    /// Calls a method by name.
+    ///
+    /// # Errors
+    ///
+    /// What the call's are.
+    pub fn call(&self, method: &str, arguments: Value) -> Result<Value, CallError<Value>> {
+        self.handle().invoke_json(method, arguments).wait()
+    }
+
+    /// Reloads the plugin.
+    ///
+    /// # Errors
+    ///
+    /// What the host says.
+    pub fn reload(&self) -> Result<Generation, HostError> {
+        self.host().reload(&self.id()).wait()
+    }
+
+    /// Puts in a new artifact that does not come up, and says why it did not.
+    ///
+    /// # Panics
+    ///
+    /// If it does come up.
+    pub fn refused(&mut self, artifact: impl AsRef<[u8]>) -> String {
+        self.install(artifact);
+        self.reload().expect_err("this version must not come up").to_string()
+    }
+
+    /// Waits for an event that `pick` takes.
+    ///
+    /// # Panics
+    ///
+    /// If the host ends before.
+    pub fn wait_for<T>(&mut self, pick: impl Fn(&Event) -> Option<T>) -> T {
+        loop {
+            let event = self.events.as_mut().expect("a host").next_blocking().expect("the host goes on");
+            self.note(&event);
+            if let Some(picked) = pick(&event) {
+                return picked;
+            }
+        }
+    }
+
+    /// What has been told already and was not waited for.
+    pub fn told_since(&mut self) -> Vec<Arc<Event>> {
+        let mut told = Vec::new();
+        while let Some(event) = self.events.as_mut().and_then(Events::try_next) {
+            self.note(&event);
+            told.push(event);
+        }
+        told
+    }
+
+    fn note(&self, event: &Event) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{event:?}"));
+    }
+
+    /// Waits until a new generation serves.
+    pub fn reloaded(&mut self) -> (Generation, Digest) {
+        self.wait_for(|event| match event.kind {
+            EventKind::Reloaded { .. } => event.generation.zip(event.digest),
+            _ => None,
+        })
+    }
+
+    /// Waits until a new version was refused after its build, and says at what stage and why.
+    pub fn reload_failed(&mut self) -> (Stage, String) {
+        self.wait_for(|event| match &event.kind {
+            EventKind::ReloadFailed { stage, error, .. } => Some((*stage, error.clone())),
+            _ => None,
+        })
+    }
+
+    /// Waits until a build has failed.
+    pub fn build_failed(&mut self) -> (String, Vec<Diagnostic>) {
+        self.wait_for(|event| match &event.kind {
+            EventKind::BuildFailed { error, diagnostics } => Some((error.clone(), diagnostics.clone())),
+            _ => None,
+        })
+    }
+
+    /// Waits until an old generation is gone.
+    pub fn retired(&mut self) -> (Generation, RetireOutcome) {
+        self.wait_for(|event| match event.kind {
+            EventKind::GenerationRetired { outcome } => {
+                event.generation.map(|generation| (generation, outcome))
+            }
+            _ => None,
+        })
+    }
+
+    /// Waits until a manifest or a folder was found to be wrong.
+    pub fn discovery_failed(&mut self) -> String {
+        self.wait_for(|event| match &event.kind {
+            EventKind::DiscoveryFailed { error, .. } => Some(error.clone()),
+            _ => None,
+        })
+    }
+
+    /// Shuts the host down, and makes sure that it leaves nothing behind.
+    ///
+    /// # Panics
+    ///
+    /// If it does.
+    pub fn finish(mut self) {
+        let Some(host) = self.host.take() else { return };
+        host.shutdown().wait();
+        self.assert_clean();
+    }
+
+    /// Makes sure that a host that has ended left nothing behind.
+    ///
+    /// # Panics
+    ///
+    /// If it did.
+    pub fn assert_clean(&self) {
+        self.assert_childless();
+        let names = |dir: &str| {
+            let entries = fs::read_dir(self.state_dir().join(dir)).into_iter().flatten().flatten();
+            let mut names: Vec<_> = entries.map(|it| it.file_name().to_string_lossy().into_owned()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names("run"), Vec::<String>::new(), "copies of artifacts are left");
+        let half: Vec<_> = names("artifacts").into_iter().filter(|name| !name.ends_with(".so")).collect();
+        assert_eq!(half, Vec::<String>::new(), "something half written is left");
+        let own = [".gitignore", "artifacts", "build", "data", "run"];
+        let foreign: Vec<_> = names("").into_iter().filter(|name| !own.contains(&name.as_str())).collect();
+        assert_eq!(foreign, Vec::<String>::new(), "the state folder holds more than it should");
+    }
+
+    /// Drops the host without a shutdown, and makes sure that no process is left.
+    ///
+    /// # Panics
+    ///
+    /// If one is.
+    pub fn drop_host(mut self) {
+        self.host = None;
+        self.assert_childless();
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.told_since();
+            eprintln!("{}", transcript(&self.name, &self.told));
+        }
+    }
+}
+
+fn transcript(name: &str, told: &Mutex<Vec<String>>) -> String {
+    let told = told.lock().unwrap_or_else(PoisonError::into_inner);
+    format!("what the host of `{name}` told:\n{}", told.join("\n"))
+}
+
+/// Ends the program if the test does not let go of the sender in time: a test that hangs says nothing otherwise.
+fn watchdog(name: &str, told: &Arc<Mutex<Vec<String>>>) -> mpsc::Sender<()> {
+    let (alive, ended) = mpsc::channel();
+    let (name, told) = (name.to_owned(), told.clone());
+    thread::spawn(move || {
+        if ended.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("the test hangs; {}", transcript(&name, &told));
+            std::process::abort();
+        }
+    });
+    alive
+}

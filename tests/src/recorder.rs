@@ -1,0 +1,93 @@
+//! The program's `tracing` subscriber: remembers what plugins said, and does what tests want done at that moment.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+};
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+    level_filters::LevelFilter,
+};
+use tracing_subscriber::{Layer, layer::Context, prelude::*};
+
+/// The most verbose level that the program wants.
+pub const MAX_LEVEL: Level = Level::DEBUG;
+
+/// One event of a plugin's, as it reached the program's subscriber.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Its level.
+    pub level: Level,
+    /// Its message.
+    pub message: String,
+    /// Its other fields.
+    pub fields: BTreeMap<String, String>,
+}
+
+type Action = Arc<dyn Fn() + Send + Sync>;
+
+#[derive(Default)]
+struct State {
+    records: HashMap<String, Vec<Record>>,
+    actions: HashMap<(String, String), Action>,
+}
+
+fn state() -> MutexGuard<'static, State> {
+    static STATE: OnceLock<Mutex<State>> = OnceLock::new();
+    STATE.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes it the program's subscriber, if it is not yet.
+pub fn install() {
+    static INSTALLED: OnceLock<()> = OnceLock::new();
+    INSTALLED.get_or_init(|| {
+        let subscriber =
+            tracing_subscriber::registry().with(Recorder.with_filter(LevelFilter::from_level(MAX_LEVEL)));
+        tracing::subscriber::set_global_default(subscriber).expect("no other subscriber");
+    });
+}
+
+/// What a plugin said so far.
+pub fn of(plugin: &str) -> Vec<Record> {
+    state().records.get(plugin).cloned().unwrap_or_default()
+}
+
+/// Runs `action`, on the thread that speaks, whenever the plugin says `message`.
+pub fn when(plugin: &str, message: &str, action: impl Fn() + Send + Sync + 'static) {
+    state().actions.insert((plugin.into(), message.into()), Arc::new(action));
+}
+
+struct Recorder;
+
+impl<S: Subscriber> Layer<S> for Recorder {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let Fields(mut fields) = fields;
+        let Some(plugin) = fields.remove("plugin") else { return };
+        let message = fields.remove("message").unwrap_or_default();
+        let record = Record { level: *event.metadata().level(), message: message.clone(), fields };
+        let mut state = state();
+        state.records.entry(plugin.clone()).or_default().push(record);
+        let action = state.actions.get(&(plugin, message)).cloned();
+        drop(state);
+        if let Some(action) = action {
+            action();
+        }
+    }
+}
+
+#[derive(Default)]
+struct Fields(BTreeMap<String, String>);
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name().into(), value.into());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.insert(field.name().into(), format!("{value:?}"));
+    }
+}

@@ -1,0 +1,124 @@
+//! Plugins that the host builds from source: a template, which tests change as an author would.
+
+use crate::{target_dir, workspace};
+use std::fs;
+
+/// What is in a plugin's folder.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// `Cargo.toml`, but for the package's name.
+    pub cargo_toml: String,
+    /// `src/lib.rs`.
+    pub lib: String,
+    /// All other files, by their path in the folder.
+    pub others: Vec<(String, String)>,
+}
+
+/// The interface of the template, which the tests include too, for their typed handles.
+const TALLY: &str = include_str!("tally.rs");
+
+/// What every plugin here is built with, so that what they need is compiled once.
+pub const PROFILE: &str = "[profile.dev]\ndebug = false\nstrip = \"debuginfo\"\n";
+
+const LIB: &str = "//! A plugin from a template.
+
+mod tally;
+
+use replug_api::prelude::*;
+use tally::Tally;
+
+struct Template;
+
+impl Plugin for Template {
+    type Config = ();
+    type State = ();
+
+    fn init(_: &Context, (): ()) -> Result<Self, PluginError> {
+        Ok(Self)
+    }
+}
+
+impl Tally for Template {
+    fn version(&self) -> u64 {
+        VERSION
+    }
+
+    fn add(&self, a: u64, b: u64) -> u64 {
+        a + b
+    }
+}
+
+replug_api::export!(Template: Tally);
+";
+
+impl Source {
+    /// The template. `version` is what its method of that name returns.
+    pub fn new(version: u64) -> Self {
+        let api = workspace().join("plugin-api");
+        let cargo_toml = format!(
+            "edition = \"2024\"\nversion = \"0.1.0\"\n\n[lib]\ncrate-type = [\"cdylib\"]\n\n[dependencies]\nreplug-api = {{ path = {api:?} }}\n\n{PROFILE}\n[workspace]\n"
+        );
+        Self { cargo_toml, lib: Self::lib(version), others: vec![("src/tally.rs".into(), TALLY.into())] }
+    }
+
+    /// `src/lib.rs` of the template.
+    pub fn lib(version: u64) -> String {
+        LIB.replace("VERSION", &version.to_string())
+    }
+
+    /// The same with one piece of `src/lib.rs` replaced by another.
+    ///
+    /// # Panics
+    ///
+    /// If that piece is not there.
+    #[must_use]
+    pub fn edited(mut self, from: &str, to: &str) -> Self {
+        assert!(self.lib.contains(from), "{from} is not in the template");
+        self.lib = self.lib.replace(from, to);
+        self
+    }
+
+    /// The same with one more file, or another `Cargo.toml`.
+    #[must_use]
+    pub fn with(mut self, path: &str, content: impl Into<String>) -> Self {
+        self.others.retain(|file| file.0 != path);
+        self.others.push((path.into(), content.into()));
+        self
+    }
+
+    /// The same with one piece of its interface replaced by another.
+    ///
+    /// # Panics
+    ///
+    /// If that piece is not there.
+    #[must_use]
+    pub fn with_interface(self, from: &str, to: &str) -> Self {
+        assert!(TALLY.contains(from), "{from} is not in the interface");
+        self.with("src/tally.rs", TALLY.replace(from, to))
+    }
+
+    /// All files, for a plugin of that name.
+    ///
+    /// # Panics
+    ///
+    /// If the fixture's lock file cannot be read.
+    pub fn files(&self, name: &str) -> Vec<(String, String)> {
+        // Named so that the package has the fixture's place in the fixture's lock file, which then needs no rewriting.
+        let package = format!("misbehave-{name}");
+        let lock = fs::read_to_string(workspace().join("tests/fixtures/misbehave/Cargo.lock"))
+            .expect("the lock file");
+        let lock = lock.replace("name = \"misbehave\"", &format!("name = \"{package}\""));
+        let build_dir = target_dir().join("build");
+        let mut files = vec![
+            (".cargo/config.toml".into(), format!("[build]\nbuild-dir = {build_dir:?}\n")),
+            ("Cargo.lock".into(), lock),
+            ("Cargo.toml".into(), format!("[package]\nname = \"{package}\"\n{}", self.cargo_toml)),
+            ("src/lib.rs".into(), self.lib.clone()),
+        ];
+        for (path, content) in &self.others {
+            files.retain(|file| file.0 != *path);
+            files.push((path.clone(), content.clone()));
+        }
+        files
+    }
+}

@@ -1,0 +1,236 @@
+//! Calls that cannot be, calls at the wrong time, and calls that are merely large.
+
+use replug::{CallError, Handle, HostError};
+use replug_tests::{Hold, Lab, Probe, ProbeError, Tally, misbehave, recorder};
+use serde_json::{Value, json};
+use std::{
+    sync::{Arc, Mutex},
+    thread,
+};
+
+fn running(name: &str) -> Lab {
+    let mut lab = Lab::new(name);
+    lab.install(misbehave("version=1"));
+    lab.start();
+    lab
+}
+
+#[test]
+fn an_unknown_plugin_is_answered_with_the_nearest_that_is_known() {
+    let lab = running("unknown-plugin");
+    let error = lab.host().plugin("dev.test.unknown-plugni").unwrap_err();
+    assert!(matches!(error, HostError::UnknownPlugin { .. }));
+    let expected = "no plugin `dev.test.unknown-plugni`; did you mean `dev.test.unknown-plugin`?";
+    assert_eq!(error.to_string(), expected);
+    assert_eq!(lab.host().reload("dev.test.unknown-plugni").wait().unwrap_err().to_string(), expected);
+    lab.finish();
+}
+
+#[test]
+fn a_handle_on_an_interface_that_the_plugin_lacks_is_refused_with_those_it_has() {
+    let lab = running("lacking-interface");
+    let error = lab.host().get::<dyn Tally>(&lab.id()).unwrap_err().to_string();
+    let expected = "does not implement `Tally`, which the host asks for; it implements `Probe`";
+    assert_eq!(error, format!("{} {expected}", lab.id()));
+    assert_eq!(lab.host().find::<dyn Tally>().len(), 0);
+    assert_eq!(lab.host().find::<dyn Probe>().len(), 1);
+    lab.reload().unwrap();
+    assert_eq!(
+        lab.probe().version().unwrap(),
+        1,
+        "the interface that was asked for in vain is not held against it"
+    );
+    lab.finish();
+}
+
+#[test]
+fn an_unknown_method_is_answered_with_the_nearest_that_is_known() {
+    let lab = running("unknown-method");
+    let error = lab.call("ehco", json!(["x"])).unwrap_err().to_string();
+    assert_eq!(error, "no method `ehco`; did you mean `echo`?");
+    let error = lab.call("Prob.echo", json!(["x"])).unwrap_err().to_string();
+    assert!(error.starts_with("no method `Prob.echo`"), "{error}");
+    assert_eq!(lab.call("Probe.echo", json!(["x"])).unwrap(), json!("x"));
+    lab.finish();
+}
+
+#[test]
+fn wrong_missing_and_extra_arguments_are_named() {
+    let lab = running("arguments");
+    let id = lab.id();
+    let refused = |arguments: Value| match lab.call("repeat", arguments).unwrap_err() {
+        CallError::BadArguments { plugin, method, message } => {
+            assert_eq!((plugin.as_str(), method.as_str()), (id.as_str(), "repeat"));
+            message
+        }
+        other => panic!("{other}"),
+    };
+    let wrong = refused(json!({"text": "x", "times": "many"}));
+    assert!(wrong.contains("argument `times`: invalid type: string \"many\", expected u32"), "{wrong}");
+    assert_eq!(refused(json!({"text": "x"})), "missing argument `times` (expected text, times)");
+    assert_eq!(
+        refused(json!({"text": "x", "times": 1, "tempo": 2})),
+        "unexpected argument `tempo` (expected text, times)"
+    );
+    assert_eq!(refused(json!(["x", 1, 2])), "takes 2 arguments (text, times), 3 given");
+    assert!(refused(json!(7)).contains("must be a JSON object by name or an array by position"));
+    assert_eq!(lab.call("repeat", json!({"times": 2, "text": "ab"})).unwrap(), json!("abab"));
+    assert_eq!(lab.call("repeat", json!(["ab", 2])).unwrap(), json!("abab"));
+    lab.finish();
+}
+
+#[test]
+fn an_error_of_the_plugins_own_comes_back_as_it_was_made() {
+    let lab = running("own-error");
+    let expected = ProbeError { code: "too_often".into(), message: "1001 times is too often".into() };
+    assert_eq!(lab.probe().repeat("x", 1001).unwrap_err(), CallError::Plugin(expected));
+    let by_name = lab.call("repeat", json!(["x", 1001])).unwrap_err();
+    assert_eq!(
+        by_name,
+        CallError::Plugin(json!({"code": "too_often", "message": "1001 times is too often"}))
+    );
+    lab.finish();
+}
+
+#[test]
+fn a_panic_comes_back_with_its_message_and_its_place_and_the_plugin_goes_on() {
+    let lab = running("panics");
+    let typed = lab.probe().panic("so it goes").unwrap_err();
+    let by_name = lab.call("panic", json!(["so it goes"])).unwrap_err().to_string();
+    for error in [typed.to_string(), by_name] {
+        assert!(
+            error.starts_with("`panic` of dev.test.panics g1 panicked: so it goes (src/lib.rs:"),
+            "{error}"
+        );
+    }
+    assert_eq!(lab.probe().version().unwrap(), 1);
+    let info = lab.host().info(&lab.id()).unwrap();
+    assert_eq!((info.calls, info.failures, info.in_flight), (3, 2, 0));
+    lab.finish();
+}
+
+#[test]
+fn a_text_of_64_mebibytes_goes_there_and_back() {
+    let lab = running("large");
+    let text = "0123456789abcdef".repeat(4 << 20);
+    assert_eq!(text.len(), 64 << 20);
+    assert!(lab.probe().echo(&text).unwrap() == text, "the typed call gave something else");
+    assert!(lab.call("echo", json!([text])).unwrap() == json!(text), "the call by name gave something else");
+    lab.finish();
+}
+
+#[test]
+fn a_call_from_inside_a_call_runs_on_the_same_plugin() {
+    let lab = running("nested");
+    let inner = Arc::new(Mutex::new(Vec::new()));
+    let (probe, results) = (lab.probe(), inner.clone());
+    recorder::when(&lab.id(), "call back", move || {
+        results.lock().unwrap().push(probe.increment(2).unwrap());
+        assert!(probe.panic("inside").is_err());
+    });
+    lab.probe().log("info", "call back").unwrap();
+    assert_eq!(*inner.lock().unwrap(), [2]);
+    assert_eq!(lab.probe().value().unwrap(), 2);
+    recorder::when(&lab.id(), "call back", || ());
+    lab.finish();
+}
+
+#[test]
+fn a_call_from_inside_a_call_does_not_wait_for_the_reload_that_waits_for_the_outer() {
+    let mut lab = Lab::new("nested-in-reload");
+    let hold = Hold::new(lab.dir());
+    // While `save` would hold, the outer call is still inside: the pause has to wait for it.
+    lab.install(misbehave("version=1"));
+    lab.start();
+    let inner = Arc::new(Mutex::new(Vec::new()));
+    let (probe, results, socket) = (lab.probe(), inner.clone(), hold.path().to_owned());
+    recorder::when(&lab.id(), "call back", move || {
+        results.lock().unwrap().push(probe.hold(&socket).unwrap())
+    });
+    let probe = lab.probe();
+    let outer = thread::spawn(move || probe.log("info", "call back"));
+    let inside = hold.entered();
+    lab.install(misbehave("version=2"));
+    let reloading = lab.host().reload(&lab.id());
+    drop(inside);
+    outer.join().unwrap().unwrap();
+    reloading.wait().unwrap();
+    assert_eq!(*inner.lock().unwrap(), [1]);
+    assert_eq!(lab.probe().version().unwrap(), 2);
+    recorder::when(&lab.id(), "call back", || ());
+    lab.finish();
+}
+
+#[test]
+fn calls_that_are_nested_too_deeply_are_refused_and_those_around_them_succeed() {
+    const DEEPEST: usize = 32;
+    let mut lab = Lab::new("deep-00");
+    lab.install(misbehave("version=0"));
+    let id = |depth: usize| format!("dev.test.deep-{depth:02}");
+    for depth in 1..=DEEPEST {
+        let manifest = format!("id = \"{}\"\nbinary = \"plugin.so\"", id(depth));
+        lab.neighbour(&format!("deep-{depth:02}"), manifest, misbehave(&format!("version={depth}")));
+    }
+    lab.start();
+    let refusals = Arc::new(Mutex::new(Vec::new()));
+    for depth in 0..DEEPEST {
+        let next: Handle<dyn Probe> = lab.host().get(&id(depth + 1)).unwrap();
+        let refusals = refusals.clone();
+        recorder::when(&id(depth), "deeper", move || {
+            if let Err(error) = next.log("info", "deeper") {
+                refusals.lock().unwrap().push(error.to_string());
+            }
+        });
+    }
+    lab.probe().log("info", "deeper").unwrap();
+    let expected =
+        format!("calls into plugins are nested 32 deep on this thread: {} was not called", id(DEEPEST));
+    assert_eq!(*refusals.lock().unwrap(), [expected]);
+    assert_eq!(lab.probe().version().unwrap(), 0);
+    lab.finish();
+}
+
+#[test]
+fn a_call_after_a_stop_is_told_so_and_a_start_serves_again() {
+    let lab = running("stopped");
+    let (probe, id) = (lab.probe(), lab.id());
+    lab.host().stop(&id).wait().unwrap();
+    let error = probe.version().unwrap_err().to_string();
+    assert_eq!(error, format!("{id} is not running: it was stopped; `start` it"));
+    assert_eq!(lab.call("version", json!([])).unwrap_err().to_string(), error);
+    lab.host().start(&id).wait().unwrap();
+    assert_eq!(probe.version().unwrap(), 1);
+    lab.host().shutdown().wait();
+    let error = probe.version().unwrap_err().to_string();
+    assert_eq!(error, format!("{id} is not running: the host has shut down"));
+    lab.finish();
+}
+
+#[test]
+fn calls_that_come_while_the_state_is_handed_over_wait_and_then_succeed_on_the_new_version() {
+    let mut lab = Lab::new("waits");
+    let hold = Hold::new(lab.dir());
+    lab.install(misbehave(&format!("version=1 hold={}", hold.path())));
+    lab.start();
+    lab.probe().increment(5).unwrap();
+    lab.install(misbehave("version=2"));
+    let reloading = lab.host().reload(&lab.id());
+    let saving = hold.entered();
+    let callers: Vec<_> = (0..4)
+        .map(|_| {
+            let probe = lab.probe();
+            thread::spawn(move || (probe.increment(1).unwrap(), probe.version().unwrap()))
+        })
+        .collect();
+    assert!(
+        callers.iter().all(|caller| !caller.is_finished()),
+        "no call is answered while the state is saved"
+    );
+    drop(saving);
+    reloading.wait().unwrap();
+    for caller in callers {
+        assert_eq!(caller.join().unwrap().1, 2);
+    }
+    assert_eq!(lab.probe().value().unwrap(), 9);
+    lab.finish();
+}

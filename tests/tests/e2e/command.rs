@@ -1,0 +1,70 @@
+//! The command from end to end: the loop that a person sits before, and the way out of it.
+
+use replug_tests::{
+    Lab, Source,
+    command::{Dev, run},
+    hold::Hang,
+    misbehave,
+};
+use serde_json::json;
+
+#[test]
+fn the_loop_tells_of_a_good_edit_a_broken_one_and_its_repair() {
+    let mut lab = Lab::new("the-loop");
+    lab.write_source(&Source::new(1));
+    let mut dev = Dev::start(&lab, &["--call", &lab.id(), "version"]);
+    assert_eq!(dev.wait_for("reloaded")["generation"], 1);
+    assert_eq!(dev.wait_for("call_result")["result"], 1);
+    lab.write("src/lib.rs", Source::lib(2));
+    let reloaded = dev.wait_for("reloaded");
+    assert_eq!(reloaded["generation"], 2);
+    assert!(reloaded["total_ms"].as_f64() > reloaded["stages"]["build"].as_f64(), "{reloaded}");
+    assert_eq!(dev.wait_for("call_result")["result"], 2);
+    lab.write("src/lib.rs", Source::lib(3).replace("a + b", "a +"));
+    let failed = dev.wait_for("build_failed");
+    assert!(failed["error"].as_str().is_some_and(|error| error.starts_with("src/lib.rs:")), "{failed}");
+    lab.write("src/lib.rs", Source::lib(4));
+    assert_eq!(dev.wait_for("reloaded")["generation"], 3);
+    assert_eq!(dev.wait_for("call_result")["result"], 4);
+    assert!(dev.interrupt().success());
+    lab.assert_clean();
+}
+
+#[test]
+fn an_interrupt_during_a_build_ends_the_build_with_all_its_processes() {
+    let mut lab = Lab::new("interrupted");
+    let hang = Hang::save(&lab);
+    lab.set_manifest("binary = \"out/plugin.so\"");
+    let dev = Dev::start(&lab, &[]);
+    hang.started(&lab);
+    assert!(dev.interrupt().success());
+    lab.assert_clean();
+}
+
+#[test]
+fn a_call_prints_its_result_or_exits_with_1_and_says_why() {
+    let mut lab = Lab::new("called");
+    lab.install(misbehave("version=1"));
+    let called = |method: &str, arguments: &str| {
+        let output = run(&lab, &["call", &lab.id(), method, arguments]);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    for arguments in ["[\"ab\", 2]", "{\"times\": 2, \"text\": \"ab\"}"] {
+        let (code, out, err) = called("repeat", arguments);
+        assert_eq!((code, out.trim()), (Some(0), json!("abab").to_string().as_str()), "{err}");
+    }
+    for (method, arguments, words) in [
+        ("repeat", "[\"x\", 1001]", ["too_often", "1001 times is too often"]),
+        ("repeat", "[\"x\"]", ["takes 2 arguments (text, times)", "1 given"]),
+        ("repaet", "[]", ["no method `repaet`", "did you mean `repeat`?"]),
+        ("panic", "[\"so it goes\"]", ["panicked: so it goes", "src/lib.rs:"]),
+    ] {
+        let (code, out, err) = called(method, arguments);
+        assert_eq!(code, Some(1), "{out}{err}");
+        for word in words {
+            assert!(format!("{out}{err}").contains(word), "`{word}` is not in: {out}{err}");
+        }
+    }
+    lab.assert_clean();
+}

@@ -1,0 +1,368 @@
+//! What a plugin does is the same in the host's process and in one of its own: each behaviour is checked in both.
+
+use replug::{CallError, Event, EventKind, Generation, Handle, Status, event::RetireOutcome, manifest::Mode};
+use replug_tests::{Lab, Probe, ProbeError, Tally, misbehave, recorder};
+use serde_json::{Value, json};
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+};
+
+macro_rules! in_both_modes {
+    ($($behaviour:ident,)*) => {
+        mod in_process {
+            $(#[test] fn $behaviour() { super::$behaviour(super::Mode::InProcess) })*
+        }
+        mod in_its_own_process {
+            $(#[test] fn $behaviour() { super::$behaviour(super::Mode::Process) })*
+        }
+    };
+}
+
+in_both_modes! {
+    typed_calls_and_calls_by_name_give_what_the_method_returned,
+    an_error_of_the_plugins_own_comes_back_as_it_was_made,
+    a_panic_comes_back_with_message_and_place_and_the_plugin_goes_on,
+    a_text_of_8_mebibytes_goes_there_and_back,
+    eight_callers_at_once_lose_nothing,
+    wrong_arguments_and_unknown_methods_are_named,
+    a_call_from_inside_a_log_event_of_a_call_is_answered,
+    reloads_under_load_fail_no_call_and_never_go_back,
+    a_state_is_handed_over_and_back,
+    a_log_event_says_who_spoke,
+    a_panic_is_reported_with_plugin_and_generation,
+    a_configuration_changes_live_or_with_a_new_instance,
+    a_version_that_is_not_well_is_refused,
+    a_call_after_a_stop_is_told_so_and_a_start_serves_again,
+    a_method_that_the_plugin_lacks_is_not_implemented,
+    an_interface_that_differs_is_refused_by_name,
+    an_instance_that_is_replaced_is_retired,
+}
+
+fn running(name: &str, mode: Mode) -> Lab {
+    let mut lab = Lab::in_mode(name, mode);
+    lab.install(misbehave("version=1"));
+    lab.start();
+    let separate = lab.host().info(&lab.id()).unwrap().process_id.is_some();
+    assert_eq!(separate, mode == Mode::Process, "it runs where its manifest says");
+    lab
+}
+
+fn typed_calls_and_calls_by_name_give_what_the_method_returned(mode: Mode) {
+    let lab = running("every-kind", mode);
+    let probe = lab.probe();
+    assert_eq!(probe.version().unwrap(), 1);
+    assert_eq!(probe.increment(u64::MAX).unwrap(), u64::MAX);
+    assert_eq!(probe.value().unwrap(), u64::MAX);
+    assert_eq!(probe.word().unwrap(), "");
+    for text in ["", "plain", "ünïcödé \u{1f980} \"quoted\"\n\0"] {
+        assert_eq!(probe.echo(text).unwrap(), text);
+        assert_eq!(lab.call("echo", json!([text])).unwrap(), json!(text));
+    }
+    assert_eq!(probe.repeat("ab", 3).unwrap(), "ababab");
+    assert_eq!(lab.call("repeat", json!({"times": 3, "text": "ab"})).unwrap(), json!("ababab"));
+    assert_eq!(lab.call("value", json!(null)).unwrap(), json!(u64::MAX));
+    assert_eq!(probe.log("debug", "nothing to return").unwrap(), ());
+    assert_eq!(lab.call("log", json!(["debug", "nothing to return"])).unwrap(), json!(null));
+    let info = lab.host().info(&lab.id()).unwrap();
+    assert_eq!((info.status, info.failures, info.in_flight), (Status::Ready, 0, 0));
+    lab.finish();
+}
+
+fn an_error_of_the_plugins_own_comes_back_as_it_was_made(mode: Mode) {
+    let lab = running("own-error", mode);
+    let expected = ProbeError { code: "too_often".into(), message: "1001 times is too often".into() };
+    assert_eq!(lab.probe().repeat("x", 1001).unwrap_err(), CallError::Plugin(expected));
+    let by_name = lab.call("repeat", json!(["x", 1001])).unwrap_err();
+    let expected = json!({"code": "too_often", "message": "1001 times is too often"});
+    assert_eq!(by_name, CallError::Plugin(expected));
+    lab.finish();
+}
+
+fn a_panic_comes_back_with_message_and_place_and_the_plugin_goes_on(mode: Mode) {
+    let lab = running("panic", mode);
+    let typed = lab.probe().panic("so it goes").unwrap_err();
+    let by_name = lab.call("panic", json!(["so it goes"])).unwrap_err().to_string();
+    let expected = format!("`panic` of {} g1 panicked: so it goes (src/lib.rs:", lab.id());
+    for error in [typed.to_string(), by_name] {
+        assert!(error.starts_with(&expected), "{error}");
+    }
+    assert_eq!(lab.probe().version().unwrap(), 1);
+    let info = lab.host().info(&lab.id()).unwrap();
+    assert_eq!((info.calls, info.failures, info.in_flight), (3, 2, 0));
+    lab.finish();
+}
+
+fn a_text_of_8_mebibytes_goes_there_and_back(mode: Mode) {
+    let lab = running("large", mode);
+    let text = "0123456789abcdef".repeat(512 << 10);
+    assert_eq!(text.len(), 8 << 20);
+    assert!(lab.probe().echo(&text).unwrap() == text, "the typed call gave something else");
+    assert!(lab.call("echo", json!([text])).unwrap() == json!(text), "the call by name gave something else");
+    lab.finish();
+}
+
+fn eight_callers_at_once_lose_nothing(mode: Mode) {
+    const CALLS: u64 = 200;
+    let lab = running("eight-callers", mode);
+    thread::scope(|scope| {
+        for caller in 0..8 {
+            let (probe, handle) = (lab.probe(), lab.handle());
+            scope.spawn(move || {
+                for call in 0..CALLS {
+                    let text = format!("{caller} {call}");
+                    assert_eq!(probe.echo(&text).unwrap(), text);
+                    assert_eq!(handle.invoke_json("echo", json!([text])).wait().unwrap(), json!(text));
+                    probe.increment(1).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(lab.probe().value().unwrap(), 8 * CALLS);
+    lab.finish();
+}
+
+fn wrong_arguments_and_unknown_methods_are_named(mode: Mode) {
+    let lab = running("arguments", mode);
+    let refused = |arguments: Value| match lab.call("repeat", arguments).unwrap_err() {
+        CallError::BadArguments { plugin, method, message } => {
+            assert_eq!((plugin, method.as_str()), (lab.id(), "repeat"));
+            message
+        }
+        other => panic!("{other}"),
+    };
+    let wrong = refused(json!({"text": "x", "times": "many"}));
+    assert!(wrong.contains("argument `times`: invalid type: string \"many\", expected u32"), "{wrong}");
+    assert_eq!(refused(json!({"text": "x"})), "missing argument `times` (expected text, times)");
+    let extra = refused(json!({"text": "x", "times": 1, "tempo": 2}));
+    assert_eq!(extra, "unexpected argument `tempo` (expected text, times)");
+    assert_eq!(refused(json!(["x", 1, 2])), "takes 2 arguments (text, times), 3 given");
+    let unknown = lab.call("ehco", json!(["x"])).unwrap_err().to_string();
+    assert_eq!(unknown, "no method `ehco`; did you mean `echo`?");
+    lab.finish();
+}
+
+fn a_call_from_inside_a_log_event_of_a_call_is_answered(mode: Mode) {
+    let mut lab = running("nested", mode);
+    let probe = lab.probe();
+    let inner = std::sync::Arc::new(AtomicU64::new(0));
+    let result = inner.clone();
+    recorder::when(&lab.id(), "call back", move || {
+        result.store(probe.increment(2).unwrap(), Ordering::Relaxed);
+    });
+    lab.probe().log("info", "call back").unwrap();
+    lab.wait_for(|event| matches!(event.kind, EventKind::Log { .. }).then_some(()));
+    assert_eq!(inner.load(Ordering::Relaxed), 2);
+    recorder::when(&lab.id(), "call back", || ());
+    lab.finish();
+}
+
+fn reloads_under_load_fail_no_call_and_never_go_back(mode: Mode) {
+    let mut lab = running("under-load", mode);
+    let (done, calls) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            let probe = lab.probe();
+            let (done, calls) = (&done, &calls);
+            scope.spawn(move || {
+                let mut newest = 0;
+                while !done.load(Ordering::Relaxed) {
+                    let version = probe.version().unwrap();
+                    assert!(version >= newest, "{version} after {newest}");
+                    newest = version;
+                    probe.increment(1).unwrap();
+                    calls.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for version in 2..=6 {
+            lab.install(misbehave(&format!("version={version}")));
+            let reloaded = lab.reload();
+            if reloaded.is_err() {
+                done.store(true, Ordering::Relaxed);
+            }
+            reloaded.unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(lab.probe().version().unwrap(), 6);
+    assert_eq!(
+        lab.probe().value().unwrap(),
+        calls.load(Ordering::Relaxed),
+        "no call took effect twice or never"
+    );
+    assert_eq!(lab.host().info(&lab.id()).unwrap().failures, 0);
+    lab.finish();
+}
+
+fn a_state_is_handed_over_and_back(mode: Mode) {
+    let mut lab = running("handed-over", mode);
+    lab.probe().increment(5).unwrap();
+    lab.install(misbehave("version=2"));
+    lab.reload().unwrap();
+    assert_eq!(lab.probe().increment(1).unwrap(), 6);
+    lab.host().rollback(&lab.id(), None).wait().unwrap();
+    assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (1, 6));
+    assert_eq!(Handle::generation(&lab.probe()), Some(Generation(3)));
+    let error = lab.refused(misbehave("version=3 knows_state=7"));
+    assert!(error.contains("cannot read a state of version 1 [unknown_state_version]"), "{error}");
+    assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (1, 6));
+    lab.finish();
+}
+
+fn a_log_event_says_who_spoke(mode: Mode) {
+    let mut lab = running("logs", mode);
+    lab.reload().unwrap();
+    lab.probe().log("warn", "something odd").unwrap();
+    let (generation, fields, spans) = lab.wait_for(|event| match &event.kind {
+        EventKind::Log { message, fields, spans, .. } if message == "something odd" => {
+            Some((event.generation, fields.clone(), spans.clone()))
+        }
+        _ => None,
+    });
+    assert_eq!((generation, fields), (Some(Generation(2)), json!({"number": 7})));
+    assert_eq!(spans, [json!({"name": "outer", "fields": {"answer": 42}})]);
+    let records = recorder::of(&lab.id());
+    let record = records.iter().find(|record| record.message == "something odd").unwrap();
+    assert_eq!((record.fields["generation"].as_str(), record.fields["from"].as_str()), ("2", "misbehave"));
+    lab.probe().log("trace", "too much").unwrap();
+    lab.probe().log("debug", "just enough").unwrap();
+    let logged = |event: &Event| match &event.kind {
+        EventKind::Log { message, .. } => Some(message.clone()),
+        _ => None,
+    };
+    assert_eq!(lab.wait_for(logged), "just enough");
+    lab.finish();
+}
+
+fn a_panic_is_reported_with_plugin_and_generation(mode: Mode) {
+    let mut lab = running("panic-reported", mode);
+    lab.reload().unwrap();
+    lab.probe().panic("in a call").unwrap_err();
+    lab.probe().panic_elsewhere("on its own thread").unwrap();
+    for expected in ["in a call", "on its own thread"] {
+        let (of, message, location) = lab.wait_for(|event| match &event.kind {
+            EventKind::PluginPanicked { message, location, .. } => {
+                Some(((event.plugin.clone(), event.generation), message.clone(), location.clone()))
+            }
+            _ => None,
+        });
+        assert_eq!((of.0.unwrap().as_str(), of.1), (lab.id().as_str(), Some(Generation(2))));
+        assert_eq!(message, expected);
+        assert!(location.starts_with("src/lib.rs:"), "{location}");
+    }
+    lab.finish();
+}
+
+fn a_configuration_changes_live_or_with_a_new_instance(mode: Mode) {
+    let mut lab = Lab::in_mode("configured", mode);
+    let config = |rest: &str| format!("binary = \"plugin.so\"\n[config]\n{rest}");
+    lab.install(misbehave("version=1"));
+    lab.set_manifest(&config("word = \"one\""));
+    lab.start_watching();
+    let probe = lab.probe();
+    probe.increment(5).unwrap();
+    assert_eq!(probe.word().unwrap(), "one");
+    let configured = |lab: &mut Lab| {
+        lab.wait_for(|event| match &event.kind {
+            EventKind::Configured { how } => Some(how.clone()),
+            _ => None,
+        })
+    };
+    lab.set_manifest(&config("word = \"two\""));
+    assert_eq!(configured(&mut lab), "live");
+    assert_eq!((probe.word().unwrap(), Handle::generation(&probe)), ("two".into(), Some(Generation(1))));
+    lab.set_manifest(&config("word = \"three\"\nrestart = true"));
+    assert_eq!(configured(&mut lab), "restarted");
+    assert_eq!((probe.word().unwrap(), Handle::generation(&probe)), ("three".into(), Some(Generation(2))));
+    assert_eq!(probe.value().unwrap(), 5);
+    lab.finish();
+}
+
+fn a_version_that_is_not_well_is_refused(mode: Mode) {
+    let mut lab = running("unwell", mode);
+    let error = lab.refused(misbehave("version=2 unwell=headache"));
+    assert!(error.contains("it says that it is not well: headache"), "{error}");
+    assert_eq!(lab.probe().version().unwrap(), 1);
+    lab.finish();
+}
+
+fn a_call_after_a_stop_is_told_so_and_a_start_serves_again(mode: Mode) {
+    let lab = running("stopped", mode);
+    let (probe, id) = (lab.probe(), lab.id());
+    lab.host().stop(&id).wait().unwrap();
+    assert_eq!(lab.processes(), [], "its process has ended");
+    let error = probe.version().unwrap_err().to_string();
+    assert_eq!(error, format!("{id} is not running: it was stopped; `start` it"));
+    assert_eq!(lab.call("version", json!([])).unwrap_err().to_string(), error);
+    lab.host().start(&id).wait().unwrap();
+    assert_eq!(probe.version().unwrap(), 1);
+    lab.finish();
+}
+
+/// The interface as a newer host knows it.
+mod newer {
+    use replug_tests::ProbeError;
+
+    #[replug_api::interface]
+    pub(super) trait Probe {
+        fn version(&self) -> u64;
+        fn increment(&self, by: u64) -> u64;
+        fn value(&self) -> u64;
+        fn word(&self) -> String;
+        fn echo(&self, text: &str) -> String;
+        fn repeat(&self, text: &str, times: u32) -> Result<String, ProbeError>;
+        fn work(&self) -> Result<u64, ProbeError>;
+        fn panic(&self, message: &str);
+        fn panic_elsewhere(&self, message: &str);
+        fn hold(&self, socket: &str) -> u64;
+        fn log(&self, level: &str, message: &str);
+        fn misbehave(&self, deed: &str) -> u64;
+        fn later(&self) -> u64;
+    }
+}
+
+fn a_method_that_the_plugin_lacks_is_not_implemented(mode: Mode) {
+    let lab = running("lacking-method", mode);
+    let probe: Handle<dyn newer::Probe> = lab.host().get(&lab.id()).unwrap();
+    assert_eq!(probe.version().unwrap(), 1);
+    let error = probe.later().unwrap_err();
+    assert!(matches!(&error, CallError::NotImplemented { method, .. } if method == "later"), "{error}");
+    assert_eq!(probe.echo("and on").unwrap(), "and on");
+    lab.finish();
+}
+
+/// The interface as it never was.
+mod other {
+    #[replug_api::interface]
+    pub(super) trait Probe {
+        fn version(&self) -> u64;
+        fn increment(&self, by: String) -> u64;
+    }
+}
+
+fn an_interface_that_differs_is_refused_by_name(mode: Mode) {
+    let lab = running("other-interface", mode);
+    let error = lab.host().get::<dyn other::Probe>(&lab.id()).unwrap_err().to_string();
+    assert!(error.contains("Probe") && error.contains("`increment`"), "{error}");
+    let error = lab.host().get::<dyn Tally>(&lab.id()).unwrap_err().to_string();
+    let expected = "does not implement `Tally`, which the host asks for; it implements `Probe`";
+    assert_eq!(error, format!("{} {expected}", lab.id()));
+    assert_eq!((lab.host().find::<dyn Tally>().len(), lab.host().find::<dyn Probe>().len()), (0, 1));
+    lab.reload().unwrap();
+    assert_eq!(lab.probe().version().unwrap(), 1);
+    lab.finish();
+}
+
+fn an_instance_that_is_replaced_is_retired(mode: Mode) {
+    let mut lab = Lab::in_mode("replaced", mode);
+    lab.install(misbehave("version=1 thread=forever"));
+    lab.start();
+    lab.probe().increment(5).unwrap();
+    lab.install(misbehave("version=2"));
+    lab.reload().unwrap();
+    let outcome = if mode == Mode::Process { RetireOutcome::Ended } else { RetireOutcome::Kept };
+    assert_eq!(lab.retired(), (Generation(1), outcome));
+    assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (2, 5));
+    lab.finish();
+}

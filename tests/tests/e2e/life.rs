@@ -1,0 +1,350 @@
+//! Plugins that fail or panic in a step of their life, at the start, at a reload and at their end.
+
+use replug::{
+    CallError, Generation, Handle, Status,
+    event::{EventKind, RetireOutcome},
+};
+use replug_interfaces::Counter;
+use replug_tests::{Hold, Lab, misbehave, source::PROFILE, stateless, target_dir, workspace};
+use serde_json::json;
+use std::{fs, iter, path::Path, sync::mpsc, thread, time::Duration};
+
+/// A host that runs version 1 with a state of 5.
+fn running(name: &str, orders: &str) -> Lab {
+    let mut lab = Lab::new(name);
+    lab.install_with(misbehave(&format!("version=1 {orders}")), "[reload]\ndrain_timeout = \"100ms\"");
+    lab.start();
+    assert_eq!(lab.probe().increment(5).unwrap(), 5);
+    lab
+}
+
+/// That the first generation still serves, with its state.
+fn assert_unharmed(lab: &Lab) {
+    let probe = lab.probe();
+    assert_eq!((probe.version().unwrap(), Handle::generation(&probe).map(|it| it.0)), (1, Some(1)));
+    assert_eq!(probe.value().unwrap(), 5);
+    let info = lab.host().info(&lab.id()).unwrap();
+    assert_eq!(info.status, Status::Ready);
+}
+
+#[test]
+fn a_new_version_that_fails_on_its_way_up_leaves_the_old_one_serving_with_its_state() {
+    let mut lab = running("fails-on-its-way-up", "");
+    for entry in ["init", "start", "restore"] {
+        let error = lab.refused(misbehave(&format!("version=2 fail={entry}")));
+        let expected = format!(
+            "`{entry}` of {} failed: {entry} was told to fail [told_to_fail] ({{\"version\":2}})",
+            lab.id()
+        );
+        assert!(error.contains(&expected), "{error}");
+        assert!(lab.host().info(&lab.id()).unwrap().detail.contains(&expected));
+        assert_unharmed(&lab);
+    }
+    lab.install(misbehave("version=3"));
+    lab.reload().unwrap();
+    assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (3, 5));
+    lab.finish();
+}
+
+#[test]
+fn a_new_version_that_panics_on_its_way_up_leaves_the_old_one_serving_with_its_state() {
+    let mut lab = running("panics-on-its-way-up", "");
+    for entry in ["init", "start", "restore", "health"] {
+        let error = lab.refused(misbehave(&format!("version=2 panic={entry}")));
+        let expected = format!("`{entry}` of {} panicked: {entry} was told to panic (src/lib.rs:", lab.id());
+        assert!(error.contains(&expected), "{error}");
+        assert_unharmed(&lab);
+    }
+    lab.finish();
+}
+
+#[test]
+fn a_new_version_that_is_not_well_leaves_the_old_one_serving() {
+    let mut lab = running("unwell", "");
+    let error = lab.refused(misbehave("version=2 unwell=headache"));
+    assert!(error.contains("the new version says that it is not well: headache"), "{error}");
+    assert_unharmed(&lab);
+    lab.finish();
+}
+
+#[test]
+fn a_version_that_cannot_save_goes_on_with_its_state() {
+    for (name, orders, expected) in [
+        ("save-fails", "fail=save", "failed: save was told to fail [told_to_fail]"),
+        ("save-panics", "panic=save", "panicked: save was told to panic (src/lib.rs:"),
+    ] {
+        let mut lab = running(name, orders);
+        let error = lab.refused(misbehave("version=2"));
+        assert!(error.contains(&format!("migrate failed: `save` of {} {expected}", lab.id())), "{error}");
+        assert_unharmed(&lab);
+        lab.finish();
+    }
+}
+
+#[test]
+fn a_state_of_a_version_that_the_new_one_does_not_know_stays_with_the_old_one() {
+    let mut lab = running("unknown-state", "");
+    let error = lab.refused(misbehave("version=2 knows_state=7"));
+    assert!(error.contains("cannot read a state of version 1 [unknown_state_version]"), "{error}");
+    assert_unharmed(&lab);
+    lab.finish();
+}
+
+#[test]
+fn a_state_is_handed_over_and_back() {
+    let mut lab = running("handed-over", "");
+    lab.install(misbehave("version=2"));
+    lab.reload().unwrap();
+    assert_eq!(lab.probe().increment(1).unwrap(), 6);
+    lab.host().rollback(&lab.id(), None).wait().unwrap();
+    assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (1, 6));
+    assert_eq!(Handle::generation(&lab.probe()), Some(Generation(3)));
+    lab.finish();
+}
+
+#[test]
+fn the_counters_state_migrates_to_the_other_shape_of_its_second_version() {
+    let mut lab = Lab::new("migrates");
+    let (root, second) = (workspace(), workspace().join("tests/fixtures/counter-v2"));
+    let text = |path: &Path| fs::read_to_string(path).unwrap();
+    let local = format!("\"{}/", root.display());
+    lab.write(".cargo/config.toml", format!("[build]\nbuild-dir = {:?}\n", target_dir().join("build")));
+    let cargo_toml = text(&second.join("Cargo.toml")).replace("\"../../../", &local);
+    lab.write("Cargo.toml", format!("{cargo_toml}\n{PROFILE}"));
+    lab.write("Cargo.lock", text(&second.join("Cargo.lock")));
+    lab.write("src/lib.rs", text(&root.join("plugins/counter/src/lib.rs")));
+    lab.set_manifest("");
+    lab.start_watching();
+    let counter: Handle<dyn Counter> = lab.host().get(&lab.id()).unwrap();
+    assert_eq!(counter.increment(41).unwrap(), 41);
+    lab.told_since();
+    lab.write("src/lib.rs", text(&second.join("src/lib.rs")));
+    lab.reloaded();
+    assert_eq!((Handle::generation(&counter), counter.increment(1).unwrap()), (Some(Generation(2)), 42));
+    let error = lab.host().rollback(&lab.id(), None).wait().unwrap_err().to_string();
+    assert!(
+        error.contains("unknown_state_version"),
+        "the first version knows nothing of the second: {error}"
+    );
+    assert_eq!(counter.value().unwrap(), 42);
+    lab.finish();
+}
+
+#[test]
+fn a_plugin_that_fails_at_its_first_start_is_in_error_until_it_is_mended() {
+    let mut lab = Lab::new("first-start");
+    lab.install(misbehave("version=1 panic=init"));
+    lab.start();
+    let (_, error) = lab.reload_failed();
+    assert!(error.contains("init was told to panic"), "{error}");
+    let info = lab.host().info(&lab.id()).unwrap();
+    assert_eq!(info.status, Status::Error);
+    assert!(info.detail.contains("init was told to panic"), "{}", info.detail);
+    let call = lab.call("version", json!(null)).unwrap_err().to_string();
+    assert!(call.contains("is not running") && call.contains("init was told to panic"), "{call}");
+    lab.install(misbehave("version=2"));
+    lab.reload().unwrap();
+    assert_eq!(lab.call("version", json!(null)).unwrap(), json!(2));
+    lab.finish();
+}
+
+#[test]
+fn a_panic_at_the_end_of_a_version_does_not_disturb_the_next() {
+    for (name, orders, outcome) in [
+        ("stop-panics", "panic=stop", RetireOutcome::Kept),
+        ("stop-fails", "fail=stop", RetireOutcome::Kept),
+        ("drop-panics", "panic=drop", RetireOutcome::DropPanicked),
+    ] {
+        let mut lab = running(name, orders);
+        lab.install(misbehave("version=2"));
+        lab.reload().unwrap();
+        assert_eq!(lab.retired(), (Generation(1), outcome), "{name}");
+        assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (2, 5));
+        lab.finish();
+    }
+}
+
+#[test]
+fn a_plugin_that_panics_when_the_host_shuts_down_does_not_keep_it_from_that() {
+    let lab = running("shutdown-panics", "panic=stop panic=drop");
+    lab.finish();
+}
+
+#[test]
+fn a_call_that_outlasts_the_drain_abandons_the_reload_and_loses_nothing() {
+    let mut lab = running("outlasts-the-drain", "");
+    let hold = Hold::new(lab.dir());
+    let (probe, socket) = (lab.probe(), hold.path().to_owned());
+    let caller = thread::spawn(move || probe.hold(&socket));
+    let inside = hold.entered();
+    let error = lab.refused(misbehave("version=2"));
+    assert!(
+        error.contains("calls still run after 100ms (1): raise `drain_timeout` under [reload]"),
+        "{error}"
+    );
+    let probe = lab.probe();
+    assert_eq!((probe.version().unwrap(), probe.increment(1).unwrap()), (1, 6));
+    assert_eq!(lab.host().info(&lab.id()).unwrap().in_flight, 1);
+    drop(inside);
+    assert_eq!(caller.join().unwrap().unwrap(), 1);
+    lab.reload().unwrap();
+    assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (2, 6));
+    lab.finish();
+}
+
+#[test]
+fn a_call_that_is_running_finishes_on_the_generation_where_it_began() {
+    let mut lab = Lab::new("finishes-where-it-began");
+    lab.install(stateless("version=1"));
+    lab.start();
+    let hold = Hold::new(lab.dir());
+    let (probe, socket) = (lab.probe(), hold.path().to_owned());
+    let caller = thread::spawn(move || probe.hold(&socket));
+    let inside = hold.entered();
+    lab.install(stateless("version=2"));
+    lab.reload().unwrap();
+    assert_eq!(lab.probe().version().unwrap(), 2);
+    drop(inside);
+    assert_eq!(caller.join().unwrap().unwrap(), 1);
+    assert_eq!(lab.retired(), (Generation(1), RetireOutcome::Kept));
+    lab.finish();
+}
+
+#[test]
+fn a_thread_that_a_plugin_leaves_behind_harms_no_one() {
+    let mut lab = running("thread-left-behind", "thread=forever");
+    lab.install(misbehave("version=2 thread=forever"));
+    lab.reload().unwrap();
+    assert_eq!(lab.retired(), (Generation(1), RetireOutcome::Kept));
+    assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (2, 5));
+    lab.finish();
+}
+
+#[test]
+fn a_version_that_does_badly_in_its_confirm_window_is_rolled_back() {
+    let mut lab = Lab::new("confirm");
+    let confirm = "[reload]\nconfirm = { window = \"10m\", max_error_rate = 0.2, min_calls = 5 }";
+    lab.install_with(misbehave("version=1"), confirm);
+    lab.start();
+    lab.probe().increment(5).unwrap();
+    lab.install(misbehave("version=2 panic=work"));
+    lab.reload().unwrap();
+    let probe = lab.probe();
+    assert_eq!(probe.version().unwrap(), 2);
+    for _ in 0..10 {
+        match probe.work() {
+            Err(CallError::Panicked { message, .. }) => assert_eq!(message, "work was told to panic"),
+            back => assert_eq!(back, Ok(1)),
+        }
+    }
+    let (from, reason) = lab.wait_for(|event| match &event.kind {
+        EventKind::RolledBack { from, reason } => Some((*from, reason.clone())),
+        _ => None,
+    });
+    assert_eq!(from, Generation(2));
+    assert!(reason.contains("calls failed, more than the 0.2 that `confirm` allows"), "{reason}");
+    assert_eq!((probe.version().unwrap(), probe.value().unwrap()), (1, 5));
+    lab.finish();
+}
+
+#[test]
+fn a_version_that_does_well_in_its_confirm_window_stays() {
+    let mut lab = Lab::new("confirmed");
+    let confirm = "[reload]\nconfirm = { window = \"10m\", max_error_rate = 0.2, min_calls = 5 }";
+    lab.install_with(misbehave("version=1"), confirm);
+    lab.start();
+    lab.install(misbehave("version=2"));
+    lab.reload().unwrap();
+    let probe = lab.probe();
+    for _ in 0..10 {
+        assert_eq!(probe.work().unwrap(), 2);
+    }
+    assert!(probe.panic("once").is_err());
+    lab.install(misbehave("version=3"));
+    lab.reload().unwrap();
+    assert_eq!(probe.work().unwrap(), 3);
+    let went_back = lab.told_since().iter().any(|event| matches!(event.kind, EventKind::RolledBack { .. }));
+    assert!(!went_back, "one failed call of eleven is not more than a fifth");
+    lab.finish();
+}
+
+const VERIFIED: &str = "[reload]\nunload = \"verified\"\ndrain_timeout = \"200ms\"";
+
+#[test]
+fn a_verified_unload_unmaps_what_only_threads_that_have_ended_have_called() {
+    let mut lab = Lab::new("unmapped");
+    lab.install_with(misbehave("version=1"), &VERIFIED.replace("200ms", "1m"));
+    lab.start();
+    let probe = lab.probe();
+    thread::spawn(move || probe.increment(5).unwrap()).join().unwrap();
+    lab.install(misbehave("version=2"));
+    lab.reload().unwrap();
+    assert_eq!(lab.retired(), (Generation(1), RetireOutcome::Unloaded));
+    assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (2, 5));
+    lab.finish();
+}
+
+#[test]
+fn a_verified_unload_leaves_mapped_what_a_living_thread_has_called() {
+    let mut lab = Lab::new("still-mapped");
+    lab.install_with(misbehave("version=1"), VERIFIED);
+    lab.start();
+    lab.probe().increment(5).unwrap();
+    lab.install(misbehave("version=2"));
+    lab.reload().unwrap();
+    assert_eq!(lab.retired(), (Generation(1), RetireOutcome::StillMapped));
+    assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (2, 5));
+    lab.finish();
+}
+
+#[test]
+fn a_panic_does_not_keep_a_library_from_being_unmapped() {
+    let mut lab = Lab::new("panicked-and-unmapped");
+    lab.install_with(misbehave("version=1"), &VERIFIED.replace("200ms", "1m"));
+    lab.start();
+    let probe = lab.probe();
+    thread::spawn(move || probe.panic("before the end").unwrap_err()).join().unwrap();
+    lab.install(misbehave("version=2"));
+    lab.reload().unwrap();
+    assert_eq!(lab.retired(), (Generation(1), RetireOutcome::Unloaded));
+    let error = lab.probe().panic("after it").unwrap_err().to_string();
+    assert!(error.contains("after it (src/lib.rs:"), "{error}");
+    lab.finish();
+}
+
+#[test]
+fn two_bad_versions_do_not_take_turns() {
+    let mut lab = Lab::new("both-bad");
+    let confirm = "[reload]\nconfirm = { window = \"10m\", max_error_rate = 0.2, min_calls = 5 }";
+    lab.install_with(misbehave("version=1 panic=work"), confirm);
+    lab.start();
+    lab.install(misbehave("version=2 panic=work"));
+    lab.reload().unwrap();
+    let probe = lab.probe();
+    // Whichever of them serves, its calls fail.
+    (0..10).for_each(|_| drop(probe.work().unwrap_err()));
+    lab.wait_for(|event| matches!(event.kind, EventKind::RolledBack { .. }).then_some(()));
+    assert_eq!((probe.version().unwrap(), Handle::generation(&probe)), (1, Some(Generation(3))));
+    (0..50).for_each(|_| drop(probe.work().unwrap_err()));
+    let error = lab.host().rollback(&lab.id(), None).wait().unwrap_err();
+    assert!(error.to_string().contains("there is no earlier version to go back to"), "{error}");
+    assert_eq!(Handle::generation(&probe), Some(Generation(3)), "nothing went forward again");
+    lab.finish();
+}
+
+#[test]
+fn whoever_reads_the_events_of_a_host_that_is_gone_comes_to_their_end() {
+    let lab = running("events-end", "");
+    let mut events = lab.host().events();
+    lab.finish();
+    let (done, ended) = mpsc::channel();
+    // On a thread of its own, so that a reader that waits for ever fails this test and no more.
+    thread::spawn(move || {
+        let kinds: Vec<_> =
+            iter::from_fn(|| events.next_blocking()).map(|event| event.kind.clone()).collect();
+        done.send(kinds)
+    });
+    let hang_guard = Duration::from_secs(60);
+    let kinds = ended.recv_timeout(hang_guard).expect("the events end");
+    assert!(matches!(kinds.last(), Some(EventKind::HostStopped)), "{kinds:?}");
+}

@@ -1,0 +1,16 @@
+//! A host and its plugins from end to end: what comes in bad, what goes wrong, and what must go on all the same.
+
+#![cfg(test)]
+
+mod artifact;
+mod calls;
+mod command;
+mod conformance;
+mod life;
+mod misbehave;
+mod shim;
+mod source;
+mod supervision;
+mod swap;
+mod trace;
+mod world;

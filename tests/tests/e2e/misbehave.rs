@@ -1,0 +1,316 @@
+//! Plugins in processes of their own that do their worst: it costs the call, and nothing else in the host.
+
+use replug::{CallError, EventKind, Handle, event::RetireOutcome, manifest::Mode};
+use replug_api::call::Death;
+use replug_tests::{Hold, Lab, Probe, misbehave, stateless};
+use rustix::process::{Signal, getsid, kill_process};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+/// A plugin that goes on being called while its neighbour misbehaves.
+struct Neighbour {
+    done: Arc<AtomicBool>,
+    caller: JoinHandle<u64>,
+}
+
+impl Neighbour {
+    fn id(lab: &Lab) -> String {
+        format!("{}.neighbour", lab.id())
+    }
+
+    fn call(lab: &Lab) -> Self {
+        let probe: Handle<dyn Probe> = lab.host().get(&Self::id(lab)).unwrap();
+        let done = Arc::new(AtomicBool::new(false));
+        let until = done.clone();
+        let caller = thread::spawn(move || {
+            let mut calls = 0;
+            while !until.load(Ordering::Relaxed) {
+                assert_eq!(probe.increment(1), Ok(calls + 1), "the neighbour's call");
+                calls += 1;
+                // There may be fewer processors than callers.
+                thread::yield_now();
+            }
+            calls
+        });
+        Self { done, caller }
+    }
+
+    fn assert_unharmed(self) {
+        self.done.store(true, Ordering::Relaxed);
+        assert!(self.caller.join().expect("no call of the neighbour's fails") > 0);
+    }
+}
+
+fn running(name: &str, orders: &str, tables: &str) -> (Lab, Neighbour) {
+    let mut lab = Lab::in_mode(name, Mode::Process);
+    lab.install_with(misbehave(&format!("version=1 {orders}")), tables);
+    let neighbour = format!("id = \"{}\"\nmode = \"process\"\nbinary = \"plugin.so\"", Neighbour::id(&lab));
+    lab.neighbour("neighbour", neighbour, misbehave("version=100"));
+    lab.start();
+    let neighbour = Neighbour::call(&lab);
+    (lab, neighbour)
+}
+
+/// How the process ended, as the event of it says, and the last that it wrote.
+fn crashed(lab: &mut Lab) -> (Option<String>, Option<i32>, String) {
+    let id = lab.id();
+    lab.wait_for(|event| match &event.kind {
+        EventKind::PluginCrashed { signal, exit, stderr_tail, .. } => {
+            assert_eq!(event.plugin.as_ref().unwrap().as_str(), id);
+            Some((signal.clone(), *exit, stderr_tail.clone()))
+        }
+        _ => None,
+    })
+}
+
+fn restarted(lab: &mut Lab) -> usize {
+    lab.wait_for(|event| match event.kind {
+        EventKind::PluginRestarted { deaths } => Some(deaths),
+        _ => None,
+    })
+}
+
+/// That a call in which the plugin does this ends so, and all else goes on.
+fn costs_one_call(deed: &str, tables: &str, deaths: &[Death]) {
+    let (mut lab, neighbour) = running(deed, "", tables);
+    let probe = lab.probe();
+    // The standard library says more than is kept, if backtraces are wanted.
+    let about_to = format!("about to {deed}");
+    let last_words = if deed == "allocate" { "" } else { &about_to };
+    match probe.misbehave(deed).unwrap_err() {
+        CallError::Crashed { plugin, generation, method, death, stderr_tail } => {
+            assert_eq!((plugin, generation, method.as_str()), (lab.id(), 1, "misbehave"));
+            assert!(deaths.contains(&death), "{death:?}");
+            assert!(stderr_tail.contains(last_words), "{stderr_tail}");
+        }
+        other => panic!("{other}"),
+    }
+    let (signal, exit, stderr_tail) = crashed(&mut lab);
+    let told = match (signal, exit) {
+        (Some(signal), None) => Death::Signal(signal),
+        (None, Some(status)) => Death::Exit(status),
+        both => panic!("{both:?}"),
+    };
+    let killed = deaths.contains(&Death::Disconnected) && told == Death::Signal("SIGKILL".into());
+    assert!(deaths.contains(&told) || killed, "{told:?}");
+    assert!(stderr_tail.contains(last_words), "{stderr_tail}");
+    assert_recovered(lab, neighbour);
+}
+
+/// That the plugin answers again, its neighbour never ceased to, and nothing is left.
+fn assert_recovered(mut lab: Lab, neighbour: Neighbour) {
+    assert_eq!(lab.probe().version(), Ok(1));
+    assert_eq!(restarted(&mut lab), 1);
+    assert!(Handle::generation(&lab.probe()).unwrap().0 > 1);
+    neighbour.assert_unharmed();
+    lab.finish();
+}
+
+fn signal(name: &str) -> Death {
+    Death::Signal(name.into())
+}
+
+#[test]
+fn an_abort_costs_one_call() {
+    costs_one_call("abort", "", &[signal("SIGABRT")]);
+}
+
+#[test]
+fn an_exit_in_the_middle_of_a_call_is_a_crash_whatever_its_status() {
+    costs_one_call("exit-0", "", &[Death::Exit(0)]);
+    costs_one_call("exit-3", "", &[Death::Exit(3)]);
+}
+
+#[test]
+fn a_write_to_null_costs_one_call() {
+    costs_one_call("write-to-null", "", &[signal("SIGSEGV")]);
+}
+
+#[test]
+fn an_overflow_of_the_stack_costs_one_call() {
+    costs_one_call("overflow-the-stack", "", &[signal("SIGABRT"), signal("SIGSEGV")]);
+}
+
+#[test]
+fn a_plugin_that_takes_all_memory_ends_at_its_limit() {
+    costs_one_call("allocate", "[limits]\nmemory = \"1GiB\"", &[signal("SIGABRT")]);
+}
+
+#[test]
+fn a_plugin_that_closes_all_descriptors_costs_one_call() {
+    costs_one_call("close-descriptors", "", &[Death::Disconnected, signal("SIGKILL"), signal("SIGABRT")]);
+}
+
+#[test]
+fn a_plugin_that_writes_garbage_to_all_descriptors_costs_one_call() {
+    costs_one_call("write-garbage", "", &[Death::Disconnected, signal("SIGKILL"), signal("SIGABRT")]);
+}
+
+#[test]
+fn processes_that_a_plugin_leaves_behind_end_with_it() {
+    costs_one_call("fork-and-abort", "", &[signal("SIGABRT")]);
+}
+
+/// That a call in which the plugin does this is given up in time.
+fn times_out(deed: &str) {
+    let (mut lab, neighbour) = running(deed, "", "[process]\ncall_timeout = \"100ms\"");
+    let error = lab.probe().misbehave(deed).unwrap_err();
+    let expected =
+        CallError::Timeout { plugin: lab.id(), generation: 1, method: "misbehave".into(), after_ms: 100 };
+    assert_eq!(error, expected);
+    let (signal, exit, stderr_tail) = crashed(&mut lab);
+    assert_eq!((signal.as_deref(), exit), (Some("SIGKILL"), None));
+    assert!(stderr_tail.contains(&format!("about to {deed}")), "{stderr_tail}");
+    // Calls of a process that is busy coming up may take longer than the call that is allowed here.
+    restarted(&mut lab);
+    lab.probe().version().unwrap();
+    neighbour.done.store(true, Ordering::Relaxed);
+    assert!(neighbour.caller.join().expect("no call of the neighbour's fails") > 0);
+    lab.finish();
+}
+
+#[test]
+fn an_endless_loop_is_given_up_in_time() {
+    times_out("loop");
+}
+
+#[test]
+fn a_sleep_is_given_up_in_time() {
+    times_out("sleep");
+}
+
+#[test]
+fn a_plugin_that_stops_itself_is_given_up_in_time() {
+    times_out("stop-itself");
+}
+
+#[test]
+fn a_flood_of_output_is_told_in_part_and_the_rest_counted() {
+    let (mut lab, neighbour) = running("flood", "", "");
+    assert_eq!(lab.probe().misbehave("flood-stdout"), Ok(1));
+    lab.host().stop(&lab.id()).wait().unwrap();
+    let (mut told, mut left_out) = (0, 0);
+    while told + left_out < 10_000 {
+        let line = lab.wait_for(|event| match &event.kind {
+            EventKind::Log { target, message, .. } if target == "stdout" => Some(message.clone()),
+            _ => None,
+        });
+        match line.strip_prefix('(').and_then(|line| line.strip_suffix(" lines left out)")) {
+            Some(count) => left_out += count.parse::<u32>().unwrap(),
+            None => told += 1,
+        }
+    }
+    assert_eq!(told + left_out, 10_000);
+    assert!(left_out > 0, "not all of them were told");
+    neighbour.assert_unharmed();
+    lab.finish();
+}
+
+#[test]
+fn a_plugin_with_processes_of_its_own_takes_them_along_when_it_is_stopped() {
+    let (lab, neighbour) = running("takes-along", "", "");
+    let before = lab.processes().len();
+    assert_eq!(lab.probe().misbehave("fork"), Ok(1));
+    assert_eq!(lab.processes().len(), before + 2);
+    neighbour.assert_unharmed();
+    lab.finish();
+}
+
+#[test]
+fn a_process_that_leaves_the_group_does_not_keep_the_death_from_being_known() {
+    let (mut lab, neighbour) = running("leaves-the-group", "", "");
+    let error = lab.probe().misbehave("fork-away-and-abort").unwrap_err();
+    assert!(matches!(&error, CallError::Crashed { death, .. } if *death == signal("SIGABRT")), "{error}");
+    assert_eq!(crashed(&mut lab).0.as_deref(), Some("SIGABRT"));
+    // No one but the test knows of them: they lead sessions of their own, as shims do not.
+    let away: Vec<_> = lab.processes().into_iter().filter(|pid| getsid(Some(*pid)) == Ok(*pid)).collect();
+    assert_eq!(away.len(), 2);
+    for pid in away {
+        kill_process(pid, Signal::KILL).unwrap();
+    }
+    assert_recovered(lab, neighbour);
+}
+
+#[test]
+fn a_plugin_that_ignores_requests_to_end_is_ended_all_the_same() {
+    let (mut lab, neighbour) = running("ignores", "", "");
+    assert_eq!(lab.probe().misbehave("ignore-sigterm"), Ok(1));
+    lab.install(misbehave("version=2"));
+    lab.reload().unwrap();
+    assert_eq!(lab.retired().1, RetireOutcome::Ended);
+    neighbour.assert_unharmed();
+    lab.finish();
+}
+
+#[test]
+fn a_thread_that_outlives_stop_ends_with_the_process() {
+    let (mut lab, neighbour) = running("outlives-stop", "thread=forever", "");
+    let before = lab.processes().len();
+    lab.install(misbehave("version=2"));
+    lab.reload().unwrap();
+    assert_eq!(lab.retired().1, RetireOutcome::Ended);
+    assert_eq!(lab.processes().len(), before);
+    neighbour.assert_unharmed();
+    lab.finish();
+}
+
+#[test]
+fn a_crash_after_a_thousand_good_calls_costs_the_next() {
+    let (mut lab, neighbour) = running("a-thousand", "do=work:abort after=1000", "");
+    let probe = lab.probe();
+    for _ in 0..1000 {
+        assert_eq!(probe.work(), Ok(1));
+    }
+    assert!(matches!(probe.work(), Err(CallError::Crashed { .. })));
+    assert_eq!(crashed(&mut lab).0.as_deref(), Some("SIGABRT"));
+    assert_eq!(probe.work(), Ok(1));
+    assert_recovered(lab, neighbour);
+}
+
+#[test]
+fn a_crash_while_the_host_waits_for_the_last_call_of_an_old_version_harms_no_one() {
+    let mut lab = Lab::in_mode("drained", Mode::Process);
+    lab.install(stateless("version=1"));
+    lab.start();
+    let hold = Hold::new(lab.dir());
+    let (probe, deed) = (lab.probe(), format!("abort@{}", hold.path()));
+    let caller = thread::spawn(move || probe.misbehave(&deed));
+    let inside = hold.entered();
+    lab.install(stateless("version=2"));
+    lab.reload().unwrap();
+    drop(inside);
+    assert!(matches!(caller.join().unwrap(), Err(CallError::Crashed { generation: 1, .. })));
+    assert_eq!(lab.retired().1, RetireOutcome::Ended);
+    assert_eq!((lab.probe().version(), Handle::generation(&lab.probe()).unwrap().0), (Ok(2), 2));
+    lab.finish();
+}
+
+#[test]
+fn a_crash_while_the_host_waits_to_hand_the_state_over_leaves_a_version_that_answers() {
+    let (mut lab, neighbour) = running("crashes-in-the-pause", "", "[reload]\ndrain_timeout = \"10s\"");
+    let hold = Hold::new(lab.dir());
+    let (probe, deed) = (lab.probe(), format!("abort@{}", hold.path()));
+    let caller = thread::spawn(move || probe.misbehave(&deed));
+    let inside = hold.entered();
+    lab.install(misbehave("version=2"));
+    let reloading = lab.host().reload(&lab.id());
+    drop(inside);
+    assert!(matches!(caller.join().unwrap(), Err(CallError::Crashed { .. })));
+    let expected = if reloading.wait().is_ok() { 2 } else { 1 };
+    assert_eq!(lab.probe().version(), Ok(expected));
+    neighbour.assert_unharmed();
+    lab.finish();
+}
+
+#[test]
+fn a_crash_in_save_abandons_the_reload_and_the_version_is_started_again() {
+    let (mut lab, neighbour) = running("crashes-in-save", "do=save:abort", "");
+    let error = lab.refused(misbehave("version=2"));
+    assert!(error.contains("was killed by SIGABRT in `save`; it wrote: about to abort"), "{error}");
+    assert_recovered(lab, neighbour);
+}

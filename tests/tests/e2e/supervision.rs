@@ -1,0 +1,233 @@
+//! What the host does about plugins that crash: those on trial never come in, the others are started again, and those
+//! that crash too often are left alone.
+
+use replug::{CallError, EventKind, Generation, Handle, Status, manifest::Mode};
+use replug_tests::{Hold, Lab, command::Dev, misbehave};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
+};
+use std::thread;
+
+/// That a new version with these orders is stopped by its trial, in both modes, and the old one goes on.
+fn stopped_by_the_trial(orders: &str, words: &[&str]) {
+    for mode in [Mode::InProcess, Mode::Process] {
+        let name = orders.replace(|it: char| !it.is_ascii_alphanumeric(), "-");
+        let mut lab = Lab::in_mode(&name, mode);
+        lab.install_with(misbehave("version=1"), "[process]\nstep_timeout = \"300ms\"");
+        lab.start();
+        assert_eq!(lab.probe().increment(5).unwrap(), 5);
+        // Once the plugin has come up there is nothing to wait for.
+        let error = lab.refused(misbehave(&format!("version=2 {orders}")));
+        for word in [&["preflight failed: on trial, "], words].concat() {
+            assert!(error.contains(word), "`{word}` is not in: {error}");
+        }
+        let probe = lab.probe();
+        assert_eq!((probe.version(), probe.value()), (Ok(1), Ok(5)), "{mode:?}");
+        assert_eq!(Handle::generation(&probe), Some(Generation(1)));
+        assert_eq!(lab.host().info(&lab.id()).unwrap().status, Status::Ready);
+        lab.finish();
+    }
+}
+
+#[test]
+fn a_crash_in_a_constructor_is_stopped_by_the_trial() {
+    let words = ["killed by SIGSEGV in `load`", "it wrote: about to write-to-null"];
+    stopped_by_the_trial("do=constructor:write-to-null", &words);
+}
+
+#[test]
+fn a_crash_in_init_is_stopped_by_the_trial() {
+    let words = ["killed by SIGSEGV in `init`", "it wrote: about to write-to-null"];
+    stopped_by_the_trial("do=init:write-to-null", &words);
+    stopped_by_the_trial("do=init:abort", &["killed by SIGABRT in `init`", "it wrote: about to abort"]);
+    stopped_by_the_trial("do=init:exit-3", &["exited with status 3 in `init`"]);
+    stopped_by_the_trial("do=init:exit-0", &["exited with status 0 in `init`"]);
+}
+
+#[test]
+fn a_hanging_init_is_stopped_by_the_trial() {
+    stopped_by_the_trial("do=init:loop", &["`init` did not end within 300ms: its process was killed"]);
+}
+
+#[test]
+fn a_panic_in_init_is_stopped_by_the_trial() {
+    stopped_by_the_trial("panic=init", &["panicked: init was told to panic (src/lib.rs:"]);
+}
+
+#[test]
+fn a_crash_in_restore_is_stopped_by_the_trial() {
+    stopped_by_the_trial("do=restore:write-to-null", &["killed by SIGSEGV in `restore`"]);
+}
+
+#[test]
+fn a_crash_in_health_is_stopped_by_the_trial() {
+    stopped_by_the_trial("do=health:abort", &["killed by SIGABRT in `health`"]);
+}
+
+fn kill(lab: &Lab) {
+    let pid = lab.host().info(&lab.id()).unwrap().process_id.unwrap();
+    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
+}
+
+fn wait_for_crash(lab: &mut Lab) -> bool {
+    lab.wait_for(|event| match event.kind {
+        EventKind::PluginCrashed { restart_in_ms, .. } => Some(restart_in_ms.is_some()),
+        _ => None,
+    })
+}
+
+fn quarantined(lab: &mut Lab) -> String {
+    lab.wait_for(|event| match &event.kind {
+        EventKind::PluginQuarantined { reason } => Some(reason.clone()),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_plugin_that_dies_too_often_is_left_alone_until_it_is_started_or_another() {
+    let mut lab = Lab::in_mode("quarantined", Mode::Process);
+    lab.install_with(misbehave("version=1"), "[process]\nmax_deaths = 2");
+    lab.start();
+    let probe = lab.probe();
+    for round in 0..2 {
+        kill(&lab);
+        assert!(wait_for_crash(&mut lab), "the first death is followed by a restart");
+        assert_eq!(probe.version(), Ok(1), "a call waits for the restart");
+        kill(&lab);
+        assert!(!wait_for_crash(&mut lab), "the second is not");
+        let reason = quarantined(&mut lab);
+        assert!(reason.starts_with("its process ended 2 times within 10m: it is quarantined"), "{reason}");
+        let error = probe.version().unwrap_err();
+        assert!(matches!(&error, CallError::NotRunning { .. }), "{error}");
+        assert!(error.to_string().contains("quarantined"), "{error}");
+        if round == 0 {
+            lab.host().start(&lab.id()).wait().unwrap();
+            assert_eq!(probe.version(), Ok(1), "`start` lifts it");
+        }
+    }
+    lab.install(misbehave("version=2"));
+    lab.reload().unwrap();
+    assert_eq!(probe.version(), Ok(2), "another artifact is let in");
+    kill(&lab);
+    assert!(wait_for_crash(&mut lab), "it begins with a clean record");
+    assert_eq!(probe.version(), Ok(2));
+    lab.finish();
+}
+
+#[test]
+fn callers_wait_for_a_restart_and_all_of_them_succeed() {
+    let mut lab = Lab::in_mode("waited-for", Mode::Process);
+    lab.install_with(misbehave("version=1"), "[process]\nrestart_wait = \"1m\"");
+    lab.start();
+    kill(&lab);
+    wait_for_crash(&mut lab);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            let probe = lab.probe();
+            scope.spawn(move || assert_eq!(probe.version(), Ok(1)));
+        }
+    });
+    lab.finish();
+}
+
+#[test]
+fn a_caller_that_does_not_wait_is_told_of_the_restart() {
+    let mut lab = Lab::in_mode("not-waited-for", Mode::Process);
+    lab.install_with(misbehave("version=1"), "[process]\nrestart_wait = \"1ms\"");
+    lab.start();
+    kill(&lab);
+    wait_for_crash(&mut lab);
+    let error = lab.probe().version().unwrap_err();
+    assert!(matches!(error, CallError::Restarting { .. }), "{error}");
+    lab.reloaded();
+    lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
+    assert_eq!(lab.probe().version(), Ok(1));
+    lab.finish();
+}
+
+#[test]
+fn a_checkpoint_brings_the_state_back_after_a_kill() {
+    let mut lab = Lab::in_mode("checkpoint", Mode::Process);
+    let hold = Hold::new(lab.dir());
+    let orders = format!("version=1 hold={}", hold.path());
+    lab.install_with(misbehave(&orders), "[reload]\ncheckpoint = \"1ms\"");
+    lab.start();
+    let probe = lab.probe();
+    let caller = thread::spawn(move || probe.increment(5).unwrap());
+    while !caller.is_finished() {
+        drop(hold.entered());
+    }
+    // When the next begins, the one that was let go after the increment has ended and is kept.
+    drop(hold.entered());
+    let next = hold.entered();
+    lab.probe().increment(1).unwrap();
+    kill(&lab);
+    wait_for_crash(&mut lab);
+    drop((next, hold));
+    assert_eq!(lab.probe().value(), Ok(5), "what came since is lost, and no more");
+    lab.finish();
+}
+
+/// Kills the host when `until` says so, and waits for the end of every process there is.
+fn kill_the_host(lab: &Lab, host: Dev, least: usize) {
+    let pids = lab.processes();
+    assert!(pids.len() >= least, "{:?}", lab.children());
+    let open = |pid: Pid| pidfd_open(pid, PidfdFlags::empty()).ok();
+    let ends: Vec<_> = pids.into_iter().filter_map(open).collect();
+    host.kill();
+    for end in &ends {
+        poll(&mut [PollFd::new(end, PollFlags::IN)], None).unwrap();
+    }
+    lab.assert_childless();
+}
+
+fn installed(name: &str, orders: &str) -> Lab {
+    let mut lab = Lab::in_mode(name, Mode::Process);
+    lab.install(misbehave(&format!("version=1 {orders}")));
+    lab
+}
+
+#[test]
+fn a_kill_of_the_host_is_the_end_of_all_its_processes() {
+    let lab = installed("host-killed", "");
+    let mut host = Dev::start_as(&lab, "run", &[]);
+    host.wait_for("host_started");
+    kill_the_host(&lab, host, 2);
+}
+
+#[test]
+fn a_kill_of_the_host_as_it_begins_is_the_end_of_all_its_processes() {
+    let lab = installed("host-killed-early", "");
+    let mut host = Dev::start_as(&lab, "run", &[]);
+    host.wait_for("plugin_discovered");
+    kill_the_host(&lab, host, 1);
+}
+
+#[test]
+fn a_kill_of_the_host_during_a_trial_is_the_end_of_all_its_processes() {
+    let mut lab = installed("host-killed-in-a-trial", "");
+    let hold = Hold::new(lab.dir());
+    lab.install(misbehave(&format!("do=init:wait@{}", hold.path())));
+    let host = Dev::start_as(&lab, "run", &[]);
+    let _inside = hold.entered();
+    kill_the_host(&lab, host, 2);
+}
+
+#[test]
+fn a_kill_of_the_host_takes_what_the_plugin_started_and_what_has_stopped_itself() {
+    for (name, deed, least) in [("host-killed-forked", "fork", 4), ("host-killed-looping", "loop", 2)] {
+        let lab = installed(name, &format!("do=start:{deed}"));
+        let mut host = Dev::start_as(&lab, "run", &[]);
+        if deed == "fork" {
+            host.wait_for("host_started");
+        } else {
+            while !host.wait_for("log")["message"].as_str().is_some_and(|it| it.starts_with("about to")) {}
+        }
+        kill_the_host(&lab, host, least);
+    }
+    let lab = installed("host-killed-stopped", "do=start:stop-itself");
+    let mut host = Dev::start_as(&lab, "run", &[]);
+    while host.wait_for("log")["message"] != "about to stop-itself" {}
+    kill_the_host(&lab, host, 2);
+}

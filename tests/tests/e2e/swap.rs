@@ -1,0 +1,336 @@
+//! Swaps: every way an editor saves, plugins that come and go, configuration, and reloads under load.
+
+use replug::{EventKind, Generation, Handle, Status};
+use replug_tests::{Lab, Source, Tally, misbehave, stateless};
+use serde_json::json;
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::SystemTime,
+};
+
+fn save_in_place(path: &Path, content: &str) {
+    let mut file = File::options().write(true).open(path).unwrap();
+    file.write_all(content.as_bytes()).unwrap();
+    file.set_len(content.len() as u64).unwrap();
+}
+
+fn truncate_and_write(path: &Path, content: &str) {
+    fs::write(path, content).unwrap();
+}
+
+fn write_elsewhere_and_rename(path: &Path, content: &str) {
+    let temporary = path.with_extension("rs.new");
+    fs::write(&temporary, content).unwrap();
+    fs::rename(temporary, path).unwrap();
+}
+
+fn keep_a_backup_and_create(path: &Path, content: &str) {
+    fs::rename(path, path.with_extension("rs~")).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+fn delete_and_create(path: &Path, content: &str) {
+    fs::remove_file(path).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+#[test]
+fn every_way_an_editor_saves_is_followed_by_the_new_version() {
+    let mut lab = Lab::new("editors");
+    lab.write_source(&Source::new(1));
+    lab.start_watching();
+    let tally: Handle<dyn Tally> = lab.host().get(&lab.id()).unwrap();
+    let saves = [
+        save_in_place,
+        truncate_and_write,
+        write_elsewhere_and_rename,
+        keep_a_backup_and_create,
+        delete_and_create,
+    ];
+    for (save, version) in saves.iter().zip(2..) {
+        save(&lab.path("src/lib.rs"), &Source::lib(version));
+        while tally.version().unwrap() != version {
+            lab.reloaded();
+        }
+    }
+    lab.finish();
+}
+
+#[test]
+fn a_file_that_is_touched_with_the_same_content_swaps_nothing() {
+    let mut lab = Lab::new("touched");
+    lab.write_source(&Source::new(1));
+    lab.start_watching();
+    let tally: Handle<dyn Tally> = lab.host().get(&lab.id()).unwrap();
+    lab.told_since();
+    let lib = lab.path("src/lib.rs");
+    File::options().write(true).open(&lib).unwrap().set_modified(SystemTime::now()).unwrap();
+    lab.write("src/lib.rs", Source::lib(1));
+    lab.write("src/lib.rs", Source::lib(2));
+    let builds = lab.wait_for({
+        let builds = AtomicU64::new(0);
+        move |event| match event.kind {
+            EventKind::BuildStarted { .. } => {
+                builds.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+            EventKind::Reloaded { .. } => Some(builds.load(Ordering::Relaxed)),
+            _ => None,
+        }
+    });
+    assert_eq!(builds, 1, "only the last save was an edit");
+    assert_eq!((tally.version().unwrap(), Handle::generation(&tally)), (2, Some(Generation(2))));
+    lab.write("src/lib.rs", format!("{}\n// A comment makes no other artifact.\n", Source::lib(2)));
+    let unchanged = lab.wait_for(|event| match event.kind {
+        EventKind::BuildUnchanged { .. } => Some(true),
+        EventKind::Reloaded { .. } => Some(false),
+        _ => None,
+    });
+    assert!(unchanged);
+    assert_eq!(Handle::generation(&tally), Some(Generation(2)));
+    lab.finish();
+}
+
+#[test]
+fn two_hundred_saves_in_two_seconds_end_with_the_newest_source() {
+    let mut lab = Lab::new("many-saves");
+    lab.write_source(&Source::new(0));
+    lab.start_watching();
+    let tally: Handle<dyn Tally> = lab.host().get(&lab.id()).unwrap();
+    for version in 1..=200 {
+        truncate_and_write(&lab.path("src/lib.rs"), &Source::lib(version));
+        // The pace of the saves, and nothing that is waited for.
+        thread::park_timeout(std::time::Duration::from_millis(10));
+        tally.version().unwrap();
+    }
+    while tally.version().unwrap() != 200 {
+        lab.reloaded();
+    }
+    assert!(
+        Handle::generation(&tally).unwrap() < Generation(100),
+        "builds that were overtaken were not served"
+    );
+    lab.finish();
+}
+
+#[test]
+fn a_plugin_that_comes_while_the_host_runs_is_started_and_one_that_goes_is_stopped() {
+    let mut lab = Lab::new("comes-and-goes");
+    lab.start_watching();
+    assert!(lab.host().plugins().is_empty());
+    lab.install(misbehave("version=1"));
+    lab.reloaded();
+    let probe = lab.probe();
+    assert_eq!(probe.version().unwrap(), 1);
+    fs::rename(lab.path(""), lab.dir().join("away")).unwrap();
+    let reason = lab.wait_for(|event| match &event.kind {
+        EventKind::PluginStopped { reason } => Some(reason.clone()),
+        _ => None,
+    });
+    assert_eq!(reason, "its folder or manifest is gone");
+    let error = probe.version().unwrap_err().to_string();
+    assert!(error.ends_with("is not running: its folder or manifest is gone"), "{error}");
+    assert!(lab.host().plugin(&lab.id()).unwrap_err().to_string().contains("no plugin"));
+    fs::rename(lab.dir().join("away"), lab.path("")).unwrap();
+    lab.reloaded();
+    assert_eq!(lab.probe().version().unwrap(), 1);
+    lab.finish();
+}
+
+#[test]
+fn a_configuration_changes_live_where_the_plugin_can_and_with_a_new_instance_where_it_cannot() {
+    let mut lab = Lab::new("configured");
+    let config = |rest: &str| format!("binary = \"plugin.so\"\n[config]\n{rest}");
+    lab.install(misbehave("version=1"));
+    lab.set_manifest(&config("word = \"one\""));
+    lab.start_watching();
+    let probe = lab.probe();
+    probe.increment(5).unwrap();
+    assert_eq!(probe.word().unwrap(), "one");
+    let configured = |lab: &mut Lab| {
+        lab.wait_for(|event| match &event.kind {
+            EventKind::Configured { how } => Some(how.clone()),
+            _ => None,
+        })
+    };
+    lab.set_manifest(&config("word = \"two\""));
+    assert_eq!(configured(&mut lab), "live");
+    assert_eq!((probe.word().unwrap(), Handle::generation(&probe)), ("two".into(), Some(Generation(1))));
+    lab.set_manifest(&config("word = \"three\"\nrestart = true"));
+    assert_eq!(configured(&mut lab), "restarted");
+    assert_eq!((probe.word().unwrap(), Handle::generation(&probe)), ("three".into(), Some(Generation(2))));
+    assert_eq!(probe.value().unwrap(), 5, "the state went over to the new instance");
+    lab.set_manifest(&config("word = 4"));
+    let (_, error) = lab.reload_failed();
+    assert!(
+        error.contains("[config] word: invalid type: integer `4`, expected a string [bad_config]"),
+        "{error}"
+    );
+    assert_eq!((probe.word().unwrap(), Handle::generation(&probe)), ("three".into(), Some(Generation(2))));
+    lab.finish();
+}
+
+#[test]
+fn a_plugin_that_refuses_its_new_configuration_goes_on_with_the_one_before() {
+    for (name, orders, words) in [
+        ("on-config-fails", "fail=on_config", "failed: on_config was told to fail [told_to_fail]"),
+        ("on-config-panics", "panic=on_config", "panicked: on_config was told to panic (src/lib.rs:"),
+    ] {
+        let mut lab = Lab::new(name);
+        lab.install(misbehave(&format!("version=1 {orders}")));
+        lab.set_manifest("binary = \"plugin.so\"\n[config]\nword = \"one\"");
+        lab.start_watching();
+        lab.set_manifest("binary = \"plugin.so\"\n[config]\nword = \"two\"");
+        let (_, error) = lab.reload_failed();
+        assert!(error.contains(&format!("`on_config` of {} {words}", lab.id())), "{error}");
+        assert_eq!(lab.probe().word().unwrap(), "one");
+        lab.finish();
+    }
+}
+
+#[test]
+fn a_manifest_that_is_broken_changes_nothing_until_it_is_repaired() {
+    let mut lab = Lab::new("manifest-broken");
+    lab.install(misbehave("version=1"));
+    lab.start_watching();
+    let probe = lab.probe();
+    lab.set_manifest("binry = \"plugin.so\"");
+    let error = lab.wait_for(|event| match &event.kind {
+        EventKind::ReloadFailed { error, .. } | EventKind::DiscoveryFailed { error, .. } => {
+            Some(error.clone())
+        }
+        _ => None,
+    });
+    assert!(error.contains("plugin.toml:2: unknown key `binry`"), "{error}");
+    assert!(error.contains("`binary`"), "{error}");
+    assert_eq!((probe.version().unwrap(), Handle::generation(&probe)), (1, Some(Generation(1))));
+    lab.write("plugin.toml", [0x69, 0x64, 0xff, 0xfe]);
+    let error = lab.reload_failed().1;
+    assert!(error.contains("not UTF-8"), "{error}");
+    assert_eq!(probe.version().unwrap(), 1);
+    lab.set_manifest("binary = \"plugin.so\"\n[config]\nword = \"repaired\"");
+    lab.wait_for(|event| match event.kind {
+        EventKind::Configured { .. } | EventKind::Reloaded { .. } | EventKind::BuildUnchanged { .. } => {
+            Some(())
+        }
+        _ => None,
+    });
+    lab.install(misbehave("version=2"));
+    while probe.version().unwrap() != 2 {
+        lab.reloaded();
+    }
+    assert_eq!(lab.host().info(&lab.id()).unwrap().status, Status::Ready);
+    lab.finish();
+}
+
+#[test]
+fn no_call_fails_and_none_runs_on_an_older_version_than_was_published_in_fifty_reloads_under_load() {
+    let mut lab = Lab::new("under-load");
+    lab.install(stateless("version=1"));
+    lab.start();
+    let (published, done) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicBool::new(false)));
+    let callers: Vec<_> = (0..2)
+        .map(|_| {
+            let (probe, published, done) = (lab.probe(), published.clone(), done.clone());
+            thread::spawn(move || {
+                let (mut calls, mut last) = (0_u64, 0);
+                while !done.load(Ordering::Acquire) {
+                    let at_least = published.load(Ordering::Acquire);
+                    let version = probe.version().expect("no call fails");
+                    assert!(version >= at_least, "{version} answered after {at_least} was published");
+                    assert!(version >= last, "{version} answered after {last}");
+                    last = version;
+                    calls += 1;
+                }
+                calls
+            })
+        })
+        .collect();
+    for version in 2..=51 {
+        lab.install(stateless(&format!("version={version}")));
+        assert_eq!(lab.reload().unwrap(), Generation(version));
+        published.store(version, Ordering::Release);
+    }
+    done.store(true, Ordering::Release);
+    let calls: u64 = callers.into_iter().map(|caller| caller.join().unwrap()).sum();
+    let info = lab.host().info(&lab.id()).unwrap();
+    assert_eq!((info.calls, info.failures), (calls, 0));
+    for _ in 0..50 {
+        lab.retired();
+    }
+    assert_eq!(lab.host().info(&lab.id()).unwrap().calls, calls, "retired generations are still counted");
+    lab.finish();
+}
+
+#[test]
+fn no_increment_is_lost_in_twenty_reloads_of_a_plugin_with_state() {
+    let mut lab = Lab::new("counts-on");
+    lab.install(misbehave("version=1"));
+    lab.start();
+    let done = Arc::new(AtomicBool::new(false));
+    let callers: Vec<_> = (0..2)
+        .map(|_| {
+            let (probe, done) = (lab.probe(), done.clone());
+            thread::spawn(move || {
+                let mut increments = 0;
+                while !done.load(Ordering::Acquire) {
+                    probe.increment(1).expect("no call fails");
+                    increments += 1;
+                }
+                increments
+            })
+        })
+        .collect();
+    for version in 2..=21 {
+        lab.install(misbehave(&format!("version={version}")));
+        lab.reload().unwrap();
+    }
+    done.store(true, Ordering::Release);
+    let increments: u64 = callers.into_iter().map(|caller| caller.join().unwrap()).sum();
+    assert_eq!(lab.probe().value().unwrap(), increments);
+    assert_eq!(lab.call("value", json!([])).unwrap(), json!(increments));
+    lab.finish();
+}
+
+#[test]
+fn a_mended_configuration_brings_up_a_plugin_that_had_refused_its_first() {
+    let mut lab = Lab::new("mended-config");
+    lab.install(misbehave("version=1"));
+    lab.set_manifest("binary = \"plugin.so\"\n[config]\nword = 4");
+    lab.start_watching();
+    let (_, error) = lab.reload_failed();
+    assert!(error.contains("expected a string"), "{error}");
+    lab.set_manifest("binary = \"plugin.so\"\n[config]\nword = \"mended\"");
+    lab.reloaded();
+    assert_eq!(lab.probe().word().unwrap(), "mended");
+    lab.finish();
+}
+
+#[test]
+fn a_plugin_whose_manifest_gets_another_id_is_another_plugin() {
+    let mut lab = Lab::new("renamed");
+    lab.install(stateless("version=1"));
+    lab.start_watching();
+    let manifest = lab.path("plugin.toml");
+    let renamed =
+        fs::read_to_string(&manifest).unwrap().replace("dev.test.renamed", "dev.test.by-another-name");
+    fs::write(&manifest, renamed).unwrap();
+    lab.wait_for(|event| {
+        let is_new = event.plugin.as_ref()?.as_str() == "dev.test.by-another-name";
+        (is_new && matches!(event.kind, EventKind::Reloaded { .. })).then_some(())
+    });
+    lab.wait_for(|event| {
+        let is_old = event.plugin.as_ref()?.as_str() == "dev.test.renamed";
+        (is_old && matches!(event.kind, EventKind::PluginStopped { .. })).then_some(())
+    });
+    let ids: Vec<_> = lab.host().plugins().into_iter().map(|it| it.id.to_string()).collect();
+    assert_eq!(ids, ["dev.test.by-another-name"]);
+    lab.finish();
+}

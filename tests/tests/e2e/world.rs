@@ -1,0 +1,190 @@
+//! The world around a host: folders that are missing, closed or full, and broken neighbours.
+
+use replug::{EventKind, Host, Status};
+use replug_tests::{Lab, misbehave};
+use std::{
+    env, fs,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    process::Command,
+};
+
+#[test]
+fn a_plugins_folder_that_is_missing_or_no_folder_is_an_error_that_says_so() {
+    let lab = Lab::new("no-folder");
+    let missing = lab.dir().join("nowhere");
+    let error = Host::builder().plugins(&missing).build().wait().unwrap_err().to_string();
+    assert_eq!(
+        error,
+        format!(
+            "{}: no such folder; create it, or pass the folder that holds your plugins",
+            missing.display()
+        )
+    );
+    let file = lab.dir().join("file");
+    fs::write(&file, "").unwrap();
+    let error = Host::builder().plugins(&file).build().wait().unwrap_err().to_string();
+    assert!(error.contains("not a folder; pass the folder that holds your plugins"), "{error}");
+}
+
+/// Runs one test of this program again in a world of its own; none if that world is not to be had.
+fn again(test: &str, mut command: Command, variable: (&str, &std::path::Path)) -> Option<String> {
+    let output = command.args(["--exact", test, "--nocapture"]).env(variable.0, variable.1).output().ok()?;
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    text.contains("running 1 test").then(|| {
+        assert!(output.status.success(), "{text}");
+        text
+    })
+}
+
+#[test]
+fn a_plugins_folder_that_is_not_readable_is_an_error_that_says_so() {
+    const DIR: &str = "REPLUG_TEST_UNREADABLE";
+    if let Some(dir) = env::var_os(DIR) {
+        let error = Host::builder().plugins(&dir).build().wait().unwrap_err().to_string();
+        assert!(error.contains("cannot be read: Permission denied"), "{error}");
+        assert!(error.contains("give this user access to it"), "{error}");
+        return;
+    }
+    let lab = Lab::new("unreadable");
+    fs::set_permissions(lab.dir(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(lab.plugins_dir(), fs::Permissions::from_mode(0o000)).unwrap();
+    let mut command = Command::new(env::current_exe().unwrap());
+    if fs::read_dir(lab.plugins_dir()).is_ok() {
+        // Root may read everything, so someone else has to try.
+        command.uid(65534).gid(65534);
+    }
+    let test = "world::a_plugins_folder_that_is_not_readable_is_an_error_that_says_so";
+    if again(test, command, (DIR, &lab.plugins_dir())).is_none() {
+        eprintln!("SKIPPED: root reads every folder, and no one else may run this program");
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_at_the_store_leaves_the_old_version_serving() {
+    const DIR: &str = "REPLUG_TEST_FULL_DISK";
+    if let Some(dir) = env::var_os(DIR) {
+        let mut lab = Lab::new("full-disk");
+        let artifact = misbehave("version=1");
+        let kibibytes = artifact.len() * 3 / 2 / 1024;
+        fs::create_dir_all(lab.state_dir()).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={kibibytes}k"), "none"]).arg(&dir);
+        assert!(mount.status().unwrap().success(), "the full disk");
+        std::os::unix::fs::symlink(&dir, lab.state_dir().join("artifacts")).unwrap();
+        lab.install(artifact);
+        lab.start();
+        lab.probe().increment(5).unwrap();
+        let error = lab.refused(misbehave("version=2"));
+        assert!(error.contains("store failed: no space for"), "{error}");
+        assert!(
+            error.contains("free some space, or keep fewer artifacts; what the store holds is untouched"),
+            "{error}"
+        );
+        assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (1, 5));
+        lab.finish();
+        return;
+    }
+    let mut probe = Command::new("unshare");
+    let allowed = probe.args(["--map-root-user", "--mount", "true"]).output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: no small disk can be mounted here without a user namespace");
+        return;
+    }
+    misbehave("the fixture is built before");
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount"]).arg(env::current_exe().unwrap());
+    let test = "world::a_disk_that_is_full_at_the_store_leaves_the_old_version_serving";
+    assert!(again(test, command, (DIR, dir.path())).is_some(), "the test did not run in its namespace");
+}
+
+#[test]
+fn a_plugins_folder_that_is_removed_while_the_host_runs_is_reported_and_what_runs_goes_on() {
+    let mut lab = Lab::new("folder-removed");
+    lab.install(misbehave("version=1"));
+    lab.start_watching();
+    lab.probe().increment(5).unwrap();
+    fs::rename(lab.plugins_dir(), lab.dir().join("away")).unwrap();
+    let error = lab.discovery_failed();
+    assert!(error.contains("no such folder; create it"), "{error}");
+    assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (1, 5));
+    fs::rename(lab.dir().join("away"), lab.plugins_dir()).unwrap();
+    lab.install(misbehave("version=2"));
+    while lab.probe().version().unwrap() != 2 {
+        lab.reloaded();
+    }
+    assert_eq!(lab.probe().value().unwrap(), 5);
+    lab.finish();
+}
+
+#[test]
+fn a_plugins_folder_that_is_deleted_with_all_in_it_does_not_stop_what_runs() {
+    let mut lab = Lab::new("folder-deleted");
+    lab.install(misbehave("version=1"));
+    lab.start_watching();
+    lab.probe().increment(5).unwrap();
+    let probe = lab.probe();
+    fs::remove_dir_all(lab.plugins_dir()).unwrap();
+    lab.wait_for(|event| match &event.kind {
+        EventKind::DiscoveryFailed { .. } | EventKind::PluginStopped { .. } => Some(()),
+        _ => None,
+    });
+    match probe.value() {
+        Ok(value) => assert_eq!(value, 5),
+        // The plugin's folder went before the folder of all plugins did, and was seen to.
+        Err(error) => assert!(error.to_string().contains("its folder or manifest is gone"), "{error}"),
+    }
+    lab.finish();
+}
+
+#[test]
+fn broken_manifests_keep_no_other_plugin_from_starting() {
+    let mut lab = Lab::new("neighbours");
+    lab.install(misbehave("version=1"));
+    lab.neighbour("a-empty", b"", b"");
+    lab.neighbour("b-outside", b"id = \"dev.test.outside\"\nbinary = \"../../secret.so\"", b"");
+    lab.neighbour("z-duplicate", b"id = \"dev.test.neighbours\"", b"");
+    lab.neighbour("c-illegal", b"id = \"Nonsense\"", b"");
+    fs::create_dir(lab.plugins_dir().join("d-no-plugin")).unwrap();
+    lab.start();
+    let mut errors: Vec<_> = (0..4).map(|_| lab.discovery_failed()).collect();
+    errors.sort();
+    assert!(
+        errors[0].contains("a-empty/plugin.toml: the manifest is empty; it needs at least `id ="),
+        "{errors:?}"
+    );
+    assert!(errors[1].contains("b-outside/plugin.toml:2: `binary`"), "{errors:?}");
+    assert!(errors[2].contains("c-illegal/plugin.toml:1: illegal plugin id \"Nonsense\""), "{errors:?}");
+    assert!(
+        errors[3].contains("z-duplicate/plugin.toml: the id `dev.test.neighbours` is taken by"),
+        "{errors:?}"
+    );
+    assert_eq!(lab.probe().version().unwrap(), 1);
+    assert_eq!(lab.host().plugins().len(), 1);
+    assert_eq!(lab.host().info(&lab.id()).unwrap().status, Status::Ready);
+    lab.finish();
+}
+
+#[test]
+fn a_shutdown_stops_the_plugins_in_the_reverse_of_the_order_in_which_they_came() {
+    let mut lab = Lab::new("b-second");
+    lab.install(misbehave("version=1"));
+    lab.neighbour("a", "id = \"dev.test.a-first\"\nbinary = \"plugin.so\"", misbehave("version=2"));
+    lab.neighbour(
+        "c",
+        "id = \"dev.test.c-third\"\nbinary = \"plugin.so\"",
+        misbehave("version=3 panic=stop"),
+    );
+    lab.start();
+    lab.host().shutdown().wait();
+    let stopped = |lab: &mut Lab| {
+        lab.wait_for(|event| match event.kind {
+            EventKind::PluginStopped { .. } => event.plugin.as_ref().map(|plugin| plugin.short().to_owned()),
+            EventKind::HostStopped => Some("the host".into()),
+            _ => None,
+        })
+    };
+    assert_eq!([(); 4].map(|()| stopped(&mut lab)), ["c-third", "b-second", "a-first", "the host"]);
+    lab.finish();
+}
