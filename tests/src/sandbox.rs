@@ -1,0 +1,172 @@
+//! A workspace of its own for programs that edit plugins: the copies may be changed, the originals stay as they are.
+
+use anyhow::{Context, Result, ensure};
+use replug::{build::Builder, manifest};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+use toml::{Table, Value};
+
+/// A workspace below the target folder. What was built in it is kept from one run to the next.
+#[derive(Debug)]
+pub struct Sandbox {
+    root: PathBuf,
+}
+
+/// How the standard library gets into an artifact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Std {
+    /// As the host builds plugins: all of them share one.
+    Shared,
+    /// As cargo builds a cdylib unless told otherwise: each has its own copy.
+    Own,
+}
+
+impl Sandbox {
+    /// Empties the sandbox of that name, but for what was built.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be written, or the project's own manifest not be read.
+    pub fn fresh(name: &str) -> Result<Self> {
+        let root = target_dir().join("sandbox").join(name);
+        let plugins = root.join("plugins");
+        if plugins.exists() {
+            fs::remove_dir_all(&plugins).with_context(|| format!("cannot empty {}", plugins.display()))?;
+        }
+        fs::create_dir_all(&plugins).with_context(|| format!("cannot make {}", plugins.display()))?;
+        fs::write(root.join("Cargo.toml"), workspace_manifest()?)?;
+        // With the versions that the project itself uses, nothing is downloaded.
+        fs::copy(project_root().join("Cargo.lock"), root.join("Cargo.lock"))?;
+        Ok(Self { root })
+    }
+
+    /// Copies a package of the project's, such as `plugins/calculator`, and returns the copy's folder.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, or the copy not be written.
+    pub fn add(&self, package: &str) -> Result<PathBuf> {
+        let original = project_root().join(package);
+        let name = original.file_name().with_context(|| format!("{package} has no name"))?;
+        let copy = self.plugins_dir().join(name);
+        copy_folder(&original, &copy)?;
+        let file = copy.join("Cargo.toml");
+        let mut manifest: Table = fs::read_to_string(&file)?.parse()?;
+        manifest.remove("workspace");
+        make_absolute(&mut manifest, &original);
+        fs::write(&file, manifest.to_string())?;
+        Ok(copy)
+    }
+
+    /// Builds a package that was [added](Self::add) with the profile that its plugin's manifest names, and returns the
+    /// library. Not to be called on a thread of an async runtime.
+    ///
+    /// # Errors
+    ///
+    /// If it does not compile.
+    pub fn build(&self, package: &Path, std: Std) -> Result<PathBuf> {
+        let manifest = manifest::read(package)?;
+        match std {
+            Std::Shared => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                let builder = Builder::new(self.root.join("state/build"));
+                Ok(runtime.block_on(builder.build(&manifest))?.artifact)
+            }
+            Std::Own => {
+                let target = self.root.join("own-std");
+                let status = Command::new("cargo")
+                    .args([
+                        "build",
+                        "--quiet",
+                        "--lib",
+                        "--profile",
+                        &manifest.build.profile,
+                        "--manifest-path",
+                    ])
+                    .arg(package.join("Cargo.toml"))
+                    .arg("--target-dir")
+                    .arg(&target)
+                    .status()?;
+                ensure!(status.success(), "`cargo build` of {} failed: {status}", package.display());
+                let folder = if manifest.build.profile == "dev" { "debug" } else { &manifest.build.profile };
+                let name = package.file_name().unwrap_or_default().to_string_lossy().replace('-', "_");
+                Ok(target.join(folder).join(format!("lib{name}.so")))
+            }
+        }
+    }
+
+    /// The sandbox's folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder of the copies.
+    pub fn plugins_dir(&self) -> PathBuf {
+        self.root.join("plugins")
+    }
+
+    /// For the host: where it keeps what it makes.
+    pub fn state_dir(&self) -> PathBuf {
+        self.root.join("state")
+    }
+}
+
+/// The root of the project's workspace.
+pub fn project_root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}
+
+/// The folder for all that is built.
+pub fn target_dir() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| project_root().join("target"), PathBuf::from)
+}
+
+/// The project's own workspace manifest, with other members.
+fn workspace_manifest() -> Result<String> {
+    let mut manifest: Table = fs::read_to_string(project_root().join("Cargo.toml"))?.parse()?;
+    let workspace = manifest.get_mut("workspace").and_then(Value::as_table_mut).context("no [workspace]")?;
+    workspace.remove("default-members");
+    workspace.remove("exclude");
+    workspace.insert("members".into(), Value::Array(vec!["plugins/*".into()]));
+    make_absolute(&mut manifest, project_root());
+    for profile in manifest.get_mut("profile").and_then(Value::as_table_mut).into_iter().flatten() {
+        // They name packages that plugins do not need, at which cargo would wonder.
+        profile.1.as_table_mut().map(|profile| profile.remove("package"));
+    }
+    Ok(manifest.to_string())
+}
+
+/// Lets the dependencies by path lead where they led from `folder`.
+fn make_absolute(table: &mut Table, folder: &Path) {
+    for (key, value) in table.iter_mut() {
+        let Some(table) = value.as_table_mut() else { continue };
+        if !key.ends_with("dependencies") {
+            make_absolute(table, folder);
+            continue;
+        }
+        for dependency in table.iter_mut().filter_map(|(_, dependency)| dependency.as_table_mut()) {
+            if let Some(Value::String(path)) = dependency.get_mut("path") {
+                let absolute = folder.join(&*path);
+                *path = absolute.canonicalize().unwrap_or(absolute).to_string_lossy().into_owned();
+            }
+        }
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
+    for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        match entry.file_type()?.is_dir() {
+            true if entry.file_name() == "target" => {}
+            true => copy_folder(&entry.path(), &target)?,
+            false => drop(fs::copy(entry.path(), target)?),
+        }
+    }
+    Ok(())
+}
