@@ -1,0 +1,93 @@
+//! Two threads that greet without pause, and remember who answered.
+
+use replug::Handle;
+use replug_interfaces::Greeter;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+/// What the threads have seen.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Calls by their answer, each with how many there were.
+    pub(crate) answers: BTreeMap<String, u64>,
+    /// The errors of calls that gave none.
+    pub(crate) failures: Vec<String>,
+    /// Answers of an older version after one of a newer.
+    pub(crate) stale: u64,
+}
+
+/// Threads that call until they are stopped.
+pub(crate) struct Callers {
+    stop: Arc<AtomicBool>,
+    calls: Arc<AtomicU64>,
+    threads: Vec<JoinHandle<Seen>>,
+}
+
+impl Callers {
+    /// Starts two threads.
+    pub(crate) fn start(greeter: &Arc<Handle<dyn Greeter>>) -> Self {
+        let (stop, calls) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let start = |_| {
+            let (greeter, stop, calls) = (greeter.clone(), stop.clone(), calls.clone());
+            thread::spawn(move || {
+                let mut seen = Seen::default();
+                let mut last = String::new();
+                while !stop.load(Ordering::Relaxed) {
+                    calls.fetch_add(1, Ordering::Relaxed);
+                    match greeter.greet("World") {
+                        Ok(answer) => seen.note(answer, &mut last),
+                        Err(error) => seen.failures.push(error.to_string()),
+                    }
+                }
+                seen
+            })
+        };
+        let threads = (0..2).map(start).collect();
+        Self { stop, calls, threads }
+    }
+
+    /// How many calls there were so far.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Ends the threads, and gives what they have seen.
+    ///
+    /// # Panics
+    ///
+    /// If one of them panicked.
+    pub(crate) fn join(self) -> Seen {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut all = Seen::default();
+        for thread in self.threads {
+            let seen = thread.join().expect("a caller does not panic");
+            for (answer, count) in seen.answers {
+                *all.answers.entry(answer).or_default() += count;
+            }
+            all.failures.extend(seen.failures);
+            all.stale += seen.stale;
+        }
+        all
+    }
+}
+
+impl Seen {
+    fn note(&mut self, answer: String, last: &mut String) {
+        if answer != *last && self.answers.contains_key(&answer) {
+            self.stale += 1;
+        }
+        match self.answers.get_mut(&answer) {
+            Some(count) => *count += 1,
+            None => drop(self.answers.insert(answer.clone(), 1)),
+        }
+        if answer != *last {
+            *last = answer;
+        }
+    }
+}

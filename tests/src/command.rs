@@ -1,0 +1,131 @@
+//! The `replug` command as its users run it.
+
+use crate::{Lab, workspace};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::{
+    env,
+    io::{BufRead, BufReader, Lines},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
+    sync::OnceLock,
+};
+
+/// The command, built from the present sources.
+///
+/// # Panics
+///
+/// If it does not build.
+pub fn replug() -> Command {
+    Command::new(program())
+}
+
+/// The command's file, built from the present sources. It is also what runs plugins in processes of their own.
+///
+/// # Panics
+///
+/// If it does not build.
+pub fn program() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let cargo = cargo.args(["build", "--quiet", "--package", "replug", "--bin", "replug"]);
+        assert!(
+            cargo.current_dir(workspace()).status().is_ok_and(|status| status.success()),
+            "replug builds"
+        );
+        let tests = env::current_exe().expect("this program has a path");
+        tests.ancestors().nth(2).expect("it lies in `deps` of the target folder").join("replug")
+    })
+}
+
+/// Runs the command on the lab's plugins to its end.
+///
+/// # Panics
+///
+/// If it cannot be run.
+pub fn run(lab: &Lab, args: &[&str]) -> Output {
+    command(lab, args).output().expect("the command runs")
+}
+
+fn command(lab: &Lab, args: &[&str]) -> Command {
+    let mut command = replug();
+    command.args(args).arg("--state-dir").arg(lab.state_dir()).current_dir(lab.dir()).env_remove("RUST_LOG");
+    command
+}
+
+/// A `replug dev --json`, or a `replug run --json`, that runs.
+pub struct Dev {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Dev {
+    /// Starts `replug dev` on the lab's plugins.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be started.
+    pub fn start(lab: &Lab, args: &[&str]) -> Self {
+        Self::start_as(lab, "dev", args)
+    }
+
+    /// Starts `replug dev` or `replug run` on the lab's plugins.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be started.
+    pub fn start_as(lab: &Lab, subcommand: &str, args: &[&str]) -> Self {
+        let mut command = command(lab, &[&[subcommand, "--json"], args].concat());
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the command starts");
+        let output = child.stdout.take().expect("its output is a pipe");
+        Self { child, lines: BufReader::new(output).lines() }
+    }
+
+    /// The next event of that kind; those before it are passed over.
+    ///
+    /// # Panics
+    ///
+    /// If it ends before that, or a line is no JSON.
+    pub fn wait_for(&mut self, kind: &str) -> Value {
+        loop {
+            let line = self.lines.next().unwrap_or_else(|| panic!("no `{kind}` before the end"));
+            let event: Value = serde_json::from_str(&line.expect("text")).expect("each line is JSON");
+            if event["event"] == kind {
+                return event;
+            }
+        }
+    }
+
+    /// Interrupts it as Ctrl-C does, and waits for its end.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be waited for.
+    pub fn interrupt(mut self) -> ExitStatus {
+        kill_process(Pid::from_child(&self.child), Signal::INT).expect("it is running");
+        self.wait_for("host_stopped");
+        self.child.wait().expect("it ends")
+    }
+}
+
+impl Dev {
+    /// Kills it, so that it can do nothing more for what it has started, and waits for its end.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be waited for.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it is running");
+        self.child.wait().expect("it ends");
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        // An error means that it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,49 @@
+//! The processes that a test's host has started, and that none of them is left.
+
+use super::Lab;
+use rustix::process::{Pid, getpid};
+use std::{
+    fs,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+impl Lab {
+    /// Makes sure that no process of this test's is left, other than the test itself.
+    ///
+    /// # Panics
+    ///
+    /// If one is.
+    pub fn assert_childless(&self) {
+        // A process that was killed is still there for a moment.
+        let patience = Instant::now() + Duration::from_secs(20);
+        while !self.children().is_empty() && Instant::now() < patience {
+            thread::yield_now();
+        }
+        assert_eq!(self.children(), Vec::<String>::new(), "processes are left");
+    }
+
+    /// The processes that work in this test's folder, or have opened an artifact in it.
+    pub fn children(&self) -> Vec<String> {
+        let name = |pid: Pid| {
+            let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&command).replace('\0', " ")
+        };
+        self.processes().into_iter().map(name).collect()
+    }
+
+    /// The numbers of those processes.
+    pub fn processes(&self) -> Vec<Pid> {
+        let here = self.dir().canonicalize().expect("the folder");
+        let text = here.to_str().expect("temporary folders have plain names");
+        let lives_here = |pid: &Pid| {
+            let process = PathBuf::from(format!("/proc/{pid}"));
+            let works_here = fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&here));
+            works_here || fs::read_to_string(process.join("maps")).is_ok_and(|maps| maps.contains(text))
+        };
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = processes.filter_map(|it| Pid::from_raw(it.file_name().to_str()?.parse().ok()?));
+        pids.filter(|pid| *pid != getpid()).filter(lives_here).collect()
+    }
+}
