@@ -1,0 +1,152 @@
+//! From the save of an edit to the first answer of the new code, beside `cargo build` of the same edit.
+
+use anyhow::{Context, Result, bail, ensure};
+use replug::{EventKind, Events, Handle, Host, event::Stages};
+use replug_benches::{Section, Table, Target, median, quantile};
+use replug_interfaces::Greeter;
+use replug_tests::sandbox::Sandbox;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+const ID: &str = "dev.replug.hello-world";
+const EDITS: usize = 12;
+/// Edits that do not count: cargo's caches and the kernel's fill.
+const WARM_UP: usize = 2;
+const HEADROOM_MS: f64 = 60.0;
+
+/// Measures edits of one line of the plugin `hello-world`; both sides have their own copy and target folder.
+pub(crate) fn measure() -> Result<Section> {
+    let (ours, theirs) = (Copy::new("live")?, Copy::new("live-cargo")?);
+    let builder =
+        Host::builder().plugins(ours.sandbox.plugins_dir()).state_dir(ours.sandbox.state_dir()).watch(true);
+    let mut events = builder.events();
+    let host = builder.build().wait()?;
+    let greeter: Handle<dyn Greeter> = host.get(ID)?;
+    greeter.greet("you").context("the plugin did not come up")?;
+    theirs.cargo_build()?;
+
+    let (mut live, mut cargo, mut stages) = (Vec::new(), Vec::new(), Vec::new());
+    for edit in 1..=WARM_UP + EDITS {
+        // Neither side always comes second, when the machine is warm.
+        let ours_first = edit % 2 == 0;
+        if !ours_first {
+            cargo.push(theirs.build_an_edit(edit)?);
+        }
+        let (took, of) = ours.go_live(edit, &greeter, &mut events)?;
+        live.push(took);
+        stages.push(of);
+        if ours_first {
+            cargo.push(theirs.build_an_edit(edit)?);
+        }
+    }
+    host.shutdown().wait();
+
+    let (live, cargo, stages) = (&live[WARM_UP..], &cargo[WARM_UP..], &stages[WARM_UP..]);
+    let row = |name: &str, values: &[f64]| {
+        let cell = |share| format!("{:.1}", quantile(values, share));
+        vec![name.to_owned(), cell(0.5), cell(0.0), cell(1.0)]
+    };
+    let stage = |pick: fn(&Stages) -> f64| stages.iter().map(pick).collect::<Vec<f64>>();
+    let over = median(live) - median(cargo);
+    Ok(Section {
+        title: "From the save to the new code",
+        tables: vec![Table {
+            columns: vec!["edit of one line, profile dev", "p50 ms", "least", "most"],
+            rows: vec![
+                row("save to first answer of the new code", live),
+                row("of it: until the build begins", &stage(|stages| stages.detect)),
+                row("of it: build", &stage(|stages| stages.build)),
+                row(
+                    "of it: store, preflight, load, swap",
+                    &stage(|it| it.store + it.preflight + it.load + it.swap),
+                ),
+                row("`cargo build` of the same edit", cargo),
+            ],
+        }],
+        targets: vec![Target {
+            what: "save to live, over `cargo build`",
+            bound: "at most 60 ms",
+            measured: format!("{over:+.1} ms ({:.1} to {:.1}, {EDITS} edits)", median(live), median(cargo)),
+            met: over <= HEADROOM_MS,
+        }],
+    })
+}
+
+/// A copy of the plugin that is edited.
+struct Copy {
+    sandbox: Sandbox,
+    file: PathBuf,
+    original: String,
+}
+
+impl Copy {
+    fn new(name: &str) -> Result<Self> {
+        let sandbox = Sandbox::fresh(name)?;
+        let file = sandbox.add("plugins/hello-world")?.join("src/lib.rs");
+        let original = fs::read_to_string(&file)?;
+        ensure!(original.contains("\"Hello, {name}!\""), "{} greets in other words", file.display());
+        Ok(Self { sandbox, file, original })
+    }
+
+    /// Saves the source with another greeting, and returns the moment before.
+    fn save(&self, edit: usize) -> Result<Instant> {
+        let edited = self.original.replace("\"Hello, {name}!\"", &format!("\"Hello {edit}, {{name}}!\""));
+        let before = Instant::now();
+        fs::write(&self.file, edited)?;
+        Ok(before)
+    }
+
+    /// Milliseconds from a save until the plugin answers in the new words.
+    fn go_live(
+        &self,
+        edit: usize,
+        greeter: &Handle<dyn Greeter>,
+        events: &mut Events,
+    ) -> Result<(f64, Stages)> {
+        let saved = self.save(edit)?;
+        let stages = loop {
+            // To wait for the event takes no time from the compiler, as calling again and again would.
+            let event = events.next_blocking().context("the host is gone")?;
+            match &event.kind {
+                EventKind::Reloaded { stages, .. }
+                    if greeter.greet("you")? == format!("Hello {edit}, you!") =>
+                {
+                    break *stages;
+                }
+                EventKind::BuildFailed { error, .. } | EventKind::ReloadFailed { error, .. } => {
+                    bail!("edit {edit}: {error}")
+                }
+                _ => {}
+            }
+        };
+        Ok((millis(saved.elapsed()), stages))
+    }
+
+    /// Milliseconds that cargo takes for an edit.
+    fn build_an_edit(&self, edit: usize) -> Result<f64> {
+        let saved = self.save(edit)?;
+        self.cargo_build()?;
+        Ok(millis(saved.elapsed()))
+    }
+
+    fn cargo_build(&self) -> Result<()> {
+        let root: &Path = self.sandbox.root();
+        let status = Command::new("cargo")
+            .args(["build", "--quiet", "--package", "hello-world"])
+            .arg("--target-dir")
+            .arg(root.join("target"))
+            .current_dir(root)
+            .stdin(Stdio::null())
+            .status()?;
+        ensure!(status.success(), "`cargo build` in {} failed: {status}", root.display());
+        Ok(())
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}

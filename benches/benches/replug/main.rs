@@ -1,0 +1,45 @@
+//! The benchmarks: `cargo bench -p replug-benches`, or `-- call`, `-- process`, `-- swap`, `-- live` for one of them.
+//!
+//! Prints a page with every figure beside its bound, and leaves it in `target/bench/`.
+
+mod call;
+mod live;
+mod process;
+mod swap;
+
+use anyhow::{Result, bail};
+use replug_benches::{Report, Section};
+use replug_tests::sandbox;
+use std::env;
+
+type Benchmark = fn() -> Result<Section>;
+
+const ALL: &[(&str, Benchmark)] = &[
+    ("call", call::measure),
+    ("process", process::measure),
+    ("swap", swap::measure),
+    ("live", live::measure),
+];
+
+fn main() -> Result<()> {
+    replug::shim::run_if_asked();
+    process::echo_if_asked();
+    // Cargo adds `--bench`.
+    let wanted: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    if let Some(unknown) = wanted.iter().find(|name| ALL.iter().all(|(known, _)| known != name)) {
+        let known: Vec<_> = ALL.iter().map(|(name, _)| *name).collect();
+        bail!("there is no benchmark `{unknown}`: name some of {}, or none for all", known.join(", "));
+    }
+    let mut report = Report::default();
+    for (name, measure) in
+        ALL.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|it| it == name))
+    {
+        eprintln!("measuring: {name}");
+        report.sections.push(measure()?);
+    }
+    print!("{report}");
+    let folder = sandbox::target_dir().join("bench");
+    report.write(&folder)?;
+    eprintln!("\nalso in {}", folder.join("report.md").display());
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! What a call into another process costs, beside the least that any two processes can do: one message each way over a
+//! socket. And what the trial adds to a reload.
+
+use anyhow::{Context, Result};
+use replug::{EventKind, Handle, Host};
+use replug_benches::{Contender, Rounds, Section, Series, Table, Target, quantile, take_turns};
+use replug_interfaces::Counter;
+use replug_tests::{
+    numbered::Numbered,
+    sandbox::{Sandbox, Std},
+};
+use std::{
+    env, fs,
+    hint::black_box,
+    io::{self, Read, Write},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    process::{Child, Command},
+    sync::Barrier,
+    thread,
+    time::{Duration, Instant},
+};
+
+const ID: &str = "dev.replug.numbered";
+/// The bytes of a message each way: about as many as a call of a method with one number has.
+const MESSAGE: usize = 32;
+/// The argument with which this program is the other end of the socket.
+const ECHO: &str = "--echo";
+const ROUNDS: Rounds = Rounds { rounds: 40, repetitions: 4_000 };
+const RELOADS: u64 = 40;
+
+/// Echoes messages until the end of its standard input, if this process was started for that.
+pub(crate) fn echo_if_asked() {
+    if env::args().nth(1).as_deref() != Some(ECHO) {
+        return;
+    }
+    let stream = io::stdin();
+    let stream = std::os::fd::AsFd::as_fd(&stream).try_clone_to_owned().map(UnixStream::from);
+    if let Ok(mut stream) = stream {
+        let mut message = [0; MESSAGE];
+        while stream.read_exact(&mut message).is_ok() && stream.write_all(&message).is_ok() {}
+    }
+    std::process::exit(0);
+}
+
+/// The other end of a socket, in a process of its own.
+struct Echo {
+    stream: UnixStream,
+    child: Child,
+}
+
+impl Echo {
+    fn start() -> Result<Self> {
+        let (stream, theirs) = UnixStream::pair()?;
+        let child = Command::new(env::current_exe()?).arg(ECHO).stdin(OwnedFd::from(theirs)).spawn()?;
+        Ok(Self { stream, child })
+    }
+
+    fn round_trip(&mut self) {
+        let mut message = [1; MESSAGE];
+        let back = self.stream.write_all(&message).and_then(|()| self.stream.read_exact(&mut message));
+        back.expect("the other end answers until this one is closed");
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+        let _ = self.child.wait();
+    }
+}
+
+/// Measures the method of `call.rs`, in a process of its own.
+pub(crate) fn measure() -> Result<Section> {
+    let sandbox = Sandbox::fresh("bench")?;
+    let package = sandbox.add("tests/fixtures/numbered")?;
+    let mut artifacts = Numbered::read(&sandbox.build(&package, Std::Shared)?)?;
+    let served = tempfile::tempdir()?;
+    let binary = served.path().join("numbered.so");
+    let manifest = format!("id = \"{ID}\"\nmode = \"process\"\nbinary = \"numbered.so\"\n");
+    fs::write(served.path().join("plugin.toml"), manifest)?;
+    artifacts.put(0, &binary)?;
+    let host = Host::builder().plugins(served.path()).build().wait()?;
+    let handle: Handle<dyn Counter> = host.get(ID)?;
+    handle.value().context("the plugin did not come up")?;
+
+    let mut echo = Echo::start()?;
+    let series = take_turns(
+        vec![
+            Contender {
+                name: "one message each way, 32 bytes, over a Unix socket",
+                run: Box::new(|repetitions| timed(repetitions, || echo.round_trip())),
+                one_in: 1,
+            },
+            Contender {
+                name: "typed handle, plugin in a process of its own",
+                run: Box::new(|repetitions| {
+                    timed(repetitions, || drop(black_box(handle.increment(black_box(1)))))
+                }),
+                one_in: 1,
+            },
+        ],
+        ROUNDS,
+    );
+    let crowds = take_turns(vec![crowd("1 caller", 1, &handle), crowd("2 callers", 2, &handle)], ROUNDS);
+    let mut events = host.events();
+    (1..=RELOADS).try_for_each(|number| {
+        artifacts.put(number, &binary)?;
+        host.reload(ID).wait()?;
+        Ok::<_, anyhow::Error>(())
+    })?;
+    let mut preflight = Vec::new();
+    while let Some(event) = events.try_next() {
+        if let EventKind::Reloaded { stages, .. } = &event.kind {
+            preflight.push(stages.preflight);
+        }
+    }
+    host.shutdown().wait();
+    Ok(section(&series, &crowds, &preflight))
+}
+
+fn section(series: &[Series], crowds: &[Series], preflight: &[f64]) -> Section {
+    let row = |one: &Series| {
+        let ratio = one.ratio_to(&series[0]);
+        vec![one.name.to_owned(), format!("{:.1}", one.median() / 1e3), format!("{ratio:.2}")]
+    };
+    let throughput = |one: &Series| vec![one.name.to_owned(), format!("{:.0}", 1e6 / one.median())];
+    let (ratio, scaling) = (series[1].ratio_to(&series[0]), crowds[0].ratio_to(&crowds[1]));
+    let trial = quantile(preflight, 0.5);
+    Section {
+        title: "A plugin in a process of its own",
+        tables: vec![
+            Table {
+                columns: vec!["one caller", "µs a call", "to the messages"],
+                rows: series.iter().map(row).collect(),
+            },
+            Table {
+                columns: vec!["throughput", "thousand calls a second"],
+                rows: crowds.iter().map(throughput).collect(),
+            },
+        ],
+        targets: vec![
+            Target {
+                what: "call to one message each way",
+                bound: "at most 1.4 times",
+                measured: format!("{ratio:.2} times"),
+                met: ratio <= 1.4,
+            },
+            Target {
+                what: "throughput of two callers to one",
+                bound: "at least 1.6 times",
+                measured: format!("{scaling:.2} times"),
+                met: scaling >= 1.6,
+            },
+            Target {
+                what: "preflight with its trial",
+                bound: "at most 25 ms",
+                measured: format!("{trial:.1} ms (p50 of {} reloads)", preflight.len()),
+                met: trial <= 25.0,
+            },
+        ],
+    }
+}
+
+fn timed(repetitions: u64, mut once: impl FnMut()) -> Duration {
+    let began = Instant::now();
+    (0..repetitions).for_each(|_| once());
+    began.elapsed()
+}
+
+fn crowd<'a>(name: &'static str, callers: u64, handle: &'a Handle<dyn Counter>) -> Contender<'a> {
+    let run = move |repetitions: u64| {
+        let ready = Barrier::new(callers as usize);
+        let times: Vec<_> = thread::scope(|scope| {
+            let caller = || {
+                // The first call may open a lane, and is not what is measured.
+                drop(black_box(handle.increment(0)));
+                ready.wait();
+                let began = Instant::now();
+                timed(repetitions / callers, || drop(black_box(handle.increment(black_box(1)))));
+                (began, Instant::now())
+            };
+            let callers: Vec<_> = (0..callers).map(|_| scope.spawn(caller)).collect();
+            callers.into_iter().filter_map(|caller| caller.join().ok()).collect()
+        });
+        let began = times.iter().map(|(began, _)| *began).min();
+        let ended = times.iter().map(|(_, ended)| *ended).max();
+        began.zip(ended).map_or(Duration::MAX, |(began, ended)| ended - began)
+    };
+    Contender { name, run: Box::new(run), one_in: 1 }
+}

@@ -1,0 +1,100 @@
+//! Contenders that take turns.
+
+use std::time::Duration;
+
+/// One of the things that are compared.
+pub struct Contender<'a> {
+    /// What it is.
+    pub name: &'static str,
+    /// Does it that many times, and says how long that took. The loop is in there, so that the compiler sees all of it.
+    pub run: Box<dyn FnMut(u64) -> Duration + 'a>,
+    /// Which part of a round's repetitions it does: one in so many. More than 1 for what is slow.
+    pub one_in: u64,
+}
+
+/// How often contenders take turns, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Rounds {
+    /// How many rounds; in each, every contender has one turn.
+    pub rounds: usize,
+    /// Repetitions in a turn.
+    pub repetitions: u64,
+}
+
+/// What a contender needed in each round.
+#[derive(Clone, Debug)]
+pub struct Series {
+    /// The contender.
+    pub name: &'static str,
+    /// Nanoseconds for one repetition, a value for each round.
+    pub ns: Vec<f64>,
+}
+
+impl Series {
+    /// The median, in nanoseconds.
+    pub fn median(&self) -> f64 {
+        median(&self.ns)
+    }
+
+    /// How many times as long as `other` it takes: the ratio of the medians.
+    pub fn ratio_to(&self, other: &Self) -> f64 {
+        self.median() / other.median()
+    }
+}
+
+/// Lets the contenders take turns. Each round begins with another one, so that none always follows the same; the first
+/// round warms up and does not count.
+pub fn take_turns(mut contenders: Vec<Contender<'_>>, rounds: Rounds) -> Vec<Series> {
+    let mut all: Vec<_> =
+        contenders.iter().map(|contender| Series { name: contender.name, ns: Vec::new() }).collect();
+    for round in 0..=rounds.rounds {
+        for turn in 0..contenders.len() {
+            let which = (round + turn) % contenders.len();
+            let contender = &mut contenders[which];
+            let repetitions = (rounds.repetitions / contender.one_in).max(1);
+            let took = (contender.run)(repetitions);
+            if round > 0 {
+                all[which].ns.push(took.as_nanos() as f64 / repetitions as f64);
+            }
+        }
+    }
+    all
+}
+
+/// The value in the middle.
+pub fn median(values: &[f64]) -> f64 {
+    quantile(values, 0.5)
+}
+
+/// The value below which that share of the values lies; not a number if there are none.
+pub fn quantile(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len().saturating_sub(1);
+    sorted.get((last as f64 * share).round() as usize).copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_is_one_of_the_values_and_of_nothing_there_is_none() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(quantile(&[3.0, 1.0, 2.0], 0.99), 3.0);
+        assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn every_contender_has_one_turn_in_each_round_and_the_first_round_does_not_count() {
+        let contender = |name, one_in, ns_each: u64| Contender {
+            name,
+            run: Box::new(move |repetitions| Duration::from_nanos(repetitions * ns_each)),
+            one_in,
+        };
+        let rounds = Rounds { rounds: 3, repetitions: 100 };
+        let all = take_turns(vec![contender("fast", 1, 2), contender("slow", 10, 30)], rounds);
+        assert_eq!(all[0].ns, [2.0, 2.0, 2.0]);
+        assert_eq!(all[1].ratio_to(&all[0]), 15.0);
+    }
+}

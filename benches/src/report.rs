@@ -1,0 +1,110 @@
+//! What was measured, as a page for people and as JSON for programs.
+
+use serde::Serialize;
+use std::{
+    fmt::{self, Write as _},
+    fs, io,
+    path::Path,
+};
+
+/// All that was measured.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// One for each benchmark.
+    pub sections: Vec<Section>,
+}
+
+/// What one benchmark found.
+#[derive(Debug, Serialize)]
+pub struct Section {
+    /// What it is about.
+    pub title: &'static str,
+    /// The figures.
+    pub tables: Vec<Table>,
+    /// What the figures were to be.
+    pub targets: Vec<Target>,
+}
+
+/// Rows of text.
+#[derive(Debug, Serialize)]
+pub struct Table {
+    /// Their heads.
+    pub columns: Vec<&'static str>,
+    /// As many cells in each as there are columns.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// A figure and its bound.
+#[derive(Debug, Serialize)]
+pub struct Target {
+    /// What the figure is.
+    pub what: &'static str,
+    /// The bound in words.
+    pub bound: &'static str,
+    /// The figure in words.
+    pub measured: String,
+    /// Whether the figure keeps to the bound.
+    pub met: bool,
+}
+
+impl Report {
+    /// Writes `report.md` and `report.json` into a folder, which is made if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be written.
+    pub fn write(&self, folder: &Path) -> io::Result<()> {
+        fs::create_dir_all(folder)?;
+        fs::write(folder.join("report.md"), self.to_string())?;
+        fs::write(folder.join("report.json"), serde_json::to_vec_pretty(self)?)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, section) in self.sections.iter().enumerate() {
+            let gap = if index == 0 { "" } else { "\n" };
+            writeln!(f, "{gap}{section}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "## {}\n", self.title)?;
+        for table in &self.tables {
+            writeln!(f, "{table}")?;
+        }
+        let row = |target: &Target| {
+            let met = if target.met { "met" } else { "MISSED" };
+            vec![target.what.to_owned(), target.bound.to_owned(), target.measured.clone(), met.to_owned()]
+        };
+        let columns = vec!["target", "bound", "measured", ""];
+        write!(f, "{}", Table { columns, rows: self.targets.iter().map(row).collect() })
+    }
+}
+
+impl fmt::Display for Table {
+    /// A markdown table whose columns stand below each other as plain text, too.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let heads: Vec<String> = self.columns.iter().map(|head| (*head).to_owned()).collect();
+        let width = |column: usize| {
+            let cells = self.rows.iter().chain([&heads]).filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
+        let line = |row: &[String]| {
+            let mut line = String::from("|");
+            for (cell, width) in row.iter().zip(&widths) {
+                // Writing to a text cannot fail.
+                let _ = write!(line, " {cell:width$} |");
+            }
+            line
+        };
+        writeln!(f, "{}", line(&heads))?;
+        let rule: Vec<String> = widths.iter().map(|width| "-".repeat((*width).max(1))).collect();
+        writeln!(f, "{}", line(&rule))?;
+        self.rows.iter().try_for_each(|row| writeln!(f, "{}", line(row)))
+    }
+}
