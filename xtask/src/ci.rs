@@ -1,0 +1,103 @@
+//! `cargo xtask ci`: one command for a person and for the machine. Stops at the first step that fails.
+
+use crate::tidy;
+use anyhow::{Context, bail};
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+/// A step that is a run of cargo.
+struct Step {
+    name: &'static str,
+    args: &'static [&'static str],
+    env: &'static [(&'static str, &'static str)],
+    /// What to do when it fails.
+    remedy: &'static str,
+}
+
+const CHECKS: &[Step] = &[
+    Step {
+        name: "format",
+        args: &["fmt", "--all", "--check"],
+        env: &[],
+        remedy: "run `cargo fmt --all` (if cargo has no `fmt`: `rustup component add rustfmt`)",
+    },
+    Step {
+        name: "clippy",
+        args: &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
+        env: &[],
+        remedy: "mend what it names (if cargo has no `clippy`: `rustup component add clippy`)",
+    },
+    Step {
+        name: "rustdoc",
+        args: &["doc", "--workspace", "--no-deps"],
+        env: &[("RUSTDOCFLAGS", "-D warnings")],
+        remedy: "mend the doc comments it names",
+    },
+];
+
+const TESTS: &[Step] = &[
+    // The end-to-end tests run the command, which `cargo test` alone would not have to build.
+    Step { name: "build", args: &["build", "--workspace"], env: &[], remedy: "mend what does not compile" },
+    Step {
+        name: "test",
+        args: &["test", "--workspace"],
+        env: &[],
+        remedy: "mend the tests that it lists under `failures`; `cargo test -p PACKAGE NAME` runs one again",
+    },
+];
+
+/// Runs all steps in the workspace at `root`.
+///
+/// # Errors
+///
+/// If a step fails; the message names it and says what to do.
+pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
+    let mut times = Vec::new();
+    for step in CHECKS {
+        timed(&mut times, step.name, || cargo(root, step))?;
+    }
+    timed(&mut times, "tidy", || tidy::run(root))?;
+    for step in TESTS {
+        timed(&mut times, step.name, || cargo(root, step))?;
+    }
+    let total = times.iter().map(|(_, took)| *took).sum();
+    let each: Vec<String> = times.iter().map(|(name, took)| format!("{name} {}", seconds(*took))).collect();
+    println!("ci passed in {}: {}", seconds(total), each.join(", "));
+    Ok(())
+}
+
+fn timed(
+    times: &mut Vec<(&'static str, Duration)>,
+    name: &'static str,
+    step: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    println!("==> {name}");
+    let start = Instant::now();
+    let outcome = step();
+    let took = start.elapsed();
+    let verdict = if outcome.is_ok() { "ok" } else { "FAILED" };
+    println!("==> {name}: {verdict} in {}", seconds(took));
+    times.push((name, took));
+    outcome.with_context(|| format!("ci stopped at `{name}`"))
+}
+
+fn cargo(root: &Path, step: &Step) -> anyhow::Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(step.args)
+        .envs(step.env.iter().copied())
+        .current_dir(root)
+        .status()
+        .context("cannot run cargo")?;
+    if !status.success() {
+        bail!("`cargo {}` failed ({status}): {}", step.args.join(" "), step.remedy);
+    }
+    Ok(())
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}

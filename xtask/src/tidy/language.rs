@@ -1,0 +1,106 @@
+//! Rules about what is written: unsafe code, things left undone, tests that sleep.
+
+use super::{Problem, Split, Tree, has_folder, has_word, is_identifier, is_test, numbered};
+
+/// Where unsafe code may be.
+const UNSAFE_ROOMS: [&str; 5] = [
+    "plugin-api/src/",
+    "plugin-api/macros/src/",
+    "host/src/load/in_process/",
+    "host/src/load/in_process.rs",
+    "host/src/registry/",
+];
+
+const SAFETY_PAGE: &str = "docs/SAFETY.md";
+
+fn in_unsafe_room(path: &str) -> bool {
+    UNSAFE_ROOMS.iter().any(|room| path.starts_with(room))
+}
+
+/// The first line of unsafe code.
+fn first_unsafe(source: &Split) -> Option<usize> {
+    numbered(&source.code).find(|(_, line)| has_word(line, "unsafe")).map(|(line, _)| line)
+}
+
+pub(super) fn unsafe_stays_in_its_rooms(tree: &Tree) -> Vec<Problem> {
+    tree.rust()
+        .filter(|(path, ..)| !in_unsafe_room(path))
+        .filter_map(|(path, _, source)| Some((path, source, first_unsafe(source)?)))
+        .filter_map(|(path, source, line)| {
+            let outside = is_test(path) || has_folder(path, "benches") || has_folder(path, "examples");
+            let message = match outside {
+                true if source.comments.contains("SAFETY") => return None,
+                true => "unsafe code without a `// SAFETY:` comment: say why it is sound".to_owned(),
+                false => format!("unsafe code belongs in {}: move it there", UNSAFE_ROOMS.join(", ")),
+            };
+            Some(Problem { path: path.to_owned(), line, message })
+        })
+        .collect()
+}
+
+pub(super) fn unsafe_is_listed(tree: &Tree) -> Vec<Problem> {
+    let page = tree.files.get(SAFETY_PAGE).map_or("", |file| file.text.as_str());
+    tree.rust()
+        .filter(|(path, ..)| in_unsafe_room(path) && !page.contains(path))
+        .filter_map(|(path, _, source)| {
+            let message =
+                format!("unsafe code that {SAFETY_PAGE} does not list: add this file and why it holds");
+            Some(Problem { path: path.to_owned(), line: first_unsafe(source)?, message })
+        })
+        .collect()
+}
+
+pub(super) fn nothing_is_left_undone(tree: &Tree) -> Vec<Problem> {
+    const IN_CODE: [&str; 3] = ["#[ignore", "todo!", "unimplemented!"];
+    const IN_PROSE: [&str; 2] = ["TODO", "FIXME"];
+    let mut problems = Vec::new();
+    let mut report = |path: &str, line: usize, found: &str| {
+        let message = format!("`{found}`: do it now, or leave it out");
+        problems.push(Problem { path: path.to_owned(), line, message });
+    };
+    for (path, _, source) in tree.rust() {
+        for (line, text) in numbered(&source.code) {
+            IN_CODE.iter().filter(|found| text.contains(**found)).for_each(|found| report(path, line, found));
+        }
+        for (line, text) in numbered(&source.comments) {
+            IN_PROSE.iter().filter(|found| has_word(text, found)).for_each(|found| report(path, line, found));
+        }
+    }
+    for (path, file) in &tree.files {
+        if [".md", ".toml", ".sh", ".yml"].iter().any(|ending| path.ends_with(ending)) {
+            for (line, text) in numbered(&file.text) {
+                IN_PROSE
+                    .iter()
+                    .filter(|found| has_word(text, found))
+                    .for_each(|found| report(path, line, found));
+            }
+        }
+    }
+    problems
+}
+
+/// A test that sleeps is slow on every machine and wrong on a busy one.
+pub(super) fn tests_do_not_sleep(tree: &Tree) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (path, _, source) in tree.rust() {
+        let tests_begin = if is_test(path) { Some(1) } else { inline_tests(&source.code) };
+        let Some(tests_begin) = tests_begin else { continue };
+        for (line, text) in numbered(&source.code).filter(|(line, _)| *line >= tests_begin) {
+            let sleeps = text.match_indices("sleep(").any(|(at, _)| !text[..at].ends_with(is_identifier));
+            if sleeps {
+                let message = "a test must not sleep: wait for the event it is about".to_owned();
+                problems.push(Problem { path: path.to_owned(), line, message });
+            }
+        }
+    }
+    problems
+}
+
+/// The line where a `#[cfg(test)] mod tests { .. }` begins.
+fn inline_tests(code: &str) -> Option<usize> {
+    let lines: Vec<&str> = code.lines().map(str::trim).collect();
+    lines
+        .windows(2)
+        .position(|pair| pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod ") && pair[1].ends_with('{'))
+        .map(|index| index + 1)
+}

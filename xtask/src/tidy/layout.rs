@@ -1,0 +1,117 @@
+//! Rules about files: what each begins with, how long it is, and whether anyone uses it.
+
+use super::{Problem, Tree, has_folder, is_test, numbered};
+
+const MAX_LINES: usize = 400;
+
+pub(super) fn files_say_what_they_are_for(tree: &Tree) -> Vec<Problem> {
+    tree.rust()
+        .filter(|(_, file, _)| !file.text.starts_with("//!"))
+        .map(|(path, ..)| Problem {
+            path: path.to_owned(),
+            line: 1,
+            message: "begin the file with `//!` and say what this room is for".to_owned(),
+        })
+        .collect()
+}
+
+pub(super) fn files_are_short(tree: &Tree) -> Vec<Problem> {
+    tree.rust()
+        .filter(|(path, ..)| !is_test(path) && !has_folder(path, "benches"))
+        .map(|(path, file, _)| (path, file.text.lines().count()))
+        .filter(|(_, lines)| *lines > MAX_LINES)
+        .map(|(path, lines)| Problem {
+            path: path.to_owned(),
+            line: MAX_LINES + 1,
+            message: format!("{lines} lines are more than {MAX_LINES}: this is usually two rooms, part them"),
+        })
+        .collect()
+}
+
+/// A fixture that no test mentions tests nothing.
+pub(super) fn fixtures_are_used(tree: &Tree) -> Vec<Problem> {
+    const FIXTURES: &str = "tests/fixtures/";
+    let mut names: Vec<&str> = tree
+        .files
+        .keys()
+        .filter_map(|path| path.strip_prefix(FIXTURES)?.split_once('/').map(|(name, _)| name))
+        .collect();
+    names.dedup();
+    names
+        .into_iter()
+        .filter(|name| !tree.rust().any(|(path, file, _)| is_test(path) && mentions(&file.text, name)))
+        .map(|name| Problem {
+            path: format!("{FIXTURES}{name}"),
+            line: 1,
+            message: "no test mentions this fixture: write one, or remove it".to_owned(),
+        })
+        .collect()
+}
+
+/// Whether the name stands in the text, and not only as a part of a longer one.
+fn mentions(text: &str, name: &str) -> bool {
+    let part = |c: char| super::is_identifier(c) || c == '-';
+    text.match_indices(name)
+        .any(|(at, _)| !text[..at].ends_with(part) && !text[at + name.len()..].starts_with(part))
+}
+
+/// Links in README.md and docs/, and the sources that they name in backquotes.
+pub(super) fn links_lead_somewhere(tree: &Tree) -> Vec<Problem> {
+    let pages = tree.files.iter().filter(|(path, _)| {
+        path.ends_with(".md") && (path.starts_with("docs/") || path.rsplit('/').next() == Some("README.md"))
+    });
+    let mut problems = Vec::new();
+    for (page, file) in pages {
+        let folder = page.rsplit_once('/').map_or("", |(folder, _)| folder);
+        for (line, text) in numbered(&file.text) {
+            let links = links(text).into_iter().map(|target| resolve(folder, target));
+            let named = sources(text).into_iter().map(|target| Some(target.to_owned()));
+            for target in links.chain(named) {
+                if target.as_ref().is_some_and(|target| target.is_empty() || tree.exists(target)) {
+                    continue;
+                }
+                let target = target.unwrap_or_else(|| "a place outside the workspace".to_owned());
+                problems.push(Problem {
+                    path: page.clone(),
+                    line,
+                    message: format!("`{target}` does not exist: name a file of the workspace, or drop it"),
+                });
+            }
+        }
+    }
+    problems
+}
+
+/// The targets of markdown links to files.
+fn links(line: &str) -> Vec<&str> {
+    line.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split([')', ' ', '#']).next())
+        .filter(|target| !target.is_empty() && !target.contains(':'))
+        .collect()
+}
+
+/// Paths of sources and pages in backquotes, as counted from the root of the workspace.
+fn sources(line: &str) -> Vec<&str> {
+    const ROOMS: [&str; 7] = ["plugin-api/", "host/", "plugins/", "tests/", "benches/", "xtask/", "docs/"];
+    line.split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|text| ROOMS.iter().any(|room| text.starts_with(room)))
+        .filter(|text| text.ends_with(".rs") || text.ends_with(".md"))
+        .filter(|text| text.chars().all(|c| super::is_identifier(c) || "./-".contains(c)))
+        .collect()
+}
+
+/// The path from the root of the workspace, or none if it leaves the workspace.
+fn resolve(folder: &str, target: &str) -> Option<String> {
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}

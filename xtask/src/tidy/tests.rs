@@ -1,0 +1,164 @@
+//! Each rule on files that keep it and on files that break it, and all rules on this workspace.
+
+use super::*;
+
+fn tree(files: &[(&str, &str)]) -> Tree {
+    let mut tree = Tree::default();
+    for (path, text) in files {
+        tree.add(path, (*text).to_owned());
+    }
+    tree
+}
+
+/// What a rule says of a single file, as `line: message`.
+fn judge(rule: Rule, path: &str, text: &str) -> Vec<(usize, String)> {
+    rule(&tree(&[(path, text)])).into_iter().map(|problem| (problem.line, problem.message)).collect()
+}
+
+fn lines(rule: Rule, path: &str, text: &str) -> Vec<usize> {
+    judge(rule, path, text).into_iter().map(|(line, _)| line).collect()
+}
+
+#[test]
+fn this_workspace_is_tidy() {
+    run(crate::root()).unwrap();
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    let rule = layout::files_say_what_they_are_for;
+    assert!(lines(rule, "host/src/a.rs", "//! A room.\n").is_empty());
+    assert_eq!(lines(rule, "host/src/a.rs", "use std::fs;\n//! Late."), [1]);
+    assert_eq!(lines(rule, "tests/tests/a.rs", ""), [1]);
+    assert!(lines(rule, "tests/fixtures/bad/src/lib.rs", "fn f() {}").is_empty());
+    assert!(lines(rule, "plugin-api/tests/ui/bad.rs", "fn f() {}").is_empty());
+}
+
+#[test]
+fn a_file_longer_than_400_lines_is_named_unless_it_is_tests() {
+    let rule = layout::files_are_short;
+    let long = "x\n".repeat(401);
+    assert!(lines(rule, "host/src/a.rs", &"x\n".repeat(400)).is_empty());
+    assert_eq!(judge(rule, "host/src/a.rs", &long)[0].1.split(' ').next(), Some("401"));
+    for exempt in ["host/src/a/tests.rs", "tests/tests/a.rs", "benches/benches/a.rs"] {
+        assert!(lines(rule, exempt, &long).is_empty(), "{exempt}");
+    }
+}
+
+#[test]
+fn a_fixture_that_no_test_mentions_is_named() {
+    let rule = layout::fixtures_are_used;
+    let fixture = ("tests/fixtures/bad-init/Cargo.toml", "");
+    let with = |path, text| rule(&tree(&[fixture, (path, text)])).len();
+    assert_eq!(with("tests/tests/life.rs", r#"build("bad-init")"#), 0);
+    assert_eq!(with("tests/tests/life.rs", r#"build("bad-init-2"), build("very-bad-init")"#), 1);
+    assert_eq!(with("tests/fixtures/other/src/lib.rs", "// bad-init"), 2);
+}
+
+#[test]
+fn a_link_to_nowhere_is_named() {
+    let rule = layout::links_lead_somewhere;
+    let judge = |text: &str| {
+        let files = [("docs/A.md", text), ("README.md", ""), ("host/src/lib.rs", ""), ("docs/B.md", "")];
+        rule(&tree(&files)).into_iter().map(|problem| problem.message).collect::<Vec<_>>()
+    };
+    let good =
+        "[a](B.md#part) [b](../README.md) [c](../host/src) [d](https://x.org/y) [e](#here) `host/src/lib.rs`";
+    assert_eq!(judge(good), [""; 0]);
+    let bad = judge("[a](C.md) `host/src/gone.rs` `host/src/<stage>.rs` [b](../../x)");
+    assert_eq!(bad.len(), 3, "{bad:?}");
+    assert!(bad[0].starts_with("`docs/C.md` does not exist"), "{bad:?}");
+    assert!(bad[2].starts_with("`host/src/gone.rs`"), "{bad:?}");
+}
+
+#[test]
+fn unsafe_code_outside_its_rooms_is_named_and_mere_talk_of_it_is_not() {
+    let rule = language::unsafe_stays_in_its_rooms;
+    let code = "//! A\n// unsafe\nconst T: &str = \"unsafe\";\nunsafe fn f() {}";
+    assert_eq!(lines(rule, "host/src/watch/mod.rs", code), [4]);
+    assert!(lines(rule, "host/src/registry/slot.rs", code).is_empty());
+    assert!(lines(rule, "host/src/load/in_process/open.rs", code).is_empty());
+    assert_eq!(lines(rule, "host/src/load/process/open.rs", code), [4]);
+    assert!(lines(rule, "host/src/watch/mod.rs", "#![deny(unsafe_op_in_unsafe_fn)]").is_empty());
+    assert_eq!(lines(rule, "host/examples/a.rs", code), [4]);
+    assert!(lines(rule, "host/examples/a.rs", &format!("// SAFETY: 1.\n{code}")).is_empty());
+}
+
+#[test]
+fn unsafe_code_that_the_safety_page_does_not_list_is_named() {
+    let rule = language::unsafe_is_listed;
+    let code = ("host/src/registry/slot.rs", "unsafe {}");
+    assert_eq!(rule(&tree(&[code])).len(), 1);
+    assert_eq!(rule(&tree(&[code, ("docs/SAFETY.md", "`host/src/registry/other.rs`")])).len(), 1);
+    assert!(rule(&tree(&[code, ("docs/SAFETY.md", "`host/src/registry/slot.rs`: why")])).is_empty());
+    assert!(rule(&tree(&[("host/src/registry/mod.rs", "fn f() {}")])).is_empty());
+}
+
+#[test]
+fn things_left_undone_are_named() {
+    let rule = language::nothing_is_left_undone;
+    let code = "#[ignore]\nfn f() { todo!() }\n// FIXME: later\n/* TODO */\nfn g() { unimplemented!() }";
+    let mut found = lines(rule, "tests/tests/a.rs", code);
+    found.sort_unstable();
+    assert_eq!(found, [1, 2, 3, 4, 5]);
+    assert!(lines(rule, "a.rs", "const T: &str = \"TODO\"; // todo, in prose\n#[derive(X)]").is_empty());
+    assert_eq!(lines(rule, "docs/A.md", "fine\nTODO: write"), [2]);
+}
+
+#[test]
+fn a_test_that_sleeps_is_named() {
+    let rule = language::tests_do_not_sleep;
+    let code =
+        "fn f() { std::thread::sleep(D) }\n#[cfg(test)]\nmod tests {\n    fn t() { sleep(D).await }\n}";
+    assert_eq!(lines(rule, "host/src/a.rs", code), [4]);
+    assert_eq!(lines(rule, "tests/tests/a.rs", code), [1, 4]);
+    assert!(
+        lines(rule, "tests/tests/a.rs", "fn never_sleep() {}\nno_sleep(D);\nf(\"sleep(1)\");").is_empty()
+    );
+    assert!(lines(rule, "tests/fixtures/slow/src/lib.rs", code).is_empty());
+    assert!(lines(rule, "benches/benches/a.rs", "sleep(D);").is_empty());
+}
+
+#[test]
+fn a_stage_that_knows_a_later_one_is_named() {
+    let rule = stages::stages_import_only_earlier_ones;
+    let good = "use crate::{artifact::{Artifact, Store}, id::Digest};\nuse crate::event::Event;\nuse crate::Unknown;";
+    assert!(lines(rule, "host/src/preflight/mod.rs", good).is_empty());
+    let bad = "use crate::{\n    id::Digest,\n    load::{x, y},\n};\nfn f() -> crate::registry::Slot {}";
+    assert_eq!(lines(rule, "host/src/preflight/mod.rs", bad), [3, 5]);
+    assert!(
+        judge(rule, "host/src/preflight.rs", bad)[0].1.contains("`preflight` must not know `crate::load`")
+    );
+    assert_eq!(lines(rule, "host/src/event.rs", "use crate::build::X;"), [1]);
+    assert_eq!(lines(rule, "host/src/handle.rs", "use crate::registry::X;\nuse crate::build::X;"), [2]);
+    assert!(lines(rule, "host/src/reload.rs", bad).is_empty());
+    assert!(
+        lines(rule, "host/src/artifact/x.rs", "macro_rules! m { () => { $crate::load::f() } }").is_empty()
+    );
+
+    for above in ["reload", "error"] {
+        let import = format!("use crate::{above}::X;");
+        let path = format!("host/src/{above}.rs");
+        let files = [("host/src/watch/mod.rs", import.as_str()), (path.as_str(), "use crate::load::X;")];
+        let problems = rule(&tree(&files));
+        assert_eq!(problems.len(), 1, "a stage does not know who calls it, and those may know every stage");
+        assert_eq!(problems[0].path, "host/src/watch/mod.rs");
+    }
+}
+
+#[test]
+fn code_comments_and_quotes_are_told_apart() {
+    let source = "a /* b /* c */ d */ e \"f \\\" g\" h r#\"i \" j\"# k 'l' '\\'' '\"' m<'n> // o \"\np b\"q\" br\"r\" s";
+    let split = Split::of(source);
+    let words = |text: &str| {
+        text.split_whitespace().filter(|word| word.chars().all(char::is_alphanumeric)).collect::<String>()
+    };
+    assert_eq!(words(&split.comments), "bcdo");
+    for inside in ["f", "g", "i", "j", "l", "q", "o"] {
+        assert!(!has_word(&split.code, inside), "{inside} in {}", split.code);
+    }
+    for outside in ["a", "e", "h", "k", "m", "n", "p", "s"] {
+        assert!(has_word(&split.code, outside), "{outside} not in {}", split.code);
+    }
+    assert_eq!(split.code.lines().count(), source.lines().count());
+}
