@@ -3,8 +3,9 @@
 use replug::{CallError, EventKind, Handle, event::RetireOutcome, manifest::Mode};
 use replug_api::call::Death;
 use replug_tests::{Hold, Lab, Probe, misbehave, stateless};
-use rustix::process::{Signal, getsid, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
+    fs,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -221,6 +222,14 @@ fn a_plugin_with_processes_of_its_own_takes_them_along_when_it_is_stopped() {
     lab.finish();
 }
 
+/// The kernel says it in `/proc/PID/stat`, after the name in parentheses: state, parent, group, session. A process whose
+/// session began outside of this namespace has session 0, which is no number of a process.
+fn leads_a_session(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let session = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(3));
+    session.is_some_and(|session| session == pid.to_string())
+}
+
 #[test]
 fn a_process_that_leaves_the_group_does_not_keep_the_death_from_being_known() {
     let (mut lab, neighbour) = running("leaves-the-group", "", "");
@@ -228,7 +237,7 @@ fn a_process_that_leaves_the_group_does_not_keep_the_death_from_being_known() {
     assert!(matches!(&error, CallError::Crashed { death, .. } if *death == signal("SIGABRT")), "{error}");
     assert_eq!(crashed(&mut lab).0.as_deref(), Some("SIGABRT"));
     // No one but the test knows of them: they lead sessions of their own, as shims do not.
-    let away: Vec<_> = lab.processes().into_iter().filter(|pid| getsid(Some(*pid)) == Ok(*pid)).collect();
+    let away: Vec<_> = lab.processes().into_iter().filter(|pid| leads_a_session(*pid)).collect();
     assert_eq!(away.len(), 2);
     for pid in away {
         kill_process(pid, Signal::KILL).unwrap();
