@@ -7,8 +7,7 @@
 
 use super::ShimError;
 use rustix::process::{
-    Pid, Signal, getpgrp, getpid, getppid, kill_process, kill_process_group, set_parent_process_death_signal,
-    setpgid,
+    Pid, Signal, getpid, getppid, kill_process, kill_process_group, set_parent_process_death_signal, setpgid,
 };
 use std::{
     fs::File,
@@ -19,9 +18,8 @@ use std::{
 
 /// Ties this process to the host's.
 pub(super) fn follow(host: Pid) -> Result<(), ShimError> {
-    if getpgrp() != getpid() {
-        setpgid(None, None).map_err(ShimError::system("cannot make a process group"))?;
-    }
+    // Not asked for first: a group that began outside of this pid namespace has no number here.
+    setpgid(None, None).map_err(ShimError::system("cannot make a process group"))?;
     set_parent_process_death_signal(Some(Signal::CONT))
         .map_err(ShimError::system("cannot be told of the host's end"))?;
     // The host may have ended before the kernel was asked.
@@ -40,10 +38,10 @@ pub(super) fn hold(lifeline: OwnedFd) -> Result<(), ShimError> {
     started.map(drop).map_err(ShimError::system("cannot start the thread that waits for the host's end"))
 }
 
-/// Kills this process with all of its group. No destructor runs: the plugin could hang in one.
+/// Kills this process with all of its group, which it leads. No destructor runs: the plugin could hang in one.
 pub(super) fn end() -> ! {
     // Nothing is left to be done if either fails, and the second cannot.
-    let _ = kill_process_group(getpgrp(), Signal::KILL);
+    let _ = kill_process_group(getpid(), Signal::KILL);
     let _ = kill_process(getpid(), Signal::KILL);
     std::process::abort()
 }
