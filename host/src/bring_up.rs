@@ -34,7 +34,8 @@ impl Candidate<'_> {
         let reload = &self.job.manifest.reload;
         let (Ok(program), true) = (&self.shop.program, reload.preflight != Trial::Off) else { return Ok(()) };
         let on_death = Box::new(|_, _| ());
-        let start = Start { program, speaker: self.speaker(), on_death };
+        let limits = self.job.manifest.limits;
+        let start = Start { program, speaker: self.speaker(), limits, on_death };
         if reload.preflight == Trial::Load {
             return Ok(process::open_only(start, self.birth()?)?);
         }
@@ -57,7 +58,8 @@ impl Candidate<'_> {
             Mode::Process => {
                 let program = self.shop.program.as_ref().map_err(Clone::clone)?;
                 let on_death = (self.job.on_death)(self.job.generation);
-                let start = Start { program, speaker: self.speaker(), on_death };
+                let limits = self.job.manifest.limits;
+                let start = Start { program, speaker: self.speaker(), limits, on_death };
                 Instance::Process(process::Instance::create(start, self.birth()?, Purpose::Serve)?)
             }
         };
@@ -98,7 +100,6 @@ impl Candidate<'_> {
             shared_std: self.facts.shared_std().map(Path::to_owned),
             data_dir: self.data_dir()?,
             config: manifest.config_json(),
-            limits: manifest.limits,
             step_timeout: manifest.process.step_timeout,
             call_timeout: manifest.process.call_timeout,
         })

@@ -1,7 +1,9 @@
 //! What happens in a host, as it is told to everyone who listens. Written by every stage, read by none of them.
 
+mod limits;
 mod stream;
 
+pub use limits::{Bound, Enforcer, LimitsInForce};
 pub(crate) use stream::WeakEventSink;
 pub use stream::{EventSink, Events};
 
@@ -84,6 +86,8 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         warnings: Vec<Diagnostic>,
     },
+    /// What bounds the process of the generation that serves now; told where the manifest has `[limits]`.
+    LimitsApplied(LimitsInForce),
     /// A new artifact did not come to serve.
     ReloadFailed {
         /// The stage that refused it.

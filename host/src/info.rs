@@ -2,8 +2,9 @@
 
 use crate::{
     config::{StateDir, build_dir},
-    event::Stage,
+    event::{LimitsInForce, Stage},
     id::{Digest, Generation, PluginId},
+    load::process::ProcessUsage,
     manifest::{Kind, Manifest, Mode},
     worker::Desk,
 };
@@ -32,6 +33,15 @@ pub struct PluginInfo {
     pub mode: Mode,
     /// The number of its process, if that is one of its own.
     pub process_id: Option<u32>,
+    /// What that process takes of the machine now.
+    pub process: Option<ProcessUsage>,
+    /// What bounds that process.
+    pub limits: Option<LimitsInForce>,
+    /// How often its process has been started again, because it had ended unasked.
+    pub restarts: u64,
+    /// What the library of the generation that serves takes of the host's memory for itself, in bytes; none where it is
+    /// in another process.
+    pub private_bytes: Option<u64>,
     /// Its folder.
     pub path: PathBuf,
     /// How it is.
@@ -92,6 +102,10 @@ impl PluginInfo {
             kind: manifest.kind,
             mode: manifest.mode,
             process_id: None,
+            process: None,
+            limits: None,
+            restarts: 0,
+            private_bytes: None,
             path: manifest.root.clone(),
             status: unregistered(manifest, &build_dir(state_dir)),
             detail: String::new(),
@@ -132,6 +146,13 @@ impl PluginInfo {
             kind: manifest.kind,
             mode: manifest.mode,
             process_id: live.as_ref().and_then(|live| live.instance.pid()),
+            process: live.as_ref().and_then(|live| live.instance.usage()),
+            limits: live.as_ref().and_then(|live| live.instance.limits().cloned()),
+            restarts: progress.restarts,
+            private_bytes: live
+                .as_ref()
+                .filter(|live| live.instance.pid().is_none())
+                .map(|live| live.private_bytes),
             path: manifest.root.clone(),
             status,
             detail,

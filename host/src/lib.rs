@@ -83,5 +83,6 @@ pub use handle::{DynHandle, Handle, Invocation, InvocationFuture};
 pub use host::Host;
 pub use id::{Digest, Generation, IllegalDigest, IllegalId, PluginId};
 pub use info::{PluginInfo, Status};
+pub use load::process::ProcessUsage;
 pub use pending::Pending;
 pub use registry::EntryCaller;

@@ -3,7 +3,7 @@
 use super::terminal::{ANSWER, BAD, DIM, GOOD, NAME, WARN, brief, brief_ms, relative, rendered};
 use replug::{
     Event, EventKind, Generation, PluginId,
-    event::{Diagnostic, RetireOutcome, Stage, Stages},
+    event::{Bound, Diagnostic, Enforcer, LimitsInForce, RetireOutcome, Stage, Stages},
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -98,6 +98,7 @@ impl Renderer {
                     stderr_tail.lines().map(|line| format!("\n  {DIM}{line}{DIM:#}")).collect();
                 self.line(id, format!("{BAD}{generation} {how}{BAD:#}, {next}{tail}"))
             }
+            EventKind::LimitsApplied(limits) => self.line(id, limited(limits)),
             EventKind::PluginRestarted { deaths } => {
                 let times = if *deaths == 1 { "once".to_owned() } else { format!("{deaths} times") };
                 self.line(id, format!("{DIM}restarted; it has died {times}{DIM:#}"))
@@ -229,6 +230,19 @@ fn summary(stages: &Stages, total_ms: f64) -> String {
     let shown =
         all.iter().filter(|(.., shown)| *shown).map(|(name, ms, _)| format!("{name} {}", brief_ms(*ms)));
     shown.collect::<Vec<_>>().join(", ")
+}
+
+/// What bounds a process, and below it what does not.
+fn limited(limits: &LimitsInForce) -> String {
+    let by = |it: &Bound| match it.by {
+        Enforcer::Rlimit => "rlimit",
+        Enforcer::Cgroup => "cgroup",
+    };
+    let bounds = limits.bounds.iter().map(|it| format!("{} {} by {}", it.of, it.value, by(it)));
+    let bounds = bounds.collect::<Vec<_>>().join(", ");
+    let bounds = if bounds.is_empty() { "none but its cgroup".to_owned() } else { bounds };
+    let lacking: String = limits.lacking.iter().map(|it| format!("\n  {WARN}{it}{WARN:#}")).collect();
+    format!("{DIM}limits: {bounds}{DIM:#}{lacking}")
 }
 
 /// The fields of a log event, as ` key=value`.

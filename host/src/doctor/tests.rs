@@ -1,7 +1,7 @@
 //! The judgements, on what this machine has and on what it has not.
 
 use super::{Finding, Status, examine, system, toolchain};
-use crate::preflight::Budget;
+use crate::{load::process::CgroupError, preflight::Budget};
 use rustix::thread::MembarrierQuery;
 
 const RUSTC: &str = "rustc 1.95.0 (59807616e 2026-04-14)\nbinary: rustc\nhost: x86_64-unknown-linux-gnu";
@@ -30,6 +30,7 @@ fn on_this_machine_everything_that_builds_it_is_found() {
         "TLS keys",
         "memory",
         "membarrier",
+        "cgroup",
     ] {
         assert!(findings.iter().any(|finding| finding.name == name), "{name} was not looked at");
     }
@@ -46,6 +47,10 @@ fn what_is_missing_says_what_it_costs_and_what_to_do() {
     assert_helpful(&toolchain::libstd(None), Status::Warn);
     assert_helpful(&toolchain::libstd(Some(tempfile::tempdir().unwrap().path())), Status::Warn);
     assert_helpful(&system::membarrier(MembarrierQuery::empty()), Status::Warn);
+    assert_helpful(&system::cgroup(&Err(CgroupError::None { path: "/proc".into() })), Status::Warn);
+    assert_helpful(&system::cgroup(&Ok(("/sys/fs/cgroup".into(), vec!["memory"]))), Status::Warn);
+    let whole = system::cgroup(&Ok(("/sys/fs/cgroup".into(), vec!["memory", "pids"])));
+    assert_eq!(whole.status, Status::Ok);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod speaker;
 pub use in_process::{InterfaceMismatch, LifecycleError, LoadError};
 pub(crate) use speaker::{Listener, Speaker};
 
+use crate::event::LimitsInForce;
 use replug_api::{
     abi::{BoundInterface, InterfaceExport},
     describe::Interface,
@@ -54,6 +55,22 @@ impl Instance {
         match self {
             Self::InProcess(_) => None,
             Self::Process(it) => Some(it.pid()),
+        }
+    }
+
+    /// What bounds its process, if that is one of its own.
+    pub(crate) fn limits(&self) -> Option<&LimitsInForce> {
+        match self {
+            Self::InProcess(_) => None,
+            Self::Process(it) => Some(it.limits()),
+        }
+    }
+
+    /// What its process takes of the machine, if that is one of its own and has not ended.
+    pub(crate) fn usage(&self) -> Option<process::ProcessUsage> {
+        match self {
+            Self::InProcess(_) => None,
+            Self::Process(it) => it.usage(),
         }
     }
 

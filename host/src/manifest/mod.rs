@@ -10,9 +10,9 @@ mod tree;
 
 pub use discover::{Discovery, discover};
 pub use error::ManifestError;
-pub use process::{ProcessSpec, Trial};
+pub use process::{CgroupUse, LimitsSpec, ProcessSpec, Trial};
 
-use crate::{id::PluginId, wire::Limits};
+use crate::id::PluginId;
 use cargo_metadata::semver;
 use fields::Fields;
 use serde::{Deserialize, Serialize};
@@ -53,7 +53,7 @@ pub struct Manifest {
     /// How it is called and kept alive in a process of its own.
     pub process: ProcessSpec,
     /// What a process of its own may use.
-    pub limits: Limits,
+    pub limits: LimitsSpec,
     /// The manifest, with the links in its path resolved.
     pub file: PathBuf,
     /// The folder of the manifest, with the links in its path resolved.

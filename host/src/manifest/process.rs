@@ -5,8 +5,9 @@ use crate::wire::Limits;
 use std::{path::Path, time::Duration};
 
 pub(super) const PROCESS_KEYS: &[&str] =
-    &["call_timeout", "step_timeout", "restart_wait", "max_deaths", "death_window"];
-pub(super) const LIMITS_KEYS: &[&str] = &["memory", "cpu_time", "open_files", "file_size", "processes"];
+    &["call_timeout", "step_timeout", "restart_wait", "restart_pause", "max_deaths", "death_window"];
+pub(super) const LIMITS_KEYS: &[&str] =
+    &["memory", "cpu_time", "open_files", "file_size", "processes", "cgroup"];
 
 /// How a plugin in a process of its own is called and kept alive: the table `[process]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct ProcessSpec {
     pub step_timeout: Duration,
     /// How long a call waits for a process that is being started again.
     pub restart_wait: Duration,
+    /// How long after the first death it is started again; each further time it is twice as long.
+    pub restart_pause: Duration,
     /// After how many deaths within `death_window` the plugin is quarantined.
     pub max_deaths: u64,
     /// See `max_deaths`.
@@ -29,10 +32,32 @@ impl Default for ProcessSpec {
             call_timeout: None,
             step_timeout: Duration::from_secs(30),
             restart_wait: Duration::from_secs(5),
+            restart_pause: Duration::from_millis(200),
             max_deaths: 5,
             death_window: Duration::from_secs(600),
         }
     }
+}
+
+/// What a process of its own may use: the table `[limits]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitsSpec {
+    /// How much of what.
+    pub kernel: Limits,
+    /// Whether a cgroup sees to it.
+    pub cgroup: CgroupUse,
+}
+
+/// Whether a process of its own gets a cgroup of its own: the key `limits.cgroup`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CgroupUse {
+    /// No.
+    Off,
+    /// If the host's own is delegated to it; otherwise what that costs is told.
+    #[default]
+    Preferred,
+    /// Without one it does not come up.
+    Required,
 }
 
 /// What a new version does in a throwaway process before it is let in: the key `reload.preflight`.
@@ -70,21 +95,26 @@ pub(super) fn process(file: &Path, node: Option<&Node>) -> Result<ProcessSpec, M
         call_timeout: table.duration("call_timeout")?,
         step_timeout: table.duration("step_timeout")?.unwrap_or(default.step_timeout),
         restart_wait: table.duration("restart_wait")?.unwrap_or(default.restart_wait),
+        restart_pause: table.duration("restart_pause")?.unwrap_or(default.restart_pause),
         max_deaths,
         death_window: table.duration("death_window")?.unwrap_or(default.death_window),
     })
 }
 
-pub(super) fn limits(file: &Path, node: Option<&Node>) -> Result<Limits, ManifestError> {
-    let Some(node) = node else { return Ok(Limits::default()) };
+pub(super) fn limits(file: &Path, node: Option<&Node>) -> Result<LimitsSpec, ManifestError> {
+    let Some(node) = node else { return Ok(LimitsSpec::default()) };
     let table = Fields::open(file, "limits.", node, LIMITS_KEYS)?;
-    Ok(Limits {
+    let uses =
+        [("off", CgroupUse::Off), ("preferred", CgroupUse::Preferred), ("required", CgroupUse::Required)];
+    let cgroup = table.word("cgroup", &uses)?.unwrap_or_default();
+    let kernel = Limits {
         memory_bytes: size(&table, "memory")?,
         cpu_seconds: table.duration("cpu_time")?.map(|time| time.as_secs().max(1)),
         open_files: table.count("open_files")?,
         file_size_bytes: size(&table, "file_size")?,
         processes: table.count("processes")?,
-    })
+    };
+    Ok(LimitsSpec { kernel, cgroup })
 }
 
 /// A number of bytes: as a number, or as text with a unit.

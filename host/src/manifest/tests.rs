@@ -168,6 +168,8 @@ fn an_illegal_value_is_refused_with_the_way_out() {
         ("id = 'a.b'\n[process]\nmax_deaths = 0", "quarantined before it starts"),
         ("id = 'a.b'\n[limits]\nmemory = '12 apples'", "is no size"),
         ("id = 'a.b'\n[limits]\nmemroy = 1", "did you mean `memory`?"),
+        ("id = 'a.b'\n[limits]\ncgroup = 'on'", "known: `off`, `preferred`, `required`"),
+        ("id = 'a.b'\n[process]\nrestart_pause = 3", "`process.restart_pause`"),
         ("id = 'a.b'\n[reload]\npreflight = 'ful'", "did you mean `full`?"),
         ("id = 'a.b'\nmode = 'wasm'", "has \"in-process\" and \"process\""),
         ("id = 'a.b'\nmode = 'inprocess'", "did you mean `in-process`?"),

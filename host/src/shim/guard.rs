@@ -6,6 +6,7 @@
 //! `SIGKILL` in its place would end the shim before it could end what the plugin has started.
 
 use super::ShimError;
+use crate::load::process::cgroup;
 use rustix::process::{
     Pid, Signal, getpid, getppid, kill_process, kill_process_group, set_parent_process_death_signal, setpgid,
 };
@@ -13,11 +14,16 @@ use std::{
     fs::File,
     io::{ErrorKind, Read},
     os::fd::OwnedFd,
+    sync::atomic::{AtomicI32, Ordering},
     thread,
 };
 
+/// The number of the host's process, by which this one knows the cgroup that was made for it.
+static HOST: AtomicI32 = AtomicI32::new(0);
+
 /// Ties this process to the host's.
 pub(super) fn follow(host: Pid) -> Result<(), ShimError> {
+    HOST.store(host.as_raw_nonzero().get(), Ordering::Relaxed);
     // Not asked for first: a group that began outside of this pid namespace has no number here.
     setpgid(None, None).map_err(ShimError::system("cannot make a process group"))?;
     set_parent_process_death_signal(Some(Signal::CONT))
@@ -38,8 +44,13 @@ pub(super) fn hold(lifeline: OwnedFd) -> Result<(), ShimError> {
     started.map(drop).map_err(ShimError::system("cannot start the thread that waits for the host's end"))
 }
 
-/// Kills this process with all of its group, which it leads. No destructor runs: the plugin could hang in one.
+/// Kills this process with all of its group, which it leads, and all of its cgroup, if it has one of its own. No destructor
+/// runs: the plugin could hang in one.
 pub(super) fn end() -> ! {
+    let host = Pid::from_raw(HOST.load(Ordering::Relaxed));
+    if let Some(own) = host.and_then(cgroup::made_for_this_process_by) {
+        cgroup::kill_all_in(&own);
+    }
     // Nothing is left to be done if either fails, and the second cannot.
     let _ = kill_process_group(getpid(), Signal::KILL);
     let _ = kill_process(getpid(), Signal::KILL);

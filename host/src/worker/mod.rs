@@ -95,6 +95,8 @@ pub(crate) struct Progress {
     /// The artifacts that have served, with the generation in which each first did.
     pub(crate) served: Vec<(Generation, Digest)>,
     pub(crate) since: Option<SystemTime>,
+    /// How often its process was started again.
+    pub(crate) restarts: u64,
 }
 
 /// What others hold of a worker.

@@ -6,7 +6,7 @@ use crate::{
     event::{Diagnostic, EventKind, Stage, Stages, millis},
     id::Generation,
     load::LifecycleError,
-    manifest::Manifest,
+    manifest::{LimitsSpec, Manifest},
     registry::Live,
     reload::{self, Installed, Job, Source},
     watch::{Change, What},
@@ -194,6 +194,11 @@ impl Worker {
                     (&live.plugin, live.generation, live.digest),
                     EventKind::Reloaded { stages, total_ms, warnings: cause.warnings },
                 );
+                let limited = self.manifest().limits != LimitsSpec::default();
+                if let Some(limits) = live.instance.limits().filter(|_| limited) {
+                    let of = (&live.plugin, live.generation, live.digest);
+                    events.generation(of, EventKind::LimitsApplied(limits.clone()));
+                }
                 if let Some(old) = old {
                     self.retire(old);
                 }

@@ -21,8 +21,6 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// The first pause before a process is started again. Each further one is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// What the worker remembers of the deaths of its plugin's process.
@@ -94,7 +92,7 @@ impl Worker {
         deaths.retain(|(_, at)| now.duration_since(*at) < spec.death_window);
         let count = deaths.len();
         let again = (count as u64) < spec.max_deaths;
-        let pause = pause(count);
+        let pause = pause(spec.restart_pause, count);
         let (signal, exit) = match &death {
             Death::Signal(name) => (Some(name.clone()), None),
             Death::Exit(status) => (None, Some(*status)),
@@ -139,7 +137,10 @@ impl Worker {
         let deaths = self.supervision.deaths.len();
         let installed = self.install(Source::Stored(digest), Cause::order(), Stages::default()).await;
         match installed {
-            Ok(_) => self.tell(EventKind::PluginRestarted { deaths }),
+            Ok(_) => {
+                self.desk.progress.lock().restarts += 1;
+                self.tell(EventKind::PluginRestarted { deaths });
+            }
             // It has said why. To fail to come up is another death.
             Err(_) => {
                 let spec = self.manifest().process;
@@ -148,7 +149,8 @@ impl Worker {
                 if count as u64 >= spec.max_deaths {
                     self.quarantine(count, spec.death_window);
                 } else {
-                    self.supervision.restart = Some(Restart { due: Instant::now() + pause(count), digest });
+                    let due = Instant::now() + pause(spec.restart_pause, count);
+                    self.supervision.restart = Some(Restart { due, digest });
                 }
             }
         }
@@ -171,10 +173,10 @@ impl Worker {
     }
 }
 
-/// How long to wait after so many deaths, with a little chance in it, so that several plugins do not start as one.
-fn pause(deaths: usize) -> Duration {
+/// How long to wait after so many deaths, `first` after the first and twice as long each time, with a little chance in it, so that several plugins do not start as one.
+fn pause(first: Duration, deaths: usize) -> Duration {
     let doublings = u32::try_from(deaths.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
-    let pause = FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
+    let pause = first.saturating_mul(1 << doublings).min(LONGEST_PAUSE.max(first));
     let chance = RandomState::new().hash_one(deaths) % 100;
     pause + pause.mul_f64(chance as f64 / 1000.0)
 }
@@ -186,7 +188,7 @@ mod tests {
     #[test]
     fn pauses_double_up_to_a_minute_and_vary_by_a_tenth() {
         for (deaths, millis) in [(1, 200), (2, 400), (3, 800), (9, 51_200), (10, 60_000), (1000, 60_000)] {
-            let pause = pause(deaths).as_millis();
+            let pause = pause(Duration::from_millis(200), deaths).as_millis();
             assert!((millis..=millis * 11 / 10).contains(&pause), "{deaths}: {pause}");
         }
     }

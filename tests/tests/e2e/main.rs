@@ -7,6 +7,7 @@ mod calls;
 mod command;
 mod conformance;
 mod life;
+mod limits;
 mod misbehave;
 mod shim;
 mod source;

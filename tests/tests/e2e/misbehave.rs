@@ -232,7 +232,7 @@ fn leads_a_session(pid: Pid) -> bool {
 
 #[test]
 fn a_process_that_leaves_the_group_does_not_keep_the_death_from_being_known() {
-    let (mut lab, neighbour) = running("leaves-the-group", "", "");
+    let (mut lab, neighbour) = running("leaves-the-group", "", "[limits]\ncgroup = \"off\"");
     let error = lab.probe().misbehave("fork-away-and-abort").unwrap_err();
     assert!(matches!(&error, CallError::Crashed { death, .. } if *death == signal("SIGABRT")), "{error}");
     assert_eq!(crashed(&mut lab).0.as_deref(), Some("SIGABRT"));

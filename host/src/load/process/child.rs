@@ -1,13 +1,19 @@
 //! One shim as a process: started, talked to, killed, and reaped.
 
 use super::{
+    bounds::Bounds,
+    cgroup::Cgroup,
+    error::ProcessError,
     lanes::Lanes,
     output::{Tail, drain},
     spawner,
+    usage::ProcessUsage,
 };
 use crate::{
+    event::LimitsInForce,
     load::speaker::{Listener, Speaker},
-    wire::{Control, ControlError, Failure, Reports, SHIM_MARKER, WireError},
+    manifest::LimitsSpec,
+    wire::{Control, ControlError, Limits, Reports, SHIM_MARKER, WireError},
 };
 use parking_lot::{Condvar, Mutex};
 use replug_api::call::Death;
@@ -19,7 +25,7 @@ use std::{
         fd::OwnedFd,
         unix::{net::UnixStream, process::ExitStatusExt},
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{self, Command, ExitStatus, Stdio},
     sync::{Arc, mpsc},
     thread,
@@ -33,56 +39,8 @@ const DEATH_IS_NEAR: Duration = Duration::from_secs(2);
 /// How long after the end of a process what it has written may take to be read. Less than [`DEATH_IS_NEAR`], so that
 /// whoever waits for the death learns how it was.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// Why a plugin's process did not do what it was to do.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProcessError {
-    /// The program cannot be run again as a shim.
-    #[error(
-        "this program cannot run plugins in processes: call `replug::shim::run_if_asked()` first in its `main`, or name a \
-         program that does with `HostBuilder::shim_program`"
-    )]
-    NoProgram,
-    /// The process was not started.
-    #[error("cannot start {program}: {reason}")]
-    Start {
-        /// The program.
-        program: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// The process ended.
-    #[error("its process {death} in `{step}`{}", tail(.stderr_tail))]
-    Died {
-        /// What it was doing.
-        step: &'static str,
-        /// How it ended.
-        death: Death,
-        /// The last lines of its standard error.
-        stderr_tail: String,
-    },
-    /// The process did not answer in time, and was killed.
-    #[error("`{step}` did not end within {}: its process was killed{}", humantime::format_duration(*.deadline), tail(.stderr_tail))]
-    Hangs {
-        /// What it was doing.
-        step: &'static str,
-        /// How long was waited.
-        deadline: Duration,
-        /// The last lines of its standard error.
-        stderr_tail: String,
-    },
-    /// The shim refused.
-    #[error("{0}")]
-    Refused(Failure),
-    /// The shim does not speak as it should.
-    #[error("its process was killed, because it broke the protocol: {0}")]
-    Garbled(String),
-}
-
-fn tail(stderr: &str) -> String {
-    if stderr.is_empty() { String::new() } else { format!("; it wrote: {}", stderr.replace('\n', " | ")) }
-}
+/// How long what was killed may take to be gone from its cgroup.
+const EMPTY: Duration = Duration::from_millis(500);
 
 /// The program that becomes a shim when it is asked to.
 #[derive(Clone, Debug)]
@@ -104,6 +62,8 @@ impl Program {
 pub(crate) struct Start<'a> {
     pub(crate) program: &'a Program,
     pub(crate) speaker: Speaker,
+    /// What it may use.
+    pub(crate) limits: LimitsSpec,
     /// Called once, on a thread of its own, when the process has ended without having been asked to.
     pub(crate) on_death: Box<dyn FnOnce(Death, String) + Send>,
 }
@@ -113,6 +73,7 @@ pub(crate) struct Child {
     control: Mutex<Control>,
     pub(super) lanes: Lanes,
     life: Arc<Life>,
+    bounds: Bounds,
     /// The end of this is the end of the child, should the host not come to kill it.
     _lifeline: PipeWriter,
 }
@@ -123,6 +84,7 @@ struct Life {
     state: Mutex<State>,
     changed: Condvar,
     tail: Tail,
+    cgroup: Option<Arc<Cgroup>>,
 }
 
 #[derive(Default)]
@@ -148,6 +110,7 @@ impl Child {
         let mut command = Command::new(&program);
         command.args([SHIM_MARKER, &process::id().to_string()]);
         command.stdin(OwnedFd::from(theirs)).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut bounds = Bounds::prepare(start.limits, (&start.speaker.plugin, start.speaker.generation))?;
         let mut child = spawner::spawn(command).map_err(failed)?;
         let tail = Tail::default();
         let speaker = Arc::new(start.speaker);
@@ -160,15 +123,22 @@ impl Child {
             state: Mutex::default(),
             changed: Condvar::new(),
             tail,
+            cgroup: bounds.cgroup(),
         });
+        let taken_in = bounds.take_in(child.id());
         let reports = listen(our_events, speaker);
         let (waiting, on_death) = (life.clone(), start.on_death);
         let wait = move || waiting.wait(child, outputs.into_iter().flatten().chain([reports]), on_death);
         thread::Builder::new().name("replug-reaper".into()).spawn(wait).map_err(failed)?;
+        if let Err(error) = taken_in {
+            life.expect_end();
+            life.kill();
+            return Err(error.into());
+        }
         let told = |error| Self::told("hello", HELLO_DEADLINE, (&life, error));
         ours.set_read_timeout(Some(HELLO_DEADLINE)).map_err(failed)?;
         let control = Control::greet(ours, their_events, their_lifeline.into()).map_err(told)?;
-        Ok(Self { control: Mutex::new(control), lanes: Lanes::default(), life, _lifeline: lifeline })
+        Ok(Self { control: Mutex::new(control), lanes: Lanes::default(), life, bounds, _lifeline: lifeline })
     }
 
     /// Asks for a step, and waits for its end.
@@ -239,6 +209,24 @@ impl Child {
         self.life.leader.as_raw_nonzero().get().unsigned_abs()
     }
 
+    /// The resource limits that it is to set for itself.
+    pub(super) fn rlimits(&self) -> Limits {
+        self.bounds.rlimits()
+    }
+
+    /// What bounds it, once it has set its limits.
+    pub(super) fn limits_in_force(&self) -> LimitsInForce {
+        self.bounds.in_force(self.pid())
+    }
+
+    /// What it takes of the machine; none once it has ended.
+    pub(super) fn usage(&self) -> Option<ProcessUsage> {
+        let processes = self.life.cgroup.as_ref().and_then(|cgroup| cgroup.processes());
+        let usage = ProcessUsage::of(Path::new(&format!("/proc/{}", self.pid())), processes);
+        // Until it is known to be dead its number is not another's.
+        usage.filter(|_| !self.is_dead())
+    }
+
     /// From now on its end is no surprise.
     pub(super) fn expect_end(&self) {
         self.life.expect_end();
@@ -273,6 +261,13 @@ impl Life {
         // An error means that it is closed.
         lanes.iter().for_each(|lane| drop(lane.shutdown(Shutdown::Both)));
         read_to_the_end(outputs.collect());
+        if let Some(cgroup) = &self.cgroup {
+            if cgroup.ran_out_of_memory() {
+                self.tail
+                    .push("(replug: the kernel killed it: it took more than `memory` in `[limits]` allows)");
+            }
+            cgroup.remove(EMPTY);
+        }
         let mut state = self.state.lock();
         let death = child.wait().map_or(Death::Disconnected, death_of);
         state.death = Some(death.clone());
@@ -291,6 +286,9 @@ impl Life {
         if state.death.is_none() {
             // An error means that no one is left.
             let _ = kill_process_group(self.leader, Signal::KILL);
+            if let Some(cgroup) = &self.cgroup {
+                cgroup.kill();
+            }
         }
     }
 

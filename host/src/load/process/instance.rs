@@ -1,17 +1,20 @@
 //! A plugin in a child process, with the same steps of life as one in this process.
 
 use super::{
-    child::{Child, ProcessError, Start},
+    child::{Child, Start},
+    error::ProcessError,
     faces::Face,
+    usage::ProcessUsage,
 };
 use crate::{
+    event::LimitsInForce,
     id::{Generation, PluginId},
     load::{
         LifecycleError, Method,
         in_process::{InterfaceMismatch, fit, missing},
         speaker,
     },
-    wire::{self, Failure, Limits},
+    wire::{self, Failure},
 };
 use parking_lot::Mutex;
 use replug_api::{
@@ -35,7 +38,6 @@ pub(crate) struct Birth {
     pub(crate) data_dir: PathBuf,
     /// `[config]` as JSON.
     pub(crate) config: String,
-    pub(crate) limits: Limits,
     /// How long a step of its life may take.
     pub(crate) step_timeout: Duration,
     pub(crate) call_timeout: Option<Duration>,
@@ -49,6 +51,7 @@ pub(crate) struct Instance {
     stateful: bool,
     state_version: u32,
     step_timeout: Duration,
+    limits: LimitsInForce,
     offered: Vec<Offered>,
     /// Interfaces of the host's that were found to fit, and the place of the one that is offered.
     fitting: Mutex<Vec<(&'static InterfaceExport, usize)>>,
@@ -75,10 +78,10 @@ impl Instance {
     /// Starts a process, loads the artifact in it, and runs `Plugin::init`.
     pub(crate) fn create(start: Start<'_>, birth: Birth, trial: Purpose) -> Result<Self, ProcessError> {
         let child = Arc::new(Child::start(start)?);
-        let Birth { id, generation, path, shared_std, data_dir, config, limits, step_timeout, call_timeout } =
-            birth;
-        let load = wire::Load { path: path.clone(), shared_std, limits };
+        let Birth { id, generation, path, shared_std, data_dir, config, step_timeout, call_timeout } = birth;
+        let load = wire::Load { path: path.clone(), shared_std, limits: child.rlimits() };
         let loaded = child.ask("load", step_timeout, |control| control.load(load))?;
+        let limits = child.limits_in_force();
         let create = wire::Create {
             id: id.clone(),
             generation,
@@ -109,7 +112,7 @@ impl Instance {
         let offered = offered.collect::<Result<_, ProcessError>>()?;
         let (stateful, state_version) = (loaded.stateful, loaded.state_version);
         let fitting = Mutex::default();
-        Ok(Self { plugin, child, path, stateful, state_version, step_timeout, offered, fitting })
+        Ok(Self { plugin, child, path, stateful, state_version, step_timeout, limits, offered, fitting })
     }
 
     pub(crate) fn stateful(&self) -> bool {
@@ -127,6 +130,16 @@ impl Instance {
     /// The number of its process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.pid()
+    }
+
+    /// What bounds it.
+    pub(crate) fn limits(&self) -> &LimitsInForce {
+        &self.limits
+    }
+
+    /// What its process takes of the machine; none once that has ended.
+    pub(crate) fn usage(&self) -> Option<ProcessUsage> {
+        self.child.usage()
     }
 
     pub(crate) fn is_dead(&self) -> bool {

@@ -2,21 +2,27 @@
 //!
 //! `child.rs` is the process, from its start to its death; `lanes.rs` the connections that calls go over; `instance.rs`
 //! the plugin in it, with the same steps of life as one in this process; `faces.rs` what handles call. `trial.rs`
-//! does all of it with a process that is thrown away.
+//! does all of it with a process that is thrown away. `bounds.rs` and `cgroup.rs` bound it, `usage.rs` says what it takes.
 //!
 //! **Architecture Invariant:** no child outlives the host, and none that has died is called: a call in flight gets the
 //! reason at once, since the end of its lane is the end of the process.
 
+mod bounds;
+pub(crate) mod cgroup;
 mod child;
+mod error;
 mod faces;
 mod instance;
 mod lanes;
 mod output;
 mod spawner;
 mod trial;
+mod usage;
 
-pub use child::ProcessError;
+pub use cgroup::CgroupError;
 pub(crate) use child::{Program, Start};
+pub use error::ProcessError;
 pub(crate) use instance::{Birth, Instance, Purpose};
 pub use trial::TrialError;
 pub(crate) use trial::{SavedBy, open_only, try_out};
+pub use usage::ProcessUsage;

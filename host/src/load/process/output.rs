@@ -27,7 +27,7 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    fn push(&self, line: &str) {
+    pub(super) fn push(&self, line: &str) {
         let mut lines = self.lines.lock();
         if lines.len() == TAIL_LINES {
             lines.pop_front();

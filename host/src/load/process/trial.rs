@@ -2,7 +2,8 @@
 //! crashes, hangs, exits or refuses there never comes into the host.
 
 use super::{
-    child::{Child, ProcessError, Start},
+    child::{Child, Start},
+    error::ProcessError,
     instance::{Birth, Instance, Purpose, lifecycle},
 };
 use crate::{load::LifecycleError, wire};
@@ -28,7 +29,7 @@ pub(crate) type SavedBy = (u32, Vec<u8>);
 /// Opens a new version and checks it, and runs nothing of the author's but its constructors.
 pub(crate) fn open_only(start: Start<'_>, birth: Birth) -> Result<(), TrialError> {
     let child = Child::start(start)?;
-    let load = wire::Load { path: birth.path, shared_std: birth.shared_std, limits: birth.limits };
+    let load = wire::Load { path: birth.path, shared_std: birth.shared_std, limits: child.rlimits() };
     child.ask("load", birth.step_timeout, |control| control.load(load))?;
     Ok(())
 }

@@ -1,0 +1,141 @@
+//! On a tree of plain files where the kernel's own does not matter, and on the kernel's where it is writable.
+
+use super::*;
+use std::process::{Command, Stdio};
+use tempfile::TempDir;
+
+/// A `/proc` and a cgroup tree of plain files: a process in `place` of a hierarchy mounted at `ROOT/cgroup`.
+struct Fake {
+    dir: TempDir,
+}
+
+impl Fake {
+    fn new(place: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, mounted) = (dir.path().join("self"), dir.path().join("cgroup"));
+        fs::create_dir_all(&own).unwrap();
+        fs::create_dir_all(mounted.join(place.trim_start_matches('/'))).unwrap();
+        let mounts = format!(
+            "25 1 0:22 / /proc rw - proc proc rw\n36 35 0:31 / {} rw,nosuid shared:9 - cgroup2 cgroup2 rw\n",
+            mounted.display()
+        );
+        fs::write(own.join("mountinfo"), mounts).unwrap();
+        fs::write(own.join("cgroup"), format!("4:memory:/elsewhere\n0::{place}\n")).unwrap();
+        Self { dir }
+    }
+
+    fn place(&self) -> Place {
+        Place::find(self.dir.path()).unwrap()
+    }
+
+    /// The place, with controllers that are there and that are handed on.
+    fn with(&self, there: &str, handed_on: &str) -> Place {
+        let place = self.place();
+        fs::write(place.dir.join("cgroup.controllers"), there).unwrap();
+        fs::write(place.dir.join("cgroup.subtree_control"), handed_on).unwrap();
+        place
+    }
+}
+
+#[test]
+fn the_place_is_the_hosts_own_cgroup_or_the_unit_that_it_was_put_below() {
+    let found = |place: &str| {
+        let fake = Fake::new(place);
+        let found = fake.place().dir.strip_prefix(fake.dir.path()).unwrap().to_owned();
+        found.to_str().unwrap().to_owned()
+    };
+    assert_eq!(found("/"), "cgroup");
+    assert_eq!(found("/app.slice/host.service"), "cgroup/app.slice/host.service");
+    assert_eq!(found("/app.slice/host.service/main"), "cgroup/app.slice/host.service");
+    assert_eq!(found("/docker/0123"), "cgroup/docker/0123");
+}
+
+#[test]
+fn without_a_cgroup2_mount_there_is_none() {
+    let fake = Fake::new("/");
+    fs::write(fake.dir.path().join("self/mountinfo"), "25 1 0:22 / /proc rw - proc proc rw\n").unwrap();
+    let error = Place::find(fake.dir.path()).unwrap_err();
+    assert!(error.to_string().contains("there is no cgroup v2"), "{error}");
+}
+
+#[test]
+fn a_controller_is_handed_on_if_it_is_there_and_missed_if_it_is_not() {
+    let fake = Fake::new("/host.service/main");
+    let place = fake.with("cpu memory", "cpu");
+    place.hand_on("memory").unwrap();
+    let written = fs::read_to_string(place.dir.join("cgroup.subtree_control")).unwrap();
+    assert!(written.starts_with("+memory"), "{written}");
+    let error = place.hand_on("pids").unwrap_err();
+    assert!(error.to_string().contains("`pids` is not to be had"), "{error}");
+    // Those that are handed on already are left alone, for the file may not be the host's to write.
+    fs::write(place.dir.join("cgroup.subtree_control"), "memory pids").unwrap();
+    place.hand_on("pids").unwrap();
+    assert_eq!(fs::read_to_string(place.dir.join("cgroup.subtree_control")).unwrap(), "memory pids");
+}
+
+#[test]
+fn bounds_are_written_where_the_kernel_has_a_file_for_them_and_missed_where_it_has_none() {
+    let fake = Fake::new("/host.service/main");
+    let cgroup = fake.place().make("replug-1-greeter-g1-1").unwrap();
+    fs::write(cgroup.dir().join("memory.max"), "max").unwrap();
+    let limits = Limits { memory_bytes: Some(1 << 20), processes: Some(64), ..Limits::default() };
+    let bounds = cgroup.bound(&limits);
+    assert_eq!(bounds[0], Ok(("memory_bytes", 1 << 20)));
+    assert!(matches!(&bounds[1], Err(CgroupError::NoController { controller: "pids", .. })), "{bounds:?}");
+    assert!(fs::read_to_string(cgroup.dir().join("memory.max")).unwrap().starts_with("1048576"));
+    assert!(!cgroup.dir().join("pids.max").exists(), "nothing is made that the kernel did not make");
+}
+
+#[test]
+fn a_kill_for_want_of_memory_is_known() {
+    let fake = Fake::new("/host.service/main");
+    let cgroup = fake.place().make("replug-1-greeter-g1-1").unwrap();
+    assert!(!cgroup.ran_out_of_memory());
+    fs::write(cgroup.dir().join("memory.events"), "low 0\noom 1\noom_kill 0\n").unwrap();
+    assert!(!cgroup.ran_out_of_memory());
+    fs::write(cgroup.dir().join("memory.events"), "low 0\noom 1\noom_kill 2\n").unwrap();
+    assert!(cgroup.ran_out_of_memory());
+}
+
+#[test]
+fn what_hosts_that_are_gone_have_left_is_removed_and_nothing_else() {
+    let fake = Fake::new("/host.service/main");
+    let place = fake.place();
+    fs::create_dir(fake.dir.path().join("7")).unwrap();
+    let names = ["replug-7-greeter-g1-1", "replug-8-greeter-g1-1", "replug-me", "main"];
+    for name in names {
+        fs::create_dir_all(place.dir.join(name)).unwrap();
+    }
+    place.sweep_now(fake.dir.path());
+    let left = names.map(|name| place.dir.join(name).exists());
+    assert_eq!(left, [true, false, true, true]);
+}
+
+#[test]
+fn a_cgroup_of_the_kernels_ends_all_that_is_in_it() {
+    let place = Place::find(Path::new("/proc"));
+    let made = place.and_then(|place| place.make(&name("test", Generation(1))));
+    let cgroup = match made {
+        Ok(cgroup) => cgroup,
+        // In continuous integration there may be none that is delegated.
+        Err(error) => return eprintln!("skipped: {error}"),
+    };
+    // It starts another, which goes off to a session of its own.
+    let mut child = Command::new("sh")
+        .args(["-c", "read go; setsid sleep 100000 & echo started; wait"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    cgroup.take_in(child.id()).unwrap();
+    io::Write::write_all(child.stdin.as_mut().unwrap(), b"go\n").unwrap();
+    let mut output = child.stdout.take().unwrap();
+    io::Read::read_exact(&mut output, &mut [0; 7]).unwrap();
+    assert!(cgroup.processes().unwrap() >= 2);
+    cgroup.kill();
+    // All of them held it.
+    io::copy(&mut output, &mut io::sink()).unwrap();
+    child.wait().unwrap();
+    cgroup.remove(Duration::from_secs(60));
+    assert!(!cgroup.dir().exists());
+}

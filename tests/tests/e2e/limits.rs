@@ -1,0 +1,149 @@
+//! What a plugin's process may take, what it takes, and what of that the host tells.
+
+use replug::{
+    CallError, EventKind,
+    event::{Bound, Enforcer, LimitsInForce},
+    manifest::Mode,
+};
+use replug_api::call::Death;
+use replug_tests::{Lab, misbehave};
+use rustix::process::{Pid, Signal, kill_process};
+use std::thread;
+
+fn limited(name: &str, limits: &str) -> Lab {
+    let mut lab = Lab::in_mode(name, Mode::Process);
+    lab.install_with(misbehave("version=1"), &format!("[limits]\n{limits}"));
+    lab.start();
+    lab
+}
+
+fn applied(lab: &mut Lab) -> LimitsInForce {
+    lab.wait_for(|event| match &event.kind {
+        EventKind::LimitsApplied(limits) => Some(limits.clone()),
+        _ => None,
+    })
+}
+
+fn bound(of: &str, value: u64, by: Enforcer) -> Bound {
+    Bound { of: of.into(), value, by }
+}
+
+#[test]
+fn the_limits_that_are_in_force_are_told_with_what_they_lack() {
+    let mut lab = limited("told", "memory = \"1GiB\"\nopen_files = 100\ncpu_time = \"1h\"\ncgroup = \"off\"");
+    let limits = applied(&mut lab);
+    let expected = [("cpu_seconds", 3600), ("memory_bytes", 1 << 30), ("open_files", 100)];
+    assert_eq!(limits.bounds, expected.map(|(of, value)| bound(of, value, Enforcer::Rlimit)));
+    assert_eq!((limits.cgroup.as_ref(), limits.lacking.len()), (None, 1), "{limits:?}");
+    assert!(limits.lacking[0].contains("address space of each of its processes"), "{limits:?}");
+    assert_eq!(lab.host().info(&lab.id()).unwrap().limits, Some(limits));
+    lab.finish();
+}
+
+#[test]
+fn memory_is_bounded_by_a_cgroup_or_it_is_told_why_not() {
+    let mut lab = limited("preferred", "memory = \"1GiB\"\nprocesses = 5000");
+    let limits = applied(&mut lab);
+    assert!(limits.bounds.contains(&bound("memory_bytes", 1 << 30, Enforcer::Rlimit)), "{limits:?}");
+    for of in ["memory_bytes", "processes"] {
+        let by_cgroup = limits.bounds.iter().any(|it| it.of == of && it.by == Enforcer::Cgroup);
+        assert!(by_cgroup || !limits.lacking.is_empty(), "{limits:?}");
+    }
+    lab.finish();
+}
+
+#[test]
+fn a_plugin_that_requires_a_cgroup_comes_up_in_one_or_not_at_all() {
+    let mut lab = Lab::in_mode("required", Mode::Process);
+    lab.install_with(misbehave("version=1"), "[limits]\nmemory = \"1GiB\"\ncgroup = \"required\"");
+    lab.start();
+    match lab.host().info(&lab.id()).unwrap().limits {
+        Some(limits) => {
+            assert!(limits.bounds.contains(&bound("memory_bytes", 1 << 30, Enforcer::Cgroup)), "{limits:?}");
+            assert!(limits.lacking.is_empty() && limits.cgroup.is_some(), "{limits:?}");
+        }
+        None => {
+            let (_, error) = lab.reload_failed();
+            assert!(error.contains("it must have a cgroup (`cgroup = \"required\"`"), "{error}");
+        }
+    }
+    lab.finish();
+}
+
+#[test]
+fn what_leaves_the_process_group_ends_with_the_plugin_where_it_has_a_cgroup() {
+    let mut lab = limited("held", "open_files = 1000");
+    let Some(cgroup) = applied(&mut lab).cgroup else {
+        eprintln!("skipped: no cgroup is delegated here");
+        return lab.finish();
+    };
+    let error = lab.probe().misbehave("fork-away-and-abort").unwrap_err();
+    assert!(
+        matches!(&error, CallError::Crashed { death: Death::Signal(it), .. } if it == "SIGABRT"),
+        "{error}"
+    );
+    assert_eq!(lab.probe().version(), Ok(1));
+    assert!(!cgroup.exists(), "it goes with the process");
+    let after = lab.host().info(&lab.id()).unwrap().limits.unwrap().cgroup.unwrap();
+    assert!(after.exists() && after != cgroup, "the next has one of its own");
+    // None of what was started is left: that is looked at here.
+    lab.finish();
+    assert!(!after.exists());
+}
+
+#[test]
+fn a_plugin_that_opens_files_without_end_ends_at_its_limit() {
+    let mut lab = limited("opens", "open_files = 64");
+    let bounds = applied(&mut lab).bounds;
+    assert_eq!(bounds, [bound("open_files", 64, Enforcer::Rlimit)]);
+    let probe = lab.probe();
+    assert_eq!(probe.misbehave("open-files"), Ok(1));
+    let usage = lab.host().info(&lab.id()).unwrap().process.unwrap();
+    assert!(usage.open_files >= Some(64), "{usage:?}");
+    assert_eq!(probe.version(), Ok(1), "who is connected goes on");
+    // Two calls at once need a connection more, which the process cannot take: a typed error, and not a hang.
+    let other = lab.probe();
+    let sleeper = thread::spawn(move || other.misbehave("sleep"));
+    lab.wait_for(|event| match &event.kind {
+        EventKind::Log { message, .. } if message == "about to sleep" => Some(()),
+        _ => None,
+    });
+    let refused = probe.version();
+    assert!(refused.is_err(), "{refused:?}");
+    // What cannot be called is started again.
+    lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
+    assert!(matches!(sleeper.join().unwrap(), Err(CallError::Crashed { .. })));
+    assert_eq!(probe.version(), Ok(1));
+    lab.finish();
+}
+
+#[test]
+fn what_a_process_takes_is_told_while_it_lives() {
+    let mut lab = Lab::in_mode("takes", Mode::Process);
+    lab.install(misbehave("version=1"));
+    lab.start();
+    let info = lab.host().info(&lab.id()).unwrap();
+    let usage = info.process.expect("it runs");
+    assert!(usage.threads >= 2 && usage.resident_bytes > 1 << 20 && usage.cpu_seconds >= 0.0, "{usage:?}");
+    assert!(usage.open_files > Some(3), "{usage:?}");
+    assert_eq!((info.restarts, info.private_bytes), (0, None));
+    let pid = Pid::from_raw(info.process_id.unwrap().cast_signed()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+    lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
+    let info = lab.host().info(&lab.id()).unwrap();
+    assert_eq!((info.restarts, info.process.is_some()), (1, true));
+    lab.host().stop(&lab.id()).wait().unwrap();
+    let info = lab.host().info(&lab.id()).unwrap();
+    assert_eq!((info.process, info.limits), (None, None));
+    lab.finish();
+}
+
+#[test]
+fn what_a_library_takes_of_the_hosts_memory_is_told() {
+    let mut lab = Lab::in_mode("takes", Mode::InProcess);
+    lab.install(misbehave("version=1"));
+    lab.start();
+    let info = lab.host().info(&lab.id()).unwrap();
+    assert!(info.private_bytes > Some(0) && info.process.is_none(), "{info:?}");
+    lab.finish();
+}
