@@ -7,12 +7,14 @@
 //! | [`source`] | plugins that are built from source by the host, from a template |
 //! | [`recorder`] | the program's `tracing` subscriber, which remembers what plugins said |
 //! | [`command`] | the `replug` command, as its users run it |
+//! | [`held`] | what the program holds of the machine: memory, descriptors, keys |
 //! | [`hold`] | a call that lasts until the test lets it go |
 //! | [`numbered`] | one artifact under a thousand numbers, for reloads without a compiler |
 //! | [`sandbox`] | a copy of the workspace's plugins, to be edited |
 
 pub mod artifact;
 pub mod command;
+pub mod held;
 pub mod hold;
 pub mod lab;
 pub mod numbered;

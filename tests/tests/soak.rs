@@ -1,10 +1,26 @@
 //! The soak in small, in a process of its own: what it measures is the whole process.
 
-use std::process::Command;
+use std::{
+    process::Command,
+    sync::{Mutex, PoisonError},
+};
 
 #[test]
 fn many_reloads_of_the_numbered_fixture_lose_no_call_and_leave_little_behind() {
-    let output = Command::new(env!("CARGO_BIN_EXE_soak")).args(["--reloads", "400"]).output().unwrap();
+    soak(&["--reloads", "400"]);
+}
+
+#[test]
+fn many_reloads_in_processes_of_their_own_lose_no_call_and_leave_nothing_behind() {
+    soak(&["--mode", "process", "--reloads", "140"]);
+}
+
+/// Each keeps all processors busy, and two at once would take longer than one after the other.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn soak(args: &[&str]) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let output = Command::new(env!("CARGO_BIN_EXE_soak")).args(args).output().expect("it runs");
     let (said, complained) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{said}\n{complained}", output.status);

@@ -24,6 +24,8 @@ enum Command {
     Demo,
     /// Thousands of reloads in one process, under load
     Soak(programs::Soak),
+    /// Kills processes under load, and looks at what that costs and leaves behind
+    Kill(programs::Kill),
     /// Measures, beside the things to compare with, and writes target/bench/report.md
     Bench {
         /// Only these: call, swap, live
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(root()),
         Command::Demo => programs::demo(root()),
         Command::Soak(with) => programs::soak(root(), &with),
+        Command::Kill(with) => programs::kill(root(), &with),
         Command::Bench { names } => programs::bench(root(), &names),
     };
     match outcome {

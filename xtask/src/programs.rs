@@ -1,4 +1,4 @@
-//! `cargo xtask soak | demo | bench`: programs of other packages, with the right profile and arguments.
+//! `cargo xtask soak | kill | demo | bench`: programs of other packages, with the right profile and arguments.
 
 use anyhow::{Context, bail};
 use std::{path::Path, process::Command};
@@ -12,6 +12,23 @@ pub(crate) struct Soak {
     /// Link each artifact with its own copy of std: the host is to stop in time, and to live on
     #[arg(long)]
     own_std: bool,
+    /// Where to load them: in-process, or process
+    #[arg(long, default_value = "in-process", conflicts_with = "own_std")]
+    mode: String,
+}
+
+/// What the kill runs are told. Without either, both are run.
+#[derive(clap::Args)]
+pub(crate) struct Kill {
+    /// Kill a plugin's process so many times, under load
+    #[arg(long, value_name = "COUNT", num_args = 0..=1, default_missing_value = "1000")]
+    shim: Option<u64>,
+    /// Kill a host at so many random moments, and look for what it leaves behind
+    #[arg(long, value_name = "COUNT", num_args = 0..=1, default_missing_value = "50")]
+    moments: Option<u64>,
+    /// The seed of the moments: a run prints its own
+    #[arg(long)]
+    seed: Option<u64>,
 }
 
 /// The soak.
@@ -25,8 +42,25 @@ pub(crate) fn soak(root: &Path, with: &Soak) -> anyhow::Result<()> {
         vec!["run", "--quiet", "--package", "replug-tests", "--bin", "soak", "--", "--reloads", &reloads];
     if with.own_std {
         args.push("--own-std");
+    } else {
+        args.extend(["--mode", &with.mode]);
     }
     cargo(root, &args)
+}
+
+/// The kill runs.
+///
+/// # Errors
+///
+/// As [`soak`].
+pub(crate) fn kill(root: &Path, with: &Kill) -> anyhow::Result<()> {
+    let given = [("--shim", with.shim), ("--moments", with.moments), ("--seed", with.seed)];
+    let mut args: Vec<String> =
+        ["run", "--quiet", "--package", "replug-tests", "--bin", "kill", "--"].map(str::to_owned).to_vec();
+    for (name, value) in given {
+        args.extend(value.into_iter().flat_map(|value| [name.to_owned(), value.to_string()]));
+    }
+    cargo(root, &args.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// The demo.

@@ -134,7 +134,9 @@ fn a_write_to_null_costs_one_call() {
 
 #[test]
 fn an_overflow_of_the_stack_costs_one_call() {
-    costs_one_call("overflow-the-stack", "", &[signal("SIGABRT"), signal("SIGSEGV")]);
+    let deaths = [signal("SIGABRT"), signal("SIGSEGV")];
+    costs_one_call("overflow-the-stack", "", &deaths);
+    costs_one_call("overflow-the-stack-of-a-thread", "", &deaths);
 }
 
 #[test]
@@ -243,6 +245,17 @@ fn a_process_that_leaves_the_group_does_not_keep_the_death_from_being_known() {
         kill_process(pid, Signal::KILL).unwrap();
     }
     assert_recovered(lab, neighbour);
+}
+
+#[test]
+fn a_panic_in_the_drop_of_an_old_version_ends_with_its_process() {
+    let (mut lab, neighbour) = running("panics-in-drop", "panic=drop", "[reload]\npreflight = \"load\"");
+    lab.install(misbehave("version=2"));
+    lab.reload().unwrap();
+    assert_eq!(lab.retired().1, RetireOutcome::Ended);
+    assert_eq!(lab.probe().version(), Ok(2));
+    neighbour.assert_unharmed();
+    lab.finish();
 }
 
 #[test]

@@ -1,0 +1,85 @@
+//! `kill -9`, again and again: of plugins' processes under load, and of hosts at random moments. Run by `cargo xtask kill`.
+//!
+//! The program is all of it: the one that kills, the host that is killed (`serve.rs`), and the shims of both.
+
+mod moments;
+mod random;
+mod serve;
+mod shims;
+
+use anyhow::Result;
+use clap::Parser;
+use random::Random;
+use replug_tests::held;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+#[derive(Parser)]
+#[command(
+    name = "kill",
+    about = "Kills processes under load, and looks at what that costs and leaves behind"
+)]
+struct Arguments {
+    /// Kill a plugin's process so many times; without this and --moments: 1000
+    #[arg(long, value_name = "COUNT")]
+    shim: Option<u64>,
+    /// Kill a host at so many random moments; without this and --shim: 50
+    #[arg(long, value_name = "COUNT")]
+    moments: Option<u64>,
+    /// What the random moments are made from
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How long, in milliseconds, what a killed host has started may live on
+    #[arg(long, value_name = "MS", default_value_t = 1000)]
+    within: u64,
+    /// Be the host that is killed, with the plugins below this folder
+    #[arg(long, value_name = "DIR", hide = true)]
+    serve: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    replug::shim::run_if_asked();
+    match held::with_few_arenas().and_then(|()| run(&Arguments::parse())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(dir) = &arguments.serve {
+        return serve::serve(dir);
+    }
+    let seed = arguments.seed.unwrap_or_else(random::seed);
+    println!("seed                {seed}");
+    let (shims, moments) = match (arguments.shim, arguments.moments) {
+        (None, None) => (Some(1000), Some(50)),
+        given => given,
+    };
+    if let Some(count) = shims {
+        shims::run(count, &mut Random::new(seed))?;
+    }
+    if let Some(count) = moments {
+        moments::run(count, &mut Random::new(seed), Duration::from_millis(arguments.within))?;
+    }
+    Ok(())
+}
+
+/// Writes a plugin that needs no build: its artifact, and a manifest with these lines.
+fn install(plugins: &Path, name: &str, artifact: &[u8], lines: &str) -> Result<()> {
+    let dir = plugins.join(name);
+    fs::create_dir_all(&dir)?;
+    fs::write(dir.join("plugin.so"), artifact)?;
+    fs::write(dir.join("plugin.toml"), format!("id = \"{}\"\nbinary = \"plugin.so\"\n{lines}\n", id(name)))?;
+    Ok(())
+}
+
+fn id(name: &str) -> String {
+    format!("dev.test.{name}")
+}

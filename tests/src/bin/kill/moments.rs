@@ -1,0 +1,154 @@
+//! Kills of a host at random moments, as it starts, serves, tries versions out and swaps them: what it has started ends
+//! within a second, and nothing is left in the temporary folder.
+
+use crate::{Random, serve};
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{self, Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// What is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Victim {
+    /// The host, and no one else.
+    Host,
+    /// The host's process group, of which it is the leader, as a terminal or a service manager does.
+    Group,
+}
+
+impl Victim {
+    const ALL: [Self; 2] = [Self::Host, Self::Group];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Group => "host's group",
+        }
+    }
+
+    fn kill(self, host: &Child) -> Result<()> {
+        let pid = Pid::from_child(host);
+        let killed = match self {
+            Self::Host => kill_process(pid, Signal::KILL),
+            Self::Group => kill_process_group(pid, Signal::KILL),
+        };
+        Ok(killed?)
+    }
+}
+
+/// The variable that all processes of a run inherit, by which those are found that have left everything else.
+const MARK: &str = "REPLUG_KILL_RUN";
+
+/// The latest moment: by then, most plugins have been reloaded a few times.
+const LATEST: Duration = Duration::from_millis(1500);
+
+/// Kills a host at `count` random moments.
+pub(crate) fn run(count: u64, random: &mut Random, within: Duration) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let temporary = dir.path().join("tmp");
+    fs::create_dir(&temporary)?;
+    serve::prepare(dir.path())?;
+    let mark = format!("{}-{}", process::id(), random.below(u64::MAX));
+    let (mut victims, mut processes) = (BTreeMap::new(), Vec::new());
+    let (mut longest, mut files) = (Duration::ZERO, 0);
+    for number in 0..count {
+        let victim = Victim::ALL[usize::try_from(random.below(Victim::ALL.len() as u64))?];
+        let moment = random.time(LATEST);
+        let mut host = start(dir.path(), &temporary, &mark)?;
+        // The moment is what this is about: there is no event to wait for.
+        thread::sleep(moment);
+        let alive = marked(&mark);
+        victim.kill(&host)?;
+        let killed = Instant::now();
+        host.wait()?;
+        let what = || format!("kill {number} of the {} after {moment:?}", victim.name());
+        while !marked(&mark).is_empty() && killed.elapsed() < within {
+            thread::yield_now();
+        }
+        let left = marked(&mark);
+        let took = killed.elapsed();
+        let names: Vec<_> = left.iter().map(|pid| describe(*pid)).collect();
+        for pid in left {
+            // One that has ended meanwhile is no matter.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        ensure!(names.is_empty(), "{}: alive {took:?} later:\n  {}", what(), names.join("\n  "));
+        let litter = names_in(&temporary);
+        ensure!(litter.is_empty(), "{}: left in the temporary folder: {}", what(), litter.join(", "));
+        *victims.entry(victim).or_insert(0_u64) += 1;
+        processes.push(alive.len());
+        longest = longest.max(took);
+        files += names_in(&dir.path().join("state/run")).len();
+    }
+    let mut last = start(dir.path(), &temporary, &mark)?;
+    wait_until_up(&mut last)?;
+    drop(last.stdin.take());
+    ensure!(last.wait()?.success(), "the host that came after them all did not end well");
+    let left = names_in(&dir.path().join("state/run"));
+
+    let all: Vec<_> =
+        victims.iter().map(|(victim, count)| format!("{count} of the {}", victim.name())).collect();
+    println!("kills of a host     {count}: {}", all.join(", "));
+    println!(
+        "processes at a kill {} on average, {} at most",
+        processes.iter().sum::<usize>() / processes.len().max(1),
+        processes.iter().max().unwrap_or(&0)
+    );
+    println!("the last was gone   after {:.0} ms at the latest", longest.as_secs_f64() * 1e3);
+    println!("temporary folder    empty after each");
+    println!("state/run           {files} folders found after the kills, {} after the next host", left.len());
+    ensure!(left.is_empty(), "left in state/run: {}", left.join(", "));
+    ensure!(marked(&mark).is_empty(), "processes are left of a host that ended by itself");
+    println!("ok");
+    Ok(())
+}
+
+fn start(dir: &Path, temporary: &Path, mark: &str) -> Result<Child> {
+    let mut command = Command::new(env::current_exe()?);
+    command.arg("--serve").arg(dir).env("TMPDIR", temporary).env(MARK, mark);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.process_group(0).spawn().context("the host cannot be started")
+}
+
+fn wait_until_up(host: &mut Child) -> Result<()> {
+    let output = host.stdout.as_mut().context("its output is a pipe")?;
+    for line in BufReader::new(output).lines() {
+        if line? == serve::UP {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("the host ended before it was up")
+}
+
+/// The processes of this run, wherever they have gone; those that are dead and not reaped are not among them.
+fn marked(mark: &str) -> Vec<Pid> {
+    let wanted = format!("{MARK}={mark}");
+    let has_mark = |pid: &Pid| {
+        let variables = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        variables.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
+    };
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|it| Pid::from_raw(it.file_name().to_str()?.parse().ok()?));
+    pids.filter(has_mark).collect()
+}
+
+fn describe(pid: Pid) -> String {
+    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let lines = ["State:", "PPid:", "NSpgid:", "NSsid:"];
+    let status = read("status");
+    let status = status.lines().filter(|line| lines.iter().any(|name| line.starts_with(name)));
+    format!("{pid} {} {}", read("cmdline").replace('\0', " "), status.collect::<Vec<_>>().join(" "))
+}
+
+fn names_in(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}

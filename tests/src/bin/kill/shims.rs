@@ -1,0 +1,246 @@
+//! Kills of plugins' processes under calls from two threads: each call is answered rightly or gets a typed error in time,
+//! and the host holds no more afterwards than before.
+
+use crate::{Random, id, install};
+use anyhow::{Context, Result, ensure};
+use replug::{CallError, EventKind, Events, Handle, Host};
+use replug_tests::{Probe, held::Held, misbehave};
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// Calls of the first wait for a restart, those of the second do not.
+const PLUGINS: [(&str, Duration); 2] =
+    [("patient", Duration::from_secs(10)), ("hasty", Duration::from_millis(1))];
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// On a machine with other work, a thread whose time is up may have to wait for a processor.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// By how much the host's own memory may grow over all kills. A kill that cost as little as 4 KiB would show in a thousand.
+const LIMIT_KIB: u64 = 4 << 10;
+
+/// What callers have seen.
+#[derive(Debug, Default)]
+struct Seen {
+    right: u64,
+    wrong: u64,
+    crashed: u64,
+    restarting: u64,
+    /// Errors of another kind, and the first of them.
+    other: (u64, Option<String>),
+    longest: Duration,
+}
+
+impl Seen {
+    fn note<T: PartialEq>(&mut self, answer: Result<T, CallError>, expected: &T, took: Duration) {
+        match answer {
+            Ok(answer) if answer == *expected => self.right += 1,
+            Ok(_) => self.wrong += 1,
+            Err(CallError::Crashed { .. }) => self.crashed += 1,
+            Err(CallError::Restarting { .. }) => self.restarting += 1,
+            Err(error) => {
+                self.other.0 += 1;
+                self.other.1.get_or_insert(error.to_string());
+            }
+        }
+        self.longest = self.longest.max(took);
+    }
+
+    fn add(&mut self, more: Self) {
+        self.right += more.right;
+        self.wrong += more.wrong;
+        self.crashed += more.crashed;
+        self.restarting += more.restarting;
+        self.other = (self.other.0 + more.other.0, self.other.1.take().or(more.other.1));
+        self.longest = self.longest.max(more.longest);
+    }
+}
+
+/// Two threads that call both plugins by turns.
+struct Callers {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<Seen>>,
+}
+
+impl Callers {
+    fn start(host: &Host) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let start = |_| {
+            let handles: Vec<Handle<dyn Probe>> =
+                PLUGINS.iter().map(|(name, _)| host.get(&id(name))).collect::<Result<_, _>>()?;
+            let stop = stop.clone();
+            Ok(thread::spawn(move || {
+                let mut seen = Seen::default();
+                for number in 0_u64.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    for handle in &handles {
+                        let began = Instant::now();
+                        if number % 2 == 0 {
+                            seen.note(handle.version(), &7, began.elapsed());
+                        } else {
+                            let text = format!("call {number}");
+                            let answer = handle.echo(&text);
+                            seen.note(answer, &text, began.elapsed());
+                        }
+                    }
+                }
+                seen
+            }))
+        };
+        let threads = (0..2).map(start).collect::<Result<_>>()?;
+        Ok(Self { stop, threads })
+    }
+
+    fn join(self) -> Seen {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut all = Seen::default();
+        for thread in self.threads {
+            all.add(thread.join().expect("a caller does not panic"));
+        }
+        all
+    }
+}
+
+struct Range {
+    host: Host,
+    events: Events,
+    retired: u64,
+    killed: u64,
+}
+
+impl Range {
+    /// Kills both plugins by turns under load, and waits until all is as it was.
+    fn shoot(&mut self, count: u64, random: &mut Random) -> Result<Seen> {
+        let callers = Callers::start(&self.host)?;
+        for _ in 0..count {
+            let id = id(PLUGINS[usize::from(self.killed % 2 == 1)].0);
+            // Into a call, between two, or as the process is still new.
+            thread::sleep(random.time(Duration::from_millis(3)));
+            let pid = self.host.info(&id)?.process_id.context("a plugin that serves has a process")?;
+            let pid = Pid::from_raw(pid.cast_signed()).context("it has a number")?;
+            kill_process(pid, Signal::KILL)?;
+            self.killed += 1;
+            self.wait_for_restart(&id)?;
+        }
+        let seen = callers.join();
+        while self.retired < self.killed {
+            self.next_event()?;
+        }
+        Ok(seen)
+    }
+
+    fn wait_for_restart(&mut self, id: &str) -> Result<()> {
+        loop {
+            let event = self.next_event()?;
+            let of_it = event.plugin.as_ref().is_some_and(|it| it.as_str() == id);
+            if of_it && matches!(event.kind, EventKind::PluginRestarted { .. }) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn next_event(&mut self) -> Result<Arc<replug::Event>> {
+        let event = self.events.next_blocking().context("the host is gone")?;
+        self.retired += u64::from(matches!(event.kind, EventKind::GenerationRetired { .. }));
+        if let EventKind::EventsLost { count } = event.kind {
+            anyhow::bail!("{count} events were lost, so that it cannot be known what became of the kills");
+        }
+        Ok(event)
+    }
+
+    /// What the host holds once the threads of the last process have let go.
+    fn held(&self, at_most: usize) -> Result<Held> {
+        let patience = Instant::now() + Duration::from_secs(10);
+        loop {
+            let held = Held::now()?;
+            if held.descriptors <= at_most || Instant::now() >= patience {
+                return Ok(held);
+            }
+            thread::yield_now();
+        }
+    }
+}
+
+/// Kills a process `count` times.
+pub(crate) fn run(count: u64, random: &mut Random) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let artifact = misbehave("version=7");
+    for (name, restart_wait) in PLUGINS {
+        let lines = format!(
+            "mode = \"process\"\n[process]\ncall_timeout = \"{}ms\"\nrestart_wait = \"{}ms\"\nrestart_pause = \"1ms\"\n\
+             death_window = \"1ms\"\nmax_deaths = 1000000",
+            CALL_TIMEOUT.as_millis(),
+            restart_wait.as_millis(),
+        );
+        install(&dir.path().join("plugins"), name, &artifact, &lines)?;
+    }
+    let builder = Host::builder().plugins(dir.path().join("plugins")).state_dir(dir.path().join("state"));
+    let events = builder.events();
+    let host = builder.build().wait()?;
+    let mut range = Range { host, events, retired: 0, killed: 0 };
+
+    // What is allocated once has been allocated after these.
+    let warm_up = (count / 4).clamp(40, 100);
+    let mut seen = range.shoot(warm_up, random)?;
+    let before = range.held(usize::MAX)?;
+    let began = Instant::now();
+    seen.add(range.shoot(count, random)?);
+    let took = began.elapsed();
+    let after = range.held(before.descriptors)?;
+    range.host.shutdown().wait();
+    let left = fs::read_dir(dir.path().join("state/run"))?.count();
+
+    let deadline = CALL_TIMEOUT + PLUGINS[0].1;
+    println!("kills of a shim     {count} in {:.1} s, after {warm_up} to warm up", took.as_secs_f64());
+    println!("answered rightly    {}", seen.right);
+    println!("answered wrongly    {}", seen.wrong);
+    println!("crashed             {} (CallError::Crashed)", seen.crashed);
+    println!("not waited for      {} (CallError::Restarting)", seen.restarting);
+    println!("other errors        {}", seen.other.0);
+    println!(
+        "the longest call    {:.0} ms of at most {} s",
+        seen.longest.as_secs_f64() * 1e3,
+        deadline.as_secs()
+    );
+    println!("descriptors         {} before, {} after", before.descriptors, after.descriptors);
+    println!(
+        "memory of its own   {} KiB before, {} KiB after (Anonymous of /proc/self/smaps_rollup; limit {LIMIT_KIB} more)",
+        before.private_kib, after.private_kib
+    );
+    println!("TLS keys            {} before, {} after", before.tls_keys, after.tls_keys);
+    println!("files left in run/  {left}");
+    ensure!(seen.wrong == 0, "{} calls were answered wrongly", seen.wrong);
+    ensure!(
+        seen.other.0 == 0,
+        "{} calls got another error than that of a crash, first: {}",
+        seen.other.0,
+        seen.other.1.unwrap_or_default()
+    );
+    ensure!(seen.right > 0 && seen.crashed + seen.restarting > 0, "there was no load, so nothing is proven");
+    ensure!(seen.longest < deadline + GRACE, "a call took {:?}", seen.longest);
+    ensure!(
+        after.descriptors <= before.descriptors,
+        "{} descriptors were open, and now {}",
+        before.descriptors,
+        after.descriptors
+    );
+    ensure!(after.tls_keys <= before.tls_keys, "TLS keys were taken and not given back");
+    ensure!(
+        after.private_kib <= before.private_kib + LIMIT_KIB,
+        "the host's own memory grew from {} to {} KiB",
+        before.private_kib,
+        after.private_kib
+    );
+    ensure!(left == 0, "{left} files are left");
+    println!("ok");
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! What this process holds of the machine.
+
+use anyhow::{Context, Result};
+use replug::load::in_process::tls_keys_used;
+use std::{env, fs, os::unix::process::CommandExt, process::Command};
+
+/// What the process holds at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    /// Keys for thread-local values, of the process's 1,024.
+    pub tls_keys: usize,
+    /// Open descriptors.
+    pub descriptors: usize,
+    /// Pages in memory, those of mapped files included, which the system may take back.
+    pub resident_kib: u64,
+    /// Pages that no file stands behind: written ones, relocated ones, the heap. They go only with the process.
+    pub private_kib: u64,
+}
+
+impl Held {
+    /// Reads `/proc/self/smaps_rollup` and `/proc/self/fd`.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    pub fn now() -> Result<Self> {
+        let path = "/proc/self/smaps_rollup";
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+        let field = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            let kib = line.and_then(|rest| rest.split_whitespace().next()).and_then(|kib| kib.parse().ok());
+            kib.with_context(|| format!("{path} has no `{name}`"))
+        };
+        Ok(Self {
+            tls_keys: tls_keys_used(),
+            // The one that lists them is among them, each time.
+            descriptors: fs::read_dir("/proc/self/fd")?.count(),
+            resident_kib: field("Rss:")?,
+            private_kib: field("Anonymous:")?,
+        })
+    }
+}
+
+/// Runs the program again with few arenas, unless it does. glibc gives each new thread an arena of its own until there are
+/// many, and never gives one back: that would look like memory that a kill or a reload costs.
+///
+/// # Errors
+///
+/// If it cannot be run again.
+pub fn with_few_arenas() -> Result<()> {
+    const ARENAS: &str = "MALLOC_ARENA_MAX";
+    if env::var_os(ARENAS).is_some() {
+        return Ok(());
+    }
+    let error = Command::new(env::current_exe()?).args(env::args_os().skip(1)).env(ARENAS, "2").exec();
+    Err(error).context("the program cannot be run again")
+}

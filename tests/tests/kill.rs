@@ -1,0 +1,27 @@
+//! The kill runs in small, in processes of their own: what they measure is the whole process.
+
+use std::process::Command;
+
+fn run(args: &[&str], lines: &[&str]) {
+    let output = Command::new(env!("CARGO_BIN_EXE_kill")).args(args).output().expect("it runs");
+    let (said, complained) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n{said}\n{complained}", output.status);
+    for line in [lines, &["\nok\n"]].concat() {
+        assert!(said.contains(line), "no `{}` in\n{said}", line.trim());
+    }
+}
+
+#[test]
+fn kills_of_a_plugins_process_cost_errors_that_say_so_and_nothing_that_stays() {
+    run(
+        &["--shim", "20"],
+        &["kills of a shim     20 in ", "answered wrongly    0\n", "other errors        0\n"],
+    );
+}
+
+#[test]
+fn kills_of_a_host_at_any_moment_leave_no_process_and_no_litter() {
+    // However busy the machine: that it is within a second is for `cargo xtask kill` to show.
+    run(&["--moments", "5", "--within", "60000"], &["kills of a host     5: ", "temporary folder    empty"]);
+}
