@@ -4,11 +4,12 @@ use crate::{
     artifact::{Artifact, Facts},
     error::ReloadCause,
     load::{
-        Instance, LoadError, Speaker, in_process,
+        Instance, LoadError, Speaker,
+        in_process::{self, Opened},
         process::{self, Purpose, SavedBy, Start},
     },
     manifest::{Mode, Trial},
-    registry::{self, LaneLease, Live},
+    registry::{self, LaneLease, Live, Note, NotedInterface, Step},
     reload::{Job, Workshop},
 };
 use replug_api::abi::Birth;
@@ -42,19 +43,16 @@ impl Candidate<'_> {
         let serving = self.job.entry.live().filter(|live| live.instance.stateful());
         let state: Option<SavedBy> = match serving {
             None => self.job.state.clone(),
-            Some(live) => {
-                live.visit();
-                Some((live.instance.state_version(), live.instance.save()?))
-            }
+            Some(live) => Some((live.instance.state_version(), live.save()?)),
         };
         Ok(process::try_out(start, self.birth()?, state)?)
     }
 
     /// Makes the instance.
     pub(crate) fn bring_up(&self) -> Result<Arc<Live>, ReloadCause> {
-        let lease = LaneLease::take()?;
+        let mut lease = LaneLease::take()?;
         let instance = match self.job.manifest.mode {
-            Mode::InProcess => Instance::InProcess(self.open()?),
+            Mode::InProcess => Instance::InProcess(self.open(&mut lease)?),
             Mode::Process => {
                 let program = self.shop.program.as_ref().map_err(Clone::clone)?;
                 let on_death = (self.job.on_death)(self.job.generation);
@@ -74,13 +72,18 @@ impl Candidate<'_> {
         Ok(Arc::new(Live::new(of, instance)))
     }
 
-    fn open(&self) -> Result<in_process::Instance, ReloadCause> {
+    fn open(&self, lease: &mut LaneLease) -> Result<in_process::Instance, ReloadCause> {
+        // Before its constructors run: they may crash, too.
+        self.note(lease, None);
+        let marked = lease.mark(Step::Load);
         let opened = in_process::open(self.copy, self.facts.shared_std());
+        drop(marked);
         // One that was opened and is refused stays mapped all the same.
         if !matches!(opened, Err(LoadError::Open { .. })) {
             self.shop.private_bytes.fetch_add(self.facts.private_bytes, Ordering::Relaxed);
         }
         let opened = opened?;
+        self.note(lease, Some(&opened));
         let birth = Birth {
             id: self.job.entry.id.as_str().into(),
             generation: self.job.generation.0,
@@ -88,7 +91,25 @@ impl Candidate<'_> {
             config: self.job.manifest.config_json().into(),
             trial: false,
         };
+        let _marked = lease.mark(Step::Init);
         Ok(opened.create(birth, self.speaker())?)
+    }
+
+    /// Says in the crash record who this is, as far as it is known.
+    fn note(&self, lease: &mut LaneLease, opened: Option<&Opened>) {
+        let Some(record) = &self.shop.crash_record else { return };
+        let noted = |(name, methods)| NotedInterface { name, methods };
+        let note = Note {
+            plugin: self.job.entry.id.clone(),
+            generation: self.job.generation,
+            digest: self.artifact.digest,
+            interfaces: opened.into_iter().flat_map(Opened::method_names).map(noted).collect(),
+            mapped: opened.and_then(Opened::mapped),
+        };
+        if let Err(error) = lease.note(record, &note) {
+            let (plugin, generation) = (&note.plugin, note.generation);
+            tracing::warn!("{plugin} {generation}: if it crashes this program, nothing will say so: {error}");
+        }
     }
 
     fn birth(&self) -> Result<process::Birth, ReloadCause> {

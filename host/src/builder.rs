@@ -12,7 +12,7 @@ use crate::{
     manifest,
     pending::Pending,
     preflight::Budget,
-    registry::fence,
+    registry::{CrashRecord, crash_record, fence},
     reload::Workshop,
     shim,
     watch::Watcher,
@@ -38,6 +38,7 @@ pub struct HostBuilder {
     auto_start: bool,
     keep_artifacts: usize,
     retained_bytes_limit: u64,
+    crash_record: bool,
     events: EventSink,
 }
 
@@ -51,6 +52,7 @@ impl HostBuilder {
             auto_start: true,
             keep_artifacts: 10,
             retained_bytes_limit: Budget::BYTES_LIMIT,
+            crash_record: true,
             events: EventSink::new(),
         }
     }
@@ -104,6 +106,16 @@ impl HostBuilder {
     #[must_use]
     pub fn retained_bytes_limit(mut self, bytes: u64) -> Self {
         self.retained_bytes_limit = bytes;
+        self
+    }
+
+    /// Whether to keep a record, in a file, of which thread is in which plugin, so that a plugin that ends the process
+    /// is known by the next host. The first host that keeps one installs handlers for SIGSEGV, SIGBUS, SIGILL, SIGFPE,
+    /// SIGABRT, SIGTRAP and SIGSYS, which note what they see and let things take their course; a program that handles
+    /// these itself installs its own after that. Default: yes.
+    #[must_use]
+    pub fn crash_record(mut self, keep: bool) -> Self {
+        self.crash_record = keep;
         self
     }
 
@@ -187,7 +199,14 @@ async fn prepare(builder: HostBuilder, until: Until) -> Result<Made, HostError> 
     let plugins_dir = builder.plugins_dir.canonicalize().unwrap_or(builder.plugins_dir);
     let state_dir = builder.state_dir.unwrap_or_else(|| default_state_dir(&plugins_dir));
     let unusable = |reason: String| HostError::StateDir { path: state_dir.clone(), reason };
-    let state = StateDir::create(&state_dir).map_err(|error| unusable(error.to_string()))?;
+    let mut crashes = Vec::new();
+    let state = StateDir::create(&state_dir, |run_dir| crashes.extend(crash_record::read(run_dir)))
+        .map_err(|error| unusable(error.to_string()))?;
+    for crash in crashes.iter().filter(|crash| !crash.suspects.is_empty()) {
+        tracing::warn!("{crash}");
+    }
+    let crash_record = builder.crash_record.then(|| CrashRecord::keep(state.run()));
+    let crash_record = crash_record.and_then(|kept| kept.inspect_err(|error| tracing::warn!("{error}")).ok());
     let store = Store::open(state.artifacts()).map_err(|error| unusable(error.to_string()))?;
     let (notices, inbox) = mpsc::unbounded_channel();
     let watcher = match builder.watch {
@@ -205,6 +224,7 @@ async fn prepare(builder: HostBuilder, until: Until) -> Result<Made, HostError> 
         builder: Builder::new(state.build()),
         store,
         state,
+        crash_record,
         private_bytes: AtomicU64::new(0),
         retiring: watch::Sender::new(0),
         wanted: Mutex::default(),

@@ -27,7 +27,7 @@ pub(crate) struct Settings {
 /// |---|---|
 /// | `build` | cargo's target directory, for all plugins |
 /// | `artifacts` | the store |
-/// | `run/<pid>-<n>` | the files that this process has opened; gone with it |
+/// | `run/<pid>-<n>` | the files that this process has opened, and its crash record; gone with it |
 /// | `data/<id>` | what the plugin keeps |
 #[derive(Clone, Debug)]
 pub(crate) struct StateDir {
@@ -54,8 +54,9 @@ static RUNS: AtomicU64 = AtomicU64::new(1);
 static COPIES: AtomicU64 = AtomicU64::new(1);
 
 impl StateDir {
-    /// Makes the folders, and removes what processes that are gone have left.
-    pub(crate) fn create(root: &Path) -> io::Result<Self> {
+    /// Makes the folders, and removes what processes that are gone have left, after `last_look` has seen each of their
+    /// run folders.
+    pub(crate) fn create(root: &Path, mut last_look: impl FnMut(&Path)) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         let root = root.canonicalize()?;
         let ignore = root.join(".gitignore");
@@ -69,6 +70,7 @@ impl StateDir {
             let pid = name.to_str().and_then(|name| name.split_once('-')).map(|(pid, _)| pid);
             let alive = pid.is_some_and(|pid| Path::new("/proc").join(pid).exists());
             if !alive {
+                last_look(&entry.path());
                 // Another host may be doing the same.
                 let _ = fs::remove_dir_all(entry.path());
             }
@@ -76,6 +78,11 @@ impl StateDir {
         let run = runs.join(format!("{}-{}", process::id(), RUNS.fetch_add(1, Ordering::Relaxed)));
         fs::create_dir_all(&run)?;
         Ok(Self { root, run })
+    }
+
+    /// The folder of this process's files, which goes with it.
+    pub(crate) fn run(&self) -> &Path {
+        &self.run
     }
 
     /// Where cargo builds.
@@ -116,7 +123,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let left = dir.path().join("run/4294967295-1");
         fs::create_dir_all(&left).unwrap();
-        let state = StateDir::create(dir.path()).unwrap();
+        let mut seen = Vec::new();
+        let state = StateDir::create(dir.path(), |run| seen.push((run.to_owned(), run.exists()))).unwrap();
+        assert_eq!(seen, [(dir.path().canonicalize().unwrap().join("run/4294967295-1"), true)]);
         assert!(!left.exists());
         let id: PluginId = "dev.replug.counter".parse().unwrap();
         assert_ne!(state.new_copy(&id), state.new_copy(&id));

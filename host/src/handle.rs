@@ -134,6 +134,7 @@ impl Invocation {
         let name = &found.interface.methods[found.index as usize].name;
         let arguments = serde_json::to_vec(&arguments).expect("a JSON value can be written");
         let invoke = found.bound.export.invoke;
+        pin.mark(&found.interface.name, found.index);
         let outcome = invoke(found.bound.object, found.index, Encoding::Json, arguments.as_slice().into());
         pin.count_call();
         if !matches!(outcome, Outcome::Returned(_) | Outcome::Refused(Refusal::BadArguments(_))) {

@@ -55,6 +55,8 @@ mod bring_up;
 pub mod build;
 mod builder;
 mod config;
+#[doc(hidden)]
+pub mod crash;
 pub mod doctor;
 pub mod error;
 pub mod event;

@@ -19,13 +19,12 @@ use crate::{
     event::{EventKind, RetireOutcome, Stage, Stages, millis},
     id::{Digest, Generation, PluginId},
     load::{
-        Instance,
         in_process::tls_keys_used,
         process::{ProcessError, Program, SavedBy},
     },
     manifest::Manifest,
     preflight::{self, Budget},
-    registry::{Entry, Live, Paused, Retiring, Unmap, clear_away, discard, end},
+    registry::{CrashRecord, Entry, Live, Paused, Retiring, Unmap, clear_away, discard, end},
 };
 use parking_lot::{Mutex, RwLock};
 use replug_api::call::Death;
@@ -46,6 +45,8 @@ pub(crate) struct Workshop {
     pub(crate) state: StateDir,
     pub(crate) builder: Builder,
     pub(crate) store: Store,
+    /// Who is where in this process, if that is to be known when it crashes.
+    pub(crate) crash_record: Option<CrashRecord>,
     /// What becomes a shim, or why nothing does.
     pub(crate) program: Result<Program, ProcessError>,
     /// Bytes of memory that opened libraries have for themselves, those of retired generations included.
@@ -190,9 +191,9 @@ fn take_over(job: &Job, fresh: &Arc<Live>, stages: &mut Stages) -> Result<Option
     let at = |stage| failed(&job.entry, stage);
     job.entry.accepts(fresh).map_err(|mismatch| at(Stage::Load)(mismatch.into()))?;
     let paused = timed(&mut stages.migrate, || migrate(job, fresh)).map_err(at(Stage::Migrate))?;
-    timed(&mut stages.load, || begin(&fresh.instance)).map_err(at(Stage::Load))?;
+    timed(&mut stages.load, || begin(fresh)).map_err(at(Stage::Load))?;
     let old = timed(&mut stages.swap, || job.entry.publish(fresh.clone())).map_err(|mismatch| {
-        stop(&fresh.instance);
+        stop(fresh);
         at(Stage::Swap)(mismatch.into())
     })?;
     drop(paused);
@@ -205,7 +206,7 @@ fn migrate(job: &Job, fresh: &Live) -> Result<Option<Paused>, ReloadCause> {
     }
     let Some(old) = job.entry.live() else {
         if let Some((version, state)) = &job.state {
-            fresh.instance.restore(*version, state)?;
+            fresh.restore(*version, state)?;
         }
         return Ok(None);
     };
@@ -214,14 +215,13 @@ fn migrate(job: &Job, fresh: &Live) -> Result<Option<Paused>, ReloadCause> {
     }
     drop(old);
     let paused = job.entry.pause(job.manifest.reload.drain_timeout)?;
-    paused.live().visit();
-    let old = &paused.live().instance;
+    let old = paused.live();
     let state = old.save()?;
-    fresh.instance.restore(old.state_version(), &state)?;
+    fresh.restore(old.instance.state_version(), &state)?;
     Ok(Some(paused))
 }
 
-fn begin(fresh: &Instance) -> Result<(), ReloadCause> {
+fn begin(fresh: &Live) -> Result<(), ReloadCause> {
     fresh.start()?;
     let refused = match fresh.health() {
         Ok((true, _)) => return Ok(()),
@@ -233,7 +233,7 @@ fn begin(fresh: &Instance) -> Result<(), ReloadCause> {
 }
 
 /// Stops what was started and does not come to serve.
-fn stop(fresh: &Instance) {
+fn stop(fresh: &Live) {
     if let Err(error) = fresh.stop() {
         tracing::warn!("{error}");
     }
@@ -243,7 +243,7 @@ fn stop(fresh: &Instance) {
 fn give_up(fresh: Arc<Live>) {
     // Nothing else has ever held it.
     if let Some(live) = Arc::into_inner(fresh) {
-        discard(live.instance);
+        discard(live);
     }
 }
 

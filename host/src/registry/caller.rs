@@ -4,9 +4,7 @@ use super::{
     entry::Entry,
     gate::{Gate, Shut},
     record::{Live, Record},
-    seat::{MAX_DEPTH, Seat},
-    slot,
-    sync::AtomicPtr,
+    seat::{Level, MAX_DEPTH, Seat},
 };
 use crate::load::in_process::take_panic_location;
 use replug_api::{
@@ -44,20 +42,22 @@ impl Caller for EntryCaller {
         let Some(export) = port.methods.get(method as usize) else {
             return Err(Err(self.entry.not_implemented(&record.live, self.port, method)));
         };
+        pin.level.mark(port.mark.method(method));
         let outcome = call(port.bound.object, export.edge);
-        pin.seat.count_call(record.lane);
+        let seat = pin.level.seat;
+        seat.count_call(record.lane);
         match outcome {
             Outcome::Returned(value) => Ok(value),
             Outcome::Refused(error) => {
-                pin.seat.count_failure(record.lane);
+                seat.count_failure(record.lane);
                 Err(Ok(error))
             }
             Outcome::Panicked(panic) => {
-                pin.seat.count_failure(record.lane);
+                seat.count_failure(record.lane);
                 Err(Err(panicked(&record.live, &export.name, panic)))
             }
             Outcome::Lost => {
-                pin.seat.count_failure(record.lane);
+                seat.count_failure(record.lane);
                 Err(Err(lost(&record.live, &export.name)))
             }
         }
@@ -66,8 +66,8 @@ impl Caller for EntryCaller {
 
 /// The newest generation, held for the length of one call.
 pub(crate) struct Pin {
-    seat: &'static Seat,
-    hazard: &'static AtomicPtr<Record>,
+    /// Its drop ends the call.
+    level: Level,
     record: *mut Record,
 }
 
@@ -75,7 +75,7 @@ impl Pin {
     #[inline(always)]
     pub(super) fn record(&self) -> &Record {
         // SAFETY: `Slot::pin` returned the pointer, not null, for this pin's hazard cell, which is only cleared when
-        // the pin is dropped; until then whoever unpublishes the record does not free it.
+        // the pin's level is dropped; until then whoever unpublishes the record does not free it.
         unsafe { &*self.record }
     }
 
@@ -85,20 +85,17 @@ impl Pin {
 
     /// Counts the call that this pin was for.
     pub(crate) fn count_call(&self) {
-        self.seat.count_call(self.record().lane);
+        self.level.seat.count_call(self.record().lane);
+    }
+
+    /// Says that the thread is about to call this method.
+    pub(crate) fn mark(&self, interface: &str, method: u32) {
+        self.level.mark(self.live().mark_of(interface).method(method));
     }
 
     /// Counts it as one that panicked or was answered with an error of the plugin's.
     pub(crate) fn count_failure(&self) {
-        self.seat.count_failure(self.record().lane);
-    }
-}
-
-impl Drop for Pin {
-    #[inline(always)]
-    fn drop(&mut self) {
-        slot::unpin(self.hazard);
-        self.seat.leave();
+        self.level.seat.count_failure(self.record().lane);
     }
 }
 
@@ -107,22 +104,21 @@ impl Entry {
     #[inline(always)]
     pub(crate) fn pin(&self) -> Result<Pin, CallError> {
         let Some(seat) = Seat::mine() else { return Err(self.thread_is_ending()) };
-        let Some(hazard) = seat.enter() else { return Err(self.too_deep()) };
-        let record = self.slot.pin(hazard);
-        if record.is_null() { self.pin_slowly(seat, hazard) } else { Ok(Pin { seat, hazard, record }) }
+        let Some(level) = seat.enter() else { return Err(self.too_deep()) };
+        let record = self.slot.pin(level.hazard());
+        if record.is_null() { self.pin_slowly(level) } else { Ok(Pin { level, record }) }
     }
 
     // Takes what a pin is made of, and not a pin: one whose address is taken is kept in memory, on the fast path too,
     // which takes as long as the rest of it.
     #[cold]
-    fn pin_slowly(&self, seat: &'static Seat, hazard: &'static AtomicPtr<Record>) -> Result<Pin, CallError> {
-        // From here on the seat is left and the hazard cleared by the drop of the pin.
-        let mut pin = Pin { seat, hazard, record: null_mut() };
+    fn pin_slowly(&self, level: Level) -> Result<Pin, CallError> {
+        let mut pin = Pin { level, record: null_mut() };
         // A call from inside a call of the same plugin belongs to the generation it began in: waiting for the next
         // one would wait for itself.
-        for outer in pin.seat.own_hazards().rev().filter(|outer| !outer.is_null()) {
+        for outer in pin.level.seat.own_hazards().rev().filter(|outer| !outer.is_null()) {
             if self.is_leaving(outer) && !self.is_closed() {
-                pin.hazard.store(outer, super::sync::Ordering::Relaxed);
+                pin.level.hazard().store(outer, super::sync::Ordering::Relaxed);
                 pin.record = outer;
                 return Ok(pin);
             }
@@ -132,7 +128,7 @@ impl Entry {
         }
         loop {
             self.gate.pass().map_err(|shut| self.shut(shut))?;
-            pin.record = self.slot.pin(pin.hazard);
+            pin.record = self.slot.pin(pin.level.hazard());
             if !pin.record.is_null() {
                 return Ok(pin);
             }

@@ -287,7 +287,7 @@ impl Inner {
 fn ports(live: &Live, wanted: &[&'static InterfaceExport]) -> Result<Box<[Port]>, InterfaceMismatch> {
     let port = |&wanted: &&'static InterfaceExport| {
         let bound = live.instance.interface(wanted)?;
-        Ok(Port { bound, methods: bound.export.methods.as_slice() })
+        Ok(Port { bound, methods: bound.export.methods.as_slice(), mark: live.mark_of(&wanted.name) })
     };
     wanted.iter().map(port).collect()
 }

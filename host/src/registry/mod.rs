@@ -2,15 +2,18 @@
 //!
 //! [`Entry`] is a plugin's place in the registry. It outlives every generation and is what handles hold. The path of a
 //! call is `caller.rs`; what it reads is the [`slot`]; what it writes is its thread's [`seat`]. Whoever swaps pays for
-//! both, with the [`fence`]. When nothing serves, the [`gate`] says whether to wait or to give up.
+//! both, with the [`fence`]. When nothing serves, the [`gate`] says whether to wait or to give up. What a thread is in
+//! the middle of stands in the [`crash_record`], too, where it outlives the process.
 //!
 //! **Architecture Invariant:** a call takes no lock, makes no system call, allocates nothing and writes no memory that
 //! another thread writes, as long as a generation serves.
 
 mod caller;
+pub(crate) mod crash_record;
 mod entry;
 pub(crate) mod fence;
 mod gate;
+mod mark;
 mod record;
 mod retire;
 mod seat;
@@ -23,9 +26,11 @@ mod sync {
 
 pub use caller::EntryCaller;
 pub(crate) use caller::{lost, panicked};
+pub(crate) use crash_record::{CrashRecord, Note, NotedInterface};
 pub use entry::PauseError;
 pub(crate) use entry::{Entry, Paused, Retiring};
 pub use fence::NoMembarrier;
+pub(crate) use mark::Step;
 pub(crate) use record::{Birth, Live};
 pub(crate) use retire::{Unmap, clear_away, discard, end};
 pub use seat::TooManyGenerations;

@@ -1,9 +1,12 @@
 //! What a slot points to: one generation, as callers see it.
 
-use super::seat::{Calls, Lane, LaneLease};
+use super::{
+    mark::{Mark, Marked, Step},
+    seat::{Calls, Lane, LaneLease},
+};
 use crate::{
     id::{Digest, Generation, PluginId},
-    load::Instance,
+    load::{Instance, LifecycleError},
 };
 use replug_api::abi::{BoundInterface, MethodExport};
 use std::sync::Arc;
@@ -32,16 +35,63 @@ pub(crate) struct Birth {
 }
 
 impl Live {
-    /// Takes in an instance that the calling thread has made.
     pub(crate) fn new(of: Birth, instance: Instance) -> Self {
         let Birth { plugin, generation, digest, private_bytes, loaded_file_bytes, lease } = of;
-        lease.visit();
         Self { plugin, generation, digest, instance, private_bytes, loaded_file_bytes, lease }
     }
 
-    /// To be called by a thread before it runs code of the generation outside of a call.
-    pub(crate) fn visit(&self) {
-        self.lease.visit();
+    /// `Plugin::start`
+    pub(crate) fn start(&self) -> Result<(), LifecycleError> {
+        let _marked = self.marked(Step::Start);
+        self.instance.start()
+    }
+
+    /// `Plugin::stop`
+    pub(crate) fn stop(&self) -> Result<(), LifecycleError> {
+        let _marked = self.marked(Step::Stop);
+        self.instance.stop()
+    }
+
+    /// `Plugin::health`: whether it is well, and what it says.
+    pub(crate) fn health(&self) -> Result<(bool, String), LifecycleError> {
+        let _marked = self.marked(Step::Health);
+        self.instance.health()
+    }
+
+    /// `Plugin::on_config`
+    pub(crate) fn configure(&self, config: &str) -> Result<(), LifecycleError> {
+        let _marked = self.marked(Step::OnConfig);
+        self.instance.configure(config)
+    }
+
+    /// `Plugin::save`
+    pub(crate) fn save(&self) -> Result<Vec<u8>, LifecycleError> {
+        let _marked = self.marked(Step::Save);
+        self.instance.save()
+    }
+
+    /// `Plugin::restore`
+    pub(crate) fn restore(&self, from_version: u32, state: &[u8]) -> Result<(), LifecycleError> {
+        let _marked = self.marked(Step::Restore);
+        self.instance.restore(from_version, state)
+    }
+
+    fn marked(&self, step: Step) -> Marked {
+        match &self.instance {
+            Instance::InProcess(_) => self.lease.mark(step),
+            Instance::Process(_) => Marked::nobody(),
+        }
+    }
+
+    /// What marks a thread that calls this interface.
+    pub(super) fn mark_of(&self, interface: &str) -> Mark {
+        let place = || self.instance.interfaces().position(|offered| offered.name == interface);
+        match &self.instance {
+            Instance::InProcess(_) => {
+                place().map_or(Mark::NOBODY, |place| Mark::interface(self.lease.lane(), place))
+            }
+            Instance::Process(_) => Mark::NOBODY,
+        }
     }
 
     /// The calls that this generation has run.
@@ -55,6 +105,8 @@ impl Live {
 pub(super) struct Port {
     pub(super) bound: BoundInterface,
     pub(super) methods: &'static [MethodExport],
+    /// What marks a thread that calls it.
+    pub(super) mark: Mark,
 }
 
 /// A generation with the interfaces that typed handles ask for, by the number of the handle's port.

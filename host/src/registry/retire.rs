@@ -1,6 +1,10 @@
 //! The end of a generation: its instance is stopped and dropped, and its library unmapped if that was asked for.
 
-use super::{record::Live, seat::Tid};
+use super::{
+    mark::Step,
+    record::Live,
+    seat::{LaneLease, Tid},
+};
 use crate::{
     event::RetireOutcome,
     load::{
@@ -31,7 +35,6 @@ pub(crate) enum Unmap {
 pub(crate) fn end(live: Live, unmap: Unmap) -> RetireOutcome {
     let visitors = live.lease.visitors();
     let Live { instance, lease, loaded_file_bytes, .. } = live;
-    drop(lease);
     match instance {
         Instance::Process(instance) => {
             warn(instance.stop());
@@ -39,7 +42,7 @@ pub(crate) fn end(live: Live, unmap: Unmap) -> RetireOutcome {
         }
         Instance::InProcess(instance) => {
             clear_away(instance.path(), loaded_file_bytes);
-            end_in_process(instance, (&visitors, unmap))
+            end_in_process((instance, &lease), &visitors, unmap)
         }
     }
 }
@@ -56,14 +59,19 @@ fn warn(step: Result<(), LifecycleError>) {
     }
 }
 
-fn end_in_process(instance: in_process::Instance, of: (&BTreeSet<Tid>, Unmap)) -> RetireOutcome {
-    let (visitors, unmap) = of;
+fn end_in_process(
+    (instance, lease): (in_process::Instance, &LaneLease),
+    visitors: &BTreeSet<Tid>,
+    unmap: Unmap,
+) -> RetireOutcome {
     // On a thread of its own that is joined: what the author's code leaves in thread-local storage goes with it.
     let ended = thread::scope(|scope| {
         scope
             .spawn(|| {
+                let marked = lease.mark(Step::Stop);
                 warn(instance.stop());
-                drop_in_process(instance)
+                drop(marked);
+                drop_in_process(instance, lease)
             })
             .join()
     });
@@ -71,7 +79,7 @@ fn end_in_process(instance: in_process::Instance, of: (&BTreeSet<Tid>, Unmap)) -
     match (outcome, unmap) {
         (RetireOutcome::Kept, Unmap::Within(patience)) if have_ended(visitors, patience) => {
             // SAFETY: 1. `visitors` are all threads that ran a call (noted with a thread's first call) or a step of
-            // the instance's life (noted by `Live::visit`); the kernel no longer knows them, so their thread-local
+            // the instance's life (noted by `LaneLease::mark`); the kernel no longer knows them, so their thread-local
             // destructors have run. Threads that the plugin itself started are its author's to join in `stop`, which
             // is what the manifest promises with `unload = "verified"`. 2. The instance, which held the interfaces,
             // is gone, and with it every record, since the generation was drained.
@@ -86,14 +94,16 @@ fn end_in_process(instance: in_process::Instance, of: (&BTreeSet<Tid>, Unmap)) -
 }
 
 /// Drops an instance that never served. Its library stays mapped, or its process ends. Its copy is left to the caller.
-pub(crate) fn discard(instance: Instance) {
+pub(crate) fn discard(live: Live) {
+    let Live { instance, lease, .. } = live;
     match instance {
-        Instance::InProcess(instance) => drop(drop_in_process(instance)),
+        Instance::InProcess(instance) => drop(drop_in_process(instance, &lease)),
         Instance::Process(instance) => drop(end_process(instance)),
     }
 }
 
-fn drop_in_process(instance: in_process::Instance) -> (Gone, RetireOutcome) {
+fn drop_in_process(instance: in_process::Instance, lease: &LaneLease) -> (Gone, RetireOutcome) {
+    let _marked = lease.mark(Step::Drop);
     let (gone, outcome) = instance.destroy();
     match outcome {
         Ok(()) => (gone, RetireOutcome::Kept),

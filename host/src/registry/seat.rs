@@ -1,17 +1,22 @@
 //! Seats: what each calling thread writes and no other thread does, so that a call touches no shared cache line.
 //!
-//! A seat holds a thread's hazard cells, one for each call it is inside, and its call counts. Seats are made when a
-//! thread first calls, handed on to the next thread when it ends, and never freed, so that a swapper may read them at
-//! any time.
+//! A seat holds a thread's hazard cells, one for each call it is inside, and its call counts; and beside each hazard
+//! cell a [`Mark`], which lies in the [crash record](super::crash_record). Seats are made when a thread first calls,
+//! handed on to the next thread when it ends, and never freed, so that a swapper may read them at any time.
 
 use super::{
+    crash_record::{self, CrashRecord, Note},
+    mark::{Mark, Marked, Step},
     record::Record,
+    slot,
     sync::{AtomicPtr, Ordering},
 };
 use parking_lot::{Mutex, RwLock};
 use std::{
     cell::Cell,
     collections::BTreeSet,
+    fs, io,
+    path::PathBuf,
     ptr::null_mut,
     sync::{
         OnceLock,
@@ -31,13 +36,21 @@ struct Count {
     failures: AtomicU64,
 }
 
+/// What a thread says of one call that it is inside.
+#[derive(Debug)]
+struct Announcement {
+    hazard: AtomicPtr<Record>,
+    /// In the crash record.
+    mark: &'static AtomicU64,
+}
+
 /// One thread's place. Aligned so that no two threads write the same pair of cache lines.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Seat {
     taken: AtomicBool,
     depth: AtomicUsize,
-    hazards: [AtomicPtr<Record>; MAX_DEPTH],
+    announced: [Announcement; MAX_DEPTH],
     counts: [OnceLock<Box<[Count; LANES_PER_CHUNK]>>; CHUNKS],
 }
 
@@ -75,39 +88,45 @@ impl Seat {
         };
         let found = SEATS.read().iter().find(free).copied();
         let seat = found.unwrap_or_else(|| {
+            let mut seats = SEATS.write();
             let seat: &'static Self = Box::leak(Box::new(Self {
                 taken: AtomicBool::new(true),
                 depth: AtomicUsize::new(0),
-                hazards: std::array::from_fn(|_| AtomicPtr::new(null_mut())),
+                announced: crash_record::marks(seats.len())
+                    .each_ref()
+                    .map(|mark| Announcement { hazard: AtomicPtr::new(null_mut()), mark }),
                 counts: std::array::from_fn(|_| OnceLock::new()),
             }));
-            SEATS.write().push(seat);
+            seats.push(seat);
             seat
         });
         MINE.set(Some(seat));
         Some(seat)
     }
 
-    /// The hazard cell for one more call; `None` if the thread is inside [`MAX_DEPTH`] calls.
+    /// The place for one more call; `None` if the thread is inside [`MAX_DEPTH`] calls.
     ///
-    /// Only the owning thread calls this and [`Seat::leave`], in pairs.
+    /// Only the owning thread calls this, and drops what it gets in the opposite order.
     #[inline(always)]
-    pub(super) fn enter(&self) -> Option<&AtomicPtr<Record>> {
+    pub(super) fn enter(&'static self) -> Option<Level> {
         let depth = self.depth.load(Ordering::Relaxed);
-        let hazard = self.hazards.get(depth)?;
+        let announcement = self.announced.get(depth)?;
         self.depth.store(depth + 1, Ordering::Relaxed);
-        Some(hazard)
+        Some(Level { seat: self, announcement })
     }
 
-    #[inline(always)]
-    pub(super) fn leave(&self) {
-        self.depth.store(self.depth.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
+    /// What the calling thread is in the middle of. Safe to call in a signal handler.
+    pub(super) fn present_mark() -> Mark {
+        let Some(seat) = MINE.get() else { return Mark::NOBODY };
+        let depth = seat.depth.load(Ordering::Relaxed).min(MAX_DEPTH);
+        let mut marks = seat.announced[..depth].iter().rev().map(|it| Mark(it.mark.load(Ordering::Relaxed)));
+        marks.find(|mark| mark.read().is_some()).unwrap_or(Mark::NOBODY)
     }
 
     /// The records this thread is inside, the innermost call last.
     pub(super) fn own_hazards(&self) -> impl DoubleEndedIterator<Item = *mut Record> + '_ {
         let depth = self.depth.load(Ordering::Relaxed).min(MAX_DEPTH);
-        self.hazards[..depth].iter().map(|hazard| hazard.load(Ordering::Relaxed))
+        self.announced[..depth].iter().map(|it| it.hazard.load(Ordering::Relaxed))
     }
 
     /// Counts one call in `lane`. Only the owning thread calls this.
@@ -151,10 +170,39 @@ impl Seat {
     }
 }
 
+/// A thread's place for one call: a hazard cell and a mark, both of them empty before and after.
+pub(super) struct Level {
+    pub(super) seat: &'static Seat,
+    announcement: &'static Announcement,
+}
+
+impl Level {
+    #[inline(always)]
+    pub(super) fn hazard(&self) -> &'static AtomicPtr<Record> {
+        &self.announcement.hazard
+    }
+
+    /// Says what the thread is about to run.
+    #[inline(always)]
+    pub(super) fn mark(&self, Mark(mark): Mark) {
+        self.announcement.mark.store(mark, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Level {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.mark(Mark::NOBODY);
+        slot::unpin(self.hazard());
+        let depth = self.seat.depth.load(Ordering::Relaxed);
+        self.seat.depth.store(depth.wrapping_sub(1), Ordering::Relaxed);
+    }
+}
+
 /// Looks at all hazard cells of all threads.
 pub(super) fn with_hazards<R>(look: impl FnOnce(&mut dyn Iterator<Item = &AtomicPtr<Record>>) -> R) -> R {
     let seats = SEATS.read();
-    look(&mut seats.iter().flat_map(|seat| &seat.hazards))
+    look(&mut seats.iter().flat_map(|seat| &seat.announced).map(|it| &it.hazard))
 }
 
 /// How many calls of all threads are inside these records.
@@ -195,11 +243,27 @@ pub struct TooManyGenerations;
 
 /// A number that one living generation counts its calls under; given back when it has retired.
 #[derive(Debug)]
-pub(crate) struct LaneLease(Lane);
+pub(crate) struct LaneLease {
+    lane: Lane,
+    /// Says in a file who counts under it.
+    note: Option<PathBuf>,
+}
 
 /// See [`LaneLease`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lane(usize);
+
+impl Lane {
+    /// Less than 4096.
+    pub(super) fn number(self) -> usize {
+        self.0
+    }
+
+    #[cfg(test)]
+    pub(super) fn numbered(number: usize) -> Self {
+        Self(number)
+    }
+}
 
 impl LaneLease {
     /// Takes a lane that no one counts under.
@@ -213,28 +277,37 @@ impl LaneLease {
             ledger.push(Account::default());
         }
         ledger[free].taken = true;
-        Ok(Self(Lane(free)))
+        Ok(Self { lane: Lane(free), note: None })
     }
 
     pub(super) fn lane(&self) -> Lane {
-        self.0
+        self.lane
     }
 
-    /// Notes that the calling thread runs code of the generation outside of a call.
-    pub(super) fn visit(&self) {
-        note_visitor(self.0);
+    /// Says in the crash record who is behind the marks of this lane, until it is given back.
+    pub(crate) fn note(&mut self, record: &CrashRecord, note: &Note) -> io::Result<()> {
+        let path = record.note(self.lane.number());
+        note.write(&path)?;
+        self.note = Some(path);
+        Ok(())
+    }
+
+    /// To be held by a thread while it runs a step of the life of the generation, in this process.
+    pub(crate) fn mark(&self, step: Step) -> Marked {
+        note_visitor(self.lane);
+        Marked::new(self.lane, step)
     }
 
     /// The threads that ever ran code of the generation.
     pub(super) fn visitors(&self) -> BTreeSet<Tid> {
-        LEDGER.lock()[self.0.0].visitors.clone()
+        LEDGER.lock()[self.lane.0].visitors.clone()
     }
 
     /// Calls and failed calls of all threads so far.
     pub(super) fn total(&self) -> Calls {
         // Held until the end, so that no thread settles in between and is counted twice or not at all.
         let ledger = LEDGER.lock();
-        let mut total = ledger[self.0.0].calls;
+        let mut total = ledger[self.lane.0].calls;
         self.for_each(|count| {
             total.calls += count.calls.load(Ordering::Relaxed);
             total.failures += count.failures.load(Ordering::Relaxed);
@@ -244,8 +317,8 @@ impl LaneLease {
 
     fn for_each(&self, mut look: impl FnMut(&Count)) {
         for seat in SEATS.read().iter() {
-            if let Some(chunk) = seat.counts[self.0.0 / LANES_PER_CHUNK].get() {
-                look(&chunk[self.0.0 % LANES_PER_CHUNK]);
+            if let Some(chunk) = seat.counts[self.lane.0 / LANES_PER_CHUNK].get() {
+                look(&chunk[self.lane.0 % LANES_PER_CHUNK]);
             }
         }
     }
@@ -253,13 +326,17 @@ impl LaneLease {
 
 impl Drop for LaneLease {
     fn drop(&mut self) {
+        if let Some(note) = &self.note {
+            // It may be gone with the run folder.
+            let _ = fs::remove_file(note);
+        }
         let mut ledger = LEDGER.lock();
         // No thread counts here any more: a lease is dropped with the last reference to its generation.
         self.for_each(|count| {
             count.calls.store(0, Ordering::Relaxed);
             count.failures.store(0, Ordering::Relaxed);
         });
-        ledger[self.0.0] = Account::default();
+        ledger[self.lane.0] = Account::default();
     }
 }
 

@@ -54,11 +54,7 @@ impl Worker {
     pub(super) async fn configure(&mut self, live: Arc<Live>, new: &Manifest) {
         let config = new.config_json();
         let digest = live.digest;
-        let said = blocking(move || {
-            live.visit();
-            live.instance.configure(&config)
-        })
-        .await;
+        let said = blocking(move || live.configure(&config)).await;
         let how = match said {
             Ok(Ok(())) => "live",
             Ok(Err(LifecycleError { code, .. })) if code == PluginError::RESTART_REQUIRED => {

@@ -161,10 +161,7 @@ impl Worker {
         let Some(every) = self.manifest().reload.checkpoint else { return };
         self.supervision.next_checkpoint = Some(Instant::now() + every);
         let Some(live) = self.desk.entry.live().filter(|live| live.instance.stateful()) else { return };
-        let saved = blocking(move || {
-            live.visit();
-            (live.instance.state_version(), live.instance.save())
-        });
+        let saved = blocking(move || (live.instance.state_version(), live.save()));
         match saved.await {
             Ok((version, Ok(state))) => self.supervision.checkpoint = Some((version, state)),
             Ok((_, Err(error))) => tracing::warn!("no checkpoint: {error}"),

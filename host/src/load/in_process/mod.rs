@@ -1,12 +1,14 @@
 //! An artifact as a part of this process: opened, checked, and held as an [`Instance`].
 //!
 //! `open.rs` maps the library and checks it; an [`Instance`] runs the author's code through [`replug_api::abi`].
-//! `services.rs` is what the plugin calls back. `keys.rs` counts what a process can only bear so much of.
+//! `services.rs` is what the plugin calls back. `keys.rs` counts what a process can only bear so much of;
+//! `extent.rs` finds where a library lies.
 //!
 //! **Architecture Invariant:** nothing here outlives its library. By default a library stays mapped for ever; only
 //! `Gone::unload` gives it up, and it says whether that came true.
 
 mod check;
+mod extent;
 mod instance;
 mod keys;
 mod open;

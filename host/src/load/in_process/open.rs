@@ -1,15 +1,19 @@
 //! From a path to a library whose root module may be called.
 
-use super::check::{RootMismatch, check_root};
+use super::{
+    check::{RootMismatch, check_root},
+    extent::extent,
+};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use parking_lot::Mutex;
 use replug_api::{
-    abi::{self, Descriptor, PluginRootRef},
+    abi::{self, Descriptor, InterfaceExport, PluginRootRef},
     abi_stable::library::{AbiHeaderRef, LibraryError, ROOT_MODULE_LOADER_NAME_WITH_NUL},
 };
 use std::{
     error::Error as _,
     mem::ManuallyDrop,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -62,6 +66,21 @@ pub(crate) struct Opened {
     pub(in crate::load) root: PluginRootRef,
     pub(crate) descriptor: Descriptor,
     pub(super) path: PathBuf,
+}
+
+impl Opened {
+    /// The addresses that it takes.
+    pub(crate) fn mapped(&self) -> Option<Range<u64>> {
+        extent(&self.path)
+    }
+
+    /// The names of its interfaces, in the order of `export!`, each with those of its methods.
+    pub(crate) fn method_names(&self) -> Vec<(String, Vec<String>)> {
+        let interfaces = self.root.interfaces()();
+        let methods =
+            |it: &InterfaceExport| it.methods.iter().map(|method| method.name.to_string()).collect();
+        interfaces.iter().map(|it| (it.name.to_string(), methods(it))).collect()
+    }
 }
 
 /// Shared standard libraries that are held open, so that no plugin's leaving unmaps them.

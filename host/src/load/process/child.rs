@@ -6,6 +6,7 @@ use super::{
     error::ProcessError,
     lanes::Lanes,
     output::{Tail, drain},
+    signal::signal_name,
     spawner,
     usage::ProcessUsage,
 };
@@ -320,27 +321,11 @@ fn read_to_the_end(outputs: Vec<thread::JoinHandle<()>>) {
 fn death_of(status: ExitStatus) -> Death {
     match (status.code(), status.signal()) {
         (Some(code), _) => Death::Exit(code),
-        (None, Some(signal)) => Death::Signal(signal_name(signal)),
+        (None, Some(signal)) => {
+            Death::Signal(signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned))
+        }
         (None, None) => Death::Disconnected,
     }
-}
-
-fn signal_name(number: i32) -> String {
-    let name = match number {
-        libc::SIGABRT => "SIGABRT",
-        libc::SIGBUS => "SIGBUS",
-        libc::SIGFPE => "SIGFPE",
-        libc::SIGILL => "SIGILL",
-        libc::SIGKILL => "SIGKILL",
-        libc::SIGSEGV => "SIGSEGV",
-        libc::SIGSYS => "SIGSYS",
-        libc::SIGTERM => "SIGTERM",
-        libc::SIGTRAP => "SIGTRAP",
-        libc::SIGXCPU => "SIGXCPU",
-        libc::SIGXFSZ => "SIGXFSZ",
-        other => return format!("signal {other}"),
-    };
-    name.into()
 }
 
 /// Passes on what the plugin reports, on a thread of its own, until the process ends.

@@ -1,0 +1,61 @@
+//! Where in memory a library lies.
+
+use libc::{c_int, c_void, dl_phdr_info, size_t};
+use std::{ffi::CStr, ops::Range, os::unix::ffi::OsStrExt, path::Path, slice};
+
+/// The addresses from the first to the last byte of an open library; none if it is not open.
+pub(super) fn extent(path: &Path) -> Option<Range<u64>> {
+    let mut search = Search { path: path.as_os_str().as_bytes(), found: None };
+    // SAFETY: `look` has the signature that is asked for, and gets the place of the search, which outlives the call.
+    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut search).cast()) };
+    search.found
+}
+
+struct Search<'a> {
+    path: &'a [u8],
+    found: Option<Range<u64>>,
+}
+
+/// Looks at one library; not 0 ends the search.
+unsafe extern "C" fn look(info: *mut dl_phdr_info, _: size_t, search: *mut c_void) -> c_int {
+    // SAFETY: both are valid for this call: the first is the loader's, the second is what `extent` passed, of which
+    // there is no other reference meanwhile.
+    let (info, search) = unsafe { (&*info, &mut *search.cast::<Search<'_>>()) };
+    // SAFETY: the loader gives a name that ends with a zero.
+    if info.dlpi_name.is_null() || unsafe { CStr::from_ptr(info.dlpi_name) }.to_bytes() != search.path {
+        return 0;
+    }
+    // SAFETY: the loader's own table of that many program headers.
+    let headers = unsafe { slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
+    let loaded = headers.iter().filter(|header| header.p_type == libc::PT_LOAD);
+    let ends = loaded.map(|it| (it.p_vaddr, it.p_vaddr.saturating_add(it.p_memsz)));
+    search.found = ends
+        .reduce(|all, one| (all.0.min(one.0), all.1.max(one.1)))
+        .map(|(start, end)| info.dlpi_addr.saturating_add(start)..info.dlpi_addr.saturating_add(end));
+    1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_open_lies_nowhere() {
+        assert_eq!(extent(Path::new("/nowhere/at/all.so")), None);
+    }
+
+    #[test]
+    fn the_c_library_lies_where_its_functions_are() {
+        let function = libc::getpid as *const () as u64;
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let path = maps.lines().find_map(|line| {
+            let (range, rest) = line.split_once(' ')?;
+            let (start, end) = range.split_once('-')?;
+            let number = |hex| u64::from_str_radix(hex, 16).ok();
+            (number(start)?..number(end)?).contains(&function).then_some(())?;
+            rest.find('/').map(|at| &rest[at..])
+        });
+        let extent = extent(Path::new(path.unwrap())).unwrap();
+        assert!(extent.contains(&function), "{extent:x?} {function:x}");
+    }
+}

@@ -1,0 +1,18 @@
+//! The names of signals.
+
+/// The signal's name, unless it is one of those for free use.
+pub(crate) fn signal_name(number: i32) -> Option<&'static str> {
+    macro_rules! name {
+        ($($name:ident)*) => {
+            match number {
+                $(libc::$name => Some(stringify!($name)),)*
+                _ => None,
+            }
+        };
+    }
+    name!(
+        SIGABRT SIGALRM SIGBUS SIGCHLD SIGCONT SIGFPE SIGHUP SIGILL SIGINT SIGIO SIGKILL SIGPIPE SIGPROF SIGPWR SIGQUIT
+        SIGSEGV SIGSTKFLT SIGSTOP SIGSYS SIGTERM SIGTRAP SIGTSTP SIGTTIN SIGTTOU SIGURG SIGUSR1 SIGUSR2 SIGVTALRM
+        SIGWINCH SIGXCPU SIGXFSZ
+    )
+}

@@ -1,0 +1,141 @@
+//! What the process still says when it ends: which signal, and which thread.
+//!
+//! The handlers are installed once, by the first host that keeps a record. They allocate nothing and take no lock; they
+//! note what they see, put the action before them back and let the same happen again, so that the standard library's
+//! word on an overflowing stack, a core dump and the exit status are what they would be without them.
+//!
+//! A program whose own handlers are to see faults first (as those of a WebAssembly runtime do) installs them after the
+//! first host is built, and passes on what is not for them.
+
+use super::{layout::Kind, memory};
+use crate::registry::{mark::Mark, seat::Seat};
+use libc::{c_int, c_void, sigaction, siginfo_t};
+use std::{
+    mem::zeroed,
+    process,
+    ptr::{null, null_mut},
+    sync::{
+        Once, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+const SIGNALS: [c_int; 7] =
+    [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP, libc::SIGSYS];
+
+/// `si_code` of a signal that one thread sent to another: that of `abort` and `raise`.
+const SI_TKILL: c_int = -6;
+/// `si_code` of a SIGBUS that tells of bad memory which no one has touched yet.
+const BUS_MCEERR_AO: c_int = 5;
+
+/// What was to be done about each signal before.
+static BEFORE: [OnceLock<sigaction>; SIGNALS.len()] = [const { OnceLock::new() }; SIGNALS.len()];
+
+/// This process: a child that it forks has the same handlers and the same record, which is not about it.
+static PID: AtomicU32 = AtomicU32::new(0);
+
+/// Watches over the end of this process from now on.
+pub(super) fn watch() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        PID.store(process::id(), Ordering::Relaxed);
+        for (signal, before) in SIGNALS.into_iter().zip(&BEFORE) {
+            install(signal, before);
+        }
+        // SAFETY: `left` is a function of this program's, which is never unmapped. Without room for it, an exit in the
+        // middle of a call is not told from the end of `main`.
+        unsafe { libc::atexit(left) };
+    });
+}
+
+fn install(signal: c_int, before: &OnceLock<sigaction>) {
+    // SAFETY: an all-zero `sigaction` is a valid value of a C struct; both calls get places to read from or write to,
+    // or null. The handler is a function of the signature that SA_SIGINFO asks for, and async-signal-safe: see `on_signal`.
+    unsafe {
+        let mut old: sigaction = zeroed();
+        // A program that ignores a signal goes on after it: there is no end to be told of.
+        if sigaction(signal, null(), &mut old) != 0 || old.sa_sigaction == libc::SIG_IGN {
+            return;
+        }
+        // Kept before the handler that needs it can run.
+        let _ = before.set(old);
+        let mut new: sigaction = zeroed();
+        let handler: extern "C" fn(c_int, *mut siginfo_t, *mut c_void) = on_signal;
+        new.sa_sigaction = handler as usize;
+        new.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        sigaction(signal, &new, null_mut());
+    }
+}
+
+/// Only does what POSIX allows in a signal handler: atomics, `sigaction`, `getpid`, `raise`; and reads a thread-local
+/// without a destructor.
+extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    // SAFETY: with SA_SIGINFO, the kernel passes the information and the context of this signal.
+    let (code, sender, address) = unsafe { ((*info).si_code, (*info).si_pid(), address_in(context)) };
+    let own = sender.cast_unsigned() == process::id();
+    let kind = if code > 0 || (code == SI_TKILL && own) { Kind::Raised } else { Kind::Sent };
+    note(kind, signal, address);
+
+    let place = SIGNALS.iter().position(|known| *known == signal);
+    let Some(before) = place.and_then(|place| BEFORE[place].get()) else { return };
+    // An instruction at fault is run again, and is at fault again. What does not come from an instruction, or comes
+    // after it, comes no second time by itself: it waits, blocked, until this handler returns.
+    let recurs = code > 0
+        && !matches!(signal, libc::SIGTRAP | libc::SIGSYS)
+        && (signal, code) != (libc::SIGBUS, BUS_MCEERR_AO);
+    // SAFETY: `before` is what `sigaction` gave for this signal.
+    unsafe {
+        sigaction(signal, before, null_mut());
+        if !recurs {
+            libc::raise(signal);
+        }
+    }
+}
+
+/// Called by `exit`, on the thread that called it.
+extern "C" fn left() {
+    let kind = if Seat::present_mark().read().is_some() { Kind::Exit } else { Kind::Left };
+    note(kind, 0, 0);
+}
+
+/// Notes the end, unless what is known of it already says more.
+fn note(kind: Kind, signal: c_int, address: u64) {
+    let Some(cell) = memory::fault() else { return };
+    if PID.load(Ordering::Relaxed) != process::id() {
+        return;
+    }
+    let better = |known: u32| {
+        Kind::of(known).filter(|known| *known < Kind::Exit && *known < kind).map(|_| Kind::Claimed as u32)
+    };
+    if cell.kind.fetch_update(Ordering::AcqRel, Ordering::Relaxed, better).is_ok() {
+        let Mark(mark) = if kind == Kind::Sent { Mark::NOBODY } else { Seat::present_mark() };
+        cell.signal.store(signal.cast_unsigned(), Ordering::Relaxed);
+        cell.mark.store(mark, Ordering::Relaxed);
+        cell.address.store(address, Ordering::Relaxed);
+        cell.kind.store(kind as u32, Ordering::Release);
+    }
+}
+
+/// The instruction at which the thread was, on machines that are known; otherwise 0.
+///
+/// # Safety
+///
+/// 1. `context` is what the kernel passed to a signal handler.
+unsafe fn address_in(context: *mut c_void) -> u64 {
+    let context = context.cast::<libc::ucontext_t>();
+    #[cfg(target_arch = "x86_64")]
+    {
+        // SAFETY: it is a `ucontext_t`, by 1.
+        unsafe { (*context).uc_mcontext.gregs[libc::REG_RIP as usize].cast_unsigned() }
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        // SAFETY: it is a `ucontext_t`, by 1.
+        unsafe { (*context).uc_mcontext.pc }
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        let _ = context;
+        0
+    }
+}

@@ -1,0 +1,134 @@
+//! The layout of the record: a page for what is known of the process and its end, then the marks of each seat.
+//!
+//! Numbers are in the byte order of the machine: a record is only read where it was written, before the next boot.
+
+use super::super::seat::MAX_DEPTH;
+use std::{fs, io, mem::size_of, process};
+
+/// How many threads have their marks in the record. What further ones do is not seen from outside.
+pub(super) const SEATS: usize = 1024;
+pub(super) const HEADER_BYTES: usize = 4096;
+pub(super) const SEAT_BYTES: usize = MAX_DEPTH * size_of::<u64>();
+pub(super) const RECORD_BYTES: usize = HEADER_BYTES + SEATS * SEAT_BYTES;
+
+/// The name of the record in a run folder.
+pub(super) const RECORD_NAME: &str = "seats";
+
+const MAGIC: [u8; 8] = *b"replugCR";
+const VERSION: u32 = 1;
+
+const VERSION_AT: usize = 8;
+const PID_AT: usize = 12;
+const BOOT_AT: usize = 16;
+const BOOT_BYTES: usize = 36;
+/// Where the [`Fault`] begins.
+pub(super) const FAULT_AT: usize = 64;
+const SIGNAL_AT: usize = FAULT_AT + 4;
+const MARK_AT: usize = FAULT_AT + 8;
+const ADDRESS_AT: usize = FAULT_AT + 16;
+
+/// How the process ended, as far as it could say. Each may take the place of those before it, except for the last two:
+/// the first of those stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// It could say nothing.
+    None = 0,
+    /// A signal came from outside, or to no thread in particular.
+    Sent = 1,
+    /// It left by itself.
+    Left = 2,
+    /// A thread ended it in the middle of a call.
+    Exit = 3,
+    /// A thread did what the kernel answers with a signal, or raised one.
+    Raised = 4,
+    /// Someone is writing.
+    Claimed = 5,
+}
+
+impl Kind {
+    pub(super) fn of(number: u32) -> Option<Self> {
+        [Self::None, Self::Sent, Self::Left, Self::Exit, Self::Raised, Self::Claimed]
+            .into_iter()
+            .find(|kind| *kind as u32 == number)
+    }
+}
+
+/// What is known of the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) kind: Kind,
+    pub(super) signal: i32,
+    /// Of the thread that ended the process.
+    pub(super) mark: u64,
+    /// The instruction at which it was, or 0.
+    pub(super) address: u64,
+}
+
+/// What is known of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) pid: u32,
+    boot: [u8; BOOT_BYTES],
+}
+
+impl Header {
+    /// Of this process.
+    pub(super) fn own() -> io::Result<Self> {
+        let boot = fs::read("/proc/sys/kernel/random/boot_id")?;
+        let boot = boot.first_chunk().ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(Self { pid: process::id(), boot: *boot })
+    }
+
+    /// A record in which no thread is anywhere.
+    pub(super) fn fresh_record(&self) -> Vec<u8> {
+        let mut record = vec![0; RECORD_BYTES];
+        let mut put = |at: usize, bytes: &[u8]| record[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, &MAGIC);
+        put(VERSION_AT, &VERSION.to_ne_bytes());
+        put(PID_AT, &self.pid.to_ne_bytes());
+        put(BOOT_AT, &self.boot);
+        record
+    }
+
+    /// Of a record of this version, written since the machine was started.
+    pub(super) fn read(record: &[u8]) -> Option<Self> {
+        let whole = record.len() == RECORD_BYTES;
+        let ours = record.starts_with(&MAGIC) && number(record, VERSION_AT)? == VERSION;
+        let own = Self::own().ok()?;
+        let boot = record.get(BOOT_AT..BOOT_AT + BOOT_BYTES)?;
+        (whole && ours && boot == own.boot).then_some(Self { pid: number(record, PID_AT)?, boot: own.boot })
+    }
+}
+
+impl Fault {
+    /// What the record says of the end. If it is not to be understood, it says nothing.
+    pub(super) fn read(record: &[u8]) -> Option<Self> {
+        let kind = Kind::of(number(record, FAULT_AT)?)?;
+        Some(Self {
+            kind,
+            signal: number(record, SIGNAL_AT)?.cast_signed(),
+            mark: word(record, MARK_AT)?,
+            address: word(record, ADDRESS_AT)?,
+        })
+    }
+
+    /// The bytes at [`FAULT_AT`] that say that a signal came from outside.
+    pub(super) fn sent(signal: i32) -> [u8; 8] {
+        let [kind, signal] = [Kind::Sent as u32, signal.cast_unsigned()].map(u32::to_ne_bytes);
+        std::array::from_fn(|at| if at < 4 { kind[at] } else { signal[at - 4] })
+    }
+}
+
+/// The marks of each seat, the innermost last.
+pub(super) fn seats(record: &[u8]) -> impl Iterator<Item = impl DoubleEndedIterator<Item = u64>> {
+    let seats = record.get(HEADER_BYTES..).unwrap_or_default().chunks_exact(SEAT_BYTES);
+    seats.map(|seat| seat.chunks_exact(size_of::<u64>()).filter_map(|mark| word(mark, 0)))
+}
+
+fn number(record: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(*record.get(at..)?.first_chunk()?))
+}
+
+fn word(record: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_ne_bytes(*record.get(at..)?.first_chunk()?))
+}

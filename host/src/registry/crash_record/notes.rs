@@ -1,0 +1,69 @@
+//! Notes: who is behind a lane, in words that outlive the process.
+
+use crate::id::{Digest, Generation, PluginId};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs, io,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+/// The folder of the notes in a run folder.
+pub(super) const NOTES_NAME: &str = "lanes";
+
+/// A note that is longer than this was not written by this program.
+const MAX_NOTE_BYTES: u64 = 1 << 20;
+
+/// Who is behind a lane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Note {
+    pub(crate) plugin: PluginId,
+    pub(crate) generation: Generation,
+    pub(crate) digest: Digest,
+    /// In the order of `export!`; empty before the library is open.
+    pub(crate) interfaces: Vec<NotedInterface>,
+    /// The addresses that the library takes, once it is open.
+    pub(crate) mapped: Option<Range<u64>>,
+}
+
+/// An interface with the names of its methods.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NotedInterface {
+    pub(crate) name: String,
+    pub(crate) methods: Vec<String>,
+}
+
+impl Note {
+    /// Puts the note in the place of the one before.
+    pub(in crate::registry) fn write(&self, path: &Path) -> io::Result<()> {
+        let temporary = path.with_extension("tmp");
+        fs::write(&temporary, serde_json::to_vec(self)?)?;
+        fs::rename(&temporary, path)
+    }
+
+    fn read(path: &Path) -> Option<Self> {
+        let usual = fs::metadata(path).ok()?;
+        if !usual.is_file() || usual.len() > MAX_NOTE_BYTES {
+            return None;
+        }
+        serde_json::from_slice(&fs::read(path).ok()?).ok()
+    }
+}
+
+/// The place of a lane's note in a run folder.
+pub(super) fn path(run_dir: &Path, lane: usize) -> PathBuf {
+    run_dir.join(NOTES_NAME).join(format!("{lane}.json"))
+}
+
+/// Who was behind a lane.
+pub(super) fn behind(run_dir: &Path, lane: u16) -> Option<Note> {
+    Note::read(&path(run_dir, lane.into()))
+}
+
+/// Whose library an address lay in.
+pub(super) fn at(run_dir: &Path, address: u64) -> Option<Note> {
+    let notes = fs::read_dir(run_dir.join(NOTES_NAME)).ok()?.flatten();
+    notes
+        .filter_map(|entry| Note::read(&entry.path()))
+        .find(|note| note.mapped.as_ref().is_some_and(|mapped| mapped.contains(&address)))
+}

@@ -1,0 +1,176 @@
+//! Reading the record of a process that has ended. Whatever stands there, nothing is taken on trust.
+
+use super::{
+    layout::{FAULT_AT, Fault, Header, Kind, RECORD_BYTES, RECORD_NAME, seats},
+    notes::{self, Note},
+};
+use crate::{
+    id::{Digest, Generation, PluginId},
+    load::process::signal_name,
+    registry::mark::{Doing, Mark, Whereabouts},
+};
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::FileExt,
+    path::Path,
+};
+
+/// The end of a process that had not shut its host down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crash {
+    /// The number of the process.
+    pub pid: u32,
+    /// What ended it.
+    pub end: End,
+    /// Who did: the one whose thread it was, if that is known, and otherwise all that were in the middle of something.
+    pub suspects: Vec<Suspect>,
+}
+
+/// What ended a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A signal, such as `SIGSEGV`.
+    Signal(&'static str),
+    /// A call of `exit` from within a plugin.
+    Exit,
+    /// Something that leaves no word behind: `SIGKILL`, or `_exit`.
+    Unknown,
+}
+
+/// A plugin that may have ended the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspect {
+    /// Which plugin.
+    pub plugin: PluginId,
+    /// Which generation of it.
+    pub generation: Generation,
+    /// Its artifact.
+    pub digest: Digest,
+    /// The interface that was called; empty where it was no call.
+    pub interface: String,
+    /// The method; or the step of the plugin's life, such as `init`; or `a thread of its own`.
+    pub method: String,
+    /// What speaks against it.
+    pub blamed: Blame,
+}
+
+/// What speaks against a plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// It was its thread that raised the signal, or called `exit`.
+    Raised,
+    /// It was in the middle of something when the process ended, and nothing says who ended it.
+    InFlight,
+}
+
+/// Reads what a process has left in its run folder. Nothing, if it ended in good order, or left nothing legible.
+pub fn read(run_dir: &Path) -> Option<Crash> {
+    let record = contents(run_dir).ok()?;
+    let header = Header::read(&record)?;
+    let fault = Fault::read(&record)?;
+    let end = match fault.kind {
+        Kind::Left => return None,
+        Kind::Exit => End::Exit,
+        Kind::Raised | Kind::Sent => End::Signal(signal_name(fault.signal)?),
+        Kind::None | Kind::Claimed => End::Unknown,
+    };
+    Some(Crash { pid: header.pid, end, suspects: suspects(run_dir, &record, fault) })
+}
+
+/// Notes what ended a process, if it could not do so itself. To be called by whoever has waited for it.
+///
+/// # Errors
+///
+/// * What the file system says; [`io::ErrorKind::InvalidData`] if the folder holds no record that can be read
+pub fn note_end(run_dir: &Path, signal: i32) -> io::Result<()> {
+    let record = contents(run_dir)?;
+    let legible = Header::read(&record).and_then(|_| Fault::read(&record));
+    let fault = legible.ok_or(io::ErrorKind::InvalidData)?;
+    if matches!(fault.kind, Kind::None | Kind::Claimed) {
+        let file = File::options().write(true).open(run_dir.join(RECORD_NAME))?;
+        file.write_all_at(&Fault::sent(signal), FAULT_AT as u64)?;
+    }
+    Ok(())
+}
+
+fn contents(run_dir: &Path) -> io::Result<Vec<u8>> {
+    let mut record = Vec::new();
+    let file = File::open(run_dir.join(RECORD_NAME))?;
+    // One byte more shows that it is too long.
+    file.take(RECORD_BYTES as u64 + 1).read_to_end(&mut record)?;
+    Ok(record)
+}
+
+fn suspects(run_dir: &Path, record: &[u8], fault: Fault) -> Vec<Suspect> {
+    if matches!(fault.kind, Kind::Raised | Kind::Exit) {
+        if let Some(whereabouts) = Mark(fault.mark).read() {
+            // One without a note here is another host's plugin.
+            return suspect(run_dir, whereabouts, Blame::Raised).into_iter().collect();
+        }
+        if let Some(note) = notes::at(run_dir, fault.address) {
+            return vec![of(note, (String::new(), "a thread of its own".into()), Blame::Raised)];
+        }
+    }
+    in_flight(run_dir, record)
+}
+
+/// All that were in the middle of something, without repetition.
+fn in_flight(run_dir: &Path, record: &[u8]) -> Vec<Suspect> {
+    let mut suspects = Vec::new();
+    for seat in seats(record) {
+        let innermost = seat.rev().find_map(|mark| Mark(mark).read());
+        let found = innermost.and_then(|whereabouts| suspect(run_dir, whereabouts, Blame::InFlight));
+        suspects.extend(found.filter(|suspect| !suspects.contains(suspect)));
+    }
+    suspects
+}
+
+fn suspect(run_dir: &Path, whereabouts: Whereabouts, blamed: Blame) -> Option<Suspect> {
+    let note = notes::behind(run_dir, whereabouts.lane)?;
+    let place = match whereabouts.doing {
+        Doing::Step(step) => (String::new(), step.name().into()),
+        Doing::Unknown => (String::new(), "an unknown step".into()),
+        Doing::Call { interface, method } => {
+            let interface = note.interfaces.get(usize::from(interface));
+            let name = interface.and_then(|it| it.methods.get(method as usize)).cloned();
+            let name = name.unwrap_or_else(|| format!("method {method}"));
+            (interface.map(|it| it.name.clone()).unwrap_or_default(), name)
+        }
+    };
+    Some(of(note, place, blamed))
+}
+
+fn of(note: Note, (interface, method): (String, String), blamed: Blame) -> Suspect {
+    let Note { plugin, generation, digest, .. } = note;
+    Suspect { plugin, generation, digest, interface, method, blamed }
+}
+
+impl fmt::Display for Crash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the process before this one ({}) ended ", self.pid)?;
+        match self.end {
+            End::Signal(name) => write!(f, "by {name}")?,
+            End::Exit => write!(f, "by a call of `exit`")?,
+            End::Unknown => write!(f, "without a word")?,
+        }
+        for (number, suspect) in self.suspects.iter().enumerate() {
+            let how = match (number, suspect.blamed) {
+                (0, Blame::Raised) => " in ",
+                (0, Blame::InFlight) => "; in the middle of something: ",
+                _ => ", ",
+            };
+            write!(f, "{how}{suspect}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Suspect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { plugin, generation, interface, method, .. } = self;
+        let dot = if interface.is_empty() { "" } else { "." };
+        write!(f, "{plugin} {generation} ({interface}{dot}{method})")
+    }
+}
