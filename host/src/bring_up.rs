@@ -123,6 +123,8 @@ impl Candidate<'_> {
             config: manifest.config_json(),
             step_timeout: manifest.process.step_timeout,
             call_timeout: manifest.process.call_timeout,
+            cancel_grace: manifest.process.cancel_grace,
+            successor: Some(registry::successor(&self.job.entry)),
         })
     }
 

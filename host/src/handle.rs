@@ -1,11 +1,12 @@
-//! What a caller holds: [`Handle`], typed by an interface, and [`DynHandle`], which finds methods by name.
+//! What a caller holds: [`Handle`], typed by an interface, [`TimedHandle`], the same with a deadline, and [`DynHandle`],
+//! which finds methods by name.
 //!
-//! Both always reach the newest generation, keep no generation alive between calls, and may be shared and cloned.
+//! All always reach the newest generation, keep no generation alive between calls, and may be shared and cloned.
 
 use crate::{
     id::{Generation, PluginId},
-    load::{Instance, Method},
-    registry::{Entry, EntryCaller, lost, panicked},
+    load::{Instance, Method, in_process::Cancellation, process::Deadline},
+    registry::{Entry, EntryCaller, TimedCaller, lost, panicked},
     suggest,
 };
 use replug_api::{
@@ -15,8 +16,22 @@ use replug_api::{
     describe,
 };
 use serde_json::Value;
-use std::{any::Any, fmt, ops::Deref, sync::Arc};
-use tokio::runtime;
+use std::{
+    any::Any,
+    fmt,
+    ops::Deref,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    runtime,
+    time::{Sleep, sleep_until},
+};
 
 /// A plugin, seen as one of its interfaces: `Handle<dyn Calculator>`.
 ///
@@ -40,6 +55,56 @@ impl<I: Interface + ?Sized> Handle<I> {
     /// The generation that the next call will reach, if one serves: `Handle::generation(&handle)`.
     pub fn generation(this: &Self) -> Option<Generation> {
         this.caller.entry.live().map(|live| live.generation)
+    }
+
+    /// The same plugin for calls that may take so long, each: `Handle::within(&handle, limit).add(1.0, 2.0)`.
+    ///
+    /// It takes the place of the manifest's `call_timeout`. A call into a plugin in a process of its own that is not back
+    /// by then gives [`CallError::Timeout`]. A plugin in the host's process runs on the calling thread, which nothing
+    /// can take away from it: there, the deadline only bounds how long a call waits to begin. Whoever must be released
+    /// even then awaits [`Invocation::timeout`].
+    pub fn within(this: &Self, limit: Duration) -> TimedHandle<I> {
+        TimedHandle::new(TimedCaller { caller: this.caller.clone(), after: limit })
+    }
+}
+
+/// A [`Handle`] whose calls have a deadline of their own: see [`Handle::within`].
+pub struct TimedHandle<I: Interface + ?Sized> {
+    client: I::Client<TimedCaller>,
+    caller: TimedCaller,
+}
+
+impl<I: Interface + ?Sized> TimedHandle<I> {
+    fn new(caller: TimedCaller) -> Self {
+        Self { client: caller.clone().into(), caller }
+    }
+}
+
+impl<I: Interface + ?Sized> Deref for TimedHandle<I> {
+    type Target = I::Client<TimedCaller>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.client
+    }
+}
+
+impl<I: Interface + ?Sized> fmt::Debug for TimedHandle<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { caller: TimedCaller { caller, after }, .. } = self;
+        write!(
+            f,
+            "TimedHandle<{}>({}, {})",
+            I::EXPORT.name,
+            caller.entry.id,
+            humantime::format_duration(*after)
+        )
+    }
+}
+
+// As for `Handle`.
+impl<I: Interface + ?Sized> Clone for TimedHandle<I> {
+    fn clone(&self) -> Self {
+        Self::new(self.caller.clone())
     }
 }
 
@@ -103,7 +168,7 @@ impl DynHandle {
     ///
     /// Nothing happens until the [`Invocation`] is awaited, or run with [`Invocation::wait`].
     pub fn invoke_json(&self, method: impl Into<String>, arguments: Value) -> Invocation {
-        Invocation { handle: self.clone(), method: method.into(), arguments }
+        Invocation { handle: self.clone(), method: method.into(), arguments, timeout: None }
     }
 }
 
@@ -114,9 +179,20 @@ pub struct Invocation {
     handle: DynHandle,
     method: String,
     arguments: Value,
+    timeout: Option<Duration>,
 }
 
 impl Invocation {
+    /// How long the call may take, in place of the manifest's `call_timeout`.
+    ///
+    /// Awaited, the caller is released by then with [`CallError::Timeout`], wherever the plugin runs; in the host's
+    /// process the plugin is told that the call is cancelled, and keeps the thread until it returns. With
+    /// [`Invocation::wait`] the calling thread is in the plugin itself if that runs in the host's process, and the
+    /// deadline only bounds how long the call waits to begin.
+    pub fn timeout(self, limit: Duration) -> Self {
+        Self { timeout: Some(limit), ..self }
+    }
+
     /// Makes the call on the calling thread.
     ///
     /// # Errors
@@ -127,9 +203,21 @@ impl Invocation {
     /// * [`CallError::Panicked`], [`CallError::NotRunning`], [`CallError::BadResult`], [`CallError::TooDeep`]
     /// * [`CallError::Crashed`], [`CallError::Timeout`], [`CallError::Restarting`] of a plugin in another process
     pub fn wait(self) -> Result<Value, CallError<Value>> {
-        let Self { handle: DynHandle { entry, .. }, method, arguments } = self;
+        let deadline = self.timeout.map(Deadline::after);
+        self.run(deadline, &Running::default())
+    }
+
+    fn run(self, deadline: Option<Deadline>, running: &Running) -> Result<Value, CallError<Value>> {
+        let Some(deadline) = deadline else { return self.call(running) };
+        let id = self.handle.id().clone();
+        deadline.hold(&id, || running.calls.during(Running::CALL, || self.call(running)))
+    }
+
+    fn call(self, running: &Running) -> Result<Value, CallError<Value>> {
+        let Self { handle: DynHandle { entry, .. }, method, arguments, .. } = self;
         let pin = entry.pin().map_err(CallError::widen)?;
         let live = pin.live();
+        running.generation.store(live.generation.0, Ordering::Relaxed);
         let found = find(&live.instance, &method).map_err(CallError::Unknown)?;
         let name = &found.interface.methods[found.index as usize].name;
         let arguments = serde_json::to_vec(&arguments).expect("a JSON value can be written");
@@ -172,17 +260,40 @@ impl IntoFuture for Invocation {
 
     /// Makes the call on a thread of the host's that may block. The errors are those of [`Invocation::wait`], and
     ///
+    /// * [`CallError::Timeout`] if it has a [timeout](Invocation::timeout) and that passes, wherever the plugin runs
     /// * [`CallError::NotRunning`] if the host shuts down before the call has begun
     /// * [`CallError::BadResult`] if the host itself panicked on the way
     fn into_future(self) -> InvocationFuture {
         let plugin = self.handle.entry.id.to_string();
         let method = self.method.clone();
-        InvocationFuture {
-            plugin,
-            method,
-            running: self.handle.runtime.clone().spawn_blocking(|| self.wait()),
-        }
+        let runtime = self.handle.runtime.clone();
+        let deadline = self.timeout.map(Deadline::after);
+        let generation = self.handle.generation().map_or(0, |generation| generation.0);
+        let running = Arc::new(Running { generation: generation.into(), ..Running::default() });
+        let late = deadline.map(|deadline| {
+            // The timer is the host's, whoever awaits it.
+            let _host = runtime.enter();
+            (deadline, Box::pin(sleep_until(deadline.until.into())))
+        });
+        let call = {
+            let running = running.clone();
+            runtime.spawn_blocking(move || self.run(deadline, &running))
+        };
+        InvocationFuture { plugin, method, call, running, late }
     }
+}
+
+/// What a call by name shares with whoever awaits it.
+#[derive(Debug, Default)]
+struct Running {
+    /// Where it runs, or would if it began.
+    generation: AtomicU64,
+    calls: Arc<Cancellation>,
+}
+
+impl Running {
+    /// There is one call, and this is its number.
+    const CALL: u64 = 1;
 }
 
 /// A call by name that runs.
@@ -190,18 +301,17 @@ impl IntoFuture for Invocation {
 pub struct InvocationFuture {
     plugin: String,
     method: String,
-    running: tokio::task::JoinHandle<Result<Value, CallError<Value>>>,
+    call: tokio::task::JoinHandle<Result<Value, CallError<Value>>>,
+    running: Arc<Running>,
+    late: Option<(Deadline, Pin<Box<Sleep>>)>,
 }
 
 impl Future for InvocationFuture {
     type Output = Result<Value, CallError<Value>>;
 
-    fn poll(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Self::Output> {
-        std::pin::Pin::new(&mut self.running).poll(context).map(|joined| {
-            joined.unwrap_or_else(|error| {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Poll::Ready(joined) = Pin::new(&mut self.call).poll(context) {
+            return Poll::Ready(joined.unwrap_or_else(|error| {
                 let (plugin, method) = (self.plugin.clone(), self.method.clone());
                 Err(match error.try_into_panic() {
                     Ok(panic) => {
@@ -210,8 +320,19 @@ impl Future for InvocationFuture {
                     }
                     Err(_) => CallError::NotRunning { plugin, reason: "the host has shut down".into() },
                 })
-            })
-        })
+            }));
+        }
+        let Some((deadline, late)) = &mut self.late else { return Poll::Pending };
+        if late.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        let after_ms = deadline.after_ms();
+        self.running.calls.cancel(Running::CALL);
+        // Unless a thread of the host's has it already, it is not made at all.
+        self.call.abort();
+        let (plugin, method) = (self.plugin.clone(), self.method.clone());
+        let generation = self.running.generation.load(Ordering::Relaxed);
+        Poll::Ready(Err(CallError::Timeout { plugin, generation, method, after_ms }))
     }
 }
 
@@ -255,9 +376,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_of_the_host_s_own_is_told_with_its_words_and_not_as_a_shutdown() {
-        let running = tokio::task::spawn_blocking(|| panic!("so it {}", "goes"));
-        let call = InvocationFuture { plugin: "a.b".into(), method: "add".into(), running };
-        let error = call.await.unwrap_err();
+        let call = tokio::task::spawn_blocking(|| panic!("so it {}", "goes"));
+        let (plugin, method) = ("a.b".into(), "add".into());
+        let future = InvocationFuture { plugin, method, call, running: Arc::default(), late: None };
+        let error = future.await.unwrap_err();
         assert!(matches!(error, CallError::BadResult { .. }), "{error}");
         assert!(error.to_string().contains("the host panicked on the way: so it goes"), "{error}");
     }

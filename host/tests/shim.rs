@@ -3,7 +3,7 @@
 
 use replug::{
     shim::EXIT_UNFIT,
-    wire::{Answer, Call, Control, Encoding, SHIM_MARKER},
+    wire::{Answer, Call, Control, Encoding, Greeting, Lane, SHIM_MARKER, Service},
 };
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::{
@@ -18,6 +18,7 @@ use std::{
 struct Started {
     child: Child,
     control: Control,
+    service: Service,
     lifeline: PipeWriter,
 }
 
@@ -32,8 +33,10 @@ fn start() -> Started {
     let child = shim(std::process::id()).stdin(OwnedFd::from(theirs)).spawn().unwrap();
     let (_events, their_events) = UnixStream::pair().unwrap();
     let (their_lifeline, lifeline) = io::pipe().unwrap();
-    let control = Control::greet(ours, their_events, their_lifeline.into()).unwrap();
-    Started { child, control, lifeline }
+    let (service, their_service) = UnixStream::pair().unwrap();
+    let greeting = Greeting { events: their_events, lifeline: their_lifeline.into(), service: their_service };
+    let control = Control::greet(ours, greeting).unwrap();
+    Started { child, control, service: Service::new(service), lifeline }
 }
 
 fn complaint(output: &Output) -> String {
@@ -44,8 +47,8 @@ fn complaint(output: &Output) -> String {
 
 #[test]
 fn a_shim_serves_lanes_and_ends_when_it_is_asked_to() {
-    let Started { mut child, mut control, lifeline: _lifeline } = start();
-    let mut lane = control.open_lane().unwrap();
+    let Started { mut child, control, mut service, lifeline: _lifeline } = start();
+    let mut lane = Lane::new(service.open_lane().unwrap().1);
     let call = Call { interface: 0, method: 0, encoding: Encoding::Json, arguments: b"[]" };
     assert_eq!(lane.call(call).unwrap(), Answer::NotRunning);
     control.exit().unwrap();
@@ -55,11 +58,11 @@ fn a_shim_serves_lanes_and_ends_when_it_is_asked_to() {
 
 #[test]
 fn a_shim_is_killed_when_its_lifeline_ends_or_its_host_hangs_up() {
-    let Started { mut child, control: _control, lifeline } = start();
+    let Started { mut child, control: _control, lifeline, .. } = start();
     drop(lifeline);
     assert_eq!(child.wait().unwrap().signal(), Some(Signal::KILL.as_raw()));
 
-    let Started { mut child, control, lifeline: _lifeline } = start();
+    let Started { mut child, control, lifeline: _lifeline, .. } = start();
     drop(control);
     assert_eq!(child.wait().unwrap().signal(), Some(Signal::KILL.as_raw()));
 }

@@ -17,7 +17,7 @@ use abi_stable::{
 use std::{fmt, ptr::NonNull};
 
 /// The version of this contract. Host and plugin must agree on it.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// A thin pointer to what is called: the instance, the instance seen as one interface, or a host's
 /// [`RemoteObject`](crate::remote::RemoteObject).
@@ -299,6 +299,8 @@ pub struct HostServices {
     pub log: extern "C" fn(u64, &LogRecord<'_>),
     /// Takes a panic. Called by the panic hook, on the thread that panics.
     pub panicked: extern "C" fn(&PanicRecord<'_>),
+    /// Whether the call that the calling thread is inside is no longer waited for.
+    pub cancelled: extern "C" fn() -> bool,
 }
 
 /// All that a plugin exports.

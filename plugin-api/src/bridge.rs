@@ -1,4 +1,4 @@
-//! Carries the plugin's `tracing` events and its panics over to the host.
+//! Carries the plugin's `tracing` events and its panics over to the host, and its question whether it is waited for.
 //!
 //! A plugin has its own copy of `tracing`'s globals, so without a bridge its events would go nowhere. The bridge
 //! is a [`tracing::Subscriber`] of its own and not one of `tracing-subscriber`'s: that keeps spans per thread in
@@ -49,6 +49,11 @@ pub(crate) fn attach(services: HostServices) {
         tracing::callsite::rebuild_interest_cache();
     }
     hook_panics();
+}
+
+/// Whether the calling thread is inside a call that its host no longer waits for.
+pub(crate) fn is_cancelled() -> bool {
+    HOST.get().is_some_and(|host| (host.cancelled)())
 }
 
 /// Sets the most verbose level the host wants.

@@ -92,9 +92,9 @@ pub enum CallError<E = Infallible> {
         /// The end of what it wrote to stderr; may be empty.
         stderr_tail: String,
     },
-    /// The plugin's process did not answer in time. The call may still take effect.
+    /// The plugin did not answer in time. The call was cancelled, and may take effect all the same.
     #[error(
-        "`{method}` of {plugin} g{generation} did not answer within {after_ms} ms: make it shorter, or raise `call_timeout` in the plugin's manifest"
+        "`{method}` of {plugin} g{generation} did not answer within {after_ms} ms: make it shorter, or allow more time (`call_timeout` in the plugin's manifest, or the deadline of the call)"
     )]
     Timeout {
         /// The plugin's id.

@@ -1,6 +1,6 @@
-//! What an instance knows of itself and its host.
+//! What an instance knows of itself and its host, and a method of its caller.
 
-use crate::abi::Birth;
+use crate::{abi::Birth, bridge};
 use std::path::{Path, PathBuf};
 
 /// What an instance knows of itself and its host. Cheap enough to clone and keep.
@@ -62,4 +62,26 @@ impl Context {
     pub fn is_trial(&self) -> bool {
         self.trial
     }
+}
+
+/// Whether the caller of the method that this thread is inside has ceased to wait for it.
+///
+/// A caller waits as long as the `call_timeout` of the manifest says, or as long as it says itself. A method that may
+/// take long asks now and then, and returns early: what it returns then reaches no one. In a process of its own, a
+/// plugin that does not come back within `cancel_grace` is killed and started again. In the host's process nothing
+/// can be ended; there, only calls by name with a deadline are ever cancelled.
+///
+/// It is the thread of the call that asks: on threads of the plugin's own, in the steps of its life and in its tests
+/// the answer is no.
+///
+/// ```
+/// /// The primes below `limit`; too few if no one waits for them any more.
+/// fn primes(limit: u32) -> Vec<u32> {
+///     let is_prime = |n: &u32| (2..*n).all(|divisor| n % divisor != 0);
+///     (2..limit).take_while(|_| !replug_api::is_cancelled()).filter(is_prime).collect()
+/// }
+/// assert_eq!(primes(12), [2, 3, 5, 7, 11]);
+/// ```
+pub fn is_cancelled() -> bool {
+    bridge::is_cancelled()
 }

@@ -137,7 +137,7 @@ mod plugin;
 mod root;
 
 pub use call::{CallError, Caller, Interface};
-pub use context::Context;
+pub use context::{Context, is_cancelled};
 pub use data::Data;
 pub use error::PluginError;
 pub use plugin::{Health, Plugin, SavedState};

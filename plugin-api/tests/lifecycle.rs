@@ -149,6 +149,10 @@ extern "C" fn log(speaker: u64, record: &LogRecord<'_>) {
     ));
 }
 
+extern "C" fn cancelled() -> bool {
+    false
+}
+
 extern "C" fn panicked(record: &PanicRecord<'_>) {
     assert!(!record.location.0.is_null());
     let line = format!("{} at {}:{}", record.message, record.file, record.line > 0 && record.column > 0);
@@ -160,7 +164,7 @@ extern "C" fn panicked(record: &PanicRecord<'_>) {
 fn root() -> PluginRootRef {
     static ATTACH: Once = Once::new();
     let root = header::HEADER.init_root_module::<PluginRootRef>().expect("the root module fits");
-    ATTACH.call_once(|| root.attach()(HostServices { speaker: 42, max_level: 4, log, panicked }));
+    ATTACH.call_once(|| root.attach()(HostServices { speaker: 42, max_level: 4, log, panicked, cancelled }));
     root
 }
 

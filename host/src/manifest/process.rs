@@ -5,15 +5,17 @@ use crate::wire::Limits;
 use std::{path::Path, time::Duration};
 
 pub(super) const PROCESS_KEYS: &[&str] =
-    &["call_timeout", "step_timeout", "restart_wait", "restart_pause", "max_deaths", "death_window"];
+    &["call_timeout", "cancel_grace", "step_timeout", "restart_wait", "restart_pause", "max_deaths", "death_window"];
 pub(super) const LIMITS_KEYS: &[&str] =
     &["memory", "cpu_time", "open_files", "file_size", "processes", "cgroup"];
 
 /// How a plugin in a process of its own is called and kept alive: the table `[process]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessSpec {
-    /// How long a call may take; then the caller is released, and the process killed and started again.
+    /// How long a call may take; then the caller is released and the call cancelled.
     pub call_timeout: Option<Duration>,
+    /// How long after that a cancelled call may take to end; then the process is killed and started again.
+    pub cancel_grace: Duration,
     /// How long a step of its life (`init`, `save`, ...) may take.
     pub step_timeout: Duration,
     /// How long a call waits for a process that is being started again.
@@ -30,6 +32,7 @@ impl Default for ProcessSpec {
     fn default() -> Self {
         Self {
             call_timeout: None,
+            cancel_grace: Duration::from_secs(1),
             step_timeout: Duration::from_secs(30),
             restart_wait: Duration::from_secs(5),
             restart_pause: Duration::from_millis(200),
@@ -93,6 +96,7 @@ pub(super) fn process(file: &Path, node: Option<&Node>) -> Result<ProcessSpec, M
     }
     Ok(ProcessSpec {
         call_timeout: table.duration("call_timeout")?,
+        cancel_grace: table.duration("cancel_grace")?.unwrap_or(default.cancel_grace),
         step_timeout: table.duration("step_timeout")?.unwrap_or(default.step_timeout),
         restart_wait: table.duration("restart_wait")?.unwrap_or(default.restart_wait),
         restart_pause: table.duration("restart_pause")?.unwrap_or(default.restart_pause),

@@ -6,14 +6,22 @@ use super::{
     record::{Live, Record},
     seat::{Level, MAX_DEPTH, Seat},
 };
-use crate::load::in_process::take_panic_location;
+use crate::load::{in_process::take_panic_location, process::Deadline};
 use replug_api::{
     CallError,
     abi::{Edge, Object, Outcome, Panic},
     call::Caller,
     remote,
 };
-use std::{cell::Cell, ptr::null_mut, sync::Arc};
+use std::{
+    cell::Cell,
+    ptr::null_mut,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// When a process that has just died is likely to be started again.
+const SOON: Duration = Duration::from_millis(200);
 
 thread_local! {
     /// Whether this thread is the one that hands over the state of some plugin.
@@ -61,6 +69,23 @@ impl Caller for EntryCaller {
                 Err(Err(lost(&record.live, &export.name)))
             }
         }
+    }
+}
+
+/// What calls with a deadline go through.
+#[derive(Clone)]
+pub struct TimedCaller {
+    pub(crate) caller: EntryCaller,
+    pub(crate) after: Duration,
+}
+
+impl Caller for TimedCaller {
+    fn call<T, E>(
+        &self,
+        method: u32,
+        call: impl FnOnce(Object, Edge) -> Outcome<T, E>,
+    ) -> Result<T, Result<E, CallError>> {
+        Deadline::after(self.after).hold(&self.caller.entry.id, || self.caller.call(method, call))
     }
 }
 
@@ -126,8 +151,20 @@ impl Entry {
         if HANDING_OVER.get() && self.gate.get() == Gate::Paused {
             return Err(self.handing_over());
         }
+        self.wait_for_record(pin)
+    }
+
+    /// Pins the generation that serves, even inside a call of the same plugin.
+    pub(super) fn pin_anew(&self) -> Result<Pin, CallError> {
+        let seat = Seat::mine().ok_or_else(|| self.thread_is_ending())?;
+        let level = seat.enter().ok_or_else(|| self.too_deep())?;
+        self.wait_for_record(Pin { level, record: null_mut() })
+    }
+
+    fn wait_for_record(&self, mut pin: Pin) -> Result<Pin, CallError> {
+        let deadline = Deadline::of(self.id.as_str());
         loop {
-            self.gate.pass().map_err(|shut| self.shut(shut))?;
+            self.gate.pass(deadline.map(|it| it.until)).map_err(|shut| self.shut(shut, deadline))?;
             pin.record = self.slot.pin(pin.level.hazard());
             if !pin.record.is_null() {
                 return Ok(pin);
@@ -136,10 +173,22 @@ impl Entry {
     }
 
     #[cold]
-    fn shut(&self, shut: Shut) -> CallError {
+    fn shut(&self, shut: Shut, deadline: Option<Deadline>) -> CallError {
         let plugin = self.id.to_string();
         match shut {
-            Shut::Restarting => CallError::Restarting { plugin, retry_in_ms: 1000 },
+            Shut::Restarting(due) => {
+                let left = due.map_or(SOON, |due| due.saturating_duration_since(Instant::now()));
+                let retry_in_ms = left.as_millis().try_into().unwrap_or(u64::MAX).max(1);
+                CallError::Restarting { plugin, retry_in_ms }
+            }
+            Shut::Paused => {
+                let waited = deadline.map_or(Duration::ZERO, |it| it.after);
+                let waited = humantime::format_duration(waited);
+                let reason = format!(
+                    "its state was still being handed over when the call's deadline of {waited} passed: the call was not made"
+                );
+                CallError::NotRunning { plugin, reason }
+            }
             Shut::Closed(reason) => CallError::NotRunning { plugin, reason },
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{
     caller::{EntryCaller, HANDING_OVER},
-    gate::{Gate, GateKeeper},
+    gate::{Gate, GateKeeper, Restart},
     record::{Live, Port, Record},
     seat::{self, Calls},
     slot::{Slot, in_use},
@@ -173,12 +173,17 @@ impl Entry {
         if inner.live.as_ref()?.generation != generation {
             return None;
         }
-        self.gate.set(Gate::Restarting(patience));
+        self.gate.set(Gate::Restarting(Restart { patience, due: None }));
         self.replace(&mut inner, None);
         let old = inner.live.take();
         inner.note_retiring(old.as_ref());
         drop(inner);
         self.retiring(old)
+    }
+
+    /// Says when the process of a generation that was [suspended](Entry::suspend) is started again.
+    pub(crate) fn restart_due(&self, due: Instant) {
+        self.gate.set_due(due);
     }
 
     /// Lets new calls wait, and waits for those that run.

@@ -10,10 +10,19 @@ pub(crate) enum Gate {
     Open,
     /// The state is being handed over: new calls wait.
     Paused,
-    /// Its process has ended and is started again: new calls wait for so long.
-    Restarting(Duration),
+    /// Its process has ended and is started again: new calls wait.
+    Restarting(Restart),
     /// No calls are taken; says why and what to do.
     Closed(String),
+}
+
+/// How a process is started again, for those who wait for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Restart {
+    /// How long new calls wait.
+    pub(super) patience: Duration,
+    /// When it is due, once that is known.
+    pub(super) due: Option<Instant>,
 }
 
 /// The gate of one plugin, with those who wait before it.
@@ -33,6 +42,14 @@ impl GateKeeper {
         self.moved.notify_all();
     }
 
+    /// Says when a process that has ended is started again.
+    pub(super) fn set_due(&self, due: Instant) {
+        if let Gate::Restarting(restart) = &mut *self.gate.lock() {
+            restart.due = Some(due);
+        }
+        self.moved.notify_all();
+    }
+
     /// Changes the reason of a gate that is closed.
     pub(super) fn set_reason(&self, reason: &str) {
         if let Gate::Closed(old) = &mut *self.gate.lock() {
@@ -44,21 +61,24 @@ impl GateKeeper {
         self.gate.lock().clone()
     }
 
-    /// Waits while the gate is paused or, for a while, while a process is started again.
-    pub(super) fn pass(&self) -> Result<(), Shut> {
+    /// Waits while the gate is paused or, for a while, while a process is started again; but not beyond `until`.
+    pub(super) fn pass(&self, until: Option<Instant>) -> Result<(), Shut> {
         let mut gate = self.gate.lock();
         let began = Instant::now();
         loop {
-            match &*gate {
+            let (deadline, shut) = match &*gate {
                 Gate::Open => return Ok(()),
-                Gate::Paused => self.moved.wait(&mut gate),
-                Gate::Restarting(patience) => {
-                    let left = patience.saturating_sub(began.elapsed());
-                    if left.is_zero() || self.moved.wait_for(&mut gate, left).timed_out() {
-                        return Err(Shut::Restarting);
-                    }
+                Gate::Paused => (until, Shut::Paused),
+                Gate::Restarting(restart) => {
+                    let patience = began.checked_add(restart.patience);
+                    (patience.into_iter().chain(until).min(), Shut::Restarting(restart.due))
                 }
                 Gate::Closed(reason) => return Err(Shut::Closed(reason.clone())),
+            };
+            match deadline {
+                None => self.moved.wait(&mut gate),
+                Some(deadline) if deadline <= Instant::now() => return Err(shut),
+                Some(deadline) => drop(self.moved.wait_until(&mut gate, deadline)),
             }
         }
     }
@@ -66,8 +86,10 @@ impl GateKeeper {
 
 /// Why a gate was not passed.
 pub(super) enum Shut {
-    /// A process is still being started again.
-    Restarting,
+    /// A process is still being started again, and this is when that is due, if it is known.
+    Restarting(Option<Instant>),
+    /// The state is still being handed over, and the caller waits no longer.
+    Paused,
     /// No calls are taken; says why and what to do.
     Closed(String),
 }

@@ -18,13 +18,14 @@ mod record;
 mod retire;
 mod seat;
 mod slot;
+mod successor;
 
 /// The atomics of the slot; a model checker's in `tests/tests/slot_model.rs`.
 mod sync {
     pub(super) use std::sync::atomic::{AtomicPtr, Ordering};
 }
 
-pub use caller::EntryCaller;
+pub use caller::{EntryCaller, TimedCaller};
 pub(crate) use caller::{lost, panicked};
 pub(crate) use crash_record::{CrashRecord, Note, NotedInterface};
 pub use entry::PauseError;
@@ -35,3 +36,4 @@ pub(crate) use record::{Birth, Live};
 pub(crate) use retire::{Unmap, clear_away, discard, end};
 pub use seat::TooManyGenerations;
 pub(crate) use seat::{Calls, LaneLease};
+pub(crate) use successor::successor;

@@ -2,26 +2,51 @@
 
 use super::serve::Shared;
 use crate::{
-    load::in_process::take_panic_location,
+    load::in_process::{Cancellation, take_panic_location},
     wire::{Answer, Call, Channel, Kind, RequestId, WireError},
 };
 use abi_stable::std_types::RVec;
 use replug_api::abi::{Outcome, Refusal};
 use std::{
-    io::{self, Read, Write},
+    io::{Read, Write},
     os::unix::net::UnixStream,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     thread,
+    time::Duration,
 };
 
+/// How long the first call of a lane may take to come, if it cannot be served.
+const FIRST_CALL: Duration = Duration::from_secs(1);
+
+/// What calls come to: the instance, and what says which of them is still waited for.
+pub(super) type Served = (Shared, Arc<Cancellation>);
+
 /// Serves calls on a thread of its own until the host hangs up.
-pub(super) fn open(stream: UnixStream, instance: Shared) -> io::Result<()> {
+pub(super) fn open(stream: UnixStream, served: Served) -> Result<(), WireError> {
+    let kept = stream.try_clone()?;
     let serve = move || {
         let mut channel = Channel::new(stream);
         // However a lane ends, the host sees it hang up.
-        while one(&mut channel, &instance).is_ok() {}
+        while one(&mut channel, &served).is_ok() {}
     };
-    thread::Builder::new().name("replug-lane".into()).spawn(serve).map(drop)
+    match thread::Builder::new().name("replug-lane".into()).spawn(serve) {
+        Ok(_) => Ok(()),
+        Err(error) => refuse(kept, &format!("it cannot start a thread for the call: {error}")),
+    }
+}
+
+/// Answers the first call of a lane that cannot be served.
+fn refuse(stream: UnixStream, reason: &str) -> Result<(), WireError> {
+    // Its caller is about to send it.
+    stream.set_read_timeout(Some(FIRST_CALL))?;
+    let mut channel = Channel::new(stream);
+    if let Ok(frame) = channel.receive() {
+        let id = frame.id;
+        // A caller that is gone needs no answer.
+        let _ = answer(&mut channel, id, Answer::Broken(reason));
+    }
+    Ok(())
 }
 
 /// What became of a call, still in the plugin's own form.
@@ -33,12 +58,14 @@ enum Done {
 }
 
 /// Serves one call.
-pub(super) fn one<S: Read + Write>(channel: &mut Channel<S>, instance: &Shared) -> Result<(), WireError> {
+pub(super) fn one<S: Read + Write>(channel: &mut Channel<S>, served: &Served) -> Result<(), WireError> {
+    let (instance, calls) = served;
     let frame = channel.receive()?;
     let id = frame.id;
     let call = Call::decode(frame.of_kind(Kind::Call)?)?;
     // The plugin contains its own panics: one that comes here is the shim's.
-    let done = catch_unwind(AssertUnwindSafe(|| run(&call, instance))).unwrap_or(Done::Broken);
+    let done = catch_unwind(AssertUnwindSafe(|| calls.during(id.0, || run(&call, instance))));
+    let done = done.unwrap_or(Done::Broken);
     let answered = match &done {
         Done::Called(Outcome::Returned(bytes)) => answer(channel, id, Answer::Returned(bytes)),
         Done::Called(Outcome::Refused(Refusal::Error(bytes))) => answer(channel, id, Answer::Refused(bytes)),

@@ -1,14 +1,15 @@
 //! The child process that runs a plugin for a host: this same program, run again.
 //!
-//! It loads the artifact with the code that the host itself would use, serves the steps of its life over one connection
-//! and calls over others, and ends with its host. There is nothing else in it: no runtime, no plugin folder, no clap.
+//! It loads the artifact with the code that the host itself would use, serves the steps of its life over one connection,
+//! what cannot wait for them over another, calls over further ones, and ends with its host. There is nothing else in it: no runtime, no plugin folder, no clap.
 //!
 //! In this order, before the first line of the plugin's can run:
 //!
 //! 1. `guard.rs`: becomes the leader of a process group; asks to be told of the host's end; makes sure that it has not
 //!    come already.
 //! 2. Takes the control connection from its standard input, and puts `/dev/null` there.
-//! 3. `serve.rs`: greets the host, and takes the connection for reports and the lifeline from it.
+//! 3. `serve.rs`: greets the host, and takes the connection for reports, the lifeline and the service connection from
+//!    it, which a thread serves from then on.
 //! 4. `guard.rs`: a thread waits for the end of the lifeline, which is the end of everything here.
 //! 5. No core is dumped; then, as the host asks, `limits.rs` bounds the process, and the library is opened.
 //!
@@ -20,6 +21,7 @@ mod lane;
 mod limits;
 mod reporter;
 mod serve;
+mod service;
 #[cfg(test)]
 mod tests;
 

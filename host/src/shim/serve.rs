@@ -1,6 +1,6 @@
 //! The control connection: does what the host asks, one thing after the other, and says what became of it.
 
-use super::{ShimError, lane, limits, reporter::Reporter};
+use super::{ShimError, limits, reporter::Reporter, service::Service};
 use crate::{
     load::in_process::{self, Instance, LifecycleError, Opened},
     wire::{
@@ -48,9 +48,12 @@ impl Shim {
         control.send(Kind::Hello, RequestId::default(), [&Hello::own().encode()?, &[]])?;
         greeting.check()?;
         let mut take = || control.stream_mut().take().ok_or(WireError::NoDescriptor("hello"));
-        let (events, lifeline) = (take()?, take()?);
+        let (events, lifeline, service) = (take()?, take()?, take()?);
         let reporter = Reporter::new(UnixStream::from(events));
-        let shim = Self { control, reporter, opened: None, loaded: false, instance: Shared::default() };
+        let instance = Shared::default();
+        let service = Service::new(UnixStream::from(service), instance.clone(), reporter.clone());
+        service.run().map_err(ShimError::system("cannot start a thread"))?;
+        let shim = Self { control, reporter, opened: None, loaded: false, instance };
         Ok((shim, lifeline))
     }
 
@@ -100,12 +103,6 @@ impl Shim {
                 self.step(request, |it| it.restore(*from_version, &state.0)).map(done)
             }
             Request::Destroy => self.destroy(),
-            Request::SetMaxLevel(level) => {
-                self.reporter.set_max_level(*level);
-                self.instance.read().iter().for_each(|it| it.set_max_level(*level));
-                Ok(Reply::Done)
-            }
-            Request::OpenLane => self.open_lane(),
             Request::Exit => Ok(Reply::Done),
         }
     }
@@ -154,15 +151,6 @@ impl Shim {
         // The library stays mapped: the process ends soon.
         let (_mapped, outcome) = instance.destroy();
         outcome?;
-        Ok(Reply::Done)
-    }
-
-    fn open_lane(&mut self) -> Result<Reply, Failure> {
-        let stream = self.control.stream_mut().take();
-        let stream = stream.ok_or_else(|| out_of_turn("open_lane", "no descriptor came with it"))?;
-        lane::open(UnixStream::from(stream), Arc::clone(&self.instance)).map_err(|error| {
-            Failure::Broken { message: format!("cannot start the thread of a lane: {error}") }
-        })?;
         Ok(Reply::Done)
     }
 }

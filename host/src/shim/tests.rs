@@ -7,8 +7,8 @@ use crate::{
     id::{Generation, PluginId},
     manifest,
     wire::{
-        self, Answer, Call, Channel, Control, ControlError, Create, Failure, Level, Limits, Load, Report,
-        Reports, RequestId, WireError,
+        self, Answer, Call, Channel, Control, ControlError, Create, Failure, Greeting, Lane, Level, Limits,
+        Load, Report, Reports, RequestId, Service, WireError,
     },
 };
 use replug_api::abi::Encoding;
@@ -24,6 +24,7 @@ use std::{
 /// A shim that serves on a thread, as its host sees it.
 struct Served {
     control: Control,
+    service: Service,
     reports: Reports<UnixStream>,
     thread: JoinHandle<Result<Ended, ShimError>>,
     /// The shim has the other end, and in these tests does not mind.
@@ -35,13 +36,21 @@ fn serve() -> Served {
     let (events, their_events) = UnixStream::pair().unwrap();
     // A report that does not come fails the test.
     events.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let (service, their_service) = UnixStream::pair().unwrap();
     let (their_lifeline, lifeline) = pipe().unwrap();
     let thread = thread::spawn(move || {
         let (mut shim, _lifeline) = Shim::meet(theirs)?;
         shim.serve()
     });
-    let control = Control::greet(ours, their_events, OwnedFd::from(their_lifeline)).unwrap();
-    Served { control, reports: Reports::new(events), thread, _lifeline: lifeline }
+    let lifeline_end = OwnedFd::from(their_lifeline);
+    let greeting = Greeting { events: their_events, lifeline: lifeline_end, service: their_service };
+    let control = Control::greet(ours, greeting).unwrap();
+    let service = Service::new(service);
+    Served { control, service, reports: Reports::new(events), thread, _lifeline: lifeline }
+}
+
+fn open_lane(service: &mut Service) -> Lane<UnixStream> {
+    Lane::new(service.open_lane().unwrap().1)
 }
 
 /// Builds the calculator, and gives a private copy of it with the standard library that it links.
@@ -78,7 +87,7 @@ fn call<'a>(method: u32, arguments: &'a str) -> Call<'a> {
 fn a_plugin_lives_its_life_in_a_shim() {
     let state = tempfile::tempdir().unwrap();
     let (path, shared_std) = calculator(state.path());
-    let Served { mut control, mut reports, thread, .. } = serve();
+    let Served { mut control, mut service, mut reports, thread, .. } = serve();
 
     let limits = Limits { open_files: Some(4096), ..Limits::default() };
     let loaded = control.load(Load { path, shared_std, limits }).unwrap();
@@ -87,7 +96,7 @@ fn a_plugin_lives_its_life_in_a_shim() {
         serde_json::from_str(&loaded.interfaces[0].description).unwrap();
     let method = |name: &str| described.methods.iter().position(|it| it.name == name).unwrap() as u32;
 
-    let mut lane = control.open_lane().unwrap();
+    let mut lane = open_lane(&mut service);
     assert_eq!(lane.call(call(0, "[1,2]")).unwrap(), Answer::NotRunning);
     control.create(create(state.path())).unwrap();
     control.start().unwrap();
@@ -117,7 +126,7 @@ fn a_plugin_lives_its_life_in_a_shim() {
     control.configure(r#"{"history_limit": 1}"#).unwrap();
     let unknown = control.configure(r#"{"histroy": 1}"#).unwrap_err();
     assert!(unknown.to_string().contains("histroy"), "{unknown}");
-    control.set_max_level(Level(0)).unwrap();
+    service.set_max_level(Level(0)).unwrap();
 
     control.stop().unwrap();
     control.destroy().unwrap();
@@ -141,7 +150,7 @@ fn what_cannot_be_loaded_is_refused_and_the_shim_goes_on() {
     let second = served.control.load(Load::default()).unwrap_err();
     assert!(second.to_string().contains("has opened a library already"), "{second}");
 
-    drop(served.control);
+    drop((served.control, served.service));
     assert_eq!(served.thread.join().unwrap().unwrap(), Ended::HungUp);
     assert!(served.reports.next_blocking().unwrap().is_none());
 }
@@ -178,7 +187,7 @@ fn a_host_that_cannot_be_talked_to_ends_the_shim_with_the_reason() {
     assert!(matches!(end, Err(ShimError::Wire(WireError::UnexpectedKind { .. }))));
 
     let (end, _) = told(|host| {
-        for _ in 0..2 {
+        for _ in 0..3 {
             host.stream_mut().give(UnixStream::pair().unwrap().0);
         }
         send(host, Kind::Hello, &hello(wire::PROTOCOL));
@@ -191,13 +200,13 @@ fn a_host_that_cannot_be_talked_to_ends_the_shim_with_the_reason() {
 fn a_lane_that_is_sent_garbage_hangs_up_and_another_goes_on() {
     use wire::Kind;
     let mut served = serve();
-    let mut wild = served.control.open_lane().unwrap();
+    let mut wild = open_lane(&mut served.service);
     io::Write::write_all(&mut wild.stream(), &[0xff; 64]).unwrap();
     assert!(matches!(wild.call(call(0, "[]")), Err(WireError::Closed)));
-    let mut good = served.control.open_lane().unwrap();
+    let mut good = open_lane(&mut served.service);
     assert_eq!(good.call(call(0, "[]")).unwrap(), Answer::NotRunning);
     let kind = Kind::Call;
-    let mut raw = Channel::new(served.control.open_lane().unwrap().stream().try_clone().unwrap());
+    let mut raw = Channel::new(served.service.open_lane().unwrap().1);
     raw.send(kind, RequestId(7), [b"short", &[]]).unwrap();
     assert!(matches!(raw.receive(), Err(WireError::Closed)));
 }

@@ -1,10 +1,11 @@
-//! The host's end: asks the shim over the control connection, calls over lanes, and hears what the plugin reports.
+//! The host's end: asks the shim over the control connection, orders over the service connection, calls over lanes, and
+//! hears what the plugin reports.
 //!
 //! Nothing here has a deadline of its own: a stream has, if its owner sets one.
 
 use super::{
-    Answer, Call, Channel, Create, Failure, Giving, Health, Hello, Kind, Level, Load, Loaded, Reply, Report,
-    Request, RequestId, State, WireError, message::Message,
+    Answer, Call, Channel, Create, Failure, Giving, Health, Hello, Kind, LaneId, Level, Load, Loaded, Order,
+    Reply, Report, Request, RequestId, State, WireError, message::Message,
 };
 use std::{
     io::{Read, Write},
@@ -22,6 +23,17 @@ pub enum ControlError {
     Failed(#[from] Failure),
 }
 
+/// What a shim gets with the greeting.
+#[derive(Debug)]
+pub struct Greeting {
+    /// The end of a connection to which the shim writes what [`Reports`] reads.
+    pub events: UnixStream,
+    /// The reading end of a pipe: when no writing end is left, the shim kills itself and what it started.
+    pub lifeline: OwnedFd,
+    /// The end of a connection on which it takes what [`Service`] writes.
+    pub service: UnixStream,
+}
+
 /// The control connection to a shim.
 #[derive(Debug)]
 pub struct Control {
@@ -32,17 +44,16 @@ pub struct Control {
 impl Control {
     /// Greets a shim over the connection whose other end it has as its standard input.
     ///
-    /// `events` is the end of a connection to which the shim writes what [`Reports`] reads. `lifeline` is the reading
-    /// end of a pipe: when no writing end is left, the shim kills itself and what it started.
-    ///
     /// # Errors
     ///
     /// * [`WireError::OtherProtocol`] if it is of another version
     /// * [`WireError`] if it is no shim, or is gone
-    pub fn greet(stream: UnixStream, events: UnixStream, lifeline: OwnedFd) -> Result<Self, WireError> {
+    pub fn greet(stream: UnixStream, greeting: Greeting) -> Result<Self, WireError> {
         let mut channel = Channel::new(Giving::new(stream));
+        let Greeting { events, lifeline, service } = greeting;
         channel.stream_mut().give(events);
         channel.stream_mut().give(lifeline);
+        channel.stream_mut().give(service);
         let id = RequestId::default();
         channel.send(Kind::Hello, id, [&Hello::own().encode()?, &[]])?;
         Hello::decode(channel.receive()?.of_kind(Kind::Hello)?)?.check()?;
@@ -146,27 +157,6 @@ impl Control {
         self.order(&Request::Destroy)
     }
 
-    /// Sets the most verbose level that the host wants of the plugin's log.
-    ///
-    /// # Errors
-    ///
-    /// * As [`Control::start`].
-    pub fn set_max_level(&mut self, level: Level) -> Result<(), ControlError> {
-        self.order(&Request::SetMaxLevel(level))
-    }
-
-    /// Opens one more lane.
-    ///
-    /// # Errors
-    ///
-    /// * As [`Control::start`]; [`WireError::Io`] if no connection can be made.
-    pub fn open_lane(&mut self) -> Result<Lane<UnixStream>, ControlError> {
-        let (ours, theirs) = UnixStream::pair().map_err(WireError::from)?;
-        self.channel.stream_mut().give(theirs);
-        self.order(&Request::OpenLane)?;
-        Ok(Lane::new(ours))
-    }
-
     /// Lets the shim end by itself. Whoever started it waits for that.
     ///
     /// # Errors
@@ -197,22 +187,87 @@ fn refused<T>(request: &'static str, reply: Reply) -> Result<T, ControlError> {
     }
 }
 
+/// The service connection to a shim: what goes over it is done at once, and not answered.
+///
+/// So whoever opens a lane or cancels a call waits for no step of the plugin's life, and not for the shim either.
+#[derive(Debug)]
+pub struct Service {
+    channel: Channel<Giving>,
+    lanes: u64,
+}
+
+impl Service {
+    /// Over the connection whose other end went with the [`Greeting`].
+    pub fn new(stream: UnixStream) -> Self {
+        Self { channel: Channel::new(Giving::new(stream)), lanes: 0 }
+    }
+
+    /// Opens one more lane. Calls may be written to it at once.
+    ///
+    /// # Errors
+    ///
+    /// * [`WireError::Io`] if no connection can be made
+    /// * [`WireError`] if the shim is gone, or takes nothing any more
+    pub fn open_lane(&mut self) -> Result<(LaneId, UnixStream), WireError> {
+        let (ours, theirs) = UnixStream::pair()?;
+        self.lanes += 1;
+        let id = LaneId(self.lanes);
+        self.channel.stream_mut().give(theirs);
+        self.order(Order::OpenLane(id))?;
+        Ok((id, ours))
+    }
+
+    /// Tells a call that it is no longer waited for. Its answer comes all the same.
+    ///
+    /// # Errors
+    ///
+    /// * [`WireError`] if the shim is gone, or takes nothing any more
+    pub fn cancel(&mut self, lane: LaneId, call: RequestId) -> Result<(), WireError> {
+        self.order(Order::Cancel { lane, call })
+    }
+
+    /// Sets the most verbose level that the host wants of the plugin's log.
+    ///
+    /// # Errors
+    ///
+    /// * [`WireError`] if the shim is gone, or takes nothing any more
+    pub fn set_max_level(&mut self, level: Level) -> Result<(), WireError> {
+        self.order(Order::SetMaxLevel(level))
+    }
+
+    fn order(&mut self, order: Order) -> Result<(), WireError> {
+        self.channel.send(Kind::Order, RequestId::default(), [&order.encode()?, &[]])
+    }
+}
+
 /// A connection for calls, one at a time. The calling thread owns it for the length of the call.
 #[derive(Debug)]
 pub struct Lane<S> {
     channel: Channel<S>,
     last: RequestId,
+    /// Whether a call was sent as a whole and its answer has not come.
+    awaits: bool,
 }
 
 impl<S> Lane<S> {
     /// Over a stream whose other end is served.
     pub fn new(stream: S) -> Self {
-        Self { channel: Channel::new(stream), last: RequestId::default() }
+        Self { channel: Channel::new(stream), last: RequestId::default(), awaits: false }
     }
 
     /// The stream, as to set a deadline.
     pub fn stream(&self) -> &S {
         self.channel.stream()
+    }
+
+    /// The stream, to be written to or read from by nothing but the lane.
+    pub fn stream_mut(&mut self) -> &mut S {
+        self.channel.stream_mut()
+    }
+
+    /// The call whose answer has not come. Without one, a call that failed never reached the plugin.
+    pub fn awaited(&self) -> Option<RequestId> {
+        self.awaits.then_some(self.last)
     }
 }
 
@@ -222,11 +277,30 @@ impl<S: Read + Write> Lane<S> {
     /// # Errors
     ///
     /// * [`WireError::TooLarge`] if the arguments are: nothing was sent, and the lane can still be used.
-    /// * [`WireError`]: the lane must be given up, because an answer may still come; whether the call ran is not known.
+    /// * [`WireError::TimedOut`] with an [awaited](Lane::awaited) answer: [`Lane::late_answer`] may still get it.
+    /// * [`WireError`]: the lane must be given up.
     pub fn call(&mut self, call: Call<'_>) -> Result<Answer<'_>, WireError> {
         self.last = self.last.next();
+        self.awaits = false;
         self.channel.send(Kind::Call, self.last, [&call.head(), call.arguments])?;
-        Answer::decode(self.channel.receive()?.reply_to(self.last, Kind::Answer)?)
+        self.awaits = true;
+        self.answer()
+    }
+
+    /// Waits for the answer to a call that was given up. Afterwards the lane is as good as any.
+    ///
+    /// # Errors
+    ///
+    /// * [`WireError::TimedOut`]: it may be waited for again.
+    /// * [`WireError`]: the lane must be given up.
+    pub fn late_answer(&mut self) -> Result<Answer<'_>, WireError> {
+        self.answer()
+    }
+
+    fn answer(&mut self) -> Result<Answer<'_>, WireError> {
+        let answer = Answer::decode(self.channel.receive()?.reply_to(self.last, Kind::Answer)?)?;
+        self.awaits = false;
+        Ok(answer)
     }
 }
 

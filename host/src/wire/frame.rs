@@ -3,6 +3,7 @@
 //! One system call writes a frame, and one reads a small one: on the way of a call, system calls are what costs.
 
 use super::WireError;
+use serde::{Deserialize, Serialize};
 use std::{
     fmt,
     io::{ErrorKind, IoSlice, Read, Write},
@@ -36,6 +37,8 @@ pub enum Kind {
     Answer = 5,
     /// A [`Report`](super::Report) of the shim's.
     Report = 6,
+    /// An [`Order`](super::Order) of the host's, on the service connection.
+    Order = 7,
 }
 
 impl Kind {
@@ -47,13 +50,15 @@ impl Kind {
             4 => Self::Call,
             5 => Self::Answer,
             6 => Self::Report,
+            7 => Self::Order,
             other => return Err(WireError::UnknownKind(other)),
         })
     }
 }
 
 /// The number of a request on its connection; the reply bears the same.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct RequestId(pub u64);
 
 impl RequestId {
@@ -116,6 +121,17 @@ pub struct Channel<S> {
     end: usize,
     /// The payload of a frame that does not fit in the window.
     large: Vec<u8>,
+    /// The frame whose payload is not all there yet.
+    begun: Option<Begun>,
+}
+
+/// A frame of which the header has been read.
+#[derive(Clone, Copy)]
+struct Begun {
+    kind: Kind,
+    id: RequestId,
+    /// Of the payload.
+    len: usize,
 }
 
 impl<S> fmt::Debug for Channel<S> {
@@ -133,7 +149,7 @@ impl<S> Channel<S> {
     /// A channel whose frames are at most that many bytes long, their length itself not counted.
     pub fn with_max_frame(stream: S, max_frame: u32) -> Self {
         let window = vec![0; WINDOW].into_boxed_slice();
-        Self { stream, max_frame, window, start: 0, end: 0, large: Vec::new() }
+        Self { stream, max_frame, window, start: 0, end: 0, large: Vec::new(), begun: None }
     }
 
     /// The stream, as to set a deadline.
@@ -191,8 +207,29 @@ impl<S: Read> Channel<S> {
     ///
     /// * [`WireError::Closed`] between two frames, [`WireError::Truncated`] within one
     /// * [`WireError::TooLarge`], [`WireError::TooShort`], [`WireError::UnknownKind`]: it is no frame
-    /// * [`WireError::TimedOut`], [`WireError::Io`]
+    /// * [`WireError::TimedOut`]: what has come so far is kept, and the next call goes on from there
+    /// * [`WireError::Io`]
     pub fn receive(&mut self) -> Result<Frame<'_>, WireError> {
+        let begun = match self.begun {
+            Some(begun) => begun,
+            None => self.begin()?,
+        };
+        self.begun = Some(begun);
+        let Begun { kind, id, len } = begun;
+        if len > WINDOW {
+            self.rest_of_large(len)?;
+            self.begun = None;
+            return Ok(Frame { kind, id, payload: &self.large });
+        }
+        self.fill(len)?;
+        self.begun = None;
+        let from = self.start;
+        self.start += len;
+        Ok(Frame { kind, id, payload: &self.window[from..from + len] })
+    }
+
+    /// Reads a header.
+    fn begin(&mut self) -> Result<Begun, WireError> {
         if self.large.capacity() > KEPT {
             self.large = Vec::new();
         }
@@ -207,33 +244,28 @@ impl<S: Read> Channel<S> {
         if len > self.max_frame {
             return Err(WireError::TooLarge { len: len.into(), max: self.max_frame });
         }
-        let payload = usize::try_from(len)
+        let payload_len = usize::try_from(len)
             .ok()
             .and_then(|len| len.checked_sub(COUNTED))
             .ok_or(WireError::TooShort { len })?;
         let kind = Kind::read(kind[0])?;
         let id = RequestId(u64::from_le_bytes(id.try_into().expect("the rest of a header is its id")));
         self.start += HEADER;
-        let payload = if payload <= WINDOW { self.small(payload)? } else { self.large(payload)? };
-        Ok(Frame { kind, id, payload })
+        if payload_len > WINDOW {
+            self.large.clear();
+            self.large.extend_from_slice(&self.window[self.start..self.end]);
+            (self.start, self.end) = (0, 0);
+        }
+        Ok(Begun { kind, id, len: payload_len })
     }
 
-    fn small(&mut self, len: usize) -> Result<&[u8], WireError> {
-        self.fill(len)?;
-        let from = self.start;
-        self.start += len;
-        Ok(&self.window[from..from + len])
-    }
-
-    fn large(&mut self, len: usize) -> Result<&[u8], WireError> {
-        self.large.clear();
-        self.large.extend_from_slice(&self.window[self.start..self.end]);
-        (self.start, self.end) = (0, 0);
+    /// Reads what is missing of a payload that does not fit in the window.
+    fn rest_of_large(&mut self, len: usize) -> Result<(), WireError> {
         let rest = (len - self.large.len()) as u64;
-        // Grows with what arrives.
+        // Grows with what arrives, and keeps it if the stream gives an error.
         self.stream.by_ref().take(rest).read_to_end(&mut self.large)?;
         match len - self.large.len() {
-            0 => Ok(&self.large),
+            0 => Ok(()),
             missing => Err(WireError::Truncated { missing }),
         }
     }

@@ -3,7 +3,7 @@
 //! A new field or variant is a new [`PROTOCOL`](super::PROTOCOL), with one exception: [`Hello`] keeps its form for ever,
 //! so that two versions can at least say that they differ.
 
-use super::WireError;
+use super::{RequestId, WireError};
 use crate::id::{Generation, PluginId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::path::PathBuf;
@@ -66,10 +66,6 @@ pub enum Request {
     },
     /// Drops the instance once the calls in it have ended.
     Destroy,
-    /// Sets the most verbose level that the host wants of the plugin's log.
-    SetMaxLevel(Level),
-    /// Serves calls on the connection whose descriptor comes along.
-    OpenLane,
     /// Ends the shim, after the reply.
     Exit,
 }
@@ -87,12 +83,31 @@ impl Request {
             Self::Save => "save",
             Self::Restore { .. } => "restore",
             Self::Destroy => "destroy",
-            Self::SetMaxLevel(_) => "set_max_level",
-            Self::OpenLane => "open_lane",
             Self::Exit => "exit",
         }
     }
 }
+
+/// What the host wants at once, whatever step runs meanwhile. There is no reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// Serves calls on the connection whose descriptor comes along.
+    OpenLane(LaneId),
+    /// Tells the call that it is no longer waited for. One that has ended, and a lane that is gone, are passed over.
+    Cancel {
+        /// The lane that it came over.
+        lane: LaneId,
+        /// The call.
+        call: RequestId,
+    },
+    /// Sets the most verbose level that the host wants of the plugin's log.
+    SetMaxLevel(Level),
+}
+
+/// The number of a lane, never reused by a host for one shim.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LaneId(pub u64);
 
 /// Which library to open, and in what bounds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -354,6 +369,10 @@ impl Message for Request {
     const WHAT: &'static str = "a request";
 }
 
+impl Message for Order {
+    const WHAT: &'static str = "an order";
+}
+
 impl Message for Reply {
     const WHAT: &'static str = "a reply";
 }
@@ -366,6 +385,7 @@ impl Message for Report {
 pub(super) fn read_anything(bytes: &[u8]) {
     let _ = Hello::decode(bytes);
     let _ = Request::decode(bytes);
+    let _ = Order::decode(bytes);
     let _ = Reply::decode(bytes);
     let _ = Report::decode(bytes);
 }

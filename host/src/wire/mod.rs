@@ -1,7 +1,7 @@
 //! The protocol between a host and the child process that runs a plugin for it, without either process.
 //!
 //! [`Channel`] carries frames over any stream; `message.rs` says what is in them, `call.rs` how a call is packed;
-//! [`Control`], [`Lane`] and [`Reports`] are the host's end. The other end is `shim/`. `docs/PROTOCOL.md` is the
+//! [`Control`], [`Service`], [`Lane`] and [`Reports`] are the host's end. The other end is `shim/`. `docs/PROTOCOL.md` is the
 //! whole of it for a reader who does not read Rust.
 //!
 //! **Architecture Invariant:** nothing that is read is trusted. A length is checked before it is believed, memory grows
@@ -18,19 +18,20 @@ mod message;
 mod tests;
 
 pub use call::{Answer, Call};
-pub use client::{Control, ControlError, Lane, Reports};
+pub use client::{Control, ControlError, Greeting, Lane, Reports, Service};
 pub use descriptors::{Giving, Taking};
 pub use error::WireError;
 pub use frame::{Channel, Frame, Kind, MAX_FRAME, RequestId};
 pub(crate) use message::Message;
 pub use message::{
-    Create, Described, Failure, Health, Hello, Level, Limits, Load, Loaded, Reply, Report, Request, State,
+    Create, Described, Failure, Health, Hello, LaneId, Level, Limits, Load, Loaded, Order, Reply, Report,
+    Request, State,
 };
 
 pub use replug_api::abi::Encoding;
 
 /// The version of this protocol. Host and shim must agree on it.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The first argument of a process that is to be a shim. The second is the number of the host's process.
 ///

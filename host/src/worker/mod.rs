@@ -13,20 +13,19 @@ use crate::{
     event::{EventKind, Stage},
     id::{Digest, Generation, PluginId},
     manifest::{self, Manifest},
-    registry::{Entry, Retiring},
+    registry::Entry,
     reload::Workshop,
     watch::{Change, Inputs, Watcher},
 };
 use confirm::Confirm;
 use parking_lot::Mutex;
-use replug_api::call::Death;
 use serve::Cause;
 use std::{
     collections::VecDeque,
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use supervise::Supervision;
+use supervise::{Died, Supervision};
 use tokio::sync::{mpsc, oneshot};
 
 /// What a worker can be told.
@@ -36,7 +35,7 @@ pub(crate) enum Order {
     /// The plugin was gone and is back, with this manifest.
     Return(Arc<Manifest>),
     /// The process of the generation that served has ended unasked.
-    Died { death: Death, stderr_tail: String, retiring: Retiring },
+    Died(Died),
     /// Build, and serve the result as a new generation.
     Reload(Reply<Generation>),
     /// Serve an earlier artifact again: that one, or the last that was different.
@@ -177,7 +176,7 @@ impl Worker {
                     let done = self.rebuild(Cause::order()).await;
                     let _ = reply.send(done);
                 }
-                Order::Died { death, stderr_tail, retiring } => self.died(retiring, death, stderr_tail),
+                Order::Died(died) => self.died(died),
                 Order::Start(reply) => {
                     self.wanted = true;
                     let done = match self.desk.entry.live() {

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     event::{EventKind, Stages},
-    id::Digest,
+    id::{Digest, Generation},
     load::process::SavedBy,
     registry::Retiring,
     reload::{OnDeath, Source},
@@ -32,6 +32,15 @@ pub(super) struct Supervision {
     /// The state that was saved last, to begin anew with.
     checkpoint: Option<SavedBy>,
     next_checkpoint: Option<Instant>,
+}
+
+/// The process of a generation has ended unasked.
+pub(crate) struct Died {
+    generation: Generation,
+    death: Death,
+    stderr_tail: String,
+    /// The generation, if it was the one that served.
+    retiring: Option<Retiring>,
 }
 
 /// A process that is to be started again.
@@ -74,18 +83,21 @@ impl Worker {
             let (entry, orders) = (entry.clone(), orders.clone());
             Box::new(move |death, stderr_tail| {
                 // At once, so that no later call reaches what is dead.
-                if let Some(retiring) = entry.suspend(generation, patience) {
-                    let _ = orders.send(Order::Died { death, stderr_tail, retiring });
-                }
+                let retiring = entry.suspend(generation, patience);
+                let _ = orders.send(Order::Died(Died { generation, death, stderr_tail, retiring }));
             })
         })
     }
 
     /// The process of the generation that served has ended.
-    pub(super) fn died(&mut self, retiring: Retiring, death: Death, stderr_tail: String) {
-        let (generation, digest) = (retiring.live().generation, retiring.live().digest);
-        self.retire(retiring);
+    pub(super) fn died(&mut self, died: Died) {
+        let Died { generation, death, stderr_tail, retiring } = died;
         let spec = self.manifest().process;
+        // One that died before it served may serve by now; one that never will is no concern.
+        let retiring = retiring.or_else(|| self.desk.entry.suspend(generation, spec.restart_wait));
+        let Some(retiring) = retiring else { return };
+        let digest = retiring.live().digest;
+        self.retire(retiring);
         let now = Instant::now();
         let deaths = &mut self.supervision.deaths;
         deaths.push_back((digest, now));
@@ -104,10 +116,15 @@ impl Worker {
         events.generation(of, EventKind::PluginCrashed { signal, exit, stderr_tail, restart_in_ms });
         self.supervision.next_checkpoint = None;
         if again {
-            self.supervision.restart = Some(Restart { due: now + pause, digest });
+            self.restart_at(Restart { due: now + pause, digest });
         } else {
             self.quarantine(count, spec.death_window);
         }
+    }
+
+    fn restart_at(&mut self, restart: Restart) {
+        self.desk.entry.restart_due(restart.due.into_std());
+        self.supervision.restart = Some(restart);
     }
 
     fn quarantine(&mut self, deaths: usize, window: Duration) {
@@ -150,7 +167,7 @@ impl Worker {
                     self.quarantine(count, spec.death_window);
                 } else {
                     let due = Instant::now() + pause(spec.restart_pause, count);
-                    self.supervision.restart = Some(Restart { due, digest });
+                    self.restart_at(Restart { due, digest });
                 }
             }
         }

@@ -6,6 +6,7 @@ mod artifact;
 mod calls;
 mod command;
 mod conformance;
+mod deadlines;
 mod life;
 mod limits;
 mod misbehave;

@@ -4,7 +4,8 @@ use replug::{
     Generation, PluginId,
     artifact::inspect,
     wire::{
-        Answer, Call, Control, Create, Encoding, Level, Limits, Load, Report, Reports, SHIM_MARKER, WireError,
+        Answer, Call, Control, Create, Encoding, Greeting, Lane, Level, Limits, Load, Report, Reports,
+        SHIM_MARKER, Service, WireError,
     },
 };
 use replug_tests::{command::replug, misbehave};
@@ -22,6 +23,7 @@ use tempfile::TempDir;
 struct Shim {
     child: Child,
     control: Control,
+    service: Service,
     reports: Reports<UnixStream>,
     methods: Vec<String>,
     dir: TempDir,
@@ -44,13 +46,17 @@ impl Shim {
         let (their_lifeline, lifeline) = io::pipe().unwrap();
         let host = std::process::id().to_string();
         let child = replug().args([SHIM_MARKER, &host]).stdin(OwnedFd::from(theirs)).spawn().unwrap();
-        let mut control = Control::greet(ours, their_events, their_lifeline.into()).unwrap();
+        let (service, their_service) = UnixStream::pair().unwrap();
+        let greeting =
+            Greeting { events: their_events, lifeline: their_lifeline.into(), service: their_service };
+        let mut control = Control::greet(ours, greeting).unwrap();
         let limits = Limits { open_files: Some(256), ..Limits::default() };
         let loaded = control.load(Load { path, shared_std, limits }).unwrap();
         let described: replug_api::describe::Interface =
             serde_json::from_str(&loaded.interfaces[0].description).unwrap();
         let methods = described.methods.into_iter().map(|method| method.name).collect();
-        Self { child, control, reports: Reports::new(events), methods, dir, _lifeline: lifeline }
+        let (service, reports) = (Service::new(service), Reports::new(events));
+        Self { child, control, service, reports, methods, dir, _lifeline: lifeline }
     }
 
     fn create(&mut self) -> Result<(), String> {
@@ -87,7 +93,7 @@ fn call(method: u32, arguments: &str) -> Call<'_> {
 #[test]
 fn a_panic_in_a_shim_is_the_answer_to_its_call_and_was_reported_before() {
     let mut shim = Shim::up("version=1");
-    let mut lane = shim.control.open_lane().unwrap();
+    let mut lane = Lane::new(shim.service.open_lane().unwrap().1);
     let answer = lane.call(call(shim.method("panic"), r#"["on a lane"]"#)).unwrap();
     let Answer::Panicked { location, message } = answer else { panic!("{answer:?}") };
     assert_eq!(message, "on a lane");
@@ -106,7 +112,7 @@ fn a_panic_in_a_shim_is_the_answer_to_its_call_and_was_reported_before() {
 #[test]
 fn the_log_of_a_plugin_in_a_shim_is_reported_up_to_the_level_that_is_wanted() {
     let mut shim = Shim::up("");
-    let mut lane = shim.control.open_lane().unwrap();
+    let mut lane = Lane::new(shim.service.open_lane().unwrap().1);
     let log = shim.method("log");
     for level in ["debug", "warn"] {
         lane.call(call(log, &format!(r#"["{level}", "it is {level}"]"#))).unwrap();
@@ -114,7 +120,7 @@ fn the_log_of_a_plugin_in_a_shim_is_reported_up_to_the_level_that_is_wanted() {
     let Report::Log { level, message, fields, spans, .. } = shim.report() else { panic!() };
     assert_eq!((level, message.as_str(), fields.as_str()), (Level(2), "it is warn", r#"{"number":7}"#));
     assert!(spans.contains("outer"), "{spans}");
-    shim.control.set_max_level(Level(5)).unwrap();
+    shim.service.set_max_level(Level(5)).unwrap();
     lane.call(call(log, r#"["debug", "now it is wanted"]"#)).unwrap();
     assert!(matches!(shim.report(), Report::Log { message, .. } if message == "now it is wanted"));
 }
@@ -139,7 +145,7 @@ fn what_fails_or_panics_in_a_shim_says_at_which_step() {
 #[test]
 fn a_call_that_is_too_large_either_way_harms_nothing_and_one_that_is_large_arrives() {
     let mut shim = Shim::up("version=3");
-    let mut lane = shim.control.open_lane().unwrap();
+    let mut lane = Lane::new(shim.service.open_lane().unwrap().1);
     let text = "x".repeat(3 << 20);
     let answer = lane.call(call(shim.method("echo"), &format!(r#"["{text}"]"#))).unwrap();
     assert!(matches!(answer, Answer::Returned(bytes) if bytes.len() == text.len() + 2));
@@ -155,8 +161,8 @@ fn a_shim_that_is_killed_ends_the_call_in_it_at_once_and_calls_on_other_lanes_ru
     let listener = UnixListener::bind(shim.dir.path().join("held")).unwrap();
     let held = format!("[{:?}]", shim.dir.path().join("held"));
     let (hold, version) = (shim.method("hold"), shim.method("version"));
-    let mut first = shim.control.open_lane().unwrap();
-    let mut second = shim.control.open_lane().unwrap();
+    let mut first = Lane::new(shim.service.open_lane().unwrap().1);
+    let mut second = Lane::new(shim.service.open_lane().unwrap().1);
     for stream in [first.stream(), second.stream()] {
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     }

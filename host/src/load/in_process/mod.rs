@@ -1,12 +1,13 @@
 //! An artifact as a part of this process: opened, checked, and held as an [`Instance`].
 //!
 //! `open.rs` maps the library and checks it; an [`Instance`] runs the author's code through [`replug_api::abi`].
-//! `services.rs` is what the plugin calls back. `keys.rs` counts what a process can only bear so much of;
-//! `extent.rs` finds where a library lies.
+//! `services.rs` is what the plugin calls back, `cancel.rs` what it learns of those who wait for it. `keys.rs` counts what
+//! a process can only bear so much of; `extent.rs` finds where a library lies.
 //!
 //! **Architecture Invariant:** nothing here outlives its library. By default a library stays mapped for ever; only
 //! `Gone::unload` gives it up, and it says whether that came true.
 
+mod cancel;
 mod check;
 mod extent;
 mod instance;
@@ -14,6 +15,7 @@ mod keys;
 mod open;
 mod services;
 
+pub(crate) use cancel::Cancellation;
 pub use check::InterfaceMismatch;
 pub(super) use check::{fit, missing};
 pub(crate) use instance::{Gone, Unloaded};

@@ -1,5 +1,6 @@
 //! What a plugin calls back in the host: its log events and its panics.
 
+use super::cancel::cancelled;
 use crate::{
     load::speaker::{Listener, print_panic},
     wire::{Level, Report},
@@ -43,7 +44,7 @@ pub(super) fn services(path: &Path, speaker: impl Listener, hook: HookPanics) ->
     let mut speakers = SPEAKERS.write();
     speakers.by_number.insert(number, (Arc::new(speaker), hook));
     speakers.by_path.insert(path.into(), number);
-    HostServices { speaker: number, max_level, log, panicked }
+    HostServices { speaker: number, max_level, log, panicked, cancelled }
 }
 
 /// Forgets the speaker of a library that is about to be unmapped, and takes its panic hook away.

@@ -14,7 +14,7 @@ use crate::{
     event::LimitsInForce,
     load::speaker::{Listener, Speaker},
     manifest::LimitsSpec,
-    wire::{Control, ControlError, Limits, Reports, SHIM_MARKER, WireError},
+    wire::{Control, ControlError, Greeting, Limits, Reports, SHIM_MARKER, Service, WireError},
 };
 use parking_lot::{Condvar, Mutex};
 use replug_api::call::Death;
@@ -35,7 +35,12 @@ use std::{
 
 /// How long a child may take to say hello.
 const HELLO_DEADLINE: Duration = Duration::from_secs(10);
-/// How long after the end of a connection the death behind it may take to be known.
+/// How long the child may take to take an order from the service connection, which it always reads.
+const ORDER_DEADLINE: Duration = Duration::from_secs(1);
+/// How long after the end of a connection the end of the process behind it may take. One that lives on has broken its
+/// connection, and is of no use.
+const END_IS_NEAR: Duration = Duration::from_millis(100);
+/// How long after the end of a process its death may take to be known.
 const DEATH_IS_NEAR: Duration = Duration::from_secs(2);
 /// How long after the end of a process what it has written may take to be read. Less than [`DEATH_IS_NEAR`], so that
 /// whoever waits for the death learns how it was.
@@ -72,6 +77,7 @@ pub(crate) struct Start<'a> {
 /// A shim that has said hello. Dropped, it is killed with all that it started.
 pub(crate) struct Child {
     control: Mutex<Control>,
+    service: Mutex<Service>,
     pub(super) lanes: Lanes,
     life: Arc<Life>,
     bounds: Bounds,
@@ -97,6 +103,8 @@ struct State {
     lanes: Vec<UnixStream>,
     /// It has ended; what is left of it is not yet read.
     ended: bool,
+    /// Its number may be another's.
+    reaped: bool,
 }
 
 impl Child {
@@ -107,6 +115,7 @@ impl Child {
             |error: io::Error| ProcessError::Start { program: program.clone(), reason: error.to_string() };
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
         let (our_events, their_events) = UnixStream::pair().map_err(failed)?;
+        let (our_service, their_service) = UnixStream::pair().map_err(failed)?;
         let (their_lifeline, lifeline) = io::pipe().map_err(failed)?;
         let mut command = Command::new(&program);
         command.args([SHIM_MARKER, &process::id().to_string()]);
@@ -138,8 +147,12 @@ impl Child {
         }
         let told = |error| Self::told("hello", HELLO_DEADLINE, (&life, error));
         ours.set_read_timeout(Some(HELLO_DEADLINE)).map_err(failed)?;
-        let control = Control::greet(ours, their_events, their_lifeline.into()).map_err(told)?;
-        Ok(Self { control: Mutex::new(control), lanes: Lanes::default(), life, bounds, _lifeline: lifeline })
+        our_service.set_write_timeout(Some(ORDER_DEADLINE)).map_err(failed)?;
+        let greeting =
+            Greeting { events: their_events, lifeline: their_lifeline.into(), service: their_service };
+        let control = Mutex::new(Control::greet(ours, greeting).map_err(told)?);
+        let service = Mutex::new(Service::new(our_service));
+        Ok(Self { control, service, lanes: Lanes::default(), life, bounds, _lifeline: lifeline })
     }
 
     /// Asks for a step, and waits for its end.
@@ -158,6 +171,14 @@ impl Child {
         })
     }
 
+    /// Orders something that waits for no step.
+    pub(super) fn service<T>(
+        &self,
+        order: impl FnOnce(&mut Service) -> Result<T, WireError>,
+    ) -> Result<T, WireError> {
+        order(&mut self.service.lock())
+    }
+
     /// What an error of a connection means for the process behind it.
     fn told(step: &'static str, deadline: Duration, of: (&Arc<Life>, WireError)) -> ProcessError {
         let (life, error) = of;
@@ -167,7 +188,7 @@ impl Child {
             life.kill();
             return ProcessError::Hangs { step, deadline, stderr_tail: stderr_tail() };
         }
-        if let Some(death) = life.death_within(DEATH_IS_NEAR) {
+        if let Some(death) = life.death_if_near() {
             return ProcessError::Died { step, death, stderr_tail: stderr_tail() };
         }
         life.expect_end();
@@ -176,9 +197,13 @@ impl Child {
     }
 
     /// How it ended, if it has or is about to; else it is killed, since its connection is of no use.
+    ///
+    /// When this returns, `on_death` has been called or is about to be for want of last words.
     pub(super) fn death(&self) -> (Death, String) {
-        let death = self.life.death_within(DEATH_IS_NEAR).unwrap_or_else(|| {
+        let death = self.life.death_if_near().unwrap_or_else(|| {
             self.life.kill();
+            // Until then, whoever is to know of the death may not.
+            self.life.death_within(DEATH_IS_NEAR);
             Death::Disconnected
         });
         (death, self.life.tail.text())
@@ -189,8 +214,9 @@ impl Child {
         self.life.state.lock().death.is_some()
     }
 
-    /// Kills it though no one has asked it to end: its death is told as any other.
-    pub(super) fn kill(&self) {
+    /// Kills it though no one has asked it to end: its death is told as any other, with the reason as its last words.
+    pub(super) fn kill_because(&self, reason: &str) {
+        self.life.tail.push(reason);
         self.life.kill();
     }
 
@@ -259,6 +285,7 @@ impl Life {
         state.ended = true;
         let lanes = std::mem::take(&mut state.lanes);
         drop(state);
+        self.changed.notify_all();
         // An error means that it is closed.
         lanes.iter().for_each(|lane| drop(lane.shutdown(Shutdown::Both)));
         read_to_the_end(outputs.collect());
@@ -271,12 +298,14 @@ impl Life {
         }
         let mut state = self.state.lock();
         let death = child.wait().map_or(Death::Disconnected, death_of);
-        state.death = Some(death.clone());
+        state.reaped = true;
         let expected = state.expected;
         drop(state);
+        // First, so that a caller who learns of the death finds that the generation has been taken out.
         if !expected {
-            on_death(death, self.tail.text());
+            on_death(death.clone(), self.tail.text());
         }
+        self.state.lock().death = Some(death);
         self.changed.notify_all();
     }
 
@@ -284,7 +313,7 @@ impl Life {
     /// lock, after which nothing is killed.
     fn kill(&self) {
         let state = self.state.lock();
-        if state.death.is_none() {
+        if !state.reaped {
             // An error means that no one is left.
             let _ = kill_process_group(self.leader, Signal::KILL);
             if let Some(cgroup) = &self.cgroup {
@@ -295,6 +324,15 @@ impl Life {
 
     fn expect_end(&self) {
         self.state.lock().expected = true;
+    }
+
+    /// How it ended, if it has or is about to.
+    fn death_if_near(&self) -> Option<Death> {
+        let mut state = self.state.lock();
+        self.changed.wait_while_for(&mut state, |state| !state.ended, END_IS_NEAR);
+        let ended = state.ended;
+        drop(state);
+        ended.then(|| self.death_within(DEATH_IS_NEAR)).flatten()
     }
 
     fn death_within(&self, patience: Duration) -> Option<Death> {

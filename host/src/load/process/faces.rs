@@ -1,7 +1,10 @@
 //! The plugin in a child as handles see it: one [`Remote`] for each of its interfaces.
 
-use super::child::Child;
-use crate::wire::{Answer, Call, MAX_FRAME, WireError};
+use super::{child::Child, deadline::Deadline, lanes::Late};
+use crate::{
+    id::Generation,
+    wire::{Answer, Call, MAX_FRAME, WireError},
+};
 use replug_api::{
     CallError,
     abi::{Encoding, Refusal},
@@ -17,11 +20,26 @@ const MAX_ARGUMENTS: usize = MAX_FRAME as usize - 64;
 pub(super) struct Face {
     pub(super) child: Arc<Child>,
     pub(super) plugin: String,
-    pub(super) generation: u64,
+    pub(super) generation: Generation,
     /// Its place in `export!`.
     pub(super) index: u16,
     pub(super) interface: Interface,
     pub(super) call_timeout: Option<Duration>,
+    pub(super) cancel_grace: Duration,
+    pub(super) successor: Option<Successor>,
+}
+
+/// Makes a call that did not reach its process on the generation that serves next.
+pub(crate) type Successor = Arc<dyn Fn(&Unsent<'_>) -> Result<Reply, CallError> + Send + Sync>;
+
+/// A call that did not reach its process, because that was dead.
+pub(crate) struct Unsent<'a> {
+    /// The generation whose process it was.
+    pub(crate) generation: Generation,
+    pub(crate) interface: &'a str,
+    pub(crate) method: &'a str,
+    pub(crate) encoding: Encoding,
+    pub(crate) arguments: &'a [u8],
 }
 
 impl Remote for Face {
@@ -40,38 +58,66 @@ impl Remote for Face {
                 ),
             });
         }
+        let deadline = Deadline::of(&self.plugin).or_else(|| self.call_timeout.map(Deadline::after));
         let call = Call { interface: self.index, method, encoding, arguments };
-        let answered = self.child.on_lane(self.call_timeout, |lane| {
-            let answer = lane.call(call)?;
-            Ok(self.read(method, answer))
+        let Ok(mut lane) = self.child.lane() else { return self.unsent(call) };
+        lane.stream_mut().until(deadline.map(|it| it.until));
+        let answered = lane.call(call).map(|answer| {
+            // A lane that could not be served has ended.
+            let is_over = matches!(answer, Answer::Broken(_));
+            (self.read(method, answer), is_over)
         });
-        match answered {
-            Ok(reply) => reply,
-            Err(WireError::TimedOut) => {
-                // The plugin cannot be stopped in the middle of a method; its process can.
-                self.child.kill();
+        match (answered, deadline) {
+            (Ok((reply, is_over)), _) => {
+                if !is_over {
+                    self.child.give_back(lane);
+                }
+                reply
+            }
+            (Err(WireError::TimedOut), Some(deadline)) => {
+                let late = Late { method: self.method(method), deadline, grace: self.cancel_grace };
+                self.child.give_up(lane, late);
                 Err(CallError::Timeout {
                     plugin: self.plugin.clone(),
-                    generation: self.generation,
+                    generation: self.generation.0,
                     method: self.method(method),
-                    after_ms: self.call_timeout.map_or(0, |it| it.as_millis().try_into().unwrap_or(u64::MAX)),
+                    after_ms: deadline.after_ms(),
                 })
             }
-            Err(_) => {
-                let (death, stderr_tail) = self.child.death();
-                Err(CallError::Crashed {
-                    plugin: self.plugin.clone(),
-                    generation: self.generation,
-                    method: self.method(method),
-                    death,
-                    stderr_tail,
-                })
-            }
+            (Err(_), _) if lane.awaited().is_none() => self.unsent(call),
+            (Err(_), _) => Err(self.crashed(method)),
         }
     }
 }
 
 impl Face {
+    /// Makes a call elsewhere that cannot have begun here, because there is no process to take it.
+    #[cold]
+    fn unsent(&self, call: Call<'_>) -> Result<Reply, CallError> {
+        let crashed = self.crashed(call.method);
+        let Some(successor) = &self.successor else { return Err(crashed) };
+        successor(&Unsent {
+            generation: self.generation,
+            interface: &self.interface.name,
+            method: &self.method(call.method),
+            encoding: call.encoding,
+            arguments: call.arguments,
+        })
+    }
+
+    /// The error of a call in the middle of which the process went away. Returns when that is known.
+    #[cold]
+    fn crashed(&self, method: u32) -> CallError {
+        let (death, stderr_tail) = self.child.death();
+        CallError::Crashed {
+            plugin: self.plugin.clone(),
+            generation: self.generation.0,
+            method: self.method(method),
+            death,
+            stderr_tail,
+        }
+    }
+
     fn read(&self, method: u32, answer: Answer<'_>) -> Result<Reply, CallError> {
         let plugin = self.plugin.clone();
         match answer {
@@ -81,14 +127,14 @@ impl Face {
             Answer::BadResult(text) => Ok(Reply::Refused(Refusal::BadResult(text.into()))),
             Answer::Panicked { location, message } => Err(CallError::Panicked {
                 plugin,
-                generation: self.generation,
+                generation: self.generation.0,
                 method: self.method(method),
                 message: message.into(),
                 location: location.into(),
             }),
             Answer::NoSuchMethod => Err(CallError::NotImplemented {
                 plugin,
-                generation: self.generation,
+                generation: self.generation.0,
                 method: self.method(method),
             }),
             Answer::NotRunning => {

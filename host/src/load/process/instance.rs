@@ -3,7 +3,7 @@
 use super::{
     child::{Child, Start},
     error::ProcessError,
-    faces::Face,
+    faces::{Face, Successor},
     usage::ProcessUsage,
 };
 use crate::{
@@ -41,6 +41,10 @@ pub(crate) struct Birth {
     /// How long a step of its life may take.
     pub(crate) step_timeout: Duration,
     pub(crate) call_timeout: Option<Duration>,
+    /// How long after its cancellation a call may take to end.
+    pub(crate) cancel_grace: Duration,
+    /// Takes the calls that a dead process no longer can.
+    pub(crate) successor: Option<Successor>,
 }
 
 /// A plugin in a child process. Dropped, its process is killed.
@@ -78,7 +82,8 @@ impl Instance {
     /// Starts a process, loads the artifact in it, and runs `Plugin::init`.
     pub(crate) fn create(start: Start<'_>, birth: Birth, trial: Purpose) -> Result<Self, ProcessError> {
         let child = Arc::new(Child::start(start)?);
-        let Birth { id, generation, path, shared_std, data_dir, config, step_timeout, call_timeout } = birth;
+        let Birth { id, generation, path, shared_std, data_dir, config, step_timeout, .. } = birth;
+        let Birth { call_timeout, cancel_grace, successor, .. } = birth;
         let load = wire::Load { path: path.clone(), shared_std, limits: child.rlimits() };
         let loaded = child.ask("load", step_timeout, |control| control.load(load))?;
         let limits = child.limits_in_force();
@@ -102,10 +107,12 @@ impl Instance {
             let face = RemoteObject::new(Face {
                 child: child.clone(),
                 plugin: plugin.clone(),
-                generation: generation.0,
+                generation,
                 index,
                 interface: description.clone(),
                 call_timeout,
+                cancel_grace,
+                successor: successor.clone(),
             });
             Ok(Offered { description, face })
         });
@@ -205,7 +212,7 @@ impl Instance {
 
     pub(crate) fn follow_log_level(&self) {
         // A plugin that cannot be told keeps the level that it has.
-        let _ = self.step("set_max_level", |control| control.set_max_level(speaker::max_level()));
+        let _ = self.child.service(|service| service.set_max_level(speaker::max_level()));
     }
 
     /// Drops the author's value, and ends the process.

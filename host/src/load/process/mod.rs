@@ -1,8 +1,9 @@
 //! An artifact as a child process, the shim: the same file, loaded there by the same code, called over lanes.
 //!
 //! `child.rs` is the process, from its start to its death; `lanes.rs` the connections that calls go over; `instance.rs`
-//! the plugin in it, with the same steps of life as one in this process; `faces.rs` what handles call. `trial.rs`
-//! does all of it with a process that is thrown away. `bounds.rs` and `cgroup.rs` bound it, `usage.rs` says what it takes.
+//! the plugin in it, with the same steps of life as one in this process; `faces.rs` what handles call, and `deadline.rs`
+//! how long they wait. `trial.rs` does all of it with a process that is thrown away. `bounds.rs` and `cgroup.rs` bound
+//! it, `usage.rs` says what it takes.
 //!
 //! **Architecture Invariant:** no child outlives the host, and none that has died is called: a call in flight gets the
 //! reason at once, since the end of its lane is the end of the process.
@@ -10,6 +11,7 @@
 mod bounds;
 pub(crate) mod cgroup;
 mod child;
+mod deadline;
 mod error;
 mod faces;
 mod instance;
@@ -22,7 +24,9 @@ mod usage;
 
 pub use cgroup::CgroupError;
 pub(crate) use child::{Program, Start};
+pub(crate) use deadline::Deadline;
 pub use error::ProcessError;
+pub(crate) use faces::{Successor, Unsent};
 pub(crate) use instance::{Birth, Instance, Purpose};
 pub(crate) use signal::signal_name;
 pub use trial::TrialError;

@@ -15,16 +15,21 @@ const CALL: Call<'static> = Call { interface: 0, method: 0, encoding: Encoding::
 /// What the host gets if the shim's first message is that.
 fn greeted_with(kind: Kind, message: &[u8]) -> WireError {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let (events, _) = UnixStream::pair().unwrap();
     Channel::new(theirs.try_clone().unwrap()).send(kind, RequestId(0), [message, &[]]).unwrap();
+    Control::greet(ours, greeting()).unwrap_err()
+}
+
+fn greeting() -> Greeting {
+    let connection = || UnixStream::pair().unwrap().0;
     let lifeline = OwnedFd::from(pipe().unwrap().0);
-    Control::greet(ours, events, lifeline).unwrap_err()
+    Greeting { events: connection(), lifeline, service: connection() }
 }
 
 #[test]
 fn a_host_goes_on_with_no_shim_of_another_version_and_with_nothing_that_is_no_shim() {
-    let later = Hello { protocol: 2, api: "9.9.9".into() }.encode().unwrap();
-    assert!(matches!(greeted_with(Kind::Hello, &later), WireError::OtherProtocol { theirs: 2, .. }));
+    let later = Hello { protocol: PROTOCOL + 1, api: "9.9.9".into() }.encode().unwrap();
+    let refused = greeted_with(Kind::Hello, &later);
+    assert!(matches!(refused, WireError::OtherProtocol { theirs, .. } if theirs == PROTOCOL + 1));
     assert!(matches!(greeted_with(Kind::Reply, &later), WireError::UnexpectedKind { .. }));
     assert!(matches!(greeted_with(Kind::Hello, &[0xff; 40]), WireError::Garbled { .. }));
 }
@@ -32,11 +37,10 @@ fn a_host_goes_on_with_no_shim_of_another_version_and_with_nothing_that_is_no_sh
 /// A control connection whose shim greets and then answers to the first request with these frames.
 fn control_answered_with(frames: Vec<u8>) -> Control {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let (events, _) = UnixStream::pair().unwrap();
     let hello = frame(Kind::Hello as u8, 0, &Hello::own().encode().unwrap());
     let mut theirs_first = theirs.try_clone().unwrap();
     theirs_first.write_all(&[hello, frames].concat()).unwrap();
-    let control = Control::greet(ours, events, OwnedFd::from(pipe().unwrap().0)).unwrap();
+    let control = Control::greet(ours, greeting()).unwrap();
     // Reads what the host sends until it hangs up, so that nothing is reset.
     thread::spawn(move || io::copy(&mut &theirs, &mut io::sink()));
     control
@@ -107,11 +111,63 @@ fn a_lane_gives_the_answer_to_its_own_call_only() {
 }
 
 #[test]
-fn a_lane_whose_deadline_passes_says_so() {
-    let (ours, _theirs) = UnixStream::pair().unwrap();
+fn a_lane_that_has_ended_says_whether_the_call_was_sent() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
     let mut lane = Lane::new(ours);
     lane.stream().set_read_timeout(Some(Duration::from_millis(1))).unwrap();
     assert!(matches!(lane.call(CALL), Err(WireError::TimedOut)));
+    assert_eq!(lane.awaited(), Some(RequestId(1)));
+    drop(theirs);
+    assert!(matches!(lane.call(CALL), Err(WireError::Closed)));
+    assert_eq!(lane.awaited(), None);
+}
+
+#[test]
+fn a_late_answer_is_taken_up_where_the_deadline_cut_it_off_and_the_lane_goes_on() {
+    for len in [10, 20_000, 3 << 20] {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut lane = Lane::new(ours);
+        lane.stream().set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        let answer = frame(Kind::Answer as u8, 1, &[&[0][..], &vec![7; len]].concat());
+        // Header and payload are cut in two, and all at once comes after.
+        let mut parts = [&answer[..5], &answer[5..17], &answer[17..]].into_iter();
+        theirs.write_all(parts.next().unwrap()).unwrap();
+        assert!(matches!(lane.call(CALL), Err(WireError::TimedOut)));
+        theirs.write_all(parts.next().unwrap()).unwrap();
+        assert!(matches!(lane.late_answer(), Err(WireError::TimedOut)));
+        assert_eq!(lane.awaited(), Some(RequestId(1)));
+        lane.stream().set_read_timeout(None).unwrap();
+        let rest = parts.next().unwrap();
+        let late = thread::scope(|scope| {
+            scope.spawn(|| theirs.write_all(rest).unwrap());
+            matches!(lane.late_answer(), Ok(Answer::Returned(bytes)) if bytes == vec![7; len])
+        });
+        assert!(late, "{len}");
+        assert_eq!(lane.awaited(), None);
+        theirs.write_all(&frame(Kind::Answer as u8, 2, b"\0next")).unwrap();
+        assert_eq!(lane.call(CALL).unwrap(), Answer::Returned(b"next"));
+    }
+}
+
+#[test]
+fn orders_go_out_unanswered_with_their_descriptors() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut service = Service::new(ours);
+    let (first, mut lane) = service.open_lane().unwrap();
+    service.cancel(first, RequestId(4)).unwrap();
+    service.set_max_level(Level(5)).unwrap();
+    let (second, _) = service.open_lane().unwrap();
+    assert_ne!(first, second);
+    let mut taking = Channel::new(Taking::new(theirs));
+    let mut next = || Order::decode(taking.receive().unwrap().of_kind(Kind::Order).unwrap()).unwrap();
+    assert_eq!(next(), Order::OpenLane(first));
+    assert_eq!(next(), Order::Cancel { lane: first, call: RequestId(4) });
+    assert_eq!([next(), next()], [Order::SetMaxLevel(Level(5)), Order::OpenLane(second)]);
+    let mut theirs = UnixStream::from(taking.stream_mut().take().unwrap());
+    lane.write_all(b"hello").unwrap();
+    let mut heard = [0; 5];
+    theirs.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"hello");
 }
 
 #[test]

@@ -9,7 +9,7 @@ fn folder() -> PathBuf {
 
 /// One frame of every kind with every message.
 fn seeds() -> Vec<Vec<u8>> {
-    let hello = Hello { protocol: 1, api: "0.1.0".into() };
+    let hello = Hello { protocol: PROTOCOL, api: "0.1.0".into() };
     let mut seeds = vec![frame(1, 0, &hello.encode().unwrap())];
     seeds.extend(requests().iter().map(|it| frame(2, 1, &it.encode().unwrap())));
     seeds.extend(replies().iter().map(|it| frame(3, 1, &it.encode().unwrap())));
@@ -18,6 +18,7 @@ fn seeds() -> Vec<Vec<u8>> {
         let (outcome, body) = answer.encode();
         frame(5, 1, &[&[outcome], body.bytes()].concat())
     }));
+    seeds.extend(orders().iter().map(|it| frame(7, 0, &it.encode().unwrap())));
     seeds.extend(reports().iter().map(|it| frame(6, 0, &it.encode().unwrap())));
     seeds
 }

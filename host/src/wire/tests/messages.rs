@@ -31,10 +31,13 @@ pub(super) fn requests() -> Vec<Request> {
         Request::Save,
         Request::Restore { from_version: 3, state: State((0..=255).collect()) },
         Request::Destroy,
-        Request::SetMaxLevel(Level(2)),
-        Request::OpenLane,
         Request::Exit,
     ]
+}
+
+pub(super) fn orders() -> [Order; 3] {
+    let lane = LaneId(300);
+    [Order::OpenLane(lane), Order::Cancel { lane, call: RequestId(70_000) }, Order::SetMaxLevel(Level(2))]
 }
 
 pub(super) fn replies() -> Vec<Reply> {
@@ -82,6 +85,7 @@ pub(super) fn reports() -> [Report; 2] {
 fn every_message_arrives_as_it_was_sent_and_no_part_of_one_is_taken_for_it() {
     there_and_back(Hello::own());
     requests().into_iter().for_each(there_and_back);
+    orders().into_iter().for_each(there_and_back);
     replies().into_iter().for_each(there_and_back);
     reports().into_iter().for_each(there_and_back);
 }
@@ -103,7 +107,7 @@ fn a_greeting_of_another_version_is_understood_and_refused() {
     let error = Hello::decode(&later).unwrap().check().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the other end speaks version 99 of the protocol (replug-api 9.9.9), and this one version 1: run both from the same build"
+        "the other end speaks version 99 of the protocol (replug-api 9.9.9), and this one version 2: run both from the same build"
     );
     assert!(Hello::own().check().is_ok());
 }

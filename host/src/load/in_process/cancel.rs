@@ -1,0 +1,71 @@
+//! What a plugin is told when it asks whether its call is still waited for.
+//!
+//! To cancel is to ask: the method looks, or it does not. No thread is ever stopped in the middle of an author's code.
+
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// Calls that come one after the other, each with a number above 0, and which of them was cancelled last.
+#[derive(Debug, Default)]
+pub(crate) struct Cancellation(AtomicU64);
+
+thread_local! {
+    /// The call that this thread is inside.
+    static INSIDE: RefCell<Option<(Arc<Cancellation>, u64)>> = const { RefCell::new(None) };
+}
+
+impl Cancellation {
+    /// The call of that number is no longer waited for. One that has ended, or has yet to begin, is not told of another.
+    pub(crate) fn cancel(&self, call: u64) {
+        self.0.store(call, Ordering::Relaxed);
+    }
+
+    /// Runs the call of that number on the calling thread, where the plugin may ask.
+    pub(crate) fn during<T>(self: &Arc<Self>, call: u64, run: impl FnOnce() -> T) -> T {
+        let _outer = Outer(INSIDE.replace(Some((self.clone(), call))));
+        run()
+    }
+}
+
+/// Puts the call around a call back in place, however the inner one ends.
+struct Outer(Option<(Arc<Cancellation>, u64)>);
+
+impl Drop for Outer {
+    fn drop(&mut self) {
+        INSIDE.set(self.0.take());
+    }
+}
+
+/// [`HostServices::cancelled`](replug_api::abi::HostServices::cancelled)
+pub(super) extern "C" fn cancelled() -> bool {
+    let cancelled = INSIDE.try_with(|inside| match &*inside.borrow() {
+        Some((calls, call)) => calls.0.load(Ordering::Relaxed) == *call,
+        None => false,
+    });
+    // A thread whose locals are gone is inside no call.
+    cancelled.unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_call_that_was_cancelled_is_told_and_only_on_its_own_thread() {
+        let (outer, inner) = (Arc::<Cancellation>::default(), Arc::<Cancellation>::default());
+        outer.during(1, || {
+            assert!(!cancelled());
+            outer.cancel(1);
+            inner.during(1, || assert!(!cancelled()));
+            assert!(cancelled());
+            std::thread::scope(|scope| scope.spawn(|| assert!(!cancelled())).join().unwrap());
+        });
+        outer.during(2, || assert!(!cancelled()));
+        assert!(!cancelled());
+    }
+}

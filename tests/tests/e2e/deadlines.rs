@@ -1,0 +1,128 @@
+//! Calls that take longer than they may: the caller is back in time, and the plugin goes on if it listens.
+
+use replug::{CallError, EventKind, Generation, Handle, manifest::Mode};
+use replug_tests::{Hold, Lab, misbehave};
+use serde_json::json;
+use std::time::Duration;
+
+/// Long enough for any call that ends at all.
+const LONG: Duration = Duration::from_secs(600);
+
+fn lab(name: &str, mode: Mode, tables: &str) -> Lab {
+    let mut lab = Lab::in_mode(name, mode);
+    lab.install_with(misbehave("version=1"), tables);
+    lab.start();
+    lab
+}
+
+/// Waits until the plugin says that its call was cancelled.
+fn was_cancelled(lab: &mut Lab) {
+    lab.wait_for(|event| match &event.kind {
+        EventKind::Log { message, .. } => (message == "was cancelled").then_some(()),
+        _ => None,
+    });
+}
+
+fn assert_unharmed(lab: &Lab) {
+    let probe = lab.probe();
+    assert_eq!(Handle::within(&probe, LONG).version(), Ok(1));
+    assert_eq!(Handle::generation(&probe), Some(Generation(1)));
+}
+
+#[test]
+fn a_plugin_that_listens_when_its_call_is_cancelled_lives_on() {
+    let tables = "[process]\ncall_timeout = \"50ms\"\ncancel_grace = \"10m\"";
+    let mut lab = lab("listens", Mode::Process, tables);
+    for _ in 0..3 {
+        let error = lab.probe().misbehave("until-cancelled").unwrap_err();
+        let expected =
+            CallError::Timeout { plugin: lab.id(), generation: 1, method: "misbehave".into(), after_ms: 50 };
+        assert_eq!(error, expected);
+        was_cancelled(&mut lab);
+    }
+    assert_unharmed(&lab);
+    lab.finish();
+}
+
+#[test]
+fn a_plugin_that_does_not_listen_is_killed_after_the_grace_and_the_crash_says_why() {
+    let tables = "[process]\ncall_timeout = \"50ms\"\ncancel_grace = \"60ms\"";
+    let mut lab = lab("does-not-listen", Mode::Process, tables);
+    assert!(matches!(lab.probe().misbehave("sleep"), Err(CallError::Timeout { .. })));
+    let tail = lab.wait_for(|event| match &event.kind {
+        EventKind::PluginCrashed { stderr_tail, .. } => Some(stderr_tail.clone()),
+        _ => None,
+    });
+    let why =
+        "replug: killed, because `misbehave` was cancelled after 50ms and did not end within another 60ms";
+    assert!(tail.contains(why), "{tail}");
+    assert_eq!(Handle::within(&lab.probe(), LONG).version(), Ok(1), "it is started again");
+    lab.finish();
+}
+
+#[test]
+fn a_typed_handle_has_a_deadline_of_its_own_that_stands_above_the_manifest() {
+    let mut lab = lab("typed-deadline", Mode::Process, "[process]\ncall_timeout = \"10m\"");
+    let probe = Handle::within(&lab.probe(), Duration::from_millis(50));
+    let error = probe.misbehave("until-cancelled").unwrap_err();
+    assert!(matches!(&error, CallError::Timeout { after_ms: 50, .. }), "{error}");
+    assert!(
+        error.to_string().contains("did not answer within 50 ms: make it shorter, or allow more"),
+        "{error}"
+    );
+    was_cancelled(&mut lab);
+    assert_unharmed(&lab);
+    lab.finish();
+}
+
+#[test]
+fn a_call_by_name_has_a_deadline_of_its_own() {
+    let mut lab = lab("named-deadline", Mode::Process, "");
+    let call = lab.handle().invoke_json("misbehave", json!(["until-cancelled"]));
+    let error = call.timeout(Duration::from_millis(50)).wait().unwrap_err();
+    assert!(matches!(&error, CallError::Timeout { after_ms: 50, .. }), "{error}");
+    was_cancelled(&mut lab);
+    assert_unharmed(&lab);
+    lab.finish();
+}
+
+#[test]
+fn whoever_awaits_a_call_is_released_in_time_wherever_the_plugin_runs() {
+    for mode in [Mode::InProcess, Mode::Process] {
+        let mut lab = lab("awaited-deadline", mode, "");
+        let call = lab.handle().invoke_json("misbehave", json!(["until-cancelled"]));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        // The runtime has no timer: that is the host's.
+        let error = runtime.block_on(async { call.timeout(Duration::from_millis(50)).await }).unwrap_err();
+        let expected =
+            CallError::Timeout { plugin: lab.id(), generation: 1, method: "misbehave".into(), after_ms: 50 };
+        assert_eq!(error, expected, "{mode:?}");
+        was_cancelled(&mut lab);
+        assert_unharmed(&lab);
+        lab.finish();
+    }
+}
+
+#[test]
+fn a_call_that_ends_within_its_deadline_is_as_any_other() {
+    for mode in [Mode::InProcess, Mode::Process] {
+        let lab = lab("in-time", mode, "");
+        assert_eq!(Handle::within(&lab.probe(), LONG).increment(2), Ok(2));
+        let sum = lab.handle().invoke_json("increment", json!([3])).timeout(LONG).wait();
+        assert_eq!(sum, Ok(json!(5)));
+        lab.finish();
+    }
+}
+
+#[test]
+fn a_call_needs_no_step_of_the_plugin_s_life_to_end_first() {
+    let mut lab = Lab::in_mode("during-a-step", Mode::Process);
+    let hold = Hold::new(lab.dir());
+    let orders = format!("version=1 hold={}", hold.path());
+    lab.install_with(misbehave(&orders), "[reload]\ncheckpoint = \"1ms\"");
+    lab.start();
+    let saving = hold.entered();
+    assert_eq!(lab.probe().version(), Ok(1), "the first call has to open a lane");
+    drop((saving, hold));
+    lab.finish();
+}
