@@ -9,6 +9,7 @@ use crate::{
         process::{self, Purpose, SavedBy, Start},
     },
     manifest::{Mode, Trial},
+    preflight::Tried,
     registry::{self, LaneLease, Live, Note, NotedInterface, Step},
     reload::{Job, Workshop},
 };
@@ -30,22 +31,41 @@ pub(crate) struct Candidate<'a> {
 
 impl Candidate<'_> {
     /// Runs the version through its beginning in a process that is thrown away, if its manifest wants that and this
-    /// program can.
+    /// program can, and it has not passed before.
     pub(crate) fn try_out(&self) -> Result<(), ReloadCause> {
         let reload = &self.job.manifest.reload;
         let (Ok(program), true) = (&self.shop.program, reload.preflight != Trial::Off) else { return Ok(()) };
+        let tried = self.tried();
         let on_death = Box::new(|_, _| ());
         let limits = self.job.manifest.limits;
         let start = Start { program, speaker: self.speaker(), limits, on_death };
         if reload.preflight == Trial::Load {
-            return Ok(process::open_only(start, self.birth()?)?);
+            if !self.shop.verdicts.has_passed(&tried) {
+                process::open_only(start, self.birth()?)?;
+                self.shop.verdicts.note(tried);
+            }
+            return Ok(());
         }
         let serving = self.job.entry.live().filter(|live| live.instance.stateful());
         let state: Option<SavedBy> = match serving {
             None => self.job.state.clone(),
             Some(live) => Some((live.instance.state_version(), live.save()?)),
         };
-        Ok(process::try_out(start, self.birth()?, state)?)
+        if state.is_none() && self.shop.verdicts.has_passed(&tried) {
+            return Ok(());
+        }
+        process::try_out(start, self.birth()?, state)?;
+        self.shop.verdicts.note(tried);
+        Ok(())
+    }
+
+    /// It passed its trial and does not come up: the verdict was worth nothing.
+    pub(crate) fn doubt(&self) {
+        self.shop.verdicts.forget(&self.tried());
+    }
+
+    fn tried(&self) -> Tried {
+        Tried::new(self.artifact.digest, &self.job.manifest)
     }
 
     /// Makes the instance.

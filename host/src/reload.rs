@@ -23,7 +23,7 @@ use crate::{
         process::{ProcessError, Program, SavedBy},
     },
     manifest::Manifest,
-    preflight::{self, Budget},
+    preflight::{self, Budget, Verdicts},
     registry::{CrashRecord, Entry, Live, Paused, Retiring, Unmap, clear_away, discard, end},
 };
 use parking_lot::{Mutex, RwLock};
@@ -49,6 +49,8 @@ pub(crate) struct Workshop {
     pub(crate) crash_record: Option<CrashRecord>,
     /// What becomes a shim, or why nothing does.
     pub(crate) program: Result<Program, ProcessError>,
+    /// The versions that need not be tried again.
+    pub(crate) verdicts: Verdicts,
     /// Bytes of memory that opened libraries have for themselves, those of retired generations included.
     pub(crate) private_bytes: AtomicU64,
     /// How many generations are on their way out.
@@ -143,11 +145,13 @@ pub(crate) fn install(shop: &Workshop, job: Job, stages: &mut Stages) -> Result<
 fn launch(candidate: &Candidate<'_>, stages: &mut Stages) -> Result<Installed, ReloadError> {
     let at = |stage| failed(&candidate.job.entry, stage);
     timed(&mut stages.preflight, || candidate.try_out()).map_err(at(Stage::Preflight))?;
-    let fresh = timed(&mut stages.load, || candidate.bring_up()).map_err(at(Stage::Load))?;
+    let fresh = timed(&mut stages.load, || candidate.bring_up()).map_err(at(Stage::Load));
+    let fresh = fresh.inspect_err(|_| candidate.doubt())?;
 
     match take_over(candidate.job, &fresh, stages) {
         Ok(old) => Ok(Installed::Serving { live: fresh, old }),
         Err(error) => {
+            candidate.doubt();
             give_up(fresh);
             Err(error)
         }

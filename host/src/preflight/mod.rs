@@ -6,6 +6,9 @@
 
 #[cfg(test)]
 mod tests;
+mod verdicts;
+
+pub(crate) use verdicts::{Tried, Verdicts};
 
 use crate::{
     artifact::{

@@ -15,4 +15,5 @@ mod source;
 mod supervision;
 mod swap;
 mod trace;
+mod verdicts;
 mod world;

@@ -1,0 +1,102 @@
+//! Which versions have passed their trial in this host, so that what is known to come up is not tried again: the restart
+//! of a process that died, a rollback, a start after a stop.
+//!
+//! Only what passed is remembered. A failure may have been due to the moment, a port that was taken or a full disk, and
+//! whoever tries again wants to know. Nothing is written down: a later host may be another program, with another
+//! version of the api, on a machine that has changed.
+
+use crate::{
+    id::{Digest, PluginId},
+    manifest::{Manifest, Trial},
+    wire::Limits,
+};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+
+/// How many verdicts are kept; the oldest go first.
+const KEPT: usize = 256;
+
+/// The trials that were passed.
+#[derive(Debug, Default)]
+pub(crate) struct Verdicts {
+    passed: Mutex<VecDeque<Tried>>,
+}
+
+/// All that can change how a trial without a state ends. One with a state is always held: no two states are alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tried {
+    plugin: PluginId,
+    digest: Digest,
+    kind: Trial,
+    /// `[config]` as JSON.
+    config: String,
+    limits: Limits,
+}
+
+impl Tried {
+    pub(crate) fn new(digest: Digest, manifest: &Manifest) -> Self {
+        Self {
+            plugin: manifest.id.clone(),
+            digest,
+            kind: manifest.reload.preflight,
+            config: manifest.config_json(),
+            limits: manifest.limits,
+        }
+    }
+}
+
+impl Verdicts {
+    /// Whether the very same has been passed before.
+    pub(crate) fn has_passed(&self, tried: &Tried) -> bool {
+        self.passed.lock().contains(tried)
+    }
+
+    /// It has passed.
+    pub(crate) fn note(&self, tried: Tried) {
+        let mut passed = self.passed.lock();
+        passed.retain(|known| *known != tried);
+        if passed.len() == KEPT {
+            passed.pop_front();
+        }
+        passed.push_back(tried);
+    }
+
+    /// It has passed, and did not come up all the same: it is to be tried again.
+    pub(crate) fn forget(&self, tried: &Tried) {
+        self.passed.lock().retain(|known| known != tried);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tried(digest: u8, config: &str) -> Tried {
+        let plugin = "dev.test.verdict".parse().unwrap();
+        let (digest, config) = (Digest([digest; 32]), config.into());
+        Tried { plugin, digest, kind: Trial::Full, config, limits: Limits::default() }
+    }
+
+    #[test]
+    fn a_verdict_holds_for_the_very_same_until_it_proves_wrong() {
+        let verdicts = Verdicts::default();
+        verdicts.note(tried(1, "{}"));
+        assert!(verdicts.has_passed(&tried(1, "{}")));
+        assert!(!verdicts.has_passed(&tried(2, "{}")));
+        assert!(!verdicts.has_passed(&tried(1, "{\"a\":1}")));
+        assert!(!verdicts.has_passed(&Tried { kind: Trial::Load, ..tried(1, "{}") }));
+        let limits = Limits { open_files: Some(9), ..Limits::default() };
+        assert!(!verdicts.has_passed(&Tried { limits, ..tried(1, "{}") }));
+        verdicts.forget(&tried(1, "{}"));
+        assert!(!verdicts.has_passed(&tried(1, "{}")));
+    }
+
+    #[test]
+    fn the_oldest_verdict_goes_when_there_are_too_many() {
+        let verdicts = Verdicts::default();
+        let of = |number: usize| tried(0, &number.to_string());
+        (0..=KEPT).for_each(|number| verdicts.note(of(number)));
+        assert!(!verdicts.has_passed(&of(0)));
+        assert!(verdicts.has_passed(&of(1)) && verdicts.has_passed(&of(KEPT)));
+    }
+}
