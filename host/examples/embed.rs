@@ -8,6 +8,11 @@ use serde_json::json;
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    // This program is also what plugins run in that have a process of their own, and in which new versions are tried.
+    replug::shim::run_if_asked();
+    // And it is the parent of the program proper, which it starts again if a plugin crashes it.
+    replug::parent::keep();
+
     let host = Host::builder().plugins("plugins").build().wait()?;
 
     // Typed: methods, arguments and errors are those of the trait. The calling thread makes the call itself.

@@ -1,7 +1,8 @@
-//! From an artifact to an instance, by mode; and before that, to one on trial.
+//! From an artifact to an instance, in the place that its mode and its past allow; and before that, to one on trial.
 
 use crate::{
     artifact::{Artifact, Facts},
+    demotion::{Demotion, Treatment},
     error::ReloadCause,
     load::{
         Instance, LoadError, Speaker,
@@ -9,15 +10,89 @@ use crate::{
         process::{self, Purpose, SavedBy, Start},
     },
     manifest::{Mode, Trial},
-    preflight::Tried,
+    preflight::{self, Findings, PreflightError, Tried},
     registry::{self, LaneLease, Live, Note, NotedInterface, Step},
-    reload::{Job, Workshop},
+    reload::{Job, Workshop, budget},
 };
 use replug_api::abi::Birth;
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
 };
+
+/// Where a version runs.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// In this process.
+    Inside,
+    /// In a process of its own: because its manifest says so, or because of something else.
+    Outside(Option<Moved>),
+}
+
+/// Why a version that its manifest leaves to the host runs in a process of its own.
+#[derive(Debug)]
+pub(crate) enum Moved {
+    /// It has crashed.
+    Crashed(Demotion),
+    /// This process cannot afford it.
+    Unaffordable(PreflightError),
+    /// A panic in it would end this process.
+    PanicAborts,
+}
+
+impl fmt::Display for Moved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Crashed(demotion) => write!(f, "{demotion}"),
+            Self::Unaffordable(error) => write!(f, "the host cannot afford it: {error}"),
+            Self::PanicAborts => {
+                write!(f, "it was built with `panic = \"abort\"`, and a panic in it would end the host")
+            }
+        }
+    }
+}
+
+impl Place {
+    /// Decides where a version is to run, as far as that is known before it is tried.
+    pub(crate) fn of(
+        shop: &Workshop,
+        job: &Job,
+        (artifact, facts): (&Artifact, &Facts),
+    ) -> Result<Self, ReloadCause> {
+        let mode = job.manifest.mode;
+        if mode == Mode::Process {
+            return Ok(Self::Outside(None));
+        }
+        let can_move = can_move(shop, mode);
+        if let Some(demotion) = shop.demotions.of(&job.entry.id, artifact.digest) {
+            if can_move {
+                let demotion = Demotion { what: Treatment::Process, ..demotion };
+                return Ok(Self::Outside(Some(Moved::Crashed(demotion))));
+            }
+            let demotion = Demotion { what: Treatment::Quarantined, ..demotion };
+            return Err(ReloadCause::Quarantined(Box::new(demotion)));
+        }
+        match preflight::afford(artifact, facts, &budget(shop)) {
+            Ok(()) => Ok(Self::Inside),
+            Err(error) if can_move => Ok(Self::Outside(Some(Moved::Unaffordable(error)))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Why it is not where its manifest would have it.
+    pub(crate) fn moved(self) -> Option<Moved> {
+        match self {
+            Self::Inside => None,
+            Self::Outside(moved) => moved,
+        }
+    }
+}
+
+/// Whether a plugin of that mode may go to a process of its own.
+pub(crate) fn can_move(shop: &Workshop, mode: Mode) -> bool {
+    mode == Mode::Auto && shop.program.is_ok()
+}
 
 /// One version on its way, as far as it is known before it is loaded.
 pub(crate) struct Candidate<'a> {
@@ -25,14 +100,16 @@ pub(crate) struct Candidate<'a> {
     pub(crate) job: &'a Job,
     pub(crate) artifact: &'a Artifact,
     pub(crate) facts: &'a Facts,
+    pub(crate) place: Place,
     /// The private copy, which is what is tried and what is loaded.
     pub(crate) copy: &'a Path,
 }
 
 impl Candidate<'_> {
     /// Runs the version through its beginning in a process that is thrown away, if its manifest wants that and this
-    /// program can, and it has not passed before.
-    pub(crate) fn try_out(&self) -> Result<(), ReloadCause> {
+    /// program can, and it has not passed before. Whether a panic in it unwinds is learned on the way, and may change its
+    /// place.
+    pub(crate) fn try_out(&mut self) -> Result<(), ReloadCause> {
         let reload = &self.job.manifest.reload;
         let (Ok(program), true) = (&self.shop.program, reload.preflight != Trial::Off) else { return Ok(()) };
         let tried = self.tried();
@@ -40,23 +117,26 @@ impl Candidate<'_> {
         let limits = self.job.manifest.limits;
         let start = Start { program, speaker: self.speaker(), limits, on_death };
         if reload.preflight == Trial::Load {
-            if !self.shop.verdicts.has_passed(&tried) {
-                process::open_only(start, self.birth()?)?;
-                self.shop.verdicts.note(tried);
-            }
-            return Ok(());
+            let passed = self.shop.verdicts.of(&tried);
+            let found = match passed {
+                Some(found) => found,
+                None => process::open_only(start, self.birth()?)?,
+            };
+            self.shop.verdicts.note(tried, found);
+            return self.learn(found);
         }
         let serving = self.job.entry.live().filter(|live| live.instance.stateful());
         let state: Option<SavedBy> = match serving {
             None => self.job.state.clone(),
             Some(live) => Some((live.instance.state_version(), live.save()?)),
         };
-        if state.is_none() && self.shop.verdicts.has_passed(&tried) {
-            return Ok(());
-        }
-        process::try_out(start, self.birth()?, state)?;
-        self.shop.verdicts.note(tried);
-        Ok(())
+        let passed = self.shop.verdicts.of(&tried).filter(|_| state.is_none());
+        let found = match passed {
+            Some(found) => found,
+            None => process::try_out(start, self.birth()?, state)?,
+        };
+        self.shop.verdicts.note(tried, found);
+        self.learn(found)
     }
 
     /// It passed its trial and does not come up: the verdict was worth nothing.
@@ -68,12 +148,34 @@ impl Candidate<'_> {
         Tried::new(self.artifact.digest, &self.job.manifest)
     }
 
+    fn learn(&mut self, found: Findings) -> Result<(), ReloadCause> {
+        match self.place {
+            Place::Inside if !found.panic_unwinds => {
+                self.move_out(LoadError::PanicAborts { path: self.copy.to_owned() })
+            }
+            Place::Inside | Place::Outside(_) => Ok(()),
+        }
+    }
+
+    /// Changes its place because of a panic that would end this process; the error, if it may not move.
+    fn move_out(&mut self, aborts: LoadError) -> Result<(), ReloadCause> {
+        if !can_move(self.shop, self.job.manifest.mode) {
+            return Err(aborts.into());
+        }
+        self.place = Place::Outside(Some(Moved::PanicAborts));
+        Ok(())
+    }
+
     /// Makes the instance.
-    pub(crate) fn bring_up(&self) -> Result<Arc<Live>, ReloadCause> {
+    pub(crate) fn bring_up(&mut self) -> Result<Arc<Live>, ReloadCause> {
         let mut lease = LaneLease::take()?;
-        let instance = match self.job.manifest.mode {
-            Mode::InProcess => Instance::InProcess(self.open(&mut lease)?),
-            Mode::Process => {
+        let inside = match self.place {
+            Place::Inside => self.bring_in(&mut lease)?,
+            Place::Outside(_) => None,
+        };
+        let instance = match inside {
+            Some(instance) => Instance::InProcess(instance),
+            None => {
                 let program = self.shop.program.as_ref().map_err(Clone::clone)?;
                 let on_death = (self.job.on_death)(self.job.generation);
                 let limits = self.job.manifest.limits;
@@ -92,7 +194,8 @@ impl Candidate<'_> {
         Ok(Arc::new(Live::new(of, instance)))
     }
 
-    fn open(&self, lease: &mut LaneLease) -> Result<in_process::Instance, ReloadCause> {
+    /// Makes the instance in this process; none if it turns out, without a trial, that it must not be there.
+    fn bring_in(&mut self, lease: &mut LaneLease) -> Result<Option<in_process::Instance>, ReloadCause> {
         // Before its constructors run: they may crash, too.
         self.note(lease, None);
         let marked = lease.mark(Step::Load);
@@ -103,6 +206,9 @@ impl Candidate<'_> {
             self.shop.private_bytes.fetch_add(self.facts.private_bytes, Ordering::Relaxed);
         }
         let opened = opened?;
+        if let Err(aborts) = opened.contains_panics() {
+            return self.move_out(aborts).map(|()| None);
+        }
         self.note(lease, Some(&opened));
         let birth = Birth {
             id: self.job.entry.id.as_str().into(),
@@ -112,7 +218,7 @@ impl Candidate<'_> {
             trial: false,
         };
         let _marked = lease.mark(Step::Init);
-        Ok(opened.create(birth, self.speaker())?)
+        Ok(Some(opened.create(birth, self.speaker())?))
     }
 
     /// Says in the crash record who this is, as far as it is known.

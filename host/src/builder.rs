@@ -3,13 +3,15 @@
 use crate::{
     artifact::Store,
     build::Builder,
+    checkpoint::Checkpoints,
     config::{Settings, StateDir, default_state_dir},
+    demotion::{Demotions, Processes},
     error::HostError,
     event::{EventSink, Events},
     host::Host,
     keeper::{self, Desks, Keeper},
     load::process::{ProcessError, Program},
-    manifest,
+    manifest, parent,
     pending::Pending,
     preflight::{Budget, Verdicts},
     registry::{CrashRecord, crash_record, fence},
@@ -202,9 +204,7 @@ async fn prepare(builder: HostBuilder, until: Until) -> Result<Made, HostError> 
     let mut crashes = Vec::new();
     let state = StateDir::create(&state_dir, |run_dir| crashes.extend(crash_record::read(run_dir)))
         .map_err(|error| unusable(error.to_string()))?;
-    for crash in crashes.iter().filter(|crash| !crash.suspects.is_empty()) {
-        tracing::warn!("{crash}");
-    }
+    parent::note_run(state.run());
     let crash_record = builder.crash_record.then(|| CrashRecord::keep(state.run()));
     let crash_record = crash_record.and_then(|kept| kept.inspect_err(|error| tracing::warn!("{error}")).ok());
     let store = Store::open(state.artifacts()).map_err(|error| unusable(error.to_string()))?;
@@ -215,12 +215,19 @@ async fn prepare(builder: HostBuilder, until: Until) -> Result<Made, HostError> 
         )),
         false => None,
     };
+    let program = match builder.shim_program {
+        Some(path) => Ok(Program::at(path)),
+        None if shim::is_offered() => Ok(Program::own()),
+        None => Err(ProcessError::NoProgram),
+    };
+    let demotions = Demotions::read(state.demoted());
+    let processes = if program.is_ok() { Processes::Possible } else { Processes::Impossible };
+    let consequences = |crash| demotions.draw(crash, &discovery.manifests, processes);
+    let aftermath = crashes.iter().filter_map(consequences).collect();
     let shop = Arc::new(Workshop {
-        program: match builder.shim_program {
-            Some(path) => Ok(Program::at(path)),
-            None if shim::is_offered() => Ok(Program::own()),
-            None => Err(ProcessError::NoProgram),
-        },
+        program,
+        demotions,
+        checkpoints: Checkpoints::in_dir(state.checkpoints()),
         builder: Builder::new(state.build()),
         store,
         state,
@@ -242,7 +249,7 @@ async fn prepare(builder: HostBuilder, until: Until) -> Result<Made, HostError> 
     let mut keeper = Keeper::new(shop.clone(), watcher);
     let answers = keeper.take_in(discovery);
     let desks = keeper.desks();
-    let up = tokio::spawn(keeper::tell_when_up(shop.clone(), desks.clone(), answers));
+    let up = tokio::spawn(keeper::tell_when_up(shop.clone(), desks.clone(), (answers, aftermath)));
     tokio::spawn(keeper.run(inbox));
     if let Until::PluginsAreUp = until {
         let _ = up.await; // Broken off only with the runtime, and so with this.

@@ -29,6 +29,8 @@ pub(crate) struct Settings {
 /// | `artifacts` | the store |
 /// | `run/<pid>-<n>` | the files that this process has opened, and its crash record; gone with it |
 /// | `data/<id>` | what the plugin keeps |
+/// | `demoted/<id>.json` | the plugin's artifacts that have crashed a host; without it, they are given another chance |
+/// | `checkpoints/<id>` | the plugin's last saved state, while it runs |
 #[derive(Clone, Debug)]
 pub(crate) struct StateDir {
     root: PathBuf,
@@ -48,6 +50,14 @@ pub fn artifacts_dir(state_dir: &Path) -> PathBuf {
 /// The state folder of a host that is not told of another.
 pub fn default_state_dir(plugins_dir: &Path) -> PathBuf {
     plugins_dir.join(".replug")
+}
+
+/// When a process was started, in the kernel's ticks since the system was; none if there is no such process. With it, a
+/// process is told from another that has got its number.
+pub(crate) fn process_started(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before it may hold anything.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
 static RUNS: AtomicU64 = AtomicU64::new(1);
@@ -100,6 +110,16 @@ impl StateDir {
         let dir = self.root.join("data").join(id.as_str());
         fs::create_dir_all(&dir)?;
         Ok(dir)
+    }
+
+    /// What is remembered of artifacts that have crashed.
+    pub(crate) fn demoted(&self) -> PathBuf {
+        self.root.join("demoted")
+    }
+
+    /// Where the plugins' last saved states are.
+    pub(crate) fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
     }
 
     /// A path that this process never opened before: the dynamic loader takes a known name for a known library.

@@ -7,6 +7,7 @@
 pub use crate::{
     artifact::{InspectError, StoreError},
     build::BuildError,
+    demotion::Demotion,
     load::{
         InterfaceMismatch, LifecycleError, LoadError,
         process::{ProcessError, TrialError},
@@ -70,6 +71,8 @@ pub enum ReloadCause {
     Pause(#[from] PauseError),
     #[error("cannot make {path}: {source}")]
     DataDir { path: PathBuf, source: io::Error },
+    #[error("{0}")]
+    Quarantined(Box<Demotion>),
     #[error("artifact {} is no longer in the store: reload to build anew", .0.short())]
     NotStored(Digest),
     #[error("there is no earlier version to go back to")]

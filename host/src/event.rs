@@ -156,9 +156,42 @@ pub enum EventKind {
         /// How many times its process has ended within the window that counts.
         deaths: usize,
     },
-    /// The plugin's process has ended too often: it is left alone until it is started, or its artifact is another.
-    PluginQuarantined {
+    /// The plugin runs in a process of its own from now on, though its manifest does not ask for it.
+    PluginDemoted {
+        /// In which of its methods it crashed the host, or in which step of its life, if that is why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        method: Option<String>,
+        /// The signal that it crashed the host with; none if it was no crash, or a call of `exit`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<String>,
         /// Why.
+        reason: String,
+    },
+    /// The plugin has crashed the host, or its process has ended too often: it is left alone until it is started, or its
+    /// artifact is another.
+    PluginQuarantined {
+        /// In which of its methods it crashed the host, or in which step of its life, if it did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        method: Option<String>,
+        /// The signal that it crashed the host with; none if it did not, or called `exit`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<String>,
+        /// Why.
+        reason: String,
+    },
+    /// The host before this one did not end in good order, and no plugin was kept from doing that again.
+    HostCrashed {
+        /// The signal that ended it, if that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<String>,
+        /// The plugins that were in the middle of something, with the method.
+        in_flight: Vec<String>,
+        /// What is known of it.
+        reason: String,
+    },
+    /// The state that was saved before a crash is of no use: the plugin begins anew.
+    CheckpointLost {
+        /// Why, and where it is.
         reason: String,
     },
     /// The plugin was stopped.

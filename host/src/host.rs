@@ -11,7 +11,7 @@ use crate::{
     pending::Pending,
     reload::Workshop,
     suggest,
-    worker::{Desk, Order, Reply, StopWhy},
+    worker::{Desk, Order, Reply, StartWhy, StopWhy},
 };
 use parking_lot::Mutex;
 use replug_api::call::Interface;
@@ -153,13 +153,13 @@ impl Host {
         self.order(id, |reply| Order::Rollback(to, reply))
     }
 
-    /// Starts a plugin that does not run; one that does is left alone.
+    /// Starts a plugin that does not run; one that does is left alone. A quarantine is lifted in either case.
     ///
     /// # Errors
     ///
     /// As [`Host::reload`].
     pub fn start(&self, id: &str) -> Pending<Result<Generation, HostError>> {
-        self.order(id, Order::Start)
+        self.order(id, |reply| Order::Start(StartWhy::Asked, reply))
     }
 
     /// Takes no more calls for the plugin, waits for those that run up to its `drain_timeout`, and ends it.

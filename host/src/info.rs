@@ -29,8 +29,10 @@ pub struct PluginInfo {
     /// What part it plays.
     #[serde(rename = "type")]
     pub kind: Kind,
-    /// Where its generations run.
+    /// Where its generations run, as its manifest says.
     pub mode: Mode,
+    /// Where the generation that serves runs: [`Mode::InProcess`] or [`Mode::Process`].
+    pub runs_in: Option<Mode>,
     /// The number of its process, if that is one of its own.
     pub process_id: Option<u32>,
     /// What that process takes of the machine now.
@@ -101,6 +103,7 @@ impl PluginInfo {
             description: manifest.description.clone().unwrap_or_default(),
             kind: manifest.kind,
             mode: manifest.mode,
+            runs_in: None,
             process_id: None,
             process: None,
             limits: None,
@@ -135,7 +138,12 @@ impl PluginInfo {
         let detail = match progress.doing {
             Some(Stage::Build) => "building".into(),
             Some(stage) => format!("in stage {}", stage.name()),
-            None => progress.last_error.or_else(|| desk.entry.closed_because()).unwrap_or_default(),
+            None => {
+                let moved = progress.moved.filter(|_| live.is_some());
+                let moved = moved.map(|why| format!("in a process of its own: {why}"));
+                let wrong = progress.last_error.or_else(|| desk.entry.closed_because());
+                wrong.or(moved).unwrap_or_default()
+            }
         };
         let uptime = live.is_some().then_some(progress.since).flatten();
         Self {
@@ -145,6 +153,7 @@ impl PluginInfo {
             description: manifest.description.clone().unwrap_or_default(),
             kind: manifest.kind,
             mode: manifest.mode,
+            runs_in: live.as_ref().map(|live| live.instance.runs_in()),
             process_id: live.as_ref().and_then(|live| live.instance.pid()),
             process: live.as_ref().and_then(|live| live.instance.usage()),
             limits: live.as_ref().and_then(|live| live.instance.limits().cloned()),

@@ -7,7 +7,7 @@ use crate::{
     manifest::{self, Discovery, Manifest},
     reload::Workshop,
     watch::{Change, Notice, Watcher, What},
-    worker::{Desk, Order, StopWhy, Worker},
+    worker::{Desk, Order, StartWhy, StopWhy, Worker},
 };
 use parking_lot::Mutex;
 use std::{
@@ -64,6 +64,9 @@ pub(crate) struct Keeper {
     /// Plugins whose manifest is missing, and since when.
     missing: BTreeMap<PluginId, Instant>,
 }
+
+/// What has come of the crashes of earlier hosts, to be told when this one is up: of plugins, or of the host.
+pub(crate) type Aftermath = Vec<(Option<PluginId>, EventKind)>;
 
 pub(crate) type Answer<T> = oneshot::Receiver<Result<T, HostError>>;
 
@@ -189,7 +192,7 @@ impl Keeper {
         desks.by_id.insert(id, desk.clone());
         auto_start.then(|| {
             let (reply, answer) = oneshot::channel();
-            let _ = desk.orders.send(Order::Start(reply));
+            let _ = desk.orders.send(Order::Start(StartWhy::WithHost, reply));
             answer
         })
     }
@@ -206,7 +209,7 @@ impl Keeper {
 pub(crate) async fn tell_when_up(
     shop: Arc<Workshop>,
     desks: Arc<Mutex<Desks>>,
-    answers: Vec<Answer<Generation>>,
+    (answers, aftermath): (Vec<Answer<Generation>>, Aftermath),
 ) {
     for answer in answers {
         // The worker has told how it went.
@@ -220,5 +223,12 @@ pub(crate) async fn tell_when_up(
         desks.all().filter(|desk| desk.entry.live().is_some()).count()
     };
     let plugins_dir = shop.settings.plugins_dir.clone();
-    shop.settings.events.host(EventKind::HostStarted { plugins_dir, running });
+    let events = &shop.settings.events;
+    events.host(EventKind::HostStarted { plugins_dir, running });
+    for (plugin, kind) in aftermath {
+        match plugin {
+            Some(plugin) => events.plugin(&plugin, kind),
+            None => events.host(kind),
+        }
+    }
 }

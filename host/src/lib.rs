@@ -46,7 +46,10 @@
 //! | `handle.rs` | what a caller holds; the hot path goes through here and the registry only |
 //! | `worker/` | one task for each plugin, which takes orders one by one |
 //! | `keeper.rs` | keeps the workers in step with the plugins folder |
-//! | `bring_up.rs` | from an artifact to an instance, by mode, and before that to one on trial |
+//! | `bring_up.rs` | from an artifact to an instance, in the place that its mode and its past allow; before that, on trial |
+//! | `demotion.rs` | the artifacts that have crashed a host, and what is done about them |
+//! | `checkpoint.rs` | saved states on disk, for the host that comes after a crash |
+//! | [`parent`] | a small process that starts the program again when a crash has ended it |
 //! | `builder.rs`, `host.rs` | all plugins of a folder, for the program that embeds them |
 //! | [`event`] | written by every stage, read by none of them |
 
@@ -54,9 +57,11 @@ pub mod artifact;
 mod bring_up;
 pub mod build;
 mod builder;
+mod checkpoint;
 mod config;
 #[doc(hidden)]
 pub mod crash;
+mod demotion;
 pub mod doctor;
 pub mod error;
 pub mod event;
@@ -67,6 +72,7 @@ mod info;
 mod keeper;
 pub mod load;
 pub mod manifest;
+pub mod parent;
 mod pending;
 pub mod preflight;
 mod registry;

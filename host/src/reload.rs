@@ -12,9 +12,11 @@
 
 use crate::{
     artifact::{Artifact, Facts, Store, inspect},
-    bring_up::Candidate,
+    bring_up::{Candidate, Moved, Place},
     build::{Builder, Built},
+    checkpoint::Checkpoints,
     config::{Settings, StateDir},
+    demotion::Demotions,
     error::{ReloadCause, ReloadError},
     event::{EventKind, RetireOutcome, Stage, Stages, millis},
     id::{Digest, Generation, PluginId},
@@ -47,6 +49,10 @@ pub(crate) struct Workshop {
     pub(crate) store: Store,
     /// Who is where in this process, if that is to be known when it crashes.
     pub(crate) crash_record: Option<CrashRecord>,
+    /// The artifacts that have crashed a host.
+    pub(crate) demotions: Demotions,
+    /// The saved states on disk.
+    pub(crate) checkpoints: Checkpoints,
     /// What becomes a shim, or why nothing does.
     pub(crate) program: Result<Program, ProcessError>,
     /// The versions that need not be tried again.
@@ -90,6 +96,7 @@ pub(crate) struct Job {
 pub(crate) type OnDeath = Arc<dyn Fn(Generation) -> Box<dyn FnOnce(Death, String) + Send> + Send + Sync>;
 
 /// Where the version comes from.
+#[derive(Clone)]
 pub(crate) enum Source {
     /// A build; if it gave what serves already, that is left alone.
     Built(PathBuf),
@@ -104,7 +111,12 @@ pub(crate) enum Installed {
     /// The build gave what serves already.
     Unchanged,
     /// The new generation serves; the old one may still run calls.
-    Serving { live: Arc<Live>, old: Option<Retiring> },
+    Serving {
+        live: Arc<Live>,
+        old: Option<Retiring>,
+        /// Why it does not run in this process, though its manifest would have it so.
+        moved: Option<Moved>,
+    },
 }
 
 /// Builds the plugin. Dropping the future ends every process of the build.
@@ -130,10 +142,10 @@ pub(crate) fn install(shop: &Workshop, job: Job, stages: &mut Stages) -> Result<
     if same && matches!(job.source, Source::Built(_)) {
         return Ok(Installed::Unchanged);
     }
-    let (facts, copy) =
+    let (facts, place, copy) =
         timed(&mut stages.preflight, || examine(shop, &job, &artifact)).map_err(at(Stage::Preflight))?;
-    let candidate = Candidate { shop, job: &job, artifact: &artifact, facts: &facts, copy: &copy };
-    let installed = launch(&candidate, stages);
+    let candidate = Candidate { shop, job: &job, artifact: &artifact, facts: &facts, place, copy: &copy };
+    let installed = launch(candidate, stages);
     if installed.is_err() {
         // The host may go on for days, and be offered many such versions.
         clear_away(&copy, facts.loaded_file_bytes);
@@ -142,14 +154,15 @@ pub(crate) fn install(shop: &Workshop, job: Job, stages: &mut Stages) -> Result<
 }
 
 /// Tries a version out, brings it up and lets it serve.
-fn launch(candidate: &Candidate<'_>, stages: &mut Stages) -> Result<Installed, ReloadError> {
-    let at = |stage| failed(&candidate.job.entry, stage);
+fn launch(mut candidate: Candidate<'_>, stages: &mut Stages) -> Result<Installed, ReloadError> {
+    let entry = candidate.job.entry.clone();
+    let at = |stage| failed(&entry, stage);
     timed(&mut stages.preflight, || candidate.try_out()).map_err(at(Stage::Preflight))?;
     let fresh = timed(&mut stages.load, || candidate.bring_up()).map_err(at(Stage::Load));
     let fresh = fresh.inspect_err(|_| candidate.doubt())?;
 
     match take_over(candidate.job, &fresh, stages) {
-        Ok(old) => Ok(Installed::Serving { live: fresh, old }),
+        Ok(old) => Ok(Installed::Serving { live: fresh, old, moved: candidate.place.moved() }),
         Err(error) => {
             candidate.doubt();
             give_up(fresh);
@@ -169,12 +182,13 @@ fn store(shop: &Workshop, job: &Job) -> Result<Artifact, ReloadCause> {
     Ok(artifact)
 }
 
-fn examine(shop: &Workshop, job: &Job, artifact: &Artifact) -> Result<(Facts, PathBuf), ReloadCause> {
+fn examine(shop: &Workshop, job: &Job, artifact: &Artifact) -> Result<(Facts, Place, PathBuf), ReloadCause> {
     let facts = inspect(&artifact.path)?;
-    preflight::check(artifact, &facts, &budget(shop), job.manifest.reload.unload)?;
+    preflight::check(artifact, &facts, job.manifest.reload.unload)?;
+    let place = Place::of(shop, job, (artifact, &facts))?;
     let copy = shop.state.new_copy(&job.entry.id);
     shop.store.private_copy(artifact, &copy)?;
-    Ok((facts, copy))
+    Ok((facts, place, copy))
 }
 
 /// What this process can still bear.

@@ -6,7 +6,7 @@ use object::{
     read::elf::{ElfFile64, ProgramHeader},
 };
 use replug::{build::Builder, manifest};
-use std::{fs, sync::OnceLock};
+use std::{env, fs, process::Command, sync::OnceLock};
 
 /// The words in the artifact behind which the orders are.
 const MARKER: &[u8] = b"misbehave, these are your orders:";
@@ -24,6 +24,25 @@ pub fn misbehave(orders: &str) -> Vec<u8> {
 pub fn stateless(orders: &str) -> Vec<u8> {
     static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
     patched(BUILT.get_or_init(|| build(&["stateless"])), orders)
+}
+
+/// A version of the fixture that is built with `panic = "abort"`, as its author would have built it elsewhere.
+///
+/// # Panics
+///
+/// If it does not build.
+pub fn aborting() -> Vec<u8> {
+    static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        let target = target_dir().join("aborting");
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["rustc", "--quiet", "--manifest-path"]);
+        cargo.arg(workspace().join("tests/fixtures/misbehave/Cargo.toml")).arg("--target-dir").arg(&target);
+        cargo.args(["--", "-C", "panic=abort", "--cap-lints", "allow"]);
+        assert!(cargo.status().is_ok_and(|status| status.success()), "the fixture builds");
+        fs::read(target.join("debug/libmisbehave.so")).expect("the fixture can be read")
+    });
+    built.clone()
 }
 
 /// Builds the fixture as a host would build it.

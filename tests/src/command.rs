@@ -5,7 +5,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::{
     env,
-    io::{BufRead, BufReader, Lines},
+    io::{BufRead, BufReader, Lines, Write},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
     sync::OnceLock,
@@ -77,10 +78,73 @@ impl Dev {
     /// If it cannot be started.
     pub fn start_as(lab: &Lab, subcommand: &str, args: &[&str]) -> Self {
         let mut command = command(lab, &[&[subcommand, "--json"], args].concat());
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the command starts");
+        command.stdin(Stdio::null());
+        Self::spawn(command)
+    }
+
+    /// Starts a program of the tests' own on the lab's plugins: see `src/bin/embedder.rs`.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be started.
+    pub fn embedder(lab: &Lab, program: &str) -> Self {
+        let mut command = Command::new(program);
+        command.arg(lab.plugins_dir()).arg(lab.state_dir()).current_dir(lab.dir()).stdin(Stdio::piped());
+        // In a group whose leader's parent is elsewhere, the kernel lets processes be stopped as from a terminal.
+        command.process_group(0);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the command starts");
         let output = child.stdout.take().expect("its output is a pipe");
         Self { child, lines: BufReader::new(output).lines() }
+    }
+
+    /// Gives a program of the tests' own an order.
+    ///
+    /// # Panics
+    ///
+    /// If it does not listen.
+    pub fn order(&mut self, order: &str) {
+        let input = self.child.stdin.as_mut().expect("its input is a pipe");
+        writeln!(input, "{order}").expect("it listens");
+    }
+
+    /// Gives an order, and waits for the answer.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn ask(&mut self, order: &str) -> Value {
+        self.order(order);
+        self.wait_for("answer")
+    }
+
+    /// Ends its input, which is to end it, and waits for that.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be waited for.
+    pub fn leave(mut self) -> ExitStatus {
+        drop(self.child.stdin.take());
+        self.wait_for("host_stopped");
+        self.child.wait().expect("it ends")
+    }
+
+    /// The number of its process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Waits for its end, whatever it has still to say.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be waited for.
+    pub fn ended(mut self) -> ExitStatus {
+        self.lines.by_ref().for_each(drop);
+        self.child.wait().expect("it ends")
     }
 
     /// The next event of that kind; those before it are passed over.
@@ -89,10 +153,19 @@ impl Dev {
     ///
     /// If it ends before that, or a line is no JSON.
     pub fn wait_for(&mut self, kind: &str) -> Value {
+        self.wait_for_any(&[kind])
+    }
+
+    /// The next event of one of those kinds; those before it are passed over.
+    ///
+    /// # Panics
+    ///
+    /// If it ends before that, or a line is no JSON.
+    pub fn wait_for_any(&mut self, kinds: &[&str]) -> Value {
         loop {
-            let line = self.lines.next().unwrap_or_else(|| panic!("no `{kind}` before the end"));
+            let line = self.lines.next().unwrap_or_else(|| panic!("none of {kinds:?} before the end"));
             let event: Value = serde_json::from_str(&line.expect("text")).expect("each line is JSON");
-            if event["event"] == kind {
+            if event["event"].as_str().is_some_and(|kind| kinds.contains(&kind)) {
                 return event;
             }
         }

@@ -64,6 +64,7 @@ impl Lab {
     /// If there is no place for it.
     pub fn in_mode(name: &str, mode: Mode) -> Self {
         let name = match mode {
+            Mode::Auto => name.to_owned(),
             Mode::InProcess => format!("{name}-inside"),
             _ => format!("{name}-outside"),
         };
@@ -131,7 +132,11 @@ impl Lab {
     /// Writes the manifest again with these lines after the id.
     pub fn set_manifest(&mut self, lines: &str) {
         self.manifest = lines.into();
-        let mode = if self.mode == Some(Mode::Process) { "mode = \"process\"\n" } else { "" };
+        let mode = match self.mode {
+            Some(Mode::InProcess) => "mode = \"in-process\"\n",
+            Some(Mode::Process) => "mode = \"process\"\n",
+            _ => "",
+        };
         self.write("plugin.toml", format!("id = \"{}\"\n{mode}{lines}\n", self.id()));
     }
 
@@ -360,7 +365,7 @@ impl Lab {
         assert_eq!(names("run"), Vec::<String>::new(), "copies of artifacts are left");
         let half: Vec<_> = names("artifacts").into_iter().filter(|name| !name.ends_with(".so")).collect();
         assert_eq!(half, Vec::<String>::new(), "something half written is left");
-        let own = [".gitignore", "artifacts", "build", "data", "run"];
+        let own = [".gitignore", "artifacts", "build", "data", "demoted", "run"];
         let foreign: Vec<_> = names("").into_iter().filter(|name| !own.contains(&name.as_str())).collect();
         assert_eq!(foreign, Vec::<String>::new(), "the state folder holds more than it should");
     }

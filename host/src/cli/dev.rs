@@ -14,7 +14,8 @@ use std::path::PathBuf;
 /// Build, load and watch the plugins, and swap each in anew whenever it is saved
 ///
 /// Shows a line for each reload with what took the time, and compile errors as rustc prints them; the version before
-/// goes on. Ctrl-C stops the plugins and ends.
+/// goes on. If a plugin crashes the host, a small parent process starts it again, and the plugin gets a process of its own.
+/// Ctrl-C stops the plugins and ends.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   replug dev

@@ -54,8 +54,14 @@ pub(crate) fn main() -> ExitCode {
     // Prints help and usage errors itself, and then exits with 0 or 2.
     let cli = Cli::parse();
     let done = match cli.command {
-        Command::Dev(dev) => in_runtime(dev.run()),
-        Command::Run(run) => in_runtime(run.run()),
+        Command::Dev(dev) => {
+            replug::parent::keep();
+            in_runtime(dev.run())
+        }
+        Command::Run(run) => {
+            replug::parent::keep();
+            in_runtime(run.run())
+        }
         Command::New(new) => new.run(),
         Command::Build(build) => in_runtime(build.run()),
         Command::List(list) => list.run(),

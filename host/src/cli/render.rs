@@ -103,8 +103,25 @@ impl Renderer {
                 let times = if *deaths == 1 { "once".to_owned() } else { format!("{deaths} times") };
                 self.line(id, format!("{DIM}restarted; it has died {times}{DIM:#}"))
             }
-            EventKind::PluginQuarantined { reason } => {
+            EventKind::PluginDemoted { method: Some(method), signal, .. } => {
+                let crashed = crashed_the_host(method, signal.as_deref());
+                self.line(id, format!("{crashed}: it runs in a process of its own now"))
+            }
+            EventKind::PluginDemoted { method: None, reason, .. } => {
+                self.line(id, format!("{WARN}runs in a process of its own{WARN:#}: {reason}"))
+            }
+            EventKind::PluginQuarantined { method: Some(method), signal, .. } => {
+                let crashed = crashed_the_host(method, signal.as_deref());
+                self.line(
+                    id,
+                    format!("{crashed}: it is quarantined until it is started, or another artifact"),
+                )
+            }
+            EventKind::PluginQuarantined { method: None, reason, .. } => {
                 self.line(id, format!("{BAD}quarantined{BAD:#}: {reason}"))
+            }
+            EventKind::CheckpointLost { reason } => {
+                self.line(id, format!("{WARN}lost its checkpoint{WARN:#}: {reason}"))
             }
             EventKind::PluginPanicked { message, location, thread, backtrace } => {
                 let mut text = format!(
@@ -148,6 +165,7 @@ impl Renderer {
             }
             // The message begins with the path.
             EventKind::DiscoveryFailed { error, .. } => Some(format!("{BAD}error:{BAD:#} {error}")),
+            EventKind::HostCrashed { reason, .. } => Some(format!("{WARN}warning:{WARN:#} {reason}")),
             EventKind::EventsLost { count } => Some(format!(
                 "{WARN}{count} events are missing here{WARN:#}: they came faster than they could be shown"
             )),
@@ -207,6 +225,11 @@ impl Renderer {
         let name = self.name(id);
         format!("{NAME}{name}{NAME:#}{:1$} {text}", "", width.saturating_sub(name.len()))
     }
+}
+
+/// Where the plugin did it, and how.
+fn crashed_the_host(method: &str, signal: Option<&str>) -> String {
+    format!("{BAD}crashed the host in {method} ({}){BAD:#}", signal.unwrap_or("exit"))
 }
 
 /// The line, with what the compiler says above it.

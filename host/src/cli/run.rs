@@ -13,7 +13,8 @@ use std::path::PathBuf;
 
 /// Build and load the plugins, and run them until a signal
 ///
-/// The same as `dev`, but nothing is watched. Ctrl-C stops the plugins and ends.
+/// The same as `dev`, but nothing is watched. If a plugin crashes the host, a small parent process starts it again, and
+/// the plugin gets a process of its own. Ctrl-C stops the plugins and ends.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   replug run

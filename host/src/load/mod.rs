@@ -8,7 +8,7 @@ mod speaker;
 pub use in_process::{InterfaceMismatch, LifecycleError, LoadError};
 pub(crate) use speaker::{Listener, Speaker};
 
-use crate::event::LimitsInForce;
+use crate::{event::LimitsInForce, manifest::Mode};
 use replug_api::{
     abi::{BoundInterface, InterfaceExport},
     describe::Interface,
@@ -48,6 +48,14 @@ impl Instance {
     /// `Plugin::STATE_VERSION`
     pub(crate) fn state_version(&self) -> u32 {
         either!(self, it => it.state_version())
+    }
+
+    /// Where it runs.
+    pub(crate) fn runs_in(&self) -> Mode {
+        match self {
+            Self::InProcess(_) => Mode::InProcess,
+            Self::Process(_) => Mode::Process,
+        }
     }
 
     /// The number of its process, if that is one of its own.

@@ -49,6 +49,7 @@ impl Opened {
             version: descriptor.version.to_string(),
             stateful: descriptor.stateful,
             state_version: descriptor.state_version,
+            panic_unwinds: descriptor.panic_unwinds,
             interfaces: self.interfaces(),
         }
     }

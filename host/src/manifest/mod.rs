@@ -10,7 +10,7 @@ mod tree;
 
 pub use discover::{Discovery, discover};
 pub use error::ManifestError;
-pub use process::{CgroupUse, LimitsSpec, ProcessSpec, Trial};
+pub use process::{CgroupUse, LimitsSpec, Mode, ProcessSpec, Trial};
 
 use crate::id::PluginId;
 use cargo_metadata::semver;
@@ -97,18 +97,6 @@ impl Kind {
             Self::Notifier => "notifier",
         }
     }
-}
-
-/// Where a plugin's generations run: the key `mode`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Mode {
-    /// In the host's own process.
-    #[default]
-    InProcess,
-    /// In a process of its own.
-    Process,
 }
 
 /// How a plugin is built: the table `[build]`.

@@ -1,13 +1,36 @@
 //! The keys for plugins in processes of their own: `mode`, `[process]`, `[limits]`, and the trial that all plugins have.
 
-use super::{ManifestError, Mode, fields::Fields, tree::Node};
+use super::{ManifestError, fields::Fields, tree::Node};
 use crate::wire::Limits;
+use serde::{Deserialize, Serialize};
 use std::{path::Path, time::Duration};
 
-pub(super) const PROCESS_KEYS: &[&str] =
-    &["call_timeout", "cancel_grace", "step_timeout", "restart_wait", "restart_pause", "max_deaths", "death_window"];
+pub(super) const PROCESS_KEYS: &[&str] = &[
+    "call_timeout",
+    "cancel_grace",
+    "step_timeout",
+    "restart_wait",
+    "restart_pause",
+    "max_deaths",
+    "death_window",
+];
 pub(super) const LIMITS_KEYS: &[&str] =
     &["memory", "cpu_time", "open_files", "file_size", "processes", "cgroup"];
+
+/// Where a plugin's generations run: the key `mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Mode {
+    /// In the host's own process, unless there is a reason against it: an artifact that has crashed the host, one that
+    /// the host cannot afford, or one that a panic would end.
+    #[default]
+    Auto,
+    /// In the host's own process. An artifact that cannot run there is refused.
+    InProcess,
+    /// In a process of its own.
+    Process,
+}
 
 /// How a plugin in a process of its own is called and kept alive: the table `[process]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,11 +99,13 @@ pub enum Trial {
 }
 
 pub(super) fn mode(top: &Fields<'_>) -> Result<Mode, ManifestError> {
-    if let Some(later @ ("auto" | "wasm" | "grpc")) = top.string("mode")? {
-        let reason = format!("this version of replug has \"in-process\" and \"process\", not {later:?}");
+    if let Some(later @ ("wasm" | "grpc")) = top.string("mode")? {
+        let reason =
+            format!("this version of replug has \"auto\", \"in-process\" and \"process\", not {later:?}");
         return Err(top.illegal("mode", reason));
     }
-    Ok(top.word("mode", &[("in-process", Mode::InProcess), ("process", Mode::Process)])?.unwrap_or_default())
+    let modes = [("auto", Mode::Auto), ("in-process", Mode::InProcess), ("process", Mode::Process)];
+    Ok(top.word("mode", &modes)?.unwrap_or_default())
 }
 
 pub(super) fn process(file: &Path, node: Option<&Node>) -> Result<ProcessSpec, ManifestError> {

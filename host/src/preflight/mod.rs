@@ -8,7 +8,7 @@
 mod tests;
 mod verdicts;
 
-pub(crate) use verdicts::{Tried, Verdicts};
+pub(crate) use verdicts::{Findings, Tried, Verdicts};
 
 use crate::{
     artifact::{
@@ -134,19 +134,13 @@ pub enum PreflightError {
     },
 }
 
-/// Judges whether an artifact with these facts may be loaded.
+/// Judges whether an artifact with these facts may be loaded, be it in this process or in one of its own.
 ///
 /// # Errors
 ///
 /// - [`PreflightError::NotAPlugin`], [`PreflightError::NothingExported`]: it has nothing to load;
-/// - [`PreflightError::MissingLibrary`], [`PreflightError::NeverUnloads`]: it cannot be what it is to be;
-/// - [`PreflightError::OutOfTlsKeys`], [`PreflightError::OutOfMemoryBudget`]: the process cannot afford it.
-pub fn check(
-    artifact: &Artifact,
-    facts: &Facts,
-    budget: &Budget,
-    unload: Unload,
-) -> Result<(), PreflightError> {
+/// - [`PreflightError::MissingLibrary`], [`PreflightError::NeverUnloads`]: it cannot be what it is to be.
+pub fn check(artifact: &Artifact, facts: &Facts, unload: Unload) -> Result<(), PreflightError> {
     is_plugin(&artifact.path, facts)?;
     for needed in &facts.needed {
         if let Lookup::Missing(sought) = &needed.lookup {
@@ -160,7 +154,7 @@ pub fn check(
     if facts.nodelete && unload == Unload::Verified {
         return Err(PreflightError::NeverUnloads { path: artifact.path.clone() });
     }
-    affordable(&artifact.path, facts, budget)
+    Ok(())
 }
 
 fn is_plugin(path: &Path, facts: &Facts) -> Result<(), PreflightError> {
@@ -171,7 +165,13 @@ fn is_plugin(path: &Path, facts: &Facts) -> Result<(), PreflightError> {
     }
 }
 
-fn affordable(path: &Path, facts: &Facts, budget: &Budget) -> Result<(), PreflightError> {
+/// Judges whether this process can afford to load an artifact with these facts.
+///
+/// # Errors
+///
+/// [`PreflightError::OutOfTlsKeys`], [`PreflightError::OutOfMemoryBudget`]: it cannot.
+pub fn afford(artifact: &Artifact, facts: &Facts, budget: &Budget) -> Result<(), PreflightError> {
+    let path = &artifact.path;
     let Budget { tls_keys_used: used, tls_keys_limit: limit, tls_keys_reserve: reserve, .. } = *budget;
     let takes_keys = facts.std == StdLinkage::Static;
     if takes_keys && used.saturating_add(KEYS_PER_OWN_STD) > limit.saturating_sub(reserve) {

@@ -26,21 +26,26 @@ fn facts() -> Facts {
     }
 }
 
-fn refusal(facts: &Facts, budget: &Budget) -> String {
-    check(&artifact(), facts, budget, Unload::Never).unwrap_err().to_string()
+fn refusal(facts: &Facts) -> String {
+    check(&artifact(), facts, Unload::Never).unwrap_err().to_string()
+}
+
+fn unaffordable(facts: &Facts, budget: &Budget) -> String {
+    afford(&artifact(), facts, budget).unwrap_err().to_string()
 }
 
 #[test]
 fn a_sound_plugin_passes() {
-    check(&artifact(), &facts(), &Budget::default(), Unload::Verified).unwrap();
+    check(&artifact(), &facts(), Unload::Verified).unwrap();
+    afford(&artifact(), &facts(), &Budget::default()).unwrap();
 }
 
 #[test]
 fn a_file_without_root_module_or_export_is_told_what_to_write() {
-    let absent = refusal(&Facts { root: RootSymbol::Absent, ..facts() }, &Budget::default());
+    let absent = refusal(&Facts { root: RootSymbol::Absent, ..facts() });
     assert!(absent.contains("/store/0707.so is not a replug plugin"), "{absent}");
     assert!(absent.contains("replug_api::export!"), "{absent}");
-    let nothing = refusal(&Facts { root: RootSymbol::NothingExported, ..facts() }, &Budget::default());
+    let nothing = refusal(&Facts { root: RootSymbol::NothingExported, ..facts() });
     assert!(nothing.contains("exports no plugin") && nothing.contains("replug_api::export!"), "{nothing}");
 }
 
@@ -48,7 +53,7 @@ fn a_file_without_root_module_or_export_is_told_what_to_write() {
 fn a_missing_library_is_named_with_the_places_where_it_was_sought() {
     let lookup = Lookup::Missing(vec!["/opt/lib".into(), "/usr/lib".into()]);
     let needed = vec![Needed { name: "libssl.so.9".to_owned(), lookup }];
-    let error = refusal(&Facts { needed, ..facts() }, &Budget::default());
+    let error = refusal(&Facts { needed, ..facts() });
     assert!(error.contains("needs `libssl.so.9`"), "{error}");
     assert!(error.contains("sought in /opt/lib, /usr/lib"), "{error}");
 }
@@ -56,8 +61,8 @@ fn a_missing_library_is_named_with_the_places_where_it_was_sought() {
 #[test]
 fn nodelete_matters_only_where_the_manifest_asks_to_unload() {
     let facts = Facts { nodelete: true, ..facts() };
-    check(&artifact(), &facts, &Budget::default(), Unload::Never).unwrap();
-    let error = check(&artifact(), &facts, &Budget::default(), Unload::Verified).unwrap_err().to_string();
+    check(&artifact(), &facts, Unload::Never).unwrap();
+    let error = check(&artifact(), &facts, Unload::Verified).unwrap_err().to_string();
     assert!(error.contains("-z nodelete") && error.contains("unload = \"never\""), "{error}");
 }
 
@@ -65,23 +70,23 @@ fn nodelete_matters_only_where_the_manifest_asks_to_unload() {
 fn a_copy_of_std_is_refused_before_the_keys_run_out_and_a_shared_one_is_not() {
     let own = Facts { std: StdLinkage::Static, ..facts() };
     let last = Budget { tls_keys_used: 1024 - 64 - 2, ..Budget::default() };
-    check(&artifact(), &own, &last, Unload::Never).unwrap();
+    afford(&artifact(), &own, &last).unwrap();
     let full = Budget { tls_keys_used: last.tls_keys_used + 1, ..last };
-    let error = refusal(&own, &full);
+    let error = unaffordable(&own, &full);
     for said in ["959 of 1024 TLS keys", "never given back", "shared libstd", "restart the host"] {
         assert!(error.contains(said), "{error}");
     }
-    check(&artifact(), &facts(), &full, Unload::Never).unwrap();
+    afford(&artifact(), &facts(), &full).unwrap();
 }
 
 #[test]
 fn memory_past_the_limit_is_refused_with_the_way_out() {
     let facts = Facts { private_bytes: 2 << 20, ..facts() };
     let at = Budget { bytes_retained: (1 << 30) - (2 << 20), ..Budget::default() };
-    check(&artifact(), &facts, &at, Unload::Never).unwrap();
-    let error = refusal(&facts, &Budget { bytes_retained: at.bytes_retained + 1, ..at });
+    afford(&artifact(), &facts, &at).unwrap();
+    let error = unaffordable(&facts, &Budget { bytes_retained: at.bytes_retained + 1, ..at });
     for said in ["keep 1022.0 MiB", "it takes 2.0 MiB", "1024.0 MiB is the limit", "restart the host"] {
         assert!(error.contains(said), "{error}");
     }
-    refusal(&Facts { private_bytes: u64::MAX, ..facts }, &at);
+    unaffordable(&Facts { private_bytes: u64::MAX, ..facts }, &at);
 }

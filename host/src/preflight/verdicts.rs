@@ -7,8 +7,7 @@
 
 use crate::{
     id::{Digest, PluginId},
-    manifest::{Manifest, Trial},
-    wire::Limits,
+    manifest::{LimitsSpec, Manifest, Trial},
 };
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -19,7 +18,14 @@ const KEPT: usize = 256;
 /// The trials that were passed.
 #[derive(Debug, Default)]
 pub(crate) struct Verdicts {
-    passed: Mutex<VecDeque<Tried>>,
+    passed: Mutex<VecDeque<(Tried, Findings)>>,
+}
+
+/// What a trial has found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Findings {
+    /// Whether a panic in it unwinds. Otherwise, one ends the process.
+    pub(crate) panic_unwinds: bool,
 }
 
 /// All that can change how a trial without a state ends. One with a state is always held: no two states are alike.
@@ -30,7 +36,7 @@ pub(crate) struct Tried {
     kind: Trial,
     /// `[config]` as JSON.
     config: String,
-    limits: Limits,
+    limits: LimitsSpec,
 }
 
 impl Tried {
@@ -46,57 +52,60 @@ impl Tried {
 }
 
 impl Verdicts {
-    /// Whether the very same has been passed before.
-    pub(crate) fn has_passed(&self, tried: &Tried) -> bool {
-        self.passed.lock().contains(tried)
+    /// What was found if the very same has been passed before.
+    pub(crate) fn of(&self, tried: &Tried) -> Option<Findings> {
+        self.passed.lock().iter().find(|(known, _)| known == tried).map(|(_, found)| *found)
     }
 
     /// It has passed.
-    pub(crate) fn note(&self, tried: Tried) {
+    pub(crate) fn note(&self, tried: Tried, found: Findings) {
         let mut passed = self.passed.lock();
-        passed.retain(|known| *known != tried);
+        passed.retain(|(known, _)| *known != tried);
         if passed.len() == KEPT {
             passed.pop_front();
         }
-        passed.push_back(tried);
+        passed.push_back((tried, found));
     }
 
     /// It has passed, and did not come up all the same: it is to be tried again.
     pub(crate) fn forget(&self, tried: &Tried) {
-        self.passed.lock().retain(|known| known != tried);
+        self.passed.lock().retain(|(known, _)| known != tried);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::CgroupUse;
+
+    const FOUND: Findings = Findings { panic_unwinds: true };
 
     fn tried(digest: u8, config: &str) -> Tried {
         let plugin = "dev.test.verdict".parse().unwrap();
         let (digest, config) = (Digest([digest; 32]), config.into());
-        Tried { plugin, digest, kind: Trial::Full, config, limits: Limits::default() }
+        Tried { plugin, digest, kind: Trial::Full, config, limits: LimitsSpec::default() }
     }
 
     #[test]
     fn a_verdict_holds_for_the_very_same_until_it_proves_wrong() {
         let verdicts = Verdicts::default();
-        verdicts.note(tried(1, "{}"));
-        assert!(verdicts.has_passed(&tried(1, "{}")));
-        assert!(!verdicts.has_passed(&tried(2, "{}")));
-        assert!(!verdicts.has_passed(&tried(1, "{\"a\":1}")));
-        assert!(!verdicts.has_passed(&Tried { kind: Trial::Load, ..tried(1, "{}") }));
-        let limits = Limits { open_files: Some(9), ..Limits::default() };
-        assert!(!verdicts.has_passed(&Tried { limits, ..tried(1, "{}") }));
+        verdicts.note(tried(1, "{}"), FOUND);
+        assert_eq!(verdicts.of(&tried(1, "{}")), Some(FOUND));
+        assert!(verdicts.of(&tried(2, "{}")).is_none());
+        assert!(verdicts.of(&tried(1, "{\"a\":1}")).is_none());
+        assert!(verdicts.of(&Tried { kind: Trial::Load, ..tried(1, "{}") }).is_none());
+        let limits = LimitsSpec { cgroup: CgroupUse::Off, ..LimitsSpec::default() };
+        assert!(verdicts.of(&Tried { limits, ..tried(1, "{}") }).is_none());
         verdicts.forget(&tried(1, "{}"));
-        assert!(!verdicts.has_passed(&tried(1, "{}")));
+        assert!(verdicts.of(&tried(1, "{}")).is_none());
     }
 
     #[test]
     fn the_oldest_verdict_goes_when_there_are_too_many() {
         let verdicts = Verdicts::default();
         let of = |number: usize| tried(0, &number.to_string());
-        (0..=KEPT).for_each(|number| verdicts.note(of(number)));
-        assert!(!verdicts.has_passed(&of(0)));
-        assert!(verdicts.has_passed(&of(1)) && verdicts.has_passed(&of(KEPT)));
+        (0..=KEPT).for_each(|number| verdicts.note(of(number), FOUND));
+        assert!(verdicts.of(&of(0)).is_none());
+        assert!(verdicts.of(&of(1)).is_some() && verdicts.of(&of(KEPT)).is_some());
     }
 }

@@ -201,6 +201,8 @@ pub struct Loaded {
     pub stateful: bool,
     /// `Plugin::STATE_VERSION`
     pub state_version: u32,
+    /// Whether a panic in it unwinds. Otherwise, one ends the process.
+    pub panic_unwinds: bool,
     /// What it implements, in the order of `export!`, which is how a [`Call`](super::Call) counts them.
     pub interfaces: Vec<Described>,
 }

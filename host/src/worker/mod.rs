@@ -3,6 +3,7 @@
 //! A build is the only thing that is cut short: by a newer save, which starts it again, or by an order that makes it
 //! pointless. Everything after the build runs to its end.
 
+mod aftermath;
 mod confirm;
 mod serve;
 mod stop;
@@ -41,7 +42,7 @@ pub(crate) enum Order {
     /// Serve an earlier artifact again: that one, or the last that was different.
     Rollback(Option<Digest>, Reply<Generation>),
     /// Serve, if not already.
-    Start(Reply<Generation>),
+    Start(StartWhy, Reply<Generation>),
     /// Take no more calls, and end the instance.
     Stop(StopWhy, Reply<()>),
 }
@@ -52,7 +53,7 @@ impl Order {
         let refusal =
             || HostError::WrongState { plugin: plugin.clone(), reason: "it was stopped meanwhile".into() };
         match self {
-            Self::Reload(reply) | Self::Start(reply) | Self::Rollback(_, reply) => {
+            Self::Reload(reply) | Self::Start(_, reply) | Self::Rollback(_, reply) => {
                 let _ = reply.send(Err(refusal()));
                 None
             }
@@ -64,6 +65,15 @@ impl Order {
 
 /// Where the answer to an order goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, HostError>>;
+
+/// Why a plugin is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StartWhy {
+    /// Someone asked for it, which lifts a quarantine.
+    Asked,
+    /// The host starts it by itself.
+    WithHost,
+}
 
 /// Why a plugin is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +106,8 @@ pub(crate) struct Progress {
     pub(crate) since: Option<SystemTime>,
     /// How often its process was started again.
     pub(crate) restarts: u64,
+    /// Why the generation that serves is not where its manifest would have it.
+    pub(crate) moved: Option<String>,
 }
 
 /// What others hold of a worker.
@@ -113,7 +125,7 @@ enum ManifestEdit {
     Settled,
     /// A build, of which something new may come.
     Rebuild,
-    /// A new generation, whatever the build gives: its configuration is another.
+    /// A new generation, whatever the build gives: its configuration or its place is another.
     Renew,
 }
 
@@ -177,15 +189,8 @@ impl Worker {
                     let _ = reply.send(done);
                 }
                 Order::Died(died) => self.died(died),
-                Order::Start(reply) => {
-                    self.wanted = true;
-                    let done = match self.desk.entry.live() {
-                        Some(live) => Ok(live.generation),
-                        None => {
-                            self.supervision.forget();
-                            self.rebuild(Cause::order()).await
-                        }
-                    };
+                Order::Start(why, reply) => {
+                    let done = self.start(why).await;
                     let _ = reply.send(done);
                 }
                 Order::Rollback(to, reply) => {
@@ -202,6 +207,18 @@ impl Worker {
                 }
             }
         }
+    }
+
+    async fn start(&mut self, why: StartWhy) -> Result<Generation, HostError> {
+        self.wanted = true;
+        if why == StartWhy::Asked {
+            self.lift_quarantine();
+        }
+        if let Some(live) = self.desk.entry.live() {
+            return Ok(live.generation);
+        }
+        self.supervision.pardon();
+        self.rebuild(Cause::order()).await
     }
 
     /// The next order; meanwhile, watches over a generation that is to be confirmed.
@@ -264,7 +281,9 @@ impl Worker {
         *self.desk.manifest.lock() = new.clone();
         let reconfigured = old.config != new.config;
         if !old.differs_only_in_config(&new) {
-            return if reconfigured { ManifestEdit::Renew } else { ManifestEdit::Rebuild };
+            // The same artifact is to be somewhere else.
+            let moved = old.mode != new.mode;
+            return if reconfigured || moved { ManifestEdit::Renew } else { ManifestEdit::Rebuild };
         }
         match (self.desk.entry.live(), reconfigured) {
             (Some(live), true) => self.configure(live, &new).await,

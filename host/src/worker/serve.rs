@@ -1,6 +1,6 @@
 //! From a cause to a generation that serves, as the worker sees it: build, install, tell.
 
-use super::{Confirm, ManifestEdit, Order, Worker};
+use super::{Confirm, ManifestEdit, Order, Worker, aftermath::refuses_state};
 use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{Diagnostic, EventKind, Stage, Stages, millis},
@@ -142,12 +142,14 @@ impl Worker {
     ) -> Result<Generation, HostError> {
         self.doing(Some(Stage::Load));
         self.last_generation += 1;
+        let state = self.state_to_begin_with();
+        let begins_with_a_state = state.is_some();
         let job = Job {
             entry: self.desk.entry.clone(),
             manifest: self.manifest(),
             generation: Generation(self.last_generation),
-            source,
-            state: self.supervision.state(),
+            source: source.clone(),
+            state,
             on_death: self.on_death(),
         };
         let before = self.desk.entry.live();
@@ -162,10 +164,19 @@ impl Worker {
             Ok(done) => done,
             Err(bug) => (Err(self.error(Stage::Load, bug)), Stages::default()),
         };
+        if let (Err(error), true) = (&installed, begins_with_a_state)
+            && refuses_state(&error.cause)
+        {
+            self.lose_checkpoint(&error.cause.to_string());
+            return Box::pin(self.install(source, cause, stages)).await;
+        }
         self.doing(None);
         match installed {
             Err(error) => {
-                self.failed(error.clone());
+                match &*error.cause {
+                    ReloadCause::Quarantined(demotion) => self.stay_out(demotion),
+                    _ => self.failed(error.clone()),
+                }
                 Err(error.into())
             }
             Ok(Installed::Unchanged) => {
@@ -174,7 +185,7 @@ impl Worker {
                 self.tell(EventKind::BuildUnchanged { warnings: cause.warnings });
                 before.map(|live| live.generation).ok_or_else(|| self.stopping())
             }
-            Ok(Installed::Serving { live, old }) => {
+            Ok(Installed::Serving { live, old, moved }) => {
                 let total_ms = cause.age_ms();
                 self.renew = false;
                 {
@@ -198,11 +209,15 @@ impl Worker {
                 if let Some(old) = old {
                     self.retire(old);
                 }
+                self.note_place(moved.as_ref());
                 if let (Some(spec), Some(_), true) = (&self.manifest().reload.confirm, before, is_new) {
                     let until = tokio::time::Instant::now() + spec.window;
                     self.confirm = Some(Confirm::new(live.clone(), until));
                 }
                 self.supervision.serves(live.digest, self.manifest().reload.checkpoint);
+                if self.manifest().reload.checkpoint.is_none() {
+                    self.shop.checkpoints.remove(self.id());
+                }
                 self.prune();
                 Ok(live.generation)
             }

@@ -16,6 +16,10 @@ impl Worker {
         self.doing(None);
         self.desk.progress.lock().last_error = None;
         let Some(retiring) = self.desk.entry.close(why.reason()) else {
+            // What did not come up before the host shuts down may do so in the next, with the state that it had.
+            if why != StopWhy::ShutDown {
+                self.shop.checkpoints.remove(self.id());
+            }
             return self.desk.entry.set_reason(why.reason());
         };
         let deadline = self.manifest().reload.drain_timeout;
@@ -33,6 +37,8 @@ impl Worker {
             );
             self.retire(retiring);
         }
+        // It has ended in good order.
+        self.shop.checkpoints.remove(self.id());
         self.tell(EventKind::PluginStopped { reason: why.reason().into() });
     }
 

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     event::{EventKind, Stages},
     id::{Digest, Generation},
-    load::process::SavedBy,
+    load::{LifecycleError, process::SavedBy},
     registry::Retiring,
     reload::{OnDeath, Source},
 };
@@ -16,6 +16,7 @@ use replug_api::call::Death;
 use std::{
     collections::VecDeque,
     hash::{BuildHasher, RandomState},
+    io::ErrorKind,
     sync::Arc,
     time::Duration,
 };
@@ -63,14 +64,24 @@ impl Supervision {
         self.next_checkpoint = checkpoint.map(|every| Instant::now() + every);
     }
 
-    /// The plugin is stopped, or someone has taken its fate into their hands: all is forgiven.
+    /// The plugin is stopped: there is nothing to be kept alive.
     pub(super) fn forget(&mut self) {
         *self = Self::default();
+    }
+
+    /// Someone has taken its fate into their hands: all is forgiven. Its state is kept.
+    pub(super) fn pardon(&mut self) {
+        *self = Self { checkpoint: self.checkpoint.take(), ..Self::default() };
     }
 
     /// The state to begin with where no generation serves.
     pub(super) fn state(&self) -> Option<SavedBy> {
         self.checkpoint.clone()
+    }
+
+    /// Takes another state to begin with, or none.
+    pub(super) fn set_state(&mut self, state: Option<SavedBy>) {
+        self.checkpoint = state;
     }
 }
 
@@ -110,6 +121,7 @@ impl Worker {
             Death::Exit(status) => (None, Some(*status)),
             Death::Disconnected => (None, None),
         };
+        self.note_death(digest, signal.clone());
         let restart_in_ms = again.then(|| pause.as_millis().try_into().unwrap_or(u64::MAX));
         let events = &self.shop.settings.events;
         let of = (&self.desk.entry.id, generation, digest);
@@ -136,7 +148,7 @@ impl Worker {
         self.desk.progress.lock().last_error = Some(reason.clone());
         drop(self.desk.entry.close(&reason));
         self.desk.entry.set_reason(&reason);
-        self.tell(EventKind::PluginQuarantined { reason });
+        self.tell(EventKind::PluginQuarantined { method: None, signal: None, reason });
     }
 
     /// Does what is due: a restart, or a checkpoint.
@@ -178,10 +190,24 @@ impl Worker {
         let Some(every) = self.manifest().reload.checkpoint else { return };
         self.supervision.next_checkpoint = Some(Instant::now() + every);
         let Some(live) = self.desk.entry.live().filter(|live| live.instance.stateful()) else { return };
-        let saved = blocking(move || (live.instance.state_version(), live.save()));
+        let (id, checkpoints) = (self.id().clone(), self.shop.checkpoints.clone());
+        let before = self.supervision.state();
+        let saved = blocking(move || {
+            let state = (live.instance.state_version(), live.save()?);
+            // What has not changed is on disk already.
+            if before.as_ref() != Some(&state)
+                && let Err(error) = checkpoints.keep(&id, (state.0, &state.1))
+                && error.kind() != ErrorKind::AlreadyExists
+            {
+                tracing::warn!(
+                    "{id}: its checkpoint cannot be written, and will not outlive the host: {error}"
+                );
+            }
+            Ok::<_, LifecycleError>(state)
+        });
         match saved.await {
-            Ok((version, Ok(state))) => self.supervision.checkpoint = Some((version, state)),
-            Ok((_, Err(error))) => tracing::warn!("no checkpoint: {error}"),
+            Ok(Ok(state)) => self.supervision.checkpoint = Some(state),
+            Ok(Err(error)) => tracing::warn!("no checkpoint: {error}"),
             Err(error) => tracing::warn!("{}: no checkpoint: {error}", self.id()),
         }
     }

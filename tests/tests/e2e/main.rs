@@ -10,6 +10,8 @@ mod deadlines;
 mod life;
 mod limits;
 mod misbehave;
+mod parent;
+mod place;
 mod shim;
 mod source;
 mod supervision;

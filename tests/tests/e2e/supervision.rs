@@ -79,7 +79,7 @@ fn wait_for_crash(lab: &mut Lab) -> bool {
 
 fn quarantined(lab: &mut Lab) -> String {
     lab.wait_for(|event| match &event.kind {
-        EventKind::PluginQuarantined { reason } => Some(reason.clone()),
+        EventKind::PluginQuarantined { reason, .. } => Some(reason.clone()),
         _ => None,
     })
 }

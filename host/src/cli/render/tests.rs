@@ -157,3 +157,20 @@ fn what_is_no_news_is_not_told() {
     let stopped = EventKind::PluginStopped { reason: "the host has shut down".into() };
     assert!(renderer.lines(&event(CALCULATOR, None, stopped)).is_none());
 }
+
+#[test]
+fn a_crash_of_the_host_is_one_line_with_who_where_how_and_what_was_done() {
+    let mut renderer = watching(&[CALCULATOR]);
+    let (method, signal) = (Some("divide".to_owned()), Some("SIGSEGV".to_owned()));
+    let reason = "it crashed the host in divide (SIGSEGV)".to_owned();
+    let demoted = EventKind::PluginDemoted { method: method.clone(), signal, reason: reason.clone() };
+    assert_eq!(
+        plain(renderer.lines(&event(CALCULATOR, None, demoted))),
+        "calculator crashed the host in divide (SIGSEGV): it runs in a process of its own now"
+    );
+    let quarantined = EventKind::PluginQuarantined { method, signal: None, reason };
+    assert_eq!(
+        plain(renderer.lines(&event(CALCULATOR, None, quarantined))),
+        "calculator crashed the host in divide (exit): it is quarantined until it is started, or another artifact"
+    );
+}

@@ -52,7 +52,7 @@ pub enum LoadError {
     OtherApi(#[source] RootMismatch, PathBuf),
     /// A panic in it would end the process.
     #[error(
-        "{path} was built with `panic = \"abort\"`: a panic in it would end the host; build it with `panic = \"unwind\"`"
+        "{path} was built with `panic = \"abort\"`: a panic in it would end the host; build it with `panic = \"unwind\"`, or say `mode = \"auto\"` or `mode = \"process\"`"
     )]
     PanicAborts {
         /// The file.
@@ -69,6 +69,18 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
+    /// That a panic in it does not end the process.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::PanicAborts`]
+    pub(crate) fn contains_panics(&self) -> Result<(), LoadError> {
+        if self.descriptor.panic_unwinds {
+            return Ok(());
+        }
+        Err(LoadError::PanicAborts { path: self.path.clone() })
+    }
+
     /// The addresses that it takes.
     pub(crate) fn mapped(&self) -> Option<Range<u64>> {
         extent(&self.path)
@@ -94,7 +106,7 @@ static PINNED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 ///
 /// # Errors
 ///
-/// [`LoadError`], up to [`LoadError::PanicAborts`].
+/// [`LoadError`], all but [`LoadError::PanicAborts`]: in a process of its own, a panic may end that.
 pub(crate) fn open(path: &Path, shared_std: Option<&Path>) -> Result<Opened, LoadError> {
     if let Some(std) = shared_std {
         pin(std)?;
@@ -114,9 +126,6 @@ pub(crate) fn open(path: &Path, shared_std: Option<&Path>) -> Result<Opened, Loa
     if descriptor.abi_version != abi::ABI_VERSION {
         let mismatch = RootMismatch::AbiVersion { host: abi::ABI_VERSION, plugin: descriptor.abi_version };
         return Err(LoadError::OtherApi(mismatch, path.into()));
-    }
-    if !descriptor.panic_unwinds {
-        return Err(LoadError::PanicAborts { path: path.into() });
     }
     Ok(Opened { library, root, descriptor, path: path.into() })
 }

@@ -53,6 +53,7 @@ pub(crate) struct Instance {
     child: Arc<Child>,
     path: PathBuf,
     stateful: bool,
+    panic_unwinds: bool,
     state_version: u32,
     step_timeout: Duration,
     limits: LimitsInForce,
@@ -117,9 +118,18 @@ impl Instance {
             Ok(Offered { description, face })
         });
         let offered = offered.collect::<Result<_, ProcessError>>()?;
-        let (stateful, state_version) = (loaded.stateful, loaded.state_version);
-        let fitting = Mutex::default();
-        Ok(Self { plugin, child, path, stateful, state_version, step_timeout, limits, offered, fitting })
+        Ok(Self {
+            plugin,
+            child,
+            path,
+            stateful: loaded.stateful,
+            panic_unwinds: loaded.panic_unwinds,
+            state_version: loaded.state_version,
+            step_timeout,
+            limits,
+            offered,
+            fitting: Mutex::default(),
+        })
     }
 
     pub(crate) fn stateful(&self) -> bool {
@@ -128,6 +138,11 @@ impl Instance {
 
     pub(crate) fn state_version(&self) -> u32 {
         self.state_version
+    }
+
+    /// Whether a panic in it unwinds.
+    pub(super) fn panic_unwinds(&self) -> bool {
+        self.panic_unwinds
     }
 
     pub(crate) fn path(&self) -> &Path {

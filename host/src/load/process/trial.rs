@@ -6,7 +6,7 @@ use super::{
     error::ProcessError,
     instance::{Birth, Instance, Purpose, lifecycle},
 };
-use crate::{load::LifecycleError, wire};
+use crate::{load::LifecycleError, preflight::Findings, wire};
 
 /// How a trial went wrong. The host never loaded the file.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -23,19 +23,23 @@ pub enum TrialError {
     Unwell(String),
 }
 
-/// A state to be restored in the trial: the version that saved it, and what it saved.
+/// A saved state: the version that saved it, and what it saved.
 pub(crate) type SavedBy = (u32, Vec<u8>);
 
 /// Opens a new version and checks it, and runs nothing of the author's but its constructors.
-pub(crate) fn open_only(start: Start<'_>, birth: Birth) -> Result<(), TrialError> {
+pub(crate) fn open_only(start: Start<'_>, birth: Birth) -> Result<Findings, TrialError> {
     let child = Child::start(start)?;
     let load = wire::Load { path: birth.path, shared_std: birth.shared_std, limits: child.rlimits() };
-    child.ask("load", birth.step_timeout, |control| control.load(load))?;
-    Ok(())
+    let loaded = child.ask("load", birth.step_timeout, |control| control.load(load))?;
+    Ok(Findings { panic_unwinds: loaded.panic_unwinds })
 }
 
 /// Runs a new version through its beginning.
-pub(crate) fn try_out(start: Start<'_>, birth: Birth, state: Option<SavedBy>) -> Result<(), TrialError> {
+pub(crate) fn try_out(
+    start: Start<'_>,
+    birth: Birth,
+    state: Option<SavedBy>,
+) -> Result<Findings, TrialError> {
     let plugin = birth.id.as_str().to_owned();
     let refused = |error| match error {
         error @ ProcessError::Refused(wire::Failure::Life { .. }) => {
@@ -51,6 +55,8 @@ pub(crate) fn try_out(start: Start<'_>, birth: Birth, state: Option<SavedBy>) ->
     if !healthy {
         return Err(TrialError::Unwell(message));
     }
+    let tried = Findings { panic_unwinds: instance.panic_unwinds() };
     // What its drop does is its own affair; that it ends well is not.
-    Ok(instance.destroy()?)
+    instance.destroy()?;
+    Ok(tried)
 }

@@ -53,6 +53,7 @@ pub(super) fn replies() -> Vec<Reply> {
     let mut replies = vec![
         Reply::Done,
         Reply::Loaded(Loaded {
+            panic_unwinds: true,
             api_version: "0.1.0".into(),
             package: text(),
             version: text(),

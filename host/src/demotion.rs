@@ -1,0 +1,319 @@
+//! Artifacts that have crashed a host, and what is done about it: they run in a process of their own, or not at all.
+//!
+//! A crash cannot be stopped, but its record says who it was. The host that comes next reads that, notes the artifact in
+//! its state folder, and from then on this artifact gets no second chance in a host's process. Another artifact of the
+//! same plugin does.
+
+use crate::{
+    event::EventKind,
+    id::{Digest, PluginId},
+    manifest::{Manifest, Mode},
+    registry::crash_record::{Blame, Crash, End, Suspect},
+};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+/// How many artifacts of a plugin are remembered: rather more than one can go back to.
+const REMEMBERED: usize = 32;
+
+/// An artifact that has crashed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Demotion {
+    /// The artifact.
+    pub digest: Digest,
+    /// In which method it crashed the host, or in which step of its life; none if it crashed in a process of its own.
+    pub method: Option<String>,
+    /// The signal; none if it called `exit`.
+    pub signal: Option<String>,
+    /// When that was found out, as RFC 3339 in UTC.
+    pub at: String,
+    /// What was done about it.
+    pub what: Treatment,
+}
+
+/// What is done about an artifact that has crashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Treatment {
+    /// It runs in a process of its own.
+    Process,
+    /// It does not run until it is started by hand.
+    Quarantined,
+}
+
+impl fmt::Display for Demotion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.method {
+            Some(method) => write!(f, "it crashed the host in {method}")?,
+            None => write!(f, "it crashed")?,
+        }
+        write!(f, " ({})", self.signal.as_deref().unwrap_or("exit"))?;
+        match self.what {
+            Treatment::Process => Ok(()),
+            Treatment::Quarantined => {
+                write!(f, ": it is quarantined until its artifact is another, or until you `start` it")
+            }
+        }
+    }
+}
+
+impl Demotion {
+    /// A demotion as of now.
+    pub(crate) fn now(
+        digest: Digest,
+        (method, signal): (Option<String>, Option<String>),
+        what: Treatment,
+    ) -> Self {
+        let at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        Self { digest, method, signal, at, what }
+    }
+
+    /// The event that tells of it.
+    pub(crate) fn event(&self) -> EventKind {
+        let (method, signal, reason) = (self.method.clone(), self.signal.clone(), self.to_string());
+        match self.what {
+            Treatment::Process => EventKind::PluginDemoted { method, signal, reason },
+            Treatment::Quarantined => EventKind::PluginQuarantined { method, signal, reason },
+        }
+    }
+}
+
+/// The artifacts that have crashed, as far as the state folder remembers: one file for each plugin.
+#[derive(Debug)]
+pub(crate) struct Demotions {
+    dir: PathBuf,
+    known: Mutex<BTreeMap<PluginId, Vec<Demotion>>>,
+    /// Those that were found out now, and are told of when the host is up.
+    news: Mutex<BTreeSet<(PluginId, Digest)>>,
+}
+
+impl Demotions {
+    /// Reads them. A file that makes no sense is passed over with a warning.
+    pub(crate) fn read(dir: PathBuf) -> Self {
+        let mut known = BTreeMap::new();
+        for file in fs::read_dir(&dir).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            let Some(id) = plugin_of(&file) else { continue };
+            let read = fs::read(&file).and_then(|text| Ok(serde_json::from_slice(&text)?));
+            match read {
+                Ok(demotions) => drop(known.insert(id, demotions)),
+                Err(error) => tracing::warn!(
+                    "{} says which artifacts of {id} have crashed, and cannot be read: {error}; remove it",
+                    file.display()
+                ),
+            }
+        }
+        Self { dir, known: Mutex::new(known), news: Mutex::default() }
+    }
+
+    /// What is held against an artifact.
+    pub(crate) fn of(&self, id: &PluginId, digest: Digest) -> Option<Demotion> {
+        self.known.lock().get(id)?.iter().find(|it| it.digest == digest).cloned()
+    }
+
+    /// Whether it will be told anyway that an artifact has crashed. Only once: later, it is news again.
+    pub(crate) fn is_news(&self, id: &PluginId, digest: Digest) -> bool {
+        self.news.lock().remove(&(id.clone(), digest))
+    }
+
+    /// Remembers that an artifact has crashed.
+    pub(crate) fn add(&self, id: &PluginId, demotion: Demotion) {
+        let mut known = self.known.lock();
+        let of_plugin = known.entry(id.clone()).or_default();
+        of_plugin.retain(|it| it.digest != demotion.digest);
+        of_plugin.insert(0, demotion);
+        of_plugin.truncate(REMEMBERED);
+        self.write(id, of_plugin);
+    }
+
+    /// Forgets what is held against the plugin's artifacts.
+    pub(crate) fn lift(&self, id: &PluginId) {
+        if self.known.lock().remove(id).is_some() {
+            self.write(id, &[]);
+        }
+    }
+
+    fn write(&self, id: &PluginId, demotions: &[Demotion]) {
+        if let Err(error) = self.try_write(id, demotions) {
+            tracing::warn!(
+                "{}: what it has crashed cannot be noted ({error}): the next host will not know",
+                self.file(id).display()
+            );
+        }
+    }
+
+    fn try_write(&self, id: &PluginId, demotions: &[Demotion]) -> io::Result<()> {
+        if demotions.is_empty() {
+            fs::remove_file(self.file(id))?;
+            // Unless there are others in it.
+            let _ = fs::remove_dir(&self.dir);
+            return Ok(());
+        }
+        fs::create_dir_all(&self.dir)?;
+        // No id begins with a dot.
+        let fresh = self.dir.join(format!(".{id}"));
+        fs::write(&fresh, serde_json::to_vec_pretty(demotions)?)?;
+        fs::rename(fresh, self.file(id))
+    }
+
+    fn file(&self, id: &PluginId) -> PathBuf {
+        self.dir.join(format!("{id}.json"))
+    }
+
+    /// Draws the consequences of a crash, and says what they are.
+    pub(crate) fn draw(
+        &self,
+        crash: &Crash,
+        manifests: &[Manifest],
+        processes: Processes,
+    ) -> Option<(Option<PluginId>, EventKind)> {
+        let Some(suspect) = culprit(crash) else { return unexplained(crash).map(|event| (None, event)) };
+        let manifest = manifests.iter().find(|manifest| manifest.id == suspect.plugin);
+        let what = match (manifest.map_or(Mode::Auto, |manifest| manifest.mode), processes) {
+            (Mode::Process, _) => return unexplained(crash).map(|event| (None, event)),
+            (Mode::Auto, Processes::Possible) => Treatment::Process,
+            (Mode::Auto | Mode::InProcess, _) => Treatment::Quarantined,
+        };
+        let how = (Some(suspect.method.clone()), signal(crash));
+        let demotion = Demotion::now(suspect.digest, how, what);
+        let event = demotion.event();
+        self.add(&suspect.plugin, demotion);
+        self.news.lock().insert((suspect.plugin.clone(), suspect.digest));
+        Some((Some(suspect.plugin.clone()), event))
+    }
+}
+
+/// Whether plugins can have processes of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Processes {
+    Possible,
+    Impossible,
+}
+
+/// Who ended the process, if that is certain: the one whose thread did, or the only one that was at work when a signal
+/// came from outside.
+pub(crate) fn culprit(crash: &Crash) -> Option<&Suspect> {
+    if let Some(raised) = crash.suspects.iter().find(|suspect| suspect.blamed == Blame::Raised) {
+        return Some(raised);
+    }
+    let first = crash.suspects.first()?;
+    let alone = crash.suspects.iter().all(|it| (&it.plugin, it.digest) == (&first.plugin, first.digest));
+    (alone && matches!(crash.end, End::Signal(_))).then_some(first)
+}
+
+fn signal(crash: &Crash) -> Option<String> {
+    match crash.end {
+        End::Signal(name) => Some(name.to_owned()),
+        End::Exit | End::Unknown => None,
+    }
+}
+
+/// What there is to say of a crash for which no one is to blame.
+fn unexplained(crash: &Crash) -> Option<EventKind> {
+    let how = match crash.end {
+        End::Signal(name) => format!("was killed by {name}"),
+        End::Exit => "ended by a call of `exit`".into(),
+        // Without a word and out of idleness: someone has killed it, and knows.
+        End::Unknown if crash.suspects.is_empty() => return None,
+        End::Unknown => "ended without a word".into(),
+    };
+    let in_flight: Vec<_> =
+        crash.suspects.iter().map(|suspect| format!("{} ({})", suspect.plugin, suspect.method)).collect();
+    let who = match in_flight.as_slice() {
+        [] => "no plugin was in the middle of anything".into(),
+        some => {
+            format!("at work were {}; nothing says which it was, so all go on as before", some.join(", "))
+        }
+    };
+    let reason = format!("the host before this one (process {}) {how}: {who}", crash.pid);
+    Some(EventKind::HostCrashed { signal: signal(crash), in_flight, reason })
+}
+
+fn plugin_of(file: &Path) -> Option<PluginId> {
+    file.file_name()?.to_str()?.strip_suffix(".json")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Generation;
+
+    fn suspect(plugin: &str, digest: u8, blamed: Blame) -> Suspect {
+        Suspect {
+            plugin: plugin.parse().unwrap(),
+            generation: Generation(1),
+            digest: Digest([digest; 32]),
+            interface: "Calculator".into(),
+            method: "divide".into(),
+            blamed,
+        }
+    }
+
+    fn crash(end: End, suspects: Vec<Suspect>) -> Crash {
+        Crash { pid: 7, end, suspects }
+    }
+
+    #[test]
+    fn the_culprit_is_whose_thread_it_was_or_who_alone_was_at_work_when_a_signal_came() {
+        let (a, b) = (suspect("dev.test.a", 1, Blame::InFlight), suspect("dev.test.b", 2, Blame::InFlight));
+        let raised = suspect("dev.test.c", 3, Blame::Raised);
+        let named = |end, suspects: &[&Suspect]| {
+            let crash = crash(end, suspects.iter().map(|&it| it.clone()).collect());
+            culprit(&crash).map(|it| it.plugin.to_string())
+        };
+        let segv = End::Signal("SIGSEGV");
+        assert_eq!(named(segv, &[&a, &raised]).as_deref(), Some("dev.test.c"));
+        assert_eq!(named(End::Exit, &[&raised]).as_deref(), Some("dev.test.c"));
+        assert_eq!(named(End::Signal("SIGKILL"), &[&a, &a]).as_deref(), Some("dev.test.a"));
+        assert_eq!(named(End::Signal("SIGKILL"), &[&a, &b]), None, "it may have been either");
+        assert_eq!(named(End::Unknown, &[&a]), None, "someone may have killed the host");
+        assert_eq!(named(segv, &[]), None);
+    }
+
+    #[test]
+    fn what_has_crashed_is_remembered_by_artifact_until_it_is_lifted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (id, bad, good) = ("dev.test.a".parse().unwrap(), Digest([1; 32]), Digest([2; 32]));
+        let read = || Demotions::read(dir.path().join("demoted"));
+        let crash = crash(End::Signal("SIGSEGV"), vec![suspect("dev.test.a", 1, Blame::Raised)]);
+        let (told, event) = read().draw(&crash, &[], Processes::Possible).unwrap();
+        assert_eq!(told.as_ref(), Some(&id));
+        let EventKind::PluginDemoted { method, signal, reason } = event else { panic!("{event:?}") };
+        assert_eq!((method.as_deref(), signal.as_deref()), (Some("divide"), Some("SIGSEGV")));
+        assert_eq!(reason, "it crashed the host in divide (SIGSEGV)");
+        assert_eq!(read().of(&id, bad).map(|it| it.what), Some(Treatment::Process));
+        assert_eq!(read().of(&id, good), None);
+        let (_, event) = read().draw(&crash, &[], Processes::Impossible).unwrap();
+        assert!(matches!(event, EventKind::PluginQuarantined { .. }), "{event:?}");
+        assert_eq!(read().of(&id, bad).map(|it| it.what), Some(Treatment::Quarantined));
+        read().lift(&id);
+        assert_eq!(read().of(&id, bad), None);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left");
+    }
+
+    #[test]
+    fn a_crash_that_no_one_is_to_blame_for_moves_no_one_and_names_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let demotions = Demotions::read(dir.path().join("demoted"));
+        let both = vec![suspect("dev.test.a", 1, Blame::InFlight), suspect("dev.test.b", 2, Blame::InFlight)];
+        let (of, event) = demotions.draw(&crash(End::Unknown, both), &[], Processes::Possible).unwrap();
+        let EventKind::HostCrashed { in_flight, .. } = event else { panic!("{event:?}") };
+        assert_eq!((of, in_flight), (None, vec!["dev.test.a (divide)".into(), "dev.test.b (divide)".into()]));
+        assert!(demotions.draw(&crash(End::Unknown, Vec::new()), &[], Processes::Possible).is_none());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_that_makes_no_sense_is_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("dev.test.a.json"), "[{\"digest\": 1").unwrap();
+        fs::write(dir.path().join("notes.txt"), "").unwrap();
+        let demotions = Demotions::read(dir.path().into());
+        assert!(demotions.known.lock().is_empty());
+    }
+}

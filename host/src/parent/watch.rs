@@ -1,0 +1,175 @@
+//! The parent's only occupation: to wait for the end of its child, and to pass signals on to it.
+
+use super::{
+    BADGE, Badge, oom,
+    verdict::{Ended, History, Verdict},
+};
+use crate::registry::crash_record::{note_end, read};
+use rustix::{
+    fs::{MemfdFlags, ftruncate, memfd_create},
+    process::{Pid, Signal, getpid, kill_process},
+};
+use signal_hook::{
+    consts::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2},
+    iterator::{
+        SignalsInfo,
+        exfiltrator::{WithOrigin, origin::Origin},
+    },
+    low_level::siginfo::Cause,
+};
+use std::{
+    env,
+    ffi::OsStr,
+    fs::File,
+    io::{self, Read, Seek},
+    os::{
+        fd::AsFd,
+        unix::{ffi::OsStrExt, process::CommandExt},
+    },
+    path::PathBuf,
+    process::{Child, Command, ExitStatus},
+    time::Instant,
+};
+
+/// What the parent hears of.
+const HEARD: [i32; 9] = [SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGCONT, SIGUSR1, SIGUSR2];
+
+/// Why there is no parent.
+#[derive(Debug, thiserror::Error)]
+#[error("no process can be kept that would start this program again: {what}: {source}")]
+pub(super) struct NoParent {
+    what: &'static str,
+    source: io::Error,
+}
+
+/// A parent, and what it takes to be one.
+pub(super) struct Watch {
+    signals: SignalsInfo<WithOrigin>,
+    /// In memory; where the child notes the run folders of its hosts.
+    notebook: File,
+    child: Child,
+    /// How often the kernel had killed for want of memory when the child was started.
+    oom_kills: Option<u64>,
+    /// Whether someone has asked for the end.
+    asked: bool,
+}
+
+impl Watch {
+    /// Starts the first child.
+    pub(super) fn begin() -> Result<Self, NoParent> {
+        let failed = |what| move |source| NoParent { what, source };
+        let signals = SignalsInfo::new(HEARD).map_err(failed("signals cannot be listened to"))?;
+        let notebook = memfd_create("replug-runs", MemfdFlags::CLOEXEC)
+            .map_err(|error| failed("no memory for notes")(error.into()))?;
+        let notebook = File::from(notebook);
+        let oom_kills = oom::kills();
+        let child = spawn(&notebook).map_err(failed("it cannot be run again"))?;
+        Ok(Self { signals, notebook, child, oom_kills, asked: false })
+    }
+
+    /// Sees the program through its crashes to its end, and gives the status to end with.
+    pub(super) fn run(mut self) -> i32 {
+        let mut history = History::default();
+        loop {
+            let status = self.wait();
+            let ended = self.look_back(status);
+            if self.asked {
+                // It was on its way out.
+                return ended.code();
+            }
+            let words = match history.judge(&ended, Instant::now()) {
+                Verdict::End(code, words) => {
+                    say(words);
+                    return code;
+                }
+                Verdict::Again(words) => words,
+            };
+            say(words);
+            if let Err(error) = self.start_again() {
+                say(Some(format!("error: it cannot be started again: {error}")));
+                return ended.code();
+            }
+        }
+    }
+
+    fn start_again(&mut self) -> io::Result<()> {
+        ftruncate(&self.notebook, 0)?;
+        self.oom_kills = oom::kills();
+        self.child = spawn(&self.notebook)?;
+        Ok(())
+    }
+
+    /// Waits for the end of the child, and passes signals on to it meanwhile.
+    fn wait(&mut self) -> ExitStatus {
+        loop {
+            let heard: Vec<Origin> = self.signals.wait().collect();
+            for signal in heard {
+                self.hear(&signal);
+            }
+            // An error means that someone else has waited for it; then there is no more to be known.
+            match self.child.try_wait() {
+                Ok(None) => {}
+                Ok(Some(status)) => return status,
+                Err(_) => return ExitStatus::default(),
+            }
+        }
+    }
+
+    fn hear(&mut self, heard: &Origin) {
+        let signal = heard.signal;
+        if signal == SIGCHLD {
+            return;
+        }
+        self.asked |= [SIGHUP, SIGINT, SIGQUIT, SIGTERM].contains(&signal);
+        // What the terminal sends, it sends to the child as well.
+        let from_terminal = heard.cause == Cause::Kernel && signal != SIGCONT;
+        if !from_terminal && let Some(signal) = Signal::from_named_raw(signal) {
+            // The child is reaped on this thread only, so that its number is not another's. It may have ended.
+            let _ = kill_process(Pid::from_child(&self.child), signal);
+        }
+        if signal == SIGTSTP {
+            // Whoever started this program waits for it to stop. It goes on with the signal that makes it.
+            let _ = kill_process(getpid(), Signal::STOP);
+        }
+    }
+
+    /// Finds out how the child ended.
+    fn look_back(&mut self, status: ExitStatus) -> Ended {
+        let runs = self.runs();
+        let short_of_memory = oom::kills() > self.oom_kills;
+        let mut ended = Ended { status, short_of_memory, crashes: Vec::new() };
+        if ended.was_killed_for_memory() {
+            // No process can note that of itself. Without a record there is nothing to be noted in.
+            runs.iter().for_each(|run| drop(note_end(run, SIGKILL)));
+        }
+        ended.crashes = runs.iter().filter_map(|run| read(run)).collect();
+        ended
+    }
+
+    /// The run folders of the child's hosts.
+    fn runs(&mut self) -> Vec<PathBuf> {
+        let mut notes = Vec::new();
+        let read = self.notebook.rewind().and_then(|()| self.notebook.read_to_end(&mut notes));
+        if let Err(error) = read {
+            say(Some(format!("warning: what the program has noted cannot be read: {error}")));
+        }
+        let lines = notes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| OsStr::from_bytes(line).into()).collect()
+    }
+}
+
+/// Runs this program once more, with the same arguments, even if its file has been replaced since.
+fn spawn(notebook: &File) -> io::Result<Child> {
+    let mut arguments = env::args_os();
+    let mut command = Command::new("/proc/self/exe");
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    command.args(arguments).env(BADGE, Badge::issue(notebook.as_fd()).text()).spawn()
+}
+
+fn say(words: Option<String>) {
+    if let Some(words) = words {
+        eprintln!("{words}");
+    }
+}

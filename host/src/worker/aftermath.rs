@@ -1,0 +1,87 @@
+//! What is left of crashes: artifacts that run elsewhere or not at all, and states to begin with.
+
+use super::Worker;
+use crate::{
+    bring_up::{Moved, can_move},
+    demotion::{Demotion, Treatment},
+    error::{ReloadCause, TrialError},
+    event::EventKind,
+    id::Digest,
+    load::process::SavedBy,
+    manifest::Mode,
+};
+
+/// Whether it was the state to begin with that a version could not bear.
+pub(super) fn refuses_state(cause: &ReloadCause) -> bool {
+    match cause {
+        ReloadCause::Lifecycle(error) | ReloadCause::Trial(TrialError::Lifecycle(error)) => {
+            error.step == "restore"
+        }
+        _ => false,
+    }
+}
+
+impl Worker {
+    /// The state to begin with, where no generation serves that could hand over its own: the last that was saved, by this
+    /// host or by one that crashed.
+    pub(super) fn state_to_begin_with(&mut self) -> Option<SavedBy> {
+        let wants_one = self.manifest().reload.checkpoint.is_some() && self.desk.entry.live().is_none();
+        if wants_one && self.supervision.state().is_none() {
+            match self.shop.checkpoints.left(self.id()) {
+                Ok(left) => self.supervision.set_state(left),
+                Err(error) => self.lose_checkpoint(&error.to_string()),
+            }
+        }
+        self.supervision.state()
+    }
+
+    /// Gives up a state that is of no use, but for someone who may want to look at it.
+    pub(super) fn lose_checkpoint(&mut self, why: &str) {
+        self.supervision.set_state(None);
+        let aside = self.shop.checkpoints.put_aside(self.id());
+        let aside =
+            aside.map(|file| format!("; the state is kept in {}", file.display())).unwrap_or_default();
+        self.tell(EventKind::CheckpointLost { reason: format!("{why}: the plugin begins anew{aside}") });
+    }
+
+    /// Remembers where the generation that serves is, and tells of it if that is news.
+    pub(super) fn note_place(&self, moved: Option<&Moved>) {
+        let reason = moved.map(ToString::to_string);
+        let before = std::mem::replace(&mut self.desk.progress.lock().moved, reason.clone());
+        // Of a crash was told when it was found out.
+        if let (Some(Moved::Unaffordable(_) | Moved::PanicAborts), Some(reason), None) =
+            (moved, reason, before)
+        {
+            self.tell(EventKind::PluginDemoted { method: None, signal: None, reason });
+        }
+    }
+
+    /// An artifact that has crashed a host is not to run in this one.
+    pub(super) fn stay_out(&self, demotion: &Demotion) {
+        let reason = demotion.to_string();
+        if self.desk.entry.live().is_none() {
+            self.desk.entry.set_reason(&reason);
+        }
+        self.desk.progress.lock().last_error = Some(reason);
+        if !self.shop.demotions.is_news(self.id(), demotion.digest) {
+            self.tell(demotion.event());
+        }
+    }
+
+    /// Remembers that an artifact has died in a process of its own, so that it is not let into this one.
+    pub(super) fn note_death(&self, digest: Digest, signal: Option<String>) {
+        let known = self.shop.demotions.of(self.id(), digest).is_some();
+        if self.manifest().mode == Mode::Auto && !known {
+            let demotion = Demotion::now(digest, (None, signal), Treatment::Process);
+            self.shop.demotions.add(self.id(), demotion);
+        }
+    }
+
+    /// Someone wants a plugin to run that has crashed a host. One that can go elsewhere stays there all the same.
+    pub(super) fn lift_quarantine(&self) {
+        let mode = self.manifest().mode;
+        if mode == Mode::InProcess || mode == Mode::Auto && !can_move(&self.shop, mode) {
+            self.shop.demotions.lift(self.id());
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! A program that embeds a host and keeps a parent, for the tests of both: it does what each line of its input says, and
+//! prints answers and events as JSON lines. It ends in good order at the end of its input.
+//!
+//! | line | what it does |
+//! |---|---|
+//! | `call ID METHOD JSON` | calls, without keeping the next line waiting |
+//! | `info ID` | tells of the plugin |
+//! | `start ID`, `reload ID`, `rollback ID` | what `Host` does |
+
+use replug::{Host, HostError};
+use serde_json::{Value, json};
+use std::{env, io, process, thread};
+
+fn main() -> Result<(), HostError> {
+    replug::shim::run_if_asked();
+    replug::parent::keep();
+    print(&json!({ "event": "here", "pid": process::id() }));
+    let mut folders = env::args_os().skip(1);
+    let mut folder = || folders.next().expect("a plugins folder and a state folder");
+    let builder = Host::builder().plugins(folder()).state_dir(folder());
+    let mut events = builder.events();
+    let telling = thread::spawn(move || {
+        while let Some(event) = events.next_blocking() {
+            print(&serde_json::to_value(&*event).expect("events are JSON"));
+        }
+    });
+    let host = builder.build().wait()?;
+    for line in io::stdin().lines().map_while(Result::ok) {
+        let mut words = line.splitn(4, ' ');
+        let mut word = || words.next().unwrap_or_default().to_owned();
+        let (order, id) = (word(), word());
+        let generation = |done: Result<replug::Generation, HostError>| done.map(|it| json!(it));
+        match order.as_str() {
+            "call" => {
+                let (host, method, arguments) = (host.clone(), word(), word());
+                thread::spawn(move || answer(call(&host, &id, (method, &arguments))));
+            }
+            "info" => answer(host.info(&id).map(|info| json!(info))),
+            "start" => answer(generation(host.start(&id).wait())),
+            "reload" => answer(generation(host.reload(&id).wait())),
+            "rollback" => answer(generation(host.rollback(&id, None).wait())),
+            other => panic!("no such order: {other}"),
+        }
+    }
+    host.shutdown().wait();
+    drop(host);
+    telling.join().expect("events are printed");
+    Ok(())
+}
+
+fn call(host: &Host, id: &str, (method, arguments): (String, &str)) -> Result<Value, String> {
+    let handle = host.plugin(id).map_err(|error| error.to_string())?;
+    let arguments: Value = serde_json::from_str(arguments).map_err(|error| error.to_string())?;
+    handle.invoke_json(method, arguments).wait().map_err(|error| error.to_string())
+}
+
+fn answer<E: ToString>(done: Result<Value, E>) {
+    print(&match done {
+        Ok(result) => json!({ "event": "answer", "result": result }),
+        Err(error) => json!({ "event": "answer", "error": error.to_string() }),
+    });
+}
+
+fn print(line: &Value) {
+    println!("{line}");
+}

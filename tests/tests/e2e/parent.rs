@@ -1,0 +1,332 @@
+//! A crash of the host itself: its parent starts it again, the culprit is kept from doing that once more, and the others
+//! are back with their state. And that neither outlives the other.
+
+use replug::manifest::Mode;
+use replug_tests::{
+    Hold, Lab,
+    command::{Dev, run},
+    misbehave,
+};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
+};
+use serde_json::Value;
+use std::{fs, os::fd::OwnedFd, path::PathBuf, thread};
+
+const CRASH: &str = "[\"write-to-null\"]";
+
+fn embedder(lab: &Lab) -> Dev {
+    Dev::embedder(lab, env!("CARGO_BIN_EXE_embedder"))
+}
+
+/// A plugin beside the test's own, with this in its manifest.
+fn neighbour(lab: &Lab, orders: &str, lines: &str) {
+    let manifest = format!("id = \"dev.test.neighbour\"\nbinary = \"plugin.so\"\n{lines}\n");
+    lab.neighbour("neighbour", manifest, misbehave(orders));
+}
+
+fn pid_of(event: &Value) -> Pid {
+    Pid::from_raw(event["pid"].as_i64().unwrap().try_into().unwrap()).unwrap()
+}
+
+/// What tells of the ends of all processes that the test has started.
+fn ends(lab: &Lab) -> Vec<OwnedFd> {
+    lab.processes().into_iter().filter_map(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()).collect()
+}
+
+fn wait_for_all(ends: &[OwnedFd]) {
+    for end in ends {
+        poll(&mut [PollFd::new(end, PollFlags::IN)], None).unwrap();
+    }
+}
+
+#[test]
+fn a_crash_under_dev_is_followed_by_a_restart_that_names_the_culprit_and_moves_it() {
+    let mut lab = Lab::in_mode("crash-under-dev", Mode::Auto);
+    lab.install_with(misbehave("version=1"), "[process]\nmax_deaths = 1");
+    let mut dev = Dev::start(&lab, &["--call", &lab.id(), "misbehave", CRASH]);
+    let mut told = Vec::new();
+    // In its own process it crashes too, once, which the host survives.
+    while !["plugin_demoted", "plugin_crashed"]
+        .iter()
+        .all(|kind| told.iter().any(|it: &Value| it["event"] == *kind))
+    {
+        told.push(dev.wait_for_any(&["host_started", "plugin_demoted", "plugin_crashed"]));
+    }
+    let of_kind = |kind: &str| told.iter().find(|it| it["event"] == kind).unwrap();
+    let demoted = of_kind("plugin_demoted");
+    assert_eq!(
+        (&demoted["plugin"], &demoted["method"]),
+        (&lab.id().into(), &"misbehave".into()),
+        "{demoted}"
+    );
+    assert_eq!(demoted["signal"], "SIGSEGV");
+    assert_eq!(of_kind("plugin_crashed")["signal"], "SIGSEGV");
+    assert!(dev.interrupt().success());
+    lab.assert_clean();
+}
+
+#[test]
+fn the_culprit_is_moved_out_with_that_artifact_only_and_the_others_are_back_with_their_state() {
+    let mut lab = Lab::in_mode("moved-out", Mode::Auto);
+    let id = lab.id();
+    lab.install(misbehave("version=1"));
+    let hold = Hold::new(lab.dir());
+    neighbour(&lab, &format!("version=7 hold={}", hold.path()), "[reload]\ncheckpoint = \"1ms\"");
+    let mut host = embedder(&lab);
+    host.wait_for("host_started");
+    assert_eq!(host.ask(&format!("info {id}"))["result"]["runs_in"], "in-process");
+    host.order("call dev.test.neighbour increment [5]");
+    let increased = thread::scope(|scope| {
+        let increased = scope.spawn(|| host.wait_for("answer"));
+        while !increased.is_finished() {
+            drop(hold.entered());
+        }
+        increased.join().unwrap()
+    });
+    assert_eq!(increased["result"], 5);
+    // When the next begins, the one that was let go after the increment has ended and is on disk.
+    drop(hold.entered());
+    let next = hold.entered();
+    host.order(&format!("call {id} misbehave {CRASH}"));
+    host.wait_for("here");
+    drop((next, hold));
+    host.wait_for("host_started");
+    let demoted = host.wait_for("plugin_demoted");
+    assert_eq!((&demoted["plugin"], &demoted["method"]), (&id.as_str().into(), &"misbehave".into()));
+    let info = host.ask(&format!("info {id}"))["result"].clone();
+    assert_eq!((&info["mode"], &info["runs_in"]), (&"auto".into(), &"process".into()), "{info}");
+    assert_eq!(info["detail"], "in a process of its own: it crashed the host in misbehave (SIGSEGV)");
+    assert!(info["process_id"].is_u64(), "{info}");
+    assert_eq!(host.ask("call dev.test.neighbour value []")["result"], 5, "it is back with its checkpoint");
+    assert_eq!(host.ask("info dev.test.neighbour")["result"]["runs_in"], "in-process");
+    assert_eq!(host.ask(&format!("call {id} version []"))["result"], 1);
+    let error = host.ask(&format!("call {id} misbehave {CRASH}"));
+    assert!(error["error"].as_str().is_some_and(|it| it.contains("SIGSEGV")), "{error}");
+    assert_eq!(host.ask("call dev.test.neighbour value []")["result"], 5, "the host has survived it");
+    assert!(host.leave().success());
+    lab.assert_clean();
+
+    let mut host = embedder(&lab);
+    host.wait_for("host_started");
+    assert_eq!(host.ask(&format!("info {id}"))["result"]["runs_in"], "process", "no second chance");
+    lab.install(misbehave("version=2"));
+    assert!(host.ask(&format!("reload {id}"))["result"].is_u64());
+    assert_eq!(host.ask(&format!("info {id}"))["result"]["runs_in"], "in-process", "another artifact");
+    assert!(host.ask(&format!("rollback {id}"))["result"].is_u64());
+    assert_eq!(host.ask(&format!("info {id}"))["result"]["runs_in"], "process", "back to the bad one");
+    assert!(host.leave().success());
+    lab.assert_clean();
+}
+
+#[test]
+fn one_that_may_not_move_is_quarantined_until_it_is_started() {
+    let mut lab = Lab::in_mode("not-moved", Mode::InProcess);
+    let id = lab.id();
+    lab.install(misbehave("version=1"));
+    neighbour(&lab, "version=7", "");
+    let mut host = embedder(&lab);
+    host.wait_for("host_started");
+    host.order(&format!("call {id} misbehave [\"abort\"]"));
+    assert_eq!(host.wait_for("host_started")["running"], 1, "only the neighbour");
+    let quarantined = host.wait_for("plugin_quarantined");
+    assert_eq!((&quarantined["method"], &quarantined["signal"]), (&"misbehave".into(), &"SIGABRT".into()));
+    assert_eq!(host.ask("call dev.test.neighbour version []")["result"], 7);
+    let error = host.ask(&format!("call {id} version []"));
+    assert!(error["error"].as_str().is_some_and(|it| it.contains("quarantined")), "{error}");
+    let error = host.ask(&format!("reload {id}"));
+    let said = error["error"].as_str().unwrap();
+    assert!(
+        said.contains("it crashed the host in misbehave (SIGABRT)") && said.contains("`start` it"),
+        "{said}"
+    );
+    assert!(host.ask(&format!("start {id}"))["result"].is_u64());
+    assert_eq!(host.ask(&format!("call {id} version []"))["result"], 1);
+    assert_eq!(host.ask(&format!("info {id}"))["result"]["runs_in"], "in-process");
+    assert!(host.leave().success());
+    lab.assert_clean();
+}
+
+#[test]
+fn an_exit_that_a_plugin_calls_is_a_crash() {
+    let mut lab = Lab::in_mode("exits", Mode::Auto);
+    lab.install(misbehave("version=1"));
+    let mut host = embedder(&lab);
+    host.wait_for("host_started");
+    host.order(&format!("call {} misbehave [\"exit-0\"]", lab.id()));
+    host.wait_for("host_started");
+    let demoted = host.wait_for("plugin_demoted");
+    assert!(demoted["reason"].as_str().is_some_and(|it| it.ends_with("in misbehave (exit)")), "{demoted}");
+    assert!(host.leave().success());
+    lab.assert_clean();
+}
+
+/// A host with a plugin in a process of its own and one in its own process, in both of which a call hangs.
+fn busy(name: &str) -> (Lab, Dev, Pid) {
+    let mut lab = Lab::in_mode(name, Mode::Process);
+    lab.install(misbehave("version=1"));
+    neighbour(&lab, "version=7", "");
+    let hold = Hold::new(lab.dir());
+    let mut host = embedder(&lab);
+    let pid = pid_of(&host.wait_for("here"));
+    host.wait_for("host_started");
+    for id in [lab.id(), "dev.test.neighbour".into()] {
+        host.order(&format!("call {id} hold [\"{}\"]", hold.path()));
+        // It stays inside for as long as the process lives.
+        std::mem::forget(hold.entered());
+    }
+    assert!(lab.processes().len() >= 3, "{:?}", lab.children());
+    (lab, host, pid)
+}
+
+#[test]
+fn a_kill_of_the_host_ends_its_parent_with_the_status_that_says_so() {
+    let (lab, host, pid) = busy("host-killed-under-parent");
+    let ends = ends(&lab);
+    kill_process(pid, Signal::KILL).unwrap();
+    assert_eq!(host.ended().code(), Some(137));
+    wait_for_all(&ends);
+    lab.assert_childless();
+}
+
+#[test]
+fn a_kill_of_the_parent_ends_the_host_and_all_its_processes() {
+    let (lab, host, pid) = busy("parent-killed");
+    assert_ne!(host.pid(), pid);
+    let ends = ends(&lab);
+    host.kill();
+    wait_for_all(&ends);
+    lab.assert_childless();
+}
+
+#[test]
+fn a_host_that_was_killed_at_work_says_so_and_moves_no_one() {
+    let (lab, host, pid) = busy("killed-at-work");
+    kill_process(pid, Signal::KILL).unwrap();
+    host.ended();
+    let mut host = embedder(&lab);
+    let crashed = host.wait_for("host_crashed");
+    let in_flight = ["dev.test.neighbour (hold)"].map(Value::from).to_vec();
+    assert_eq!(crashed["in_flight"], Value::from(in_flight), "the other was in a process of its own");
+    assert_eq!(host.ask("info dev.test.neighbour")["result"]["runs_in"], "in-process");
+    assert!(host.leave().success());
+    lab.assert_clean();
+}
+
+#[test]
+fn a_signal_to_the_parent_reaches_the_host_and_its_status_comes_back() {
+    let mut lab = Lab::in_mode("asked-to-end", Mode::Auto);
+    lab.install(misbehave("version=1"));
+    for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
+        let mut dev = Dev::start_as(&lab, "run", &[]);
+        dev.wait_for("host_started");
+        kill_process(dev.pid(), signal).unwrap();
+        dev.wait_for("host_stopped");
+        assert_eq!(dev.ended().code(), Some(0));
+        lab.assert_clean();
+    }
+}
+
+#[test]
+fn a_signal_to_the_whole_group_asks_the_host_once() {
+    let mut lab = Lab::in_mode("asked-as-a-group", Mode::Auto);
+    lab.install(misbehave("version=1"));
+    let mut dev = Dev::start_as(&lab, "run", &[]);
+    dev.wait_for("host_started");
+    // As a supervisor does that knows of both: were they taken for two, the host would not wait for its plugins.
+    let children = lab.processes();
+    for pid in children {
+        kill_process(pid, Signal::TERM).unwrap();
+    }
+    dev.wait_for("host_stopped");
+    assert_eq!(dev.ended().code(), Some(0));
+    lab.assert_clean();
+}
+
+fn state(pid: Pid) -> char {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
+}
+
+fn wait_until(holds: impl Fn() -> bool) {
+    while !holds() {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_stop_of_the_parent_stops_the_host_and_both_go_on_together() {
+    let mut lab = Lab::in_mode("stopped", Mode::Auto);
+    lab.install(misbehave("version=1"));
+    let mut host = embedder(&lab);
+    let child = pid_of(&host.wait_for("here"));
+    host.wait_for("host_started");
+    let both = [host.pid(), child];
+    kill_process(host.pid(), Signal::TSTP).unwrap();
+    both.iter().for_each(|pid| wait_until(|| state(*pid) == 'T'));
+    kill_process(host.pid(), Signal::CONT).unwrap();
+    both.iter().for_each(|pid| wait_until(|| state(*pid) != 'T'));
+    assert_eq!(host.ask(&format!("call {} version []", lab.id()))["result"], 1);
+    assert!(host.leave().success());
+}
+
+#[test]
+fn an_error_is_passed_on_as_it_is_and_said_once() {
+    let lab = Lab::new("passed-on");
+    let output = run(&lab, &["run", "nowhere"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(said.matches("no such folder").count(), 1, "{said}");
+    lab.assert_childless();
+}
+
+fn checkpoint_of(lab: &Lab) -> PathBuf {
+    lab.state_dir().join("checkpoints").join(lab.id())
+}
+
+#[test]
+fn a_checkpoint_that_makes_no_sense_is_put_aside_and_the_plugin_begins_anew() {
+    let mut lab = Lab::in_mode("bad-checkpoint", Mode::Auto);
+    lab.install_with(misbehave("version=1"), "[reload]\ncheckpoint = \"1h\"");
+    fs::create_dir_all(checkpoint_of(&lab).parent().unwrap()).unwrap();
+    fs::write(checkpoint_of(&lab), "not what it was").unwrap();
+    let mut host = embedder(&lab);
+    let lost = host.wait_for("checkpoint_lost");
+    let reason = lost["reason"].as_str().unwrap();
+    assert!(reason.contains("is no checkpoint that this version of replug can read"), "{reason}");
+    host.wait_for("host_started");
+    assert_eq!(host.ask(&format!("call {} value []", lab.id()))["result"], 0);
+    assert!(host.leave().success());
+    assert!(!checkpoint_of(&lab).exists());
+    let aside = lab.state_dir().join("checkpoints").join(format!("{}_refused", lab.id()));
+    assert_eq!(fs::read_to_string(aside).unwrap(), "not what it was");
+}
+
+#[test]
+fn a_checkpoint_that_the_plugin_refuses_is_put_aside_and_it_begins_anew() {
+    let mut lab = Lab::in_mode("refused-checkpoint", Mode::Auto);
+    let hold = Hold::new(lab.dir());
+    let orders = format!("version=1 hold={}", hold.path());
+    lab.install_with(misbehave(&orders), "[reload]\ncheckpoint = \"1ms\"");
+    let mut host = embedder(&lab);
+    let pid = pid_of(&host.wait_for("here"));
+    // When the second begins, the first is on disk.
+    drop(hold.entered());
+    let second = hold.entered();
+    kill_process(pid, Signal::KILL).unwrap();
+    host.ended();
+    drop((second, hold));
+    assert!(checkpoint_of(&lab).exists());
+    lab.install(misbehave("version=2 knows_state=9"));
+    let mut host = embedder(&lab);
+    let lost = host.wait_for("checkpoint_lost");
+    assert!(
+        lost["reason"].as_str().is_some_and(|it| it.contains("cannot read a state of version 1")),
+        "{lost}"
+    );
+    host.wait_for("host_started");
+    assert_eq!(host.ask(&format!("call {} version []", lab.id()))["result"], 2);
+    assert!(host.leave().success());
+    assert!(!checkpoint_of(&lab).exists());
+}

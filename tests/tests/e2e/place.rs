@@ -1,0 +1,98 @@
+//! Where a plugin runs that leaves it to the host.
+
+use replug::{CallError, EventKind, manifest::Mode};
+use replug_tests::{Lab, artifact::aborting, misbehave};
+
+fn runs_in(lab: &Lab) -> Option<Mode> {
+    lab.host().info(&lab.id()).unwrap().runs_in
+}
+
+fn detail(lab: &Lab) -> String {
+    lab.host().info(&lab.id()).unwrap().detail
+}
+
+/// Waits until it is told why the plugin runs in a process of its own.
+fn demoted(lab: &mut Lab) -> String {
+    lab.wait_for(|event| match &event.kind {
+        EventKind::PluginDemoted { method: None, signal: None, reason } => Some(reason.clone()),
+        _ => None,
+    })
+}
+
+#[test]
+fn one_that_the_host_cannot_afford_runs_in_a_process_of_its_own_or_is_refused() {
+    let mut lab = Lab::in_mode("unaffordable", Mode::Auto);
+    lab.install(misbehave("version=1"));
+    lab.start_as(|builder| builder.retained_bytes_limit(1)).unwrap();
+    assert_eq!(runs_in(&lab), Some(Mode::Process));
+    let reason = demoted(&mut lab);
+    assert!(reason.starts_with("the host cannot afford it: ") && reason.contains("is the limit"), "{reason}");
+    assert_eq!(detail(&lab), format!("in a process of its own: {reason}"));
+    assert_eq!(lab.probe().increment(5), Ok(5));
+    lab.install(misbehave("version=2"));
+    lab.reload().unwrap();
+    assert_eq!((runs_in(&lab), lab.probe().value()), (Some(Mode::Process), Ok(5)));
+    lab.finish();
+
+    let mut lab = Lab::in_mode("unaffordable", Mode::InProcess);
+    lab.install(misbehave("version=1"));
+    lab.start_as(|builder| builder.retained_bytes_limit(1)).unwrap();
+    assert_eq!(runs_in(&lab), None);
+    assert!(
+        detail(&lab).contains("preflight failed") && detail(&lab).contains("is the limit"),
+        "{}",
+        detail(&lab)
+    );
+    lab.finish();
+}
+
+#[test]
+fn one_whose_panics_abort_runs_in_a_process_of_its_own_or_is_refused() {
+    for preflight in ["full", "load", "off"] {
+        let mut lab = Lab::in_mode(&format!("aborting-{preflight}"), Mode::Auto);
+        lab.install_with(aborting(), &format!("[reload]\npreflight = \"{preflight}\""));
+        lab.start();
+        assert_eq!(runs_in(&lab), Some(Mode::Process), "{}", detail(&lab));
+        let reason = demoted(&mut lab);
+        assert!(reason.contains("`panic = \"abort\"`"), "{reason}");
+        let error = lab.probe().panic("it ends its process").unwrap_err();
+        assert!(matches!(error, CallError::Crashed { .. }), "{error}");
+        assert_eq!(lab.probe().version(), Ok(1), "and is started again");
+        assert_eq!(runs_in(&lab), Some(Mode::Process));
+        lab.finish();
+
+        let mut lab = Lab::in_mode(&format!("aborting-{preflight}"), Mode::InProcess);
+        lab.install_with(aborting(), &format!("[reload]\npreflight = \"{preflight}\""));
+        lab.start();
+        assert_eq!(runs_in(&lab), None);
+        assert!(detail(&lab).contains("a panic in it would end the host"), "{}", detail(&lab));
+        lab.finish();
+    }
+}
+
+#[test]
+fn without_a_program_for_processes_it_runs_in_the_host() {
+    let mut lab = Lab::new("no-program");
+    lab.install(misbehave("version=1"));
+    lab.start();
+    let info = lab.host().info(&lab.id()).unwrap();
+    assert_eq!((info.mode, info.runs_in, info.process_id), (Mode::Auto, Some(Mode::InProcess), None));
+    lab.finish();
+}
+
+#[test]
+fn an_edit_of_the_mode_moves_the_plugin_with_its_state() {
+    let mut lab = Lab::in_mode("edited-mode", Mode::Auto);
+    lab.install(misbehave("version=1"));
+    lab.start_watching();
+    lab.reloaded();
+    assert_eq!(lab.probe().increment(5), Ok(5));
+    for (mode, place) in
+        [("process", Mode::Process), ("in-process", Mode::InProcess), ("process", Mode::Process)]
+    {
+        lab.set_manifest(&format!("mode = \"{mode}\"\nbinary = \"plugin.so\""));
+        lab.reloaded();
+        assert_eq!((runs_in(&lab), lab.probe().value()), (Some(place), Ok(5)));
+    }
+    lab.finish();
+}
