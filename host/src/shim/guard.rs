@@ -6,7 +6,7 @@
 //! `SIGKILL` in its place would end the shim before it could end what the plugin has started.
 
 use super::ShimError;
-use crate::load::process::cgroup;
+use crate::load::process::cgroup::Switch;
 use rustix::process::{
     Pid, Signal, getpid, getppid, kill_process, kill_process_group, set_parent_process_death_signal, setpgid,
 };
@@ -14,16 +14,15 @@ use std::{
     fs::File,
     io::{ErrorKind, Read},
     os::fd::OwnedFd,
-    sync::atomic::{AtomicI32, Ordering},
+    sync::OnceLock,
     thread,
 };
 
-/// The number of the host's process, by which this one knows the cgroup that was made for it.
-static HOST: AtomicI32 = AtomicI32::new(0);
+/// What ends the cgroup that the host has made for this process, if it has.
+static SWITCH: OnceLock<Option<Switch>> = OnceLock::new();
 
 /// Ties this process to the host's.
 pub(super) fn follow(host: Pid) -> Result<(), ShimError> {
-    HOST.store(host.as_raw_nonzero().get(), Ordering::Relaxed);
     // Not asked for first: a group that began outside of this pid namespace has no number here.
     setpgid(None, None).map_err(ShimError::system("cannot make a process group"))?;
     set_parent_process_death_signal(Some(Signal::CONT))
@@ -32,8 +31,10 @@ pub(super) fn follow(host: Pid) -> Result<(), ShimError> {
     if getppid() == Some(host) { Ok(()) } else { Err(ShimError::HostGone) }
 }
 
-/// Ends everything here at the end of the lifeline.
-pub(super) fn hold(lifeline: OwnedFd) -> Result<(), ShimError> {
+/// Ends everything here at the end of the lifeline. The host has put this process where it is to be before it gave the
+/// lifeline.
+pub(super) fn hold(lifeline: OwnedFd, host: Pid) -> Result<(), ShimError> {
+    SWITCH.get_or_init(|| Switch::of_this_process(host));
     let wait = move || {
         let mut lifeline = File::from(lifeline);
         // The host writes nothing: whatever happens, but for a signal, means that the lifeline is gone.
@@ -47,9 +48,8 @@ pub(super) fn hold(lifeline: OwnedFd) -> Result<(), ShimError> {
 /// Kills this process with all of its group, which it leads, and all of its cgroup, if it has one of its own. No destructor
 /// runs: the plugin could hang in one.
 pub(super) fn end() -> ! {
-    let host = Pid::from_raw(HOST.load(Ordering::Relaxed));
-    if let Some(own) = host.and_then(cgroup::made_for_this_process_by) {
-        cgroup::kill_all_in(&own);
+    if let Some(Some(switch)) = SWITCH.get() {
+        switch.kill_all();
     }
     // Nothing is left to be done if either fails, and the second cannot.
     let _ = kill_process_group(getpid(), Signal::KILL);

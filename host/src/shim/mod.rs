@@ -10,11 +10,12 @@
 //! 2. Takes the control connection from its standard input, and puts `/dev/null` there.
 //! 3. `serve.rs`: greets the host, and takes the connection for reports, the lifeline and the service connection from
 //!    it, which a thread serves from then on.
-//! 4. `guard.rs`: a thread waits for the end of the lifeline, which is the end of everything here.
+//! 4. `guard.rs`: looks up the cgroup that the host has put it in, if any, and starts the thread that waits for the end of
+//!    the lifeline, which is the end of everything here.
 //! 5. No core is dumped; then, as the host asks, `limits.rs` bounds the process, and the library is opened.
 //!
-//! **Architecture Invariant:** the shim opens no file of its own and writes nothing to its standard output; to its
-//! standard error only why it ends.
+//! **Architecture Invariant:** the shim opens no file of its own, but that which ends its cgroup, and writes nothing to its
+//! standard output; to its standard error only why it ends.
 
 mod guard;
 mod lane;
@@ -93,9 +94,10 @@ impl ShimError {
 
 fn run(host: Option<OsString>) -> Result<serve::Ended, ShimError> {
     let host = host.and_then(|pid| pid.to_str()?.parse().ok()).and_then(Pid::from_raw);
-    guard::follow(host.ok_or(ShimError::NotByAHost)?)?;
+    let host = host.ok_or(ShimError::NotByAHost)?;
+    guard::follow(host)?;
     let (mut shim, lifeline) = serve::Shim::meet(take_control()?)?;
-    guard::hold(lifeline)?;
+    guard::hold(lifeline, host)?;
     limits::no_core().map_err(ShimError::system("core dumps cannot be turned off"))?;
     shim.serve()
 }

@@ -158,15 +158,34 @@ pub(super) fn name(short_id: &str, generation: Generation) -> String {
     format!("{PREFIX}{}-{short_id}-{generation}-{serial}", process::id())
 }
 
-/// The cgroup that a host of that number has made for this very process.
-pub(crate) fn made_for_this_process_by(host: Pid) -> Option<PathBuf> {
-    let own = own(Path::new("/proc"))?;
-    let name = own.file_name()?.to_str()?;
-    name.starts_with(&format!("{PREFIX}{host}-")).then_some(own)
+/// What ends a child's cgroup from within.
+#[derive(Debug)]
+pub(crate) struct Switch {
+    dir: PathBuf,
+    /// Open from the beginning: at the end, the plugin may have opened all files that it may.
+    kill: Option<fs::File>,
+}
+
+impl Switch {
+    /// That of the cgroup which a host of that number has made for this very process, if it has.
+    pub(crate) fn of_this_process(host: Pid) -> Option<Self> {
+        let dir = own(Path::new("/proc"))?;
+        let is_ours = dir.file_name()?.to_str()?.starts_with(&format!("{PREFIX}{host}-"));
+        let kill = fs::OpenOptions::new().write(true).open(dir.join("cgroup.kill")).ok();
+        is_ours.then_some(Self { dir, kill })
+    }
+
+    /// Kills everything in the cgroup, this process with it.
+    pub(crate) fn kill_all(&self) {
+        // A plugin that has closed all descriptors has closed this one too.
+        if self.kill.as_ref().is_none_or(|mut kill| io::Write::write_all(&mut kill, b"1").is_err()) {
+            kill_all_in(&self.dir);
+        }
+    }
 }
 
 /// Kills everything in a cgroup and below it.
-pub(crate) fn kill_all_in(dir: &Path) {
+fn kill_all_in(dir: &Path) {
     if write(&dir.join("cgroup.kill"), "1").is_ok() {
         return;
     }
