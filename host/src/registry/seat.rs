@@ -66,7 +66,10 @@ struct Leave;
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        if let Some(seat) = MINE.take() {
+        // In the middle of a call, it is not the thread that ends: a plugin has called `exit`, which runs destructors of
+        // thread-locals first. What is in use stays in use, and the crash record is still to hear who it was.
+        if let Some(seat) = MINE.get().filter(|seat| seat.depth.load(Ordering::Relaxed) == 0) {
+            MINE.set(None);
             seat.settle();
             seat.taken.store(false, Ordering::Release);
         }

@@ -6,6 +6,7 @@ mod artifact;
 mod calls;
 mod command;
 mod conformance;
+mod crash;
 mod deadlines;
 mod life;
 mod limits;

@@ -1,0 +1,250 @@
+//! Plugins that end the process they run in, and what is known of it afterwards.
+
+use replug::crash::{Blame, Crash, End, Suspect, note_end, read};
+use replug_tests::{Hold, Lab, command::replug, misbehave};
+use std::{
+    fs,
+    os::unix::process::ExitStatusExt,
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+};
+
+const SIGKILL: i32 = 9;
+
+/// A program with the lab's plugins in it.
+fn victim(lab: &Lab, orders: &[String]) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_victim"));
+    command.arg(lab.plugins_dir()).arg(lab.state_dir()).args(orders);
+    command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("the victim starts")
+}
+
+fn order(id: &str, deed: &str) -> String {
+    format!("{id}={deed}")
+}
+
+/// The run folder that the dead process has left.
+fn left_behind(lab: &Lab) -> PathBuf {
+    let runs: Vec<_> = fs::read_dir(lab.state_dir().join("run")).unwrap().flatten().collect();
+    assert_eq!(runs.len(), 1, "{runs:?}");
+    runs[0].path()
+}
+
+fn crash(lab: &Lab, victim: &Child) -> Crash {
+    let crash = read(&left_behind(lab)).expect("it left a record");
+    assert_eq!(crash.pid, victim.id());
+    crash
+}
+
+/// The one that is suspected, as (plugin, what it was doing, what speaks against it).
+fn only(crash: &Crash) -> (String, String, Blame) {
+    let [suspect] = &crash.suspects[..] else { panic!("{crash}") };
+    named(suspect)
+}
+
+fn named(suspect: &Suspect) -> (String, String, Blame) {
+    assert_eq!(suspect.generation.0, 1);
+    let place = format!("{}.{}", suspect.interface, suspect.method);
+    (suspect.plugin.to_string(), place, suspect.blamed)
+}
+
+/// Runs a plugin with these orders whose method does this deed, until that has ended the process.
+fn ended_by(name: &str, orders: &str, deed: &str) -> (Lab, ExitStatus, Crash) {
+    let mut lab = Lab::new(name);
+    lab.install(misbehave(&format!("version=1 {orders}")));
+    let mut victim = victim(&lab, &[order(&lab.id(), deed)]);
+    let status = victim.wait().unwrap();
+    let crash = crash(&lab, &victim);
+    (lab, status, crash)
+}
+
+fn names_the_method(deed: &str, end: End) -> ExitStatus {
+    let (lab, status, crash) = ended_by(deed, "", deed);
+    assert_eq!(crash.end, end);
+    assert_eq!(only(&crash), (lab.id(), "Probe.misbehave".into(), Blame::Raised));
+    let digest = crash.suspects[0].digest.to_string();
+    let artifacts = fs::read_dir(lab.state_dir().join("artifacts")).unwrap().flatten();
+    assert!(artifacts.map(|it| it.file_name()).any(|name| name.to_string_lossy().starts_with(&digest)));
+    status
+}
+
+fn names_the_step(step: &str, orders: &str) {
+    let (lab, status, crash) = ended_by(&format!("in-{step}"), orders, "");
+    assert_eq!(status.signal(), Some(libc_sigabrt()));
+    assert_eq!(crash.end, End::Signal("SIGABRT"));
+    assert_eq!(only(&crash), (lab.id(), format!(".{step}"), Blame::Raised));
+}
+
+fn libc_sigabrt() -> i32 {
+    rustix::process::Signal::ABORT.as_raw()
+}
+
+#[test]
+fn a_write_to_null_names_the_method() {
+    let status = names_the_method("write-to-null", End::Signal("SIGSEGV"));
+    assert_eq!(status.signal(), Some(rustix::process::Signal::SEGV.as_raw()));
+}
+
+#[test]
+fn an_abort_names_the_method() {
+    assert_eq!(names_the_method("abort", End::Signal("SIGABRT")).signal(), Some(libc_sigabrt()));
+}
+
+#[test]
+fn an_exit_in_the_middle_of_a_call_names_the_method_and_keeps_its_status() {
+    assert_eq!(names_the_method("exit-0", End::Exit).code(), Some(0));
+    assert_eq!(names_the_method("exit-3", End::Exit).code(), Some(3));
+}
+
+#[test]
+fn an_overflow_of_the_stack_names_the_method_and_ends_as_it_would_have() {
+    // The standard library says what it was, and aborts.
+    let status = names_the_method("overflow-the-stack", End::Signal("SIGSEGV"));
+    assert_eq!(status.signal(), Some(libc_sigabrt()));
+}
+
+#[test]
+fn a_crash_while_the_library_is_opened_names_the_load() {
+    names_the_step("load", "do=constructor:abort");
+}
+
+#[test]
+fn a_crash_in_a_step_of_its_life_names_the_step() {
+    names_the_step("init", "do=init:abort");
+    names_the_step("start", "do=start:abort");
+    names_the_step("health", "do=health:abort");
+}
+
+#[test]
+fn a_crash_on_a_thread_of_the_plugin_s_own_names_the_plugin() {
+    let (lab, _, crash) = ended_by("elsewhere", "", "write-to-null-elsewhere");
+    assert_eq!(crash.end, End::Signal("SIGSEGV"));
+    assert_eq!(only(&crash), (lab.id(), ".a thread of its own".into(), Blame::Raised));
+}
+
+#[test]
+fn a_crash_in_a_call_by_name_names_the_method() {
+    let mut lab = Lab::new("by-name");
+    lab.install_with(misbehave("version=1 do=work:write-to-null"), "mode = \"in-process\"");
+    let mut command = replug();
+    command.args(["call", &lab.id(), "work", "--state-dir"]).arg(lab.state_dir()).current_dir(lab.dir());
+    let mut called = command.stderr(Stdio::null()).spawn().unwrap();
+    assert_eq!(called.wait().unwrap().signal(), Some(rustix::process::Signal::SEGV.as_raw()));
+    assert_eq!(only(&crash(&lab, &called)), (lab.id(), "Probe.work".into(), Blame::Raised));
+}
+
+/// Two plugins in the middle of a call, of which the second waits for a word to do this.
+fn two_in_flight(name: &str, deed: &str) -> (Lab, Child, [std::os::unix::net::UnixStream; 2]) {
+    let mut lab = Lab::new(name);
+    lab.install(misbehave("version=1"));
+    let neighbour = neighbour(&lab);
+    lab.neighbour(
+        "neighbour",
+        format!("id = \"{neighbour}\"\nbinary = \"plugin.so\""),
+        misbehave("version=2"),
+    );
+    let rooms = ["first", "second"].map(|name| lab.dir().join(name));
+    let holds = rooms.each_ref().map(|room| {
+        fs::create_dir(room).unwrap();
+        Hold::new(room)
+    });
+    let victim = victim(
+        &lab,
+        &[
+            order(&lab.id(), &format!("nothing@{}", holds[0].path())),
+            order(&neighbour, &format!("{deed}@{}", holds[1].path())),
+        ],
+    );
+    let inside = holds.map(|hold| hold.entered());
+    (lab, victim, inside)
+}
+
+fn neighbour(lab: &Lab) -> String {
+    format!("{}.neighbour", lab.id())
+}
+
+#[test]
+fn of_two_plugins_in_the_middle_of_a_call_only_the_one_that_crashed_is_blamed() {
+    let (lab, mut victim, [first, second]) = two_in_flight("one-of-two", "write-to-null");
+    drop(second);
+    victim.wait().unwrap();
+    drop(first);
+    let named = only(&crash(&lab, &victim));
+    assert_eq!(named, (neighbour(&lab), "Probe.misbehave".into(), Blame::Raised));
+}
+
+#[test]
+fn after_a_kill_all_that_were_in_the_middle_of_a_call_are_suspected_and_none_is_blamed() {
+    let (lab, mut victim, _inside) = two_in_flight("killed", "nothing");
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    let expect = |crash: Crash, end: End| {
+        assert_eq!(crash.end, end);
+        let mut suspects: Vec<_> = crash.suspects.iter().map(named).collect();
+        suspects.sort_by(|a, b| a.0.cmp(&b.0));
+        let suspect = |id| (id, "Probe.misbehave".to_owned(), Blame::InFlight);
+        assert_eq!(suspects, [suspect(lab.id()), suspect(neighbour(&lab))]);
+    };
+    expect(crash(&lab, &victim), End::Unknown);
+    // Whoever has waited for it knows more.
+    note_end(&left_behind(&lab), SIGKILL).unwrap();
+    expect(crash(&lab, &victim), End::Signal("SIGKILL"));
+    note_end(&left_behind(&lab), libc_sigabrt()).unwrap();
+    expect(crash(&lab, &victim), End::Signal("SIGKILL"));
+}
+
+#[test]
+fn a_program_that_ends_by_itself_leaves_no_crash() {
+    let mut lab = Lab::new("by-itself");
+    lab.install(misbehave("version=1"));
+    let status = victim(&lab, &[order(&lab.id(), "nothing")]).wait().unwrap();
+    assert!(status.success());
+    assert_eq!(read(&left_behind(&lab)), None);
+}
+
+#[test]
+fn a_process_that_was_forked_and_crashed_is_not_taken_for_the_program() {
+    let mut lab = Lab::new("forked");
+    lab.install(misbehave("version=1"));
+    let status = victim(&lab, &[order(&lab.id(), "fork-one-that-aborts")]).wait().unwrap();
+    assert!(status.success());
+    assert_eq!(read(&left_behind(&lab)), None);
+}
+
+#[test]
+fn the_next_host_removes_the_record_with_the_folder() {
+    let (mut lab, ..) = ended_by("removed", "", "abort");
+    lab.start();
+    lab.finish();
+}
+
+#[test]
+fn a_second_host_of_a_process_has_the_record_in_its_own_folder_and_a_third_when_they_are_gone() {
+    let lab = |name: &str| {
+        let mut lab = Lab::new(name);
+        lab.install(misbehave("version=1"));
+        lab.start();
+        lab
+    };
+    let (first, second) = (lab("record-1"), lab("record-2"));
+    let in_the_middle = |lab: &Lab| {
+        let hold = Hold::new(lab.dir());
+        let probe = lab.probe();
+        let path = hold.path().to_owned();
+        let caller = std::thread::spawn(move || probe.hold(&path));
+        let inside = hold.entered();
+        let crash = read(&left_behind(lab)).expect("a record");
+        drop(inside);
+        caller.join().unwrap().unwrap();
+        assert_eq!(crash.pid, std::process::id());
+        assert!(
+            crash.suspects.iter().any(|it| named(it) == (lab.id(), "Probe.hold".into(), Blame::InFlight))
+        );
+    };
+    in_the_middle(&first);
+    in_the_middle(&second);
+    first.finish();
+    second.finish();
+    let third = lab("record-3");
+    in_the_middle(&third);
+    third.finish();
+}
