@@ -2,11 +2,13 @@
 
 use replug::crash::{Blame, Crash, End, Suspect, note_end, read};
 use replug_tests::{Hold, Lab, command::replug, misbehave};
+use rustix::process::Signal;
 use std::{
     fs,
-    os::unix::process::ExitStatusExt,
+    os::unix::{net::UnixStream, process::ExitStatusExt},
     path::PathBuf,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{self, Child, Command, ExitStatus, Stdio},
+    thread,
 };
 
 const SIGKILL: i32 = 9;
@@ -69,24 +71,24 @@ fn names_the_method(deed: &str, end: End) -> ExitStatus {
 
 fn names_the_step(step: &str, orders: &str) {
     let (lab, status, crash) = ended_by(&format!("in-{step}"), orders, "");
-    assert_eq!(status.signal(), Some(libc_sigabrt()));
+    assert_eq!(status.signal(), Some(sigabrt()));
     assert_eq!(crash.end, End::Signal("SIGABRT"));
     assert_eq!(only(&crash), (lab.id(), format!(".{step}"), Blame::Raised));
 }
 
-fn libc_sigabrt() -> i32 {
-    rustix::process::Signal::ABORT.as_raw()
+fn sigabrt() -> i32 {
+    Signal::ABORT.as_raw()
 }
 
 #[test]
 fn a_write_to_null_names_the_method() {
     let status = names_the_method("write-to-null", End::Signal("SIGSEGV"));
-    assert_eq!(status.signal(), Some(rustix::process::Signal::SEGV.as_raw()));
+    assert_eq!(status.signal(), Some(Signal::SEGV.as_raw()));
 }
 
 #[test]
 fn an_abort_names_the_method() {
-    assert_eq!(names_the_method("abort", End::Signal("SIGABRT")).signal(), Some(libc_sigabrt()));
+    assert_eq!(names_the_method("abort", End::Signal("SIGABRT")).signal(), Some(sigabrt()));
 }
 
 #[test]
@@ -99,7 +101,7 @@ fn an_exit_in_the_middle_of_a_call_names_the_method_and_keeps_its_status() {
 fn an_overflow_of_the_stack_names_the_method_and_ends_as_it_would_have() {
     // The standard library says what it was, and aborts.
     let status = names_the_method("overflow-the-stack", End::Signal("SIGSEGV"));
-    assert_eq!(status.signal(), Some(libc_sigabrt()));
+    assert_eq!(status.signal(), Some(sigabrt()));
 }
 
 #[test]
@@ -128,12 +130,12 @@ fn a_crash_in_a_call_by_name_names_the_method() {
     let mut command = replug();
     command.args(["call", &lab.id(), "work", "--state-dir"]).arg(lab.state_dir()).current_dir(lab.dir());
     let mut called = command.stderr(Stdio::null()).spawn().unwrap();
-    assert_eq!(called.wait().unwrap().signal(), Some(rustix::process::Signal::SEGV.as_raw()));
+    assert_eq!(called.wait().unwrap().signal(), Some(Signal::SEGV.as_raw()));
     assert_eq!(only(&crash(&lab, &called)), (lab.id(), "Probe.work".into(), Blame::Raised));
 }
 
 /// Two plugins in the middle of a call, of which the second waits for a word to do this.
-fn two_in_flight(name: &str, deed: &str) -> (Lab, Child, [std::os::unix::net::UnixStream; 2]) {
+fn two_in_flight(name: &str, deed: &str) -> (Lab, Child, [UnixStream; 2]) {
     let mut lab = Lab::new(name);
     lab.install(misbehave("version=1"));
     let neighbour = neighbour(&lab);
@@ -188,7 +190,7 @@ fn after_a_kill_all_that_were_in_the_middle_of_a_call_are_suspected_and_none_is_
     // Whoever has waited for it knows more.
     note_end(&left_behind(&lab), SIGKILL).unwrap();
     expect(crash(&lab, &victim), End::Signal("SIGKILL"));
-    note_end(&left_behind(&lab), libc_sigabrt()).unwrap();
+    note_end(&left_behind(&lab), sigabrt()).unwrap();
     expect(crash(&lab, &victim), End::Signal("SIGKILL"));
 }
 
@@ -218,6 +220,18 @@ fn the_next_host_removes_the_record_with_the_folder() {
 }
 
 #[test]
+fn a_host_that_is_told_to_keep_no_record_keeps_none() {
+    let mut lab = Lab::new("unrecorded");
+    lab.install(misbehave("version=1"));
+    lab.start_as(|builder| builder.crash_record(false)).unwrap();
+    assert_eq!(lab.probe().version(), Ok(1));
+    let names = fs::read_dir(left_behind(&lab)).unwrap().flatten().map(|it| it.file_name());
+    let names: Vec<_> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+    assert!(names.iter().all(|name| name.ends_with(".so")), "{names:?}");
+    lab.finish();
+}
+
+#[test]
 fn a_second_host_of_a_process_has_the_record_in_its_own_folder_and_a_third_when_they_are_gone() {
     let lab = |name: &str| {
         let mut lab = Lab::new(name);
@@ -230,12 +244,12 @@ fn a_second_host_of_a_process_has_the_record_in_its_own_folder_and_a_third_when_
         let hold = Hold::new(lab.dir());
         let probe = lab.probe();
         let path = hold.path().to_owned();
-        let caller = std::thread::spawn(move || probe.hold(&path));
+        let caller = thread::spawn(move || probe.hold(&path));
         let inside = hold.entered();
         let crash = read(&left_behind(lab)).expect("a record");
         drop(inside);
         caller.join().unwrap().unwrap();
-        assert_eq!(crash.pid, std::process::id());
+        assert_eq!(crash.pid, process::id());
         assert!(
             crash.suspects.iter().any(|it| named(it) == (lab.id(), "Probe.hold".into(), Blame::InFlight))
         );

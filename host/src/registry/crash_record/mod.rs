@@ -15,6 +15,8 @@ mod layout;
 mod memory;
 mod notes;
 mod read;
+#[cfg(test)]
+mod tests;
 
 pub(super) use memory::marks;
 pub(crate) use notes::{Note, NotedInterface};

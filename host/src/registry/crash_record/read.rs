@@ -73,7 +73,7 @@ pub fn read(run_dir: &Path) -> Option<Crash> {
     let end = match fault.kind {
         Kind::Left => return None,
         Kind::Exit => End::Exit,
-        Kind::Raised | Kind::Sent => End::Signal(signal_name(fault.signal)?),
+        Kind::Raised | Kind::Sent => signal_name(fault.signal).map_or(End::Unknown, End::Signal),
         Kind::None | Kind::Claimed => End::Unknown,
     };
     Some(Crash { pid: header.pid, end, suspects: suspects(run_dir, &record, fault) })
