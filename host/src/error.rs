@@ -7,7 +7,7 @@
 pub use crate::{
     artifact::{InspectError, StoreError},
     build::BuildError,
-    demotion::Demotion,
+    demotion::{Demotion, Treatment},
     load::{
         InterfaceMismatch, LifecycleError, LoadError,
         process::{ProcessError, TrialError},

@@ -28,11 +28,15 @@ use std::{
     },
     path::PathBuf,
     process::{Child, Command, ExitStatus},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// What the parent hears of.
 const HEARD: [i32; 9] = [SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGCONT, SIGUSR1, SIGUSR2];
+
+/// For how long after a signal that asks for the end a crash counts as the end. After that, the program has taken the
+/// signal for something else.
+const LEAVING: Duration = Duration::from_secs(30);
 
 /// Why there is no parent.
 #[derive(Debug, thiserror::Error)]
@@ -50,8 +54,8 @@ pub(super) struct Watch {
     child: Child,
     /// How often the kernel had killed for want of memory when the child was started.
     oom_kills: Option<u64>,
-    /// Whether someone has asked for the end.
-    asked: bool,
+    /// When someone last asked for the end.
+    asked: Option<Instant>,
 }
 
 impl Watch {
@@ -64,7 +68,7 @@ impl Watch {
         let notebook = File::from(notebook);
         let oom_kills = oom::kills();
         let child = spawn(&notebook).map_err(failed("it cannot be run again"))?;
-        Ok(Self { signals, notebook, child, oom_kills, asked: false })
+        Ok(Self { signals, notebook, child, oom_kills, asked: None })
     }
 
     /// Sees the program through its crashes to its end, and gives the status to end with.
@@ -73,7 +77,7 @@ impl Watch {
         loop {
             let status = self.wait();
             let ended = self.look_back(status);
-            if self.asked {
+            if self.asked.is_some_and(|asked| asked.elapsed() < LEAVING) {
                 // It was on its way out.
                 return ended.code();
             }
@@ -120,7 +124,9 @@ impl Watch {
         if signal == SIGCHLD {
             return;
         }
-        self.asked |= [SIGHUP, SIGINT, SIGQUIT, SIGTERM].contains(&signal);
+        if [SIGHUP, SIGINT, SIGQUIT, SIGTERM].contains(&signal) {
+            self.asked = Some(Instant::now());
+        }
         // What the terminal sends, it sends to the child as well.
         let from_terminal = heard.cause == Cause::Kernel && signal != SIGCONT;
         if !from_terminal && let Some(signal) = Signal::from_named_raw(signal) {

@@ -37,7 +37,10 @@ pub(crate) fn end(live: Live, unmap: Unmap) -> RetireOutcome {
     let Live { instance, lease, loaded_file_bytes, .. } = live;
     match instance {
         Instance::Process(instance) => {
-            warn(instance.stop());
+            // One that has died has been told of, and stops no more.
+            if !instance.is_dead() {
+                warn(instance.stop());
+            }
             end_process(instance)
         }
         Instance::InProcess(instance) => {

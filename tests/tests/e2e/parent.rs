@@ -229,6 +229,22 @@ fn a_signal_to_the_parent_reaches_the_host_and_its_status_comes_back() {
 }
 
 #[test]
+fn a_crash_on_the_way_out_is_the_end_and_the_next_host_knows_who_it_was() {
+    let mut lab = Lab::in_mode("crash-on-the-way-out", Mode::Auto);
+    lab.install(misbehave("version=1 do=stop:write-to-null"));
+    let mut dev = Dev::start_as(&lab, "run", &[]);
+    dev.wait_for("host_started");
+    kill_process(dev.pid(), Signal::TERM).unwrap();
+    assert_eq!(dev.ended().code(), Some(139));
+    lab.assert_childless();
+    let mut dev = Dev::start_as(&lab, "run", &[]);
+    let demoted = dev.wait_for("plugin_demoted");
+    assert_eq!((&demoted["method"], &demoted["signal"]), (&"stop".into(), &"SIGSEGV".into()), "{demoted}");
+    assert!(dev.interrupt().success());
+    lab.assert_clean();
+}
+
+#[test]
 fn a_signal_to_the_whole_group_asks_the_host_once() {
     let mut lab = Lab::in_mode("asked-as-a-group", Mode::Auto);
     lab.install(misbehave("version=1"));
