@@ -4,15 +4,17 @@ use crate::{
     artifact::{Artifact, Facts},
     demotion::{Demotion, Treatment},
     error::ReloadCause,
+    event::Stage,
     load::{
         Instance, LoadError, Speaker,
         in_process::{self, Opened},
         process::{self, Purpose, SavedBy, Start},
     },
     manifest::{Mode, Trial},
+    overdue::Overdue,
     preflight::{self, Findings, PreflightError, Tried},
     registry::{self, LaneLease, Live, Note, NotedInterface, Step},
-    reload::{Job, Workshop, budget},
+    reload::{Job, Workshop, budget, step},
 };
 use replug_api::abi::Birth;
 use std::{
@@ -105,6 +107,9 @@ pub(crate) struct Candidate<'a> {
     pub(crate) copy: &'a Path,
 }
 
+const SAVING_FOR_TRIAL: Overdue =
+    Overdue { stage: Stage::Preflight, step: "save", rest: "the version before it goes on" };
+
 impl Candidate<'_> {
     /// Runs the version through its beginning in a process that is thrown away, if its manifest wants that and this
     /// program can, and it has not passed before. Whether a panic in it unwinds is learned on the way, and may change its
@@ -128,7 +133,10 @@ impl Candidate<'_> {
         let serving = self.job.entry.live().filter(|live| live.instance.stateful());
         let state: Option<SavedBy> = match serving {
             None => self.job.state.clone(),
-            Some(live) => Some((live.instance.state_version(), live.save()?)),
+            Some(live) => {
+                let saved = step(self.job, (&live, SAVING_FOR_TRIAL), || live.save())?;
+                Some((live.instance.state_version(), saved))
+            }
         };
         let passed = self.shop.verdicts.of(&tried).filter(|_| state.is_none());
         let found = match passed {
@@ -198,9 +206,10 @@ impl Candidate<'_> {
     fn bring_in(&mut self, lease: &mut LaneLease) -> Result<Option<in_process::Instance>, ReloadCause> {
         // Before its constructors run: they may crash, too.
         self.note(lease, None);
-        let marked = lease.mark(Step::Load);
-        let opened = in_process::open(self.copy, self.facts.shared_std());
-        drop(marked);
+        let opened = self.job.steps.take(Overdue::fresh(Stage::Load, "load"), || {
+            let _marked = lease.mark(Step::Load);
+            Ok::<_, ReloadCause>(in_process::open(self.copy, self.facts.shared_std()))
+        })?;
         // One that was opened and is refused stays mapped all the same.
         if !matches!(opened, Err(LoadError::Open { .. })) {
             self.shop.private_bytes.fetch_add(self.facts.private_bytes, Ordering::Relaxed);
@@ -217,8 +226,11 @@ impl Candidate<'_> {
             config: self.job.manifest.config_json().into(),
             trial: false,
         };
-        let _marked = lease.mark(Step::Init);
-        Ok(Some(opened.create(birth, self.speaker())?))
+        let created = self.job.steps.take(Overdue::fresh(Stage::Load, "init"), || {
+            let _marked = lease.mark(Step::Init);
+            opened.create(birth, self.speaker())
+        })?;
+        Ok(Some(created))
     }
 
     /// Says in the crash record who this is, as far as it is known.

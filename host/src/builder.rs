@@ -232,6 +232,7 @@ async fn prepare(builder: HostBuilder, until: Until) -> Result<Made, HostError> 
         store,
         state,
         crash_record,
+        watchdog: Arc::default(),
         verdicts: Verdicts::default(),
         private_bytes: AtomicU64::new(0),
         retiring: watch::Sender::new(0),
@@ -246,6 +247,7 @@ async fn prepare(builder: HostBuilder, until: Until) -> Result<Made, HostError> 
             events: builder.events,
         },
     });
+    tokio::spawn(shop.watchdog.clone().run(shop.settings.events.downgrade()));
     let mut keeper = Keeper::new(shop.clone(), watcher);
     let answers = keeper.take_in(discovery);
     let desks = keeper.desks();

@@ -23,7 +23,7 @@ use crate::{
     event::Stage,
     id::{Digest, PluginId},
 };
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 /// A new version did not come to serve. The generation before it goes on, with its state untouched.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -69,6 +69,16 @@ pub enum ReloadCause {
     Unwell(String),
     #[error(transparent)]
     Pause(#[from] PauseError),
+    #[error(
+        "`{step}` did not end within {}: the reload is abandoned, and the thread that runs it with it; {rest}; make it shorter, or raise `step_timeout` under [process]",
+        humantime::format_duration(*.deadline)
+    )]
+    Overdue { step: &'static str, deadline: Duration, rest: &'static str },
+    #[error(
+        "`{step}` did not end within {}: it is left to its thread; make it shorter, or raise `step_timeout` under [process]",
+        humantime::format_duration(*.deadline)
+    )]
+    Late { step: &'static str, deadline: Duration },
     #[error("cannot make {path}: {source}")]
     DataDir { path: PathBuf, source: io::Error },
     #[error("{0}")]

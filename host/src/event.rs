@@ -156,6 +156,18 @@ pub enum EventKind {
         /// How many times its process has ended within the window that counts.
         deaths: usize,
     },
+    /// A call into a plugin in the host's own process has not come back within its `call_timeout`. Told once for each such
+    /// call; nothing can end it.
+    PluginStuck {
+        /// The method.
+        method: String,
+        /// The name of the thread that is in it, as the kernel knows it.
+        thread: String,
+        /// The number of that thread, as the kernel counts.
+        thread_id: u32,
+        /// For how long it has been there at least, in milliseconds.
+        for_ms: u64,
+    },
     /// The plugin runs in a process of its own from now on, though its manifest does not ask for it.
     PluginDemoted {
         /// In which of its methods it crashed the host, or in which step of its life, if that is why.

@@ -72,6 +72,7 @@ mod info;
 mod keeper;
 pub mod load;
 pub mod manifest;
+mod overdue;
 pub mod parent;
 mod pending;
 pub mod preflight;

@@ -21,12 +21,14 @@ use crate::{
     event::{EventKind, RetireOutcome, Stage, Stages, millis},
     id::{Digest, Generation, PluginId},
     load::{
+        Instance, LifecycleError,
         in_process::tls_keys_used,
         process::{ProcessError, Program, SavedBy},
     },
     manifest::Manifest,
+    overdue::{Overdue, Steps},
     preflight::{self, Budget, Verdicts},
-    registry::{CrashRecord, Entry, Live, Paused, Retiring, Unmap, clear_away, discard, end},
+    registry::{CrashRecord, Entry, Live, Paused, Retiring, Unmap, Watchdog, clear_away, discard, end},
 };
 use parking_lot::{Mutex, RwLock};
 use replug_api::call::Death;
@@ -55,6 +57,8 @@ pub(crate) struct Workshop {
     pub(crate) checkpoints: Checkpoints,
     /// What becomes a shim, or why nothing does.
     pub(crate) program: Result<Program, ProcessError>,
+    /// Looks for calls in this process that do not come back.
+    pub(crate) watchdog: Arc<Watchdog>,
     /// The versions that need not be tried again.
     pub(crate) verdicts: Verdicts,
     /// Bytes of memory that opened libraries have for themselves, those of retired generations included.
@@ -88,6 +92,8 @@ pub(crate) struct Job {
     pub(crate) source: Source,
     /// The state to begin with where no generation serves that could hand over its own.
     pub(crate) state: Option<SavedBy>,
+    /// The steps of the plugin's life in this process that it takes.
+    pub(crate) steps: Arc<Steps>,
     /// Makes what is called when the process of a generation ends unasked.
     pub(crate) on_death: OnDeath,
 }
@@ -160,7 +166,10 @@ fn launch(mut candidate: Candidate<'_>, stages: &mut Stages) -> Result<Installed
     timed(&mut stages.preflight, || candidate.try_out()).map_err(at(Stage::Preflight))?;
     let fresh = timed(&mut stages.load, || candidate.bring_up()).map_err(at(Stage::Load));
     let fresh = fresh.inspect_err(|_| candidate.doubt())?;
-
+    if let Err(cause) = candidate.job.steps.check() {
+        give_up(fresh);
+        return Err(at(Stage::Load)(cause));
+    }
     match take_over(candidate.job, &fresh, stages) {
         Ok(old) => Ok(Installed::Serving { live: fresh, old, moved: candidate.place.moved() }),
         Err(error) => {
@@ -209,7 +218,7 @@ fn take_over(job: &Job, fresh: &Arc<Live>, stages: &mut Stages) -> Result<Option
     let at = |stage| failed(&job.entry, stage);
     job.entry.accepts(fresh).map_err(|mismatch| at(Stage::Load)(mismatch.into()))?;
     let paused = timed(&mut stages.migrate, || migrate(job, fresh)).map_err(at(Stage::Migrate))?;
-    timed(&mut stages.load, || begin(fresh)).map_err(at(Stage::Load))?;
+    timed(&mut stages.load, || begin(job, fresh)).map_err(at(Stage::Load))?;
     let old = timed(&mut stages.swap, || job.entry.publish(fresh.clone())).map_err(|mismatch| {
         stop(fresh);
         at(Stage::Swap)(mismatch.into())
@@ -224,7 +233,7 @@ fn migrate(job: &Job, fresh: &Live) -> Result<Option<Paused>, ReloadCause> {
     }
     let Some(old) = job.entry.live() else {
         if let Some((version, state)) = &job.state {
-            fresh.restore(*version, state)?;
+            step(job, (fresh, Overdue::fresh(Stage::Migrate, "restore")), || fresh.restore(*version, state))?;
         }
         return Ok(None);
     };
@@ -234,20 +243,43 @@ fn migrate(job: &Job, fresh: &Live) -> Result<Option<Paused>, ReloadCause> {
     drop(old);
     let paused = job.entry.pause(job.manifest.reload.drain_timeout)?;
     let old = paused.live();
-    let state = old.save()?;
-    fresh.restore(old.instance.state_version(), &state)?;
+    let state = step(job, (old, SAVING), || old.save())?;
+    let version = old.instance.state_version();
+    step(job, (fresh, Overdue::fresh(Stage::Migrate, "restore")), || fresh.restore(version, &state))?;
     Ok(Some(paused))
 }
 
-fn begin(fresh: &Live) -> Result<(), ReloadCause> {
-    fresh.start()?;
-    let refused = match fresh.health() {
-        Ok((true, _)) => return Ok(()),
+const SAVING: Overdue = Overdue {
+    stage: Stage::Migrate,
+    step: "save",
+    rest: "until it comes back, calls wait: the state may be half taken, and must not change",
+};
+
+fn begin(job: &Job, fresh: &Live) -> Result<(), ReloadCause> {
+    step(job, (fresh, Overdue::fresh(Stage::Load, "start")), || fresh.start())?;
+    let refused = match step(job, (fresh, Overdue::fresh(Stage::Load, "health")), || fresh.health()) {
+        Ok((true, _)) => match job.steps.check() {
+            Ok(()) => return Ok(()),
+            Err(given_up) => given_up,
+        },
         Ok((false, message)) => ReloadCause::Unwell(message),
-        Err(error) => error.into(),
+        Err(error) => error,
     };
     stop(fresh);
     Err(refused)
+}
+
+/// Takes a step of a generation's life, be it the new one or the old. One in another process has a deadline there.
+pub(crate) fn step<T>(
+    job: &Job,
+    of: (&Live, Overdue),
+    run: impl FnOnce() -> Result<T, LifecycleError>,
+) -> Result<T, ReloadCause> {
+    let (live, overdue) = of;
+    match &live.instance {
+        Instance::InProcess(_) => job.steps.take(overdue, run),
+        Instance::Process(_) => Ok(run()?),
+    }
 }
 
 /// Stops what was started and does not come to serve.

@@ -20,7 +20,10 @@ use postcard::{
     ser_flavors::{Flavor, StdVec},
 };
 use serde::{Serialize, Serializer as _, de::DeserializeOwned};
-use std::{cell::RefCell, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+};
 
 /// One interface of a plugin that is not in this process. Implemented by the host.
 ///
@@ -204,10 +207,78 @@ impl Call<'_> {
 }
 
 fn decode<T: DeserializeOwned>(remote: &dyn Remote, method: &str, bytes: &[u8]) -> Result<T, CallError> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Ok(value),
-        Ok((_, left)) => Err(unusable(remote, method, &format!("{} bytes are left over", left.len()))),
+    let too_deep = Cell::new(false);
+    let mut reader = postcard::Deserializer::from_flavor(Shallow::new(bytes, &too_deep));
+    let value = T::deserialize(&mut reader);
+    let left = reader.finalize().map_or(0, <[u8]>::len);
+    match value {
+        Ok(value) if left == 0 => Ok(value),
+        Ok(_) => Err(unusable(remote, method, &format!("{left} bytes are left over"))),
+        Err(_) if too_deep.get() => Err(CallError::BadResult {
+            plugin: remote.plugin().into(),
+            method: method.into(),
+            message: "it is nested too deeply to be read".into(),
+        }),
         Err(error) => Err(unusable(remote, method, &error.to_string())),
+    }
+}
+
+/// How much of the stack reading an answer may take, in bytes. A thread has 2 MiB or more, unless someone wanted less.
+const DEEPEST: usize = 512 << 10;
+
+/// Bytes that end when reading them has gone too deep: a value of a type that holds its own kind may be nested as often
+/// as it has bytes, and whoever reads it calls itself as often.
+///
+/// A nested value costs at least one byte, its tag or its length, so that the stack cannot grow far between two bytes.
+struct Shallow<'de> {
+    bytes: &'de [u8],
+    /// Where the stack was at the beginning.
+    start: usize,
+    too_deep: &'de Cell<bool>,
+}
+
+impl<'de> Shallow<'de> {
+    fn new(bytes: &'de [u8], too_deep: &'de Cell<bool>) -> Self {
+        Self { bytes, start: stack_pointer(), too_deep }
+    }
+
+    fn take(&mut self, count: usize) -> postcard::Result<&'de [u8]> {
+        if self.start.abs_diff(stack_pointer()) > DEEPEST {
+            self.too_deep.set(true);
+            return Err(postcard::Error::DeserializeUnexpectedEnd);
+        }
+        let (taken, rest) =
+            self.bytes.split_at_checked(count).ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
+        self.bytes = rest;
+        Ok(taken)
+    }
+}
+
+/// About where the calling thread's stack ends.
+#[inline(never)]
+fn stack_pointer() -> usize {
+    let here = 0_u8;
+    std::ptr::from_ref(std::hint::black_box(&here)).addr()
+}
+
+impl<'de> postcard::de_flavors::Flavor<'de> for Shallow<'de> {
+    type Remainder = &'de [u8];
+    type Source = &'de [u8];
+
+    fn pop(&mut self) -> postcard::Result<u8> {
+        self.take(1).map(|taken| taken[0])
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.bytes.len())
+    }
+
+    fn try_take_n(&mut self, count: usize) -> postcard::Result<&'de [u8]> {
+        self.take(count)
+    }
+
+    fn finalize(self) -> postcard::Result<Self::Remainder> {
+        Ok(self.bytes)
     }
 }
 

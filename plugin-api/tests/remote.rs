@@ -312,6 +312,33 @@ fn a_garbled_answer_is_an_error_that_names_the_method() {
 }
 
 #[test]
+fn an_answer_that_is_nested_without_end_is_refused_before_the_stack_ends() {
+    // A value, and then a child (a list of one) or a twin (no children).
+    for level in [&[0, 1][..], &[0, 0, 1]] {
+        let answered = |depth: usize| {
+            let bytes: Vec<u8> = level.repeat(depth);
+            let end = if level.len() == 2 {
+                vec![0, 0, 0].into_iter().chain(vec![0; depth]).collect()
+            } else {
+                vec![0; 3]
+            };
+            let bytes = [bytes, end].concat();
+            always(move || Ok(Reply::Returned(bytes.clone()))).grow(leaf(1))
+        };
+        assert!(answered(64).is_ok(), "what a person would write is read");
+        for depth in (64..2048).step_by(64).chain([10_000_000]) {
+            match answered(depth) {
+                Ok(_) => assert!(depth < 10_000_000),
+                Err(CallError::BadResult { message, .. }) => {
+                    assert_eq!(message, "it is nested too deeply to be read");
+                }
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_encoded_is_refused_on_either_side() {
     assert_eq!(client().next(Small { digit: 8 }), Ok(Small { digit: 9 }));
     let error = client().next(Small { digit: 10 }).expect_err("no digit");

@@ -103,6 +103,12 @@ impl Renderer {
                 let times = if *deaths == 1 { "once".to_owned() } else { format!("{deaths} times") };
                 self.line(id, format!("{DIM}restarted; it has died {times}{DIM:#}"))
             }
+            EventKind::PluginStuck { method, thread, thread_id, for_ms } => {
+                let text = format!("`{method}` has not come back for {for_ms} ms");
+                let whose =
+                    format!("{DIM}(thread {thread}, {thread_id}; nothing in this process can end it){DIM:#}");
+                self.line(id, format!("{WARN}{generation} stuck{WARN:#}: {text} {whose}"))
+            }
             EventKind::PluginDemoted { method: Some(method), signal, .. } => {
                 let crashed = crashed_the_host(method, signal.as_deref());
                 self.line(id, format!("{crashed}: it runs in a process of its own now"))

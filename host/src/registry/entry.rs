@@ -1,7 +1,12 @@
 //! A plugin's place in the registry: its slot, its gate, and the generations that are leaving.
 
+mod pause;
+
+pub use pause::PauseError;
+pub(crate) use pause::Paused;
+
 use super::{
-    caller::{EntryCaller, HANDING_OVER},
+    caller::EntryCaller,
     gate::{Gate, GateKeeper, Restart},
     record::{Live, Port, Record},
     seat::{self, Calls},
@@ -33,6 +38,9 @@ struct Inner {
     wanted: Vec<&'static InterfaceExport>,
     /// The generation that serves, or that calls wait for while the gate is paused.
     live: Option<Arc<Live>>,
+    /// The pause that has not ended, by its number, and how many there were.
+    pause: Option<u64>,
+    pauses: u64,
     /// Records that no longer serve, until no thread uses them.
     leaving: Vec<*mut Record>,
     /// The generations that no longer serve and have not gone yet.
@@ -54,6 +62,8 @@ impl Entry {
             inner: Mutex::new(Inner {
                 wanted: Vec::new(),
                 live: None,
+                pause: None,
+                pauses: 0,
                 leaving: Vec::new(),
                 retiring: Vec::new(),
                 past: Calls::default(),
@@ -149,6 +159,7 @@ impl Entry {
         let mut inner = self.inner.lock();
         let ports = ports(&live, &inner.wanted)?;
         self.replace(&mut inner, Some(Record::new(live.clone(), ports)));
+        inner.pause = None;
         let old = inner.live.replace(live);
         inner.note_retiring(old.as_ref());
         drop(inner);
@@ -161,6 +172,8 @@ impl Entry {
         self.gate.set(Gate::Closed(reason.to_owned()));
         let mut inner = self.inner.lock();
         self.replace(&mut inner, None);
+        // A pause was one of the generation that leaves.
+        inner.pause = None;
         let old = inner.live.take();
         inner.note_retiring(old.as_ref());
         drop(inner);
@@ -175,6 +188,8 @@ impl Entry {
         }
         self.gate.set(Gate::Restarting(Restart { patience, due: None }));
         self.replace(&mut inner, None);
+        // A pause was one of the generation that leaves.
+        inner.pause = None;
         let old = inner.live.take();
         inner.note_retiring(old.as_ref());
         drop(inner);
@@ -184,26 +199,6 @@ impl Entry {
     /// Says when the process of a generation that was [suspended](Entry::suspend) is started again.
     pub(crate) fn restart_due(&self, due: Instant) {
         self.gate.set_due(due);
-    }
-
-    /// Lets new calls wait, and waits for those that run.
-    ///
-    /// # Errors
-    ///
-    /// [`PauseError`] if calls still run after `deadline`; then it is as if nothing had happened.
-    pub(crate) fn pause(self: &Arc<Self>, deadline: Duration) -> Result<Paused, PauseError> {
-        let mut inner = self.inner.lock();
-        let live = inner.live.clone().ok_or(PauseError::NothingServes)?;
-        self.gate.set(Gate::Paused);
-        self.replace(&mut inner, None);
-        drop(inner);
-        HANDING_OVER.set(true);
-        let paused = Paused { entry: self.clone(), live };
-        if self.drained_within(&paused.live, Some(deadline)) {
-            return Ok(paused);
-        }
-        let running = self.in_use(&paused.live).max(1);
-        Err(PauseError::Deadline { deadline, running })
     }
 
     /// Swaps what the slot points to and keeps the old record until no one uses it.
@@ -295,49 +290,6 @@ fn ports(live: &Live, wanted: &[&'static InterfaceExport]) -> Result<Box<[Port]>
         Ok(Port { bound, methods: bound.export.methods.as_slice(), mark: live.mark_of(&wanted.name) })
     };
     wanted.iter().map(port).collect()
-}
-
-/// A plugin whose calls wait, and which runs none. Dropped, it goes on as before.
-pub(crate) struct Paused {
-    entry: Arc<Entry>,
-    live: Arc<Live>,
-}
-
-impl Paused {
-    /// The generation that is paused.
-    pub(crate) fn live(&self) -> &Arc<Live> {
-        &self.live
-    }
-}
-
-impl Drop for Paused {
-    fn drop(&mut self) {
-        HANDING_OVER.set(false);
-        let mut inner = self.entry.inner.lock();
-        let same = inner.live.as_ref().is_some_and(|live| Arc::ptr_eq(live, &self.live));
-        if same && self.entry.slot.peek().is_null() && !self.entry.is_closed() {
-            let ports = ports(&self.live, &inner.wanted).expect("it served these handles before");
-            self.entry.replace(&mut inner, Some(Record::new(self.live.clone(), ports)));
-            drop(inner);
-            self.entry.gate.set(Gate::Open);
-        }
-    }
-}
-
-/// Why a plugin could not be paused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PauseError {
-    /// No generation serves.
-    #[error("no generation serves")]
-    NothingServes,
-    /// Calls still ran.
-    #[error("calls still run after {} ({running}): raise `drain_timeout` under [reload], or make them shorter", humantime::format_duration(*.deadline))]
-    Deadline {
-        /// How long was waited.
-        deadline: Duration,
-        /// How many calls did not end.
-        running: usize,
-    },
 }
 
 /// A generation that no longer serves, and may still run calls.

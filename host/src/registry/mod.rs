@@ -19,6 +19,7 @@ mod retire;
 mod seat;
 mod slot;
 mod successor;
+mod watchdog;
 
 /// The atomics of the slot; a model checker's in `tests/tests/slot_model.rs`.
 mod sync {
@@ -37,3 +38,4 @@ pub(crate) use retire::{Unmap, clear_away, discard, end};
 pub use seat::TooManyGenerations;
 pub(crate) use seat::{Calls, LaneLease};
 pub(crate) use successor::successor;
+pub(crate) use watchdog::Watchdog;

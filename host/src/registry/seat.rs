@@ -20,7 +20,7 @@ use std::{
     ptr::null_mut,
     sync::{
         OnceLock,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize},
     },
 };
 
@@ -49,6 +49,8 @@ struct Announcement {
 #[repr(align(128))]
 pub(crate) struct Seat {
     taken: AtomicBool,
+    /// The thread that has it, by the kernel's number.
+    tid: AtomicU32,
     depth: AtomicUsize,
     announced: [Announcement; MAX_DEPTH],
     counts: [OnceLock<Box<[Count; LANES_PER_CHUNK]>>; CHUNKS],
@@ -94,6 +96,7 @@ impl Seat {
             let mut seats = SEATS.write();
             let seat: &'static Self = Box::leak(Box::new(Self {
                 taken: AtomicBool::new(true),
+                tid: AtomicU32::new(0),
                 depth: AtomicUsize::new(0),
                 announced: crash_record::marks(seats.len())
                     .each_ref()
@@ -103,6 +106,7 @@ impl Seat {
             seats.push(seat);
             seat
         });
+        seat.tid.store(own_tid(), Ordering::Relaxed);
         MINE.set(Some(seat));
         Some(seat)
     }
@@ -208,6 +212,39 @@ pub(super) fn with_hazards<R>(look: impl FnOnce(&mut dyn Iterator<Item = &Atomic
     look(&mut seats.iter().flat_map(|seat| &seat.announced).map(|it| &it.hazard))
 }
 
+/// A thread in the middle of something, as another thread sees it. As long as all of it stays the same, so does what the
+/// thread is in the middle of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sighting {
+    /// Which seat, and how deep inside.
+    pub(super) place: (usize, usize),
+    pub(super) mark: Mark,
+    pub(super) tid: Tid,
+    /// How many calls of that generation the thread has ended.
+    ended: u64,
+}
+
+/// What all threads are in the middle of.
+pub(super) fn sightings() -> Vec<Sighting> {
+    let mut found = Vec::new();
+    for (number, seat) in SEATS.read().iter().enumerate() {
+        let depth = seat.depth.load(Ordering::Relaxed).min(MAX_DEPTH);
+        for (level, announcement) in seat.announced[..depth].iter().enumerate() {
+            let mark = Mark(announcement.mark.load(Ordering::Relaxed));
+            let Some(whereabouts) = mark.read() else { continue };
+            let (chunk, place) = (
+                usize::from(whereabouts.lane) / LANES_PER_CHUNK,
+                usize::from(whereabouts.lane) % LANES_PER_CHUNK,
+            );
+            let counts = seat.counts.get(chunk).and_then(OnceLock::get);
+            let ended = counts.map_or(0, |counts| counts[place].calls.load(Ordering::Relaxed));
+            let tid = seat.tid.load(Ordering::Relaxed);
+            found.push(Sighting { place: (number, level), mark, tid, ended });
+        }
+    }
+    found
+}
+
 /// How many calls of all threads are inside these records.
 pub(super) fn count_in(records: &[*mut Record]) -> usize {
     with_hazards(|hazards| hazards.filter(|hazard| records.contains(&hazard.load(Ordering::Acquire))).count())
@@ -229,9 +266,13 @@ pub(super) type Tid = u32;
 /// All accounts, by lane.
 static LEDGER: Mutex<Vec<Account>> = Mutex::new(Vec::new());
 
+fn own_tid() -> Tid {
+    rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
+}
+
 #[cold]
 fn note_visitor(lane: Lane) {
-    let tid = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
+    let tid = own_tid();
     if let Some(account) = LEDGER.lock().get_mut(lane.0) {
         account.visitors.insert(tid);
     }

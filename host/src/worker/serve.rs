@@ -54,7 +54,7 @@ impl Worker {
     pub(super) async fn configure(&mut self, live: Arc<Live>, new: &Manifest) {
         let config = new.config_json();
         let digest = live.digest;
-        let said = blocking(move || live.configure(&config)).await;
+        let said = self.bounded((live.clone(), "on_config"), move || live.configure(&config)).await;
         let how = match said {
             Ok(Ok(())) => "live",
             Ok(Err(LifecycleError { code, .. })) if code == PluginError::RESTART_REQUIRED => {
@@ -150,19 +150,30 @@ impl Worker {
             generation: Generation(self.last_generation),
             source: source.clone(),
             state,
+            steps: Arc::default(),
             on_death: self.on_death(),
         };
         let before = self.desk.entry.live();
         // A version that was good enough before is not watched again: two bad ones would take turns for ever.
         let is_new = !matches!(job.source, Source::Stored(_));
         let shop = self.shop.clone();
+        let (steps, patience) = (job.steps.clone(), job.manifest.process.step_timeout);
         let done = blocking(move || {
             let installed = reload::install(&shop, job, &mut stages);
             (installed, stages)
         });
-        let (installed, stages) = match done.await {
+        let done = tokio::select! {
+            done = done => done.map_err(|bug| (Stage::Load, bug)),
+            overdue = steps.overdue(patience) => {
+                if !overdue.holds_the_state() {
+                    self.desk.entry.resume();
+                }
+                Err((overdue.stage, overdue.after(patience)))
+            }
+        };
+        let (installed, stages) = match done {
             Ok(done) => done,
-            Err(bug) => (Err(self.error(Stage::Load, bug)), Stages::default()),
+            Err((stage, cause)) => (Err(self.error(stage, cause)), Stages::default()),
         };
         if let (Err(error), true) = (&installed, begins_with_a_state)
             && refuses_state(&error.cause)
@@ -214,6 +225,9 @@ impl Worker {
                     let until = tokio::time::Instant::now() + spec.window;
                     self.confirm = Some(Confirm::new(live.clone(), until));
                 }
+                if let (None, Some(limit)) = (live.instance.pid(), self.manifest().process.call_timeout) {
+                    self.shop.watchdog.watch(&live, limit);
+                }
                 self.supervision.serves(live.digest, self.manifest().reload.checkpoint);
                 if self.manifest().reload.checkpoint.is_none() {
                     self.shop.checkpoints.remove(self.id());
@@ -249,6 +263,25 @@ impl Worker {
         let digests = served.iter().map(|(_, digest)| *digest).collect();
         drop(progress);
         self.shop.prune(self.id(), digests);
+    }
+}
+
+impl Worker {
+    /// Runs a step of a generation that serves, and waits for it as long as a step may take. One in another process has
+    /// its deadline there; one in this process that takes longer is left to its thread.
+    pub(super) async fn bounded<T: Send + 'static>(
+        &self,
+        of: (Arc<Live>, &'static str),
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ReloadCause> {
+        let (live, step) = of;
+        let done = blocking(work);
+        if live.instance.pid().is_some() {
+            return done.await;
+        }
+        let deadline = self.manifest().process.step_timeout;
+        let late = |_| ReloadCause::Late { step, deadline };
+        tokio::time::timeout(deadline, done).await.map_err(late)?
     }
 }
 

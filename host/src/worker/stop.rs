@@ -28,7 +28,17 @@ impl Worker {
         let shop = self.shop.clone();
         let drained =
             blocking(move || retiring.drain(Some(deadline)).map(|live| reload::finish(&shop, live, unmap)));
-        if let Ok(Err(retiring)) = drained.await {
+        // `stop` and the drop of a plugin in this process may never come back. Unmapping waits once more.
+        let patience = (deadline + self.manifest().process.step_timeout).saturating_mul(2);
+        let Ok(drained) = tokio::time::timeout(patience, drained).await else {
+            let waited = humantime::format_duration(patience);
+            tracing::warn!(
+                "{}: it has not come to its end within {waited}, and is left to its thread",
+                self.id()
+            );
+            return self.tell(EventKind::PluginStopped { reason: why.reason().into() });
+        };
+        if let Ok(Err(retiring)) = drained {
             let waited = humantime::format_duration(deadline);
             let generation = retiring.live().generation;
             tracing::warn!(

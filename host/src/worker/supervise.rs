@@ -1,10 +1,7 @@
 //! Keeping a plugin in a process of its own alive: it is started again when its process ends unasked, with growing
 //! pauses, and left alone when that happens too often.
 
-use super::{
-    Order, Worker,
-    serve::{Cause, blocking},
-};
+use super::{Order, Worker, serve::Cause};
 use crate::{
     event::{EventKind, Stages},
     id::{Digest, Generation},
@@ -192,8 +189,9 @@ impl Worker {
         let Some(live) = self.desk.entry.live().filter(|live| live.instance.stateful()) else { return };
         let (id, checkpoints) = (self.id().clone(), self.shop.checkpoints.clone());
         let before = self.supervision.state();
-        let saved = blocking(move || {
-            let state = (live.instance.state_version(), live.save()?);
+        let saving = live.clone();
+        let save = move || {
+            let state = (saving.instance.state_version(), saving.save()?);
             // What has not changed is on disk already.
             if before.as_ref() != Some(&state)
                 && let Err(error) = checkpoints.keep(&id, (state.0, &state.1))
@@ -204,11 +202,15 @@ impl Worker {
                 );
             }
             Ok::<_, LifecycleError>(state)
-        });
-        match saved.await {
+        };
+        match self.bounded((live, "save"), save).await {
             Ok(Ok(state)) => self.supervision.checkpoint = Some(state),
             Ok(Err(error)) => tracing::warn!("no checkpoint: {error}"),
-            Err(error) => tracing::warn!("{}: no checkpoint: {error}", self.id()),
+            Err(error) => {
+                // Another save would only wait with it.
+                self.supervision.next_checkpoint = None;
+                tracing::warn!("{}: no more checkpoints of this generation: {error}", self.id());
+            }
         }
     }
 }

@@ -15,6 +15,7 @@ mod parent;
 mod place;
 mod shim;
 mod source;
+mod stuck;
 mod supervision;
 mod swap;
 mod trace;

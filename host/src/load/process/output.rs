@@ -5,9 +5,11 @@ use crate::{
     wire::{Level, Report},
 };
 use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
     collections::VecDeque,
     io::{BufRead, BufReader, Read},
+    os::fd::AsFd,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -43,7 +45,7 @@ impl Tail {
 
 /// Reads a stream to its end, on a thread of its own.
 pub(super) fn drain(
-    stream: impl Read + Send + 'static,
+    stream: impl Read + AsFd + Send + 'static,
     name: &'static str,
     to: (Arc<Speaker>, Option<Tail>),
 ) -> thread::JoinHandle<()> {
@@ -53,7 +55,12 @@ pub(super) fn drain(
         .spawn(move || {
             let mut stream = BufReader::new(stream);
             let mut told = Told { speaker, target: name, window: Instant::now(), lines: 0, dropped: 0 };
-            while let Some(line) = next_line(&mut stream) {
+            loop {
+                // What was left out is told when the stream falls silent, and not only with its next line.
+                if told.dropped > 0 && stream.buffer().is_empty() && is_silent(stream.get_ref()) {
+                    told.settle();
+                }
+                let Some(line) = next_line(&mut stream) else { break };
                 if let Some(tail) = &tail {
                     tail.push(&line);
                 }
@@ -62,6 +69,13 @@ pub(super) fn drain(
             told.settle();
         })
         .expect("a thread can be started where a process could")
+}
+
+/// Whether nothing comes for as long as lines are counted together.
+fn is_silent(stream: &impl AsFd) -> bool {
+    let patience = Timespec { tv_sec: 1, tv_nsec: 0 };
+    // An error means that there is something to be read, if only its end.
+    matches!(poll(&mut [PollFd::new(stream, PollFlags::IN)], Some(&patience)), Ok(0))
 }
 
 /// The next line, cut to [`LINE_BYTES`]: a plugin that writes no line ends must not fill the memory.
