@@ -1,11 +1,12 @@
 //! What a call into another process costs, beside the least that any two processes can do: one message each way over a
-//! socket. And what the trial adds to a reload.
+//! socket. What the trial adds to a reload, and when a caller is back whose plugin sleeps.
 
-use anyhow::{Context, Result};
-use replug::{EventKind, Handle, Host};
+use anyhow::{Context, Result, ensure};
+use replug::{CallError, EventKind, Handle, Host};
 use replug_benches::{Contender, Rounds, Section, Series, Table, Target, quantile, take_turns};
 use replug_interfaces::Counter;
 use replug_tests::{
+    Probe, misbehave,
     numbered::Numbered,
     sandbox::{Sandbox, Std},
 };
@@ -27,6 +28,8 @@ const MESSAGE: usize = 32;
 const ECHO: &str = "--echo";
 const ROUNDS: Rounds = Rounds { rounds: 40, repetitions: 4_000 };
 const RELOADS: u64 = 40;
+/// How many calls are made that take too long.
+const SLEEPS: usize = 30;
 
 /// Echoes messages until the end of its standard input, if this process was started for that.
 pub(crate) fn echo_if_asked() {
@@ -115,10 +118,41 @@ pub(crate) fn measure() -> Result<Section> {
         }
     }
     host.shutdown().wait();
-    Ok(section(&series, &crowds, &preflight))
+    Ok(section(&series, &crowds, (&preflight, &sleep()?)))
 }
 
-fn section(series: &[Series], crowds: &[Series], preflight: &[f64]) -> Section {
+/// Milliseconds of calls into a plugin that sleeps, with a `call_timeout` of 100 ms.
+struct Slept {
+    /// Until the caller is back.
+    back: Vec<f64>,
+    /// From then until the plugin has answered another call.
+    again: Vec<f64>,
+}
+
+fn sleep() -> Result<Slept> {
+    let served = tempfile::tempdir()?;
+    let manifest = "id = \"dev.replug.sleeper\"\nmode = \"process\"\nbinary = \"sleeper.so\"\n[process]\ncall_timeout = \"100ms\"\n";
+    fs::write(served.path().join("plugin.toml"), manifest)?;
+    fs::write(served.path().join("sleeper.so"), misbehave("version=1"))?;
+    let host = Host::builder().plugins(served.path()).build().wait()?;
+    let probe: Handle<dyn Probe> = host.get("dev.replug.sleeper")?;
+    probe.version().context("the plugin did not come up")?;
+    let mut slept = Slept { back: Vec::new(), again: Vec::new() };
+    for _ in 0..SLEEPS {
+        let began = Instant::now();
+        let error = probe.misbehave("until-cancelled");
+        slept.back.push(began.elapsed().as_secs_f64() * 1e3);
+        ensure!(matches!(error, Err(CallError::Timeout { .. })), "{error:?}");
+        let began = Instant::now();
+        probe.version().context("the plugin is cancelled, and goes on")?;
+        slept.again.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    host.shutdown().wait();
+    Ok(slept)
+}
+
+fn section(series: &[Series], crowds: &[Series], rest: (&[f64], &Slept)) -> Section {
+    let (preflight, slept) = rest;
     let row = |one: &Series| {
         let ratio = one.ratio_to(&series[0]);
         vec![one.name.to_owned(), format!("{:.1}", one.median() / 1e3), format!("{ratio:.2}")]
@@ -126,6 +160,8 @@ fn section(series: &[Series], crowds: &[Series], preflight: &[f64]) -> Section {
     let throughput = |one: &Series| vec![one.name.to_owned(), format!("{:.0}", 1e6 / one.median())];
     let (ratio, scaling) = (series[1].ratio_to(&series[0]), crowds[0].ratio_to(&crowds[1]));
     let trial = quantile(preflight, 0.5);
+    let (back, longest) = (quantile(&slept.back, 0.5), quantile(&slept.back, 1.0));
+    let again = quantile(&slept.again, 0.5);
     Section {
         title: "A plugin in a process of its own",
         tables: vec![
@@ -156,6 +192,14 @@ fn section(series: &[Series], crowds: &[Series], preflight: &[f64]) -> Section {
                 bound: "at most 25 ms",
                 measured: format!("{trial:.1} ms (p50 of {} reloads)", preflight.len()),
                 met: trial <= 25.0,
+            },
+            Target {
+                what: "caller of a plugin that sleeps, with a deadline of 100 ms",
+                bound: "back within 150 ms",
+                measured: format!(
+                    "{back:.1} ms (p50), {longest:.1} ms (longest of {SLEEPS}); the next call is answered in {again:.2} ms"
+                ),
+                met: longest <= 150.0,
             },
         ],
     }

@@ -194,9 +194,14 @@ fn a_plugin_that_stops_itself_is_given_up_in_time() {
 
 #[test]
 fn a_flood_of_output_is_told_in_part_and_the_rest_counted() {
-    let (mut lab, neighbour) = running("flood", "", "");
+    flood("flood", |lab| lab.host().stop(&lab.id()).wait().unwrap());
+    flood("flood-and-silence", |_| ());
+}
+
+fn flood(name: &str, then: impl FnOnce(&Lab)) {
+    let (mut lab, neighbour) = running(name, "", "");
     assert_eq!(lab.probe().misbehave("flood-stdout"), Ok(1));
-    lab.host().stop(&lab.id()).wait().unwrap();
+    then(&lab);
     let (mut told, mut left_out) = (0, 0);
     while told + left_out < 10_000 {
         let line = lab.wait_for(|event| match &event.kind {

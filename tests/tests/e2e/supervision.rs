@@ -7,6 +7,7 @@ use rustix::{
     event::{PollFd, PollFlags, poll},
     process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
 };
+use serde_json::json;
 use std::thread;
 
 /// That a new version with these orders is stopped by its trial, in both modes, and the old one goes on.
@@ -146,12 +147,44 @@ fn a_caller_that_does_not_wait_is_told_of_the_restart() {
     lab.install_with(misbehave("version=1"), "[process]\nrestart_wait = \"1ms\"");
     lab.start();
     kill(&lab);
-    wait_for_crash(&mut lab);
-    let error = lab.probe().version().unwrap_err();
-    assert!(matches!(error, CallError::Restarting { .. }), "{error}");
+    let restart_in = lab.wait_for(|event| match event.kind {
+        EventKind::PluginCrashed { restart_in_ms, .. } => restart_in_ms,
+        _ => None,
+    });
+    match lab.probe().version().unwrap_err() {
+        CallError::Restarting { retry_in_ms, .. } => {
+            assert!((1..=restart_in).contains(&retry_in_ms), "{retry_in_ms} of {restart_in}");
+        }
+        other => panic!("{other}"),
+    }
     lab.reloaded();
     lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
     assert_eq!(lab.probe().version(), Ok(1));
+    lab.finish();
+}
+
+#[test]
+fn a_call_that_finds_the_process_dead_before_anyone_has_heard_of_it_is_made_on_the_next() {
+    let mut lab = Lab::in_mode("dead-already", Mode::Process);
+    lab.install_with(misbehave("version=1"), "[process]\nrestart_wait = \"10m\"");
+    lab.start();
+    let (probe, handle) = (lab.probe(), lab.handle());
+    for _ in 0..3 {
+        // So that there are lanes that do not know of the death.
+        assert_eq!(probe.version(), Ok(1));
+        let pid =
+            Pid::from_raw(lab.host().info(&lab.id()).unwrap().process_id.unwrap().cast_signed()).unwrap();
+        let end = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        kill_process(pid, Signal::KILL).unwrap();
+        poll(&mut [PollFd::new(&end, PollFlags::IN)], None).unwrap();
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| assert_eq!(probe.version(), Ok(1)));
+                scope.spawn(|| assert_eq!(handle.invoke_json("version", json!([])).wait(), Ok(json!(1))));
+            }
+        });
+        lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
+    }
     lab.finish();
 }
 
