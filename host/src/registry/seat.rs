@@ -4,6 +4,10 @@
 //! cell a [`Mark`], which lies in the [crash record](super::crash_record). Seats are made when a thread first calls,
 //! handed on to the next thread when it ends, and never freed, so that a swapper may read them at any time.
 
+mod sight;
+
+pub(super) use sight::{Sighting, sightings};
+
 use super::{
     crash_record::{self, CrashRecord, Note},
     mark::{Mark, Marked, Step},
@@ -210,39 +214,6 @@ impl Drop for Level {
 pub(super) fn with_hazards<R>(look: impl FnOnce(&mut dyn Iterator<Item = &AtomicPtr<Record>>) -> R) -> R {
     let seats = SEATS.read();
     look(&mut seats.iter().flat_map(|seat| &seat.announced).map(|it| &it.hazard))
-}
-
-/// A thread in the middle of something, as another thread sees it. As long as all of it stays the same, so does what the
-/// thread is in the middle of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sighting {
-    /// Which seat, and how deep inside.
-    pub(super) place: (usize, usize),
-    pub(super) mark: Mark,
-    pub(super) tid: Tid,
-    /// How many calls of that generation the thread has ended.
-    ended: u64,
-}
-
-/// What all threads are in the middle of.
-pub(super) fn sightings() -> Vec<Sighting> {
-    let mut found = Vec::new();
-    for (number, seat) in SEATS.read().iter().enumerate() {
-        let depth = seat.depth.load(Ordering::Relaxed).min(MAX_DEPTH);
-        for (level, announcement) in seat.announced[..depth].iter().enumerate() {
-            let mark = Mark(announcement.mark.load(Ordering::Relaxed));
-            let Some(whereabouts) = mark.read() else { continue };
-            let (chunk, place) = (
-                usize::from(whereabouts.lane) / LANES_PER_CHUNK,
-                usize::from(whereabouts.lane) % LANES_PER_CHUNK,
-            );
-            let counts = seat.counts.get(chunk).and_then(OnceLock::get);
-            let ended = counts.map_or(0, |counts| counts[place].calls.load(Ordering::Relaxed));
-            let tid = seat.tid.load(Ordering::Relaxed);
-            found.push(Sighting { place: (number, level), mark, tid, ended });
-        }
-    }
-    found
 }
 
 /// How many calls of all threads are inside these records.
