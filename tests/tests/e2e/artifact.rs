@@ -40,6 +40,7 @@ fn assert_unharmed(lab: &Lab) {
 fn copies(lab: &Lab) -> usize {
     let runs = fs::read_dir(lab.state_dir().join("run")).unwrap();
     let files = runs.flat_map(|run| fs::read_dir(run.unwrap().path()).unwrap());
+    // The crash record lies beside them.
     files.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|it| it == "so")).count()
 }
 
