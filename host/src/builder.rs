@@ -4,16 +4,16 @@ use crate::{
     artifact::Store,
     build::Builder,
     checkpoint::Checkpoints,
-    config::{Settings, StateDir, default_state_dir},
+    config::{DEFAULT_PLUGINS_DIR, HostConfig, Settings, StateDir, Told, default_state_dir},
     demotion::{Demotions, Processes},
     error::HostError,
     event::{EventSink, Events},
     host::Host,
     keeper::{self, Desks, Keeper},
     load::process::{ProcessError, Program},
-    manifest, parent,
+    parent,
     pending::Pending,
-    preflight::{Budget, Verdicts},
+    preflight::Verdicts,
     registry::{CrashRecord, crash_record, fence},
     reload::Workshop,
     shim,
@@ -33,13 +33,9 @@ use tokio::{
 /// What a [`Host`] is told before it starts. Made by [`Host::builder`].
 #[derive(Clone, Debug)]
 pub struct HostBuilder {
-    plugins_dir: PathBuf,
-    state_dir: Option<PathBuf>,
+    config: HostConfig,
     shim_program: Option<PathBuf>,
-    watch: bool,
     auto_start: bool,
-    keep_artifacts: usize,
-    retained_bytes_limit: u64,
     crash_record: bool,
     events: EventSink,
 }
@@ -47,22 +43,26 @@ pub struct HostBuilder {
 impl HostBuilder {
     pub(crate) fn new() -> Self {
         Self {
-            plugins_dir: "plugins".into(),
-            state_dir: None,
+            config: HostConfig::default(),
             shim_program: None,
-            watch: false,
             auto_start: true,
-            keep_artifacts: 10,
-            retained_bytes_limit: Budget::BYTES_LIMIT,
             crash_record: true,
             events: EventSink::new(),
         }
     }
 
+    /// All that a configuration says, in place of what was said of it before: see [`Layers`](crate::Layers). What is
+    /// said of it afterwards goes before it.
+    #[must_use]
+    pub fn config(mut self, config: HostConfig) -> Self {
+        self.config = config;
+        self
+    }
+
     /// The folder whose sub-folders are the plugins, or one plugin's own folder. Default: `plugins`.
     #[must_use]
     pub fn plugins(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.plugins_dir = dir.into();
+        self.config.plugins = Some(dir.into());
         self
     }
 
@@ -70,7 +70,7 @@ impl HostBuilder {
     /// folder.
     #[must_use]
     pub fn state_dir(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.state_dir = Some(dir.into());
+        self.config.state_dir = Some(dir.into());
         self
     }
 
@@ -85,7 +85,7 @@ impl HostBuilder {
     /// Whether to rebuild and reload a plugin whenever one of its files is saved. Default: no.
     #[must_use]
     pub fn watch(mut self, watch: bool) -> Self {
-        self.watch = watch;
+        self.config.watch = watch;
         self
     }
 
@@ -99,7 +99,7 @@ impl HostBuilder {
     /// How many artifacts to keep for going back, for each plugin. Default: 10.
     #[must_use]
     pub fn keep_artifacts(mut self, count: usize) -> Self {
-        self.keep_artifacts = count;
+        self.config.keep_artifacts = count;
         self
     }
 
@@ -107,7 +107,7 @@ impl HostBuilder {
     /// refused. Default: 1 GiB.
     #[must_use]
     pub fn retained_bytes_limit(mut self, bytes: u64) -> Self {
-        self.retained_bytes_limit = bytes;
+        self.config.retained_bytes_limit = bytes;
         self
     }
 
@@ -196,10 +196,12 @@ type Made = (Arc<Workshop>, Arc<Mutex<Desks>>);
 
 async fn prepare(builder: HostBuilder, until: Until) -> Result<Made, HostError> {
     fence::register()?;
+    let config = builder.config;
+    let plugins_dir = config.plugins.clone().unwrap_or_else(|| DEFAULT_PLUGINS_DIR.into());
     let discovery =
-        manifest::discover(&builder.plugins_dir).map_err(|error| HostError::Plugins(Arc::new(error)))?;
-    let plugins_dir = builder.plugins_dir.canonicalize().unwrap_or(builder.plugins_dir);
-    let state_dir = builder.state_dir.unwrap_or_else(|| default_state_dir(&plugins_dir));
+        config.defaults.discover(&plugins_dir).map_err(|error| HostError::Plugins(Arc::new(error)))?;
+    let plugins_dir = plugins_dir.canonicalize().unwrap_or(plugins_dir);
+    let state_dir = config.state_dir.clone().unwrap_or_else(|| default_state_dir(&plugins_dir));
     let unusable = |reason: String| HostError::StateDir { path: state_dir.clone(), reason };
     let mut crashes = Vec::new();
     let state = StateDir::create(&state_dir, |run_dir| crashes.extend(crash_record::read(run_dir)))
@@ -209,7 +211,7 @@ async fn prepare(builder: HostBuilder, until: Until) -> Result<Made, HostError> 
     let crash_record = crash_record.and_then(|kept| kept.inspect_err(|error| tracing::warn!("{error}")).ok());
     let store = Store::open(state.artifacts()).map_err(|error| unusable(error.to_string()))?;
     let (notices, inbox) = mpsc::unbounded_channel();
-    let watcher = match builder.watch {
+    let watcher = match config.watch {
         true => Some(Arc::new(
             Watcher::new(&plugins_dir, notices).map_err(|error| HostError::Watch(Arc::new(error)))?,
         )),
@@ -242,9 +244,8 @@ async fn prepare(builder: HostBuilder, until: Until) -> Result<Made, HostError> 
             plugins_dir,
             state_dir,
             auto_start: builder.auto_start,
-            keep_artifacts: builder.keep_artifacts,
-            retained_bytes_limit: builder.retained_bytes_limit,
             events: builder.events,
+            config: Mutex::new(Told { now: Arc::new(config), pending: Vec::new() }),
         },
     });
     tokio::spawn(shop.watchdog.clone().run(shop.settings.events.downgrade()));

@@ -7,6 +7,7 @@
 pub use crate::{
     artifact::{InspectError, StoreError},
     build::BuildError,
+    config::ConfigError,
     demotion::{Demotion, Treatment},
     load::{
         InterfaceMismatch, LifecycleError, LoadError,
@@ -89,6 +90,17 @@ pub enum ReloadCause {
     NothingEarlier,
     #[error("the reload itself broke off: {0}")]
     Bug(String),
+}
+
+impl ReloadCause {
+    /// The key of the manifest that the plugin cannot read its configuration from, if that is what went wrong:
+    /// `config.word`.
+    pub(crate) fn unfit_config_key(&self) -> Option<String> {
+        let (Self::Lifecycle(error) | Self::Trial(TrialError::Lifecycle(error))) = self else { return None };
+        let details: serde_json::Value = serde_json::from_str(&error.details).ok()?;
+        let key = details.get("key").filter(|_| error.code == "bad_config")?.as_str()?;
+        Some(format!("config.{key}").trim_end_matches('.').to_owned())
+    }
 }
 
 /// The host did not do what it was asked.

@@ -225,6 +225,18 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         spans: Vec<Value>,
     },
+    /// The host's configuration says something else than before.
+    ConfigChanged {
+        /// The keys whose new values count from now on.
+        applied: Vec<String>,
+        /// The keys whose new values count when the host is started again.
+        restart_needed: Vec<String>,
+    },
+    /// The host's configuration has changed and cannot be used: what it said before goes on.
+    ConfigRefused {
+        /// Why, with file, line and key, and what to do.
+        error: String,
+    },
     /// The host has stopped all plugins.
     HostStopped,
     /// Whoever reads this was too slow: these events are gone. Only the reader that lost them is told.

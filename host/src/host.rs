@@ -2,12 +2,14 @@
 
 use crate::{
     builder::HostBuilder,
+    config::{HostConfig, Layers},
     error::HostError,
     event::{EventKind, EventSink, Events},
     handle::{DynHandle, Handle},
     id::{Digest, Generation},
     info::PluginInfo,
     keeper::Desks,
+    live::{self, Applied, Followed},
     pending::Pending,
     reload::Workshop,
     suggest,
@@ -132,6 +134,37 @@ impl Host {
                 live.instance.follow_log_level();
             }
         }
+    }
+
+    /// What the host lives by now.
+    pub fn config(&self) -> HostConfig {
+        HostConfig::clone(&self.inner.shop.settings.now())
+    }
+
+    /// Lets the host live by another configuration, as far as that can be done without starting it again; the rest is
+    /// said to need a restart. [`EventKind::ConfigChanged`] tells the same, if it makes a difference.
+    ///
+    /// New `[defaults]` reach a plugin when it has done what it is doing; its manifest is read again for that. Where the
+    /// instance has to be another one, it is replaced by a new generation of the same artifact.
+    pub fn apply(&self, config: &HostConfig) -> Applied {
+        live::apply(&self.inner.shop, &self.inner.desks, config)
+    }
+
+    /// From now on reads the layers again whenever their file changes, and does as [`Host::apply`]; before that, `adopt`
+    /// hears of the configuration, for what the program itself takes from it, such as the log filter. A configuration
+    /// that is wrong changes nothing: [`EventKind::ConfigRefused`] tells why.
+    ///
+    /// # Errors
+    ///
+    /// [`HostError::Watch`] if the file's folder cannot be watched.
+    pub fn follow(
+        &self,
+        layers: Layers,
+        adopt: impl Fn(&HostConfig) + Send + 'static,
+    ) -> Result<(), HostError> {
+        let inner = &self.inner;
+        let host = Followed { shop: Arc::downgrade(&inner.shop), desks: Arc::downgrade(&inner.desks) };
+        live::follow(host, layers, adopt, &self.runtime())
     }
 
     /// Builds the plugin, and lets the result serve as a new generation even if nothing has changed.

@@ -125,7 +125,7 @@ impl Keeper {
     }
 
     fn look_again(&mut self) {
-        match manifest::discover(&self.shop.settings.plugins_dir) {
+        match self.shop.settings.now().defaults.discover(&self.shop.settings.plugins_dir) {
             Ok(discovery) => drop(self.take_in(discovery)),
             // The folder is gone or unreadable: what runs goes on until it is back and says otherwise.
             Err(error) => {

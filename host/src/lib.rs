@@ -51,6 +51,7 @@
 //! | `checkpoint.rs` | saved states on disk, for the host that comes after a crash |
 //! | [`parent`] | a small process that starts the program again when a crash has ended it |
 //! | `builder.rs`, `host.rs` | all plugins of a folder, for the program that embeds them |
+//! | `config/`, `live.rs` | what a host is told, in layers, and what of it changes while it runs |
 //! | [`event`] | written by every stage, read by none of them |
 
 pub mod artifact;
@@ -70,6 +71,7 @@ mod host;
 mod id;
 mod info;
 mod keeper;
+mod live;
 pub mod load;
 pub mod manifest;
 mod overdue;
@@ -85,13 +87,17 @@ pub mod wire;
 mod worker;
 
 pub use builder::HostBuilder;
-pub use config::{artifacts_dir, build_dir, default_state_dir};
+pub use config::{
+    HostConfig, HttpSettings, Layers, LogFormat, LogSettings, OtelSettings, TlsFiles, artifacts_dir,
+    build_dir, default_state_dir,
+};
 pub use error::{CallError, HostError, ReloadError};
 pub use event::{Event, EventKind, Events};
 pub use handle::{DynHandle, Handle, Invocation, InvocationFuture, TimedHandle};
 pub use host::Host;
 pub use id::{Digest, Generation, IllegalDigest, IllegalId, PluginId};
 pub use info::{PluginInfo, Status};
+pub use live::Applied;
 pub use load::process::ProcessUsage;
 pub use pending::Pending;
 pub use registry::{EntryCaller, TimedCaller};

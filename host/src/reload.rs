@@ -78,7 +78,7 @@ impl Workshop {
         let mut wanted = self.wanted.lock();
         wanted.insert(id.clone(), digests);
         let all = wanted.values().flatten().copied().collect();
-        if let Err(error) = self.store.prune(self.settings.keep_artifacts, &all) {
+        if let Err(error) = self.store.prune(self.settings.now().keep_artifacts, &all) {
             tracing::warn!("{error}");
         }
     }
@@ -205,7 +205,7 @@ pub(crate) fn budget(shop: &Workshop) -> Budget {
     Budget {
         tls_keys_used: tls_keys_used(),
         bytes_retained: shop.private_bytes.load(Ordering::Relaxed),
-        bytes_limit: shop.settings.retained_bytes_limit,
+        bytes_limit: shop.settings.now().retained_bytes_limit,
         ..Budget::default()
     }
 }

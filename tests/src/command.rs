@@ -49,9 +49,20 @@ pub fn run(lab: &Lab, args: &[&str]) -> Output {
     command(lab, args).output().expect("the command runs")
 }
 
-fn command(lab: &Lab, args: &[&str]) -> Command {
+/// The command in the lab's folder, with its state folder, and with nothing in its environment that it would go by.
+///
+/// # Panics
+///
+/// If it does not build.
+pub fn command(lab: &Lab, args: &[&str]) -> Command {
     let mut command = replug();
-    command.args(args).arg("--state-dir").arg(lab.state_dir()).current_dir(lab.dir()).env_remove("RUST_LOG");
+    command.args(args).arg("--state-dir").arg(lab.state_dir()).current_dir(lab.dir());
+    for (name, _) in env::vars_os() {
+        let name_text = name.to_string_lossy();
+        if name_text == "RUST_LOG" || name_text.starts_with("REPLUG_") {
+            command.env_remove(&name);
+        }
+    }
     command
 }
 
@@ -79,7 +90,7 @@ impl Dev {
     pub fn start_as(lab: &Lab, subcommand: &str, args: &[&str]) -> Self {
         let mut command = command(lab, &[&[subcommand, "--json"], args].concat());
         command.stdin(Stdio::null());
-        Self::spawn(command)
+        Self::of(command)
     }
 
     /// Starts a program of the tests' own on the lab's plugins: see `src/bin/embedder.rs`.
@@ -92,10 +103,15 @@ impl Dev {
         command.arg(lab.plugins_dir()).arg(lab.state_dir()).current_dir(lab.dir()).stdin(Stdio::piped());
         // In a group whose leader's parent is elsewhere, the kernel lets processes be stopped as from a terminal.
         command.process_group(0);
-        Self::spawn(command)
+        Self::of(command)
     }
 
-    fn spawn(mut command: Command) -> Self {
+    /// Starts a command that prints events.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be started.
+    pub fn of(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the command starts");
         let output = child.stdout.take().expect("its output is a pipe");
         Self { child, lines: BufReader::new(output).lines() }

@@ -1,34 +1,79 @@
-//! What several subcommands take: where the plugins are, what to call, how much to log.
+//! What several subcommands take: where the plugins are, what to call, what else there is to be told.
 
-use super::error::CliError;
+use super::{
+    error::CliError,
+    terminal::{self, WARN},
+};
 use clap::Args;
-use replug::manifest::holds_manifest;
+use replug::{HostConfig, Layers, manifest::holds_manifest};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// Where the host keeps what it makes.
+/// What goes before the configuration, and where that is.
 #[derive(Debug, Args)]
 pub(super) struct State {
+    /// The configuration [default: replug.toml in this folder, if there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Where to keep builds, artifacts and the plugins' data [default: .replug in the plugins folder]
     #[arg(long, value_name = "DIR")]
-    pub(super) state_dir: Option<PathBuf>,
+    state_dir: Option<PathBuf>,
+}
+
+/// What a command is told, by the configuration and by its flags.
+pub(super) struct Place {
+    pub(super) config: HostConfig,
+    /// The plugins folder.
+    pub(super) dir: PathBuf,
+    pub(super) state_dir: PathBuf,
 }
 
 impl State {
-    /// The folder, for a host of these plugins.
-    pub(super) fn dir(&self, plugins: &Path) -> PathBuf {
-        self.state_dir.clone().unwrap_or_else(|| replug::default_state_dir(plugins))
+    /// The layers of the configuration; `named` is the plugins folder that the user has named.
+    pub(super) fn layers(&self, named: Option<&Path>) -> Result<Layers, CliError> {
+        let mut layers = Layers::new();
+        if let Some(file) = &self.config {
+            layers = layers.file(file);
+        }
+        if let Some(dir) = &self.state_dir {
+            layers = layers.flag("state_dir", "--state-dir", text(dir)?);
+        }
+        Ok(match (named, usual_plugins_dir()) {
+            (Some(dir), _) => layers.flag("plugins", "DIR", text(dir)?),
+            (None, Some(usual)) => layers.fallback("plugins", usual),
+            (None, None) => layers,
+        })
+    }
+
+    /// What a command is told that has no other layers.
+    pub(super) fn place(&self, named: Option<&Path>) -> Result<Place, CliError> {
+        Place::read(&self.layers(named)?)
     }
 }
 
-/// The plugins folder: the one named, else what is here.
-pub(super) fn plugins_dir(named: Option<&Path>) -> Result<PathBuf, CliError> {
-    match named {
-        Some(dir) => Ok(dir.to_owned()),
-        None if Path::new("plugins").is_dir() => Ok("plugins".into()),
-        None if holds_manifest(Path::new(".")) => Ok(".".into()),
-        None => Err(CliError::NoPlugins),
+impl Place {
+    pub(super) fn read(layers: &Layers) -> Result<Self, CliError> {
+        for warning in layers.warnings() {
+            terminal::note(&format!("{WARN}warning:{WARN:#} {warning}"));
+        }
+        let config = layers.read()?;
+        let dir = config.plugins.clone().ok_or(CliError::NoPlugins)?;
+        let state_dir = config.state_dir.clone().unwrap_or_else(|| replug::default_state_dir(&dir));
+        Ok(Self { config, dir, state_dir })
     }
+}
+
+/// What is taken for the plugins folder if none is named.
+fn usual_plugins_dir() -> Option<&'static str> {
+    if Path::new("plugins").is_dir() {
+        return Some("plugins");
+    }
+    holds_manifest(Path::new(".")).then_some(".")
+}
+
+fn text(path: &Path) -> Result<&str, CliError> {
+    let unreadable = || CliError::Usage(format!("the path {} is not UTF-8: name another", path.display()));
+    path.to_str().ok_or_else(unreadable)
 }
 
 /// A call that the user asks for.

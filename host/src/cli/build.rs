@@ -1,7 +1,7 @@
 //! `replug build`: artifacts without a host.
 
 use super::{
-    args::{self, State},
+    args::{Place, State},
     error::CliError,
     one::with_spinner,
     signals::Signals,
@@ -15,7 +15,7 @@ use replug::{
     build::Builder,
     error::{BuildError, StoreError},
     event::{Diagnostic, millis},
-    manifest::{Discovery, Manifest, discover},
+    manifest::{Discovery, Manifest},
 };
 use serde_json::json;
 use std::path::PathBuf;
@@ -68,9 +68,8 @@ impl Build {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let mut signals = Signals::listen()?;
         trace::quietly();
-        let dir = args::plugins_dir(self.dir.as_deref())?;
-        let Discovery { manifests, problems } = discover(&dir)?;
-        let state_dir = self.state.dir(&dir);
+        let Place { config, dir, state_dir } = self.state.place(self.dir.as_deref())?;
+        let Discovery { manifests, problems } = config.defaults.discover(&dir)?;
         let builder = Builder::new(replug::build_dir(&state_dir));
         let store = Store::open(replug::artifacts_dir(&state_dir))?;
         let width = manifests.iter().map(|manifest| manifest.id.short().len()).max().unwrap_or(0);

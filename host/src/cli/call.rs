@@ -46,7 +46,7 @@ impl Call {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let call = CallSpec::new(&self.plugin, &self.method, self.arguments.as_deref())?;
         trace::quietly();
-        let one = One::start(self.plugins.as_deref(), &self.state, &call.plugin).await?;
+        let one = One::start(self.state.place(self.plugins.as_deref())?, &call.plugin).await?;
         let generation = one.handle.generation();
         let invocation = one.handle.invoke_json(call.method.clone(), call.arguments);
         let answer = one.ask(invocation.into_future()).await?;

@@ -1,21 +1,19 @@
 //! `replug dev`: build, load, watch, swap.
 
 use super::{
-    args::{self, CallSpec, State},
+    args::{CallSpec, State},
     error::CliError,
-    render::Loop,
     serve::{Reader, Serve},
     trace::Log,
 };
 use clap::Args;
-use replug::Host;
 use std::path::PathBuf;
 
 /// Build, load and watch the plugins, and swap each in anew whenever it is saved
 ///
 /// Shows a line for each reload with what took the time, and compile errors as rustc prints them; the version before
-/// goes on. If a plugin crashes the host, a small parent process starts it again, and the plugin gets a process of its own.
-/// Ctrl-C stops the plugins and ends.
+/// goes on. An edit of replug.toml is taken over too, as far as it can be without a restart. If a plugin crashes the host,
+/// a small parent process starts it again, and the plugin gets a process of its own. Ctrl-C stops the plugins and ends.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   replug dev
@@ -40,10 +38,8 @@ pub(super) struct Dev {
 impl Dev {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let call = self.call()?;
-        let dir = args::plugins_dir(self.dir.as_deref())?;
-        self.log.listen();
-        let builder = Host::builder().state_dir(self.state.dir(&dir)).plugins(dir).watch(true);
-        Serve { what: Loop::Watching, reader: Reader::of(self.json), call }.run(builder).await
+        let layers = self.log.over(self.state.layers(self.dir.as_deref())?).flag("watch", "dev", true);
+        Serve { reader: Reader::of(self.json), call, layers }.run().await
     }
 
     /// What to call after every swap.

@@ -1,6 +1,6 @@
 //! Why a command failed, in words for the one who typed it.
 
-use replug::error::{HostError, InspectError, ManifestError, ReloadCause, StoreError};
+use replug::error::{ConfigError, HostError, InspectError, ManifestError, ReloadCause, StoreError};
 use replug::event::Diagnostic;
 use std::{io, process::ExitCode};
 
@@ -12,10 +12,12 @@ pub(super) enum CliError {
     Usage(String),
     /// There is neither a plugins folder nor a plugin here.
     #[error(
-        "there is no folder `plugins` here, nor a plugin.toml: name the folder that holds your plugins, or make a plugin with `{} new my-plugin`",
+        "there is no folder `plugins` here, nor a plugin.toml, nor a replug.toml that names `plugins`: name the folder that holds your plugins, or make a plugin with `{} new my-plugin`",
         super::terminal::invocation()
     )]
     NoPlugins,
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     #[error(transparent)]
     Host(#[from] HostError),
     #[error(transparent)]

@@ -1,7 +1,7 @@
 //! `replug inspect`: what is known of a file, of an artifact in the store, or of a plugin.
 
 use super::{
-    args::{self, State},
+    args::State,
     error::CliError,
     one::One,
     signature,
@@ -69,14 +69,15 @@ impl Inspect {
         if path.is_file() || self.what.contains('/') {
             return self.show_file(&File::read(path)?);
         }
-        let plugins = args::plugins_dir(self.plugins.as_deref());
+        let place = self.state.place(self.plugins.as_deref())?;
+        let artifacts = replug::artifacts_dir(&place.state_dir);
         if is_hexadecimal(&self.what) {
-            return self.show_file(&File::read(&self.stored(&plugins?)?.path)?);
+            return self.show_file(&File::read(&self.stored(&artifacts)?.path)?);
         }
-        let one = One::start(Some(&plugins?), &self.state, &self.what).await?;
+        let one = One::start(place, &self.what).await?;
         let info = one.host.info(&self.what)?;
         let interfaces = one.handle.interfaces();
-        let store = Store::open(replug::artifacts_dir(&self.state.dir(one.host.plugins_dir())))?;
+        let store = Store::open(&artifacts)?;
         one.ask(async {}).await?;
         let artifact = info.digest.and_then(|digest| store.get(digest));
         let file = artifact.map(|artifact| File::read(&artifact.path)).transpose()?;
@@ -84,11 +85,10 @@ impl Inspect {
     }
 
     /// The artifact whose digest begins like this.
-    fn stored(&self, plugins: &Path) -> Result<Artifact, CliError> {
-        let dir = replug::artifacts_dir(&self.state.dir(plugins));
+    fn stored(&self, dir: &Path) -> Result<Artifact, CliError> {
         let wanted = self.what.to_ascii_lowercase();
         let mut found = match dir.is_dir() {
-            true => Store::open(&dir)?.list()?,
+            true => Store::open(dir)?.list()?,
             false => Vec::new(),
         };
         found.retain(|artifact| artifact.digest.to_string().starts_with(&wanted));

@@ -1,15 +1,12 @@
 //! `replug list`: the plugins that are there, without building or loading any.
 
 use super::{
-    args::{self, State},
+    args::{Place, State},
     error::CliError,
     terminal::{self, BAD, DIM, GOOD, NAME, WARN, relative},
 };
 use clap::Args;
-use replug::{
-    PluginInfo, Status,
-    manifest::{Discovery, discover},
-};
+use replug::{PluginInfo, Status, manifest::Discovery};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -36,9 +33,8 @@ pub(super) struct List {
 
 impl List {
     pub(super) fn run(self) -> Result<(), CliError> {
-        let dir = args::plugins_dir(self.dir.as_deref())?;
-        let Discovery { manifests, problems } = discover(&dir)?;
-        let state_dir = self.state.dir(&dir);
+        let Place { config, dir, state_dir } = self.state.place(self.dir.as_deref())?;
+        let Discovery { manifests, problems } = config.defaults.discover(&dir)?;
         let plugins: Vec<_> =
             manifests.iter().map(|manifest| PluginInfo::at_rest(manifest, &state_dir)).collect();
         if self.json {

@@ -1,13 +1,8 @@
 //! One plugin for the length of one command: built, loaded, asked, stopped.
 
-use super::{
-    args::{self, State},
-    error::CliError,
-    signals::Signals,
-    terminal::Spinner,
-};
-use replug::{DynHandle, Host};
-use std::{path::Path, time::Duration};
+use super::{args::Place, error::CliError, signals::Signals, terminal::Spinner};
+use replug::{DynHandle, Host, HostConfig};
+use std::time::Duration;
 
 /// A host in which one plugin serves.
 pub(super) struct One {
@@ -18,10 +13,10 @@ pub(super) struct One {
 
 impl One {
     /// Builds and loads the plugin, and no other. A signal ends that, with every process of the build.
-    pub(super) async fn start(plugins: Option<&Path>, state: &State, id: &str) -> Result<Self, CliError> {
+    pub(super) async fn start(place: Place, id: &str) -> Result<Self, CliError> {
         let mut signals = Signals::listen()?;
-        let dir = args::plugins_dir(plugins)?;
-        let builder = Host::builder().state_dir(state.dir(&dir)).plugins(dir).auto_start(false);
+        let config = HostConfig { watch: false, ..place.config };
+        let builder = Host::builder().config(config).auto_start(false);
         let host = builder.build().await?;
         let handle = host.plugin(id)?;
         let starting = with_spinner(format!("building {}", handle.id().short()), host.start(id));

@@ -169,6 +169,10 @@ impl Renderer {
                 };
                 Some(format!("{doing} {} {DIM}({count}, ctrl-c to stop){DIM:#}", relative(plugins_dir)))
             }
+            EventKind::ConfigChanged { applied, restart_needed } => Some(changed(applied, restart_needed)),
+            EventKind::ConfigRefused { error } => {
+                Some(format!("{BAD}configuration refused{BAD:#}, the one before goes on: {error}"))
+            }
             // The message begins with the path.
             EventKind::DiscoveryFailed { error, .. } => Some(format!("{BAD}error:{BAD:#} {error}")),
             EventKind::HostCrashed { reason, .. } => Some(format!("{WARN}warning:{WARN:#} {reason}")),
@@ -236,6 +240,23 @@ impl Renderer {
 /// Where the plugin did it, and how.
 fn crashed_the_host(method: &str, signal: Option<&str>) -> String {
     format!("{BAD}crashed the host in {method} ({}){BAD:#}", signal.unwrap_or("exit"))
+}
+
+/// What a new configuration of the host's does.
+fn changed(applied: &[String], restart_needed: &[String]) -> String {
+    let now = match applied {
+        [] => String::new(),
+        keys => format!(" {GOOD}taken over{GOOD:#}: {}", keys.join(", ")),
+    };
+    let later = match restart_needed {
+        [] => String::new(),
+        keys => format!(" {WARN}needs a restart{WARN:#}: {}", keys.join(", ")),
+    };
+    match (applied, restart_needed) {
+        ([], []) => "configuration is again what the host was started with".to_owned(),
+        ([_, ..], [_, ..]) => format!("configuration{now};{later}"),
+        _ => format!("configuration{now}{later}"),
+    }
 }
 
 /// The line, with what the compiler says above it.

@@ -1,24 +1,24 @@
 //! `replug run`: the host without watching.
 
 use super::{
-    args::{self, State},
+    args::State,
     error::CliError,
-    render::Loop,
     serve::{Reader, Serve},
     trace::Log,
 };
 use clap::Args;
-use replug::Host;
 use std::path::PathBuf;
 
 /// Build and load the plugins, and run them until a signal
 ///
-/// The same as `dev`, but nothing is watched. If a plugin crashes the host, a small parent process starts it again, and
-/// the plugin gets a process of its own. Ctrl-C stops the plugins and ends.
+/// The same as `dev`, but of all files only replug.toml is watched, unless it says `watch = true`. If a plugin crashes the
+/// host, a small parent process starts it again, and the plugin gets a process of its own. Ctrl-C stops the plugins and
+/// ends.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   replug run
-  replug run /srv/plugins --state-dir /var/lib/replug --json")]
+  replug run /srv/plugins --state-dir /var/lib/replug --json
+  replug run --config /etc/replug.toml --log-format json")]
 pub(super) struct Run {
     /// The folder whose sub-folders are the plugins, or one plugin's own [default: plugins, else this folder]
     #[arg(value_name = "DIR")]
@@ -34,9 +34,7 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) async fn run(self) -> Result<(), CliError> {
-        let dir = args::plugins_dir(self.dir.as_deref())?;
-        self.log.listen();
-        let builder = Host::builder().state_dir(self.state.dir(&dir)).plugins(dir);
-        Serve { what: Loop::Running, reader: Reader::of(self.json), call: None }.run(builder).await
+        let layers = self.log.over(self.state.layers(self.dir.as_deref())?);
+        Serve { reader: Reader::of(self.json), call: None, layers }.run().await
     }
 }

@@ -1,13 +1,14 @@
 //! The loop behind `dev` and `run`: a host, its events on the standard output, and a graceful end.
 
 use super::{
-    args::CallSpec,
+    args::{CallSpec, Place},
     error::CliError,
     render::{Loop, Renderer},
     signals::Signals,
-    terminal::{self, DIM, Spinner},
+    terminal::{self, DIM, Spinner, WARN},
+    trace,
 };
-use replug::{CallError, Digest, Event, EventKind, Generation, Host, HostBuilder, PluginId};
+use replug::{CallError, Digest, Event, EventKind, Generation, Host, Layers, PluginId};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, future::pending, process, time::Duration};
 use tokio::time::{Instant, sleep_until};
@@ -28,9 +29,9 @@ impl Reader {
 
 /// How to serve.
 pub(super) struct Serve {
-    pub(super) what: Loop,
     pub(super) reader: Reader,
     pub(super) call: Option<CallSpec>,
+    pub(super) layers: Layers,
 }
 
 /// A build that takes less than this needs no spinner.
@@ -38,11 +39,20 @@ const PATIENCE: Duration = Duration::from_millis(300);
 
 impl Serve {
     /// Runs the host until a signal, or until no one reads any more.
-    pub(super) async fn run(self, builder: HostBuilder) -> Result<(), CliError> {
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        let Place { config, .. } = Place::read(&self.layers)?;
+        let listening = trace::listen(&config.log);
+        let what = if config.watch { Loop::Watching } else { Loop::Running };
         let mut signals = Signals::listen()?;
+        let builder = Host::builder().config(config);
         let mut events = builder.events();
         let host = builder.launch().await?;
-        let mut screen = Screen::new(self.what, self.reader);
+        if let Err(error) = host.follow(self.layers.clone(), move |config| listening.adopt(&config.log)) {
+            terminal::note(&format!(
+                "{WARN}warning:{WARN:#} edits of the configuration are not noticed: {error}"
+            ));
+        }
+        let mut screen = Screen::new(what, self.reader);
         let told = loop {
             tokio::select! {
                 biased;

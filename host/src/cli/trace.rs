@@ -1,19 +1,38 @@
 //! Where `tracing` events go: the host's own to the standard error, those of plugins to whoever reads the host's events.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use replug::{Layers, LogFormat, LogSettings};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt,
+    EnvFilter, Layer, Registry,
+    filter::Targets,
+    fmt::{self, format::FmtSpan},
+    layer::SubscriberExt,
+    reload,
+    util::SubscriberInitExt,
 };
 
-/// How much is said of what goes on inside.
+/// How much is said of what goes on inside, and how.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct Log {
     /// What to show of the plugins' logs: off, error, warn, info, debug or trace [default: info]
     ///
-    /// Without it, RUST_LOG decides; the host's own logs go by RUST_LOG alone.
+    /// Without it, `log.plugins` of the configuration decides, else RUST_LOG; the host's own logs go by `log.filter` or
+    /// RUST_LOG alone.
     #[arg(long, value_name = "LEVEL")]
     log: Option<LevelFilter>,
+    /// What a line of the host's own logs looks like [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<Format>,
+}
+
+/// See [`LogFormat`].
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// One JSON object, with the spans that it happened in
+    Json,
 }
 
 /// The target under which the host passes on what plugins log.
@@ -26,39 +45,80 @@ struct Wants;
 impl Layer<Registry> for Wants {}
 
 impl Log {
-    /// Begins to listen, for a command that shows the host's events.
-    pub(super) fn listen(self) {
-        self.install(&std::env::var("RUST_LOG").unwrap_or_default());
+    /// Lays these over the configuration.
+    pub(super) fn over(self, mut layers: Layers) -> Layers {
+        if let Some(level) = self.log {
+            layers = layers.flag("log.plugins", "--log", level.to_string());
+        }
+        if let Some(format) = self.log_format {
+            let format = match format {
+                Format::Text => LogFormat::Text,
+                Format::Json => LogFormat::Json,
+            };
+            layers = layers.flag("log.format", "--log-format", format.name());
+        }
+        layers
     }
+}
 
-    fn install(self, rust_log: &str) {
-        let plugins = Wants.with_filter(Targets::new().with_target(PLUGIN, self.plugins(rust_log)));
-        let own = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).parse_lossy(rust_log);
-        let own = match format!("{PLUGIN}=off").parse() {
-            Ok(directive) => own.add_directive(directive),
-            Err(_) => own,
-        };
-        let own = fmt::layer()
-            .with_writer(std::io::stderr)
-            .with_ansi(super::terminal::stderr_has_colour())
-            .with_filter(own);
-        // Only this function sets it, once; a second one would be the one to give way.
-        let _ = tracing_subscriber::registry().with(vec![plugins.boxed(), own.boxed()]).try_init();
-    }
+/// What listens, so that it can be told to listen to something else.
+pub(super) struct Listening {
+    own: reload::Handle<EnvFilter, Registry>,
+    plugins: reload::Handle<Targets, Registry>,
+}
 
-    fn plugins(self, rust_log: &str) -> LevelFilter {
-        let from_env = || {
-            let targets: Targets = rust_log.parse().ok().filter(|_| !rust_log.is_empty())?;
-            let named = targets.iter().find(|(target, _)| *target == PLUGIN).map(|(_, level)| level);
-            named.or(targets.default_level())
-        };
-        self.log.or_else(from_env).unwrap_or(LevelFilter::INFO)
+impl Listening {
+    /// Listens to what the settings say from now on.
+    pub(super) fn adopt(&self, settings: &LogSettings) {
+        // An error means that another subscriber is in place, which is none of ours.
+        let _ = self.own.reload(own(settings));
+        let _ = self.plugins.reload(plugins(settings));
     }
+}
+
+/// Begins to listen, for a command that shows the host's events.
+pub(super) fn listen(settings: &LogSettings) -> Listening {
+    let (own, own_handle) = reload::Layer::new(own(settings));
+    let (plugins, plugins_handle) = reload::Layer::new(plugins(settings));
+    // A span is told of when it ends, with how long it took.
+    let lines = fmt::layer().with_writer(std::io::stderr).with_span_events(FmtSpan::CLOSE);
+    let lines = match settings.format {
+        LogFormat::Text => lines.with_ansi(super::terminal::stderr_has_colour()).with_filter(own).boxed(),
+        LogFormat::Json => lines.json().with_filter(own).boxed(),
+    };
+    // Only this function sets it, once; a second one would be the one to give way.
+    let _ = tracing_subscriber::registry().with(vec![Wants.with_filter(plugins).boxed(), lines]).try_init();
+    Listening { own: own_handle, plugins: plugins_handle }
 }
 
 /// Begins to listen, for a command that ends with its answer: only what the host warns of is said.
 pub(super) fn quietly() {
-    Log { log: Some(LevelFilter::OFF) }.listen();
+    let filter = std::env::var("RUST_LOG").ok();
+    listen(&LogSettings { filter, plugins: Some(LevelFilter::OFF), ..LogSettings::default() });
+}
+
+/// What is written of the host's own logs.
+fn own(settings: &LogSettings) -> EnvFilter {
+    let filter = settings.filter.as_deref().unwrap_or_default();
+    let own = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).parse_lossy(filter);
+    match format!("{PLUGIN}=off").parse() {
+        Ok(directive) => own.add_directive(directive),
+        Err(_) => own,
+    }
+}
+
+/// What plugins are asked to log.
+fn plugins(settings: &LogSettings) -> Targets {
+    Targets::new().with_target(PLUGIN, level_of_plugins(settings))
+}
+
+fn level_of_plugins(settings: &LogSettings) -> LevelFilter {
+    let from_filter = || {
+        let targets: Targets = settings.filter.as_deref()?.parse().ok()?;
+        let named = targets.iter().find(|(target, _)| *target == PLUGIN).map(|(_, level)| level);
+        named.or(targets.default_level())
+    };
+    settings.plugins.or_else(from_filter).unwrap_or(LevelFilter::INFO)
 }
 
 #[cfg(test)]
@@ -66,19 +126,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plugins_are_asked_for_more_than_is_printed_of_the_host() {
-        Log { log: None }.install("");
+    fn plugins_are_asked_for_more_than_is_printed_of_the_host_and_for_less_when_that_is_said() {
+        let listening = listen(&LogSettings::default());
         assert_eq!(LevelFilter::current(), LevelFilter::INFO);
+        listening.adopt(&LogSettings { plugins: Some(LevelFilter::ERROR), ..LogSettings::default() });
+        assert_eq!(LevelFilter::current(), LevelFilter::WARN);
     }
 
     #[test]
-    fn the_option_goes_before_rust_log_and_that_before_the_default() {
-        let debug = Log { log: Some(LevelFilter::DEBUG) };
-        let unsaid = Log { log: None };
-        assert_eq!(debug.plugins("plugin=error"), LevelFilter::DEBUG);
-        assert_eq!(unsaid.plugins("warn,plugin=error"), LevelFilter::ERROR);
-        assert_eq!(unsaid.plugins("trace"), LevelFilter::TRACE);
-        assert_eq!(unsaid.plugins("replug=debug"), LevelFilter::INFO);
-        assert_eq!(unsaid.plugins(""), LevelFilter::INFO);
+    fn the_plugins_own_level_goes_before_the_filter_and_that_before_the_default() {
+        let level = |plugins, filter: &str| {
+            let filter = Some(filter.to_owned()).filter(|filter| !filter.is_empty());
+            level_of_plugins(&LogSettings { filter, plugins, ..LogSettings::default() })
+        };
+        assert_eq!(level(Some(LevelFilter::DEBUG), "plugin=error"), LevelFilter::DEBUG);
+        assert_eq!(level(None, "warn,plugin=error"), LevelFilter::ERROR);
+        assert_eq!(level(None, "trace"), LevelFilter::TRACE);
+        assert_eq!(level(None, "replug=debug"), LevelFilter::INFO);
+        assert_eq!(level(None, ""), LevelFilter::INFO);
     }
 }

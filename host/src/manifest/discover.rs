@@ -1,6 +1,6 @@
 //! Finding the plugins below a folder.
 
-use super::{Manifest, ManifestError, holds_manifest, read};
+use super::{Defaults, Manifest, ManifestError, holds_manifest};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -15,7 +15,8 @@ pub struct Discovery {
     pub problems: Vec<ManifestError>,
 }
 
-/// Finds the plugins in the direct sub-folders of `plugins_dir`.
+/// Finds the plugins in the direct sub-folders of `plugins_dir`, as a host without `[defaults]` of its own does: see
+/// [`Defaults::discover`].
 ///
 /// A sub-folder without a manifest is no plugin; hidden ones and `target` are not looked at. If `plugins_dir`
 /// itself holds a manifest, it is the one plugin. Of two plugins with the same id the one whose path sorts first
@@ -27,6 +28,10 @@ pub struct Discovery {
 ///
 /// A broken manifest is no error but one of the [`Discovery::problems`].
 pub fn discover(plugins_dir: &Path) -> Result<Discovery, ManifestError> {
+    Defaults::default().discover(plugins_dir)
+}
+
+pub(super) fn discover_over(defaults: &Defaults, plugins_dir: &Path) -> Result<Discovery, ManifestError> {
     let unreadable = |source| ManifestError::Unreadable { path: plugins_dir.into(), source };
     match fs::metadata(plugins_dir) {
         Ok(metadata) if metadata.is_dir() => {}
@@ -39,7 +44,7 @@ pub fn discover(plugins_dir: &Path) -> Result<Discovery, ManifestError> {
     let entries = fs::read_dir(plugins_dir).map_err(unreadable)?;
     if holds_manifest(plugins_dir) {
         let mut found = Discovery::default();
-        found.add(plugins_dir);
+        found.add(defaults, plugins_dir);
         return Ok(found);
     }
     let mut folders: Vec<PathBuf> = Vec::new();
@@ -57,7 +62,7 @@ pub fn discover(plugins_dir: &Path) -> Result<Discovery, ManifestError> {
         // A folder that cannot be searched is a problem: it may hold a plugin.
         match fs::read_dir(folder) {
             Ok(_) if !holds_manifest(folder) => {}
-            Ok(_) => found.add(folder),
+            Ok(_) => found.add(defaults, folder),
             Err(source) => {
                 found.problems.push(ManifestError::Unreadable { path: folder.clone(), source });
             }
@@ -68,8 +73,8 @@ pub fn discover(plugins_dir: &Path) -> Result<Discovery, ManifestError> {
 }
 
 impl Discovery {
-    fn add(&mut self, folder: &Path) {
-        match read(folder) {
+    fn add(&mut self, defaults: &Defaults, folder: &Path) {
+        match defaults.read(folder) {
             Ok(manifest) => match self.manifests.iter().find(|earlier| earlier.id == manifest.id) {
                 None => self.manifests.push(manifest),
                 Some(earlier) => self.problems.push(ManifestError::DuplicateId {

@@ -29,7 +29,7 @@ pub enum ManifestError {
     #[error("{}: there is both a plugin.toml and a plugin.json; delete one of them", path.display())]
     Both { path: PathBuf },
     /// The manifest is a folder, a pipe or the like, or larger than a mebibyte.
-    #[error("{}: not a regular file of at most 1 MiB; a manifest is a short text", path.display())]
+    #[error("{}: not a regular file of at most 1 MiB; it should be a short text", path.display())]
     NotAText { path: PathBuf },
     /// The manifest is not UTF-8.
     #[error("{}:{line}: not UTF-8; save the file in the encoding UTF-8", path.display())]
@@ -64,6 +64,29 @@ pub enum ManifestError {
 }
 
 impl ManifestError {
+    /// The key that the error is about, if it is about one: `reload.drain_timeout`.
+    pub(crate) fn key(&self) -> Option<&str> {
+        match self {
+            Self::UnknownKey { key, .. }
+            | Self::TwiceTheKey { key, .. }
+            | Self::WrongType { key, .. }
+            | Self::IllegalValue { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+
+    /// The same error, in a table that stands in another.
+    pub(crate) fn within(mut self, table: &str) -> Self {
+        if let Self::UnknownKey { key, .. }
+        | Self::TwiceTheKey { key, .. }
+        | Self::WrongType { key, .. }
+        | Self::IllegalValue { key, .. } = &mut self
+        {
+            *key = if key.is_empty() { table.to_owned() } else { format!("{table}.{key}") };
+        }
+        self
+    }
+
     /// The file or folder that the error is about.
     pub fn path(&self) -> &Path {
         match self {

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// A table of the manifest in which only known keys stand.
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     file: &'a Path,
     prefix: &'static str,
     entries: &'a [Entry],
@@ -18,7 +18,7 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// The table `node`; `prefix` is how its keys are called in messages, such as `reload.`.
-    pub(super) fn open(
+    pub(crate) fn open(
         file: &'a Path,
         prefix: &'static str,
         node: &'a Node,
@@ -46,12 +46,12 @@ impl<'a> Fields<'a> {
         Ok(fields)
     }
 
-    pub(super) fn node(&self, key: &str) -> Option<&'a Node> {
+    pub(crate) fn node(&self, key: &str) -> Option<&'a Node> {
         self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node)
     }
 
     /// The error for a value of the right type that `key` cannot have.
-    pub(super) fn illegal(&self, key: &str, reason: impl Into<String>) -> ManifestError {
+    pub(crate) fn illegal(&self, key: &str, reason: impl Into<String>) -> ManifestError {
         ManifestError::IllegalValue {
             path: self.file.into(),
             line: self.node(key).map_or(1, |node| node.line),
@@ -60,21 +60,21 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn string(&self, key: &str) -> Result<Option<&'a str>, ManifestError> {
+    pub(crate) fn string(&self, key: &str) -> Result<Option<&'a str>, ManifestError> {
         self.get(key, "a string", |value| match value {
             Value::String(text) => Some(text.as_str()),
             _ => None,
         })
     }
 
-    pub(super) fn bool(&self, key: &str) -> Result<Option<bool>, ManifestError> {
+    pub(crate) fn bool(&self, key: &str) -> Result<Option<bool>, ManifestError> {
         self.get(key, "true or false", |value| match value {
             Value::Bool(it) => Some(*it),
             _ => None,
         })
     }
 
-    pub(super) fn count(&self, key: &str) -> Result<Option<u64>, ManifestError> {
+    pub(crate) fn count(&self, key: &str) -> Result<Option<u64>, ManifestError> {
         self.get(key, "a whole number that is not negative", |value| match value {
             Value::Integer(it) => u64::try_from(*it).ok(),
             _ => None,
@@ -82,7 +82,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A number from 0 to 1.
-    pub(super) fn rate(&self, key: &str) -> Result<Option<f64>, ManifestError> {
+    pub(crate) fn rate(&self, key: &str) -> Result<Option<f64>, ManifestError> {
         let rate = self.get(key, "a number from 0 to 1", |value| match value {
             Value::Integer(it) => Some(*it as f64),
             Value::Float(it) => Some(*it),
@@ -96,7 +96,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn strings(&self, key: &str) -> Result<Vec<String>, ManifestError> {
+    pub(crate) fn strings(&self, key: &str) -> Result<Vec<String>, ManifestError> {
         let list = self.get(key, "a list of strings", |value| match value {
             Value::Array(items) => items
                 .iter()
@@ -110,7 +110,7 @@ impl<'a> Fields<'a> {
         Ok(list.unwrap_or_default())
     }
 
-    pub(super) fn duration(&self, key: &str) -> Result<Option<Duration>, ManifestError> {
+    pub(crate) fn duration(&self, key: &str) -> Result<Option<Duration>, ManifestError> {
         let Some(text) = self.get(key, "a duration in quotes, such as \"5s\"", |value| match value {
             Value::String(text) => Some(text.as_str()),
             _ => None,
@@ -128,7 +128,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A path that stays in the plugin's folder.
-    pub(super) fn path(&self, key: &str) -> Result<Option<PathBuf>, ManifestError> {
+    pub(crate) fn path(&self, key: &str) -> Result<Option<PathBuf>, ManifestError> {
         let Some(text) = self.string(key)? else { return Ok(None) };
         let path = Path::new(text);
         let mut named = false;
@@ -158,7 +158,7 @@ impl<'a> Fields<'a> {
     }
 
     /// One of a few words.
-    pub(super) fn word<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Result<Option<T>, ManifestError> {
+    pub(crate) fn word<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Result<Option<T>, ManifestError> {
         let Some(text) = self.string(key)? else { return Ok(None) };
         match words.iter().find(|(word, _)| *word == text) {
             Some((_, it)) => Ok(Some(*it)),

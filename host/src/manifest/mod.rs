@@ -1,23 +1,28 @@
 //! What is there: the manifests below a plugins folder. `docs/MANIFEST.md` lists the keys.
 
+mod defaults;
 mod discover;
 mod error;
-mod fields;
+pub(crate) mod fields;
 mod process;
+mod read;
 #[cfg(test)]
 mod tests;
-mod tree;
+pub(crate) mod tree;
 
+pub use defaults::Defaults;
 pub use discover::{Discovery, discover};
 pub use error::ManifestError;
 pub use process::{CgroupUse, LimitsSpec, Mode, ProcessSpec, Trial};
+pub(crate) use process::{LIMITS_KEYS, size};
+pub use read::{FILE_NAMES, holds_manifest, read};
+pub(crate) use read::{line_of, read_text};
 
 use crate::id::PluginId;
 use cargo_metadata::semver;
 use fields::Fields;
 use serde::{Deserialize, Serialize};
 use std::{
-    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -69,6 +74,18 @@ impl Manifest {
     /// Whether another version of this manifest asks for the same artifact, to be replaced in the same way.
     pub fn differs_only_in_config(&self, other: &Self) -> bool {
         Self { config: other.config.clone(), ..self.clone() } == *other
+    }
+
+    /// Whether a generation that was made by this manifest has to be made anew, of the same artifact, to live by
+    /// another version of it.
+    pub(crate) fn is_outlived_by(&self, other: &Self) -> bool {
+        let timeouts = |manifest: &Self| {
+            let process = &manifest.process;
+            (process.call_timeout, process.cancel_grace, process.step_timeout)
+        };
+        self.mode != other.mode
+            || timeouts(self) != timeouts(other)
+            || other.mode != Mode::InProcess && self.limits != other.limits
     }
 }
 
@@ -180,9 +197,6 @@ pub enum Unload {
     Verified,
 }
 
-/// The names a manifest may have.
-pub const FILE_NAMES: [&str; 2] = ["plugin.toml", "plugin.json"];
-
 const KEYS: &[&str] = &[
     "id",
     "name",
@@ -200,56 +214,8 @@ const KEYS: &[&str] = &[
     "limits",
 ];
 const BUILD_KEYS: &[&str] = &["package", "script", "features", "profile", "timeout"];
-const RELOAD_KEYS: &[&str] = &["drain_timeout", "confirm", "unload", "preflight", "checkpoint"];
-const CONFIRM_KEYS: &[&str] = &["window", "max_error_rate", "min_calls"];
-
-/// Whether `folder` directly holds a manifest, be it a good one or not.
-pub fn holds_manifest(folder: &Path) -> bool {
-    FILE_NAMES.iter().any(|name| folder.join(name).symlink_metadata().is_ok())
-}
-
-/// Reads the manifest in `folder`.
-///
-/// # Errors
-///
-/// * [`ManifestError::Missing`], [`ManifestError::Both`]: there is not exactly one manifest.
-/// * [`ManifestError::Unreadable`], [`ManifestError::NotAText`], [`ManifestError::NotUtf8`], [`ManifestError::Empty`],
-///   [`ManifestError::Syntax`]: it is no TOML or JSON text.
-/// * The other variants: a key in it is unknown, missing or has an illegal value.
-pub fn read(folder: &Path) -> Result<Manifest, ManifestError> {
-    let root = fs::canonicalize(folder).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => ManifestError::NoFolder { path: folder.into() },
-        _ => ManifestError::Unreadable { path: folder.into(), source },
-    })?;
-    let mut files = FILE_NAMES.iter().map(|name| root.join(name)).filter(|it| it.symlink_metadata().is_ok());
-    let file = files.next().ok_or_else(|| ManifestError::Missing { path: root.clone() })?;
-    if files.next().is_some() {
-        return Err(ManifestError::Both { path: root });
-    }
-    let text = read_text(&file)?;
-    if text.trim().is_empty() {
-        return Err(ManifestError::Empty { path: file });
-    }
-    let tree = match file.extension() {
-        Some(extension) if extension == "json" => tree::from_json(&file, &text)?,
-        _ => tree::from_toml(&file, &text)?,
-    };
-    interpret(&file, &root, &tree)
-}
-
-fn read_text(file: &Path) -> Result<String, ManifestError> {
-    let unreadable = |source| ManifestError::Unreadable { path: file.into(), source };
-    let metadata = fs::metadata(file).map_err(unreadable)?;
-    // Opening a pipe would wait for a writer.
-    if !metadata.is_file() || metadata.len() > 1 << 20 {
-        return Err(ManifestError::NotAText { path: file.into() });
-    }
-    String::from_utf8(fs::read(file).map_err(unreadable)?).map_err(|error| {
-        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
-        ManifestError::NotUtf8 { path: file.into(), line }
-    })
-}
+pub(crate) const RELOAD_KEYS: &[&str] = &["drain_timeout", "confirm", "unload", "preflight", "checkpoint"];
+pub(crate) const CONFIRM_KEYS: &[&str] = &["window", "max_error_rate", "min_calls"];
 
 fn interpret(file: &Path, root: &Path, tree: &Node) -> Result<Manifest, ManifestError> {
     let top = Fields::open(file, "", tree, KEYS)?;

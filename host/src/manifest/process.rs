@@ -14,7 +14,7 @@ pub(super) const PROCESS_KEYS: &[&str] = &[
     "max_deaths",
     "death_window",
 ];
-pub(super) const LIMITS_KEYS: &[&str] =
+pub(crate) const LIMITS_KEYS: &[&str] =
     &["memory", "cpu_time", "open_files", "file_size", "processes", "cgroup"];
 
 /// Where a plugin's generations run: the key `mode`.
@@ -147,7 +147,7 @@ pub(super) fn limits(file: &Path, node: Option<&Node>) -> Result<LimitsSpec, Man
 }
 
 /// A number of bytes: as a number, or as text with a unit.
-fn size(table: &Fields<'_>, key: &str) -> Result<Option<u64>, ManifestError> {
+pub(crate) fn size(table: &Fields<'_>, key: &str) -> Result<Option<u64>, ManifestError> {
     if let Ok(bytes) = table.count(key) {
         return Ok(bytes);
     }

@@ -1,6 +1,7 @@
 //! Good manifests mean what they say, and bad ones are refused with a message that helps.
 
 use super::*;
+use std::fs;
 
 struct Folder(tempfile::TempDir);
 

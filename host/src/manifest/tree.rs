@@ -5,14 +5,14 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 /// A value and the line it begins on.
-#[derive(Debug)]
-pub(super) struct Node {
-    pub(super) line: usize,
-    pub(super) value: Value,
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) line: usize,
+    pub(crate) value: Value,
 }
 
-#[derive(Debug)]
-pub(super) enum Value {
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
     Null,
     Bool(bool),
     Integer(i64),
@@ -23,15 +23,15 @@ pub(super) enum Value {
 }
 
 /// A key of a table, the line it stands on, and its value.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) line: usize,
-    pub(super) node: Node,
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) line: usize,
+    pub(crate) node: Node,
 }
 
 impl Value {
-    pub(super) fn type_name(&self) -> &'static str {
+    pub(crate) fn type_name(&self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Bool(_) => "a boolean",
@@ -46,7 +46,7 @@ impl Value {
 
 impl Node {
     /// The same value without lines; an infinity or NaN, which JSON lacks, is given back as its line.
-    pub(super) fn to_json(&self) -> Result<serde_json::Value, usize> {
+    pub(crate) fn to_json(&self) -> Result<serde_json::Value, usize> {
         Ok(match &self.value {
             Value::Null => serde_json::Value::Null,
             Value::Bool(it) => (*it).into(),
@@ -73,7 +73,7 @@ fn column_at(text: &str, offset: usize) -> usize {
 }
 
 /// Reads `text` as TOML.
-pub(super) fn from_toml(file: &Path, text: &str) -> Result<Node, ManifestError> {
+pub(crate) fn from_toml(file: &Path, text: &str) -> Result<Node, ManifestError> {
     let illegal = |at: usize, reason: &str| ManifestError::Syntax {
         path: file.into(),
         line: line_at(text, at),
@@ -119,7 +119,7 @@ fn toml_node(text: &str, at: usize, value: &DeValue<'_>) -> Result<Node, usize> 
 }
 
 /// Reads `text` as JSON.
-pub(super) fn from_json(file: &Path, text: &str) -> Result<Node, ManifestError> {
+pub(crate) fn from_json(file: &Path, text: &str) -> Result<Node, ManifestError> {
     let error = |error: serde_json::Error| ManifestError::Syntax {
         path: file.into(),
         line: error.line(),

@@ -7,9 +7,12 @@
 //! One thread owns all state. It learns of events and of new inputs through one channel, which orders them.
 
 mod content;
+mod file;
 #[cfg(test)]
 mod tests;
 mod world;
+
+pub(crate) use file::FileWatch;
 
 use crate::id::PluginId;
 use std::{

@@ -11,12 +11,12 @@ mod supervise;
 
 use crate::{
     error::{HostError, ReloadCause, ReloadError},
-    event::{EventKind, Stage},
+    event::{EventKind, Stage, Stages},
     id::{Digest, Generation, PluginId},
     manifest::{self, Manifest},
     registry::Entry,
-    reload::Workshop,
-    watch::{Change, Inputs, Watcher},
+    reload::{Source, Workshop},
+    watch::{Change, Inputs, Watcher, What},
 };
 use confirm::Confirm;
 use parking_lot::Mutex;
@@ -33,6 +33,8 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) enum Order {
     /// A file of the plugin's has changed.
     Changed(Change),
+    /// Manifests fall back on something else than before.
+    NewDefaults,
     /// The plugin was gone and is back, with this manifest.
     Return(Arc<Manifest>),
     /// The process of the generation that served has ended unasked.
@@ -125,7 +127,7 @@ enum ManifestEdit {
     Settled,
     /// A build, of which something new may come.
     Rebuild,
-    /// A new generation, whatever the build gives: its configuration or its place is another.
+    /// A new generation, whatever the build gives: it is configured or run in another way, or in another place.
     Renew,
 }
 
@@ -179,6 +181,7 @@ impl Worker {
         while let Some(order) = self.next_order().await {
             match order {
                 Order::Changed(change) => self.changed(change).await,
+                Order::NewDefaults => self.new_defaults().await,
                 Order::Return(manifest) => {
                     *self.desk.manifest.lock() = manifest;
                     self.watch_sources().await;
@@ -260,7 +263,7 @@ impl Worker {
     /// Reads the manifest again, and says what is left to do.
     async fn take_manifest(&mut self) -> ManifestEdit {
         let old = self.manifest();
-        let read = manifest::read(&old.root);
+        let read = self.shop.settings.now().defaults.read(&old.root);
         let new = match read {
             Ok(new) if new.id == old.id => Arc::new(new),
             // The host sees to a plugin that goes by another name now.
@@ -281,9 +284,8 @@ impl Worker {
         *self.desk.manifest.lock() = new.clone();
         let reconfigured = old.config != new.config;
         if !old.differs_only_in_config(&new) {
-            // The same artifact is to be somewhere else.
-            let moved = old.mode != new.mode;
-            return if reconfigured || moved { ManifestEdit::Renew } else { ManifestEdit::Rebuild };
+            let renew = reconfigured || old.is_outlived_by(&new);
+            return if renew { ManifestEdit::Renew } else { ManifestEdit::Rebuild };
         }
         match (self.desk.entry.live(), reconfigured) {
             (Some(live), true) => self.configure(live, &new).await,
@@ -294,10 +296,35 @@ impl Worker {
         ManifestEdit::Settled
     }
 
+    /// Reads the manifest again, which may say something else now. If the instance has to be another, it is made from
+    /// the artifact that serves; a build is needed only if the manifest itself was edited too.
+    async fn new_defaults(&mut self) {
+        let before = self.manifest();
+        let edit = self.take_manifest().await;
+        let now = self.manifest();
+        let renew = matches!(edit, ManifestEdit::Renew);
+        // Whoever waits for the result reads the events.
+        if before.build != now.build || before.binary != now.binary {
+            self.renew |= renew;
+            if self.wanted {
+                let (plugin, path) = (now.id.clone(), now.file.clone());
+                let edited = Change { plugin, path, saved_at: SystemTime::now(), what: What::Manifest };
+                let _ = self.rebuild(Cause::of(edited)).await;
+            }
+        } else if let (true, Some(live)) = (renew, self.desk.entry.live()) {
+            let _ = self.install(Source::Stored(live.digest), Cause::order(), Stages::default()).await;
+        }
+    }
+
     fn failed(&mut self, error: ReloadError) {
         self.remember(&error);
         let kept_generation = self.desk.entry.live().map(|live| live.generation);
-        let (stage, error) = (error.stage, error.cause.to_string());
+        let key = error.cause.unfit_config_key();
+        let line = key.and_then(|key| manifest::line_of(&self.manifest().file, &key));
+        let (stage, mut error) = (error.stage, error.cause.to_string());
+        if let Some(line) = line {
+            error = format!("{}:{line}: {error}", self.manifest().file.display());
+        }
         self.tell(EventKind::ReloadFailed { stage, error, kept_generation });
     }
 

@@ -254,9 +254,10 @@ impl Worker {
     /// Forgets versions too old to go back to, and lets the store do so too.
     fn prune(&self) {
         let current = self.desk.entry.live().map(|live| live.digest);
+        let most = self.shop.settings.now().keep_artifacts.max(1);
         let mut progress = self.desk.progress.lock();
         let served = &mut progress.served;
-        while served.len() > self.shop.settings.keep_artifacts.max(1) {
+        while served.len() > most {
             let oldest = served.iter().position(|(_, digest)| Some(*digest) != current);
             served.remove(oldest.unwrap_or(0));
         }

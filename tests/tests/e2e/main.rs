@@ -5,6 +5,7 @@
 mod artifact;
 mod calls;
 mod command;
+mod config;
 mod conformance;
 mod crash;
 mod deadlines;

@@ -173,6 +173,7 @@ fn a_configuration_changes_live_where_the_plugin_can_and_with_a_new_instance_whe
         error.contains("[config] word: invalid type: integer `4`, expected a string [bad_config]"),
         "{error}"
     );
+    assert!(error.contains("/plugin.toml:4: "), "it names the line too: {error}");
     assert_eq!((probe.word().unwrap(), Handle::generation(&probe)), ("three".into(), Some(Generation(2))));
     lab.finish();
 }

@@ -8,7 +8,7 @@ use super::{Problem, Tree, is_identifier, is_test};
 const STAGES: [&str; 7] = ["manifest", "watch", "build", "artifact", "preflight", "load", "registry"];
 
 /// `error` is not among them: it sums up the errors of all stages, so that it stands above them.
-const FOUNDATION: [&str; 6] = ["id", "event", "config", "metrics", "wire", "suggest"];
+const FOUNDATION: [&str; 5] = ["id", "event", "metrics", "wire", "suggest"];
 
 /// What a room of the host may import, besides itself and the foundation; none if it may import anything.
 fn allowed(room: &str) -> Option<&'static [&'static str]> {
@@ -18,6 +18,10 @@ fn allowed(room: &str) -> Option<&'static [&'static str]> {
     // A child process that runs one plugin has no use for the rest of the host.
     if room == "shim" {
         return Some(&["load"]);
+    }
+    // It says what manifests fall back on.
+    if room == "config" {
+        return Some(&["manifest"]);
     }
     if FOUNDATION.contains(&room) {
         return Some(&[]);

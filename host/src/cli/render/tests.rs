@@ -148,6 +148,24 @@ fn what_a_plugin_logs_is_shown_with_its_fields() {
 }
 
 #[test]
+fn a_new_configuration_says_what_counts_now_what_counts_later_and_what_was_wrong() {
+    let mut renderer = watching(&[]);
+    let mut changed = |applied: &[&str], restart_needed: &[&str]| {
+        let keys = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
+        let kind = EventKind::ConfigChanged { applied: keys(applied), restart_needed: keys(restart_needed) };
+        plain(renderer.lines(&event("", None, kind)))
+    };
+    assert_eq!(changed(&["log.filter", "watch"], &[]), "configuration taken over: log.filter, watch");
+    assert_eq!(changed(&[], &["state_dir"]), "configuration needs a restart: state_dir");
+    let both = changed(&["log.filter"], &["state_dir"]);
+    assert_eq!(both, "configuration taken over: log.filter; needs a restart: state_dir");
+    assert_eq!(changed(&[], &[]), "configuration is again what the host was started with");
+    let kind = EventKind::ConfigRefused { error: "replug.toml:1: `watch` is 3".into() };
+    let refused = plain(watching(&[]).lines(&event("", None, kind)));
+    assert_eq!(refused, "configuration refused, the one before goes on: replug.toml:1: `watch` is 3");
+}
+
+#[test]
 fn what_is_no_news_is_not_told() {
     let mut renderer = watching(&[CALCULATOR]);
     let kept = EventKind::GenerationRetired { outcome: RetireOutcome::Kept };

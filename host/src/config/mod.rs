@@ -1,24 +1,51 @@
-//! What a host is told before it starts, and where it keeps its things.
+//! What a host is told, before it starts and while it runs, and where it keeps its things.
+
+mod error;
+mod file;
+mod keys;
+mod layers;
+
+pub use error::ConfigError;
+pub use file::{HostConfig, HttpSettings, LogFormat, LogSettings, OtelSettings, TlsFiles};
+pub use layers::Layers;
 
 use crate::{event::EventSink, id::PluginId};
+use parking_lot::Mutex;
 use std::{
     fs, io,
     path::{Path, PathBuf},
     process,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-/// What a host is told before it starts.
-#[derive(Clone, Debug)]
+/// What a host is told.
+#[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) plugins_dir: PathBuf,
     pub(crate) state_dir: PathBuf,
     /// Whether plugins start by themselves.
     pub(crate) auto_start: bool,
-    /// How many artifacts the store keeps beside those in use.
-    pub(crate) keep_artifacts: usize,
-    pub(crate) retained_bytes_limit: u64,
     pub(crate) events: EventSink,
+    /// What it lives by; see [`Settings::now`].
+    pub(crate) config: Mutex<Told>,
+}
+
+/// What a host lives by, as its configuration says.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) now: Arc<HostConfig>,
+    /// The keys that say something else now and count at the next start.
+    pub(crate) pending: Vec<String>,
+}
+
+impl Settings {
+    /// The configuration that the host lives by at this moment.
+    pub(crate) fn now(&self) -> Arc<HostConfig> {
+        self.config.lock().now.clone()
+    }
 }
 
 /// The folder in which a host keeps what it makes. By default `.replug` in the plugins folder.
@@ -36,6 +63,9 @@ pub(crate) struct StateDir {
     root: PathBuf,
     run: PathBuf,
 }
+
+/// The plugins folder of a host that is not told of another.
+pub(crate) const DEFAULT_PLUGINS_DIR: &str = "plugins";
 
 /// Where cargo builds, in a state folder.
 pub fn build_dir(state_dir: &Path) -> PathBuf {

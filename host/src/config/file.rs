@@ -1,0 +1,280 @@
+//! [`HostConfig`]: what a host is told by its configuration, key by key. `docs/CONFIG.md` lists the keys.
+
+use super::keys;
+use crate::manifest::{
+    Defaults, ManifestError,
+    fields::Fields,
+    size,
+    tree::{Node, Value},
+};
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+
+/// What a host is told by its configuration: `replug.toml`, the environment and flags, in [`Layers`](super::Layers).
+///
+/// A program may as well fill it in itself. [`HostBuilder::config`](crate::HostBuilder::config) starts a host by it, and
+/// [`Host::apply`](crate::Host::apply) lets one that runs live by another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostConfig {
+    /// The folder whose sub-folders are the plugins; `plugins` if nothing is said.
+    pub plugins: Option<PathBuf>,
+    /// Where the host keeps what it makes; `.replug` in the plugins folder if nothing is said.
+    pub state_dir: Option<PathBuf>,
+    /// Whether a plugin is rebuilt and reloaded when it is saved.
+    pub watch: bool,
+    /// How many artifacts to keep for going back, for each plugin.
+    pub keep_artifacts: usize,
+    /// How many bytes the libraries of all generations may take, the retired ones included.
+    pub retained_bytes_limit: u64,
+    /// What manifests fall back on.
+    pub defaults: Defaults,
+    /// What is logged, and how.
+    pub log: LogSettings,
+    /// Where the host may be asked by HTTP.
+    pub http: HttpSettings,
+    /// Where traces go.
+    pub otel: OtelSettings,
+}
+
+/// What is logged, and how: the table `[log]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogSettings {
+    /// What of the host's own logs is written, as directives such as `warn,replug=debug`; `warn` if nothing is said.
+    pub filter: Option<String>,
+    /// What plugins are asked to log. If nothing is said, what `filter` says of the target `plugin` or of all; else
+    /// `info`.
+    pub plugins: Option<LevelFilter>,
+    /// What a line of the host's logs looks like.
+    pub format: LogFormat,
+}
+
+/// What a line of the host's logs looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+impl LogFormat {
+    /// The word in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// Where the host may be asked by HTTP: the table `[http]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// The address and port to listen at, if at all. One that other machines can reach comes with `tls`.
+    pub listen: Option<SocketAddr>,
+    /// The file that holds the token which callers have to show; `http-token` in the state folder if nothing is said.
+    pub token_file: Option<PathBuf>,
+    /// Further names that requests may call this host by.
+    pub allow_hosts: Vec<String>,
+    /// What is shown to callers, and encrypts; without it, the listener speaks plain HTTP.
+    pub tls: Option<TlsFiles>,
+}
+
+/// A certificate and its key, as PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, and those that vouch for it.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// Where traces go: the table `[otel]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OtelSettings {
+    /// The collector's address for OTLP over HTTP, such as `http://127.0.0.1:4318`; none exports nothing.
+    pub endpoint: Option<String>,
+}
+
+impl Default for HostConfig {
+    fn default() -> Self {
+        Self {
+            plugins: None,
+            state_dir: None,
+            watch: false,
+            keep_artifacts: 10,
+            retained_bytes_limit: 1 << 30,
+            defaults: Defaults::default(),
+            log: LogSettings::default(),
+            http: HttpSettings::default(),
+            otel: OtelSettings::default(),
+        }
+    }
+}
+
+impl HostConfig {
+    /// The values by their keys; those that nothing is said about are missing.
+    fn values(&self) -> BTreeMap<String, serde_json::Value> {
+        // However it is written, it is the same place.
+        let path = |path: &Option<PathBuf>| {
+            let path = path.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+            path.map(|path| json!(path.to_string_lossy()))
+        };
+        let tls = self.http.tls.as_ref();
+        let own = [
+            ("plugins", path(&self.plugins)),
+            ("state_dir", path(&self.state_dir)),
+            ("watch", Some(json!(self.watch))),
+            ("keep_artifacts", Some(json!(self.keep_artifacts))),
+            ("retained_bytes_limit", Some(json!(self.retained_bytes_limit))),
+            ("http.listen", self.http.listen.map(|it| json!(it.to_string()))),
+            ("http.token_file", path(&self.http.token_file)),
+            ("http.allow_hosts", Some(json!(self.http.allow_hosts))),
+            ("http.tls_cert", path(&tls.map(|tls| tls.cert.clone()))),
+            ("http.tls_key", path(&tls.map(|tls| tls.key.clone()))),
+            ("log.filter", self.log.filter.as_ref().map(|it| json!(it))),
+            ("log.plugins", self.log.plugins.map(|it| json!(it.to_string()))),
+            ("log.format", Some(json!(self.log.format.name()))),
+            ("otel.endpoint", self.otel.endpoint.as_ref().map(|it| json!(it))),
+        ];
+        let own = own.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+        let defaults = self.defaults.values().into_iter();
+        own.chain(defaults.map(|(key, value)| (format!("defaults.{key}"), value))).collect()
+    }
+
+    /// The keys whose values differ.
+    fn differing(&self, other: &Self) -> Vec<String> {
+        let (ours, theirs) = (self.values(), other.values());
+        let mut keys: Vec<_> = ours.keys().chain(theirs.keys()).cloned().collect();
+        keys.sort();
+        keys.dedup();
+        keys.retain(|key| ours.get(key) != theirs.get(key));
+        keys
+    }
+
+    /// Takes over from another configuration what counts while a host runs, and says which keys those were, and which
+    /// others differ.
+    pub(crate) fn take_over(&mut self, other: &Self) -> (Vec<String>, Vec<String>) {
+        let (live, at_start) = self.differing(other).into_iter().partition(|key| keys::is_live(key));
+        self.keep_artifacts = other.keep_artifacts;
+        self.retained_bytes_limit = other.retained_bytes_limit;
+        self.defaults = other.defaults.clone();
+        self.log = LogSettings { format: self.log.format, ..other.log.clone() };
+        (live, at_start)
+    }
+}
+
+/// Reads a tree; `file` is where it stands, for messages.
+pub(super) fn interpret(file: &Path, tree: &Node) -> Result<HostConfig, ManifestError> {
+    let empty = Node { line: 1, value: Value::Table(Vec::new()) };
+    let default = HostConfig::default();
+    let top = Fields::open(file, "", tree, keys::TOP)?;
+    let table = |key| top.node(key).unwrap_or(&empty);
+    let log = Fields::open(file, "log.", table("log"), keys::LOG)?;
+    let otel = Fields::open(file, "otel.", table("otel"), keys::OTEL)?;
+    let keep = top.count("keep_artifacts")?.map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+    Ok(HostConfig {
+        plugins: path(&top, "plugins")?,
+        state_dir: path(&top, "state_dir")?,
+        watch: top.bool("watch")?.unwrap_or(default.watch),
+        keep_artifacts: keep.unwrap_or(default.keep_artifacts),
+        retained_bytes_limit: size(&top, "retained_bytes_limit")?.unwrap_or(default.retained_bytes_limit),
+        defaults: Defaults::of(file, table("defaults")).map_err(|error| error.within("defaults"))?,
+        log: LogSettings {
+            filter: filter(&log)?,
+            plugins: log.word("plugins", &LEVELS)?,
+            format: log
+                .word("format", &[LogFormat::Text, LogFormat::Json].map(|format| (format.name(), format)))?
+                .unwrap_or_default(),
+        },
+        http: http(&Fields::open(file, "http.", table("http"), keys::HTTP)?)?,
+        otel: OtelSettings { endpoint: endpoint(&otel)? },
+    })
+}
+
+const LEVELS: [(&str, LevelFilter); 6] = [
+    ("off", LevelFilter::OFF),
+    ("error", LevelFilter::ERROR),
+    ("warn", LevelFilter::WARN),
+    ("info", LevelFilter::INFO),
+    ("debug", LevelFilter::DEBUG),
+    ("trace", LevelFilter::TRACE),
+];
+
+fn path(table: &Fields<'_>, key: &str) -> Result<Option<PathBuf>, ManifestError> {
+    match table.string(key)? {
+        Some(text) if text.is_empty() || text.contains('\0') => {
+            Err(table.illegal(key, format!("{text:?} is no path; write one, or leave the key out")))
+        }
+        text => Ok(text.map(PathBuf::from)),
+    }
+}
+
+fn filter(log: &Fields<'_>) -> Result<Option<String>, ManifestError> {
+    let Some(text) = log.string("filter")? else { return Ok(None) };
+    match EnvFilter::builder().parse(text) {
+        Ok(_) => Ok(Some(text.to_owned())),
+        Err(error) => Err(log.illegal(
+            "filter",
+            format!(
+                "{text:?} is no filter: {error}; write a level, or directives such as \"warn,replug=debug\""
+            ),
+        )),
+    }
+}
+
+fn http(table: &Fields<'_>) -> Result<HttpSettings, ManifestError> {
+    let port = table.count("listen").ok().flatten().map(|port| port.to_string());
+    let listen = match port.as_deref().map_or_else(|| table.string("listen"), |port| Ok(Some(port)))? {
+        None => None,
+        Some(text) => Some(address(text).ok_or_else(|| {
+            table.illegal(
+                "listen",
+                format!("{text:?} is no address; write one with its port, such as \"127.0.0.1:7777\""),
+            )
+        })?),
+    };
+    let tls = match (path(table, "tls_cert")?, path(table, "tls_key")?) {
+        (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
+        (None, None) => None,
+        (Some(_), None) => return Err(table.illegal("tls_cert", "has no key: name it in `tls_key`")),
+        (None, Some(_)) => return Err(table.illegal("tls_key", "has no certificate: name it in `tls_cert`")),
+    };
+    if let (Some(address), None) = (listen, &tls)
+        && !address.ip().is_loopback()
+    {
+        let reason = format!(
+            "{address} can be reached from other machines, and without TLS anyone between can read and change what is \
+             said; name a certificate in `tls_cert` and `tls_key`, or listen at 127.0.0.1"
+        );
+        return Err(table.illegal("listen", reason));
+    }
+    let allow_hosts = table.strings("allow_hosts")?;
+    Ok(HttpSettings { listen, token_file: path(table, "token_file")?, allow_hosts, tls })
+}
+
+/// An address with its port, or a port of this machine.
+fn address(text: &str) -> Option<SocketAddr> {
+    let port = text.strip_prefix("localhost:").unwrap_or(text).parse::<u16>().ok();
+    port.map(|port| SocketAddr::from(([127, 0, 0, 1], port))).or_else(|| text.parse().ok())
+}
+
+fn endpoint(otel: &Fields<'_>) -> Result<Option<String>, ManifestError> {
+    let Some(text) = otel.string("endpoint")? else { return Ok(None) };
+    if !(text.starts_with("http://") || text.starts_with("https://")) {
+        let reason = format!("{text:?} is no address of a collector; write \"http://127.0.0.1:4318\"");
+        return Err(otel.illegal("endpoint", reason));
+    }
+    if !cfg!(feature = "otel") {
+        let reason = "this replug was built without OpenTelemetry; build it with `--features otel`, or leave the key out";
+        return Err(otel.illegal("endpoint", reason));
+    }
+    Ok(Some(text.to_owned()))
+}

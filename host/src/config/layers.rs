@@ -1,0 +1,314 @@
+//! The layers of a host's configuration, each over those before it: what is built in, the file, the environment, flags.
+//!
+//! `figment` lays them over each other and remembers which layer each value came from, so that a message can name the
+//! line, the variable or the flag. The file is not read by figment but as manifests are, whose reader knows the lines.
+
+use super::{
+    HostConfig,
+    error::ConfigError,
+    file::interpret,
+    keys::{self, variable},
+};
+use crate::manifest::{
+    ManifestError, read_text,
+    tree::{self, Entry, Node, Value},
+};
+use figment::{
+    Error, Figment, Metadata, Profile, Provider,
+    value::{Dict, Map},
+};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+use tracing_subscriber::EnvFilter;
+
+/// The file that is read if no other is named.
+const FILE_NAME: &str = "replug.toml";
+
+/// The variable that Rust programs commonly take a log filter from.
+const RUST_LOG: &str = "RUST_LOG";
+
+/// Where a host's configuration comes from: what is built in, under `replug.toml`, under the environment
+/// (`REPLUG_KEEP_ARTIFACTS` for `keep_artifacts`), under flags.
+///
+/// ```
+/// use replug::Layers;
+///
+/// let config = Layers::new().flag("keep_artifacts", "--keep", 3).read()?;
+/// assert_eq!(config.keep_artifacts, 3);
+/// # Ok::<_, replug::error::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Layers {
+    file: File,
+    fallbacks: Vec<Saying>,
+    environment: Vec<(String, String)>,
+    flags: Vec<Saying>,
+}
+
+#[derive(Clone, Debug)]
+enum File {
+    /// Read if it is there.
+    Usual(PathBuf),
+    /// Has to be there.
+    Named(PathBuf),
+}
+
+impl Default for Layers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Layers {
+    /// What is built in, under `replug.toml` in the working directory if it is there, under this process's environment.
+    pub fn new() -> Self {
+        let ours = |name: &str| name.starts_with("REPLUG_") || name == RUST_LOG;
+        let variables = env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok().filter(|name| ours(name))?, value.to_string_lossy().into_owned()))
+        });
+        Self::of(variables.filter(|(_, value)| !value.is_empty()).collect())
+    }
+
+    fn of(environment: Vec<(String, String)>) -> Self {
+        Self {
+            file: File::Usual(absolute(FILE_NAME.as_ref())),
+            fallbacks: Vec::new(),
+            environment,
+            flags: Vec::new(),
+        }
+    }
+
+    /// Reads this file in place of the usual one.
+    #[must_use]
+    pub fn file(mut self, path: impl AsRef<Path>) -> Self {
+        self.file = File::Named(absolute(path.as_ref()));
+        self
+    }
+
+    /// Says what counts if nothing else is said, not even by the file.
+    #[must_use]
+    pub fn fallback(mut self, key: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.fallbacks.push(Saying::of(key, "the default", value.into()));
+        self
+    }
+
+    /// Says something over all else; `flag` is how the one who said it knows it, such as `--state-dir`.
+    #[must_use]
+    pub fn flag(mut self, key: &str, flag: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.flags.push(Saying::of(key, flag, value.into()));
+        self
+    }
+
+    /// The file, be it there or not.
+    pub fn path(&self) -> &Path {
+        match &self.file {
+            File::Usual(path) | File::Named(path) => path,
+        }
+    }
+
+    /// Reads the layers. Relative paths in the file are as seen from its folder, others from the working directory.
+    ///
+    /// # Errors
+    ///
+    /// * [`ConfigError::NoFile`] if a file was named that is not there
+    /// * [`ConfigError::InFile`] if it is no TOML, or says what cannot be
+    /// * [`ConfigError::Elsewhere`] if a variable or a flag says what cannot be
+    pub fn read(&self) -> Result<HostConfig, ConfigError> {
+        let file = self.read_file()?;
+        let mut layers = Figment::new();
+        for saying in &self.fallbacks {
+            layers = layers.merge(saying);
+        }
+        if let Some(tree) = &file {
+            layers = layers.merge(InFile { path: self.path(), said: said(tree) });
+        }
+        for saying in self.said_by_environment().iter().chain(&self.flags) {
+            layers = layers.merge(saying);
+        }
+        let broken = |error: Error| ConfigError::Elsewhere {
+            by: "the configuration".into(),
+            reason: error.to_string(),
+        };
+        let merged = layers.data().map_err(broken)?.remove(&Profile::Default).unwrap_or_default();
+        let merged: serde_json::Value = figment::value::Value::from(merged).deserialize().map_err(broken)?;
+        let mut config = interpret(self.path(), &with_lines(&merged, file.as_ref()))
+            .map_err(|error| explain(&layers, error))?;
+        self.anchor(&layers, &mut config);
+        Ok(config)
+    }
+
+    /// What deserves a look and is no error: variables that look like slips of the finger, and a filter that is none in
+    /// a variable which may be meant for others.
+    pub fn warnings(&self) -> Vec<String> {
+        let known: Vec<_> = keys::all().iter().map(|key| variable(key)).collect();
+        let near = |name: &str| known.iter().find(|known| strsim::damerau_levenshtein(name, known) <= 2);
+        let slips = self.environment.iter().filter_map(|(name, _)| {
+            let meant = near(name).filter(|_| !known.contains(name))?;
+            Some(format!("the environment variable {name} sets nothing; did you mean {meant}?"))
+        });
+        let rust_log = self.environment.iter().find(|(name, _)| name == RUST_LOG);
+        let unusable = rust_log.filter(|(_, text)| !is_filter(text)).map(|(_, text)| {
+            format!("RUST_LOG is {text:?}, which is no filter and is left alone; write a level, or \"warn,replug=debug\"")
+        });
+        slips.chain(unusable).collect()
+    }
+
+    fn read_file(&self) -> Result<Option<Node>, ConfigError> {
+        let path = self.path();
+        if path.symlink_metadata().is_err() {
+            return match &self.file {
+                File::Usual(_) => Ok(None),
+                File::Named(path) => Err(ConfigError::NoFile { path: path.clone() }),
+            };
+        }
+        Ok(Some(tree::from_toml(path, &read_text(path)?)?))
+    }
+
+    fn said_by_environment(&self) -> Vec<Saying> {
+        let of = |name: &str| self.environment.iter().find(|(it, _)| it == name).map(|(_, text)| text);
+        let rust_log = of(RUST_LOG).filter(|text| is_filter(text));
+        let rust_log = rust_log.map(|text| Saying::of("log.filter", RUST_LOG, text.as_str().into()));
+        let all = keys::all();
+        let own = all.iter().filter_map(|key| {
+            let name = variable(key);
+            let text = of(&name)?;
+            Some(Saying::of(key, &name, as_value(text)))
+        });
+        rust_log.into_iter().chain(own).collect()
+    }
+
+    /// Makes the paths that the file names paths from its folder.
+    fn anchor(&self, layers: &Figment, config: &mut HostConfig) {
+        let folder = self.path().parent().unwrap_or(Path::new("/"));
+        let from_file = |key| layers.find_metadata(key).is_some_and(|it| it.source.is_some());
+        let tls = config.http.tls.as_mut().map(|tls| (&mut tls.cert, &mut tls.key));
+        let (cert, key) = tls.unzip();
+        for (name, path) in [
+            ("plugins", config.plugins.as_mut()),
+            ("state_dir", config.state_dir.as_mut()),
+            ("http.token_file", config.http.token_file.as_mut()),
+            ("http.tls_cert", cert),
+            ("http.tls_key", key),
+        ] {
+            if let Some(path) = path.filter(|_| from_file(name)) {
+                *path = folder.join(&*path);
+            }
+        }
+    }
+}
+
+/// One value, and who says it.
+#[derive(Clone, Debug)]
+struct Saying {
+    by: String,
+    said: serde_json::Value,
+}
+
+impl Saying {
+    fn of(key: &str, by: &str, value: serde_json::Value) -> Self {
+        let wrap = |inner, part: &str| serde_json::json!({ part: inner });
+        Self { by: by.into(), said: key.rsplit('.').fold(value, wrap) }
+    }
+}
+
+impl Provider for Saying {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.by.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, Error> {
+        Ok(layer(figment::value::Value::serialize(&self.said)?))
+    }
+}
+
+/// The file as a layer; only values from it have a source.
+struct InFile<'a> {
+    path: &'a Path,
+    said: serde_json::Value,
+}
+
+impl Provider for InFile<'_> {
+    fn metadata(&self) -> Metadata {
+        Metadata::from(FILE_NAME, self.path)
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, Error> {
+        Ok(layer(figment::value::Value::serialize(&self.said)?))
+    }
+}
+
+/// What a tree says. A number that is infinite or none at all is null, which no key may be.
+fn said(tree: &Node) -> serde_json::Value {
+    match &tree.value {
+        Value::Array(items) => items.iter().map(said).collect(),
+        Value::Table(entries) => entries.iter().map(|entry| (entry.key.clone(), said(&entry.node))).collect(),
+        _ => tree.to_json().unwrap_or_default(),
+    }
+}
+
+fn layer(values: figment::value::Value) -> Map<Profile, Dict> {
+    Profile::Default.collect(values.into_dict().unwrap_or_default())
+}
+
+/// What a variable says: a TOML value if it is one, else text.
+fn as_value(text: &str) -> serde_json::Value {
+    let line = tree::from_toml(Path::new(""), &format!("it = {text}"));
+    let value = line.ok().and_then(|node| match node.value {
+        Value::Table(entries) if entries.len() == 1 => entries.first()?.node.to_json().ok(),
+        _ => None,
+    });
+    value.unwrap_or_else(|| text.into())
+}
+
+fn is_filter(text: &str) -> bool {
+    EnvFilter::builder().parse(text).is_ok()
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The merged values as a tree again, in which what the file says has its line.
+fn with_lines(merged: &serde_json::Value, file: Option<&Node>) -> Node {
+    let value = match merged {
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Bool(it) => Value::Bool(*it),
+        serde_json::Value::String(it) => Value::String(it.clone()),
+        serde_json::Value::Number(it) => match it.as_i64() {
+            Some(it) => Value::Integer(it),
+            None => Value::Float(it.as_f64().unwrap_or(f64::NAN)),
+        },
+        serde_json::Value::Array(items) => {
+            Value::Array(items.iter().map(|it| with_lines(it, file)).collect())
+        }
+        serde_json::Value::Object(map) => {
+            Value::Table(map.iter().map(|(key, it)| entry(key, it, file)).collect())
+        }
+    };
+    Node { line: file.map_or(1, |node| node.line), value }
+}
+
+fn entry(key: &str, value: &serde_json::Value, file: Option<&Node>) -> Entry {
+    let entries = match file.map(|node| &node.value) {
+        Some(Value::Table(entries)) => entries.as_slice(),
+        _ => &[],
+    };
+    let said = entries.iter().find(|entry| entry.key == key);
+    let line = said.map_or(1, |entry| entry.line);
+    Entry { key: key.into(), line, node: with_lines(value, said.map(|entry| &entry.node)) }
+}
+
+/// Names the variable or the flag if it was not the file that said it.
+fn explain(layers: &Figment, error: ManifestError) -> ConfigError {
+    let said_by = error.key().and_then(|key| layers.find_metadata(key));
+    let Some(by) = said_by.filter(|it| it.source.is_none()) else { return ConfigError::InFile(error) };
+    let text = error.to_string();
+    let place = error.path().display().to_string();
+    let reason = text.strip_prefix(&place).and_then(|rest| rest.split_once(": ")).map(|(_, reason)| reason);
+    ConfigError::Elsewhere { by: by.name.to_string(), reason: reason.unwrap_or(&text).to_owned() }
+}
+
+#[cfg(test)]
+mod tests;

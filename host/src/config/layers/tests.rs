@@ -1,0 +1,281 @@
+//! Each layer goes over those before it, and what is wrong is named by the place that said it.
+
+use super::*;
+use crate::config::LogFormat;
+use std::{fs, time::Duration};
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn with(content: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(FILE_NAME), content).unwrap();
+        Self(dir)
+    }
+
+    fn layers(&self, environment: &[(&str, &str)]) -> Layers {
+        let pairs = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Layers::of(pairs.collect()).file(self.0.path().join(FILE_NAME))
+    }
+
+    fn refusal(&self, environment: &[(&str, &str)]) -> String {
+        let message = self.layers(environment).read().unwrap_err().to_string();
+        // From the file's name on, where it is the file that is wrong.
+        message[message.find(FILE_NAME).unwrap_or(0)..].to_owned()
+    }
+}
+
+const FULL: &str = r#"
+plugins = "my-plugins"
+state_dir = "/var/lib/replug"
+watch = true
+keep_artifacts = 3
+retained_bytes_limit = "512MiB"
+
+[http]
+listen = "0.0.0.0:8443"
+token_file = "token"
+allow_hosts = ["plugins.example"]
+tls_cert = "cert.pem"
+tls_key = "/etc/key.pem"
+
+[defaults.limits]
+memory = "1GiB"
+
+[defaults.reload]
+drain_timeout = "9s"
+confirm = { window = "20s" }
+
+[log]
+filter = "warn,replug=debug"
+plugins = "error"
+format = "json"
+"#;
+
+#[test]
+fn every_key_of_the_file_is_read_and_its_paths_are_seen_from_its_folder() {
+    let folder = Folder::with(FULL);
+    let config = folder.layers(&[]).read().unwrap();
+    let at = |name: &str| Some(folder.0.path().join(name));
+    assert_eq!((config.plugins, config.state_dir), (at("my-plugins"), Some("/var/lib/replug".into())));
+    assert_eq!((config.watch, config.keep_artifacts, config.retained_bytes_limit), (true, 3, 512 << 20));
+    assert_eq!(config.http.listen, Some("0.0.0.0:8443".parse().unwrap()));
+    assert_eq!(
+        (config.http.token_file, config.http.allow_hosts),
+        (at("token"), vec!["plugins.example".into()])
+    );
+    let tls = config.http.tls.unwrap();
+    assert_eq!((Some(tls.cert), tls.key), (at("cert.pem"), "/etc/key.pem".into()));
+    let defaults: Vec<_> = config.defaults.values().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(defaults, ["limits.memory", "reload.confirm.window", "reload.drain_timeout"]);
+    assert_eq!(config.log.filter.as_deref(), Some("warn,replug=debug"));
+    assert_eq!(config.log.plugins.unwrap().to_string(), "error");
+    assert_eq!(config.log.format, LogFormat::Json);
+}
+
+#[test]
+fn a_flag_goes_over_the_environment_that_over_the_file_and_that_over_what_is_built_in() {
+    let folder =
+        Folder::with("keep_artifacts = 2\nplugins = 'file'\n[defaults.reload]\ndrain_timeout = '1s'");
+    let environment = [
+        ("REPLUG_KEEP_ARTIFACTS", "3"),
+        ("REPLUG_RETAINED_BYTES_LIMIT", "1MiB"),
+        ("REPLUG_DEFAULTS_RELOAD_CHECKPOINT", "2s"),
+        ("REPLUG_WATCH", "true"),
+    ];
+    let layers =
+        folder.layers(&environment).fallback("plugins", "usual").fallback("state_dir", "usual-state");
+    let config = layers.read().unwrap();
+    assert_eq!((config.keep_artifacts, config.retained_bytes_limit, config.watch), (3, 1 << 20, true));
+    assert_eq!(config.plugins, Some(folder.0.path().join("file")));
+    assert_eq!(config.state_dir, Some("usual-state".into()));
+    let expected = "[reload]\ndrain_timeout = '1s'\ncheckpoint = '2s'".parse().unwrap();
+    assert_eq!(config.defaults, expected);
+    let config = layers.flag("keep_artifacts", "--keep", 4).flag("plugins", "DIR", "named").read().unwrap();
+    assert_eq!((config.keep_artifacts, config.plugins), (4, Some("named".into())));
+}
+
+#[test]
+fn rust_log_goes_over_the_file_and_under_our_own_variable() {
+    let folder = Folder::with("log.filter = 'info'");
+    let filter =
+        |environment: &[(&str, &str)]| folder.layers(environment).read().unwrap().log.filter.unwrap();
+    assert_eq!(filter(&[]), "info");
+    assert_eq!(filter(&[("RUST_LOG", "debug")]), "debug");
+    assert_eq!(filter(&[("RUST_LOG", "debug"), ("REPLUG_LOG_FILTER", "trace")]), "trace");
+    // It may be meant for another program's idea of a filter.
+    let layers = folder.layers(&[("RUST_LOG", "a=b=c=/")]);
+    assert_eq!(layers.read().unwrap().log.filter.unwrap(), "info");
+    assert!(layers.warnings()[0].contains("RUST_LOG is \"a=b=c=/\", which is no filter"));
+}
+
+#[test]
+fn what_is_wrong_in_the_file_is_refused_with_file_line_and_key() {
+    for (content, expected) in [
+        ("keep_artefacts = 3", "replug.toml:1: unknown key `keep_artefacts`; did you mean `keep_artifacts`?"),
+        ("\nkeep_artifacts = '3'", ":2: `keep_artifacts` is a string, but must be a whole number"),
+        ("keep_artifacts = inf", ":1: `keep_artifacts` is null, but must be a whole number"),
+        ("retained_bytes_limit = '1 gig'", ":1: `retained_bytes_limit`: \"1 gig\" is no size; write"),
+        (
+            "[http]\nlisten = '127.0.0.1'",
+            ":2: `http.listen`: \"127.0.0.1\" is no address; write one with its port",
+        ),
+        ("[http]\nlisten = '0.0.0.0:80'", ":2: `http.listen`: 0.0.0.0:80 can be reached from other machines"),
+        ("[http]\ntls_key = 'key.pem'", ":2: `http.tls_key`: has no certificate: name it in `tls_cert`"),
+        ("[http]\ntoken-file = ''", "did you mean `token_file`?"),
+        ("http = 80", ":1: `http` is an integer, but must be a table"),
+        (
+            "\n[defaults.reload]\ndrain_timeout = 5",
+            ":3: `defaults.reload.drain_timeout` is an integer, but must be a d",
+        ),
+        (
+            "[defaults.limits]\n\nmemroy = 5",
+            ":3: unknown key `defaults.limits.memroy`; did you mean `memory`?",
+        ),
+        ("[defaults]\nbuild = {}", ":2: unknown key `defaults.build`"),
+        ("[log]\nfilter = 'replug=loud'", ":2: `log.filter`: \"replug=loud\" is no filter: "),
+        ("[log]\nformat = 'jsno'", ":2: `log.format`: \"jsno\" is unknown; did you mean `json`?"),
+        ("[otel]\nendpoint = 'here'", ":2: `otel.endpoint`: \"here\" is no address of a collector"),
+        ("plugins = ''", ":1: `plugins`: \"\" is no path"),
+        ("plugins = \n", "replug.toml:1:11: not valid TOML: "),
+    ] {
+        let message = Folder::with(content).refusal(&[]);
+        assert!(message.contains(expected), "{content:?}: {message}");
+        assert!(message.starts_with("replug.toml:"), "{message}");
+    }
+}
+
+#[cfg(not(feature = "otel"))]
+#[test]
+fn a_collector_is_refused_where_there_is_no_one_to_send_to_it() {
+    let message = Folder::with("[otel]\nendpoint = 'http://127.0.0.1:4318'").refusal(&[]);
+    assert!(
+        message.contains(":2: `otel.endpoint`: this replug was built without OpenTelemetry"),
+        "{message}"
+    );
+}
+
+#[test]
+fn what_is_wrong_elsewhere_is_refused_with_the_variable_or_the_flag() {
+    let folder = Folder::with("keep_artifacts = 2\n\n[log]\nformat = 'text'");
+    for (name, value, expected) in [
+        (
+            "REPLUG_KEEP_ARTIFACTS",
+            "many",
+            "REPLUG_KEEP_ARTIFACTS: `keep_artifacts` is a string, but must be a whole",
+        ),
+        (
+            "REPLUG_LOG_FORMAT",
+            "yaml",
+            "REPLUG_LOG_FORMAT: `log.format`: \"yaml\" is unknown; known: `text`, `json`",
+        ),
+        (
+            "REPLUG_DEFAULTS_RELOAD_DRAIN_TIMEOUT",
+            "0s",
+            "`defaults.reload.drain_timeout`: a duration of nothing",
+        ),
+        ("REPLUG_LOG_FILTER", "replug=loud", "REPLUG_LOG_FILTER: `log.filter`: \"replug=loud\" is no filter"),
+    ] {
+        let message = folder.refusal(&[(name, value)]);
+        assert!(message.starts_with(name) && message.contains(expected), "{message}");
+    }
+    let layers = folder.layers(&[]).flag("log.format", "--log-format", "yaml");
+    let message = layers.read().unwrap_err().to_string();
+    assert!(message.starts_with("--log-format: `log.format`: \"yaml\" is unknown"), "{message}");
+}
+
+#[test]
+fn a_variable_is_a_toml_value_if_it_is_one_and_else_text_and_sets_one_key_only() {
+    assert_eq!(as_value("3"), 3);
+    assert_eq!(as_value("true"), true);
+    assert_eq!(as_value("\"3\""), "3");
+    assert_eq!(as_value("5s"), "5s");
+    assert_eq!(as_value("/var/lib"), "/var/lib");
+    assert_eq!(as_value("1\nother = 2"), "1\nother = 2");
+}
+
+#[test]
+fn a_slip_in_a_variables_name_is_warned_of_and_what_others_set_is_left_alone() {
+    let folder = Folder::with("");
+    let environment = [("REPLUG_LOG_FLITER", "info"), ("REPLUG_PORT", "tcp://"), ("REPLUG_TARGET_DIR", "/x")];
+    let layers = folder.layers(&environment);
+    assert_eq!(layers.read().unwrap(), HostConfig::default());
+    let expected = "the environment variable REPLUG_LOG_FLITER sets nothing; did you mean REPLUG_LOG_FILTER?";
+    assert_eq!(layers.warnings(), [expected]);
+}
+
+#[test]
+fn a_file_that_was_named_has_to_be_there_and_the_usual_one_need_not() {
+    let message = Layers::of(Vec::new()).file("/nowhere/replug.toml").read().unwrap_err().to_string();
+    assert!(
+        message.contains("/nowhere/replug.toml: there is no such configuration file; create it"),
+        "{message}"
+    );
+    assert_eq!(Layers::of(Vec::new()).read().unwrap(), HostConfig::default());
+}
+
+#[test]
+fn what_can_change_while_the_host_runs_is_taken_over_and_the_rest_is_named() {
+    let mut config = HostConfig::default();
+    let other = Folder::with(FULL).layers(&[]).read().unwrap();
+    let (applied, restart_needed) = config.take_over(&other);
+    assert_eq!(
+        applied,
+        [
+            "defaults.limits.memory",
+            "defaults.reload.confirm.window",
+            "defaults.reload.drain_timeout",
+            "keep_artifacts",
+            "log.filter",
+            "log.plugins",
+            "retained_bytes_limit"
+        ]
+    );
+    assert_eq!(
+        restart_needed,
+        [
+            "http.allow_hosts",
+            "http.listen",
+            "http.tls_cert",
+            "http.tls_key",
+            "http.token_file",
+            "log.format",
+            "plugins",
+            "state_dir",
+            "watch"
+        ]
+    );
+    assert_eq!((config.keep_artifacts, config.log.format), (3, LogFormat::Text));
+    assert!(config.take_over(&other).0.is_empty());
+}
+
+#[test]
+fn a_port_alone_is_one_of_this_machine_be_it_in_the_file_or_said_by_a_flag() {
+    let listen = |layers: Layers| layers.read().unwrap().http.listen.unwrap().to_string();
+    for text in ["7777", "localhost:7777", "127.0.0.1:7777"] {
+        let folder = Folder::with(&format!("http.listen = '{text}'"));
+        assert_eq!(listen(folder.layers(&[])), "127.0.0.1:7777");
+    }
+    let folder = Folder::with("");
+    assert_eq!(listen(folder.layers(&[]).flag("http.listen", "--http", "7778")), "127.0.0.1:7778");
+    assert_eq!(listen(folder.layers(&[("REPLUG_HTTP_LISTEN", "7779")])), "127.0.0.1:7779");
+}
+
+#[test]
+fn a_folder_that_is_named_in_another_way_is_no_other_folder() {
+    let mut relative = HostConfig { plugins: Some("plugins".into()), ..HostConfig::default() };
+    let here = env::current_dir().unwrap().join("plugins");
+    assert_eq!(relative.take_over(&HostConfig { plugins: Some(here), ..HostConfig::default() }).1, [""; 0]);
+    let elsewhere = HostConfig { plugins: Some("/elsewhere".into()), ..HostConfig::default() };
+    assert_eq!(relative.take_over(&elsewhere).1, ["plugins"]);
+}
+
+#[test]
+fn a_manifest_without_a_word_on_it_goes_by_the_configuration() {
+    let config = Folder::with(FULL).layers(&[]).read().unwrap();
+    let plugin = tempfile::tempdir().unwrap();
+    fs::write(plugin.path().join("plugin.toml"), "id = 'a.b'").unwrap();
+    let manifest = config.defaults.read(plugin.path()).unwrap();
+    assert_eq!(manifest.reload.drain_timeout, Duration::from_secs(9));
+    assert_eq!(manifest.limits.memory_bytes, Some(1 << 30));
+}

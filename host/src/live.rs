@@ -1,0 +1,94 @@
+//! A configuration that changes while the host runs: what counts at once is taken over, the rest is said to need a
+//! restart, and what is wrong changes nothing.
+
+use crate::{
+    config::{HostConfig, Layers},
+    error::HostError,
+    event::EventKind,
+    keeper::Desks,
+    reload::Workshop,
+    watch::FileWatch,
+    worker::Order,
+};
+use parking_lot::Mutex;
+use std::sync::{Arc, Weak};
+use tokio::runtime;
+
+/// What a new configuration has changed: see [`Host::apply`](crate::Host::apply).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// The keys whose new values count from now on.
+    pub applied: Vec<String>,
+    /// The keys whose new values count when the host is started again.
+    pub restart_needed: Vec<String>,
+}
+
+/// Lets the host live by the configuration, and tells about it if that makes a difference.
+pub(crate) fn apply(shop: &Workshop, desks: &Mutex<Desks>, config: &HostConfig) -> Applied {
+    let done = {
+        let mut told = shop.settings.config.lock();
+        let mut now = HostConfig::clone(&told.now);
+        let (applied, restart_needed) = now.take_over(config);
+        if applied.is_empty() && restart_needed == told.pending {
+            return Applied { applied, restart_needed };
+        }
+        told.now = Arc::new(now);
+        told.pending.clone_from(&restart_needed);
+        Applied { applied, restart_needed }
+    };
+    let Applied { applied, restart_needed } = done.clone();
+    shop.settings.events.host(EventKind::ConfigChanged { applied, restart_needed });
+    let concerns = |table: &str| done.applied.iter().any(|key| key.starts_with(table));
+    for desk in desks.lock().all() {
+        if concerns("defaults.") {
+            // An error means that the host is gone.
+            let _ = desk.orders.send(Order::NewDefaults);
+        }
+        if concerns("log.")
+            && let Some(live) = desk.entry.live()
+        {
+            live.instance.follow_log_level();
+        }
+    }
+    done
+}
+
+/// What a [`follow`] acts on, as long as the host is there.
+pub(crate) struct Followed {
+    pub(crate) shop: Weak<Workshop>,
+    pub(crate) desks: Weak<Mutex<Desks>>,
+}
+
+/// Reads the layers again whenever the file changes.
+pub(crate) fn follow(
+    host: Followed,
+    layers: Layers,
+    adopt: impl Fn(&HostConfig) + Send + 'static,
+    runtime: &runtime::Handle,
+) -> Result<(), HostError> {
+    let _inside = runtime.enter();
+    let mut file = FileWatch::new(layers.path()).map_err(|error| HostError::Watch(Arc::new(error)))?;
+    runtime.spawn(async move {
+        let mut refused = None;
+        // First without waiting: the file may have changed between its first reading and this.
+        loop {
+            let (Some(shop), Some(desks)) = (host.shop.upgrade(), host.desks.upgrade()) else { return };
+            match layers.read() {
+                Ok(config) => {
+                    refused = None;
+                    adopt(&config);
+                    apply(&shop, &desks, &config);
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    if refused.replace(error.clone()).as_ref() != Some(&error) {
+                        shop.settings.events.host(EventKind::ConfigRefused { error });
+                    }
+                }
+            }
+            drop((shop, desks));
+            file.changed().await;
+        }
+    });
+    Ok(())
+}

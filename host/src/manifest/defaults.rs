@@ -1,0 +1,159 @@
+//! What manifests fall back on where they say nothing: `[defaults.limits]` and `[defaults.reload]` of a host.
+
+use super::{
+    Discovery, Manifest, ManifestError, discover,
+    fields::Fields,
+    process,
+    read::read_over,
+    reload,
+    tree::{self, Entry, Node, Value},
+};
+use std::{path::Path, str::FromStr};
+
+/// The tables of a manifest that may have defaults.
+pub(crate) const TABLES: &[&str] = &["limits", "reload"];
+
+/// What manifests fall back on, key by key, where they say nothing. Nothing by default.
+///
+/// Made from the text of the two tables, or by a host's configuration:
+///
+/// ```
+/// use replug::manifest::Defaults;
+///
+/// let defaults: Defaults = "[reload]\ndrain_timeout = \"10s\"\n[limits]\nmemory = \"1GiB\"".parse()?;
+/// # Ok::<_, replug::error::ManifestError>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Defaults {
+    tables: Vec<Entry>,
+}
+
+impl Defaults {
+    /// Takes the tables over from a tree, if all that they say is legal.
+    pub(crate) fn of(file: &Path, node: &Node) -> Result<Self, ManifestError> {
+        let top = Fields::open(file, "", node, TABLES)?;
+        reload(&top, file)?;
+        process::limits(file, top.node("limits"))?;
+        let Value::Table(tables) = &node.value else { return Ok(Self::default()) };
+        Ok(Self { tables: tables.clone() })
+    }
+
+    /// Reads the manifest in `folder`; where it says nothing, these count.
+    ///
+    /// # Errors
+    ///
+    /// * [`ManifestError::Missing`], [`ManifestError::Both`]: there is not exactly one manifest.
+    /// * [`ManifestError::Unreadable`], [`ManifestError::NotAText`], [`ManifestError::NotUtf8`],
+    ///   [`ManifestError::Empty`], [`ManifestError::Syntax`]: it is no TOML or JSON text.
+    /// * The other variants: a key in it is unknown, missing or has an illegal value.
+    pub fn read(&self, folder: &Path) -> Result<Manifest, ManifestError> {
+        read_over(self, folder)
+    }
+
+    /// Finds the plugins in the direct sub-folders of `plugins_dir`, as [`discover`](super::discover) does; where their
+    /// manifests say nothing, these count.
+    ///
+    /// # Errors
+    ///
+    /// As [`discover`](super::discover).
+    pub fn discover(&self, plugins_dir: &Path) -> Result<Discovery, ManifestError> {
+        discover::discover_over(self, plugins_dir)
+    }
+
+    /// A manifest's tree, completed by these.
+    pub(super) fn under(&self, mut tree: Node) -> Node {
+        complete(&mut tree, &self.tables);
+        tree
+    }
+
+    /// The values by their keys: `limits.memory`.
+    pub(crate) fn values(&self) -> Vec<(String, serde_json::Value)> {
+        let mut values = Vec::new();
+        flatten("", &self.tables, &mut values);
+        values
+    }
+}
+
+impl PartialEq for Defaults {
+    /// Whether they say the same; where it stands does not count.
+    fn eq(&self, other: &Self) -> bool {
+        let sorted = |defaults: &Self| {
+            let mut values = defaults.values();
+            values.sort_by(|(a, _), (b, _)| a.cmp(b));
+            values
+        };
+        sorted(self) == sorted(other)
+    }
+}
+
+impl FromStr for Defaults {
+    type Err = ManifestError;
+
+    fn from_str(text: &str) -> Result<Self, ManifestError> {
+        let nowhere = Path::new("defaults");
+        Self::of(nowhere, &tree::from_toml(nowhere, text)?)
+    }
+}
+
+/// Adds what is missing in a table, and in the tables in it. What is no table is left for others to complain about.
+fn complete(node: &mut Node, defaults: &[Entry]) {
+    let Value::Table(entries) = &mut node.value else { return };
+    for default in defaults {
+        match (entries.iter_mut().find(|entry| entry.key == default.key), &default.node.value) {
+            (None, _) => entries.push(default.clone()),
+            (Some(said), Value::Table(more)) => complete(&mut said.node, more),
+            (Some(_), _) => {}
+        }
+    }
+}
+
+fn flatten(prefix: &str, entries: &[Entry], into: &mut Vec<(String, serde_json::Value)>) {
+    for entry in entries {
+        let key = format!("{prefix}{}", entry.key);
+        match &entry.node.value {
+            Value::Table(inner) => flatten(&format!("{key}."), inner, into),
+            // What is neither a number nor anything else was refused before.
+            _ => into.push((key, entry.node.to_json().unwrap_or_default())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, time::Duration};
+
+    #[test]
+    fn a_manifest_overrides_the_defaults_key_by_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = "id = 'a.b'\n[reload]\ndrain_timeout = '1s'\nconfirm = { min_calls = 3 }\n";
+        fs::write(folder.path().join("plugin.toml"), manifest).unwrap();
+        let defaults: Defaults = "[reload]\ndrain_timeout = '9s'\ncheckpoint = '7s'\n\
+             confirm = { window = '20s', min_calls = 99 }\n[limits]\nopen_files = 64"
+            .parse()
+            .unwrap();
+        let read = defaults.read(folder.path()).unwrap();
+        assert_eq!(read.reload.drain_timeout, Duration::from_secs(1));
+        assert_eq!(read.reload.checkpoint, Some(Duration::from_secs(7)));
+        let confirm = read.reload.confirm.unwrap();
+        assert_eq!((confirm.window, confirm.min_calls), (Duration::from_secs(20), 3));
+        assert_eq!(read.limits.open_files, Some(64));
+    }
+
+    #[test]
+    fn illegal_defaults_are_refused_and_equal_ones_are_equal_wherever_they_stand() {
+        for (text, expected) in [
+            ("[reload]\ndrain_timout = '1s'", "did you mean `drain_timeout`?"),
+            ("[limits]\nmemory = 'much'", "is no size"),
+            ("[build]\nprofile = 'dev'", "unknown key `build`"),
+        ] {
+            let error = text.parse::<Defaults>().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        let one: Defaults = "[limits]\nprocesses = 1\n[reload]\ncheckpoint = '1s'".parse().unwrap();
+        let other: Defaults =
+            "\n\nreload = { checkpoint = '1s' }\nlimits = { processes = 1 }".parse().unwrap();
+        assert_eq!(one, other);
+        assert_ne!(one, Defaults::default());
+    }
+}

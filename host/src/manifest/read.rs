@@ -1,0 +1,78 @@
+//! From a folder to the text of its manifest, and from there to what the text says.
+
+use super::{
+    Defaults, Manifest, ManifestError, interpret,
+    tree::{self, Node, Value},
+};
+use std::{fs, io, path::Path};
+
+/// The names a manifest may have.
+pub const FILE_NAMES: [&str; 2] = ["plugin.toml", "plugin.json"];
+
+/// Whether `folder` directly holds a manifest, be it a good one or not.
+pub fn holds_manifest(folder: &Path) -> bool {
+    FILE_NAMES.iter().any(|name| folder.join(name).symlink_metadata().is_ok())
+}
+
+/// Reads the manifest in `folder`, as a host without `[defaults]` of its own does: see [`Defaults::read`].
+///
+/// # Errors
+///
+/// * [`ManifestError::Missing`], [`ManifestError::Both`]: there is not exactly one manifest.
+/// * [`ManifestError::Unreadable`], [`ManifestError::NotAText`], [`ManifestError::NotUtf8`], [`ManifestError::Empty`],
+///   [`ManifestError::Syntax`]: it is no TOML or JSON text.
+/// * The other variants: a key in it is unknown, missing or has an illegal value.
+pub fn read(folder: &Path) -> Result<Manifest, ManifestError> {
+    Defaults::default().read(folder)
+}
+
+pub(super) fn read_over(defaults: &Defaults, folder: &Path) -> Result<Manifest, ManifestError> {
+    let root = fs::canonicalize(folder).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => ManifestError::NoFolder { path: folder.into() },
+        _ => ManifestError::Unreadable { path: folder.into(), source },
+    })?;
+    let mut files = FILE_NAMES.iter().map(|name| root.join(name)).filter(|it| it.symlink_metadata().is_ok());
+    let file = files.next().ok_or_else(|| ManifestError::Missing { path: root.clone() })?;
+    if files.next().is_some() {
+        return Err(ManifestError::Both { path: root });
+    }
+    let text = read_text(&file)?;
+    if text.trim().is_empty() {
+        return Err(ManifestError::Empty { path: file });
+    }
+    let tree = tree_of(&file, &text)?;
+    interpret(&file, &root, &defaults.under(tree))
+}
+
+fn tree_of(file: &Path, text: &str) -> Result<Node, ManifestError> {
+    match file.extension() {
+        Some(extension) if extension == "json" => tree::from_json(file, text),
+        _ => tree::from_toml(file, text),
+    }
+}
+
+/// The line on which a key stands, such as `config.word`; of one that is not there, that of the table it would be in.
+pub(crate) fn line_of(file: &Path, key: &str) -> Option<usize> {
+    let tree = tree_of(file, &read_text(file).ok()?).ok()?;
+    let (mut node, mut line) = (&tree, None);
+    for part in key.split('.') {
+        let Value::Table(entries) = &node.value else { break };
+        let Some(entry) = entries.iter().find(|entry| entry.key == part) else { break };
+        (node, line) = (&entry.node, Some(entry.line));
+    }
+    line
+}
+
+pub(crate) fn read_text(file: &Path) -> Result<String, ManifestError> {
+    let unreadable = |source| ManifestError::Unreadable { path: file.into(), source };
+    let metadata = fs::metadata(file).map_err(unreadable)?;
+    // Opening a pipe would wait for a writer.
+    if !metadata.is_file() || metadata.len() > 1 << 20 {
+        return Err(ManifestError::NotAText { path: file.into() });
+    }
+    String::from_utf8(fs::read(file).map_err(unreadable)?).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+        ManifestError::NotUtf8 { path: file.into(), line }
+    })
+}

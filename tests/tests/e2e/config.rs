@@ -1,0 +1,135 @@
+//! A host's configuration: its layers, and what an edit does while the host runs.
+
+use replug::{EventKind, Generation, Handle, HostConfig, manifest::Mode};
+use replug_tests::{
+    Lab,
+    command::{Dev, command, run},
+    misbehave,
+};
+use serde_json::json;
+use std::fs;
+
+/// Writes `replug.toml` beside the plugins folder as a careful editor does.
+fn configure(lab: &Lab, content: &str) {
+    fs::write(lab.dir().join("replug.tmp"), content).unwrap();
+    fs::rename(lab.dir().join("replug.tmp"), lab.dir().join("replug.toml")).unwrap();
+}
+
+#[test]
+fn a_flag_goes_over_the_environment_and_that_over_the_file() {
+    let lab = Lab::new("layers");
+    for name in ["from-file", "from-env", "from-flag"] {
+        fs::create_dir(lab.dir().join(name)).unwrap();
+    }
+    configure(&lab, "plugins = \"from-file\"");
+    let plugins_of = |args: &[&str], environment: &[(&str, &str)]| {
+        let mut command = command(&lab, &[&["run", "--json"], args].concat());
+        let mut dev = Dev::of({
+            command.envs(environment.iter().copied());
+            command
+        });
+        let started = dev.wait_for("host_started");
+        assert!(dev.interrupt().success());
+        started["plugins_dir"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()
+    };
+    let environment = [("REPLUG_PLUGINS", "from-env")];
+    assert_eq!(plugins_of(&[], &[]), "from-file");
+    assert_eq!(plugins_of(&[], &environment), "from-env");
+    assert_eq!(plugins_of(&["from-flag"], &environment), "from-flag");
+    lab.assert_clean();
+}
+
+#[test]
+fn a_wrong_configuration_keeps_a_command_from_starting_and_says_where_it_is_wrong() {
+    let lab = Lab::new("config-wrong");
+    configure(&lab, "\nkeep_artefacts = 3\n");
+    for args in [["run"].as_slice(), &["list"], &["build"]] {
+        let output = run(&lab, args);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        let expected = "replug.toml:2: unknown key `keep_artefacts`; did you mean `keep_artifacts`?";
+        assert!(told.contains(expected), "{told}");
+    }
+    let output = run(&lab, &["list", "--config", "elsewhere.toml"]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("elsewhere.toml: there is no such configuration file"), "{told}");
+}
+
+#[test]
+fn an_edit_is_taken_over_while_the_host_runs_a_wrong_one_is_refused_as_a_whole_and_the_rest_waits() {
+    let mut lab = Lab::in_mode("config-live", Mode::Process);
+    lab.install(misbehave("version=1"));
+    configure(&lab, "keep_artifacts = 4\n");
+    let mut dev = Dev::start_as(&lab, "run", &[]);
+    assert_eq!(dev.wait_for("reloaded")["generation"], 1);
+
+    configure(&lab, "keep_artifacts = 5\n[defaults.limits]\nopen_files = 200\n");
+    let changed = dev.wait_for("config_changed");
+    assert_eq!(changed["applied"], json!(["defaults.limits.open_files", "keep_artifacts"]));
+    assert_eq!(changed["restart_needed"], json!([]));
+    assert_eq!(dev.wait_for("reloaded")["generation"], 2, "a process has its limits from its beginning");
+
+    configure(&lab, "keep_artifacts = 6\n[defaults.limits]\nopen_files = 300\nmemory = \"lots\"\n");
+    let refused = dev.wait_for("config_refused")["error"].as_str().unwrap().to_owned();
+    assert!(refused.contains("replug.toml:4: `defaults.limits.memory`: \"lots\" is no size"), "{refused}");
+
+    configure(
+        &lab,
+        "state_dir = \"x\"\nwatch = true\nkeep_artifacts = 5\n[defaults.limits]\nopen_files = 200\n",
+    );
+    let changed = dev.wait_for("config_changed");
+    assert_eq!(changed["applied"], json!([]), "what was refused was not taken over in part");
+    assert_eq!(changed["restart_needed"], json!(["watch"]), "the state folder is named by a flag");
+    assert!(dev.interrupt().success());
+    lab.assert_clean();
+}
+
+#[test]
+fn what_the_plugins_log_follows_an_edit_of_the_configuration() {
+    let mut lab = Lab::new("config-log");
+    lab.install(misbehave("version=1"));
+    lab.set_manifest("binary = \"plugin.so\"\n[config]\nword = \"one\"");
+    configure(&lab, "log.plugins = \"error\"\n");
+    let mut dev = Dev::start(&lab, &["--call", &lab.id(), "log", "[\"warn\", \"something\"]"]);
+    dev.wait_for("call_result");
+    configure(&lab, "log.plugins = \"warn\"\n");
+    assert_eq!(dev.wait_for("config_changed")["applied"], json!(["log.plugins"]));
+    // A new generation, so that the call is made again. Nothing was logged before: the next log event is of this one.
+    lab.install(misbehave("version=2"));
+    let logged = dev.wait_for("log");
+    assert_eq!((&logged["message"], &logged["generation"]), (&json!("something"), &json!(2)));
+    assert!(dev.interrupt().success());
+    lab.assert_clean();
+}
+
+#[test]
+fn a_program_applies_a_configuration_of_its_own() {
+    let mut lab = Lab::in_mode("config-applied", Mode::Process);
+    lab.install(misbehave("version=1"));
+    lab.start();
+    let config = lab.host().config();
+    assert_eq!(lab.host().apply(&config), replug::Applied::default());
+
+    let tight = HostConfig { retained_bytes_limit: 1, ..config.clone() };
+    assert_eq!(lab.host().apply(&tight).applied, ["retained_bytes_limit"]);
+    let error = lab.refused(misbehave("version=2"));
+    assert!(error.contains("preflight failed"), "{error}");
+    assert_eq!(lab.probe().version().unwrap(), 1);
+
+    let defaults = "[reload]\ndrain_timeout = '9s'\n[limits]\nopen_files = 200".parse().unwrap();
+    let roomy = HostConfig { defaults, watch: true, ..config };
+    let done = lab.host().apply(&roomy);
+    let expected = ["defaults.limits.open_files", "defaults.reload.drain_timeout", "retained_bytes_limit"];
+    assert_eq!(
+        (done.applied.as_slice(), done.restart_needed.as_slice()),
+        (&expected.map(Into::into)[..], &["watch".into()][..])
+    );
+    lab.wait_for(|event| {
+        matches!(event.kind, EventKind::Reloaded { .. })
+            .then_some(event.generation)
+            .filter(|it| *it > Some(Generation(1)))
+    });
+    assert_eq!(lab.probe().version().unwrap(), 1, "the artifact that served is what is made anew");
+    assert!(Handle::generation(&lab.probe()) > Some(Generation(1)));
+    lab.finish();
+}
