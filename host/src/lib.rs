@@ -52,6 +52,7 @@
 //! | [`parent`] | a small process that starts the program again when a crash has ended it |
 //! | `builder.rs`, `host.rs` | all plugins of a folder, for the program that embeds them |
 //! | `config/`, `live.rs` | what a host is told, in layers, and what of it changes while it runs |
+//! | `spans.rs` | what `tracing` shows of a reload |
 //! | [`event`] | written by every stage, read by none of them |
 
 pub mod artifact;
@@ -81,6 +82,7 @@ pub mod preflight;
 mod registry;
 mod reload;
 pub mod shim;
+mod spans;
 mod suggest;
 pub mod watch;
 pub mod wire;

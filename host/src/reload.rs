@@ -29,6 +29,7 @@ use crate::{
     overdue::{Overdue, Steps},
     preflight::{self, Budget, Verdicts},
     registry::{CrashRecord, Entry, Live, Paused, Retiring, Unmap, Watchdog, clear_away, discard, end},
+    spans,
 };
 use parking_lot::{Mutex, RwLock};
 use replug_api::call::Death;
@@ -42,6 +43,7 @@ use std::{
     time::Instant,
 };
 use tokio::sync::watch;
+use tracing::{Instrument, Span};
 
 /// What the stages of all plugins share.
 pub(crate) struct Workshop {
@@ -133,7 +135,7 @@ pub(crate) async fn build(
 ) -> Result<Built, ReloadError> {
     let (entry, manifest) = job;
     let began = Instant::now();
-    let built = shop.builder.build(manifest).await;
+    let built = shop.builder.build(manifest).instrument(spans::build()).await;
     stages.build = millis(began.elapsed());
     built.map_err(|error| failed(entry, Stage::Build)(error.into()))
 }
@@ -143,13 +145,15 @@ pub(crate) fn install(shop: &Workshop, job: Job, stages: &mut Stages) -> Result<
     let entry = job.entry.clone();
     let at = |stage| failed(&entry, stage);
 
-    let artifact = timed(&mut stages.store, || store(shop, &job)).map_err(at(Stage::Store))?;
+    let artifact =
+        timed(spans::store(), &mut stages.store, || store(shop, &job)).map_err(at(Stage::Store))?;
     let same = entry.live().is_some_and(|live| live.digest == artifact.digest);
     if same && matches!(job.source, Source::Built(_)) {
         return Ok(Installed::Unchanged);
     }
     let (facts, place, copy) =
-        timed(&mut stages.preflight, || examine(shop, &job, &artifact)).map_err(at(Stage::Preflight))?;
+        timed(spans::preflight(), &mut stages.preflight, || examine(shop, &job, &artifact))
+            .map_err(at(Stage::Preflight))?;
     let candidate = Candidate { shop, job: &job, artifact: &artifact, facts: &facts, place, copy: &copy };
     let installed = launch(candidate, stages);
     if installed.is_err() {
@@ -163,8 +167,8 @@ pub(crate) fn install(shop: &Workshop, job: Job, stages: &mut Stages) -> Result<
 fn launch(mut candidate: Candidate<'_>, stages: &mut Stages) -> Result<Installed, ReloadError> {
     let entry = candidate.job.entry.clone();
     let at = |stage| failed(&entry, stage);
-    timed(&mut stages.preflight, || candidate.try_out()).map_err(at(Stage::Preflight))?;
-    let fresh = timed(&mut stages.load, || candidate.bring_up()).map_err(at(Stage::Load));
+    timed(spans::trial(), &mut stages.preflight, || candidate.try_out()).map_err(at(Stage::Preflight))?;
+    let fresh = timed(spans::load(), &mut stages.load, || candidate.bring_up()).map_err(at(Stage::Load));
     let fresh = fresh.inspect_err(|_| candidate.doubt())?;
     if let Err(cause) = candidate.job.steps.check() {
         give_up(fresh);
@@ -217,12 +221,14 @@ pub(crate) fn budget(shop: &Workshop) -> Budget {
 fn take_over(job: &Job, fresh: &Arc<Live>, stages: &mut Stages) -> Result<Option<Retiring>, ReloadError> {
     let at = |stage| failed(&job.entry, stage);
     job.entry.accepts(fresh).map_err(|mismatch| at(Stage::Load)(mismatch.into()))?;
-    let paused = timed(&mut stages.migrate, || migrate(job, fresh)).map_err(at(Stage::Migrate))?;
-    timed(&mut stages.load, || begin(job, fresh)).map_err(at(Stage::Load))?;
-    let old = timed(&mut stages.swap, || job.entry.publish(fresh.clone())).map_err(|mismatch| {
-        stop(fresh);
-        at(Stage::Swap)(mismatch.into())
-    })?;
+    let paused =
+        timed(spans::migrate(), &mut stages.migrate, || migrate(job, fresh)).map_err(at(Stage::Migrate))?;
+    timed(spans::start(), &mut stages.load, || begin(job, fresh)).map_err(at(Stage::Load))?;
+    let old =
+        timed(spans::swap(), &mut stages.swap, || job.entry.publish(fresh.clone())).map_err(|mismatch| {
+            stop(fresh);
+            at(Stage::Swap)(mismatch.into())
+        })?;
     drop(paused);
     Ok(old)
 }
@@ -317,9 +323,9 @@ pub(crate) fn finish(shop: &Workshop, live: Live, unmap: Unmap) {
     events.generation((&plugin, generation, digest), EventKind::GenerationRetired { outcome });
 }
 
-fn timed<T>(stage: &mut f64, work: impl FnOnce() -> T) -> T {
+fn timed<T>(span: Span, stage: &mut f64, work: impl FnOnce() -> T) -> T {
     let began = Instant::now();
-    let done = work();
+    let done = span.in_scope(work);
     // To a thousandth, however many parts it is the sum of.
     *stage = ((*stage + millis(began.elapsed())) * 1e3).round() / 1e3;
     done

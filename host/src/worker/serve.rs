@@ -9,6 +9,7 @@ use crate::{
     manifest::{LimitsSpec, Manifest},
     registry::Live,
     reload::{self, Installed, Job, Source},
+    spans,
     watch::{Change, What},
 };
 use replug_api::PluginError;
@@ -18,6 +19,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 use tokio::sync::oneshot;
+use tracing::{Instrument, Span};
 
 /// Why a build or what follows it is done.
 pub(super) struct Cause {
@@ -26,19 +28,29 @@ pub(super) struct Cause {
     forced: bool,
     /// What the compiler said of it.
     warnings: Vec<Diagnostic>,
+    /// What `tracing` shows of it; none until it begins.
+    span: Span,
 }
 
 impl Cause {
     pub(super) fn of(change: Change) -> Self {
-        Self { change: Some(change), began: Instant::now(), forced: false, warnings: Vec::new() }
+        Self { change: Some(change), forced: false, ..Self::order() }
     }
 
     pub(super) fn order() -> Self {
-        Self { change: None, began: Instant::now(), forced: true, warnings: Vec::new() }
+        Self { change: None, began: Instant::now(), forced: true, warnings: Vec::new(), span: Span::none() }
     }
 
     pub(super) fn is_manifest(&self) -> bool {
         self.change.as_ref().is_some_and(|change| change.what == What::Manifest)
+    }
+
+    /// The span of the reload, which begins if it has not yet.
+    fn span(&mut self, worker: &Worker) -> Span {
+        if self.span.is_none() {
+            self.span = spans::reload(worker.id());
+        }
+        self.span.clone()
     }
 
     /// Milliseconds since the save, or since the order.
@@ -84,7 +96,8 @@ impl Worker {
             });
             let manifest = self.manifest();
             let (shop, entry) = (self.shop.clone(), self.desk.entry.clone());
-            let building = reload::build(&shop, (&entry, &manifest), &mut stages);
+            let span = cause.span(self);
+            let building = reload::build(&shop, (&entry, &manifest), &mut stages).instrument(span.clone());
             tokio::pin!(building);
             let newer = loop {
                 tokio::select! {
@@ -95,6 +108,7 @@ impl Worker {
                             let waiting = std::mem::take(&mut self.later);
                             let kept = waiting.into_iter().filter_map(|order| order.refuse(self.id()));
                             self.later = kept.chain([order]).collect();
+                            spans::ends(&span, "stopped");
                             return Err(self.stopping());
                         }
                         Some(order) => self.later.push_back(order),
@@ -106,6 +120,7 @@ impl Worker {
                 Err(built) => break built,
                 Ok(change) => {
                     self.tell(EventKind::BuildSuperseded);
+                    spans::ends(&span, "superseded");
                     let forced = cause.forced;
                     cause = Cause { forced, ..Cause::of(change) };
                     if cause.is_manifest()
@@ -118,7 +133,10 @@ impl Worker {
         };
         let built = match built {
             Ok(built) => built,
-            Err(error) => return Err(self.failed_build(error).await),
+            Err(error) => {
+                spans::ends(&cause.span(self), "failed");
+                return Err(self.failed_build(error).await);
+            }
         };
         let inputs = built.inputs;
         cause.warnings = built.warnings;
@@ -137,7 +155,7 @@ impl Worker {
     pub(super) async fn install(
         &mut self,
         source: Source,
-        cause: Cause,
+        mut cause: Cause,
         mut stages: Stages,
     ) -> Result<Generation, HostError> {
         self.doing(Some(Stage::Load));
@@ -153,13 +171,16 @@ impl Worker {
             steps: Arc::default(),
             on_death: self.on_death(),
         };
+        let span = cause.span(self);
+        spans::is_to_be(&span, job.generation);
+        let inside = span.clone();
         let before = self.desk.entry.live();
         // A version that was good enough before is not watched again: two bad ones would take turns for ever.
         let is_new = !matches!(job.source, Source::Stored(_));
         let shop = self.shop.clone();
         let (steps, patience) = (job.steps.clone(), job.manifest.process.step_timeout);
         let done = blocking(move || {
-            let installed = reload::install(&shop, job, &mut stages);
+            let installed = inside.in_scope(|| reload::install(&shop, job, &mut stages));
             (installed, stages)
         });
         let done = tokio::select! {
@@ -182,6 +203,14 @@ impl Worker {
             return Box::pin(self.install(source, cause, stages)).await;
         }
         self.doing(None);
+        spans::ends(
+            &span,
+            match installed {
+                Err(_) => "failed",
+                Ok(Installed::Unchanged) => "unchanged",
+                Ok(Installed::Serving { .. }) => "serving",
+            },
+        );
         match installed {
             Err(error) => {
                 match &*error.cause {

@@ -6,8 +6,8 @@ use replug_tests::{
     command::{Dev, command, run},
     misbehave,
 };
-use serde_json::json;
-use std::fs;
+use serde_json::{Value, json};
+use std::fs::{self, File};
 
 /// Writes `replug.toml` beside the plugins folder as a careful editor does.
 fn configure(lab: &Lab, content: &str) {
@@ -25,7 +25,7 @@ fn a_flag_goes_over_the_environment_and_that_over_the_file() {
     let plugins_of = |args: &[&str], environment: &[(&str, &str)]| {
         let mut command = command(&lab, &[&["run", "--json"], args].concat());
         let mut dev = Dev::of({
-            command.envs(environment.iter().copied());
+            command.envs(environment.iter().copied()).stdin(Stdio::null());
             command
         });
         let started = dev.wait_for("host_started");
@@ -132,4 +132,33 @@ fn a_program_applies_a_configuration_of_its_own() {
     assert_eq!(lab.probe().version().unwrap(), 1, "the artifact that served is what is made anew");
     assert!(Handle::generation(&lab.probe()) > Some(Generation(1)));
     lab.finish();
+}
+
+#[test]
+fn logs_in_json_have_a_span_for_a_reload_and_for_each_of_its_stages() {
+    let mut lab = Lab::new("log-json");
+    lab.install(misbehave("version=1"));
+    let log = lab.dir().join("log");
+    let mut command = command(&lab, &["run", "--json", "--log-format", "json"]);
+    command.env("REPLUG_LOG_FILTER", "replug=info").stderr(File::create(&log).unwrap());
+    let mut dev = Dev::of(command);
+    dev.wait_for("reloaded");
+    assert!(dev.interrupt().success());
+    let text = fs::read_to_string(&log).unwrap();
+    let lines = text.lines().filter(|line| line.starts_with('{'));
+    let lines: Vec<Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+    let closed = |name: &str| {
+        let found =
+            lines.iter().find(|line| line["span"]["name"] == name && line["fields"]["message"] == "close");
+        found.unwrap_or_else(|| panic!("no `{name}` in {text}"))
+    };
+    let reload = &closed("reload")["span"];
+    assert_eq!(reload["plugin"], lab.id());
+    assert_eq!((&reload["generation"], &reload["outcome"]), (&json!(1), &json!("serving")));
+    for stage in ["build", "store", "preflight", "trial", "load", "migrate", "start", "swap"] {
+        let line = closed(stage);
+        assert_eq!(line["spans"][0]["name"], "reload", "{line}");
+        assert!(line["fields"]["time.busy"].is_string(), "{line}");
+    }
+    lab.assert_clean();
 }

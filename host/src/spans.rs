@@ -1,0 +1,47 @@
+//! The spans of a reload, for the host's own logs and for whatever an embedding program does with them. A call has none.
+
+use crate::id::{Generation, PluginId};
+use tracing::{Span, field::Empty, info_span};
+
+/// One reload, from its cause to its outcome. Its stages are below it.
+pub(crate) fn reload(plugin: &PluginId) -> Span {
+    info_span!(target: "replug::reload", parent: None, "reload", %plugin, generation = Empty, outcome = Empty)
+}
+
+/// The generation that the reload is to become.
+pub(crate) fn is_to_be(reload: &Span, generation: Generation) {
+    reload.record("generation", generation.0);
+}
+
+/// What has become of the reload: `serving`, `unchanged`, `failed`, `superseded` or `stopped`.
+pub(crate) fn ends(reload: &Span, outcome: &'static str) {
+    reload.record("outcome", outcome);
+}
+
+macro_rules! steps {
+    ($($(#[$doc:meta])* $step:ident)+) => {
+        $($(#[$doc])* pub(crate) fn $step() -> Span {
+            info_span!(target: "replug::reload", stringify!($step))
+        })+
+    };
+}
+
+// Each below the span that is entered.
+steps! {
+    /// The build.
+    build
+    /// Copying into the store.
+    store
+    /// Reading the file and judging it.
+    preflight
+    /// What a new version does in a throwaway process.
+    trial
+    /// Opening the artifact and making the instance.
+    load
+    /// Handing over the state.
+    migrate
+    /// Starting the instance, and asking how it is.
+    start
+    /// Making it the one that calls reach.
+    swap
+}
