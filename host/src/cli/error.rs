@@ -42,6 +42,8 @@ pub(super) enum CliError {
     Interrupted,
     #[error("cannot start the threads of this command: {0}")]
     Threads(io::Error),
+    #[error("traces cannot be sent: {0}; mend `otel.endpoint`, or leave it out")]
+    Export(String),
     #[error("cannot write to the standard output: {0}")]
     Output(io::Error),
 }

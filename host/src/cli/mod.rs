@@ -13,6 +13,7 @@ mod inspect;
 mod list;
 mod new;
 mod one;
+mod otel;
 mod render;
 mod run;
 mod serve;

@@ -3,6 +3,7 @@
 use super::{
     args::{CallSpec, Place},
     error::CliError,
+    otel::Export,
     render::{Loop, Renderer},
     signals::Signals,
     terminal::{self, DIM, Spinner, WARN},
@@ -41,7 +42,9 @@ impl Serve {
     /// Runs the host until a signal, or until no one reads any more.
     pub(super) async fn run(self) -> Result<(), CliError> {
         let Place { config, .. } = Place::read(&self.layers)?;
-        let listening = trace::listen(&config.log);
+        let export = Export::begin(&config.otel).map_err(|error| CliError::Export(error.to_string()))?;
+        let (export, spans) = export.unzip();
+        let listening = trace::listen(&config.log, spans);
         let what = if config.watch { Loop::Watching } else { Loop::Running };
         let mut signals = Signals::listen()?;
         let builder = Host::builder().config(config);
@@ -80,6 +83,9 @@ impl Serve {
                     let _ = screen.show(&event);
                 },
             }
+        }
+        if let Some(export) = export {
+            export.end();
         }
         while let (Some(event), Ok(())) = (events.try_next(), &told) {
             screen.show(&event)?;

@@ -61,6 +61,9 @@ impl Log {
     }
 }
 
+/// Whatever else hears of events and spans.
+pub(super) type AnyLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// What listens, so that it can be told to listen to something else.
 pub(super) struct Listening {
     own: reload::Handle<EnvFilter, Registry>,
@@ -76,8 +79,8 @@ impl Listening {
     }
 }
 
-/// Begins to listen, for a command that shows the host's events.
-pub(super) fn listen(settings: &LogSettings) -> Listening {
+/// Begins to listen, for a command that shows the host's events. `more` hears of everything too.
+pub(super) fn listen(settings: &LogSettings, more: Option<AnyLayer>) -> Listening {
     let (own, own_handle) = reload::Layer::new(own(settings));
     let (plugins, plugins_handle) = reload::Layer::new(plugins(settings));
     // A span is told of when it ends, with how long it took.
@@ -86,15 +89,16 @@ pub(super) fn listen(settings: &LogSettings) -> Listening {
         LogFormat::Text => lines.with_ansi(super::terminal::stderr_has_colour()).with_filter(own).boxed(),
         LogFormat::Json => lines.json().with_filter(own).boxed(),
     };
+    let layers: Vec<_> = [Wants.with_filter(plugins).boxed(), lines].into_iter().chain(more).collect();
     // Only this function sets it, once; a second one would be the one to give way.
-    let _ = tracing_subscriber::registry().with(vec![Wants.with_filter(plugins).boxed(), lines]).try_init();
+    let _ = tracing_subscriber::registry().with(layers).try_init();
     Listening { own: own_handle, plugins: plugins_handle }
 }
 
 /// Begins to listen, for a command that ends with its answer: only what the host warns of is said.
 pub(super) fn quietly() {
     let filter = std::env::var("RUST_LOG").ok();
-    listen(&LogSettings { filter, plugins: Some(LevelFilter::OFF), ..LogSettings::default() });
+    listen(&LogSettings { filter, plugins: Some(LevelFilter::OFF), ..LogSettings::default() }, None);
 }
 
 /// What is written of the host's own logs.
@@ -127,7 +131,7 @@ mod tests {
 
     #[test]
     fn plugins_are_asked_for_more_than_is_printed_of_the_host_and_for_less_when_that_is_said() {
-        let listening = listen(&LogSettings::default());
+        let listening = listen(&LogSettings::default(), None);
         assert_eq!(LevelFilter::current(), LevelFilter::INFO);
         listening.adopt(&LogSettings { plugins: Some(LevelFilter::ERROR), ..LogSettings::default() });
         assert_eq!(LevelFilter::current(), LevelFilter::WARN);

@@ -268,8 +268,10 @@ fn address(text: &str) -> Option<SocketAddr> {
 
 fn endpoint(otel: &Fields<'_>) -> Result<Option<String>, ManifestError> {
     let Some(text) = otel.string("endpoint")? else { return Ok(None) };
-    if !(text.starts_with("http://") || text.starts_with("https://")) {
-        let reason = format!("{text:?} is no address of a collector; write \"http://127.0.0.1:4318\"");
+    if !text.starts_with("http://") {
+        let reason = format!(
+            "{text:?} is no address of a collector that is reached by plain HTTP; write \"http://127.0.0.1:4318\""
+        );
         return Err(otel.illegal("endpoint", reason));
     }
     if !cfg!(feature = "otel") {

@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(read.reload.checkpoint, Some(Duration::from_secs(7)));
         let confirm = read.reload.confirm.unwrap();
         assert_eq!((confirm.window, confirm.min_calls), (Duration::from_secs(20), 3));
-        assert_eq!(read.limits.open_files, Some(64));
+        assert_eq!(read.limits.kernel.open_files, Some(64));
     }
 
     #[test]

@@ -142,7 +142,7 @@ impl Watch {
     /// Finds out how the child ended.
     fn look_back(&mut self, status: ExitStatus) -> Ended {
         let runs = self.runs();
-        let short_of_memory = oom::kills() > self.oom_kills;
+        let short_of_memory = self.oom_kills.zip(oom::kills()).is_some_and(|(before, now)| now > before);
         let mut ended = Ended { status, short_of_memory, crashes: Vec::new() };
         if ended.was_killed_for_memory() {
             // No process can note that of itself. Without a record there is nothing to be noted in.

@@ -7,7 +7,10 @@ use replug_tests::{
     misbehave,
 };
 use serde_json::{Value, json};
-use std::fs::{self, File};
+use std::{
+    fs::{self, File},
+    process::Stdio,
+};
 
 /// Writes `replug.toml` beside the plugins folder as a careful editor does.
 fn configure(lab: &Lab, content: &str) {

@@ -277,5 +277,5 @@ fn a_manifest_without_a_word_on_it_goes_by_the_configuration() {
     fs::write(plugin.path().join("plugin.toml"), "id = 'a.b'").unwrap();
     let manifest = config.defaults.read(plugin.path()).unwrap();
     assert_eq!(manifest.reload.drain_timeout, Duration::from_secs(9));
-    assert_eq!(manifest.limits.memory_bytes, Some(1 << 30));
+    assert_eq!(manifest.limits.kernel.memory_bytes, Some(1 << 30));
 }

@@ -1,0 +1,82 @@
+//! Traces for a collector, by OTLP over HTTP. Only with the feature `otel`, without which nothing is exported.
+
+#[cfg(not(feature = "otel"))]
+pub(super) use absent::Export;
+#[cfg(feature = "otel")]
+pub(super) use present::Export;
+
+#[cfg(feature = "otel")]
+mod present {
+    use super::super::trace::AnyLayer;
+    use opentelemetry::trace::TracerProvider as _;
+    use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig};
+    use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
+    use replug::OtelSettings;
+    use std::env;
+    use tracing::level_filters::LevelFilter;
+    use tracing_subscriber::{Layer, filter::Targets};
+
+    /// The variables by which all programs are told of a collector.
+    const VARIABLES: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+
+    /// What sends spans to a collector, on a thread of its own.
+    pub(crate) struct Export {
+        provider: SdkTracerProvider,
+    }
+
+    impl Export {
+        /// Begins, if a collector is named, and gives what has to hear of spans.
+        pub(crate) fn begin(settings: &OtelSettings) -> Result<Option<(Self, AnyLayer)>, ExporterBuildError> {
+            let exporter = SpanExporter::builder().with_http();
+            let exporter = match &settings.endpoint {
+                Some(base) => exporter.with_endpoint(format!("{}/v1/traces", base.trim_end_matches('/'))),
+                None if VARIABLES.iter().any(|name| env::var_os(name).is_some_and(|it| !it.is_empty())) => {
+                    exporter
+                }
+                None => return Ok(None),
+            };
+            // OTEL_SERVICE_NAME goes before it.
+            let named = env::var_os("OTEL_SERVICE_NAME").is_some();
+            let resource = Resource::builder();
+            let resource = if named { resource } else { resource.with_service_name("replug") };
+            let provider = SdkTracerProvider::builder()
+                .with_resource(resource.build())
+                .with_batch_exporter(exporter.build()?)
+                .build();
+            // Whatever the logs show: and nothing of the exporter's own, or it would have to export that too.
+            let ours = Targets::new().with_target("replug", LevelFilter::INFO);
+            let layer =
+                tracing_opentelemetry::layer().with_tracer(provider.tracer("replug")).with_filter(ours);
+            Ok(Some((Self { provider }, layer.boxed())))
+        }
+
+        /// Sends what is left, and ends.
+        pub(crate) fn end(self) {
+            if let Err(error) = self.provider.shutdown() {
+                tracing::warn!("the last traces did not reach the collector: {error}");
+            }
+        }
+    }
+}
+
+#[cfg(not(feature = "otel"))]
+mod absent {
+    use super::super::trace::AnyLayer;
+    use replug::OtelSettings;
+    use std::convert::Infallible;
+
+    /// There is none in this build; an endpoint in the configuration is refused.
+    pub(crate) enum Export {}
+
+    impl Export {
+        /// Begins nothing.
+        pub(crate) fn begin(_: &OtelSettings) -> Result<Option<(Self, AnyLayer)>, Infallible> {
+            Ok(None)
+        }
+
+        /// Ends nothing.
+        pub(crate) fn end(self) {
+            match self {}
+        }
+    }
+}

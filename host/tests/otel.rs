@@ -1,0 +1,104 @@
+//! `replug run` sends the spans of its reloads to a collector that speaks OTLP over HTTP.
+//!
+//! `cargo xtask ci` leaves it out, because the exporter's hundred crates take about three minutes of a processor to
+//! compile: `cargo test -p replug --features otel --test otel`.
+
+#![cfg(feature = "otel")]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+};
+
+/// What a collector was sent.
+struct Request {
+    line: String,
+    body: Vec<u8>,
+}
+
+/// Takes one request, and says that all is well.
+fn collect(listener: &TcpListener) -> Request {
+    let (stream, _) = listener.accept().expect("a connection");
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).expect("a request");
+    let mut length = 0;
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header).expect("a header");
+        let Some((name, value)) = header.split_once(':') else { break };
+        if name.eq_ignore_ascii_case("content-length") {
+            length = value.trim().parse().expect("a length");
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).expect("a body");
+    let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    reader.into_inner().write_all(answer.as_bytes()).expect("an open connection");
+    Request { line, body }
+}
+
+/// Runs a host until its one plugin, whose artifact is none, was refused.
+fn run_and_end(dir: &Path, environment: &[(&str, &str)]) {
+    let plugin = dir.join("plugins/broken");
+    fs::create_dir_all(&plugin).expect("a temporary folder");
+    fs::write(plugin.join("plugin.toml"), "id = \"dev.test.broken\"\nbinary = \"plugin.so\"\n")
+        .expect("a file");
+    fs::write(plugin.join("plugin.so"), "not a library").expect("a file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_replug"));
+    command.args(["run", "--json"]).current_dir(dir).envs(environment.iter().copied());
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the command was built with this test");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    assert!(lines.any(|line| line.expect("text").contains("\"host_started\"")));
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it is running");
+    for line in lines {
+        line.expect("text");
+    }
+    assert!(child.wait().expect("it ends").success());
+}
+
+fn contains(body: &[u8], text: &str) -> bool {
+    body.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+/// What arrives at a collector, whose address `tell` turns into what the host is told of it.
+fn arrives(tell: impl FnOnce(&Path, &str) -> Vec<(&'static str, String)>) -> Request {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", listener.local_addr().expect("an address"));
+    let environment = tell(dir.path(), &address);
+    let collector = thread::spawn(move || collect(&listener));
+    let pairs: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    run_and_end(dir.path(), &pairs);
+    collector.join().expect("the collector was sent something")
+}
+
+#[test]
+fn a_collector_that_the_configuration_names_gets_a_reload_and_its_stages_when_the_host_ends() {
+    let request = arrives(|dir, address| {
+        fs::write(dir.join("replug.toml"), format!("[otel]\nendpoint = \"{address}\"\n")).unwrap();
+        Vec::new()
+    });
+    assert!(request.line.starts_with("POST /v1/traces "), "{}", request.line);
+    for text in
+        ["service.name", "replug", "reload", "build", "store", "preflight", "dev.test.broken", "failed"]
+    {
+        assert!(contains(&request.body, text), "no {text:?} in what was sent");
+    }
+}
+
+#[test]
+fn a_collector_that_the_usual_variable_names_gets_them_too() {
+    let request = arrives(|_, address| vec![("OTEL_EXPORTER_OTLP_ENDPOINT", address.to_owned())]);
+    assert!(request.line.starts_with("POST /v1/traces "), "{}", request.line);
+    assert!(contains(&request.body, "reload"));
+}
