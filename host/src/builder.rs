@@ -38,6 +38,8 @@ pub struct HostBuilder {
     auto_start: bool,
     crash_record: bool,
     events: EventSink,
+    #[cfg(feature = "control")]
+    control: Option<crate::control::ControlConfig>,
 }
 
 impl HostBuilder {
@@ -48,6 +50,8 @@ impl HostBuilder {
             auto_start: true,
             crash_record: true,
             events: EventSink::new(),
+            #[cfg(feature = "control")]
+            control: None,
         }
     }
 
@@ -121,6 +125,15 @@ impl HostBuilder {
         self
     }
 
+    /// Where to listen for those who want to talk to the running host: see [`control`](crate::control). Default:
+    /// nowhere.
+    #[cfg(feature = "control")]
+    #[must_use]
+    pub fn control(mut self, config: crate::control::ControlConfig) -> Self {
+        self.control = Some(config);
+        self
+    }
+
     /// The events from now on, those of the start included.
     pub fn events(&self) -> Events {
         self.events.subscribe()
@@ -135,6 +148,7 @@ impl HostBuilder {
     /// * [`HostError::StateDir`] if there is no place for what the host makes
     /// * [`HostError::Watch`] if the folder is to be watched and cannot be
     /// * [`HostError::Kernel`] if the kernel lacks `membarrier`
+    /// * [`HostError::Control`] if the control plane cannot listen; also if another host serves this folder already
     pub fn build(self) -> Pending<Result<Host, HostError>> {
         self.begin(Until::PluginsAreUp)
     }
@@ -183,18 +197,35 @@ enum Until {
 }
 
 async fn start(builder: HostBuilder, runtime: Runtime, until: Until) -> Result<Host, HostError> {
-    match prepare(builder, until).await {
-        Ok((shop, desks)) => Ok(Host::of(shop, desks, runtime)),
+    let made = match prepare(builder).await {
+        Ok(made) => made,
         Err(error) => {
             runtime.shutdown_background();
-            Err(error)
+            return Err(error);
         }
+    };
+    let host = Host::of(made.shop, made.desks, runtime);
+    #[cfg(feature = "control")]
+    if let Some(bound) = made.control {
+        host.answer(bound);
     }
+    if let Until::PluginsAreUp = until {
+        let _ = made.up.await; // Broken off only with the runtime, and so with this.
+    }
+    Ok(host)
 }
 
-type Made = (Arc<Workshop>, Arc<Mutex<Desks>>);
+/// All of a host but its threads.
+struct Made {
+    shop: Arc<Workshop>,
+    desks: Arc<Mutex<Desks>>,
+    /// Ends when the plugins that start with the host are up.
+    up: tokio::task::JoinHandle<()>,
+    #[cfg(feature = "control")]
+    control: Option<crate::control::Bound>,
+}
 
-async fn prepare(builder: HostBuilder, until: Until) -> Result<Made, HostError> {
+async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     fence::register()?;
     let config = builder.config;
     let plugins_dir = config.plugins.clone().unwrap_or_else(|| DEFAULT_PLUGINS_DIR.into());
@@ -210,6 +241,16 @@ async fn prepare(builder: HostBuilder, until: Until) -> Result<Made, HostError> 
     let crash_record = builder.crash_record.then(|| CrashRecord::keep(state.run()));
     let crash_record = crash_record.and_then(|kept| kept.inspect_err(|error| tracing::warn!("{error}")).ok());
     let store = Store::open(state.artifacts()).map_err(|error| unusable(error.to_string()))?;
+    // Before anything is started: if another host has the folder, this one is not to touch it.
+    #[cfg(feature = "control")]
+    let control = match builder.control {
+        Some(config) => {
+            let events = builder.events.subscribe();
+            let bound = crate::control::Bound::new(config, (&plugins_dir, state.root()), events).await;
+            Some(bound.inspect_err(|_| state.remove_run())?)
+        }
+        None => None,
+    };
     let (notices, inbox) = mpsc::unbounded_channel();
     let watcher = match config.watch {
         true => Some(Arc::new(
@@ -254,8 +295,11 @@ async fn prepare(builder: HostBuilder, until: Until) -> Result<Made, HostError> 
     let desks = keeper.desks();
     let up = tokio::spawn(keeper::tell_when_up(shop.clone(), desks.clone(), (answers, aftermath)));
     tokio::spawn(keeper.run(inbox));
-    if let Until::PluginsAreUp = until {
-        let _ = up.await; // Broken off only with the runtime, and so with this.
-    }
-    Ok((shop, desks))
+    Ok(Made {
+        shop,
+        desks,
+        up,
+        #[cfg(feature = "control")]
+        control,
+    })
 }

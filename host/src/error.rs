@@ -149,6 +149,10 @@ pub enum HostError {
         /// What state it is in, and what to do.
         reason: String,
     },
+    /// The control plane cannot listen.
+    #[cfg(feature = "control")]
+    #[error(transparent)]
+    Control(#[from] Arc<crate::control::ListenError>),
     /// The host has shut down.
     #[error("the host has shut down")]
     ShutDown,

@@ -237,6 +237,28 @@ pub enum EventKind {
         /// Why, with file, line and key, and what to do.
         error: String,
     },
+    /// The control plane takes requests.
+    ControlListening {
+        /// The Unix socket, for the commands.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        socket: Option<PathBuf>,
+        /// Where it serves HTTP, as the beginning of a URL.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        http: Option<String>,
+    },
+    /// Someone had the host change something, or tried to.
+    Audit {
+        /// Who: `uid 1000, pid 4242` over the socket, else the address that it came from.
+        who: String,
+        /// What was asked for, such as `reload`.
+        command: String,
+        /// `ok`, or why not.
+        outcome: String,
+        /// For calls of a method, which may come by the thousand: how many like this there were since the last word of
+        /// them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        count: Option<u64>,
+    },
     /// The host has stopped all plugins.
     HostStopped,
     /// Whoever reads this was too slow: these events are gone. Only the reader that lost them is told.

@@ -7,16 +7,19 @@ use crate::{
     event::{EventKind, EventSink, Events},
     handle::{DynHandle, Handle},
     id::{Digest, Generation},
-    info::PluginInfo,
+    info::{PluginInfo, Version},
     keeper::Desks,
     live::{self, Applied, Followed},
     pending::Pending,
     reload::Workshop,
     suggest,
-    worker::{Desk, Order, Reply, StartWhy, StopWhy},
+    worker::{Configured, Desk, Order, Reply, StartWhy, StopWhy},
 };
 use parking_lot::Mutex;
 use replug_api::call::Interface;
+use serde_json::{Map, Value};
+#[cfg(feature = "control")]
+use std::sync::{OnceLock, Weak};
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{
     runtime::{self, Runtime},
@@ -25,6 +28,10 @@ use tokio::{
 
 /// How long a shutdown waits for generations that were replaced before it.
 const LAST_CALLS: Duration = Duration::from_secs(5);
+
+/// How much longer than its `call_timeout` to wait for the end of a call in another process.
+#[cfg(feature = "control")]
+const GRACE: Duration = Duration::from_secs(1);
 
 /// The plugins of one folder, running in this process. Cheap to clone; all clones are the same host.
 ///
@@ -47,10 +54,14 @@ struct Inner {
     shop: Arc<Workshop>,
     desks: Arc<Mutex<Desks>>,
     runtime: Option<Runtime>,
+    #[cfg(feature = "control")]
+    control: OnceLock<crate::control::Listening>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        #[cfg(feature = "control")]
+        drop(self.control.take());
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
@@ -60,7 +71,15 @@ impl Drop for Inner {
 
 impl Host {
     pub(crate) fn of(shop: Arc<Workshop>, desks: Arc<Mutex<Desks>>, runtime: Runtime) -> Self {
-        Self { inner: Arc::new(Inner { shop, desks, runtime: Some(runtime) }) }
+        Self {
+            inner: Arc::new(Inner {
+                shop,
+                desks,
+                runtime: Some(runtime),
+                #[cfg(feature = "control")]
+                control: OnceLock::new(),
+            }),
+        }
     }
 
     /// A host that is yet to be described.
@@ -167,6 +186,21 @@ impl Host {
         live::follow(host, layers, adopt, &self.runtime())
     }
 
+    /// The versions of the plugin that it can go back to, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`HostError::UnknownPlugin`]; it names the nearest.
+    pub fn versions(&self, id: &str) -> Result<Vec<Version>, HostError> {
+        Ok(Version::all(&self.desk(id)?))
+    }
+
+    /// Whether each plugin that starts with the host has come up or has said why not.
+    pub fn is_up(&self) -> bool {
+        let desks = self.inner.desks.lock();
+        desks.up && !desks.shut_down
+    }
+
     /// Builds the plugin, and lets the result serve as a new generation even if nothing has changed.
     ///
     /// # Errors
@@ -204,6 +238,26 @@ impl Host {
         self.order(id, |reply| Order::Stop(StopWhy::Asked, reply))
     }
 
+    /// Stops the plugin like [`Host::stop`], and counts it among those that were never started.
+    ///
+    /// # Errors
+    ///
+    /// [`HostError::UnknownPlugin`].
+    pub fn unregister(&self, id: &str) -> Pending<Result<(), HostError>> {
+        self.order(id, |reply| Order::Stop(StopWhy::Unregistered, reply))
+    }
+
+    /// Gives the plugin another configuration than its manifest's. It holds until the manifest says another one or the
+    /// host ends; the manifest is left as it is. What the plugin refuses changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// * [`HostError::UnknownPlugin`]
+    /// * [`HostError::Reload`] if the plugin refuses it
+    pub fn configure(&self, id: &str, config: Map<String, Value>) -> Pending<Result<Configured, HostError>> {
+        self.order(id, |reply| Order::Configure(config, reply))
+    }
+
     /// Stops all plugins, the last that was taken in first, and ends the host. Calls on handles that are left give
     /// [`CallError::NotRunning`](crate::CallError::NotRunning).
     pub fn shutdown(&self) -> Pending<()> {
@@ -227,6 +281,10 @@ impl Host {
             let mut retiring = shop.retiring.subscribe();
             let _ = tokio::time::timeout(LAST_CALLS, retiring.wait_for(|count| *count == 0)).await;
             shop.state.remove_run();
+            #[cfg(feature = "control")]
+            if let Some(listening) = host.inner.control.get() {
+                listening.close();
+            }
             shop.settings.events.host(EventKind::HostStopped);
             drop(host);
             let _ = done.send(());
@@ -259,5 +317,56 @@ impl Host {
     fn runtime(&self) -> runtime::Handle {
         let runtime = self.inner.runtime.as_ref().expect("taken only by the drop of the host");
         runtime.handle().clone()
+    }
+}
+
+#[cfg(feature = "control")]
+impl Host {
+    /// Where the control plane listens, if the host was [told to](HostBuilder::control).
+    pub fn control(&self) -> Option<&crate::control::Listening> {
+        self.inner.control.get()
+    }
+
+    /// How long to wait for a call of the plugin's, if its manifest does not say.
+    pub(crate) fn patience(&self, id: &str, unsaid: Duration) -> Result<Duration, HostError> {
+        let manifest = self.desk(id)?.manifest.lock().clone();
+        Ok(match (manifest.mode, manifest.process.call_timeout) {
+            // It is ended by others, who know better what happened.
+            (crate::manifest::Mode::Process, Some(timeout)) => timeout + GRACE,
+            (_, Some(timeout)) => timeout,
+            (_, None) => unsaid,
+        })
+    }
+
+    /// Whether the plugin is on its way to serve.
+    pub(crate) fn is_coming_up(&self, id: &str) -> bool {
+        self.desk(id).is_ok_and(|desk| desk.entry.live().is_none() && desk.progress.lock().doing.is_some())
+    }
+
+    /// Lets the control plane answer.
+    pub(crate) fn answer(&self, bound: crate::control::Bound) {
+        let listening = bound.serve(&self.runtime(), self.downgrade());
+        self.event_sink().host(listening.event());
+        // Only the builder calls this, once.
+        let _ = self.inner.control.set(listening);
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakHost {
+        WeakHost { inner: Arc::downgrade(&self.inner) }
+    }
+}
+
+/// A host that does not stay for the sake of whoever holds this.
+#[cfg(feature = "control")]
+#[derive(Clone)]
+pub(crate) struct WeakHost {
+    inner: Weak<Inner>,
+}
+
+#[cfg(feature = "control")]
+impl WeakHost {
+    /// The host, while it is there.
+    pub(crate) fn upgrade(&self) -> Option<Host> {
+        self.inner.upgrade().map(|inner| Host { inner })
     }
 }

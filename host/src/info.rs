@@ -66,6 +66,30 @@ pub struct PluginInfo {
     pub in_flight: usize,
 }
 
+/// A version of a plugin that has served, and may serve again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The first generation that it served as.
+    pub generation: Generation,
+    /// The artifact.
+    pub digest: Digest,
+    /// The generation that it serves as now, if it does.
+    pub serves_as: Option<Generation>,
+}
+
+impl Version {
+    /// The versions that the plugin's worker remembers, the oldest first.
+    pub(crate) fn all(desk: &Desk) -> Vec<Self> {
+        let live = desk.entry.live();
+        let served = desk.progress.lock().served.clone();
+        let versions = served.into_iter().map(|(generation, digest)| {
+            let serving = live.as_ref().filter(|live| live.digest == digest);
+            Self { generation, digest, serves_as: serving.map(|live| live.generation) }
+        });
+        versions.collect()
+    }
+}
+
 /// How a plugin is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -132,7 +156,7 @@ impl PluginInfo {
             (Some(_), _) if in_flight > 0 => Status::Running,
             (Some(_), _) => Status::Ready,
             (None, Some(_)) => Status::Error,
-            (None, None) if !progress.served.is_empty() => Status::Stopped,
+            (None, None) if !progress.served.is_empty() && !progress.unregistered => Status::Stopped,
             (None, None) => unregistered(&manifest, &state.build()),
         };
         let detail = match progress.doing {

@@ -31,6 +31,8 @@ pub(crate) struct Desks {
     /// The plugins that are there, in the order in which they came. A plugin that is gone keeps its worker: if it comes
     /// back, its handles reach it again and its generations are counted on.
     present: Vec<PluginId>,
+    /// Whether each plugin that starts with the host has come up or has said why not.
+    pub(crate) up: bool,
     /// Whether the host has begun to shut down, and takes nothing in any more.
     pub(crate) shut_down: bool,
 }
@@ -216,10 +218,11 @@ pub(crate) async fn tell_when_up(
         let _ = answer.await;
     }
     let running = {
-        let desks = desks.lock();
+        let mut desks = desks.lock();
         if desks.shut_down {
             return;
         }
+        desks.up = true;
         desks.all().filter(|desk| desk.entry.live().is_some()).count()
     };
     let plugins_dir = shop.settings.plugins_dir.clone();

@@ -53,6 +53,7 @@
 //! | `builder.rs`, `host.rs` | all plugins of a folder, for the program that embeds them |
 //! | `config/`, `live.rs` | what a host is told, in layers, and what of it changes while it runs |
 //! | `spans.rs` | what `tracing` shows of a reload |
+//! | [`control`] | whoever talks to the running host: a socket, HTTP, one list of commands |
 //! | [`event`] | written by every stage, read by none of them |
 
 pub mod artifact;
@@ -61,6 +62,8 @@ pub mod build;
 mod builder;
 mod checkpoint;
 mod config;
+#[cfg(feature = "control")]
+pub mod control;
 #[doc(hidden)]
 pub mod crash;
 mod demotion;
@@ -98,8 +101,9 @@ pub use event::{Event, EventKind, Events};
 pub use handle::{DynHandle, Handle, Invocation, InvocationFuture, TimedHandle};
 pub use host::Host;
 pub use id::{Digest, Generation, IllegalDigest, IllegalId, PluginId};
-pub use info::{PluginInfo, Status};
+pub use info::{PluginInfo, Status, Version};
 pub use live::Applied;
 pub use load::process::ProcessUsage;
 pub use pending::Pending;
 pub use registry::{EntryCaller, TimedCaller};
+pub use worker::Configured;

@@ -19,7 +19,8 @@ fn replug(dir: &Path, args: &[&str]) -> Run {
         .current_dir(dir)
         .stdin(Stdio::null())
         .env_remove("RUST_LOG")
-        .env_remove("CLICOLOR_FORCE");
+        .env_remove("CLICOLOR_FORCE")
+        .env("XDG_RUNTIME_DIR", dir);
     let Output { status, stdout, stderr } = command.output().expect("the command was built with this test");
     let text = |bytes| String::from_utf8(bytes).expect("it prints UTF-8");
     Run {
@@ -57,7 +58,25 @@ fn without_arguments_it_says_how_to_begin_and_exits_as_for_wrong_usage() {
 #[test]
 fn every_subcommand_explains_itself() {
     let dir = tempfile::tempdir().unwrap();
-    for name in ["dev", "run", "new", "build", "list", "call", "inspect", "doctor"] {
+    for name in [
+        "dev",
+        "run",
+        "new",
+        "build",
+        "list",
+        "call",
+        "status",
+        "reload",
+        "rollback",
+        "start",
+        "stop",
+        "logs",
+        "events",
+        "inspect",
+        "doctor",
+        "completions",
+        "man",
+    ] {
         let run = replug(dir.path(), &[name, "--help"]);
         assert_eq!(run.status, 0, "{name}: {}", run.err);
         assert!(run.out.contains("Usage: replug"), "{}", run.out);
@@ -168,6 +187,36 @@ fn what_the_doctor_finds_is_also_to_be_had_as_json() {
     for name in ["rustc", "linker", "shared libstd", "inotify watches", "TLS keys", "memory"] {
         assert!(names.contains(&name), "{name} is not among {names:?}");
     }
+}
+
+#[test]
+fn shells_can_complete_the_command_and_man_can_explain_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let run = replug(dir.path(), &["completions", shell]);
+        assert!(run.status == 0 && run.out.contains("rollback"), "{shell}: {}", run.err);
+    }
+    let run = replug(dir.path(), &["man"]);
+    assert!(run.out.contains(".TH replug 1") && run.out.contains("rollback"), "{}", run.out);
+    let run = replug(dir.path(), &["man", "dev"]);
+    assert!(run.out.contains("\\-\\-http"), "{}", run.out);
+    assert_eq!(replug(dir.path(), &["man", "dve"]).status, 2);
+}
+
+#[test]
+fn an_address_that_is_none_is_refused_before_anything_is_built() {
+    let dir = tempfile::tempdir().unwrap();
+    plugins(dir.path());
+    let run = replug(dir.path(), &["dev", "--http", "plugins"]);
+    assert_eq!(run.status, 2);
+    assert!(
+        run.err.contains("`--http plugins` is no address") && run.err.contains("`--http` last"),
+        "{}",
+        run.err
+    );
+    let run = replug(dir.path(), &["run", "--http", "0.0.0.0:0"]);
+    assert_eq!(run.status, 1);
+    assert!(run.err.contains("--tls-cert"), "{}", run.err);
 }
 
 #[test]

@@ -63,7 +63,24 @@ pub fn command(lab: &Lab, args: &[&str]) -> Command {
             command.env_remove(&name);
         }
     }
+    talking(lab, &mut command);
     command
+}
+
+/// Runs one of the commands that talk to the lab's running host, which know no `--state-dir`.
+///
+/// # Panics
+///
+/// If it cannot be run.
+pub fn talk(lab: &Lab, args: &[&str]) -> Output {
+    let mut command = replug();
+    talking(lab, command.args(args));
+    command.output().expect("the command runs")
+}
+
+/// Where the lab's commands run, and find the socket of its host.
+fn talking(lab: &Lab, command: &mut Command) {
+    command.current_dir(lab.dir()).env_remove("RUST_LOG").env("XDG_RUNTIME_DIR", lab.dir());
 }
 
 /// A `replug dev --json`, or a `replug run --json`, that runs.

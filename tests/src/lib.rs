@@ -8,6 +8,7 @@
 //! | [`recorder`] | the program's `tracing` subscriber, which remembers what plugins said |
 //! | [`command`] | the `replug` command, as its users run it |
 //! | [`held`] | what the program holds of the machine: memory, descriptors, keys |
+//! | [`http`] | a client for the control plane that hides nothing |
 //! | [`hold`] | a call that lasts until the test lets it go |
 //! | [`numbered`] | one artifact under a thousand numbers, for reloads without a compiler |
 //! | [`sandbox`] | a copy of the workspace's plugins, to be edited |
@@ -16,6 +17,7 @@ pub mod artifact;
 pub mod command;
 pub mod held;
 pub mod hold;
+pub mod http;
 pub mod lab;
 pub mod numbered;
 pub mod recorder;
@@ -28,6 +30,7 @@ pub mod probe;
 
 pub use artifact::{misbehave, stateless};
 pub use hold::Hold;
+pub use http::Http;
 pub use lab::Lab;
 pub use probe::{Probe, ProbeError};
 pub use source::Source;

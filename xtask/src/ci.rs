@@ -31,6 +31,12 @@ const CHECKS: &[Step] = &[
         remedy: "mend what it names (if cargo has no `clippy`: `rustup component add clippy`)",
     },
     Step {
+        name: "without the control plane",
+        args: &["clippy", "--package", "replug", "--lib", "--no-default-features", "--", "-D", "warnings"],
+        env: &[],
+        remedy: "mend what it names: an embedding program may leave the feature `control` out",
+    },
+    Step {
         name: "rustdoc",
         args: &["doc", "--workspace", "--no-deps"],
         env: &[("RUSTDOCFLAGS", "-D warnings")],
@@ -46,6 +52,12 @@ const TESTS: &[Step] = &[
         args: &["test", "--workspace"],
         env: &[],
         remedy: "mend the tests that it lists under `failures`; `cargo test -p PACKAGE NAME` runs one again",
+    },
+    Step {
+        name: "tls",
+        args: &["test", "--package", "replug", "--features", "tls", "--test", "tls"],
+        env: &[],
+        remedy: "mend the tests that it lists under `failures`",
     },
 ];
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// What goes before the configuration, and where that is.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct State {
     /// The configuration [default: replug.toml in this folder, if there is one]
     #[arg(long, value_name = "FILE")]
@@ -71,7 +71,8 @@ fn usual_plugins_dir() -> Option<&'static str> {
     holds_manifest(Path::new(".")).then_some(".")
 }
 
-fn text(path: &Path) -> Result<&str, CliError> {
+/// A path as the configuration takes it.
+pub(super) fn text(path: &Path) -> Result<&str, CliError> {
     let unreadable = || CliError::Usage(format!("the path {} is not UTF-8: name another", path.display()));
     path.to_str().ok_or_else(unreadable)
 }

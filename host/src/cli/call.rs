@@ -1,7 +1,8 @@
-//! `replug call`: one call, without a running host.
+//! `replug call`: one call, of the running host if there is one.
 
 use super::{
     args::{CallSpec, State},
+    client::Client,
     error::CliError,
     one::One,
     render::{bare, is_empty},
@@ -10,11 +11,14 @@ use super::{
     trace,
 };
 use clap::Args;
-use replug::CallError;
+use replug::{
+    CallError,
+    control::{Code, Command, command::Execute},
+};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-/// Build and load one plugin, and call one of its methods
+/// Call a method of a plugin: of the running host, or else of the plugin built and loaded for this call
 ///
 /// Prints the result as JSON. The plugin's own error goes to the standard error, and the exit status is 1.
 #[derive(Debug, Args)]
@@ -46,7 +50,12 @@ impl Call {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let call = CallSpec::new(&self.plugin, &self.method, self.arguments.as_deref())?;
         trace::quietly();
-        let one = One::start(self.state.place(self.plugins.as_deref())?, &call.plugin).await?;
+        let place = self.state.place(self.plugins.as_deref())?;
+        match self.of_running(&call, Client::at(&place.dir)).await {
+            Err(CliError::NoHost { .. }) => {}
+            done => return done,
+        }
+        let one = One::start(place, &call.plugin).await?;
         let generation = one.handle.generation();
         let invocation = one.handle.invoke_json(call.method.clone(), call.arguments);
         let answer = one.ask(invocation.into_future()).await?;
@@ -67,6 +76,49 @@ impl Call {
             Err(error) => Err(CliError::Refused(error.to_string())),
         }
     }
+}
+
+impl Call {
+    /// Asks the running host.
+    async fn of_running(&self, call: &CallSpec, client: Client) -> Result<(), CliError> {
+        // What is no id is no plugin: that is said as of any unknown one, below.
+        let Ok(id) = call.plugin.parse() else { return Err(CliError::no_host()) };
+        let args = Some(call.arguments.clone()).filter(|arguments| !arguments.is_null());
+        let command = Execute { id, method: call.method.clone(), args, payload: None };
+        let answer = client.ask(&Command::Execute(command)).await;
+        let mut printed = json!({ "plugin": call.plugin, "method": call.method });
+        match answer {
+            Ok(mut answer) if self.json => {
+                printed["generation"] = answer["generation"].take();
+                printed["result"] = answer["result"].take();
+                terminal::print_json(&printed)
+            }
+            Ok(answer) => terminal::print(&format!("{:#}", answer["result"])),
+            Err(CliError::Answered { code, message, details, .. }) => {
+                let own = code == Code::Refused.number();
+                if self.json {
+                    printed["error"] =
+                        if own { details } else { json!({ "code": word(code), "message": message }) };
+                    terminal::print_json(&printed)?;
+                    return Err(CliError::Told);
+                }
+                Err(CliError::Refused(if own { own_error(&details) } else { message }))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The word of an error as `error_value` has it for a call without a running host.
+fn word(code: u32) -> &'static str {
+    const WORDS: [(Code, &str); 5] = [
+        (Code::Panicked, "panicked"),
+        (Code::WrongState, "not_running"),
+        (Code::UnknownMethod, "unknown"),
+        (Code::BadArguments, "bad_arguments"),
+        (Code::BadResult, "bad_result"),
+    ];
+    WORDS.iter().find(|(known, _)| known.number() == code).map_or("failed", |(_, word)| word)
 }
 
 /// The plugin's own error, with what it says beside its message below that.

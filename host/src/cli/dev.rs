@@ -3,6 +3,7 @@
 use super::{
     args::{CallSpec, State},
     error::CliError,
+    http::Http,
     serve::{Reader, Serve},
     trace::Log,
 };
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:
   replug dev
   replug dev my-plugin --call dev.example.my-plugin greet '{\"name\":\"World\"}'
+  replug dev --http
   replug dev --json | jq 'select(.event == \"reloaded\") | .total_ms'")]
 pub(super) struct Dev {
     /// The folder whose sub-folders are the plugins, or one plugin's own [default: plugins, else this folder]
@@ -32,13 +34,16 @@ pub(super) struct Dev {
     #[command(flatten)]
     state: State,
     #[command(flatten)]
+    http: Http,
+    #[command(flatten)]
     log: Log,
 }
 
 impl Dev {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let call = self.call()?;
-        let layers = self.log.over(self.state.layers(self.dir.as_deref())?).flag("watch", "dev", true);
+        let layers = self.log.over(self.state.layers(self.dir.as_deref())?);
+        let layers = self.http.over(layers)?.flag("watch", "dev", true);
         Serve { reader: Reader::of(self.json), call, layers }.run().await
     }
 

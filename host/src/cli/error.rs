@@ -2,6 +2,7 @@
 
 use replug::error::{ConfigError, HostError, InspectError, ManifestError, ReloadCause, StoreError};
 use replug::event::Diagnostic;
+use serde_json::Value;
 use std::{io, process::ExitCode};
 
 /// Why a command did not do what it was asked.
@@ -31,6 +32,18 @@ pub(super) enum CliError {
     /// Something cannot be found that was named.
     #[error("{0}")]
     NotFound(String),
+    /// There is no host to talk to.
+    #[error(
+        "no host runs for {plugins} (nothing listens on {socket}): start one with `{} dev {plugins}`",
+        super::terminal::invocation()
+    )]
+    NoHost { plugins: String, socket: String },
+    /// The host could not be talked to, or said something that is not understood.
+    #[error("the host on {socket} {reason}; is it another version of replug, or has it just ended?")]
+    Conversation { socket: String, reason: String },
+    /// The host did not do it.
+    #[error("{message}")]
+    Answered { code: u32, message: String, details: Value, diagnostics: Vec<Diagnostic> },
     /// The plugin could be asked, and did not give what it was asked for.
     #[error("{0}")]
     Refused(String),
@@ -49,6 +62,11 @@ pub(super) enum CliError {
 }
 
 impl CliError {
+    /// No host is asked.
+    pub(super) fn no_host() -> Self {
+        Self::NoHost { plugins: String::new(), socket: String::new() }
+    }
+
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) => ExitCode::from(2),
@@ -72,6 +90,7 @@ impl CliError {
     /// The compiler's messages, if it was the compiler that refused.
     pub(super) fn diagnostics(&self) -> &[Diagnostic] {
         match self {
+            Self::Answered { diagnostics, .. } => diagnostics,
             Self::Host(HostError::Reload(error)) => match &*error.cause {
                 ReloadCause::Build(error) => error.diagnostics(),
                 _ => &[],

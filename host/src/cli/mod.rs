@@ -6,11 +6,18 @@
 mod args;
 mod build;
 mod call;
+mod client;
+mod completions;
 mod dev;
 mod doctor;
 mod error;
+mod events;
+mod http;
 mod inspect;
+mod life;
 mod list;
+mod logs;
+mod man;
 mod new;
 mod one;
 mod otel;
@@ -19,6 +26,8 @@ mod run;
 mod serve;
 mod signals;
 mod signature;
+mod status;
+mod table;
 mod terminal;
 mod trace;
 
@@ -31,7 +40,7 @@ use std::process::ExitCode;
 #[command(name = "replug", version, about, long_about = None, max_term_width = 100, arg_required_else_help = true)]
 #[command(about = "Keeps a program running while the code it runs is replaced")]
 #[command(
-    after_help = "Begin with:\n  replug new my-plugin     a plugin that builds, with its test\n  replug dev               build, run, and reload on every save"
+    after_help = "Begin with:\n  replug new my-plugin     a plugin that builds, with its test\n  replug dev               build, run, and reload on every save\n  replug status            how the plugins of a running host are"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -46,8 +55,17 @@ enum Command {
     Build(build::Build),
     List(list::List),
     Call(call::Call),
+    Status(status::Status),
+    Reload(life::Reload),
+    Rollback(life::Rollback),
+    Start(life::Start),
+    Stop(life::Stop),
+    Logs(logs::Logs),
+    Events(events::Events),
     Inspect(inspect::Inspect),
     Doctor(doctor::Doctor),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 /// Runs the command that this process was started as.
@@ -65,10 +83,19 @@ pub(crate) fn main() -> ExitCode {
         }
         Command::New(new) => new.run(),
         Command::Build(build) => in_runtime(build.run()),
-        Command::List(list) => list.run(),
+        Command::List(list) => in_runtime(list.run()),
         Command::Call(call) => in_runtime(call.run()),
+        Command::Status(status) => in_runtime(status.run()),
+        Command::Reload(reload) => in_runtime(reload.run()),
+        Command::Rollback(rollback) => in_runtime(rollback.run()),
+        Command::Start(start) => in_runtime(start.run()),
+        Command::Stop(stop) => in_runtime(stop.run()),
+        Command::Logs(logs) => in_runtime(logs.run()),
+        Command::Events(events) => in_runtime(events.run()),
         Command::Inspect(inspect) => in_runtime(inspect.run()),
         Command::Doctor(doctor) => doctor.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

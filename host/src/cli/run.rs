@@ -3,6 +3,7 @@
 use super::{
     args::State,
     error::CliError,
+    http::Http,
     serve::{Reader, Serve},
     trace::Log,
 };
@@ -29,12 +30,14 @@ pub(super) struct Run {
     #[command(flatten)]
     state: State,
     #[command(flatten)]
+    http: Http,
+    #[command(flatten)]
     log: Log,
 }
 
 impl Run {
     pub(super) async fn run(self) -> Result<(), CliError> {
-        let layers = self.log.over(self.state.layers(self.dir.as_deref())?);
+        let layers = self.http.over(self.log.over(self.state.layers(self.dir.as_deref())?))?;
         Serve { reader: Reader::of(self.json), call: None, layers }.run().await
     }
 }

@@ -3,6 +3,7 @@
 use super::{
     args::{CallSpec, Place},
     error::CliError,
+    http,
     otel::Export,
     render::{Loop, Renderer},
     signals::Signals,
@@ -47,13 +48,17 @@ impl Serve {
         let listening = trace::listen(&config.log, spans);
         let what = if config.watch { Loop::Watching } else { Loop::Running };
         let mut signals = Signals::listen()?;
-        let builder = Host::builder().config(config);
+        let control = http::control(&config.http);
+        let builder = Host::builder().config(config).control(control);
         let mut events = builder.events();
         let host = builder.launch().await?;
         if let Err(error) = host.follow(self.layers.clone(), move |config| listening.adopt(&config.log)) {
             terminal::note(&format!(
                 "{WARN}warning:{WARN:#} edits of the configuration are not noticed: {error}"
             ));
+        }
+        if let Some(listening) = host.control() {
+            http::tell(listening);
         }
         let mut screen = Screen::new(what, self.reader);
         let told = loop {

@@ -58,6 +58,7 @@ impl Settings {
 /// | `data/<id>` | what the plugin keeps |
 /// | `demoted/<id>.json` | the plugin's artifacts that have crashed a host; without it, they are given another chance |
 /// | `checkpoints/<id>` | the plugin's last saved state, while it runs |
+/// | `http-token` | the token for the HTTP API, if that was ever served |
 #[derive(Clone, Debug)]
 pub(crate) struct StateDir {
     root: PathBuf,
@@ -123,6 +124,12 @@ impl StateDir {
     /// The folder of this process's files, which goes with it.
     pub(crate) fn run(&self) -> &Path {
         &self.run
+    }
+
+    /// The folder itself.
+    #[cfg(feature = "control")]
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Where cargo builds.

@@ -4,6 +4,7 @@
 //! pointless. Everything after the build runs to its end.
 
 mod aftermath;
+mod configure;
 mod confirm;
 mod serve;
 mod stop;
@@ -18,6 +19,8 @@ use crate::{
     reload::{Source, Workshop},
     watch::{Change, Inputs, Watcher, What},
 };
+pub use configure::Configured;
+pub(crate) use configure::{Config, Given};
 use confirm::Confirm;
 use parking_lot::Mutex;
 use serve::Cause;
@@ -45,6 +48,8 @@ pub(crate) enum Order {
     Rollback(Option<Digest>, Reply<Generation>),
     /// Serve, if not already.
     Start(StartWhy, Reply<Generation>),
+    /// Take this configuration over, in place of the manifest's.
+    Configure(Config, Reply<Configured>),
     /// Take no more calls, and end the instance.
     Stop(StopWhy, Reply<()>),
 }
@@ -56,6 +61,10 @@ impl Order {
             || HostError::WrongState { plugin: plugin.clone(), reason: "it was stopped meanwhile".into() };
         match self {
             Self::Reload(reply) | Self::Start(_, reply) | Self::Rollback(_, reply) => {
+                let _ = reply.send(Err(refusal()));
+                None
+            }
+            Self::Configure(_, reply) => {
                 let _ = reply.send(Err(refusal()));
                 None
             }
@@ -82,6 +91,8 @@ pub(crate) enum StartWhy {
 pub(crate) enum StopWhy {
     /// Someone asked for it.
     Asked,
+    /// Someone asked for it, and wants the plugin to count as never started.
+    Unregistered,
     /// Its folder or manifest is gone.
     Removed,
     /// The host shuts down.
@@ -92,6 +103,7 @@ impl StopWhy {
     fn reason(self) -> &'static str {
         match self {
             Self::Asked => "it was stopped; `start` it",
+            Self::Unregistered => "it was unregistered; `start` it",
             Self::Removed => "its folder or manifest is gone",
             Self::ShutDown => "the host has shut down",
         }
@@ -106,10 +118,12 @@ pub(crate) struct Progress {
     /// The artifacts that have served, with the generation in which each first did.
     pub(crate) served: Vec<(Generation, Digest)>,
     pub(crate) since: Option<SystemTime>,
-    /// How often its process was started again.
+    /// How often its process was started again after a crash.
     pub(crate) restarts: u64,
     /// Why the generation that serves is not where its manifest would have it.
     pub(crate) moved: Option<String>,
+    /// Whether it was taken back to the plugins that were never started.
+    pub(crate) unregistered: bool,
 }
 
 /// What others hold of a worker.
@@ -143,6 +157,8 @@ pub(crate) struct Worker {
     wanted: bool,
     /// A new configuration that no generation has yet.
     renew: bool,
+    /// A configuration that was given by order, and goes before the manifest's.
+    given: Option<Given>,
     /// Whether the manifest could not be read the last time.
     manifest_broken: bool,
     confirm: Option<Confirm>,
@@ -168,6 +184,7 @@ impl Worker {
             last_generation: 0,
             wanted: false,
             renew: false,
+            given: None,
             manifest_broken: false,
             confirm: None,
             supervision: Supervision::default(),
@@ -183,17 +200,22 @@ impl Worker {
                 Order::Changed(change) => self.changed(change).await,
                 Order::NewDefaults => self.new_defaults().await,
                 Order::Return(manifest) => {
+                    self.given = None;
                     *self.desk.manifest.lock() = manifest;
                     self.watch_sources().await;
                 }
                 Order::Reload(reply) => {
-                    self.wanted = true;
+                    self.want();
                     let done = self.rebuild(Cause::order()).await;
                     let _ = reply.send(done);
                 }
                 Order::Died(died) => self.died(died),
                 Order::Start(why, reply) => {
                     let done = self.start(why).await;
+                    let _ = reply.send(done);
+                }
+                Order::Configure(config, reply) => {
+                    let done = self.configure_by_order(config).await;
                     let _ = reply.send(done);
                 }
                 Order::Rollback(to, reply) => {
@@ -213,7 +235,7 @@ impl Worker {
     }
 
     async fn start(&mut self, why: StartWhy) -> Result<Generation, HostError> {
-        self.wanted = true;
+        self.want();
         if why == StartWhy::Asked {
             self.lift_quarantine();
         }
@@ -243,6 +265,12 @@ impl Worker {
         }
     }
 
+    /// Someone has asked for the plugin: it is to run from now on.
+    fn want(&mut self) {
+        self.wanted = true;
+        self.desk.progress.lock().unregistered = false;
+    }
+
     async fn changed(&mut self, change: Change) {
         let cause = Cause::of(change);
         if cause.is_manifest() {
@@ -265,7 +293,7 @@ impl Worker {
         let old = self.manifest();
         let read = self.shop.settings.now().defaults.read(&old.root);
         let new = match read {
-            Ok(new) if new.id == old.id => Arc::new(new),
+            Ok(new) if new.id == old.id => Arc::new(self.with_given(new)),
             // The host sees to a plugin that goes by another name now.
             Ok(_) => return ManifestEdit::Settled,
             Err(error) => {
@@ -288,7 +316,8 @@ impl Worker {
             return if renew { ManifestEdit::Renew } else { ManifestEdit::Rebuild };
         }
         match (self.desk.entry.live(), reconfigured) {
-            (Some(live), true) => self.configure(live, &new).await,
+            // Whoever waits for the result reads the events.
+            (Some(live), true) => drop(self.configure(live, &new).await),
             // It did not come up before, and may now.
             (None, _) => return ManifestEdit::Renew,
             (Some(_), false) => {}

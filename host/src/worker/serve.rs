@@ -5,14 +5,12 @@ use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{Diagnostic, EventKind, Stage, Stages, millis},
     id::Generation,
-    load::LifecycleError,
-    manifest::{LimitsSpec, Manifest},
+    manifest::LimitsSpec,
     registry::Live,
     reload::{self, Installed, Job, Source},
     spans,
     watch::{Change, What},
 };
-use replug_api::PluginError;
 use std::{
     sync::Arc,
     thread,
@@ -62,25 +60,6 @@ impl Cause {
 }
 
 impl Worker {
-    /// Gives the running instance its new configuration, or makes a new instance of the same artifact with it.
-    pub(super) async fn configure(&mut self, live: Arc<Live>, new: &Manifest) {
-        let config = new.config_json();
-        let digest = live.digest;
-        let said = self.bounded((live.clone(), "on_config"), move || live.configure(&config)).await;
-        let how = match said {
-            Ok(Ok(())) => "live",
-            Ok(Err(LifecycleError { code, .. })) if code == PluginError::RESTART_REQUIRED => {
-                if self.install(Source::Stored(digest), Cause::order(), Stages::default()).await.is_err() {
-                    return;
-                }
-                "restarted"
-            }
-            Ok(Err(error)) => return self.failed(self.error(Stage::Load, error.into())),
-            Err(bug) => return self.failed(self.error(Stage::Load, bug)),
-        };
-        self.tell(EventKind::Configured { how: how.into() });
-    }
-
     /// Builds until a build is not overtaken by a newer save, and lets the result serve.
     pub(super) async fn rebuild(&mut self, mut cause: Cause) -> Result<Generation, HostError> {
         self.confirm = None;

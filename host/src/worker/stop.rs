@@ -14,7 +14,11 @@ impl Worker {
         self.confirm = None;
         self.supervision.forget();
         self.doing(None);
-        self.desk.progress.lock().last_error = None;
+        {
+            let mut progress = self.desk.progress.lock();
+            progress.last_error = None;
+            progress.unregistered |= why == StopWhy::Unregistered;
+        }
         let Some(retiring) = self.desk.entry.close(why.reason()) else {
             // What did not come up before the host shuts down may do so in the next, with the state that it had.
             if why != StopWhy::ShutDown {

@@ -202,9 +202,10 @@ impl Child {
     pub(super) fn death(&self) -> (Death, String) {
         let death = self.life.death_if_near().unwrap_or_else(|| {
             self.life.kill();
-            // Until then, whoever is to know of the death may not.
-            self.life.death_within(DEATH_IS_NEAR);
-            Death::Disconnected
+            // Until then, whoever is to know of the death may not. What ended by itself was slow, and says how it was.
+            let killed = Death::Signal("SIGKILL".into());
+            let late = self.life.death_within(DEATH_IS_NEAR).filter(|death| *death != killed);
+            late.unwrap_or(Death::Disconnected)
         });
         (death, self.life.tail.text())
     }

@@ -1,0 +1,243 @@
+//! Talks to a running host, over its socket.
+
+use super::{
+    args::State,
+    error::CliError,
+    terminal::{quoted, relative},
+};
+use clap::Args;
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    Method, Request, Response,
+    body::{Bytes, Incoming},
+    client::conn::http1,
+};
+use hyper_util::rt::TokioIo;
+use replug::{
+    Event,
+    control::{Command, socket_path},
+};
+use serde_json::{Value, json};
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+};
+use tokio::net::UnixStream;
+
+/// Which host to talk to.
+#[derive(Debug, Args)]
+pub(super) struct At {
+    /// The plugins folder of the host to talk to [default: plugins, else this folder]
+    #[arg(long, value_name = "DIR")]
+    plugins: Option<PathBuf>,
+}
+
+impl At {
+    /// The host.
+    pub(super) fn client(&self) -> Result<Client, CliError> {
+        Client::of(self.plugins.as_deref())
+    }
+}
+
+/// Where a host is, be it there or not.
+#[derive(Debug)]
+pub(super) struct Client {
+    plugins: PathBuf,
+    socket: PathBuf,
+}
+
+impl Client {
+    /// The host of the folder that was named, or of what is here.
+    pub(super) fn of(named: Option<&Path>) -> Result<Self, CliError> {
+        Ok(Self::at(&State::default().place(named)?.dir))
+    }
+
+    /// The host of that plugins folder.
+    pub(super) fn at(plugins: &Path) -> Self {
+        Self { plugins: plugins.to_owned(), socket: socket_path(plugins) }
+    }
+
+    /// Has the host do something, and gives back the `data` of its answer.
+    pub(super) async fn ask(&self, command: &Command) -> Result<Value, CliError> {
+        let path = format!("/api/v1/plugin/{}", command.name());
+        let payload = command.payload();
+        let response = match command.changes() {
+            true => self.send(Method::POST, &path, payload.to_string()).await?,
+            false => self.send(Method::GET, &with_query(&path, &payload), String::new()).await?,
+        };
+        let ok = response.status().is_success();
+        let mut answer = self.read(response).await?;
+        if ok { Ok(answer["data"].take()) } else { Err(refused(&mut answer)) }
+    }
+
+    /// Reads events as they come; after the one of that id, if there is one.
+    pub(super) async fn stream(
+        &self,
+        path: &str,
+        query: &Value,
+        last_id: Option<&str>,
+    ) -> Result<Stream, CliError> {
+        let mut request = request(Method::GET, &with_query(path, query));
+        if let Some(id) = last_id {
+            request = request.header("last-event-id", id);
+        }
+        let response = self.converse(request.body(Full::default())).await?;
+        if !response.status().is_success() {
+            return Err(refused(&mut self.read(response).await?));
+        }
+        Ok(Stream { body: response.into_body(), text: Vec::new(), events: VecDeque::new() })
+    }
+
+    async fn send(&self, method: Method, path: &str, body: String) -> Result<Response<Incoming>, CliError> {
+        let mut request = request(method, path);
+        if !body.is_empty() {
+            request = request.header("content-type", "application/json");
+        }
+        self.converse(request.body(Full::from(body))).await
+    }
+
+    async fn converse(
+        &self,
+        request: hyper::http::Result<Request<Full<Bytes>>>,
+    ) -> Result<Response<Incoming>, CliError> {
+        let broken = |reason: String| self.broken(&reason);
+        let stream = UnixStream::connect(&self.socket).await.map_err(|_| CliError::NoHost {
+            plugins: quoted(&relative(&self.plugins)),
+            socket: self.socket.display().to_string(),
+        })?;
+        let handshake = http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = handshake.map_err(|error| broken(format!("broke off ({error})")))?;
+        // It ends with the answer.
+        tokio::spawn(connection);
+        let request = request.map_err(|error| broken(format!("cannot be asked that ({error})")))?;
+        sender.send_request(request).await.map_err(|error| broken(format!("broke off ({error})")))
+    }
+
+    async fn read(&self, response: Response<Incoming>) -> Result<Value, CliError> {
+        let body = response.into_body().collect().await;
+        let body = body.map_err(|error| self.broken(&format!("broke off ({error})")))?.to_bytes();
+        serde_json::from_slice(&body)
+            .map_err(|error| self.broken(&format!("does not answer in JSON ({error})")))
+    }
+
+    fn broken(&self, reason: &str) -> CliError {
+        CliError::Conversation { socket: self.socket.display().to_string(), reason: reason.to_owned() }
+    }
+}
+
+/// Whatever it is to be asked, the host over the socket goes by this name.
+fn request(method: Method, path: &str) -> hyper::http::request::Builder {
+    Request::builder().method(method).uri(path).header("host", "localhost")
+}
+
+fn refused(answer: &mut Value) -> CliError {
+    let details = answer["details"].take();
+    CliError::Answered {
+        code: answer["code"].as_u64().and_then(|code| code.try_into().ok()).unwrap_or_default(),
+        message: answer["message"]
+            .as_str()
+            .unwrap_or("the host did not do it, and did not say why")
+            .to_owned(),
+        diagnostics: serde_json::from_value(details["diagnostics"].clone()).unwrap_or_default(),
+        details,
+    }
+}
+
+fn with_query(path: &str, payload: &Value) -> String {
+    let fields = payload.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let pairs: Vec<_> = fields
+        .map(|(key, value)| match value {
+            Value::String(text) => format!("{key}={}", encoded(text)),
+            other => format!("{key}={}", encoded(&other.to_string())),
+        })
+        .collect();
+    if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
+}
+
+/// A text as it may stand in a query.
+fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b',' => {
+                char::from(byte).to_string()
+            }
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}
+
+/// Events as they come.
+#[derive(Debug)]
+pub(super) struct Stream {
+    body: Incoming,
+    /// What has arrived of an event that is not whole yet.
+    text: Vec<u8>,
+    events: VecDeque<Value>,
+}
+
+impl Stream {
+    /// Waits for the next event; none when the host has ended.
+    pub(super) async fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Some(event);
+            }
+            // A host that is killed breaks off in the middle: that is an end, too.
+            let frame = self.body.frame().await?.ok()?;
+            self.text.extend_from_slice(frame.data_ref().map(Bytes::as_ref).unwrap_or_default());
+            self.part();
+        }
+    }
+
+    fn part(&mut self) {
+        while let Some(end) = self.text.windows(2).position(|two| two == b"\n\n") {
+            let whole: Vec<u8> = self.text.drain(..end + 2).collect();
+            let text = String::from_utf8_lossy(&whole);
+            let data: String = text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+            self.events.extend(serde_json::from_str::<Value>(&data));
+        }
+    }
+}
+
+/// An event as it came, read; `events_lost` comes without a time, since it is none that happened.
+pub(super) fn event(mut value: Value) -> Option<Event> {
+    defuse(&mut value);
+    if let Some(fields) = value.as_object_mut() {
+        fields.entry("at").or_insert(json!(""));
+    }
+    // A kind that this program does not know yet is not shown.
+    serde_json::from_value(value).ok()
+}
+
+/// Takes out of what a plugin says all that would steer a terminal. The compiler's own words keep their colours.
+fn defuse(value: &mut Value) {
+    match value {
+        Value::String(text) => text.retain(|c| !c.is_control() || c == '\n' || c == '\t'),
+        Value::Array(items) => items.iter_mut().for_each(defuse),
+        Value::Object(fields) => {
+            fields.iter_mut().filter(|(key, _)| *key != "rendered").for_each(|it| defuse(it.1))
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_plugin_says_does_not_steer_the_terminal() {
+        let log = json!({
+            "at": "", "event": "log", "level": "INFO", "target": "t", "message": "a\u{1b}[2Jb\nc", "fields": {}
+        });
+        let kind = event(log).unwrap().kind;
+        assert!(matches!(kind, replug::EventKind::Log { message, .. } if message == "a[2Jb\nc"));
+    }
+
+    #[test]
+    fn a_query_carries_what_there_is_and_nothing_that_could_be_taken_for_more() {
+        let payload = json!({ "id": "a.b&x=1", "lines": 3, "to": null });
+        assert_eq!(with_query("/x", &payload), "/x?id=a.b%26x%3D1&lines=3");
+        assert_eq!(with_query("/x", &json!({})), "/x");
+    }
+}

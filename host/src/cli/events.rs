@@ -1,0 +1,89 @@
+//! `replug events`: what happens in a running host, as it happens.
+
+use super::{
+    client::{At, Stream, event},
+    error::CliError,
+    render::{Loop, Renderer},
+    signals::Signals,
+    terminal::{self, DIM},
+};
+use clap::Args;
+use replug::{Event, PluginId};
+use serde_json::{Value, json};
+
+/// Show what happens in a running host, until Ctrl-C or its end
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  replug events
+  replug events --json --kind reloaded,build_failed | jq .plugin")]
+pub(super) struct Events {
+    /// Only events of this plugin
+    #[arg(value_name = "ID")]
+    id: Option<PluginId>,
+    /// Only events of these kinds, with commas between them
+    #[arg(long, value_name = "KINDS")]
+    kind: Option<String>,
+    /// Begin with what has happened lately
+    #[arg(long)]
+    recent: bool,
+    /// Print every event as one JSON object per line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    at: At,
+}
+
+impl Events {
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        let query = json!({ "plugin": self.id, "kind": self.kind });
+        let last_id = self.recent.then_some("0");
+        let stream = self.at.client()?.stream("/events", &query, last_id).await?;
+        follow(stream, Show::of(self.json)).await
+    }
+}
+
+/// How events are shown.
+pub(super) enum Show {
+    /// As lines for people.
+    Lines(Renderer),
+    /// As they are.
+    Json,
+}
+
+impl Show {
+    pub(super) fn of(json: bool) -> Self {
+        if json { Self::Json } else { Self::Lines(Renderer::new(Loop::Running)) }
+    }
+
+    pub(super) fn show(&mut self, value: Value) -> Result<(), CliError> {
+        let renderer = match self {
+            Self::Json => return terminal::print_json(&value),
+            Self::Lines(renderer) => renderer,
+        };
+        let Some(event) = event(value) else { return Ok(()) };
+        match renderer.lines(&event) {
+            Some(lines) => terminal::print(&format!("{DIM}{}{DIM:#} {}", time(&event), lines.trim_start())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Hours, minutes and seconds, in UTC.
+fn time(event: &Event) -> &str {
+    event.at.get(11..19).unwrap_or("        ")
+}
+
+/// Shows what comes until a signal or the end of the host.
+pub(super) async fn follow(mut stream: Stream, mut show: Show) -> Result<(), CliError> {
+    let mut signals = Signals::listen()?;
+    loop {
+        tokio::select! {
+            biased;
+            () = signals.next() => return Ok(()),
+            event = stream.next() => match event {
+                Some(event) => show.show(event)?,
+                None => return Ok(()),
+            },
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Where `dev` and `run` listen, and what they say of it.
+
+use super::{
+    args,
+    error::CliError,
+    terminal::{self, DIM, NAME},
+};
+use clap::Args;
+use replug::{
+    HttpSettings, Layers, TlsFiles,
+    control::{ControlConfig, HttpConfig, Listening},
+};
+use std::{net::SocketAddr, path::PathBuf};
+
+/// Where to listen for others than the commands of this user.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "HTTP API")]
+pub(super) struct Http {
+    /// Serve the HTTP API and the page, at this address or port [default: 127.0.0.1:7777; port 0 takes a free one]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = ControlConfig::DEFAULT_HTTP)]
+    http: Option<String>,
+    /// Where the token is kept; made if it is not there [default: http-token in the state folder]
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// One more name that requests may call this host by
+    #[arg(long, value_name = "NAME")]
+    allow_host: Vec<String>,
+    /// The certificate chain for HTTPS, as PEM; needed to listen beyond this machine
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The key of the certificate, as PEM
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+}
+
+impl Http {
+    /// Lays these over the configuration.
+    pub(super) fn over(&self, mut layers: Layers) -> Result<Layers, CliError> {
+        if let Some(address) = &self.http {
+            layers = layers.flag("http.listen", "--http", parsed(address)?.to_string());
+        }
+        let paths = [
+            ("http.token_file", "--token-file", &self.token_file),
+            ("http.tls_cert", "--tls-cert", &self.tls_cert),
+            ("http.tls_key", "--tls-key", &self.tls_key),
+        ];
+        for (key, flag, path) in paths {
+            if let Some(path) = path {
+                layers = layers.flag(key, flag, args::text(path)?);
+            }
+        }
+        if !self.allow_host.is_empty() {
+            layers = layers.flag("http.allow_hosts", "--allow-host", self.allow_host.clone());
+        }
+        Ok(layers)
+    }
+}
+
+/// What the control plane is told.
+pub(super) fn control(settings: &HttpSettings) -> ControlConfig {
+    let config = ControlConfig::new();
+    let Some(address) = settings.listen else { return config };
+    let mut http = HttpConfig::at(address);
+    if let Some(file) = &settings.token_file {
+        http = http.token_file(file);
+    }
+    for name in &settings.allow_hosts {
+        http = http.allow_host(name);
+    }
+    if let Some(TlsFiles { cert, key }) = &settings.tls {
+        http = http.tls(cert, key);
+    }
+    config.http(http)
+}
+
+/// An address with its port, or a port of this machine.
+fn parsed(address: &str) -> Result<SocketAddr, CliError> {
+    let port = address.parse::<u16>().ok().map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let named = address.strip_prefix("localhost:").and_then(|port| port.parse::<u16>().ok());
+    let named = named.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    port.or(named).or_else(|| address.parse().ok()).ok_or_else(|| {
+        CliError::Usage(format!(
+            "`--http {address}` is no address: write `--http 127.0.0.1:7777`, or `--http 7777`, or `--http` last"
+        ))
+    })
+}
+
+/// Says where HTTP is served. The token is said when it was just made, and never again.
+pub(super) fn tell(listening: &Listening) {
+    let (Some(url), Some(token)) = (listening.http(), listening.token()) else { return };
+    let file = terminal::relative(&token.path);
+    match &token.new {
+        Some(text) => terminal::note(&format!(
+            "serving {NAME}{url}/#token={text}{NAME:#}\n{DIM}the token is not shown again; it is kept in {file}{DIM:#}"
+        )),
+        None => terminal::note(&format!("serving {NAME}{url}{NAME:#} {DIM}(the token is in {file}){DIM:#}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_written_in_full_or_as_a_port_of_this_machine() {
+        for text in ["7777", "localhost:7777", "127.0.0.1:7777"] {
+            assert_eq!(parsed(text).unwrap().to_string(), "127.0.0.1:7777");
+        }
+        assert_eq!(parsed("[::1]:80").unwrap().to_string(), "[::1]:80");
+        assert!(parsed("plugins").unwrap_err().to_string().contains("`--http` last"));
+    }
+}

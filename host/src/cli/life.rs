@@ -1,0 +1,121 @@
+//! `replug reload`, `rollback`, `start`, `stop`: what changes a plugin of a running host.
+
+use super::{
+    client::At,
+    error::CliError,
+    one::with_spinner,
+    terminal::{self, GOOD, NAME, WARN},
+};
+use clap::Args;
+use replug::{
+    PluginId,
+    control::{Command, command as payload},
+};
+use serde_json::Value;
+
+/// A plugin of a running host.
+#[derive(Debug, Args)]
+struct Of {
+    /// The plugin's id
+    #[arg(value_name = "ID")]
+    id: PluginId,
+    /// Print the answer as one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    at: At,
+}
+
+impl Of {
+    /// Has the host do it, and says how the plugin is then.
+    async fn have(self, what: &str, command: Command) -> Result<(), CliError> {
+        let client = self.at.client()?;
+        let answer = with_spinner(format!("{what} {}", self.id.short()), client.ask(&command)).await?;
+        if self.json {
+            return terminal::print_json(&answer);
+        }
+        terminal::print(&told(&self.id, &answer))
+    }
+
+    fn payload(&self) -> payload::OfPlugin {
+        payload::OfPlugin { id: self.id.clone() }
+    }
+}
+
+fn told(id: &PluginId, answer: &Value) -> String {
+    let status = answer["status"].as_str().unwrap_or_default();
+    match answer["generation"].as_u64() {
+        Some(generation) => format!("{NAME}{id}{NAME:#} {GOOD}g{generation} live{GOOD:#}"),
+        None => format!("{NAME}{id}{NAME:#} {WARN}{status}{WARN:#}"),
+    }
+}
+
+/// Have a running host build a plugin anew, and swap it in
+///
+/// Compile errors are shown as rustc prints them; the version before goes on, and the exit status is 1.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  replug reload dev.replug.calculator")]
+pub(super) struct Reload {
+    #[command(flatten)]
+    of: Of,
+}
+
+impl Reload {
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        let command = Command::Reload(self.of.payload());
+        self.of.have("reloading", command).await
+    }
+}
+
+/// Have a running host go back to an earlier version of a plugin
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  replug rollback dev.replug.calculator
+  replug rollback dev.replug.calculator --to g1")]
+pub(super) struct Rollback {
+    /// A digest, or the beginning of one, or a generation such as g2 [default: the last version that was different]
+    #[arg(long, value_name = "VERSION")]
+    to: Option<String>,
+    #[command(flatten)]
+    of: Of,
+}
+
+impl Rollback {
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        let command = Command::Rollback(payload::Rollback { id: self.of.id.clone(), to: self.to });
+        self.of.have("rolling back", command).await
+    }
+}
+
+/// Have a running host start a plugin
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  replug start dev.replug.calculator")]
+pub(super) struct Start {
+    #[command(flatten)]
+    of: Of,
+}
+
+impl Start {
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        let command = Command::Start(self.of.payload());
+        self.of.have("starting", command).await
+    }
+}
+
+/// Have a running host stop a plugin, after its last call
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  replug stop dev.replug.calculator")]
+pub(super) struct Stop {
+    #[command(flatten)]
+    of: Of,
+}
+
+impl Stop {
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        let command = Command::Stop(self.of.payload());
+        self.of.have("stopping", command).await
+    }
+}

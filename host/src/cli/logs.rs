@@ -1,0 +1,75 @@
+//! `replug logs`: what plugins of a running host have logged, and log.
+
+use super::{
+    client::At,
+    error::CliError,
+    events::{Show, follow},
+    status,
+};
+use clap::Args;
+use replug::{
+    PluginId,
+    control::{Command, command as payload},
+};
+use serde_json::{Value, json};
+
+/// Show what plugins of a running host have logged lately, their panics and crashes included
+#[derive(Debug, Args)]
+#[command(after_help = "How much plugins log is for the host to say: `replug dev --log debug`.
+
+Examples:
+  replug logs
+  replug logs -f dev.replug.calculator")]
+pub(super) struct Logs {
+    /// The plugin's id [default: all plugins]
+    #[arg(value_name = "ID")]
+    id: Option<PluginId>,
+    /// Go on with what is logged from now on, until Ctrl-C or the end of the host
+    #[arg(short, long)]
+    follow: bool,
+    /// How many of the last entries to show, of each plugin
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=500))]
+    lines: u32,
+    /// Print every entry as one JSON object per line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    at: At,
+}
+
+impl Logs {
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        let client = self.at.client()?;
+        let mut show = Show::of(self.json);
+        if let (Some(id), true) = (&self.id, self.follow) {
+            let query = json!({ "id": id, "follow": true, "lines": self.lines });
+            return follow(client.stream("/api/v1/plugin/logs", &query, None).await?, show).await;
+        }
+        let ids = match &self.id {
+            Some(id) => vec![id.clone()],
+            None => {
+                let plugins = status::all(&client).await?;
+                plugins.iter().filter_map(|plugin| plugin["id"].as_str()?.parse().ok()).collect()
+            }
+        };
+        // Before what is past is read, so that nothing falls in between.
+        let kinds = json!({ "kind": "log,plugin_panicked,plugin_crashed" });
+        let stream = match self.follow {
+            true => Some(client.stream("/events", &kinds, None).await?),
+            false => None,
+        };
+        let mut entries = Vec::new();
+        for id in ids {
+            let logs = payload::Logs { id, follow: false, lines: Some(self.lines) };
+            if let Value::Array(logs) = client.ask(&Command::Logs(logs)).await?["logs"].take() {
+                entries.extend(logs);
+            }
+        }
+        entries.sort_by_cached_key(|entry| entry["at"].as_str().map(str::to_owned));
+        entries.into_iter().try_for_each(|entry| show.show(entry))?;
+        match stream {
+            Some(stream) => follow(stream, show).await,
+            None => Ok(()),
+        }
+    }
+}

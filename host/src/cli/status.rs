@@ -1,0 +1,176 @@
+//! `replug status`: how the plugins of a running host are.
+
+use super::{
+    client::Client,
+    error::CliError,
+    signals::Signals,
+    table::{self, LINE, shortened},
+    terminal::{self, DIM, NAME},
+};
+use clap::Args;
+use replug::control::{Command, command::List};
+use serde_json::{Value, json};
+use std::{
+    io::{self, IsTerminal},
+    path::PathBuf,
+    time::Duration,
+};
+
+/// How often a table is drawn anew, at most, and at least.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Show how the plugins of a running host are
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Status: ready, running (calls are under way), stopped, error, available, source_only, incomplete.
+
+Examples:
+  replug status
+  replug status --watch
+  replug status --json | jq -r '.plugins[] | select(.status == \"error\") | .id'"
+)]
+pub(super) struct Status {
+    /// The plugins folder of the host [default: plugins, else this folder]
+    #[arg(value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Show it anew every second, until Ctrl-C
+    #[arg(long)]
+    watch: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Status {
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        let client = Client::of(self.dir.as_deref())?;
+        if !self.watch {
+            return self.show(&all(&client).await?, "");
+        }
+        let mut signals = Signals::listen()?;
+        let home = if io::stdout().is_terminal() { "\u{1b}[H\u{1b}[J" } else { "" };
+        loop {
+            self.show(&all(&client).await?, home)?;
+            tokio::select! {
+                () = signals.next() => return Ok(()),
+                () = tokio::time::sleep(EVERY) => {}
+            }
+        }
+    }
+
+    fn show(&self, plugins: &[Value], home: &str) -> Result<(), CliError> {
+        match self.json {
+            true => terminal::print_json(&json!({ "plugins": plugins })),
+            false => terminal::print(&format!("{home}{}", described(plugins))),
+        }
+    }
+}
+
+/// All plugins of a running host, those first that it has taken in.
+pub(super) async fn all(client: &Client) -> Result<Vec<Value>, CliError> {
+    let mut plugins = Vec::new();
+    for page_no in 1.. {
+        let mut page = client.ask(&Command::List(List { page_no: Some(page_no), ..List::default() })).await?;
+        let total = page["total"].as_u64().unwrap_or_default();
+        let before = plugins.len();
+        for list in ["registered", "unregistered"] {
+            if let Value::Array(page) = page[list].take() {
+                plugins.extend(page);
+            }
+        }
+        if plugins.len() as u64 >= total || plugins.len() == before {
+            break;
+        }
+    }
+    Ok(plugins)
+}
+
+fn described(plugins: &[Value]) -> String {
+    if plugins.is_empty() {
+        return "the host runs, and has no plugins".into();
+    }
+    let head = ["ID", "STATUS", "MODE", "GEN", "UPTIME", "CALLS", "ERRORS"].map(str::to_owned);
+    let rows = [head].into_iter().chain(plugins.iter().map(row)).collect();
+    let aligned = table::aligned(rows, &[(1, 7), (0, 16)], |column, cell| match column {
+        0 => NAME,
+        1 => table::of_status(cell),
+        _ => anstyle::Style::new(),
+    });
+    let mut lines = aligned.lines();
+    let mut text = lines.next().unwrap_or_default().to_owned();
+    for (line, plugin) in lines.zip(plugins) {
+        text = format!("{text}\n{line}");
+        for more in more(plugin) {
+            text = format!("{text}\n  {DIM}{}{DIM:#}", shortened(&more, LINE - 2));
+        }
+    }
+    text
+}
+
+/// What is not the same for all plugins, and stands below the line of those that it concerns.
+fn more(plugin: &Value) -> Vec<String> {
+    let restarts = match plugin["restarts"].as_u64() {
+        None | Some(0) => None,
+        Some(1) => Some("restarted once after a crash".to_owned()),
+        Some(times) => Some(format!("restarted {times} times after crashes")),
+    };
+    let detail = plugin["detail"].as_str().filter(|detail| !detail.is_empty()).map(str::to_owned);
+    detail.into_iter().chain(restarts).collect()
+}
+
+fn row(plugin: &Value) -> [String; 7] {
+    let text = |key: &str| plugin[key].as_str().unwrap_or_default().to_owned();
+    let number = |key: &str| plugin[key].as_u64().map(brief_count).unwrap_or_default();
+    [
+        text("id"),
+        text("status"),
+        text("mode"),
+        plugin["generation"].as_u64().map(|generation| format!("g{generation}")).unwrap_or_default(),
+        plugin["uptime"].as_f64().map(brief_time).unwrap_or_default(),
+        number("calls"),
+        number("errors"),
+    ]
+}
+
+/// A count in at most five characters.
+fn brief_count(count: u64) -> String {
+    match count {
+        0..=99_999 => count.to_string(),
+        100_000..=999_999 => format!("{}k", count / 1000),
+        1_000_000..=999_999_999 => format!("{:.1}M", count as f64 / 1e6),
+        _ => format!("{:.1}G", count as f64 / 1e9),
+    }
+}
+
+/// A time in its largest unit, as one would say it.
+fn brief_time(seconds: f64) -> String {
+    match seconds as u64 {
+        seconds @ 0..=119 => format!("{seconds}s"),
+        seconds @ 120..=7199 => format!("{}m", seconds / 60),
+        seconds @ 7200..=172_799 => format!("{}h", seconds / 3600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_of_long_names_and_large_numbers_fits_eighty_columns() {
+        let plugin = json!({
+            "id": "com.example.a-rather-long-name.for-a-plugin", "status": "source_only", "mode": "in-process",
+            "generation": 12345, "uptime": 100_000.0, "calls": 123_456_789u64, "errors": 99_999,
+            "restarts": 3, "detail": "x".repeat(200),
+        });
+        let text = anstream::adapter::strip_str(&described(&[plugin])).to_string();
+        assert!(text.lines().all(|line| line.chars().count() <= LINE), "{text}");
+        assert!(text.contains("123.5M") && text.contains("27h"), "{text}");
+    }
+
+    #[test]
+    fn counts_and_times_are_brief() {
+        assert_eq!([7, 123_456, 1_000_000, 2_500_000_000].map(brief_count), ["7", "123k", "1.0M", "2.5G"]);
+        assert_eq!([3.9, 180.0, 7200.0, 200_000.0].map(brief_time), ["3s", "3m", "2h", "2d"]);
+    }
+}

@@ -1,0 +1,81 @@
+//! Tables that fit an old terminal.
+
+use super::terminal::{BAD, DIM, GOOD, WARN};
+use anstyle::Style;
+
+/// How wide a line may be.
+pub(super) const LINE: usize = 80;
+const GAP: usize = 2;
+
+/// Aligns the rows under the first. Where a line would be too long, the columns of `giving_way` become narrower, one
+/// after the other, down to the width beside each.
+pub(super) fn aligned<const N: usize>(
+    rows: Vec<[String; N]>,
+    giving_way: &[(usize, usize)],
+    style: impl Fn(usize, &str) -> Style,
+) -> String {
+    let mut widths: [usize; N] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    for &(column, least) in giving_way {
+        let excess = (widths.iter().sum::<usize>() + GAP * (N - 1)).saturating_sub(LINE);
+        widths[column] = widths[column].saturating_sub(excess).max(least.min(widths[column]));
+    }
+    let line = |(at, row): (usize, &[String; N])| {
+        let cells = row.iter().enumerate().map(|(column, cell)| {
+            let cell = shortened(cell, widths[column]);
+            let padding = " ".repeat(widths[column] - cell.chars().count());
+            let style = if at == 0 { DIM } else { style(column, &cell) };
+            format!("{style}{cell}{style:#}{padding}")
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The text, or as much of it as fits.
+pub(super) fn shortened(text: &str, width: usize) -> String {
+    // Text of a plugin's may hold anything; in a table it may not move the cursor.
+    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    match plain.chars().count() > width {
+        true => plain.chars().take(width.saturating_sub(1)).chain(['…']).collect(),
+        false => plain,
+    }
+}
+
+/// How a status is coloured.
+pub(super) fn of_status(status: &str) -> Style {
+    match status {
+        "available" | "ready" | "running" => GOOD,
+        "incomplete" | "stopped" => WARN,
+        "error" => BAD,
+        _ => Style::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_aligned_and_fits_eighty_columns() {
+        let row = |id: &str, path: &str| {
+            [id, "A rather long name for it", "1.22.333-beta.4", "provider", "source_only", path]
+                .map(str::to_owned)
+        };
+        let rows = vec![
+            row("dev.replug.calculator", "calculator"),
+            row("com.example.deep.down.below", "a-b-c-d-e-f"),
+        ];
+        let text = aligned(rows, &[(1, 8), (2, 6), (5, 10), (0, 16)], |_, _| Style::new());
+        let text = anstream::adapter::strip_str(&text).to_string();
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines.iter().all(|line| line.chars().count() <= LINE), "{text}");
+        assert_eq!(lines[0].find("source_only"), lines[1].find("source_only"), "{text}");
+        assert!(text.contains('…'));
+    }
+
+    #[test]
+    fn what_would_move_the_cursor_is_left_out() {
+        assert_eq!(shortened("a\u{1b}[2Jb\nc", 20), "a [2Jb c");
+    }
+}

@@ -1,0 +1,303 @@
+//! What a [`Command`](super::Command) gives: plain data, the same over HTTP and on the command line.
+
+use crate::{Configured, Event, Generation, PluginInfo, Version, info::Status, manifest::Mode};
+use replug_api::describe;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// What a command gives.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+#[expect(missing_docs, reason = "each variant is the answer of that name")]
+pub enum Answer {
+    Plugins(Plugins),
+    Plugin(Box<Plugin>),
+    Changed(Changed),
+    Executed(Executed),
+    Configured(ConfigTaken),
+    Methods(Methods),
+    Logs(Logged),
+    Generations(Versions),
+}
+
+/// The plugins, those that the host has taken in apart from those that it has not.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Plugins {
+    /// The plugins that were started at least once, on this page.
+    pub registered: Vec<Plugin>,
+    /// The others, on this page.
+    pub unregistered: Vec<Plugin>,
+    /// How many there are on all pages.
+    pub total: usize,
+    /// Which page this is.
+    pub page_no: u32,
+    /// How many plugins a page holds.
+    pub page_size: u32,
+}
+
+/// A plugin as the host sees it at one moment.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Plugin {
+    /// Its id.
+    pub id: String,
+    /// Its name for people.
+    pub name: String,
+    /// The version that its manifest says.
+    pub version: String,
+    /// What it is for, in its manifest's words.
+    pub description: String,
+    /// What part it plays: `provider`, `filter`, `handler` or `notifier`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Where its generations run.
+    #[schema(value_type = String)]
+    pub mode: Mode,
+    /// How it is.
+    pub status: Status,
+    /// More about that: what is going on, or what went wrong; may be empty.
+    pub detail: String,
+    /// The generation that serves.
+    pub generation: Option<u64>,
+    /// The artifact that serves, by its SHA-256.
+    pub digest: Option<String>,
+    /// The number of its process, if that is one of its own.
+    pub process_id: Option<u32>,
+    /// Whether it was started, and nothing of it runs now.
+    pub is_exited: bool,
+    /// For how many seconds the generation that serves has done so.
+    pub uptime: Option<f64>,
+    /// Calls that have ended, of all generations.
+    pub calls: u64,
+    /// Those of them that panicked or returned an error.
+    pub errors: u64,
+    /// Calls that run now.
+    pub in_flight: usize,
+    /// How often its process was started again after a crash.
+    pub restarts: u64,
+    /// The memory of its process, in bytes, if that is one of its own.
+    pub memory: Option<u64>,
+    /// The processor time that its process takes, in percent of one processor, if that is one of its own.
+    pub cpu: Option<f64>,
+    /// The interfaces of the generation that serves.
+    pub interfaces: Vec<String>,
+    /// Its folder.
+    pub path: String,
+}
+
+impl From<PluginInfo> for Plugin {
+    fn from(info: PluginInfo) -> Self {
+        Self {
+            is_exited: info.status.is_registered() && info.generation.is_none(),
+            id: info.id.to_string(),
+            name: info.name,
+            version: info.version,
+            description: info.description,
+            kind: info.kind.name().to_owned(),
+            mode: info.mode,
+            status: info.status,
+            detail: info.detail,
+            generation: info.generation.map(|generation| generation.0),
+            digest: info.digest.map(|digest| digest.to_string()),
+            process_id: info.process_id,
+            uptime: info.uptime_s,
+            calls: info.calls,
+            errors: info.failures,
+            in_flight: info.in_flight,
+            restarts: info.restarts,
+            memory: None,
+            cpu: None,
+            interfaces: info.interfaces,
+            path: info.path.display().to_string(),
+        }
+    }
+}
+
+/// How a plugin is after a command has changed it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Changed {
+    /// The plugin's id.
+    pub id: String,
+    /// The generation that serves now, if one does.
+    pub generation: Option<u64>,
+    /// How the plugin is now.
+    pub status: Status,
+}
+
+/// What a call gave.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Executed {
+    /// The plugin's id.
+    pub id: String,
+    /// The method.
+    pub method: String,
+    /// The generation that served when the call began.
+    pub generation: Option<u64>,
+    /// What it returned.
+    pub result: Value,
+}
+
+/// A configuration was taken over.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ConfigTaken {
+    /// The plugin's id.
+    pub id: String,
+    /// `live` by the running instance, `restarted` as a new generation, or `at_start` because the plugin does not run.
+    pub how: String,
+    /// The generation that has it, if one does.
+    pub generation: Option<u64>,
+    /// How long it holds.
+    pub holds: String,
+}
+
+impl ConfigTaken {
+    pub(super) fn new(id: String, how: Configured) -> Self {
+        let generation = match how {
+            Configured::Live(Generation(number)) | Configured::Restarted(Generation(number)) => Some(number),
+            Configured::AtStart => None,
+        };
+        let holds = "until the host restarts, or `[config]` in the manifest says something else than now; to keep it, \
+                     write it there"
+            .to_owned();
+        Self { id, how: how.how().into(), generation, holds }
+    }
+}
+
+/// The methods of the generation that serves.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Methods {
+    /// The plugin's id.
+    pub id: String,
+    /// The generation that serves.
+    pub generation: Option<u64>,
+    /// Its interfaces.
+    pub interfaces: Vec<Interface>,
+}
+
+/// One interface of a plugin.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Interface {
+    /// The trait's name.
+    pub name: String,
+    /// The trait's doc comment.
+    pub docs: String,
+    /// The methods in declaration order.
+    pub methods: Vec<Method>,
+    /// The definitions of the author's types that the methods mention, by name: an object of `docs` and `shape`.
+    #[schema(value_type = Object)]
+    pub types: Value,
+}
+
+/// One method of an interface.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Method {
+    /// The method's name.
+    pub name: String,
+    /// The method's doc comment.
+    pub docs: String,
+    /// As one would write it in Rust.
+    pub signature: String,
+    /// The parameters in order.
+    pub params: Vec<Param>,
+    /// What it returns, as data.
+    pub returns: Value,
+    /// The type of its own errors, as data; null if it has none.
+    pub error: Value,
+}
+
+/// One parameter of a method.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Param {
+    /// The parameter's name.
+    pub name: String,
+    /// Its type as one would write it in Rust.
+    pub rust: String,
+    /// Its type as data: `"string"`, `{"number":"f64"}`, `{"option":..}`, `{"named":"Entry"}`.
+    #[serde(rename = "type")]
+    pub ty: Value,
+}
+
+impl Interface {
+    pub(super) fn of(interface: &describe::Interface) -> Self {
+        Self {
+            name: interface.name.clone(),
+            docs: interface.docs.clone(),
+            methods: interface.methods.iter().map(Method::of).collect(),
+            types: json!(interface.types),
+        }
+    }
+}
+
+impl Method {
+    fn of(method: &describe::Method) -> Self {
+        let params: Vec<_> = method
+            .params
+            .iter()
+            .map(|param| Param { name: param.name.clone(), rust: param.ty.to_string(), ty: json!(param.ty) })
+            .collect();
+        let taken: String = params.iter().map(|param| format!(", {}: {}", param.name, param.rust)).collect();
+        let returned = match (&method.error, method.returns.to_string()) {
+            (Some(error), ok) => format!(" -> Result<{ok}, {error}>"),
+            (None, ok) if ok == "()" => String::new(),
+            (None, ok) => format!(" -> {ok}"),
+        };
+        Self {
+            name: method.name.clone(),
+            docs: method.docs.clone(),
+            signature: format!("fn {}(&self{taken}){returned}", method.name),
+            params,
+            returns: json!(method.returns),
+            error: json!(method.error),
+        }
+    }
+}
+
+/// What a plugin has logged lately, the oldest first.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Logged {
+    /// The plugin's id.
+    pub id: String,
+    /// Events of the kinds `log`, `plugin_panicked` and `plugin_crashed`.
+    #[schema(value_type = Vec<Object>)]
+    pub logs: Vec<Arc<Event>>,
+}
+
+/// The versions that a plugin can go back to.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Versions {
+    /// The plugin's id.
+    pub id: String,
+    /// The generation that serves, if one does.
+    pub generation: Option<u64>,
+    /// The versions, the oldest first.
+    pub generations: Vec<OldVersion>,
+}
+
+/// A version that has served, and may serve again.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct OldVersion {
+    /// The first generation that it served as.
+    pub generation: u64,
+    /// The artifact, by its SHA-256.
+    pub digest: String,
+    /// Whether it serves now.
+    pub is_serving: bool,
+}
+
+impl Versions {
+    pub(super) fn new(id: String, versions: &[Version]) -> Self {
+        Self {
+            id,
+            generation: versions.iter().find_map(|version| version.serves_as).map(|generation| generation.0),
+            generations: versions
+                .iter()
+                .map(|version| OldVersion {
+                    generation: version.generation.0,
+                    digest: version.digest.to_string(),
+                    is_serving: version.serves_as.is_some(),
+                })
+                .collect(),
+        }
+    }
+}

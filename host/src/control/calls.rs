@@ -1,0 +1,168 @@
+//! The threads on which calls by HTTP run: they may block, and a call that does holds up no other.
+//!
+//! To wake a thread for each call costs more than most calls. So, as long as one of the threads is awake, a call is
+//! left in the queue for it; whoever waits for the call and finds after a millisecond that it has not ended has another
+//! thread added. Each call in the queue brings one thread with it in that way, so that none waits behind one that blocks.
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+use tokio::{sync::oneshot, time::timeout};
+
+/// How long a call may be left for a thread that is awake.
+const PATIENCE: Duration = Duration::from_millis(1);
+/// How long a thread without work stays. Threads that called a plugin keep it from being unmapped.
+const KEEP_ALIVE: Duration = Duration::from_millis(500);
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The threads, as many as there is work for.
+#[derive(Default)]
+pub(super) struct Calls {
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Job>,
+    /// Threads that work, or are on their way to.
+    awake: usize,
+    asleep: usize,
+    /// Of those awake, the ones that do not know it yet.
+    called: usize,
+}
+
+/// Why a call gave nothing.
+#[derive(Debug)]
+pub(super) enum NoAnswer {
+    /// It has not ended in time, and may go on.
+    Late,
+    /// It panicked outside of the plugin, or no thread could be had for it.
+    Broken,
+}
+
+impl Calls {
+    /// Runs the work on one of the threads, and waits for what it gives.
+    pub(super) async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        deadline: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NoAnswer> {
+        let (reply, mut answer) = oneshot::channel();
+        self.submit(Box::new(move || drop(reply.send(work()))));
+        let first = timeout(PATIENCE.min(deadline), &mut answer).await;
+        let answered = match first {
+            Ok(answered) => answered,
+            Err(_) => {
+                self.hurry();
+                timeout(deadline.saturating_sub(PATIENCE), answer).await.map_err(|_| NoAnswer::Late)?
+            }
+        };
+        answered.map_err(|_| NoAnswer::Broken)
+    }
+
+    fn submit(self: &Arc<Self>, job: Job) {
+        let mut state = self.state.lock();
+        state.queue.push_back(job);
+        if state.awake == 0 {
+            self.add(&mut state);
+        }
+    }
+
+    /// Someone waits for too long.
+    fn hurry(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        if !state.queue.is_empty() {
+            self.add(&mut state);
+        }
+    }
+
+    fn add(self: &Arc<Self>, state: &mut MutexGuard<'_, State>) {
+        state.awake += 1;
+        if state.asleep > 0 {
+            state.asleep -= 1;
+            state.called += 1;
+            self.work.notify_one();
+            return;
+        }
+        let calls = self.clone();
+        if thread::Builder::new().name("replug-call".into()).spawn(move || calls.work()).is_err() {
+            state.awake -= 1;
+            // Dropped, it tells whoever waits for it.
+            state.queue.pop_front();
+        }
+    }
+
+    fn work(&self) {
+        let mut state = self.state.lock();
+        loop {
+            while let Some(job) = state.queue.pop_front() {
+                // What panics here has told so; the thread has others to serve.
+                MutexGuard::unlocked(&mut state, || drop(catch_unwind(AssertUnwindSafe(job))));
+            }
+            state.awake -= 1;
+            state.asleep += 1;
+            loop {
+                let slept_enough = self.work.wait_for(&mut state, KEEP_ALIVE).timed_out();
+                if state.called > 0 {
+                    state.called -= 1;
+                    break;
+                }
+                if slept_enough {
+                    state.asleep -= 1;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn calls_that_wait_for_each_other_all_run_at_the_same_time() {
+        let (calls, barrier) = (Arc::new(Calls::default()), Arc::new(Barrier::new(8)));
+        let all = (0..8).map(|number| {
+            let (calls, barrier) = (calls.clone(), barrier.clone());
+            tokio::spawn(async move {
+                let work = move || {
+                    barrier.wait();
+                    number
+                };
+                calls.run(LONG, work).await.unwrap()
+            })
+        });
+        for (number, call) in all.collect::<Vec<_>>().into_iter().enumerate() {
+            assert_eq!(call.await.unwrap(), number);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_late_is_given_up_and_the_next_one_runs() {
+        let calls = Arc::new(Calls::default());
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let late = calls.run(Duration::from_millis(20), move || held.recv().is_err()).await;
+        assert!(matches!(late, Err(NoAnswer::Late)), "{late:?}");
+        assert_eq!(calls.run(LONG, || 7).await.unwrap(), 7);
+        drop(release);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_of_its_own_and_ends_no_thread_s_work() {
+        let calls = Arc::new(Calls::default());
+        let broken = calls.run(LONG, || panic!("as it was told to")).await;
+        assert!(matches!(broken, Err::<(), _>(NoAnswer::Broken)), "{broken:?}");
+        assert_eq!(calls.run(LONG, || 7).await.unwrap(), 7);
+    }
+}

@@ -1,0 +1,176 @@
+//! The form of what goes over HTTP: an envelope around every answer, one form for every error, and the readers of
+//! bodies and queries, which take no key that they do not know.
+
+use super::{
+    error::{Code, ControlError},
+    guard::Caller,
+};
+use axum::{
+    body::{Body, to_bytes},
+    extract::{FromRequest, FromRequestParts, Query, Request},
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+        request::Parts,
+    },
+    response::{IntoResponse, Response},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use std::{error::Error, time::Duration};
+use utoipa::ToSchema;
+
+/// The largest body there may be, in bytes. Arguments of a call are the largest thing that anyone sends, and a megabyte
+/// of JSON is more than a call by hand needs; each of the connections may hold one at the same time.
+pub(super) const MAX_BODY: usize = 1 << 20;
+/// How long a body may take to arrive: who is slower holds a connection without using it.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// What succeeded.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Envelope<T> {
+    /// 0.
+    pub code: u32,
+    /// What was asked for.
+    pub data: T,
+    /// The request, as in the header `x-request-id`.
+    pub request_id: String,
+}
+
+/// What did not succeed.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ErrorBody {
+    /// What went wrong; its first three digits are the HTTP status.
+    pub code: u32,
+    /// What happened, and what to do.
+    pub message: String,
+    /// More, by the kind of error; often null.
+    pub details: Value,
+}
+
+/// What a handler gives back.
+pub(super) type Answered<T> = Result<Reply<T>, ControlError>;
+
+/// An answer in its envelope.
+pub(super) struct Reply<T>(Envelope<T>);
+
+impl<T> Reply<T> {
+    pub(super) fn new(caller: &Caller, data: T) -> Self {
+        Self(Envelope { code: 0, data, request_id: caller.request_id.clone() })
+    }
+}
+
+impl<T: Serialize> IntoResponse for Reply<T> {
+    fn into_response(self) -> Response {
+        json_response(StatusCode::OK, &self.0)
+    }
+}
+
+impl IntoResponse for ControlError {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body =
+            ErrorBody { code: self.code.number(), message: self.message.clone(), details: self.details };
+        let mut response = json_response(status, &body);
+        let headers = response.headers_mut();
+        if let Some(after) = self.retry_after {
+            // In whole seconds, and never at once.
+            headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs_f64().ceil().max(1.0) as u64));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"replug\""));
+        }
+        response
+    }
+}
+
+fn json_response(status: StatusCode, body: &impl Serialize) -> Response {
+    let written = serde_json::to_vec(body).unwrap_or_else(|error| {
+        json!({ "code": Code::Bug.number(), "message": error.to_string(), "details": null })
+            .to_string()
+            .into_bytes()
+    });
+    let mut response = Response::new(Body::from(written));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Where nothing is.
+pub(super) async fn unknown_path(request: Request) -> ControlError {
+    let path: String = request.uri().path().chars().take(200).collect();
+    ControlError::new(Code::UnknownPath, format!("no path {path:?}: `/openapi.json` lists what there is"))
+}
+
+/// Where something is, for another method; the header `allow` names it.
+pub(super) async fn wrong_method(request: Request) -> ControlError {
+    let (method, path) = (request.method(), request.uri().path());
+    let text =
+        format!("{method} is not for {path}: what changes something is a POST of JSON, and all else a GET");
+    ControlError::new(Code::WrongMethod, text)
+}
+
+/// A query, read in full: an unknown key is an error.
+pub(super) struct Params<T>(pub(super) T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = ControlError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ControlError> {
+        match Query::<T>::try_from_uri(&parts.uri) {
+            Ok(Query(read)) => Ok(Self(read)),
+            Err(error) => {
+                let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+                Err(ControlError::new(Code::BadInput, format!("the query: {reason}")))
+            }
+        }
+    }
+}
+
+/// A body of JSON, read in full: an unknown key is an error.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = ControlError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ControlError> {
+        if !is_json(&request) {
+            let text = "the body must be JSON, and be said to be: `content-type: application/json`";
+            return Err(ControlError::new(Code::NotJson, text));
+        }
+        let body = read(request.into_body()).await?;
+        serde_json::from_slice(&body)
+            .map(Self)
+            .map_err(|error| ControlError::new(Code::BadInput, format!("the body: {error}")))
+    }
+}
+
+/// What a page of another site cannot send without asking first.
+fn is_json(request: &Request) -> bool {
+    let said = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media = said.split(';').next().unwrap_or_default().trim();
+    media.eq_ignore_ascii_case("application/json")
+}
+
+async fn read(body: Body) -> Result<Vec<u8>, ControlError> {
+    match tokio::time::timeout(BODY_TIME, to_bytes(body, MAX_BODY)).await {
+        Err(_) => Err(ControlError::new(
+            Code::SlowBody,
+            format!("the body did not arrive within {} s: send it faster", BODY_TIME.as_secs()),
+        )),
+        Ok(Err(error)) => {
+            let too_large =
+                error.source().is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+            Err(match too_large {
+                true => too_large_body(),
+                false => ControlError::new(Code::BadInput, format!("the body broke off: {error}")),
+            })
+        }
+        Ok(Ok(bytes)) => Ok(bytes.into()),
+    }
+}
+
+/// The body is larger than any may be.
+pub(super) fn too_large_body() -> ControlError {
+    ControlError::new(Code::TooLarge, format!("the body has more than {MAX_BODY} bytes: send less"))
+}

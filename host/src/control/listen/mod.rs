@@ -1,0 +1,279 @@
+//! Where the control plane listens: bound before the host starts anything, serving once it is there.
+
+mod pool;
+mod tcp;
+#[cfg(feature = "tls")]
+mod tls;
+mod unix;
+
+pub use unix::socket_path;
+
+use super::{
+    App,
+    audit::Audit,
+    config::{ControlConfig, ListenError},
+    guard::{Gate, Who},
+    recent::Recent,
+    routes,
+};
+use crate::{EventKind, Events, host::WeakHost};
+use axum::{
+    Router,
+    body::{Body, HttpBody},
+    extract::Request,
+    response::Response,
+};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use pool::{Place, Pool};
+use std::{
+    convert::Infallible,
+    fmt,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+use tcp::Tcp;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    runtime,
+    sync::Semaphore,
+    task::AbortHandle,
+};
+use tower::ServiceExt;
+use unix::{SocketFile, Unix};
+
+/// How long the head of a request may take to arrive, and a connection stay without one.
+const HEAD_TIME: Duration = Duration::from_secs(30);
+/// How many bytes the head of a request may have.
+const HEAD_BYTES: usize = 64 * 1024;
+/// How many streams of events there may be at the same time.
+const STREAMS: usize = 64;
+
+/// What listens already and does not answer yet.
+pub(crate) struct Bound {
+    config: ControlConfig,
+    unix: Unix,
+    tcp: Option<Tcp>,
+    events: Events,
+}
+
+impl Bound {
+    /// Listens, for the host of the first folder that keeps its things in the second.
+    pub(crate) async fn new(
+        config: ControlConfig,
+        dirs: (&Path, &Path),
+        events: Events,
+    ) -> Result<Self, Arc<ListenError>> {
+        let (plugins_dir, state_dir) = dirs;
+        let unix = Unix::bind(config.socket.as_deref(), plugins_dir)?;
+        let tcp = match &config.http {
+            Some(http) => Some(Tcp::bind(http, state_dir).await?),
+            None => None,
+        };
+        Ok(Self { config, unix, tcp, events })
+    }
+
+    /// Answers from now on.
+    pub(crate) fn serve(self, runtime: &runtime::Handle, host: WeakHost) -> Listening {
+        let Self { config, unix, tcp, events } = self;
+        let recent = Arc::new(Recent::new());
+        let (gate, http, token) = match &tcp {
+            Some(tcp) => (Some(tcp.gate()), Some(tcp.url()), Some(tcp.token())),
+            None => (None, None, None),
+        };
+        let app = Arc::new(App {
+            audit: Audit::new(host.clone()),
+            host,
+            recent: recent.clone(),
+            gate,
+            calls: Arc::default(),
+            places: Arc::new(Semaphore::new(config.calls)),
+            call_deadline: config.call_deadline,
+            streams: Arc::new(Semaphore::new(STREAMS)),
+        });
+        let router = routes::router(app.clone());
+        let mut tasks = vec![
+            runtime.spawn(recent.follow(events)).abort_handle(),
+            runtime.spawn(async move { app.audit.sum_up().await }).abort_handle(),
+            runtime.spawn(unix::accept(unix.listener, router.clone())).abort_handle(),
+        ];
+        if let Some(tcp) = tcp {
+            tasks.push(runtime.spawn(tcp.accept(router)).abort_handle());
+        }
+        Listening {
+            socket: unix.file.path().to_owned(),
+            file: Mutex::new(Some(unix.file)),
+            http,
+            token,
+            tasks,
+        }
+    }
+}
+
+/// Where a host listens. Ends with the host.
+pub struct Listening {
+    socket: PathBuf,
+    file: Mutex<Option<SocketFile>>,
+    http: Option<String>,
+    token: Option<TokenFile>,
+    tasks: Vec<AbortHandle>,
+}
+
+/// Where the token for HTTP is.
+#[derive(Clone)]
+pub struct TokenFile {
+    /// The file that keeps it.
+    pub path: PathBuf,
+    /// The token itself, if it was made just now and has to be told.
+    pub new: Option<String>,
+}
+
+impl Listening {
+    /// The Unix socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Where HTTP is served over TCP, as the beginning of a URL.
+    pub fn http(&self) -> Option<&str> {
+        self.http.as_deref()
+    }
+
+    /// Where the token for HTTP over TCP is.
+    pub fn token(&self) -> Option<&TokenFile> {
+        self.token.as_ref()
+    }
+
+    pub(crate) fn event(&self) -> EventKind {
+        EventKind::ControlListening { socket: Some(self.socket.clone()), http: self.http.clone() }
+    }
+
+    /// Takes no more connections. Those that are there may read the end.
+    pub(crate) fn close(&self) {
+        // Before the listener: as long as that listens, no other host takes the path.
+        drop(self.file.lock().take());
+        // The first task writes down what happens, which those who still listen want to the end.
+        self.tasks.iter().skip(1).for_each(AbortHandle::abort);
+    }
+}
+
+impl fmt::Debug for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listening")
+            .field("socket", &self.socket)
+            .field("http", &self.http)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for TokenFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenFile").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.close();
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// A connection, as its requests see it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) who: Who,
+    /// The address of this host's that it was made to.
+    pub(super) local: Option<IpAddr>,
+    /// How many answers are under way.
+    busy: AtomicUsize,
+}
+
+impl Connection {
+    fn new(who: Who, local: Option<IpAddr>) -> Arc<Self> {
+        Arc::new(Self { who, local, busy: AtomicUsize::new(0) })
+    }
+
+    fn is_idle(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// Serves one connection until it ends, or its place is needed while it is idle.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    place: Place,
+    router: Router,
+) {
+    let connection = place.connection.clone();
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let busy = Busy::new(&connection);
+        let mut request: Request = request.map(Body::new);
+        request.extensions_mut().insert(connection.clone());
+        let answer = router.clone().oneshot(request);
+        async move {
+            let response: Response = answer.await?;
+            Ok::<_, Infallible>(response.map(|body| Body::new(Underway { body, _busy: busy })))
+        }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        // An error means that the other side broke off or sent no HTTP: both are its own affair.
+        _ = serving => {}
+        () = place.needed() => {}
+    }
+}
+
+/// Keeps a connection from being taken for idle.
+struct Busy(Arc<Connection>);
+
+impl Busy {
+    fn new(connection: &Arc<Connection>) -> Self {
+        connection.busy.fetch_add(1, Ordering::Relaxed);
+        Self(connection.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The body of an answer that is on its way; a stream may be so for days.
+struct Underway {
+    body: Body,
+    _busy: Busy,
+}
+
+impl HttpBody for Underway {
+    type Data = <Body as HttpBody>::Data;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Self::Data>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
+}

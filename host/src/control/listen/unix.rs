@@ -1,0 +1,215 @@
+//! The Unix socket of a plugins folder: always at the same place, so that whoever knows the folder finds the host, and
+//! open to one user only.
+
+use super::{Connection, Pool, converse};
+use crate::control::{Who, config::ListenError};
+use axum::Router;
+use rustix::{
+    fs::{FlockOperation, flock},
+    process::geteuid,
+};
+use sha2::{Digest as _, Sha256};
+use std::{
+    env,
+    fs::{self, DirBuilder, File, Permissions},
+    io,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
+        net::UnixStream as Blocking,
+    },
+    path::{Path, PathBuf},
+};
+use tokio::net::UnixListener;
+
+/// The longest path that a socket can have, in bytes.
+const LONGEST: usize = 107;
+/// How many processes of this user's may talk to the host at the same time.
+const CONNECTIONS: usize = 128;
+
+/// Where the host of a plugins folder listens, be it there or not: in `$XDG_RUNTIME_DIR/replug`, or, where there is no
+/// such folder or the path would be too long, in `/tmp/replug-<uid>`; under a name made from the folder's path.
+pub fn socket_path(plugins_dir: &Path) -> PathBuf {
+    let folder = fs::canonicalize(plugins_dir).unwrap_or_else(|_| plugins_dir.to_owned());
+    let hash = Sha256::digest(folder.as_os_str().as_bytes());
+    let name: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let name = format!("{name}.sock");
+    let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| is_mine(dir));
+    let wanted = runtime.map(|dir| dir.join("replug").join(&name)).filter(|path| fits(path));
+    wanted.unwrap_or_else(|| PathBuf::from(format!("/tmp/replug-{}", geteuid().as_raw())).join(name))
+}
+
+fn is_mine(dir: &Path) -> bool {
+    dir.is_absolute() && fs::metadata(dir).is_ok_and(|it| it.is_dir() && it.uid() == geteuid().as_raw())
+}
+
+fn fits(path: &Path) -> bool {
+    path.as_os_str().len() <= LONGEST
+}
+
+/// A socket that listens.
+pub(super) struct Unix {
+    /// Before the listener: as long as that listens, no other host takes the path.
+    pub(super) file: SocketFile,
+    pub(super) listener: UnixListener,
+}
+
+impl Unix {
+    pub(super) fn bind(named: Option<&Path>, plugins_dir: &Path) -> Result<Self, ListenError> {
+        let path = named.map_or_else(|| socket_path(plugins_dir), Path::to_owned);
+        if !fits(&path) {
+            return Err(ListenError::TooLong { path });
+        }
+        let failed = ListenError::socket(&path);
+        let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        private(folder, &failed)?;
+        // Two hosts that start at the same time look one after the other.
+        let lock = File::open(folder).map_err(&failed)?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
+        remove_stale(&path, plugins_dir)?;
+        let listener = UnixListener::bind(&path).map_err(&failed)?;
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(&failed)?;
+        let file = SocketFile::new(path).map_err(&failed)?;
+        Ok(Self { listener, file })
+    }
+}
+
+/// Makes the folder of the socket, or makes sure that nobody else can enter it.
+fn private(folder: &Path, failed: &impl Fn(io::Error) -> ListenError) -> Result<(), ListenError> {
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
+        _ => {}
+    }
+    let unsafe_because = |reason| Err(ListenError::UnsafeFolder { path: folder.to_owned(), reason });
+    // Not followed: in /tmp, a link could lead anywhere.
+    let it = fs::symlink_metadata(folder).map_err(failed)?;
+    match (it.is_dir(), it.uid() == geteuid().as_raw(), it.mode() & 0o077) {
+        (false, ..) => unsafe_because("it is no folder".into()),
+        (_, false, _) => unsafe_because(format!("it belongs to user {}", it.uid())),
+        (.., 0) => Ok(()),
+        _ => unsafe_because(format!("others may enter it (mode {:o})", it.mode() & 0o777)),
+    }
+}
+
+/// Removes a socket that no one listens on any more.
+fn remove_stale(path: &Path, plugins_dir: &Path) -> Result<(), ListenError> {
+    let failed = ListenError::socket(path);
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+        Ok(it) if !it.file_type().is_socket() => {
+            return Err(failed(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "something that is no socket is there",
+            )));
+        }
+        Ok(_) => {}
+    }
+    match Blocking::connect(path) {
+        Ok(_) => Err(ListenError::Taken { plugins: plugins_dir.to_owned(), socket: path.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(failed)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// The file of a socket that is removed with this, unless it is another's by then.
+pub(super) struct SocketFile {
+    path: PathBuf,
+    identity: Identity,
+}
+
+/// Device, inode, and when it was made, as seconds and nanoseconds: an inode alone is soon another's.
+type Identity = (u64, u64, i64, i64);
+
+impl SocketFile {
+    fn new(path: PathBuf) -> io::Result<Self> {
+        let identity = Self::identity(&path)?;
+        Ok(Self { path, identity })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn identity(path: &Path) -> io::Result<Identity> {
+        fs::symlink_metadata(path).map(|it| (it.dev(), it.ino(), it.mtime(), it.mtime_nsec()))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if Self::identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+            // If it cannot be removed now, the next host does it.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Takes connections, for ever.
+pub(super) async fn accept(listener: UnixListener, router: Router) {
+    let pool = Pool::new(CONNECTIONS);
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                super::tcp::out_of_breath("the socket", &error).await;
+                continue;
+            }
+        };
+        // Without credentials, it is nobody's.
+        let Ok(peer) = stream.peer_cred() else { continue };
+        let who = Who::Process { uid: peer.uid(), pid: peer.pid() };
+        if let Some(place) = pool.admit(Connection::new(who, None)) {
+            tokio::spawn(converse(stream, place, router.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bind(dir: &Path) -> Result<Unix, ListenError> {
+        Unix::bind(Some(&dir.join("private/host.sock")), Path::new("/plugins"))
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_this_user_s_alone_and_gone_with_its_host() {
+        let dir = tempfile::tempdir().unwrap();
+        let unix = bind(dir.path()).unwrap();
+        let path = unix.file.path().to_owned();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
+        let second = bind(dir.path()).err().unwrap().to_string();
+        assert!(second.starts_with("a host already serves /plugins"), "{second}");
+        drop(unix);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_a_dead_host_left_is_replaced_and_another_s_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let Unix { listener, file } = bind(dir.path()).unwrap();
+        drop(listener);
+        let next = bind(dir.path()).unwrap();
+        drop(file);
+        assert!(next.file.path().exists(), "the late end of the first does not touch the second's");
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_others_may_enter_and_a_file_that_is_no_socket_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("private");
+        fs::create_dir(&folder).unwrap();
+        fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
+        assert!(bind(dir.path()).is_err_and(|error| error.to_string().contains("others may enter it")));
+        fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
+        fs::write(folder.join("host.sock"), "precious").unwrap();
+        assert!(bind(dir.path()).is_err_and(|error| error.to_string().contains("no socket")));
+        assert_eq!(fs::read_to_string(folder.join("host.sock")).unwrap(), "precious");
+        let long = PathBuf::from(format!("/tmp/{}", "x".repeat(LONGEST)));
+        assert!(matches!(Unix::bind(Some(&long), Path::new("/p")), Err(ListenError::TooLong { .. })));
+    }
+}

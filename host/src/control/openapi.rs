@@ -1,0 +1,114 @@
+//! `/openapi.json`: made from the handlers themselves, so that it cannot leave one out; what all of them may answer is
+//! added here.
+
+use super::envelope::ErrorBody;
+use axum::{
+    body::Body,
+    http::{HeaderValue, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use std::sync::Arc;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        ContentBuilder, HttpMethod, InfoBuilder, OpenApi, Paths, Ref, RefOr, ResponseBuilder,
+        path::{Operation, PathItem},
+        security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+    },
+};
+
+/// The document, as it is sent.
+#[derive(Clone)]
+pub(super) struct Document(Arc<str>);
+
+/// What a request may be answered with beside success.
+const ALWAYS: &[(&str, &str)] = &[
+    ("400", "The request cannot be read"),
+    ("401", "There is no token, or it is wrong"),
+    ("403", "The name, the page or the user that the request came from is not allowed"),
+    ("413", "The body is too large"),
+    ("503", "The host, or the plugin, is coming up or going down; see `retry-after`"),
+];
+const OF_A_PLUGIN: &[(&str, &str)] = &[
+    ("404", "There is no such plugin, method or version"),
+    ("409", "The plugin is not in a state for that"),
+];
+const OF_A_CHANGE: &[(&str, &str)] = &[
+    ("408", "The body did not arrive in time"),
+    ("415", "The body is not said to be JSON"),
+    ("422", "The plugin refused, or the new version did not come to serve"),
+];
+const OF_A_CALL: &[(&str, &str)] =
+    &[("429", "Too many calls run already"), ("504", "The call did not end in time")];
+const OF_A_STREAM: &[(&str, &str)] = &[("429", "Too many streams are read already")];
+
+impl Document {
+    /// The description of the handlers, with what all of them have in common.
+    pub(super) fn new(mut api: OpenApi) -> Self {
+        api.info = InfoBuilder::new()
+            .title("replug")
+            .version(env!("CARGO_PKG_VERSION"))
+            .description(Some("The control plane of a running replug host."))
+            .build();
+        let components = api.components.get_or_insert_default();
+        components.schemas.insert(ErrorBody::name().into_owned(), ErrorBody::schema());
+        let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        components.security_schemes.insert("token".into(), bearer);
+        describe(&mut api.paths);
+        // It is made of strings and maps, which can be written.
+        Self(api.to_json().unwrap_or_default().into())
+    }
+}
+
+fn describe(paths: &mut Paths) {
+    for (path, item) in &mut paths.paths {
+        let PathItem { get, post, .. } = item;
+        for (method, operation) in [(HttpMethod::Get, get), (HttpMethod::Post, post)] {
+            let Some(operation) = operation else { continue };
+            let mut add = |failures: &[(&str, &str)]| failures.iter().for_each(|it| answer(operation, *it));
+            add(ALWAYS);
+            if path.contains("/plugin/") && !path.ends_with("/list") {
+                add(OF_A_PLUGIN);
+            }
+            if method == HttpMethod::Post {
+                add(OF_A_CHANGE);
+            }
+            if path.ends_with("/execute") {
+                add(OF_A_CALL);
+            }
+            if path.ends_with("/events") || path.ends_with("/logs") {
+                add(OF_A_STREAM);
+            }
+            without_schema_of_streams(operation);
+            if !path.starts_with("/health/") {
+                operation.security = Some(vec![SecurityRequirement::new("token", Vec::<String>::new())]);
+            }
+        }
+    }
+}
+
+fn answer(operation: &mut Operation, (status, description): (&str, &str)) {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(ErrorBody::name()))).build();
+    let response =
+        ResponseBuilder::new().description(description).content("application/json", content).build();
+    operation.responses.responses.insert(status.to_owned(), response.into());
+}
+
+/// What is said of a stream, the words say: a schema would be taken for one of each event.
+fn without_schema_of_streams(operation: &mut Operation) {
+    for response in operation.responses.responses.values_mut() {
+        if let RefOr::T(response) = response
+            && let Some(stream) = response.content.get_mut("text/event-stream")
+        {
+            stream.schema = None;
+        }
+    }
+}
+
+impl IntoResponse for Document {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(self.0.to_string()));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+}

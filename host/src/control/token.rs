@@ -1,0 +1,90 @@
+//! The token that TCP asks for: made once, kept in a file that only this user can read, and told once.
+
+use super::config::ListenError;
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::Path,
+};
+
+/// A shorter one could be guessed.
+const LEAST_LENGTH: usize = 32;
+
+/// A token, and whether it is new, so that it has to be told.
+pub(super) struct Token {
+    pub(super) text: String,
+    pub(super) is_new: bool,
+}
+
+impl Token {
+    /// Reads the token, or makes one.
+    pub(super) fn at(file: &Path) -> Result<Self, ListenError> {
+        let unusable = |reason: String| ListenError::Token { path: file.to_owned(), reason };
+        match read(file) {
+            Ok(text) => Ok(Self { text: text.map_err(unusable)?, is_new: false }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let text = random().map_err(|error| unusable(error.to_string()))?;
+                write(file, &text).map_err(|error| unusable(error.to_string()))?;
+                Ok(Self { text, is_new: true })
+            }
+            Err(error) => Err(unusable(error.to_string())),
+        }
+    }
+}
+
+fn read(file: &Path) -> io::Result<Result<String, String>> {
+    let metadata = fs::metadata(file)?;
+    if metadata.mode() & 0o077 != 0 {
+        return Ok(Err(format!("others may read it (mode {:o}): `chmod 600` it", metadata.mode() & 0o777)));
+    }
+    let text = fs::read_to_string(file)?.trim().to_owned();
+    if text.len() < LEAST_LENGTH || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(Err(format!("it holds no token of at least {LEAST_LENGTH} characters, without spaces")));
+    }
+    Ok(Ok(text))
+}
+
+/// 256 bits as hexadecimal digits.
+fn random() -> Result<String, getrandom::Error> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Nobody else may read it, not even between its creation and its first byte.
+fn write(file: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_token_is_made_once_and_read_by_no_one_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token");
+        let made = Token::at(&file).unwrap();
+        assert!(made.is_new && made.text.len() == 64, "{}", made.text);
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+        let again = Token::at(&file).unwrap();
+        assert!(!again.is_new && again.text == made.text);
+        assert_ne!(Token::at(&dir.path().join("other")).unwrap().text, made.text);
+    }
+
+    #[test]
+    fn a_token_file_that_others_may_read_or_that_holds_no_token_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token");
+        Token::at(&file).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(Token::at(&file).is_err_and(|error| error.to_string().contains("chmod 600")));
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(&file, "short").unwrap();
+        assert!(Token::at(&file).is_err_and(|error| error.to_string().contains("at least 32")));
+    }
+}

@@ -1,0 +1,105 @@
+//! A new configuration: from an edit of the manifest, or by order.
+
+use super::{Worker, serve::Cause};
+use crate::{
+    error::{HostError, ReloadCause},
+    event::{EventKind, Stage, Stages},
+    id::Generation,
+    load::LifecycleError,
+    manifest::Manifest,
+    registry::Live,
+    reload::Source,
+};
+use replug_api::PluginError;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// A plugin's configuration.
+pub(crate) type Config = Map<String, Value>;
+
+/// A configuration that was given by order.
+pub(crate) struct Given {
+    config: Config,
+    /// What the manifest said then. As soon as it says something else, the author has changed their mind.
+    instead_of: Config,
+}
+
+/// How a new configuration took effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Configured {
+    /// The running instance has taken it over.
+    Live(Generation),
+    /// The plugin asked for a new instance, which serves as this generation.
+    Restarted(Generation),
+    /// The plugin does not run, and will start with it.
+    AtStart,
+}
+
+impl Configured {
+    /// The word in events.
+    pub fn how(self) -> &'static str {
+        match self {
+            Self::Live(_) => "live",
+            Self::Restarted(_) => "restarted",
+            Self::AtStart => "at_start",
+        }
+    }
+}
+
+impl Worker {
+    /// Gives the running instance its new configuration, or makes a new instance of the same artifact with it.
+    pub(super) async fn configure(
+        &mut self,
+        live: Arc<Live>,
+        new: &Manifest,
+    ) -> Result<Configured, HostError> {
+        let config = new.config_json();
+        let (generation, digest) = (live.generation, live.digest);
+        let said = self.bounded((live.clone(), "on_config"), move || live.configure(&config)).await;
+        let done = match said {
+            Ok(Ok(())) => Configured::Live(generation),
+            Ok(Err(LifecycleError { code, .. })) if code == PluginError::RESTART_REQUIRED => {
+                let source = Source::Stored(digest);
+                Configured::Restarted(self.install(source, Cause::order(), Stages::default()).await?)
+            }
+            Ok(Err(error)) => return Err(self.not_configured(error.into())),
+            Err(bug) => return Err(self.not_configured(bug)),
+        };
+        self.tell(EventKind::Configured { how: done.how().into() });
+        Ok(done)
+    }
+
+    fn not_configured(&mut self, cause: ReloadCause) -> HostError {
+        let error = self.error(Stage::Load, cause);
+        self.failed(error.clone());
+        error.into()
+    }
+
+    /// Takes over a configuration that no file says. If the plugin refuses it, the one before holds.
+    pub(super) async fn configure_by_order(&mut self, config: Config) -> Result<Configured, HostError> {
+        let old = self.manifest();
+        let new = Arc::new(Manifest { config: config.clone(), ..(*old).clone() });
+        *self.desk.manifest.lock() = new.clone();
+        let done = match self.desk.entry.live() {
+            Some(live) => self.configure(live, &new).await,
+            None => Ok(Configured::AtStart),
+        };
+        match &done {
+            Ok(_) => {
+                let said = self.given.take().map_or_else(|| old.config.clone(), |given| given.instead_of);
+                self.given = Some(Given { config, instead_of: said });
+            }
+            Err(_) => *self.desk.manifest.lock() = old,
+        }
+        done
+    }
+
+    /// The manifest with the configuration that was given by order, as long as that holds.
+    pub(super) fn with_given(&mut self, mut read: Manifest) -> Manifest {
+        match &self.given {
+            Some(given) if given.instead_of == read.config => read.config = given.config.clone(),
+            _ => self.given = None,
+        }
+        read
+    }
+}

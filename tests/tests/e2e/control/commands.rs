@@ -1,0 +1,141 @@
+//! The commands that talk to a running host, as their users type them.
+
+use replug_tests::{
+    Lab,
+    command::{Dev, run, talk},
+    misbehave,
+};
+use serde_json::{Value, json};
+use std::{
+    io::{BufRead, BufReader},
+    process::{Output, Stdio},
+};
+
+fn text(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+/// What a command prints that is to succeed.
+#[track_caller]
+fn said(lab: &Lab, args: &[&str]) -> String {
+    let (code, out, err) = text(&talk(lab, args));
+    assert_eq!(code, Some(0), "{args:?}: {out}{err}");
+    out
+}
+
+/// What a command complains of that is to fail.
+#[track_caller]
+fn complained(lab: &Lab, args: &[&str]) -> String {
+    let (code, out, err) = text(&talk(lab, args));
+    assert_eq!(code, Some(1), "{args:?}: {out}{err}");
+    err
+}
+
+/// A lab with a `replug run` on it that is up.
+fn running(name: &str) -> (Lab, Dev) {
+    let mut lab = Lab::new(name);
+    lab.install(misbehave("version=1"));
+    let mut dev = Dev::start_as(&lab, "run", &[]);
+    let listening = dev.wait_for("control_listening");
+    assert!(listening["socket"].as_str().unwrap().starts_with(lab.dir().to_str().unwrap()), "{listening}");
+    dev.wait_for("host_started");
+    (lab, dev)
+}
+
+#[test]
+fn a_running_host_is_asked_and_told_by_command() {
+    let (mut lab, dev) = running("talked-to");
+    let id = lab.id();
+    let status = said(&lab, &["status"]);
+    let row = status.lines().nth(1).unwrap();
+    let cells: Vec<_> = row.split_whitespace().collect();
+    assert_eq!(cells[..4], [id.as_str(), "ready", "in-process", "g1"], "{status}");
+    assert!(status.lines().all(|line| line.chars().count() <= 80), "{status}");
+
+    lab.install(misbehave("version=2"));
+    assert_eq!(said(&lab, &["reload", &id]), format!("{id} g2 live\n"));
+    assert_eq!(said(&lab, &["call", &id, "version"]), "2\n");
+    assert_eq!(said(&lab, &["rollback", &id]), format!("{id} g3 live\n"));
+    let called: Value = serde_json::from_str(&said(&lab, &["call", &id, "version", "--json"])).unwrap();
+    assert_eq!(called, json!({ "plugin": id, "method": "version", "generation": 3, "result": 1 }));
+    assert_eq!(said(&lab, &["rollback", &id, "--to", "g2"]), format!("{id} g4 live\n"));
+    assert_eq!(said(&lab, &["stop", &id]), format!("{id} stopped\n"));
+    let listed: Value = serde_json::from_str(&said(&lab, &["list", "--json"])).unwrap();
+    assert_eq!(listed["plugins"][0]["status"], "stopped", "the list is the running host's");
+    assert_eq!(said(&lab, &["start", &id]), format!("{id} g5 live\n"));
+    let status: Value = serde_json::from_str(&said(&lab, &["status", "--json"])).unwrap();
+    assert_eq!(status["plugins"][0]["generation"], 5);
+
+    for (args, words) in [
+        (&["reload", "dev.test.talked-too"][..], "did you mean `dev.test.talked-to`?"),
+        (&["rollback", &id, "--to", "g77"], "has no version \"g77\" to go back to"),
+        (&["call", &id, "repeat", "[\"x\", 1001]"], "1001 times is too often\n  code  too_often"),
+        (&["call", &id, "ecko"], "did you mean `echo`?"),
+    ] {
+        let err = complained(&lab, args);
+        assert!(err.contains(words), "{err}");
+    }
+    assert!(dev.interrupt().success());
+    lab.assert_clean();
+}
+
+#[test]
+fn without_a_host_the_commands_say_so_and_a_call_does_without() {
+    let mut lab = Lab::new("alone");
+    lab.install(misbehave("version=1"));
+    let id = lab.id();
+    for args in [&["status"][..], &["reload", &id], &["stop", &id], &["logs"], &["events"]] {
+        let err = complained(&lab, args);
+        assert!(err.starts_with("error: no host runs for plugins (nothing listens on "), "{err}");
+        assert!(err.contains(".sock)") && err.contains("dev plugins"), "{err}");
+    }
+    let (code, out, err) = text(&run(&lab, &["call", &id, "version"]));
+    assert_eq!((code, out.as_str()), (Some(0), "1\n"), "{err}");
+    lab.assert_clean();
+}
+
+#[test]
+fn a_second_host_on_the_folder_is_told_of_the_first() {
+    let (lab, dev) = running("second");
+    let (code, out, err) = text(&run(&lab, &["run"]));
+    assert_eq!(code, Some(1), "{out}{err}");
+    assert!(err.contains("a host already serves") && err.contains("replug status"), "{err}");
+    assert!(said(&lab, &["status"]).contains("ready"), "the first goes on");
+    dev.kill();
+    // What a host that was killed has left is replaced.
+    let mut next = Dev::start_as(&lab, "run", &[]);
+    next.wait_for("host_started");
+    assert!(said(&lab, &["status"]).contains("ready"));
+    assert!(next.interrupt().success());
+    lab.assert_clean();
+}
+
+#[test]
+fn logs_and_events_of_a_running_host_are_shown_and_followed() {
+    let (lab, dev) = running("followed");
+    let id = lab.id();
+    said(&lab, &["call", &id, "log", "[\"warn\", \"first \\u001b[2Jwords\"]"]);
+    let mut follow = replug_tests::command::replug();
+    follow.args(["events", "--json", "--recent", "--kind", "log"]).current_dir(lab.dir());
+    let mut follow =
+        follow.env("XDG_RUNTIME_DIR", lab.dir()).stdout(Stdio::piped()).spawn().expect("the command starts");
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&lines.next().expect("a line").unwrap()).unwrap();
+    assert_eq!(next()["message"], "first \u{1b}[2Jwords");
+    said(&lab, &["call", &id, "log", "[\"error\", \"more words\"]"]);
+    assert_eq!(next()["message"], "more words");
+
+    for args in [&["logs"][..], &["logs", &id]] {
+        let logs = said(&lab, args);
+        assert!(
+            logs.contains("WARN  first [2Jwords number=7") && logs.contains("ERROR more words"),
+            "{logs}"
+        );
+        assert!(!logs.contains('\u{1b}'), "{logs}");
+    }
+    assert!(dev.interrupt().success());
+    assert_eq!(next()["event"], "host_stopped");
+    assert!(follow.wait().unwrap().success(), "it ends with the host");
+    lab.assert_clean();
+}

@@ -1,0 +1,95 @@
+//! The examples of `docs/HTTP.md`, run as they stand there.
+
+use super::unix;
+use replug_tests::{Lab, http::control, workspace};
+use serde_json::Value;
+use std::{
+    env, fs,
+    process::{Command, Stdio},
+};
+
+/// The page's fenced blocks of a language, each with the block of JSON that follows it at once, if one does.
+fn examples(page: &str) -> Vec<(String, Option<Value>)> {
+    let mut found: Vec<(String, Option<Value>)> = Vec::new();
+    let mut parts = page.split("```");
+    let mut between = parts.next().unwrap_or_default();
+    while let (Some(block), Some(after)) = (parts.next(), parts.next()) {
+        let (language, text) = block.split_once('\n').expect("a block has lines");
+        match (language, found.last_mut()) {
+            ("sh", _) => found.push((text.to_owned(), None)),
+            ("json", Some((_, answer @ None))) if between.trim().is_empty() => {
+                *answer = Some(serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}")));
+            }
+            _ => {}
+        }
+        between = after;
+    }
+    found
+}
+
+/// Whether an answer has the form of the one that is shown: the same keys, with values of the same kind.
+fn resembles(shown: &Value, answer: &Value, at: &str) {
+    match (shown, answer) {
+        (Value::Object(shown), Value::Object(answer)) => {
+            let keys = |of: &serde_json::Map<String, Value>| of.keys().cloned().collect::<Vec<_>>();
+            assert_eq!(keys(shown), keys(answer), "the keys at {at}");
+            shown.iter().for_each(|(key, value)| resembles(value, &answer[key], &format!("{at}.{key}")));
+        }
+        (Value::Array(shown), Value::Array(answer)) => {
+            assert_eq!(shown.is_empty(), answer.is_empty(), "the list at {at}: {answer:?}");
+            shown.iter().zip(answer).for_each(|(shown, answer)| resembles(shown, answer, at));
+        }
+        (shown, answer) => {
+            let kind = |value: &Value| std::mem::discriminant(value);
+            assert!(kind(shown) == kind(answer), "{at} is shown as {shown}, and is {answer}");
+        }
+    }
+}
+
+/// The calculator as cargo builds it with the rest of the workspace.
+fn calculator() -> Vec<u8> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let cargo = cargo.args(["build", "--quiet", "--package", "calculator"]).current_dir(workspace());
+    assert!(cargo.status().is_ok_and(|status| status.success()), "the calculator builds");
+    let tests = env::current_exe().expect("this program has a path");
+    let built = tests.ancestors().nth(2).expect("it lies in `deps` of the target folder");
+    fs::read(built.join("libcalculator.so")).expect("the calculator is there")
+}
+
+#[test]
+fn every_example_of_the_documentation_works_as_it_says() {
+    let has_curl = Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_ok();
+    if !has_curl {
+        eprintln!("SKIPPED: the examples want curl");
+        return;
+    }
+    let mut lab = Lab::new("calculator");
+    let manifest = fs::read_to_string(workspace().join("plugins/calculator/plugin.toml")).unwrap();
+    lab.write("plugin.so", calculator());
+    lab.write("plugin.toml", format!("binary = \"plugin.so\"\n{manifest}"));
+    let config = control(&lab);
+    lab.start_as(|builder| builder.control(config)).unwrap();
+    let listening = lab.host().control().unwrap();
+    let token = fs::read_to_string(&listening.token().unwrap().path).unwrap();
+
+    let page = fs::read_to_string(workspace().join("docs/HTTP.md")).unwrap();
+    let document = unix(&lab).get("/openapi.json").json();
+    for path in document["paths"].as_object().unwrap().keys() {
+        assert!(page.contains(path), "docs/HTTP.md says nothing of {path}");
+    }
+    let examples = examples(&page);
+    assert!(examples.len() >= 18, "only {} examples", examples.len());
+    for (script, shown) in examples {
+        let mut shell = Command::new("sh");
+        shell.args(["-euc", &script]).env("URL", listening.http().unwrap()).env("TOKEN", token.trim());
+        let output = shell.env("SOCKET", listening.socket()).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{script}\n{text}{}", String::from_utf8_lossy(&output.stderr));
+        if let Some(shown) = shown {
+            let answer =
+                serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {script}\n{text}"));
+            resembles(&shown, &answer, &script);
+        }
+    }
+    lab.finish();
+}

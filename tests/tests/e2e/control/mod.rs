@@ -1,0 +1,35 @@
+//! The control plane from end to end: every route, over the socket and over TCP, and what must be refused.
+
+mod commands;
+mod docs;
+mod openapi;
+mod routes;
+mod security;
+mod streams;
+
+use replug::Host;
+use replug_tests::{Http, Lab, http::control, misbehave};
+
+/// A lab whose host listens, with a plugin that serves.
+fn lab(name: &str) -> Lab {
+    let mut lab = Lab::new(name);
+    lab.install(misbehave("version=1"));
+    listen(&mut lab);
+    lab
+}
+
+/// Starts the lab's host with a control plane.
+fn listen(lab: &mut Lab) -> &Host {
+    let config = control(lab);
+    lab.start_as(|builder| builder.control(config)).expect("the host starts")
+}
+
+/// The host over the socket.
+fn unix(lab: &Lab) -> Http {
+    Http::unix(lab.host())
+}
+
+/// A path of a plugin's, with the lab's plugin as `id`.
+fn of(lab: &Lab, name: &str) -> String {
+    format!("/api/v1/plugin/{name}?id={}", lab.id())
+}

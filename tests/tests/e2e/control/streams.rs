@@ -1,0 +1,94 @@
+//! Events and logs as they happen.
+
+use super::{lab, of, unix};
+use replug_tests::{Lab, misbehave};
+use serde_json::{Value, json};
+
+fn log(lab: &Lab, message: &str) {
+    lab.call("log", json!(["error", message])).unwrap();
+}
+
+#[test]
+fn events_are_told_as_they_happen_and_a_reader_that_was_cut_off_goes_on_where_it_was() {
+    let mut lab = lab("streamed");
+    let mut stream = unix(&lab).stream("/api/v1/events");
+    for version in [2, 3] {
+        lab.install(misbehave(&format!("version={version}")));
+        lab.reload().unwrap();
+    }
+    let (id, event) = stream.wait_for("reloaded");
+    assert_eq!((&event["generation"], &event["plugin"]), (&2.into(), &json!(lab.id())));
+    drop(stream);
+    let mut stream = unix(&lab).with("last-event-id", Some(&id)).stream("/events?kind=reloaded");
+    assert_eq!(stream.wait_for("reloaded").1["generation"], 3);
+    let mut all = unix(&lab).with("last-event-id", Some("0")).stream("/events?kind=reloaded");
+    assert_eq!(all.next_event().unwrap().1["generation"], 1, "a stranger's id is answered with all there is");
+    lab.finish();
+    assert_eq!(stream.next_event().unwrap().1["event"], "host_stopped");
+    assert_eq!(stream.next_event(), None, "the stream ends with its host");
+}
+
+#[test]
+fn events_are_filtered_by_plugin_and_kind() {
+    let lab = lab("filtered");
+    let other = unix(&lab).stream("/events?plugin=dev.test.other");
+    let mut logs = unix(&lab).stream(&format!("/events?plugin={}&kind=log,audit", lab.id()));
+    lab.reload().unwrap();
+    log(&lab, "hear, hear");
+    let (_, event) = logs.next_event().unwrap();
+    assert_eq!((&event["event"], &event["message"]), (&"log".into(), &"hear, hear".into()));
+    let (status, _, message) = unix(&lab).get("/events?kind=odd").error();
+    assert_eq!(status, 400);
+    assert!(message.contains("unknown variant `odd`") && message.contains("`reloaded`"), "{message}");
+    lab.finish();
+    let mut other = other;
+    assert_eq!(other.next_event().unwrap().1["event"], "host_stopped", "nothing else was for it");
+}
+
+#[test]
+fn a_reader_that_is_too_slow_is_told_how_much_it_missed_and_the_host_does_not_wait() {
+    let lab = lab("slow-reader");
+    let mut stream = unix(&lab).stream("/events?kind=log");
+    let text = "x".repeat(1000);
+    // More than any buffer on the way holds, and more than the ring.
+    for _ in 0..6000 {
+        log(&lab, &text);
+    }
+    log(&lab, "the last");
+    let mut lost = 0;
+    let last = loop {
+        let (_, event) = stream.next_event().unwrap();
+        match event["event"].as_str() {
+            Some("events_lost") => lost += event["count"].as_u64().unwrap(),
+            _ if event["message"] == "the last" => break event,
+            _ => {}
+        }
+    };
+    assert!(lost > 0, "{last}");
+    lab.finish();
+}
+
+#[test]
+fn logs_are_kept_for_a_while_and_can_be_followed() {
+    let lab = lab("logged");
+    log(&lab, "one");
+    log(&lab, "two");
+    lab.call("panic", json!(["three"])).unwrap_err();
+    // What was written is there to be read once it has come round.
+    let mut stream = unix(&lab).with("last-event-id", Some("0")).stream("/events?kind=plugin_panicked");
+    stream.wait_for("plugin_panicked");
+    let messages = |logs: &Value| -> Vec<String> {
+        logs["logs"].as_array().unwrap().iter().map(|it| it["message"].as_str().unwrap().to_owned()).collect()
+    };
+    let logs = unix(&lab).get(&of(&lab, "logs")).data();
+    assert_eq!(messages(&logs), ["one", "two", "three"]);
+    let logs = unix(&lab).get(&format!("{}&lines=1", of(&lab, "logs"))).data();
+    assert_eq!(messages(&logs), ["three"]);
+
+    let mut stream = unix(&lab).stream(&format!("{}&lines=2&follow=true", of(&lab, "logs")));
+    log(&lab, "four");
+    for message in ["two", "three", "four"] {
+        assert_eq!(stream.next_event().unwrap().1["message"], message);
+    }
+    lab.finish();
+}
