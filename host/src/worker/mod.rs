@@ -6,6 +6,7 @@
 mod aftermath;
 mod configure;
 mod confirm;
+mod order;
 mod serve;
 mod stop;
 mod supervise;
@@ -19,9 +20,11 @@ use crate::{
     reload::{Source, Workshop},
     watch::{Change, Inputs, Watcher, What},
 };
+pub(crate) use configure::Config;
 pub use configure::Configured;
-pub(crate) use configure::{Config, Given};
+use configure::Given;
 use confirm::Confirm;
+pub(crate) use order::{Order, Reply, StartWhy, StopWhy};
 use parking_lot::Mutex;
 use serve::Cause;
 use std::{
@@ -29,86 +32,8 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use supervise::{Died, Supervision};
-use tokio::sync::{mpsc, oneshot};
-
-/// What a worker can be told.
-pub(crate) enum Order {
-    /// A file of the plugin's has changed.
-    Changed(Change),
-    /// Manifests fall back on something else than before.
-    NewDefaults,
-    /// The plugin was gone and is back, with this manifest.
-    Return(Arc<Manifest>),
-    /// The process of the generation that served has ended unasked.
-    Died(Died),
-    /// Build, and serve the result as a new generation.
-    Reload(Reply<Generation>),
-    /// Serve an earlier artifact again: that one, or the last that was different.
-    Rollback(Option<Digest>, Reply<Generation>),
-    /// Serve, if not already.
-    Start(StartWhy, Reply<Generation>),
-    /// Take this configuration over, in place of the manifest's.
-    Configure(Config, Reply<Configured>),
-    /// Take no more calls, and end the instance.
-    Stop(StopWhy, Reply<()>),
-}
-
-impl Order {
-    /// Answers an order that is overtaken by a stop; gives back what is not refused.
-    fn refuse(self, plugin: &PluginId) -> Option<Self> {
-        let refusal =
-            || HostError::WrongState { plugin: plugin.clone(), reason: "it was stopped meanwhile".into() };
-        match self {
-            Self::Reload(reply) | Self::Start(_, reply) | Self::Rollback(_, reply) => {
-                let _ = reply.send(Err(refusal()));
-                None
-            }
-            Self::Configure(_, reply) => {
-                let _ = reply.send(Err(refusal()));
-                None
-            }
-            Self::Changed(_) => None,
-            other => Some(other),
-        }
-    }
-}
-
-/// Where the answer to an order goes.
-pub(crate) type Reply<T> = oneshot::Sender<Result<T, HostError>>;
-
-/// Why a plugin is started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StartWhy {
-    /// Someone asked for it, which lifts a quarantine.
-    Asked,
-    /// The host starts it by itself.
-    WithHost,
-}
-
-/// Why a plugin is stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StopWhy {
-    /// Someone asked for it.
-    Asked,
-    /// Someone asked for it, and wants the plugin to count as never started.
-    Unregistered,
-    /// Its folder or manifest is gone.
-    Removed,
-    /// The host shuts down.
-    ShutDown,
-}
-
-impl StopWhy {
-    fn reason(self) -> &'static str {
-        match self {
-            Self::Asked => "it was stopped; `start` it",
-            Self::Unregistered => "it was unregistered; `start` it",
-            Self::Removed => "its folder or manifest is gone",
-            Self::ShutDown => "the host has shut down",
-        }
-    }
-}
+use supervise::Supervision;
+use tokio::sync::mpsc;
 
 /// What the worker lets others see of its plugin.
 #[derive(Clone, Debug, Default)]
