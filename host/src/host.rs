@@ -286,6 +286,10 @@ impl Host {
                 listening.close();
             }
             shop.settings.events.host(EventKind::HostStopped);
+            #[cfg(feature = "control")]
+            if let Some(listening) = host.inner.control.get() {
+                listening.farewell().await;
+            }
             drop(host);
             let _ = done.send(());
         });

@@ -57,6 +57,9 @@ const HEAD_BYTES: usize = 64 * 1024;
 /// How many streams of events there may be at the same time.
 const STREAMS: usize = 64;
 
+/// How long a host that ends waits for those who still read events.
+const FAREWELL: Duration = Duration::from_millis(500);
+
 /// What listens already and does not answer yet.
 pub(crate) struct Bound {
     config: ControlConfig,
@@ -89,6 +92,7 @@ impl Bound {
             Some(tcp) => (Some(tcp.gate()), Some(tcp.url()), Some(tcp.token())),
             None => (None, None, None),
         };
+        let streams = Arc::new(Semaphore::new(STREAMS));
         let app = Arc::new(App {
             audit: Audit::new(host.clone()),
             host,
@@ -97,7 +101,7 @@ impl Bound {
             calls: Arc::default(),
             places: Arc::new(Semaphore::new(config.calls)),
             call_deadline: config.call_deadline,
-            streams: Arc::new(Semaphore::new(STREAMS)),
+            streams: streams.clone(),
         });
         let router = routes::router(app.clone());
         let mut tasks = vec![
@@ -114,6 +118,7 @@ impl Bound {
             http,
             token,
             tasks,
+            streams,
         }
     }
 }
@@ -125,6 +130,7 @@ pub struct Listening {
     http: Option<String>,
     token: Option<TokenFile>,
     tasks: Vec<AbortHandle>,
+    streams: Arc<Semaphore>,
 }
 
 /// Where the token for HTTP is.
@@ -154,6 +160,11 @@ impl Listening {
 
     pub(crate) fn event(&self) -> EventKind {
         EventKind::ControlListening { socket: Some(self.socket.clone()), http: self.http.clone() }
+    }
+
+    /// Waits until those who read events have read that the host has stopped, which ends their streams; but not for long.
+    pub(crate) async fn farewell(&self) {
+        let _ = tokio::time::timeout(FAREWELL, self.streams.acquire_many(STREAMS as u32)).await;
     }
 
     /// Takes no more connections. Those that are there may read the end.
