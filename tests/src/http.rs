@@ -251,8 +251,8 @@ impl Conversation {
         let mut headers = BTreeMap::new();
         loop {
             let line = line()?;
-            let Some((name, value)) = line.split_once(": ") else { break };
-            headers.insert(name.to_ascii_lowercase(), value.to_owned());
+            let Some((name, value)) = line.split_once(':') else { break };
+            headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
         }
         let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
         let mut body = vec![0; length];
@@ -279,6 +279,16 @@ impl Stream {
         let mut line = String::new();
         self.read.read_line(&mut line).ok().filter(|read| *read > 0)?;
         Some(line.trim_end().to_owned())
+    }
+
+    /// Waits until a comment says that the stream is still there.
+    ///
+    /// # Panics
+    ///
+    /// If it ends before.
+    #[track_caller]
+    pub fn wait_for_sign_of_life(&mut self) {
+        while self.line().expect("a stream") != ": still here" {}
     }
 
     /// The next event with its id; none at the end. Sizes of chunks stand between the lines, and are passed over.

@@ -20,7 +20,7 @@ use axum::{
 use futures_util::stream::unfold;
 use serde_json::{Value, json};
 use std::{convert::Infallible, fmt::Write, sync::Arc, time::Duration};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 /// After such a silence, a comment says that the stream is still there.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -133,8 +133,10 @@ impl Stream {
         if self.ended {
             return None;
         }
+        // Counted over what this reader does not want, too: to them, that is silence.
+        let silent = Instant::now() + SILENCE;
         loop {
-            let Ok(batch) = tokio::time::timeout(SILENCE, self.reader.next()).await else {
+            let Ok(batch) = tokio::time::timeout_at(silent, self.reader.next()).await else {
                 return Some(": still here\n\n".to_owned());
             };
             let mut text = String::new();

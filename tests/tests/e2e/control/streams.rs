@@ -3,6 +3,10 @@
 use super::{lab, of, unix};
 use replug_tests::{Lab, misbehave};
 use serde_json::{Value, json};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 fn log(lab: &Lab, message: &str) {
     lab.call("log", json!(["error", message])).unwrap();
@@ -43,6 +47,24 @@ fn events_are_filtered_by_plugin_and_kind() {
     lab.finish();
     let mut other = other;
     assert_eq!(other.next_event().unwrap().1["event"], "host_stopped", "nothing else was for it");
+}
+
+#[test]
+fn a_stream_is_still_there_while_nothing_happens_that_its_reader_wants() {
+    let lab = lab("signs-of-life");
+    let mut stream = unix(&lab).stream("/events?kind=host_stopped");
+    let heard = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !heard.load(Ordering::Relaxed) {
+                // Each leaves an `audit`, which this reader does not want.
+                unix(&lab).post("/api/v1/plugin/stop", &json!({ "id": "dev.test.none" }));
+            }
+        });
+        stream.wait_for_sign_of_life();
+        heard.store(true, Ordering::Relaxed);
+    });
+    lab.finish();
 }
 
 #[test]
