@@ -19,6 +19,7 @@
 //!   they were cut off, and are told what they missed; nobody makes the host wait.
 //! * A call runs on a thread of its own that may block; there is a bound on how many do, and a deadline.
 //! * `audit.rs` tells who had what changed.
+//! * `page/` is what a browser gets at `/`: files that ask for all they show as anyone else does.
 //!
 //! **Architecture Invariant:** nothing here keeps the host alive ([`Host`](crate::Host) is held weakly), and no request
 //! does anything that the library's public API could not do.

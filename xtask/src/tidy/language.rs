@@ -108,3 +108,44 @@ fn inline_tests(code: &str) -> Option<usize> {
         .position(|pair| pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod ") && pair[1].ends_with('{'))
         .map(|index| index + 1)
 }
+
+/// What a page shows may come from a plugin: none of it may become markup or code.
+pub(super) fn pages_make_no_markup(tree: &Tree) -> Vec<Problem> {
+    const IN_SCRIPTS: [&str; 12] = [
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "setHTMLUnsafe",
+        "createContextualFragment",
+        "DOMParser",
+        "srcdoc",
+        "document.write",
+        "eval(",
+        "Function(",
+        "javascript:",
+        "import(",
+    ];
+    const IN_PAGES: [&str; 6] = ["<style", " style=", " on", "javascript:", "http://", "https://"];
+    let mut problems = Vec::new();
+    for (path, file) in tree.files.iter().filter(|(path, _)| path.starts_with("host/src/control/page/")) {
+        let (words, remedy): (&[_], _) = match path.rsplit('.').next() {
+            Some("js") => (&IN_SCRIPTS, "make elements with `el` of dom.js"),
+            Some("html") => (&IN_PAGES, "put it into a file of its own, beside this one"),
+            _ => continue,
+        };
+        for (line, text) in numbered(&file.text) {
+            // Of ` on`, only attributes such as ` onclick=`.
+            let found = words.iter().find(|word| match **word {
+                " on" => text.split(" on").skip(1).any(|rest| {
+                    rest.split_once('=').is_some_and(|(name, _)| name.chars().all(char::is_alphabetic))
+                }),
+                word => text.contains(word),
+            });
+            if let Some(found) = found {
+                let message = format!("`{}` could run what a plugin says: {remedy}", found.trim());
+                problems.push(Problem { path: path.clone(), line, message });
+            }
+        }
+    }
+    problems
+}

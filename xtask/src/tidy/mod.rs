@@ -54,6 +54,7 @@ const RULES: &[Rule] = &[
     language::unsafe_is_listed,
     language::nothing_is_left_undone,
     language::tests_do_not_sleep,
+    language::pages_make_no_markup,
     stages::stages_import_only_earlier_ones,
 ];
 

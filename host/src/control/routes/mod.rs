@@ -6,6 +6,7 @@ mod calls;
 mod events;
 mod health;
 mod life;
+mod page;
 mod plugins;
 
 use super::{
@@ -34,6 +35,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
     let (below, _) = common().split_for_parts();
     let described = Router::new().route("/openapi.json", get(move || async move { document }));
     router
+        .merge(page::routes())
         .merge(described.clone())
         .nest(PREFIX, below.merge(described))
         .fallback(unknown_path)

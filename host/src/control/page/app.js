@@ -1,0 +1,201 @@
+// The page: connects to the host, keeps up with it, and shows the plugins and the one that was picked.
+
+import { hasToken, keepToken, plugins, takeTokenFromAddress } from "./api.js";
+import { el, list, say, show } from "./dom.js";
+import { durations } from "./metrics.js";
+import { KINDS, Model } from "./model.js";
+import { PluginView, drawStatus } from "./plugin.js";
+import { Spark } from "./spark.js";
+import { Stream } from "./stream.js";
+import { Timeline } from "./timeline.js";
+import { rate } from "./text.js";
+
+const at = (id) => document.getElementById(id);
+const model = new Model();
+const sparks = new WeakMap();
+let view = null;
+let isUp = false;
+let drawing = false;
+let polling = false;
+
+const stream = new Stream(`/events?kind=${KINDS.join(",")}`, "0", {
+  up() {
+    isUp = true;
+    show(at("ask"), false);
+    show(at("main"), true);
+    show(at("banner"), false);
+    link("live");
+    model.gap();
+    view?.open();
+    poll();
+  },
+  event(event, id) {
+    const changed = model.happened(event, id);
+    if (event.event === "host_stopped") say(at("banner-text"), "The host has stopped.");
+    if (changed) refresh();
+    draw();
+  },
+  lost(milliseconds) {
+    const stopped = model.history[0]?.event.event === "host_stopped";
+    isUp = false;
+    link("lost");
+    say(at("banner-text"), stopped ? "The host has stopped. Waiting for it to come back." : "The connection is lost. Trying again.");
+    at("banner").dataset.wait = milliseconds;
+    show(at("banner"), true);
+    draw();
+  },
+  refused(error) {
+    isUp = false;
+    link("lost");
+    if (error.status === 401) return askForToken();
+    say(at("banner-text"), error.message);
+    show(at("banner"), true);
+  },
+});
+
+function link(state) {
+  at("link").dataset.state = state;
+  say(at("link"), { live: "live", lost: "not connected", connecting: "connecting" }[state]);
+}
+
+function askForToken() {
+  const given = hasToken();
+  show(at("main"), false);
+  show(at("banner"), false);
+  show(at("ask"), true);
+  say(at("ask-error"), given ? "The host does not take this token." : "");
+  at("token").value = "";
+  at("token").focus();
+}
+
+at("ask").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const token = at("token").value.trim().replace(/^.*#token=/, "");
+  if (!/^[\x21-\x7e]+$/.test(token)) return say(at("ask-error"), "This is no token: it has no spaces, and no letters beyond ASCII.");
+  keepToken(token);
+  stream.open();
+});
+at("again").addEventListener("click", () => {
+  stream.open();
+  stream.hurry();
+});
+
+/** How the plugins are, once. */
+async function poll() {
+  if (polling || !isUp || document.hidden) return;
+  polling = true;
+  try {
+    model.listed(...(await Promise.all([plugins(), durations()])));
+    draw();
+  } catch {
+    // The stream finds out, and says, what is wrong with the connection.
+  }
+  polling = false;
+}
+
+let refreshing = null;
+/** Something has changed: asks for it, once for all that comes at the same time. */
+function refresh() {
+  refreshing ??= setTimeout(() => {
+    refreshing = null;
+    poll();
+  }, 60);
+}
+
+function draw() {
+  if (drawing) return;
+  drawing = true;
+  requestAnimationFrame(() => {
+    drawing = false;
+    drawList();
+    drawSummary();
+    (view ?? overview).draw(model);
+  });
+}
+
+const overview = {
+  timeline: new Timeline(40, true),
+  node: null,
+  draw(model) {
+    this.timeline.draw(model, null);
+  },
+};
+overview.node = el("section", { class: "card" }, el("h2", {}, "What happened"), overview.timeline.node);
+
+function drawSummary() {
+  const all = [...model.plugins.values()];
+  const serve = all.filter(({ info }) => info.generation !== null).length;
+  const wrong = all.filter(({ info }) => info.status === "error" || model.problems.has(info.id)).length;
+  if (all.length === 0) return;
+  say(at("summary"), `${serve} of ${all.length} plugins serve${wrong ? `, ${wrong} ${wrong === 1 ? "has" : "have"} a problem` : ""}`);
+}
+
+function drawList() {
+  list(at("plugins"), [...model.plugins.values()], {
+    key: ({ info }) => info.id,
+    make: ({ info }) => {
+      const spark = new Spark("calls per second");
+      const node = el("a", { class: "plugin", href: `#/${info.id}` },
+        el("bdi", { class: "plugin-name" }), el("span", { class: "status" }), el("span", { class: "plugin-where" }),
+        el("span", { class: "plugin-rate" }), spark.node);
+      sparks.set(node, spark);
+      return node;
+    },
+    update: (node, { info, calls }) => {
+      const [name, status, where, speed] = node.children;
+      const problem = model.problems.get(info.id);
+      say(name, info.name);
+      drawStatus(status, info, model.builds.has(info.id));
+      const serves = info.generation === null ? "" : ` · g${info.generation}`;
+      say(where, problem ? `${problem.event === "build_failed" ? "does not compile" : "was refused"}${serves}` : `${info.mode}${serves}`);
+      node.classList.toggle("has-problem", Boolean(problem));
+      const words = rate(calls.at(-1) ?? null);
+      say(speed, words);
+      sparks.get(node).draw(calls, words);
+      if (view?.id === info.id) node.setAttribute("aria-current", "page");
+      else node.removeAttribute("aria-current");
+    },
+  });
+}
+
+/** Shows what the address says: `#/` or `#/` and a plugin's id. */
+function route() {
+  const id = /^#\/([a-z0-9.-]+)$/.exec(location.hash)?.[1] ?? null;
+  if (view?.id === id || (!view && !id && overview.node.isConnected)) return;
+  view?.close();
+  view = id ? new PluginView(id, notify) : null;
+  document.body.classList.toggle("picked", id !== null);
+  at("stage").replaceChildren((view ?? overview).node);
+  if (view && isUp) view.open();
+  draw();
+  if (view && matchMedia("(max-width: 760px)").matches) scrollTo(0, 0);
+}
+
+/** Says what came of something. What went wrong stays until it is put away, what went well until something else did. */
+function notify(text, kind) {
+  const away = el("button", { type: "button", "aria-label": "Put away" }, "×");
+  const note = el("p", { class: "note", "data-kind": kind }, el("bdi", {}, text), away);
+  away.addEventListener("click", () => note.remove());
+  at("said").append(note);
+  for (const old of at("said").querySelectorAll("[data-kind=good]")) if (old !== note) old.remove();
+  while (at("said").childElementCount > 4) at("said").firstElementChild.remove();
+  if (kind === "good") setTimeout(() => note.remove(), 6000);
+}
+
+// A page that nobody sees reads nothing: browsers have few connections, and the host has few streams.
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) {
+    isUp = false;
+    stream.close();
+    view?.close();
+  } else if (at("ask").hidden) stream.open();
+});
+addEventListener("hashchange", () => {
+  takeTokenFromAddress();
+  route();
+});
+
+takeTokenFromAddress();
+route();
+stream.open();
+setInterval(poll, 1000);

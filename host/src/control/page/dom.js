@@ -1,0 +1,70 @@
+// Making elements. Nothing here, nor anywhere on the page, turns text into markup: what a plugin says is text.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+// No attribute beside these is ever set: none of them runs anything or loads anything.
+const SAFE =
+  /^(class|id|for|type|title|role|name|value|placeholder|rows|min|max|step|inputmode|tabindex|spellcheck|autocomplete|autocapitalize|scope|open|disabled|hidden|checked|selected|readonly|aria-[a-z]+|data-[a-z]+|viewBox|preserveAspectRatio|points|d|x|y|x1|x2|y1|y2|width|height|datetime)$/;
+
+function put(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "on") {
+      for (const [kind, act] of Object.entries(value)) node.addEventListener(kind, act);
+    } else if (name === "href") {
+      if (!/^#\/[a-z0-9.-]*$/.test(value)) throw new Error("a link leads to a plugin, or nowhere");
+      node.setAttribute("href", value);
+    } else if (!SAFE.test(name)) {
+      throw new Error(`the attribute ${name} is not one that this page sets`);
+    } else if (value !== false && value !== null && value !== undefined) {
+      node.setAttribute(name, value === true ? "" : value);
+    }
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+/** An element with attributes, listeners (`on`) and children; strings become text. */
+export function el(name, attributes = {}, ...children) {
+  return put(document.createElement(name), attributes, children);
+}
+
+/** The same for drawings. */
+export function svg(name, attributes = {}, ...children) {
+  return put(document.createElementNS(SVG, name), attributes, children);
+}
+
+/** Text of a plugin's: it cannot change the direction of what stands around it. */
+export function foreign(text, attributes = {}) {
+  return el("bdi", attributes, text);
+}
+
+/** Sets the text, if it is another: what has not changed is neither drawn nor read out again. */
+export function say(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+export function show(node, visible) {
+  if (node.hidden === visible) node.hidden = !visible;
+}
+
+/**
+ * Makes the children of a node those of a list. A child that is there already is kept, with its focus and what was typed
+ * into it. `make(item)` gives a node, and `update(node, item)` fills it in.
+ */
+export function list(parent, items, { key, make, update }) {
+  const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  let place = parent.firstElementChild;
+  for (const item of items) {
+    const name = String(key(item));
+    let child = old.get(name);
+    old.delete(name);
+    if (!child) {
+      child = make(item);
+      child.dataset.key = name;
+    }
+    if (child === place) place = place.nextElementSibling;
+    else parent.insertBefore(child, place);
+    update?.(child, item);
+  }
+  for (const child of old.values()) child.remove();
+}

@@ -1,0 +1,77 @@
+// What a plugin logs, as it does.
+
+import { el, foreign } from "./dom.js";
+import { Stream } from "./stream.js";
+import { clock } from "./text.js";
+
+const LEVELS = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
+const MOST = 500;
+
+export class Logs {
+  #seen = new Set();
+
+  constructor(id) {
+    const level = el("select", { id: "log-level" }, ...LEVELS.map((name) => el("option", { value: name }, name.toLowerCase())));
+    level.value = "TRACE";
+    this.follows = el("input", { type: "checkbox", id: "log-follow", checked: true });
+    this.lines = el("ol", { class: "logs", tabindex: "0", "aria-label": "Log entries", "data-least": "TRACE" });
+    level.addEventListener("change", () => {
+      this.lines.dataset.least = level.value;
+      this.#toEnd();
+    });
+    this.follows.addEventListener("change", () => this.#toEnd());
+    // Whoever scrolls back wants to read; whoever scrolls to the end wants to follow.
+    this.lines.addEventListener("scroll", () => {
+      const { scrollTop, scrollHeight, clientHeight } = this.lines;
+      this.follows.checked = scrollHeight - scrollTop - clientHeight < 8;
+    });
+    const tools = el("div", { class: "tools" },
+      el("label", { for: "log-level" }, "from"), level,
+      el("label", { for: "log-follow", class: "check" }, this.follows, "follow"));
+    this.node = el("section", { class: "card" }, el("div", { class: "card-head" }, el("h3", {}, "Logs"), tools), this.lines);
+    const path = `/api/v1/plugin/logs?${new URLSearchParams({ id, follow: "true", lines: "200" })}`;
+    this.stream = new Stream(path, null, { event: (event, number) => this.#take(event, number) });
+  }
+
+  open() {
+    this.stream.open();
+  }
+
+  close() {
+    this.stream.close();
+  }
+
+  #take(event, number) {
+    // After a lost connection, the last entries come again.
+    if (number !== null && this.#seen.has(number)) return;
+    this.#seen.add(number);
+    const [level, message] = words(event);
+    const entry = el("li", { "data-level": level }, el("time", { datetime: event.at }, clock(event.at)),
+      el("span", { class: "level" }, level.toLowerCase()), foreign(message, { class: "message" }));
+    const fields = Object.entries(event.fields ?? {}).map(([key, value]) => `${key}=${typeof value === "string" ? value : JSON.stringify(value)}`);
+    if (fields.length > 0) entry.lastChild.append(el("span", { class: "fields" }, ` ${fields.join(" ")}`));
+    this.lines.append(entry);
+    while (this.lines.childElementCount > MOST) this.lines.firstElementChild.remove();
+    if (this.#seen.size > 4 * MOST) this.#seen = new Set([...this.#seen].slice(-MOST));
+    this.#toEnd();
+  }
+
+  #toEnd() {
+    if (this.follows.checked) this.lines.scrollTop = this.lines.scrollHeight;
+  }
+}
+
+function words(event) {
+  switch (event.event) {
+    case "log":
+      return [LEVELS.includes(event.level) ? event.level : "INFO", event.message];
+    case "plugin_panicked":
+      return ["ERROR", `panicked at ${event.location}: ${event.message}`];
+    case "plugin_crashed":
+      return ["ERROR", `its process ended (${event.signal ?? `status ${event.exit}`})\n${event.stderr_tail}`.trimEnd()];
+    case "events_lost":
+      return ["WARN", `${event.count} entries came too fast and are not shown`];
+    default:
+      return ["INFO", event.event === "host_stopped" ? "the host has stopped" : event.event];
+  }
+}

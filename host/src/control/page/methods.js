@@ -1,0 +1,92 @@
+// The methods of a plugin, each with its form and what it last gave.
+
+import { ask, call } from "./api.js";
+import { el, foreign, say, show } from "./dom.js";
+import { field } from "./form.js";
+import { millis, pretty } from "./text.js";
+
+export class Methods {
+  #drawn = "";
+
+  constructor(id) {
+    this.id = id;
+    this.body = el("div", { class: "methods" });
+    this.quiet = el("p", { class: "quiet" });
+    this.node = el("section", { class: "card" }, el("h3", {}, "Methods"), this.quiet, this.body);
+  }
+
+  /** Asks for them anew, if anything serves. What was typed stays, unless the methods are others. */
+  async load(serves) {
+    let found = [];
+    let why = serves ? "" : "Nothing serves, so that there is nothing to call.";
+    try {
+      if (serves) found = (await ask("methods", { id: this.id })).interfaces;
+    } catch (error) {
+      why = error.message;
+    }
+    const written = JSON.stringify(found);
+    say(this.quiet, why);
+    show(this.quiet, why !== "");
+    // While nothing serves, the forms stay as they are.
+    if (why !== "" || written === this.#drawn) return;
+    this.#drawn = written;
+    const names = found.flatMap(({ methods }) => methods.map(({ name }) => name));
+    const isShared = (name) => names.filter((other) => other === name).length > 1;
+    this.body.replaceChildren(...found.flatMap((of) => [
+      el("h4", {}, foreign(of.name), el("span", { class: "quiet" }, firstLine(of.docs))),
+      ...of.methods.map((method) => this.#method(method, of.types ?? {}, isShared(method.name) ? `${of.name}.${method.name}` : method.name)),
+    ]));
+  }
+
+  #method(method, types, name) {
+    const fields = method.params.map((param) => field(param, types));
+    const output = el("div", { class: "result", "aria-live": "polite", hidden: true });
+    const button = el("button", { type: "submit", class: "primary" }, "Call");
+    const form = el("form", { autocomplete: "off", "data-method": name },
+      method.docs ? el("p", { class: "docs" }, foreign(method.docs)) : null,
+      ...fields.map(({ node }) => node),
+      el("div", { class: "row" }, button), output);
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      let args;
+      try {
+        args = `{${fields.map((it, at) => `${JSON.stringify(method.params[at].name)}:${it.read()}`).join(",")}}`;
+      } catch {
+        return;
+      }
+      button.disabled = true;
+      await run(output, () => call(this.id, name, args));
+      button.disabled = false;
+    });
+    return el("details", { class: "method" }, el("summary", {}, signature(method)), form);
+  }
+}
+
+function firstLine(docs) {
+  return docs.split("\n")[0];
+}
+
+function signature(method) {
+  const [, params, returned] = /^fn [^(]*\(&self(?:, )?(.*?)\)( -> .*)?$/s.exec(method.signature) ?? [null, "", ""];
+  return el("code", { class: "signature" }, el("b", {}, method.name), `(${params ?? ""})`,
+    el("span", { class: "returns" }, returned ?? ""));
+}
+
+async function run(output, calling) {
+  const begun = performance.now();
+  let kind = "good";
+  let words = "";
+  let text = "";
+  try {
+    const { generation, result } = await calling();
+    words = `g${generation} answered in ${millis(performance.now() - begun)}`;
+    text = pretty(result);
+  } catch (error) {
+    kind = "bad";
+    words = error.message;
+    text = error.details === null || error.details === undefined ? "" : pretty(error.details);
+  }
+  output.dataset.kind = kind;
+  output.replaceChildren(el("p", {}, foreign(words)), ...(text ? [el("pre", { tabindex: "0" }, text)] : []));
+  show(output, true);
+}

@@ -1,0 +1,35 @@
+// How long calls take, from what the host measures: `/metrics`, of which this page wants one histogram.
+
+import { ApiError, request } from "./api.js";
+
+const LINE = /^replug_call_duration_seconds_(sum|count)\{(.*)\} (\S+)$/;
+const PLUGIN = /(?:^|,)plugin="([^"]*)"/;
+
+let isThere = true;
+
+/** By plugin, the milliseconds that its timed calls took in all, and how many there were; empty if nothing is measured. */
+export async function durations() {
+  if (!isThere) return new Map();
+  try {
+    const answer = await request("/metrics", { signal: AbortSignal.timeout(10_000) });
+    return parse(await answer.text());
+  } catch (error) {
+    // A host without metrics is not asked again and again.
+    if (error instanceof ApiError && error.status === 404) isThere = false;
+    return new Map();
+  }
+}
+
+function parse(text) {
+  const found = new Map();
+  for (const line of text.split("\n")) {
+    const [, what, labels, number] = LINE.exec(line) ?? [];
+    const plugin = PLUGIN.exec(labels ?? "")?.[1];
+    if (plugin === undefined) continue;
+    const timed = found.get(plugin) ?? { sum: 0, count: 0 };
+    // One plugin may have several lines: by mode and by outcome.
+    timed[what] += Number(number) * (what === "sum" ? 1000 : 1);
+    found.set(plugin, timed);
+  }
+  return found;
+}

@@ -1,0 +1,160 @@
+// One plugin: how it is, what can be done with it, and all that it has to show.
+
+import { ansi } from "./ansi.js";
+import { ask, tell } from "./api.js";
+import { el, foreign, list, say, show } from "./dom.js";
+import { Logs } from "./logs.js";
+import { Methods } from "./methods.js";
+import { Spark } from "./spark.js";
+import { Problem, Timeline } from "./timeline.js";
+import { bytes, count, millis, rate, seconds } from "./text.js";
+
+const FACTS = [
+  ["generation", ({ info }) => (info.generation === null ? "–" : `g${info.generation}`)],
+  ["mode", ({ info }) => info.mode],
+  ["up for", ({ info }) => (info.uptime === null ? "–" : seconds(info.uptime))],
+  ["calls", ({ info }) => count(info.calls)],
+  ["errors", ({ info }) => count(info.errors)],
+  ["running", ({ info }) => count(info.in_flight)],
+  ["restarts", ({ info }) => count(info.restarts)],
+  ["memory", ({ info }) => (info.memory === null ? "–" : bytes(info.memory))],
+];
+
+export class PluginView {
+  /** The generation whose methods and versions were asked for last. */
+  #asked = undefined;
+
+  constructor(id, notify) {
+    this.id = id;
+    this.notify = notify;
+    this.name = el("bdi", {});
+    this.status = el("span", { class: "status" });
+    this.words = el("p", { class: "words" });
+    this.detail = el("p", { class: "detail" });
+    this.reload = this.#button("Reload", "reload", "primary");
+    this.start = this.#button("Start", "start", "primary");
+    this.stop = this.#button("Stop", "stop", "");
+    this.facts = FACTS.map(([label]) => ({ label, value: el("dd", {}) }));
+    this.calls = chart("calls per second");
+    this.latency = chart("mean time of a call");
+    this.problem = new Problem();
+    this.timeline = new Timeline(8, false);
+    this.methods = new Methods(id);
+    this.versions = el("ol", { class: "versions" });
+    this.logs = new Logs(id);
+    this.node = el("article", {},
+      el("a", { class: "back", href: "#/" }, "All plugins"),
+      el("header", { class: "plugin-head" },
+        el("div", {}, el("h2", { tabindex: "-1" }, this.name, this.status), this.words, this.detail),
+        el("div", { class: "row actions" }, this.reload, this.start, this.stop)),
+      el("dl", { class: "facts" }, ...this.facts.map(({ label, value }) => el("div", {}, el("dt", {}, label), value))),
+      this.problem.node,
+      el("div", { class: "charts" }, this.calls.node, this.latency.node),
+      el("div", { class: "columns" },
+        el("div", {}, this.methods.node),
+        el("div", {},
+          el("section", { class: "card" }, el("h3", {}, "Reloads"), this.timeline.node),
+          el("section", { class: "card" }, el("h3", {}, "Versions"), this.versions))),
+      this.logs.node);
+  }
+
+  open() {
+    this.logs.open();
+    this.#asked = undefined;
+  }
+
+  close() {
+    this.logs.close();
+  }
+
+
+  draw(model) {
+    const plugin = model.plugins.get(this.id);
+    if (!plugin) {
+      say(this.name, this.id);
+      say(this.words, "There is no such plugin any more.");
+      return;
+    }
+    const { info } = plugin;
+    const building = model.builds.has(this.id);
+    say(this.name, info.name);
+    drawStatus(this.status, info, building);
+    say(this.words, [info.id, info.version, info.description].filter(Boolean).join("  ·  "));
+    // A problem says the same, and all of it.
+    say(this.detail, building || model.problems.has(this.id) ? "" : info.detail);
+    const runs = info.generation !== null;
+    if (this.#asked !== info.generation) {
+      // Methods and versions are others with another generation, and only then.
+      this.#asked = info.generation;
+      this.methods.load(runs);
+      this.#loadVersions();
+    }
+    show(this.reload, runs);
+    show(this.stop, runs);
+    show(this.start, !runs);
+    this.facts.forEach(({ value }, at) => say(value, FACTS[at][1](plugin)));
+    drawChart(this.calls, plugin.calls, rate);
+    show(this.latency.node, plugin.latency.some((value) => value !== null));
+    drawChart(this.latency, plugin.latency, (value) => (value === null ? "–" : millis(value)));
+    this.problem.draw(model.problems.get(this.id), info, ansi);
+    this.timeline.draw(model, this.id);
+  }
+
+  async #loadVersions() {
+    const found = await ask("generations", { id: this.id }).catch(() => null);
+    if (!found) return;
+    const newest = [...found.generations].reverse();
+    list(this.versions, newest, {
+      key: ({ generation, digest }) => `${generation}-${digest}`,
+      make: ({ generation, digest }) => {
+        const serves = el("span", { class: "serves" }, "serves");
+        const back = el("button", { type: "button", "data-back": String(generation) }, "Roll back");
+        back.setAttribute("aria-label", `Roll back to g${generation}`);
+        back.addEventListener("click", () => this.#act(back, "rollback", { id: this.id, to: digest }));
+        return el("li", {}, el("b", {}, `g${generation}`), el("code", { title: digest }, digest.slice(0, 12)), serves, back);
+      },
+      update: (node, { is_serving: serving }) => {
+        show(node.querySelector(".serves"), serving);
+        show(node.querySelector("button"), !serving);
+      },
+    });
+  }
+
+  #button(label, what, kind) {
+    const button = el("button", { type: "button", class: kind, "data-act": what, hidden: true }, label);
+    button.addEventListener("click", () => this.#act(button, what, { id: this.id }));
+    return button;
+  }
+
+  async #act(button, what, body) {
+    const name = this.name.textContent;
+    button.disabled = true;
+    button.setAttribute("aria-busy", "true");
+    try {
+      const { generation, status } = await tell(what, body);
+      this.notify(generation === null ? `${name}: ${status}` : `${name}: g${generation} serves`, "good");
+    } catch (error) {
+      this.notify(`${name}: ${error.message.split("\n")[0]}`, "bad");
+    }
+    button.disabled = false;
+    button.removeAttribute("aria-busy");
+  }
+}
+
+/** How a plugin is, in a word and a colour. */
+export function drawStatus(node, info, building) {
+  node.dataset.status = building ? "building" : info.status;
+  say(node, building ? "building" : info.status.replace("_", " "));
+}
+
+function chart(label) {
+  const spark = new Spark(label);
+  const value = el("span", { class: "chart-value" });
+  return { spark, value, node: el("figure", { class: "chart card" }, el("figcaption", {}, foreign(label), value), spark.node) };
+}
+
+function drawChart({ spark, value }, values, words) {
+  const text = words(values.at(-1) ?? null);
+  say(value, text);
+  spark.draw(values, text);
+}
