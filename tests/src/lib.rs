@@ -6,6 +6,7 @@
 //! | [`artifact`] | artifacts of the fixture `misbehave`: built once, then patched for each version that a test wants |
 //! | [`source`] | plugins that are built from source by the host, from a template |
 //! | [`recorder`] | the program's `tracing` subscriber, which remembers what plugins said |
+//! | [`browser`] | a Chromium that looks at the page |
 //! | [`command`] | the `replug` command, as its users run it |
 //! | [`held`] | what the program holds of the machine: memory, descriptors, keys |
 //! | [`http`] | a client for the control plane that hides nothing |
@@ -14,6 +15,7 @@
 //! | [`sandbox`] | a copy of the workspace's plugins, to be edited |
 
 pub mod artifact;
+pub mod browser;
 pub mod command;
 pub mod held;
 pub mod hold;
@@ -29,6 +31,7 @@ pub mod tally;
 pub mod probe;
 
 pub use artifact::{misbehave, stateless};
+pub use browser::Browser;
 pub use hold::Hold;
 pub use http::Http;
 pub use lab::Lab;

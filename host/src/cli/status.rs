@@ -124,7 +124,7 @@ fn row(plugin: &Value) -> [String; 7] {
     [
         text("id"),
         text("status"),
-        text("mode"),
+        if plugin["runs_in"].is_null() { text("mode") } else { text("runs_in") },
         plugin["generation"].as_u64().map(|generation| format!("g{generation}")).unwrap_or_default(),
         plugin["uptime"].as_f64().map(brief_time).unwrap_or_default(),
         number("calls"),

@@ -51,9 +51,12 @@ pub struct Plugin {
     /// What part it plays: `provider`, `filter`, `handler` or `notifier`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Where its generations run.
+    /// Where its generations run, as its manifest says.
     #[schema(value_type = String)]
     pub mode: Mode,
+    /// Where the generation that serves runs: `in-process` or `process`.
+    #[schema(value_type = Option<String>)]
+    pub runs_in: Option<Mode>,
     /// How it is.
     pub status: Status,
     /// More about that: what is going on, or what went wrong; may be empty.
@@ -76,9 +79,9 @@ pub struct Plugin {
     pub in_flight: usize,
     /// How often its process was started again after a crash.
     pub restarts: u64,
-    /// The memory of its process, in bytes, if that is one of its own.
+    /// The memory that its process has in use, in bytes, if that is one of its own.
     pub memory: Option<u64>,
-    /// The processor time that its process takes, in percent of one processor, if that is one of its own.
+    /// The time on a processor that its process has had, in seconds, if that is one of its own.
     pub cpu: Option<f64>,
     /// The interfaces of the generation that serves.
     pub interfaces: Vec<String>,
@@ -96,6 +99,7 @@ impl From<PluginInfo> for Plugin {
             description: info.description,
             kind: info.kind.name().to_owned(),
             mode: info.mode,
+            runs_in: info.runs_in,
             status: info.status,
             detail: info.detail,
             generation: info.generation.map(|generation| generation.0),
@@ -106,8 +110,8 @@ impl From<PluginInfo> for Plugin {
             errors: info.failures,
             in_flight: info.in_flight,
             restarts: info.restarts,
-            memory: None,
-            cpu: None,
+            memory: info.process.map(|process| process.resident_bytes),
+            cpu: info.process.map(|process| process.cpu_seconds),
             interfaces: info.interfaces,
             path: info.path.display().to_string(),
         }

@@ -106,6 +106,19 @@ fn what_the_plugins_log_follows_an_edit_of_the_configuration() {
 }
 
 #[test]
+fn a_limit_that_a_program_applies_counts_from_the_next_version_on() {
+    let mut lab = Lab::in_mode("config-limit", Mode::InProcess);
+    lab.install(misbehave("version=1"));
+    lab.start();
+    let tight = HostConfig { retained_bytes_limit: 1, ..lab.host().config() };
+    assert_eq!(lab.host().apply(&tight).applied, ["retained_bytes_limit"]);
+    let error = lab.refused(misbehave("version=2"));
+    assert!(error.contains("preflight failed"), "{error}");
+    assert_eq!(lab.probe().version().unwrap(), 1);
+    lab.finish();
+}
+
+#[test]
 fn a_program_applies_a_configuration_of_its_own() {
     let mut lab = Lab::in_mode("config-applied", Mode::Process);
     lab.install(misbehave("version=1"));
@@ -113,16 +126,10 @@ fn a_program_applies_a_configuration_of_its_own() {
     let config = lab.host().config();
     assert_eq!(lab.host().apply(&config), replug::Applied::default());
 
-    let tight = HostConfig { retained_bytes_limit: 1, ..config.clone() };
-    assert_eq!(lab.host().apply(&tight).applied, ["retained_bytes_limit"]);
-    let error = lab.refused(misbehave("version=2"));
-    assert!(error.contains("preflight failed"), "{error}");
-    assert_eq!(lab.probe().version().unwrap(), 1);
-
     let defaults = "[reload]\ndrain_timeout = '9s'\n[limits]\nopen_files = 200".parse().unwrap();
     let roomy = HostConfig { defaults, watch: true, ..config };
     let done = lab.host().apply(&roomy);
-    let expected = ["defaults.limits.open_files", "defaults.reload.drain_timeout", "retained_bytes_limit"];
+    let expected = ["defaults.limits.open_files", "defaults.reload.drain_timeout"];
     assert_eq!(
         (done.applied.as_slice(), done.restart_needed.as_slice()),
         (&expected.map(Into::into)[..], &["watch".into()][..])

@@ -121,6 +121,8 @@ fn the_log_of_a_plugin_in_a_shim_is_reported_up_to_the_level_that_is_wanted() {
     assert_eq!((level, message.as_str(), fields.as_str()), (Level(2), "it is warn", r#"{"number":7}"#));
     assert!(spans.contains("outer"), "{spans}");
     shim.service.set_max_level(Level(5)).unwrap();
+    // Orders have no answer, and are followed one after the other: who is connected after this one finds it done.
+    let mut lane = Lane::new(shim.service.open_lane().unwrap().1);
     lane.call(call(log, r#"["debug", "now it is wanted"]"#)).unwrap();
     assert!(matches!(shim.report(), Report::Log { message, .. } if message == "now it is wanted"));
 }

@@ -8,7 +8,8 @@ const KEPT = 200;
 export const KINDS = [
   "host_started", "host_stopped", "plugin_discovered", "discovery_failed", "build_started", "build_failed",
   "build_superseded", "build_unchanged", "reloaded", "reload_failed", "rolled_back", "configured", "plugin_crashed",
-  "plugin_restarted", "plugin_quarantined", "plugin_stopped",
+  "plugin_restarted", "plugin_demoted", "plugin_quarantined", "plugin_stuck", "plugin_stopped", "checkpoint_lost",
+  "host_crashed", "config_changed", "config_refused",
 ];
 
 /** The stages of a reload, in their order. */

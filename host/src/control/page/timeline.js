@@ -13,13 +13,20 @@ const WORDS = {
   configured: (event) => ["configured", event.how === "live" ? "while it runs" : "as a new generation"],
   plugin_crashed: (event) => ["crashed", crash(event)],
   plugin_restarted: () => ["restarted", "in a new process"],
+  plugin_demoted: (event) => ["moved to a process of its own", event.reason],
+  plugin_stuck: (event) => ["stuck", `${event.method} has not come back for ${millis(event.for_ms)}`],
+  checkpoint_lost: (event) => ["lost its checkpoint", event.reason],
+  host_crashed: (event) => ["the host crashed", event.reason],
+  config_changed: (event) => ["configuration changed", [...event.applied, ...event.restart_needed].join(", ")],
+  config_refused: (event) => ["configuration refused", event.error],
   plugin_quarantined: (event) => ["quarantined", event.reason],
   plugin_stopped: (event) => ["stopped", event.reason],
   host_started: (event) => ["host started", `${event.running} plugin${event.running === 1 ? " runs" : "s run"}`],
   host_stopped: () => ["host stopped", ""],
 };
-const BAD = new Set(["build_failed", "reload_failed", "discovery_failed", "plugin_crashed", "plugin_quarantined"]);
-const QUIET = new Set(["host_started", "host_stopped", "build_unchanged", "plugin_stopped", "configured"]);
+const BAD = new Set(["build_failed", "reload_failed", "discovery_failed", "plugin_crashed", "plugin_quarantined",
+  "plugin_demoted", "plugin_stuck", "host_crashed", "config_refused"]);
+const QUIET = new Set(["host_started", "host_stopped", "build_unchanged", "plugin_stopped", "configured", "config_changed"]);
 
 function crash(event) {
   const end = event.signal ?? (event.exit === undefined ? "its process ended" : `exit status ${event.exit}`);

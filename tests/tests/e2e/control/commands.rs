@@ -103,6 +103,7 @@ fn a_second_host_on_the_folder_is_told_of_the_first() {
     assert!(err.contains("a host already serves") && err.contains("replug status"), "{err}");
     assert!(said(&lab, &["status"]).contains("ready"), "the first goes on");
     dev.kill();
+    lab.assert_childless();
     // What a host that was killed has left is replaced.
     let mut next = Dev::start_as(&lab, "run", &[]);
     next.wait_for("host_started");

@@ -3,6 +3,7 @@
 mod commands;
 mod docs;
 mod openapi;
+mod page;
 mod routes;
 mod security;
 mod streams;

@@ -30,7 +30,7 @@ fn a_plugin_is_listed_with_all_that_is_known_of_it() {
     assert_eq!((&list["total"], &list["page_no"], &list["page_size"]), (&2.into(), &1.into(), &100.into()));
     let plugin = &list["registered"][0];
     let expected = json!({
-        "id": lab.id(), "type": "provider", "mode": "in-process", "status": "ready", "detail": "",
+        "id": lab.id(), "type": "provider", "mode": "auto", "runs_in": "in-process", "status": "ready", "detail": "",
         "generation": 1, "process_id": null, "is_exited": false, "calls": 1, "errors": 0, "in_flight": 0,
         "restarts": 0, "interfaces": ["Probe"],
     });

@@ -34,7 +34,7 @@ fn events_are_told_as_they_happen_and_a_reader_that_was_cut_off_goes_on_where_it
 
 #[test]
 fn events_are_filtered_by_plugin_and_kind() {
-    let lab = lab("filtered");
+    let lab = lab("stream-filtered");
     let other = unix(&lab).stream("/events?plugin=dev.test.other");
     let mut logs = unix(&lab).stream(&format!("/events?plugin={}&kind=log,audit", lab.id()));
     lab.reload().unwrap();

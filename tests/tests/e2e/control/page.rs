@@ -1,0 +1,218 @@
+//! The page, in a real browser: what it shows while plugins change, what can be done with it, and that nothing from a
+//! plugin becomes markup.
+
+use replug::control::HttpConfig;
+use replug_tests::{Browser, Http, Lab, Source, http::control, misbehave, workspace};
+use serde_json::json;
+use std::fs;
+
+/// Markup that a browser would run, were it ever taken as such.
+const NASTY: &str = "<img src=x onerror=document.title=666><script>document.title=666</script>";
+
+/// A lab with a plugin from source and one that says nasty things, a host that watches, and a browser at its page.
+fn shown(name: &str) -> Option<(Lab, Browser)> {
+    let Some(browser) = Browser::start() else {
+        eprintln!(
+            "SKIPPED: to look at the page, this test needs chromium and chromedriver (REPLUG_INSTALL=1 installs them)"
+        );
+        return None;
+    };
+    let mut lab = Lab::new(name);
+    lab.set_manifest("name = \"Tally\"\nversion = \"1.4.0\"\ndescription = \"Adds up what it is given.\"");
+    lab.write_source(&Source::new(1));
+    let manifest = format!(
+        "id = \"dev.test.nasty\"\nbinary = \"plugin.so\"\nname = '''{NASTY}'''\ndescription = '''{NASTY}'''"
+    );
+    lab.neighbour("nasty", manifest, misbehave("version=1"));
+    let config = control(&lab);
+    lab.start_as(|builder| builder.control(config).watch(true)).expect("the host starts");
+    browser.look((1280, 900), "light");
+    Some((lab, browser))
+}
+
+fn url(lab: &Lab) -> String {
+    lab.host().control().unwrap().http().unwrap().to_owned()
+}
+
+fn token(lab: &Lab) -> String {
+    let path = &lab.host().control().unwrap().token().unwrap().path;
+    fs::read_to_string(path).unwrap().trim().to_owned()
+}
+
+/// Calls a method through its form.
+fn call(browser: &Browser, method: &str, arguments: &[(&str, &str)]) -> String {
+    let form = format!("form[data-method=\"{method}\"]");
+    browser.until(&format!("document.querySelector('{form}')"));
+    browser.run(&format!(
+        "document.querySelector('{form}').parentElement.open = true;
+                          document.querySelector('{form} .result').hidden = true"
+    ));
+    for (param, argument) in arguments {
+        browser.type_into(&format!("{form} [data-param={param}] :is(input, textarea)"), argument);
+    }
+    browser.click(&format!("{form} button"));
+    let shown = browser.until(&format!("!document.querySelector('{form} .result').hidden && document.querySelector('{form} .result').innerText"));
+    shown.as_str().expect("text").to_owned()
+}
+
+#[test]
+fn the_page_shows_what_happens_and_does_what_it_is_told() {
+    let Some((lab, browser)) = shown("page") else { return };
+    browser.go(&url(&lab));
+    browser.until("!document.querySelector('#ask').hidden");
+    browser.type_into("#token", "not-this-one");
+    browser.click("#ask button");
+    browser.until("document.querySelector('#ask-error').textContent.includes('does not take')");
+    browser.type_into("#token", &token(&lab));
+    browser.click("#ask button");
+    browser.until("document.querySelectorAll('#plugins .plugin .status[data-status=ready]').length === 2");
+    browser.click(&format!("a[href='#/{}']", lab.id()));
+    assert!(call(&browser, "add", &[("a", "20"), ("b", "22")]).ends_with("42"));
+    assert!(call(&browser, "version", &[]).ends_with('1'));
+    let most = u64::MAX.to_string();
+    assert!(call(&browser, "add", &[("a", "0"), ("b", &most)]).ends_with(&most), "no digit is lost");
+    assert!(call(&browser, "version", &[]).starts_with("g1 answered"));
+
+    // A reload, live.
+    lab.write("src/lib.rs", Source::lib(2));
+    browser
+        .until("[...document.querySelectorAll('.entry-what')].some((it) => it.textContent === 'g2 serves')");
+    browser.until("document.querySelector('.facts dd').textContent === 'g2'");
+    let stages = browser.run("return document.querySelector('.bar[role=img]').getAttribute('aria-label')");
+    for stage in ["detect", "build", "store", "preflight", "load", "migrate", "swap"] {
+        assert!(stages.as_str().unwrap().contains(stage), "{stages}");
+    }
+    assert!(call(&browser, "version", &[]).ends_with('2'));
+
+    // A compile error as rustc shows it, and its repair.
+    lab.write("src/lib.rs", Source::lib(3).replace("a + b", "a + c"));
+    browser
+        .until("document.querySelector('.problem .terminal')?.textContent.includes('cannot find value `c`')");
+    browser.until("document.querySelector('.problem .terminal .c-red') && document.querySelector('.plugin.has-problem')");
+    assert!(call(&browser, "version", &[]).ends_with('2'), "the version before goes on");
+    pictures(&browser, "problem");
+    lab.write("src/lib.rs", Source::lib(3));
+    browser.until("document.querySelector('.problem').hidden && document.querySelector('.facts dd').textContent === 'g3'");
+
+    // Back to an earlier version.
+    browser.until("document.querySelector('[data-back=\"1\"]:not([hidden])')");
+    browser.click("[data-back=\"1\"]");
+    browser.until("document.querySelector('#said').textContent.includes('Tally: g4 serves')");
+    assert!(call(&browser, "version", &[]).ends_with('1'));
+    assert!(call(&browser, "version", &[]).starts_with("g4 answered"));
+
+    browser.click("[data-act=stop]");
+    browser.until("document.querySelector('.plugin-head .status').dataset.status === 'stopped'");
+    browser.click("[data-act=start]:not([hidden])");
+    browser.until("document.querySelector('.facts dd').textContent === 'g5'");
+    browser.click("[data-act=reload]:not([hidden])");
+    browser.until("document.querySelector('#said').textContent.includes('g6')");
+    pictures(&browser, "plugin");
+
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    drop(browser);
+    lab.finish();
+}
+
+#[test]
+fn the_page_finds_its_host_again_after_a_restart() {
+    let Some((mut lab, browser)) = shown("page-restart") else { return };
+    let (url, token) = (url(&lab), token(&lab));
+    browser.go(&format!("{url}/#token={token}"));
+    browser.until("document.querySelector('#link').dataset.state === 'live'");
+    assert_eq!(
+        browser.run("return location.href"),
+        format!("{url}/"),
+        "the token is not left in the address"
+    );
+    browser.until("document.querySelectorAll('#plugins .plugin .status[data-status=ready]').length === 2");
+    lab.host().shutdown().wait();
+    browser.until("!document.querySelector('#banner').hidden && document.querySelector('#link').dataset.state === 'lost'");
+
+    let address = url.strip_prefix("http://").unwrap().parse().unwrap();
+    let http = HttpConfig::at(address).token_file(lab.dir().join("token"));
+    let config = control(&lab).http(http);
+    lab.start_as(|builder| builder.control(config).watch(true)).expect("the host starts again");
+    browser.until("document.querySelector('#banner').hidden && document.querySelector('#link').dataset.state === 'live'");
+    browser.until(
+        "[...document.querySelectorAll('.entry-what')].some((it) => it.textContent === 'host stopped')",
+    );
+    lab.write("src/lib.rs", Source::lib(2));
+    browser
+        .until("[...document.querySelectorAll('.entry-what')].some((it) => it.textContent === 'g2 serves')");
+    pictures(&browser, "overview");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    drop(browser);
+    lab.finish();
+}
+
+#[test]
+fn nothing_from_a_plugin_becomes_markup() {
+    let Some((lab, browser)) = shown("page-markup") else { return };
+    browser.go(&format!("{}/#token={}", url(&lab), token(&lab)));
+    browser.until("document.querySelectorAll('#plugins .plugin .status[data-status=ready]').length === 2");
+    browser.click("a[href='#/dev.test.nasty']");
+    browser.until("document.querySelector('.plugin-head h2')?.textContent.includes('<script>')");
+    assert!(call(&browser, "echo", &[("text", NASTY)]).contains("<img src=x"));
+    assert!(call(&browser, "panic", &[("message", NASTY)]).contains("<img src=x"));
+    call(&browser, "log", &[("level", "error"), ("message", NASTY)]);
+    let logged = format!(
+        "[...document.querySelectorAll('.logs .message')].some((it) => it.textContent.includes({}))",
+        json!(NASTY)
+    );
+    browser.until(&logged);
+    browser.until("[...document.querySelectorAll('.logs [data-level=ERROR] .message')].some((it) => it.textContent.startsWith('panicked at'))");
+    assert_eq!(
+        browser.run("return document.querySelectorAll('main script, main img, main [onerror]').length"),
+        0
+    );
+    assert_eq!(browser.run("return document.title"), "replug");
+    // Nor could it be done: the policy keeps text from becoming markup even where a script asks for it.
+    let refused = browser.run(
+        "try { document.createElement('p').innerHTML = '<b>x</b>' } catch (error) { return error.name }",
+    );
+    assert_eq!(refused, "TypeError");
+    browser.complaints();
+    drop(browser);
+    lab.finish();
+}
+
+#[test]
+fn the_page_needs_no_token_and_keeps_itself_to_itself() {
+    let lab = super::lab("page-headers");
+    let bare = Http::tcp(lab.host()).with("authorization", None);
+    for (path, media) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/assets/app.js", "text/javascript; charset=utf-8"),
+        ("/assets/style.css", "text/css; charset=utf-8"),
+        ("/assets/icon.svg", "image/svg+xml"),
+    ] {
+        let answer = bare.get(path);
+        assert_eq!((answer.status, answer.headers["content-type"].as_str()), (200, media), "{path}");
+        assert_eq!(answer.headers["x-content-type-options"], "nosniff");
+        assert_eq!(answer.headers["referrer-policy"], "no-referrer");
+        let policy = &answer.headers["content-security-policy"];
+        for part in
+            ["default-src 'none'", "script-src 'self'", "frame-ancestors 'none'", "form-action 'none'"]
+        {
+            assert!(policy.contains(part), "{policy}");
+        }
+        assert!(!policy.contains("unsafe"), "{policy}");
+    }
+    assert_eq!(bare.get("/assets/../http-token").error().1, 40400);
+    assert_eq!(bare.get("/assets/nothing.js").error().1, 40400);
+    assert_eq!(bare.clone().with("host", Some("evil.example")).get("/").error().1, 40300);
+    lab.finish();
+}
+
+/// What it looks like, for people: light, dark and on a phone.
+fn pictures(browser: &Browser, what: &str) {
+    browser.run("scrollTo(0, 0)");
+    for (name, size, scheme) in
+        [("light", (1280, 900), "light"), ("dark", (1280, 900), "dark"), ("narrow", (390, 844), "light")]
+    {
+        browser.look(size, scheme);
+        browser.screenshot(&workspace().join(format!("target/page/{what}-{name}.png")));
+    }
+    browser.look((1280, 900), "light");
+}
