@@ -337,7 +337,7 @@ pub struct Stages {
 }
 
 /// What became of a generation that no longer serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RetireOutcome {
     /// Its instance was dropped; its code stays mapped, which is the default.

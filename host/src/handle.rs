@@ -6,6 +6,7 @@
 use crate::{
     id::{Generation, PluginId},
     load::{Instance, Method, in_process::Cancellation, process::Deadline},
+    metrics::{CallEnd, Stopwatch},
     registry::{Entry, EntryCaller, TimedCaller, lost, panicked},
     suggest,
 };
@@ -223,9 +224,15 @@ impl Invocation {
         let arguments = serde_json::to_vec(&arguments).expect("a JSON value can be written");
         let invoke = found.bound.export.invoke;
         pin.mark(&found.interface.name, found.index);
+        let watch = Stopwatch::start();
         let outcome = invoke(found.bound.object, found.index, Encoding::Json, arguments.as_slice().into());
         pin.count_call();
-        if !matches!(outcome, Outcome::Returned(_) | Outcome::Refused(Refusal::BadArguments(_))) {
+        let end = match outcome {
+            Outcome::Returned(_) | Outcome::Refused(Refusal::BadArguments(_)) => CallEnd::Returned,
+            _ => CallEnd::Failed,
+        };
+        entry.note_time(watch, end, live);
+        if end == CallEnd::Failed {
             pin.count_failure();
         }
         let read = |bytes: &[u8]| {

@@ -12,6 +12,7 @@ use crate::{
     live::{self, Applied, Followed},
     pending::Pending,
     reload::Workshop,
+    snapshot::Metrics,
     suggest,
     worker::{Configured, Desk, Order, Reply, StartWhy, StopWhy},
 };
@@ -128,6 +129,12 @@ impl Host {
     /// [`HostError::UnknownPlugin`]; it names the nearest.
     pub fn info(&self, id: &str) -> Result<PluginInfo, HostError> {
         Ok(PluginInfo::of(&self.desk(id)?, &self.inner.shop.state))
+    }
+
+    /// All numbers that there are about the host, as they stand now.
+    pub fn metrics(&self) -> Metrics {
+        let desks: Vec<_> = self.inner.desks.lock().all().cloned().collect();
+        Metrics::of(&self.inner.shop, &desks)
     }
 
     /// The events from now on.

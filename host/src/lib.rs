@@ -54,7 +54,8 @@
 //! | `config/`, `live.rs` | what a host is told, in layers, and what of it changes while it runs |
 //! | `spans.rs` | what `tracing` shows of a reload |
 //! | [`control`] | whoever talks to the running host: a socket, HTTP, one list of commands |
-//! | [`event`] | written by every stage, read by none of them |
+//! | [`event`], [`metrics`] | written by every stage, read by none of them |
+//! | `snapshot.rs` | all numbers of a host at one moment, and their text for Prometheus |
 
 pub mod artifact;
 mod bring_up;
@@ -78,6 +79,7 @@ mod keeper;
 mod live;
 pub mod load;
 pub mod manifest;
+pub mod metrics;
 mod overdue;
 pub mod parent;
 mod pending;
@@ -85,6 +87,7 @@ pub mod preflight;
 mod registry;
 mod reload;
 pub mod shim;
+mod snapshot;
 mod spans;
 mod suggest;
 pub mod watch;
@@ -106,4 +109,5 @@ pub use live::Applied;
 pub use load::process::ProcessUsage;
 pub use pending::Pending;
 pub use registry::{EntryCaller, TimedCaller};
+pub use snapshot::{CallMetrics, Metrics, PluginMetrics};
 pub use worker::Configured;

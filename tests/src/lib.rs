@@ -12,6 +12,7 @@
 //! | [`http`] | a client for the control plane that hides nothing |
 //! | [`hold`] | a call that lasts until the test lets it go |
 //! | [`numbered`] | one artifact under a thousand numbers, for reloads without a compiler |
+//! | [`promtool`] | Prometheus's judge of metrics and alerts, where it is to be had |
 //! | [`sandbox`] | a copy of the workspace's plugins, to be edited |
 
 pub mod artifact;
@@ -22,6 +23,7 @@ pub mod hold;
 pub mod http;
 pub mod lab;
 pub mod numbered;
+pub mod promtool;
 pub mod recorder;
 pub mod sandbox;
 pub mod source;

@@ -1,7 +1,10 @@
 //! How events get to those who listen: written without waiting for anyone, and read at each reader's own pace.
 
 use super::{Event, EventKind};
-use crate::id::{Digest, Generation, PluginId};
+use crate::{
+    id::{Digest, Generation, PluginId},
+    metrics::Tally,
+};
 use std::{sync::Arc, time::SystemTime};
 use tokio::sync::broadcast::{
     self,
@@ -18,6 +21,7 @@ impl Event {
 #[derive(Clone, Debug)]
 pub struct EventSink {
     sender: broadcast::Sender<Arc<Event>>,
+    tally: Tally,
 }
 
 impl EventSink {
@@ -26,7 +30,7 @@ impl EventSink {
 
     /// A sink that no one reads yet.
     pub fn new() -> Self {
-        Self { sender: broadcast::Sender::new(Self::BACKLOG) }
+        Self { sender: broadcast::Sender::new(Self::BACKLOG), tally: Tally::default() }
     }
 
     /// Tells an event of the host as a whole.
@@ -53,15 +57,22 @@ impl EventSink {
 
     /// The events from now on.
     pub fn subscribe(&self) -> Events {
-        Events { receiver: self.sender.subscribe() }
+        Events { receiver: self.sender.subscribe(), tally: self.tally.clone() }
+    }
+
+    /// What was told so far, in numbers.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// The same sink, without keeping its readers waiting for more.
     pub(crate) fn downgrade(&self) -> WeakEventSink {
-        WeakEventSink { sender: self.sender.downgrade() }
+        WeakEventSink { sender: self.sender.downgrade(), tally: self.tally.clone() }
     }
 
     fn send(&self, event: Event) {
+        // First, so that whoever hears of it finds it counted.
+        self.tally.count(&event);
         // An error means that no one listens.
         let _ = self.sender.send(Arc::new(event));
     }
@@ -78,12 +89,13 @@ impl Default for EventSink {
 #[derive(Clone, Debug)]
 pub(crate) struct WeakEventSink {
     sender: broadcast::WeakSender<Arc<Event>>,
+    tally: Tally,
 }
 
 impl WeakEventSink {
     /// The sink, while the host is there.
     pub(crate) fn upgrade(&self) -> Option<EventSink> {
-        self.sender.upgrade().map(|sender| EventSink { sender })
+        self.sender.upgrade().map(|sender| EventSink { sender, tally: self.tally.clone() })
     }
 }
 
@@ -91,6 +103,7 @@ impl WeakEventSink {
 #[derive(Debug)]
 pub struct Events {
     receiver: broadcast::Receiver<Arc<Event>>,
+    tally: Tally,
 }
 
 impl Events {
@@ -99,7 +112,8 @@ impl Events {
     /// A reader that falls more than [`EventSink::BACKLOG`] events behind gets [`EventKind::EventsLost`], and goes on
     /// with the oldest that is left.
     pub async fn next(&mut self) -> Option<Arc<Event>> {
-        told(self.receiver.recv().await)
+        let received = self.receiver.recv().await;
+        self.told(received)
     }
 
     /// Like [`Events::next`], for a thread that may block.
@@ -108,23 +122,28 @@ impl Events {
     ///
     /// If called on a thread of an async runtime.
     pub fn next_blocking(&mut self) -> Option<Arc<Event>> {
-        told(self.receiver.blocking_recv())
+        let received = self.receiver.blocking_recv();
+        self.told(received)
     }
 
     /// Like [`Events::next`], but `None` if nothing has happened yet, too.
     pub fn try_next(&mut self) -> Option<Arc<Event>> {
-        told(self.receiver.try_recv().map_err(|error| match error {
+        let received = self.receiver.try_recv().map_err(|error| match error {
             TryRecvError::Lagged(count) => RecvError::Lagged(count),
             TryRecvError::Empty | TryRecvError::Closed => RecvError::Closed,
-        }))
+        });
+        self.told(received)
     }
-}
 
-fn told(received: Result<Arc<Event>, RecvError>) -> Option<Arc<Event>> {
-    match received {
-        Ok(event) => Some(event),
-        Err(RecvError::Lagged(count)) => Some(Arc::new(Event::of_host(EventKind::EventsLost { count }))),
-        Err(RecvError::Closed) => None,
+    fn told(&self, received: Result<Arc<Event>, RecvError>) -> Option<Arc<Event>> {
+        match received {
+            Ok(event) => Some(event),
+            Err(RecvError::Lagged(count)) => {
+                self.tally.lost(count);
+                Some(Arc::new(Event::of_host(EventKind::EventsLost { count })))
+            }
+            Err(RecvError::Closed) => None,
+        }
     }
 }
 
@@ -147,6 +166,7 @@ mod tests {
         assert!(matches!(lost.kind, EventKind::EventsLost { count: 3 }), "{lost:?}");
         let next = events.try_next().unwrap();
         assert!(matches!(next.kind, EventKind::HostStarted { running: 3, .. }), "{next:?}");
+        assert_eq!(sink.tally().events_lost(), 3);
     }
 
     #[test]

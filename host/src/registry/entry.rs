@@ -6,6 +6,7 @@ pub use pause::PauseError;
 pub(crate) use pause::Paused;
 
 use super::{
+    calls::ByMode,
     caller::EntryCaller,
     gate::{Gate, GateKeeper, Restart},
     record::{Live, Port, Record},
@@ -15,6 +16,8 @@ use super::{
 use crate::{
     id::{Generation, PluginId},
     load::InterfaceMismatch,
+    manifest::Mode,
+    metrics::CallTimes,
 };
 use parking_lot::Mutex;
 use replug_api::abi::InterfaceExport;
@@ -31,6 +34,8 @@ pub(crate) struct Entry {
     pub(super) slot: Slot<Record>,
     pub(super) gate: GateKeeper,
     inner: Mutex<Inner>,
+    /// How long calls took, by mode. Apart from the slot, which every call reads.
+    pub(super) times: Box<ByMode<CallTimes>>,
 }
 
 struct Inner {
@@ -46,7 +51,7 @@ struct Inner {
     /// The generations that no longer serve and have not gone yet.
     retiring: Vec<Weak<Live>>,
     /// The calls of the generations that have gone.
-    past: Calls,
+    past: ByMode<Calls>,
 }
 
 // SAFETY: the pointers in `leaving` own their records, which are `Send`; they are only touched under the lock.
@@ -66,8 +71,9 @@ impl Entry {
                 pauses: 0,
                 leaving: Vec::new(),
                 retiring: Vec::new(),
-                past: Calls::default(),
+                past: ByMode { in_process: Calls::default(), process: Calls::default() },
             }),
+            times: Box::new(ByMode { in_process: CallTimes::new(), process: CallTimes::new() }),
         }
     }
 
@@ -98,15 +104,20 @@ impl Entry {
         self.inner.lock().leaving.contains(&record)
     }
 
-    /// All calls of all generations so far.
-    pub(crate) fn calls(&self) -> Calls {
+    /// The calls of all generations so far that ran in this mode.
+    pub(super) fn calls_in(&self, mode: Mode) -> Calls {
         let inner = self.inner.lock();
-        let mut total = inner.past;
+        let mut total = *inner.past.of(mode);
         let retiring: Vec<_> = inner.retiring.iter().filter_map(Weak::upgrade).collect();
-        for live in retiring.iter().chain(&inner.live) {
+        for live in retiring.iter().chain(&inner.live).filter(|live| live.instance.runs_in() == mode) {
             total += live.calls();
         }
         total
+    }
+
+    /// How many generations no longer serve and have not ended yet.
+    pub(crate) fn draining(&self) -> usize {
+        self.inner.lock().retiring.iter().filter(|live| live.strong_count() > 0).count()
     }
 
     /// How many calls run on the generation that serves, at this moment.
@@ -312,7 +323,8 @@ impl Retiring {
             // Under the lock, so that whoever sums up the calls finds them in one place.
             let unwrapped = {
                 let mut inner = entry.inner.lock();
-                Arc::try_unwrap(live).inspect(|live| inner.past += live.calls())
+                Arc::try_unwrap(live)
+                    .inspect(|live| *inner.past.of_mut(live.instance.runs_in()) += live.calls())
             };
             match unwrapped {
                 Ok(live) => return Ok(live),

@@ -9,6 +9,7 @@
 //! another thread writes, as long as a generation serves.
 
 mod caller;
+mod calls;
 pub(crate) mod crash_record;
 mod entry;
 pub(crate) mod fence;
@@ -19,6 +20,7 @@ mod retire;
 mod seat;
 mod slot;
 mod successor;
+mod turn;
 mod watchdog;
 
 /// The atomics of the slot; a model checker's in `tests/tests/slot_model.rs`.
@@ -28,6 +30,7 @@ mod sync {
 
 pub use caller::{EntryCaller, TimedCaller};
 pub(crate) use caller::{lost, panicked};
+pub(crate) use calls::CallsIn;
 pub(crate) use crash_record::{CrashRecord, Note, NotedInterface};
 pub use entry::PauseError;
 pub(crate) use entry::{Entry, Paused, Retiring};

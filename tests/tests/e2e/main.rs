@@ -12,6 +12,7 @@ mod crash;
 mod deadlines;
 mod life;
 mod limits;
+mod metrics;
 mod misbehave;
 mod parent;
 mod place;

@@ -19,6 +19,11 @@ pub struct ProcessUsage {
 }
 
 impl ProcessUsage {
+    /// Of this process.
+    pub(crate) fn own() -> Option<Self> {
+        Self::of(Path::new("/proc/self"), None)
+    }
+
     /// Reads `/proc/PID`, given as a folder; none if that process has ended, reaped or not.
     pub(super) fn of(folder: &Path, processes: Option<u64>) -> Option<Self> {
         let stat = fs::read_to_string(folder.join("stat")).ok()?;

@@ -1,0 +1,109 @@
+//! What is counted and timed while a host runs. Written by every stage, read by none of them.
+//!
+//! * [`Tally`] counts what the events tell, in the one place that all of them pass: what is told is counted, and nothing
+//!   else has to remember to.
+//! * [`CallTimes`] takes the durations of calls. A clock costs more than a call, so that few of them are timed: see
+//!   [`TIMED_ONE_IN`].
+//!
+//! [`snapshot`](crate::snapshot) reads both, together with what can be seen at that moment.
+
+mod histogram;
+mod tally;
+
+pub use histogram::Histogram;
+pub(crate) use histogram::SharedHistogram;
+pub(crate) use tally::Tally;
+pub use tally::{PluginTally, ReloadOutcome};
+
+use std::{sync::LazyLock, time::Instant};
+
+/// Of the calls that a thread makes through typed handles into its own process, every one of so many is timed, beginning
+/// with the first. Calls by name and calls into another process are all timed: there, a clock is not what costs.
+pub const TIMED_ONE_IN: u64 = 1024;
+
+/// How long calls took, in seconds: from the work of nanoseconds to the wait for a network.
+const CALL_BOUNDS: &[f64] = &[
+    1e-7, 2.5e-7, 5e-7, 1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2,
+    2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// The durations of a plugin's calls that were timed, in one mode.
+#[derive(Debug)]
+pub(crate) struct CallTimes {
+    returned: SharedHistogram,
+    failed: SharedHistogram,
+}
+
+impl CallTimes {
+    pub(crate) fn new() -> Self {
+        Self { returned: SharedHistogram::new(CALL_BOUNDS), failed: SharedHistogram::new(CALL_BOUNDS) }
+    }
+
+    /// Those of the calls that returned, and those of the calls that failed.
+    pub(crate) fn read(&self) -> (Histogram, Histogram) {
+        (self.returned.read(), self.failed.read())
+    }
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallEnd {
+    /// With a value, or at once because the arguments were wrong.
+    Returned,
+    /// With an error of the plugin's, a panic, or not at all.
+    Failed,
+}
+
+/// A clock that runs while a call does, or none. A plain number, so that a call that is not timed pays next to nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stopwatch(u64);
+
+static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+impl Stopwatch {
+    /// No clock.
+    pub(crate) const IDLE: Self = Self(0);
+
+    /// Starts a clock.
+    #[cold]
+    pub(crate) fn start() -> Self {
+        Self(now_ns())
+    }
+
+    /// Whether there is a clock.
+    #[inline(always)]
+    pub(crate) fn runs(self) -> bool {
+        self.0 != Self::IDLE.0
+    }
+
+    /// Notes what the clock says. Only to be called if it [runs](Self::runs).
+    #[cold]
+    pub(crate) fn stop(self, end: CallEnd, times: &CallTimes) {
+        let took_ns = now_ns().saturating_sub(self.0);
+        match end {
+            CallEnd::Returned => times.returned.note_ns(took_ns),
+            CallEnd::Failed => times.failed.note_ns(took_ns),
+        }
+    }
+}
+
+/// Nanoseconds since some moment before; never 0.
+fn now_ns() -> u64 {
+    u64::try_from(BEGINNING.elapsed().as_nanos()).unwrap_or(u64::MAX).saturating_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stopwatch_that_was_started_notes_one_call_where_it_belongs() {
+        let times = CallTimes::new();
+        assert!(!Stopwatch::IDLE.runs());
+        let watch = Stopwatch::start();
+        assert!(watch.runs());
+        watch.stop(CallEnd::Failed, &times);
+        let (returned, failed) = times.read();
+        assert_eq!((returned.count(), failed.count()), (0, 1));
+    }
+}

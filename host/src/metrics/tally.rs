@@ -1,0 +1,254 @@
+//! What the events of a host add up to.
+
+use super::Histogram;
+use crate::{
+    event::{Event, EventKind, RetireOutcome, Stage, Stages},
+    id::PluginId,
+};
+use parking_lot::Mutex;
+use serde::Serialize;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
+
+/// How long stages of a reload took, in seconds: from a swap of microseconds to a build of minutes.
+const STAGE_BOUNDS: &[f64] = &[
+    1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0, 30.0, 60.0, 300.0,
+];
+
+/// What came of an attempt to let a new version serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReloadOutcome {
+    /// A new generation serves.
+    Reloaded,
+    /// The build gave what serves already.
+    Unchanged,
+    /// The build was cut short by a newer save.
+    Superseded,
+    /// It does not compile.
+    BuildFailed,
+    /// It was built, or found in the store, and refused by that stage.
+    Refused(Stage),
+}
+
+/// What has happened to one plugin since the host began.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PluginTally {
+    /// Attempts to let a new version serve, by what came of them.
+    pub reloads: BTreeMap<ReloadOutcome, u64>,
+    /// How long each stage took in those that succeeded, where there was anything to do in it.
+    pub stages: BTreeMap<Stage, Histogram>,
+    /// From the save or the command until the new generation served.
+    pub reload_time: Histogram,
+    /// How often an earlier version was brought back.
+    pub rollbacks: u64,
+    /// What became of the generations that no longer serve.
+    pub retired: BTreeMap<RetireOutcome, u64>,
+    /// How often its process ended unasked, by what ended it: a signal's name, `exit` or `disconnected`.
+    pub crashes: BTreeMap<String, u64>,
+    /// How often its process was started again, by what had ended the one before.
+    pub restarts: BTreeMap<String, u64>,
+    /// Panics that were caught.
+    pub panics: u64,
+    /// How often it was sent to a process of its own, against its manifest.
+    pub demotions: u64,
+    /// How often it was given up.
+    pub quarantines: u64,
+    #[serde(skip)]
+    last_cause: Option<String>,
+}
+
+impl Default for PluginTally {
+    fn default() -> Self {
+        Self {
+            reloads: BTreeMap::new(),
+            stages: BTreeMap::new(),
+            reload_time: Histogram::new(STAGE_BOUNDS),
+            rollbacks: 0,
+            retired: BTreeMap::new(),
+            crashes: BTreeMap::new(),
+            restarts: BTreeMap::new(),
+            panics: 0,
+            demotions: 0,
+            quarantines: 0,
+            last_cause: None,
+        }
+    }
+}
+
+/// What the events of a host add up to. Cheap to clone; all clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    since: SystemTime,
+    plugins: Mutex<BTreeMap<PluginId, PluginTally>>,
+    events_lost: AtomicU64,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self { since: SystemTime::now(), plugins: Mutex::default(), events_lost: AtomicU64::new(0) }
+    }
+}
+
+impl Tally {
+    /// Counts what an event tells.
+    pub(crate) fn count(&self, event: &Event) {
+        // By far the most frequent, and nothing is counted of it.
+        if matches!(event.kind, EventKind::Log { .. }) {
+            return;
+        }
+        if let Some(plugin) = &event.plugin {
+            let mut plugins = self.inner.plugins.lock();
+            match plugins.get_mut(plugin) {
+                Some(tally) => tally.count(&event.kind),
+                None => plugins.entry(plugin.clone()).or_default().count(&event.kind),
+            }
+        }
+    }
+
+    /// Since when it counts.
+    pub(crate) fn since(&self) -> SystemTime {
+        self.inner.since
+    }
+
+    /// Counts events that a reader was too slow for.
+    pub(crate) fn lost(&self, events: u64) {
+        self.inner.events_lost.fetch_add(events, Ordering::Relaxed);
+    }
+
+    /// How many events all readers together were too slow for.
+    pub(crate) fn events_lost(&self) -> u64 {
+        self.inner.events_lost.load(Ordering::Relaxed)
+    }
+
+    /// What has happened to a plugin.
+    pub(crate) fn of(&self, plugin: &PluginId) -> PluginTally {
+        self.inner.plugins.lock().get(plugin).cloned().unwrap_or_default()
+    }
+}
+
+impl PluginTally {
+    fn count(&mut self, kind: &EventKind) {
+        match kind {
+            EventKind::Reloaded { stages, total_ms, .. } => {
+                self.ended(ReloadOutcome::Reloaded);
+                self.note_stages(stages);
+                self.reload_time.note(total_ms / 1e3);
+            }
+            EventKind::BuildUnchanged { .. } => self.ended(ReloadOutcome::Unchanged),
+            EventKind::BuildSuperseded => self.ended(ReloadOutcome::Superseded),
+            EventKind::BuildFailed { .. } => self.ended(ReloadOutcome::BuildFailed),
+            EventKind::ReloadFailed { stage, .. } => self.ended(ReloadOutcome::Refused(*stage)),
+            EventKind::RolledBack { .. } => self.rollbacks += 1,
+            EventKind::GenerationRetired { outcome } => add(&mut self.retired, *outcome),
+            EventKind::PluginCrashed { signal, exit, .. } => {
+                let cause = match (signal, exit) {
+                    (Some(signal), _) => signal.clone(),
+                    (None, Some(_)) => "exit".to_owned(),
+                    (None, None) => "disconnected".to_owned(),
+                };
+                add(&mut self.crashes, cause.clone());
+                self.last_cause = Some(cause);
+            }
+            EventKind::PluginRestarted { .. } => {
+                add(&mut self.restarts, self.last_cause.clone().unwrap_or_else(|| "unknown".into()));
+            }
+            EventKind::PluginPanicked { .. } => self.panics += 1,
+            EventKind::PluginDemoted { .. } => self.demotions += 1,
+            EventKind::PluginQuarantined { .. } => self.quarantines += 1,
+            // What else there is to tell is no matter of numbers.
+            _ => {}
+        }
+    }
+
+    fn ended(&mut self, outcome: ReloadOutcome) {
+        add(&mut self.reloads, outcome);
+    }
+
+    fn note_stages(&mut self, stages: &Stages) {
+        let Stages { detect, build, store, preflight, load, migrate, swap } = *stages;
+        let all = [
+            (Stage::Detect, detect),
+            (Stage::Build, build),
+            (Stage::Store, store),
+            (Stage::Preflight, preflight),
+            (Stage::Load, load),
+            (Stage::Migrate, migrate),
+            (Stage::Swap, swap),
+        ];
+        for (stage, took_ms) in all.into_iter().filter(|(_, took_ms)| *took_ms > 0.0) {
+            let times = self.stages.entry(stage).or_insert_with(|| Histogram::new(STAGE_BOUNDS));
+            times.note(took_ms / 1e3);
+        }
+    }
+}
+
+fn add<K: Ord>(counts: &mut BTreeMap<K, u64>, key: K) {
+    *counts.entry(key).or_default() += 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::EventSink;
+
+    fn crash(signal: Option<&str>, exit: Option<i32>) -> EventKind {
+        let signal = signal.map(str::to_owned);
+        EventKind::PluginCrashed { signal, exit, stderr_tail: String::new(), restart_in_ms: None }
+    }
+
+    #[test]
+    fn what_is_told_is_counted_by_plugin_and_kind() {
+        let sink = EventSink::new();
+        let (one, other): (PluginId, PluginId) = ("a.one".parse().unwrap(), "a.other".parse().unwrap());
+        let stages = Stages { build: 100.0, swap: 0.02, ..Stages::default() };
+        let refused =
+            EventKind::ReloadFailed { stage: Stage::Load, error: String::new(), kept_generation: None };
+        for kind in [
+            EventKind::Reloaded { stages, total_ms: 120.0, warnings: Vec::new() },
+            EventKind::BuildSuperseded,
+            EventKind::BuildSuperseded,
+            refused,
+            EventKind::GenerationRetired { outcome: RetireOutcome::Kept },
+            crash(Some("SIGSEGV"), None),
+            EventKind::PluginRestarted { deaths: 1 },
+            crash(None, Some(3)),
+            crash(None, None),
+            EventKind::PluginRestarted { deaths: 3 },
+        ] {
+            sink.plugin(&one, kind);
+        }
+        sink.plugin(&other, EventKind::BuildUnchanged { warnings: Vec::new() });
+
+        let tally = sink.tally().of(&one);
+        let reloads: Vec<_> = tally.reloads.into_iter().collect();
+        let expected = [
+            (ReloadOutcome::Reloaded, 1),
+            (ReloadOutcome::Superseded, 2),
+            (ReloadOutcome::Refused(Stage::Load), 1),
+        ];
+        assert_eq!(reloads, expected);
+        assert_eq!(tally.stages.keys().copied().collect::<Vec<_>>(), [Stage::Build, Stage::Swap]);
+        assert_eq!((tally.reload_time.count(), tally.reload_time.sum_seconds()), (1, 0.12));
+        assert_eq!(tally.retired[&RetireOutcome::Kept], 1);
+        let causes: Vec<_> = tally.crashes.keys().map(String::as_str).collect();
+        assert_eq!(causes, ["SIGSEGV", "disconnected", "exit"]);
+        assert_eq!(
+            tally.restarts.into_iter().collect::<Vec<_>>(),
+            [("SIGSEGV".into(), 1), ("disconnected".into(), 1)]
+        );
+        assert_eq!(sink.tally().of(&other).reloads[&ReloadOutcome::Unchanged], 1);
+    }
+}

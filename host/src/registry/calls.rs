@@ -1,0 +1,62 @@
+//! The calls of a plugin, summed over its generations: how many, and how long they took.
+
+use super::{entry::Entry, record::Live, seat::Calls};
+use crate::{
+    manifest::Mode,
+    metrics::{CallEnd, Histogram, Stopwatch},
+};
+
+/// One thing for the generations in this process, and one for those in processes of their own.
+pub(super) struct ByMode<T> {
+    pub(super) in_process: T,
+    pub(super) process: T,
+}
+
+impl<T> ByMode<T> {
+    pub(super) fn of(&self, mode: Mode) -> &T {
+        match mode {
+            Mode::Process => &self.process,
+            _ => &self.in_process,
+        }
+    }
+
+    pub(super) fn of_mut(&mut self, mode: Mode) -> &mut T {
+        match mode {
+            Mode::Process => &mut self.process,
+            _ => &mut self.in_process,
+        }
+    }
+}
+
+/// The calls of all generations of a plugin that ran in one mode.
+pub(crate) struct CallsIn {
+    pub(crate) mode: Mode,
+    pub(crate) calls: Calls,
+    /// How long those took that returned, as far as they were timed.
+    pub(crate) returned: Histogram,
+    /// How long those took that failed, as far as they were timed.
+    pub(crate) failed: Histogram,
+}
+
+impl Entry {
+    /// All calls of all generations so far.
+    pub(crate) fn calls(&self) -> Calls {
+        let mut total = self.calls_in(Mode::InProcess);
+        total += self.calls_in(Mode::Process);
+        total
+    }
+
+    /// The same with how long they took, by mode.
+    pub(crate) fn calls_by_mode(&self) -> [CallsIn; 2] {
+        [Mode::InProcess, Mode::Process].map(|mode| {
+            let (returned, failed) = self.times.of(mode).read();
+            CallsIn { mode, calls: self.calls_in(mode), returned, failed }
+        })
+    }
+
+    /// Notes how long a call into this generation took.
+    #[cold]
+    pub(crate) fn note_time(&self, watch: Stopwatch, end: CallEnd, live: &Live) {
+        watch.stop(end, self.times.of(live.instance.runs_in()));
+    }
+}

@@ -1,0 +1,350 @@
+//! [`Metrics`] in the text format of Prometheus, version 0.0.4.
+//!
+//! Names begin with `replug_`, units are seconds and bytes. Labels are bounded: no method, message or path is one.
+
+use super::{Metrics, PluginMetrics};
+use crate::{
+    event::RetireOutcome,
+    info::Status,
+    manifest::Mode,
+    metrics::{Histogram, ReloadOutcome},
+};
+use std::{fmt::Write, time::UNIX_EPOCH};
+
+impl Metrics {
+    /// The media type of [`Metrics::to_prometheus`].
+    pub const PROMETHEUS_MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+    /// All of it in the text format of Prometheus. `docs/monitoring` says what each line means.
+    pub fn to_prometheus(&self) -> String {
+        let mut page = Page::default();
+        self.write_host(&mut page);
+        self.write_states(&mut page);
+        self.write_calls(&mut page);
+        self.write_reloads(&mut page);
+        self.write_troubles(&mut page);
+        self.write_processes(&mut page);
+        page.text
+    }
+
+    fn write_host(&self, page: &mut Page) {
+        let mut one = |kind, name, help, value| page.family(kind, name, help).add(&[], value);
+        one(Kind::Gauge, "replug_plugins", "Plugins that were found.", self.plugins.len() as f64);
+        let since = self.since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        one(Kind::Gauge, "replug_start_time_seconds", "When the host began, since 1970-01-01 UTC.", since);
+        let budget = &self.budget;
+        let (used, limit) = (budget.tls_keys_used as f64, budget.tls_keys_limit as f64);
+        let help = "Thread-specific data keys of the host process in use, most of them for good.";
+        one(Kind::Gauge, "replug_tls_keys_used", help, used);
+        let help = "Thread-specific data keys that a process can have. Without a free one it is aborted.";
+        one(Kind::Gauge, "replug_tls_keys_limit", help, limit);
+        let help = "Memory of the host that loaded generations hold for as long as they are mapped.";
+        one(Kind::Gauge, "replug_retained_bytes", help, budget.bytes_retained as f64);
+        let help = "Memory that loaded generations may hold. Beyond it, nothing is loaded into the host.";
+        one(Kind::Gauge, "replug_retained_limit_bytes", help, budget.bytes_limit as f64);
+        let help = "Events that readers were too slow for.";
+        one(Kind::Counter, "replug_events_lost_total", help, self.events_lost as f64);
+        if let Some(process) = &self.process {
+            let help = "Memory of the host process in use, plugins in it included.";
+            one(Kind::Gauge, "replug_host_resident_memory_bytes", help, process.resident_bytes as f64);
+            let help = "Processor time of the host process, plugins in it included.";
+            one(Kind::Counter, "replug_host_cpu_seconds_total", help, process.cpu_seconds);
+            let help = "Threads of the host process, plugins in it included.";
+            one(Kind::Gauge, "replug_host_threads", help, process.threads as f64);
+        }
+        let help = "The version of replug, as a label.";
+        page.family(Kind::Gauge, "replug_build_info", help).add(&[("version", self.version)], 1.0);
+    }
+
+    fn write_states(&self, page: &mut Page) {
+        let mut up = page.family(
+            Kind::Gauge,
+            "replug_plugin_up",
+            "Whether a generation of the plugin serves: 1 or 0.",
+        );
+        self.each(|it, id| up.add(&[("plugin", id)], f64::from(u8::from(it.serving))));
+        let help = "How the plugin is: 1 for the state that it is in, 0 for the others.";
+        let mut state = page.family(Kind::Gauge, "replug_plugin_state", help);
+        self.each(|it, id| {
+            for (status, name) in STATES {
+                let value = f64::from(u8::from(it.status == status));
+                state.add(&[("plugin", id), ("state", name)], value);
+            }
+        });
+        let help = "Generations by state: serving, draining (replaced, and still running calls), or kept (retired, with \
+                    their code still mapped).";
+        let mut generations = page.family(Kind::Gauge, "replug_generations", help);
+        self.each(|it, id| {
+            let states = [("serving", usize::from(it.serving) as u64), ("draining", it.draining as u64)];
+            for (state, count) in states.into_iter().chain([("kept", kept(it))]) {
+                generations.add(&[("plugin", id), ("state", state)], count as f64);
+            }
+        });
+        let mut retired =
+            page.family(Kind::Counter, "replug_generations_retired_total", "Generations that have ended.");
+        self.each(|it, id| {
+            for (outcome, count) in &it.tally.retired {
+                let outcome = retire_outcome(*outcome);
+                retired.add(&[("plugin", id), ("outcome", outcome)], *count as f64);
+            }
+        });
+    }
+
+    fn write_calls(&self, page: &mut Page) {
+        let mut calls = page.family(Kind::Counter, "replug_calls_total", "Calls that have ended.");
+        self.each_mode(|it, labels| {
+            for (outcome, count) in [("ok", it.calls.saturating_sub(it.failures)), ("failed", it.failures)] {
+                calls.add(&[labels[0], labels[1], ("outcome", outcome)], count as f64);
+            }
+        });
+        let help = "Calls that run on the generation that serves.";
+        let mut running = page.family(Kind::Gauge, "replug_calls_in_flight", help);
+        self.each(|it, id| running.add(&[("plugin", id)], it.in_flight as f64));
+        let help = "How long calls took, from when a generation was found until it answered: all calls by name and into \
+                    other processes, and a sample of one in 1024 of those through typed handles.";
+        let mut times = page.family(Kind::Histogram, "replug_call_duration_seconds", help);
+        self.each_mode(|it, labels| {
+            for (outcome, durations) in [("ok", &it.returned), ("failed", &it.failed)] {
+                times.add_histogram(&[labels[0], labels[1], ("outcome", outcome)], durations);
+            }
+        });
+    }
+
+    fn write_reloads(&self, page: &mut Page) {
+        let help = "Attempts to let a new version serve, by what came of them.";
+        let mut reloads = page.family(Kind::Counter, "replug_reloads_total", help);
+        self.each(|it, id| {
+            for (outcome, count) in &it.tally.reloads {
+                let (outcome, stage) = reload_outcome(*outcome);
+                let labels = [("plugin", id), ("outcome", outcome), ("stage", stage)];
+                reloads.add(&labels, *count as f64);
+            }
+        });
+        let help = "From the save or the command until the new generation served.";
+        let mut total = page.family(Kind::Histogram, "replug_reload_duration_seconds", help);
+        self.each(|it, id| total.add_histogram(&[("plugin", id)], &it.tally.reload_time));
+        let help = "How long each stage of a reload that succeeded took.";
+        let mut stages = page.family(Kind::Histogram, "replug_reload_stage_duration_seconds", help);
+        self.each(|it, id| {
+            for (stage, durations) in &it.tally.stages {
+                stages.add_histogram(&[("plugin", id), ("stage", stage.name())], durations);
+            }
+        });
+        let help = "How often an earlier version was brought back.";
+        let mut rollbacks = page.family(Kind::Counter, "replug_rollbacks_total", help);
+        self.each(|it, id| rollbacks.add(&[("plugin", id)], it.tally.rollbacks as f64));
+    }
+
+    fn write_troubles(&self, page: &mut Page) {
+        let help = "How often the plugin's process ended unasked, by what ended it.";
+        let mut crashes = page.family(Kind::Counter, "replug_plugin_crashes_total", help);
+        self.each(|it, id| {
+            for (cause, count) in &it.tally.crashes {
+                crashes.add(&[("plugin", id), ("cause", cause)], *count as f64);
+            }
+        });
+        let help = "How often the plugin's process was started again, by what had ended the one before.";
+        let mut restarts = page.family(Kind::Counter, "replug_plugin_restarts_total", help);
+        self.each(|it, id| {
+            for (cause, count) in &it.tally.restarts {
+                restarts.add(&[("plugin", id), ("cause", cause)], *count as f64);
+            }
+        });
+        let mut counter = |name, help, pick: fn(&PluginMetrics) -> u64| {
+            let mut family = page.family(Kind::Counter, name, help);
+            self.each(|it, id| family.add(&[("plugin", id)], pick(it) as f64));
+        };
+        counter("replug_plugin_panics_total", "Panics of the plugin's that were caught.", |it| {
+            it.tally.panics
+        });
+        let help = "How often the plugin was sent to a process of its own, against its manifest.";
+        counter("replug_plugin_demotions_total", help, |it| it.tally.demotions);
+        let help = "How often the plugin was given up until it is started or its artifact is another.";
+        counter("replug_plugin_quarantines_total", help, |it| it.tally.quarantines);
+    }
+
+    fn write_processes(&self, page: &mut Page) {
+        let mut of_process = |kind, name, help, pick: fn(&PluginMetrics) -> Option<f64>| {
+            let mut family = page.family(kind, name, help);
+            self.each(|it, id| {
+                if let Some(value) = pick(it) {
+                    family.add(&[("plugin", id)], value);
+                }
+            });
+        };
+        let help = "Memory of the host that the library of the generation that serves has for itself.";
+        of_process(Kind::Gauge, "replug_plugin_private_bytes", help, |it| {
+            it.private_bytes.map(|bytes| bytes as f64)
+        });
+        let help = "Memory in use by the plugin's process, if that is one of its own.";
+        of_process(Kind::Gauge, "replug_plugin_resident_memory_bytes", help, |it| {
+            it.process.map(|process| process.resident_bytes as f64)
+        });
+        let help = "Processor time of the plugin's process, if that is one of its own. Begins anew with each process.";
+        of_process(Kind::Counter, "replug_plugin_cpu_seconds_total", help, |it| {
+            it.process.map(|process| process.cpu_seconds)
+        });
+        let help = "Threads of the plugin's process, if that is one of its own.";
+        of_process(Kind::Gauge, "replug_plugin_threads", help, |it| {
+            it.process.map(|process| process.threads as f64)
+        });
+        let help = "Descriptors that the plugin's process has open, if that is one of its own.";
+        of_process(Kind::Gauge, "replug_plugin_open_files", help, |it| {
+            it.process.and_then(|process| process.open_files).map(|files| files as f64)
+        });
+    }
+
+    fn each<'a>(&'a self, mut write: impl FnMut(&'a PluginMetrics, &'a str)) {
+        self.plugins.iter().for_each(|it| write(it, it.id.as_str()));
+    }
+
+    fn each_mode<'a>(&'a self, mut write: impl FnMut(&'a super::CallMetrics, [(&'static str, &'a str); 2])) {
+        self.each(|it, id| {
+            for of_mode in &it.calls {
+                write(of_mode, [("plugin", id), ("mode", mode(of_mode.mode))]);
+            }
+        });
+    }
+}
+
+const STATES: [(Status, &str); 7] = [
+    (Status::Ready, "ready"),
+    (Status::Running, "running"),
+    (Status::Stopped, "stopped"),
+    (Status::Error, "error"),
+    (Status::Available, "available"),
+    (Status::SourceOnly, "source_only"),
+    (Status::Incomplete, "incomplete"),
+];
+
+fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Auto => "auto",
+        Mode::InProcess => "in-process",
+        Mode::Process => "process",
+    }
+}
+
+fn retire_outcome(outcome: RetireOutcome) -> &'static str {
+    match outcome {
+        RetireOutcome::Kept => "kept",
+        RetireOutcome::Unloaded => "unloaded",
+        RetireOutcome::StillMapped => "still_mapped",
+        RetireOutcome::Ended => "ended",
+        RetireOutcome::DropPanicked => "drop_panicked",
+    }
+}
+
+/// How many generations have ended and still have their code mapped.
+fn kept(of: &PluginMetrics) -> u64 {
+    let retired = |outcome| of.tally.retired.get(&outcome).copied().unwrap_or(0);
+    [RetireOutcome::Kept, RetireOutcome::StillMapped, RetireOutcome::DropPanicked].map(retired).iter().sum()
+}
+
+/// The outcome, and the stage that it ended in if it was refused.
+fn reload_outcome(outcome: ReloadOutcome) -> (&'static str, &'static str) {
+    match outcome {
+        ReloadOutcome::Reloaded => ("reloaded", ""),
+        ReloadOutcome::Unchanged => ("unchanged", ""),
+        ReloadOutcome::Superseded => ("superseded", ""),
+        ReloadOutcome::BuildFailed => ("build_failed", "build"),
+        ReloadOutcome::Refused(stage) => ("refused", stage.name()),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// What is written.
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    /// Begins a family of samples. One that stays empty has its head all the same: so whoever reads the page sees what
+    /// there may be.
+    fn family(&mut self, kind: Kind, name: &'static str, help: &'static str) -> Family<'_> {
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        // Writing to a text cannot fail.
+        let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        Family { text: &mut self.text, name }
+    }
+}
+
+struct Family<'a> {
+    text: &'a mut String,
+    name: &'static str,
+}
+
+type Labels<'a> = [(&'a str, &'a str)];
+
+impl Family<'_> {
+    fn add(&mut self, labels: &Labels<'_>, value: f64) {
+        self.sample("", labels, value);
+    }
+
+    /// One that nothing fell into is left out.
+    fn add_histogram(&mut self, labels: &Labels<'_>, durations: &Histogram) {
+        let mut count = 0;
+        if durations.count() == 0 {
+            return;
+        }
+        for (bound, cumulative) in durations.cumulative() {
+            let le = number(bound);
+            let labels: Vec<_> = labels.iter().copied().chain([("le", le.as_str())]).collect();
+            self.sample("_bucket", &labels, cumulative as f64);
+            count = cumulative;
+        }
+        self.sample("_sum", labels, durations.sum_seconds());
+        // Not counted anew: it has to be what the last bucket says.
+        self.sample("_count", labels, count as f64);
+    }
+
+    fn sample(&mut self, suffix: &str, labels: &Labels<'_>, value: f64) {
+        let Self { text, name } = self;
+        // Writing to a text cannot fail.
+        let _ = write!(text, "{name}{suffix}");
+        for (index, (label, value)) in labels.iter().enumerate() {
+            let before = if index == 0 { '{' } else { ',' };
+            let _ = write!(text, "{before}{label}=\"{}\"", escaped(value));
+        }
+        let after = if labels.is_empty() { "" } else { "}" };
+        let _ = writeln!(text, "{after} {}", number(value));
+    }
+}
+
+fn number(value: f64) -> String {
+    if value == f64::INFINITY { "+Inf".into() } else { value.to_string() }
+}
+
+/// The value of a label as it stands between quotes.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_has_a_head_and_its_labels_cannot_break_out_of_their_quotes() {
+        let mut page = Page::default();
+        page.family(Kind::Gauge, "replug_empty", "Nothing.");
+        let mut family = page.family(Kind::Counter, "replug_x_total", "Help.");
+        family.add(&[], 1.0);
+        family.add(&[("a", "say \"hi\"\\\n"), ("b", "ü")], 0.5);
+        let expected = "# HELP replug_empty Nothing.\n# TYPE replug_empty gauge\n\
+                        # HELP replug_x_total Help.\n# TYPE replug_x_total counter\nreplug_x_total 1\n\
+                        replug_x_total{a=\"say \\\"hi\\\"\\\\\\n\",b=\"ü\"} 0.5\n";
+        assert_eq!(page.text, expected);
+    }
+}

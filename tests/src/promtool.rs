@@ -1,0 +1,100 @@
+//! Prometheus's own judge of metrics, alerts and configuration, where it is to be had.
+
+use crate::workspace;
+use std::{
+    env, fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::OnceLock,
+};
+
+/// `promtool`, where it is installed. On a machine that is there for tests (`CI=true`), it is taken out of Debian's
+/// package, which is not installed.
+#[derive(Clone, Debug)]
+pub struct Promtool {
+    program: PathBuf,
+}
+
+impl Promtool {
+    /// Finds it; where there is none, says so, and that what asked for it is skipped.
+    pub fn find() -> Option<Self> {
+        static FOUND: OnceLock<Option<Promtool>> = OnceLock::new();
+        let found = FOUND.get_or_init(|| {
+            let works = |program: &Path| {
+                Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
+            };
+            let fetched = fetched();
+            let candidates = [PathBuf::from("promtool"), fetched.join("usr/bin/promtool")];
+            let there = || candidates.iter().find(|program| works(program)).cloned();
+            let found = there().or_else(|| {
+                let fetched = env::var_os("CI").is_some() && fetch(&fetched);
+                fetched.then(there).flatten()
+            });
+            found.map(|program| Self { program })
+        });
+        if found.is_none() {
+            eprintln!("SKIPPED: there is no promtool; `apt-get install prometheus` brings it");
+        }
+        found.clone()
+    }
+
+    /// Runs it on files.
+    ///
+    /// # Panics
+    ///
+    /// If it finds fault with them.
+    pub fn check(&self, what: &[&str], file: &Path) {
+        self.judge(Command::new(&self.program).arg("check").args(what).arg(file).output().expect("it runs"));
+    }
+
+    /// Shows it a page of metrics.
+    ///
+    /// # Panics
+    ///
+    /// If it finds fault with it.
+    pub fn check_metrics(&self, page: &str) {
+        let mut command = Command::new(&self.program);
+        command
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it runs");
+        // Dropped at the end of the statement, so that it finds the end of the page.
+        child.stdin.take().expect("a pipe").write_all(page.as_bytes()).expect("it reads");
+        self.judge(child.wait_with_output().expect("it ends"));
+    }
+
+    fn judge(&self, output: Output) {
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(output.status.success(), "promtool finds fault:\n{said}");
+    }
+}
+
+/// Where the package is unpacked.
+fn fetched() -> PathBuf {
+    workspace().join("target/promtool")
+}
+
+/// Takes the package out of Debian's archive, for this folder only.
+fn fetch(folder: &Path) -> bool {
+    let run = |program: &str, args: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(args).current_dir(folder).stdin(Stdio::null());
+        command.output().is_ok_and(|output| output.status.success())
+    };
+    if fs::create_dir_all(folder).is_err() {
+        return false;
+    }
+    let download = || run("apt-get", &["download", "prometheus"]);
+    // Without lists of packages there is nothing to be found.
+    let downloaded = download() || (run("apt-get", &["update"]) && download());
+    let package = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let package = package.filter(|path| path.extension().is_some_and(|it| it == "deb")).last();
+    let Some(package) = package.filter(|_| downloaded) else { return false };
+    let unpacked = run("dpkg-deb", &["-x", &package.to_string_lossy(), "."]);
+    // A package that was not removed would be found beside the next one.
+    unpacked && fs::remove_file(package).is_ok()
+}

@@ -1,0 +1,177 @@
+//! What a host counts and times, and how Prometheus sees it.
+
+use replug::{
+    EventKind, Metrics, PluginMetrics,
+    event::{RetireOutcome, Stage},
+    manifest::Mode,
+    metrics::{ReloadOutcome, TIMED_ONE_IN},
+};
+use replug_tests::{Hold, Lab, misbehave, promtool::Promtool, stateless, workspace};
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, fs, thread};
+
+fn of_lab(lab: &Lab) -> PluginMetrics {
+    let mut plugins = lab.host().metrics().plugins;
+    assert_eq!(plugins.len(), 1);
+    plugins.remove(0)
+}
+
+/// The value of a sample, written as on the page.
+fn sample(page: &str, sample: &str) -> f64 {
+    let line = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no `{sample}` in\n{page}")).parse().expect("a number")
+}
+
+#[test]
+fn calls_by_name_are_all_counted_and_timed_in_either_mode() {
+    for mode in [Mode::InProcess, Mode::Process] {
+        let mut lab = Lab::in_mode("metered", mode);
+        lab.install(misbehave("version=1"));
+        lab.start();
+        for _ in 0..3 {
+            lab.call("echo", json!(["x"])).unwrap();
+        }
+        lab.call("panic", json!(["so"])).unwrap_err();
+        let calls = of_lab(&lab).calls;
+        assert_eq!(calls.len(), 1, "{calls:?}");
+        let calls = &calls[0];
+        assert_eq!((calls.mode, calls.calls, calls.failures), (mode, 4, 1));
+        assert_eq!((calls.returned.count(), calls.failed.count()), (3, 1));
+        assert!(calls.returned.sum_seconds() > 0.0);
+
+        let page = lab.host().metrics().to_prometheus();
+        let name = if mode == Mode::Process { "process" } else { "in-process" };
+        let labels = |outcome| format!("plugin=\"{}\",mode=\"{name}\",outcome=\"{outcome}\"", lab.id());
+        assert_eq!(sample(&page, &format!("replug_calls_total{{{}}}", labels("ok"))), 3.0);
+        assert_eq!(sample(&page, &format!("replug_calls_total{{{}}}", labels("failed"))), 1.0);
+        for bucket in ["_bucket{LABELS,le=\"+Inf\"}", "_count{LABELS}"] {
+            let bucket = bucket.replace("LABELS", &labels("ok"));
+            assert_eq!(sample(&page, &format!("replug_call_duration_seconds{bucket}")), 3.0);
+        }
+        assert_eq!(lab.host().metrics().plugins[0].process.is_some(), mode == Mode::Process);
+        lab.finish();
+    }
+}
+
+#[test]
+fn of_typed_calls_in_process_one_in_a_thousand_is_timed_and_of_others_each() {
+    for mode in [Mode::InProcess, Mode::Process] {
+        let mut lab = Lab::in_mode("sampled", mode);
+        lab.install(misbehave("version=1"));
+        lab.start();
+        let probe = lab.probe();
+        let calls = 8 * TIMED_ONE_IN;
+        (0..calls).for_each(|_| assert_eq!(probe.version(), Ok(1)));
+        let of_mode = &of_lab(&lab).calls[0];
+        assert_eq!(of_mode.calls, calls);
+        let timed = of_mode.returned.count();
+        match mode {
+            Mode::Process => assert_eq!(timed, calls),
+            // The first of a thread's, and then evenly.
+            _ => assert!((6..=10).contains(&timed), "{timed}"),
+        }
+        lab.finish();
+    }
+}
+
+#[test]
+fn reloads_are_counted_by_what_came_of_them_and_generations_by_what_they_do() {
+    let mut lab = Lab::new("reloads-metered");
+    lab.install(stateless("version=1"));
+    lab.start();
+    lab.refused("no library");
+    lab.install(stateless("version=2"));
+    let (hold, probe) = (Hold::new(lab.dir()), lab.probe());
+    thread::scope(|scope| {
+        let call = scope.spawn(|| probe.hold(hold.path()));
+        let inside = hold.entered();
+        assert_eq!(of_lab(&lab).in_flight, 1);
+        lab.reload().unwrap();
+        let metrics = of_lab(&lab);
+        assert_eq!((metrics.serving, metrics.draining), (true, 1));
+        assert_eq!(metrics.tally.reloads[&ReloadOutcome::Reloaded], 2);
+        assert_eq!(metrics.tally.reloads[&ReloadOutcome::Refused(Stage::Preflight)], 1);
+        assert_eq!(metrics.tally.stages[&Stage::Swap].count(), 2);
+        assert_eq!(metrics.tally.reload_time.count(), 2);
+        drop(inside);
+        call.join().unwrap().unwrap();
+    });
+    assert_eq!(lab.retired().1, RetireOutcome::Kept);
+    let metrics = of_lab(&lab);
+    assert_eq!((metrics.draining, metrics.tally.retired[&RetireOutcome::Kept]), (0, 1));
+    lab.finish();
+}
+
+#[test]
+fn a_crash_and_its_restart_are_counted_by_what_ended_the_process() {
+    let mut lab = Lab::in_mode("crash-metered", Mode::Process);
+    lab.install_with(misbehave("version=1"), "[process]\nrestart_pause = \"1ms\"");
+    lab.start();
+    lab.probe().misbehave("write-to-null").unwrap_err();
+    lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
+    let tally = of_lab(&lab).tally;
+    assert_eq!(tally.crashes.into_iter().collect::<Vec<_>>(), [("SIGSEGV".to_owned(), 1)]);
+    assert_eq!(tally.restarts.into_iter().collect::<Vec<_>>(), [("SIGSEGV".to_owned(), 1)]);
+    lab.finish();
+}
+
+/// The names of all families on a page.
+fn families(page: &str) -> BTreeSet<String> {
+    let heads = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    heads.filter_map(|head| head.split(' ').next().map(str::to_owned)).collect()
+}
+
+/// The families that a text names.
+fn named(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let names = words.filter(|word| word.starts_with("replug_"));
+    names
+        .map(|name| {
+            let histogram = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+            histogram.unwrap_or(name).to_owned()
+        })
+        .collect()
+}
+
+fn monitoring(file: &str) -> String {
+    fs::read_to_string(workspace().join("docs/monitoring").join(file)).expect("the file")
+}
+
+#[test]
+fn prometheus_accepts_the_page_and_what_the_documentation_offers_with_it() {
+    let mut lab = Lab::in_mode("scraped", Mode::Process);
+    lab.install(misbehave("version=1"));
+    lab.neighbour(
+        "beside",
+        "id = \"dev.test.beside\"\nmode = \"in-process\"\nbinary = \"plugin.so\"",
+        misbehave("version=1"),
+    );
+    lab.start();
+    for id in [lab.id(), "dev.test.beside".into()] {
+        let plugin = lab.host().plugin(&id).unwrap();
+        plugin.invoke_json("echo", json!(["x"])).wait().unwrap();
+        plugin.invoke_json("panic", json!(["x"])).wait().unwrap_err();
+    }
+    lab.reload().unwrap();
+    lab.retired();
+    let page = lab.host().metrics().to_prometheus();
+    lab.finish();
+
+    let families = families(&page);
+    let documented = named(&monitoring("README.md"));
+    assert_eq!(families, documented, "what is there, and what docs/monitoring/README.md says there is");
+    for file in ["alerts.yml", "grafana.json"] {
+        let unknown: Vec<_> = named(&monitoring(file)).difference(&families).cloned().collect();
+        assert!(unknown.is_empty(), "{file} names what does not exist: {unknown:?}");
+    }
+    let dashboard: Value = serde_json::from_str(&monitoring("grafana.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    assert!(panels.iter().all(|panel| !panel["targets"].as_array().unwrap().is_empty()));
+
+    let Some(promtool) = Promtool::find() else { return };
+    promtool.check_metrics(&page);
+    promtool.check(&["rules"], &workspace().join("docs/monitoring/alerts.yml"));
+    promtool.check(&["config", "--syntax-only"], &workspace().join("docs/monitoring/prometheus.yml"));
+    let media = Metrics::PROMETHEUS_MEDIA_TYPE;
+    assert!(media.contains("version=0.0.4"), "promtool reads that version: {media}");
+}
