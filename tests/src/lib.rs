@@ -11,6 +11,7 @@
 //! | [`held`] | what the program holds of the machine: memory, descriptors, keys |
 //! | [`http`] | a client for the control plane that hides nothing |
 //! | [`hold`] | a call that lasts until the test lets it go |
+//! | [`load`] | connections that keep asking an HTTP server |
 //! | [`numbered`] | one artifact under a thousand numbers, for reloads without a compiler |
 //! | [`promtool`] | Prometheus's judge of metrics and alerts, where it is to be had |
 //! | [`sandbox`] | a copy of the workspace's plugins, to be edited |
@@ -22,6 +23,7 @@ pub mod held;
 pub mod hold;
 pub mod http;
 pub mod lab;
+pub mod load;
 pub mod numbered;
 pub mod promtool;
 pub mod recorder;
