@@ -68,8 +68,8 @@ pub struct CallMetrics {
     pub calls: u64,
     /// Those of them that panicked or returned an error of the plugin's.
     pub failures: u64,
-    /// How long those took that returned, from when a generation was found until it answered. Calls through typed handles
-    /// into this process are sampled: see [`TIMED_ONE_IN`](crate::metrics::TIMED_ONE_IN).
+    /// How long those took that returned, from when a generation was found until it answered. Only calls by name
+    /// are timed.
     pub returned: Histogram,
     /// The same of those that failed.
     pub failed: Histogram,

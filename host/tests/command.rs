@@ -216,7 +216,7 @@ fn an_address_that_is_none_is_refused_before_anything_is_built() {
     );
     let run = replug(dir.path(), &["run", "--http", "0.0.0.0:0"]);
     assert_eq!(run.status, 1);
-    assert!(run.err.contains("--tls-cert"), "{}", run.err);
+    assert!(run.err.contains("`tls_cert`"), "{}", run.err);
 }
 
 #[test]

@@ -28,7 +28,7 @@ enum Command {
     Kill(programs::Kill),
     /// Measures, beside the things to compare with, and writes target/bench/report.md
     Bench {
-        /// Only these: call, swap, live
+        /// Only these: call, process, swap, live, http
         names: Vec<String>,
     },
 }

@@ -1,8 +1,9 @@
-//! The benchmarks: `cargo bench -p replug-benches`, or `-- call`, `-- process`, `-- swap`, `-- live` for one of them.
+//! The benchmarks: `cargo bench -p replug-benches`, or `-- call`, `-- process`, `-- swap`, `-- live`, `-- http` for one of them.
 //!
 //! Prints a page with every figure beside its bound, and leaves it in `target/bench/`.
 
 mod call;
+mod http;
 mod live;
 mod process;
 mod swap;
@@ -19,6 +20,7 @@ const ALL: &[(&str, Benchmark)] = &[
     ("process", process::measure),
     ("swap", swap::measure),
     ("live", live::measure),
+    ("http", http::measure),
 ];
 
 fn main() -> Result<()> {

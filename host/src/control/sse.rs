@@ -141,6 +141,9 @@ impl Stream {
             };
             let mut text = String::new();
             if batch.missed > 0 {
+                if let Ok(host) = self.app.host() {
+                    host.event_sink().tally().lost(batch.missed);
+                }
                 let lost = json!({ "event": "events_lost", "count": batch.missed });
                 put(&mut text, None, &lost);
             }

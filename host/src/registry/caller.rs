@@ -6,10 +6,7 @@ use super::{
     record::{Live, Record},
     seat::{Level, MAX_DEPTH, Seat},
 };
-use crate::{
-    load::{in_process::take_panic_location, process::Deadline},
-    metrics::CallEnd,
-};
+use crate::load::{in_process::take_panic_location, process::Deadline};
 use replug_api::{
     CallError,
     abi::{Edge, Object, Outcome, Panic},
@@ -54,15 +51,9 @@ impl Caller for EntryCaller {
             return Err(Err(self.entry.not_implemented(&record.live, self.port, method)));
         };
         pin.level.mark(port.mark.method(method));
-        let seat = pin.level.seat;
-        let watch = seat.stopwatch(record.timed);
         let outcome = call(port.bound.object, export.edge);
+        let seat = pin.level.seat;
         seat.count_call(record.lane);
-        if watch.runs() {
-            let end =
-                if matches!(outcome, Outcome::Returned(_)) { CallEnd::Returned } else { CallEnd::Failed };
-            self.entry.note_time(watch, end, &record.live);
-        }
         match outcome {
             Outcome::Returned(value) => Ok(value),
             Outcome::Refused(error) => {

@@ -6,8 +6,8 @@ pub use pause::PauseError;
 pub(crate) use pause::Paused;
 
 use super::{
-    calls::ByMode,
     caller::EntryCaller,
+    calls::ByMode,
     gate::{Gate, GateKeeper, Restart},
     record::{Live, Port, Record},
     seat::{self, Calls},

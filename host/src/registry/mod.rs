@@ -20,7 +20,6 @@ mod retire;
 mod seat;
 mod slot;
 mod successor;
-mod turn;
 mod watchdog;
 
 /// The atomics of the slot; a model checker's in `tests/tests/slot_model.rs`.

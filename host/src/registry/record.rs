@@ -3,7 +3,6 @@
 use super::{
     mark::{Mark, Marked, Step},
     seat::{Calls, Lane, LaneLease},
-    turn::Timed,
 };
 use crate::{
     id::{Digest, Generation, PluginId},
@@ -115,19 +114,12 @@ pub(super) struct Port {
 /// When a handle asks for one more interface, another record of the same generation takes this one's place.
 pub(crate) struct Record {
     pub(super) lane: Lane,
-    /// Which calls through typed handles are timed.
-    pub(super) timed: Timed,
     pub(super) ports: Box<[Port]>,
     pub(crate) live: Arc<Live>,
 }
 
 impl Record {
     pub(super) fn new(live: Arc<Live>, ports: Box<[Port]>) -> Self {
-        let timed = match &live.instance {
-            Instance::InProcess(_) => Timed::SOME,
-            // Next to the way to another process and back, a clock is nothing.
-            Instance::Process(_) => Timed::ALL,
-        };
-        Self { lane: live.lease.lane(), timed, ports, live }
+        Self { lane: live.lease.lane(), ports, live }
     }
 }

@@ -14,9 +14,7 @@ use super::{
     record::Record,
     slot,
     sync::{AtomicPtr, Ordering},
-    turn::{Timed, Turn},
 };
-use crate::metrics::Stopwatch;
 use parking_lot::{Mutex, RwLock};
 use std::{
     cell::Cell,
@@ -26,7 +24,7 @@ use std::{
     ptr::null_mut,
     sync::{
         OnceLock,
-        atomic::{AtomicBool, AtomicU32, AtomicU64},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize},
     },
 };
 
@@ -57,8 +55,8 @@ pub(crate) struct Seat {
     taken: AtomicBool,
     /// The thread that has it, by the kernel's number.
     tid: AtomicU32,
-    /// How many calls the thread is inside, and where it stands in the order of those that are timed.
-    turn: AtomicU64,
+    /// How many calls the thread is inside.
+    depth: AtomicUsize,
     announced: [Announcement; MAX_DEPTH],
     counts: [OnceLock<Box<[Count; LANES_PER_CHUNK]>>; CHUNKS],
 }
@@ -77,7 +75,7 @@ impl Drop for Leave {
     fn drop(&mut self) {
         // In the middle of a call, it is not the thread that ends: a plugin has called `exit`, which runs destructors of
         // thread-locals first. What is in use stays in use, and the crash record is still to hear who it was.
-        if let Some(seat) = MINE.get().filter(|seat| seat.turn().depth() == 0) {
+        if let Some(seat) = MINE.get().filter(|seat| seat.depth.load(Ordering::Relaxed) == 0) {
             MINE.set(None);
             seat.settle();
             seat.taken.store(false, Ordering::Release);
@@ -104,7 +102,7 @@ impl Seat {
             let seat: &'static Self = Box::leak(Box::new(Self {
                 taken: AtomicBool::new(true),
                 tid: AtomicU32::new(0),
-                turn: AtomicU64::new(Turn::FIRST.0),
+                depth: AtomicUsize::new(0),
                 announced: crash_record::marks(seats.len())
                     .each_ref()
                     .map(|mark| Announcement { hazard: AtomicPtr::new(null_mut()), mark }),
@@ -123,35 +121,23 @@ impl Seat {
     /// Only the owning thread calls this, and drops what it gets in the opposite order.
     #[inline(always)]
     pub(super) fn enter(&'static self) -> Option<Level> {
-        let turn = self.turn();
-        let announcement = self.announced.get(turn.depth())?;
-        self.turn.store(turn.entered().0, Ordering::Relaxed);
+        let depth = self.depth.load(Ordering::Relaxed);
+        let announcement = self.announced.get(depth)?;
+        self.depth.store(depth + 1, Ordering::Relaxed);
         Some(Level { seat: self, announcement })
-    }
-
-    #[inline(always)]
-    fn turn(&self) -> Turn {
-        Turn(self.turn.load(Ordering::Relaxed))
-    }
-
-    /// Starts a clock for the call that the thread has just entered, if this one is to be timed. Only the owning thread
-    /// calls this.
-    #[inline(always)]
-    pub(super) fn stopwatch(&self, timed: Timed) -> Stopwatch {
-        if self.turn().is_timed(timed) { Stopwatch::start() } else { Stopwatch::IDLE }
     }
 
     /// What the calling thread is in the middle of. Safe to call in a signal handler.
     pub(super) fn present_mark() -> Mark {
         let Some(seat) = MINE.get() else { return Mark::NOBODY };
-        let depth = seat.turn().depth().min(MAX_DEPTH);
+        let depth = seat.depth.load(Ordering::Relaxed).min(MAX_DEPTH);
         let mut marks = seat.announced[..depth].iter().rev().map(|it| Mark(it.mark.load(Ordering::Relaxed)));
         marks.find(|mark| mark.read().is_some()).unwrap_or(Mark::NOBODY)
     }
 
     /// The records this thread is inside, the innermost call last.
     pub(super) fn own_hazards(&self) -> impl DoubleEndedIterator<Item = *mut Record> + '_ {
-        let depth = self.turn().depth().min(MAX_DEPTH);
+        let depth = self.depth.load(Ordering::Relaxed).min(MAX_DEPTH);
         self.announced[..depth].iter().map(|it| it.hazard.load(Ordering::Relaxed))
     }
 
@@ -220,7 +206,8 @@ impl Drop for Level {
     fn drop(&mut self) {
         self.mark(Mark::NOBODY);
         slot::unpin(self.hazard());
-        self.seat.turn.store(self.seat.turn().left().0, Ordering::Relaxed);
+        let depth = self.seat.depth.load(Ordering::Relaxed);
+        self.seat.depth.store(depth.wrapping_sub(1), Ordering::Relaxed);
     }
 }
 

@@ -6,6 +6,7 @@ mod calls;
 mod events;
 mod health;
 mod life;
+mod metrics;
 mod page;
 mod plugins;
 
@@ -28,7 +29,8 @@ pub(super) const PREFIX: &str = "/api/v1";
 pub(super) fn router(app: Arc<App>) -> Router {
     let plugins = OpenApiRouter::new().merge(plugins::routes()).merge(life::routes()).merge(calls::routes());
     // What tools look for at the root; below the prefix, too.
-    let common = || OpenApiRouter::new().merge(events::routes()).merge(health::routes());
+    let common =
+        || OpenApiRouter::new().merge(events::routes()).merge(health::routes()).merge(metrics::routes());
     let (router, document) =
         OpenApiRouter::<Arc<App>>::new().nest(PREFIX, plugins).merge(common()).split_for_parts();
     let document = openapi::Document::new(document);

@@ -20,7 +20,7 @@ pub(in crate::registry) struct Sighting {
 pub(in crate::registry) fn sightings() -> Vec<Sighting> {
     let mut found = Vec::new();
     for (number, seat) in SEATS.read().iter().enumerate() {
-        let depth = seat.turn().depth().min(MAX_DEPTH);
+        let depth = seat.depth.load(Ordering::Relaxed).min(MAX_DEPTH);
         for (level, announcement) in seat.announced[..depth].iter().enumerate() {
             let mark = Mark(announcement.mark.load(Ordering::Relaxed));
             let Some(whereabouts) = mark.read() else { continue };

@@ -2,6 +2,7 @@
 
 mod commands;
 mod docs;
+mod metrics;
 mod openapi;
 mod page;
 mod routes;
