@@ -115,7 +115,33 @@ fn more(plugin: &Value) -> Vec<String> {
         Some(times) => Some(format!("restarted {times} times after crashes")),
     };
     let detail = plugin["detail"].as_str().filter(|detail| !detail.is_empty()).map(str::to_owned);
-    detail.into_iter().chain(restarts).collect()
+    detail.into_iter().chain(restarts).chain(usage(plugin)).chain(limits(plugin)).collect()
+}
+
+/// What its process takes, if it has one of its own.
+fn usage(plugin: &Value) -> Option<String> {
+    let (pid, memory) = (plugin["process_id"].as_u64()?, plugin["memory"].as_u64()?);
+    let mib = memory as f64 / f64::from(1 << 20);
+    let cpu = plugin["cpu"].as_f64().unwrap_or_default();
+    let files =
+        plugin["open_files"].as_u64().map(|files| format!(", {files} files open")).unwrap_or_default();
+    Some(format!("process {pid}: {mib:.1} MiB, {cpu:.1} s on a processor{files}"))
+}
+
+/// What bounds its process, and what does not though it was asked for.
+fn limits(plugin: &Value) -> Vec<String> {
+    let list = |key: &str| plugin["limits"][key].as_array().cloned().unwrap_or_default();
+    let bounds: Vec<_> = list("bounds")
+        .iter()
+        .map(|bound| {
+            let text = |key: &str| bound[key].as_str().unwrap_or_default().to_owned();
+            format!("{} {} ({})", text("of"), bound["value"], text("by"))
+        })
+        .collect();
+    let lacking =
+        list("lacking").into_iter().filter_map(|why| Some(format!("not as asked: {}", why.as_str()?)));
+    let bounds = (!bounds.is_empty()).then(|| format!("limited to {}", bounds.join(", ")));
+    bounds.into_iter().chain(lacking).collect()
 }
 
 fn row(plugin: &Value) -> [String; 7] {
@@ -166,6 +192,26 @@ mod tests {
         let text = anstream::adapter::strip_str(&described(&[plugin])).to_string();
         assert!(text.lines().all(|line| line.chars().count() <= LINE), "{text}");
         assert!(text.contains("123.5M") && text.contains("27h"), "{text}");
+    }
+
+    #[test]
+    fn what_a_process_takes_and_what_bounds_it_stands_below_its_line() {
+        let plugin = json!({
+            "id": "dev.test.bound", "status": "ready", "mode": "process", "runs_in": "process", "generation": 1,
+            "process_id": 42, "memory": 3 << 19, "cpu": 0.25, "open_files": 9,
+            "limits": {
+                "bounds": [{ "of": "open_files", "value": 64, "by": "rlimit" }],
+                "lacking": ["no cgroup: none is delegated"],
+            },
+        });
+        let text = anstream::adapter::strip_str(&described(&[plugin])).to_string();
+        let below: Vec<_> = text.lines().skip(2).map(str::trim).collect();
+        let expected = [
+            "process 42: 1.5 MiB, 0.2 s on a processor, 9 files open",
+            "limited to open_files 64 (rlimit)",
+            "not as asked: no cgroup: none is delegated",
+        ];
+        assert_eq!(below, expected, "{text}");
     }
 
     #[test]

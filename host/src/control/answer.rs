@@ -1,6 +1,8 @@
 //! What a [`Command`](super::Command) gives: plain data, the same over HTTP and on the command line.
 
-use crate::{Configured, Event, Generation, PluginInfo, Version, info::Status, manifest::Mode};
+use crate::{
+    Configured, Event, Generation, PluginInfo, Version, event::LimitsInForce, info::Status, manifest::Mode,
+};
 use replug_api::describe;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -83,6 +85,11 @@ pub struct Plugin {
     pub memory: Option<u64>,
     /// The time on a processor that its process has had, in seconds, if that is one of its own.
     pub cpu: Option<f64>,
+    /// How many descriptors its process has open, if that is one of its own.
+    pub open_files: Option<u64>,
+    /// What bounds its process, and what does not though it was asked for, if that is one of its own.
+    #[schema(value_type = Option<Object>)]
+    pub limits: Option<LimitsInForce>,
     /// The interfaces of the generation that serves.
     pub interfaces: Vec<String>,
     /// Its folder.
@@ -112,6 +119,8 @@ impl From<PluginInfo> for Plugin {
             restarts: info.restarts,
             memory: info.process.map(|process| process.resident_bytes),
             cpu: info.process.map(|process| process.cpu_seconds),
+            open_files: info.process.and_then(|process| process.open_files),
+            limits: info.limits,
             interfaces: info.interfaces,
             path: info.path.display().to_string(),
         }
