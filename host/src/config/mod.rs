@@ -91,6 +91,14 @@ pub(crate) fn process_started(pid: u32) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
+/// Whether the process of that number lives. One that has ended, and was not waited for, does not.
+fn is_alive(pid: &str) -> bool {
+    let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat")).unwrap_or_default();
+    // After the name in parentheses, which may hold anything, comes the state.
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
 static RUNS: AtomicU64 = AtomicU64::new(1);
 static COPIES: AtomicU64 = AtomicU64::new(1);
 
@@ -109,8 +117,7 @@ impl StateDir {
         for entry in fs::read_dir(&runs)?.flatten() {
             let name = entry.file_name();
             let pid = name.to_str().and_then(|name| name.split_once('-')).map(|(pid, _)| pid);
-            let alive = pid.is_some_and(|pid| Path::new("/proc").join(pid).exists());
-            if !alive {
+            if !pid.is_some_and(is_alive) {
                 last_look(&entry.path());
                 // Another host may be doing the same.
                 let _ = fs::remove_dir_all(entry.path());
@@ -174,6 +181,19 @@ impl StateDir {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_has_ended_and_was_not_waited_for_is_not_alive() {
+        let mut child = process::Command::new("true").stdout(process::Stdio::piped()).spawn().unwrap();
+        let pid = child.id().to_string();
+        assert!(is_alive(&process::id().to_string()));
+        let exited = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+        let id = rustix::process::WaitId::Pid(rustix::process::Pid::from_child(&child));
+        rustix::process::waitid(id, exited).unwrap();
+        assert!(!is_alive(&pid));
+        child.wait().unwrap();
+        assert!(!is_alive(&pid));
+    }
 
     #[test]
     fn what_a_dead_process_left_is_removed_and_every_copy_has_a_new_name() {
