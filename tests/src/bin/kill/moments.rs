@@ -18,30 +18,41 @@ use std::{
 /// What is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Victim {
-    /// The host, and no one else.
+    /// The host, whose threads have started all shims.
     Host,
-    /// The host's process group, of which it is the leader, as a terminal or a service manager does.
+    /// The parent, which would start the host again after a crash.
+    Parent,
+    /// The process group of both, as a terminal or a service manager does.
     Group,
 }
 
 impl Victim {
-    const ALL: [Self; 2] = [Self::Host, Self::Group];
+    const ALL: [Self; 3] = [Self::Host, Self::Parent, Self::Group];
 
     fn name(self) -> &'static str {
         match self {
             Self::Host => "host",
-            Self::Group => "host's group",
+            Self::Parent => "parent",
+            Self::Group => "group of both",
         }
     }
 
-    fn kill(self, host: &Child) -> Result<()> {
-        let pid = Pid::from_child(host);
+    fn kill(self, parent: &Child) -> Result<()> {
+        let parent = Pid::from_child(parent);
         let killed = match self {
-            Self::Host => kill_process(pid, Signal::KILL),
-            Self::Group => kill_process_group(pid, Signal::KILL),
+            // At the very beginning, there is none.
+            Self::Host => kill_process(host_of(parent).unwrap_or(parent), Signal::KILL),
+            Self::Parent => kill_process(parent, Signal::KILL),
+            Self::Group => kill_process_group(parent, Signal::KILL),
         };
         Ok(killed?)
     }
+}
+
+/// The only child of the parent.
+fn host_of(parent: Pid) -> Option<Pid> {
+    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
+    Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
 }
 
 /// The variable that all processes of a run inherit, by which those are found that have left everything else.
