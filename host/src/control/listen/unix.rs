@@ -12,18 +12,22 @@ use sha2::{Digest as _, Sha256};
 use std::{
     env,
     fs::{self, DirBuilder, File, Permissions},
-    io,
+    io::{self, Read, Write},
     os::unix::{
         ffi::OsStrExt,
         fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
         net::UnixStream as Blocking,
     },
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 use tokio::net::UnixListener;
 
 /// The longest path that a socket can have, in bytes.
 const LONGEST: usize = 107;
+/// How long a host may take to answer whoever wants to know whether it is there.
+const ANSWER: Duration = Duration::from_secs(2);
 /// How many processes of this user's may talk to the host at the same time.
 const CONNECTIONS: usize = 128;
 
@@ -105,12 +109,35 @@ fn remove_stale(path: &Path, plugins_dir: &Path) -> Result<(), ListenError> {
         }
         Ok(_) => {}
     }
-    match Blocking::connect(path) {
-        Ok(_) => Err(ListenError::Taken { plugins: plugins_dir.to_owned(), socket: path.to_owned() }),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(failed)
+    let began = Instant::now();
+    loop {
+        match Blocking::connect(path) {
+            // It is being killed: soon, it refuses.
+            Ok(stream) if began.elapsed() < ANSWER && !is_answered(&stream) => thread::yield_now(),
+            Ok(_) => {
+                return Err(ListenError::Taken { plugins: plugins_dir.to_owned(), socket: path.to_owned() });
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                return fs::remove_file(path).map_err(failed);
+            }
+            Err(error) => return Err(failed(error)),
         }
-        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Whether there is a host at the other end, and not what a killed one leaves until the kernel has closed all of its files.
+fn is_answered(mut stream: &Blocking) -> bool {
+    use io::ErrorKind::{TimedOut, WouldBlock};
+    // Without it, the read could last for ever.
+    if stream.set_read_timeout(Some(ANSWER)).is_err() {
+        return true;
+    }
+    let asked =
+        stream.write_all(b"GET /health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    match asked.and_then(|()| stream.read(&mut [0])) {
+        Ok(read) => read > 0,
+        // One that takes its time is there.
+        Err(error) => matches!(error.kind(), TimedOut | WouldBlock),
     }
 }
 
