@@ -91,12 +91,15 @@ pub(crate) fn process_started(pid: u32) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// Whether the process of that number lives. One that has ended, and was not waited for, does not.
+/// Whether the process of that number lives. One that is on its way out, or has ended and was not waited for, does not.
 fn is_alive(pid: &str) -> bool {
+    /// The kernel's `PF_EXITING`.
+    const EXITING: u64 = 0x4;
     let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat")).unwrap_or_default();
-    // After the name in parentheses, which may hold anything, comes the state.
-    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
-    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+    // After the name in parentheses, which may hold anything: state, parent, group, session, terminal, its group, flags.
+    let fields: Vec<_> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+    let [state, .., flags] = fields[..fields.len().min(7)] else { return false };
+    !matches!(state, "Z" | "X") && flags.parse::<u64>().is_ok_and(|flags| flags & EXITING == 0)
 }
 
 static RUNS: AtomicU64 = AtomicU64::new(1);
