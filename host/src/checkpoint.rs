@@ -3,7 +3,7 @@
 //! A file is written under another name and then put in place, so that it is there as a whole or not at all. It says
 //! which process wrote it: only when that is gone without having removed it, there was a crash.
 
-use crate::{config::process_started, id::PluginId, load::process::SavedBy};
+use crate::{id::PluginId, load::process::SavedBy, process_stat::ProcessStat};
 use sha2::{Digest as _, Sha256};
 use std::{
     fs, io,
@@ -36,13 +36,13 @@ pub(crate) struct Checkpoints {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Owner {
     pid: u32,
-    /// See [`process_started`].
+    /// See [`ProcessStat::started`].
     started: u64,
 }
 
 impl Owner {
     fn of(pid: u32) -> Option<Self> {
-        Some(Self { pid, started: process_started(pid)? })
+        Some(Self { pid, started: ProcessStat::of(pid)?.started })
     }
 
     fn lives(self) -> bool {

@@ -84,6 +84,7 @@ mod overdue;
 pub mod parent;
 mod pending;
 pub mod preflight;
+mod process_stat;
 mod registry;
 mod reload;
 pub mod shim;

@@ -9,7 +9,7 @@ pub use error::ConfigError;
 pub use file::{HostConfig, HttpSettings, LogFormat, LogSettings, OtelSettings, TlsFiles};
 pub use layers::Layers;
 
-use crate::{event::EventSink, id::PluginId};
+use crate::{event::EventSink, id::PluginId, process_stat::ProcessStat};
 use parking_lot::Mutex;
 use std::{
     fs, io,
@@ -83,25 +83,6 @@ pub fn default_state_dir(plugins_dir: &Path) -> PathBuf {
     plugins_dir.join(".replug")
 }
 
-/// When a process was started, in the kernel's ticks since the system was; none if there is no such process. With it, a
-/// process is told from another that has got its number.
-pub(crate) fn process_started(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name before it may hold anything.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
-}
-
-/// Whether the process of that number lives. One that is on its way out, or has ended and was not waited for, does not.
-fn is_alive(pid: &str) -> bool {
-    /// The kernel's `PF_EXITING`.
-    const EXITING: u64 = 0x4;
-    let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat")).unwrap_or_default();
-    // After the name in parentheses, which may hold anything: state, parent, group, session, terminal, its group, flags.
-    let fields: Vec<_> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
-    let [state, .., flags] = fields[..fields.len().min(7)] else { return false };
-    !matches!(state, "Z" | "X") && flags.parse::<u64>().is_ok_and(|flags| flags & EXITING == 0)
-}
-
 static RUNS: AtomicU64 = AtomicU64::new(1);
 static COPIES: AtomicU64 = AtomicU64::new(1);
 
@@ -119,8 +100,8 @@ impl StateDir {
         fs::create_dir_all(&runs)?;
         for entry in fs::read_dir(&runs)?.flatten() {
             let name = entry.file_name();
-            let pid = name.to_str().and_then(|name| name.split_once('-')).map(|(pid, _)| pid);
-            if !pid.is_some_and(is_alive) {
+            let pid = name.to_str().and_then(|name| name.split_once('-')?.0.parse().ok());
+            if pid.and_then(ProcessStat::of).is_none() {
                 last_look(&entry.path());
                 // Another host may be doing the same.
                 let _ = fs::remove_dir_all(entry.path());
@@ -184,19 +165,6 @@ impl StateDir {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_process_that_has_ended_and_was_not_waited_for_is_not_alive() {
-        let mut child = process::Command::new("true").stdout(process::Stdio::piped()).spawn().unwrap();
-        let pid = child.id().to_string();
-        assert!(is_alive(&process::id().to_string()));
-        let exited = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
-        let id = rustix::process::WaitId::Pid(rustix::process::Pid::from_child(&child));
-        rustix::process::waitid(id, exited).unwrap();
-        assert!(!is_alive(&pid));
-        child.wait().unwrap();
-        assert!(!is_alive(&pid));
-    }
 
     #[test]
     fn what_a_dead_process_left_is_removed_and_every_copy_has_a_new_name() {

@@ -18,7 +18,7 @@ mod oom;
 mod verdict;
 mod watch;
 
-use crate::config::process_started;
+use crate::process_stat::ProcessStat;
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
 use std::{
     env, fs,
@@ -137,8 +137,8 @@ impl Badge {
         if getppid().map(Pid::as_raw_nonzero).is_some_and(|it| it.get() == self.parent) {
             return Standing::Child;
         }
-        let parent_lives = Path::new("/proc").join(self.parent.to_string()).exists();
-        let own_age = process_started(process::id()).map(|own| own.saturating_sub(self.started));
+        let parent_lives = u32::try_from(self.parent).is_ok_and(|parent| ProcessStat::of(parent).is_some());
+        let own_age = ProcessStat::of(process::id()).map(|own| own.started.saturating_sub(self.started));
         // A child runs within a moment of its start; a badge that is older was inherited.
         match own_age {
             Some(age) if !parent_lives && age < 100 => Standing::Orphan,
@@ -190,7 +190,7 @@ mod tests {
     fn only_a_child_of_the_process_on_the_badge_is_taken_for_one() {
         let parent = getppid().unwrap().as_raw_nonzero().get();
         let gone = i32::MAX;
-        let own = process_started(process::id()).unwrap();
+        let own = ProcessStat::of(process::id()).unwrap().started;
         let standing = |parent, started| Badge { parent, notebook: 3, started }.standing();
         assert_eq!(standing(parent, own), Standing::Child);
         assert_eq!(standing(gone, own), Standing::Orphan);
@@ -200,6 +200,6 @@ mod tests {
 
     #[test]
     fn the_two_clocks_agree() {
-        assert!(process_started(process::id()).unwrap() <= now().unwrap());
+        assert!(ProcessStat::of(process::id()).unwrap().started <= now().unwrap());
     }
 }

@@ -5,7 +5,7 @@
 //! delegated cgroup can thus make cgroups in it, but not bound memory with them, unless it was started one level below:
 //! then its cgroup's parent is the place.
 
-use crate::{id::Generation, wire::Limits};
+use crate::{id::Generation, process_stat::ProcessStat, wire::Limits};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, Signal, kill_process},
@@ -141,7 +141,9 @@ impl Place {
         for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let host = name.to_str().and_then(|it| it.strip_prefix(PREFIX)?.split_once('-')).map(|it| it.0);
-            if host.is_some_and(|pid| pid.parse::<u32>().is_ok() && !proc.join(pid).exists()) {
+            if host
+                .is_some_and(|pid| pid.parse::<u32>().is_ok() && ProcessStat::read(&proc.join(pid)).is_none())
+            {
                 // One in which something still lives cannot be removed. Another host may be doing the same.
                 let _ = fs::remove_dir(entry.path());
             }

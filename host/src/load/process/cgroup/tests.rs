@@ -102,6 +102,8 @@ fn what_hosts_that_are_gone_have_left_is_removed_and_nothing_else() {
     let fake = Fake::new("/host.service/main");
     let place = fake.place();
     fs::create_dir(fake.dir.path().join("7")).unwrap();
+    let stat = "7 (replug) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 3 0 99 1 1";
+    fs::write(fake.dir.path().join("7/stat"), stat).unwrap();
     let names = ["replug-7-greeter-g1-1", "replug-8-greeter-g1-1", "replug-me", "main"];
     for name in names {
         fs::create_dir_all(place.dir.join(name)).unwrap();
