@@ -181,14 +181,7 @@ impl Entry {
     /// Takes no more calls, and returns the generation that served.
     pub(crate) fn close(self: &Arc<Self>, reason: &str) -> Option<Retiring> {
         self.gate.set(Gate::Closed(reason.to_owned()));
-        let mut inner = self.inner.lock();
-        self.replace(&mut inner, None);
-        // A pause was one of the generation that leaves.
-        inner.pause = None;
-        let old = inner.live.take();
-        inner.note_retiring(old.as_ref());
-        drop(inner);
-        self.retiring(old)
+        self.take_out(&mut self.inner.lock())
     }
 
     /// Takes a generation out whose process has ended. New calls wait for the next one, for as long as `patience`.
@@ -198,12 +191,16 @@ impl Entry {
             return None;
         }
         self.gate.set(Gate::Restarting(Restart { patience, due: None }));
-        self.replace(&mut inner, None);
+        self.take_out(&mut inner)
+    }
+
+    /// Takes out the generation that serves, if any.
+    fn take_out(self: &Arc<Self>, inner: &mut Inner) -> Option<Retiring> {
+        self.replace(inner, None);
         // A pause was one of the generation that leaves.
         inner.pause = None;
         let old = inner.live.take();
         inner.note_retiring(old.as_ref());
-        drop(inner);
         self.retiring(old)
     }
 
