@@ -215,7 +215,8 @@ impl Worker {
     }
 }
 
-/// How long to wait after so many deaths, `first` after the first and twice as long each time, with a little chance in it, so that several plugins do not start as one.
+/// How long to wait after so many deaths: `first` after the first and twice as long each time, with a little chance in it,
+/// so that several plugins do not start as one.
 fn pause(first: Duration, deaths: usize) -> Duration {
     let doublings = u32::try_from(deaths.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
     let pause = first.saturating_mul(1 << doublings).min(LONGEST_PAUSE.max(first));
