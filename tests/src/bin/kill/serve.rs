@@ -3,14 +3,13 @@
 
 use crate::{id, install};
 use anyhow::Result;
-use replug::{DynHandle, Host};
+use replug::{DynHandle, Events, Host};
 use replug_tests::misbehave;
 use serde_json::json;
 use std::{
     io::{self, Read},
     path::Path,
     thread,
-    time::Duration,
 };
 
 /// The line that says that all plugins have come up, or have said why not.
@@ -43,7 +42,8 @@ pub(crate) fn serve(dir: &Path) -> Result<()> {
     let host = host.build().wait()?;
     for (name, ..) in PLUGINS {
         let Ok(handle) = host.plugin(&id(name)) else { continue };
-        thread::spawn(move || call_for_ever(&handle));
+        let events = host.events();
+        thread::spawn(move || call_for_ever(&handle, events));
     }
     let reloaded = host.clone();
     thread::spawn(move || {
@@ -58,11 +58,12 @@ pub(crate) fn serve(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn call_for_ever(handle: &DynHandle) {
+fn call_for_ever(handle: &DynHandle, mut events: Events) {
     loop {
-        if handle.invoke_json("work", json!({})).wait().is_err() {
-            // It is being started again, or is none of those that serve.
-            thread::sleep(Duration::from_millis(1));
+        let answer = handle.invoke_json("work", json!({})).wait();
+        // If it is being started again, or is none of those that serve, that changes with an event.
+        if answer.is_err() && events.next_blocking().is_none() {
+            return;
         }
     }
 }
