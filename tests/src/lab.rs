@@ -2,7 +2,7 @@
 
 mod processes;
 
-use crate::{Probe, Source, command::program, recorder};
+use crate::{Probe, Source, artifact::misbehave, command::program, recorder};
 use replug::{
     CallError, Digest, DynHandle, Event, EventKind, Events, Generation, Handle, Host, HostBuilder, HostError,
     event::{Diagnostic, RetireOutcome, Stage},
@@ -57,7 +57,19 @@ impl Lab {
         }
     }
 
-    /// The same for a plugin that runs in this mode, and a host that can try versions out in processes.
+    /// A host that runs version 1 of the test's plugin, which does nothing wrong.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come up.
+    pub fn running(name: &str) -> Self {
+        let mut lab = Self::new(name);
+        lab.install(misbehave("version=1"));
+        lab.start();
+        lab
+    }
+
+    /// An empty plugins folder for a plugin that runs in this mode, and a host that can try versions out in processes.
     ///
     /// # Panics
     ///

@@ -8,9 +8,7 @@ use replug_tests::{
 use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 fn running(name: &str) -> Lab {
-    let mut lab = Lab::new(name);
-    lab.install(misbehave("version=1"));
-    lab.start();
+    let lab = Lab::running(name);
     assert_eq!(lab.probe().increment(5).unwrap(), 5);
     lab
 }

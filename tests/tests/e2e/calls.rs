@@ -8,16 +8,9 @@ use std::{
     thread,
 };
 
-fn running(name: &str) -> Lab {
-    let mut lab = Lab::new(name);
-    lab.install(misbehave("version=1"));
-    lab.start();
-    lab
-}
-
 #[test]
 fn an_unknown_plugin_is_answered_with_the_nearest_that_is_known() {
-    let lab = running("unknown-plugin");
+    let lab = Lab::running("unknown-plugin");
     let error = lab.host().plugin("dev.test.unknown-plugni").unwrap_err();
     assert!(matches!(error, HostError::UnknownPlugin { .. }));
     let expected = "no plugin `dev.test.unknown-plugni`; did you mean `dev.test.unknown-plugin`?";
@@ -28,7 +21,7 @@ fn an_unknown_plugin_is_answered_with_the_nearest_that_is_known() {
 
 #[test]
 fn a_handle_on_an_interface_that_the_plugin_lacks_is_refused_with_those_it_has() {
-    let lab = running("lacking-interface");
+    let lab = Lab::running("lacking-interface");
     let error = lab.host().get::<dyn Tally>(&lab.id()).unwrap_err().to_string();
     let expected = "does not implement `Tally`, which the host asks for; it implements `Probe`";
     assert_eq!(error, format!("{} {expected}", lab.id()));
@@ -45,7 +38,7 @@ fn a_handle_on_an_interface_that_the_plugin_lacks_is_refused_with_those_it_has()
 
 #[test]
 fn an_unknown_method_is_answered_with_the_nearest_that_is_known() {
-    let lab = running("unknown-method");
+    let lab = Lab::running("unknown-method");
     let error = lab.call("ehco", json!(["x"])).unwrap_err().to_string();
     assert_eq!(error, "no method `ehco`; did you mean `echo`?");
     let error = lab.call("Prob.echo", json!(["x"])).unwrap_err().to_string();
@@ -56,7 +49,7 @@ fn an_unknown_method_is_answered_with_the_nearest_that_is_known() {
 
 #[test]
 fn wrong_missing_and_extra_arguments_are_named() {
-    let lab = running("arguments");
+    let lab = Lab::running("arguments");
     let id = lab.id();
     let refused = |arguments: Value| match lab.call("repeat", arguments).unwrap_err() {
         CallError::BadArguments { plugin, method, message } => {
@@ -81,7 +74,7 @@ fn wrong_missing_and_extra_arguments_are_named() {
 
 #[test]
 fn an_error_of_the_plugins_own_comes_back_as_it_was_made() {
-    let lab = running("own-error");
+    let lab = Lab::running("own-error");
     let expected = ProbeError { code: "too_often".into(), message: "1001 times is too often".into() };
     assert_eq!(lab.probe().repeat("x", 1001).unwrap_err(), CallError::Plugin(expected));
     let by_name = lab.call("repeat", json!(["x", 1001])).unwrap_err();
@@ -94,7 +87,7 @@ fn an_error_of_the_plugins_own_comes_back_as_it_was_made() {
 
 #[test]
 fn a_panic_comes_back_with_its_message_and_its_place_and_the_plugin_goes_on() {
-    let lab = running("panics");
+    let lab = Lab::running("panics");
     let typed = lab.probe().panic("so it goes").unwrap_err();
     let by_name = lab.call("panic", json!(["so it goes"])).unwrap_err().to_string();
     for error in [typed.to_string(), by_name] {
@@ -111,7 +104,7 @@ fn a_panic_comes_back_with_its_message_and_its_place_and_the_plugin_goes_on() {
 
 #[test]
 fn a_text_of_64_mebibytes_goes_there_and_back() {
-    let lab = running("large");
+    let lab = Lab::running("large");
     let text = "0123456789abcdef".repeat(4 << 20);
     assert_eq!(text.len(), 64 << 20);
     assert!(lab.probe().echo(&text).unwrap() == text, "the typed call gave something else");
@@ -121,7 +114,7 @@ fn a_text_of_64_mebibytes_goes_there_and_back() {
 
 #[test]
 fn a_call_from_inside_a_call_runs_on_the_same_plugin() {
-    let lab = running("nested");
+    let lab = Lab::running("nested");
     let inner = Arc::new(Mutex::new(Vec::new()));
     let (probe, results) = (lab.probe(), inner.clone());
     recorder::when(&lab.id(), "call back", move || {
@@ -192,7 +185,7 @@ fn calls_that_are_nested_too_deeply_are_refused_and_those_around_them_succeed() 
 
 #[test]
 fn a_call_after_a_stop_is_told_so_and_a_start_serves_again() {
-    let lab = running("stopped");
+    let lab = Lab::running("stopped");
     let (probe, id) = (lab.probe(), lab.id());
     lab.host().stop(&id).wait().unwrap();
     let error = probe.version().unwrap_err().to_string();

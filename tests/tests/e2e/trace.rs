@@ -1,21 +1,14 @@
 //! What plugins say through `tracing`, and by panicking, as the host's program hears it.
 
 use replug::{Event, EventKind};
-use replug_tests::{Lab, misbehave, recorder};
+use replug_tests::{Lab, recorder};
 use serde_json::json;
 use std::{env, process::Command};
 use tracing::Level;
 
-fn running(name: &str) -> Lab {
-    let mut lab = Lab::new(name);
-    lab.install(misbehave("version=1"));
-    lab.start();
-    lab
-}
-
 #[test]
 fn an_event_reaches_the_programs_subscriber_with_plugin_generation_fields_and_spans() {
-    let mut lab = running("traced");
+    let mut lab = Lab::running("traced");
     lab.reload().unwrap();
     lab.probe().log("warn", "something odd").unwrap();
     let records = recorder::of(&lab.id());
@@ -39,7 +32,7 @@ fn an_event_reaches_the_programs_subscriber_with_plugin_generation_fields_and_sp
 
 #[test]
 fn a_level_that_the_program_does_not_want_is_not_forwarded() {
-    let mut lab = running("filtered");
+    let mut lab = Lab::running("filtered");
     assert_eq!(recorder::MAX_LEVEL, Level::DEBUG);
     lab.probe().log("trace", "too much").unwrap();
     lab.probe().log("debug", "just enough").unwrap();
@@ -59,7 +52,7 @@ const ALONE: &str = "REPLUG_TEST_ALONE";
 #[test]
 fn a_panic_is_reported_once_with_its_place_and_thread_and_with_a_backtrace_if_one_is_wanted() {
     let wanted = env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");
-    let mut lab = running("panic-reported");
+    let mut lab = Lab::running("panic-reported");
     lab.reload().unwrap();
     assert!(lab.probe().panic("in a call").is_err());
     lab.probe().panic_elsewhere("on its own thread").unwrap();
