@@ -14,8 +14,10 @@ use replug_tests::{
 };
 use serde_json::{Value, json};
 use std::{
-    env, fs,
+    env,
+    fs::{self, Permissions},
     net::SocketAddr,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -41,7 +43,7 @@ pub(crate) fn measure() -> Result<Section> {
     let seconds = env::var(SECONDS_VARIABLE).ok().map_or(Ok(SECONDS), |text| text.parse());
     let turn = Duration::from_secs(seconds.with_context(|| SECONDS_VARIABLE.to_owned())?) / TURNS;
     let plugin = Versions::build()?;
-    let run = tempfile::tempdir()?;
+    let run = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir()?;
     let http = HttpConfig::at(([127, 0, 0, 1], 0).into()).token_file(run.path().join("token"));
     let control = ControlConfig::new().socket(run.path().join("host.sock")).http(http);
     let host = Host::builder().plugins(plugin.folder.path()).control(control).build().wait()?;
