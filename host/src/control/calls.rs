@@ -1,8 +1,10 @@
 //! The threads on which calls by HTTP run: they may block, and a call that does holds up no other.
 //!
-//! To wake a thread for each call costs more than most calls. So, as long as one of the threads is awake, a call is
-//! left in the queue for it; whoever waits for the call and finds after a millisecond that it has not ended has another
-//! thread added. Each call in the queue brings one thread with it in that way, so that none waits behind one that blocks.
+//! To wake a thread for each call costs more than most calls. So a request puts its call into the queue and lets the
+//! other requests that have come by now do the same, before it wakes a thread for all of them. As long as one of the
+//! threads is awake, calls are left for it; whoever waits for one and finds after a millisecond that it has not ended has
+//! another thread added. Each call in the queue brings one thread with it in that way, so that none waits behind one
+//! that blocks.
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::{
@@ -12,7 +14,7 @@ use std::{
     thread,
     time::Duration,
 };
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{sync::oneshot, task::yield_now, time::timeout};
 
 /// How long a call may be left for a thread that is awake.
 const PATIENCE: Duration = Duration::from_millis(1);
@@ -38,6 +40,18 @@ struct State {
     called: usize,
 }
 
+/// A call that is in the queue. When this is dropped, a thread is awake for it, also if nobody waits for it any more.
+struct Queued<'a>(&'a Arc<Calls>);
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        if state.awake == 0 && !state.queue.is_empty() {
+            self.0.add(&mut state);
+        }
+    }
+}
+
 /// Why a call gave nothing.
 #[derive(Debug)]
 pub(super) enum NoAnswer {
@@ -55,7 +69,9 @@ impl Calls {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, NoAnswer> {
         let (reply, mut answer) = oneshot::channel();
-        self.submit(Box::new(move || drop(reply.send(work()))));
+        let queued = self.queue(Box::new(move || drop(reply.send(work()))));
+        yield_now().await;
+        drop(queued);
         let first = timeout(PATIENCE.min(deadline), &mut answer).await;
         let answered = match first {
             Ok(answered) => answered,
@@ -67,12 +83,9 @@ impl Calls {
         answered.map_err(|_| NoAnswer::Broken)
     }
 
-    fn submit(self: &Arc<Self>, job: Job) {
-        let mut state = self.state.lock();
-        state.queue.push_back(job);
-        if state.awake == 0 {
-            self.add(&mut state);
-        }
+    fn queue(self: &Arc<Self>, job: Job) -> Queued<'_> {
+        self.state.lock().queue.push_back(job);
+        Queued(self)
     }
 
     /// Someone waits for too long.
@@ -126,7 +139,7 @@ impl Calls {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Barrier;
+    use std::{future::poll_fn, sync::Barrier, task::Poll};
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -156,6 +169,20 @@ mod tests {
         assert!(matches!(late, Err(NoAnswer::Late)), "{late:?}");
         assert_eq!(calls.run(LONG, || 7).await.unwrap(), 7);
         drop(release);
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_caller_leaves_before_it_has_begun_is_made_all_the_same() {
+        let calls = Arc::new(Calls::default());
+        let (done, made) = std::sync::mpsc::channel();
+        {
+            let mut run = std::pin::pin!(calls.run(LONG, move || done.send(7)));
+            // It is in the queue, and no thread is awake yet.
+            let waits = poll_fn(|context| Poll::Ready(run.as_mut().poll(context).is_pending())).await;
+            assert!(waits);
+            assert_eq!(calls.state.lock().awake, 0);
+        }
+        assert_eq!(made.recv(), Ok(7));
     }
 
     #[tokio::test]
