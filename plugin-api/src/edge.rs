@@ -116,9 +116,18 @@ pub fn fallible<T: Data, E: Data>(result: Result<T, E>) -> Outcome<T::Ffi, E::Ff
 pub fn received<T: Data, E: Data>(outcome: Outcome<T::Ffi, E::Ffi>) -> Outcome<T, E> {
     match outcome {
         Outcome::Returned(value) => Outcome::Returned(T::from_ffi(value)),
-        Outcome::Refused(error) => Outcome::Refused(E::from_ffi(error)),
+        failed => not_returned(failed, E::from_ffi),
+    }
+}
+
+/// What came back instead of a value. Apart, so that what is inlined into callers stays small.
+#[cold]
+#[inline(never)]
+fn not_returned<T, V, F, E>(outcome: Outcome<V, F>, refused: impl FnOnce(F) -> E) -> Outcome<T, E> {
+    match outcome {
+        Outcome::Refused(error) => Outcome::Refused(refused(error)),
         Outcome::Panicked(panic) => Outcome::Panicked(panic),
-        Outcome::Lost => Outcome::Lost,
+        Outcome::Returned(_) | Outcome::Lost => Outcome::Lost,
     }
 }
 
@@ -127,10 +136,19 @@ pub fn received<T: Data, E: Data>(outcome: Outcome<T::Ffi, E::Ffi>) -> Outcome<T
 pub fn received_infallible<T: Data>(outcome: Outcome<T::Ffi, Nothing>) -> Outcome<T, Infallible> {
     match outcome {
         Outcome::Returned(value) => Outcome::Returned(T::from_ffi(value)),
+        failed => failed_all_the_same(failed),
+    }
+}
+
+/// What came back instead of a value from a method that cannot fail.
+#[cold]
+#[inline(never)]
+fn failed_all_the_same<T, V>(outcome: Outcome<V, Nothing>) -> Outcome<T, Infallible> {
+    match outcome {
         // A `Nothing` is never made: an edge that hands one over breaks the contract.
         Outcome::Refused(_) => Outcome::Panicked(Panic::new("a method that cannot fail has failed".into())),
         Outcome::Panicked(panic) => Outcome::Panicked(panic),
-        Outcome::Lost => Outcome::Lost,
+        Outcome::Returned(_) | Outcome::Lost => Outcome::Lost,
     }
 }
 
@@ -141,10 +159,16 @@ pub fn received_infallible<T: Data>(outcome: Outcome<T::Ffi, Nothing>) -> Outcom
 /// - What the call's error is.
 #[inline]
 pub fn finished<T, E>(result: Result<T, Result<E, CallError>>) -> Result<T, CallError<E>> {
-    result.map_err(|error| match error {
+    result.map_err(call_error)
+}
+
+#[cold]
+#[inline(never)]
+fn call_error<E>(error: Result<E, CallError>) -> CallError<E> {
+    match error {
         Ok(own) => CallError::Plugin(own),
         Err(other) => other.widen(),
-    })
+    }
 }
 
 /// Runs an encoded call.
