@@ -4,9 +4,12 @@ use super::{
     entry::Entry,
     gate::{Gate, Shut},
     record::{Live, Record},
-    seat::{Level, MAX_DEPTH, Seat},
+    seat::{Count, Level, MAX_DEPTH, OneIn, Seat, note_visitor},
 };
-use crate::load::{in_process::take_panic_location, process::Deadline};
+use crate::{
+    load::{in_process::take_panic_location, process::Deadline},
+    metrics::CallEnd,
+};
 use replug_api::{
     CallError,
     abi::{Edge, Object, Outcome, Panic},
@@ -51,24 +54,35 @@ impl Caller for EntryCaller {
             return Err(Err(self.entry.not_implemented(&record.live, self.port, method)));
         };
         pin.level.mark(port.mark.method(method));
+        let count = pin.level.seat.count(record.lane);
+        if count.is_due(record.timed_one_in) {
+            pin.level.seat.start_clock(record.lane, count);
+        }
         let outcome = call(port.bound.object, export.edge);
-        let seat = pin.level.seat;
-        seat.count_call(record.lane);
+        if count.note_call(record.timed_one_in) {
+            let end =
+                if matches!(outcome, Outcome::Returned(_)) { CallEnd::Returned } else { CallEnd::Failed };
+            self.entry.stop_clock(pin.level.seat, record, end);
+        }
         match outcome {
             Outcome::Returned(value) => Ok(value),
-            Outcome::Refused(error) => {
-                seat.count_failure(record.lane);
-                Err(Ok(error))
-            }
-            Outcome::Panicked(panic) => {
-                seat.count_failure(record.lane);
-                Err(Err(panicked(&record.live, &export.name, panic)))
-            }
-            Outcome::Lost => {
-                seat.count_failure(record.lane);
-                Err(Err(lost(&record.live, &export.name)))
+            failed => {
+                count.note_failure();
+                Err(not_returned(&record.live, &export.name, failed))
             }
         }
+    }
+}
+
+/// Why a call gave no value: the method's own error, or the host's. Apart, so that what is inlined into callers stays
+/// small.
+#[cold]
+#[inline(never)]
+fn not_returned<T, E>(live: &Live, method: &str, outcome: Outcome<T, E>) -> Result<E, CallError> {
+    match outcome {
+        Outcome::Refused(error) => Ok(error),
+        Outcome::Panicked(panic) => Err(panicked(live, method, panic)),
+        Outcome::Returned(_) | Outcome::Lost => Err(lost(live, method)),
     }
 }
 
@@ -110,17 +124,24 @@ impl Pin {
 
     /// Counts the call that this pin was for.
     pub(crate) fn count_call(&self) {
-        self.level.seat.count_call(self.record().lane);
+        self.count().note_call(OneIn::ONE);
     }
 
     /// Says that the thread is about to call this method.
     pub(crate) fn mark(&self, interface: &str, method: u32) {
+        if self.count().is_first() {
+            note_visitor(self.record().lane);
+        }
         self.level.mark(self.live().mark_of(interface).method(method));
     }
 
     /// Counts it as one that panicked or was answered with an error of the plugin's.
     pub(crate) fn count_failure(&self) {
-        self.level.seat.count_failure(self.record().lane);
+        self.count().note_failure();
+    }
+
+    fn count(&self) -> &'static Count {
+        self.level.seat.count(self.record().lane)
     }
 }
 
@@ -169,6 +190,15 @@ impl Entry {
             if !pin.record.is_null() {
                 return Ok(pin);
             }
+        }
+    }
+
+    /// At the end of a call that was chosen to be timed.
+    #[cold]
+    #[inline(never)]
+    fn stop_clock(&self, seat: &Seat, record: &Record, end: CallEnd) {
+        if let Some(clock) = seat.take_clock(record.lane) {
+            self.note_time(clock, end, &record.live);
         }
     }
 

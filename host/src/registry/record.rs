@@ -2,7 +2,7 @@
 
 use super::{
     mark::{Mark, Marked, Step},
-    seat::{Calls, Lane, LaneLease},
+    seat::{Calls, Lane, LaneLease, OneIn},
 };
 use crate::{
     id::{Digest, Generation, PluginId},
@@ -114,12 +114,19 @@ pub(super) struct Port {
 /// When a handle asks for one more interface, another record of the same generation takes this one's place.
 pub(crate) struct Record {
     pub(super) lane: Lane,
+    /// Which of a thread's calls are timed. A clock takes longer than many a call in this process, and no time beside one
+    /// into another.
+    pub(super) timed_one_in: OneIn,
     pub(super) ports: Box<[Port]>,
     pub(crate) live: Arc<Live>,
 }
 
 impl Record {
     pub(super) fn new(live: Arc<Live>, ports: Box<[Port]>) -> Self {
-        Self { lane: live.lease.lane(), ports, live }
+        let timed_one_in = match &live.instance {
+            Instance::InProcess(_) => OneIn::MANY,
+            Instance::Process(_) => OneIn::ONE,
+        };
+        Self { lane: live.lease.lane(), timed_one_in, ports, live }
     }
 }

@@ -4,8 +4,10 @@
 //! cell a [`Mark`], which lies in the [crash record](super::crash_record). Seats are made when a thread first calls,
 //! handed on to the next thread when it ends, and never freed, so that a swapper may read them at any time.
 
+mod count;
 mod sight;
 
+pub(super) use count::{Count, OneIn};
 pub(super) use sight::{Sighting, sightings};
 
 use super::{
@@ -15,6 +17,7 @@ use super::{
     slot,
     sync::{AtomicPtr, Ordering},
 };
+use crate::metrics::Stopwatch;
 use parking_lot::{Mutex, RwLock};
 use std::{
     cell::Cell,
@@ -33,11 +36,13 @@ pub(crate) const MAX_DEPTH: usize = 32;
 const LANES_PER_CHUNK: usize = 64;
 const CHUNKS: usize = 64;
 
-/// The calls of one thread into one generation.
-#[derive(Debug, Default)]
-struct Count {
-    calls: AtomicU64,
-    failures: AtomicU64,
+/// A call that is timed.
+#[derive(Debug)]
+struct Clock {
+    lane: Lane,
+    /// How many calls the thread had ended there before this one.
+    before: u64,
+    since: Stopwatch,
 }
 
 /// What a thread says of one call that it is inside.
@@ -57,6 +62,8 @@ pub(crate) struct Seat {
     tid: AtomicU32,
     /// How many calls the thread is inside.
     depth: AtomicUsize,
+    /// Runs while a call does that was chosen to be timed.
+    clock: Mutex<Option<Clock>>,
     announced: [Announcement; MAX_DEPTH],
     counts: [OnceLock<Box<[Count; LANES_PER_CHUNK]>>; CHUNKS],
 }
@@ -103,6 +110,7 @@ impl Seat {
                 taken: AtomicBool::new(true),
                 tid: AtomicU32::new(0),
                 depth: AtomicUsize::new(0),
+                clock: Mutex::new(None),
                 announced: crash_record::marks(seats.len())
                     .each_ref()
                     .map(|mark| Announcement { hazard: AtomicPtr::new(null_mut()), mark }),
@@ -124,7 +132,7 @@ impl Seat {
         let depth = self.depth.load(Ordering::Relaxed);
         let announcement = self.announced.get(depth)?;
         self.depth.store(depth + 1, Ordering::Relaxed);
-        Some(Level { seat: self, announcement })
+        Some(Level { seat: self, announcement, depth })
     }
 
     /// What the calling thread is in the middle of. Safe to call in a signal handler.
@@ -141,33 +149,12 @@ impl Seat {
         self.announced[..depth].iter().map(|it| it.hazard.load(Ordering::Relaxed))
     }
 
-    /// Counts one call in `lane`. Only the owning thread calls this.
-    #[inline(always)]
-    pub(super) fn count_call(&self, lane: Lane) {
-        let calls = &self.count(lane).calls;
-        let before = calls.load(Ordering::Relaxed);
-        calls.store(before + 1, Ordering::Relaxed);
-        if before == 0 {
-            note_visitor(lane);
-        }
-    }
-
-    /// Counts one failed call in `lane`. Only the owning thread calls this.
-    #[cold]
-    pub(super) fn count_failure(&self, lane: Lane) {
-        let failures = &self.count(lane).failures;
-        failures.store(failures.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    }
-
     /// Moves the counts of a thread that ends to where they outlive it.
     fn settle(&self) {
         let mut ledger = LEDGER.lock();
         for (chunk, counts) in self.counts.iter().enumerate() {
             for (place, count) in counts.get().into_iter().flat_map(|counts| counts.iter().enumerate()) {
-                let calls = Calls {
-                    calls: count.calls.swap(0, Ordering::Relaxed),
-                    failures: count.failures.swap(0, Ordering::Relaxed),
-                };
+                let calls = count.take();
                 if let Some(settled) = ledger.get_mut(chunk * LANES_PER_CHUNK + place) {
                     settled.calls += calls;
                 }
@@ -175,8 +162,26 @@ impl Seat {
         }
     }
 
+    /// At the beginning of a call that is chosen to be timed. One inside another takes the clock from it.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn start_clock(&self, lane: Lane, count: &Count) {
+        if count.is_first() {
+            note_visitor(lane);
+        }
+        *self.clock.lock() = Some(Clock { lane, before: count.read().calls, since: Stopwatch::start() });
+    }
+
+    /// When it has been counted: its clock, if no other call has taken that.
+    pub(super) fn take_clock(&self, lane: Lane) -> Option<Stopwatch> {
+        let calls = self.count(lane).read().calls;
+        let own = self.clock.lock().take_if(|clock| clock.lane == lane && clock.before + 1 == calls);
+        own.map(|clock| clock.since)
+    }
+
+    /// Where the thread counts its calls in `lane`.
     #[inline(always)]
-    fn count(&self, lane: Lane) -> &Count {
+    pub(super) fn count(&self, lane: Lane) -> &Count {
         let (chunk, place) = (lane.0 / LANES_PER_CHUNK, lane.0 % LANES_PER_CHUNK);
         &self.counts[chunk].get_or_init(|| Box::new(std::array::from_fn(|_| Count::default())))[place]
     }
@@ -186,6 +191,8 @@ impl Seat {
 pub(super) struct Level {
     pub(super) seat: &'static Seat,
     announcement: &'static Announcement,
+    /// How many calls it is inside.
+    depth: usize,
 }
 
 impl Level {
@@ -206,8 +213,8 @@ impl Drop for Level {
     fn drop(&mut self) {
         self.mark(Mark::NOBODY);
         slot::unpin(self.hazard());
-        let depth = self.seat.depth.load(Ordering::Relaxed);
-        self.seat.depth.store(depth.wrapping_sub(1), Ordering::Relaxed);
+        // Not read again: the next call would wait for that.
+        self.seat.depth.store(self.depth, Ordering::Relaxed);
     }
 }
 
@@ -242,8 +249,9 @@ fn own_tid() -> Tid {
     rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
 }
 
+/// Says that the calling thread is about to run code of the generation that has this lane.
 #[cold]
-fn note_visitor(lane: Lane) {
+pub(super) fn note_visitor(lane: Lane) {
     let tid = own_tid();
     if let Some(account) = LEDGER.lock().get_mut(lane.0) {
         account.visitors.insert(tid);
@@ -266,7 +274,7 @@ pub(crate) struct LaneLease {
 }
 
 /// See [`LaneLease`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lane(usize);
 
 impl Lane {
@@ -325,8 +333,7 @@ impl LaneLease {
         let ledger = LEDGER.lock();
         let mut total = ledger[self.lane.0].calls;
         self.for_each(|count| {
-            total.calls += count.calls.load(Ordering::Relaxed);
-            total.failures += count.failures.load(Ordering::Relaxed);
+            total += count.read();
         });
         total
     }
@@ -349,8 +356,7 @@ impl Drop for LaneLease {
         let mut ledger = LEDGER.lock();
         // No thread counts here any more: a lease is dropped with the last reference to its generation.
         self.for_each(|count| {
-            count.calls.store(0, Ordering::Relaxed);
-            count.failures.store(0, Ordering::Relaxed);
+            count.take();
         });
         ledger[self.lane.0] = Account::default();
     }

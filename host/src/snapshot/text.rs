@@ -101,7 +101,7 @@ impl Metrics {
         let mut running = page.family(Kind::Gauge, "replug_calls_in_flight", help);
         self.each(|it, id| running.add(&[("plugin", id)], it.in_flight as f64));
         let help = "How long calls took, from when a generation was found until it answered: all calls by name and into \
-                    other processes, and a sample of one in 1024 of those through typed handles.";
+                    other processes, and one in 1024 of those through typed handles.";
         let mut times = page.family(Kind::Histogram, "replug_call_duration_seconds", help);
         self.each_mode(|it, labels| {
             for (outcome, durations) in [("ok", &it.returned), ("failed", &it.failed)] {

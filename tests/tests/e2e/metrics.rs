@@ -54,6 +54,35 @@ fn calls_by_name_are_all_counted_and_timed_in_either_mode() {
 }
 
 #[test]
+fn of_typed_calls_a_sample_is_timed_in_process_and_every_one_into_a_process_of_its_own() {
+    for (mode, timed) in [(Mode::InProcess, 2), (Mode::Process, 1_030)] {
+        let mut lab = Lab::in_mode("sampled", mode);
+        lab.install(misbehave("version=1"));
+        lab.start();
+        let probe = lab.probe();
+        for _ in 0..1_030 {
+            probe.version().unwrap();
+        }
+        let calls = of_lab(&lab).calls;
+        let calls = calls.iter().find(|it| it.mode == mode).unwrap();
+        // In process: the first of the thread's, and the one after 1,024.
+        assert_eq!((calls.calls, calls.returned.count()), (1_030, timed), "{mode:?}");
+        assert!(calls.returned.sum_seconds() > 0.0);
+        lab.finish();
+    }
+}
+
+#[test]
+fn a_typed_call_that_is_timed_and_fails_is_among_those_that_failed() {
+    let lab = Lab::running("sampled-failure");
+    lab.probe().panic("so").unwrap_err();
+    let calls = of_lab(&lab).calls;
+    assert_eq!((calls[0].calls, calls[0].failures), (1, 1));
+    assert_eq!((calls[0].returned.count(), calls[0].failed.count()), (0, 1));
+    lab.finish();
+}
+
+#[test]
 fn reloads_are_counted_by_what_came_of_them_and_generations_by_what_they_do() {
     let mut lab = Lab::new("reloads-metered");
     lab.install(stateless("version=1"));

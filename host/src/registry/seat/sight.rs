@@ -29,7 +29,7 @@ pub(in crate::registry) fn sightings() -> Vec<Sighting> {
                 usize::from(whereabouts.lane) % LANES_PER_CHUNK,
             );
             let counts = seat.counts.get(chunk).and_then(OnceLock::get);
-            let ended = counts.map_or(0, |counts| counts[place].calls.load(Ordering::Relaxed));
+            let ended = counts.map_or(0, |counts| counts[place].read().calls);
             let tid = seat.tid.load(Ordering::Relaxed);
             found.push(Sighting { place: (number, level), mark, tid, ended });
         }

@@ -1,0 +1,70 @@
+//! How many calls a thread has made into one generation, and which of them are timed.
+
+use super::Calls;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The calls of one thread into one generation.
+#[derive(Debug, Default)]
+pub(in crate::registry) struct Count {
+    calls: AtomicU64,
+    failures: AtomicU64,
+}
+
+impl Count {
+    /// Those so far, as any thread may read them.
+    pub(in crate::registry) fn read(&self) -> Calls {
+        Calls { calls: self.calls.load(Ordering::Relaxed), failures: self.failures.load(Ordering::Relaxed) }
+    }
+
+    /// Those so far, which are none from now on. No thread may be counting.
+    pub(in crate::registry) fn take(&self) -> Calls {
+        Calls {
+            calls: self.calls.swap(0, Ordering::Relaxed),
+            failures: self.failures.swap(0, Ordering::Relaxed),
+        }
+    }
+}
+
+// Only the thread that has the seat calls these.
+impl Count {
+    /// Whether the thread has ended no call yet.
+    #[inline(always)]
+    pub(in crate::registry) fn is_first(&self) -> bool {
+        self.is_due(OneIn::FIRST)
+    }
+
+    /// Whether the next call is one of those that are chosen: the thread's first, and then one in so many.
+    #[inline(always)]
+    pub(in crate::registry) fn is_due(&self, OneIn { mask }: OneIn) -> bool {
+        self.calls.load(Ordering::Relaxed) & mask == 0
+    }
+
+    /// Counts one call. Whether it was chosen; wrong if it had others inside that were counted too.
+    #[inline(always)]
+    pub(in crate::registry) fn note_call(&self, OneIn { mask }: OneIn) -> bool {
+        let before = self.calls.load(Ordering::Relaxed);
+        self.calls.store(before + 1, Ordering::Relaxed);
+        before & mask == 0
+    }
+
+    /// Counts one failed call.
+    #[cold]
+    pub(in crate::registry) fn note_failure(&self) {
+        self.failures.store(self.failures.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+}
+
+/// How many of a thread's calls are chosen.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::registry) struct OneIn {
+    mask: u64,
+}
+
+impl OneIn {
+    /// The first call only.
+    const FIRST: Self = Self { mask: u64::MAX };
+    /// Every call.
+    pub(in crate::registry) const ONE: Self = Self { mask: 0 };
+    /// The first, and then one of 1,024.
+    pub(in crate::registry) const MANY: Self = Self { mask: 1023 };
+}
