@@ -15,6 +15,7 @@
 //! | [`numbered`] | one artifact under a thousand numbers, for reloads without a compiler |
 //! | [`promtool`] | Prometheus's judge of metrics and alerts, where it is to be had |
 //! | [`sandbox`] | a copy of the workspace's plugins, to be edited |
+//! | [`schemathesis`] | asks a server what its description allows, and what it does not, where it is to be had |
 
 pub mod artifact;
 pub mod browser;
@@ -28,6 +29,7 @@ pub mod numbered;
 pub mod promtool;
 pub mod recorder;
 pub mod sandbox;
+pub mod schemathesis;
 pub mod source;
 pub mod tally;
 

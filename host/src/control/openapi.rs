@@ -1,7 +1,7 @@
 //! `/openapi.json`: made from the handlers themselves, so that it cannot leave one out; what all of them may answer is
 //! added here.
 
-use super::envelope::ErrorBody;
+use super::{command::Execute, envelope::ErrorBody, schema};
 use axum::{
     body::Body,
     http::{HeaderValue, header::CONTENT_TYPE},
@@ -52,6 +52,9 @@ impl Document {
             .build();
         let components = api.components.get_or_insert_default();
         components.schemas.insert(ErrorBody::name().into_owned(), ErrorBody::schema());
+        if let Some(call) = components.schemas.remove(&*Execute::name()) {
+            components.schemas.insert(Execute::name().into_owned(), schema::either_args_or_payload(call));
+        }
         let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
         components.security_schemes.insert("token".into(), bearer);
         describe(&mut api.paths);

@@ -1,5 +1,6 @@
 //! How types that the rest of the crate knows look in the API's description.
 
+use super::sse;
 use crate::{id::PluginId, info::Status};
 use serde_json::json;
 use std::borrow::Cow;
@@ -7,7 +8,7 @@ use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
         RefOr, Schema,
-        schema::{ObjectBuilder, SchemaType, Type},
+        schema::{AnyOfBuilder, ObjectBuilder, SchemaType, Type},
     },
 };
 
@@ -63,3 +64,26 @@ pub(super) fn arguments() -> Schema {
         .examples([json!({ "a": 10, "b": 5 })])
         .into()
 }
+
+/// A call has arguments or the payload that stands for them, and never both: which a struct cannot say.
+pub(super) fn either_args_or_payload(call: RefOr<Schema>) -> RefOr<Schema> {
+    let RefOr::T(Schema::Object(call)) = call else { return call };
+    let without = |key: &str| {
+        let mut call = call.clone();
+        let null = ObjectBuilder::new().schema_type(Type::Null).build();
+        call.properties.insert(key.to_owned(), null.into());
+        Schema::Object(call)
+    };
+    AnyOfBuilder::new().item(without("payload")).item(without("args")).into()
+}
+
+/// A kind of event, by its name.
+pub(super) struct Kind;
+
+impl PartialSchema for Kind {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(sse::all_kinds())).into()
+    }
+}
+
+impl ToSchema for Kind {}

@@ -37,16 +37,10 @@ impl Filter {
     /// Reads a list of kinds with commas between them.
     pub(super) fn kinds(list: &str) -> Result<Vec<String>, ControlError> {
         let kinds: Vec<_> = list.split(',').map(str::trim).filter(|kind| !kind.is_empty()).collect();
-        for kind in &kinds {
-            // The one list of kinds is the enum, and this is how it tells: by the error that names them all.
-            let read = serde_json::from_value::<EventKind>(json!({ "event": kind }));
-            if let Some(error) = read.err().map(|error| error.to_string())
-                && error.starts_with("unknown variant")
-            {
-                return Err(ControlError::new(Code::BadInput, format!("`kind`: {error}")));
-            }
+        match kinds.iter().find_map(|kind| unknown(kind)) {
+            Some(error) => Err(ControlError::new(Code::BadInput, format!("`kind`: {error}"))),
+            None => Ok(kinds.into_iter().map(str::to_owned).collect()),
         }
-        Ok(kinds.into_iter().map(str::to_owned).collect())
     }
 
     fn wants(&self, event: &Event) -> bool {
@@ -59,6 +53,20 @@ impl Filter {
         let kind = || serde_json::to_value(&event.kind).ok()?.get("event")?.as_str().map(str::to_owned);
         self.kinds.is_empty() || kind().is_some_and(|kind| self.kinds.contains(&kind))
     }
+}
+
+/// What is said of a kind that there is not. The one list of kinds is the enum, and this is how it tells: by the error
+/// that names them all.
+fn unknown(kind: &str) -> Option<String> {
+    let error = serde_json::from_value::<EventKind>(json!({ "event": kind })).err()?.to_string();
+    error.starts_with("unknown variant").then_some(error)
+}
+
+/// The names of all kinds.
+pub(super) fn all_kinds() -> Vec<String> {
+    let told = unknown("").unwrap_or_default();
+    // The first name that is quoted is the one that is not known.
+    told.split('`').skip(3).step_by(2).map(str::to_owned).collect()
 }
 
 /// A stream that is being read.
@@ -183,5 +191,8 @@ mod tests {
         assert!(Filter::kinds("").unwrap().is_empty());
         let error = Filter::kinds("relaoded").unwrap_err().message;
         assert!(error.contains("`relaoded`") && error.contains("`reloaded`"), "{error}");
+        let all = all_kinds();
+        assert_eq!(Filter::kinds(&all.join(",")).unwrap(), all);
+        assert!(all.len() > 20 && all.contains(&"host_stopped".to_owned()), "{all:?}");
     }
 }

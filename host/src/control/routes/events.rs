@@ -2,7 +2,7 @@
 
 use super::App;
 use crate::{
-    control::{envelope::Params, error::ControlError, sse},
+    control::{envelope::Params, error::ControlError, schema::Kind, sse},
     id::PluginId,
 };
 use axum::{extract::State, http::HeaderMap, response::Response};
@@ -24,7 +24,7 @@ struct Wanted {
     plugin: Option<PluginId>,
     /// Only those of these kinds, with commas between them.
     #[serde(default)]
-    #[param(example = "reloaded,build_failed")]
+    #[param(value_type = Option<Vec<Kind>>, inline, style = Form, explode = false, example = json!(["reloaded", "build_failed"]))]
     kind: Option<String>,
 }
 

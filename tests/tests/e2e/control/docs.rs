@@ -1,10 +1,10 @@
 //! The examples of `docs/HTTP.md`, run as they stand there.
 
-use super::unix;
-use replug_tests::{Lab, http::control, workspace};
+use super::{listen, unix, with_calculator};
+use replug_tests::workspace;
 use serde_json::Value;
 use std::{
-    env, fs,
+    fs,
     process::{Command, Stdio},
 };
 
@@ -46,16 +46,6 @@ fn resembles(shown: &Value, answer: &Value, at: &str) {
     }
 }
 
-/// The calculator as cargo builds it with the rest of the workspace.
-fn calculator() -> Vec<u8> {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let cargo = cargo.args(["build", "--quiet", "--package", "calculator"]).current_dir(workspace());
-    assert!(cargo.status().is_ok_and(|status| status.success()), "the calculator builds");
-    let tests = env::current_exe().expect("this program has a path");
-    let built = tests.ancestors().nth(2).expect("it lies in `deps` of the target folder");
-    fs::read(built.join("libcalculator.so")).expect("the calculator is there")
-}
-
 #[test]
 fn every_example_of_the_documentation_works_as_it_says() {
     let has_curl = Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_ok();
@@ -63,12 +53,8 @@ fn every_example_of_the_documentation_works_as_it_says() {
         eprintln!("SKIPPED: the examples want curl");
         return;
     }
-    let mut lab = Lab::new("calculator");
-    let manifest = fs::read_to_string(workspace().join("plugins/calculator/plugin.toml")).unwrap();
-    lab.write("plugin.so", calculator());
-    lab.write("plugin.toml", format!("binary = \"plugin.so\"\n{manifest}"));
-    let config = control(&lab);
-    lab.start_as(|builder| builder.control(config)).unwrap();
+    let mut lab = with_calculator();
+    listen(&mut lab);
     let listening = lab.host().control().unwrap();
     let token = fs::read_to_string(&listening.token().unwrap().path).unwrap();
 

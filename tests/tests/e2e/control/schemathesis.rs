@@ -1,0 +1,25 @@
+//! Whatever is asked, the host answers as `/openapi.json` says: judged by a program that others have made.
+
+use super::{calculator, listen, unix, with_calculator};
+use replug_tests::schemathesis::Schemathesis;
+use serde_json::json;
+use std::fs;
+
+#[test]
+fn the_host_answers_as_it_describes_itself_whatever_is_asked() {
+    let Some(schemathesis) = Schemathesis::find() else { return };
+    let mut lab = with_calculator();
+    lab.neighbour("steady", "id = \"dev.test.steady\"\nbinary = \"plugin.so\"\n", calculator());
+    listen(&mut lab);
+    let listening = lab.host().control().unwrap();
+    let token = fs::read_to_string(&listening.token().unwrap().path).unwrap();
+    let at = (listening.http().unwrap(), token.trim());
+    let verdict = schemathesis.judge(lab.dir(), include_str!("schemathesis.toml"), at);
+    let operations = unix(&lab).get("/openapi.json").json()["paths"].as_object().unwrap().len();
+    let call = json!({ "id": "dev.test.steady", "method": "add", "args": [1, 2] });
+    assert_eq!(unix(&lab).post("/api/v1/plugin/execute", &call).data()["result"], 3.0, "it still serves");
+    // Before the verdict: of a host that is dropped in a panic, all events are printed, and here there are thousands.
+    lab.finish();
+    let said = verdict.unwrap_or_else(|said| panic!("schemathesis finds fault:\n{said}"));
+    assert!(said.contains(&format!("Tested: {operations}\n")), "all {operations} were asked:\n{said}");
+}
