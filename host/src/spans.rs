@@ -1,4 +1,5 @@
-//! The spans of a reload, for the host's own logs and for whatever an embedding program does with them. A call has none.
+//! The spans of a reload, for the host's own logs and for whatever an embedding program does with them. A call has none;
+//! a request to the control plane has one of its own.
 
 use crate::id::{Generation, PluginId};
 use tracing::{Span, field::Empty, info_span};

@@ -1,4 +1,4 @@
-//! `replug run` sends the spans of its reloads to a collector that speaks OTLP over HTTP.
+//! `replug run` sends the spans of its reloads, and of the requests to it, to a collector that speaks OTLP over HTTP.
 //!
 //! `cargo xtask ci` leaves it out, because the exporter's hundred crates take about three minutes of a processor to
 //! compile: `cargo test -p replug --features otel --test otel`.
@@ -9,6 +9,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
+    os::unix::net::UnixStream,
     path::Path,
     process::{Command, Stdio},
     thread,
@@ -42,7 +43,17 @@ fn collect(listener: &TcpListener) -> Request {
     Request { line, body }
 }
 
-/// Runs a host until its one plugin, whose artifact is none, was refused.
+/// Asks the host whether it lives.
+fn ask(socket: &Path) {
+    let mut stream = UnixStream::connect(socket).expect("the host listens");
+    let request = "GET /health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).expect("an open connection");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+/// Runs a host until its one plugin, whose artifact is none, was refused, and asks it whether it lives.
 fn run_and_end(dir: &Path, environment: &[(&str, &str)]) {
     let plugin = dir.join("plugins/broken");
     fs::create_dir_all(&plugin).expect("a temporary folder");
@@ -56,13 +67,15 @@ fn run_and_end(dir: &Path, environment: &[(&str, &str)]) {
         .stdout(Stdio::piped())
         .spawn()
         .expect("the command was built with this test");
-    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-    assert!(lines.any(|line| line.expect("text").contains("\"host_started\"")));
+    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut lines = lines.map(|line| line.expect("text"));
+    let listening = lines.find(|line| line.contains("\"control_listening\"")).expect("it listens");
+    let listening: serde_json::Value = serde_json::from_str(&listening).expect("JSON");
+    ask(Path::new(listening["socket"].as_str().expect("a socket")));
+    assert!(lines.any(|line| line.contains("\"host_started\"")));
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it is running");
-    for line in lines {
-        line.expect("text");
-    }
+    lines.for_each(drop);
     assert!(child.wait().expect("it ends").success());
 }
 
@@ -83,15 +96,14 @@ fn arrives(tell: impl FnOnce(&Path, &str) -> Vec<(&'static str, String)>) -> Req
 }
 
 #[test]
-fn a_collector_that_the_configuration_names_gets_a_reload_and_its_stages_when_the_host_ends() {
+fn a_collector_that_the_configuration_names_gets_a_reload_its_stages_and_a_request_when_the_host_ends() {
     let request = arrives(|dir, address| {
         fs::write(dir.join("replug.toml"), format!("[otel]\nendpoint = \"{address}\"\n")).unwrap();
         Vec::new()
     });
     assert!(request.line.starts_with("POST /v1/traces "), "{}", request.line);
-    for text in
-        ["service.name", "replug", "reload", "build", "store", "preflight", "dev.test.broken", "failed"]
-    {
+    let reload = ["reload", "build", "store", "preflight", "dev.test.broken", "failed"];
+    for text in ["service.name", "replug", "request", "/health/live"].into_iter().chain(reload) {
         assert!(contains(&request.body, text), "no {text:?} in what was sent");
     }
 }

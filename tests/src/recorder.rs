@@ -10,7 +10,7 @@ use tracing::{
     field::{Field, Visit},
     level_filters::LevelFilter,
 };
-use tracing_subscriber::{Layer, layer::Context, prelude::*};
+use tracing_subscriber::{Layer, layer::Context, prelude::*, registry::LookupSpan};
 
 /// The most verbose level that the program wants.
 pub const MAX_LEVEL: Level = Level::DEBUG;
@@ -24,6 +24,8 @@ pub struct Record {
     pub message: String,
     /// Its other fields.
     pub fields: BTreeMap<String, String>,
+    /// The name of the host's span that it was said in.
+    pub span: Option<&'static str>,
 }
 
 type Action = Arc<dyn Fn() + Send + Sync>;
@@ -61,14 +63,15 @@ pub fn when(plugin: &str, message: &str, action: impl Fn() + Send + Sync + 'stat
 
 struct Recorder;
 
-impl<S: Subscriber> Layer<S> for Recorder {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Recorder {
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let Fields(mut fields) = fields;
         let Some(plugin) = fields.remove("plugin") else { return };
         let message = fields.remove("message").unwrap_or_default();
-        let record = Record { level: *event.metadata().level(), message: message.clone(), fields };
+        let span = context.event_span(event).map(|span| span.name());
+        let record = Record { level: *event.metadata().level(), message: message.clone(), fields, span };
         let mut state = state();
         state.records.entry(plugin.clone()).or_default().push(record);
         let action = state.actions.get(&(plugin, message)).cloned();

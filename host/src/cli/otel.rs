@@ -44,7 +44,9 @@ mod present {
                 .with_batch_exporter(exporter.build()?)
                 .build();
             // Whatever the logs show: and nothing of the exporter's own, or it would have to export that too.
-            let ours = Targets::new().with_target("replug", LevelFilter::INFO);
+            let ours = Targets::new()
+                .with_target("replug", LevelFilter::INFO)
+                .with_target("replug::http", LevelFilter::DEBUG);
             let layer =
                 tracing_opentelemetry::layer().with_tracer(provider.tracer("replug")).with_filter(ours);
             Ok(Some((Self { provider }, layer.boxed())))

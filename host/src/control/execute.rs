@@ -8,10 +8,12 @@ use super::{
     command::{Command, Execute, List, Register, Rollback},
     error::{Code, ControlError},
     guard::Who,
+    span,
 };
 use crate::{CallError, Digest, Host, PluginId, Version};
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
+use tracing::{Instrument, Span};
 
 /// A page holds so many plugins unless it is told.
 const PAGE: u32 = 100;
@@ -25,17 +27,20 @@ impl App {
     /// for the answer any more.
     pub(super) async fn execute(self: &Arc<Self>, who: Who, command: Command) -> Done {
         let host = self.host()?;
+        if let Some(plugin) = command.plugin() {
+            span::is_about(plugin);
+        }
         match command {
             Command::Execute(call) => self.call(&host, who, call).await,
             command if command.changes() => {
                 let app = self.clone();
-                let changing = tokio::spawn(async move {
+                let changing = async move {
                     let done = change(&host, &command).await;
                     let outcome = done.as_ref().map_or_else(ControlError::outcome, |_| "ok".to_owned());
                     app.audit.tell(&who, command.plugin(), (command.name(), &outcome));
                     done
-                });
-                changing.await.unwrap_or_else(|error| Err(bug(&error)))
+                };
+                tokio::spawn(changing.in_current_span()).await.unwrap_or_else(|error| Err(bug(&error)))
             }
             command => self.look(&host, &command),
         }
@@ -103,8 +108,10 @@ impl App {
         let deadline = host.patience(id.as_str(), self.call_deadline)?;
         let generation = handle.generation().map(|generation| generation.0);
         let invocation = handle.invoke_json(method.clone(), arguments);
+        let span = Span::current();
         let running = self.calls.run(deadline, move || {
-            let answer = invocation.wait();
+            // What a plugin says in this process, it says on this thread.
+            let answer = span.in_scope(|| invocation.wait());
             drop(permit);
             answer
         });

@@ -6,13 +6,15 @@
 //!    an answer.
 //! 4. Over TCP, the token is right. It is compared in constant time, before a byte of the body is read.
 //! 5. The length that the request says of its body is not too much.
+//!
+//! All of it, and what follows, is in the request's span.
 
 use super::{
     App,
     envelope::{MAX_BODY, too_large_body},
     error::{Code, ControlError},
     listen::Connection,
-    routes,
+    routes, span,
 };
 use axum::{
     extract::{FromRequestParts, Request, State},
@@ -33,6 +35,7 @@ use std::{
     },
 };
 use subtle::ConstantTimeEq;
+use tracing::Instrument;
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -93,13 +96,19 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let request_id = format!("{}-{}", app.recent.run(), REQUESTS.fetch_add(1, Ordering::Relaxed));
     let header = HeaderValue::from_str(&request_id);
-    let mut response = match admit(&app, &request) {
-        Ok(caller) => {
-            request.extensions_mut().insert(Caller { request_id, ..caller });
-            next.run(request).await
+    let span = span::of(&request, &request_id);
+    let answering = async {
+        match admit(&app, &request) {
+            Ok(caller) => {
+                span::asked_by(&caller.who);
+                request.extensions_mut().insert(Caller { request_id, ..caller });
+                next.run(request).await
+            }
+            Err(error) => error.into_response(),
         }
-        Err(error) => error.into_response(),
     };
+    let mut response = answering.instrument(span.clone()).await;
+    span::answered(&span, response.status());
     let headers = response.headers_mut();
     if let Ok(header) = header {
         headers.insert(REQUEST_ID, header);

@@ -18,7 +18,7 @@
 //! * `recent.rs` keeps the last events in a ring with numbers. Streams read from it at their own pace, can go on where
 //!   they were cut off, and are told what they missed; nobody makes the host wait.
 //! * A call runs on a thread of its own that may block; there is a bound on how many do, and a deadline.
-//! * `audit.rs` tells who had what changed.
+//! * `audit.rs` tells who had what changed; `span.rs` gives each request its span.
 //! * `page/` is what a browser gets at `/`: files that ask for all they show as anyone else does.
 //!
 //! **Architecture Invariant:** nothing here keeps the host alive ([`Host`](crate::Host) is held weakly), and no request
@@ -49,6 +49,7 @@ mod openapi;
 mod recent;
 mod routes;
 mod schema;
+mod span;
 mod sse;
 mod token;
 

@@ -8,6 +8,7 @@ mod page;
 mod routes;
 mod schemathesis;
 mod security;
+mod spans;
 mod streams;
 
 use replug::Host;

@@ -1,0 +1,49 @@
+//! The span of a request, for the host's own logs and for whatever an embedding program does with them. What a request
+//! has done is in it; but a reload, which outlives whoever asked for it, has a span of its own.
+
+use super::guard::Who;
+use crate::id::PluginId;
+use axum::{
+    extract::{MatchedPath, Request},
+    http::{Method, StatusCode},
+};
+use tracing::{Level, Span, field::Empty};
+
+/// One request, from when its head has arrived until its answer begins. What changes a plugin is told at `info`; what
+/// only looks, and a call, may come by the thousand, and is told at `debug`.
+pub(super) fn of(request: &Request, request_id: &str) -> Span {
+    macro_rules! request {
+        ($level:expr, $method:expr, $route:expr) => {
+            tracing::span!(
+                target: "replug::http", parent: None, $level, "request",
+                method = $method, route = $route, request_id, who = Empty, plugin = Empty, status = Empty
+            )
+        };
+    }
+    // Never the path itself: there are as many as someone likes to think of.
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
+    let method = match request.method().as_str() {
+        known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known,
+        _ => "other",
+    };
+    let changes = request.method() == Method::POST && route != "none" && !route.ends_with("/execute");
+    match changes {
+        true => request!(Level::INFO, method, route),
+        false => request!(Level::DEBUG, method, route),
+    }
+}
+
+/// Who asks, once it is known that they may.
+pub(super) fn asked_by(who: &Who) {
+    Span::current().record("who", tracing::field::display(who));
+}
+
+/// The plugin that it is about.
+pub(super) fn is_about(plugin: &PluginId) {
+    Span::current().record("plugin", tracing::field::display(plugin));
+}
+
+/// What it is answered with.
+pub(super) fn answered(request: &Span, status: StatusCode) {
+    request.record("status", status.as_u16());
+}
