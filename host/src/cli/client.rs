@@ -85,7 +85,8 @@ impl Client {
         if !response.status().is_success() {
             return Err(refused(&mut self.read(response).await?));
         }
-        Ok(Stream { body: response.into_body(), text: Vec::new(), events: VecDeque::new() })
+        let (body, socket) = (response.into_body(), self.socket.display().to_string());
+        Ok(Stream { body, text: Vec::new(), events: VecDeque::new(), has_stopped: false, socket })
     }
 
     async fn send(&self, method: Method, path: &str, body: String) -> Result<Response<Incoming>, CliError> {
@@ -173,17 +174,24 @@ pub(super) struct Stream {
     /// What has arrived of an event that is not whole yet.
     text: Vec<u8>,
     events: VecDeque<Value>,
+    /// Whether the host has said that it stops.
+    has_stopped: bool,
+    socket: String,
 }
 
 impl Stream {
-    /// Waits for the next event; none when the host has ended.
-    pub(super) async fn next(&mut self) -> Option<Value> {
+    /// Waits for the next event; none when the host has stopped.
+    pub(super) async fn next(&mut self) -> Result<Option<Value>, CliError> {
         loop {
             if let Some(event) = self.events.pop_front() {
-                return Some(event);
+                self.has_stopped |= event["event"] == "host_stopped";
+                return Ok(Some(event));
             }
-            // A host that is killed breaks off in the middle: that is an end, too.
-            let frame = self.body.frame().await?.ok()?;
+            // A host that is killed breaks off in the middle, or between two events.
+            let Some(Ok(frame)) = self.body.frame().await else {
+                let lost = || CliError::Lost { socket: self.socket.clone() };
+                return if self.has_stopped { Ok(None) } else { Err(lost()) };
+            };
             self.text.extend_from_slice(frame.data_ref().map(Bytes::as_ref).unwrap_or_default());
             self.part();
         }

@@ -1,7 +1,7 @@
 //! Why a command failed, in words for the one who typed it.
 
 use replug::error::{ConfigError, HostError, InspectError, ManifestError, ReloadCause, StoreError};
-use replug::event::Diagnostic;
+use replug::{control::Code, event::Diagnostic};
 use serde_json::Value;
 use std::{io, process::ExitCode};
 
@@ -41,6 +41,12 @@ pub(super) enum CliError {
     /// The host could not be talked to, or said something that is not understood.
     #[error("the host on {socket} {reason}; is it another version of replug, or has it just ended?")]
     Conversation { socket: String, reason: String },
+    /// The host did not say goodbye.
+    #[error(
+        "the host on {socket} is gone without having stopped in order: it was killed, or a plugin has crashed it; `{} status --watch` shows when it is back",
+        super::terminal::invocation()
+    )]
+    Lost { socket: String },
     /// The host did not do it.
     #[error("{message}")]
     Answered { code: u32, message: String, details: Value, diagnostics: Vec<Diagnostic> },
@@ -83,6 +89,15 @@ impl CliError {
         match self {
             Self::Told => true,
             Self::Output(error) => error.kind() == io::ErrorKind::BrokenPipe,
+            _ => false,
+        }
+    }
+
+    /// Whether the host that was asked is not there, or no longer, and may come back.
+    pub(super) fn is_of_a_host_that_is_gone(&self) -> bool {
+        match self {
+            Self::NoHost { .. } | Self::Conversation { .. } => true,
+            Self::Answered { code, .. } => *code == Code::ShutDown.number(),
             _ => false,
         }
     }

@@ -13,9 +13,13 @@ use serde_json::{Value, json};
 
 /// Show what happens in a running host, until Ctrl-C or its end
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(
+    after_help = "It ends with the host: with status 0 if that stops in order, and with 1 if it is killed or crashes.
+
+Examples:
   replug events
-  replug events --json --kind reloaded,build_failed | jq .plugin")]
+  replug events --json --kind reloaded,build_failed | jq .plugin"
+)]
 pub(super) struct Events {
     /// Only events of this plugin
     #[arg(value_name = "ID")]
@@ -73,14 +77,14 @@ fn time(event: &Event) -> &str {
     event.at.get(11..19).unwrap_or("        ")
 }
 
-/// Shows what comes until a signal or the end of the host.
+/// Shows what comes until a signal or the end of the host, which is a failure if it comes without a word.
 pub(super) async fn follow(mut stream: Stream, mut show: Show) -> Result<(), CliError> {
     let mut signals = Signals::listen()?;
     loop {
         tokio::select! {
             biased;
             () = signals.next() => return Ok(()),
-            event = stream.next() => match event {
+            event = stream.next() => match event? {
                 Some(event) => show.show(event)?,
                 None => return Ok(()),
             },

@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 #[derive(Debug, Args)]
 #[command(after_help = "How much plugins log is for the host to say: `replug dev --log debug`.
 
+With --follow, it ends with the host: with status 0 if that stops in order, and with 1 if it is killed or crashes.
+
 Examples:
   replug logs
   replug logs -f dev.replug.calculator")]

@@ -5,7 +5,7 @@ use super::{
     error::CliError,
     signals::Signals,
     table::{self, LINE, shortened},
-    terminal::{self, DIM, NAME},
+    terminal::{self, DIM, NAME, WARN},
 };
 use clap::Args;
 use replug::control::{Command, command::List};
@@ -33,7 +33,7 @@ pub(super) struct Status {
     /// The plugins folder of the host [default: plugins, else this folder]
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Show it anew every second, until Ctrl-C
+    /// Show it anew every second, until Ctrl-C; while the host is gone, wait for it to come back
     #[arg(long)]
     watch: bool,
     /// Print one JSON object
@@ -47,13 +47,37 @@ impl Status {
         if !self.watch {
             return self.show(&all(&client).await?, "");
         }
+        self.watch(&client).await
+    }
+
+    /// Shows it every second until a signal. A host that is gone may come back, as it may for the page.
+    async fn watch(&self, client: &Client) -> Result<(), CliError> {
         let mut signals = Signals::listen()?;
         let home = if io::stdout().is_terminal() { "\u{1b}[H\u{1b}[J" } else { "" };
+        let mut pause = Duration::ZERO;
+        // When it was last asked.
+        let mut was_there = None;
         loop {
-            self.show(&all(&client).await?, home)?;
-            tokio::select! {
+            let next = async {
+                tokio::time::sleep(pause).await;
+                all(client).await
+            };
+            let plugins = tokio::select! {
+                biased;
                 () = signals.next() => return Ok(()),
-                () = tokio::time::sleep(EVERY) => {}
+                plugins = next => plugins,
+            };
+            pause = EVERY;
+            let before = was_there.replace(plugins.is_ok());
+            match plugins {
+                Ok(plugins) => self.show(&plugins, home)?,
+                // Without a host to begin with, there is nothing to watch.
+                Err(error) if before.is_none() || !error.is_of_a_host_that_is_gone() => return Err(error),
+                // Below what was seen last; and where a program reads on, it does not read that.
+                Err(_) if before == Some(true) => terminal::note(&format!(
+                    "{WARN}the host is gone:{WARN:#} waiting for it to come back; Ctrl-C ends this"
+                )),
+                Err(_) => {}
             }
         }
     }

@@ -5,11 +5,19 @@ use replug_tests::{
     command::{Dev, run, talk},
     misbehave,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::{
     io::{BufRead, BufReader},
-    process::{Output, Stdio},
+    process::{Child, Output, Stdio},
 };
+
+/// One of the commands that go on until they are ended, which finds the lab's host.
+fn follow(lab: &Lab, args: &[&str]) -> Child {
+    let mut command = replug_tests::command::replug();
+    command.args(args).current_dir(lab.dir()).env("XDG_RUNTIME_DIR", lab.dir());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts")
+}
 
 fn text(output: &Output) -> (Option<i32>, String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -117,10 +125,7 @@ fn logs_and_events_of_a_running_host_are_shown_and_followed() {
     let (lab, dev) = running("followed");
     let id = lab.id();
     said(&lab, &["call", &id, "log", "[\"warn\", \"first \\u001b[2Jwords\"]"]);
-    let mut follow = replug_tests::command::replug();
-    follow.args(["events", "--json", "--recent", "--kind", "log"]).current_dir(lab.dir());
-    let mut follow =
-        follow.env("XDG_RUNTIME_DIR", lab.dir()).stdout(Stdio::piped()).spawn().expect("the command starts");
+    let mut follow = follow(&lab, &["events", "--json", "--recent", "--kind", "log"]);
     let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
     let mut next = || serde_json::from_str::<Value>(&lines.next().expect("a line").unwrap()).unwrap();
     assert_eq!(next()["message"], "first \u{1b}[2Jwords");
@@ -138,5 +143,60 @@ fn logs_and_events_of_a_running_host_are_shown_and_followed() {
     assert!(dev.interrupt().success());
     assert_eq!(next()["event"], "host_stopped");
     assert!(follow.wait().unwrap().success(), "it ends with the host");
+    lab.assert_clean();
+}
+
+#[test]
+fn whoever_follows_a_host_is_told_when_it_ends_without_a_word() {
+    let (lab, mut dev) = running("followed-to-death");
+    let follows: Vec<_> = [&["events", "--recent", "--json"][..], &["logs", "--follow", &lab.id(), "--json"]]
+        .into_iter()
+        .map(|args| follow(&lab, args))
+        .collect();
+    said(&lab, &["call", &lab.id(), "log", "[\"warn\", \"last words\"]"]);
+    let mut ends = Vec::new();
+    for mut follow in follows {
+        let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert!(lines.any(|line| line.contains("last words")), "it is there");
+        ends.push((lines, follow));
+    }
+    let err = complained(&lab, &["call", &lab.id(), "misbehave", "[\"write-to-null\"]"]);
+    assert!(err.contains("broke off"), "{err}");
+    for (mut lines, follow) in ends {
+        assert!(!lines.any(|line| line.contains("host_stopped")));
+        let (code, _, err) = text(&follow.wait_with_output().unwrap());
+        assert_eq!(code, Some(1), "{err}");
+        assert!(err.contains("is gone without having stopped in order"), "{err}");
+    }
+    // Its parent has started it again.
+    dev.wait_for("host_started");
+    assert!(dev.interrupt().success());
+    lab.assert_clean();
+}
+
+#[test]
+fn whoever_watches_a_host_is_told_that_it_is_gone_and_sees_it_come_back() {
+    let (lab, dev) = running("watched");
+    said(&lab, &["call", &lab.id(), "version"]);
+    let mut watch = follow(&lab, &["status", "--watch", "--json"]);
+    let mut told = BufReader::new(watch.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut shown = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut shows = |calls: u64| {
+        shown.any(|line| {
+            let status: Value = serde_json::from_str(&line).unwrap();
+            status["plugins"][0]["calls"] == calls && status["plugins"][0]["status"] == "ready"
+        })
+    };
+    assert!(shows(1));
+    assert!(dev.interrupt().success());
+    let note = told.next().expect("a note");
+    assert!(note.starts_with("the host is gone: waiting for it to come back"), "{note}");
+    let mut next = Dev::start_as(&lab, "run", &[]);
+    next.wait_for("host_started");
+    assert!(shows(0), "the next host has served no call");
+    kill_process(Pid::from_child(&watch), Signal::INT).unwrap();
+    assert_eq!(watch.wait().unwrap().code(), Some(0));
+    assert_eq!(told.next(), None, "it is said once");
+    assert!(next.interrupt().success());
     lab.assert_clean();
 }
