@@ -7,7 +7,7 @@ use super::{
     one::One,
     render::{bare, is_empty},
     serve::error_value,
-    terminal::{self, DIM},
+    terminal::{self, DIM, escaped, harmless},
     trace,
 };
 use clap::Args;
@@ -71,9 +71,9 @@ impl Call {
             return if failed { Err(CliError::Told) } else { Ok(()) };
         }
         match answer {
-            Ok(result) => terminal::print(&format!("{result:#}")),
+            Ok(result) => terminal::print(&escaped(&format!("{result:#}"))),
             Err(CallError::Plugin(error)) => Err(CliError::Refused(own_error(&error))),
-            Err(error) => Err(CliError::Refused(error.to_string())),
+            Err(error) => Err(CliError::Refused(harmless(&error.to_string()))),
         }
     }
 }
@@ -93,7 +93,7 @@ impl Call {
                 printed["result"] = answer["result"].take();
                 terminal::print_json(&printed)
             }
-            Ok(answer) => terminal::print(&format!("{:#}", answer["result"])),
+            Ok(answer) => terminal::print(&escaped(&format!("{:#}", answer["result"]))),
             Err(CliError::Answered { code, message, details, .. }) => {
                 let own = code == Code::Refused.number();
                 if self.json {
@@ -102,7 +102,7 @@ impl Call {
                     terminal::print_json(&printed)?;
                     return Err(CliError::Told);
                 }
-                Err(CliError::Refused(if own { own_error(&details) } else { message }))
+                Err(CliError::Refused(if own { own_error(&details) } else { harmless(&message) }))
             }
             Err(error) => Err(error),
         }
@@ -123,8 +123,9 @@ fn word(code: u32) -> &'static str {
 
 /// The plugin's own error, with what it says beside its message below that.
 fn own_error(error: &Value) -> String {
+    let bare = |value: &Value| harmless(&bare(value));
     let Value::Object(fields) = error else { return bare(error) };
-    let Some(message) = fields.get("message") else { return format!("{error:#}") };
+    let Some(message) = fields.get("message") else { return escaped(&format!("{error:#}")).into_owned() };
     // The code before the details, whatever else there is after them.
     let rank = |key: &str| match key {
         "code" => 0,
@@ -135,7 +136,10 @@ fn own_error(error: &Value) -> String {
         fields.iter().filter(|(key, value)| *key != "message" && !is_empty(value)).collect();
     rest.sort_by_key(|(key, _)| rank(key));
     let width = rest.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
-    let lines = rest.iter().map(|(key, value)| format!("\n  {DIM}{key:width$}{DIM:#}  {}", bare(value)));
+    let lines = rest.iter().map(|(key, value)| {
+        let key = harmless(key);
+        format!("\n  {DIM}{key:width$}{DIM:#}  {}", bare(value))
+    });
     format!("{}{}", bare(message), lines.collect::<String>())
 }
 
@@ -161,5 +165,6 @@ mod tests {
     fn an_error_of_another_form_is_shown_as_it_is() {
         assert_eq!(plain(&json!("too late")), "too late");
         assert_eq!(plain(&json!({ "TooLate": 3 })), "{\n  \"TooLate\": 3\n}");
+        assert_eq!(own_error(&json!("\u{1b}[2Jx")), "[2Jx");
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     args::State,
     error::CliError,
-    terminal::{quoted, relative},
+    terminal::{harmless, quoted, relative},
 };
 use clap::Args;
 use http_body_util::{BodyExt, Full};
@@ -207,6 +207,11 @@ impl Stream {
     }
 }
 
+/// An event of a host in this process, without what would steer the terminal.
+pub(super) fn defused(told: &Event) -> Option<Event> {
+    event(serde_json::to_value(told).ok()?)
+}
+
 /// An event as it came, read; `events_lost` comes without a time, since it is none that happened.
 pub(super) fn event(mut value: Value) -> Option<Event> {
     defuse(&mut value);
@@ -220,7 +225,7 @@ pub(super) fn event(mut value: Value) -> Option<Event> {
 /// Takes out of what a plugin says all that would steer a terminal. The compiler's own words keep their colours.
 fn defuse(value: &mut Value) {
     match value {
-        Value::String(text) => text.retain(|c| !c.is_control() || c == '\n' || c == '\t'),
+        Value::String(text) => *text = harmless(text),
         Value::Array(items) => items.iter_mut().for_each(defuse),
         Value::Object(fields) => {
             fields.iter_mut().filter(|(key, _)| *key != "rendered").for_each(|it| defuse(it.1))

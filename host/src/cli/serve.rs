@@ -2,6 +2,7 @@
 
 use super::{
     args::{CallSpec, Place},
+    client::defused,
     error::CliError,
     http,
     otel::Export,
@@ -173,7 +174,8 @@ impl Screen {
             return terminal::print_json(event);
         }
         self.note_builds(event);
-        let Some(lines) = self.renderer.lines(event) else { return Ok(()) };
+        let Some(event) = defused(event) else { return Ok(()) };
+        let Some(lines) = self.renderer.lines(&event) else { return Ok(()) };
         match &self.spinner {
             Some(spinner) => spinner.aside(|| terminal::print(&lines)),
             None => terminal::print(&lines),

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use replug::event::Diagnostic;
 use serde::Serialize;
 use std::{
+    borrow::Cow,
     env, fs,
     io::{self, IsTerminal, Write},
     path::Path,
@@ -34,10 +35,27 @@ pub(super) fn print(text: &str) -> Result<(), CliError> {
 
 /// Prints a value as one line of JSON.
 pub(super) fn print_json(value: &impl Serialize) -> Result<(), CliError> {
-    let mut line = serde_json::to_vec(value).map_err(|error| CliError::Output(error.into()))?;
-    line.push(b'\n');
+    let line = serde_json::to_string(value).map_err(|error| CliError::Output(error.into()))?;
     let mut out = io::stdout().lock();
-    out.write_all(&line).and_then(|()| out.flush()).map_err(CliError::Output)
+    writeln!(out, "{}", escaped(&line)).and_then(|()| out.flush()).map_err(CliError::Output)
+}
+
+/// What a plugin has said, without what would steer the terminal.
+pub(super) fn harmless(text: &str) -> String {
+    text.chars().filter(|c| !steers(*c)).collect()
+}
+
+/// The same JSON, without what would steer the terminal: JSON itself has an escape for each character.
+pub(super) fn escaped(json: &str) -> Cow<'_, str> {
+    if !json.contains(steers) {
+        return json.into();
+    }
+    let escape = |c: char| if steers(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    json.chars().map(escape).collect::<String>().into()
+}
+
+fn steers(c: char) -> bool {
+    c.is_control() && c != '\n' && c != '\t'
 }
 
 /// Prints a note to the standard error.
@@ -61,7 +79,12 @@ pub(super) fn print_error(error: &CliError) {
         note(&diagnostics);
     }
     if !error.is_told() {
-        note(&format!("{BAD}error:{BAD:#} {error}"));
+        let text = match error {
+            // It has colours of its own, and is made of harmless parts.
+            CliError::Refused(text) => text.clone(),
+            other => harmless(&other.to_string()),
+        };
+        note(&format!("{BAD}error:{BAD:#} {text}"));
     }
 }
 
@@ -173,6 +196,17 @@ mod tests {
         let shown = [0.0213, 0.4, 1.0, 1.44, 9.9, 10.2, 131.4].map(brief_ms);
         assert_eq!(shown, ["0.02", "0.40", "1", "1.4", "9.9", "10", "131"]);
         assert_eq!([131.4, 1874.0, 61_240.0].map(brief), ["131 ms", "1.87 s", "61.2 s"]);
+    }
+
+    #[test]
+    fn what_would_steer_the_terminal_is_left_out_of_text_and_escaped_in_json() {
+        assert_eq!(harmless("a\u{1b}[2J\u{9b}2J\r\nb\tc"), "a[2J2J\nb\tc");
+        let value = serde_json::json!({ "a\u{7f}": ["\u{9b}2J", "\u{1b}", "é\n"] });
+        for json in [format!("{value}"), format!("{value:#}")] {
+            let escaped = escaped(&json);
+            assert!(!escaped.contains(steers), "{escaped}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).unwrap(), value);
+        }
     }
 
     #[test]

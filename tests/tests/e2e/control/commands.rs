@@ -1,14 +1,16 @@
 //! The commands that talk to a running host, as their users type them.
 
 use replug_tests::{
-    Lab,
-    command::{Dev, run, talk},
+    Http, Lab,
+    command::{Dev, command, run, talk},
     misbehave,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::{
+    fs::{self, File},
     io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
     process::{Child, Output, Stdio},
 };
 
@@ -17,6 +19,17 @@ fn follow(lab: &Lab, args: &[&str]) -> Child {
     let mut command = replug_tests::command::replug();
     command.args(args).current_dir(lab.dir()).env("XDG_RUNTIME_DIR", lab.dir());
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts")
+}
+
+/// A process that is gone with the test, however that ends.
+struct Bound(Child);
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        // An error means that it has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn text(output: &Output) -> (Option<i32>, String, String) {
@@ -178,9 +191,9 @@ fn whoever_follows_a_host_is_told_when_it_ends_without_a_word() {
 fn whoever_watches_a_host_is_told_that_it_is_gone_and_sees_it_come_back() {
     let (lab, dev) = running("watched");
     said(&lab, &["call", &lab.id(), "version"]);
-    let mut watch = follow(&lab, &["status", "--watch", "--json"]);
-    let mut told = BufReader::new(watch.stderr.take().unwrap()).lines().map(Result::unwrap);
-    let mut shown = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut watch = Bound(follow(&lab, &["status", "--watch", "--json"]));
+    let mut told = BufReader::new(watch.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut shown = BufReader::new(watch.0.stdout.take().unwrap()).lines().map(Result::unwrap);
     let mut shows = |calls: u64| {
         shown.any(|line| {
             let status: Value = serde_json::from_str(&line).unwrap();
@@ -194,9 +207,74 @@ fn whoever_watches_a_host_is_told_that_it_is_gone_and_sees_it_come_back() {
     let mut next = Dev::start_as(&lab, "run", &[]);
     next.wait_for("host_started");
     assert!(shows(0), "the next host has served no call");
-    kill_process(Pid::from_child(&watch), Signal::INT).unwrap();
-    assert_eq!(watch.wait().unwrap().code(), Some(0));
+    kill_process(Pid::from_child(&watch.0), Signal::INT).unwrap();
+    assert_eq!(watch.0.wait().unwrap().code(), Some(0));
     assert_eq!(told.next(), None, "it is said once");
     assert!(next.interrupt().success());
+    lab.assert_clean();
+}
+
+#[test]
+fn the_token_is_printed_when_it_is_made_and_never_again() {
+    let mut lab = Lab::new("token-printed");
+    lab.install(misbehave("version=1"));
+    let file = lab.dir().join("kept/token");
+    fs::create_dir(file.parent().unwrap()).unwrap();
+    let start = |log: &str| {
+        let args = ["run", "--json", "--token-file", file.to_str().unwrap(), "--http", "0"];
+        let mut command = command(&lab, &args);
+        command.stderr(File::create(lab.dir().join(log)).unwrap());
+        let mut dev = Dev::of(command);
+        let url = dev.wait_for("control_listening")["http"].as_str().unwrap().to_owned();
+        dev.wait_for("host_started");
+        let token = fs::read_to_string(&file).unwrap().trim().to_owned();
+        let answer = Http::at(&url, &token).get("/api/v1/plugin/list");
+        assert_eq!(answer.data()["total"], 1, "it is the one that counts");
+        assert!(dev.interrupt().success());
+        (token, url, fs::read_to_string(lab.dir().join(log)).unwrap())
+    };
+    let (token, url, said) = start("first");
+    assert!(said.contains(&format!("serving {url}/#token={token}\n")), "{said}");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let (next, url, said) = start("second");
+    assert_eq!(next, token);
+    assert!(said.contains(&format!("serving {url} ")) && !said.contains(&token), "{said}");
+    lab.assert_clean();
+}
+
+#[test]
+fn what_a_plugin_says_does_not_steer_the_terminal() {
+    // Not stripped where no terminal is, as an ESC is: a terminal takes it for ESC and `[`.
+    const STEERING: char = '\u{9b}';
+    let mut lab = Lab::new("steering");
+    lab.install_with(misbehave("version=1"), &format!("name = \"a{STEERING}2J\""));
+    let mut host = command(&lab, &["run"]);
+    host.stdout(Stdio::piped()).stderr(Stdio::null()).stdin(Stdio::null());
+    let mut host = Bound(host.spawn().unwrap());
+    let mut shown = BufReader::new(host.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(shown.any(|line| line.contains("live")), "it is up");
+    let id = lab.id();
+    let args = json!(["error", format!("b{STEERING}2J")]).to_string();
+    said(&lab, &["call", &id, "log", &args]);
+    let line = shown.find(|line| line.contains("ERROR")).unwrap();
+    assert!(line.contains("b2J") && !line.contains(STEERING), "{line}");
+
+    let text = format!("c{STEERING}2J");
+    let args = json!([text]).to_string();
+    for args in [&["call", &id, "echo", &args][..], &["call", &id, "echo", &args, "--json"]] {
+        let answer = said(&lab, args);
+        assert!(!answer.contains(STEERING), "{answer}");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert!(answer == text || answer["result"] == text, "nothing is lost: {answer}");
+    }
+    let err = complained(&lab, &["call", &id, "panic", &args]);
+    assert!(err.contains("c2J") && !err.contains(STEERING), "{err}");
+    for args in [&["list"][..], &["status"], &["logs"]] {
+        let text = said(&lab, args);
+        assert!(text.contains("steering") && !text.contains(STEERING), "{args:?}: {text}");
+    }
+    kill_process(Pid::from_child(&host.0), Signal::INT).unwrap();
+    shown.for_each(drop);
+    assert!(host.0.wait().unwrap().success());
     lab.assert_clean();
 }
