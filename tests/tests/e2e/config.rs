@@ -2,7 +2,7 @@
 
 use replug::{EventKind, Generation, Handle, HostConfig, manifest::Mode};
 use replug_tests::{
-    Lab,
+    Http, Lab,
     command::{Dev, command, run},
     misbehave,
 };
@@ -83,6 +83,29 @@ fn an_edit_is_taken_over_while_the_host_runs_a_wrong_one_is_refused_as_a_whole_a
     let changed = dev.wait_for("config_changed");
     assert_eq!(changed["applied"], json!([]), "what was refused was not taken over in part");
     assert_eq!(changed["restart_needed"], json!(["watch"]), "the state folder is named by a flag");
+    assert!(dev.interrupt().success());
+    lab.assert_clean();
+}
+
+#[test]
+fn an_edit_of_where_and_to_whom_the_host_listens_waits_for_a_restart() {
+    let mut lab = Lab::new("config-http");
+    lab.install(misbehave("version=1"));
+    configure(&lab, "[http]\nlisten = \"127.0.0.1:0\"\n");
+    let mut dev = Dev::start_as(&lab, "run", &[]);
+    let url = dev.wait_for("control_listening")["http"].as_str().unwrap().to_owned();
+    dev.wait_for("host_started");
+    configure(
+        &lab,
+        "[http]\nlisten = \"127.0.0.1:1\"\nallow_hosts = [\"box.example\"]\ntoken_file = \"token\"\n",
+    );
+    let changed = dev.wait_for("config_changed");
+    assert_eq!(changed["applied"], json!([]));
+    assert_eq!(changed["restart_needed"], json!(["http.allow_hosts", "http.listen", "http.token_file"]));
+    let token = fs::read_to_string(lab.state_dir().join("http-token")).unwrap();
+    let http = Http::at(&url, token.trim());
+    assert_eq!(http.get("/api/v1/plugin/list").data()["total"], 1, "it listens where it did");
+    assert_eq!(http.with("host", Some("box.example")).get("/health/live").status, 403);
     assert!(dev.interrupt().success());
     lab.assert_clean();
 }

@@ -277,6 +277,21 @@ fn a_plugin_in_a_process_of_its_own_shows_its_number_and_its_restarts() {
 }
 
 #[test]
+fn a_plugin_that_is_on_its_way_back_is_said_to_be_so_and_when_to_ask_again() {
+    let mut lab = Lab::in_mode("restarting-by-http", Mode::Process);
+    let soon = "[process]\nrestart_wait = \"1ms\"\nrestart_pause = \"30s\"";
+    lab.install_with(misbehave("version=1"), soon);
+    listen(&mut lab);
+    assert_eq!(call(&lab, "misbehave", json!(["abort"])).error().1, 50301);
+    lab.wait_for(|event| matches!(event.kind, EventKind::PluginCrashed { .. }).then_some(()));
+    let restarting = call(&lab, "version", json!([]));
+    assert_eq!((restarting.error().0, restarting.error().1), (503, 50300), "{restarting:?}");
+    let after: u64 = restarting.headers["retry-after"].parse().unwrap();
+    assert!((1..=60).contains(&after), "{after}");
+    lab.finish();
+}
+
+#[test]
 fn what_changes_something_leaves_a_trace_of_who_asked() {
     let lab = lab("audited");
     let mut events = unix(&lab).stream("/events?kind=audit");
@@ -310,6 +325,31 @@ fn a_host_is_ready_when_its_plugins_are_up_and_answers_until_its_end() {
     let socket = lab.host().control().unwrap().socket().to_owned();
     lab.finish();
     assert!(!socket.exists(), "the socket is gone with its host");
+}
+
+#[test]
+fn a_host_that_goes_down_lives_and_is_not_ready_and_answers_what_had_begun() {
+    let mut lab = Lab::new("going-down");
+    lab.install_with(misbehave("version=1"), "[reload]\ndrain_timeout = \"10m\"");
+    listen(&mut lab);
+    let (hold, http) = (Hold::new(lab.dir()), unix(&lab));
+    thread::scope(|scope| {
+        let calling = scope.spawn(|| call(&lab, "hold", json!([hold.path()])));
+        let held = hold.entered();
+        let stopped = lab.host().shutdown();
+        let not_ready = loop {
+            let answer = http.get("/health/ready");
+            if answer.status != 200 {
+                break answer;
+            }
+        };
+        assert_eq!((not_ready.error().1, not_ready.headers["retry-after"].as_str()), (50300, "1"));
+        assert_eq!(http.get("/health/live").data(), json!({ "live": true }));
+        drop(held);
+        assert_eq!(calling.join().unwrap().status, 200);
+        stopped.wait();
+    });
+    lab.finish();
 }
 
 #[test]

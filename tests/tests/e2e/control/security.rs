@@ -1,9 +1,13 @@
 //! What must be refused, and that the host answers all the same.
 
 use super::{lab, listen, of, unix};
-use replug_tests::{Http, Lab, http::Answer, misbehave};
+use replug_tests::{
+    Http, Lab,
+    http::{Answer, Conversation},
+    misbehave,
+};
 use rustix::process::{Resource, getrlimit, setrlimit};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     fs,
     os::unix::{fs::PermissionsExt, process::CommandExt},
@@ -92,6 +96,68 @@ fn a_request_to_another_name_or_from_another_site_s_page_is_refused() {
 }
 
 #[test]
+fn each_path_of_the_description_refuses_what_must_be_refused() {
+    let lab = lab("each-path");
+    let tcp = Http::tcp(lab.host());
+    let document = tcp.get("/openapi.json").json();
+    let mut events = unix(&lab).stream("/events?kind=audit");
+    let described = document["paths"].as_object().unwrap().iter();
+    let mut operations: Vec<_> = described.map(|(path, item)| (path.as_str(), item.clone())).collect();
+    for (path, method) in
+        [("/openapi.json", "get"), ("/api/v1/metrics", "get"), ("/", "get"), ("/assets/app.js", "get")]
+    {
+        operations.push((path, json!({ method: {} })));
+    }
+    for (path, item) in operations {
+        let (method, operation) = item.as_object().unwrap().iter().next().unwrap();
+        let ask = |http: &Http| match method.as_str() {
+            "get" => http.get(path),
+            _ => http.post(path, &json!({})),
+        };
+        let is_open = path == "/" || path.starts_with("/assets/") || path.starts_with("/health/");
+        let without_token = tcp.clone().with("authorization", None);
+        match is_open {
+            true => assert_eq!(ask(&without_token).status, 200, "{path}"),
+            false => refused(&ask(&without_token), 40100),
+        }
+        refused(&ask(&tcp.clone().with("host", Some("evil.example"))), 40300);
+        refused(&ask(&tcp.clone().with("origin", Some("http://evil.example"))), 40301);
+        refused(&tcp.send("DELETE", path, ("application/json", "{}")), 40500);
+        if method == "post" {
+            let body = json!({ "id": "dev.test.nobody", "method": "x", "config": {} });
+            let keys = operation["requestBody"]["content"]["application/json"]["schema"].clone();
+            let known = known_keys(&document, &keys);
+            let mut fitting: serde_json::Map<_, _> = body.as_object().unwrap().clone();
+            fitting.retain(|key, _| known.contains(key));
+            refused(&tcp.post(path, &json!(fitting)), 40401);
+            let name = path.rsplit('/').next().unwrap();
+            let (_, told) = events.wait_for("audit");
+            assert!(told["command"].as_str().unwrap().starts_with(name), "{path}: {told}");
+            assert_eq!(told["outcome"], "UnknownPlugin (40401)", "{path}: {told}");
+            fitting.insert("more".into(), json!(1));
+            let answer = tcp.post(path, &json!(fitting));
+            refused(&answer, 40000);
+            assert!(answer.error().2.contains("unknown field `more`"), "{path}: {answer:?}");
+        } else if operation["parameters"].is_array() {
+            let answer = tcp.get(&format!("{path}?id={}&more=1", lab.id()));
+            refused(&answer, 40000);
+            assert!(answer.error().2.contains("unknown field"), "{path}: {answer:?}");
+        }
+    }
+    goes_on(&lab);
+    lab.finish();
+}
+
+/// The keys that a schema knows.
+fn known_keys(document: &Value, schema: &Value) -> Vec<String> {
+    if let Some(name) = schema["$ref"].as_str() {
+        return known_keys(document, document.pointer(&name[1..]).expect("it leads somewhere"));
+    }
+    let schema = schema["anyOf"].get(0).unwrap_or(schema);
+    schema["properties"].as_object().expect("an object").keys().cloned().collect()
+}
+
+#[test]
 fn what_changes_something_is_no_get_and_nothing_but_json() {
     let lab = lab("methods");
     let http = Http::tcp(lab.host());
@@ -140,9 +206,11 @@ fn a_body_that_is_too_large_is_not_read() {
 }
 
 #[test]
-fn a_body_that_does_not_arrive_is_given_up() {
+fn a_head_or_a_body_that_does_not_arrive_is_given_up() {
     let lab = lab("slow-body");
     let http = Http::tcp(lab.host());
+    let mut silent = [http.connect(), unix(&lab).connect()];
+    silent.iter_mut().for_each(|it| it.write(b"GET /health/live HTTP/1.1\r\nhost: lo").unwrap());
     let head = http.head("POST", STOP);
     let mut conversation = http.connect();
     conversation
@@ -150,6 +218,8 @@ fn a_body_that_does_not_arrive_is_given_up() {
         .unwrap();
     goes_on(&lab);
     refused(&conversation.answer().expect("an answer"), 40800);
+    goes_on(&lab);
+    silent.iter_mut().for_each(Conversation::closed);
     goes_on(&lab);
     lab.finish();
 }
@@ -160,27 +230,52 @@ fn a_thousand_idle_connections_keep_no_one_out() {
     limit.current = limit.maximum.map(|most| most.min(8192)).or(Some(8192));
     setrlimit(Resource::Nofile, limit).unwrap();
     let lab = lab("idle");
-    let tcp = Http::tcp(lab.host());
-    let mut stream = tcp.stream("/events?kind=audit");
-    let mut idle: Vec<_> = (0..1000).map(|_| tcp.connect()).collect();
-    for conversation in &mut idle {
-        // Some have said half of something; those that had to go already are told so.
-        let _ = conversation.write(b"GET /");
+    for http in [Http::tcp(lab.host()), unix(&lab)] {
+        let mut stream = http.stream("/events?kind=audit");
+        let mut idle: Vec<_> = (0..1000).map(|_| http.connect()).collect();
+        for conversation in &mut idle {
+            // Some have said half of something; those that had to go already are told so.
+            let _ = conversation.write(b"GET /");
+        }
+        goes_on(&lab);
+        idle[0].closed();
+        // The stream was there first, and is not idle.
+        assert_eq!(stream.wait_for("audit").1["command"], "execute version");
+        drop(idle);
+        goes_on(&lab);
+    }
+    lab.finish();
+}
+
+#[test]
+fn streams_beyond_the_bound_are_turned_away_and_the_rest_goes_on() {
+    let lab = lab("many-streams");
+    let http = unix(&lab);
+    let mut streams: Vec<_> = (0..64).map(|_| http.stream("/events")).collect();
+    for path in ["/events", &format!("{}&follow=true", of(&lab, "logs"))] {
+        let busy = http.get(path);
+        refused(&busy, 42900);
+        assert!(busy.headers.contains_key("retry-after"), "{busy:?}");
     }
     goes_on(&lab);
-    idle[0].closed();
-    // The stream was there first, and is not idle.
-    assert_eq!(stream.wait_for("audit").1["command"], "execute version");
-    drop(idle);
-    goes_on(&lab);
+    assert_eq!(streams[0].wait_for("audit").1["command"], "execute version");
+    drop(streams);
+    // Their ends are noticed when the next event is to be sent.
+    while http.get("/events").status == 429 {
+        goes_on(&lab);
+    }
     lab.finish();
 }
 
 #[test]
 fn names_logs_and_results_are_data_whatever_they_hold() {
     let mut lab = Lab::new("markup");
-    let nasty = "<script>alert(1)</script>\"'&";
-    lab.install_with(misbehave("version=1"), &format!("name = '''{nasty}'''"));
+    let nasty = "<script>alert(1)</script>\"'&\u{1b}[2J\r\n\u{9b}\u{7f}";
+    // A TOML string has the escapes of a JSON string.
+    lab.install_with(
+        misbehave("version=1"),
+        &format!("name = {}", json!(nasty).to_string().replace('\u{7f}', "\\u007f")),
+    );
     listen(&mut lab);
     let http = unix(&lab);
     let plugin = http.get(&of(&lab, "get"));
@@ -188,7 +283,7 @@ fn names_logs_and_results_are_data_whatever_they_hold() {
     assert_eq!(plugin.headers["content-type"], "application/json");
     assert_eq!(plugin.headers["x-content-type-options"], "nosniff");
 
-    let steering = "a\u{1b}[2J\r\nid: 9\r\ndata: {\"event\":\"host_stopped\"}\r\n\r\n\u{0}\u{202e}";
+    let steering = "<img src=x onerror=alert(1)>\u{1b}[2J\r\nid: 9\r\ndata: {\"event\":\"host_stopped\"}\r\n\r\n\u{0}\u{202e}";
     let body = json!({ "id": lab.id(), "method": "echo", "args": [steering] });
     let answer = http.post("/api/v1/plugin/execute", &body);
     assert_eq!(answer.data()["result"], steering);
@@ -197,6 +292,13 @@ fn names_logs_and_results_are_data_whatever_they_hold() {
     let mut stream = http.stream("/events?kind=log");
     lab.call("log", json!(["error", steering])).unwrap();
     assert_eq!(stream.next_event().unwrap().1["message"], steering, "it is one event, and no other");
+    let logs = http.get(&of(&lab, "logs"));
+    assert_eq!(logs.data()["logs"][0]["message"], steering);
+    assert!(!logs.body.contains(|c: char| c.is_ascii_control()), "{}", logs.body);
+    let panicked = http
+        .post("/api/v1/plugin/execute", &json!({ "id": lab.id(), "method": "panic", "args": [steering] }));
+    assert_eq!(panicked.json()["details"]["panic"], steering);
+    goes_on(&lab);
     lab.finish();
 }
 
@@ -207,6 +309,12 @@ fn a_path_in_an_id_is_no_id() {
     {
         for what in ["reload", "stop", "unregister"] {
             refused(&unix(&lab).post(&format!("/api/v1/plugin/{what}"), &json!({ "id": id })), 40000);
+        }
+        let id: String = id.bytes().take(1000).map(|byte| format!("%{byte:02x}")).collect();
+        for what in
+            ["plugin/get?id", "plugin/methods?id", "plugin/logs?id", "plugin/generations?id", "events?plugin"]
+        {
+            refused(&unix(&lab).get(&format!("/api/v1/{what}={id}")), 40000);
         }
     }
     goes_on(&lab);
