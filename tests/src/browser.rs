@@ -116,6 +116,13 @@ impl Browser {
         self.post("/execute/sync", &json!({ "script": script, "args": [] }))
     }
 
+    /// Clicks as soon as there is something to click on.
+    #[track_caller]
+    pub fn click_when_there(&self, selector: &str) {
+        self.until(&format!("document.querySelector({})", json!(selector)));
+        self.click(selector);
+    }
+
     /// Clicks as a mouse would, on what a selector finds.
     #[track_caller]
     pub fn click(&self, selector: &str) {

@@ -3,12 +3,13 @@
 import { hasToken, keepToken, plugins, takeTokenFromAddress } from "./api.js";
 import { el, list, say, show } from "./dom.js";
 import { durations } from "./metrics.js";
-import { KINDS, Model } from "./model.js";
+import { Model } from "./model.js";
 import { PluginView, drawStatus } from "./plugin.js";
 import { Spark } from "./spark.js";
 import { Stream } from "./stream.js";
 import { Timeline } from "./timeline.js";
 import { rate } from "./text.js";
+import { KINDS } from "./words.js";
 
 const at = (id) => document.getElementById(id);
 const model = new Model();
@@ -113,14 +114,8 @@ function draw() {
   });
 }
 
-const overview = {
-  timeline: new Timeline(40, true),
-  node: null,
-  draw(model) {
-    this.timeline.draw(model, null);
-  },
-};
-overview.node = el("section", { class: "card" }, el("h2", {}, "What happened"), overview.timeline.node);
+const happened = new Timeline("What happened", { most: 40, named: true });
+const overview = { node: happened.node, draw: (model) => happened.draw(model, null) };
 
 function drawSummary() {
   const all = [...model.plugins.values()];
@@ -147,7 +142,7 @@ function drawList() {
       say(name, info.name);
       drawStatus(status, info, model.builds.has(info.id));
       const serves = info.generation === null ? "" : ` · g${info.generation}`;
-      say(where, problem ? `${problem.event === "build_failed" ? "does not compile" : "was refused"}${serves}` : `${info.mode}${serves}`);
+      say(where, problem ? `${problem.event === "build_failed" ? "does not compile" : "was refused"}${serves}` : `${info.runs_in ?? info.mode}${serves}`);
       node.classList.toggle("has-problem", Boolean(problem));
       const words = rate(calls.at(-1) ?? null);
       say(speed, words);

@@ -38,6 +38,12 @@ export function foreign(text, attributes = {}) {
   return el("bdi", attributes, text);
 }
 
+/** A doc comment: what stands in backticks as code. */
+export function prose(text, attributes = {}) {
+  const parts = text.split(/(`[^`\n]+`)/).map((part, at) => (at % 2 ? el("code", {}, part.slice(1, -1)) : part));
+  return el("bdi", attributes, ...parts);
+}
+
 /** Sets the text, if it is another: what has not changed is neither drawn nor read out again. */
 export function say(node, text) {
   if (node.textContent !== text) node.textContent = text;

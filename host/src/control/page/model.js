@@ -1,16 +1,14 @@
 // What the page knows: the plugins as they were last listed, and what has happened since.
 
 import { SPAN } from "./spark.js";
+import { words } from "./words.js";
 
+// Of what is always shown, and of the rest.
 const KEPT = 200;
+// What may happen many times in a second is one entry, with how often.
+const REPEATED = new Set(["plugin_panicked", "audit", "call_result"]);
 
-/** The events that the page wants; logs come in a stream of their own. */
-export const KINDS = [
-  "host_started", "host_stopped", "plugin_discovered", "discovery_failed", "build_started", "build_failed",
-  "build_superseded", "build_unchanged", "reloaded", "reload_failed", "rolled_back", "configured", "plugin_crashed",
-  "plugin_restarted", "plugin_demoted", "plugin_quarantined", "plugin_stuck", "plugin_stopped", "checkpoint_lost",
-  "host_crashed", "config_changed", "config_refused",
-];
+const UNTIMED = { sum: 0, count: 0 };
 
 /** The stages of a reload, in their order. */
 export const STAGES = ["detect", "build", "store", "preflight", "load", "migrate", "swap"];
@@ -18,13 +16,16 @@ export const STAGES = ["detect", "build", "store", "preflight", "load", "migrate
 export class Model {
   /** By id, in the order of the list. */
   plugins = new Map();
-  /** What happened to plugins, the newest first: `{ id, event, cause }`. */
+  /** What happened, the newest first: `{ id, event, words, times, number }`. */
   history = [];
+  /** What happened beside that, which is shown to those who want to know all. */
+  details = [];
   /** By plugin: what keeps its newest source from serving. */
   problems = new Map();
   /** By plugin: the events of builds that run. */
   builds = new Map();
   #run = null;
+  #number = 0;
 
   /** Takes over a list of plugins, and how long their calls took. */
   listed(infos, durations) {
@@ -33,7 +34,8 @@ export class Model {
     this.plugins = new Map();
     for (const info of infos) {
       const known = before.get(info.id);
-      this.plugins.set(info.id, { info, ...rates(known, info, now), ...latency(known, durations.get(info.id)) });
+      const counted = { calls: info.calls, timed: durations.get(info.id) ?? known?.counted?.timed ?? UNTIMED, at: now };
+      this.plugins.set(info.id, { info, ...charted(known, counted) });
     }
   }
 
@@ -42,7 +44,7 @@ export class Model {
     for (const plugin of this.plugins.values()) plugin.counted = null;
   }
 
-  /** Takes over something that happened; says whether the methods or versions of a plugin may be others now. */
+  /** Takes over something that happened; says whether the list of plugins is another now. */
   happened(event, id) {
     const run = id?.split("-")[0] ?? this.#run;
     if (run !== this.#run) {
@@ -53,6 +55,8 @@ export class Model {
     }
     const plugin = event.plugin;
     const cause = this.builds.get(plugin)?.cause ?? null;
+    const said = words(event, cause);
+    this.#write({ id: id ?? `${event.at}-${event.event}`, event, words: said });
     switch (event.event) {
       case "build_started":
         this.builds.set(plugin, event);
@@ -60,52 +64,61 @@ export class Model {
       case "build_superseded":
         this.builds.delete(plugin);
         return false;
-      case "build_unchanged":
-        this.builds.delete(plugin);
-        this.problems.delete(plugin);
-        break;
       case "build_failed":
       case "reload_failed":
         this.builds.delete(plugin);
         this.problems.set(plugin, event);
-        break;
+        return true;
+      case "build_unchanged":
       case "reloaded":
       case "plugin_stopped":
         this.builds.delete(plugin);
         this.problems.delete(plugin);
-        break;
-      case "plugin_discovered":
         return true;
       case "host_stopped":
         this.builds.clear();
-        break;
+        return true;
+      case "plugin_discovered":
+        return true;
+      default:
+        return said.matter !== "detail" && !REPEATED.has(event.event);
     }
-    this.history.unshift({ id: id ?? `${event.at}-${event.event}`, event, cause });
-    this.history.length = Math.min(this.history.length, KEPT);
-    return true;
+  }
+
+  #write(entry) {
+    this.#number += 1;
+    entry.number = this.#number;
+    const list = entry.words.matter === "detail" ? this.details : this.history;
+    const same = REPEATED.has(entry.event.event) ? list.findIndex((old, at) => at < 16 && isSame(old, entry)) : -1;
+    const before = same < 0 ? 0 : list.splice(same, 1)[0].times;
+    // An audit event may stand for many calls.
+    entry.times = before + (entry.event.event === "audit" ? (entry.event.count ?? 1) : 1);
+    list.unshift(entry);
+    list.length = Math.min(list.length, KEPT);
   }
 }
 
-/** Calls per second of the last minute, with what was counted last, and when. */
-function rates(known, info, now) {
-  const counted = { calls: info.calls, at: now };
-  if (!known) return { calls: [], counted };
-  const { calls, counted: last } = known;
-  if (last === null) return { calls: [...calls, null].slice(-SPAN), counted };
-  // A list that was asked for in between is no second of its own.
-  if (now - last.at < 900) return { calls, counted: last };
-  const made = info.calls - last.calls;
-  // Fewer than before: the host is another.
-  const rate = made < 0 ? null : (made / (now - last.at)) * 1000;
-  return { calls: [...calls, rate].slice(-SPAN), counted };
+function isSame(old, { event, words }) {
+  return old.event.event === event.event && old.event.plugin === event.plugin && old.words.what === words.what && old.words.more === words.more;
 }
 
-/** What a call took on average, second by second. Not every call is timed: where none was, the last average holds. */
-function latency(known, timed) {
-  const latency = known?.latency ?? [];
-  if (!timed) return { latency, timed: null };
-  const count = timed.count - (known?.timed?.count ?? 0);
-  const sum = timed.sum - (known?.timed?.sum ?? 0);
-  const last = latency.at(-1) ?? null;
-  return { latency: [...latency, count > 0 ? sum / count : last].slice(-SPAN), timed };
+/**
+ * The last minute, second by second, with what was counted last, and when: calls per second, and what a call took on average.
+ * Not every call is timed: where none was, the last average holds.
+ */
+function charted(known, counted) {
+  if (!known) return { calls: [null], latency: [mean(counted.timed)], counted };
+  const { calls, latency, counted: last } = known;
+  // A list that was asked for in between is no second of its own.
+  if (last !== null && counted.at - last.at < 900) return { calls, latency, counted: last };
+  const next = (rate, time) => ({ calls: [...calls, rate].slice(-SPAN), latency: [...latency, time].slice(-SPAN), counted });
+  // Of a while of which nothing is known, or with fewer calls than before, because the host is another.
+  if (last === null || counted.calls < last.calls) return next(null, null);
+  const timed = { sum: counted.timed.sum - last.timed.sum, count: counted.timed.count - last.timed.count };
+  const held = latency.findLast((time) => time !== null) ?? null;
+  return next(((counted.calls - last.calls) / (counted.at - last.at)) * 1000, mean(timed) ?? held);
+}
+
+function mean({ sum, count }) {
+  return count > 0 ? sum / count : null;
 }

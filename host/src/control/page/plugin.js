@@ -2,7 +2,7 @@
 
 import { ansi } from "./ansi.js";
 import { ask, tell } from "./api.js";
-import { el, foreign, list, say, show } from "./dom.js";
+import { el, list, say, show } from "./dom.js";
 import { Logs } from "./logs.js";
 import { Methods } from "./methods.js";
 import { Spark } from "./spark.js";
@@ -11,7 +11,7 @@ import { bytes, count, millis, rate, seconds } from "./text.js";
 
 const FACTS = [
   ["generation", ({ info }) => (info.generation === null ? "–" : `g${info.generation}`)],
-  ["mode", ({ info }) => info.mode],
+  ["mode", ({ info }) => info.runs_in ?? info.mode],
   ["up for", ({ info }) => (info.uptime === null ? "–" : seconds(info.uptime))],
   ["calls", ({ info }) => count(info.calls)],
   ["errors", ({ info }) => count(info.errors)],
@@ -38,7 +38,7 @@ export class PluginView {
     this.calls = chart("calls per second");
     this.latency = chart("mean time of a call");
     this.problem = new Problem();
-    this.timeline = new Timeline(8, false);
+    this.timeline = new Timeline("Reloads", { most: 8, named: false });
     this.methods = new Methods(id);
     this.versions = el("ol", { class: "versions" });
     this.logs = new Logs(id);
@@ -53,7 +53,7 @@ export class PluginView {
       el("div", { class: "columns" },
         el("div", {}, this.methods.node),
         el("div", {},
-          el("section", { class: "card" }, el("h3", {}, "Reloads"), this.timeline.node),
+          this.timeline.node,
           el("section", { class: "card" }, el("h3", {}, "Versions"), this.versions))),
       this.logs.node);
   }
@@ -67,7 +67,6 @@ export class PluginView {
     this.logs.close();
   }
 
-
   draw(model) {
     const plugin = model.plugins.get(this.id);
     if (!plugin) {
@@ -80,8 +79,8 @@ export class PluginView {
     say(this.name, info.name);
     drawStatus(this.status, info, building);
     say(this.words, [info.id, info.version, info.description].filter(Boolean).join("  ·  "));
-    // A problem says the same, and all of it.
-    say(this.detail, building || model.problems.has(this.id) ? "" : info.detail);
+    // A problem says the same, and all of it; that it builds is what its status says.
+    say(this.detail, building || model.problems.has(this.id) || info.detail === "building" ? "" : info.detail);
     const runs = info.generation !== null;
     if (this.#asked !== info.generation) {
       // Methods and versions are others with another generation, and only then.
@@ -149,12 +148,16 @@ export function drawStatus(node, info, building) {
 
 function chart(label) {
   const spark = new Spark(label);
+  const most = el("span", { class: "chart-most" });
   const value = el("span", { class: "chart-value" });
-  return { spark, value, node: el("figure", { class: "chart card" }, el("figcaption", {}, foreign(label), value), spark.node) };
+  const caption = el("figcaption", {}, el("span", {}, label), most, value);
+  return { spark, most, value, node: el("figure", { class: "chart card" }, caption, spark.node) };
 }
 
-function drawChart({ spark, value }, values, words) {
+function drawChart({ spark, most, value }, values, words) {
+  const known = values.filter((value) => value !== null);
   const text = words(values.at(-1) ?? null);
   say(value, text);
+  say(most, known.length > 1 ? `at most ${words(Math.max(...known))}` : "");
   spark.draw(values, text);
 }

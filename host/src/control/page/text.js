@@ -18,6 +18,9 @@ export function bytes(value) {
 }
 
 export function millis(value) {
+  // A call in process takes nanoseconds.
+  if (value > 0 && value < 0.001) return `${Math.max(1, Math.round(value * 1e6))} ns`;
+  if (value > 0 && value < 0.01) return `${(value * 1000).toFixed(1)} µs`;
   if (value < 1) return `${Math.round(value * 1000)} µs`;
   if (value < 10) return `${value.toFixed(1)} ms`;
   return value < 10_000 ? `${Math.round(value)} ms` : `${(value / 1000).toFixed(1)} s`;
@@ -29,6 +32,11 @@ export function seconds(value) {
   if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
   if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
   return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
+}
+
+/** A text, or the beginning of a long one. */
+export function clip(text, most) {
+  return text.length > most ? `${text.slice(0, most - 1)}…` : text;
 }
 
 /** The time of day. */

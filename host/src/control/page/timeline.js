@@ -2,61 +2,51 @@
 
 import { el, foreign, list, say, show } from "./dom.js";
 import { STAGES } from "./model.js";
-import { clock, millis } from "./text.js";
+import { clock, count, millis } from "./text.js";
+import { words } from "./words.js";
 
-const WORDS = {
-  build_unchanged: () => ["unchanged", "the build gave what serves already"],
-  build_failed: (event) => ["does not compile", event.error],
-  reload_failed: (event) => [`refused at ${event.stage}`, event.error],
-  discovery_failed: (event) => ["cannot be used", event.error],
-  rolled_back: (event) => ["rolled back", `from g${event.from}: ${event.reason}`],
-  configured: (event) => ["configured", event.how === "live" ? "while it runs" : "as a new generation"],
-  plugin_crashed: (event) => ["crashed", crash(event)],
-  plugin_restarted: () => ["restarted", "in a new process"],
-  plugin_demoted: (event) => ["moved to a process of its own", event.reason],
-  plugin_stuck: (event) => ["stuck", `${event.method} has not come back for ${millis(event.for_ms)}`],
-  checkpoint_lost: (event) => ["lost its checkpoint", event.reason],
-  host_crashed: (event) => ["the host crashed", event.reason],
-  config_changed: (event) => ["configuration changed", [...event.applied, ...event.restart_needed].join(", ")],
-  config_refused: (event) => ["configuration refused", event.error],
-  plugin_quarantined: (event) => ["quarantined", event.reason],
-  plugin_stopped: (event) => ["stopped", event.reason],
-  host_started: (event) => ["host started", `${event.running} plugin${event.running === 1 ? " runs" : "s run"}`],
-  host_stopped: () => ["host stopped", ""],
-};
-const BAD = new Set(["build_failed", "reload_failed", "discovery_failed", "plugin_crashed", "plugin_quarantined",
-  "plugin_demoted", "plugin_stuck", "host_crashed", "config_refused"]);
-const QUIET = new Set(["host_started", "host_stopped", "build_unchanged", "plugin_stopped", "configured", "config_changed"]);
+// How many entries are shown to those who want every detail.
+const ALL = 200;
 
-function crash(event) {
-  const end = event.signal ?? (event.exit === undefined ? "its process ended" : `exit status ${event.exit}`);
-  return event.restart_in_ms === undefined ? end : `${end}; started again in ${millis(event.restart_in_ms)}`;
-}
+let ids = 0;
 
 export class Timeline {
-  /** `most` entries, with the plugins' names or not. */
-  constructor(most, named) {
+  #again = null;
+
+  /** `most` entries, or all with every detail; with the plugins' names or not. */
+  constructor(title, { most, named }) {
     this.most = most;
     this.named = named;
     this.entries = el("ol", { class: "timeline" });
     this.empty = el("p", { class: "quiet" }, "Nothing has happened yet. Edit a plugin's source and save it.");
     this.legend = el("p", { class: "legend", "aria-hidden": "true" },
       ...STAGES.map((stage) => el("span", {}, el("i", { class: `stage s-${stage}` }), stage)));
-    this.node = el("div", {}, this.legend, this.entries, this.empty);
+    ids += 1;
+    const id = `details-${ids}`;
+    this.details = el("input", { type: "checkbox", id });
+    this.details.addEventListener("change", () => this.#again?.());
+    const tools = el("div", { class: "tools" }, el("label", { for: id, class: "check" }, this.details, "every detail"));
+    this.node = el("section", { class: "card" },
+      el("div", { class: "card-head" }, el("h3", {}, title), tools), this.legend, this.entries, this.empty);
   }
 
   /** Shows those of one plugin, or of all. */
   draw(model, id) {
-    const mine = model.history.filter(({ event }) => !id || event.plugin === id || !event.plugin).slice(0, this.most);
-    const builds = [...model.builds.entries()].filter(([plugin]) => !id || plugin === id);
-    const running = builds.map(([plugin, event]) => ({ id: `build-${plugin}`, event, cause: event.cause, runs: true }));
+    this.#again = () => this.draw(model, id);
+    const isMine = (plugin) => !id || !plugin || plugin === id;
+    const all = this.details.checked ? [...model.history, ...model.details].sort((a, b) => b.number - a.number) : model.history;
+    const mine = all.filter(({ event }) => isMine(event.plugin)).slice(0, this.details.checked ? ALL : this.most);
+    const builds = [...model.builds.entries()].filter(([plugin]) => isMine(plugin));
+    const running = builds.map(([plugin, event]) => ({ id: `build-${plugin}`, event, words: words(event), runs: true }));
     const longest = Math.max(1, ...mine.map(({ event }) => event.total_ms ?? 0));
     show(this.empty, mine.length + running.length === 0);
     show(this.legend, mine.some(({ event }) => event.event === "reloaded"));
     list(this.entries, [...running, ...mine], {
       key: (entry) => entry.id,
-      make: (entry) => this.#entry(entry, model),
+      make: (entry) => this.#entry(entry),
       update: (node, entry) => {
+        const link = node.querySelector(".entry-name");
+        if (link) say(link.firstElementChild, nameOf(entry.event.plugin, model));
         const bar = node.querySelector(".bar");
         // Bars have one scale, so that they can be compared; a short one is still seen.
         if (bar && !entry.runs) bar.style.width = `${Math.max(2, (100 * entry.event.total_ms) / longest)}%`;
@@ -64,32 +54,25 @@ export class Timeline {
     });
   }
 
-  #entry({ event, cause, runs }, model) {
-    const name = this.named && event.plugin ? (model.plugins.get(event.plugin)?.info.name ?? event.plugin) : null;
-    const time = el("time", { datetime: event.at }, clock(event.at));
-    const head = el("div", { class: "entry-head" }, time);
-    const entry = el("li", { class: "entry" }, head);
-    if (name) head.append(el("a", { href: `#/${event.plugin}`, class: "entry-name" }, foreign(name)));
-    if (runs) {
-      entry.dataset.kind = "builds";
-      head.append(el("span", { class: "entry-what" }, "building"), file(cause));
-      entry.append(el("div", { class: "track" }, el("div", { class: "bar moving" })));
-    } else if (event.event === "reloaded") {
+  #entry({ event, words: { what, more, matter }, times, runs }) {
+    const head = el("div", { class: "entry-head" }, el("time", { datetime: event.at }, clock(event.at)));
+    const entry = el("li", { class: "entry", "data-kind": runs ? "builds" : matter }, head);
+    if (this.named && event.plugin) head.append(el("a", { href: `#/${event.plugin}`, class: "entry-name" }, foreign("")));
+    head.append(foreign(what, { class: "entry-what" }), foreign(more.split("\n")[0], { class: "entry-more", title: more }));
+    if (times > 1) head.append(el("span", { class: "entry-total" }, `× ${count(times)}`));
+    if (runs) entry.append(el("div", { class: "track" }, el("div", { class: "bar moving" })));
+    if (event.event === "reloaded") {
       const total = millis(event.total_ms);
-      head.append(el("span", { class: "entry-what" }, `g${event.generation} serves`), file(cause),
-        el("span", { class: "entry-total" }, total));
+      head.append(el("span", { class: "entry-total" }, total));
       entry.append(bar(event.stages, total));
-    } else {
-      const [what, more] = WORDS[event.event]?.(event) ?? [event.event, ""];
-      entry.dataset.kind = BAD.has(event.event) ? "bad" : QUIET.has(event.event) ? "quiet" : "note";
-      head.append(el("span", { class: "entry-what" }, what), foreign(more.split("\n")[0], { class: "entry-more", title: more }));
     }
     return entry;
   }
 }
 
-function file(path) {
-  return path ? foreign(path.split("/").slice(-2).join("/"), { class: "entry-more", title: path }) : "";
+/** What it is called, once it is listed. */
+function nameOf(plugin, model) {
+  return model.plugins.get(plugin)?.info.name ?? plugin;
 }
 
 function bar(stages, total) {

@@ -53,6 +53,7 @@ const ASSETS: &[Asset] = assets! {
     "stream.js" as "/assets/stream.js": JS,
     "text.js" as "/assets/text.js": JS,
     "timeline.js" as "/assets/timeline.js": JS,
+    "words.js" as "/assets/words.js": JS,
 };
 
 /// The paths of the page. They are for people, and so not in `/openapi.json`.
@@ -73,6 +74,19 @@ fn serve(asset: &'static Asset) -> impl IntoResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::EventKind;
+    use serde_json::json;
+
+    #[test]
+    fn every_kind_of_event_has_words_on_the_page() {
+        let words = ASSETS.iter().find(|asset| asset.path == "/assets/words.js").unwrap().text;
+        // The one list of kinds is the enum, and this is how it tells: by the error that names them all.
+        let unknown = serde_json::from_value::<EventKind>(json!({ "event": "?" })).unwrap_err().to_string();
+        let (_, kinds) = unknown.split_once("expected one of").unwrap();
+        for kind in kinds.split('`').skip(1).step_by(2) {
+            assert!(words.contains(&format!("\n  {kind}: (")), "words.js has no line for `{kind}`");
+        }
+    }
 
     #[test]
     fn each_file_that_another_one_names_is_there() {

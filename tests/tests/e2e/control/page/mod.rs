@@ -1,6 +1,8 @@
 //! The page, in a real browser: what it shows while plugins change, what can be done with it, and that nothing from a
 //! plugin becomes markup.
 
+mod words;
+
 use replug::control::HttpConfig;
 use replug_tests::{Browser, Http, Lab, Source, http::control, misbehave, workspace};
 use serde_json::json;
@@ -9,14 +11,20 @@ use std::fs;
 /// Markup that a browser would run, were it ever taken as such.
 const NASTY: &str = "<img src=x onerror=document.title=666><script>document.title=666</script>";
 
-/// A lab with a plugin from source and one that says nasty things, a host that watches, and a browser at its page.
-fn shown(name: &str) -> Option<(Lab, Browser)> {
-    let Some(browser) = Browser::start() else {
+/// A browser, if there is one or one may be installed.
+fn browser() -> Option<Browser> {
+    let browser = Browser::start();
+    if browser.is_none() {
         eprintln!(
             "SKIPPED: to look at the page, this test needs chromium and chromedriver (REPLUG_INSTALL=1 installs them)"
         );
-        return None;
-    };
+    }
+    browser
+}
+
+/// A lab with a plugin from source and one that says nasty things, a host that watches, and a browser at its page.
+fn shown(name: &str) -> Option<(Lab, Browser)> {
+    let browser = browser()?;
     let mut lab = Lab::new(name);
     lab.set_manifest("name = \"Tally\"\nversion = \"1.4.0\"\ndescription = \"Adds up what it is given.\"");
     lab.write_source(&Source::new(1));
@@ -109,6 +117,8 @@ fn the_page_shows_what_happens_and_does_what_it_is_told() {
     browser.until("document.querySelector('#said').textContent.includes('g6')");
     pictures(&browser, "plugin");
 
+    browser.click("label[for^=details-]");
+    browser.until("[...document.querySelectorAll('.entry')].some((it) => it.textContent.includes('rollback, by 127.0.0.1'))");
     assert_eq!(browser.complaints(), Vec::<String>::new());
     drop(browser);
     lab.finish();
@@ -205,13 +215,16 @@ fn the_page_needs_no_token_and_keeps_itself_to_itself() {
     lab.finish();
 }
 
-/// What it looks like, for people: light, dark and on a phone.
+/// What it looks like, for people: light, dark and on a phone, where nothing may be cut off at its side.
 fn pictures(browser: &Browser, what: &str) {
-    browser.run("scrollTo(0, 0)");
-    for (name, size, scheme) in
-        [("light", (1280, 900), "light"), ("dark", (1280, 900), "dark"), ("narrow", (390, 844), "light")]
+    for (name, width, scheme) in [("light", 1280, "light"), ("dark", 1280, "dark"), ("narrow", 390, "light")]
     {
-        browser.look(size, scheme);
+        browser.look((width, 900), scheme);
+        browser.run("scrollTo(0, 0)");
+        let size = browser
+            .run("return [document.documentElement.scrollWidth, document.documentElement.scrollHeight]");
+        assert_eq!(size[0], width, "{what} is as wide as the window");
+        browser.look((width, u32::try_from(size[1].as_u64().unwrap()).unwrap()), scheme);
         browser.screenshot(&workspace().join(format!("target/page/{what}-{name}.png")));
     }
     browser.look((1280, 900), "light");

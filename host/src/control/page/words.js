@@ -1,0 +1,78 @@
+// What happened, in words: one line for each kind of event that a host tells.
+
+import { clip, millis } from "./text.js";
+
+/** By kind: what happened, more about that, and how much it matters; `detail` is shown on demand only. */
+export const WORDS = {
+  host_started: (event) => ["host started", `${event.running} plugin${event.running === 1 ? " runs" : "s run"}`, "quiet"],
+  host_stopped: () => ["host stopped", "", "quiet"],
+  host_crashed: (event) => ["the host crashed", event.reason, "bad"],
+  plugin_discovered: (event) => ["found", event.path, "detail"],
+  discovery_failed: (event) => ["cannot be used", event.error, "bad"],
+  build_started: (event) => ["building", file(event.cause), "detail"],
+  build_failed: (event) => ["does not compile", event.error, "bad"],
+  build_superseded: () => ["build cancelled", "the source has changed again", "detail"],
+  build_unchanged: () => ["unchanged", "the build gave what serves already", "quiet"],
+  reloaded: (event, cause) => [`g${event.generation} serves`, file(cause), "note"],
+  reload_failed: (event) => [`refused at ${event.stage}`, event.error, "bad"],
+  rolled_back: (event) => ["rolled back", `from g${event.from}: ${event.reason}`, "note"],
+  limits_applied: (event) => ["limits", limits(event), "detail"],
+  generation_retired: (event) => [`g${event.generation} retired`, RETIRED[event.outcome] ?? event.outcome, "detail"],
+  call_result: (event) => [event.error === undefined ? "answered" : "failed", `${event.method}: ${value(event.error ?? event.result)}`, "detail"],
+  configured: (event) => ["configured", event.how === "live" ? "while it runs" : "as a new generation", "quiet"],
+  plugin_panicked: (event) => ["panicked", `at ${event.location}: ${event.message}`, "bad"],
+  plugin_crashed: (event) => ["crashed", crash(event), "bad"],
+  plugin_restarted: (event) => ["restarted", `in a new process${event.deaths > 1 ? `; it has ended ${event.deaths} times lately` : ""}`, "note"],
+  plugin_stuck: (event) => ["stuck", `${event.method} has not come back for ${millis(event.for_ms)}`, "bad"],
+  plugin_demoted: (event) => ["moved to a process of its own", event.reason, "bad"],
+  plugin_quarantined: (event) => ["quarantined", event.reason, "bad"],
+  plugin_stopped: (event) => ["stopped", event.reason, "quiet"],
+  checkpoint_lost: (event) => ["lost its checkpoint", event.reason, "bad"],
+  log: (event) => [`logged ${event.level.toLowerCase()}`, event.message, "detail"],
+  config_changed: (event) => ["configuration changed", changed(event), "quiet"],
+  config_refused: (event) => ["configuration refused", event.error, "bad"],
+  control_listening: (event) => ["listening", [event.socket, event.http].filter(Boolean).join(" and "), "detail"],
+  audit: (event) => ["asked", `${event.command}, by ${event.who}: ${event.outcome}`, "detail"],
+  events_lost: (event) => ["events lost", `${event.count} came faster than they could be read`, "bad"],
+};
+
+const RETIRED = {
+  kept: "its code stays mapped",
+  unloaded: "its code was unmapped",
+  still_mapped: "its code was to be unmapped, but something holds it",
+  ended: "its process has ended",
+  drop_panicked: "it panicked when it was dropped",
+};
+
+/** The events that the page wants; logs come in a stream of their own. */
+export const KINDS = Object.keys(WORDS).filter((kind) => kind !== "log");
+
+/** An event as `what` happened, `more` about that, and how much it matters: `bad`, `note`, `quiet` or `detail`. */
+export function words(event, cause = null) {
+  // A newer host may tell what this page does not know.
+  const [what, more, matter] = WORDS[event.event]?.(event, cause) ?? [event.event.replaceAll("_", " "), "", "detail"];
+  return { what, more, matter };
+}
+
+function crash(event) {
+  const end = event.signal ?? (event.exit === undefined ? "its process ended" : `exit status ${event.exit}`);
+  return event.restart_in_ms === undefined ? end : `${end}; started again in ${millis(event.restart_in_ms)}`;
+}
+
+function changed({ applied, restart_needed: later }) {
+  const parts = [applied.join(", "), later.length > 0 ? `${later.join(", ")} (when the host is started again)` : ""];
+  return parts.filter(Boolean).join("; ");
+}
+
+function limits({ bounds, lacking = [] }) {
+  const all = bounds.map(({ of, value, by }) => `${of.replaceAll("_", " ")} ${value} (${by})`);
+  return [...all, ...lacking.map((why) => `not as asked: ${why}`)].join(", ");
+}
+
+function value(result) {
+  return clip(JSON.stringify(result) ?? "null", 200);
+}
+
+function file(path) {
+  return path ? path.split("/").slice(-2).join("/") : "";
+}

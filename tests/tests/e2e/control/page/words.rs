@@ -1,0 +1,163 @@
+//! What the page says of events and numbers: of every kind of event that there is, and in the right units.
+
+use super::{NASTY, pictures, shown, token, url};
+use replug::{Event, EventKind};
+use replug_tests::Http;
+use serde_json::{Value, json};
+
+/// Every kind of event, by the error that names them all.
+fn kinds() -> Vec<String> {
+    let error = serde_json::from_value::<EventKind>(json!({ "event": "?" })).unwrap_err().to_string();
+    let (_, named) = error.split_once("expected one of").expect("a list of them");
+    named.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// An event of a kind, in which all that a plugin may say is nasty.
+fn nasty(kind: &str) -> Value {
+    let text = format!("{NASTY}\u{1b}[31m\u{202e}\u{7}");
+    let mut all = json!({
+        "at": "2026-01-02T03:04:05.678Z", "plugin": "dev.test.nasty", "generation": 3, "event": kind, "running": 2,
+        "stages": { "detect": 1.0, "build": 80.0, "store": 2.0, "preflight": 9.0, "load": 4.0, "migrate": 1.0, "swap": 0.1 },
+        "total_ms": 97.1, "stage": "preflight", "outcome": "kept", "from": 2, "how": "live", "thread_id": 7,
+        "for_ms": 1500, "restart_in_ms": 250, "deaths": 2, "level": "WARN", "fields": { "<b>": text }, "count": 27,
+        "bounds": [{ "of": "memory_bytes", "value": 1_048_576, "by": "rlimit" }], "diagnostics": [],
+    });
+    for field in [
+        "plugins_dir",
+        "path",
+        "error",
+        "cause",
+        "reason",
+        "method",
+        "message",
+        "location",
+        "thread",
+        "signal",
+        "stderr_tail",
+        "target",
+        "http",
+        "who",
+        "command",
+    ] {
+        all[field] = json!(text);
+    }
+    for field in ["in_flight", "applied", "restart_needed", "lacking"] {
+        all[field] = json!([text]);
+    }
+    // Through the type, so that it is as a host tells it, and this list cannot lack what a kind needs.
+    let event: Event = serde_json::from_value(all).unwrap_or_else(|error| panic!("{kind}: {error}"));
+    serde_json::to_value(event).unwrap()
+}
+
+#[test]
+fn every_kind_of_event_has_words_and_none_becomes_markup() {
+    let Some((lab, browser)) = shown("page-words") else { return };
+    browser.go(&format!("{}/#token={}", url(&lab), token(&lab)));
+    browser.until("document.querySelector('#link').dataset.state === 'live'");
+    let kinds = kinds();
+    assert!(kinds.len() > 25 && kinds.contains(&"plugin_quarantined".to_owned()), "{kinds:?}");
+    let events: Vec<_> = kinds.iter().map(|kind| nasty(kind)).collect();
+    let shown = browser.run(&format!(
+        "const events = {};
+         return (async () => {{
+           const [{{ Model }}, {{ Timeline }}, {{ KINDS, WORDS }}] =
+             await Promise.all(['model', 'timeline', 'words'].map((it) => import(`/assets/${{it}}.js`)));
+           const [model, timeline] = [new Model(), new Timeline('Everything', {{ most: 100, named: true }})];
+           events.filter(({{ event }}) => event !== 'build_started').forEach((event, at) => model.happened(event, `x-${{at}}`));
+           model.happened(events.find(({{ event }}) => event === 'build_started'), 'x-last');
+           model.happened(events.find(({{ event }}) => event === 'audit'), 'x-again');
+           timeline.details.checked = true;
+           timeline.draw(model, null);
+           document.querySelector('#stage').replaceChildren(timeline.node);
+           const entries = [...model.history, ...model.details];
+           const known = Object.fromEntries(Object.keys(WORDS).map((kind) => [kind, true]));
+           return {{ asked: KINDS, known, said: Object.fromEntries(entries.map(({{ event, words }}) => [event.event, words])) }};
+         }})()",
+        json!(events)
+    ));
+    for kind in &kinds {
+        let (what, more) = (&shown["said"][kind]["what"], &shown["said"][kind]["more"]);
+        assert!(what.as_str().is_some_and(|what| !what.is_empty()), "{kind}: {}", shown["said"]);
+        for words in [what, more] {
+            let words = words.as_str().expect("words");
+            assert!(!words.contains("undefined") && !words.contains("[object"), "{kind}: {words}");
+        }
+        assert_eq!(shown["known"][kind], true, "the page has no words for `{kind}`: add it to words.js");
+        let asked = shown["asked"].as_array().unwrap().contains(&json!(kind));
+        assert_eq!(asked, kind != "log", "{kind}: logs come in a stream of their own, all else in one");
+    }
+    // Each of them, and once more the build that runs.
+    let entries = browser.run("return document.querySelectorAll('.timeline .entry').length");
+    assert_eq!(entries, kinds.len() + 1);
+    let often = browser.run(
+        "return [...document.querySelectorAll('.entry')].find((it) => it.textContent.includes('asked')).lastChild.lastChild.textContent",
+    );
+    assert_eq!(often, "× 54", "what comes again and again is one entry");
+    assert_eq!(
+        browser
+            .run("return document.querySelectorAll('main script, main img, main b, main [onerror]').length"),
+        0
+    );
+    assert_eq!(browser.run("return document.title"), "replug");
+    pictures(&browser, "words");
+    browser.complaints();
+    drop(browser);
+    lab.finish();
+}
+
+#[test]
+fn what_calls_take_is_what_the_host_has_measured_in_the_right_unit() {
+    let Some((lab, browser)) = shown("page-load") else { return };
+    let metrics = Http::tcp(lab.host());
+    browser.go(&format!("{}/#token={}", url(&lab), token(&lab)));
+    browser.click_when_there(&format!("a[href='#/{}']", lab.id()));
+    for number in 0..200 {
+        let called = json!({ "id": lab.id(), "method": "add", "args": [number, 1] });
+        assert_eq!(metrics.post("/api/v1/plugin/execute", &called).status, 200);
+    }
+    let chart = "[...document.querySelectorAll('.chart:not([hidden])')].find((it) => it.textContent.startsWith('mean time'))";
+    browser
+        .until(&format!("/^[\\d.]+ (ns|µs|ms|s)$/.test({chart}?.querySelector('.chart-value').textContent)"));
+    browser.until("document.querySelector('.facts > :nth-child(4) dd').textContent === '200'");
+    let page = browser.run("return import('/assets/metrics.js').then(({ durations }) => durations()).then((all) => Object.fromEntries(all))");
+    let (sum, count) = measured(&metrics.get("/metrics").body, &lab.id());
+    let (page_sum, page_count) = (page[&lab.id()]["sum"].as_f64().unwrap(), &page[&lab.id()]["count"]);
+    assert_eq!((page_count.as_f64(), count), (Some(200.0), 200.0), "{page}");
+    assert!((page_sum - sum * 1000.0).abs() < 1e-6 * page_sum, "{page_sum} ms are not {sum} s");
+
+    let words = browser.run(
+        "return import('/assets/text.js').then(({ millis }) =>
+           [0.000002, 0.00015, 0.0042, 0.042, 0.5, 4.25, 42, 4200, 42000, 0].map(millis))",
+    );
+    let expected =
+        ["2 ns", "150 ns", "4.2 µs", "42 µs", "500 µs", "4.3 ms", "42 ms", "4200 ms", "42.0 s", "0 µs"];
+    assert_eq!(words, json!(expected));
+    // 10 calls of 2 ms, then nothing, then 30 of 4 ms: each second has its own mean.
+    let charted = browser.run(
+        "return import('/assets/model.js').then(({ Model }) => {
+           const model = new Model();
+           const real = performance.now;
+           const [second, info] = [(at, calls, sum, count) => {
+             performance.now = () => at * 1000;
+             model.listed([{ id: 'a', calls }], new Map([['a', { sum, count }]]));
+           }, () => model.plugins.get('a')];
+           second(1, 0, 0, 0); second(2, 10, 20, 10); second(2.5, 40, 140, 40); second(3, 10, 20, 10); second(4, 40, 140, 40);
+           performance.now = real;
+           return [info().calls, info().latency];
+         })",
+    );
+    assert_eq!(charted, json!([[null, 10, 0, 30], [null, 2, 2, 4]]));
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    drop(browser);
+    lab.finish();
+}
+
+/// The seconds that the timed calls of a plugin took, and how many there were.
+fn measured(metrics: &str, id: &str) -> (f64, f64) {
+    let of = |what: &str| {
+        let name = format!("replug_call_duration_seconds_{what}{{plugin=\"{id}\"");
+        let lines = metrics.lines().filter(|line| line.starts_with(&name));
+        lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum::<f64>()
+    };
+    (of("sum"), of("count"))
+}
