@@ -1,167 +1,210 @@
-// A form for a method, made from its types: an input for each plain type, JSON for all others.
+// A form for a method, made from its types: an input for each plain value, a group for what consists of others, rows for
+// lists and maps. What mentions itself, or lies too deep, is written as JSON.
 
-import { el } from "./dom.js";
+import { el, foreign, prose, show } from "./dom.js";
+import { choice, input, json } from "./inputs.js";
+import { isKey, rust } from "./types.js";
 
-const INTEGER = /^[iu](8|16|32|64|128|size)$/;
-const JSON_NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
+// More groups in each other than that are no form any more.
+const DEEPEST = 6;
+const LONGEST_ARRAY = 16;
 
 let ids = 0;
 
-/** A field for a parameter: `node`, and `read()`, which gives JSON as text or throws what is wrong. */
-export function field(param, types) {
+function fresh() {
   ids += 1;
-  const id = `field-${ids}`;
+  return `field-${ids}`;
+}
+
+/** A part for a parameter: `node`, and `read()`, which gives JSON as text, or says at its place what is wrong, and throws. */
+export function field(param, types) {
+  const made = part(param.name, param.type, { types, above: [] }, param.rust);
+  made.node.dataset.param = param.name;
+  return made;
+}
+
+/** A part for a value; `above` are the groups around it, each with the type it is of if that has a name. */
+function part(name, type, { types, above }, shown = rust(type)) {
+  const single = input(type, types);
+  if (single) return leaf(name, shown, single);
+  const [kind, of] = typeof type === "string" ? [type, null] : Object.entries(type)[0];
+  const within = { types, above: [...above, kind === "named" ? of : null] };
+  const title = { name, shown };
+  if (above.length < DEEPEST) {
+    if (kind === "unit") return group(title, "", { nodes: [], read: () => "null" });
+    if (kind === "option") return optional(title, of, within);
+    if (kind === "tuple") return group(title, "", positions(of, within));
+    if (kind === "array" && of[1] <= LONGEST_ARRAY) return group(title, "", positions(Array(of[1]).fill(of[0]), within));
+    // Bytes by the row are no use to anyone.
+    if (kind === "list" && of.number !== "u8") return items(title, of, within);
+    if (kind === "map" && isKey(of[0], types)) return pairs(title, of, within);
+    if (kind === "result") return variants(title, "", results(of), within);
+    if (kind === "named" && types[of] && !above.includes(of)) return named(title, types[of], within);
+  }
+  return leaf(name, shown, json(type, types));
+}
+
+function named(title, { docs, shape }, within) {
+  if (shape.enum) return variants(title, docs, shape.enum, within);
+  // A type around one other is written as that one.
+  if (shape.tuple?.length === 1) return part(title.name, shape.tuple[0], within, title.shown);
+  return group(title, docs, content(shape, within));
+}
+
+function results([ok, error]) {
+  return [{ name: "Ok", shape: { tuple: [ok] } }, { name: "Err", shape: { tuple: [error] } }];
+}
+
+/** The parts of what a struct or a variant consists of. */
+function content(shape, within) {
+  if (shape === "unit") return { nodes: [], read: () => "null" };
+  if (!shape.struct) return positions(shape.tuple, within);
+  const parts = shape.struct.map(({ name, type }) => [name, part(name, type, within)]);
+  return {
+    nodes: parts.map(([, { node }]) => node),
+    read: () => `{${parts.map(([name, { read }]) => `${JSON.stringify(name)}:${read()}`).join(",")}}`,
+  };
+}
+
+function positions(types, within) {
+  const parts = types.map((type, at) => part(String(at), type, within));
+  return { nodes: parts.map(({ node }) => node), read: () => `[${parts.map(({ read }) => read()).join(",")}]` };
+}
+
+/** One input, with its label and what is wrong with it. */
+function leaf(name, shown, { input, read }) {
+  const id = fresh();
   const wrong = el("p", { class: "error field-error", id: `${id}-error`, role: "alert" });
-  const { input, read } = control(param.type, types, { id, "aria-describedby": `${id}-error` });
-  const label = el("label", { for: id }, el("span", { class: "param" }, param.name), el("code", {}, param.rust));
-  const node = el("div", { class: "field", "data-param": param.name }, label, input, wrong);
+  const { nodes, label } = heading(name, shown);
+  input.id = id;
+  input.setAttribute("aria-describedby", `${id}-error`);
+  const refuse = (message) => {
+    wrong.textContent = message;
+    input.setAttribute("aria-invalid", "true");
+    input.focus();
+    throw new Error(message);
+  };
+  const node = el("div", { class: input.type === "checkbox" ? "field ticked" : "field", "data-name": name },
+    el("label", { for: id }, ...nodes), input, wrong);
   return {
     node,
+    label,
+    refuse,
     read() {
       wrong.textContent = "";
       input.removeAttribute("aria-invalid");
       try {
         return read();
       } catch (error) {
-        wrong.textContent = error.message;
-        input.setAttribute("aria-invalid", "true");
-        node.querySelector(`[id="${id}"]`).focus();
-        throw error;
+        return refuse(error.message);
       }
     },
   };
 }
 
-function control(type, types, attributes) {
-  if (type === "bool") {
-    const input = el("input", { ...attributes, type: "checkbox" });
-    return { input, read: () => String(input.checked) };
-  }
-  if (type === "string" || type === "char") return text(type, attributes);
-  if (type?.number) return number(type.number, attributes);
-  const variants = plainVariants(type, types);
-  if (variants) {
-    const input = el("select", attributes, ...variants.map((name) => el("option", { value: name }, name)));
-    return { input, read: () => JSON.stringify(input.value) };
-  }
-  if (type?.option && isPlain(type.option, types)) return optional(type.option, types, attributes);
-  return json(type, types, attributes);
+function heading(name, shown) {
+  const label = foreign(name, { class: "param" });
+  return { label, nodes: [label, el("code", {}, shown)] };
 }
 
-function text(type, attributes) {
-  if (type === "char") {
-    const input = el("input", { ...attributes, type: "text", spellcheck: "false", autocomplete: "off" });
-    return {
-      input,
-      read: () => {
-        if ([...input.value].length !== 1) throw new Error("One character, please.");
-        return JSON.stringify(input.value);
-      },
-    };
-  }
-  const input = el("textarea", { ...attributes, rows: "1", spellcheck: "false", title: "Shift+Enter makes a new line" });
-  input.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-    event.preventDefault();
-    input.form?.requestSubmit();
+/** Several parts under one title. */
+function group({ name, shown }, docs, { nodes, read }) {
+  const { nodes: title, label } = heading(name, shown);
+  const node = el("fieldset", { class: "group", "data-name": name }, el("legend", {}, ...title),
+    docs ? el("p", { class: "docs" }, prose(docs.split("\n\n")[0])) : null, ...nodes);
+  return { node, label, read };
+}
+
+/** A value, or none. Its part is made when it is asked for, and keeps what was typed. */
+function optional({ name, shown }, type, within) {
+  const id = fresh();
+  const given = el("input", { type: "checkbox", id, class: "given" });
+  const { nodes: title, label } = heading(name, shown);
+  const place = el("div", { class: "inner", hidden: true });
+  let inner = null;
+  given.addEventListener("change", () => {
+    if (inner === null) place.append((inner = part(name, type, within)).node);
+    show(place, given.checked);
   });
-  return { input, read: () => JSON.stringify(input.value) };
+  const node = el("fieldset", { class: "group optional", "data-name": name },
+    el("legend", {}, el("label", { for: id }, given, ...title)), place);
+  return { node, label, read: () => (given.checked ? inner.read() : "null") };
 }
 
-function number(name, attributes) {
-  const whole = INTEGER.test(name);
-  // Not type=number: its value has fewer digits than a u64.
-  const input = el("input", {
-    ...attributes, type: "text", inputmode: whole ? "numeric" : "decimal", value: "0", autocomplete: "off", class: "number",
-  });
-  return {
-    input,
-    read: () => {
-      const value = input.value.trim();
-      if (!JSON_NUMBER.test(value)) throw new Error(`A number, please, such as ${whole ? "42" : "1.5"}.`);
-      if (whole && !/^-?\d+$/.test(value)) throw new Error("A whole number, please.");
-      if (whole && name.startsWith("u") && value.startsWith("-")) throw new Error("A number that is not negative, please.");
-      return value;
-    },
+/** One of several variants, with the fields of the one that is picked. */
+function variants(title, docs, all, within) {
+  const names = choice(all.map(({ name }) => name));
+  const which = leaf("variant", "", names);
+  const place = el("div", { class: "inner" });
+  const made = new Map();
+  const picked = () => all[names.input.selectedIndex];
+  const fields = () => {
+    const variant = picked();
+    if (!made.has(variant)) made.set(variant, fieldsOf(variant, within));
+    return made.get(variant);
   };
-}
-
-function optional(inner, types, attributes) {
-  const given = el("input", { type: "checkbox", "aria-label": "Give a value" });
-  const made = control(inner, types, attributes);
-  const follow = () => {
-    made.input.disabled = !given.checked;
-  };
-  given.addEventListener("change", follow);
+  const follow = () => place.replaceChildren(...fields().nodes);
+  names.input.addEventListener("change", follow);
+  // One without fields is the shortest answer.
+  names.input.selectedIndex = Math.max(0, all.findIndex(({ shape }) => shape === "unit"));
   follow();
-  return {
-    input: el("div", { class: "optional" }, given, made.input),
-    read: () => (given.checked ? made.read() : "null"),
+  const read = () => (picked().shape === "unit" ? which.read() : `{${which.read()}:${fields().read()}}`);
+  return group(title, docs, { nodes: [which.node, place], read });
+}
+
+function fieldsOf({ shape }, within) {
+  if (shape.tuple?.length !== 1) return content(shape, within);
+  const { node, read } = part("value", shape.tuple[0], within);
+  return { nodes: [node], read };
+}
+
+function items(title, type, within) {
+  return rows(title, () => part("", type, within, ""), (parts) => `[${parts.map(({ read }) => read()).join(",")}]`);
+}
+
+function pairs(title, [key, value], within) {
+  const add = () => {
+    const [from, to] = [part("key", key, within), part("value", value, within)];
+    return { node: el("div", { class: "pair" }, from.node, to.node), from, to };
   };
+  return rows(title, add, (parts) => {
+    const seen = new Set();
+    const written = parts.map(({ from, to }) => {
+      const read = from.read();
+      // In JSON every key is a text, whatever it is in Rust.
+      const name = read.startsWith('"') ? read : JSON.stringify(read);
+      if (seen.has(name)) from.refuse("This key is there already.");
+      seen.add(name);
+      return `${name}:${to.read()}`;
+    });
+    return `{${written.join(",")}}`;
+  });
 }
 
-function json(type, types, attributes) {
-  const sample = JSON.stringify(example(type, types, 0), null, 2);
-  const rows = String(Math.min(10, sample.split("\n").length));
-  const input = el("textarea", { ...attributes, rows, spellcheck: "false", class: "json" });
-  input.value = sample;
-  return {
-    input,
-    read: () => {
-      try {
-        JSON.parse(input.value);
-      } catch (error) {
-        throw new Error(`This is not JSON: ${error.message}`);
-      }
-      return input.value;
-    },
-  };
-}
-
-function isPlain(type, types) {
-  return ["bool", "string", "char"].includes(type) || Boolean(type?.number) || Boolean(plainVariants(type, types));
-}
-
-/** The variants of an enum that has nothing but names. */
-function plainVariants(type, types) {
-  const variants = types[type?.named]?.shape?.enum;
-  return variants?.every(({ shape }) => shape === "unit") ? variants.map(({ name }) => name) : null;
-}
-
-/** A value of a type, to be filled in. */
-function example(type, types, depth) {
-  if (typeof type === "string") {
-    return { unit: null, bool: false, char: "a", string: "", duration: { secs: 1, nanos: 0 } }[type] ?? null;
-  }
-  const [kind, inner] = Object.entries(type)[0];
-  switch (kind) {
-    case "number":
-      return 0;
-    case "list":
-      return [];
-    case "map":
-      return {};
-    case "array":
-      return Array.from({ length: Math.min(inner[1], 64) }, () => example(inner[0], types, depth));
-    case "tuple":
-      return inner.map((part) => example(part, types, depth));
-    case "result":
-      return { Ok: example(inner[0], types, depth) };
-    case "named":
-      return depth > 4 || !types[inner] ? null : shaped(types[inner].shape, types, depth + 1);
-    default:
-      return null;
-  }
-}
-
-function shaped(shape, types, depth) {
-  if (shape === "unit") return null;
-  if (shape.struct) return Object.fromEntries(shape.struct.map(({ name, type }) => [name, example(type, types, depth)]));
-  if (shape.tuple) {
-    const parts = shape.tuple.map((type) => example(type, types, depth));
-    return parts.length === 1 ? parts[0] : parts;
-  }
-  const first = shape.enum[0];
-  if (!first) return null;
-  return first.shape === "unit" ? first.name : { [first.name]: shaped(first.shape, types, depth) };
+/** As many parts as one likes. `add()` makes one, `join(parts)` reads them. */
+function rows(title, add, join) {
+  const parts = [];
+  const list = el("ol", { class: "items" });
+  const more = el("button", { type: "button", class: "small", "data-do": "add", "aria-label": `Add to ${title.name}` }, "Add");
+  const number = () => parts.forEach(({ label, away }, at) => {
+    if (label) label.textContent = String(at);
+    away.setAttribute("aria-label", `Remove ${at} from ${title.name}`);
+  });
+  more.addEventListener("click", () => {
+    const made = add();
+    const away = el("button", { type: "button", class: "small", "data-do": "remove" }, "×");
+    const entry = { ...made, away, row: el("li", { class: "item" }, made.node, away) };
+    away.addEventListener("click", () => {
+      const at = parts.indexOf(entry);
+      parts.splice(at, 1);
+      entry.row.remove();
+      number();
+      (parts[at]?.away ?? more).focus();
+    });
+    parts.push(entry);
+    list.append(entry.row);
+    number();
+    made.node.querySelector("input, textarea, select, button")?.focus();
+  });
+  return group(title, "", { nodes: [list, more], read: () => join(parts) });
 }

@@ -1,7 +1,7 @@
 // The methods of a plugin, each with its form and what it last gave.
 
 import { ask, call } from "./api.js";
-import { el, foreign, say, show } from "./dom.js";
+import { el, foreign, prose, say, show } from "./dom.js";
 import { field } from "./form.js";
 import { millis, pretty } from "./text.js";
 
@@ -33,7 +33,7 @@ export class Methods {
     const names = found.flatMap(({ methods }) => methods.map(({ name }) => name));
     const isShared = (name) => names.filter((other) => other === name).length > 1;
     this.body.replaceChildren(...found.flatMap((of) => [
-      el("h4", {}, foreign(of.name), el("span", { class: "quiet" }, firstLine(of.docs))),
+      el("h4", {}, foreign(of.name), el("span", { class: "quiet" }, prose(firstLine(of.docs)))),
       ...of.methods.map((method) => this.#method(method, of.types ?? {}, isShared(method.name) ? `${of.name}.${method.name}` : method.name)),
     ]));
   }
@@ -43,9 +43,11 @@ export class Methods {
     const output = el("div", { class: "result", "aria-live": "polite", hidden: true });
     const button = el("button", { type: "submit", class: "primary" }, "Call");
     const form = el("form", { autocomplete: "off", "data-method": name },
-      method.docs ? el("p", { class: "docs" }, foreign(method.docs)) : null,
+      method.docs ? el("p", { class: "docs" }, prose(method.docs)) : null,
       ...fields.map(({ node }) => node),
       el("div", { class: "row" }, button), output);
+    // What is wrong is said here, and not in a bubble of the browser's.
+    form.noValidate = true;
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
       let args;

@@ -44,6 +44,7 @@ const ASSETS: &[Asset] = assets! {
     "api.js" as "/assets/api.js": JS,
     "dom.js" as "/assets/dom.js": JS,
     "form.js" as "/assets/form.js": JS,
+    "inputs.js" as "/assets/inputs.js": JS,
     "logs.js" as "/assets/logs.js": JS,
     "methods.js" as "/assets/methods.js": JS,
     "metrics.js" as "/assets/metrics.js": JS,
@@ -53,6 +54,7 @@ const ASSETS: &[Asset] = assets! {
     "stream.js" as "/assets/stream.js": JS,
     "text.js" as "/assets/text.js": JS,
     "timeline.js" as "/assets/timeline.js": JS,
+    "types.js" as "/assets/types.js": JS,
     "words.js" as "/assets/words.js": JS,
 };
 

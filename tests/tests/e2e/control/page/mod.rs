@@ -1,6 +1,7 @@
 //! The page, in a real browser: what it shows while plugins change, what can be done with it, and that nothing from a
 //! plugin becomes markup.
 
+mod forms;
 mod words;
 
 use replug::control::HttpConfig;

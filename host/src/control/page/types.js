@@ -1,0 +1,86 @@
+// What a method takes and gives, as the host describes it.
+
+const DEEPEST = 4;
+
+/** The name of a number's type if it is a whole one. */
+const WHOLE = /^([iu])(\d+|size)$/;
+
+/** A type as one would write it in Rust. */
+export function rust(type) {
+  if (typeof type === "string") return { unit: "()", string: "String", duration: "Duration" }[type] ?? type;
+  const [kind, of] = Object.entries(type)[0];
+  switch (kind) {
+    case "option":
+      return `Option<${rust(of)}>`;
+    case "list":
+      return `Vec<${rust(of)}>`;
+    case "array":
+      return `[${rust(of[0])}; ${of[1]}]`;
+    case "tuple":
+      return of.length === 1 ? `(${rust(of[0])},)` : `(${of.map(rust).join(", ")})`;
+    case "map":
+    case "result":
+      return `${kind === "map" ? "Map" : "Result"}<${of.map(rust).join(", ")}>`;
+    default:
+      return of;
+  }
+}
+
+/** The smallest and the largest of a whole number's type; null of another's. */
+export function range(name) {
+  const [, sign, size] = WHOLE.exec(name) ?? [];
+  if (sign === undefined) return null;
+  const bits = BigInt(size === "size" ? 64 : size);
+  return sign === "u" ? [0n, 2n ** bits - 1n] : [-(2n ** (bits - 1n)), 2n ** (bits - 1n) - 1n];
+}
+
+/** The variants of an enum that has nothing but names. */
+export function plainVariants(type, types) {
+  const variants = types[type?.named]?.shape?.enum;
+  return variants?.every(({ shape }) => shape === "unit") ? variants.map(({ name }) => name) : null;
+}
+
+/** Whether a value of a type can be the key of a JSON object. */
+export function isKey(type, types) {
+  return ["string", "char", "bool"].includes(type) || (type?.number !== undefined && range(type.number) !== null) ||
+    plainVariants(type, types) !== null;
+}
+
+/** A value of a type, to be filled in. */
+export function example(type, types, depth = 0) {
+  if (typeof type === "string") {
+    return { unit: null, bool: false, char: "a", string: "", duration: { secs: 1, nanos: 0 } }[type] ?? null;
+  }
+  const [kind, of] = Object.entries(type)[0];
+  switch (kind) {
+    case "number":
+      return 0;
+    case "list":
+      return [];
+    case "map":
+      return {};
+    case "array":
+      return Array.from({ length: Math.min(of[1], 64) }, () => example(of[0], types, depth));
+    case "tuple":
+      return of.map((part) => example(part, types, depth));
+    case "result":
+      return { Ok: example(of[0], types, depth) };
+    case "named":
+      return depth > DEEPEST || !types[of] ? null : shaped(types[of].shape, types, depth + 1);
+    default:
+      return null;
+  }
+}
+
+function shaped(shape, types, depth) {
+  if (shape === "unit") return null;
+  if (shape.struct) return Object.fromEntries(shape.struct.map(({ name, type }) => [name, example(type, types, depth)]));
+  if (shape.tuple) {
+    const parts = shape.tuple.map((type) => example(type, types, depth));
+    return parts.length === 1 ? parts[0] : parts;
+  }
+  // One without fields has an end.
+  const first = shape.enum.find(({ shape }) => shape === "unit") ?? shape.enum[0];
+  if (!first) return null;
+  return first.shape === "unit" ? first.name : { [first.name]: shaped(first.shape, types, depth) };
+}

@@ -1,0 +1,183 @@
+//! The forms for the types of a plugin's own, filled in as a person does.
+
+use super::{NASTY, browser, pictures, token, url};
+use replug_tests::{Browser, Lab, Source, http::control};
+use serde_json::{Value, json};
+
+const FORM: &str = "form[data-method=order]";
+
+/// Where a part of the form is, from the outside in.
+fn at(names: &[&str]) -> String {
+    let parts: Vec<_> = names.iter().map(|name| format!("[data-name='{name}']")).collect();
+    format!("{FORM} {}", parts.join(" "))
+}
+
+fn fill(browser: &Browser, names: &[&str], text: &str) {
+    browser.type_into(&format!("{} :is(input, textarea):not(.given)", at(names)), text);
+}
+
+fn pick(browser: &Browser, names: &[&str], variant: &str) {
+    browser.click(&format!("{} option[value='{variant}']", at(names)));
+}
+
+/// Adds a row, in which the keyboard is then.
+fn add(browser: &Browser, names: &[&str]) {
+    browser.click(&format!("{} [data-do=add]", at(names)));
+    let inside =
+        format!("document.querySelector(\"{} li:last-child\").contains(document.activeElement)", at(names));
+    assert_eq!(browser.run(&format!("return {inside}")), true, "the keyboard is in the new row of {names:?}");
+}
+
+/// Calls the method; gives what the page says and what came back.
+fn send(browser: &Browser) -> (String, Value) {
+    browser.run(&format!("document.querySelector('{FORM} .result').hidden = true"));
+    browser.click(&format!("{FORM} button[type=submit]"));
+    let shown = browser.until(&format!(
+        "!document.querySelector('{FORM} .result').hidden && document.querySelector('{FORM} .result').innerText"
+    ));
+    let (said, answer) = shown.as_str().unwrap().split_once('\n').unwrap();
+    (said.to_owned(), serde_json::from_str(answer).unwrap_or_else(|error| panic!("{error}: {shown}")))
+}
+
+#[test]
+fn a_form_takes_every_type_and_loses_nothing() {
+    let Some(browser) = browser() else { return };
+    let mut lab = Lab::new("page-forms");
+    let mut source = Source::new(1);
+    source.lib = include_str!("orders.rs").into();
+    lab.write_source(&source);
+    let config = control(&lab);
+    lab.start_as(|builder| builder.control(config)).expect("the host starts");
+    browser.look((1280, 900), "light");
+    browser.go(&format!("{}/#token={}", url(&lab), token(&lab)));
+    browser.click_when_there(&format!("a[href='#/{}']", lab.id()));
+    browser.until(&format!("document.querySelector('{FORM}')"));
+    browser.run(&format!("document.querySelector('{FORM}').parentElement.open = true"));
+
+    fill(&browser, &["order", "to"], NASTY);
+    browser.click(&format!("{} input", at(&["order", "gift"])));
+    fill(&browser, &["order", "pieces"], "7");
+    fill(&browser, &["order", "account"], &u64::MAX.to_string());
+    browser.click(&format!("{} .given", at(&["order", "note"])));
+    fill(&browser, &["order", "note"], "ring twice");
+    fill(&browser, &["order", "address", "street"], "Gasse");
+    fill(&browser, &["order", "address", "number"], "12");
+    pick(&browser, &["order", "payment"], "Card");
+    fill(&browser, &["order", "payment", "number"], "4111");
+    fill(&browser, &["order", "payment", "valid", "0"], "12");
+    fill(&browser, &["order", "payment", "valid", "1"], "30");
+    for (name, value) in [("colour", "-3"), (NASTY, "4")] {
+        add(&browser, &["order", "labels"]);
+        let row = |part: &str| {
+            format!("{} li:last-child [data-name={part}] :is(input, textarea)", at(&["order", "labels"]))
+        };
+        browser.type_into(&row("key"), name);
+        browser.type_into(&row("value"), value);
+    }
+    add(&browser, &["order", "steps"]);
+    fill(&browser, &["order", "steps", "what"], "wrap");
+    fill(&browser, &["order", "within"], "1.25");
+    fill(&browser, &["order", "size", "0"], "0.5");
+    fill(&browser, &["order", "size", "1"], "ß");
+    fill(&browser, &["order", "tree", "name"], "root");
+    add(&browser, &["order", "tree", "children"]);
+    let leaf = json!({ "name": "leaf", "children": [] });
+    browser.type_into(&format!("{} li textarea.json", at(&["order", "tree", "children"])), &leaf.to_string());
+    browser.click(&format!("{FORM} [data-name^='<img'] option:last-child"));
+    pick(&browser, &["order", "outcome"], "Err");
+    fill(&browser, &["order", "outcome", "value"], "no");
+    fill(&browser, &["order", "weight"], "-300");
+    for price in ["1.5", "9", "2e3"] {
+        add(&browser, &["prices"]);
+        browser.type_into(&format!("{} li:last-child input", at(&["prices"])), price);
+    }
+    browser.click(&format!("{} li:nth-child(2) [data-do=remove]", at(&["prices"])));
+
+    let (said, answer) = send(&browser);
+    assert!(said.starts_with("g1 answered"), "{said}: {answer}");
+    let sent = json!([{
+        "to": NASTY,
+        "gift": true,
+        "pieces": 7,
+        "account": u64::MAX,
+        "note": "ring twice",
+        "address": { "street": "Gasse", "number": 12 },
+        "payment": { "Card": { "number": 4111, "valid": [12, 30] } },
+        "labels": { "colour": -3, (NASTY): 4 },
+        "steps": [{ "what": "wrap" }],
+        "within": { "secs": 1, "nanos": 250_000_000 },
+        "size": [0.5, "ß"],
+        "tree": { "name": "root", "children": [leaf] },
+        "<img src=x onerror=document.title=666>": "<img src=x onerror=document.title=666>",
+        "fallback": null,
+        "outcome": { "Err": "no" },
+        "weight": -300,
+    }, [1.5, 2000.0]]);
+    assert_eq!(answer, sent);
+    pictures(&browser, "form");
+
+    // What is picked instead has fields of its own, and what was typed before comes back with it.
+    pick(&browser, &["order", "payment"], "Cash");
+    browser.click(&format!("{} .given", at(&["order", "note"])));
+    let (_, answer) = send(&browser);
+    assert_eq!((&answer[0]["payment"], &answer[0]["note"]), (&json!("Cash"), &Value::Null));
+    pick(&browser, &["order", "payment"], "Card");
+    assert_eq!(send(&browser).1[0]["payment"]["Card"]["number"], 4111);
+
+    assert_eq!(browser.run("return document.title"), "replug");
+    assert_eq!(
+        browser.run("return document.querySelectorAll('main script, main img, main [onerror]').length"),
+        0,
+        "no name and no doc comment became markup"
+    );
+    everyone_can_use_it(&browser);
+    it_says_what_is_wrong(&browser);
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    drop(browser);
+    lab.finish();
+}
+
+/// Each input has its label, each button its name, each group its title.
+fn everyone_can_use_it(browser: &Browser) {
+    let nameless = browser.run(&format!(
+        "const form = document.querySelector('{FORM}');
+         const without = [...form.querySelectorAll('input, select, textarea')].filter((it) => it.labels.length !== 1);
+         without.push(...[...form.querySelectorAll('button')].filter((it) => !(it.getAttribute('aria-label') ?? it.textContent)));
+         without.push(...[...form.querySelectorAll('fieldset')].filter((it) => it.firstElementChild.tagName !== 'LEGEND'));
+         return without.map((it) => it.outerHTML)"
+    ));
+    assert_eq!(nameless, json!([]));
+}
+
+/// At its place, and without asking the host; the keyboard is there then.
+fn it_says_what_is_wrong(browser: &Browser) {
+    browser.run(&format!("document.querySelector('{FORM} .result').hidden = true"));
+    let labels = format!("{} li:last-child", at(&["order", "labels"]));
+    for (input, wrong, right, words) in [
+        (format!("{} input", at(&["order", "pieces"])), "256", "7", "from 0 to 255"),
+        (format!("{} input", at(&["order", "account"])), "18446744073709551616", "1", "18446744073709551615"),
+        (format!("{} input", at(&["order", "size", "1"])), "ab", "b", "One character"),
+        (format!("{} input", at(&["order", "within"])), "soon", "2", "Seconds, please"),
+        (format!("{labels} [data-name=key] textarea"), "colour", "size", "there already"),
+        (format!("{} li:last-child input", at(&["prices"])), "1e999", "1", "A number, please"),
+    ] {
+        browser.type_into(&input, wrong);
+        browser.click(&format!("{FORM} button[type=submit]"));
+        let said = format!(
+            "document.querySelector(\"{input}\").closest('.field').querySelector('.field-error').textContent"
+        );
+        browser.until(&format!("{said}.includes('{words}')"));
+        assert_eq!(
+            browser.run(&format!(
+                "const input = document.querySelector(\"{input}\");
+                 return document.activeElement === input && input.getAttribute('aria-invalid') === 'true' && document.querySelector('{FORM} .result').hidden"
+            )),
+            true,
+            "{input}"
+        );
+        browser.type_into(&input, right);
+    }
+    let (said, _) = send(browser);
+    assert!(said.starts_with("g1 answered"), "{said}");
+    assert_eq!(browser.run(&format!("return document.querySelectorAll('{FORM} [aria-invalid]').length")), 0);
+}

@@ -1,0 +1,101 @@
+//! The plugin of the forms' test: it takes all that a form can be made for, and gives it back.
+
+use replug_api::prelude::*;
+use std::{collections::BTreeMap, time::Duration};
+
+/// Takes orders in `JSON` and <img src=x onerror=document.title=666>.
+#[replug_api::interface]
+pub trait Orders {
+    /// Gives back what it got, `<script>document.title=666</script>` and <img src=x onerror=document.title=666> too.
+    fn order(&self, order: Order, prices: Vec<f64>) -> (Order, Vec<f64>);
+}
+
+/// An order, <img src=x onerror=document.title=666>.
+#[replug_api::data]
+#[derive(Clone, Debug)]
+pub struct Order {
+    pub to: String,
+    pub gift: bool,
+    pub pieces: u8,
+    pub account: u64,
+    pub note: Option<String>,
+    pub address: Address,
+    pub payment: Payment,
+    pub labels: BTreeMap<String, i32>,
+    pub steps: Vec<Step>,
+    pub within: Duration,
+    pub size: (f32, char),
+    pub tree: Tree,
+    #[serde(rename = "<img src=x onerror=document.title=666>")]
+    pub speed: Speed,
+    pub fallback: Option<Address>,
+    pub outcome: Result<u16, String>,
+    pub weight: Grams,
+}
+
+/// Where to.
+#[replug_api::data]
+#[derive(Clone, Debug)]
+pub struct Address {
+    pub street: String,
+    pub number: u16,
+}
+
+/// How it is paid.
+#[replug_api::data]
+#[derive(Clone, Debug)]
+pub enum Payment {
+    Voucher(String),
+    Card { number: u64, valid: [u8; 2] },
+    Split(f64, f64),
+    Cash,
+}
+
+/// What is done.
+#[replug_api::data]
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub what: String,
+}
+
+/// Mentions itself.
+#[replug_api::data]
+#[derive(Clone, Debug)]
+pub struct Tree {
+    pub name: String,
+    pub children: Vec<Tree>,
+}
+
+/// Is written as what it holds.
+#[replug_api::data]
+#[derive(Clone, Debug)]
+pub struct Grams(pub i16);
+
+/// How fast.
+#[replug_api::data]
+#[derive(Clone, Debug)]
+pub enum Speed {
+    #[serde(rename = "<script>document.title=666</script>")]
+    Slow,
+    #[serde(rename = "<img src=x onerror=document.title=666>")]
+    Fast,
+}
+
+struct Taker;
+
+impl Plugin for Taker {
+    type Config = ();
+    type State = ();
+
+    fn init(_: &Context, (): ()) -> Result<Self, PluginError> {
+        Ok(Self)
+    }
+}
+
+impl Orders for Taker {
+    fn order(&self, order: Order, prices: Vec<f64>) -> (Order, Vec<f64>) {
+        (order, prices)
+    }
+}
+
+replug_api::export!(Taker: Orders);
