@@ -26,6 +26,20 @@ pub fn stateless(orders: &str) -> Vec<u8> {
     patched(BUILT.get_or_init(|| build(&["stateless"])), orders)
 }
 
+/// An example plugin as cargo builds it with the rest of the workspace.
+///
+/// # Panics
+///
+/// If it does not build.
+pub fn example(package: &str) -> Vec<u8> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let cargo = cargo.args(["build", "--quiet", "--package", package]).current_dir(workspace());
+    assert!(cargo.status().is_ok_and(|status| status.success()), "{package} builds");
+    let tests = env::current_exe().expect("this program has a path");
+    let built = tests.ancestors().nth(2).expect("it lies in `deps` of the target folder");
+    fs::read(built.join(format!("lib{}.so", package.replace('-', "_")))).expect("it is there")
+}
+
 /// A version of the fixture that is built with `panic = "abort"`, as its author would have built it elsewhere.
 ///
 /// # Panics

@@ -73,9 +73,18 @@ pub fn command(lab: &Lab, args: &[&str]) -> Command {
 ///
 /// If it cannot be run.
 pub fn talk(lab: &Lab, args: &[&str]) -> Output {
+    command_to_host(lab, args).output().expect("the command runs")
+}
+
+/// One of the commands that talk to the lab's running host.
+///
+/// # Panics
+///
+/// If it does not build.
+pub fn command_to_host(lab: &Lab, args: &[&str]) -> Command {
     let mut command = replug();
     talking(lab, command.args(args));
-    command.output().expect("the command runs")
+    command
 }
 
 /// Where the lab's commands run, and find the socket of its host.

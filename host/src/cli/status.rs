@@ -138,7 +138,10 @@ fn more(plugin: &Value) -> Vec<String> {
         Some(1) => Some("restarted once after a crash".to_owned()),
         Some(times) => Some(format!("restarted {times} times after crashes")),
     };
-    let detail = plugin["detail"].as_str().filter(|detail| !detail.is_empty()).map(str::to_owned);
+    // The line above has the plugin's id already.
+    let of = format!("{}: ", plugin["id"].as_str().unwrap_or_default());
+    let detail = plugin["detail"].as_str().map(|detail| detail.strip_prefix(&of).unwrap_or(detail));
+    let detail = detail.filter(|detail| !detail.is_empty()).map(str::to_owned);
     detail.into_iter().chain(restarts).chain(usage(plugin)).chain(limits(plugin)).collect()
 }
 
@@ -222,7 +225,7 @@ mod tests {
     fn what_a_process_takes_and_what_bounds_it_stands_below_its_line() {
         let plugin = json!({
             "id": "dev.test.bound", "status": "ready", "mode": "process", "runs_in": "process", "generation": 1,
-            "process_id": 42, "memory": 3 << 19, "cpu": 0.25, "open_files": 9,
+            "detail": "dev.test.bound: build failed", "process_id": 42, "memory": 3 << 19, "cpu": 0.25, "open_files": 9,
             "limits": {
                 "bounds": [{ "of": "open_files", "value": 64, "by": "rlimit" }],
                 "lacking": ["no cgroup: none is delegated"],
@@ -231,6 +234,7 @@ mod tests {
         let text = anstream::adapter::strip_str(&described(&[plugin])).to_string();
         let below: Vec<_> = text.lines().skip(2).map(str::trim).collect();
         let expected = [
+            "build failed",
             "process 42: 1.5 MiB, 0.2 s on a processor, 9 files open",
             "limited to open_files 64 (rlimit)",
             "not as asked: no cgroup: none is delegated",

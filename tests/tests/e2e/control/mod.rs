@@ -12,8 +12,8 @@ mod spans;
 mod streams;
 
 use replug::Host;
-use replug_tests::{Http, Lab, http::control, misbehave, workspace};
-use std::{env, fs, process::Command};
+use replug_tests::{Http, Lab, artifact::example, http::control, misbehave, workspace};
+use std::fs;
 
 /// A lab whose host listens, with a plugin that serves.
 fn lab(name: &str) -> Lab {
@@ -43,17 +43,7 @@ fn of(lab: &Lab, name: &str) -> String {
 fn with_calculator() -> Lab {
     let lab = Lab::new("calculator");
     let manifest = fs::read_to_string(workspace().join("plugins/calculator/plugin.toml")).unwrap();
-    lab.write("plugin.so", calculator());
+    lab.write("plugin.so", example("calculator"));
     lab.write("plugin.toml", format!("binary = \"plugin.so\"\n{manifest}"));
     lab
-}
-
-/// The calculator as cargo builds it with the rest of the workspace.
-fn calculator() -> Vec<u8> {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let cargo = cargo.args(["build", "--quiet", "--package", "calculator"]).current_dir(workspace());
-    assert!(cargo.status().is_ok_and(|status| status.success()), "the calculator builds");
-    let tests = env::current_exe().expect("this program has a path");
-    let built = tests.ancestors().nth(2).expect("it lies in `deps` of the target folder");
-    fs::read(built.join("libcalculator.so")).expect("the calculator is there")
 }

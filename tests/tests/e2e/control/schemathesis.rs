@@ -1,7 +1,7 @@
 //! Whatever is asked, the host answers as `/openapi.json` says: judged by a program that others have made.
 
-use super::{calculator, listen, unix, with_calculator};
-use replug_tests::schemathesis::Schemathesis;
+use super::{listen, unix, with_calculator};
+use replug_tests::{artifact::example, schemathesis::Schemathesis};
 use serde_json::json;
 use std::fs;
 
@@ -9,7 +9,7 @@ use std::fs;
 fn the_host_answers_as_it_describes_itself_whatever_is_asked() {
     let Some(schemathesis) = Schemathesis::find() else { return };
     let mut lab = with_calculator();
-    lab.neighbour("steady", "id = \"dev.test.steady\"\nbinary = \"plugin.so\"\n", calculator());
+    lab.neighbour("steady", "id = \"dev.test.steady\"\nbinary = \"plugin.so\"\n", example("calculator"));
     listen(&mut lab);
     let listening = lab.host().control().unwrap();
     let token = fs::read_to_string(&listening.token().unwrap().path).unwrap();

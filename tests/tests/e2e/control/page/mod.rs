@@ -2,6 +2,7 @@
 //! plugin becomes markup.
 
 mod forms;
+mod status;
 mod words;
 
 use replug::control::HttpConfig;
