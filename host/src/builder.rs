@@ -241,12 +241,18 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     let crash_record = builder.crash_record.then(|| CrashRecord::keep(state.run()));
     let crash_record = crash_record.and_then(|kept| kept.inspect_err(|error| tracing::warn!("{error}")).ok());
     let store = Store::open(state.artifacts()).map_err(|error| unusable(error.to_string()))?;
+    let program = match builder.shim_program {
+        Some(path) => Ok(Program::at(path)),
+        None if shim::is_offered() => Ok(Program::own()),
+        None => Err(ProcessError::NoProgram),
+    };
     // Before anything is started: if another host has the folder, this one is not to touch it.
     #[cfg(feature = "control")]
     let control = match builder.control {
         Some(config) => {
             let events = builder.events.subscribe();
-            let bound = crate::control::Bound::new(config, (&plugins_dir, state.root()), events).await;
+            let (dirs, program) = ((&*plugins_dir, state.root()), program.as_ref().ok());
+            let bound = crate::control::Bound::new(config, dirs, program, events).await;
             Some(bound.inspect_err(|_| state.remove_run())?)
         }
         None => None,
@@ -257,11 +263,6 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
             Watcher::new(&plugins_dir, notices).map_err(|error| HostError::Watch(Arc::new(error)))?,
         )),
         false => None,
-    };
-    let program = match builder.shim_program {
-        Some(path) => Ok(Program::at(path)),
-        None if shim::is_offered() => Ok(Program::own()),
-        None => Err(ProcessError::NoProgram),
     };
     let demotions = Demotions::read(state.demoted());
     let processes = if program.is_ok() { Processes::Possible } else { Processes::Impossible };

@@ -54,6 +54,7 @@
 //! | `config/`, `live.rs` | what a host is told, in layers, and what of it changes while it runs |
 //! | `spans.rs` | what `tracing` shows of a reload |
 //! | [`control`] | whoever talks to the running host: a socket, HTTP, one list of commands |
+//! | `sweep.rs` | a small process that removes the socket of a host that was killed |
 //! | [`event`], [`metrics`] | written by every stage, read by none of them |
 //! | `snapshot.rs` | all numbers of a host at one moment, and their text for Prometheus |
 
@@ -91,6 +92,8 @@ pub mod shim;
 mod snapshot;
 mod spans;
 mod suggest;
+#[cfg(feature = "control")]
+mod sweep;
 pub mod watch;
 pub mod wire;
 mod worker;

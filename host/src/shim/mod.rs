@@ -44,7 +44,7 @@ pub const EXIT_UNFIT: i32 = 70;
 /// Becomes a shim if this process was started as one, and does not return then; otherwise returns at once.
 ///
 /// A program that embeds a host calls this first in `main`: the host runs the program again for each plugin that is to
-/// live in a process of its own.
+/// live in a process of its own. It also runs it once more to have its socket removed should it be killed, if it has one.
 ///
 /// ```no_run
 /// replug::shim::run_if_asked();
@@ -53,7 +53,12 @@ pub const EXIT_UNFIT: i32 = 70;
 pub fn run_if_asked() {
     OFFERED.store(true, Ordering::Relaxed);
     let mut arguments = env::args_os().skip(1);
-    if arguments.next().is_none_or(|first| first != SHIM_MARKER) {
+    let Some(first) = arguments.next() else { return };
+    #[cfg(feature = "control")]
+    if first == crate::sweep::MARKER {
+        crate::sweep::run(arguments);
+    }
+    if first != SHIM_MARKER {
         return;
     }
     match run(arguments.next()) {

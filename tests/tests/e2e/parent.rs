@@ -4,15 +4,21 @@
 use replug::manifest::Mode;
 use replug_tests::{
     Hold, Lab,
-    command::{Dev, run},
+    command::{Dev, command, run},
     misbehave,
 };
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
+    process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open},
 };
 use serde_json::Value;
-use std::{fs, os::fd::OwnedFd, path::PathBuf, thread};
+use std::{
+    fs,
+    os::{fd::OwnedFd, unix::process::CommandExt},
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
 
 const CRASH: &str = "[\"write-to-null\"]";
 
@@ -345,4 +351,34 @@ fn a_checkpoint_that_the_plugin_refuses_is_put_aside_and_it_begins_anew() {
     assert_eq!(host.ask(&format!("call {} version []", lab.id()))["result"], 2);
     assert!(host.leave().success());
     assert!(!checkpoint_of(&lab).exists());
+}
+
+#[test]
+fn a_dev_that_is_killed_with_its_parent_leaves_no_socket() {
+    let mut lab = Lab::new("no-socket");
+    lab.install(misbehave("version=1"));
+    let mut dev = command(&lab, &["dev", "--json"]);
+    dev.process_group(0);
+    let mut dev = Dev::of(dev);
+    dev.wait_for("host_started");
+    // The user's runtime folder is the test's.
+    let folder = lab.dir().join("replug");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "there is a socket to be left");
+    kill_process_group(dev.pid(), Signal::KILL).unwrap();
+    dev.ended();
+    let patience = Instant::now() + Duration::from_secs(20);
+    while folder.exists() && Instant::now() < patience {
+        thread::yield_now();
+    }
+    assert!(!folder.exists(), "the socket is left");
+}
+
+#[test]
+fn a_dev_that_ends_leaves_no_socket() {
+    let mut lab = Lab::new("no-socket-at-the-end");
+    lab.install(misbehave("version=1"));
+    let mut dev = Dev::start(&lab, &[]);
+    dev.wait_for("host_started");
+    assert!(dev.interrupt().success());
+    assert!(!lab.dir().join("replug").exists());
 }

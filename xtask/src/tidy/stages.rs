@@ -15,9 +15,12 @@ fn allowed(room: &str) -> Option<&'static [&'static str]> {
     if room == "handle" {
         return Some(&["load", "registry"]);
     }
-    // A child process that runs one plugin has no use for the rest of the host.
+    // A child process that runs one plugin, or none, has no use for the rest of the host.
     if room == "shim" {
-        return Some(&["load"]);
+        return Some(&["load", "sweep"]);
+    }
+    if room == "sweep" {
+        return Some(&[]);
     }
     // It says what manifests fall back on.
     if room == "config" {

@@ -16,7 +16,7 @@ use super::{
     recent::Recent,
     routes,
 };
-use crate::{EventKind, Events, host::WeakHost};
+use crate::{EventKind, Events, host::WeakHost, load::process::Program};
 use axum::{
     Router,
     body::{Body, HttpBody},
@@ -69,14 +69,16 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    /// Listens, for the host of the first folder that keeps its things in the second.
+    /// Listens, for the host of the first folder that keeps its things in the second. The program, if there is one, cleans
+    /// up after a host that is killed.
     pub(crate) async fn new(
         config: ControlConfig,
         dirs: (&Path, &Path),
+        program: Option<&Program>,
         events: Events,
     ) -> Result<Self, Arc<ListenError>> {
         let (plugins_dir, state_dir) = dirs;
-        let unix = Unix::bind(config.socket.as_deref(), plugins_dir)?;
+        let unix = Unix::bind(config.socket.as_deref(), plugins_dir, program)?;
         let tcp = match &config.http {
             Some(http) => Some(Tcp::bind(http, state_dir).await?),
             None => None,

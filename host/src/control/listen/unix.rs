@@ -2,32 +2,28 @@
 //! open to one user only.
 
 use super::{Connection, Pool, converse};
-use crate::control::{Who, config::ListenError};
-use axum::Router;
-use rustix::{
-    fs::{FlockOperation, flock},
-    process::geteuid,
+use crate::{
+    control::{Who, config::ListenError},
+    load::process::Program,
+    sweep::{self, Found, Place, Sweeper},
 };
+use axum::Router;
+use rustix::process::geteuid;
 use sha2::{Digest as _, Sha256};
 use std::{
     env,
-    fs::{self, DirBuilder, File, Permissions},
-    io::{self, Read, Write},
+    fs::{self, DirBuilder, Permissions},
+    io,
     os::unix::{
         ffi::OsStrExt,
-        fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
-        net::UnixStream as Blocking,
+        fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     },
     path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
 };
 use tokio::net::UnixListener;
 
 /// The longest path that a socket can have, in bytes.
 const LONGEST: usize = 107;
-/// How long a host may take to answer whoever wants to know whether it is there.
-const ANSWER: Duration = Duration::from_secs(2);
 /// How many processes of this user's may talk to the host at the same time.
 const CONNECTIONS: usize = 128;
 
@@ -59,23 +55,51 @@ pub(super) struct Unix {
 }
 
 impl Unix {
-    pub(super) fn bind(named: Option<&Path>, plugins_dir: &Path) -> Result<Self, ListenError> {
+    /// Listens for the host of a plugins folder: where its configuration says, or at the folder's own path. The program, if
+    /// there is one, removes the socket should the host be killed.
+    pub(super) fn bind(
+        named: Option<&Path>,
+        plugins_dir: &Path,
+        program: Option<&Program>,
+    ) -> Result<Self, ListenError> {
         let path = named.map_or_else(|| socket_path(plugins_dir), Path::to_owned);
         if !fits(&path) {
             return Err(ListenError::TooLong { path });
         }
         let failed = ListenError::socket(&path);
         let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        private(folder, &failed)?;
+        // One that was named is for its owner to remove.
+        let place = Place { socket: path.clone(), folder: named.is_none().then(|| folder.to_owned()) };
+        // Before there is anything to be swept.
+        let sweeper = program.and_then(|program| sweeper(program, &place));
         // Two hosts that start at the same time look one after the other.
-        let lock = File::open(folder).map_err(&failed)?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
-        remove_stale(&path, plugins_dir)?;
+        let _lock = loop {
+            private(folder, &failed)?;
+            match sweep::lock(folder) {
+                // Another host was the last in it, and has removed it just now.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                lock => break lock.map_err(&failed)?,
+            }
+        };
+        if sweep::remove_dead(&path).map_err(&failed)? == Found::Host {
+            return Err(ListenError::Taken { plugins: plugins_dir.to_owned(), socket: path });
+        }
         let listener = UnixListener::bind(&path).map_err(&failed)?;
         fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(&failed)?;
-        let file = SocketFile::new(path).map_err(&failed)?;
-        Ok(Self { listener, file })
+        let file = SocketFile::new(place, sweeper).map_err(&failed)?;
+        Ok(Self { file, listener })
     }
+}
+
+fn sweeper(program: &Program, place: &Place) -> Option<Sweeper> {
+    let started = Sweeper::start(program.path(), place);
+    let warn = |error: &io::Error| {
+        let socket = place.socket.display();
+        tracing::warn!(
+            "no process can be started that would remove {socket} after a kill of this one: {error}; the next host does"
+        );
+    };
+    started.inspect_err(warn).ok()
 }
 
 /// Makes the folder of the socket, or makes sure that nobody else can enter it.
@@ -95,69 +119,25 @@ fn private(folder: &Path, failed: &impl Fn(io::Error) -> ListenError) -> Result<
     }
 }
 
-/// Removes a socket that no one listens on any more.
-fn remove_stale(path: &Path, plugins_dir: &Path) -> Result<(), ListenError> {
-    let failed = ListenError::socket(path);
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed(error)),
-        Ok(it) if !it.file_type().is_socket() => {
-            return Err(failed(io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                "something that is no socket is there",
-            )));
-        }
-        Ok(_) => {}
-    }
-    let began = Instant::now();
-    loop {
-        match Blocking::connect(path) {
-            // It is being killed: soon, it refuses.
-            Ok(stream) if began.elapsed() < ANSWER && !is_answered(&stream) => thread::yield_now(),
-            Ok(_) => {
-                return Err(ListenError::Taken { plugins: plugins_dir.to_owned(), socket: path.to_owned() });
-            }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                return fs::remove_file(path).map_err(failed);
-            }
-            Err(error) => return Err(failed(error)),
-        }
-    }
-}
-
-/// Whether there is a host at the other end, and not what a killed one leaves until the kernel has closed all of its files.
-fn is_answered(mut stream: &Blocking) -> bool {
-    use io::ErrorKind::{TimedOut, WouldBlock};
-    // Without it, the read could last for ever.
-    if stream.set_read_timeout(Some(ANSWER)).is_err() {
-        return true;
-    }
-    let asked =
-        stream.write_all(b"GET /health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-    match asked.and_then(|()| stream.read(&mut [0])) {
-        Ok(read) => read > 0,
-        // One that takes its time is there.
-        Err(error) => matches!(error.kind(), TimedOut | WouldBlock),
-    }
-}
-
 /// The file of a socket that is removed with this, unless it is another's by then.
 pub(super) struct SocketFile {
-    path: PathBuf,
+    place: Place,
     identity: Identity,
+    /// Ended when all is removed.
+    _sweeper: Option<Sweeper>,
 }
 
 /// Device, inode, and when it was made, as seconds and nanoseconds: an inode alone is soon another's.
 type Identity = (u64, u64, i64, i64);
 
 impl SocketFile {
-    fn new(path: PathBuf) -> io::Result<Self> {
-        let identity = Self::identity(&path)?;
-        Ok(Self { path, identity })
+    fn new(place: Place, sweeper: Option<Sweeper>) -> io::Result<Self> {
+        let identity = Self::identity(&place.socket)?;
+        Ok(Self { place, identity, _sweeper: sweeper })
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        &self.place.socket
     }
 
     fn identity(path: &Path) -> io::Result<Identity> {
@@ -167,10 +147,11 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if Self::identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+        if Self::identity(&self.place.socket).is_ok_and(|identity| identity == self.identity) {
             // If it cannot be removed now, the next host does it.
-            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(&self.place.socket);
         }
+        self.place.close();
     }
 }
 
@@ -199,7 +180,7 @@ mod tests {
     use super::*;
 
     fn bind(dir: &Path) -> Result<Unix, ListenError> {
-        Unix::bind(Some(&dir.join("private/host.sock")), Path::new("/plugins"))
+        Unix::bind(Some(&dir.join("private/host.sock")), Path::new("/plugins"), None)
     }
 
     #[tokio::test]
@@ -237,6 +218,6 @@ mod tests {
         assert!(bind(dir.path()).is_err_and(|error| error.to_string().contains("no socket")));
         assert_eq!(fs::read_to_string(folder.join("host.sock")).unwrap(), "precious");
         let long = PathBuf::from(format!("/tmp/{}", "x".repeat(LONGEST)));
-        assert!(matches!(Unix::bind(Some(&long), Path::new("/p")), Err(ListenError::TooLong { .. })));
+        assert!(matches!(Unix::bind(Some(&long), Path::new("/p"), None), Err(ListenError::TooLong { .. })));
     }
 }

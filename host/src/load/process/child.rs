@@ -62,6 +62,12 @@ impl Program {
     pub(crate) fn own() -> Self {
         Self("/proc/self/exe".into())
     }
+
+    /// Its file.
+    #[cfg(feature = "control")]
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
 }
 
 /// What a child is started with.

@@ -1,5 +1,5 @@
 //! Kills of a host at random moments, as it starts, serves, tries versions out and swaps them: what it has started ends
-//! within a second, and nothing is left in the temporary folder.
+//! within a second, and nothing is left in the temporary folder, which is the user's runtime folder as well.
 
 use crate::{Random, serve};
 use anyhow::{Context, Result, ensure};
@@ -101,8 +101,14 @@ pub(crate) fn run(count: u64, random: &mut Random, within: Duration) -> Result<(
     }
     let mut last = start(dir.path(), &temporary, &mark)?;
     wait_until_up(&mut last)?;
+    ensure!(
+        names_in(&temporary.join("replug")).len() == 1,
+        "the socket is elsewhere than where litter is looked for"
+    );
     drop(last.stdin.take());
     ensure!(last.wait()?.success(), "the host that came after them all did not end well");
+    let litter = names_in(&temporary);
+    ensure!(litter.is_empty(), "the last host left in the temporary folder: {}", litter.join(", "));
     let left = names_in(&dir.path().join("state/run"));
 
     let all: Vec<_> =
@@ -124,7 +130,8 @@ pub(crate) fn run(count: u64, random: &mut Random, within: Duration) -> Result<(
 
 fn start(dir: &Path, temporary: &Path, mark: &str) -> Result<Child> {
     let mut command = Command::new(env::current_exe()?);
-    command.arg("--serve").arg(dir).env("TMPDIR", temporary).env(MARK, mark);
+    command.arg("--serve").arg(dir).env(MARK, mark);
+    command.env("TMPDIR", temporary).env("XDG_RUNTIME_DIR", temporary);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     command.process_group(0).spawn().context("the host cannot be started")
 }

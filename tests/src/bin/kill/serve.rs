@@ -3,7 +3,7 @@
 
 use crate::{id, install};
 use anyhow::Result;
-use replug::{DynHandle, Events, Host};
+use replug::{DynHandle, Events, Host, control::ControlConfig};
 use replug_tests::misbehave;
 use serde_json::json;
 use std::{
@@ -39,7 +39,8 @@ pub(crate) fn prepare(dir: &Path) -> Result<()> {
 /// Serves them until the standard input ends.
 pub(crate) fn serve(dir: &Path) -> Result<()> {
     let host = Host::builder().plugins(dir.join("plugins")).state_dir(dir.join("state"));
-    let host = host.build().wait()?;
+    // As under `replug dev`, which is killed as often as any.
+    let host = host.control(ControlConfig::new()).build().wait()?;
     for (name, ..) in PLUGINS {
         let Ok(handle) = host.plugin(&id(name)) else { continue };
         let events = host.events();
