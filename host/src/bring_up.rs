@@ -267,12 +267,8 @@ impl Candidate<'_> {
     }
 
     fn speaker(&self) -> Speaker {
-        Speaker {
-            plugin: self.job.entry.id.clone(),
-            generation: self.job.generation,
-            digest: self.artifact.digest,
-            events: self.shop.settings.events.downgrade(),
-        }
+        let of = (self.job.entry.id.clone(), self.job.generation, self.artifact.digest);
+        Speaker::new(of, self.shop.settings.events.downgrade())
     }
 
     fn data_dir(&self) -> Result<PathBuf, ReloadCause> {

@@ -211,7 +211,8 @@ pub enum EventKind {
         /// Why.
         reason: String,
     },
-    /// A `tracing` event of the plugin's.
+    /// A `tracing` event of the plugin's, or a line that its process has written. Of each, 100 a second are told; where there
+    /// were more, one says how many were left out.
     Log {
         /// `ERROR`, `WARN`, `INFO`, `DEBUG` or `TRACE`.
         level: String,

@@ -3,6 +3,7 @@
 pub mod in_process;
 mod over_wire;
 pub mod process;
+mod ration;
 mod speaker;
 
 pub use in_process::{InterfaceMismatch, LifecycleError, LoadError};

@@ -1,11 +1,13 @@
 //! Who hears what a plugin says unasked, its log and its panics: in the host, or in a shim on the host's behalf.
 
+use super::ration::{Ration, Share};
 use crate::{
     event::{EventKind, WeakEventSink},
     id::{Digest, Generation, PluginId},
     wire::{Level, Report},
 };
 use serde_json::Value;
+use std::{sync::Arc, thread, time::Instant};
 use tracing::level_filters::LevelFilter;
 
 /// Hears a plugin. Called on the plugin's threads, in the middle of what they do.
@@ -24,7 +26,35 @@ pub(crate) struct Speaker {
     pub(crate) plugin: PluginId,
     pub(crate) generation: Generation,
     pub(crate) digest: Digest,
-    pub(crate) events: WeakEventSink,
+    events: WeakEventSink,
+    log: Portions,
+}
+
+/// What is told of one kind of what a plugin says: its log, or one of its streams.
+#[derive(Clone, Debug)]
+pub(super) struct Portions {
+    /// What they are counted in.
+    unit: &'static str,
+    level: Level,
+    target: &'static str,
+    ration: Arc<Ration>,
+}
+
+impl Portions {
+    /// Lines of a stream of that name.
+    pub(super) fn of_lines(stream: &'static str) -> Self {
+        Self { unit: "lines", level: Level(3), target: stream, ration: Arc::new(Ration::new()) }
+    }
+
+    fn of_log() -> Self {
+        Self { unit: "events", level: Level(2), target: "replug", ration: Arc::new(Ration::new()) }
+    }
+
+    /// Something without fields, as it is told.
+    pub(super) fn plain(&self, message: String) -> Report {
+        let (fields, spans) = ("{}".into(), "[]".into());
+        Report::Log { level: self.level, target: self.target.into(), message, fields, spans }
+    }
 }
 
 impl Listener for Speaker {
@@ -33,6 +63,62 @@ impl Listener for Speaker {
     }
 
     fn hear(&self, report: Report) {
+        match report {
+            Report::Log { .. } => self.tell_in_part(&self.log, report),
+            // Counted in the metrics by the event.
+            Report::Panic { .. } => self.tell(report),
+        }
+    }
+}
+
+impl Speaker {
+    pub(crate) fn new(of: (PluginId, Generation, Digest), events: WeakEventSink) -> Self {
+        let (plugin, generation, digest) = of;
+        Self { plugin, generation, digest, events, log: Portions::of_log() }
+    }
+
+    /// Tells it, unless too much of the kind came just before; then it is counted, and the count told when the time of
+    /// that is over.
+    pub(super) fn tell_in_part(&self, of: &Portions, report: Report) {
+        match of.ration.take() {
+            Share::Told => self.tell(report),
+            Share::ToldAfter(left_out) => {
+                self.tell_left_out(of, left_out);
+                self.tell(report);
+            }
+            Share::LeftOut(None) => {}
+            Share::LeftOut(Some(end)) => self.settle_after(of, end),
+        }
+    }
+
+    /// Tells how much was left out since that was last told.
+    pub(super) fn settle(&self, of: &Portions) {
+        self.tell_left_out(of, of.ration.settle());
+    }
+
+    /// Tells what the log has left out.
+    pub(super) fn settle_log(&self) {
+        self.settle(&self.log);
+    }
+
+    /// Sees to it that what is left out until then is told, even if nothing more comes.
+    fn settle_after(&self, of: &Portions, end: Instant) {
+        let (speaker, portions) = (self.clone(), of.clone());
+        let settle = move || {
+            let left_out = portions.ration.settle_after(end);
+            speaker.tell_left_out(&portions, left_out);
+        };
+        // Where no thread can be had, what comes next brings the count.
+        let _ = thread::Builder::new().name("replug-left-out".into()).spawn(settle);
+    }
+
+    fn tell_left_out(&self, of: &Portions, count: u64) {
+        if count > 0 {
+            self.tell(of.plain(format!("({count} {} left out)", of.unit)));
+        }
+    }
+
+    fn tell(&self, report: Report) {
         let (plugin, generation) = (self.plugin.as_str(), self.generation.0);
         let kind = match report {
             Report::Log { level, target, message, fields, spans } => {

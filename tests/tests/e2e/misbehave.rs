@@ -220,6 +220,39 @@ fn flood(name: &str, then: impl FnOnce(&Lab)) {
 }
 
 #[test]
+fn a_flood_of_log_events_hides_no_crash_of_a_neighbour_from_a_slow_reader() {
+    for mode in [Mode::Process, Mode::InProcess] {
+        let mut lab = Lab::in_mode("flood-of-events", mode);
+        lab.install(misbehave("version=1"));
+        let id = Neighbour::id(&lab);
+        let manifest = format!("id = \"{id}\"\nmode = \"process\"\nbinary = \"plugin.so\"");
+        lab.neighbour("neighbour", manifest, misbehave("version=100"));
+        lab.start();
+        // More than a reader may be behind.
+        assert_eq!(lab.probe().misbehave("flood-log"), Ok(1));
+        let neighbour: Handle<dyn Probe> = lab.host().get(&id).unwrap();
+        assert!(neighbour.misbehave("abort").is_err());
+        // Only now is anything read.
+        let (mut told, mut left_out, mut crashed) = (0, 0, false);
+        while told + left_out < 10_000 || !crashed {
+            let event = lab.wait_for(|event| Some(event.kind.clone()));
+            match event {
+                EventKind::EventsLost { count } => panic!("{mode:?}: {count} events are lost"),
+                EventKind::PluginCrashed { .. } => crashed = true,
+                EventKind::Log { message, .. } if message == "flood" => told += 1,
+                EventKind::Log { message, .. } => {
+                    let count = message.strip_prefix('(').and_then(|it| it.strip_suffix(" events left out)"));
+                    left_out += count.map_or(0, |count| count.parse::<u32>().unwrap());
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(told + left_out, 10_000, "{mode:?}");
+        lab.finish();
+    }
+}
+
+#[test]
 fn a_plugin_with_processes_of_its_own_takes_them_along_when_it_is_stopped() {
     let (lab, neighbour) = running("takes-along", "", "");
     let before = lab.processes().len();

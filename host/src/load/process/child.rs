@@ -381,6 +381,7 @@ fn listen(events: UnixStream, speaker: Arc<Speaker>) -> thread::JoinHandle<()> {
         while let Ok(Some(report)) = reports.next_blocking() {
             speaker.hear(report);
         }
+        speaker.settle_log();
     };
     thread::Builder::new()
         .name("replug-reports".into())

@@ -1,0 +1,110 @@
+//! How much of what a plugin says is told. Whoever reads events at their own pace is to find what happened to others
+//! among them, however much one plugin has to say.
+
+use parking_lot::Mutex;
+use std::time::{Duration, Instant};
+
+/// How much is told in a [`WINDOW`]: log events of a plugin, or lines of one of its streams. What goes beyond is counted.
+const PORTION: u32 = 100;
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// What came lately of one kind.
+#[derive(Debug)]
+pub(super) struct Ration {
+    window: Mutex<Window>,
+}
+
+/// A time within which things are counted together.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    began: Instant,
+    told: u32,
+    left_out: u64,
+}
+
+/// What is to be done with one thing more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Share {
+    /// It is told.
+    Told,
+    /// It is told after the count of what was left out before.
+    ToldAfter(u64),
+    /// It is left out. If it is the first, someone has to [settle](Ration::settle_after) at the time given here.
+    LeftOut(Option<Instant>),
+}
+
+impl Ration {
+    pub(super) fn new() -> Self {
+        Self { window: Mutex::new(Window::begin()) }
+    }
+
+    /// Counts one more.
+    pub(super) fn take(&self) -> Share {
+        let mut window = self.window.lock();
+        let left_out = match window.began.elapsed() < WINDOW {
+            true => 0,
+            false => std::mem::replace(&mut *window, Window::begin()).left_out,
+        };
+        if window.told < PORTION {
+            window.told += 1;
+            return if left_out == 0 { Share::Told } else { Share::ToldAfter(left_out) };
+        }
+        window.left_out += 1;
+        Share::LeftOut((window.left_out == 1).then_some(window.began + WINDOW))
+    }
+
+    /// Begins anew, and says how many were left out.
+    pub(super) fn settle(&self) -> u64 {
+        std::mem::replace(&mut *self.window.lock(), Window::begin()).left_out
+    }
+
+    /// Like [`Ration::settle`], when that time has come; 0 if what it was for is settled by then.
+    pub(super) fn settle_after(&self, end: Instant) -> u64 {
+        std::thread::sleep(end.saturating_duration_since(Instant::now()));
+        let mut window = self.window.lock();
+        if window.began + WINDOW != end {
+            return 0;
+        }
+        std::mem::replace(&mut *window, Window::begin()).left_out
+    }
+}
+
+impl Window {
+    fn begin() -> Self {
+        Self { began: Instant::now(), told: 0, left_out: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_beyond_the_portion_is_counted_and_the_count_told_once() {
+        let ration = Ration::new();
+        // As if it had begun later: however slow this test is, the window is not over.
+        ration.window.lock().began = Instant::now() + Duration::from_secs(3600);
+        let shares: Vec<_> = (0..PORTION + 3).map(|_| ration.take()).collect();
+        assert!(shares[..PORTION as usize].iter().all(|share| *share == Share::Told));
+        let end = ration.window.lock().began + WINDOW;
+        assert_eq!(shares[PORTION as usize..], [Some(end), None, None].map(Share::LeftOut));
+        assert_eq!(ration.settle(), 3);
+        assert_eq!((ration.settle(), ration.settle_after(Instant::now())), (0, 0));
+    }
+
+    #[test]
+    fn what_was_left_out_is_settled_at_the_end_of_its_window_or_by_what_comes_after() {
+        let past = Instant::now().checked_sub(WINDOW).expect("the system has been up for a second");
+        let flooded = || {
+            let ration = Ration::new();
+            *ration.window.lock() = Window { began: past, told: PORTION, left_out: 7 };
+            ration
+        };
+        let ration = flooded();
+        assert_eq!(ration.settle_after(past + WINDOW), 7);
+        assert_eq!(ration.take(), Share::Told);
+        let ration = flooded();
+        assert_eq!(ration.take(), Share::ToldAfter(7));
+        assert_eq!(ration.settle_after(past + WINDOW), 0, "that is another window");
+    }
+}
