@@ -86,7 +86,7 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         warnings: Vec<Diagnostic>,
     },
-    /// What bounds the process of the generation that serves now; told where the manifest has `[limits]`.
+    /// What bounds the process of the generation that serves now, and what does not; told where the manifest has `[limits]`.
     LimitsApplied(LimitsInForce),
     /// A new artifact did not come to serve.
     ReloadFailed {

@@ -37,7 +37,8 @@ pub struct PluginInfo {
     pub process_id: Option<u32>,
     /// What that process takes of the machine now.
     pub process: Option<ProcessUsage>,
-    /// What bounds that process.
+    /// What bounds that process, and what of `[limits]` does not; all of it is lacking where the generation that serves runs
+    /// in the host's process.
     pub limits: Option<LimitsInForce>,
     /// How often its process has been started again, because it had ended unasked.
     pub restarts: u64,
@@ -180,7 +181,7 @@ impl PluginInfo {
             runs_in: live.as_ref().map(|live| live.instance.runs_in()),
             process_id: live.as_ref().and_then(|live| live.instance.pid()),
             process: live.as_ref().and_then(|live| live.instance.usage()),
-            limits: live.as_ref().and_then(|live| live.instance.limits().cloned()),
+            limits: live.as_ref().and_then(|live| live.instance.limits(manifest.limits)),
             restarts: progress.restarts,
             private_bytes: live
                 .as_ref()

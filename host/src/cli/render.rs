@@ -290,7 +290,11 @@ fn limited(limits: &LimitsInForce) -> String {
     };
     let bounds = limits.bounds.iter().map(|it| format!("{} {} by {}", it.of, it.value, by(it)));
     let bounds = bounds.collect::<Vec<_>>().join(", ");
-    let bounds = if bounds.is_empty() { "none but its cgroup".to_owned() } else { bounds };
+    let bounds = match (bounds.is_empty(), &limits.cgroup) {
+        (false, _) => bounds,
+        (true, Some(_)) => "none but its cgroup".to_owned(),
+        (true, None) => "none".to_owned(),
+    };
     let lacking: String = limits.lacking.iter().map(|it| format!("\n  {WARN}{it}{WARN:#}")).collect();
     format!("{DIM}limits: {bounds}{DIM:#}{lacking}")
 }

@@ -9,7 +9,10 @@ mod speaker;
 pub use in_process::{InterfaceMismatch, LifecycleError, LoadError};
 pub(crate) use speaker::{Listener, Speaker};
 
-use crate::{event::LimitsInForce, manifest::Mode};
+use crate::{
+    event::LimitsInForce,
+    manifest::{LimitsSpec, Mode},
+};
 use replug_api::{
     abi::{BoundInterface, InterfaceExport},
     describe::Interface,
@@ -67,11 +70,11 @@ impl Instance {
         }
     }
 
-    /// What bounds its process, if that is one of its own.
-    pub(crate) fn limits(&self) -> Option<&LimitsInForce> {
+    /// What bounds its process, if that is one of its own; otherwise, what does not though its manifest asks for it.
+    pub(crate) fn limits(&self, asked: LimitsSpec) -> Option<LimitsInForce> {
         match self {
-            Self::InProcess(_) => None,
-            Self::Process(it) => Some(it.limits()),
+            Self::InProcess(_) => none_in_force(&asked.keys()),
+            Self::Process(it) => Some(it.limits().clone()),
         }
     }
 
@@ -135,4 +138,19 @@ impl Instance {
     pub(crate) fn follow_log_level(&self) {
         either!(self, it => it.follow_log_level());
     }
+}
+
+/// What is told of these limits where the host's own process would have to be bounded.
+fn none_in_force(asked: &[&str]) -> Option<LimitsInForce> {
+    let keys: Vec<_> = asked.iter().map(|key| format!("`{key}`")).collect();
+    let are = match keys.len() {
+        0 => return None,
+        1 => "is",
+        _ => "are",
+    };
+    let lacking = format!(
+        "{} {are} not in force in the host's own process, where it runs; `mode = \"process\"` gives it one that is bounded",
+        keys.join(", ")
+    );
+    Some(LimitsInForce { lacking: vec![lacking], ..LimitsInForce::default() })
 }

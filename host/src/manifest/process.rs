@@ -74,6 +74,22 @@ pub struct LimitsSpec {
     pub cgroup: CgroupUse,
 }
 
+impl LimitsSpec {
+    /// The keys that ask for something.
+    pub(crate) fn keys(self) -> Vec<&'static str> {
+        let Limits { memory_bytes, cpu_seconds, open_files, file_size_bytes, processes } = self.kernel;
+        let asked = [
+            memory_bytes.is_some(),
+            cpu_seconds.is_some(),
+            open_files.is_some(),
+            file_size_bytes.is_some(),
+            processes.is_some(),
+            self.cgroup == CgroupUse::Required,
+        ];
+        LIMITS_KEYS.iter().zip(asked).filter_map(|(key, asked)| asked.then_some(*key)).collect()
+    }
+}
+
 /// Whether a process of its own gets a cgroup of its own: the key `limits.cgroup`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CgroupUse {

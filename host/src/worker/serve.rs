@@ -220,10 +220,10 @@ impl Worker {
                     (&live.plugin, live.generation, live.digest),
                     EventKind::Reloaded { stages, total_ms, warnings: cause.warnings },
                 );
-                let limited = self.manifest().limits != LimitsSpec::default();
-                if let Some(limits) = live.instance.limits().filter(|_| limited) {
+                let asked = self.manifest().limits;
+                if let Some(limits) = live.instance.limits(asked).filter(|_| asked != LimitsSpec::default()) {
                     let of = (&live.plugin, live.generation, live.digest);
-                    events.generation(of, EventKind::LimitsApplied(limits.clone()));
+                    events.generation(of, EventKind::LimitsApplied(limits));
                 }
                 if let Some(old) = old {
                     self.retire(old);

@@ -6,9 +6,9 @@ use replug::{
     manifest::Mode,
 };
 use replug_api::call::Death;
-use replug_tests::{Lab, misbehave};
-use rustix::process::{Pid, Signal, kill_process};
-use std::thread;
+use replug_tests::{Lab, command::program, misbehave};
+use rustix::process::{Pid, Signal, getuid, kill_process};
+use std::{fs, path::PathBuf, thread};
 
 fn limited(name: &str, limits: &str) -> Lab {
     let mut lab = Lab::in_mode(name, Mode::Process);
@@ -114,6 +114,92 @@ fn a_plugin_that_opens_files_without_end_ends_at_its_limit() {
     assert!(matches!(sleeper.join().unwrap(), Err(CallError::Crashed { .. })));
     assert_eq!(probe.version(), Ok(1));
     lab.finish();
+}
+
+/// That this limit ends the process of a plugin that does this, with a signal of its own.
+fn ends_by(signal: &str, limit: &str, deed: &str) {
+    let mut lab = limited(deed, limit);
+    let error = lab.probe().misbehave(deed).unwrap_err();
+    assert!(
+        matches!(&error, CallError::Crashed { death: Death::Signal(it), .. } if it == signal),
+        "{deed}: {error}"
+    );
+    lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
+    assert_eq!(lab.probe().version(), Ok(1));
+    lab.finish();
+}
+
+#[test]
+fn a_plugin_that_never_leaves_the_processor_ends_at_its_limit() {
+    ends_by("SIGXCPU", "cpu_time = \"1s\"", "loop");
+}
+
+#[test]
+fn a_plugin_that_writes_to_a_file_without_end_ends_at_its_limit() {
+    ends_by("SIGXFSZ", "file_size = \"64KiB\"", "fill-a-file");
+}
+
+/// Has a script become what runs the lab's plugin, after these lines.
+fn start_by_script(lab: &mut Lab, lines: &str) {
+    lab.write_script("shim.sh", &format!("#!/bin/sh\n{lines} {} \"$@\"\n", program().display()));
+    let script: PathBuf = lab.path("shim.sh");
+    lab.start_as(|builder| builder.shim_program(script)).unwrap();
+}
+
+#[test]
+fn a_plugin_that_forks_without_end_gets_no_more_processes_than_its_limit() {
+    let mut lab = Lab::in_mode("forks-on", Mode::Process);
+    lab.install_with(misbehave("version=1"), "[limits]\nprocesses = 32");
+    if getuid().is_root() {
+        // The kernel lets root have as many as it likes. This is a user who has no other processes, and may read what root may.
+        let uid = 1_000_000_000 + std::process::id();
+        let user =
+            format!("--reuid={uid} --clear-groups --inh-caps=+dac_override --ambient-caps=+dac_override");
+        start_by_script(&mut lab, &format!("exec setpriv {user}"));
+    } else {
+        lab.start();
+        if applied(&mut lab).cgroup.is_none() {
+            eprintln!("skipped: without a cgroup, the processes of whoever runs this are counted, too");
+            return lab.finish();
+        }
+    }
+    assert_eq!(lab.probe().misbehave("fork-on"), Ok(1));
+    let processes = lab.processes().len();
+    assert!((2..=32).contains(&processes), "{processes} processes");
+    // What it has used up is free again.
+    lab.host().stop(&lab.id()).wait().unwrap();
+    lab.host().start(&lab.id()).wait().unwrap();
+    assert_eq!(lab.probe().version(), Ok(1));
+    lab.finish();
+}
+
+#[test]
+fn a_process_dumps_no_core_whatever_it_is_allowed() {
+    let mut lab = Lab::in_mode("no-core", Mode::Process);
+    lab.install(misbehave("version=1"));
+    start_by_script(&mut lab, "ulimit -H -c unlimited 2>&-; ulimit -S -c `ulimit -H -c`; exec");
+    let pid = lab.host().info(&lab.id()).unwrap().process_id.unwrap();
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().take(2).collect::<Vec<_>>(), ["0", "0"], "soft and hard");
+    lab.finish();
+}
+
+#[test]
+fn limits_of_a_plugin_in_the_hosts_process_are_said_not_to_be_in_force() {
+    for mode in [Mode::InProcess, Mode::Auto] {
+        let mut lab = Lab::in_mode("not-in-force", mode);
+        lab.install_with(misbehave("version=1"), "[limits]\nmemory = \"1GiB\"\nprocesses = 9");
+        lab.start();
+        let limits = applied(&mut lab);
+        assert_eq!((&*limits.bounds, &limits.cgroup), (&[][..], &None), "{mode:?}");
+        assert_eq!(limits.lacking.len(), 1, "{limits:?}");
+        let said = "`memory`, `processes` are not in force in the host's own process";
+        assert!(limits.lacking[0].starts_with(said), "{limits:?}");
+        let info = lab.host().info(&lab.id()).unwrap();
+        assert_eq!((info.runs_in, info.limits), (Some(Mode::InProcess), Some(limits)));
+        lab.finish();
+    }
 }
 
 #[test]
