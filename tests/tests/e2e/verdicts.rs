@@ -1,9 +1,9 @@
-//! Trials that are not held twice: what has come up before is started without one.
+//! What a trial is worth: what is loaded is what was tried, and what has come up before is started without one.
 
 use replug::{EventKind, manifest::Mode};
-use replug_tests::{Lab, misbehave, stateless};
+use replug_tests::{Hold, Lab, misbehave, stateless};
 use rustix::process::{Pid, Signal, kill_process};
-use std::fs;
+use std::{collections::BTreeSet, fs, process};
 
 /// What `init` was run for, in its order.
 fn inits(lab: &Lab) -> Vec<String> {
@@ -81,4 +81,63 @@ fn a_trial_that_failed_is_held_again() {
     assert!(lab.reload().unwrap_err().to_string().contains("tired"));
     assert_eq!(inits(&lab), ["trial", "trial"]);
     lab.finish();
+}
+
+/// The private copies of artifacts that a process has mapped, by device and inode.
+fn copies_in(lab: &Lab, pid: u32) -> BTreeSet<(String, String)> {
+    let run = lab.state_dir().join("run").canonicalize().unwrap();
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let copies = maps.lines().filter(|line| line.contains(run.to_str().unwrap()) && line.ends_with(".so"));
+    let identity = |line: &str| {
+        let mut fields = line.split_whitespace().skip(3).map(str::to_owned);
+        Some((fields.next()?, fields.next()?))
+    };
+    copies.filter_map(identity).collect()
+}
+
+/// The digests of what the store holds.
+fn stored(lab: &Lab) -> BTreeSet<String> {
+    let files = fs::read_dir(lab.state_dir().join("artifacts")).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    names.filter_map(|name| name.strip_suffix(".so").map(str::to_owned)).collect()
+}
+
+#[test]
+fn the_very_file_that_was_tried_is_loaded_whatever_took_its_place_elsewhere() {
+    for mode in [Mode::InProcess, Mode::Process] {
+        let mut lab = Lab::in_mode("the-same-file", mode);
+        lab.install(misbehave("version=1"));
+        lab.start();
+        let serving = || lab.host().info(&lab.id()).unwrap().process_id;
+        let (first, known) = (serving(), stored(&lab));
+        let hold = Hold::new(lab.dir());
+        // The last step of a trial, and of a start.
+        lab.write("plugin.so", misbehave(&format!("version=2 do=health:linger@{}", hold.path())));
+        let reloading = lab.host().reload(&lab.id());
+        let on_trial = hold.entered();
+        let others = lab.processes().into_iter().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
+        let tried: Vec<_> = others.filter(|pid| Some(*pid) != first).collect();
+        let [tried] = tried[..] else { panic!("more than one process is on trial: {tried:?}") };
+        let tried = copies_in(&lab, tried);
+        assert_eq!(tried.len(), 1, "{mode:?}");
+        let before = copies_in(&lab, serving().unwrap_or(process::id()));
+        assert!(before.is_disjoint(&tried), "{mode:?}: it is not loaded yet");
+        // Wherever it could be taken from once more, there is another now.
+        let digests: Vec<_> = stored(&lab).difference(&known).cloned().collect();
+        let [digest] = &digests[..] else { panic!("one file is new in the store: {digests:?}") };
+        let other = misbehave("version=3");
+        lab.write("plugin.so", &other);
+        fs::write(lab.dir().join("new"), &other).unwrap();
+        let place = lab.state_dir().join(format!("artifacts/{digest}.so"));
+        fs::rename(lab.dir().join("new"), place).unwrap();
+        drop(on_trial);
+        // For the start.
+        drop(hold.entered());
+        reloading.wait().unwrap();
+        assert!(tried.is_subset(&copies_in(&lab, serving().unwrap_or(process::id()))), "{mode:?}");
+        assert_eq!(lab.probe().version(), Ok(2));
+        let info = lab.host().info(&lab.id()).unwrap();
+        assert_eq!(info.digest.unwrap().to_string(), *digest, "{mode:?}");
+        lab.finish();
+    }
 }
