@@ -145,6 +145,7 @@ mod tests {
         for (text, expected) in [
             ("[reload]\ndrain_timout = '1s'", "did you mean `drain_timeout`?"),
             ("[limits]\nmemory = 'much'", "is no size"),
+            ("[reload]\ncheckpoint = '400000000000years'", "is too long; write at most \"1year\""),
             ("[build]\nprofile = 'dev'", "unknown key `build`"),
         ] {
             let error = text.parse::<Defaults>().unwrap_err().to_string();

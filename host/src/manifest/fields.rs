@@ -9,6 +9,9 @@ use std::{
     time::Duration,
 };
 
+/// No duration is longer: later moments are counted from now, and a clock has to be able to show them.
+const LONGEST: Duration = Duration::from_secs(31_557_600);
+
 /// A table of the manifest in which only known keys stand.
 pub(crate) struct Fields<'a> {
     file: &'a Path,
@@ -123,6 +126,10 @@ impl<'a> Fields<'a> {
         })?;
         if duration.is_zero() {
             return Err(self.illegal(key, "a duration of nothing; write \"500ms\", \"5s\" or \"2m\""));
+        }
+        if duration > LONGEST {
+            let longest = humantime::format_duration(LONGEST);
+            return Err(self.illegal(key, format!("{text:?} is too long; write at most \"{longest}\"")));
         }
         Ok(Some(duration))
     }

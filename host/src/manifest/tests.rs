@@ -190,6 +190,31 @@ fn an_illegal_value_is_refused_with_the_way_out() {
 }
 
 #[test]
+fn a_duration_may_be_a_year_and_no_key_takes_a_longer_one() {
+    for key in [
+        "build.timeout",
+        "reload.drain_timeout",
+        "reload.checkpoint",
+        "reload.confirm",
+        "reload.confirm.window",
+        "process.call_timeout",
+        "process.cancel_grace",
+        "process.step_timeout",
+        "process.restart_wait",
+        "process.restart_pause",
+        "process.death_window",
+        "limits.cpu_time",
+    ] {
+        let manifest = |value| format!("id = 'a.b'\n{key} = '{value}'");
+        Folder::with("plugin.toml", manifest("1year")).read().unwrap();
+        for value in ["1year 1ns", "400000000000years"] {
+            let message = refusal(manifest(value));
+            assert!(message.contains(&format!(":2: `{key}`: {value:?} is too long")), "{message}");
+        }
+    }
+}
+
+#[test]
 fn a_file_that_is_no_manifest_text_is_refused() {
     assert!(refusal("").contains("the manifest is empty; it needs at least `id"));
     assert!(refusal(" \n\t\n").contains("is empty"));
