@@ -45,22 +45,20 @@ impl Ended {
         self.status.code().or_else(|| self.status.signal().map(|signal| 128 + signal)).unwrap_or(1)
     }
 
-    /// Whether the kernel has killed it for want of memory.
-    pub(super) fn was_killed_for_memory(&self) -> bool {
-        self.status.signal() == Some(SIGKILL) && self.short_of_memory
+    /// The signal that ended it, if that tells of a crash: one of those for a process that did what it must not, or the
+    /// kernel's for want of memory.
+    pub(super) fn crash_signal(&self) -> Option<i32> {
+        let tells = |signal: &i32| CRASHES.contains(signal) || *signal == SIGKILL && self.short_of_memory;
+        self.status.signal().filter(tells)
     }
 
     /// What to call the crash that ended it, if it was one.
     fn crash(&self) -> Option<String> {
-        match self.status.signal() {
-            Some(signal) if CRASHES.contains(&signal) => {
-                Some(format!("was killed by {}", signal_name(signal).unwrap_or("a signal")))
-            }
-            Some(_) if self.was_killed_for_memory() => {
-                Some("was killed by the kernel, for want of memory".into())
-            }
-            Some(_) => None,
-            None => {
+        match (self.status.signal(), self.crash_signal()) {
+            (_, Some(SIGKILL)) => Some("was killed by the kernel, for want of memory".into()),
+            (_, Some(signal)) => Some(format!("was killed by {}", signal_name(signal).unwrap_or("a signal"))),
+            (Some(_), None) => None,
+            (None, None) => {
                 let by_a_plugin =
                     |crash: &Crash| crash.end == End::Exit && demotion::culprit(crash).is_some();
                 let exited = self.crashes.iter().any(by_a_plugin);

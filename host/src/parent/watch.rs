@@ -10,7 +10,7 @@ use rustix::{
     process::{Pid, Signal, getpid, kill_process},
 };
 use signal_hook::{
-    consts::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2},
+    consts::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2},
     iterator::{
         SignalsInfo,
         exfiltrator::{WithOrigin, origin::Origin},
@@ -144,9 +144,10 @@ impl Watch {
         let runs = self.runs();
         let short_of_memory = self.oom_kills.zip(oom::kills()).is_some_and(|(before, now)| now > before);
         let mut ended = Ended { status, short_of_memory, crashes: Vec::new() };
-        if ended.was_killed_for_memory() {
-            // No process can note that of itself. Without a record there is nothing to be noted in.
-            runs.iter().for_each(|run| drop(note_end(run, SIGKILL)));
+        if let Some(signal) = ended.crash_signal() {
+            // It may not have been able to: after SIGKILL, on a stack that was full, with its handlers replaced. Without
+            // a record there is nothing to be noted in.
+            runs.iter().for_each(|run| drop(note_end(run, signal)));
         }
         ended.crashes = runs.iter().filter_map(|run| read(run)).collect();
         ended

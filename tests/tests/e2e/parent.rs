@@ -168,6 +168,23 @@ fn an_exit_that_a_plugin_calls_is_a_crash() {
     lab.assert_clean();
 }
 
+#[test]
+fn a_crash_of_which_the_process_itself_cannot_tell_is_put_down_to_who_alone_was_at_work() {
+    let mut lab = Lab::in_mode("cannot-tell", Mode::Auto);
+    lab.install_with(misbehave("version=1"), "[process]\nmax_deaths = 1");
+    // No handler of a signal can run on a stack that is full.
+    let deed = "[\"overflow-the-stack-of-a-thread\"]";
+    let mut dev = Dev::start(&lab, &["--call", &lab.id(), "misbehave", deed]);
+    let demoted = dev.wait_for_any(&["plugin_demoted", "host_crashed"]);
+    assert_eq!(
+        (&demoted["plugin"], &demoted["method"], &demoted["signal"]),
+        (&lab.id().into(), &"misbehave".into(), &"SIGSEGV".into()),
+        "{demoted}"
+    );
+    assert!(dev.interrupt().success());
+    lab.assert_clean();
+}
+
 /// A host with a plugin in a process of its own and one in its own process, in both of which a call hangs.
 fn busy(name: &str) -> (Lab, Dev, Pid) {
     let mut lab = Lab::in_mode(name, Mode::Process);
