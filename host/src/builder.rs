@@ -240,7 +240,9 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     parent::note_run(state.run());
     let crash_record = builder.crash_record.then(|| CrashRecord::keep(state.run()));
     let crash_record = crash_record.and_then(|kept| kept.inspect_err(|error| tracing::warn!("{error}")).ok());
-    let store = Store::open(state.artifacts()).map_err(|error| unusable(error.to_string()))?;
+    let store = Store::open(state.artifacts())
+        .inspect_err(|_| state.remove_run())
+        .map_err(|error| unusable(error.to_string()))?;
     let program = match builder.shim_program {
         Some(path) => Ok(Program::at(path)),
         None if shim::is_offered() => Ok(Program::own()),
@@ -260,7 +262,9 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     let (notices, inbox) = mpsc::unbounded_channel();
     let watcher = match config.watch {
         true => Some(Arc::new(
-            Watcher::new(&plugins_dir, notices).map_err(|error| HostError::Watch(Arc::new(error)))?,
+            Watcher::new(&plugins_dir, notices)
+                .inspect_err(|_| state.remove_run())
+                .map_err(|error| HostError::Watch(Arc::new(error)))?,
         )),
         false => None,
     };

@@ -196,14 +196,14 @@ pub(crate) enum Processes {
 }
 
 /// Who ended the process, if that is certain: the one whose thread did, or the only one that was at work when a signal
-/// came from outside.
+/// came from outside, or when the process ended past all that would have said who it was.
 pub(crate) fn culprit(crash: &Crash) -> Option<&Suspect> {
     if let Some(raised) = crash.suspects.iter().find(|suspect| suspect.blamed == Blame::Raised) {
         return Some(raised);
     }
     let first = crash.suspects.first()?;
     let alone = crash.suspects.iter().all(|it| (&it.plugin, it.digest) == (&first.plugin, first.digest));
-    (alone && matches!(crash.end, End::Signal(_))).then_some(first)
+    (alone && crash.end != End::Unknown).then_some(first)
 }
 
 fn signal(crash: &Crash) -> Option<String> {
@@ -271,6 +271,8 @@ mod tests {
         assert_eq!(named(End::Exit, &[&raised]).as_deref(), Some("dev.test.c"));
         assert_eq!(named(End::Signal("SIGKILL"), &[&a, &a]).as_deref(), Some("dev.test.a"));
         assert_eq!(named(End::Signal("SIGKILL"), &[&a, &b]), None, "it may have been either");
+        assert_eq!(named(End::Exit, &[&a, &a]).as_deref(), Some("dev.test.a"));
+        assert_eq!(named(End::Exit, &[&a, &b]), None);
         assert_eq!(named(End::Unknown, &[&a]), None, "someone may have killed the host");
         assert_eq!(named(segv, &[]), None);
     }

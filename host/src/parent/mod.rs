@@ -49,9 +49,12 @@ static NOTEBOOK: OnceLock<PathBuf> = OnceLock::new();
 /// ```
 ///
 /// The child is started again after `SIGSEGV`, `SIGBUS`, `SIGILL`, `SIGFPE`, `SIGABRT`, `SIGTRAP` and `SIGSYS`; after an
-/// `exit` that a plugin called; and after a `SIGKILL` of the kernel's, for want of memory. Any other end of the child is the
-/// end of the parent, with the child's exit status, or 128 and the number of the signal. Of crashes for which no plugin
-/// can be blamed, five within a minute are one too many.
+/// `exit` that a plugin called; after `_exit` while it had a host; and after a `SIGKILL` of the kernel's, for want of memory.
+/// Any other end of the child is the end of the parent, with the child's exit status, or 128 and the number of the signal.
+/// Of crashes for which no plugin can be blamed, five within a minute are one too many.
+///
+/// A program may return from `main` or call `exit` while it has a host; the parent then says so, since it may not have meant
+/// to. One that means to end by `_exit` shuts its hosts down before.
 ///
 /// Signals that ask the parent to end, to stop or to go on are passed on to the child, unless they came from the
 /// terminal, which has told the child as well. If the parent is killed, so is the child.

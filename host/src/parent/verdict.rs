@@ -22,12 +22,15 @@ const WINDOW: Duration = Duration::from_secs(60);
 const CRASHES: [i32; 7] = [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS];
 
 /// How a child ended, as far as it is known.
+#[derive(Default)]
 pub(super) struct Ended {
     pub(super) status: ExitStatus,
     /// Whether the kernel has killed for want of memory while it ran.
     pub(super) short_of_memory: bool,
     /// What its hosts have left.
     pub(super) crashes: Vec<Crash>,
+    /// Whether it has left a host that was not shut down.
+    pub(super) hosts_left: bool,
 }
 
 /// What to do about it.
@@ -45,26 +48,37 @@ impl Ended {
         self.status.code().or_else(|| self.status.signal().map(|signal| 128 + signal)).unwrap_or(1)
     }
 
-    /// The signal that ended it, if that tells of a crash: one of those for a process that did what it must not, or the
-    /// kernel's for want of memory.
-    pub(super) fn crash_signal(&self) -> Option<i32> {
-        let tells = |signal: &i32| CRASHES.contains(signal) || *signal == SIGKILL && self.short_of_memory;
-        self.status.signal().filter(tells)
+    /// Whether its status alone says what its hosts may not have been able to note: anything but a signal by which
+    /// someone else wanted it to end.
+    pub(super) fn is_telling(&self) -> bool {
+        self.status.signal().is_none_or(|signal| self.is_crash(signal))
+    }
+
+    /// Whether that signal comes from what the process did, or from the kernel, for want of memory.
+    fn is_crash(&self, signal: i32) -> bool {
+        CRASHES.contains(&signal) || signal == SIGKILL && self.short_of_memory
     }
 
     /// What to call the crash that ended it, if it was one.
     fn crash(&self) -> Option<String> {
-        match (self.status.signal(), self.crash_signal()) {
-            (_, Some(SIGKILL)) => Some("was killed by the kernel, for want of memory".into()),
-            (_, Some(signal)) => Some(format!("was killed by {}", signal_name(signal).unwrap_or("a signal"))),
-            (Some(_), None) => None,
-            (None, None) => {
-                let by_a_plugin =
-                    |crash: &Crash| crash.end == End::Exit && demotion::culprit(crash).is_some();
-                let exited = self.crashes.iter().any(by_a_plugin);
-                exited.then(|| format!("exited with status {} because a plugin called `exit`", self.code()))
-            }
-        }
+        let how = match self.status.signal() {
+            Some(signal) if !self.is_crash(signal) => return None,
+            Some(SIGKILL) => "was killed by the kernel, for want of memory".into(),
+            Some(signal) => format!("was killed by {}", signal_name(signal).unwrap_or("a signal")),
+            None if self.crashes.iter().any(|crash| crash.end == End::Exit) => self.exit(),
+            None => return None,
+        };
+        let at_work: Vec<_> =
+            self.crashes.iter().flat_map(|crash| &crash.suspects).map(ToString::to_string).collect();
+        let at_work = match at_work.as_slice() {
+            [] => "no plugin was in the middle of anything".into(),
+            some => format!("in the middle of something: {}", some.join(", ")),
+        };
+        Some(format!("{how} ({at_work})"))
+    }
+
+    fn exit(&self) -> String {
+        format!("ended with status {} without shutting its host down", self.code())
     }
 }
 
@@ -79,7 +93,12 @@ pub(super) struct History {
 
 impl History {
     pub(super) fn judge(&mut self, ended: &Ended, now: Instant) -> Verdict {
-        let Some(how) = ended.crash() else { return Verdict::End(ended.code(), None) };
+        let Some(how) = ended.crash() else {
+            let advice = "if no one meant it to, look for a call of `exit` in a plugin";
+            let exited = ended.hosts_left && ended.status.code().is_some();
+            let what = exited.then(|| format!("warning: the program {}; {advice}", ended.exit()));
+            return Verdict::End(ended.code(), what);
+        };
         let culprits: Vec<_> = ended.crashes.iter().filter_map(demotion::culprit).collect();
         let mut blame = |it: &&Suspect| self.blamed.insert((it.plugin.clone(), it.digest));
         // Each of them is noted.
@@ -108,7 +127,7 @@ mod tests {
     use signal_hook::consts::SIGTERM;
 
     fn by_signal(signal: i32) -> Ended {
-        Ended { status: ExitStatus::from_raw(signal), short_of_memory: false, crashes: Vec::new() }
+        Ended { status: ExitStatus::from_raw(signal), ..Ended::default() }
     }
 
     fn exited(code: i32) -> Ended {
@@ -152,6 +171,29 @@ mod tests {
     fn an_exit_is_a_crash_if_a_plugin_called_it() {
         let ended = Ended { crashes: vec![crash(End::Exit, 1)], ..exited(0) };
         assert_eq!(judged(&ended), Verdict::Again(None));
+    }
+
+    #[test]
+    fn an_exit_for_which_no_one_is_to_blame_is_a_crash_too_and_names_who_was_at_work() {
+        let mut crash = crash(End::Exit, 1);
+        crash.suspects[0].blamed = Blame::InFlight;
+        let other = Suspect { plugin: "dev.test.other".parse().unwrap(), ..crash.suspects[0].clone() };
+        crash.suspects.push(other);
+        let ended = Ended { crashes: vec![crash], hosts_left: true, ..exited(3) };
+        let Verdict::Again(Some(what)) = judged(&ended) else { panic!("it is not started again") };
+        for part in
+            ["status 3 without shutting its host down", "dev.test.bad g1 (Probe.misbehave), dev.test.other"]
+        {
+            assert!(what.contains(part), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_leaves_its_host_behind_ends_and_is_told_so() {
+        let left = |ended| Ended { hosts_left: true, ..ended };
+        let Verdict::End(0, Some(what)) = judged(&left(exited(0))) else { panic!("it says nothing") };
+        assert!(what.contains("ended with status 0 without shutting its host down"), "{what}");
+        assert_eq!(judged(&left(by_signal(SIGTERM))), Verdict::End(143, None));
     }
 
     #[test]

@@ -143,13 +143,14 @@ impl Watch {
     fn look_back(&mut self, status: ExitStatus) -> Ended {
         let runs = self.runs();
         let short_of_memory = self.oom_kills.zip(oom::kills()).is_some_and(|(before, now)| now > before);
-        let mut ended = Ended { status, short_of_memory, crashes: Vec::new() };
-        if let Some(signal) = ended.crash_signal() {
-            // It may not have been able to: after SIGKILL, on a stack that was full, with its handlers replaced. Without
-            // a record there is nothing to be noted in.
-            runs.iter().for_each(|run| drop(note_end(run, signal)));
+        let mut ended = Ended { status, short_of_memory, ..Ended::default() };
+        if ended.is_telling() {
+            // It may not have been able to say so: after SIGKILL, on a stack that was full, by `_exit`. Without a record
+            // there is nothing to be noted in.
+            runs.iter().for_each(|run| drop(note_end(run, status)));
         }
         ended.crashes = runs.iter().filter_map(|run| read(run)).collect();
+        ended.hosts_left = runs.iter().any(|run| run.exists());
         ended
     }
 

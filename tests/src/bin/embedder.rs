@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `call ID METHOD JSON` | calls, without keeping the next line waiting |
 //! | `info ID` | tells of the plugin |
+//! | `exit STATUS` | ends at once, without shutting its host down |
 //! | `start ID`, `reload ID`, `rollback ID` | what `Host` does |
 
 use replug::{Host, HostError};
@@ -35,6 +36,7 @@ fn main() -> Result<(), HostError> {
                 let (host, method, arguments) = (host.clone(), word(), word());
                 thread::spawn(move || answer(call(&host, &id, (method, &arguments))));
             }
+            "exit" => process::exit(id.parse().expect("a status")),
             "info" => answer(host.info(&id).map(|info| json!(info))),
             "start" => answer(generation(host.start(&id).wait())),
             "reload" => answer(generation(host.reload(&id).wait())),

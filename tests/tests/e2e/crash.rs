@@ -11,8 +11,6 @@ use std::{
     thread,
 };
 
-const SIGKILL: i32 = 9;
-
 /// A program with the lab's plugins in it.
 fn victim(lab: &Lab, orders: &[String]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_victim"));
@@ -98,6 +96,23 @@ fn an_exit_in_the_middle_of_a_call_names_the_method_and_keeps_its_status() {
 }
 
 #[test]
+fn an_exit_on_a_thread_of_the_plugin_s_own_names_the_plugin() {
+    let (lab, status, crash) = ended_by("exits-elsewhere", "", "exit-0-on-a-thread");
+    assert_eq!((status.code(), crash.end), (Some(0), End::Exit));
+    assert_eq!(only(&crash), (lab.id(), ".a thread of its own".into(), Blame::Raised));
+}
+
+#[test]
+fn an_exit_past_all_that_would_tell_of_it_is_put_down_to_who_was_at_work_by_whoever_has_waited() {
+    let (lab, status, crash) = ended_by("exits-at-once", "", "exit-0-at-once");
+    assert_eq!((status.code(), crash.end), (Some(0), End::Unknown));
+    note_end(&left_behind(&lab), status).unwrap();
+    let crash = read(&left_behind(&lab)).unwrap();
+    assert_eq!(crash.end, End::Exit);
+    assert_eq!(only(&crash), (lab.id(), "Probe.misbehave".into(), Blame::InFlight));
+}
+
+#[test]
 fn an_overflow_of_the_stack_names_the_method_and_ends_as_it_would_have() {
     // The standard library says what it was, and aborts.
     let status = names_the_method("overflow-the-stack", End::Signal("SIGSEGV"));
@@ -178,7 +193,7 @@ fn of_two_plugins_in_the_middle_of_a_call_only_the_one_that_crashed_is_blamed() 
 fn after_a_kill_all_that_were_in_the_middle_of_a_call_are_suspected_and_none_is_blamed() {
     let (lab, mut victim, _inside) = two_in_flight("killed", "nothing");
     victim.kill().unwrap();
-    victim.wait().unwrap();
+    let status = victim.wait().unwrap();
     let expect = |crash: Crash, end: End| {
         assert_eq!(crash.end, end);
         let mut suspects: Vec<_> = crash.suspects.iter().map(named).collect();
@@ -188,9 +203,9 @@ fn after_a_kill_all_that_were_in_the_middle_of_a_call_are_suspected_and_none_is_
     };
     expect(crash(&lab, &victim), End::Unknown);
     // Whoever has waited for it knows more.
-    note_end(&left_behind(&lab), SIGKILL).unwrap();
+    note_end(&left_behind(&lab), status).unwrap();
     expect(crash(&lab, &victim), End::Signal("SIGKILL"));
-    note_end(&left_behind(&lab), sigabrt()).unwrap();
+    note_end(&left_behind(&lab), ExitStatus::from_raw(sigabrt())).unwrap();
     expect(crash(&lab, &victim), End::Signal("SIGKILL"));
 }
 

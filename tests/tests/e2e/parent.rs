@@ -14,8 +14,10 @@ use rustix::{
 use serde_json::Value;
 use std::{
     fs,
+    io::Write,
     os::{fd::OwnedFd, unix::process::CommandExt},
     path::PathBuf,
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -156,16 +158,50 @@ fn one_that_may_not_move_is_quarantined_until_it_is_started() {
 
 #[test]
 fn an_exit_that_a_plugin_calls_is_a_crash() {
-    let mut lab = Lab::in_mode("exits", Mode::Auto);
+    for (deed, place) in [
+        ("exit-0", "misbehave"),
+        ("exit-0-at-once", "misbehave"),
+        ("exit-0-on-a-thread", "a thread of its own"),
+    ] {
+        let mut lab = Lab::in_mode(deed, Mode::Auto);
+        lab.install(misbehave("version=1"));
+        let mut host = embedder(&lab);
+        host.wait_for("host_started");
+        host.order(&format!("call {} misbehave [\"{deed}\"]", lab.id()));
+        host.wait_for("host_started");
+        let demoted = host.wait_for("plugin_demoted");
+        let reason = format!("it crashed the host in {place} (exit)");
+        assert_eq!(demoted["reason"], Value::from(reason), "{demoted}");
+        assert_eq!(host.ask(&format!("info {}", lab.id()))["result"]["runs_in"], "process");
+        assert!(host.leave().success());
+        lab.assert_clean();
+    }
+}
+
+#[test]
+fn an_exit_of_one_that_may_not_move_is_the_end_of_it_and_not_of_dev() {
+    let mut lab = Lab::in_mode("exits-inside", Mode::InProcess);
     lab.install(misbehave("version=1"));
-    let mut host = embedder(&lab);
-    host.wait_for("host_started");
-    host.order(&format!("call {} misbehave [\"exit-0\"]", lab.id()));
-    host.wait_for("host_started");
-    let demoted = host.wait_for("plugin_demoted");
-    assert!(demoted["reason"].as_str().is_some_and(|it| it.ends_with("in misbehave (exit)")), "{demoted}");
-    assert!(host.leave().success());
+    let mut dev = Dev::start(&lab, &["--call", &lab.id(), "misbehave", "[\"exit-0-at-once\"]"]);
+    let quarantined = dev.wait_for_any(&["plugin_quarantined", "host_crashed"]);
+    assert_eq!(quarantined["method"], "misbehave", "{quarantined}");
+    assert!(dev.interrupt().success());
     lab.assert_clean();
+}
+
+#[test]
+fn an_exit_of_the_program_itself_is_the_end_even_with_a_host_in_it_and_that_is_said() {
+    let mut lab = Lab::in_mode("exits-itself", Mode::Auto);
+    lab.install(misbehave("version=1"));
+    let mut program = Command::new(env!("CARGO_BIN_EXE_embedder"));
+    program.arg(lab.plugins_dir()).arg(lab.state_dir()).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut program = program.stderr(Stdio::piped()).spawn().unwrap();
+    program.stdin.as_mut().unwrap().write_all(b"exit 3\n").unwrap();
+    let output = program.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("ended with status 3 without shutting its host down"), "{said}");
+    lab.assert_childless();
 }
 
 #[test]

@@ -7,7 +7,10 @@
 //! A program whose own handlers are to see faults first (as those of a WebAssembly runtime do) installs them after the
 //! first host is built, and passes on what is not for them.
 
-use super::{layout::Kind, memory};
+use super::{
+    layout::{ADDRESSES, Kind},
+    memory,
+};
 use crate::registry::{mark::Mark, seat::Seat};
 use libc::{c_int, c_void, sigaction, siginfo_t};
 use std::{
@@ -74,7 +77,7 @@ extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_voi
     let (code, sender, address) = unsafe { ((*info).si_code, (*info).si_pid(), address_in(context)) };
     let own = sender.cast_unsigned() == process::id();
     let kind = if code > 0 || (code == SI_TKILL && own) { Kind::Raised } else { Kind::Sent };
-    note(kind, signal, address);
+    note(kind, signal, &[address]);
 
     let place = SIGNALS.iter().position(|known| *known == signal);
     let Some(before) = place.and_then(|place| BEFORE[place].get()) else { return };
@@ -94,12 +97,26 @@ extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_voi
 
 /// Called by `exit`, on the thread that called it.
 extern "C" fn left() {
-    let kind = if Seat::present_mark().read().is_some() { Kind::Exit } else { Kind::Left };
-    note(kind, 0, 0);
+    if PID.load(Ordering::Relaxed) != process::id() {
+        return;
+    }
+    match Seat::present_mark().read() {
+        Some(_) => note(Kind::Exit, 0, &[]),
+        // It may be a thread of a plugin's own. That is found out by whoever reads where it came from.
+        None => note(Kind::Left, 0, &callers()),
+    }
+}
+
+/// The addresses to which this thread would return, the innermost first, and zeros.
+fn callers() -> [u64; ADDRESSES] {
+    let mut addresses = [null_mut::<c_void>(); ADDRESSES];
+    // SAFETY: there is room for as many as are asked for.
+    unsafe { libc::backtrace(addresses.as_mut_ptr(), ADDRESSES as c_int) };
+    addresses.map(|address| address.addr() as u64)
 }
 
 /// Notes the end, unless what is known of it already says more.
-fn note(kind: Kind, signal: c_int, address: u64) {
+fn note(kind: Kind, signal: c_int, addresses: &[u64]) {
     let Some(cell) = memory::fault() else { return };
     if PID.load(Ordering::Relaxed) != process::id() {
         return;
@@ -111,7 +128,9 @@ fn note(kind: Kind, signal: c_int, address: u64) {
         let Mark(mark) = if kind == Kind::Sent { Mark::NOBODY } else { Seat::present_mark() };
         cell.signal.store(signal.cast_unsigned(), Ordering::Relaxed);
         cell.mark.store(mark, Ordering::Relaxed);
-        cell.address.store(address, Ordering::Relaxed);
+        for (cell, address) in cell.addresses.iter().zip(addresses) {
+            cell.store(*address, Ordering::Relaxed);
+        }
         cell.kind.store(kind as u32, Ordering::Release);
     }
 }

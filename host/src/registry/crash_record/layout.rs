@@ -15,7 +15,7 @@ pub(super) const RECORD_BYTES: usize = HEADER_BYTES + SEATS * SEAT_BYTES;
 pub(super) const RECORD_NAME: &str = "seats";
 
 const MAGIC: [u8; 8] = *b"replugCR";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 const VERSION_AT: usize = 8;
 const PID_AT: usize = 12;
@@ -25,7 +25,9 @@ const BOOT_BYTES: usize = 36;
 pub(super) const FAULT_AT: usize = 64;
 const SIGNAL_AT: usize = FAULT_AT + 4;
 const MARK_AT: usize = FAULT_AT + 8;
-const ADDRESS_AT: usize = FAULT_AT + 16;
+const ADDRESSES_AT: usize = FAULT_AT + 16;
+/// How many addresses are noted of the thread that ended the process.
+pub(super) const ADDRESSES: usize = 32;
 
 /// How the process ended, as far as it could say. Each may take the place of those before it, except for the last two:
 /// the first of those stays.
@@ -35,9 +37,9 @@ pub(super) enum Kind {
     None = 0,
     /// A signal came from outside, or to no thread in particular.
     Sent = 1,
-    /// It left by itself.
+    /// `main` returned, or a thread outside of any call ended it.
     Left = 2,
-    /// A thread ended it in the middle of a call.
+    /// A thread ended it in the middle of a call, or it ended past all that would have been told.
     Exit = 3,
     /// A thread did what the kernel answers with a signal, or raised one.
     Raised = 4,
@@ -60,8 +62,8 @@ pub(super) struct Fault {
     pub(super) signal: i32,
     /// Of the thread that ended the process.
     pub(super) mark: u64,
-    /// The instruction at which it was, or 0.
-    pub(super) address: u64,
+    /// The instruction at which it was, or those to which it would have returned, the innermost first. The rest are 0.
+    pub(super) addresses: [u64; ADDRESSES],
 }
 
 /// What is known of the process.
@@ -104,17 +106,21 @@ impl Fault {
     /// What the record says of the end. If it is not to be understood, it says nothing.
     pub(super) fn read(record: &[u8]) -> Option<Self> {
         let kind = Kind::of(number(record, FAULT_AT)?)?;
+        let mut addresses = [0; ADDRESSES];
+        for (number, address) in addresses.iter_mut().enumerate() {
+            *address = word(record, ADDRESSES_AT + number * size_of::<u64>())?;
+        }
         Some(Self {
             kind,
             signal: number(record, SIGNAL_AT)?.cast_signed(),
             mark: word(record, MARK_AT)?,
-            address: word(record, ADDRESS_AT)?,
+            addresses,
         })
     }
 
-    /// The bytes at [`FAULT_AT`] that say that a signal came from outside.
-    pub(super) fn sent(signal: i32) -> [u8; 8] {
-        let [kind, signal] = [Kind::Sent as u32, signal.cast_unsigned()].map(u32::to_ne_bytes);
+    /// The bytes at [`FAULT_AT`] that say what someone else has seen of the end; the signal is 0 where there was none.
+    pub(super) fn seen(kind: Kind, signal: i32) -> [u8; 8] {
+        let [kind, signal] = [kind as u32, signal.cast_unsigned()].map(u32::to_ne_bytes);
         std::array::from_fn(|at| if at < 4 { kind[at] } else { signal[at - 4] })
     }
 }

@@ -4,7 +4,7 @@
 //! was written just before is lost, which costs a name in a record, and no more. Nothing that the program itself relies
 //! on lies here.
 
-use super::layout::{FAULT_AT, HEADER_BYTES, RECORD_BYTES, SEAT_BYTES, SEATS};
+use super::layout::{ADDRESSES, FAULT_AT, HEADER_BYTES, RECORD_BYTES, SEAT_BYTES, SEATS};
 use crate::registry::seat::MAX_DEPTH;
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous};
 use std::{
@@ -26,7 +26,7 @@ pub(super) struct FaultCell {
     pub(super) kind: AtomicU32,
     pub(super) signal: AtomicU32,
     pub(super) mark: AtomicU64,
-    pub(super) address: AtomicU64,
+    pub(super) addresses: [AtomicU64; ADDRESSES],
 }
 
 struct Region(*mut u8);

@@ -60,10 +60,10 @@ pub(super) fn behind(run_dir: &Path, lane: u16) -> Option<Note> {
     Note::read(&path(run_dir, lane.into()))
 }
 
-/// Whose library an address lay in.
-pub(super) fn at(run_dir: &Path, address: u64) -> Option<Note> {
+/// Whose library the first of these addresses lay in that lay in any.
+pub(super) fn at(run_dir: &Path, addresses: &[u64]) -> Option<Note> {
     let notes = fs::read_dir(run_dir.join(NOTES_NAME)).ok()?.flatten();
-    notes
-        .filter_map(|entry| Note::read(&entry.path()))
-        .find(|note| note.mapped.as_ref().is_some_and(|mapped| mapped.contains(&address)))
+    let notes: Vec<_> = notes.filter_map(|entry| Note::read(&entry.path())).collect();
+    let holds = |note: &&Note, address| note.mapped.as_ref().is_some_and(|mapped| mapped.contains(address));
+    addresses.iter().find_map(|address| notes.iter().find(|note| holds(note, address))).cloned()
 }

@@ -13,8 +13,9 @@ use std::{
     fmt,
     fs::File,
     io::{self, Read},
-    os::unix::fs::FileExt,
+    os::unix::{fs::FileExt, process::ExitStatusExt},
     path::Path,
+    process::ExitStatus,
 };
 
 /// The end of a process that had not shut its host down.
@@ -33,7 +34,8 @@ pub struct Crash {
 pub enum End {
     /// A signal, such as `SIGSEGV`.
     Signal(&'static str),
-    /// A call of `exit` from within a plugin.
+    /// A call of `exit` from within a plugin; or one of `_exit`, if whoever has waited for the process has
+    /// [noted](note_end) its status.
     Exit,
     /// Something that leaves no word behind: `SIGKILL`, or `_exit`.
     Unknown,
@@ -70,27 +72,34 @@ pub fn read(run_dir: &Path) -> Option<Crash> {
     let record = contents(run_dir).ok()?;
     let header = Header::read(&record)?;
     let fault = Fault::read(&record)?;
+    let suspects = suspects(run_dir, &record, &fault);
     let end = match fault.kind {
-        Kind::Left => return None,
-        Kind::Exit => End::Exit,
+        Kind::Left if suspects.is_empty() => return None,
+        Kind::Left | Kind::Exit => End::Exit,
         Kind::Raised | Kind::Sent => signal_name(fault.signal).map_or(End::Unknown, End::Signal),
         Kind::None | Kind::Claimed => End::Unknown,
     };
-    Some(Crash { pid: header.pid, end, suspects: suspects(run_dir, &record, fault) })
+    Some(Crash { pid: header.pid, end, suspects })
 }
 
-/// Notes what ended a process, if it could not do so itself. To be called by whoever has waited for it.
+/// Notes how a process ended, if it could not do so itself. To be called by whoever has waited for it.
+///
+/// An exit of which the process has said nothing did not go by way of `exit`: it is put down to who was at work.
 ///
 /// # Errors
 ///
 /// * What the file system says; [`io::ErrorKind::InvalidData`] if the folder holds no record that can be read
-pub fn note_end(run_dir: &Path, signal: i32) -> io::Result<()> {
+pub fn note_end(run_dir: &Path, status: ExitStatus) -> io::Result<()> {
     let record = contents(run_dir)?;
     let legible = Header::read(&record).and_then(|_| Fault::read(&record));
     let fault = legible.ok_or(io::ErrorKind::InvalidData)?;
     if matches!(fault.kind, Kind::None | Kind::Claimed) {
         let file = File::options().write(true).open(run_dir.join(RECORD_NAME))?;
-        file.write_all_at(&Fault::sent(signal), FAULT_AT as u64)?;
+        let seen = match status.signal() {
+            Some(signal) => Fault::seen(Kind::Sent, signal),
+            None => Fault::seen(Kind::Exit, 0),
+        };
+        file.write_all_at(&seen, FAULT_AT as u64)?;
     }
     Ok(())
 }
@@ -103,17 +112,18 @@ fn contents(run_dir: &Path) -> io::Result<Vec<u8>> {
     Ok(record)
 }
 
-fn suspects(run_dir: &Path, record: &[u8], fault: Fault) -> Vec<Suspect> {
-    if matches!(fault.kind, Kind::Raised | Kind::Exit) {
+fn suspects(run_dir: &Path, record: &[u8], fault: &Fault) -> Vec<Suspect> {
+    if matches!(fault.kind, Kind::Raised | Kind::Exit | Kind::Left) {
         if let Some(whereabouts) = Mark(fault.mark).read() {
             // One without a note here is another host's plugin.
             return suspect(run_dir, whereabouts, Blame::Raised).into_iter().collect();
         }
-        if let Some(note) = notes::at(run_dir, fault.address) {
+        if let Some(note) = notes::at(run_dir, &fault.addresses) {
             return vec![of(note, (String::new(), "a thread of its own".into()), Blame::Raised)];
         }
     }
-    in_flight(run_dir, record)
+    // A program may leave while calls run.
+    if fault.kind == Kind::Left { Vec::new() } else { in_flight(run_dir, record) }
 }
 
 /// All that were in the middle of something, without repetition.

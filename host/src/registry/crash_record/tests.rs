@@ -10,6 +10,7 @@ use crate::{
     registry::mark::Mark,
     registry::seat::Lane,
 };
+use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
 use tempfile::TempDir;
 
 const LANE: usize = 7;
@@ -123,16 +124,44 @@ fn an_exit_from_a_call_names_it() {
 
 #[test]
 fn what_is_noted_afterwards_does_not_replace_what_the_process_said() {
+    let killed = ExitStatus::from_raw(libc::SIGKILL);
     let noted = |record: &[u8]| {
         let dir = run_dir(record);
-        note_end(dir.path(), libc::SIGKILL).unwrap();
+        note_end(dir.path(), killed).unwrap();
         read(dir.path()).unwrap().end
     };
     assert_eq!(noted(&fresh()), End::Signal("SIGKILL"));
     assert_eq!(noted(&with_fault(fresh(), Kind::Raised, 0, 0)), End::Signal("SIGSEGV"));
     assert_eq!(noted(&with_fault(fresh(), Kind::Exit, 0, 0)), End::Exit);
-    let error = note_end(run_dir(b"no record").path(), libc::SIGKILL).unwrap_err();
+    let error = note_end(run_dir(b"no record").path(), killed).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+}
+
+#[test]
+fn an_exit_that_the_process_could_not_note_is_put_down_to_who_was_at_work() {
+    let dir = run_dir(&with_mark(1, 0, call(0)));
+    note_end(dir.path(), ExitStatus::from_raw(0)).unwrap();
+    let Crash { end, suspects, .. } = read(dir.path()).unwrap();
+    assert_eq!((end, suspects[0].method.as_str(), suspects[0].blamed), (End::Exit, "work", Blame::InFlight));
+    let dir = run_dir(&with_fault(with_mark(1, 0, call(0)), Kind::Left, 0, 0));
+    note_end(dir.path(), ExitStatus::from_raw(0)).unwrap();
+    assert_eq!(read(dir.path()), None, "it could, and left by itself");
+}
+
+#[test]
+fn an_exit_outside_of_any_call_is_that_of_the_library_which_it_came_from() {
+    let left = |address| {
+        let mut record = with_fault(with_mark(1, 0, call(0)), Kind::Left, 0, 7);
+        put(&mut record, FAULT_AT + 16 + 31 * 8, &u64::to_ne_bytes(address));
+        read_back(&record)
+    };
+    let crash = left(1000).expect("a plugin called it");
+    assert_eq!(crash.end, End::Exit);
+    assert_eq!(
+        (crash.suspects[0].method.as_str(), crash.suspects[0].blamed),
+        ("a thread of its own", Blame::Raised)
+    );
+    assert_eq!(left(999), None);
 }
 
 #[test]
