@@ -62,6 +62,9 @@ impl Place {
         job: &Job,
         (artifact, facts): (&Artifact, &Facts),
     ) -> Result<Self, ReloadCause> {
+        if let Some(reason) = job.quarantined.get(&artifact.digest) {
+            return Err(ReloadCause::LeftAlone(reason.clone()));
+        }
         let mode = job.manifest.mode;
         if mode == Mode::Process {
             return Ok(Self::Outside(None));

@@ -84,6 +84,8 @@ pub enum ReloadCause {
     DataDir { path: PathBuf, source: io::Error },
     #[error("{0}")]
     Quarantined(Box<Demotion>),
+    #[error("{0}")]
+    LeftAlone(String),
     #[error("artifact {} is no longer in the store: reload to build anew", .0.short())]
     NotStored(Digest),
     #[error("there is no earlier version to go back to")]

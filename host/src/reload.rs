@@ -94,6 +94,8 @@ pub(crate) struct Job {
     pub(crate) source: Source,
     /// The state to begin with where no generation serves that could hand over its own.
     pub(crate) state: Option<SavedBy>,
+    /// The artifacts that are not to run, each with the reason.
+    pub(crate) quarantined: BTreeMap<Digest, String>,
     /// The steps of the plugin's life in this process that it takes.
     pub(crate) steps: Arc<Steps>,
     /// Makes what is called when the process of a generation ends unasked.

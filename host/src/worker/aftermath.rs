@@ -77,8 +77,10 @@ impl Worker {
         }
     }
 
-    /// Someone wants a plugin to run that has crashed a host. One that can go elsewhere stays there all the same.
-    pub(super) fn lift_quarantine(&self) {
+    /// Someone wants a plugin to run that has died too often, or has crashed a host. One that can go elsewhere stays there
+    /// all the same.
+    pub(super) fn lift_quarantine(&mut self) {
+        self.supervision.lift_quarantine();
         let mode = self.manifest().mode;
         if mode == Mode::InProcess || mode == Mode::Auto && !can_move(&self.shop, mode) {
             self.shop.demotions.lift(self.id());

@@ -147,6 +147,7 @@ impl Worker {
             generation: Generation(self.last_generation),
             source: source.clone(),
             state,
+            quarantined: self.supervision.quarantined(),
             steps: Arc::default(),
             on_death: self.on_death(),
         };

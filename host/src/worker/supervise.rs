@@ -11,9 +11,10 @@ use crate::{
 };
 use replug_api::call::Death;
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     hash::{BuildHasher, RandomState},
     io::ErrorKind,
+    mem::take,
     sync::Arc,
     time::Duration,
 };
@@ -27,6 +28,8 @@ pub(super) struct Supervision {
     /// Which artifact died, and when, within the window that counts.
     deaths: VecDeque<(Digest, Instant)>,
     restart: Option<Restart>,
+    /// The artifacts that are left alone until someone starts the plugin, with the reason.
+    quarantined: BTreeMap<Digest, String>,
     /// The state that was saved last, to begin anew with.
     checkpoint: Option<SavedBy>,
     next_checkpoint: Option<Instant>,
@@ -63,12 +66,23 @@ impl Supervision {
 
     /// The plugin is stopped: there is nothing to be kept alive.
     pub(super) fn forget(&mut self) {
-        *self = Self::default();
+        *self = Self { quarantined: take(&mut self.quarantined), ..Self::default() };
     }
 
-    /// Someone has taken its fate into their hands: all is forgiven. Its state is kept.
+    /// It is to be started where it does not run: its deaths no longer count. Its state is kept.
     pub(super) fn pardon(&mut self) {
-        *self = Self { checkpoint: self.checkpoint.take(), ..Self::default() };
+        let (quarantined, checkpoint) = (take(&mut self.quarantined), self.checkpoint.take());
+        *self = Self { quarantined, checkpoint, ..Self::default() };
+    }
+
+    /// What has died too often may run again.
+    pub(super) fn lift_quarantine(&mut self) {
+        self.quarantined.clear();
+    }
+
+    /// The artifacts that are not to run, each with the reason.
+    pub(super) fn quarantined(&self) -> BTreeMap<Digest, String> {
+        self.quarantined.clone()
     }
 
     /// The state to begin with where no generation serves.
@@ -127,7 +141,7 @@ impl Worker {
         if again {
             self.restart_at(Restart { due: now + pause, digest });
         } else {
-            self.quarantine(count, spec.death_window);
+            self.quarantine(digest, (count, spec.death_window));
         }
     }
 
@@ -136,12 +150,13 @@ impl Worker {
         self.supervision.restart = Some(restart);
     }
 
-    fn quarantine(&mut self, deaths: usize, window: Duration) {
+    fn quarantine(&mut self, digest: Digest, (deaths, window): (usize, Duration)) {
         let window = humantime::format_duration(window);
         let reason = format!(
             "its process ended {deaths} times within {window}: it is quarantined until its artifact is another, or until \
              you `start` it"
         );
+        self.supervision.quarantined.insert(digest, reason.clone());
         self.desk.progress.lock().last_error = Some(reason.clone());
         drop(self.desk.entry.close(&reason));
         self.desk.entry.set_reason(&reason);
@@ -173,7 +188,7 @@ impl Worker {
                 self.supervision.deaths.push_back((digest, Instant::now()));
                 let count = self.supervision.deaths.len();
                 if count as u64 >= spec.max_deaths {
-                    self.quarantine(count, spec.death_window);
+                    self.quarantine(digest, (count, spec.death_window));
                 } else {
                     let due = Instant::now() + pause(spec.restart_pause, count);
                     self.restart_at(Restart { due, digest });

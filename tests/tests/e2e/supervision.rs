@@ -1,7 +1,7 @@
 //! What the host does about plugins that crash: those on trial never come in, the others are started again, and those
 //! that crash too often are left alone.
 
-use replug::{CallError, EventKind, Generation, Handle, Status, manifest::Mode};
+use replug::{CallError, Digest, EventKind, Generation, Handle, Status, manifest::Mode};
 use replug_tests::{Hold, Lab, command::Dev, misbehave};
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -123,6 +123,40 @@ fn a_plugin_that_dies_too_often_is_left_alone_until_it_is_started_or_another() {
     assert!(wait_for_crash(&mut lab), "it begins with a clean record");
     assert_eq!(probe.version(), Ok(2));
     lab.finish();
+}
+
+#[test]
+fn a_quarantine_is_lifted_by_start_and_by_nothing_that_brings_the_same_artifact() {
+    let mut lab = Lab::in_mode("same-again", Mode::Process);
+    lab.install_with(misbehave("version=1"), "[process]\nmax_deaths = 1");
+    lab.start_watching();
+    let probe = lab.probe();
+    kill(&lab);
+    let reason = quarantined(&mut lab);
+    let refused = |error: String| assert!(error.contains(&reason), "{error}");
+    refused(lab.reload().unwrap_err().to_string());
+    refused(lab.reload_failed().1);
+    lab.set_manifest("binary = \"plugin.so\"\n[process]\nmax_deaths = 1\n# an afterthought");
+    refused(lab.reload_failed().1);
+    lab.host().stop(&lab.id()).wait().unwrap();
+    refused(lab.reload().unwrap_err().to_string());
+    refused(probe.version().unwrap_err().to_string());
+    lab.install(misbehave("version=2"));
+    lab.reloaded();
+    assert_eq!(probe.version(), Ok(2), "another artifact is let in");
+    lab.install(misbehave("version=1"));
+    refused(lab.reload_failed().1);
+    refused(lab.host().rollback(&lab.id(), Some(first_of(&lab))).wait().unwrap_err().to_string());
+    assert_eq!(probe.version(), Ok(2), "it goes on");
+    lab.host().start(&lab.id()).wait().unwrap();
+    lab.reload().unwrap();
+    assert_eq!(probe.version(), Ok(1), "`start` lifts it");
+    lab.finish();
+}
+
+/// The artifact that served first.
+fn first_of(lab: &Lab) -> Digest {
+    lab.host().versions(&lab.id()).unwrap()[0].digest
 }
 
 #[test]
