@@ -153,7 +153,7 @@ pub enum EventKind {
     },
     /// The plugin's process was started again after a crash, as a new generation.
     PluginRestarted {
-        /// How many times its process has ended within the window that counts.
+        /// How many times its process has ended within the window that counts; at least once.
         deaths: usize,
     },
     /// A call into a plugin in the host's own process has not come back within its `call_timeout`. Told once for each such

@@ -8,6 +8,7 @@ mod configure;
 mod confirm;
 mod order;
 mod serve;
+mod setbacks;
 mod stop;
 mod supervise;
 

@@ -1,7 +1,11 @@
 //! Keeping a plugin in a process of its own alive: it is started again when its process ends unasked, with growing
 //! pauses, and left alone when that happens too often.
 
-use super::{Order, Worker, serve::Cause};
+use super::{
+    Order, Worker,
+    serve::Cause,
+    setbacks::{Setback, Setbacks, pause},
+};
 use crate::{
     event::{EventKind, Stages},
     id::{Digest, Generation},
@@ -10,23 +14,13 @@ use crate::{
     reload::{OnDeath, Source},
 };
 use replug_api::call::Death;
-use std::{
-    collections::{BTreeMap, VecDeque},
-    hash::{BuildHasher, RandomState},
-    io::ErrorKind,
-    mem::take,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io::ErrorKind, mem::take, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
-/// What the worker remembers of the deaths of its plugin's process.
+/// What the worker remembers of how its plugin's process fared.
 #[derive(Default)]
 pub(super) struct Supervision {
-    /// Which artifact died, and when, within the window that counts.
-    deaths: VecDeque<(Digest, Instant)>,
+    setbacks: Setbacks,
     restart: Option<Restart>,
     /// The artifacts that are left alone until someone starts the plugin, with the reason.
     quarantined: BTreeMap<Digest, String>,
@@ -60,7 +54,7 @@ impl Supervision {
     /// A generation of that artifact serves: whatever was to be started again has come up, or its successor.
     pub(super) fn serves(&mut self, digest: Digest, checkpoint: Option<Duration>) {
         self.restart = None;
-        self.deaths.retain(|(dead, _)| *dead == digest);
+        self.setbacks.keep_those_of(digest);
         self.next_checkpoint = checkpoint.map(|every| Instant::now() + every);
     }
 
@@ -120,41 +114,41 @@ impl Worker {
         let Some(retiring) = retiring else { return };
         let digest = retiring.live().digest;
         self.retire(retiring);
-        let now = Instant::now();
-        let deaths = &mut self.supervision.deaths;
-        deaths.push_back((digest, now));
-        deaths.retain(|(_, at)| now.duration_since(*at) < spec.death_window);
-        let count = deaths.len();
-        let again = (count as u64) < spec.max_deaths;
-        let pause = pause(spec.restart_pause, count);
+        let again = self.again_after((digest, Setback::Ended));
         let (signal, exit) = match &death {
             Death::Signal(name) => (Some(name.clone()), None),
             Death::Exit(status) => (None, Some(*status)),
             Death::Disconnected => (None, None),
         };
         self.note_death(digest, signal.clone());
-        let restart_in_ms = again.then(|| pause.as_millis().try_into().unwrap_or(u64::MAX));
+        let restart_in_ms = again.map(|pause| pause.as_millis().try_into().unwrap_or(u64::MAX));
         let events = &self.shop.settings.events;
         let of = (&self.desk.entry.id, generation, digest);
         events.generation(of, EventKind::PluginCrashed { signal, exit, stderr_tail, restart_in_ms });
         self.supervision.next_checkpoint = None;
-        if again {
-            self.restart_at(Restart { due: now + pause, digest });
-        } else {
-            self.quarantine(digest, (count, spec.death_window));
-        }
+        self.restart_or_quarantine(digest, again);
     }
 
-    fn restart_at(&mut self, restart: Restart) {
+    /// Counts a setback, and says after what pause the process is to be started again, if it is.
+    fn again_after(&mut self, of: (Digest, Setback)) -> Option<Duration> {
+        let spec = self.manifest().process;
+        let count = self.supervision.setbacks.add(of, Instant::now(), spec.death_window);
+        ((count as u64) < spec.max_deaths).then(|| pause(spec.restart_pause, count))
+    }
+
+    fn restart_or_quarantine(&mut self, digest: Digest, again: Option<Duration>) {
+        let Some(pause) = again else { return self.quarantine(digest) };
+        let restart = Restart { due: Instant::now() + pause, digest };
         self.desk.entry.restart_due(restart.due.into_std());
         self.supervision.restart = Some(restart);
     }
 
-    fn quarantine(&mut self, digest: Digest, (deaths, window): (usize, Duration)) {
+    fn quarantine(&mut self, digest: Digest) {
+        let (setbacks, window) = (&self.supervision.setbacks, self.manifest().process.death_window);
         let window = humantime::format_duration(window);
         let reason = format!(
-            "its process ended {deaths} times within {window}: it is quarantined until its artifact is another, or until \
-             you `start` it"
+            "its process {setbacks} within {window}: it is quarantined until its artifact is another, or until you \
+             `start` it"
         );
         self.supervision.quarantined.insert(digest, reason.clone());
         self.desk.progress.lock().last_error = Some(reason.clone());
@@ -175,24 +169,18 @@ impl Worker {
     }
 
     async fn restart(&mut self, digest: Digest) {
-        let deaths = self.supervision.deaths.len();
+        // The one that led here may be past by now.
+        let deaths = self.supervision.setbacks.count(Setback::Ended).max(1);
         let installed = self.install(Source::Stored(digest), Cause::order(), Stages::default()).await;
         match installed {
             Ok(_) => {
                 self.desk.progress.lock().restarts += 1;
                 self.tell(EventKind::PluginRestarted { deaths });
             }
-            // It has said why. To fail to come up is another death.
+            // It has said why.
             Err(_) => {
-                let spec = self.manifest().process;
-                self.supervision.deaths.push_back((digest, Instant::now()));
-                let count = self.supervision.deaths.len();
-                if count as u64 >= spec.max_deaths {
-                    self.quarantine(digest, (count, spec.death_window));
-                } else {
-                    let due = Instant::now() + pause(spec.restart_pause, count);
-                    self.restart_at(Restart { due, digest });
-                }
+                let again = self.again_after((digest, Setback::FailedToStart));
+                self.restart_or_quarantine(digest, again);
             }
         }
     }
@@ -227,38 +215,5 @@ impl Worker {
                 tracing::warn!("{}: no more checkpoints of this generation: {error}", self.id());
             }
         }
-    }
-}
-
-/// How long to wait after so many deaths: `first` after the first and twice as long each time, with a little chance in it,
-/// so that several plugins do not start as one.
-fn pause(first: Duration, deaths: usize) -> Duration {
-    let doublings = u32::try_from(deaths.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
-    let pause = first.saturating_mul(1 << doublings).min(LONGEST_PAUSE.max(first));
-    let chance = RandomState::new().hash_one(deaths) % 100;
-    pause + pause.mul_f64(chance as f64 / 1000.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_double_up_to_a_minute_and_vary_by_a_tenth() {
-        for (deaths, millis) in [(1, 200), (2, 400), (3, 800), (9, 51_200), (10, 60_000), (1000, 60_000)] {
-            let pause = pause(Duration::from_millis(200), deaths).as_millis();
-            assert!((millis..=millis * 11 / 10).contains(&pause), "{deaths}: {pause}");
-        }
-    }
-
-    #[test]
-    fn another_artifact_starts_with_a_clean_record() {
-        let (bad, good) = (Digest([1; 32]), Digest([2; 32]));
-        let mut supervision = Supervision::default();
-        supervision.deaths.push_back((bad, Instant::now()));
-        supervision.serves(bad, None);
-        assert_eq!(supervision.deaths.len(), 1);
-        supervision.serves(good, None);
-        assert!(supervision.deaths.is_empty());
     }
 }

@@ -8,7 +8,7 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
 };
 use serde_json::json;
-use std::thread;
+use std::{fs, thread};
 
 /// That a new version with these orders is stopped by its trial, in both modes, and the old one goes on.
 fn stopped_by_the_trial(orders: &str, words: &[&str]) {
@@ -122,6 +122,22 @@ fn a_plugin_that_dies_too_often_is_left_alone_until_it_is_started_or_another() {
     kill(&lab);
     assert!(wait_for_crash(&mut lab), "it begins with a clean record");
     assert_eq!(probe.version(), Ok(2));
+    lab.finish();
+}
+
+#[test]
+fn restarts_that_fail_count_and_are_told_from_deaths() {
+    let mut lab = Lab::in_mode("fails-to-start", Mode::Process);
+    lab.install_with(misbehave("version=1"), "[process]\nmax_deaths = 3\nrestart_pause = \"1ms\"");
+    lab.start();
+    fs::remove_dir_all(lab.state_dir().join("artifacts")).unwrap();
+    kill(&lab);
+    let reason = quarantined(&mut lab);
+    assert!(
+        reason.starts_with("its process ended once and failed to start 2 times within 10m: "),
+        "{reason}"
+    );
+    lab.host().start(&lab.id()).wait().unwrap_err();
     lab.finish();
 }
 
