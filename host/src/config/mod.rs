@@ -92,6 +92,10 @@ impl StateDir {
     pub(crate) fn create(root: &Path, mut last_look: impl FnMut(&Path)) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         let root = root.canonicalize()?;
+        if root.to_str().is_none() {
+            let reason = "a plugin is told where it lies in UTF-8, which the path of this folder is not";
+            return Err(io::Error::new(io::ErrorKind::InvalidFilename, reason));
+        }
         let ignore = root.join(".gitignore");
         if !ignore.exists() {
             fs::write(ignore, "*\n")?;
@@ -165,6 +169,22 @@ impl StateDir {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{
+        ffi::OsStr,
+        os::unix::{ffi::OsStrExt, fs::symlink},
+    };
+
+    #[test]
+    fn a_folder_that_cannot_be_named_in_utf_8_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, link) = (dir.path().join(OsStr::from_bytes(b"st\xffte")), dir.path().join("link"));
+        symlink(&state, &link).unwrap();
+        for path in [&state, &link] {
+            let error = StateDir::create(path, |_| ()).unwrap_err().to_string();
+            assert!(error.contains("UTF-8, which the path of this folder is not"), "{error}");
+        }
+        assert_eq!(fs::read_dir(&state).unwrap().count(), 0);
+    }
 
     #[test]
     fn what_a_dead_process_left_is_removed_and_every_copy_has_a_new_name() {

@@ -151,9 +151,9 @@ mod tests {
             let error = text.parse::<Defaults>().unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
-        let one: Defaults = "[limits]\nprocesses = 1\n[reload]\ncheckpoint = '1s'".parse().unwrap();
+        let one: Defaults = "[limits]\nprocesses = 10\n[reload]\ncheckpoint = '1s'".parse().unwrap();
         let other: Defaults =
-            "\n\nreload = { checkpoint = '1s' }\nlimits = { processes = 1 }".parse().unwrap();
+            "\n\nreload = { checkpoint = '1s' }\nlimits = { processes = 10 }".parse().unwrap();
         assert_eq!(one, other);
         assert_ne!(one, Defaults::default());
     }

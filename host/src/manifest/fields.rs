@@ -176,7 +176,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn get<T>(
+    /// The value of a key, if `read` knows its type.
+    pub(super) fn get<T>(
         &self,
         key: &str,
         expected: &'static str,

@@ -1,6 +1,10 @@
 //! The keys for plugins in processes of their own: `mode`, `[process]`, `[limits]`, and the trial that all plugins have.
 
-use super::{ManifestError, fields::Fields, tree::Node};
+use super::{
+    ManifestError,
+    fields::Fields,
+    tree::{Node, Value},
+};
 use crate::wire::Limits;
 use serde::{Deserialize, Serialize};
 use std::{path::Path, time::Duration};
@@ -16,6 +20,18 @@ pub(super) const PROCESS_KEYS: &[&str] = &[
 ];
 pub(crate) const LIMITS_KEYS: &[&str] =
     &["memory", "cpu_time", "open_files", "file_size", "processes", "cgroup"];
+
+/// Below these no process comes up that could take a call: the least, and why.
+const LEAST_MEMORY_BYTES: (u64, &str) =
+    (1 << 20, "no process fits into so few bytes; write \"512MiB\", or a number of bytes");
+const LEAST_OPEN_FILES: (u64, &str) = (
+    16,
+    "the process opens ten files for itself, and one for each call that runs at the same time; write 16 or more",
+);
+const LEAST_PROCESSES: (u64, &str) = (
+    4,
+    "the process has three threads for itself, and one for each call that runs at the same time; write 4 or more",
+);
 
 /// Where a plugin's generations run: the key `mode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,22 +168,33 @@ pub(super) fn limits(file: &Path, node: Option<&Node>) -> Result<LimitsSpec, Man
     let uses =
         [("off", CgroupUse::Off), ("preferred", CgroupUse::Preferred), ("required", CgroupUse::Required)];
     let cgroup = table.word("cgroup", &uses)?.unwrap_or_default();
+    let at_least = |key, found: Option<u64>, (least, why)| match found {
+        Some(found) if found < least => Err(table.illegal(key, format!("{found} is too little: {why}"))),
+        found => Ok(found),
+    };
     let kernel = Limits {
-        memory_bytes: size(&table, "memory")?,
+        memory_bytes: at_least("memory", size(&table, "memory")?, LEAST_MEMORY_BYTES)?,
         cpu_seconds: table.duration("cpu_time")?.map(|time| time.as_secs().max(1)),
-        open_files: table.count("open_files")?,
+        open_files: at_least("open_files", table.count("open_files")?, LEAST_OPEN_FILES)?,
         file_size_bytes: size(&table, "file_size")?,
-        processes: table.count("processes")?,
+        processes: at_least("processes", table.count("processes")?, LEAST_PROCESSES)?,
     };
     Ok(LimitsSpec { kernel, cgroup })
 }
 
 /// A number of bytes: as a number, or as text with a unit.
 pub(crate) fn size(table: &Fields<'_>, key: &str) -> Result<Option<u64>, ManifestError> {
-    if let Ok(bytes) = table.count(key) {
-        return Ok(bytes);
-    }
-    let Some(text) = table.string(key)? else { return Ok(None) };
+    let said =
+        table.get(key, "a whole number of bytes, or text such as \"512MiB\"", |value| match value {
+            Value::Integer(bytes) => u64::try_from(*bytes).ok().map(Ok),
+            Value::String(text) => Some(Err(text)),
+            _ => None,
+        })?;
+    let text = match said {
+        None => return Ok(None),
+        Some(Ok(bytes)) => return Ok(Some(bytes)),
+        Some(Err(text)) => text,
+    };
     let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
     let parsed = units.iter().find_map(|(unit, shift)| {
         let number: u64 = text.strip_suffix(unit)?.trim().parse().ok()?;

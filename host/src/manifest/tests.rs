@@ -148,6 +148,14 @@ fn a_wrong_type_is_refused_with_key_line_and_expected_type() {
             "id = 'a.b'\n[reload]\ndrain_timeout = 5",
             ":3: `reload.drain_timeout` is an integer, but must be a dur",
         ),
+        (
+            "id = 'a.b'\nlimits.memory = -5",
+            "`limits.memory` is a negative integer, but must be a whole number of bytes",
+        ),
+        (
+            "id = 'a.b'\nlimits.file_size = 1.5",
+            "`limits.file_size` is a number, but must be a whole number of bytes, or",
+        ),
         ("id = 'a.b'\n[reload.confirm]\nmin_calls = -1", "`reload.confirm.min_calls` is a negative integer"),
     ] {
         let message = refusal(content);
@@ -164,6 +172,12 @@ fn an_illegal_value_is_refused_with_the_way_out() {
         ("id = 'a.b'\ntype = 'filtre'", "did you mean `filter`?"),
         ("id = 'a.b'\n[process]\nmax_deaths = 0", "quarantined before it starts"),
         ("id = 'a.b'\n[limits]\nmemory = '12 apples'", "is no size"),
+        ("id = 'a.b'\n[limits]\nmemory = 512", ":3: `limits.memory`: 512 is too little: no process fits"),
+        (
+            "id = 'a.b'\n[limits]\nopen_files = 9",
+            "one for each call that runs at the same time; write 16 or more",
+        ),
+        ("id = 'a.b'\n[limits]\nprocesses = 0", "write 4 or more"),
         ("id = 'a.b'\n[limits]\nmemroy = 1", "did you mean `memory`?"),
         ("id = 'a.b'\n[limits]\ncgroup = 'on'", "known: `off`, `preferred`, `required`"),
         ("id = 'a.b'\n[process]\nrestart_pause = 3", "`process.restart_pause`"),

@@ -203,6 +203,13 @@ fn limits_of_a_plugin_in_the_hosts_process_are_said_not_to_be_in_force() {
 }
 
 #[test]
+fn the_fewest_files_that_a_manifest_may_grant_are_enough_for_a_call() {
+    let lab = limited("fewest", "open_files = 16");
+    assert_eq!(lab.probe().version(), Ok(1));
+    lab.finish();
+}
+
+#[test]
 fn what_a_process_takes_is_told_while_it_lives() {
     let mut lab = Lab::in_mode("takes", Mode::Process);
     lab.install(misbehave("version=1"));
