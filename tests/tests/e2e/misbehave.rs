@@ -374,3 +374,51 @@ fn a_crash_in_save_abandons_the_reload_and_the_version_is_started_again() {
     assert!(error.contains("was killed by SIGABRT in `save`; it wrote: about to abort"), "{error}");
     assert_recovered(lab, neighbour);
 }
+
+/// That a step of a version that serves, told to do this, costs it its process and nothing else.
+fn costs_the_process(orders: &str, step: impl FnOnce(&mut Lab) -> String) {
+    let name = orders.replace([':', '_'], "-").replace("do=", "in-");
+    let (mut lab, neighbour) = running(&name, orders, "[process]\nstep_timeout = \"2s\"");
+    let error = step(&mut lab);
+    let (entry, deed) = orders.trim_start_matches("do=").split_once(':').unwrap();
+    let words = match deed {
+        "sleep" => {
+            format!("`{entry}` did not end within 2s: its process was killed; it wrote: about to {deed}")
+        }
+        _ => "its process was killed, because it broke the protocol: ".into(),
+    };
+    assert!(error.contains(&words), "{error}");
+    let (signal, exit, stderr_tail) = crashed(&mut lab);
+    assert_eq!((signal.as_deref(), exit), (Some("SIGKILL"), None));
+    assert!(stderr_tail.contains(&format!("about to {deed}")), "{stderr_tail}");
+    assert_recovered(lab, neighbour);
+}
+
+#[test]
+fn a_save_that_does_not_come_back_abandons_the_reload_and_the_version_is_started_again() {
+    costs_the_process("do=save:sleep", |lab| lab.refused(misbehave("version=2")));
+}
+
+#[test]
+fn a_save_that_writes_garbage_abandons_the_reload_and_the_version_is_started_again() {
+    costs_the_process("do=save:write-garbage", |lab| lab.refused(misbehave("version=2")));
+}
+
+#[test]
+fn a_configuration_in_which_a_plugin_hangs_is_refused_and_the_version_is_started_again() {
+    costs_the_process("do=on_config:sleep", |lab| {
+        let config = serde_json::Map::from_iter([("word".to_owned(), "new".into())]);
+        lab.host().configure(&lab.id(), config).wait().unwrap_err().to_string()
+    });
+}
+
+#[test]
+fn a_checkpoint_that_does_not_come_back_costs_the_process_and_not_the_plugin() {
+    let tables = "[process]\nstep_timeout = \"2s\"\n[reload]\ncheckpoint = \"1ms\"";
+    let (mut lab, neighbour) = running("hangs-in-a-checkpoint", "do=save:sleep", tables);
+    assert_eq!(crashed(&mut lab).0.as_deref(), Some("SIGKILL"));
+    restarted(&mut lab);
+    assert_eq!(lab.probe().version(), Ok(1));
+    neighbour.assert_unharmed();
+    lab.finish();
+}

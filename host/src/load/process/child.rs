@@ -2,11 +2,10 @@
 
 use super::{
     bounds::Bounds,
-    cgroup::Cgroup,
     error::ProcessError,
     lanes::Lanes,
+    life::{DEATH_IS_NEAR, Life},
     output::{Tail, drain},
-    signal::signal_name,
     spawner,
     usage::ProcessUsage,
 };
@@ -16,19 +15,14 @@ use crate::{
     manifest::LimitsSpec,
     wire::{Control, ControlError, Greeting, Limits, Reports, SHIM_MARKER, Service, WireError},
 };
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use replug_api::call::Death;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::{
     io::{self, PipeWriter},
-    net::Shutdown,
-    os::{
-        fd::OwnedFd,
-        unix::{net::UnixStream, process::ExitStatusExt},
-    },
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
-    process::{self, Command, ExitStatus, Stdio},
-    sync::{Arc, mpsc},
+    process::{self, Command, Stdio},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -37,17 +31,6 @@ use std::{
 const HELLO_DEADLINE: Duration = Duration::from_secs(10);
 /// How long the child may take to take an order from the service connection, which it always reads.
 const ORDER_DEADLINE: Duration = Duration::from_secs(1);
-/// How long after the end of a connection the end of the process behind it may take. One that lives on has broken its
-/// connection, and is of no use.
-const END_IS_NEAR: Duration = Duration::from_millis(100);
-/// How long after the end of a process its death may take to be known.
-const DEATH_IS_NEAR: Duration = Duration::from_secs(2);
-/// How long after the end of a process what it has written may take to be read. Less than [`DEATH_IS_NEAR`], so that
-/// whoever waits for the death learns how it was.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-/// How long what was killed may take to be gone from its cgroup.
-const EMPTY: Duration = Duration::from_millis(500);
-
 /// The program that becomes a shim when it is asked to.
 #[derive(Clone, Debug)]
 pub(crate) struct Program(PathBuf);
@@ -85,32 +68,10 @@ pub(crate) struct Child {
     control: Mutex<Control>,
     service: Mutex<Service>,
     pub(super) lanes: Lanes,
-    life: Arc<Life>,
+    pub(super) life: Arc<Life>,
     bounds: Bounds,
     /// The end of this is the end of the child, should the host not come to kill it.
     _lifeline: PipeWriter,
-}
-
-/// What the thread that waits for the end shares with those who call.
-struct Life {
-    leader: Pid,
-    state: Mutex<State>,
-    changed: Condvar,
-    tail: Tail,
-    cgroup: Option<Arc<Cgroup>>,
-}
-
-#[derive(Default)]
-struct State {
-    /// That it ends is what the host wants.
-    expected: bool,
-    death: Option<Death>,
-    /// The lanes, to be closed at its end: a process that it started may hold their other ends.
-    lanes: Vec<UnixStream>,
-    /// It has ended; what is left of it is not yet read.
-    ended: bool,
-    /// Its number may be another's.
-    reaped: bool,
 }
 
 impl Child {
@@ -134,13 +95,7 @@ impl Child {
             child.stdout.take().map(|it| drain(it, "stdout", (speaker.clone(), None))),
             child.stderr.take().map(|it| drain(it, "stderr", (speaker.clone(), Some(tail.clone())))),
         ];
-        let life = Arc::new(Life {
-            leader: Pid::from_child(&child),
-            state: Mutex::default(),
-            changed: Condvar::new(),
-            tail,
-            cgroup: bounds.cgroup(),
-        });
+        let life = Arc::new(Life::of(&child, tail, bounds.cgroup()));
         let taken_in = bounds.take_in(child.id());
         let reports = listen(our_events, speaker);
         let (waiting, on_death) = (life.clone(), start.on_death);
@@ -188,18 +143,18 @@ impl Child {
     /// What an error of a connection means for the process behind it.
     fn told(step: &'static str, deadline: Duration, of: (&Arc<Life>, WireError)) -> ProcessError {
         let (life, error) = of;
-        let stderr_tail = || life.tail.text();
-        if matches!(error, WireError::TimedOut) {
-            life.expect_end();
-            life.kill();
-            return ProcessError::Hangs { step, deadline, stderr_tail: stderr_tail() };
+        let hangs = matches!(error, WireError::TimedOut);
+        if !hangs && let Some(death) = life.death_if_near() {
+            return ProcessError::Died { step, death, stderr_tail: life.tail.text() };
         }
-        if let Some(death) = life.death_if_near() {
-            return ProcessError::Died { step, death, stderr_tail: stderr_tail() };
-        }
-        life.expect_end();
+        // Its death is told as any other: the plugin may be one that serves.
         life.kill();
-        ProcessError::Garbled(error.to_string())
+        life.death_within(DEATH_IS_NEAR);
+        if hangs {
+            ProcessError::Hangs { step, deadline, stderr_tail: life.tail.text() }
+        } else {
+            ProcessError::Garbled(error.to_string())
+        }
     }
 
     /// How it ended, if it has or is about to; else it is killed, since its connection is of no use.
@@ -218,24 +173,13 @@ impl Child {
 
     /// Whether it has ended.
     pub(super) fn is_dead(&self) -> bool {
-        self.life.state.lock().death.is_some()
+        self.life.is_dead()
     }
 
     /// Kills it though no one has asked it to end: its death is told as any other, with the reason as its last words.
     pub(super) fn kill_because(&self, reason: &str) {
         self.life.tail.push(reason);
         self.life.kill();
-    }
-
-    /// Has this lane closed at the end of the process, whoever else holds its other end.
-    pub(super) fn end_with_process(&self, lane: &UnixStream) -> io::Result<()> {
-        let lane = lane.try_clone()?;
-        let mut state = self.life.state.lock();
-        if state.ended {
-            return Err(io::ErrorKind::NotConnected.into());
-        }
-        state.lanes.push(lane);
-        Ok(())
     }
 
     /// The number of its process.
@@ -273,103 +217,6 @@ impl Drop for Child {
         self.life.kill();
         // Until then it may hold its files.
         self.life.death_within(DEATH_IS_NEAR);
-    }
-}
-
-impl Life {
-    /// Waits for the end of the process, ends what it has left behind, and tells.
-    fn wait(
-        &self,
-        mut child: process::Child,
-        outputs: impl Iterator<Item = thread::JoinHandle<()>>,
-        on_death: Box<dyn FnOnce(Death, String) + Send>,
-    ) {
-        let exited = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(self.leader), exited) {}
-        // What it has started may hold the other ends of its streams, which are read to their ends below.
-        self.kill();
-        let mut state = self.state.lock();
-        state.ended = true;
-        let lanes = std::mem::take(&mut state.lanes);
-        drop(state);
-        self.changed.notify_all();
-        // An error means that it is closed.
-        lanes.iter().for_each(|lane| drop(lane.shutdown(Shutdown::Both)));
-        read_to_the_end(outputs.collect());
-        if let Some(cgroup) = &self.cgroup {
-            if cgroup.ran_out_of_memory() {
-                self.tail
-                    .push("(replug: the kernel killed it: it took more than `memory` in `[limits]` allows)");
-            }
-            cgroup.remove(EMPTY);
-        }
-        let mut state = self.state.lock();
-        let death = child.wait().map_or(Death::Disconnected, death_of);
-        state.reaped = true;
-        let expected = state.expected;
-        drop(state);
-        // First, so that a caller who learns of the death finds that the generation has been taken out.
-        if !expected {
-            on_death(death.clone(), self.tail.text());
-        }
-        self.state.lock().death = Some(death);
-        self.changed.notify_all();
-    }
-
-    /// Kills the process and all that it started. Its number cannot have become another's: it is reaped under the same
-    /// lock, after which nothing is killed.
-    fn kill(&self) {
-        let state = self.state.lock();
-        if !state.reaped {
-            // An error means that no one is left.
-            let _ = kill_process_group(self.leader, Signal::KILL);
-            if let Some(cgroup) = &self.cgroup {
-                cgroup.kill();
-            }
-        }
-    }
-
-    fn expect_end(&self) {
-        self.state.lock().expected = true;
-    }
-
-    /// How it ended, if it has or is about to.
-    fn death_if_near(&self) -> Option<Death> {
-        let mut state = self.state.lock();
-        self.changed.wait_while_for(&mut state, |state| !state.ended, END_IS_NEAR);
-        let ended = state.ended;
-        drop(state);
-        ended.then(|| self.death_within(DEATH_IS_NEAR)).flatten()
-    }
-
-    fn death_within(&self, patience: Duration) -> Option<Death> {
-        let mut state = self.state.lock();
-        self.changed.wait_while_for(&mut state, |state| state.death.is_none(), patience);
-        state.death.clone()
-    }
-}
-
-/// Waits for what the process has written last, but not for ever: what it started may have left its group, and then it
-/// holds the other ends for as long as it likes.
-fn read_to_the_end(outputs: Vec<thread::JoinHandle<()>>) {
-    let (reading, read) = mpsc::channel::<()>();
-    let join = move || {
-        outputs.into_iter().for_each(|output| drop(output.join()));
-        drop(reading);
-    };
-    if thread::Builder::new().name("replug-last-words".into()).spawn(join).is_ok() {
-        // Nothing is sent: the channel is closed, or the time is up.
-        let _ = read.recv_timeout(LAST_WORDS);
-    }
-}
-
-fn death_of(status: ExitStatus) -> Death {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => Death::Exit(code),
-        (None, Some(signal)) => {
-            Death::Signal(signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned))
-        }
-        (None, None) => Death::Disconnected,
     }
 }
 

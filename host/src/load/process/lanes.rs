@@ -43,7 +43,7 @@ impl Child {
             return Ok(lane);
         }
         let (id, stream) = self.service(|service| service.open_lane())?;
-        self.end_with_process(&stream)?;
+        self.life.end_with_process(&stream)?;
         Ok(Lane::new(Timed { id, stream, until: None, bounded: false }))
     }
 

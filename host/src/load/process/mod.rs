@@ -1,7 +1,6 @@
 //! An artifact as a child process, the shim: the same file, loaded there by the same code, called over lanes.
 //!
-//! `child.rs` is the process, from its start to its death; `lanes.rs` the connections that calls go over; `instance.rs`
-//! the plugin in it, with the same steps of life as one in this process; `faces.rs` what handles call, and `deadline.rs`
+//! `child.rs` is the process, `life.rs` its end; `lanes.rs` the connections that calls go over; `instance.rs` the plugin in it, with the same steps of life as one in this process; `faces.rs` what handles call, and `deadline.rs`
 //! how long they wait. `trial.rs` does all of it with a process that is thrown away. `bounds.rs` and `cgroup.rs` bound
 //! it, `usage.rs` says what it takes.
 //!
@@ -16,6 +15,7 @@ mod error;
 mod faces;
 mod instance;
 mod lanes;
+mod life;
 mod output;
 mod signal;
 mod spawner;

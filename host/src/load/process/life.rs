@@ -1,0 +1,168 @@
+//! The end of a child's process: brought about, waited for, and told.
+
+use super::{cgroup::Cgroup, output::Tail, signal::signal_name};
+use parking_lot::{Condvar, Mutex};
+use replug_api::call::Death;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use std::{
+    io,
+    net::Shutdown,
+    os::unix::{net::UnixStream, process::ExitStatusExt},
+    process::{self, ExitStatus},
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+/// How long after the end of a connection the end of the process behind it may take. One that lives on has broken its
+/// connection, and is of no use.
+const END_IS_NEAR: Duration = Duration::from_millis(100);
+/// How long after the end of a process its death may take to be known.
+pub(super) const DEATH_IS_NEAR: Duration = Duration::from_secs(2);
+/// How long after the end of a process what it has written may take to be read. Less than [`DEATH_IS_NEAR`], so that
+/// whoever waits for the death learns how it was.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long what was killed may take to be gone from its cgroup.
+const EMPTY: Duration = Duration::from_millis(500);
+
+/// What the thread that waits for the end shares with those who call.
+pub(super) struct Life {
+    pub(super) leader: Pid,
+    state: Mutex<State>,
+    changed: Condvar,
+    pub(super) tail: Tail,
+    pub(super) cgroup: Option<Arc<Cgroup>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// That it ends is what the host wants.
+    expected: bool,
+    death: Option<Death>,
+    /// The lanes, to be closed at its end: a process that it started may hold their other ends.
+    lanes: Vec<UnixStream>,
+    /// It has ended; what is left of it is not yet read.
+    ended: bool,
+    /// Its number may be another's.
+    reaped: bool,
+}
+
+impl Life {
+    pub(super) fn of(child: &process::Child, tail: Tail, cgroup: Option<Arc<Cgroup>>) -> Self {
+        let leader = Pid::from_child(child);
+        Self { leader, state: Mutex::default(), changed: Condvar::new(), tail, cgroup }
+    }
+
+    /// Has this lane closed at the end of the process, whoever else holds its other end.
+    pub(super) fn end_with_process(&self, lane: &UnixStream) -> io::Result<()> {
+        let lane = lane.try_clone()?;
+        let mut state = self.state.lock();
+        if state.ended {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        state.lanes.push(lane);
+        Ok(())
+    }
+
+    /// Whether it has ended.
+    pub(super) fn is_dead(&self) -> bool {
+        self.state.lock().death.is_some()
+    }
+
+    /// Waits for the end of the process, ends what it has left behind, and tells.
+    pub(super) fn wait(
+        &self,
+        mut child: process::Child,
+        outputs: impl Iterator<Item = thread::JoinHandle<()>>,
+        on_death: Box<dyn FnOnce(Death, String) + Send>,
+    ) {
+        let exited = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(self.leader), exited) {}
+        // What it has started may hold the other ends of its streams, which are read to their ends below.
+        self.kill();
+        let mut state = self.state.lock();
+        state.ended = true;
+        let lanes = std::mem::take(&mut state.lanes);
+        drop(state);
+        self.changed.notify_all();
+        // An error means that it is closed.
+        lanes.iter().for_each(|lane| drop(lane.shutdown(Shutdown::Both)));
+        read_to_the_end(outputs.collect());
+        if let Some(cgroup) = &self.cgroup {
+            if cgroup.ran_out_of_memory() {
+                self.tail
+                    .push("(replug: the kernel killed it: it took more than `memory` in `[limits]` allows)");
+            }
+            cgroup.remove(EMPTY);
+        }
+        let mut state = self.state.lock();
+        let death = child.wait().map_or(Death::Disconnected, death_of);
+        state.reaped = true;
+        let expected = state.expected;
+        drop(state);
+        // First, so that a caller who learns of the death finds that the generation has been taken out.
+        if !expected {
+            on_death(death.clone(), self.tail.text());
+        }
+        self.state.lock().death = Some(death);
+        self.changed.notify_all();
+    }
+
+    /// Kills the process and all that it started. Its number cannot have become another's: it is reaped under the same
+    /// lock, after which nothing is killed.
+    pub(super) fn kill(&self) {
+        let state = self.state.lock();
+        if !state.reaped {
+            // An error means that no one is left.
+            let _ = kill_process_group(self.leader, Signal::KILL);
+            if let Some(cgroup) = &self.cgroup {
+                cgroup.kill();
+            }
+        }
+    }
+
+    /// From now on its end is no surprise.
+    pub(super) fn expect_end(&self) {
+        self.state.lock().expected = true;
+    }
+
+    /// How it ended, if it has or is about to.
+    pub(super) fn death_if_near(&self) -> Option<Death> {
+        let mut state = self.state.lock();
+        self.changed.wait_while_for(&mut state, |state| !state.ended, END_IS_NEAR);
+        let ended = state.ended;
+        drop(state);
+        ended.then(|| self.death_within(DEATH_IS_NEAR)).flatten()
+    }
+
+    /// How it ended, once that is told, if that is so in time.
+    pub(super) fn death_within(&self, patience: Duration) -> Option<Death> {
+        let mut state = self.state.lock();
+        self.changed.wait_while_for(&mut state, |state| state.death.is_none(), patience);
+        state.death.clone()
+    }
+}
+
+/// Waits for what the process has written last, but not for ever: what it started may have left its group, and then it
+/// holds the other ends for as long as it likes.
+fn read_to_the_end(outputs: Vec<thread::JoinHandle<()>>) {
+    let (reading, read) = mpsc::channel::<()>();
+    let join = move || {
+        outputs.into_iter().for_each(|output| drop(output.join()));
+        drop(reading);
+    };
+    if thread::Builder::new().name("replug-last-words".into()).spawn(join).is_ok() {
+        // Nothing is sent: the channel is closed, or the time is up.
+        let _ = read.recv_timeout(LAST_WORDS);
+    }
+}
+
+fn death_of(status: ExitStatus) -> Death {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Death::Exit(code),
+        (None, Some(signal)) => {
+            Death::Signal(signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned))
+        }
+        (None, None) => Death::Disconnected,
+    }
+}
