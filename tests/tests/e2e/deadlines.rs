@@ -3,7 +3,10 @@
 use replug::{CallError, EventKind, Generation, Handle, manifest::Mode};
 use replug_tests::{Hold, Lab, misbehave};
 use serde_json::json;
-use std::time::Duration;
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 /// Long enough for any call that ends at all.
 const LONG: Duration = Duration::from_secs(600);
@@ -41,6 +44,28 @@ fn a_plugin_that_listens_when_its_call_is_cancelled_lives_on() {
         was_cancelled(&mut lab);
     }
     assert_unharmed(&lab);
+    lab.finish();
+}
+
+#[test]
+fn a_call_whose_deadline_passes_before_it_is_sent_leaves_no_connection_behind() {
+    let tables = "[process]\ncall_timeout = \"1us\"\ncancel_grace = \"10m\"";
+    let lab = lab("unsent", Mode::Process, tables);
+    let threads = |lab: &Lab| lab.host().info(&lab.id()).unwrap().process.unwrap().threads;
+    // Now and then one is sent in time, and its connection serves on.
+    let few = threads(&lab) + 8;
+    for _ in 0..80 {
+        let error = lab.probe().version().unwrap_err();
+        assert!(matches!(error, CallError::Timeout { .. }), "{error}");
+    }
+    // By the time that it takes this call, it has been told of all connections, and has a thread for each until it sees
+    // that it is closed.
+    assert_unharmed(&lab);
+    let patience = Instant::now() + Duration::from_secs(20);
+    while threads(&lab) > few && Instant::now() < patience {
+        thread::yield_now();
+    }
+    assert!(threads(&lab) <= few, "{} threads, where there should be {few}", threads(&lab));
     lab.finish();
 }
 

@@ -43,6 +43,7 @@ impl Child {
             return Ok(lane);
         }
         let (id, stream) = self.service(|service| service.open_lane())?;
+        let stream = Arc::new(stream);
         self.life.end_with_process(&stream)?;
         Ok(Lane::new(Timed { id, stream, until: None, bounded: false }))
     }
@@ -91,7 +92,8 @@ impl Late {
 #[derive(Debug)]
 pub(super) struct Timed {
     id: LaneId,
-    stream: UnixStream,
+    /// No one else keeps it: when the lane is given up, the connection is closed, and so is its other end.
+    stream: Arc<UnixStream>,
     until: Option<Instant>,
     /// Whether the stream has a deadline from a call before.
     bounded: bool,
@@ -129,19 +131,19 @@ type Set = fn(&UnixStream, Option<Duration>) -> io::Result<()>;
 impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.bound(UnixStream::set_read_timeout)?;
-        self.stream.read(buffer)
+        (&*self.stream).read(buffer)
     }
 }
 
 impl Write for Timed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.bound(UnixStream::set_write_timeout)?;
-        self.stream.write(bytes)
+        (&*self.stream).write(bytes)
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.bound(UnixStream::set_write_timeout)?;
-        self.stream.write_vectored(slices)
+        (&*self.stream).write_vectored(slices)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -9,7 +9,7 @@ use std::{
     net::Shutdown,
     os::unix::{net::UnixStream, process::ExitStatusExt},
     process::{self, ExitStatus},
-    sync::{Arc, mpsc},
+    sync::{Arc, Weak, mpsc},
     thread,
     time::Duration,
 };
@@ -39,8 +39,8 @@ struct State {
     /// That it ends is what the host wants.
     expected: bool,
     death: Option<Death>,
-    /// The lanes, to be closed at its end: a process that it started may hold their other ends.
-    lanes: Vec<UnixStream>,
+    /// The lanes that are left, to be closed at its end: a process that it started may hold their other ends.
+    lanes: Vec<Weak<UnixStream>>,
     /// It has ended; what is left of it is not yet read.
     ended: bool,
     /// Its number may be another's.
@@ -54,13 +54,13 @@ impl Life {
     }
 
     /// Has this lane closed at the end of the process, whoever else holds its other end.
-    pub(super) fn end_with_process(&self, lane: &UnixStream) -> io::Result<()> {
-        let lane = lane.try_clone()?;
+    pub(super) fn end_with_process(&self, lane: &Arc<UnixStream>) -> io::Result<()> {
         let mut state = self.state.lock();
         if state.ended {
             return Err(io::ErrorKind::NotConnected.into());
         }
-        state.lanes.push(lane);
+        state.lanes.retain(|lane| lane.strong_count() > 0);
+        state.lanes.push(Arc::downgrade(lane));
         Ok(())
     }
 
@@ -86,7 +86,7 @@ impl Life {
         drop(state);
         self.changed.notify_all();
         // An error means that it is closed.
-        lanes.iter().for_each(|lane| drop(lane.shutdown(Shutdown::Both)));
+        lanes.iter().filter_map(Weak::upgrade).for_each(|lane| drop(lane.shutdown(Shutdown::Both)));
         read_to_the_end(outputs.collect());
         if let Some(cgroup) = &self.cgroup {
             if cgroup.ran_out_of_memory() {
