@@ -161,7 +161,9 @@ fn processes_that_a_plugin_leaves_behind_end_with_it() {
 
 /// That a call in which the plugin does this is given up in time.
 fn times_out(deed: &str) {
-    let (mut lab, neighbour) = running(deed, "", "[process]\ncall_timeout = \"100ms\"");
+    // Without a cgroup, which would reach it wherever it goes.
+    let tables = "[process]\ncall_timeout = \"100ms\"\n[limits]\ncgroup = \"off\"";
+    let (mut lab, neighbour) = running(deed, "", tables);
     let error = lab.probe().misbehave(deed).unwrap_err();
     let expected =
         CallError::Timeout { plugin: lab.id(), generation: 1, method: "misbehave".into(), after_ms: 100 };
@@ -190,6 +192,27 @@ fn a_sleep_is_given_up_in_time() {
 #[test]
 fn a_plugin_that_stops_itself_is_given_up_in_time() {
     times_out("stop-itself");
+}
+
+#[test]
+fn a_plugin_that_leaves_its_process_group_is_given_up_in_time() {
+    times_out("join-the-group-of-the-host");
+}
+
+#[test]
+fn a_program_that_is_no_shim_is_ended() {
+    let mut lab = Lab::in_mode("no-shim", Mode::Process);
+    lab.install_with(misbehave("version=1"), "[limits]\ncgroup = \"off\"");
+    // It works in the test's folder, where what is left is looked for.
+    lab.write_script(
+        "no-shim",
+        "#!/bin/sh\ncd \"$(dirname \"$0\")\"\necho this is no shim >&0\nexec sleep 100000\n",
+    );
+    let program = lab.path("no-shim");
+    lab.start_as(|builder| builder.shim_program(program)).unwrap();
+    let (_, error) = lab.reload_failed();
+    assert!(error.contains("its process was killed, because it broke the protocol"), "{error}");
+    lab.finish();
 }
 
 #[test]

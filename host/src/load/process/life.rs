@@ -3,7 +3,7 @@
 use super::{cgroup::Cgroup, output::Tail, signal::signal_name};
 use parking_lot::{Condvar, Mutex};
 use replug_api::call::Death;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 use std::{
     io,
     net::Shutdown,
@@ -115,6 +115,8 @@ impl Life {
         if !state.reaped {
             // An error means that no one is left.
             let _ = kill_process_group(self.leader, Signal::KILL);
+            // It may not lead the group yet, or no longer be in it.
+            let _ = kill_process(self.leader, Signal::KILL);
             if let Some(cgroup) = &self.cgroup {
                 cgroup.kill();
             }
