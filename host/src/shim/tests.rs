@@ -161,11 +161,11 @@ fn told(frames: impl FnOnce(&mut Channel<wire::Giving>)) -> (Result<Ended, ShimE
     let mut host = Channel::new(wire::Giving::new(ours));
     let thread = thread::spawn(move || Shim::meet(theirs)?.0.serve());
     frames(&mut host);
-    let mut ours = host.stream().stream();
+    let ours = host.stream_mut().stream_mut();
     // It may be gone before it is told that there is no more.
-    let _ = ours.shutdown(std::net::Shutdown::Write);
+    let _ = ours.connection().upgrade().unwrap().shutdown(std::net::Shutdown::Write);
     let mut said = Vec::new();
-    let _ = io::Read::read_to_end(&mut ours, &mut said);
+    let _ = io::Read::read_to_end(ours, &mut said);
     (thread.join().unwrap(), said)
 }
 

@@ -5,11 +5,12 @@
 
 use super::{
     Answer, Call, Channel, Create, Failure, Giving, Health, Hello, Kind, LaneId, Level, Load, Loaded, Order,
-    Reply, Report, Request, RequestId, State, WireError, message::Message,
+    Reply, Report, Request, RequestId, State, Timed, WireError, message::Message,
 };
 use std::{
     io::{Read, Write},
     os::{fd::OwnedFd, unix::net::UnixStream},
+    time::Instant,
 };
 
 /// A request that was not done.
@@ -48,7 +49,7 @@ impl Control {
     ///
     /// * [`WireError::OtherProtocol`] if it is of another version
     /// * [`WireError`] if it is no shim, or is gone
-    pub fn greet(stream: UnixStream, greeting: Greeting) -> Result<Self, WireError> {
+    pub fn greet(stream: impl Into<Timed>, greeting: Greeting) -> Result<Self, WireError> {
         let mut channel = Channel::new(Giving::new(stream));
         let Greeting { events, lifeline, service } = greeting;
         channel.stream_mut().give(events);
@@ -60,9 +61,9 @@ impl Control {
         Ok(Self { channel, last: id })
     }
 
-    /// The connection, as to set a deadline.
-    pub fn stream(&self) -> &UnixStream {
-        self.channel.stream().stream()
+    /// From now on the connection is given up then: what is sent or awaited by then is [`WireError::TimedOut`].
+    pub fn until(&mut self, until: Instant) {
+        self.channel.stream_mut().stream_mut().until(Some(until));
     }
 
     /// Opens the library in the shim.
@@ -198,8 +199,13 @@ pub struct Service {
 
 impl Service {
     /// Over the connection whose other end went with the [`Greeting`].
-    pub fn new(stream: UnixStream) -> Self {
+    pub fn new(stream: impl Into<Timed>) -> Self {
         Self { channel: Channel::new(Giving::new(stream)), lanes: 0 }
+    }
+
+    /// From now on the connection is given up then: what is not sent by then is [`WireError::TimedOut`].
+    pub fn until(&mut self, until: Instant) {
+        self.channel.stream_mut().stream_mut().until(Some(until));
     }
 
     /// Opens one more lane. Calls may be written to it at once.

@@ -2,6 +2,7 @@
 //!
 //! They are two types because the host must take nothing: what comes from a shim may come from its plugin.
 
+use super::Timed;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
@@ -22,19 +23,19 @@ const AT_ONCE: usize = 4;
 /// The host's end.
 #[derive(Debug)]
 pub struct Giving {
-    stream: UnixStream,
+    stream: Timed,
     outgoing: Vec<OwnedFd>,
 }
 
 impl Giving {
     /// Of this end of a connection.
-    pub fn new(stream: UnixStream) -> Self {
-        Self { stream, outgoing: Vec::new() }
+    pub fn new(stream: impl Into<Timed>) -> Self {
+        Self { stream: stream.into(), outgoing: Vec::new() }
     }
 
     /// The connection, as to set a deadline.
-    pub fn stream(&self) -> &UnixStream {
-        &self.stream
+    pub fn stream_mut(&mut self) -> &mut Timed {
+        &mut self.stream
     }
 
     /// Lets a descriptor go with the next frame that is sent.
@@ -62,7 +63,7 @@ impl Write for Giving {
         if !giving.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&giving)) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors for one frame"));
         }
-        let written = sendmsg(&self.stream, slices, &mut ancillary, SendFlags::NOSIGNAL)?;
+        let written = sendmsg(self.stream.writing()?, slices, &mut ancillary, SendFlags::NOSIGNAL)?;
         self.outgoing.clear();
         Ok(written)
     }

@@ -1,6 +1,6 @@
 //! The protocol between a host and the child process that runs a plugin for it, without either process.
 //!
-//! [`Channel`] carries frames over any stream; `message.rs` says what is in them, `call.rs` how a call is packed;
+//! [`Channel`] carries frames over any stream, as over one that is [given up at a deadline](Timed); `message.rs` says what is in them, `call.rs` how a call is packed;
 //! [`Control`], [`Service`], [`Lane`] and [`Reports`] are the host's end. The other end is `shim/`. `docs/PROTOCOL.md` is the
 //! whole of it for a reader who does not read Rust.
 //!
@@ -16,6 +16,7 @@ mod frame;
 mod message;
 #[cfg(test)]
 mod tests;
+mod timed;
 
 pub use call::{Answer, Call};
 pub use client::{Control, ControlError, Greeting, Lane, Reports, Service};
@@ -27,6 +28,7 @@ pub use message::{
     Create, Described, Failure, Health, Hello, LaneId, Level, Limits, Load, Loaded, Order, Reply, Report,
     Request, State,
 };
+pub use timed::Timed;
 
 pub use replug_api::abi::Encoding;
 

@@ -445,3 +445,16 @@ fn a_checkpoint_that_does_not_come_back_costs_the_process_and_not_the_plugin() {
     neighbour.assert_unharmed();
     lab.finish();
 }
+
+#[test]
+fn a_process_that_takes_nothing_does_not_keep_the_host_from_going_on() {
+    let (mut lab, neighbour) = running("takes-nothing", "", "[process]\nstep_timeout = \"2s\"");
+    let pid = lab.host().info(&lab.id()).unwrap().process_id.unwrap();
+    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::STOP).unwrap();
+    // More than a connection holds that no one reads from.
+    let config = serde_json::Map::from_iter([("word".to_owned(), "x".repeat(1 << 20).into())]);
+    let error = lab.host().configure(&lab.id(), config).wait().unwrap_err().to_string();
+    assert!(error.contains("`on_config` did not end within 2s: its process was killed"), "{error}");
+    assert_eq!(crashed(&mut lab).0.as_deref(), Some("SIGKILL"));
+    assert_recovered(lab, neighbour);
+}

@@ -2,6 +2,7 @@
 
 use super::{
     bounds::Bounds,
+    deadline::Deadline,
     error::ProcessError,
     lanes::Lanes,
     life::{DEATH_IS_NEAR, Life},
@@ -13,7 +14,7 @@ use crate::{
     event::LimitsInForce,
     load::speaker::{Listener, Speaker},
     manifest::LimitsSpec,
-    wire::{Control, ControlError, Greeting, Limits, Reports, SHIM_MARKER, Service, WireError},
+    wire::{Control, ControlError, Greeting, Limits, Reports, SHIM_MARKER, Service, Timed, WireError},
 };
 use parking_lot::Mutex;
 use replug_api::call::Death;
@@ -107,8 +108,8 @@ impl Child {
             return Err(error.into());
         }
         let told = |error| Self::told("hello", HELLO_DEADLINE, (&life, error));
-        ours.set_read_timeout(Some(HELLO_DEADLINE)).map_err(failed)?;
-        our_service.set_write_timeout(Some(ORDER_DEADLINE)).map_err(failed)?;
+        let mut ours = Timed::from(ours);
+        ours.until(Some(Deadline::after(HELLO_DEADLINE).until));
         let greeting =
             Greeting { events: their_events, lifeline: their_lifeline.into(), service: their_service };
         let control = Mutex::new(Control::greet(ours, greeting).map_err(told)?);
@@ -124,8 +125,7 @@ impl Child {
         ask: impl FnOnce(&mut Control) -> Result<T, ControlError>,
     ) -> Result<T, ProcessError> {
         let mut control = self.control.lock();
-        // If it cannot be set, the step has no deadline, and all else is as it should be.
-        let _ = control.stream().set_read_timeout(Some(deadline));
+        control.until(Deadline::after(deadline).until);
         ask(&mut control).map_err(|error| match error {
             ControlError::Failed(failure) => ProcessError::Refused(failure),
             ControlError::Wire(error) => Self::told(step, deadline, (&self.life, error)),
@@ -137,7 +137,9 @@ impl Child {
         &self,
         order: impl FnOnce(&mut Service) -> Result<T, WireError>,
     ) -> Result<T, WireError> {
-        order(&mut self.service.lock())
+        let mut service = self.service.lock();
+        service.until(Deadline::after(ORDER_DEADLINE).until);
+        order(&mut service)
     }
 
     /// What an error of a connection means for the process behind it.

@@ -61,8 +61,8 @@ impl Remote for Face {
         let deadline = Deadline::of(&self.plugin).or_else(|| self.call_timeout.map(Deadline::after));
         let call = Call { interface: self.index, method, encoding, arguments };
         let Ok(mut lane) = self.child.lane() else { return self.unsent(call) };
-        lane.stream_mut().until(deadline.map(|it| it.until));
-        let answered = lane.call(call).map(|answer| {
+        lane.wire.stream_mut().until(deadline.map(|it| it.until));
+        let answered = lane.wire.call(call).map(|answer| {
             // A lane that could not be served has ended.
             let is_over = matches!(answer, Answer::Broken(_));
             (self.read(method, answer), is_over)
@@ -84,7 +84,7 @@ impl Remote for Face {
                     after_ms: deadline.after_ms(),
                 })
             }
-            (Err(_), _) if lane.awaited().is_none() => self.unsent(call),
+            (Err(_), _) if lane.wire.awaited().is_none() => self.unsent(call),
             (Err(_), _) => Err(self.crashed(method)),
         }
     }

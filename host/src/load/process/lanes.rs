@@ -5,18 +5,15 @@
 //! the late answer, after which the lane is as good as any; if none comes in time, the process is ended.
 
 use super::{child::Child, deadline::Deadline};
-use crate::wire::{self, LaneId, WireError};
+use crate::wire::{self, LaneId, Timed, WireError};
 use parking_lot::Mutex;
-use std::{
-    io::{self, IoSlice, Read, Write},
-    os::unix::net::UnixStream,
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, thread, time::Duration};
 
 /// A connection to a child for calls.
-pub(super) type Lane = wire::Lane<Timed>;
+pub(super) struct Lane {
+    id: LaneId,
+    pub(super) wire: wire::Lane<Timed>,
+}
 
 /// Lanes that no call is on.
 #[derive(Default)]
@@ -43,9 +40,9 @@ impl Child {
             return Ok(lane);
         }
         let (id, stream) = self.service(|service| service.open_lane())?;
-        let stream = Arc::new(stream);
-        self.life.end_with_process(&stream)?;
-        Ok(Lane::new(Timed { id, stream, until: None, bounded: false }))
+        let stream = Timed::from(stream);
+        self.life.end_with_process(stream.connection())?;
+        Ok(Lane { id, wire: wire::Lane::new(stream) })
     }
 
     /// Takes back a lane whose call has ended.
@@ -56,7 +53,7 @@ impl Child {
     /// Sees to a lane with a call that is no longer waited for, in the background.
     pub(super) fn give_up(self: &Arc<Self>, lane: Lane, late: Late) {
         // A call that was not sent as a whole has not begun, and will not: its lane ends here.
-        let Some(call) = lane.awaited() else { return };
+        let Some(call) = lane.wire.awaited() else { return };
         let child = self.clone();
         let wait = move || match child.late_answer(lane, call, late.grace) {
             Ok(lane) => child.give_back(lane),
@@ -69,10 +66,9 @@ impl Child {
     }
 
     fn late_answer(&self, mut lane: Lane, call: wire::RequestId, grace: Duration) -> Result<Lane, WireError> {
-        let id = lane.stream().id;
-        self.service(|service| service.cancel(id, call))?;
-        lane.stream_mut().until(Some(Deadline::after(grace).until));
-        lane.late_answer()?;
+        self.service(|service| service.cancel(lane.id, call))?;
+        lane.wire.stream_mut().until(Some(Deadline::after(grace).until));
+        lane.wire.late_answer()?;
         Ok(lane)
     }
 }
@@ -85,68 +81,5 @@ impl Late {
             humantime::format_duration(self.deadline.after),
             humantime::format_duration(self.grace)
         )
-    }
-}
-
-/// A connection whose reads and writes are given up at a deadline, however little at a time comes or goes.
-#[derive(Debug)]
-pub(super) struct Timed {
-    id: LaneId,
-    /// No one else keeps it: when the lane is given up, the connection is closed, and so is its other end.
-    stream: Arc<UnixStream>,
-    until: Option<Instant>,
-    /// Whether the stream has a deadline from a call before.
-    bounded: bool,
-}
-
-impl Timed {
-    /// From now on it is given up then; or never.
-    pub(super) fn until(&mut self, until: Option<Instant>) {
-        self.until = until;
-    }
-
-    fn bound(&mut self, set: Set) -> io::Result<()> {
-        match self.until {
-            None if !self.bounded => Ok(()),
-            None => {
-                self.bounded = false;
-                self.stream.set_read_timeout(None)?;
-                self.stream.set_write_timeout(None)
-            }
-            Some(until) => {
-                self.bounded = true;
-                let left = until.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-                set(&self.stream, Some(left))
-            }
-        }
-    }
-}
-
-/// Sets a deadline of a stream.
-type Set = fn(&UnixStream, Option<Duration>) -> io::Result<()>;
-
-impl Read for Timed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.bound(UnixStream::set_read_timeout)?;
-        (&*self.stream).read(buffer)
-    }
-}
-
-impl Write for Timed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.bound(UnixStream::set_write_timeout)?;
-        (&*self.stream).write(bytes)
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.bound(UnixStream::set_write_timeout)?;
-        (&*self.stream).write_vectored(slices)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -54,13 +54,13 @@ impl Life {
     }
 
     /// Has this lane closed at the end of the process, whoever else holds its other end.
-    pub(super) fn end_with_process(&self, lane: &Arc<UnixStream>) -> io::Result<()> {
+    pub(super) fn end_with_process(&self, lane: Weak<UnixStream>) -> io::Result<()> {
         let mut state = self.state.lock();
         if state.ended {
             return Err(io::ErrorKind::NotConnected.into());
         }
         state.lanes.retain(|lane| lane.strong_count() > 0);
-        state.lanes.push(Arc::downgrade(lane));
+        state.lanes.push(lane);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use std::{
     io::pipe,
     os::{fd::OwnedFd, unix::net::UnixStream},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 const CALL: Call<'static> = Call { interface: 0, method: 0, encoding: Encoding::Json, arguments: b"[]" };
@@ -73,6 +73,31 @@ fn a_failure_comes_back_as_what_it_was_and_the_conversation_goes_on() {
     let mut control = control_answered_with(replies);
     assert_eq!(control.start().unwrap_err().to_string(), "`start` failed: the disk is full [no_disk]");
     control.start().unwrap();
+}
+
+#[test]
+fn a_request_is_given_up_at_its_deadline_however_little_at_a_time_comes_or_goes() {
+    let greeted = || {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(&frame(Kind::Hello as u8, 0, &Hello::own().encode().unwrap())).unwrap();
+        let mut control = Control::greet(ours, greeting()).unwrap();
+        control.until(Instant::now() + Duration::from_millis(50));
+        (control, theirs)
+    };
+    let (mut control, mut theirs) = greeted();
+    // Always more of a reply that never ends.
+    let drip = thread::spawn(move || {
+        let head = [&MAX_FRAME.to_le_bytes()[..], &[Kind::Reply as u8], &[0; 8]].concat();
+        theirs.write_all(&head).unwrap();
+        while theirs.write_all(&[0]).is_ok() {}
+    });
+    assert!(matches!(control.start(), Err(ControlError::Wire(WireError::TimedOut))));
+    drop(control);
+    drip.join().unwrap();
+    let (mut control, theirs) = greeted();
+    let refused = control.restore(1, vec![0; 8 << 20]);
+    assert!(matches!(refused, Err(ControlError::Wire(WireError::TimedOut))), "no one reads");
+    drop(theirs);
 }
 
 #[test]

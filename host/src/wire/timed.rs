@@ -1,0 +1,90 @@
+//! A connection with a deadline that stands however little at a time comes or goes.
+
+use std::{
+    io::{self, IoSlice, Read, Write},
+    os::unix::net::UnixStream,
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+
+/// A connection whose reads and writes are given up at a moment, if it was told one: the kernel's own deadlines begin anew
+/// with every byte.
+#[derive(Debug)]
+pub struct Timed {
+    /// Kept by no one else: when this is dropped, the other end sees it closed.
+    stream: Arc<UnixStream>,
+    until: Option<Instant>,
+    /// Whether the stream has a deadline from before.
+    bounded: bool,
+}
+
+/// Sets a deadline of a stream.
+type Set = fn(&UnixStream, Option<Duration>) -> io::Result<()>;
+
+impl From<UnixStream> for Timed {
+    fn from(stream: UnixStream) -> Self {
+        Self { stream: Arc::new(stream), until: None, bounded: false }
+    }
+}
+
+impl Timed {
+    /// From now on it is given up then; or never.
+    pub fn until(&mut self, until: Option<Instant>) {
+        self.until = until;
+    }
+
+    /// The connection for as long as it is there, as to shut it down.
+    pub fn connection(&self) -> Weak<UnixStream> {
+        Arc::downgrade(&self.stream)
+    }
+
+    /// The connection, for a read that is bounded.
+    fn reading(&mut self) -> io::Result<&UnixStream> {
+        self.bound(UnixStream::set_read_timeout)
+    }
+
+    /// The connection, for a write that is bounded.
+    pub(super) fn writing(&mut self) -> io::Result<&UnixStream> {
+        self.bound(UnixStream::set_write_timeout)
+    }
+
+    fn bound(&mut self, set: Set) -> io::Result<&UnixStream> {
+        match self.until {
+            None if !self.bounded => {}
+            None => {
+                self.bounded = false;
+                self.stream.set_read_timeout(None)?;
+                self.stream.set_write_timeout(None)?;
+            }
+            Some(until) => {
+                self.bounded = true;
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                set(&self.stream, Some(left))?;
+            }
+        }
+        Ok(&self.stream)
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reading()?.read(buffer)
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writing()?.write(bytes)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.writing()?.write_vectored(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
