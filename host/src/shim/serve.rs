@@ -62,7 +62,7 @@ impl Shim {
         loop {
             let frame = match self.control.receive() {
                 Ok(frame) => frame,
-                Err(WireError::Closed) => return Ok(Ended::HungUp),
+                Err(WireError::Closed | WireError::Unread) => return Ok(Ended::HungUp),
                 Err(error) => return Err(error.into()),
             };
             let id = frame.id;

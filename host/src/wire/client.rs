@@ -251,7 +251,7 @@ impl Service {
 pub struct Lane<S> {
     channel: Channel<S>,
     last: RequestId,
-    /// Whether a call was sent as a whole and its answer has not come.
+    /// Whether a call was sent as a whole, for all that is known was read, and its answer has not come.
     awaits: bool,
 }
 
@@ -284,6 +284,7 @@ impl<S: Read + Write> Lane<S> {
     ///
     /// * [`WireError::TooLarge`] if the arguments are: nothing was sent, and the lane can still be used.
     /// * [`WireError::TimedOut`] with an [awaited](Lane::awaited) answer: [`Lane::late_answer`] may still get it.
+    /// * [`WireError::Unread`]: no answer is awaited, because no one has read the call.
     /// * [`WireError`]: the lane must be given up.
     pub fn call(&mut self, call: Call<'_>) -> Result<Answer<'_>, WireError> {
         self.last = self.last.next();
@@ -304,7 +305,10 @@ impl<S: Read + Write> Lane<S> {
     }
 
     fn answer(&mut self) -> Result<Answer<'_>, WireError> {
-        let answer = Answer::decode(self.channel.receive()?.reply_to(self.last, Kind::Answer)?)?;
+        let received = self.channel.receive();
+        // Nothing is sent before the answer to what was sent before has come: what was left unread is this call.
+        self.awaits = !matches!(received, Err(WireError::Unread));
+        let answer = Answer::decode(received?.reply_to(self.last, Kind::Answer)?)?;
         self.awaits = false;
         Ok(answer)
     }
@@ -333,7 +337,7 @@ impl<S: Read> Reports<S> {
     pub fn next_blocking(&mut self) -> Result<Option<Report>, WireError> {
         let frame = match self.channel.receive() {
             Ok(frame) => frame,
-            Err(WireError::Closed) => return Ok(None),
+            Err(WireError::Closed | WireError::Unread) => return Ok(None),
             Err(error) => return Err(error),
         };
         Report::decode(frame.of_kind(Kind::Report)?).map(Some)

@@ -12,6 +12,9 @@ pub enum WireError {
     /// The other end is gone, or has hung up between two frames.
     #[error("the other end has closed the connection")]
     Closed,
+    /// The other end is gone, and has not read all that was sent to it.
+    #[error("the other end has closed the connection, and has not read all that was sent")]
+    Unread,
     /// The other end has hung up within a frame.
     #[error("the connection ended within a frame: {missing} bytes of it are missing")]
     Truncated {
@@ -98,7 +101,9 @@ impl From<io::Error> for WireError {
     fn from(error: io::Error) -> Self {
         use io::ErrorKind::{BrokenPipe, ConnectionReset, TimedOut, WouldBlock};
         match error.kind() {
-            BrokenPipe | ConnectionReset => Self::Closed,
+            BrokenPipe => Self::Closed,
+            // What the kernel says of a Unix socket only if something was left unread in it.
+            ConnectionReset => Self::Unread,
             // What a socket with a deadline says when it has passed.
             WouldBlock | TimedOut => Self::TimedOut,
             _ => Self::Io(error),

@@ -175,7 +175,7 @@ impl<S: Write> Channel<S> {
     /// # Errors
     ///
     /// * [`WireError::TooLarge`]: nothing was sent, and the channel can still be used.
-    /// * [`WireError::Closed`], [`WireError::TimedOut`], [`WireError::Io`]
+    /// * [`WireError::Closed`], [`WireError::Unread`], [`WireError::TimedOut`], [`WireError::Io`]
     pub fn send(&mut self, kind: Kind, id: RequestId, payload: [&[u8]; 2]) -> Result<(), WireError> {
         let len = (COUNTED + payload[0].len() + payload[1].len()) as u64;
         let max = self.max_frame;
@@ -205,7 +205,7 @@ impl<S: Read> Channel<S> {
     ///
     /// # Errors
     ///
-    /// * [`WireError::Closed`] between two frames, [`WireError::Truncated`] within one
+    /// * [`WireError::Closed`] between two frames, [`WireError::Truncated`] within one, [`WireError::Unread`]
     /// * [`WireError::TooLarge`], [`WireError::TooShort`], [`WireError::UnknownKind`]: it is no frame
     /// * [`WireError::TimedOut`]: what has come so far is kept, and the next call goes on from there
     /// * [`WireError::Io`]

@@ -143,8 +143,28 @@ fn a_lane_that_has_ended_says_whether_the_call_was_sent() {
     assert!(matches!(lane.call(CALL), Err(WireError::TimedOut)));
     assert_eq!(lane.awaited(), Some(RequestId(1)));
     drop(theirs);
-    assert!(matches!(lane.call(CALL), Err(WireError::Closed)));
+    assert!(matches!(lane.call(CALL), Err(WireError::Closed | WireError::Unread)));
     assert_eq!(lane.awaited(), None);
+}
+
+#[test]
+fn a_lane_whose_other_end_ends_says_whether_the_call_was_read() {
+    for (reads, left_to_read) in [(CALL.head().len() + 2 + 13, 0), (20, 2), (0, 22)] {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut lane = Lane::new(ours);
+        let end = thread::spawn(move || {
+            theirs.read_exact(&mut vec![0; reads]).unwrap();
+            // What is not read has come.
+            while rustix::io::ioctl_fionread(&theirs).unwrap() < left_to_read {
+                thread::yield_now();
+            }
+        });
+        let error = lane.call(CALL).unwrap_err();
+        end.join().unwrap();
+        let was_read = left_to_read == 0;
+        assert_eq!(matches!(error, WireError::Closed), was_read, "{error}");
+        assert_eq!(lane.awaited().is_some(), was_read);
+    }
 }
 
 #[test]
