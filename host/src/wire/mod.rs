@@ -1,8 +1,8 @@
 //! The protocol between a host and the child process that runs a plugin for it, without either process.
 //!
-//! [`Channel`] carries frames over any stream, as over one that is [given up at a deadline](Timed); `message.rs` says what is in them, `call.rs` how a call is packed;
-//! [`Control`], [`Service`], [`Lane`] and [`Reports`] are the host's end. The other end is `shim/`. `docs/PROTOCOL.md` is the
-//! whole of it for a reader who does not read Rust.
+//! [`Channel`] carries frames over any stream, as over one that is [given up at a deadline](Timed); `message.rs` says what is
+//! in them, `call.rs` how a call is packed; [`Control`], [`Service`], [`Lane`] and [`Reports`] are the host's end. The other
+//! end is `shim/`. `docs/PROTOCOL.md` is the whole of it for a reader who does not read Rust.
 //!
 //! **Architecture Invariant:** nothing that is read is trusted. A length is checked before it is believed, memory grows
 //! with the bytes that came and not with those that were announced, and every error is a value: the peer may be a

@@ -297,7 +297,8 @@ fn leads_a_session(pid: Pid) -> bool {
 fn a_process_that_leaves_the_group_does_not_keep_the_death_from_being_known() {
     let (mut lab, neighbour) = running("leaves-the-group", "", "[limits]\ncgroup = \"off\"");
     let error = lab.probe().misbehave("fork-away-and-abort").unwrap_err();
-    assert!(matches!(&error, CallError::Crashed { death, .. } if *death == signal("SIGABRT")), "{error}");
+    let CallError::Crashed { death, stderr_tail, .. } = error else { panic!("{error}") };
+    assert_eq!((death, stderr_tail.lines().last()), (signal("SIGABRT"), Some("last words")));
     assert_eq!(crashed(&mut lab).0.as_deref(), Some("SIGABRT"));
     // No one but the test knows of them: they lead sessions of their own, as shims do not.
     let away: Vec<_> = lab.processes().into_iter().filter(|pid| leads_a_session(*pid)).collect();

@@ -6,18 +6,19 @@ use super::{
     error::ProcessError,
     lanes::Lanes,
     life::{DEATH_IS_NEAR, Life},
-    output::{Tail, drain},
+    output::{Said, Tail, drain, listen},
     spawner,
     usage::ProcessUsage,
 };
 use crate::{
     event::LimitsInForce,
-    load::speaker::{Listener, Speaker},
+    load::speaker::Speaker,
     manifest::LimitsSpec,
-    wire::{Control, ControlError, Greeting, Limits, Reports, SHIM_MARKER, Service, Timed, WireError},
+    wire::{Control, ControlError, Greeting, Limits, SHIM_MARKER, Service, Timed, WireError},
 };
 use parking_lot::Mutex;
 use replug_api::call::Death;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::{
     io::{self, PipeWriter},
     os::{fd::OwnedFd, unix::net::UnixStream},
@@ -92,13 +93,18 @@ impl Child {
         let mut child = spawner::spawn(command).map_err(failed)?;
         let tail = Tail::default();
         let speaker = Arc::new(start.speaker);
+        let end = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).map_err(|it| failed(it.into()))?;
+        let end = Arc::new(end);
         let outputs = [
-            child.stdout.take().map(|it| drain(it, "stdout", (speaker.clone(), None))),
-            child.stderr.take().map(|it| drain(it, "stderr", (speaker.clone(), Some(tail.clone())))),
+            child.stdout.take().map(|it| drain(Said::until(&end, it), "stdout", (speaker.clone(), None))),
+            child
+                .stderr
+                .take()
+                .map(|it| drain(Said::until(&end, it), "stderr", (speaker.clone(), Some(tail.clone())))),
         ];
         let life = Arc::new(Life::of(&child, tail, bounds.cgroup()));
         let taken_in = bounds.take_in(child.id());
-        let reports = listen(our_events, speaker);
+        let reports = listen(Said::until(&end, our_events), speaker);
         let (waiting, on_death) = (life.clone(), start.on_death);
         let wait = move || waiting.wait(child, outputs.into_iter().flatten().chain([reports]), on_death);
         thread::Builder::new().name("replug-reaper".into()).spawn(wait).map_err(failed)?;
@@ -220,20 +226,4 @@ impl Drop for Child {
         // Until then it may hold its files.
         self.life.death_within(DEATH_IS_NEAR);
     }
-}
-
-/// Passes on what the plugin reports, on a thread of its own, until the process ends.
-fn listen(events: UnixStream, speaker: Arc<Speaker>) -> thread::JoinHandle<()> {
-    let hear = move || {
-        let mut reports = Reports::new(events);
-        // Whatever ends the reports, the process is not ended by it: its calls may be fine.
-        while let Ok(Some(report)) = reports.next_blocking() {
-            speaker.hear(report);
-        }
-        speaker.settle_log();
-    };
-    thread::Builder::new()
-        .name("replug-reports".into())
-        .spawn(hear)
-        .expect("a thread can be started where a process could")
 }

@@ -19,8 +19,8 @@ use std::{
 const END_IS_NEAR: Duration = Duration::from_millis(100);
 /// How long after the end of a process its death may take to be known.
 pub(super) const DEATH_IS_NEAR: Duration = Duration::from_secs(2);
-/// How long after the end of a process what it has written may take to be read. Less than [`DEATH_IS_NEAR`], so that
-/// whoever waits for the death learns how it was.
+/// How long after the end of a process what it has written may take to be told to those who listen. Less than
+/// [`DEATH_IS_NEAR`], so that whoever waits for the death learns how it was.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long what was killed may take to be gone from its cgroup.
 const EMPTY: Duration = Duration::from_millis(500);
@@ -78,7 +78,6 @@ impl Life {
     ) {
         let exited = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(self.leader), exited) {}
-        // What it has started may hold the other ends of its streams, which are read to their ends below.
         self.kill();
         let mut state = self.state.lock();
         state.ended = true;
@@ -145,8 +144,7 @@ impl Life {
     }
 }
 
-/// Waits for what the process has written last, but not for ever: what it started may have left its group, and then it
-/// holds the other ends for as long as it likes.
+/// Waits until what the process has written is told, but not for ever: those who listen to it may be slow.
 fn read_to_the_end(outputs: Vec<thread::JoinHandle<()>>) {
     let (reading, read) = mpsc::channel::<()>();
     let join = move || {

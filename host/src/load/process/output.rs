@@ -1,10 +1,22 @@
-//! What a child writes to its standard output and error: told as log events, so that it never blocks on a full pipe.
+//! What a child says: what it writes to its standard output and error is told as log events, so that it never blocks on a
+//! full pipe, and what its plugin reports is passed on. All of it to the end of the process, and not of the connection.
 
-use crate::load::speaker::{Portions, Speaker};
+use crate::{
+    load::speaker::{Listener, Portions, Speaker},
+    wire::Reports,
+};
 use parking_lot::Mutex;
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::ioctl_fionread,
+};
 use std::{
     collections::VecDeque,
-    io::{BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Read},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     sync::Arc,
     thread,
 };
@@ -35,9 +47,43 @@ impl Tail {
     }
 }
 
+/// What a process writes, up to its end: what it has started may hold the other end for longer.
+pub(super) struct Said<S> {
+    stream: S,
+    /// Readable once the process has ended.
+    end: Arc<OwnedFd>,
+    /// How many bytes are left of what was there at its end.
+    left: Option<u64>,
+}
+
+impl<S: Read + AsFd> Said<S> {
+    pub(super) fn until(end: &Arc<OwnedFd>, stream: S) -> Self {
+        Self { stream, end: end.clone(), left: None }
+    }
+
+    /// Waits until there is something to be read or the process has ended; whether it has.
+    fn has_ended(&self) -> io::Result<bool> {
+        let mut watched = [PollFd::new(&*self.end, PollFlags::IN), PollFd::new(&self.stream, PollFlags::IN)];
+        poll(&mut watched, None)?;
+        Ok(!watched[0].revents().is_empty())
+    }
+}
+
+impl<S: Read + AsFd> Read for Said<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left.is_none() && self.has_ended()? {
+            self.left = Some(ioctl_fionread(&self.stream)?);
+        }
+        let Some(left) = self.left else { return self.stream.read(buffer) };
+        let read = self.stream.by_ref().take(left).read(buffer)?;
+        self.left = Some(left - read as u64);
+        Ok(read)
+    }
+}
+
 /// Reads a stream to its end, on a thread of its own.
 pub(super) fn drain(
-    stream: impl Read + Send + 'static,
+    stream: Said<impl Read + AsFd + Send + 'static>,
     name: &'static str,
     to: (Arc<Speaker>, Option<Tail>),
 ) -> thread::JoinHandle<()> {
@@ -69,4 +115,20 @@ fn next_line(stream: &mut impl BufRead) -> Option<String> {
         stream.skip_until(b'\n').ok()?;
     }
     Some(String::from_utf8_lossy(&line).into_owned())
+}
+
+/// Passes on what the plugin reports, on a thread of its own, until the process ends.
+pub(super) fn listen(events: Said<UnixStream>, speaker: Arc<Speaker>) -> thread::JoinHandle<()> {
+    let hear = move || {
+        let mut reports = Reports::new(events);
+        // Whatever ends the reports, the process is not ended by it: its calls may be fine.
+        while let Ok(Some(report)) = reports.next_blocking() {
+            speaker.hear(report);
+        }
+        speaker.settle_log();
+    };
+    thread::Builder::new()
+        .name("replug-reports".into())
+        .spawn(hear)
+        .expect("a thread can be started where a process could")
 }
