@@ -202,7 +202,8 @@ impl Invocation {
     /// * [`CallError::Unknown`] if there is no such method; it names the nearest
     /// * [`CallError::BadArguments`] if an argument is wrong, missing or too many; it names it
     /// * [`CallError::Panicked`], [`CallError::NotRunning`], [`CallError::BadResult`], [`CallError::TooDeep`]
-    /// * [`CallError::Crashed`], [`CallError::Timeout`], [`CallError::Restarting`] of a plugin in another process
+    /// * [`CallError::Crashed`], [`CallError::Timeout`], [`CallError::Restarting`], [`CallError::NoConnection`] of a plugin
+    ///   in another process
     pub fn wait(self) -> Result<Value, CallError<Value>> {
         let deadline = self.timeout.map(Deadline::after);
         self.run(deadline, &Running::default())

@@ -106,6 +106,18 @@ pub enum CallError<E = Infallible> {
         /// How long the caller waited, in milliseconds.
         after_ms: u64,
     },
+    /// There is no connection for the call to the plugin's process, which goes on. The call was not made.
+    #[error(
+        "`{method}` of {plugin} was not called, because no connection to its process can be made: {reason}: make fewer calls at once, or allow the host more open files (`ulimit -n`)"
+    )]
+    NoConnection {
+        /// The plugin's id.
+        plugin: String,
+        /// The method.
+        method: String,
+        /// What the host lacks, in the system's words.
+        reason: String,
+    },
     /// The plugin's process died, and the next one is not there yet. The call was not made.
     #[error("{plugin} is restarting after it died: call again in {retry_in_ms} ms")]
     Restarting {
@@ -165,6 +177,9 @@ impl CallError<Infallible> {
             }
             Self::Timeout { plugin, generation, method, after_ms } => {
                 CallError::Timeout { plugin, generation, method, after_ms }
+            }
+            Self::NoConnection { plugin, method, reason } => {
+                CallError::NoConnection { plugin, method, reason }
             }
             Self::Restarting { plugin, retry_in_ms } => CallError::Restarting { plugin, retry_in_ms },
         }

@@ -148,6 +148,7 @@ pub(super) fn error_value(error: CallError<Value>) -> Value {
         CallError::BadArguments { .. } => "bad_arguments",
         CallError::BadResult { .. } => "bad_result",
         CallError::TooDeep { .. } => "too_deep",
+        CallError::NoConnection { .. } => "no_connection",
         _ => "failed",
     };
     json!({ "code": code, "message": error.to_string() })

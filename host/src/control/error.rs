@@ -174,6 +174,7 @@ impl From<CallError<Value>> for ControlError {
             CallError::Timeout { after_ms, .. } => {
                 Self::new(Code::Deadline, message).with(json!({ "after_ms": after_ms }))
             }
+            CallError::NoConnection { .. } => Self::new(Code::Busy, message).retry(soon),
             CallError::Restarting { retry_in_ms, .. } => {
                 Self::new(Code::Restarting, message).retry(Duration::from_millis(retry_in_ms))
             }

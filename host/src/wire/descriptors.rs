@@ -63,9 +63,15 @@ impl Write for Giving {
         if !giving.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&giving)) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors for one frame"));
         }
-        let written = sendmsg(self.stream.writing()?, slices, &mut ancillary, SendFlags::NOSIGNAL)?;
-        self.outgoing.clear();
-        Ok(written)
+        let written = self
+            .stream
+            .writing()
+            .and_then(|stream| Ok(sendmsg(stream, slices, &mut ancillary, SendFlags::NOSIGNAL)?));
+        if !written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
+            // A frame that cannot be sent is not sent again, and the next one must not take its descriptors along.
+            self.outgoing.clear();
+        }
+        written
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -6,8 +6,12 @@ use replug::{
     manifest::Mode,
 };
 use replug_api::call::Death;
-use replug_tests::{Lab, command::program, misbehave};
-use rustix::process::{Pid, Signal, getuid, kill_process};
+use replug_tests::{
+    Lab,
+    command::{Dev, program},
+    misbehave,
+};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, getuid, kill_process, prlimit};
 use std::{fs, path::PathBuf, thread};
 
 fn limited(name: &str, limits: &str) -> Lab {
@@ -207,6 +211,30 @@ fn the_fewest_files_that_a_manifest_may_grant_are_enough_for_a_call() {
     let lab = limited("fewest", "open_files = 16");
     assert_eq!(lab.probe().version(), Ok(1));
     lab.finish();
+}
+
+#[test]
+fn a_host_that_may_open_no_more_files_refuses_the_call_and_the_plugin_lives_on() {
+    let mut lab = Lab::in_mode("host-lacks", Mode::Process);
+    lab.install(misbehave("version=1"));
+    let id = lab.id();
+    let mut host = Dev::embedder(&lab, env!("CARGO_BIN_EXE_embedder"));
+    let pid = host.wait_for("here")["pid"].as_i64().unwrap();
+    let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    host.wait_for("host_started");
+    let none = Rlimit { current: Some(3), ..getrlimit(Resource::Nofile) };
+    let before = prlimit(Some(pid), Resource::Nofile, none).unwrap();
+    // The first call has to open a connection.
+    let refused = host.ask(&format!("call {id} version []"))["error"].clone();
+    let words =
+        format!("`version` of {id} was not called, because no connection to its process can be made: ");
+    assert!(refused.as_str().is_some_and(|it| it.starts_with(&words)), "{refused}");
+    prlimit(Some(pid), Resource::Nofile, before).unwrap();
+    assert_eq!(host.ask(&format!("call {id} version []"))["result"], 1);
+    let info = host.ask(&format!("info {id}"))["result"].clone();
+    assert_eq!((&info["generation"], &info["restarts"]), (&1.into(), &0.into()), "{info}");
+    assert!(host.leave().success());
+    lab.assert_clean();
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! The plugin in a child as handles see it: one [`Remote`] for each of its interfaces.
 
-use super::{child::Child, deadline::Deadline, lanes::Late};
+use super::{
+    child::Child,
+    deadline::Deadline,
+    lanes::{Late, NoLane},
+};
 use crate::{
     id::Generation,
     wire::{Answer, Call, MAX_FRAME, WireError},
@@ -60,7 +64,17 @@ impl Remote for Face {
         }
         let deadline = Deadline::of(&self.plugin).or_else(|| self.call_timeout.map(Deadline::after));
         let call = Call { interface: self.index, method, encoding, arguments };
-        let Ok(mut lane) = self.child.lane() else { return self.unsent(call) };
+        let mut lane = match self.child.lane() {
+            Ok(lane) => lane,
+            Err(NoLane::Gone) => return self.unsent(call),
+            Err(NoLane::Lacking(error)) => {
+                return Err(CallError::NoConnection {
+                    plugin: self.plugin.clone(),
+                    method: self.method(method),
+                    reason: error.to_string(),
+                });
+            }
+        };
         lane.wire.stream_mut().until(deadline.map(|it| it.until));
         let answered = lane.wire.call(call).map(|answer| {
             // A lane that could not be served has ended.

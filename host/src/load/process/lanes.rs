@@ -7,7 +7,7 @@
 use super::{child::Child, deadline::Deadline};
 use crate::wire::{self, LaneId, Timed, WireError};
 use parking_lot::Mutex;
-use std::{sync::Arc, thread, time::Duration};
+use std::{io, sync::Arc, thread, time::Duration};
 
 /// A connection to a child for calls.
 pub(super) struct Lane {
@@ -19,6 +19,27 @@ pub(super) struct Lane {
 #[derive(Default)]
 pub(super) struct Lanes {
     idle: Mutex<Vec<Lane>>,
+}
+
+/// Why there is no lane.
+pub(super) enum NoLane {
+    /// The process is gone, or is as good as gone.
+    Gone,
+    /// This process can make no connection, and the other is none the worse.
+    Lacking(io::Error),
+}
+
+impl From<WireError> for NoLane {
+    fn from(error: WireError) -> Self {
+        let is_lack = |error: &io::Error| {
+            let lacks = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::ETOOMANYREFS];
+            error.raw_os_error().is_some_and(|number| lacks.contains(&number))
+        };
+        match error {
+            WireError::Io(error) if is_lack(&error) => Self::Lacking(error),
+            _ => Self::Gone,
+        }
+    }
 }
 
 /// A call whose caller has left.
@@ -34,14 +55,14 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// * [`WireError`] if the process is gone, or is as good as gone.
-    pub(super) fn lane(&self) -> Result<Lane, WireError> {
+    /// * [`NoLane`]
+    pub(super) fn lane(&self) -> Result<Lane, NoLane> {
         if let Some(lane) = self.lanes.idle.lock().pop() {
             return Ok(lane);
         }
         let (id, stream) = self.service(|service| service.open_lane())?;
         let stream = Timed::from(stream);
-        self.life.end_with_process(stream.connection())?;
+        self.life.end_with_process(stream.connection()).map_err(|_| NoLane::Gone)?;
         Ok(Lane { id, wire: wire::Lane::new(stream) })
     }
 

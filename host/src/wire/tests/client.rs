@@ -124,6 +124,19 @@ fn descriptors_arrive_with_their_frame_in_order_and_the_host_takes_none() {
 }
 
 #[test]
+fn a_descriptor_of_a_frame_that_could_not_be_sent_does_not_go_with_another() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (mut giving, mut taking) = (Channel::new(Giving::new(ours)), Channel::new(Taking::new(theirs)));
+    giving.stream_mut().give(pipe().unwrap().0);
+    giving.stream_mut().stream_mut().until(Some(Instant::now()));
+    assert!(matches!(giving.send(Kind::Order, RequestId(0), [b"", b""]), Err(WireError::TimedOut)));
+    giving.stream_mut().stream_mut().until(None);
+    giving.send(Kind::Order, RequestId(0), [b"", b""]).unwrap();
+    taking.receive().unwrap();
+    assert!(taking.stream_mut().take().is_none());
+}
+
+#[test]
 fn a_lane_gives_the_answer_to_its_own_call_only() {
     let answered = |id: u64| {
         let mut lane = Lane::new(Memory::of(frame(Kind::Answer as u8, id, b"\0[1]")));
