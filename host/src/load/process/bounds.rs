@@ -71,13 +71,18 @@ impl Bounds {
     fn unless_required(&mut self, outcome: Result<(), CgroupError>) -> Result<(), CgroupError> {
         let Err(error) = outcome else { return Ok(()) };
         if self.spec.cgroup == CgroupUse::Required {
-            if let Some(cgroup) = self.cgroup.take() {
-                cgroup.remove(std::time::Duration::ZERO);
-            }
+            self.discard();
             return Err(error);
         }
         self.lacking.push(error.to_string());
         Ok(())
+    }
+
+    /// Removes what was made for a process that is not there.
+    pub(super) fn discard(&mut self) {
+        if let Some(cgroup) = self.cgroup.take() {
+            cgroup.remove(std::time::Duration::ZERO);
+        }
     }
 
     pub(super) fn cgroup(&self) -> Option<Arc<Cgroup>> {

@@ -5,7 +5,7 @@ use super::{
     deadline::Deadline,
     error::ProcessError,
     lanes::Lanes,
-    life::{DEATH_IS_NEAR, Life},
+    life::{DEATH_IS_NEAR, Life, Reaper},
     output::{Said, Tail, drain, listen},
     spawner,
     usage::ProcessUsage,
@@ -18,7 +18,7 @@ use crate::{
 };
 use parking_lot::Mutex;
 use replug_api::call::Death;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{PidfdFlags, pidfd_open};
 use std::{
     io::{self, PipeWriter},
     os::{fd::OwnedFd, unix::net::UnixStream},
@@ -90,29 +90,32 @@ impl Child {
         command.args([SHIM_MARKER, &process::id().to_string()]);
         command.stdin(OwnedFd::from(theirs)).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut bounds = Bounds::prepare(start.limits, (&start.speaker.plugin, start.speaker.generation))?;
-        let mut child = spawner::spawn(command).map_err(failed)?;
-        let tail = Tail::default();
+        let mut child = spawner::spawn(command).map_err(|error| {
+            bounds.discard();
+            failed(error)
+        })?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let life = Arc::new(Life::of(&child, Tail::default(), bounds.cgroup()));
+        // From here on, whatever goes wrong is the end of the process.
+        let reaper = Reaper::of(child, &life);
+        bounds.take_in(life.pid())?;
+        let unheard = |error: io::Error| {
+            failed(io::Error::other(format!("no thread can be started to listen to it: {error}")))
+        };
         let speaker = Arc::new(start.speaker);
-        let end = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).map_err(|it| failed(it.into()))?;
+        let end = pidfd_open(life.leader, PidfdFlags::empty()).map_err(|error| failed(error.into()))?;
         let end = Arc::new(end);
-        let outputs = [
-            child.stdout.take().map(|it| drain(Said::until(&end, it), "stdout", (speaker.clone(), None))),
-            child
-                .stderr
-                .take()
-                .map(|it| drain(Said::until(&end, it), "stderr", (speaker.clone(), Some(tail.clone())))),
-        ];
-        let life = Arc::new(Life::of(&child, tail, bounds.cgroup()));
-        let taken_in = bounds.take_in(child.id());
-        let reports = listen(Said::until(&end, our_events), speaker);
-        let (waiting, on_death) = (life.clone(), start.on_death);
-        let wait = move || waiting.wait(child, outputs.into_iter().flatten().chain([reports]), on_death);
-        thread::Builder::new().name("replug-reaper".into()).spawn(wait).map_err(failed)?;
-        if let Err(error) = taken_in {
-            life.expect_end();
-            life.kill();
-            return Err(error.into());
+        let mut outputs = Vec::new();
+        if let Some(stdout) = stdout {
+            outputs.push(drain(Said::until(&end, stdout), "stdout", (&speaker, None)).map_err(unheard)?);
         }
+        if let Some(stderr) = stderr {
+            let tail = Some(life.tail.clone());
+            outputs.push(drain(Said::until(&end, stderr), "stderr", (&speaker, tail)).map_err(unheard)?);
+        }
+        outputs.push(listen(Said::until(&end, our_events), speaker).map_err(unheard)?);
+        let wait = move || reaper.wait(outputs, start.on_death);
+        thread::Builder::new().name("replug-reaper".into()).spawn(wait).map_err(unheard)?;
         let told = |error| Self::told("hello", HELLO_DEADLINE, (&life, error));
         let mut ours = Timed::from(ours);
         ours.until(Some(Deadline::after(HELLO_DEADLINE).until));
@@ -151,17 +154,16 @@ impl Child {
     /// What an error of a connection means for the process behind it.
     fn told(step: &'static str, deadline: Duration, of: (&Arc<Life>, WireError)) -> ProcessError {
         let (life, error) = of;
-        let hangs = matches!(error, WireError::TimedOut);
-        if !hangs && let Some(death) = life.death_if_near() {
-            return ProcessError::Died { step, death, stderr_tail: life.tail.text() };
+        let stderr_tail = || life.tail.text();
+        if matches!(error, WireError::TimedOut) {
+            // Its death is told as any other: the plugin may be one that serves.
+            life.kill();
+            life.death_within(DEATH_IS_NEAR);
+            return ProcessError::Hangs { step, deadline, stderr_tail: stderr_tail() };
         }
-        // Its death is told as any other: the plugin may be one that serves.
-        life.kill();
-        life.death_within(DEATH_IS_NEAR);
-        if hangs {
-            ProcessError::Hangs { step, deadline, stderr_tail: life.tail.text() }
-        } else {
-            ProcessError::Garbled(error.to_string())
+        match life.own_death() {
+            Some(death) => ProcessError::Died { step, death, stderr_tail: stderr_tail() },
+            None => ProcessError::Garbled(error.to_string()),
         }
     }
 
@@ -169,13 +171,7 @@ impl Child {
     ///
     /// When this returns, `on_death` has been called or is about to be for want of last words.
     pub(super) fn death(&self) -> (Death, String) {
-        let death = self.life.death_if_near().unwrap_or_else(|| {
-            self.life.kill();
-            // Until then, whoever is to know of the death may not. What ended by itself was slow, and says how it was.
-            let killed = Death::Signal("SIGKILL".into());
-            let late = self.life.death_within(DEATH_IS_NEAR).filter(|death| *death != killed);
-            late.unwrap_or(Death::Disconnected)
-        });
+        let death = self.life.own_death().unwrap_or(Death::Disconnected);
         (death, self.life.tail.text())
     }
 
@@ -192,7 +188,7 @@ impl Child {
 
     /// The number of its process.
     pub(crate) fn pid(&self) -> u32 {
-        self.life.leader.as_raw_nonzero().get().unsigned_abs()
+        self.life.pid()
     }
 
     /// The resource limits that it is to set for itself.

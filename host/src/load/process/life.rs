@@ -53,6 +53,11 @@ impl Life {
         Self { leader, state: Mutex::default(), changed: Condvar::new(), tail, cgroup }
     }
 
+    /// The number of the process.
+    pub(super) fn pid(&self) -> u32 {
+        self.leader.as_raw_nonzero().get().unsigned_abs()
+    }
+
     /// Has this lane closed at the end of the process, whoever else holds its other end.
     pub(super) fn end_with_process(&self, lane: Weak<UnixStream>) -> io::Result<()> {
         let mut state = self.state.lock();
@@ -69,42 +74,10 @@ impl Life {
         self.state.lock().death.is_some()
     }
 
-    /// Waits for the end of the process, ends what it has left behind, and tells.
-    pub(super) fn wait(
-        &self,
-        mut child: process::Child,
-        outputs: impl Iterator<Item = thread::JoinHandle<()>>,
-        on_death: Box<dyn FnOnce(Death, String) + Send>,
-    ) {
+    /// Waits until the process has ended.
+    fn wait(&self) {
         let exited = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(self.leader), exited) {}
-        self.kill();
-        let mut state = self.state.lock();
-        state.ended = true;
-        let lanes = std::mem::take(&mut state.lanes);
-        drop(state);
-        self.changed.notify_all();
-        // An error means that it is closed.
-        lanes.iter().filter_map(Weak::upgrade).for_each(|lane| drop(lane.shutdown(Shutdown::Both)));
-        read_to_the_end(outputs.collect());
-        if let Some(cgroup) = &self.cgroup {
-            if cgroup.ran_out_of_memory() {
-                self.tail
-                    .push("(replug: the kernel killed it: it took more than `memory` in `[limits]` allows)");
-            }
-            cgroup.remove(EMPTY);
-        }
-        let mut state = self.state.lock();
-        let death = child.wait().map_or(Death::Disconnected, death_of);
-        state.reaped = true;
-        let expected = state.expected;
-        drop(state);
-        // First, so that a caller who learns of the death finds that the generation has been taken out.
-        if !expected {
-            on_death(death.clone(), self.tail.text());
-        }
-        self.state.lock().death = Some(death);
-        self.changed.notify_all();
     }
 
     /// Kills the process and all that it started. Its number cannot have become another's: it is reaped under the same
@@ -127,8 +100,17 @@ impl Life {
         self.state.lock().expected = true;
     }
 
-    /// How it ended, if it has or is about to.
-    pub(super) fn death_if_near(&self) -> Option<Death> {
+    /// How it ended by itself, if it has or is about to; else it is killed, since its connection is of no use.
+    pub(super) fn own_death(&self) -> Option<Death> {
+        self.death_if_near().or_else(|| {
+            self.kill();
+            // Until then, whoever is to know of the death may not. What ended by itself was slow, and says how it was.
+            let late = self.death_within(DEATH_IS_NEAR);
+            late.filter(|death| *death != Death::Signal("SIGKILL".into()))
+        })
+    }
+
+    fn death_if_near(&self) -> Option<Death> {
         let mut state = self.state.lock();
         self.changed.wait_while_for(&mut state, |state| !state.ended, END_IS_NEAR);
         let ended = state.ended;
@@ -141,6 +123,68 @@ impl Life {
         let mut state = self.state.lock();
         self.changed.wait_while_for(&mut state, |state| state.death.is_none(), patience);
         state.death.clone()
+    }
+}
+
+/// Whoever waits for a process. Dropped before that, it kills the process, and leaves nothing of it.
+pub(super) struct Reaper {
+    child: process::Child,
+    life: Arc<Life>,
+}
+
+impl Reaper {
+    pub(super) fn of(child: process::Child, life: &Arc<Life>) -> Self {
+        Self { child, life: life.clone() }
+    }
+
+    /// Waits for the end of the process, ends what it has left behind, and tells.
+    pub(super) fn wait(
+        mut self,
+        outputs: impl IntoIterator<Item = thread::JoinHandle<()>>,
+        on_death: Box<dyn FnOnce(Death, String) + Send>,
+    ) {
+        let life = self.life.clone();
+        life.wait();
+        life.kill();
+        let mut state = life.state.lock();
+        state.ended = true;
+        let lanes = std::mem::take(&mut state.lanes);
+        drop(state);
+        life.changed.notify_all();
+        // An error means that it is closed.
+        lanes.iter().filter_map(Weak::upgrade).for_each(|lane| drop(lane.shutdown(Shutdown::Both)));
+        read_to_the_end(outputs.into_iter().collect());
+        if life.cgroup.as_ref().is_some_and(|cgroup| cgroup.ran_out_of_memory()) {
+            life.tail.push("(replug: the kernel killed it: it took more than `memory` in `[limits]` allows)");
+        }
+        let death = self.reap();
+        let expected = life.state.lock().expected;
+        // First, so that a caller who learns of the death finds that the generation has been taken out.
+        if !expected {
+            on_death(death.clone(), life.tail.text());
+        }
+        life.state.lock().death = Some(death);
+        life.changed.notify_all();
+    }
+
+    /// Reaps a process that has ended, and removes what was made for it.
+    fn reap(&mut self) -> Death {
+        if let Some(cgroup) = &self.life.cgroup {
+            cgroup.remove(EMPTY);
+        }
+        let mut state = self.life.state.lock();
+        state.reaped = true;
+        self.child.wait().map_or(Death::Disconnected, death_of)
+    }
+}
+
+impl Drop for Reaper {
+    fn drop(&mut self) {
+        if !self.life.state.lock().reaped {
+            self.life.kill();
+            self.life.wait();
+            self.reap();
+        }
     }
 }
 
@@ -164,5 +208,23 @@ fn death_of(status: ExitStatus) -> Death {
             Death::Signal(signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned))
         }
         (None, None) => Death::Disconnected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{path::Path, process::Command};
+
+    #[test]
+    fn a_process_for_which_no_one_can_wait_is_killed_and_reaped() {
+        let child = Command::new("sleep").arg("100000").spawn().unwrap();
+        let process = format!("/proc/{}", child.id());
+        let life = Arc::new(Life::of(&child, Tail::default(), None));
+        let reaper = Reaper::of(child, &life);
+        assert!(Path::new(&process).exists());
+        drop(reaper);
+        // What has ended and was not reaped is still there.
+        assert!(!Path::new(&process).exists());
     }
 }

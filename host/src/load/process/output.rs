@@ -82,26 +82,28 @@ impl<S: Read + AsFd> Read for Said<S> {
 }
 
 /// Reads a stream to its end, on a thread of its own.
+///
+/// # Errors
+///
+/// If no thread can be started.
 pub(super) fn drain(
     stream: Said<impl Read + AsFd + Send + 'static>,
     name: &'static str,
-    to: (Arc<Speaker>, Option<Tail>),
-) -> thread::JoinHandle<()> {
-    let (speaker, tail) = to;
-    thread::Builder::new()
-        .name(format!("replug-{name}"))
-        .spawn(move || {
-            let mut stream = BufReader::new(stream);
-            let portions = Portions::of_lines(name);
-            while let Some(line) = next_line(&mut stream) {
-                if let Some(tail) = &tail {
-                    tail.push(&line);
-                }
-                speaker.tell_in_part(&portions, portions.plain(line));
+    to: (&Arc<Speaker>, Option<Tail>),
+) -> io::Result<thread::JoinHandle<()>> {
+    let (speaker, tail) = (to.0.clone(), to.1);
+    let read = move || {
+        let mut stream = BufReader::new(stream);
+        let portions = Portions::of_lines(name);
+        while let Some(line) = next_line(&mut stream) {
+            if let Some(tail) = &tail {
+                tail.push(&line);
             }
-            speaker.settle(&portions);
-        })
-        .expect("a thread can be started where a process could")
+            speaker.tell_in_part(&portions, portions.plain(line));
+        }
+        speaker.settle(&portions);
+    };
+    thread::Builder::new().name(format!("replug-{name}")).spawn(read)
 }
 
 /// The next line, cut to [`LINE_BYTES`]: a plugin that writes no line ends must not fill the memory.
@@ -118,7 +120,11 @@ fn next_line(stream: &mut impl BufRead) -> Option<String> {
 }
 
 /// Passes on what the plugin reports, on a thread of its own, until the process ends.
-pub(super) fn listen(events: Said<UnixStream>, speaker: Arc<Speaker>) -> thread::JoinHandle<()> {
+///
+/// # Errors
+///
+/// If no thread can be started.
+pub(super) fn listen(events: Said<UnixStream>, speaker: Arc<Speaker>) -> io::Result<thread::JoinHandle<()>> {
     let hear = move || {
         let mut reports = Reports::new(events);
         // Whatever ends the reports, the process is not ended by it: its calls may be fine.
@@ -127,8 +133,5 @@ pub(super) fn listen(events: Said<UnixStream>, speaker: Arc<Speaker>) -> thread:
         }
         speaker.settle_log();
     };
-    thread::Builder::new()
-        .name("replug-reports".into())
-        .spawn(hear)
-        .expect("a thread can be started where a process could")
+    thread::Builder::new().name("replug-reports".into()).spawn(hear)
 }
