@@ -105,8 +105,9 @@ fn costs_one_call(deed: &str, tables: &str, deaths: &[Death]) {
 
 /// That the plugin answers again, its neighbour never ceased to, and nothing is left.
 fn assert_recovered(mut lab: Lab, neighbour: Neighbour) {
-    assert_eq!(lab.probe().version(), Ok(1));
+    // On a busy machine it may take longer than calls wait for it.
     assert_eq!(restarted(&mut lab), 1);
+    assert_eq!(lab.probe().version(), Ok(1));
     assert!(Handle::generation(&lab.probe()).unwrap().0 > 1);
     neighbour.assert_unharmed();
     lab.finish();
