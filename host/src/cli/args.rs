@@ -7,7 +7,10 @@ use super::{
 use clap::Args;
 use replug::{HostConfig, Layers, manifest::holds_manifest};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 /// What goes before the configuration, and where that is.
 #[derive(Debug, Default, Args)]
@@ -49,9 +52,52 @@ impl State {
     pub(super) fn place(&self, named: Option<&Path>) -> Result<Place, CliError> {
         Place::read(&self.layers(named)?)
     }
+
+    /// The folder whose host may be running. A host goes on when its configuration is edited to something wrong, and has
+    /// to be reached all the more then: a folder that is named needs no configuration, and a wrong one is only warned of.
+    pub(super) fn running(&self, named: Option<&Path>) -> Result<PathBuf, CliError> {
+        if let Some(dir) = named {
+            return Ok(dir.to_owned());
+        }
+        let place = self.place(None);
+        Place::note_wrong(&place);
+        self.dir_of(named, &place)
+    }
+
+    /// The same, of what was read already, without a word.
+    pub(super) fn dir_of(
+        &self,
+        named: Option<&Path>,
+        place: &Result<Place, CliError>,
+    ) -> Result<PathBuf, CliError> {
+        match (named, place) {
+            (Some(dir), _) => Ok(dir.to_owned()),
+            (None, Ok(place)) => Ok(place.dir.clone()),
+            (None, Err(_)) => self.dir_at_least().ok_or(CliError::NoPlugins),
+        }
+    }
+
+    /// The plugins folder that a configuration names which is wrong elsewhere, or the usual one.
+    fn dir_at_least(&self) -> Option<PathBuf> {
+        if let Some(dir) = env::var_os("REPLUG_PLUGINS").filter(|dir| !dir.is_empty()) {
+            return Some(dir.into());
+        }
+        let file = self.config.as_deref().unwrap_or(Path::new("replug.toml"));
+        let written = fs::read_to_string(file).ok().and_then(|text| text.parse::<toml::Table>().ok());
+        let named = written.as_ref().and_then(|table| table.get("plugins")?.as_str());
+        let from_file = named.map(|dir| file.parent().unwrap_or(Path::new("")).join(dir));
+        from_file.or_else(|| usual_plugins_dir().map(PathBuf::from))
+    }
 }
 
 impl Place {
+    /// Warns of a configuration that is wrong where that is no reason to do nothing.
+    pub(super) fn note_wrong(place: &Result<Self, CliError>) {
+        if let Err(error @ CliError::Config(_)) = place {
+            terminal::note(&format!("{WARN}warning:{WARN:#} {error}"));
+        }
+    }
+
     pub(super) fn read(layers: &Layers) -> Result<Self, CliError> {
         for warning in layers.warnings() {
             terminal::note(&format!("{WARN}warning:{WARN:#} {warning}"));

@@ -1,7 +1,7 @@
 //! `replug call`: one call, of the running host if there is one.
 
 use super::{
-    args::{CallSpec, State},
+    args::{CallSpec, Place, State},
     client::Client,
     error::CliError,
     one::One,
@@ -50,12 +50,16 @@ impl Call {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let call = CallSpec::new(&self.plugin, &self.method, self.arguments.as_deref())?;
         trace::quietly();
-        let place = self.state.place(self.plugins.as_deref())?;
-        match self.of_running(&call, Client::at(&place.dir)).await {
+        let place = self.state.place(self.plugins.as_deref());
+        let dir = self.state.dir_of(self.plugins.as_deref(), &place)?;
+        match self.of_running(&call, Client::at(&dir)).await {
             Err(CliError::NoHost { .. }) => {}
-            done => return done,
+            done => {
+                Place::note_wrong(&place);
+                return done;
+            }
         }
-        let one = One::start(place, &call.plugin).await?;
+        let one = One::start(place?, &call.plugin).await?;
         let generation = one.handle.generation();
         let invocation = one.handle.invoke_json(call.method.clone(), call.arguments);
         let answer = one.ask(invocation.into_future()).await?;

@@ -20,9 +20,14 @@ use replug::{
 use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
+    io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 use tokio::net::UnixStream;
+
+/// How long a host may take to begin its answer where it only has to look.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Which host to talk to.
 #[derive(Debug, Args)]
@@ -49,7 +54,7 @@ pub(super) struct Client {
 impl Client {
     /// The host of the folder that was named, or of what is here.
     pub(super) fn of(named: Option<&Path>) -> Result<Self, CliError> {
-        Ok(Self::at(&State::default().place(named)?.dir))
+        Ok(Self::at(&State::default().running(named)?))
     }
 
     /// The host of that plugins folder.
@@ -62,8 +67,13 @@ impl Client {
         let path = format!("/api/v1/plugin/{}", command.name());
         let payload = command.payload();
         let response = match command.changes() {
-            true => self.send(Method::POST, &path, payload.to_string()).await?,
-            false => self.send(Method::GET, &with_query(&path, &payload), String::new()).await?,
+            true => {
+                // That may take minutes: whether anyone is there to do it is asked first.
+                self.get("/health/live").await?;
+                let request = request(Method::POST, &path).header("content-type", "application/json");
+                self.converse(request.body(Full::from(payload.to_string())), Duration::MAX).await?
+            }
+            false => self.get(&with_query(&path, &payload)).await?,
         };
         let ok = response.status().is_success();
         let mut answer = self.read(response).await?;
@@ -81,7 +91,7 @@ impl Client {
         if let Some(id) = last_id {
             request = request.header("last-event-id", id);
         }
-        let response = self.converse(request.body(Full::default())).await?;
+        let response = self.converse(request.body(Full::default()), PATIENCE).await?;
         if !response.status().is_success() {
             return Err(refused(&mut self.read(response).await?));
         }
@@ -89,29 +99,44 @@ impl Client {
         Ok(Stream { body, text: Vec::new(), events: VecDeque::new(), has_stopped: false, socket })
     }
 
-    async fn send(&self, method: Method, path: &str, body: String) -> Result<Response<Incoming>, CliError> {
-        let mut request = request(method, path);
-        if !body.is_empty() {
-            request = request.header("content-type", "application/json");
-        }
-        self.converse(request.body(Full::from(body))).await
+    async fn get(&self, path: &str) -> Result<Response<Incoming>, CliError> {
+        self.converse(request(Method::GET, path).body(Full::default()), PATIENCE).await
     }
 
     async fn converse(
         &self,
         request: hyper::http::Result<Request<Full<Bytes>>>,
+        patience: Duration,
     ) -> Result<Response<Incoming>, CliError> {
         let broken = |reason: String| self.broken(&reason);
-        let stream = UnixStream::connect(&self.socket).await.map_err(|_| CliError::NoHost {
-            plugins: quoted(&relative(&self.plugins)),
-            socket: self.socket.display().to_string(),
-        })?;
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unconnected(error))?;
+        let process = stream.peer_cred().ok().and_then(|peer| peer.pid());
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| broken(format!("broke off ({error})")))?;
         // It ends with the answer.
         tokio::spawn(connection);
         let request = request.map_err(|error| broken(format!("cannot be asked that ({error})")))?;
-        sender.send_request(request).await.map_err(|error| broken(format!("broke off ({error})")))
+        // The kernel connects to whoever listens, even while that is stopped.
+        let answer = tokio::time::timeout(patience, sender.send_request(request)).await;
+        let answer = answer.map_err(|_| self.silent(process))?;
+        answer.map_err(|error| broken(format!("broke off ({error})")))
+    }
+
+    fn unconnected(&self, source: io::Error) -> CliError {
+        let socket = self.socket.display().to_string();
+        match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                CliError::NoHost { plugins: quoted(&relative(&self.plugins)), socket }
+            }
+            // As many as may wait for it do so already.
+            io::ErrorKind::WouldBlock => self.silent(None),
+            _ => CliError::Unreachable { socket, source },
+        }
+    }
+
+    fn silent(&self, process: Option<i32>) -> CliError {
+        let process = process.map_or_else(String::new, |pid| format!(" (process {pid})"));
+        CliError::Silent { socket: self.socket.display().to_string(), process }
     }
 
     async fn read(&self, response: Response<Incoming>) -> Result<Value, CliError> {

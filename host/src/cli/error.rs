@@ -38,6 +38,16 @@ pub(super) enum CliError {
         super::terminal::invocation()
     )]
     NoHost { plugins: String, socket: String },
+    /// Whether there is a host cannot be known.
+    #[error(
+        "cannot connect to {socket}, where the host listens: {source}; run this as the user whose host it is, with XDG_RUNTIME_DIR as that one has it"
+    )]
+    Unreachable { socket: String, source: io::Error },
+    /// The host is there and says nothing.
+    #[error(
+        "the host on {socket}{process} does not answer: it may be stopped, as by Ctrl-Z, or stuck; let it go on with `kill -CONT`, or end it and start it again"
+    )]
+    Silent { socket: String, process: String },
     /// The host could not be talked to, or said something that is not understood.
     #[error("the host on {socket} {reason}; is it another version of replug, or has it just ended?")]
     Conversation { socket: String, reason: String },
@@ -96,7 +106,7 @@ impl CliError {
     /// Whether the host that was asked is not there, or no longer, and may come back.
     pub(super) fn is_of_a_host_that_is_gone(&self) -> bool {
         match self {
-            Self::NoHost { .. } | Self::Conversation { .. } => true,
+            Self::NoHost { .. } | Self::Silent { .. } | Self::Conversation { .. } => true,
             Self::Answered { code, .. } => *code == Code::ShutDown.number(),
             _ => false,
         }

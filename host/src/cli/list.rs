@@ -11,7 +11,7 @@ use super::{
 use clap::Args;
 use replug::{
     PluginInfo,
-    manifest::{Discovery, Manifest},
+    manifest::{Defaults, Discovery, Manifest},
 };
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -40,9 +40,19 @@ pub(super) struct List {
 
 impl List {
     pub(super) async fn run(self) -> Result<(), CliError> {
-        let Place { config, dir, state_dir } = self.state.place(self.dir.as_deref())?;
-        let Discovery { manifests, problems } = config.defaults.discover(&dir)?;
-        let plugins: Vec<_> = match status::all(&Client::at(&dir)).await {
+        let place = self.state.place(self.dir.as_deref());
+        let dir = self.state.dir_of(self.dir.as_deref(), &place)?;
+        let running = status::all(&Client::at(&dir)).await;
+        let (defaults, state_dir) = match (place, &running) {
+            (Ok(place), _) => (place.config.defaults, place.state_dir),
+            (Err(error), Err(CliError::NoHost { .. })) => return Err(error),
+            (wrong, _) => {
+                Place::note_wrong(&wrong);
+                (Defaults::default(), replug::default_state_dir(&dir))
+            }
+        };
+        let Discovery { manifests, problems } = defaults.discover(&dir)?;
+        let plugins: Vec<_> = match running {
             Ok(plugins) => plugins.iter().map(as_listed).collect(),
             Err(CliError::NoHost { .. }) => {
                 manifests.iter().map(|manifest| at_rest(manifest, &state_dir)).collect()

@@ -74,9 +74,13 @@ impl Status {
                 // Without a host to begin with, there is nothing to watch.
                 Err(error) if before.is_none() || !error.is_of_a_host_that_is_gone() => return Err(error),
                 // Below what was seen last; and where a program reads on, it does not read that.
-                Err(_) if before == Some(true) => terminal::note(&format!(
-                    "{WARN}the host is gone:{WARN:#} waiting for it to come back; Ctrl-C ends this"
-                )),
+                Err(error) if before == Some(true) => {
+                    let how =
+                        if matches!(error, CliError::Silent { .. }) { "does not answer" } else { "is gone" };
+                    terminal::note(&format!(
+                        "{WARN}the host {how}:{WARN:#} waiting for it to come back; Ctrl-C ends this"
+                    ));
+                }
                 Err(_) => {}
             }
         }

@@ -32,6 +32,26 @@ impl Drop for Bound {
     }
 }
 
+/// Processes that do nothing until this is dropped.
+struct Stopped(Vec<Pid>);
+
+impl Stopped {
+    fn new(pids: Vec<Pid>) -> Self {
+        let signalled = pids.iter().all(|pid| kill_process(*pid, Signal::STOP).is_ok());
+        assert!(signalled && !pids.is_empty(), "{pids:?}");
+        Self(pids)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            // An error means that it is gone.
+            let _ = kill_process(*pid, Signal::CONT);
+        }
+    }
+}
+
 fn text(output: &Output) -> (Option<i32>, String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
@@ -276,5 +296,82 @@ fn what_a_plugin_says_does_not_steer_the_terminal() {
     kill_process(Pid::from_child(&host.0), Signal::INT).unwrap();
     shown.for_each(drop);
     assert!(host.0.wait().unwrap().success());
+    lab.assert_clean();
+}
+
+#[test]
+fn a_configuration_that_has_become_wrong_keeps_nobody_from_the_running_host() {
+    let (lab, dev) = running("locked-out");
+    let id = lab.id();
+    lab.write("../../replug.toml", "plugin = 'a typo'");
+    for args in [
+        &["status", "plugins"][..],
+        &["logs", "--plugins", "plugins"],
+        &["list", "plugins"],
+        &["call", &id, "version", "--plugins", "plugins"],
+        &["status"],
+        &["list"],
+        &["call", &id, "version"],
+    ] {
+        said(&lab, args);
+    }
+    let (_, _, err) = text(&talk(&lab, &["status"]));
+    assert!(err.starts_with("warning: ") && err.contains("replug.toml:1: unknown key"), "{err}");
+    let (_, _, err) = text(&talk(&lab, &["status", "plugins"]));
+    assert_eq!(err, "", "a folder that is named needs no configuration");
+
+    // What counts only after a restart moves no host.
+    lab.write("../../replug.toml", "plugins = \"elsewhere\"");
+    said(&lab, &["status", "plugins"]);
+    assert!(complained(&lab, &["status"]).contains("no host runs for elsewhere"));
+    // What the file says of the folder is believed, whatever else it says.
+    lab.write("../../replug.toml", "plugins = \"plugins\"\nplugin = 'a typo'");
+    said(&lab, &["stop", &id]);
+    assert!(dev.interrupt().success());
+    let err = complained(&lab, &["list"]);
+    assert!(err.starts_with("error: ") && err.contains("unknown key"), "{err}");
+    lab.assert_clean();
+}
+
+#[test]
+fn a_host_that_does_not_answer_is_said_not_to() {
+    let (lab, dev) = running("silent");
+    let id = lab.id();
+    let stopped = Stopped::new(lab.processes());
+    let asked = [
+        &["status"][..],
+        &["stop", &id],
+        &["events"],
+        &["call", &id, "version"],
+        &["logs", "-f", &id],
+        &["list"],
+    ]
+    .map(|args| (args[0], follow(&lab, args)));
+    for (what, child) in asked {
+        let (code, out, err) = text(&child.wait_with_output().unwrap());
+        assert_eq!(code, Some(1), "{what}: {out}{err}");
+        let is_named =
+            stopped.0.iter().any(|pid| err.contains(&format!("(process {})", pid.as_raw_nonzero())));
+        assert!(err.contains("does not answer") && is_named, "{what}: {err}");
+    }
+    drop(stopped);
+    assert!(said(&lab, &["status"]).contains("ready"), "nothing was stopped meanwhile");
+    assert!(dev.interrupt().success());
+    lab.assert_clean();
+}
+
+#[test]
+fn a_socket_that_cannot_be_reached_is_not_said_to_be_nobodys() {
+    let mut lab = Lab::new("unreached");
+    lab.install(misbehave("version=1"));
+    let runtime = lab.dir().join("runtime");
+    fs::create_dir(&runtime).unwrap();
+    fs::write(runtime.join("replug"), "where a folder should be").unwrap();
+    for args in [&["status"][..], &["call", &lab.id(), "version"]] {
+        let mut command = replug_tests::command::command_to_host(&lab, args);
+        let (code, _, err) = text(&command.env("XDG_RUNTIME_DIR", &runtime).output().unwrap());
+        assert_eq!(code, Some(1), "{err}");
+        assert!(err.starts_with("error: cannot connect to "), "{err}");
+    }
     lab.assert_clean();
 }
