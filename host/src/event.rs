@@ -1,6 +1,7 @@
 //! What happens in a host, as it is told to everyone who listens. Written by every stage, read by none of them.
 
 mod limits;
+mod name;
 mod stream;
 
 pub use limits::{Bound, Enforcer, LimitsInForce};

@@ -15,9 +15,12 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::{Value, json};
-use std::{error::Error, time::Duration};
+use std::{error::Error, fmt, time::Duration};
 use utoipa::ToSchema;
 
 /// The largest body there may be, in bytes. Arguments of a call are the largest thing that anyone sends, and a megabyte
@@ -139,9 +142,14 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
             return Err(ControlError::new(Code::NotJson, text));
         }
         let body = read(request.into_body()).await?;
-        serde_json::from_slice(&body)
-            .map(Self)
-            .map_err(|error| ControlError::new(Code::BadInput, format!("the body: {error}")))
+        let refused =
+            |error: &dyn fmt::Display| ControlError::new(Code::BadInput, format!("the body: {error}"));
+        // serde takes a sequence for a struct, too, field by field, with nothing to say of keys.
+        let is_object = body.trim_ascii_start().first() == Some(&b'{');
+        if !is_object && serde_json::from_slice::<IgnoredAny>(&body).is_ok() {
+            return Err(refused(&"it must be an object: `{...}`"));
+        }
+        serde_json::from_slice(&body).map(Self).map_err(|error| refused(&error))
     }
 }
 

@@ -40,7 +40,8 @@ const OF_A_CHANGE: &[(&str, &str)] = &[
 ];
 const OF_A_CALL: &[(&str, &str)] =
     &[("429", "Too many calls run already"), ("504", "The call did not end in time")];
-const OF_A_STREAM: &[(&str, &str)] = &[("429", "Too many streams are read already")];
+const OF_A_STREAM: &[(&str, &str)] =
+    &[("404", "There is no such plugin"), ("429", "Too many streams are read already")];
 
 impl Document {
     /// The description of the handlers, with what all of them have in common.

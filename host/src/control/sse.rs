@@ -50,8 +50,7 @@ impl Filter {
         if self.plugin.is_some() && self.plugin != event.plugin {
             return false;
         }
-        let kind = || serde_json::to_value(&event.kind).ok()?.get("event")?.as_str().map(str::to_owned);
-        self.kinds.is_empty() || kind().is_some_and(|kind| self.kinds.contains(&kind))
+        self.kinds.is_empty() || self.kinds.iter().any(|kind| kind == event.kind.name())
     }
 }
 

@@ -37,6 +37,10 @@ async fn events(
     Params(wanted): Params<Wanted>,
 ) -> Result<Response, ControlError> {
     let kinds = sse::Filter::kinds(wanted.kind.as_deref().unwrap_or_default())?;
+    if let Some(id) = &wanted.plugin {
+        // A slip of the finger would have its reader wait for ever.
+        app.host()?.info(id.as_str())?;
+    }
     let last_id = headers.get("last-event-id").and_then(|value| value.to_str().ok());
     sse::stream(&app, sse::Filter { plugin: wanted.plugin, kinds }, last_id)
 }

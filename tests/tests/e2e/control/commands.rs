@@ -113,6 +113,7 @@ fn a_running_host_is_asked_and_told_by_command() {
         (&["rollback", &id, "--to", "g77"], "has no version \"g77\" to go back to"),
         (&["call", &id, "repeat", "[\"x\", 1001]"], "1001 times is too often\n  code  too_often"),
         (&["call", &id, "ecko"], "did you mean `echo`?"),
+        (&["events", "dev.test.talked-too"], "did you mean `dev.test.talked-to`?"),
     ] {
         let err = complained(&lab, args);
         assert!(err.contains(words), "{err}");

@@ -78,8 +78,9 @@ fn a_query_or_body_that_is_wrong_is_refused_with_what_is_wrong() {
         (json!({ "id": id, "method": "echo", "arg": [] }), "unknown field `arg`"),
         (json!({ "id": id, "method": "echo", "args": 1 }), "an object by name or an array by position"),
         (json!({ "id": id, "method": "echo", "args": [], "payload": "x" }), "either `args` or `payload`"),
-        (json!([]), ""),
-        (json!("x"), ""),
+        (json!([]), "must be an object"),
+        (json!([id, "version", null, null]), "must be an object"),
+        (json!("x"), "must be an object"),
     ] {
         let (status, _, message) = unix(&lab).post(EXECUTE, &body).error();
         assert_eq!(status, 400, "{body}: {message}");

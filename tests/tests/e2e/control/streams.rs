@@ -1,6 +1,6 @@
 //! Events and logs as they happen.
 
-use super::{lab, of, unix};
+use super::{lab, listen, of, unix};
 use replug::EventKind;
 use replug_tests::{Lab, misbehave};
 use serde_json::{Value, json};
@@ -35,8 +35,14 @@ fn events_are_told_as_they_happen_and_a_reader_that_was_cut_off_goes_on_where_it
 
 #[test]
 fn events_are_filtered_by_plugin_and_kind() {
-    let lab = lab("stream-filtered");
-    let other = unix(&lab).stream("/events?plugin=dev.test.other");
+    let mut lab = Lab::new("stream-filtered");
+    lab.install(misbehave("version=1"));
+    lab.neighbour("other", "id = \"dev.test.other\"\nbinary = \"plugin.so\"", misbehave("version=1"));
+    listen(&mut lab);
+    let other = unix(&lab).stream("/events?plugin=dev.test.other&kind=log");
+    let (status, code, message) = unix(&lab).get("/events?plugin=dev.test.stream-filterd").error();
+    assert_eq!((status, code), (404, 40401));
+    assert!(message.contains("did you mean `dev.test.stream-filtered`?"), "{message}");
     let mut logs = unix(&lab).stream(&format!("/events?plugin={}&kind=log,audit", lab.id()));
     lab.reload().unwrap();
     log(&lab, "hear, hear");
