@@ -3,6 +3,7 @@
 import { parseExact } from "./text.js";
 
 const KEPT = "replug-token";
+const UNHEARD = "The host does not answer; nothing is known to have been done.";
 const PREFIX = "/api/v1/plugin/";
 
 /** Why the host did not do it. */
@@ -36,12 +37,22 @@ export function takeTokenFromAddress() {
   history.replaceState(null, "", location.pathname + location.search);
 }
 
+/** Waits for the host. What a browser says of one that is gone, as `Failed to fetch`, tells nobody anything. */
+async function heard(answer, words) {
+  try {
+    return await answer;
+  } catch (error) {
+    throw error instanceof TypeError ? new Error(words, { cause: error }) : error;
+  }
+}
+
 /** A request with the token. What comes back succeeded; anything else is thrown. */
 export async function request(path, options = {}) {
   const headers = new Headers(options.headers);
   const token = sessionStorage.getItem(KEPT);
   if (token !== null) headers.set("authorization", `Bearer ${token}`);
-  const answer = await fetch(path, { ...options, headers, cache: "no-store", credentials: "omit", redirect: "error" });
+  const asked = fetch(path, { ...options, headers, cache: "no-store", credentials: "omit", redirect: "error" });
+  const answer = await heard(asked, options.method === "POST" ? UNHEARD : "The host does not answer.");
   if (answer.ok) return answer;
   const body = await answer.json().catch(() => ({}));
   throw new ApiError(answer.status, body);
@@ -55,17 +66,18 @@ export async function ask(what, query = {}) {
 
 /** Has something done. */
 export async function tell(what, body) {
-  return (await post(what, JSON.stringify(body)).then((answer) => answer.json())).data;
+  return JSON.parse(await post(what, JSON.stringify(body))).data;
 }
 
 /** Calls a method; `args` is JSON as text. */
 export async function call(id, method, args) {
   const body = `{"id":${JSON.stringify(id)},"method":${JSON.stringify(method)},"args":${args}}`;
-  return parseExact(await (await post("execute", body)).text()).data;
+  return parseExact(await post("execute", body)).data;
 }
 
-function post(what, body) {
-  return request(PREFIX + what, { method: "POST", headers: { "content-type": "application/json" }, body });
+async function post(what, body) {
+  const answer = await request(PREFIX + what, { method: "POST", headers: { "content-type": "application/json" }, body });
+  return heard(answer.text(), UNHEARD);
 }
 
 /** All plugins, from all pages. */

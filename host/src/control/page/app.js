@@ -29,6 +29,7 @@ const stream = new Stream(`/events?kind=${KINDS.join(",")}`, "0", {
     model.gap();
     view?.open();
     poll();
+    draw();
   },
   event(event, id) {
     const changed = model.happened(event, id);
@@ -51,6 +52,7 @@ const stream = new Stream(`/events?kind=${KINDS.join(",")}`, "0", {
     if (error.status === 401) return askForToken();
     say(at("banner-text"), error.message);
     show(at("banner"), true);
+    draw();
   },
 });
 
@@ -111,6 +113,8 @@ function draw() {
     drawList();
     drawSummary();
     (view ?? overview).draw(model);
+    // What has the host do something waits until it is there.
+    for (const orders of document.querySelectorAll("fieldset.orders")) orders.disabled = !isUp;
   });
 }
 

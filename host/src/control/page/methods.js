@@ -45,7 +45,7 @@ export class Methods {
     const form = el("form", { autocomplete: "off", "data-method": name },
       method.docs ? el("p", { class: "docs" }, prose(method.docs)) : null,
       ...fields.map(({ node }) => node),
-      el("div", { class: "row" }, button), output);
+      el("fieldset", { class: "orders", role: "none" }, el("div", { class: "row" }, button)), output);
     // What is wrong is said here, and not in a bubble of the browser's.
     form.noValidate = true;
     form.addEventListener("submit", async (event) => {

@@ -46,7 +46,7 @@ export class PluginView {
       el("a", { class: "back", href: "#/" }, "All plugins"),
       el("header", { class: "plugin-head" },
         el("div", {}, el("h2", { tabindex: "-1" }, this.name, this.status), this.words, this.detail),
-        el("div", { class: "row actions" }, this.reload, this.start, this.stop)),
+        el("fieldset", { class: "orders", role: "none" }, el("div", { class: "row actions" }, this.reload, this.start, this.stop))),
       el("dl", { class: "facts" }, ...this.facts.map(({ label, value }) => el("div", {}, el("dt", {}, label), value))),
       this.problem.node,
       el("div", { class: "charts" }, this.calls.node, this.latency.node),
@@ -54,7 +54,7 @@ export class PluginView {
         el("div", {}, this.methods.node),
         el("div", {},
           this.timeline.node,
-          el("section", { class: "card" }, el("h3", {}, "Versions"), this.versions))),
+          el("section", { class: "card" }, el("h3", {}, "Versions"), el("fieldset", { class: "orders", role: "none" }, this.versions)))),
       this.logs.node);
   }
 

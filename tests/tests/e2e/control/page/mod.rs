@@ -138,14 +138,35 @@ fn the_page_finds_its_host_again_after_a_restart() {
         "the token is not left in the address"
     );
     browser.until("document.querySelectorAll('#plugins .plugin .status[data-status=ready]').length === 2");
+    browser.click(&format!("a[href='#/{}']", lab.id()));
+    browser.until("document.querySelector('form[data-method=add]') && document.querySelector('[data-back]')");
     lab.host().shutdown().wait();
     browser.until("!document.querySelector('#banner').hidden && document.querySelector('#link').dataset.state === 'lost'");
+    for button in ["[data-act=reload]", "[data-back='1']", "form[data-method=add] [type=submit]"] {
+        browser.until(&format!("document.querySelector(\"{button}\").matches(':disabled')"));
+    }
+    // As a browser fails where nothing listens.
+    for (order, words) in [
+        ("tell('reload', {})", "; nothing is known to have been done."),
+        ("call('dev.test.nasty', 'version', '[]')", "; nothing is known to have been done."),
+        ("ask('list')", "."),
+    ] {
+        let said = browser.run(&format!(
+            "const real = window.fetch;
+             window.fetch = () => Promise.reject(new TypeError('Failed to fetch'));
+             return import('/assets/api.js').then((api) => api.{order}).catch((error) => error.message)
+                 .finally(() => {{ window.fetch = real }})"
+        ));
+        assert_eq!(said, format!("The host does not answer{words}"), "{order}");
+    }
 
     let address = url.strip_prefix("http://").unwrap().parse().unwrap();
     let http = HttpConfig::at(address).token_file(lab.dir().join("token"));
     let config = control(&lab).http(http);
     lab.start_as(|builder| builder.control(config).watch(true)).expect("the host starts again");
     browser.until("document.querySelector('#banner').hidden && document.querySelector('#link').dataset.state === 'live'");
+    browser.until("!document.querySelector('[data-act=reload]').matches(':disabled')");
+    browser.run("location.hash = \"#/\"");
     browser.until(
         "[...document.querySelectorAll('.entry-what')].some((it) => it.textContent === 'host stopped')",
     );
