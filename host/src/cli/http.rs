@@ -52,7 +52,25 @@ impl Http {
         if !self.allow_host.is_empty() {
             layers = layers.flag("http.allow_hosts", "--allow-host", self.allow_host.clone());
         }
+        self.is_of_use(&layers)?;
         Ok(layers)
+    }
+
+    /// Whoever says how HTTP is served, and nothing has it served, means something else than what happens.
+    fn is_of_use(&self, layers: &Layers) -> Result<(), CliError> {
+        let flags = [
+            ("--token-file", self.token_file.is_some()),
+            ("--allow-host", !self.allow_host.is_empty()),
+            ("--tls-cert", self.tls_cert.is_some()),
+            ("--tls-key", self.tls_key.is_some()),
+        ];
+        let Some((flag, _)) = flags.into_iter().find(|(_, is_given)| *is_given) else { return Ok(()) };
+        match layers.read()?.http.listen {
+            Some(_) => Ok(()),
+            None => Err(CliError::Usage(format!(
+                "`{flag}` says how HTTP is served, and nothing has it served: give `--http`, too"
+            ))),
+        }
     }
 }
 
@@ -100,6 +118,20 @@ pub(super) fn tell(listening: &Listening) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flag_of_http_without_http_is_refused() {
+        let http = |listen: Option<&str>| Http {
+            http: listen.map(str::to_owned),
+            token_file: Some("token".into()),
+            allow_host: Vec::new(),
+            tls_cert: None,
+            tls_key: None,
+        };
+        let error = http(None).over(Layers::new()).unwrap_err().to_string();
+        assert!(error.starts_with("`--token-file`") && error.ends_with("give `--http`, too"), "{error}");
+        assert!(http(Some("0")).over(Layers::new()).is_ok());
+    }
 
     #[test]
     fn an_address_is_written_in_full_or_as_a_port_of_this_machine() {

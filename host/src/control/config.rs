@@ -187,13 +187,11 @@ pub enum ListenError {
         reason: String,
     },
     /// The token cannot be kept, or read.
-    #[error(
-        "cannot use the token file {path}: {reason}; name another with `--token-file`, or remove it to get a new one"
-    )]
+    #[error("cannot use the token file {path}: {reason}")]
     Token {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Why, and what to do.
         reason: String,
     },
 }

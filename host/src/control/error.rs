@@ -142,7 +142,9 @@ fn of_reload(error: &ReloadError, message: String) -> ControlError {
     match &*error.cause {
         ReloadCause::Build(build) => details["diagnostics"] = json!(build.diagnostics()),
         ReloadCause::Lifecycle(own) => {
-            details["error"] = json!({ "code": own.code, "message": own.message, "details": own.details });
+            // JSON as text; for a panic, its place.
+            let more = serde_json::from_str(&own.details).unwrap_or_else(|_| json!(own.details));
+            details["error"] = json!({ "code": own.code, "message": own.message, "details": more });
         }
         _ => {}
     }
@@ -199,6 +201,23 @@ mod tests {
     fn the_status_stands_in_the_number() {
         assert_eq!((Code::UnknownMethod.number(), Code::UnknownMethod.status()), (40402, 404));
         assert_eq!(Code::Deadline.status(), 504);
+    }
+
+    #[test]
+    fn the_details_of_a_refused_step_are_json_and_no_text_of_it() {
+        let own = crate::load::LifecycleError {
+            plugin: "a.b".into(),
+            step: "init",
+            message: String::new(),
+            code: "bad_config".into(),
+            details: "{\"key\":\"word\"}".into(),
+        };
+        let error = ReloadError {
+            plugin: "a.b".parse().unwrap(),
+            stage: crate::event::Stage::Load,
+            cause: ReloadCause::Lifecycle(own).into(),
+        };
+        assert_eq!(of_reload(&error, String::new()).details["error"]["details"]["key"], "word");
     }
 
     #[test]

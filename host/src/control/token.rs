@@ -22,13 +22,22 @@ impl Token {
     pub(super) fn at(file: &Path) -> Result<Self, ListenError> {
         let unusable = |reason: String| ListenError::Token { path: file.to_owned(), reason };
         match read(file) {
-            Ok(text) => Ok(Self { text: text.map_err(unusable)?, is_new: false }),
+            Ok(text) => {
+                let remedy = "; or name another with `--token-file`, or remove it to get a new one";
+                let text = text.map_err(|reason| unusable(format!("{reason}{remedy}")))?;
+                Ok(Self { text, is_new: false })
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let text = random().map_err(|error| unusable(error.to_string()))?;
-                write(file, &text).map_err(|error| unusable(error.to_string()))?;
+                let folder = file.parent().unwrap_or(file).display();
+                write(file, &text).map_err(|error| {
+                    unusable(format!("{error}; make {folder} a folder that can be written, or name another file with `--token-file`"))
+                })?;
                 Ok(Self { text, is_new: true })
             }
-            Err(error) => Err(unusable(error.to_string())),
+            Err(error) => {
+                Err(unusable(format!("{error}; make it readable, or name another with `--token-file`")))
+            }
         }
     }
 }
@@ -84,6 +93,8 @@ mod tests {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(Token::at(&file).is_err_and(|error| error.to_string().contains("chmod 600")));
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let nowhere = Token::at(&dir.path().join("nowhere/token")).err().unwrap().to_string();
+        assert!(nowhere.contains("nowhere a folder") && !nowhere.contains("remove it"), "{nowhere}");
         fs::write(&file, "short").unwrap();
         assert!(Token::at(&file).is_err_and(|error| error.to_string().contains("at least 32")));
     }
