@@ -291,6 +291,15 @@ impl Stream {
         while self.line().expect("a stream") != ": still here" {}
     }
 
+    /// Whether its last chunk, which has no bytes, is there once nothing more comes.
+    pub fn ends_whole(&mut self) -> bool {
+        let mut last = None;
+        while let Some(line) = self.line() {
+            last = Some(line).filter(|line| !line.is_empty()).or(last);
+        }
+        last.as_deref() == Some("0")
+    }
+
     /// The next event with its id; none at the end. Sizes of chunks stand between the lines, and are passed over.
     pub fn next_event(&mut self) -> Option<(String, Value)> {
         let mut id = String::new();

@@ -13,7 +13,7 @@ use axum::{
     body::{Body, Bytes},
     http::{
         HeaderName, HeaderValue,
-        header::{CACHE_CONTROL, CONTENT_TYPE},
+        header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE},
     },
     response::Response,
 };
@@ -77,8 +77,12 @@ struct Stream {
     before: Vec<Numbered>,
     begun: bool,
     ended: bool,
-    _permit: OwnedSemaphorePermit,
+    permit: Held,
 }
+
+/// A stream's place, which its connection keeps until all of it is sent: a host that ends waits for that.
+#[derive(Clone, Debug)]
+pub(super) struct Held(#[expect(dead_code, reason = "it is there to be dropped")] Arc<OwnedSemaphorePermit>);
 
 /// The events that pass the filter, as a response that does not end before the host does.
 pub(super) fn stream(
@@ -108,18 +112,22 @@ fn begin(app: &Arc<App>, filter: Filter, from: From) -> Result<Stream, ControlEr
     })?;
     let reader = app.recent.reader(from);
     let (app, before) = (app.clone(), Vec::new());
-    Ok(Stream { app, reader, filter, before, begun: false, ended: false, _permit: permit })
+    Ok(Stream { app, reader, filter, before, begun: false, ended: false, permit: Held(Arc::new(permit)) })
 }
 
 fn respond(stream: Stream) -> Response {
+    let permit = stream.permit.clone();
     let chunks = unfold(stream, |mut stream| async move {
         let text = stream.next().await?;
         Some((Ok::<_, Infallible>(Bytes::from(text)), stream))
     });
     let mut response = Response::new(Body::from_stream(chunks));
+    response.extensions_mut().insert(permit);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // It ends with the host, and with it the connection, which then has nothing more to send.
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
     // A proxy that collects what it passes on would hold the events back.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     response
@@ -138,9 +146,6 @@ impl Stream {
             return Some(text);
         }
         if self.ended {
-            // Whoever polls for the next piece now sends the last one first: a host that ends waits no longer than for
-            // this to be dropped.
-            tokio::task::yield_now().await;
             return None;
         }
         // Counted over what this reader does not want, too: to them, that is silence.

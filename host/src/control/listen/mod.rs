@@ -15,6 +15,7 @@ use super::{
     guard::{Gate, Who},
     recent::Recent,
     routes,
+    sse::Held,
 };
 use crate::{EventKind, Events, host::WeakHost, load::process::Program};
 use axum::{
@@ -227,13 +228,18 @@ async fn converse(
     router: Router,
 ) {
     let connection = place.connection.clone();
+    let held = Arc::new(Mutex::new(None));
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let busy = Busy::new(&connection);
         let mut request: Request = request.map(Body::new);
         request.extensions_mut().insert(connection.clone());
         let answer = router.clone().oneshot(request);
+        let held = held.clone();
         async move {
-            let response: Response = answer.await?;
+            let mut response: Response = answer.await?;
+            if let Some(permit) = response.extensions_mut().remove::<Held>() {
+                *held.lock() = Some(permit);
+            }
             Ok::<_, Infallible>(response.map(|body| Body::new(Underway { body, _busy: busy })))
         }
     });

@@ -181,6 +181,23 @@ fn logs_and_events_of_a_running_host_are_shown_and_followed() {
 }
 
 #[test]
+fn a_stream_of_a_host_that_stops_is_sent_to_its_very_end() {
+    let lab = Lab::new("sent-to-the-end");
+    let mut dev = Dev::start_as(&lab, "run", &["--http", "0"]);
+    let url = dev.wait_for("control_listening")["http"].as_str().unwrap().to_owned();
+    dev.wait_for("host_started");
+    let token = fs::read_to_string(lab.state_dir().join("http-token")).unwrap();
+    let http = Http::at(&url, token.trim());
+    let mut streams: Vec<_> = (0..20).map(|_| http.stream("/events")).collect();
+    assert!(dev.interrupt().success());
+    for stream in &mut streams {
+        stream.wait_for("host_stopped");
+        assert!(stream.ends_whole(), "the last chunk is there");
+    }
+    lab.assert_clean();
+}
+
+#[test]
 fn whoever_follows_a_host_is_told_when_it_ends_without_a_word() {
     let (lab, mut dev) = running("followed-to-death");
     let follows: Vec<_> = [&["events", "--recent", "--json"][..], &["logs", "--follow", &lab.id(), "--json"]]
