@@ -126,6 +126,16 @@ pub enum EventKind {
         /// How it took effect: `live` by the running instance, or `restarted` as a new generation.
         how: String,
     },
+    /// The plugin has refused a new configuration: the one before holds.
+    ConfigureFailed {
+        /// The manifest that says it; none if it was given by order, after which all is as before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<PathBuf>,
+        /// Why, and what to do.
+        error: String,
+        /// The generation that goes on, if there is one.
+        kept_generation: Option<Generation>,
+    },
     /// A panic in the plugin, caught at the edge or on a thread of its own.
     PluginPanicked {
         /// The panic's message.

@@ -324,6 +324,14 @@ impl Lab {
         })
     }
 
+    /// Waits until a new configuration was refused, and says which file is at fault, if one is, and why.
+    pub fn configure_failed(&mut self) -> (Option<PathBuf>, String) {
+        self.wait_for(|event| match &event.kind {
+            EventKind::ConfigureFailed { file, error, .. } => Some((file.clone(), error.clone())),
+            _ => None,
+        })
+    }
+
     /// Waits until a build has failed.
     pub fn build_failed(&mut self) -> (String, Vec<Diagnostic>) {
         self.wait_for(|event| match &event.kind {

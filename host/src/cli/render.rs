@@ -65,6 +65,9 @@ impl Renderer {
                 };
                 format!("{}: {error}", self.failure(id, &what, *kept_generation))
             }
+            EventKind::ConfigureFailed { error, kept_generation, .. } => {
+                format!("{}: {error}", self.failure(id, "configuration refused", *kept_generation))
+            }
             EventKind::BuildUnchanged { warnings } => {
                 let serving = self.serving(id).map(|generation| generation.to_string()).unwrap_or_default();
                 below(warnings, self.line(id, format!("{DIM}{serving} unchanged{DIM:#}")))

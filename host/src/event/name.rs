@@ -20,6 +20,7 @@ impl EventKind {
             Self::RolledBack { .. } => "rolled_back",
             Self::CallResult { .. } => "call_result",
             Self::Configured { .. } => "configured",
+            Self::ConfigureFailed { .. } => "configure_failed",
             Self::PluginPanicked { .. } => "plugin_panicked",
             Self::PluginCrashed { .. } => "plugin_crashed",
             Self::PluginRestarted { .. } => "plugin_restarted",

@@ -227,6 +227,8 @@ mod tests {
             crash(None, Some(3)),
             crash(None, None),
             EventKind::PluginRestarted { deaths: 3 },
+            // No new version.
+            EventKind::ConfigureFailed { file: None, error: String::new(), kept_generation: None },
         ] {
             sink.plugin(&one, kind);
         }

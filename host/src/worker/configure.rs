@@ -24,6 +24,15 @@ pub(crate) struct Given {
     instead_of: Config,
 }
 
+/// Who has said what the new configuration is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// The author, in the manifest.
+    Edit,
+    /// Someone who asked the host, and is answered.
+    Order,
+}
+
 /// How a new configuration took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Configured {
@@ -50,23 +59,35 @@ impl Worker {
     /// Gives the running instance its new configuration, or makes a new instance of the same artifact with it.
     pub(super) async fn configure(
         &mut self,
-        live: Arc<Live>,
+        (live, by): (Arc<Live>, By),
         new: &Manifest,
     ) -> Result<Configured, HostError> {
+        self.configuring = Some(by);
+        let done = self.hand_over(live, new).await;
+        self.configuring = None;
+        let done = done?;
+        let unfit = self.unfit.take();
+        {
+            let mut progress = self.desk.progress.lock();
+            progress.last_error.take_if(|error| unfit.as_ref() == Some(error));
+        }
+        self.tell(EventKind::Configured { how: done.how().into() });
+        Ok(done)
+    }
+
+    async fn hand_over(&mut self, live: Arc<Live>, new: &Manifest) -> Result<Configured, HostError> {
         let config = new.config_json();
         let (generation, digest) = (live.generation, live.digest);
         let said = self.bounded((live.clone(), "on_config"), move || live.configure(&config)).await;
-        let done = match said {
-            Ok(Ok(())) => Configured::Live(generation),
+        match said {
+            Ok(Ok(())) => Ok(Configured::Live(generation)),
             Ok(Err(LifecycleError { code, .. })) if code == PluginError::RESTART_REQUIRED => {
                 let source = Source::Stored(digest);
-                Configured::Restarted(self.install(source, Cause::order(), Stages::default()).await?)
+                Ok(Configured::Restarted(self.install(source, Cause::order(), Stages::default()).await?))
             }
-            Ok(Err(error)) => return Err(self.not_configured(error.into())),
-            Err(bug) => return Err(self.not_configured(bug)),
-        };
-        self.tell(EventKind::Configured { how: done.how().into() });
-        Ok(done)
+            Ok(Err(error)) => Err(self.not_configured(error.into())),
+            Err(bug) => Err(self.not_configured(bug)),
+        }
     }
 
     fn not_configured(&mut self, cause: ReloadCause) -> HostError {
@@ -81,7 +102,7 @@ impl Worker {
         let new = Arc::new(Manifest { config: config.clone(), ..(*old).clone() });
         *self.desk.manifest.lock() = new.clone();
         let done = match self.desk.entry.live() {
-            Some(live) => self.configure(live, &new).await,
+            Some(live) => self.configure((live, By::Order), &new).await,
             None => Ok(Configured::AtStart),
         };
         match &done {

@@ -23,7 +23,7 @@ use crate::{
 };
 pub(crate) use configure::Config;
 pub use configure::Configured;
-use configure::Given;
+use configure::{By, Given};
 use confirm::Confirm;
 pub(crate) use order::{Order, Reply, StartWhy, StopWhy};
 use parking_lot::Mutex;
@@ -87,6 +87,10 @@ pub(crate) struct Worker {
     given: Option<Given>,
     /// Whether the manifest could not be read the last time.
     manifest_broken: bool,
+    /// By whom the plugin is being configured, while it is.
+    configuring: Option<By>,
+    /// What is remembered to be wrong, if it is the configuration: another puts it right.
+    unfit: Option<String>,
     confirm: Option<Confirm>,
     supervision: Supervision,
 }
@@ -112,6 +116,8 @@ impl Worker {
             renew: false,
             given: None,
             manifest_broken: false,
+            configuring: None,
+            unfit: None,
             confirm: None,
             supervision: Supervision::default(),
         };
@@ -243,7 +249,7 @@ impl Worker {
         }
         match (self.desk.entry.live(), reconfigured) {
             // Whoever waits for the result reads the events.
-            (Some(live), true) => drop(self.configure(live, &new).await),
+            (Some(live), true) => drop(self.configure((live, By::Edit), &new).await),
             // It did not come up before, and may now.
             (None, _) => return ManifestEdit::Renew,
             (Some(_), false) => {}
@@ -272,22 +278,31 @@ impl Worker {
     }
 
     fn failed(&mut self, error: ReloadError) {
-        self.remember(&error);
-        let kept_generation = self.desk.entry.live().map(|live| live.generation);
-        let key = error.cause.unfit_config_key();
-        let line = key.and_then(|key| manifest::line_of(&self.manifest().file, &key));
-        let (stage, mut error) = (error.stage, error.cause.to_string());
-        if let Some(line) = line {
-            error = format!("{}:{line}: {error}", self.manifest().file.display());
+        // Once an order is refused, all is as it was before.
+        if self.configuring != Some(By::Order) {
+            self.remember(&error);
         }
-        self.tell(EventKind::ReloadFailed { stage, error, kept_generation });
+        let kept_generation = self.desk.entry.live().map(|live| live.generation);
+        let file = Some(self.manifest().file.clone()).filter(|_| self.configuring != Some(By::Order));
+        let key = error.cause.unfit_config_key().filter(|_| self.given.is_none());
+        let at = file.as_ref().zip(key).and_then(|(file, key)| Some((file, manifest::line_of(file, &key)?)));
+        let (stage, mut error) = (error.stage, error.cause.to_string());
+        if let Some((file, line)) = at {
+            error = format!("{}:{line}: {error}", file.display());
+        }
+        self.tell(match self.configuring {
+            Some(_) => EventKind::ConfigureFailed { file, error, kept_generation },
+            None => EventKind::ReloadFailed { stage, error, kept_generation },
+        });
     }
 
-    fn remember(&self, error: &ReloadError) {
+    fn remember(&mut self, error: &ReloadError) {
         if self.desk.entry.live().is_none() {
             self.desk.entry.set_reason(&format!("{} failed: {}", error.stage.name(), error.cause));
         }
         let text = error.to_string();
+        let unfit = self.configuring.is_some() || error.cause.unfit_config_key().is_some();
+        self.unfit = unfit.then(|| text.clone());
         self.desk.progress.lock().last_error = Some(text);
     }
 

@@ -1,8 +1,8 @@
 //! Swaps: every way an editor saves, plugins that come and go, configuration, and reloads under load.
 
-use replug::{EventKind, Generation, Handle, Status};
+use replug::{EventKind, Generation, Handle, Status, metrics::ReloadOutcome};
 use replug_tests::{Lab, Source, Tally, misbehave, stateless};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     fs::{self, File},
     io::Write,
@@ -152,7 +152,7 @@ fn a_configuration_that_does_not_fit_is_refused_with_its_line_and_the_one_before
     lab.set_manifest(&config("word = \"one\""));
     lab.start_watching();
     lab.set_manifest(&config("word = 4"));
-    let (_, error) = lab.reload_failed();
+    let (_, error) = lab.configure_failed();
     assert!(
         error.contains("[config] word: invalid type: integer `4`, expected a string [bad_config]"),
         "{error}"
@@ -160,6 +160,61 @@ fn a_configuration_that_does_not_fit_is_refused_with_its_line_and_the_one_before
     assert!(error.contains("/plugin.toml:4: "), "it names the line too: {error}");
     let probe = lab.probe();
     assert_eq!((probe.word().unwrap(), Handle::generation(&probe)), ("one".into(), Some(Generation(1))));
+    lab.finish();
+}
+
+#[test]
+fn a_configuration_that_is_put_right_leaves_no_error_behind_and_is_no_refused_reload() {
+    let mut lab = Lab::new("put-right");
+    let config = |rest: &str| format!("binary = \"plugin.so\"\n[config]\n{rest}");
+    lab.install(misbehave("version=1"));
+    lab.set_manifest(&config("word = \"one\""));
+    lab.start_watching();
+    let detail = |lab: &Lab| lab.host().info(&lab.id()).unwrap().detail;
+    let configured = |lab: &mut Lab| {
+        lab.wait_for(|event| matches!(event.kind, EventKind::Configured { .. }).then_some(()));
+    };
+    lab.set_manifest(&config("word = 4"));
+    assert_eq!(lab.configure_failed().0, Some(lab.path("plugin.toml").canonicalize().unwrap()));
+    assert!(detail(&lab).contains("expected a string"), "{}", detail(&lab));
+    lab.set_manifest(&config("word = \"two\""));
+    configured(&mut lab);
+    assert_eq!(detail(&lab), "");
+    let reloads = lab.host().metrics().plugins.remove(0).tally.reloads;
+    assert_eq!(reloads.into_keys().collect::<Vec<_>>(), [ReloadOutcome::Reloaded], "its first start");
+
+    lab.set_manifest(&config("word = 5"));
+    lab.configure_failed();
+    lab.reload().unwrap_err();
+    assert!(detail(&lab).contains("expected a string"), "{}", detail(&lab));
+    lab.set_manifest(&config("word = \"three\""));
+    configured(&mut lab);
+    assert_eq!(detail(&lab), "", "it is not what a new instance would refuse now");
+    lab.finish();
+}
+
+#[test]
+fn a_configuration_that_is_refused_by_order_leaves_no_error_and_blames_no_file() {
+    let mut lab = Lab::new("refused-order");
+    lab.install(misbehave("version=1"));
+    lab.set_manifest("binary = \"plugin.so\"\n[config]\nword = \"one\"");
+    lab.start();
+    let configure = |lab: &Lab, config: Value| {
+        let config = config.as_object().unwrap().clone();
+        lab.host().configure(&lab.id(), config).wait()
+    };
+    configure(&lab, json!({ "word": 4 })).unwrap_err();
+    let (file, error) = lab.configure_failed();
+    assert_eq!(file, None);
+    assert!(error.contains("expected a string") && !error.contains("plugin.toml"), "{error}");
+    assert_eq!(lab.host().info(&lab.id()).unwrap().detail, "");
+
+    // What was ordered while it did not run is refused at the start, and is no fault of the file's either.
+    lab.host().stop(&lab.id()).wait().unwrap();
+    configure(&lab, json!({ "word": 4 })).unwrap();
+    lab.host().start(&lab.id()).wait().unwrap_err();
+    let (_, error) = lab.reload_failed();
+    assert!(error.contains("expected a string") && !error.contains("plugin.toml"), "{error}");
     lab.finish();
 }
 
@@ -174,7 +229,7 @@ fn a_plugin_that_refuses_its_new_configuration_goes_on_with_the_one_before() {
         lab.set_manifest("binary = \"plugin.so\"\n[config]\nword = \"one\"");
         lab.start_watching();
         lab.set_manifest("binary = \"plugin.so\"\n[config]\nword = \"two\"");
-        let (_, error) = lab.reload_failed();
+        let (_, error) = lab.configure_failed();
         assert!(error.contains(&format!("`on_config` of {} {words}", lab.id())), "{error}");
         assert_eq!(lab.probe().word().unwrap(), "one");
         lab.finish();

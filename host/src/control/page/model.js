@@ -69,6 +69,14 @@ export class Model {
         this.builds.delete(plugin);
         this.problems.set(plugin, event);
         return true;
+      case "configure_failed":
+        // One that was given by order has left nothing behind.
+        if (event.file) this.problems.set(plugin, event);
+        return true;
+      case "configured":
+        // The source may be wrong all the same.
+        if (this.problems.get(plugin)?.event !== "build_failed") this.problems.delete(plugin);
+        return true;
       case "build_unchanged":
       case "reloaded":
       case "plugin_stopped":

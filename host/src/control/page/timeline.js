@@ -104,7 +104,8 @@ export class Problem {
     this.#shown = event;
     if (!event) return;
     const build = event.event === "build_failed";
-    say(this.title, build ? "It does not compile" : `It was refused at ${event.stage}`);
+    const refused = event.event === "configure_failed" ? "Its configuration was refused" : `It was refused at ${event.stage}`;
+    say(this.title, build ? "It does not compile" : refused);
     const goesOn = info?.generation === null || info?.generation === undefined ? "Nothing serves." : `g${info.generation} goes on serving.`;
     say(this.note, goesOn);
     const said = build ? event.diagnostics.filter(({ level }) => level !== "warning").map(({ rendered }) => rendered).join("\n") : "";

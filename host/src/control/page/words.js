@@ -20,6 +20,7 @@ export const WORDS = {
   generation_retired: (event) => [`g${event.generation} retired`, RETIRED[event.outcome] ?? event.outcome, "detail"],
   call_result: (event) => [event.error === undefined ? "answered" : "failed", `${event.method}: ${value(event.error ?? event.result)}`, "detail"],
   configured: (event) => ["configured", event.how === "live" ? "while it runs" : "as a new generation", "quiet"],
+  configure_failed: (event) => ["configuration refused", event.error, "bad"],
   plugin_panicked: (event) => ["panicked", `at ${event.location}: ${event.message}`, "bad"],
   plugin_crashed: (event) => ["crashed", crash(event), "bad"],
   plugin_restarted: (event) => ["restarted", `in a new process${event.deaths > 1 ? `; it has ended ${event.deaths} times lately` : ""}`, "note"],
