@@ -77,15 +77,16 @@ impl Manifest {
     }
 
     /// Whether a generation that was made by this manifest has to be made anew, of the same artifact, to live by
-    /// another version of it.
+    /// another version of it, wherever it is.
     pub(crate) fn is_outlived_by(&self, other: &Self) -> bool {
-        let timeouts = |manifest: &Self| {
-            let process = &manifest.process;
-            (process.call_timeout, process.cancel_grace, process.step_timeout)
-        };
-        self.mode != other.mode
-            || timeouts(self) != timeouts(other)
-            || other.mode != Mode::InProcess && self.limits != other.limits
+        self.mode != other.mode || self.process.call_timeout != other.process.call_timeout
+    }
+
+    /// Whether a process that was made by this manifest has to be another to live by another version of it: what it is
+    /// told at its beginning.
+    pub(crate) fn asks_for_another_process(&self, other: &Self) -> bool {
+        let timeouts = |manifest: &Self| (manifest.process.cancel_grace, manifest.process.step_timeout);
+        timeouts(self) != timeouts(other) || self.limits != other.limits
     }
 }
 

@@ -244,7 +244,9 @@ impl Worker {
         *self.desk.manifest.lock() = new.clone();
         let reconfigured = old.config != new.config;
         if !old.differs_only_in_config(&new) {
-            let renew = reconfigured || old.is_outlived_by(&new);
+            let inside = self.desk.entry.live().is_some_and(|live| live.instance.pid().is_none());
+            let renew =
+                reconfigured || old.is_outlived_by(&new) || !inside && old.asks_for_another_process(&new);
             return if renew { ManifestEdit::Renew } else { ManifestEdit::Rebuild };
         }
         match (self.desk.entry.live(), reconfigured) {

@@ -142,6 +142,28 @@ fn a_limit_that_a_program_applies_counts_from_the_next_version_on() {
 }
 
 #[test]
+fn an_edit_of_the_limits_of_processes_leaves_a_plugin_alone_that_has_none() {
+    let mut lab = Lab::in_mode("config-inside", Mode::Auto);
+    lab.install(misbehave("version=1"));
+    let id = "dev.test.config-outside";
+    let manifest = format!("id = \"{id}\"\nmode = \"process\"\nbinary = \"plugin.so\"");
+    lab.neighbour("outside", manifest, misbehave("version=1"));
+    lab.start();
+    for files in [200, 201] {
+        let defaults = format!("[limits]\nopen_files = {files}").parse().unwrap();
+        lab.host().apply(&HostConfig { defaults, ..lab.host().config() });
+        lab.wait_for(|event| {
+            let of_process = event.plugin.as_ref().is_some_and(|it| it.as_str() == id);
+            (of_process && matches!(event.kind, EventKind::LimitsApplied(_))).then_some(())
+        });
+        // Its worker does one thing after the other.
+        lab.host().configure(&lab.id(), serde_json::Map::new()).wait().unwrap();
+    }
+    assert_eq!(Handle::generation(&lab.probe()), Some(Generation(1)));
+    lab.finish();
+}
+
+#[test]
 fn a_program_applies_a_configuration_of_its_own() {
     let mut lab = Lab::in_mode("config-applied", Mode::Process);
     lab.install(misbehave("version=1"));
