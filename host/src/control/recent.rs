@@ -1,5 +1,5 @@
-//! What has happened lately, for those who were away: a bounded ring of the host's events with numbers, and of each
-//! plugin's logs.
+//! What has happened lately, for those who were away: a ring of the host's events with numbers, and of each plugin's logs,
+//! bounded in number and in bytes.
 //!
 //! One task writes; readers hold nothing but a number. A reader that is too slow finds that its number has left the
 //! ring, and is told how many events it missed. It never makes the writer wait.
@@ -8,6 +8,7 @@ use crate::{Event, EventKind, Events, id::PluginId};
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, VecDeque},
+    io,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -17,14 +18,22 @@ use tokio::sync::watch;
 pub(super) const KEPT_EVENTS: usize = 2048;
 /// How many log entries are kept of each plugin.
 pub(super) const KEPT_LOGS: usize = 500;
+/// How many bytes of events are kept, as JSON.
+const EVENTS_BYTES: usize = 16 << 20;
+/// How many bytes of log entries are kept of each plugin, as JSON.
+const LOGS_BYTES: usize = 4 << 20;
 /// How many events a reader is given at once.
 const BATCH: usize = 128;
+/// Once a reader is given as many bytes of events, it is given no more at once.
+const BATCH_BYTES: usize = 1 << 20;
 
 /// An event with its number, from 1.
 #[derive(Clone, Debug)]
 pub(super) struct Numbered {
     pub(super) number: u64,
     pub(super) event: Arc<Event>,
+    /// How long it is as JSON.
+    bytes: usize,
 }
 
 /// What has happened lately.
@@ -38,8 +47,27 @@ pub(super) struct Recent {
 
 #[derive(Default)]
 struct Rings {
-    events: VecDeque<Numbered>,
-    logs: BTreeMap<PluginId, VecDeque<Numbered>>,
+    events: Ring,
+    logs: BTreeMap<PluginId, Ring>,
+}
+
+/// The newest of something.
+#[derive(Default)]
+struct Ring {
+    entries: VecDeque<Numbered>,
+    bytes: usize,
+}
+
+impl Ring {
+    /// Adds one, and drops the oldest until there are no more than so many, of so many bytes.
+    fn keep(&mut self, entry: &Numbered, (most, most_bytes): (usize, usize)) {
+        self.bytes += entry.bytes;
+        self.entries.push_back(entry.clone());
+        while self.entries.len() > most || self.bytes > most_bytes {
+            let Some(oldest) = self.entries.pop_front() else { return };
+            self.bytes -= oldest.bytes;
+        }
+    }
 }
 
 /// What a reader gets.
@@ -76,13 +104,13 @@ impl Recent {
 
     fn push(&self, event: Arc<Event>) {
         let number = *self.newest.borrow() + 1;
-        let numbered = Numbered { number, event };
+        let numbered = Numbered { number, bytes: bytes_of(&event), event };
         {
             let mut rings = self.rings.lock();
             if let (Some(plugin), true) = (&numbered.event.plugin, is_log(&numbered.event.kind)) {
-                keep(rings.logs.entry(plugin.clone()).or_default(), &numbered, KEPT_LOGS);
+                rings.logs.entry(plugin.clone()).or_default().keep(&numbered, (KEPT_LOGS, LOGS_BYTES));
             }
-            keep(&mut rings.events, &numbered, KEPT_EVENTS);
+            rings.events.keep(&numbered, (KEPT_EVENTS, EVENTS_BYTES));
         }
         self.newest.send_replace(number);
     }
@@ -91,7 +119,7 @@ impl Recent {
     pub(super) fn logs(&self, plugin: &PluginId, lines: usize) -> Vec<Numbered> {
         let rings = self.rings.lock();
         let Some(logs) = rings.logs.get(plugin) else { return Vec::new() };
-        logs.iter().skip(logs.len().saturating_sub(lines)).cloned().collect()
+        logs.entries.iter().skip(logs.entries.len().saturating_sub(lines)).cloned().collect()
     }
 
     /// The number of the newest event.
@@ -119,18 +147,29 @@ impl Recent {
     pub(super) fn reader(self: &Arc<Self>, from: From) -> Reader {
         let last = match from {
             From::Now => self.newest(),
-            From::Oldest => self.rings.lock().events.front().map_or(0, |oldest| oldest.number - 1),
+            From::Oldest => self.rings.lock().events.entries.front().map_or(0, |oldest| oldest.number - 1),
             From::After(number) => number,
         };
         Reader { recent: self.clone(), last, news: self.newest.subscribe() }
     }
 }
 
-fn keep(ring: &mut VecDeque<Numbered>, entry: &Numbered, most: usize) {
-    if ring.len() == most {
-        ring.pop_front();
+fn bytes_of(event: &Event) -> usize {
+    struct Count(usize);
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
     }
-    ring.push_back(entry.clone());
+    let mut count = Count(0);
+    // One that is no JSON is not told to anyone.
+    let _ = serde_json::to_writer(&mut count, event);
+    count.0
 }
 
 /// Whether an event belongs to what a plugin has to say of itself.
@@ -162,10 +201,17 @@ impl Reader {
 
     fn take(&mut self) -> Option<Batch> {
         let rings = self.recent.rings.lock();
-        let oldest = rings.events.front()?.number;
+        let oldest = rings.events.entries.front()?.number;
         let missed = oldest.saturating_sub(self.last + 1);
         let skip = usize::try_from((self.last + 1).saturating_sub(oldest)).unwrap_or(usize::MAX);
-        let events: Vec<_> = rings.events.iter().skip(skip).take(BATCH).cloned().collect();
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        for unread in rings.events.entries.iter().skip(skip).take(BATCH) {
+            events.push(unread.clone());
+            bytes += unread.bytes;
+            if bytes >= BATCH_BYTES {
+                break;
+            }
+        }
         self.last = events.last()?.number;
         Some(Batch { missed, events })
     }
@@ -213,6 +259,41 @@ mod tests {
             0,
             "who asks for what is kept misses nothing"
         );
+    }
+
+    /// A log entry of some length.
+    fn log(bytes: usize) -> EventKind {
+        let message = "x".repeat(bytes);
+        let (level, target) = ("INFO".into(), "t".into());
+        EventKind::Log { level, target, message, fields: serde_json::Value::Null, spans: Vec::new() }
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_and_what_a_reader_is_given_at_once_is_bounded_in_bytes() {
+        const LARGE: usize = 256 << 10;
+        let (recent, sink) = (Arc::new(Recent::new()), EventSink::new());
+        let (id, mut told) = ("dev.test.talks".parse().unwrap(), sink.subscribe());
+        for _ in 0..100 {
+            sink.plugin(&id, log(LARGE));
+            recent.push(told.try_next().unwrap());
+        }
+        let bytes = |entries: &[Numbered]| entries.iter().map(|it| it.bytes).sum::<usize>();
+        let logs = recent.logs(&id, KEPT_LOGS);
+        assert!((LOGS_BYTES - 2 * LARGE..=LOGS_BYTES).contains(&bytes(&logs)), "{} entries", logs.len());
+        assert_eq!(logs.last().unwrap().number, 100, "the newest are kept");
+
+        let mut reader = recent.reader(From::After(0));
+        let mut read = Vec::new();
+        while read.last().is_none_or(|last: &Numbered| last.number < 100) {
+            let batch = reader.next().await.events;
+            assert!(bytes(&batch) < BATCH_BYTES + 2 * LARGE, "{} events", batch.len());
+            read.extend(batch);
+        }
+        assert!((EVENTS_BYTES - 2 * LARGE..=EVENTS_BYTES).contains(&bytes(&read)), "{} events", read.len());
+
+        sink.plugin(&id, log(EVENTS_BYTES));
+        recent.push(told.try_next().unwrap());
+        assert!(recent.logs(&id, KEPT_LOGS).is_empty(), "what fits nowhere is not kept");
     }
 
     #[test]

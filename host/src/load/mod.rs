@@ -1,5 +1,6 @@
 //! Bringing an artifact to life, by mode: as a part of this process, or as a child process.
 
+mod cut;
 pub mod in_process;
 mod over_wire;
 pub mod process;

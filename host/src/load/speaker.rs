@@ -1,6 +1,9 @@
 //! Who hears what a plugin says unasked, its log and its panics: in the host, or in a shim on the host's behalf.
 
-use super::ration::{Ration, Share};
+use super::{
+    cut::cut,
+    ration::{Ration, Share},
+};
 use crate::{
     event::{EventKind, WeakEventSink},
     id::{Digest, Generation, PluginId},
@@ -120,7 +123,7 @@ impl Speaker {
 
     fn tell(&self, report: Report) {
         let (plugin, generation) = (self.plugin.as_str(), self.generation.0);
-        let kind = match report {
+        let kind = match cut(report) {
             Report::Log { level, target, message, fields, spans } => {
                 let level = print(plugin, generation, (level, &target, &message, &fields, &spans));
                 EventKind::Log {

@@ -29,7 +29,7 @@ in_both_modes! {
     a_call_from_inside_a_log_event_of_a_call_is_answered,
     reloads_under_load_fail_no_call_and_never_go_back,
     a_state_is_handed_over_and_back,
-    a_log_event_says_who_spoke,
+    a_log_event_says_who_spoke_and_is_cut_where_it_is_too_long,
     a_panic_is_reported_with_plugin_and_generation,
     a_configuration_changes_live_or_with_a_new_instance,
     a_version_that_is_not_well_is_refused,
@@ -210,7 +210,7 @@ fn a_state_is_handed_over_and_back(mode: Mode) {
     lab.finish();
 }
 
-fn a_log_event_says_who_spoke(mode: Mode) {
+fn a_log_event_says_who_spoke_and_is_cut_where_it_is_too_long(mode: Mode) {
     let mut lab = running("logs", mode);
     lab.reload().unwrap();
     lab.probe().log("warn", "something odd").unwrap();
@@ -232,6 +232,15 @@ fn a_log_event_says_who_spoke(mode: Mode) {
         _ => None,
     };
     assert_eq!(lab.wait_for(logged), "just enough");
+    lab.probe().log("warn", &"long ".repeat(100_000)).unwrap();
+    let told = lab.wait_for(logged);
+    assert!(told.len() < 20_000 && told.ends_with(" bytes cut)"), "{} bytes", told.len());
+    lab.probe().panic(&"long ".repeat(100_000)).unwrap_err();
+    let told = lab.wait_for(|event| match &event.kind {
+        EventKind::PluginPanicked { message, .. } => Some(message.clone()),
+        _ => None,
+    });
+    assert!(told.len() < 20_000 && told.ends_with(" bytes cut)"), "{} bytes", told.len());
     lab.finish();
 }
 
