@@ -11,7 +11,10 @@ use crate::{
     worker::Order,
 };
 use parking_lot::Mutex;
-use std::sync::{Arc, Weak};
+use std::{
+    mem,
+    sync::{Arc, Weak},
+};
 use tokio::runtime;
 
 /// What a new configuration has changed: see [`Host::apply`](crate::Host::apply).
@@ -29,7 +32,9 @@ pub(crate) fn apply(shop: &Workshop, desks: &Mutex<Desks>, config: &HostConfig) 
         let mut told = shop.settings.config.lock();
         let mut now = HostConfig::clone(&told.now);
         let (applied, restart_needed) = now.take_over(config);
-        if applied.is_empty() && restart_needed == told.pending {
+        // That it is right again is news.
+        let was_refused = mem::take(&mut told.refused);
+        if applied.is_empty() && restart_needed == told.pending && !was_refused {
             return Applied { applied, restart_needed };
         }
         told.now = Arc::new(now);
@@ -82,6 +87,7 @@ pub(crate) fn follow(
                 Err(error) => {
                     let error = error.to_string();
                     if refused.replace(error.clone()).as_ref() != Some(&error) {
+                        shop.settings.config.lock().refused = true;
                         shop.settings.events.host(EventKind::ConfigRefused { error });
                     }
                 }

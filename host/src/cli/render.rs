@@ -256,7 +256,7 @@ fn changed(applied: &[String], restart_needed: &[String]) -> String {
         keys => format!(" {WARN}needs a restart{WARN:#}: {}", keys.join(", ")),
     };
     match (applied, restart_needed) {
-        ([], []) => "configuration is again what the host was started with".to_owned(),
+        ([], []) => "configuration is again what the host lives by".to_owned(),
         ([_, ..], [_, ..]) => format!("configuration{now};{later}"),
         _ => format!("configuration{now}{later}"),
     }

@@ -159,7 +159,7 @@ fn a_new_configuration_says_what_counts_now_what_counts_later_and_what_was_wrong
     assert_eq!(changed(&[], &["state_dir"]), "configuration needs a restart: state_dir");
     let both = changed(&["log.filter"], &["state_dir"]);
     assert_eq!(both, "configuration taken over: log.filter; needs a restart: state_dir");
-    assert_eq!(changed(&[], &[]), "configuration is again what the host was started with");
+    assert_eq!(changed(&[], &[]), "configuration is again what the host lives by");
     let kind = EventKind::ConfigRefused { error: "replug.toml:1: `watch` is 3".into() };
     let refused = plain(watching(&[]).lines(&event("", None, kind)));
     assert_eq!(refused, "configuration refused, the one before goes on: replug.toml:1: `watch` is 3");
