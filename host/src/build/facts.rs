@@ -225,6 +225,8 @@ fn inputs(package: &Package, metadata: &Metadata) -> Inputs {
             continue;
         }
         let file = folder.join("Cargo.toml");
+        // There or not: once it comes, cargo runs it.
+        inputs.files.insert(folder.join("build.rs"));
         let Some(package) =
             metadata.packages.iter().find(|package| package.manifest_path.as_std_path() == file)
         else {

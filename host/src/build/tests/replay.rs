@@ -97,6 +97,21 @@ async fn a_package_with_a_build_script_is_for_cargo() {
 }
 
 #[tokio::test]
+async fn a_build_script_that_comes_after_the_first_build_is_watched_for_and_run() {
+    let bench = Bench::package();
+    bench.write(
+        "src/lib.rs",
+        &GOOD.replace("\"x\"", "\"{}\", option_env!(\"FROM_SCRIPT\").unwrap_or(\"none\")"),
+    );
+    let before = bench.build().await.unwrap();
+    assert!(before.inputs.files.contains(&bench.path("build.rs")), "{:?}", before.inputs);
+    let before = fs::read(before.artifact).unwrap();
+    let script = "fn main() { println!(\"cargo::rustc-env=FROM_SCRIPT=some\"); }";
+    let (replayed, built) = bench.replays("build.rs", script).await;
+    assert!(!replayed && fs::read(built.artifact).unwrap() != before, "it is of no effect");
+}
+
+#[tokio::test]
 async fn an_error_in_an_edit_is_told_as_cargo_tells_it_and_its_repair_needs_no_cargo() {
     let bench = Bench::package();
     bench.build().await.unwrap();
