@@ -1,14 +1,17 @@
 //! Keeps the workers in step with the plugins folder: new plugins are taken in, and those that are gone let go.
 
+mod emptied;
+
 use crate::{
     error::HostError,
     event::EventKind,
     id::{Generation, PluginId},
-    manifest::{self, Discovery, Manifest},
+    manifest::{self, Discovery, Manifest, ManifestError},
     reload::Workshop,
     watch::{Change, Notice, Watcher, What},
     worker::{Desk, Order, StartWhy, StopWhy, Worker},
 };
+use emptied::Emptied;
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
@@ -21,7 +24,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// How long a manifest has to be missing until its plugin counts as gone: editors delete a file and write it anew.
+/// How long a manifest has to be missing until its plugin counts as gone, and how long it has to be empty until that
+/// counts as an edit: editors delete a file, or empty it, and write it anew.
 const GRACE: Duration = Duration::from_millis(300);
 
 /// The workers of the plugins, and in which order the plugins were taken in.
@@ -65,6 +69,7 @@ pub(crate) struct Keeper {
     problems: Vec<String>,
     /// Plugins whose manifest is missing, and since when.
     missing: BTreeMap<PluginId, Instant>,
+    emptied: Emptied,
 }
 
 /// What has come of the crashes of earlier hosts, to be told when this one is up: of plugins, or of the host.
@@ -74,7 +79,14 @@ pub(crate) type Answer<T> = oneshot::Receiver<Result<T, HostError>>;
 
 impl Keeper {
     pub(crate) fn new(shop: Arc<Workshop>, watcher: Option<Arc<Watcher>>) -> Self {
-        Self { shop, desks: Arc::default(), watcher, problems: Vec::new(), missing: BTreeMap::new() }
+        Self {
+            shop,
+            desks: Arc::default(),
+            watcher,
+            problems: Vec::new(),
+            missing: BTreeMap::new(),
+            emptied: Emptied::default(),
+        }
     }
 
     /// The workers, as they come and go.
@@ -85,20 +97,20 @@ impl Keeper {
     pub(crate) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Notice>) {
         loop {
             let due = self.missing.values().min().map(|since| *since + GRACE);
+            let believed = self.emptied.due();
             let notice = tokio::select! {
                 notice = inbox.recv() => notice,
+                () = sleep_until(believed.unwrap_or_else(Instant::now)), if believed.is_some() => {
+                    self.emptied.believed(Instant::now()).into_iter().for_each(|change| self.pass_on(change));
+                    continue;
+                }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Some(Notice::PluginsChanged),
             };
             match notice {
                 None => return,
                 Some(Notice::Changed(change)) => {
-                    if self.is_renamed(&change) {
-                        self.look_again();
-                        continue;
-                    }
-                    if let Some(desk) = self.desks.lock().by_id.get(&change.plugin) {
-                        let _ = desk.orders.send(Order::Changed(change));
-                    }
+                    let Some(change) = self.emptied.sift(change, Instant::now()) else { continue };
+                    if self.is_renamed(&change) { self.look_again() } else { self.pass_on(change) }
                 }
                 Some(Notice::PluginsChanged) => self.look_again(),
                 Some(Notice::Lost(reason)) => {
@@ -107,6 +119,12 @@ impl Keeper {
                     self.rebuild_all();
                 }
             }
+        }
+    }
+
+    fn pass_on(&self, change: Change) {
+        if let Some(desk) = self.desks.lock().by_id.get(&change.plugin) {
+            let _ = desk.orders.send(Order::Changed(change));
         }
     }
 
@@ -141,7 +159,9 @@ impl Keeper {
     pub(crate) fn take_in(&mut self, discovery: Discovery) -> Vec<Answer<Generation>> {
         let broken: Vec<_> = discovery.problems.iter().map(|problem| problem.path().to_owned()).collect();
         self.problems.retain(|known| discovery.problems.iter().any(|problem| problem.to_string() == *known));
-        for problem in discovery.problems {
+        let told = |problem: &ManifestError| !self.emptied.has(problem.path());
+        let problems: Vec<_> = discovery.problems.into_iter().filter(told).collect();
+        for problem in problems {
             self.report(problem.path().to_owned(), problem.to_string());
         }
         let desks = self.desks.clone();

@@ -341,6 +341,23 @@ fn no_increment_is_lost_in_twenty_reloads_of_a_plugin_with_state() {
 }
 
 #[test]
+fn a_manifest_that_stays_empty_is_refused_and_one_that_is_written_anew_counts() {
+    let mut lab = Lab::new("emptied");
+    lab.install(misbehave("version=1"));
+    lab.start_watching();
+    File::create(lab.path("plugin.toml")).unwrap();
+    let error = lab.reload_failed().1;
+    assert!(error.contains("the manifest is empty"), "{error}");
+    assert_eq!(lab.probe().version().unwrap(), 1);
+    // As a shell does: emptied, then written.
+    let manifest = format!("id = \"{}\"\nbinary = \"plugin.so\"\n[config]\nword = \"new\"\n", lab.id());
+    fs::write(lab.path("plugin.toml"), manifest).unwrap();
+    lab.wait_for(|event| matches!(event.kind, EventKind::Configured { .. }).then_some(()));
+    assert_eq!(lab.probe().word().unwrap(), "new");
+    lab.finish();
+}
+
+#[test]
 fn a_mended_configuration_brings_up_a_plugin_that_had_refused_its_first() {
     let mut lab = Lab::new("mended-config");
     lab.install(misbehave("version=1"));

@@ -1,0 +1,77 @@
+//! Manifests that have just become empty: some programs empty a file, and only then write it anew.
+
+use super::GRACE;
+use crate::watch::{Change, What};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+use tokio::time::Instant;
+
+/// The edits that have left a manifest empty, and since when, until that is believed.
+#[derive(Default)]
+pub(super) struct Emptied(BTreeMap<PathBuf, (Change, Instant)>);
+
+impl Emptied {
+    /// Keeps a change back if it has left a manifest empty; else gives it back, and forgets what it has mended.
+    pub(super) fn sift(&mut self, change: Change, now: Instant) -> Option<Change> {
+        self.0.remove(&change.path);
+        let is_empty = || fs::metadata(&change.path).is_ok_and(|metadata| metadata.len() == 0);
+        if change.what == What::Manifest && is_empty() {
+            self.0.insert(change.path.clone(), (change, now));
+            return None;
+        }
+        Some(change)
+    }
+
+    /// Whether this manifest is kept back.
+    pub(super) fn has(&self, manifest: &Path) -> bool {
+        self.0.contains_key(manifest)
+    }
+
+    /// When the first of them is to be believed.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.0.values().map(|(_, since)| *since + GRACE).min()
+    }
+
+    /// Those that are to be believed now.
+    pub(super) fn believed(&mut self, now: Instant) -> Vec<Change> {
+        let all = std::mem::take(&mut self.0).into_iter();
+        let (due, kept) = all.partition(|(_, (_, since))| *since + GRACE <= now);
+        self.0 = kept;
+        BTreeMap::into_values(due).map(|(change, _)| change).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    #[test]
+    fn a_manifest_that_is_emptied_counts_only_if_it_stays_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plugin.toml");
+        let change = |what| {
+            let plugin = "dev.test.emptied".parse().unwrap();
+            Change { plugin, path: path.clone(), saved_at: SystemTime::now(), what }
+        };
+        let (mut emptied, now) = (Emptied::default(), Instant::now());
+
+        fs::write(&path, "").unwrap();
+        assert_eq!(emptied.sift(change(What::Manifest), now), None);
+        assert!(emptied.has(&path) && emptied.due() == Some(now + GRACE));
+        fs::write(&path, "id = 'dev.test.emptied'").unwrap();
+        assert!(emptied.sift(change(What::Manifest), now).is_some(), "what it holds now");
+        assert_eq!((emptied.due(), emptied.believed(now + GRACE)), (None, Vec::new()), "it was a save");
+
+        fs::write(&path, "").unwrap();
+        assert_eq!(emptied.sift(change(What::Manifest), now), None);
+        assert_eq!(emptied.believed(now), []);
+        let believed = emptied.believed(now + GRACE);
+        assert_eq!(believed.iter().map(|it| &it.path).collect::<Vec<_>>(), [&path]);
+        assert!(!emptied.has(&path));
+        assert!(emptied.sift(change(What::Source), now).is_some(), "source may be empty");
+    }
+}
