@@ -156,11 +156,12 @@ pub struct Executed {
 pub struct ConfigTaken {
     /// The plugin's id.
     pub id: String,
-    /// `live` by the running instance, `restarted` as a new generation, or `at_start` because the plugin does not run.
+    /// `live` by the running instance, `restarted` as a new generation, or `at_start` because the plugin does not run: then
+    /// nothing has checked it yet, and a start that it does not fit is refused.
     pub how: String,
     /// The generation that has it, if one does.
     pub generation: Option<u64>,
-    /// How long it holds.
+    /// How long it holds, and whether that has still to be seen.
     pub holds: String,
 }
 
@@ -170,9 +171,16 @@ impl ConfigTaken {
             Configured::Live(Generation(number)) | Configured::Restarted(Generation(number)) => Some(number),
             Configured::AtStart => None,
         };
-        let holds = "until the host restarts, or `[config]` in the manifest says something else than now; to keep it, \
-                     write it there"
-            .to_owned();
+        let unchecked = match how {
+            Configured::AtStart => {
+                "unchecked as yet: if it does not fit, the next start is refused, until another is given; "
+            }
+            Configured::Live(_) | Configured::Restarted(_) => "",
+        };
+        let holds = format!(
+            "{unchecked}until the host restarts, or `[config]` in the manifest says something else than now; to keep it, \
+             write it there"
+        );
         Self { id, how: how.how().into(), generation, holds }
     }
 }

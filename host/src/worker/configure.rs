@@ -40,7 +40,7 @@ pub enum Configured {
     Live(Generation),
     /// The plugin asked for a new instance, which serves as this generation.
     Restarted(Generation),
-    /// The plugin does not run, and will start with it.
+    /// The plugin does not run, and will start with it. Nothing has checked it: if it does not fit, the start is refused.
     AtStart,
 }
 

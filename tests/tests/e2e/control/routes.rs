@@ -219,7 +219,12 @@ fn a_configuration_is_taken_over_until_the_manifest_says_something_else() {
     assert!(restarted["generation"].as_u64() > Some(2), "{restarted}");
 
     lab.host().stop(&lab.id()).wait().unwrap();
-    assert_eq!(set(&lab, json!({ "word": "later" })).data()["how"], "at_start");
+    let unfit = set(&lab, json!({ "wrod": "x" })).data();
+    assert_eq!(unfit["how"], "at_start");
+    assert!(unfit["holds"].as_str().unwrap().starts_with("unchecked as yet: "), "{unfit}");
+    assert_eq!(post(&lab, "start", json!({})).error().0, 422, "as was said");
+    let fit = set(&lab, json!({ "word": "later" })).data();
+    assert_eq!(fit["how"], "at_start");
     lab.host().start(&lab.id()).wait().unwrap();
     assert_eq!(word(&lab), "later");
     lab.finish();
