@@ -69,7 +69,7 @@ pub struct CallMetrics {
     /// Those of them that panicked or returned an error of the plugin's.
     pub failures: u64,
     /// How long those took that returned, from when a generation was found until it answered. Calls by name
-    /// and calls into another process are timed; of typed calls in this process, each thread's first and then one in 1,024.
+    /// are timed, and calls into another process; of typed calls in this process, about one in 1,024.
     pub returned: Histogram,
     /// The same of those that failed.
     pub failed: Histogram,

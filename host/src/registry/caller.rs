@@ -3,16 +3,17 @@
 use super::{
     entry::Entry,
     gate::{Gate, Shut},
+    mark::Mark,
     record::{Live, Record},
-    seat::{Count, Level, MAX_DEPTH, OneIn, Seat, note_visitor},
+    seat::{Level, MAX_DEPTH, Seat},
 };
 use crate::{
     load::{in_process::take_panic_location, process::Deadline},
-    metrics::CallEnd,
+    metrics::{CallEnd, Stopwatch},
 };
 use replug_api::{
     CallError,
-    abi::{Edge, Object, Outcome, Panic},
+    abi::{Edge, MethodExport, Object, Outcome, Panic},
     call::Caller,
     remote,
 };
@@ -45,6 +46,41 @@ impl Caller for EntryCaller {
         method: u32,
         call: impl FnOnce(Object, Edge) -> Outcome<T, E>,
     ) -> Result<T, Result<E, CallError>> {
+        let Some(ready) = self.ready(method) else { return self.call_slowly(method, call) };
+        ready.run(|_, object, edge| call(object, edge))
+    }
+}
+
+impl EntryCaller {
+    /// Gets a call ready, unless there is anything unusual about it: that is for the slow way to find out, and to say. So
+    /// what is inlined into callers stays small.
+    #[inline(always)]
+    fn ready(&self, method: u32) -> Option<Ready> {
+        let level = Seat::in_sight()?.enter()?;
+        let record = self.entry.slot.pin(level.hazard());
+        if record.is_null() {
+            level.leave();
+            return None;
+        }
+        let pin = Pin { level, record };
+        let port = pin.record().ports.get(self.port);
+        let Some((port, export)) = port.and_then(|port| Some((port, port.methods.get(method as usize)?)))
+        else {
+            pin.level.leave();
+            return None;
+        };
+        let (object, mark) = (port.bound.object, port.mark);
+        Some(Ready::new(pin, (object, export), mark.method(method)))
+    }
+
+    /// The slow way: of the thread's first call, of those that are chosen to be timed, and of those that cannot be made.
+    #[cold]
+    #[inline(never)]
+    fn call_slowly<T, E>(
+        &self,
+        method: u32,
+        call: impl FnOnce(Object, Edge) -> Outcome<T, E>,
+    ) -> Result<T, Result<E, CallError>> {
         let pin = self.entry.pin().map_err(Err)?;
         let record = pin.record();
         let Some(port) = record.ports.get(self.port) else {
@@ -53,22 +89,50 @@ impl Caller for EntryCaller {
         let Some(export) = port.methods.get(method as usize) else {
             return Err(Err(self.entry.not_implemented(&record.live, self.port, method)));
         };
-        pin.level.mark(port.mark.method(method));
-        let count = pin.level.seat.count(record.lane);
-        if count.is_due(record.timed_one_in) {
-            pin.level.seat.start_clock(record.lane, count);
-        }
-        let outcome = call(port.bound.object, export.edge);
-        if count.note_call(record.timed_one_in) {
-            let end =
-                if matches!(outcome, Outcome::Returned(_)) { CallEnd::Returned } else { CallEnd::Failed };
-            self.entry.stop_clock(pin.level.seat, record, end);
-        }
+        let (object, mark) = (port.bound.object, port.mark);
+        Ready::new(pin, (object, export), mark.method(method)).run(|record, object, edge| {
+            let watch = Stopwatch::start();
+            let outcome = call(object, edge);
+            let returned = matches!(outcome, Outcome::Returned(_));
+            let end = if returned { CallEnd::Returned } else { CallEnd::Failed };
+            self.entry.note_time(watch, end, &record.live);
+            outcome
+        })
+    }
+}
+
+/// A call that can be made: of a method of the generation that is pinned, and marked.
+struct Ready {
+    pin: Pin,
+    object: Object,
+    export: &'static MethodExport,
+}
+
+impl Ready {
+    #[inline(always)]
+    fn new(pin: Pin, (object, export): (Object, &'static MethodExport), mark: Mark) -> Self {
+        pin.level.mark(mark);
+        Self { pin, object, export }
+    }
+
+    #[inline(always)]
+    fn run<T, E>(
+        self,
+        call: impl FnOnce(&Record, Object, Edge) -> Outcome<T, E>,
+    ) -> Result<T, Result<E, CallError>> {
+        let outcome = call(self.pin.record(), self.object, self.export.edge);
         match outcome {
-            Outcome::Returned(value) => Ok(value),
+            Outcome::Returned(value) => {
+                self.pin.count_call();
+                self.pin.level.leave();
+                Ok(value)
+            }
             failed => {
-                count.note_failure();
-                Err(not_returned(&record.live, &export.name, failed))
+                self.pin.count_call();
+                self.pin.count_failure();
+                let error = not_returned(&self.pin.record().live, &self.export.name, failed);
+                self.pin.level.leave();
+                Err(error)
             }
         }
     }
@@ -123,25 +187,23 @@ impl Pin {
     }
 
     /// Counts the call that this pin was for.
+    #[inline(always)]
     pub(crate) fn count_call(&self) {
-        self.count().note_call(OneIn::ONE);
+        let (seat, record) = (self.level.seat, self.record());
+        if seat.count(record.lane).note_call(record.timed_one_in) {
+            seat.look_away(record.lane);
+        }
     }
 
     /// Says that the thread is about to call this method.
     pub(crate) fn mark(&self, interface: &str, method: u32) {
-        if self.count().is_first() {
-            note_visitor(self.record().lane);
-        }
         self.level.mark(self.live().mark_of(interface).method(method));
     }
 
     /// Counts it as one that panicked or was answered with an error of the plugin's.
+    #[inline(always)]
     pub(crate) fn count_failure(&self) {
-        self.count().note_failure();
-    }
-
-    fn count(&self) -> &'static Count {
-        self.level.seat.count(self.record().lane)
+        self.level.seat.count(self.record().lane).note_failure();
     }
 }
 
@@ -190,15 +252,6 @@ impl Entry {
             if !pin.record.is_null() {
                 return Ok(pin);
             }
-        }
-    }
-
-    /// At the end of a call that was chosen to be timed.
-    #[cold]
-    #[inline(never)]
-    fn stop_clock(&self, seat: &Seat, record: &Record, end: CallEnd) {
-        if let Some(clock) = seat.take_clock(record.lane) {
-            self.note_time(clock, end, &record.live);
         }
     }
 

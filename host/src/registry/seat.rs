@@ -7,7 +7,8 @@
 mod count;
 mod sight;
 
-pub(super) use count::{Count, OneIn};
+use count::Count;
+pub(super) use count::OneIn;
 pub(super) use sight::{Sighting, sightings};
 
 use super::{
@@ -17,12 +18,12 @@ use super::{
     slot,
     sync::{AtomicPtr, Ordering},
 };
-use crate::metrics::Stopwatch;
 use parking_lot::{Mutex, RwLock};
 use std::{
     cell::Cell,
     collections::BTreeSet,
     fs, io,
+    mem::ManuallyDrop,
     path::PathBuf,
     ptr::null_mut,
     sync::{
@@ -35,15 +36,6 @@ use std::{
 pub(crate) const MAX_DEPTH: usize = 32;
 const LANES_PER_CHUNK: usize = 64;
 const CHUNKS: usize = 64;
-
-/// A call that is timed.
-#[derive(Debug)]
-struct Clock {
-    lane: Lane,
-    /// How many calls the thread had ended there before this one.
-    before: u64,
-    since: Stopwatch,
-}
 
 /// What a thread says of one call that it is inside.
 #[derive(Debug)]
@@ -62,8 +54,6 @@ pub(crate) struct Seat {
     tid: AtomicU32,
     /// How many calls the thread is inside.
     depth: AtomicUsize,
-    /// Runs while a call does that was chosen to be timed.
-    clock: Mutex<Option<Clock>>,
     announced: [Announcement; MAX_DEPTH],
     counts: [OnceLock<Box<[Count; LANES_PER_CHUNK]>>; CHUNKS],
 }
@@ -72,6 +62,9 @@ static SEATS: RwLock<Vec<&'static Seat>> = RwLock::new(Vec::new());
 
 thread_local! {
     static MINE: Cell<Option<&'static Seat>> = const { Cell::new(None) };
+    /// The same, or none if the next call is to take the slow way. So a fast call pays nothing for the choice of those
+    /// that are timed: whether the thread has a seat, it looks anyway.
+    static IN_SIGHT: Cell<Option<&'static Seat>> = const { Cell::new(None) };
     static LEAVE: Leave = const { Leave };
 }
 
@@ -84,6 +77,7 @@ impl Drop for Leave {
         // thread-locals first. What is in use stays in use, and the crash record is still to hear who it was.
         if let Some(seat) = MINE.get().filter(|seat| seat.depth.load(Ordering::Relaxed) == 0) {
             MINE.set(None);
+            IN_SIGHT.set(None);
             seat.settle();
             seat.taken.store(false, Ordering::Release);
         }
@@ -94,11 +88,21 @@ impl Seat {
     /// The calling thread's seat; `None` on a thread that is about to end.
     #[inline(always)]
     pub(crate) fn mine() -> Option<&'static Self> {
-        MINE.get().or_else(Self::take)
+        Self::in_sight().or_else(Self::take)
+    }
+
+    /// The calling thread's seat, unless it has none yet or its next call is to be timed.
+    #[inline(always)]
+    pub(super) fn in_sight() -> Option<&'static Self> {
+        IN_SIGHT.get()
     }
 
     #[cold]
     fn take() -> Option<&'static Self> {
+        if let Some(seat) = MINE.get() {
+            IN_SIGHT.set(Some(seat));
+            return Some(seat);
+        }
         LEAVE.try_with(|_| ()).ok()?;
         let free = |seat: &&&'static Self| {
             seat.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
@@ -110,7 +114,6 @@ impl Seat {
                 taken: AtomicBool::new(true),
                 tid: AtomicU32::new(0),
                 depth: AtomicUsize::new(0),
-                clock: Mutex::new(None),
                 announced: crash_record::marks(seats.len())
                     .each_ref()
                     .map(|mark| Announcement { hazard: AtomicPtr::new(null_mut()), mark }),
@@ -121,6 +124,7 @@ impl Seat {
         });
         seat.tid.store(own_tid(), Ordering::Relaxed);
         MINE.set(Some(seat));
+        IN_SIGHT.set(Some(seat));
         Some(seat)
     }
 
@@ -162,21 +166,14 @@ impl Seat {
         }
     }
 
-    /// At the beginning of a call that is chosen to be timed. One inside another takes the clock from it.
+    /// After a call in `lane`: has the thread's next call take the slow way, on which it is timed.
     #[cold]
     #[inline(never)]
-    pub(super) fn start_clock(&self, lane: Lane, count: &Count) {
-        if count.is_first() {
+    pub(super) fn look_away(&self, lane: Lane) {
+        if self.count(lane).read().calls == 1 {
             note_visitor(lane);
         }
-        *self.clock.lock() = Some(Clock { lane, before: count.read().calls, since: Stopwatch::start() });
-    }
-
-    /// When it has been counted: its clock, if no other call has taken that.
-    pub(super) fn take_clock(&self, lane: Lane) -> Option<Stopwatch> {
-        let calls = self.count(lane).read().calls;
-        let own = self.clock.lock().take_if(|clock| clock.lane == lane && clock.before + 1 == calls);
-        own.map(|clock| clock.since)
+        IN_SIGHT.set(None);
     }
 
     /// Where the thread counts its calls in `lane`.
@@ -208,13 +205,27 @@ impl Level {
     }
 }
 
-impl Drop for Level {
+impl Level {
+    /// Ends the call. The same as a drop, but one that is not called apart: what is handed to such a call has to lie in
+    /// memory, on the fast path too.
     #[inline(always)]
-    fn drop(&mut self) {
+    pub(super) fn leave(self) {
+        ManuallyDrop::new(self).clear();
+    }
+
+    #[inline(always)]
+    fn clear(&self) {
         self.mark(Mark::NOBODY);
         slot::unpin(self.hazard());
         // Not read again: the next call would wait for that.
         self.seat.depth.store(self.depth, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Level {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 

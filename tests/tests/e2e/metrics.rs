@@ -55,7 +55,7 @@ fn calls_by_name_are_all_counted_and_timed_in_either_mode() {
 
 #[test]
 fn of_typed_calls_a_sample_is_timed_in_process_and_every_one_into_a_process_of_its_own() {
-    for (mode, timed) in [(Mode::InProcess, 2), (Mode::Process, 1_030)] {
+    for (mode, timed) in [(Mode::InProcess, 2..=3), (Mode::Process, 1_029..=1_030)] {
         let mut lab = Lab::in_mode("sampled", mode);
         lab.install(misbehave("version=1"));
         lab.start();
@@ -65,8 +65,9 @@ fn of_typed_calls_a_sample_is_timed_in_process_and_every_one_into_a_process_of_i
         }
         let calls = of_lab(&lab).calls;
         let calls = calls.iter().find(|it| it.mode == mode).unwrap();
-        // In process: the first of the thread's, and the one after 1,024.
-        assert_eq!((calls.calls, calls.returned.count()), (1_030, timed), "{mode:?}");
+        // In process: the one after the first, the one after the 1,025th, and the first if it is the thread's first of all.
+        assert_eq!(calls.calls, 1_030);
+        assert!(timed.contains(&calls.returned.count()), "{mode:?}: {}", calls.returned.count());
         assert!(calls.returned.sum_seconds() > 0.0);
         lab.finish();
     }
@@ -75,10 +76,10 @@ fn of_typed_calls_a_sample_is_timed_in_process_and_every_one_into_a_process_of_i
 #[test]
 fn a_typed_call_that_is_timed_and_fails_is_among_those_that_failed() {
     let lab = Lab::running("sampled-failure");
+    lab.probe().version().unwrap();
     lab.probe().panic("so").unwrap_err();
     let calls = of_lab(&lab).calls;
-    assert_eq!((calls[0].calls, calls[0].failures), (1, 1));
-    assert_eq!((calls[0].returned.count(), calls[0].failed.count()), (0, 1));
+    assert_eq!((calls[0].calls, calls[0].failures, calls[0].failed.count()), (2, 1, 1));
     lab.finish();
 }
 

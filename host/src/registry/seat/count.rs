@@ -23,23 +23,8 @@ impl Count {
             failures: self.failures.swap(0, Ordering::Relaxed),
         }
     }
-}
 
-// Only the thread that has the seat calls these.
-impl Count {
-    /// Whether the thread has ended no call yet.
-    #[inline(always)]
-    pub(in crate::registry) fn is_first(&self) -> bool {
-        self.is_due(OneIn::FIRST)
-    }
-
-    /// Whether the next call is one of those that are chosen: the thread's first, and then one in so many.
-    #[inline(always)]
-    pub(in crate::registry) fn is_due(&self, OneIn { mask }: OneIn) -> bool {
-        self.calls.load(Ordering::Relaxed) & mask == 0
-    }
-
-    /// Counts one call. Whether it was chosen; wrong if it had others inside that were counted too.
+    /// Counts one call; whether the thread's next one is to be timed. Only the thread that has the seat calls this.
     #[inline(always)]
     pub(in crate::registry) fn note_call(&self, OneIn { mask }: OneIn) -> bool {
         let before = self.calls.load(Ordering::Relaxed);
@@ -47,24 +32,22 @@ impl Count {
         before & mask == 0
     }
 
-    /// Counts one failed call.
+    /// Counts one failed call. Only the thread that has the seat calls this.
     #[cold]
     pub(in crate::registry) fn note_failure(&self) {
         self.failures.store(self.failures.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 }
 
-/// How many of a thread's calls are chosen.
+/// After how many calls of a thread one is timed.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::registry) struct OneIn {
     mask: u64,
 }
 
 impl OneIn {
-    /// The first call only.
-    const FIRST: Self = Self { mask: u64::MAX };
-    /// Every call.
+    /// Each.
     pub(in crate::registry) const ONE: Self = Self { mask: 0 };
-    /// The first, and then one of 1,024.
+    /// The first, and then each 1,024th.
     pub(in crate::registry) const MANY: Self = Self { mask: 1023 };
 }
