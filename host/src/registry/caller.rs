@@ -121,6 +121,7 @@ impl Ready {
         call: impl FnOnce(&Record, Object, Edge) -> Outcome<T, E>,
     ) -> Result<T, Result<E, CallError>> {
         let outcome = call(self.pin.record(), self.object, self.export.edge);
+        // Each end does all of it, and looks at the outcome once: see `Level::leave`.
         match outcome {
             Outcome::Returned(value) => {
                 self.pin.count_call();
@@ -200,7 +201,8 @@ impl Pin {
         self.level.mark(self.live().mark_of(interface).method(method));
     }
 
-    /// Counts it as one that panicked or was answered with an error of the plugin's.
+    /// Counts it as one that panicked or was answered with an error of the plugin's. Inlined for the same reason as
+    /// [`Level::leave`] is.
     #[inline(always)]
     pub(crate) fn count_failure(&self) {
         self.level.seat.count(self.record().lane).note_failure();

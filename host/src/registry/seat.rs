@@ -260,9 +260,9 @@ fn own_tid() -> Tid {
     rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
 }
 
-/// Says that the calling thread is about to run code of the generation that has this lane.
+/// Says that the calling thread runs code of the generation that has this lane.
 #[cold]
-pub(super) fn note_visitor(lane: Lane) {
+fn note_visitor(lane: Lane) {
     let tid = own_tid();
     if let Some(account) = LEDGER.lock().get_mut(lane.0) {
         account.visitors.insert(tid);

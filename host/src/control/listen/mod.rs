@@ -57,7 +57,6 @@ const HEAD_TIME: Duration = Duration::from_secs(30);
 const HEAD_BYTES: usize = 64 * 1024;
 /// How many streams of events there may be at the same time.
 const STREAMS: usize = 64;
-
 /// How long a host that ends waits for those who still read events.
 const FAREWELL: Duration = Duration::from_millis(500);
 
