@@ -60,6 +60,7 @@ trait Everything {
     fn map(&self, object: BTreeMap<String, Vec<u32>>, r#type: Option<u8>) -> (usize, Option<u8>);
     fn unwritable(&self) -> BTreeMap<(u8, u8), u8>;
     fn nested(&self, result: Result<u8, String>) -> Vec<Result<u8, String>>;
+    fn quotient(&self, a: f32, b: f32) -> (Option<f32>, Option<f32>);
 }
 
 #[replug_api::data]
@@ -133,6 +134,10 @@ impl Everything for All {
 
     fn nested(&self, result: Result<u8, String>) -> Vec<Result<u8, String>> {
         vec![result.clone(), result]
+    }
+
+    fn quotient(&self, a: f32, b: f32) -> (Option<f32>, Option<f32>) {
+        (None, Some(a / b))
     }
 }
 
@@ -252,6 +257,17 @@ fn bad_json_arguments_are_refused_with_what_is_wrong() {
         assert_eq!(json(method, arguments), format!("bad arguments: {why}"), "{method} {arguments}");
     }
     assert_eq!(json("unwritable", ""), "bad result: key must be a string");
+}
+
+#[test]
+fn a_result_that_json_would_say_as_null_is_refused() {
+    let refused = "bad result: JSON has no word for a part of it (a number that is infinite or none at all";
+    for (method, arguments) in [("add", "[1e308, 1e308]"), ("quotient", "[1, 0]"), ("quotient", "[0, 0]")] {
+        let said = json(method, arguments);
+        assert!(said.starts_with(refused), "{method} {arguments}: {said}");
+    }
+    assert_eq!(json("quotient", "[1, 3]"), "[null,0.33333334]");
+    assert_eq!(client().add(1e308, 1e308), Ok(f64::INFINITY));
 }
 
 #[test]

@@ -162,13 +162,30 @@ fn by_position(given: Vec<Value>, names: &[&str]) -> Result<Vec<Value>, String> 
 ///
 /// # Errors
 ///
-/// - [`Refusal::BadResult`] if it cannot be written in that encoding, as a map with keys that are not text in JSON.
+/// - [`Refusal::BadResult`] if it cannot be written in that encoding, as a map with keys that are not text in JSON, or
+///   an infinite number.
 pub fn answer<T: Data>(encoding: Encoding, value: &T) -> Result<RVec<u8>, Refusal> {
     let encoded = match encoding {
-        Encoding::Json => serde_json::to_vec(value).map_err(|e| e.to_string()),
+        Encoding::Json => as_json(value),
         Encoding::Binary => postcard::to_stdvec(value).map_err(|e| e.to_string()),
     };
     encoded.map(RVec::from).map_err(|e| Refusal::BadResult(e.into()))
+}
+
+/// JSON that says what the value says. `null` may stand for what JSON has no word for, and then is not what is meant.
+fn as_json<T: Data>(value: &T) -> Result<Vec<u8>, String> {
+    let json = serde_json::to_vec(value).map_err(|e| e.to_string())?;
+    if json.windows(4).any(|word| word == b"null") && !is_read_back(&json, value) {
+        let text = "JSON has no word for a part of it (a number that is infinite or none at all, a `Some` around a `None`): give it another form, or call by a typed handle";
+        return Err(text.into());
+    }
+    Ok(json)
+}
+
+/// Whether JSON gives a value that is as large as this one; `null` is smaller than all it can stand for wrongly.
+fn is_read_back<T: Data>(json: &[u8], value: &T) -> bool {
+    let size = |value: &T| postcard::to_stdvec(value).map(|bytes| bytes.len());
+    serde_json::from_slice::<T>(json).is_ok_and(|back| size(&back).ok() == size(value).ok())
 }
 
 /// Encodes the result or the error of a method that can fail.
