@@ -291,7 +291,7 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
             state_dir,
             auto_start: builder.auto_start,
             events: builder.events,
-            config: Mutex::new(Told { now: Arc::new(config), pending: Vec::new(), refused: false }),
+            config: Mutex::new(Told { now: Arc::new(config), pending: Vec::new(), refused: None }),
         },
     });
     tokio::spawn(shop.watchdog.clone().run(shop.settings.events.downgrade()));

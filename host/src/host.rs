@@ -9,7 +9,7 @@ use crate::{
     id::{Digest, Generation},
     info::{PluginInfo, Version},
     keeper::Desks,
-    live::{self, Applied, Followed},
+    live::{self, Applied, Followed, Unmet},
     pending::Pending,
     reload::Workshop,
     snapshot::Metrics,
@@ -165,6 +165,12 @@ impl Host {
     /// What the host lives by now.
     pub fn config(&self) -> HostConfig {
         HostConfig::clone(&self.inner.shop.settings.now())
+    }
+
+    /// What the host was told by [`Host::apply`] or the layers that it [follows](Host::follow), and does not live by.
+    pub fn unmet(&self) -> Unmet {
+        let told = self.inner.shop.settings.config.lock();
+        Unmet { refused: told.refused.clone(), restart_needed: told.pending.clone() }
     }
 
     /// Lets the host live by another configuration, as far as that can be done without starting it again; the rest is

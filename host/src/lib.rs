@@ -109,7 +109,7 @@ pub use handle::{DynHandle, Handle, Invocation, InvocationFuture, TimedHandle};
 pub use host::Host;
 pub use id::{Digest, Generation, IllegalDigest, IllegalId, PluginId};
 pub use info::{PluginInfo, Status, Version};
-pub use live::Applied;
+pub use live::{Applied, Unmet};
 pub use load::process::ProcessUsage;
 pub use pending::Pending;
 pub use registry::{EntryCaller, TimedCaller};

@@ -11,10 +11,7 @@ use crate::{
     worker::Order,
 };
 use parking_lot::Mutex;
-use std::{
-    mem,
-    sync::{Arc, Weak},
-};
+use std::sync::{Arc, Weak};
 use tokio::runtime;
 
 /// What a new configuration has changed: see [`Host::apply`](crate::Host::apply).
@@ -26,6 +23,15 @@ pub struct Applied {
     pub restart_needed: Vec<String>,
 }
 
+/// What a host was told and does not live by: see [`Host::unmet`](crate::Host::unmet).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unmet {
+    /// Why the configuration as it stands was refused, with file, line and key; none if it was not. The one before holds.
+    pub refused: Option<String>,
+    /// The keys whose new values count when the host is started again.
+    pub restart_needed: Vec<String>,
+}
+
 /// Lets the host live by the configuration, and tells about it if that makes a difference.
 pub(crate) fn apply(shop: &Workshop, desks: &Mutex<Desks>, config: &HostConfig) -> Applied {
     let done = {
@@ -33,7 +39,7 @@ pub(crate) fn apply(shop: &Workshop, desks: &Mutex<Desks>, config: &HostConfig) 
         let mut now = HostConfig::clone(&told.now);
         let (applied, restart_needed) = now.take_over(config);
         // That it is right again is news.
-        let was_refused = mem::take(&mut told.refused);
+        let was_refused = told.refused.take().is_some();
         if applied.is_empty() && restart_needed == told.pending && !was_refused {
             return Applied { applied, restart_needed };
         }
@@ -74,20 +80,18 @@ pub(crate) fn follow(
     let _inside = runtime.enter();
     let mut file = FileWatch::new(layers.path()).map_err(|error| HostError::Watch(Arc::new(error)))?;
     runtime.spawn(async move {
-        let mut refused = None;
         // First without waiting: the file may have changed between its first reading and this.
         loop {
             let (Some(shop), Some(desks)) = (host.shop.upgrade(), host.desks.upgrade()) else { return };
             match layers.read() {
                 Ok(config) => {
-                    refused = None;
                     adopt(&config);
                     apply(&shop, &desks, &config);
                 }
                 Err(error) => {
                     let error = error.to_string();
-                    if refused.replace(error.clone()).as_ref() != Some(&error) {
-                        shop.settings.config.lock().refused = true;
+                    let before = shop.settings.config.lock().refused.replace(error.clone());
+                    if before.as_ref() != Some(&error) {
                         shop.settings.events.host(EventKind::ConfigRefused { error });
                     }
                 }

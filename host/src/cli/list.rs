@@ -42,7 +42,7 @@ impl List {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let place = self.state.place(self.dir.as_deref());
         let dir = self.state.dir_of(self.dir.as_deref(), &place)?;
-        let running = status::all(&Client::at(&dir)).await;
+        let running = status::listed(&Client::at(&dir)).await.map(|listed| listed.plugins);
         let (defaults, state_dir) = match (place, &running) {
             (Ok(place), _) => (place.config.defaults, place.state_dir),
             (Err(error), Err(CliError::NoHost { .. })) => return Err(error),

@@ -50,7 +50,7 @@ impl Logs {
         let ids = match &self.id {
             Some(id) => vec![id.clone()],
             None => {
-                let plugins = status::all(&client).await?;
+                let plugins = status::listed(&client).await?.plugins;
                 plugins.iter().filter_map(|plugin| plugin["id"].as_str()?.parse().ok()).collect()
             }
         };

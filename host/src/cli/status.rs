@@ -5,7 +5,7 @@ use super::{
     error::CliError,
     signals::Signals,
     table::{self, LINE, shortened},
-    terminal::{self, DIM, NAME, WARN},
+    terminal::{self, BAD, DIM, NAME, WARN},
 };
 use clap::Args;
 use replug::control::{Command, command::List};
@@ -45,7 +45,7 @@ impl Status {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let client = Client::of(self.dir.as_deref())?;
         if !self.watch {
-            return self.show(&all(&client).await?, "");
+            return self.show(&listed(&client).await?, "");
         }
         self.watch(&client).await
     }
@@ -60,17 +60,17 @@ impl Status {
         loop {
             let next = async {
                 tokio::time::sleep(pause).await;
-                all(client).await
+                listed(client).await
             };
-            let plugins = tokio::select! {
+            let listed = tokio::select! {
                 biased;
                 () = signals.next() => return Ok(()),
-                plugins = next => plugins,
+                listed = next => listed,
             };
             pause = EVERY;
-            let before = was_there.replace(plugins.is_ok());
-            match plugins {
-                Ok(plugins) => self.show(&plugins, home)?,
+            let before = was_there.replace(listed.is_ok());
+            match listed {
+                Ok(listed) => self.show(&listed, home)?,
                 // Without a host to begin with, there is nothing to watch.
                 Err(error) if before.is_none() || !error.is_of_a_host_that_is_gone() => return Err(error),
                 // Below what was seen last; and where a program reads on, it does not read that.
@@ -86,21 +86,31 @@ impl Status {
         }
     }
 
-    fn show(&self, plugins: &[Value], home: &str) -> Result<(), CliError> {
+    fn show(&self, listed: &Listed, home: &str) -> Result<(), CliError> {
+        let Listed { plugins, configuration } = listed;
         match self.json {
-            true => terminal::print_json(&json!({ "plugins": plugins })),
-            false => terminal::print(&format!("{home}{}", described(plugins))),
+            true => terminal::print_json(&json!({ "plugins": plugins, "configuration": configuration })),
+            false => terminal::print(&format!("{home}{}{}", described(plugins), unmet(configuration))),
         }
     }
 }
 
-/// All plugins of a running host, those first that it has taken in.
-pub(super) async fn all(client: &Client) -> Result<Vec<Value>, CliError> {
-    let mut plugins = Vec::new();
+/// What a running host tells of itself.
+pub(super) struct Listed {
+    /// All plugins, those first that it has taken in.
+    pub(super) plugins: Vec<Value>,
+    /// What of its configuration it does not live by.
+    configuration: Value,
+}
+
+/// Asks a running host for all its plugins.
+pub(super) async fn listed(client: &Client) -> Result<Listed, CliError> {
+    let (mut plugins, mut configuration) = (Vec::new(), Value::Null);
     for page_no in 1.. {
         let mut page = client.ask(&Command::List(List { page_no: Some(page_no), ..List::default() })).await?;
         let total = page["total"].as_u64().unwrap_or_default();
         let before = plugins.len();
+        configuration = page["configuration"].take();
         for list in ["registered", "unregistered"] {
             if let Value::Array(page) = page[list].take() {
                 plugins.extend(page);
@@ -110,7 +120,7 @@ pub(super) async fn all(client: &Client) -> Result<Vec<Value>, CliError> {
             break;
         }
     }
-    Ok(plugins)
+    Ok(Listed { plugins, configuration })
 }
 
 fn described(plugins: &[Value]) -> String {
@@ -133,6 +143,18 @@ fn described(plugins: &[Value]) -> String {
         }
     }
     text
+}
+
+/// What the host was told and does not live by, as lines below all others; wrapped by the terminal, never cut.
+fn unmet(configuration: &Value) -> String {
+    let refused = configuration["refused"].as_str().map(|why| {
+        format!("\n{BAD}configuration refused, the one before goes on:{BAD:#} {}", terminal::harmless(why))
+    });
+    let keys: Vec<_> =
+        configuration["restart_needed"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let waiting = (!keys.is_empty())
+        .then(|| format!("\n{WARN}configuration needs a restart:{WARN:#} {}", terminal::harmless(&keys.join(", "))));
+    refused.into_iter().chain(waiting).collect()
 }
 
 /// What is not the same for all plugins, and stands below the line of those that it concerns.

@@ -39,8 +39,8 @@ pub(crate) struct Told {
     pub(crate) now: Arc<HostConfig>,
     /// The keys that say something else now and count at the next start.
     pub(crate) pending: Vec<String>,
-    /// Whether what it says last was refused.
-    pub(crate) refused: bool,
+    /// Why what it says last was refused, if it was.
+    pub(crate) refused: Option<String>,
 }
 
 impl Settings {

@@ -1,7 +1,7 @@
 //! What a [`Command`](super::Command) gives: plain data, the same over HTTP and on the command line.
 
 use crate::{
-    Configured, Event, Generation, PluginInfo, Version, event::LimitsInForce, info::Status, manifest::Mode,
+    Configured, Event, Generation, PluginInfo, Unmet, Version, event::LimitsInForce, info::Status, manifest::Mode,
 };
 use replug_api::describe;
 use serde::Serialize;
@@ -37,6 +37,23 @@ pub struct Plugins {
     pub page_no: u32,
     /// How many plugins a page holds.
     pub page_size: u32,
+    /// What the host was told and does not live by.
+    pub configuration: Configuration,
+}
+
+/// What of the host's configuration, as it stands, the host does not live by.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Configuration {
+    /// Why it was refused, with file, line and key; null if it was not.
+    pub refused: Option<String>,
+    /// The keys whose new values count when the host is started again.
+    pub restart_needed: Vec<String>,
+}
+
+impl From<Unmet> for Configuration {
+    fn from(Unmet { refused, restart_needed }: Unmet) -> Self {
+        Self { refused, restart_needed }
+    }
 }
 
 /// A plugin as the host sees it at one moment.

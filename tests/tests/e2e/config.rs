@@ -3,7 +3,7 @@
 use replug::{EventKind, Generation, Handle, HostConfig, manifest::Mode};
 use replug_tests::{
     Http, Lab,
-    command::{Dev, command, run},
+    command::{Dev, command, run, talk},
     misbehave,
 };
 use serde_json::{Value, json};
@@ -75,10 +75,13 @@ fn an_edit_is_taken_over_while_the_host_runs_a_wrong_one_is_refused_as_a_whole_a
     configure(&lab, "keep_artifacts = 6\n[defaults.limits]\nopen_files = 300\nmemory = \"lots\"\n");
     let refused = dev.wait_for("config_refused")["error"].as_str().unwrap().to_owned();
     assert!(refused.contains("replug.toml:4: `defaults.limits.memory`: \"lots\" is no size"), "{refused}");
+    let status = || String::from_utf8(talk(&lab, &["status"]).stdout).unwrap();
+    assert!(status().contains(&format!("configuration refused, the one before goes on: {refused}")), "{}", status());
 
     configure(&lab, "keep_artifacts = 5\n[defaults.limits]\nopen_files = 200\n");
     let changed = dev.wait_for("config_changed");
     assert_eq!((&changed["applied"], &changed["restart_needed"]), (&json!([]), &json!([])), "it is undone");
+    assert!(!status().contains("configuration"), "{}", status());
 
     configure(
         &lab,
@@ -87,6 +90,7 @@ fn an_edit_is_taken_over_while_the_host_runs_a_wrong_one_is_refused_as_a_whole_a
     let changed = dev.wait_for("config_changed");
     assert_eq!(changed["applied"], json!([]), "what was refused was not taken over in part");
     assert_eq!(changed["restart_needed"], json!(["watch"]), "the state folder is named by a flag");
+    assert!(status().contains("configuration needs a restart: watch"), "{}", status());
     assert!(dev.interrupt().success());
     lab.assert_clean();
 }

@@ -80,12 +80,12 @@ async function post(what, body) {
   return heard(answer.text(), UNHEARD);
 }
 
-/** All plugins, from all pages. */
-export async function plugins() {
+/** All plugins, from all pages, and what of its configuration the host does not live by. */
+export async function listed() {
   const all = [];
   for (let page = 1; ; page += 1) {
-    const { registered, unregistered, total } = await ask("list", { page_no: page, page_size: 100 });
+    const { registered, unregistered, total, configuration } = await ask("list", { page_no: page, page_size: 100 });
     all.push(...registered, ...unregistered);
-    if (all.length >= total || registered.length + unregistered.length === 0) return all;
+    if (all.length >= total || registered.length + unregistered.length === 0) return { plugins: all, configuration };
   }
 }

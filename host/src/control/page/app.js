@@ -1,6 +1,6 @@
 // The page: connects to the host, keeps up with it, and shows the plugins and the one that was picked.
 
-import { hasToken, keepToken, plugins, takeTokenFromAddress } from "./api.js";
+import { hasToken, keepToken, listed, takeTokenFromAddress } from "./api.js";
 import { el, list, say, show } from "./dom.js";
 import { durations } from "./metrics.js";
 import { Model } from "./model.js";
@@ -88,12 +88,23 @@ async function poll() {
   if (polling || !isUp || document.hidden) return;
   polling = true;
   try {
-    model.listed(...(await Promise.all([plugins(), durations()])));
+    const [{ plugins, configuration }, times] = await Promise.all([listed(), durations()]);
+    model.listed(plugins, times);
+    sayUnmet(configuration);
     draw();
   } catch {
     // The stream finds out, and says, what is wrong with the connection.
   }
   polling = false;
+}
+
+/** What the host was told and does not live by. */
+function sayUnmet({ refused, restart_needed: waiting }) {
+  const said = [];
+  if (refused !== null) said.push(`configuration refused, the one before goes on: ${refused}`);
+  if (waiting.length > 0) said.push(`configuration needs a restart: ${waiting.join(", ")}`);
+  say(at("unmet"), said.join("\n"));
+  show(at("unmet"), said.length > 0);
 }
 
 let refreshing = null;
