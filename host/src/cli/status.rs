@@ -152,8 +152,9 @@ fn unmet(configuration: &Value) -> String {
     });
     let keys: Vec<_> =
         configuration["restart_needed"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let waiting = (!keys.is_empty())
-        .then(|| format!("\n{WARN}configuration needs a restart:{WARN:#} {}", terminal::harmless(&keys.join(", "))));
+    let waiting = (!keys.is_empty()).then(|| {
+        format!("\n{WARN}configuration needs a restart:{WARN:#} {}", terminal::harmless(&keys.join(", ")))
+    });
     refused.into_iter().chain(waiting).collect()
 }
 

@@ -1,7 +1,8 @@
 //! What a [`Command`](super::Command) gives: plain data, the same over HTTP and on the command line.
 
 use crate::{
-    Configured, Event, Generation, PluginInfo, Unmet, Version, event::LimitsInForce, info::Status, manifest::Mode,
+    Configured, Event, Generation, PluginInfo, Unmet, Version, event::LimitsInForce, info::Status,
+    manifest::Mode,
 };
 use replug_api::describe;
 use serde::Serialize;

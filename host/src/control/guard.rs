@@ -17,13 +17,13 @@ use super::{
     routes, span,
 };
 use axum::{
-    extract::{FromRequestParts, Request, State},
+    Router,
+    extract::{FromRequestParts, Request},
     http::{
         HeaderMap, HeaderName, HeaderValue, Uri,
         header::{AUTHORIZATION, CONTENT_LENGTH, HOST, ORIGIN},
         request::Parts,
     },
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use std::{
@@ -35,6 +35,7 @@ use std::{
     },
 };
 use subtle::ConstantTimeEq;
+use tower::ServiceExt;
 use tracing::Instrument;
 
 /// Who asks.
@@ -92,17 +93,18 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 static REQUESTS: AtomicU64 = AtomicU64::new(1);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Lets a request through to its handler, or answers it.
-pub(super) async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+/// Lets a request to that route through to its handler, or answers it. Around the router, not a layer of it: that would
+/// cost each request a copy of the router's services.
+pub(super) async fn guard((app, route): (&App, &str), mut request: Request, router: Router) -> Response {
     let request_id = format!("{}-{}", app.recent.run(), REQUESTS.fetch_add(1, Ordering::Relaxed));
     let header = HeaderValue::from_str(&request_id);
-    let span = span::of(&request, &request_id);
+    let span = span::of((request.method(), route), &request_id);
     let answering = async {
-        match admit(&app, &request) {
+        match admit(app, &request) {
             Ok(caller) => {
                 span::asked_by(&caller.who);
                 request.extensions_mut().insert(Caller { request_id, ..caller });
-                next.run(request).await
+                router.oneshot(request).await.unwrap_or_else(|never| match never {})
             }
             Err(error) => error.into_response(),
         }

@@ -3,15 +3,12 @@
 
 use super::guard::Who;
 use crate::id::PluginId;
-use axum::{
-    extract::{MatchedPath, Request},
-    http::{Method, StatusCode},
-};
+use axum::http::{Method, StatusCode};
 use tracing::{Level, Span, field::Empty};
 
 /// One request, from when its head has arrived until its answer begins. What changes a plugin is told at `info`; what
 /// only looks, and a call, may come by the thousand, and is told at `debug`.
-pub(super) fn of(request: &Request, request_id: &str) -> Span {
+pub(super) fn of((method, route): (&Method, &str), request_id: &str) -> Span {
     macro_rules! request {
         ($level:expr, $method:expr, $route:expr) => {
             tracing::span!(
@@ -20,13 +17,11 @@ pub(super) fn of(request: &Request, request_id: &str) -> Span {
             )
         };
     }
-    // Never the path itself: there are as many as someone likes to think of.
-    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
-    let method = match request.method().as_str() {
+    let changes = method == Method::POST && route != "none" && !route.ends_with("/execute");
+    let method = match method.as_str() {
         known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known,
         _ => "other",
     };
-    let changes = request.method() == Method::POST && route != "none" && !route.ends_with("/execute");
     match changes {
         true => request!(Level::INFO, method, route),
         false => request!(Level::DEBUG, method, route),

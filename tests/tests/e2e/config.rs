@@ -76,7 +76,11 @@ fn an_edit_is_taken_over_while_the_host_runs_a_wrong_one_is_refused_as_a_whole_a
     let refused = dev.wait_for("config_refused")["error"].as_str().unwrap().to_owned();
     assert!(refused.contains("replug.toml:4: `defaults.limits.memory`: \"lots\" is no size"), "{refused}");
     let status = || String::from_utf8(talk(&lab, &["status"]).stdout).unwrap();
-    assert!(status().contains(&format!("configuration refused, the one before goes on: {refused}")), "{}", status());
+    assert!(
+        status().contains(&format!("configuration refused, the one before goes on: {refused}")),
+        "{}",
+        status()
+    );
 
     configure(&lab, "keep_artifacts = 5\n[defaults.limits]\nopen_files = 200\n");
     let changed = dev.wait_for("config_changed");

@@ -14,15 +14,13 @@ use super::{
     config::{ControlConfig, ListenError},
     guard::{Gate, Who},
     recent::Recent,
-    routes,
+    routes::Api,
     sse::Held,
 };
 use crate::{EventKind, Events, host::WeakHost, load::process::Program};
 use axum::{
-    Router,
     body::{Body, HttpBody},
     extract::Request,
-    response::Response,
 };
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -48,7 +46,6 @@ use tokio::{
     sync::Semaphore,
     task::AbortHandle,
 };
-use tower::ServiceExt;
 use unix::{SocketFile, Unix};
 
 /// How long the head of a request may take to arrive, and a connection stay without one.
@@ -105,14 +102,14 @@ impl Bound {
             call_deadline: config.call_deadline,
             streams: streams.clone(),
         });
-        let router = routes::router(app.clone());
+        let api = Api::of(app.clone());
         let mut tasks = vec![
             runtime.spawn(recent.follow(events)).abort_handle(),
             runtime.spawn(async move { app.audit.sum_up().await }).abort_handle(),
-            runtime.spawn(unix::accept(unix.listener, router.clone())).abort_handle(),
+            runtime.spawn(unix::accept(unix.listener, api.clone())).abort_handle(),
         ];
         if let Some(tcp) = tcp {
-            tasks.push(runtime.spawn(tcp.accept(router)).abort_handle());
+            tasks.push(runtime.spawn(tcp.accept(api)).abort_handle());
         }
         Listening {
             socket: unix.file.path().to_owned(),
@@ -221,25 +218,20 @@ impl Connection {
 }
 
 /// Serves one connection until it ends, or its place is needed while it is idle.
-async fn converse(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    place: Place,
-    router: Router,
-) {
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, place: Place, api: Arc<Api>) {
     let connection = place.connection.clone();
     let held = Arc::new(Mutex::new(None));
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let busy = Busy::new(&connection);
         let mut request: Request = request.map(Body::new);
         request.extensions_mut().insert(connection.clone());
-        let answer = router.clone().oneshot(request);
-        let held = held.clone();
+        let (api, held) = (api.clone(), held.clone());
         async move {
-            let mut response: Response = answer.await?;
+            let mut response = api.answer(request).await;
             if let Some(permit) = response.extensions_mut().remove::<Held>() {
                 *held.lock() = Some(permit);
             }
-            Ok::<_, Infallible>(response.map(|body| Body::new(Underway { body, _busy: busy })))
+            Ok::<_, Infallible>(response.map(|body| Underway { body, _busy: busy }))
         }
     });
     let serving = http1::Builder::new()

@@ -1,13 +1,12 @@
 //! TCP: on this machine only, unless it is encrypted; with a token.
 
-use super::{Connection, Gate, Pool, TokenFile, converse};
+use super::{Api, Connection, Gate, Pool, TokenFile, converse};
 use crate::control::{
     Who,
     config::{HttpConfig, ListenError},
     token::Token,
 };
-use axum::Router;
-use std::{io, net::SocketAddr, path::Path, time::Duration};
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 
 /// How many connections there may be at the same time. Far fewer than the descriptors that a process usually may have:
@@ -74,7 +73,7 @@ impl Tcp {
     }
 
     /// Takes connections, for ever.
-    pub(super) async fn accept(self, router: Router) {
+    pub(super) async fn accept(self, api: Arc<Api>) {
         let pool = Pool::new(CONNECTIONS);
         loop {
             let (stream, remote) = match self.listener.accept().await {
@@ -90,10 +89,10 @@ impl Tcp {
             let Some(place) = pool.admit(Connection::new(Who::Remote(remote), local)) else { continue };
             #[cfg(feature = "tls")]
             if let Some(tls) = &self.tls {
-                tokio::spawn(super::tls::converse(tls.accept(stream), place, router.clone()));
+                tokio::spawn(super::tls::converse(tls.accept(stream), place, api.clone()));
                 continue;
             }
-            tokio::spawn(converse(stream, place, router.clone()));
+            tokio::spawn(converse(stream, place, api.clone()));
         }
     }
 }

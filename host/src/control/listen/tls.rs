@@ -1,8 +1,7 @@
 //! TLS for the port, where other machines may reach it.
 
-use super::Place;
+use super::{Api, Place};
 use crate::control::config::{ListenError, TlsConfig};
-use axum::Router;
 use std::{fmt::Display, path::Path, sync::Arc, time::Duration};
 use tokio::net::TcpStream;
 use tokio_rustls::{
@@ -43,13 +42,13 @@ pub(super) fn acceptor(config: &TlsConfig) -> Result<TlsAcceptor, ListenError> {
 }
 
 /// Agrees on keys with the other side, and serves it.
-pub(super) async fn converse(greeting: Accept<TcpStream>, place: Place, router: Router) {
+pub(super) async fn converse(greeting: Accept<TcpStream>, place: Place, api: Arc<Api>) {
     let stream = tokio::select! {
         greeted = tokio::time::timeout(HANDSHAKE_TIME, greeting) => greeted,
         () = place.needed() => return,
     };
     // Whoever cannot or does not greet in time has no more to say.
     if let Ok(Ok(stream)) = stream {
-        super::converse(stream, place, router).await;
+        super::converse(stream, place, api).await;
     }
 }

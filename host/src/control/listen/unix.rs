@@ -1,13 +1,12 @@
 //! The Unix socket of a plugins folder: always at the same place, so that whoever knows the folder finds the host, and
 //! open to one user only.
 
-use super::{Connection, Pool, converse};
+use super::{Api, Connection, Pool, converse};
 use crate::{
     control::{Who, config::ListenError},
     load::process::Program,
     sweep::{self, Found, Place, Sweeper},
 };
-use axum::Router;
 use rustix::process::geteuid;
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -19,6 +18,7 @@ use std::{
         fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     },
     path::{Path, PathBuf},
+    sync::Arc,
 };
 use tokio::net::UnixListener;
 
@@ -156,7 +156,7 @@ impl Drop for SocketFile {
 }
 
 /// Takes connections, for ever.
-pub(super) async fn accept(listener: UnixListener, router: Router) {
+pub(super) async fn accept(listener: UnixListener, api: Arc<Api>) {
     let pool = Pool::new(CONNECTIONS);
     loop {
         let stream = match listener.accept().await {
@@ -170,7 +170,7 @@ pub(super) async fn accept(listener: UnixListener, router: Router) {
         let Ok(peer) = stream.peer_cred() else { continue };
         let who = Who::Process { uid: peer.uid(), pid: peer.pid() };
         if let Some(place) = pool.admit(Connection::new(who, None)) {
-            tokio::spawn(converse(stream, place, router.clone()));
+            tokio::spawn(converse(stream, place, api.clone()));
         }
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 }
 
 /// Call a method, always on the newest generation.
-#[utoipa::path(post, path = "/plugin/execute", request_body = Execute, responses((status = 200, description = "What the method returned", body = Envelope<Executed>)))]
+#[utoipa::path(post, path = "/api/v1/plugin/execute", request_body = Execute, responses((status = 200, description = "What the method returned", body = Envelope<Executed>)))]
 async fn execute(State(app): State<Arc<App>>, caller: Caller, Json(it): Json<Execute>) -> Answered<Answer> {
     run(&app, caller, Command::Execute(it)).await
 }

@@ -18,32 +18,59 @@ use super::{
     guard::{Caller, guard},
     openapi,
 };
-use axum::{Router, middleware, routing::get};
-use std::sync::Arc;
+use axum::{Router, extract::Request, response::Response, routing::get};
+use std::{collections::BTreeSet, sync::Arc};
 use utoipa_axum::router::OpenApiRouter;
 
 /// Where the API begins.
 pub(super) const PREFIX: &str = "/api/v1";
 
-/// All paths, behind the guard.
-pub(super) fn router(app: Arc<App>) -> Router {
+/// All that can be asked, behind the guard.
+pub(super) struct Api {
+    app: Arc<App>,
+    router: Router,
+    /// The paths that `/openapi.json` has.
+    paths: BTreeSet<String>,
+}
+
+impl Api {
+    pub(super) fn of(app: Arc<App>) -> Arc<Self> {
+        let (router, paths) = router(app.clone());
+        Arc::new(Self { app, router, paths })
+    }
+
+    /// Answers a request, or says why not.
+    pub(super) async fn answer(&self, request: Request) -> Response {
+        let route = self.route(request.uri().path());
+        guard((&self.app, route), request, self.router.clone()).await
+    }
+
+    /// The path as `/openapi.json` has it, so that there are not as many as someone likes to think of.
+    fn route(&self, path: &str) -> &str {
+        let found = [Some(path), path.strip_prefix(PREFIX)].into_iter().flatten();
+        found.into_iter().find_map(|path| self.paths.get(path)).map_or("none", String::as_str)
+    }
+}
+
+fn router(app: Arc<App>) -> (Router, BTreeSet<String>) {
+    // These name the prefix themselves: where it is added by the router, each request pays for it.
     let plugins = OpenApiRouter::new().merge(plugins::routes()).merge(life::routes()).merge(calls::routes());
     // What tools look for at the root; below the prefix, too.
     let common =
         || OpenApiRouter::new().merge(events::routes()).merge(health::routes()).merge(metrics::routes());
-    let (router, document) =
-        OpenApiRouter::<Arc<App>>::new().nest(PREFIX, plugins).merge(common()).split_for_parts();
+    let (router, document) = plugins.merge(common()).split_for_parts();
+    let paths = document.paths.paths.keys().cloned().collect();
     let document = openapi::Document::new(document);
     let (below, _) = common().split_for_parts();
     let described = Router::new().route("/openapi.json", get(move || async move { document }));
-    router
+    let router = router
         .merge(page::routes())
         .merge(described.clone())
         .nest(PREFIX, below.merge(described))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn_with_state(app.clone(), guard))
-        .with_state(app)
+        .with_state(app);
+    (router, paths)
 }
 
 /// Has a command done, and answers with what it gave.

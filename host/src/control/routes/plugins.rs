@@ -27,19 +27,19 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 }
 
 /// List the plugins, in pages: those that were started at least once, and those that were not.
-#[utoipa::path(get, path = "/plugin/list", params(List), responses((status = 200, description = "The plugins of the page", body = Envelope<Plugins>)))]
+#[utoipa::path(get, path = "/api/v1/plugin/list", params(List), responses((status = 200, description = "The plugins of the page", body = Envelope<Plugins>)))]
 async fn list(State(app): State<Arc<App>>, caller: Caller, Params(list): Params<List>) -> Answered<Answer> {
     run(&app, caller, Command::List(list)).await
 }
 
 /// Tell all of one plugin.
-#[utoipa::path(get, path = "/plugin/get", params(OfPlugin), responses((status = 200, description = "The plugin", body = Envelope<Plugin>)))]
+#[utoipa::path(get, path = "/api/v1/plugin/get", params(OfPlugin), responses((status = 200, description = "The plugin", body = Envelope<Plugin>)))]
 async fn get(State(app): State<Arc<App>>, caller: Caller, Params(of): Params<OfPlugin>) -> Answered<Answer> {
     run(&app, caller, Command::Get(of)).await
 }
 
 /// Describe the methods of the generation that serves: names, parameters, types and docs, from its interfaces.
-#[utoipa::path(get, path = "/plugin/methods", params(OfPlugin), responses((status = 200, description = "The methods by interface", body = Envelope<Methods>)))]
+#[utoipa::path(get, path = "/api/v1/plugin/methods", params(OfPlugin), responses((status = 200, description = "The methods by interface", body = Envelope<Methods>)))]
 async fn methods(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -49,7 +49,7 @@ async fn methods(
 }
 
 /// List the versions that a plugin can go back to.
-#[utoipa::path(get, path = "/plugin/generations", params(OfPlugin), responses((status = 200, description = "The versions, the oldest first", body = Envelope<Versions>)))]
+#[utoipa::path(get, path = "/api/v1/plugin/generations", params(OfPlugin), responses((status = 200, description = "The versions, the oldest first", body = Envelope<Versions>)))]
 async fn generations(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -60,7 +60,7 @@ async fn generations(
 
 /// Tell what a plugin has logged lately; with `follow=true`, as server-sent events that go on with what it logs from now
 /// on.
-#[utoipa::path(get, path = "/plugin/logs", params(Logs), responses((status = 200, description = "The entries, the oldest first", content((Envelope<Logged> = "application/json"), (String = "text/event-stream")))))]
+#[utoipa::path(get, path = "/api/v1/plugin/logs", params(Logs), responses((status = 200, description = "The entries, the oldest first", content((Envelope<Logged> = "application/json"), (String = "text/event-stream")))))]
 async fn logs(
     State(app): State<Arc<App>>,
     caller: Caller,
