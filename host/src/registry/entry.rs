@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     id::{Generation, PluginId},
-    load::InterfaceMismatch,
+    load::{Instance, InterfaceMismatch},
     manifest::Mode,
     metrics::CallTimes,
 };
@@ -231,6 +231,21 @@ impl Entry {
     }
 
     /// Whether every record of a generation that no longer serves has been freed.
+    /// Waits for the calls that run in processes that no longer serve. Those that do not end by `deadline` end with their
+    /// process, with that as the reason.
+    pub(crate) fn cut_off(&self, deadline: Duration, reason: &str) {
+        let began = Instant::now();
+        let retiring: Vec<_> = self.inner.lock().retiring.iter().filter_map(Weak::upgrade).collect();
+        for live in retiring {
+            if let Instance::Process(instance) = &live.instance
+                && !self.drained_within(&live, Some(deadline.saturating_sub(began.elapsed())))
+            {
+                tracing::warn!("{} {}: {reason}", self.id, live.generation);
+                instance.kill_because(&format!("replug: {reason}"));
+            }
+        }
+    }
+
     fn is_drained(&self, live: &Arc<Live>) -> bool {
         let mut inner = self.inner.lock();
         inner.sweep();

@@ -7,7 +7,7 @@ use crate::{
     registry::{Retiring, Unmap},
     reload,
 };
-use std::thread;
+use std::{thread, time::Duration};
 
 impl Worker {
     pub(super) async fn stop(&mut self, why: StopWhy) {
@@ -19,19 +19,23 @@ impl Worker {
             progress.last_error = None;
             progress.unregistered |= why == StopWhy::Unregistered;
         }
-        let Some(retiring) = self.desk.entry.close(why.reason()) else {
+        let retiring = self.desk.entry.close(why.reason());
+        let deadline = self.manifest().reload.drain_timeout;
+        self.cut_off(deadline).await;
+        let Some(retiring) = retiring else {
             // What did not come up before the host shuts down may do so in the next, with the state that it had.
             if why != StopWhy::ShutDown {
                 self.shop.checkpoints.remove(self.id());
             }
             return self.desk.entry.set_reason(why.reason());
         };
-        let deadline = self.manifest().reload.drain_timeout;
         // Whoever shuts the host down has probably called the plugin, and waits here: its thread will not end.
         let unmap = if why == StopWhy::ShutDown { Unmap::Never } else { self.unmap() };
         let shop = self.shop.clone();
+        // A process runs no calls any more, or is dead, and its last callers are about to learn of it.
+        let calls_may_run = retiring.live().instance.pid().is_none().then_some(deadline);
         let drained =
-            blocking(move || retiring.drain(Some(deadline)).map(|live| reload::finish(&shop, live, unmap)));
+            blocking(move || retiring.drain(calls_may_run).map(|live| reload::finish(&shop, live, unmap)));
         // `stop` and the drop of a plugin in this process may never come back. Unmapping waits once more.
         let patience = (deadline + self.manifest().process.step_timeout).saturating_mul(2);
         let Ok(drained) = tokio::time::timeout(patience, drained).await else {
@@ -54,6 +58,17 @@ impl Worker {
         // It has ended in good order.
         self.shop.checkpoints.remove(self.id());
         self.tell(EventKind::PluginStopped { reason: why.reason().into() });
+    }
+
+    /// Ends the calls that still run in a process of the plugin's after that time, with the process. Those of versions that
+    /// were replaced before count, too: no one is left to bring them to an end later.
+    async fn cut_off(&self, deadline: Duration) {
+        let entry = self.desk.entry.clone();
+        let waited = humantime::format_duration(deadline);
+        let reason =
+            format!("killed, because it was to end, and calls still ran after {waited} (`drain_timeout`)");
+        // An error means that there is no thread for it, and they end when they do.
+        let _ = blocking(move || entry.cut_off(deadline, &reason)).await;
     }
 
     /// Sees a generation that no longer serves to its end, in the background.

@@ -1,10 +1,10 @@
 //! Calls that take longer than they may: the caller is back in time, and the plugin goes on if it listens.
 
 use replug::{CallError, EventKind, Generation, Handle, manifest::Mode};
-use replug_tests::{Hold, Lab, misbehave};
+use replug_tests::{Hold, Lab, misbehave, stateless};
 use serde_json::json;
 use std::{
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -149,5 +149,64 @@ fn a_call_needs_no_step_of_the_plugin_s_life_to_end_first() {
     let saving = hold.entered();
     assert_eq!(lab.probe().version(), Ok(1), "the first call has to open a lane");
     drop((saving, hold));
+    lab.finish();
+}
+
+/// Makes a call that never ends, and waits until it has begun.
+fn never_ending(lab: &mut Lab) -> JoinHandle<Result<u64, CallError>> {
+    let probe = lab.probe();
+    let caller = thread::spawn(move || probe.misbehave("sleep"));
+    lab.wait_for(|event| match &event.kind {
+        EventKind::Log { message, .. } => (message == "about to sleep").then_some(()),
+        _ => None,
+    });
+    caller
+}
+
+/// That the call ended with its process, and why.
+fn assert_cut_off(caller: JoinHandle<Result<u64, CallError>>) {
+    let error = caller.join().unwrap().unwrap_err();
+    let CallError::Crashed { generation: 1, stderr_tail, .. } = error else { panic!("{error}") };
+    let why = "replug: killed, because it was to end, and calls still ran after 50ms (`drain_timeout`)";
+    assert_eq!(stderr_tail.lines().last(), Some(why), "{stderr_tail}");
+}
+
+const SHORT_DRAIN: &str = "[reload]\ndrain_timeout = \"50ms\"";
+
+#[test]
+fn a_call_that_never_ends_does_not_outlive_the_stop_of_its_plugin() {
+    let mut lab = lab("stopped", Mode::Process, SHORT_DRAIN);
+    let caller = never_ending(&mut lab);
+    lab.host().stop(&lab.id()).wait().unwrap();
+    assert_eq!(lab.processes(), [], "its process has ended");
+    assert_cut_off(caller);
+    lab.host().start(&lab.id()).wait().unwrap();
+    assert_eq!(lab.probe().version(), Ok(1));
+    lab.finish();
+}
+
+#[test]
+fn a_call_that_never_ends_does_not_outlive_the_shutdown_of_the_host() {
+    let mut lab = lab("shut-down", Mode::Process, SHORT_DRAIN);
+    let caller = never_ending(&mut lab);
+    lab.finish();
+    assert_cut_off(caller);
+}
+
+#[test]
+fn a_call_that_never_ends_keeps_a_version_that_was_replaced_until_the_plugin_is_stopped() {
+    let mut lab = Lab::in_mode("replaced-and-stopped", Mode::Process);
+    lab.install_with(stateless("version=1"), SHORT_DRAIN);
+    lab.start();
+    let caller = never_ending(&mut lab);
+    lab.install(stateless("version=2"));
+    lab.reload().unwrap();
+    assert_eq!(lab.probe().version(), Ok(2));
+    assert_eq!(lab.processes().len(), 2, "no call is lost for a swap");
+    lab.host().stop(&lab.id()).wait().unwrap();
+    assert_cut_off(caller);
+    let mut gone = [lab.retired().0, lab.retired().0];
+    gone.sort();
+    assert_eq!(gone, [Generation(1), Generation(2)]);
     lab.finish();
 }

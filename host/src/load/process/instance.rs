@@ -175,6 +175,11 @@ impl Instance {
     pub(crate) fn interface(
         &self,
         wanted: &'static InterfaceExport,
+    /// Kills its process, in which calls still run: their callers learn the reason.
+    pub(crate) fn kill_because(&self, reason: &str) {
+        self.child.kill_because(reason);
+    }
+
     ) -> Result<BoundInterface, InterfaceMismatch> {
         let bound =
             |place: usize| BoundInterface { export: wanted, object: self.offered[place].face.object() };
