@@ -114,6 +114,16 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn duration(&self, key: &str) -> Result<Option<Duration>, ManifestError> {
+        match self.patience(key)? {
+            Some(Duration::ZERO) => {
+                Err(self.illegal(key, "a duration of nothing; write \"500ms\", \"5s\" or \"2m\""))
+            }
+            duration => Ok(duration),
+        }
+    }
+
+    /// A duration that may be nothing.
+    pub(crate) fn patience(&self, key: &str) -> Result<Option<Duration>, ManifestError> {
         let Some(text) = self.get(key, "a duration in quotes, such as \"5s\"", |value| match value {
             Value::String(text) => Some(text.as_str()),
             _ => None,
@@ -124,9 +134,6 @@ impl<'a> Fields<'a> {
         let duration = humantime::parse_duration(text).map_err(|error| {
             self.illegal(key, format!("{text:?} is no duration: {error}; write \"500ms\", \"5s\" or \"2m\""))
         })?;
-        if duration.is_zero() {
-            return Err(self.illegal(key, "a duration of nothing; write \"500ms\", \"5s\" or \"2m\""));
-        }
         if duration > LONGEST {
             let longest = humantime::format_duration(LONGEST);
             return Err(self.illegal(key, format!("{text:?} is too long; write at most \"{longest}\"")));

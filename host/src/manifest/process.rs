@@ -57,7 +57,7 @@ pub struct ProcessSpec {
     pub cancel_grace: Duration,
     /// How long a step of its life (`init`, `save`, ...) may take.
     pub step_timeout: Duration,
-    /// How long a call waits for a process that is being started again.
+    /// How long a call waits for a process that is being started again; if that is nothing, it fails at once.
     pub restart_wait: Duration,
     /// How long after the first death it is started again; each further time it is twice as long.
     pub restart_pause: Duration,
@@ -155,7 +155,7 @@ pub(super) fn process(file: &Path, node: Option<&Node>) -> Result<ProcessSpec, M
         call_timeout: table.duration("call_timeout")?,
         cancel_grace: table.duration("cancel_grace")?.unwrap_or(default.cancel_grace),
         step_timeout: table.duration("step_timeout")?.unwrap_or(default.step_timeout),
-        restart_wait: table.duration("restart_wait")?.unwrap_or(default.restart_wait),
+        restart_wait: table.patience("restart_wait")?.unwrap_or(default.restart_wait),
         restart_pause: table.duration("restart_pause")?.unwrap_or(default.restart_pause),
         max_deaths,
         death_window: table.duration("death_window")?.unwrap_or(default.death_window),

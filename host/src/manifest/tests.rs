@@ -229,6 +229,12 @@ fn a_duration_may_be_a_year_and_no_key_takes_a_longer_one() {
 }
 
 #[test]
+fn a_call_may_be_told_not_to_wait_for_a_restart() {
+    let folder = Folder::with("plugin.toml", "id = 'a.b'\nprocess.restart_wait = '0s'");
+    assert!(folder.read().unwrap().process.restart_wait.is_zero());
+}
+
+#[test]
 fn a_file_that_is_no_manifest_text_is_refused() {
     assert!(refusal("").contains("the manifest is empty; it needs at least `id"));
     assert!(refusal(" \n\t\n").contains("is empty"));

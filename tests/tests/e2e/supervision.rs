@@ -194,7 +194,7 @@ fn callers_wait_for_a_restart_and_all_of_them_succeed() {
 #[test]
 fn a_caller_that_does_not_wait_is_told_of_the_restart() {
     let mut lab = Lab::in_mode("not-waited-for", Mode::Process);
-    lab.install_with(misbehave("version=1"), "[process]\nrestart_wait = \"1ms\"");
+    lab.install_with(misbehave("version=1"), "[process]\nrestart_wait = \"0s\"");
     lab.start();
     kill(&lab);
     let restart_in = lab.wait_for(|event| match event.kind {
