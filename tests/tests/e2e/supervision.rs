@@ -261,6 +261,21 @@ fn a_checkpoint_brings_the_state_back_after_a_kill() {
     lab.finish();
 }
 
+#[test]
+fn a_checkpoint_that_hangs_ends_the_process_and_the_crash_says_why() {
+    let mut lab = Lab::in_mode("checkpoint-hangs", Mode::Process);
+    let tables = "[reload]\npreflight = \"off\"\ncheckpoint = \"1ms\"\n[process]\nstep_timeout = \"2s\"";
+    lab.install_with(misbehave("version=1 do=save:sleep"), tables);
+    lab.start();
+    let tail = lab.wait_for(|event| match &event.kind {
+        EventKind::PluginCrashed { stderr_tail, .. } => Some(stderr_tail.clone()),
+        _ => None,
+    });
+    let why = "about to sleep\nreplug: killed, because `save` did not end within 2s";
+    assert!(tail.ends_with(why), "{tail}");
+    lab.finish();
+}
+
 /// Kills the host when `until` says so, and waits for the end of every process there is.
 fn kill_the_host(lab: &Lab, host: Dev, least: usize) {
     let pids = lab.processes();

@@ -156,10 +156,12 @@ impl Child {
         let (life, error) = of;
         let stderr_tail = || life.tail.text();
         if matches!(error, WireError::TimedOut) {
-            // Its death is told as any other: the plugin may be one that serves.
-            life.kill();
+            let stderr_tail = stderr_tail();
+            // The plugin may be one that serves.
+            let waited = humantime::format_duration(deadline);
+            life.kill_because(&format!("replug: killed, because `{step}` did not end within {waited}"));
             life.death_within(DEATH_IS_NEAR);
-            return ProcessError::Hangs { step, deadline, stderr_tail: stderr_tail() };
+            return ProcessError::Hangs { step, deadline, stderr_tail };
         }
         match life.own_death() {
             Some(death) => ProcessError::Died { step, death, stderr_tail: stderr_tail() },
@@ -182,8 +184,7 @@ impl Child {
 
     /// Kills it though no one has asked it to end: its death is told as any other, with the reason as its last words.
     pub(super) fn kill_because(&self, reason: &str) {
-        self.life.tail.push(reason);
-        self.life.kill();
+        self.life.kill_because(reason);
     }
 
     /// The number of its process.

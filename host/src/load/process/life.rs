@@ -95,6 +95,12 @@ impl Life {
         }
     }
 
+    /// The same, with the reason as its last words.
+    pub(super) fn kill_because(&self, reason: &str) {
+        self.tail.push(reason);
+        self.kill();
+    }
+
     /// From now on its end is no surprise.
     pub(super) fn expect_end(&self) {
         self.state.lock().expected = true;
