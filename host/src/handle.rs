@@ -217,7 +217,7 @@ impl Invocation {
 
     fn call(self, running: &Running) -> Result<Value, CallError<Value>> {
         let Self { handle: DynHandle { entry, .. }, method, arguments, .. } = self;
-        let pin = entry.pin().map_err(CallError::widen)?;
+        let (pin, _rest) = entry.pin().map_err(CallError::widen)?;
         let live = pin.live();
         running.generation.store(live.generation.0, Ordering::Relaxed);
         let found = find(&live.instance, &method).map_err(CallError::Unknown)?;

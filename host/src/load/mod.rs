@@ -18,6 +18,7 @@ use replug_api::{
     abi::{BoundInterface, InterfaceExport},
     describe::Interface,
 };
+use std::time::Duration;
 
 /// A plugin that came up, wherever it lives. Whoever calls it need not know.
 pub(crate) enum Instance {
@@ -68,6 +69,14 @@ impl Instance {
         match self {
             Self::InProcess(_) => None,
             Self::Process(it) => Some(it.pid()),
+        }
+    }
+
+    /// How long a call may take before its caller is released, if there is such a bound where it runs.
+    pub(crate) fn call_timeout(&self) -> Option<Duration> {
+        match self {
+            Self::InProcess(_) => None,
+            Self::Process(it) => it.call_timeout(),
         }
     }
 

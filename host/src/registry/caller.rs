@@ -8,7 +8,10 @@ use super::{
     seat::{Level, MAX_DEPTH, Seat},
 };
 use crate::{
-    load::{in_process::take_panic_location, process::Deadline},
+    load::{
+        in_process::take_panic_location,
+        process::{Deadline, Noted},
+    },
     metrics::{CallEnd, Stopwatch},
 };
 use replug_api::{
@@ -81,7 +84,7 @@ impl EntryCaller {
         method: u32,
         call: impl FnOnce(Object, Edge) -> Outcome<T, E>,
     ) -> Result<T, Result<E, CallError>> {
-        let pin = self.entry.pin().map_err(Err)?;
+        let (pin, _rest) = self.entry.pin().map_err(Err)?;
         let record = pin.record();
         let Some(port) = record.ports.get(self.port) else {
             return Err(Err(no_such_port(record)));
@@ -168,6 +171,9 @@ impl Caller for TimedCaller {
     }
 }
 
+/// What waiting for a pin has left of the time that the call may take, if that began with the waiting.
+pub(crate) type Rest = Option<Noted>;
+
 /// The newest generation, held for the length of one call.
 pub(crate) struct Pin {
     /// Its drop ends the call.
@@ -210,19 +216,20 @@ impl Pin {
 }
 
 impl Entry {
-    /// Pins the generation that serves. Waits while the state is handed over.
+    /// Pins the generation that serves. Waits while the state is handed over. What comes beside the pin is to be held for
+    /// the length of the call.
     #[inline(always)]
-    pub(crate) fn pin(&self) -> Result<Pin, CallError> {
+    pub(crate) fn pin(&self) -> Result<(Pin, Rest), CallError> {
         let Some(seat) = Seat::mine() else { return Err(self.thread_is_ending()) };
         let Some(level) = seat.enter() else { return Err(self.too_deep()) };
         let record = self.slot.pin(level.hazard());
-        if record.is_null() { self.pin_slowly(level) } else { Ok(Pin { level, record }) }
+        if record.is_null() { self.pin_slowly(level) } else { Ok((Pin { level, record }, None)) }
     }
 
     // Takes what a pin is made of, and not a pin: one whose address is taken is kept in memory, on the fast path too,
     // which takes as long as the rest of it.
     #[cold]
-    fn pin_slowly(&self, level: Level) -> Result<Pin, CallError> {
+    fn pin_slowly(&self, level: Level) -> Result<(Pin, Rest), CallError> {
         let mut pin = Pin { level, record: null_mut() };
         // A call from inside a call of the same plugin belongs to the generation it began in: waiting for the next
         // one would wait for itself.
@@ -230,7 +237,7 @@ impl Entry {
             if self.is_leaving(outer) && !self.is_closed() {
                 pin.level.hazard().store(outer, super::sync::Ordering::Relaxed);
                 pin.record = outer;
-                return Ok(pin);
+                return Ok((pin, None));
             }
         }
         if HANDING_OVER.get() && self.gate.get() == Gate::Paused {
@@ -240,19 +247,21 @@ impl Entry {
     }
 
     /// Pins the generation that serves, even inside a call of the same plugin.
-    pub(super) fn pin_anew(&self) -> Result<Pin, CallError> {
+    pub(super) fn pin_anew(&self) -> Result<(Pin, Rest), CallError> {
         let seat = Seat::mine().ok_or_else(|| self.thread_is_ending())?;
         let level = seat.enter().ok_or_else(|| self.too_deep())?;
         self.wait_for_record(Pin { level, record: null_mut() })
     }
 
-    fn wait_for_record(&self, mut pin: Pin) -> Result<Pin, CallError> {
-        let deadline = Deadline::of(self.id.as_str());
+    fn wait_for_record(&self, mut pin: Pin) -> Result<(Pin, Rest), CallError> {
+        let noted = Deadline::of(self.id.as_str());
+        let deadline = noted.or_else(|| self.gate.call_timeout().map(Deadline::after));
         loop {
             self.gate.pass(deadline.map(|it| it.until)).map_err(|shut| self.shut(shut, deadline))?;
             pin.record = self.slot.pin(pin.level.hazard());
             if !pin.record.is_null() {
-                return Ok(pin);
+                let unnoted = deadline.filter(|_| noted.is_none());
+                return Ok((pin, unnoted.map(|deadline| deadline.note(&self.id))));
             }
         }
     }

@@ -171,10 +171,11 @@ impl Entry {
         let ports = ports(&live, &inner.wanted)?;
         self.replace(&mut inner, Some(Record::new(live.clone(), ports)));
         inner.pause = None;
+        let call_timeout = live.instance.call_timeout();
         let old = inner.live.replace(live);
         inner.note_retiring(old.as_ref());
         drop(inner);
-        self.gate.set(Gate::Open);
+        self.gate.open(call_timeout);
         Ok(self.retiring(old))
     }
 
@@ -230,7 +231,6 @@ impl Entry {
         seat::count_in(&inner.records_of(live))
     }
 
-    /// Whether every record of a generation that no longer serves has been freed.
     /// Waits for the calls that run in processes that no longer serve. Those that do not end by `deadline` end with their
     /// process, with that as the reason.
     pub(crate) fn cut_off(&self, deadline: Duration, reason: &str) {
@@ -246,6 +246,7 @@ impl Entry {
         }
     }
 
+    /// Whether every record of a generation that no longer serves has been freed.
     fn is_drained(&self, live: &Arc<Live>) -> bool {
         let mut inner = self.inner.lock();
         inner.sweep();

@@ -30,11 +30,25 @@ pub(crate) struct Restart {
 pub(super) struct GateKeeper {
     gate: Mutex<Gate>,
     moved: Condvar,
+    /// How long a call may take, its waiting included, by the generation that served last.
+    call_timeout: Mutex<Option<Duration>>,
 }
 
 impl GateKeeper {
     pub(super) fn closed(reason: &str) -> Self {
-        Self { gate: Mutex::new(Gate::Closed(reason.to_owned())), moved: Condvar::new() }
+        let gate = Mutex::new(Gate::Closed(reason.to_owned()));
+        Self { gate, moved: Condvar::new(), call_timeout: Mutex::default() }
+    }
+
+    /// Opens for a generation whose calls may take so long.
+    pub(super) fn open(&self, call_timeout: Option<Duration>) {
+        *self.call_timeout.lock() = call_timeout;
+        self.set(Gate::Open);
+    }
+
+    /// How long a call may take that comes to wait here, if its caller does not say.
+    pub(super) fn call_timeout(&self) -> Option<Duration> {
+        *self.call_timeout.lock()
     }
 
     pub(super) fn set(&self, gate: Gate) {

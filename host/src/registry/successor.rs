@@ -4,7 +4,7 @@
 //! is taken out. Its call cannot have begun, so it waits for the restart as any later call does.
 
 use super::{
-    caller::{Pin, lost, panicked},
+    caller::{Pin, Rest, lost, panicked},
     entry::Entry,
 };
 use crate::{
@@ -26,7 +26,7 @@ pub(crate) fn successor(entry: &Arc<Entry>) -> Successor {
 
 impl Entry {
     fn call_again(&self, unsent: &Unsent<'_>) -> Result<Reply, CallError> {
-        let pin = self.pin_after(unsent.generation)?;
+        let (pin, _rest) = self.pin_after(unsent.generation)?;
         let live = pin.live();
         let found = live.instance.methods().find(|method| {
             let described = &method.interface.methods[method.index as usize];
@@ -50,10 +50,10 @@ impl Entry {
     }
 
     /// Pins the generation that comes after one whose process is dead.
-    fn pin_after(&self, dead: Generation) -> Result<Pin, CallError> {
-        let pin = self.pin_anew()?;
+    fn pin_after(&self, dead: Generation) -> Result<(Pin, Rest), CallError> {
+        let (pin, rest) = self.pin_anew()?;
         if pin.live().generation != dead {
-            return Ok(pin);
+            return Ok((pin, rest));
         }
         // Its death came before it served, and is yet to be heard of.
         Err(CallError::Restarting { plugin: self.id.to_string(), retry_in_ms: 1 })

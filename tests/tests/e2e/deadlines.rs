@@ -2,6 +2,7 @@
 
 use replug::{CallError, EventKind, Generation, Handle, manifest::Mode};
 use replug_tests::{Hold, Lab, misbehave, stateless};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::{
     thread::{self, JoinHandle},
@@ -149,6 +150,41 @@ fn a_call_needs_no_step_of_the_plugin_s_life_to_end_first() {
     let saving = hold.entered();
     assert_eq!(lab.probe().version(), Ok(1), "the first call has to open a lane");
     drop((saving, hold));
+    lab.finish();
+}
+
+#[test]
+fn a_call_waits_for_a_restart_no_longer_than_it_may_take() {
+    let tables = "[process]\ncall_timeout = \"50ms\"\nrestart_wait = \"10m\"\nrestart_pause = \"10m\"";
+    let mut lab = lab("waits-for-a-restart", Mode::Process, tables);
+    let pid = lab.host().info(&lab.id()).unwrap().process_id.unwrap().cast_signed();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    lab.wait_for(|event| matches!(event.kind, EventKind::PluginCrashed { .. }).then_some(()));
+    let typed = lab.probe().version().unwrap_err();
+    assert!(matches!(typed, CallError::Restarting { .. }), "{typed}");
+    let named = lab.call("version", json!([])).unwrap_err();
+    assert!(matches!(named, CallError::Restarting { .. }), "{named}");
+    lab.finish();
+}
+
+#[test]
+fn a_call_waits_for_a_hand_over_no_longer_than_it_may_take() {
+    let hold_dir = tempfile::tempdir().unwrap();
+    let hold = Hold::new(hold_dir.path());
+    let mut lab = Lab::in_mode("waits-for-a-hand-over", Mode::Process);
+    let tables = "[process]\ncall_timeout = \"50ms\"\n[reload]\npreflight = \"off\"";
+    lab.install_with(misbehave(&format!("version=1 hold={}", hold.path())), tables);
+    lab.start();
+    lab.install(misbehave("version=2"));
+    let reloading = lab.host().reload(&lab.id());
+    let saving = hold.entered();
+    let error = lab.probe().version().unwrap_err();
+    assert!(matches!(error, CallError::NotRunning { .. }), "{error}");
+    let words = "its state was still being handed over when the call's deadline of 50ms passed";
+    assert!(error.to_string().contains(words), "{error}");
+    drop(saving);
+    reloading.wait().unwrap();
+    assert_eq!(Handle::within(&lab.probe(), LONG).version(), Ok(2));
     lab.finish();
 }
 

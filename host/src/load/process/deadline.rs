@@ -31,8 +31,13 @@ impl Deadline {
     /// Makes it that of the calls into a plugin that the thread makes in `work`. Calls into other plugins on the way have
     /// their own.
     pub(crate) fn hold<T>(self, plugin: &PluginId, work: impl FnOnce() -> T) -> T {
-        let _outer = Outer(NOTED.replace(Some((plugin.clone(), self))));
+        let _noted = self.note(plugin);
         work()
+    }
+
+    /// The same, for as long as what is returned is there.
+    pub(crate) fn note(self, plugin: &PluginId) -> Noted {
+        Noted(NOTED.replace(Some((plugin.clone(), self))))
     }
 
     /// What the thread's call into this plugin has, if anyone said so.
@@ -49,10 +54,11 @@ impl Deadline {
     }
 }
 
-/// Puts the note of a call around this one back, however this one ends.
-struct Outer(Option<(PluginId, Deadline)>);
+/// A note that is in force. Dropped, it puts the note of a call around this one back.
+#[must_use = "dropped, it is no longer in force"]
+pub(crate) struct Noted(Option<(PluginId, Deadline)>);
 
-impl Drop for Outer {
+impl Drop for Noted {
     fn drop(&mut self) {
         NOTED.set(self.0.take());
     }

@@ -6,7 +6,7 @@ use super::{
     lanes::{Late, NoLane},
 };
 use crate::{
-    id::Generation,
+    id::{Generation, PluginId},
     wire::{Answer, Call, MAX_FRAME, WireError},
 };
 use replug_api::{
@@ -23,7 +23,7 @@ const MAX_ARGUMENTS: usize = MAX_FRAME as usize - 64;
 /// One interface of the plugin in a child.
 pub(super) struct Face {
     pub(super) child: Arc<Child>,
-    pub(super) plugin: String,
+    pub(super) plugin: PluginId,
     pub(super) generation: Generation,
     /// Its place in `export!`.
     pub(super) index: u16,
@@ -48,13 +48,13 @@ pub(crate) struct Unsent<'a> {
 
 impl Remote for Face {
     fn plugin(&self) -> &str {
-        &self.plugin
+        self.plugin.as_str()
     }
 
     fn invoke(&self, method: u32, encoding: Encoding, arguments: &[u8]) -> Result<Reply, CallError> {
         if arguments.len() > MAX_ARGUMENTS {
             return Err(CallError::BadArguments {
-                plugin: self.plugin.clone(),
+                plugin: self.plugin.to_string(),
                 method: self.method(method),
                 message: format!(
                     "{} bytes are more than the {MAX_ARGUMENTS} that can be passed to a process",
@@ -62,14 +62,14 @@ impl Remote for Face {
                 ),
             });
         }
-        let deadline = Deadline::of(&self.plugin).or_else(|| self.call_timeout.map(Deadline::after));
+        let deadline = Deadline::of(self.plugin.as_str()).or_else(|| self.call_timeout.map(Deadline::after));
         let call = Call { interface: self.index, method, encoding, arguments };
         let mut lane = match self.child.lane() {
             Ok(lane) => lane,
-            Err(NoLane::Gone) => return self.unsent(call),
+            Err(NoLane::Gone) => return self.unsent(call, deadline),
             Err(NoLane::Lacking(error)) => {
                 return Err(CallError::NoConnection {
-                    plugin: self.plugin.clone(),
+                    plugin: self.plugin.to_string(),
                     method: self.method(method),
                     reason: error.to_string(),
                 });
@@ -92,13 +92,13 @@ impl Remote for Face {
                 let late = Late { method: self.method(method), deadline, grace: self.cancel_grace };
                 self.child.give_up(lane, late);
                 Err(CallError::Timeout {
-                    plugin: self.plugin.clone(),
+                    plugin: self.plugin.to_string(),
                     generation: self.generation.0,
                     method: self.method(method),
                     after_ms: deadline.after_ms(),
                 })
             }
-            (Err(_), _) if lane.wire.awaited().is_none() => self.unsent(call),
+            (Err(_), _) if lane.wire.awaited().is_none() => self.unsent(call, deadline),
             (Err(_), _) => Err(self.crashed(method)),
         }
     }
@@ -107,9 +107,11 @@ impl Remote for Face {
 impl Face {
     /// Makes a call elsewhere that cannot have begun here, because there is no process to take it.
     #[cold]
-    fn unsent(&self, call: Call<'_>) -> Result<Reply, CallError> {
+    fn unsent(&self, call: Call<'_>, deadline: Option<Deadline>) -> Result<Reply, CallError> {
         let crashed = self.crashed(call.method);
         let Some(successor) = &self.successor else { return Err(crashed) };
+        // It began when it was made here.
+        let _noted = deadline.map(|deadline| deadline.note(&self.plugin));
         successor(&Unsent {
             generation: self.generation,
             interface: &self.interface.name,
@@ -124,7 +126,7 @@ impl Face {
     fn crashed(&self, method: u32) -> CallError {
         let (death, stderr_tail) = self.child.death();
         CallError::Crashed {
-            plugin: self.plugin.clone(),
+            plugin: self.plugin.to_string(),
             generation: self.generation.0,
             method: self.method(method),
             death,
@@ -133,7 +135,7 @@ impl Face {
     }
 
     fn read(&self, method: u32, answer: Answer<'_>) -> Result<Reply, CallError> {
-        let plugin = self.plugin.clone();
+        let plugin = self.plugin.to_string();
         match answer {
             Answer::Returned(bytes) => Ok(Reply::Returned(bytes.to_vec())),
             Answer::Refused(bytes) => Ok(Reply::Refused(Refusal::Error(bytes.to_vec().into()))),

@@ -56,6 +56,7 @@ pub(crate) struct Instance {
     panic_unwinds: bool,
     state_version: u32,
     step_timeout: Duration,
+    call_timeout: Option<Duration>,
     limits: LimitsInForce,
     offered: Vec<Offered>,
     /// Interfaces of the host's that were found to fit, and the place of the one that is offered.
@@ -107,7 +108,7 @@ impl Instance {
             })?;
             let face = RemoteObject::new(Face {
                 child: child.clone(),
-                plugin: plugin.clone(),
+                plugin: id.clone(),
                 generation,
                 index,
                 interface: description.clone(),
@@ -126,6 +127,7 @@ impl Instance {
             panic_unwinds: loaded.panic_unwinds,
             state_version: loaded.state_version,
             step_timeout,
+            call_timeout,
             limits,
             offered,
             fitting: Mutex::default(),
@@ -154,6 +156,11 @@ impl Instance {
         self.child.pid()
     }
 
+    /// How long a call may take if its caller does not say.
+    pub(crate) fn call_timeout(&self) -> Option<Duration> {
+        self.call_timeout
+    }
+
     /// What bounds it.
     pub(crate) fn limits(&self) -> &LimitsInForce {
         &self.limits
@@ -168,6 +175,11 @@ impl Instance {
         self.child.is_dead()
     }
 
+    /// Kills its process, in which calls still run: their callers learn the reason.
+    pub(crate) fn kill_because(&self, reason: &str) {
+        self.child.kill_because(reason);
+    }
+
     pub(crate) fn interfaces(&self) -> impl Iterator<Item = &Interface> {
         self.offered.iter().map(|offered| &offered.description)
     }
@@ -175,11 +187,6 @@ impl Instance {
     pub(crate) fn interface(
         &self,
         wanted: &'static InterfaceExport,
-    /// Kills its process, in which calls still run: their callers learn the reason.
-    pub(crate) fn kill_because(&self, reason: &str) {
-        self.child.kill_because(reason);
-    }
-
     ) -> Result<BoundInterface, InterfaceMismatch> {
         let bound =
             |place: usize| BoundInterface { export: wanted, object: self.offered[place].face.object() };

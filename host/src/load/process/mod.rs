@@ -24,7 +24,7 @@ mod usage;
 
 pub use cgroup::CgroupError;
 pub(crate) use child::{Program, Start};
-pub(crate) use deadline::Deadline;
+pub(crate) use deadline::{Deadline, Noted};
 pub use error::ProcessError;
 pub(crate) use faces::{Successor, Unsent};
 pub(crate) use instance::{Birth, Instance, Purpose};
