@@ -5,19 +5,23 @@
 //!
 //! In this order, before the first line of the plugin's can run:
 //!
-//! 1. `guard.rs`: becomes the leader of a process group; asks to be told of the host's end; makes sure that it has not
+//! 1. `inherited.rs`: closes what came with it from the host, but for the three standard descriptors.
+//! 2. `guard.rs`: becomes the leader of a process group; asks to be told of the host's end; makes sure that it has not
 //!    come already.
-//! 2. Takes the control connection from its standard input, and puts `/dev/null` there.
-//! 3. `serve.rs`: greets the host, and takes the connection for reports, the lifeline and the service connection from
-//!    it, which a thread serves from then on.
-//! 4. `guard.rs`: looks up the cgroup that the host has put it in, if any, and starts the thread that waits for the end of
-//!    the lifeline, which is the end of everything here.
-//! 5. No core is dumped; then, as the host asks, `limits.rs` bounds the process, and the library is opened.
+//! 3. No core is dumped.
+//! 4. Takes the control connection from its standard input, and puts `/dev/null` there.
+//! 5. `serve.rs`: greets the host, and takes the connection for reports, the lifeline and the service connection from
+//!    it.
+//! 6. `guard.rs`: opens what ends the cgroup that the host has put it in, if any, and starts the thread that waits for the
+//!    end of the lifeline, which is the end of everything here.
+//! 7. `service.rs`: starts the thread that serves the service connection.
+//! 8. As the host asks, `limits.rs` bounds the process, and the library is opened.
 //!
 //! **Architecture Invariant:** the shim opens no file of its own, but that which ends its cgroup, and writes nothing to its
 //! standard output; to its standard error only why it ends.
 
 mod guard;
+mod inherited;
 mod lane;
 mod limits;
 mod reporter;
@@ -56,6 +60,8 @@ pub fn run_if_asked() {
     let Some(first) = arguments.next() else { return };
     #[cfg(feature = "control")]
     if first == crate::sweep::MARKER {
+        // What is left open harms no one here; what is not swept does.
+        let _ = inherited::close_all();
         crate::sweep::run(arguments);
     }
     if first != SHIM_MARKER {
@@ -100,10 +106,12 @@ impl ShimError {
 fn run(host: Option<OsString>) -> Result<serve::Ended, ShimError> {
     let host = host.and_then(|pid| pid.to_str()?.parse().ok()).and_then(Pid::from_raw);
     let host = host.ok_or(ShimError::NotByAHost)?;
+    inherited::close_all().map_err(ShimError::system("cannot close what came from the host"))?;
     guard::follow(host)?;
-    let (mut shim, lifeline) = serve::Shim::meet(take_control()?)?;
-    guard::hold(lifeline, host)?;
     limits::no_core().map_err(ShimError::system("core dumps cannot be turned off"))?;
+    let (mut shim, lifeline, service) = serve::Shim::meet(take_control()?)?;
+    guard::hold(lifeline, host)?;
+    service.run().map_err(ShimError::system("cannot start a thread"))?;
     shim.serve()
 }
 

@@ -40,8 +40,8 @@ pub(super) struct Shim {
 }
 
 impl Shim {
-    /// Greets the host. What comes back beside the shim is its lifeline.
-    pub(super) fn meet(control: UnixStream) -> Result<(Self, OwnedFd), ShimError> {
+    /// Greets the host. What comes back beside the shim is its lifeline, and the service that is yet to run.
+    pub(super) fn meet(control: UnixStream) -> Result<(Self, OwnedFd, Service), ShimError> {
         let mut control = Channel::new(Taking::new(control));
         let greeting = Hello::decode(control.receive()?.of_kind(Kind::Hello)?)?;
         // Answered before it is judged, so that the host can say what differs.
@@ -52,9 +52,8 @@ impl Shim {
         let reporter = Reporter::new(UnixStream::from(events));
         let instance = Shared::default();
         let service = Service::new(UnixStream::from(service), instance.clone(), reporter.clone());
-        service.run().map_err(ShimError::system("cannot start a thread"))?;
         let shim = Self { control, reporter, opened: None, loaded: false, instance };
-        Ok((shim, lifeline))
+        Ok((shim, lifeline, service))
     }
 
     /// Serves the host until it asks for the end, or hangs up.

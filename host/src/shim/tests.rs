@@ -39,7 +39,8 @@ fn serve() -> Served {
     let (service, their_service) = UnixStream::pair().unwrap();
     let (their_lifeline, lifeline) = pipe().unwrap();
     let thread = thread::spawn(move || {
-        let (mut shim, _lifeline) = Shim::meet(theirs)?;
+        let (mut shim, _lifeline, service) = Shim::meet(theirs)?;
+        service.run().unwrap();
         shim.serve()
     });
     let lifeline_end = OwnedFd::from(their_lifeline);

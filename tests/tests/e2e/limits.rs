@@ -12,7 +12,13 @@ use replug_tests::{
     misbehave,
 };
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, getuid, kill_process, prlimit};
-use std::{fs, path::PathBuf, thread};
+use std::{
+    fs,
+    io::Read,
+    path::PathBuf,
+    process::{Command, Stdio},
+    thread,
+};
 
 fn limited(name: &str, limits: &str) -> Lab {
     let mut lab = Lab::in_mode(name, Mode::Process);
@@ -187,6 +193,34 @@ fn a_process_dumps_no_core_whatever_it_is_allowed() {
     let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().take(2).collect::<Vec<_>>(), ["0", "0"], "soft and hard");
     lab.finish();
+}
+
+#[test]
+fn a_process_has_nothing_open_that_the_hosts_program_was_started_with() {
+    let mut lab = Lab::in_mode("inherits", Mode::Process);
+    lab.install(misbehave("version=1"));
+    let file = lab.dir().join("not-the-plugins");
+    start_by_script(&mut lab, &format!("exec 7>'{}'; exec", file.display()));
+    let pid = lab.host().info(&lab.id()).unwrap().process_id.unwrap();
+    let open: Vec<_> = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(Result::unwrap).collect();
+    let targets: Vec<_> = open.iter().filter_map(|it| fs::read_link(it.path()).ok()).collect();
+    assert!(file.exists() && targets.len() > 3 && !targets.contains(&file), "{targets:?}");
+    lab.finish();
+}
+
+#[test]
+fn what_waits_to_remove_a_hosts_socket_has_nothing_open_that_the_program_was_started_with() {
+    let lab = Lab::new("sweeper-inherits");
+    let script = "exec 7>&1 >&-; exec \"$0\" __replug-sweep \"$1\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(program()).arg(lab.dir().join("host.sock"));
+    let mut sweeper = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    // No end comes while the sweeper, which waits for that of its input, has the other end.
+    let mut inherited = sweeper.stdout.take().unwrap();
+    assert_eq!(inherited.read_to_end(&mut Vec::new()).unwrap(), 0);
+    assert!(sweeper.try_wait().unwrap().is_none(), "it goes on");
+    drop(sweeper.stdin.take());
+    assert!(sweeper.wait().unwrap().success());
 }
 
 #[test]

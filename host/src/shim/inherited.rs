@@ -1,0 +1,69 @@
+//! That a child of the host's has nothing of the host's but the three standard descriptors.
+//!
+//! What the host opens itself is closed when a program is run. What it was started with need not be, such as a file of the
+//! shell's: that would go on to the plugin, which could write to it.
+
+use rustix::io::Errno;
+use std::{fs, io, os::fd::RawFd};
+
+/// The first descriptor that is none of the standard ones.
+const FIRST: RawFd = 3;
+
+/// Closes all other descriptors. To be called before this program has opened any.
+pub(super) fn close_all() -> io::Result<()> {
+    close_from(FIRST).or_else(|_| close_each_from(FIRST))
+}
+
+/// In one step, which kernels before 5.9 lack.
+fn close_from(first: RawFd) -> io::Result<()> {
+    // SAFETY: the numbers go to the kernel, which reads and writes no memory for them. The program has only begun: nothing
+    // in it owns a descriptor but the standard ones.
+    match unsafe { libc::syscall(libc::SYS_close_range, first, RawFd::MAX, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// One after the other.
+fn close_each_from(first: RawFd) -> io::Result<()> {
+    let number = |it: io::Result<fs::DirEntry>| it.ok()?.file_name().to_str()?.parse().ok();
+    // The folder itself is among them, and closed by the time it has its turn.
+    let open: Vec<RawFd> = fs::read_dir("/proc/self/fd")?.filter_map(number).collect();
+    for descriptor in open.into_iter().filter(|descriptor| *descriptor >= first) {
+        // SAFETY: as above.
+        if unsafe { libc::close(descriptor) } != 0 {
+            let error = io::Error::last_os_error();
+            if error.raw_os_error() != Some(Errno::BADF.raw_os_error()) {
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::fcntl_dupfd_cloexec;
+    use std::{
+        io::{Read, pipe},
+        os::fd::IntoRawFd,
+    };
+
+    /// So high that no other test has one.
+    const HIGH: RawFd = 700;
+
+    #[test]
+    fn every_descriptor_from_a_number_on_is_closed_in_one_step_or_in_many() {
+        for close in [close_from, close_each_from] {
+            let (mut end, line) = pipe().unwrap();
+            for first in [HIGH, HIGH + 100] {
+                // Whoever closes it has it now.
+                let _ = fcntl_dupfd_cloexec(&line, first).unwrap().into_raw_fd();
+            }
+            drop(line);
+            close(HIGH).unwrap();
+            assert_eq!(end.read(&mut [0]).unwrap(), 0, "no one holds the line");
+        }
+    }
+}
