@@ -177,7 +177,10 @@ impl Control {
     fn ask(&mut self, request: &Request) -> Result<Reply, WireError> {
         self.last = self.last.next();
         self.channel.send(Kind::Request, self.last, [&request.encode()?, &[]])?;
-        Reply::decode(self.channel.receive()?.reply_to(self.last, Kind::Reply)?)
+        let reply = Reply::decode(self.channel.receive()?.reply_to(self.last, Kind::Reply)?);
+        // It may be long until the next step.
+        self.channel.lay_aside();
+        reply
     }
 }
 
@@ -269,6 +272,17 @@ impl<S> Lane<S> {
     /// The stream, to be written to or read from by nothing but the lane.
     pub fn stream_mut(&mut self) -> &mut S {
         self.channel.stream_mut()
+    }
+
+    /// Gives back the memory of a very large answer, once no call is on the lane.
+    pub fn lay_aside(&mut self) {
+        self.channel.lay_aside();
+    }
+
+    /// The bytes of memory that it holds.
+    #[cfg(test)]
+    pub(crate) fn memory(&self) -> usize {
+        self.channel.memory()
     }
 
     /// The call whose answer has not come. Without one, a call that failed never reached the plugin.

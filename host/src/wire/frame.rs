@@ -162,6 +162,14 @@ impl<S> Channel<S> {
         &mut self.stream
     }
 
+    /// Gives back the memory of a very large frame. Whoever lays a channel aside calls this: otherwise it is done when the
+    /// next frame is awaited.
+    pub fn lay_aside(&mut self) {
+        if self.large.capacity() > KEPT {
+            self.large = Vec::new();
+        }
+    }
+
     /// The bytes of memory that it holds.
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
@@ -230,9 +238,7 @@ impl<S: Read> Channel<S> {
 
     /// Reads a header.
     fn begin(&mut self) -> Result<Begun, WireError> {
-        if self.large.capacity() > KEPT {
-            self.large = Vec::new();
-        }
+        self.lay_aside();
         self.fill(HEADER).map_err(|error| match error {
             WireError::Truncated { missing: HEADER } => WireError::Closed,
             error => error,

@@ -21,6 +21,14 @@ pub(super) struct Lanes {
     idle: Mutex<Vec<Lane>>,
 }
 
+impl Lanes {
+    fn keep(&self, mut lane: Lane) {
+        // It may be long until its next call.
+        lane.wire.lay_aside();
+        self.idle.lock().push(lane);
+    }
+}
+
 /// Why there is no lane.
 pub(super) enum NoLane {
     /// The process is gone, or is as good as gone.
@@ -68,7 +76,7 @@ impl Child {
 
     /// Takes back a lane whose call has ended.
     pub(super) fn give_back(&self, lane: Lane) {
-        self.lanes.idle.lock().push(lane);
+        self.lanes.keep(lane);
     }
 
     /// Sees to a lane with a call that is no longer waited for, in the background.
@@ -102,5 +110,29 @@ impl Late {
             humantime::format_duration(self.deadline.after),
             humantime::format_duration(self.grace)
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Call, Channel, Encoding, Kind};
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_lane_that_no_call_is_on_keeps_no_memory_of_a_very_large_answer() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let answering = thread::spawn(move || {
+            let mut channel = Channel::new(theirs);
+            let id = channel.receive().unwrap().id;
+            channel.send(Kind::Answer, id, [&[0], &[7; 4 << 20]]).unwrap();
+        });
+        let mut lane = Lane { id: LaneId(1), wire: wire::Lane::new(Timed::from(ours)) };
+        let call = Call { interface: 0, method: 0, encoding: Encoding::Binary, arguments: &[] };
+        lane.wire.call(call).unwrap();
+        answering.join().unwrap();
+        let lanes = Lanes::default();
+        lanes.keep(lane);
+        assert!(lanes.idle.lock()[0].wire.memory() < 1 << 16);
     }
 }

@@ -76,6 +76,14 @@ fn the_memory_of_a_very_large_frame_is_given_back() {
 }
 
 #[test]
+fn a_channel_that_is_laid_aside_keeps_no_memory_of_a_very_large_frame() {
+    let mut channel = Channel::new(Memory::of(frame(2, 1, &[0; 4 << 20])));
+    channel.receive().unwrap();
+    channel.lay_aside();
+    assert!(channel.memory() < 1 << 16);
+}
+
+#[test]
 fn a_frame_that_is_too_large_to_send_leaves_the_channel_usable() {
     let mut channel = Channel::with_max_frame(Memory::default(), 100);
     let error = channel.send(Kind::Call, RequestId(1), [&[], &[0; 92]]).unwrap_err();
