@@ -33,11 +33,14 @@ pub mod schemathesis;
 pub mod source;
 pub mod tally;
 
+#[path = "../fixtures/misbehave/src/everything.rs"]
+pub mod everything;
 #[path = "../fixtures/misbehave/src/probe.rs"]
 pub mod probe;
 
 pub use artifact::{misbehave, stateless};
 pub use browser::Browser;
+pub use everything::Everything;
 pub use hold::Hold;
 pub use http::Http;
 pub use lab::Lab;

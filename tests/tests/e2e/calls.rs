@@ -23,7 +23,7 @@ fn an_unknown_plugin_is_answered_with_the_nearest_that_is_known() {
 fn a_handle_on_an_interface_that_the_plugin_lacks_is_refused_with_those_it_has() {
     let lab = Lab::running("lacking-interface");
     let error = lab.host().get::<dyn Tally>(&lab.id()).unwrap_err().to_string();
-    let expected = "does not implement `Tally`, which the host asks for; it implements `Probe`";
+    let expected = "does not implement `Tally`, which the host asks for; it implements `Probe`, `Everything`";
     assert_eq!(error, format!("{} {expected}", lab.id()));
     assert_eq!(lab.host().find::<dyn Tally>().len(), 0);
     assert_eq!(lab.host().find::<dyn Probe>().len(), 1);

@@ -1,5 +1,7 @@
 //! What a plugin does is the same in the host's process and in one of its own: each behaviour is checked in both.
 
+mod values;
+
 use replug::{CallError, Event, EventKind, Generation, Handle, Status, event::RetireOutcome, manifest::Mode};
 use replug_tests::{Lab, Probe, ProbeError, Tally, misbehave, recorder};
 use serde_json::{Value, json};
@@ -7,6 +9,7 @@ use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
 };
+use values::every_kind_of_value_goes_there_and_back;
 
 macro_rules! in_both_modes {
     ($($behaviour:ident,)*) => {
@@ -21,6 +24,7 @@ macro_rules! in_both_modes {
 
 in_both_modes! {
     typed_calls_and_calls_by_name_give_what_the_method_returned,
+    every_kind_of_value_goes_there_and_back,
     an_error_of_the_plugins_own_comes_back_as_it_was_made,
     a_panic_comes_back_with_message_and_place_and_the_plugin_goes_on,
     a_text_of_8_mebibytes_goes_there_and_back,
@@ -355,7 +359,7 @@ fn an_interface_that_differs_is_refused_by_name(mode: Mode) {
     let error = lab.host().get::<dyn other::Probe>(&lab.id()).unwrap_err().to_string();
     assert!(error.contains("Probe") && error.contains("`increment`"), "{error}");
     let error = lab.host().get::<dyn Tally>(&lab.id()).unwrap_err().to_string();
-    let expected = "does not implement `Tally`, which the host asks for; it implements `Probe`";
+    let expected = "does not implement `Tally`, which the host asks for; it implements `Probe`, `Everything`";
     assert_eq!(error, format!("{} {expected}", lab.id()));
     assert_eq!((lab.host().find::<dyn Tally>().len(), lab.host().find::<dyn Probe>().len()), (0, 1));
     lab.reload().unwrap();
