@@ -12,6 +12,7 @@
 //! | [`http`] | a client for the control plane that hides nothing |
 //! | [`hold`] | a call that lasts until the test lets it go |
 //! | [`load`] | connections that keep asking an HTTP server |
+//! | [`neighbour`] | a plugin whose calls must not fail while another one misbehaves |
 //! | [`numbered`] | one artifact under a thousand numbers, for reloads without a compiler |
 //! | [`promtool`] | Prometheus's judge of metrics and alerts, where it is to be had |
 //! | [`sandbox`] | a copy of the workspace's plugins, to be edited |
@@ -25,6 +26,7 @@ pub mod hold;
 pub mod http;
 pub mod lab;
 pub mod load;
+pub mod neighbour;
 pub mod numbered;
 pub mod promtool;
 pub mod recorder;
@@ -44,6 +46,7 @@ pub use everything::Everything;
 pub use hold::Hold;
 pub use http::Http;
 pub use lab::Lab;
+pub use neighbour::Neighbour;
 pub use probe::{Probe, ProbeError};
 pub use source::Source;
 pub use tally::Tally;

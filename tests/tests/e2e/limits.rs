@@ -7,7 +7,7 @@ use replug::{
 };
 use replug_api::call::Death;
 use replug_tests::{
-    Lab,
+    Lab, Neighbour,
     command::{Dev, program},
     misbehave,
 };
@@ -21,10 +21,23 @@ use std::{
 };
 
 fn limited(name: &str, limits: &str) -> Lab {
-    let mut lab = Lab::in_mode(name, Mode::Process);
-    lab.install_with(misbehave("version=1"), &format!("[limits]\n{limits}"));
+    let mut lab = installed(name, limits);
     lab.start();
     lab
+}
+
+fn installed(name: &str, limits: &str) -> Lab {
+    let mut lab = Lab::in_mode(name, Mode::Process);
+    lab.install_with(misbehave("version=1"), &format!("[limits]\n{limits}"));
+    lab
+}
+
+/// How the process ended, as the event of it says, and what it wrote last.
+fn crashed(lab: &mut Lab) -> (Option<String>, String) {
+    lab.wait_for(|event| match &event.kind {
+        EventKind::PluginCrashed { signal, stderr_tail, .. } => Some((signal.clone(), stderr_tail.clone())),
+        _ => None,
+    })
 }
 
 fn applied(lab: &mut Lab) -> LimitsInForce {
@@ -103,7 +116,8 @@ fn what_leaves_the_process_group_ends_with_the_plugin_where_it_has_a_cgroup() {
 
 #[test]
 fn a_plugin_that_opens_files_without_end_ends_at_its_limit() {
-    let mut lab = limited("opens", "open_files = 64");
+    let mut lab = installed("opens", "open_files = 64");
+    let neighbour = Neighbour::start(&mut lab);
     let bounds = applied(&mut lab).bounds;
     assert_eq!(bounds, [bound("open_files", 64, Enforcer::Rlimit)]);
     let probe = lab.probe();
@@ -120,22 +134,33 @@ fn a_plugin_that_opens_files_without_end_ends_at_its_limit() {
         _ => None,
     });
     assert_eq!(probe.version(), Ok(1));
+    let (signal, stderr_tail) = crashed(&mut lab);
+    assert_eq!(signal.as_deref(), Some("SIGKILL"));
+    assert_eq!(stderr_tail, "about to open-files\nabout to sleep");
     lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
-    assert!(matches!(sleeper.join().unwrap(), Err(CallError::Crashed { .. })));
+    match sleeper.join().unwrap().unwrap_err() {
+        CallError::Crashed { generation: 1, stderr_tail: it, .. } => assert_eq!(it, stderr_tail),
+        other => panic!("{other}"),
+    }
     assert_eq!(probe.version(), Ok(1));
+    neighbour.assert_unharmed();
     lab.finish();
 }
 
 /// That this limit ends the process of a plugin that does this, with a signal of its own.
 fn ends_by(signal: &str, limit: &str, deed: &str) {
-    let mut lab = limited(deed, limit);
+    let mut lab = installed(deed, limit);
+    let neighbour = Neighbour::start(&mut lab);
     let error = lab.probe().misbehave(deed).unwrap_err();
     assert!(
         matches!(&error, CallError::Crashed { death: Death::Signal(it), .. } if it == signal),
         "{deed}: {error}"
     );
+    let (told, stderr_tail) = crashed(&mut lab);
+    assert_eq!((told.as_deref(), &*stderr_tail), (Some(signal), &*format!("about to {deed}")));
     lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
     assert_eq!(lab.probe().version(), Ok(1));
+    neighbour.assert_unharmed();
     lab.finish();
 }
 
@@ -160,6 +185,7 @@ fn start_by_script(lab: &mut Lab, lines: &str) {
 fn a_plugin_that_forks_without_end_gets_no_more_processes_than_its_limit() {
     let mut lab = Lab::in_mode("forks-on", Mode::Process);
     lab.install_with(misbehave("version=1"), "[limits]\nprocesses = 32");
+    Neighbour::install(&lab);
     if getuid().is_root() {
         // The kernel lets root have as many as it likes. This is a user who has no other processes, and may read what root may.
         let uid = 1_000_000_000 + std::process::id();
@@ -173,6 +199,7 @@ fn a_plugin_that_forks_without_end_gets_no_more_processes_than_its_limit() {
             return lab.finish();
         }
     }
+    let neighbour = Neighbour::call(&lab);
     assert_eq!(lab.probe().misbehave("fork-on"), Ok(1));
     let processes = lab.processes().len();
     assert!((2..=32).contains(&processes), "{processes} processes");
@@ -180,6 +207,7 @@ fn a_plugin_that_forks_without_end_gets_no_more_processes_than_its_limit() {
     lab.host().stop(&lab.id()).wait().unwrap();
     lab.host().start(&lab.id()).wait().unwrap();
     assert_eq!(lab.probe().version(), Ok(1));
+    neighbour.assert_unharmed();
     lab.finish();
 }
 

@@ -10,6 +10,7 @@ mod conformance;
 mod control;
 mod crash;
 mod deadlines;
+mod endings;
 mod life;
 mod limits;
 mod metrics;

@@ -2,60 +2,9 @@
 
 use replug::{CallError, EventKind, Handle, event::RetireOutcome, manifest::Mode};
 use replug_api::call::Death;
-use replug_tests::{Hold, Lab, Probe, misbehave, stateless};
+use replug_tests::{Hold, Lab, Neighbour, Probe, misbehave, neighbour::running, stateless};
 use rustix::process::{Pid, Signal, kill_process};
-use std::{
-    fs,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{self, JoinHandle},
-};
-
-/// A plugin that goes on being called while its neighbour misbehaves.
-struct Neighbour {
-    done: Arc<AtomicBool>,
-    caller: JoinHandle<u64>,
-}
-
-impl Neighbour {
-    fn id(lab: &Lab) -> String {
-        format!("{}.neighbour", lab.id())
-    }
-
-    fn call(lab: &Lab) -> Self {
-        let probe: Handle<dyn Probe> = lab.host().get(&Self::id(lab)).unwrap();
-        let done = Arc::new(AtomicBool::new(false));
-        let until = done.clone();
-        let caller = thread::spawn(move || {
-            let mut calls = 0;
-            while !until.load(Ordering::Relaxed) {
-                assert_eq!(probe.increment(1), Ok(calls + 1), "the neighbour's call");
-                calls += 1;
-                // There may be fewer processors than callers.
-                thread::yield_now();
-            }
-            calls
-        });
-        Self { done, caller }
-    }
-
-    fn assert_unharmed(self) {
-        self.done.store(true, Ordering::Relaxed);
-        assert!(self.caller.join().expect("no call of the neighbour's fails") > 0);
-    }
-}
-
-fn running(name: &str, orders: &str, tables: &str) -> (Lab, Neighbour) {
-    let mut lab = Lab::in_mode(name, Mode::Process);
-    lab.install_with(misbehave(&format!("version=1 {orders}")), tables);
-    let neighbour = format!("id = \"{}\"\nmode = \"process\"\nbinary = \"plugin.so\"", Neighbour::id(&lab));
-    lab.neighbour("neighbour", neighbour, misbehave("version=100"));
-    lab.start();
-    let neighbour = Neighbour::call(&lab);
-    (lab, neighbour)
-}
+use std::{fs, thread};
 
 /// How the process ended, as the event of it says, and the last that it wrote.
 fn crashed(lab: &mut Lab) -> (Option<String>, Option<i32>, String) {
@@ -118,6 +67,16 @@ fn signal(name: &str) -> Death {
 }
 
 #[test]
+fn a_panic_costs_one_call_and_not_even_the_process() {
+    let (lab, neighbour) = running("panics", "", "");
+    let error = lab.probe().panic("so it goes").unwrap_err();
+    assert!(matches!(&error, CallError::Panicked { message, .. } if message == "so it goes"), "{error}");
+    assert_eq!((lab.probe().version(), Handle::generation(&lab.probe()).unwrap().0), (Ok(1), 1));
+    neighbour.assert_unharmed();
+    lab.finish();
+}
+
+#[test]
 fn an_abort_costs_one_call() {
     costs_one_call("abort", "", &[signal("SIGABRT")]);
 }
@@ -175,8 +134,7 @@ fn times_out(deed: &str) {
     // Calls of a process that is busy coming up may take longer than the call that is allowed here.
     restarted(&mut lab);
     lab.probe().version().unwrap();
-    neighbour.done.store(true, Ordering::Relaxed);
-    assert!(neighbour.caller.join().expect("no call of the neighbour's fails") > 0);
+    neighbour.assert_unharmed();
     lab.finish();
 }
 
@@ -248,13 +206,11 @@ fn a_flood_of_log_events_hides_no_crash_of_a_neighbour_from_a_slow_reader() {
     for mode in [Mode::Process, Mode::InProcess] {
         let mut lab = Lab::in_mode("flood-of-events", mode);
         lab.install(misbehave("version=1"));
-        let id = Neighbour::id(&lab);
-        let manifest = format!("id = \"{id}\"\nmode = \"process\"\nbinary = \"plugin.so\"");
-        lab.neighbour("neighbour", manifest, misbehave("version=100"));
+        Neighbour::install(&lab);
         lab.start();
         // More than a reader may be behind.
         assert_eq!(lab.probe().misbehave("flood-log"), Ok(1));
-        let neighbour: Handle<dyn Probe> = lab.host().get(&id).unwrap();
+        let neighbour: Handle<dyn Probe> = lab.host().get(&Neighbour::id(&lab)).unwrap();
         assert!(neighbour.misbehave("abort").is_err());
         // Only now is anything read.
         let (mut told, mut left_out, mut crashed) = (0, 0, false);
@@ -274,16 +230,6 @@ fn a_flood_of_log_events_hides_no_crash_of_a_neighbour_from_a_slow_reader() {
         assert_eq!(told + left_out, 10_000, "{mode:?}");
         lab.finish();
     }
-}
-
-#[test]
-fn a_plugin_with_processes_of_its_own_takes_them_along_when_it_is_stopped() {
-    let (lab, neighbour) = running("takes-along", "", "");
-    let before = lab.processes().len();
-    assert_eq!(lab.probe().misbehave("fork"), Ok(1));
-    assert_eq!(lab.processes().len(), before + 2);
-    neighbour.assert_unharmed();
-    lab.finish();
 }
 
 /// The kernel says it in `/proc/PID/stat`, after the name in parentheses: state, parent, group, session. A process whose
@@ -311,40 +257,6 @@ fn a_process_that_leaves_the_group_does_not_keep_the_death_from_being_known() {
 }
 
 #[test]
-fn a_panic_in_the_drop_of_an_old_version_ends_with_its_process() {
-    let (mut lab, neighbour) = running("panics-in-drop", "panic=drop", "[reload]\npreflight = \"load\"");
-    lab.install(misbehave("version=2"));
-    lab.reload().unwrap();
-    assert_eq!(lab.retired().1, RetireOutcome::Ended);
-    assert_eq!(lab.probe().version(), Ok(2));
-    neighbour.assert_unharmed();
-    lab.finish();
-}
-
-#[test]
-fn a_plugin_that_ignores_requests_to_end_is_ended_all_the_same() {
-    let (mut lab, neighbour) = running("ignores", "", "");
-    assert_eq!(lab.probe().misbehave("ignore-sigterm"), Ok(1));
-    lab.install(misbehave("version=2"));
-    lab.reload().unwrap();
-    assert_eq!(lab.retired().1, RetireOutcome::Ended);
-    neighbour.assert_unharmed();
-    lab.finish();
-}
-
-#[test]
-fn a_thread_that_outlives_stop_ends_with_the_process() {
-    let (mut lab, neighbour) = running("outlives-stop", "thread=forever", "");
-    let before = lab.processes().len();
-    lab.install(misbehave("version=2"));
-    lab.reload().unwrap();
-    assert_eq!(lab.retired().1, RetireOutcome::Ended);
-    assert_eq!(lab.processes().len(), before);
-    neighbour.assert_unharmed();
-    lab.finish();
-}
-
-#[test]
 fn a_crash_after_a_thousand_good_calls_costs_the_next() {
     let (mut lab, neighbour) = running("a-thousand", "do=work:abort after=1000", "");
     let probe = lab.probe();
@@ -361,7 +273,7 @@ fn a_crash_after_a_thousand_good_calls_costs_the_next() {
 fn a_crash_while_the_host_waits_for_the_last_call_of_an_old_version_harms_no_one() {
     let mut lab = Lab::in_mode("drained", Mode::Process);
     lab.install(stateless("version=1"));
-    lab.start();
+    let neighbour = Neighbour::start(&mut lab);
     let hold = Hold::new(lab.dir());
     let (probe, deed) = (lab.probe(), format!("abort@{}", hold.path()));
     let caller = thread::spawn(move || probe.misbehave(&deed));
@@ -372,6 +284,7 @@ fn a_crash_while_the_host_waits_for_the_last_call_of_an_old_version_harms_no_one
     assert!(matches!(caller.join().unwrap(), Err(CallError::Crashed { generation: 1, .. })));
     assert_eq!(lab.retired().1, RetireOutcome::Ended);
     assert_eq!((lab.probe().version(), Handle::generation(&lab.probe()).unwrap().0), (Ok(2), 2));
+    neighbour.assert_unharmed();
     lab.finish();
 }
 
@@ -441,7 +354,10 @@ fn a_configuration_in_which_a_plugin_hangs_is_refused_and_the_version_is_started
 fn a_checkpoint_that_does_not_come_back_costs_the_process_and_not_the_plugin() {
     let tables = "[process]\nstep_timeout = \"2s\"\n[reload]\ncheckpoint = \"1ms\"";
     let (mut lab, neighbour) = running("hangs-in-a-checkpoint", "do=save:sleep", tables);
-    assert_eq!(crashed(&mut lab).0.as_deref(), Some("SIGKILL"));
+    let (signal, _, stderr_tail) = crashed(&mut lab);
+    assert_eq!(signal.as_deref(), Some("SIGKILL"));
+    let why = "about to sleep\nreplug: killed, because `save` did not end within 2s";
+    assert_eq!(stderr_tail, why);
     restarted(&mut lab);
     assert_eq!(lab.probe().version(), Ok(1));
     neighbour.assert_unharmed();

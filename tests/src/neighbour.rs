@@ -1,0 +1,86 @@
+//! A plugin that goes on being called while another one misbehaves.
+
+use crate::{Lab, Probe, misbehave};
+use replug::{Handle, manifest::Mode};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+/// A plugin in a process of its own beside the lab's, and a thread that calls it all the time.
+#[derive(Debug)]
+pub struct Neighbour {
+    done: Arc<AtomicBool>,
+    caller: JoinHandle<u64>,
+}
+
+impl Neighbour {
+    /// Its id.
+    pub fn id(lab: &Lab) -> String {
+        format!("{}.neighbour", lab.id())
+    }
+
+    /// Puts it beside the lab's plugin, before the host starts.
+    pub fn install(lab: &Lab) {
+        let manifest = format!("id = \"{}\"\nmode = \"process\"\nbinary = \"plugin.so\"", Self::id(lab));
+        lab.neighbour("neighbour", manifest, misbehave("version=100"));
+    }
+
+    /// Calls it from now on. Each call must give the right answer.
+    ///
+    /// # Panics
+    ///
+    /// If it does not run.
+    pub fn call(lab: &Lab) -> Self {
+        let probe: Handle<dyn Probe> = lab.host().get(&Self::id(lab)).expect("the neighbour runs");
+        let done = Arc::new(AtomicBool::new(false));
+        let until = done.clone();
+        let caller = thread::spawn(move || {
+            let mut calls = 0;
+            while !until.load(Ordering::Relaxed) {
+                assert_eq!(probe.increment(1), Ok(calls + 1), "the neighbour's call");
+                calls += 1;
+                // There may be fewer processors than callers.
+                thread::yield_now();
+            }
+            calls
+        });
+        Self { done, caller }
+    }
+
+    /// Installs it, starts the host, and calls it.
+    ///
+    /// # Panics
+    ///
+    /// If they do not come up.
+    pub fn start(lab: &mut Lab) -> Self {
+        Self::install(lab);
+        lab.start();
+        Self::call(lab)
+    }
+
+    /// Makes sure that it was called, and that no call has failed.
+    ///
+    /// # Panics
+    ///
+    /// If one has.
+    pub fn assert_unharmed(self) {
+        self.done.store(true, Ordering::Relaxed);
+        assert!(self.caller.join().expect("no call of the neighbour's fails") > 0);
+    }
+}
+
+/// A host that runs version 1 of the test's plugin in a process of its own, with these orders, and its neighbour.
+///
+/// # Panics
+///
+/// If they do not come up.
+pub fn running(name: &str, orders: &str, tables: &str) -> (Lab, Neighbour) {
+    let mut lab = Lab::in_mode(name, Mode::Process);
+    lab.install_with(misbehave(&format!("version=1 {orders}")), tables);
+    let neighbour = Neighbour::start(&mut lab);
+    (lab, neighbour)
+}

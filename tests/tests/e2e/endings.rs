@@ -1,0 +1,99 @@
+//! Plugins in processes of their own that misbehave while they are ended: they end all the same, and nothing with them.
+
+use replug::event::RetireOutcome;
+use replug_tests::{Lab, Neighbour, misbehave, neighbour::running};
+use std::collections::BTreeSet;
+
+/// Ends a version in which `entry` does this, in each of the ways there are.
+fn ends_when(entry: &str, deed: &str) {
+    let tables = "[reload]\npreflight = \"off\"\n[process]\nstep_timeout = \"2s\"";
+    let orders = format!("do={entry}:{deed}");
+    let (mut lab, neighbour) = running(&format!("{deed}-in-{entry}"), &orders, tables);
+    let only = |lab: &Lab, ids: &[&String]| {
+        let number = |id: &&String| lab.host().info(id).unwrap().process_id.unwrap();
+        let expected: BTreeSet<u32> = ids.iter().map(number).collect();
+        let found = lab.processes().into_iter().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
+        assert_eq!(found.collect::<BTreeSet<u32>>(), expected, "{entry}: {deed}");
+    };
+    let (id, beside) = (lab.id(), Neighbour::id(&lab));
+
+    lab.host().stop(&id).wait().unwrap();
+    only(&lab, &[&beside]);
+    lab.host().start(&id).wait().unwrap();
+    assert_eq!(lab.probe().version(), Ok(1));
+
+    lab.retired();
+    lab.install(misbehave(&format!("version=2 {orders}")));
+    lab.reload().unwrap();
+    lab.retired();
+    only(&lab, &[&beside, &id]);
+    assert_eq!(lab.probe().version(), Ok(2));
+
+    neighbour.assert_unharmed();
+    // The host shuts down, and the version that serves ends as those before.
+    lab.finish();
+}
+
+#[test]
+fn an_abort_in_stop_ends_the_process_alone() {
+    ends_when("stop", "abort");
+}
+
+#[test]
+fn an_abort_in_drop_ends_the_process_alone() {
+    ends_when("drop", "abort");
+}
+
+#[test]
+fn a_stop_that_hangs_ends_with_the_process() {
+    ends_when("stop", "sleep");
+}
+
+#[test]
+fn a_drop_that_hangs_ends_with_the_process() {
+    ends_when("drop", "sleep");
+}
+
+#[test]
+fn a_plugin_with_processes_of_its_own_takes_them_along_when_it_is_stopped() {
+    let (lab, neighbour) = running("takes-along", "", "");
+    let before = lab.processes().len();
+    assert_eq!(lab.probe().misbehave("fork"), Ok(1));
+    assert_eq!(lab.processes().len(), before + 2);
+    neighbour.assert_unharmed();
+    lab.finish();
+}
+
+#[test]
+fn a_panic_in_the_drop_of_an_old_version_ends_with_its_process() {
+    let (mut lab, neighbour) = running("panics-in-drop", "panic=drop", "[reload]\npreflight = \"load\"");
+    lab.install(misbehave("version=2"));
+    lab.reload().unwrap();
+    assert_eq!(lab.retired().1, RetireOutcome::Ended);
+    assert_eq!(lab.probe().version(), Ok(2));
+    neighbour.assert_unharmed();
+    lab.finish();
+}
+
+#[test]
+fn a_plugin_that_ignores_requests_to_end_is_ended_all_the_same() {
+    let (mut lab, neighbour) = running("ignores", "", "");
+    assert_eq!(lab.probe().misbehave("ignore-sigterm"), Ok(1));
+    lab.install(misbehave("version=2"));
+    lab.reload().unwrap();
+    assert_eq!(lab.retired().1, RetireOutcome::Ended);
+    neighbour.assert_unharmed();
+    lab.finish();
+}
+
+#[test]
+fn a_thread_that_outlives_stop_ends_with_the_process() {
+    let (mut lab, neighbour) = running("outlives-stop", "thread=forever", "");
+    let before = lab.processes().len();
+    lab.install(misbehave("version=2"));
+    lab.reload().unwrap();
+    assert_eq!(lab.retired().1, RetireOutcome::Ended);
+    assert_eq!(lab.processes().len(), before);
+    neighbour.assert_unharmed();
+    lab.finish();
+}
