@@ -5,6 +5,7 @@ use replug_tests::{Hold, Lab, misbehave, stateless};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::{
+    sync::mpsc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -153,17 +154,45 @@ fn a_call_needs_no_step_of_the_plugin_s_life_to_end_first() {
     lab.finish();
 }
 
+fn kill(lab: &Lab) {
+    let pid = lab.host().info(&lab.id()).unwrap().process_id.unwrap().cast_signed();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+}
+
 #[test]
 fn a_call_waits_for_a_restart_no_longer_than_it_may_take() {
     let tables = "[process]\ncall_timeout = \"50ms\"\nrestart_wait = \"10m\"\nrestart_pause = \"10m\"";
     let mut lab = lab("waits-for-a-restart", Mode::Process, tables);
-    let pid = lab.host().info(&lab.id()).unwrap().process_id.unwrap().cast_signed();
-    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    kill(&lab);
     lab.wait_for(|event| matches!(event.kind, EventKind::PluginCrashed { .. }).then_some(()));
     let typed = lab.probe().version().unwrap_err();
     assert!(matches!(typed, CallError::Restarting { .. }), "{typed}");
     let named = lab.call("version", json!([])).unwrap_err();
     assert!(matches!(named, CallError::Restarting { .. }), "{named}");
+    lab.finish();
+}
+
+#[test]
+fn what_a_call_has_waited_for_a_restart_is_no_longer_left_for_the_plugin() {
+    let tables = "[process]\ncall_timeout = \"4s\"\nrestart_pause = \"2s\"\ncancel_grace = \"10m\"";
+    let mut lab = lab("waits-and-runs", Mode::Process, tables);
+    kill(&lab);
+    lab.wait_for(|event| matches!(event.kind, EventKind::PluginCrashed { .. }).then_some(()));
+    let (waiting, late) = (lab.probe(), Handle::within(&lab.probe(), Duration::from_secs(3)));
+    let (released, order) = mpsc::channel();
+    let first = released.clone();
+    let waiting = thread::spawn(move || {
+        let outcome = waiting.misbehave("until-cancelled");
+        first.send("waited").unwrap();
+        outcome
+    });
+    lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
+    // It may take less time than the other, but more than the restart has left that.
+    assert!(matches!(late.misbehave("until-cancelled"), Err(CallError::Timeout { .. })));
+    released.send("came later").unwrap();
+    let outcome = waiting.join().unwrap();
+    assert!(matches!(outcome, Err(CallError::Timeout { after_ms: 4000, .. })), "{outcome:?}");
+    assert_eq!(order.iter().take(2).collect::<Vec<_>>(), ["waited", "came later"]);
     lab.finish();
 }
 
