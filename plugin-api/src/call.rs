@@ -77,7 +77,7 @@ pub enum CallError<E = Infallible> {
     },
     /// The plugin's process died, or left, while the call ran. Nothing else of the host's is affected.
     #[error(
-        "{plugin} g{generation} {death} during `{method}`, which may have taken effect or not; the plugin is restarted unless it died too often{}",
+        "{plugin} g{generation} {death} during `{method}`, which may have taken effect or not; the plugin is restarted unless it was stopped or died too often{}",
         last_words(.stderr_tail)
     )]
     Crashed {

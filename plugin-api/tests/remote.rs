@@ -277,7 +277,7 @@ fn a_lost_call_says_why() {
     assert_eq!(
         crashed().to_string(),
         "dev.test.always g3 was killed by SIGSEGV during `grow`, which may have taken effect or not; \
-         the plugin is restarted unless it died too often; its stderr ends with:\nlast words"
+         the plugin is restarted unless it was stopped or died too often; its stderr ends with:\nlast words"
     );
 }
 
