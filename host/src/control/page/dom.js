@@ -54,23 +54,25 @@ export function show(node, visible) {
 }
 
 /**
- * Makes the children of a node those of a list. A child that is there already is kept, with its focus and what was typed
- * into it. `make(item)` gives a node, and `update(node, item)` fills it in.
+ * Makes the children of a node those of a list, and no others. A child that is there already is kept, with its focus and
+ * what was typed into it. `make(item)` gives a node, and `update(node, item)` fills it in.
  */
 export function list(parent, items, { key, make, update }) {
   const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
-  let place = parent.firstElementChild;
-  for (const item of items) {
+  const children = items.map((item) => {
     const name = String(key(item));
-    let child = old.get(name);
+    const child = old.get(name) ?? make(item);
     old.delete(name);
-    if (!child) {
-      child = make(item);
-      child.dataset.key = name;
-    }
+    child.dataset.key = name;
+    update?.(child, item);
+    return child;
+  });
+  // First of all, since a child that makes way for another one loses its focus.
+  const wanted = new Set(children);
+  for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
+  let place = parent.firstElementChild;
+  for (const child of children) {
     if (child === place) place = place.nextElementSibling;
     else parent.insertBefore(child, place);
-    update?.(child, item);
   }
-  for (const child of old.values()) child.remove();
 }

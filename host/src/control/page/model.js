@@ -16,7 +16,7 @@ export const STAGES = ["detect", "build", "store", "preflight", "load", "migrate
 export class Model {
   /** By id, in the order of the list. */
   plugins = new Map();
-  /** What happened, the newest first: `{ id, event, words, times, number }`. */
+  /** What happened, the newest first: `{ event, words, times, number }`. */
   history = [];
   /** What happened beside that, which is shown to those who want to know all. */
   details = [];
@@ -56,7 +56,7 @@ export class Model {
     const plugin = event.plugin;
     const cause = this.builds.get(plugin)?.cause ?? null;
     const said = words(event, cause);
-    this.#write({ id: id ?? `${event.at}-${event.event}`, event, words: said });
+    this.#write({ event, words: said });
     switch (event.event) {
       case "build_started":
         this.builds.set(plugin, event);

@@ -2,10 +2,11 @@
 //! plugin becomes markup.
 
 mod forms;
+mod healing;
 mod status;
 mod words;
 
-use replug::control::HttpConfig;
+use replug::{control::HttpConfig, manifest::Mode};
 use replug_tests::{Browser, Http, Lab, Source, http::control, misbehave, workspace};
 use serde_json::json;
 use std::fs;
@@ -38,6 +39,26 @@ fn shown(name: &str) -> Option<(Lab, Browser)> {
     lab.start_as(|builder| builder.control(config).watch(true)).expect("the host starts");
     browser.look((1280, 900), "light");
     Some((lab, browser))
+}
+
+/// A lab whose plugin needs no compiler and runs in a process of its own, with those lines in its manifest, a host that
+/// watches, and a browser that shows the plugin.
+fn open(name: &str, lines: &str) -> Option<(Lab, Browser)> {
+    let browser = browser()?;
+    let mut lab = Lab::in_mode(name, Mode::Process);
+    lab.install_with(misbehave("version=1"), &format!("name = \"Probe\"\n{lines}"));
+    watched(&mut lab, &browser);
+    Some((lab, browser))
+}
+
+/// Starts the lab's host, and shows its plugin.
+fn watched(lab: &mut Lab, browser: &Browser) {
+    let config = control(lab);
+    lab.start_as(|builder| builder.control(config).watch(true)).expect("the host starts");
+    browser.look((1280, 900), "light");
+    browser.go(&format!("{}/#token={}", url(lab), token(lab)));
+    browser.click_when_there(&format!("a[href='#/{}']", lab.id()));
+    browser.until("document.querySelector('form[data-method]') && document.querySelector('.facts dd').textContent === 'g1'");
 }
 
 fn url(lab: &Lab) -> String {
