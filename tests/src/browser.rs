@@ -16,6 +16,11 @@ const INSTALL: &str = "REPLUG_INSTALL";
 /// How long one thing may take to appear, in milliseconds: as long as a test may take that waits for compilers.
 const PATIENCE_MS: u64 = 900_000;
 
+/// The key Tab, for [`Browser::press`].
+pub const TAB: char = '\u{e004}';
+/// The key Enter, for [`Browser::press`].
+pub const ENTER: char = '\u{e007}';
+
 /// A browser with one page.
 pub struct Browser {
     driver: Child,
@@ -136,6 +141,16 @@ impl Browser {
         let element = self.find(selector);
         self.post(&format!("/element/{element}/clear"), &json!({}));
         self.post(&format!("/element/{element}/value"), &json!({ "text": text }));
+    }
+
+    /// Presses keys on the keyboard, one after the other, wherever it is on the page.
+    pub fn press(&self, keys: &[char]) {
+        let strokes: Vec<_> = keys
+            .iter()
+            .flat_map(|key| ["keyDown", "keyUp"].map(|stroke| json!({ "type": stroke, "value": key })))
+            .collect();
+        let keyboard = json!({ "type": "key", "id": "keyboard", "actions": strokes });
+        self.post("/actions", &json!({ "actions": [keyboard] }));
     }
 
     fn find(&self, selector: &str) -> String {

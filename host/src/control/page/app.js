@@ -168,10 +168,11 @@ function drawList() {
   });
 }
 
-/** Shows what the address says: `#/` or `#/` and a plugin's id. */
+/** Shows what the address says: `#/` or `#/` and a plugin's id. What leads elsewhere leaves what is shown as it is. */
 function route() {
-  const id = /^#\/([a-z0-9.-]+)$/.exec(location.hash)?.[1] ?? null;
-  if (view?.id === id || (!view && !id && overview.node.isConnected)) return;
+  const found = /^(?:#\/([a-z0-9.-]*))?$/.exec(location.hash);
+  const id = found?.[1] || null;
+  if ((view ?? overview).node.isConnected && (!found || (view?.id ?? null) === id)) return;
   view?.close();
   view = id ? new PluginView(id, notify) : null;
   document.body.classList.toggle("picked", id !== null);
@@ -191,6 +192,12 @@ function notify(text, kind) {
   while (at("said").childElementCount > 4) at("said").firstElementChild.remove();
   if (kind === "good") setTimeout(() => note.remove(), 6000);
 }
+
+// By the address, one would leave what is shown.
+at("skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  at("stage").focus();
+});
 
 // A page that nobody sees reads nothing: browsers have few connections, and the host has few streams.
 document.addEventListener("visibilitychange", () => {

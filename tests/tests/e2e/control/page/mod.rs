@@ -3,6 +3,7 @@
 
 mod forms;
 mod healing;
+mod keyboard;
 mod status;
 mod words;
 
