@@ -29,12 +29,13 @@ export function hasToken() {
   return sessionStorage.getItem(KEPT) !== null;
 }
 
-/** Takes the token out of the address that the host printed, so that it is not passed on with it. */
+/** Takes the token out of the address that the host printed, so that it is not passed on with it; says whether it was there. */
 export function takeTokenFromAddress() {
   const found = /^#token=([\w.~-]+)$/.exec(location.hash);
-  if (!found) return;
+  if (!found) return false;
   keepToken(found[1]);
   history.replaceState(null, "", location.pathname + location.search);
+  return true;
 }
 
 /** Waits for the host. What a browser says of one that is gone, as `Failed to fetch`, tells nobody anything. */

@@ -208,7 +208,8 @@ document.addEventListener("visibilitychange", () => {
   } else if (at("ask").hidden) stream.open();
 });
 addEventListener("hashchange", () => {
-  takeTokenFromAddress();
+  // Where the page has waited for one, it goes on with it.
+  if (takeTokenFromAddress()) stream.open();
   route();
 });
 

@@ -1,7 +1,25 @@
-//! What the page finds its way back from.
+//! What the page finds its way back from: a token that it lacked, and events that were lost.
 
-use super::open;
+use super::{open, token, url};
 use serde_json::json;
+
+#[test]
+fn the_link_that_the_host_prints_is_taken_where_the_page_asks_for_a_token() {
+    let Some((lab, browser)) = open("page-link", "") else { return };
+    let page = url(&lab);
+    browser.run("sessionStorage.clear()");
+    browser.go(&page);
+    browser.until("document.activeElement.id === 'token'");
+    browser.run(&format!("location.href = {}", json!(format!("{page}/#token=not-this-one"))));
+    browser.until("document.querySelector('#ask-error').textContent.includes('does not take')");
+    browser.run(&format!("location.href = {}", json!(format!("{page}/#token={}", token(&lab)))));
+    browser
+        .until("document.querySelector('#ask').hidden && document.querySelectorAll('.plugin').length === 1");
+    assert_eq!(browser.run("return location.href"), format!("{page}/"));
+    browser.complaints();
+    drop(browser);
+    lab.finish();
+}
 
 #[test]
 fn events_that_were_lost_are_an_entry_each_however_often_they_are_drawn() {
