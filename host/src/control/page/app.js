@@ -87,9 +87,10 @@ at("again").addEventListener("click", () => {
 async function poll() {
   if (polling || !isUp || document.hidden) return;
   polling = true;
+  const asked = model.number;
   try {
     const [{ plugins, configuration }, times] = await Promise.all([listed(), durations()]);
-    model.listed(plugins, times);
+    model.listed(plugins, times, asked);
     sayUnmet(configuration);
     draw();
   } catch {

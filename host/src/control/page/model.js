@@ -1,5 +1,6 @@
 // What the page knows: the plugins as they were last listed, and what has happened since.
 
+import { Problems, isBusy } from "./problems.js";
 import { SPAN } from "./spark.js";
 import { words } from "./words.js";
 
@@ -20,15 +21,16 @@ export class Model {
   history = [];
   /** What happened beside that, which is shown to those who want to know all. */
   details = [];
-  /** By plugin: what keeps its newest source from serving. */
-  problems = new Map();
-  /** By plugin: the events of builds that run. */
+  /** What is wrong with plugins. */
+  problems = new Problems();
+  /** By plugin: the builds that run, each `{ event, number }`. */
   builds = new Map();
+  /** How many events were taken over. */
+  number = 0;
   #run = null;
-  #number = 0;
 
-  /** Takes over a list of plugins, and how long their calls took. */
-  listed(infos, durations) {
+  /** Takes over a list of plugins and how long their calls took, asked for when `asked` events had been taken over. */
+  listed(infos, durations, asked) {
     const now = performance.now();
     const before = this.plugins;
     this.plugins = new Map();
@@ -36,6 +38,11 @@ export class Model {
       const known = before.get(info.id);
       const counted = { calls: info.calls, timed: durations.get(info.id) ?? known?.counted?.timed ?? UNTIMED, at: now };
       this.plugins.set(info.id, { info, ...charted(known, counted) });
+    }
+    this.problems.listed(new Map(infos.map((info) => [info.id, info])), asked);
+    // Of a build whose result the host will not let in, for what is known of it since before, no event tells.
+    for (const { id, status, detail } of infos) {
+      if (status === "error" && !isBusy(detail) && this.builds.get(id)?.number <= asked) this.builds.delete(id);
     }
   }
 
@@ -54,34 +61,24 @@ export class Model {
       this.builds.clear();
     }
     const plugin = event.plugin;
-    const cause = this.builds.get(plugin)?.cause ?? null;
+    const cause = this.builds.get(plugin)?.event.cause ?? null;
     const said = words(event, cause);
     this.#write({ event, words: said });
+    this.problems.happened(event, this.number, this.builds.has(plugin));
     switch (event.event) {
       case "build_started":
-        this.builds.set(plugin, event);
+        this.builds.set(plugin, { event, number: this.number });
         return false;
       case "build_superseded":
         this.builds.delete(plugin);
         return false;
       case "build_failed":
-      case "reload_failed":
-        this.builds.delete(plugin);
-        this.problems.set(plugin, event);
-        return true;
-      case "configure_failed":
-        // One that was given by order has left nothing behind.
-        if (event.file) this.problems.set(plugin, event);
-        return true;
-      case "configured":
-        // The source may be wrong all the same.
-        if (this.problems.get(plugin)?.event !== "build_failed") this.problems.delete(plugin);
-        return true;
       case "build_unchanged":
       case "reloaded":
+      case "reload_failed":
+      case "plugin_quarantined":
       case "plugin_stopped":
         this.builds.delete(plugin);
-        this.problems.delete(plugin);
         return true;
       case "host_stopped":
         this.builds.clear();
@@ -94,8 +91,8 @@ export class Model {
   }
 
   #write(entry) {
-    this.#number += 1;
-    entry.number = this.#number;
+    this.number += 1;
+    entry.number = this.number;
     const list = entry.words.matter === "detail" ? this.details : this.history;
     const same = REPEATED.has(entry.event.event) ? list.findIndex((old, at) => at < 16 && isSame(old, entry)) : -1;
     const before = same < 0 ? 0 : list.splice(same, 1)[0].times;

@@ -6,6 +6,7 @@ import { el, list, say, show } from "./dom.js";
 import { Logs } from "./logs.js";
 import { Methods } from "./methods.js";
 import { Spark } from "./spark.js";
+import { isSaid } from "./problems.js";
 import { Problem, Timeline } from "./timeline.js";
 import { bytes, count, millis, rate, seconds } from "./text.js";
 
@@ -79,8 +80,10 @@ export class PluginView {
     say(this.name, info.name);
     drawStatus(this.status, info, building);
     say(this.words, [info.id, info.version, info.description].filter(Boolean).join("  ·  "));
+    const problem = model.problems.get(this.id);
     // A problem says the same, and all of it; that it builds is what its status says.
-    say(this.detail, building || model.problems.has(this.id) || info.detail === "building" ? "" : info.detail);
+    const said = building || info.detail === "building" || (problem !== null && isSaid(info, problem));
+    say(this.detail, said ? "" : info.detail);
     const runs = info.generation !== null;
     if (this.#asked !== info.generation) {
       // Methods and versions are others with another generation, and only then.
@@ -95,7 +98,7 @@ export class PluginView {
     drawChart(this.calls, plugin.calls, rate);
     show(this.latency.node, plugin.latency.some((value) => value !== null));
     drawChart(this.latency, plugin.latency, (value) => (value === null ? "–" : millis(value)));
-    this.problem.draw(model.problems.get(this.id), info, ansi);
+    this.problem.draw(problem, info, ansi);
     this.timeline.draw(model, this.id);
   }
 

@@ -37,7 +37,7 @@ export class Timeline {
     const all = this.details.checked ? [...model.history, ...model.details].sort((a, b) => b.number - a.number) : model.history;
     const mine = all.filter(({ event }) => isMine(event.plugin)).slice(0, this.details.checked ? ALL : this.most);
     const builds = [...model.builds.entries()].filter(([plugin]) => isMine(plugin));
-    const running = builds.map(([plugin, event]) => ({ number: `build-${plugin}`, event, words: words(event), runs: true }));
+    const running = builds.map(([plugin, { event }]) => ({ number: `build-${plugin}`, event, words: words(event), runs: true }));
     const longest = Math.max(1, ...mine.map(({ event }) => event.total_ms ?? 0));
     show(this.empty, mine.length + running.length === 0);
     show(this.legend, mine.some(({ event }) => event.event === "reloaded"));
@@ -99,15 +99,15 @@ export class Problem {
   }
 
   draw(event, info, paint) {
-    show(this.node, Boolean(event));
+    show(this.node, event !== null);
+    if (event === null) return;
+    // What serves meanwhile is another matter than what does not.
+    say(this.note, info.generation === null ? "Nothing serves." : `g${info.generation} goes on serving.`);
     if (event === this.#shown) return;
     this.#shown = event;
-    if (!event) return;
     const build = event.event === "build_failed";
     const refused = event.event === "configure_failed" ? "Its configuration was refused" : `It was refused at ${event.stage}`;
     say(this.title, build ? "It does not compile" : refused);
-    const goesOn = info?.generation === null || info?.generation === undefined ? "Nothing serves." : `g${info.generation} goes on serving.`;
-    say(this.note, goesOn);
     const said = build ? event.diagnostics.filter(({ level }) => level !== "warning").map(({ rendered }) => rendered).join("\n") : "";
     this.text.replaceChildren(...paint((said || event.error).trimEnd()));
   }

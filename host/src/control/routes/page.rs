@@ -50,6 +50,7 @@ const ASSETS: &[Asset] = assets! {
     "metrics.js" as "/assets/metrics.js": JS,
     "model.js" as "/assets/model.js": JS,
     "plugin.js" as "/assets/plugin.js": JS,
+    "problems.js" as "/assets/problems.js": JS,
     "spark.js" as "/assets/spark.js": JS,
     "stream.js" as "/assets/stream.js": JS,
     "text.js" as "/assets/text.js": JS,

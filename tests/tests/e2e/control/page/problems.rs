@@ -1,0 +1,109 @@
+//! What the page says of plugins with which something is wrong.
+
+use super::{browser, open, watched};
+use replug::manifest::Mode;
+use replug_tests::{Browser, Lab, Source};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+
+const NOTE: &str = "document.querySelector('.problem > p').textContent";
+
+fn kill(lab: &Lab) {
+    let pid = lab.host().info(&lab.id()).unwrap().process_id.unwrap();
+    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
+}
+
+/// That the compiler's words are there, and that this serves meanwhile.
+fn does_not_compile(browser: &Browser, serves: &str) {
+    browser.until(&format!("{NOTE} === '{serves}'"));
+    let shown = "document.querySelector('.problem').checkVisibility() && document.querySelector('.problem .terminal').textContent";
+    let shown = browser.run(&format!("return {shown}"));
+    assert!(shown.as_str().is_some_and(|text| text.contains("cannot find value `c`")), "{shown}");
+}
+
+#[test]
+fn a_compile_error_stays_until_the_source_compiles_whatever_serves_meanwhile() {
+    let Some(browser) = browser() else { return };
+    let mut lab = Lab::in_mode("page-broken", Mode::Process);
+    lab.write_source(&Source::new(1));
+    watched(&mut lab, &browser);
+    lab.write("src/lib.rs", Source::lib(2));
+    browser.until("document.querySelector('.facts dd').textContent === 'g2'");
+    lab.write("src/lib.rs", Source::lib(3).replace("a + b", "a + c"));
+    browser.until("document.querySelector('.problem').checkVisibility()");
+    does_not_compile(&browser, "g2 goes on serving.");
+
+    kill(&lab);
+    browser.until("document.querySelector('.facts dd').textContent === 'g3'");
+    does_not_compile(&browser, "g3 goes on serving.");
+    browser.click("[data-back='1']");
+    browser.until("document.querySelector('.facts dd').textContent === 'g4'");
+    does_not_compile(&browser, "g4 goes on serving.");
+
+    lab.write("src/lib.rs", Source::lib(3));
+    browser.until("document.querySelector('.facts dd').textContent === 'g5' && !document.querySelector('.problem').checkVisibility()");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    drop(browser);
+    lab.finish();
+}
+
+/// How a problem comes and goes, told as events and lists: `problem` is what is wrong at the end, by the kind of its event.
+#[test]
+fn what_puts_one_thing_right_says_nothing_of_the_others() {
+    let Some((lab, browser)) = open("page-problems", "") else { return };
+    let build = json!({ "event": "build_started" });
+    let broken = json!({ "event": "build_failed", "error": "it does not compile" });
+    let refused = json!({ "event": "reload_failed", "stage": "preflight", "error": "it hangs in `init`" });
+    let unfit = json!({ "event": "configure_failed", "file": "plugin.toml", "error": "no such key" });
+    let configured = json!({ "event": "configured" });
+    let restarted = json!({ "event": "reloaded", "generation": 2, "stages": { "build": 0.0, "load": 2.0 } });
+    let rebuilt = json!({ "event": "reloaded", "generation": 3, "stages": { "build": 80.0, "load": 2.0 } });
+    let stopped = json!({ "event": "plugin_stopped", "reason": "it was stopped" });
+    let is = |generation: Option<u32>, status: &str, detail: &str| json!({ "list": { "id": "a", "generation": generation, "status": status, "detail": detail, "calls": 0 } });
+    let serves = is(Some(1), "ready", "");
+    let hangs = is(Some(1), "ready", "a: preflight failed: it hangs in `init`");
+    for (told, wrong) in [
+        (vec![&build, &broken, &restarted], Some("build_failed")),
+        (vec![&build, &broken, &build, &rebuilt], None),
+        (vec![&build, &broken, &stopped], None),
+        (vec![&build, &broken, &unfit, &configured], Some("build_failed")),
+        (vec![&build, &broken, &serves], Some("build_failed")),
+        (vec![&build, &broken, &is(None, "stopped", "")], None),
+        (vec![&build, &refused, &restarted], Some("reload_failed")),
+        (vec![&build, &refused, &configured, &hangs], Some("reload_failed")),
+        // It was its configuration that it was refused for.
+        (vec![&build, &refused, &configured, &serves], None),
+        // Not from a build: it may have been a restart, a way back or the manifest.
+        (vec![&refused, &hangs], Some("reload_failed")),
+        (vec![&refused, &is(Some(1), "ready", "in stage load")], Some("reload_failed")),
+        (vec![&refused, &serves], None),
+        (vec![&refused, &restarted], None),
+        (vec![&build, &broken, &refused, &restarted], Some("build_failed")),
+    ] {
+        let found = browser.run(&format!(
+            "return import('/assets/model.js').then(({{ Model }}) => {{
+               const model = new Model();
+               for (const it of {}) {{
+                 if (it.list) model.listed([it.list], new Map(), model.number);
+                 else model.happened({{ plugin: 'a', ...it }}, 'run-1');
+               }}
+               return model.problems.get('a')?.event ?? null;
+             }})",
+            json!(told)
+        ));
+        assert_eq!(found.as_str(), wrong, "{}", json!(told));
+    }
+    let late = browser.run(&format!(
+        "return import('/assets/model.js').then(({{ Model }}) => {{
+           const [model, asked] = [new Model(), 0];
+           model.happened({{ plugin: 'a', ...{refused} }}, 'run-1');
+           model.listed([{}.list], new Map(), asked);
+           return model.problems.get('a').event;
+         }})",
+        serves
+    ));
+    assert_eq!(late, "reload_failed", "of what has happened since it was asked for, a list says nothing");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    drop(browser);
+    lab.finish();
+}
