@@ -1,7 +1,7 @@
 // The page: connects to the host, keeps up with it, and shows the plugins and the one that was picked.
 
 import { hasToken, keepToken, listed, takeTokenFromAddress } from "./api.js";
-import { el, list, say, show } from "./dom.js";
+import { el, enable, keepFocus, list, say, show } from "./dom.js";
 import { durations } from "./metrics.js";
 import { Model } from "./model.js";
 import { PluginView, drawStatus } from "./plugin.js";
@@ -22,9 +22,11 @@ let polling = false;
 const stream = new Stream(`/events?kind=${KINDS.join(",")}`, "0", {
   up() {
     isUp = true;
-    show(at("ask"), false);
-    show(at("main"), true);
-    show(at("banner"), false);
+    keepFocus(() => {
+      show(at("ask"), false);
+      show(at("main"), true);
+      show(at("banner"), false);
+    }, () => at("stage"));
     link("live");
     model.gap();
     view?.open();
@@ -122,12 +124,19 @@ function draw() {
   drawing = true;
   requestAnimationFrame(() => {
     drawing = false;
-    drawList();
-    drawSummary();
-    (view ?? overview).draw(model);
-    // What has the host do something waits until it is there.
-    for (const orders of document.querySelectorAll("fieldset.orders")) orders.disabled = !isUp;
+    drawNow();
   });
+}
+
+function drawNow() {
+  keepFocus(() => {
+    drawList();
+    (view ?? overview).draw(model);
+  }, (gone) => (view?.node.contains(gone) ? view.heir(gone) : at("stage")));
+  drawSummary();
+  // What has the host do something waits until it is there.
+  for (const button of document.querySelectorAll(".orders button")) enable(button, isUp && !button.hasAttribute("aria-busy"));
+  document.title = view ? `${model.plugins.get(view.id)?.info.name ?? view.id} · replug` : "replug";
 }
 
 const happened = new Timeline("What happened", { most: 40, named: true });
@@ -179,19 +188,40 @@ function route() {
   document.body.classList.toggle("picked", id !== null);
   at("stage").replaceChildren((view ?? overview).node);
   if (view && isUp) view.open();
-  draw();
+  drawNow();
   if (view && matchMedia("(max-width: 760px)").matches) scrollTo(0, 0);
+}
+
+/** Follows the address with the keyboard: who picks a plugin goes on there, and who leaves it where it was picked. */
+function follow() {
+  const left = view;
+  keepFocus(route, () => [...at("plugins").children].find(({ dataset }) => dataset.key === left?.id) ?? at("stage"));
+  if (view !== left) view?.heading.focus();
 }
 
 /** Says what came of something. What went wrong stays until it is put away, what went well until something else did. */
 function notify(text, kind) {
   const away = el("button", { type: "button", "aria-label": "Put away" }, "×");
   const note = el("p", { class: "note", "data-kind": kind }, el("bdi", {}, text), away);
-  away.addEventListener("click", () => note.remove());
+  away.addEventListener("click", () => putAway([note]));
+  const older = [...at("said").children];
   at("said").append(note);
-  for (const old of at("said").querySelectorAll("[data-kind=good]")) if (old !== note) old.remove();
-  while (at("said").childElementCount > 4) at("said").firstElementChild.remove();
-  if (kind === "good") setTimeout(() => note.remove(), 6000);
+  putAway(older.filter((old, at) => old.dataset.kind === "good" || at < older.length - 3));
+  if (kind === "good") setTimeout(() => putAway([note]), 6000);
+}
+
+function putAway(notes) {
+  keepFocus(() => notes.forEach((note) => note.remove()), () => at("said").querySelector("button") ?? at("stage"));
+}
+
+// What waits does nothing, however it is pressed.
+for (const kind of ["click", "submit"]) {
+  addEventListener(kind, (event) => {
+    const button = kind === "click" ? event.target.closest("button") : event.target.querySelector("[type=submit]");
+    if (!button?.hasAttribute("aria-disabled")) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  }, { capture: true });
 }
 
 // By the address, one would leave what is shown.
@@ -211,7 +241,7 @@ document.addEventListener("visibilitychange", () => {
 addEventListener("hashchange", () => {
   // Where the page has waited for one, it goes on with it.
   if (takeTokenFromAddress()) stream.open();
-  route();
+  follow();
 });
 
 takeTokenFromAddress();

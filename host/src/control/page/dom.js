@@ -53,6 +53,28 @@ export function show(node, visible) {
   if (node.hidden === visible) node.hidden = !visible;
 }
 
+/** Whether a button does what it says. One that waits keeps the keyboard, which one that is `disabled` would lose. */
+export function enable(button, can) {
+  if (can) button.removeAttribute("aria-disabled");
+  else button.setAttribute("aria-disabled", "true");
+}
+
+/** Has a button wait for what it has begun. */
+export async function busy(button, doing) {
+  button.setAttribute("aria-busy", "true");
+  enable(button, false);
+  await doing();
+  button.removeAttribute("aria-busy");
+  enable(button, true);
+}
+
+/** Changes what is shown. If the keyboard was on something that is gone then, it goes to the one that `heir(gone)` gives. */
+export function keepFocus(change, heir) {
+  const held = document.activeElement;
+  change();
+  if (held && held !== document.body && !held.checkVisibility()) heir(held)?.focus();
+}
+
 /**
  * Makes the children of a node those of a list, and no others. A child that is there already is kept, with its focus and
  * what was typed into it. `make(item)` gives a node, and `update(node, item)` fills it in.

@@ -1,7 +1,7 @@
 // The methods of a plugin, each with its form and what it last gave.
 
 import { ask, call } from "./api.js";
-import { el, foreign, prose, say, show } from "./dom.js";
+import { busy, el, foreign, prose, say, show } from "./dom.js";
 import { field } from "./form.js";
 import { millis, pretty } from "./text.js";
 
@@ -45,7 +45,7 @@ export class Methods {
     const form = el("form", { autocomplete: "off", "data-method": name },
       method.docs ? el("p", { class: "docs" }, prose(method.docs)) : null,
       ...fields.map(({ node }) => node),
-      el("fieldset", { class: "orders", role: "none" }, el("div", { class: "row" }, button)), output);
+      el("div", { class: "row orders" }, button), output);
     // What is wrong is said here, and not in a bubble of the browser's.
     form.noValidate = true;
     form.addEventListener("submit", async (event) => {
@@ -56,9 +56,7 @@ export class Methods {
       } catch {
         return;
       }
-      button.disabled = true;
-      await run(output, () => call(this.id, name, args));
-      button.disabled = false;
+      await busy(button, () => run(output, () => call(this.id, name, args)));
     });
     return el("details", { class: "method" }, el("summary", {}, signature(method)), form);
   }

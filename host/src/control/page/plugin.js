@@ -2,7 +2,7 @@
 
 import { ansi } from "./ansi.js";
 import { ask, tell } from "./api.js";
-import { el, list, say, show } from "./dom.js";
+import { busy, el, keepFocus, list, say, show } from "./dom.js";
 import { Logs } from "./logs.js";
 import { Methods } from "./methods.js";
 import { Spark } from "./spark.js";
@@ -35,19 +35,20 @@ export class PluginView {
     this.reload = this.#button("Reload", "reload", "primary");
     this.start = this.#button("Start", "start", "primary");
     this.stop = this.#button("Stop", "stop", "");
+    this.actions = el("div", { class: "row actions orders" }, this.reload, this.start, this.stop);
+    this.heading = el("h2", { tabindex: "-1" }, this.name, this.status);
     this.facts = FACTS.map(([label]) => ({ label, value: el("dd", {}) }));
     this.calls = chart("calls per second");
     this.latency = chart("mean time of a call");
     this.problem = new Problem();
     this.timeline = new Timeline("Reloads", { most: 8, named: false });
     this.methods = new Methods(id);
-    this.versions = el("ol", { class: "versions" });
+    this.versions = el("ol", { class: "versions orders" });
     this.logs = new Logs(id);
     this.node = el("article", {},
       el("a", { class: "back", href: "#/" }, "All plugins"),
       el("header", { class: "plugin-head" },
-        el("div", {}, el("h2", { tabindex: "-1" }, this.name, this.status), this.words, this.detail),
-        el("fieldset", { class: "orders", role: "none" }, el("div", { class: "row actions" }, this.reload, this.start, this.stop))),
+        el("div", {}, this.heading, this.words, this.detail), this.actions),
       el("dl", { class: "facts" }, ...this.facts.map(({ label, value }) => el("div", {}, el("dt", {}, label), value))),
       this.problem.node,
       el("div", { class: "charts" }, this.calls.node, this.latency.node),
@@ -55,7 +56,7 @@ export class PluginView {
         el("div", {}, this.methods.node),
         el("div", {},
           this.timeline.node,
-          el("section", { class: "card" }, el("h3", {}, "Versions"), el("fieldset", { class: "orders", role: "none" }, this.versions)))),
+          el("section", { class: "card" }, el("h3", {}, "Versions"), this.versions))),
       this.logs.node);
   }
 
@@ -66,6 +67,13 @@ export class PluginView {
 
   close() {
     this.logs.close();
+  }
+
+  /** Where the keyboard goes from a part of this that is gone: from a button to the one in its place. */
+  heir(gone) {
+    const version = this.versions.contains(gone) && gone.closest("li");
+    if (version) return version.querySelector(".serves");
+    return (this.actions.contains(gone) && this.actions.querySelector("button:not([hidden])")) || this.heading;
   }
 
   draw(model) {
@@ -106,10 +114,10 @@ export class PluginView {
     const found = await ask("generations", { id: this.id }).catch(() => null);
     if (!found) return;
     const newest = [...found.generations].reverse();
-    list(this.versions, newest, {
+    const draw = () => list(this.versions, newest, {
       key: ({ generation, digest }) => `${generation}-${digest}`,
       make: ({ generation, digest }) => {
-        const serves = el("span", { class: "serves" }, "serves");
+        const serves = el("span", { class: "serves", tabindex: "-1" }, "serves");
         const back = el("button", { type: "button", "data-back": String(generation) }, "Roll back");
         back.setAttribute("aria-label", `Roll back to g${generation}`);
         back.addEventListener("click", () => this.#act(back, "rollback", { id: this.id, to: digest }));
@@ -120,6 +128,7 @@ export class PluginView {
         show(node.querySelector("button"), !serving);
       },
     });
+    keepFocus(draw, (gone) => this.heir(gone));
   }
 
   #button(label, what, kind) {
@@ -130,16 +139,14 @@ export class PluginView {
 
   async #act(button, what, body) {
     const name = this.name.textContent;
-    button.disabled = true;
-    button.setAttribute("aria-busy", "true");
-    try {
-      const { generation, status } = await tell(what, body);
-      this.notify(generation === null ? `${name}: ${status}` : `${name}: g${generation} serves`, "good");
-    } catch (error) {
-      this.notify(`${name}: ${error.message.split("\n")[0]}`, "bad");
-    }
-    button.disabled = false;
-    button.removeAttribute("aria-busy");
+    await busy(button, async () => {
+      try {
+        const { generation, status } = await tell(what, body);
+        this.notify(generation === null ? `${name}: ${status}` : `${name}: g${generation} serves`, "good");
+      } catch (error) {
+        this.notify(`${name}: ${error.message.split("\n")[0]}`, "bad");
+      }
+    });
   }
 }
 

@@ -16,6 +16,7 @@ fn the_link_that_the_host_prints_is_taken_where_the_page_asks_for_a_token() {
     browser
         .until("document.querySelector('#ask').hidden && document.querySelectorAll('.plugin').length === 1");
     assert_eq!(browser.run("return location.href"), format!("{page}/"));
+    assert_eq!(browser.run("return document.activeElement.id"), "stage", "the keyboard is not lost");
     browser.complaints();
     drop(browser);
     lab.finish();

@@ -1,15 +1,34 @@
 //! The page without a mouse: where the keyboard is after each step, and that nothing takes it away.
 
-use super::open;
+use super::{NASTY, open};
 use replug_tests::{
-    Browser,
+    Browser, Lab,
     browser::{ENTER, TAB},
+    misbehave,
 };
 
 const ACTIVE: &str = "document.activeElement";
 
+fn focus(browser: &Browser, selector: &str) {
+    browser.until(&format!("document.querySelector(\"{selector}\")?.checkVisibility()"));
+    browser.run(&format!("document.querySelector(\"{selector}\").focus()"));
+}
+
 fn address(browser: &Browser) -> String {
     browser.run("return location.hash").as_str().unwrap().to_owned()
+}
+
+/// From here on, what is sent to the host waits until `release()`, and is counted in `orders`.
+fn hold_orders(browser: &Browser) {
+    browser.run(
+        "const real = window.fetch;
+         window.orders = 0;
+         window.fetch = (path, options) => {
+           if (options?.method !== 'POST') return real(path, options);
+           window.orders += 1;
+           return new Promise((go) => { window.release = go }).then(() => real(path, options));
+         }",
+    );
 }
 
 #[test]
@@ -37,4 +56,75 @@ fn the_skip_link_leads_past_the_list_and_leaves_what_is_shown() {
     assert_eq!(browser.complaints(), Vec::<String>::new());
     drop(browser);
     lab.finish();
+}
+
+#[test]
+fn the_keyboard_goes_on_where_the_work_does() {
+    let Some((mut lab, browser)) = open("page-keyboard", "") else { return };
+    let at_act =
+        |act: &str| browser.until(&format!("{ACTIVE}.dataset.act === '{act}' && {ACTIVE}.checkVisibility()"));
+    assert_eq!(browser.run(&format!("return {ACTIVE}.tagName")), "H2", "who picks a plugin is there");
+    assert_eq!(browser.run("return document.title"), "Probe · replug");
+
+    focus(&browser, "[data-act=stop]");
+    browser.press(&[ENTER]);
+    at_act("start");
+    browser.press(&[ENTER]);
+    at_act("reload");
+
+    // Pressed again while it waits, it does nothing, and keeps the keyboard.
+    hold_orders(&browser);
+    browser.press(&[ENTER, ENTER]);
+    browser.until(&format!(
+        "{ACTIVE}.dataset.act === 'reload' && {ACTIVE}.getAttribute('aria-disabled') === 'true'"
+    ));
+    assert_eq!(browser.run("return orders"), 1);
+    browser.run("release()");
+    browser.until(&format!("!{ACTIVE}.hasAttribute('aria-disabled')"));
+    at_act("reload");
+    browser.until("document.querySelector('.facts dd').textContent === 'g3'");
+
+    let form = "form[data-method=echo]";
+    browser.run(&format!("document.querySelector('{form}').parentElement.open = true"));
+    browser.type_into(&format!("{form} textarea"), NASTY);
+    browser.press(&[ENTER, ENTER]);
+    focus(&browser, &format!("{form} [type=submit]"));
+    browser.press(&[ENTER]);
+    assert_eq!(browser.run("return orders"), 2, "one call, however often it was asked for");
+    browser.run("release()");
+    browser.until(&format!("document.querySelector('{form} .result').textContent.includes('<img')"));
+    browser.until(&format!("!{ACTIVE}.hasAttribute('aria-disabled')"));
+    assert_eq!(browser.run(&format!("return {ACTIVE}.type")), "submit");
+
+    another_version(&mut lab, &browser);
+    on_a_phone(&lab, &browser);
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    drop(browser);
+    lab.finish();
+}
+
+/// Goes back to a version: where the button was, it says that this one serves.
+fn another_version(lab: &mut Lab, browser: &Browser) {
+    lab.install(misbehave("version=2"));
+    focus(browser, "[data-back='1']:not([hidden])");
+    browser.press(&[ENTER]);
+    browser.run("release()");
+    browser.until(&format!("{ACTIVE}.className === 'serves' && {ACTIVE}.checkVisibility()"));
+    // Words that are put away leave the keyboard on the page.
+    browser.until("document.querySelector('.note')");
+    focus(browser, ".note button");
+    browser.press(&[ENTER]);
+    browser.until(&format!("{ACTIVE}.id === 'stage'"));
+}
+
+/// Where there is room for the list or for a plugin, but not for both.
+fn on_a_phone(lab: &Lab, browser: &Browser) {
+    browser.look((390, 900), "light");
+    focus(browser, ".back");
+    browser.press(&[ENTER]);
+    browser.until(&format!("{ACTIVE}.getAttribute('href') === '#/{}'", lab.id()));
+    assert_eq!(browser.run("return document.title"), "replug");
+    browser.press(&[ENTER]);
+    browser.until(&format!("{ACTIVE}.tagName === 'H2' && {ACTIVE}.textContent.startsWith('Probe')"));
+    assert_eq!(address(browser), format!("#/{}", lab.id()));
 }

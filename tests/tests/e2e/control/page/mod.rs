@@ -163,10 +163,11 @@ fn the_page_finds_its_host_again_after_a_restart() {
     browser.until("document.querySelectorAll('#plugins .plugin .status[data-status=ready]').length === 2");
     browser.click(&format!("a[href='#/{}']", lab.id()));
     browser.until("document.querySelector('form[data-method=add]') && document.querySelector('[data-back]')");
+    browser.run("document.querySelector('[data-act=reload]').focus()");
     lab.host().shutdown().wait();
     browser.until("!document.querySelector('#banner').hidden && document.querySelector('#link').dataset.state === 'lost'");
     for button in ["[data-act=reload]", "[data-back='1']", "form[data-method=add] [type=submit]"] {
-        browser.until(&format!("document.querySelector(\"{button}\").matches(':disabled')"));
+        browser.until(&format!("document.querySelector(\"{button}\").getAttribute('aria-disabled')"));
     }
     // As a browser fails where nothing listens.
     for (order, words) in [
@@ -188,7 +189,8 @@ fn the_page_finds_its_host_again_after_a_restart() {
     let config = control(&lab).http(http);
     lab.start_as(|builder| builder.control(config).watch(true)).expect("the host starts again");
     browser.until("document.querySelector('#banner').hidden && document.querySelector('#link').dataset.state === 'live'");
-    browser.until("!document.querySelector('[data-act=reload]').matches(':disabled')");
+    browser.until("!document.querySelector('[data-act=reload]').getAttribute('aria-disabled')");
+    assert_eq!(browser.run("return document.activeElement.dataset.act"), "reload", "it kept the keyboard");
     browser.run("location.hash = \"#/\"");
     browser.until(
         "[...document.querySelectorAll('.entry-what')].some((it) => it.textContent === 'host stopped')",
@@ -222,7 +224,7 @@ fn nothing_from_a_plugin_becomes_markup() {
         browser.run("return document.querySelectorAll('main script, main img, main [onerror]').length"),
         0
     );
-    assert_eq!(browser.run("return document.title"), "replug");
+    assert_eq!(browser.run("return document.title"), format!("{NASTY} · replug"));
     // Nor could it be done: the policy keeps text from becoming markup even where a script asks for it.
     let refused = browser.run(
         "try { document.createElement('p').innerHTML = '<b>x</b>' } catch (error) { return error.name }",
