@@ -100,7 +100,8 @@ export class PluginView {
       this.#loadVersions();
     }
     show(this.reload, runs);
-    show(this.stop, runs);
+    // What did not come up, or waits for its restart, is tried again until it is stopped.
+    show(this.stop, runs || info.status === "error");
     show(this.start, !runs);
     this.facts.forEach(({ value }, at) => say(value, FACTS[at][1](plugin)));
     drawChart(this.calls, plugin.calls, rate);

@@ -1,6 +1,6 @@
 // What happened, in words: one line for each kind of event that a host tells.
 
-import { clip, millis } from "./text.js";
+import { clip, millis, seconds } from "./text.js";
 
 /** By kind: what happened, more about that, and how much it matters; `detail` is shown on demand only. */
 export const WORDS = {
@@ -57,7 +57,9 @@ export function words(event, cause = null) {
 
 function crash(event) {
   const end = event.signal ?? (event.exit === undefined ? "its process ended" : `exit status ${event.exit}`);
-  return event.restart_in_ms === undefined ? end : `${end}; started again in ${millis(event.restart_in_ms)}`;
+  const pause = event.restart_in_ms;
+  if (pause === undefined) return end;
+  return `${end}; started again in ${pause < 60_000 ? millis(pause) : seconds(pause / 1000)}`;
 }
 
 function changed({ applied, restart_needed: later }) {

@@ -1,6 +1,6 @@
 //! What the page says of plugins with which something is wrong.
 
-use super::{browser, open, watched};
+use super::{browser, open, pictures, watched};
 use replug::manifest::Mode;
 use replug_tests::{Browser, Lab, Source};
 use rustix::process::{Pid, Signal, kill_process};
@@ -42,6 +42,41 @@ fn a_compile_error_stays_until_the_source_compiles_whatever_serves_meanwhile() {
 
     lab.write("src/lib.rs", Source::lib(3));
     browser.until("document.querySelector('.facts dd').textContent === 'g5' && !document.querySelector('.problem').checkVisibility()");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    drop(browser);
+    lab.finish();
+}
+
+#[test]
+fn a_plugin_that_waits_for_its_restart_can_be_started_or_stopped() {
+    let Some((lab, browser)) = open("page-waits", "[process]\nrestart_pause = \"1h\"") else { return };
+    kill(&lab);
+    browser.until("document.querySelector('[data-act=start]').checkVisibility()");
+    browser.until("document.querySelector('.facts dd').textContent === '–'");
+    // As a host says it that counts the seconds.
+    browser.run(
+        "const real = window.fetch;
+         window.fetch = async (path, options) => {
+           const answer = await real(path, options);
+           if (!String(path).includes('/plugin/list')) return answer;
+           const body = await answer.json();
+           for (const it of body.data.registered) Object.assign(it, { status: 'error', detail: 'restarting in 3 s' });
+           return Response.json(body);
+         }",
+    );
+    browser.until("document.querySelector('.plugin-head .status').dataset.status === 'error'");
+    assert_eq!(
+        browser.run("return document.querySelector('.plugin-head .detail').textContent"),
+        "restarting in 3 s"
+    );
+    for (act, is_shown) in [("start", true), ("stop", true), ("reload", false)] {
+        let shown =
+            browser.run(&format!("return document.querySelector('[data-act={act}]').checkVisibility()"));
+        assert_eq!(shown, is_shown, "{act}");
+    }
+    pictures(&browser, "waits");
+    browser.click("[data-act=start]");
+    browser.until("document.querySelector('.facts dd').textContent === 'g2'");
     assert_eq!(browser.complaints(), Vec::<String>::new());
     drop(browser);
     lab.finish();
