@@ -146,7 +146,8 @@ function drawSummary() {
   const all = [...model.plugins.values()];
   const serve = all.filter(({ info }) => info.generation !== null).length;
   const wrong = all.filter(({ info }) => info.status === "error" || model.problems.has(info.id)).length;
-  if (all.length === 0) return;
+  if (!model.isListed) return;
+  if (all.length === 0) return say(at("summary"), "no plugins");
   say(at("summary"), `${serve} of ${all.length} plugins serve${wrong ? `, ${wrong} ${wrong === 1 ? "has" : "have"} a problem` : ""}`);
 }
 

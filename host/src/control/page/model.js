@@ -17,6 +17,8 @@ export const STAGES = ["detect", "build", "store", "preflight", "load", "migrate
 export class Model {
   /** By id, in the order of the list. */
   plugins = new Map();
+  /** Whether they were listed yet. */
+  isListed = false;
   /** What happened, the newest first: `{ event, words, times, number }`. */
   history = [];
   /** What happened beside that, which is shown to those who want to know all. */
@@ -34,6 +36,7 @@ export class Model {
     const now = performance.now();
     const before = this.plugins;
     this.plugins = new Map();
+    this.isListed = true;
     for (const info of infos) {
       const known = before.get(info.id);
       const counted = { calls: info.calls, timed: durations.get(info.id) ?? known?.counted?.timed ?? UNTIMED, at: now };

@@ -29,13 +29,13 @@ export class PluginView {
     this.id = id;
     this.notify = notify;
     this.name = el("bdi", {});
-    this.status = el("span", { class: "status" });
+    this.status = el("span", { class: "status alive" });
     this.words = el("p", { class: "words" });
-    this.detail = el("p", { class: "detail" });
+    this.detail = el("p", { class: "detail alive" });
     this.reload = this.#button("Reload", "reload", "primary");
     this.start = this.#button("Start", "start", "primary");
     this.stop = this.#button("Stop", "stop", "");
-    this.actions = el("div", { class: "row actions orders" }, this.reload, this.start, this.stop);
+    this.actions = el("div", { class: "row actions orders alive" }, this.reload, this.start, this.stop);
     this.heading = el("h2", { tabindex: "-1" }, this.name, this.status);
     this.facts = FACTS.map(([label]) => ({ label, value: el("dd", {}) }));
     this.calls = chart("calls per second");
@@ -49,14 +49,14 @@ export class PluginView {
       el("a", { class: "back", href: "#/" }, "All plugins"),
       el("header", { class: "plugin-head" },
         el("div", {}, this.heading, this.words, this.detail), this.actions),
-      el("dl", { class: "facts" }, ...this.facts.map(({ label, value }) => el("div", {}, el("dt", {}, label), value))),
+      el("dl", { class: "facts alive" }, ...this.facts.map(({ label, value }) => el("div", {}, el("dt", {}, label), value))),
       this.problem.node,
-      el("div", { class: "charts" }, this.calls.node, this.latency.node),
+      el("div", { class: "charts alive" }, this.calls.node, this.latency.node),
       el("div", { class: "columns" },
-        el("div", {}, this.methods.node),
+        el("div", { class: "alive" }, this.methods.node),
         el("div", {},
           this.timeline.node,
-          el("section", { class: "card" }, el("h3", {}, "Versions"), this.versions))),
+          el("section", { class: "card alive" }, el("h3", {}, "Versions"), this.versions))),
       this.logs.node);
   }
 
@@ -73,14 +73,19 @@ export class PluginView {
   heir(gone) {
     const version = this.versions.contains(gone) && gone.closest("li");
     if (version) return version.querySelector(".serves");
-    return (this.actions.contains(gone) && this.actions.querySelector("button:not([hidden])")) || this.heading;
+    const next = this.actions.contains(gone) && [...this.actions.children].find((button) => button.checkVisibility());
+    return next || this.heading;
   }
 
   draw(model) {
     const plugin = model.plugins.get(this.id);
+    // What it logged and what happened to it can still be read.
+    this.node.classList.toggle("gone", !plugin);
+    this.timeline.draw(model, this.id);
     if (!plugin) {
-      say(this.name, this.id);
-      say(this.words, "There is no such plugin any more.");
+      this.#asked = undefined;
+      if (this.name.textContent === "") say(this.name, this.id);
+      say(this.words, model.isListed ? `There is no plugin ${this.id}: no folder in the plugins folder has a manifest with that id.` : "");
       return;
     }
     const { info } = plugin;
@@ -108,7 +113,6 @@ export class PluginView {
     show(this.latency.node, plugin.latency.some((value) => value !== null));
     drawChart(this.latency, plugin.latency, (value) => (value === null ? "–" : millis(value)));
     this.problem.draw(problem, info, ansi);
-    this.timeline.draw(model, this.id);
   }
 
   async #loadVersions() {

@@ -95,7 +95,7 @@ export class Problem {
     this.title = el("h3", {});
     this.note = el("p", {});
     this.text = el("pre", { class: "terminal", tabindex: "0", "aria-label": "What the compiler says" });
-    this.node = el("section", { class: "problem", hidden: true }, this.title, this.note, this.text);
+    this.node = el("section", { class: "problem alive", hidden: true }, this.title, this.note, this.text);
   }
 
   draw(event, info, paint) {

@@ -1,10 +1,11 @@
-//! What the page says of plugins with which something is wrong.
+//! What the page says of plugins with which something is wrong, and of those that are gone.
 
-use super::{browser, open, pictures, watched};
+use super::{browser, call, open, pictures, watched};
 use replug::manifest::Mode;
-use replug_tests::{Browser, Lab, Source};
+use replug_tests::{Browser, Lab, Source, misbehave};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
+use std::fs;
 
 const NOTE: &str = "document.querySelector('.problem > p').textContent";
 
@@ -78,6 +79,42 @@ fn a_plugin_that_waits_for_its_restart_can_be_started_or_stopped() {
     browser.click("[data-act=start]");
     browser.until("document.querySelector('.facts dd').textContent === 'g2'");
     assert_eq!(browser.complaints(), Vec::<String>::new());
+    drop(browser);
+    lab.finish();
+}
+
+#[test]
+fn a_plugin_that_is_gone_has_nothing_to_press_and_all_of_it_when_it_is_back() {
+    let Some((mut lab, browser)) = open("page-gone", "") else { return };
+    lab.neighbour("other", "id = \"dev.test.other\"\nbinary = \"plugin.so\"", misbehave("version=1"));
+    browser.until("document.querySelector('#summary').textContent === '2 of 2 plugins serve'");
+    assert!(call(&browser, "echo", &[("text", "one")]).contains("one"));
+    call(&browser, "log", &[("level", "info"), ("message", "still here")]);
+    browser.until("document.querySelector('.logs').textContent.includes('still here')");
+    browser.run("document.querySelector('[data-act=reload]').focus()");
+
+    fs::remove_dir_all(lab.path("")).unwrap();
+    browser.until("document.querySelector('.words').textContent.includes('There is no plugin')");
+    let shown = "[...document.querySelectorAll('#stage :is(button, form, .status, .facts, .charts)')].filter((it) => it.checkVisibility()).length";
+    assert_eq!(browser.run(&format!("return {shown}")), 0);
+    assert_eq!(browser.run("return document.activeElement.tagName"), "H2", "the keyboard is not lost");
+    assert_eq!(browser.run("return document.querySelector('h2 bdi').textContent"), "Probe");
+    assert_eq!(
+        browser.run("return document.querySelector('.logs').textContent.includes('still here')"),
+        true,
+        "what it has logged can still be read"
+    );
+    browser.until("document.querySelector('#summary').textContent === '1 of 1 plugins serve'");
+    pictures(&browser, "gone");
+    fs::remove_dir_all(lab.plugins_dir().join("other")).unwrap();
+    browser.until("document.querySelector('#summary').textContent === 'no plugins'");
+
+    lab.install_with(misbehave("version=2"), "name = \"Probe\"");
+    browser.until("document.querySelector('[data-act=reload]').checkVisibility()");
+    assert!(call(&browser, "version", &[]).ends_with('2'));
+    call(&browser, "log", &[("level", "info"), ("message", "back again")]);
+    browser.until("document.querySelector('.logs').textContent.includes('back again')");
+    browser.complaints();
     drop(browser);
     lab.finish();
 }
