@@ -1,14 +1,18 @@
 // What a plugin logs, as it does.
 
-import { el, foreign } from "./dom.js";
+import { wantsToken } from "./api.js";
+import { el, foreign, say, show } from "./dom.js";
 import { Stream } from "./stream.js";
 import { clock } from "./text.js";
 
 const LEVELS = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
 const MOST = 500;
+// As with a plugin whose folder is gone, and may come back.
+const REFUSED_WAIT = 5_000;
 
 export class Logs {
   #seen = new Set();
+  #again = null;
 
   constructor(id) {
     const level = el("select", { id: "log-level" }, ...LEVELS.map((name) => el("option", { value: name }, name.toLowerCase())));
@@ -28,17 +32,34 @@ export class Logs {
     const tools = el("div", { class: "tools" },
       el("label", { for: "log-level" }, "from"), level,
       el("label", { for: "log-follow", class: "check" }, this.follows, "follow"));
-    this.node = el("section", { class: "card" }, el("div", { class: "card-head" }, el("h3", {}, "Logs"), tools), this.lines);
+    this.quiet = el("p", { class: "quiet", role: "status", hidden: true });
+    this.node = el("section", { class: "card" }, el("div", { class: "card-head" }, el("h3", {}, "Logs"), tools), this.quiet, this.lines);
     const path = `/api/v1/plugin/logs?${new URLSearchParams({ id, follow: "true", lines: "200" })}`;
-    this.stream = new Stream(path, null, { event: (event, number) => this.#take(event, number) });
+    this.stream = new Stream(path, null, {
+      up: () => this.#interrupted(""),
+      event: (event, number) => this.#take(event, number),
+      refused: (error) => {
+        // Without a token, the whole page waits for one.
+        if (wantsToken(error)) return;
+        this.#interrupted(`What it logs now is not shown: ${error.message}`);
+        this.#again = setTimeout(() => this.stream.open(), REFUSED_WAIT);
+      },
+    });
   }
 
   open() {
+    clearTimeout(this.#again);
     this.stream.open();
   }
 
   close() {
+    clearTimeout(this.#again);
     this.stream.close();
+  }
+
+  #interrupted(why) {
+    say(this.quiet, why);
+    show(this.quiet, why !== "");
   }
 
   #take(event, number) {

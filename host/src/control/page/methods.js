@@ -15,20 +15,22 @@ export class Methods {
     this.node = el("section", { class: "card" }, el("h3", {}, "Methods"), this.quiet, this.body);
   }
 
-  /** Asks for them anew, if anything serves. What was typed stays, unless the methods are others. */
+  /** Asks for them anew, if anything serves; says whether there was an answer. What was typed stays, unless they are others. */
   async load(serves) {
     let found = [];
+    let answered = true;
     let why = serves ? "" : "Nothing serves, so that there is nothing to call.";
     try {
       if (serves) found = (await ask("methods", { id: this.id })).interfaces;
     } catch (error) {
+      answered = false;
       why = error.message;
     }
     const written = JSON.stringify(found);
     say(this.quiet, why);
     show(this.quiet, why !== "");
     // While nothing serves, the forms stay as they are.
-    if (why !== "" || written === this.#drawn) return;
+    if (why !== "" || written === this.#drawn) return answered;
     this.#drawn = written;
     const names = found.flatMap(({ methods }) => methods.map(({ name }) => name));
     const isShared = (name) => names.filter((other) => other === name).length > 1;
@@ -36,6 +38,7 @@ export class Methods {
       el("h4", {}, foreign(of.name), el("span", { class: "quiet" }, prose(firstLine(of.docs)))),
       ...of.methods.map((method) => this.#method(method, of.types ?? {}, isShared(method.name) ? `${of.name}.${method.name}` : method.name)),
     ]));
+    return true;
   }
 
   #method(method, types, name) {

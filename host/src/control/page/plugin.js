@@ -98,12 +98,8 @@ export class PluginView {
     const said = building || info.detail === "building" || (problem !== null && isSaid(info, problem));
     say(this.detail, said ? "" : info.detail);
     const runs = info.generation !== null;
-    if (this.#asked !== info.generation) {
-      // Methods and versions are others with another generation, and only then.
-      this.#asked = info.generation;
-      this.methods.load(runs);
-      this.#loadVersions();
-    }
+    // Methods and versions are others with another generation, and only then.
+    if (this.#asked !== info.generation) this.#learn(info.generation);
     show(this.reload, runs);
     // What did not come up, or waits for its restart, is tried again until it is stopped.
     show(this.stop, runs || info.status === "error");
@@ -115,9 +111,16 @@ export class PluginView {
     this.problem.draw(problem, info, ansi);
   }
 
+  /** Asks for what a generation has; again, with the next drawing, if there is no answer. */
+  async #learn(generation) {
+    this.#asked = generation;
+    const answered = await Promise.all([this.methods.load(generation !== null), this.#loadVersions()]);
+    if (this.#asked === generation && answered.includes(false)) this.#asked = undefined;
+  }
+
   async #loadVersions() {
     const found = await ask("generations", { id: this.id }).catch(() => null);
-    if (!found) return;
+    if (!found) return false;
     const newest = [...found.generations].reverse();
     const draw = () => list(this.versions, newest, {
       key: ({ generation, digest }) => `${generation}-${digest}`,
@@ -134,6 +137,7 @@ export class PluginView {
       },
     });
     keepFocus(draw, (gone) => this.heir(gone));
+    return true;
   }
 
   #button(label, what, kind) {

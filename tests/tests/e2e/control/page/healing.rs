@@ -1,6 +1,6 @@
-//! What the page finds its way back from: a token that it lacked, and events that were lost.
+//! What the page finds its way back from: a token that it lacked, requests that failed, and events that were lost.
 
-use super::{open, token, url};
+use super::{call, open, token, url};
 use serde_json::json;
 
 #[test]
@@ -18,6 +18,40 @@ fn the_link_that_the_host_prints_is_taken_where_the_page_asks_for_a_token() {
     assert_eq!(browser.run("return location.href"), format!("{page}/"));
     assert_eq!(browser.run("return document.activeElement.id"), "stage", "the keyboard is not lost");
     browser.complaints();
+    drop(browser);
+    lab.finish();
+}
+
+#[test]
+fn logs_methods_and_versions_come_when_the_host_answers_again() {
+    let Some((lab, browser)) = open("page-heals", "") else { return };
+    call(&browser, "log", &[("level", "info"), ("message", "listen")]);
+    browser.click("h1 a");
+    browser.until("!document.querySelector('#stage h2')");
+    browser.run(
+        "const real = window.fetch;
+         window.fetch = (path, options) => {
+           if (/plugin.(methods|generations)/.test(path)) return Promise.reject(new TypeError('Failed to fetch'));
+           if (!/plugin.logs/.test(path)) return real(path, options);
+           return Promise.resolve(Response.json({ code: 40401, message: 'no such plugin' }, { status: 404 }));
+         };
+         window.heal = () => { window.fetch = real }",
+    );
+    browser.click(&format!("a[href='#/{}']", lab.id()));
+    let says = |words: &str| {
+        browser.until(&format!(
+            "[...document.querySelectorAll('#stage .quiet')].some((it) => it.checkVisibility() && it.textContent.includes('{words}'))"
+        ));
+    };
+    says("The host does not answer.");
+    says("What it logs now is not shown: no such plugin");
+    browser.run("heal()");
+    browser
+        .until("document.querySelector('form[data-method=echo]') && document.querySelector('[data-back]')");
+    browser.until("document.querySelector('.logs').textContent.includes('listen')");
+    browser
+        .until("![...document.querySelectorAll('#stage .card > .quiet')].some((it) => it.checkVisibility())");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
     drop(browser);
     lab.finish();
 }
