@@ -1,7 +1,10 @@
-//! What the page finds its way back from: a token that it lacked, requests that failed, and events that were lost.
+//! What the page finds its way back from: a token that it lacked, requests that failed, events that were lost, and a
+//! configuration that was refused.
 
-use super::{call, open, token, url};
+use super::{browser, call, open, pictures, token, url};
+use replug_tests::{Lab, command::Dev, misbehave};
 use serde_json::json;
+use std::fs;
 
 #[test]
 fn the_link_that_the_host_prints_is_taken_where_the_page_asks_for_a_token() {
@@ -75,4 +78,41 @@ fn events_that_were_lost_are_an_entry_each_however_often_they_are_drawn() {
     assert_eq!(browser.complaints(), Vec::<String>::new());
     drop(browser);
     lab.finish();
+}
+
+#[test]
+fn the_page_says_what_of_its_configuration_a_host_does_not_live_by() {
+    let Some(browser) = browser() else { return };
+    let mut lab = Lab::new("page-unmet");
+    lab.install(misbehave("version=1"));
+    let configure = |text: &str| fs::write(lab.dir().join("replug.toml"), text).unwrap();
+    configure("keep_artifacts = 4\n");
+    let mut dev = Dev::start_as(&lab, "run", &["--http", "127.0.0.1:0"]);
+    let page = dev.wait_for("control_listening")["http"].as_str().unwrap().to_owned();
+    dev.wait_for("host_started");
+    browser.look((1280, 900), "light");
+    let token = fs::read_to_string(lab.state_dir().join("http-token")).unwrap();
+    browser.go(&format!("{page}/#token={}", token.trim()));
+    browser.until("document.querySelectorAll('.plugin').length === 1");
+    let said = "document.querySelector('#unmet')";
+    assert_eq!(browser.run(&format!("return {said}.checkVisibility()")), false);
+
+    configure("watch = true\n");
+    browser.until(&format!(
+        "{said}.checkVisibility() && {said}.textContent === 'configuration needs a restart: watch'"
+    ));
+    configure("watch = true\nkeep_artefacts = 3\n");
+    browser.until(&format!("{said}.textContent.includes('replug.toml:2: unknown key `keep_artefacts`')"));
+    let words = browser.run(&format!("return {said}.textContent"));
+    let (refused, waits) = words.as_str().unwrap().split_once('\n').expect("a line for each");
+    assert!(refused.starts_with("configuration refused, the one before goes on: "), "{refused}");
+    assert_eq!(waits, "configuration needs a restart: watch");
+    pictures(&browser, "unmet");
+
+    configure("keep_artifacts = 4\n");
+    browser.until(&format!("!{said}.checkVisibility()"));
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    drop(browser);
+    assert!(dev.interrupt().success());
+    lab.assert_clean();
 }

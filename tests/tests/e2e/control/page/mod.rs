@@ -263,10 +263,11 @@ fn the_page_needs_no_token_and_keeps_itself_to_itself() {
     lab.finish();
 }
 
-/// What it looks like, for people: light, dark and on a phone, where nothing may be cut off at its side.
+/// What it looks like, for people: light, dark and on two phones, where nothing may be cut off at its side.
 fn pictures(browser: &Browser, what: &str) {
-    for (name, width, scheme) in [("light", 1280, "light"), ("dark", 1280, "dark"), ("narrow", 390, "light")]
-    {
+    let looks =
+        [("light", 1280, "light"), ("dark", 1280, "dark"), ("narrow", 390, "light"), ("slim", 320, "dark")];
+    for (name, width, scheme) in looks {
         browser.look((width, 900), scheme);
         browser.run("scrollTo(0, 0)");
         let size = browser
