@@ -15,7 +15,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use replug::{
     Event,
-    control::{Command, socket_path},
+    control::{Command, distrust, socket_path},
 };
 use serde_json::{Value, json};
 use std::{
@@ -110,6 +110,11 @@ impl Client {
     ) -> Result<Response<Incoming>, CliError> {
         let broken = |reason: String| self.broken(&reason);
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unconnected(error))?;
+        // In /tmp, anyone may have made what is looked for there.
+        let doubt = distrust(&self.socket, &stream).map_err(|error| self.unconnected(error))?;
+        if let Some(reason) = doubt {
+            return Err(CliError::Foreign { socket: self.socket.display().to_string(), reason });
+        }
         let process = stream.peer_cred().ok().and_then(|peer| peer.pid());
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| broken(format!("broke off ({error})")))?;

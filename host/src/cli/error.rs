@@ -43,6 +43,11 @@ pub(super) enum CliError {
         "cannot connect to {socket}, where the host listens: {source}; run this as the user whose host it is, with XDG_RUNTIME_DIR as that one has it"
     )]
     Unreachable { socket: String, source: io::Error },
+    /// What listens may be another user's.
+    #[error(
+        "what listens on {socket} was told nothing, as it may be another user's: {reason}; have that removed, or set XDG_RUNTIME_DIR, for the host too, to a folder that is yours"
+    )]
+    Foreign { socket: String, reason: String },
     /// The host is there and says nothing.
     #[error(
         "the host on {socket}{process} does not answer: it may be stopped, as by Ctrl-Z, or stuck; let it go on with `kill -CONT`, or end it and start it again"

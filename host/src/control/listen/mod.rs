@@ -6,7 +6,7 @@ mod tcp;
 mod tls;
 mod unix;
 
-pub use unix::socket_path;
+pub use unix::{distrust, socket_path};
 
 use super::{
     App,

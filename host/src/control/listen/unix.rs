@@ -20,7 +20,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 
 /// The longest path that a socket can have, in bytes.
 const LONGEST: usize = 107;
@@ -108,15 +108,38 @@ fn private(folder: &Path, failed: &impl Fn(io::Error) -> ListenError) -> Result<
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
         _ => {}
     }
-    let unsafe_because = |reason| Err(ListenError::UnsafeFolder { path: folder.to_owned(), reason });
-    // Not followed: in /tmp, a link could lead anywhere.
-    let it = fs::symlink_metadata(folder).map_err(failed)?;
-    match (it.is_dir(), it.uid() == geteuid().as_raw(), it.mode() & 0o077) {
-        (false, ..) => unsafe_because("it is no folder".into()),
-        (_, false, _) => unsafe_because(format!("it belongs to user {}", it.uid())),
-        (.., 0) => Ok(()),
-        _ => unsafe_because(format!("others may enter it (mode {:o})", it.mode() & 0o777)),
+    match open_to_others(folder).map_err(failed)? {
+        Some(reason) => Err(ListenError::UnsafeFolder { path: folder.to_owned(), reason }),
+        None => Ok(()),
     }
+}
+
+/// Why a folder is not this user's alone; none if it is.
+fn open_to_others(folder: &Path) -> io::Result<Option<String>> {
+    // Not followed: in /tmp, a link could lead anywhere.
+    let it = fs::symlink_metadata(folder)?;
+    Ok(match (it.is_dir(), it.uid() == geteuid().as_raw(), it.mode() & 0o077) {
+        (false, ..) => Some("it is no folder".into()),
+        (_, false, _) => Some(format!("it belongs to user {}", it.uid())),
+        (.., 0) => None,
+        _ => Some(format!("others may enter it (mode {:o})", it.mode() & 0o777)),
+    })
+}
+
+/// Why whatever listens on a socket, and has been connected to, is to be told nothing: it may be another user's; none if it
+/// is this user's, or root's.
+///
+/// # Errors
+///
+/// If that cannot be known.
+pub fn distrust(socket: &Path, connected: &UnixStream) -> io::Result<Option<String>> {
+    let folder = socket.parent().unwrap_or(socket);
+    if let Some(reason) = open_to_others(folder)? {
+        return Ok(Some(format!("its folder {} is not yours alone: {reason}", folder.display())));
+    }
+    let owner = connected.peer_cred()?.uid();
+    let is_trusted = owner == 0 || owner == geteuid().as_raw();
+    Ok((!is_trusted).then(|| format!("user {owner} listens there")))
 }
 
 /// The file of a socket that is removed with this, unless it is another's by then.

@@ -1,5 +1,8 @@
 //! The commands that talk to a running host, as their users type them.
 
+mod steering;
+mod strangers;
+
 use replug_tests::{
     Http, Lab,
     command::{Dev, command, run, talk},
@@ -278,43 +281,6 @@ fn the_token_is_printed_when_it_is_made_and_never_again() {
     let (next, url, said) = start("second");
     assert_eq!(next, token);
     assert!(said.contains(&format!("serving {url} ")) && !said.contains(&token), "{said}");
-    lab.assert_clean();
-}
-
-#[test]
-fn what_a_plugin_says_does_not_steer_the_terminal() {
-    // Not stripped where no terminal is, as an ESC is: a terminal takes it for ESC and `[`.
-    const STEERING: char = '\u{9b}';
-    let mut lab = Lab::new("steering");
-    lab.install_with(misbehave("version=1"), &format!("name = \"a{STEERING}2J\""));
-    let mut host = command(&lab, &["run"]);
-    host.stdout(Stdio::piped()).stderr(Stdio::null()).stdin(Stdio::null());
-    let mut host = Bound(host.spawn().unwrap());
-    let mut shown = BufReader::new(host.0.stdout.take().unwrap()).lines().map(Result::unwrap);
-    assert!(shown.any(|line| line.contains("live")), "it is up");
-    let id = lab.id();
-    let args = json!(["error", format!("b{STEERING}2J")]).to_string();
-    said(&lab, &["call", &id, "log", &args]);
-    let line = shown.find(|line| line.contains("ERROR")).unwrap();
-    assert!(line.contains("b2J") && !line.contains(STEERING), "{line}");
-
-    let text = format!("c{STEERING}2J");
-    let args = json!([text]).to_string();
-    for args in [&["call", &id, "echo", &args][..], &["call", &id, "echo", &args, "--json"]] {
-        let answer = said(&lab, args);
-        assert!(!answer.contains(STEERING), "{answer}");
-        let answer: Value = serde_json::from_str(&answer).unwrap();
-        assert!(answer == text || answer["result"] == text, "nothing is lost: {answer}");
-    }
-    let err = complained(&lab, &["call", &id, "panic", &args]);
-    assert!(err.contains("c2J") && !err.contains(STEERING), "{err}");
-    for args in [&["list"][..], &["status"], &["logs"]] {
-        let text = said(&lab, args);
-        assert!(text.contains("steering") && !text.contains(STEERING), "{args:?}: {text}");
-    }
-    kill_process(Pid::from_child(&host.0), Signal::INT).unwrap();
-    shown.for_each(drop);
-    assert!(host.0.wait().unwrap().success());
     lab.assert_clean();
 }
 

@@ -1,0 +1,47 @@
+//! What others say is printed as text: nothing of it steers the terminal.
+
+use super::{Bound, complained, said};
+use replug_tests::{Lab, command::command, misbehave};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use std::{
+    io::{BufRead, BufReader},
+    process::Stdio,
+};
+
+#[test]
+fn what_a_plugin_says_does_not_steer_the_terminal() {
+    // Not stripped where no terminal is, as an ESC is: a terminal takes it for ESC and `[`.
+    const STEERING: char = '\u{9b}';
+    let mut lab = Lab::new("steering");
+    lab.install_with(misbehave("version=1"), &format!("name = \"a{STEERING}2J\""));
+    let mut host = command(&lab, &["run"]);
+    host.stdout(Stdio::piped()).stderr(Stdio::null()).stdin(Stdio::null());
+    let mut host = Bound(host.spawn().unwrap());
+    let mut shown = BufReader::new(host.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(shown.any(|line| line.contains("live")), "it is up");
+    let id = lab.id();
+    let args = json!(["error", format!("b{STEERING}2J")]).to_string();
+    said(&lab, &["call", &id, "log", &args]);
+    let line = shown.find(|line| line.contains("ERROR")).unwrap();
+    assert!(line.contains("b2J") && !line.contains(STEERING), "{line}");
+
+    let text = format!("c{STEERING}2J");
+    let args = json!([text]).to_string();
+    for args in [&["call", &id, "echo", &args][..], &["call", &id, "echo", &args, "--json"]] {
+        let answer = said(&lab, args);
+        assert!(!answer.contains(STEERING), "{answer}");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert!(answer == text || answer["result"] == text, "nothing is lost: {answer}");
+    }
+    let err = complained(&lab, &["call", &id, "panic", &args]);
+    assert!(err.contains("c2J") && !err.contains(STEERING), "{err}");
+    for args in [&["list"][..], &["status"], &["logs"]] {
+        let text = said(&lab, args);
+        assert!(text.contains("steering") && !text.contains(STEERING), "{args:?}: {text}");
+    }
+    kill_process(Pid::from_child(&host.0), Signal::INT).unwrap();
+    shown.for_each(drop);
+    assert!(host.0.wait().unwrap().success());
+    lab.assert_clean();
+}

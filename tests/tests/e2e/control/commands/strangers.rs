@@ -1,0 +1,69 @@
+//! What listens where a host is looked for, and is another user's.
+
+use super::{complained, running, said};
+use replug_tests::{
+    Lab,
+    command::{Dev, program},
+};
+use std::{
+    fs,
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
+    path::Path,
+    process::Command,
+};
+
+const NOBODY: u32 = 65534;
+
+fn open_to(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[track_caller]
+fn told_nothing(lab: &Lab, why: &str) {
+    let id = lab.id();
+    for args in [&["status"][..], &["call", &id, "version"], &["stop", &id], &["list"], &["events"]] {
+        let err = complained(lab, args);
+        assert!(err.contains("was told nothing") && err.contains(why), "{args:?}: {err}");
+    }
+}
+
+#[test]
+fn what_listens_in_a_folder_that_others_may_enter_is_told_nothing() {
+    let (lab, dev) = running("open-folder");
+    let folder = lab.dir().join("replug");
+    open_to(&folder, 0o711);
+    told_nothing(&lab, "others may enter it (mode 711)");
+    open_to(&folder, 0o700);
+    assert!(said(&lab, &["status"]).contains("ready"));
+    assert!(dev.interrupt().success());
+    lab.assert_clean();
+}
+
+#[test]
+fn what_another_user_listens_with_is_told_nothing() {
+    let lab = Lab::new("stranger");
+    let is_root = rustix::process::geteuid().is_root();
+    let mut as_nobody = Command::new(program());
+    as_nobody.uid(NOBODY).gid(NOBODY).current_dir("/");
+    if !is_root || !as_nobody.arg("--version").output().is_ok_and(|it| it.status.success()) {
+        eprintln!("SKIPPED: to listen as another user, this test has to be run by root, from where all may read");
+        return;
+    }
+    open_to(lab.dir(), 0o777);
+    let mut host = Command::new(program());
+    host.uid(NOBODY).gid(NOBODY).current_dir(lab.dir()).env("XDG_RUNTIME_DIR", lab.dir());
+    host.env("HOME", lab.dir()).args(["run", "--json", "--state-dir"]).arg(lab.state_dir());
+    // Where the other user may be looked for, too.
+    chown(lab.dir(), Some(NOBODY), None).unwrap();
+    let mut host = Dev::of(host);
+    host.wait_for("control_listening");
+    chown(lab.dir(), Some(0), None).unwrap();
+    told_nothing(&lab, "it belongs to user 65534");
+    chown(lab.dir().join("replug"), Some(0), None).unwrap();
+    told_nothing(&lab, "user 65534 listens there");
+    host.kill();
+    lab.assert_childless();
+}
