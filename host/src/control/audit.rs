@@ -6,7 +6,7 @@
 use super::guard::Who;
 use crate::{EventKind, PluginId, host::WeakHost};
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 /// How often calls are summed up.
 const EVERY: Duration = Duration::from_secs(1);
@@ -15,6 +15,9 @@ const KINDS: usize = 256;
 
 /// Who, of which plugin, what, and what came of it.
 type Kind = (String, Option<PluginId>, String, String);
+
+/// What came of a call whose caller hung up before there was an answer. Nothing ends the call itself.
+const HUNG_UP: &str = "the caller hung up before the call had ended";
 
 /// Writes the audit.
 pub(super) struct Audit {
@@ -34,7 +37,7 @@ impl Audit {
     }
 
     /// Counts a call; tells of it if it is the first of its kind in a while.
-    pub(super) fn count(&self, who: &Who, plugin: &PluginId, (method, outcome): (&str, &str)) {
+    fn count(&self, who: &Who, plugin: &PluginId, (method, outcome): (&str, &str)) {
         // A caller over TCP may use another port for each call.
         let who = match who {
             Who::Remote(address) => address.ip().to_string(),
@@ -55,19 +58,27 @@ impl Audit {
         self.write(kind, Some(1));
     }
 
+    /// Counts a call when what is returned is dropped, be that because there is an answer or because nobody waits for one.
+    pub(super) fn counted<'a>(&'a self, who: &'a Who, plugin: &'a PluginId, method: &'a str) -> Counted<'a> {
+        Counted { audit: self, of: (who, plugin, method), outcome: HUNG_UP.into() }
+    }
+
     /// Tells of the calls that were only counted, once a second.
-    pub(super) async fn sum_up(&self) {
+    pub(super) async fn keep_up(&self) {
         loop {
             tokio::time::sleep(EVERY).await;
-            let counted: Vec<_> = {
-                let mut calls = self.calls.lock();
-                // What has paused for so long is told at once when it comes again.
-                calls.retain(|_, count| *count > 0);
-                calls.iter_mut().map(|(kind, count)| (kind.clone(), std::mem::take(count))).collect()
-            };
-            for (kind, count) in counted {
-                self.write(kind, Some(count));
-            }
+            self.sum_up();
+        }
+    }
+
+    /// Tells of the calls that were only counted.
+    pub(super) fn sum_up(&self) {
+        // Held to the end, so that all is told when a second one, at the end of the host, returns.
+        let mut calls = self.calls.lock();
+        // What has paused for so long is told at once when it comes again.
+        calls.retain(|_, count| *count > 0);
+        for (kind, count) in calls.iter_mut() {
+            self.write(kind.clone(), Some(std::mem::take(count)));
         }
     }
 
@@ -78,5 +89,20 @@ impl Audit {
             Some(plugin) => host.event_sink().plugin(&plugin, kind),
             None => host.event_sink().host(kind),
         }
+    }
+}
+
+/// A call that is counted when this is dropped.
+pub(super) struct Counted<'a> {
+    audit: &'a Audit,
+    of: (&'a Who, &'a PluginId, &'a str),
+    /// What came of it.
+    pub(super) outcome: Cow<'static, str>,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        let (who, plugin, method) = self.of;
+        self.audit.count(who, plugin, (method, &self.outcome));
     }
 }

@@ -84,30 +84,37 @@ impl App {
         })
     }
 
-    /// Calls a method, on a thread that may block. In process, a call cannot be broken off: when its deadline passes,
-    /// whoever asked is released, and the call keeps its place among those that may run until it ends.
+    /// Calls a method, and has that audited, whether the caller waits for the answer or not.
     async fn call(&self, host: &Host, who: Who, call: Execute) -> Done {
         let arguments = arguments(&call)?;
         let Execute { id, method, .. } = call;
-        let begun = (|| {
-            let handle = host.plugin(id.as_str())?;
-            let permit = self.places.clone().try_acquire_owned().map_err(|_| {
-                let text = "as many calls as may run at the same time do so already: call again later";
-                ControlError::new(Code::Busy, text).retry(Duration::from_secs(1))
-            })?;
-            Ok((handle, permit))
-        })();
-        let (handle, permit) = match begun {
-            Ok(begun) => begun,
-            Err(error) => {
-                let error: ControlError = error;
-                self.audit.count(&who, &id, (&method, &error.outcome()));
-                return Err(error);
-            }
+        let answer = {
+            let mut audited = self.audit.counted(&who, &id, &method);
+            let answer = self.answer(host, (&id, &method), arguments).await;
+            audited.outcome = answer.as_ref().map_or_else(|error| error.outcome().into(), |_| "ok".into());
+            answer
         };
+        let (generation, result) = answer?;
+        Ok(Answer::Executed(Executed { id: id.to_string(), method, generation, result }))
+    }
+
+    /// The generation that a call reached, and what it gave. It runs on a thread that may block. In process, it cannot be
+    /// broken off: when its deadline passes, whoever asked is released, and the call keeps its place among those that may
+    /// run until it ends.
+    async fn answer(
+        &self,
+        host: &Host,
+        (id, method): (&PluginId, &str),
+        arguments: Value,
+    ) -> Result<(Option<u64>, Value), ControlError> {
+        let handle = host.plugin(id.as_str())?;
+        let permit = self.places.clone().try_acquire_owned().map_err(|_| {
+            let text = "as many calls as may run at the same time do so already: call again later";
+            ControlError::new(Code::Busy, text).retry(Duration::from_secs(1))
+        })?;
         let deadline = host.patience(id.as_str(), self.call_deadline)?;
         let generation = handle.generation().map(|generation| generation.0);
-        let invocation = handle.invoke_json(method.clone(), arguments);
+        let invocation = handle.invoke_json(method, arguments);
         let span = Span::current();
         let running = self.calls.run(deadline, move || {
             // What a plugin says in this process, it says on this thread.
@@ -115,8 +122,9 @@ impl App {
             drop(permit);
             answer
         });
-        let answer = match running.await {
-            Ok(answer) => answer.map_err(|error| self.failed_call(host, &id, error)),
+        match running.await {
+            Ok(Ok(result)) => Ok((generation, result)),
+            Ok(Err(error)) => Err(self.failed_call(host, id, error)),
             Err(NoAnswer::Broken) => {
                 Err(ControlError::new(Code::Bug, "the host failed on the way: its log says how"))
             }
@@ -128,10 +136,7 @@ impl App {
                 let details = json!({ "after_ms": u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX) });
                 Err(ControlError::new(Code::Deadline, text).with(details))
             }
-        };
-        let outcome = answer.as_ref().map_or_else(ControlError::outcome, |_| "ok".to_owned());
-        self.audit.count(&who, &id, (&method, &outcome));
-        answer.map(|result| Answer::Executed(Executed { id: id.to_string(), method, generation, result }))
+        }
     }
 
     fn failed_call(&self, host: &Host, id: &PluginId, error: CallError<Value>) -> ControlError {

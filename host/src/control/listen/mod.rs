@@ -91,7 +91,6 @@ impl Bound {
             Some(tcp) => (Some(tcp.gate()), Some(tcp.url()), Some(tcp.token())),
             None => (None, None, None),
         };
-        let streams = Arc::new(Semaphore::new(STREAMS));
         let app = Arc::new(App {
             audit: Audit::new(host.clone()),
             host,
@@ -100,12 +99,13 @@ impl Bound {
             calls: Arc::default(),
             places: Arc::new(Semaphore::new(config.calls)),
             call_deadline: config.call_deadline,
-            streams: streams.clone(),
+            streams: Arc::new(Semaphore::new(STREAMS)),
         });
         let api = Api::of(app.clone());
+        let auditing = app.clone();
         let mut tasks = vec![
             runtime.spawn(recent.follow(events)).abort_handle(),
-            runtime.spawn(async move { app.audit.sum_up().await }).abort_handle(),
+            runtime.spawn(async move { auditing.audit.keep_up().await }).abort_handle(),
             runtime.spawn(unix::accept(unix.listener, api.clone())).abort_handle(),
         ];
         if let Some(tcp) = tcp {
@@ -117,7 +117,7 @@ impl Bound {
             http,
             token,
             tasks,
-            streams,
+            app,
         }
     }
 }
@@ -129,7 +129,7 @@ pub struct Listening {
     http: Option<String>,
     token: Option<TokenFile>,
     tasks: Vec<AbortHandle>,
-    streams: Arc<Semaphore>,
+    app: Arc<App>,
 }
 
 /// Where the token for HTTP is.
@@ -163,7 +163,7 @@ impl Listening {
 
     /// Waits until those who read events have read that the host has stopped, which ends their streams; but not for long.
     pub(crate) async fn farewell(&self) {
-        let _ = tokio::time::timeout(FAREWELL, self.streams.acquire_many(STREAMS as u32)).await;
+        let _ = tokio::time::timeout(FAREWELL, self.app.streams.acquire_many(STREAMS as u32)).await;
     }
 
     /// Takes no more connections. Those that are there may read the end.
@@ -172,6 +172,7 @@ impl Listening {
         drop(self.file.lock().take());
         // The first task writes down what happens, which those who still listen want to the end.
         self.tasks.iter().skip(1).for_each(AbortHandle::abort);
+        self.app.audit.sum_up();
     }
 }
 

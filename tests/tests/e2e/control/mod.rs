@@ -1,5 +1,6 @@
 //! The control plane from end to end: every route, over the socket and over TCP, and what must be refused.
 
+mod audit;
 mod commands;
 mod docs;
 mod metrics;

@@ -1,0 +1,39 @@
+//! Who had the host change what is told, whatever becomes of the one who asked.
+
+use super::{lab, unix};
+use replug_tests::hold::Hold;
+use serde_json::json;
+
+#[test]
+fn a_call_whose_caller_hangs_up_is_audited_all_the_same() {
+    let lab = lab("hung-up");
+    let hold = Hold::new(lab.dir());
+    let mut stream = unix(&lab).stream("/events?kind=audit");
+    let body = json!({ "id": lab.id(), "method": "hold", "args": [hold.path()] }).to_string();
+    let head = unix(&lab).head("POST", "/api/v1/plugin/execute");
+    let mut conversation = unix(&lab).connect();
+    let headers = format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+    conversation.write(format!("{head}{headers}{body}").as_bytes()).unwrap();
+    let inside = hold.entered();
+    drop(conversation);
+    let (_, told) = stream.wait_for("audit");
+    assert_eq!((&told["command"], &told["plugin"]), (&json!("execute hold"), &json!(lab.id())), "{told}");
+    assert!(told["outcome"].as_str().unwrap().contains("hung up"), "{told}");
+    drop(inside);
+    lab.finish();
+}
+
+#[test]
+fn the_last_calls_before_the_end_of_a_host_are_audited() {
+    const CALLS: u64 = 20;
+    let lab = lab("last-calls");
+    let mut stream = unix(&lab).stream("/events?kind=audit");
+    let body = json!({ "id": lab.id(), "method": "version" });
+    for _ in 0..CALLS {
+        unix(&lab).post("/api/v1/plugin/execute", &body).data();
+    }
+    lab.finish();
+    let told: Vec<_> = std::iter::from_fn(|| stream.next_event()).map(|(_, event)| event).collect();
+    let counted: u64 = told.iter().filter_map(|event| event["count"].as_u64()).sum();
+    assert_eq!(counted, CALLS, "{told:?}");
+}
