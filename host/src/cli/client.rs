@@ -244,7 +244,9 @@ pub(super) fn defused(told: &Event) -> Option<Event> {
 
 /// An event as it came, read; `events_lost` comes without a time, since it is none that happened.
 pub(super) fn event(mut value: Value) -> Option<Event> {
+    let rendered: Vec<_> = compiled(&mut value).map(|text| text.clone()).collect();
     defuse(&mut value);
+    compiled(&mut value).zip(rendered).for_each(|(text, as_it_was)| *text = as_it_was);
     if let Some(fields) = value.as_object_mut() {
         fields.entry("at").or_insert(json!(""));
     }
@@ -252,16 +254,29 @@ pub(super) fn event(mut value: Value) -> Option<Event> {
     serde_json::from_value(value).ok()
 }
 
-/// Takes out of what a plugin says all that would steer a terminal. The compiler's own words keep their colours.
+/// Takes out of what a plugin says all that would steer a terminal.
 fn defuse(value: &mut Value) {
     match value {
         Value::String(text) => *text = harmless(text),
         Value::Array(items) => items.iter_mut().for_each(defuse),
         Value::Object(fields) => {
-            fields.iter_mut().filter(|(key, _)| *key != "rendered").for_each(|it| defuse(it.1))
+            let told = std::mem::take(fields).into_iter();
+            *fields = told.map(|(key, value)| (harmless(&key), value)).collect();
+            fields.values_mut().for_each(defuse);
         }
         _ => {}
     }
+}
+
+/// What the compiler says in an event, which has colours of its own.
+fn compiled(event: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let list = match event["event"].as_str() {
+        Some("build_failed") => event.get_mut("diagnostics"),
+        Some("build_unchanged" | "reloaded") => event.get_mut("warnings"),
+        _ => None,
+    };
+    let diagnostics = list.and_then(Value::as_array_mut).into_iter().flatten();
+    diagnostics.filter_map(|diagnostic| diagnostic.get_mut("rendered"))
 }
 
 #[cfg(test)]
@@ -275,6 +290,25 @@ mod tests {
         });
         let kind = event(log).unwrap().kind;
         assert!(matches!(kind, replug::EventKind::Log { message, .. } if message == "a[2Jb\nc"));
+    }
+
+    #[test]
+    fn only_the_compiler_s_words_keep_their_colours() {
+        let red = "\u{1b}[31mred\u{1b}[0m";
+        let log = json!({
+            "at": "", "event": "log", "level": "INFO", "target": "t", "message": "",
+            "fields": { "rendered": red, "warnings": [{ "rendered": red }], "a\u{1b}b": 1 },
+        });
+        let expected = json!({ "rendered": "[31mred[0m", "warnings": [{ "rendered": "[31mred[0m" }], "ab": 1 });
+        let kind = event(log).unwrap().kind;
+        assert!(matches!(&kind, replug::EventKind::Log { fields, .. } if *fields == expected), "{kind:?}");
+        let diagnostic = json!({ "level": "error", "message": red, "rendered": red });
+        let failed = json!({ "at": "", "event": "build_failed", "error": red, "diagnostics": [diagnostic] });
+        let replug::EventKind::BuildFailed { error, diagnostics } = event(failed).unwrap().kind else {
+            panic!("it is what it was")
+        };
+        assert_eq!((error.as_str(), diagnostics[0].message.as_str()), ("[31mred[0m", "[31mred[0m"));
+        assert_eq!(diagnostics[0].rendered, red);
     }
 
     #[test]

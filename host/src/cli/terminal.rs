@@ -45,6 +45,29 @@ pub(super) fn harmless(text: &str) -> String {
     text.chars().filter(|c| !steers(*c)).collect()
 }
 
+/// What the compiler says, with its colours, and without all else that would steer the terminal: a macro can have it say
+/// anything.
+fn coloured(text: &str) -> String {
+    let mut parts = text.split('\u{1b}');
+    let mut kept = harmless(parts.next().unwrap_or_default());
+    for part in parts {
+        let (colour, rest) = part.split_at(length_of_colour(part).unwrap_or(0));
+        if !colour.is_empty() {
+            kept.push('\u{1b}');
+            kept.push_str(colour);
+        }
+        kept.push_str(&harmless(rest));
+    }
+    kept
+}
+
+/// How many bytes of what follows an ESC are `[`, numbers and `m`, which change nothing but how text looks.
+fn length_of_colour(text: &str) -> Option<usize> {
+    let numbers = text.strip_prefix('[')?;
+    let end = numbers.find(|c: char| !c.is_ascii_digit() && c != ';')?;
+    numbers[end..].starts_with('m').then_some(1 + end + 1)
+}
+
 /// The same JSON, without what would steer the terminal: JSON itself has an escape for each character.
 pub(super) fn escaped(json: &str) -> Cow<'_, str> {
     if !json.contains(steers) {
@@ -93,7 +116,7 @@ pub(super) fn rendered(diagnostics: &[Diagnostic]) -> String {
     let is_error = |diagnostic: &&Diagnostic| diagnostic.level.starts_with("error");
     let failed = diagnostics.iter().any(|diagnostic| is_error(&diagnostic));
     let shown = diagnostics.iter().filter(|diagnostic| !failed || is_error(diagnostic));
-    shown.map(|diagnostic| diagnostic.rendered.trim_end()).collect::<Vec<_>>().join("\n\n")
+    shown.map(|diagnostic| coloured(diagnostic.rendered.trim_end())).collect::<Vec<_>>().join("\n\n")
 }
 
 /// Whether what goes to the standard error may be coloured.
@@ -207,6 +230,12 @@ mod tests {
             assert!(!escaped.contains(steers), "{escaped}");
             assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).unwrap(), value);
         }
+    }
+
+    #[test]
+    fn of_what_the_compiler_says_nothing_but_its_colours_steers_the_terminal() {
+        let said = "\u{1b}[1;31merror\u{1b}[0m: \u{1b}]0;title\u{7}\u{1b}[2J\u{1b}[3\u{1b}\u{9b}2Jé\n\u{1b}[m";
+        assert_eq!(coloured(said), "\u{1b}[1;31merror\u{1b}[0m: ]0;title[2J[32Jé\n\u{1b}[m");
     }
 
     #[test]
