@@ -1,9 +1,6 @@
 //! What several subcommands take: where the plugins are, what to call, what else there is to be told.
 
-use super::{
-    error::CliError,
-    terminal::{self, WARN},
-};
+use super::{error::CliError, terminal};
 use clap::Args;
 use replug::{HostConfig, Layers, manifest::holds_manifest};
 use serde_json::Value;
@@ -94,13 +91,13 @@ impl Place {
     /// Warns of a configuration that is wrong where that is no reason to do nothing.
     pub(super) fn note_wrong(place: &Result<Self, CliError>) {
         if let Err(error @ CliError::Config(_)) = place {
-            terminal::note(&format!("{WARN}warning:{WARN:#} {error}"));
+            terminal::warn(error);
         }
     }
 
     pub(super) fn read(layers: &Layers) -> Result<Self, CliError> {
         for warning in layers.warnings() {
-            terminal::note(&format!("{WARN}warning:{WARN:#} {warning}"));
+            terminal::warn(&warning);
         }
         let config = layers.read()?;
         let dir = config.plugins.clone().ok_or(CliError::NoPlugins)?;

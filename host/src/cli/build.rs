@@ -5,7 +5,7 @@ use super::{
     error::CliError,
     one::with_spinner,
     signals::Signals,
-    terminal::{self, BAD, DIM, GOOD, NAME, brief, relative, rendered},
+    terminal::{self, DIM, GOOD, NAME, brief, relative, rendered},
     trace,
 };
 use clap::Args;
@@ -75,7 +75,7 @@ impl Build {
         let width = manifests.iter().map(|manifest| manifest.id.short().len()).max().unwrap_or(0);
         let mut failed = !problems.is_empty();
         for problem in &problems {
-            terminal::note(&format!("{BAD}error:{BAD:#} {problem}"));
+            terminal::complain(problem);
         }
         for manifest in &manifests {
             let making =
@@ -143,7 +143,7 @@ fn show(manifest: &Manifest, made: &Result<Made, NotMade>, width: usize) -> Resu
             if !diagnostics.is_empty() {
                 terminal::note(&diagnostics);
             }
-            terminal::note(&format!("{BAD}error:{BAD:#} {}: {error}", manifest.id));
+            terminal::complain(&format!("{}: {error}", manifest.id));
             Ok(())
         }
     }

@@ -6,7 +6,7 @@ use super::{
     client::Client,
     error::CliError,
     status, table,
-    terminal::{self, BAD, NAME, relative},
+    terminal::{self, NAME, relative},
 };
 use clap::Args;
 use replug::{
@@ -68,7 +68,7 @@ impl List {
         } else {
             terminal::print(&described(&plugins, &dir))?;
             for problem in &problems {
-                terminal::note(&format!("{BAD}error:{BAD:#} {problem}"));
+                terminal::complain(problem);
             }
         }
         if problems.is_empty() { Ok(()) } else { Err(CliError::Told) }

@@ -8,7 +8,7 @@ use super::{
     otel::Export,
     render::{Loop, Renderer},
     signals::Signals,
-    terminal::{self, DIM, Spinner, WARN},
+    terminal::{self, DIM, Spinner},
     trace,
 };
 use replug::{CallError, Digest, Event, EventKind, Generation, Host, Layers, PluginId};
@@ -54,9 +54,7 @@ impl Serve {
         let mut events = builder.events();
         let host = builder.launch().await?;
         if let Err(error) = host.follow(self.layers.clone(), move |config| listening.adopt(&config.log)) {
-            terminal::note(&format!(
-                "{WARN}warning:{WARN:#} edits of the configuration are not noticed: {error}"
-            ));
+            terminal::warn(&format!("edits of the configuration are not noticed: {error}"));
         }
         if let Some(listening) = host.control() {
             http::tell(listening);
@@ -107,7 +105,7 @@ impl Serve {
             EventKind::Reloaded { .. } => {}
             EventKind::HostStarted { .. } => {
                 if let Err(error) = host.plugin(&call.plugin) {
-                    terminal::note(&format!("{}error:{:#} --call: {error}", terminal::BAD, terminal::BAD));
+                    terminal::complain(&format!("--call: {error}"));
                 }
                 return;
             }

@@ -8,7 +8,9 @@ use replug::event::Diagnostic;
 use serde::Serialize;
 use std::{
     borrow::Cow,
-    env, fs,
+    env,
+    fmt::Display,
+    fs,
     io::{self, IsTerminal, Write},
     path::Path,
     time::Duration,
@@ -87,6 +89,16 @@ pub(super) fn note(text: &str) {
     let _ = writeln!(anstream::stderr(), "{text}");
 }
 
+/// Says that something is wrong. It may quote a file, which may hold anything.
+pub(super) fn complain(error: &impl Display) {
+    note(&format!("{BAD}error:{BAD:#} {}", harmless(&error.to_string())));
+}
+
+/// Says that something is wrong which is no reason to do nothing.
+pub(super) fn warn(warning: &impl Display) {
+    note(&format!("{WARN}warning:{WARN:#} {}", harmless(&warning.to_string())));
+}
+
 /// Lets the next line overwrite what a terminal shows of a key that was pressed.
 pub(super) fn back_to_line_start() {
     if io::stderr().is_terminal() {
@@ -102,12 +114,11 @@ pub(super) fn print_error(error: &CliError) {
         note(&diagnostics);
     }
     if !error.is_told() {
-        let text = match error {
+        match error {
             // It has colours of its own, and is made of harmless parts.
-            CliError::Refused(text) => text.clone(),
-            other => harmless(&other.to_string()),
-        };
-        note(&format!("{BAD}error:{BAD:#} {text}"));
+            CliError::Refused(text) => note(&format!("{BAD}error:{BAD:#} {text}")),
+            other => complain(other),
+        }
     }
 }
 

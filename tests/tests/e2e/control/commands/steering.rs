@@ -1,7 +1,11 @@
 //! What others say is printed as text: nothing of it steers the terminal.
 
-use super::{Bound, complained, said};
-use replug_tests::{Lab, command::command, misbehave};
+use super::{Bound, complained, running, said, text};
+use replug_tests::{
+    Lab,
+    command::{command, talk},
+    misbehave,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::{
@@ -43,5 +47,23 @@ fn what_a_plugin_says_does_not_steer_the_terminal() {
     kill_process(Pid::from_child(&host.0), Signal::INT).unwrap();
     shown.for_each(drop);
     assert!(host.0.wait().unwrap().success());
+    lab.assert_clean();
+}
+
+#[test]
+fn what_a_file_says_that_is_wrong_does_not_steer_the_terminal() {
+    const KEY: &str = "\"k\\u001b]0;title\\u0007\\u009b2J\" = 1";
+    let (lab, dev) = running("wrong-files");
+    lab.write("../../replug.toml", KEY);
+    lab.write("../\u{9b}2J/plugin.toml", KEY);
+    let steers = |text: &str| text.contains(|c: char| c.is_control() && c != '\n');
+    let (_, _, err) = text(&talk(&lab, &["status"]));
+    assert!(err.starts_with("warning: ") && err.contains("`k]0;title2J`") && !steers(&err), "{err:?}");
+    for args in [&["list", "plugins"][..], &["build", "plugins"]] {
+        let (code, _, err) = text(&talk(&lab, args));
+        assert_eq!(code, Some(1), "{err:?}");
+        assert!(err.contains("error: ") && err.contains("]0;title2J") && !steers(&err), "{args:?}: {err:?}");
+    }
+    assert!(dev.interrupt().success());
     lab.assert_clean();
 }
