@@ -299,7 +299,8 @@ mod tests {
             "at": "", "event": "log", "level": "INFO", "target": "t", "message": "",
             "fields": { "rendered": red, "warnings": [{ "rendered": red }], "a\u{1b}b": 1 },
         });
-        let expected = json!({ "rendered": "[31mred[0m", "warnings": [{ "rendered": "[31mred[0m" }], "ab": 1 });
+        let expected =
+            json!({ "rendered": "[31mred[0m", "warnings": [{ "rendered": "[31mred[0m" }], "ab": 1 });
         let kind = event(log).unwrap().kind;
         assert!(matches!(&kind, replug::EventKind::Log { fields, .. } if *fields == expected), "{kind:?}");
         let diagnostic = json!({ "level": "error", "message": red, "rendered": red });

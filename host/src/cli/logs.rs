@@ -4,7 +4,6 @@ use super::{
     client::At,
     error::CliError,
     events::{Show, follow},
-    status,
 };
 use clap::Args;
 use replug::{
@@ -43,35 +42,14 @@ impl Logs {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let client = self.at.client()?;
         let mut show = Show::of(self.json);
-        if let (Some(id), true) = (&self.id, self.follow) {
-            let query = json!({ "id": id, "follow": true, "lines": self.lines });
+        let logs = payload::Logs { id: self.id, follow: self.follow, lines: Some(self.lines) };
+        if self.follow {
+            let query = json!(logs);
             return follow(client.stream("/api/v1/plugin/logs", &query, None).await?, show).await;
         }
-        let ids = match &self.id {
-            Some(id) => vec![id.clone()],
-            None => {
-                let plugins = status::listed(&client).await?.plugins;
-                plugins.iter().filter_map(|plugin| plugin["id"].as_str()?.parse().ok()).collect()
-            }
-        };
-        // Before what is past is read, so that nothing falls in between.
-        let kinds = json!({ "kind": "log,plugin_panicked,plugin_crashed" });
-        let stream = match self.follow {
-            true => Some(client.stream("/events", &kinds, None).await?),
-            false => None,
-        };
-        let mut entries = Vec::new();
-        for id in ids {
-            let logs = payload::Logs { id, follow: false, lines: Some(self.lines) };
-            if let Value::Array(logs) = client.ask(&Command::Logs(logs)).await?["logs"].take() {
-                entries.extend(logs);
-            }
-        }
-        entries.sort_by_cached_key(|entry| entry["at"].as_str().map(str::to_owned));
-        entries.into_iter().try_for_each(|entry| show.show(entry))?;
-        match stream {
-            Some(stream) => follow(stream, show).await,
-            None => Ok(()),
+        match client.ask(&Command::Logs(logs)).await?["logs"].take() {
+            Value::Array(entries) => entries.into_iter().try_for_each(|entry| show.show(entry)),
+            _ => Ok(()),
         }
     }
 }

@@ -245,7 +245,8 @@ mod tests {
 
     #[test]
     fn of_what_the_compiler_says_nothing_but_its_colours_steers_the_terminal() {
-        let said = "\u{1b}[1;31merror\u{1b}[0m: \u{1b}]0;title\u{7}\u{1b}[2J\u{1b}[3\u{1b}\u{9b}2Jé\n\u{1b}[m";
+        let said =
+            "\u{1b}[1;31merror\u{1b}[0m: \u{1b}]0;title\u{7}\u{1b}[2J\u{1b}[3\u{1b}\u{9b}2Jé\n\u{1b}[m";
         assert_eq!(coloured(said), "\u{1b}[1;31merror\u{1b}[0m: ]0;title[2J[32Jé\n\u{1b}[m");
     }
 

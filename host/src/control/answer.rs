@@ -292,11 +292,11 @@ impl Method {
     }
 }
 
-/// What a plugin has logged lately, the oldest first.
+/// What plugins have logged lately, the oldest first.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Logged {
-    /// The plugin's id.
-    pub id: String,
+    /// The plugin's id; none if all were asked for.
+    pub id: Option<String>,
     /// Events of the kinds `log`, `plugin_panicked` and `plugin_crashed`.
     #[schema(value_type = Vec<Object>)]
     pub logs: Vec<Arc<Event>>,

@@ -81,8 +81,8 @@ impl Command {
             Self::Register(Register { id, .. })
             | Self::Execute(Execute { id, .. })
             | Self::Rollback(Rollback { id, .. })
-            | Self::Configure(Configure { id, .. })
-            | Self::Logs(Logs { id, .. }) => Some(id),
+            | Self::Configure(Configure { id, .. }) => Some(id),
+            Self::Logs(logs) => logs.id.as_ref(),
         }
     }
 
@@ -192,12 +192,13 @@ pub struct Configure {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Logs {
-    /// The plugin's id.
-    pub id: PluginId,
+    /// The plugin's id; all plugins if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<PluginId>,
     /// Whether to go on as server-sent events with what is logged from now on.
     #[serde(default)]
     pub follow: bool,
-    /// How many of the last entries to tell, from 0 to 500; 100 unless told.
+    /// How many of the last entries to tell, of each plugin, from 0 to 500; 100 unless told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(minimum = 0, maximum = 500)]
     pub lines: Option<u32>,

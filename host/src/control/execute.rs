@@ -73,10 +73,12 @@ impl App {
                 Answer::Generations(Versions::new(of.id.to_string(), &versions))
             }
             Command::Logs(logs) => {
-                host.info(logs.id.as_str())?;
-                let entries = self.recent.logs(&logs.id, lines(logs.lines)?);
+                if let Some(id) = &logs.id {
+                    host.info(id.as_str())?;
+                }
+                let entries = self.recent.logs(logs.id.as_ref(), lines(logs.lines)?);
                 Answer::Logs(Logged {
-                    id: logs.id.to_string(),
+                    id: logs.id.as_ref().map(PluginId::to_string),
                     logs: entries.into_iter().map(|entry| entry.event).collect(),
                 })
             }

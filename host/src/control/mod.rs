@@ -15,7 +15,7 @@
 //!
 //! * [`Command`] is everything that can be asked. HTTP and the command line only parse into it.
 //! * Both listeners speak the same HTTP. Over the socket the kernel says who asks, so that no token is needed.
-//! * `recent.rs` keeps the last events in a ring with numbers. Streams read from it at their own pace, can go on where
+//! * `recent.rs` keeps the last events in rings, with numbers. Streams read from them at their own pace, can go on where
 //!   they were cut off, and are told what they missed; nobody makes the host wait.
 //! * A call runs on a thread of its own that may block; there is a bound on how many do, and a deadline.
 //! * `audit.rs` tells who had what changed; `span.rs` gives each request its span.
@@ -43,6 +43,7 @@ mod config;
 mod envelope;
 mod error;
 mod execute;
+mod filter;
 mod guard;
 mod listen;
 mod openapi;

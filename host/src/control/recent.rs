@@ -1,31 +1,41 @@
-//! What has happened lately, for those who were away: a ring of the host's events with numbers, and of each plugin's logs,
-//! bounded in number and in bytes.
+//! What has happened lately, for those who were away: the host's events with numbers, in rings that are bounded in number and
+//! in bytes.
 //!
-//! One task writes; readers hold nothing but a number. A reader that is too slow finds that its number has left the
-//! ring, and is told how many events it missed. It never makes the writer wait.
+//! One task writes; readers hold nothing but numbers. What comes in floods has a ring of its own, so that a plugin that
+//! talks or calls that are audited push nothing else out; and so have the logs of each plugin. A reader that is too slow
+//! finds that events have left a ring, and is told how many of them it would have wanted. It never makes the writer wait.
 
-use crate::{Event, EventKind, Events, id::PluginId};
+mod ring;
+
+use super::filter::Filter;
+use crate::{Event, Events, id::PluginId};
 use parking_lot::Mutex;
+use ring::Ring;
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     io,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::watch;
 
-/// How many events are kept, so that a page that lost its connection for a while misses nothing.
+/// How many events are kept of those that come in floods, and of the others, so that a page that lost its connection for a
+/// while misses nothing.
 pub(super) const KEPT_EVENTS: usize = 2048;
 /// How many log entries are kept of each plugin.
 pub(super) const KEPT_LOGS: usize = 500;
-/// How many bytes of events are kept, as JSON.
-const EVENTS_BYTES: usize = 16 << 20;
+/// How many bytes are kept of each of those two, as JSON.
+const EVENTS_BYTES: usize = 8 << 20;
 /// How many bytes of log entries are kept of each plugin, as JSON.
 const LOGS_BYTES: usize = 4 << 20;
 /// How many events a reader is given at once.
 const BATCH: usize = 128;
 /// Once a reader is given as many bytes of events, it is given no more at once.
 const BATCH_BYTES: usize = 1 << 20;
+/// What a plugin has to say of itself.
+pub(super) const LOGS: [&str; 3] = ["log", "plugin_panicked", "plugin_crashed"];
+/// What may come by the thousand.
+const FLOODS: [&str; 5] = ["log", "audit", "call_result", "plugin_panicked", "plugin_stuck"];
 
 /// An event with its number, from 1.
 #[derive(Clone, Debug)]
@@ -47,33 +57,18 @@ pub(super) struct Recent {
 
 #[derive(Default)]
 struct Rings {
-    events: Ring,
+    /// What comes in floods, and all else.
+    events: [Ring; 2],
     logs: BTreeMap<PluginId, Ring>,
-}
-
-/// The newest of something.
-#[derive(Default)]
-struct Ring {
-    entries: VecDeque<Numbered>,
-    bytes: usize,
-}
-
-impl Ring {
-    /// Adds one, and drops the oldest until there are no more than so many, of so many bytes.
-    fn keep(&mut self, entry: &Numbered, (most, most_bytes): (usize, usize)) {
-        self.bytes += entry.bytes;
-        self.entries.push_back(entry.clone());
-        while self.entries.len() > most || self.bytes > most_bytes {
-            let Some(oldest) = self.entries.pop_front() else { return };
-            self.bytes -= oldest.bytes;
-        }
-    }
+    newest: u64,
 }
 
 /// What a reader gets.
 pub(super) struct Batch {
-    /// How many events have left the ring before the reader came for them.
-    pub(super) missed: u64,
+    /// How many events have left the rings before the reader came for them.
+    pub(super) too_slow: u64,
+    /// How many had done so when it began.
+    pub(super) away: u64,
     pub(super) events: Vec<Numbered>,
 }
 
@@ -105,21 +100,27 @@ impl Recent {
     fn push(&self, event: Arc<Event>) {
         let number = *self.newest.borrow() + 1;
         let numbered = Numbered { number, bytes: bytes_of(&event), event };
+        let kind = numbered.event.kind.name();
         {
             let mut rings = self.rings.lock();
-            if let (Some(plugin), true) = (&numbered.event.plugin, is_log(&numbered.event.kind)) {
+            if let (Some(plugin), true) = (&numbered.event.plugin, LOGS.contains(&kind)) {
                 rings.logs.entry(plugin.clone()).or_default().keep(&numbered, (KEPT_LOGS, LOGS_BYTES));
             }
-            rings.events.keep(&numbered, (KEPT_EVENTS, EVENTS_BYTES));
+            let [floods, others] = &mut rings.events;
+            let ring = if FLOODS.contains(&kind) { floods } else { others };
+            ring.keep(&numbered, (KEPT_EVENTS, EVENTS_BYTES));
+            rings.newest = number;
         }
         self.newest.send_replace(number);
     }
 
-    /// The last log entries of a plugin, the oldest first.
-    pub(super) fn logs(&self, plugin: &PluginId, lines: usize) -> Vec<Numbered> {
+    /// The last log entries of a plugin, or of each, the oldest first.
+    pub(super) fn logs(&self, plugin: Option<&PluginId>, lines: usize) -> Vec<Numbered> {
         let rings = self.rings.lock();
-        let Some(logs) = rings.logs.get(plugin) else { return Vec::new() };
-        logs.entries.iter().skip(logs.entries.len().saturating_sub(lines)).cloned().collect()
+        let of_those = rings.logs.iter().filter(|(of, _)| plugin.is_none_or(|plugin| plugin == *of));
+        let mut entries: Vec<_> = of_those.flat_map(|(_, ring)| ring.last(lines)).cloned().collect();
+        entries.sort_by_key(|entry| entry.number);
+        entries
     }
 
     /// The number of the newest event.
@@ -137,20 +138,31 @@ impl Recent {
         format!("{}-{number}", self.run)
     }
 
-    /// Where to go on after the event of that id. After one of another run of the host, all of this run is new.
+    /// Where to go on after the event of that id. After one of another run of the host, all of this run is new; `0` is no
+    /// event's, and asks for what there is.
     pub(super) fn resume(&self, last_id: &str) -> From {
+        if last_id == "0" {
+            return From::Oldest;
+        }
         let number = last_id.strip_prefix(&self.run).and_then(|rest| rest.strip_prefix('-')?.parse().ok());
-        number.map_or(From::Oldest, |number: u64| From::After(number.min(self.newest())))
+        From::After(number.map_or(0, |number: u64| number.min(self.newest())))
     }
 
-    /// Begins to read.
-    pub(super) fn reader(self: &Arc<Self>, from: From) -> Reader {
+    /// Begins to read what passes the filter.
+    pub(super) fn reader(self: &Arc<Self>, from: From, filter: Filter) -> Reader {
+        let rings = self.rings.lock();
         let last = match from {
-            From::Now => self.newest(),
-            From::Oldest => self.rings.lock().events.entries.front().map_or(0, |oldest| oldest.number - 1),
+            From::Now => rings.newest,
+            From::Oldest => 0,
             From::After(number) => number,
         };
-        Reader { recent: self.clone(), last, news: self.newest.subscribe() }
+        let away = match from {
+            From::Oldest => 0,
+            _ => rings.events.iter().map(|ring| ring.gone_after(last, &filter)).sum(),
+        };
+        let gone = rings.events.each_ref().map(Ring::last_gone);
+        drop(rings);
+        Reader { recent: self.clone(), filter, last, away, gone, news: self.newest.subscribe() }
     }
 }
 
@@ -172,15 +184,15 @@ fn bytes_of(event: &Event) -> usize {
     count.0
 }
 
-/// Whether an event belongs to what a plugin has to say of itself.
-pub(super) fn is_log(kind: &EventKind) -> bool {
-    matches!(kind, EventKind::Log { .. } | EventKind::PluginPanicked { .. } | EventKind::PluginCrashed { .. })
-}
-
 /// Someone who reads at their own pace.
 pub(super) struct Reader {
     recent: Arc<Recent>,
+    filter: Filter,
     last: u64,
+    /// How many events had left the rings when it began, until it is told.
+    away: u64,
+    /// Of each ring, the number of the last event that has left it and is counted.
+    gone: [u64; 2],
     news: watch::Receiver<u64>,
 }
 
@@ -193,7 +205,7 @@ impl Reader {
                 return batch;
             }
             if self.news.changed().await.is_err() {
-                // Not before the ring is gone, which this reader holds.
+                // Not before the rings are gone, which this reader holds.
                 std::future::pending::<()>().await;
             }
         }
@@ -201,23 +213,34 @@ impl Reader {
 
     fn take(&mut self) -> Option<Batch> {
         let rings = self.recent.rings.lock();
-        let oldest = rings.events.entries.front()?.number;
-        let missed = oldest.saturating_sub(self.last + 1);
-        let skip = usize::try_from((self.last + 1).saturating_sub(oldest)).unwrap_or(usize::MAX);
-        let (mut events, mut bytes) = (Vec::new(), 0);
-        for unread in rings.events.entries.iter().skip(skip).take(BATCH) {
-            events.push(unread.clone());
-            bytes += unread.bytes;
-            if bytes >= BATCH_BYTES {
-                break;
-            }
+        let mut too_slow = 0;
+        for (ring, counted) in rings.events.iter().zip(&mut self.gone) {
+            too_slow += ring.gone_after(self.last.max(*counted), &self.filter);
+            *counted = ring.last_gone();
         }
-        self.last = events.last()?.number;
-        Some(Batch { missed, events })
+        let [floods, others] = &rings.events;
+        let mut unread = [floods.after(self.last).peekable(), others.after(self.last).peekable()];
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        self.last = loop {
+            let [flood, other] = &mut unread;
+            let next = match (flood.peek(), other.peek()) {
+                (Some(one), Some(another)) if one.number > another.number => other.next(),
+                (Some(_), _) => flood.next(),
+                (None, _) => other.next(),
+            };
+            let Some(next) = next else { break rings.newest };
+            if self.filter.wants(next.event.kind.name(), next.event.plugin.as_ref()) {
+                events.push(next.clone());
+                bytes += next.bytes;
+            }
+            if events.len() >= BATCH || bytes >= BATCH_BYTES {
+                break next.number;
+            }
+        };
+        let away = std::mem::take(&mut self.away);
+        (too_slow + away > 0 || !events.is_empty()).then_some(Batch { too_slow, away, events })
     }
-}
 
-impl Reader {
     /// The number of the last event that it has read, or will not read.
     pub(super) fn seen(&self) -> u64 {
         self.last
@@ -225,83 +248,4 @@ impl Reader {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::EventSink;
-
-    fn recent(events: usize) -> Arc<Recent> {
-        let (recent, sink) = (Arc::new(Recent::new()), EventSink::new());
-        let mut told = sink.subscribe();
-        for running in 0..events {
-            sink.host(EventKind::HostStarted { plugins_dir: "/p".into(), running });
-            recent.push(told.try_next().unwrap());
-        }
-        recent
-    }
-
-    #[tokio::test]
-    async fn a_reader_that_was_away_goes_on_where_it_was() {
-        let recent = recent(10);
-        let From::After(number) = recent.resume(&recent.id(7)) else { panic!("it is known") };
-        let batch = recent.reader(From::After(number)).next().await;
-        assert_eq!((batch.missed, batch.events.len(), batch.events[0].number), (0, 3, 8));
-    }
-
-    #[tokio::test]
-    async fn a_reader_that_was_away_for_too_long_is_told_how_much_it_missed() {
-        let recent = recent(KEPT_EVENTS + 5);
-        let mut reader = recent.reader(From::After(1));
-        let batch = reader.next().await;
-        assert_eq!((batch.missed, batch.events[0].number), (4, 6));
-        assert_eq!(reader.next().await.missed, 0);
-        assert_eq!(
-            recent.reader(From::Oldest).next().await.missed,
-            0,
-            "who asks for what is kept misses nothing"
-        );
-    }
-
-    /// A log entry of some length.
-    fn log(bytes: usize) -> EventKind {
-        let message = "x".repeat(bytes);
-        let (level, target) = ("INFO".into(), "t".into());
-        EventKind::Log { level, target, message, fields: serde_json::Value::Null, spans: Vec::new() }
-    }
-
-    #[tokio::test]
-    async fn what_is_kept_and_what_a_reader_is_given_at_once_is_bounded_in_bytes() {
-        const LARGE: usize = 256 << 10;
-        let (recent, sink) = (Arc::new(Recent::new()), EventSink::new());
-        let (id, mut told) = ("dev.test.talks".parse().unwrap(), sink.subscribe());
-        for _ in 0..100 {
-            sink.plugin(&id, log(LARGE));
-            recent.push(told.try_next().unwrap());
-        }
-        let bytes = |entries: &[Numbered]| entries.iter().map(|it| it.bytes).sum::<usize>();
-        let logs = recent.logs(&id, KEPT_LOGS);
-        assert!((LOGS_BYTES - 2 * LARGE..=LOGS_BYTES).contains(&bytes(&logs)), "{} entries", logs.len());
-        assert_eq!(logs.last().unwrap().number, 100, "the newest are kept");
-
-        let mut reader = recent.reader(From::After(0));
-        let mut read = Vec::new();
-        while read.last().is_none_or(|last: &Numbered| last.number < 100) {
-            let batch = reader.next().await.events;
-            assert!(bytes(&batch) < BATCH_BYTES + 2 * LARGE, "{} events", batch.len());
-            read.extend(batch);
-        }
-        assert!((EVENTS_BYTES - 2 * LARGE..=EVENTS_BYTES).contains(&bytes(&read)), "{} events", read.len());
-
-        sink.plugin(&id, log(EVENTS_BYTES));
-        recent.push(told.try_next().unwrap());
-        assert!(recent.logs(&id, KEPT_LOGS).is_empty(), "what fits nowhere is not kept");
-    }
-
-    #[test]
-    fn the_id_of_another_run_is_answered_with_all_of_this_one() {
-        let recent = recent(3);
-        for id in ["", "1-2", "x", &recent.id(u64::MAX)[1..]] {
-            assert_eq!(recent.resume(id), From::Oldest, "{id}");
-        }
-        assert_eq!(recent.resume(&recent.id(99)), From::After(3), "it has not come so far yet");
-    }
-}
+mod tests;

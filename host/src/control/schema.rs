@@ -1,6 +1,6 @@
 //! How types that the rest of the crate knows look in the API's description.
 
-use super::sse;
+use super::filter;
 use crate::{id::PluginId, info::Status};
 use serde_json::json;
 use std::borrow::Cow;
@@ -82,7 +82,7 @@ pub(super) struct Kind;
 
 impl PartialSchema for Kind {
     fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(sse::all_kinds())).into()
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(filter::all_kinds())).into()
     }
 }
 

@@ -1,18 +1,19 @@
 //! Events as they happen: server-sent events, at the pace of whoever reads them.
 //!
-//! An event's id lets a reader that was cut off go on where it was (`Last-Event-ID`). A reader that is too slow finds an
-//! `events_lost` where something is missing.
+//! An event's id lets a reader that was cut off go on where it was (`Last-Event-ID`). A reader that is too slow, or was away
+//! for too long, finds an `events_lost` where something is missing.
 
 use super::{
     App,
     error::{Code, ControlError},
-    recent::{From, Numbered, Reader, is_log},
+    filter::Filter,
+    recent::{From, LOGS, Numbered, Reader},
 };
-use crate::{Event, EventKind, id::PluginId};
+use crate::{EventKind, id::PluginId};
 use axum::{
     body::{Body, Bytes},
     http::{
-        HeaderName, HeaderValue,
+        HeaderMap, HeaderName, HeaderValue,
         header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE},
     },
     response::Response,
@@ -20,59 +21,15 @@ use axum::{
 use futures_util::stream::unfold;
 use serde_json::{Value, json};
 use std::{convert::Infallible, fmt::Write, sync::Arc, time::Duration};
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// After such a silence, a comment says that the stream is still there.
 const SILENCE: Duration = Duration::from_secs(15);
-
-/// Which events a reader wants.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Filter {
-    pub(super) plugin: Option<PluginId>,
-    /// Kinds by their names in JSON; all if empty.
-    pub(super) kinds: Vec<String>,
-}
-
-impl Filter {
-    /// Reads a list of kinds with commas between them.
-    pub(super) fn kinds(list: &str) -> Result<Vec<String>, ControlError> {
-        let kinds: Vec<_> = list.split(',').map(str::trim).filter(|kind| !kind.is_empty()).collect();
-        match kinds.iter().find_map(|kind| unknown(kind)) {
-            Some(error) => Err(ControlError::new(Code::BadInput, format!("`kind`: {error}"))),
-            None => Ok(kinds.into_iter().map(str::to_owned).collect()),
-        }
-    }
-
-    fn wants(&self, event: &Event) -> bool {
-        if matches!(event.kind, EventKind::HostStopped | EventKind::EventsLost { .. }) {
-            return true;
-        }
-        if self.plugin.is_some() && self.plugin != event.plugin {
-            return false;
-        }
-        self.kinds.is_empty() || self.kinds.iter().any(|kind| kind == event.kind.name())
-    }
-}
-
-/// What is said of a kind that there is not. The one list of kinds is the enum, and this is how it tells: by the error
-/// that names them all.
-fn unknown(kind: &str) -> Option<String> {
-    let error = serde_json::from_value::<EventKind>(json!({ "event": kind })).err()?.to_string();
-    error.starts_with("unknown variant").then_some(error)
-}
-
-/// The names of all kinds.
-pub(super) fn all_kinds() -> Vec<String> {
-    let told = unknown("").unwrap_or_default();
-    // The first name that is quoted is the one that is not known.
-    told.split('`').skip(3).step_by(2).map(str::to_owned).collect()
-}
 
 /// A stream that is being read.
 struct Stream {
     app: Arc<App>,
     reader: Reader,
-    filter: Filter,
     /// What comes before what happens from now on.
     before: Vec<Numbered>,
     begun: bool,
@@ -84,6 +41,11 @@ struct Stream {
 #[derive(Clone, Debug)]
 pub(super) struct Held(#[expect(dead_code, reason = "it is there to be dropped")] Arc<OwnedSemaphorePermit>);
 
+/// The id of the last event that a reader has read.
+pub(super) fn last_id(headers: &HeaderMap) -> Option<&str> {
+    headers.get("last-event-id").and_then(|value| value.to_str().ok())
+}
+
 /// The events that pass the filter, as a response that does not end before the host does.
 pub(super) fn stream(
     app: &Arc<App>,
@@ -94,14 +56,21 @@ pub(super) fn stream(
     Ok(respond(begin(app, filter, from)?))
 }
 
-/// The last log entries of a plugin, and those that come.
-pub(super) fn logs(app: &Arc<App>, plugin: PluginId, lines: usize) -> Result<Response, ControlError> {
-    let kinds = ["log", "plugin_panicked", "plugin_crashed"].map(str::to_owned).to_vec();
-    let mut stream = begin(app, Filter { plugin: Some(plugin.clone()), kinds }, From::Now)?;
-    let entries = app.recent.logs(&plugin, lines).into_iter();
+/// The last log entries of a plugin, or of each, and those that come; or those after the one of that id.
+pub(super) fn logs(
+    app: &Arc<App>,
+    plugin: Option<PluginId>,
+    (lines, last_id): (usize, Option<&str>),
+) -> Result<Response, ControlError> {
+    let filter = Filter { plugin: plugin.clone(), kinds: LOGS.map(str::to_owned).to_vec() };
+    if last_id.is_some() {
+        return stream(app, filter, last_id);
+    }
+    let mut stream = begin(app, filter, From::Now)?;
+    let entries = app.recent.logs(plugin.as_ref(), lines).into_iter();
     // What came in between is still to be read.
     let seen = stream.reader.seen();
-    stream.before = entries.filter(|entry| entry.number <= seen && is_log(&entry.event.kind)).collect();
+    stream.before = entries.filter(|entry| entry.number <= seen).collect();
     Ok(respond(stream))
 }
 
@@ -110,9 +79,9 @@ fn begin(app: &Arc<App>, filter: Filter, from: From) -> Result<Stream, ControlEr
         let text = "as many streams as there may be are being read already: end one of them";
         ControlError::new(Code::Busy, text).retry(Duration::from_secs(5))
     })?;
-    let reader = app.recent.reader(from);
+    let reader = app.recent.reader(from, filter);
     let (app, before) = (app.clone(), Vec::new());
-    Ok(Stream { app, reader, filter, before, begun: false, ended: false, permit: Held(Arc::new(permit)) })
+    Ok(Stream { app, reader, before, begun: false, ended: false, permit: Held(Arc::new(permit)) })
 }
 
 fn respond(stream: Stream) -> Response {
@@ -148,30 +117,24 @@ impl Stream {
         if self.ended {
             return None;
         }
-        // Counted over what this reader does not want, too: to them, that is silence.
-        let silent = Instant::now() + SILENCE;
-        loop {
-            let Ok(batch) = tokio::time::timeout_at(silent, self.reader.next()).await else {
-                return Some(": still here\n\n".to_owned());
-            };
-            let mut text = String::new();
-            if batch.missed > 0 {
-                if let Ok(host) = self.app.host() {
-                    host.event_sink().tally().lost(batch.missed);
-                }
-                let lost = json!({ "event": "events_lost", "count": batch.missed });
-                put(&mut text, None, &lost);
-            }
-            for entry in &batch.events {
-                if self.filter.wants(&entry.event) {
-                    self.write(&mut text, entry);
-                }
-                self.ended |= matches!(entry.event.kind, EventKind::HostStopped);
-            }
-            if !text.is_empty() || self.ended {
-                return Some(text);
-            }
+        let Ok(batch) = tokio::time::timeout(SILENCE, self.reader.next()).await else {
+            return Some(": still here\n\n".to_owned());
+        };
+        let mut text = String::new();
+        if batch.too_slow > 0
+            && let Ok(host) = self.app.host()
+        {
+            host.event_sink().tally().lost(batch.too_slow);
         }
+        let missed = batch.too_slow + batch.away;
+        if missed > 0 {
+            put(&mut text, None, &json!({ "event": "events_lost", "count": missed }));
+        }
+        for entry in &batch.events {
+            self.write(&mut text, entry);
+            self.ended |= matches!(entry.event.kind, EventKind::HostStopped);
+        }
+        Some(text)
     }
 
     fn write(&self, text: &mut String, entry: &Numbered) {
@@ -186,20 +149,4 @@ fn put(text: &mut String, id: Option<&str>, json: &Value) {
     let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
     // A string can be written to.
     let _ = write!(text, "{id}data: {json}\n\n");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unknown_kind_is_refused_with_those_that_there_are() {
-        assert_eq!(Filter::kinds("reloaded, log").unwrap(), ["reloaded", "log"]);
-        assert!(Filter::kinds("").unwrap().is_empty());
-        let error = Filter::kinds("relaoded").unwrap_err().message;
-        assert!(error.contains("`relaoded`") && error.contains("`reloaded`"), "{error}");
-        let all = all_kinds();
-        assert_eq!(Filter::kinds(&all.join(",")).unwrap(), all);
-        assert!(all.len() > 20 && all.contains(&"host_stopped".to_owned()), "{all:?}");
-    }
 }

@@ -2,7 +2,7 @@
 
 use super::App;
 use crate::{
-    control::{envelope::Params, error::ControlError, schema::Kind, sse},
+    control::{envelope::Params, error::ControlError, filter::Filter, schema::Kind, sse},
     id::PluginId,
 };
 use axum::{extract::State, http::HeaderMap, response::Response};
@@ -36,11 +36,10 @@ async fn events(
     headers: HeaderMap,
     Params(wanted): Params<Wanted>,
 ) -> Result<Response, ControlError> {
-    let kinds = sse::Filter::kinds(wanted.kind.as_deref().unwrap_or_default())?;
+    let kinds = Filter::kinds(wanted.kind.as_deref().unwrap_or_default())?;
     if let Some(id) = &wanted.plugin {
         // A slip of the finger would have its reader wait for ever.
         app.host()?.info(id.as_str())?;
     }
-    let last_id = headers.get("last-event-id").and_then(|value| value.to_str().ok());
-    sse::stream(&app, sse::Filter { plugin: wanted.plugin, kinds }, last_id)
+    sse::stream(&app, Filter { plugin: wanted.plugin, kinds }, sse::last_id(&headers))
 }

@@ -12,6 +12,7 @@ use crate::control::{
 };
 use axum::{
     extract::State,
+    http::HeaderMap,
     response::{IntoResponse, Response},
 };
 use std::sync::Arc;
@@ -58,17 +59,20 @@ async fn generations(
     run(&app, caller, Command::Generations(of)).await
 }
 
-/// Tell what a plugin has logged lately; with `follow=true`, as server-sent events that go on with what it logs from now
-/// on.
-#[utoipa::path(get, path = "/api/v1/plugin/logs", params(Logs), responses((status = 200, description = "The entries, the oldest first", content((Envelope<Logged> = "application/json"), (String = "text/event-stream")))))]
+/// Tell what a plugin, or each, has logged lately; with `follow=true`, as server-sent events that go on with what is
+/// logged from now on, or, with the last id in the header `Last-Event-ID`, after that.
+#[utoipa::path(get, path = "/api/v1/plugin/logs", params(Logs, ("last-event-id" = Option<String>, Header, description = "The id of the last event that was read, if it is followed")), responses((status = 200, description = "The entries, the oldest first", content((Envelope<Logged> = "application/json"), (String = "text/event-stream")))))]
 async fn logs(
     State(app): State<Arc<App>>,
     caller: Caller,
+    headers: HeaderMap,
     Params(logs): Params<Logs>,
 ) -> Result<Response, ControlError> {
     if !logs.follow {
         return run(&app, caller, Command::Logs(logs)).await.map(IntoResponse::into_response);
     }
-    app.host()?.info(logs.id.as_str())?;
-    sse::logs(&app, logs.id, execute::lines(logs.lines)?)
+    if let Some(id) = &logs.id {
+        app.host()?.info(id.as_str())?;
+    }
+    sse::logs(&app, logs.id, (execute::lines(logs.lines)?, sse::last_id(&headers)))
 }

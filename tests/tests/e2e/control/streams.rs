@@ -125,5 +125,34 @@ fn logs_are_kept_for_a_while_and_can_be_followed() {
     for message in ["two", "three", "four"] {
         assert_eq!(stream.next_event().unwrap().1["message"], message);
     }
+
+    let path = format!("{}&follow=true", of(&lab, "logs"));
+    let (id, _) = unix(&lab).stream(&path).next_event().unwrap();
+    let mut stream = unix(&lab).with("last-event-id", Some(&id)).stream(&path);
+    assert_eq!(stream.next_event().unwrap().1["message"], "two", "it goes on after the first");
+    lab.finish();
+}
+
+#[test]
+fn logs_of_all_plugins_are_told_in_their_order_and_each_once() {
+    let mut lab = Lab::new("all-logs");
+    lab.install(misbehave("version=1"));
+    lab.neighbour("other", "id = \"dev.test.other\"\nbinary = \"plugin.so\"", misbehave("version=1"));
+    listen(&mut lab);
+    let other = lab.host().plugin("dev.test.other").unwrap();
+    let mut all = unix(&lab).stream("/api/v1/plugin/logs?follow=true");
+    log(&lab, "one");
+    other.invoke_json("log", json!(["error", "two"])).wait().unwrap();
+    log(&lab, "three");
+    let mut again = None;
+    for message in ["one", "two", "three"] {
+        let (_, event) = all.next_event().unwrap();
+        assert_eq!(event["message"], message);
+        let again = again.get_or_insert_with(|| unix(&lab).stream("/api/v1/plugin/logs?follow=true"));
+        assert_eq!(again.next_event().unwrap().1["message"], message, "what is past, and then what comes");
+    }
+    let logs = unix(&lab).get("/api/v1/plugin/logs?lines=1").data();
+    let told: Vec<_> = logs["logs"].as_array().unwrap().iter().map(|it| &it["message"]).collect();
+    assert_eq!(told, ["two", "three"], "the last of each");
     lab.finish();
 }
