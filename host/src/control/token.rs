@@ -1,9 +1,10 @@
 //! The token that TCP asks for: made once, kept in a file that only this user can read, and told once.
 
 use super::config::ListenError;
+use rustix::{fs::OFlags, process::geteuid};
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write},
+    fs::OpenOptions,
+    io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
 };
@@ -42,12 +43,25 @@ impl Token {
     }
 }
 
+/// A link is followed, since secrets are often mounted as links; what counts is the file that is opened in the end.
 fn read(file: &Path) -> io::Result<Result<String, String>> {
-    let metadata = fs::metadata(file)?;
+    // To open a pipe would wait for whoever writes to it.
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let mut file = OpenOptions::new().read(true).custom_flags(nonblocking).open(file)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Ok(Err("it is no regular file".into()));
+    }
+    let owner = metadata.uid();
+    if owner != 0 && owner != geteuid().as_raw() {
+        return Ok(Err(format!("it belongs to user {owner}, who may know it: `chown` it")));
+    }
     if metadata.mode() & 0o077 != 0 {
         return Ok(Err(format!("others may read it (mode {:o}): `chmod 600` it", metadata.mode() & 0o777)));
     }
-    let text = fs::read_to_string(file)?.trim().to_owned();
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    let text = text.trim().to_owned();
     if text.len() < LEAST_LENGTH || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(Err(format!("it holds no token of at least {LEAST_LENGTH} characters, without spaces")));
     }
@@ -71,7 +85,11 @@ fn write(file: &Path, text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use rustix::fs::{FileType, Mode};
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt, chown, symlink},
+    };
 
     #[test]
     fn a_token_is_made_once_and_read_by_no_one_else() {
@@ -97,5 +115,22 @@ mod tests {
         assert!(nowhere.contains("nowhere a folder") && !nowhere.contains("remove it"), "{nowhere}");
         fs::write(&file, "short").unwrap();
         assert!(Token::at(&file).is_err_and(|error| error.to_string().contains("at least 32")));
+    }
+
+    #[test]
+    fn a_token_file_that_is_none_or_another_user_s_is_refused_and_a_link_to_a_good_one_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link, pipe) = (dir.path().join("token"), dir.path().join("link"), dir.path().join("pipe"));
+        let made = Token::at(&file).unwrap();
+        symlink(&file, &link).unwrap();
+        assert_eq!(Token::at(&link).unwrap().text, made.text);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        for other in [pipe.as_path(), dir.path()] {
+            assert!(Token::at(other).is_err_and(|error| error.to_string().contains("no regular file")));
+        }
+        if geteuid().is_root() {
+            chown(&file, Some(65534), None).unwrap();
+            assert!(Token::at(&link).is_err_and(|error| error.to_string().contains("belongs to user 65534")));
+        }
     }
 }
