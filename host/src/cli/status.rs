@@ -235,16 +235,17 @@ fn brief_time(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use unicode_width::UnicodeWidthStr;
 
     #[test]
     fn a_table_of_long_names_and_large_numbers_fits_eighty_columns() {
         let plugin = json!({
             "id": "com.example.a-rather-long-name.for-a-plugin", "status": "source_only", "mode": "in-process",
             "generation": 12345, "uptime": 100_000.0, "calls": 123_456_789u64, "errors": 99_999,
-            "restarts": 3, "detail": "x".repeat(200),
+            "restarts": 3, "detail": "誤".repeat(200),
         });
         let text = anstream::adapter::strip_str(&described(&[plugin])).to_string();
-        assert!(text.lines().all(|line| line.chars().count() <= LINE), "{text}");
+        assert!(text.lines().all(|line| line.width() <= LINE), "{text}");
         assert!(text.contains("123.5M") && text.contains("27h"), "{text}");
     }
 

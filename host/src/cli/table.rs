@@ -2,6 +2,7 @@
 
 use super::terminal::{BAD, DIM, GOOD, WARN};
 use anstyle::Style;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// How wide a line may be.
 pub(super) const LINE: usize = 80;
@@ -15,7 +16,7 @@ pub(super) fn aligned<const N: usize>(
     style: impl Fn(usize, &str) -> Style,
 ) -> String {
     let mut widths: [usize; N] =
-        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].width()).max().unwrap_or(0));
     for &(column, least) in giving_way {
         let excess = (widths.iter().sum::<usize>() + GAP * (N - 1)).saturating_sub(LINE);
         widths[column] = widths[column].saturating_sub(excess).max(least.min(widths[column]));
@@ -23,7 +24,7 @@ pub(super) fn aligned<const N: usize>(
     let line = |(at, row): (usize, &[String; N])| {
         let cells = row.iter().enumerate().map(|(column, cell)| {
             let cell = shortened(cell, widths[column]);
-            let padding = " ".repeat(widths[column] - cell.chars().count());
+            let padding = " ".repeat(widths[column].saturating_sub(cell.width()));
             let style = if at == 0 { DIM } else { style(column, &cell) };
             format!("{style}{cell}{style:#}{padding}")
         });
@@ -32,14 +33,19 @@ pub(super) fn aligned<const N: usize>(
     rows.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// The text, or as much of it as fits.
+/// The text, or as much of it as fits. A character may take two columns, or none.
 pub(super) fn shortened(text: &str, width: usize) -> String {
     // Text of a plugin's may hold anything; in a table it may not move the cursor.
     let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    match plain.chars().count() > width {
-        true => plain.chars().take(width.saturating_sub(1)).chain(['…']).collect(),
-        false => plain,
+    if plain.width() <= width {
+        return plain;
     }
+    let mut taken = 0;
+    let fits = |c: &char| {
+        taken += c.width().unwrap_or(0);
+        taken < width
+    };
+    plain.chars().take_while(fits).chain(['…']).collect()
 }
 
 /// How a status is coloured.
@@ -72,6 +78,17 @@ mod tests {
         assert!(lines.iter().all(|line| line.chars().count() <= LINE), "{text}");
         assert_eq!(lines[0].find("source_only"), lines[1].find("source_only"), "{text}");
         assert!(text.contains('…'));
+    }
+
+    #[test]
+    fn what_is_wide_is_counted_as_wide() {
+        assert_eq!(shortened("計算機です", 10), "計算機です");
+        for (width, shown) in [(9, "計算機で…"), (8, "計算機…"), (1, "…")] {
+            assert_eq!(shortened("計算機です", width), shown);
+        }
+        let rows = vec![["名前", "x"].map(str::to_owned), ["abcd", "y"].map(str::to_owned)];
+        let text = aligned(rows, &[], |_, _| Style::new());
+        assert_eq!(anstream::adapter::strip_str(&text).to_string(), "名前  x\nabcd  y");
     }
 
     #[test]
