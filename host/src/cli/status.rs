@@ -23,6 +23,8 @@ const EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, Args)]
 #[command(
     after_help = "Status: ready, running (calls are under way), stopped, error, available, source_only, incomplete.
+With --json: `plugins`, as GET /api/v1/plugin/list tells of them, and `configuration`, which says what of its configuration the
+host does not live by.
 
 Examples:
   replug status
