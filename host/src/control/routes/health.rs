@@ -4,7 +4,7 @@ use super::App;
 use crate::{
     Status,
     control::{
-        envelope::{Answered, Envelope, Reply},
+        envelope::{Answered, Envelope, Nothing, Params, Reply},
         error::{Code, ControlError},
         guard::Caller,
     },
@@ -39,14 +39,14 @@ struct Ready {
 
 /// Whether the host lives.
 #[utoipa::path(get, path = "/health/live", responses((status = 200, description = "It does", body = Envelope<Live>)))]
-async fn live(caller: Caller) -> Answered<Live> {
+async fn live(caller: Caller, _: Params<Nothing>) -> Answered<Live> {
     Ok(Reply::new(&caller, Live { live: true }))
 }
 
 /// Whether the host is up: each plugin that starts with it has come up, or has failed to. A plugin that failed does not
 /// make the host unready: the others serve.
 #[utoipa::path(get, path = "/health/ready", responses((status = 200, description = "It is up", body = Envelope<Ready>)))]
-async fn ready(State(app): State<Arc<App>>, caller: Caller) -> Answered<Ready> {
+async fn ready(State(app): State<Arc<App>>, caller: Caller, _: Params<Nothing>) -> Answered<Ready> {
     let host = app.host()?;
     if !host.is_up() {
         let text = "the host is starting or going down: ask again in a moment";

@@ -3,7 +3,11 @@
 use super::App;
 use crate::{
     Metrics,
-    control::{error::ControlError, guard::Caller},
+    control::{
+        envelope::{Nothing, Params},
+        error::ControlError,
+        guard::Caller,
+    },
 };
 use axum::{
     extract::State,
@@ -19,7 +23,11 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 
 /// All numbers of the host, in the text format of Prometheus.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, description = "The numbers", body = String, content_type = "text/plain; version=0.0.4; charset=utf-8")))]
-async fn metrics(State(app): State<Arc<App>>, _: Caller) -> Result<Response, ControlError> {
+async fn metrics(
+    State(app): State<Arc<App>>,
+    _: Caller,
+    _: Params<Nothing>,
+) -> Result<Response, ControlError> {
     let page = app.host()?.metrics().to_prometheus();
     Ok(([(CONTENT_TYPE, Metrics::PROMETHEUS_MEDIA_TYPE)], page).into_response())
 }

@@ -14,7 +14,7 @@ use super::{
     App,
     answer::Answer,
     command::Command,
-    envelope::{Answered, Reply, unknown_path, wrong_method},
+    envelope::{Answered, Nothing, Params, Reply, unknown_path, wrong_method},
     guard::{Caller, guard},
     openapi,
 };
@@ -62,7 +62,8 @@ fn router(app: Arc<App>) -> (Router, BTreeSet<String>) {
     let paths = document.paths.paths.keys().cloned().collect();
     let document = openapi::Document::new(document);
     let (below, _) = common().split_for_parts();
-    let described = Router::new().route("/openapi.json", get(move || async move { document }));
+    let described =
+        Router::new().route("/openapi.json", get(move |_: Params<Nothing>| async move { document }));
     let router = router
         .merge(page::routes())
         .merge(described.clone())

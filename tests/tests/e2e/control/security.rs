@@ -138,8 +138,9 @@ fn each_path_of_the_description_refuses_what_must_be_refused() {
             let answer = tcp.post(path, &json!(fitting));
             refused(&answer, 40000);
             assert!(answer.error().2.contains("unknown field `more`"), "{path}: {answer:?}");
-        } else if operation["parameters"].is_array() {
-            let answer = tcp.get(&format!("{path}?id={}&more=1", lab.id()));
+        } else if path != "/" && !path.starts_with("/assets/") {
+            let id = operation["parameters"].is_array().then(|| format!("id={}&", lab.id()));
+            let answer = tcp.get(&format!("{path}?{}more=1", id.unwrap_or_default()));
             refused(&answer, 40000);
             assert!(answer.error().2.contains("unknown field"), "{path}: {answer:?}");
         }
