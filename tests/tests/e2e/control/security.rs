@@ -207,6 +207,23 @@ fn a_body_that_is_too_large_is_not_read() {
 }
 
 #[test]
+fn a_head_that_is_too_large_ends_its_connection() {
+    let lab = lab("large-heads");
+    let http = Http::tcp(lab.host());
+    let long = http.head("GET", &format!("{LIST}?{}", "x".repeat(70_000)));
+    let many: String = (0..120).map(|line| format!("x-{line}: x\r\n")).collect();
+    for (head, status) in [(long, 414), (format!("{}{many}", http.head("GET", LIST)), 431)] {
+        let mut conversation = http.connect();
+        conversation.write(format!("{head}\r\n").as_bytes()).unwrap();
+        let answer = conversation.answer().expect("an answer");
+        assert_eq!((answer.status, answer.body.as_str()), (status, ""));
+        conversation.closed();
+    }
+    goes_on(&lab);
+    lab.finish();
+}
+
+#[test]
 fn a_head_or_a_body_that_does_not_arrive_is_given_up() {
     let lab = lab("slow-body");
     let http = Http::tcp(lab.host());
