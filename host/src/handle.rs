@@ -227,14 +227,14 @@ impl Invocation {
         pin.mark(&found.interface.name, found.index);
         let watch = Stopwatch::start();
         let outcome = invoke(found.bound.object, found.index, Encoding::Json, arguments.as_slice().into());
-        pin.count_call();
         let end = match outcome {
             Outcome::Returned(_) | Outcome::Refused(Refusal::BadArguments(_)) => CallEnd::Returned,
             _ => CallEnd::Failed,
         };
         entry.note_time(watch, end, live);
-        if end == CallEnd::Failed {
-            pin.count_failure();
+        match end {
+            CallEnd::Returned => pin.count_return(),
+            CallEnd::Failed => pin.count_failure(),
         }
         let read = |bytes: &[u8]| {
             serde_json::from_slice(bytes).map_err(|error| CallError::BadResult {

@@ -127,12 +127,11 @@ impl Ready {
         // Each end does all of it, and looks at the outcome once: see `Level::leave`.
         match outcome {
             Outcome::Returned(value) => {
-                self.pin.count_call();
+                self.pin.count_return();
                 self.pin.level.leave();
                 Ok(value)
             }
             failed => {
-                self.pin.count_call();
                 self.pin.count_failure();
                 let error = not_returned(&self.pin.record().live, &self.export.name, failed);
                 self.pin.level.leave();
@@ -193,11 +192,11 @@ impl Pin {
         &self.record().live
     }
 
-    /// Counts the call that this pin was for.
+    /// Counts the call that this pin was for, which returned.
     #[inline(always)]
-    pub(crate) fn count_call(&self) {
+    pub(crate) fn count_return(&self) {
         let (seat, record) = (self.level.seat, self.record());
-        if seat.count(record.lane).note_call(record.timed_one_in) {
+        if seat.count(record.lane).note_return(record.timed_one_in) {
             seat.look_away(record.lane);
         }
     }
@@ -207,11 +206,13 @@ impl Pin {
         self.level.mark(self.live().mark_of(interface).method(method));
     }
 
-    /// Counts it as one that panicked or was answered with an error of the plugin's. Inlined for the same reason as
-    /// [`Level::leave`] is.
+    /// The same for one that panicked or was answered with an error of the plugin's.
     #[inline(always)]
     pub(crate) fn count_failure(&self) {
-        self.level.seat.count(self.record().lane).note_failure();
+        let (seat, record) = (self.level.seat, self.record());
+        if seat.count(record.lane).note_failure(record.timed_one_in) {
+            seat.look_away(record.lane);
+        }
     }
 }
 

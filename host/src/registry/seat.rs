@@ -382,6 +382,12 @@ pub(crate) struct Calls {
     pub(crate) failures: u64,
 }
 
+impl Calls {
+    fn of(returned: u64, failures: u64) -> Self {
+        Self { calls: returned + failures, failures }
+    }
+}
+
 impl std::ops::AddAssign for Calls {
     fn add_assign(&mut self, other: Self) {
         self.calls += other.calls;

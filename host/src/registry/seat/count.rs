@@ -6,37 +6,41 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The calls of one thread into one generation.
 #[derive(Debug, Default)]
 pub(in crate::registry) struct Count {
-    calls: AtomicU64,
+    /// Those that returned. Apart from the others, so that neither number is ever seen to fall.
+    returned: AtomicU64,
     failures: AtomicU64,
 }
 
 impl Count {
     /// Those so far, as any thread may read them.
     pub(in crate::registry) fn read(&self) -> Calls {
-        Calls { calls: self.calls.load(Ordering::Relaxed), failures: self.failures.load(Ordering::Relaxed) }
+        Calls::of(self.returned.load(Ordering::Relaxed), self.failures.load(Ordering::Relaxed))
     }
 
     /// Those so far, which are none from now on. No thread may be counting.
     pub(in crate::registry) fn take(&self) -> Calls {
-        Calls {
-            calls: self.calls.swap(0, Ordering::Relaxed),
-            failures: self.failures.swap(0, Ordering::Relaxed),
-        }
+        Calls::of(self.returned.swap(0, Ordering::Relaxed), self.failures.swap(0, Ordering::Relaxed))
     }
 
-    /// Counts one call; whether the thread's next one is to be timed. Only the thread that has the seat calls this.
+    /// Counts one call that returned; whether the thread's next one is to be timed. Only the thread that has the seat calls
+    /// this.
     #[inline(always)]
-    pub(in crate::registry) fn note_call(&self, OneIn { mask }: OneIn) -> bool {
-        let before = self.calls.load(Ordering::Relaxed);
-        self.calls.store(before + 1, Ordering::Relaxed);
-        before & mask == 0
+    pub(in crate::registry) fn note_return(&self, one_in: OneIn) -> bool {
+        note(&self.returned, one_in)
     }
 
-    /// Counts one failed call. Only the thread that has the seat calls this.
+    /// The same for one that failed.
     #[cold]
-    pub(in crate::registry) fn note_failure(&self) {
-        self.failures.store(self.failures.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    pub(in crate::registry) fn note_failure(&self, one_in: OneIn) -> bool {
+        note(&self.failures, one_in)
     }
+}
+
+#[inline(always)]
+fn note(counter: &AtomicU64, OneIn { mask }: OneIn) -> bool {
+    let before = counter.load(Ordering::Relaxed);
+    counter.store(before + 1, Ordering::Relaxed);
+    before & mask == 0
 }
 
 /// After how many calls of a thread one is timed.
