@@ -385,7 +385,7 @@ impl Lab {
         assert_eq!(names("run"), Vec::<String>::new(), "copies of artifacts are left");
         let half: Vec<_> = names("artifacts").into_iter().filter(|name| !name.ends_with(".so")).collect();
         assert_eq!(half, Vec::<String>::new(), "something half written is left");
-        let own = [".gitignore", "artifacts", "build", "data", "demoted", "http-token", "run"];
+        let own = [".gitignore", "artifacts", "build", "data", "demoted", "hosts", "http-token", "run"];
         let foreign: Vec<_> = names("").into_iter().filter(|name| !own.contains(&name.as_str())).collect();
         assert_eq!(foreign, Vec::<String>::new(), "the state folder holds more than it should");
     }

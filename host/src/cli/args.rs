@@ -28,6 +28,12 @@ pub(super) struct Place {
     pub(super) state_dir: PathBuf,
 }
 
+/// What a host is found by.
+pub(super) struct Whereabouts {
+    pub(super) plugins: PathBuf,
+    pub(super) state_dir: PathBuf,
+}
+
 impl State {
     /// The layers of the configuration; `named` is the plugins folder that the user has named.
     pub(super) fn layers(&self, named: Option<&Path>) -> Result<Layers, CliError> {
@@ -50,40 +56,42 @@ impl State {
         Place::read(&self.layers(named)?)
     }
 
-    /// The folder whose host may be running. A host goes on when its configuration is edited to something wrong, and has
-    /// to be reached all the more then: a folder that is named needs no configuration, and a wrong one is only warned of.
-    pub(super) fn running(&self, named: Option<&Path>) -> Result<PathBuf, CliError> {
-        if let Some(dir) = named {
-            return Ok(dir.to_owned());
+    /// Where a host may be running. One goes on when its configuration is edited to something wrong, and has to be reached
+    /// all the more then: a folder that is named needs no configuration, and a wrong one is only warned of.
+    pub(super) fn running(&self, named: Option<&Path>) -> Result<Whereabouts, CliError> {
+        let place = self.place(named);
+        if named.is_none() {
+            Place::note_wrong(&place);
         }
-        let place = self.place(None);
-        Place::note_wrong(&place);
-        self.dir_of(named, &place)
+        self.host_of(named, &place)
     }
 
     /// The same, of what was read already, without a word.
-    pub(super) fn dir_of(
+    pub(super) fn host_of(
         &self,
         named: Option<&Path>,
         place: &Result<Place, CliError>,
-    ) -> Result<PathBuf, CliError> {
-        match (named, place) {
-            (Some(dir), _) => Ok(dir.to_owned()),
-            (None, Ok(place)) => Ok(place.dir.clone()),
-            (None, Err(_)) => self.dir_at_least().ok_or(CliError::NoPlugins),
+    ) -> Result<Whereabouts, CliError> {
+        if let Ok(place) = place {
+            return Ok(Whereabouts { plugins: place.dir.clone(), state_dir: place.state_dir.clone() });
         }
+        let usual = || self.at_least("plugins").or_else(|| usual_plugins_dir().map(PathBuf::from));
+        let plugins = named.map(Path::to_owned).or_else(usual).ok_or(CliError::NoPlugins)?;
+        let state_dir = self.state_dir.clone().or_else(|| self.at_least("state_dir"));
+        let state_dir = state_dir.unwrap_or_else(|| replug::default_state_dir(&plugins));
+        Ok(Whereabouts { plugins, state_dir })
     }
 
-    /// The plugins folder that a configuration names which is wrong elsewhere, or the usual one.
-    fn dir_at_least(&self) -> Option<PathBuf> {
-        if let Some(dir) = env::var_os("REPLUG_PLUGINS").filter(|dir| !dir.is_empty()) {
+    /// The folder that a configuration names which is wrong elsewhere.
+    fn at_least(&self, key: &str) -> Option<PathBuf> {
+        let variable = format!("REPLUG_{}", key.to_uppercase());
+        if let Some(dir) = env::var_os(variable).filter(|dir| !dir.is_empty()) {
             return Some(dir.into());
         }
         let file = self.config.as_deref().unwrap_or(Path::new("replug.toml"));
         let written = fs::read_to_string(file).ok().and_then(|text| text.parse::<toml::Table>().ok());
-        let named = written.as_ref().and_then(|table| table.get("plugins")?.as_str());
-        let from_file = named.map(|dir| file.parent().unwrap_or(Path::new("")).join(dir));
-        from_file.or_else(|| usual_plugins_dir().map(PathBuf::from))
+        let named = written.as_ref().and_then(|table| table.get(key)?.as_str());
+        named.map(|dir| file.parent().unwrap_or(Path::new("")).join(dir))
     }
 }
 

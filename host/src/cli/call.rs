@@ -51,8 +51,8 @@ impl Call {
         let call = CallSpec::new(&self.plugin, &self.method, self.arguments.as_deref())?;
         trace::quietly();
         let place = self.state.place(self.plugins.as_deref());
-        let dir = self.state.dir_of(self.plugins.as_deref(), &place)?;
-        match self.of_running(&call, Client::at(&dir)).await {
+        let host = self.state.host_of(self.plugins.as_deref(), &place)?;
+        match self.of_running(&call, Client::at(host)).await {
             Err(CliError::NoHost { .. }) => {}
             done => {
                 Place::note_wrong(&place);

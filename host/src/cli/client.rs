@@ -1,7 +1,7 @@
 //! Talks to a running host, over its socket.
 
 use super::{
-    args::State,
+    args::{State, Whereabouts},
     error::CliError,
     terminal::{harmless, quoted, relative},
 };
@@ -15,7 +15,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use replug::{
     Event,
-    control::{Command, distrust, socket_path},
+    control::{Command, distrust, find_socket},
 };
 use serde_json::{Value, json};
 use std::{
@@ -54,12 +54,13 @@ pub(super) struct Client {
 impl Client {
     /// The host of the folder that was named, or of what is here.
     pub(super) fn of(named: Option<&Path>) -> Result<Self, CliError> {
-        Ok(Self::at(&State::default().running(named)?))
+        Ok(Self::at(State::default().running(named)?))
     }
 
-    /// The host of that plugins folder.
-    pub(super) fn at(plugins: &Path) -> Self {
-        Self { plugins: plugins.to_owned(), socket: socket_path(plugins) }
+    /// The host of those folders.
+    pub(super) fn at(host: Whereabouts) -> Self {
+        let socket = find_socket(&host.plugins, &host.state_dir);
+        Self { plugins: host.plugins, socket }
     }
 
     /// Has the host do something, and gives back the `data` of its answer.

@@ -41,8 +41,9 @@ pub(super) struct List {
 impl List {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let place = self.state.place(self.dir.as_deref());
-        let dir = self.state.dir_of(self.dir.as_deref(), &place)?;
-        let running = status::listed(&Client::at(&dir)).await.map(|listed| listed.plugins);
+        let host = self.state.host_of(self.dir.as_deref(), &place)?;
+        let dir = host.plugins.clone();
+        let running = status::listed(&Client::at(host)).await.map(|listed| listed.plugins);
         let (defaults, state_dir) = match (place, &running) {
             (Ok(place), _) => (place.config.defaults, place.state_dir),
             (Err(error), Err(CliError::NoHost { .. })) => return Err(error),

@@ -60,6 +60,7 @@ impl Settings {
 /// | `data/<id>` | what the plugin keeps |
 /// | `demoted/<id>.json` | the plugin's artifacts that have crashed a host; without it, they are given another chance |
 /// | `checkpoints/<id>` | the plugin's last saved state, while it runs |
+/// | `hosts/<hash>` | where the host of a plugins folder listens, if it has a control plane; locked while it runs |
 /// | `http-token` | the token for the HTTP API, if that was ever served |
 #[derive(Clone, Debug)]
 pub(crate) struct StateDir {

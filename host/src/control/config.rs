@@ -131,6 +131,16 @@ pub enum ListenError {
         /// The socket at which it answers.
         socket: PathBuf,
     },
+    /// The file that says that the folder has a host cannot be had.
+    #[error(
+        "cannot lock {path}, which says that a host is there: {source}; make the state folder this user's"
+    )]
+    Claim {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The path of the socket is too long for one.
     #[error("{path} is longer than the 107 bytes that the path of a socket may have: choose a shorter one")]
     TooLong {

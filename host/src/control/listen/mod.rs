@@ -1,5 +1,6 @@
 //! Where the control plane listens: bound before the host starts anything, serving once it is there.
 
+mod claim;
 mod pool;
 mod tcp;
 #[cfg(feature = "tls")]
@@ -22,6 +23,7 @@ use axum::{
     body::{Body, HttpBody},
     extract::Request,
 };
+use claim::Claim;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
@@ -57,10 +59,17 @@ const STREAMS: usize = 64;
 /// How long a host that ends waits for those who still read events.
 const FAREWELL: Duration = Duration::from_millis(500);
 
+/// Where to ask for the host of the first folder, which keeps its things in the second: where the host that is there says
+/// that it listens, else at the [usual path](socket_path).
+pub fn find_socket(plugins_dir: &Path, state_dir: &Path) -> PathBuf {
+    claim::look_up(plugins_dir, state_dir).unwrap_or_else(|| socket_path(plugins_dir))
+}
+
 /// What listens already and does not answer yet.
 pub(crate) struct Bound {
     config: ControlConfig,
     unix: Unix,
+    claim: Claim,
     tcp: Option<Tcp>,
     events: Events,
 }
@@ -75,17 +84,19 @@ impl Bound {
         events: Events,
     ) -> Result<Self, Arc<ListenError>> {
         let (plugins_dir, state_dir) = dirs;
+        let mut claim = Claim::of(plugins_dir, state_dir)?;
         let unix = Unix::bind(config.socket.as_deref(), plugins_dir, program)?;
+        claim.say(unix.file.path())?;
         let tcp = match &config.http {
             Some(http) => Some(Tcp::bind(http, state_dir).await?),
             None => None,
         };
-        Ok(Self { config, unix, tcp, events })
+        Ok(Self { config, unix, claim, tcp, events })
     }
 
     /// Answers from now on.
     pub(crate) fn serve(self, runtime: &runtime::Handle, host: WeakHost) -> Listening {
-        let Self { config, unix, tcp, events } = self;
+        let Self { config, unix, claim, tcp, events } = self;
         let recent = Arc::new(Recent::new());
         let (gate, http, token) = match &tcp {
             Some(tcp) => (Some(tcp.gate()), Some(tcp.url()), Some(tcp.token())),
@@ -113,7 +124,7 @@ impl Bound {
         }
         Listening {
             socket: unix.file.path().to_owned(),
-            file: Mutex::new(Some(unix.file)),
+            place: Mutex::new(Some((unix.file, claim))),
             http,
             token,
             tasks,
@@ -125,7 +136,8 @@ impl Bound {
 /// Where a host listens. Ends with the host.
 pub struct Listening {
     socket: PathBuf,
-    file: Mutex<Option<SocketFile>>,
+    /// What no other host can have meanwhile.
+    place: Mutex<Option<(SocketFile, Claim)>>,
     http: Option<String>,
     token: Option<TokenFile>,
     tasks: Vec<AbortHandle>,
@@ -169,7 +181,7 @@ impl Listening {
     /// Takes no more connections. Those that are there may read the end.
     pub(crate) fn close(&self) {
         // Before the listener: as long as that listens, no other host takes the path.
-        drop(self.file.lock().take());
+        drop(self.place.lock().take());
         // The first task writes down what happens, which those who still listen want to the end.
         self.tasks.iter().skip(1).for_each(AbortHandle::abort);
         self.app.audit.sum_up();

@@ -30,13 +30,17 @@ const CONNECTIONS: usize = 128;
 /// Where the host of a plugins folder listens, be it there or not: in `$XDG_RUNTIME_DIR/replug`, or, where there is no
 /// such folder or the path would be too long, in `/tmp/replug-<uid>`; under a name made from the folder's path.
 pub fn socket_path(plugins_dir: &Path) -> PathBuf {
-    let folder = fs::canonicalize(plugins_dir).unwrap_or_else(|_| plugins_dir.to_owned());
-    let hash = Sha256::digest(folder.as_os_str().as_bytes());
-    let name: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let name = format!("{name}.sock");
+    let name = format!("{}.sock", name_of(plugins_dir));
     let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| is_mine(dir));
     let wanted = runtime.map(|dir| dir.join("replug").join(&name)).filter(|path| fits(path));
     wanted.unwrap_or_else(|| PathBuf::from(format!("/tmp/replug-{}", geteuid().as_raw())).join(name))
+}
+
+/// A name for the host of a plugins folder, made from the folder's path.
+pub(super) fn name_of(plugins_dir: &Path) -> String {
+    let folder = fs::canonicalize(plugins_dir).unwrap_or_else(|_| plugins_dir.to_owned());
+    let hash = Sha256::digest(folder.as_os_str().as_bytes());
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn is_mine(dir: &Path) -> bool {

@@ -3,6 +3,7 @@
 mod audit;
 mod commands;
 mod docs;
+mod elsewhere;
 mod metrics;
 mod openapi;
 mod page;

@@ -1,0 +1,135 @@
+//! That a plugins folder has one host, and where that listens, whatever the environment of whoever wants to know.
+//!
+//! The path of the socket depends on `XDG_RUNTIME_DIR`, which a shell and cron, say, see differently. So a host also locks a
+//! file in its state folder for as long as it lives, and writes into it where it listens. The lock goes with the process,
+//! however that ends; what the file says counts only while it is locked.
+
+use super::unix::name_of;
+use crate::control::config::ListenError;
+use rustix::{
+    fs::{FlockOperation, OFlags, flock},
+    io::Errno,
+    process::geteuid,
+};
+use std::{
+    ffi::OsString,
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        fs::{MetadataExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long the lock may be held by one who only looks whether it is held.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The longest path that is read from the file: more than a socket's can have.
+const LONGEST: u64 = 4096;
+
+/// A plugins folder that is this host's, until it is dropped.
+pub(super) struct Claim {
+    file: File,
+    path: PathBuf,
+}
+
+impl Claim {
+    /// Claims the first folder, for a host that keeps its things in the second.
+    pub(super) fn of(plugins_dir: &Path, state_dir: &Path) -> Result<Self, ListenError> {
+        let path = path(plugins_dir, state_dir);
+        let failed = |source| ListenError::Claim { path: path.clone(), source };
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(failed)?;
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.custom_flags(flags()).open(&path).map_err(failed)?;
+        let began = Instant::now();
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(Errno::WOULDBLOCK) if began.elapsed() < LOOK => thread::sleep(LOOK / 50),
+                Err(Errno::WOULDBLOCK) => {
+                    let socket = read(&file).unwrap_or_else(|| path.clone());
+                    return Err(ListenError::Taken { plugins: plugins_dir.to_owned(), socket });
+                }
+                Err(error) => return Err(failed(error.into())),
+            }
+        }
+        // Where the one before listened is of no use to anyone.
+        file.set_len(0).map_err(failed)?;
+        Ok(Self { file, path })
+    }
+
+    /// Writes down where the host listens.
+    pub(super) fn say(&mut self, socket: &Path) -> Result<(), ListenError> {
+        let said = std::path::absolute(socket)
+            .and_then(|socket| self.file.write_all(&[socket.as_os_str().as_bytes(), b"\n"].concat()));
+        said.map_err(|source| ListenError::Claim { path: self.path.clone(), source })
+    }
+}
+
+/// Where the host of the first folder listens, which keeps its things in the second, if there is one that this user runs.
+pub(super) fn look_up(plugins_dir: &Path, state_dir: &Path) -> Option<PathBuf> {
+    let file = OpenOptions::new().read(true).custom_flags(flags()).open(path(plugins_dir, state_dir)).ok()?;
+    // What another has written could lead to that one's socket.
+    let is_mine = file.metadata().is_ok_and(|it| it.is_file() && it.uid() == geteuid().as_raw());
+    let is_held = || flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
+    if is_mine && is_held() { read(&file) } else { None }
+}
+
+fn path(plugins_dir: &Path, state_dir: &Path) -> PathBuf {
+    state_dir.join("hosts").join(name_of(plugins_dir))
+}
+
+/// Whatever lies in the place of the file is not followed or waited for.
+fn flags() -> i32 {
+    (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed()
+}
+
+/// What the file says, which may be nothing yet.
+fn read(file: &File) -> Option<PathBuf> {
+    let mut text = Vec::new();
+    let read: io::Result<usize> = file.take(LONGEST).read_to_end(&mut text);
+    let line = text.strip_suffix(b"\n").filter(|line| read.is_ok() && line.starts_with(b"/"))?;
+    Some(OsString::from_vec(line.to_vec()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_claimed_once_and_whoever_comes_second_is_told_where_the_first_listens() {
+        let dir = tempfile::tempdir().unwrap();
+        let plugins = Path::new("/plugins");
+        assert_eq!(look_up(plugins, dir.path()), None);
+        let mut claim = Claim::of(plugins, dir.path()).unwrap();
+        assert_eq!(look_up(plugins, dir.path()), None, "it does not listen yet");
+        claim.say(Path::new("/run/a.sock")).unwrap();
+        assert_eq!(look_up(plugins, dir.path()), Some("/run/a.sock".into()));
+        assert_eq!(look_up(Path::new("/others"), dir.path()), None);
+        let error = Claim::of(plugins, dir.path()).err().unwrap().to_string();
+        assert!(
+            error.starts_with("a host already serves /plugins") && error.ends_with("/run/a.sock"),
+            "{error}"
+        );
+        Claim::of(Path::new("/others"), dir.path()).unwrap();
+    }
+
+    #[test]
+    fn what_a_host_that_is_gone_has_written_leads_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let plugins = Path::new("/plugins");
+        let mut claim = Claim::of(plugins, dir.path()).unwrap();
+        claim.say(Path::new("/run/a.sock")).unwrap();
+        drop(claim);
+        assert_eq!(look_up(plugins, dir.path()), None);
+        let claim = Claim::of(plugins, dir.path()).unwrap();
+        assert_eq!(look_up(plugins, dir.path()), None, "the next one has not said where it listens");
+        drop(claim);
+    }
+}

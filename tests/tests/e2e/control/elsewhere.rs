@@ -1,0 +1,67 @@
+//! A host that is looked for from an environment that would have its socket elsewhere, as from cron, `su` or ssh.
+
+use replug_tests::{
+    Lab,
+    command::{Dev, command, command_to_host},
+    misbehave,
+};
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Output},
+};
+
+/// A runtime folder that is not the one which the lab's hosts have.
+fn elsewhere(lab: &Lab) -> PathBuf {
+    let runtime = lab.dir().join("elsewhere");
+    fs::create_dir_all(&runtime).unwrap();
+    runtime
+}
+
+fn from_elsewhere(lab: &Lab, mut command: Command) -> Output {
+    command.env("XDG_RUNTIME_DIR", elsewhere(lab)).env("REPLUG_STATE_DIR", lab.state_dir()).output().unwrap()
+}
+
+#[test]
+fn a_host_is_found_and_a_second_one_refused_from_an_environment_with_another_runtime_folder() {
+    let mut lab = Lab::new("elsewhere");
+    lab.install(misbehave("version=1"));
+    let mut dev = Dev::start_as(&lab, "run", &[]);
+    let socket = dev.wait_for("control_listening")["socket"].as_str().unwrap().to_owned();
+    dev.wait_for("host_started");
+    let plugins = lab.plugins_dir();
+    for args in [&["status"][..], &["status", plugins.to_str().unwrap()], &["list"]] {
+        let output = from_elsewhere(&lab, command_to_host(&lab, args));
+        let told = format!("{output:?}");
+        assert!(output.status.success() && told.contains("ready"), "{args:?}: {told}");
+    }
+    let output = from_elsewhere(&lab, command(&lab, &["run"]));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("a host already serves ") && told.contains(&socket), "{told}");
+    assert!(dev.interrupt().success());
+    lab.assert_clean();
+}
+
+#[test]
+fn where_a_host_listened_that_was_killed_is_forgotten() {
+    let mut lab = Lab::new("forgotten");
+    lab.install(misbehave("version=1"));
+    let mut dev = Dev::start_as(&lab, "run", &[]);
+    dev.wait_for("host_started");
+    dev.kill();
+    let mut next = command(&lab, &["run", "--json"]);
+    next.env("XDG_RUNTIME_DIR", elsewhere(&lab));
+    // The parent was killed: its child follows it, but not in the same breath.
+    let mut next = loop {
+        let output = from_elsewhere(&lab, command_to_host(&lab, &["status"]));
+        if String::from_utf8_lossy(&output.stderr).contains("no host runs") {
+            break Dev::of(next);
+        }
+    };
+    next.wait_for("host_started");
+    let output = from_elsewhere(&lab, command_to_host(&lab, &["status"]));
+    assert!(output.status.success(), "{output:?}");
+    assert!(next.interrupt().success());
+    lab.assert_clean();
+}
