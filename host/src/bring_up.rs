@@ -271,7 +271,7 @@ impl Candidate<'_> {
 
     fn speaker(&self) -> Speaker {
         let of = (self.job.entry.id.clone(), self.job.generation, self.artifact.digest);
-        Speaker::new(of, self.shop.settings.events.downgrade())
+        Speaker::new(of, self.shop.settings.events.downgrade(), self.shop.log_bound.clone())
     }
 
     fn data_dir(&self) -> Result<PathBuf, ReloadCause> {

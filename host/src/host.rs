@@ -155,9 +155,10 @@ impl Host {
     /// Tells the plugins what the program's `tracing` subscriber wants now. To be called after its filter has changed;
     /// what is loaded later asks by itself.
     pub fn log_level_changed(&self) {
+        let wanted = self.inner.shop.log_bound.wanted();
         for desk in self.inner.desks.lock().all() {
             if let Some(live) = desk.entry.live() {
-                live.instance.follow_log_level();
+                live.instance.set_max_level(wanted);
             }
         }
     }

@@ -47,6 +47,7 @@ pub(crate) fn apply(shop: &Workshop, desks: &Mutex<Desks>, config: &HostConfig) 
         told.pending.clone_from(&restart_needed);
         Applied { applied, restart_needed }
     };
+    shop.log_bound.set(shop.settings.now().log.plugins);
     let Applied { applied, restart_needed } = done.clone();
     shop.settings.events.host(EventKind::ConfigChanged { applied, restart_needed });
     let concerns = |table: &str| done.applied.iter().any(|key| key.starts_with(table));
@@ -58,7 +59,7 @@ pub(crate) fn apply(shop: &Workshop, desks: &Mutex<Desks>, config: &HostConfig) 
         if concerns("log.")
             && let Some(live) = desk.entry.live()
         {
-            live.instance.follow_log_level();
+            live.instance.set_max_level(shop.log_bound.wanted());
         }
     }
     done

@@ -21,7 +21,7 @@ use crate::{
     event::{EventKind, RetireOutcome, Stage, Stages, millis},
     id::{Digest, Generation, PluginId},
     load::{
-        Instance, LifecycleError,
+        Instance, LifecycleError, LogBound,
         in_process::tls_keys_used,
         process::{ProcessError, Program, SavedBy},
     },
@@ -59,6 +59,8 @@ pub(crate) struct Workshop {
     pub(crate) checkpoints: Checkpoints,
     /// What becomes a shim, or why nothing does.
     pub(crate) program: Result<Program, ProcessError>,
+    /// The most that plugins are asked to log, as the settings say.
+    pub(crate) log_bound: LogBound,
     /// Looks for calls in this process that do not come back.
     pub(crate) watchdog: Arc<Watchdog>,
     /// The versions that need not be tried again.

@@ -46,7 +46,8 @@ impl Layer<Registry> for Wants {}
 
 impl Log {
     /// Lays these over the configuration.
-    pub(super) fn over(self, mut layers: Layers) -> Layers {
+    pub(super) fn over(self, layers: Layers) -> Layers {
+        let mut layers = layers.plugins_by_filter(LevelFilter::INFO);
         if let Some(level) = self.log {
             layers = layers.flag("log.plugins", "--log", level.to_string());
         }
@@ -113,16 +114,7 @@ fn own(settings: &LogSettings) -> EnvFilter {
 
 /// What plugins are asked to log.
 fn plugins(settings: &LogSettings) -> Targets {
-    Targets::new().with_target(PLUGIN, level_of_plugins(settings))
-}
-
-fn level_of_plugins(settings: &LogSettings) -> LevelFilter {
-    let from_filter = || {
-        let targets: Targets = settings.filter.as_deref()?.parse().ok()?;
-        let named = targets.iter().find(|(target, _)| *target == PLUGIN).map(|(_, level)| level);
-        named.or(targets.default_level())
-    };
-    settings.plugins.or_else(from_filter).unwrap_or(LevelFilter::INFO)
+    Targets::new().with_target(PLUGIN, settings.plugins.unwrap_or(LevelFilter::INFO))
 }
 
 #[cfg(test)]
@@ -133,20 +125,9 @@ mod tests {
     fn plugins_are_asked_for_more_than_is_printed_of_the_host_and_for_less_when_that_is_said() {
         let listening = listen(&LogSettings::default(), None);
         assert_eq!(LevelFilter::current(), LevelFilter::INFO);
-        listening.adopt(&LogSettings { plugins: Some(LevelFilter::ERROR), ..LogSettings::default() });
-        assert_eq!(LevelFilter::current(), LevelFilter::WARN);
-    }
-
-    #[test]
-    fn the_plugins_own_level_goes_before_the_filter_and_that_before_the_default() {
-        let level = |plugins, filter: &str| {
-            let filter = Some(filter.to_owned()).filter(|filter| !filter.is_empty());
-            level_of_plugins(&LogSettings { filter, plugins, ..LogSettings::default() })
-        };
-        assert_eq!(level(Some(LevelFilter::DEBUG), "plugin=error"), LevelFilter::DEBUG);
-        assert_eq!(level(None, "warn,plugin=error"), LevelFilter::ERROR);
-        assert_eq!(level(None, "trace"), LevelFilter::TRACE);
-        assert_eq!(level(None, "replug=debug"), LevelFilter::INFO);
-        assert_eq!(level(None, ""), LevelFilter::INFO);
+        let less = LogSettings { plugins: Some(LevelFilter::ERROR), ..LogSettings::default() };
+        listening.adopt(&less);
+        assert_eq!(LevelFilter::current(), LevelFilter::WARN, "what the host itself warns of");
+        assert!(!plugins(&less).would_enable(PLUGIN, &tracing::Level::WARN));
     }
 }

@@ -47,8 +47,7 @@ pub struct HostConfig {
 pub struct LogSettings {
     /// What of the host's own logs is written, as directives such as `warn,replug=debug`; `warn` if nothing is said.
     pub filter: Option<String>,
-    /// What plugins are asked to log. If nothing is said, what `filter` says of the target `plugin` or of all; else
-    /// `info`.
+    /// The most that plugins are asked to log; if nothing is said, what the program's subscriber wants.
     pub plugins: Option<LevelFilter>,
     /// What a line of the host's logs looks like.
     pub format: LogFormat,

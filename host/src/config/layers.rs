@@ -21,10 +21,14 @@ use std::{
     env,
     path::{Path, PathBuf},
 };
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{EnvFilter, filter::Targets};
 
 /// The file that is read if no other is named.
 const FILE_NAME: &str = "replug.toml";
+
+/// The target under which the host passes on what plugins log.
+const PLUGIN_TARGET: &str = "plugin";
 
 /// The variable that Rust programs commonly take a log filter from.
 const RUST_LOG: &str = "RUST_LOG";
@@ -45,6 +49,8 @@ pub struct Layers {
     fallbacks: Vec<Saying>,
     environment: Vec<(String, String)>,
     flags: Vec<Saying>,
+    /// See [`Layers::plugins_by_filter`].
+    plugins_log: Option<LevelFilter>,
 }
 
 #[derive(Clone, Debug)]
@@ -77,6 +83,7 @@ impl Layers {
             fallbacks: Vec::new(),
             environment,
             flags: Vec::new(),
+            plugins_log: None,
         }
     }
 
@@ -98,6 +105,14 @@ impl Layers {
     #[must_use]
     pub fn flag(mut self, key: &str, flag: &str, value: impl Into<serde_json::Value>) -> Self {
         self.flags.push(Saying::of(key, flag, value.into()));
+        self
+    }
+
+    /// Where `log.plugins` says nothing, what `log.filter` says of the target `plugin` or of all is what plugins are asked
+    /// to log, else this. Without it, that is left to the program's subscriber.
+    #[must_use]
+    pub fn plugins_by_filter(mut self, usual: LevelFilter) -> Self {
+        self.plugins_log = Some(usual);
         self
     }
 
@@ -142,6 +157,11 @@ impl Layers {
     /// What deserves a look and is no error: variables that look like slips of the finger, and a filter that is none in
     /// a variable which may be meant for others.
     pub fn warnings(&self) -> Vec<String> {
+        let log = &mut config.log;
+        log.plugins = log.plugins.or_else(|| {
+            let usual = self.plugins_log?;
+            Some(log.filter.as_deref().and_then(of_plugins).unwrap_or(usual))
+        });
         let known: Vec<_> = keys::all().iter().map(|key| variable(key)).collect();
         let near = |name: &str| known.iter().find(|known| strsim::damerau_levenshtein(name, known) <= 2);
         let slips = self.environment.iter().filter_map(|(name, _)| {
@@ -283,6 +303,13 @@ fn with_lines(merged: &serde_json::Value, file: Option<&Node>) -> Node {
         serde_json::Value::Array(items) => {
             Value::Array(items.iter().map(|it| with_lines(it, file)).collect())
         }
+/// What a filter says of the events of plugins.
+fn of_plugins(filter: &str) -> Option<LevelFilter> {
+    let targets: Targets = filter.parse().ok()?;
+    let named = targets.iter().find(|(target, _)| *target == PLUGIN_TARGET).map(|(_, level)| level);
+    named.or(targets.default_level())
+}
+
         serde_json::Value::Object(map) => {
             Value::Table(map.iter().map(|(key, it)| entry(key, it, file)).collect())
         }

@@ -2,17 +2,20 @@
 
 mod cut;
 pub mod in_process;
+mod log_bound;
 mod over_wire;
 pub mod process;
 mod ration;
 mod speaker;
 
 pub use in_process::{InterfaceMismatch, LifecycleError, LoadError};
+pub(crate) use log_bound::LogBound;
 pub(crate) use speaker::{Listener, Speaker};
 
 use crate::{
     event::LimitsInForce,
     manifest::{LimitsSpec, Mode},
+    wire::Level,
 };
 use replug_api::{
     abi::{BoundInterface, InterfaceExport},
@@ -144,9 +147,9 @@ impl Instance {
         either!(self, it => it.restore(from_version, state))
     }
 
-    /// Tells the plugin what the host's subscriber wants now.
-    pub(crate) fn follow_log_level(&self) {
-        either!(self, it => it.follow_log_level());
+    /// Tells the plugin the most verbose level that is wanted now.
+    pub(crate) fn set_max_level(&self, level: Level) {
+        either!(self, it => it.set_max_level(level));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who hears what a plugin says unasked, its log and its panics: in the host, or in a shim on the host's behalf.
 
 use super::{
+    LogBound,
     cut::cut,
     ration::{Ration, Share},
 };
@@ -11,7 +12,6 @@ use crate::{
 };
 use serde_json::Value;
 use std::{sync::Arc, thread, time::Instant};
-use tracing::level_filters::LevelFilter;
 
 /// Hears a plugin. Called on the plugin's threads, in the middle of what they do.
 pub(crate) trait Listener: Send + Sync + 'static {
@@ -30,6 +30,7 @@ pub(crate) struct Speaker {
     pub(crate) generation: Generation,
     pub(crate) digest: Digest,
     events: WeakEventSink,
+    bound: LogBound,
     log: Portions,
 }
 
@@ -62,11 +63,13 @@ impl Portions {
 
 impl Listener for Speaker {
     fn max_level(&self) -> Level {
-        max_level()
+        self.bound.wanted()
     }
 
     fn hear(&self, report: Report) {
         match report {
+            // It may not have heard yet that less is wanted.
+            Report::Log { level, .. } if !self.bound.admits(level) => {}
             Report::Log { .. } => self.tell_in_part(&self.log, report),
             // Counted in the metrics by the event.
             Report::Panic { .. } => self.tell(report),
@@ -75,9 +78,9 @@ impl Listener for Speaker {
 }
 
 impl Speaker {
-    pub(crate) fn new(of: (PluginId, Generation, Digest), events: WeakEventSink) -> Self {
+    pub(crate) fn new(of: (PluginId, Generation, Digest), events: WeakEventSink, bound: LogBound) -> Self {
         let (plugin, generation, digest) = of;
-        Self { plugin, generation, digest, events, log: Portions::of_log() }
+        Self { plugin, generation, digest, events, bound, log: Portions::of_log() }
     }
 
     /// Tells it, unless too much of the kind came just before; then it is counted, and the count told when the time of
@@ -143,19 +146,6 @@ impl Speaker {
             events.generation((&self.plugin, self.generation, self.digest), kind);
         }
     }
-}
-
-/// The most verbose level that the host's subscriber wants at this time.
-pub(crate) fn max_level() -> Level {
-    use tracing::Level as L;
-    Level(match LevelFilter::current().into_level() {
-        None => 0,
-        Some(L::ERROR) => 1,
-        Some(L::WARN) => 2,
-        Some(L::INFO) => 3,
-        Some(L::DEBUG) => 4,
-        Some(L::TRACE) => 5,
-    })
 }
 
 /// Hands a log event to the host's subscriber.

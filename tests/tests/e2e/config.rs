@@ -6,6 +6,7 @@ use replug_tests::{
     command::{Dev, command, run, talk},
     misbehave,
 };
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 use std::{
     fs::{self, File},
@@ -129,15 +130,44 @@ fn what_the_plugins_log_follows_an_edit_of_the_configuration() {
     lab.set_manifest("binary = \"plugin.so\"\n[config]\nword = \"one\"");
     configure(&lab, "log.plugins = \"error\"\n");
     let mut dev = Dev::start(&lab, &["--call", &lab.id(), "log", "[\"warn\", \"something\"]"]);
-    dev.wait_for("call_result");
+    let told = dev.wait_for_any(&["call_result", "log"]);
+    assert_eq!(
+        told["event"], "call_result",
+        "it is told before the call has ended, and was not asked for: {told}"
+    );
     configure(&lab, "log.plugins = \"warn\"\n");
-    assert_eq!(dev.wait_for("config_changed")["applied"], json!(["log.plugins"]));
-    // A new generation, so that the call is made again. Nothing was logged before: the next log event is of this one.
+    assert_eq!(dev.wait_for_any(&["config_changed", "log"])["applied"], json!(["log.plugins"]));
+    // A new generation, so that the call is made again.
     lab.install(misbehave("version=2"));
     let logged = dev.wait_for("log");
     assert_eq!((&logged["message"], &logged["generation"]), (&json!("something"), &json!(2)));
     assert!(dev.interrupt().success());
     lab.assert_clean();
+}
+
+#[test]
+fn plugins_are_told_of_no_more_than_the_flag_says_whatever_is_written_of_the_host() {
+    for (mode, bound, level) in [
+        (Mode::InProcess, "error", "info"),
+        (Mode::Process, "error", "warn"),
+        (Mode::InProcess, "off", "error"),
+    ] {
+        let mut lab = Lab::in_mode(&format!("log-{bound}"), mode);
+        lab.install(misbehave("version=1"));
+        let arguments = format!("[\"{level}\", \"something\"]");
+        let mut command =
+            command(&lab, &["dev", "--json", "--log", bound, "--call", &lab.id(), "log", &arguments]);
+        command.env("REPLUG_LOG_FILTER", "replug=info,replug::http=debug");
+        command.stdin(Stdio::null()).stderr(Stdio::null());
+        let mut dev = Dev::of(command);
+        let told = dev.wait_for_any(&["call_result", "log"]);
+        assert_eq!(told["event"], "call_result", "{mode:?}: {told}");
+        kill_process(dev.pid(), Signal::INT).unwrap();
+        let told = dev.wait_for_any(&["host_stopped", "log"]);
+        assert_eq!(told["event"], "host_stopped", "{mode:?}: {told}");
+        assert!(dev.ended().success());
+        lab.assert_clean();
+    }
 }
 
 #[test]

@@ -279,3 +279,19 @@ fn a_manifest_without_a_word_on_it_goes_by_the_configuration() {
     assert_eq!(manifest.reload.drain_timeout, Duration::from_secs(9));
     assert_eq!(manifest.limits.kernel.memory_bytes, Some(1 << 30));
 }
+
+#[test]
+fn the_plugins_own_level_goes_before_the_filter_and_that_before_what_is_usual() {
+    let level = |environment: &[(&str, &str)]| {
+        let environment = environment.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect();
+        Layers::of(environment).plugins_by_filter(LevelFilter::INFO).read().unwrap().log.plugins
+    };
+    let filter = |text| level(&[("REPLUG_LOG_FILTER", text)]);
+    let both = [("REPLUG_LOG_PLUGINS", "debug"), ("REPLUG_LOG_FILTER", "plugin=error")];
+    assert_eq!(level(&both), Some(LevelFilter::DEBUG));
+    assert_eq!(filter("warn,plugin=error"), Some(LevelFilter::ERROR));
+    assert_eq!(filter("trace"), Some(LevelFilter::TRACE));
+    assert_eq!(filter("replug=debug"), Some(LevelFilter::INFO));
+    assert_eq!(level(&[]), Some(LevelFilter::INFO));
+    assert_eq!(Layers::of(Vec::new()).read().unwrap().log.plugins, None, "a program's subscriber decides");
+}

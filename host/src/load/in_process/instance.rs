@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     load::Method,
-    load::speaker::{self, Listener},
+    load::speaker::Listener,
     wire::{Call, Level},
 };
 use abi_stable::std_types::RVec;
@@ -194,11 +194,6 @@ impl Instance {
     /// `Plugin::restore`
     pub(crate) fn restore(&self, from_version: u32, state: &[u8]) -> Result<(), LifecycleError> {
         self.judge("restore", self.root.restore()(self.object, from_version, state.into()))
-    }
-
-    /// Tells the plugin what the host's subscriber wants now.
-    pub(crate) fn follow_log_level(&self) {
-        self.set_max_level(speaker::max_level());
     }
 
     /// Tells the plugin the most verbose level that is wanted.

@@ -12,9 +12,9 @@ use crate::{
     load::{
         LifecycleError, Method,
         in_process::{InterfaceMismatch, fit, missing},
-        speaker,
+        speaker::Listener,
     },
-    wire::{self, Failure},
+    wire::{self, Failure, Level},
 };
 use parking_lot::Mutex;
 use replug_api::{
@@ -83,6 +83,7 @@ extern "C" fn nothing() -> abi_stable::std_types::RString {
 impl Instance {
     /// Starts a process, loads the artifact in it, and runs `Plugin::init`.
     pub(crate) fn create(start: Start<'_>, birth: Birth, trial: Purpose) -> Result<Self, ProcessError> {
+        let max_level = start.speaker.max_level();
         let child = Arc::new(Child::start(start)?);
         let Birth { id, generation, path, shared_std, data_dir, config, step_timeout, .. } = birth;
         let Birth { call_timeout, cancel_grace, successor, .. } = birth;
@@ -95,7 +96,7 @@ impl Instance {
             data_dir,
             config,
             trial: trial == Purpose::Trial,
-            max_level: speaker::max_level(),
+            max_level,
         };
         child.ask("init", step_timeout, |control| control.create(create))?;
         let plugin = id.as_str().to_owned();
@@ -237,9 +238,9 @@ impl Instance {
         self.step("restore", |control| control.restore(from_version, state.to_vec()))
     }
 
-    pub(crate) fn follow_log_level(&self) {
+    pub(crate) fn set_max_level(&self, level: Level) {
         // A plugin that cannot be told keeps the level that it has.
-        let _ = self.child.service(|service| service.set_max_level(speaker::max_level()));
+        let _ = self.child.service(|service| service.set_max_level(level));
     }
 
     /// Drops the author's value, and ends the process.
