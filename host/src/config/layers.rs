@@ -10,7 +10,7 @@ use super::{
     keys::{self, variable},
 };
 use crate::manifest::{
-    ManifestError, read_text,
+    ManifestError, read_text, spell_out,
     tree::{self, Entry, Node, Value},
 };
 use figment::{
@@ -183,7 +183,9 @@ impl Layers {
                 File::Named(path) => Err(ConfigError::NoFile { path: path.clone() }),
             };
         }
-        Ok(Some(tree::from_toml(path, &read_text(path)?)?))
+        let mut tree = tree::from_toml(path, &read_text(path)?)?;
+        spell_out(&mut tree, &["defaults", "reload"]);
+        Ok(Some(tree))
     }
 
     fn said_by_environment(&self) -> Vec<Saying> {

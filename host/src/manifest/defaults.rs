@@ -31,11 +31,13 @@ pub struct Defaults {
 impl Defaults {
     /// Takes the tables over from a tree, if all that they say is legal.
     pub(crate) fn of(file: &Path, node: &Node) -> Result<Self, ManifestError> {
-        let top = Fields::open(file, "", node, TABLES)?;
+        let mut node = node.clone();
+        spell_out(&mut node, &["reload"]);
+        let top = Fields::open(file, "", &node, TABLES)?;
         reload(&top, file)?;
         process::limits(file, top.node("limits"))?;
-        let Value::Table(tables) = &node.value else { return Ok(Self::default()) };
-        Ok(Self { tables: tables.clone() })
+        let Value::Table(tables) = node.value else { return Ok(Self::default()) };
+        Ok(Self { tables })
     }
 
     /// Reads the manifest in `folder`; where it says nothing, these count.
@@ -62,6 +64,7 @@ impl Defaults {
 
     /// A manifest's tree, completed by these.
     pub(super) fn under(&self, mut tree: Node) -> Node {
+        spell_out(&mut tree, &["reload"]);
         complete(&mut tree, &self.tables);
         tree
     }
@@ -92,6 +95,23 @@ impl FromStr for Defaults {
     fn from_str(text: &str) -> Result<Self, ManifestError> {
         let nowhere = Path::new("defaults");
         Self::of(nowhere, &tree::from_toml(nowhere, text)?)
+    }
+}
+
+/// Writes a `confirm` that is just its window as the table that it stands for, so that key by key it can be laid over
+/// another, or under it. It is looked for in the table that these keys lead to.
+pub(crate) fn spell_out(node: &mut Node, way: &[&str]) {
+    let Value::Table(entries) = &mut node.value else { return };
+    let key = way.first().copied().unwrap_or("confirm");
+    for entry in entries.iter_mut().filter(|entry| entry.key == key) {
+        match (way.split_first(), &entry.node.value) {
+            (Some((_, rest)), _) => spell_out(&mut entry.node, rest),
+            (None, Value::String(_)) => {
+                let window = Entry { key: "window".into(), line: entry.line, node: entry.node.clone() };
+                entry.node.value = Value::Table(vec![window]);
+            }
+            (None, _) => {}
+        }
     }
 }
 
@@ -138,6 +158,21 @@ mod tests {
         let confirm = read.reload.confirm.unwrap();
         assert_eq!((confirm.window, confirm.min_calls), (Duration::from_secs(20), 3));
         assert_eq!(read.limits.kernel.open_files, Some(64));
+    }
+
+    #[test]
+    fn a_confirm_that_is_just_a_window_leaves_its_other_keys_to_the_defaults_and_the_other_way_round() {
+        let folder = tempfile::tempdir().unwrap();
+        let confirm = |defaults: &str, manifest: &str| {
+            let manifest = format!("id = 'a.b'\n[reload]\nconfirm = {manifest}\n");
+            fs::write(folder.path().join("plugin.toml"), manifest).unwrap();
+            let defaults: Defaults = format!("[reload]\nconfirm = {defaults}").parse().unwrap();
+            let confirm = defaults.read(folder.path()).unwrap().reload.confirm.unwrap();
+            (confirm.window.as_secs(), confirm.min_calls)
+        };
+        assert_eq!(confirm("{ min_calls = 5 }", "'30s'"), (30, 5));
+        assert_eq!(confirm("'30s'", "{ min_calls = 5 }"), (30, 5));
+        assert_eq!(confirm("'30s'", "'20s'"), (20, 10));
     }
 
     #[test]

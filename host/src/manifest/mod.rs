@@ -11,6 +11,7 @@ mod tests;
 pub(crate) mod tree;
 
 pub use defaults::Defaults;
+pub(crate) use defaults::spell_out;
 pub use discover::{Discovery, discover};
 pub use error::ManifestError;
 pub use process::{CgroupUse, LimitsSpec, Mode, ProcessSpec, Trial};
@@ -340,7 +341,8 @@ fn confirm(reload: &Fields<'_>, file: &Path) -> Result<Option<Confirm>, Manifest
     let default = Confirm::default();
     let Some(node) = reload.node("confirm") else { return Ok(None) };
     if !matches!(node.value, Value::Table(_)) {
-        return Ok(reload.duration("confirm")?.map(|window| Confirm { window, ..default }));
+        // A duration was written as a table before this.
+        return reload.duration("confirm").map(|_| None);
     }
     let table = Fields::open(file, "reload.confirm.", node, CONFIRM_KEYS)?;
     Ok(Some(Confirm {

@@ -209,7 +209,6 @@ fn a_duration_may_be_a_year_and_no_key_takes_a_longer_one() {
         "build.timeout",
         "reload.drain_timeout",
         "reload.checkpoint",
-        "reload.confirm",
         "reload.confirm.window",
         "process.call_timeout",
         "process.cancel_grace",

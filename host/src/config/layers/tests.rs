@@ -295,3 +295,21 @@ fn the_plugins_own_level_goes_before_the_filter_and_that_before_what_is_usual() 
     assert_eq!(level(&[]), Some(LevelFilter::INFO));
     assert_eq!(Layers::of(Vec::new()).read().unwrap().log.plugins, None, "a program's subscriber decides");
 }
+
+#[test]
+fn a_confirm_that_is_just_a_window_keeps_it_under_a_layer_that_says_another_key_of_it() {
+    let confirm = |file: &str, environment| {
+        let config =
+            Folder::with(&format!("[defaults.reload]\nconfirm = {file}")).layers(&[environment]).read();
+        config.unwrap().defaults.values()
+    };
+    let expected =
+        [("reload.confirm.min_calls".into(), 5.into()), ("reload.confirm.window".into(), "30s".into())];
+    let sorted = |mut values: Vec<(String, serde_json::Value)>| {
+        values.sort_by(|(a, _), (b, _)| a.cmp(b));
+        values
+    };
+    let over_text = confirm("\"30s\"", ("REPLUG_DEFAULTS_RELOAD_CONFIRM_MIN_CALLS", "5"));
+    assert_eq!(sorted(over_text), expected);
+    assert_eq!(sorted(confirm("{ min_calls = 5 }", ("REPLUG_DEFAULTS_RELOAD_CONFIRM", "30s"))), expected);
+}
