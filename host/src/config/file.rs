@@ -10,7 +10,7 @@ use crate::manifest::{
 use serde_json::json;
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 use tracing::level_filters::LevelFilter;
@@ -240,23 +240,39 @@ fn http(table: &Fields<'_>) -> Result<HttpSettings, ManifestError> {
             )
         })?),
     };
-    let tls = match (path(table, "tls_cert")?, path(table, "tls_key")?) {
-        (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
-        (None, None) => None,
-        (Some(_), None) => return Err(table.illegal("tls_cert", "has no key: name it in `tls_key`")),
-        (None, Some(_)) => return Err(table.illegal("tls_key", "has no certificate: name it in `tls_cert`")),
-    };
-    if let (Some(address), None) = (listen, &tls)
-        && !address.ip().is_loopback()
-    {
-        let reason = format!(
-            "{address} can be reached from other machines, and without TLS anyone between can read and change what is \
-             said; name a certificate in `tls_cert` and `tls_key`, or listen at 127.0.0.1"
-        );
-        return Err(table.illegal("listen", reason));
-    }
     let allow_hosts = table.strings("allow_hosts")?;
+    if let Some(name) = allow_hosts.iter().find(|name| !is_host_name(name)) {
+        let reason = format!(
+            "{name:?} is no name that a request could call this host by; write a name or an address, without scheme and \
+             port, such as \"box.example\""
+        );
+        return Err(table.illegal("allow_hosts", reason));
+    }
+    let tls = path(table, "tls_cert")?.zip(path(table, "tls_key")?).map(|(cert, key)| TlsFiles { cert, key });
     Ok(HttpSettings { listen, token_file: path(table, "token_file")?, allow_hosts, tls })
+}
+
+/// Whether what the keys of a tree say goes together. One layer alone may leave to another what it needs.
+pub(super) fn agree(file: &Path, tree: &Node) -> Result<(), ManifestError> {
+    let Some(node) = Fields::open(file, "", tree, keys::TOP)?.node("http") else { return Ok(()) };
+    let table = Fields::open(file, "http.", node, keys::HTTP)?;
+    match (table.node("tls_cert"), table.node("tls_key"), http(&table)?.listen) {
+        (Some(_), None, _) => Err(table.illegal("tls_cert", "has no key: name it in `tls_key`")),
+        (None, Some(_), _) => Err(table.illegal("tls_key", "has no certificate: name it in `tls_cert`")),
+        (None, None, Some(address)) if !address.ip().is_loopback() => {
+            let reason = format!(
+                "{address} can be reached from other machines, and without TLS anyone between can read and change what \
+                 is said; name a certificate in `tls_cert` and `tls_key`, or listen at 127.0.0.1"
+            );
+            Err(table.illegal("listen", reason))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_host_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    name.parse::<IpAddr>().is_ok() || !name.is_empty() && name.bytes().all(plain)
 }
 
 /// An address with its port, or a port of this machine.

@@ -17,6 +17,9 @@ pub(super) const HTTP: &[&str] = &["listen", "token_file", "allow_hosts", "tls_c
 pub(super) const LOG: &[&str] = &["filter", "plugins", "format"];
 pub(super) const OTEL: &[&str] = &["endpoint"];
 
+/// The keys that hold a list of texts.
+pub(super) const LISTS: &[&str] = &["http.allow_hosts"];
+
 /// The keys whose change counts while the host runs, besides all below `defaults`.
 const LIVE: &[&str] = &["keep_artifacts", "retained_bytes_limit", "log.filter", "log.plugins"];
 

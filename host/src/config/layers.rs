@@ -6,7 +6,7 @@
 use super::{
     HostConfig,
     error::ConfigError,
-    file::interpret,
+    file::{agree, interpret},
     keys::{self, variable},
 };
 use crate::manifest::{
@@ -148,20 +148,26 @@ impl Layers {
         };
         let merged = layers.data().map_err(broken)?.remove(&Profile::Default).unwrap_or_default();
         let merged: serde_json::Value = figment::value::Value::from(merged).deserialize().map_err(broken)?;
-        let mut config = interpret(self.path(), &with_lines(&merged, file.as_ref()))
+        if let Some(tree) = &file {
+            // What is hidden by a variable or a flag is not right for that.
+            interpret(self.path(), tree)?;
+        }
+        let merged = with_lines(&merged, file.as_ref());
+        let mut config = interpret(self.path(), &merged)
+            .and_then(|config| agree(self.path(), &merged).map(|()| config))
             .map_err(|error| explain(&layers, error))?;
         self.anchor(&layers, &mut config);
+        let log = &mut config.log;
+        log.plugins = log.plugins.or_else(|| {
+            let usual = self.plugins_log?;
+            Some(log.filter.as_deref().and_then(of_plugins).unwrap_or(usual))
+        });
         Ok(config)
     }
 
     /// What deserves a look and is no error: variables that look like slips of the finger, and a filter that is none in
     /// a variable which may be meant for others.
     pub fn warnings(&self) -> Vec<String> {
-        let log = &mut config.log;
-        log.plugins = log.plugins.or_else(|| {
-            let usual = self.plugins_log?;
-            Some(log.filter.as_deref().and_then(of_plugins).unwrap_or(usual))
-        });
         let known: Vec<_> = keys::all().iter().map(|key| variable(key)).collect();
         let near = |name: &str| known.iter().find(|known| strsim::damerau_levenshtein(name, known) <= 2);
         let slips = self.environment.iter().filter_map(|(name, _)| {
@@ -196,7 +202,11 @@ impl Layers {
         let own = all.iter().filter_map(|key| {
             let name = variable(key);
             let text = of(&name)?;
-            Some(Saying::of(key, &name, as_value(text)))
+            let value = as_value(text);
+            Some(match value.as_str() {
+                Some(names) if keys::LISTS.contains(&key.as_str()) => Saying::of(key, &name, split(names)),
+                _ => Saying::of(key, &name, value),
+            })
         });
         rust_log.into_iter().chain(own).collect()
     }
@@ -284,8 +294,20 @@ fn as_value(text: &str) -> serde_json::Value {
     value.unwrap_or_else(|| text.into())
 }
 
+/// One text, or several between commas.
+fn split(text: &str) -> serde_json::Value {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect()
+}
+
 fn is_filter(text: &str) -> bool {
     EnvFilter::builder().parse(text).is_ok()
+}
+
+/// What a filter says of the events of plugins.
+fn of_plugins(filter: &str) -> Option<LevelFilter> {
+    let targets: Targets = filter.parse().ok()?;
+    let named = targets.iter().find(|(target, _)| *target == PLUGIN_TARGET).map(|(_, level)| level);
+    named.or(targets.default_level())
 }
 
 fn absolute(path: &Path) -> PathBuf {
@@ -305,13 +327,6 @@ fn with_lines(merged: &serde_json::Value, file: Option<&Node>) -> Node {
         serde_json::Value::Array(items) => {
             Value::Array(items.iter().map(|it| with_lines(it, file)).collect())
         }
-/// What a filter says of the events of plugins.
-fn of_plugins(filter: &str) -> Option<LevelFilter> {
-    let targets: Targets = filter.parse().ok()?;
-    let named = targets.iter().find(|(target, _)| *target == PLUGIN_TARGET).map(|(_, level)| level);
-    named.or(targets.default_level())
-}
-
         serde_json::Value::Object(map) => {
             Value::Table(map.iter().map(|(key, it)| entry(key, it, file)).collect())
         }

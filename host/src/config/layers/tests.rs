@@ -114,7 +114,7 @@ fn what_is_wrong_in_the_file_is_refused_with_file_line_and_key() {
     for (content, expected) in [
         ("keep_artefacts = 3", "replug.toml:1: unknown key `keep_artefacts`; did you mean `keep_artifacts`?"),
         ("\nkeep_artifacts = '3'", ":2: `keep_artifacts` is a string, but must be a whole number"),
-        ("keep_artifacts = inf", ":1: `keep_artifacts` is null, but must be a whole number"),
+        ("keep_artifacts = inf", ":1: `keep_artifacts` is a number, but must be a whole number"),
         ("retained_bytes_limit = '1 gig'", ":1: `retained_bytes_limit`: \"1 gig\" is no size; write"),
         (
             "[http]\nlisten = '127.0.0.1'",
@@ -312,4 +312,33 @@ fn a_confirm_that_is_just_a_window_keeps_it_under_a_layer_that_says_another_key_
     let over_text = confirm("\"30s\"", ("REPLUG_DEFAULTS_RELOAD_CONFIRM_MIN_CALLS", "5"));
     assert_eq!(sorted(over_text), expected);
     assert_eq!(sorted(confirm("{ min_calls = 5 }", ("REPLUG_DEFAULTS_RELOAD_CONFIRM", "30s"))), expected);
+}
+
+#[test]
+fn a_variable_for_a_list_takes_one_text_several_between_commas_or_a_list() {
+    let hosts = |text| {
+        let folder = Folder::with("");
+        folder.layers(&[("REPLUG_HTTP_ALLOW_HOSTS", text)]).read().unwrap().http.allow_hosts
+    };
+    assert_eq!(hosts("box.example"), ["box.example"]);
+    assert_eq!(hosts("box.example, 10.0.0.1"), ["box.example", "10.0.0.1"]);
+    assert_eq!(hosts("[\"box.example\"]"), ["box.example"]);
+}
+
+#[test]
+fn a_name_that_no_request_can_use_is_refused() {
+    for name in ["box:8080", "", "http://box"] {
+        let error = Folder::with(&format!("[http]\nallow_hosts = [\"box\", {name:?}]")).refusal(&[]);
+        let expected = format!("replug.toml:2: `http.allow_hosts`: {name:?} is no name that a request could");
+        assert!(error.starts_with(&expected), "{error}");
+    }
+}
+
+#[test]
+fn a_wrong_value_in_the_file_is_refused_even_where_a_variable_hides_it() {
+    let error = Folder::with("keep_artifacts = \"x\"").refusal(&[("REPLUG_KEEP_ARTIFACTS", "3")]);
+    assert!(error.starts_with("replug.toml:1: `keep_artifacts`"), "{error}");
+    let file = Folder::with("[http]\ntls_cert = \"cert.pem\"");
+    let tls = file.layers(&[("REPLUG_HTTP_TLS_KEY", "key.pem")]).read().unwrap().http.tls;
+    assert!(tls.is_some(), "what one layer lacks, another may say");
 }
