@@ -205,6 +205,10 @@ impl Layers {
             let value = as_value(text);
             Some(match value.as_str() {
                 Some(names) if keys::LISTS.contains(&key.as_str()) => Saying::of(key, &name, split(names)),
+                // As in the file, it stands for a table that is laid over another key by key.
+                Some(_) if key == "defaults.reload.confirm" => {
+                    Saying::of("defaults.reload.confirm.window", &name, value)
+                }
                 _ => Saying::of(key, &name, value),
             })
         });
