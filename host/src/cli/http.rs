@@ -22,7 +22,7 @@ pub(super) struct Http {
     /// Where the token is kept; made if it is not there [default: http-token in the state folder]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// One more name that requests may call this host by
+    /// One more name that requests may call this host by; behind a proxy with TLS, https://NAME
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
     /// The certificate chain for HTTPS, as PEM; needed to listen beyond this machine

@@ -241,10 +241,10 @@ fn http(table: &Fields<'_>) -> Result<HttpSettings, ManifestError> {
         })?),
     };
     let allow_hosts = table.strings("allow_hosts")?;
-    if let Some(name) = allow_hosts.iter().find(|name| !is_host_name(name)) {
+    if let Some(name) = allow_hosts.iter().find(|name| !is_host_name(name) && !is_origin(name)) {
         let reason = format!(
-            "{name:?} is no name that a request could call this host by; write a name or an address, without scheme and \
-             port, such as \"box.example\""
+            "{name:?} is no name that a request could call this host by; write a name or an address without its port, such \
+             as \"box.example\", or, behind a proxy, where its pages are, such as \"https://box.example\""
         );
         return Err(table.illegal("allow_hosts", reason));
     }
@@ -268,6 +268,15 @@ pub(super) fn agree(file: &Path, tree: &Node) -> Result<(), ManifestError> {
         }
         _ => Ok(()),
     }
+}
+
+/// What a browser sends as `Origin`.
+fn is_origin(text: &str) -> bool {
+    let authority = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    authority.is_some_and(|authority| match authority.split_once(':') {
+        Some((name, port)) => is_host_name(name) && port.parse::<u16>().is_ok(),
+        None => is_host_name(authority),
+    })
 }
 
 fn is_host_name(name: &str) -> bool {

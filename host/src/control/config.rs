@@ -94,7 +94,8 @@ impl HttpConfig {
         self
     }
 
-    /// One more name that the `Host` header may have, beside `localhost` and the address itself.
+    /// One more name that the `Host` header may have, beside `localhost` and the address itself; or, for a proxy that ends
+    /// TLS before this host, its whole origin, such as `https://box.example`, which pages then may come from, too.
     #[must_use]
     pub fn allow_host(mut self, name: impl Into<String>) -> Self {
         self.allowed_hosts.push(name.into());

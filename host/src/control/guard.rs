@@ -1,8 +1,10 @@
 //! Who may ask: what is checked of every request before anything of it is acted on, in this order.
 //!
 //! 1. Over the socket, the kernel says whose process it is: this user's or root's, or it is refused. No token.
-//! 2. The `Host` header names this host. A page elsewhere whose name was made to lead here (DNS rebinding) does not.
-//! 3. The `Origin`, where a browser sends one, is this host's own. There are no CORS headers: nobody else's page reads
+//! 2. The `Host` header names this host. A page elsewhere whose name was made to lead here (DNS rebinding) does not. The port
+//!    may be any: that of a tunnel's other end is as good, and it is the name that gives such a page away.
+//! 3. The `Origin`, where a browser sends one, is where the request goes to, or one that was allowed. So a page at another
+//!    port of this machine is another's. There are no CORS headers: nobody else's page reads
 //!    an answer.
 //! 4. Over TCP, the token is right. It is compared in constant time, before a byte of the body is read.
 //! 5. The length that the request says of its body is not too much.
@@ -68,9 +70,8 @@ impl fmt::Display for Who {
 /// Who may ask over TCP.
 pub(super) struct Gate {
     pub(super) token: String,
-    /// Names beside this machine's own that may stand in `Host`.
+    /// Beside this machine's own names: what may stand in `Host`, or a whole origin, whose name may.
     pub(super) allowed_hosts: Vec<String>,
-    pub(super) port: u16,
     pub(super) scheme: &'static str,
 }
 
@@ -173,20 +174,28 @@ fn own_host(request: &Request, gate: Option<&Gate>, local: Option<IpAddr>) -> Re
     let known = name == "localhost"
         || ip.is_some_and(|ip| ip.is_loopback() || Some(ip) == local)
         || gate
-            .is_some_and(|gate| gate.allowed_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(&name)));
-    let port_fits = match (authority.port_u16(), gate) {
-        (Some(port), Some(gate)) => port == gate.port,
-        _ => true,
-    };
-    if known && port_fits { Ok(host) } else { Err(foreign()) }
+            .is_some_and(|gate| gate.allowed_hosts.iter().any(|it| name_in(it).eq_ignore_ascii_case(&name)));
+    if known { Ok(host) } else { Err(foreign()) }
+}
+
+/// The name that an allowed origin has, or that was allowed by itself.
+fn name_in(allowed: &str) -> &str {
+    let Some((_, authority)) = allowed.split_once("://") else { return allowed };
+    authority.split_once(':').map_or(authority, |(name, _)| name)
 }
 
 fn check_origin(headers: &HeaderMap, gate: Option<&Gate>, host: &str) -> Result<(), ControlError> {
     let scheme = gate.map_or("http", |gate| gate.scheme);
     let own = format!("{scheme}://{host}");
     for origin in headers.get_all(ORIGIN) {
-        if !origin.to_str().is_ok_and(|origin| origin.eq_ignore_ascii_case(&own)) {
-            let text = format!("a page of another site may not ask this host: only one of {own:?} may");
+        let allowed = gate.iter().flat_map(|gate| &gate.allowed_hosts).filter(|it| it.contains("://"));
+        let is_own =
+            |origin: &str| [&own].into_iter().chain(allowed).any(|it| origin.eq_ignore_ascii_case(it));
+        if !origin.to_str().is_ok_and(is_own) {
+            let text = format!(
+                "a page of another site may not ask this host: only one of {own:?} may; if that is this host behind a \
+                 proxy, allow its address as the browser shows it: `--allow-host https://NAME`"
+            );
             return Err(ControlError::new(Code::ForeignOrigin, text));
         }
     }
@@ -216,7 +225,11 @@ mod tests {
     use axum::body::Body;
 
     fn gate() -> Gate {
-        Gate { token: "t".repeat(43), allowed_hosts: vec!["box.example".into()], port: 7777, scheme: "http" }
+        Gate {
+            token: "t".repeat(43),
+            allowed_hosts: vec!["box.example".into(), "https://proxied.example".into()],
+            scheme: "http",
+        }
     }
 
     fn host(name: &str) -> Result<String, ControlError> {
@@ -233,14 +246,16 @@ mod tests {
             "10.1.2.3:7777",
             "BOX.example:7777",
             "localhost",
+            "localhost:80",
+            "proxied.example",
         ] {
             assert!(host(own).is_ok(), "{own}");
         }
         for foreign in [
             "evil.example:7777",
             "localhost.evil.example:7777",
-            "localhost:80",
             "10.1.2.4:7777",
+            "evil.example:443",
             "",
             "localhost@evil.example:7777",
             "evil.example@localhost:7777",
@@ -259,7 +274,18 @@ mod tests {
             check_origin(&headers, Some(&gate()), "localhost:7777")
         };
         assert!(check("http://localhost:7777").is_ok());
-        for foreign in ["https://localhost:7777", "http://localhost", "http://evil.example", "null", ""] {
+        assert!(check("https://proxied.example").is_ok());
+        for foreign in [
+            "https://localhost:7777",
+            "http://localhost",
+            "http://localhost:3000",
+            "http://proxied.example",
+            "https://proxied.example:444",
+            "https://box.example",
+            "http://evil.example",
+            "null",
+            "",
+        ] {
             assert!(check(foreign).is_err(), "{foreign}");
         }
         assert!(check_origin(&HeaderMap::new(), Some(&gate()), "localhost").is_ok());

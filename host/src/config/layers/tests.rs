@@ -327,8 +327,9 @@ fn a_variable_for_a_list_takes_one_text_several_between_commas_or_a_list() {
 
 #[test]
 fn a_name_that_no_request_can_use_is_refused() {
-    for name in ["box:8080", "", "http://box"] {
-        let error = Folder::with(&format!("[http]\nallow_hosts = [\"box\", {name:?}]")).refusal(&[]);
+    for name in ["box:8080", "", "http://box/", "ftp://box"] {
+        let error = Folder::with(&format!("[http]\nallow_hosts = [\"box\", \"https://box:444\", {name:?}]"))
+            .refusal(&[]);
         let expected = format!("replug.toml:2: `http.allow_hosts`: {name:?} is no name that a request could");
         assert!(error.starts_with(&expected), "{error}");
     }

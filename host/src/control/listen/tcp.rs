@@ -67,7 +67,6 @@ impl Tcp {
         Gate {
             token: self.token.text.clone(),
             allowed_hosts: self.allowed_hosts.clone(),
-            port: self.address.port(),
             scheme: self.scheme,
         }
     }

@@ -90,6 +90,10 @@ fn a_request_to_another_name_or_from_another_site_s_page_is_refused() {
         1,
         "its own page may"
     );
+    let tunnel = Http::tcp(lab.host()).with("host", Some("localhost:9000"));
+    let from = |origin| tunnel.clone().with("origin", Some(origin)).get(LIST);
+    assert_eq!(from("http://localhost:9000").data()["total"], 1, "so may its own page through a tunnel");
+    refused(&from("http://localhost:3000"), 40301);
     refused(&unix(&lab).send("OPTIONS", STOP, ("application/json", "{}")), 40500);
     goes_on(&lab);
     lab.finish();
