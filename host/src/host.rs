@@ -358,7 +358,10 @@ impl Host {
 
     /// Whether the plugin is on its way to serve.
     pub(crate) fn is_coming_up(&self, id: &str) -> bool {
-        self.desk(id).is_ok_and(|desk| desk.entry.live().is_none() && desk.progress.lock().doing.is_some())
+        self.desk(id).is_ok_and(|desk| {
+            let comes = desk.progress.lock().doing.is_some() || desk.entry.is_restarting();
+            desk.entry.live().is_none() && comes
+        })
     }
 
     /// Lets the control plane answer.

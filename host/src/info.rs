@@ -101,7 +101,7 @@ pub enum Status {
     Running,
     /// It was stopped.
     Stopped,
-    /// It did not come up.
+    /// It did not come up, or its process has crashed and is yet to be started again.
     Error,
     /// It was not started yet; an artifact is there.
     Available,
@@ -157,6 +157,7 @@ impl PluginInfo {
             (Some(_), _) if in_flight > 0 => Status::Running,
             (Some(_), _) => Status::Ready,
             (None, Some(_)) => Status::Error,
+            (None, None) if desk.entry.is_restarting() => Status::Error,
             (None, None) if !progress.served.is_empty() && !progress.unregistered => Status::Stopped,
             (None, None) => unregistered(&manifest, &state.build()),
         };
@@ -166,7 +167,12 @@ impl PluginInfo {
             None => {
                 let moved = progress.moved.filter(|_| live.is_some());
                 let moved = moved.map(|why| format!("in a process of its own: {why}"));
-                let wrong = progress.last_error.or_else(|| desk.entry.closed_because());
+                let wrong = match (progress.last_error, desk.entry.closed_because()) {
+                    (Some(error), Some(restarting)) if desk.entry.is_restarting() => {
+                        Some(format!("{restarting}: {error}"))
+                    }
+                    (error, closed) => error.or(closed),
+                };
                 wrong.or(moved).unwrap_or_default()
             }
         };

@@ -86,13 +86,19 @@ impl Entry {
     pub(crate) fn closed_because(&self) -> Option<String> {
         match self.gate.get() {
             Gate::Closed(reason) => Some(reason),
-            Gate::Open | Gate::Paused | Gate::Restarting(_) => None,
+            Gate::Restarting(restart) => Some(restart.to_string()),
+            Gate::Open | Gate::Paused => None,
         }
     }
 
     /// Says anew why a plugin that takes no calls does not.
     pub(crate) fn set_reason(&self, reason: &str) {
         self.gate.set_reason(reason);
+    }
+
+    /// Whether its process has ended and is started again.
+    pub(crate) fn is_restarting(&self) -> bool {
+        matches!(self.gate.get(), Gate::Restarting(_))
     }
 
     pub(super) fn is_closed(&self) -> bool {

@@ -1,7 +1,10 @@
 //! What callers do when nothing serves: wait for the hand-over to end, or hear why not.
 
 use parking_lot::{Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 /// Why a slot is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +26,16 @@ pub(crate) struct Restart {
     pub(super) patience: Duration,
     /// When it is due, once that is known.
     pub(super) due: Option<Instant>,
+}
+
+impl fmt::Display for Restart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let left = self.due.map(|due| due.saturating_duration_since(Instant::now()));
+        match left.filter(|left| !left.is_zero()) {
+            Some(left) => write!(f, "restarting in {:.1} s", left.as_secs_f64()),
+            None => f.write_str("restarting"),
+        }
+    }
 }
 
 /// The gate of one plugin, with those who wait before it.

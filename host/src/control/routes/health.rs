@@ -33,7 +33,7 @@ struct Ready {
     ready: bool,
     /// How many plugins serve.
     running: usize,
-    /// How many did not come up.
+    /// How many did not come up, or have crashed and are yet to be started again.
     failed: usize,
 }
 
