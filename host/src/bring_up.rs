@@ -133,9 +133,9 @@ impl Candidate<'_> {
             self.shop.verdicts.note(tried, found);
             return self.learn(found);
         }
-        let serving = self.job.entry.live().filter(|live| live.instance.stateful());
-        let state: Option<SavedBy> = match serving {
+        let state: Option<SavedBy> = match self.job.entry.live() {
             None => self.job.state.clone(),
+            Some(live) if !live.instance.stateful() => None,
             Some(live) => {
                 let saved = step(self.job, (&live, SAVING_FOR_TRIAL), || live.save())?;
                 Some((live.instance.state_version(), saved))
@@ -188,7 +188,7 @@ impl Candidate<'_> {
             Some(instance) => Instance::InProcess(instance),
             None => {
                 let program = self.shop.program.as_ref().map_err(Clone::clone)?;
-                let on_death = (self.job.on_death)(self.job.generation);
+                let on_death = (self.job.on_death)((self.job.generation, self.artifact.digest));
                 let limits = self.job.manifest.limits;
                 let start = Start { program, speaker: self.speaker(), limits, on_death };
                 Instance::Process(process::Instance::create(start, self.birth()?, Purpose::Serve)?)

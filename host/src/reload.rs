@@ -105,7 +105,8 @@ pub(crate) struct Job {
 }
 
 /// See [`Job::on_death`].
-pub(crate) type OnDeath = Arc<dyn Fn(Generation) -> Box<dyn FnOnce(Death, String) + Send> + Send + Sync>;
+pub(crate) type OnDeath =
+    Arc<dyn Fn((Generation, Digest)) -> Box<dyn FnOnce(Death, String) + Send> + Send + Sync>;
 
 /// Where the version comes from.
 #[derive(Clone)]

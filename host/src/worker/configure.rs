@@ -60,30 +60,34 @@ impl Worker {
     pub(super) async fn configure(
         &mut self,
         (live, by): (Arc<Live>, By),
-        new: &Manifest,
+        new: &Arc<Manifest>,
     ) -> Result<Configured, HostError> {
         self.configuring = Some(by);
         let done = self.hand_over(live, new).await;
         self.configuring = None;
         let done = done?;
-        let unfit = self.unfit.take();
-        {
-            let mut progress = self.desk.progress.lock();
-            progress.last_error.take_if(|error| unfit.as_ref() == Some(error));
-        }
+        self.accept(new.clone());
+        self.is_fit();
         self.tell(EventKind::Configured { how: done.how().into() });
         Ok(done)
     }
 
-    async fn hand_over(&mut self, live: Arc<Live>, new: &Manifest) -> Result<Configured, HostError> {
+    /// What the manifest says is fit again, if it was not.
+    pub(super) fn is_fit(&mut self) {
+        let unfit = self.unfit.take();
+        let mut progress = self.desk.progress.lock();
+        progress.last_error.take_if(|error| unfit.as_ref() == Some(error));
+    }
+
+    async fn hand_over(&mut self, live: Arc<Live>, new: &Arc<Manifest>) -> Result<Configured, HostError> {
         let config = new.config_json();
         let (generation, digest) = (live.generation, live.digest);
         let said = self.bounded((live.clone(), "on_config"), move || live.configure(&config)).await;
         match said {
             Ok(Ok(())) => Ok(Configured::Live(generation)),
             Ok(Err(LifecycleError { code, .. })) if code == PluginError::RESTART_REQUIRED => {
-                let source = Source::Stored(digest);
-                Ok(Configured::Restarted(self.install(source, Cause::order(), Stages::default()).await?))
+                let renewed = (Source::Stored(digest), new.clone());
+                Ok(Configured::Restarted(self.install(renewed, Cause::order(), Stages::default()).await?))
             }
             Ok(Err(error)) => Err(self.not_configured(error.into())),
             Err(bug) => Err(self.not_configured(bug)),
@@ -99,18 +103,18 @@ impl Worker {
     /// Takes over a configuration that no file says. If the plugin refuses it, the one before holds.
     pub(super) async fn configure_by_order(&mut self, config: Config) -> Result<Configured, HostError> {
         let old = self.manifest();
+        let said = self.said().config.clone();
         let new = Arc::new(Manifest { config: config.clone(), ..(*old).clone() });
-        *self.desk.manifest.lock() = new.clone();
         let done = match self.desk.entry.live() {
             Some(live) => self.configure((live, By::Order), &new).await,
-            None => Ok(Configured::AtStart),
-        };
-        match &done {
-            Ok(_) => {
-                let said = self.given.take().map_or_else(|| old.config.clone(), |given| given.instead_of);
-                self.given = Some(Given { config, instead_of: said });
+            None => {
+                self.accept(new);
+                Ok(Configured::AtStart)
             }
-            Err(_) => *self.desk.manifest.lock() = old,
+        };
+        if done.is_ok() {
+            let said = self.given.take().map_or(said, |given| given.instead_of);
+            self.given = Some(Given { config, instead_of: said });
         }
         done
     }

@@ -22,6 +22,10 @@ impl Confirm {
         Self { live, until }
     }
 
+    pub(super) fn is_of(&self, generation: Generation) -> bool {
+        self.live.generation == generation
+    }
+
     /// When the window ends.
     pub(super) fn until(&self) -> Instant {
         self.until
@@ -57,19 +61,22 @@ impl Worker {
 
     pub(super) async fn rollback(&mut self, to: Option<Digest>, why: &str) -> Result<Generation, HostError> {
         self.confirm = None;
-        let Some(current) = self.desk.entry.live().map(|live| (live.generation, live.digest)) else {
-            return Err(self.stopping());
-        };
-        let served = self.desk.progress.lock().served.clone();
-        // What served before this artifact first did, so that going back twice does not go forward.
-        let at = served.iter().position(|(_, digest)| *digest == current.1).unwrap_or(served.len());
-        let earlier = at.checked_sub(1).map(|before| served[before].1);
-        let Some(digest) = to.or(earlier) else {
+        // It may have crashed, and be worth going back from all the more.
+        let Some(current) = self.supervision.last() else { return Err(self.stopping()) };
+        let Some(digest) = to.or_else(|| self.earlier_than(current.1)) else {
             let error = self.error(Stage::Store, ReloadCause::NothingEarlier);
             return Err(error.into());
         };
-        let generation = self.install(Source::Stored(digest), Cause::order(), Stages::default()).await?;
+        let earlier = (Source::Stored(digest), self.manifest());
+        let generation = self.install(earlier, Cause::order(), Stages::default()).await?;
         self.tell(EventKind::RolledBack { from: current.0, reason: why.into() });
         Ok(generation)
+    }
+
+    /// What served before this artifact first did, so that going back twice does not go forward.
+    pub(super) fn earlier_than(&self, digest: Digest) -> Option<Digest> {
+        let served = &self.desk.progress.lock().served;
+        let at = served.iter().position(|(_, it)| *it == digest).unwrap_or(served.len());
+        at.checked_sub(1).map(|before| served[before].1)
     }
 }

@@ -33,7 +33,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use supervise::Supervision;
+use supervise::{Deaths, Supervision};
 use tokio::sync::mpsc;
 
 /// What the worker lets others see of its plugin.
@@ -65,10 +65,8 @@ pub(crate) struct Desk {
 enum ManifestEdit {
     /// Nothing.
     Settled,
-    /// A build, of which something new may come.
+    /// A build, of which something new may come, or has to.
     Rebuild,
-    /// A new generation, whatever the build gives: it is configured or run in another way, or in another place.
-    Renew,
 }
 
 pub(crate) struct Worker {
@@ -76,13 +74,15 @@ pub(crate) struct Worker {
     watcher: Option<Arc<Watcher>>,
     desk: Desk,
     inbox: mpsc::UnboundedReceiver<Order>,
+    deaths: Deaths,
     /// Orders that came during a build and wait for its end.
     later: VecDeque<Order>,
     last_generation: u64,
     /// Whether the plugin is to run: it was started, and not stopped since.
     wanted: bool,
-    /// A new configuration that no generation has yet.
-    renew: bool,
+    /// What the manifest says by now, if what serves has to be another to live by it. Until that has come up, the one
+    /// before is in force, as a whole: a version that is started again lives by what it was accepted with.
+    pending: Option<Arc<Manifest>>,
     /// A configuration that was given by order, and goes before the manifest's.
     given: Option<Given>,
     /// Whether the manifest could not be read the last time.
@@ -110,10 +110,11 @@ impl Worker {
             watcher,
             desk: desk.clone(),
             inbox,
+            deaths: Deaths::default(),
             later: VecDeque::new(),
             last_generation: 0,
             wanted: false,
-            renew: false,
+            pending: None,
             given: None,
             manifest_broken: false,
             configuring: None,
@@ -133,7 +134,7 @@ impl Worker {
                 Order::NewDefaults => self.new_defaults().await,
                 Order::Return(manifest) => {
                     self.given = None;
-                    *self.desk.manifest.lock() = manifest;
+                    self.accept(manifest);
                     self.watch_sources().await;
                 }
                 Order::Reload(reply) => {
@@ -141,7 +142,6 @@ impl Worker {
                     let done = self.rebuild(Cause::order()).await;
                     let _ = reply.send(done);
                 }
-                Order::Died(died) => self.died(died),
                 Order::Start(why, reply) => {
                     let done = self.start(why).await;
                     let _ = reply.send(done);
@@ -178,8 +178,10 @@ impl Worker {
         self.rebuild(Cause::order()).await
     }
 
-    /// The next order; meanwhile, watches over a generation that is to be confirmed.
+    /// The next order; meanwhile, watches over a generation that is to be confirmed. What is known of deaths comes first:
+    /// an order is done by what is so, not by what was so when it was given.
     async fn next_order(&mut self) -> Option<Order> {
+        self.hear_of_deaths();
         if let Some(order) = self.later.pop_front() {
             return Some(order);
         }
@@ -190,6 +192,8 @@ impl Worker {
                 .map(|confirm| confirm.until().min(tokio::time::Instant::now() + Duration::from_millis(20)));
             let supervise = self.supervision.due();
             tokio::select! {
+                biased;
+                died = self.deaths.next() => self.died(died),
                 order = self.inbox.recv() => return order,
                 () = at(judge) => self.judge().await,
                 () = at(supervise) => self.supervise().await,
@@ -209,7 +213,6 @@ impl Worker {
             match self.take_manifest().await {
                 ManifestEdit::Settled => return,
                 ManifestEdit::Rebuild => {}
-                ManifestEdit::Renew => self.renew = true,
             }
         }
         // A plugin that was stopped stays so until it is started.
@@ -241,41 +244,57 @@ impl Worker {
         if std::mem::take(&mut self.manifest_broken) {
             self.desk.progress.lock().last_error = None;
         }
-        *self.desk.manifest.lock() = new.clone();
-        let reconfigured = old.config != new.config;
-        if !old.differs_only_in_config(&new) {
-            let inside = self.desk.entry.live().is_some_and(|live| live.instance.pid().is_none());
-            let renew =
-                reconfigured || old.is_outlived_by(&new) || !inside && old.asks_for_another_process(&new);
-            return if renew { ManifestEdit::Renew } else { ManifestEdit::Rebuild };
-        }
-        match (self.desk.entry.live(), reconfigured) {
-            // Whoever waits for the result reads the events.
-            (Some(live), true) => drop(self.configure((live, By::Edit), &new).await),
+        let Some(live) = self.desk.entry.live() else {
             // It did not come up before, and may now.
-            (None, _) => return ManifestEdit::Renew,
-            (Some(_), false) => {}
+            self.accept(new);
+            return ManifestEdit::Rebuild;
+        };
+        let reconfigured = old.config != new.config;
+        let outside = live.instance.pid().is_some();
+        if reconfigured || old.is_outlived_by(&new) || outside && old.asks_for_another_process(&new) {
+            self.pending = Some(new.clone());
+        } else {
+            self.accept(new.clone());
+        }
+        if !old.differs_only_in_config(&new) {
+            return ManifestEdit::Rebuild;
+        }
+        if reconfigured {
+            // Whoever waits for the result reads the events.
+            drop(self.configure((live, By::Edit), &new).await);
+        } else {
+            self.is_fit();
         }
         ManifestEdit::Settled
+    }
+
+    /// From now on the plugin lives by this manifest.
+    fn accept(&mut self, manifest: Arc<Manifest>) {
+        self.pending = None;
+        let checkpoint = manifest.reload.checkpoint;
+        let before = std::mem::replace(&mut *self.desk.manifest.lock(), manifest);
+        if before.reload.checkpoint != checkpoint {
+            self.keep_checkpoints(checkpoint);
+        }
     }
 
     /// Reads the manifest again, which may say something else now. If the instance has to be another, it is made from
     /// the artifact that serves; a build is needed only if the manifest itself was edited too.
     async fn new_defaults(&mut self) {
-        let before = self.manifest();
+        let before = self.said();
         let edit = self.take_manifest().await;
-        let now = self.manifest();
-        let renew = matches!(edit, ManifestEdit::Renew);
+        let now = self.said();
         // Whoever waits for the result reads the events.
         if before.build != now.build || before.binary != now.binary {
-            self.renew |= renew;
             if self.wanted {
                 let (plugin, path) = (now.id.clone(), now.file.clone());
                 let edited = Change { plugin, path, saved_at: SystemTime::now(), what: What::Manifest };
                 let _ = self.rebuild(Cause::of(edited)).await;
             }
-        } else if let (true, Some(live)) = (renew, self.desk.entry.live()) {
-            let _ = self.install(Source::Stored(live.digest), Cause::order(), Stages::default()).await;
+        } else if let (ManifestEdit::Rebuild, Some(_), Some(live)) =
+            (edit, &self.pending, self.desk.entry.live())
+        {
+            let _ = self.install((Source::Stored(live.digest), now), Cause::order(), Stages::default()).await;
         }
     }
 
@@ -311,7 +330,7 @@ impl Worker {
     /// Watches what a build would read, as far as that is known without one.
     async fn watch_sources(&self) {
         if self.watcher.is_some() {
-            self.watch(self.shop.builder.inputs(&self.manifest()).await);
+            self.watch(self.shop.builder.inputs(&self.said()).await);
         }
     }
 
@@ -327,8 +346,14 @@ impl Worker {
         &self.desk.entry.id
     }
 
+    /// The manifest that is in force.
     fn manifest(&self) -> Arc<Manifest> {
         self.desk.manifest.lock().clone()
+    }
+
+    /// The manifest as it was last read, whether it is in force or not: what a new version is to live by.
+    fn said(&self) -> Arc<Manifest> {
+        self.pending.clone().unwrap_or_else(|| self.manifest())
     }
 
     fn doing(&self, stage: Option<Stage>) {

@@ -1,6 +1,6 @@
 //! What a worker can be told, and how it answers.
 
-use super::{Config, Configured, supervise::Died};
+use super::{Config, Configured};
 use crate::{
     error::HostError,
     id::{Digest, Generation, PluginId},
@@ -18,8 +18,6 @@ pub(crate) enum Order {
     NewDefaults,
     /// The plugin was gone and is back, with this manifest.
     Return(Arc<Manifest>),
-    /// The process of the generation that served has ended unasked.
-    Died(Died),
     /// Build, and serve the result as a new generation.
     Reload(Reply<Generation>),
     /// Serve an earlier artifact again: that one, or the last that was different.

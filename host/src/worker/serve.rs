@@ -1,18 +1,18 @@
 //! From a cause to a generation that serves, as the worker sees it: build, install, tell.
 
-use super::{Confirm, ManifestEdit, Order, Worker, aftermath::refuses_state};
+use super::{Confirm, Order, Worker, aftermath::refuses_state, at};
 use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{Diagnostic, EventKind, Stage, Stages, millis},
     id::Generation,
-    manifest::LimitsSpec,
+    manifest::{LimitsSpec, Manifest},
     registry::Live,
     reload::{self, Installed, Job, Source},
     spans,
     watch::{Change, What},
 };
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     thread,
     time::{Instant, SystemTime},
 };
@@ -73,7 +73,7 @@ impl Worker {
             self.tell(EventKind::BuildStarted {
                 cause: cause.change.as_ref().map(|change| change.path.clone()),
             });
-            let manifest = self.manifest();
+            let manifest = self.said();
             let (shop, entry) = (self.shop.clone(), self.desk.entry.clone());
             let span = cause.span(self);
             let building = reload::build(&shop, (&entry, &manifest), &mut stages).instrument(span.clone());
@@ -81,6 +81,12 @@ impl Worker {
             let newer = loop {
                 tokio::select! {
                     built = &mut building => break Err(built),
+                    died = self.deaths.next() => self.died(died),
+                    // What serves is kept alive meanwhile, however long the build takes.
+                    () = at(self.supervision.due()) => {
+                        self.supervise().await;
+                        self.doing(Some(Stage::Build));
+                    }
                     order = self.inbox.recv() => match order {
                         Some(Order::Changed(change)) => break Ok(change),
                         Some(order @ Order::Stop(..)) => {
@@ -102,10 +108,8 @@ impl Worker {
                     spans::ends(&span, "superseded");
                     let forced = cause.forced;
                     cause = Cause { forced, ..Cause::of(change) };
-                    if cause.is_manifest()
-                        && let ManifestEdit::Renew = self.take_manifest().await
-                    {
-                        self.renew = true;
+                    if cause.is_manifest() {
+                        self.take_manifest().await;
                     }
                 }
             }
@@ -119,59 +123,76 @@ impl Worker {
         };
         let inputs = built.inputs;
         cause.warnings = built.warnings;
-        let source = if cause.forced || self.renew {
+        let source = if cause.forced || self.pending.is_some() {
             Source::Rebuilt(built.artifact)
         } else {
             Source::Built(built.artifact)
         };
-        let installed = self.install(source, cause, stages).await;
+        let installed = self.install((source, self.said()), cause, stages).await;
         // Not before: it takes a few milliseconds, and misses nothing that was saved meanwhile.
         self.watch(inputs);
         installed
     }
 
-    /// Lets an artifact serve, and tells how that went.
+    /// Lets an artifact serve and live by this manifest, and tells how that went.
     pub(super) async fn install(
         &mut self,
-        source: Source,
+        (source, manifest): (Source, Arc<Manifest>),
         mut cause: Cause,
         mut stages: Stages,
     ) -> Result<Generation, HostError> {
         self.doing(Some(Stage::Load));
         self.last_generation += 1;
         let state = self.state_to_begin_with();
-        let begins_with_a_state = state.is_some();
+        let served = Arc::default();
         let job = Job {
             entry: self.desk.entry.clone(),
-            manifest: self.manifest(),
+            manifest: manifest.clone(),
             generation: Generation(self.last_generation),
             source: source.clone(),
             state,
             quarantined: self.supervision.quarantined(),
             steps: Arc::default(),
-            on_death: self.on_death(),
+            on_death: self.on_death(&served),
         };
         let span = cause.span(self);
         spans::is_to_be(&span, job.generation);
         let inside = span.clone();
-        let before = self.desk.entry.live();
+        // Not the generation itself: if it dies meanwhile, it is not kept from its end.
+        let before = self.desk.entry.live().map(|live| live.generation);
+        // Where something serves, what a version refuses is that one's state, and the checkpoint is as good as before.
+        let begins_with_a_state = before.is_none() && job.state.is_some();
         // A version that was good enough before is not watched again: two bad ones would take turns for ever.
         let is_new = !matches!(job.source, Source::Stored(_));
         let shop = self.shop.clone();
         let (steps, patience) = (job.steps.clone(), job.manifest.process.step_timeout);
+        let candidate = job.generation;
         let done = blocking(move || {
             let installed = inside.in_scope(|| reload::install(&shop, job, &mut stages));
             (installed, stages)
         });
-        let done = tokio::select! {
-            done = done => done.map_err(|bug| (Stage::Load, bug)),
-            overdue = steps.overdue(patience) => {
-                if !overdue.holds_the_state() {
-                    self.desk.entry.resume();
+        tokio::pin!(done);
+        let mut own_death = None;
+        let done = loop {
+            tokio::select! {
+                done = &mut done => break done.map_err(|bug| (Stage::Load, bug)),
+                overdue = steps.overdue(patience) => {
+                    if !overdue.holds_the_state() {
+                        self.desk.entry.resume();
+                    }
+                    break Err((overdue.stage, overdue.after(patience)));
                 }
-                Err((overdue.stage, overdue.after(patience)))
+                died = self.deaths.next() => {
+                    if died.is_of(candidate) {
+                        // Whether it matters is known when it serves, or does not.
+                        own_death = Some(died);
+                    } else {
+                        self.died(died);
+                    }
+                }
             }
         };
+        self.deaths.put_back(own_death);
         let (installed, stages) = match done {
             Ok(done) => done,
             Err((stage, cause)) => (Err(self.error(stage, cause)), Stages::default()),
@@ -180,7 +201,7 @@ impl Worker {
             && refuses_state(&error.cause)
         {
             self.lose_checkpoint(&error.cause.to_string());
-            return Box::pin(self.install(source, cause, stages)).await;
+            return Box::pin(self.install((source, manifest), cause, stages)).await;
         }
         self.doing(None);
         spans::ends(
@@ -203,11 +224,14 @@ impl Worker {
                 self.last_generation -= 1;
                 self.desk.progress.lock().last_error = None;
                 self.tell(EventKind::BuildUnchanged { warnings: cause.warnings });
-                before.map(|live| live.generation).ok_or_else(|| self.stopping())
+                before.ok_or_else(|| self.stopping())
             }
             Ok(Installed::Serving { live, old, moved }) => {
+                served.store(true, Ordering::Relaxed);
                 let total_ms = cause.age_ms();
-                self.renew = false;
+                if !Arc::ptr_eq(&manifest, &self.manifest()) {
+                    self.accept(manifest);
+                }
                 {
                     let mut progress = self.desk.progress.lock();
                     progress.last_error = None;
@@ -237,10 +261,8 @@ impl Worker {
                 if let (None, Some(limit)) = (live.instance.pid(), self.manifest().process.call_timeout) {
                     self.shop.watchdog.watch(&live, limit);
                 }
-                self.supervision.serves(live.digest, self.manifest().reload.checkpoint);
-                if self.manifest().reload.checkpoint.is_none() {
-                    self.shop.checkpoints.remove(self.id());
-                }
+                self.supervision.serves((live.generation, live.digest));
+                self.keep_checkpoints(self.manifest().reload.checkpoint);
                 self.prune();
                 Ok(live.generation)
             }

@@ -11,6 +11,7 @@ use std::{thread, time::Duration};
 
 impl Worker {
     pub(super) async fn stop(&mut self, why: StopWhy) {
+        self.hear_of_deaths();
         self.confirm = None;
         self.supervision.forget();
         self.doing(None);
@@ -19,6 +20,7 @@ impl Worker {
             progress.last_error = None;
             progress.unregistered |= why == StopWhy::Unregistered;
         }
+        let was_to_return = self.desk.entry.is_restarting();
         let retiring = self.desk.entry.close(why.reason());
         let deadline = self.manifest().reload.drain_timeout;
         self.cut_off(deadline).await;
@@ -27,7 +29,10 @@ impl Worker {
             if why != StopWhy::ShutDown {
                 self.shop.checkpoints.remove(self.id());
             }
-            return self.desk.entry.set_reason(why.reason());
+            if was_to_return {
+                self.tell(EventKind::PluginStopped { reason: why.reason().into() });
+            }
+            return;
         };
         // Whoever shuts the host down has probably called the plugin, and waits here: its thread will not end.
         let unmap = if why == StopWhy::ShutDown { Unmap::Never } else { self.unmap() };
@@ -55,6 +60,8 @@ impl Worker {
             );
             self.retire(retiring);
         }
+        // It may have crashed on its way out.
+        self.hear_of_deaths();
         // It has ended in good order.
         self.shop.checkpoints.remove(self.id());
         self.tell(EventKind::PluginStopped { reason: why.reason().into() });

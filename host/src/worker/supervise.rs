@@ -2,7 +2,7 @@
 //! pauses, and left alone when that happens too often.
 
 use super::{
-    Order, Worker,
+    Worker,
     serve::Cause,
     setbacks::{Setback, Setbacks, pause},
 };
@@ -14,14 +14,25 @@ use crate::{
     reload::{OnDeath, Source},
 };
 use replug_api::call::Death;
-use std::{collections::BTreeMap, io::ErrorKind, mem::take, sync::Arc, time::Duration};
-use tokio::time::Instant;
+use std::{
+    collections::BTreeMap,
+    io::ErrorKind,
+    mem::take,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{sync::mpsc, time::Instant};
 
 /// What the worker remembers of how its plugin's process fared.
 #[derive(Default)]
 pub(super) struct Supervision {
     setbacks: Setbacks,
     restart: Option<Restart>,
+    /// What served last, and serves still unless it has died. None once the plugin is stopped.
+    last: Option<(Generation, Digest)>,
     /// The artifacts that are left alone until someone starts the plugin, with the reason.
     quarantined: BTreeMap<Digest, String>,
     /// The state that was saved last, to begin anew with.
@@ -30,12 +41,48 @@ pub(super) struct Supervision {
 }
 
 /// The process of a generation has ended unasked.
-pub(crate) struct Died {
+pub(super) struct Died {
     generation: Generation,
+    digest: Digest,
     death: Death,
     stderr_tail: String,
     /// The generation, if it was the one that served.
     retiring: Option<Retiring>,
+    /// Whether it ever has.
+    served: Arc<AtomicBool>,
+}
+
+impl Died {
+    pub(super) fn is_of(&self, generation: Generation) -> bool {
+        self.generation == generation
+    }
+}
+
+/// The deaths that are yet to be heard of. They do not wait among the orders, each of which may take its time: whatever the
+/// worker waits for, it listens here too.
+pub(super) struct Deaths {
+    heard: mpsc::UnboundedReceiver<Died>,
+    told: mpsc::UnboundedSender<Died>,
+}
+
+impl Default for Deaths {
+    fn default() -> Self {
+        let (told, heard) = mpsc::unbounded_channel();
+        Self { heard, told }
+    }
+}
+
+impl Deaths {
+    /// The next one; waits for it.
+    pub(super) async fn next(&mut self) -> Died {
+        self.heard.recv().await.expect("a sender is beside it")
+    }
+
+    /// Takes one back that is to be heard of later.
+    pub(super) fn put_back(&self, died: Option<Died>) {
+        // The receiver is beside it.
+        died.into_iter().for_each(|died| drop(self.told.send(died)));
+    }
 }
 
 /// A process that is to be started again.
@@ -43,6 +90,8 @@ pub(crate) struct Died {
 struct Restart {
     due: Instant,
     digest: Digest,
+    /// What died in its confirm window, if that is an earlier artifact.
+    instead_of: Option<(Generation, Digest)>,
 }
 
 impl Supervision {
@@ -52,10 +101,15 @@ impl Supervision {
     }
 
     /// A generation of that artifact serves: whatever was to be started again has come up, or its successor.
-    pub(super) fn serves(&mut self, digest: Digest, checkpoint: Option<Duration>) {
+    pub(super) fn serves(&mut self, last: (Generation, Digest)) {
         self.restart = None;
-        self.setbacks.keep_those_of(digest);
-        self.next_checkpoint = checkpoint.map(|every| Instant::now() + every);
+        self.setbacks.keep_those_of(last.1);
+        self.last = Some(last);
+    }
+
+    /// What served last, if the plugin was not stopped since.
+    pub(super) fn last(&self) -> Option<(Generation, Digest)> {
+        self.last
     }
 
     /// The plugin is stopped: there is nothing to be kept alive.
@@ -65,8 +119,7 @@ impl Supervision {
 
     /// It is to be started where it does not run: its deaths no longer count. Its state is kept.
     pub(super) fn pardon(&mut self) {
-        let (quarantined, checkpoint) = (take(&mut self.quarantined), self.checkpoint.take());
-        *self = Self { quarantined, checkpoint, ..Self::default() };
+        self.setbacks = Setbacks::default();
     }
 
     /// What has died too often may run again.
@@ -92,29 +145,51 @@ impl Supervision {
 
 impl Worker {
     /// What is called when the process of a generation ends unasked.
-    pub(super) fn on_death(&self) -> OnDeath {
-        let (entry, orders) = (self.desk.entry.clone(), self.desk.orders.clone());
-        let patience = self.manifest().process.restart_wait;
-        Arc::new(move |generation| {
-            let (entry, orders) = (entry.clone(), orders.clone());
+    pub(super) fn on_death(&self, served: &Arc<AtomicBool>) -> OnDeath {
+        let (entry, manifest) = (self.desk.entry.clone(), self.desk.manifest.clone());
+        let (deaths, served) = (self.deaths.told.clone(), served.clone());
+        Arc::new(move |(generation, digest)| {
+            let (entry, manifest) = (entry.clone(), manifest.clone());
+            let (deaths, served) = (deaths.clone(), served.clone());
             Box::new(move |death, stderr_tail| {
+                let patience = manifest.lock().process.restart_wait;
                 // At once, so that no later call reaches what is dead.
                 let retiring = entry.suspend(generation, patience);
-                let _ = orders.send(Order::Died(Died { generation, death, stderr_tail, retiring }));
+                // No one listens when the host is gone.
+                let _ = deaths.send(Died { generation, digest, death, stderr_tail, retiring, served });
             })
         })
     }
 
-    /// The process of the generation that served has ended.
+    /// Attends to the deaths that are known by now.
+    pub(super) fn hear_of_deaths(&mut self) {
+        while let Ok(died) = self.deaths.heard.try_recv() {
+            self.died(died);
+        }
+    }
+
+    /// The process of a generation has ended: of the one that served, or of one that was on its way out.
     pub(super) fn died(&mut self, died: Died) {
-        let Died { generation, death, stderr_tail, retiring } = died;
-        let spec = self.manifest().process;
+        let Died { generation, digest, death, stderr_tail, retiring, served } = died;
         // One that died before it served may serve by now; one that never will is no concern.
-        let retiring = retiring.or_else(|| self.desk.entry.suspend(generation, spec.restart_wait));
-        let Some(retiring) = retiring else { return };
-        let digest = retiring.live().digest;
-        self.retire(retiring);
-        let again = self.again_after((digest, Setback::Ended));
+        let patience = self.manifest().process.restart_wait;
+        let retiring = retiring.or_else(|| self.desk.entry.suspend(generation, patience));
+        if retiring.is_none() && !served.load(Ordering::Relaxed) {
+            return;
+        }
+        let did_serve = retiring.is_some();
+        if let Some(retiring) = retiring {
+            self.retire(retiring);
+        }
+        // By now its successor may serve, or the plugin may not be wanted any more.
+        let is_missed = did_serve && self.wanted && self.desk.entry.live().is_none();
+        let watched = self.confirm.take_if(|confirm| confirm.is_of(generation));
+        let earlier = watched.filter(|_| is_missed).and_then(|_| self.earlier_than(digest));
+        let again = match earlier {
+            Some(_) => Some(Duration::ZERO),
+            None if is_missed => self.again_after((digest, Setback::Ended)),
+            None => None,
+        };
         let (signal, exit) = match &death {
             Death::Signal(name) => (Some(name.clone()), None),
             Death::Exit(status) => (None, Some(*status)),
@@ -125,8 +200,19 @@ impl Worker {
         let events = &self.shop.settings.events;
         let of = (&self.desk.entry.id, generation, digest);
         events.generation(of, EventKind::PluginCrashed { signal, exit, stderr_tail, restart_in_ms });
-        self.supervision.next_checkpoint = None;
-        self.restart_or_quarantine(digest, again);
+        if is_missed {
+            self.supervision.next_checkpoint = None;
+            match earlier {
+                Some(earlier) => {
+                    self.supervision.restart = Some(Restart {
+                        due: Instant::now(),
+                        digest: earlier,
+                        instead_of: Some((generation, digest)),
+                    })
+                }
+                None => self.restart_or_quarantine(digest, again),
+            }
+        }
     }
 
     /// Counts a setback, and says after what pause the process is to be started again, if it is.
@@ -138,7 +224,7 @@ impl Worker {
 
     fn restart_or_quarantine(&mut self, digest: Digest, again: Option<Duration>) {
         let Some(pause) = again else { return self.quarantine(digest) };
-        let restart = Restart { due: Instant::now() + pause, digest };
+        let restart = Restart { due: Instant::now() + pause, digest, instead_of: None };
         self.desk.entry.restart_due(restart.due.into_std());
         self.supervision.restart = Some(restart);
     }
@@ -162,26 +248,45 @@ impl Worker {
         let now = Instant::now();
         if let Some(restart) = self.supervision.restart.filter(|restart| restart.due <= now) {
             self.supervision.restart = None;
-            self.restart(restart.digest).await;
+            self.restart(restart).await;
         } else if self.supervision.next_checkpoint.is_some_and(|due| due <= now) {
             self.checkpoint().await;
         }
     }
 
-    async fn restart(&mut self, digest: Digest) {
+    async fn restart(&mut self, Restart { digest, instead_of, .. }: Restart) {
         // The one that led here may be past by now.
         let deaths = self.supervision.setbacks.count(Setback::Ended).max(1);
-        let installed = self.install(Source::Stored(digest), Cause::order(), Stages::default()).await;
+        let again = (Source::Stored(digest), self.manifest());
+        let installed = self.install(again, Cause::order(), Stages::default()).await;
         match installed {
             Ok(_) => {
                 self.desk.progress.lock().restarts += 1;
-                self.tell(EventKind::PluginRestarted { deaths });
+                self.tell(match instead_of {
+                    None => EventKind::PluginRestarted { deaths },
+                    Some((from, _)) => {
+                        let reason = "its process ended while `confirm` watched it".into();
+                        EventKind::RolledBack { from, reason }
+                    }
+                });
             }
             // It has said why.
             Err(_) => {
+                // If there is no way back, what died is as good as ever.
+                let digest = instead_of.map_or(digest, |(_, died)| died);
                 let again = self.again_after((digest, Setback::FailedToStart));
                 self.restart_or_quarantine(digest, again);
             }
+        }
+    }
+
+    /// Saves the state so often from now on. If it is not to be saved, what was is no longer the plugin's state.
+    pub(super) fn keep_checkpoints(&mut self, every: Option<Duration>) {
+        let next = every.filter(|_| self.desk.entry.live().is_some()).map(|every| Instant::now() + every);
+        self.supervision.next_checkpoint = next;
+        if every.is_none() {
+            self.supervision.set_state(None);
+            self.shop.checkpoints.remove(self.id());
         }
     }
 

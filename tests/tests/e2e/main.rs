@@ -10,6 +10,7 @@ mod conformance;
 mod control;
 mod crash;
 mod deadlines;
+mod deaths;
 mod endings;
 mod life;
 mod limits;

@@ -1,0 +1,235 @@
+//! Deaths that come while something else is done: what is so by then decides, not what was so when it was asked for.
+
+use replug::{
+    CallError, Event, EventKind, Generation, Handle, HostError, Status, event::Stage, manifest::Mode,
+};
+use replug_tests::{Hold, Lab, hold::Hang, misbehave, stateless};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+
+fn kill(lab: &Lab) {
+    let pid = lab.host().info(&lab.id()).unwrap().process_id.unwrap();
+    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
+}
+
+/// Waits for the end of this generation's process, and says whether it is to be started again.
+fn crashed(lab: &mut Lab, generation: u64) -> bool {
+    lab.wait_for(|event| match event.kind {
+        EventKind::PluginCrashed { restart_in_ms, .. }
+            if event.generation == Some(Generation(generation)) =>
+        {
+            Some(restart_in_ms.is_some())
+        }
+        _ => None,
+    })
+}
+
+fn restarted(event: &Event) -> Option<()> {
+    matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(())
+}
+
+#[test]
+fn a_plugin_that_dies_during_a_build_is_started_again_before_the_build_ends() {
+    let mut lab = Lab::in_mode("dies-in-a-build", Mode::Process);
+    lab.install(misbehave("version=1"));
+    lab.start_watching();
+    let hang = Hang::save(&lab);
+    lab.set_manifest("binary = \"out/plugin.so\"");
+    hang.started(&lab);
+    kill(&lab);
+    assert!(crashed(&mut lab, 1));
+    lab.wait_for(restarted);
+    assert_eq!(lab.probe().version(), Ok(1));
+    lab.host().stop(&lab.id()).wait().unwrap();
+    lab.finish();
+}
+
+#[test]
+fn a_version_that_dies_while_its_successor_is_tried_is_told_of_at_once_and_does_not_come_back() {
+    let mut lab = Lab::in_mode("dies-in-a-trial", Mode::Process);
+    // So that the first death would be the end of it.
+    lab.install_with(stateless("version=1"), "[process]\nmax_deaths = 1");
+    lab.start();
+    let hold = Hold::new(lab.dir());
+    lab.install(stateless(&format!("version=2 do=init:linger@{}", hold.path())));
+    let reloading = lab.host().reload(&lab.id());
+    let on_trial = hold.entered();
+    kill(&lab);
+    assert!(!crashed(&mut lab, 1));
+    drop(on_trial);
+    // For the start.
+    drop(hold.entered());
+    assert_eq!(reloading.wait().unwrap(), Generation(2));
+    assert_eq!(lab.probe().version(), Ok(2));
+    // The worker does one thing after the other: whatever the death had led to would be done by then.
+    lab.host().configure(&lab.id(), serde_json::Map::new()).wait().unwrap();
+    assert_eq!((lab.probe().version(), Handle::generation(&lab.probe())), (Ok(2), Some(Generation(2))));
+    lab.finish();
+}
+
+#[test]
+fn a_plugin_that_dies_before_it_is_stopped_stays_stopped_and_both_are_told() {
+    let mut lab = Lab::in_mode("dies-then-stops", Mode::Process);
+    lab.install_with(stateless("version=1"), "[process]\nrestart_pause = \"1h\"");
+    lab.start();
+    kill(&lab);
+    assert!(crashed(&mut lab, 1));
+    lab.host().stop(&lab.id()).wait().unwrap();
+    lab.wait_for(|event| matches!(event.kind, EventKind::PluginStopped { .. }).then_some(()));
+    assert_eq!(lab.host().info(&lab.id()).unwrap().status, Status::Stopped);
+    lab.finish();
+}
+
+#[test]
+fn a_plugin_that_dies_with_its_stop_ordered_is_not_started_again() {
+    let mut lab = Lab::in_mode("stopped-in-a-trial", Mode::Process);
+    lab.install(stateless("version=1"));
+    lab.start();
+    let hold = Hold::new(lab.dir());
+    let orders = format!("version=2 do=init:abort@{}", hold.path());
+    lab.install(stateless(&orders));
+    let reloading = lab.host().reload(&lab.id());
+    let on_trial = hold.entered();
+    let stopping = lab.host().stop(&lab.id());
+    kill(&lab);
+    crashed(&mut lab, 1);
+    drop(on_trial);
+    reloading.wait().unwrap_err();
+    stopping.wait().unwrap();
+    lab.wait_for(|event| matches!(event.kind, EventKind::PluginStopped { .. }).then_some(()));
+    assert_eq!(lab.host().info(&lab.id()).unwrap().status, Status::Stopped);
+    assert!(matches!(lab.probe().version(), Err(CallError::NotRunning { .. })));
+    lab.finish();
+}
+
+#[test]
+fn a_crash_in_stop_is_told() {
+    let mut lab = Lab::in_mode("dies-in-stop", Mode::Process);
+    lab.install(stateless("version=1 do=stop:abort"));
+    lab.start();
+    lab.host().stop(&lab.id()).wait().unwrap();
+    assert!(!crashed(&mut lab, 1), "there is nothing to start again");
+    lab.finish();
+}
+
+#[test]
+fn a_version_that_refuses_the_state_costs_the_one_that_serves_no_checkpoint() {
+    let mut lab = Lab::in_mode("checkpoint-kept", Mode::Process);
+    let lines = "[reload]\ncheckpoint = \"1ms\"\n[process]\nrestart_pause = \"1ms\"";
+    lab.install_with(misbehave("version=1"), lines);
+    lab.start();
+    let checkpoint = lab.state_dir().join("checkpoints").join(lab.id());
+    let probe = lab.probe();
+    probe.increment(5).unwrap();
+    // Until one is there.
+    while !checkpoint.exists() {
+        probe.value().unwrap();
+    }
+    let error = lab.refused(misbehave("version=2 knows_state=9"));
+    assert!(error.contains("cannot read a state"), "{error}");
+    let told = lab.told_since();
+    assert!(!told.iter().any(|event| matches!(event.kind, EventKind::CheckpointLost { .. })), "{told:?}");
+    let refusals = told.iter().filter(|event| matches!(event.kind, EventKind::ReloadFailed { .. }));
+    assert_eq!(refusals.count(), 1);
+    assert!(!lab.state_dir().join("checkpoints").join(format!("{}_refused", lab.id())).exists());
+    lab.finish();
+}
+
+#[test]
+fn a_version_that_dies_in_its_confirm_window_is_rolled_back() {
+    let mut lab = Lab::in_mode("dies-unconfirmed", Mode::Process);
+    let lines = "[reload]\nconfirm = { window = \"10m\", min_calls = 1000, max_error_rate = 0.3 }";
+    lab.install_with(stateless("version=1"), lines);
+    lab.start();
+    lab.install(stateless("version=2"));
+    lab.reload().unwrap();
+    kill(&lab);
+    assert!(crashed(&mut lab, 2));
+    let (from, reason) = lab.wait_for(|event| match &event.kind {
+        EventKind::RolledBack { from, reason } => Some((*from, reason.clone())),
+        _ => None,
+    });
+    assert_eq!((from, reason.as_str()), (Generation(2), "its process ended while `confirm` watched it"));
+    assert_eq!(lab.probe().version(), Ok(1));
+    lab.finish();
+}
+
+#[test]
+fn a_configuration_that_was_refused_does_not_come_with_a_restart_nor_does_what_was_saved_with_it() {
+    let mut lab = Lab::in_mode("refused-stays-out", Mode::Process);
+    lab.install_with(stateless("version=1"), "[process]\nrestart_pause = \"1ms\"\n[config]\nword = \"good\"");
+    lab.start_watching();
+    let base = "binary = \"plugin.so\"\n[process]\nrestart_pause = \"1ms\"\n";
+    lab.set_manifest(&format!("{base}[config]\nword = 1"));
+    lab.configure_failed();
+    kill(&lab);
+    lab.wait_for(restarted);
+    assert_eq!(lab.probe().word().as_deref(), Ok("good"));
+    lab.set_manifest(&format!("{base}[config]\nword = 2\n[limits]\nopen_files = 300"));
+    assert_eq!(lab.reload_failed().0, Stage::Preflight);
+    kill(&lab);
+    lab.wait_for(restarted);
+    assert_eq!(lab.probe().word().as_deref(), Ok("good"));
+    lab.set_manifest(&format!("name = \"another\"\n{base}[config]\nword = \"good\""));
+    lab.wait_for(|event| matches!(event.kind, EventKind::BuildUnchanged { .. }).then_some(()));
+    let info = lab.host().info(&lab.id()).unwrap();
+    assert_eq!((info.status, info.detail.as_str()), (Status::Ready, ""));
+    lab.finish();
+}
+
+#[test]
+fn a_plugin_that_waits_for_its_restart_says_so_and_can_be_rolled_back() {
+    let mut lab = Lab::in_mode("waits-for-restart", Mode::Process);
+    lab.install_with(stateless("version=1"), "[process]\nrestart_pause = \"1h\"");
+    lab.start();
+    let nothing_earlier = |error: HostError| assert!(error.to_string().contains("earlier"), "{error}");
+    nothing_earlier(lab.host().rollback(&lab.id(), None).wait().unwrap_err());
+    lab.install(stateless("version=2"));
+    lab.reload().unwrap();
+    kill(&lab);
+    assert!(crashed(&mut lab, 2));
+    let info = lab.host().info(&lab.id()).unwrap();
+    assert_eq!(info.status, Status::Error);
+    assert!(info.detail.starts_with("restarting in "), "{}", info.detail);
+    lab.host().rollback(&lab.id(), None).wait().unwrap();
+    assert_eq!(lab.probe().version(), Ok(1));
+    lab.finish();
+}
+
+#[test]
+fn checkpoints_begin_and_end_with_an_edit_of_the_manifest() {
+    let mut lab = Lab::in_mode("checkpoint-edited", Mode::Process);
+    lab.install_with(misbehave("version=1"), "[process]\nrestart_pause = \"1ms\"");
+    lab.start_watching();
+    let base = "binary = \"plugin.so\"\n[process]\nrestart_pause = \"1ms\"\n";
+    let checkpoint = lab.state_dir().join("checkpoints").join(lab.id());
+    let probe = lab.probe();
+    probe.increment(5).unwrap();
+    let unchanged = |event: &Event| matches!(event.kind, EventKind::BuildUnchanged { .. }).then_some(());
+    lab.set_manifest(&format!("{base}[reload]\ncheckpoint = \"1ms\""));
+    lab.wait_for(unchanged);
+    while !checkpoint.exists() {
+        probe.value().unwrap();
+    }
+    lab.set_manifest(base);
+    lab.wait_for(unchanged);
+    assert!(fs::metadata(&checkpoint).is_err(), "it would be older and older");
+    kill(&lab);
+    lab.wait_for(restarted);
+    assert_eq!(probe.value(), Ok(0), "it begins anew");
+    lab.finish();
+}
+
+#[test]
+fn an_edit_of_how_long_callers_wait_for_a_restart_holds_for_the_process_that_runs() {
+    let mut lab = Lab::in_mode("wait-edited", Mode::Process);
+    let lines = |wait: &str| format!("[process]\nrestart_pause = \"1h\"\nrestart_wait = \"{wait}\"");
+    lab.install_with(stateless("version=1"), &lines("1h"));
+    lab.start_watching();
+    lab.set_manifest(&format!("binary = \"plugin.so\"\n{}", lines("1ms")));
+    lab.wait_for(|event| matches!(event.kind, EventKind::BuildUnchanged { .. }).then_some(()));
+    kill(&lab);
+    assert!(crashed(&mut lab, 1));
+    assert!(matches!(lab.probe().version(), Err(CallError::Restarting { .. })));
+    lab.finish();
+}
