@@ -1,6 +1,6 @@
 //! Plugins in processes of their own that do their worst: it costs the call, and nothing else in the host.
 
-use replug::{CallError, EventKind, Handle, event::RetireOutcome, manifest::Mode};
+use replug::{CallError, EventKind, Handle, manifest::Mode};
 use replug_api::call::Death;
 use replug_tests::{Hold, Lab, Neighbour, Probe, misbehave, neighbour::running, stateless};
 use rustix::process::{Pid, Signal, kill_process};
