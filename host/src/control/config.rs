@@ -82,7 +82,7 @@ pub struct HttpConfig {
 }
 
 impl HttpConfig {
-    /// At this address; port 0 takes one that is free. One that other machines reach needs [TLS](HttpConfig::tls).
+    /// At this address; port 0 takes one that is free, if it can the one that the last host had. One that other machines reach needs [TLS](HttpConfig::tls).
     pub fn at(address: SocketAddr) -> Self {
         Self { address, token_file: None, allowed_hosts: Vec::new(), tls: None }
     }

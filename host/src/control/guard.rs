@@ -22,9 +22,10 @@ use axum::{
     Router,
     extract::{FromRequestParts, Request},
     http::{
-        HeaderMap, HeaderName, HeaderValue, Uri,
+        HeaderMap, HeaderName, HeaderValue,
         header::{AUTHORIZATION, CONTENT_LENGTH, HOST, ORIGIN},
         request::Parts,
+        uri::Authority,
     },
     response::{IntoResponse, Response},
 };
@@ -167,14 +168,16 @@ fn own_host(request: &Request, gate: Option<&Gate>, local: Option<IpAddr>) -> Re
         );
         ControlError::new(Code::ForeignHost, text)
     };
-    let uri: Uri = format!("http://{host}/").parse().map_err(|_| foreign())?;
-    let authority = uri.authority().filter(|it| !it.as_str().contains('@')).ok_or_else(foreign)?;
-    let name = authority.host().trim_matches(['[', ']']).to_ascii_lowercase();
+    let authority: Authority = host.parse().map_err(|_| foreign())?;
+    if host.contains('@') {
+        return Err(foreign());
+    }
+    let name = authority.host().trim_matches(['[', ']']);
     let ip: Option<IpAddr> = name.parse().ok();
-    let known = name == "localhost"
+    let known = name.eq_ignore_ascii_case("localhost")
         || ip.is_some_and(|ip| ip.is_loopback() || Some(ip) == local)
         || gate
-            .is_some_and(|gate| gate.allowed_hosts.iter().any(|it| name_in(it).eq_ignore_ascii_case(&name)));
+            .is_some_and(|gate| gate.allowed_hosts.iter().any(|it| name_in(it).eq_ignore_ascii_case(name)));
     if known { Ok(host) } else { Err(foreign()) }
 }
 
@@ -185,9 +188,8 @@ fn name_in(allowed: &str) -> &str {
 }
 
 fn check_origin(headers: &HeaderMap, gate: Option<&Gate>, host: &str) -> Result<(), ControlError> {
-    let scheme = gate.map_or("http", |gate| gate.scheme);
-    let own = format!("{scheme}://{host}");
     for origin in headers.get_all(ORIGIN) {
+        let own = format!("{}://{host}", gate.map_or("http", |gate| gate.scheme));
         let allowed = gate.iter().flat_map(|gate| &gate.allowed_hosts).filter(|it| it.contains("://"));
         let is_own =
             |origin: &str| [&own].into_iter().chain(allowed).any(|it| origin.eq_ignore_ascii_case(it));

@@ -2,7 +2,8 @@
 //!
 //! The path of the socket depends on `XDG_RUNTIME_DIR`, which a shell and cron, say, see differently. So a host also locks a
 //! file in its state folder for as long as it lives, and writes into it where it listens. The lock goes with the process,
-//! however that ends; what the file says counts only while it is locked.
+//! however that ends; what the file says counts only while it is locked, but that the next host, if it may have any port,
+//! takes the one that the last had.
 
 use super::unix::name_of;
 use crate::control::config::ListenError;
@@ -14,7 +15,8 @@ use rustix::{
 use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
+    io::{self, Read, Seek, Write},
+    net::SocketAddr,
     os::unix::{
         ffi::{OsStrExt, OsStringExt},
         fs::{MetadataExt, OpenOptionsExt},
@@ -34,6 +36,8 @@ const LONGEST: u64 = 4096;
 pub(super) struct Claim {
     file: File,
     path: PathBuf,
+    /// Where the last host listened over TCP.
+    pub(super) last_http: Option<SocketAddr>,
 }
 
 impl Claim {
@@ -59,16 +63,29 @@ impl Claim {
                 Err(error) => return Err(failed(error.into())),
             }
         }
-        // Where the one before listened is of no use to anyone.
-        file.set_len(0).map_err(failed)?;
-        Ok(Self { file, path })
+        let last_http = lines(&file).nth(1).and_then(|line| str::from_utf8(&line).ok()?.parse().ok());
+        // The socket of the one before is of no use to anyone.
+        file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
+        Ok(Self { file, path, last_http })
     }
 
     /// Writes down where the host listens.
     pub(super) fn say(&mut self, socket: &Path) -> Result<(), ListenError> {
-        let said = std::path::absolute(socket)
-            .and_then(|socket| self.file.write_all(&[socket.as_os_str().as_bytes(), b"\n"].concat()));
-        said.map_err(|source| ListenError::Claim { path: self.path.clone(), source })
+        let socket = std::path::absolute(socket).map_err(|source| self.failed(source))?;
+        self.write(socket.as_os_str().as_bytes())
+    }
+
+    /// Writes down where it listens over TCP, too.
+    pub(super) fn say_http(&mut self, address: SocketAddr) -> Result<(), ListenError> {
+        self.write(address.to_string().as_bytes())
+    }
+
+    fn write(&mut self, line: &[u8]) -> Result<(), ListenError> {
+        self.file.write_all(&[line, b"\n"].concat()).map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: io::Error) -> ListenError {
+        ListenError::Claim { path: self.path.clone(), source }
     }
 }
 
@@ -92,10 +109,17 @@ fn flags() -> i32 {
 
 /// What the file says, which may be nothing yet.
 fn read(file: &File) -> Option<PathBuf> {
+    let line = lines(file).next().filter(|line| line.starts_with(b"/"))?;
+    Some(OsString::from_vec(line).into())
+}
+
+/// The lines of the file that are whole.
+fn lines(file: &File) -> impl Iterator<Item = Vec<u8>> {
     let mut text = Vec::new();
-    let read: io::Result<usize> = file.take(LONGEST).read_to_end(&mut text);
-    let line = text.strip_suffix(b"\n").filter(|line| read.is_ok() && line.starts_with(b"/"))?;
-    Some(OsString::from_vec(line.to_vec()).into())
+    // Of what cannot be read, nothing is known.
+    let _: io::Result<usize> = file.take(LONGEST).read_to_end(&mut text);
+    let whole: Vec<_> = text.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+    whole.into_iter().filter_map(|line| Some(line.strip_suffix(b"\n")?.to_vec()))
 }
 
 #[cfg(test)]
@@ -126,10 +150,15 @@ mod tests {
         let plugins = Path::new("/plugins");
         let mut claim = Claim::of(plugins, dir.path()).unwrap();
         claim.say(Path::new("/run/a.sock")).unwrap();
+        claim.say_http(([127, 0, 0, 1], 1234).into()).unwrap();
+        assert_eq!(look_up(plugins, dir.path()), Some("/run/a.sock".into()));
         drop(claim);
         assert_eq!(look_up(plugins, dir.path()), None);
-        let claim = Claim::of(plugins, dir.path()).unwrap();
+        let mut claim = Claim::of(plugins, dir.path()).unwrap();
+        assert_eq!(claim.last_http, Some(([127, 0, 0, 1], 1234).into()), "the same port may be had again");
         assert_eq!(look_up(plugins, dir.path()), None, "the next one has not said where it listens");
+        claim.say(Path::new("/run/b.sock")).unwrap();
+        assert_eq!(look_up(plugins, dir.path()), Some("/run/b.sock".into()));
         drop(claim);
     }
 }

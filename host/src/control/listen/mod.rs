@@ -88,9 +88,12 @@ impl Bound {
         let unix = Unix::bind(config.socket.as_deref(), plugins_dir, program)?;
         claim.say(unix.file.path())?;
         let tcp = match &config.http {
-            Some(http) => Some(Tcp::bind(http, state_dir).await?),
+            Some(http) => Some(Tcp::bind(http, state_dir, claim.last_http).await?),
             None => None,
         };
+        if let Some(tcp) = &tcp {
+            claim.say_http(tcp.address)?;
+        }
         Ok(Self { config, unix, claim, tcp, events })
     }
 

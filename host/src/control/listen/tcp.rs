@@ -18,7 +18,7 @@ const BREATH: Duration = Duration::from_millis(100);
 /// A port that listens.
 pub(super) struct Tcp {
     listener: TcpListener,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     allowed_hosts: Vec<String>,
     token: Token,
     file: std::path::PathBuf,
@@ -28,7 +28,12 @@ pub(super) struct Tcp {
 }
 
 impl Tcp {
-    pub(super) async fn bind(config: &HttpConfig, state_dir: &Path) -> Result<Self, ListenError> {
+    /// Listens; where any port will do, at that of the last host, if it can be had.
+    pub(super) async fn bind(
+        config: &HttpConfig,
+        state_dir: &Path,
+        last: Option<SocketAddr>,
+    ) -> Result<Self, ListenError> {
         let address = config.address;
         if config.tls.is_none() && !address.ip().is_loopback() {
             return Err(ListenError::NeedsTls { address });
@@ -40,7 +45,15 @@ impl Tcp {
             return Err(ListenError::NoTls);
         }
         let failed = |source| ListenError::Tcp { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let again = last.filter(|last| address.port() == 0 && last.ip() == address.ip());
+        let again = match again {
+            Some(last) => TcpListener::bind(last).await.ok(),
+            None => None,
+        };
+        let listener = match again {
+            Some(listener) => listener,
+            None => TcpListener::bind(address).await.map_err(failed)?,
+        };
         let address = listener.local_addr().map_err(failed)?;
         let file = config.token_file.clone().unwrap_or_else(|| state_dir.join("http-token"));
         Ok(Self {
