@@ -32,7 +32,12 @@ impl fmt::Display for Restart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let left = self.due.map(|due| due.saturating_duration_since(Instant::now()));
         match left.filter(|left| !left.is_zero()) {
-            Some(left) => write!(f, "restarting in {:.1} s", left.as_secs_f64()),
+            Some(left) if left < Duration::from_mins(1) => {
+                write!(f, "restarting in {:.1} s", left.as_secs_f64())
+            }
+            Some(left) => {
+                write!(f, "restarting in {}", humantime::format_duration(Duration::from_secs(left.as_secs())))
+            }
             None => f.write_str("restarting"),
         }
     }

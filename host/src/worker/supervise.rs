@@ -196,21 +196,23 @@ impl Worker {
             Death::Disconnected => (None, None),
         };
         self.note_death(digest, signal.clone());
+        // Before it is told, so that whoever hears of it finds it so.
+        match (earlier, again) {
+            (Some(earlier), _) => {
+                let instead_of = Some((generation, digest));
+                self.supervision.restart = Some(Restart { due: Instant::now(), digest: earlier, instead_of });
+            }
+            (None, Some(pause)) => self.restart_after(digest, pause),
+            (None, None) => {}
+        }
         let restart_in_ms = again.map(|pause| pause.as_millis().try_into().unwrap_or(u64::MAX));
         let events = &self.shop.settings.events;
         let of = (&self.desk.entry.id, generation, digest);
         events.generation(of, EventKind::PluginCrashed { signal, exit, stderr_tail, restart_in_ms });
         if is_missed {
             self.supervision.next_checkpoint = None;
-            match earlier {
-                Some(earlier) => {
-                    self.supervision.restart = Some(Restart {
-                        due: Instant::now(),
-                        digest: earlier,
-                        instead_of: Some((generation, digest)),
-                    })
-                }
-                None => self.restart_or_quarantine(digest, again),
+            if again.is_none() {
+                self.quarantine(digest);
             }
         }
     }
@@ -222,8 +224,7 @@ impl Worker {
         ((count as u64) < spec.max_deaths).then(|| pause(spec.restart_pause, count))
     }
 
-    fn restart_or_quarantine(&mut self, digest: Digest, again: Option<Duration>) {
-        let Some(pause) = again else { return self.quarantine(digest) };
+    fn restart_after(&mut self, digest: Digest, pause: Duration) {
         let restart = Restart { due: Instant::now() + pause, digest, instead_of: None };
         self.desk.entry.restart_due(restart.due.into_std());
         self.supervision.restart = Some(restart);
@@ -274,8 +275,10 @@ impl Worker {
             Err(_) => {
                 // If there is no way back, what died is as good as ever.
                 let digest = instead_of.map_or(digest, |(_, died)| died);
-                let again = self.again_after((digest, Setback::FailedToStart));
-                self.restart_or_quarantine(digest, again);
+                match self.again_after((digest, Setback::FailedToStart)) {
+                    Some(pause) => self.restart_after(digest, pause),
+                    None => self.quarantine(digest),
+                }
             }
         }
     }

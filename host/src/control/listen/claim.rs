@@ -50,7 +50,7 @@ impl Claim {
         }
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.custom_flags(flags()).open(&path).map_err(failed)?;
+        let mut file = options.custom_flags(flags()).open(&path).map_err(failed)?;
         let began = Instant::now();
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {

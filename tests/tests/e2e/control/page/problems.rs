@@ -54,22 +54,8 @@ fn a_plugin_that_waits_for_its_restart_can_be_started_or_stopped() {
     kill(&lab);
     browser.until("document.querySelector('[data-act=start]').checkVisibility()");
     browser.until("document.querySelector('.facts dd').textContent === '–'");
-    // As a host says it that counts the seconds.
-    browser.run(
-        "const real = window.fetch;
-         window.fetch = async (path, options) => {
-           const answer = await real(path, options);
-           if (!String(path).includes('/plugin/list')) return answer;
-           const body = await answer.json();
-           for (const it of body.data.registered) Object.assign(it, { status: 'error', detail: 'restarting in 3 s' });
-           return Response.json(body);
-         }",
-    );
     browser.until("document.querySelector('.plugin-head .status').dataset.status === 'error'");
-    assert_eq!(
-        browser.run("return document.querySelector('.plugin-head .detail').textContent"),
-        "restarting in 3 s"
-    );
+    browser.until("document.querySelector('.plugin-head .detail').textContent.startsWith('restarting in ')");
     for (act, is_shown) in [("start", true), ("stop", true), ("reload", false)] {
         let shown =
             browser.run(&format!("return document.querySelector('[data-act={act}]').checkVisibility()"));
