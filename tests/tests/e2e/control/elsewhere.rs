@@ -1,5 +1,6 @@
 //! A host that is looked for from an environment that would have its socket elsewhere, as from cron, `su` or ssh.
 
+use replug::manifest::Mode;
 use replug_tests::{
     Lab,
     command::{Dev, command, command_to_host},
@@ -63,5 +64,21 @@ fn where_a_host_listened_that_was_killed_is_forgotten() {
     let output = from_elsewhere(&lab, command_to_host(&lab, &["status"]));
     assert!(output.status.success(), "{output:?}");
     assert!(next.interrupt().success());
+    lab.assert_clean();
+}
+
+#[test]
+fn a_host_that_may_have_any_port_has_the_same_again_after_a_crash() {
+    let mut lab = Lab::in_mode("same-port", Mode::InProcess);
+    lab.install(misbehave("version=1"));
+    let mut dev = Dev::start_as(&lab, "run", &["--http", "0"]);
+    let url = dev.wait_for("control_listening")["http"].clone();
+    dev.wait_for("host_started");
+    let crash =
+        command_to_host(&lab, &["call", &lab.id(), "misbehave", "[\"write-to-null\"]"]).output().unwrap();
+    assert!(!crash.status.success(), "{crash:?}");
+    assert_eq!(dev.wait_for("control_listening")["http"], url);
+    dev.wait_for("host_started");
+    assert!(dev.interrupt().success());
     lab.assert_clean();
 }
