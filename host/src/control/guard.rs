@@ -42,7 +42,7 @@ use tower::ServiceExt;
 use tracing::Instrument;
 
 /// Who asks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Who {
     /// A process of this machine, over the socket.
     Process {

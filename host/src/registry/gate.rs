@@ -32,7 +32,7 @@ impl fmt::Display for Restart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let left = self.due.map(|due| due.saturating_duration_since(Instant::now()));
         match left.filter(|left| !left.is_zero()) {
-            Some(left) if left < Duration::from_mins(1) => {
+            Some(left) if left < Duration::from_secs(60) => {
                 write!(f, "restarting in {:.1} s", left.as_secs_f64())
             }
             Some(left) => {
