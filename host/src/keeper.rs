@@ -1,6 +1,7 @@
 //! Keeps the workers in step with the plugins folder: new plugins are taken in, and those that are gone let go.
 
 mod emptied;
+mod missing;
 
 use crate::{
     error::HostError,
@@ -12,21 +13,13 @@ use crate::{
     worker::{Desk, Order, StartWhy, StopWhy, Worker},
 };
 use emptied::Emptied;
+use missing::Missing;
 use parking_lot::Mutex;
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
 };
-
-/// How long a manifest has to be missing until its plugin counts as gone, and how long it has to be empty until that
-/// counts as an edit: editors delete a file, or empty it, and write it anew.
-const GRACE: Duration = Duration::from_millis(300);
 
 /// The workers of the plugins, and in which order the plugins were taken in.
 #[derive(Default)]
@@ -67,8 +60,7 @@ pub(crate) struct Keeper {
     watcher: Option<Arc<Watcher>>,
     /// What was reported and still holds.
     problems: Vec<String>,
-    /// Plugins whose manifest is missing, and since when.
-    missing: BTreeMap<PluginId, Instant>,
+    missing: Missing,
     emptied: Emptied,
 }
 
@@ -84,7 +76,7 @@ impl Keeper {
             desks: Arc::default(),
             watcher,
             problems: Vec::new(),
-            missing: BTreeMap::new(),
+            missing: Missing::default(),
             emptied: Emptied::default(),
         }
     }
@@ -96,7 +88,7 @@ impl Keeper {
 
     pub(crate) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Notice>) {
         loop {
-            let due = self.missing.values().min().map(|since| *since + GRACE);
+            let due = self.missing.due();
             let believed = self.emptied.due();
             let notice = tokio::select! {
                 notice = inbox.recv() => notice,
@@ -122,8 +114,12 @@ impl Keeper {
         }
     }
 
-    fn pass_on(&self, change: Change) {
-        if let Some(desk) = self.desks.lock().by_id.get(&change.plugin) {
+    fn pass_on(&mut self, change: Change) {
+        let Some(desk) = self.desks.lock().by_id.get(&change.plugin).cloned() else { return };
+        if !manifest::holds_manifest(&desk.manifest.lock().root) {
+            return self.missing.hold(change, Instant::now());
+        }
+        for change in self.missing.is_back(&change.plugin).into_iter().chain([change]) {
             let _ = desk.orders.send(Order::Changed(change));
         }
     }
@@ -149,7 +145,7 @@ impl Keeper {
             Ok(discovery) => drop(self.take_in(discovery)),
             // The folder is gone or unreadable: what runs goes on until it is back and says otherwise.
             Err(error) => {
-                self.missing.clear();
+                self.missing.forget();
                 self.report(error.path().to_owned(), error.to_string());
             }
         }
@@ -167,6 +163,7 @@ impl Keeper {
         let desks = self.desks.clone();
         let mut desks = desks.lock();
         if desks.shut_down {
+            self.missing.forget();
             return Vec::new();
         }
         self.let_go(&mut desks, &discovery.manifests, &broken);
@@ -183,14 +180,17 @@ impl Keeper {
             // A manifest that is being edited is not a plugin that is gone.
             found || broken.iter().any(|path| path.starts_with(&manifest.root))
         };
-        let gone: Vec<_> = desks.all().filter(|desk| !is_there(desk)).cloned().collect();
-        self.missing.retain(|id, _| gone.iter().any(|desk| desk.entry.id == *id));
-        for desk in gone {
+        for desk in desks.all().cloned().collect::<Vec<_>>() {
             let id = &desk.entry.id;
-            if self.missing.entry(id.clone()).or_insert_with(Instant::now).elapsed() < GRACE {
+            if is_there(&desk) {
+                for change in self.missing.is_back(id) {
+                    let _ = desk.orders.send(Order::Changed(change));
+                }
                 continue;
             }
-            self.missing.remove(id);
+            if !self.missing.is_gone(id, Instant::now()) {
+                continue;
+            }
             desks.present.retain(|other| other != id);
             let _ = desk.orders.send(Order::Stop(StopWhy::Removed, oneshot::channel().0));
             if let Some(watcher) = &self.watcher {

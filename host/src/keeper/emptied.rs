@@ -1,7 +1,9 @@
 //! Manifests that have just become empty: some programs empty a file, and only then write it anew.
 
-use super::GRACE;
-use crate::watch::{Change, What};
+use crate::{
+    watch::{Change, What},
+    worker::GRACE,
+};
 use std::{
     collections::BTreeMap,
     fs,

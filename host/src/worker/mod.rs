@@ -36,6 +36,10 @@ use std::{
 use supervise::{Deaths, Supervision};
 use tokio::sync::mpsc;
 
+/// How long a manifest has to be missing until its plugin counts as gone, and how long it has to be empty until that
+/// counts as an edit: editors delete a file, or empty it, and write it anew.
+pub(crate) const GRACE: Duration = Duration::from_millis(300);
+
 /// What the worker lets others see of its plugin.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
@@ -87,6 +91,9 @@ pub(crate) struct Worker {
     given: Option<Given>,
     /// Whether the manifest could not be read the last time.
     manifest_broken: bool,
+    /// A build that failed while the manifest was missing, and until when it is not told of: a plugin that is gone is
+    /// told of as such.
+    untold: Option<(tokio::time::Instant, ReloadError)>,
     /// By whom the plugin is being configured, while it is.
     configuring: Option<By>,
     /// What is remembered to be wrong, if it is the configuration: another puts it right.
@@ -117,6 +124,7 @@ impl Worker {
             pending: None,
             given: None,
             manifest_broken: false,
+            untold: None,
             configuring: None,
             unfit: None,
             confirm: None,
@@ -191,12 +199,14 @@ impl Worker {
                 .as_ref()
                 .map(|confirm| confirm.until().min(tokio::time::Instant::now() + Duration::from_millis(20)));
             let supervise = self.supervision.due();
+            let tell = self.untold.as_ref().map(|(due, _)| *due);
             tokio::select! {
                 biased;
                 died = self.deaths.next() => self.died(died),
                 order = self.inbox.recv() => return order,
                 () = at(judge) => self.judge().await,
                 () = at(supervise) => self.supervise().await,
+                () = at(tell) => self.tell_untold(),
             }
         }
     }
@@ -231,6 +241,8 @@ impl Worker {
             Ok(new) if new.id == old.id => Arc::new(self.with_given(new)),
             // The host sees to a plugin that goes by another name now.
             Ok(_) => return ManifestEdit::Settled,
+            // The host sees to a plugin that is gone.
+            Err(_) if self.is_missing() => return ManifestEdit::Settled,
             Err(error) => {
                 self.manifest_broken = true;
                 self.failed(ReloadError {
@@ -354,6 +366,11 @@ impl Worker {
     /// The manifest as it was last read, whether it is in force or not: what a new version is to live by.
     fn said(&self) -> Arc<Manifest> {
         self.pending.clone().unwrap_or_else(|| self.manifest())
+    }
+
+    /// Whether the manifest is not there, of which the host learns.
+    fn is_missing(&self) -> bool {
+        self.watcher.is_some() && !manifest::holds_manifest(&self.said().root)
     }
 
     fn doing(&self, stage: Option<Stage>) {

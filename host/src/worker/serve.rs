@@ -1,6 +1,6 @@
 //! From a cause to a generation that serves, as the worker sees it: build, install, tell.
 
-use super::{Confirm, Order, Worker, aftermath::refuses_state, at};
+use super::{Confirm, GRACE, Order, Worker, aftermath::refuses_state, at};
 use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{Diagnostic, EventKind, Stage, Stages, millis},
@@ -62,7 +62,7 @@ impl Cause {
 impl Worker {
     /// Builds until a build is not overtaken by a newer save, and lets the result serve.
     pub(super) async fn rebuild(&mut self, mut cause: Cause) -> Result<Generation, HostError> {
-        self.confirm = None;
+        (self.confirm, self.untold) = (None, None);
         let mut stages = Stages::default();
         let built = loop {
             self.doing(Some(Stage::Build));
@@ -271,15 +271,31 @@ impl Worker {
 
     async fn failed_build(&mut self, error: ReloadError) -> HostError {
         self.doing(None);
+        if self.is_missing() {
+            self.untold = Some((tokio::time::Instant::now() + GRACE, error.clone()));
+            return error.into();
+        }
+        // Until it compiles again, any file that it may read counts.
+        self.watch_sources().await;
+        self.tell_failed_build(&error);
+        error.into()
+    }
+
+    fn tell_failed_build(&mut self, error: &ReloadError) {
         let diagnostics = match &*error.cause {
             ReloadCause::Build(error) => error.diagnostics().to_vec(),
             _ => Vec::new(),
         };
-        // Until it compiles again, any file that it may read counts.
-        self.watch_sources().await;
-        self.remember(&error);
+        self.remember(error);
         self.tell(EventKind::BuildFailed { error: error.cause.to_string(), diagnostics });
-        error.into()
+    }
+
+    /// Tells of a build that failed while the manifest was missing, if that is back.
+    pub(super) fn tell_untold(&mut self) {
+        let untold = self.untold.take();
+        if let Some((_, error)) = untold.filter(|_| !self.is_missing()) {
+            self.tell_failed_build(&error);
+        }
     }
 
     /// Forgets versions too old to go back to, and lets the store do so too.

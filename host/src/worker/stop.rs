@@ -12,7 +12,7 @@ use std::{thread, time::Duration};
 impl Worker {
     pub(super) async fn stop(&mut self, why: StopWhy) {
         self.hear_of_deaths();
-        self.confirm = None;
+        (self.confirm, self.untold) = (None, None);
         self.supervision.forget();
         self.doing(None);
         {

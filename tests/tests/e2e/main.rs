@@ -12,6 +12,7 @@ mod crash;
 mod deadlines;
 mod deaths;
 mod endings;
+mod folders;
 mod life;
 mod limits;
 mod metrics;

@@ -1,0 +1,68 @@
+//! Plugins whose manifest is not there: it comes back in a moment, or they are gone.
+
+use crate::{id::PluginId, watch::Change, worker::GRACE};
+use std::collections::BTreeMap;
+use tokio::time::Instant;
+
+/// Since when each is missing, and what else of it has changed meanwhile: without a manifest nothing is built.
+#[derive(Default)]
+pub(super) struct Missing(BTreeMap<PluginId, (Instant, Vec<Change>)>);
+
+impl Missing {
+    fn entry(&mut self, id: &PluginId, now: Instant) -> &mut (Instant, Vec<Change>) {
+        self.0.entry(id.clone()).or_insert_with(|| (now, Vec::new()))
+    }
+
+    /// Keeps a change back until the manifest is there again.
+    pub(super) fn hold(&mut self, change: Change, now: Instant) {
+        self.entry(&change.plugin, now).1.push(change.clone());
+    }
+
+    /// Notes that a manifest is not there, and says whether that is so for good.
+    pub(super) fn is_gone(&mut self, id: &PluginId, now: Instant) -> bool {
+        let gone = self.entry(id, now).0 + GRACE <= now;
+        if gone {
+            self.0.remove(id);
+        }
+        gone
+    }
+
+    /// Notes that a manifest is there, and gives what was kept back.
+    pub(super) fn is_back(&mut self, id: &PluginId) -> Vec<Change> {
+        self.0.remove(id).map(|(_, changes)| changes).unwrap_or_default()
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.0.clear();
+    }
+
+    /// When the first of them is to be looked at again.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.0.values().map(|(since, _)| *since + GRACE).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::What;
+    use std::time::SystemTime;
+
+    #[test]
+    fn what_changes_while_a_manifest_is_missing_waits_for_it_and_goes_with_it() {
+        let plugin: PluginId = "dev.test.missing".parse().unwrap();
+        let (path, saved_at) = ("src/lib.rs".into(), SystemTime::now());
+        let change = Change { plugin: plugin.clone(), path, saved_at, what: What::Source };
+        let (mut missing, now) = (Missing::default(), Instant::now());
+
+        missing.hold(change.clone(), now);
+        assert_eq!(missing.due(), Some(now + GRACE));
+        assert!(!missing.is_gone(&plugin, now), "it may come back");
+        assert_eq!(missing.is_back(&plugin), [change.clone()]);
+        assert_eq!((missing.due(), missing.is_back(&plugin)), (None, Vec::new()), "it is told once");
+
+        missing.hold(change, now);
+        assert!(missing.is_gone(&plugin, now + GRACE));
+        assert_eq!((missing.due(), missing.is_back(&plugin)), (None, Vec::new()));
+    }
+}
