@@ -58,7 +58,7 @@ mod tests {
         missing.hold(change.clone(), now);
         assert_eq!(missing.due(), Some(now + GRACE));
         assert!(!missing.is_gone(&plugin, now), "it may come back");
-        assert_eq!(missing.is_back(&plugin), [change.clone()]);
+        assert_eq!(missing.is_back(&plugin), vec![change.clone()]);
         assert_eq!((missing.due(), missing.is_back(&plugin)), (None, Vec::new()), "it is told once");
 
         missing.hold(change, now);
