@@ -14,7 +14,7 @@ use crate::{
         LogBound,
         process::{ProcessError, Program},
     },
-    parent,
+    orphans, parent,
     pending::Pending,
     preflight::Verdicts,
     registry::{CrashRecord, crash_record, fence},
@@ -251,6 +251,9 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
         None if shim::is_offered() => Ok(Program::own()),
         None => Err(ProcessError::NoProgram),
     };
+    if let Ok(program) = &program {
+        orphans::guarded_by(program.path());
+    }
     // Before anything is started: if another host has the folder, this one is not to touch it.
     #[cfg(feature = "control")]
     let control = match builder.control {

@@ -81,6 +81,7 @@ mod live;
 pub mod load;
 pub mod manifest;
 pub mod metrics;
+mod orphans;
 mod overdue;
 pub mod parent;
 mod pending;

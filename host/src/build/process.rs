@@ -1,5 +1,6 @@
 //! A child process that takes everything it started with it when it ends, or when no one waits for it any more.
 
+use crate::orphans;
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::{
@@ -42,7 +43,7 @@ async fn run_reading(
     mut on_line: impl FnMut(&str),
     mut on_error_line: impl FnMut(&str),
 ) -> io::Result<Finished> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    command.stdin(orphans::marked_input()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn()?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let group = Arc::new(Group { leader: Pid::from_child(&child), reaped: Mutex::new(false) });

@@ -30,7 +30,11 @@ mod service;
 #[cfg(test)]
 mod tests;
 
-use crate::wire::{SHIM_MARKER, WireError};
+use crate::{
+    load::process::Program,
+    orphans,
+    wire::{SHIM_MARKER, WireError},
+};
 use rustix::process::Pid;
 use std::{
     env,
@@ -48,7 +52,8 @@ pub const EXIT_UNFIT: i32 = 70;
 /// Becomes a shim if this process was started as one, and does not return then; otherwise returns at once.
 ///
 /// A program that embeds a host calls this first in `main`: the host runs the program again for each plugin that is to
-/// live in a process of its own. It also runs it once more to have its socket removed should it be killed, if it has one.
+/// live in a process of its own. It also runs it once more to have its socket removed should it be killed, if it has one,
+/// and its builds ended, if it builds.
 ///
 /// ```no_run
 /// replug::shim::run_if_asked();
@@ -56,6 +61,7 @@ pub const EXIT_UNFIT: i32 = 70;
 /// ```
 pub fn run_if_asked() {
     OFFERED.store(true, Ordering::Relaxed);
+    orphans::guarded_by(Program::own().path());
     let mut arguments = env::args_os().skip(1);
     let Some(first) = arguments.next() else { return };
     #[cfg(feature = "control")]
@@ -63,6 +69,10 @@ pub fn run_if_asked() {
         // What is left open harms no one here; what is not swept does.
         let _ = inherited::close_all();
         crate::sweep::run(arguments);
+    }
+    if first == orphans::MARKER {
+        let _ = inherited::close_all();
+        orphans::run();
     }
     if first != SHIM_MARKER {
         return;

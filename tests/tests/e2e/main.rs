@@ -17,6 +17,7 @@ mod life;
 mod limits;
 mod metrics;
 mod misbehave;
+mod orphans;
 mod parent;
 mod place;
 mod shim;

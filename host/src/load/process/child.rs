@@ -49,7 +49,6 @@ impl Program {
     }
 
     /// Its file.
-    #[cfg(feature = "control")]
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }

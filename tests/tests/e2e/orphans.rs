@@ -1,0 +1,50 @@
+//! That a host which is killed leaves no build behind.
+
+use replug_tests::{
+    Lab,
+    command::{Dev, command},
+};
+use rustix::process::{Signal, kill_process_group};
+use std::{fs, os::unix::process::CommandExt, process::Command};
+
+/// A plugin whose build begins, says so and never ends.
+fn building_for_ever(name: &str) -> Lab {
+    let mut lab = Lab::new(name);
+    lab.write_script("scripts/build.sh", "#!/bin/sh\nsleep 100000 &\necho it builds > ../../begun\nwait\n");
+    lab.set_manifest("binary = \"out/plugin.so\"");
+    // Where it is no source of the plugin's.
+    assert!(Command::new("mkfifo").arg(lab.dir().join("begun")).status().unwrap().success());
+    lab
+}
+
+/// Kills a host in the middle of its build, with its parent.
+fn kill_amid_the_build(lab: &Lab, host: Dev) {
+    assert_eq!(fs::read_to_string(lab.dir().join("begun")).unwrap(), "it builds\n");
+    assert!(lab.children().iter().any(|it| it.contains("build.sh")), "there is a build to be left");
+    kill_process_group(host.pid(), Signal::KILL).unwrap();
+    host.ended();
+    lab.assert_childless();
+}
+
+#[test]
+fn a_dev_that_is_killed_with_its_parent_leaves_no_build() {
+    let lab = building_for_ever("dev-killed-amid-build");
+    let mut dev = command(&lab, &["dev", "--json"]);
+    dev.process_group(0);
+    kill_amid_the_build(&lab, Dev::of(dev));
+}
+
+#[test]
+fn a_build_command_that_is_killed_leaves_no_build() {
+    let lab = building_for_ever("build-killed-amid-build");
+    let mut build = command(&lab, &["build"]);
+    build.process_group(0);
+    kill_amid_the_build(&lab, Dev::of(build));
+}
+
+#[test]
+fn a_program_with_a_host_in_it_that_is_killed_leaves_no_build() {
+    let lab = building_for_ever("embedder-killed-amid-build");
+    let host = Dev::embedder(&lab, env!("CARGO_BIN_EXE_embedder"));
+    kill_amid_the_build(&lab, host);
+}
