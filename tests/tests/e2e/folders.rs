@@ -18,6 +18,8 @@ fn a_plugin_whose_folder_is_deleted_is_stopped_and_nothing_is_said_of_a_build() 
     let mut lab = Lab::new("folder-deleted-under-it");
     lab.install(misbehave("version=1"));
     lab.start_watching();
+    // In this order: what goes before the manifest may be built before that is missed.
+    fs::remove_file(lab.path("plugin.toml")).unwrap();
     fs::remove_dir_all(lab.path("")).unwrap();
     assert_eq!(stopped(&mut lab), "its folder or manifest is gone");
     lab.finish();
