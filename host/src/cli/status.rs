@@ -4,7 +4,7 @@ use super::{
     client::Client,
     error::CliError,
     signals::Signals,
-    table::{self, LINE, shortened},
+    table::{self, LINE},
     terminal::{self, BAD, DIM, NAME, WARN},
 };
 use clap::Args;
@@ -12,12 +12,15 @@ use replug::control::{Command, command::List};
 use serde_json::{Value, json};
 use std::{
     io::{self, IsTerminal},
+    iter,
     path::PathBuf,
     time::Duration,
 };
 
 /// How often a table is drawn anew, at most, and at least.
 const EVERY: Duration = Duration::from_secs(1);
+/// What stands before a line that goes on with the one above.
+const HANGING: &str = "    ";
 
 /// Show how the plugins of a running host are
 #[derive(Debug, Args)]
@@ -141,7 +144,9 @@ fn described(plugins: &[Value]) -> String {
     for (line, plugin) in lines.zip(plugins) {
         text = format!("{text}\n{line}");
         for more in more(plugin) {
-            text = format!("{text}\n  {DIM}{}{DIM:#}", shortened(&more, LINE - 2));
+            let lines = table::wrapped(&more, LINE - HANGING.len());
+            let indents = iter::once("  ").chain(iter::repeat(HANGING));
+            text.extend(indents.zip(lines).map(|(indent, line)| format!("\n{indent}{DIM}{line}{DIM:#}")));
         }
     }
     text
@@ -244,10 +249,14 @@ mod tests {
         let plugin = json!({
             "id": "com.example.a-rather-long-name.for-a-plugin", "status": "source_only", "mode": "in-process",
             "generation": 12345, "uptime": 100_000.0, "calls": 123_456_789u64, "errors": 99_999,
-            "restarts": 3, "detail": "誤".repeat(200),
+            "restarts": 3, "detail": format!("{} or until you `start` it", "誤".repeat(200)),
         });
         let text = anstream::adapter::strip_str(&described(&[plugin])).to_string();
         assert!(text.lines().all(|line| line.width() <= LINE), "{text}");
+        assert!(
+            text.contains("\n    ") && text.contains("until you `start` it"),
+            "nothing is cut off: {text}"
+        );
         assert!(text.contains("123.5M") && text.contains("27h"), "{text}");
     }
 

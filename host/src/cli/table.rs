@@ -2,6 +2,7 @@
 
 use super::terminal::{BAD, DIM, GOOD, WARN};
 use anstyle::Style;
+use std::mem;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// How wide a line may be.
@@ -48,6 +49,27 @@ pub(super) fn shortened(text: &str, width: usize) -> String {
     plain.chars().take_while(fits).chain(['…']).collect()
 }
 
+/// The words of the text, on as many lines as they take; a word that is longer than a line is broken.
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let (mut lines, mut line) = (Vec::new(), String::new());
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control());
+    for word in words.filter(|word| !word.is_empty()) {
+        match line.width() + 1 + word.width() <= width {
+            _ if line.is_empty() => {}
+            true => line.push(' '),
+            false => lines.push(mem::take(&mut line)),
+        }
+        for c in word.chars() {
+            if line.width() + c.width().unwrap_or(0) > width {
+                lines.push(mem::take(&mut line));
+            }
+            line.push(c);
+        }
+    }
+    lines.push(line);
+    lines
+}
+
 /// How a status is coloured.
 pub(super) fn of_status(status: &str) -> Style {
     match status {
@@ -89,6 +111,16 @@ mod tests {
         let rows = vec![["名前", "x"].map(str::to_owned), ["abcd", "y"].map(str::to_owned)];
         let text = aligned(rows, &[], |_, _| Style::new());
         assert_eq!(anstream::adapter::strip_str(&text).to_string(), "名前  x\nabcd  y");
+    }
+
+    #[test]
+    fn what_is_wrapped_is_whole_and_no_line_of_it_is_too_long() {
+        let text = "it is quarantined until\nits artifact is another, or until you `start` it";
+        assert_eq!(
+            wrapped(text, 24),
+            ["it is quarantined until", "its artifact is another,", "or until you `start` it"]
+        );
+        assert_eq!(wrapped("a 計算機です\u{1b}", 6), ["a", "計算機", "です"]);
     }
 
     #[test]
