@@ -11,11 +11,12 @@ use super::{
 use clap::Args;
 use replug::{
     Digest,
-    artifact::Store,
+    artifact::{self, Store},
     build::Builder,
-    error::{BuildError, StoreError},
+    error::{BuildError, InspectError, PreflightError, StoreError},
     event::{Diagnostic, millis},
     manifest::{Discovery, Manifest},
+    preflight,
 };
 use serde_json::json;
 use std::path::PathBuf;
@@ -53,13 +54,17 @@ enum NotMade {
     Build(#[from] BuildError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Inspect(#[from] InspectError),
+    #[error(transparent)]
+    Preflight(#[from] PreflightError),
 }
 
 impl NotMade {
     fn diagnostics(&self) -> &[Diagnostic] {
         match self {
             Self::Build(error) => error.diagnostics(),
-            Self::Store(_) => &[],
+            Self::Store(_) | Self::Inspect(_) | Self::Preflight(_) => &[],
         }
     }
 }
@@ -103,6 +108,7 @@ impl Build {
 async fn make(builder: &Builder, store: &Store, manifest: &Manifest) -> Result<Made, NotMade> {
     let built = builder.build(manifest).await?;
     let artifact = store.put(&built.artifact)?;
+    preflight::check(&artifact, &artifact::inspect(&artifact.path)?, manifest.reload.unload)?;
     let (took_ms, warnings) = (millis(built.took), built.warnings);
     Ok(Made { artifact: artifact.path, digest: artifact.digest, took_ms, warnings })
 }

@@ -68,3 +68,18 @@ fn a_call_prints_its_result_or_exits_with_1_and_says_why() {
     }
     lab.assert_clean();
 }
+
+#[test]
+fn what_builds_and_exports_no_plugin_is_refused_by_a_build_as_it_is_by_the_loop() {
+    let mut lab = Lab::new("exports-nothing");
+    lab.write_source(&Source::new(1));
+    let exporting = Source::lib(1);
+    let rest = exporting.lines().filter(|line| !line.contains("export!")).collect::<Vec<_>>().join("\n");
+    lab.write("src/lib.rs", rest);
+    let output = run(&lab, &["build"]);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(err.contains("exports no plugin: write `replug_api::export!(Type: Interface);`"), "{err}");
+    assert!(output.stdout.is_empty(), "nothing is said to be built");
+    lab.assert_clean();
+}
