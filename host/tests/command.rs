@@ -132,6 +132,10 @@ fn a_list_shows_what_is_there_and_what_is_wrong_with_the_rest() {
     assert_eq!(listed["plugins"][0]["status"], "source_only");
     assert_eq!(listed["problems"].as_array().unwrap().len(), 1);
     assert!(!dir.path().join("plugins/.replug").exists(), "to list leaves nothing behind");
+
+    fs::remove_dir_all(dir.path().join("plugins/greeter")).unwrap();
+    let run = replug(dir.path(), &["list"]);
+    assert_eq!(run.out, "no plugins in plugins that can be used, and 1 that cannot\n");
 }
 
 #[test]

@@ -67,7 +67,7 @@ impl List {
                 .collect();
             terminal::print_json(&json!({ "plugins": plugins, "problems": problems }))?;
         } else {
-            terminal::print(&described(&plugins, &dir))?;
+            terminal::print(&described(&plugins, &dir, problems.len()))?;
             for problem in &problems {
                 terminal::complain(problem);
             }
@@ -88,11 +88,14 @@ fn at_rest(manifest: &Manifest, state_dir: &Path) -> Value {
     as_listed(&json!(PluginInfo::at_rest(manifest, state_dir)))
 }
 
-fn described(plugins: &[Value], dir: &Path) -> String {
+fn described(plugins: &[Value], dir: &Path, unusable: usize) -> String {
     if plugins.is_empty() {
         let new = terminal::invocation();
         let dir = terminal::quoted(&dir.to_string_lossy());
         return format!("no plugins in {dir}: `{new} new my-plugin --dir {dir}` makes one");
+        if unusable > 0 {
+            return format!("no plugins in {dir} that can be used, and {unusable} that cannot");
+        }
     }
     let root = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     let rows = plugins.iter().map(|plugin| {
