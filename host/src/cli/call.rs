@@ -107,6 +107,14 @@ impl Call {
                     return Err(CliError::Told);
                 }
                 Err(CliError::Refused(if own { own_error(&details) } else { harmless(&message) }))
+            Err(CliError::BrokeOff { .. }) => {
+                let replug = terminal::invocation();
+                let text = format!(
+                    "the host ended during `{}` of {id}: see `{replug} events --recent` or `{replug} status`",
+                    harmless(&call.method)
+                );
+                Err(CliError::Refused(text))
+            }
             }
             Err(error) => Err(error),
         }

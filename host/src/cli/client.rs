@@ -125,7 +125,10 @@ impl Client {
         // The kernel connects to whoever listens, even while that is stopped.
         let answer = tokio::time::timeout(patience, sender.send_request(request)).await;
         let answer = answer.map_err(|_| self.silent(process))?;
-        answer.map_err(|error| broken(format!("broke off ({error})")))
+        answer.map_err(|error| match error.is_parse() {
+            true => broken(format!("does not speak HTTP ({error})")),
+            false => CliError::BrokeOff { socket: self.socket.display().to_string() },
+        })
     }
 
     fn unconnected(&self, source: io::Error) -> CliError {

@@ -53,6 +53,12 @@ pub(super) enum CliError {
         "the host on {socket}{process} does not answer: it may be stopped, as by Ctrl-Z, or stuck; let it go on with `kill -CONT`, or end it and start it again"
     )]
     Silent { socket: String, process: String },
+    /// The host was asked, and gave no answer.
+    #[error(
+        "the host on {socket} ended before it had answered: `{0} status --watch` shows when it is back, and then `{0} events --recent` what happened",
+        super::terminal::invocation()
+    )]
+    BrokeOff { socket: String },
     /// The host could not be talked to, or said something that is not understood.
     #[error("the host on {socket} {reason}; is it another version of replug, or has it just ended?")]
     Conversation { socket: String, reason: String },
@@ -111,7 +117,9 @@ impl CliError {
     /// Whether the host that was asked is not there, or no longer, and may come back.
     pub(super) fn is_of_a_host_that_is_gone(&self) -> bool {
         match self {
-            Self::NoHost { .. } | Self::Silent { .. } | Self::Conversation { .. } => true,
+            Self::NoHost { .. } | Self::Silent { .. } | Self::BrokeOff { .. } | Self::Conversation { .. } => {
+                true
+            }
             Self::Answered { code, .. } => *code == Code::ShutDown.number(),
             _ => false,
         }

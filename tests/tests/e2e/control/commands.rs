@@ -216,7 +216,8 @@ fn whoever_follows_a_host_is_told_when_it_ends_without_a_word() {
         ends.push((lines, follow));
     }
     let err = complained(&lab, &["call", &lab.id(), "misbehave", "[\"write-to-null\"]"]);
-    assert!(err.contains("broke off"), "{err}");
+    let ended = format!("error: the host ended during `misbehave` of {}: see `", lab.id());
+    assert!(err.starts_with(&ended) && err.contains("events --recent"), "{err}");
     for (mut lines, follow) in ends {
         assert!(!lines.any(|line| line.contains("host_stopped")));
         let (code, _, err) = text(&follow.wait_with_output().unwrap());
