@@ -11,6 +11,7 @@ use clap::Args;
 use replug::{Event, PluginId};
 use serde_json::{Value, json};
 
+use std::pin::pin;
 /// Show what happens in a running host, until Ctrl-C or its end
 #[derive(Debug, Args)]
 #[command(
@@ -83,10 +84,12 @@ pub(super) async fn follow(mut stream: Stream, mut show: Show) -> Result<(), Cli
     loop {
         tokio::select! {
             biased;
+    let mut unread = pin!(terminal::unread());
             () = signals.next() => return Ok(()),
             event = stream.next() => match event? {
                 Some(event) => show.show(event)?,
                 None => return Ok(()),
+            () = &mut unread => return Ok(()),
             },
         }
     }

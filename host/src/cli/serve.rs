@@ -60,10 +60,12 @@ impl Serve {
             http::tell(listening);
         }
         let mut screen = Screen::new(what, self.reader);
+        let mut unread = pin!(terminal::unread());
         let told = loop {
             tokio::select! {
                 biased;
                 () = signals.next() => break Ok(()),
+                () = &mut unread => break Ok(()),
                 event = events.next() => {
                     let Some(event) = event else { break Ok(()) };
                     if let Err(error) = screen.show(&event) {

@@ -5,16 +5,23 @@ use anstream::ColorChoice;
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
 use replug::event::Diagnostic;
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+};
 use serde::Serialize;
 use std::{
     borrow::Cow,
     env,
     fmt::Display,
     fs,
+    future::pending,
     io::{self, IsTerminal, Write},
     path::Path,
+    thread,
     time::Duration,
 };
+use tokio::sync::oneshot;
 
 /// What serves, or is as it should be.
 pub(super) const GOOD: Style = AnsiColor::Green.on_default();
@@ -40,6 +47,29 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<(), CliError> {
     let line = serde_json::to_string(value).map_err(|error| CliError::Output(error.into()))?;
     let mut out = io::stdout().lock();
     writeln!(out, "{}", escaped(&line)).and_then(|()| out.flush()).map_err(CliError::Output)
+}
+
+/// Waits until no one reads the standard output any more; for ever, where it is a file.
+pub(super) async fn unread() {
+    let (tell, told) = oneshot::channel();
+    // No runtime takes files, nor a terminal that it must leave as it is. The thread goes with the process.
+    thread::spawn(move || {
+        let out = io::stdout();
+        let mut out = [PollFd::new(&out, PollFlags::empty())];
+        let polled = loop {
+            match poll(&mut out, None) {
+                Err(Errno::INTR) => {}
+                polled => break polled,
+            }
+        };
+        if polled.is_ok() {
+            // An error means that nobody waits any more.
+            let _ = tell.send(());
+        }
+    });
+    if told.await.is_err() {
+        pending().await
+    }
 }
 
 /// What a plugin has said, without what would steer the terminal.
