@@ -13,8 +13,8 @@ use super::{
 };
 use replug::{CallError, Digest, Event, EventKind, Generation, Host, Layers, PluginId};
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, future::pending, process, time::Duration};
-use tokio::time::{Instant, sleep_until};
+use std::{collections::BTreeSet, future::pending, pin::pin, process, time::Duration};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// Who reads the standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,12 +78,16 @@ impl Serve {
         };
         screen.leave();
         let mut stopped = host.shutdown();
+        let mut patience = pin!(sleep(PATIENCE));
         loop {
             tokio::select! {
                 biased;
                 // Asked twice, it does not wait for plugins that do not end.
                 () = signals.next() => process::exit(130),
                 () = &mut stopped => break,
+                () = &mut patience, if !patience.is_elapsed() => {
+                    terminal::note("waiting for what still runs; Ctrl-C again ends at once");
+                }
                 event = events.next() => if let (Some(event), Ok(())) = (event, &told) {
                     // Whoever does not read the end has read what they wanted.
                     let _ = screen.show(&event);
