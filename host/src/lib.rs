@@ -92,7 +92,8 @@ mod reload;
 pub mod shim;
 mod snapshot;
 mod spans;
-mod suggest;
+#[doc(hidden)]
+pub mod suggest;
 #[cfg(feature = "control")]
 mod sweep;
 pub mod watch;

@@ -1,7 +1,7 @@
 //! The nearest known name to a wrong one, for messages.
 
 /// What to say after an unknown name: `; did you mean ...?`, or what there is.
-pub(crate) fn among<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
+pub fn among<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
     let known: Vec<_> = known.collect();
     let near = known
         .iter()

@@ -1,6 +1,6 @@
 //! What several subcommands take: where the plugins are, what to call, what else there is to be told.
 
-use super::{error::CliError, terminal};
+use super::{error::CliError, named::Named, terminal};
 use clap::Args;
 use replug::{HostConfig, Layers, manifest::holds_manifest};
 use serde_json::Value;
@@ -20,6 +20,29 @@ pub(super) struct State {
     state_dir: Option<PathBuf>,
 }
 
+/// The plugins folder that a command is given, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Folder<'a> {
+    named: Option<&'a Path>,
+    how: &'static str,
+}
+
+impl<'a> Folder<'a> {
+    /// It stands by itself: `replug dev DIR`.
+    pub(super) fn bare(named: &'a Option<PathBuf>) -> Self {
+        Self { named: named.as_deref(), how: "DIR" }
+    }
+
+    /// It has a flag, where what stands by itself is a plugin.
+    pub(super) fn flag(named: &'a Option<PathBuf>) -> Self {
+        Self { named: named.as_deref(), how: "--plugins DIR" }
+    }
+
+    fn missing(self) -> CliError {
+        CliError::NoPlugins { how: self.how }
+    }
+}
+
 /// What a command is told, by the configuration and by its flags.
 pub(super) struct Place {
     pub(super) config: HostConfig,
@@ -35,8 +58,8 @@ pub(super) struct Whereabouts {
 }
 
 impl State {
-    /// The layers of the configuration; `named` is the plugins folder that the user has named.
-    pub(super) fn layers(&self, named: Option<&Path>) -> Result<Layers, CliError> {
+    /// The layers of the configuration.
+    pub(super) fn layers(&self, folder: Folder<'_>) -> Result<Layers, CliError> {
         let mut layers = Layers::new();
         if let Some(file) = &self.config {
             layers = layers.file(file);
@@ -44,39 +67,40 @@ impl State {
         if let Some(dir) = &self.state_dir {
             layers = layers.flag("state_dir", "--state-dir", text(dir)?);
         }
-        Ok(match (named, usual_plugins_dir()) {
-            (Some(dir), _) => layers.flag("plugins", "DIR", text(dir)?),
+        Ok(match (folder.named, usual_plugins_dir()) {
+            (Some(dir), _) => layers.flag("plugins", folder.how, text(dir)?),
             (None, Some(usual)) => layers.fallback("plugins", usual),
             (None, None) => layers,
         })
     }
 
     /// What a command is told that has no other layers.
-    pub(super) fn place(&self, named: Option<&Path>) -> Result<Place, CliError> {
-        Place::read(&self.layers(named)?)
+    pub(super) fn place(&self, folder: Folder<'_>) -> Result<Place, CliError> {
+        Place::read(&self.layers(folder)?, folder)
     }
 
     /// Where a host may be running. One goes on when its configuration is edited to something wrong, and has to be reached
     /// all the more then: a folder that is named needs no configuration, and a wrong one is only warned of.
-    pub(super) fn running(&self, named: Option<&Path>) -> Result<Whereabouts, CliError> {
-        let place = self.place(named);
-        if named.is_none() {
+    pub(super) fn running(&self, folder: Folder<'_>) -> Result<Whereabouts, CliError> {
+        let place = self.place(folder);
+        if folder.named.is_none() {
             Place::note_wrong(&place);
         }
-        self.host_of(named, &place)
+        self.host_of(folder, &place)
     }
 
     /// The same, of what was read already, without a word.
     pub(super) fn host_of(
         &self,
-        named: Option<&Path>,
+        folder: Folder<'_>,
         place: &Result<Place, CliError>,
     ) -> Result<Whereabouts, CliError> {
         if let Ok(place) = place {
             return Ok(Whereabouts { plugins: place.dir.clone(), state_dir: place.state_dir.clone() });
         }
         let usual = || self.at_least("plugins").or_else(|| usual_plugins_dir().map(PathBuf::from));
-        let plugins = named.map(Path::to_owned).or_else(usual).ok_or(CliError::NoPlugins)?;
+        let plugins = folder.named.map(Path::to_owned).or_else(usual).or_else(served_here);
+        let plugins = plugins.ok_or_else(|| folder.missing())?;
         let state_dir = self.state_dir.clone().or_else(|| self.at_least("state_dir"));
         let state_dir = state_dir.unwrap_or_else(|| replug::default_state_dir(&plugins));
         Ok(Whereabouts { plugins, state_dir })
@@ -103,12 +127,12 @@ impl Place {
         }
     }
 
-    pub(super) fn read(layers: &Layers) -> Result<Self, CliError> {
+    pub(super) fn read(layers: &Layers, folder: Folder<'_>) -> Result<Self, CliError> {
         for warning in layers.warnings() {
             terminal::warn(&warning);
         }
         let config = layers.read()?;
-        let dir = config.plugins.clone().ok_or(CliError::NoPlugins)?;
+        let dir = config.plugins.clone().ok_or_else(|| folder.missing())?;
         let state_dir = config.state_dir.clone().unwrap_or_else(|| replug::default_state_dir(&dir));
         Ok(Self { config, dir, state_dir })
     }
@@ -122,6 +146,13 @@ fn usual_plugins_dir() -> Option<&'static str> {
     holds_manifest(Path::new(".")).then_some(".")
 }
 
+/// This folder, if a host serves it: `replug dev .` takes any.
+fn served_here() -> Option<PathBuf> {
+    let here = Path::new(".");
+    let socket = replug::control::find_socket(here, &replug::default_state_dir(here));
+    socket.exists().then(|| here.to_owned())
+}
+
 /// A path as the configuration takes it.
 pub(super) fn text(path: &Path) -> Result<&str, CliError> {
     let unreadable = || CliError::Usage(format!("the path {} is not UTF-8: name another", path.display()));
@@ -131,7 +162,7 @@ pub(super) fn text(path: &Path) -> Result<&str, CliError> {
 /// A call that the user asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct CallSpec {
-    pub(super) plugin: String,
+    pub(super) plugin: Named,
     pub(super) method: String,
     pub(super) arguments: Value,
 }
@@ -140,7 +171,8 @@ impl CallSpec {
     /// Reads `ID METHOD [JSON]`.
     pub(super) fn new(plugin: &str, method: &str, arguments: Option<&str>) -> Result<Self, CliError> {
         let arguments = arguments.map_or(Ok(Value::Null), arguments_from)?;
-        Ok(Self { plugin: plugin.into(), method: method.into(), arguments })
+        let Ok(plugin) = plugin.parse();
+        Ok(Self { plugin, method: method.into(), arguments })
     }
 }
 

@@ -1,7 +1,7 @@
 //! `replug build`: artifacts without a host.
 
 use super::{
-    args::{Place, State},
+    args::{Folder, Place, State},
     error::CliError,
     one::with_spinner,
     signals::Signals,
@@ -73,7 +73,7 @@ impl Build {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let mut signals = Signals::listen()?;
         trace::quietly();
-        let Place { config, dir, state_dir } = self.state.place(self.dir.as_deref())?;
+        let Place { config, dir, state_dir } = self.state.place(Folder::bare(&self.dir))?;
         let Discovery { manifests, problems } = config.defaults.discover(&dir)?;
         let builder = Builder::new(replug::build_dir(&state_dir));
         let store = Store::open(replug::artifacts_dir(&state_dir))?;

@@ -1,7 +1,7 @@
 //! `replug call`: one call, of the running host if there is one.
 
 use super::{
-    args::{CallSpec, Place, State},
+    args::{CallSpec, Folder, Place, State},
     client::Client,
     error::CliError,
     one::One,
@@ -27,7 +27,7 @@ use std::path::PathBuf;
   replug call dev.replug.calculator divide '{\"a\":1,\"b\":0}'
   replug call dev.replug.calculator history --json | jq .result")]
 pub(super) struct Call {
-    /// The plugin's id
+    /// The plugin's id, or the last part of it
     #[arg(value_name = "ID")]
     plugin: String,
     /// The method; `Interface.method` where two interfaces have one of that name
@@ -50,8 +50,9 @@ impl Call {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let call = CallSpec::new(&self.plugin, &self.method, self.arguments.as_deref())?;
         trace::quietly();
-        let place = self.state.place(self.plugins.as_deref());
-        let host = self.state.host_of(self.plugins.as_deref(), &place)?;
+        let folder = Folder::flag(&self.plugins);
+        let place = self.state.place(folder);
+        let host = self.state.host_of(folder, &place)?;
         match self.of_running(&call, Client::at(host)).await {
             Err(CliError::NoHost { .. }) => {}
             done => {
@@ -60,12 +61,11 @@ impl Call {
             }
         }
         let one = One::start(place?, &call.plugin).await?;
-        let generation = one.handle.generation();
+        let (id, generation) = (one.handle.id().clone(), one.handle.generation());
         let invocation = one.handle.invoke_json(call.method.clone(), call.arguments);
         let answer = one.ask(invocation.into_future()).await?;
         if self.json {
-            let mut printed =
-                json!({ "plugin": call.plugin, "method": call.method, "generation": generation });
+            let mut printed = json!({ "plugin": id, "method": call.method, "generation": generation });
             let failed = answer.is_err();
             match answer {
                 Ok(result) => printed["result"] = result,
@@ -85,12 +85,11 @@ impl Call {
 impl Call {
     /// Asks the running host.
     async fn of_running(&self, call: &CallSpec, client: Client) -> Result<(), CliError> {
-        // What is no id is no plugin: that is said as of any unknown one, below.
-        let Ok(id) = call.plugin.parse() else { return Err(CliError::no_host()) };
+        let id = call.plugin.at(&client).await?;
         let args = Some(call.arguments.clone()).filter(|arguments| !arguments.is_null());
-        let command = Execute { id, method: call.method.clone(), args, payload: None };
+        let command = Execute { id: id.clone(), method: call.method.clone(), args, payload: None };
         let answer = client.ask(&Command::Execute(command)).await;
-        let mut printed = json!({ "plugin": call.plugin, "method": call.method });
+        let mut printed = json!({ "plugin": id, "method": call.method });
         match answer {
             Ok(mut answer) if self.json => {
                 printed["generation"] = answer["generation"].take();
@@ -107,6 +106,7 @@ impl Call {
                     return Err(CliError::Told);
                 }
                 Err(CliError::Refused(if own { own_error(&details) } else { harmless(&message) }))
+            }
             Err(CliError::BrokeOff { .. }) => {
                 let replug = terminal::invocation();
                 let text = format!(
@@ -114,7 +114,6 @@ impl Call {
                     harmless(&call.method)
                 );
                 Err(CliError::Refused(text))
-            }
             }
             Err(error) => Err(error),
         }

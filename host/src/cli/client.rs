@@ -1,7 +1,7 @@
 //! Talks to a running host, over its socket.
 
 use super::{
-    args::{State, Whereabouts},
+    args::{Folder, State, Whereabouts},
     error::CliError,
     terminal::{harmless, quoted, relative},
 };
@@ -18,12 +18,7 @@ use replug::{
     control::{Command, distrust, find_socket},
 };
 use serde_json::{Value, json};
-use std::{
-    collections::VecDeque,
-    io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::VecDeque, io, path::PathBuf, time::Duration};
 use tokio::net::UnixStream;
 
 /// How long a host may take to begin its answer where it only has to look.
@@ -40,7 +35,7 @@ pub(super) struct At {
 impl At {
     /// The host.
     pub(super) fn client(&self) -> Result<Client, CliError> {
-        Client::of(self.plugins.as_deref())
+        Client::of(Folder::flag(&self.plugins))
     }
 }
 
@@ -53,8 +48,8 @@ pub(super) struct Client {
 
 impl Client {
     /// The host of the folder that was named, or of what is here.
-    pub(super) fn of(named: Option<&Path>) -> Result<Self, CliError> {
-        Ok(Self::at(State::default().running(named)?))
+    pub(super) fn of(folder: Folder<'_>) -> Result<Self, CliError> {
+        Ok(Self::at(State::default().running(folder)?))
     }
 
     /// The host of those folders.

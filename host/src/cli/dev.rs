@@ -1,7 +1,7 @@
 //! `replug dev`: build, load, watch, swap.
 
 use super::{
-    args::{CallSpec, State},
+    args::{CallSpec, Folder, State},
     error::CliError,
     http::Http,
     serve::{Reader, Serve},
@@ -42,9 +42,10 @@ pub(super) struct Dev {
 impl Dev {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let call = self.call()?;
-        let layers = self.log.over(self.state.layers(self.dir.as_deref())?);
+        let folder = Folder::bare(&self.dir);
+        let layers = self.log.over(self.state.layers(folder)?);
         let layers = self.http.over(layers)?.flag("watch", "dev", true);
-        Serve { reader: Reader::of(self.json), call, layers }.run().await
+        Serve { reader: Reader::of(self.json), call, layers }.run(folder).await
     }
 
     /// What to call after every swap.

@@ -13,10 +13,10 @@ pub(super) enum CliError {
     Usage(String),
     /// There is neither a plugins folder nor a plugin here.
     #[error(
-        "there is no folder `plugins` here, nor a plugin.toml, nor a replug.toml that names `plugins`: name the folder that holds your plugins, or make a plugin with `{} new my-plugin`",
+        "there is no folder `plugins` here, nor a plugin.toml, nor a replug.toml that names `plugins`: name the folder that holds your plugins, with `{how}`, or make a plugin with `{} new my-plugin`",
         super::terminal::invocation()
     )]
-    NoPlugins,
+    NoPlugins { how: &'static str },
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
@@ -89,11 +89,6 @@ pub(super) enum CliError {
 }
 
 impl CliError {
-    /// No host is asked.
-    pub(super) fn no_host() -> Self {
-        Self::NoHost { plugins: String::new(), socket: String::new() }
-    }
-
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) => ExitCode::from(2),

@@ -3,15 +3,16 @@
 use super::{
     client::{At, Stream, event},
     error::CliError,
+    named::Named,
     render::{Loop, Renderer},
     signals::Signals,
     terminal::{self, DIM},
 };
 use clap::Args;
-use replug::{Event, PluginId};
+use replug::Event;
 use serde_json::{Value, json};
-
 use std::pin::pin;
+
 /// Show what happens in a running host, until Ctrl-C or its end
 #[derive(Debug, Args)]
 #[command(
@@ -22,9 +23,9 @@ Examples:
   replug events --json --kind reloaded,build_failed | jq .plugin"
 )]
 pub(super) struct Events {
-    /// Only events of this plugin
+    /// Only events of this plugin, by its id or the last part of it
     #[arg(value_name = "ID")]
-    id: Option<PluginId>,
+    plugin: Option<Named>,
     /// Only events of these kinds, with commas between them
     #[arg(long, value_name = "KINDS")]
     kind: Option<String>,
@@ -40,9 +41,11 @@ pub(super) struct Events {
 
 impl Events {
     pub(super) async fn run(self) -> Result<(), CliError> {
-        let query = json!({ "plugin": self.id, "kind": self.kind });
+        let client = self.at.client()?;
+        let plugin = Named::at_most(self.plugin.as_ref(), &client).await?;
+        let query = json!({ "plugin": plugin, "kind": self.kind });
         let last_id = self.recent.then_some("0");
-        let stream = self.at.client()?.stream("/events", &query, last_id).await?;
+        let stream = client.stream("/events", &query, last_id).await?;
         follow(stream, Show::of(self.json)).await
     }
 }
@@ -78,18 +81,18 @@ fn time(event: &Event) -> &str {
     event.at.get(11..19).unwrap_or("        ")
 }
 
-/// Shows what comes until a signal or the end of the host, which is a failure if it comes without a word.
+/// Shows what comes until a signal, until no one reads it any more, or until the end of the host, which is a failure if it comes without a word.
 pub(super) async fn follow(mut stream: Stream, mut show: Show) -> Result<(), CliError> {
     let mut signals = Signals::listen()?;
+    let mut unread = pin!(terminal::unread());
     loop {
         tokio::select! {
             biased;
-    let mut unread = pin!(terminal::unread());
             () = signals.next() => return Ok(()),
+            () = &mut unread => return Ok(()),
             event = stream.next() => match event? {
                 Some(event) => show.show(event)?,
                 None => return Ok(()),
-            () = &mut unread => return Ok(()),
             },
         }
     }

@@ -1,7 +1,7 @@
 //! `replug inspect`: what is known of a file, of an artifact in the store, or of a plugin.
 
 use super::{
-    args::State,
+    args::{Folder, State},
     error::CliError,
     one::One,
     signature,
@@ -33,7 +33,7 @@ use std::{
   replug inspect target/debug/libcalculator.so
   replug inspect 1f0c93 --json | jq .artifact.needed")]
 pub(super) struct Inspect {
-    /// A file, a plugin's id, or the digest of an artifact (its first digits will do)
+    /// A file, a plugin's id or the last part of it, or the digest of an artifact (its first digits will do)
     #[arg(value_name = "FILE|ID|DIGEST")]
     what: String,
     /// The folder whose sub-folders are the plugins, or the plugin's own [default: plugins, else this folder]
@@ -69,13 +69,14 @@ impl Inspect {
         if path.is_file() || self.what.contains('/') {
             return self.show_file(&File::read(path)?);
         }
-        let place = self.state.place(self.plugins.as_deref())?;
+        let place = self.state.place(Folder::flag(&self.plugins))?;
         let artifacts = replug::artifacts_dir(&place.state_dir);
         if is_hexadecimal(&self.what) {
             return self.show_file(&File::read(&self.stored(&artifacts)?.path)?);
         }
-        let one = One::start(place, &self.what).await?;
-        let info = one.host.info(&self.what)?;
+        let Ok(named) = self.what.parse();
+        let one = One::start(place, &named).await?;
+        let info = one.host.info(one.handle.id().as_str())?;
         let interfaces = one.handle.interfaces();
         let store = Store::open(&artifacts)?;
         one.ask(async {}).await?;
@@ -142,7 +143,7 @@ impl Inspect {
     }
 }
 
-/// Digits enough to be a digest and no id, which has a dot.
+/// Digits enough to be a digest. An id has a dot.
 fn is_hexadecimal(text: &str) -> bool {
     text.len() >= 4 && text.len() <= 64 && text.chars().all(|c| c.is_ascii_hexdigit())
 }

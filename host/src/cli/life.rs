@@ -3,6 +3,7 @@
 use super::{
     client::At,
     error::CliError,
+    named::Named,
     one::with_spinner,
     terminal::{self, GOOD, NAME, WARN},
 };
@@ -16,9 +17,9 @@ use serde_json::Value;
 /// A plugin of a running host.
 #[derive(Debug, Args)]
 struct Of {
-    /// The plugin's id
+    /// The plugin's id, or the last part of it
     #[arg(value_name = "ID")]
-    id: PluginId,
+    plugin: Named,
     /// Print the answer as one JSON object
     #[arg(long)]
     json: bool,
@@ -28,17 +29,15 @@ struct Of {
 
 impl Of {
     /// Has the host do it, and says how the plugin is then.
-    async fn have(self, what: &str, command: Command) -> Result<(), CliError> {
+    async fn have(self, what: &str, command: impl FnOnce(PluginId) -> Command) -> Result<(), CliError> {
         let client = self.at.client()?;
-        let answer = with_spinner(format!("{what} {}", self.id.short()), client.ask(&command)).await?;
+        let id = self.plugin.at(&client).await?;
+        let command = command(id.clone());
+        let answer = with_spinner(format!("{what} {}", id.short()), client.ask(&command)).await?;
         if self.json {
             return terminal::print_json(&answer);
         }
-        terminal::print(&told(&self.id, &answer))
-    }
-
-    fn payload(&self) -> payload::OfPlugin {
-        payload::OfPlugin { id: self.id.clone() }
+        terminal::print(&told(&id, &answer))
     }
 }
 
@@ -63,8 +62,7 @@ pub(super) struct Reload {
 
 impl Reload {
     pub(super) async fn run(self) -> Result<(), CliError> {
-        let command = Command::Reload(self.of.payload());
-        self.of.have("reloading", command).await
+        self.of.have("reloading", |id| Command::Reload(payload::OfPlugin { id })).await
     }
 }
 
@@ -83,8 +81,8 @@ pub(super) struct Rollback {
 
 impl Rollback {
     pub(super) async fn run(self) -> Result<(), CliError> {
-        let command = Command::Rollback(payload::Rollback { id: self.of.id.clone(), to: self.to });
-        self.of.have("rolling back", command).await
+        let to = self.to;
+        self.of.have("rolling back", |id| Command::Rollback(payload::Rollback { id, to })).await
     }
 }
 
@@ -99,8 +97,7 @@ pub(super) struct Start {
 
 impl Start {
     pub(super) async fn run(self) -> Result<(), CliError> {
-        let command = Command::Start(self.of.payload());
-        self.of.have("starting", command).await
+        self.of.have("starting", |id| Command::Start(payload::OfPlugin { id })).await
     }
 }
 
@@ -115,7 +112,6 @@ pub(super) struct Stop {
 
 impl Stop {
     pub(super) async fn run(self) -> Result<(), CliError> {
-        let command = Command::Stop(self.of.payload());
-        self.of.have("stopping", command).await
+        self.of.have("stopping", |id| Command::Stop(payload::OfPlugin { id })).await
     }
 }

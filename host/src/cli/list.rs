@@ -2,7 +2,7 @@
 //! is one.
 
 use super::{
-    args::{Place, State},
+    args::{Folder, Place, State},
     client::Client,
     error::CliError,
     status, table,
@@ -40,8 +40,9 @@ pub(super) struct List {
 
 impl List {
     pub(super) async fn run(self) -> Result<(), CliError> {
-        let place = self.state.place(self.dir.as_deref());
-        let host = self.state.host_of(self.dir.as_deref(), &place)?;
+        let folder = Folder::bare(&self.dir);
+        let place = self.state.place(folder);
+        let host = self.state.host_of(folder, &place)?;
         let dir = host.plugins.clone();
         let running = status::listed(&Client::at(host)).await.map(|listed| listed.plugins);
         let (defaults, state_dir) = match (place, &running) {
@@ -92,10 +93,10 @@ fn described(plugins: &[Value], dir: &Path, unusable: usize) -> String {
     if plugins.is_empty() {
         let new = terminal::invocation();
         let dir = terminal::quoted(&dir.to_string_lossy());
-        return format!("no plugins in {dir}: `{new} new my-plugin --dir {dir}` makes one");
         if unusable > 0 {
             return format!("no plugins in {dir} that can be used, and {unusable} that cannot");
         }
+        return format!("no plugins in {dir}: `{new} new my-plugin --dir {dir}` makes one");
     }
     let root = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     let rows = plugins.iter().map(|plugin| {

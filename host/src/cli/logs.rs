@@ -4,12 +4,10 @@ use super::{
     client::At,
     error::CliError,
     events::{Show, follow},
+    named::Named,
 };
 use clap::Args;
-use replug::{
-    PluginId,
-    control::{Command, command as payload},
-};
+use replug::control::{Command, command as payload};
 use serde_json::{Value, json};
 
 /// Show what plugins of a running host have logged lately, their panics and crashes included
@@ -22,9 +20,9 @@ Examples:
   replug logs
   replug logs -f dev.replug.calculator")]
 pub(super) struct Logs {
-    /// The plugin's id [default: all plugins]
+    /// The plugin's id, or the last part of it [default: all plugins]
     #[arg(value_name = "ID")]
-    id: Option<PluginId>,
+    plugin: Option<Named>,
     /// Go on with what is logged from now on, until Ctrl-C or the end of the host
     #[arg(short, long)]
     follow: bool,
@@ -41,8 +39,9 @@ pub(super) struct Logs {
 impl Logs {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let client = self.at.client()?;
+        let id = Named::at_most(self.plugin.as_ref(), &client).await?;
         let mut show = Show::of(self.json);
-        let logs = payload::Logs { id: self.id, follow: self.follow, lines: Some(self.lines) };
+        let logs = payload::Logs { id, follow: self.follow, lines: Some(self.lines) };
         if self.follow {
             let query = json!(logs);
             return follow(client.stream("/api/v1/plugin/logs", &query, None).await?, show).await;

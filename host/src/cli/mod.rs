@@ -18,6 +18,7 @@ mod life;
 mod list;
 mod logs;
 mod man;
+mod named;
 mod new;
 mod one;
 mod otel;
@@ -130,7 +131,7 @@ mod tests {
         ] {
             let Command::Dev(dev) = Cli::try_parse_from(line).unwrap().command else { panic!("not dev") };
             let call = dev.call().unwrap().unwrap();
-            assert_eq!((call.plugin.as_str(), call.method.as_str()), ("a.b", "add"));
+            assert_eq!((call.plugin, call.method), ("a.b".parse().unwrap(), "add".to_owned()));
             assert_eq!(call.arguments, serde_json::json!([1, 2]));
         }
     }

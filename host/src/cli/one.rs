@@ -1,6 +1,6 @@
 //! One plugin for the length of one command: built, loaded, asked, stopped.
 
-use super::{args::Place, error::CliError, signals::Signals, terminal::Spinner};
+use super::{args::Place, error::CliError, named::Named, signals::Signals, terminal::Spinner};
 use replug::{DynHandle, Host, HostConfig};
 use std::time::Duration;
 
@@ -13,13 +13,15 @@ pub(super) struct One {
 
 impl One {
     /// Builds and loads the plugin, and no other. A signal ends that, with every process of the build.
-    pub(super) async fn start(place: Place, id: &str) -> Result<Self, CliError> {
+    pub(super) async fn start(place: Place, named: &Named) -> Result<Self, CliError> {
         let mut signals = Signals::listen()?;
         let config = HostConfig { watch: false, ..place.config };
         let builder = Host::builder().config(config).auto_start(false);
         let host = builder.build().await?;
-        let handle = host.plugin(id)?;
-        let starting = with_spinner(format!("building {}", handle.id().short()), host.start(id));
+        let plugins = host.plugins();
+        let id = named.among(plugins.iter().map(|plugin| plugin.id.as_str()))?;
+        let handle = host.plugin(id.as_str())?;
+        let starting = with_spinner(format!("building {}", handle.id().short()), host.start(id.as_str()));
         let started = tokio::select! {
             biased;
             () = signals.next() => Err(CliError::Interrupted),

@@ -1,7 +1,7 @@
 //! `replug run`: the host without watching.
 
 use super::{
-    args::State,
+    args::{Folder, State},
     error::CliError,
     http::Http,
     serve::{Reader, Serve},
@@ -37,7 +37,8 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) async fn run(self) -> Result<(), CliError> {
-        let layers = self.http.over(self.log.over(self.state.layers(self.dir.as_deref())?))?;
-        Serve { reader: Reader::of(self.json), call: None, layers }.run().await
+        let folder = Folder::bare(&self.dir);
+        let layers = self.http.over(self.log.over(self.state.layers(folder)?))?;
+        Serve { reader: Reader::of(self.json), call: None, layers }.run(folder).await
     }
 }

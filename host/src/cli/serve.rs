@@ -1,7 +1,7 @@
 //! The loop behind `dev` and `run`: a host, its events on the standard output, and a graceful end.
 
 use super::{
-    args::{CallSpec, Place},
+    args::{CallSpec, Folder, Place},
     client::defused,
     error::CliError,
     http,
@@ -37,13 +37,13 @@ pub(super) struct Serve {
     pub(super) layers: Layers,
 }
 
-/// A build that takes less than this needs no spinner.
+/// What takes less than this needs no word of it.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 impl Serve {
     /// Runs the host until a signal, or until no one reads any more.
-    pub(super) async fn run(self) -> Result<(), CliError> {
-        let Place { config, .. } = Place::read(&self.layers)?;
+    pub(super) async fn run(self, folder: Folder<'_>) -> Result<(), CliError> {
+        let Place { config, .. } = Place::read(&self.layers, folder)?;
         let export = Export::begin(&config.otel).map_err(|error| CliError::Export(error.to_string()))?;
         let (export, spans) = export.unzip();
         let listening = trace::listen(&config.log, spans);
@@ -110,7 +110,8 @@ impl Serve {
         match &event.kind {
             EventKind::Reloaded { .. } => {}
             EventKind::HostStarted { .. } => {
-                if let Err(error) = host.plugin(&call.plugin) {
+                let found = called(host, call).and_then(|id| Ok(host.plugin(id.as_str())?));
+                if let Err(error) = found {
                     terminal::complain(&format!("--call: {error}"));
                 }
                 return;
@@ -121,15 +122,20 @@ impl Serve {
         else {
             return;
         };
-        if plugin.as_str() == call.plugin {
+        if called(host, call).is_ok_and(|id| id == *plugin) {
             tokio::spawn(call_once(host.clone(), call.clone(), (plugin.clone(), generation, digest)));
         }
     }
 }
 
+/// Which plugin is to be called.
+fn called(host: &Host, call: &CallSpec) -> Result<PluginId, CliError> {
+    call.plugin.among(host.plugins().iter().map(|plugin| plugin.id.as_str()))
+}
+
 async fn call_once(host: Host, call: CallSpec, of: (PluginId, Generation, Digest)) {
     // A plugin that was removed meanwhile has no answer.
-    let Ok(handle) = host.plugin(&call.plugin) else { return };
+    let Ok(handle) = host.plugin(of.0.as_str()) else { return };
     let (result, error) = match handle.invoke_json(call.method.clone(), call.arguments).await {
         Ok(result) => (Some(result), None),
         Err(error) => (None, Some(error_value(error))),

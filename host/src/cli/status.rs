@@ -1,6 +1,7 @@
 //! `replug status`: how the plugins of a running host are.
 
 use super::{
+    args::Folder,
     client::Client,
     error::CliError,
     signals::Signals,
@@ -48,7 +49,7 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) async fn run(self) -> Result<(), CliError> {
-        let client = Client::of(self.dir.as_deref())?;
+        let client = Client::of(Folder::bare(&self.dir))?;
         if !self.watch {
             return self.show(&listed(&client).await?, "");
         }

@@ -1,5 +1,6 @@
 //! The commands that talk to a running host, as their users type them.
 
+mod naming;
 mod steering;
 mod strangers;
 

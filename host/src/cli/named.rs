@@ -1,0 +1,93 @@
+//! A plugin as its user names it: by its id, or by the last part of that, under which it is shown.
+
+use super::{client::Client, error::CliError, status};
+use replug::{IllegalId, PluginId, suggest};
+use std::{convert::Infallible, str::FromStr};
+
+/// What the user has written.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Named(String);
+
+impl Named {
+    /// The id as it is written, if it is one; which of the plugins it is where it is the last part of an id.
+    pub(super) fn among<'a>(&self, ids: impl IntoIterator<Item = &'a str>) -> Result<PluginId, CliError> {
+        if let Some(id) = self.whole()? {
+            return Ok(id);
+        }
+        let ids: Vec<_> = ids.into_iter().filter_map(|id| id.parse::<PluginId>().ok()).collect();
+        let Self(part) = self;
+        let mut alike: Vec<_> = ids.iter().filter(|id| id.short() == part).collect();
+        alike.sort();
+        match alike[..] {
+            [id] => Ok(id.clone()),
+            [] => {
+                let suggestion = suggest::among(part, ids.iter().map(PluginId::short));
+                Err(CliError::NotFound(format!("no plugin `{part}`{suggestion}")))
+            }
+            _ => {
+                let alike: Vec<_> = alike.iter().map(|id| format!("`{id}`")).collect();
+                let text = format!("`{part}` is the last part of {}: write the id", alike.join(" and of "));
+                Err(CliError::NotFound(text))
+            }
+        }
+    }
+
+    /// Which of a running host's plugins it is. A host is asked only where the id is not written out.
+    pub(super) async fn at(&self, client: &Client) -> Result<PluginId, CliError> {
+        match self.whole()? {
+            Some(id) => Ok(id),
+            None => {
+                let plugins = status::listed(client).await?.plugins;
+                self.among(plugins.iter().filter_map(|plugin| plugin["id"].as_str()))
+            }
+        }
+    }
+
+    /// The same, if a plugin is named at all.
+    pub(super) async fn at_most(named: Option<&Self>, client: &Client) -> Result<Option<PluginId>, CliError> {
+        match named {
+            Some(named) => named.at(client).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The id that is written out.
+    fn whole(&self) -> Result<Option<PluginId>, CliError> {
+        match self.0.contains('.') {
+            true => self.0.parse().map(Some).map_err(|error: IllegalId| CliError::Usage(error.to_string())),
+            false => Ok(None),
+        }
+    }
+}
+
+impl FromStr for Named {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn among(name: &str, ids: &[&str]) -> Result<String, String> {
+        let named: Named = name.parse().unwrap();
+        named.among(ids.iter().copied()).map(|id| id.to_string()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_plugin_is_named_by_the_last_part_of_its_id_where_no_other_has_it() {
+        let ids = ["dev.a.greeter", "dev.b.clock", "dev.c.clock"];
+        assert_eq!(among("greeter", &ids).unwrap(), "dev.a.greeter");
+        assert_eq!(among("dev.b.clock", &ids).unwrap(), "dev.b.clock");
+        assert_eq!(among("dev.x.y", &ids).unwrap(), "dev.x.y", "whoever is asked says that it is unknown");
+        assert_eq!(among("greter", &ids).unwrap_err(), "no plugin `greter`; did you mean `greeter`?");
+        assert_eq!(
+            among("clock", &ids).unwrap_err(),
+            "`clock` is the last part of `dev.b.clock` and of `dev.c.clock`: write the id"
+        );
+        assert!(among("dev.Clock", &ids).unwrap_err().starts_with("illegal plugin id"));
+    }
+}
