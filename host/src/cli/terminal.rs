@@ -228,8 +228,9 @@ impl Spinner {
     pub(super) fn new() -> Self {
         let bar = ProgressBar::new_spinner();
         // A constant that is tried by every run with a spinner. It fills the line and leaves the cursor at its beginning, so
-        // that the `^C` of a terminal goes there and not to a line of its own, from which nothing leads back.
-        if let Ok(style) = ProgressStyle::with_template("{spinner:.cyan} {elapsed:.dim} {wide_msg}\r") {
+        // that the `^C` of a terminal goes there and not to a line of its own, from which nothing leads back. What
+        // comes first is overwritten by a blank.
+        if let Ok(style) = ProgressStyle::with_template(" {spinner:.cyan} {elapsed:.dim} {wide_msg}\r") {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(80));
