@@ -12,7 +12,6 @@ use std::{borrow::Cow, net::SocketAddr, time::Duration};
 const EVERY: Duration = Duration::from_secs(1);
 /// How many kinds of calls are told apart between two sums: whoever asks for ever new methods does not fill the memory.
 const KINDS: usize = 256;
-
 /// How many characters of a method's name are told.
 const NAME: usize = 64;
 
