@@ -1,20 +1,25 @@
 //! A Chromium without a window, driven over WebDriver: what a person sees of the page, and can do with it.
 
-use crate::{Http, http::Answer};
+use crate::{Http, http::Answer, needs};
 use serde_json::{Value, json};
 use std::{
-    env, fs,
+    fs,
     io::{BufRead, BufReader, Lines},
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
+    sync::OnceLock,
 };
 use tempfile::TempDir;
 
 const DRIVER: &str = "chromedriver";
-/// With the value 1, it lets tests install the programs that they miss; so does `CI=true`.
-const INSTALL: &str = "REPLUG_INSTALL";
-/// How long one thing may take to appear, in milliseconds: as long as a test may take that waits for compilers.
-const PATIENCE_MS: u64 = 900_000;
+/// How long one thing may take to appear, in milliseconds: a compiler has to come to its end, and the test to say what did
+/// not appear before it is ended as one that hangs.
+const PATIENCE_MS: u64 = 300_000;
+/// How long a page is watched at a time: not all that may be waited for is a change of the page, such as where its focus is.
+const GLANCE_MS: u64 = 5_000;
+
+/// How often something that moves is clicked on.
+const TRIES: usize = 100;
 
 /// The key Tab, for [`Browser::press`].
 pub const TAB: char = '\u{e004}';
@@ -39,7 +44,9 @@ impl Browser {
     ///
     /// If there is one, and it does not start.
     pub fn start() -> Option<Self> {
-        if !is_there() && !install() {
+        // Once for all tests: two that install at the same time would be in each other's way.
+        static FOUND: OnceLock<bool> = OnceLock::new();
+        if !FOUND.get_or_init(|| is_there() || (install() && is_there())) {
             return None;
         }
         let mut driver = Command::new(DRIVER);
@@ -87,32 +94,45 @@ impl Browser {
         self.post("/url", &json!({ "url": url }));
     }
 
+    /// Loads the page again, and waits until it is loaded.
+    pub fn reload(&self) {
+        self.post("/refresh", &json!({}));
+    }
+
     /// Waits until an expression is true of the page, and returns what it is.
     ///
     /// # Panics
     ///
-    /// If it throws.
+    /// If it throws, or does not become true in time.
     #[track_caller]
     pub fn until(&self, condition: &str) -> Value {
         let script = format!(
             "const done = arguments[arguments.length - 1];
              let over = false;
              const watch = new MutationObserver(look);
-             function look() {{
-               if (over) return;
-               let found;
-               try {{ found = ({condition}); }} catch (error) {{ found = {{ threw: String(error) }}; }}
-               if (!found) return;
+             function end(found) {{
                over = true;
                watch.disconnect();
                done(found);
              }}
+             function look() {{
+               if (over) return;
+               let found;
+               try {{ found = ({condition}); }} catch (error) {{ found = {{ threw: String(error) }}; }}
+               if (found) end(found);
+             }}
              watch.observe(document, {{ subtree: true, childList: true, attributes: true, characterData: true }});
-             look();"
+             look();
+             setTimeout(() => {{ look(); if (!over) end(null); }}, {GLANCE_MS});"
         );
-        let found = self.post("/execute/async", &json!({ "script": script, "args": [] }));
-        assert!(found["threw"].is_null(), "{condition}: {found}");
-        found
+        for _ in 0..PATIENCE_MS / GLANCE_MS {
+            let found = self.post("/execute/async", &json!({ "script": script, "args": [] }));
+            assert!(found["threw"].is_null(), "{condition}: {found}");
+            if !found.is_null() {
+                return found;
+            }
+        }
+        panic!("it does not come to be that {condition}; the page shows:\n{}", self.text());
     }
 
     /// Runs a piece of script on the page, and returns what it returns.
@@ -128,9 +148,46 @@ impl Browser {
         self.click(selector);
     }
 
-    /// Clicks as a mouse would, on what a selector finds.
+    /// Clicks as a mouse would, on what a selector finds. Where that moves away under the mouse, nothing else is clicked on,
+    /// and it is followed.
+    ///
+    /// # Panics
+    ///
+    /// If it takes no click.
     #[track_caller]
     pub fn click(&self, selector: &str) {
+        let guard = format!(
+            "const target = document.querySelector({selector});
+             const kinds = ['pointerdown', 'mousedown', 'pointerup', 'mouseup', 'click'];
+             let hit = false;
+             function look(event) {{
+               // Of a label, a second click goes to its input.
+               if (hit) return;
+               if (target.contains(event.target)) return void (hit = event.type === 'click');
+               event.preventDefault();
+               event.stopImmediatePropagation();
+             }}
+             kinds.forEach((kind) => addEventListener(kind, look, {{ capture: true }}));
+             window.endOfClick = () => {{
+               kinds.forEach((kind) => removeEventListener(kind, look, {{ capture: true }}));
+               return hit;
+             }}",
+            selector = json!(selector)
+        );
+        for _ in 0..TRIES {
+            let element = self.find(selector);
+            self.run(&guard);
+            self.post(&format!("/element/{element}/click"), &json!({}));
+            if self.run("return endOfClick()") == true {
+                return;
+            }
+        }
+        panic!("{selector} takes no click; the page shows:\n{}", self.text());
+    }
+
+    /// Picks an option, which a mouse does in a window that is the browser's own.
+    #[track_caller]
+    pub fn pick(&self, selector: &str) {
         let element = self.find(selector);
         self.post(&format!("/element/{element}/click"), &json!({}));
     }
@@ -194,10 +251,25 @@ impl Browser {
         own.map(ToString::to_string).collect()
     }
 
+    /// What can be read on the page, and what its console shows.
+    fn text(&self) -> String {
+        let script = "return `${location}: ${document.visibilityState}\\n${document.body.innerText}`";
+        let [seen, console] = [
+            ("/execute/sync", json!({ "script": script, "args": [] })),
+            ("/se/log", json!({ "type": "browser" })),
+        ]
+        .map(|(path, body)| self.ask(path, &body).json()["value"].take());
+        format!("{}\n{console}", seen.as_str().map_or_else(|| seen.to_string(), str::to_owned))
+    }
+
     #[track_caller]
     fn post(&self, path: &str, body: &Value) -> Value {
+        value(&self.ask(path, body))
+    }
+
+    fn ask(&self, path: &str, body: &Value) -> Answer {
         let separator = if self.session.is_empty() { "" } else { "/" };
-        value(&self.http.post(&format!("/session{separator}{}{path}", self.session), body))
+        self.http.post(&format!("/session{separator}{}{path}", self.session), body)
     }
 }
 
@@ -231,11 +303,9 @@ fn is_there() -> bool {
     there(DRIVER) && there("chromium")
 }
 
-/// Installs Debian's, where that was asked for and may be done.
+/// Installs Debian's, where that may be done.
 fn install() -> bool {
-    let asked = env::var_os(INSTALL).is_some_and(|value| value == "1")
-        || env::var_os("CI").is_some_and(|value| value == "true");
-    if !asked || !rustix::process::geteuid().is_root() {
+    if !needs::may_install() || !rustix::process::geteuid().is_root() {
         return false;
     }
     let apt = |args: &[&str]| {

@@ -12,6 +12,7 @@
 //! | [`http`] | a client for the control plane that hides nothing |
 //! | [`hold`] | a call that lasts until the test lets it go |
 //! | [`load`] | connections that keep asking an HTTP server |
+//! | [`needs`] | what a bare machine lacks: installed where it may be, and missed aloud |
 //! | [`neighbour`] | a plugin whose calls must not fail while another one misbehaves |
 //! | [`numbered`] | one artifact under a thousand numbers, for reloads without a compiler |
 //! | [`promtool`] | Prometheus's judge of metrics and alerts, where it is to be had |
@@ -26,6 +27,7 @@ pub mod hold;
 pub mod http;
 pub mod lab;
 pub mod load;
+pub mod needs;
 pub mod neighbour;
 pub mod numbered;
 pub mod promtool;
@@ -46,6 +48,7 @@ pub use everything::Everything;
 pub use hold::Hold;
 pub use http::Http;
 pub use lab::Lab;
+pub use needs::skipped;
 pub use neighbour::Neighbour;
 pub use probe::{Probe, ProbeError};
 pub use source::Source;

@@ -1,15 +1,15 @@
 //! Prometheus's own judge of metrics, alerts and configuration, where it is to be had.
 
-use crate::workspace;
+use crate::{needs, skipped, workspace};
 use std::{
-    env, fs,
+    fs,
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::OnceLock,
 };
 
-/// `promtool`, where it is installed. On a machine that is there for tests (`CI=true`), it is taken out of Debian's
+/// `promtool`, where it is installed. Where it [may](needs::may_install) be, it is taken out of Debian's
 /// package, which is not installed.
 #[derive(Clone, Debug)]
 pub struct Promtool {
@@ -28,13 +28,13 @@ impl Promtool {
             let candidates = [PathBuf::from("promtool"), fetched.join("usr/bin/promtool")];
             let there = || candidates.iter().find(|program| works(program)).cloned();
             let found = there().or_else(|| {
-                let fetched = env::var_os("CI").is_some() && fetch(&fetched);
+                let fetched = needs::may_install() && fetch(&fetched);
                 fetched.then(there).flatten()
             });
             found.map(|program| Self { program })
         });
         if found.is_none() {
-            eprintln!("SKIPPED: there is no promtool; `apt-get install prometheus` brings it");
+            skipped("there is no promtool; `apt-get install prometheus` brings it");
         }
         found.clone()
     }

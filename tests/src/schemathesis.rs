@@ -1,9 +1,9 @@
 //! Schemathesis, which asks an HTTP server all that its OpenAPI description allows and much that it does not, where it
 //! is to be had.
 
-use crate::workspace;
+use crate::{needs, skipped, workspace};
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
@@ -12,8 +12,7 @@ use std::{
 /// The version that the tests are made for: another one would find other things.
 const VERSION: &str = "4.32.5";
 
-/// `schemathesis`, in an environment of Python's own below `target`. On a machine that is there for tests (`CI=true`), or
-/// with `REPLUG_INSTALL=1`, it is installed there.
+/// `schemathesis`, in an environment of Python's own below `target`, where it is installed if it [may](needs::may_install) be.
 #[derive(Clone, Debug)]
 pub struct Schemathesis {
     program: PathBuf,
@@ -26,13 +25,14 @@ impl Schemathesis {
         let found = FOUND.get_or_init(|| {
             let folder = workspace().join("target/schemathesis").join(VERSION);
             let program = folder.join("bin/schemathesis");
-            let there = is_there(&program) || (may_install() && install(&folder) && is_there(&program));
+            let there =
+                is_there(&program) || (needs::may_install() && install(&folder) && is_there(&program));
             there.then_some(Self { program })
         });
         if found.is_none() {
-            eprintln!(
-                "SKIPPED: there is no schemathesis {VERSION} (REPLUG_INSTALL=1 installs it below `target`; it needs python3 with venv)"
-            );
+            skipped(&format!(
+                "there is no schemathesis {VERSION} (REPLUG_INSTALL=1 installs it below `target`; it needs python3 with venv)"
+            ));
         }
         found.clone()
     }
@@ -61,11 +61,6 @@ impl Schemathesis {
 fn is_there(program: &Path) -> bool {
     let asked = Command::new(program).arg("--version").output();
     asked.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(VERSION))
-}
-
-fn may_install() -> bool {
-    env::var_os("REPLUG_INSTALL").is_some_and(|value| value == "1")
-        || env::var_os("CI").is_some_and(|value| value == "true")
 }
 
 fn install(folder: &Path) -> bool {

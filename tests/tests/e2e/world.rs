@@ -1,7 +1,7 @@
 //! The world around a host: folders that are missing, closed or full, and broken neighbours.
 
 use replug::{EventKind, Host, Status};
-use replug_tests::{Lab, misbehave};
+use replug_tests::{Lab, misbehave, skipped};
 use std::{
     env, fs,
     os::unix::{fs::PermissionsExt, process::CommandExt},
@@ -56,7 +56,7 @@ fn a_plugins_folder_that_is_not_readable_is_an_error_that_says_so() {
     }
     let test = "world::a_plugins_folder_that_is_not_readable_is_an_error_that_says_so";
     if again(test, command, (DIR, &lab.plugins_dir())).is_none() {
-        eprintln!("SKIPPED: root reads every folder, and no one else may run this program");
+        skipped("root reads every folder, and no one else may run this program");
     }
 }
 
@@ -88,7 +88,7 @@ fn a_disk_that_is_full_at_the_store_leaves_the_old_version_serving() {
     let mut probe = Command::new("unshare");
     let allowed = probe.args(["--map-root-user", "--mount", "true"]).output();
     if !allowed.is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED: no small disk can be mounted here without a user namespace");
+        skipped("no small disk can be mounted here without a user namespace");
         return;
     }
     misbehave("the fixture is built before");

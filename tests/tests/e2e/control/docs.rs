@@ -1,7 +1,7 @@
 //! The examples of `docs/HTTP.md`, run as they stand there.
 
 use super::{listen, unix, with_calculator};
-use replug_tests::workspace;
+use replug_tests::{skipped, workspace};
 use serde_json::Value;
 use std::{
     fs,
@@ -50,7 +50,7 @@ fn resembles(shown: &Value, answer: &Value, at: &str) {
 fn every_example_of_the_documentation_works_as_it_says() {
     let has_curl = Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_ok();
     if !has_curl {
-        eprintln!("SKIPPED: the examples want curl");
+        skipped("the examples want curl");
         return;
     }
     let mut lab = with_calculator();

@@ -4,7 +4,7 @@ use super::{lab, listen, of, unix};
 use replug_tests::{
     Http, Lab,
     http::{Answer, Conversation},
-    misbehave,
+    misbehave, skipped,
 };
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
@@ -354,13 +354,13 @@ fn as_nobody(socket: &Path, path: &str) -> Option<Output> {
 #[test]
 fn another_user_gets_nothing_over_the_socket() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: to ask as another user, this test has to be run by root");
+        skipped("to ask as another user, this test has to be run by root");
         return;
     }
     let lab = lab("another-user");
     let socket = lab.host().control().unwrap().socket().to_owned();
     let Some(kept_out) = as_nobody(&socket, LIST) else {
-        eprintln!("SKIPPED: to ask as another user, this test needs curl");
+        skipped("to ask as another user, this test needs curl");
         return lab.finish();
     };
     assert!(!kept_out.status.success() && kept_out.stdout.is_empty(), "the folder is closed: {kept_out:?}");

@@ -4,6 +4,7 @@ use super::{complained, running, said};
 use replug_tests::{
     Lab,
     command::{Dev, program},
+    skipped,
 };
 use std::{
     fs,
@@ -49,9 +50,7 @@ fn what_another_user_listens_with_is_told_nothing() {
     let mut as_nobody = Command::new(program());
     as_nobody.uid(NOBODY).gid(NOBODY).current_dir("/");
     if !is_root || !as_nobody.arg("--version").output().is_ok_and(|it| it.status.success()) {
-        eprintln!(
-            "SKIPPED: to listen as another user, this test has to be run by root, from where all may read"
-        );
+        skipped("to listen as another user, this test has to be run by root, from where all may read");
         return;
     }
     open_to(lab.dir(), 0o777);

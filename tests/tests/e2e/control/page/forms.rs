@@ -17,7 +17,7 @@ fn fill(browser: &Browser, names: &[&str], text: &str) {
 }
 
 fn pick(browser: &Browser, names: &[&str], variant: &str) {
-    browser.click(&format!("{} option[value='{variant}']", at(names)));
+    browser.pick(&format!("{} option[value='{variant}']", at(names)));
 }
 
 /// Adds a row, in which the keyboard is then.
@@ -83,7 +83,7 @@ fn a_form_takes_every_type_and_loses_nothing() {
     add(&browser, &["order", "tree", "children"]);
     let leaf = json!({ "name": "leaf", "children": [] });
     browser.type_into(&format!("{} li textarea.json", at(&["order", "tree", "children"])), &leaf.to_string());
-    browser.click(&format!("{FORM} [data-name^='<img'] option:last-child"));
+    browser.pick(&format!("{FORM} [data-name^='<img'] option:last-child"));
     pick(&browser, &["order", "outcome"], "Err");
     fill(&browser, &["order", "outcome", "value"], "no");
     fill(&browser, &["order", "weight"], "-300");

@@ -9,7 +9,7 @@ mod status;
 mod words;
 
 use replug::{control::HttpConfig, manifest::Mode};
-use replug_tests::{Browser, Http, Lab, Source, http::control, misbehave, workspace};
+use replug_tests::{Browser, Http, Lab, Source, http::control, misbehave, skipped, workspace};
 use serde_json::json;
 use std::fs;
 
@@ -20,8 +20,8 @@ const NASTY: &str = "<img src=x onerror=document.title=666><script>document.titl
 fn browser() -> Option<Browser> {
     let browser = Browser::start();
     if browser.is_none() {
-        eprintln!(
-            "SKIPPED: to look at the page, this test needs chromium and chromedriver (REPLUG_INSTALL=1 installs them)"
+        skipped(
+            "to look at the page, it needs chromium and chromedriver (REPLUG_INSTALL=1 has root install them)",
         );
     }
     browser
