@@ -100,8 +100,10 @@ pub enum WatchError {
 }
 
 impl WatchError {
-    fn new(path: &Path, source: notify::Error) -> Self {
+    fn new(path: &Path, mut source: notify::Error) -> Self {
         let path = path.to_owned();
+        // Or it would name the path once more.
+        source.paths.clear();
         match &source.kind {
             notify::ErrorKind::MaxFilesWatch => Self::TooManyWatches { path },
             notify::ErrorKind::Io(error) => match rustix::io::Errno::from_io_error(error) {

@@ -174,20 +174,28 @@ impl World {
         }
     }
 
-    /// Watches the plugins folder, what holds it and what it holds.
+    /// Watches the plugins folder, what holds it and what it holds, but for what may not be read: discovery says so, and
+    /// the plugins folder tells when that has changed.
     fn anchor(&mut self, unknown: Unknown, noticed: SystemTime) -> Result<(), WatchError> {
         self.anchors = self.plugins_dir.parent().map(Path::to_owned).into_iter().collect();
         if self.plugins_dir.is_dir() {
             self.anchors.insert(self.plugins_dir.clone());
         }
+        for dir in self.anchors.clone() {
+            self.watch(&dir)?;
+        }
         let entries = fs::read_dir(&self.plugins_dir).into_iter().flatten().flatten();
         let folders = entries.filter(|entry| !is_ignored(&entry.file_name().to_string_lossy()));
-        self.anchors.extend(folders.map(|entry| canonical(&entry.path())).filter(|path| path.is_dir()));
-        let anchors = self.anchors.clone();
-        for dir in &anchors {
-            self.watch(dir)?;
+        for folder in folders.map(|entry| canonical(&entry.path())).filter(|path| path.is_dir()) {
+            match self.watch(&folder) {
+                Err(WatchError::Refused { .. }) if fs::read_dir(&folder).is_err() => {}
+                watched => {
+                    watched?;
+                    self.anchors.insert(folder);
+                }
+            }
         }
-        for dir in anchors {
+        for dir in self.anchors.clone() {
             for name in manifest::FILE_NAMES {
                 self.check(&dir.join(name), unknown, noticed);
             }

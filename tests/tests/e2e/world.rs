@@ -5,6 +5,7 @@ use replug_tests::{Lab, misbehave, skipped};
 use std::{
     env, fs,
     os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::Path,
     process::Command,
 };
 
@@ -27,7 +28,7 @@ fn a_plugins_folder_that_is_missing_or_no_folder_is_an_error_that_says_so() {
 }
 
 /// Runs one test of this program again in a world of its own; none if that world is not to be had.
-fn again(test: &str, mut command: Command, variable: (&str, &std::path::Path)) -> Option<String> {
+fn again(test: &str, mut command: Command, variable: (&str, &Path)) -> Option<String> {
     let output = command.args(["--exact", test, "--nocapture"]).env(variable.0, variable.1).output().ok()?;
     let text =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -58,6 +59,43 @@ fn a_plugins_folder_that_is_not_readable_is_an_error_that_says_so() {
     if again(test, command, (DIR, &lab.plugins_dir())).is_none() {
         skipped("root reads every folder, and no one else may run this program");
     }
+}
+
+#[test]
+fn a_folder_beside_the_plugins_that_is_not_readable_is_reported_and_its_plugin_taken_when_it_is() {
+    const NOBODY: &str = "REPLUG_TEST_NOBODY";
+    if env::var_os(NOBODY).is_none() && rustix::process::geteuid().is_root() {
+        // Root may read everything, so someone else has to try.
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.uid(65534).gid(65534).current_dir("/");
+        let test = "world::a_folder_beside_the_plugins_that_is_not_readable_is_reported_and_its_plugin_taken_when_it_is";
+        if again(test, command, (NOBODY, Path::new("/"))).is_none() {
+            skipped("root reads every folder, and no one else may run this program");
+        }
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("plugins/closed");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("plugin.toml"), "id = \"dev.test.closed\"\nauto_start = false\n").unwrap();
+    let open_to = |mode| fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+    open_to(0o000);
+    let builder = Host::builder().plugins(dir.path().join("plugins")).state_dir(dir.path().join("state"));
+    let mut events = builder.events();
+    let host = builder.watch(true).build().wait().expect("the others do not suffer from it");
+    let mut next = |wanted: fn(&EventKind) -> bool| {
+        let mut all = std::iter::from_fn(|| events.next_blocking());
+        all.find(|event| wanted(&event.kind)).expect("the host goes on").kind.clone()
+    };
+    let EventKind::DiscoveryFailed { path, error } =
+        next(|kind| matches!(kind, EventKind::DiscoveryFailed { .. }))
+    else {
+        unreachable!()
+    };
+    assert!(path == folder && error.contains("cannot be read: Permission denied"), "{error}");
+    open_to(0o755);
+    next(|kind| matches!(kind, EventKind::PluginDiscovered { .. }));
+    host.shutdown().wait();
 }
 
 #[test]
