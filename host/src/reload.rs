@@ -11,7 +11,7 @@
 //! error leaves it as it was: its instance, its state, its handles.
 
 use crate::{
-    artifact::{Artifact, Facts, Store, inspect},
+    artifact::{Artifact, Facts, Store},
     bring_up::{Candidate, Moved, Place},
     build::{Builder, Built},
     checkpoint::Checkpoints,
@@ -201,7 +201,7 @@ fn store(shop: &Workshop, job: &Job) -> Result<Artifact, ReloadCause> {
 }
 
 fn examine(shop: &Workshop, job: &Job, artifact: &Artifact) -> Result<(Facts, Place, PathBuf), ReloadCause> {
-    let facts = inspect(&artifact.path)?;
+    let facts = artifact.inspect()?;
     preflight::check(artifact, &facts, job.manifest.reload.unload)?;
     let place = Place::of(shop, job, (artifact, &facts))?;
     let copy = shop.state.new_copy(&job.entry.id);

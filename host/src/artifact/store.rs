@@ -9,6 +9,7 @@ mod tests;
 
 pub use error::StoreError;
 
+use super::{Facts, InspectError, inspect};
 use crate::id::Digest;
 use rustix::fs::{FlockOperation, flock, fstat};
 use sha2::{Digest as _, Sha256};
@@ -39,6 +40,19 @@ pub struct Artifact {
     pub path: PathBuf,
     /// Its size in bytes.
     pub bytes: u64,
+    /// The file that it is a copy of, by which its author knows it; where it lies, if it was found in the store.
+    pub copy_of: PathBuf,
+}
+
+impl Artifact {
+    /// Reads what it says of itself. Errors name the file that it is a copy of.
+    ///
+    /// # Errors
+    ///
+    /// As with [`inspect`].
+    pub fn inspect(&self) -> Result<Facts, InspectError> {
+        inspect(&self.path).map_err(|error| error.about(&self.copy_of))
+    }
 }
 
 /// A folder of artifacts. Several hosts may share one.
@@ -88,7 +102,7 @@ impl Store {
         if copied.bytes != before.bytes || Stamp::of(&from).map_err(unreadable)? != before {
             return Err(StoreError::Changing { path: built.to_owned() });
         }
-        let artifact = self.artifact(copied.digest, copied.bytes);
+        let artifact = Artifact { copy_of: built.to_owned(), ..self.artifact(copied.digest, copied.bytes) };
         if self.is_intact(&artifact) {
             // The age decides who is pruned; a store that cannot record it prunes a little less well.
             let _ = File::open(&artifact.path).and_then(|file| file.set_modified(SystemTime::now()));
@@ -183,7 +197,8 @@ impl Store {
     }
 
     fn artifact(&self, digest: Digest, bytes: u64) -> Artifact {
-        Artifact { digest, path: self.dir.join(format!("{digest}.so")), bytes }
+        let path = self.dir.join(format!("{digest}.so"));
+        Artifact { digest, copy_of: path.clone(), path, bytes }
     }
 
     fn is_intact(&self, artifact: &Artifact) -> bool {

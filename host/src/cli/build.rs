@@ -11,7 +11,7 @@ use super::{
 use clap::Args;
 use replug::{
     Digest,
-    artifact::{self, Store},
+    artifact::Store,
     build::Builder,
     error::{BuildError, InspectError, PreflightError, StoreError},
     event::{Diagnostic, millis},
@@ -108,7 +108,7 @@ impl Build {
 async fn make(builder: &Builder, store: &Store, manifest: &Manifest) -> Result<Made, NotMade> {
     let built = builder.build(manifest).await?;
     let artifact = store.put(&built.artifact)?;
-    preflight::check(&artifact, &artifact::inspect(&artifact.path)?, manifest.reload.unload)?;
+    preflight::check(&artifact, &artifact.inspect()?, manifest.reload.unload)?;
     let (took_ms, warnings) = (millis(built.took), built.warnings);
     Ok(Made { artifact: artifact.path, digest: artifact.digest, took_ms, warnings })
 }

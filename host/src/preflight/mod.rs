@@ -141,18 +141,18 @@ pub enum PreflightError {
 /// - [`PreflightError::NotAPlugin`], [`PreflightError::NothingExported`]: it has nothing to load;
 /// - [`PreflightError::MissingLibrary`], [`PreflightError::NeverUnloads`]: it cannot be what it is to be.
 pub fn check(artifact: &Artifact, facts: &Facts, unload: Unload) -> Result<(), PreflightError> {
-    is_plugin(&artifact.path, facts)?;
+    is_plugin(&artifact.copy_of, facts)?;
     for needed in &facts.needed {
         if let Lookup::Missing(sought) = &needed.lookup {
             return Err(PreflightError::MissingLibrary {
-                path: artifact.path.clone(),
+                path: artifact.copy_of.clone(),
                 library: needed.name.clone(),
                 sought: sought.clone(),
             });
         }
     }
     if facts.nodelete && unload == Unload::Verified {
-        return Err(PreflightError::NeverUnloads { path: artifact.path.clone() });
+        return Err(PreflightError::NeverUnloads { path: artifact.copy_of.clone() });
     }
     Ok(())
 }
@@ -171,7 +171,7 @@ fn is_plugin(path: &Path, facts: &Facts) -> Result<(), PreflightError> {
 ///
 /// [`PreflightError::OutOfTlsKeys`], [`PreflightError::OutOfMemoryBudget`]: it cannot.
 pub fn afford(artifact: &Artifact, facts: &Facts, budget: &Budget) -> Result<(), PreflightError> {
-    let path = &artifact.path;
+    let path = &artifact.copy_of;
     let Budget { tls_keys_used: used, tls_keys_limit: limit, tls_keys_reserve: reserve, .. } = *budget;
     let takes_keys = facts.std == StdLinkage::Static;
     if takes_keys && used.saturating_add(KEYS_PER_OWN_STD) > limit.saturating_sub(reserve) {

@@ -4,7 +4,12 @@ use super::*;
 use crate::{artifact::inspect::Needed, id::Digest};
 
 fn artifact() -> Artifact {
-    Artifact { digest: Digest([7; 32]), path: "/store/0707.so".into(), bytes: 1 }
+    Artifact {
+        digest: Digest([7; 32]),
+        path: "/store/0707.so".into(),
+        bytes: 1,
+        copy_of: "/target/libit.so".into(),
+    }
 }
 
 fn facts() -> Facts {
@@ -43,7 +48,7 @@ fn a_sound_plugin_passes() {
 #[test]
 fn a_file_without_root_module_or_export_is_told_what_to_write() {
     let absent = refusal(&Facts { root: RootSymbol::Absent, ..facts() });
-    assert!(absent.contains("/store/0707.so is not a replug plugin"), "{absent}");
+    assert!(absent.contains("/target/libit.so is not a replug plugin"), "{absent}");
     assert!(absent.contains("replug_api::export!"), "{absent}");
     let nothing = refusal(&Facts { root: RootSymbol::NothingExported, ..facts() });
     assert!(nothing.contains("exports no plugin") && nothing.contains("replug_api::export!"), "{nothing}");

@@ -77,6 +77,7 @@ impl Worker {
         let unfit = self.unfit.take();
         let mut progress = self.desk.progress.lock();
         progress.last_error.take_if(|error| unfit.as_ref() == Some(error));
+        progress.source_error.take_if(|error| unfit.as_ref() == Some(error));
     }
 
     async fn hand_over(&mut self, live: Arc<Live>, new: &Arc<Manifest>) -> Result<Configured, HostError> {

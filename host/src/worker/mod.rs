@@ -7,6 +7,7 @@ mod aftermath;
 mod configure;
 mod confirm;
 mod order;
+mod progress;
 mod serve;
 mod setbacks;
 mod stop;
@@ -15,7 +16,7 @@ mod supervise;
 use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stage, Stages},
-    id::{Digest, Generation, PluginId},
+    id::{Generation, PluginId},
     manifest::{self, Manifest},
     registry::Entry,
     reload::{Source, Workshop},
@@ -27,6 +28,7 @@ use configure::{By, Given};
 use confirm::Confirm;
 pub(crate) use order::{Order, Reply, StartWhy, StopWhy};
 use parking_lot::Mutex;
+pub(crate) use progress::Progress;
 use serve::Cause;
 use std::{
     collections::VecDeque,
@@ -39,22 +41,6 @@ use tokio::sync::mpsc;
 /// How long a manifest has to be missing until its plugin counts as gone, and how long it has to be empty until that
 /// counts as an edit: editors delete a file, or empty it, and write it anew.
 pub(crate) const GRACE: Duration = Duration::from_millis(300);
-
-/// What the worker lets others see of its plugin.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Progress {
-    pub(crate) doing: Option<Stage>,
-    pub(crate) last_error: Option<String>,
-    /// The artifacts that have served, with the generation in which each first did.
-    pub(crate) served: Vec<(Generation, Digest)>,
-    pub(crate) since: Option<SystemTime>,
-    /// How often its process was started again after a crash.
-    pub(crate) restarts: u64,
-    /// Why the generation that serves is not where its manifest would have it.
-    pub(crate) moved: Option<String>,
-    /// Whether it was taken back to the plugins that were never started.
-    pub(crate) unregistered: bool,
-}
 
 /// What others hold of a worker.
 #[derive(Clone)]

@@ -218,11 +218,14 @@ impl Worker {
                     ReloadCause::Quarantined(demotion) => self.stay_out(demotion),
                     _ => self.failed(error.clone()),
                 }
+                if is_new {
+                    self.desk.progress.lock().blame_source();
+                }
                 Err(error.into())
             }
             Ok(Installed::Unchanged) => {
                 self.last_generation -= 1;
-                self.desk.progress.lock().last_error = None;
+                self.desk.progress.lock().is_right();
                 self.tell(EventKind::BuildUnchanged { warnings: cause.warnings });
                 before.ok_or_else(|| self.stopping())
             }
@@ -235,6 +238,9 @@ impl Worker {
                 {
                     let mut progress = self.desk.progress.lock();
                     progress.last_error = None;
+                    if is_new {
+                        progress.source_error = None;
+                    }
                     progress.since = Some(SystemTime::now());
                     if progress.served.iter().all(|(_, digest)| *digest != live.digest) {
                         progress.served.push((live.generation, live.digest));
@@ -287,6 +293,7 @@ impl Worker {
             _ => Vec::new(),
         };
         self.remember(error);
+        self.desk.progress.lock().blame_source();
         self.tell(EventKind::BuildFailed { error: error.cause.to_string(), diagnostics });
     }
 

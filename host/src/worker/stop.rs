@@ -17,7 +17,7 @@ impl Worker {
         self.doing(None);
         {
             let mut progress = self.desk.progress.lock();
-            progress.last_error = None;
+            progress.is_right();
             progress.unregistered |= why == StopWhy::Unregistered;
         }
         let was_to_return = self.desk.entry.is_restarting();

@@ -45,6 +45,34 @@ fn a_plugin_that_dies_during_a_build_is_started_again_before_the_build_ends() {
 }
 
 #[test]
+fn a_restart_or_a_way_back_does_not_hide_that_the_newest_version_was_refused() {
+    let mut lab = Lab::in_mode("refused-all-the-same", Mode::Process);
+    lab.install(misbehave("version=1"));
+    lab.start_watching();
+    lab.told_since();
+    lab.install(misbehave("version=2"));
+    lab.reloaded();
+    lab.install("no library");
+    let (stage, error) = lab.reload_failed();
+    assert!(error.starts_with(lab.path("plugin.so").to_str().unwrap()), "{error}");
+    let detail = |lab: &Lab| lab.host().info(&lab.id()).unwrap().detail;
+    let refused = format!("{}: {} failed: {error}", lab.id(), stage.name());
+    assert_eq!(detail(&lab), refused);
+    kill(&lab);
+    lab.wait_for(restarted);
+    assert_eq!(detail(&lab), refused);
+    lab.host().rollback(&lab.id(), None).wait().unwrap();
+    assert_eq!(lab.probe().version(), Ok(1));
+    assert_eq!(detail(&lab), refused);
+
+    lab.told_since();
+    lab.install(misbehave("version=3"));
+    lab.reloaded();
+    assert_eq!((lab.probe().version(), detail(&lab).as_str()), (Ok(3), ""));
+    lab.finish();
+}
+
+#[test]
 fn a_version_that_dies_while_its_successor_is_tried_is_told_of_at_once_and_does_not_come_back() {
     let mut lab = Lab::in_mode("dies-in-a-trial", Mode::Process);
     // So that the first death would be the end of it.

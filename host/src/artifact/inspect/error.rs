@@ -65,6 +65,19 @@ pub enum InspectError {
 }
 
 impl InspectError {
+    /// The same of another file, which has the same content.
+    pub(in crate::artifact) fn about(mut self, file: &Path) -> Self {
+        match &mut self {
+            Self::Unreadable { .. } => {}
+            Self::NotElf { path, .. }
+            | Self::Truncated { path, .. }
+            | Self::OtherMachine { path, .. }
+            | Self::NotShared { path, .. }
+            | Self::Malformed { path, .. } => file.clone_into(path),
+        }
+        self
+    }
+
     pub(super) fn malformed(path: &Path, reason: impl ToString) -> Self {
         Self::Malformed { path: path.to_owned(), reason: reason.to_string() }
     }

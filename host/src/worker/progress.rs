@@ -1,0 +1,43 @@
+//! What the worker lets others see of its plugin: what is done with it, and what is wrong with it.
+
+use crate::{
+    event::Stage,
+    id::{Digest, Generation},
+};
+use std::time::SystemTime;
+
+/// What the worker lets others see of its plugin.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Progress {
+    pub(crate) doing: Option<Stage>,
+    /// What went wrong last, if it was not the newest source.
+    pub(crate) last_error: Option<String>,
+    /// Why the newest source does not serve. Another version that does puts nothing right.
+    pub(crate) source_error: Option<String>,
+    /// The artifacts that have served, with the generation in which each first did.
+    pub(crate) served: Vec<(Generation, Digest)>,
+    pub(crate) since: Option<SystemTime>,
+    /// How often its process was started again after a crash.
+    pub(crate) restarts: u64,
+    /// Why the generation that serves is not where its manifest would have it.
+    pub(crate) moved: Option<String>,
+    /// Whether it was taken back to the plugins that were never started.
+    pub(crate) unregistered: bool,
+}
+
+impl Progress {
+    /// What is wrong, the newest first.
+    pub(crate) fn wrong(&self) -> Option<&String> {
+        self.last_error.as_ref().or(self.source_error.as_ref())
+    }
+
+    /// What went wrong last is wrong with the source.
+    pub(super) fn blame_source(&mut self) {
+        self.source_error = self.last_error.take().or(self.source_error.take());
+    }
+
+    /// What was wrong is so no more.
+    pub(super) fn is_right(&mut self) {
+        (self.last_error, self.source_error) = (None, None);
+    }
+}
