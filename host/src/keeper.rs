@@ -102,7 +102,7 @@ impl Keeper {
                 None => return,
                 Some(Notice::Changed(change)) => {
                     let Some(change) = self.emptied.sift(change, Instant::now()) else { continue };
-                    if self.is_renamed(&change) { self.look_again() } else { self.pass_on(change) }
+                    self.pass_on(change);
                 }
                 Some(Notice::PluginsChanged) => self.look_again(),
                 Some(Notice::Lost(reason)) => {
@@ -116,18 +116,18 @@ impl Keeper {
 
     fn pass_on(&mut self, change: Change) {
         let Some(desk) = self.desks.lock().by_id.get(&change.plugin).cloned() else { return };
-        if !manifest::holds_manifest(&desk.manifest.lock().root) {
+        let root = desk.manifest.lock().root.clone();
+        if !manifest::holds_manifest(&root) {
             return self.missing.hold(change, Instant::now());
+        }
+        // What lies there may be another plugin's by now, or this one may have another id, which makes it another.
+        if manifest::read(&root).is_ok_and(|found| found.id != change.plugin) {
+            self.missing.hold(change, Instant::now());
+            return self.look_again();
         }
         for change in self.missing.is_back(&change.plugin).into_iter().chain([change]) {
             let _ = desk.orders.send(Order::Changed(change));
         }
-    }
-
-    /// Whether a change has given a plugin another id: then it is another plugin.
-    fn is_renamed(&self, change: &Change) -> bool {
-        let folder = change.path.parent().filter(|_| change.what == What::Manifest);
-        folder.and_then(|folder| manifest::read(folder).ok()).is_some_and(|found| found.id != change.plugin)
     }
 
     /// Builds everything; what has not changed is left as it is.
@@ -172,27 +172,33 @@ impl Keeper {
         new.into_iter().filter_map(|manifest| self.employ(&mut desks, manifest)).collect()
     }
 
-    /// Stops the plugins that are gone for good.
+    /// Stops the plugins that are gone for good, and follows those that have moved.
     fn let_go(&mut self, desks: &mut Desks, found: &[Manifest], broken: &[PathBuf]) {
-        let is_there = |desk: &Desk| {
-            let manifest = desk.manifest.lock();
-            let found = found.iter().any(|found| found.id == manifest.id && found.root == manifest.root);
-            // A manifest that is being edited is not a plugin that is gone.
-            found || broken.iter().any(|path| path.starts_with(&manifest.root))
-        };
         for desk in desks.all().cloned().collect::<Vec<_>>() {
             let id = &desk.entry.id;
-            if is_there(&desk) {
+            let root = desk.manifest.lock().root.clone();
+            let now = found.iter().find(|manifest| manifest.id == *id);
+            let is_anothers = found.iter().any(|manifest| manifest.root == root && manifest.id != *id);
+            // A manifest that is being edited is not a plugin that is gone.
+            let is_there =
+                now.is_some_and(|now| now.root == root) || broken.iter().any(|path| path.starts_with(&root));
+            if is_there {
                 for change in self.missing.is_back(id) {
                     let _ = desk.orders.send(Order::Changed(change));
                 }
+                continue;
+            }
+            if let Some(moved) = now.filter(|_| is_anothers || !manifest::holds_manifest(&root)) {
+                self.missing.is_back(id);
+                let _ = desk.orders.send(Order::Moved(Arc::new(moved.clone())));
                 continue;
             }
             if !self.missing.is_gone(id, Instant::now()) {
                 continue;
             }
             desks.present.retain(|other| other != id);
-            let _ = desk.orders.send(Order::Stop(StopWhy::Removed, oneshot::channel().0));
+            let why = if is_anothers { StopWhy::Renamed } else { StopWhy::Removed };
+            let _ = desk.orders.send(Order::Stop(why, oneshot::channel().0));
             if let Some(watcher) = &self.watcher {
                 watcher.remove(id);
             }

@@ -6,6 +6,7 @@
 mod aftermath;
 mod configure;
 mod confirm;
+mod manifest_edit;
 mod order;
 mod progress;
 mod serve;
@@ -15,26 +16,23 @@ mod supervise;
 
 use crate::{
     error::{HostError, ReloadCause, ReloadError},
-    event::{EventKind, Stage, Stages},
+    event::{EventKind, Stage},
     id::{Generation, PluginId},
     manifest::{self, Manifest},
     registry::Entry,
-    reload::{Source, Workshop},
-    watch::{Change, Inputs, Watcher, What},
+    reload::Workshop,
+    watch::{Change, Inputs, Watcher},
 };
 pub(crate) use configure::Config;
 pub use configure::Configured;
 use configure::{By, Given};
 use confirm::Confirm;
+use manifest_edit::ManifestEdit;
 pub(crate) use order::{Order, Reply, StartWhy, StopWhy};
 use parking_lot::Mutex;
 pub(crate) use progress::Progress;
 use serve::Cause;
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 use supervise::{Deaths, Supervision};
 use tokio::sync::mpsc;
 
@@ -49,14 +47,6 @@ pub(crate) struct Desk {
     pub(crate) manifest: Arc<Mutex<Arc<Manifest>>>,
     pub(crate) progress: Arc<Mutex<Progress>>,
     pub(crate) orders: mpsc::UnboundedSender<Order>,
-}
-
-/// What an edit of the manifest leaves to do.
-enum ManifestEdit {
-    /// Nothing.
-    Settled,
-    /// A build, of which something new may come, or has to.
-    Rebuild,
 }
 
 pub(crate) struct Worker {
@@ -131,6 +121,7 @@ impl Worker {
                     self.accept(manifest);
                     self.watch_sources().await;
                 }
+                Order::Moved(manifest) => self.moved(&manifest).await,
                 Order::Reload(reply) => {
                     self.want();
                     let done = self.rebuild(Cause::order()).await;
@@ -217,83 +208,6 @@ impl Worker {
         }
         // Whoever waits for the result reads the events.
         let _ = self.rebuild(cause).await;
-    }
-
-    /// Reads the manifest again, and says what is left to do.
-    async fn take_manifest(&mut self) -> ManifestEdit {
-        let old = self.manifest();
-        let read = self.shop.settings.now().defaults.read(&old.root);
-        let new = match read {
-            Ok(new) if new.id == old.id => Arc::new(self.with_given(new)),
-            // The host sees to a plugin that goes by another name now.
-            Ok(_) => return ManifestEdit::Settled,
-            // The host sees to a plugin that is gone.
-            Err(_) if self.is_missing() => return ManifestEdit::Settled,
-            Err(error) => {
-                self.manifest_broken = true;
-                self.failed(ReloadError {
-                    plugin: old.id.clone(),
-                    stage: Stage::Detect,
-                    cause: Arc::new(error.into()),
-                });
-                return ManifestEdit::Settled;
-            }
-        };
-        if std::mem::take(&mut self.manifest_broken) {
-            self.desk.progress.lock().last_error = None;
-        }
-        let Some(live) = self.desk.entry.live() else {
-            // It did not come up before, and may now.
-            self.accept(new);
-            return ManifestEdit::Rebuild;
-        };
-        let reconfigured = old.config != new.config;
-        let outside = live.instance.pid().is_some();
-        if reconfigured || old.is_outlived_by(&new) || outside && old.asks_for_another_process(&new) {
-            self.pending = Some(new.clone());
-        } else {
-            self.accept(new.clone());
-        }
-        if !old.differs_only_in_config(&new) {
-            return ManifestEdit::Rebuild;
-        }
-        if reconfigured {
-            // Whoever waits for the result reads the events.
-            drop(self.configure((live, By::Edit), &new).await);
-        } else {
-            self.is_fit();
-        }
-        ManifestEdit::Settled
-    }
-
-    /// From now on the plugin lives by this manifest.
-    fn accept(&mut self, manifest: Arc<Manifest>) {
-        self.pending = None;
-        let checkpoint = manifest.reload.checkpoint;
-        let before = std::mem::replace(&mut *self.desk.manifest.lock(), manifest);
-        if before.reload.checkpoint != checkpoint {
-            self.keep_checkpoints(checkpoint);
-        }
-    }
-
-    /// Reads the manifest again, which may say something else now. If the instance has to be another, it is made from
-    /// the artifact that serves; a build is needed only if the manifest itself was edited too.
-    async fn new_defaults(&mut self) {
-        let before = self.said();
-        let edit = self.take_manifest().await;
-        let now = self.said();
-        // Whoever waits for the result reads the events.
-        if before.build != now.build || before.binary != now.binary {
-            if self.wanted {
-                let (plugin, path) = (now.id.clone(), now.file.clone());
-                let edited = Change { plugin, path, saved_at: SystemTime::now(), what: What::Manifest };
-                let _ = self.rebuild(Cause::of(edited)).await;
-            }
-        } else if let (ManifestEdit::Rebuild, Some(_), Some(live)) =
-            (edit, &self.pending, self.desk.entry.live())
-        {
-            let _ = self.install((Source::Stored(live.digest), now), Cause::order(), Stages::default()).await;
-        }
     }
 
     fn failed(&mut self, error: ReloadError) {

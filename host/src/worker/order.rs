@@ -18,6 +18,8 @@ pub(crate) enum Order {
     NewDefaults,
     /// The plugin was gone and is back, with this manifest.
     Return(Arc<Manifest>),
+    /// The plugin's folder is now where this manifest lies.
+    Moved(Arc<Manifest>),
     /// Build, and serve the result as a new generation.
     Reload(Reply<Generation>),
     /// Serve an earlier artifact again: that one, or the last that was different.
@@ -71,6 +73,8 @@ pub(crate) enum StopWhy {
     Unregistered,
     /// Its folder or manifest is gone.
     Removed,
+    /// Its manifest has another id now, and is another plugin's.
+    Renamed,
     /// The host shuts down.
     ShutDown,
 }
@@ -81,6 +85,7 @@ impl StopWhy {
             Self::Asked => "it was stopped; `start` it",
             Self::Unregistered => "it was unregistered; `start` it",
             Self::Removed => "its folder or manifest is gone",
+            Self::Renamed => "its manifest has another id now, which makes it another plugin",
             Self::ShutDown => "the host has shut down",
         }
     }

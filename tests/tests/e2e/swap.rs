@@ -384,10 +384,13 @@ fn a_plugin_whose_manifest_gets_another_id_is_another_plugin() {
         let is_new = event.plugin.as_ref()?.as_str() == "dev.test.by-another-name";
         (is_new && matches!(event.kind, EventKind::Reloaded { .. })).then_some(())
     });
-    lab.wait_for(|event| {
-        let is_old = event.plugin.as_ref()?.as_str() == "dev.test.renamed";
-        (is_old && matches!(event.kind, EventKind::PluginStopped { .. })).then_some(())
+    let reason = lab.wait_for(|event| match &event.kind {
+        EventKind::PluginStopped { reason } if event.plugin.as_ref()?.as_str() == "dev.test.renamed" => {
+            Some(reason.clone())
+        }
+        _ => None,
     });
+    assert_eq!(reason, "its manifest has another id now, which makes it another plugin");
     let ids: Vec<_> = lab.host().plugins().into_iter().map(|it| it.id.to_string()).collect();
     assert_eq!(ids, ["dev.test.by-another-name"]);
     lab.finish();
