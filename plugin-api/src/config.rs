@@ -19,7 +19,8 @@ fn unfit(json: &str, error: &serde_json::Error) -> PluginError {
     let text = error.to_string();
     let problem = text.rsplit_once(" at line ").map_or(text.as_str(), |(problem, _)| problem);
     if problem.ends_with("expected unit") {
-        return PluginError::new("bad_config", "the plugin takes no configuration: remove `[config]`");
+        let message = "the plugin takes no configuration: remove `[config]`";
+        return PluginError::new("bad_config", message).with("key", "");
     }
     let key = key_at(json, offset(json, error.line(), error.column()));
     let at = if key.is_empty() { "[config]".to_owned() } else { format!("[config] {key}") };
@@ -146,5 +147,6 @@ mod tests {
     fn a_config_for_a_plugin_that_takes_none_is_refused() {
         let error = read::<()>(r#"{"a":1}"#).expect_err("not a unit");
         assert_eq!(error.message, "the plugin takes no configuration: remove `[config]`");
+        assert_eq!(error.details["key"], "", "it is the whole table");
     }
 }

@@ -121,10 +121,8 @@ impl Renderer {
             }
             EventKind::PluginQuarantined { method: Some(method), signal, .. } => {
                 let crashed = crashed_the_host(method, signal.as_deref());
-                self.line(
-                    id,
-                    format!("{crashed}: it is quarantined until it is started, or another artifact"),
-                )
+                let until = "it is quarantined until its artifact is another, or until you `start` it";
+                self.line(id, format!("{crashed}: {until}"))
             }
             EventKind::PluginQuarantined { method: None, reason, .. } => {
                 self.line(id, format!("{BAD}quarantined{BAD:#}: {reason}"))

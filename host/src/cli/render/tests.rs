@@ -189,6 +189,6 @@ fn a_crash_of_the_host_is_one_line_with_who_where_how_and_what_was_done() {
     let quarantined = EventKind::PluginQuarantined { method, signal: None, reason };
     assert_eq!(
         plain(renderer.lines(&event(CALCULATOR, None, quarantined))),
-        "calculator crashed the host in divide (exit): it is quarantined until it is started, or another artifact"
+        "calculator crashed the host in divide (exit): it is quarantined until its artifact is another, or until you `start` it"
     );
 }

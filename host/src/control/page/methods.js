@@ -19,7 +19,7 @@ export class Methods {
   async load(serves) {
     let found = [];
     let answered = true;
-    let why = serves ? "" : "Nothing serves, so that there is nothing to call.";
+    let why = serves ? "" : "Nothing serves: start the plugin to call it.";
     try {
       if (serves) found = (await ask("methods", { id: this.id })).interfaces;
     } catch (error) {
