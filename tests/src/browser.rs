@@ -161,6 +161,7 @@ impl Browser {
              const kinds = ['pointerdown', 'mousedown', 'pointerup', 'mouseup', 'click'];
              let hit = false;
              function look(event) {{
+               if (!target) return;
                // Of a label, a second click goes to its input.
                if (hit) return;
                if (target.contains(event.target)) return void (hit = event.type === 'click');
@@ -177,7 +178,8 @@ impl Browser {
         for _ in 0..TRIES {
             let element = self.find(selector);
             self.run(&guard);
-            self.post(&format!("/element/{element}/click"), &json!({}));
+            // An error means that it was drawn anew meanwhile, or that something lies over it.
+            let _ = self.ask(&format!("/element/{element}/click"), &json!({}));
             if self.run("return endOfClick()") == true {
                 return;
             }
@@ -308,6 +310,7 @@ fn install() -> bool {
     if !needs::may_install() || !rustix::process::geteuid().is_root() {
         return false;
     }
+    let _alone = needs::alone_with_apt();
     let apt = |args: &[&str]| {
         let mut apt = Command::new("apt-get");
         let apt = apt.args(args).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());

@@ -3,6 +3,7 @@
 use std::{
     env,
     io::{self, Write as _},
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
 };
 
@@ -11,6 +12,12 @@ use std::{
 pub fn may_install() -> bool {
     let is = |name, wanted| env::var_os(name).is_some_and(|value| value == wanted);
     is("CI", "true") || is("REPLUG_INSTALL", "1")
+}
+
+/// To be held by whoever runs `apt-get`, which refuses to run twice at a time.
+pub fn alone_with_apt() -> MutexGuard<'static, ()> {
+    static APT: Mutex<()> = Mutex::new(());
+    APT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Says that the running test leaves something out, and why.

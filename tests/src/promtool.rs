@@ -88,6 +88,7 @@ fn fetch(folder: &Path) -> bool {
     if fs::create_dir_all(folder).is_err() {
         return false;
     }
+    let _alone = needs::alone_with_apt();
     let download = || run("apt-get", &["download", "prometheus"]);
     // Without lists of packages there is nothing to be found.
     let downloaded = download() || (run("apt-get", &["update"]) && download());

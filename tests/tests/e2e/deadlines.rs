@@ -13,6 +13,9 @@ use std::{
 /// Long enough for any call that ends at all.
 const LONG: Duration = Duration::from_secs(600);
 
+/// Long enough for a call to begin, on whatever machine.
+const SHORT: Duration = Duration::from_secs(1);
+
 fn lab(name: &str, mode: Mode, tables: &str) -> Lab {
     let mut lab = Lab::in_mode(name, mode);
     lab.install_with(misbehave("version=1"), tables);
@@ -36,12 +39,16 @@ fn assert_unharmed(lab: &Lab) {
 
 #[test]
 fn a_plugin_that_listens_when_its_call_is_cancelled_lives_on() {
-    let tables = "[process]\ncall_timeout = \"50ms\"\ncancel_grace = \"10m\"";
+    let tables = "[process]\ncall_timeout = \"1s\"\ncancel_grace = \"10m\"";
     let mut lab = lab("listens", Mode::Process, tables);
     for _ in 0..3 {
         let error = lab.probe().misbehave("until-cancelled").unwrap_err();
-        let expected =
-            CallError::Timeout { plugin: lab.id(), generation: 1, method: "misbehave".into(), after_ms: 50 };
+        let expected = CallError::Timeout {
+            plugin: lab.id(),
+            generation: 1,
+            method: "misbehave".into(),
+            after_ms: 1000,
+        };
         assert_eq!(error, expected);
         was_cancelled(&mut lab);
     }
@@ -73,7 +80,7 @@ fn a_call_whose_deadline_passes_before_it_is_sent_leaves_no_connection_behind() 
 
 #[test]
 fn a_plugin_that_does_not_listen_is_killed_after_the_grace_and_the_crash_says_why() {
-    let tables = "[process]\ncall_timeout = \"50ms\"\ncancel_grace = \"60ms\"";
+    let tables = "[process]\ncall_timeout = \"1s\"\ncancel_grace = \"60ms\"";
     let mut lab = lab("does-not-listen", Mode::Process, tables);
     assert!(matches!(lab.probe().misbehave("sleep"), Err(CallError::Timeout { .. })));
     let tail = lab.wait_for(|event| match &event.kind {
@@ -81,7 +88,7 @@ fn a_plugin_that_does_not_listen_is_killed_after_the_grace_and_the_crash_says_wh
         _ => None,
     });
     let why =
-        "replug: killed, because `misbehave` was cancelled after 50ms and did not end within another 60ms";
+        "replug: killed, because `misbehave` was cancelled after 1s and did not end within another 60ms";
     assert!(tail.contains(why), "{tail}");
     assert_eq!(Handle::within(&lab.probe(), LONG).version(), Ok(1), "it is started again");
     lab.finish();
@@ -90,11 +97,11 @@ fn a_plugin_that_does_not_listen_is_killed_after_the_grace_and_the_crash_says_wh
 #[test]
 fn a_typed_handle_has_a_deadline_of_its_own_that_stands_above_the_manifest() {
     let mut lab = lab("typed-deadline", Mode::Process, "[process]\ncall_timeout = \"10m\"");
-    let probe = Handle::within(&lab.probe(), Duration::from_millis(50));
+    let probe = Handle::within(&lab.probe(), SHORT);
     let error = probe.misbehave("until-cancelled").unwrap_err();
-    assert!(matches!(&error, CallError::Timeout { after_ms: 50, .. }), "{error}");
+    assert!(matches!(&error, CallError::Timeout { after_ms: 1000, .. }), "{error}");
     assert!(
-        error.to_string().contains("did not answer within 50 ms: make it shorter, or allow more"),
+        error.to_string().contains("did not answer within 1000 ms: make it shorter, or allow more"),
         "{error}"
     );
     was_cancelled(&mut lab);
@@ -106,8 +113,8 @@ fn a_typed_handle_has_a_deadline_of_its_own_that_stands_above_the_manifest() {
 fn a_call_by_name_has_a_deadline_of_its_own() {
     let mut lab = lab("named-deadline", Mode::Process, "");
     let call = lab.handle().invoke_json("misbehave", json!(["until-cancelled"]));
-    let error = call.timeout(Duration::from_millis(50)).wait().unwrap_err();
-    assert!(matches!(&error, CallError::Timeout { after_ms: 50, .. }), "{error}");
+    let error = call.timeout(SHORT).wait().unwrap_err();
+    assert!(matches!(&error, CallError::Timeout { after_ms: 1000, .. }), "{error}");
     was_cancelled(&mut lab);
     assert_unharmed(&lab);
     lab.finish();
@@ -120,9 +127,13 @@ fn whoever_awaits_a_call_is_released_in_time_wherever_the_plugin_runs() {
         let call = lab.handle().invoke_json("misbehave", json!(["until-cancelled"]));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         // The runtime has no timer: that is the host's.
-        let error = runtime.block_on(async { call.timeout(Duration::from_millis(50)).await }).unwrap_err();
-        let expected =
-            CallError::Timeout { plugin: lab.id(), generation: 1, method: "misbehave".into(), after_ms: 50 };
+        let error = runtime.block_on(async { call.timeout(SHORT).await }).unwrap_err();
+        let expected = CallError::Timeout {
+            plugin: lab.id(),
+            generation: 1,
+            method: "misbehave".into(),
+            after_ms: 1000,
+        };
         assert_eq!(error, expected, "{mode:?}");
         was_cancelled(&mut lab);
         assert_unharmed(&lab);
@@ -174,11 +185,11 @@ fn a_call_waits_for_a_restart_no_longer_than_it_may_take() {
 
 #[test]
 fn what_a_call_has_waited_for_a_restart_is_no_longer_left_for_the_plugin() {
-    let tables = "[process]\ncall_timeout = \"4s\"\nrestart_pause = \"2s\"\ncancel_grace = \"10m\"";
+    let tables = "[process]\ncall_timeout = \"8s\"\nrestart_pause = \"4s\"\ncancel_grace = \"10m\"";
     let mut lab = lab("waits-and-runs", Mode::Process, tables);
     kill(&lab);
     lab.wait_for(|event| matches!(event.kind, EventKind::PluginCrashed { .. }).then_some(()));
-    let (waiting, late) = (lab.probe(), Handle::within(&lab.probe(), Duration::from_secs(3)));
+    let (waiting, late) = (lab.probe(), Handle::within(&lab.probe(), Duration::from_secs(6)));
     let (released, order) = mpsc::channel();
     let first = released.clone();
     let waiting = thread::spawn(move || {
@@ -191,7 +202,7 @@ fn what_a_call_has_waited_for_a_restart_is_no_longer_left_for_the_plugin() {
     assert!(matches!(late.misbehave("until-cancelled"), Err(CallError::Timeout { .. })));
     released.send("came later").unwrap();
     let outcome = waiting.join().unwrap();
-    assert!(matches!(outcome, Err(CallError::Timeout { after_ms: 4000, .. })), "{outcome:?}");
+    assert!(matches!(outcome, Err(CallError::Timeout { after_ms: 8000, .. })), "{outcome:?}");
     assert_eq!(order.iter().take(2).collect::<Vec<_>>(), ["waited", "came later"]);
     lab.finish();
 }

@@ -148,6 +148,8 @@ fn monitoring(file: &str) -> String {
 
 #[test]
 fn prometheus_accepts_the_page_and_what_the_documentation_offers_with_it() {
+    // Before the lab, which waits for no more than a test: it may have to be fetched.
+    let promtool = Promtool::find();
     let mut lab = Lab::in_mode("scraped", Mode::Process);
     lab.install(misbehave("version=1"));
     lab.neighbour(
@@ -177,7 +179,7 @@ fn prometheus_accepts_the_page_and_what_the_documentation_offers_with_it() {
     let panels = dashboard["panels"].as_array().unwrap();
     assert!(panels.iter().all(|panel| !panel["targets"].as_array().unwrap().is_empty()));
 
-    let Some(promtool) = Promtool::find() else { return };
+    let Some(promtool) = promtool else { return };
     promtool.check_metrics(&page);
     promtool.check(&["rules"], &workspace().join("docs/monitoring/alerts.yml"));
     promtool.check(&["config", "--syntax-only"], &workspace().join("docs/monitoring/prometheus.yml"));

@@ -4,7 +4,7 @@ use replug::{CallError, EventKind, Handle, manifest::Mode};
 use replug_api::call::Death;
 use replug_tests::{Hold, Lab, Neighbour, Probe, misbehave, neighbour::running, stateless};
 use rustix::process::{Pid, Signal, kill_process};
-use std::{fs, thread};
+use std::{fs, thread, time::Duration};
 
 /// How the process ended, as the event of it says, and the last that it wrote.
 fn crashed(lab: &mut Lab) -> (Option<String>, Option<i32>, String) {
@@ -122,18 +122,18 @@ fn processes_that_a_plugin_leaves_behind_end_with_it() {
 /// That a call in which the plugin does this is given up in time.
 fn times_out(deed: &str) {
     // Without a cgroup, which would reach it wherever it goes.
-    let tables = "[process]\ncall_timeout = \"100ms\"\n[limits]\ncgroup = \"off\"";
+    let tables = "[process]\ncall_timeout = \"1s\"\n[limits]\ncgroup = \"off\"";
     let (mut lab, neighbour) = running(deed, "", tables);
     let error = lab.probe().misbehave(deed).unwrap_err();
     let expected =
-        CallError::Timeout { plugin: lab.id(), generation: 1, method: "misbehave".into(), after_ms: 100 };
+        CallError::Timeout { plugin: lab.id(), generation: 1, method: "misbehave".into(), after_ms: 1000 };
     assert_eq!(error, expected);
     let (signal, exit, stderr_tail) = crashed(&mut lab);
     assert_eq!((signal.as_deref(), exit), (Some("SIGKILL"), None));
     assert!(stderr_tail.contains(&format!("about to {deed}")), "{stderr_tail}");
     // Calls of a process that is busy coming up may take longer than the call that is allowed here.
     restarted(&mut lab);
-    lab.probe().version().unwrap();
+    Handle::within(&lab.probe(), Duration::from_secs(600)).version().unwrap();
     neighbour.assert_unharmed();
     lab.finish();
 }

@@ -61,7 +61,7 @@ fn a_call_that_is_stuck_in_a_generation_that_was_replaced_is_told_too() {
     lab.finish();
 }
 
-const IMPATIENT: &str = "[process]\nstep_timeout = \"100ms\"\n[reload]\npreflight = \"off\"";
+const IMPATIENT: &str = "[process]\nstep_timeout = \"2s\"\n[reload]\npreflight = \"off\"";
 
 #[test]
 fn a_step_of_a_new_version_that_does_not_come_back_abandons_the_reload_and_the_old_one_goes_on() {
@@ -70,7 +70,7 @@ fn a_step_of_a_new_version_that_does_not_come_back_abandons_the_reload_and_the_o
         lab.probe().increment(5).unwrap();
         let hold = Hold::new(lab.dir());
         let error = lab.refused(misbehave(&format!("version=2 do={step}:wait@{}", hold.path())));
-        let words = format!("`{step}` did not end within 100ms: the reload is abandoned");
+        let words = format!("`{step}` did not end within 2s: the reload is abandoned");
         assert!(error.contains(&words), "{error}");
         let entered = hold.entered();
         assert_eq!((lab.probe().version(), lab.probe().value()), (Ok(1), Ok(5)), "{step}");
@@ -90,7 +90,7 @@ fn a_save_that_does_not_come_back_abandons_the_reload_and_calls_wait_for_it() {
     let mut lab = inside("hangs-in-save", &format!("hold={}", hold.path()), IMPATIENT);
     lab.probe().increment(5).unwrap();
     let error = lab.refused(misbehave("version=2"));
-    assert!(error.contains("migrate failed: `save` did not end within 100ms"), "{error}");
+    assert!(error.contains("migrate failed: `save` did not end within 2s"), "{error}");
     assert!(error.contains("until it comes back, calls wait"), "{error}");
     let entered = hold.entered();
     let again = lab.reload().unwrap_err().to_string();

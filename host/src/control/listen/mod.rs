@@ -57,7 +57,7 @@ const HEAD_BYTES: usize = 64 * 1024;
 /// How many streams of events there may be at the same time.
 const STREAMS: usize = 64;
 /// How long a host that ends waits for those who still read events.
-const FAREWELL: Duration = Duration::from_millis(500);
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Where to ask for the host of the first folder, which keeps its things in the second: where the host that is there says
 /// that it listens, else at the [usual path](socket_path).

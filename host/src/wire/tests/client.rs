@@ -86,11 +86,9 @@ fn a_request_is_given_up_at_its_deadline_however_little_at_a_time_comes_or_goes(
     };
     let (mut control, mut theirs) = greeted();
     // Always more of a reply that never ends.
-    let drip = thread::spawn(move || {
-        let head = [&MAX_FRAME.to_le_bytes()[..], &[Kind::Reply as u8], &[0; 8]].concat();
-        theirs.write_all(&head).unwrap();
-        while theirs.write_all(&[0]).is_ok() {}
-    });
+    let head = [&MAX_FRAME.to_le_bytes()[..], &[Kind::Reply as u8], &[0; 8]].concat();
+    theirs.write_all(&head).unwrap();
+    let drip = thread::spawn(move || while theirs.write_all(&[0]).is_ok() {});
     assert!(matches!(control.start(), Err(ControlError::Wire(WireError::TimedOut))));
     drop(control);
     drip.join().unwrap();

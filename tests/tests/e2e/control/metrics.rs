@@ -15,6 +15,8 @@ use std::{
 
 #[test]
 fn metrics_are_there_for_who_has_the_token_and_promtool_accepts_them() {
+    // Before the lab, which waits for no more than a test: it may have to be fetched.
+    let promtool = Promtool::find();
     let lab = lab("scraped-over-http");
     let (http, tcp) = (unix(&lab), Http::tcp(lab.host()));
     let call = json!({ "id": lab.id(), "method": "echo", "payload": "x" });
@@ -28,7 +30,7 @@ fn metrics_are_there_for_who_has_the_token_and_promtool_accepts_them() {
     }
     assert_eq!(tcp.clone().with("authorization", None).get("/metrics").status, 401);
     assert_eq!(tcp.with("host", Some("evil.example")).get("/metrics").status, 403);
-    if let Some(promtool) = Promtool::find() {
+    if let Some(promtool) = &promtool {
         promtool.check_metrics(&http.get("/metrics").body);
     }
     lab.finish();

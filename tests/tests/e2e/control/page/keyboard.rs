@@ -1,6 +1,6 @@
 //! The page without a mouse: where the keyboard is after each step, and that nothing takes it away.
 
-use super::{NASTY, open};
+use super::{NASTY, keep_notes, open};
 use replug_tests::{
     Browser, Lab,
     browser::{ENTER, TAB},
@@ -61,6 +61,7 @@ fn the_skip_link_leads_past_the_list_and_leaves_what_is_shown() {
 #[test]
 fn the_keyboard_goes_on_where_the_work_does() {
     let Some((mut lab, browser)) = open("page-keyboard", "") else { return };
+    keep_notes(&browser);
     let at_act =
         |act: &str| browser.until(&format!("{ACTIVE}.dataset.act === '{act}' && {ACTIVE}.checkVisibility()"));
     assert_eq!(browser.run(&format!("return {ACTIVE}.tagName")), "H2", "who picks a plugin is there");
@@ -106,8 +107,6 @@ fn the_keyboard_goes_on_where_the_work_does() {
 /// Goes back to a version: where the button was, it says that this one serves.
 fn another_version(lab: &mut Lab, browser: &Browser) {
     lab.install(misbehave("version=2"));
-    // What the page says goes after a while; here it stays until it is put away.
-    browser.run("const real = setTimeout; window.setTimeout = (act, after) => (after === 6000 ? 0 : real(act, after))");
     focus(browser, "[data-back='1']:not([hidden])");
     browser.press(&[ENTER]);
     browser.run("release()");

@@ -27,6 +27,8 @@ fn status(lab: &Lab, args: &[&str], environment: &[(&str, &str)]) -> String {
 
 #[test]
 fn the_status_is_coloured_where_that_is_asked_for_and_says_how_each_plugin_is() {
+    // Before the lab, which waits for no more than a test: it may have to be installed.
+    let browser = browser();
     let mut lab = Lab::new("hello-world");
     add(&lab, "calculator", "");
     add(&lab, "counter", "");
@@ -70,8 +72,8 @@ fn the_status_is_coloured_where_that_is_asked_for_and_says_how_each_plugin_is() 
         "{coloured:?}"
     );
 
-    if let Some(browser) = browser() {
-        picture(&browser, &url, &coloured);
+    if let Some(browser) = &browser {
+        picture(browser, &url, &coloured);
     }
     assert!(dev.interrupt().success());
     lab.assert_clean();
