@@ -132,10 +132,12 @@ impl Demotions {
     }
 
     /// Forgets what is held against the plugin's artifacts.
-    pub(crate) fn lift(&self, id: &PluginId) {
-        if self.known.lock().remove(id).is_some() {
+    pub(crate) fn lift(&self, id: &PluginId) -> bool {
+        let lifted = self.known.lock().remove(id).is_some();
+        if lifted {
             self.write(id, &[]);
         }
+        lifted
     }
 
     fn write(&self, id: &PluginId, demotions: &[Demotion]) {

@@ -15,7 +15,7 @@ use crate::{
 use emptied::Emptied;
 use missing::Missing;
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc, time::SystemTime};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
@@ -50,6 +50,25 @@ impl Desks {
     /// The worker of a plugin that is there.
     pub(crate) fn get(&self, id: &str) -> Option<&Desk> {
         self.all().find(|desk| desk.entry.id.as_str() == id)
+    }
+}
+
+/// A manifest that cannot be used.
+struct Broken {
+    /// Where it is, with the links in its path resolved.
+    path: PathBuf,
+    /// The id in it, if that is what is wrong: another plugin has it.
+    id: Option<PluginId>,
+}
+
+impl Broken {
+    fn of(problem: &ManifestError) -> Self {
+        let id = match problem {
+            ManifestError::DuplicateId { id, .. } => Some(id.clone()),
+            _ => None,
+        };
+        let path = problem.path();
+        Self { path: fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()), id }
     }
 }
 
@@ -115,15 +134,23 @@ impl Keeper {
     }
 
     fn pass_on(&mut self, change: Change) {
-        let Some(desk) = self.desks.lock().by_id.get(&change.plugin).cloned() else { return };
+        let Some(desk) = self.desks.lock().get(change.plugin.as_str()).cloned() else {
+            // One that is gone: is it back?
+            return if change.what == What::Manifest {
+                self.look_again()
+            };
+        };
         let root = desk.manifest.lock().root.clone();
         if !manifest::holds_manifest(&root) {
-            return self.missing.hold(change, Instant::now());
+            self.missing.hold(change, Instant::now());
+            return;
         }
         // What lies there may be another plugin's by now, or this one may have another id, which makes it another.
         if manifest::read(&root).is_ok_and(|found| found.id != change.plugin) {
-            self.missing.hold(change, Instant::now());
-            return self.look_again();
+            if self.missing.hold(change, Instant::now()) {
+                self.look_again();
+            }
+            return;
         }
         for change in self.missing.is_back(&change.plugin).into_iter().chain([change]) {
             let _ = desk.orders.send(Order::Changed(change));
@@ -153,7 +180,7 @@ impl Keeper {
 
     /// Starts what is new and stops what is gone.
     pub(crate) fn take_in(&mut self, discovery: Discovery) -> Vec<Answer<Generation>> {
-        let broken: Vec<_> = discovery.problems.iter().map(|problem| problem.path().to_owned()).collect();
+        let broken: Vec<_> = discovery.problems.iter().map(Broken::of).collect();
         self.problems.retain(|known| discovery.problems.iter().any(|problem| problem.to_string() == *known));
         let told = |problem: &ManifestError| !self.emptied.has(problem.path());
         let problems: Vec<_> = discovery.problems.into_iter().filter(told).collect();
@@ -173,15 +200,18 @@ impl Keeper {
     }
 
     /// Stops the plugins that are gone for good, and follows those that have moved.
-    fn let_go(&mut self, desks: &mut Desks, found: &[Manifest], broken: &[PathBuf]) {
+    fn let_go(&mut self, desks: &mut Desks, found: &[Manifest], broken: &[Broken]) {
         for desk in desks.all().cloned().collect::<Vec<_>>() {
             let id = &desk.entry.id;
             let root = desk.manifest.lock().root.clone();
             let now = found.iter().find(|manifest| manifest.id == *id);
-            let is_anothers = found.iter().any(|manifest| manifest.root == root && manifest.id != *id);
+            let says_another = |it: &Broken| it.id.as_ref().is_some_and(|other| other != id);
+            let (anothers, own): (Vec<_>, Vec<_>) =
+                broken.iter().filter(|it| it.path.starts_with(&root)).partition(|it| says_another(it));
+            let is_anothers = !anothers.is_empty()
+                || found.iter().any(|manifest| manifest.root == root && manifest.id != *id);
             // A manifest that is being edited is not a plugin that is gone.
-            let is_there =
-                now.is_some_and(|now| now.root == root) || broken.iter().any(|path| path.starts_with(&root));
+            let is_there = now.is_some_and(|now| now.root == root) || !own.is_empty();
             if is_there {
                 for change in self.missing.is_back(id) {
                     let _ = desk.orders.send(Order::Changed(change));
@@ -199,9 +229,6 @@ impl Keeper {
             desks.present.retain(|other| other != id);
             let why = if is_anothers { StopWhy::Renamed } else { StopWhy::Removed };
             let _ = desk.orders.send(Order::Stop(why, oneshot::channel().0));
-            if let Some(watcher) = &self.watcher {
-                watcher.remove(id);
-            }
         }
     }
 

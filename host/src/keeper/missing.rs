@@ -13,9 +13,11 @@ impl Missing {
         self.0.entry(id.clone()).or_insert_with(|| (now, Vec::new()))
     }
 
-    /// Keeps a change back until the manifest is there again.
-    pub(super) fn hold(&mut self, change: Change, now: Instant) {
+    /// Keeps a change back until the manifest is there again, and says whether it was not known to be missing.
+    pub(super) fn hold(&mut self, change: Change, now: Instant) -> bool {
+        let is_news = !self.0.contains_key(&change.plugin);
         self.entry(&change.plugin, now).1.push(change.clone());
+        is_news
     }
 
     /// Notes that a manifest is not there, and says whether that is so for good.
@@ -55,7 +57,7 @@ mod tests {
         let change = Change { plugin: plugin.clone(), path, saved_at, what: What::Source };
         let (mut missing, now) = (Missing::default(), Instant::now());
 
-        missing.hold(change.clone(), now);
+        assert!(missing.hold(change.clone(), now));
         assert_eq!(missing.due(), Some(now + GRACE));
         assert!(!missing.is_gone(&plugin, now), "it may come back");
         assert_eq!(missing.is_back(&plugin), vec![change.clone()]);

@@ -6,6 +6,7 @@
 //!
 //! One thread owns all state. It learns of events and of new inputs through one channel, which orders them.
 
+mod batch;
 mod content;
 mod file;
 #[cfg(test)]

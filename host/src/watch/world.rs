@@ -2,13 +2,11 @@
 
 use super::{
     Change, Inputs, Notice, WatchError, What,
+    batch::Batch,
     content::{Content, is_ignored, is_ignored_below, saved_at},
 };
 use crate::{id::PluginId, manifest};
-use notify::{
-    EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
-    event::{AccessKind, ModifyKind, RenameMode},
-};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs,
@@ -36,6 +34,8 @@ pub(super) struct World {
     plugins: BTreeMap<PluginId, Inputs>,
     /// The plugins folder, its parent, and its sub-folders.
     anchors: BTreeSet<PathBuf>,
+    /// Those of them that may not be read.
+    closed: BTreeSet<PathBuf>,
     watched: BTreeSet<PathBuf>,
     /// What was last reported, or was there when the watching began.
     known: HashMap<PathBuf, Content>,
@@ -64,6 +64,7 @@ impl World {
             notices,
             plugins: BTreeMap::new(),
             anchors: BTreeSet::new(),
+            closed: BTreeSet::new(),
             watched: BTreeSet::new(),
             known: HashMap::new(),
         };
@@ -146,10 +147,10 @@ impl World {
     /// Follows a folder that came or went.
     fn look_at_folder(&mut self, path: &Path, noticed: SystemTime) {
         if self.plugins_dir.starts_with(path) || path.parent() == Some(self.plugins_dir.as_path()) {
-            let before = self.anchors.clone();
+            let before = (self.anchors.clone(), self.closed.clone());
             let result = self.anchor(Unknown::New, noticed);
             self.complain(result);
-            if before != self.anchors || path == self.plugins_dir {
+            if (&before.0, &before.1) != (&self.anchors, &self.closed) || path == self.plugins_dir {
                 self.tell(Notice::PluginsChanged);
             }
         }
@@ -174,31 +175,35 @@ impl World {
         }
     }
 
-    /// Watches the plugins folder, what holds it and what it holds, but for what may not be read: discovery says so, and
-    /// the plugins folder tells when that has changed.
+    /// Watches the plugins folder, what holds it and what it holds.
     fn anchor(&mut self, unknown: Unknown, noticed: SystemTime) -> Result<(), WatchError> {
+        self.closed.clear();
         self.anchors = self.plugins_dir.parent().map(Path::to_owned).into_iter().collect();
         if self.plugins_dir.is_dir() {
             self.anchors.insert(self.plugins_dir.clone());
         }
+        let mut watched = Ok(());
         for dir in self.anchors.clone() {
-            self.watch(&dir)?;
+            watched = watched.and(self.anchor_at(&dir));
         }
         let entries = fs::read_dir(&self.plugins_dir).into_iter().flatten().flatten();
         let folders = entries.filter(|entry| !is_ignored(&entry.file_name().to_string_lossy()));
         for folder in folders.map(|entry| canonical(&entry.path())).filter(|path| path.is_dir()) {
-            match self.watch(&folder) {
-                Err(WatchError::Refused { .. }) if fs::read_dir(&folder).is_err() => {}
-                watched => {
-                    watched?;
-                    self.anchors.insert(folder);
-                }
-            }
+            watched = watched.and(self.anchor_at(&folder));
+            self.anchors.insert(folder);
         }
         for dir in self.anchors.clone() {
             for name in manifest::FILE_NAMES {
                 self.check(&dir.join(name), unknown, noticed);
             }
+        }
+        watched
+    }
+
+    /// Watches one of them. Of one that may not be read, discovery says so; what holds it tells when that has changed.
+    fn anchor_at(&mut self, dir: &Path) -> Result<(), WatchError> {
+        if !self.watch_if_open(dir)? {
+            self.closed.insert(dir.to_owned());
         }
         Ok(())
     }
@@ -220,7 +225,7 @@ impl World {
             self.watch(dir)?;
         }
         while let Some(dir) = open.pop() {
-            self.watch(&dir)?;
+            self.watch_if_open(&dir)?;
             for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
                 let path = entry.path();
                 if is_ignored(&entry.file_name().to_string_lossy()) || excepted.contains(&path) {
@@ -295,6 +300,14 @@ impl World {
         Ok(())
     }
 
+    /// Watches a folder unless it may not be read, and says whether it may.
+    fn watch_if_open(&mut self, dir: &Path) -> Result<bool, WatchError> {
+        match self.watch(dir) {
+            Err(WatchError::Refused { .. }) if fs::read_dir(dir).is_err() => Ok(false),
+            watched => watched.map(|()| true),
+        }
+    }
+
     /// Drops the watches of `dir` and of all below.
     fn forget(&mut self, dir: &Path) {
         let below: Vec<_> = self.watched.iter().filter(|it| it.starts_with(dir)).cloned().collect();
@@ -334,35 +347,6 @@ impl World {
     fn tell(&self, notice: Notice) {
         // An error means that no one listens any more.
         let _ = self.notices.send(notice);
-    }
-}
-
-/// What several events were about.
-#[derive(Default)]
-struct Batch {
-    touched: BTreeSet<PathBuf>,
-    gone: BTreeSet<PathBuf>,
-    lost: Option<String>,
-}
-
-impl Batch {
-    fn add(&mut self, event: notify::Result<notify::Event>) {
-        match event {
-            Err(error) => self.lost = Some(format!("the watcher failed: {error}")),
-            Ok(event) if event.need_rescan() => {
-                self.lost = Some("more files changed at once than the system keeps events for".into());
-            }
-            Ok(event) => match event.kind {
-                EventKind::Access(AccessKind::Close(_)) => self.touched.extend(event.paths),
-                // Reading changes nothing; we ourselves do it.
-                EventKind::Access(_) => {}
-                EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
-                    self.touched.extend(event.paths.iter().cloned());
-                    self.gone.extend(event.paths);
-                }
-                _ => self.touched.extend(event.paths),
-            },
-        }
     }
 }
 

@@ -78,12 +78,13 @@ impl Worker {
     }
 
     /// Someone wants a plugin to run that has died too often, or has crashed a host. One that can go elsewhere stays there
-    /// all the same.
-    pub(super) fn lift_quarantine(&mut self) {
-        self.supervision.lift_quarantine();
+    /// all the same. Says whether something may run that might not before.
+    pub(super) fn lift_quarantine(&mut self) -> bool {
+        let lifted = self.supervision.lift_quarantine();
         let mode = self.manifest().mode;
         if mode == Mode::InProcess || mode == Mode::Auto && !can_move(&self.shop, mode) {
-            self.shop.demotions.lift(self.id());
+            return self.shop.demotions.lift(self.id()) || lifted;
         }
+        lifted
     }
 }

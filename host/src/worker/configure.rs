@@ -73,11 +73,8 @@ impl Worker {
     }
 
     /// What the manifest says is fit again, if it was not.
-    pub(super) fn is_fit(&mut self) {
-        let unfit = self.unfit.take();
-        let mut progress = self.desk.progress.lock();
-        progress.last_error.take_if(|error| unfit.as_ref() == Some(error));
-        progress.source_error.take_if(|error| unfit.as_ref() == Some(error));
+    pub(super) fn is_fit(&self) {
+        self.desk.progress.lock().manifest_error = None;
     }
 
     async fn hand_over(&mut self, live: Arc<Live>, new: &Arc<Manifest>) -> Result<Configured, HostError> {

@@ -48,18 +48,31 @@ impl Worker {
                 "{failures} of its {calls} calls failed, more than the {} that `confirm` allows",
                 spec.max_error_rate
             );
-            // A rollback that fails in a later stage has told so itself.
-            if let Err(HostError::Reload(error)) = self.rollback(None, &why).await
-                && matches!(*error.cause, ReloadCause::NothingEarlier)
-            {
-                self.failed(error);
+            match self.rollback(None).await {
+                Ok((from, _)) => self.taken_back(from, &why),
+                // One that fails in a later stage has told so itself.
+                Err(HostError::Reload(error)) if matches!(*error.cause, ReloadCause::NothingEarlier) => {
+                    self.failed(error);
+                }
+                Err(_) => {}
             }
         } else if Instant::now() >= confirm.until {
             self.confirm = None;
         }
     }
 
-    pub(super) async fn rollback(&mut self, to: Option<Digest>, why: &str) -> Result<Generation, HostError> {
+    /// Tells that a new version has proved to be bad, which its source goes on being.
+    pub(super) fn taken_back(&self, from: Generation, reason: &str) {
+        let error = format!("{}: {from} was taken back: {reason}", self.id());
+        self.desk.progress.lock().source_error = Some(error);
+        self.tell(EventKind::RolledBack { from, reason: reason.into() });
+    }
+
+    /// Goes back to that artifact or to the one before, and says from which generation to which.
+    pub(super) async fn rollback(
+        &mut self,
+        to: Option<Digest>,
+    ) -> Result<(Generation, Generation), HostError> {
         self.confirm = None;
         // It may have crashed, and be worth going back from all the more.
         let Some(current) = self.supervision.last() else { return Err(self.stopping()) };
@@ -69,8 +82,7 @@ impl Worker {
         };
         let earlier = (Source::Stored(digest), self.manifest());
         let generation = self.install(earlier, Cause::order(), Stages::default()).await?;
-        self.tell(EventKind::RolledBack { from: current.0, reason: why.into() });
-        Ok(generation)
+        Ok((current.0, generation))
     }
 
     /// What served before this artifact first did, so that going back twice does not go forward.

@@ -4,7 +4,7 @@ use super::{Worker, configure::By, serve::Cause};
 use crate::{
     error::ReloadError,
     event::{EventKind, Stage, Stages},
-    manifest::Manifest,
+    manifest::{self, Manifest},
     reload::Source,
     watch::{Change, What},
 };
@@ -21,7 +21,12 @@ pub(super) enum ManifestEdit {
 impl Worker {
     /// Goes on with what the plugin's folder holds at its new place.
     pub(super) async fn moved(&mut self, manifest: &Manifest) {
-        if self.manifest().root == manifest.root {
+        // It may have been moved on meanwhile, or back: of that, the host tells as well.
+        let is_there = || {
+            manifest::read(&manifest.root)
+                .map_or_else(|_| manifest::holds_manifest(&manifest.root), |found| found.id == manifest.id)
+        };
+        if self.manifest().root == manifest.root || !is_there() {
             return;
         }
         // What failed at the old place says nothing of the new one.
@@ -37,7 +42,7 @@ impl Worker {
         self.watch_sources().await;
         self.take_manifest().await;
         // Whatever else has changed on the way, no one has seen.
-        if self.wanted && !self.manifest_broken {
+        if self.wanted && self.desk.progress.lock().manifest_error.is_none() {
             let (plugin, path) = (self.id().clone(), manifest.file.clone());
             let saved_at = SystemTime::now();
             let _ = self.rebuild(Cause::of(Change { plugin, path, saved_at, what: What::Manifest })).await;
@@ -55,18 +60,16 @@ impl Worker {
             // The host sees to a plugin that is gone.
             Err(_) if self.is_missing() => return ManifestEdit::Settled,
             Err(error) => {
-                self.manifest_broken = true;
                 self.failed(ReloadError {
                     plugin: old.id.clone(),
                     stage: Stage::Detect,
                     cause: Arc::new(error.into()),
                 });
+                self.desk.progress.lock().blame_manifest();
                 return ManifestEdit::Settled;
             }
         };
-        if std::mem::take(&mut self.manifest_broken) {
-            self.desk.progress.lock().last_error = None;
-        }
+        self.desk.progress.lock().manifest_error = None;
         let Some(live) = self.desk.entry.live() else {
             // It did not come up before, and may now.
             self.accept(new);
@@ -88,7 +91,8 @@ impl Worker {
         } else {
             self.is_fit();
         }
-        ManifestEdit::Settled
+        // What is newer than what serves may fit now.
+        if self.unfit { ManifestEdit::Rebuild } else { ManifestEdit::Settled }
     }
 
     /// From now on the plugin lives by this manifest.

@@ -65,15 +65,13 @@ pub(crate) struct Worker {
     pending: Option<Arc<Manifest>>,
     /// A configuration that was given by order, and goes before the manifest's.
     given: Option<Given>,
-    /// Whether the manifest could not be read the last time.
-    manifest_broken: bool,
     /// A build that failed while the manifest was missing, and until when it is not told of: a plugin that is gone is
     /// told of as such.
     untold: Option<(tokio::time::Instant, ReloadError)>,
+    /// Whether the newest version was refused for its configuration: another may be the right one.
+    unfit: bool,
     /// By whom the plugin is being configured, while it is.
     configuring: Option<By>,
-    /// What is remembered to be wrong, if it is the configuration: another puts it right.
-    unfit: Option<String>,
     confirm: Option<Confirm>,
     supervision: Supervision,
 }
@@ -99,10 +97,9 @@ impl Worker {
             wanted: false,
             pending: None,
             given: None,
-            manifest_broken: false,
             untold: None,
+            unfit: false,
             configuring: None,
-            unfit: None,
             confirm: None,
             supervision: Supervision::default(),
         };
@@ -136,12 +133,18 @@ impl Worker {
                     let _ = reply.send(done);
                 }
                 Order::Rollback(to, reply) => {
-                    let done = self.rollback(to, "it was asked for").await;
+                    let done = self.rollback(to).await.map(|(from, generation)| {
+                        self.tell(EventKind::RolledBack { from, reason: "it was asked for".into() });
+                        generation
+                    });
                     let _ = reply.send(done);
                 }
                 Order::Stop(why, reply) => {
                     self.wanted = false;
                     self.stop(why).await;
+                    if let (StopWhy::Removed | StopWhy::Renamed, Some(watcher)) = (why, &self.watcher) {
+                        watcher.remove(self.id());
+                    }
                     let _ = reply.send(Ok(()));
                     if why == StopWhy::ShutDown {
                         return;
@@ -153,11 +156,12 @@ impl Worker {
 
     async fn start(&mut self, why: StartWhy) -> Result<Generation, HostError> {
         self.want();
-        if why == StartWhy::Asked {
-            self.lift_quarantine();
-        }
+        let pardoned = why == StartWhy::Asked && self.lift_quarantine();
         if let Some(live) = self.desk.entry.live() {
-            return Ok(live.generation);
+            // It may be what kept the newest source from serving.
+            if !pardoned || self.desk.progress.lock().source_error.is_none() {
+                return Ok(live.generation);
+            }
         }
         self.supervision.pardon();
         self.rebuild(Cause::order()).await
@@ -234,9 +238,11 @@ impl Worker {
             self.desk.entry.set_reason(&format!("{} failed: {}", error.stage.name(), error.cause));
         }
         let text = error.to_string();
-        let unfit = self.configuring.is_some() || error.cause.unfit_config_key().is_some();
-        self.unfit = unfit.then(|| text.clone());
-        self.desk.progress.lock().last_error = Some(text);
+        let mut progress = self.desk.progress.lock();
+        progress.last_error = Some(text);
+        if self.configuring.is_some() {
+            progress.blame_manifest();
+        }
     }
 
     /// Watches what a build would read, as far as that is known without one.

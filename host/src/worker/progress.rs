@@ -10,8 +10,10 @@ use std::time::SystemTime;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) doing: Option<Stage>,
-    /// What went wrong last, if it was not the newest source.
+    /// What went wrong last, if that is none of the following.
     pub(crate) last_error: Option<String>,
+    /// What is wrong with the manifest as it stands: the one before is in force. No version that serves puts it right.
+    pub(crate) manifest_error: Option<String>,
     /// Why the newest source does not serve. Another version that does puts nothing right.
     pub(crate) source_error: Option<String>,
     /// The artifacts that have served, with the generation in which each first did.
@@ -28,16 +30,21 @@ pub(crate) struct Progress {
 impl Progress {
     /// What is wrong, the newest first.
     pub(crate) fn wrong(&self) -> Option<&String> {
-        self.last_error.as_ref().or(self.source_error.as_ref())
+        self.last_error.as_ref().or(self.manifest_error.as_ref()).or(self.source_error.as_ref())
+    }
+
+    /// What went wrong last is wrong with the manifest.
+    pub(super) fn blame_manifest(&mut self) {
+        self.manifest_error = self.last_error.take();
     }
 
     /// What went wrong last is wrong with the source.
     pub(super) fn blame_source(&mut self) {
-        self.source_error = self.last_error.take().or(self.source_error.take());
+        self.source_error = self.last_error.take();
     }
 
     /// What was wrong is so no more.
     pub(super) fn is_right(&mut self) {
-        (self.last_error, self.source_error) = (None, None);
+        (self.last_error, self.manifest_error, self.source_error) = (None, None, None);
     }
 }

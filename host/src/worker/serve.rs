@@ -90,6 +90,8 @@ impl Worker {
                     order = self.inbox.recv() => match order {
                         Some(Order::Changed(change)) => break Ok(change),
                         Some(order @ Order::Stop(..)) => {
+                            // Nothing that waits brings it up once more.
+                            self.wanted = false;
                             let waiting = std::mem::take(&mut self.later);
                             let kept = waiting.into_iter().filter_map(|order| order.refuse(self.id()));
                             self.later = kept.chain([order]).collect();
@@ -219,19 +221,24 @@ impl Worker {
                     _ => self.failed(error.clone()),
                 }
                 if is_new {
+                    self.unfit = error.cause.unfit_config_key().is_some();
                     self.desk.progress.lock().blame_source();
                 }
                 Err(error.into())
             }
             Ok(Installed::Unchanged) => {
                 self.last_generation -= 1;
-                self.desk.progress.lock().is_right();
+                let mut progress = self.desk.progress.lock();
+                (progress.last_error, progress.source_error) = (None, None);
+                drop(progress);
+                self.unfit = false;
                 self.tell(EventKind::BuildUnchanged { warnings: cause.warnings });
                 before.ok_or_else(|| self.stopping())
             }
             Ok(Installed::Serving { live, old, moved }) => {
                 served.store(true, Ordering::Relaxed);
                 let total_ms = cause.age_ms();
+                self.unfit &= !is_new;
                 if !Arc::ptr_eq(&manifest, &self.manifest()) {
                     self.accept(manifest);
                 }
@@ -293,6 +300,7 @@ impl Worker {
             _ => Vec::new(),
         };
         self.remember(error);
+        self.unfit = false;
         self.desk.progress.lock().blame_source();
         self.tell(EventKind::BuildFailed { error: error.cause.to_string(), diagnostics });
     }

@@ -122,9 +122,9 @@ impl Supervision {
         self.setbacks = Setbacks::default();
     }
 
-    /// What has died too often may run again.
-    pub(super) fn lift_quarantine(&mut self) {
-        self.quarantined.clear();
+    /// What has died too often may run again. Says whether there is such a thing.
+    pub(super) fn lift_quarantine(&mut self) -> bool {
+        !take(&mut self.quarantined).is_empty()
     }
 
     /// The artifacts that are not to run, each with the reason.
@@ -238,7 +238,12 @@ impl Worker {
              `start` it"
         );
         self.supervision.quarantined.insert(digest, reason.clone());
-        self.desk.progress.lock().last_error = Some(reason.clone());
+        {
+            let mut progress = self.desk.progress.lock();
+            progress.last_error = Some(reason.clone());
+            // An earlier version that serves instead puts nothing right.
+            progress.blame_source();
+        }
         drop(self.desk.entry.close(&reason));
         self.desk.entry.set_reason(&reason);
         self.tell(EventKind::PluginQuarantined { method: None, signal: None, reason });
@@ -263,13 +268,10 @@ impl Worker {
         match installed {
             Ok(_) => {
                 self.desk.progress.lock().restarts += 1;
-                self.tell(match instead_of {
-                    None => EventKind::PluginRestarted { deaths },
-                    Some((from, _)) => {
-                        let reason = "its process ended while `confirm` watched it".into();
-                        EventKind::RolledBack { from, reason }
-                    }
-                });
+                match instead_of {
+                    None => self.tell(EventKind::PluginRestarted { deaths }),
+                    Some((from, _)) => self.taken_back(from, "its process ended while `confirm` watched it"),
+                }
             }
             // It has said why.
             Err(_) => {

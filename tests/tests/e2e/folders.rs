@@ -2,6 +2,7 @@
 
 use replug::EventKind;
 use replug_tests::{Lab, misbehave};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs;
 
 /// Waits until the plugin was stopped, and says why; a build that fails on the way is none of its own making.
@@ -69,10 +70,8 @@ fn two_plugins_may_exchange_the_names_of_their_folders() {
     lab.start_watching();
     lab.probe().increment(3).unwrap();
     lab.told_since();
-    let (own, other, aside) = (lab.path(""), lab.plugins_dir().join("other"), lab.dir().join("aside"));
-    fs::rename(&own, &aside).unwrap();
-    fs::rename(&other, &own).unwrap();
-    fs::rename(&aside, &other).unwrap();
+    let (own, other) = (lab.path(""), lab.plugins_dir().join("other"));
+    renameat_with(CWD, &own, CWD, &other, RenameFlags::EXCHANGE).unwrap();
     for _ in 0..2 {
         lab.wait_for(|event| match &event.kind {
             EventKind::PluginStopped { reason } => panic!("{reason}"),

@@ -189,7 +189,30 @@ fn a_configuration_that_is_put_right_leaves_no_error_behind_and_is_no_refused_re
     assert!(detail(&lab).contains("expected a string"), "{}", detail(&lab));
     lab.set_manifest(&config("word = \"three\""));
     configured(&mut lab);
+    // What was refused may fit now: here it is what serves.
+    lab.wait_for(|event| matches!(event.kind, EventKind::BuildUnchanged { .. }).then_some(()));
     assert_eq!(detail(&lab), "", "it is not what a new instance would refuse now");
+    lab.finish();
+}
+
+#[test]
+fn a_version_that_was_refused_for_its_configuration_serves_as_soon_as_that_is_put_right() {
+    let mut lab = Lab::new("fits-now");
+    let config = |rest: &str| format!("binary = \"plugin.so\"\n[config]\n{rest}");
+    lab.install(misbehave("version=1"));
+    lab.set_manifest(&config("word = \"one\""));
+    lab.start_watching();
+    lab.set_manifest(&config("word = 4"));
+    lab.configure_failed();
+    lab.install(misbehave("version=2"));
+    assert!(lab.reload_failed().1.contains("expected a string"));
+    // What serves goes on with what it had, whatever else is edited meanwhile.
+    assert_eq!((lab.probe().version().unwrap(), lab.probe().word().unwrap()), (1, "one".into()));
+    lab.told_since();
+    lab.set_manifest(&config("word = \"two\""));
+    lab.reloaded();
+    assert_eq!((lab.probe().version().unwrap(), lab.probe().word().unwrap()), (2, "two".into()));
+    assert_eq!(lab.host().info(&lab.id()).unwrap().detail, "");
     lab.finish();
 }
 
@@ -256,6 +279,13 @@ fn a_manifest_that_is_broken_changes_nothing_until_it_is_repaired() {
     let error = lab.reload_failed().1;
     assert!(error.contains("not UTF-8"), "{error}");
     assert_eq!(probe.version().unwrap(), 1);
+    // A new version lives by the manifest before, and does not mend this one.
+    lab.told_since();
+    lab.write("plugin.so", misbehave("version=2"));
+    lab.reloaded();
+    assert_eq!(probe.version().unwrap(), 2);
+    let detail = lab.host().info(&lab.id()).unwrap().detail;
+    assert!(detail.contains("not UTF-8"), "{detail}");
     lab.set_manifest("binary = \"plugin.so\"\n[config]\nword = \"repaired\"");
     lab.wait_for(|event| match event.kind {
         EventKind::Configured { .. } | EventKind::Reloaded { .. } | EventKind::BuildUnchanged { .. } => {
@@ -263,8 +293,8 @@ fn a_manifest_that_is_broken_changes_nothing_until_it_is_repaired() {
         }
         _ => None,
     });
-    lab.install(misbehave("version=2"));
-    while probe.version().unwrap() != 2 {
+    lab.install(misbehave("version=3"));
+    while probe.version().unwrap() != 3 {
         lab.reloaded();
     }
     assert_eq!(lab.host().info(&lab.id()).unwrap().status, Status::Ready);
@@ -380,17 +410,21 @@ fn a_plugin_whose_manifest_gets_another_id_is_another_plugin() {
     let renamed =
         fs::read_to_string(&manifest).unwrap().replace("dev.test.renamed", "dev.test.by-another-name");
     fs::write(&manifest, renamed).unwrap();
-    lab.wait_for(|event| {
-        let is_new = event.plugin.as_ref()?.as_str() == "dev.test.by-another-name";
-        (is_new && matches!(event.kind, EventKind::Reloaded { .. })).then_some(())
-    });
-    let reason = lab.wait_for(|event| match &event.kind {
-        EventKind::PluginStopped { reason } if event.plugin.as_ref()?.as_str() == "dev.test.renamed" => {
-            Some(reason.clone())
-        }
-        _ => None,
-    });
-    assert_eq!(reason, "its manifest has another id now, which makes it another plugin");
+    // In whatever order.
+    let (mut serves, mut stopped) = (false, None);
+    while !serves || stopped.is_none() {
+        let reason = lab.wait_for(|event| {
+            let is_new = event.plugin.as_ref()?.as_str() == "dev.test.by-another-name";
+            match &event.kind {
+                EventKind::Reloaded { .. } if is_new => Some(None),
+                EventKind::PluginStopped { reason } if !is_new => Some(Some(reason.clone())),
+                _ => None,
+            }
+        });
+        serves |= reason.is_none();
+        stopped = stopped.or(reason);
+    }
+    assert_eq!(stopped.unwrap(), "its manifest has another id now, which makes it another plugin");
     let ids: Vec<_> = lab.host().plugins().into_iter().map(|it| it.id.to_string()).collect();
     assert_eq!(ids, ["dev.test.by-another-name"]);
     lab.finish();

@@ -4,7 +4,10 @@ use replug::{EventKind, Host, Status};
 use replug_tests::{Lab, misbehave, skipped};
 use std::{
     env, fs,
-    os::unix::{fs::PermissionsExt, process::CommandExt},
+    os::unix::{
+        fs::{DirBuilderExt, PermissionsExt},
+        process::CommandExt,
+    },
     path::Path,
     process::Command,
 };
@@ -74,13 +77,14 @@ fn a_folder_beside_the_plugins_that_is_not_readable_is_reported_and_its_plugin_t
         }
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
-    let folder = dir.path().join("plugins/closed");
-    fs::create_dir_all(&folder).unwrap();
+    // It does not wait for ever.
+    let lab = Lab::new("closed");
+    let folder = lab.plugins_dir().join("closed");
+    fs::create_dir(&folder).unwrap();
     fs::write(folder.join("plugin.toml"), "id = \"dev.test.closed\"\nauto_start = false\n").unwrap();
     let open_to = |mode| fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
     open_to(0o000);
-    let builder = Host::builder().plugins(dir.path().join("plugins")).state_dir(dir.path().join("state"));
+    let builder = Host::builder().plugins(lab.plugins_dir()).state_dir(lab.state_dir());
     let mut events = builder.events();
     let host = builder.watch(true).build().wait().expect("the others do not suffer from it");
     let mut next = |wanted: fn(&EventKind) -> bool| {
@@ -93,6 +97,11 @@ fn a_folder_beside_the_plugins_that_is_not_readable_is_reported_and_its_plugin_t
         unreachable!()
     };
     assert!(path == folder && error.contains("cannot be read: Permission denied"), "{error}");
+    // And so is one that comes later.
+    let late = lab.plugins_dir().join("late");
+    fs::DirBuilder::new().mode(0o000).create(&late).unwrap();
+    next(|kind| matches!(kind, EventKind::DiscoveryFailed { path, .. } if path.ends_with("late")));
+    fs::remove_dir(late).unwrap();
     open_to(0o755);
     next(|kind| matches!(kind, EventKind::PluginDiscovered { .. }));
     host.shutdown().wait();

@@ -1,0 +1,36 @@
+//! Events that have come by the time one is looked at.
+
+use notify::{
+    EventKind,
+    event::{AccessKind, ModifyKind, RenameMode},
+};
+use std::{collections::BTreeSet, path::PathBuf};
+
+/// What several events were about.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) touched: BTreeSet<PathBuf>,
+    pub(super) gone: BTreeSet<PathBuf>,
+    pub(super) lost: Option<String>,
+}
+
+impl Batch {
+    pub(super) fn add(&mut self, event: notify::Result<notify::Event>) {
+        match event {
+            Err(error) => self.lost = Some(format!("the watcher failed: {error}")),
+            Ok(event) if event.need_rescan() => {
+                self.lost = Some("more files changed at once than the system keeps events for".into());
+            }
+            Ok(event) => match event.kind {
+                EventKind::Access(AccessKind::Close(_)) => self.touched.extend(event.paths),
+                // Reading changes nothing; we ourselves do it.
+                EventKind::Access(_) => {}
+                EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
+                    self.touched.extend(event.paths.iter().cloned());
+                    self.gone.extend(event.paths);
+                }
+                _ => self.touched.extend(event.paths),
+            },
+        }
+    }
+}
