@@ -31,8 +31,9 @@ use std::{
 
 /// How long a child may take to say hello.
 const HELLO_DEADLINE: Duration = Duration::from_secs(10);
-/// How long the child may take to take an order from the service connection, which it always reads.
-const ORDER_DEADLINE: Duration = Duration::from_secs(1);
+/// How long the child may take to take an order from the service connection, which it always reads: whoever gives one may
+/// itself be kept from going on for seconds by a machine that is busy, and the child is killed afterwards.
+const ORDER_DEADLINE: Duration = Duration::from_secs(10);
 /// The program that becomes a shim when it is asked to.
 #[derive(Clone, Debug)]
 pub(crate) struct Program(PathBuf);
