@@ -71,6 +71,11 @@ impl Browser {
             "--disable-dev-shm-usage",
             "--no-first-run",
             "--disable-background-networking",
+            // A machine that is busy is no reason to draw less, or to end what draws.
+            "--disable-background-timer-throttling",
+            "--disable-backgrounding-occluded-windows",
+            "--disable-renderer-backgrounding",
+            "--disable-gpu-watchdog",
             "--disable-component-update",
             "--disable-sync",
             "--force-color-profile=srgb",
