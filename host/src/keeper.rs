@@ -55,8 +55,8 @@ impl Desks {
 
 /// A manifest that cannot be used.
 struct Broken {
-    /// Where it is, with the links in its path resolved.
-    path: PathBuf,
+    /// Where it is, as it was found and with all links in its path resolved.
+    paths: [PathBuf; 2],
     /// The id in it, if that is what is wrong: another plugin has it.
     id: Option<PluginId>,
 }
@@ -68,7 +68,8 @@ impl Broken {
             _ => None,
         };
         let path = problem.path();
-        Self { path: fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()), id }
+        let resolved = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        Self { paths: [path.to_owned(), resolved], id }
     }
 }
 
@@ -206,8 +207,10 @@ impl Keeper {
             let root = desk.manifest.lock().root.clone();
             let now = found.iter().find(|manifest| manifest.id == *id);
             let says_another = |it: &Broken| it.id.as_ref().is_some_and(|other| other != id);
-            let (anothers, own): (Vec<_>, Vec<_>) =
-                broken.iter().filter(|it| it.path.starts_with(&root)).partition(|it| says_another(it));
+            let (anothers, own): (Vec<_>, Vec<_>) = broken
+                .iter()
+                .filter(|it| it.paths.iter().any(|path| path.starts_with(&root)))
+                .partition(|it| says_another(it));
             let is_anothers = !anothers.is_empty()
                 || found.iter().any(|manifest| manifest.root == root && manifest.id != *id);
             // A manifest that is being edited is not a plugin that is gone.

@@ -49,7 +49,7 @@ impl Artifact {
     ///
     /// # Errors
     ///
-    /// As with [`inspect`].
+    /// As with [`inspect()`].
     pub fn inspect(&self) -> Result<Facts, InspectError> {
         inspect(&self.path).map_err(|error| error.about(&self.copy_of))
     }

@@ -74,7 +74,7 @@ impl Worker {
 
     /// What the manifest says is fit again, if it was not.
     pub(super) fn is_fit(&self) {
-        self.desk.progress.lock().manifest_error = None;
+        self.desk.progress.lock().refusal = None;
     }
 
     async fn hand_over(&mut self, live: Arc<Live>, new: &Arc<Manifest>) -> Result<Configured, HostError> {

@@ -11,6 +11,7 @@ use crate::{
 use std::{sync::Arc, time::SystemTime};
 
 /// What an edit of the manifest leaves to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ManifestEdit {
     /// Nothing.
     Settled,
@@ -69,7 +70,8 @@ impl Worker {
                 return ManifestEdit::Settled;
             }
         };
-        self.desk.progress.lock().manifest_error = None;
+        self.desk.progress.lock().is_read();
+        let was_pending = self.pending.is_some();
         let Some(live) = self.desk.entry.live() else {
             // It did not come up before, and may now.
             self.accept(new);
@@ -91,8 +93,9 @@ impl Worker {
         } else {
             self.is_fit();
         }
-        // What is newer than what serves may fit now.
-        if self.unfit { ManifestEdit::Rebuild } else { ManifestEdit::Settled }
+        // What is newer than what serves may fit now, or be let in by what the manifest says no more.
+        let is_refused = self.desk.progress.lock().source_error.is_some();
+        if self.unfit || was_pending && is_refused { ManifestEdit::Rebuild } else { ManifestEdit::Settled }
     }
 
     /// From now on the plugin lives by this manifest.
@@ -112,7 +115,10 @@ impl Worker {
         let edit = self.take_manifest().await;
         let now = self.said();
         // Whoever waits for the result reads the events.
-        if before.build != now.build || before.binary != now.binary {
+        if before.build != now.build
+            || before.binary != now.binary
+            || self.unfit && edit == ManifestEdit::Rebuild
+        {
             if self.wanted {
                 let (plugin, path) = (now.id.clone(), now.file.clone());
                 let edited = Change { plugin, path, saved_at: SystemTime::now(), what: What::Manifest };
@@ -121,7 +127,10 @@ impl Worker {
         } else if let (ManifestEdit::Rebuild, Some(_), Some(live)) =
             (edit, &self.pending, self.desk.entry.live())
         {
-            let _ = self.install((Source::Stored(live.digest), now), Cause::order(), Stages::default()).await;
+            let again = (Source::Stored(live.digest), now);
+            if self.install(again, Cause::order(), Stages::default()).await.is_err() {
+                self.desk.progress.lock().blame_words();
+            }
         }
     }
 }

@@ -157,14 +157,16 @@ impl Worker {
     async fn start(&mut self, why: StartWhy) -> Result<Generation, HostError> {
         self.want();
         let pardoned = why == StartWhy::Asked && self.lift_quarantine();
-        if let Some(live) = self.desk.entry.live() {
-            // It may be what kept the newest source from serving.
-            if !pardoned || self.desk.progress.lock().source_error.is_none() {
-                return Ok(live.generation);
-            }
+        let serves = self.desk.entry.live().map(|live| live.generation);
+        // A quarantine may be what kept the newest source from serving.
+        let is_hindered = pardoned && self.desk.progress.lock().source_error.is_some();
+        if let Some(generation) = serves.filter(|_| !is_hindered) {
+            return Ok(generation);
         }
         self.supervision.pardon();
-        self.rebuild(Cause::order()).await
+        let done = self.rebuild(Cause::order()).await;
+        // If that fails, what was asked for is so all the same.
+        done.or_else(|error| serves.ok_or(error))
     }
 
     /// The next order; meanwhile, watches over a generation that is to be confirmed. What is known of deaths comes first:
@@ -241,7 +243,7 @@ impl Worker {
         let mut progress = self.desk.progress.lock();
         progress.last_error = Some(text);
         if self.configuring.is_some() {
-            progress.blame_manifest();
+            progress.blame_words();
         }
     }
 

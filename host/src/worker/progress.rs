@@ -12,8 +12,10 @@ pub(crate) struct Progress {
     pub(crate) doing: Option<Stage>,
     /// What went wrong last, if that is none of the following.
     pub(crate) last_error: Option<String>,
-    /// What is wrong with the manifest as it stands: the one before is in force. No version that serves puts it right.
+    /// Why the manifest cannot be read: the one before is in force. No version that serves puts that right.
     pub(crate) manifest_error: Option<String>,
+    /// Why what the manifest says was refused, if it could be read: what it said before is in force.
+    pub(crate) refusal: Option<String>,
     /// Why the newest source does not serve. Another version that does puts nothing right.
     pub(crate) source_error: Option<String>,
     /// The artifacts that have served, with the generation in which each first did.
@@ -30,12 +32,23 @@ pub(crate) struct Progress {
 impl Progress {
     /// What is wrong, the newest first.
     pub(crate) fn wrong(&self) -> Option<&String> {
-        self.last_error.as_ref().or(self.manifest_error.as_ref()).or(self.source_error.as_ref())
+        let all = [&self.last_error, &self.manifest_error, &self.refusal, &self.source_error];
+        all.into_iter().find_map(Option::as_ref)
     }
 
-    /// What went wrong last is wrong with the manifest.
+    /// What went wrong last is that the manifest cannot be read.
     pub(super) fn blame_manifest(&mut self) {
         self.manifest_error = self.last_error.take();
+    }
+
+    /// What went wrong last is what the manifest says.
+    pub(super) fn blame_words(&mut self) {
+        self.refusal = self.last_error.take();
+    }
+
+    /// The manifest can be read, and nothing is wrong with it yet.
+    pub(super) fn is_read(&mut self) {
+        (self.manifest_error, self.refusal) = (None, None);
     }
 
     /// What went wrong last is wrong with the source.
@@ -45,6 +58,7 @@ impl Progress {
 
     /// What was wrong is so no more.
     pub(super) fn is_right(&mut self) {
-        (self.last_error, self.manifest_error, self.source_error) = (None, None, None);
+        self.is_read();
+        (self.last_error, self.source_error) = (None, None);
     }
 }

@@ -241,6 +241,8 @@ impl Worker {
                 self.unfit &= !is_new;
                 if !Arc::ptr_eq(&manifest, &self.manifest()) {
                     self.accept(manifest);
+                    // This version takes what the one before has refused.
+                    self.is_fit();
                 }
                 {
                     let mut progress = self.desk.progress.lock();

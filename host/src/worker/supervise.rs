@@ -242,7 +242,9 @@ impl Worker {
             let mut progress = self.desk.progress.lock();
             progress.last_error = Some(reason.clone());
             // An earlier version that serves instead puts nothing right.
-            progress.blame_source();
+            if progress.source_error.is_none() {
+                progress.blame_source();
+            }
         }
         drop(self.desk.entry.close(&reason));
         self.desk.entry.set_reason(&reason);

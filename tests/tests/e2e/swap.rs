@@ -255,6 +255,13 @@ fn a_plugin_that_refuses_its_new_configuration_goes_on_with_the_one_before() {
         let (_, error) = lab.configure_failed();
         assert!(error.contains(&format!("`on_config` of {} {words}", lab.id())), "{error}");
         assert_eq!(lab.probe().word().unwrap(), "one");
+        // A version that takes it begins with it, and nothing is wrong any more.
+        assert_ne!(lab.host().info(&lab.id()).unwrap().detail, "");
+        lab.told_since();
+        lab.install(misbehave("version=2"));
+        lab.reloaded();
+        assert_eq!(lab.probe().word().unwrap(), "two");
+        assert_eq!(lab.host().info(&lab.id()).unwrap().detail, "");
         lab.finish();
     }
 }
@@ -284,6 +291,8 @@ fn a_manifest_that_is_broken_changes_nothing_until_it_is_repaired() {
     lab.write("plugin.so", misbehave("version=2"));
     lab.reloaded();
     assert_eq!(probe.version().unwrap(), 2);
+    let config = serde_json::Map::from_iter([("word".to_owned(), "given".into())]);
+    lab.host().configure(&lab.id(), config).wait().unwrap();
     let detail = lab.host().info(&lab.id()).unwrap().detail;
     assert!(detail.contains("not UTF-8"), "{detail}");
     lab.set_manifest("binary = \"plugin.so\"\n[config]\nword = \"repaired\"");
