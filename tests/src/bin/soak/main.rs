@@ -54,7 +54,7 @@ impl Mode {
     fn manifest(self) -> &'static str {
         match self {
             // It measures what loading leaves behind, and not the trial, which is what the other mode does.
-            Self::InProcess => "reload.preflight = \"off\"\n",
+            Self::InProcess => "mode = \"in-process\"\nreload.preflight = \"off\"\n",
             Self::Process => "mode = \"process\"\n",
         }
     }
