@@ -136,10 +136,11 @@ impl Keeper {
 
     fn pass_on(&mut self, change: Change) {
         let Some(desk) = self.desks.lock().get(change.plugin.as_str()).cloned() else {
-            // One that is gone: is it back?
-            return if change.what == What::Manifest {
-                self.look_again()
-            };
+            // One that is gone may be back.
+            if change.what == What::Manifest {
+                self.look_again();
+            }
+            return;
         };
         let root = desk.manifest.lock().root.clone();
         if !manifest::holds_manifest(&root) {

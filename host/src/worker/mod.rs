@@ -157,16 +157,15 @@ impl Worker {
     async fn start(&mut self, why: StartWhy) -> Result<Generation, HostError> {
         self.want();
         let pardoned = why == StartWhy::Asked && self.lift_quarantine();
-        let serves = self.desk.entry.live().map(|live| live.generation);
         // A quarantine may be what kept the newest source from serving.
         let is_hindered = pardoned && self.desk.progress.lock().source_error.is_some();
-        if let Some(generation) = serves.filter(|_| !is_hindered) {
-            return Ok(generation);
+        if let Some(live) = self.desk.entry.live().filter(|_| !is_hindered) {
+            return Ok(live.generation);
         }
         self.supervision.pardon();
         let done = self.rebuild(Cause::order()).await;
-        // If that fails, what was asked for is so all the same.
-        done.or_else(|error| serves.ok_or(error))
+        // If that fails and another version serves, what was asked for is so all the same.
+        done.or_else(|error| self.desk.entry.live().map(|live| live.generation).ok_or(error))
     }
 
     /// The next order; meanwhile, watches over a generation that is to be confirmed. What is known of deaths comes first:
