@@ -73,8 +73,8 @@ pub enum BuildError {
     /// The library lies outside of the plugin's folder, behind a link.
     #[error("{}: leads out of the plugin's folder, to {}; copy the library into the folder", path.display(), target.display())]
     Outside { path: PathBuf, target: PathBuf },
-    /// The build took too long and was ended.
-    #[error("{}: the build was ended after {}; see what it waits for, or set `timeout` under `[build]`", root.display(), humantime::format_duration(*after))]
+    /// The build's processes wrote nothing for too long and were ended.
+    #[error("{}: the build wrote nothing for {} and was ended; see what it waits for, or raise `timeout` under `[build]`", root.display(), humantime::format_duration(*after))]
     TimedOut { root: PathBuf, after: Duration },
     /// A file or a process could not be had.
     #[error("{}: {source}; {remedy}", path.display())]

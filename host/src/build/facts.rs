@@ -1,7 +1,7 @@
 //! What is found out about a cargo package once, and kept for as long as it holds: asking cargo anew would
 //! cost every edit more than the rest of this stage together.
 
-use super::{BuildError, process};
+use super::{BuildError, process, turns::Turns};
 use crate::{manifest::Manifest, watch::Inputs};
 use cargo_metadata::{CrateType, DependencyKind, Metadata, MetadataCommand, Package, TargetKind};
 use std::{
@@ -81,7 +81,11 @@ impl Toolchain {
 
 impl Facts {
     /// Finds out what is to know about the package that `manifest` means, to be built below `target_dir`.
-    pub(super) async fn find(manifest: &Manifest, target_dir: &Path) -> Result<Self, BuildError> {
+    pub(super) async fn find(
+        manifest: &Manifest,
+        target_dir: &Path,
+        turns: &Turns,
+    ) -> Result<Self, BuildError> {
         let began = SystemTime::now();
         let settings = settings(manifest);
         let mut stamps: Vec<_> = settings.iter().map(|path| (path.clone(), stamp(path))).collect();
@@ -89,19 +93,23 @@ impl Facts {
         let metadata = metadata(&toolchain, &manifest.root).await?;
         let package = plugin_package(manifest, &metadata)?;
         let workspace_root = metadata.workspace_root.clone().into_std_path_buf();
-        if !workspace_root.join("Cargo.lock").exists() {
+        let lock_file = workspace_root.join("Cargo.lock");
+        if !lock_file.exists() {
+            let _turn = turns.to_lock(&workspace_root).await;
             // Else cargo would write it during the build, which would look like an edit. If this fails, the build
             // says so better.
             let mut command = toolchain.cargo(&manifest.root);
             command.args(["generate-lockfile", "--quiet"]);
-            let _ = process::run(command, |_| {}).await;
+            if !lock_file.exists() {
+                let _ = process::run(command, |_| {}).await;
+            }
         }
         let mut inputs = inputs(package, &metadata);
         // What was saved while cargo read it may not be what it read. Stamped as missing, it makes the facts be found
         // out anew the next time.
         stamps.extend(inputs.files.iter().map(|path| (path.clone(), stamp_before(path, began).flatten())));
         inputs.files.extend(settings.iter().filter(|file| file.starts_with(&workspace_root)).cloned());
-        inputs.files.insert(workspace_root.join("Cargo.lock"));
+        inputs.files.insert(lock_file);
         // Packages of the same name in two workspaces must not share a folder: cargo would take the one for the other.
         let mut hasher = DefaultHasher::new();
         workspace_root.hash(&mut hasher);

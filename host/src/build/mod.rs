@@ -9,8 +9,10 @@ mod facts;
 mod process;
 mod replay;
 mod script;
+mod silence;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 pub use error::BuildError;
 
@@ -24,6 +26,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
+use turns::Turns;
 
 /// Builds plugins. Cheap to share: builds of different plugins may run at once.
 #[derive(Debug)]
@@ -34,9 +37,7 @@ pub struct Builder {
     templates: Mutex<HashMap<FactsKey, Arc<Template>>>,
     /// What the last good build of a plugin read, and what the compiler has complained of since.
     read: Mutex<HashMap<FactsKey, BTreeSet<PathBuf>>>,
-    /// Held by the one cargo that runs. Two of one workspace would write its Cargo.lock at once, and one of them read
-    /// half of it; they would wait for each other anyway.
-    cargo: tokio::sync::Mutex<()>,
+    turns: Turns,
 }
 
 /// A plugin's folder, and the package that its manifest names.
@@ -72,7 +73,7 @@ impl Builder {
             facts: Mutex::default(),
             templates: Mutex::default(),
             read: Mutex::default(),
-            cargo: tokio::sync::Mutex::default(),
+            turns: Turns::default(),
         }
     }
 
@@ -86,7 +87,7 @@ impl Builder {
             Ok(Way::Script(script)) => script::inputs(manifest, script),
             Ok(Way::ReadyMade(binary)) => ready_made_inputs(manifest, binary),
             Ok(Way::Cargo) => {
-                let facts = tokio::time::timeout(manifest.build.timeout, self.facts(manifest)).await;
+                let facts = silence::bounded(manifest.build.timeout, self.facts(manifest)).await;
                 let mut inputs = match facts {
                     Ok(Ok(facts)) => facts.inputs.clone(),
                     _ => whole_folder(manifest),
@@ -113,13 +114,13 @@ impl Builder {
     /// * [`BuildError::Cargo`], [`BuildError::NoArtifact`], [`BuildError::NoToolchain`]: cargo itself failed.
     /// * [`BuildError::Script`], [`BuildError::ScriptNotStarted`], [`BuildError::NoBinaryKey`], [`BuildError::NoBinary`],
     ///   [`BuildError::Outside`]: the script failed or there is no library in the plugin's folder.
-    /// * [`BuildError::TimedOut`]: it took longer than the manifest allows.
+    /// * [`BuildError::TimedOut`]: its processes wrote nothing for longer than the manifest allows.
     pub async fn build(&self, manifest: &Manifest) -> Result<Built, BuildError> {
         let (began, as_of) = (Instant::now(), SystemTime::now());
         let after = manifest.build.timeout;
-        let (artifact, mut inputs, warnings) = tokio::time::timeout(after, self.make(manifest))
+        let (artifact, mut inputs, warnings) = silence::bounded(after, self.make(manifest))
             .await
-            .map_err(|_| BuildError::TimedOut { root: manifest.root.clone(), after })??;
+            .map_err(|silence::TooSilent| BuildError::TimedOut { root: manifest.root.clone(), after })??;
         inputs.files.insert(manifest.file.clone());
         // What a script writes beside its sources must not ask for the next build.
         let scripted = matches!(way(manifest), Ok(Way::Script(_)));
@@ -173,7 +174,7 @@ impl Builder {
             return outcome;
         }
         self.templates.lock().remove(&key);
-        let _one_at_a_time = self.cargo.lock().await;
+        let _turn = self.turns.to_build(&facts.workspace_root).await;
         let (output, template) = cargo::build(manifest, facts).await?;
         if let Some(template) = template {
             self.templates.lock().insert(key, Arc::new(template));
@@ -188,8 +189,7 @@ impl Builder {
         if let Some(facts) = known.filter(|facts| facts.hold()) {
             return Ok(facts);
         }
-        let _one_at_a_time = self.cargo.lock().await;
-        let facts = Arc::new(Facts::find(manifest, &self.target_dir).await?);
+        let facts = Arc::new(Facts::find(manifest, &self.target_dir, &self.turns).await?);
         self.facts.lock().insert(key, Arc::clone(&facts));
         Ok(facts)
     }

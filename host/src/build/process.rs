@@ -1,5 +1,6 @@
 //! A child process that takes everything it started with it when it ends, or when no one waits for it any more.
 
+use super::silence;
 use crate::orphans;
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
@@ -45,6 +46,7 @@ async fn run_reading(
 ) -> io::Result<Finished> {
     command.stdin(orphans::marked_input()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn()?;
+    let _running = silence::process_starts();
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let group = Arc::new(Group { leader: Pid::from_child(&child), reaped: Mutex::new(false) });
     let _kill_on_drop = KillOnDrop(Arc::clone(&group));
@@ -92,11 +94,21 @@ async fn run_reading(
 async fn each_line(pipe: impl AsyncRead + Unpin, mut on_line: impl FnMut(&str)) -> io::Result<()> {
     let mut pipe = BufReader::with_capacity(64 << 10, pipe);
     let mut line = Vec::new();
-    while pipe.read_until(b'\n', &mut line).await? > 0 {
-        on_line(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']));
-        line.clear();
+    loop {
+        let read = pipe.fill_buf().await?;
+        silence::is_broken();
+        let end = read.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+        let taken = end.unwrap_or(read.len());
+        line.extend_from_slice(&read[..taken]);
+        pipe.consume(taken);
+        if end.is_some() || taken == 0 && !line.is_empty() {
+            on_line(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']));
+            line.clear();
+        }
+        if taken == 0 {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 struct Group {

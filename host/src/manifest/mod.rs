@@ -129,7 +129,7 @@ pub struct BuildSpec {
     pub features: Vec<String>,
     /// The cargo profile: `dev`, `release` or one of the author's.
     pub profile: String,
-    /// How long a build may take.
+    /// How long the processes of a build may write nothing.
     pub timeout: Duration,
 }
 

@@ -1,0 +1,116 @@
+//! Ends a build whose processes have written nothing for too long. What counts is silence, not duration: a slow build on a
+//! busy machine writes on, and a build that waits for its turn has no process yet.
+
+use parking_lot::Mutex;
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep_until};
+
+tokio::task_local! {
+    static PROCESSES: Arc<Mutex<Processes>>;
+}
+
+/// The processes of one build.
+#[derive(Debug)]
+struct Processes {
+    running: usize,
+    /// When one of them last started or wrote something.
+    heard_at: Instant,
+}
+
+impl Processes {
+    /// Until when they may be silent; an error if that is past. Without a process, there is nothing to be heard.
+    fn next_look(&self, now: Instant, limit: Duration) -> Result<Instant, TooSilent> {
+        let silent_since = if self.running == 0 { now } else { self.heard_at };
+        Some(silent_since + limit).filter(|end| *end > now).ok_or(TooSilent)
+    }
+
+    fn one_starts(&mut self, now: Instant) {
+        self.running += 1;
+        self.heard_at = now;
+    }
+}
+
+/// The processes of a build have written nothing for too long.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TooSilent;
+
+/// Does `work`, and drops it when processes that it runs have written nothing for `limit`.
+pub(super) async fn bounded<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, TooSilent> {
+    let processes = Arc::new(Mutex::new(Processes { running: 0, heard_at: Instant::now() }));
+    let work = PROCESSES.scope(processes.clone(), work);
+    tokio::pin!(work);
+    let mut next_look = Instant::now() + limit;
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return Ok(done),
+            () = sleep_until(next_look) => {}
+        }
+        next_look = processes.lock().next_look(Instant::now(), limit)?;
+    }
+}
+
+/// A process of the build starts; it runs until the value is dropped.
+pub(super) fn process_starts() -> Running {
+    let processes = PROCESSES.try_with(Arc::clone).ok();
+    if let Some(processes) = &processes {
+        processes.lock().one_starts(Instant::now());
+    }
+    Running(processes)
+}
+
+/// A process of the build has written something.
+pub(super) fn is_broken() {
+    // Outside of a build, no one counts.
+    let _ = PROCESSES.try_with(|processes| processes.lock().heard_at = Instant::now());
+}
+
+/// A process of a build that runs.
+pub(super) struct Running(Option<Arc<Mutex<Processes>>>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(processes) = &self.0 {
+            processes.lock().running -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    fn at(begin: Instant, seconds: u64) -> Instant {
+        begin + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_process_is_given_up_when_it_has_written_nothing_for_the_limit() {
+        let begin = Instant::now();
+        let mut processes = Processes { running: 0, heard_at: begin };
+        processes.one_starts(at(begin, 0));
+        assert_eq!(processes.next_look(at(begin, 59), LIMIT), Ok(at(begin, 60)));
+        processes.heard_at = at(begin, 59);
+        assert_eq!(processes.next_look(at(begin, 60), LIMIT), Ok(at(begin, 119)), "it has written something");
+        assert_eq!(processes.next_look(at(begin, 119), LIMIT), Err(TooSilent));
+    }
+
+    #[test]
+    fn a_build_that_waits_for_its_turn_is_not_silent() {
+        let begin = Instant::now();
+        let mut processes = Processes { running: 0, heard_at: begin };
+        assert_eq!(processes.next_look(at(begin, 600), LIMIT), Ok(at(begin, 660)));
+        processes.one_starts(at(begin, 600));
+        assert_eq!(processes.next_look(at(begin, 601), LIMIT), Ok(at(begin, 660)), "from its start on");
+    }
+
+    #[tokio::test]
+    async fn what_runs_outside_of_a_build_is_not_bounded() {
+        let running = process_starts();
+        is_broken();
+        drop(running);
+        assert_eq!(bounded(LIMIT, async { 1 }).await, Ok(1));
+    }
+}

@@ -1,0 +1,55 @@
+//! Builds of several plugins at once, in one workspace and in separate ones.
+
+use super::*;
+
+#[tokio::test]
+async fn plugins_of_one_workspace_whose_lock_file_is_not_there_yet_are_built_at_once() {
+    let bench = Bench::new();
+    bench.write(
+        "Cargo.toml",
+        "[workspace]\nmembers = [\"one\", \"two\", \"three\", \"four\"]\nresolver = \"3\"\n",
+    );
+    let names = ["one", "two", "three", "four"];
+    for name in names {
+        bench.write(&format!("{name}/Cargo.toml"), &CARGO_TOML.replace("tiny-one", name));
+        bench.write(&format!("{name}/src/lib.rs"), GOOD);
+        bench.write(&format!("{name}/plugin.toml"), &format!("id = 'dev.example.{name}'"));
+    }
+    let builder = Arc::new(Builder::new(bench.path("../build")));
+    let builds = names.map(|name| {
+        let (builder, root) = (builder.clone(), bench.path(name));
+        tokio::spawn(async move { builder.build(&manifest::read(&root).unwrap()).await })
+    });
+    for build in builds {
+        build.await.unwrap().unwrap();
+    }
+}
+
+/// A build script that says that it runs, and ends when the other says so, too.
+const RENDEZVOUS: &str = r#"
+fn main() {
+    let [own, other] = OWN_AND_OTHER;
+    std::fs::write(own, "").unwrap();
+    while !std::path::Path::new(other).exists() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+"#;
+
+#[tokio::test]
+async fn builds_in_separate_workspaces_run_side_by_side() {
+    let bench = Bench::new();
+    let builder = Arc::new(Builder::new(bench.path("../build")));
+    let builds = [("one", "two"), ("two", "one")].map(|(own, other)| {
+        let files = [own, other].map(|name| bench.path(&format!("{name}-builds")));
+        bench.write(&format!("{own}/Cargo.toml"), &CARGO_TOML.replace("tiny-one", own));
+        bench.write(&format!("{own}/src/lib.rs"), GOOD);
+        bench.write(&format!("{own}/build.rs"), &RENDEZVOUS.replace("OWN_AND_OTHER", &format!("{files:?}")));
+        bench.write(&format!("{own}/plugin.toml"), &format!("id = 'dev.example.{own}'"));
+        let (builder, root) = (builder.clone(), bench.path(own));
+        tokio::spawn(async move { builder.build(&manifest::read(&root).unwrap()).await })
+    });
+    for build in builds {
+        build.await.unwrap().unwrap();
+    }
+}
