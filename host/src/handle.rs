@@ -13,7 +13,7 @@ use crate::{
 use replug_api::{
     CallError,
     abi::{Encoding, Outcome, Refusal},
-    call::Interface,
+    call::{Bound, Interface},
     describe,
 };
 use serde_json::Value;
@@ -40,22 +40,22 @@ use tokio::{
 /// without lock, channel or executor. A clone is another handle to the same plugin.
 pub struct Handle<I: Interface + ?Sized> {
     client: I::Client<EntryCaller>,
-    caller: EntryCaller,
+    bound: Bound<I, EntryCaller>,
 }
 
 impl<I: Interface + ?Sized> Handle<I> {
-    pub(crate) fn new(caller: EntryCaller) -> Self {
-        Self { client: caller.clone().into(), caller }
+    pub(crate) fn new(bound: Bound<I, EntryCaller>) -> Self {
+        Self { client: bound.clone().into(), bound }
     }
 
     /// The plugin's id. Not a method, lest it hide one of the interface's: `Handle::id(&handle)`.
     pub fn id(this: &Self) -> &PluginId {
-        &this.caller.entry.id
+        &this.bound.caller().entry.id
     }
 
     /// The generation that the next call will reach, if one serves: `Handle::generation(&handle)`.
     pub fn generation(this: &Self) -> Option<Generation> {
-        this.caller.entry.live().map(|live| live.generation)
+        this.bound.caller().entry.live().map(|live| live.generation)
     }
 
     /// The same plugin for calls that may take so long, each: `Handle::within(&handle, limit).add(1.0, 2.0)`.
@@ -65,19 +65,19 @@ impl<I: Interface + ?Sized> Handle<I> {
     /// can take away from it: there, the deadline only bounds how long a call waits to begin. Whoever must be released
     /// even then awaits [`Invocation::timeout`].
     pub fn within(this: &Self, limit: Duration) -> TimedHandle<I> {
-        TimedHandle::new(TimedCaller { caller: this.caller.clone(), after: limit })
+        TimedHandle::new(TimedCaller::bound(&this.bound, limit))
     }
 }
 
 /// A [`Handle`] whose calls have a deadline of their own: see [`Handle::within`].
 pub struct TimedHandle<I: Interface + ?Sized> {
     client: I::Client<TimedCaller>,
-    caller: TimedCaller,
+    bound: Bound<I, TimedCaller>,
 }
 
 impl<I: Interface + ?Sized> TimedHandle<I> {
-    fn new(caller: TimedCaller) -> Self {
-        Self { client: caller.clone().into(), caller }
+    fn new(bound: Bound<I, TimedCaller>) -> Self {
+        Self { client: bound.clone().into(), bound }
     }
 }
 
@@ -91,7 +91,7 @@ impl<I: Interface + ?Sized> Deref for TimedHandle<I> {
 
 impl<I: Interface + ?Sized> fmt::Debug for TimedHandle<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { caller: TimedCaller { caller, after }, .. } = self;
+        let TimedCaller { caller, after } = self.bound.caller();
         write!(
             f,
             "TimedHandle<{}>({}, {})",
@@ -105,7 +105,7 @@ impl<I: Interface + ?Sized> fmt::Debug for TimedHandle<I> {
 // As for `Handle`.
 impl<I: Interface + ?Sized> Clone for TimedHandle<I> {
     fn clone(&self) -> Self {
-        Self::new(self.caller.clone())
+        Self::new(self.bound.clone())
     }
 }
 
@@ -120,14 +120,14 @@ impl<I: Interface + ?Sized> Deref for Handle<I> {
 
 impl<I: Interface + ?Sized> fmt::Debug for Handle<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Handle<{}>({})", I::EXPORT.name, self.caller.entry.id)
+        write!(f, "Handle<{}>({})", I::EXPORT.name, self.bound.caller().entry.id)
     }
 }
 
 // Derived, it would ask for `I: Clone`; without it, `handle.clone()` would reach through the handle and clone its client.
 impl<I: Interface + ?Sized> Clone for Handle<I> {
     fn clone(&self) -> Self {
-        Self::new(self.caller.clone())
+        Self::new(self.bound.clone())
     }
 }
 
@@ -223,10 +223,9 @@ impl Invocation {
         let found = find(&live.instance, &method).map_err(CallError::Unknown)?;
         let name = &found.interface.methods[found.index as usize].name;
         let arguments = serde_json::to_vec(&arguments).expect("a JSON value can be written");
-        let invoke = found.bound.export.invoke;
         pin.mark(&found.interface.name, found.index);
         let watch = Stopwatch::start();
-        let outcome = invoke(found.bound.object, found.index, Encoding::Json, arguments.as_slice().into());
+        let outcome = found.invoke(Encoding::Json, &arguments);
         let end = match outcome {
             Outcome::Returned(_) | Outcome::Refused(Refusal::BadArguments(_)) => CallEnd::Returned,
             _ => CallEnd::Failed,

@@ -97,7 +97,7 @@ impl Host {
     ///   differ
     pub fn get<I: Interface + ?Sized>(&self, id: &str) -> Result<Handle<I>, HostError> {
         let desk = self.desk(id)?;
-        Ok(Handle::new(desk.entry.caller(I::REMOTE)?))
+        Ok(Handle::new(desk.entry.bound()?))
     }
 
     /// A handle that finds methods by name.
@@ -113,7 +113,7 @@ impl Host {
     pub fn find<I: Interface + ?Sized>(&self) -> Vec<Handle<I>> {
         let desks = self.inner.desks.lock();
         let serving = desks.all().filter(|desk| desk.entry.live().is_some());
-        serving.filter_map(|desk| desk.entry.caller(I::REMOTE).ok().map(Handle::new)).collect()
+        serving.filter_map(|desk| desk.entry.bound().ok().map(Handle::new)).collect()
     }
 
     /// All plugins that were found, by id.

@@ -17,7 +17,7 @@ use abi_stable::{
 use std::{fmt, ptr::NonNull};
 
 /// The version of this contract. Host and plugin must agree on it.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// A thin pointer to what is called: the instance, the instance seen as one interface, or a host's
 /// [`RemoteObject`](crate::remote::RemoteObject).
@@ -31,7 +31,7 @@ unsafe impl Send for Object {}
 // SAFETY: as above.
 unsafe impl Sync for Object {}
 
-/// A method's edge with its type erased: really `extern "C" fn(Object, Args) -> Outcome<T, E>`, where `Args` and the
+/// A method's edge with its type erased: really `unsafe extern "C" fn(Object, Args) -> Outcome<T, E>`, where `Args` and the
 /// outcome are those whose layout stands beside it in [`MethodExport::layout`].
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, StableAbi)]
@@ -165,8 +165,13 @@ pub struct InterfaceExport {
     pub methods: RSlice<'static, MethodExport>,
     /// The [`crate::describe::Interface`] as JSON.
     pub describe: extern "C" fn() -> RString,
-    /// Calls a method by its index with encoded arguments. The first argument is the instance seen as this interface.
-    pub invoke: extern "C" fn(Object, u32, Encoding, RSlice<'_, u8>) -> Outcome<RVec<u8>, Refusal>,
+    /// Calls a method by its index with encoded arguments.
+    ///
+    /// # Safety
+    ///
+    /// 1. The object is the [`BoundInterface::object`] of a [`BoundInterface`] with this export.
+    /// 2. Its instance has not been dropped, and is not dropped before the call has returned.
+    pub invoke: unsafe extern "C" fn(Object, u32, Encoding, RSlice<'_, u8>) -> Outcome<RVec<u8>, Refusal>,
 }
 
 /// An interface of one living instance.
@@ -305,7 +310,15 @@ pub struct HostServices {
 
 /// All that a plugin exports.
 ///
-/// Every function contains the author's panics. `object` is [`Instance::object`] of the same plugin, not dropped yet.
+/// Every function contains the author's panics.
+///
+/// # Safety
+///
+/// Of the functions that take an [`Object`]:
+///
+/// 1. The object is the [`Instance::object`] that [`PluginRoot::create`] of the same library made.
+/// 2. [`PluginRoot::destroy`] has not been called with it, and is not called before the function has returned. Before
+///    `destroy` is called, every call of the instance's interfaces has returned, and none is made from then on.
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = PluginRootRef)))]
@@ -320,19 +333,19 @@ pub struct PluginRoot {
     /// `Plugin::init`. A refused one leaves nothing behind.
     pub create: extern "C" fn(Birth) -> Outcome<Instance, ErrorReport>,
     /// `Plugin::start`.
-    pub start: extern "C" fn(Object) -> Outcome<(), ErrorReport>,
+    pub start: unsafe extern "C" fn(Object) -> Outcome<(), ErrorReport>,
     /// `Plugin::stop`.
-    pub stop: extern "C" fn(Object) -> Outcome<(), ErrorReport>,
+    pub stop: unsafe extern "C" fn(Object) -> Outcome<(), ErrorReport>,
     /// `Plugin::health`.
-    pub health: extern "C" fn(Object) -> Outcome<HealthReport, ErrorReport>,
+    pub health: unsafe extern "C" fn(Object) -> Outcome<HealthReport, ErrorReport>,
     /// `Plugin::on_config` with the new `[config]` as JSON.
-    pub configure: extern "C" fn(Object, RStr<'_>) -> Outcome<(), ErrorReport>,
+    pub configure: unsafe extern "C" fn(Object, RStr<'_>) -> Outcome<(), ErrorReport>,
     /// `Plugin::save`: MessagePack.
-    pub save: extern "C" fn(Object) -> Outcome<RVec<u8>, ErrorReport>,
+    pub save: unsafe extern "C" fn(Object) -> Outcome<RVec<u8>, ErrorReport>,
     /// `Plugin::restore` with the version that saved, and what it saved.
-    pub restore: extern "C" fn(Object, u32, RSlice<'_, u8>) -> Outcome<(), ErrorReport>,
+    pub restore: unsafe extern "C" fn(Object, u32, RSlice<'_, u8>) -> Outcome<(), ErrorReport>,
     /// Drops the instance. The object and its interfaces are gone whatever the outcome.
-    pub destroy: extern "C" fn(Object) -> Outcome<(), ErrorReport>,
+    pub destroy: unsafe extern "C" fn(Object) -> Outcome<(), ErrorReport>,
     /// Sets the most verbose level the host wants, 0 to 5.
     pub set_max_level: extern "C" fn(u8),
     /// Puts the plugin's panic hook in place (`true`) or takes it away (`false`), before the library is unmapped.

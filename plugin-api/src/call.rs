@@ -1,7 +1,7 @@
 //! How a host calls a plugin: the error, and what a generated client needs of the host.
 
 use crate::abi::{BoundInterface, Edge, InterfaceExport, Object, Outcome};
-use std::{convert::Infallible, fmt};
+use std::{convert::Infallible, fmt, marker::PhantomData};
 
 /// Why a call gave no result. `E` is the error type of the method itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -190,11 +190,12 @@ impl CallError<Infallible> {
 ///
 /// # Safety
 ///
-/// 1. [`Interface::EXPORT`] describes edges that are called with an [`Object`] from [`Interface::bind`] of the same
+/// 1. [`Interface::EXPORT`] describes edges that may be called with an [`Object`] from [`Interface::bind`] of the same
 ///    library and with the types whose layout they name.
 /// 2. A client calls an edge only with the types of the method at that index.
-/// 3. [`Interface::REMOTE`] describes edges of the same types, that are called with an [`Object`] of a
-///    [`RemoteObject`](crate::remote::RemoteObject) of the same binary, which is kept until the call has returned.
+/// 3. [`Interface::REMOTE`] describes edges of the same types, which may be called with an [`Object`] of a
+///    [`RemoteObject`](crate::remote::RemoteObject) of the same binary that is kept until the call has returned.
+/// 4. [`Interface::bind`] keeps its reference in the object that it returns and nowhere else.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an interface",
     label = "not marked as an interface",
@@ -202,7 +203,7 @@ impl CallError<Infallible> {
 )]
 pub unsafe trait Interface: Send + Sync + 'static {
     /// The typed client over a host's [`Caller`]: one inherent method for each of the trait's.
-    type Client<C: Caller>: From<C> + Send + Sync;
+    type Client<C: Caller>: From<Bound<Self, C>> + Send + Sync;
 
     /// What a plugin that implements the trait exports, and what a host checks it against.
     const EXPORT: &'static InterfaceExport;
@@ -216,7 +217,14 @@ pub unsafe trait Interface: Send + Sync + 'static {
 }
 
 /// What a generated client asks of the host: to run one call on the newest generation.
-pub trait Caller: Send + Sync {
+///
+/// # Safety
+///
+/// 1. [`Caller::call`] runs its closure with an object and the edge at index `method` of one and the same interface
+///    export, which the object belongs to. Which interface that is, [`Bound::new`] states.
+/// 2. The instance behind the object lives, and its library stays mapped, until the closure has returned and a
+///    [`Panic`](crate::abi::Panic) that it returned has been dropped.
+pub unsafe trait Caller: Send + Sync {
     /// Pins the newest generation, hands the object and the edge of the method at `method` to `call`, and lets go.
     ///
     /// If the outcome is [`Outcome::Lost`], [`take_lost`](crate::remote::take_lost) says why.
@@ -230,4 +238,54 @@ pub trait Caller: Send + Sync {
         method: u32,
         call: impl FnOnce(Object, Edge) -> Outcome<T, E>,
     ) -> Result<T, Result<E, CallError>>;
+}
+
+/// A [`Caller`] and the interface that it calls. Generated clients are made from it.
+pub struct Bound<I: ?Sized, C> {
+    caller: C,
+    interface: PhantomData<fn(&I)>,
+}
+
+// Derived, it would ask for `I: Clone`.
+impl<I: ?Sized, C: Clone> Clone for Bound<I, C> {
+    fn clone(&self) -> Self {
+        Self { caller: self.caller.clone(), interface: PhantomData }
+    }
+}
+
+impl<I: ?Sized, C: Caller> Bound<I, C> {
+    /// States that `caller` calls a plugin's `I`.
+    ///
+    /// # Safety
+    ///
+    /// 1. The edges that `caller` hands out are those of `I`: of [`Interface::EXPORT`], of [`Interface::REMOTE`], or of
+    ///    an export of another library whose layouts were compared with those of `I` and found equal.
+    pub unsafe fn new(caller: C) -> Self {
+        Self { caller, interface: PhantomData }
+    }
+
+    /// The caller.
+    pub fn caller(&self) -> &C {
+        &self.caller
+    }
+
+    /// [`Caller::call`]
+    ///
+    /// # Errors
+    ///
+    /// - What the call's error is.
+    #[inline(always)]
+    pub fn call<T, E>(
+        &self,
+        method: u32,
+        call: impl FnOnce(Object, Edge) -> Outcome<T, E>,
+    ) -> Result<T, Result<E, CallError>> {
+        self.caller.call(method, call)
+    }
+}
+
+impl<I: ?Sized, C: fmt::Debug> fmt::Debug for Bound<I, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.caller.fmt(f)
+    }
 }

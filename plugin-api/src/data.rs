@@ -11,12 +11,17 @@ use serde::{Serialize, de::DeserializeOwned};
 ///
 /// Implemented here for the types of the standard library that signatures use, and by [`macro@crate::data`] for
 /// types of your own. In process a value crosses as its [`Data::Ffi`] form; everywhere else it is encoded by serde.
+///
+/// # Safety
+///
+/// 1. What [`Data::from_ffi`] returns holds no pointer into the library that made the `Ffi`: no reference to a `static`,
+///    no function, no vtable. The library may be unmapped while the value is in use.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot cross the plugin boundary",
     label = "not a type that a plugin can take or return",
     note = "if the type is yours, add `#[replug_api::data]` to its definition"
 )]
-pub trait Data: Serialize + DeserializeOwned + Send + 'static {
+pub unsafe trait Data: Serialize + DeserializeOwned + Send + 'static {
     /// The same value with a layout that host and plugin can agree on.
     type Ffi: StableAbi + 'static;
 

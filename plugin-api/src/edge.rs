@@ -49,7 +49,7 @@ pub enum Either<A, B> {
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct Signature<A, T, E> {
-    call: extern "C" fn(Object, A) -> Outcome<T, E>,
+    call: unsafe extern "C" fn(Object, A) -> Outcome<T, E>,
 }
 
 /// Runs `f` and turns a panic into [`Outcome::Panicked`].

@@ -77,17 +77,22 @@ pub struct Created {
 impl Created {
     /// Makes a `P`, and binds its interfaces with `bind`.
     ///
+    /// # Safety
+    ///
+    /// 1. `bind` keeps its reference in the objects that it returns and nowhere else: the instance does not live for
+    ///    `'static`, but until the `Created` is dropped.
+    ///
     /// # Errors
     ///
     /// - What `Plugin::init` says, or that the configuration does not fit `P::Config`.
-    pub fn new<P: Plugin>(
+    pub unsafe fn new<P: Plugin>(
         context: &Context,
         config: &str,
         bind: fn(&'static P) -> Vec<BoundInterface>,
     ) -> Result<Self, PluginError> {
         let plugin = Box::into_raw(Box::new(P::init(context, config::read(config)?)?));
-        // SAFETY: just made and not freed before `Created` is dropped, whose dropping makes the interfaces invalid;
-        // that is what the lifetime of `BoundInterface::object` says.
+        // SAFETY: just made, and not freed before `Created` is dropped. By 1 the reference is in the interfaces only, whose
+        // objects are not used after that: 2 of `PluginRoot`.
         let interfaces = bind(unsafe { &*plugin });
         Ok(Self { plugin, interfaces })
     }

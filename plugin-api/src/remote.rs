@@ -64,6 +64,11 @@ impl RemoteObject {
     pub fn object(&self) -> Object {
         Object(Arc::as_ptr(&self.0).cast())
     }
+
+    /// Calls the method at that index with encoded arguments. If the outcome is [`Outcome::Lost`], [`take_lost`] says why.
+    pub fn invoke(&self, method: u32, encoding: Encoding, arguments: &[u8]) -> Outcome<RVec<u8>, Refusal> {
+        pass_on(&**self.0, method, encoding, arguments)
+    }
 }
 
 impl std::fmt::Debug for RemoteObject {
@@ -89,20 +94,32 @@ fn lost<T, E>(error: CallError) -> Outcome<T, E> {
 }
 
 /// [`InterfaceExport::invoke`](crate::abi::InterfaceExport::invoke) of every remote interface: passes the bytes on.
-pub extern "C" fn invoke(
+///
+/// # Safety
+///
+/// 1. `object` comes from [`RemoteObject::object`].
+/// 2. A clone of that `RemoteObject` lives until the call has returned.
+pub unsafe extern "C" fn invoke(
     object: Object,
     method: u32,
     encoding: Encoding,
     bytes: RSlice<'_, u8>,
 ) -> Outcome<RVec<u8>, Refusal> {
-    contain(|| {
-        // SAFETY: 1 and 2: the host calls it with the object of a `RemoteObject` that it keeps.
-        let remote = unsafe { behind(object) };
-        match remote.invoke(method, encoding, bytes.as_slice()) {
-            Ok(Reply::Returned(bytes)) => Outcome::Returned(bytes.into()),
-            Ok(Reply::Refused(refusal)) => Outcome::Refused(refusal),
-            Err(error) => lost(error),
-        }
+    // SAFETY: 1 and 2 are the caller's.
+    let remote = unsafe { behind(object) };
+    pass_on(remote, method, encoding, bytes.as_slice())
+}
+
+fn pass_on(
+    remote: &dyn Remote,
+    method: u32,
+    encoding: Encoding,
+    arguments: &[u8],
+) -> Outcome<RVec<u8>, Refusal> {
+    contain(|| match remote.invoke(method, encoding, arguments) {
+        Ok(Reply::Returned(bytes)) => Outcome::Returned(bytes.into()),
+        Ok(Reply::Refused(refusal)) => Outcome::Refused(refusal),
+        Err(error) => lost(error),
     })
 }
 

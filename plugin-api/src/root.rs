@@ -114,43 +114,85 @@ extern "C" fn create(birth: Birth) -> Outcome<Instance, ErrorReport> {
     })
 }
 
-/// The instance behind an object of [`create`].
-fn instance<'a>(object: Object) -> &'a dyn ErasedPlugin {
-    // SAFETY: the contract of `PluginRoot`: the object comes from `create` of this library and is not dropped yet.
+/// The instance behind an object.
+///
+/// # Safety
+///
+/// 1. The object comes from [`create`] of this library.
+/// 2. [`destroy`] is not called with it while the reference is used.
+unsafe fn instance<'a>(object: Object) -> &'a dyn ErasedPlugin {
+    // SAFETY: by 1 it points to a `Created`, which by 2 has not been freed.
     unsafe { &*object.0.cast::<Created>() }.plugin()
 }
 
-extern "C" fn start(object: Object) -> Outcome<(), ErrorReport> {
-    answer(|| instance(object).start())
+/// # Safety
+///
+/// 1. and 2. of [`PluginRoot`].
+unsafe extern "C" fn start(object: Object) -> Outcome<(), ErrorReport> {
+    // SAFETY: 1 and 2 are the caller's.
+    let it = unsafe { instance(object) };
+    answer(|| it.start())
 }
 
-extern "C" fn stop(object: Object) -> Outcome<(), ErrorReport> {
-    answer(|| instance(object).stop())
+/// # Safety
+///
+/// 1. and 2. of [`PluginRoot`].
+unsafe extern "C" fn stop(object: Object) -> Outcome<(), ErrorReport> {
+    // SAFETY: 1 and 2 are the caller's.
+    let it = unsafe { instance(object) };
+    answer(|| it.stop())
 }
 
-extern "C" fn health(object: Object) -> Outcome<HealthReport, ErrorReport> {
+/// # Safety
+///
+/// 1. and 2. of [`PluginRoot`].
+unsafe extern "C" fn health(object: Object) -> Outcome<HealthReport, ErrorReport> {
+    // SAFETY: 1 and 2 are the caller's.
+    let it = unsafe { instance(object) };
     answer(|| {
-        let health = instance(object).health();
+        let health = it.health();
         Ok(HealthReport { healthy: health.healthy, message: health.message.into() })
     })
 }
 
-extern "C" fn configure(object: Object, config: RStr<'_>) -> Outcome<(), ErrorReport> {
-    answer(|| instance(object).configure(config.as_str()))
+/// # Safety
+///
+/// 1. and 2. of [`PluginRoot`].
+unsafe extern "C" fn configure(object: Object, config: RStr<'_>) -> Outcome<(), ErrorReport> {
+    // SAFETY: 1 and 2 are the caller's.
+    let it = unsafe { instance(object) };
+    answer(|| it.configure(config.as_str()))
 }
 
-extern "C" fn save(object: Object) -> Outcome<RVec<u8>, ErrorReport> {
-    answer(|| Ok(instance(object).save()?.into_bytes().into()))
+/// # Safety
+///
+/// 1. and 2. of [`PluginRoot`].
+unsafe extern "C" fn save(object: Object) -> Outcome<RVec<u8>, ErrorReport> {
+    // SAFETY: 1 and 2 are the caller's.
+    let it = unsafe { instance(object) };
+    answer(|| Ok(it.save()?.into_bytes().into()))
 }
 
-extern "C" fn restore(object: Object, from_version: u32, state: RSlice<'_, u8>) -> Outcome<(), ErrorReport> {
-    answer(|| instance(object).restore(from_version, SavedState::from_bytes(state.to_vec())))
+/// # Safety
+///
+/// 1. and 2. of [`PluginRoot`].
+unsafe extern "C" fn restore(
+    object: Object,
+    from_version: u32,
+    state: RSlice<'_, u8>,
+) -> Outcome<(), ErrorReport> {
+    // SAFETY: 1 and 2 are the caller's.
+    let it = unsafe { instance(object) };
+    answer(|| it.restore(from_version, SavedState::from_bytes(state.to_vec())))
 }
 
-extern "C" fn destroy(object: Object) -> Outcome<(), ErrorReport> {
+/// # Safety
+///
+/// 1. and 2. of [`PluginRoot`].
+unsafe extern "C" fn destroy(object: Object) -> Outcome<(), ErrorReport> {
     answer(|| {
-        // SAFETY: as in `instance`; it was leaked as a box by `create`, and this is the last use of it. If dropping
-        // the author's value panics, the box is freed all the same while that unwinds.
+        // SAFETY: by 1 `create` leaked it as a box, and by 2 this is the last use of it. If dropping the author's value
+        // panics, the box is freed all the same while that unwinds.
         drop(unsafe { Box::from_raw(object.0.cast_mut().cast::<Created>()) });
         Ok(())
     })

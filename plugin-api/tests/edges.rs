@@ -3,6 +3,7 @@
 use replug_api::{
     CallError, Caller, Interface,
     abi::{BoundInterface, Edge, Encoding, Object, Outcome, Refusal},
+    call::Bound,
     describe,
 };
 use std::collections::BTreeMap;
@@ -21,11 +22,13 @@ impl Direct {
     fn to<I: Interface + ?Sized>(it: &'static I) -> I::Client<Self> {
         let bound = I::bind(it);
         let edges = bound.export.methods.iter().map(|m| (m.name.to_string(), m.edge)).collect();
-        Self(BoundInterfaceOf { object: bound.object, edges }).into()
+        // SAFETY: 1: the edges are those of `I::EXPORT`.
+        unsafe { Bound::new(Self(BoundInterfaceOf { object: bound.object, edges })) }.into()
     }
 }
 
-impl Caller for Direct {
+// SAFETY: 1: the object and the edges come from one `bind`. 2: they are of a `static`, in this binary.
+unsafe impl Caller for Direct {
     fn call<T, E>(
         &self,
         method: u32,
@@ -154,7 +157,8 @@ fn bound() -> BoundInterface {
 fn invoke(method: &str, encoding: Encoding, arguments: &[u8]) -> Outcome<Vec<u8>, Refusal> {
     let bound = bound();
     let index = bound.export.methods.iter().position(|m| m.name == method).expect("known method");
-    match (bound.export.invoke)(bound.object, index as u32, encoding, arguments.into()) {
+    // SAFETY: 1: the object stands beside the export. 2: the instance is a `static`.
+    match unsafe { (bound.export.invoke)(bound.object, index as u32, encoding, arguments.into()) } {
         Outcome::Returned(bytes) => Outcome::Returned(bytes.into()),
         Outcome::Refused(refusal) => Outcome::Refused(refusal),
         Outcome::Panicked(panic) => Outcome::Panicked(panic),
@@ -273,7 +277,8 @@ fn a_result_that_json_would_say_as_null_is_refused() {
 #[test]
 fn an_unknown_method_number_is_refused() {
     let bound = bound();
-    let outcome = (bound.export.invoke)(bound.object, 99, Encoding::Json, b"".as_slice().into());
+    // SAFETY: 1: the object stands beside the export. 2: the instance is a `static`.
+    let outcome = unsafe { (bound.export.invoke)(bound.object, 99, Encoding::Json, b"".as_slice().into()) };
     assert!(matches!(outcome, Outcome::Refused(Refusal::BadArguments(why)) if why.contains("number 99")));
 }
 

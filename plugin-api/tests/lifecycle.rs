@@ -201,11 +201,20 @@ fn told<T>(outcome: Outcome<T, ErrorReport>) -> String {
     }
 }
 
+/// Calls a function of the root with an instance.
+macro_rules! turn {
+    ($function:ident, $($argument:expr),+) => {
+        // SAFETY: 1: `create` of the same root made the object. 2: a test destroys an instance once, and last.
+        unsafe { root().$function()($($argument),+) }
+    };
+}
+
 /// Asks without a client.
 fn ask(instance: Instance) -> String {
     let bound = instance.interfaces[0];
     let arguments = b"\"x\"".as_slice().into();
-    match (bound.export.invoke)(bound.object, 0, replug_api::abi::Encoding::Json, arguments) {
+    // SAFETY: 1: the object stands beside the export. 2: a test destroys an instance once, and last.
+    match unsafe { (bound.export.invoke)(bound.object, 0, replug_api::abi::Encoding::Json, arguments) } {
         Outcome::Returned(json) => String::from_utf8(json.into()).expect("JSON"),
         other => panic!("{other:?}"),
     }
@@ -226,70 +235,67 @@ fn a_plugin_says_what_it_is_before_there_is_an_instance() {
 
 #[test]
 fn an_instance_lives_from_create_to_destroy_and_hands_its_state_over() {
-    let root = root();
     let old = created("{}");
-    assert_eq!(told(root.start()(old.object)), "fine");
+    assert_eq!(told(turn!(start, old.object)), "fine");
     assert_eq!((ask(old), ask(old)), ("\"1\"".into(), "\"2\"".into()));
-    let Outcome::Returned(health) = root.health()(old.object) else { panic!("no health") };
+    let Outcome::Returned(health) = turn!(health, old.object) else { panic!("no health") };
     assert_eq!((health.healthy, health.message.as_str()), (true, "well"));
-    let Outcome::Returned(state) = root.save()(old.object) else { panic!("not saved") };
+    let Outcome::Returned(state) = turn!(save, old.object) else { panic!("not saved") };
 
     let new = created("");
-    assert_eq!(told(root.restore()(new.object, 3, state.as_rslice())), "fine");
+    assert_eq!(told(turn!(restore, new.object, 3, state.as_rslice())), "fine");
     assert_eq!(ask(new), "\"3\"");
     for instance in [old, new] {
-        assert_eq!(told(root.stop()(instance.object)), "fine");
-        assert_eq!(told(root.destroy()(instance.object)), "fine");
+        assert_eq!(told(turn!(stop, instance.object)), "fine");
+        assert_eq!(told(turn!(destroy, instance.object)), "fine");
     }
 }
 
 #[test]
 fn what_fails_or_panics_at_any_turn_is_reported_and_goes_no_further() {
-    let root = root();
     assert_eq!(told(create(r#"{"fail":"init"}"#)), "init failed");
     assert_eq!(told(create(r#"{"panic":"init"}"#)), "init panicked as told");
     for (fault, verb) in [("fail", "failed"), ("panic", "panicked as told")] {
         let instance = created("{}");
         let tell = |turn: &str| {
             let config = format!(r#"{{"{fault}":"{turn}"}}"#);
-            root.configure()(instance.object, config.as_str().into())
+            turn!(configure, instance.object, config.as_str().into())
         };
         let nothing = [].as_slice().into();
         assert_eq!(told(tell("on_config")), format!("on_config {verb}"));
         assert_eq!(told(tell("start")), "fine");
-        assert_eq!(told(root.start()(instance.object)), format!("start {verb}"));
+        assert_eq!(told(turn!(start, instance.object)), format!("start {verb}"));
         tell("stop");
-        assert_eq!(told(root.stop()(instance.object)), format!("stop {verb}"));
+        assert_eq!(told(turn!(stop, instance.object)), format!("stop {verb}"));
         tell("save");
-        assert_eq!(told(root.save()(instance.object)), format!("save {verb}"));
+        assert_eq!(told(turn!(save, instance.object)), format!("save {verb}"));
         tell("restore");
-        assert_eq!(told(root.restore()(instance.object, 3, nothing)), format!("restore {verb}"));
+        assert_eq!(told(turn!(restore, instance.object, 3, nothing)), format!("restore {verb}"));
         tell("health");
-        match root.health()(instance.object) {
+        match turn!(health, instance.object) {
             Outcome::Returned(health) => {
                 assert_eq!((health.healthy, health.message.as_str()), (false, "health failed"))
             }
             outcome => assert_eq!(told(outcome), "health panicked as told"),
         }
         tell("drop");
-        let dropped = told(root.destroy()(instance.object));
+        let dropped = told(turn!(destroy, instance.object));
         assert_eq!(dropped, if fault == "panic" { "drop panicked as told" } else { "fine" });
     }
 }
 
 #[test]
 fn a_state_of_another_shape_and_a_config_that_does_not_fit_are_refused() {
-    let root = root();
     let instance = created("{}");
-    let Outcome::Refused(error) = root.restore()(instance.object, 3, [0xc3].as_slice().into()) else {
+    let Outcome::Refused(error) = turn!(restore, instance.object, 3, [0xc3].as_slice().into()) else {
         panic!("restored")
     };
     assert_eq!(error.code, "state_mismatch");
-    let Outcome::Refused(error) = root.configure()(instance.object, r#"{"fail":7}"#.into()) else {
+    let Outcome::Refused(error) = turn!(configure, instance.object, r#"{"fail":7}"#.into()) else {
         panic!("configured")
     };
     assert_eq!(error.message, "[config] fail: invalid type: integer `7`, expected a string");
-    assert_eq!(told(root.destroy()(instance.object)), "fine");
+    assert_eq!(told(turn!(destroy, instance.object)), "fine");
 }
 
 #[test]
@@ -297,10 +303,10 @@ fn events_reach_the_host_with_fields_and_spans_unless_it_does_not_want_them() {
     let root = root();
     let instance = created("{}");
     // Only this thread's: another test may be asking too. `total` tells them apart.
-    let Outcome::Returned(state) = root.save()(created("{}").object) else { panic!("not saved") };
+    let Outcome::Returned(state) = turn!(save, created("{}").object) else { panic!("not saved") };
     drop(state);
     let thousand = SavedState::encode(&Total { total: 1000 }).expect("encodes").into_bytes();
-    assert_eq!(told(root.restore()(instance.object, 3, thousand.as_slice().into())), "fine");
+    assert_eq!(told(turn!(restore, instance.object, 3, thousand.as_slice().into())), "fine");
     let said = |total: u64| {
         let lines = locked(&LOGGED);
         lines.iter().filter(|line| line.contains(&format!("\"total\":{total}"))).cloned().collect::<Vec<_>>()
@@ -321,7 +327,7 @@ fn events_reach_the_host_with_fields_and_spans_unless_it_does_not_want_them() {
     ask(instance);
     assert_eq!(said(1003).len(), 1);
     assert!(!locked(&LOGGED).iter().any(|line| line.contains("from inside")));
-    root.destroy()(instance.object);
+    turn!(destroy, instance.object);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use replug_api::{
     CallError, Caller, Interface,
     abi::{Edge, Encoding, InterfaceExport, Object, Outcome, Refusal},
-    call::Death,
+    call::{Bound, Death},
     describe,
     remote::{self, Remote, RemoteObject, Reply, take_lost},
     serde::{Serializer, ser::Error},
@@ -128,7 +128,8 @@ impl Remote for Loop {
     fn invoke(&self, method: u32, encoding: Encoding, arguments: &[u8]) -> Result<Reply, CallError> {
         *self.seen.lock().expect("lock") = arguments.to_vec();
         let bound = <dyn Everything as Interface>::bind(&All);
-        match (bound.export.invoke)(bound.object, method, encoding, arguments.into()) {
+        // SAFETY: 1: the object stands beside the export. 2: the instance is a `static`.
+        match unsafe { (bound.export.invoke)(bound.object, method, encoding, arguments.into()) } {
             Outcome::Returned(bytes) => Ok(Reply::Returned(bytes.into())),
             Outcome::Refused(refusal) => Ok(Reply::Refused(refusal)),
             Outcome::Panicked(panic) => Err(panicked(panic.message())),
@@ -165,12 +166,18 @@ impl<F: Fn() -> Result<Reply, CallError> + Send + Sync> Remote for Always<F> {
 struct Elsewhere(RemoteObject);
 
 impl Elsewhere {
+    fn client_of_it(self) -> EverythingClient<Self> {
+        // SAFETY: 1: the edges are those of `REMOTE`.
+        unsafe { Bound::new(self) }.into()
+    }
+
     fn client(remote: impl Remote + 'static) -> EverythingClient<Self> {
-        Self(RemoteObject::new(remote)).into()
+        Self(RemoteObject::new(remote)).client_of_it()
     }
 }
 
-impl Caller for Elsewhere {
+// SAFETY: 1: the edges are remote ones, and the object that of a `RemoteObject`. 2: `self` keeps it.
+unsafe impl Caller for Elsewhere {
     fn call<T, E>(
         &self,
         method: u32,
@@ -366,7 +373,11 @@ fn a_panic_of_the_hosts_own_is_contained() {
 fn encoded_calls_pass_through() {
     let json = |object: &RemoteObject, method: &str, arguments: &str| {
         let index = REMOTE.methods.iter().position(|known| known.name == method).expect("known method");
-        match (REMOTE.invoke)(object.object(), index as u32, Encoding::Json, arguments.as_bytes().into()) {
+        // SAFETY: 1 and 2: it is the object of a `RemoteObject`, which is borrowed.
+        let outcome = unsafe {
+            (REMOTE.invoke)(object.object(), index as u32, Encoding::Json, arguments.as_bytes().into())
+        };
+        match outcome {
             Outcome::Returned(bytes) => String::from_utf8(bytes.into()).expect("JSON"),
             Outcome::Refused(Refusal::Error(bytes)) => String::from_utf8(bytes.into()).expect("JSON"),
             Outcome::Refused(refusal) => format!("{refusal:?}"),
@@ -405,7 +416,7 @@ fn an_object_lives_as_long_as_its_last_clone() {
     let clone = object.clone();
     assert_eq!(object.object(), clone.object());
     drop(object);
-    let client: EverythingClient<_> = Elsewhere(clone).into();
+    let client = Elsewhere(clone).client_of_it();
     assert_eq!(client.r#match(5), Ok(5));
     drop(client);
     assert_eq!(Arc::strong_count(&seen), 1);

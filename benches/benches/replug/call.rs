@@ -7,6 +7,7 @@ use replug::{CallError, Handle, Host};
 use replug_api::{
     Caller,
     abi::{Edge, Object, Outcome},
+    call::Bound,
 };
 use replug_benches::{Contender, Rounds, Section, Series, Table, Target, take_turns};
 use replug_interfaces::{Counter, CounterClient};
@@ -39,7 +40,11 @@ pub(crate) fn measure() -> Result<Section> {
     typed.increment(1).context("the plugin did not come up")?;
     let dynamic = host.plugin(ID)?;
     let probe = probe(&sandbox.build(&package, Std::Shared)?)?;
-    let bare = || CounterClient::from(Bare { object: probe.object, edge: probe.increment });
+    let bare = || {
+        let bare = Bare { object: probe.object, edge: probe.increment };
+        // SAFETY: 1: the fixture takes them from its own `Counter`, and this program calls that method only.
+        CounterClient::from(unsafe { Bound::new(bare) })
+    };
 
     let hoisted = bare();
     let (mutex, rwlock, swapped) = (Mutex::new(bare()), RwLock::new(bare()), ArcSwap::from_pointee(bare()));
@@ -163,7 +168,8 @@ struct Bare {
     edge: Edge,
 }
 
-impl Caller for Bare {
+// SAFETY: 1: they are of one method, the only one that is called. 2: the library stays open.
+unsafe impl Caller for Bare {
     #[inline]
     fn call<T, E>(
         &self,

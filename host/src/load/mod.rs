@@ -8,6 +8,7 @@ pub mod process;
 mod ration;
 mod speaker;
 
+pub(crate) use in_process::Method;
 pub use in_process::{InterfaceMismatch, LifecycleError, LoadError};
 pub(crate) use log_bound::LogBound;
 pub(crate) use speaker::{Listener, Speaker};
@@ -29,14 +30,6 @@ pub(crate) enum Instance {
     InProcess(in_process::Instance),
     /// In a process of its own.
     Process(process::Instance),
-}
-
-/// A method of an instance, found by name.
-#[derive(Clone, Copy)]
-pub(crate) struct Method<'a> {
-    pub(crate) interface: &'a Interface,
-    pub(crate) bound: BoundInterface,
-    pub(crate) index: u32,
 }
 
 macro_rules! either {

@@ -17,7 +17,7 @@ use crate::{
 use replug_api::{
     CallError,
     abi::{Edge, MethodExport, Object, Outcome, Panic},
-    call::Caller,
+    call::{Bound, Caller},
     remote,
 };
 use std::{
@@ -42,7 +42,9 @@ pub struct EntryCaller {
     pub(super) port: usize,
 }
 
-impl Caller for EntryCaller {
+// SAFETY: 1. A port holds an object and the methods of the export that it is bound to, as `Instance::interface` gave them.
+// 2. The generation is pinned until the outcome has been taken apart, and a panic in it read and dropped.
+unsafe impl Caller for EntryCaller {
     #[inline]
     fn call<T, E>(
         &self,
@@ -160,7 +162,17 @@ pub struct TimedCaller {
     pub(crate) after: Duration,
 }
 
-impl Caller for TimedCaller {
+impl TimedCaller {
+    /// The same calls with a deadline.
+    pub(crate) fn bound<I: ?Sized>(of: &Bound<I, EntryCaller>, after: Duration) -> Bound<I, Self> {
+        let timed = Self { caller: of.caller().clone(), after };
+        // SAFETY: 1: its edges are those of the caller that it goes through.
+        unsafe { Bound::new(timed) }
+    }
+}
+
+// SAFETY: 1 and 2: as for the caller that it goes through.
+unsafe impl Caller for TimedCaller {
     fn call<T, E>(
         &self,
         method: u32,

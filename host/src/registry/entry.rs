@@ -20,7 +20,10 @@ use crate::{
     metrics::CallTimes,
 };
 use parking_lot::Mutex;
-use replug_api::abi::InterfaceExport;
+use replug_api::{
+    abi::InterfaceExport,
+    call::{Bound, Interface},
+};
 use std::{
     ptr::null_mut,
     sync::{Arc, Weak},
@@ -137,10 +140,16 @@ impl Entry {
     }
 
     /// What a typed handle calls through. The generation that serves, if any, must offer the interface.
-    pub(crate) fn caller(
+    pub(crate) fn bound<I: Interface + ?Sized>(
         self: &Arc<Self>,
-        wanted: &'static InterfaceExport,
-    ) -> Result<EntryCaller, InterfaceMismatch> {
+    ) -> Result<Bound<I, EntryCaller>, InterfaceMismatch> {
+        let caller = self.caller(I::REMOTE)?;
+        // SAFETY: 1: the edges that it hands out are those of its port, which `Instance::interface` has given for
+        // `I::REMOTE`: these, for an instance in another process, and else ones whose layouts were compared with them.
+        Ok(unsafe { Bound::new(caller) })
+    }
+
+    fn caller(self: &Arc<Self>, wanted: &'static InterfaceExport) -> Result<EntryCaller, InterfaceMismatch> {
         let mut inner = self.inner.lock();
         let port = match inner.wanted.iter().position(|&known| std::ptr::eq(known, wanted)) {
             Some(port) => port,

@@ -40,8 +40,7 @@ impl Entry {
             });
         };
         pin.mark(unsent.interface, found.index);
-        let invoke = found.bound.export.invoke;
-        match invoke(found.bound.object, found.index, unsent.encoding, unsent.arguments.into()) {
+        match found.invoke(unsent.encoding, unsent.arguments) {
             Outcome::Returned(bytes) => Ok(Reply::Returned(bytes.into())),
             Outcome::Refused(refusal) => Ok(Reply::Refused(refusal)),
             Outcome::Panicked(panic) => Err(panicked(live, unsent.method, panic)),

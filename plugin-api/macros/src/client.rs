@@ -23,11 +23,11 @@ pub(crate) fn expand(contract: &Contract, vis: &Visibility) -> TokenStream {
     quoted! {
         #[doc = #docs]
         #[derive(Clone, Debug)]
-        #vis struct #client<C>(C);
+        #vis struct #client<C>(::replug_api::call::Bound<dyn #interface, C>);
 
-        impl<C> ::core::convert::From<C> for #client<C> {
-            fn from(caller: C) -> Self {
-                Self(caller)
+        impl<C> ::core::convert::From<::replug_api::call::Bound<dyn #interface, C>> for #client<C> {
+            fn from(bound: ::replug_api::call::Bound<dyn #interface, C>) -> Self {
+                Self(bound)
             }
         }
 
@@ -66,17 +66,15 @@ fn call(index: usize, method: &Method, vis: &Visibility) -> TokenStream {
         #(#doc_attributes)*
         #[inline]
         #vis fn #ident(&self, #(#inputs),*) -> #result {
-            ::replug_api::edge::finished(::replug_api::Caller::call(&self.0, #index, |object, edge| {
-                // SAFETY: 2 of `Interface`: the host checked that the layout of the method at this index is that of
-                // `Signature` of the same types.
-                let edge = unsafe {
-                    ::core::mem::transmute::<
-                        *const (),
-                        extern "C" fn(::replug_api::abi::Object, #arguments)
-                            -> ::replug_api::abi::Outcome<#value, #error>,
-                    >(edge.0)
-                };
-                #received(edge(object, #given))
+            ::replug_api::edge::finished(self.0.call(#index, |object, edge| {
+                // SAFETY: 1 of `Caller` and 1 of `Bound::new`: it is the edge of the method at this index, whose layout
+                // is that of `Signature` of the same types.
+                let edge: unsafe extern "C" fn(::replug_api::abi::Object, #arguments)
+                    -> ::replug_api::abi::Outcome<#value, #error> =
+                    unsafe { ::core::mem::transmute::<*const (), _>(edge.0) };
+                let arguments = #given;
+                // SAFETY: 1 and 2 of `Caller`: the object is one that the edge takes, and its instance lives.
+                #received(unsafe { edge(object, arguments) })
             }))
         }
     }

@@ -96,12 +96,11 @@ fn check_trait(item: &ItemTrait) -> Result<()> {
     if let Some(token) = &item.unsafety {
         return Err(Error::new(token.span, "an interface cannot be unsafe: remove `unsafe`"));
     }
-    if !item.generics.params.is_empty() {
-        return Err(Error::new(
-            item.generics.params.span(),
-            "an interface cannot be generic: both sides must agree on one set of types; name the types",
-        ));
-    }
+    not_generic(
+        &item.generics,
+        "an interface cannot have a lifetime: a call borrows for its own length and no longer; remove the lifetime, and take `&str`, `&[u8]` or owned values",
+        "an interface cannot be generic: both sides must agree on one set of types; name the types",
+    )?;
     no_where_clause(&item.generics)?;
     for bound in &item.supertraits {
         if let TypeParamBound::Trait(bound) = bound
@@ -114,6 +113,15 @@ fn check_trait(item: &ItemTrait) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses parameters: in one way if there is a lifetime among them, else in another.
+fn not_generic(generics: &Generics, lifetime: &str, generic: &str) -> Result<()> {
+    match (generics.lifetimes().next(), generics.params.is_empty()) {
+        (Some(param), _) => Err(Error::new(param.lifetime.span(), lifetime)),
+        (None, false) => Err(Error::new(generics.params.span(), generic)),
+        (None, true) => Ok(()),
+    }
 }
 
 fn no_where_clause(generics: &Generics) -> Result<()> {
@@ -203,17 +211,23 @@ fn check_signature(signature: &Signature) -> Result<()> {
             "a method takes a fixed number of parameters: use `Vec<..>`",
         ));
     }
-    if !signature.generics.params.is_empty() {
-        return Err(Error::new(
-            signature.generics.params.span(),
-            "a method of an interface cannot be generic: it is one function in the plugin; name the types",
-        ));
-    }
+    not_generic(
+        &signature.generics,
+        "a method of an interface cannot have a lifetime of its own: a call borrows for its own length and no longer; remove the lifetime, and take `&str`, `&[u8]` or owned values",
+        "a method of an interface cannot be generic: it is one function in the plugin; name the types",
+    )?;
     no_where_clause(&signature.generics)
 }
 
 fn check_receiver(receiver: &Receiver) -> Result<()> {
-    if receiver.reference.is_some() && receiver.colon_token.is_none() {
+    if let (Some((_, lifetime)), None) = (&receiver.reference, &receiver.colon_token) {
+        // One that borrows for longer than the call could be kept beyond the instance's end.
+        if let Some(lifetime) = lifetime {
+            return Err(Error::new(
+                lifetime.span(),
+                "the host borrows the plugin for the length of the call, and drops it at the next reload: remove the lifetime and write `&self`",
+            ));
+        }
         return match &receiver.mutability {
             Some(token) => Err(Error::new(
                 token.span,

@@ -49,7 +49,8 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
                     <#shape as ::replug_api::abi_stable::StableAbi>::LAYOUT;
             }
 
-            impl ::replug_api::Data for #name {
+            // SAFETY: 1: it is made of fields whose types are `Data`.
+            unsafe impl ::replug_api::Data for #name {
                 type Ffi = #ffi;
 
                 fn into_ffi(self) -> #ffi {

@@ -25,7 +25,8 @@ pub(crate) fn expand(contract: &Contract) -> TokenStream {
     quoted! {
         #(#edges)*
 
-        extern "C" fn invoke(
+        // Safety: 1 and 2 of `InterfaceExport::invoke`.
+        unsafe extern "C" fn invoke(
             object: ::replug_api::abi::Object,
             method: u32,
             encoding: ::replug_api::abi::Encoding,
@@ -35,7 +36,7 @@ pub(crate) fn expand(contract: &Contract) -> TokenStream {
             ::replug_api::abi::Refusal,
         > {
             ::replug_api::edge::invoked(|| {
-                // SAFETY: 1 and 2: the host calls it with an object of `bind` and a living instance.
+                // SAFETY: 1 and 2 are the caller's.
                 let it = unsafe { ::replug_api::edge::view::<dyn #name>(object) };
                 match method {
                     #(#arms)*
@@ -119,12 +120,13 @@ fn edge(name: &Ident, method: &Method) -> TokenStream {
         None => quote_spanned!(returns.span()=> ::replug_api::edge::infallible::<#returns>),
     };
     quoted! {
-        extern "C" fn #edge(
+        // Safety: the object is one of `bind` of this library, and its instance lives until the edge has returned.
+        unsafe extern "C" fn #edge(
             object: ::replug_api::abi::Object,
             arguments: #arguments,
         ) -> ::replug_api::abi::Outcome<#value, #error> {
             ::replug_api::edge::contain(move || {
-                // SAFETY: 1 and 2: the host calls it with an object of `bind` and a living instance.
+                // SAFETY: 1 and 2 are the caller's.
                 let it = unsafe { ::replug_api::edge::view::<dyn #name>(object) };
                 let #pattern = arguments;
                 #answer(<dyn #name as #name>::#ident(it, #(#values),*))

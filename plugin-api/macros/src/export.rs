@@ -58,7 +58,9 @@ pub(crate) fn expand(input: TokenStream) -> Result<TokenStream> {
                 context: &::replug_api::Context,
                 config: &str,
             ) -> ::core::result::Result<::replug_api::hooks::Created, ::replug_api::PluginError> {
-                #created(context, config, bind)
+                // SAFETY: 1: `bind` hands its reference to `Interface::bind` only, which by 4 of `Interface` keeps it in
+                // the object.
+                unsafe { #created(context, config, bind) }
             }
 
             // SAFETY: no other crate defines this name, and a library is one plugin.

@@ -32,7 +32,7 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
 
             // SAFETY: 1: the edges take their object from `bind` below and the types of `Signature`, which the
             // layouts beside them are made of. 2: the client is generated from the same signatures. 3: the remote edges
-            // have those signatures, too.
+            // have those signatures, too. 4: `bind` puts its reference in the cell behind the object.
             unsafe impl ::replug_api::Interface for dyn #name {
                 type Client<C: ::replug_api::Caller> = #client_name<C>;
                 const EXPORT: &'static ::replug_api::abi::InterfaceExport = &EXPORT;

@@ -55,12 +55,13 @@ fn edge(index: usize, method: &Method) -> TokenStream {
         None => quote_spanned!(returns.span()=> ::replug_api::remote::Call::infallible::<#returns>),
     };
     quoted! {
-        extern "C" fn #edge(
+        // Safety: the object is one of `RemoteObject::object`, and a clone of that lives until the edge has returned.
+        unsafe extern "C" fn #edge(
             object: ::replug_api::abi::Object,
             arguments: #arguments,
         ) -> ::replug_api::abi::Outcome<#value, #error> {
             ::replug_api::edge::contain(move || {
-                // SAFETY: 1 and 2: by 3 of `Interface` the host calls it with the object of a `RemoteObject` it keeps.
+                // SAFETY: 1 and 2 are the caller's.
                 let #mutable call = unsafe { ::replug_api::remote::Call::new(object, #index, #text) };
                 let #pattern = arguments;
                 #(#given)*

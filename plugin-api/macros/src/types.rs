@@ -83,6 +83,12 @@ fn borrowed(reference: &TypeReference) -> Result<Passed> {
             "a plugin cannot change what belongs to its caller: take it by value and return the changed one",
         ));
     }
+    if let Some(lifetime) = &reference.lifetime {
+        return Err(Error::new(
+            lifetime.span(),
+            "an argument is borrowed for the length of the call: remove the lifetime",
+        ));
+    }
     match bare(&reference.elem) {
         Type::Path(path) if path.path.is_ident("str") => Ok(Passed::Text),
         Type::Slice(slice) if matches!(bare(&slice.elem), Type::Path(path) if path.path.is_ident("u8")) => {
@@ -168,7 +174,10 @@ impl Visit<'_> for Owned {
     }
 
     fn visit_lifetime(&mut self, lifetime: &syn::Lifetime) {
-        self.keep(Error::new(lifetime.span(), "a borrowed value cannot cross the plugin boundary: own it"));
+        self.keep(Error::new(
+            lifetime.span(),
+            "a type with a lifetime borrows, and a borrowed value cannot cross the plugin boundary: own it (`String`, `Vec<..>`)",
+        ));
     }
 }
 

@@ -12,7 +12,8 @@ use std::{
     hash::Hash,
 };
 
-impl<T: Data> Data for Option<T> {
+// SAFETY: 1: it is made anew from values for which 1 holds.
+unsafe impl<T: Data> Data for Option<T> {
     type Ffi = ROption<T::Ffi>;
 
     fn into_ffi(self) -> Self::Ffi {
@@ -28,7 +29,8 @@ impl<T: Data> Data for Option<T> {
     }
 }
 
-impl<T: Data, E: Data> Data for Result<T, E> {
+// SAFETY: 1: it is made anew from values for which 1 holds.
+unsafe impl<T: Data, E: Data> Data for Result<T, E> {
     type Ffi = RResult<T::Ffi, E::Ffi>;
 
     fn into_ffi(self) -> Self::Ffi {
@@ -44,7 +46,8 @@ impl<T: Data, E: Data> Data for Result<T, E> {
     }
 }
 
-impl<T: Data> Data for Box<T> {
+// SAFETY: 1: it is made anew from values for which 1 holds.
+unsafe impl<T: Data> Data for Box<T> {
     type Ffi = RBox<T::Ffi>;
 
     fn into_ffi(self) -> Self::Ffi {
@@ -60,7 +63,8 @@ impl<T: Data> Data for Box<T> {
     }
 }
 
-impl<T: Data> Data for Vec<T> {
+// SAFETY: 1: it is made of values for which 1 holds, in memory of the heap.
+unsafe impl<T: Data> Data for Vec<T> {
     type Ffi = RVec<T::Ffi>;
 
     fn into_ffi(self) -> Self::Ffi {
@@ -76,7 +80,8 @@ impl<T: Data> Data for Vec<T> {
     }
 }
 
-impl<T: Data, const N: usize> Data for [T; N]
+// SAFETY: 1: it is made anew from values for which 1 holds.
+unsafe impl<T: Data, const N: usize> Data for [T; N]
 where
     // serde knows arrays of up to 32 elements.
     Self: Serialize + DeserializeOwned,
@@ -98,7 +103,8 @@ where
 
 macro_rules! through_a_list {
     ($($collection:ident<$($param:ident),+> where $($key:ident: $bound:ident $(+ $bounds:ident)*)? => $element:ty, |$types:ident| $described:expr;)*) => {$(
-        impl<$($param: Data),+> Data for $collection<$($param),+> where $($key: $bound $(+ $bounds)*)? {
+        // SAFETY: 1: it is made anew from values for which 1 holds.
+        unsafe impl<$($param: Data),+> Data for $collection<$($param),+> where $($key: $bound $(+ $bounds)*)? {
             type Ffi = RVec<<$element as Data>::Ffi>;
 
             fn into_ffi(self) -> Self::Ffi {
@@ -135,7 +141,8 @@ macro_rules! fields {
 
 macro_rules! tuples {
     ($(($($param:ident $value:ident),+);)*) => {$(
-        impl<$($param: Data),+> Data for ($($param,)+) {
+        // SAFETY: 1: it is made anew from values for which 1 holds.
+        unsafe impl<$($param: Data),+> Data for ($($param,)+) {
             type Ffi = fields!(type $($param)+);
 
             fn into_ffi(self) -> Self::Ffi {

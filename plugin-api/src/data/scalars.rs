@@ -7,7 +7,8 @@ use std::time::Duration;
 
 macro_rules! as_they_are {
     ($($ty:ty => $described:expr;)*) => {$(
-        impl Data for $ty {
+        // SAFETY: 1: a number, `bool` or `()` holds no pointer.
+        unsafe impl Data for $ty {
             type Ffi = Self;
 
             #[inline]
@@ -46,7 +47,8 @@ as_they_are! {
     () => Type::Unit;
 }
 
-impl Data for char {
+// SAFETY: 1: a `char` holds no pointer.
+unsafe impl Data for char {
     type Ffi = u32;
 
     fn into_ffi(self) -> u32 {
@@ -62,7 +64,8 @@ impl Data for char {
     }
 }
 
-impl Data for String {
+// SAFETY: 1: a `String` owns memory of the heap, and points to nothing else.
+unsafe impl Data for String {
     type Ffi = RString;
 
     fn into_ffi(self) -> RString {
@@ -78,7 +81,8 @@ impl Data for String {
     }
 }
 
-impl Data for Duration {
+// SAFETY: 1: a `Duration` holds no pointer.
+unsafe impl Data for Duration {
     type Ffi = RDuration;
 
     fn into_ffi(self) -> RDuration {

@@ -5,6 +5,7 @@ trait Receivers {
     fn changes(&mut self);
     fn consumes(self);
     fn shares(self: std::sync::Arc<Self>);
+    fn keeps(&'static self);
     fn without();
     fn without_but_parameters(a: u8);
 }
@@ -16,6 +17,8 @@ trait Qualifiers {
     extern "C" fn foreign(&self);
     fn generic<T>(&self, value: T);
     fn lifetimes<'a>(&self, text: &'a str);
+    fn both<'a, T>(&'a self, value: T);
+    fn numbered<const N: usize>(&self);
     fn bounded(&self)
     where
         u8: Copy;

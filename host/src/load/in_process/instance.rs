@@ -2,11 +2,11 @@
 
 use super::{
     check::{InterfaceMismatch, fit, missing},
+    method::Method,
     open::Opened,
     services::{self, take_panic_location},
 };
 use crate::{
-    load::Method,
     load::speaker::Listener,
     wire::{Call, Level},
 };
@@ -157,43 +157,48 @@ impl Instance {
     /// The methods of all interfaces.
     pub(crate) fn methods(&self) -> impl Iterator<Item = Method<'_>> {
         self.offered.iter().flat_map(|Offered { bound, description }| {
-            (0..description.methods.len() as u32).map(move |index| Method {
-                interface: description,
-                bound: *bound,
-                index,
-            })
+            // SAFETY: 1: it is an interface of this instance, as is its description, and the instance is borrowed.
+            (0..description.methods.len() as u32)
+                .map(move |index| unsafe { Method::here(description, *bound, index) })
         })
     }
 
     /// `Plugin::start`
     pub(crate) fn start(&self) -> Result<(), LifecycleError> {
-        self.judge("start", self.root.start()(self.object))
+        // SAFETY: 1: the object is what `create` of the same library has made. 2: `destroy` takes the instance, which is
+        // borrowed here.
+        self.judge("start", unsafe { self.root.start()(self.object) })
     }
 
     /// `Plugin::stop`
     pub(crate) fn stop(&self) -> Result<(), LifecycleError> {
-        self.judge("stop", self.root.stop()(self.object))
+        // SAFETY: 1 and 2: as for `start`.
+        self.judge("stop", unsafe { self.root.stop()(self.object) })
     }
 
     /// `Plugin::health`: whether it is well, and what it says.
     pub(crate) fn health(&self) -> Result<(bool, String), LifecycleError> {
-        let report = self.judge("health", self.root.health()(self.object))?;
+        // SAFETY: 1 and 2: as for `start`.
+        let report = self.judge("health", unsafe { self.root.health()(self.object) })?;
         Ok((report.healthy, report.message.to_string()))
     }
 
     /// `Plugin::on_config`
     pub(crate) fn configure(&self, config: &str) -> Result<(), LifecycleError> {
-        self.judge("on_config", self.root.configure()(self.object, config.into()))
+        // SAFETY: 1 and 2: as for `start`.
+        self.judge("on_config", unsafe { self.root.configure()(self.object, config.into()) })
     }
 
     /// `Plugin::save`
     pub(crate) fn save(&self) -> Result<Vec<u8>, LifecycleError> {
-        Ok(self.judge("save", self.root.save()(self.object))?.to_vec())
+        // SAFETY: 1 and 2: as for `start`.
+        Ok(self.judge("save", unsafe { self.root.save()(self.object) })?.to_vec())
     }
 
     /// `Plugin::restore`
     pub(crate) fn restore(&self, from_version: u32, state: &[u8]) -> Result<(), LifecycleError> {
-        self.judge("restore", self.root.restore()(self.object, from_version, state.into()))
+        // SAFETY: 1 and 2: as for `start`.
+        self.judge("restore", unsafe { self.root.restore()(self.object, from_version, state.into()) })
     }
 
     /// Tells the plugin the most verbose level that is wanted.
@@ -205,12 +210,17 @@ impl Instance {
     pub(crate) fn invoke(&self, call: &Call<'_>) -> Option<Outcome<RVec<u8>, Refusal>> {
         let bound = &self.offered.get(usize::from(call.interface))?.bound;
         bound.export.methods.get(call.method as usize)?;
-        Some((bound.export.invoke)(bound.object, call.method, call.encoding, call.arguments.into()))
+        // SAFETY: 1: the interface is one of this instance. 2: `destroy` takes the instance, which is borrowed here.
+        Some(unsafe {
+            (bound.export.invoke)(bound.object, call.method, call.encoding, call.arguments.into())
+        })
     }
 
     /// Drops the author's value. No call may be inside it, and none comes after.
     pub(crate) fn destroy(self) -> (Gone, Result<(), LifecycleError>) {
-        let outcome = self.judge("drop", self.root.destroy()(self.object));
+        // SAFETY: 1: as for `start`. 2: `self` is gone after it, and with it what was borrowed from it. Copies of its interfaces
+        // are in records only, which `registry` drops before it takes the instance apart.
+        let outcome = self.judge("drop", unsafe { self.root.destroy()(self.object) });
         (Gone { library: self.library, path: self.path }, outcome)
     }
 

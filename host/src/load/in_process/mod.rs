@@ -2,7 +2,7 @@
 //!
 //! `open.rs` maps the library and checks it; an [`Instance`] runs the author's code through [`replug_api::abi`].
 //! `services.rs` is what the plugin calls back, `cancel.rs` what it learns of those who wait for it. `keys.rs` counts what
-//! a process can only bear so much of; `extent.rs` finds where a library lies.
+//! a process can only bear so much of; `extent.rs` finds where a library lies; `method.rs` is what dynamic handles call.
 //!
 //! **Architecture Invariant:** nothing here outlives its library. By default a library stays mapped for ever; only
 //! `Gone::unload` gives it up, and it says whether that came true.
@@ -12,6 +12,7 @@ mod check;
 mod extent;
 mod instance;
 mod keys;
+mod method;
 mod open;
 mod services;
 
@@ -21,6 +22,7 @@ pub(super) use check::{fit, missing};
 pub(crate) use instance::{Gone, Unloaded};
 pub use instance::{Instance, LifecycleError};
 pub use keys::tls_keys_used;
+pub(crate) use method::Method;
 pub use open::LoadError;
 pub(crate) use open::{Opened, open};
 pub(crate) use services::take_panic_location;

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use replug_api::{
     abi::{BoundInterface, InterfaceExport},
     describe::Interface,
-    remote::{self, RemoteObject},
+    remote::RemoteObject,
 };
 use std::{
     path::{Path, PathBuf},
@@ -66,18 +66,6 @@ pub(crate) struct Instance {
 struct Offered {
     description: Interface,
     face: RemoteObject,
-}
-
-/// What a dynamic handle calls: any method of any interface goes the same way.
-static BY_NAME: InterfaceExport = InterfaceExport {
-    name: abi_stable::std_types::RStr::from_str(""),
-    methods: abi_stable::std_types::RSlice::from_slice(&[]),
-    describe: nothing,
-    invoke: remote::invoke,
-};
-
-extern "C" fn nothing() -> abi_stable::std_types::RString {
-    abi_stable::std_types::RString::new()
 }
 
 impl Instance {
@@ -204,12 +192,8 @@ impl Instance {
 
     pub(crate) fn methods(&self) -> impl Iterator<Item = Method<'_>> {
         self.offered.iter().flat_map(|Offered { description, face }| {
-            let bound = BoundInterface { export: &BY_NAME, object: face.object() };
-            (0..description.methods.len() as u32).map(move |index| Method {
-                interface: description,
-                bound,
-                index,
-            })
+            (0..description.methods.len() as u32)
+                .map(move |index| Method::elsewhere(description, face, index))
         })
     }
 
