@@ -4,7 +4,7 @@ use crate::{
     artifact::Store,
     build::Builder,
     checkpoint::Checkpoints,
-    config::{DEFAULT_PLUGINS_DIR, HostConfig, Settings, StateDir, Told, default_state_dir},
+    config::{BuildDir, DEFAULT_PLUGINS_DIR, HostConfig, Settings, StateDir, Told, settle_state_dir},
     demotion::{Demotions, Processes},
     error::HostError,
     event::{EventSink, Events},
@@ -73,8 +73,8 @@ impl HostBuilder {
         self
     }
 
-    /// Where the host keeps what it makes: builds, artifacts, the plugins' data. Default: `.replug` in the plugins
-    /// folder.
+    /// Where the host keeps what it makes: builds, artifacts, the plugins' data. Default:
+    /// [`default_state_dir`](crate::default_state_dir), which `cargo clean` removes if the plugins lie in a cargo workspace.
     #[must_use]
     pub fn state_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.config.state_dir = Some(dir.into());
@@ -235,7 +235,7 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     let discovery =
         config.defaults.discover(&plugins_dir).map_err(|error| HostError::Plugins(Arc::new(error)))?;
     let plugins_dir = plugins_dir.canonicalize().unwrap_or(plugins_dir);
-    let state_dir = config.state_dir.clone().unwrap_or_else(|| default_state_dir(&plugins_dir));
+    let state_dir = config.state_dir.clone().unwrap_or_else(|| settle_state_dir(&plugins_dir));
     let unusable = |reason: String| HostError::StateDir { path: state_dir.clone(), reason };
     let mut crashes = Vec::new();
     let state = StateDir::create(&state_dir, |run_dir| crashes.extend(crash_record::read(run_dir)))
@@ -282,7 +282,7 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
         program,
         demotions,
         checkpoints: Checkpoints::in_dir(state.checkpoints()),
-        builder: Builder::new(state.build()),
+        builder: Builder::new(BuildDir::with(config.state_dir.as_deref(), &state_dir)),
         store,
         state,
         crash_record,

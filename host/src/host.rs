@@ -119,7 +119,7 @@ impl Host {
     /// All plugins that were found, by id.
     pub fn plugins(&self) -> Vec<PluginInfo> {
         let desks: Vec<_> = self.inner.desks.lock().all().cloned().collect();
-        desks.iter().map(|desk| PluginInfo::of(desk, &self.inner.shop.state)).collect()
+        desks.iter().map(|desk| PluginInfo::of(desk, self.inner.shop.builder.dir())).collect()
     }
 
     /// The plugin of that id.
@@ -128,7 +128,7 @@ impl Host {
     ///
     /// [`HostError::UnknownPlugin`]; it names the nearest.
     pub fn info(&self, id: &str) -> Result<PluginInfo, HostError> {
-        Ok(PluginInfo::of(&self.desk(id)?, &self.inner.shop.state))
+        Ok(PluginInfo::of(&self.desk(id)?, self.inner.shop.builder.dir()))
     }
 
     /// All numbers that there are about the host, as they stand now.

@@ -1,7 +1,7 @@
 //! What a host tells of its plugins.
 
 use crate::{
-    config::{StateDir, build_dir},
+    config::BuildDir,
     event::{LimitsInForce, Stage},
     id::{Digest, Generation, PluginId},
     load::process::ProcessUsage,
@@ -119,8 +119,8 @@ impl Status {
 }
 
 impl PluginInfo {
-    /// A plugin that no host has taken in, as far as its folder and the state folder tell.
-    pub fn at_rest(manifest: &Manifest, state_dir: &Path) -> Self {
+    /// A plugin that no host has taken in, as far as its folder and the build folder tell.
+    pub fn at_rest(manifest: &Manifest, build_dir: &BuildDir) -> Self {
         Self {
             id: manifest.id.clone(),
             name: manifest.name.clone(),
@@ -135,7 +135,7 @@ impl PluginInfo {
             restarts: 0,
             private_bytes: None,
             path: manifest.root.clone(),
-            status: unregistered(manifest, &build_dir(state_dir)),
+            status: unregistered(manifest, build_dir),
             detail: String::new(),
             generation: None,
             digest: None,
@@ -147,7 +147,7 @@ impl PluginInfo {
         }
     }
 
-    pub(crate) fn of(desk: &Desk, state: &StateDir) -> Self {
+    pub(crate) fn of(desk: &Desk, build_dir: &BuildDir) -> Self {
         let manifest = desk.manifest.lock().clone();
         let progress = desk.progress.lock().clone();
         let live = desk.entry.live();
@@ -159,7 +159,7 @@ impl PluginInfo {
             (None, Some(_)) => Status::Error,
             (None, None) if desk.entry.is_restarting() => Status::Error,
             (None, None) if !progress.served.is_empty() && !progress.unregistered => Status::Stopped,
-            (None, None) => unregistered(&manifest, &state.build()),
+            (None, None) => unregistered(&manifest, build_dir),
         };
         let detail = match progress.doing {
             Some(Stage::Build) => "building".into(),
@@ -213,7 +213,7 @@ impl PluginInfo {
 }
 
 /// How a plugin is that was never started.
-pub(crate) fn unregistered(manifest: &Manifest, build_dir: &Path) -> Status {
+pub(crate) fn unregistered(manifest: &Manifest, build_dir: &BuildDir) -> Status {
     let built = manifest.root.join("Cargo.toml").exists() && has_built(manifest, build_dir);
     let ready_made = manifest.binary.as_ref().is_some_and(|binary| manifest.root.join(binary).exists());
     let scripted = manifest.build.script.is_some() || manifest.root.join("scripts/build.sh").exists();
@@ -226,14 +226,14 @@ pub(crate) fn unregistered(manifest: &Manifest, build_dir: &Path) -> Status {
 }
 
 /// Whether cargo has made a library from sources in the plugin's folder: its dep-info beside it names them.
-fn has_built(manifest: &Manifest, build_dir: &Path) -> bool {
+fn has_built(manifest: &Manifest, build_dir: &BuildDir) -> bool {
     let profile = match manifest.build.profile.as_str() {
         "dev" => "debug",
         other => other,
     };
     let source = format!("{}/", manifest.root.display());
     let entries = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    entries(build_dir)
+    entries(&build_dir.of(&manifest.root))
         .flat_map(|workspace| entries(&workspace.join(profile)))
         .filter(|file| file.extension().is_some_and(|it| it == "d") && file.with_extension("so").exists())
         .any(|dep_info| fs::read_to_string(dep_info).is_ok_and(|text| text.contains(&source)))
@@ -250,12 +250,13 @@ mod tests {
         let plugin = root.join("greeter");
         fs::create_dir_all(&plugin).unwrap();
         fs::write(plugin.join("plugin.toml"), "id = \"dev.example.greeter\"").unwrap();
-        let state = root.join("state");
-        let status = || PluginInfo::at_rest(&crate::manifest::read(&plugin).unwrap(), &state).status;
+        let builds = root.join("build");
+        let build_dir = BuildDir::from(builds.clone());
+        let status = || PluginInfo::at_rest(&crate::manifest::read(&plugin).unwrap(), &build_dir).status;
         assert_eq!(status(), Status::Incomplete);
         fs::write(plugin.join("Cargo.toml"), "").unwrap();
         assert_eq!(status(), Status::SourceOnly);
-        let built = build_dir(&state).join("greeter-0123/debug");
+        let built = builds.join("greeter-0123/debug");
         fs::create_dir_all(&built).unwrap();
         fs::write(built.join("libother.so"), "").unwrap();
         fs::write(built.join("libother.d"), "libother.so: /elsewhere/src/lib.rs").unwrap();

@@ -102,8 +102,8 @@ mod worker;
 
 pub use builder::HostBuilder;
 pub use config::{
-    HostConfig, HttpSettings, Layers, LogFormat, LogSettings, OtelSettings, TlsFiles, artifacts_dir,
-    build_dir, default_state_dir,
+    BuildDir, HostConfig, HttpSettings, Layers, LogFormat, LogSettings, OtelSettings, TlsFiles, Workspace,
+    artifacts_dir, default_state_dir, settle_state_dir,
 };
 pub use error::{CallError, HostError, ReloadError};
 pub use event::{Event, EventKind, Events};

@@ -91,7 +91,7 @@ impl Metrics {
 
 impl PluginMetrics {
     fn of(shop: &Workshop, desk: &Desk) -> Self {
-        let info = PluginInfo::of(desk, &shop.state);
+        let info = PluginInfo::of(desk, shop.builder.dir());
         let called = |of: &CallsIn| of.calls.calls > 0;
         let calls = desk.entry.calls_by_mode().into_iter().filter(called);
         Self {

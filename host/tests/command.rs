@@ -20,7 +20,8 @@ fn replug(dir: &Path, args: &[&str]) -> Run {
         .stdin(Stdio::null())
         .env_remove("RUST_LOG")
         .env_remove("CLICOLOR_FORCE")
-        .env("XDG_RUNTIME_DIR", dir);
+        .env("XDG_RUNTIME_DIR", dir)
+        .env("XDG_STATE_HOME", dir.join("state"));
     let Output { status, stdout, stderr } = command.output().expect("the command was built with this test");
     let text = |bytes| String::from_utf8(bytes).expect("it prints UTF-8");
     Run {
@@ -131,7 +132,8 @@ fn a_list_shows_what_is_there_and_what_is_wrong_with_the_rest() {
     assert_eq!(listed["plugins"][0]["id"], "dev.example.greeter");
     assert_eq!(listed["plugins"][0]["status"], "source_only");
     assert_eq!(listed["problems"].as_array().unwrap().len(), 1);
-    assert!(!dir.path().join("plugins/.replug").exists(), "to list leaves nothing behind");
+    assert!(!dir.path().join("state").exists(), "to list leaves nothing behind");
+    assert_eq!(fs::read_dir(dir.path().join("plugins")).unwrap().count(), 2, "nor in the plugins folder");
 
     fs::remove_dir_all(dir.path().join("plugins/greeter")).unwrap();
     let run = replug(dir.path(), &["list"]);

@@ -90,6 +90,8 @@ pub fn command_to_host(lab: &Lab, args: &[&str]) -> Command {
 /// Where the lab's commands run, and find the socket of its host.
 fn talking(lab: &Lab, command: &mut Command) {
     command.current_dir(lab.dir()).env_remove("RUST_LOG").env("XDG_RUNTIME_DIR", lab.dir());
+    // Without a workspace around it, the default state folder is the user's.
+    command.env("XDG_STATE_HOME", lab.dir().join("user-state"));
 }
 
 /// A `replug dev --json`, or a `replug run --json`, that runs.

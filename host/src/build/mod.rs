@@ -16,7 +16,7 @@ mod turns;
 
 pub use error::BuildError;
 
-use crate::{event::Diagnostic, manifest::Manifest, watch::Inputs};
+use crate::{config::BuildDir, event::Diagnostic, manifest::Manifest, watch::Inputs};
 use facts::Facts;
 use parking_lot::Mutex;
 use replay::Template;
@@ -31,7 +31,7 @@ use turns::Turns;
 /// Builds plugins. Cheap to share: builds of different plugins may run at once.
 #[derive(Debug)]
 pub struct Builder {
-    target_dir: PathBuf,
+    dir: BuildDir,
     facts: Mutex<HashMap<FactsKey, Arc<Facts>>>,
     /// How the last crate of a plugin is built again without cargo.
     templates: Mutex<HashMap<FactsKey, Arc<Template>>>,
@@ -64,17 +64,20 @@ enum Way<'m> {
 }
 
 impl Builder {
-    /// A builder that keeps what it makes on the way below `target_dir`.
-    pub fn new(target_dir: PathBuf) -> Self {
-        // Without a working directory a relative path means nothing, and the first build says so.
-        let target_dir = std::path::absolute(&target_dir).unwrap_or(target_dir);
+    /// A builder that keeps what it makes on the way in that folder.
+    pub fn new(dir: impl Into<BuildDir>) -> Self {
         Self {
-            target_dir,
+            dir: dir.into(),
             facts: Mutex::default(),
             templates: Mutex::default(),
             read: Mutex::default(),
             turns: Turns::default(),
         }
+    }
+
+    /// Where that is.
+    pub(crate) fn dir(&self) -> &BuildDir {
+        &self.dir
     }
 
     /// What the plugin is made from, as far as can be told without building it: to be watched from before the
@@ -138,7 +141,7 @@ impl Builder {
                 Ok((output.artifact, output.inputs, output.warnings))
             }
             Way::Script(script) => {
-                let target_dir = self.target_dir.join("scripts").join(manifest.id.as_str());
+                let target_dir = self.dir.rest().join("scripts").join(manifest.id.as_str());
                 let artifact = script::build(manifest, script, &target_dir).await?;
                 Ok((artifact, script::inputs(manifest, script), Vec::new()))
             }
@@ -189,7 +192,7 @@ impl Builder {
         if let Some(facts) = known.filter(|facts| facts.hold()) {
             return Ok(facts);
         }
-        let facts = Arc::new(Facts::find(manifest, &self.target_dir, &self.turns).await?);
+        let facts = Arc::new(Facts::find(manifest, &self.dir.of(&manifest.root), &self.turns).await?);
         self.facts.lock().insert(key, Arc::clone(&facts));
         Ok(facts)
     }

@@ -84,7 +84,7 @@ async fn a_package_becomes_a_library_that_links_the_shared_libstd_and_an_edit_an
         ),
     );
     let first = bench.build().await.unwrap();
-    assert!(first.artifact.starts_with(bench.builder.target_dir.clone()));
+    assert!(first.artifact.starts_with(bench.builder.dir().rest()));
     let bytes = fs::read(&first.artifact).unwrap();
     use object::read::elf::{Dyn, ElfFile64, FileHeader};
     let file = ElfFile64::<object::Endianness>::parse(&*bytes).unwrap();

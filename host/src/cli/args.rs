@@ -1,8 +1,13 @@
 //! What several subcommands take: where the plugins are, what to call, what else there is to be told.
 
-use super::{error::CliError, named::Named, terminal};
+use super::{
+    error::CliError,
+    here::{host_around, is_served, served_here, usual_plugins_dir},
+    named::Named,
+    terminal,
+};
 use clap::Args;
-use replug::{HostConfig, Layers, manifest::holds_manifest};
+use replug::{BuildDir, HostConfig, Layers};
 use serde_json::Value;
 use std::{
     env, fs,
@@ -15,7 +20,7 @@ pub(super) struct State {
     /// The configuration [default: replug.toml in this folder, if there is one]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where to keep builds, artifacts and the plugins' data [default: .replug in the plugins folder]
+    /// Where to keep builds, artifacts and the plugins' data [default: `target/replug` of the workspace]
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
@@ -57,6 +62,13 @@ pub(super) struct Whereabouts {
     pub(super) state_dir: PathBuf,
 }
 
+impl Whereabouts {
+    /// A host that has its default state folder.
+    pub(super) fn by_default(plugins: &Path) -> Self {
+        Self { plugins: plugins.to_owned(), state_dir: replug::default_state_dir(plugins) }
+    }
+}
+
 impl State {
     /// The layers of the configuration.
     pub(super) fn layers(&self, folder: Folder<'_>) -> Result<Layers, CliError> {
@@ -69,7 +81,7 @@ impl State {
         }
         Ok(match (folder.named, usual_plugins_dir()) {
             (Some(dir), _) => layers.flag("plugins", folder.how, text(dir)?),
-            (None, Some(usual)) => layers.fallback("plugins", usual),
+            (None, Some(usual)) => layers.fallback("plugins", text(&usual)?),
             (None, None) => layers,
         })
     }
@@ -89,16 +101,28 @@ impl State {
         self.host_of(folder, &place)
     }
 
-    /// The same, of what was read already, without a word.
+    /// The same, of what was read already, without a word. Where nothing names a folder and no host serves the usual one, it
+    /// is the host that the working directory belongs to.
     pub(super) fn host_of(
         &self,
         folder: Folder<'_>,
         place: &Result<Place, CliError>,
     ) -> Result<Whereabouts, CliError> {
-        if let Ok(place) = place {
-            return Ok(Whereabouts { plugins: place.dir.clone(), state_dir: place.state_dir.clone() });
+        let host = match place {
+            Ok(place) => Ok(Whereabouts { plugins: place.dir.clone(), state_dir: place.state_dir.clone() }),
+            Err(_) => self.host_at_least(folder),
+        };
+        let is_named = folder.named.is_some()
+            || host.as_ref().is_ok_and(|host| usual_plugins_dir().is_none_or(|usual| usual != host.plugins));
+        if is_named || host.as_ref().is_ok_and(is_served) {
+            return host;
         }
-        let usual = || self.at_least("plugins").or_else(|| usual_plugins_dir().map(PathBuf::from));
+        host_around()?.map_or(host, Ok)
+    }
+
+    /// A host by what can be known of a configuration that is wrong.
+    fn host_at_least(&self, folder: Folder<'_>) -> Result<Whereabouts, CliError> {
+        let usual = || self.at_least("plugins").or_else(usual_plugins_dir);
         let plugins = folder.named.map(Path::to_owned).or_else(usual).or_else(served_here);
         let plugins = plugins.ok_or_else(|| folder.missing())?;
         let state_dir = self.state_dir.clone().or_else(|| self.at_least("state_dir"));
@@ -120,6 +144,19 @@ impl State {
 }
 
 impl Place {
+    /// The same, for a command that writes to the state folder: see [`replug::settle_state_dir`].
+    pub(super) fn settled(mut self) -> Self {
+        if self.config.state_dir.is_none() {
+            self.state_dir = replug::settle_state_dir(&self.dir);
+        }
+        self
+    }
+
+    /// Where cargo builds.
+    pub(super) fn build_dir(&self) -> BuildDir {
+        BuildDir::with(self.config.state_dir.as_deref(), &self.state_dir)
+    }
+
     /// Warns of a configuration that is wrong where that is no reason to do nothing.
     pub(super) fn note_wrong(place: &Result<Self, CliError>) {
         if let Err(error @ CliError::Config(_)) = place {
@@ -136,21 +173,6 @@ impl Place {
         let state_dir = config.state_dir.clone().unwrap_or_else(|| replug::default_state_dir(&dir));
         Ok(Self { config, dir, state_dir })
     }
-}
-
-/// What is taken for the plugins folder if none is named.
-fn usual_plugins_dir() -> Option<&'static str> {
-    if Path::new("plugins").is_dir() {
-        return Some("plugins");
-    }
-    holds_manifest(Path::new(".")).then_some(".")
-}
-
-/// This folder, if a host serves it: `replug dev .` takes any.
-fn served_here() -> Option<PathBuf> {
-    let here = Path::new(".");
-    let socket = replug::control::find_socket(here, &replug::default_state_dir(here));
-    socket.exists().then(|| here.to_owned())
 }
 
 /// A path as the configuration takes it.

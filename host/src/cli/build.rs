@@ -29,7 +29,7 @@ Examples:
   replug build
   replug build plugins/calculator --json | jq -r .artifact")]
 pub(super) struct Build {
-    /// The folder whose sub-folders are the plugins, or one plugin's own [default: plugins, else this folder]
+    /// The folder whose sub-folders are the plugins, or one plugin's own [default: plugins or this, here or above]
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Print one JSON object per plugin, each on a line
@@ -73,9 +73,10 @@ impl Build {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let mut signals = Signals::listen()?;
         trace::quietly();
-        let Place { config, dir, state_dir } = self.state.place(Folder::bare(&self.dir))?;
+        let place = self.state.place(Folder::bare(&self.dir))?.settled();
+        let builder = Builder::new(place.build_dir());
+        let Place { config, dir, state_dir } = place;
         let Discovery { manifests, problems } = config.defaults.discover(&dir)?;
-        let builder = Builder::new(replug::build_dir(&state_dir));
         let store = Store::open(replug::artifacts_dir(&state_dir))?;
         let width = manifests.iter().map(|manifest| manifest.id.short().len()).max().unwrap_or(0);
         let mut failed = !problems.is_empty();

@@ -36,7 +36,7 @@ pub(super) struct Call {
     /// The arguments: an object by name, or an array by position; none if left out
     #[arg(value_name = "JSON")]
     arguments: Option<String>,
-    /// The folder whose sub-folders are the plugins, or the plugin's own [default: plugins, else this folder]
+    /// The folder whose sub-folders are the plugins, or the plugin's own [default: plugins or this, here or above]
     #[arg(long, value_name = "DIR")]
     plugins: Option<PathBuf>,
     /// Print one JSON object on one line, with `result` or `error`

@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Which host to talk to.
 #[derive(Debug, Args)]
 pub(super) struct At {
-    /// The plugins folder of the host to talk to [default: plugins, else this folder]
+    /// The plugins folder of the host to talk to [default: plugins or this, here or above]
     #[arg(long, value_name = "DIR")]
     plugins: Option<PathBuf>,
 }

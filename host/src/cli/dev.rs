@@ -22,7 +22,7 @@ use std::path::PathBuf;
   replug dev --http
   replug dev --json | jq 'select(.event == \"reloaded\") | .total_ms'")]
 pub(super) struct Dev {
-    /// The folder whose sub-folders are the plugins, or one plugin's own [default: plugins, else this folder]
+    /// The folder whose sub-folders are the plugins, or one plugin's own [default: plugins or this, here or above]
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Call this method after the start and after every swap; JSON is an object by name or an array by position

@@ -36,7 +36,7 @@ pub(super) struct Inspect {
     /// A file, a plugin's id or the last part of it, or the digest of an artifact (its first digits will do)
     #[arg(value_name = "FILE|ID|DIGEST")]
     what: String,
-    /// The folder whose sub-folders are the plugins, or the plugin's own [default: plugins, else this folder]
+    /// The folder whose sub-folders are the plugins, or the plugin's own [default: plugins or this, here or above]
     #[arg(long, value_name = "DIR")]
     plugins: Option<PathBuf>,
     /// Print one JSON object
@@ -69,7 +69,7 @@ impl Inspect {
         if path.is_file() || self.what.contains('/') {
             return self.show_file(&File::read(path)?);
         }
-        let place = self.state.place(Folder::flag(&self.plugins))?;
+        let place = self.state.place(Folder::flag(&self.plugins))?.settled();
         let artifacts = replug::artifacts_dir(&place.state_dir);
         if is_hexadecimal(&self.what) {
             return self.show_file(&File::read(&self.stored(&artifacts)?.path)?);

@@ -10,7 +10,7 @@ use super::{
 };
 use clap::Args;
 use replug::{
-    PluginInfo,
+    BuildDir, PluginInfo,
     manifest::{Defaults, Discovery, Manifest},
 };
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ Examples:
   replug list --json | jq -r '.plugins[].id'"
 )]
 pub(super) struct List {
-    /// The folder whose sub-folders are the plugins, or one plugin's own [default: plugins, else this folder]
+    /// The folder whose sub-folders are the plugins, or one plugin's own [default: plugins or this, here or above]
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Print one JSON object
@@ -45,19 +45,19 @@ impl List {
         let host = self.state.host_of(folder, &place)?;
         let dir = host.plugins.clone();
         let running = status::listed(&Client::at(host)).await.map(|listed| listed.plugins);
-        let (defaults, state_dir) = match (place, &running) {
-            (Ok(place), _) => (place.config.defaults, place.state_dir),
+        let (defaults, build_dir) = match (place, &running) {
+            (Ok(place), _) => (place.config.defaults.clone(), place.build_dir()),
             (Err(error), Err(CliError::NoHost { .. })) => return Err(error),
             (wrong, _) => {
                 Place::note_wrong(&wrong);
-                (Defaults::default(), replug::default_state_dir(&dir))
+                (Defaults::default(), BuildDir::with(None, &replug::default_state_dir(&dir)))
             }
         };
         let Discovery { manifests, problems } = defaults.discover(&dir)?;
         let plugins: Vec<_> = match running {
             Ok(plugins) => plugins.iter().map(as_listed).collect(),
             Err(CliError::NoHost { .. }) => {
-                manifests.iter().map(|manifest| at_rest(manifest, &state_dir)).collect()
+                manifests.iter().map(|manifest| at_rest(manifest, &build_dir)).collect()
             }
             Err(error) => return Err(error),
         };
@@ -85,8 +85,8 @@ fn as_listed(plugin: &Value) -> Value {
 }
 
 /// What can be known of a plugin at rest.
-fn at_rest(manifest: &Manifest, state_dir: &Path) -> Value {
-    as_listed(&json!(PluginInfo::at_rest(manifest, state_dir)))
+fn at_rest(manifest: &Manifest, build_dir: &BuildDir) -> Value {
+    as_listed(&json!(PluginInfo::at_rest(manifest, build_dir)))
 }
 
 fn described(plugins: &[Value], dir: &Path, unusable: usize) -> String {

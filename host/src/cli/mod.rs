@@ -12,6 +12,7 @@ mod dev;
 mod doctor;
 mod error;
 mod events;
+mod here;
 mod http;
 mod inspect;
 mod life;

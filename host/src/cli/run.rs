@@ -21,7 +21,7 @@ use std::path::PathBuf;
   replug run /srv/plugins --state-dir /var/lib/replug --json
   replug run --config /etc/replug.toml --log-format json")]
 pub(super) struct Run {
-    /// The folder whose sub-folders are the plugins, or one plugin's own [default: plugins, else this folder]
+    /// The folder whose sub-folders are the plugins, or one plugin's own [default: plugins or this, here or above]
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Print every event as one JSON object per line

@@ -36,7 +36,7 @@ Examples:
   replug status --json | jq -r '.plugins[] | select(.status == \"error\") | .id'"
 )]
 pub(super) struct Status {
-    /// The plugins folder of the host [default: plugins, else this folder]
+    /// The plugins folder of the host [default: plugins or this, here or above]
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Show it anew every second, until Ctrl-C; while the host is gone, wait for it to come back

@@ -24,7 +24,7 @@ use tracing_subscriber::EnvFilter;
 pub struct HostConfig {
     /// The folder whose sub-folders are the plugins; `plugins` if nothing is said.
     pub plugins: Option<PathBuf>,
-    /// Where the host keeps what it makes; `.replug` in the plugins folder if nothing is said.
+    /// Where the host keeps what it makes; [`default_state_dir`](crate::default_state_dir) if nothing is said.
     pub state_dir: Option<PathBuf>,
     /// Whether a plugin is rebuilt and reloaded when it is saved.
     pub watch: bool,

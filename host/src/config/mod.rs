@@ -4,10 +4,14 @@ mod error;
 mod file;
 mod keys;
 mod layers;
+mod place;
 
 pub use error::ConfigError;
 pub use file::{HostConfig, HttpSettings, LogFormat, LogSettings, OtelSettings, TlsFiles};
 pub use layers::Layers;
+#[cfg(feature = "control")]
+pub(crate) use place::user_states;
+pub use place::{BuildDir, Workspace, default_state_dir, settle_state_dir};
 
 use crate::{event::EventSink, id::PluginId, process_stat::ProcessStat};
 use parking_lot::Mutex;
@@ -50,11 +54,11 @@ impl Settings {
     }
 }
 
-/// The folder in which a host keeps what it makes. By default `.replug` in the plugins folder.
+/// The folder in which a host keeps what it makes; [`default_state_dir`] says which by default.
 ///
 /// | folder | holds |
 /// |---|---|
-/// | `build` | cargo's target directory, for all plugins |
+/// | `build` | what scripts build, and cargo where a configuration names the state folder; see [`BuildDir`] |
 /// | `artifacts` | the store |
 /// | `run/<pid>-<n>` | the files that this process has opened, and its crash record; gone with it |
 /// | `data/<id>` | what the plugin keeps |
@@ -71,19 +75,9 @@ pub(crate) struct StateDir {
 /// The plugins folder of a host that is not told of another.
 pub(crate) const DEFAULT_PLUGINS_DIR: &str = "plugins";
 
-/// Where cargo builds, in a state folder.
-pub fn build_dir(state_dir: &Path) -> PathBuf {
-    state_dir.join("build")
-}
-
 /// Where the store is, in a state folder.
 pub fn artifacts_dir(state_dir: &Path) -> PathBuf {
     state_dir.join("artifacts")
-}
-
-/// The state folder of a host that is not told of another.
-pub fn default_state_dir(plugins_dir: &Path) -> PathBuf {
-    plugins_dir.join(".replug")
 }
 
 static RUNS: AtomicU64 = AtomicU64::new(1);
@@ -128,11 +122,6 @@ impl StateDir {
     #[cfg(feature = "control")]
     pub(crate) fn root(&self) -> &Path {
         &self.root
-    }
-
-    /// Where cargo builds.
-    pub(crate) fn build(&self) -> PathBuf {
-        build_dir(&self.root)
     }
 
     /// Where the store is.

@@ -61,7 +61,7 @@ pub use envelope::{Envelope, ErrorBody};
 pub use error::{Code, ControlError};
 pub use guard::Who;
 pub(crate) use listen::Bound;
-pub use listen::{Listening, TokenFile, distrust, find_socket, socket_path};
+pub use listen::{FoundHost, Listening, TokenFile, distrust, find_socket, hosts_around, socket_path};
 
 use crate::host::WeakHost;
 use audit::Audit;

@@ -20,6 +20,7 @@ mod misbehave;
 mod orphans;
 mod parent;
 mod place;
+mod places;
 mod shim;
 mod source;
 mod stuck;

@@ -1,11 +1,11 @@
 //! That a plugins folder has one host, and where that listens, whatever the environment of whoever wants to know.
 //!
 //! The path of the socket depends on `XDG_RUNTIME_DIR`, which a shell and cron, say, see differently. So a host also locks a
-//! file in its state folder for as long as it lives, and writes into it where it listens. The lock goes with the process,
-//! however that ends; what the file says counts only while it is locked, but that the next host, if it may have any port,
-//! takes the one that the last had.
+//! file in its state folder for as long as it lives, and writes into it, each on a line, where it listens, which plugins
+//! folder it serves, and its address for HTTP. The lock goes with the process, however that ends; what the file says counts
+//! only while it is locked, but that the next host, if it may have any port, takes the one that the last had.
 
-use super::unix::name_of;
+use super::{FoundHost, unix::name_of};
 use crate::control::config::ListenError;
 use rustix::{
     fs::{FlockOperation, OFlags, flock},
@@ -36,6 +36,7 @@ const LONGEST: u64 = 4096;
 pub(super) struct Claim {
     file: File,
     path: PathBuf,
+    plugins: PathBuf,
     /// Where the last host listened over TCP.
     pub(super) last_http: Option<SocketAddr>,
 }
@@ -63,16 +64,17 @@ impl Claim {
                 Err(error) => return Err(failed(error.into())),
             }
         }
-        let last_http = lines(&file).nth(1).and_then(|line| str::from_utf8(&line).ok()?.parse().ok());
+        let last_http = lines(&file).nth(2).and_then(|line| str::from_utf8(&line).ok()?.parse().ok());
         // The socket of the one before is of no use to anyone.
         file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
-        Ok(Self { file, path, last_http })
+        Ok(Self { file, path, plugins: resolved(plugins_dir), last_http })
     }
 
     /// Writes down where the host listens.
     pub(super) fn say(&mut self, socket: &Path) -> Result<(), ListenError> {
         let socket = std::path::absolute(socket).map_err(|source| self.failed(source))?;
-        self.write(socket.as_os_str().as_bytes())
+        let lines = [socket.as_os_str().as_bytes(), b"\n", self.plugins.as_os_str().as_bytes()].concat();
+        self.write(&lines)
     }
 
     /// Writes down where it listens over TCP, too.
@@ -91,15 +93,37 @@ impl Claim {
 
 /// Where the host of the first folder listens, which keeps its things in the second, if there is one that this user runs.
 pub(super) fn look_up(plugins_dir: &Path, state_dir: &Path) -> Option<PathBuf> {
-    let file = OpenOptions::new().read(true).custom_flags(flags()).open(path(plugins_dir, state_dir)).ok()?;
+    read(&held(&path(plugins_dir, state_dir))?)
+}
+
+/// The hosts of this user's that run and have their state folders in one of those, each with its socket and plugins folder.
+pub(super) fn look_below(states: &Path) -> Vec<FoundHost> {
+    let entries = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let files = entries(states).flat_map(|state| entries(&state.join("hosts")));
+    let found = files.filter_map(|path| {
+        let file = held(&path)?;
+        let mut lines = lines(&file).filter(|line| line.starts_with(b"/"));
+        let mut next = || Some(PathBuf::from(OsString::from_vec(lines.next()?)));
+        Some(FoundHost { socket: next()?, plugins: next()? })
+    });
+    found.collect()
+}
+
+/// The file of a claim, if a host of this user's holds its lock.
+fn held(path: &Path) -> Option<File> {
+    let file = OpenOptions::new().read(true).custom_flags(flags()).open(path).ok()?;
     // What another has written could lead to that one's socket.
     let is_mine = file.metadata().is_ok_and(|it| it.is_file() && it.uid() == geteuid().as_raw());
     let is_held = || flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
-    if is_mine && is_held() { read(&file) } else { None }
+    (is_mine && is_held()).then_some(file)
 }
 
 fn path(plugins_dir: &Path, state_dir: &Path) -> PathBuf {
     state_dir.join("hosts").join(name_of(plugins_dir))
+}
+
+fn resolved(folder: &Path) -> PathBuf {
+    folder.canonicalize().unwrap_or_else(|_| folder.to_owned())
 }
 
 /// Whatever lies in the place of the file is not followed or waited for.
@@ -142,6 +166,20 @@ mod tests {
             "{error}"
         );
         Claim::of(Path::new("/others"), dir.path()).unwrap();
+    }
+
+    #[test]
+    fn hosts_are_found_by_the_folder_that_holds_their_state_folders() {
+        let states = tempfile::tempdir().unwrap();
+        let (state, gone) = (states.path().join("plugins-1"), states.path().join("plugins-2"));
+        let mut claim = Claim::of(Path::new("/a/plugins"), &state).unwrap();
+        assert_eq!(look_below(states.path()), [], "it does not listen yet");
+        claim.say(Path::new("/run/a.sock")).unwrap();
+        fs::create_dir_all(gone.join("hosts")).unwrap();
+        fs::write(gone.join("hosts/x"), "/run/b.sock\n/b/plugins\n").unwrap();
+        let found = FoundHost { socket: "/run/a.sock".into(), plugins: "/a/plugins".into() };
+        assert_eq!(look_below(states.path()), [found]);
+        assert_eq!(look_below(Path::new("/nowhere")), []);
     }
 
     #[test]

@@ -18,7 +18,12 @@ use super::{
     routes::Api,
     sse::Held,
 };
-use crate::{EventKind, Events, host::WeakHost, load::process::Program};
+use crate::{
+    EventKind, Events,
+    config::{Workspace, user_states},
+    host::WeakHost,
+    load::process::Program,
+};
 use axum::{
     body::{Body, HttpBody},
     extract::Request,
@@ -29,6 +34,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use pool::{Place, Pool};
 use std::{
+    cmp::Reverse,
     convert::Infallible,
     fmt,
     net::IpAddr,
@@ -63,6 +69,35 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// that it listens, else at the [usual path](socket_path).
 pub fn find_socket(plugins_dir: &Path, state_dir: &Path) -> PathBuf {
     claim::look_up(plugins_dir, state_dir).unwrap_or_else(|| socket_path(plugins_dir))
+}
+
+/// A host that runs, as its file in the state folder says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundHost {
+    /// Where it listens.
+    pub socket: PathBuf,
+    /// The plugins folder that it serves.
+    pub plugins: PathBuf,
+}
+
+/// The hosts of this user's that have a default state folder, and serve a plugins folder around `folder`, or one in the same
+/// cargo workspace. Those around it come first, the nearest before the others.
+pub fn hosts_around(folder: &Path) -> Vec<FoundHost> {
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let workspace = Workspace::around(&folder);
+    let mut hosts: Vec<_> = user_states().iter().flat_map(|states| claim::look_below(states)).collect();
+    // A plugin may be a workspace of its own, in the plugins folder of another.
+    let mut next = workspace.clone();
+    while let Some(at) = next {
+        hosts.extend(claim::look_below(&at.states()));
+        next = at.root.parent().and_then(Workspace::around);
+    }
+    let is_around = |host: &FoundHost| folder.starts_with(&host.plugins);
+    hosts.retain(|host| {
+        is_around(host) || workspace.as_ref().is_some_and(|it| host.plugins.starts_with(&it.root))
+    });
+    hosts.sort_by_key(|host| (!is_around(host), Reverse(host.plugins.components().count())));
+    hosts
 }
 
 /// What listens already and does not answer yet.

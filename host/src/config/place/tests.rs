@@ -1,0 +1,165 @@
+//! Workspaces as cargo has them, plugins folders in them, and what an earlier version left.
+
+use super::*;
+
+/// A folder with files; a name that ends in `/` is a folder.
+fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().canonicalize().unwrap();
+    for (name, text) in files {
+        let path = root.join(name);
+        match name.strip_suffix('/') {
+            Some(_) => fs::create_dir_all(&path).unwrap(),
+            None => {
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(&path, text).unwrap();
+            }
+        }
+    }
+    (dir, root)
+}
+
+const PACKAGE: &str = "[package]\nname = \"x\"\n";
+
+fn root_of(folder: &Path) -> Option<PathBuf> {
+    Workspace::around(folder).map(|workspace| workspace.root)
+}
+
+#[test]
+fn a_workspace_is_the_nearest_table_above_or_else_the_nearest_package() {
+    let (_dir, root) = tree(&[
+        ("ws/Cargo.toml", "[workspace]\nmembers = [\"plugins/*\"]\n"),
+        ("ws/plugins/a/Cargo.toml", PACKAGE),
+        ("ws/plugins/own/Cargo.toml", "[package]\nname = \"own\"\n[workspace]\n"),
+        ("ws/plugins/own/src/", ""),
+        ("app/Cargo.toml", PACKAGE),
+        ("app/plugins/b/Cargo.toml", PACKAGE),
+        ("app/plugins/b/src/", ""),
+        ("broken/Cargo.toml", "[workspace]\nmembers = [\"plugins/*\"\n"),
+        ("broken/plugins/", ""),
+    ]);
+    for folder in ["ws", "ws/plugins", "ws/plugins/a", "ws/plugins/not-there-yet"] {
+        assert_eq!(root_of(&root.join(folder)), Some(root.join("ws")), "{folder}");
+    }
+    assert_eq!(root_of(&root.join("ws/plugins/own/src")), Some(root.join("ws/plugins/own")));
+    assert_eq!(root_of(&root.join("app/plugins")), Some(root.join("app")));
+    assert_eq!(root_of(&root.join("app/plugins/b/src")), Some(root.join("app/plugins/b")));
+    assert_eq!(root_of(&root.join("broken/plugins")), Some(root.join("broken")), "while it is being edited");
+    assert_eq!(root_of(&root), None);
+}
+
+#[test]
+fn the_target_folder_is_the_one_that_the_nearest_configuration_names() {
+    let (_dir, root) = tree(&[
+        (".cargo/config.toml", "[build]\ntarget-dir = \"shared\"\n"),
+        ("ws/Cargo.toml", "[workspace]\n"),
+        ("ws/plugins/", ""),
+        ("near/Cargo.toml", "[workspace]\n"),
+        ("near/.cargo/config.toml", "[build]\ntarget-dir = \"/elsewhere\"\n"),
+        ("other/Cargo.toml", "[workspace]\n"),
+        ("other/.cargo/config.toml", "[build]\njobs = 1\n"),
+    ]);
+    let target = |folder: &str| configured_target_dir(&root.join(folder));
+    assert_eq!(target("ws"), Some(root.join("shared")));
+    assert_eq!(target("near"), Some("/elsewhere".into()));
+    assert_eq!(target("other"), Some(root.join("shared")), "the nearer one says nothing of it");
+}
+
+#[test]
+fn state_lies_below_the_target_folder_and_never_in_the_plugins_folder() {
+    let (_dir, root) =
+        tree(&[("ws/Cargo.toml", "[workspace]\n"), ("ws/plugins/a/", ""), ("bare/plugins/", "")]);
+    let plugins = root.join("ws/plugins");
+    let place = default_state_dir(&plugins);
+    let states = Workspace::around(&plugins).unwrap().states();
+    assert_eq!(place.parent(), Some(&*states));
+    assert!(place.file_name().unwrap().to_str().unwrap().starts_with("plugins-"), "{}", place.display());
+    assert_eq!(default_state_dir(&root.join("ws/plugins/a/..")), place, "whichever way it is written");
+    assert_ne!(default_state_dir(&plugins.join("a")), place, "a host of one plugin has a state of its own");
+    let bare = default_state_dir(&root.join("bare/plugins"));
+    assert_eq!(bare.parent(), user_states().as_deref());
+    assert_ne!(bare, default_state_dir(&root.join("bare")));
+}
+
+#[test]
+fn a_plugin_is_built_in_one_folder_whichever_plugins_folder_it_is_found_in() {
+    let (_dir, root) = tree(&[
+        ("ws/Cargo.toml", "[workspace]\n"),
+        ("ws/plugins/a/", ""),
+        ("loose/plugins/own/Cargo.toml", PACKAGE),
+        ("loose/plugins/script/", ""),
+    ]);
+    for (plugins, plugin) in [("ws/plugins", "ws/plugins/a"), ("loose/plugins", "loose/plugins/own")] {
+        let dir = |folder: &str| BuildDir::with(None, &default_state_dir(&root.join(folder)));
+        let plugin_root = root.join(plugin);
+        let of_all = dir(plugins).of(&plugin_root);
+        assert_eq!(of_all, dir(plugin).of(&plugin_root), "{plugin}");
+        assert_eq!(of_all, Workspace::around(&plugin_root).unwrap().states().join("build"));
+    }
+    let plugins = root.join("loose/plugins");
+    let state = default_state_dir(&plugins);
+    assert_eq!(BuildDir::with(None, &state).of(&plugins.join("script")), state.join("build"));
+    let named = BuildDir::with(Some(Path::new("/var/lib/x")), &state);
+    assert_eq!(named.of(&plugins.join("own")), Path::new("/var/lib/x/build"));
+}
+
+/// A workspace with the state folder of an earlier version in its plugins folder.
+fn former() -> (tempfile::TempDir, PathBuf) {
+    tree(&[
+        ("Cargo.toml", "[workspace]\nmembers = [\"plugins/*\"]\n"),
+        ("plugins/.replug/run/", ""),
+        ("plugins/.replug/hosts/0123", ""),
+        ("plugins/.replug/http-token", "secret"),
+        ("plugins/.replug/build/ws-0123/debug/libx.so", "built"),
+    ])
+}
+
+#[test]
+fn the_state_of_an_earlier_version_is_moved_once() {
+    let (_dir, root) = former();
+    let plugins = root.join("plugins");
+    assert_eq!(default_state_dir(&plugins), plugins.join(".replug"), "to look moves nothing");
+    let place = settle_state_dir(&plugins);
+    assert!(!plugins.join(".replug").exists());
+    assert_eq!(place, default_state_dir(&plugins));
+    assert_eq!(fs::read_to_string(place.join("http-token")).unwrap(), "secret");
+    let built = BuildDir::with(None, &place).of(&plugins.join("x")).join("ws-0123/debug/libx.so");
+    assert_eq!(fs::read_to_string(built).unwrap(), "built");
+    assert!(!place.join("build").exists());
+    fs::create_dir_all(plugins.join(".replug/run")).unwrap();
+    assert_eq!(settle_state_dir(&plugins), place, "what comes later is not taken over");
+    assert_eq!(fs::read_to_string(place.join("http-token")).unwrap(), "secret");
+}
+
+#[test]
+fn the_state_of_an_earlier_version_stays_while_a_host_runs_on_it() {
+    let (_dir, root) = former();
+    let plugins = root.join("plugins");
+    let former = plugins.join(".replug");
+    let run = former.join(format!("run/{}-1", std::process::id()));
+    fs::create_dir(&run).unwrap();
+    assert_eq!(settle_state_dir(&plugins), former, "a host without a control plane");
+    fs::remove_dir(run).unwrap();
+    let claim = File::open(former.join("hosts/0123")).unwrap();
+    flock(&claim, FlockOperation::LockExclusive).unwrap();
+    assert_eq!(settle_state_dir(&plugins), former, "one that can be talked to");
+    flock(&claim, FlockOperation::Unlock).unwrap();
+    assert_ne!(settle_state_dir(&plugins), former);
+}
+
+#[test]
+fn a_link_and_a_folder_that_no_host_made_are_left_alone() {
+    let (_dir, root) = tree(&[
+        ("Cargo.toml", "[workspace]\n"),
+        ("kept/run/", ""),
+        ("linked/", ""),
+        ("mine/.replug/notes", "mine"),
+    ]);
+    std::os::unix::fs::symlink(root.join("kept"), root.join("linked/.replug")).unwrap();
+    for name in ["linked", "mine"] {
+        let plugins = root.join(name);
+        assert_eq!(settle_state_dir(&plugins), default_state_dir(&plugins));
+        assert!(plugins.join(".replug").symlink_metadata().is_ok(), "{name}");
+        assert!(default_state_dir(&plugins).starts_with(Workspace::around(&root).unwrap().target_dir));
+    }
+}

@@ -1,0 +1,123 @@
+//! Where a host keeps what it makes if nobody says, in a cargo workspace that has the plugins folder's packages as members.
+
+use replug_tests::{
+    Lab,
+    command::{Dev, command_to_host},
+    misbehave,
+};
+use serde_json::Value;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+/// A workspace with `members = ["plugins/*"]`, and in its plugins folder the test's plugin, which is a package too.
+fn workspace(name: &str) -> Lab {
+    let mut lab = Lab::new(name);
+    lab.install(misbehave("version=1"));
+    lab.write("src/lib.rs", "");
+    lab.write("Cargo.toml", format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n"));
+    fs::write(lab.dir().join("Cargo.toml"), "[workspace]\nmembers = [\"plugins/*\"]\nresolver = \"3\"\n")
+        .unwrap();
+    fs::create_dir_all(lab.dir().join("crates/core/src")).unwrap();
+    lab
+}
+
+/// Cargo and this command, where nothing but the workspace says where anything is built.
+fn in_folder(lab: &Lab, mut command: Command, folder: &str) -> Command {
+    command.current_dir(lab.dir().join(folder)).stdin(Stdio::null());
+    for name in ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", "REPLUG_STATE_DIR", "REPLUG_PLUGINS"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn replug(lab: &Lab, folder: &str, args: &[&str]) -> Output {
+    in_folder(lab, command_to_host(lab, args), folder).output().unwrap()
+}
+
+#[track_caller]
+fn cargo_reads(lab: &Lab) {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["metadata", "--no-deps", "--format-version", "1", "--offline"]);
+    let output = in_folder(lab, cargo, ".").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The names in a folder that begin like this.
+fn names(folder: &Path, prefix: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.filter(|it| it.file_name().unwrap().to_string_lossy().starts_with(prefix)).collect()
+}
+
+#[test]
+fn a_host_and_cargo_share_a_workspace_whose_members_are_a_glob() {
+    let lab = workspace("glob");
+    let run = in_folder(&lab, command_to_host(&lab, &["run", "--json"]), ".");
+    let mut host = Dev::of(run);
+    host.wait_for("host_started");
+    cargo_reads(&lab);
+    for folder in [".", "plugins", "plugins/glob", "plugins/glob/src", "crates/core/src"] {
+        let output = replug(&lab, folder, &["status", "--json"]);
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && told.contains(&lab.id()), "{folder}: {output:?}");
+        let called = replug(&lab, folder, &["call", "--json", &lab.id(), "version"]);
+        let answer: Value = serde_json::from_slice(&called.stdout).unwrap_or_else(|_| panic!("{called:?}"));
+        assert_eq!(answer["result"], 1, "{folder}");
+    }
+    assert!(host.interrupt().success());
+    let states = lab.dir().join("target/replug");
+    assert_eq!(names(&states, "").len(), 1, "one host, one state folder: {:?}", names(&states, ""));
+    assert_eq!(names(&states, "plugins-").len(), 1);
+    assert_eq!(names(&lab.plugins_dir(), "."), Vec::<PathBuf>::new());
+    assert!(!lab.dir().join("user-state").exists());
+    lab.assert_clean();
+}
+
+#[test]
+fn what_an_earlier_version_left_in_the_plugins_folder_is_moved_and_no_longer_in_the_way() {
+    let lab = workspace("moved");
+    let former = lab.plugins_dir().join(".replug");
+    fs::create_dir_all(former.join("run")).unwrap();
+    fs::create_dir_all(former.join("data").join(lab.id())).unwrap();
+    fs::write(former.join("data").join(lab.id()).join("kept"), "precious").unwrap();
+    let listed = replug(&lab, ".", &["list"]);
+    assert!(listed.status.success() && former.exists(), "to look moves nothing: {listed:?}");
+    let called = replug(&lab, "crates/core", &["call", &lab.id(), "version"]);
+    let told = String::from_utf8_lossy(&called.stderr).into_owned();
+    assert!(called.status.success(), "{called:?}");
+    assert!(told.contains("moved ") && told.contains("plugins/.replug"), "{told}");
+    cargo_reads(&lab);
+    let states = names(&lab.dir().join("target/replug"), "plugins-");
+    let kept = states[0].join("data").join(lab.id()).join("kept");
+    assert_eq!(fs::read_to_string(kept).unwrap(), "precious");
+    let again = replug(&lab, ".", &["call", &lab.id(), "version"]);
+    assert!(again.status.success() && again.stderr.is_empty(), "{again:?}");
+    lab.assert_clean();
+}
+
+#[test]
+fn a_workspace_is_built_in_one_folder_wherever_the_command_is_called_from() {
+    let lab = workspace("one-target");
+    fs::remove_file(lab.path("plugin.so")).unwrap();
+    lab.write("plugin.toml", format!("id = \"{}\"\n", lab.id()));
+    let package = "[package]\nname = \"one-target\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\"]\n";
+    lab.write("Cargo.toml", package);
+    lab.write("src/lib.rs", "#[unsafe(no_mangle)]\npub extern \"C\" fn answer() -> i32 {\n    41\n}\n");
+    for (folder, args) in
+        [(".", &["build"][..]), (".", &["build", "plugins/one-target"]), ("plugins/one-target", &["build"])]
+    {
+        // It is built, and then refused, since it is no plugin.
+        let output = replug(&lab, folder, args);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            !told.contains("could not compile") && told.contains("replug-api"),
+            "{folder} {args:?}: {told}"
+        );
+    }
+    let built = lab.dir().join("target/replug/build");
+    assert_eq!(names(&built, "").len(), 1, "{:?}", names(&built, ""));
+    assert!(names(&built, "")[0].join("debug/libone_target.so").exists());
+    lab.assert_clean();
+}
