@@ -5,6 +5,7 @@ mod file;
 mod keys;
 mod layers;
 mod place;
+mod run;
 
 pub use error::ConfigError;
 pub use file::{HostConfig, HttpSettings, LogFormat, LogSettings, OtelSettings, TlsFiles};
@@ -13,12 +14,12 @@ pub use layers::Layers;
 pub(crate) use place::user_states;
 pub use place::{BuildDir, Workspace, default_state_dir, settle_state_dir};
 
-use crate::{event::EventSink, id::PluginId, process_stat::ProcessStat};
+use crate::{event::EventSink, id::PluginId};
 use parking_lot::Mutex;
+use run::RunDir;
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    process,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -60,7 +61,7 @@ impl Settings {
 /// |---|---|
 /// | `build` | what scripts build, and cargo where a configuration names the state folder; see [`BuildDir`] |
 /// | `artifacts` | the store |
-/// | `run/<pid>-<n>` | the files that this process has opened, and its crash record; gone with it |
+/// | `run/<pid>-<n>` | the files that this process has opened, and its crash record; gone with it; a file in it is locked while the host runs |
 /// | `data/<id>` | what the plugin keeps |
 /// | `demoted/<id>.json` | the plugin's artifacts that have crashed a host; without it, they are given another chance |
 /// | `checkpoints/<id>` | the plugin's last saved state, while it runs |
@@ -69,7 +70,7 @@ impl Settings {
 #[derive(Clone, Debug)]
 pub(crate) struct StateDir {
     root: PathBuf,
-    run: PathBuf,
+    run: Arc<RunDir>,
 }
 
 /// The plugins folder of a host that is not told of another.
@@ -80,13 +81,12 @@ pub fn artifacts_dir(state_dir: &Path) -> PathBuf {
     state_dir.join("artifacts")
 }
 
-static RUNS: AtomicU64 = AtomicU64::new(1);
 static COPIES: AtomicU64 = AtomicU64::new(1);
 
 impl StateDir {
     /// Makes the folders, and removes what processes that are gone have left, after `last_look` has seen each of their
     /// run folders.
-    pub(crate) fn create(root: &Path, mut last_look: impl FnMut(&Path)) -> io::Result<Self> {
+    pub(crate) fn create(root: &Path, last_look: impl FnMut(&Path)) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         let root = root.canonicalize()?;
         if root.to_str().is_none() {
@@ -97,25 +97,13 @@ impl StateDir {
         if !ignore.exists() {
             fs::write(ignore, "*\n")?;
         }
-        let runs = root.join("run");
-        fs::create_dir_all(&runs)?;
-        for entry in fs::read_dir(&runs)?.flatten() {
-            let name = entry.file_name();
-            let pid = name.to_str().and_then(|name| name.split_once('-')?.0.parse().ok());
-            if pid.and_then(ProcessStat::of).is_none() {
-                last_look(&entry.path());
-                // Another host may be doing the same.
-                let _ = fs::remove_dir_all(entry.path());
-            }
-        }
-        let run = runs.join(format!("{}-{}", process::id(), RUNS.fetch_add(1, Ordering::Relaxed)));
-        fs::create_dir_all(&run)?;
+        let run = Arc::new(RunDir::create(&root.join("run"), last_look)?);
         Ok(Self { root, run })
     }
 
     /// The folder of this process's files, which goes with it.
     pub(crate) fn run(&self) -> &Path {
-        &self.run
+        self.run.path()
     }
 
     /// The folder itself.
@@ -148,13 +136,12 @@ impl StateDir {
 
     /// A path that this process never opened before: the dynamic loader takes a known name for a known library.
     pub(crate) fn new_copy(&self, id: &PluginId) -> PathBuf {
-        self.run.join(format!("{}-{}.so", id.short(), COPIES.fetch_add(1, Ordering::Relaxed)))
+        self.run().join(format!("{}-{}.so", id.short(), COPIES.fetch_add(1, Ordering::Relaxed)))
     }
 
     /// Removes the files that this process has opened. What is mapped stays mapped.
     pub(crate) fn remove_run(&self) {
-        // What cannot be removed now is removed by the next host.
-        let _ = fs::remove_dir_all(&self.run);
+        self.run.remove();
     }
 }
 

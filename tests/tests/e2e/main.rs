@@ -7,6 +7,7 @@ mod calls;
 mod command;
 mod config;
 mod conformance;
+mod containers;
 mod control;
 mod crash;
 mod deadlines;

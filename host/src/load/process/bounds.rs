@@ -43,7 +43,7 @@ impl Bounds {
             let handed_on = place.hand_on(controller);
             self.unless_required(handed_on)?;
         }
-        let cgroup = Arc::new(place.make(&cgroup::name(short_id, generation))?);
+        let cgroup = Arc::new(place.make(|| cgroup::name(short_id, generation))?);
         self.cgroup = Some(cgroup.clone());
         for bound in cgroup.bound(&self.spec.kernel) {
             match bound {

@@ -119,16 +119,23 @@ impl Place {
         })
     }
 
-    /// Makes a cgroup.
+    /// Makes a cgroup, with the first of these names that is free: a host in another container, or one that was killed before
+    /// this one got its number, may have one of the same name.
     ///
     /// # Errors
     ///
     /// [`CgroupError::NotDelegated`]
-    pub(super) fn make(&self, name: &str) -> Result<Cgroup, CgroupError> {
-        let dir = self.dir.join(name);
-        fs::create_dir(&dir)
-            .map_err(|error| CgroupError::NotDelegated { path: dir.clone(), reason: error.to_string() })?;
-        Ok(Cgroup { dir })
+    pub(super) fn make(&self, mut name: impl FnMut() -> String) -> Result<Cgroup, CgroupError> {
+        loop {
+            let dir = self.dir.join(name());
+            match fs::create_dir(&dir) {
+                Ok(()) => return Ok(Cgroup { dir }),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    return Err(CgroupError::NotDelegated { path: dir, reason: error.to_string() });
+                }
+            }
+        }
     }
 
     /// Removes what hosts that are gone have left here, once in the life of this process.
@@ -138,12 +145,13 @@ impl Place {
     }
 
     fn sweep_now(&self, proc: &Path) {
+        // This process has not made any yet: those with its number are of one that had it before.
+        let is_gone =
+            |pid: u32| pid == process::id() || ProcessStat::read(&proc.join(pid.to_string())).is_none();
         for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let host = name.to_str().and_then(|it| it.strip_prefix(PREFIX)?.split_once('-')).map(|it| it.0);
-            if host
-                .is_some_and(|pid| pid.parse::<u32>().is_ok() && ProcessStat::read(&proc.join(pid)).is_none())
-            {
+            if host.and_then(|pid| pid.parse().ok()).is_some_and(is_gone) {
                 // One in which something still lives cannot be removed. Another host may be doing the same.
                 let _ = fs::remove_dir(entry.path());
             }

@@ -76,7 +76,7 @@ fn a_controller_is_handed_on_if_it_is_there_and_missed_if_it_is_not() {
 #[test]
 fn bounds_are_written_where_the_kernel_has_a_file_for_them_and_missed_where_it_has_none() {
     let fake = Fake::new("/host.service/main");
-    let cgroup = fake.place().make("replug-1-greeter-g1-1").unwrap();
+    let cgroup = fake.place().make(|| "replug-1-greeter-g1-1".into()).unwrap();
     fs::write(cgroup.dir().join("memory.max"), "max").unwrap();
     let limits = Limits { memory_bytes: Some(1 << 20), processes: Some(64), ..Limits::default() };
     let bounds = cgroup.bound(&limits);
@@ -89,7 +89,7 @@ fn bounds_are_written_where_the_kernel_has_a_file_for_them_and_missed_where_it_h
 #[test]
 fn a_kill_for_want_of_memory_is_known() {
     let fake = Fake::new("/host.service/main");
-    let cgroup = fake.place().make("replug-1-greeter-g1-1").unwrap();
+    let cgroup = fake.place().make(|| "replug-1-greeter-g1-1".into()).unwrap();
     assert!(!cgroup.ran_out_of_memory());
     fs::write(cgroup.dir().join("memory.events"), "low 0\noom 1\noom_kill 0\n").unwrap();
     assert!(!cgroup.ran_out_of_memory());
@@ -104,19 +104,30 @@ fn what_hosts_that_are_gone_have_left_is_removed_and_nothing_else() {
     fs::create_dir(fake.dir.path().join("7")).unwrap();
     let stat = "7 (replug) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 3 0 99 1 1";
     fs::write(fake.dir.path().join("7/stat"), stat).unwrap();
-    let names = ["replug-7-greeter-g1-1", "replug-8-greeter-g1-1", "replug-me", "main"];
+    let own = format!("replug-{}-greeter-g1-1", process::id());
+    let names = ["replug-7-greeter-g1-1", "replug-8-greeter-g1-1", "replug-me", "main", &own];
     for name in names {
         fs::create_dir_all(place.dir.join(name)).unwrap();
     }
     place.sweep_now(fake.dir.path());
     let left = names.map(|name| place.dir.join(name).exists());
-    assert_eq!(left, [true, false, true, true]);
+    assert_eq!(left, [true, false, true, true, false], "a process that is gone had the number of this one");
+}
+
+#[test]
+fn a_name_that_another_host_has_taken_is_passed_over() {
+    let fake = Fake::new("/host.service/main");
+    let place = fake.place();
+    fs::create_dir_all(place.dir.join("replug-2-greeter-g1-1")).unwrap();
+    let mut serials = 1..;
+    let made = place.make(|| format!("replug-2-greeter-g1-{}", serials.next().unwrap()));
+    assert!(made.unwrap().dir().ends_with("replug-2-greeter-g1-2"));
 }
 
 #[test]
 fn a_cgroup_of_the_kernels_ends_all_that_is_in_it() {
     let place = Place::find(Path::new("/proc"));
-    let made = place.and_then(|place| place.make(&name("test", Generation(1))));
+    let made = place.and_then(|place| place.make(|| name("test", Generation(1))));
     let cgroup = match made {
         Ok(cgroup) => cgroup,
         // In continuous integration there may be none that is delegated.

@@ -1,0 +1,171 @@
+//! The run folder of a host: the files that its process has opened, and its crash record.
+//!
+//! A host holds the lock of a file in its run folder for as long as it lives, and whoever gets that lock knows that the host
+//! is gone. The number of a process would not say that: a container that is started again has the same number as before,
+//! and two containers that share a volume each have a process 7.
+//!
+//! The lock is the process's own (`F_SETLK`), so that no child inherits it, not even one that a plugin forks and that runs
+//! no other program. Such a lock is lost as soon as the process closes any descriptor of the file. So nothing in this
+//! process opens the file of a host that is its own.
+
+use crate::process_stat::ProcessStat;
+use parking_lot::Mutex;
+use rustix::fs::{FlockOperation, fcntl_lock, flock};
+use std::{
+    collections::BTreeSet,
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process,
+};
+
+/// The file in a run folder that is locked.
+const LOCK_NAME: &str = "lock";
+
+/// Device and inode of a file.
+type Identity = (u64, u64);
+
+/// The lock files of this process's hosts.
+static OWN: Mutex<BTreeSet<Identity>> = Mutex::new(BTreeSet::new());
+
+/// A run folder, whose lock is held until this is dropped.
+#[derive(Debug)]
+pub(super) struct RunDir {
+    path: PathBuf,
+    identity: Identity,
+    lock: Option<File>,
+}
+
+impl RunDir {
+    /// Makes a run folder in `runs`, and removes those of hosts that are gone, after `last_look` has seen each.
+    pub(super) fn create(runs: &Path, mut last_look: impl FnMut(&Path)) -> io::Result<Self> {
+        fs::create_dir_all(runs)?;
+        let mut own = OWN.lock();
+        // Between the making of a folder and its lock, no other host is to look.
+        let alone = File::open(runs)?;
+        flock(&alone, FlockOperation::LockExclusive)?;
+        for entry in fs::read_dir(runs)?.flatten() {
+            let path = entry.path();
+            if path.is_dir() && is_left(&path, &own) {
+                last_look(&path);
+                // What cannot be removed is in nobody's way.
+                let _ = fs::remove_dir_all(path);
+            }
+        }
+        let path = new_dir(runs)?;
+        let lock = OpenOptions::new().write(true).create_new(true).open(path.join(LOCK_NAME))?;
+        fcntl_lock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        let identity = identity(&lock.metadata()?);
+        own.insert(identity);
+        Ok(Self { path, identity, lock: Some(lock) })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes the folder. What is mapped stays mapped.
+    pub(super) fn remove(&self) {
+        // Once it is gone, a host in another container may have one of the same name.
+        let is_own = |it: fs::Metadata| identity(&it) == self.identity;
+        if fs::symlink_metadata(self.path.join(LOCK_NAME)).is_ok_and(is_own) {
+            // What cannot be removed now is removed by the next host.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+impl Drop for RunDir {
+    fn drop(&mut self) {
+        let mut own = OWN.lock();
+        self.lock = None;
+        own.remove(&self.identity);
+    }
+}
+
+/// Makes a folder with a name that no other has; the number in it is for people.
+fn new_dir(runs: &Path) -> io::Result<PathBuf> {
+    let mut number = 1_u64;
+    loop {
+        let path = runs.join(format!("{}-{number}", process::id()));
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            made => return made.map(|()| path),
+        }
+    }
+}
+
+/// Whether the host of a run folder is gone. While that cannot be known, it is not.
+fn is_left(run_dir: &Path, own: &BTreeSet<Identity>) -> bool {
+    let path = run_dir.join(LOCK_NAME);
+    match fs::symlink_metadata(&path) {
+        Ok(it) if own.contains(&identity(&it)) => false,
+        Ok(_) => {
+            let lock = OpenOptions::new().write(true).open(path);
+            lock.is_ok_and(|lock| fcntl_lock(lock, FlockOperation::NonBlockingLockExclusive) == Ok(()))
+        }
+        // Made by an earlier version, or its host ended before it had made the file.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let name = run_dir.file_name().and_then(|name| name.to_str());
+            let number = name.and_then(|name| name.split_once('-')?.0.parse().ok());
+            number.and_then(ProcessStat::of).is_none()
+        }
+        Err(_) => false,
+    }
+}
+
+fn identity(file: &fs::Metadata) -> Identity {
+    (file.dev(), file.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn create(runs: &Path) -> (RunDir, Vec<String>) {
+        let mut seen = Vec::new();
+        let name = |run: &Path| run.file_name().unwrap().to_string_lossy().into_owned();
+        let run = RunDir::create(runs, |left| seen.push(name(left))).unwrap();
+        (run, seen)
+    }
+
+    #[test]
+    fn a_folder_whose_host_is_gone_is_removed_though_a_process_has_its_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let own_number = format!("{}-1", process::id());
+        let left = dir.path().join(&own_number);
+        fs::create_dir(&left).unwrap();
+        fs::write(left.join(LOCK_NAME), "").unwrap();
+        fs::write(left.join("p-1.so"), "left").unwrap();
+        let (run, seen) = create(dir.path());
+        assert_eq!(seen, [own_number]);
+        assert_eq!(run.path(), left, "the name is free again");
+        assert!(!run.path().join("p-1.so").exists());
+    }
+
+    #[test]
+    fn hosts_of_one_process_leave_each_other_alone_and_end_one_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, _) = create(dir.path());
+        let (second, seen) = create(dir.path());
+        assert!(seen.is_empty() && first.path() != second.path(), "{seen:?}");
+        let path = first.path().to_owned();
+        drop(first);
+        let (third, seen) = create(dir.path());
+        assert_eq!((seen.len(), third.path()), (1, &*path), "without its host, the first is left");
+        assert!(second.path().exists());
+    }
+
+    #[test]
+    fn a_folder_that_has_gone_to_another_host_is_not_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (run, _) = create(dir.path());
+        run.remove();
+        assert!(!run.path().exists());
+        fs::create_dir(run.path()).unwrap();
+        fs::write(run.path().join(LOCK_NAME), "").unwrap();
+        run.remove();
+        assert!(run.path().exists());
+    }
+}
