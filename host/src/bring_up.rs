@@ -8,7 +8,7 @@ use crate::{
     load::{
         Instance, LoadError, Speaker,
         in_process::{self, Opened},
-        process::{self, Purpose, SavedBy, Start},
+        process::{self, Environment, Purpose, SavedBy, Start},
     },
     manifest::{Mode, Trial},
     overdue::Overdue,
@@ -123,7 +123,8 @@ impl Candidate<'_> {
         let tried = self.tried();
         let on_death = Box::new(|_, _| ());
         let limits = self.job.manifest.limits;
-        let start = Start { program, speaker: self.speaker(), limits, on_death };
+        let environment = self.environment();
+        let start = Start { program, speaker: self.speaker(), limits, environment, on_death };
         if reload.preflight == Trial::Load {
             let passed = self.shop.verdicts.of(&tried);
             let found = match passed {
@@ -156,7 +157,19 @@ impl Candidate<'_> {
     }
 
     fn tried(&self) -> Tried {
-        Tried::new(self.artifact.digest, &self.job.manifest)
+        let env = match self.environment() {
+            Environment::Own(env) => Some(env),
+            Environment::Host => None,
+        };
+        Tried::new(self.artifact.digest, &self.job.manifest, env)
+    }
+
+    /// What the version will find around it where it runs, so that its trial is one of that.
+    fn environment(&self) -> Environment<'_> {
+        match self.place {
+            Place::Inside => Environment::Host,
+            Place::Outside(_) => Environment::Own(&self.job.manifest.process.env),
+        }
     }
 
     fn learn(&mut self, found: Findings) -> Result<(), ReloadCause> {
@@ -190,7 +203,8 @@ impl Candidate<'_> {
                 let program = self.shop.program.as_ref().map_err(Clone::clone)?;
                 let on_death = (self.job.on_death)((self.job.generation, self.artifact.digest));
                 let limits = self.job.manifest.limits;
-                let start = Start { program, speaker: self.speaker(), limits, on_death };
+                let environment = self.environment();
+                let start = Start { program, speaker: self.speaker(), limits, environment, on_death };
                 Instance::Process(process::Instance::create(start, self.birth()?, Purpose::Serve)?)
             }
         };

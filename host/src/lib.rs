@@ -77,6 +77,7 @@ mod host;
 mod id;
 mod info;
 mod keeper;
+mod lineage;
 mod live;
 pub mod load;
 pub mod manifest;

@@ -25,6 +25,8 @@ pub enum Code {
     ForeignOrigin = 40301,
     /// The socket belongs to another user.
     ForeignUser = 40302,
+    /// The request was made by a process of a plugin's, or by one that cannot be told from those.
+    OwnPlugin = 40303,
     /// There is no such path.
     UnknownPath = 40400,
     /// There is no such plugin.

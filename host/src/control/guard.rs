@@ -1,6 +1,7 @@
 //! Who may ask: what is checked of every request before anything of it is acted on, in this order.
 //!
-//! 1. Over the socket, the kernel says whose process it is: this user's or root's, or it is refused. No token.
+//! 1. Over the socket, the kernel says whose process it is: this user's or root's, or it is refused. So is a process that a
+//!    plugin of the host's runs in, and all that it has started. No token.
 //! 2. The `Host` header names this host. A page elsewhere whose name was made to lead here (DNS rebinding) does not. The port
 //!    may be any: that of a tunnel's other end is as good, and it is the name that gives such a page away.
 //! 3. The `Origin`, where a browser sends one, is where the request goes to, or one that was allowed. So a page at another
@@ -18,6 +19,7 @@ use super::{
     listen::Connection,
     routes, span,
 };
+use crate::lineage::Origin;
 use axum::{
     Router,
     extract::{FromRequestParts, Request},
@@ -133,6 +135,21 @@ fn admit(app: &App, request: &Request) -> Result<Caller, ControlError> {
     {
         let text = format!("this host takes no requests of user {uid}: ask as the user that runs it");
         return Err(ControlError::new(Code::ForeignUser, text));
+    }
+    match &connection.origin {
+        Ok(Origin::Elsewhere) => {}
+        Ok(Origin::Plugin) => {
+            let text =
+                "this host takes no requests of its plugins' processes, nor of what those have started";
+            return Err(ControlError::new(Code::OwnPlugin, text));
+        }
+        Err(error) => {
+            let text = format!(
+                "this host takes no requests of a process that may be a plugin's, and cannot know of {who}: {error}; ask \
+                 from a process that lives until the answer has come"
+            );
+            return Err(ControlError::new(Code::OwnPlugin, text));
+        }
     }
     let gate = app.gate.as_ref().filter(|_| matches!(who, Who::Remote(_)));
     let host = own_host(request, gate, connection.local)?;

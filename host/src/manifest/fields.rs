@@ -113,6 +113,15 @@ impl<'a> Fields<'a> {
         Ok(list.unwrap_or_default())
     }
 
+    /// The lines of the items of a list.
+    pub(super) fn lines(&self, key: &str) -> impl Iterator<Item = usize> {
+        let items = self.node(key).map(|node| match &node.value {
+            Value::Array(items) => items.as_slice(),
+            _ => &[],
+        });
+        items.unwrap_or_default().iter().map(|item| item.line)
+    }
+
     pub(crate) fn duration(&self, key: &str) -> Result<Option<Duration>, ManifestError> {
         match self.patience(key)? {
             Some(Duration::ZERO) => {

@@ -14,7 +14,7 @@ pub use defaults::Defaults;
 pub(crate) use defaults::spell_out;
 pub use discover::{Discovery, discover};
 pub use error::ManifestError;
-pub use process::{CgroupUse, LimitsSpec, Mode, ProcessSpec, Trial};
+pub use process::{CgroupUse, EnvVar, LimitsSpec, Mode, ProcessSpec, Trial};
 pub(crate) use process::{LIMITS_KEYS, size};
 pub use read::{FILE_NAMES, holds_manifest, read};
 pub(crate) use read::{line_of, read_text};
@@ -87,7 +87,9 @@ impl Manifest {
     /// told at its beginning.
     pub(crate) fn asks_for_another_process(&self, other: &Self) -> bool {
         let timeouts = |manifest: &Self| (manifest.process.cancel_grace, manifest.process.step_timeout);
-        timeouts(self) != timeouts(other) || self.limits != other.limits
+        timeouts(self) != timeouts(other)
+            || self.limits != other.limits
+            || self.process.env != other.process.env
     }
 }
 

@@ -17,6 +17,7 @@ pub(super) const PROCESS_KEYS: &[&str] = &[
     "restart_pause",
     "max_deaths",
     "death_window",
+    "env",
 ];
 pub(crate) const LIMITS_KEYS: &[&str] =
     &["memory", "cpu_time", "open_files", "file_size", "processes", "cgroup"];
@@ -49,7 +50,7 @@ pub enum Mode {
 }
 
 /// How a plugin in a process of its own is called and kept alive: the table `[process]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessSpec {
     /// How long a call may take; then the caller is released and the call cancelled.
     pub call_timeout: Option<Duration>,
@@ -65,6 +66,44 @@ pub struct ProcessSpec {
     pub max_deaths: u64,
     /// See `max_deaths`.
     pub death_window: Duration,
+    /// What its process finds in its environment besides the few variables that all have.
+    pub env: Vec<EnvVar>,
+}
+
+/// One variable of a process's environment: an item of the key `process.env`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EnvVar {
+    /// The host's own variable of that name, if it has one.
+    Pass(String),
+    /// A variable of that name with that value.
+    Set(String, String),
+}
+
+impl EnvVar {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Pass(name) | Self::Set(name, _) => name,
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+        let first = name.chars().next();
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if first.is_none_or(|first| first.is_ascii_digit()) || !name.chars().all(is_name) {
+            return Err(format!(
+                "{text:?} is neither a name nor `NAME=value`; a name has letters, digits and `_`, such as \"DATABASE_URL\""
+            ));
+        }
+        match value {
+            Some(value) if value.contains('\0') => {
+                Err(format!("the value of `{name}` holds a NUL, which no variable can"))
+            }
+            Some(value) => Ok(Self::Set(name.into(), value.into())),
+            None => Ok(Self::Pass(name.into())),
+        }
+    }
 }
 
 impl Default for ProcessSpec {
@@ -77,6 +116,7 @@ impl Default for ProcessSpec {
             restart_pause: Duration::from_millis(200),
             max_deaths: 5,
             death_window: Duration::from_secs(600),
+            env: Vec::new(),
         }
     }
 }
@@ -159,7 +199,26 @@ pub(super) fn process(file: &Path, node: Option<&Node>) -> Result<ProcessSpec, M
         restart_pause: table.duration("restart_pause")?.unwrap_or(default.restart_pause),
         max_deaths,
         death_window: table.duration("death_window")?.unwrap_or(default.death_window),
+        env: env(file, &table)?,
     })
+}
+
+fn env(file: &Path, table: &Fields<'_>) -> Result<Vec<EnvVar>, ManifestError> {
+    let mut variables: Vec<EnvVar> = Vec::new();
+    for (text, line) in table.strings("env")?.iter().zip(table.lines("env")) {
+        let illegal = |reason| ManifestError::IllegalValue {
+            path: file.into(),
+            line,
+            key: "process.env".into(),
+            reason,
+        };
+        let variable = EnvVar::parse(text).map_err(illegal)?;
+        if variables.iter().any(|known| known.name() == variable.name()) {
+            return Err(illegal(format!("`{}` is named twice; delete one of the two", variable.name())));
+        }
+        variables.push(variable);
+    }
+    Ok(variables)
 }
 
 pub(super) fn limits(file: &Path, node: Option<&Node>) -> Result<LimitsSpec, ManifestError> {

@@ -171,6 +171,14 @@ fn an_illegal_value_is_refused_with_the_way_out() {
         ("id = 'a.b'\nversion = '1'", ":2: `version`: \"1\" is no version"),
         ("id = 'a.b'\ntype = 'filtre'", "did you mean `filter`?"),
         ("id = 'a.b'\n[process]\nmax_deaths = 0", "quarantined before it starts"),
+        (
+            "id = 'a.b'\n[process]\nenv = [\n'HOME',\n'A-B',\n]",
+            ":5: `process.env`: \"A-B\" is neither a name nor `NAME=value`",
+        ),
+        ("id = 'a.b'\n[process]\nenv = ['=x']", "\"=x\" is neither a name"),
+        ("id = 'a.b'\n[process]\nenv = ['A=1', 'A']", ":3: `process.env`: `A` is named twice"),
+        ("id = 'a.b'\n[process]\nenv = [\"A=\\u0000\"]", "holds a NUL"),
+        ("id = 'a.b'\n[process]\nenv = 'HOME'", "`process.env` is a string, but must be a list of strings"),
         ("id = 'a.b'\n[limits]\nmemory = '12 apples'", "is no size"),
         ("id = 'a.b'\n[limits]\nmemory = 512", ":3: `limits.memory`: 512 is too little: no process fits"),
         (
@@ -327,4 +335,18 @@ fn the_manual_lists_every_key() {
             );
         }
     }
+}
+
+#[test]
+fn an_environment_is_names_to_pass_on_and_variables_to_set() {
+    let folder = Folder::with("plugin.toml", "id = 'a.b'\n[process]\nenv = ['HOME', 'MODE=a=b', 'EMPTY=']");
+    let manifest = folder.read().unwrap();
+    let set = |name: &str, value: &str| EnvVar::Set(name.into(), value.into());
+    let expected = [EnvVar::Pass("HOME".into()), set("MODE", "a=b"), set("EMPTY", "")];
+    assert_eq!(manifest.process.env, expected);
+    let mut other = manifest.clone();
+    other.process.env.pop();
+    assert!(
+        manifest.asks_for_another_process(&other) && !manifest.asks_for_another_process(&manifest.clone())
+    );
 }

@@ -7,7 +7,7 @@
 
 use crate::{
     id::{Digest, PluginId},
-    manifest::{LimitsSpec, Manifest, Trial},
+    manifest::{EnvVar, LimitsSpec, Manifest, Trial},
 };
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -37,16 +37,20 @@ pub(crate) struct Tried {
     /// `[config]` as JSON.
     config: String,
     limits: LimitsSpec,
+    /// What its own process finds in its environment; none if it is to run in the host's.
+    env: Option<Vec<EnvVar>>,
 }
 
 impl Tried {
-    pub(crate) fn new(digest: Digest, manifest: &Manifest) -> Self {
+    /// Of a version that is to run in a process with these variables, or else in the host's.
+    pub(crate) fn new(digest: Digest, manifest: &Manifest, env: Option<&[EnvVar]>) -> Self {
         Self {
             plugin: manifest.id.clone(),
             digest,
             kind: manifest.reload.preflight,
             config: manifest.config_json(),
             limits: manifest.limits,
+            env: env.map(<[_]>::to_vec),
         }
     }
 }
@@ -83,7 +87,7 @@ mod tests {
     fn tried(digest: u8, config: &str) -> Tried {
         let plugin = "dev.test.verdict".parse().unwrap();
         let (digest, config) = (Digest([digest; 32]), config.into());
-        Tried { plugin, digest, kind: Trial::Full, config, limits: LimitsSpec::default() }
+        Tried { plugin, digest, kind: Trial::Full, config, limits: LimitsSpec::default(), env: None }
     }
 
     #[test]
@@ -96,6 +100,7 @@ mod tests {
         assert!(verdicts.of(&Tried { kind: Trial::Load, ..tried(1, "{}") }).is_none());
         let limits = LimitsSpec { cgroup: CgroupUse::Off, ..LimitsSpec::default() };
         assert!(verdicts.of(&Tried { limits, ..tried(1, "{}") }).is_none());
+        assert!(verdicts.of(&Tried { env: Some(Vec::new()), ..tried(1, "{}") }).is_none(), "elsewhere");
         verdicts.forget(&tried(1, "{}"));
         assert!(verdicts.of(&tried(1, "{}")).is_none());
     }

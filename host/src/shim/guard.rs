@@ -1,5 +1,8 @@
 //! That a shim never outlives its host, and nothing that its plugin started outlives the shim.
 //!
+//! It begins a session of its own, so that it has no terminal: a plugin does not read what is typed for the host, nor write
+//! past what is shown of it.
+//!
 //! The lifeline is a pipe of which only the host has a writing end. Its end comes when the host lets go of it or
 //! ceases to be, however that happens, and then the shim kills its own process group. A shim that was stopped could not
 //! do that, so the kernel is asked to send it `SIGCONT` when the host ends: to a running one that means nothing.
@@ -8,7 +11,7 @@
 use super::ShimError;
 use crate::load::process::cgroup::Switch;
 use rustix::process::{
-    Pid, Signal, getpid, getppid, kill_process, kill_process_group, set_parent_process_death_signal, setpgid,
+    Pid, Signal, getpid, getppid, kill_process, kill_process_group, set_parent_process_death_signal, setsid,
 };
 use std::{
     fs::File,
@@ -23,8 +26,7 @@ static SWITCH: OnceLock<Option<Switch>> = OnceLock::new();
 
 /// Ties this process to the host's.
 pub(super) fn follow(host: Pid) -> Result<(), ShimError> {
-    // Not asked for first: a group that began outside of this pid namespace has no number here.
-    setpgid(None, None).map_err(ShimError::system("cannot make a process group"))?;
+    setsid().map_err(ShimError::system("cannot begin a session"))?;
     set_parent_process_death_signal(Some(Signal::CONT))
         .map_err(ShimError::system("cannot be told of the host's end"))?;
     // The host may have ended before the kernel was asked.

@@ -1,7 +1,9 @@
-//! That a child of the host's has nothing of the host's but the three standard descriptors.
+//! That a child of the host's has nothing of the host's but the three standard descriptors, and heeds signals.
 //!
 //! What the host opens itself is closed when a program is run. What it was started with need not be, such as a file of the
-//! shell's: that would go on to the plugin, which could write to it.
+//! shell's: that would go on to the plugin, which could write to it. Handlers of signals do not go on, but that a signal is
+//! ignored does: where `SIGCHLD` is, nobody learns how a process has ended that the plugin starts. The standard library, which
+//! starts the child, has blocked no signals in it.
 
 use rustix::io::Errno;
 use std::{fs, io, os::fd::RawFd};
@@ -35,6 +37,28 @@ fn close_each_from(first: RawFd) -> io::Result<()> {
             let error = io::Error::last_os_error();
             if error.raw_os_error() != Some(Errno::BADF.raw_os_error()) {
                 return Err(error);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Has no signal ignored from now on but SIGPIPE, which a Rust program ignores. To be called before this program has a
+/// second thread.
+pub(super) fn heed_signals() -> io::Result<()> {
+    // The C library keeps some of them for itself, and says so.
+    const LAST: i32 = 64;
+    for signal in (1..=LAST).filter(|signal| *signal != libc::SIGPIPE) {
+        // SAFETY: an all-zero `sigaction` is a valid value of a C struct; the call gets a place to write to. The default
+        // action is no function of this program's.
+        unsafe {
+            let mut present: libc::sigaction = std::mem::zeroed();
+            let known = libc::sigaction(signal, std::ptr::null(), &mut present) == 0;
+            if known
+                && present.sa_sigaction == libc::SIG_IGN
+                && libc::signal(signal, libc::SIG_DFL) == libc::SIG_ERR
+            {
+                return Err(io::Error::last_os_error());
             }
         }
     }

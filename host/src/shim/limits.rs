@@ -5,10 +5,22 @@ use rustix::{
     io::Result,
     process::{Resource, Rlimit, getrlimit, setrlimit},
 };
+use std::fs;
 
 /// A process that runs plugins crashes now and then, and its cores may hold what was not to be written down.
 pub(super) fn no_core() -> Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
+}
+
+/// If memory runs out, the plugin's process goes before the host: a host that the kernel is told to spare would else have its
+/// plugins spared, too. Where there is no such setting, none was inherited.
+pub(super) fn end_before_the_host() {
+    const FILE: &str = "/proc/self/oom_score_adj";
+    let inherited = fs::read_to_string(FILE).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    if inherited.is_some_and(|it| it < 0) {
+        // To raise it is always allowed.
+        let _ = fs::write(FILE, "0");
+    }
 }
 
 /// Sets the limits for good: they cannot be raised again.

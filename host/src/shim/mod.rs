@@ -5,17 +5,20 @@
 //!
 //! In this order, before the first line of the plugin's can run:
 //!
-//! 1. `inherited.rs`: closes what came with it from the host, but for the three standard descriptors.
-//! 2. `guard.rs`: becomes the leader of a process group; asks to be told of the host's end; makes sure that it has not
-//!    come already.
-//! 3. No core is dumped.
-//! 4. Takes the control connection from its standard input, and puts `/dev/null` there.
-//! 5. `serve.rs`: greets the host, and takes the connection for reports, the lifeline and the service connection from
+//! 1. `inherited.rs`: closes what came with it from the host, but for the three standard descriptors, and takes back that
+//!    signals are ignored.
+//! 2. `guard.rs`: becomes the leader of a session and of a process group; asks to be told of the host's end; makes sure that
+//!    it has not come already.
+//! 3. No core is dumped. The kernel may end this process before the host for want of memory.
+//! 4. `lineage.rs` marks it as a plugin's process, for good, and with it all that it starts: `no_new_privs`, and a limit.
+//! 5. `privileges.rs`: gives up its capabilities, unless it is for a trial of what is to run in the host's process.
+//! 6. Takes the control connection from its standard input, and puts `/dev/null` there.
+//! 7. `serve.rs`: greets the host, and takes the connection for reports, the lifeline and the service connection from
 //!    it.
-//! 6. `guard.rs`: opens what ends the cgroup that the host has put it in, if any, and starts the thread that waits for the
+//! 8. `guard.rs`: opens what ends the cgroup that the host has put it in, if any, and starts the thread that waits for the
 //!    end of the lifeline, which is the end of everything here.
-//! 7. `service.rs`: starts the thread that serves the service connection.
-//! 8. As the host asks, `limits.rs` bounds the process, and the library is opened.
+//! 9. `service.rs`: starts the thread that serves the service connection.
+//! 10. As the host asks, `limits.rs` bounds the process, and the library is opened.
 //!
 //! **Architecture Invariant:** the shim opens no file of its own, but that which ends its cgroup, and writes nothing to its
 //! standard output; to its standard error only why it ends.
@@ -24,6 +27,7 @@ mod guard;
 mod inherited;
 mod lane;
 mod limits;
+mod privileges;
 mod reporter;
 mod serve;
 mod service;
@@ -31,9 +35,10 @@ mod service;
 mod tests;
 
 use crate::{
+    lineage,
     load::process::Program,
     orphans,
-    wire::{SHIM_MARKER, WireError},
+    wire::{SHIM_KEEPS_CAPABILITIES, SHIM_MARKER, WireError},
 };
 use rustix::process::Pid;
 use std::{
@@ -77,7 +82,7 @@ pub fn run_if_asked() {
     if first != SHIM_MARKER {
         return;
     }
-    match run(arguments.next()) {
+    match run(arguments) {
         Ok(serve::Ended::Asked) => process::exit(0),
         Ok(serve::Ended::HungUp) => guard::end(),
         Err(error) => {
@@ -113,12 +118,19 @@ impl ShimError {
     }
 }
 
-fn run(host: Option<OsString>) -> Result<serve::Ended, ShimError> {
-    let host = host.and_then(|pid| pid.to_str()?.parse().ok()).and_then(Pid::from_raw);
+fn run(mut arguments: impl Iterator<Item = OsString>) -> Result<serve::Ended, ShimError> {
+    let host = arguments.next().and_then(|pid| pid.to_str()?.parse().ok()).and_then(Pid::from_raw);
     let host = host.ok_or(ShimError::NotByAHost)?;
+    let keeps_capabilities = arguments.next().is_some_and(|it| it == SHIM_KEEPS_CAPABILITIES);
     inherited::close_all().map_err(ShimError::system("cannot close what came from the host"))?;
+    inherited::heed_signals().map_err(ShimError::system("signals cannot be heeded"))?;
     guard::follow(host)?;
     limits::no_core().map_err(ShimError::system("core dumps cannot be turned off"))?;
+    limits::end_before_the_host();
+    lineage::mark_this_process().map_err(ShimError::system("it cannot be marked as a plugin's process"))?;
+    if !keeps_capabilities {
+        privileges::give_up().map_err(ShimError::system("capabilities cannot be given up"))?;
+    }
     let (mut shim, lifeline, service) = serve::Shim::meet(take_control()?)?;
     guard::hold(lifeline, host)?;
     service.run().map_err(ShimError::system("cannot start a thread"))?;

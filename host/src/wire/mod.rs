@@ -40,6 +40,10 @@ pub const PROTOCOL: u32 = 2;
 /// An argument and not a variable, because what the plugin starts inherits variables.
 pub const SHIM_MARKER: &str = "__replug-shim";
 
+/// The third argument of a shim that keeps the capabilities of its host: one in which a version is tried that is to run in
+/// the host's own process.
+pub const SHIM_KEEPS_CAPABILITIES: &str = "keep-capabilities";
+
 /// Reads bytes as whatever they may be, for the fuzzer and for the test that replays what it found.
 ///
 /// The stream is read as frames, and the payload of each as every kind of message; nothing may panic, and nothing may

@@ -219,7 +219,8 @@ impl Worker {
 
     /// Counts a setback, and says after what pause the process is to be started again, if it is.
     fn again_after(&mut self, of: (Digest, Setback)) -> Option<Duration> {
-        let spec = self.manifest().process;
+        let manifest = self.manifest();
+        let spec = &manifest.process;
         let count = self.supervision.setbacks.add(of, Instant::now(), spec.death_window);
         ((count as u64) < spec.max_deaths).then(|| pause(spec.restart_pause, count))
     }

@@ -14,6 +14,7 @@ mod deadlines;
 mod deaths;
 mod endings;
 mod folders;
+mod inherits;
 mod life;
 mod limits;
 mod metrics;

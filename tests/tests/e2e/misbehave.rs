@@ -3,7 +3,7 @@
 use replug::{CallError, EventKind, Handle, manifest::Mode};
 use replug_api::call::Death;
 use replug_tests::{Hold, Lab, Neighbour, Probe, misbehave, neighbour::running, stateless};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getpid, kill_process};
 use std::{fs, thread, time::Duration};
 
 /// How the process ended, as the event of it says, and the last that it wrote.
@@ -232,12 +232,15 @@ fn a_flood_of_log_events_hides_no_crash_of_a_neighbour_from_a_slow_reader() {
     }
 }
 
-/// The kernel says it in `/proc/PID/stat`, after the name in parentheses: state, parent, group, session. A process whose
-/// session began outside of this namespace has session 0, which is no number of a process.
-fn leads_a_session(pid: Pid) -> bool {
+/// Whether it leads a session and is no child of this process's. The kernel says it in `/proc/PID/stat`, after the name in
+/// parentheses: state, parent, group, session. A process whose session began outside of this namespace has session 0, which is
+/// no number of a process.
+fn has_gone_away(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let session = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(3));
-    session.is_some_and(|session| session == pid.to_string())
+    let fields: Vec<_> =
+        stat.rsplit_once(')').map_or_else(Vec::new, |(_, rest)| rest.split_whitespace().collect());
+    let is = |field: usize, number: Pid| fields.get(field).is_some_and(|it| *it == number.to_string());
+    is(3, pid) && !is(1, getpid())
 }
 
 #[test]
@@ -247,8 +250,8 @@ fn a_process_that_leaves_the_group_does_not_keep_the_death_from_being_known() {
     let CallError::Crashed { death, stderr_tail, .. } = error else { panic!("{error}") };
     assert_eq!((death, stderr_tail.lines().last()), (signal("SIGABRT"), Some("last words")));
     assert_eq!(crashed(&mut lab).0.as_deref(), Some("SIGABRT"));
-    // No one but the test knows of them: they lead sessions of their own, as shims do not.
-    let away: Vec<_> = lab.processes().into_iter().filter(|pid| leads_a_session(*pid)).collect();
+    // No one but the test knows of them: they lead sessions of their own, as shims do, and have lost their parent.
+    let away: Vec<_> = lab.processes().into_iter().filter(|pid| has_gone_away(*pid)).collect();
     assert_eq!(away.len(), 2);
     for pid in away {
         kill_process(pid, Signal::KILL).unwrap();

@@ -22,6 +22,7 @@ use crate::{
     EventKind, Events,
     config::{Workspace, user_states},
     host::WeakHost,
+    lineage::{self, Origin},
     load::process::Program,
 };
 use axum::{
@@ -33,10 +34,11 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use pool::{Place, Pool};
+use rustix::process::Pid;
 use std::{
     cmp::Reverse,
     convert::Infallible,
-    fmt,
+    fmt, io,
     net::IpAddr,
     path::{Path, PathBuf},
     pin::Pin,
@@ -252,6 +254,8 @@ impl Drop for Listening {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) who: Who,
+    /// Where the process comes from that made it, as far as that is known.
+    pub(super) origin: io::Result<Origin>,
     /// The address of this host's that it was made to.
     pub(super) local: Option<IpAddr>,
     /// How many answers are under way.
@@ -260,11 +264,24 @@ pub(super) struct Connection {
 
 impl Connection {
     fn new(who: Who, local: Option<IpAddr>) -> Arc<Self> {
-        Arc::new(Self { who, local, busy: AtomicUsize::new(0) })
+        let origin = match who {
+            Who::Process { pid, .. } => origin_of(pid),
+            Who::Remote(_) | Who::Program => Ok(Origin::Elsewhere),
+        };
+        Arc::new(Self { who, origin, local, busy: AtomicUsize::new(0) })
     }
 
     fn is_idle(&self) -> bool {
         self.busy.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// Where the process comes from that the kernel gives this number. One without a number here is in a pid namespace that this
+/// one does not see into, as no descendant of this process's is.
+fn origin_of(pid: Option<i32>) -> io::Result<Origin> {
+    match pid.and_then(Pid::from_raw) {
+        Some(pid) => lineage::origin(pid),
+        None => Ok(Origin::Elsewhere),
     }
 }
 

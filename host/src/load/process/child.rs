@@ -3,6 +3,7 @@
 use super::{
     bounds::Bounds,
     deadline::Deadline,
+    environment::Environment,
     error::ProcessError,
     lanes::Lanes,
     life::{DEATH_IS_NEAR, Life, Reaper},
@@ -61,6 +62,7 @@ pub(crate) struct Start<'a> {
     pub(crate) speaker: Speaker,
     /// What it may use.
     pub(crate) limits: LimitsSpec,
+    pub(crate) environment: Environment<'a>,
     /// Called once, on a thread of its own, when the process has ended without having been asked to.
     pub(crate) on_death: Box<dyn FnOnce(Death, String) + Send>,
 }
@@ -88,6 +90,7 @@ impl Child {
         let (their_lifeline, lifeline) = io::pipe().map_err(failed)?;
         let mut command = Command::new(&program);
         command.args([SHIM_MARKER, &process::id().to_string()]);
+        start.environment.apply(&mut command);
         command.stdin(OwnedFd::from(theirs)).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut bounds = Bounds::prepare(start.limits, (&start.speaker.plugin, start.speaker.generation))?;
         let mut child = spawner::spawn(command).map_err(|error| {

@@ -1,7 +1,8 @@
 //! An artifact as a child process, the shim: the same file, loaded there by the same code, called over lanes.
 //!
 //! `child.rs` is the process, `life.rs` its end; `lanes.rs` the connections that calls go over; `instance.rs` the plugin in it, with the same steps of life as one in this process; `faces.rs` what handles call, and `deadline.rs`
-//! how long they wait. `trial.rs` does all of it with a process that is thrown away. `bounds.rs` and `cgroup.rs` bound
+//! how long they wait. `environment.rs` is what it finds in its environment.
+//! `trial.rs` does all of it with a process that is thrown away. `bounds.rs` and `cgroup.rs` bound
 //! it, `usage.rs` says what it takes.
 //!
 //! **Architecture Invariant:** no child outlives the host, and none that has died is called: a call in flight gets the
@@ -11,6 +12,7 @@ mod bounds;
 pub(crate) mod cgroup;
 mod child;
 mod deadline;
+mod environment;
 mod error;
 mod faces;
 mod instance;
@@ -25,6 +27,7 @@ mod usage;
 pub use cgroup::CgroupError;
 pub(crate) use child::{Program, Start};
 pub(crate) use deadline::{Deadline, Noted};
+pub(crate) use environment::Environment;
 pub use error::ProcessError;
 pub(crate) use faces::{Successor, Unsent};
 pub(crate) use instance::{Birth, Instance, Purpose};

@@ -1,0 +1,282 @@
+//! What a plugin's process has of its host's, and what it does not: variables, privileges, the terminal, and the host's ear.
+
+use replug::manifest::Mode;
+use replug_tests::{
+    Lab,
+    artifact::aborting,
+    command::{Dev, command, command_to_host, program},
+    http::control,
+    misbehave, skipped,
+};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    process::{Pid, PidfdFlags, Signal, geteuid, kill_process, pidfd_open},
+};
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Write,
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+/// Someone who is not root.
+const NOBODY: u32 = 65534;
+
+/// A host in this process that listens, with a plugin in a process of its own.
+fn listening(name: &str) -> Lab {
+    let mut lab = Lab::in_mode(name, Mode::Process);
+    lab.install(misbehave("version=1"));
+    let config = control(&lab);
+    lab.start_as(|builder| builder.control(config)).unwrap();
+    lab
+}
+
+/// A shell command that asks the host how it is, and writes what it is told to this file.
+fn asks(lab: &Lab, file: &str) -> String {
+    let (replug, folder) = (program().display(), lab.dir().display());
+    let state = lab.state_dir();
+    format!(
+        "cd {folder}; REPLUG_STATE_DIR={} {replug} status plugins > {folder}/{file} 2>&1 || true",
+        state.display()
+    )
+}
+
+fn read(lab: &Lab, file: &str) -> String {
+    fs::read_to_string(lab.dir().join(file)).unwrap()
+}
+
+/// Has the plugin run a script.
+fn run(lab: &Lab, script: &str) {
+    lab.probe().misbehave(&format!("sh:{script}")).unwrap();
+}
+
+fn fifo(lab: &Lab, name: &str) -> PathBuf {
+    let path = lab.dir().join(name);
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    path
+}
+
+fn assert_refused(said: &str) {
+    assert!(said.contains("takes no requests of its plugins' processes"), "{said}");
+}
+
+#[test]
+fn the_socket_answers_no_process_of_a_plugin_and_anyone_else() {
+    let lab = listening("asks-its-host");
+    // The very same command, from here.
+    assert!(Command::new("sh").args(["-c", &asks(&lab, "other")]).status().unwrap().success());
+    assert!(read(&lab, "other").contains("asks-its-host"), "{}", read(&lab, "other"));
+    run(&lab, &asks(&lab, "own"));
+    assert_refused(&read(&lab, "own"));
+    lab.finish();
+}
+
+#[test]
+fn the_socket_answers_no_descendant_in_another_session_or_user_namespace() {
+    let lab = listening("asks-from-afar");
+    let done = fifo(&lab, "done");
+    // Its parent ends at once, so that it is a child of no one whom the host knows.
+    let script = format!("{}; echo > {}", asks(&lab, "away"), done.display());
+    let away = lab.dir().join("away.sh");
+    fs::write(&away, script).unwrap();
+    run(&lab, &format!("(setsid sh {} &) &", away.display()));
+    fs::read(&done).unwrap();
+    assert_refused(&read(&lab, "away"));
+
+    let inside = lab.dir().join("inside.sh");
+    fs::write(&inside, asks(&lab, "inside")).unwrap();
+    let said = lab.dir().join("unshare");
+    run(&lab, &format!("unshare --user sh {} 2> {}", inside.display(), said.display()));
+    if lab.dir().join("inside").exists() {
+        assert_refused(&read(&lab, "inside"));
+    } else {
+        skipped(&format!("no user namespace can be made here: {}", read(&lab, "unshare")));
+    }
+    lab.finish();
+}
+
+#[test]
+fn the_socket_answers_no_descendant_whose_plugin_has_died() {
+    let mut lab = Lab::in_mode("asks-as-an-orphan", Mode::Process);
+    // A cgroup would end it with the plugin.
+    lab.install_with(misbehave("version=1"), "[limits]\ncgroup = \"off\"");
+    let config = control(&lab);
+    lab.start_as(|builder| builder.control(config)).unwrap();
+    let (begun, go, done) = (fifo(&lab, "begun"), fifo(&lab, "go"), fifo(&lab, "done"));
+    let script = format!(
+        "echo > {}; read line < {}; {}; echo > {}",
+        begun.display(),
+        go.display(),
+        asks(&lab, "orphan"),
+        done.display()
+    );
+    let orphan = lab.dir().join("orphan.sh");
+    fs::write(&orphan, script).unwrap();
+    run(&lab, &format!("(setsid sh {} &) &", orphan.display()));
+    fs::read(&begun).unwrap();
+    let plugin = lab.host().info(&lab.id()).unwrap().process_id.unwrap();
+    let plugin = Pid::from_raw(plugin.cast_signed()).unwrap();
+    let end = pidfd_open(plugin, PidfdFlags::empty()).unwrap();
+    kill_process(plugin, Signal::KILL).unwrap();
+    poll(&mut [PollFd::new(&end, PollFlags::IN)], None).unwrap();
+    File::options().write(true).open(&go).unwrap().write_all(b"\n").unwrap();
+    fs::read(&done).unwrap();
+    assert_refused(&read(&lab, "orphan"));
+    lab.finish();
+}
+
+/// What a process with these variables has in its environment, as its plugin's script sees it.
+fn variables(text: &str) -> BTreeMap<&str, &str> {
+    text.lines().filter_map(|line| line.split_once('=')).collect()
+}
+
+/// `replug dev` on the lab's plugins, with secrets in its environment.
+fn with_secrets(lab: &Lab) -> Dev {
+    let mut run = command(lab, &["dev", "--json"]);
+    run.env("LEAKED_SECRET", "s3cret").env("DATABASE_URL", "postgres://").env("LC_TIME", "C.UTF-8");
+    run.stdin(Stdio::null());
+    Dev::of(run)
+}
+
+#[test]
+fn a_process_finds_in_its_environment_what_its_manifest_names_and_little_else() {
+    let mut lab = Lab::in_mode("environment", Mode::Process);
+    let file = lab.dir().join("env");
+    // In its trial, and where it serves.
+    let orders = format!("do=init:sh:env>>{}", file.display());
+    lab.install_with(
+        misbehave(&orders),
+        "[process]\nenv = [\"DATABASE_URL\", \"MODE=prod=1\", \"NOT_THERE\"]",
+    );
+    let mut host = with_secrets(&lab);
+    host.wait_for("host_started");
+    let text = fs::read_to_string(&file).unwrap();
+    assert_eq!(text.matches("DATABASE_URL=postgres://\n").count(), 2, "{text}");
+    assert_eq!(text.matches("MODE=prod=1\n").count(), 2, "{text}");
+    assert!(!text.contains("s3cret") && !text.contains("REPLUG_"), "{text}");
+    let found = variables(&text);
+    assert!(found.contains_key("PATH") && found.contains_key("LC_TIME"), "{text}");
+    assert!(!found.contains_key("HOME") && !found.contains_key("NOT_THERE"), "{text}");
+    // What the manifest names is looked up when the process is started, and another list is another process.
+    fs::remove_file(&file).unwrap();
+    lab.set_manifest("binary = \"plugin.so\"\n[process]\nenv = [\"LEAKED_SECRET\"]");
+    host.wait_for("reloaded");
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains("LEAKED_SECRET=s3cret") && !text.contains("DATABASE_URL"), "{text}");
+    assert!(host.interrupt().success());
+    lab.assert_clean();
+}
+
+#[test]
+fn a_trial_for_the_host_s_process_finds_what_the_host_finds() {
+    let mut lab = Lab::in_mode("trial-environment", Mode::InProcess);
+    let file = lab.dir().join("env");
+    lab.install(misbehave(&format!("do=init:sh:env>>{}", file.display())));
+    let mut host = with_secrets(&lab);
+    host.wait_for("host_started");
+    let text = fs::read_to_string(&file).unwrap();
+    assert_eq!(text.matches("LEAKED_SECRET=s3cret\n").count(), 2, "in its trial, and in the host: {text}");
+    assert!(host.interrupt().success());
+    lab.assert_clean();
+}
+
+/// The fields of `/proc/PID/status` in which capabilities and the like are.
+fn fields(status: &str) -> BTreeMap<&str, &str> {
+    status.lines().filter_map(|line| line.split_once(':')).map(|(key, value)| (key, value.trim())).collect()
+}
+
+/// `CAP_DAC_OVERRIDE`.
+const READS_ALL: &str = "0000000000000002";
+const NONE: &str = "0000000000000000";
+
+#[test]
+fn a_process_has_no_capabilities_no_way_to_new_ones_and_no_terminal() {
+    let mut lab = Lab::in_mode("privileges", Mode::Process);
+    lab.install(misbehave("version=1"));
+    lab.start();
+    let pid = lab.host().info(&lab.id()).unwrap().process_id.unwrap();
+    let folder = PathBuf::from(format!("/proc/{pid}"));
+    let kept = if geteuid().is_root() { READS_ALL } else { NONE };
+    // Its threads are made by one another, and what it starts by any of them.
+    let mut seen = 0;
+    for thread in fs::read_dir(folder.join("task")).unwrap() {
+        let status = fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+        let found = fields(&status);
+        for (field, expected) in
+            [("CapEff", kept), ("CapPrm", kept), ("CapInh", NONE), ("CapAmb", NONE), ("NoNewPrivs", "1")]
+        {
+            assert_eq!(found[field], expected, "{field}: {status}");
+        }
+        if geteuid().is_root() {
+            assert_eq!(found["CapBnd"], READS_ALL, "{status}");
+        }
+        seen += 1;
+    }
+    assert!(seen >= 3, "{seen}");
+    run(&lab, &format!("cat /proc/self/status > {}", lab.dir().join("status").display()));
+    let status = read(&lab, "status");
+    assert_eq!((fields(&status)["CapEff"], fields(&status)["NoNewPrivs"]), (kept, "1"), "{status}");
+
+    let stat = fs::read_to_string(folder.join("stat")).unwrap();
+    let stat: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    // Group, session, terminal.
+    assert_eq!((stat[2], stat[3], stat[4]), (&*pid.to_string(), &*pid.to_string(), "0"), "{stat:?}");
+    lab.finish();
+}
+
+#[test]
+fn a_process_of_roots_reads_and_writes_in_a_folder_that_is_closed_to_others() {
+    if !geteuid().is_root() {
+        skipped("a folder of another user's that is closed to this one takes root");
+        return;
+    }
+    let mut lab = Lab::in_mode("closed-folder", Mode::Process);
+    lab.install(misbehave("version=1"));
+    chown(lab.dir(), Some(NOBODY), Some(NOBODY)).unwrap();
+    fs::set_permissions(lab.dir(), fs::Permissions::from_mode(0o700)).unwrap();
+    lab.start();
+    run(&lab, &format!("echo written > {}", lab.dir().join("file").display()));
+    assert_eq!(read(&lab, "file"), "written\n");
+    lab.finish();
+}
+
+#[test]
+fn a_host_of_another_user_s_runs_plugins_in_processes_without_privileges() {
+    if !geteuid().is_root() {
+        skipped("to run a host as another user takes root");
+        return;
+    }
+    let mut lab = Lab::in_mode("other-user", Mode::Process);
+    // With a standard library of its own: that of the toolchain may be closed to that user.
+    lab.install(aborting());
+    let owned = Command::new("chown").arg("-R").arg(NOBODY.to_string()).arg(lab.dir()).status();
+    assert!(owned.unwrap().success());
+    let mut run = command(&lab, &["run", "--json"]);
+    run.stdin(Stdio::null()).uid(NOBODY).gid(NOBODY);
+    let mut host = Dev::of(run);
+    let started = host.wait_for_any(&["host_started", "reload_failed"]);
+    assert_eq!(started["event"], "host_started", "{started}");
+    let file = lab.dir().join("status");
+    let script = json!([format!("sh:cat /proc/self/status > {}", file.display())]).to_string();
+    let mut ask = command_as_nobody(&lab, &["call", &lab.id(), "misbehave", &script]);
+    let answer = ask.output().unwrap();
+    assert!(answer.status.success(), "{answer:?}");
+    let status = fs::read_to_string(file).unwrap();
+    let found = fields(&status);
+    assert_eq!((found["CapEff"], found["CapPrm"], found["NoNewPrivs"]), (NONE, NONE, "1"), "{status}");
+    assert!(found["Uid"].starts_with("65534\t65534"), "{status}");
+    assert!(host.interrupt().success());
+    lab.assert_clean();
+}
+
+fn command_as_nobody(lab: &Lab, args: &[&str]) -> Command {
+    let mut command = command_to_host(lab, args);
+    command.env("REPLUG_STATE_DIR", lab.state_dir()).uid(NOBODY).gid(NOBODY);
+    command
+}
