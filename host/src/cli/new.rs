@@ -1,18 +1,23 @@
-//! `replug new`: a plugin that builds, with its test.
+//! `replug new`: a plugin that builds, with its test; in a cargo workspace, a member of it.
+
+mod member;
 
 use super::{
     error::CliError,
-    terminal::{self, DIM, GOOD, invocation, quoted},
+    terminal::{self, DIM, GOOD, invocation, quoted, relative},
 };
 use clap::Args;
+use member::Membership;
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
 };
 
 /// Make a plugin that builds, with its test
 ///
-/// Writes Cargo.toml, plugin.toml, src/lib.rs and .gitignore into a new folder, and says how to go on.
+/// Writes Cargo.toml, plugin.toml, src/lib.rs and .gitignore into a new folder, and says how to go on. In a cargo workspace
+/// that does not exclude the folder, the plugin becomes a member: if no glob matches, it is added to `members`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   replug new my-plugin
@@ -30,8 +35,15 @@ const TEMPLATE: [(&str, &str); 4] = [
     ("Cargo.toml", include_str!("template/Cargo.toml.in")),
     ("plugin.toml", include_str!("template/plugin.toml.in")),
     ("src/lib.rs", include_str!("template/lib.rs.in")),
-    (".gitignore", "/target\n/.replug\n"),
+    (".gitignore", "/target\n"),
 ];
+
+/// What a package adds to its Cargo.toml that is a workspace of its own: in a member, cargo ignores profiles.
+const PROFILE: &str = "
+# Every rebuild is faster with no more debug information than a backtrace needs.
+[profile.dev]
+debug = \"line-tables-only\"
+";
 
 /// What cargo refuses, and names that would hide a crate the plugin needs.
 const TAKEN: [&str; 12] = [
@@ -62,17 +74,31 @@ impl New {
     pub(super) fn run(self) -> Result<(), CliError> {
         check(&self.name)?;
         let folder = self.dir.clone().unwrap_or_default().join(&self.name);
-        self.write(&folder)?;
+        let membership = self.write(&folder)?;
         let id = id(&self.name);
         let enter = quoted(&folder.to_string_lossy());
         let call = format!("{} dev --call {id} greet '{{\"name\":\"World\"}}'", invocation());
         terminal::print(&format!(
             "{GOOD}made{GOOD:#} {enter} {DIM}(id {id}){DIM:#}\n\n  cd {enter}\n  cargo test\n  {call}\n\n\
              {DIM}then edit src/lib.rs and save{DIM:#}"
-        ))
+        ))?;
+        match membership {
+            Membership::Own | Membership::Member => {}
+            Membership::Added { file, name } => {
+                terminal::note(&format!("added `{name}` to `workspace.members` in {}", relative(&file)));
+            }
+            Membership::Missing { file, name, reason } => terminal::warn(&format!(
+                "`{name}` cannot be added to the workspace: {reason}\n  add \"{name}\" to `workspace.members` in {}",
+                relative(&file)
+            )),
+            Membership::Unknown { reason } => {
+                terminal::warn(&format!("cargo does not take the new package yet: {reason}"));
+            }
+        }
+        Ok(())
     }
 
-    fn write(&self, folder: &Path) -> Result<(), CliError> {
+    fn write(&self, folder: &Path) -> Result<Membership, CliError> {
         if folder.symlink_metadata().is_ok() {
             return Err(CliError::Refused(format!(
                 "{} is there already: choose another name, or remove it",
@@ -90,17 +116,19 @@ impl New {
             ("@dependency@", &dependency),
         ];
         for (file, template) in TEMPLATE {
-            let mut text =
+            let text =
                 words.iter().fold(template.to_owned(), |text, (word, value)| text.replace(word, value));
-            if file == "Cargo.toml" && is_inside_workspace(folder) {
-                text.push_str(
-                    "\n# The workspace of the folders above does not list this package.\n[workspace]\n",
-                );
-            }
             let path = folder.join(file);
             fs::write(&path, text).map_err(CliError::io("cannot write", &path, remedy))?;
         }
-        Ok(())
+        let membership = Membership::of(folder);
+        if let Membership::Own = membership {
+            let path = folder.join("Cargo.toml");
+            let write = |mut file: fs::File| file.write_all(PROFILE.as_bytes());
+            let written = fs::OpenOptions::new().append(true).open(&path).and_then(write);
+            written.map_err(CliError::io("cannot write", &path, remedy))?;
+        }
+        Ok(membership)
     }
 }
 
@@ -170,17 +198,6 @@ fn dependency() -> String {
     }
 }
 
-/// Whether a folder above would claim the package for its workspace.
-fn is_inside_workspace(folder: &Path) -> bool {
-    let Ok(folder) = fs::canonicalize(folder) else { return false };
-    let manifests = folder.ancestors().skip(1).map(|above| above.join("Cargo.toml"));
-    manifests.filter_map(|file| fs::read_to_string(file).ok()).any(|text| {
-        text.lines()
-            .map(str::trim_start)
-            .any(|line| line.starts_with("[workspace]") || line.starts_with("[workspace."))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,13 +237,51 @@ mod tests {
         assert!(refused.contains("is there already"), "{refused}");
     }
 
-    #[test]
-    fn a_plugin_below_another_workspace_has_one_of_its_own() {
+    /// Makes a plugin in `plugins` of a workspace, and gives its Cargo.toml and that of the workspace, and what it is to it.
+    fn made_in(workspace: &str) -> (toml::Table, String, Membership) {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("Cargo.toml"), "[workspace]\nmembers = []\n").unwrap();
+        let root = dir.path().join("Cargo.toml");
+        fs::write(&root, workspace).unwrap();
         let folder = dir.path().join("plugins/my-plugin");
-        New { name: "my-plugin".into(), dir: None }.write(&folder).unwrap();
-        let cargo: toml::Table = fs::read_to_string(folder.join("Cargo.toml")).unwrap().parse().unwrap();
-        assert!(cargo.contains_key("workspace"));
+        let membership = New { name: "my-plugin".into(), dir: None }.write(&folder).unwrap();
+        let cargo = fs::read_to_string(folder.join("Cargo.toml")).unwrap().parse().unwrap();
+        (cargo, fs::read_to_string(root).unwrap(), membership)
+    }
+
+    #[test]
+    fn a_plugin_in_a_workspace_becomes_a_member() {
+        let glob = "[workspace]\nmembers = [\"plugins/*\"]\nresolver = \"3\"\n";
+        let (cargo, root, membership) = made_in(glob);
+        assert!(matches!(membership, Membership::Member), "{membership:?}");
+        assert_eq!(root, glob);
+        assert!(!cargo.contains_key("workspace") && !cargo.contains_key("profile"), "{cargo}");
+
+        let (cargo, root, membership) = made_in("[workspace]\nmembers = []\nresolver = \"3\"\n");
+        assert!(
+            matches!(&membership, Membership::Added { name, .. } if name == "plugins/my-plugin"),
+            "{membership:?}"
+        );
+        assert_eq!(root, "[workspace]\nmembers = [\"plugins/my-plugin\"]\nresolver = \"3\"\n");
+        assert!(!cargo.contains_key("workspace") && !cargo.contains_key("profile"), "{cargo}");
+    }
+
+    #[test]
+    fn a_plugin_that_a_workspace_excludes_stays_out_of_it() {
+        let excludes = "[workspace]\nmembers = []\nexclude = [\"plugins\"]\n";
+        let (cargo, root, membership) = made_in(excludes);
+        assert!(matches!(membership, Membership::Own), "{membership:?}");
+        assert_eq!(root, excludes);
+        assert!(!cargo.contains_key("workspace") && cargo.contains_key("profile"), "{cargo}");
+    }
+
+    #[test]
+    fn a_workspace_that_cargo_cannot_read_is_left_as_it_is() {
+        let broken = "[workspace]\nmembers = [\"gone\"]\n";
+        let (_, root, membership) = made_in(broken);
+        assert!(
+            matches!(&membership, Membership::Unknown { reason } if reason.contains("gone")),
+            "{membership:?}"
+        );
+        assert_eq!(root, broken);
     }
 }
