@@ -4,7 +4,7 @@ use crate::{
     artifact::Store,
     build::Builder,
     checkpoint::Checkpoints,
-    config::{BuildDir, DEFAULT_PLUGINS_DIR, HostConfig, Settings, StateDir, Told, settle_state_dir},
+    config::{DEFAULT_PLUGINS_DIR, HostConfig, Settings, StateDir, Told, settle_state_dir},
     demotion::{Demotions, Processes},
     error::HostError,
     event::{EventSink, Events},
@@ -21,6 +21,7 @@ use crate::{
     reload::Workshop,
     shim,
     watch::Watcher,
+    workspace::BuildDir,
 };
 use parking_lot::{Mutex, RwLock};
 use std::{

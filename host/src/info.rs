@@ -1,12 +1,12 @@
 //! What a host tells of its plugins.
 
 use crate::{
-    config::BuildDir,
     event::{LimitsInForce, Stage},
     id::{Digest, Generation, PluginId},
     load::process::ProcessUsage,
     manifest::{Kind, Manifest, Mode},
     worker::Desk,
+    workspace::BuildDir,
 };
 use serde::{Deserialize, Serialize};
 use std::{

@@ -100,11 +100,12 @@ mod sweep;
 pub mod watch;
 pub mod wire;
 mod worker;
+mod workspace;
 
 pub use builder::HostBuilder;
 pub use config::{
-    BuildDir, HostConfig, HttpSettings, Layers, LogFormat, LogSettings, OtelSettings, TlsFiles, Workspace,
-    artifacts_dir, default_state_dir, settle_state_dir,
+    HostConfig, HttpSettings, Layers, LogFormat, LogSettings, OtelSettings, TlsFiles, artifacts_dir,
+    default_state_dir, settle_state_dir,
 };
 pub use error::{CallError, HostError, ReloadError};
 pub use event::{Event, EventKind, Events};
@@ -118,3 +119,4 @@ pub use pending::Pending;
 pub use registry::{EntryCaller, TimedCaller};
 pub use snapshot::{CallMetrics, Metrics, PluginMetrics};
 pub use worker::Configured;
+pub use workspace::{BuildDir, Workspace};

@@ -16,7 +16,7 @@ mod turns;
 
 pub use error::BuildError;
 
-use crate::{config::BuildDir, event::Diagnostic, manifest::Manifest, watch::Inputs};
+use crate::{event::Diagnostic, manifest::Manifest, watch::Inputs, workspace::BuildDir};
 use facts::Facts;
 use parking_lot::Mutex;
 use replay::Template;

@@ -12,7 +12,7 @@ pub use file::{HostConfig, HttpSettings, LogFormat, LogSettings, OtelSettings, T
 pub use layers::Layers;
 #[cfg(feature = "control")]
 pub(crate) use place::user_states;
-pub use place::{BuildDir, Workspace, default_state_dir, settle_state_dir};
+pub use place::{default_state_dir, settle_state_dir};
 
 use crate::{event::EventSink, id::PluginId};
 use parking_lot::Mutex;
@@ -59,7 +59,7 @@ impl Settings {
 ///
 /// | folder | holds |
 /// |---|---|
-/// | `build` | what scripts build, and cargo where a configuration names the state folder; see [`BuildDir`] |
+/// | `build` | what scripts build, and cargo where a configuration names the state folder; see [`BuildDir`](crate::BuildDir) |
 /// | `artifacts` | the store |
 /// | `run/<pid>-<n>` | the files that this process has opened, and its crash record; gone with it; a file in it is locked while the host runs |
 /// | `data/<id>` | what the plugin keeps |

@@ -20,10 +20,11 @@ use super::{
 };
 use crate::{
     EventKind, Events,
-    config::{Workspace, user_states},
+    config::user_states,
     host::WeakHost,
     lineage::{self, Origin},
     load::process::Program,
+    workspace::Workspace,
 };
 use axum::{
     body::{Body, HttpBody},

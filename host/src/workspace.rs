@@ -1,0 +1,145 @@
+//! The cargo workspace that a folder lies in, and where cargo is told to build what lies there.
+//!
+//! It is found as cargo finds it, by looking for its Cargo.toml in the folders above; cargo itself would take too long to be
+//! asked by every command.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+/// A cargo workspace, as far as it is known without asking cargo.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workspace {
+    /// The folder of its Cargo.toml.
+    pub root: PathBuf,
+    /// Where cargo builds it.
+    pub target_dir: PathBuf,
+}
+
+impl Workspace {
+    /// The workspace that a folder lies in: that of the nearest Cargo.toml at or above it with a `[workspace]`, else the
+    /// nearest package, which is a workspace of its own.
+    ///
+    /// A package that the workspace excludes is counted to it all the same: the question is where files belong, not who is
+    /// a member.
+    pub fn around(folder: &Path) -> Option<Self> {
+        let folder = resolved(folder);
+        let mut package = None;
+        for above in folder.ancestors() {
+            let Ok(text) = fs::read_to_string(above.join("Cargo.toml")) else { continue };
+            if declares_workspace(&text) {
+                return Some(Self::at(above));
+            }
+            package = package.or(Some(above));
+        }
+        package.map(Self::at)
+    }
+
+    fn at(root: &Path) -> Self {
+        Self { root: root.to_owned(), target_dir: target_dir(root) }
+    }
+
+    /// The folder below the target folder that is this program's: for builds, and for the state folders of the hosts of this
+    /// workspace.
+    pub(crate) fn states(&self) -> PathBuf {
+        self.target_dir.join("replug")
+    }
+}
+
+/// Whether a Cargo.toml has the table `[workspace]`. One that is being edited may not be TOML.
+fn declares_workspace(text: &str) -> bool {
+    match text.parse::<toml::Table>() {
+        Ok(table) => table.contains_key("workspace"),
+        Err(_) => {
+            let mut lines = text.lines().map(str::trim_start);
+            lines.any(|line| line.starts_with("[workspace]") || line.starts_with("[workspace."))
+        }
+    }
+}
+
+/// Where cargo builds the workspace: as its variables say, its configuration, or in `target`.
+fn target_dir(root: &Path) -> PathBuf {
+    // Cargo takes a relative path from the working directory, which is another for each command.
+    let named = ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"].into_iter().find_map(absolute_variable);
+    named.or_else(|| configured_target_dir(root)).unwrap_or_else(|| root.join("target"))
+}
+
+/// The path that a variable of the environment names, if it is absolute.
+pub(crate) fn absolute_variable(name: &str) -> Option<PathBuf> {
+    env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// `build.target-dir` of the nearest configuration of cargo's that has it.
+fn configured_target_dir(root: &Path) -> Option<PathBuf> {
+    let above = root.ancestors().map(|folder| (folder.join(".cargo"), Some(folder.to_owned())));
+    let home = absolute_variable("CARGO_HOME").or_else(|| Some(env::home_dir()?.join(".cargo")));
+    let home = home.map(|home| (home.clone(), home.parent().map(Path::to_owned)));
+    above.chain(home).find_map(|(dir, base)| {
+        let text =
+            ["config", "config.toml"].iter().find_map(|name| fs::read_to_string(dir.join(name)).ok())?;
+        let table = text.parse::<toml::Table>().ok()?;
+        let named = table.get("build")?.get("target-dir")?.as_str()?;
+        Some(base?.join(named))
+    })
+}
+
+/// Where cargo is told to build plugins.
+#[derive(Clone, Debug)]
+pub enum BuildDir {
+    /// Below this folder.
+    Below(PathBuf),
+    /// Below the target folder of each plugin's workspace, whichever plugins folder it is found in; what belongs to no
+    /// workspace, below this one.
+    PerWorkspace(PathBuf),
+}
+
+impl BuildDir {
+    /// The build folder that goes with a state folder: the first, if a configuration names it, else the second, which is the
+    /// default.
+    pub fn with(named: Option<&Path>, default: &Path) -> Self {
+        match named {
+            Some(named) => Self::Below(build_dir(named)),
+            None => Self::PerWorkspace(build_dir(default)),
+        }
+    }
+
+    /// The folder for a package that lies in `folder`.
+    pub fn of(&self, folder: &Path) -> PathBuf {
+        match self {
+            Self::Below(dir) => dir.clone(),
+            Self::PerWorkspace(rest) => match Workspace::around(folder) {
+                Some(workspace) => build_dir(&workspace.states()),
+                None => rest.clone(),
+            },
+        }
+    }
+
+    /// The folder for what no cargo builds.
+    pub(crate) fn rest(&self) -> &Path {
+        match self {
+            Self::Below(dir) | Self::PerWorkspace(dir) => dir,
+        }
+    }
+}
+
+impl From<PathBuf> for BuildDir {
+    fn from(dir: PathBuf) -> Self {
+        // Without a working directory a relative path means nothing, and the first build says so.
+        Self::Below(std::path::absolute(&dir).unwrap_or(dir))
+    }
+}
+
+/// Where cargo builds, in a state folder.
+pub(crate) fn build_dir(state_dir: &Path) -> PathBuf {
+    state_dir.join("build")
+}
+
+/// The path without links, as far as it exists.
+pub(crate) fn resolved(folder: &Path) -> PathBuf {
+    let absolute = || std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    folder.canonicalize().unwrap_or_else(|_| absolute())
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
