@@ -242,16 +242,17 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     let state = StateDir::create(&state_dir, |run_dir| crashes.extend(crash_record::read(run_dir)))
         .map_err(|error| unusable(error.to_string()))?;
     parent::note_run(state.run());
-    let crash_record = builder.crash_record.then(|| CrashRecord::keep(state.run()));
-    let crash_record = crash_record.and_then(|kept| kept.inspect_err(|error| tracing::warn!("{error}")).ok());
-    let store = Store::open(state.artifacts())
-        .inspect_err(|_| state.remove_run())
-        .map_err(|error| unusable(error.to_string()))?;
     let program = match builder.shim_program {
         Some(path) => Ok(Program::at(path)),
         None if shim::is_offered() => Ok(Program::own()),
         None => Err(ProcessError::NoProgram),
     };
+    let keep = || CrashRecord::keep(state.run(), program.as_ref().ok());
+    let crash_record = builder.crash_record.then(keep);
+    let crash_record = crash_record.and_then(|kept| kept.inspect_err(|error| tracing::warn!("{error}")).ok());
+    let store = Store::open(state.artifacts())
+        .inspect_err(|_| state.remove_run())
+        .map_err(|error| unusable(error.to_string()))?;
     if let Ok(program) = &program {
         orphans::guarded_by(program.path());
     }

@@ -18,11 +18,11 @@ mod oom;
 mod verdict;
 mod watch;
 
-use crate::process_stat::ProcessStat;
+use crate::{process_stat::ProcessStat, registry::crash_record};
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
 use std::{
     env, fs,
-    io::Write,
+    io::{self, Write},
     os::fd::{AsRawFd, BorrowedFd},
     path::{Path, PathBuf},
     process,
@@ -98,6 +98,11 @@ fn follow(badge: Option<&Badge>) {
     if badge.standing() != Standing::Child {
         end_with_parent();
     }
+    if badge.memory != NO_MEMORY
+        && let Err(error) = take_memory(badge)
+    {
+        eprintln!("warning: the parent process cannot hold the crash record of this one: {error}");
+    }
     // `keep` may be called twice.
     let _ = NOTEBOOK.set(format!("/proc/{}/fd/{}", badge.parent, badge.notebook).into());
 }
@@ -107,15 +112,26 @@ fn end_with_parent() -> ! {
     process::exit(1)
 }
 
+/// Takes the memory that the parent holds for this process's crash record.
+fn take_memory(badge: &Badge) -> io::Result<()> {
+    let held = format!("/proc/{}/fd/{}", badge.parent, badge.memory);
+    crash_record::adopt(fs::File::options().read(true).write(true).open(held)?)
+}
+
 /// What a child is started with. Everything that the child starts inherits it, and is no child of that parent's.
 #[derive(Debug, PartialEq, Eq)]
 struct Badge {
     parent: i32,
     /// The parent's descriptor of the notebook.
     notebook: i32,
+    /// The parent's descriptor of the memory for the crash record, or [`NO_MEMORY`].
+    memory: i32,
     /// When the child was started, in hundredths of a second since the system was.
     started: u64,
 }
+
+/// In place of a descriptor.
+const NO_MEMORY: i32 = -1;
 
 /// What this process is to the one that a badge names.
 #[derive(Debug, PartialEq, Eq)]
@@ -128,10 +144,11 @@ enum Standing {
 }
 
 impl Badge {
-    fn issue(notebook: BorrowedFd<'_>) -> Self {
+    fn issue(notebook: BorrowedFd<'_>, memory: Option<BorrowedFd<'_>>) -> Self {
         Self {
             parent: getpid().as_raw_nonzero().get(),
             notebook: notebook.as_raw_fd(),
+            memory: memory.map_or(NO_MEMORY, |memory| memory.as_raw_fd()),
             started: now().unwrap_or_default(),
         }
     }
@@ -150,7 +167,7 @@ impl Badge {
     }
 
     fn text(&self) -> String {
-        format!("{}:{}:{}", self.parent, self.notebook, self.started)
+        format!("{}:{}:{}:{}", self.parent, self.notebook, self.memory, self.started)
     }
 }
 
@@ -158,11 +175,12 @@ impl FromStr for Badge {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let mut parts = text.splitn(3, ':');
+        let mut parts = text.splitn(4, ':');
         let mut next = || parts.next().ok_or(());
         Ok(Self {
             parent: next()?.parse().map_err(drop)?,
             notebook: next()?.parse().map_err(drop)?,
+            memory: next()?.parse().map_err(drop)?,
             started: next()?.parse().map_err(drop)?,
         })
     }
@@ -182,9 +200,10 @@ mod tests {
     #[test]
     fn a_badge_is_read_as_it_was_issued_and_nothing_else_is_one() {
         let file = fs::File::open("/dev/null").unwrap();
-        let badge = Badge::issue(file.as_fd());
-        assert_eq!(badge.text().parse(), Ok(badge));
-        for wrong in ["", "1", "1:2", "1:2:x", "x:2:3", "1:2:3:4"] {
+        for badge in [Badge::issue(file.as_fd(), None), Badge::issue(file.as_fd(), Some(file.as_fd()))] {
+            assert_eq!(badge.text().parse(), Ok(badge));
+        }
+        for wrong in ["", "1", "1:2:3", "1:2:3:x", "x:2:3:4", "1:2:3:4:5"] {
             assert_eq!(wrong.parse::<Badge>(), Err(()), "{wrong}");
         }
     }
@@ -194,7 +213,7 @@ mod tests {
         let parent = getppid().unwrap().as_raw_nonzero().get();
         let gone = i32::MAX;
         let own = ProcessStat::of(process::id()).unwrap().started;
-        let standing = |parent, started| Badge { parent, notebook: 3, started }.standing();
+        let standing = |parent, started| Badge { parent, notebook: 3, memory: 4, started }.standing();
         assert_eq!(standing(parent, own), Standing::Child);
         assert_eq!(standing(gone, own), Standing::Orphan);
         assert_eq!(standing(gone, own.saturating_sub(1000)), Standing::Stranger, "it was inherited");

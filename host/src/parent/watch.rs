@@ -4,7 +4,7 @@ use super::{
     BADGE, Badge, oom,
     verdict::{Ended, History, Verdict},
 };
-use crate::registry::crash_record::{note_end, read};
+use crate::registry::crash_record::{self, note_end, read, write_down};
 use rustix::{
     fs::{MemfdFlags, ftruncate, memfd_create},
     process::{Pid, Signal, getpid, kill_process},
@@ -51,6 +51,8 @@ pub(super) struct Watch {
     signals: SignalsInfo<WithOrigin>,
     /// In memory; where the child notes the run folders of its hosts.
     notebook: File,
+    /// Where the child keeps its crash record; none if there is no such memory.
+    memory: Option<File>,
     child: Child,
     /// How often the kernel had killed for want of memory when the child was started.
     oom_kills: Option<u64>,
@@ -67,8 +69,9 @@ impl Watch {
             .map_err(|error| failed("no memory for notes")(error.into()))?;
         let notebook = File::from(notebook);
         let oom_kills = oom::kills();
-        let child = spawn(&notebook).map_err(failed("it cannot be run again"))?;
-        Ok(Self { signals, notebook, child, oom_kills, asked: None })
+        let memory = crash_record::make().ok();
+        let child = spawn(&notebook, memory.as_ref()).map_err(failed("it cannot be run again"))?;
+        Ok(Self { signals, notebook, memory, child, oom_kills, asked: None })
     }
 
     /// Sees the program through its crashes to its end, and gives the status to end with.
@@ -99,7 +102,9 @@ impl Watch {
     fn start_again(&mut self) -> io::Result<()> {
         ftruncate(&self.notebook, 0)?;
         self.oom_kills = oom::kills();
-        self.child = spawn(&self.notebook)?;
+        // The memory of the one before may be held by what that has left behind.
+        self.memory = crash_record::make().ok();
+        self.child = spawn(&self.notebook, self.memory.as_ref())?;
         Ok(())
     }
 
@@ -144,6 +149,10 @@ impl Watch {
         let runs = self.runs();
         let short_of_memory = self.oom_kills.zip(oom::kills()).is_some_and(|(before, now)| now > before);
         let mut ended = Ended { status, short_of_memory, ..Ended::default() };
+        if let Some(memory) = &self.memory {
+            // A host that was shut down has no folder any more.
+            runs.iter().for_each(|run| drop(write_down(memory, run)));
+        }
         if ended.is_telling() {
             // It may not have been able to say so: after SIGKILL, on a stack that was full, by `_exit`. Without a record
             // there is nothing to be noted in.
@@ -167,13 +176,13 @@ impl Watch {
 }
 
 /// Runs this program once more, with the same arguments, even if its file has been replaced since.
-fn spawn(notebook: &File) -> io::Result<Child> {
+fn spawn(notebook: &File, memory: Option<&File>) -> io::Result<Child> {
     let mut arguments = env::args_os();
     let mut command = Command::new("/proc/self/exe");
     if let Some(name) = arguments.next() {
         command.arg0(name);
     }
-    command.args(arguments).env(BADGE, Badge::issue(notebook.as_fd()).text()).spawn()
+    command.args(arguments).env(BADGE, Badge::issue(notebook.as_fd(), memory.map(AsFd::as_fd)).text()).spawn()
 }
 
 fn say(words: Option<String>) {

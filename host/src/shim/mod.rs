@@ -37,7 +37,7 @@ mod tests;
 use crate::{
     lineage,
     load::process::Program,
-    orphans,
+    orphans, recorder,
     wire::{SHIM_KEEPS_CAPABILITIES, SHIM_MARKER, WireError},
 };
 use rustix::process::Pid;
@@ -58,7 +58,7 @@ pub const EXIT_UNFIT: i32 = 70;
 ///
 /// A program that embeds a host calls this first in `main`: the host runs the program again for each plugin that is to
 /// live in a process of its own. It also runs it once more to have its socket removed should it be killed, if it has one,
-/// and its builds ended, if it builds.
+/// its builds ended, if it builds, and its crash record written down, if it has no [parent](crate::parent).
 ///
 /// ```no_run
 /// replug::shim::run_if_asked();
@@ -78,6 +78,10 @@ pub fn run_if_asked() {
     if first == orphans::MARKER {
         let _ = inherited::close_all();
         orphans::run();
+    }
+    if first == recorder::MARKER {
+        let _ = inherited::close_all();
+        recorder::run(arguments);
     }
     if first != SHIM_MARKER {
         return;

@@ -4,18 +4,34 @@ use replug::crash::{Blame, Crash, End, Suspect, note_end, read};
 use replug_tests::{Hold, Lab, command::replug, misbehave};
 use rustix::process::Signal;
 use std::{
-    fs,
+    fs::{self, File},
     os::unix::{net::UnixStream, process::ExitStatusExt},
     path::PathBuf,
-    process::{self, Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     thread,
 };
 
-/// A program with the lab's plugins in it.
+/// A program with the lab's plugins in it, which offers to be run as nothing else.
 fn victim(lab: &Lab, orders: &[String]) -> Child {
+    start(&mut victim_of(&[(lab, orders)]))
+}
+
+/// The same, and its host may run it as what it needs beside itself.
+fn offered_victim(lab: &Lab, orders: &[String]) -> Child {
+    start(victim_of(&[(lab, orders)]).env("REPLUG_TEST_OFFERED", "1"))
+}
+
+fn victim_of(hosts: &[(&Lab, &[String])]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_victim"));
-    command.arg(lab.plugins_dir()).arg(lab.state_dir()).args(orders);
-    command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("the victim starts")
+    for (number, (lab, orders)) in hosts.iter().enumerate() {
+        command.args((number > 0).then_some("--"));
+        command.arg(lab.plugins_dir()).arg(lab.state_dir()).args(*orders);
+    }
+    command
+}
+
+fn start(victim: &mut Command) -> Child {
+    victim.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("the victim starts")
 }
 
 fn order(id: &str, deed: &str) -> String {
@@ -104,7 +120,11 @@ fn an_exit_on_a_thread_of_the_plugin_s_own_names_the_plugin() {
 
 #[test]
 fn an_exit_past_all_that_would_tell_of_it_is_put_down_to_who_was_at_work_by_whoever_has_waited() {
-    let (lab, status, crash) = ended_by("exits-at-once", "", "exit-0-at-once");
+    let mut lab = Lab::new("exits-at-once");
+    lab.install(misbehave("version=1"));
+    let mut victim = offered_victim(&lab, &[order(&lab.id(), "exit-0-at-once")]);
+    let status = victim.wait().unwrap();
+    let crash = crash(&lab, &victim);
     assert_eq!((status.code(), crash.end), (Some(0), End::Unknown));
     note_end(&left_behind(&lab), status).unwrap();
     let crash = read(&left_behind(&lab)).unwrap();
@@ -164,7 +184,7 @@ fn two_in_flight(name: &str, deed: &str) -> (Lab, Child, [UnixStream; 2]) {
         fs::create_dir(room).unwrap();
         Hold::new(room)
     });
-    let victim = victim(
+    let victim = offered_victim(
         &lab,
         &[
             order(&lab.id(), &format!("nothing@{}", holds[0].path())),
@@ -247,33 +267,105 @@ fn a_host_that_is_told_to_keep_no_record_keeps_none() {
 }
 
 #[test]
-fn a_second_host_of_a_process_has_the_record_in_its_own_folder_and_a_third_when_they_are_gone() {
+fn each_host_of_a_process_has_the_record_in_its_own_folder() {
     let lab = |name: &str| {
         let mut lab = Lab::new(name);
         lab.install(misbehave("version=1"));
-        lab.start();
         lab
     };
     let (first, second) = (lab("record-1"), lab("record-2"));
-    let in_the_middle = |lab: &Lab| {
-        let hold = Hold::new(lab.dir());
-        let probe = lab.probe();
-        let path = hold.path().to_owned();
-        let caller = thread::spawn(move || probe.hold(&path));
-        let inside = hold.entered();
-        let crash = read(&left_behind(lab)).expect("a record");
-        drop(inside);
-        caller.join().unwrap().unwrap();
-        assert_eq!(crash.pid, process::id());
-        assert!(
-            crash.suspects.iter().any(|it| named(it) == (lab.id(), "Probe.hold".into(), Blame::InFlight))
-        );
+    let deed = [order(&second.id(), "write-to-null")];
+    let mut victim = start(&mut victim_of(&[(&first, &[]), (&second, &deed)]));
+    victim.wait().unwrap();
+    let named = only(&crash(&second, &victim));
+    assert_eq!(named, (second.id(), "Probe.misbehave".into(), Blame::Raised));
+    let elsewhere = crash(&first, &victim);
+    assert_eq!((elsewhere.end, elsewhere.suspects), (End::Signal("SIGSEGV"), Vec::new()));
+}
+
+#[test]
+fn a_kill_leaves_no_word_where_no_process_may_hold_the_record() {
+    let mut lab = Lab::new("killed-alone");
+    lab.install(misbehave("version=1"));
+    let hold = Hold::new(lab.dir());
+    let mut victim = victim(&lab, &[order(&lab.id(), &format!("nothing@{}", hold.path()))]);
+    let _inside = hold.entered();
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    let crash = crash(&lab, &victim);
+    assert_eq!((crash.end, crash.suspects), (End::Unknown, Vec::new()));
+}
+
+/// The file of the record that the running host will leave.
+fn file_of_record(lab: &Lab) -> File {
+    File::options().write(true).open(left_behind(lab).join("seats")).unwrap()
+}
+
+#[test]
+fn a_record_that_someone_cuts_off_disturbs_no_call_and_is_whole_in_the_end() {
+    let mut lab = Lab::new("cut-off");
+    lab.install(misbehave("version=1"));
+    let hold = Hold::new(lab.dir());
+    let mut victim = victim(&lab, &[order(&lab.id(), &format!("write-to-null@{}", hold.path()))]);
+    let inside = hold.entered();
+    file_of_record(&lab).set_len(0).unwrap();
+    drop(inside);
+    victim.wait().unwrap();
+    assert_eq!(only(&crash(&lab, &victim)), (lab.id(), "Probe.misbehave".into(), Blame::Raised));
+}
+
+#[test]
+fn new_threads_call_on_when_the_record_is_cut_off_or_gone() {
+    let mut lab = Lab::new("cut-off-calls");
+    lab.install(misbehave("version=1"));
+    lab.start();
+    file_of_record(&lab).set_len(0).unwrap();
+    // Their marks are on pages of the record that no one has touched before.
+    let many = || {
+        thread::scope(|scope| {
+            let callers: Vec<_> = (0..64).map(|_| scope.spawn(|| lab.probe().version())).collect();
+            callers.into_iter().for_each(|caller| assert_eq!(caller.join().unwrap(), Ok(1)));
+        });
     };
-    in_the_middle(&first);
-    in_the_middle(&second);
-    first.finish();
-    second.finish();
-    let third = lab("record-3");
-    in_the_middle(&third);
-    third.finish();
+    many();
+    fs::remove_file(left_behind(&lab).join("seats")).unwrap();
+    many();
+    lab.finish();
+}
+
+#[test]
+fn no_file_of_a_file_system_is_mapped_for_the_record() {
+    let mut lab = Lab::new("unmapped");
+    lab.install(misbehave("version=1"));
+    lab.start();
+    assert_eq!(lab.probe().version(), Ok(1));
+    let run = left_behind(&lab);
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let mapped: Vec<_> = maps.lines().filter(|line| line.contains(run.to_str().unwrap())).collect();
+    assert!(mapped.iter().all(|line| line.ends_with(".so")), "{mapped:#?}");
+    assert!(maps.lines().any(|line| line.contains("memfd:replug-seats") && line.contains("rw-s")), "{maps}");
+    lab.finish();
+}
+
+#[test]
+fn a_forked_child_that_leaves_the_method_takes_no_mark_of_its_parent_with_it() {
+    let mut lab = Lab::new("forked-return");
+    lab.install(misbehave("version=1"));
+    let mut victim = offered_victim(&lab, &[order(&lab.id(), "fork-one-that-returns")]);
+    let status = victim.wait().unwrap();
+    note_end(&left_behind(&lab), status).unwrap();
+    assert_eq!(only(&crash(&lab, &victim)), (lab.id(), "Probe.misbehave".into(), Blame::InFlight));
+}
+
+#[test]
+fn a_signal_from_another_thread_is_not_put_down_to_the_thread_that_it_hits() {
+    let (lab, mut victim, [first, second]) = two_in_flight("signalled", "abort-from-caller-0");
+    drop(second);
+    let status = victim.wait().unwrap();
+    drop(first);
+    assert_eq!(status.signal(), Some(sigabrt()));
+    let crash = crash(&lab, &victim);
+    assert_eq!(crash.end, End::Signal("SIGABRT"));
+    assert!(crash.suspects.iter().all(|it| it.blamed == Blame::InFlight), "{crash}");
+    assert_eq!(crash.suspects.len(), 2, "{crash}");
 }

@@ -15,11 +15,12 @@ use crate::registry::{mark::Mark, seat::Seat};
 use libc::{c_int, c_void, sigaction, siginfo_t};
 use std::{
     mem::zeroed,
+    os::fd::{AsRawFd, BorrowedFd, RawFd},
     process,
     ptr::{null, null_mut},
     sync::{
         Once, OnceLock,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicI32, AtomicU32, Ordering},
     },
 };
 
@@ -36,6 +37,20 @@ static BEFORE: [OnceLock<sigaction>; SIGNALS.len()] = [const { OnceLock::new() }
 
 /// This process: a child that it forks has the same handlers and the same record, which is not about it.
 static PID: AtomicU32 = AtomicU32::new(0);
+
+/// The file that the record is written to when the process ends, or [`NO_FILE`].
+static FILE: AtomicI32 = AtomicI32::new(NO_FILE);
+const NO_FILE: RawFd = -1;
+
+/// Has the record written to this file when the process ends, for as long as the file stays open.
+pub(super) fn write_to(file: Option<BorrowedFd<'_>>) {
+    FILE.store(file.map_or(NO_FILE, |file| file.as_raw_fd()), Ordering::Release);
+}
+
+/// Whether this process was forked from the one that the record is about.
+pub(super) fn is_in_child() -> bool {
+    ![0, process::id()].contains(&PID.load(Ordering::Relaxed))
+}
 
 /// Watches over the end of this process from now on.
 pub(super) fn watch() {
@@ -70,13 +85,14 @@ fn install(signal: c_int, before: &OnceLock<sigaction>) {
     }
 }
 
-/// Only does what POSIX allows in a signal handler: atomics, `sigaction`, `getpid`, `raise`; and reads a thread-local
-/// without a destructor.
+/// Only does what POSIX allows in a signal handler: atomics, `sigaction`, `getpid`, `gettid`, `pwrite`, `raise`; and reads
+/// a thread-local without a destructor.
 extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     // SAFETY: with SA_SIGINFO, the kernel passes the information and the context of this signal.
     let (code, sender, address) = unsafe { ((*info).si_code, (*info).si_pid(), address_in(context)) };
-    let own = sender.cast_unsigned() == process::id();
-    let kind = if code > 0 || (code == SI_TKILL && own) { Kind::Raised } else { Kind::Sent };
+    // SAFETY: as above.
+    let by_itself = || sender.cast_unsigned() == process::id() && unsafe { is_raising(signal, context) };
+    let kind = if code > 0 || (code == SI_TKILL && by_itself()) { Kind::Raised } else { Kind::Sent };
     note(kind, signal, &[address]);
 
     let place = SIGNALS.iter().position(|known| *known == signal);
@@ -117,10 +133,10 @@ fn callers() -> [u64; ADDRESSES] {
 
 /// Notes the end, unless what is known of it already says more.
 fn note(kind: Kind, signal: c_int, addresses: &[u64]) {
-    let Some(cell) = memory::fault() else { return };
     if PID.load(Ordering::Relaxed) != process::id() {
         return;
     }
+    let Some(cell) = memory::fault() else { return };
     let better = |known: u32| {
         Kind::of(known).filter(|known| *known < Kind::Exit && *known < kind).map(|_| Kind::Claimed as u32)
     };
@@ -132,6 +148,11 @@ fn note(kind: Kind, signal: c_int, addresses: &[u64]) {
             cell.store(*address, Ordering::Relaxed);
         }
         cell.kind.store(kind as u32, Ordering::Release);
+    }
+    // Whoever holds the memory writes it down again afterwards, with what comes after this.
+    let file = FILE.load(Ordering::Acquire);
+    if file != NO_FILE {
+        memory::write_to(file);
     }
 }
 
@@ -157,4 +178,33 @@ unsafe fn address_in(context: *mut c_void) -> u64 {
         let _ = context;
         0
     }
+}
+
+/// Whether the thread has just sent itself this signal, as `raise` and `abort` do: by the system call that it is in. A
+/// signal that another thread has sent finds it elsewhere.
+///
+/// # Safety
+///
+/// 1. `context` is what the kernel passed to a signal handler.
+#[cfg(target_arch = "x86_64")]
+unsafe fn is_raising(signal: c_int, context: *mut c_void) -> bool {
+    /// How many bytes a set of signals takes for the kernel.
+    const SIGNAL_SET_BYTES: c_int = 8;
+    let context = context.cast::<libc::ucontext_t>();
+    // SAFETY: it is a `ucontext_t`, by 1.
+    let register = |name: c_int| unsafe { (*context).uc_mcontext.gregs[name as usize] } as c_int;
+    // What the kernel answered last, and what it was asked with.
+    let result = register(libc::REG_RAX);
+    let arguments = [libc::REG_RDI, libc::REG_RSI, libc::REG_RDX].map(register);
+    // SAFETY: neither reads or writes memory of this program's.
+    let sends = arguments == unsafe { [libc::getpid(), libc::gettid(), signal] };
+    // `raise` of glibc before 2.34 blocks all signals meanwhile: this one comes when it restores the mask.
+    let unblocks = arguments[0] == libc::SIG_SETMASK && register(libc::REG_R10) == SIGNAL_SET_BYTES;
+    result == 0 && (sends || unblocks)
+}
+
+/// On other machines that is not known: a signal of this process's own counts as raised.
+#[cfg(not(target_arch = "x86_64"))]
+unsafe fn is_raising(_: c_int, _: *mut c_void) -> bool {
+    true
 }

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     id::{Digest, Generation, PluginId},
     load::process::signal_name,
+    recorder,
     registry::mark::{Doing, Mark, Whereabouts},
 };
 use std::{
@@ -104,9 +105,24 @@ pub fn note_end(run_dir: &Path, status: ExitStatus) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes the memory of a process that has ended to its run folder, where the next host reads it. To be called by whoever
+/// holds that memory.
+///
+/// # Errors
+///
+/// * What the file system says; [`io::ErrorKind::InvalidData`] if the process kept no record
+pub(crate) fn write_down(memory: &File, run_dir: &Path) -> io::Result<()> {
+    let mut record = vec![0; RECORD_BYTES];
+    memory.read_exact_at(&mut record, 0)?;
+    Header::read(&record).ok_or(io::ErrorKind::InvalidData)?;
+    let file = File::options().write(true).create(true).truncate(false).open(run_dir.join(RECORD_NAME))?;
+    file.write_all_at(&record, 0)
+}
+
 fn contents(run_dir: &Path) -> io::Result<Vec<u8>> {
     let mut record = Vec::new();
     let file = File::open(run_dir.join(RECORD_NAME))?;
+    recorder::wait_for(&file);
     // One byte more shows that it is too long.
     file.take(RECORD_BYTES as u64 + 1).read_to_end(&mut record)?;
     Ok(record)

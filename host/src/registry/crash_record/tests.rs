@@ -241,11 +241,74 @@ fn a_folder_without_a_record_has_nothing_to_tell() {
 #[test]
 fn a_lane_that_is_given_back_takes_its_note_with_it() {
     let dir = tempfile::tempdir().unwrap();
-    let record = CrashRecord::keep(dir.path()).unwrap();
+    let record = CrashRecord::keep(dir.path(), None).unwrap();
     let mut lease = crate::registry::LaneLease::take().unwrap();
     lease.note(&record, &note()).unwrap();
     let notes = || fs::read_dir(dir.path().join(NOTES_NAME)).unwrap().count();
     assert_eq!(notes(), 1);
     drop(lease);
     assert_eq!(notes(), 0);
+}
+
+#[test]
+fn hosts_of_a_process_share_one_file_until_the_last_of_them_is_gone() {
+    let keep = || {
+        let dir = tempfile::tempdir().unwrap();
+        let record = CrashRecord::keep(dir.path(), None).unwrap();
+        let file = fs::metadata(dir.path().join(RECORD_NAME)).unwrap().ino();
+        (dir, record, file)
+    };
+    let (first, second) = (keep(), keep());
+    assert_eq!(first.2, second.2);
+    drop((first, second));
+    let (dir, ..) = keep();
+    assert_eq!(fs::metadata(dir.path().join(RECORD_NAME)).unwrap().len(), RECORD_BYTES as u64);
+}
+
+#[test]
+fn no_one_can_cut_the_memory_of_a_record_off() {
+    let memory = make().unwrap();
+    for length in [0, RECORD_BYTES as u64 - 1, RECORD_BYTES as u64 + 1] {
+        let error = memory.set_len(length).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+    }
+    assert!(memory.metadata().unwrap().blocks() * 512 >= RECORD_BYTES as u64, "all of it has its room");
+    let unsealed = tempfile::tempfile().unwrap();
+    unsealed.set_len(RECORD_BYTES as u64).unwrap();
+    adopt(unsealed).unwrap_err();
+}
+
+#[test]
+fn what_another_process_holds_is_written_down_only_if_it_is_a_record() {
+    let dir = run_dir(b"");
+    let memory = make().unwrap();
+    let error = write_down(&memory, dir.path()).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    assert_eq!(read(dir.path()), None);
+    memory.write_all_at(&with_fault(with_mark(1, 0, call(0)), Kind::Raised, call(0), 0), 0).unwrap();
+    fs::remove_file(dir.path().join(RECORD_NAME)).unwrap();
+    write_down(&memory, dir.path()).unwrap();
+    assert_eq!(read(dir.path()).unwrap().end, End::Signal("SIGSEGV"));
+}
+
+#[test]
+fn a_forked_child_writes_no_mark_and_no_end_of_its_parent() {
+    use crate::registry::seat::Seat;
+    let level = Seat::mine().unwrap().enter().unwrap();
+    level.mark(Mark(call(3)));
+    // SAFETY: the child does nothing but store to memory, and ends.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        level.mark(Mark(call(4)));
+        if let Some(end) = memory::fault() {
+            end.signal.store(99, std::sync::atomic::Ordering::Relaxed);
+        }
+        // SAFETY: it ends this process at once.
+        unsafe { libc::_exit(0) };
+    }
+    let mut status = 0;
+    // SAFETY: `status` is a place to write to.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!((status, Seat::present_mark()), (0, Mark(call(3))));
+    assert_ne!(memory::fault().unwrap().signal.load(std::sync::atomic::Ordering::Relaxed), 99);
 }

@@ -1,6 +1,8 @@
-//! `victim PLUGINS STATE [ID=DEED]...`: a program with plugins in it that do their worst, each on a thread of its own.
+//! `victim PLUGINS STATE [ID=DEED]... [-- PLUGINS STATE [ID=DEED]...]`: a program with plugins in it that do their worst, each
+//! on a thread of its own, `caller-0` and so on. Each group of arguments is a host.
 //!
-//! It does not shut its host down: what it leaves is what a program leaves that ends in the middle of something.
+//! It does not shut its hosts down: what it leaves is what a program leaves that ends in the middle of something. With
+//! `REPLUG_TEST_OFFERED` in its environment it offers to be run as what a host needs beside itself.
 
 use replug::{Handle, Host};
 use replug_tests::Probe;
@@ -9,20 +11,28 @@ use std::{env, thread};
 
 fn main() -> anyhow::Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-    let mut args = env::args().skip(1);
-    let [plugins, state] = std::array::from_fn(|_| args.next().unwrap_or_default());
-    let host = Host::builder().plugins(plugins).state_dir(state).build().wait()?;
-    let callers = args.map(|order| {
-        let (id, deed) = order.split_once('=').unwrap_or((&order, ""));
-        let probe: Handle<dyn Probe> = host.get(id)?;
-        let deed = deed.to_owned();
-        Ok(thread::spawn(move || probe.misbehave(&deed)))
+    if env::var_os("REPLUG_TEST_OFFERED").is_some() {
+        replug::shim::run_if_asked();
+    }
+    let args: Vec<_> = env::args().skip(1).collect();
+    let mut orders = Vec::new();
+    for group in args.split(|arg| arg == "--") {
+        let [plugins, state, rest @ ..] = group else { anyhow::bail!("a plugins folder and a state folder") };
+        let host = Host::builder().plugins(plugins).state_dir(state).build().wait()?;
+        for order in rest {
+            let (id, deed) = order.split_once('=').unwrap_or((order, ""));
+            let probe: Handle<dyn Probe> = host.get(id)?;
+            orders.push((probe, deed.to_owned()));
+        }
+        std::mem::forget(host);
+    }
+    let callers = orders.into_iter().enumerate().map(|(number, (probe, deed))| {
+        thread::Builder::new().name(format!("caller-{number}")).spawn(move || probe.misbehave(&deed))
     });
-    let callers: Vec<_> = callers.collect::<anyhow::Result<_>>()?;
+    let callers: Vec<_> = callers.collect::<Result<_, _>>()?;
     for caller in callers {
         // How a call ends that is survived is for other tests.
         let _ = caller.join();
     }
-    std::mem::forget(host);
     Ok(())
 }
