@@ -1,13 +1,15 @@
-//! A model of the slot: its own source, compiled against loom's atomics, run through every interleaving and every
-//! reordering that the C11 memory model allows, within the bounds below.
+//! A model of the slot and its gate: their own sources, compiled against loom's atomics and locks, run through every
+//! interleaving and every reordering that the C11 memory model allows, within the bounds below.
 //!
 //! Covered: two callers against one swapper that frees what it replaced (no use after free, no call on a record that
-//! was retired before the call began); a caller against two swaps in a row; a call from inside a call. Not covered:
+//! was retired before the call began); a caller against two swaps in a row; a call from inside a call; a caller that comes
+//! to an empty slot, against whatever opens and shuts the gate. Not covered: time-outs, which here never come; and
 //! `membarrier` itself. Here both halves of the fence are full fences, which is what `membarrier` makes of the
 //! callers' compiler fence according to its manual page.
 
 #![cfg(test)]
 
+use gate::{GatedSlot, Shut};
 use loom::{
     sync::{
         Arc, Mutex,
@@ -18,11 +20,73 @@ use loom::{
 use slot::{Slot, in_use, unpin};
 
 #[path = "../../host/src/registry/slot.rs"]
-#[expect(dead_code, reason = "the model uses a part of what the house uses")]
 mod slot;
 
+#[path = "../../host/src/registry/gate.rs"]
+#[expect(dead_code, reason = "the model uses a part of what the house uses")]
+mod gate;
+
+/// Loom's, with the signatures that the registry's have.
 mod sync {
     pub(super) use loom::sync::atomic::{AtomicPtr, Ordering};
+    use std::{
+        ops::{Deref, DerefMut},
+        time::Instant,
+    };
+
+    #[derive(Debug)]
+    pub(super) struct Mutex<T>(loom::sync::Mutex<T>);
+
+    pub(super) struct Guard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
+
+    impl<T> Mutex<T> {
+        pub(super) fn new(value: T) -> Self {
+            Self(loom::sync::Mutex::new(value))
+        }
+
+        pub(super) fn lock(&self) -> Guard<'_, T> {
+            Guard(Some(self.0.lock().unwrap()))
+        }
+    }
+
+    impl<T> Deref for Guard<'_, T> {
+        type Target = T;
+
+        fn deref(&self) -> &T {
+            self.0.as_ref().unwrap()
+        }
+    }
+
+    impl<T> DerefMut for Guard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            self.0.as_mut().unwrap()
+        }
+    }
+
+    /// What waiting came to.
+    pub(super) struct InTime;
+
+    #[derive(Debug)]
+    pub(super) struct Condvar(loom::sync::Condvar);
+
+    impl Condvar {
+        pub(super) fn new() -> Self {
+            Self(loom::sync::Condvar::new())
+        }
+
+        pub(super) fn wait<T>(&self, guard: &mut Guard<'_, T>) {
+            guard.0 = guard.0.take().map(|guard| self.0.wait(guard).unwrap());
+        }
+
+        pub(super) fn wait_until<T>(&self, guard: &mut Guard<'_, T>, _: Instant) -> InTime {
+            self.wait(guard);
+            InTime
+        }
+
+        pub(super) fn notify_all(&self) {
+            self.0.notify_all();
+        }
+    }
 }
 
 mod fence {
@@ -179,5 +243,130 @@ fn the_outer_of_two_nested_calls_keeps_its_generation() {
         world.swap(2);
         let (outer, inner) = caller.join().unwrap();
         assert!(outer <= inner, "the inner call ran on an older generation than the outer");
+    });
+}
+
+/// A plugin's place, as callers and the host's threads use it: what `Entry` does, with nothing but numbers in the slot.
+struct Place {
+    slot: GatedSlot<usize>,
+    hazard: AtomicPtr<usize>,
+    /// What a pause goes back to, as long as there is one.
+    paused: sync::Mutex<Option<*mut usize>>,
+    first: Box<usize>,
+    second: Box<usize>,
+}
+
+// SAFETY: what the pointers point to lives as long as the place.
+unsafe impl Send for Place {}
+// SAFETY: as above; the protocol is what is under test.
+unsafe impl Sync for Place {}
+
+impl Place {
+    /// One in which the first record serves.
+    fn new() -> Arc<Self> {
+        let place = Self {
+            slot: GatedSlot::closed("it has not begun"),
+            hazard: AtomicPtr::new(std::ptr::null_mut()),
+            paused: sync::Mutex::new(None),
+            first: Box::new(1),
+            second: Box::new(2),
+        };
+        place.slot.open(pointer(&place.first));
+        Arc::new(place)
+    }
+
+    /// One call: the number of the record that it ran on, or why it was not made.
+    fn call(&self) -> Result<usize, Shut> {
+        let seen = self.slot.pin(&self.hazard);
+        let record = if seen.is_null() { self.slot.wait(&self.hazard, None)? } else { seen };
+        // SAFETY: the place owns it.
+        let number = unsafe { *record };
+        unpin(&self.hazard);
+        Ok(number)
+    }
+
+    /// `Entry::pause`
+    fn pause(&self) {
+        let mut paused = self.paused.lock();
+        *paused = Some(self.slot.shut(Shut::Paused));
+    }
+
+    /// `Entry::resume`
+    fn resume(&self) {
+        let mut paused = self.paused.lock();
+        if let Some(record) = paused.take() {
+            self.slot.open(record);
+        }
+    }
+
+    /// `Entry::publish`
+    fn publish(&self) {
+        let mut paused = self.paused.lock();
+        self.slot.open(pointer(&self.second));
+        *paused = None;
+    }
+
+    /// `Entry::close`
+    fn close(&self) {
+        let mut paused = self.paused.lock();
+        self.slot.shut(Shut::Closed("closed".into()));
+        *paused = None;
+    }
+}
+
+fn pointer(number: &usize) -> *mut usize {
+    std::ptr::from_ref(number).cast_mut()
+}
+
+/// Runs a caller beside two others, and gives what its call came to. A caller that never comes back ends the model.
+fn call_beside(place: &Arc<Place>, others: [fn(&Place); 2]) -> Result<usize, Shut> {
+    let caller = {
+        let place = place.clone();
+        thread::spawn(move || place.call())
+    };
+    let [first, second] = others;
+    let other = {
+        let place = place.clone();
+        thread::spawn(move || first(&place))
+    };
+    second(place);
+    other.join().unwrap();
+    caller.join().unwrap()
+}
+
+fn closed() -> Shut {
+    Shut::Closed("closed".into())
+}
+
+#[test]
+fn a_call_beside_a_swap_and_a_close_runs_or_is_refused() {
+    explore(|| {
+        let place = Place::new();
+        let called = call_beside(&place, [Place::publish, Place::close]);
+        assert!(matches!(called, Ok(1 | 2)) || called == Err(closed()), "{called:?}");
+        // Whichever came last, a caller who comes now does not wait.
+        assert!([Ok(2), Err(closed())].contains(&place.call()));
+    });
+}
+
+#[test]
+fn a_resume_that_meets_a_close_leaves_no_caller_waiting() {
+    explore(|| {
+        let place = Place::new();
+        place.pause();
+        let called = call_beside(&place, [Place::resume, Place::close]);
+        assert!([Ok(1), Err(closed())].contains(&called), "{called:?}");
+        assert_eq!(place.call(), Err(closed()), "a plugin that was closed serves again");
+    });
+}
+
+#[test]
+fn a_call_in_a_pause_waits_for_the_swap_or_the_resume_that_ends_it() {
+    explore(|| {
+        let place = Place::new();
+        place.pause();
+        let called = call_beside(&place, [Place::resume, Place::publish]);
+        assert!([Ok(1), Ok(2)].contains(&called), "{called:?}");
+        assert_eq!(place.call(), Ok(2), "the swap is undone by a resume that came too late");
     });
 }

@@ -2,7 +2,7 @@
 
 use super::{
     entry::Entry,
-    gate::{Gate, Shut},
+    gate::Shut,
     mark::Mark,
     record::{Live, Record},
     seat::{Level, MAX_DEPTH, Seat},
@@ -247,13 +247,12 @@ impl Entry {
         // A call from inside a call of the same plugin belongs to the generation it began in: waiting for the next
         // one would wait for itself.
         for outer in pin.level.seat.own_hazards().rev().filter(|outer| !outer.is_null()) {
-            if self.is_leaving(outer) && !self.is_closed() {
-                pin.level.hazard().store(outer, super::sync::Ordering::Relaxed);
-                pin.record = outer;
+            if let Some(record) = self.stay_in(outer, pin.level.hazard()) {
+                pin.record = record;
                 return Ok((pin, None));
             }
         }
-        if HANDING_OVER.get() && self.gate.get() == Gate::Paused {
+        if HANDING_OVER.get() && self.slot.why_shut() == Some(Shut::Paused) {
             return Err(self.handing_over());
         }
         self.wait_for_record(pin)
@@ -268,23 +267,19 @@ impl Entry {
 
     fn wait_for_record(&self, mut pin: Pin) -> Result<(Pin, Rest), CallError> {
         let noted = Deadline::of(self.id.as_str());
-        let deadline = noted.or_else(|| self.gate.call_timeout().map(Deadline::after));
-        loop {
-            self.gate.pass(deadline.map(|it| it.until)).map_err(|shut| self.shut(shut, deadline))?;
-            pin.record = self.slot.pin(pin.level.hazard());
-            if !pin.record.is_null() {
-                let unnoted = deadline.filter(|_| noted.is_none());
-                return Ok((pin, unnoted.map(|deadline| deadline.note(&self.id))));
-            }
-        }
+        let deadline = noted.or_else(|| self.call_timeout().map(Deadline::after));
+        let waited = self.slot.wait(pin.level.hazard(), deadline.map(|it| it.until));
+        pin.record = waited.map_err(|shut| self.not_running(shut, deadline))?;
+        let unnoted = deadline.filter(|_| noted.is_none());
+        Ok((pin, unnoted.map(|deadline| deadline.note(&self.id))))
     }
 
     #[cold]
-    fn shut(&self, shut: Shut, deadline: Option<Deadline>) -> CallError {
+    fn not_running(&self, shut: Shut, deadline: Option<Deadline>) -> CallError {
         let plugin = self.id.to_string();
         match shut {
-            Shut::Restarting(due) => {
-                let left = due.map_or(SOON, |due| due.saturating_duration_since(Instant::now()));
+            Shut::Restarting(restart) => {
+                let left = restart.due.map_or(SOON, |due| due.saturating_duration_since(Instant::now()));
                 let retry_in_ms = left.as_millis().try_into().unwrap_or(u64::MAX).max(1);
                 CallError::Restarting { plugin, retry_in_ms }
             }

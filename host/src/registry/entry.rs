@@ -1,4 +1,4 @@
-//! A plugin's place in the registry: its slot, its gate, and the generations that are leaving.
+//! A plugin's place in the registry: its slot with its gate, and the generations that are leaving.
 
 mod pause;
 
@@ -8,10 +8,11 @@ pub(crate) use pause::Paused;
 use super::{
     caller::EntryCaller,
     calls::ByMode,
-    gate::{Gate, GateKeeper, Restart},
+    gate::{GatedSlot, Restart, Shut},
     record::{Live, Port, Record},
     seat::{self, Calls},
-    slot::{Slot, in_use},
+    slot::in_use,
+    sync::{AtomicPtr, Ordering},
 };
 use crate::{
     id::{Generation, PluginId},
@@ -25,7 +26,6 @@ use replug_api::{
     call::{Bound, Interface},
 };
 use std::{
-    ptr::null_mut,
     sync::{Arc, Weak},
     thread,
     time::{Duration, Instant},
@@ -34,8 +34,7 @@ use std::{
 /// A plugin's place. Outlives its generations, and the host.
 pub(crate) struct Entry {
     pub(crate) id: PluginId,
-    pub(super) slot: Slot<Record>,
-    pub(super) gate: GateKeeper,
+    pub(super) slot: GatedSlot<Record>,
     inner: Mutex<Inner>,
     /// How long calls took, by mode. Apart from the slot, which every call reads.
     pub(super) times: Box<ByMode<CallTimes>>,
@@ -46,7 +45,9 @@ struct Inner {
     wanted: Vec<&'static InterfaceExport>,
     /// The generation that serves, or that calls wait for while the gate is paused.
     live: Option<Arc<Live>>,
-    /// The pause that has not ended, by its number, and how many there were.
+    /// How long a call may take, its waiting included, by the generation that served last.
+    call_timeout: Option<Duration>,
+    /// The pause that has not ended, by its number, and how many there were. As long as there is one, the gate is paused.
     pause: Option<u64>,
     pauses: u64,
     /// Records that no longer serve, until no thread uses them.
@@ -65,11 +66,11 @@ impl Entry {
     pub(crate) fn new(id: PluginId, reason: &str) -> Self {
         Self {
             id,
-            slot: Slot::empty(),
-            gate: GateKeeper::closed(reason),
+            slot: GatedSlot::closed(reason),
             inner: Mutex::new(Inner {
                 wanted: Vec::new(),
                 live: None,
+                call_timeout: None,
                 pause: None,
                 pauses: 0,
                 leaving: Vec::new(),
@@ -87,30 +88,52 @@ impl Entry {
 
     /// Why calls are not taken, if they are not.
     pub(crate) fn closed_because(&self) -> Option<String> {
-        match self.gate.get() {
-            Gate::Closed(reason) => Some(reason),
-            Gate::Restarting(restart) => Some(restart.to_string()),
-            Gate::Open | Gate::Paused => None,
+        match self.slot.why_shut()? {
+            Shut::Closed(reason) => Some(reason),
+            Shut::Restarting(restart) => Some(restart.to_string()),
+            Shut::Paused => None,
         }
     }
 
     /// Says anew why a plugin that takes no calls does not.
     pub(crate) fn set_reason(&self, reason: &str) {
-        self.gate.set_reason(reason);
+        self.slot.set_reason(reason);
     }
 
     /// Whether its process has ended and is started again.
     pub(crate) fn is_restarting(&self) -> bool {
-        matches!(self.gate.get(), Gate::Restarting(_))
+        matches!(self.slot.why_shut(), Some(Shut::Restarting(_)))
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        matches!(self.gate.get(), Gate::Closed(_))
+    /// A record of the generation that `outer` is one of, if that was this plugin's and the plugin is not closed: with all
+    /// interfaces that handles ask for by now, and announced in `hazard`. `outer` is announced by the calling thread.
+    pub(super) fn stay_in(&self, outer: *mut Record, hazard: &AtomicPtr<Record>) -> Option<*mut Record> {
+        let mut inner = self.inner.lock();
+        if !inner.leaving.contains(&outer) || matches!(self.slot.why_shut(), Some(Shut::Closed(_))) {
+            return None;
+        }
+        // SAFETY: records in `leaving` are not freed yet.
+        let of_outer = unsafe { &*outer };
+        let record = if of_outer.ports.len() < inner.wanted.len() {
+            // A handle was made since. Of what the generation does not offer, no method is found.
+            let port = |&wanted: &&'static InterfaceExport| {
+                port(&of_outer.live, wanted).unwrap_or_else(|_| Port::without_methods(wanted))
+            };
+            let ports = inner.wanted.iter().map(port).collect();
+            let record = Box::into_raw(Box::new(Record::new(of_outer.live.clone(), ports)));
+            inner.leaving.push(record);
+            record
+        } else {
+            outer
+        };
+        // Under the lock, so that no one frees it before.
+        hazard.store(record, Ordering::Relaxed);
+        Some(record)
     }
 
-    /// Whether a record was this plugin's and may still be in use.
-    pub(super) fn is_leaving(&self, record: *mut Record) -> bool {
-        self.inner.lock().leaving.contains(&record)
+    /// How long a call may take that comes to wait, if its caller does not say.
+    pub(super) fn call_timeout(&self) -> Option<Duration> {
+        self.inner.lock().call_timeout
     }
 
     /// The calls of all generations so far that ran in this mode.
@@ -159,7 +182,7 @@ impl Entry {
                 if let Some(live) = inner.live.clone() {
                     let ports = ports(&live, &all)?;
                     if !self.slot.peek().is_null() {
-                        self.replace(&mut inner, Some(Record::new(live, ports)));
+                        self.open(&mut inner, Record::new(live, ports));
                     }
                 }
                 inner.wanted = all;
@@ -184,20 +207,17 @@ impl Entry {
     pub(crate) fn publish(self: &Arc<Self>, live: Arc<Live>) -> Result<Option<Retiring>, InterfaceMismatch> {
         let mut inner = self.inner.lock();
         let ports = ports(&live, &inner.wanted)?;
-        self.replace(&mut inner, Some(Record::new(live.clone(), ports)));
+        self.open(&mut inner, Record::new(live.clone(), ports));
         inner.pause = None;
-        let call_timeout = live.instance.call_timeout();
+        inner.call_timeout = live.instance.call_timeout();
         let old = inner.live.replace(live);
         inner.note_retiring(old.as_ref());
-        drop(inner);
-        self.gate.open(call_timeout);
         Ok(self.retiring(old))
     }
 
     /// Takes no more calls, and returns the generation that served.
     pub(crate) fn close(self: &Arc<Self>, reason: &str) -> Option<Retiring> {
-        self.gate.set(Gate::Closed(reason.to_owned()));
-        self.take_out(&mut self.inner.lock())
+        self.take_out(&mut self.inner.lock(), Shut::Closed(reason.to_owned()))
     }
 
     /// Takes a generation out whose process has ended. New calls wait for the next one, for as long as `patience`.
@@ -206,13 +226,12 @@ impl Entry {
         if inner.live.as_ref()?.generation != generation {
             return None;
         }
-        self.gate.set(Gate::Restarting(Restart { patience, due: None }));
-        self.take_out(&mut inner)
+        self.take_out(&mut inner, Shut::Restarting(Restart { patience, due: None }))
     }
 
     /// Takes out the generation that serves, if any.
-    fn take_out(self: &Arc<Self>, inner: &mut Inner) -> Option<Retiring> {
-        self.replace(inner, None);
+    fn take_out(self: &Arc<Self>, inner: &mut Inner, why: Shut) -> Option<Retiring> {
+        self.shut(inner, why);
         // A pause was one of the generation that leaves.
         inner.pause = None;
         let old = inner.live.take();
@@ -222,17 +241,17 @@ impl Entry {
 
     /// Says when the process of a generation that was [suspended](Entry::suspend) is started again.
     pub(crate) fn restart_due(&self, due: Instant) {
-        self.gate.set_due(due);
+        self.slot.set_due(due);
     }
 
-    /// Swaps what the slot points to and keeps the old record until no one uses it.
-    fn replace(&self, inner: &mut Inner, next: Option<Record>) {
-        let next = next.map_or(null_mut(), |record| Box::into_raw(Box::new(record)));
-        let old = self.slot.publish(next);
-        if !old.is_null() {
-            inner.leaving.push(old);
-        }
-        inner.sweep();
+    /// Lets this record serve, and keeps the old one until no one uses it.
+    fn open(&self, inner: &mut Inner, record: Record) {
+        inner.keep(self.slot.open(Box::into_raw(Box::new(record))));
+    }
+
+    /// Lets nothing serve, and keeps the old record until no one uses it.
+    fn shut(&self, inner: &mut Inner, why: Shut) {
+        inner.keep(self.slot.shut(why));
     }
 
     fn retiring(self: &Arc<Self>, live: Option<Arc<Live>>) -> Option<Retiring> {
@@ -287,13 +306,19 @@ impl Drop for Entry {
     fn drop(&mut self) {
         // Whoever calls holds the entry, so no record of it is in use.
         let inner = self.inner.get_mut();
-        inner.leaving.push(self.slot.publish(null_mut()));
-        inner.leaving.retain(|record| !record.is_null());
-        inner.sweep();
+        inner.keep(self.slot.shut(Shut::Closed(String::new())));
     }
 }
 
 impl Inner {
+    /// Keeps a record that is out of the slot, unless it is null, until no one uses it.
+    fn keep(&mut self, record: *mut Record) {
+        if !record.is_null() {
+            self.leaving.push(record);
+        }
+        self.sweep();
+    }
+
     fn note_retiring(&mut self, live: Option<&Arc<Live>>) {
         self.retiring.retain(|live| live.strong_count() > 0);
         self.retiring.extend(live.map(Arc::downgrade));
@@ -313,7 +338,7 @@ impl Inner {
         self.leaving.retain(|&record| {
             let used = seat::with_hazards(|hazards| in_use(record, hazards));
             if !used {
-                // SAFETY: the record came from `Box::into_raw` in `replace`, is out of the slot, and in no hazard
+                // SAFETY: the record came from `Box::into_raw` in `open` or `stay_in`, is out of the slot, and in no hazard
                 // cell: no thread uses it or will (see `Slot::publish`). It leaves the list, so this happens once.
                 drop(unsafe { Box::from_raw(record) });
             }
@@ -324,11 +349,12 @@ impl Inner {
 
 /// The interfaces of `live` that the handles want, by port.
 fn ports(live: &Live, wanted: &[&'static InterfaceExport]) -> Result<Box<[Port]>, InterfaceMismatch> {
-    let port = |&wanted: &&'static InterfaceExport| {
-        let bound = live.instance.interface(wanted)?;
-        Ok(Port { bound, methods: bound.export.methods.as_slice(), mark: live.mark_of(&wanted.name) })
-    };
-    wanted.iter().map(port).collect()
+    wanted.iter().map(|wanted| port(live, wanted)).collect()
+}
+
+fn port(live: &Live, wanted: &'static InterfaceExport) -> Result<Port, InterfaceMismatch> {
+    let bound = live.instance.interface(wanted)?;
+    Ok(Port { bound, methods: bound.export.methods.as_slice(), mark: live.mark_of(&wanted.name) })
 }
 
 /// A generation that no longer serves, and may still run calls.

@@ -1,16 +1,23 @@
-//! What callers do when nothing serves: wait for the hand-over to end, or hear why not.
+//! What callers go through: the slot, and beside it what they do while it is empty.
+//!
+//! The slot and the gate change together, under one lock, and in an order that callers who take no lock can rely on: a
+//! gate opens when the slot is full, and shuts before the slot is emptied. So whoever finds the slot empty and then the
+//! gate open finds a full slot at the next look, or a gate that has shut since.
+//!
+//! This file is also compiled against a model checker's atomics and locks (`tests/tests/slot_model.rs`), so it names
+//! them through its parent.
 
-use parking_lot::{Condvar, Mutex};
+use super::slot::Slot;
+use super::sync::{AtomicPtr, Condvar, Mutex};
 use std::{
     fmt,
+    ptr::null_mut,
     time::{Duration, Instant},
 };
 
-/// Why a slot is empty.
+/// What callers do who find the slot empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Gate {
-    /// It is not, or is about to be filled.
-    Open,
+pub(crate) enum Shut {
     /// The state is being handed over: new calls wait.
     Paused,
     /// Its process has ended and is started again: new calls wait.
@@ -43,40 +50,84 @@ impl fmt::Display for Restart {
     }
 }
 
-/// The gate of one plugin, with those who wait before it.
+/// The slot of one plugin and its gate, with those who wait before it.
 #[derive(Debug)]
-pub(super) struct GateKeeper {
-    gate: Mutex<Gate>,
+pub(super) struct GatedSlot<T> {
+    slot: Slot<T>,
+    /// Why the slot is empty, if it is. Held while either changes.
+    shut: Mutex<Option<Shut>>,
     moved: Condvar,
-    /// How long a call may take, its waiting included, by the generation that served last.
-    call_timeout: Mutex<Option<Duration>>,
 }
 
-impl GateKeeper {
+impl<T> GatedSlot<T> {
+    /// An empty slot that is closed for this reason.
     pub(super) fn closed(reason: &str) -> Self {
-        let gate = Mutex::new(Gate::Closed(reason.to_owned()));
-        Self { gate, moved: Condvar::new(), call_timeout: Mutex::default() }
+        let shut = Mutex::new(Some(Shut::Closed(reason.to_owned())));
+        Self { slot: Slot::empty(), shut, moved: Condvar::new() }
     }
 
-    /// Opens for a generation whose calls may take so long.
-    pub(super) fn open(&self, call_timeout: Option<Duration>) {
-        *self.call_timeout.lock() = call_timeout;
-        self.set(Gate::Open);
+    /// Announces in `hazard` the record that serves, and returns it; null when nothing serves: see [`Slot::pin`].
+    #[inline(always)]
+    pub(super) fn pin(&self, hazard: &AtomicPtr<T>) -> *mut T {
+        self.slot.pin(hazard)
     }
 
-    /// How long a call may take that comes to wait here, if its caller does not say.
-    pub(super) fn call_timeout(&self) -> Option<Duration> {
-        *self.call_timeout.lock()
+    /// The same, but waits for a record while the gate is paused or, for a while, while a process is started again; not
+    /// beyond `until`.
+    pub(super) fn wait(&self, hazard: &AtomicPtr<T>, until: Option<Instant>) -> Result<*mut T, Shut> {
+        loop {
+            self.pass(until)?;
+            let record = self.slot.pin(hazard);
+            if !record.is_null() {
+                return Ok(record);
+            }
+            // The gate has shut since it was passed.
+        }
     }
 
-    pub(super) fn set(&self, gate: Gate) {
-        *self.gate.lock() = gate;
+    fn pass(&self, until: Option<Instant>) -> Result<(), Shut> {
+        let mut gate = self.shut.lock();
+        let began = Instant::now();
+        loop {
+            let Some(shut) = &*gate else { return Ok(()) };
+            let deadline = match shut {
+                Shut::Paused => until,
+                Shut::Restarting(restart) => {
+                    began.checked_add(restart.patience).into_iter().chain(until).min()
+                }
+                Shut::Closed(_) => return Err(shut.clone()),
+            };
+            match deadline {
+                None => self.moved.wait(&mut gate),
+                Some(deadline) if deadline <= Instant::now() => return Err(shut.clone()),
+                Some(deadline) => drop(self.moved.wait_until(&mut gate, deadline)),
+            }
+        }
+    }
+
+    /// Lets this record serve, and returns the one that did, or null. What is returned may still be in use.
+    pub(super) fn open(&self, record: *mut T) -> *mut T {
+        let mut gate = self.shut.lock();
+        let old = self.slot.publish(record);
+        *gate = None;
+        drop(gate);
         self.moved.notify_all();
+        old
+    }
+
+    /// Lets nothing serve, and returns the record that did, or null. What is returned may still be in use.
+    pub(super) fn shut(&self, why: Shut) -> *mut T {
+        let mut gate = self.shut.lock();
+        *gate = Some(why);
+        let old = self.slot.publish(null_mut());
+        drop(gate);
+        self.moved.notify_all();
+        old
     }
 
     /// Says when a process that has ended is started again.
     pub(super) fn set_due(&self, due: Instant) {
-        if let Gate::Restarting(restart) = &mut *self.gate.lock() {
+        if let Some(Shut::Restarting(restart)) = &mut *self.shut.lock() {
             restart.due = Some(due);
         }
         self.moved.notify_all();
@@ -84,44 +135,18 @@ impl GateKeeper {
 
     /// Changes the reason of a gate that is closed.
     pub(super) fn set_reason(&self, reason: &str) {
-        if let Gate::Closed(old) = &mut *self.gate.lock() {
+        if let Some(Shut::Closed(old)) = &mut *self.shut.lock() {
             *old = reason.to_owned();
         }
     }
 
-    pub(super) fn get(&self) -> Gate {
-        self.gate.lock().clone()
+    /// Why nothing serves, if so.
+    pub(super) fn why_shut(&self) -> Option<Shut> {
+        self.shut.lock().clone()
     }
 
-    /// Waits while the gate is paused or, for a while, while a process is started again; but not beyond `until`.
-    pub(super) fn pass(&self, until: Option<Instant>) -> Result<(), Shut> {
-        let mut gate = self.gate.lock();
-        let began = Instant::now();
-        loop {
-            let (deadline, shut) = match &*gate {
-                Gate::Open => return Ok(()),
-                Gate::Paused => (until, Shut::Paused),
-                Gate::Restarting(restart) => {
-                    let patience = began.checked_add(restart.patience);
-                    (patience.into_iter().chain(until).min(), Shut::Restarting(restart.due))
-                }
-                Gate::Closed(reason) => return Err(Shut::Closed(reason.clone())),
-            };
-            match deadline {
-                None => self.moved.wait(&mut gate),
-                Some(deadline) if deadline <= Instant::now() => return Err(shut),
-                Some(deadline) => drop(self.moved.wait_until(&mut gate, deadline)),
-            }
-        }
+    /// The record that serves, or null; only to be compared with others.
+    pub(super) fn peek(&self) -> *mut T {
+        self.slot.peek()
     }
-}
-
-/// Why a gate was not passed.
-pub(super) enum Shut {
-    /// A process is still being started again, and this is when that is due, if it is known.
-    Restarting(Option<Instant>),
-    /// The state is still being handed over, and the caller waits no longer.
-    Paused,
-    /// No calls are taken; says why and what to do.
-    Closed(String),
 }

@@ -22,8 +22,9 @@ mod slot;
 mod successor;
 mod watchdog;
 
-/// The atomics of the slot; a model checker's in `tests/tests/slot_model.rs`.
+/// The atomics and locks of the slot and its gate; a model checker's in `tests/tests/slot_model.rs`.
 mod sync {
+    pub(super) use parking_lot::{Condvar, Mutex};
     pub(super) use std::sync::atomic::{AtomicPtr, Ordering};
 }
 

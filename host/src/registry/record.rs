@@ -8,7 +8,7 @@ use crate::{
     id::{Digest, Generation, PluginId},
     load::{Instance, LifecycleError},
 };
-use replug_api::abi::{BoundInterface, MethodExport};
+use replug_api::abi::{BoundInterface, InterfaceExport, MethodExport, Object};
 use std::sync::Arc;
 
 /// A generation that has come up: its instance and what is known of it.
@@ -107,6 +107,14 @@ pub(super) struct Port {
     pub(super) methods: &'static [MethodExport],
     /// What marks a thread that calls it.
     pub(super) mark: Mark,
+}
+
+impl Port {
+    /// Of an interface that the generation does not offer: no call can be made through it.
+    pub(super) fn without_methods(wanted: &'static InterfaceExport) -> Self {
+        let bound = BoundInterface { object: Object(std::ptr::null()), export: wanted };
+        Self { bound, methods: &[], mark: Mark::NOBODY }
+    }
 }
 
 /// A generation with the interfaces that typed handles ask for, by the number of the handle's port.

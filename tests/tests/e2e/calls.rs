@@ -1,11 +1,12 @@
 //! Calls that cannot be, calls at the wrong time, and calls that are merely large.
 
 use replug::{CallError, Handle, HostError};
-use replug_tests::{Hold, Lab, Probe, ProbeError, Tally, misbehave, recorder};
+use replug_tests::{Everything, Hold, Lab, Probe, ProbeError, Tally, misbehave, recorder};
 use serde_json::{Value, json};
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     thread,
+    time::Duration,
 };
 
 #[test]
@@ -149,6 +150,43 @@ fn a_call_from_inside_a_call_does_not_wait_for_the_reload_that_waits_for_the_out
     outer.join().unwrap().unwrap();
     reloading.wait().unwrap();
     assert_eq!(*inner.lock().unwrap(), [1]);
+    assert_eq!(lab.probe().version().unwrap(), 2);
+    recorder::when(&lab.id(), "call back", || ());
+    lab.finish();
+}
+
+#[test]
+fn a_call_inside_a_call_reaches_a_handle_that_is_newer_than_the_outer() {
+    let mut lab = Lab::new("nested-newer");
+    let hold = Hold::new(lab.dir());
+    lab.install(misbehave("version=1"));
+    lab.start();
+    let newer = Arc::new(OnceLock::<Handle<dyn Everything>>::new());
+    let results = Arc::new(Mutex::new(Vec::new()));
+    let (handle, inner, outer_probe) = (newer.clone(), results.clone(), lab.probe());
+    let socket = hold.path().to_owned();
+    recorder::when(&lab.id(), "call back", move || {
+        outer_probe.hold(&socket).unwrap();
+        inner.lock().unwrap().push(handle.get().unwrap().small(true, 'x', Duration::ZERO));
+    });
+    let probe = lab.probe();
+    let outer = thread::spawn(move || probe.log("info", "call back"));
+    let outside = hold.entered();
+    newer.set(lab.host().get(&lab.id()).unwrap()).unwrap();
+    lab.install(misbehave("version=2"));
+    let reloading = lab.host().reload(&lab.id());
+    // The pause has begun when calls wait; those of the outer thread go on.
+    let waits = || {
+        matches!(
+            Handle::within(&lab.probe(), Duration::from_millis(1)).version(),
+            Err(CallError::NotRunning { .. })
+        )
+    };
+    while !waits() {}
+    drop(outside);
+    outer.join().unwrap().unwrap();
+    reloading.wait().unwrap();
+    assert_eq!(*results.lock().unwrap(), [Ok((true, 'x', Duration::ZERO))]);
     assert_eq!(lab.probe().version().unwrap(), 2);
     recorder::when(&lab.id(), "call back", || ());
     lab.finish();

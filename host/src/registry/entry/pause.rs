@@ -3,7 +3,7 @@
 use super::{Entry, ports};
 use crate::registry::{
     caller::HANDING_OVER,
-    gate::Gate,
+    gate::Shut,
     record::{Live, Record},
 };
 use std::{sync::Arc, time::Duration};
@@ -23,8 +23,7 @@ impl Entry {
         inner.pauses += 1;
         let number = inner.pauses;
         inner.pause = Some(number);
-        self.gate.set(Gate::Paused);
-        self.replace(&mut inner, None);
+        self.shut(&mut inner, Shut::Paused);
         drop(inner);
         HANDING_OVER.set(true);
         let paused = Paused { entry: self.clone(), live, number };
@@ -39,12 +38,8 @@ impl Entry {
     pub(crate) fn resume(&self) {
         let mut inner = self.inner.lock();
         let (Some(_), Some(live)) = (inner.pause.take(), inner.live.clone()) else { return };
-        if self.slot.peek().is_null() && !self.is_closed() {
-            let ports = ports(&live, &inner.wanted).expect("it served these handles before");
-            self.replace(&mut inner, Some(Record::new(live, ports)));
-            drop(inner);
-            self.gate.set(Gate::Open);
-        }
+        let ports = ports(&live, &inner.wanted).expect("it served these handles before");
+        self.open(&mut inner, Record::new(live, ports));
     }
 }
 
