@@ -11,7 +11,7 @@ use crate::{
     host::Host,
     keeper::{self, Desks, Keeper},
     load::{
-        LogBound,
+        LogBound, in_process,
         process::{ProcessError, Program},
     },
     orphans, parent,
@@ -231,6 +231,7 @@ struct Made {
 
 async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     fence::register()?;
+    in_process::heed_children();
     let config = builder.config;
     let plugins_dir = config.plugins.clone().unwrap_or_else(|| DEFAULT_PLUGINS_DIR.into());
     let discovery =

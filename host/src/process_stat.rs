@@ -34,6 +34,18 @@ impl ProcessStat {
     }
 }
 
+/// Whether this process ignores a signal, as a program does that was started by `nohup`, or in the background by a script.
+pub(crate) fn ignores(signal: i32) -> bool {
+    fs::read_to_string("/proc/self/status").is_ok_and(|status| is_in(&status, signal))
+}
+
+fn is_in(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let bit = u32::try_from(signal - 1).ok().and_then(|bit| 1_u64.checked_shl(bit));
+    mask.zip(bit).is_some_and(|(mask, bit)| mask & bit != 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,5 +95,14 @@ mod tests {
             ProcessStat::read(dir.path()),
             Some(ProcessStat { started: 99, cpu_ticks: 200, threads: 3 })
         );
+    }
+
+    #[test]
+    fn an_ignored_signal_is_a_bit_of_the_kernels_mask() {
+        let status = "SigBlk:\tffffffffffffffff\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000004002\n";
+        let ignored: Vec<i32> = (-1..=65).filter(|signal| is_in(status, *signal)).collect();
+        assert_eq!(ignored, [libc::SIGHUP, libc::SIGPIPE]);
+        // A Rust program ignores it.
+        assert!(ignores(libc::SIGPIPE) && !ignores(libc::SIGSEGV));
     }
 }

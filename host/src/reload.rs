@@ -22,7 +22,7 @@ use crate::{
     id::{Digest, Generation, PluginId},
     load::{
         Instance, LifecycleError, LogBound,
-        in_process::tls_keys_used,
+        in_process::{heed_children, tls_keys_used},
         process::{ProcessError, Program, SavedBy},
     },
     manifest::Manifest,
@@ -140,6 +140,7 @@ pub(crate) async fn build(
 ) -> Result<Built, ReloadError> {
     let (entry, manifest) = job;
     let began = Instant::now();
+    heed_children();
     let built = shop.builder.build(manifest).instrument(spans::build()).await;
     stages.build = millis(began.elapsed());
     built.map_err(|error| failed(entry, Stage::Build)(error.into()))

@@ -215,13 +215,16 @@ impl Dev {
         }
     }
 
-    /// Interrupts it as Ctrl-C does, and waits for its end.
+    /// Interrupts it as Ctrl-C does, or asks it to end otherwise where that is ignored, as in a script's background. Waits for
+    /// its end.
     ///
     /// # Panics
     ///
     /// If it cannot be waited for.
     pub fn interrupt(mut self) -> ExitStatus {
-        kill_process(Pid::from_child(&self.child), Signal::INT).expect("it is running");
+        let ignored = replug::parent::is_ignored(Signal::INT.as_raw());
+        let signal = if ignored { Signal::TERM } else { Signal::INT };
+        kill_process(Pid::from_child(&self.child), signal).expect("it is running");
         self.wait_for("host_stopped");
         self.child.wait().expect("it ends")
     }

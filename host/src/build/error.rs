@@ -15,9 +15,7 @@ pub enum BuildError {
     )]
     NoSource { root: PathBuf },
     /// The Rust toolchain is not installed.
-    #[error(
-        "cannot run `{program}`: {source}; install Rust (https://rustup.rs) and see that `{program}` is in PATH"
-    )]
+    #[error("cannot run `{program}`: {source}; {}", remedy(program, source))]
     NoToolchain { program: &'static str, source: io::Error },
     /// The package makes no C dynamic library.
     #[error(
@@ -88,5 +86,16 @@ impl BuildError {
             Self::Compile { diagnostics, .. } | Self::PanicAborts { diagnostics, .. } => diagnostics,
             _ => &[],
         }
+    }
+}
+
+/// What to do about a program that could not be run, or of which that is all that is known.
+fn remedy(program: &str, source: &io::Error) -> String {
+    match source.raw_os_error() {
+        // It has run.
+        Some(libc::ECHILD) => {
+            "it has ended, and its status is lost, because this process was made to ignore SIGCHLD meanwhile: build again".into()
+        }
+        _ => format!("install Rust (https://rustup.rs) and see that `{program}` is in PATH"),
     }
 }

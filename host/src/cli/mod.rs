@@ -72,15 +72,17 @@ enum Command {
 
 /// Runs the command that this process was started as.
 pub(crate) fn main() -> ExitCode {
+    // All commands run others, such as cargo.
+    replug::parent::heed_children();
     // Prints help and usage errors itself, and then exits with 0 or 2.
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Dev(dev) => {
-            replug::parent::keep();
+            replug::parent::keep_until_interrupted();
             in_runtime(dev.run())
         }
         Command::Run(run) => {
-            replug::parent::keep();
+            replug::parent::keep_until_interrupted();
             in_runtime(run.run())
         }
         Command::New(new) => new.run(),

@@ -8,17 +8,24 @@
 //!
 //! * `mod.rs`: who is parent and who is child, and that neither outlives the other.
 //! * `watch.rs`: waits for the end of the child, and passes signals on to it.
+//! * `asked.rs`: when a child that was asked to end, and does not, is killed.
 //! * `verdict.rs`: what an end means: another child, or the end of the parent too.
 //! * `oom.rs`: whether the kernel kills for want of memory.
 //!
 //! **Architecture Invariant:** the parent has one thread and opens no plugin. What ends the child for good ends the
 //! parent, and with the same status; what ends the parent ends the child.
 
+mod asked;
 mod oom;
 mod verdict;
 mod watch;
 
-use crate::{process_stat::ProcessStat, registry::crash_record};
+use crate::{
+    load::in_process,
+    process_stat::{ProcessStat, ignores},
+    registry::crash_record,
+};
+use asked::Interrupt;
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
 use std::{
     env, fs,
@@ -57,15 +64,43 @@ static NOTEBOOK: OnceLock<PathBuf> = OnceLock::new();
 /// to. One that means to end by `_exit` shuts its hosts down before.
 ///
 /// Signals that ask the parent to end, to stop or to go on are passed on to the child, unless they came from the
-/// terminal, which has told the child as well. If the parent is killed, so is the child.
+/// terminal, which has told the child as well. If the parent is killed, so is the child. A signal that is ignored, as `SIGHUP`
+/// is under `nohup`, is left ignored.
+///
+/// A program that gets `SIGTERM`, and besides it another one or a `SIGINT` within 30 s, is killed if it has not ended 5 s after
+/// the second, or when a third comes: a plugin may have put handlers of its own in the place of the program's. The parent then
+/// ends with 128 and the number of the last of these signals. As process 1, as in a container, the parent reaps
+/// processes that were left to it.
 ///
 /// Whatever keeps it from this is said on the standard error, and the program goes on without a parent.
 pub fn keep() {
+    keep_as(Interrupt::Anything);
+}
+
+/// Like [`keep`], for a program to which `SIGINT` means the end as `SIGTERM` does: of one that does not end at Ctrl-C, the
+/// second has it killed 5 s later, and the third at once.
+pub fn keep_until_interrupted() {
+    keep_as(Interrupt::End);
+}
+
+/// Whether this process ignores a signal.
+#[doc(hidden)]
+pub fn is_ignored(signal: i32) -> bool {
+    ignores(signal)
+}
+
+/// Has this process learn how its children end, if whoever started it had it ignore that.
+#[doc(hidden)]
+pub fn heed_children() {
+    in_process::heed_children();
+}
+
+fn keep_as(interrupt: Interrupt) {
     let badge = env::var(BADGE).ok().and_then(|text| text.parse::<Badge>().ok());
     match badge.as_ref().map(Badge::standing) {
         Some(Standing::Child) => follow(badge.as_ref()),
         Some(Standing::Orphan) => end_with_parent(),
-        Some(Standing::Stranger) | None => match watch::Watch::begin() {
+        Some(Standing::Stranger) | None => match watch::Watch::begin(interrupt) {
             Ok(watch) => process::exit(watch.run()),
             Err(error) => {
                 eprintln!("warning: {error}; if a plugin crashes this program, nothing starts it again");

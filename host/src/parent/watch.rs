@@ -1,18 +1,25 @@
 //! The parent's only occupation: to wait for the end of its child, and to pass signals on to it.
 
 use super::{
-    BADGE, Badge, oom,
+    BADGE, Badge,
+    asked::{Asked, Interrupt},
+    oom,
     verdict::{Ended, History, Verdict},
 };
-use crate::registry::crash_record::{self, note_end, read, write_down};
+use crate::{
+    process_stat::ignores,
+    registry::crash_record::{self, note_end, read, write_down},
+};
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     fs::{MemfdFlags, ftruncate, memfd_create},
-    process::{Pid, Signal, getpid, kill_process},
+    io::Errno,
+    process::{Pid, Signal, WaitOptions, getpid, kill_process, wait},
 };
 use signal_hook::{
     consts::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2},
     iterator::{
-        SignalsInfo,
+        backend::SignalDelivery,
         exfiltrator::{WithOrigin, origin::Origin},
     },
     low_level::siginfo::Cause,
@@ -24,14 +31,19 @@ use std::{
     io::{self, Read, Seek},
     os::{
         fd::AsFd,
-        unix::{ffi::OsStrExt, process::CommandExt},
+        unix::{
+            ffi::OsStrExt,
+            net::UnixStream,
+            process::{CommandExt, ExitStatusExt},
+        },
     },
     path::PathBuf,
     process::{Child, Command, ExitStatus},
     time::{Duration, Instant},
 };
 
-/// What the parent hears of.
+/// What the parent hears of, unless it is ignored: whoever started the program so wants that signal to end nothing, and the
+/// child ignores it, too. The first it hears of in any case; if it were ignored, no end of a child would be known.
 const HEARD: [i32; 9] = [SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGCONT, SIGUSR1, SIGUSR2];
 
 /// For how long after a signal that asks for the end a crash counts as the end. After that, the program has taken the
@@ -48,7 +60,7 @@ pub(super) struct NoParent {
 
 /// A parent, and what it takes to be one.
 pub(super) struct Watch {
-    signals: SignalsInfo<WithOrigin>,
+    signals: SignalDelivery<UnixStream, WithOrigin>,
     /// In memory; where the child notes the run folders of its hosts.
     notebook: File,
     /// Where the child keeps its crash record; none if there is no such memory.
@@ -56,22 +68,27 @@ pub(super) struct Watch {
     child: Child,
     /// How often the kernel had killed for want of memory when the child was started.
     oom_kills: Option<u64>,
-    /// When someone last asked for the end.
+    /// When someone last asked for the end, by whatever signal.
     asked: Option<Instant>,
+    requests: Asked,
 }
 
 impl Watch {
     /// Starts the first child.
-    pub(super) fn begin() -> Result<Self, NoParent> {
+    pub(super) fn begin(interrupt: Interrupt) -> Result<Self, NoParent> {
         let failed = |what| move |source| NoParent { what, source };
-        let signals = SignalsInfo::new(HEARD).map_err(failed("signals cannot be listened to"))?;
+        let heard = HEARD.into_iter().filter(|signal| *signal == SIGCHLD || !ignores(*signal));
+        let signals = UnixStream::pair()
+            .and_then(|(read, write)| SignalDelivery::with_pipe(read, write, WithOrigin::default(), heard))
+            .map_err(failed("signals cannot be listened to"))?;
         let notebook = memfd_create("replug-runs", MemfdFlags::CLOEXEC)
             .map_err(|error| failed("no memory for notes")(error.into()))?;
         let notebook = File::from(notebook);
         let oom_kills = oom::kills();
         let memory = crash_record::make().ok();
         let child = spawn(&notebook, memory.as_ref()).map_err(failed("it cannot be run again"))?;
-        Ok(Self { signals, notebook, memory, child, oom_kills, asked: None })
+        let requests = Asked::new(interrupt);
+        Ok(Self { signals, notebook, memory, child, oom_kills, asked: None, requests })
     }
 
     /// Sees the program through its crashes to its end, and gives the status to end with.
@@ -81,8 +98,9 @@ impl Watch {
             let status = self.wait();
             let ended = self.look_back(status);
             if self.asked.is_some_and(|asked| asked.elapsed() < LEAVING) {
-                // It was on its way out.
-                return ended.code();
+                // It was on its way out. One that had to be killed ends as the signal would have ended it.
+                let killed = self.requests.end_at().filter(|_| ended.code() == 128 + Signal::KILL.as_raw());
+                return killed.and(self.requests.by()).map_or(ended.code(), |signal| 128 + signal);
             }
             let words = match history.judge(&ended, Instant::now()) {
                 Verdict::End(code, words) => {
@@ -108,18 +126,47 @@ impl Watch {
         Ok(())
     }
 
-    /// Waits for the end of the child, and passes signals on to it meanwhile.
+    /// Waits for the end of the child, passes signals on to it meanwhile, and ends it if it was asked to end and does not.
     fn wait(&mut self) -> ExitStatus {
+        let mut killed = false;
         loop {
-            let heard: Vec<Origin> = self.signals.wait().collect();
+            if let Some(status) = self.reap() {
+                return status;
+            }
+            let end_at = self.requests.end_at().filter(|_| !killed);
+            let left = end_at.map(|at| at.saturating_duration_since(Instant::now()));
+            let left = left.and_then(|left| Timespec::try_from(left).ok());
+            // However this ends, what has come is looked at; signals interrupt it.
+            let _ = poll(&mut [PollFd::new(self.signals.get_read(), PollFlags::IN)], left.as_ref());
+            let heard: Vec<Origin> = self.signals.pending().collect();
             for signal in heard {
                 self.hear(&signal);
             }
-            // An error means that someone else has waited for it; then there is no more to be known.
-            match self.child.try_wait() {
-                Ok(None) => {}
-                Ok(Some(status)) => return status,
-                Err(_) => return ExitStatus::default(),
+            if !killed && self.requests.end_at().is_some_and(|at| at <= Instant::now()) {
+                killed = true;
+                say(Some(
+                    "error: the program was asked to end more than once and did not, so it is killed; a plugin in it may \
+                     have taken the place of its handlers of signals"
+                        .into(),
+                ));
+                // It may have ended by now.
+                let _ = kill_process(Pid::from_child(&self.child), Signal::KILL);
+            }
+        }
+    }
+
+    /// How the child has ended, if it has. As process 1, the parent is also left the processes of others, which wait for nothing
+    /// but that.
+    fn reap(&self) -> Option<ExitStatus> {
+        loop {
+            match wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) if pid == Pid::from_child(&self.child) => {
+                    return Some(ExitStatus::from_raw(status.as_raw()));
+                }
+                Ok(Some(_)) | Err(Errno::INTR) => {}
+                Ok(None) => return None,
+                // Someone else has waited for it; then there is no more to be known.
+                Err(_) => return Some(ExitStatus::default()),
             }
         }
     }
@@ -131,6 +178,7 @@ impl Watch {
         }
         if [SIGHUP, SIGINT, SIGQUIT, SIGTERM].contains(&signal) {
             self.asked = Some(Instant::now());
+            self.requests.note(signal, Instant::now());
         }
         // What the terminal sends, it sends to the child as well.
         let from_terminal = heard.cause == Cause::Kernel && signal != SIGCONT;

@@ -24,6 +24,7 @@ mod parent;
 mod place;
 mod places;
 mod shim;
+mod signals;
 mod source;
 mod stuck;
 mod supervision;

@@ -2,13 +2,15 @@
 //!
 //! `open.rs` maps the library and checks it; an [`Instance`] runs the author's code through [`replug_api::abi`].
 //! `services.rs` is what the plugin calls back, `cancel.rs` what it learns of those who wait for it. `keys.rs` counts what
-//! a process can only bear so much of; `extent.rs` finds where a library lies; `method.rs` is what dynamic handles call.
+//! a process can only bear so much of; `extent.rs` finds where a library lies; `method.rs` is what dynamic handles call;
+//! `children.rs` sees to it that a plugin does not hide how processes end.
 //!
 //! **Architecture Invariant:** nothing here outlives its library. By default a library stays mapped for ever; only
 //! `Gone::unload` gives it up, and it says whether that came true.
 
 mod cancel;
 mod check;
+mod children;
 mod extent;
 mod instance;
 mod keys;
@@ -19,6 +21,7 @@ mod services;
 pub(crate) use cancel::Cancellation;
 pub use check::InterfaceMismatch;
 pub(super) use check::{fit, missing};
+pub(crate) use children::heed_children;
 pub(crate) use instance::{Gone, Unloaded};
 pub use instance::{Instance, LifecycleError};
 pub use keys::tls_keys_used;

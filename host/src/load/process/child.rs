@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     event::LimitsInForce,
-    load::speaker::Speaker,
+    load::{in_process, speaker::Speaker},
     manifest::LimitsSpec,
     wire::{Control, ControlError, Greeting, Limits, SHIM_MARKER, Service, Timed, WireError},
 };
@@ -93,6 +93,7 @@ impl Child {
         start.environment.apply(&mut command);
         command.stdin(OwnedFd::from(theirs)).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut bounds = Bounds::prepare(start.limits, (&start.speaker.plugin, start.speaker.generation))?;
+        in_process::heed_children();
         let mut child = spawner::spawn(command).map_err(|error| {
             bounds.discard();
             failed(error)

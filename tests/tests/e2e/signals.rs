@@ -1,0 +1,178 @@
+//! Signals that a plugin, or whoever has started the program, has taken from it: those that are ignored stay so, and those
+//! that must be heard are.
+
+use replug::manifest::Mode;
+use replug_tests::{
+    Lab,
+    command::{Dev, command, talk},
+    misbehave, skipped,
+};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+use serde_json::json;
+use std::{
+    fs,
+    process::{Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// The same command, started with these signals ignored. A shell would not ignore SIGCHLD.
+fn ignoring(signals: &str, command: &Command) -> Command {
+    let mut wrapped = Command::new("env");
+    wrapped.arg(format!("--ignore-signal={signals}"));
+    wrapped.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => wrapped.env(name, value),
+            None => wrapped.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        wrapped.current_dir(folder);
+    }
+    wrapped.stdin(Stdio::null());
+    wrapped
+}
+
+/// The children of a process.
+fn children(of: Pid) -> Vec<Pid> {
+    let text = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
+}
+
+fn ignores(pid: Pid, signal: Signal) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap();
+    u64::from_str_radix(mask, 16).unwrap() & (1 << (signal.as_raw() - 1)) != 0
+}
+
+#[test]
+fn signals_that_are_ignored_when_a_host_is_started_end_neither_it_nor_its_parent() {
+    for subcommand in ["dev", "run"] {
+        let mut lab = Lab::in_mode(&format!("ignoring-{subcommand}"), Mode::Auto);
+        lab.install(misbehave("version=1"));
+        // As `nohup` does, and a shell for what runs in the background of a script.
+        let mut host = Dev::of(ignoring("HUP,INT", &command(&lab, &[subcommand, "--json"])));
+        host.wait_for("host_started");
+        let parent = host.pid();
+        let program = children(parent);
+        assert_eq!(program.len(), 1, "{program:?}");
+        for pid in [parent, program[0]] {
+            for signal in [Signal::HUP, Signal::INT] {
+                assert!(ignores(pid, signal), "{pid} {signal:?}");
+                kill_process(pid, signal).unwrap();
+            }
+        }
+        assert!(talk(&lab, &["call", &lab.id(), "version"]).status.success());
+        kill_process(parent, Signal::TERM).unwrap();
+        host.wait_for("host_stopped");
+        assert_eq!(host.ended().code(), Some(0));
+        lab.assert_clean();
+    }
+}
+
+/// Sends a signal again and again, until the process has ended of it.
+fn insist(host: Dev, signal: Signal) -> ExitStatus {
+    let pid = host.pid();
+    thread::scope(|scope| {
+        let ended = scope.spawn(|| host.ended());
+        while !ended.is_finished() {
+            // Not yet waited for, its number is no other's; or an error says that it has been.
+            let _ = kill_process(pid, signal);
+            thread::yield_now();
+        }
+        ended.join().unwrap()
+    })
+}
+
+#[test]
+fn a_command_whose_handlers_a_plugin_has_taken_ends_by_the_third_interrupt() {
+    let mut lab = Lab::in_mode("taken", Mode::InProcess);
+    lab.install(misbehave("version=1"));
+    let mut dev = Dev::start(&lab, &[]);
+    dev.wait_for("host_started");
+    assert!(talk(&lab, &["call", &lab.id(), "misbehave", "[\"take-signals\"]"]).status.success());
+    assert_eq!(insist(dev, Signal::INT).code(), Some(128 + Signal::INT.as_raw()));
+    lab.assert_childless();
+}
+
+#[test]
+fn a_program_whose_handlers_a_plugin_has_taken_ends_when_sigterm_is_repeated() {
+    let mut lab = Lab::in_mode("taken-inside", Mode::InProcess);
+    lab.install(misbehave("version=1"));
+    let mut host = Dev::embedder(&lab, env!("CARGO_BIN_EXE_embedder"));
+    host.wait_for("host_started");
+    assert_eq!(host.ask(&format!("call {} misbehave [\"take-signals\"]", lab.id()))["result"], 1);
+    assert_eq!(insist(host, Signal::TERM).code(), Some(128 + Signal::TERM.as_raw()));
+    lab.assert_childless();
+}
+
+/// A plugin whose build is a script that copies an artifact.
+fn scripted(name: &str, mode: Mode) -> Lab {
+    let mut lab = Lab::in_mode(name, mode);
+    fs::write(lab.dir().join("artifact.so"), misbehave("version=1")).unwrap();
+    lab.write_script("scripts/build.sh", "#!/bin/sh\nmkdir -p out && cp ../../artifact.so out/plugin.so\n");
+    lab.set_manifest("binary = \"out/plugin.so\"");
+    lab
+}
+
+#[test]
+fn a_build_succeeds_after_a_plugin_had_sigchld_ignored() {
+    let lab = scripted("ignored-inside", Mode::InProcess);
+    let mut dev = Dev::start(&lab, &[]);
+    dev.wait_for("host_started");
+    assert!(talk(&lab, &["call", &lab.id(), "misbehave", "[\"ignore-sigchld\"]"]).status.success());
+    fs::write(lab.dir().join("artifact.so"), misbehave("version=2")).unwrap();
+    let reloaded = talk(&lab, &["reload", &lab.id()]);
+    assert!(reloaded.status.success(), "{reloaded:?}");
+    let version = talk(&lab, &["call", &lab.id(), "version"]);
+    assert_eq!(String::from_utf8_lossy(&version.stdout).trim(), "2");
+    assert!(dev.interrupt().success());
+    lab.assert_clean();
+}
+
+#[test]
+fn a_build_succeeds_in_a_program_that_was_started_with_sigchld_ignored() {
+    let lab = scripted("ignored-outside", Mode::Auto);
+    let build = ignoring("CHLD", &command(&lab, &["build"])).output().unwrap();
+    assert!(build.status.success(), "{build:?}");
+    let call = ignoring("CHLD", &command(&lab, &["call", &lab.id(), "version"])).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&call.stdout).trim(), "1", "{call:?}");
+    lab.assert_childless();
+}
+
+#[test]
+fn a_parent_that_is_process_1_reaps_what_is_left_to_it() {
+    let mut lab = Lab::in_mode("as-process-1", Mode::InProcess);
+    lab.install(misbehave("version=1"));
+    let can = Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "true"]).output();
+    if !geteuid().is_root() || !can.is_ok_and(|output| output.status.success()) {
+        skipped("no pid namespace can be made here");
+        return;
+    }
+    let run = command(&lab, &["run", "--json"]);
+    let mut namespace = Command::new("unshare");
+    namespace.args(["--pid", "--fork", "--mount-proc"]).arg(run.get_program()).args(run.get_args());
+    namespace.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    namespace.current_dir(lab.dir()).stdin(Stdio::null());
+    let mut host = Dev::of(namespace);
+    host.wait_for("host_started");
+    let parent = children(host.pid())[0];
+    let before = children(parent);
+    let done = lab.dir().join("done");
+    assert!(Command::new("mkfifo").arg(&done).status().unwrap().success());
+    // Its own parent ends before it does.
+    let script = format!("sh:(sh -c 'sleep 0; echo > {}' &)", done.display());
+    let call = talk(&lab, &["call", &lab.id(), "misbehave", &json!([script]).to_string()]);
+    assert!(call.status.success(), "{call:?}");
+    fs::read(&done).unwrap();
+    let patience = Instant::now() + Duration::from_secs(20);
+    while children(parent) != before && Instant::now() < patience {
+        thread::yield_now();
+    }
+    assert_eq!(children(parent), before, "what was left to it is reaped");
+    kill_process(parent, Signal::TERM).unwrap();
+    host.wait_for("host_stopped");
+    assert_eq!(host.ended().code(), Some(0));
+    lab.assert_clean();
+}
