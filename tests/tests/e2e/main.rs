@@ -12,6 +12,7 @@ mod control;
 mod crash;
 mod deadlines;
 mod deaths;
+mod ending_threads;
 mod endings;
 mod folders;
 mod inherits;

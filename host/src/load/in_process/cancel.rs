@@ -4,6 +4,7 @@
 
 use std::{
     cell::RefCell,
+    mem::ManuallyDrop,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -14,9 +15,16 @@ use std::{
 #[derive(Debug, Default)]
 pub(crate) struct Cancellation(AtomicU64);
 
+type Inside = Option<(Arc<Cancellation>, u64)>;
+
 thread_local! {
-    /// The call that this thread is inside.
-    static INSIDE: RefCell<Option<(Arc<Cancellation>, u64)>> = const { RefCell::new(None) };
+    /// The call that this thread is inside. Without a destructor, so that it is there as long as the thread is: destructors
+    /// of other thread-locals make calls. [`Outer`] takes back what was put in, so that nothing is lost.
+    static INSIDE: RefCell<ManuallyDrop<Inside>> = const { RefCell::new(ManuallyDrop::new(None)) };
+}
+
+fn replace(inside: Inside) -> Inside {
+    ManuallyDrop::into_inner(INSIDE.replace(ManuallyDrop::new(inside)))
 }
 
 impl Cancellation {
@@ -27,28 +35,26 @@ impl Cancellation {
 
     /// Runs the call of that number on the calling thread, where the plugin may ask.
     pub(crate) fn during<T>(self: &Arc<Self>, call: u64, run: impl FnOnce() -> T) -> T {
-        let _outer = Outer(INSIDE.replace(Some((self.clone(), call))));
+        let _outer = Outer(replace(Some((self.clone(), call))));
         run()
     }
 }
 
 /// Puts the call around a call back in place, however the inner one ends.
-struct Outer(Option<(Arc<Cancellation>, u64)>);
+struct Outer(Inside);
 
 impl Drop for Outer {
     fn drop(&mut self) {
-        INSIDE.set(self.0.take());
+        replace(self.0.take());
     }
 }
 
 /// [`HostServices::cancelled`](replug_api::abi::HostServices::cancelled)
 pub(super) extern "C" fn cancelled() -> bool {
-    let cancelled = INSIDE.try_with(|inside| match &*inside.borrow() {
+    INSIDE.with_borrow(|inside| match &**inside {
         Some((calls, call)) => calls.0.load(Ordering::Relaxed) == *call,
         None => false,
-    });
-    // A thread whose locals are gone is inside no call.
-    cancelled.unwrap_or(false)
+    })
 }
 
 #[cfg(test)]

@@ -86,21 +86,20 @@ thread_local! {
 
 /// Where the calling thread panicked last, as `file:line:column`; asks once.
 pub(crate) fn take_panic_location() -> Option<String> {
-    LAST_PANIC.with_borrow_mut(Option::take)
+    LAST_PANIC.try_with(RefCell::take).ok().flatten()
 }
 
 extern "C" fn panicked(record: &PanicRecord<'_>) {
     contain(|| {
         let location = format!("{}:{}:{}", record.file, record.line, record.column);
-        LAST_PANIC.set(Some(location.clone()));
+        // On a thread whose locals are gone, the call that panicked says that the place is not known.
+        let _ = LAST_PANIC.try_with(|last| last.replace(Some(location.clone())));
         let speaker = speaker_at(record.location);
         let (message, backtrace) = (record.message.as_str(), record.backtrace.as_str());
         // The plugin's std does not know the names of threads that the host's std has started.
-        let here = thread::current();
-        let thread = match record.thread.as_str() {
-            "" => here.name().unwrap_or_default(),
-            name => name,
-        };
+        let here = record.thread.is_empty().then(thread::current);
+        let thread =
+            here.as_ref().map_or(Some(record.thread.as_str()), thread::Thread::name).unwrap_or_default();
         match speaker {
             Some(speaker) => speaker.hear(Report::Panic {
                 message: message.into(),

@@ -4,6 +4,7 @@
 use crate::id::PluginId;
 use std::{
     cell::RefCell,
+    mem::ManuallyDrop,
     time::{Duration, Instant},
 };
 
@@ -15,8 +16,12 @@ pub(crate) struct Deadline {
     pub(crate) after: Duration,
 }
 
+type Note = Option<(PluginId, Deadline)>;
+
 thread_local! {
-    static NOTED: RefCell<Option<(PluginId, Deadline)>> = const { RefCell::new(None) };
+    /// Without a destructor, so that it is there as long as the thread is: destructors of other thread-locals make calls.
+    /// Whoever notes something takes it back, so that nothing is lost.
+    static NOTED: RefCell<ManuallyDrop<Note>> = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
 impl Deadline {
@@ -37,15 +42,14 @@ impl Deadline {
 
     /// The same, for as long as what is returned is there.
     pub(crate) fn note(self, plugin: &PluginId) -> Noted {
-        Noted(NOTED.replace(Some((plugin.clone(), self))))
+        Noted(replace(Some((plugin.clone(), self))))
     }
 
     /// What the thread's call into this plugin has, if anyone said so.
     pub(crate) fn of(plugin: &str) -> Option<Self> {
-        let noted = |noted: &RefCell<Option<(PluginId, Self)>>| {
-            noted.borrow().as_ref().filter(|(of, _)| of.as_str() == plugin).map(|(_, deadline)| *deadline)
-        };
-        NOTED.try_with(noted).ok().flatten()
+        NOTED.with_borrow(|noted| {
+            noted.as_ref().filter(|(of, _)| of.as_str() == plugin).map(|(_, deadline)| *deadline)
+        })
     }
 
     /// As whole milliseconds, for errors.
@@ -56,12 +60,16 @@ impl Deadline {
 
 /// A note that is in force. Dropped, it puts the note of a call around this one back.
 #[must_use = "dropped, it is no longer in force"]
-pub(crate) struct Noted(Option<(PluginId, Deadline)>);
+pub(crate) struct Noted(Note);
 
 impl Drop for Noted {
     fn drop(&mut self) {
-        NOTED.set(self.0.take());
+        replace(self.0.take());
     }
+}
+
+fn replace(note: Note) -> Note {
+    ManuallyDrop::into_inner(NOTED.replace(ManuallyDrop::new(note)))
 }
 
 #[cfg(test)]

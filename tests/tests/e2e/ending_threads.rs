@@ -1,0 +1,95 @@
+//! Calls from destructors of thread-locals: each ends as it would at another time, or with `NotRunning`.
+
+use replug::{CallError, DynHandle, Handle, manifest::Mode};
+use replug_tests::{Lab, Probe, misbehave};
+use serde_json::json;
+use std::{cell::RefCell, fmt::Debug, sync::mpsc, thread, time::Duration};
+
+const LONG: Duration = Duration::from_secs(600);
+
+/// Does something when its thread ends.
+struct AtTheEnd(Box<dyn Fn()>);
+
+impl Drop for AtTheEnd {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+thread_local! {
+    static FIRST: RefCell<Option<AtTheEnd>> = const { RefCell::new(None) };
+    static LAST: RefCell<Option<AtTheEnd>> = const { RefCell::new(None) };
+}
+
+/// One call of each kind. Those that are not made say why.
+fn calls(probe: &Handle<dyn Probe>, by_name: &DynHandle) -> Vec<Result<String, String>> {
+    fn told<T: ToString, E: Debug>(result: Result<T, CallError<E>>) -> Result<String, String> {
+        match result {
+            Ok(value) => Ok(value.to_string()),
+            Err(CallError::Panicked { message, .. }) => Ok(message),
+            Err(CallError::NotRunning { reason, .. }) => Err(reason),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    vec![
+        told(probe.version()),
+        told(Handle::within(probe, LONG).version()),
+        told(probe.panic("so it goes").map(|()| "nothing")),
+        told(by_name.invoke_json("version", json!([])).wait()),
+        told(by_name.invoke_json("version", json!([])).timeout(LONG).wait()),
+        told(by_name.invoke_json("panic", json!(["so it goes"])).timeout(LONG).wait()),
+    ]
+}
+
+fn end_as_calls_do(mode: Mode) {
+    let mut lab = Lab::in_mode("ending-thread", mode);
+    lab.install(misbehave("version=1"));
+    lab.start();
+    let (probe, by_name) = (lab.probe(), lab.host().plugin(&lab.id()).unwrap());
+    let (told, results) = mpsc::channel();
+    let work = move || {
+        let again = || {
+            let (told, probe, by_name) = (told.clone(), probe.clone(), by_name.clone());
+            AtTheEnd(Box::new(move || told.send(calls(&probe, &by_name)).unwrap()))
+        };
+        // All thread-locals that calls use come into being between these two, and go between their ends.
+        FIRST.set(Some(again()));
+        told.send(calls(&probe, &by_name)).unwrap();
+        LAST.set(Some(again()));
+    };
+    thread::spawn(work).join().unwrap();
+    let usual = ["1", "1", "so it goes", "1", "1", "so it goes"].map(|it| Ok(it.to_owned()));
+    assert_eq!(results.recv().unwrap(), usual);
+    for at_the_end in results.iter().take(2) {
+        assert_eq!(at_the_end.len(), usual.len());
+        for (result, usual) in at_the_end.into_iter().zip(&usual) {
+            match &result {
+                Ok(_) => assert_eq!(&result, usual),
+                Err(reason) => assert_eq!(reason, "the calling thread is ending"),
+            }
+        }
+    }
+    lab.finish();
+}
+
+#[test]
+fn calls_from_destructors_of_thread_locals_end_in_process() {
+    end_as_calls_do(Mode::InProcess);
+}
+
+#[test]
+fn calls_from_destructors_of_thread_locals_end_over_the_wire() {
+    end_as_calls_do(Mode::Process);
+}
+
+#[test]
+fn a_thread_whose_first_call_is_in_a_destructor_is_answered() {
+    let lab = Lab::running("first-at-the-end");
+    let (probe, by_name) = (lab.probe(), lab.host().plugin(&lab.id()).unwrap());
+    let (told, results) = mpsc::channel();
+    let work =
+        move || FIRST.set(Some(AtTheEnd(Box::new(move || told.send(calls(&probe, &by_name)).unwrap()))));
+    thread::spawn(work).join().unwrap();
+    assert_eq!(results.recv().unwrap().len(), 6);
+    lab.finish();
+}
