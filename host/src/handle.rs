@@ -5,10 +5,9 @@
 
 use crate::{
     id::{Generation, PluginId},
-    load::{Instance, Method, in_process::Cancellation, process::Deadline},
+    load::{in_process::Cancellation, parsed, process::Deadline},
     metrics::{CallEnd, Stopwatch},
     registry::{Entry, EntryCaller, TimedCaller, lost, panicked},
-    suggest,
 };
 use replug_api::{
     CallError,
@@ -16,7 +15,7 @@ use replug_api::{
     call::{Bound, Interface},
     describe,
 };
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use std::{
     any::Any,
     fmt,
@@ -206,21 +205,42 @@ impl Invocation {
     ///   in another process
     pub fn wait(self) -> Result<Value, CallError<Value>> {
         let deadline = self.timeout.map(Deadline::after);
-        self.run(deadline, &Running::default())
+        self.run(deadline, &Running::default(), parsed)
     }
 
-    fn run(self, deadline: Option<Deadline>, running: &Running) -> Result<Value, CallError<Value>> {
-        let Some(deadline) = deadline else { return self.call(running) };
+    /// The same, with the result as the text that it came as. A parsed [`Value`] takes many times the room of its text.
+    ///
+    /// # Errors
+    ///
+    /// * Those of [`Invocation::wait`]
+    pub fn wait_raw(self) -> Result<Box<RawValue>, CallError<Value>> {
+        let deadline = self.timeout.map(Deadline::after);
+        self.run(deadline, &Running::default(), |bytes| {
+            RawValue::from_string(String::from_utf8(bytes).map_err(serde::ser::Error::custom)?)
+        })
+    }
+
+    fn run<T>(
+        self,
+        deadline: Option<Deadline>,
+        running: &Running,
+        read: impl FnOnce(Vec<u8>) -> serde_json::Result<T>,
+    ) -> Result<T, CallError<Value>> {
+        let Some(deadline) = deadline else { return self.call(running, read) };
         let id = self.handle.id().clone();
-        deadline.hold(&id, || running.calls.during(Running::CALL, || self.call(running)))
+        deadline.hold(&id, || running.calls.during(Running::CALL, || self.call(running, read)))
     }
 
-    fn call(self, running: &Running) -> Result<Value, CallError<Value>> {
+    fn call<T>(
+        self,
+        running: &Running,
+        read: impl FnOnce(Vec<u8>) -> serde_json::Result<T>,
+    ) -> Result<T, CallError<Value>> {
         let Self { handle: DynHandle { entry, .. }, method, arguments, .. } = self;
         let (pin, _rest) = entry.pin().map_err(CallError::widen)?;
         let live = pin.live();
         running.generation.store(live.generation.0, Ordering::Relaxed);
-        let found = find(&live.instance, &method).map_err(CallError::Unknown)?;
+        let found = live.instance.method(&method).map_err(CallError::Unknown)?;
         let name = &found.interface.methods[found.index as usize].name;
         let arguments = serde_json::to_vec(&arguments).expect("a JSON value can be written");
         pin.mark(&found.interface.name, found.index);
@@ -235,16 +255,16 @@ impl Invocation {
             CallEnd::Returned => pin.count_return(),
             CallEnd::Failed => pin.count_failure(),
         }
-        let read = |bytes: &[u8]| {
-            serde_json::from_slice(bytes).map_err(|error| CallError::BadResult {
-                plugin: entry.id.to_string(),
-                method: name.clone(),
-                message: format!("it is no JSON: {error}"),
-            })
+        let no_json = |error| CallError::BadResult {
+            plugin: entry.id.to_string(),
+            method: name.clone(),
+            message: format!("it is no JSON: {error}"),
         };
         match outcome {
-            Outcome::Returned(bytes) => read(&bytes),
-            Outcome::Refused(Refusal::Error(bytes)) => Err(CallError::Plugin(read(&bytes)?)),
+            Outcome::Returned(bytes) => read(bytes.into()).map_err(no_json),
+            Outcome::Refused(Refusal::Error(bytes)) => {
+                Err(CallError::Plugin(parsed(bytes.into()).map_err(no_json)?))
+            }
             Outcome::Refused(Refusal::BadArguments(message)) => Err(CallError::BadArguments {
                 plugin: entry.id.to_string(),
                 method: name.clone(),
@@ -284,7 +304,7 @@ impl IntoFuture for Invocation {
         });
         let call = {
             let running = running.clone();
-            runtime.spawn_blocking(move || self.run(deadline, &running))
+            runtime.spawn_blocking(move || self.run(deadline, &running, parsed))
         };
         InvocationFuture { plugin, method, call, running, late }
     }
@@ -347,29 +367,6 @@ impl Future for InvocationFuture {
 fn said(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
-}
-
-fn find<'a>(instance: &'a Instance, wanted: &str) -> Result<Method<'a>, String> {
-    let name = |method: &Method<'a>| method.interface.methods[method.index as usize].name.as_str();
-    let mut found: Vec<_> = match wanted.split_once('.') {
-        Some((interface, plain)) => instance
-            .methods()
-            .filter(|method| method.interface.name == interface && name(method) == plain)
-            .collect(),
-        None => instance.methods().filter(|method| name(method) == wanted).collect(),
-    };
-    match found.len() {
-        1 => Ok(found.remove(0)),
-        0 => {
-            let known: Vec<_> = instance.methods().map(|method| name(&method)).collect();
-            Err(format!("no method `{wanted}`{}", suggest::among(wanted, known.into_iter())))
-        }
-        _ => {
-            let which: Vec<_> =
-                found.iter().map(|method| format!("`{}.{wanted}`", method.interface.name)).collect();
-            Err(format!("two interfaces have a method `{wanted}`: write {}", which.join(" or ")))
-        }
-    }
 }
 
 #[cfg(test)]

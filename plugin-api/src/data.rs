@@ -12,6 +12,27 @@ use serde::{Serialize, de::DeserializeOwned};
 /// Implemented here for the types of the standard library that signatures use, and by [`macro@crate::data`] for
 /// types of your own. In process a value crosses as its [`Data::Ffi`] form; everywhere else it is encoded by serde.
 ///
+/// Elements of a list, a set or a map have content: so many times nothing is only a number.
+///
+/// ```
+/// #[replug_api::data]
+/// struct Entry(u8);
+///
+/// #[replug_api::interface]
+/// trait Log {
+///     fn entries(&self) -> Vec<Entry>;
+/// }
+/// ```
+/// ```compile_fail
+/// #[replug_api::data]
+/// struct Entry;
+///
+/// #[replug_api::interface]
+/// trait Log {
+///     fn entries(&self) -> Vec<Entry>;
+/// }
+/// ```
+///
 /// # Safety
 ///
 /// 1. What [`Data::from_ffi`] returns holds no pointer into the library that made the `Ffi`: no reference to a `static`,

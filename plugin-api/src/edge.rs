@@ -7,6 +7,7 @@
 //! argument, the method, dropping a value, a panic payload's own `Drop`) runs inside [`contain`].
 
 mod arguments;
+pub(crate) mod shallow;
 
 pub use arguments::{Alone, Arguments, answer, answer_fallible};
 

@@ -12,7 +12,10 @@
 use crate::{
     CallError, Data,
     abi::{Encoding, Nothing, Object, Outcome, Refusal},
-    edge::contain,
+    edge::{
+        contain,
+        shallow::{self, StackLimit, Unread},
+    },
 };
 use abi_stable::std_types::{RSlice, RVec};
 use postcard::{
@@ -20,10 +23,7 @@ use postcard::{
     ser_flavors::{Flavor, StdVec},
 };
 use serde::{Serialize, Serializer as _, de::DeserializeOwned};
-use std::{
-    cell::{Cell, RefCell},
-    sync::Arc,
-};
+use std::{cell::RefCell, mem::ManuallyDrop, sync::Arc};
 
 /// One interface of a plugin that is not in this process. Implemented by the host.
 ///
@@ -32,6 +32,12 @@ use std::{
 pub trait Remote: Send + Sync {
     /// The plugin's id, for errors.
     fn plugin(&self) -> &str;
+
+    /// How many bytes of stack the calling thread has left, if that can be found out: an answer that is nested more deeply
+    /// than a part of it allows is refused. Where it cannot, little is taken to be left.
+    fn stack_left(&self) -> Option<usize> {
+        None
+    }
 
     /// Calls the method at that index of the interface, and waits for the answer.
     ///
@@ -78,18 +84,23 @@ impl std::fmt::Debug for RemoteObject {
 }
 
 thread_local! {
-    static LOST: RefCell<Option<CallError>> = const { RefCell::new(None) };
+    /// Without a destructor, so that it is there as long as the thread is: destructors of other thread-locals make calls.
+    /// Whoever made the call takes the reason.
+    static LOST: RefCell<ManuallyDrop<Option<CallError>>> = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
 /// Why the calling thread's last call was [`Outcome::Lost`]; tells once.
 pub fn take_lost() -> Option<CallError> {
-    LOST.try_with(RefCell::take).ok().flatten()
+    set_lost(None)
+}
+
+fn set_lost(reason: Option<CallError>) -> Option<CallError> {
+    ManuallyDrop::into_inner(LOST.replace(ManuallyDrop::new(reason)))
 }
 
 #[cold]
 fn lost<T, E>(error: CallError) -> Outcome<T, E> {
-    // On a thread whose locals are gone the reason is, too, and the caller says so.
-    let _ = LOST.try_with(|reason| reason.replace(Some(error)));
+    drop(set_lost(Some(error)));
     Outcome::Lost
 }
 
@@ -224,79 +235,14 @@ impl Call<'_> {
 }
 
 fn decode<T: DeserializeOwned>(remote: &dyn Remote, method: &str, bytes: &[u8]) -> Result<T, CallError> {
-    let too_deep = Cell::new(false);
-    let mut reader = postcard::Deserializer::from_flavor(Shallow::new(bytes, &too_deep));
-    let value = T::deserialize(&mut reader);
-    let left = reader.finalize().map_or(0, <[u8]>::len);
-    match value {
-        Ok(value) if left == 0 => Ok(value),
-        Ok(_) => Err(unusable(remote, method, &format!("{left} bytes are left over"))),
-        Err(_) if too_deep.get() => Err(CallError::BadResult {
+    shallow::read(bytes, StackLimit::of_thread(remote.stack_left())).map_err(|error| match error {
+        Unread::TooDeep => CallError::BadResult {
             plugin: remote.plugin().into(),
             method: method.into(),
-            message: "it is nested too deeply to be read".into(),
-        }),
-        Err(error) => Err(unusable(remote, method, &error.to_string())),
-    }
-}
-
-/// How much of the stack reading an answer may take, in bytes. A thread has 2 MiB or more, unless someone wanted less.
-const DEEPEST: usize = 512 << 10;
-
-/// Bytes that end when reading them has gone too deep: a value of a type that holds its own kind may be nested as often
-/// as it has bytes, and whoever reads it calls itself as often.
-///
-/// A nested value costs at least one byte, its tag or its length, so that the stack cannot grow far between two bytes.
-struct Shallow<'de> {
-    bytes: &'de [u8],
-    /// Where the stack was at the beginning.
-    start: usize,
-    too_deep: &'de Cell<bool>,
-}
-
-impl<'de> Shallow<'de> {
-    fn new(bytes: &'de [u8], too_deep: &'de Cell<bool>) -> Self {
-        Self { bytes, start: stack_pointer(), too_deep }
-    }
-
-    fn take(&mut self, count: usize) -> postcard::Result<&'de [u8]> {
-        if self.start.abs_diff(stack_pointer()) > DEEPEST {
-            self.too_deep.set(true);
-            return Err(postcard::Error::DeserializeUnexpectedEnd);
-        }
-        let (taken, rest) =
-            self.bytes.split_at_checked(count).ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
-        self.bytes = rest;
-        Ok(taken)
-    }
-}
-
-/// About where the calling thread's stack ends.
-#[inline(never)]
-fn stack_pointer() -> usize {
-    let here = 0_u8;
-    std::ptr::from_ref(std::hint::black_box(&here)).addr()
-}
-
-impl<'de> postcard::de_flavors::Flavor<'de> for Shallow<'de> {
-    type Remainder = &'de [u8];
-    type Source = &'de [u8];
-
-    fn pop(&mut self) -> postcard::Result<u8> {
-        self.take(1).map(|taken| taken[0])
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.bytes.len())
-    }
-
-    fn try_take_n(&mut self, count: usize) -> postcard::Result<&'de [u8]> {
-        self.take(count)
-    }
-
-    fn finalize(self) -> postcard::Result<Self::Remainder> {
-        Ok(self.bytes)
-    }
+            message: error.to_string(),
+        },
+        Unread::Left(_) | Unread::Unfit(_) => unusable(remote, method, &error.to_string()),
+    })
 }
 
 /// The error of an answer that is not of the method's type.

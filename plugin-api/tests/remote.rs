@@ -9,8 +9,10 @@ use replug_api::{
     serde::{Serializer, ser::Error},
 };
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex},
+    thread,
     time::Duration,
 };
 
@@ -148,12 +150,37 @@ fn panicked(message: &str) -> CallError {
     }
 }
 
+thread_local! {
+    /// Where the stack of a thread that a test has started begins, and how long it is.
+    static STACK: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
+}
+
+#[inline(never)]
+fn stack_pointer() -> usize {
+    let here = 0_u8;
+    std::ptr::from_ref(std::hint::black_box(&here)).addr()
+}
+
+/// Runs the work on a thread with a stack of so many bytes.
+fn on_stack_of(bytes: usize, work: impl FnOnce() + Send + 'static) {
+    let work = move || {
+        // What is above this is the standard library's.
+        STACK.set(Some((stack_pointer(), bytes - (16 << 10))));
+        work();
+    };
+    thread::Builder::new().stack_size(bytes).spawn(work).expect("a thread").join().expect("no panic");
+}
+
 /// Answers every call alike.
 struct Always<F>(F);
 
 impl<F: Fn() -> Result<Reply, CallError> + Send + Sync> Remote for Always<F> {
     fn plugin(&self) -> &str {
         "dev.test.always"
+    }
+
+    fn stack_left(&self) -> Option<usize> {
+        STACK.get().map(|(start, bytes)| bytes - start.abs_diff(stack_pointer()))
     }
 
     fn invoke(&self, _: u32, _: Encoding, _: &[u8]) -> Result<Reply, CallError> {
@@ -322,7 +349,7 @@ fn a_garbled_answer_is_an_error_that_names_the_method() {
 fn an_answer_that_is_nested_without_end_is_refused_before_the_stack_ends() {
     // A value, and then a child (a list of one) or a twin (no children).
     for level in [&[0, 1][..], &[0, 0, 1]] {
-        let answered = |depth: usize| {
+        let answered = move |depth: usize| {
             let bytes: Vec<u8> = level.repeat(depth);
             let end = if level.len() == 2 {
                 vec![0, 0, 0].into_iter().chain(vec![0; depth]).collect()
@@ -332,16 +359,30 @@ fn an_answer_that_is_nested_without_end_is_refused_before_the_stack_ends() {
             let bytes = [bytes, end].concat();
             always(move || Ok(Reply::Returned(bytes.clone()))).grow(leaf(1))
         };
-        assert!(answered(64).is_ok(), "what a person would write is read");
-        for depth in (64..2048).step_by(64).chain([10_000_000]) {
-            match answered(depth) {
-                Ok(_) => assert!(depth < 10_000_000),
-                Err(CallError::BadResult { message, .. }) => {
-                    assert_eq!(message, "it is nested too deeply to be read");
+        let deeper = move || {
+            for depth in (4..2048).step_by(20).chain([10_000_000]) {
+                match answered(depth) {
+                    Ok(_) => assert!(depth < 10_000_000),
+                    Err(CallError::BadResult { message, .. }) => {
+                        assert_eq!(message, "it is nested too deeply to be read");
+                    }
+                    Err(other) => panic!("{other:?}"),
                 }
-                Err(other) => panic!("{other:?}"),
             }
+        };
+        // A little is read wherever it is read; what is left of the stack bounds the rest.
+        assert!(answered(8).is_ok());
+        on_stack_of(2 << 20, move || assert!(answered(64).is_ok(), "what a person would write is read"));
+        for kib in [64, 128, 256, 512, 1024, 2048] {
+            on_stack_of(kib << 10, deeper);
         }
+        // Nothing is known of this one's.
+        thread::Builder::new()
+            .stack_size(512 << 10)
+            .spawn(deeper)
+            .expect("a thread")
+            .join()
+            .expect("no panic");
     }
 }
 

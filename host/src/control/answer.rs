@@ -6,7 +6,7 @@ use crate::{
 };
 use replug_api::describe;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -165,8 +165,9 @@ pub struct Executed {
     pub method: String,
     /// The generation that served when the call began.
     pub generation: Option<u64>,
-    /// What it returned.
-    pub result: Value,
+    /// What it returned, as the plugin wrote it.
+    #[schema(value_type = Value)]
+    pub result: Box<RawValue>,
 }
 
 /// A configuration was taken over.

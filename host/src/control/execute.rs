@@ -11,7 +11,7 @@ use super::{
     span,
 };
 use crate::{CallError, Digest, Host, PluginId, Version};
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 use std::{sync::Arc, time::Duration};
 use tracing::{Instrument, Span};
 
@@ -108,7 +108,7 @@ impl App {
         host: &Host,
         (id, method): (&PluginId, &str),
         arguments: Value,
-    ) -> Result<(Option<u64>, Value), ControlError> {
+    ) -> Result<(Option<u64>, Box<RawValue>), ControlError> {
         let handle = host.plugin(id.as_str())?;
         let permit = self.places.clone().try_acquire_owned().map_err(|_| {
             let text = "as many calls as may run at the same time do so already: call again later";
@@ -120,7 +120,7 @@ impl App {
         let span = Span::current();
         let running = self.calls.run(deadline, move || {
             // What a plugin says in this process, it says on this thread.
-            let answer = span.in_scope(|| invocation.wait());
+            let answer = span.in_scope(|| invocation.wait_raw());
             drop(permit);
             answer
         });

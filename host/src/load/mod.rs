@@ -2,6 +2,7 @@
 
 mod cut;
 pub mod in_process;
+mod json;
 mod log_bound;
 mod over_wire;
 pub mod process;
@@ -10,12 +11,14 @@ mod speaker;
 
 pub(crate) use in_process::Method;
 pub use in_process::{InterfaceMismatch, LifecycleError, LoadError};
+pub(crate) use json::parsed;
 pub(crate) use log_bound::LogBound;
 pub(crate) use speaker::{Listener, Speaker};
 
 use crate::{
     event::LimitsInForce,
     manifest::{LimitsSpec, Mode},
+    suggest,
     wire::Level,
 };
 use replug_api::{
@@ -108,6 +111,29 @@ impl Instance {
     /// The methods of all interfaces.
     pub(crate) fn methods(&self) -> Box<dyn Iterator<Item = Method<'_>> + '_> {
         either!(self, it => Box::new(it.methods()))
+    }
+
+    /// The method of that name, which may be written `Interface.method`.
+    pub(crate) fn method(&self, wanted: &str) -> Result<Method<'_>, String> {
+        let mut found: Vec<_> = match wanted.split_once('.') {
+            Some((interface, plain)) => self
+                .methods()
+                .filter(|method| method.interface.name == interface && method.name() == plain)
+                .collect(),
+            None => self.methods().filter(|method| method.name() == wanted).collect(),
+        };
+        match found.len() {
+            1 => Ok(found.remove(0)),
+            0 => {
+                let known = self.methods().map(|method| method.name());
+                Err(format!("no method `{wanted}`{}", suggest::among(wanted, known)))
+            }
+            _ => {
+                let which: Vec<_> =
+                    found.iter().map(|method| format!("`{}.{wanted}`", method.interface.name)).collect();
+                Err(format!("two interfaces have a method `{wanted}`: write {}", which.join(" or ")))
+            }
+        }
     }
 
     /// `Plugin::start`

@@ -55,6 +55,13 @@ pub(crate) fn returned(output: &ReturnType) -> Result<(Type, Option<Type>)> {
     }
 }
 
+/// Whether it is a `Vec<()>` or a set of that, as far as names tell.
+fn is_list_of_nothing(path: &Path) -> bool {
+    let lists = ["Vec", "HashSet", "BTreeSet"];
+    path.segments.last().is_some_and(|last| lists.iter().any(|list| last.ident == list))
+        && matches!(types_of(path).as_slice(), [Type::Tuple(unit)] if unit.elems.is_empty())
+}
+
 fn types_of(path: &Path) -> Vec<&Type> {
     let Some(syn::PathArguments::AngleBracketed(arguments)) =
         path.segments.last().map(|last| &last.arguments)
@@ -162,6 +169,10 @@ impl Visit<'_> for Owned {
             Type::Never(_) => Some((ty.span(), "a method must return: use `()`")),
             Type::Infer(_) => Some((ty.span(), "write the type out")),
             Type::Macro(_) => Some((ty.span(), "write the type out: a macro hides it")),
+            Type::Path(path) if is_list_of_nothing(&path.path) => Some((
+                ty.span(),
+                "a list of `()` says nothing but how many they are: pass the number, as `u64`",
+            )),
             Type::Path(path) if path.path.segments.first().is_some_and(|first| first.ident == "Self") => {
                 Some((ty.span(), "`Self` is another type in every plugin: name one type"))
             }

@@ -12,6 +12,11 @@ use std::{
     hash::Hash,
 };
 
+/// Why a list of elements without content is refused: it is written as its length alone, so that a few bytes from another
+/// process could keep their reader busy for ever.
+const NOTHING_BUT_A_NUMBER: &str =
+    "a list, set or map whose elements have no content says nothing but how many they are: pass the number";
+
 // SAFETY: 1: it is made anew from values for which 1 holds.
 unsafe impl<T: Data> Data for Option<T> {
     type Ffi = ROption<T::Ffi>;
@@ -76,6 +81,7 @@ unsafe impl<T: Data> Data for Vec<T> {
     }
 
     fn describe(types: &mut Types) -> Type {
+        const { assert!(size_of::<T>() > 0, "{}", NOTHING_BUT_A_NUMBER) };
         Type::List(Box::new(T::describe(types)))
     }
 }
@@ -116,6 +122,7 @@ macro_rules! through_a_list {
             }
 
             fn describe($types: &mut Types) -> Type {
+                const { assert!(size_of::<$element>() > 0, "{}", NOTHING_BUT_A_NUMBER) };
                 $described
             }
         }

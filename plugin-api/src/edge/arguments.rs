@@ -1,5 +1,6 @@
 //! Encoded calls: reads arguments out of JSON or postcard, says what is wrong with them, and encodes results.
 
+use super::shallow::{Reader, StackLimit};
 use crate::{
     Data,
     abi::{Encoding, Refusal},
@@ -30,7 +31,7 @@ pub struct Arguments<'a> {
 
 enum Source<'a> {
     Json(std::vec::IntoIter<Value>),
-    Binary(postcard::Deserializer<'a, postcard::de_flavors::Slice<'a>>),
+    Binary(Reader<'a>),
 }
 
 impl<'a> Arguments<'a> {
@@ -46,7 +47,7 @@ impl<'a> Arguments<'a> {
         alone: Alone,
     ) -> Result<Self, Refusal> {
         let source = match encoding {
-            Encoding::Binary => Source::Binary(postcard::Deserializer::from_bytes(bytes)),
+            Encoding::Binary => Source::Binary(Reader::new(bytes, StackLimit::USUAL)),
             Encoding::Json => Source::Json(in_order(bytes, names, alone).map_err(bad)?.into_iter()),
         };
         Ok(Self { names, taken: 0, source })
@@ -76,9 +77,7 @@ impl<'a> Arguments<'a> {
         match &mut self.source {
             Source::Json(values) => T::deserialize(values.next().unwrap_or_default())
                 .map_err(|e| bad(format!("argument `{name}`: {e}"))),
-            Source::Binary(input) => {
-                T::deserialize(input).map_err(|e| bad(format!("argument `{name}`: {e}")))
-            }
+            Source::Binary(input) => input.value().map_err(|e| bad(format!("argument `{name}`: {e}"))),
         }
     }
 
@@ -89,10 +88,7 @@ impl<'a> Arguments<'a> {
     /// - [`Refusal::BadArguments`] if there are more bytes than the parameters account for.
     pub fn end(self) -> Result<(), Refusal> {
         let Source::Binary(input) = self.source else { return Ok(()) };
-        match input.finalize().map_or(0, <[u8]>::len) {
-            0 => Ok(()),
-            left => Err(bad(format!("{left} bytes left over after {}", listed(self.names)))),
-        }
+        input.end().map_err(|error| bad(format!("{error} after {}", listed(self.names))))
     }
 }
 

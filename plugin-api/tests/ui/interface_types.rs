@@ -15,6 +15,7 @@ trait Parameters {
     fn object_reference(&self, it: &dyn Fn());
     fn own(&self, it: Self);
     fn inferred(&self, it: Vec<_>);
+    fn nothings(&self, list: Option<Vec<()>>);
     fn forever(&self, text: &'static str);
     fn borrowed(&self, it: std::borrow::Cow<'static, str>);
 }

@@ -12,7 +12,7 @@ use replug_api::{
 };
 
 /// How a plugin's root module differs from the host's.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RootMismatch {
     /// The layout differs.
     #[error(
@@ -39,8 +39,10 @@ pub enum RootMismatch {
     },
 }
 
+crate::readable::readable!(RootMismatch);
+
 /// A plugin does not offer an interface as a typed handle of the host's needs it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InterfaceMismatch {
     /// Not at all.
     #[error("{plugin} does not implement `{wanted}`, which the host asks for; it implements {offered}")]
@@ -65,6 +67,8 @@ pub enum InterfaceMismatch {
         difference: String,
     },
 }
+
+crate::readable::readable!(InterfaceMismatch);
 
 /// Compares the layout of the plugin's root module with the host's.
 pub(super) fn check_root(header: &'static LibHeader) -> Result<(), RootMismatch> {

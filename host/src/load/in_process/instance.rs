@@ -26,7 +26,7 @@ use std::{
 };
 
 /// A step of a plugin's life went wrong: it refused, or panicked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{step}` of {plugin} {}", self.what())]
 pub struct LifecycleError {
     /// The plugin's id.
@@ -40,6 +40,8 @@ pub struct LifecycleError {
     /// JSON, or empty; for a panic the location.
     pub details: String,
 }
+
+crate::readable::readable!(LifecycleError);
 
 impl LifecycleError {
     /// The code of an error that was a panic.

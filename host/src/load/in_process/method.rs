@@ -37,6 +37,11 @@ impl<'a> Method<'a> {
         Self { interface, index, target: Target::Elsewhere(object) }
     }
 
+    /// Its name.
+    pub(crate) fn name(&self) -> &'a str {
+        &self.interface.methods[self.index as usize].name
+    }
+
     /// Calls it with encoded arguments.
     pub(crate) fn invoke(&self, encoding: Encoding, arguments: &[u8]) -> Outcome<RVec<u8>, Refusal> {
         match self.target {

@@ -3,7 +3,7 @@
 //! `open.rs` maps the library and checks it; an [`Instance`] runs the author's code through [`replug_api::abi`].
 //! `services.rs` is what the plugin calls back, `cancel.rs` what it learns of those who wait for it. `keys.rs` counts what
 //! a process can only bear so much of; `extent.rs` finds where a library lies; `method.rs` is what dynamic handles call;
-//! `children.rs` sees to it that a plugin does not hide how processes end.
+//! `children.rs` sees to it that a plugin does not hide how processes end; `stack.rs` measures a thread's stack.
 //!
 //! **Architecture Invariant:** nothing here outlives its library. By default a library stays mapped for ever; only
 //! `Gone::unload` gives it up, and it says whether that came true.
@@ -17,6 +17,7 @@ mod keys;
 mod method;
 mod open;
 mod services;
+mod stack;
 
 pub(crate) use cancel::Cancellation;
 pub use check::InterfaceMismatch;
@@ -29,3 +30,4 @@ pub(crate) use method::Method;
 pub use open::LoadError;
 pub(crate) use open::{Opened, open};
 pub(crate) use services::take_panic_location;
+pub(crate) use stack::stack_left;

@@ -18,7 +18,7 @@ use std::{
 };
 
 /// Why an artifact could not be brought to life in this process. The generation before it goes on.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
     /// The dynamic loader refused it.
@@ -59,6 +59,8 @@ pub enum LoadError {
         path: PathBuf,
     },
 }
+
+crate::readable::readable!(LoadError);
 
 /// A library that is mapped and checked, and in which there is no instance yet. Stays mapped when dropped.
 pub(crate) struct Opened {

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     id::{Generation, PluginId},
+    load::in_process::stack_left,
     wire::{Answer, Call, MAX_FRAME, WireError},
 };
 use replug_api::{
@@ -49,6 +50,10 @@ pub(crate) struct Unsent<'a> {
 impl Remote for Face {
     fn plugin(&self) -> &str {
         self.plugin.as_str()
+    }
+
+    fn stack_left(&self) -> Option<usize> {
+        stack_left()
     }
 
     fn invoke(&self, method: u32, encoding: Encoding, arguments: &[u8]) -> Result<Reply, CallError> {

@@ -1,0 +1,79 @@
+//! Reads the JSON that plugins answer with. It may be nested as deeply as someone who means ill can make it.
+
+use super::in_process::stack_left;
+use serde_json::Value;
+
+/// Reads JSON. On a thread with little stack left, it may be nested less deeply than the 128 levels that it may be elsewhere.
+pub(crate) fn parsed(json: Vec<u8>) -> serde_json::Result<Value> {
+    let levels = stack_left().unwrap_or(0) / JSON_LEVEL;
+    if levels < 128 && nesting(&json) > levels {
+        return Err(serde::de::Error::custom(
+            "it is nested too deeply for what the thread has left of its stack",
+        ));
+    }
+    serde_json::from_slice(&json)
+}
+
+/// What reading and dropping one level of nested JSON takes of the stack at most, in bytes.
+const JSON_LEVEL: usize = 4 << 10;
+
+/// How deeply JSON is nested.
+fn nesting(json: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut bytes) = (0_usize, 0, json.iter());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'[' | b'{' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'"' => skip_text(&mut bytes),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// Goes to the end of a text that has begun.
+fn skip_text(bytes: &mut std::slice::Iter<'_, u8>) {
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => drop(bytes.next()),
+            b'"' => return,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    #[test]
+    fn nesting_counts_brackets_outside_of_texts() {
+        for (json, levels) in [
+            ("1", 0),
+            ("[]", 1),
+            (r#"{"a":[1,{"b":2}],"c":{}}"#, 3),
+            (r#"["[[[","\"[[",{"\\":"]"}]"#, 2),
+            ("[[", 2),
+            ("]]\"", 0),
+        ] {
+            assert_eq!(nesting(json.as_bytes()), levels, "{json}");
+        }
+    }
+
+    #[test]
+    fn json_is_refused_before_the_stack_of_the_thread_ends() {
+        let nested = |levels: usize| ["[".repeat(levels), "]".repeat(levels)].concat().into_bytes();
+        for kib in [64, 128, 256, 512, 2048] {
+            let all_depths = move || {
+                assert!(parsed(nested(8)).is_ok(), "{kib} KiB");
+                (1..1024).map(|levels| parsed(nested(levels)).is_ok()).filter(|is_read| *is_read).count()
+            };
+            let spawned = thread::Builder::new().stack_size(kib << 10).spawn(all_depths).unwrap();
+            assert!(spawned.join().unwrap() < 128);
+        }
+    }
+}
