@@ -15,7 +15,7 @@ const MAGIC: &[u8; 16] = b"replug state 01\n";
 const HEADER_BYTES: usize = 16 + 4 + 8 + 4 + 8 + 32;
 
 /// Why a checkpoint is of no use.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub(crate) enum CheckpointError {
     #[error("{} cannot be read: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
@@ -24,6 +24,8 @@ pub(crate) enum CheckpointError {
     #[error("{} is damaged: {what}", path.display())]
     Damaged { path: PathBuf, what: &'static str },
 }
+
+crate::readable::readable!(CheckpointError);
 
 /// The checkpoints in a state folder.
 #[derive(Clone, Debug)]

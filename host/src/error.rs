@@ -27,7 +27,7 @@ use crate::{
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 /// A new version did not come to serve. The generation before it goes on, with its state untouched.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[error("{plugin}: {} failed: {cause}", self.stage.name())]
 pub struct ReloadError {
     /// The plugin.
@@ -39,8 +39,10 @@ pub struct ReloadError {
     pub cause: Arc<ReloadCause>,
 }
 
+crate::readable::readable!(ReloadError);
+
 /// See [`ReloadError::cause`].
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[expect(missing_docs, reason = "each variant is the error of its stage")]
 #[non_exhaustive]
 pub enum ReloadCause {
@@ -94,6 +96,8 @@ pub enum ReloadCause {
     Bug(String),
 }
 
+crate::readable::readable!(ReloadCause);
+
 impl ReloadCause {
     /// The key of the manifest that the plugin cannot read its configuration from, if that is what went wrong:
     /// `config.word`.
@@ -106,7 +110,7 @@ impl ReloadCause {
 }
 
 /// The host did not do what it was asked.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum HostError {
     /// The plugins folder cannot be used.
@@ -158,4 +162,30 @@ pub enum HostError {
     /// The host has shut down.
     #[error("the host has shut down")]
     ShutDown,
+}
+
+crate::readable::readable!(HostError);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_main_returns_is_printed_in_words() {
+        let no_folder = || Arc::new(ManifestError::NotAFolder { path: PathBuf::from("plugins") });
+        let plugins = HostError::Plugins(no_folder());
+        let cause = Arc::new(ReloadCause::Lifecycle(LifecycleError {
+            plugin: "dev.test".into(),
+            step: "init",
+            message: "no port".into(),
+            code: "port".into(),
+            details: String::new(),
+        }));
+        let reload = ReloadError { plugin: "dev.test".parse().unwrap(), stage: Stage::Load, cause };
+        for error in [plugins, HostError::Reload(reload)] {
+            // As the standard library prints it.
+            let returned: Box<dyn std::error::Error> = error.clone().into();
+            assert_eq!(format!("Error: {returned:?}"), format!("Error: {error}"));
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 pub struct PluginId(Arc<str>);
 
 /// A text that is no [`PluginId`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "illegal plugin id {text:?}: {reason}; an id is 2 or more parts of a-z, 0-9 and `-` joined by dots, such as `dev.example.greeter`"
 )]
@@ -19,6 +19,8 @@ pub struct IllegalId {
     /// What is wrong with it.
     pub reason: &'static str,
 }
+
+crate::readable::readable!(IllegalId);
 
 impl PluginId {
     /// The longest id there may be, in bytes. It names folders.
@@ -125,9 +127,11 @@ impl fmt::Debug for Digest {
 }
 
 /// A text that is no [`Digest`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a digest: 64 hexadecimal digits are wanted")]
 pub struct IllegalDigest;
+
+crate::readable::readable!(IllegalDigest);
 
 impl FromStr for Digest {
     type Err = IllegalDigest;

@@ -88,6 +88,7 @@ pub mod parent;
 mod pending;
 pub mod preflight;
 mod process_stat;
+mod readable;
 mod recorder;
 mod registry;
 mod reload;

@@ -4,7 +4,7 @@ use crate::abi::{BoundInterface, Edge, InterfaceExport, Object, Outcome};
 use std::{convert::Infallible, fmt, marker::PhantomData};
 
 /// Why a call gave no result. `E` is the error type of the method itself.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError<E = Infallible> {
     /// The method ran and answered with its own error.
@@ -154,34 +154,55 @@ fn last_words(stderr_tail: &str) -> String {
     if tail.is_empty() { String::new() } else { format!("; its stderr ends with:\n{tail}") }
 }
 
+/// An error, given by value or by reference, with another error of the method's own.
+macro_rules! with_own {
+    ($error:expr, $own:expr) => {
+        with_own!($error, $own,
+            Panicked { plugin, generation, method, message, location }
+            NotImplemented { plugin, generation, method }
+            NotRunning { plugin, reason }
+            BadArguments { plugin, method, message }
+            BadResult { plugin, method, message }
+            TooDeep { plugin, depth }
+            Crashed { plugin, generation, method, death, stderr_tail }
+            Timeout { plugin, generation, method, after_ms }
+            NoConnection { plugin, method, reason }
+            Restarting { plugin, retry_in_ms }
+        )
+    };
+    ($error:expr, $own:expr, $($variant:ident { $($field:ident),+ })+) => {
+        match $error {
+            CallError::Plugin(own) => CallError::Plugin($own(own)),
+            CallError::Unknown(what) => CallError::Unknown(what.to_owned()),
+            $(CallError::$variant { $($field),+ } => CallError::$variant { $($field: $field.to_owned()),+ },)+
+        }
+    };
+}
+
+impl<E> CallError<E> {
+    /// The same error with another error of the method's own.
+    pub fn map<F>(self, own: impl FnOnce(E) -> F) -> CallError<F> {
+        with_own!(self, own)
+    }
+}
+
 impl CallError<Infallible> {
     /// The same error of a method that has an error type.
     pub fn widen<E>(self) -> CallError<E> {
+        self.map(|never| match never {})
+    }
+}
+
+/// In words, since it is what `main` prints of an error that it returns. An error of the method's own is shown as its own
+/// `Debug` shows it.
+impl<E: fmt::Debug> fmt::Debug for CallError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Plugin(never) => match never {},
-            Self::Panicked { plugin, generation, method, message, location } => {
-                CallError::Panicked { plugin, generation, method, message, location }
+            Self::Plugin(own) => own.fmt(f),
+            other => {
+                let said: CallError<&str> = with_own!(other, |_| "");
+                fmt::Display::fmt(&said, f)
             }
-            Self::NotImplemented { plugin, generation, method } => {
-                CallError::NotImplemented { plugin, generation, method }
-            }
-            Self::NotRunning { plugin, reason } => CallError::NotRunning { plugin, reason },
-            Self::Unknown(what) => CallError::Unknown(what),
-            Self::BadArguments { plugin, method, message } => {
-                CallError::BadArguments { plugin, method, message }
-            }
-            Self::BadResult { plugin, method, message } => CallError::BadResult { plugin, method, message },
-            Self::TooDeep { plugin, depth } => CallError::TooDeep { plugin, depth },
-            Self::Crashed { plugin, generation, method, death, stderr_tail } => {
-                CallError::Crashed { plugin, generation, method, death, stderr_tail }
-            }
-            Self::Timeout { plugin, generation, method, after_ms } => {
-                CallError::Timeout { plugin, generation, method, after_ms }
-            }
-            Self::NoConnection { plugin, method, reason } => {
-                CallError::NoConnection { plugin, method, reason }
-            }
-            Self::Restarting { plugin, retry_in_ms } => CallError::Restarting { plugin, retry_in_ms },
         }
     }
 }

@@ -296,7 +296,7 @@ fn binary_arguments_are_a_tuple_and_leave_nothing_over() {
         Outcome::Refused(Refusal::BadArguments(why)) => why.to_string(),
         other => panic!("{other:?}"),
     };
-    assert_eq!(refused(&[arguments.as_slice(), &[0]].concat()), "1 bytes left over after arguments a, b");
+    assert_eq!(refused(&[arguments.as_slice(), &[0]].concat()), "1 bytes are left over after arguments a, b");
     assert_eq!(refused(&arguments[..8]), "argument `b`: Hit the end of buffer, expected more data");
 
     let arguments = postcard::to_stdvec(&(leaf(-1),)).expect("encode");
@@ -325,4 +325,15 @@ fn an_interface_describes_itself() {
     assert_eq!(signature("map"), "(object: Map<String, Vec<u32>>, type: Option<u8>) -> (usize, Option<u8>)");
     assert_eq!(interface.types.keys().collect::<Vec<_>>(), ["Grief", "Tree"]);
     assert_eq!(interface.fingerprint(), interface.clone().fingerprint());
+}
+
+#[test]
+fn an_error_of_a_call_is_shown_in_words() {
+    let error: CallError =
+        CallError::NotRunning { plugin: "dev.test".into(), reason: "it was stopped".into() };
+    assert_eq!(format!("{error:?}"), error.to_string());
+    assert_eq!(format!("{:?}", error.widen::<Grief>()), "dev.test is not running: it was stopped");
+    assert_eq!(format!("{:?}", CallError::Plugin(Grief::None)), "None");
+    let mapped = CallError::Plugin(7).map(|code: u8| format!("code {code}"));
+    assert_eq!(mapped.to_string(), "code 7");
 }

@@ -4,7 +4,7 @@ use crate::event::Diagnostic;
 use std::{io, path::PathBuf, time::Duration};
 
 /// Why a build gave no artifact.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are the paths, names and outputs that the message gives")]
 pub enum BuildError {
@@ -78,6 +78,8 @@ pub enum BuildError {
     #[error("{}: {source}; {remedy}", path.display())]
     Io { path: PathBuf, source: io::Error, remedy: &'static str },
 }
+
+crate::readable::readable!(BuildError);
 
 impl BuildError {
     /// The compiler's messages, if it came to compiling.

@@ -4,7 +4,7 @@ use crate::manifest::ManifestError;
 use std::path::PathBuf;
 
 /// Why a configuration cannot be used. None of it is: it is taken as a whole or refused as a whole.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are the place and the reason that the message names")]
 pub enum ConfigError {
@@ -18,3 +18,5 @@ pub enum ConfigError {
     #[error("{by}: {reason}")]
     Elsewhere { by: String, reason: String },
 }
+
+crate::readable::readable!(ConfigError);

@@ -119,7 +119,7 @@ pub(super) struct TlsConfig {
 }
 
 /// The control plane cannot listen.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ListenError {
     /// Another host serves the folder.
@@ -206,6 +206,8 @@ pub enum ListenError {
         reason: String,
     },
 }
+
+crate::readable::readable!(ListenError);
 
 impl ListenError {
     pub(super) fn socket(path: &Path) -> impl Fn(io::Error) -> Self + use<> {

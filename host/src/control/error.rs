@@ -80,7 +80,7 @@ impl Code {
 }
 
 /// A request was not done.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[error("{message}")]
 pub struct ControlError {
     /// What kind of failure it is.
@@ -92,6 +92,8 @@ pub struct ControlError {
     /// When to ask again, where that would help.
     pub retry_after: Option<Duration>,
 }
+
+crate::readable::readable!(ControlError);
 
 impl ControlError {
     /// A failure without details.

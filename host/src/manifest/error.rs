@@ -9,7 +9,7 @@ use std::{
 /// Why a manifest cannot be used, or a plugins folder cannot be searched.
 ///
 /// Lines and columns count from 1.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are the file, the line and the key that the message names")]
 pub enum ManifestError {
@@ -62,6 +62,8 @@ pub enum ManifestError {
     #[error("{}: the id `{id}` is taken by {}, which goes on; give one of them another id", path.display(), first.display())]
     DuplicateId { id: PluginId, path: PathBuf, first: PathBuf },
 }
+
+crate::readable::readable!(ManifestError);
 
 impl ManifestError {
     /// The key that the error is about, if it is about one: `reload.drain_timeout`.

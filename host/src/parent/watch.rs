@@ -51,12 +51,14 @@ const HEARD: [i32; 9] = [SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIG
 const LEAVING: Duration = Duration::from_secs(30);
 
 /// Why there is no parent.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error("no process can be kept that would start this program again: {what}: {source}")]
 pub(super) struct NoParent {
     what: &'static str,
     source: io::Error,
 }
+
+crate::readable::readable!(NoParent);
 
 /// A parent, and what it takes to be one.
 pub(super) struct Watch {

@@ -62,7 +62,7 @@ impl Default for Budget {
 }
 
 /// Why an artifact must not be loaded.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum PreflightError {
     /// It has no root module.
@@ -133,6 +133,8 @@ pub enum PreflightError {
         limit: u64,
     },
 }
+
+crate::readable::readable!(PreflightError);
 
 /// Judges whether an artifact with these facts may be loaded, be it in this process or in one of its own.
 ///

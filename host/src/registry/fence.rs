@@ -20,12 +20,14 @@ pub(super) fn heavy() {
 }
 
 /// The kernel has no expedited membarrier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the kernel refuses `membarrier(PRIVATE_EXPEDITED)`, on which swapping rests: Linux 4.14 or later is needed, and a \
      sandbox must allow the call"
 )]
 pub struct NoMembarrier;
+
+crate::readable::readable!(NoMembarrier);
 
 /// Tells the kernel that this process will use [`heavy`]. To be called before anything is published; may be repeated.
 pub(crate) fn register() -> Result<(), NoMembarrier> {

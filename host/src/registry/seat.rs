@@ -270,11 +270,13 @@ fn note_visitor(lane: Lane) {
 }
 
 /// There are more living generations in this process than can be counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "4096 generations are alive in this process: calls that never return keep old ones from retiring; restart the host"
 )]
 pub struct TooManyGenerations;
+
+crate::readable::readable!(TooManyGenerations);
 
 /// A number that one living generation counts its calls under; given back when it has retired.
 #[derive(Debug)]

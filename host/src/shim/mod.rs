@@ -104,7 +104,7 @@ pub(crate) fn is_offered() -> bool {
 static OFFERED: AtomicBool = AtomicBool::new(false);
 
 /// Why a shim ends without having been asked to.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 enum ShimError {
     #[error("this is not for people: a replug host runs it, with its process id and a connection")]
     NotByAHost,
@@ -115,6 +115,8 @@ enum ShimError {
     #[error("the host cannot be talked to: {0}")]
     Wire(#[from] WireError),
 }
+
+crate::readable::readable!(ShimError);
 
 impl ShimError {
     fn system<E: Into<io::Error>>(what: &'static str) -> impl Fn(E) -> Self {

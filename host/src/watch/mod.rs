@@ -76,7 +76,7 @@ pub enum Notice {
 }
 
 /// Why something cannot be watched.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are the path and the cause that the message names")]
 pub enum WatchError {
@@ -99,6 +99,8 @@ pub enum WatchError {
     #[error("cannot watch: no thread for it: {source}; restart the host")]
     NoThread { source: io::Error },
 }
+
+crate::readable::readable!(WatchError);
 
 impl WatchError {
     fn new(path: &Path, mut source: notify::Error) -> Self {

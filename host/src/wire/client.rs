@@ -14,7 +14,7 @@ use std::{
 };
 
 /// A request that was not done.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum ControlError {
     /// The conversation with the shim broke off: it is to be ended.
     #[error(transparent)]
@@ -23,6 +23,8 @@ pub enum ControlError {
     #[error(transparent)]
     Failed(#[from] Failure),
 }
+
+crate::readable::readable!(ControlError);
 
 /// What a shim gets with the greeting.
 #[derive(Debug)]

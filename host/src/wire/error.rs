@@ -6,7 +6,7 @@ use std::io;
 /// A conversation that cannot go on. The stream is out of step afterwards and must be given up.
 ///
 /// [`WireError::TooLarge`] on sending is the exception: nothing was sent.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
     /// The other end is gone, or has hung up between two frames.
@@ -96,6 +96,8 @@ pub enum WireError {
     #[error("the connection failed: {0}")]
     Io(#[source] io::Error),
 }
+
+crate::readable::readable!(WireError);
 
 impl From<io::Error> for WireError {
     fn from(error: io::Error) -> Self {

@@ -226,7 +226,7 @@ pub struct Health {
 }
 
 /// Why a [`Request`] was not done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Failure {
     /// A limit could not be set.
     #[error("the limit on {what} cannot be set to {value}: {reason}")]
@@ -271,6 +271,8 @@ pub enum Failure {
         message: String,
     },
 }
+
+crate::readable::readable!(Failure);
 
 /// What a plugin says unasked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -149,3 +149,24 @@ pub(super) fn pages_make_no_markup(tree: &Tree) -> Vec<Problem> {
     }
     problems
 }
+
+/// An error whose `Debug` is derived is printed by `main` as a piece of Rust.
+pub(super) fn errors_are_shown_in_words(tree: &Tree) -> Vec<Problem> {
+    let of_a_library = |path: &str| {
+        (path.starts_with("host/src/") && !path.starts_with("host/src/cli/"))
+            || path.starts_with("plugin-api/src/")
+    };
+    let derives_both = |line: &str| {
+        line.trim_start().starts_with("#[derive(")
+            && line.contains("thiserror::Error")
+            && has_word(line, "Debug")
+    };
+    let mut problems = Vec::new();
+    for (path, _, source) in tree.rust().filter(|(path, ..)| of_a_library(path)) {
+        for (line, _) in numbered(&source.code).filter(|(_, line)| derives_both(line)) {
+            let message = "`main` prints an error with `Debug`: derive none, and write `crate::readable::readable!(..)` below the type";
+            problems.push(Problem { path: path.to_owned(), line, message: message.to_owned() });
+        }
+    }
+    problems
+}

@@ -52,6 +52,7 @@ const RULES: &[Rule] = &[
     layout::links_lead_somewhere,
     language::unsafe_stays_in_its_rooms,
     language::unsafe_is_listed,
+    language::errors_are_shown_in_words,
     language::nothing_is_left_undone,
     language::tests_do_not_sleep,
     language::pages_make_no_markup,

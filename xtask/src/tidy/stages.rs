@@ -8,8 +8,18 @@ use super::{Problem, Tree, is_identifier, is_test};
 const STAGES: [&str; 7] = ["manifest", "watch", "build", "artifact", "preflight", "load", "registry"];
 
 /// `error` is not among them: it sums up the errors of all stages, so that it stands above them.
-const FOUNDATION: [&str; 9] =
-    ["id", "event", "lineage", "metrics", "orphans", "process_stat", "suggest", "wire", "workspace"];
+const FOUNDATION: [&str; 10] = [
+    "id",
+    "event",
+    "lineage",
+    "metrics",
+    "orphans",
+    "process_stat",
+    "readable",
+    "suggest",
+    "wire",
+    "workspace",
+];
 
 /// What a room of the host may import, besides itself and the foundation; none if it may import anything.
 fn allowed(room: &str) -> Option<&'static [&'static str]> {

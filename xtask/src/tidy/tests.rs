@@ -46,6 +46,19 @@ fn a_file_longer_than_400_lines_is_named_unless_it_is_tests() {
 }
 
 #[test]
+fn an_error_with_a_derived_debug_is_named() {
+    let rule = language::errors_are_shown_in_words;
+    let derived = "//! Errors.\n#[derive(Clone, Debug, thiserror::Error)]\npub enum E {}";
+    assert_eq!(lines(rule, "host/src/error.rs", derived), [2]);
+    assert_eq!(lines(rule, "plugin-api/src/call.rs", derived), [2]);
+    let in_words = "//! Errors.\n#[derive(Clone, thiserror::Error)]\n#[derive(Debug)]\npub enum E {}";
+    assert!(lines(rule, "host/src/error.rs", in_words).is_empty());
+    for exempt in ["host/src/cli/error.rs", "tests/src/lib.rs"] {
+        assert!(lines(rule, exempt, derived).is_empty(), "{exempt}");
+    }
+}
+
+#[test]
 fn a_fixture_that_no_test_mentions_is_named() {
     let rule = layout::fixtures_are_used;
     let fixture = ("tests/fixtures/bad-init/Cargo.toml", "");

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Why a file cannot be a plugin on this machine.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum InspectError {
     /// The file cannot be read.
@@ -63,6 +63,8 @@ pub enum InspectError {
         reason: String,
     },
 }
+
+crate::readable::readable!(InspectError);
 
 impl InspectError {
     /// The same of another file, which has the same content.

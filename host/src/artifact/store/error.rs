@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Why the store could not do what was asked. What it held before, it still holds.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The build output is not there.
@@ -90,6 +90,8 @@ pub enum StoreError {
         bytes_found: u64,
     },
 }
+
+crate::readable::readable!(StoreError);
 
 impl StoreError {
     pub(super) fn unreadable(path: &Path, source: io::Error) -> Self {

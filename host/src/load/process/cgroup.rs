@@ -22,7 +22,7 @@ use std::{
 };
 
 /// Why a process is not in a cgroup of its own, or that does not bound it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CgroupError {
     /// There is no cgroup v2 here, or this process has no place in it.
@@ -52,6 +52,8 @@ pub enum CgroupError {
         reason: String,
     },
 }
+
+crate::readable::readable!(CgroupError);
 
 /// Where a host may make cgroups.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use replug_api::call::Death;
 use std::{path::PathBuf, time::Duration};
 
 /// Why a plugin's process did not do what it was to do.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProcessError {
     /// The program cannot be run again as a shim.
@@ -53,6 +53,8 @@ pub enum ProcessError {
     #[error("its process was killed, because it broke the protocol: {0}")]
     Garbled(String),
 }
+
+crate::readable::readable!(ProcessError);
 
 fn tail(stderr: &str) -> String {
     if stderr.is_empty() { String::new() } else { format!("; it wrote: {}", stderr.replace('\n', " | ")) }

@@ -9,7 +9,7 @@ use super::{
 use crate::{load::LifecycleError, preflight::Findings, wire};
 
 /// How a trial went wrong. The host never loaded the file.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrialError {
     /// The process did not come as far as to have an instance, or ended.
@@ -22,6 +22,8 @@ pub enum TrialError {
     #[error("on trial, it says that it is not well: {0}")]
     Unwell(String),
 }
+
+crate::readable::readable!(TrialError);
 
 /// A saved state: the version that saved it, and what it saved.
 pub(crate) type SavedBy = (u32, Vec<u8>);

@@ -64,7 +64,7 @@ struct Kept {
 }
 
 /// The record cannot be kept.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error(
     "no crash record: {}: {source}; if a plugin crashes this program, nothing will say which it was", path.display()
 )]
@@ -72,6 +72,8 @@ pub(crate) struct RecordError {
     path: PathBuf,
     source: io::Error,
 }
+
+crate::readable::readable!(RecordError);
 
 impl CrashRecord {
     /// Keeps the record of this process in a host's run folder, until this is dropped or the process ends. `program` can

@@ -68,7 +68,7 @@ impl Drop for Paused {
 }
 
 /// Why a plugin could not be paused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PauseError {
     /// No generation serves.
     #[error("no generation serves")]
@@ -85,3 +85,5 @@ pub enum PauseError {
         running: usize,
     },
 }
+
+crate::readable::readable!(PauseError);

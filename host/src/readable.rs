@@ -1,0 +1,58 @@
+//! Errors as people read them: as `Debug`, too, which is how `main` prints what it returns.
+
+use std::{error::Error, fmt};
+
+/// Has an error's `Debug` say what its `Display` says, and the causes that it leaves out.
+macro_rules! readable {
+    ($error:ty) => {
+        impl std::fmt::Debug for $error {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                crate::readable::write(self, f)
+            }
+        }
+    };
+}
+pub(crate) use readable;
+
+/// Writes an error and its causes, each that is not a part of the text so far.
+pub(crate) fn write(error: &dyn Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut text = error.to_string();
+    f.write_str(&text)?;
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let what = cause.to_string();
+        if !text.contains(&what) {
+            write!(f, "\n  caused by: {what}")?;
+            text.push_str(&what);
+        }
+        next = cause.source();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{error::Error, io};
+
+    #[derive(thiserror::Error)]
+    #[error("cannot serve")]
+    struct Outer(#[source] Middle);
+    readable!(Outer);
+
+    #[derive(thiserror::Error)]
+    #[error("cannot read /srv: {0}")]
+    struct Middle(#[source] io::Error);
+    readable!(Middle);
+
+    /// What a program prints whose `main` returns the error.
+    fn printed(error: impl Error + 'static) -> String {
+        let returned: Box<dyn Error> = error.into();
+        format!("Error: {returned:?}")
+    }
+
+    #[test]
+    fn each_cause_is_printed_once() {
+        let error = Outer(Middle(io::Error::other("disk on fire")));
+        assert_eq!(printed(error), "Error: cannot serve\n  caused by: cannot read /srv: disk on fire");
+    }
+}
