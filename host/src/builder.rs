@@ -17,6 +17,7 @@ use crate::{
     orphans, parent,
     pending::Pending,
     preflight::Verdicts,
+    record::Records,
     registry::{CrashRecord, crash_record, fence},
     reload::Workshop,
     shim,
@@ -41,6 +42,7 @@ pub struct HostBuilder {
     shim_program: Option<PathBuf>,
     auto_start: bool,
     crash_record: bool,
+    remember: bool,
     events: EventSink,
     #[cfg(feature = "control")]
     control: Option<crate::control::ControlConfig>,
@@ -53,6 +55,7 @@ impl HostBuilder {
             shim_program: None,
             auto_start: true,
             crash_record: true,
+            remember: true,
             events: EventSink::new(),
             #[cfg(feature = "control")]
             control: None,
@@ -129,6 +132,15 @@ impl HostBuilder {
         self
     }
 
+    /// Whether the next host on the same state folder goes on where this one ends: with the versions that serve, the
+    /// plugins that someone has stopped, the versions to go back to and the states that plugins have saved. A host that is
+    /// started for a single question says no: it builds what is there, and leaves no trace. Default: yes.
+    #[must_use]
+    pub fn remember(mut self, remember: bool) -> Self {
+        self.remember = remember;
+        self
+    }
+
     /// Where to listen for those who want to talk to the running host: see [`control`](crate::control). Default:
     /// nowhere.
     #[cfg(feature = "control")]
@@ -145,6 +157,10 @@ impl HostBuilder {
 
     /// Starts the host: finds the plugins, builds and loads them. A plugin that does not come up does not keep the
     /// host from starting; [`Host::plugins`] and the events say why.
+    ///
+    /// A version that served before comes up from the store, and its source is built behind it: the host does not wait for that,
+    /// unless this program is another than the one in which that version served, or was built anew since, so that its interfaces may be
+    /// others.
     ///
     /// # Errors
     ///
@@ -286,6 +302,10 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
         demotions,
         checkpoints: Checkpoints::in_dir(state.checkpoints()),
         builder: Builder::new(BuildDir::with(config.state_dir.as_deref(), &state_dir)),
+        records: match builder.remember {
+            true => Records::in_dir(state.records()),
+            false => Records::nowhere(),
+        },
         store,
         state,
         crash_record,

@@ -92,6 +92,11 @@ pub enum ReloadCause {
     NotStored(Digest),
     #[error("there is no earlier version to go back to")]
     NothingEarlier,
+    #[error(
+        "{cause}; the state that was saved when the plugin stopped is kept in {}: start a version that can read it, or drop it with `replug stop --discard` or `Host::stop_and_discard`",
+        file.display()
+    )]
+    StateRefused { cause: Arc<ReloadCause>, file: PathBuf },
     #[error("the reload itself broke off: {0}")]
     Bug(String),
 }

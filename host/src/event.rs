@@ -71,7 +71,8 @@ pub enum EventKind {
     },
     /// A build was cancelled because the source changed again.
     BuildSuperseded,
-    /// A build gave the very artifact that already serves: nothing was swapped.
+    /// A build gave nothing new: the very artifact that already serves, or, when the host or the plugin starts, the one from
+    /// which the plugin went back. Nothing was swapped.
     BuildUnchanged {
         /// The compiler's warnings; none if it had nothing to compile.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -212,7 +213,7 @@ pub enum EventKind {
         /// What is known of it.
         reason: String,
     },
-    /// The state that was saved before a crash is of no use: the plugin begins anew.
+    /// The state that was saved before a crash or a stop is of no use, or none could be saved: the plugin begins without it.
     CheckpointLost {
         /// Why, and where it is.
         reason: String,

@@ -1,5 +1,11 @@
 //! [`Host`]: the plugins of one folder, from the first discovery to the last stop.
 
+#[cfg(feature = "control")]
+mod controlled;
+
+#[cfg(feature = "control")]
+pub(crate) use controlled::WeakHost;
+
 use crate::{
     builder::HostBuilder,
     config::{HostConfig, Layers},
@@ -20,7 +26,7 @@ use parking_lot::Mutex;
 use replug_api::call::Interface;
 use serde_json::{Map, Value};
 #[cfg(feature = "control")]
-use std::sync::{OnceLock, Weak};
+use std::sync::OnceLock;
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{
     runtime::{self, Runtime},
@@ -29,10 +35,6 @@ use tokio::{
 
 /// How long a shutdown waits for generations that were replaced before it.
 const LAST_CALLS: Duration = Duration::from_secs(5);
-
-/// How much longer than its `call_timeout` to wait for the end of a call in another process.
-#[cfg(feature = "control")]
-const GRACE: Duration = Duration::from_secs(1);
 
 /// The plugins of one folder, running in this process. Cheap to clone; all clones are the same host.
 ///
@@ -234,7 +236,11 @@ impl Host {
         self.order(id, |reply| Order::Rollback(to, reply))
     }
 
-    /// Starts a plugin that does not run; one that does is left alone. A quarantine is lifted in either case.
+    /// Starts a plugin that does not run; one that does is left alone. A quarantine is lifted in either case. It begins with
+    /// the state that was saved when it was stopped, and starts with the next host, too, whatever its manifest says.
+    ///
+    /// The version that served last comes up first; the answer comes when the source was built, and is the generation that
+    /// serves then.
     ///
     /// # Errors
     ///
@@ -243,13 +249,24 @@ impl Host {
         self.order(id, |reply| Order::Start(StartWhy::Asked, reply))
     }
 
-    /// Takes no more calls for the plugin, waits for those that run up to its `drain_timeout`, and ends it.
+    /// Takes no more calls for the plugin, waits for those that run up to its `drain_timeout`, saves its state for the next
+    /// start, and ends it. It stays stopped until it is started, also in the hosts after this one.
     ///
     /// # Errors
     ///
     /// [`HostError::UnknownPlugin`].
     pub fn stop(&self, id: &str) -> Pending<Result<(), HostError>> {
         self.order(id, |reply| Order::Stop(StopWhy::Asked, reply))
+    }
+
+    /// Stops the plugin like [`Host::stop`], and drops its state: it starts without one. If it does not run, the state that
+    /// was saved when it was stopped is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`HostError::UnknownPlugin`].
+    pub fn stop_and_discard(&self, id: &str) -> Pending<Result<(), HostError>> {
+        self.order(id, |reply| Order::Stop(StopWhy::Discarded, reply))
     }
 
     /// Stops the plugin like [`Host::stop`], and counts it among those that were never started.
@@ -272,7 +289,7 @@ impl Host {
         self.order(id, |reply| Order::Configure(config, reply))
     }
 
-    /// Stops all plugins, the last that was taken in first, and ends the host. Calls on handles that are left give
+    /// Stops all plugins, the last that was taken in first, each with its state saved for the next host, and ends the host. Calls on handles that are left give
     /// [`CallError::NotRunning`](crate::CallError::NotRunning).
     pub fn shutdown(&self) -> Pending<()> {
         let (done, receiver) = oneshot::channel();
@@ -335,59 +352,5 @@ impl Host {
     fn runtime(&self) -> runtime::Handle {
         let runtime = self.inner.runtime.as_ref().expect("taken only by the drop of the host");
         runtime.handle().clone()
-    }
-}
-
-#[cfg(feature = "control")]
-impl Host {
-    /// Where the control plane listens, if the host was [told to](HostBuilder::control).
-    pub fn control(&self) -> Option<&crate::control::Listening> {
-        self.inner.control.get()
-    }
-
-    /// How long to wait for a call of the plugin's, if its manifest does not say.
-    pub(crate) fn patience(&self, id: &str, unsaid: Duration) -> Result<Duration, HostError> {
-        let manifest = self.desk(id)?.manifest.lock().clone();
-        Ok(match (manifest.mode, manifest.process.call_timeout) {
-            // It is ended by others, who know better what happened.
-            (crate::manifest::Mode::Process, Some(timeout)) => timeout + GRACE,
-            (_, Some(timeout)) => timeout,
-            (_, None) => unsaid,
-        })
-    }
-
-    /// Whether the plugin is on its way to serve.
-    pub(crate) fn is_coming_up(&self, id: &str) -> bool {
-        self.desk(id).is_ok_and(|desk| {
-            let comes = desk.progress.lock().doing.is_some() || desk.entry.is_restarting();
-            desk.entry.live().is_none() && comes
-        })
-    }
-
-    /// Lets the control plane answer.
-    pub(crate) fn answer(&self, bound: crate::control::Bound) {
-        let listening = bound.serve(&self.runtime(), self.downgrade());
-        self.event_sink().host(listening.event());
-        // Only the builder calls this, once.
-        let _ = self.inner.control.set(listening);
-    }
-
-    pub(crate) fn downgrade(&self) -> WeakHost {
-        WeakHost { inner: Arc::downgrade(&self.inner) }
-    }
-}
-
-/// A host that does not stay for the sake of whoever holds this.
-#[cfg(feature = "control")]
-#[derive(Clone)]
-pub(crate) struct WeakHost {
-    inner: Weak<Inner>,
-}
-
-#[cfg(feature = "control")]
-impl WeakHost {
-    /// The host, while it is there.
-    pub(crate) fn upgrade(&self) -> Option<Host> {
-        self.inner.upgrade().map(|inner| Host { inner })
     }
 }

@@ -91,7 +91,7 @@ impl fmt::Debug for PluginId {
     }
 }
 
-/// The number of a loaded instance of a plugin: 1, 2, ... and never reused in one host.
+/// The number of a loaded instance of a plugin: 1, 2, ... and counted on from one host to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Generation(pub u64);

@@ -158,7 +158,7 @@ impl PluginInfo {
             (Some(_), _) => Status::Ready,
             (None, Some(_)) => Status::Error,
             (None, None) if desk.entry.is_restarting() => Status::Error,
-            (None, None) if !progress.served.is_empty() && !progress.unregistered => Status::Stopped,
+            (None, None) if progress.has_run && !progress.unregistered => Status::Stopped,
             (None, None) => unregistered(&manifest, build_dir),
         };
         let detail = match progress.doing {

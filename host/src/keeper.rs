@@ -238,22 +238,24 @@ impl Keeper {
 
     /// Takes a plugin in, be it new or back.
     fn employ(&self, desks: &mut Desks, manifest: Manifest) -> Option<Answer<Generation>> {
-        let (id, auto_start) = (manifest.id.clone(), self.shop.settings.auto_start && manifest.auto_start);
+        let id = manifest.id.clone();
         self.shop.settings.events.plugin(&id, EventKind::PluginDiscovered { path: manifest.root.clone() });
+        let (reply, answer) = oneshot::channel();
+        let with_host = self.shop.settings.auto_start.then_some(reply);
+        let answer = with_host.is_some().then_some(answer);
         let desk = match desks.by_id.get(&id) {
             Some(desk) => {
                 let _ = desk.orders.send(Order::Return(Arc::new(manifest)));
+                if let Some(reply) = with_host {
+                    let _ = desk.orders.send(Order::Start(StartWhy::WithHost, reply));
+                }
                 desk.clone()
             }
-            None => Worker::spawn(&self.shop, self.watcher.clone(), manifest),
+            None => Worker::spawn(&self.shop, self.watcher.clone(), manifest, with_host),
         };
         desks.present.push(id.clone());
-        desks.by_id.insert(id, desk.clone());
-        auto_start.then(|| {
-            let (reply, answer) = oneshot::channel();
-            let _ = desk.orders.send(Order::Start(StartWhy::WithHost, reply));
-            answer
-        })
+        desks.by_id.insert(id, desk);
+        answer
     }
 
     fn report(&mut self, path: PathBuf, error: String) {

@@ -89,6 +89,7 @@ mod pending;
 pub mod preflight;
 mod process_stat;
 mod readable;
+mod record;
 mod recorder;
 mod registry;
 mod reload;

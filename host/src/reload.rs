@@ -28,6 +28,7 @@ use crate::{
     manifest::Manifest,
     overdue::{Overdue, Steps},
     preflight::{self, Budget, Verdicts},
+    record::Records,
     registry::{CrashRecord, Entry, Live, Paused, Retiring, Unmap, Watchdog, clear_away, discard, end},
     spans,
 };
@@ -37,7 +38,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
@@ -57,6 +58,8 @@ pub(crate) struct Workshop {
     pub(crate) demotions: Demotions,
     /// The saved states on disk.
     pub(crate) checkpoints: Checkpoints,
+    /// What is remembered of plugins over the end of the host.
+    pub(crate) records: Records,
     /// What becomes a shim, or why nothing does.
     pub(crate) program: Result<Program, ProcessError>,
     /// The most that plugins are asked to log, as the settings say.
@@ -81,7 +84,8 @@ impl Workshop {
         let _alone = self.pruning.write();
         let mut wanted = self.wanted.lock();
         wanted.insert(id.clone(), digests);
-        let all = wanted.values().flatten().copied().collect();
+        let others = self.records.named_but(|other| wanted.contains_key(other));
+        let all = wanted.values().flatten().copied().chain(others).collect();
         if let Err(error) = self.store.prune(self.settings.now().keep_artifacts, &all) {
             tracing::warn!("{error}");
         }
@@ -98,6 +102,10 @@ pub(crate) struct Job {
     pub(crate) state: Option<SavedBy>,
     /// The artifacts that are not to run, each with the reason.
     pub(crate) quarantined: BTreeMap<Digest, String>,
+    /// Where it is noted which artifact it is, as soon as that is known.
+    pub(crate) artifact: Arc<OnceLock<Digest>>,
+    /// The artifact that is not to replace what serves, if that is what the build gave.
+    pub(crate) passed_over: Option<Digest>,
     /// The steps of the plugin's life in this process that it takes.
     pub(crate) steps: Arc<Steps>,
     /// Makes what is called when the process of a generation ends unasked.
@@ -123,6 +131,8 @@ pub(crate) enum Source {
 pub(crate) enum Installed {
     /// The build gave what serves already.
     Unchanged,
+    /// The build gave the artifact from which the plugin went back to the one that serves.
+    PassedOver,
     /// The new generation serves; the old one may still run calls.
     Serving {
         live: Arc<Live>,
@@ -153,9 +163,14 @@ pub(crate) fn install(shop: &Workshop, job: Job, stages: &mut Stages) -> Result<
 
     let artifact =
         timed(spans::store(), &mut stages.store, || store(shop, &job)).map_err(at(Stage::Store))?;
+    // A job is done once.
+    let _ = job.artifact.set(artifact.digest);
     let same = entry.live().is_some_and(|live| live.digest == artifact.digest);
     if same && matches!(job.source, Source::Built(_)) {
         return Ok(Installed::Unchanged);
+    }
+    if job.passed_over == Some(artifact.digest) && entry.live().is_some() {
+        return Ok(Installed::PassedOver);
     }
     let (facts, place, copy) =
         timed(spans::preflight(), &mut stages.preflight, || examine(shop, &job, &artifact))

@@ -370,6 +370,15 @@ impl Lab {
         self.assert_clean();
     }
 
+    /// Shuts the host down, for another to be started.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn shut_down(&mut self) {
+        self.host.take().expect("the host was started").shutdown().wait();
+    }
+
     /// Makes sure that a host that has ended left nothing behind.
     ///
     /// # Panics
@@ -386,7 +395,18 @@ impl Lab {
         assert_eq!(names("run"), Vec::<String>::new(), "copies of artifacts are left");
         let half: Vec<_> = names("artifacts").into_iter().filter(|name| !name.ends_with(".so")).collect();
         assert_eq!(half, Vec::<String>::new(), "something half written is left");
-        let own = [".gitignore", "artifacts", "build", "data", "demoted", "hosts", "http-token", "run"];
+        let own = [
+            ".gitignore",
+            "artifacts",
+            "build",
+            "checkpoints",
+            "data",
+            "demoted",
+            "hosts",
+            "http-token",
+            "plugins",
+            "run",
+        ];
         let foreign: Vec<_> = names("").into_iter().filter(|name| !own.contains(&name.as_str())).collect();
         assert_eq!(foreign, Vec::<String>::new(), "the state folder holds more than it should");
     }

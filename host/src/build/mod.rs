@@ -104,6 +104,11 @@ impl Builder {
         inputs
     }
 
+    /// Whether a build runs processes, and does not only find a file that is there.
+    pub(crate) fn takes_time(&self, manifest: &Manifest) -> bool {
+        !matches!(way(manifest), Ok(Way::ReadyMade(_)))
+    }
+
     /// Builds the plugin, or finds its ready-made library.
     ///
     /// Dropping the future kills the build with every process of its group. Needs a tokio runtime with I/O

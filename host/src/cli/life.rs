@@ -101,17 +101,24 @@ impl Start {
     }
 }
 
-/// Have a running host stop a plugin, after its last call
+/// Have a running host stop a plugin, after its last call, until it is started again
+///
+/// It stays stopped when the host is started again. Its state is saved, and it begins with that at its next start.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  replug stop dev.replug.calculator")]
+  replug stop dev.replug.calculator
+  replug stop dev.replug.counter --discard")]
 pub(super) struct Stop {
+    /// Drop the plugin's state, also that of one that was stopped before
+    #[arg(long)]
+    discard: bool,
     #[command(flatten)]
     of: Of,
 }
 
 impl Stop {
     pub(super) async fn run(self) -> Result<(), CliError> {
-        self.of.have("stopping", |id| Command::Stop(payload::OfPlugin { id })).await
+        let discard = self.discard;
+        self.of.have("stopping", |id| Command::Stop(payload::Stop { id, discard })).await
     }
 }

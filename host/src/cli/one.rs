@@ -16,7 +16,7 @@ impl One {
     pub(super) async fn start(place: Place, named: &Named) -> Result<Self, CliError> {
         let mut signals = Signals::listen()?;
         let config = HostConfig { watch: false, ..place.config };
-        let builder = Host::builder().config(config).auto_start(false);
+        let builder = Host::builder().config(config).auto_start(false).remember(false);
         let host = builder.build().await?;
         let plugins = host.plugins();
         let id = named.among(plugins.iter().map(|plugin| plugin.id.as_str()))?;

@@ -64,7 +64,8 @@ impl Settings {
 /// | `run/<pid>-<n>` | the files that this process has opened, and its crash record; gone with it; a file in it is locked while the host runs |
 /// | `data/<id>` | what the plugin keeps |
 /// | `demoted/<id>.json` | the plugin's artifacts that have crashed a host; without it, they are given another chance |
-/// | `checkpoints/<id>` | the plugin's last saved state, while it runs |
+/// | `checkpoints/<id>` | the plugin's last saved state: its last checkpoint while it runs, else what it had when it stopped |
+/// | `plugins/<id>` | what is remembered of the plugin: whether it is stopped, what served, what it can go back to; locked by its host |
 /// | `hosts/<hash>` | where the host of a plugins folder listens, if it has a control plane; locked while it runs |
 /// | `http-token` | the token for the HTTP API, if that was ever served |
 #[derive(Clone, Debug)]
@@ -132,6 +133,11 @@ impl StateDir {
     /// Where the plugins' last saved states are.
     pub(crate) fn checkpoints(&self) -> PathBuf {
         self.root.join("checkpoints")
+    }
+
+    /// Where the plugins' records are.
+    pub(crate) fn records(&self) -> PathBuf {
+        self.root.join("plugins")
     }
 
     /// A path that this process never opened before: the dynamic loader takes a known name for a known library.

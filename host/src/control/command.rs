@@ -27,8 +27,8 @@ pub enum Command {
     Rollback(Rollback),
     /// Start a plugin that does not run; one that does is left alone.
     Start(OfPlugin),
-    /// End a plugin after its last call; one that does not run is left alone.
-    Stop(OfPlugin),
+    /// End a plugin after its last call, and keep its state for the next start; one that does not run is left alone.
+    Stop(Stop),
     /// Give a plugin another configuration, without touching its manifest.
     Configure(Configure),
     /// Describe the methods of the generation that serves.
@@ -75,10 +75,10 @@ impl Command {
             | Self::Unregister(of)
             | Self::Reload(of)
             | Self::Start(of)
-            | Self::Stop(of)
             | Self::Methods(of)
             | Self::Generations(of) => Some(&of.id),
             Self::Register(Register { id, .. })
+            | Self::Stop(Stop { id, .. })
             | Self::Execute(Execute { id, .. })
             | Self::Rollback(Rollback { id, .. })
             | Self::Configure(Configure { id, .. }) => Some(id),
@@ -94,10 +94,10 @@ impl Command {
             | Self::Unregister(it)
             | Self::Reload(it)
             | Self::Start(it)
-            | Self::Stop(it)
             | Self::Methods(it)
             | Self::Generations(it) => serde_json::to_value(it),
             Self::Register(it) => serde_json::to_value(it),
+            Self::Stop(it) => serde_json::to_value(it),
             Self::Execute(it) => serde_json::to_value(it),
             Self::Rollback(it) => serde_json::to_value(it),
             Self::Configure(it) => serde_json::to_value(it),
@@ -144,6 +144,17 @@ pub struct Register {
     /// Whether to take it in anew, built again, if it is registered already. Without it, that is an error.
     #[serde(default)]
     pub rebuild: bool,
+}
+
+/// A plugin to be stopped.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Stop {
+    /// The plugin's id.
+    pub id: PluginId,
+    /// Whether to drop its state, which else is kept for the next start; also that of a plugin that was stopped before.
+    #[serde(default)]
+    pub discard: bool,
 }
 
 /// A method to be called.

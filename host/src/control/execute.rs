@@ -5,7 +5,7 @@ use super::{
     App,
     answer::{Answer, Changed, ConfigTaken, Executed, Interface, Logged, Methods, Plugins, Versions},
     calls::NoAnswer,
-    command::{Command, Execute, List, Register, Rollback},
+    command::{Command, Execute, List, Register, Rollback, Stop},
     error::{Code, ControlError},
     guard::Who,
     span,
@@ -188,7 +188,8 @@ async fn change(host: &Host, command: &Command) -> Done {
             host.rollback(id.as_str(), to).await?;
         }
         Command::Start(of) => drop(host.start(of.id.as_str()).await?),
-        Command::Stop(of) => host.stop(of.id.as_str()).await?,
+        Command::Stop(Stop { id, discard: false }) => host.stop(id.as_str()).await?,
+        Command::Stop(Stop { id, discard: true }) => host.stop_and_discard(id.as_str()).await?,
         Command::Configure(configure) => {
             let how = host.configure(configure.id.as_str(), configure.config.clone()).await?;
             return Ok(Answer::Configured(ConfigTaken::new(configure.id.to_string(), how)));

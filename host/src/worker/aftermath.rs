@@ -9,6 +9,7 @@ use crate::{
     id::Digest,
     load::process::SavedBy,
     manifest::Mode,
+    record::Record,
 };
 
 /// Whether it was the state to begin with that a version could not bear.
@@ -22,26 +23,43 @@ pub(super) fn refuses_state(cause: &ReloadCause) -> bool {
 }
 
 impl Worker {
-    /// The state to begin with, where no generation serves that could hand over its own: the last that was saved, by this
-    /// host or by one that crashed.
+    /// The state to begin with, where no generation serves that could hand over its own: what was saved when the plugin
+    /// was stopped, or its last checkpoint, by this host or by one before it.
     pub(super) fn state_to_begin_with(&mut self) -> Option<SavedBy> {
-        let wants_one = self.manifest().reload.checkpoint.is_some() && self.desk.entry.live().is_none();
-        if wants_one && self.supervision.state().is_none() {
+        let was_stopped = self.record.state().is_some();
+        let wants_one = was_stopped || self.manifest().reload.checkpoint.is_some();
+        let reads_it = self.record.is_own() && self.supervision.state().is_none();
+        if self.desk.entry.live().is_none() && wants_one && reads_it {
             match self.shop.checkpoints.left(self.id()) {
+                Ok(None) if was_stopped => {
+                    let file = self.shop.checkpoints.path(self.id());
+                    self.lose_checkpoint(&format!("{} is not there", file.display()));
+                }
                 Ok(left) => self.supervision.set_state(left),
                 Err(error) => self.lose_checkpoint(&error.to_string()),
             }
         }
-        self.supervision.state()
+        self.supervision.state().filter(|_| wants_one)
+    }
+
+    /// Forgets the state that was saved last: it was handed over, or no one wants it.
+    pub(super) fn forget_state(&mut self) {
+        self.supervision.set_state(None);
+        if self.record.is_own() {
+            self.shop.checkpoints.remove(self.id());
+        }
     }
 
     /// Gives up a state that is of no use, but for someone who may want to look at it.
     pub(super) fn lose_checkpoint(&mut self, why: &str) {
         self.supervision.set_state(None);
-        let aside = self.shop.checkpoints.put_aside(self.id());
+        self.record.change(|record| record.set_state(None));
+        let aside = self.record.is_own().then(|| self.shop.checkpoints.put_aside(self.id())).flatten();
         let aside =
             aside.map(|file| format!("; the state is kept in {}", file.display())).unwrap_or_default();
-        self.tell(EventKind::CheckpointLost { reason: format!("{why}: the plugin begins anew{aside}") });
+        self.tell(EventKind::CheckpointLost {
+            reason: format!("{why}: the plugin begins without it{aside}"),
+        });
     }
 
     /// Remembers where the generation that serves is, and tells of it if that is news.
@@ -80,7 +98,8 @@ impl Worker {
     /// Someone wants a plugin to run that has died too often, or has crashed a host. One that can go elsewhere stays there
     /// all the same. Says whether something may run that might not before.
     pub(super) fn lift_quarantine(&mut self) -> bool {
-        let lifted = self.supervision.lift_quarantine();
+        let lifted = !self.record.quarantined().is_empty();
+        self.record.change(Record::lift_quarantine);
         let mode = self.manifest().mode;
         if mode == Mode::InProcess || mode == Mode::Auto && !can_move(&self.shop, mode) {
             return self.shop.demotions.lift(self.id()) || lifted;

@@ -67,6 +67,7 @@ impl Worker {
         self.configuring = None;
         let done = done?;
         self.accept(new.clone());
+        self.record.change(|record| record.accepts(&new.config));
         self.is_fit();
         self.tell(EventKind::Configured { how: done.how().into() });
         Ok(done)
@@ -85,7 +86,7 @@ impl Worker {
             Ok(Ok(())) => Ok(Configured::Live(generation)),
             Ok(Err(LifecycleError { code, .. })) if code == PluginError::RESTART_REQUIRED => {
                 let renewed = (Source::Stored(digest), new.clone());
-                Ok(Configured::Restarted(self.install(renewed, Cause::order(), Stages::default()).await?))
+                Ok(Configured::Restarted(self.install(renewed, Cause::resume(), Stages::default()).await?))
             }
             Ok(Err(error)) => Err(self.not_configured(error.into())),
             Err(bug) => Err(self.not_configured(bug)),

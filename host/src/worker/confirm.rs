@@ -5,6 +5,7 @@ use crate::{
     error::{HostError, ReloadCause},
     event::{EventKind, Stage, Stages},
     id::{Digest, Generation},
+    record::Record,
     registry::{Calls, Live},
     reload::Source,
 };
@@ -58,12 +59,14 @@ impl Worker {
             }
         } else if Instant::now() >= confirm.until {
             self.confirm = None;
+            self.record.change(Record::is_good);
         }
     }
 
     /// Tells that a new version has proved to be bad, which its source goes on being.
-    pub(super) fn taken_back(&self, from: Generation, reason: &str) {
+    pub(super) fn taken_back(&mut self, from: Generation, reason: &str) {
         let error = format!("{}: {from} was taken back: {reason}", self.id());
+        self.record.change(|record| record.went_back_because(&error));
         self.desk.progress.lock().source_error = Some(error);
         self.tell(EventKind::RolledBack { from, reason: reason.into() });
     }

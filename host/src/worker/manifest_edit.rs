@@ -128,7 +128,7 @@ impl Worker {
             (edit, &self.pending, self.desk.entry.live())
         {
             let again = (Source::Stored(live.digest), now);
-            if self.install(again, Cause::order(), Stages::default()).await.is_err() {
+            if self.install(again, Cause::resume(), Stages::default()).await.is_err() {
                 self.desk.progress.lock().blame_words();
             }
         }

@@ -9,6 +9,7 @@ mod confirm;
 mod manifest_edit;
 mod order;
 mod progress;
+mod remember;
 mod serve;
 mod setbacks;
 mod stop;
@@ -17,8 +18,9 @@ mod supervise;
 use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stage},
-    id::{Generation, PluginId},
+    id::{Digest, Generation, PluginId},
     manifest::{self, Manifest},
+    record::{Kept, Wanted},
     registry::Entry,
     reload::Workshop,
     watch::{Change, Inputs, Watcher},
@@ -58,6 +60,8 @@ pub(crate) struct Worker {
     /// Orders that came during a build and wait for its end.
     later: VecDeque<Order>,
     last_generation: u64,
+    /// What is remembered of the plugin over the end of the host.
+    record: Kept,
     /// Whether the plugin is to run: it was started, and not stopped since.
     wanted: bool,
     /// What the manifest says by now, if what serves has to be another to live by it. Until that has come up, the one
@@ -70,6 +74,8 @@ pub(crate) struct Worker {
     untold: Option<(tokio::time::Instant, ReloadError)>,
     /// Whether the newest version was refused for its configuration: another may be the right one.
     unfit: bool,
+    /// The newest version, if it was refused.
+    refused: Option<Digest>,
     /// By whom the plugin is being configured, while it is.
     configuring: Option<By>,
     confirm: Option<Confirm>,
@@ -77,13 +83,21 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn spawn(shop: &Arc<Workshop>, watcher: Option<Arc<Watcher>>, manifest: Manifest) -> Desk {
+    /// Takes a plugin in. If there is someone to answer, it starts with the host, unless its manifest or its record says
+    /// that it does not.
+    pub(crate) fn spawn(
+        shop: &Arc<Workshop>,
+        watcher: Option<Arc<Watcher>>,
+        manifest: Manifest,
+        with_host: Option<Reply<Generation>>,
+    ) -> Desk {
         let (orders, inbox) = mpsc::unbounded_channel();
-        let entry = Arc::new(Entry::new(manifest.id.clone(), "it has not been started; `start` it"));
+        let record = shop.records.of(&manifest.id);
+        let entry = Arc::new(Entry::new(manifest.id.clone(), why_at_rest(record.wanted())));
         let desk = Desk {
             entry,
             manifest: Arc::new(Mutex::new(Arc::new(manifest))),
-            progress: Arc::default(),
+            progress: Arc::new(Mutex::new(Progress::of(&record))),
             orders,
         };
         let worker = Self {
@@ -93,22 +107,27 @@ impl Worker {
             inbox,
             deaths: Deaths::default(),
             later: VecDeque::new(),
-            last_generation: 0,
+            last_generation: record.generation(),
+            record,
             wanted: false,
             pending: None,
             given: None,
             untold: None,
             unfit: false,
+            refused: None,
             configuring: None,
             confirm: None,
             supervision: Supervision::default(),
         };
-        tokio::spawn(worker.run());
+        tokio::spawn(worker.run(with_host));
         desk
     }
 
-    async fn run(mut self) {
-        self.watch_sources().await;
+    async fn run(mut self, with_host: Option<Reply<Generation>>) {
+        match with_host {
+            Some(reply) => self.start_with_host(reply).await,
+            None => self.watch_sources().await,
+        }
         while let Some(order) = self.next_order().await {
             match order {
                 Order::Changed(change) => self.changed(change).await,
@@ -124,10 +143,11 @@ impl Worker {
                     let done = self.rebuild(Cause::order()).await;
                     let _ = reply.send(done);
                 }
-                Order::Start(why, reply) => {
-                    let done = self.start(why).await;
+                Order::Start(StartWhy::Asked, reply) => {
+                    let done = self.start().await;
                     let _ = reply.send(done);
                 }
+                Order::Start(StartWhy::WithHost, reply) => self.start_with_host(reply).await,
                 Order::Configure(config, reply) => {
                     let done = self.configure_by_order(config).await;
                     let _ = reply.send(done);
@@ -141,6 +161,11 @@ impl Worker {
                 }
                 Order::Stop(why, reply) => {
                     self.wanted = false;
+                    self.record.change(|record| {
+                        if let Some(wanted) = why.wanted() {
+                            record.set_wanted(wanted);
+                        }
+                    });
                     self.stop(why).await;
                     if let (StopWhy::Removed | StopWhy::Renamed, Some(watcher)) = (why, &self.watcher) {
                         watcher.remove(self.id());
@@ -154,18 +179,21 @@ impl Worker {
         }
     }
 
-    async fn start(&mut self, why: StartWhy) -> Result<Generation, HostError> {
+    async fn start(&mut self) -> Result<Generation, HostError> {
         self.want();
-        let pardoned = why == StartWhy::Asked && self.lift_quarantine();
+        let pardoned = self.lift_quarantine();
         // A quarantine may be what kept the newest source from serving.
         let is_hindered = pardoned && self.desk.progress.lock().source_error.is_some();
         if let Some(live) = self.desk.entry.live().filter(|_| !is_hindered) {
             return Ok(live.generation);
         }
         self.supervision.pardon();
-        let done = self.rebuild(Cause::order()).await;
-        // If that fails and another version serves, what was asked for is so all the same.
-        done.or_else(|error| self.desk.entry.live().map(|live| live.generation).ok_or(error))
+        if is_hindered {
+            let done = self.rebuild(Cause::order()).await;
+            // If that fails and another version serves, what was asked for is so all the same.
+            return done.or_else(|error| self.desk.entry.live().map(|live| live.generation).ok_or(error));
+        }
+        self.start_where_stopped().await
     }
 
     /// The next order; meanwhile, watches over a generation that is to be confirmed. What is known of deaths comes first:
@@ -193,10 +221,11 @@ impl Worker {
         }
     }
 
-    /// Someone has asked for the plugin: it is to run from now on.
+    /// Someone has asked for the plugin: it is to run from now on, also when the host is another.
     fn want(&mut self) {
         self.wanted = true;
         self.desk.progress.lock().unregistered = false;
+        self.record.change(|record| record.set_wanted(Wanted::Running));
     }
 
     async fn changed(&mut self, change: Change) {
@@ -294,6 +323,15 @@ impl Worker {
 
     fn error(&self, stage: Stage, cause: ReloadCause) -> ReloadError {
         ReloadError { plugin: self.id().clone(), stage, cause: Arc::new(cause) }
+    }
+}
+
+/// Why a plugin that is not started does not run.
+fn why_at_rest(wanted: Wanted) -> &'static str {
+    match wanted {
+        Wanted::AsManifest | Wanted::Running => "it has not been started; `start` it",
+        Wanted::Stopped => StopWhy::Asked.reason(),
+        Wanted::Unregistered => StopWhy::Unregistered.reason(),
     }
 }
 

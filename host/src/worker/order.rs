@@ -5,6 +5,7 @@ use crate::{
     error::HostError,
     id::{Digest, Generation, PluginId},
     manifest::Manifest,
+    record::Wanted,
     watch::Change,
 };
 use std::sync::Arc;
@@ -69,6 +70,8 @@ pub(crate) enum StartWhy {
 pub(crate) enum StopWhy {
     /// Someone asked for it.
     Asked,
+    /// Someone asked for it, and has no use for the plugin's state.
+    Discarded,
     /// Someone asked for it, and wants the plugin to count as never started.
     Unregistered,
     /// Its folder or manifest is gone.
@@ -80,9 +83,21 @@ pub(crate) enum StopWhy {
 }
 
 impl StopWhy {
+    /// Whether the plugin is to run from now on, if that says anything about it.
+    pub(super) fn wanted(self) -> Option<Wanted> {
+        match self {
+            Self::Asked | Self::Discarded => Some(Wanted::Stopped),
+            Self::Unregistered => Some(Wanted::Unregistered),
+            // If it comes back, it does so as if it had never been here.
+            Self::Removed | Self::Renamed => Some(Wanted::AsManifest),
+            Self::ShutDown => None,
+        }
+    }
+
     pub(super) fn reason(self) -> &'static str {
         match self {
             Self::Asked => "it was stopped; `start` it",
+            Self::Discarded => "it was stopped and its state dropped; `start` it",
             Self::Unregistered => "it was unregistered; `start` it",
             Self::Removed => "its folder or manifest is gone",
             Self::Renamed => "its manifest has another id now, which makes it another plugin",

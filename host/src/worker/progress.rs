@@ -3,6 +3,7 @@
 use crate::{
     event::Stage,
     id::{Digest, Generation},
+    record::{Record, Wanted},
 };
 use std::time::SystemTime;
 
@@ -20,6 +21,8 @@ pub(crate) struct Progress {
     pub(crate) source_error: Option<String>,
     /// The artifacts that have served, with the generation in which each first did.
     pub(crate) served: Vec<(Generation, Digest)>,
+    /// Whether the plugin has run in this host, or someone has stopped it in an earlier one.
+    pub(crate) has_run: bool,
     pub(crate) since: Option<SystemTime>,
     /// How often its process was started again after a crash.
     pub(crate) restarts: u64,
@@ -30,6 +33,23 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    /// What there is to see of a plugin of which that is remembered.
+    pub(super) fn of(record: &Record) -> Self {
+        Self {
+            served: served(record),
+            has_run: record.wanted() == Wanted::Stopped,
+            unregistered: record.wanted() == Wanted::Unregistered,
+            source_error: record.gone_back_because().map(str::to_owned),
+            ..Self::default()
+        }
+    }
+
+    /// A version serves, of which this is remembered.
+    pub(super) fn serves(&mut self, record: &Record) {
+        (self.served, self.has_run) = (served(record), true);
+        self.since = Some(SystemTime::now());
+    }
+
     /// What is wrong, the newest first.
     pub(crate) fn wrong(&self) -> Option<&String> {
         let all = [&self.last_error, &self.manifest_error, &self.refusal, &self.source_error];
@@ -56,9 +76,18 @@ impl Progress {
         self.source_error = self.last_error.take();
     }
 
+    /// A version that served before serves again, which puts nothing right of what was wrong.
+    pub(super) fn is_wrong_as(&mut self, before: Self) {
+        self.source_error = before.source_error.or(before.last_error);
+    }
+
     /// What was wrong is so no more.
     pub(super) fn is_right(&mut self) {
         self.is_read();
         (self.last_error, self.source_error) = (None, None);
     }
+}
+
+fn served(record: &Record) -> Vec<(Generation, Digest)> {
+    record.versions().iter().map(|version| (version.generation, version.digest)).collect()
 }

@@ -6,6 +6,7 @@ use crate::{
     event::{Diagnostic, EventKind, Stage, Stages, millis},
     id::Generation,
     manifest::{LimitsSpec, Manifest},
+    record::{How, Record},
     registry::Live,
     reload::{self, Installed, Job, Source},
     spans,
@@ -23,20 +24,47 @@ use tracing::{Instrument, Span};
 pub(super) struct Cause {
     change: Option<Change>,
     began: Instant,
-    forced: bool,
+    what: ToDo,
     /// What the compiler said of it.
     warnings: Vec<Diagnostic>,
     /// What `tracing` shows of it; none until it begins.
     span: Span,
 }
 
+/// What is to come of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ToDo {
+    /// A new generation, whatever is built.
+    Renew,
+    /// A new generation if what is built is new.
+    Update,
+    /// The same, but what the plugin went back from does not count as new: no one has edited it since.
+    Check,
+    /// A generation of the artifact from which it starts, or was started again.
+    Resume,
+}
+
 impl Cause {
     pub(super) fn of(change: Change) -> Self {
-        Self { change: Some(change), forced: false, ..Self::order() }
+        Self { change: Some(change), ..Self::to(ToDo::Update) }
     }
 
     pub(super) fn order() -> Self {
-        Self { change: None, began: Instant::now(), forced: true, warnings: Vec::new(), span: Span::none() }
+        Self::to(ToDo::Renew)
+    }
+
+    /// The host or the plugin starts, and its source may be newer than what serves.
+    pub(super) fn check() -> Self {
+        Self::to(ToDo::Check)
+    }
+
+    /// What serves, or served last, is to serve again.
+    pub(super) fn resume() -> Self {
+        Self::to(ToDo::Resume)
+    }
+
+    fn to(what: ToDo) -> Self {
+        Self { change: None, began: Instant::now(), what, warnings: Vec::new(), span: Span::none() }
     }
 
     pub(super) fn is_manifest(&self) -> bool {
@@ -108,8 +136,9 @@ impl Worker {
                 Ok(change) => {
                     self.tell(EventKind::BuildSuperseded);
                     spans::ends(&span, "superseded");
-                    let forced = cause.forced;
-                    cause = Cause { forced, ..Cause::of(change) };
+                    // A version that was ordered is to be a new one whatever else is saved.
+                    let what = if cause.what == ToDo::Renew { ToDo::Renew } else { ToDo::Update };
+                    cause = Cause { what, ..Cause::of(change) };
                     if cause.is_manifest() {
                         self.take_manifest().await;
                     }
@@ -125,7 +154,7 @@ impl Worker {
         };
         let inputs = built.inputs;
         cause.warnings = built.warnings;
-        let source = if cause.forced || self.pending.is_some() {
+        let source = if cause.what == ToDo::Renew || self.pending.is_some() {
             Source::Rebuilt(built.artifact)
         } else {
             Source::Built(built.artifact)
@@ -153,7 +182,9 @@ impl Worker {
             generation: Generation(self.last_generation),
             source: source.clone(),
             state,
-            quarantined: self.supervision.quarantined(),
+            quarantined: self.record.quarantined().clone(),
+            artifact: Arc::default(),
+            passed_over: self.record.gone_back_from().filter(|_| cause.what == ToDo::Check),
             steps: Arc::default(),
             on_death: self.on_death(&served),
         };
@@ -166,8 +197,14 @@ impl Worker {
         let begins_with_a_state = before.is_none() && job.state.is_some();
         // A version that was good enough before is not watched again: two bad ones would take turns for ever.
         let is_new = !matches!(job.source, Source::Stored(_));
+        let how = match (is_new, cause.what) {
+            (true, _) => How::Built,
+            (false, ToDo::Resume) => How::Again,
+            (false, _) => How::WentBack,
+        };
         let shop = self.shop.clone();
         let (steps, patience) = (job.steps.clone(), job.manifest.process.step_timeout);
+        let artifact = job.artifact.clone();
         let candidate = job.generation;
         let done = blocking(move || {
             let installed = inside.in_scope(|| reload::install(&shop, job, &mut stages));
@@ -201,16 +238,18 @@ impl Worker {
         };
         if let (Err(error), true) = (&installed, begins_with_a_state)
             && refuses_state(&error.cause)
+            && self.record.state().is_none()
         {
             self.lose_checkpoint(&error.cause.to_string());
             return Box::pin(self.install((source, manifest), cause, stages)).await;
         }
+        let installed = installed.map_err(|error| self.with_way_out(error));
         self.doing(None);
         spans::ends(
             &span,
             match installed {
                 Err(_) => "failed",
-                Ok(Installed::Unchanged) => "unchanged",
+                Ok(Installed::Unchanged | Installed::PassedOver) => "unchanged",
                 Ok(Installed::Serving { .. }) => "serving",
             },
         );
@@ -221,10 +260,16 @@ impl Worker {
                     _ => self.failed(error.clone()),
                 }
                 if is_new {
+                    self.refused = artifact.get().copied();
                     self.unfit = error.cause.unfit_config_key().is_some();
                     self.desk.progress.lock().blame_source();
                 }
                 Err(error.into())
+            }
+            Ok(Installed::PassedOver) => {
+                self.last_generation -= 1;
+                self.tell(EventKind::BuildUnchanged { warnings: cause.warnings });
+                before.ok_or_else(|| self.stopping())
             }
             Ok(Installed::Unchanged) => {
                 self.last_generation -= 1;
@@ -250,11 +295,8 @@ impl Worker {
                     if is_new {
                         progress.source_error = None;
                     }
-                    progress.since = Some(SystemTime::now());
-                    if progress.served.iter().all(|(_, digest)| *digest != live.digest) {
-                        progress.served.push((live.generation, live.digest));
-                    }
                 }
+                self.note_serving(&live, how);
                 let events = &self.shop.settings.events;
                 events.generation(
                     (&live.plugin, live.generation, live.digest),
@@ -272,12 +314,15 @@ impl Worker {
                 if let (Some(spec), Some(_), true) = (&self.manifest().reload.confirm, before, is_new) {
                     let until = tokio::time::Instant::now() + spec.window;
                     self.confirm = Some(Confirm::new(live.clone(), until));
+                } else {
+                    self.record.note(Record::is_good);
                 }
                 if let (None, Some(limit)) = (live.instance.pid(), self.manifest().process.call_timeout) {
                     self.shop.watchdog.watch(&live, limit);
                 }
                 self.supervision.serves((live.generation, live.digest));
                 self.keep_checkpoints(self.manifest().reload.checkpoint);
+                self.record.save();
                 self.prune();
                 Ok(live.generation)
             }
@@ -313,21 +358,6 @@ impl Worker {
         if let Some((_, error)) = untold.filter(|_| !self.is_missing()) {
             self.tell_failed_build(&error);
         }
-    }
-
-    /// Forgets versions too old to go back to, and lets the store do so too.
-    fn prune(&self) {
-        let current = self.desk.entry.live().map(|live| live.digest);
-        let most = self.shop.settings.now().keep_artifacts.max(1);
-        let mut progress = self.desk.progress.lock();
-        let served = &mut progress.served;
-        while served.len() > most {
-            let oldest = served.iter().position(|(_, digest)| Some(*digest) != current);
-            served.remove(oldest.unwrap_or(0));
-        }
-        let digests = served.iter().map(|(_, digest)| *digest).collect();
-        drop(progress);
-        self.shop.prune(self.id(), digests);
     }
 }
 

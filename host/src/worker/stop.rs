@@ -3,16 +3,26 @@
 use super::{StopWhy, Worker, serve::blocking};
 use crate::{
     event::EventKind,
+    load::{Instance, LifecycleError, process::SavedBy},
     manifest::Unload,
-    registry::{Retiring, Unmap},
+    record::StateNote,
+    registry::{Live, Retiring, Unmap},
     reload,
 };
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+use tokio::sync::oneshot;
+
+/// What a generation that is stopped has to hand over to the next.
+type HandedOver = Result<Option<SavedBy>, String>;
 
 impl Worker {
     pub(super) async fn stop(&mut self, why: StopWhy) {
         self.hear_of_deaths();
         (self.confirm, self.untold) = (None, None);
+        let checkpoint = self.supervision.state();
         self.supervision.forget();
         self.doing(None);
         {
@@ -21,50 +31,116 @@ impl Worker {
             progress.unregistered |= why == StopWhy::Unregistered;
         }
         let was_to_return = self.desk.entry.is_restarting();
+        let began = Instant::now();
         let retiring = self.desk.entry.close(why.reason());
         let deadline = self.manifest().reload.drain_timeout;
-        self.cut_off(deadline).await;
         let Some(retiring) = retiring else {
-            // What did not come up before the host shuts down may do so in the next, with the state that it had.
-            if why != StopWhy::ShutDown {
-                self.shop.checkpoints.remove(self.id());
+            self.cut_off(deadline).await;
+            // What did not come up has changed nothing of the state that it was to begin with.
+            self.supervision.set_state(checkpoint);
+            if why == StopWhy::Discarded {
+                self.discard_state();
+            } else if was_to_return {
+                self.note_state();
             }
             if was_to_return {
                 self.tell(EventKind::PluginStopped { reason: why.reason().into() });
             }
             return;
         };
+        let (plugin, generation) = (retiring.live().plugin.clone(), retiring.live().generation);
         // Whoever shuts the host down has probably called the plugin, and waits here: its thread will not end.
         let unmap = if why == StopWhy::ShutDown { Unmap::Never } else { self.unmap() };
-        let shop = self.shop.clone();
-        // A process runs no calls any more, or is dead, and its last callers are about to learn of it.
-        let calls_may_run = retiring.live().instance.pid().is_none().then_some(deadline);
-        let drained =
-            blocking(move || retiring.drain(calls_may_run).map(|live| reload::finish(&shop, live, unmap)));
-        // `stop` and the drop of a plugin in this process may never come back. Unmapping waits once more.
-        let patience = (deadline + self.manifest().process.step_timeout).saturating_mul(2);
-        let Ok(drained) = tokio::time::timeout(patience, drained).await else {
-            let waited = humantime::format_duration(patience);
-            tracing::warn!(
-                "{}: it has not come to its end within {waited}, and is left to its thread",
-                self.id()
+        let (shop, keeps_state) = (self.shop.clone(), why != StopWhy::Discarded);
+        let (hand_over, handed_over) = oneshot::channel();
+        let ending = tokio::spawn(blocking(move || {
+            let drained = retiring.drain(Some(deadline));
+            // The state of what still runs calls is saved as a checkpoint is.
+            let live = drained.as_ref().unwrap_or_else(Retiring::live);
+            // No one listens when it took too long.
+            let _ = hand_over.send(if keeps_state { save(live) } else { Ok(None) });
+            // A process runs no calls any more, or is about to be killed, and its last callers are about to learn of it.
+            let drained = drained.or_else(|retiring| match &retiring.live().instance {
+                Instance::Process(_) => retiring.drain(None),
+                Instance::InProcess(_) => Err(retiring),
+            });
+            drained.map(|live| reload::finish(&shop, live, unmap))
+        }));
+        let step_timeout = self.manifest().process.step_timeout;
+        let handed_over = tokio::time::timeout(deadline + step_timeout, handed_over).await;
+        self.cut_off(deadline.saturating_sub(began.elapsed())).await;
+        if keeps_state {
+            self.keep_state(
+                checkpoint,
+                match handed_over {
+                    Ok(handed_over) => handed_over.unwrap_or_else(|_| Err("see the panic above".into())),
+                    Err(_) => {
+                        Err(format!("`save` did not end within {}", humantime::format_duration(step_timeout)))
+                    }
+                },
             );
+        } else {
+            self.discard_state();
+        }
+        // `stop` and the drop of a plugin in this process may never come back. Unmapping waits once more.
+        let patience = (deadline + step_timeout).saturating_mul(2);
+        let Ok(drained) = tokio::time::timeout(patience, ending).await else {
+            let waited = humantime::format_duration(patience);
+            tracing::warn!("{plugin}: it has not come to its end within {waited}, and is left to its thread");
             return self.tell(EventKind::PluginStopped { reason: why.reason().into() });
         };
-        if let Ok(Err(retiring)) = drained {
+        if let Ok(Ok(Err(retiring))) = drained {
             let waited = humantime::format_duration(deadline);
-            let generation = retiring.live().generation;
-            tracing::warn!(
-                "{} {generation} still runs calls after {waited}: it ends when they do",
-                self.id()
-            );
+            tracing::warn!("{plugin} {generation} still runs calls after {waited}: it ends when they do");
             self.retire(retiring);
         }
         // It may have crashed on its way out.
         self.hear_of_deaths();
-        // It has ended in good order.
-        self.shop.checkpoints.remove(self.id());
         self.tell(EventKind::PluginStopped { reason: why.reason().into() });
+    }
+
+    /// Keeps what a generation has handed over, for the next start.
+    fn keep_state(&mut self, checkpoint: Option<SavedBy>, handed_over: HandedOver) {
+        match handed_over {
+            Ok(None) => self.forget_state(),
+            Ok(Some((version, state))) => {
+                let kept = match self.record.is_own() {
+                    true => self.shop.checkpoints.keep_for_good(self.id(), (version, &state)),
+                    false => Ok(()),
+                };
+                if let Err(error) = kept {
+                    let reason =
+                        format!("its state cannot be written: {error}; it is lost when the host ends");
+                    self.tell(EventKind::CheckpointLost { reason });
+                }
+                self.supervision.set_state(Some((version, state)));
+                self.note_state();
+            }
+            Err(error) => {
+                let rest = match checkpoint {
+                    Some(_) => "the next start begins with its last checkpoint",
+                    None => "the next start begins without it",
+                };
+                self.tell(EventKind::CheckpointLost {
+                    reason: format!("its state was not saved: {error}; {rest}"),
+                });
+                self.supervision.set_state(checkpoint);
+                self.note_state();
+            }
+        }
+    }
+
+    /// Remembers that there is a state to begin with, and whose it is.
+    fn note_state(&mut self) {
+        let by = self.record.serving().map(|serving| serving.digest);
+        let note = by.filter(|_| self.supervision.state().is_some());
+        let note = note.map(|by| StateNote { saved_at: SystemTime::now(), by });
+        self.record.change(|record| record.set_state(note));
+    }
+
+    fn discard_state(&mut self) {
+        self.forget_state();
+        self.record.change(|record| record.set_state(None));
     }
 
     /// Ends the calls that still run in a process of the plugin's after that time, with the process. Those of versions that
@@ -96,4 +172,13 @@ impl Worker {
             Unload::Verified => Unmap::Within(reload.drain_timeout),
         }
     }
+}
+
+/// Saves the state of a generation, if it has one.
+fn save(live: &Live) -> HandedOver {
+    if !live.instance.stateful() {
+        return Ok(None);
+    }
+    let saved = live.save().map_err(|error: LifecycleError| error.to_string())?;
+    Ok(Some((live.instance.state_version(), saved)))
 }

@@ -15,9 +15,6 @@ use crate::{
 };
 use replug_api::call::Death;
 use std::{
-    collections::BTreeMap,
-    io::ErrorKind,
-    mem::take,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -33,8 +30,6 @@ pub(super) struct Supervision {
     restart: Option<Restart>,
     /// What served last, and serves still unless it has died. None once the plugin is stopped.
     last: Option<(Generation, Digest)>,
-    /// The artifacts that are left alone until someone starts the plugin, with the reason.
-    quarantined: BTreeMap<Digest, String>,
     /// The state that was saved last, to begin anew with.
     checkpoint: Option<SavedBy>,
     next_checkpoint: Option<Instant>,
@@ -114,22 +109,12 @@ impl Supervision {
 
     /// The plugin is stopped: there is nothing to be kept alive.
     pub(super) fn forget(&mut self) {
-        *self = Self { quarantined: take(&mut self.quarantined), ..Self::default() };
+        *self = Self::default();
     }
 
     /// It is to be started where it does not run: its deaths no longer count. Its state is kept.
     pub(super) fn pardon(&mut self) {
         self.setbacks = Setbacks::default();
-    }
-
-    /// What has died too often may run again. Says whether there is such a thing.
-    pub(super) fn lift_quarantine(&mut self) -> bool {
-        !take(&mut self.quarantined).is_empty()
-    }
-
-    /// The artifacts that are not to run, each with the reason.
-    pub(super) fn quarantined(&self) -> BTreeMap<Digest, String> {
-        self.quarantined.clone()
     }
 
     /// The state to begin with where no generation serves.
@@ -238,7 +223,7 @@ impl Worker {
             "its process {setbacks} within {window}: it is quarantined until its artifact is another, or until you \
              `start` it"
         );
-        self.supervision.quarantined.insert(digest, reason.clone());
+        self.record.note(|record| record.quarantine(digest, reason.clone()));
         {
             let mut progress = self.desk.progress.lock();
             progress.last_error = Some(reason.clone());
@@ -249,6 +234,8 @@ impl Worker {
         }
         drop(self.desk.entry.close(&reason));
         self.desk.entry.set_reason(&reason);
+        // Not before: it takes its time, and meanwhile a successor may come up, which must not be taken out.
+        self.record.save();
         self.tell(EventKind::PluginQuarantined { method: None, signal: None, reason });
     }
 
@@ -267,7 +254,8 @@ impl Worker {
         // The one that led here may be past by now.
         let deaths = self.supervision.setbacks.count(Setback::Ended).max(1);
         let again = (Source::Stored(digest), self.manifest());
-        let installed = self.install(again, Cause::order(), Stages::default()).await;
+        let cause = if instead_of.is_some() { Cause::order() } else { Cause::resume() };
+        let installed = self.install(again, cause, Stages::default()).await;
         match installed {
             Ok(_) => {
                 self.desk.progress.lock().restarts += 1;
@@ -290,11 +278,13 @@ impl Worker {
 
     /// Saves the state so often from now on. If it is not to be saved, what was is no longer the plugin's state.
     pub(super) fn keep_checkpoints(&mut self, every: Option<Duration>) {
-        let next = every.filter(|_| self.desk.entry.live().is_some()).map(|every| Instant::now() + every);
-        self.supervision.next_checkpoint = next;
-        if every.is_none() {
-            self.supervision.set_state(None);
-            self.shop.checkpoints.remove(self.id());
+        let Some(live) = self.desk.entry.live() else {
+            self.supervision.next_checkpoint = None;
+            return;
+        };
+        self.supervision.next_checkpoint = every.map(|every| Instant::now() + every);
+        if every.is_none() || !live.instance.stateful() {
+            self.forget_state();
         }
     }
 
@@ -305,13 +295,14 @@ impl Worker {
         let Some(live) = self.desk.entry.live().filter(|live| live.instance.stateful()) else { return };
         let (id, checkpoints) = (self.id().clone(), self.shop.checkpoints.clone());
         let before = self.supervision.state();
+        let is_own = self.record.is_own();
         let saving = live.clone();
         let save = move || {
             let state = (saving.instance.state_version(), saving.save()?);
             // What has not changed is on disk already.
-            if before.as_ref() != Some(&state)
+            if is_own
+                && before.as_ref() != Some(&state)
                 && let Err(error) = checkpoints.keep(&id, (state.0, &state.1))
-                && error.kind() != ErrorKind::AlreadyExists
             {
                 tracing::warn!(
                     "{id}: its checkpoint cannot be written, and will not outlive the host: {error}"

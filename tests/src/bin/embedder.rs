@@ -6,7 +6,8 @@
 //! | `call ID METHOD JSON` | calls, without keeping the next line waiting |
 //! | `info ID` | tells of the plugin |
 //! | `exit STATUS` | ends at once, without shutting its host down |
-//! | `start ID`, `reload ID`, `rollback ID` | what `Host` does |
+//! | `start ID`, `stop ID`, `reload ID`, `rollback ID` | what `Host` does |
+//! | `discard ID` | what `Host::stop_and_discard` does |
 
 use replug::{Host, HostError};
 use serde_json::{Value, json};
@@ -38,6 +39,8 @@ fn main() -> Result<(), HostError> {
             }
             "exit" => process::exit(id.parse().expect("a status")),
             "info" => answer(host.info(&id).map(|info| json!(info))),
+            "stop" => answer(host.stop(&id).wait().map(|()| Value::Null)),
+            "discard" => answer(host.stop_and_discard(&id).wait().map(|()| Value::Null)),
             "start" => answer(generation(host.start(&id).wait())),
             "reload" => answer(generation(host.reload(&id).wait())),
             "rollback" => answer(generation(host.rollback(&id, None).wait())),

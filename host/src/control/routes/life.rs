@@ -3,7 +3,7 @@
 use super::{App, run};
 use crate::control::{
     answer::{Answer, Changed, ConfigTaken},
-    command::{Command, Configure, OfPlugin, Register, Rollback},
+    command::{Command, Configure, OfPlugin, Register, Rollback, Stop},
     envelope::{Answered, Envelope, Json},
     guard::Caller,
 };
@@ -57,8 +57,8 @@ async fn start(State(app): State<Arc<App>>, caller: Caller, Json(it): Json<OfPlu
 }
 
 /// End a plugin after its last call; one that does not run is left alone.
-#[utoipa::path(post, path = "/api/v1/plugin/stop", request_body = OfPlugin, responses((status = 200, description = "It does not run", body = Envelope<Changed>)))]
-async fn stop(State(app): State<Arc<App>>, caller: Caller, Json(it): Json<OfPlugin>) -> Answered<Answer> {
+#[utoipa::path(post, path = "/api/v1/plugin/stop", request_body = Stop, responses((status = 200, description = "It does not run", body = Envelope<Changed>)))]
+async fn stop(State(app): State<Arc<App>>, caller: Caller, Json(it): Json<Stop>) -> Answered<Answer> {
     run(&app, caller, Command::Stop(it)).await
 }
 

@@ -1,0 +1,280 @@
+//! What is remembered of a plugin over the end of its host, and what follows from it: whether it is to run, which version
+//! serves, to which it can go back. Pure: [`Records`] keeps it on disk.
+
+mod files;
+
+pub(crate) use files::{Kept, Records};
+
+use crate::id::{Digest, Generation, PluginId};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::SystemTime,
+};
+
+/// The layout of the record. A host ignores a record of another.
+const FORMAT: u32 = 1;
+
+/// What is remembered of a plugin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    format: u32,
+    id: PluginId,
+    wanted: Wanted,
+    /// The number of the last generation.
+    generation: u64,
+    serving: Option<Serving>,
+    /// The last version that served and was not taken back.
+    last_good: Option<Digest>,
+    /// The version that the source gave last, of those that served.
+    newest: Option<Digest>,
+    /// The versions that have served, in the order in which they first did.
+    versions: Vec<Served>,
+    /// The versions that do not run until someone starts the plugin, with the reason.
+    quarantined: BTreeMap<Digest, String>,
+    /// What is known of the state that was saved when the plugin was stopped, until a version begins with it.
+    state: Option<StateNote>,
+}
+
+/// Whether a plugin is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Wanted {
+    /// As its manifest says with `auto_start`.
+    AsManifest,
+    /// Yes: someone has started it.
+    Running,
+    /// No: someone has stopped it.
+    Stopped,
+    /// No: someone has unregistered it.
+    Unregistered,
+}
+
+/// The version that serves, or served last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Serving {
+    pub(crate) digest: Digest,
+    pub(crate) choice: Choice,
+    /// The configuration that it has accepted.
+    pub(crate) config: Map<String, Value>,
+    /// The program of the host in which it served.
+    pub(crate) program: Option<String>,
+}
+
+/// Why a version serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Choice {
+    /// It is the newest that came up.
+    Newest,
+    /// The plugin went back to it: it serves until its source is edited or someone reloads it.
+    RolledBack {
+        /// What is wrong with the newest, if that was found out by `confirm`.
+        because: Option<String>,
+    },
+}
+
+/// A version that has served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Served {
+    pub(crate) digest: Digest,
+    /// The generation in which it first did.
+    pub(crate) generation: Generation,
+    /// When that was.
+    #[serde(with = "timestamp")]
+    pub(crate) at: SystemTime,
+}
+
+/// What is known of a saved state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StateNote {
+    #[serde(with = "timestamp")]
+    pub(crate) saved_at: SystemTime,
+    /// The version that saved it.
+    pub(crate) by: Digest,
+}
+
+/// How a version comes to serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// The source was built.
+    Built,
+    /// Another instance of what serves, or served last.
+    Again,
+    /// The plugin goes back to it.
+    WentBack,
+}
+
+impl Record {
+    /// Nothing is known of the plugin.
+    pub(crate) fn new(id: PluginId) -> Self {
+        Self {
+            format: FORMAT,
+            id,
+            wanted: Wanted::AsManifest,
+            generation: 0,
+            serving: None,
+            last_good: None,
+            newest: None,
+            versions: Vec::new(),
+            quarantined: BTreeMap::new(),
+            state: None,
+        }
+    }
+
+    /// Whether the plugin is to start with its host.
+    pub(crate) fn starts_with_host(&self, auto_start: bool) -> bool {
+        match self.wanted {
+            Wanted::AsManifest => auto_start,
+            Wanted::Running => true,
+            Wanted::Stopped | Wanted::Unregistered => false,
+        }
+    }
+
+    pub(crate) fn wanted(&self) -> Wanted {
+        self.wanted
+    }
+
+    /// Someone has said whether the plugin is to run.
+    pub(crate) fn set_wanted(&mut self, wanted: Wanted) {
+        self.wanted = wanted;
+    }
+
+    /// The number of the last generation.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The versions that have served, in the order in which they first did.
+    pub(crate) fn versions(&self) -> &[Served] {
+        &self.versions
+    }
+
+    /// What serves, or served last.
+    pub(crate) fn serving(&self) -> Option<&Serving> {
+        self.serving.as_ref()
+    }
+
+    /// The versions to start with before anything is built, the best first.
+    pub(crate) fn to_start_with(&self) -> Vec<Digest> {
+        let serving = self.serving.as_ref().map(|serving| serving.digest);
+        let last_good = self.last_good.filter(|digest| Some(*digest) != serving);
+        serving.into_iter().chain(last_good).collect()
+    }
+
+    /// A version whose build is not to replace what serves: the one from which the plugin went back.
+    pub(crate) fn gone_back_from(&self) -> Option<Digest> {
+        let serving = self.serving.as_ref()?;
+        self.newest.filter(|_| matches!(serving.choice, Choice::RolledBack { .. }))
+    }
+
+    /// Why the plugin went back, if `confirm` found that out.
+    pub(crate) fn gone_back_because(&self) -> Option<&str> {
+        match &self.serving.as_ref()?.choice {
+            Choice::RolledBack { because } => because.as_deref(),
+            Choice::Newest => None,
+        }
+    }
+
+    /// A version serves. Its state is its own from now on.
+    pub(crate) fn serves(&mut self, served: Served, how: How, serving: (Map<String, Value>, Option<String>)) {
+        let digest = served.digest;
+        let before = self.serving.take();
+        let choice = match (how, before) {
+            (How::Built, _) => Choice::Newest,
+            (How::Again, Some(before)) if before.digest == digest => before.choice,
+            (How::Again, _) => Choice::Newest,
+            (How::WentBack, _) if self.newest == Some(digest) => Choice::Newest,
+            (How::WentBack, _) => Choice::RolledBack { because: None },
+        };
+        if how == How::Built {
+            self.newest = Some(digest);
+        }
+        let (config, program) = serving;
+        self.serving = Some(Serving { digest, choice, config, program });
+        self.generation = self.generation.max(served.generation.0);
+        if self.versions.iter().all(|version| version.digest != digest) {
+            self.versions.push(served);
+        }
+        self.state = None;
+    }
+
+    /// The version that serves is trusted: it is not watched, or has done well while it was.
+    pub(crate) fn is_good(&mut self) {
+        self.last_good = self.serving.as_ref().map(|serving| serving.digest);
+    }
+
+    /// The version that the plugin has left was found to be bad.
+    pub(crate) fn went_back_because(&mut self, reason: &str) {
+        if let Some(Serving { choice: Choice::RolledBack { because }, .. }) = &mut self.serving {
+            *because = Some(reason.into());
+        }
+    }
+
+    /// The version that serves takes this configuration.
+    pub(crate) fn accepts(&mut self, new: &Map<String, Value>) {
+        if let Some(serving) = self.serving.as_mut().filter(|serving| serving.config != *new) {
+            serving.config = new.clone();
+        }
+    }
+
+    /// Forgets the oldest versions until so many are left, but never the one that serves.
+    pub(crate) fn forget_all_but(&mut self, most: usize) {
+        let serving = self.serving.as_ref().map(|serving| serving.digest);
+        while self.versions.len() > most.max(1) {
+            let oldest = self.versions.iter().position(|version| Some(version.digest) != serving);
+            self.versions.remove(oldest.unwrap_or(0));
+        }
+    }
+
+    /// The artifacts that the plugin may need again.
+    pub(crate) fn names(&self) -> BTreeSet<Digest> {
+        let serving = self.serving.as_ref().map(|serving| serving.digest);
+        let versions = self.versions.iter().map(|version| version.digest);
+        versions.chain(serving).chain(self.last_good).collect()
+    }
+
+    /// The versions that are not to run, with the reason.
+    pub(crate) fn quarantined(&self) -> &BTreeMap<Digest, String> {
+        &self.quarantined
+    }
+
+    /// A version is not to run until someone starts the plugin.
+    pub(crate) fn quarantine(&mut self, digest: Digest, reason: String) {
+        self.quarantined.insert(digest, reason);
+    }
+
+    /// Every version may run again.
+    pub(crate) fn lift_quarantine(&mut self) {
+        self.quarantined.clear();
+    }
+
+    /// What is known of the state that was saved when the plugin was stopped.
+    pub(crate) fn state(&self) -> Option<StateNote> {
+        self.state
+    }
+
+    /// The plugin was stopped, with this or no state saved for its next start.
+    pub(crate) fn set_state(&mut self, state: Option<StateNote>) {
+        self.state = state;
+    }
+}
+
+/// Times as people write them.
+mod timestamp {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use std::time::SystemTime;
+
+    pub(super) fn serialize<S: Serializer>(at: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&humantime::format_rfc3339_millis(*at))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SystemTime, D::Error> {
+        let text = String::deserialize(from)?;
+        humantime::parse_rfc3339(&text).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! Histories of a plugin, and what a host makes of what they leave.
+
+use super::*;
+use std::{fs, time::Duration};
+
+const A: Digest = Digest([1; 32]);
+const B: Digest = Digest([2; 32]);
+const C: Digest = Digest([3; 32]);
+
+fn id() -> PluginId {
+    "dev.test.counter".parse().unwrap()
+}
+
+/// What may happen to a plugin, as far as its record is concerned.
+#[derive(Clone, Copy)]
+enum Happens {
+    Serves(Digest, How),
+    IsGood,
+    Ordered(Wanted),
+    Quarantine(Digest),
+    Lift,
+}
+use Happens::*;
+
+fn after(history: &[Happens]) -> Record {
+    let mut record = Record::new(id());
+    for (number, happens) in (1..).zip(history) {
+        match *happens {
+            Serves(digest, how) => {
+                let at = SystemTime::UNIX_EPOCH + Duration::from_secs(number);
+                let served = Served { digest, generation: Generation(number), at };
+                record.serves(served, how, (Map::new(), None));
+            }
+            IsGood => record.is_good(),
+            Ordered(wanted) => record.set_wanted(wanted),
+            Quarantine(digest) => record.quarantine(digest, "it died".into()),
+            Lift => record.lift_quarantine(),
+        }
+    }
+    record
+}
+
+#[test]
+fn a_plugin_starts_with_its_host_as_its_manifest_says_until_someone_says_otherwise() {
+    let starts =
+        |history: &[Happens]| [true, false].map(|auto_start| after(history).starts_with_host(auto_start));
+    assert_eq!(starts(&[]), [true, false]);
+    assert_eq!(starts(&[Serves(A, How::Built)]), [true, false]);
+    assert_eq!(starts(&[Ordered(Wanted::Stopped)]), [false, false]);
+    assert_eq!(starts(&[Ordered(Wanted::Unregistered)]), [false, false]);
+    assert_eq!(starts(&[Ordered(Wanted::Running)]), [true, true], "it was started by hand");
+    assert_eq!(starts(&[Ordered(Wanted::Stopped), Ordered(Wanted::AsManifest)]), [true, false]);
+}
+
+#[test]
+fn a_host_starts_with_what_served_last_and_else_with_what_was_good_last() {
+    let first = |history: &[Happens]| after(history).to_start_with();
+    assert_eq!(first(&[]), []);
+    assert_eq!(first(&[Serves(A, How::Built), IsGood]), [A]);
+    assert_eq!(first(&[Serves(A, How::Built), IsGood, Serves(B, How::Built)]), [B, A], "B is watched still");
+    assert_eq!(first(&[Serves(A, How::Built), IsGood, Serves(B, How::Built), IsGood]), [B]);
+}
+
+#[test]
+fn a_version_that_was_gone_back_from_is_passed_over_until_something_newer_serves() {
+    let (a, b) = (Serves(A, How::Built), Serves(B, How::Built));
+    let back = Serves(A, How::WentBack);
+    let passed_over = |history: &[Happens]| after(history).gone_back_from();
+    assert_eq!(passed_over(&[a, b]), None);
+    assert_eq!(passed_over(&[a, b, back]), Some(B));
+    assert_eq!(passed_over(&[a, b, back, Serves(A, How::Again)]), Some(B), "its process was started again");
+    assert_eq!(passed_over(&[a, b, back, Serves(C, How::Built)]), None, "an edit");
+    assert_eq!(passed_over(&[a, b, back, Serves(B, How::WentBack)]), None, "and forward again");
+    assert_eq!(passed_over(&[a, b, Serves(C, How::Built), Serves(B, How::WentBack), back]), Some(C));
+    assert_eq!(passed_over(&[a, b, Serves(A, How::Again)]), None, "the newest is gone from the store");
+}
+
+#[test]
+fn why_a_plugin_went_back_is_known_for_as_long_as_it_is_there() {
+    let mut record = after(&[Serves(A, How::Built), Serves(B, How::Built), Serves(A, How::WentBack)]);
+    record.went_back_because("g2 was taken back");
+    assert_eq!(record.gone_back_because(), Some("g2 was taken back"));
+    let served = Served { digest: C, generation: Generation(4), at: SystemTime::UNIX_EPOCH };
+    record.serves(served, How::Built, (Map::new(), None));
+    record.went_back_because("no one has");
+    assert_eq!(record.gone_back_because(), None);
+}
+
+#[test]
+fn generations_count_on_and_versions_keep_the_one_in_which_they_first_served() {
+    let record = after(&[Serves(A, How::Built), Serves(B, How::Built), Serves(A, How::WentBack)]);
+    assert_eq!(record.generation(), 3);
+    let versions: Vec<_> = record.versions().iter().map(|it| (it.digest, it.generation.0)).collect();
+    assert_eq!(versions, [(A, 1), (B, 2)]);
+}
+
+#[test]
+fn the_oldest_versions_are_forgotten_but_never_the_one_that_serves() {
+    let mut record = after(&[
+        Serves(A, How::Built),
+        Serves(B, How::Built),
+        Serves(C, How::Built),
+        IsGood,
+        Serves(A, How::WentBack),
+    ]);
+    record.forget_all_but(2);
+    let versions: Vec<_> = record.versions().iter().map(|version| version.digest).collect();
+    assert_eq!(versions, [A, C]);
+    assert_eq!(record.names(), BTreeSet::from([A, C]));
+    record.forget_all_but(0);
+    assert_eq!(record.versions().iter().map(|version| version.digest).collect::<Vec<_>>(), [A]);
+    assert_eq!(record.names(), BTreeSet::from([A, C]), "C was good last");
+}
+
+#[test]
+fn a_quarantine_holds_until_it_is_lifted() {
+    let record = after(&[Serves(A, How::Built), Quarantine(A)]);
+    assert_eq!(record.quarantined().get(&A).map(String::as_str), Some("it died"));
+    assert!(after(&[Quarantine(A), Lift]).quarantined().is_empty());
+}
+
+/// A record with something in each of its fields.
+fn full() -> Record {
+    let mut record = after(&[
+        Ordered(Wanted::Running),
+        Serves(A, How::Built),
+        IsGood,
+        Serves(B, How::Built),
+        Serves(A, How::WentBack),
+        Quarantine(C),
+    ]);
+    record.went_back_because("it does badly");
+    record.set_state(Some(StateNote { saved_at: SystemTime::UNIX_EPOCH, by: A }));
+    record
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_is_read_back_as_it_was_written_also_when_its_folder_was_removed_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let records = Records::in_dir(dir.path().join("plugins"));
+    let mut kept = records.of(&id());
+    assert_eq!(*kept, Record::new(id()));
+    kept.change(|record| *record = full());
+    fs::remove_dir_all(dir.path().join("plugins")).unwrap();
+    kept.change(|record| record.set_wanted(Wanted::Stopped));
+    assert!(kept.is_own());
+    drop(kept);
+    let mut expected = full();
+    expected.set_wanted(Wanted::Stopped);
+    assert_eq!(*records.of(&id()), expected);
+    assert_eq!(records.named_but(|_| false), BTreeSet::from([A, B]));
+    assert_eq!(records.named_but(|known| *known == id()), BTreeSet::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_makes_no_sense_is_put_aside_and_ignored() {
+    let dir = tempfile::tempdir().unwrap();
+    let records = Records::in_dir(dir.path().into());
+    records.of(&id()).change(|record| *record = full());
+    let file = dir.path().join("dev.test.counter/record.json");
+    let good = fs::read_to_string(&file).unwrap();
+    let other = good.replace("dev.test.counter", "dev.test.another");
+    let newer = good.replace("\"format\": 1", "\"format\": 2");
+    for bad in ["", "{", "[]", &good[..good.len() / 2], &other, &newer] {
+        fs::write(&file, bad).unwrap();
+        assert!(records.named_but(|_| false).is_empty(), "{bad}");
+        assert_eq!(*records.of(&id()), Record::new(id()), "{bad}");
+        assert_eq!(fs::read_to_string(dir.path().join("dev.test.counter/record.refused.json")).unwrap(), bad);
+        assert!(!file.exists());
+    }
+    fs::write(&file, &good).unwrap();
+    assert_eq!(*records.of(&id()), full());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_hosts_the_second_remembers_nothing_until_the_first_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let records = Records::in_dir(dir.path().into());
+    let mut first = records.of(&id());
+    first.change(|record| record.set_wanted(Wanted::Running));
+    let mut second = records.of(&id());
+    assert!(!second.is_own());
+    second.change(|record| record.set_wanted(Wanted::Stopped));
+    assert_eq!(second.wanted(), Wanted::Stopped);
+    drop(first);
+    assert_eq!(records.of(&id()).wanted(), Wanted::Running);
+    assert_eq!(Records::nowhere().of(&id()).wanted(), Wanted::AsManifest);
+}

@@ -1,0 +1,352 @@
+//! The host is stopped in order, killed, or crashed by another plugin, between any two steps of a history. Whatever users
+//! were promised holds afterwards: what serves, what was stopped, the version after a rollback, quarantine, state, and
+//! edits that no host has seen.
+//!
+//! A model of what was promised goes through the same history, and says after each step what is to be seen.
+
+use replug::manifest::Mode;
+use replug_tests::{Lab, command::Dev, misbehave};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+/// What users and authors do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Count up by that.
+    Count(u64),
+    /// Save a version that is good, and have it built.
+    Edit(u64),
+    /// Save a version that does not compile, and have it built.
+    Break,
+    /// Save a version, which no one has built yet.
+    Save(u64),
+    Rollback,
+    Stop,
+    Discard,
+    Start,
+    /// Crash until the plugin is left alone.
+    Crash,
+}
+use Step::*;
+
+/// What happens to the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Interruption {
+    /// It is stopped in order and started again.
+    Stopped,
+    /// It is killed and started again.
+    Killed,
+    /// Another plugin crashes it, and its parent starts it again.
+    Crashed,
+}
+
+const INTERRUPTIONS: [Interruption; 3] = [Interruption::Stopped, Interruption::Killed, Interruption::Crashed];
+
+/// The histories, each with the mode of its plugin.
+const HISTORIES: [(Mode, &[Step]); 6] = [
+    (Mode::InProcess, &[Count(5), Edit(2), Break, Count(1)]),
+    (Mode::InProcess, &[Edit(2), Rollback, Count(3), Edit(3), Rollback]),
+    (Mode::InProcess, &[Count(2), Stop, Save(2), Start, Count(1)]),
+    (Mode::Process, &[Count(4), Stop, Discard, Start]),
+    (Mode::Process, &[Edit(2), Crash, Save(3), Start]),
+    (Mode::Process, &[Count(7), Break, Stop, Start, Save(4)]),
+];
+
+/// What was promised.
+#[derive(Clone, Debug, Default)]
+struct Promised {
+    /// What the source gives; none if it does not compile.
+    source: Option<u64>,
+    /// The versions that have served, in the order in which they first did.
+    served: Vec<u64>,
+    /// What serves, or served last.
+    serving: u64,
+    /// Whether the plugin was rolled back, and from what.
+    back_from: Option<u64>,
+    stopped: bool,
+    quarantined: BTreeSet<u64>,
+    value: u64,
+}
+
+impl Promised {
+    fn runs(&self) -> bool {
+        !self.stopped && !self.quarantined.contains(&self.serving)
+    }
+
+    fn serve(&mut self, version: u64) {
+        self.serving = version;
+        if !self.served.contains(&version) {
+            self.served.push(version);
+        }
+    }
+
+    /// The source is built; what comes of it serves.
+    fn build(&mut self) {
+        if let Some(version) = self.source {
+            self.serve(version);
+            self.back_from = None;
+        }
+    }
+
+    /// The plugin or the host comes up: what has served serves, until what is newer is built.
+    fn come_up(&mut self) {
+        if self.source.is_some() && self.source != self.back_from {
+            self.build();
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Count(by) => self.value += by,
+            Edit(version) => {
+                self.source = Some(version);
+                self.build();
+            }
+            Break => self.source = None,
+            Save(version) => self.source = Some(version),
+            Rollback => {
+                let at = self.served.iter().position(|version| *version == self.serving).unwrap();
+                self.back_from = self.back_from.or(Some(self.serving));
+                self.serving = self.served[at - 1];
+            }
+            Stop => self.stopped = true,
+            Discard => (self.stopped, self.value) = (true, 0),
+            Start => {
+                self.stopped = false;
+                self.quarantined.clear();
+                self.come_up();
+            }
+            Crash => {
+                self.quarantined.insert(self.serving);
+                self.value = 0;
+            }
+        }
+    }
+
+    fn interrupted(&mut self, how: Interruption) {
+        if self.stopped {
+            return;
+        }
+        if how != Interruption::Stopped && self.runs() {
+            // Without a checkpoint, that is what a crash costs.
+            self.value = 0;
+        }
+        self.come_up();
+    }
+}
+
+/// A host with a plugin whose builds copy a file, and a neighbour that can crash it.
+struct Stage {
+    lab: Lab,
+    /// None for as long as there is none.
+    host: Option<Dev>,
+    pid: Pid,
+}
+
+const NEIGHBOUR: &str = "dev.test.neighbour";
+
+const SCRIPT: &str = "#!/bin/sh
+set -e
+if [ ! -f src/plugin.so ]; then echo 'it does not compile' >&2; exit 1; fi
+mkdir -p out
+cp src/plugin.so out/plugin.so
+";
+
+impl Stage {
+    fn new(name: &str, mode: Mode) -> Self {
+        let mut lab = Lab::in_mode(name, mode);
+        lab.write_script("scripts/build.sh", SCRIPT);
+        save(&lab, Some(1));
+        lab.set_manifest("binary = \"out/plugin.so\"\n[process]\nmax_deaths = 1");
+        let manifest = format!("id = \"{NEIGHBOUR}\"\nmode = \"in-process\"\nbinary = \"plugin.so\"\n");
+        lab.neighbour("neighbour", manifest, misbehave("version=7"));
+        let mut stage = Self { lab, host: None, pid: Pid::INIT };
+        stage.start();
+        stage.comes_up(&Promised::default());
+        stage
+    }
+
+    fn start(&mut self) {
+        let program = env!("CARGO_BIN_EXE_embedder");
+        self.pid = pid_of(&self.host.insert(Dev::embedder(&self.lab, program)).wait_for("here"));
+    }
+
+    fn host(&mut self) -> &mut Dev {
+        self.host.as_mut().expect("it was started")
+    }
+
+    /// Waits until the host is up, and the plugin's source was built if it is to run.
+    fn comes_up(&mut self, promised: &Promised) {
+        let id = self.lab.id();
+        let (mut is_up, mut builds) = (false, false);
+        let mut is_settled = promised.stopped;
+        while !(is_up && is_settled) {
+            let event = self.host().wait_for_any(&[
+                "host_started",
+                "build_started",
+                "reloaded",
+                "build_unchanged",
+                "build_failed",
+                "reload_failed",
+                "plugin_quarantined",
+            ]);
+            let is_own = event["plugin"] == id.as_str();
+            match event["event"].as_str().unwrap() {
+                "host_started" => is_up = true,
+                "build_started" => builds |= is_own,
+                _ => is_settled |= is_own && builds,
+            }
+        }
+    }
+
+    fn ask(&mut self, order: &str) -> Value {
+        let id = self.lab.id();
+        self.host().ask(&order.replace("ID", &id))
+    }
+
+    fn step(&mut self, step: Step) {
+        let answer = match step {
+            Count(by) => self.ask(&format!("call ID increment [{by}]")),
+            Edit(version) => {
+                save(&self.lab, Some(version));
+                self.ask("reload ID")
+            }
+            Break => {
+                save(&self.lab, None);
+                let refused = self.ask("reload ID");
+                assert!(refused["error"].is_string(), "{refused}");
+                return;
+            }
+            Save(version) => return save(&self.lab, Some(version)),
+            Rollback => self.ask("rollback ID"),
+            Stop => self.ask("stop ID"),
+            Discard => self.ask("discard ID"),
+            Start => self.ask("start ID"),
+            Crash => {
+                let order = format!("call {} misbehave [\"abort\"]", self.lab.id());
+                self.host().order(&order);
+                // Whichever is told first.
+                let told = [(); 2].map(|()| self.host().wait_for_any(&["answer", "plugin_quarantined"]));
+                assert!(told.iter().any(|it| it["error"].is_string()), "{told:?}");
+                return;
+            }
+        };
+        assert!(answer["error"].is_null(), "{step:?}: {answer}");
+    }
+
+    fn interrupt(&mut self, how: Interruption, promised: &Promised) {
+        match how {
+            Interruption::Stopped => {
+                assert!(self.host.take().expect("it was started").leave().success());
+                self.start();
+            }
+            Interruption::Killed => {
+                kill_process(self.pid, Signal::KILL).unwrap();
+                self.host.take().expect("it was started").ended();
+                self.start();
+            }
+            Interruption::Crashed => {
+                self.host().order(&format!("call {NEIGHBOUR} misbehave [\"write-to-null\"]"));
+                self.pid = pid_of(&self.host().wait_for("here"));
+            }
+        }
+        self.comes_up(promised);
+    }
+
+    /// Makes sure that all is as it was promised.
+    fn assert_kept(&mut self, promised: &Promised) {
+        let info = self.ask("info ID")["result"].clone();
+        if promised.stopped {
+            assert_eq!(info["status"], "stopped", "{info}");
+            return;
+        }
+        if !promised.runs() {
+            assert_eq!(info["status"], "error", "{info}");
+            assert!(info["detail"].as_str().unwrap().contains("quarantined"), "{info}");
+            return;
+        }
+        assert_eq!(self.ask("call ID version []")["result"], promised.serving, "{info}");
+        assert_eq!(self.ask("call ID value []")["result"], promised.value, "{info}");
+        let broken = promised.source.is_none();
+        let said = info["detail"].as_str().unwrap().contains("it does not compile");
+        assert_eq!(said, broken, "{info}");
+    }
+}
+
+fn pid_of(event: &Value) -> Pid {
+    Pid::from_raw(event["pid"].as_i64().unwrap().try_into().unwrap()).unwrap()
+}
+
+fn save(lab: &Lab, version: Option<u64>) {
+    match version {
+        Some(version) => lab.write("src/plugin.so", misbehave(&format!("version={version}"))),
+        None => fs::remove_file(lab.path("src/plugin.so")).unwrap(),
+    }
+}
+
+/// Goes through a history, with an interruption after so many steps.
+fn go_through(number: usize, after: usize, how: Interruption) {
+    let (mode, history) = HISTORIES[number];
+    let name = format!("history-{number}-{after}-{how:?}").to_lowercase();
+    let mut stage = Stage::new(&name, mode);
+    let mut promised = Promised { source: Some(1), ..Promised::default() };
+    promised.build();
+    stage.assert_kept(&promised);
+    for (done, step) in history.iter().enumerate() {
+        if done == after {
+            promised.interrupted(how);
+            stage.interrupt(how, &promised);
+            stage.assert_kept(&promised);
+        }
+        promised.step(*step);
+        stage.step(*step);
+        // What is saved and not built is seen by no one yet.
+        if !matches!(step, Save(_)) {
+            stage.assert_kept(&promised);
+        }
+    }
+    if after == history.len() {
+        promised.interrupted(how);
+        stage.interrupt(how, &promised);
+        stage.assert_kept(&promised);
+    }
+    assert!(stage.host.take().expect("it was started").leave().success());
+    stage.lab.assert_clean();
+}
+
+#[test]
+fn what_was_promised_holds_whatever_happens_to_the_host_between_any_two_steps() {
+    let mut cases = Vec::new();
+    for (number, (_, history)) in HISTORIES.iter().enumerate() {
+        for after in 1..=history.len() {
+            cases.extend(INTERRUPTIONS.map(|how| (number, after, how)));
+        }
+    }
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(BTreeMap::new());
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(2, usize::from).max(2) {
+            scope.spawn(|| {
+                while let Some(&(number, after, how)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let went = std::panic::catch_unwind(|| go_through(number, after, how));
+                    if let Err(panic) = went {
+                        let why = panic.downcast_ref::<String>().cloned();
+                        let case = format!("{:?} with {how:?} after {after} steps", HISTORIES[number]);
+                        failures.lock().unwrap().insert(case, why.unwrap_or_default());
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap();
+    assert!(failures.is_empty(), "{} of {}: {failures:#?}", failures.len(), cases.len());
+}

@@ -1,0 +1,390 @@
+//! What a host that is started again goes on with: the versions that served, the plugins that were stopped, their states.
+
+use replug::{EventKind, Generation, Handle, HostError, Status, error::ReloadCause, manifest::Mode};
+use replug_tests::{Lab, Source, misbehave, stateless};
+use rustix::fs::{CWD, FileType, mknodat};
+use serde_json::json;
+use std::{fs, path::PathBuf};
+
+/// Builds nothing but what lies in `src`, and waits before that where there is a pipe called `gate`.
+const SCRIPT: &str = "#!/bin/sh
+set -e
+if [ -p gate ]; then read -r line < gate; fi
+if [ ! -f src/plugin.so ]; then echo 'it does not compile' >&2; exit 1; fi
+mkdir -p out
+cp src/plugin.so out/plugin.so
+";
+
+/// A plugin that is built by a script, for which its sources may be broken and a build take its time.
+fn scripted(name: &str, orders: &str, lines: &str) -> Lab {
+    let mut lab = Lab::new(name);
+    lab.write_script("scripts/build.sh", SCRIPT);
+    write_source(&lab, orders);
+    lab.set_manifest(&format!("binary = \"out/plugin.so\"\n{lines}"));
+    lab
+}
+
+fn write_source(lab: &Lab, orders: &str) {
+    lab.write("src/plugin.so", misbehave(orders));
+}
+
+fn break_source(lab: &Lab) {
+    fs::remove_file(lab.path("src/plugin.so")).unwrap();
+}
+
+/// Has the next build wait until the gate is opened.
+fn close_gate(lab: &Lab) -> PathBuf {
+    let gate = lab.path("gate");
+    mknodat(CWD, &gate, FileType::Fifo, 0o600.into(), 0).unwrap();
+    gate
+}
+
+/// Lets the build that waits go on.
+fn open_gate(gate: PathBuf) {
+    // To open it waits for the other side.
+    let opened = fs::OpenOptions::new().write(true).open(&gate).unwrap();
+    fs::remove_file(gate).unwrap();
+    std::io::Write::write_all(&mut &opened, b"\n").unwrap();
+}
+
+fn restart(lab: &mut Lab) {
+    lab.shut_down();
+    lab.start();
+}
+
+fn version(lab: &Lab) -> u64 {
+    lab.call("version", json!(null)).unwrap().as_u64().unwrap()
+}
+
+fn unchanged(lab: &mut Lab) {
+    lab.wait_for(|event| matches!(event.kind, EventKind::BuildUnchanged { .. }).then_some(()));
+}
+
+#[test]
+fn a_host_serves_what_is_in_the_store_while_what_is_newer_is_built() {
+    let mut lab = scripted("from-the-store", "version=1", "");
+    lab.start();
+    assert_eq!(version(&lab), 1);
+    lab.shut_down();
+    write_source(&lab, "version=2");
+    let gate = close_gate(&lab);
+    // It would not come back if it waited for the build.
+    lab.start();
+    assert_eq!(version(&lab), 1);
+    lab.wait_for(|event| matches!(event.kind, EventKind::BuildStarted { .. }).then_some(()));
+    let info = lab.host().info(&lab.id()).unwrap();
+    assert_eq!((info.status, info.detail.as_str()), (Status::Ready, "building"));
+    assert_eq!(info.generation, Some(Generation(2)), "generations count on");
+    open_gate(gate);
+    assert_eq!(lab.reloaded().0, Generation(3));
+    assert_eq!(version(&lab), 2);
+    lab.finish();
+}
+
+#[test]
+fn a_source_that_does_not_compile_leaves_the_last_version_serving_over_restarts() {
+    let mut lab = scripted("broken-over-restarts", "version=1", "");
+    lab.start();
+    break_source(&lab);
+    for _ in 0..2 {
+        restart(&mut lab);
+        let (error, _) = lab.build_failed();
+        assert!(error.contains("it does not compile"), "{error}");
+        assert_eq!(version(&lab), 1);
+        let info = lab.host().info(&lab.id()).unwrap();
+        assert_eq!(info.status, Status::Ready);
+        assert!(info.detail.contains("it does not compile"), "{}", info.detail);
+    }
+    // One that was stopped starts all the same.
+    lab.host().stop(&lab.id()).wait().unwrap();
+    lab.host().start(&lab.id()).wait().unwrap();
+    assert_eq!(version(&lab), 1);
+    write_source(&lab, "version=2");
+    restart(&mut lab);
+    lab.wait_for(|event| (event.generation == Some(Generation(6))).then_some(()));
+    assert_eq!(version(&lab), 2);
+    lab.finish();
+}
+
+#[test]
+fn a_cargo_project_that_does_not_compile_leaves_the_last_version_serving_over_a_restart() {
+    let mut lab = Lab::new("broken-cargo");
+    let source = Source::new(1);
+    lab.write_source(&source);
+    lab.start();
+    assert_eq!(version(&lab), 1);
+    lab.shut_down();
+    lab.write("src/lib.rs", "fn main() { this is no Rust }");
+    lab.start();
+    assert_eq!(version(&lab), 1);
+    lab.build_failed();
+    assert_eq!(version(&lab), 1);
+    lab.finish();
+}
+
+#[test]
+fn a_ready_made_artifact_that_is_no_good_leaves_the_last_version_serving_over_a_restart() {
+    let mut lab = Lab::new("bad-ready-made");
+    lab.install(misbehave("version=1"));
+    lab.start();
+    for bad in [misbehave("version=2 fail=init"), b"no library".to_vec()] {
+        lab.shut_down();
+        lab.install(bad);
+        lab.start();
+        lab.reload_failed();
+        assert_eq!(version(&lab), 1);
+        let detail = lab.host().info(&lab.id()).unwrap().detail;
+        assert!(detail.contains("failed"), "{detail}");
+    }
+    lab.shut_down();
+    lab.install(misbehave("version=3"));
+    lab.start();
+    assert_eq!((version(&lab), lab.host().info(&lab.id()).unwrap().detail.as_str()), (3, ""));
+    lab.finish();
+}
+
+#[test]
+fn a_configuration_that_the_last_version_refuses_is_told_and_the_one_before_counts() {
+    for (name, way) in [("unfit-built", "script"), ("unfit-ready-made", "ready-made")] {
+        let mut lab = match way {
+            "script" => scripted(name, "version=1", "[config]\nword = \"one\""),
+            _ => Lab::new(name),
+        };
+        let manifest = |word: &str| match way {
+            "script" => format!("binary = \"out/plugin.so\"\n[config]\nword = {word}"),
+            _ => format!("binary = \"plugin.so\"\n[config]\nword = {word}"),
+        };
+        if way == "ready-made" {
+            lab.install(misbehave("version=1"));
+            lab.set_manifest(&manifest("\"one\""));
+        }
+        lab.start();
+        assert_eq!(lab.probe().word().unwrap(), "one");
+        lab.shut_down();
+        lab.set_manifest(&manifest("4"));
+        lab.start();
+        let (_, error) = lab.reload_failed();
+        assert!(error.contains("plugin.toml:4: ") && error.contains("expected a string"), "{error}");
+        assert_eq!(lab.probe().word().unwrap(), "one", "{way}");
+        if way == "script" {
+            // What was built just now refuses it, too.
+            lab.reload_failed();
+        }
+        let detail = lab.host().info(&lab.id()).unwrap().detail;
+        assert!(detail.contains("expected a string"), "{detail}");
+        lab.shut_down();
+        lab.set_manifest(&manifest("\"two\""));
+        lab.start();
+        assert_eq!(lab.probe().word().unwrap(), "two");
+        lab.finish();
+    }
+}
+
+#[test]
+fn a_rollback_holds_over_restarts_until_the_source_is_edited_or_a_reload_ordered() {
+    let mut lab = scripted("rolled-back", "version=1", "");
+    lab.start();
+    write_source(&lab, "version=2");
+    lab.reload().unwrap();
+    lab.host().rollback(&lab.id(), None).wait().unwrap();
+    for _ in 0..2 {
+        restart(&mut lab);
+        unchanged(&mut lab);
+        assert_eq!(version(&lab), 1);
+        let versions = lab.host().versions(&lab.id()).unwrap();
+        let generations: Vec<_> = versions.iter().map(|version| version.generation.0).collect();
+        assert_eq!(generations, [1, 2], "there is something to go to");
+    }
+    // An edit while no host runs.
+    lab.shut_down();
+    write_source(&lab, "version=3");
+    lab.start();
+    lab.reloaded();
+    lab.reloaded();
+    assert_eq!(version(&lab), 3);
+    // There is something to go back to, and an order goes forward again.
+    restart(&mut lab);
+    unchanged(&mut lab);
+    lab.host().rollback(&lab.id(), None).wait().unwrap();
+    assert_eq!(version(&lab), 2);
+    lab.reload().unwrap();
+    restart(&mut lab);
+    unchanged(&mut lab);
+    assert_eq!(version(&lab), 3);
+    lab.finish();
+}
+
+#[test]
+fn why_a_version_was_taken_back_is_known_after_a_restart() {
+    let confirm = "[reload]\nconfirm = { window = \"10m\", max_error_rate = 0.2, min_calls = 5 }";
+    let mut lab = scripted("taken-back", "version=1", confirm);
+    lab.start();
+    write_source(&lab, "version=2 panic=work");
+    lab.reload().unwrap();
+    let probe = lab.probe();
+    (0..10).for_each(|_| drop(probe.work()));
+    lab.wait_for(|event| matches!(event.kind, EventKind::RolledBack { .. }).then_some(()));
+    drop(probe);
+    restart(&mut lab);
+    unchanged(&mut lab);
+    assert_eq!(version(&lab), 1);
+    let detail = lab.host().info(&lab.id()).unwrap().detail;
+    assert!(detail.contains("g2 was taken back") && detail.contains("calls failed"), "{detail}");
+    lab.finish();
+}
+
+#[test]
+fn a_plugin_that_was_stopped_stays_so_until_it_is_started_and_that_holds_too() {
+    let mut lab = Lab::new("stays-stopped");
+    lab.install_with(misbehave("version=1"), "auto_start = true");
+    lab.start();
+    lab.host().stop(&lab.id()).wait().unwrap();
+    for _ in 0..2 {
+        restart(&mut lab);
+        let info = lab.host().info(&lab.id()).unwrap();
+        assert_eq!((info.status, info.detail.as_str()), (Status::Stopped, "it was stopped; `start` it"));
+    }
+    lab.host().start(&lab.id()).wait().unwrap();
+    restart(&mut lab);
+    assert_eq!(version(&lab), 1);
+    lab.host().unregister(&lab.id()).wait().unwrap();
+    restart(&mut lab);
+    assert_eq!(lab.host().info(&lab.id()).unwrap().status, Status::Available);
+    lab.finish();
+}
+
+#[test]
+fn a_plugin_that_was_started_by_hand_runs_again_whatever_its_manifest_says() {
+    let mut lab = Lab::new("started-by-hand");
+    lab.install_with(misbehave("version=1"), "auto_start = false");
+    lab.start();
+    assert_eq!(lab.host().info(&lab.id()).unwrap().status, Status::Available);
+    restart(&mut lab);
+    assert_eq!(lab.host().info(&lab.id()).unwrap().status, Status::Available);
+    lab.host().start(&lab.id()).wait().unwrap();
+    restart(&mut lab);
+    assert_eq!(version(&lab), 1);
+    lab.finish();
+}
+
+#[test]
+fn a_state_is_handed_over_by_a_stop_and_by_a_restart_of_the_host() {
+    for mode in [Mode::InProcess, Mode::Process] {
+        let mut lab = Lab::in_mode("state-over-a-stop", mode);
+        lab.install(misbehave("version=1"));
+        lab.start();
+        assert_eq!(lab.probe().increment(5).unwrap(), 5);
+        lab.host().stop(&lab.id()).wait().unwrap();
+        lab.host().start(&lab.id()).wait().unwrap();
+        assert_eq!(lab.probe().increment(1).unwrap(), 6);
+        restart(&mut lab);
+        assert_eq!(lab.probe().value().unwrap(), 6, "{mode:?}");
+        // Stopped, and the host restarted while it does not run, twice.
+        lab.host().stop(&lab.id()).wait().unwrap();
+        restart(&mut lab);
+        restart(&mut lab);
+        lab.install(misbehave("version=2"));
+        lab.host().start(&lab.id()).wait().unwrap();
+        assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (2, 6));
+        lab.host().stop_and_discard(&lab.id()).wait().unwrap();
+        lab.host().start(&lab.id()).wait().unwrap();
+        assert_eq!(lab.probe().increment(3).unwrap(), 3, "it was dropped");
+        lab.host().stop(&lab.id()).wait().unwrap();
+        restart(&mut lab);
+        lab.host().stop_and_discard(&lab.id()).wait().unwrap();
+        restart(&mut lab);
+        lab.host().start(&lab.id()).wait().unwrap();
+        assert_eq!(lab.probe().value().unwrap(), 0, "it was dropped while it did not run");
+        lab.finish();
+    }
+}
+
+#[test]
+fn a_state_that_was_handed_over_does_not_come_back_a_second_time() {
+    let mut lab = Lab::new("handed-over-once");
+    lab.install(stateless("version=1"));
+    lab.start();
+    let saved = lab.state_dir().join("checkpoints");
+    restart(&mut lab);
+    assert!(!saved.exists(), "it has no state");
+    lab.shut_down();
+    lab.install(misbehave("version=2"));
+    lab.start();
+    lab.probe().increment(5).unwrap();
+    lab.shut_down();
+    assert!(saved.join(lab.id()).exists());
+    lab.start();
+    assert_eq!(lab.probe().value().unwrap(), 5);
+    assert!(!saved.exists(), "it is the instance's own now");
+    lab.finish();
+}
+
+#[test]
+fn a_state_that_the_next_version_refuses_is_kept_until_one_takes_it_or_it_is_dropped() {
+    let mut lab = Lab::new("refused-state");
+    lab.install(misbehave("version=1"));
+    lab.start();
+    lab.probe().increment(5).unwrap();
+    lab.host().stop(&lab.id()).wait().unwrap();
+    lab.install(misbehave("version=2 knows_state=9"));
+    // The version that has saved it serves in the end, with the state; that the newer one does not is told.
+    lab.host().start(&lab.id()).wait().unwrap();
+    let (_, error) = lab.reload_failed();
+    assert!(
+        error.contains("cannot read a state of version 1") && error.contains("replug stop --discard"),
+        "{error}"
+    );
+    assert_eq!((version(&lab), lab.probe().value().unwrap()), (1, 5));
+
+    // Without that version, nothing serves, and the state is still there.
+    lab.host().stop(&lab.id()).wait().unwrap();
+    let artifacts = lab.state_dir().join("artifacts");
+    fs::remove_dir_all(&artifacts).unwrap();
+    fs::create_dir(&artifacts).unwrap();
+    let error = lab.host().start(&lab.id()).wait().unwrap_err();
+    let HostError::Reload(error) = error else { panic!("{error}") };
+    assert!(matches!(*error.cause, ReloadCause::StateRefused { .. }), "{error}");
+    lab.host().stop(&lab.id()).wait().unwrap();
+    restart(&mut lab);
+    lab.install(misbehave("version=3"));
+    lab.host().start(&lab.id()).wait().unwrap();
+    assert_eq!(lab.probe().value().unwrap(), 5, "nothing was lost");
+    lab.host().stop(&lab.id()).wait().unwrap();
+    lab.install(misbehave("version=4 knows_state=9"));
+    lab.host().stop_and_discard(&lab.id()).wait().unwrap();
+    lab.host().start(&lab.id()).wait().unwrap();
+    assert_eq!((version(&lab), lab.probe().value().unwrap()), (4, 0));
+    lab.finish();
+}
+
+#[test]
+fn a_state_that_cannot_be_saved_at_a_stop_is_told() {
+    let mut lab = Lab::new("unsaved-state");
+    lab.install(misbehave("version=1 fail=save"));
+    lab.start();
+    lab.probe().increment(5).unwrap();
+    lab.host().stop(&lab.id()).wait().unwrap();
+    let reason = lab.wait_for(|event| match &event.kind {
+        EventKind::CheckpointLost { reason } => Some(reason.clone()),
+        _ => None,
+    });
+    assert!(reason.contains("its state was not saved") && reason.contains("told to fail"), "{reason}");
+    lab.host().start(&lab.id()).wait().unwrap();
+    assert_eq!(lab.probe().value().unwrap(), 0);
+    lab.finish();
+}
+
+#[test]
+fn an_interface_that_a_handle_asks_for_is_asked_of_what_the_store_has_too() {
+    let mut lab = scripted("store-interface", "version=1", "");
+    lab.start();
+    lab.shut_down();
+    let gate = close_gate(&lab);
+    lab.start();
+    let error = lab.host().get::<dyn replug_interfaces::Counter>(&lab.id()).unwrap_err();
+    assert!(matches!(error, HostError::Interface(_)), "{error}");
+    assert_eq!(Handle::generation(&lab.probe()), Some(Generation(2)));
+    open_gate(gate);
+    unchanged(&mut lab);
+    lab.finish();
+}
