@@ -2,9 +2,13 @@
 
 mod limits;
 mod name;
+mod progress;
+mod stage;
 mod stream;
 
 pub use limits::{Bound, Enforcer, LimitsInForce};
+pub use progress::BuildProgress;
+pub use stage::{Stage, Stages};
 pub(crate) use stream::WeakEventSink;
 pub use stream::{EventSink, Events};
 
@@ -62,6 +66,8 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cause: Option<PathBuf>,
     },
+    /// How far a build has come; told when that has changed, and not more than once a second.
+    BuildProgress(BuildProgress),
     /// A build failed. The generation before it, if any, goes on.
     BuildFailed {
         /// What went wrong, in one line.
@@ -296,57 +302,6 @@ pub struct Diagnostic {
     pub line: Option<usize>,
     /// As rustc prints it, with ANSI colours.
     pub rendered: String,
-}
-
-/// The stages of a reload, in their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    /// From the save to the start of the build.
-    Detect,
-    /// The build.
-    Build,
-    /// Copying into the store.
-    Store,
-    /// Reading the file and judging it.
-    Preflight,
-    /// Opening it and making the instance.
-    Load,
-    /// Handing over the state.
-    Migrate,
-    /// Making it the one that calls reach.
-    Swap,
-    /// Watching how it does.
-    Confirm,
-}
-
-impl Stage {
-    /// The stage's name as in events.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Detect => "detect",
-            Self::Build => "build",
-            Self::Store => "store",
-            Self::Preflight => "preflight",
-            Self::Load => "load",
-            Self::Migrate => "migrate",
-            Self::Swap => "swap",
-            Self::Confirm => "confirm",
-        }
-    }
-}
-
-/// How long each stage of a reload took, in milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "each field is the stage of the same name")]
-pub struct Stages {
-    pub detect: f64,
-    pub build: f64,
-    pub store: f64,
-    pub preflight: f64,
-    pub load: f64,
-    pub migrate: f64,
-    pub swap: f64,
 }
 
 /// What became of a generation that no longer serves.

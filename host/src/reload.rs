@@ -151,7 +151,8 @@ pub(crate) async fn build(
     let (entry, manifest) = job;
     let began = Instant::now();
     heed_children();
-    let built = shop.builder.build(manifest).instrument(spans::build()).await;
+    let report = |progress| shop.settings.events.plugin(&entry.id, EventKind::BuildProgress(progress));
+    let built = shop.builder.build_reporting(manifest, report).instrument(spans::build()).await;
     stages.build = millis(began.elapsed());
     built.map_err(|error| failed(entry, Stage::Build)(error.into()))
 }

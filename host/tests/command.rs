@@ -185,6 +185,30 @@ fn a_new_plugin_is_made_once_and_is_found() {
 }
 
 #[test]
+fn a_new_plugin_in_a_workspace_is_added_to_it_and_cargo_takes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("app/src")).unwrap();
+    fs::write(dir.path().join("app/Cargo.toml"), "[package]\nname = \"app\"\nedition = \"2024\"\n").unwrap();
+    fs::write(dir.path().join("app/src/main.rs"), "fn main() {}\n").unwrap();
+    let root = dir.path().join("Cargo.toml");
+    fs::write(&root, "[workspace]\nmembers = [\"app\"]\nresolver = \"3\"\n").unwrap();
+    let run = replug(dir.path(), &["new", "my-plugin", "--dir", "plugins"]);
+    assert!(
+        run.err.contains("added `plugins/my-plugin` to `workspace.members` in Cargo.toml"),
+        "{}",
+        run.err
+    );
+    assert!(fs::read_to_string(&root).unwrap().contains("members = [\"app\", \"plugins/my-plugin\"]"));
+    let mut cargo = Command::new("cargo");
+    cargo.args(["metadata", "--no-deps", "--offline", "--format-version", "1"]).current_dir(dir.path());
+    let output = cargo.output().unwrap();
+    assert!(
+        output.status.success() && String::from_utf8_lossy(&output.stdout).contains("my-plugin"),
+        "{output:?}"
+    );
+}
+
+#[test]
 fn what_the_doctor_finds_is_also_to_be_had_as_json() {
     let dir = tempfile::tempdir().unwrap();
     let found = json(&replug(dir.path(), &["doctor", "--json"]));

@@ -3,7 +3,7 @@
 use super::{
     BuildError,
     facts::Facts,
-    process,
+    process, progress,
     replay::{Beginning, Note, Template},
 };
 use crate::{event::Diagnostic, manifest::Manifest, watch::Inputs};
@@ -77,6 +77,7 @@ fn command(manifest: &Manifest, facts: &Facts) -> Command {
     command.arg("--manifest-path").arg(&facts.file);
     command.arg("--target-dir").arg(&facts.target_dir);
     command.args(["--profile", &spec.profile]);
+    progress::ask(&mut command);
     // What is not edited is built once and linked at every edit: made smaller, it takes a third off the way to the new
     // code. Whoever says anything of the profile gets what they say.
     if spec.profile == "dev" && !facts.sets_profile("dev") && env::var_os(DEV_DEBUG).is_none() {

@@ -7,6 +7,7 @@ mod cargo;
 mod error;
 mod facts;
 mod process;
+mod progress;
 mod replay;
 mod script;
 mod silence;
@@ -16,7 +17,12 @@ mod turns;
 
 pub use error::BuildError;
 
-use crate::{event::Diagnostic, manifest::Manifest, watch::Inputs, workspace::BuildDir};
+use crate::{
+    event::{BuildProgress, Diagnostic},
+    manifest::Manifest,
+    watch::Inputs,
+    workspace::BuildDir,
+};
 use facts::Facts;
 use parking_lot::Mutex;
 use replay::Template;
@@ -39,6 +45,9 @@ pub struct Builder {
     read: Mutex<HashMap<FactsKey, BTreeSet<PathBuf>>>,
     turns: Turns,
 }
+
+/// A build that waits no longer than this says nothing of it.
+const MOMENT: Duration = Duration::from_millis(200);
 
 /// A plugin's folder, and the package that its manifest names.
 type FactsKey = (PathBuf, Option<String>);
@@ -124,6 +133,23 @@ impl Builder {
     ///   [`BuildError::Outside`]: the script failed or there is no library in the plugin's folder.
     /// * [`BuildError::TimedOut`]: its processes wrote nothing for longer than the manifest allows.
     pub async fn build(&self, manifest: &Manifest) -> Result<Built, BuildError> {
+        self.build_reporting(manifest, |_| ()).await
+    }
+
+    /// Like [`Builder::build`], and reports how far the build has come when that changes, at most once a second.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::build`].
+    pub async fn build_reporting(
+        &self,
+        manifest: &Manifest,
+        report: impl FnMut(BuildProgress),
+    ) -> Result<Built, BuildError> {
+        progress::reported(report, self.build_now(manifest)).await
+    }
+
+    async fn build_now(&self, manifest: &Manifest) -> Result<Built, BuildError> {
         let (began, as_of) = (Instant::now(), SystemTime::now());
         let after = manifest.build.timeout;
         let (artifact, mut inputs, warnings) = silence::bounded(after, self.make(manifest))
@@ -182,7 +208,15 @@ impl Builder {
             return outcome;
         }
         self.templates.lock().remove(&key);
-        let _turn = self.turns.to_build(&facts.workspace_root).await;
+        let turn = self.turns.to_build(&facts.workspace_root);
+        tokio::pin!(turn);
+        let _turn = match tokio::time::timeout(MOMENT, &mut turn).await {
+            Ok(turn) => turn,
+            Err(_) => {
+                progress::note("waiting for another build of this workspace");
+                turn.await
+            }
+        };
         let (output, template) = cargo::build(manifest, facts).await?;
         if let Some(template) = template {
             self.templates.lock().insert(key, Arc::new(template));

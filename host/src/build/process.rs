@@ -1,6 +1,6 @@
 //! A child process that takes everything it started with it when it ends, or when no one waits for it any more.
 
-use super::silence;
+use super::{progress, silence};
 use crate::orphans;
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
@@ -97,10 +97,17 @@ async fn each_line(pipe: impl AsyncRead + Unpin, mut on_line: impl FnMut(&str)) 
     loop {
         let read = pipe.fill_buf().await?;
         silence::is_broken();
-        let end = read.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+        let end = read.iter().position(|byte| matches!(byte, b'\n' | b'\r')).map(|at| at + 1);
         let taken = end.unwrap_or(read.len());
         line.extend_from_slice(&read[..taken]);
         pipe.consume(taken);
+        if taken > 0 && line.ends_with(b"\r") {
+            // What cargo writes over and over is no line; all else that ends so may be, and is one where a newline follows.
+            if progress::hear(&line) {
+                line.clear();
+            }
+            continue;
+        }
         if end.is_some() || taken == 0 && !line.is_empty() {
             on_line(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']));
             line.clear();

@@ -2,8 +2,8 @@
 
 use super::{
     args::{Folder, Place, State},
+    building,
     error::CliError,
-    one::with_spinner,
     signals::Signals,
     terminal::{self, DIM, GOOD, NAME, brief, relative, rendered},
     trace,
@@ -14,12 +14,13 @@ use replug::{
     artifact::Store,
     build::Builder,
     error::{BuildError, InspectError, PreflightError, StoreError},
-    event::{Diagnostic, millis},
+    event::{BuildProgress, Diagnostic, millis},
     manifest::{Discovery, Manifest},
     preflight,
 };
 use serde_json::json;
 use std::path::PathBuf;
+use tokio::sync::mpsc::unbounded_channel;
 
 /// Build the plugins, and put what comes of it into the store
 #[derive(Debug, Args)]
@@ -84,8 +85,9 @@ impl Build {
             terminal::complain(problem);
         }
         for manifest in &manifests {
-            let making =
-                with_spinner(format!("building {}", manifest.id.short()), make(&builder, &store, manifest));
+            let (sender, heard) = unbounded_channel();
+            let report = |progress| drop(sender.send(progress));
+            let making = building::shown(&manifest.id, heard, make(&builder, &store, (manifest, report)));
             let made = tokio::select! {
                 biased;
                 () = signals.next() => return Err(CliError::Interrupted),
@@ -106,8 +108,12 @@ impl Build {
     }
 }
 
-async fn make(builder: &Builder, store: &Store, manifest: &Manifest) -> Result<Made, NotMade> {
-    let built = builder.build(manifest).await?;
+async fn make(
+    builder: &Builder,
+    store: &Store,
+    (manifest, report): (&Manifest, impl FnMut(BuildProgress)),
+) -> Result<Made, NotMade> {
+    let built = builder.build_reporting(manifest, report).await?;
     let artifact = store.put(&built.artifact)?;
     preflight::check(&artifact, &artifact.inspect()?, manifest.reload.unload)?;
     let (took_ms, warnings) = (millis(built.took), built.warnings);

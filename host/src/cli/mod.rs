@@ -5,6 +5,7 @@
 
 mod args;
 mod build;
+mod building;
 mod call;
 mod client;
 mod completions;

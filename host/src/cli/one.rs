@@ -1,8 +1,9 @@
 //! One plugin for the length of one command: built, loaded, asked, stopped.
 
-use super::{args::Place, error::CliError, named::Named, signals::Signals, terminal::Spinner};
-use replug::{DynHandle, Host, HostConfig};
+use super::{args::Place, building, error::CliError, named::Named, signals::Signals, terminal::Spinner};
+use replug::{DynHandle, EventKind, Events, Host, HostConfig, event::BuildProgress};
 use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// A host in which one plugin serves.
 pub(super) struct One {
@@ -17,11 +18,12 @@ impl One {
         let mut signals = Signals::listen()?;
         let config = HostConfig { watch: false, ..place.config };
         let builder = Host::builder().config(config).auto_start(false).remember(false);
+        let events = builder.events();
         let host = builder.build().await?;
         let plugins = host.plugins();
         let id = named.among(plugins.iter().map(|plugin| plugin.id.as_str()))?;
         let handle = host.plugin(id.as_str())?;
-        let starting = with_spinner(format!("building {}", handle.id().short()), host.start(id.as_str()));
+        let starting = building::shown(handle.id(), progress(events), host.start(id.as_str()));
         let started = tokio::select! {
             biased;
             () = signals.next() => Err(CliError::Interrupted),
@@ -47,6 +49,21 @@ impl One {
         self.host.shutdown().await;
         Ok(answer)
     }
+}
+
+/// How far the builds of a host are.
+fn progress(mut events: Events) -> UnboundedReceiver<BuildProgress> {
+    let (sender, heard) = unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(event) = events.next().await {
+            if let EventKind::BuildProgress(progress) = &event.kind
+                && sender.send(progress.clone()).is_err()
+            {
+                break;
+            }
+        }
+    });
+    heard
 }
 
 /// Waits, and shows that it does if that takes so long that one wonders.

@@ -2,19 +2,20 @@
 
 use super::{
     args::{CallSpec, Folder, Place},
+    building::Building,
     client::defused,
     error::CliError,
     http,
     otel::Export,
     render::{Loop, Renderer},
     signals::Signals,
-    terminal::{self, DIM, Spinner},
+    terminal::{self, DIM},
     trace,
 };
 use replug::{CallError, Digest, Event, EventKind, Generation, Host, Layers, PluginId};
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, future::pending, pin::pin, process, time::Duration};
-use tokio::time::{Instant, sleep, sleep_until};
+use std::{pin::pin, process, time::Duration};
+use tokio::time::sleep;
 
 /// Who reads the standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +74,9 @@ impl Serve {
                     }
                     self.call_again(&host, &event);
                 }
-                () = screen.out_of_patience() => screen.spin(),
+                () = screen.building.due() => if let Err(error) = screen.say_what_is_built() {
+                    break Err(error);
+                },
             }
         };
         screen.leave();
@@ -168,16 +171,13 @@ pub(super) fn error_value(error: CallError<Value>) -> Value {
 struct Screen {
     reader: Reader,
     renderer: Renderer,
-    building: BTreeSet<PluginId>,
-    spin_at: Option<Instant>,
-    spinner: Option<Spinner>,
+    building: Building,
     reloads: usize,
 }
 
 impl Screen {
     fn new(what: Loop, reader: Reader) -> Self {
-        let building = BTreeSet::new();
-        Self { reader, renderer: Renderer::new(what), building, spin_at: None, spinner: None, reloads: 0 }
+        Self { reader, renderer: Renderer::new(what), building: Building::default(), reloads: 0 }
     }
 
     fn show(&mut self, event: &Event) -> Result<(), CliError> {
@@ -187,63 +187,32 @@ impl Screen {
         self.note_builds(event);
         let Some(event) = defused(event) else { return Ok(()) };
         let Some(lines) = self.renderer.lines(&event) else { return Ok(()) };
-        match &self.spinner {
-            Some(spinner) => spinner.aside(|| terminal::print(&lines)),
-            None => terminal::print(&lines),
-        }
+        self.building.aside(|| terminal::print(&lines))
     }
 
     fn note_builds(&mut self, event: &Event) {
         let Some(id) = &event.plugin else { return };
-        match event.kind {
-            EventKind::BuildStarted { .. } => {
-                self.building.insert(id.clone());
-                if self.spin_at.is_none() && self.spinner.is_none() && Spinner::is_visible() {
-                    self.spin_at = Some(Instant::now() + PATIENCE);
-                }
-            }
+        match &event.kind {
+            EventKind::BuildStarted { .. } => self.building.started(id, self.renderer.name(id)),
+            EventKind::BuildProgress(progress) => self.building.progressed(id, progress),
             EventKind::Reloaded { .. } => {
                 self.reloads += usize::from(event.generation.is_some_and(|generation| generation.0 > 1));
-                self.building.remove(id);
+                self.building.ended(id);
             }
             EventKind::BuildFailed { .. }
             | EventKind::BuildUnchanged { .. }
             | EventKind::ReloadFailed { .. }
-            | EventKind::PluginStopped { .. } => {
-                self.building.remove(id);
-            }
-            _ => return,
-        }
-        if self.building.is_empty() {
-            (self.spin_at, self.spinner) = (None, None);
-        } else if let Some(spinner) = &self.spinner {
-            spinner.say(self.what_is_built());
+            | EventKind::PluginStopped { .. } => self.building.ended(id),
+            _ => {}
         }
     }
 
-    fn what_is_built(&self) -> String {
-        let names: Vec<_> = self.building.iter().map(|id| self.renderer.name(id)).collect();
-        format!("building {}", names.join(", "))
-    }
-
-    /// Waits until a build has taken so long that one wonders.
-    async fn out_of_patience(&self) {
-        match self.spin_at {
-            Some(at) => sleep_until(at).await,
-            None => pending().await,
-        }
-    }
-
-    fn spin(&mut self) {
-        self.spin_at = None;
-        let spinner = Spinner::new();
-        spinner.say(self.what_is_built());
-        self.spinner = Some(spinner);
+    fn say_what_is_built(&mut self) -> Result<(), CliError> {
+        self.building.line().map_or(Ok(()), |line| terminal::print(&line))
     }
 
     fn leave(&mut self) {
         self.renderer.leave();
-        (self.spin_at, self.spinner) = (None, None);
         self.building.clear();
         if self.reader == Reader::Person {
             // The terminal has written ^C where the next line begins.

@@ -35,7 +35,8 @@ const BATCH_BYTES: usize = 1 << 20;
 /// What a plugin has to say of itself.
 pub(super) const LOGS: [&str; 3] = ["log", "plugin_panicked", "plugin_crashed"];
 /// What may come by the thousand.
-const FLOODS: [&str; 5] = ["log", "audit", "call_result", "plugin_panicked", "plugin_stuck"];
+const FLOODS: [&str; 6] =
+    ["build_progress", "log", "audit", "call_result", "plugin_panicked", "plugin_stuck"];
 
 /// An event with its number, from 1.
 #[derive(Clone, Debug)]

@@ -10,6 +10,7 @@ impl EventKind {
             Self::PluginDiscovered { .. } => "plugin_discovered",
             Self::DiscoveryFailed { .. } => "discovery_failed",
             Self::BuildStarted { .. } => "build_started",
+            Self::BuildProgress(_) => "build_progress",
             Self::BuildFailed { .. } => "build_failed",
             Self::BuildSuperseded => "build_superseded",
             Self::BuildUnchanged { .. } => "build_unchanged",
@@ -55,7 +56,7 @@ mod tests {
             "method": "", "how": "", "message": "", "location": "", "thread": "", "stderr_tail": "",
             "deaths": 0, "thread_id": 0, "for_ms": 0, "in_flight": [], "level": "", "target": "",
             "fields": {}, "applied": [], "restart_needed": [], "who": "", "command": "", "count": 0,
-            "bounds": [],
+            "bounds": [], "doing": "",
         })
     }
 

@@ -25,6 +25,7 @@ mod orphans;
 mod parent;
 mod place;
 mod places;
+mod progress;
 mod restarts;
 mod shim;
 mod signals;

@@ -51,7 +51,8 @@ impl Membership {
 
 /// Has cargo read the package. The error is what it says.
 fn ask(folder: &Path) -> Result<Membership, String> {
-    let file = folder.join("Cargo.toml");
+    // Below it, cargo looks for its configuration: a relative path would be another from there.
+    let folder = folder.canonicalize().map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut cargo = Command::new("cargo");
     cargo.args([
         "metadata",
@@ -63,7 +64,7 @@ fn ask(folder: &Path) -> Result<Membership, String> {
         "never",
         "--manifest-path",
     ]);
-    let output = cargo.arg(&file).current_dir(folder).output();
+    let output = cargo.arg(folder.join("Cargo.toml")).current_dir(&folder).output();
     let output = output.map_err(|error: io::Error| format!("cargo cannot be run: {error}"))?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
@@ -71,7 +72,7 @@ fn ask(folder: &Path) -> Result<Membership, String> {
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)
         .map_err(|error| format!("cargo's metadata cannot be read: {error}"))?;
     let root = metadata["workspace_root"].as_str().map(Path::new);
-    let is_own = root.and_then(|root| root.canonicalize().ok()) == folder.canonicalize().ok();
+    let is_own = root.and_then(|root| root.canonicalize().ok()) == Some(folder);
     Ok(if is_own { Membership::Own } else { Membership::Member })
 }
 

@@ -64,6 +64,8 @@ export class Model {
       this.builds.clear();
     }
     const plugin = event.plugin;
+    // One a second would push all else out of the list.
+    if (event.event === "build_progress") return false;
     const cause = this.builds.get(plugin)?.event.cause ?? null;
     const said = words(event, cause);
     this.#write({ event, words: said });

@@ -10,6 +10,7 @@ export const WORDS = {
   plugin_discovered: (event) => ["found", event.path, "detail"],
   discovery_failed: (event) => ["cannot be used", event.error, "bad"],
   build_started: (event) => ["building", file(event.cause), "detail"],
+  build_progress: (event) => ["building", event.total === undefined ? event.doing : `${event.done}/${event.total}: ${event.doing}`, "detail"],
   build_failed: (event) => ["does not compile", event.error, "bad"],
   build_superseded: () => ["build cancelled", "the source has changed again", "detail"],
   build_unchanged: () => ["unchanged", "the build gave what serves already", "quiet"],

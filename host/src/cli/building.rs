@@ -1,0 +1,181 @@
+//! What is being built, for those who wait for it: a spinner on a terminal, elsewhere a line every ten seconds.
+
+use super::terminal::{self, Spinner, harmless};
+use replug::{PluginId, event::BuildProgress};
+use std::{collections::BTreeMap, future::pending, time::Duration};
+use tokio::{
+    sync::mpsc::UnboundedReceiver,
+    time::{Instant, sleep_until},
+};
+
+/// What takes less than this needs no word of it.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// How often a line says what is being built, where there is no terminal.
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// The builds that are under way.
+#[derive(Default)]
+pub(super) struct Building {
+    builds: BTreeMap<PluginId, Build>,
+    /// When to say something next.
+    due: Option<Instant>,
+    spinner: Option<Spinner>,
+}
+
+/// One build.
+struct Build {
+    name: String,
+    since: Instant,
+    progress: Option<BuildProgress>,
+}
+
+impl Building {
+    /// A build of the plugin has begun; people know the plugin by that name.
+    pub(super) fn started(&mut self, id: &PluginId, name: &str) {
+        let build = Build { name: name.to_owned(), since: Instant::now(), progress: None };
+        self.builds.insert(id.clone(), build);
+        if self.due.is_none() && self.spinner.is_none() {
+            let patience = if Spinner::is_visible() { PATIENCE } else { PERIOD };
+            self.due = Some(Instant::now() + patience);
+        }
+        self.turn();
+    }
+
+    /// The build of the plugin has come so far.
+    pub(super) fn progressed(&mut self, id: &PluginId, progress: &BuildProgress) {
+        if let Some(build) = self.builds.get_mut(id) {
+            build.progress = Some(progress.clone());
+            self.turn();
+        }
+    }
+
+    /// The build of the plugin has ended.
+    pub(super) fn ended(&mut self, id: &PluginId) {
+        self.builds.remove(id);
+        if self.builds.is_empty() {
+            self.clear();
+        } else {
+            self.turn();
+        }
+    }
+
+    /// Says nothing more of all builds.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Waits until something is to be said; for ever, if nothing is built.
+    pub(super) async fn due(&self) {
+        match self.due {
+            Some(at) => sleep_until(at).await,
+            None => pending().await,
+        }
+    }
+
+    /// What is to be said now, as a line; none where a spinner says it.
+    pub(super) fn line(&mut self) -> Option<String> {
+        if Spinner::is_visible() {
+            self.due = None;
+            self.spinner = Some(Spinner::new());
+            self.turn();
+            return None;
+        }
+        let now = Instant::now();
+        self.due = Some(now + PERIOD);
+        let builds: Vec<_> = self.builds.values().map(|build| build.in_line(now)).collect();
+        Some(harmless(&format!("building {}", builds.join("; "))))
+    }
+
+    /// Takes the spinner off the screen while something else is printed.
+    pub(super) fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
+        match &self.spinner {
+            Some(spinner) => spinner.aside(print),
+            None => print(),
+        }
+    }
+
+    fn turn(&self) {
+        let Some(spinner) = &self.spinner else { return };
+        let builds: Vec<_> = self.builds.values().map(Build::in_brief).collect();
+        spinner.say(harmless(&format!("building {}", builds.join(", "))));
+    }
+}
+
+impl Build {
+    /// `calculator 37/53 for 20s (serde, syn)`
+    fn in_line(&self, now: Instant) -> String {
+        let (counts, doing) = self.counts_and_doing();
+        let time = humantime::format_duration(Duration::from_secs(now.duration_since(self.since).as_secs()));
+        let doing = if doing.is_empty() { String::new() } else { format!(" ({doing})") };
+        format!("{}{counts} for {time}{doing}", self.name)
+    }
+
+    /// `calculator 37/53 (serde, syn)`; one that waits for others has nothing to show.
+    fn in_brief(&self) -> String {
+        match self.counts_and_doing() {
+            (counts, "") => format!("{}{counts}", self.name),
+            (counts, _) if counts.is_empty() => self.name.clone(),
+            (counts, doing) => format!("{}{counts} ({doing})", self.name),
+        }
+    }
+
+    fn counts_and_doing(&self) -> (String, &str) {
+        match &self.progress {
+            None => (String::new(), ""),
+            Some(BuildProgress { done: Some(done), total: Some(total), doing }) => {
+                (format!(" {done}/{total}"), doing)
+            }
+            Some(progress) => (String::new(), &progress.doing),
+        }
+    }
+}
+
+/// Waits for the build of one plugin, and shows how far it is.
+pub(super) async fn shown<T>(
+    id: &PluginId,
+    mut heard: UnboundedReceiver<BuildProgress>,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut building = Building::default();
+    building.started(id, id.short());
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            Some(progress) = heard.recv() => building.progressed(id, &progress),
+            () = building.due() => if let Some(line) = building.line() {
+                terminal::note(&line);
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_is_built_how_far_it_is_and_for_how_long() {
+        let ids = ["dev.example.calculator", "dev.example.counter"].map(|id| id.parse::<PluginId>().unwrap());
+        let mut building = Building::default();
+        for id in &ids {
+            building.started(id, id.short());
+        }
+        let compiling = BuildProgress { done: Some(37), total: Some(53), doing: "serde, syn".into() };
+        building.progressed(&ids[0], &compiling);
+        building.progressed(&ids[1], &BuildProgress { done: None, total: None, doing: "waiting".into() });
+        let now = Instant::now() + PERIOD;
+        let lines: Vec<_> = building.builds.values().map(|build| build.in_line(now)).collect();
+        assert!(
+            lines[0].starts_with("calculator 37/53 for 1") && lines[0].ends_with("s (serde, syn)"),
+            "{lines:?}"
+        );
+        assert!(lines[1].starts_with("counter for 1") && lines[1].ends_with("s (waiting)"), "{lines:?}");
+        let brief: Vec<_> = building.builds.values().map(Build::in_brief).collect();
+        assert_eq!(brief, ["calculator 37/53 (serde, syn)", "counter"]);
+        ids.iter().for_each(|id| building.ended(id));
+        assert!(building.due.is_none() && building.builds.is_empty());
+    }
+}

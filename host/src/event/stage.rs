@@ -1,0 +1,54 @@
+//! The stages of a reload, and how long each took.
+
+use serde::{Deserialize, Serialize};
+
+/// The stages of a reload, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// From the save to the start of the build.
+    Detect,
+    /// The build.
+    Build,
+    /// Copying into the store.
+    Store,
+    /// Reading the file and judging it.
+    Preflight,
+    /// Opening it and making the instance.
+    Load,
+    /// Handing over the state.
+    Migrate,
+    /// Making it the one that calls reach.
+    Swap,
+    /// Watching how it does.
+    Confirm,
+}
+
+impl Stage {
+    /// The stage's name as in events.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Detect => "detect",
+            Self::Build => "build",
+            Self::Store => "store",
+            Self::Preflight => "preflight",
+            Self::Load => "load",
+            Self::Migrate => "migrate",
+            Self::Swap => "swap",
+            Self::Confirm => "confirm",
+        }
+    }
+}
+
+/// How long each stage of a reload took, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each field is the stage of the same name")]
+pub struct Stages {
+    pub detect: f64,
+    pub build: f64,
+    pub store: f64,
+    pub preflight: f64,
+    pub load: f64,
+    pub migrate: f64,
+    pub swap: f64,
+}

@@ -1,0 +1,52 @@
+//! What those who wait for a build learn of it.
+
+use replug_tests::{
+    Lab, Source,
+    command::{Dev, command},
+    hold::Hang,
+};
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::Stdio,
+};
+
+#[test]
+fn without_a_terminal_a_line_says_every_ten_seconds_what_is_built() {
+    let mut lab = Lab::new("slow");
+    let _hang = Hang::save(&lab);
+    lab.set_manifest("binary = \"out/plugin.so\"");
+    let started = [&["dev"][..], &["build"]].map(|args| {
+        let mut command = command(&lab, args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    });
+    for (number, mut child) in started.into_iter().enumerate() {
+        // What `build` has made is on its standard output, and nothing else.
+        let output: Box<dyn Read> = match number {
+            0 => Box::new(child.stdout.take().unwrap()),
+            _ => Box::new(child.stderr.take().unwrap()),
+        };
+        let mut lines = BufReader::new(output).lines().map(Result::unwrap);
+        let line = lines.find(|line| line.starts_with("building ")).unwrap();
+        assert!(line.starts_with("building slow for 1") && line.ends_with('s'), "{line}");
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        lines.for_each(drop);
+        child.wait().unwrap();
+    }
+    lab.assert_clean();
+}
+
+#[test]
+fn a_host_tells_how_far_cargo_is() {
+    let mut lab = Lab::new("how-far");
+    lab.write_source(&Source::new(1));
+    let mut dev = Dev::start(&lab, &[]);
+    let progress = dev.wait_for("build_progress");
+    assert_eq!(progress["plugin"], lab.id());
+    let (done, total) = (progress["done"].as_u64().unwrap(), progress["total"].as_u64().unwrap());
+    assert!(done <= total && total > 0, "{progress}");
+    assert!(!progress["doing"].as_str().unwrap().is_empty(), "{progress}");
+    dev.wait_for("reloaded");
+    assert!(dev.interrupt().success());
+    lab.assert_clean();
+}
