@@ -39,6 +39,8 @@ pub(crate) enum Moved {
     Crashed(Demotion),
     /// This process cannot afford it.
     Unaffordable(PreflightError),
+    /// The dynamic loader has no room for it in this process.
+    NoRoom(LoadError),
     /// A panic in it would end this process.
     PanicAborts,
 }
@@ -47,6 +49,7 @@ impl fmt::Display for Moved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Crashed(demotion) => write!(f, "{demotion}"),
+            Self::NoRoom(error) => write!(f, "the host has no room for it: {error}"),
             Self::Unaffordable(error) => write!(f, "the host cannot afford it: {error}"),
             Self::PanicAborts => {
                 write!(f, "it was built with `panic = \"abort\"`, and a panic in it would end the host")
@@ -124,7 +127,8 @@ impl Candidate<'_> {
         let on_death = Box::new(|_, _| ());
         let limits = self.job.manifest.limits;
         let environment = self.environment();
-        let start = Start { program, speaker: self.speaker(), limits, environment, on_death };
+        let static_tls_bytes = self.facts.static_tls_bytes;
+        let start = Start { program, speaker: self.speaker(), limits, environment, static_tls_bytes, on_death };
         if reload.preflight == Trial::Load {
             let passed = self.shop.verdicts.of(&tried);
             let found = match passed {
@@ -175,18 +179,19 @@ impl Candidate<'_> {
     fn learn(&mut self, found: Findings) -> Result<(), ReloadCause> {
         match self.place {
             Place::Inside if !found.panic_unwinds => {
-                self.move_out(LoadError::PanicAborts { path: self.copy.to_owned() })
+                self.move_out((LoadError::PanicAborts { path: self.copy.to_owned() }, |_| Moved::PanicAborts))
             }
             Place::Inside | Place::Outside(_) => Ok(()),
         }
     }
 
-    /// Changes its place because of a panic that would end this process; the error, if it may not move.
-    fn move_out(&mut self, aborts: LoadError) -> Result<(), ReloadCause> {
+    /// Changes its place because it cannot be in this process; the error, if it may not move.
+    fn move_out(&mut self, why: (LoadError, fn(LoadError) -> Moved)) -> Result<(), ReloadCause> {
+        let (error, moved) = why;
         if !can_move(self.shop, self.job.manifest.mode) {
-            return Err(aborts.into());
+            return Err(error.into());
         }
-        self.place = Place::Outside(Some(Moved::PanicAborts));
+        self.place = Place::Outside(Some(moved(error)));
         Ok(())
     }
 
@@ -204,7 +209,8 @@ impl Candidate<'_> {
                 let on_death = (self.job.on_death)((self.job.generation, self.artifact.digest));
                 let limits = self.job.manifest.limits;
                 let environment = self.environment();
-                let start = Start { program, speaker: self.speaker(), limits, environment, on_death };
+                let static_tls_bytes = self.facts.static_tls_bytes;
+                let start = Start { program, speaker: self.speaker(), limits, environment, static_tls_bytes, on_death };
                 Instance::Process(process::Instance::create(start, self.birth()?, Purpose::Serve)?)
             }
         };
@@ -228,12 +234,18 @@ impl Candidate<'_> {
             Ok::<_, ReloadCause>(in_process::open(self.copy, self.facts.shared_std()))
         })?;
         // One that was opened and is refused stays mapped all the same.
-        if !matches!(opened, Err(LoadError::Open { .. })) {
+        if !matches!(opened, Err(LoadError::Open { .. } | LoadError::NoStaticTls { .. })) {
             self.shop.private_bytes.fetch_add(self.facts.private_bytes, Ordering::Relaxed);
+            in_process::take_static_tls(self.facts.static_tls_bytes);
         }
-        let opened = opened?;
+        let opened = match opened {
+            Err(error @ LoadError::NoStaticTls { .. }) => {
+                return self.move_out((error, Moved::NoRoom)).map(|()| None);
+            }
+            opened => opened?,
+        };
         if let Err(aborts) = opened.contains_panics() {
-            return self.move_out(aborts).map(|()| None);
+            return self.move_out((aborts, |_| Moved::PanicAborts)).map(|()| None);
         }
         self.note(lease, Some(&opened));
         let birth = Birth {

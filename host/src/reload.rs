@@ -22,7 +22,7 @@ use crate::{
     id::{Digest, Generation, PluginId},
     load::{
         Instance, LifecycleError, LogBound,
-        in_process::{heed_children, tls_keys_used},
+        in_process::{heed_children, static_tls_limit, static_tls_used, tls_keys_used},
         process::{ProcessError, Program, SavedBy},
     },
     manifest::Manifest,
@@ -36,6 +36,7 @@ use parking_lot::{Mutex, RwLock};
 use replug_api::call::Death;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     path::PathBuf,
     sync::{
         Arc, OnceLock,
@@ -218,11 +219,15 @@ fn store(shop: &Workshop, job: &Job) -> Result<Artifact, ReloadCause> {
 }
 
 fn examine(shop: &Workshop, job: &Job, artifact: &Artifact) -> Result<(Facts, Place, PathBuf), ReloadCause> {
-    let facts = artifact.inspect()?;
+    let mut facts = artifact.inspect()?;
     preflight::check(artifact, &facts, job.manifest.reload.unload)?;
     let place = Place::of(shop, job, (artifact, &facts))?;
     let copy = shop.state.new_copy(&job.entry.id);
     shop.store.private_copy(artifact, &copy)?;
+    if !facts.libraries.is_empty() {
+        // The names of its libraries stand behind all else.
+        facts.loaded_file_bytes = fs::metadata(&copy).map_or(u64::MAX, |copy| copy.len());
+    }
     Ok((facts, place, copy))
 }
 
@@ -232,6 +237,8 @@ pub(crate) fn budget(shop: &Workshop) -> Budget {
         tls_keys_used: tls_keys_used(),
         bytes_retained: shop.private_bytes.load(Ordering::Relaxed),
         bytes_limit: shop.settings.now().retained_bytes_limit,
+        static_tls_used: static_tls_used(),
+        static_tls_limit: static_tls_limit(),
         ..Budget::default()
     }
 }

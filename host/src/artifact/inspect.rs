@@ -9,21 +9,27 @@ mod tests;
 
 pub use error::InspectError;
 
-use super::libraries::Search;
+use super::{
+    allocator::Allocator,
+    elf::{Dynamic, Elf},
+    libraries::{Known, Libraries, is_std},
+};
 use abi_stable::library::ROOT_MODULE_LOADER_NAME;
 use object::{
     LittleEndian, Object as _, ObjectSymbol as _, U16, elf,
     read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _, SectionHeader as _},
 };
 use serde::Serialize;
-use std::{fs, path::Path, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// The symbol that `replug_api::export!` defines and the root module calls.
 const HOOKS_SYMBOL: &str = "__replug_plugin_hooks";
 
 const PAGE_BYTES: u64 = 4096;
-
-type Elf = elf::FileHeader64<LittleEndian>;
 
 /// What a shared object says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -38,8 +44,15 @@ pub struct Facts {
     pub runpath: Vec<String>,
     /// The libraries it needs, in the order in which they are sought.
     pub needed: Vec<Needed>,
+    /// The libraries that come with it: what its run path leads to that is not the system's, and what those need so.
+    pub libraries: Vec<OwnLibrary>,
     /// How the Rust standard library is linked.
     pub std: StdLinkage,
+    /// Where the shared standard library is, if it or a library that comes with it needs one and that was found.
+    pub std_path: Option<PathBuf>,
+    /// Whether memory that the shared standard library takes is given back to an allocator of its own, and the other way
+    /// round: it has a `#[global_allocator]`, of which that library knows nothing.
+    pub mixes_allocators: bool,
     /// Whether it has what a plugin must have.
     pub root: RootSymbol,
     /// Whether it asks never to be unmapped (DF_1_NODELETE).
@@ -52,9 +65,12 @@ pub struct Facts {
     pub file_bytes: u64,
     /// The address space that its segments take, in bytes, in whole pages.
     pub mapped_bytes: u64,
-    /// The part of it that can be written, relocations among it. Each generation has its own; the rest is the file's
-    /// pages, which the system takes back when memory is short.
+    /// The part of it and of the libraries that come with it that can be written, relocations among it. Each generation has
+    /// its own; the rest is the file's pages, which the system takes back when memory is short.
     pub private_bytes: u64,
+    /// The thread-local data that it and the libraries that come with it must have in the static block of each thread, in
+    /// bytes. What is left there for libraries that are opened later is little, and each generation takes it again.
+    pub static_tls_bytes: u64,
     /// How far into the file its segments reach. What comes after, such as debug information, is not mapped.
     pub loaded_file_bytes: u64,
 }
@@ -62,11 +78,7 @@ pub struct Facts {
 impl Facts {
     /// Where the shared standard library is that it needs, if it needs one and that was found.
     pub fn shared_std(&self) -> Option<&Path> {
-        let StdLinkage::Shared { library } = &self.std else { return None };
-        self.needed.iter().find(|needed| needed.name == *library).and_then(|needed| match &needed.lookup {
-            Lookup::Found(path) => Some(path.as_path()),
-            Lookup::Missing(_) => None,
-        })
+        self.std_path.as_deref()
     }
 }
 
@@ -78,6 +90,17 @@ pub struct Needed {
     /// Whether it is there.
     #[serde(flatten)]
     pub lookup: Lookup,
+}
+
+/// A library that comes with a shared object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OwnLibrary {
+    /// The name by which it is asked for.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it needs that is not there.
+    pub missing: Vec<Needed>,
 }
 
 /// What became of the search for a library.
@@ -119,46 +142,117 @@ pub enum RootSymbol {
 ///
 /// # Errors
 ///
-/// - [`InspectError::Unreadable`] if the file cannot be read;
-/// - [`InspectError::NotElf`], [`InspectError::Truncated`], [`InspectError::Malformed`] if it is not a whole ELF file;
-/// - [`InspectError::OtherMachine`], [`InspectError::NotShared`] if it is one that this host cannot open.
+/// - [`InspectError::Unreadable`] if the file, or a library that comes with it, cannot be read;
+/// - [`InspectError::NotElf`], [`InspectError::Truncated`], [`InspectError::Malformed`] if one is not a whole ELF file;
+/// - [`InspectError::OtherMachine`], [`InspectError::NotShared`] if one is such that this host cannot open it.
 pub fn inspect(path: &Path) -> Result<Facts, InspectError> {
-    let bytes =
-        fs::read(path).map_err(|source| InspectError::Unreadable { path: path.to_owned(), source })?;
-    read(path, &bytes)
+    inspect_stored(path, (path, &Known::new()))
 }
 
-fn read(path: &Path, bytes: &[u8]) -> Result<Facts, InspectError> {
-    let machine = error::check_start(path, bytes)?;
-    check_extent(path, bytes)?;
-    let malformed = |error: object::Error| InspectError::malformed(path, error);
-    let file = ElfFile64::<LittleEndian>::parse(bytes).map_err(malformed)?;
-    let dynamic = Dynamic::read(&file).map_err(malformed)?;
-    error::check_kind(path, &file, dynamic.flags_1)?;
+/// Like [`inspect()`], for a file that was taken from `origin`, where its search path starts, with libraries that are
+/// elsewhere now.
+pub(super) fn inspect_stored(path: &Path, of: (&Path, &Known)) -> Result<Facts, InspectError> {
+    read(path, &contents(path)?, of)
+}
 
-    let search = Search::new(path, &dynamic.rpath, &dynamic.runpath);
-    let std = dynamic
-        .needed
-        .iter()
-        .find(|name| name.starts_with("libstd-") && name.ends_with(".so"))
-        .map_or(StdLinkage::Static, |library| StdLinkage::Shared { library: library.clone() });
-    let needed = dynamic.needed.into_iter().map(|name| Needed { lookup: search.find(&name), name }).collect();
-    Ok(Facts {
+/// Where the libraries that come with the file at `path` would be found, whether they are there or not.
+pub(crate) fn places_of_libraries(path: &Path) -> BTreeSet<PathBuf> {
+    let Ok(Ok(dynamic)) = fs::read(path).map(|bytes| Dynamic::read(bytes.as_slice())) else {
+        return BTreeSet::new();
+    };
+    let libraries = Libraries::of(path, &dynamic, &Known::new());
+    let found = libraries.own.into_iter().map(|(_, path)| path);
+    // An edit of the file that a link leads to is one of the library.
+    let found = found.flat_map(|path| [path.canonicalize().unwrap_or_else(|_| path.clone()), path]);
+    found.chain(libraries.places).collect()
+}
+
+fn contents(path: &Path) -> Result<Vec<u8>, InspectError> {
+    fs::read(path).map_err(|source| InspectError::Unreadable { path: path.to_owned(), source })
+}
+
+/// A file that the loader would open.
+struct Shared<'d> {
+    machine: String,
+    file: ElfFile64<'d, LittleEndian>,
+    dynamic: Dynamic,
+}
+
+impl<'d> Shared<'d> {
+    fn read(path: &Path, bytes: &'d [u8]) -> Result<Self, InspectError> {
+        let machine = error::check_start(path, bytes)?;
+        check_extent(path, bytes)?;
+        let file = ElfFile64::<LittleEndian>::parse(bytes);
+        let file = file.map_err(|error| InspectError::malformed(path, error))?;
+        let dynamic = Dynamic::read(bytes).map_err(|reason| InspectError::malformed(path, reason))?;
+        error::check_kind(path, &file, dynamic.flags_1)?;
+        Ok(Self { machine, file, dynamic })
+    }
+
+    /// What of it each generation has for itself.
+    fn private_bytes(&self) -> u64 {
+        segment_bytes(&self.file, |flags| flags.0 & elf::PF_W.0 != 0)
+    }
+
+    /// What it must have in the static block of each thread.
+    fn static_tls_bytes(&self) -> u64 {
+        if self.dynamic.flags & elf::DF_STATIC_TLS.0 == 0 {
+            return 0;
+        }
+        let headers = self.file.elf_program_headers().iter();
+        let block = headers.filter(|it| it.p_type(LittleEndian) == elf::PT_TLS).map(|segment| {
+            let align = segment.p_align(LittleEndian).max(1);
+            segment.p_memsz(LittleEndian).checked_next_multiple_of(align).unwrap_or(u64::MAX)
+        });
+        block.fold(0, u64::saturating_add)
+    }
+}
+
+fn read(path: &Path, bytes: &[u8], of: (&Path, &Known)) -> Result<Facts, InspectError> {
+    let (origin, known) = of;
+    let own = Shared::read(path, bytes)?;
+    let Shared { machine, file, dynamic } = &own;
+    let shared = dynamic.needed.iter().find(|name| is_std(name));
+    let found = Libraries::of(origin, dynamic, known);
+    let mut facts = Facts {
         kind: "64-bit ELF shared object",
-        machine,
-        soname: dynamic.soname,
-        runpath: if dynamic.runpath.is_empty() { dynamic.rpath } else { dynamic.runpath },
-        needed,
-        std,
-        root: root_symbol(&file),
+        machine: machine.clone(),
+        soname: dynamic.soname.clone(),
+        runpath: if dynamic.runpath.is_empty() { &dynamic.rpath } else { &dynamic.runpath }.clone(),
+        needed: found.needed,
+        libraries: Vec::new(),
+        std: shared.map_or(StdLinkage::Static, |library| StdLinkage::Shared { library: library.clone() }),
+        std_path: found.std.map(|(_, path)| path),
+        mixes_allocators: Allocator::read(dynamic, file) == Allocator::Mixed,
+        root: root_symbol(file),
         nodelete: dynamic.flags_1 & elf::DF_1_NODELETE.0 != 0,
         build_id: file.build_id().ok().flatten().map(hexadecimal),
         debug_info: file.has_debug_symbols(),
         file_bytes: bytes.len() as u64,
-        mapped_bytes: segment_bytes(&file, |_| true),
-        loaded_file_bytes: loaded_file_bytes(&file),
-        private_bytes: segment_bytes(&file, |flags| flags.0 & elf::PF_W.0 != 0),
-    })
+        mapped_bytes: segment_bytes(file, |_| true),
+        loaded_file_bytes: loaded_file_bytes(file),
+        private_bytes: 0,
+        static_tls_bytes: 0,
+    };
+    facts.count(&own);
+    for (name, path) in found.own {
+        // A second name of one that was counted.
+        let is_new = facts.libraries.iter().all(|known| known.path != path);
+        if is_new {
+            facts.count(&Shared::read(&path, &contents(&path)?)?);
+        }
+        let lacks = found.missing.iter().filter(|(of, _)| is_new && *of == path);
+        let missing = lacks.map(|(_, needed)| needed.clone()).collect();
+        facts.libraries.push(OwnLibrary { name, path, missing });
+    }
+    Ok(facts)
+}
+
+impl Facts {
+    fn count(&mut self, file: &Shared<'_>) {
+        self.private_bytes = self.private_bytes.saturating_add(file.private_bytes());
+        self.static_tls_bytes = self.static_tls_bytes.saturating_add(file.static_tls_bytes());
+    }
 }
 
 /// Refuses a file that promises more than it holds. What is mapped but not there kills the process that touches it.
@@ -188,35 +282,6 @@ fn check_extent(path: &Path, bytes: &[u8]) -> Result<(), InspectError> {
         }
     }
     Ok(())
-}
-
-#[derive(Default)]
-struct Dynamic {
-    needed: Vec<String>,
-    soname: Option<String>,
-    rpath: Vec<String>,
-    runpath: Vec<String>,
-    flags_1: u64,
-}
-
-impl Dynamic {
-    fn read(file: &ElfFile64<'_, LittleEndian>) -> object::Result<Self> {
-        let table = file.elf_dynamic_table()?;
-        let mut dynamic = Self::default();
-        for entry in table.iter() {
-            let text = || table.string(entry).map(|text| String::from_utf8_lossy(text).into_owned());
-            let paths = || text().map(|text| text.split(':').map(str::to_owned).collect());
-            match entry.tag {
-                elf::DT_NEEDED => dynamic.needed.push(text()?),
-                elf::DT_SONAME => dynamic.soname = Some(text()?),
-                elf::DT_RPATH => dynamic.rpath = paths()?,
-                elf::DT_RUNPATH => dynamic.runpath = paths()?,
-                elf::DT_FLAGS_1 => dynamic.flags_1 = entry.val,
-                _ => {}
-            }
-        }
-        Ok(dynamic)
-    }
 }
 
 fn root_symbol(file: &ElfFile64<'_, LittleEndian>) -> RootSymbol {

@@ -2,23 +2,39 @@
 //!
 //! A file appears under its name complete or not at all, is never written again, and is never a link to a build
 //! output, which the next build would change under the host's feet.
+//!
+//! An artifact is one file, or several if it brings libraries along that are not the system's: then it is named by the
+//! SHA-256 of a list of them all, so that another library makes another artifact.
 
+mod companions;
+mod copying;
 mod error;
+mod private;
 #[cfg(test)]
 mod tests;
 
+pub use companions::{Companions, Library};
 pub use error::StoreError;
+pub(crate) use private::libraries_of_copy;
 
-use super::{Facts, InspectError, inspect};
+use super::{
+    Facts, InspectError,
+    elf::Dynamic,
+    inspect::inspect_stored,
+    libraries::{Known, Libraries},
+};
 use crate::id::Digest;
+use copying::{Failed, Stamp, copy};
+use object::read::ReadCache;
+use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock, fstat};
-use sha2::{Digest as _, Sha256};
 use std::{
-    collections::BTreeSet,
-    fs::{self, File, OpenOptions, Permissions},
-    io::{self, Read, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File, Permissions},
+    io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::SystemTime,
 };
 use tempfile::NamedTempFile;
@@ -29,12 +45,10 @@ const INCOMING: &str = ".incoming-";
 /// What an artifact may be: read, also by `dlopen`, and nothing else.
 const READ_ONLY: u32 = 0o444;
 
-const CHUNK_BYTES: usize = 64 * 1024;
-
-/// One immutable file in the store.
+/// An immutable build output in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artifact {
-    /// The SHA-256 of its content.
+    /// The SHA-256 of its content: of its file, or, if it brings libraries along, of the list of its files.
     pub digest: Digest,
     /// Where it lies. Not to be opened as a library: take a [`Store::private_copy`].
     pub path: PathBuf,
@@ -42,6 +56,8 @@ pub struct Artifact {
     pub bytes: u64,
     /// The file that it is a copy of, by which its author knows it; where it lies, if it was found in the store.
     pub copy_of: PathBuf,
+    /// What it has beside its file.
+    pub companions: Companions,
 }
 
 impl Artifact {
@@ -51,7 +67,7 @@ impl Artifact {
     ///
     /// As with [`inspect()`].
     pub fn inspect(&self) -> Result<Facts, InspectError> {
-        inspect(&self.path).map_err(|error| error.about(&self.copy_of))
+        inspect_stored(&self.path, (&self.copy_of, &self.known())).map_err(|error| error.about(&self.copy_of))
     }
 }
 
@@ -59,6 +75,8 @@ impl Artifact {
 #[derive(Clone, Debug)]
 pub struct Store {
     dir: PathBuf,
+    /// The standard libraries of toolchains that it has, by where they were found.
+    seen_std: Arc<Mutex<BTreeMap<PathBuf, (Stamp, Library)>>>,
 }
 
 impl Store {
@@ -68,7 +86,7 @@ impl Store {
     ///
     /// [`StoreError::NotWritable`] if the folder cannot be made or read.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, StoreError> {
-        let store = Self { dir: dir.into() };
+        let store = Self { dir: dir.into(), seen_std: Arc::default() };
         fs::create_dir_all(&store.dir).map_err(|source| store.not_writable(source))?;
         store.remove_leftovers()?;
         Ok(store)
@@ -102,7 +120,18 @@ impl Store {
         if copied.bytes != before.bytes || Stamp::of(&from).map_err(unreadable)? != before {
             return Err(StoreError::Changing { path: built.to_owned() });
         }
-        let artifact = Artifact { copy_of: built.to_owned(), ..self.artifact(copied.digest, copied.bytes) };
+        // Until its record names its libraries, no one may take them for unneeded.
+        let _held = self.hold_libraries();
+        let companions = match dynamic(incoming.as_file()) {
+            Some(dynamic) => {
+                let libraries = Libraries::of(built, &dynamic, &Known::new());
+                self.keep_libraries(copied.digest, &libraries)?
+            }
+            None => Companions::none(copied.digest),
+        };
+        let of = self.artifact(companions.digest(), copied.bytes);
+        let artifact = Artifact { copy_of: built.to_owned(), companions, ..of };
+        self.write_record(&artifact)?;
         if self.is_intact(&artifact) {
             // The age decides who is pruned; a store that cannot record it prunes a little less well.
             let _ = File::open(&artifact.path).and_then(|file| file.set_modified(SystemTime::now()));
@@ -120,40 +149,11 @@ impl Store {
         Ok(artifact)
     }
 
-    /// Copies an artifact to `to`, a path that is not there yet, on a new inode. What lies at `to` afterwards is the
-    /// artifact, byte for byte, or nothing.
-    ///
-    /// # Errors
-    ///
-    /// - [`StoreError::Gone`] or [`StoreError::Damaged`] if the file in the store was removed, replaced or truncated;
-    /// - [`StoreError::Exists`] if there is something at `to`;
-    /// - [`StoreError::Full`], [`StoreError::NotWritable`] if `to` cannot be written.
-    pub fn private_copy(&self, artifact: &Artifact, to: &Path) -> Result<(), StoreError> {
-        let mut from = File::open(&artifact.path).map_err(|source| StoreError::gone(artifact, source))?;
-        let mut copied_to = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(READ_ONLY)
-            .open(to)
-            .map_err(|source| StoreError::write(to, artifact.bytes, source))?;
-        let outcome = match copy(&mut from, &mut copied_to) {
-            Ok(copied) if copied.digest == artifact.digest => Ok(()),
-            Ok(copied) => Err(StoreError::damaged(artifact, &copied)),
-            Err(Failed::Read(source)) => Err(StoreError::unreadable(&artifact.path, source)),
-            Err(Failed::Write(source)) => Err(StoreError::write(to, artifact.bytes, source)),
-        };
-        if outcome.is_err() {
-            // The reason counts, not whether the rest could be tidied away.
-            let _ = fs::remove_file(to);
-        }
-        outcome
-    }
-
     /// The artifact of that digest, if the store has it. Its content is checked when it is copied.
     pub fn get(&self, digest: Digest) -> Option<Artifact> {
         let path = self.artifact(digest, 0).path;
         let found = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
-        Some(self.artifact(digest, found.len()))
+        Some(self.found(digest, found.len()))
     }
 
     /// All artifacts, the youngest first.
@@ -168,7 +168,7 @@ impl Store {
             let (Some(digest), Ok(metadata)) = (digest, entry.metadata()) else { continue };
             if metadata.is_file() {
                 let at = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-                found.push((at, self.artifact(digest, metadata.len())));
+                found.push((at, self.found(digest, metadata.len())));
             }
         }
         found.sort_by(|(at, a), (bt, b)| bt.cmp(at).then(a.digest.cmp(&b.digest)));
@@ -193,19 +193,26 @@ impl Store {
             removed.push(artifact.digest);
             surplus -= 1;
         }
+        self.remove_unneeded_libraries()?;
         Ok(removed)
     }
 
     fn artifact(&self, digest: Digest, bytes: u64) -> Artifact {
         let path = self.dir.join(format!("{digest}.so"));
-        Artifact { digest, copy_of: path.clone(), path, bytes }
+        Artifact { digest, copy_of: path.clone(), path, bytes, companions: Companions::none(digest) }
+    }
+
+    /// An artifact as it was found in the store.
+    fn found(&self, digest: Digest, bytes: u64) -> Artifact {
+        let artifact = self.artifact(digest, bytes);
+        Artifact { companions: self.record_of(&artifact), ..artifact }
     }
 
     fn is_intact(&self, artifact: &Artifact) -> bool {
         File::open(&artifact.path)
             .ok()
             .and_then(|mut file| copy(&mut file, &mut io::sink()).ok())
-            .is_some_and(|copied| copied.digest == artifact.digest)
+            .is_some_and(|copied| copied.digest == artifact.companions.file)
     }
 
     /// A new file that is locked for as long as this process writes it.
@@ -255,49 +262,8 @@ impl Store {
     }
 }
 
-/// What tells that a file was written to.
-#[derive(PartialEq, Eq)]
-struct Stamp {
-    bytes: u64,
-    modified: Option<SystemTime>,
-}
-
-impl Stamp {
-    fn of(file: &File) -> io::Result<Self> {
-        let metadata = file.metadata()?;
-        if metadata.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
-        Ok(Self { bytes: metadata.len(), modified: metadata.modified().ok() })
-    }
-}
-
-struct Copied {
-    digest: Digest,
-    bytes: u64,
-}
-
-/// Which side of a copy failed.
-enum Failed {
-    Read(io::Error),
-    Write(io::Error),
-}
-
-/// Reads once, so that what is written is what was hashed.
-fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<Copied, Failed> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; CHUNK_BYTES];
-    let mut bytes = 0;
-    loop {
-        let read = match from.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Failed::Read(error)),
-        };
-        hasher.update(&buffer[..read]);
-        to.write_all(&buffer[..read]).map_err(Failed::Write)?;
-        bytes += read as u64;
-    }
-    Ok(Copied { digest: Digest(hasher.finalize().into()), bytes })
+/// What a file says to the dynamic loader; nothing if it says nothing that can be read.
+fn dynamic(file: &File) -> Option<Dynamic> {
+    let cache = ReadCache::new(file.try_clone().ok()?);
+    Dynamic::read(&cache).ok()
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use clap::Args;
 use replug::{
-    PluginInfo,
+    Digest, PluginInfo,
     artifact::{
         Artifact, Facts, Store, inspect,
         inspect::{Lookup, RootSymbol, StdLinkage},
@@ -18,11 +18,7 @@ use replug::{
 };
 use replug_api::describe::Interface;
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 /// Say what is known of a file, of an artifact in the store, or of a plugin
 ///
@@ -49,16 +45,17 @@ pub(super) struct Inspect {
 /// What a file is, by its name and by its content.
 struct File {
     path: PathBuf,
-    digest: String,
+    digest: Digest,
     facts: Facts,
 }
 
 impl File {
     fn read(path: &Path) -> Result<Self, CliError> {
-        let facts = inspect(path)?;
-        let bytes = fs::read(path).map_err(CliError::io("cannot read", path, "check its permissions"))?;
-        let digest = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { path: path.to_owned(), digest, facts })
+        Ok(Self { path: path.to_owned(), facts: inspect(path)?, digest: Store::digest_of(path)? })
+    }
+
+    fn stored(artifact: &Artifact) -> Result<Self, CliError> {
+        Ok(Self { path: artifact.path.clone(), digest: artifact.digest, facts: artifact.inspect()? })
     }
 }
 
@@ -72,7 +69,7 @@ impl Inspect {
         let place = self.state.place(Folder::flag(&self.plugins))?.settled();
         let artifacts = replug::artifacts_dir(&place.state_dir);
         if is_hexadecimal(&self.what) {
-            return self.show_file(&File::read(&self.stored(&artifacts)?.path)?);
+            return self.show_file(&File::stored(&self.stored(&artifacts)?)?);
         }
         let Ok(named) = self.what.parse();
         let one = One::start(place, &named).await?;
@@ -81,7 +78,7 @@ impl Inspect {
         let store = Store::open(&artifacts)?;
         one.ask(async {}).await?;
         let artifact = info.digest.and_then(|digest| store.get(digest));
-        let file = artifact.map(|artifact| File::read(&artifact.path)).transpose()?;
+        let file = artifact.as_ref().map(File::stored).transpose()?;
         self.show_plugin(&info, file.as_ref(), &interfaces)
     }
 
@@ -177,7 +174,7 @@ fn facts(file: &File) -> String {
     let mut rows = vec![
         ("kind", facts.kind.to_owned()),
         ("machine", facts.machine.clone()),
-        ("digest", file.digest.clone()),
+        ("digest", file.digest.to_string()),
         ("build id", facts.build_id.clone().unwrap_or_else(|| "none".into())),
         ("root", root),
         ("std", std),
@@ -185,6 +182,10 @@ fn facts(file: &File) -> String {
         ("size", sizes(facts)),
     ];
     rows.extend(facts.soname.iter().map(|soname| ("soname", soname.clone())));
+    for (at, library) in facts.libraries.iter().enumerate() {
+        let found = format!("{}  {DIM}{}{DIM:#}", library.name, library.path.display());
+        rows.push((if at == 0 { "brings" } else { "" }, found));
+    }
     for (at, needed) in facts.needed.iter().enumerate() {
         let found = match &needed.lookup {
             Lookup::Found(path) => format!("{DIM}{}{DIM:#}", path.display()),

@@ -13,7 +13,7 @@ pub(crate) use verdicts::{Findings, Tried, Verdicts};
 use crate::{
     artifact::{
         Artifact, Facts,
-        inspect::{Lookup, RootSymbol, StdLinkage},
+        inspect::{Lookup, OwnLibrary, RootSymbol, StdLinkage},
     },
     manifest::Unload,
 };
@@ -37,6 +37,11 @@ pub struct Budget {
     pub bytes_retained: u64,
     /// How much of it there may be, in bytes.
     pub bytes_limit: u64,
+    /// What loaded generations keep of the static thread-local storage of each thread, in bytes: the sum of their
+    /// [`Facts::static_tls_bytes`].
+    pub static_tls_used: u64,
+    /// How much of it there may be, in bytes.
+    pub static_tls_limit: u64,
 }
 
 impl Budget {
@@ -46,6 +51,9 @@ impl Budget {
     pub const TLS_KEYS_RESERVE: usize = 64;
     /// 1 GiB: ten thousand generations of a plugin of ordinary size.
     pub const BYTES_LIMIT: u64 = 1 << 30;
+    /// What glibc keeps for libraries that are opened later (`glibc.rtld.optional_static_tls`), unless it is told
+    /// otherwise. It has some 1,000 bytes beyond that, which are left to the host's own libraries.
+    pub const STATIC_TLS_LIMIT: u64 = 512;
 }
 
 impl Default for Budget {
@@ -57,6 +65,8 @@ impl Default for Budget {
             tls_keys_reserve: Self::TLS_KEYS_RESERVE,
             bytes_retained: 0,
             bytes_limit: Self::BYTES_LIMIT,
+            static_tls_used: 0,
+            static_tls_limit: Self::STATIC_TLS_LIMIT,
         }
     }
 }
@@ -93,6 +103,15 @@ pub enum PreflightError {
         /// The folders where it was sought.
         sought: Vec<PathBuf>,
     },
+    /// It would give memory back to an allocator that did not hand it out.
+    #[error(
+        "{} mixes two allocators: it has a `#[global_allocator]` and links the shared libstd, which keeps to its own; memory that one takes and the other gives back ends the process: link it with its own copy of std (without `-C prefer-dynamic`), or remove the `#[global_allocator]`",
+        path.display()
+    )]
+    MixesAllocators {
+        /// The artifact.
+        path: PathBuf,
+    },
     /// It is to be unmapped, and asks never to be.
     #[error(
         "{} is linked with `-z nodelete` and can never be unloaded, but the manifest says `unload = \"verified\"`: link it without the flag, or say `unload = \"never\"`",
@@ -116,6 +135,21 @@ pub enum PreflightError {
         limit: usize,
         /// Keys that are held back.
         reserve: usize,
+    },
+    /// It would take static thread-local storage that is needed elsewhere.
+    #[error(
+        "{} was not loaded: it needs {wanted} bytes of static thread-local storage, earlier generations keep {used}, and {limit} is the limit; compile its C code with `-ftls-model=global-dynamic`, restart the host, or start it with more: GLIBC_TUNABLES=glibc.rtld.optional_static_tls={}",
+        path.display(), limit.saturating_mul(8)
+    )]
+    OutOfStaticTls {
+        /// The artifact.
+        path: PathBuf,
+        /// What is kept already, in bytes.
+        used: u64,
+        /// What this artifact would add, in bytes.
+        wanted: u64,
+        /// The limit, in bytes.
+        limit: u64,
     },
     /// It would keep too much memory.
     #[error(
@@ -141,17 +175,23 @@ crate::readable::readable!(PreflightError);
 /// # Errors
 ///
 /// - [`PreflightError::NotAPlugin`], [`PreflightError::NothingExported`]: it has nothing to load;
-/// - [`PreflightError::MissingLibrary`], [`PreflightError::NeverUnloads`]: it cannot be what it is to be.
+/// - [`PreflightError::MissingLibrary`], [`PreflightError::MixesAllocators`], [`PreflightError::NeverUnloads`]: it cannot
+///   be what it is to be.
 pub fn check(artifact: &Artifact, facts: &Facts, unload: Unload) -> Result<(), PreflightError> {
     is_plugin(&artifact.copy_of, facts)?;
-    for needed in &facts.needed {
+    let needed = facts.needed.iter().map(|needed| (&artifact.copy_of, needed));
+    let of_libraries = facts.libraries.iter().flat_map(|it: &OwnLibrary| {
+        let path = &it.path;
+        it.missing.iter().map(move |needed| (path, needed))
+    });
+    for (path, needed) in needed.chain(of_libraries) {
         if let Lookup::Missing(sought) = &needed.lookup {
-            return Err(PreflightError::MissingLibrary {
-                path: artifact.copy_of.clone(),
-                library: needed.name.clone(),
-                sought: sought.clone(),
-            });
+            let (path, library, sought) = (path.clone(), needed.name.clone(), sought.clone());
+            return Err(PreflightError::MissingLibrary { path, library, sought });
         }
+    }
+    if facts.mixes_allocators {
+        return Err(PreflightError::MixesAllocators { path: artifact.copy_of.clone() });
     }
     if facts.nodelete && unload == Unload::Verified {
         return Err(PreflightError::NeverUnloads { path: artifact.copy_of.clone() });
@@ -171,7 +211,7 @@ fn is_plugin(path: &Path, facts: &Facts) -> Result<(), PreflightError> {
 ///
 /// # Errors
 ///
-/// [`PreflightError::OutOfTlsKeys`], [`PreflightError::OutOfMemoryBudget`]: it cannot.
+/// [`PreflightError::OutOfTlsKeys`], [`PreflightError::OutOfMemoryBudget`], [`PreflightError::OutOfStaticTls`]: it cannot.
 pub fn afford(artifact: &Artifact, facts: &Facts, budget: &Budget) -> Result<(), PreflightError> {
     let path = &artifact.copy_of;
     let Budget { tls_keys_used: used, tls_keys_limit: limit, tls_keys_reserve: reserve, .. } = *budget;
@@ -185,6 +225,16 @@ pub fn afford(artifact: &Artifact, facts: &Facts, budget: &Budget) -> Result<(),
             retained: budget.bytes_retained,
             wanted: facts.private_bytes,
             limit: budget.bytes_limit,
+        });
+    }
+    // The first is tried whatever it takes: the loader knows what there is, and says so before it runs anything.
+    let (used, wanted) = (budget.static_tls_used, facts.static_tls_bytes);
+    if wanted > 0 && used > 0 && used.saturating_add(wanted) > budget.static_tls_limit {
+        return Err(PreflightError::OutOfStaticTls {
+            path: path.to_owned(),
+            used,
+            wanted,
+            limit: budget.static_tls_limit,
         });
     }
     Ok(())

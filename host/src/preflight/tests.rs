@@ -1,7 +1,10 @@
 //! One refusal for each thing that must not be loaded, and what it says.
 
 use super::*;
-use crate::{artifact::inspect::Needed, id::Digest};
+use crate::{
+    artifact::{inspect::Needed, store::Companions},
+    id::Digest,
+};
 
 fn artifact() -> Artifact {
     Artifact {
@@ -9,6 +12,7 @@ fn artifact() -> Artifact {
         path: "/store/0707.so".into(),
         bytes: 1,
         copy_of: "/target/libit.so".into(),
+        companions: Companions { file: Digest([7; 32]), libraries: Vec::new(), std: None },
     }
 }
 
@@ -18,6 +22,10 @@ fn facts() -> Facts {
         machine: "x86-64".to_owned(),
         soname: None,
         runpath: Vec::new(),
+        libraries: Vec::new(),
+        std_path: None,
+        mixes_allocators: false,
+        static_tls_bytes: 0,
         needed: vec![Needed { name: "libc.so.6".to_owned(), lookup: Lookup::Found("/lib/libc.so.6".into()) }],
         std: StdLinkage::Shared { library: "libstd-1.so".to_owned() },
         root: RootSymbol::Exported,
@@ -94,4 +102,34 @@ fn memory_past_the_limit_is_refused_with_the_way_out() {
         assert!(error.contains(said), "{error}");
     }
     unaffordable(&Facts { private_bytes: u64::MAX, ..facts }, &at);
+}
+
+#[test]
+fn a_library_that_a_library_needs_is_missed_and_named() {
+    let lookup = Lookup::Missing(vec!["/opt/lib".into()]);
+    let missing = vec![Needed { name: "libdeep.so".to_owned(), lookup }];
+    let library = OwnLibrary { name: "libhelper.so".into(), path: "/store/libhelper.so".into(), missing };
+    let refused = refusal(&Facts { libraries: vec![library], ..facts() });
+    assert!(
+        refused.contains("/store/libhelper.so needs `libdeep.so`") && refused.contains("/opt/lib"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn two_allocators_in_one_plugin_are_refused_wherever_it_runs() {
+    let refused = refusal(&Facts { mixes_allocators: true, ..facts() });
+    assert!(refused.contains("mixes two allocators") && refused.contains("`-C prefer-dynamic`"), "{refused}");
+}
+
+#[test]
+fn static_thread_local_storage_is_bounded_but_for_the_first_that_takes_some() {
+    let takes = |static_tls_bytes| Facts { static_tls_bytes, ..facts() };
+    let used = |static_tls_used| Budget { static_tls_used, ..Budget::default() };
+    afford(&artifact(), &takes(4096), &used(0)).unwrap();
+    afford(&artifact(), &takes(256), &used(256)).unwrap();
+    afford(&artifact(), &takes(0), &used(4096)).unwrap();
+    let refused = unaffordable(&takes(257), &used(256));
+    assert!(refused.contains("257 bytes") && refused.contains("keep 256, and 512 is the limit"), "{refused}");
+    assert!(refused.contains("optional_static_tls=4096"), "{refused}");
 }

@@ -6,6 +6,7 @@ use super::{
     seat::{LaneLease, Tid},
 };
 use crate::{
+    artifact::libraries_of_copy,
     event::RetireOutcome,
     load::{
         Instance, LifecycleError,
@@ -52,6 +53,7 @@ pub(crate) fn end(live: Live, unmap: Unmap) -> RetireOutcome {
 
 fn end_process(instance: process::Instance) -> RetireOutcome {
     let _ = fs::remove_file(instance.path());
+    let _ = fs::remove_dir_all(libraries_of_copy(instance.path()));
     warn(instance.destroy());
     RetireOutcome::Ended
 }
@@ -124,6 +126,7 @@ pub(crate) fn clear_away(copy: &Path, loaded_bytes: u64) {
     let _ = cut(copy, loaded_bytes);
     // The mapping needs no name; the next generation has its own. If the file stays, it goes with the run folder.
     let _ = fs::remove_file(copy);
+    let _ = fs::remove_dir_all(libraries_of_copy(copy));
 }
 
 /// Cuts a file behind what is mapped of it.

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod allocators;
 mod artifact;
 mod calls;
 mod command;
@@ -22,6 +23,7 @@ mod limits;
 mod metrics;
 mod misbehave;
 mod orphans;
+mod own_libraries;
 mod parent;
 mod place;
 mod places;

@@ -4,8 +4,8 @@
 
 use super::{Problem, Tree, is_identifier, is_test};
 
-/// In the order of a reload.
-const STAGES: [&str; 7] = ["manifest", "watch", "build", "artifact", "preflight", "load", "registry"];
+/// In the order of a reload, but for `artifact`: it also says what a build is to leave.
+const STAGES: [&str; 7] = ["manifest", "watch", "artifact", "build", "preflight", "load", "registry"];
 
 /// `error` is not among them: it sums up the errors of all stages, so that it stands above them.
 const FOUNDATION: [&str; 10] = [

@@ -1,6 +1,7 @@
 //! Facts of real libraries, built here with `cc` and `rustc`, and hostile bytes.
 
 use super::*;
+use crate::artifact::relink::Names;
 use std::process::Command;
 
 struct Workshop {
@@ -191,7 +192,7 @@ fn every_truncation_is_noticed() {
     let path = workshop.plugin(&["-g"]);
     let bytes = fs::read(&path).unwrap();
     for length in 0..bytes.len() {
-        let error = read(&path, &bytes[..length]).unwrap_err();
+        let error = read(&path, &bytes[..length], (&path, &Known::new())).unwrap_err();
         match &error {
             InspectError::NotElf { .. } if length < 4 => {}
             InspectError::Truncated { present, promised, .. } => {
@@ -200,7 +201,7 @@ fn every_truncation_is_noticed() {
             _ => panic!("{length} of {} bytes: {error}", bytes.len()),
         }
     }
-    read(&path, &bytes).unwrap();
+    read(&path, &bytes, (&path, &Known::new())).unwrap();
 }
 
 #[test]
@@ -223,8 +224,12 @@ fn flipped_bytes_give_facts_or_an_error_and_never_a_panic() {
         for _ in 0..=random(4) {
             bytes[random(below)] = random(256) as u8;
         }
-        match read(&path, &bytes) {
-            Ok(_) => facts += 1,
+        match read(&path, &bytes, (&path, &Known::new())) {
+            Ok(found) => {
+                facts += 1;
+                let needed = found.needed.into_iter().map(|it| (it.name, "another".to_owned())).collect();
+                let _ = Names { needed: &needed, own: Some("it") }.put_into(&mut bytes);
+            }
             Err(_) => errors += 1,
         }
     }

@@ -1,6 +1,5 @@
 //! What can go wrong in the store, and what to do about it.
 
-use super::{Artifact, Copied};
 use crate::id::Digest;
 use std::{
     io,
@@ -72,6 +71,14 @@ pub enum StoreError {
         /// Where it was.
         path: PathBuf,
     },
+    /// A library cannot be given a name of its own.
+    #[error("{} cannot be loaded with libraries of its own: {reason}; build again", path.display())]
+    NotRenamed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The artifact is not what it was: its file was replaced or truncated.
     #[error(
         "{} is damaged: its content should be {expected} ({bytes_expected} bytes) and is {found} ({bytes_found} bytes); build again, which replaces it",
@@ -102,20 +109,10 @@ impl StoreError {
         }
     }
 
-    pub(super) fn gone(artifact: &Artifact, source: io::Error) -> Self {
-        match Self::unreadable(&artifact.path, source) {
+    pub(super) fn gone(path: &Path, source: io::Error) -> Self {
+        match Self::unreadable(path, source) {
             Self::Missing { path } => Self::Gone { path },
             other => other,
-        }
-    }
-
-    pub(super) fn damaged(artifact: &Artifact, copied: &Copied) -> Self {
-        Self::Damaged {
-            path: artifact.path.clone(),
-            expected: artifact.digest,
-            found: copied.digest,
-            bytes_expected: artifact.bytes,
-            bytes_found: copied.bytes,
         }
     }
 

@@ -1,5 +1,7 @@
 //! The store against damage, litter, and a disk that is really full.
 
+mod companions;
+
 use super::*;
 use std::{
     os::unix::fs::MetadataExt,

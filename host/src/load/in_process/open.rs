@@ -29,6 +29,16 @@ pub enum LoadError {
         /// What the loader says.
         reason: String,
     },
+    /// There is too little static thread-local storage left for it.
+    #[error(
+        "the dynamic loader refuses {path}: {reason}; its C code, or that of a library that it needs, uses static thread-local storage, of which a process has little: compile it with `-ftls-model=global-dynamic`, say `mode = \"auto\"` or `mode = \"process\"`, or start the host with more: GLIBC_TUNABLES=glibc.rtld.optional_static_tls=4096"
+    )]
+    NoStaticTls {
+        /// The private copy that was to be opened.
+        path: PathBuf,
+        /// What the loader says.
+        reason: String,
+    },
     /// It exports no root module.
     #[error(
         "{path} is no replug plugin: it exports no root module; write `replug_api::export!(YourType: YourTrait);`"
@@ -138,16 +148,30 @@ fn dlopen(path: &Path) -> Result<Library, LoadError> {
     unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| {
         // The error itself says only that it failed; its source has the loader's words.
         let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-        LoadError::Open { path: path.into(), reason }
+        match reason.contains("static TLS block") {
+            true => LoadError::NoStaticTls { path: path.into(), reason },
+            false => LoadError::Open { path: path.into(), reason },
+        }
     })
 }
 
 fn pin(std: &Path) -> Result<(), LoadError> {
     let mut pinned = PINNED.lock();
-    if !pinned.iter().any(|known| known == std) {
-        let _stays_open = ManuallyDrop::new(dlopen(std)?);
-        pinned.push(std.into());
+    if pinned.iter().any(|known| known == std) {
+        return Ok(());
     }
+    // Of one that is loaded already, from another folder or with the program itself, there must be no second: the plugin
+    // would get the first, since it asks by name.
+    let loaded = std.file_name().and_then(|name| {
+        const RTLD_NOLOAD: i32 = 4;
+        // SAFETY: with RTLD_NOLOAD nothing is opened, so no constructor runs.
+        unsafe { Library::open(Some(name), RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD) }.ok()
+    });
+    let _stays_open = ManuallyDrop::new(match loaded {
+        Some(loaded) => loaded,
+        None => dlopen(std)?,
+    });
+    pinned.push(std.into());
     Ok(())
 }
 

@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     event::LimitsInForce,
-    load::{in_process, speaker::Speaker},
+    load::{
+        in_process::{self, TUNABLES, more_static_tls},
+        speaker::Speaker,
+    },
     manifest::LimitsSpec,
     wire::{Control, ControlError, Greeting, Limits, SHIM_MARKER, Service, Timed, WireError},
 };
@@ -63,6 +66,8 @@ pub(crate) struct Start<'a> {
     /// What it may use.
     pub(crate) limits: LimitsSpec,
     pub(crate) environment: Environment<'a>,
+    /// The static thread-local storage that its plugin takes, in bytes.
+    pub(crate) static_tls_bytes: u64,
     /// Called once, on a thread of its own, when the process has ended without having been asked to.
     pub(crate) on_death: Box<dyn FnOnce(Death, String) + Send>,
 }
@@ -92,6 +97,9 @@ impl Child {
         command.args([SHIM_MARKER, &process::id().to_string()]);
         start.environment.apply(&mut command);
         command.stdin(OwnedFd::from(theirs)).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if start.static_tls_bytes > 0 {
+            command.env(TUNABLES, more_static_tls(start.static_tls_bytes));
+        }
         let mut bounds = Bounds::prepare(start.limits, (&start.speaker.plugin, start.speaker.generation))?;
         in_process::heed_children();
         let mut child = spawner::spawn(command).map_err(|error| {

@@ -1,0 +1,182 @@
+//! Other names in a copy of a library: those of the libraries that it needs, and its own.
+//!
+//! The dynamic loader takes a library for another that it has loaded if only their names are the same, and it does that
+//! before it looks at any file. So a copy that is to be a library of its own needs a name of its own, and whoever needs
+//! it has to say that one. A new segment behind all others holds the names, and the table of segments, which
+//! gains one entry; nothing that was there moves.
+
+use super::elf::Table;
+use object::{
+    LittleEndian, elf,
+    read::elf::{Dyn as _, ProgramHeader as _},
+};
+use std::collections::BTreeMap;
+
+const ENDIAN: LittleEndian = LittleEndian;
+const HEADER_BYTES: usize = size_of::<elf::ProgramHeader64<LittleEndian>>();
+/// Where the ELF header says where the table of segments is, and how many entries it has.
+const E_PHOFF: usize = 32;
+const E_PHNUM: usize = 56;
+
+/// Gives a copy other names.
+pub(super) struct Names<'a> {
+    /// What the libraries that it needs are to be called, by what they are called.
+    pub(super) needed: &'a BTreeMap<String, String>,
+    /// What it is to be called itself, if it has a name.
+    pub(super) own: Option<&'a str>,
+}
+
+/// A name that is to be another.
+struct Edit {
+    /// Where in the file the place of the name stands.
+    at: usize,
+    field: Field,
+    name: String,
+}
+
+/// How the place of a name is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Half,
+    Whole,
+}
+
+impl Names<'_> {
+    /// Puts them into a shared object.
+    pub(super) fn put_into(&self, file: &mut Vec<u8>) -> Result<(), String> {
+        let Some(table) = Table::find(file.as_slice())? else { return Ok(()) };
+        let edits = self.edits(&table, file)?;
+        if edits.is_empty() {
+            return Ok(());
+        }
+        let (segments, strings) = (table.segments, table.strings);
+        let loaded = segments.iter().filter(|it| it.p_type(ENDIAN) == elf::PT_LOAD);
+        let end = loaded.map(|it| it.p_vaddr(ENDIAN).saturating_add(it.p_memsz(ENDIAN))).max().unwrap_or(0);
+        let page = rustix::param::page_size();
+        let offset = file.len().next_multiple_of(page);
+        let address = end.checked_next_multiple_of(page as u64).ok_or("it takes all addresses")?;
+
+        let mut text = Vec::new();
+        let table_bytes = (segments.len() + 1) * HEADER_BYTES;
+        let mut places = Vec::new();
+        for edit in edits {
+            let place = (address + (table_bytes + text.len()) as u64).wrapping_sub(strings);
+            text.extend_from_slice(edit.name.as_bytes());
+            text.push(0);
+            places.push((edit.at, edit.field, place));
+        }
+        let own = Segment { offset, address, bytes: table_bytes + text.len(), page };
+        let headers = own.table(segments)?;
+
+        for (at, field, place) in places {
+            match field {
+                Field::Whole => set(file, at, &place.to_le_bytes())?,
+                Field::Half => {
+                    let place = u32::try_from(place).map_err(|_| "its names lie too far apart")?;
+                    set(file, at, &place.to_le_bytes())?;
+                }
+            }
+        }
+        let count = u16::try_from(headers.len() / HEADER_BYTES).map_err(|_| "it has too many segments")?;
+        set(file, E_PHOFF, &(offset as u64).to_le_bytes())?;
+        set(file, E_PHNUM, &count.to_le_bytes())?;
+        file.resize(offset, 0);
+        file.extend_from_slice(&headers);
+        file.extend_from_slice(&text);
+        Ok(())
+    }
+
+    /// The names that are to be others.
+    fn edits(&self, table: &Table<'_, &[u8]>, file: &[u8]) -> Result<Vec<Edit>, String> {
+        let mut edits = Vec::new();
+        let entry_bytes = size_of::<elf::Dyn64<LittleEndian>>();
+        for (number, entry) in table.entries().enumerate() {
+            let name = match entry.tag(ENDIAN) {
+                elf::DT_NEEDED => self.renamed(table.string(entry.val(ENDIAN))?),
+                elf::DT_SONAME => self.own,
+                _ => None,
+            };
+            let at = table.offset as usize + number * entry_bytes + 8;
+            edits.extend(name.map(|name| Edit { at, field: Field::Whole, name: name.to_owned() }));
+        }
+        // The versions of symbols that it wants of a library stand below the name of that library.
+        let wants = table.value(elf::DT_VERNEED).zip(table.value(elf::DT_VERNEEDNUM));
+        if let Some((address, count)) = wants {
+            let range = table.file_range(address).ok_or("its table of versions lies outside of it")?;
+            let mut at = range.start as usize;
+            for _ in 0..count {
+                let field = |place: usize| {
+                    let bytes = file.get(at.checked_add(place)?..)?.first_chunk()?;
+                    Some(u32::from_le_bytes(*bytes))
+                };
+                let (Some(name), Some(next)) = (field(4), field(12)) else {
+                    return Err("its table of versions lies outside of it".to_owned());
+                };
+                let name = self.renamed(table.string(name.into())?);
+                edits.extend(name.map(|name| Edit { at: at + 4, field: Field::Half, name: name.to_owned() }));
+                if next == 0 {
+                    break;
+                }
+                at = at.saturating_add(next as usize);
+            }
+        }
+        Ok(edits)
+    }
+
+    fn renamed(&self, name: &[u8]) -> Option<&str> {
+        self.needed.get(std::str::from_utf8(name).ok()?).map(String::as_str)
+    }
+}
+
+/// The segment that is added.
+struct Segment {
+    offset: usize,
+    address: u64,
+    bytes: usize,
+    page: usize,
+}
+
+impl Segment {
+    /// The table of segments with this one in it, behind the last that is loaded: the loader wants them in the order of
+    /// their addresses.
+    fn table(&self, segments: &[elf::ProgramHeader64<LittleEndian>]) -> Result<Vec<u8>, String> {
+        let last = segments.iter().rposition(|it| it.p_type(ENDIAN) == elf::PT_LOAD);
+        let last = last.ok_or("nothing of it is loaded")?;
+        let mut table = Vec::with_capacity((segments.len() + 1) * HEADER_BYTES);
+        for (number, segment) in segments.iter().enumerate() {
+            let mut header = *segment;
+            if segment.p_type(ENDIAN) == elf::PT_PHDR {
+                let bytes = ((segments.len() + 1) * HEADER_BYTES) as u64;
+                header.p_offset.set(ENDIAN, self.offset as u64);
+                header.p_vaddr.set(ENDIAN, self.address);
+                header.p_paddr.set(ENDIAN, self.address);
+                header.p_filesz.set(ENDIAN, bytes);
+                header.p_memsz.set(ENDIAN, bytes);
+            }
+            table.extend_from_slice(object::bytes_of(&header));
+            if number == last {
+                table.extend_from_slice(object::bytes_of(&self.header(segment)));
+            }
+        }
+        Ok(table)
+    }
+
+    fn header(&self, like: &elf::ProgramHeader64<LittleEndian>) -> elf::ProgramHeader64<LittleEndian> {
+        let mut header = *like;
+        header.p_type.set(ENDIAN, elf::PT_LOAD);
+        header.p_flags.set(ENDIAN, elf::PF_R);
+        header.p_offset.set(ENDIAN, self.offset as u64);
+        header.p_vaddr.set(ENDIAN, self.address);
+        header.p_paddr.set(ENDIAN, self.address);
+        header.p_filesz.set(ENDIAN, self.bytes as u64);
+        header.p_memsz.set(ENDIAN, self.bytes as u64);
+        header.p_align.set(ENDIAN, self.page as u64);
+        header
+    }
+}
+
+fn set(file: &mut [u8], at: usize, bytes: &[u8]) -> Result<(), String> {
+    let place = file.get_mut(at..).and_then(|rest| rest.get_mut(..bytes.len()));
+    place.ok_or("its tables lie outside of it")?.copy_from_slice(bytes);
+    Ok(())
+}

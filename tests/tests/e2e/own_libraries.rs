@@ -1,0 +1,169 @@
+//! Plugins that bring a C library along, which is as much a part of a version as their own code.
+
+use replug::{
+    EventKind, Handle,
+    build::Builder,
+    event::Stage,
+    manifest::{self, Mode},
+};
+use replug_tests::{Lab, Source, Tally, artifact::replaced, misbehave};
+use rustix::process::{Pid, Signal, kill_process};
+use std::{fs, path::Path, process::Command};
+
+/// A plugin whose `version` is what a C library says. Its build script makes the library, and `run_path` leads to it.
+fn source(run_path: &str) -> Source {
+    let build = r#"//! Makes the C library.
+fn main() {
+    println!("cargo::rerun-if-changed=answer.c");
+    let out = std::env::var("OUT_DIR").unwrap();
+    let library = format!("{out}/libanswer.so");
+    let args = ["-shared", "-fPIC", "-Wl,-soname,libanswer.so", "answer.c", "-o", &library];
+    assert!(std::process::Command::new("cc").args(args).status().unwrap().success());
+    println!("cargo::rustc-link-search=native={out}");
+    println!("cargo::rustc-link-arg=-Wl,-rpath,RUN_PATH");
+}
+"#;
+    Source::new(1)
+        .edited("        1\n", "        unsafe { answer() }\n")
+        .edited(
+            "struct Template;",
+            "#[link(name = \"answer\")]\nunsafe extern \"C\" {\n    fn answer() -> u64;\n}\n\nstruct Template;",
+        )
+        .with("build.rs", build.replace("RUN_PATH", run_path))
+        .with("answer.c", answer(1))
+}
+
+fn answer(number: u32) -> String {
+    format!("unsigned long answer(void) {{ return {number}; }}\n")
+}
+
+/// Puts another library in the place of the one before, all at once.
+fn put_library(lab: &Lab, number: u32) {
+    let (c, made) = (lab.dir().join("answer.c"), lab.dir().join("libanswer.so"));
+    fs::write(&c, answer(number)).unwrap();
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-Wl,-soname,libanswer.so", "-o"]).arg(&made).arg(c);
+    assert!(cc.status().unwrap().success());
+    lab.write("libanswer.so", fs::read(made).unwrap());
+}
+
+fn version(lab: &Lab) -> u64 {
+    let tally: Handle<dyn Tally> = lab.host().get(&lab.id()).unwrap();
+    tally.version().unwrap()
+}
+
+/// Copies of libraries that the host's processes may still open.
+fn copies(lab: &Lab) -> usize {
+    let runs = fs::read_dir(lab.state_dir().join("run")).unwrap().flatten();
+    let folders = runs.flat_map(|run| fs::read_dir(run.path()).unwrap().flatten());
+    folders.filter(|entry| entry.path().extension().is_some_and(|it| it == "libs")).count()
+}
+
+#[test]
+fn an_edit_of_the_c_library_of_a_build_script_is_served_in_every_mode() {
+    for mode in [Mode::InProcess, Mode::Process] {
+        let mut lab = Lab::in_mode("built-library", mode);
+        lab.write_source(&source("{out}"));
+        lab.start_watching();
+        lab.reloaded();
+        assert_eq!(version(&lab), 1);
+        for number in 2..5 {
+            lab.write("answer.c", answer(number));
+            lab.reloaded();
+            assert_eq!(version(&lab), u64::from(number), "{mode:?}");
+        }
+        lab.host().rollback(&lab.id(), None).wait().unwrap();
+        assert_eq!(version(&lab), 3, "the version before, with the library that it had");
+        // Those of generations that were replaced go when these do.
+        while copies(&lab) > 1 {
+            lab.retired();
+        }
+        assert_eq!(copies(&lab), 1);
+        lab.finish();
+    }
+}
+
+#[test]
+fn a_library_beside_a_ready_made_plugin_is_found_watched_and_missed() {
+    for mode in [Mode::InProcess, Mode::Process] {
+        let mut lab = Lab::in_mode("library-beside", mode);
+        let plugin = ready_made(&lab);
+        put_library(&lab, 1);
+        lab.install(&plugin);
+        lab.start_watching();
+        lab.reloaded();
+        assert_eq!(version(&lab), 1);
+        put_library(&lab, 2);
+        lab.reloaded();
+        assert_eq!(version(&lab), 2, "{mode:?}");
+
+        fs::remove_file(lab.path("libanswer.so")).unwrap();
+        let (stage, error) = lab.reload_failed();
+        assert_eq!(stage, Stage::Preflight);
+        assert!(error.contains("needs `libanswer.so`, which is nowhere to be found (sought in "), "{error}");
+        let folder = lab.path("").canonicalize().unwrap();
+        assert!(error.contains(folder.to_str().unwrap()), "{error}");
+        assert_eq!(version(&lab), 2);
+        put_library(&lab, 3);
+        lab.reloaded();
+        assert_eq!(version(&lab), 3);
+        lab.finish();
+    }
+}
+
+/// A plugin that was built elsewhere, and looks for its library where it lies itself.
+fn ready_made(lab: &Lab) -> Vec<u8> {
+    let folder = lab.dir().join("elsewhere");
+    for (path, content) in source("$ORIGIN").files("library-beside") {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    fs::write(folder.join("plugin.toml"), "id = \"dev.test.elsewhere\"").unwrap();
+    fs::read(built(&folder, &lab.dir().join("elsewhere-target"))).unwrap()
+}
+
+fn built(folder: &Path, target: &Path) -> std::path::PathBuf {
+    let manifest = manifest::read(folder).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(Builder::new(target.to_owned()).build(&manifest)).unwrap().artifact
+}
+
+/// A plugin that finds the shared libstd in that folder, where the toolchain's is copied to.
+fn of_toolchain(folder: &Path) -> Vec<u8> {
+    let rustc = Command::new("rustc").args(["--print", "target-libdir"]).output().unwrap();
+    let libdir = String::from_utf8(rustc.stdout).unwrap().trim().to_owned();
+    fs::create_dir(folder).unwrap();
+    for library in fs::read_dir(&libdir).unwrap().flatten() {
+        if library.file_name().to_string_lossy().starts_with("libstd-") {
+            fs::copy(library.path(), folder.join(library.file_name())).unwrap();
+        }
+    }
+    let mut run_path = folder.to_str().unwrap().as_bytes().to_vec();
+    assert!(run_path.len() <= libdir.len(), "there is room for it");
+    run_path.resize(libdir.len(), 0);
+    replaced(misbehave("version=1"), libdir.as_bytes(), &run_path)
+}
+
+#[test]
+fn a_plugin_outlives_the_toolchain_that_it_was_built_with() {
+    for mode in [Mode::InProcess, Mode::Process] {
+        let mut lab = Lab::in_mode("toolchain-gone", mode);
+        let toolchain = lab.dir().join("toolchain");
+        lab.install(of_toolchain(&toolchain));
+        lab.start();
+        assert_eq!(lab.probe().increment(1), Ok(1));
+        fs::remove_dir_all(&toolchain).unwrap();
+        if let Some(pid) = lab.host().info(&lab.id()).unwrap().process_id {
+            kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
+            lab.wait_for(|event| matches!(event.kind, EventKind::PluginCrashed { .. }).then_some(()));
+            assert_eq!(lab.probe().version(), Ok(1), "it is started again");
+        }
+        lab.reload().unwrap();
+        assert_eq!(lab.probe().version(), Ok(1));
+        lab.host().stop(&lab.id()).wait().unwrap();
+        lab.host().start(&lab.id()).wait().unwrap();
+        assert_eq!(lab.probe().version(), Ok(1), "{mode:?}");
+        lab.finish();
+    }
+}
