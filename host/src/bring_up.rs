@@ -128,7 +128,8 @@ impl Candidate<'_> {
         let limits = self.job.manifest.limits;
         let environment = self.environment();
         let static_tls_bytes = self.facts.static_tls_bytes;
-        let start = Start { program, speaker: self.speaker(), limits, environment, static_tls_bytes, on_death };
+        let start =
+            Start { program, speaker: self.speaker(), limits, environment, static_tls_bytes, on_death };
         if reload.preflight == Trial::Load {
             let passed = self.shop.verdicts.of(&tried);
             let found = match passed {
@@ -210,7 +211,14 @@ impl Candidate<'_> {
                 let limits = self.job.manifest.limits;
                 let environment = self.environment();
                 let static_tls_bytes = self.facts.static_tls_bytes;
-                let start = Start { program, speaker: self.speaker(), limits, environment, static_tls_bytes, on_death };
+                let start = Start {
+                    program,
+                    speaker: self.speaker(),
+                    limits,
+                    environment,
+                    static_tls_bytes,
+                    on_death,
+                };
                 Instance::Process(process::Instance::create(start, self.birth()?, Purpose::Serve)?)
             }
         };

@@ -5,6 +5,7 @@ use super::{
     facts::Facts,
     process, progress,
     replay::{Beginning, Note, Template},
+    std_link::StdLink,
 };
 use crate::{event::Diagnostic, manifest::Manifest, watch::Inputs};
 use cargo_metadata::{
@@ -12,7 +13,9 @@ use cargo_metadata::{
     diagnostic::{Diagnostic as RustcDiagnostic, DiagnosticLevel},
 };
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -33,9 +36,10 @@ pub(super) struct Output {
 pub(super) async fn build(
     manifest: &Manifest,
     facts: &Facts,
+    std: StdLink,
 ) -> Result<(Output, Option<Template>), BuildError> {
     let (mut artifact, mut diagnostics, mut scripted) = (None, Vec::new(), false);
-    let mut command = command(manifest, facts);
+    let mut command = command(manifest, facts, std);
     let note = Note::ask(&mut command, facts);
     let beginning = Beginning::now(facts);
     let finished = process::run(command, |line| match serde_json::from_str(line) {
@@ -70,7 +74,7 @@ pub(super) async fn build(
     Ok((output, template))
 }
 
-fn command(manifest: &Manifest, facts: &Facts) -> Command {
+fn command(manifest: &Manifest, facts: &Facts, std: StdLink) -> Command {
     let spec = &manifest.build;
     let mut command = facts.toolchain.cargo(&manifest.root);
     command.args(["rustc", "--quiet", "--lib", "--message-format=json-diagnostic-rendered-ansi"]);
@@ -88,11 +92,12 @@ fn command(manifest: &Manifest, facts: &Facts) -> Command {
     if !spec.features.is_empty() {
         command.args(["--features", &spec.features.join(",")]);
     }
-    // Only the last crate is told to use the shared libstd: every copy of std costs the host thread keys that it
-    // never gets back. The crates below it are rlibs, and could be used either way.
-    let mut runpath = std::ffi::OsString::from("-Clink-arg=-Wl,-rpath,");
-    runpath.push(&facts.toolchain.libdir);
-    command.args(["--", "-Cprefer-dynamic"]).arg(runpath);
+    // Only the last crate is told which libstd to use. The crates below it are rlibs, and can be used either way.
+    if std == StdLink::Shared {
+        let mut runpath = OsString::from("-Clink-arg=-Wl,-rpath,");
+        runpath.push(&facts.toolchain.libdir);
+        command.args(["--", "-Cprefer-dynamic"]).arg(runpath);
+    }
     // LTO over several crates excludes the shared libstd.
     if facts.has_profile(&spec.profile) {
         let profile = spec.profile.to_uppercase().replace('-', "_");

@@ -11,6 +11,7 @@ mod progress;
 mod replay;
 mod script;
 mod silence;
+mod std_link;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -18,6 +19,7 @@ mod turns;
 pub use error::BuildError;
 
 use crate::{
+    artifact::places_of_libraries,
     event::{BuildProgress, Diagnostic},
     manifest::Manifest,
     watch::Inputs,
@@ -32,6 +34,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
+use std_link::StdLink;
 use turns::Turns;
 
 /// Builds plugins. Cheap to share: builds of different plugins may run at once.
@@ -198,8 +201,28 @@ impl Builder {
         }
     }
 
-    /// Builds without cargo where that gives the same, else with it.
+    /// Builds with the standard library that goes with the plugin's allocator, which is known from what was built.
     async fn compile(&self, manifest: &Manifest, facts: &Facts) -> Result<cargo::Output, BuildError> {
+        let std = StdLink::of(facts);
+        let output = self.compile_with(std, manifest, facts).await?;
+        let Some(other) = std.other_for(&output.artifact) else { return Ok(output) };
+        if let Err(error) = other.note(facts) {
+            tracing::warn!("{}: the next host builds it twice once more: {error}", manifest.id);
+        }
+        // It makes the call again as it was.
+        self.templates.lock().remove(&key(manifest));
+        let mut output = self.compile_with(other, manifest, facts).await?;
+        output.warnings.extend(other.explained());
+        Ok(output)
+    }
+
+    /// Builds without cargo where that gives the same, else with it.
+    async fn compile_with(
+        &self,
+        std: StdLink,
+        manifest: &Manifest,
+        facts: &Facts,
+    ) -> Result<cargo::Output, BuildError> {
         let key = key(manifest);
         let template = self.templates.lock().get(&key).cloned();
         if let Some(template) = template.filter(|template| template.holds(manifest))
@@ -217,7 +240,7 @@ impl Builder {
                 turn.await
             }
         };
-        let (output, template) = cargo::build(manifest, facts).await?;
+        let (output, template) = cargo::build(manifest, facts, std).await?;
         if let Some(template) = template {
             self.templates.lock().insert(key, Arc::new(template));
         }
@@ -254,8 +277,12 @@ fn way(manifest: &Manifest) -> Result<Way<'_>, BuildError> {
     }
 }
 
+/// The library, and those that come with it, be they there or not.
 fn ready_made_inputs(manifest: &Manifest, binary: &Path) -> Inputs {
-    Inputs { files: [manifest.root.join(binary)].into(), ..Inputs::default() }
+    let binary = manifest.root.join(binary);
+    let mut files = places_of_libraries(&binary);
+    files.insert(binary);
+    Inputs { files, ..Inputs::default() }
 }
 
 fn whole_folder(manifest: &Manifest) -> Inputs {
