@@ -10,6 +10,7 @@ use crate::{
     event::{EventSink, Events},
     host::Host,
     keeper::{self, Desks, Keeper},
+    live,
     load::{
         LogBound, in_process,
         process::{ProcessError, Program},
@@ -287,7 +288,7 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     let (notices, inbox) = mpsc::unbounded_channel();
     let watcher = match config.watch {
         true => Some(Arc::new(
-            Watcher::new(&plugins_dir, notices)
+            Watcher::new(&plugins_dir, live::poll(config.watch_poll), notices)
                 .inspect_err(|_| state.remove_run())
                 .map_err(|error| HostError::Watch(Arc::new(error)))?,
         )),

@@ -164,7 +164,13 @@ impl Keeper {
         for desk in self.desks.lock().all() {
             let id = &desk.entry.id;
             let path = desk.manifest.lock().root.clone();
-            let change = Change { plugin: id.clone(), path, saved_at: SystemTime::now(), what: What::Source };
+            let change = Change {
+                plugin: id.clone(),
+                path,
+                saved_at: SystemTime::now(),
+                what: What::Source,
+                before: None,
+            };
             let _ = desk.orders.send(Order::Changed(change));
         }
     }

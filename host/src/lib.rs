@@ -107,8 +107,8 @@ mod workspace;
 
 pub use builder::HostBuilder;
 pub use config::{
-    HostConfig, HttpSettings, Layers, LogFormat, LogSettings, OtelSettings, TlsFiles, artifacts_dir,
-    default_state_dir, settle_state_dir,
+    HostConfig, HttpSettings, Layers, LogFormat, LogSettings, OtelSettings, TlsFiles, WatchPoll,
+    artifacts_dir, default_state_dir, settle_state_dir,
 };
 pub use error::{CallError, HostError, ReloadError};
 pub use event::{Event, EventKind, Events};

@@ -2,12 +2,12 @@
 //! restart, and what is wrong changes nothing.
 
 use crate::{
-    config::{HostConfig, Layers},
+    config::{HostConfig, Layers, WatchPoll},
     error::HostError,
     event::EventKind,
     keeper::Desks,
     reload::Workshop,
-    watch::FileWatch,
+    watch::{FileWatch, Poll},
     worker::Order,
 };
 use parking_lot::Mutex;
@@ -65,6 +65,15 @@ pub(crate) fn apply(shop: &Workshop, desks: &Mutex<Desks>, config: &HostConfig) 
     done
 }
 
+/// What the watcher makes of the key `watch_poll`.
+pub(crate) fn poll(said: WatchPoll) -> Poll {
+    match said {
+        WatchPoll::Auto => Poll::Auto,
+        WatchPoll::Never => Poll::Never,
+        WatchPoll::Every(interval) => Poll::Every(interval),
+    }
+}
+
 /// What a [`follow`] acts on, as long as the host is there.
 pub(crate) struct Followed {
     pub(crate) shop: Weak<Workshop>,
@@ -79,7 +88,9 @@ pub(crate) fn follow(
     runtime: &runtime::Handle,
 ) -> Result<(), HostError> {
     let _inside = runtime.enter();
-    let mut file = FileWatch::new(layers.path()).map_err(|error| HostError::Watch(Arc::new(error)))?;
+    let said = host.shop.upgrade().map(|shop| shop.settings.now().watch_poll).unwrap_or_default();
+    let poll = poll(said);
+    let mut file = FileWatch::new(layers.path(), poll).map_err(|error| HostError::Watch(Arc::new(error)))?;
     runtime.spawn(async move {
         // First without waiting: the file may have changed between its first reading and this.
         loop {

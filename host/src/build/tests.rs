@@ -158,7 +158,7 @@ async fn the_inputs_are_known_before_the_first_build_and_include_path_dependenci
 async fn a_build_is_no_change_and_an_edit_after_it_is_one() {
     let bench = Bench::package();
     let (sender, mut notices) = tokio::sync::mpsc::unbounded_channel();
-    let watcher = watch::Watcher::new(bench.root.parent().unwrap(), sender).unwrap();
+    let watcher = watch::Watcher::new(bench.root.parent().unwrap(), watch::Poll::Never, sender).unwrap();
     let manifest = bench.manifest();
     watcher.set_inputs(&manifest.id, bench.builder.inputs(&manifest).await).unwrap();
     let built = bench.build().await.unwrap();

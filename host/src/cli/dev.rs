@@ -31,6 +31,9 @@ pub(super) struct Dev {
     /// Print every event as one JSON object per line
     #[arg(long)]
     json: bool,
+    /// Compare watched files at this interval too, such as `1s`, or `auto` or `never` [default: auto]
+    #[arg(long, value_name = "INTERVAL")]
+    poll: Option<String>,
     #[command(flatten)]
     state: State,
     #[command(flatten)]
@@ -44,7 +47,10 @@ impl Dev {
         let call = self.call()?;
         let folder = Folder::bare(&self.dir);
         let layers = self.log.over(self.state.layers(folder)?);
-        let layers = self.http.over(layers)?.flag("watch", "dev", true);
+        let mut layers = self.http.over(layers)?.flag("watch", "dev", true);
+        if let Some(poll) = self.poll {
+            layers = layers.flag("watch_poll", "--poll", poll);
+        }
         Serve { reader: Reader::of(self.json), call, layers }.run(folder).await
     }
 

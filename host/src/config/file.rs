@@ -10,8 +10,10 @@ use crate::manifest::{
 use serde_json::json;
 use std::{
     collections::BTreeMap,
+    fmt,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
@@ -28,6 +30,8 @@ pub struct HostConfig {
     pub state_dir: Option<PathBuf>,
     /// Whether a plugin is rebuilt and reloaded when it is saved.
     pub watch: bool,
+    /// When watched files are compared without an event from the system.
+    pub watch_poll: WatchPoll,
     /// How many artifacts to keep for going back, for each plugin.
     pub keep_artifacts: usize,
     /// How many bytes the libraries of all generations may take, the retired ones included.
@@ -102,12 +106,40 @@ pub struct OtelSettings {
     pub endpoint: Option<String>,
 }
 
+/// When watched files are compared without an event from the system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WatchPoll {
+    /// Once a second, while one of them lies on a file system that does not report every change.
+    #[default]
+    Auto,
+    /// Never.
+    Never,
+    /// At this interval, wherever they lie.
+    Every(Duration),
+}
+
+impl WatchPoll {
+    /// The shortest interval that can be asked for.
+    const SHORTEST: Duration = Duration::from_millis(50);
+}
+
+impl fmt::Display for WatchPoll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Never => f.write_str("never"),
+            Self::Every(interval) => humantime::format_duration(*interval).fmt(f),
+        }
+    }
+}
+
 impl Default for HostConfig {
     fn default() -> Self {
         Self {
             plugins: None,
             state_dir: None,
             watch: false,
+            watch_poll: WatchPoll::default(),
             keep_artifacts: 10,
             retained_bytes_limit: 1 << 30,
             defaults: Defaults::default(),
@@ -131,6 +163,7 @@ impl HostConfig {
             ("plugins", path(&self.plugins)),
             ("state_dir", path(&self.state_dir)),
             ("watch", Some(json!(self.watch))),
+            ("watch_poll", Some(json!(self.watch_poll.to_string()))),
             ("keep_artifacts", Some(json!(self.keep_artifacts))),
             ("retained_bytes_limit", Some(json!(self.retained_bytes_limit))),
             ("http.listen", self.http.listen.map(|it| json!(it.to_string()))),
@@ -183,6 +216,7 @@ pub(super) fn interpret(file: &Path, tree: &Node) -> Result<HostConfig, Manifest
         plugins: path(&top, "plugins")?,
         state_dir: path(&top, "state_dir")?,
         watch: top.bool("watch")?.unwrap_or(default.watch),
+        watch_poll: poll(&top)?.unwrap_or_default(),
         keep_artifacts: keep.unwrap_or(default.keep_artifacts),
         retained_bytes_limit: size(&top, "retained_bytes_limit")?.unwrap_or(default.retained_bytes_limit),
         defaults: Defaults::of(file, table("defaults")).map_err(|error| error.within("defaults"))?,
@@ -213,6 +247,23 @@ fn path(table: &Fields<'_>, key: &str) -> Result<Option<PathBuf>, ManifestError>
             Err(table.illegal(key, format!("{text:?} is no path; write one, or leave the key out")))
         }
         text => Ok(text.map(PathBuf::from)),
+    }
+}
+
+fn poll(table: &Fields<'_>) -> Result<Option<WatchPoll>, ManifestError> {
+    const KEY: &str = "watch_poll";
+    match table.string(KEY)? {
+        None => Ok(None),
+        Some("auto") => Ok(Some(WatchPoll::Auto)),
+        Some("never") => Ok(Some(WatchPoll::Never)),
+        Some(text) => match humantime::parse_duration(text) {
+            Ok(interval) if interval >= WatchPoll::SHORTEST => Ok(Some(WatchPoll::Every(interval))),
+            Ok(_) => Err(table.illegal(KEY, "an interval below 50ms; write a longer one, such as \"1s\"")),
+            Err(error) => Err(table.illegal(
+                KEY,
+                format!("{text:?} is no interval: {error}; write \"auto\", \"never\", or a duration such as \"1s\""),
+            )),
+        },
     }
 }
 

@@ -6,6 +6,7 @@ pub(super) const TOP: &[&str] = &[
     "plugins",
     "state_dir",
     "watch",
+    "watch_poll",
     "keep_artifacts",
     "retained_bytes_limit",
     "http",

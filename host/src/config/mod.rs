@@ -8,7 +8,7 @@ mod place;
 mod run;
 
 pub use error::ConfigError;
-pub use file::{HostConfig, HttpSettings, LogFormat, LogSettings, OtelSettings, TlsFiles};
+pub use file::{HostConfig, HttpSettings, LogFormat, LogSettings, OtelSettings, TlsFiles, WatchPoll};
 pub use layers::Layers;
 #[cfg(feature = "control")]
 pub(crate) use place::user_states;

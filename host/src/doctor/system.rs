@@ -7,6 +7,7 @@ use crate::{
         cgroup::{CONTROLLERS, Place},
     },
     preflight::{Budget, KEYS_PER_OWN_STD},
+    watch::file_system_without_events,
 };
 use rustix::{
     fs::{Access, access},
@@ -21,6 +22,10 @@ pub(super) fn examine(budget: &Budget) -> Vec<Finding> {
     vec![
         inotify_watches(used.watches, limit("max_user_watches")),
         inotify_instances(used.instances, limit("max_user_instances")),
+        file_events(
+            file_system_without_events(Path::new("."))
+                .or_else(|| file_system_without_events(Path::new("plugins"))),
+        ),
         tls_keys(budget),
         memory(available_bytes(), getrlimit(Resource::As).current, budget),
         membarrier(membarrier_query()),
@@ -96,6 +101,17 @@ pub(super) fn inotify_instances(used: u64, limit: Option<u64>) -> Finding {
     Finding::fail(NAME, found)
         .costs("nothing can be watched, so that no save reloads anything")
         .remedy("end programs that watch files, or `sudo sysctl fs.inotify.max_user_instances=1024`")
+}
+
+/// `silent` is the name of the file system that this folder lies on, if that does not report every change.
+pub(super) fn file_events(silent: Option<&str>) -> Finding {
+    const NAME: &str = "file events";
+    let Some(name) = silent else {
+        return Finding::ok(NAME, "the file system of this folder reports changes");
+    };
+    Finding::warn(NAME, format!("this folder lies on {name}, which does not report every change"))
+        .costs("`replug dev` compares all watched files once a second, so that a save may be noticed a second later")
+        .remedy("set `watch_poll` to another interval, or keep the source on a local file system")
 }
 
 pub(super) fn tls_keys(budget: &Budget) -> Finding {

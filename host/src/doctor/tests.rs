@@ -27,6 +27,7 @@ fn on_this_machine_everything_that_builds_it_is_found() {
         "shared libstd",
         "inotify watches",
         "inotify instances",
+        "file events",
         "TLS keys",
         "memory",
         "membarrier",
@@ -83,4 +84,12 @@ fn the_budgets_say_how_far_they_reach() {
     assert_eq!(system::memory(Some(8 << 30), None, &budget).status, Status::Ok);
     assert_helpful(&system::memory(Some(100 << 20), None, &budget), Status::Warn);
     assert_helpful(&system::memory(Some(8 << 30), Some(1 << 30), &budget), Status::Warn);
+}
+
+#[test]
+fn a_file_system_that_reports_no_changes_costs_a_second() {
+    assert_eq!(system::file_events(None).status, Status::Ok);
+    let silent = system::file_events(Some("NFS"));
+    assert_helpful(&silent, Status::Warn);
+    assert!(silent.found.contains("NFS"), "{silent:?}");
 }

@@ -57,7 +57,7 @@ mod tests {
         let path = folder.path().join("plugin.toml");
         let change = |what| {
             let plugin = "dev.test.emptied".parse().unwrap();
-            Change { plugin, path: path.clone(), saved_at: SystemTime::now(), what }
+            Change { plugin, path: path.clone(), saved_at: SystemTime::now(), what, before: None }
         };
         let (mut emptied, now) = (Emptied::default(), Instant::now());
 

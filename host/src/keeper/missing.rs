@@ -54,7 +54,7 @@ mod tests {
     fn what_changes_while_a_manifest_is_missing_waits_for_it_and_goes_with_it() {
         let plugin: PluginId = "dev.test.missing".parse().unwrap();
         let (path, saved_at) = ("src/lib.rs".into(), SystemTime::now());
-        let change = Change { plugin: plugin.clone(), path, saved_at, what: What::Source };
+        let change = Change { plugin: plugin.clone(), path, saved_at, what: What::Source, before: None };
         let (mut missing, now) = (Missing::default(), Instant::now());
 
         assert!(missing.hold(change.clone(), now));

@@ -1,6 +1,6 @@
 //! One file that is waited for: it tells when the file holds something else, once whoever writes it is done.
 
-use super::{WatchError, content::Content};
+use super::{GRACE, Poll, WatchError, content::Content, file_system_without_events};
 use notify::{
     Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
     event::{AccessKind, AccessMode, ModifyKind},
@@ -11,11 +11,10 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{sync::Notify, time::sleep};
-
-/// How long a file has to be missing or empty until that is believed: editors delete a file, or empty it, and write it
-/// anew.
-const GRACE: Duration = Duration::from_millis(300);
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 
 /// Watches one file, which need not be there, or the file that a link leads to. Dropping it ends the watching.
 #[derive(Debug)]
@@ -26,11 +25,13 @@ pub(crate) struct FileWatch {
     notify: RecommendedWatcher,
     /// Folders, because editors replace files; and whatever happens in them, because one link may lead to another.
     folders: BTreeSet<PathBuf>,
+    /// How often the file is looked at without an event.
+    interval: Option<Duration>,
 }
 
 impl FileWatch {
     /// Watches from now on; what the file holds now counts as known.
-    pub(crate) fn new(path: &Path) -> Result<Self, WatchError> {
+    pub(crate) fn new(path: &Path, poll: Poll) -> Result<Self, WatchError> {
         let stirred = Arc::new(Notify::new());
         let teller = stirred.clone();
         let tell = move |event: notify::Result<Event>| {
@@ -40,7 +41,8 @@ impl FileWatch {
         };
         let notify = notify::recommended_watcher(tell).map_err(|source| WatchError::new(path, source))?;
         let (path, folders) = (path.to_owned(), BTreeSet::new());
-        let mut watch = Self { known: Content::Gone, path, stirred, notify, folders };
+        let interval = poll.interval(file_system_without_events(&path).is_some());
+        let mut watch = Self { known: Content::Gone, path, stirred, notify, folders, interval };
         watch.watch_folders()?;
         watch.known = Content::of(&watch.path);
         Ok(watch)
@@ -64,7 +66,11 @@ impl FileWatch {
     /// Waits until the file holds something else than the last time.
     pub(crate) async fn changed(&mut self) {
         loop {
-            self.stirred.notified().await;
+            match self.interval {
+                // Whether an event came or the time is up, the file is looked at.
+                Some(interval) => drop(timeout(interval, self.stirred.notified()).await),
+                None => self.stirred.notified().await,
+            }
             if self.is_missing_or_empty() {
                 sleep(GRACE).await;
             }
@@ -102,7 +108,7 @@ mod tests {
     async fn a_file_that_comes_is_written_is_replaced_and_goes_is_told_of_each_time() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("it.toml");
-        let mut watch = FileWatch::new(&path).unwrap();
+        let mut watch = FileWatch::new(&path, Poll::Never).unwrap();
         fs::write(&path, "one").unwrap();
         watch.changed().await;
         fs::write(&path, "two").unwrap();
@@ -116,6 +122,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_file_of_which_no_event_tells_is_found_to_have_changed_by_polling() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("it.toml"), folder.path().join("elsewhere/it.toml"));
+        fs::create_dir(folder.path().join("elsewhere")).unwrap();
+        fs::write(&other, "one").unwrap();
+        fs::hard_link(&other, &path).unwrap();
+        let mut watch = FileWatch::new(&path, Poll::Every(Duration::from_millis(50))).unwrap();
+        fs::write(&other, "two").unwrap();
+        watch.changed().await;
+    }
+
+    #[tokio::test]
     async fn a_link_that_leads_elsewhere_now_is_a_change_and_so_is_an_edit_of_what_it_leads_to() {
         use std::os::unix::fs::symlink;
         let folder = tempfile::tempdir().unwrap();
@@ -126,7 +144,7 @@ mod tests {
         }
         symlink("v1", at("now")).unwrap();
         symlink("now/it.toml", at("it.toml")).unwrap();
-        let mut watch = FileWatch::new(&at("it.toml")).unwrap();
+        let mut watch = FileWatch::new(&at("it.toml"), Poll::Never).unwrap();
         symlink("v2", at("next")).unwrap();
         fs::rename(at("next"), at("now")).unwrap();
         watch.changed().await;

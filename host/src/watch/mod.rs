@@ -9,11 +9,19 @@
 mod batch;
 mod content;
 mod file;
+mod paths;
+mod poll;
+mod settle;
 #[cfg(test)]
 mod tests;
 mod world;
 
+pub use content::Content;
+pub(crate) use content::changed_at;
 pub(crate) use file::FileWatch;
+pub(crate) use paths::links_on;
+pub use poll::{Poll, file_system_without_events};
+pub(crate) use settle::{StaleLocks, Stamps};
 
 use crate::id::PluginId;
 use std::{
@@ -22,15 +30,22 @@ use std::{
     path::{Path, PathBuf},
     sync::mpsc,
     thread,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 use tokio::sync::mpsc::UnboundedSender;
 use world::{Message, World};
 
+/// How long a file has to be missing or empty until that is believed: editors delete a file, or empty it, and write it
+/// again, and a branch switch removes each file before it writes the other version.
+pub(crate) const GRACE: Duration = Duration::from_millis(300);
+
+/// The time stamps of files come from a coarser clock than that of the program.
+pub(crate) const CLOCK_GRAIN: Duration = Duration::from_millis(20);
+
 /// The files from which a plugin is made. All paths are absolute.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inputs {
-    /// Single files; they need not exist.
+    /// Single files, and links to folders; neither they nor the folders that hold them need to exist.
     pub files: BTreeSet<PathBuf>,
     /// Folders of which every file counts, new ones too, but hidden and backup files and `target`.
     pub dirs: BTreeSet<PathBuf>,
@@ -52,6 +67,8 @@ pub struct Change {
     pub saved_at: SystemTime,
     /// What kind of file it is.
     pub what: What,
+    /// What the file held before, if that is known.
+    pub before: Option<Content>,
 }
 
 /// What a change is about.
@@ -127,16 +144,17 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Watches `plugins_dir` and reports to `notices`.
+    /// Watches `plugins_dir` and reports to `notices`; `poll` says when files are looked at without an event.
     ///
-    /// The folder need not be there: it is noticed when it comes, as long as the folder that holds it stays.
+    /// The folder need not be there: it is noticed when it comes, as long as the folder that holds it stays. Links on
+    /// the way to it may come to lead elsewhere.
     ///
     /// # Errors
     ///
     /// * [`WatchError::TooManyInstances`], [`WatchError::TooManyWatches`]: a limit of the system's is reached.
     /// * [`WatchError::Refused`]: the folder may not be watched.
     /// * [`WatchError::NoThread`]: no thread could be started.
-    pub fn new(plugins_dir: &Path, notices: UnboundedSender<Notice>) -> Result<Self, WatchError> {
+    pub fn new(plugins_dir: &Path, poll: Poll, notices: UnboundedSender<Notice>) -> Result<Self, WatchError> {
         let (messages, received) = mpsc::channel();
         let events = messages.clone();
         let notify = notify::recommended_watcher(move |event| {
@@ -144,7 +162,7 @@ impl Watcher {
             let _ = events.send(Message::Event(event, SystemTime::now()));
         })
         .map_err(|source| WatchError::new(plugins_dir, source))?;
-        let mut world = World::new(plugins_dir, notify, notices)?;
+        let mut world = World::new(plugins_dir, (notify, poll), notices)?;
         let thread = thread::Builder::new()
             .name("replug-watch".into())
             .spawn(move || world.run(&received))

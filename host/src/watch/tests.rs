@@ -1,6 +1,8 @@
 //! Every way an editor saves is noticed, and nothing else is. The tests wait for notices; the timeouts only keep
 //! a broken watcher from hanging them.
 
+mod places;
+
 use super::*;
 use std::{fs, time::Duration};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -20,13 +22,17 @@ fn id() -> PluginId {
 
 /// A plugins folder with one plugin, whose folder `one` is watched in full.
 fn bench() -> Bench {
+    bench_that_polls(Poll::Never)
+}
+
+fn bench_that_polls(poll: Poll) -> Bench {
     let dir = tempfile::tempdir().unwrap();
     let root = fs::canonicalize(dir.path()).unwrap().join("plugins");
     fs::create_dir_all(root.join("one/src")).unwrap();
     fs::write(root.join("one/plugin.toml"), "id = 'dev.example.one'").unwrap();
     fs::write(root.join("one/src/lib.rs"), "fn first() {}").unwrap();
     let (sender, notices) = unbounded_channel();
-    let watcher = Watcher::new(&root, sender).unwrap();
+    let watcher = Watcher::new(&root, poll, sender).unwrap();
     let bench = Bench { watcher, notices, root, _dir: dir };
     bench.watcher.set_inputs(&id(), bench.inputs()).unwrap();
     bench
@@ -89,6 +95,13 @@ impl Bench {
                 other => seen.push(other),
             }
         }
+    }
+
+    /// Replaces a file by another, in one step.
+    fn replace(&self, name: &str, content: &str) {
+        let temporary = self.path(&format!("{name}.tmp"));
+        fs::write(&temporary, content).unwrap();
+        fs::rename(&temporary, self.path(name)).unwrap();
     }
 
     /// That `lib.rs` is reported, and was last looked at when it held `content`: a touch then reports nothing.
@@ -250,6 +263,55 @@ fn a_file_found_by_a_build_and_newer_than_it_is_reported_at_once() {
     inputs.as_of = Some(SystemTime::now() + Duration::from_secs(5));
     bench.watcher.set_inputs(&id(), inputs).unwrap();
     assert_eq!(bench.until_marker(), []);
+}
+
+#[test]
+fn an_input_moved_in_with_an_old_time_while_a_build_ran_is_reported() {
+    let mut bench = bench();
+    let began = SystemTime::now() - Duration::from_secs(5);
+    bench.write("one/included.txt", "old time, new here");
+    let file = fs::File::options().append(true).open(bench.path("one/included.txt")).unwrap();
+    file.set_modified(began - Duration::from_secs(3600)).unwrap();
+    let mut inputs = bench.inputs();
+    inputs.files.insert(bench.path("one/included.txt"));
+    inputs.as_of = Some(began);
+    bench.watcher.set_inputs(&id(), inputs).unwrap();
+    assert_eq!(bench.next_change().path, bench.path("one/included.txt"));
+}
+
+#[test]
+fn a_source_that_is_missing_or_empty_for_a_moment_and_the_same_again_is_no_change() {
+    let mut bench = bench();
+    for moment in ["", "gone"] {
+        match moment {
+            "" => bench.write("one/src/lib.rs", ""),
+            _ => fs::remove_file(bench.path("one/src/lib.rs")).unwrap(),
+        }
+        bench.write("one/src/lib.rs", "fn first() {}");
+    }
+    assert_eq!(bench.until_marker(), []);
+}
+
+#[test]
+fn a_source_that_stays_missing_or_empty_is_a_change() {
+    let mut bench = bench();
+    bench.write("one/src/lib.rs", "");
+    let change = bench.next_change();
+    assert_eq!(change.path, bench.path("one/src/lib.rs"));
+    assert_eq!(Content::of(&change.path), Content::Empty);
+    fs::remove_file(bench.path("one/src/lib.rs")).unwrap();
+    assert_eq!(bench.next_change().path, change.path);
+    assert_eq!(Content::of(&change.path), Content::Gone);
+}
+
+#[test]
+fn a_change_comes_with_what_the_file_held_before() {
+    let mut bench = bench();
+    let before = Content::of(&bench.path("one/src/lib.rs"));
+    bench.replace("one/src/lib.rs", "fn second() {}");
+    assert_eq!(bench.next_change().before, Some(before));
+    bench.replace("one/src/new.rs", "fn third() {}");
+    assert_eq!(bench.next_change().before, None);
 }
 
 #[test]

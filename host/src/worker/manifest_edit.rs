@@ -46,7 +46,9 @@ impl Worker {
         if self.wanted && self.desk.progress.lock().manifest_error.is_none() {
             let (plugin, path) = (self.id().clone(), manifest.file.clone());
             let saved_at = SystemTime::now();
-            let _ = self.rebuild(Cause::of(Change { plugin, path, saved_at, what: What::Manifest })).await;
+            let _ = self
+                .rebuild(Cause::of(Change { plugin, path, saved_at, what: What::Manifest, before: None }))
+                .await;
         }
     }
 
@@ -121,7 +123,8 @@ impl Worker {
         {
             if self.wanted {
                 let (plugin, path) = (now.id.clone(), now.file.clone());
-                let edited = Change { plugin, path, saved_at: SystemTime::now(), what: What::Manifest };
+                let edited =
+                    Change { plugin, path, saved_at: SystemTime::now(), what: What::Manifest, before: None };
                 let _ = self.rebuild(Cause::of(edited)).await;
             }
         } else if let (ManifestEdit::Rebuild, Some(_), Some(live)) =

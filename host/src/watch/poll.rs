@@ -1,0 +1,84 @@
+//! Which file systems report changes, and how often files on the others are looked at.
+
+use rustix::fs::statfs;
+use std::{path::Path, time::Duration};
+
+/// When files are looked at without an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Poll {
+    /// Once a second, while a watched folder lies on a file system that does not report changes made elsewhere.
+    #[default]
+    Auto,
+    /// Never.
+    Never,
+    /// At this interval, wherever the folders lie.
+    Every(Duration),
+}
+
+impl Poll {
+    const USUAL: Duration = Duration::from_secs(1);
+
+    /// How often to look at files, given whether one lies where changes are not reported.
+    pub(super) fn interval(self, is_silent: bool) -> Option<Duration> {
+        match self {
+            Self::Auto => is_silent.then_some(Self::USUAL),
+            Self::Never => None,
+            Self::Every(interval) => Some(interval),
+        }
+    }
+}
+
+/// The name of the file system that `path` lies on, or will lie on, if that one does not report every change: one that is
+/// changed by other machines, by the host of a virtual machine, or by another program. `None` for all others, and where
+/// that cannot be found out.
+pub fn file_system_without_events(path: &Path) -> Option<&'static str> {
+    let found = path.ancestors().find_map(|it| statfs(it).ok())?;
+    // The type is signed on some machines: its lower 32 bits are the number.
+    name_of(found.f_type as u32)
+}
+
+/// The numbers are those of `statfs(2)`, and of the file systems' own sources where that does not list them.
+fn name_of(magic: u32) -> Option<&'static str> {
+    Some(match magic {
+        0x6969 => "NFS",
+        0x0102_1997 => "9p",
+        0x6573_5546 => "FUSE",
+        0x517B | 0xFF53_4D42 | 0xFE53_4D42 => "SMB",
+        0x5346_4846 => "WSL drvfs",
+        0x786F_4256 => "VirtualBox shared folder",
+        0xBACB_ACBC => "VMware shared folder",
+        0x00C3_6400 => "Ceph",
+        0x0BD0_0BD0 => "Lustre",
+        0x4750_4653 => "GPFS",
+        0x5346_414F | 0x6B41_4653 => "AFS",
+        0x7375_7245 => "Coda",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn network_file_systems_are_polled_and_local_ones_are_not() {
+        for (magic, name) in [(0x6969, "NFS"), (0x0102_1997, "9p"), (0x6573_5546, "FUSE")] {
+            assert_eq!(name_of(magic), Some(name));
+        }
+        for (magic, name) in
+            [(0xEF53, "ext4"), (0x9123_683E, "btrfs"), (0x0102_1994, "tmpfs"), (0x794C_7630, "overlay")]
+        {
+            assert_eq!(name_of(magic), None, "{name}");
+        }
+        assert_eq!(file_system_without_events(Path::new("/proc/self/not/there")), None);
+    }
+
+    #[test]
+    fn polling_depends_on_the_file_system_only_if_nothing_is_said() {
+        let second = Duration::from_secs(1);
+        assert_eq!([Poll::Auto.interval(true), Poll::Auto.interval(false)], [Some(second), None]);
+        assert_eq!([Poll::Never.interval(true), Poll::Never.interval(false)], [None, None]);
+        let every = Poll::Every(second * 2);
+        assert_eq!([every.interval(true), every.interval(false)], [Some(second * 2), Some(second * 2)]);
+    }
+}

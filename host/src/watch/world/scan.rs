@@ -1,0 +1,94 @@
+//! Looking at all files without an event, where the file system does not report changes.
+
+use super::World;
+use crate::watch::{Poll, poll::file_system_without_events};
+use std::{
+    collections::HashMap,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime},
+};
+
+/// When to look next, and what files were the last time.
+pub(super) struct Scan {
+    poll: Poll,
+    /// A file system that does not report every change, and holds a watched folder.
+    silent: Option<&'static str>,
+    last: Instant,
+    is_running: bool,
+    stamps: HashMap<PathBuf, Stamp>,
+}
+
+/// Changes with every write, however a program sets the times of a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    bytes: u64,
+    changed: (i64, i64),
+}
+
+/// A file may change twice within one tick of the clock that stamps it, which some file systems keep in whole seconds.
+const SETTLED: Duration = Duration::from_secs(2);
+
+impl Scan {
+    pub(super) fn new(poll: Poll) -> Self {
+        Self { poll, silent: None, last: Instant::now(), is_running: false, stamps: HashMap::new() }
+    }
+
+    /// Notes that a folder is watched now.
+    pub(super) fn watches(&mut self, dir: &Path) {
+        if self.poll != Poll::Auto || self.silent.is_some() {
+            return;
+        }
+        self.silent = file_system_without_events(dir);
+        if let Some(name) = self.silent {
+            tracing::warn!(
+                "{}: lies on {name}, which does not report every change: all watched files are looked at once a second; \
+                 set `watch_poll` for another interval, or to \"never\"",
+                dir.display()
+            );
+            self.last = Instant::now();
+        }
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        Some(self.last + self.poll.interval(self.silent.is_some())?)
+    }
+
+    /// Whether a scan is running, and finds the file as the last one did. Then there is no need to read it.
+    pub(super) fn is_as_it_was(&mut self, path: &Path) -> bool {
+        if !self.is_running {
+            return false;
+        }
+        let Ok(metadata) = fs::metadata(path) else {
+            self.stamps.remove(path);
+            return false;
+        };
+        let changed = (metadata.ctime(), metadata.ctime_nsec());
+        let stamp = Stamp { inode: metadata.ino(), bytes: metadata.len(), changed };
+        let age = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let is_settled =
+            i64::try_from(age.saturating_sub(SETTLED).as_secs()).is_ok_and(|then| changed.0 < then);
+        if !is_settled || path.is_symlink() {
+            self.stamps.remove(path);
+            return false;
+        }
+        self.stamps.insert(path.to_owned(), stamp) == Some(stamp)
+    }
+}
+
+impl World {
+    pub(super) fn scan_all(&mut self) {
+        let noticed = SystemTime::now();
+        self.scan.is_running = true;
+        self.look_everywhere(noticed);
+        for path in self.known.keys().cloned().collect::<Vec<_>>() {
+            self.check(&path, super::Unknown::New, noticed);
+        }
+        let known = &self.known;
+        self.scan.stamps.retain(|path, _| known.contains_key(path));
+        self.scan.is_running = false;
+        self.scan.last = Instant::now();
+    }
+}

@@ -1,0 +1,91 @@
+//! The folders that are watched: all that hold an input, and where an input has yet to come.
+
+use super::{World, is_input};
+use crate::watch::{WatchError, paths::nearest_folder};
+use notify::{RecursiveMode, Watcher as _};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+impl World {
+    /// Watches a folder, or what has to change before it comes.
+    pub(super) fn watch_toward(&mut self, dir: &Path) -> Result<(), WatchError> {
+        let nearest = || dir.ancestors().find(|it| it.is_dir());
+        let mut there = nearest();
+        while let Some(folder) = there {
+            match self.watch_if_open(folder) {
+                // Every user may use the folders above its own, and not read all of them.
+                Err(_) if folder != dir => return Ok(()),
+                watched => drop(watched?),
+            }
+            let now = nearest();
+            if now == there {
+                break;
+            }
+            there = now;
+        }
+        Ok(())
+    }
+
+    pub(super) fn watch(&mut self, dir: &Path) -> Result<(), WatchError> {
+        if self.watched.contains(dir) {
+            return Ok(());
+        }
+        match self.notify.watch(dir, RecursiveMode::NonRecursive) {
+            Ok(()) => {
+                self.watched.insert(dir.to_owned());
+                self.scan.watches(dir);
+            }
+            // It went meanwhile; when it comes again, the folder that holds it tells.
+            Err(_) if !dir.exists() => {}
+            Err(source) => return Err(WatchError::new(dir, source)),
+        }
+        Ok(())
+    }
+
+    /// Watches a folder unless it may not be read, and says whether it may.
+    pub(super) fn watch_if_open(&mut self, dir: &Path) -> Result<bool, WatchError> {
+        match self.watch(dir) {
+            Err(WatchError::Refused { .. }) if fs::read_dir(dir).is_err() => Ok(false),
+            watched => watched.map(|()| true),
+        }
+    }
+
+    /// Drops the watches of `dir` and of all below.
+    pub(super) fn forget(&mut self, dir: &Path) {
+        let below: Vec<_> = self.watched.iter().filter(|it| it.starts_with(dir)).cloned().collect();
+        for path in below {
+            // An error means that the watch went with its folder.
+            let _ = self.notify.unwatch(&path);
+            self.watched.remove(&path);
+        }
+    }
+
+    /// Drops what no plugin needs any more.
+    pub(super) fn tidy(&mut self) {
+        let inputs = || self.plugins.values();
+        let parents: BTreeSet<_> = inputs().flat_map(|it| &it.files).filter_map(|it| it.parent()).collect();
+        let missing = inputs().flat_map(|it| &it.dirs).map(PathBuf::as_path).chain(parents.iter().copied());
+        let nearest: BTreeSet<_> =
+            missing.filter(|dir| !dir.is_dir()).filter_map(nearest_folder).map(Path::to_owned).collect();
+        let wanted = |dir: &PathBuf| {
+            self.anchors.contains(dir)
+                || parents.contains(dir.as_path())
+                || nearest.contains(dir)
+                || inputs().any(|inputs| inputs.dirs.iter().any(|it| dir.starts_with(it)))
+        };
+        let unwanted: Vec<_> = self.watched.iter().filter(|dir| !wanted(dir)).cloned().collect();
+        for dir in unwanted {
+            let _ = self.notify.unwatch(&dir);
+            self.watched.remove(&dir);
+        }
+        let mut known = std::mem::take(&mut self.known);
+        let is_input = |path: &Path| self.plugins.values().any(|inputs| is_input(inputs, path));
+        let is_kept =
+            |path: &Path| is_input(path) || path.parent().is_some_and(|it| self.anchors.contains(it));
+        known.retain(|path, _| is_kept(path));
+        self.known = known;
+    }
+}
