@@ -3,6 +3,7 @@
 use super::{
     BuildError,
     facts::Facts,
+    own_writes::Running,
     process, progress,
     replay::{Beginning, Note, Template},
     std_link::StdLink,
@@ -37,8 +38,10 @@ pub(super) async fn build(
     manifest: &Manifest,
     facts: &Facts,
     std: StdLink,
+    running: &Running<'_>,
 ) -> Result<(Output, Option<Template>), BuildError> {
     let (mut artifact, mut diagnostics, mut scripted) = (None, Vec::new(), false);
+    let mut out_dirs: Vec<PathBuf> = Vec::new();
     let mut command = command(manifest, facts, std);
     let note = Note::ask(&mut command, facts);
     let beginning = Beginning::now(facts);
@@ -49,7 +52,11 @@ pub(super) async fn build(
             artifact = it.filenames.into_iter().find(|file| file.extension() == Some("so"));
         }
         // What a build script of ours reads is not known well enough.
-        Ok(Message::BuildScriptExecuted(it)) => scripted |= it.package_id.repr.starts_with("path+"),
+        Ok(Message::BuildScriptExecuted(it)) => {
+            scripted |= it.package_id.repr.starts_with("path+");
+            running.note(&it);
+            out_dirs.push(PathBuf::from(it.out_dir));
+        }
         Ok(Message::CompilerMessage(it)) => diagnostics.extend(diagnostic(it.message, &facts.workspace_root)),
         _ => {}
     })
@@ -66,7 +73,11 @@ pub(super) async fn build(
     // Without its list of sources a library can be built and watched all the same: the folders are known.
     if let Ok(dep_info) = fs::read_to_string(artifact.with_extension("d")) {
         let sources = dep_info_sources(&dep_info).into_iter();
-        inputs.files.extend(sources.filter(|it| it.is_absolute() && !it.starts_with(&facts.target_dir)));
+        // Where build scripts leave what they make need not be below the target folder.
+        let is_made = |it: &PathBuf| {
+            it.starts_with(&facts.target_dir) || out_dirs.iter().any(|out_dir| it.starts_with(out_dir))
+        };
+        inputs.files.extend(sources.filter(|it| it.is_absolute() && !is_made(it)));
     }
     let output = Output { artifact, inputs, warnings: diagnostics };
     let template =

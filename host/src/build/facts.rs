@@ -2,7 +2,10 @@
 //! cost every edit more than the rest of this stage together.
 
 use super::{BuildError, process, turns::Turns};
-use crate::{manifest::Manifest, watch::Inputs};
+use crate::{
+    manifest::Manifest,
+    watch::{self, Inputs},
+};
 use cargo_metadata::{CrateType, DependencyKind, Metadata, MetadataCommand, Package, TargetKind};
 use std::{
     collections::BTreeSet,
@@ -125,6 +128,12 @@ impl Facts {
             stamps,
             settings,
         })
+    }
+
+    /// The folders of the packages by path that the artifact is made from, as far as they are known without a build.
+    pub(super) fn package_folders(&self) -> BTreeSet<PathBuf> {
+        let manifests = self.inputs.files.iter().filter(|file| file.ends_with("Cargo.toml"));
+        manifests.filter_map(|file| file.parent()).map(Path::to_owned).collect()
     }
 
     /// Whether cargo knows this profile; to set a value in one that it does not know would make it misname the error.
@@ -253,10 +262,11 @@ fn inputs(package: &Package, metadata: &Metadata) -> Inputs {
             }
         }
         let needed = package.dependencies.iter().filter(|it| it.kind != DependencyKind::Development);
-        open.extend(needed.filter_map(|it| it.path.as_ref()).map(|path| {
-            let path = path.as_std_path();
-            fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
-        }));
+        for path in needed.filter_map(|it| it.path.as_ref()).map(|path| path.as_std_path()) {
+            // If one of them leads elsewhere, it is another package.
+            inputs.files.extend(watch::links_on(path));
+            open.push(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()));
+        }
     }
     inputs
 }

@@ -6,6 +6,8 @@
 mod cargo;
 mod error;
 mod facts;
+mod named;
+mod own_writes;
 mod process;
 mod progress;
 mod replay;
@@ -17,6 +19,7 @@ mod tests;
 mod turns;
 
 pub use error::BuildError;
+pub(crate) use own_writes::{Moment, OwnWrites};
 
 use crate::{
     artifact::places_of_libraries,
@@ -26,6 +29,7 @@ use crate::{
     workspace::BuildDir,
 };
 use facts::Facts;
+use own_writes::ScriptRuns;
 use parking_lot::Mutex;
 use replay::Template;
 use std::{
@@ -44,9 +48,10 @@ pub struct Builder {
     facts: Mutex<HashMap<FactsKey, Arc<Facts>>>,
     /// How the last crate of a plugin is built again without cargo.
     templates: Mutex<HashMap<FactsKey, Arc<Template>>>,
-    /// What the last good build of a plugin read, and what the compiler has complained of since.
+    /// What the last good build of a plugin read, and what the messages of failed ones have named since.
     read: Mutex<HashMap<FactsKey, BTreeSet<PathBuf>>>,
     turns: Turns,
+    scripts: ScriptRuns,
 }
 
 /// A build that waits no longer than this says nothing of it.
@@ -84,6 +89,7 @@ impl Builder {
             templates: Mutex::default(),
             read: Mutex::default(),
             turns: Turns::default(),
+            scripts: ScriptRuns::default(),
         }
     }
 
@@ -96,22 +102,26 @@ impl Builder {
     /// first build on, so that no edit is missed.
     ///
     /// Files that only a compiler finds (`include!`) are among it once a build has read them, and stay among it while
-    /// builds fail. If cargo cannot tell anything, it is the whole folder.
+    /// builds fail; so are the files that messages of failed builds have named since, there or not. If cargo cannot tell
+    /// anything, it is the whole folder.
     pub async fn inputs(&self, manifest: &Manifest) -> Inputs {
         let mut inputs = match way(manifest) {
             Ok(Way::Script(script)) => script::inputs(manifest, script),
             Ok(Way::ReadyMade(binary)) => ready_made_inputs(manifest, binary),
             Ok(Way::Cargo) => {
                 let facts = silence::bounded(manifest.build.timeout, self.facts(manifest)).await;
-                let mut inputs = match facts {
+                match facts {
                     Ok(Ok(facts)) => facts.inputs.clone(),
-                    _ => whole_folder(manifest),
-                };
-                inputs.files.extend(self.read.lock().get(&key(manifest)).into_iter().flatten().cloned());
-                inputs
+                    Ok(Err(error)) => {
+                        self.remember_failure(manifest, &[], &error);
+                        whole_folder(manifest)
+                    }
+                    Err(silence::TooSilent) => whole_folder(manifest),
+                }
             }
             Err(_) => whole_folder(manifest),
         };
+        inputs.files.extend(self.read.lock().get(&key(manifest)).into_iter().flatten().cloned());
         inputs.files.insert(manifest.file.clone());
         inputs
     }
@@ -168,15 +178,21 @@ impl Builder {
     async fn make(&self, manifest: &Manifest) -> Result<(PathBuf, Inputs, Vec<Diagnostic>), BuildError> {
         match way(manifest)? {
             Way::Cargo => {
-                let facts = self.facts(manifest).await?;
+                let failed = |bases: &[&Path], error| {
+                    self.remember_failure(manifest, bases, &error);
+                    error
+                };
+                let facts = self.facts(manifest).await.map_err(|error| failed(&[], error))?;
                 let output = self.compile(manifest, &facts).await;
-                self.remember(manifest, &output);
-                let output = output?;
+                let output = output.map_err(|error| failed(&[&facts.workspace_root], error))?;
+                self.read.lock().insert(key(manifest), output.inputs.files.clone());
                 Ok((output.artifact, output.inputs, output.warnings))
             }
             Way::Script(script) => {
                 let target_dir = self.dir.rest().join("scripts").join(manifest.id.as_str());
-                let artifact = script::build(manifest, script, &target_dir).await?;
+                let built = script::build(manifest, script, &target_dir).await;
+                let artifact = built.inspect_err(|error| self.remember_failure(manifest, &[], error))?;
+                self.read.lock().remove(&key(manifest));
                 Ok((artifact, script::inputs(manifest, script), Vec::new()))
             }
             Way::ReadyMade(binary) => {
@@ -187,17 +203,29 @@ impl Builder {
         }
     }
 
-    /// Notes which files a build has shown to matter.
-    fn remember(&self, manifest: &Manifest, outcome: &Result<cargo::Output, BuildError>) {
-        let mut read = self.read.lock();
-        let files = read.entry(key(manifest)).or_default();
-        match outcome {
-            Ok(output) => files.clone_from(&output.inputs.files),
-            Err(error) => {
-                let named = error.diagnostics().iter().filter_map(|it| it.file.as_ref());
-                // The standard library's own sources have no place on this machine.
-                files.extend(named.filter(|file| file.is_file()).cloned());
+    /// Notes which files the messages of a failed build name: an edit of one of them may be what it takes. Relative paths
+    /// in them are seen from `bases` or from the plugin's folder.
+    fn remember_failure(&self, manifest: &Manifest, bases: &[&Path], error: &BuildError) {
+        let bases: Vec<_> = bases.iter().copied().chain([&*manifest.root]).collect();
+        let named = named::files(error, &bases, self.dir.rest());
+        let of_diagnostics = error.diagnostics().iter().filter_map(|it| it.file.clone());
+        // The standard library's own sources have no place on this machine.
+        let of_diagnostics = of_diagnostics.filter(|file| file.is_file());
+        self.read.lock().entry(key(manifest)).or_default().extend(named.into_iter().chain(of_diagnostics));
+    }
+
+    /// What the build of this plugin, that goes on or has ended, has to do with a change of this file.
+    pub(crate) fn own_writes(&self, manifest: &Manifest, (moment, path): (Moment, &Path)) -> OwnWrites {
+        match way(manifest) {
+            Ok(Way::Script(script)) if *path != manifest.root.join(script) && *path != manifest.file => {
+                OwnWrites::Unordered
             }
+            Ok(Way::Cargo) if *path != manifest.file => {
+                let facts = self.facts.lock().get(&key(manifest)).cloned();
+                let packages = facts.map(|facts| facts.package_folders()).unwrap_or_default();
+                self.scripts.of((&key(manifest), moment), &packages, path)
+            }
+            _ => OwnWrites::None,
         }
     }
 
@@ -240,7 +268,8 @@ impl Builder {
                 turn.await
             }
         };
-        let (output, template) = cargo::build(manifest, facts, std).await?;
+        let running = self.scripts.begin(key.clone(), &facts.package_folders());
+        let (output, template) = cargo::build(manifest, facts, std, &running).await?;
         if let Some(template) = template {
             self.templates.lock().insert(key, Arc::new(template));
         }

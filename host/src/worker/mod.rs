@@ -4,10 +4,12 @@
 //! pointless. Everything after the build runs to its end.
 
 mod aftermath;
+mod building;
 mod configure;
 mod confirm;
 mod manifest_edit;
 mod order;
+mod overlap;
 mod progress;
 mod remember;
 mod serve;
@@ -16,6 +18,7 @@ mod stop;
 mod supervise;
 
 use crate::{
+    build::Moment,
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stage},
     id::{Digest, Generation, PluginId},
@@ -23,7 +26,7 @@ use crate::{
     record::{Kept, Wanted},
     registry::Entry,
     reload::Workshop,
-    watch::{Change, Inputs, Watcher},
+    watch::{Change, Inputs, StaleLocks, Stamps, Watcher, What},
 };
 pub(crate) use configure::Config;
 pub use configure::Configured;
@@ -31,16 +34,21 @@ use configure::{By, Given};
 use confirm::Confirm;
 use manifest_edit::ManifestEdit;
 pub(crate) use order::{Order, Reply, StartWhy, StopWhy};
+use overlap::{Overlap, Settled};
 use parking_lot::Mutex;
 pub(crate) use progress::Progress;
 use serve::Cause;
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 use supervise::{Deaths, Supervision};
 use tokio::sync::mpsc;
 
 /// How long a manifest has to be missing until its plugin counts as gone, and how long it has to be empty until that
-/// counts as an edit: editors delete a file, or empty it, and write it anew.
-pub(crate) const GRACE: Duration = Duration::from_millis(300);
+/// counts as an edit.
+pub(crate) use crate::watch::GRACE;
 
 /// What others hold of a worker.
 #[derive(Clone)]
@@ -80,6 +88,15 @@ pub(crate) struct Worker {
     configuring: Option<By>,
     confirm: Option<Confirm>,
     supervision: Supervision,
+    /// What is watched.
+    inputs: Inputs,
+    /// What was there of it when that was found out.
+    present: Stamps,
+    /// Which changes were made while a build ran.
+    overlap: Overlap,
+    stale_locks: StaleLocks,
+    /// How many builds in a row have failed since a file that was watched has changed.
+    failures: u32,
 }
 
 impl Worker {
@@ -118,6 +135,11 @@ impl Worker {
             configuring: None,
             confirm: None,
             supervision: Supervision::default(),
+            inputs: Inputs::default(),
+            present: Stamps::default(),
+            overlap: Overlap::default(),
+            stale_locks: StaleLocks::default(),
+            failures: 0,
         };
         tokio::spawn(worker.run(with_host));
         desk
@@ -229,6 +251,19 @@ impl Worker {
     }
 
     async fn changed(&mut self, change: Change) {
+        if change.before.is_some() {
+            self.failures = 0;
+        }
+        let change = match change.what {
+            What::Manifest => change,
+            What::Source => {
+                let own = self.shop.builder.own_writes(&self.said(), (Moment::After, &change.path));
+                match self.overlap.judge_late(&change, own) {
+                    Settled::Repeat(change) => change,
+                    settled => return self.warn_of(&settled),
+                }
+            }
+        };
         let cause = Cause::of(change);
         if cause.is_manifest() {
             match self.take_manifest().await {
@@ -276,17 +311,16 @@ impl Worker {
     }
 
     /// Watches what a build would read, as far as that is known without one.
-    async fn watch_sources(&self) {
-        if self.watcher.is_some() {
-            self.watch(self.shop.builder.inputs(&self.said()).await);
-        }
+    async fn watch_sources(&mut self) {
+        self.watch_sources_as_of(None).await;
     }
 
-    fn watch(&self, inputs: Inputs) {
-        if let Some(watcher) = &self.watcher
-            && let Err(error) = watcher.set_inputs(self.id(), inputs)
-        {
-            tracing::error!("{}: its source cannot be watched: {error}", self.id());
+    /// The same; what was not watched before, and is newer than that, counts as changed.
+    async fn watch_sources_as_of(&mut self, as_of: Option<SystemTime>) {
+        if self.watcher.is_some() {
+            let inputs = self.shop.builder.inputs(&self.said()).await;
+            self.present = Stamps::of(&inputs);
+            self.watch(Inputs { as_of, ..inputs });
         }
     }
 

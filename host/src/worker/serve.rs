@@ -1,6 +1,6 @@
 //! From a cause to a generation that serves, as the worker sees it: build, install, tell.
 
-use super::{Confirm, GRACE, Order, Worker, aftermath::refuses_state, at};
+use super::{Confirm, GRACE, Worker, aftermath::refuses_state};
 use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{Diagnostic, EventKind, Stage, Stages, millis},
@@ -18,11 +18,14 @@ use std::{
     time::{Instant, SystemTime},
 };
 use tokio::sync::oneshot;
-use tracing::{Instrument, Span};
+use tracing::Span;
+
+/// How many builds that failed in a row ask whether something was saved while they ran.
+const EARLY_FAILURES: u32 = 3;
 
 /// Why a build or what follows it is done.
 pub(super) struct Cause {
-    change: Option<Change>,
+    pub(super) change: Option<Change>,
     began: Instant,
     what: ToDo,
     /// What the compiler said of it.
@@ -72,15 +75,32 @@ impl Cause {
     }
 
     /// The span of the reload, which begins if it has not yet.
-    fn span(&mut self, worker: &Worker) -> Span {
+    pub(super) fn span(&mut self, worker: &Worker) -> Span {
         if self.span.is_none() {
             self.span = spans::reload(worker.id());
         }
         self.span.clone()
     }
 
+    /// The cause of the build that takes the place of this one's.
+    pub(super) fn overtaken_by(&self, change: Change) -> Self {
+        // A version that was ordered is to be a new one whatever else is saved.
+        let what = if self.what == ToDo::Renew { ToDo::Renew } else { ToDo::Update };
+        Self { what, ..Self::of(change) }
+    }
+
+    /// The cause of one more build of what the one before may have changed itself.
+    pub(super) fn repeated_for(&self, change: Change) -> Self {
+        Self { what: self.what, ..Self::of(change) }
+    }
+
+    /// What `tracing` has shown of it is at an end.
+    pub(super) fn begins_again(&mut self) {
+        self.span = Span::none();
+    }
+
     /// Milliseconds since the save, or since the order.
-    fn age_ms(&self) -> f64 {
+    pub(super) fn age_ms(&self) -> f64 {
         let saved_at = self.change.as_ref().map(|change| change.saved_at);
         let age = saved_at.and_then(|at| SystemTime::now().duration_since(at).ok());
         millis(age.unwrap_or_else(|| self.began.elapsed()))
@@ -92,59 +112,7 @@ impl Worker {
     pub(super) async fn rebuild(&mut self, mut cause: Cause) -> Result<Generation, HostError> {
         (self.confirm, self.untold) = (None, None);
         let mut stages = Stages::default();
-        let built = loop {
-            self.doing(Some(Stage::Build));
-            self.desk.entry.set_reason("it is being built: wait for it to come up");
-            if cause.change.is_some() {
-                stages.detect = cause.age_ms();
-            }
-            self.tell(EventKind::BuildStarted {
-                cause: cause.change.as_ref().map(|change| change.path.clone()),
-            });
-            let manifest = self.said();
-            let (shop, entry) = (self.shop.clone(), self.desk.entry.clone());
-            let span = cause.span(self);
-            let building = reload::build(&shop, (&entry, &manifest), &mut stages).instrument(span.clone());
-            tokio::pin!(building);
-            let newer = loop {
-                tokio::select! {
-                    built = &mut building => break Err(built),
-                    died = self.deaths.next() => self.died(died),
-                    // What serves is kept alive meanwhile, however long the build takes.
-                    () = at(self.supervision.due()) => {
-                        self.supervise().await;
-                        self.doing(Some(Stage::Build));
-                    }
-                    order = self.inbox.recv() => match order {
-                        Some(Order::Changed(change)) => break Ok(change),
-                        Some(order @ Order::Stop(..)) => {
-                            // Nothing that waits brings it up once more.
-                            self.wanted = false;
-                            let waiting = std::mem::take(&mut self.later);
-                            let kept = waiting.into_iter().filter_map(|order| order.refuse(self.id()));
-                            self.later = kept.chain([order]).collect();
-                            spans::ends(&span, "stopped");
-                            return Err(self.stopping());
-                        }
-                        Some(order) => self.later.push_back(order),
-                        None => return Err(HostError::ShutDown),
-                    },
-                }
-            };
-            match newer {
-                Err(built) => break built,
-                Ok(change) => {
-                    self.tell(EventKind::BuildSuperseded);
-                    spans::ends(&span, "superseded");
-                    // A version that was ordered is to be a new one whatever else is saved.
-                    let what = if cause.what == ToDo::Renew { ToDo::Renew } else { ToDo::Update };
-                    cause = Cause { what, ..Cause::of(change) };
-                    if cause.is_manifest() {
-                        self.take_manifest().await;
-                    }
-                }
-            }
-        };
+        let built = self.build(&mut cause, &mut stages).await?;
         let built = match built {
             Ok(built) => built,
             Err(error) => {
@@ -152,6 +120,7 @@ impl Worker {
                 return Err(self.failed_build(error).await);
             }
         };
+        self.failures = 0;
         let inputs = built.inputs;
         cause.warnings = built.warnings;
         let source = if cause.what == ToDo::Renew || self.pending.is_some() {
@@ -335,8 +304,11 @@ impl Worker {
             self.untold = Some((tokio::time::Instant::now() + GRACE, error.clone()));
             return error.into();
         }
-        // Until it compiles again, any file that it may read counts.
-        self.watch_sources().await;
+        // Until it compiles again, any file that it may read counts, and so does what was saved since the build began. But
+        // a build that fails with the names of new files of its own each time must not cause the next one for ever.
+        self.failures += 1;
+        let as_of = self.overlap.began().filter(|_| self.failures <= EARLY_FAILURES);
+        self.watch_sources_as_of(as_of).await;
         self.tell_failed_build(&error);
         error.into()
     }

@@ -4,6 +4,7 @@
 
 mod allocators;
 mod artifact;
+mod builds;
 mod calls;
 mod command;
 mod config;

@@ -1,0 +1,241 @@
+//! Building until the result is one of what there is: again when someone edits, and when files were missing for a moment.
+
+use super::{
+    Order, Worker, at,
+    overlap::{Settled, Verdict},
+    serve::Cause,
+};
+use crate::{
+    build::{BuildError, Built, Moment, OwnWrites},
+    error::{HostError, ReloadCause, ReloadError},
+    event::{EventKind, Stage, Stages},
+    reload, spans,
+    watch::{CLOCK_GRAIN, Change, GRACE, Inputs, StaleLocks, Stamps, What},
+};
+use std::{collections::BTreeSet, path::PathBuf, pin::Pin, time::SystemTime};
+use tokio::time::sleep;
+use tracing::{Instrument, Span};
+
+/// What came of something that was waited for.
+enum Awaited<T> {
+    Done(T),
+    /// Meanwhile this has changed.
+    Changed(Change),
+    /// It is not wanted any more.
+    Stopped(HostError),
+}
+
+/// How often a build that failed is made once more because files have changed under it, in a row.
+const RETRIES: u32 = 2;
+
+impl Worker {
+    /// Builds until a build is overtaken by no edit. The first error is why there was no end of it, the second why there is
+    /// no library.
+    pub(super) async fn build(
+        &mut self,
+        cause: &mut Cause,
+        stages: &mut Stages,
+    ) -> Result<Result<Built, ReloadError>, HostError> {
+        let mut retries = 0;
+        loop {
+            self.doing(Some(Stage::Build));
+            self.desk.entry.set_reason("it is being built: wait for it to come up");
+            let span = cause.span(self);
+            if let Err(stopped) = self.wait_for_git(cause, &span).await {
+                spans::ends(&span, "stopped");
+                return Err(stopped);
+            }
+            if cause.change.is_some() {
+                stages.detect = cause.age_ms();
+            }
+            self.tell(EventKind::BuildStarted {
+                cause: cause.change.as_ref().map(|change| change.path.clone()),
+            });
+            let manifest = self.said();
+            let (shop, entry) = (self.shop.clone(), self.desk.entry.clone());
+            let before = Stamps::of(&self.inputs);
+            self.overlap.build_begins(SystemTime::now());
+            let building = reload::build(&shop, (&entry, &manifest), stages).instrument(span.clone());
+            let newer = {
+                tokio::pin!(building);
+                loop {
+                    match self.attend(building.as_mut()).await {
+                        Awaited::Done(built) => break Err(built),
+                        Awaited::Changed(change) if self.is_superseded_by(&change).await => break Ok(change),
+                        Awaited::Changed(_) => {}
+                        Awaited::Stopped(stopped) => {
+                            spans::ends(&span, "stopped");
+                            return Err(stopped);
+                        }
+                    }
+                }
+            };
+            let newer = match newer {
+                Ok(change) => Some(cause.overtaken_by(change)),
+                Err(built) => match self.overlap.build_ends(SystemTime::now()) {
+                    Settled::Repeat(change) => Some(cause.repeated_for(change)),
+                    settled => {
+                        self.warn_of(&settled);
+                        let error = match &built {
+                            Ok(good) => {
+                                self.present = Stamps::of(&good.inputs);
+                                return Ok(built);
+                            }
+                            Err(error) => error,
+                        };
+                        if retries == RETRIES || !self.may_be_a_moment(&before, error) {
+                            return Ok(built);
+                        }
+                        retries += 1;
+                        self.pause().await.inspect_err(|_| spans::ends(&span, "stopped"))?;
+                        None
+                    }
+                },
+            };
+            self.tell(EventKind::BuildSuperseded);
+            spans::ends(&span, "superseded");
+            match newer {
+                Some(newer) => {
+                    *cause = newer;
+                    if cause.is_manifest() {
+                        self.take_manifest().await;
+                    }
+                }
+                None => cause.begins_again(),
+            }
+        }
+    }
+
+    /// Waits for something while the plugin goes on: what serves is kept alive meanwhile, however long it takes.
+    async fn attend<T>(&mut self, mut work: Pin<&mut impl Future<Output = T>>) -> Awaited<T> {
+        loop {
+            tokio::select! {
+                done = &mut work => return Awaited::Done(done),
+                died = self.deaths.next() => self.died(died),
+                () = at(self.supervision.due()) => {
+                    self.supervise().await;
+                    self.doing(Some(Stage::Build));
+                }
+                order = self.inbox.recv() => match order {
+                    Some(Order::Changed(change)) => return Awaited::Changed(change),
+                    Some(order @ Order::Stop(..)) => {
+                        // Nothing that waits brings it up once more.
+                        self.wanted = false;
+                        let waiting = std::mem::take(&mut self.later);
+                        let kept = waiting.into_iter().filter_map(|order| order.refuse(self.id()));
+                        self.later = kept.chain([order]).collect();
+                        return Awaited::Stopped(self.stopping());
+                    }
+                    Some(order) => self.later.push_back(order),
+                    None => return Awaited::Stopped(HostError::ShutDown),
+                },
+            }
+        }
+    }
+
+    /// Waits while git writes the files of a branch. Changes that come meanwhile are part of what is built then.
+    async fn wait_for_git(&mut self, cause: &mut Cause, span: &Span) -> Result<(), HostError> {
+        let mut folders: BTreeSet<PathBuf> = self.inputs.dirs.clone();
+        folders.insert(self.said().root.clone());
+        let mut locks = std::mem::take(&mut self.stale_locks);
+        let waiting = async {
+            let stale = locks.wait_for_git(&folders, StaleLocks::PATIENCE).await;
+            (locks, stale)
+        };
+        let waiting = waiting.instrument(span.clone());
+        tokio::pin!(waiting);
+        loop {
+            match self.attend(waiting.as_mut()).await {
+                Awaited::Done((locks, stale)) => {
+                    self.stale_locks = locks;
+                    for lock in stale {
+                        tracing::warn!(
+                            "{}: git has held this lock for too long, and `{}` is built without waiting for it; \
+                             delete the file if no git is running",
+                            lock.display(),
+                            self.id()
+                        );
+                    }
+                    return Ok(());
+                }
+                Awaited::Changed(change) if change.what == What::Manifest => {
+                    cause.change = Some(change);
+                    self.take_manifest().await;
+                }
+                Awaited::Changed(_) => {}
+                Awaited::Stopped(stopped) => return Err(stopped),
+            }
+        }
+    }
+
+    /// Waits for what may come back in a moment.
+    async fn pause(&mut self) -> Result<(), HostError> {
+        let pause = sleep(GRACE);
+        tokio::pin!(pause);
+        loop {
+            match self.attend(pause.as_mut()).await {
+                Awaited::Done(()) => return Ok(()),
+                Awaited::Changed(change) if change.what == What::Manifest => {
+                    self.take_manifest().await;
+                }
+                // The next build reads it.
+                Awaited::Changed(_) => {}
+                Awaited::Stopped(stopped) => return Err(stopped),
+            }
+        }
+    }
+
+    /// Whether the build that runs is pointless now.
+    async fn is_superseded_by(&mut self, change: &Change) -> bool {
+        let own = self.shop.builder.own_writes(&self.said(), (Moment::During, &change.path));
+        let supersedes = match self.overlap.judge(change, own) {
+            Verdict::Included | Verdict::Held => false,
+            Verdict::Supersedes => true,
+            Verdict::SupersedesIfItLasts => {
+                // A file that is written in pieces is whole again.
+                sleep(CLOCK_GRAIN).await;
+                !self.overlap.is_as_before(&change.path)
+            }
+        };
+        if supersedes {
+            self.overlap.cuts(change, own);
+        }
+        supersedes
+    }
+
+    /// Whether a build may have failed only because files were missing for a moment, or changed while it ran.
+    fn may_be_a_moment(&self, before: &Stamps, error: &ReloadError) -> bool {
+        // Who has removed the manifest has removed the plugin, which the host judges.
+        if matches!(&*error.cause, ReloadCause::Build(BuildError::TimedOut { .. })) || self.is_missing() {
+            return false;
+        }
+        let now = Stamps::of(&self.inputs);
+        let manifest = self.said();
+        let is_edited = |path: &PathBuf| {
+            self.shop.builder.own_writes(&manifest, (Moment::After, path)) == OwnWrites::None
+        };
+        now.lacks_any_of(&self.present) || before.differing(&now).iter().any(is_edited)
+    }
+
+    /// Says that there is no end of building a plugin whose build changes its own inputs.
+    pub(super) fn warn_of(&self, settled: &Settled) {
+        let Settled::Unstable(paths) = settled else { return };
+        for path in paths {
+            tracing::warn!(
+                "{}: every build of `{}` writes this file with other content, so it does not cause another build; \
+                 have the build script write it only if its content differs, or below OUT_DIR",
+                path.display(),
+                self.id()
+            );
+        }
+    }
+
+    pub(super) fn watch(&mut self, inputs: Inputs) {
+        if let Some(watcher) = &self.watcher
+            && let Err(error) = watcher.set_inputs(self.id(), inputs.clone())
+        {
+            tracing::error!("{}: its source cannot be watched: {error}", self.id());
+        }
+        self.inputs = inputs;
+    }
+}

@@ -1,0 +1,250 @@
+//! Builds that write among their own inputs, that need files which are not there yet, and trees that change all at once.
+
+use replug::{Event, EventKind, Handle};
+use replug_tests::{Lab, Source, Tally, misbehave, skipped};
+use std::{fs, path::Path, process::Command};
+
+/// As many builds as there may be of one change, whatever a build writes.
+const MOST_BUILDS: usize = 8;
+
+fn begins(event: &Event) -> bool {
+    matches!(event.kind, EventKind::BuildStarted { .. })
+}
+
+/// Builds twice more, which takes in all that is under way, and gives how many builds began since the last time.
+fn builds_until_settled(lab: &mut Lab) -> usize {
+    for _ in 0..2 {
+        lab.reload().unwrap();
+    }
+    lab.told_since().iter().filter(|event| begins(event)).count() - 2
+}
+
+fn version(lab: &Lab) -> u64 {
+    let tally: Handle<dyn Tally> = lab.host().get(&lab.id()).unwrap();
+    tally.version().unwrap()
+}
+
+/// A plugin whose build script writes twelve files among its sources, with this content.
+fn generating(content: &str) -> Source {
+    let script = format!(
+        "fn main() {{
+    println!(\"cargo::rerun-if-changed=build.rs\");
+    println!(\"cargo::rerun-if-changed=proto\");
+    std::fs::create_dir_all(\"src/pb\").unwrap();
+    for number in 0..12 {{
+        std::fs::write(format!(\"src/pb/file{{number}}.rs\"), format!(\"// {{}}\\n{{}}\", {content}, \"// long\\n\".repeat(9999))).unwrap();
+    }}
+}}
+"
+    );
+    Source::new(1).with("build.rs", script).with("proto/it.proto", "one")
+}
+
+#[test]
+fn a_build_script_that_rewrites_sources_as_they_were_is_not_cut_short_by_that() {
+    let mut lab = Lab::new("rewrites-sources");
+    lab.write_source(&generating("1"));
+    lab.start_watching();
+    assert_eq!(version(&lab), 1);
+    let first = builds_until_settled(&mut lab);
+    assert!(first <= MOST_BUILDS, "{first} builds");
+    // The script runs again, and the edit is of a file that it never writes.
+    lab.write("proto/it.proto", "two");
+    lab.write("src/lib.rs", Source::lib(2));
+    lab.reloaded();
+    assert_eq!(version(&lab), 2);
+    let second = builds_until_settled(&mut lab);
+    assert!(second <= MOST_BUILDS, "{second} builds");
+    lab.finish();
+}
+
+#[test]
+fn a_build_script_that_writes_other_sources_each_time_is_built_a_few_times() {
+    let mut lab = Lab::new("writes-other-sources");
+    let source = generating("format!(\"{:?}\", std::time::SystemTime::now())");
+    let script = source.others.iter().find(|(path, _)| path == "build.rs").unwrap().1.clone();
+    // Without these lines, cargo looks at the whole package, and always runs it again.
+    let script = script.lines().filter(|line| !line.contains("rerun-if")).collect::<Vec<_>>().join("\n");
+    lab.write_source(&source.with("build.rs", script));
+    lab.start_watching();
+    assert_eq!(version(&lab), 1);
+    let first = builds_until_settled(&mut lab);
+    assert!(first <= MOST_BUILDS, "{first} builds");
+    lab.write("src/lib.rs", Source::lib(2));
+    lab.reloaded();
+    assert_eq!(version(&lab), 2);
+    let second = builds_until_settled(&mut lab);
+    assert!(second <= MOST_BUILDS, "{second} builds");
+    lab.finish();
+}
+
+#[test]
+fn an_authors_script_that_writes_among_its_sources_is_built_a_few_times() {
+    let mut lab = Lab::new("script-writes");
+    lab.write("ready.so", misbehave("version=1"));
+    lab.write("src/input.txt", "one");
+    lab.write_script(
+        "scripts/build.sh",
+        "#!/bin/sh\nset -e\nmkdir -p out src/made\ndate +%s%N > src/made/stamp\ncp ready.so out/plugin.so\n\
+         date +%s%N > src/made/stamp\n",
+    );
+    lab.set_manifest("binary = \"out/plugin.so\"");
+    lab.start_watching();
+    let first = builds_until_settled(&mut lab);
+    assert!(first <= MOST_BUILDS, "{first} builds");
+    lab.write("ready.so", misbehave("version=2"));
+    lab.write("src/input.txt", "two");
+    lab.reloaded();
+    assert_eq!(lab.probe().version().unwrap(), 2);
+    lab.finish();
+}
+
+#[test]
+fn an_edit_while_a_build_runs_supersedes_it_where_a_build_script_writes_too() {
+    let mut lab = Lab::new("edit-while-it-runs");
+    let source = generating("1");
+    let slow = "fn main() { while std::path::Path::new(\"hold\").exists() { std::thread::yield_now(); } }";
+    lab.write_source(&source.with("build.rs", slow));
+    lab.start_watching();
+    assert_eq!(version(&lab), 1);
+    lab.told_since();
+    lab.write("hold", "");
+    lab.write("build.rs", format!("{slow} // again"));
+    lab.wait_for(|event| begins(event).then_some(()));
+    // Else this build would never end.
+    lab.write("src/lib.rs", Source::lib(2));
+    lab.wait_for(|event| matches!(event.kind, EventKind::BuildSuperseded).then_some(()));
+    lab.wait_for(|event| begins(event).then_some(()));
+    fs::remove_file(lab.path("hold")).unwrap();
+    lab.reloaded();
+    assert_eq!(version(&lab), 2);
+    lab.finish();
+}
+
+#[test]
+fn a_missing_included_file_is_built_with_as_soon_as_it_is_there() {
+    let mut lab = Lab::new("included-later");
+    lab.write_source(&Source::new(1));
+    lab.start_watching();
+    lab.told_since();
+    lab.write("src/lib.rs", Source::lib(2) + "const _: &str = include_str!(\"../data/words.txt\");\n");
+    let (error, _) = lab.build_failed();
+    assert!(error.contains("words.txt"), "{error}");
+    assert_eq!(version(&lab), 1);
+    // Neither the file nor its folder was there.
+    lab.write("data/words.txt", "words");
+    lab.reloaded();
+    assert_eq!(version(&lab), 2);
+    lab.finish();
+}
+
+#[test]
+fn a_path_dependency_that_is_not_there_at_the_start_is_built_with_as_soon_as_it_is() {
+    let mut lab = Lab::new("dependency-later");
+    let mut source = Source::new(1);
+    let dependency = lab.dir().join("vendor/dep");
+    source.cargo_toml = source
+        .cargo_toml
+        .replace("[dependencies]\n", &format!("[dependencies]\nlater = {{ path = {dependency:?} }}\n"));
+    lab.write_source(&source);
+    lab.start_watching();
+    lab.build_failed();
+    fs::create_dir_all(dependency.join("src")).unwrap();
+    fs::write(dependency.join("src/lib.rs"), "").unwrap();
+    fs::write(dependency.join("Cargo.toml"), "[package]\nname = \"later\"\n").unwrap();
+    lab.reloaded();
+    assert_eq!(version(&lab), 1);
+    lab.finish();
+}
+
+#[test]
+fn a_broken_manifest_of_another_package_at_the_start_is_built_with_when_it_is_repaired() {
+    let mut lab = Lab::new("sibling-repaired");
+    let mut source = Source::new(1);
+    // The plugin is a member of a workspace around the plugins folder, and so is a sibling that is broken.
+    source.cargo_toml = source.cargo_toml.replace("\n[workspace]\n", "\n");
+    let root = lab.dir().to_owned();
+    let members = "[workspace]\nmembers = [\"plugins/sibling-repaired\", \"sibling\"]\nresolver = \"3\"\n";
+    fs::write(root.join("Cargo.toml"), members).unwrap();
+    fs::create_dir_all(root.join("sibling/src")).unwrap();
+    fs::write(root.join("sibling/src/lib.rs"), "").unwrap();
+    fs::write(root.join("sibling/Cargo.toml"), "[package]\nname \"sibling\"\n").unwrap();
+    lab.write_source(&source);
+    fs::rename(lab.path("Cargo.lock"), root.join("Cargo.lock")).unwrap();
+    lab.start_watching();
+    let (error, _) = lab.build_failed();
+    assert!(error.contains("sibling"), "{error}");
+    fs::write(root.join("sibling/Cargo.toml"), "[package]\nname = \"sibling\"\n").unwrap();
+    lab.reloaded();
+    assert_eq!(version(&lab), 1);
+    lab.finish();
+}
+
+/// Waits for the next reload, before which no build may fail.
+fn reloaded_without_failure(lab: &mut Lab) {
+    lab.wait_for(|event| match &event.kind {
+        EventKind::BuildFailed { error, .. } => panic!("{error}"),
+        EventKind::ReloadFailed { error, .. } => panic!("{error}"),
+        EventKind::Reloaded { .. } => Some(()),
+        _ => None,
+    });
+}
+
+#[test]
+fn files_that_are_missing_for_a_moment_while_others_change_fail_no_build() {
+    let mut lab = Lab::new("missing-for-a-moment");
+    lab.write_source(&Source::new(1));
+    lab.start_watching();
+    lab.told_since();
+    for next in 2..5 {
+        let missing = if next % 2 == 0 { "Cargo.toml" } else { "src/tally.rs" };
+        fs::rename(lab.path(missing), lab.dir().join("aside")).unwrap();
+        lab.write("src/lib.rs", Source::lib(next));
+        lab.wait_for(|event| begins(event).then_some(()));
+        fs::rename(lab.dir().join("aside"), lab.path(missing)).unwrap();
+        while version(&lab) != next {
+            reloaded_without_failure(&mut lab);
+        }
+    }
+    lab.finish();
+}
+
+fn git(folder: &Path, arguments: &[&str]) -> bool {
+    let mut git = Command::new("git");
+    git.current_dir(folder).args(["-c", "user.name=test", "-c", "user.email=test@example.org"]);
+    git.args(arguments).output().is_ok_and(|output| output.status.success())
+}
+
+#[test]
+fn a_branch_switch_fails_no_build_and_serves_the_branch() {
+    let mut lab = Lab::new("branch-switch");
+    lab.write_source(&Source::new(1));
+    let folder = lab.path("");
+    if !git(&folder, &["init", "--quiet", "--initial-branch", "one"]) {
+        skipped("there is no git");
+        return;
+    }
+    lab.write(".gitignore", "target\n");
+    let commit = |lab: &Lab| {
+        for number in 0..200 {
+            let text =
+                format!("//! {}\n", fs::read_to_string(lab.path("src/lib.rs")).unwrap().len() + number);
+            lab.write(&format!("src/many/file{number}.rs"), text);
+        }
+        assert!(git(&folder, &["add", "."]) && git(&folder, &["commit", "--quiet", "-m", "it"]));
+    };
+    commit(&lab);
+    assert!(git(&folder, &["checkout", "--quiet", "-b", "two"]));
+    lab.write("Cargo.toml", fs::read_to_string(lab.path("Cargo.toml")).unwrap() + "# Of the other branch.\n");
+    lab.write("src/lib.rs", Source::lib(2) + "// Of the other branch.\n");
+    commit(&lab);
+    lab.start_watching();
+    lab.told_since();
+    for (branch, wanted) in [("one", 1), ("two", 2), ("one", 1), ("two", 2)] {
+        assert!(git(&folder, &["checkout", "--quiet", branch]));
+        while version(&lab) != wanted {
+            reloaded_without_failure(&mut lab);
+        }
+    }
+    lab.finish();
+}
