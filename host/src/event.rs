@@ -90,6 +90,9 @@ pub enum EventKind {
         stages: Stages,
         /// From the save (or the command) until calls reach the new generation, in milliseconds.
         total_ms: f64,
+        /// How long calls waited because the version before was stopped first, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        gap_ms: Option<f64>,
         /// The compiler's warnings; none if it had nothing to compile.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         warnings: Vec<Diagnostic>,
@@ -104,6 +107,9 @@ pub enum EventKind {
         error: String,
         /// The generation that goes on, if there is one.
         kept_generation: Option<Generation>,
+        /// How long calls waited, in milliseconds, if the version before was stopped first and then started again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        gap_ms: Option<f64>,
     },
     /// An old generation has run its last call.
     GenerationRetired {
@@ -326,29 +332,4 @@ pub fn millis(duration: Duration) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_event_is_one_flat_json_object_and_reads_back() {
-        let sink = EventSink::new();
-        let mut events = sink.subscribe();
-        let id: PluginId = "dev.replug.calculator".parse().unwrap();
-        sink.generation(
-            (&id, Generation(2), Digest([1; 32])),
-            EventKind::Reloaded {
-                stages: Stages { build: 1.5, ..Stages::default() },
-                total_ms: 2.25,
-                warnings: Vec::new(),
-            },
-        );
-        let event = events.try_next().unwrap();
-        let json = serde_json::to_value(&*event).unwrap();
-        assert_eq!(json["event"], "reloaded");
-        assert_eq!(json["plugin"], "dev.replug.calculator");
-        assert_eq!(json["generation"], 2);
-        assert_eq!(json["stages"]["build"], 1.5);
-        let back: Event = serde_json::from_value(json).unwrap();
-        assert!(matches!(back.kind, EventKind::Reloaded { .. }));
-    }
-}
+mod tests;

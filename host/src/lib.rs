@@ -96,6 +96,7 @@ mod reload;
 pub mod shim;
 mod snapshot;
 mod spans;
+mod stop_first;
 #[doc(hidden)]
 pub mod suggest;
 #[cfg(feature = "control")]

@@ -31,6 +31,7 @@ use crate::{
     record::Records,
     registry::{CrashRecord, Entry, Live, Paused, Retiring, Unmap, Watchdog, clear_away, discard, end},
     spans,
+    stop_first::{Stopped, make_room},
 };
 use parking_lot::{Mutex, RwLock};
 use replug_api::call::Death;
@@ -107,6 +108,8 @@ pub(crate) struct Job {
     pub(crate) artifact: Arc<OnceLock<Digest>>,
     /// The artifact that is not to replace what serves, if that is what the build gave.
     pub(crate) passed_over: Option<Digest>,
+    /// The version that was stopped to make room for this one, if it came to that.
+    pub(crate) stopped: Arc<Mutex<Option<Stopped>>>,
     /// The steps of the plugin's life in this process that it takes.
     pub(crate) steps: Arc<Steps>,
     /// Makes what is called when the process of a generation ends unasked.
@@ -191,6 +194,8 @@ fn launch(mut candidate: Candidate<'_>, stages: &mut Stages) -> Result<Installed
     let entry = candidate.job.entry.clone();
     let at = |stage| failed(&entry, stage);
     timed(spans::trial(), &mut stages.preflight, || candidate.try_out()).map_err(at(Stage::Preflight))?;
+    let _vacant = timed(spans::migrate(), &mut stages.migrate, || make_room(candidate.shop, candidate.job))
+        .map_err(at(Stage::Migrate))?;
     let fresh = timed(spans::load(), &mut stages.load, || candidate.bring_up()).map_err(at(Stage::Load));
     let fresh = fresh.inspect_err(|_| candidate.doubt())?;
     if let Err(cause) = candidate.job.steps.check() {
@@ -267,8 +272,10 @@ fn migrate(job: &Job, fresh: &Live) -> Result<Option<Paused>, ReloadCause> {
         return Ok(None);
     }
     let Some(old) = job.entry.live() else {
-        if let Some((version, state)) = &job.state {
-            step(job, (fresh, Overdue::fresh(Stage::Migrate, "restore")), || fresh.restore(*version, state))?;
+        let stopped = job.stopped.lock().clone();
+        let state = stopped.map_or_else(|| job.state.clone(), |stopped| stopped.state);
+        if let Some((version, state)) = state {
+            step(job, (fresh, Overdue::fresh(Stage::Migrate, "restore")), || fresh.restore(version, &state))?;
         }
         return Ok(None);
     };
@@ -284,7 +291,7 @@ fn migrate(job: &Job, fresh: &Live) -> Result<Option<Paused>, ReloadCause> {
     Ok(Some(paused))
 }
 
-const SAVING: Overdue = Overdue {
+pub(crate) const SAVING: Overdue = Overdue {
     stage: Stage::Migrate,
     step: "save",
     rest: "until it comes back, calls wait: the state may be half taken, and must not change",

@@ -47,23 +47,26 @@ impl Renderer {
                 }
                 self.line(id, format!("found in {}", relative(path)))
             }
-            EventKind::Reloaded { stages, total_ms, warnings } => {
+            EventKind::Reloaded { stages, total_ms, gap_ms, warnings } => {
                 self.plugins.insert(id.clone(), event.generation);
                 let (took, stages) = (brief(*total_ms), summary(stages, *total_ms));
-                let live = format!("{GOOD}{generation} live{GOOD:#} in {took} {DIM}({stages}){DIM:#}");
+                let live = format!(
+                    "{GOOD}{generation} live{GOOD:#} in {took} {DIM}({stages}){DIM:#}{}",
+                    waited(*gap_ms)
+                );
                 below(warnings, self.line(id, live))
             }
             EventKind::BuildFailed { error, diagnostics } => {
                 let failed = self.failure(id, "build failed", self.serving(id));
                 if diagnostics.is_empty() { format!("{failed}: {error}") } else { below(diagnostics, failed) }
             }
-            EventKind::ReloadFailed { stage, error, kept_generation } => {
+            EventKind::ReloadFailed { stage, error, kept_generation, gap_ms } => {
                 let what = match stage {
                     // All that is read before the build.
                     Stage::Detect => "manifest refused".to_owned(),
                     stage => format!("{} failed", stage.name()),
                 };
-                format!("{}: {error}", self.failure(id, &what, *kept_generation))
+                format!("{}{}: {error}", self.failure(id, &what, *kept_generation), waited(*gap_ms))
             }
             EventKind::ConfigureFailed { error, kept_generation, .. } => {
                 format!("{}: {error}", self.failure(id, "configuration refused", *kept_generation))
@@ -263,6 +266,11 @@ fn changed(applied: &[String], restart_needed: &[String]) -> String {
 /// The line, with what the compiler says above it.
 fn below(diagnostics: &[Diagnostic], line: String) -> String {
     if diagnostics.is_empty() { line } else { format!("\n{}\n{line}", rendered(diagnostics)) }
+}
+
+/// How long calls waited, if the version before was stopped first.
+fn waited(gap_ms: Option<f64>) -> String {
+    gap_ms.map_or_else(String::new, |gap| format!(", calls waited {}", brief(gap)))
 }
 
 /// What took the time: the stages that people wait for, and of the others those that took a good part of it.

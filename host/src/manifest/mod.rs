@@ -152,6 +152,8 @@ impl Default for BuildSpec {
 pub struct ReloadSpec {
     /// How long running calls may take to finish when state is handed over.
     pub drain_timeout: Duration,
+    /// Which comes first: the start of the new generation, or the stop of the old one.
+    pub order: Order,
     /// How a new generation is watched; without it, it is not.
     pub confirm: Option<Confirm>,
     /// Whether the code of a retired generation is unmapped.
@@ -166,6 +168,7 @@ impl Default for ReloadSpec {
     fn default() -> Self {
         Self {
             drain_timeout: Duration::from_secs(5),
+            order: Order::StartFirst,
             confirm: None,
             unload: Unload::Never,
             preflight: Trial::Full,
@@ -189,6 +192,17 @@ impl Default for Confirm {
     fn default() -> Self {
         Self { window: Duration::from_secs(10), max_error_rate: 0.5, min_calls: 10 }
     }
+}
+
+/// What is done first when a generation is replaced: the key `reload.order`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The new generation is started while the old one serves.
+    #[default]
+    StartFirst,
+    /// The old generation is stopped, and then the new one is started: for a plugin that holds what only one can have, such
+    /// as a port. Calls wait meanwhile.
+    StopFirst,
 }
 
 /// Whether the code of a retired generation is unmapped: the key `reload.unload`.
@@ -218,7 +232,8 @@ const KEYS: &[&str] = &[
     "limits",
 ];
 const BUILD_KEYS: &[&str] = &["package", "script", "features", "profile", "timeout"];
-pub(crate) const RELOAD_KEYS: &[&str] = &["drain_timeout", "confirm", "unload", "preflight", "checkpoint"];
+pub(crate) const RELOAD_KEYS: &[&str] =
+    &["drain_timeout", "order", "confirm", "unload", "preflight", "checkpoint"];
 pub(crate) const CONFIRM_KEYS: &[&str] = &["window", "max_error_rate", "min_calls"];
 
 fn interpret(file: &Path, root: &Path, tree: &Node) -> Result<Manifest, ManifestError> {
@@ -330,11 +345,21 @@ fn reload(top: &Fields<'_>, file: &Path) -> Result<ReloadSpec, ManifestError> {
     let table = Fields::open(file, "reload.", node, RELOAD_KEYS)?;
     let unloads = [("never", Unload::Never), ("verified", Unload::Verified)];
     let preflights = [("full", Trial::Full), ("load", Trial::Load), ("off", Trial::Off)];
+    let orders = [("start-first", Order::StartFirst), ("stop-first", Order::StopFirst)];
+    let order = table.word("order", &orders)?.unwrap_or_default();
+    let unload = table.word("unload", &unloads)?.unwrap_or_default();
+    if (order, unload) == (Order::StopFirst, Unload::Verified) {
+        let reason = "\"verified\" waits for threads to end, and with `order = \"stop-first\"` calls would wait as long: take out one of the two";
+        return Err(table.illegal("unload", reason));
+    }
+    // `init` on trial would find held what the version that serves holds.
+    let trial = if order == Order::StopFirst { Trial::Load } else { Trial::default() };
     Ok(ReloadSpec {
         drain_timeout: table.duration("drain_timeout")?.unwrap_or(default.drain_timeout),
         confirm: confirm(&table, file)?,
-        unload: table.word("unload", &unloads)?.unwrap_or_default(),
-        preflight: table.word("preflight", &preflights)?.unwrap_or_default(),
+        order,
+        unload,
+        preflight: table.word("preflight", &preflights)?.unwrap_or(trial),
         checkpoint: table.duration("checkpoint")?,
     })
 }

@@ -74,6 +74,25 @@ const FULL_JSON: &str = r#"{
 }"#;
 
 #[test]
+fn a_plugin_that_is_stopped_first_is_not_tried_unless_it_says_so() {
+    let read = |reload: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!("id = \"dev.example.x\"\n[reload]\n{reload}");
+        fs::write(dir.path().join("plugin.toml"), text).unwrap();
+        Defaults::default().read(dir.path())
+    };
+    assert_eq!(read("").unwrap().reload.order, Order::StartFirst);
+    let stop_first = read("order = \"stop-first\"").unwrap().reload;
+    assert_eq!((stop_first.order, stop_first.preflight), (Order::StopFirst, Trial::Load));
+    let tried = read("order = \"stop-first\"\npreflight = \"full\"").unwrap().reload;
+    assert_eq!(tried.preflight, Trial::Full);
+    let error = read("order = \"stop-first\"\nunload = \"verified\"").unwrap_err().to_string();
+    assert!(error.contains("`reload.unload`") && error.contains("calls would wait as long"), "{error}");
+    let error = read("order = \"stopfirst\"").unwrap_err().to_string();
+    assert!(error.contains("did you mean `stop-first`?"), "{error}");
+}
+
+#[test]
 fn every_key_is_read_and_toml_and_json_mean_the_same() {
     let toml = Folder::with("plugin.toml", FULL_TOML).read().unwrap();
     assert_eq!(toml.id.as_str(), "dev.example.greeter");

@@ -214,10 +214,14 @@ mod tests {
         let sink = EventSink::new();
         let (one, other): (PluginId, PluginId) = ("a.one".parse().unwrap(), "a.other".parse().unwrap());
         let stages = Stages { build: 100.0, swap: 0.02, ..Stages::default() };
-        let refused =
-            EventKind::ReloadFailed { stage: Stage::Load, error: String::new(), kept_generation: None };
+        let refused = EventKind::ReloadFailed {
+            stage: Stage::Load,
+            error: String::new(),
+            kept_generation: None,
+            gap_ms: None,
+        };
         for kind in [
-            EventKind::Reloaded { stages, total_ms: 120.0, warnings: Vec::new() },
+            EventKind::Reloaded { stages, total_ms: 120.0, gap_ms: None, warnings: Vec::new() },
             EventKind::BuildSuperseded,
             EventKind::BuildSuperseded,
             refused,

@@ -3,7 +3,7 @@
 mod pause;
 
 pub use pause::PauseError;
-pub(crate) use pause::Paused;
+pub(crate) use pause::{Paused, Vacant};
 
 use super::{
     caller::EntryCaller,

@@ -33,7 +33,7 @@ pub(crate) use caller::{lost, panicked};
 pub(crate) use calls::CallsIn;
 pub(crate) use crash_record::{CrashRecord, Note, NotedInterface};
 pub use entry::PauseError;
-pub(crate) use entry::{Entry, Paused, Retiring};
+pub(crate) use entry::{Entry, Paused, Retiring, Vacant};
 pub use fence::NoMembarrier;
 pub(crate) use mark::Step;
 pub(crate) use record::{Birth, Live};

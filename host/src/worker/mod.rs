@@ -4,6 +4,8 @@
 //! pointless. Everything after the build runs to its end.
 
 mod aftermath;
+mod bounded;
+mod bring_back;
 mod building;
 mod configure;
 mod confirm;
@@ -280,6 +282,11 @@ impl Worker {
     }
 
     fn failed(&mut self, error: ReloadError) {
+        self.failed_after(error, None);
+    }
+
+    /// The same, after calls have waited for so many milliseconds.
+    fn failed_after(&mut self, error: ReloadError, gap_ms: Option<f64>) {
         // Once an order is refused, all is as it was before.
         if self.configuring != Some(By::Order) {
             self.remember(&error);
@@ -294,7 +301,7 @@ impl Worker {
         }
         self.tell(match self.configuring {
             Some(_) => EventKind::ConfigureFailed { file, error, kept_generation },
-            None => EventKind::ReloadFailed { stage, error, kept_generation },
+            None => EventKind::ReloadFailed { stage, error, kept_generation, gap_ms },
         });
     }
 

@@ -1,23 +1,21 @@
 //! From a cause to a generation that serves, as the worker sees it: build, install, tell.
 
-use super::{Confirm, GRACE, Worker, aftermath::refuses_state};
+use super::{Confirm, GRACE, Worker, aftermath::refuses_state, bounded::blocking};
 use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{Diagnostic, EventKind, Stage, Stages, millis},
     id::Generation,
+    load::process::SavedBy,
     manifest::{LimitsSpec, Manifest},
     record::{How, Record},
-    registry::Live,
     reload::{self, Installed, Job, Source},
     spans,
     watch::{Change, What},
 };
 use std::{
     sync::{Arc, atomic::Ordering},
-    thread,
     time::{Instant, SystemTime},
 };
-use tokio::sync::oneshot;
 use tracing::Span;
 
 /// How many builds that failed in a row ask whether something was saved while they ran.
@@ -28,6 +26,8 @@ pub(super) struct Cause {
     pub(super) change: Option<Change>,
     began: Instant,
     what: ToDo,
+    /// The state to begin with, if that is no other.
+    state: Option<SavedBy>,
     /// What the compiler said of it.
     warnings: Vec<Diagnostic>,
     /// What `tracing` shows of it; none until it begins.
@@ -66,8 +66,14 @@ impl Cause {
         Self::to(ToDo::Resume)
     }
 
+    /// The same, with what was handed over by a version that had to be stopped.
+    pub(super) fn with_state(self, state: Option<SavedBy>) -> Self {
+        Self { state, ..self }
+    }
+
     fn to(what: ToDo) -> Self {
-        Self { change: None, began: Instant::now(), what, warnings: Vec::new(), span: Span::none() }
+        let (began, span) = (Instant::now(), Span::none());
+        Self { change: None, began, what, state: None, warnings: Vec::new(), span }
     }
 
     pub(super) fn is_manifest(&self) -> bool {
@@ -143,7 +149,7 @@ impl Worker {
     ) -> Result<Generation, HostError> {
         self.doing(Some(Stage::Load));
         self.last_generation += 1;
-        let state = self.state_to_begin_with();
+        let state = cause.state.take().or_else(|| self.state_to_begin_with());
         let served = Arc::default();
         let job = Job {
             entry: self.desk.entry.clone(),
@@ -154,6 +160,7 @@ impl Worker {
             quarantined: self.record.quarantined().clone(),
             artifact: Arc::default(),
             passed_over: self.record.gone_back_from().filter(|_| cause.what == ToDo::Check),
+            stopped: Arc::default(),
             steps: Arc::default(),
             on_death: self.on_death(&served),
         };
@@ -174,6 +181,7 @@ impl Worker {
         let shop = self.shop.clone();
         let (steps, patience) = (job.steps.clone(), job.manifest.process.step_timeout);
         let artifact = job.artifact.clone();
+        let stopped = job.stopped.clone();
         let candidate = job.generation;
         let done = blocking(move || {
             let installed = inside.in_scope(|| reload::install(&shop, job, &mut stages));
@@ -201,6 +209,7 @@ impl Worker {
             }
         };
         self.deaths.put_back(own_death);
+        let stopped = stopped.lock().take();
         let (installed, stages) = match done {
             Ok(done) => done,
             Err((stage, cause)) => (Err(self.error(stage, cause)), Stages::default()),
@@ -224,9 +233,17 @@ impl Worker {
         );
         match installed {
             Err(error) => {
+                let back = match stopped {
+                    Some(stopped) => Some(self.bring_back(stopped).await),
+                    None => None,
+                };
+                let gap_ms = back.as_ref().and_then(|back| back.as_ref().ok().copied());
                 match &*error.cause {
                     ReloadCause::Quarantined(demotion) => self.stay_out(demotion),
-                    _ => self.failed(error.clone()),
+                    _ => self.failed_after(error.clone(), gap_ms),
+                }
+                if let Some(Err(reason)) = back {
+                    self.desk.entry.set_reason(&reason);
                 }
                 if is_new {
                     self.refused = artifact.get().copied();
@@ -252,6 +269,7 @@ impl Worker {
             Ok(Installed::Serving { live, old, moved }) => {
                 served.store(true, Ordering::Relaxed);
                 let total_ms = cause.age_ms();
+                let gap_ms = stopped.map(|stopped| stopped.gap_ms());
                 self.unfit &= !is_new;
                 if !Arc::ptr_eq(&manifest, &self.manifest()) {
                     self.accept(manifest);
@@ -269,7 +287,7 @@ impl Worker {
                 let events = &self.shop.settings.events;
                 events.generation(
                     (&live.plugin, live.generation, live.digest),
-                    EventKind::Reloaded { stages, total_ms, warnings: cause.warnings },
+                    EventKind::Reloaded { stages, total_ms, gap_ms, warnings: cause.warnings },
                 );
                 let asked = self.manifest().limits;
                 if let Some(limits) = live.instance.limits(asked).filter(|_| asked != LimitsSpec::default()) {
@@ -331,36 +349,4 @@ impl Worker {
             self.tell_failed_build(&error);
         }
     }
-}
-
-impl Worker {
-    /// Runs a step of a generation that serves, and waits for it as long as a step may take. One in another process has
-    /// its deadline there; one in this process that takes longer is left to its thread.
-    pub(super) async fn bounded<T: Send + 'static>(
-        &self,
-        of: (Arc<Live>, &'static str),
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, ReloadCause> {
-        let (live, step) = of;
-        let done = blocking(work);
-        if live.instance.pid().is_some() {
-            return done.await;
-        }
-        let deadline = self.manifest().process.step_timeout;
-        let late = |_| ReloadCause::Late { step, deadline };
-        tokio::time::timeout(deadline, done).await.map_err(late)?
-    }
-}
-
-/// Runs what may block, or runs the author's code, on a thread of its own that ends with it.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, ReloadCause> {
-    let (reply, done) = oneshot::channel();
-    let thread = thread::Builder::new().name("replug-reload".into()).spawn(move || {
-        // No one listens when the host is gone.
-        let _ = reply.send(work());
-    });
-    thread.map_err(|error| ReloadCause::Bug(format!("no thread for it: {error}")))?;
-    done.await.map_err(|_| ReloadCause::Bug("see the panic above".into()))
 }

@@ -1,6 +1,6 @@
 //! How a generation ends: in the background after a swap, or because the plugin is stopped.
 
-use super::{StopWhy, Worker, serve::blocking};
+use super::{StopWhy, Worker, bounded::blocking};
 use crate::{
     event::EventKind,
     load::{Instance, LifecycleError, process::SavedBy},

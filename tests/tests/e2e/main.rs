@@ -33,6 +33,7 @@ mod restarts;
 mod shim;
 mod signals;
 mod source;
+mod stop_first;
 mod stuck;
 mod supervision;
 mod swap;

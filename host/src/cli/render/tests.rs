@@ -28,7 +28,7 @@ fn reloaded(generation: u64, total_ms: f64) -> Event {
     event(
         "dev.replug.calculator",
         Some(generation),
-        EventKind::Reloaded { stages, total_ms, warnings: Vec::new() },
+        EventKind::Reloaded { stages, total_ms, gap_ms: None, warnings: Vec::new() },
     )
 }
 
@@ -64,7 +64,12 @@ fn diagnostic(level: &str, rendered: &str) -> Diagnostic {
 fn the_warnings_of_a_good_build_are_shown_above_its_line() {
     let mut renderer = watching(&[CALCULATOR]);
     let warnings = || vec![diagnostic("warning", "warning: unused variable: `x`\n\n")];
-    let live = EventKind::Reloaded { stages: Stages::default(), total_ms: 10.0, warnings: warnings() };
+    let live = EventKind::Reloaded {
+        stages: Stages::default(),
+        total_ms: 10.0,
+        gap_ms: Some(4.0),
+        warnings: warnings(),
+    };
     let text = plain(renderer.lines(&event(CALCULATOR, Some(1), live)));
     assert_eq!(text, "\nwarning: unused variable: `x`\ncalculator g1 live in 10 ms (load 0.00, swap 0.00)");
     let unchanged = EventKind::BuildUnchanged { warnings: warnings() };
@@ -104,6 +109,7 @@ fn a_failed_reload_is_one_line_with_the_stage_the_reason_and_what_goes_on() {
         stage: Stage::Preflight,
         error: "it needs `libfoo.so`".into(),
         kept_generation: Some(Generation(3)),
+        gap_ms: None,
     };
     let line = plain(renderer.lines(&event(CALCULATOR, None, failed)));
     assert_eq!(line, "calculator: preflight failed, g3 goes on: it needs `libfoo.so`");

@@ -1,6 +1,6 @@
 //! The pause in which a state is handed over: new calls wait, and none runs.
 
-use super::{Entry, ports};
+use super::{Entry, Retiring, ports};
 use crate::registry::{
     caller::HANDING_OVER,
     gate::Shut,
@@ -54,6 +54,44 @@ impl Paused {
     /// The generation that is paused.
     pub(crate) fn live(&self) -> &Arc<Live> {
         &self.live
+    }
+}
+
+impl Paused {
+    /// Takes the generation out, while calls go on waiting: until another one serves, or the plugin is closed. None if the
+    /// pause was ended meanwhile.
+    pub(crate) fn vacate(self) -> Option<(Vacant, Retiring)> {
+        let entry = self.entry.clone();
+        let number = self.number;
+        // Ends nothing: `vacant` goes on where it ends.
+        let vacant = Vacant::new();
+        let mut inner = entry.inner.lock();
+        if inner.pause != Some(number) {
+            return None;
+        }
+        inner.pause = None;
+        let old = inner.live.take();
+        inner.note_retiring(old.as_ref());
+        drop(inner);
+        drop(self);
+        HANDING_OVER.set(true);
+        entry.retiring(old).map(|retiring| (vacant, retiring))
+    }
+}
+
+/// A plugin without a generation, whose calls wait for the next one. The thread that brings that up must not wait with them.
+pub(crate) struct Vacant(());
+
+impl Vacant {
+    fn new() -> Self {
+        HANDING_OVER.set(true);
+        Self(())
+    }
+}
+
+impl Drop for Vacant {
+    fn drop(&mut self) {
+        HANDING_OVER.set(false);
     }
 }
 

@@ -1,0 +1,27 @@
+//! Events as others read them.
+
+use super::*;
+
+#[test]
+fn an_event_is_one_flat_json_object_and_reads_back() {
+    let sink = EventSink::new();
+    let mut events = sink.subscribe();
+    let id: PluginId = "dev.replug.calculator".parse().unwrap();
+    sink.generation(
+        (&id, Generation(2), Digest([1; 32])),
+        EventKind::Reloaded {
+            stages: Stages { build: 1.5, ..Stages::default() },
+            total_ms: 2.25,
+            gap_ms: None,
+            warnings: Vec::new(),
+        },
+    );
+    let event = events.try_next().unwrap();
+    let json = serde_json::to_value(&*event).unwrap();
+    assert_eq!(json["event"], "reloaded");
+    assert_eq!(json["plugin"], "dev.replug.calculator");
+    assert_eq!(json["generation"], 2);
+    assert_eq!(json["stages"]["build"], 1.5);
+    let back: Event = serde_json::from_value(json).unwrap();
+    assert!(matches!(back.kind, EventKind::Reloaded { .. }));
+}

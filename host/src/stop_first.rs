@@ -1,0 +1,64 @@
+//! Makes room for a version that cannot be up at the same time as the one before it: `[reload] order = "stop-first"`.
+//!
+//! Calls wait from the moment at which the old version is drained until the new one serves. If that does not come up, the
+//! worker starts the old artifact again, with the state that was saved here.
+
+use crate::{
+    error::ReloadCause,
+    event::{Stage, millis},
+    id::{Digest, Generation},
+    load::process::SavedBy,
+    manifest::Order,
+    overdue::Overdue,
+    registry::{Unmap, Vacant},
+    reload::{Job, SAVING, Workshop, retire, step},
+};
+use std::time::Instant;
+
+/// A version that was stopped so that the next one can take its place.
+#[derive(Clone, Debug)]
+pub(crate) struct Stopped {
+    pub(crate) generation: Generation,
+    pub(crate) digest: Digest,
+    /// What it saved, if it has state.
+    pub(crate) state: Option<SavedBy>,
+    /// Since when calls wait.
+    pub(crate) since: Instant,
+}
+
+impl Stopped {
+    /// For how many milliseconds calls have waited.
+    pub(crate) fn gap_ms(&self) -> f64 {
+        millis(self.since.elapsed())
+    }
+}
+
+const STOPPING: Overdue =
+    Overdue { stage: Stage::Migrate, step: "stop", rest: "it may still hold what the next version needs" };
+
+/// Saves, stops and drops the version that serves, if the manifest asks for that before the next one is made. Whatever fails
+/// before it is stopped leaves it as it was.
+pub(crate) fn make_room(shop: &Workshop, job: &Job) -> Result<Option<Vacant>, ReloadCause> {
+    if job.manifest.reload.order != Order::StopFirst || job.entry.live().is_none() {
+        return Ok(None);
+    }
+    let since = Instant::now();
+    let paused = job.entry.pause(job.manifest.reload.drain_timeout)?;
+    let old = paused.live();
+    let (generation, digest) = (old.generation, old.digest);
+    let state = if old.instance.stateful() {
+        Some((old.instance.state_version(), step(job, (old, SAVING), || old.save())?))
+    } else {
+        None
+    };
+    job.steps.check()?;
+    let Some((vacant, retiring)) = paused.vacate() else {
+        return Err(ReloadCause::Bug("the pause was ended by someone else".into()));
+    };
+    *job.stopped.lock() = Some(Stopped { generation, digest, state, since });
+    job.steps.take(STOPPING, || {
+        retire(shop, retiring, Unmap::Never);
+        Ok::<_, ReloadCause>(())
+    })?;
+    Ok(Some(vacant))
+}

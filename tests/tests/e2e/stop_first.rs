@@ -1,0 +1,149 @@
+//! Plugins that hold what only one instance can have: `[reload] order = "stop-first"`.
+
+use replug::{CallError, EventKind, Generation, Handle, HostError, event::Stage, manifest::Mode};
+use replug_tests::{Lab, Probe, misbehave};
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+const MODES: [Mode; 2] = [Mode::InProcess, Mode::Process];
+const STOP_FIRST: &str = "[reload]\norder = \"stop-first\"";
+
+/// The fixture, with a lock that only one instance can have.
+fn locking(lab: &Lab, orders: &str) -> Vec<u8> {
+    misbehave(&format!("lock={} {orders}", lab.dir().join("lock").display()))
+}
+
+fn running(name: &str, mode: Mode) -> Lab {
+    let mut lab = Lab::in_mode(name, mode);
+    lab.install_with(locking(&lab, "version=1"), STOP_FIRST);
+    lab.start();
+    lab
+}
+
+/// Makes calls without pause while something is done, and says how they ended.
+fn calling<T>(probe: &Handle<dyn Probe>, done: impl FnOnce() -> T) -> (T, Vec<Result<u64, CallError>>) {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let calls = scope.spawn(|| {
+            let mut ended = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                ended.push(probe.version());
+            }
+            ended
+        });
+        let done = done();
+        stop.store(true, Ordering::Relaxed);
+        (done, calls.join().expect("no panic"))
+    })
+}
+
+/// The gap that the event of a reload tells of.
+fn gap(lab: &mut Lab) -> Option<f64> {
+    lab.wait_for(|event| match event.kind {
+        EventKind::Reloaded { gap_ms, .. } if event.generation != Some(Generation(1)) => Some(gap_ms),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_plugin_with_an_exclusive_resource_is_replaced_while_calls_wait() {
+    for mode in MODES {
+        let mut lab = running("exclusive", mode);
+        let probe = lab.probe();
+        assert_eq!(probe.increment(7), Ok(7));
+        lab.install_with(locking(&lab, "version=2"), STOP_FIRST);
+        let (reloaded, calls) = calling(&probe, || lab.reload());
+        reloaded.unwrap();
+        let failed: Vec<_> = calls.iter().filter(|call| call.is_err()).collect();
+        assert!(failed.is_empty(), "{failed:?}");
+        assert_eq!((probe.version(), probe.increment(1)), (Ok(2), Ok(8)), "its state is handed over");
+        assert!(gap(&mut lab).is_some_and(|gap| gap > 0.0));
+        lab.finish();
+    }
+}
+
+#[test]
+fn a_plugin_with_an_exclusive_resource_is_not_replaced_while_it_holds_it() {
+    let mut lab = Lab::new("start-first");
+    lab.install(locking(&lab, "version=1"));
+    lab.start();
+    lab.install(locking(&lab, "version=2"));
+    let error = lab.reload().unwrap_err().to_string();
+    assert!(error.contains("is another's"), "{error}");
+    assert_eq!(lab.probe().version(), Ok(1));
+    lab.finish();
+}
+
+#[test]
+fn a_version_that_does_not_come_up_gives_its_place_back() {
+    for mode in MODES {
+        for (number, entry) in ["init", "restore", "start"].into_iter().enumerate() {
+            let mut lab = running(&format!("given-back-{number}"), mode);
+            let probe = lab.probe();
+            assert_eq!(probe.increment(7), Ok(7));
+            lab.install_with(locking(&lab, &format!("version=2 fail={entry}")), STOP_FIRST);
+            let (reloaded, calls) = calling(&probe, || lab.reload());
+            let error = reloaded.unwrap_err();
+            assert!(error.to_string().contains(&format!("{entry} was told to fail")), "{error}");
+            let failed: Vec<_> = calls.iter().filter(|call| call.is_err()).collect();
+            assert!(failed.is_empty(), "{entry}: {failed:?}");
+            assert_eq!((probe.version(), probe.increment(1)), (Ok(1), Ok(8)), "{entry}: with its state");
+            let (kept, gap) = lab.wait_for(|event| match &event.kind {
+                EventKind::ReloadFailed { kept_generation, gap_ms, .. } => Some((*kept_generation, *gap_ms)),
+                _ => None,
+            });
+            assert_eq!(kept, Handle::generation(&probe));
+            assert!(gap.is_some_and(|gap| gap > 0.0));
+            // And it can be replaced again.
+            lab.install_with(locking(&lab, "version=3"), STOP_FIRST);
+            lab.reload().unwrap();
+            assert_eq!((probe.version(), probe.increment(1)), (Ok(3), Ok(9)));
+            lab.finish();
+        }
+    }
+}
+
+#[test]
+fn a_version_that_cannot_be_brought_back_is_told_and_can_be_started() {
+    let mut lab = Lab::in_mode("lost-place", Mode::InProcess);
+    lab.install_with(locking(&lab, "version=1"), STOP_FIRST);
+    lab.start();
+    let probe = lab.probe();
+    // What it has locked is there as long as it is, and no longer in its place.
+    fs::remove_file(lab.dir().join("lock")).unwrap();
+    fs::create_dir(lab.dir().join("lock")).unwrap();
+    lab.install_with(misbehave("version=2 fail=init"), STOP_FIRST);
+    lab.reload().unwrap_err();
+    let error = probe.version().unwrap_err();
+    let CallError::NotRunning { reason, .. } = &error else { panic!("{error:?}") };
+    assert!(reason.contains("g1 was stopped for a new version that did not come up"), "{reason}");
+    lab.install_with(misbehave("version=3"), STOP_FIRST);
+    lab.reload().unwrap();
+    assert_eq!(probe.version(), Ok(3));
+    lab.finish();
+}
+
+#[test]
+fn calls_that_do_not_end_keep_the_version_that_runs_them() {
+    let mut lab = Lab::in_mode("still-held", Mode::InProcess);
+    let manifest = format!("{STOP_FIRST}\ndrain_timeout = \"50ms\"");
+    lab.install_with(locking(&lab, "version=1"), &manifest);
+    lab.start();
+    let hold = replug_tests::Hold::new(lab.dir());
+    let probe = lab.probe();
+    thread::scope(|scope| {
+        let call = scope.spawn(|| probe.hold(hold.path()));
+        let inside = hold.entered();
+        lab.install_with(locking(&lab, "version=2"), &manifest);
+        let HostError::Reload(error) = lab.reload().unwrap_err() else { panic!("another error") };
+        assert_eq!(error.stage, Stage::Migrate);
+        assert_eq!(Handle::generation(&probe), Some(Generation(1)));
+        drop(inside);
+        call.join().expect("no panic").expect("an answer");
+    });
+    assert_eq!(probe.version(), Ok(1));
+    lab.finish();
+}
