@@ -5,6 +5,7 @@ use super::{
     facts::Facts,
     own_writes::Running,
     process, progress,
+    record::{End, Run},
     replay::{Beginning, Note, Template},
     std_link::StdLink,
 };
@@ -16,7 +17,6 @@ use cargo_metadata::{
 use std::{
     env,
     ffi::OsString,
-    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -41,44 +41,40 @@ pub(super) async fn build(
     running: &Running<'_>,
 ) -> Result<(Output, Option<Template>), BuildError> {
     let (mut artifact, mut diagnostics, mut scripted) = (None, Vec::new(), false);
-    let mut out_dirs: Vec<PathBuf> = Vec::new();
     let mut command = command(manifest, facts, std);
     let note = Note::ask(&mut command, facts);
+    let mut run = Run::begin(facts).await?;
     let beginning = Beginning::now(facts);
-    let finished = process::run(command, |line| match serde_json::from_str(line) {
-        Ok(Message::CompilerArtifact(it))
-            if it.manifest_path == facts.file && it.target.crate_types.contains(&CrateType::CDyLib) =>
-        {
-            artifact = it.filenames.into_iter().find(|file| file.extension() == Some("so"));
+    let finished = process::run(command, |line| {
+        let Ok(message) = serde_json::from_str(line) else { return };
+        run.hear(&message);
+        match message {
+            Message::CompilerArtifact(it)
+                if it.manifest_path == facts.file && it.target.crate_types.contains(&CrateType::CDyLib) =>
+            {
+                artifact = it.filenames.into_iter().find(|file| file.extension() == Some("so"));
+            }
+            // What a build script of ours reads it says only in part.
+            Message::BuildScriptExecuted(it) => {
+                scripted |= it.package_id.repr.starts_with("path+");
+                running.note(&it);
+            }
+            Message::CompilerMessage(it) => diagnostics.extend(diagnostic(it.message, &facts.workspace_root)),
+            _ => {}
         }
-        // What a build script of ours reads is not known well enough.
-        Ok(Message::BuildScriptExecuted(it)) => {
-            scripted |= it.package_id.repr.starts_with("path+");
-            running.note(&it);
-            out_dirs.push(PathBuf::from(it.out_dir));
-        }
-        Ok(Message::CompilerMessage(it)) => diagnostics.extend(diagnostic(it.message, &facts.workspace_root)),
-        _ => {}
     })
     .await
-    .map_err(|source| BuildError::NoToolchain { program: "cargo", source })?;
+    .map_err(|source| BuildError::NoToolchain { program: "cargo".into(), source })?;
 
+    let mut inputs = facts.inputs.clone();
     if !finished.status.success() {
+        run.end(End::Failed, &mut inputs);
         return Err(failure(manifest, facts, diagnostics, &finished));
     }
+    run.end(End::Succeeded, &mut inputs);
     let artifact: PathBuf = artifact
         .ok_or_else(|| BuildError::NoArtifact { file: facts.file.clone(), package: facts.package.clone() })?
         .into();
-    let mut inputs = facts.inputs.clone();
-    // Without its list of sources a library can be built and watched all the same: the folders are known.
-    if let Ok(dep_info) = fs::read_to_string(artifact.with_extension("d")) {
-        let sources = dep_info_sources(&dep_info).into_iter();
-        // Where build scripts leave what they make need not be below the target folder.
-        let is_made = |it: &PathBuf| {
-            it.starts_with(&facts.target_dir) || out_dirs.iter().any(|out_dir| it.starts_with(out_dir))
-        };
-        inputs.files.extend(sources.filter(|it| it.is_absolute() && !is_made(it)));
-    }
     let output = Output { artifact, inputs, warnings: diagnostics };
     let template =
         note.filter(|_| !scripted).and_then(|note| Template::of(&note, &beginning, manifest, &output));
@@ -91,6 +87,8 @@ fn command(manifest: &Manifest, facts: &Facts, std: StdLink) -> Command {
     command.args(["rustc", "--quiet", "--lib", "--message-format=json-diagnostic-rendered-ansi"]);
     command.arg("--manifest-path").arg(&facts.file);
     command.arg("--target-dir").arg(&facts.target_dir);
+    // Else what cargo makes on the way could lie where the author's own cargo builds, and wait for it.
+    command.env("CARGO_BUILD_BUILD_DIR", &facts.target_dir);
     command.args(["--profile", &spec.profile]);
     progress::ask(&mut command);
     // What is not edited is built once and linked at every edit: made smaller, it takes a third off the way to the new

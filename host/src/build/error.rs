@@ -16,7 +16,7 @@ pub enum BuildError {
     NoSource { root: PathBuf },
     /// The Rust toolchain is not installed.
     #[error("cannot run `{program}`: {source}; {}", remedy(program, source))]
-    NoToolchain { program: &'static str, source: io::Error },
+    NoToolchain { program: String, source: io::Error },
     /// The package makes no C dynamic library.
     #[error(
         "{}: the package `{package}` is not a cdylib; add `crate-type = [\"cdylib\"]` under `[lib]` in its Cargo.toml{hint}",

@@ -1,7 +1,14 @@
 //! What is found out about a cargo package once, and kept for as long as it holds: asking cargo anew would
 //! cost every edit more than the rest of this stage together.
 
-use super::{BuildError, process, turns::Turns};
+use super::{
+    BuildError,
+    content::{Stamp, stamp},
+    process,
+    settings::Settings,
+    toolchain::Toolchain,
+    turns::Turns,
+};
 use crate::{
     manifest::Manifest,
     watch::{self, Inputs},
@@ -9,16 +16,12 @@ use crate::{
 use cargo_metadata::{CrateType, DependencyKind, Metadata, MetadataCommand, Package, TargetKind};
 use std::{
     collections::BTreeSet,
-    env,
-    ffi::OsString,
     fs,
     hash::{DefaultHasher, Hash, Hasher},
-    io,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    process::Command,
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
+use toml::{Table, Value};
 
 /// What holds until one of the package's manifests changes.
 #[derive(Debug)]
@@ -32,54 +35,12 @@ pub(super) struct Facts {
     pub(super) target_dir: PathBuf,
     /// What it is made from, as far as can be told without building it.
     pub(super) inputs: Inputs,
-    /// The Cargo.toml that may define profiles.
-    profiles: String,
-    stamps: Vec<(PathBuf, Stamp)>,
-    /// The files that steer cargo and rustup, whether they are there or not.
-    pub(super) settings: Vec<PathBuf>,
-}
-
-pub(super) type Stamp = Option<(i64, i64, u64, u64)>;
-
-/// Where the tools are that the folder's toolchain settings select.
-#[derive(Clone, Debug)]
-pub(super) struct Toolchain {
-    pub(super) cargo: PathBuf,
-    pub(super) libdir: PathBuf,
-    path: OsString,
-}
-
-impl Toolchain {
-    async fn find(root: &Path) -> Result<Self, BuildError> {
-        let mut command = Command::new("rustc");
-        command.current_dir(root).args(["--print", "sysroot", "--print", "target-libdir"]);
-        let mut lines = Vec::new();
-        let finished = process::run(command, |line| lines.push(PathBuf::from(line)))
-            .await
-            .map_err(|source| BuildError::NoToolchain { program: "rustc", source })?;
-        let [sysroot, libdir] = lines.as_slice() else {
-            let source = io::Error::other(format!("{}: {}", finished.status, finished.stderr));
-            return Err(BuildError::NoToolchain { program: "rustc", source });
-        };
-        // Called by its own path, cargo need not find out again (for itself and for each rustc) which toolchain
-        // is meant: that is rustup's business, and takes it 10 ms every time.
-        let bin = sysroot.join("bin");
-        let own = Some(bin.join("cargo")).filter(|cargo| cargo.is_file());
-        let mut path = OsString::new();
-        if own.is_some() {
-            path.push(&bin);
-            path.push(":");
-        }
-        path.push(env::var_os("PATH").unwrap_or_default());
-        Ok(Self { cargo: own.unwrap_or_else(|| "cargo".into()), libdir: libdir.clone(), path })
-    }
-
-    /// A cargo command in `folder`, whose settings then apply.
-    pub(super) fn cargo(&self, folder: &Path) -> Command {
-        let mut command = Command::new(&self.cargo);
-        command.current_dir(folder).env("PATH", &self.path);
-        command
-    }
+    /// The folders of the packages by path that it is made from, as far as they are known without a build.
+    pub(super) package_folders: BTreeSet<PathBuf>,
+    /// The profiles that the workspace or the settings define or change.
+    profiles: BTreeSet<String>,
+    stamps: Vec<(PathBuf, Option<Stamp>)>,
+    pub(super) settings: Settings,
 }
 
 impl Facts {
@@ -90,9 +51,9 @@ impl Facts {
         turns: &Turns,
     ) -> Result<Self, BuildError> {
         let began = SystemTime::now();
-        let settings = settings(manifest);
-        let mut stamps: Vec<_> = settings.iter().map(|path| (path.clone(), stamp(path))).collect();
-        let toolchain = Toolchain::find(&manifest.root).await?;
+        let settings = Settings::find(&manifest.root);
+        let mut stamps: Vec<_> = settings.files.iter().map(|path| (path.clone(), stamp(path))).collect();
+        let toolchain = Toolchain::find(&manifest.root, &settings).await?;
         let metadata = metadata(&toolchain, &manifest.root).await?;
         let package = plugin_package(manifest, &metadata)?;
         let workspace_root = metadata.workspace_root.clone().into_std_path_buf();
@@ -108,32 +69,38 @@ impl Facts {
             }
         }
         let mut inputs = inputs(package, &metadata);
+        let manifests = inputs.files.iter().filter(|file| file.ends_with("Cargo.toml"));
+        let package_folders = manifests.filter_map(|file| file.parent()).map(Path::to_owned).collect();
+        // Which versions all packages get is decided for the workspace as a whole.
+        inputs.files.extend(metadata.packages.iter().map(|package| package.manifest_path.clone().into()));
         // What was saved while cargo read it may not be what it read. Stamped as missing, it makes the facts be found
         // out anew the next time.
-        stamps.extend(inputs.files.iter().map(|path| (path.clone(), stamp_before(path, began).flatten())));
-        inputs.files.extend(settings.iter().filter(|file| file.starts_with(&workspace_root)).cloned());
+        stamps.extend(inputs.files.iter().map(|path| (path.clone(), stamp_before(path, began))));
+        // Above the workspace, only those that are there: to watch for others would be to watch folders of everyone's.
+        let watched =
+            settings.files.iter().filter(|file| file.starts_with(&workspace_root) || file.is_file());
+        inputs.files.extend(watched.cloned());
         inputs.files.insert(lock_file);
         // Packages of the same name in two workspaces must not share a folder: cargo would take the one for the other.
         let mut hasher = DefaultHasher::new();
         workspace_root.hash(&mut hasher);
         let name = workspace_root.file_name().unwrap_or_default().to_string_lossy();
+        let mut profiles = settings.profiles.clone();
+        let own = table(&workspace_root.join("Cargo.toml"));
+        let own = own.get("profile").and_then(Value::as_table).into_iter().flat_map(Table::keys);
+        profiles.extend(own.cloned());
         Ok(Self {
             target_dir: target_dir.join(format!("{name}-{:016x}", hasher.finish())),
             package: package.name.to_string(),
             file: package.manifest_path.clone().into_std_path_buf(),
             toolchain,
-            profiles: fs::read_to_string(workspace_root.join("Cargo.toml")).unwrap_or_default(),
+            profiles,
             workspace_root,
             inputs,
+            package_folders,
             stamps,
             settings,
         })
-    }
-
-    /// The folders of the packages by path that the artifact is made from, as far as they are known without a build.
-    pub(super) fn package_folders(&self) -> BTreeSet<PathBuf> {
-        let manifests = self.inputs.files.iter().filter(|file| file.ends_with("Cargo.toml"));
-        manifests.filter_map(|file| file.parent()).map(Path::to_owned).collect()
     }
 
     /// Whether cargo knows this profile; to set a value in one that it does not know would make it misname the error.
@@ -141,14 +108,22 @@ impl Facts {
         matches!(name, "dev" | "release") || self.sets_profile(name)
     }
 
-    /// Whether the workspace says anything of this profile.
+    /// Whether the workspace or the settings say anything of this profile.
     pub(super) fn sets_profile(&self, name: &str) -> bool {
-        self.profiles.contains(&format!("[profile.{name}"))
+        self.profiles.contains(name)
     }
 
-    /// Whether one of the files that steer cargo has this word in it.
-    pub(super) fn settings_mention(&self, word: &str) -> bool {
-        self.settings.iter().any(|path| fs::read_to_string(path).is_ok_and(|text| text.contains(word)))
+    /// The names of all crates that cargo has downloaded and that nothing else can stand for.
+    pub(super) fn downloaded(&self) -> BTreeSet<String> {
+        let lock = table(&self.workspace_root.join("Cargo.lock"));
+        let packages = lock.get("package").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let names = |of: fn(&Value) -> bool| -> BTreeSet<String> {
+            let packages = packages.iter().filter(|package| of(package) && !self.settings.replaces_crates);
+            packages.filter_map(|package| Some(package.get("name")?.as_str()?.to_owned())).collect()
+        };
+        let (with, without) =
+            (names(|it| it.get("source").is_some()), names(|it| it.get("source").is_none()));
+        &with - &without
     }
 
     /// Whether everything is still as it was found.
@@ -157,19 +132,14 @@ impl Facts {
     }
 }
 
-pub(super) fn stamp(path: &Path) -> Stamp {
-    let metadata = fs::metadata(path).ok()?;
-    Some((metadata.mtime(), metadata.mtime_nsec(), metadata.len(), metadata.ino()))
-}
-
-/// How far the times of files may lag behind the clock: the kernel takes them from its last tick.
-const TICK: Duration = Duration::from_millis(20);
-
 /// The stamp of a file that was as it is already at that time; none if it may have been written since.
 pub(super) fn stamp_before(path: &Path, time: SystemTime) -> Option<Stamp> {
-    let found = stamp(path);
-    let written = fs::metadata(path).and_then(|metadata| metadata.modified()).ok()?;
-    (written < time.checked_sub(TICK)?).then_some(found)
+    stamp(path).filter(|stamp| stamp.is_before(time))
+}
+
+/// What a TOML file says; nothing if it cannot be read.
+fn table(file: &Path) -> Table {
+    fs::read_to_string(file).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
 async fn metadata(toolchain: &Toolchain, root: &Path) -> Result<Metadata, BuildError> {
@@ -181,7 +151,7 @@ async fn metadata(toolchain: &Toolchain, root: &Path) -> Result<Metadata, BuildE
     let mut json = String::new();
     let finished = process::run(command, |line| json.push_str(line))
         .await
-        .map_err(|source| BuildError::NoToolchain { program: "cargo", source })?;
+        .map_err(|source| BuildError::NoToolchain { program: "cargo".into(), source })?;
     let failed = |reason: String| {
         let status = finished.status.to_string();
         BuildError::Cargo { file: file.clone(), status, stderr: reason }
@@ -269,15 +239,4 @@ fn inputs(package: &Package, metadata: &Metadata) -> Inputs {
         }
     }
     inputs
-}
-
-/// The files that steer cargo and rustup, whether they are there or not: both look in the folders above, too.
-fn settings(manifest: &Manifest) -> Vec<PathBuf> {
-    const NAMES: [&str; 4] = [".cargo/config.toml", ".cargo/config", "rust-toolchain.toml", "rust-toolchain"];
-    let folders = manifest.root.ancestors();
-    let mut files: Vec<_> = folders.flat_map(|folder| NAMES.map(|name| folder.join(name))).collect();
-    let cargo_home = env::var_os("CARGO_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-    let cargo_home = cargo_home.or_else(|| Some(env::home_dir()?.join(".cargo")));
-    files.extend(cargo_home.iter().flat_map(|home| ["config.toml", "config"].map(|name| home.join(name))));
-    files
 }

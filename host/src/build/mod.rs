@@ -4,19 +4,25 @@
 //! target folder of the author's own cargo, where the two would wait for each other.
 
 mod cargo;
+mod content;
 mod error;
 mod facts;
+mod fingerprints;
 mod named;
 mod own_writes;
 mod process;
 mod progress;
+mod record;
 mod replay;
 mod script;
+mod settings;
 mod silence;
 mod std_link;
 #[cfg(test)]
 mod tests;
+mod toolchain;
 mod turns;
+mod units;
 
 pub use error::BuildError;
 pub(crate) use own_writes::{Moment, OwnWrites};
@@ -111,7 +117,11 @@ impl Builder {
             Ok(Way::Cargo) => {
                 let facts = silence::bounded(manifest.build.timeout, self.facts(manifest)).await;
                 match facts {
-                    Ok(Ok(facts)) => facts.inputs.clone(),
+                    Ok(Ok(facts)) => {
+                        let mut inputs = facts.inputs.clone();
+                        record::add_known(&facts, &mut inputs);
+                        inputs
+                    }
                     Ok(Err(error)) => {
                         self.remember_failure(manifest, &[], &error);
                         whole_folder(manifest)
@@ -222,7 +232,7 @@ impl Builder {
             }
             Ok(Way::Cargo) if *path != manifest.file => {
                 let facts = self.facts.lock().get(&key(manifest)).cloned();
-                let packages = facts.map(|facts| facts.package_folders()).unwrap_or_default();
+                let packages = facts.map(|facts| facts.package_folders.clone()).unwrap_or_default();
                 self.scripts.of((&key(manifest), moment), &packages, path)
             }
             _ => OwnWrites::None,
@@ -268,7 +278,7 @@ impl Builder {
                 turn.await
             }
         };
-        let running = self.scripts.begin(key.clone(), &facts.package_folders());
+        let running = self.scripts.begin(key.clone(), &facts.package_folders);
         let (output, template) = cargo::build(manifest, facts, std, &running).await?;
         if let Some(template) = template {
             self.templates.lock().insert(key, Arc::new(template));

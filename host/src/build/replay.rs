@@ -7,7 +7,8 @@
 use super::{
     BuildError,
     cargo::{self, Output},
-    facts::{Facts, Stamp, stamp, stamp_before},
+    content::{Stamp, stamp},
+    facts::{Facts, stamp_before},
     process,
 };
 use crate::{
@@ -50,7 +51,7 @@ impl Note {
         let wrapped = ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_RUSTC_WRAPPER"]
             .iter()
             .any(|name| env::var_os(name).is_some());
-        if wrapped || facts.settings_mention("wrapper") {
+        if wrapped || facts.settings.mention("wrapper") {
             return None;
         }
         let dir = facts.target_dir.join("replay");
@@ -87,7 +88,7 @@ fn write_wrapper(dir: &Path, wrapper: &Path) -> io::Result<()> {
 #[derive(Debug)]
 pub(super) struct Beginning {
     at: SystemTime,
-    stamps: BTreeMap<PathBuf, Stamp>,
+    stamps: BTreeMap<PathBuf, Option<Stamp>>,
     target_dir: PathBuf,
 }
 
@@ -95,18 +96,18 @@ impl Beginning {
     /// Notes what the files are that are known before the build.
     pub(super) fn now(facts: &Facts) -> Self {
         let at = SystemTime::now();
-        let known = facts.inputs.files.iter().chain(&facts.settings);
+        let known = facts.inputs.files.iter().chain(&facts.settings.files);
         let stamps = known.map(|path| (path.clone(), stamp(path))).collect();
         Self { at, stamps, target_dir: facts.target_dir.clone() }
     }
 
     /// What a file was when cargo read it; none if it may have been saved since.
-    fn stamp(&self, path: &Path) -> Option<Stamp> {
+    fn stamp(&self, path: &Path) -> Option<Option<Stamp>> {
         match self.stamps.get(path) {
             Some(stamp) => Some(*stamp),
             // What cargo itself has written, maybe in this build.
             None if path.starts_with(&self.target_dir) => Some(stamp(path)),
-            None => stamp_before(path, self.at),
+            None => stamp_before(path, self.at).map(Some),
         }
     }
 }
@@ -122,7 +123,7 @@ pub(super) struct Template {
     /// The name of the crate with what cargo adds to it: the files that rustc writes are called that.
     stem: String,
     /// All that the artifact is made from but the crate's own sources.
-    others: BTreeMap<PathBuf, Stamp>,
+    others: BTreeMap<PathBuf, Option<Stamp>>,
     inputs: Inputs,
     runs: AtomicU64,
 }

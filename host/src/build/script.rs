@@ -1,12 +1,11 @@
 //! Building with the author's own script, and taking a library that is ready-made.
 
-use super::{BuildError, process};
+use super::{BuildError, process, toolchain};
 use crate::{manifest::Manifest, watch::Inputs};
 use std::{
     fs, io,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
-    process::Command,
     time::Duration,
 };
 
@@ -29,7 +28,7 @@ pub(super) async fn build(
     let mut output = process::Tail::default();
     let mut patience = 100;
     let finished = loop {
-        let mut command = Command::new(&script);
+        let mut command = toolchain::command(&script);
         command
             .current_dir(&manifest.root)
             .env("REPLUG_TARGET_DIR", target_dir)

@@ -1,5 +1,6 @@
 //! Small crates without dependencies, built by a nested cargo, and scripts that behave and misbehave.
 
+mod inputs;
 mod replay;
 mod workspaces;
 

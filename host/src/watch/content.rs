@@ -80,7 +80,7 @@ pub(super) fn saved_at(path: &Path, noticed: SystemTime) -> SystemTime {
 }
 
 /// Whether a file or folder of this name never is source: hidden, a backup, or made by a build.
-pub(super) fn is_ignored(name: &str) -> bool {
+pub(crate) fn is_ignored(name: &str) -> bool {
     name.starts_with('.')
         || name == "target"
         || name == "4913" // vim's probe whether it may write here
@@ -90,7 +90,7 @@ pub(super) fn is_ignored(name: &str) -> bool {
 }
 
 /// Whether anything on the way from `dir` to `path` is ignored.
-pub(super) fn is_ignored_below(dir: &Path, path: &Path) -> bool {
+pub(crate) fn is_ignored_below(dir: &Path, path: &Path) -> bool {
     let below = path.strip_prefix(dir).unwrap_or(path);
     below.components().any(|part| is_ignored(&part.as_os_str().to_string_lossy()))
 }

@@ -17,7 +17,7 @@ mod tests;
 mod world;
 
 pub use content::Content;
-pub(crate) use content::changed_at;
+pub(crate) use content::{changed_at, is_ignored, is_ignored_below};
 pub(crate) use file::FileWatch;
 pub(crate) use paths::links_on;
 pub use poll::{Poll, file_system_without_events};

@@ -1,0 +1,131 @@
+//! What a file held, kept so that it is read again only if it may hold something else.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::{
+    fs,
+    io::{self, Read as _},
+    os::unix::fs::MetadataExt,
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+/// By what a file is recognized as untouched: its times, its length and its number. Whoever copies, moves or restores a
+/// file can give it any time of modification, but not the time at which the system last changed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stamp {
+    modified: (i64, i64),
+    changed: (i64, i64),
+    bytes: u64,
+    file: (u64, u64),
+}
+
+/// The stamp of a file; none if it is not there.
+pub(super) fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = fs::metadata(path).ok()?;
+    Some(Stamp {
+        modified: (metadata.mtime(), metadata.mtime_nsec()),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
+        bytes: metadata.len(),
+        file: (metadata.dev(), metadata.ino()),
+    })
+}
+
+/// How far the times of files may lag behind the clock: the kernel takes them from its last tick.
+const TICK: Duration = Duration::from_millis(20);
+
+impl Stamp {
+    /// Whether the file was last touched before that time, beyond doubt.
+    pub(super) fn is_before(&self, time: SystemTime) -> bool {
+        let since_epoch =
+            time.checked_sub(TICK).and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+        since_epoch.is_some_and(|time| {
+            let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+            self.modified.max(self.changed) < (seconds, i64::from(time.subsec_nanos()))
+        })
+    }
+}
+
+/// What a path held at some time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Content {
+    stamp: Option<Stamp>,
+    /// None if there was no file.
+    hash: Option<String>,
+    read_at: SystemTime,
+}
+
+impl Content {
+    /// What `path` holds now; `known` is what it held before.
+    pub(super) fn of(path: &Path, known: Option<&Self>) -> Self {
+        let (stamp, read_at) = (stamp(path), SystemTime::now());
+        if let Some(known) = known
+            && known.stamp == stamp
+            && stamp.is_none_or(|stamp| stamp.is_before(known.read_at))
+        {
+            return known.clone();
+        }
+        Self { stamp, hash: stamp.and_then(|_| hash(path)), read_at }
+    }
+
+    /// Whether both are the same bytes, or no file.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.hash == other.hash
+    }
+
+    /// Whether it was so before that time already.
+    pub(super) fn is_older_than(&self, time: SystemTime) -> bool {
+        self.stamp.is_none_or(|stamp| stamp.is_before(time))
+    }
+}
+
+fn hash(path: &Path) -> Option<String> {
+    match fs::File::open(path).and_then(digest) {
+        Ok(hash) => Some(hash),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => Some(format!("unreadable: {:?}", error.kind())),
+    }
+}
+
+fn digest(mut file: fs::File) -> io::Result<String> {
+    let (mut hasher, mut part) = (Sha256::new(), vec![0; 64 << 10]);
+    loop {
+        match file.read(&mut part)? {
+            0 => return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            read => hasher.update(&part[..read]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_decide_whatever_time_a_file_is_given() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("it");
+        fs::write(&path, "one").unwrap();
+        let time = fs::metadata(&path).unwrap().modified().unwrap();
+        let one = Content::of(&path, None);
+        for (text, is_same) in [("two", false), ("one", true)] {
+            fs::write(&path, text).unwrap();
+            fs::File::options().append(true).open(&path).unwrap().set_modified(time).unwrap();
+            assert_eq!(Content::of(&path, Some(&one)).is_same(&one), is_same, "{text}");
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(!Content::of(&path, Some(&one)).is_same(&one));
+    }
+
+    #[test]
+    fn a_file_that_was_just_written_is_not_older_than_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("it");
+        fs::write(&path, "one").unwrap();
+        let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        fs::File::options().append(true).open(&path).unwrap().set_modified(old).unwrap();
+        let content = Content::of(&path, None);
+        assert!(!content.is_older_than(SystemTime::now()), "only its time of modification is old");
+        assert!(content.is_older_than(SystemTime::now() + Duration::from_secs(1)));
+    }
+}

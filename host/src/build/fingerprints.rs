@@ -1,0 +1,78 @@
+//! Where cargo notes how fresh each unit is. Cargo compares times; a unit whose note is gone is made again.
+
+use super::units::{Kind, Unit};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+/// The note about one unit: a folder of cargo's.
+#[derive(Debug)]
+pub(super) struct Fingerprint {
+    dir: PathBuf,
+    pub(super) package: String,
+    pub(super) kind: Kind,
+    /// When cargo last wrote it.
+    pub(super) made_at: SystemTime,
+}
+
+impl Fingerprint {
+    /// All of a target folder, of every profile and target.
+    pub(super) fn all(target_dir: &Path) -> Vec<Self> {
+        let profiles = folders(target_dir).into_iter().flat_map(|folder| {
+            let mut profiles = folders(&folder);
+            profiles.push(folder);
+            profiles
+        });
+        let notes = profiles.flat_map(|profile| folders(&profile.join(".fingerprint")));
+        notes.filter_map(Self::read).collect()
+    }
+
+    fn read(dir: PathBuf) -> Option<Self> {
+        let (package, hash) = dir.file_name()?.to_str()?.rsplit_once('-')?;
+        let is_hash = hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let package = Some(package.to_owned()).filter(|_| is_hash)?;
+        let (mut kind, mut made_at) = (Kind::Crate, SystemTime::UNIX_EPOCH);
+        for entry in fs::read_dir(&dir).ok()?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with("run-build-script-") {
+                kind = Kind::ScriptRun;
+            } else if name.starts_with("build-script-") {
+                kind = Kind::Script;
+            }
+            made_at = entry.metadata().and_then(|it| it.modified()).unwrap_or(made_at).max(made_at);
+        }
+        Some(Self { dir, package, kind, made_at })
+    }
+
+    pub(super) fn is_of(&self, unit: &Unit) -> bool {
+        self.package == unit.package && self.kind == unit.kind
+    }
+
+    /// Whether cargo has to make this again when the unit is made again. What comes of another crate it sees by itself;
+    /// of a script that asks for nothing, not even what the script's own crate needs of it.
+    pub(super) fn goes_with(&self, unit: &Unit) -> bool {
+        let of_script = unit.kind == Kind::ScriptRun && self.kind == Kind::Crate;
+        self.is_of(unit) || of_script && self.package == unit.package
+    }
+
+    /// Has cargo make the unit again, and what needs it.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        let profile = self.dir.ancestors().nth(2).zip(self.dir.file_name());
+        if let Some((profile, name)) = profile.filter(|_| self.kind == Kind::ScriptRun) {
+            // Without it, what needs the run is stale, too.
+            is_gone(fs::remove_file(profile.join("build").join(name).join("output")))?;
+        }
+        is_gone(fs::remove_dir_all(&self.dir))
+    }
+}
+
+fn is_gone(removed: io::Result<()>) -> io::Result<()> {
+    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}
+
+fn folders(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+}

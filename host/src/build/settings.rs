@@ -1,0 +1,132 @@
+//! The files that steer cargo and rustup, and what they say that a build has to know.
+
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    path::{Path, PathBuf},
+};
+use toml::{Table, Value};
+
+/// What the configuration of cargo says for one folder.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Settings {
+    /// Every file that counts, whether it is there or not: cargo and rustup look in the folders above, too.
+    pub(super) files: Vec<PathBuf>,
+    /// The compiler that `[build] rustc` names.
+    pub(super) rustc: Option<PathBuf>,
+    /// The profiles that they define or change.
+    pub(super) profiles: BTreeSet<String>,
+    /// Whether they put something in the place of crates from a registry: a folder, or another registry.
+    pub(super) replaces_crates: bool,
+}
+
+impl Settings {
+    /// Reads what counts for a cargo that runs in `folder`.
+    pub(super) fn find(folder: &Path) -> Self {
+        let mut settings = Self::default();
+        for folder in folder.ancestors() {
+            settings.files.extend(["rust-toolchain.toml", "rust-toolchain"].map(|name| folder.join(name)));
+            settings.read_folder(&folder.join(".cargo"));
+        }
+        if let Some(home) = cargo_home() {
+            settings.read_folder(&home);
+        }
+        settings
+    }
+
+    /// Whether one of the files has this word in it.
+    pub(super) fn mention(&self, word: &str) -> bool {
+        self.files.iter().any(|path| fs::read_to_string(path).is_ok_and(|text| text.contains(word)))
+    }
+
+    fn read_folder(&mut self, folder: &Path) {
+        // Where both are there, cargo reads the first.
+        for name in ["config", "config.toml"] {
+            self.read(&folder.join(name));
+        }
+    }
+
+    /// Reads a file, and those that it includes. A file that was read before takes precedence.
+    fn read(&mut self, file: &Path) {
+        if self.files.iter().any(|known| known == file) {
+            return;
+        }
+        self.files.push(file.to_owned());
+        // Of a file with errors, cargo says which.
+        let Some(table) = fs::read_to_string(file).ok().and_then(|text| text.parse::<Table>().ok()) else {
+            return;
+        };
+        let rustc = table.get("build").and_then(|build| build.get("rustc")).and_then(Value::as_str);
+        self.rustc = self.rustc.take().or_else(|| Some(program(rustc?, file)));
+        let profiles = table.get("profile").and_then(Value::as_table);
+        self.profiles.extend(profiles.into_iter().flat_map(|profiles| profiles.keys().cloned()));
+        self.replaces_crates |= ["paths", "source", "patch"].iter().any(|key| table.contains_key(*key));
+        for included in table.get("include").map(included).unwrap_or_default() {
+            self.read(&file.with_file_name(included));
+        }
+    }
+}
+
+/// The folder in which cargo keeps what it has downloaded.
+pub(super) fn cargo_home() -> Option<PathBuf> {
+    let named = env::var_os("CARGO_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    named.or_else(|| Some(env::home_dir()?.join(".cargo")))
+}
+
+/// The paths under `include`, which is a path, or a list of paths and of tables with a `path`.
+fn included(value: &Value) -> Vec<&str> {
+    match value {
+        Value::Array(list) => list.iter().flat_map(included).collect(),
+        Value::Table(table) => table.get("path").and_then(Value::as_str).into_iter().collect(),
+        other => other.as_str().into_iter().collect(),
+    }
+}
+
+/// A program as a configuration file names it: a path counts from the folder that holds `.cargo`.
+fn program(name: &str, file: &Path) -> PathBuf {
+    match file.parent().and_then(Path::parent).filter(|_| name.contains('/')) {
+        Some(folder) => folder.join(name),
+        None => name.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(file: &Path, text: &str) {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    }
+
+    #[test]
+    fn files_that_a_configuration_includes_are_settings_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        write(
+            &at("p/.cargo/config.toml"),
+            "include = ['one.toml', { path = '../two.toml', optional = true }]",
+        );
+        write(&at("p/.cargo/one.toml"), "include = 'three.toml'\n[profile.fancy]\nlto = true");
+        write(&at("p/.cargo/three.toml"), "include = ['one.toml']\n[build]\nrustc = 'bin/rustc'");
+        let settings = Settings::find(&at("p"));
+        for name in ["p/.cargo/one.toml", "p/.cargo/../two.toml", "p/.cargo/three.toml", "rust-toolchain"] {
+            assert!(settings.files.contains(&at(name)), "{name}: {:?}", settings.files);
+        }
+        assert_eq!(settings.rustc, Some(at("p/bin/rustc")));
+        assert!(settings.profiles.contains("fancy"), "{:?}", settings.profiles);
+    }
+
+    #[test]
+    fn the_nearest_configuration_names_the_compiler() {
+        let dir = tempfile::tempdir().unwrap();
+        write(&dir.path().join("p/.cargo/config.toml"), "[build]\nrustc = 'near'");
+        write(
+            &dir.path().join(".cargo/config.toml"),
+            "[build]\nrustc = './far'\n[source.x]\ndirectory = 'y'",
+        );
+        let settings = Settings::find(&dir.path().join("p"));
+        assert_eq!(settings.rustc, Some("near".into()));
+        assert!(settings.replaces_crates);
+    }
+}

@@ -1,0 +1,242 @@
+//! What an artifact is made from: that nothing of it is missed, and that bytes decide, not times.
+
+use super::*;
+use std::os::unix::fs::symlink;
+
+/// Whether the library holds this text.
+fn says(built: &Built, text: &str) -> bool {
+    let bytes = fs::read(&built.artifact).unwrap();
+    bytes.windows(text.len()).any(|part| part == text.as_bytes())
+}
+
+const SCRIPT_OF_ONE_FILE: &str = "fn main() { println!(\"cargo::rerun-if-changed=build.rs\"); }";
+
+impl Bench {
+    /// A package whose library says what the path dependency `helper` says.
+    fn with_helper(needs: &str) -> Self {
+        let bench = Self::package();
+        bench.write("Cargo.toml", &format!("{CARGO_TOML}{needs}"));
+        bench.write("src/lib.rs", &GOOD.replace("\"x\"", "\"{}\", helper::SAYS"));
+        bench.write("../helper/Cargo.toml", "[package]\nname = \"helper\"\nedition = \"2024\"\n");
+        bench.write("../helper/src/lib.rs", "pub const SAYS: &str = \"<one>\";");
+        bench
+    }
+
+    /// Puts a file with that content in the place of another, as old as `age` before it.
+    fn replace(&self, name: &str, content: &str, age: Duration) {
+        let before = fs::metadata(self.path(name)).unwrap().modified().unwrap();
+        let new = self.path("../new");
+        fs::write(&new, content).unwrap();
+        fs::File::options().append(true).open(&new).unwrap().set_modified(before - age).unwrap();
+        fs::rename(new, self.path(name)).unwrap();
+    }
+
+    /// What a host that starts now builds.
+    async fn restarted(&self) -> Built {
+        Builder::new(self.builder.dir().clone()).build(&self.manifest()).await.unwrap()
+    }
+}
+
+const ON_HELPER: &str = "[dependencies]\nhelper = { path = \"../helper\" }\n[workspace]\n";
+
+#[tokio::test]
+async fn a_source_with_an_older_or_equal_time_is_built_and_stays_so_after_a_restart() {
+    for script in ["", SCRIPT_OF_ONE_FILE] {
+        let bench = Bench::with_helper(ON_HELPER);
+        if !script.is_empty() {
+            bench.write("build.rs", script);
+        }
+        assert!(says(&bench.build().await.unwrap(), "<one>"));
+        bench.replace("../helper/src/lib.rs", "pub const SAYS: &str = \"<two>\";", Duration::ZERO);
+        assert!(says(&bench.build().await.unwrap(), "<two>"), "a dependency, equal time: {script}");
+        let edit = fs::read_to_string(bench.path("src/lib.rs")).unwrap().replace("{}", "own {}");
+        bench.replace("src/lib.rs", &edit, Duration::from_secs(3600));
+        assert!(says(&bench.build().await.unwrap(), "own "), "the source, older: {script}");
+        assert!(says(&bench.restarted().await, "own "), "after a restart: {script}");
+        bench.replace("../helper/src/lib.rs", "pub const SAYS: &str = \"<three>\";", Duration::from_secs(1));
+        assert!(says(&bench.restarted().await, "<three>"), "while no host ran: {script}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_build_script_reads_is_built_whatever_its_time() {
+    let scripts = [
+        "",
+        "println!(\"cargo::rerun-if-changed=data\");",
+        "println!(\"cargo:rerun-if-changed=data/text\");",
+    ];
+    for asks in scripts {
+        let bench = Bench::package();
+        let source = GOOD.replace("\"x\"", "\"{}\", env!(\"SAYS\")");
+        bench.write("src/lib.rs", &source);
+        bench.write("data/text", "<one>");
+        let reads =
+            "println!(\"cargo::rustc-env=SAYS={}\", std::fs::read_to_string(\"data/text\").unwrap());";
+        bench.write("build.rs", &format!("fn main() {{ {asks}\n{reads} }}"));
+        let built = bench.build().await.unwrap();
+        assert!(says(&built, "<one>"), "{asks}");
+        let is_noticed = |inputs: &Inputs| {
+            let data = bench.path("data");
+            inputs.files.contains(&data.join("text")) || inputs.dirs.iter().any(|dir| data.starts_with(dir))
+        };
+        assert!(is_noticed(&built.inputs), "{asks}: {:?}", built.inputs);
+        let restarted = Builder::new(bench.builder.dir().clone()).inputs(&bench.manifest()).await;
+        assert!(is_noticed(&restarted), "{asks}: {restarted:?}");
+        bench.replace("data/text", "<two>", Duration::from_secs(3600));
+        assert!(says(&bench.build().await.unwrap(), "<two>"), "{asks}");
+        assert!(says(&bench.restarted().await, "<two>"), "{asks}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_file_in_a_folder_that_a_script_asks_for_is_seen_by_cargo_whatever_its_time() {
+    let bench = Bench::package();
+    bench.write("src/lib.rs", &GOOD.replace("\"x\"", "\"{}\", env!(\"SAYS\")"));
+    bench.write("data/a", "");
+    let count = "println!(\"cargo::rustc-env=SAYS=<{}>\", std::fs::read_dir(\"data\").unwrap().count());";
+    bench.write("build.rs", &format!("fn main() {{ println!(\"cargo::rerun-if-changed=data\"); {count} }}"));
+    assert!(says(&bench.build().await.unwrap(), "<1>"));
+    let time = fs::metadata(bench.path("data")).unwrap().modified().unwrap();
+    bench.write("data/b", "");
+    for path in ["data/b", "data"] {
+        fs::File::open(bench.path(path)).unwrap().set_modified(time).unwrap();
+    }
+    assert!(says(&bench.build().await.unwrap(), "<2>"));
+}
+
+#[tokio::test]
+async fn a_link_that_leads_to_other_sources_of_the_same_time_is_built() {
+    let bench = Bench::with_helper(ON_HELPER);
+    fs::rename(bench.path("../helper"), bench.path("../v1")).unwrap();
+    bench.write("../v2/Cargo.toml", "[package]\nname = \"helper\"\nedition = \"2024\"\n");
+    bench.write("../v2/src/lib.rs", "pub const SAYS: &str = \"<two>\";");
+    for version in ["v1", "v2"] {
+        let file = fs::File::open(bench.path(&format!("../{version}/src/lib.rs"))).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000)).unwrap();
+    }
+    symlink("v1", bench.path("../helper")).unwrap();
+    assert!(says(&bench.build().await.unwrap(), "<one>"));
+    fs::remove_file(bench.path("../helper")).unwrap();
+    symlink("v2", bench.path("../helper")).unwrap();
+    assert!(says(&bench.build().await.unwrap(), "<two>"));
+}
+
+#[tokio::test]
+async fn a_folder_that_an_override_puts_in_place_of_a_crate_is_an_input() {
+    // A registry in a folder, as `cargo vendor` makes it: `middle` needs `helper`, which `paths` or `patch` replaces.
+    for replace in ["paths = [\"../helper\"]\n", "[patch.crates-io]\nhelper = { path = \"../helper\" }\n"] {
+        let bench = Bench::with_helper("[dependencies]\nmiddle = \"1.0.0\"\n[workspace]\n");
+        bench.write(
+            "../helper/Cargo.toml",
+            "[package]\nname = \"helper\"\nversion = \"1.0.0\"\nedition = \"2024\"\n",
+        );
+        bench.write("src/lib.rs", &GOOD.replace("\"x\"", "\"{}\", middle::SAYS"));
+        for (name, needs, says) in [
+            ("middle", "[dependencies]\nhelper = \"1.0.0\"\n", "helper::SAYS"),
+            ("helper", "", "\"<registry>\""),
+        ] {
+            let package =
+                format!("[package]\nname = {name:?}\nversion = \"1.0.0\"\nedition = \"2024\"\n{needs}");
+            bench.write(&format!("../vendor/{name}/Cargo.toml"), &package);
+            let source = format!("pub const SAYS: &str = {says};");
+            bench.write(&format!("../vendor/{name}/src/lib.rs"), &source);
+            // With one checksum, a wrong one: cargo looks at it when it builds the crate.
+            bench.write(
+                &format!("../vendor/{name}/.cargo-checksum.json"),
+                "{\"files\":{},\"package\":\"00\"}",
+            );
+        }
+        let vendored =
+            "[source.crates-io]\nreplace-with = \"vendored\"\n[source.vendored]\ndirectory = \"../vendor\"\n";
+        bench.write(".cargo/config.toml", &format!("{replace}{vendored}"));
+        let built = bench.build().await.unwrap();
+        assert!(says(&built, "<one>"), "{replace}");
+        let helper = fs::canonicalize(bench.path("../helper/src/lib.rs")).unwrap();
+        let is_helper = |file: &PathBuf| fs::canonicalize(file).is_ok_and(|file| file == helper);
+        assert!(built.inputs.files.iter().any(is_helper), "{replace}: {:?}", built.inputs);
+        bench.write("../helper/src/lib.rs", "pub const SAYS: &str = \"<two>\";");
+        assert!(says(&bench.build().await.unwrap(), "<two>"), "{replace}");
+        bench.replace("../helper/src/lib.rs", "pub const SAYS: &str = \"<three>\";", Duration::from_secs(9));
+        assert!(says(&bench.build().await.unwrap(), "<three>"), "{replace}");
+        // A folder that stands for a registry, without checksums: nothing keeps anyone from editing it.
+        let edit = "pub const SAYS: &str = \"<middle>\";";
+        bench.replace("../vendor/middle/src/lib.rs", edit, Duration::ZERO);
+        assert!(says(&bench.build().await.unwrap(), "<middle>"), "{replace}");
+    }
+}
+
+#[tokio::test]
+async fn a_configuration_that_another_includes_is_an_input_and_for_cargo() {
+    let bench = Bench::package();
+    bench.write(
+        "src/lib.rs",
+        &GOOD.replace("\"x\"", "\"{}\", if cfg!(loud) { \"<loud>\" } else { \"<quiet>\" }"),
+    );
+    bench.write(".cargo/config.toml", "include = [\"more.toml\"]\n");
+    bench.write(".cargo/more.toml", "");
+    let built = bench.build().await.unwrap();
+    assert!(built.inputs.files.contains(&bench.path(".cargo/more.toml")), "{:?}", built.inputs);
+    bench.write(".cargo/more.toml", "[build]\nrustflags = [\"--cfg\", \"loud\"]\n");
+    assert!(says(&bench.build().await.unwrap(), "<loud>"));
+}
+
+#[tokio::test]
+async fn what_was_saved_while_a_build_ran_that_was_cut_short_is_built() {
+    let bench = Bench::with_helper(ON_HELPER);
+    // Its script waits, until the pipe is read, with the dependency built already.
+    let pipe = bench.path("wait");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    bench.write(
+        "Cargo.toml",
+        &format!(
+            "{CARGO_TOML}{ON_HELPER}{}",
+            ON_HELPER.replace("[dependencies]", "[build-dependencies]").replace("[workspace]\n", "")
+        ),
+    );
+    bench.write("build.rs", "fn main() { println!(\"cargo::rerun-if-changed=build.rs\"); let _ = helper::SAYS; std::fs::write(\"wait\", \"x\").unwrap(); }");
+    let opened = tokio::task::spawn_blocking(move || fs::read(pipe).unwrap());
+    let manifest = bench.manifest();
+    tokio::select! {
+        built = bench.builder.build(&manifest) => panic!("{built:?}"),
+        read = opened => drop(read.unwrap()),
+    }
+    bench.write("build.rs", SCRIPT_OF_ONE_FILE);
+    bench.replace("../helper/src/lib.rs", "pub const SAYS: &str = \"<two>\";", Duration::from_secs(9));
+    assert!(says(&bench.build().await.unwrap(), "<two>"));
+}
+
+#[tokio::test]
+async fn a_profile_of_the_configuration_with_lto_is_built() {
+    let bench = Bench::package();
+    bench.write("plugin.toml", "id = 'dev.example.tiny'\nbuild = { profile = 'fancy' }");
+    bench.write(".cargo/config.toml", "include = [\"profiles.toml\"]\n");
+    bench.write(".cargo/profiles.toml", "[profile.fancy]\ninherits = \"release\"\nlto = \"fat\"\n");
+    assert!(bench.build().await.unwrap().artifact.ends_with("fancy/libtiny_one.so"));
+}
+
+#[tokio::test]
+async fn a_compiler_that_the_configuration_names_gives_the_run_path() {
+    let bench = Bench::package();
+    let compiler = "#!/bin/sh\ncase \"$*\" in *target-libdir*) echo /other/sysroot; echo /other/lib;; *) exec rustc \"$@\";; esac\n";
+    bench.write("bin/rustc", compiler);
+    bench.chmod("bin/rustc", 0o755);
+    bench.write(".cargo/config.toml", "[build]\nrustc = \"bin/rustc\"\n");
+    assert!(says(&bench.build().await.unwrap(), "/other/lib"));
+}
+
+#[tokio::test]
+async fn the_build_folder_of_the_author_s_own_cargo_is_left_alone() {
+    let bench = Bench::package();
+    bench.write(".cargo/config.toml", "[build]\nbuild-dir = \"elsewhere\"\n");
+    bench.build().await.unwrap();
+    assert!(!bench.path("elsewhere").exists());
+}
+
+#[tokio::test]
+async fn a_script_does_not_inherit_the_toolchain_of_the_cargo_that_runs_the_host() {
+    let bench = Bench::script("#!/bin/sh\nmkdir -p out\nenv > out/tiny.so\n");
+    let built = bench.build().await.unwrap();
+    let by_user = std::env::var_os("RUSTUP_TOOLCHAIN_SOURCE").is_some_and(|source| source == "env");
+    assert!(by_user || !says(&built, "RUSTUP_TOOLCHAIN="));
+    assert!(!says(&built, "CARGO_PKG_NAME=") && says(&built, "PATH="));
+}

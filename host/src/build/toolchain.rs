@@ -1,0 +1,126 @@
+//! Where the tools are that a folder's settings select, and the environment in which they run.
+
+use super::{BuildError, process, settings::Settings};
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    io,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// What rustup adds to the environment of a program that `cargo run` starts, to select the toolchain of that cargo.
+const OF_RUSTUP: [&str; 3] = ["RUSTUP_TOOLCHAIN", "RUSTUP_TOOLCHAIN_SOURCE", "RUST_RECURSION_COUNT"];
+
+/// What cargo adds, besides everything that begins with `CARGO_PKG_` and `CARGO_BIN_`.
+const OF_CARGO: [&str; 7] = [
+    "CARGO",
+    "CARGO_MANIFEST_DIR",
+    "CARGO_MANIFEST_PATH",
+    "CARGO_CRATE_NAME",
+    "CARGO_PRIMARY_PACKAGE",
+    "CARGO_TARGET_TMPDIR",
+    "OUT_DIR",
+];
+
+/// A command that does not inherit what steers the cargo that has started this program: the builds of plugins are about
+/// other packages, and their folders may select another toolchain.
+pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    if env::var_os("CARGO_MANIFEST_DIR").is_none() {
+        return command;
+    }
+    let by_cargo = |name: &str| {
+        OF_CARGO.contains(&name) || name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_BIN_")
+    };
+    for name in env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(|it| by_cargo(it)) {
+        command.env_remove(name);
+    }
+    // A toolchain that the user has set in the environment counts for every cargo.
+    if env::var_os("RUSTUP_TOOLCHAIN_SOURCE").is_none_or(|source| source != "env") {
+        for name in OF_RUSTUP {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Where the tools are that the folder's toolchain settings select.
+#[derive(Clone, Debug)]
+pub(super) struct Toolchain {
+    pub(super) cargo: PathBuf,
+    /// Where the shared standard library of the compiler lies that cargo will call.
+    pub(super) libdir: PathBuf,
+    path: OsString,
+}
+
+impl Toolchain {
+    pub(super) async fn find(root: &Path, settings: &Settings) -> Result<Self, BuildError> {
+        let (sysroot, libdir) = match ask(command("rustc"), root).await {
+            // Without a default toolchain, the one that runs this program is all there is.
+            Err(_) if env::var_os("RUSTUP_TOOLCHAIN").is_some() => ask(Command::new("rustc"), root).await?,
+            asked => asked?,
+        };
+        let libdir = match named_compiler(settings) {
+            Some(rustc) => ask(command(rustc), root).await?.1,
+            None => libdir,
+        };
+        // Called by its own path, cargo need not find out again (for itself and for each rustc) which toolchain
+        // is meant: that is rustup's business, and takes it 10 ms every time.
+        let bin = sysroot.join("bin");
+        let own = Some(bin.join("cargo")).filter(|cargo| cargo.is_file());
+        let mut path = OsString::new();
+        if own.is_some() {
+            path.push(&bin);
+            path.push(":");
+        }
+        path.push(env::var_os("PATH").unwrap_or_default());
+        Ok(Self { cargo: own.unwrap_or_else(|| "cargo".into()), libdir, path })
+    }
+
+    /// A cargo command in `folder`, whose settings then apply.
+    pub(super) fn cargo(&self, folder: &Path) -> Command {
+        let mut command = command(&self.cargo);
+        command.current_dir(folder).env("PATH", &self.path);
+        command
+    }
+}
+
+/// The compiler that cargo is told to call in place of the toolchain's own, in cargo's order of precedence.
+fn named_compiler(settings: &Settings) -> Option<PathBuf> {
+    let named = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    named("RUSTC").or_else(|| named("CARGO_BUILD_RUSTC")).or_else(|| settings.rustc.clone())
+}
+
+/// The sysroot of a compiler, and where its libraries lie.
+async fn ask(mut rustc: Command, root: &Path) -> Result<(PathBuf, PathBuf), BuildError> {
+    rustc.current_dir(root).args(["--print", "sysroot", "--print", "target-libdir"]);
+    let mut lines = Vec::new();
+    let program = rustc.get_program().to_string_lossy().into_owned();
+    let finished = process::run(rustc, |line| lines.push(PathBuf::from(line)))
+        .await
+        .map_err(|source| BuildError::NoToolchain { program: program.clone(), source })?;
+    let [sysroot, libdir] = lines.as_slice() else {
+        let source = io::Error::other(format!("{}: {}", finished.status, finished.stderr));
+        return Err(BuildError::NoToolchain { program, source });
+    };
+    Ok((sysroot.clone(), libdir.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_does_not_inherit_the_package_of_the_cargo_that_runs_this() {
+        // Whoever runs tests without cargo has nothing to inherit.
+        let inherited = env::var_os("CARGO_MANIFEST_DIR").is_some();
+        let command = command("any");
+        let removed = |name: &str| command.get_envs().any(|(it, value)| it == name && value.is_none());
+        assert_eq!(removed("CARGO_MANIFEST_DIR"), inherited);
+        assert_eq!(removed("CARGO_PKG_NAME"), inherited);
+        assert!(!removed("CARGO_HOME") && !removed("PATH"));
+        let by_user = env::var_os("RUSTUP_TOOLCHAIN_SOURCE").is_some_and(|source| source == "env");
+        assert_eq!(removed("RUSTUP_TOOLCHAIN"), inherited && !by_user);
+    }
+}

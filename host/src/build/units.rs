@@ -1,0 +1,302 @@
+//! What cargo has made in a build, and from which files: taken from the messages and files that cargo itself writes.
+//!
+//! Only what someone may edit is looked at. Crates that cargo has downloaded never change; those that a folder, a patch
+//! or an override puts in their place do.
+
+use super::{cargo::dep_info_sources, settings::cargo_home};
+use crate::watch::{is_ignored, is_ignored_below};
+use cargo_metadata::{Artifact, BuildScript, Message, TargetKind};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// One thing that cargo makes and can find to be fresh.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Unit {
+    /// The name of its package.
+    pub(super) package: String,
+    pub(super) kind: Kind,
+    /// The files that it is made from; they need not exist.
+    pub(super) files: BTreeSet<PathBuf>,
+    /// The folders of which every file counts.
+    pub(super) dirs: BTreeSet<PathBuf>,
+    /// The folder of the package, if every file of the package counts.
+    pub(super) package_dir: Option<PathBuf>,
+}
+
+/// What a unit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Kind {
+    /// A crate.
+    Crate,
+    /// A build script as a program.
+    Script,
+    /// The run of a build script.
+    ScriptRun,
+}
+
+impl Unit {
+    /// Whether this path, be there a file or not, is one that the unit is made from.
+    pub(super) fn is_made_from(&self, path: &Path) -> bool {
+        let below = |dir: &&PathBuf| path.starts_with(dir) && !is_ignored_below(dir, path);
+        self.files.contains(path)
+            || self.dirs.iter().any(|dir| below(&dir))
+            || self.package_dir.as_ref().filter(below).is_some_and(|dir| {
+                let mut between = path.ancestors().skip(1).take_while(|it| it != dir);
+                between.all(|folder| !is_package(folder))
+            })
+    }
+
+    /// Every file that the unit is made from, as they are now.
+    pub(super) fn all_files(&self) -> BTreeSet<PathBuf> {
+        let mut files = self.files.clone();
+        self.dirs.iter().for_each(|dir| files_below(dir, Nested::Included, &mut files));
+        self.package_dir.iter().for_each(|dir| files_below(dir, Nested::Excluded, &mut files));
+        files
+    }
+}
+
+/// Whether packages within a folder belong to it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Nested {
+    Included,
+    Excluded,
+}
+
+/// Adds the files of a folder and of the folders in it.
+pub(super) fn files_below(dir: &Path, nested: Nested, files: &mut BTreeSet<PathBuf>) {
+    let mut open = vec![dir.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if is_ignored(&entry.file_name().to_string_lossy()) {
+                continue;
+            }
+            // Links to folders are not followed: they may lead round in circles.
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                if nested == Nested::Included || !is_package(&path) {
+                    open.push(path);
+                }
+            } else if !path.is_dir() {
+                files.insert(path);
+            }
+        }
+    }
+}
+
+/// The packages that lie within the folder of a package, but for those within them.
+pub(super) fn nested_packages(dir: &Path) -> Vec<PathBuf> {
+    let (mut found, mut open) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let is_source = !is_ignored(&entry.file_name().to_string_lossy());
+            if is_source && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                let into = if is_package(&entry.path()) { &mut found } else { &mut open };
+                into.push(entry.path());
+            }
+        }
+    }
+    found
+}
+
+fn is_package(folder: &Path) -> bool {
+    folder.join("Cargo.toml").exists()
+}
+
+/// What cargo has reported of a build so far.
+#[derive(Debug)]
+pub(super) struct Reported {
+    workspace_root: PathBuf,
+    target_dir: PathBuf,
+    /// The folders of the packages, by cargo's names for them.
+    folders: BTreeMap<String, PathBuf>,
+    /// By the file in which cargo or rustc lists what each was made from.
+    made: BTreeMap<PathBuf, (String, Kind)>,
+}
+
+impl Reported {
+    pub(super) fn new(workspace_root: &Path, target_dir: &Path) -> Self {
+        Self {
+            workspace_root: workspace_root.to_owned(),
+            target_dir: target_dir.to_owned(),
+            folders: BTreeMap::new(),
+            made: BTreeMap::new(),
+        }
+    }
+
+    /// Takes note of a message of cargo's.
+    pub(super) fn hear(&mut self, message: &Message) {
+        match message {
+            Message::CompilerArtifact(artifact) => drop(self.hear_artifact(artifact)),
+            Message::BuildScriptExecuted(run) => drop(self.hear_run(run)),
+            _ => {}
+        }
+    }
+
+    fn hear_artifact(&mut self, artifact: &Artifact) -> Option<()> {
+        let folder = artifact.manifest_path.parent()?.as_std_path();
+        if is_downloaded(folder) {
+            return None;
+        }
+        self.folders.insert(artifact.package_id.repr.clone(), folder.to_owned());
+        let made = artifact.filenames.first()?.as_std_path();
+        let (kind, list) = if artifact.target.kind.contains(&TargetKind::CustomBuild) {
+            (Kind::Script, first_dep_info(made.parent()?)?)
+        } else {
+            let stem = made.file_stem()?.to_str()?;
+            let name = format!("{}.d", stem.strip_prefix("lib").unwrap_or(stem));
+            let dir = made.parent()?;
+            // What was asked for is handed out one folder higher up.
+            let deps = if dir.ends_with("deps") { dir.to_owned() } else { dir.join("deps") };
+            (Kind::Crate, deps.join(name))
+        };
+        self.made.insert(list, (artifact.package_id.repr.clone(), kind));
+        Some(())
+    }
+
+    fn hear_run(&mut self, run: &BuildScript) -> Option<()> {
+        // The program was reported before its run.
+        self.folders.get(&run.package_id.repr)?;
+        let list = run.out_dir.parent()?.join("output").into();
+        self.made.insert(list, (run.package_id.repr.clone(), Kind::ScriptRun));
+        Some(())
+    }
+
+    /// Everything that cargo has made or found to be fresh, by the file that lists what it was made from.
+    pub(super) fn units(&self) -> BTreeMap<String, Unit> {
+        let unit = |(list, (package, kind)): (&PathBuf, &(String, Kind))| {
+            let folder = self.folders.get(package)?;
+            let mut unit = Unit {
+                package: name_of(package)?.to_owned(),
+                kind: *kind,
+                files: BTreeSet::new(),
+                dirs: BTreeSet::new(),
+                package_dir: None,
+            };
+            let guard = folder.join(CHECKSUMS);
+            if guard.exists() && checksums(folder) {
+                unit.files.insert(guard);
+            } else if *kind == Kind::ScriptRun {
+                reads_of_script(list, folder, &mut unit);
+            } else {
+                let sources = dep_info_sources(&fs::read_to_string(list).unwrap_or_default());
+                let sources = sources.into_iter().map(|path| self.resolve(&path, folder));
+                unit.files.extend(sources.filter(|path| !path.starts_with(&self.target_dir)));
+            }
+            // What cannot be written down is left to cargo's own judgement.
+            unit.files.retain(|path| path.to_str().is_some());
+            Some((list.to_str()?.to_owned(), unit))
+        };
+        self.made.iter().filter_map(unit).collect()
+    }
+
+    /// rustc runs in the workspace for what lies there, else in the package's own folder.
+    fn resolve(&self, path: &Path, folder: &Path) -> PathBuf {
+        let here = self.workspace_root.join(path);
+        if here.exists() { here } else { folder.join(path) }
+    }
+}
+
+/// What a build script has asked to be run again for; without a word of it, that is the whole package.
+fn reads_of_script(output: &Path, folder: &Path, unit: &mut Unit) {
+    let text = String::from_utf8_lossy(&fs::read(output).unwrap_or_default()).into_owned();
+    let mut says = false;
+    for line in text.lines() {
+        let Some(word) = line.strip_prefix("cargo::").or_else(|| line.strip_prefix("cargo:")) else {
+            continue;
+        };
+        says |= word.starts_with("rerun-if-");
+        if let Some(path) = word.strip_prefix("rerun-if-changed=") {
+            let path = folder.join(path.trim_end());
+            if path.is_dir() {
+                unit.dirs.insert(path)
+            } else {
+                unit.files.insert(path)
+            };
+        }
+    }
+    if !says {
+        unit.package_dir = Some(folder.to_owned());
+    }
+}
+
+fn first_dep_info(dir: &Path) -> Option<PathBuf> {
+    let mut files = fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path());
+    files.find(|path| path.extension().is_some_and(|it| it == "d"))
+}
+
+/// Where a folder that stands for a registry says which files it was made with.
+const CHECKSUMS: &str = ".cargo-checksum.json";
+
+/// Whether cargo refuses to build what differs from that: then the list is what can change.
+fn checksums(folder: &Path) -> bool {
+    let text = fs::read_to_string(folder.join(CHECKSUMS)).unwrap_or_default();
+    let found: Option<serde_json::Value> = serde_json::from_str(&text).ok();
+    found.and_then(|it| Some(!it.get("files")?.as_object()?.is_empty())).unwrap_or(false)
+}
+
+/// Whether a package lies where cargo keeps what it has downloaded.
+fn is_downloaded(folder: &Path) -> bool {
+    cargo_home().is_some_and(|home| ["registry", "git"].iter().any(|it| folder.starts_with(home.join(it))))
+}
+
+/// The name in `path+file:///a/b#name@0.1.0`, or in `path+file:///a/name#0.1.0`; older cargos write `name 0.1.0 (..)`.
+fn name_of(package: &str) -> Option<&str> {
+    if let Some((name, _)) = package.split_once(' ') {
+        return Some(name);
+    }
+    let (source, fragment) = package.split_once('#')?;
+    match fragment.split_once('@') {
+        Some((name, _)) => Some(name),
+        None => source.split('?').next()?.rsplit('/').next(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_package_is_read_from_each_form_of_its_id() {
+        for id in [
+            "path+file:///a/b#name@0.1.0",
+            "path+file:///a/name#0.1.0",
+            "git+https://host/name?branch=main#0.1.0",
+            "name 0.1.0 (path+file:///a/b)",
+        ] {
+            assert_eq!(name_of(id), Some("name"), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_script_reads_what_it_says_and_without_a_word_the_whole_package() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("p");
+        fs::create_dir_all(folder.join("data/deep")).unwrap();
+        fs::create_dir_all(folder.join("nested")).unwrap();
+        for name in ["data/deep/a", "one.txt", "nested/Cargo.toml", ".hidden"] {
+            fs::write(folder.join(name), "").unwrap();
+        }
+        let unit = |output: &str| {
+            let file = dir.path().join("output");
+            fs::write(&file, output).unwrap();
+            let mut unit = Unit {
+                package: "p".into(),
+                kind: Kind::ScriptRun,
+                files: BTreeSet::new(),
+                dirs: BTreeSet::new(),
+                package_dir: None,
+            };
+            reads_of_script(&file, &folder, &mut unit);
+            unit.all_files()
+        };
+        let at = |names: &[&str]| names.iter().map(|name| folder.join(name)).collect::<BTreeSet<_>>();
+        assert_eq!(unit("cargo:rerun-if-changed=one.txt\n"), at(&["one.txt"]));
+        assert_eq!(unit("cargo::rerun-if-changed=data\nnoise"), at(&["data/deep/a"]));
+        assert_eq!(unit("cargo::rerun-if-env-changed=X\n"), at(&[]));
+        assert_eq!(unit("cargo::rustc-cfg=x\n"), at(&["data/deep/a", "one.txt"]));
+    }
+}
