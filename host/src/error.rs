@@ -152,6 +152,14 @@ pub enum HostError {
     /// The version did not come to serve.
     #[error(transparent)]
     Reload(#[from] ReloadError),
+    /// There is no version to go back to.
+    #[error(
+        "{plugin}: there is no earlier version to go back to: none has served before the one that serves, or the store has it no longer; edit the source, or keep more versions with `keep_artifacts`"
+    )]
+    NoEarlierVersion {
+        /// The plugin.
+        plugin: PluginId,
+    },
     /// The plugin is not in a state for that.
     #[error("{plugin}: {reason}")]
     WrongState {

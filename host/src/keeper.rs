@@ -176,7 +176,12 @@ impl Keeper {
     }
 
     fn look_again(&mut self) {
-        match self.shop.settings.now().defaults.discover(&self.shop.settings.plugins_dir) {
+        let served = {
+            let desks = self.desks.lock();
+            desks.all().map(|desk| (desk.entry.id.clone(), desk.manifest.lock().root.clone())).collect()
+        };
+        let settings = &self.shop.settings;
+        match settings.now().defaults.discover_beside(&settings.plugins_dir, &served) {
             Ok(discovery) => drop(self.take_in(discovery)),
             // The folder is gone or unreadable: what runs goes on until it is back and says otherwise.
             Err(error) => {

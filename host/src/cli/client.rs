@@ -15,10 +15,10 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use replug::{
     Event,
-    control::{Command, distrust, find_socket},
+    control::{Command, distrust, find_socket, other_owner},
 };
 use serde_json::{Value, json};
-use std::{collections::VecDeque, io, path::PathBuf, time::Duration};
+use std::{collections::VecDeque, fs, io, path::PathBuf, time::Duration};
 use tokio::net::UnixStream;
 
 /// How long a host may take to begin its answer where it only has to look.
@@ -43,6 +43,7 @@ impl At {
 #[derive(Debug)]
 pub(super) struct Client {
     plugins: PathBuf,
+    state_dir: PathBuf,
     socket: PathBuf,
 }
 
@@ -55,7 +56,7 @@ impl Client {
     /// The host of those folders.
     pub(super) fn at(host: Whereabouts) -> Self {
         let socket = find_socket(&host.plugins, &host.state_dir);
-        Self { plugins: host.plugins, socket }
+        Self { plugins: host.plugins, state_dir: host.state_dir, socket }
     }
 
     /// Has the host do something, and gives back the `data` of its answer.
@@ -128,9 +129,13 @@ impl Client {
 
     fn unconnected(&self, source: io::Error) -> CliError {
         let socket = self.socket.display().to_string();
+        let plugins = || quoted(&relative(&self.plugins));
         match source.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                CliError::NoHost { plugins: quoted(&relative(&self.plugins)), socket }
+                match other_owner(&self.plugins, &self.state_dir) {
+                    Some(uid) => CliError::OthersHost { plugins: plugins(), user: user(uid) },
+                    None => CliError::NoHost { plugins: plugins(), socket },
+                }
             }
             // As many as may wait for it do so already.
             io::ErrorKind::WouldBlock => self.silent(None),
@@ -153,6 +158,17 @@ impl Client {
     fn broken(&self, reason: &str) -> CliError {
         CliError::Conversation { socket: self.socket.display().to_string(), reason: reason.to_owned() }
     }
+}
+
+/// The name of a user, or the number if this machine knows none.
+fn user(uid: u32) -> String {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    named.unwrap_or_else(|| uid.to_string())
 }
 
 /// Whatever it is to be asked, the host over the socket goes by this name.

@@ -38,6 +38,11 @@ pub(super) enum CliError {
         super::terminal::invocation()
     )]
     NoHost { plugins: String, socket: String },
+    /// There is a host, and this user may not talk to it.
+    #[error(
+        "the host of {plugins} belongs to user {user}, and nobody else may open its socket: run this as that user, as with `sudo -u {user}`"
+    )]
+    OthersHost { plugins: String, user: String },
     /// Whether there is a host cannot be known.
     #[error(
         "cannot connect to {socket}, where the host listens: {source}; run this as the user whose host it is, with XDG_RUNTIME_DIR as that one has it"

@@ -47,7 +47,7 @@ impl List {
         let running = status::listed(&Client::at(host)).await.map(|listed| listed.plugins);
         let (defaults, build_dir) = match (place, &running) {
             (Ok(place), _) => (place.config.defaults.clone(), place.build_dir()),
-            (Err(error), Err(CliError::NoHost { .. })) => return Err(error),
+            (Err(error), Err(CliError::NoHost { .. } | CliError::OthersHost { .. })) => return Err(error),
             (wrong, _) => {
                 Place::note_wrong(&wrong);
                 (Defaults::default(), BuildDir::with(None, &replug::default_state_dir(&dir)))
@@ -56,7 +56,10 @@ impl List {
         let Discovery { manifests, problems } = defaults.discover(&dir)?;
         let plugins: Vec<_> = match running {
             Ok(plugins) => plugins.iter().map(as_listed).collect(),
-            Err(CliError::NoHost { .. }) => {
+            Err(ref error @ (CliError::NoHost { .. } | CliError::OthersHost { .. })) => {
+                if let CliError::OthersHost { .. } = error {
+                    terminal::warn(error);
+                }
                 manifests.iter().map(|manifest| at_rest(manifest, &build_dir)).collect()
             }
             Err(error) => return Err(error),

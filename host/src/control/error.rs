@@ -128,7 +128,9 @@ impl From<HostError> for ControlError {
             HostError::UnknownPlugin { id, .. } => {
                 Self::new(Code::UnknownPlugin, message).with(json!({ "id": id }))
             }
-            HostError::WrongState { .. } => Self::new(Code::WrongState, message),
+            HostError::WrongState { .. } | HostError::NoEarlierVersion { .. } => {
+                Self::new(Code::WrongState, message)
+            }
             HostError::Reload(error) => of_reload(&error, message),
             HostError::ShutDown => Self::new(Code::ShutDown, message),
             _ => Self::new(Code::Bug, message),

@@ -61,7 +61,9 @@ pub use envelope::{Envelope, ErrorBody};
 pub use error::{Code, ControlError};
 pub use guard::Who;
 pub(crate) use listen::Bound;
-pub use listen::{FoundHost, Listening, TokenFile, distrust, find_socket, hosts_around, socket_path};
+pub use listen::{
+    FoundHost, Listening, TokenFile, distrust, find_socket, hosts_around, other_owner, socket_path,
+};
 
 use crate::host::WeakHost;
 use audit::Audit;

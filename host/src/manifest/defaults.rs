@@ -1,7 +1,8 @@
 //! What manifests fall back on where they say nothing: `[defaults.limits]` and `[defaults.reload]` of a host.
 
 use super::{
-    Discovery, Manifest, ManifestError, discover,
+    Discovery, Manifest, ManifestError,
+    discover::{self, Served},
     fields::Fields,
     process,
     read::read_over,
@@ -59,7 +60,16 @@ impl Defaults {
     ///
     /// As [`discover`](super::discover).
     pub fn discover(&self, plugins_dir: &Path) -> Result<Discovery, ManifestError> {
-        discover::discover_over(self, plugins_dir)
+        self.discover_beside(plugins_dir, &Served::default())
+    }
+
+    /// The same, for a host that serves plugins already: of two with the same id, the one that it serves stays.
+    pub(crate) fn discover_beside(
+        &self,
+        plugins_dir: &Path,
+        served: &Served,
+    ) -> Result<Discovery, ManifestError> {
+        discover::discover_over(self, plugins_dir, served)
     }
 
     /// A manifest's tree, completed by these.

@@ -1,7 +1,9 @@
 //! Finding the plugins below a folder.
 
 use super::{Defaults, Manifest, ManifestError, holds_manifest};
+use crate::id::PluginId;
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -20,7 +22,7 @@ pub struct Discovery {
 ///
 /// A sub-folder without a manifest is no plugin; hidden ones and `target` are not looked at. If `plugins_dir`
 /// itself holds a manifest, it is the one plugin. Of two plugins with the same id the one whose path sorts first
-/// stays, and the other is a problem.
+/// stays, and the other is a problem; where a host serves one of them, that one stays.
 ///
 /// # Errors
 ///
@@ -31,7 +33,14 @@ pub fn discover(plugins_dir: &Path) -> Result<Discovery, ManifestError> {
     Defaults::default().discover(plugins_dir)
 }
 
-pub(super) fn discover_over(defaults: &Defaults, plugins_dir: &Path) -> Result<Discovery, ManifestError> {
+/// The folders of the plugins that are served.
+pub(crate) type Served = BTreeMap<PluginId, PathBuf>;
+
+pub(super) fn discover_over(
+    defaults: &Defaults,
+    plugins_dir: &Path,
+    served: &Served,
+) -> Result<Discovery, ManifestError> {
     let unreadable = |source| ManifestError::Unreadable { path: plugins_dir.into(), source };
     match fs::metadata(plugins_dir) {
         Ok(metadata) if metadata.is_dir() => {}
@@ -68,22 +77,35 @@ pub(super) fn discover_over(defaults: &Defaults, plugins_dir: &Path) -> Result<D
             }
         }
     }
-    found.manifests.sort_by(|a, b| a.id.cmp(&b.id));
+    found.let_one_of_each_id_stay(served);
     Ok(found)
 }
 
 impl Discovery {
     fn add(&mut self, defaults: &Defaults, folder: &Path) {
         match defaults.read(folder) {
-            Ok(manifest) => match self.manifests.iter().find(|earlier| earlier.id == manifest.id) {
-                None => self.manifests.push(manifest),
-                Some(earlier) => self.problems.push(ManifestError::DuplicateId {
-                    id: manifest.id,
-                    path: manifest.file,
-                    first: earlier.file.clone(),
-                }),
-            },
+            Ok(manifest) => self.manifests.push(manifest),
             Err(problem) => self.problems.push(problem),
         }
+    }
+
+    /// Sorts the manifests by id. Of those with the same id, the one that is served stays, else the first; the others are
+    /// newcomers, and a problem.
+    fn let_one_of_each_id_stay(&mut self, served: &Served) {
+        let is_served = |manifest: &Manifest| served.get(&manifest.id) == Some(&manifest.root);
+        // The sort is stable: those with the same id stay in the order of their paths.
+        self.manifests.sort_by(|a, b| a.id.cmp(&b.id).then(is_served(b).cmp(&is_served(a))));
+        let mut staying: Vec<Manifest> = Vec::new();
+        for manifest in self.manifests.drain(..) {
+            match staying.last().filter(|one| one.id == manifest.id) {
+                None => staying.push(manifest),
+                Some(one) => self.problems.push(ManifestError::DuplicateId {
+                    id: manifest.id,
+                    path: manifest.file,
+                    first: one.file.clone(),
+                }),
+            }
+        }
+        self.manifests = staying;
     }
 }

@@ -59,7 +59,7 @@ pub enum ManifestError {
     #[error("{}:{line}: `{key}`: {reason}", path.display())]
     IllegalValue { path: PathBuf, line: usize, key: String, reason: String },
     /// Two folders claim the same id.
-    #[error("{}: the id `{id}` is taken by {}, which goes on; give one of them another id", path.display(), first.display())]
+    #[error("{}: the id `{id}` is taken by {}: this plugin is ignored until one of the two has another id", path.display(), first.display())]
     DuplicateId { id: PluginId, path: PathBuf, first: PathBuf },
 }
 

@@ -320,7 +320,28 @@ fn of_two_plugins_with_one_id_the_first_by_path_stays_and_both_are_named() {
     assert!(found.manifests[0].root.ends_with("a"));
     let message = found.problems[0].to_string();
     assert!(message.contains("b/plugin.toml: the id `dev.same` is taken by"), "{message}");
-    assert!(message.contains("a/plugin.toml, which goes on"), "{message}");
+    assert!(message.contains("a/plugin.toml: this plugin is ignored until"), "{message}");
+}
+
+#[test]
+fn of_several_plugins_with_one_id_the_one_that_is_served_stays() {
+    let folder = Folder::new();
+    for name in ["a", "b", "c"] {
+        folder.write(&format!("{name}/plugin.toml"), "id = 'dev.same'");
+    }
+    let root = folder.0.path().join("b").canonicalize().unwrap();
+    let served = [("dev.same".parse().unwrap(), root.clone())].into();
+    let found = Defaults::default().discover_beside(folder.0.path(), &served).unwrap();
+    assert_eq!(found.manifests.iter().map(|it| &it.root).collect::<Vec<_>>(), [&root]);
+    let named: Vec<_> =
+        found.problems.iter().map(|it| it.path().parent().unwrap().file_name().unwrap()).collect();
+    assert_eq!(named, ["a", "c"], "the newcomers are named");
+    assert!(
+        found
+            .problems
+            .iter()
+            .all(|it| it.to_string().contains("is taken by") && it.to_string().contains("b/plugin.toml:"))
+    );
 }
 
 #[test]

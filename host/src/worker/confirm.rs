@@ -52,7 +52,8 @@ impl Worker {
             match self.rollback(None).await {
                 Ok((from, _)) => self.taken_back(from, &why),
                 // One that fails in a later stage has told so itself.
-                Err(HostError::Reload(error)) if matches!(*error.cause, ReloadCause::NothingEarlier) => {
+                Err(HostError::NoEarlierVersion { .. }) => {
+                    let error = self.error(Stage::Confirm, ReloadCause::NothingEarlier);
                     self.failed(error);
                 }
                 Err(_) => {}
@@ -80,8 +81,7 @@ impl Worker {
         // It may have crashed, and be worth going back from all the more.
         let Some(current) = self.supervision.last() else { return Err(self.stopping()) };
         let Some(digest) = to.or_else(|| self.earlier_than(current.1)) else {
-            let error = self.error(Stage::Store, ReloadCause::NothingEarlier);
-            return Err(error.into());
+            return Err(HostError::NoEarlierVersion { plugin: self.id().clone() });
         };
         let earlier = (Source::Stored(digest), self.manifest());
         let generation = self.install(earlier, Cause::order(), Stages::default()).await?;

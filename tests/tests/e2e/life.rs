@@ -1,7 +1,7 @@
 //! Plugins that fail or panic in a step of their life, at the start, at a reload and at their end.
 
 use replug::{
-    CallError, Generation, Handle, Status,
+    CallError, Generation, Handle, HostError, Status,
     event::{EventKind, RetireOutcome},
 };
 use replug_interfaces::Counter;
@@ -309,6 +309,25 @@ fn a_panic_does_not_keep_a_library_from_being_unmapped() {
     assert_eq!(lab.retired(), (Generation(1), RetireOutcome::Unloaded));
     let error = lab.probe().panic("after it").unwrap_err().to_string();
     assert!(error.contains("after it (src/lib.rs:"), "{error}");
+    lab.finish();
+}
+
+#[test]
+fn a_plugin_that_has_served_in_one_version_has_nothing_to_go_back_to() {
+    let mut lab = Lab::running("only-version");
+    let error = lab.host().rollback(&lab.id(), None).wait().unwrap_err();
+    assert!(
+        matches!(&error, HostError::NoEarlierVersion { plugin } if plugin.as_str() == lab.id()),
+        "{error}"
+    );
+    let text = error.to_string();
+    assert!(text.starts_with("dev.test.only-version: there is no earlier version to go back to"), "{text}");
+    assert!(text.contains("edit the source") && !text.contains("store failed"), "{text}");
+    lab.install(misbehave("version=2"));
+    lab.reload().unwrap();
+    assert!(lab.host().rollback(&lab.id(), None).wait().is_ok());
+    let error = lab.host().rollback(&lab.id(), None).wait().unwrap_err();
+    assert!(matches!(error, HostError::NoEarlierVersion { .. }), "back at the first: {error}");
     lab.finish();
 }
 

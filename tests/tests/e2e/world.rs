@@ -214,6 +214,25 @@ fn broken_manifests_keep_no_other_plugin_from_starting() {
 }
 
 #[test]
+fn a_copy_of_a_plugin_that_runs_is_named_and_not_the_one_that_runs() {
+    let mut lab = Lab::new("original");
+    lab.install(misbehave("version=1"));
+    lab.start_watching();
+    let manifest = format!("id = \"{}\"\nbinary = \"plugin.so\"", lab.id());
+    // By its path it comes before the one that runs.
+    lab.neighbour("a-copy", manifest, misbehave("version=2"));
+    let error = lab.discovery_failed();
+    assert!(error.contains("plugins/a-copy/plugin.toml: the id `dev.test.original` is taken by"), "{error}");
+    assert!(error.contains("plugins/original/plugin.toml: this plugin is ignored"), "{error}");
+    assert_eq!(lab.probe().version().unwrap(), 1);
+    fs::remove_dir_all(lab.path("")).unwrap();
+    while lab.probe().version() != Ok(2) {
+        lab.reloaded();
+    }
+    lab.finish();
+}
+
+#[test]
 fn a_shutdown_stops_the_plugins_in_the_reverse_of_the_order_in_which_they_came() {
     let mut lab = Lab::new("b-second");
     lab.install(misbehave("version=1"));

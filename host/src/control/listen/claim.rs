@@ -96,6 +96,20 @@ pub(super) fn look_up(plugins_dir: &Path, state_dir: &Path) -> Option<PathBuf> {
     read(&held(&path(plugins_dir, state_dir))?)
 }
 
+/// The user whose host serves the first folder, if that is another. Its file cannot be opened, but whether it is locked is
+/// for all to see.
+pub(super) fn other_owner(plugins_dir: &Path, state_dir: &Path) -> Option<u32> {
+    let file = fs::symlink_metadata(path(plugins_dir, state_dir)).ok()?;
+    let is_others = file.is_file() && file.uid() != geteuid().as_raw();
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    // `3: FLOCK  ADVISORY  WRITE 4711 fd:00:1234567 0 EOF`; not every file system gives the device as `stat` does.
+    let inode = format!(":{}", file.ino());
+    let is_held = || {
+        locks.lines().any(|line| line.contains(" FLOCK ") && line.split(' ').any(|it| it.ends_with(&inode)))
+    };
+    (is_others && is_held()).then_some(file.uid())
+}
+
 /// The hosts of this user's that run and have their state folders in one of those, each with its socket and plugins folder.
 pub(super) fn look_below(states: &Path) -> Vec<FoundHost> {
     let entries = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());

@@ -74,6 +74,11 @@ pub fn find_socket(plugins_dir: &Path, state_dir: &Path) -> PathBuf {
     claim::look_up(plugins_dir, state_dir).unwrap_or_else(|| socket_path(plugins_dir))
 }
 
+/// The user whose host serves the first folder and keeps its things in the second, if that is another than this one.
+pub fn other_owner(plugins_dir: &Path, state_dir: &Path) -> Option<u32> {
+    claim::other_owner(plugins_dir, state_dir)
+}
+
 /// A host that runs, as its file in the state folder says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundHost {

@@ -3,8 +3,8 @@
 use super::{complained, running, said};
 use replug_tests::{
     Lab,
-    command::{Dev, program},
-    skipped,
+    command::{Dev, command_to_host, program},
+    misbehave, skipped,
 };
 use std::{
     fs,
@@ -67,4 +67,42 @@ fn what_another_user_listens_with_is_told_nothing() {
     told_nothing(&lab, "user 65534 listens there");
     host.kill();
     lab.assert_childless();
+}
+
+#[test]
+fn the_host_of_another_user_is_said_to_be_theirs_where_its_socket_is_not_to_be_found() {
+    let mut lab = Lab::new("theirs");
+    lab.install(misbehave("version=1"));
+    let mut as_nobody = Command::new(program());
+    as_nobody.uid(NOBODY).gid(NOBODY).current_dir("/");
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root || !as_nobody.arg("--version").output().is_ok_and(|it| it.status.success()) {
+        skipped("to run a host as another user, this test has to be run by root, from where all may read");
+        return;
+    }
+    open_to(lab.dir(), 0o777);
+    let theirs = lab.dir().join("theirs");
+    fs::create_dir(&theirs).unwrap();
+    chown(&theirs, Some(NOBODY), None).unwrap();
+    let mut host = Command::new(program());
+    host.uid(NOBODY).gid(NOBODY).current_dir(lab.dir()).env("XDG_RUNTIME_DIR", theirs);
+    host.env("HOME", lab.dir()).args(["run", "--json", "--state-dir"]).arg(lab.state_dir());
+    let mut host = Dev::of(host);
+    host.wait_for("host_started");
+    let ask = |args: &[&str]| {
+        let mut command = command_to_host(&lab, args);
+        let output = command.env("REPLUG_STATE_DIR", lab.state_dir()).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let id = lab.id();
+    for args in [&["status"][..], &["call", &id, "version"], &["reload", &id]] {
+        let (_, told) = ask(args);
+        assert!(told.contains("error: the host of plugins belongs to user nobody"), "{args:?}: {told}");
+        assert!(told.contains("sudo -u nobody"), "{args:?}: {told}");
+    }
+    let (is_listed, told) = ask(&["list"]);
+    assert!(is_listed && told.contains("warning: the host of plugins belongs to user nobody"), "{told}");
+    assert!(host.interrupt().success());
+    let (_, told) = ask(&["status"]);
+    assert!(told.contains("no host runs for plugins"), "{told}");
 }
