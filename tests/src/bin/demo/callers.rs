@@ -22,24 +22,28 @@ pub(crate) struct Seen {
     pub(crate) stale: u64,
 }
 
+/// How many threads call.
+const THREADS: usize = 2;
+
 /// Threads that call until they are stopped.
 pub(crate) struct Callers {
     stop: Arc<AtomicBool>,
-    calls: Arc<AtomicU64>,
+    /// How many calls each has begun.
+    calls: Arc<[AtomicU64; THREADS]>,
     threads: Vec<JoinHandle<Seen>>,
 }
 
 impl Callers {
     /// Starts two threads.
     pub(crate) fn start(greeter: &Arc<Handle<dyn Greeter>>) -> Self {
-        let (stop, calls) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-        let start = |_| {
+        let (stop, calls) = (Arc::<AtomicBool>::default(), Arc::<[AtomicU64; THREADS]>::default());
+        let start = |thread: usize| {
             let (greeter, stop, calls) = (greeter.clone(), stop.clone(), calls.clone());
             thread::spawn(move || {
                 let mut seen = Seen::default();
                 let mut last = String::new();
                 while !stop.load(Ordering::Relaxed) {
-                    calls.fetch_add(1, Ordering::Relaxed);
+                    calls[thread].fetch_add(1, Ordering::Relaxed);
                     match greeter.greet("World") {
                         Ok(answer) => seen.note(answer, &mut last),
                         Err(error) => seen.failures.push(error.to_string()),
@@ -48,13 +52,26 @@ impl Callers {
                 seen
             })
         };
-        let threads = (0..2).map(start).collect();
+        let threads = (0..THREADS).map(start).collect();
         Self { stop, calls, threads }
     }
 
     /// How many calls there were so far.
     pub(crate) fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
+        self.begun().iter().sum()
+    }
+
+    /// Waits until each thread has made a call from its beginning to its end, so that each has seen what serves now.
+    pub(crate) fn wait_for_a_call_of_each(&self) {
+        let before = self.begun();
+        // The first that one of them begins from now on may have begun just before: the next says that it has ended.
+        while self.begun().iter().zip(before).any(|(now, before)| *now < before + 2) {
+            thread::yield_now();
+        }
+    }
+
+    fn begun(&self) -> [u64; THREADS] {
+        std::array::from_fn(|thread| self.calls[thread].load(Ordering::Relaxed))
     }
 
     /// Ends the threads, and gives what they have seen.
