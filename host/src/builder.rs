@@ -22,7 +22,7 @@ use crate::{
     registry::{CrashRecord, crash_record, fence},
     reload::Workshop,
     shim,
-    watch::Watcher,
+    watch::{Watcher, links_on},
     workspace::BuildDir,
 };
 use parking_lot::{Mutex, RwLock};
@@ -246,6 +246,15 @@ struct Made {
     control: Option<crate::control::Bound>,
 }
 
+/// The path by which a folder is found from now on, whatever the working directory: without links only if there are none,
+/// since one that leads elsewhere later is followed.
+fn lasting(folder: PathBuf) -> PathBuf {
+    match std::path::absolute(&folder) {
+        Ok(absolute) if !links_on(&absolute).is_empty() => absolute,
+        _ => folder.canonicalize().unwrap_or(folder),
+    }
+}
+
 async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     fence::register()?;
     in_process::heed_children();
@@ -253,7 +262,7 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     let plugins_dir = config.plugins.clone().unwrap_or_else(|| DEFAULT_PLUGINS_DIR.into());
     let discovery =
         config.defaults.discover(&plugins_dir).map_err(|error| HostError::Plugins(Arc::new(error)))?;
-    let plugins_dir = plugins_dir.canonicalize().unwrap_or(plugins_dir);
+    let plugins_dir = lasting(plugins_dir);
     let state_dir = config.state_dir.clone().unwrap_or_else(|| settle_state_dir(&plugins_dir));
     let unusable = |reason: String| HostError::StateDir { path: state_dir.clone(), reason };
     let mut crashes = Vec::new();

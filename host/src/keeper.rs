@@ -233,7 +233,8 @@ impl Keeper {
                 }
                 continue;
             }
-            if let Some(moved) = now.filter(|_| is_anothers || !manifest::holds_manifest(&root)) {
+            // Also if its manifest is still there: a link that led to it leads elsewhere now.
+            if let Some(moved) = now {
                 self.missing.is_back(id);
                 let _ = desk.orders.send(Order::Moved(Arc::new(moved.clone())));
                 continue;

@@ -3,7 +3,7 @@
 use replug::EventKind;
 use replug_tests::{Lab, misbehave};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use std::fs;
+use std::{fs, os::unix::fs::symlink, path::Path};
 
 /// Waits until the plugin was stopped, and says why; a build that fails on the way is none of its own making.
 fn stopped(lab: &mut Lab) -> String {
@@ -59,6 +59,65 @@ fn a_plugin_whose_folder_gets_another_name_goes_on_with_its_state_and_is_followe
     assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (2, 3));
     fs::rename(renamed, lab.dir().join("elsewhere")).unwrap();
     assert_eq!(stopped(&mut lab), "its folder or manifest is gone");
+    lab.finish();
+}
+
+/// Lets a link lead elsewhere, in one step.
+fn lead(link: &Path, to: &Path) {
+    let next = link.with_extension("next");
+    symlink(to, &next).unwrap();
+    fs::rename(&next, link).unwrap();
+}
+
+/// Waits until the plugin serves this version, with what it counted in the one before, and was never stopped.
+fn moved_to(lab: &mut Lab, version: u64) {
+    lab.wait_for(|event| match &event.kind {
+        EventKind::PluginStopped { reason } => panic!("{reason}"),
+        EventKind::Reloaded { .. } => Some(()),
+        _ => None,
+    });
+    assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (version, 3));
+}
+
+#[test]
+fn a_plugin_behind_a_link_that_leads_to_a_new_release_is_handed_over() {
+    let mut lab = Lab::new("release-linked");
+    let (first, second) = (lab.dir().join("releases/1"), lab.dir().join("releases/2"));
+    let link = lab.plugins_dir().join("release-linked");
+    for release in [&second, &first] {
+        fs::create_dir_all(release).unwrap();
+        lead(&link, release);
+        lab.set_manifest("binary = \"plugin.so\"");
+        lab.write("plugin.so", misbehave(if *release == first { "version=1" } else { "version=2" }));
+    }
+    lab.start_watching();
+    lab.probe().increment(3).unwrap();
+    lab.told_since();
+    lead(&link, &second);
+    moved_to(&mut lab, 2);
+    assert_eq!(lab.host().info(&lab.id()).unwrap().path, fs::canonicalize(&second).unwrap());
+    // And it is followed there.
+    lab.write("plugin.so", misbehave("version=4"));
+    moved_to(&mut lab, 4);
+    lab.finish();
+}
+
+#[test]
+fn a_plugins_folder_behind_a_link_is_followed_to_a_new_release_and_handed_over() {
+    let mut lab = Lab::new("releases-linked");
+    let (link, releases) = (lab.plugins_dir(), lab.dir().join("releases"));
+    fs::remove_dir(&link).unwrap();
+    for version in [2, 1] {
+        fs::create_dir_all(releases.join(format!("{version}/plugins"))).unwrap();
+        lead(&link, &releases.join(format!("{version}/plugins")));
+        lab.set_manifest("binary = \"plugin.so\"");
+        lab.write("plugin.so", misbehave(&format!("version={version}")));
+    }
+    lab.start_watching();
+    lab.probe().increment(3).unwrap();
+    lab.told_since();
+    lead(&link, &releases.join("2/plugins"));
+    moved_to(&mut lab, 2);
     lab.finish();
 }
 

@@ -67,7 +67,9 @@ impl Claim {
         let last_http = lines(&file).nth(2).and_then(|line| str::from_utf8(&line).ok()?.parse().ok());
         // The socket of the one before is of no use to anyone.
         file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
-        Ok(Self { file, path, plugins: resolved(plugins_dir), last_http })
+        // As it was named: the links on the way to it may lead elsewhere later, and the host follows them.
+        let plugins = std::path::absolute(plugins_dir).unwrap_or_else(|_| plugins_dir.to_owned());
+        Ok(Self { file, path, plugins, last_http })
     }
 
     /// Writes down where the host listens.
@@ -110,17 +112,25 @@ pub(super) fn other_owner(plugins_dir: &Path, state_dir: &Path) -> Option<u32> {
     (is_others && is_held()).then_some(file.uid())
 }
 
-/// The hosts of this user's that run and have their state folders in one of those, each with its socket and plugins folder.
+/// The hosts of this user's that run and have their state folders in one of those, each with its socket and the folder that
+/// it serves now.
 pub(super) fn look_below(states: &Path) -> Vec<FoundHost> {
-    let entries = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    let files = entries(states).flat_map(|state| entries(&state.join("hosts")));
-    let found = files.filter_map(|path| {
+    entries(states).flat_map(|state| look_in(&state)).collect()
+}
+
+/// The hosts of this user's that run and keep their things in that folder.
+pub(super) fn look_in(state_dir: &Path) -> Vec<FoundHost> {
+    let found = entries(&state_dir.join("hosts")).filter_map(|path| {
         let file = held(&path)?;
         let mut lines = lines(&file).filter(|line| line.starts_with(b"/"));
         let mut next = || Some(PathBuf::from(OsString::from_vec(lines.next()?)));
-        Some(FoundHost { socket: next()?, plugins: next()? })
+        Some(FoundHost { socket: next()?, plugins: resolved(&next()?) })
     });
     found.collect()
+}
+
+fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
 /// The file of a claim, if a host of this user's holds its lock.

@@ -71,7 +71,19 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// Where to ask for the host of the first folder, which keeps its things in the second: where the host that is there says
 /// that it listens, else at the [usual path](socket_path).
 pub fn find_socket(plugins_dir: &Path, state_dir: &Path) -> PathBuf {
-    claim::look_up(plugins_dir, state_dir).unwrap_or_else(|| socket_path(plugins_dir))
+    let found =
+        claim::look_up(plugins_dir, state_dir).or_else(|| socket_behind_links(plugins_dir, state_dir));
+    found.unwrap_or_else(|| socket_path(plugins_dir))
+}
+
+/// Where the host of a folder listens that led elsewhere when the host started: it goes by where the folder was then.
+fn socket_behind_links(plugins_dir: &Path, state_dir: &Path) -> Option<PathBuf> {
+    let plugins_dir = plugins_dir.canonicalize().ok()?;
+    let mut states: Vec<_> = user_states().into_iter().collect();
+    states.extend(Workspace::around(&plugins_dir).map(|workspace| workspace.states()));
+    let hosts =
+        claim::look_in(state_dir).into_iter().chain(states.iter().flat_map(|it| claim::look_below(it)));
+    hosts.into_iter().find(|host| host.plugins == plugins_dir).map(|host| host.socket)
 }
 
 /// The user whose host serves the first folder and keeps its things in the second, if that is another than this one.

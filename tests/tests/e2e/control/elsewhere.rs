@@ -8,6 +8,7 @@ use replug_tests::{
 };
 use std::{
     fs,
+    os::unix::fs::symlink,
     path::PathBuf,
     process::{Command, Output},
 };
@@ -81,4 +82,35 @@ fn a_host_that_may_have_any_port_has_the_same_again_after_a_crash() {
     dev.wait_for("host_started");
     assert!(dev.interrupt().success());
     lab.assert_clean();
+}
+
+#[test]
+fn a_call_reaches_the_host_of_a_folder_whose_link_leads_elsewhere_by_now() {
+    // With a state folder that both name, and with the default one.
+    for command in [command as fn(&Lab, &[&str]) -> Command, command_to_host] {
+        let mut lab = Lab::new("linked-elsewhere");
+        fs::remove_dir(lab.plugins_dir()).unwrap();
+        let lead_to = |lab: &Lab, release: &str| {
+            let (folder, next) = (lab.dir().join(release).join("plugins"), lab.dir().join("next"));
+            fs::create_dir_all(&folder).unwrap();
+            symlink(folder, &next).unwrap();
+            fs::rename(next, lab.plugins_dir()).unwrap();
+        };
+        for release in ["2", "1"] {
+            lead_to(&lab, release);
+            lab.set_manifest("binary = \"plugin.so\"");
+            lab.write("plugin.so", misbehave("version=1"));
+        }
+        let mut run = Dev::of(command(&lab, &["run", "--json"]));
+        run.wait_for("host_started");
+        let increment = |lab: &Lab| {
+            let output = command(lab, &["call", &lab.id(), "increment", "[3]"]).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        };
+        assert_eq!(increment(&lab), "3");
+        lead_to(&lab, "2");
+        assert_eq!(increment(&lab), "6", "another instance answered");
+        assert!(run.interrupt().success());
+    }
 }
