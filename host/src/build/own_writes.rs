@@ -1,6 +1,7 @@
 //! What a build may have written itself among its inputs, and when.
 
 use super::FactsKey;
+use crate::watch::changed_at;
 use cargo_metadata::BuildScript;
 use parking_lot::Mutex;
 use std::{
@@ -57,9 +58,10 @@ impl Running<'_> {
     /// Notes that a build script has run, or that cargo has found that it need not.
     pub(super) fn note(&self, script: &BuildScript) {
         let Some(folder) = folder_of(&script.package_id.repr) else { return };
-        // Cargo writes what the script has printed when it has ended, and starts the compiler after that.
+        // Cargo writes what the script has printed when it has ended, and starts the compiler after that. It gives the file
+        // the time at which the script began, so that only the kernel's own time of its last change says when that was.
         let output = script.out_dir.as_std_path().parent().map(|it| it.join("output"));
-        let ended = output.and_then(|path| fs::metadata(path).ok()?.modified().ok());
+        let ended = output.filter(|path| path.exists()).and_then(|path| changed_at(&path));
         self.runs.ended.lock().insert(folder.clone(), ended.unwrap_or_else(SystemTime::now));
         if let Some(awaited) = self.runs.awaited.lock().get_mut(&self.build) {
             awaited.remove(&folder);
@@ -170,9 +172,10 @@ mod tests {
 
         let out = dir.path().join("made/build/scripted-1/out");
         fs::create_dir_all(&out).unwrap();
-        fs::write(out.parent().unwrap().join("output"), "").unwrap();
+        let output = fs::File::create(out.parent().unwrap().join("output")).unwrap();
+        output.set_modified(SystemTime::UNIX_EPOCH).unwrap();
         running.note(&script(&scripted, &out));
-        let ended = fs::metadata(out.parent().unwrap().join("output")).unwrap().modified().unwrap();
+        let ended = changed_at(&out.parent().unwrap().join("output")).unwrap();
         assert_eq!(of(&source), OwnWrites::Until(ended));
         assert_eq!(of(&plain.join("src/lib.rs")), OwnWrites::None);
         drop(running);
