@@ -4,6 +4,7 @@
 //! is a [`tracing::Subscriber`] of its own and not one of `tracing-subscriber`'s: that keeps spans per thread in
 //! thread-locals with destructors, which would live in the plugin and outlast it on the host's threads.
 
+mod backtrace;
 mod fields;
 mod panics;
 mod spans;

@@ -25,7 +25,7 @@ pub(super) struct Dev {
     /// The folder whose sub-folders are the plugins, or one plugin's own [default: plugins or this, here or above]
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Call this method after the start and after every swap; JSON is an object by name or an array by position
+    /// Call this method after the start and whenever a new artifact serves; JSON is an object by name or an array by position
     #[arg(long, num_args = 2..=3, value_names = ["ID", "METHOD", "JSON"])]
     call: Vec<String>,
     /// Print every event as one JSON object per line

@@ -12,7 +12,7 @@ use super::{
     terminal::{self, DIM},
     trace,
 };
-use replug::{CallError, Digest, Event, EventKind, Generation, Host, Layers, PluginId};
+use replug::{CallError, Digest, Event, EventKind, Generation, Host, Layers, PluginId, parent};
 use serde_json::{Value, json};
 use std::{pin::pin, process, time::Duration};
 use tokio::time::sleep;
@@ -61,6 +61,8 @@ impl Serve {
             http::tell(listening);
         }
         let mut screen = Screen::new(what, self.reader);
+        // If this process was started in the place of one that crashed, what that one has called last.
+        let mut called_last = parent::carried();
         let mut unread = pin!(terminal::unread());
         let told = loop {
             tokio::select! {
@@ -72,7 +74,7 @@ impl Serve {
                     if let Err(error) = screen.show(&event) {
                         break Err(error);
                     }
-                    self.call_again(&host, &event);
+                    self.call_again(&host, &event, &mut called_last);
                 }
                 () = screen.building.due() => if let Err(error) = screen.say_what_is_built() {
                     break Err(error);
@@ -107,8 +109,9 @@ impl Serve {
         told
     }
 
-    /// After every swap of the plugin that is to be called, calls it, and tells the answer as an event.
-    fn call_again(&self, host: &Host, event: &Event) {
+    /// Calls the plugin that is to be called whenever another artifact of it serves, and tells the answer as an event. An artifact
+    /// that is started again is not called again: if it was the call that crashed it, it would crash until it is quarantined.
+    fn call_again(&self, host: &Host, event: &Event, last: &mut Option<String>) {
         let Some(call) = &self.call else { return };
         match &event.kind {
             EventKind::Reloaded { .. } => {}
@@ -125,7 +128,11 @@ impl Serve {
         else {
             return;
         };
-        if called(host, call).is_ok_and(|id| id == *plugin) {
+        let artifact = digest.to_string();
+        if called(host, call).is_ok_and(|id| id == *plugin) && last.as_ref() != Some(&artifact) {
+            // Before the call, which may be the end of this process.
+            parent::carry(&artifact);
+            *last = Some(artifact);
             tokio::spawn(call_once(host.clone(), call.clone(), (plugin.clone(), generation, digest)));
         }
     }

@@ -40,6 +40,12 @@ use std::{
 /// By this a child knows its parent.
 const BADGE: &str = "REPLUG_PARENT";
 
+/// What a child has noted for the one that comes after it.
+const CARRIED: &str = "REPLUG_CARRIED";
+
+/// What stands before such a note in the notebook. Run folders are absolute paths.
+const CARRY: u8 = b'=';
+
 /// Where a child notes the run folders of its hosts, for its parent to find their crash records.
 static NOTEBOOK: OnceLock<PathBuf> = OnceLock::new();
 
@@ -107,6 +113,22 @@ fn keep_as(interrupt: Interrupt) {
             }
         },
     }
+}
+
+/// Notes something, on one line, for the process that is started in the place of this one should it crash. It takes the place of what was noted
+/// before.
+#[doc(hidden)]
+pub fn carry(text: &str) {
+    let Some(notebook) = NOTEBOOK.get() else { return };
+    let line = [&[CARRY], text.as_bytes(), b"\n"].concat();
+    // Where it cannot be written, nothing is carried.
+    let _ = fs::File::options().append(true).open(notebook).and_then(|mut file| file.write_all(&line));
+}
+
+/// What the process before this one has noted, if it crashed and this one was started in its place.
+#[doc(hidden)]
+pub fn carried() -> Option<String> {
+    NOTEBOOK.get().and_then(|_| env::var(CARRIED).ok())
 }
 
 /// Notes the run folder of a host, so that the parent, if there is one, finds the crash record in it.

@@ -77,6 +77,16 @@ impl Ended {
         Some(format!("{how} ({at_work})"))
     }
 
+    /// Who has crashed it, and how.
+    fn blame(&self, culprits: &[&Suspect]) -> String {
+        let how = match self.status.signal() {
+            Some(signal) => signal_name(signal).unwrap_or("a signal").to_owned(),
+            None => format!("exit with status {}", self.code()),
+        };
+        let who: Vec<_> = culprits.iter().map(ToString::to_string).collect();
+        format!("{} crashed the program ({how})", who.join(", "))
+    }
+
     fn exit(&self) -> String {
         format!("ended with status {} without shutting its host down", self.code())
     }
@@ -103,8 +113,8 @@ impl History {
         let mut blame = |it: &&Suspect| self.blamed.insert((it.plugin.clone(), it.digest));
         // Each of them is noted.
         if culprits.iter().filter(|it| blame(it)).count() > 0 {
-            // The host that is started now says who it was.
-            return Verdict::Again(None);
+            // The host that is started now says what is done about it, once it has built what there is to build.
+            return Verdict::Again(Some(format!("warning: {}: starting it again", ended.blame(&culprits))));
         }
         self.unexplained.push_back(now);
         self.unexplained.retain(|at| now.duration_since(*at) < WINDOW);
@@ -170,7 +180,8 @@ mod tests {
     #[test]
     fn an_exit_is_a_crash_if_a_plugin_called_it() {
         let ended = Ended { crashes: vec![crash(End::Exit, 1)], ..exited(0) };
-        assert_eq!(judged(&ended), Verdict::Again(None));
+        let words = "warning: dev.test.bad g1 (Probe.misbehave) crashed the program (exit with status 0): starting it again";
+        assert_eq!(judged(&ended), Verdict::Again(Some(words.into())));
     }
 
     #[test]
@@ -226,10 +237,13 @@ mod tests {
             history.judge(&Ended { crashes, ..by_signal(SIGSEGV) }, now)
         };
         for digest in 1..9 {
-            assert_eq!(judge(digest), Verdict::Again(None), "each time it is another");
+            let words =
+                "warning: dev.test.bad g1 (Probe.misbehave) crashed the program (SIGSEGV): starting it again";
+            assert_eq!(judge(digest), Verdict::Again(Some(words.into())), "each time it is another");
         }
         for _ in 0..4 {
-            assert!(matches!(judge(1), Verdict::Again(Some(_))));
+            let Verdict::Again(Some(words)) = judge(1) else { panic!("it is not started again") };
+            assert!(words.contains("the program was killed by SIGSEGV"), "{words}");
         }
         assert!(matches!(judge(1), Verdict::End(139, Some(_))));
     }

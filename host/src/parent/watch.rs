@@ -1,7 +1,7 @@
 //! The parent's only occupation: to wait for the end of its child, and to pass signals on to it.
 
 use super::{
-    BADGE, Badge,
+    BADGE, Badge, CARRIED, CARRY,
     asked::{Asked, Interrupt},
     oom,
     verdict::{Ended, History, Verdict},
@@ -26,7 +26,7 @@ use signal_hook::{
 };
 use std::{
     env,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs::File,
     io::{self, Read, Seek},
     os::{
@@ -73,6 +73,8 @@ pub(super) struct Watch {
     /// When someone last asked for the end, by whatever signal.
     asked: Option<Instant>,
     requests: Asked,
+    /// What the child has noted for the one that comes after it.
+    carried: Option<OsString>,
 }
 
 impl Watch {
@@ -88,9 +90,9 @@ impl Watch {
         let notebook = File::from(notebook);
         let oom_kills = oom::kills();
         let memory = crash_record::make().ok();
-        let child = spawn(&notebook, memory.as_ref()).map_err(failed("it cannot be run again"))?;
+        let child = spawn(&notebook, memory.as_ref(), None).map_err(failed("it cannot be run again"))?;
         let requests = Asked::new(interrupt);
-        Ok(Self { signals, notebook, memory, child, oom_kills, asked: None, requests })
+        Ok(Self { signals, notebook, memory, child, oom_kills, asked: None, requests, carried: None })
     }
 
     /// Sees the program through its crashes to its end, and gives the status to end with.
@@ -124,7 +126,7 @@ impl Watch {
         self.oom_kills = oom::kills();
         // The memory of the one before may be held by what that has left behind.
         self.memory = crash_record::make().ok();
-        self.child = spawn(&self.notebook, self.memory.as_ref())?;
+        self.child = spawn(&self.notebook, self.memory.as_ref(), self.carried.as_deref())?;
         Ok(())
     }
 
@@ -213,7 +215,7 @@ impl Watch {
         ended
     }
 
-    /// The run folders of the child's hosts.
+    /// The run folders of the child's hosts. What the child has noted for the next one is kept.
     fn runs(&mut self) -> Vec<PathBuf> {
         let mut notes = Vec::new();
         let read = self.notebook.rewind().and_then(|()| self.notebook.read_to_end(&mut notes));
@@ -221,17 +223,25 @@ impl Watch {
             say(Some(format!("warning: what the program has noted cannot be read: {error}")));
         }
         let lines = notes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        lines.map(|line| OsStr::from_bytes(line).into()).collect()
+        let (carried, runs): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with(&[CARRY]));
+        if let Some(last) = carried.last() {
+            self.carried = Some(OsStr::from_bytes(&last[1..]).to_owned());
+        }
+        runs.into_iter().map(|line| OsStr::from_bytes(line).into()).collect()
     }
 }
 
 /// Runs this program once more, with the same arguments, even if its file has been replaced since.
-fn spawn(notebook: &File, memory: Option<&File>) -> io::Result<Child> {
+fn spawn(notebook: &File, memory: Option<&File>, carried: Option<&OsStr>) -> io::Result<Child> {
     let mut arguments = env::args_os();
     let mut command = Command::new("/proc/self/exe");
     if let Some(name) = arguments.next() {
         command.arg0(name);
     }
+    match carried {
+        Some(carried) => command.env(CARRIED, carried),
+        None => command.env_remove(CARRIED),
+    };
     command.args(arguments).env(BADGE, Badge::issue(notebook.as_fd(), memory.map(AsFd::as_fd)).text()).spawn()
 }
 

@@ -1,6 +1,6 @@
 //! Hands panics to the host instead of printing them.
 
-use super::HOST;
+use super::{HOST, backtrace::trimmed};
 use crate::abi::{Object, PanicRecord};
 use std::{
     backtrace::Backtrace,
@@ -57,8 +57,12 @@ fn report(info: &PanicHookInfo<'_>) {
         (_, Some(text)) => text.as_str(),
         _ => "a panic whose payload is not text",
     };
-    let wanted = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");
-    let backtrace = if wanted { Backtrace::force_capture().to_string() } else { String::new() };
+    let backtrace = match std::env::var_os("RUST_BACKTRACE") {
+        None => String::new(),
+        Some(value) if value == "0" => String::new(),
+        Some(value) if value == "full" => Backtrace::force_capture().to_string(),
+        Some(_) => trimmed(&Backtrace::force_capture().to_string()),
+    };
     let location = info.location();
     let thread = thread::current();
     (host.panicked)(&PanicRecord {

@@ -4,7 +4,7 @@
 use replug::manifest::Mode;
 use replug_tests::{
     Hold, Lab,
-    command::{Dev, command, run},
+    command::{Dev, command, run, talk},
     misbehave,
 };
 use rustix::{
@@ -50,29 +50,53 @@ fn wait_for_all(ends: &[OwnedFd]) {
 }
 
 #[test]
-fn a_crash_under_dev_is_followed_by_a_restart_that_names_the_culprit_and_moves_it() {
+fn a_crash_under_dev_is_told_at_once_and_names_the_culprit_which_is_moved() {
     let mut lab = Lab::in_mode("crash-under-dev", Mode::Auto);
-    lab.install_with(misbehave("version=1"), "[process]\nmax_deaths = 1");
-    let mut dev = Dev::start(&lab, &["--call", &lab.id(), "misbehave", CRASH]);
-    let mut told = Vec::new();
-    // In its own process it crashes too, once, which the host survives.
-    while !["plugin_demoted", "plugin_crashed"]
-        .iter()
-        .all(|kind| told.iter().any(|it: &Value| it["event"] == *kind))
-    {
-        told.push(dev.wait_for_any(&["host_started", "plugin_demoted", "plugin_crashed"]));
-    }
-    let of_kind = |kind: &str| told.iter().find(|it| it["event"] == kind).unwrap();
-    let demoted = of_kind("plugin_demoted");
-    assert_eq!(
-        (&demoted["plugin"], &demoted["method"]),
-        (&lab.id().into(), &"misbehave".into()),
-        "{demoted}"
-    );
+    lab.install(misbehave("version=1"));
+    let said = lab.dir().join("stderr");
+    let id = lab.id();
+    let mut dev = command(&lab, &["dev", "--json", "--call", &id, "misbehave", CRASH]);
+    dev.stdin(Stdio::null()).stderr(fs::File::create(&said).unwrap());
+    let mut dev = Dev::of(dev);
+    let demoted = dev.wait_for("plugin_demoted");
+    assert_eq!((&demoted["plugin"], &demoted["method"]), (&id.into(), &"misbehave".into()), "{demoted}");
     assert_eq!(demoted["signal"], "SIGSEGV");
-    assert_eq!(of_kind("plugin_crashed")["signal"], "SIGSEGV");
+    let said = fs::read_to_string(said).unwrap();
+    assert!(said.contains("(Probe.misbehave) crashed the program (SIGSEGV): starting it again"), "{said}");
     assert!(dev.interrupt().success());
     lab.assert_clean();
+}
+
+/// Waits until an artifact that was called has crashed, and serves again. Gives what was told of it.
+fn crashed_and_back(dev: &mut Dev, crash: &str) -> Vec<Value> {
+    let mut told: Vec<Value> = Vec::new();
+    // Of a crash of the host, the next one tells when it is up.
+    while ![crash, "reloaded"].iter().all(|kind| told.iter().any(|it| it["event"] == *kind)) {
+        told.push(dev.wait_for_any(&["reloaded", "plugin_crashed", "plugin_demoted"]));
+    }
+    told
+}
+
+#[test]
+fn an_artifact_that_crashes_when_it_is_called_is_not_called_again() {
+    for (mode, crash) in [(Mode::Auto, "plugin_demoted"), (Mode::Process, "plugin_crashed")] {
+        let mut lab = Lab::in_mode("called-once", mode);
+        lab.install(misbehave("version=1"));
+        let id = lab.id();
+        let mut dev = Dev::start(&lab, &["--call", &id, "misbehave", CRASH]);
+        dev.wait_for("reloaded");
+        let mut told = crashed_and_back(&mut dev, crash);
+        assert!(talk(&lab, &["call", &id, "version"]).status.success(), "it serves");
+        lab.install(misbehave("version=2"));
+        told.push(dev.wait_for("reloaded"));
+        told.extend(crashed_and_back(&mut dev, crash));
+        assert!(talk(&lab, &["call", &id, "version"]).status.success(), "it serves");
+        let times = |kind: &str| told.iter().filter(|it| it["event"] == kind).count();
+        let crashes = times("plugin_demoted") + times("plugin_crashed");
+        assert_eq!(crashes, 2, "one for each artifact: {told:?}");
+        assert!(dev.interrupt().success());
+        lab.assert_clean();
+    }
 }
 
 #[test]

@@ -1,0 +1,131 @@
+//! The part of a backtrace that is the author's, as the standard library shows it for a program of one's own: without the frames
+//! of the panic itself above it, and those of this crate and of the host below.
+
+/// Ends the frames of the panic itself, as the standard library marks them.
+const PANIC: &str = "__rust_end_short_backtrace";
+
+/// Begins the frames of whatever has called the plugin, the outermost of this crate's and that of a thread.
+const CALLED: [&str; 2] = ["replug_api::edge::contain", "__rust_begin_short_backtrace"];
+
+/// What lies between them and the author's: of this crate, of `interface` and `export`, and of `catch_unwind`.
+const BETWEEN: [&str; 8] = [
+    "replug_api::",
+    "::_::",
+    "core::panic::unwind_safe::AssertUnwindSafe",
+    "core::ops::function::FnOnce",
+    "std::panicking::catch_unwind",
+    "std::panicking::try",
+    "std::panic::catch_unwind",
+    "__rust_try",
+];
+
+const NOTE: &str = "note: Some details are omitted, run with `RUST_BACKTRACE=full` for a verbose backtrace.";
+
+/// The author's frames, numbered from 0; all of it, if it cannot be told which those are.
+pub(super) fn trimmed(text: &str) -> String {
+    let frames = frames(text);
+    let begin = frames.iter().position(|frame| frame.contains(PANIC)).map_or(0, |at| at + 1);
+    let is_any = |frame: &str, of: &[&str]| of.iter().any(|part| symbol(frame).contains(part));
+    let called = frames[begin..].iter().position(|frame| is_any(frame, &CALLED));
+    let mut end = called.map_or(frames.len(), |at| begin + at);
+    if called.is_some() {
+        while end > begin && is_any(frames[end - 1], &BETWEEN) {
+            end -= 1;
+        }
+    }
+    if begin == end || (begin, end) == (0, frames.len()) {
+        return text.to_owned();
+    }
+    let numbered = frames[begin..end].iter().enumerate().map(|(number, frame)| {
+        let named = frame.split_once(": ").map_or(*frame, |(_, named)| named);
+        format!("{number:>4}: {named}")
+    });
+    numbered.chain([NOTE.to_owned()]).collect::<Vec<_>>().join("\n")
+}
+
+/// Each frame with its number, and the line that says where it is, if there is one.
+fn frames(text: &str) -> Vec<&str> {
+    let is_first = |line: &str| {
+        let number = line.trim_start().split_once(": ").map(|(number, _)| number);
+        number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let mut starts = Vec::new();
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        if is_first(line) {
+            starts.push(at);
+        }
+        at += line.len();
+    }
+    let ends = starts.iter().skip(1).copied().chain([text.len()]);
+    starts.iter().zip(ends).map(|(start, end)| text[*start..end].trim_end()).collect()
+}
+
+/// What the frame names: its first line. The second is a path, which may be any.
+fn symbol(frame: &str) -> &str {
+    frame.lines().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALL: &str = "   0: replug_api::bridge::panics::report
+   1: std::panicking::panic_with_hook
+             at /rustc/5/library/std/src/panicking.rs:833:13
+   2: std::sys::backtrace::__rust_end_short_backtrace::<std::panicking::panic_handler::{closure#0}, !>
+             at /rustc/5/library/std/src/sys/backtrace.rs:182:18
+   3: core::panicking::panic_fmt
+             at /rustc/5/library/core/src/panicking.rs:80:14
+   4: shop::total::{{closure}}
+             at ./src/lib.rs:7:9
+   5: core::ops::function::FnOnce::call_once
+             at /rustc/5/library/core/src/ops/function.rs:250:5
+   6: <shop::Shop as shop::Till>::sum
+             at ./src/replug_api::edge::contain/lib.rs:12:9
+   7: shop::_::invoke::{{closure}}
+   8: replug_api::edge::invoked::{{closure}}
+   9: <core::panic::unwind_safe::AssertUnwindSafe<F> as core::ops::function::FnOnce<()>>::call_once
+  10: std::panicking::catch_unwind::do_call
+  11: __rust_try
+  12: std::panic::catch_unwind
+  13: replug_api::edge::contain
+  14: replug_api::edge::invoked
+  15: replug::load::in_process::method::Method::invoke
+             at ./host/src/load/in_process/method.rs:46:17
+";
+
+    #[test]
+    fn of_a_panic_in_a_call_the_authors_frames_are_left_with_their_places() {
+        let expected = format!(
+            "   0: core::panicking::panic_fmt
+             at /rustc/5/library/core/src/panicking.rs:80:14
+   1: shop::total::{{{{closure}}}}
+             at ./src/lib.rs:7:9
+   2: core::ops::function::FnOnce::call_once
+             at /rustc/5/library/core/src/ops/function.rs:250:5
+   3: <shop::Shop as shop::Till>::sum
+             at ./src/replug_api::edge::contain/lib.rs:12:9
+{NOTE}"
+        );
+        assert_eq!(trimmed(CALL), expected);
+    }
+
+    #[test]
+    fn of_a_panic_on_a_thread_of_the_plugins_what_has_started_the_thread_is_cut() {
+        let on_a_thread = "   0: std::sys::backtrace::__rust_end_short_backtrace::<x>
+   1: shop::work
+   2: std::sys::backtrace::__rust_begin_short_backtrace::<x>
+   3: std::thread::lifecycle::spawn_unchecked
+";
+        assert_eq!(trimmed(on_a_thread), format!("   0: shop::work\n{NOTE}"));
+    }
+
+    #[test]
+    fn what_has_no_marks_or_would_be_empty_is_left_as_it_is() {
+        for text in ["   0: a\n   1: b\n", "", "no frames", "   0: a\n   1: replug_api::edge::contain\n"] {
+            let left = trimmed(text);
+            assert!(left == text || left.starts_with("   0: a\n"), "{left}");
+        }
+    }
+}
