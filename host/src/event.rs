@@ -236,7 +236,8 @@ pub enum EventKind {
         reason: String,
     },
     /// A `tracing` event of the plugin's, or a line that its process has written. Of each, 100 a second are told; where there
-    /// were more, one says how many were left out.
+    /// were more, one says how many were left out. Under `replug dev` and `replug run`, also a line that was written in the
+    /// host's process, without a plugin where more than one can have written it.
     Log {
         /// `ERROR`, `WARN`, `INFO`, `DEBUG` or `TRACE`.
         level: String,

@@ -24,6 +24,7 @@ mod named;
 mod new;
 mod one;
 mod otel;
+mod output;
 mod render;
 mod run;
 mod serve;

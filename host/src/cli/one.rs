@@ -1,6 +1,8 @@
 //! One plugin for the length of one command: built, loaded, asked, stopped.
 
-use super::{args::Place, building, error::CliError, named::Named, signals::Signals, terminal::Spinner};
+use super::{
+    args::Place, building, error::CliError, named::Named, output, signals::Signals, terminal::Spinner,
+};
 use replug::{DynHandle, EventKind, Events, Host, HostConfig, event::BuildProgress};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -15,6 +17,8 @@ pub(super) struct One {
 impl One {
     /// Builds and loads the plugin, and no other. A signal ends that, with every process of the build.
     pub(super) async fn start(place: Place, named: &Named) -> Result<Self, CliError> {
+        // What the plugin prints is not the answer.
+        output::divert()?;
         let mut signals = Signals::listen()?;
         let config = HostConfig { watch: false, ..place.config };
         let builder = Host::builder().config(config).auto_start(false).remember(false);

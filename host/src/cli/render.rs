@@ -180,6 +180,8 @@ impl Renderer {
             // The message begins with the path.
             EventKind::DiscoveryFailed { error, .. } => Some(format!("{BAD}error:{BAD:#} {error}")),
             EventKind::HostCrashed { reason, .. } => Some(format!("{WARN}warning:{WARN:#} {reason}")),
+            // A line that was written in this process, no one knows by whom.
+            EventKind::Log { target, message, .. } => Some(format!("{DIM}{target}{DIM:#} {message}")),
             EventKind::EventsLost { count } => Some(format!(
                 "{WARN}{count} events are missing here{WARN:#}: they came faster than they could be shown"
             )),

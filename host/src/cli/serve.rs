@@ -7,6 +7,7 @@ use super::{
     error::CliError,
     http,
     otel::Export,
+    output::{Captured, Line, Writer},
     render::{Loop, Renderer},
     signals::Signals,
     terminal::{self, DIM},
@@ -14,7 +15,7 @@ use super::{
 };
 use replug::{CallError, Digest, Event, EventKind, Generation, Host, Layers, PluginId, parent};
 use serde_json::{Value, json};
-use std::{pin::pin, process, time::Duration};
+use std::{collections::VecDeque, pin::pin, process, time::Duration};
 use tokio::time::sleep;
 
 /// Who reads the standard output.
@@ -38,6 +39,9 @@ pub(super) struct Serve {
     pub(super) layers: Layers,
 }
 
+/// What a log event of a line of the standard error has as its target.
+const STDERR: &str = "stderr";
+
 /// What takes less than this needs no word of it.
 const PATIENCE: Duration = Duration::from_millis(300);
 
@@ -50,6 +54,7 @@ impl Serve {
         let listening = trace::listen(&config.log, spans);
         let what = if config.watch { Loop::Watching } else { Loop::Running };
         let mut signals = Signals::listen()?;
+        let mut captured = Captured::begin()?;
         let control = http::control(&config.http);
         let builder = Host::builder().config(config).control(control);
         let mut events = builder.events();
@@ -76,6 +81,7 @@ impl Serve {
                     }
                     self.call_again(&host, &event, &mut called_last);
                 }
+                (lines, writer) = captured.next(&host) => screen.log(&host, lines, writer.as_ref()),
                 () = screen.building.due() => if let Err(error) = screen.say_what_is_built() {
                     break Err(error);
                 },
@@ -90,6 +96,7 @@ impl Serve {
                 // Asked twice, it does not wait for plugins that do not end.
                 () = signals.next() => process::exit(130),
                 () = &mut stopped => break,
+                (lines, writer) = captured.next(&host) => screen.log(&host, lines, writer.as_ref()),
                 () = &mut patience, if !patience.is_elapsed() => {
                     terminal::note("waiting for what still runs; Ctrl-C again ends at once");
                 }
@@ -102,6 +109,8 @@ impl Serve {
         if let Some(export) = export {
             export.end();
         }
+        let (lines, writer) = captured.end(&host).await;
+        screen.log(&host, lines, writer.as_ref());
         while let (Some(event), Ok(())) = (events.try_next(), &told) {
             screen.show(&event)?;
         }
@@ -180,14 +189,47 @@ struct Screen {
     renderer: Renderer,
     building: Building,
     reloads: usize,
+    /// Lines of the standard error that are logged, and were shown as they came.
+    shown: VecDeque<String>,
 }
 
 impl Screen {
     fn new(what: Loop, reader: Reader) -> Self {
-        Self { reader, renderer: Renderer::new(what), building: Building::default(), reloads: 0 }
+        let (renderer, building) = (Renderer::new(what), Building::default());
+        Self { reader, renderer, building, reloads: 0, shown: VecDeque::new() }
+    }
+
+    /// Logs what was written in this process by others than the command.
+    fn log(&mut self, host: &Host, lines: Vec<Line>, writer: Option<&Writer>) {
+        for Line { stream, text } in lines {
+            if stream == STDERR && self.reader == Reader::Person {
+                self.shown.push_back(text.clone());
+            }
+            let (level, target, fields) = ("INFO".into(), stream.into(), json!({}));
+            let line = EventKind::Log { level, target, message: text, fields, spans: Vec::new() };
+            match writer {
+                Some((plugin, generation, digest)) => {
+                    host.event_sink().generation((plugin, *generation, *digest), line);
+                }
+                None => host.event_sink().host(line),
+            }
+        }
+    }
+
+    /// Whether the event is of a line that was shown as it came.
+    fn was_shown(&mut self, event: &Event) -> bool {
+        let EventKind::Log { target, message, .. } = &event.kind else { return false };
+        let was_shown = target == STDERR && self.shown.front() == Some(message);
+        if was_shown {
+            self.shown.pop_front();
+        }
+        was_shown
     }
 
     fn show(&mut self, event: &Event) -> Result<(), CliError> {
+        if self.was_shown(event) {
+            return Ok(());
+        }
         if self.reader == Reader::Program {
             return terminal::print_json(event);
         }

@@ -4,6 +4,7 @@ use super::{
     args::Folder,
     client::Client,
     error::CliError,
+    output::Stdout,
     signals::Signals,
     table::{self, LINE},
     terminal::{self, BAD, DIM, NAME, WARN},
@@ -11,12 +12,7 @@ use super::{
 use clap::Args;
 use replug::control::{Command, command::List};
 use serde_json::{Value, json};
-use std::{
-    io::{self, IsTerminal},
-    iter,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{iter, path::PathBuf, time::Duration};
 
 /// How often a table is drawn anew, at most, and at least.
 const EVERY: Duration = Duration::from_secs(1);
@@ -59,7 +55,7 @@ impl Status {
     /// Shows it every second until a signal. A host that is gone may come back, as it may for the page.
     async fn watch(&self, client: &Client) -> Result<(), CliError> {
         let mut signals = Signals::listen()?;
-        let home = if io::stdout().is_terminal() { "\u{1b}[H\u{1b}[J" } else { "" };
+        let home = if Stdout.is_terminal() { "\u{1b}[H\u{1b}[J" } else { "" };
         let mut pause = Duration::ZERO;
         // When it was last asked.
         let mut was_there = None;

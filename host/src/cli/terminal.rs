@@ -1,9 +1,12 @@
 //! The terminal: colours with a meaning, the standard output, errors, and a spinner while someone waits.
 
-use super::error::CliError;
-use anstream::ColorChoice;
+use super::{
+    error::CliError,
+    output::{Stderr, Stdout},
+};
 use anstyle::{AnsiColor, Style};
-use indicatif::{ProgressBar, ProgressStyle};
+use console::Term;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use replug::event::Diagnostic;
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -14,9 +17,9 @@ use std::{
     borrow::Cow,
     env,
     fmt::Display,
-    fs,
+    fs::{self, File},
     future::pending,
-    io::{self, IsTerminal, Write},
+    io::Write,
     path::Path,
     thread,
     time::Duration,
@@ -38,15 +41,16 @@ pub(super) const ANSWER: Style = AnsiColor::Cyan.on_default();
 
 /// Prints a line to the standard output; colours are left out where they do not belong.
 pub(super) fn print(text: &str) -> Result<(), CliError> {
-    let mut out = anstream::stdout().lock();
-    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(CliError::Output)
+    Stdout.line(text).map_err(CliError::Output)
 }
 
 /// Prints a value as one line of JSON.
 pub(super) fn print_json(value: &impl Serialize) -> Result<(), CliError> {
     let line = serde_json::to_string(value).map_err(|error| CliError::Output(error.into()))?;
-    let mut out = io::stdout().lock();
-    writeln!(out, "{}", escaped(&line)).and_then(|()| out.flush()).map_err(CliError::Output)
+    Stdout
+        .write_all(format!("{}\n", escaped(&line)).as_bytes())
+        .and_then(|()| Stdout.flush())
+        .map_err(CliError::Output)
 }
 
 /// Waits until no one reads the standard output any more; for ever, where it is a file.
@@ -54,7 +58,7 @@ pub(super) async fn unread() {
     let (tell, told) = oneshot::channel();
     // No runtime takes files, nor a terminal that it must leave as it is. The thread goes with the process.
     thread::spawn(move || {
-        let out = io::stdout();
+        let Ok(out) = Stdout.file() else { return };
         let mut out = [PollFd::new(&out, PollFlags::empty())];
         let polled = loop {
             match poll(&mut out, None) {
@@ -116,7 +120,7 @@ fn steers(c: char) -> bool {
 /// Prints a note to the standard error.
 pub(super) fn note(text: &str) {
     // Whoever closed it does not want to know.
-    let _ = writeln!(anstream::stderr(), "{text}");
+    let _ = Stderr.line(text);
 }
 
 /// Says that something is wrong. It may quote a file, which may hold anything.
@@ -131,9 +135,9 @@ pub(super) fn warn(warning: &impl Display) {
 
 /// Lets the next line overwrite what a terminal shows of a key that was pressed.
 pub(super) fn back_to_line_start() {
-    if io::stderr().is_terminal() {
+    if Stderr.is_terminal() {
         // Whoever closed it does not want to know.
-        let _ = write!(io::stderr(), "\r");
+        let _ = Stderr.write_all(b"\r");
     }
 }
 
@@ -162,7 +166,7 @@ pub(super) fn rendered(diagnostics: &[Diagnostic]) -> String {
 
 /// Whether what goes to the standard error may be coloured.
 pub(super) fn stderr_has_colour() -> bool {
-    anstream::AutoStream::choice(&io::stderr()) != ColorChoice::Never
+    Stderr.has_colour()
 }
 
 /// How this program is called, so that what is printed can be typed: `replug`, if that finds it, else its path.
@@ -222,11 +226,15 @@ pub(super) struct Spinner {
 impl Spinner {
     /// Whether anyone would see it.
     pub(super) fn is_visible() -> bool {
-        io::stderr().is_terminal()
+        Stderr.is_terminal()
     }
 
     pub(super) fn new() -> Self {
         let bar = ProgressBar::new_spinner();
+        // The library's own place for it is descriptor 2.
+        if let (Ok(input), Ok(output)) = (File::open("/dev/null"), Stderr.file()) {
+            bar.set_draw_target(ProgressDrawTarget::term(Term::read_write_pair(input, output), 20));
+        }
         // A constant that is tried by every run with a spinner. It fills the line and leaves the cursor at its beginning, so
         // that the `^C` of a terminal goes there and not to a line of its own, from which nothing leads back. What
         // comes first is overwritten by a blank.

@@ -1,5 +1,6 @@
 //! Where `tracing` events go: the host's own to the standard error, those of plugins to whoever reads the host's events.
 
+use super::output::Stderr;
 use clap::{Args, ValueEnum};
 use replug::{Layers, LogFormat, LogSettings};
 use tracing::level_filters::LevelFilter;
@@ -85,7 +86,7 @@ pub(super) fn listen(settings: &LogSettings, more: Option<AnyLayer>) -> Listenin
     let (own, own_handle) = reload::Layer::new(own(settings));
     let (plugins, plugins_handle) = reload::Layer::new(plugins(settings));
     // A span is told of when it ends, with how long it took.
-    let lines = fmt::layer().with_writer(std::io::stderr).with_span_events(FmtSpan::CLOSE);
+    let lines = fmt::layer().with_writer(|| Stderr).with_span_events(FmtSpan::CLOSE);
     let lines = match settings.format {
         LogFormat::Text => lines.with_ansi(super::terminal::stderr_has_colour()).with_filter(own).boxed(),
         LogFormat::Json => lines.json().with_filter(own).boxed(),

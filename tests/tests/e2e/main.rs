@@ -28,6 +28,7 @@ mod own_libraries;
 mod parent;
 mod place;
 mod places;
+mod printed;
 mod progress;
 mod restarts;
 mod shim;

@@ -9,7 +9,7 @@
 
 use super::{
     layout::{ADDRESSES, Kind},
-    memory,
+    memory, output,
 };
 use crate::registry::{mark::Mark, seat::Seat};
 use libc::{c_int, c_void, sigaction, siginfo_t};
@@ -85,8 +85,8 @@ fn install(signal: c_int, before: &OnceLock<sigaction>) {
     }
 }
 
-/// Only does what POSIX allows in a signal handler: atomics, `sigaction`, `getpid`, `gettid`, `pwrite`, `raise`; and reads
-/// a thread-local without a destructor.
+/// Only does what POSIX allows in a signal handler: atomics, `sigaction`, `getpid`, `gettid`, `pwrite`, `raise`,
+/// what `output.rs` does; and reads a thread-local without a destructor.
 extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     // SAFETY: with SA_SIGINFO, the kernel passes the information and the context of this signal.
     let (code, sender, address) = unsafe { ((*info).si_code, (*info).si_pid(), address_in(context)) };
@@ -94,6 +94,9 @@ extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_voi
     let by_itself = || sender.cast_unsigned() == process::id() && unsafe { is_raising(signal, context) };
     let kind = if code > 0 || (code == SI_TKILL && by_itself()) { Kind::Raised } else { Kind::Sent };
     note(kind, signal, &[address]);
+    if !is_in_child() {
+        output::give_back();
+    }
 
     let place = SIGNALS.iter().position(|known| *known == signal);
     let Some(before) = place.and_then(|place| BEFORE[place].get()) else { return };
@@ -116,6 +119,7 @@ extern "C" fn left() {
     if PID.load(Ordering::Relaxed) != process::id() {
         return;
     }
+    output::give_back();
     match Seat::present_mark().read() {
         Some(_) => note(Kind::Exit, 0, &[]),
         // It may be a thread of a plugin's own. That is found out by whoever reads where it came from.

@@ -21,6 +21,7 @@ mod fault;
 mod layout;
 mod memory;
 mod notes;
+mod output;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ mod tests;
 pub(super) use memory::marks;
 pub(crate) use memory::{adopt, make};
 pub(crate) use notes::{Note, NotedInterface};
+pub use output::pass_on;
 pub(crate) use read::write_down;
 pub use read::{Blame, Crash, End, Suspect, note_end, read};
 

@@ -1,0 +1,130 @@
+//! What is printed in the host's process: it does not stand amid what the command prints, it is logged, and the last words of a
+//! crash reach whoever watches.
+
+use replug::manifest::Mode;
+use replug_tests::{
+    Lab,
+    command::{Dev, command, run, talk},
+    misbehave,
+};
+use serde_json::{Value, json};
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::Stdio,
+};
+
+/// `replug dev --json`, with its standard error in a file. Each line of its output has to be JSON.
+fn dev(lab: &Lab, args: &[&str]) -> (Dev, PathBuf) {
+    let said = lab.dir().join("stderr");
+    let mut dev = command(lab, &[&["dev", "--json"], args].concat());
+    dev.stdin(Stdio::null()).stderr(File::create(&said).unwrap());
+    (Dev::of(dev), said)
+}
+
+fn misbehaves(lab: &Lab, id: &str, deed: &str) {
+    let call = talk(lab, &["call", id, "misbehave", &json!([deed]).to_string()]);
+    assert!(call.status.success(), "{call:?}");
+}
+
+/// The next line that was logged of a stream.
+fn logged(dev: &mut Dev, stream: &str) -> Value {
+    loop {
+        let log = dev.wait_for("log");
+        if log["target"] == stream {
+            return log;
+        }
+    }
+}
+
+#[test]
+fn what_a_plugin_in_the_host_s_process_prints_is_logged_with_its_name() {
+    let mut lab = Lab::in_mode("prints", Mode::InProcess);
+    lab.install(misbehave("version=1"));
+    let id = lab.id();
+    let (mut dev, said) = dev(&lab, &[]);
+    dev.wait_for("host_started");
+    misbehaves(&lab, &id, "say");
+    let log = logged(&mut dev, "stdout");
+    assert_eq!(
+        (&log["message"], &log["plugin"], &log["generation"]),
+        (&"aloud".into(), &id.as_str().into(), &1.into())
+    );
+    misbehaves(&lab, &id, "sh:echo by another program >&2");
+    while logged(&mut dev, "stderr")["message"] != "by another program" {}
+    assert!(dev.interrupt().success());
+    let said = fs::read_to_string(said).unwrap();
+    assert!(
+        said.contains("aside\n") && said.contains("by another program\n") && !said.contains("aloud"),
+        "{said}"
+    );
+    lab.assert_clean();
+}
+
+#[test]
+fn of_two_plugins_the_one_that_was_called_is_named() {
+    let mut lab = Lab::in_mode("prints-of-two", Mode::InProcess);
+    lab.install(misbehave("version=1"));
+    let neighbour = "dev.test.neighbour";
+    let manifest = format!("id = \"{neighbour}\"\nbinary = \"plugin.so\"\nmode = \"in-process\"\n");
+    lab.neighbour("neighbour", manifest, misbehave("version=7"));
+    let id = lab.id();
+    let (mut dev, _) = dev(&lab, &[]);
+    dev.wait_for("host_started");
+    // Who has come up since nothing was printed is among those that may have.
+    misbehaves(&lab, &id, "say");
+    logged(&mut dev, "stdout");
+    for id in [neighbour, &id, neighbour] {
+        misbehaves(&lab, id, "say");
+        let log = logged(&mut dev, "stdout");
+        assert_eq!((&log["message"], &log["plugin"]), (&"aloud".into(), &id.into()), "{log}");
+    }
+    assert!(dev.interrupt().success());
+    lab.assert_clean();
+}
+
+#[test]
+fn the_answer_of_a_call_without_a_host_stands_alone_on_the_output() {
+    let mut lab = Lab::in_mode("prints-and-answers", Mode::InProcess);
+    lab.install(misbehave("version=1"));
+    let call = run(&lab, &["call", &lab.id(), "misbehave", "[\"say\"]", "--json"]);
+    let output = String::from_utf8(call.stdout).unwrap();
+    let answer: Value = serde_json::from_str(&output).unwrap();
+    assert_eq!((&answer["result"], output.lines().count()), (&1.into(), 1));
+    let said = String::from_utf8(call.stderr).unwrap();
+    assert!(said.contains("aloud\n") && said.contains("aside\n"), "{said}");
+    lab.assert_childless();
+}
+
+#[test]
+fn the_last_words_of_a_crash_reach_the_standard_error() {
+    for (deed, words) in [
+        ("abort", "about to abort\n"),
+        ("overflow-the-stack", "has overflowed its stack"),
+        ("exit-3", "about to exit-3\n"),
+    ] {
+        let mut lab = Lab::in_mode("last-words", Mode::InProcess);
+        lab.install(misbehave("version=1"));
+        let (mut dev, said) = dev(&lab, &["--call", &lab.id(), "misbehave", &json!([deed]).to_string()]);
+        dev.wait_for("plugin_quarantined");
+        let said = fs::read_to_string(said).unwrap();
+        assert!(said.contains(words), "{deed}: {said}");
+        assert!(dev.interrupt().success());
+        lab.assert_clean();
+    }
+}
+
+#[test]
+fn a_plugin_that_prints_without_end_blocks_no_one() {
+    let mut lab = Lab::in_mode("floods", Mode::InProcess);
+    lab.install(misbehave("version=1"));
+    let (mut dev, _) = dev(&lab, &[]);
+    dev.wait_for("host_started");
+    // Nobody reads what the command prints meanwhile: more than a pipe holds.
+    for deed in ["flood-stdout", "sh:seq 100000", "sh:seq 100000 >&2"] {
+        misbehaves(&lab, &lab.id(), deed);
+    }
+    assert_eq!(logged(&mut dev, "stdout")["message"], "line 0");
+    assert!(dev.interrupt().success());
+    lab.assert_clean();
+}
