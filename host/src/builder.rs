@@ -4,7 +4,7 @@ use crate::{
     artifact::Store,
     build::Builder,
     checkpoint::Checkpoints,
-    config::{DEFAULT_PLUGINS_DIR, HostConfig, Settings, StateDir, Told, settle_state_dir},
+    config::{self, DEFAULT_PLUGINS_DIR, HostConfig, Settings, StateDir, Told, settle_state_dir},
     demotion::{Demotions, Processes},
     error::HostError,
     event::{EventSink, Events},
@@ -313,7 +313,7 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
         checkpoints: Checkpoints::in_dir(state.checkpoints()),
         builder: Builder::new(BuildDir::with(config.state_dir.as_deref(), &state_dir)),
         records: match builder.remember {
-            true => Records::in_dir(state.records()),
+            true => Records::in_dir(state.records(), state.run(), config::host_lives),
             false => Records::nowhere(),
         },
         store,

@@ -11,7 +11,7 @@
 //! error leaves it as it was: its instance, its state, its handles.
 
 use crate::{
-    artifact::{Artifact, Facts, Store},
+    artifact::{Artifact, Facts, Held, Store},
     bring_up::{Candidate, Moved, Place},
     build::{Builder, Built},
     checkpoint::Checkpoints,
@@ -104,6 +104,8 @@ pub(crate) struct Job {
     pub(crate) state: Option<SavedBy>,
     /// The artifacts that are not to run, each with the reason.
     pub(crate) quarantined: BTreeMap<Digest, String>,
+    /// The artifact that served last, which the store may have lost since.
+    pub(crate) held: Option<Arc<Held>>,
     /// Where it is noted which artifact it is, as soon as that is known.
     pub(crate) artifact: Arc<OnceLock<Digest>>,
     /// The artifact that is not to replace what serves, if that is what the build gave.
@@ -217,7 +219,11 @@ fn store(shop: &Workshop, job: &Job) -> Result<Artifact, ReloadCause> {
     let _unpruned = shop.pruning.read();
     let artifact = match &job.source {
         Source::Built(file) | Source::Rebuilt(file) => shop.store.put(file)?,
-        Source::Stored(digest) => shop.store.get(*digest).ok_or(ReloadCause::NotStored(*digest))?,
+        Source::Stored(digest) => match (shop.store.get(*digest), &job.held) {
+            (Some(artifact), _) => artifact,
+            (None, Some(held)) if held.digest() == *digest => shop.store.put_back(held)?,
+            (None, _) => return Err(ReloadCause::NotStored(*digest)),
+        },
     };
     shop.wanted.lock().entry(job.entry.id.clone()).or_default().insert(artifact.digest);
     Ok(artifact)

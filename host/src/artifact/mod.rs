@@ -13,5 +13,5 @@ pub mod store;
 pub(crate) use allocator::Allocator;
 pub(crate) use inspect::places_of_libraries;
 pub use inspect::{Facts, InspectError, inspect};
-pub(crate) use store::libraries_of_copy;
 pub use store::{Artifact, Store, StoreError};
+pub(crate) use store::{Held, libraries_of_copy};

@@ -9,12 +9,14 @@
 mod companions;
 mod copying;
 mod error;
+mod held;
 mod private;
 #[cfg(test)]
 mod tests;
 
 pub use companions::{Companions, Library};
 pub use error::StoreError;
+pub(crate) use held::Held;
 pub(crate) use private::libraries_of_copy;
 
 use super::{
@@ -217,6 +219,8 @@ impl Store {
 
     /// A new file that is locked for as long as this process writes it.
     fn incoming(&self) -> io::Result<NamedTempFile> {
+        // Someone may have removed it.
+        fs::create_dir_all(&self.dir)?;
         loop {
             let file = tempfile::Builder::new().prefix(INCOMING).tempfile_in(&self.dir)?;
             flock(file.as_file(), FlockOperation::LockExclusive)?;
@@ -242,10 +246,12 @@ impl Store {
         Ok(())
     }
 
+    /// None if someone has removed the folder.
     fn entries(&self) -> Result<Vec<fs::DirEntry>, StoreError> {
-        fs::read_dir(&self.dir)
-            .and_then(Iterator::collect::<io::Result<Vec<_>>>)
-            .map_err(|source| self.not_writable(source))
+        match fs::read_dir(&self.dir).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            entries => entries.map_err(|source| self.not_writable(source)),
+        }
     }
 
     fn remove(&self, path: &Path) -> Result<(), StoreError> {

@@ -17,6 +17,7 @@ pub use place::{default_state_dir, settle_state_dir};
 use crate::{event::EventSink, id::PluginId};
 use parking_lot::Mutex;
 use run::RunDir;
+pub(crate) use run::host_lives;
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -65,7 +66,7 @@ impl Settings {
 /// | `data/<id>` | what the plugin keeps |
 /// | `demoted/<id>.json` | the plugin's artifacts that have crashed a host; without it, they are given another chance |
 /// | `checkpoints/<id>` | the plugin's last saved state: its last checkpoint while it runs, else what it had when it stopped |
-/// | `plugins/<id>` | what is remembered of the plugin: whether it is stopped, what served, what it can go back to; locked by its host |
+/// | `plugins/<id>` | what is remembered of the plugin: whether it is stopped, what served, what it can go back to |
 /// | `hosts/<hash>` | where the host of a plugins folder listens, if it has a control plane; locked while it runs |
 /// | `http-token` | the token for the HTTP API, if that was ever served |
 #[derive(Clone, Debug)]
@@ -94,10 +95,7 @@ impl StateDir {
             let reason = "a plugin is told where it lies in UTF-8, which the path of this folder is not";
             return Err(io::Error::new(io::ErrorKind::InvalidFilename, reason));
         }
-        let ignore = root.join(".gitignore");
-        if !ignore.exists() {
-            fs::write(ignore, "*\n")?;
-        }
+        keep_out_of_git(&root)?;
         let run = Arc::new(RunDir::create(&root.join("run"), last_look)?);
         Ok(Self { root, run })
     }
@@ -141,7 +139,11 @@ impl StateDir {
     }
 
     /// A path that this process never opened before: the dynamic loader takes a known name for a known library.
+    ///
+    /// If someone has removed the state folder (`git clean`, `cargo clean`), what is needed of it is made again.
     pub(crate) fn new_copy(&self, id: &PluginId) -> PathBuf {
+        // What cannot be made is missing to whoever writes the copy, who says so.
+        let _ = self.run.renew().and_then(|()| keep_out_of_git(&self.root));
         self.run().join(format!("{}-{}.so", id.short(), COPIES.fetch_add(1, Ordering::Relaxed)))
     }
 
@@ -149,6 +151,11 @@ impl StateDir {
     pub(crate) fn remove_run(&self) {
         self.run.remove();
     }
+}
+
+fn keep_out_of_git(root: &Path) -> io::Result<()> {
+    let ignore = root.join(".gitignore");
+    if ignore.exists() { Ok(()) } else { fs::write(ignore, "*\n") }
 }
 
 #[cfg(test)]

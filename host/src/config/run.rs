@@ -33,8 +33,26 @@ static OWN: Mutex<BTreeSet<Identity>> = Mutex::new(BTreeSet::new());
 #[derive(Debug)]
 pub(super) struct RunDir {
     path: PathBuf,
+    lock: Mutex<Option<Lock>>,
+}
+
+/// The lock of a run folder.
+#[derive(Debug)]
+struct Lock {
+    /// Held open: to close it gives the lock up.
+    _file: File,
     identity: Identity,
-    lock: Option<File>,
+}
+
+impl Lock {
+    /// Makes the file, and locks it.
+    fn take(run_dir: &Path, own: &mut BTreeSet<Identity>) -> io::Result<Self> {
+        let file = OpenOptions::new().write(true).create_new(true).open(run_dir.join(LOCK_NAME))?;
+        fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        let identity = identity(&file.metadata()?);
+        own.insert(identity);
+        Ok(Self { _file: file, identity })
+    }
 }
 
 impl RunDir {
@@ -54,11 +72,29 @@ impl RunDir {
             }
         }
         let path = new_dir(runs)?;
-        let lock = OpenOptions::new().write(true).create_new(true).open(path.join(LOCK_NAME))?;
-        fcntl_lock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        let identity = identity(&lock.metadata()?);
-        own.insert(identity);
-        Ok(Self { path, identity, lock: Some(lock) })
+        let lock = Lock::take(&path, &mut own)?;
+        Ok(Self { path, lock: Mutex::new(Some(lock)) })
+    }
+
+    /// Makes the folder again if someone has removed it.
+    pub(super) fn renew(&self) -> io::Result<()> {
+        if self.is_there() {
+            return Ok(());
+        }
+        let (mut own, mut lock) = (OWN.lock(), self.lock.lock());
+        fs::create_dir_all(&self.path)?;
+        let new = Lock::take(&self.path, &mut own)?;
+        if let Some(old) = lock.replace(new) {
+            own.remove(&old.identity);
+        }
+        Ok(())
+    }
+
+    /// Whether the folder is there, and this host's.
+    fn is_there(&self) -> bool {
+        let lock = self.lock.lock();
+        let is_own = |it: fs::Metadata| lock.as_ref().is_some_and(|lock| lock.identity == identity(&it));
+        fs::symlink_metadata(self.path.join(LOCK_NAME)).is_ok_and(is_own)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -68,8 +104,7 @@ impl RunDir {
     /// Removes the folder. What is mapped stays mapped.
     pub(super) fn remove(&self) {
         // Once it is gone, a host in another container may have one of the same name.
-        let is_own = |it: fs::Metadata| identity(&it) == self.identity;
-        if fs::symlink_metadata(self.path.join(LOCK_NAME)).is_ok_and(is_own) {
+        if self.is_there() {
             // What cannot be removed now is removed by the next host.
             let _ = fs::remove_dir_all(&self.path);
         }
@@ -79,8 +114,9 @@ impl RunDir {
 impl Drop for RunDir {
     fn drop(&mut self) {
         let mut own = OWN.lock();
-        self.lock = None;
-        own.remove(&self.identity);
+        if let Some(lock) = self.lock.get_mut().take() {
+            own.remove(&lock.identity);
+        }
     }
 }
 
@@ -94,6 +130,12 @@ fn new_dir(runs: &Path) -> io::Result<PathBuf> {
             made => return made.map(|()| path),
         }
     }
+}
+
+/// Whether the host of a run folder lives, and has not removed it at its end.
+pub(crate) fn host_lives(run_dir: &Path) -> bool {
+    let own = OWN.lock();
+    run_dir.join(LOCK_NAME).exists() && !is_left(run_dir, &own)
 }
 
 /// Whether the host of a run folder is gone. While that cannot be known, it is not.
@@ -155,6 +197,22 @@ mod tests {
         let (third, seen) = create(dir.path());
         assert_eq!((seen.len(), third.path()), (1, &*path), "without its host, the first is left");
         assert!(second.path().exists());
+    }
+
+    #[test]
+    fn a_folder_that_someone_removed_is_made_again_and_locked_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (run, _) = create(dir.path());
+        fs::remove_dir_all(dir.path()).unwrap();
+        assert!(!host_lives(run.path()));
+        run.renew().unwrap();
+        run.renew().unwrap();
+        assert!(host_lives(run.path()));
+        let (other, seen) = create(dir.path());
+        assert!(seen.is_empty() && other.path() != run.path(), "{seen:?}");
+        let path = run.path().to_owned();
+        run.remove();
+        assert!(!host_lives(&path) && host_lives(other.path()));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The records in a state folder: `plugins/<id>/record.json`, written as a whole or not at all. The folder of a plugin is
-//! locked by the host that keeps its record, for as long as that host has the plugin.
+//! The records in a state folder: `plugins/<id>/record.json`, written as a whole or not at all. Beside it stands which host
+//! keeps it, by the name of that host's run folder: another host may do so when that one is gone.
 
 use super::{FORMAT, Record};
 use crate::id::{Digest, PluginId};
@@ -7,19 +7,15 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
+    ffi::OsStr,
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
-    thread,
-    time::Duration,
 };
 use tempfile::NamedTempFile;
 
 const FILE: &str = "record.json";
-
-/// How often, and after what pauses, a lock is tried for: a child that was just made holds it until it runs its own program.
-const TRIES: u32 = 40;
-const PAUSE: Duration = Duration::from_millis(5);
+const HOST: &str = "host";
 
 /// Why a record is of no use.
 #[derive(thiserror::Error)]
@@ -41,49 +37,76 @@ crate::readable::readable!(RecordError);
 pub(crate) struct Records {
     /// None where nothing is to be remembered.
     dir: Option<PathBuf>,
+    /// The run folder of this host.
+    run: PathBuf,
+    /// Whether the host of a run folder lives.
+    host_lives: fn(&Path) -> bool,
 }
 
 impl Records {
-    /// Those in this folder, which need not be there.
-    pub(crate) fn in_dir(dir: PathBuf) -> Self {
-        Self { dir: Some(dir) }
+    /// Those in this folder, which need not be there, for the host with that run folder.
+    pub(crate) fn in_dir(dir: PathBuf, run: &Path, host_lives: fn(&Path) -> bool) -> Self {
+        Self { dir: Some(dir), run: run.to_owned(), host_lives }
     }
 
     /// Remembers nothing.
     pub(crate) fn nowhere() -> Self {
-        Self { dir: None }
+        Self { dir: None, run: PathBuf::new(), host_lives: |_| false }
     }
 
     /// The record of a plugin, which is this host's to keep from now on unless another host keeps it.
     pub(crate) fn of(&self, id: &PluginId) -> Kept {
-        let Some(dir) = self.dir.as_ref().map(|dir| dir.join(id.as_str())) else {
-            return Kept::forgotten(id);
-        };
-        let lock = match lock(&dir) {
-            Ok(Some(lock)) => lock,
-            Ok(None) => {
+        let forgotten =
+            Kept { record: Record::new(id.clone()), written: None, dir: None, records: self.clone() };
+        let Some(dir) = self.dir.as_ref().map(|dir| dir.join(id.as_str())) else { return forgotten };
+        match self.claim(&dir) {
+            Ok(true) => {}
+            Ok(false) => {
                 tracing::warn!(
                     "{id}: another host keeps its record in {}: what this host does with the plugin is forgotten \
                      when it ends",
                     dir.display()
                 );
-                return Kept::forgotten(id);
+                return forgotten;
             }
             Err(error) => {
                 tracing::warn!("{id}: its record cannot be kept in {}: {error}", dir.display());
-                return Kept::forgotten(id);
+                return forgotten;
             }
-        };
-        let record = match read(&dir.join(FILE), id) {
-            Ok(record) => record,
-            Err(error) => {
-                put_aside(&dir, id, &error);
-                None
-            }
-        };
-        let written = record.clone();
-        let record = record.unwrap_or_else(|| Record::new(id.clone()));
-        Kept { record, written, dir: Some(dir), lock: Some(lock) }
+        }
+        let written = read(&dir.join(FILE), id).unwrap_or_else(|error| {
+            put_aside(&dir, id, &error);
+            None
+        });
+        let record = written.clone().unwrap_or(forgotten.record);
+        Kept { record, written, dir: Some(dir), records: self.clone() }
+    }
+
+    /// Makes the folder of a plugin this host's; says whether it is.
+    fn claim(&self, dir: &Path) -> io::Result<bool> {
+        fs::create_dir_all(dir)?;
+        // Between the look and the claim, no other host is to look.
+        let alone = File::open(dir.parent().unwrap_or(dir))?;
+        flock(&alone, FlockOperation::LockExclusive)?;
+        if self.is_claimed(dir) {
+            return Ok(true);
+        }
+        let host = fs::read_to_string(dir.join(HOST)).ok();
+        // What someone has written there may lead anywhere.
+        let run = host.filter(|name| Path::new(name).file_name().is_some_and(|it| it == name.as_str()));
+        if run.is_some_and(|name| (self.host_lives)(&self.run.with_file_name(name))) {
+            return Ok(false);
+        }
+        fs::write(dir.join(HOST), self.name().as_encoded_bytes())?;
+        Ok(true)
+    }
+
+    fn is_claimed(&self, dir: &Path) -> bool {
+        fs::read(dir.join(HOST)).is_ok_and(|name| name == self.name().as_encoded_bytes())
+    }
+
+    fn name(&self) -> &OsStr {
+        self.run.file_name().unwrap_or_default()
     }
 
     /// The artifacts that the records of all plugins name but those of `known`.
@@ -97,20 +120,6 @@ impl Records {
             .filter_map(|id| read(&dir.join(id.as_str()).join(FILE), &id).ok().flatten());
         records.flat_map(|record| record.names()).collect()
     }
-}
-
-/// Locks the folder of a plugin, which is made if it is not there; none if another host has it.
-fn lock(dir: &Path) -> io::Result<Option<File>> {
-    fs::create_dir_all(dir)?;
-    let folder = File::open(dir)?;
-    for _ in 0..TRIES {
-        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(Some(folder)),
-            Err(rustix::io::Errno::WOULDBLOCK) => thread::sleep(PAUSE),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(None)
 }
 
 fn read(path: &Path, id: &PluginId) -> Result<Option<Record>, RecordError> {
@@ -150,7 +159,7 @@ pub(crate) struct Kept {
     written: Option<Record>,
     /// None where it is not to be written.
     dir: Option<PathBuf>,
-    lock: Option<File>,
+    records: Records,
 }
 
 impl std::ops::Deref for Kept {
@@ -162,10 +171,6 @@ impl std::ops::Deref for Kept {
 }
 
 impl Kept {
-    fn forgotten(id: &PluginId) -> Self {
-        Self { record: Record::new(id.clone()), written: None, dir: None, lock: None }
-    }
-
     /// Whether what is on disk of the plugin is this host's.
     pub(crate) fn is_own(&self) -> bool {
         self.dir.is_some()
@@ -199,14 +204,10 @@ impl Kept {
     }
 
     fn write(&mut self, dir: &Path) -> io::Result<()> {
-        let is_there = self.lock.as_ref().is_some_and(|lock| is_at(lock, dir));
-        if !is_there {
-            // Someone has removed the state folder.
-            self.lock = lock(dir)?;
-            if self.lock.is_none() {
-                self.dir = None;
-                return Err(io::Error::other("another host has the plugin now"));
-            }
+        // Someone may have removed the state folder.
+        if !self.records.is_claimed(dir) && !self.records.claim(dir)? {
+            self.dir = None;
+            return Err(io::Error::other("another host has the plugin now"));
         }
         let mut text = serde_json::to_vec_pretty(&self.record)?;
         text.push(b'\n');
@@ -216,11 +217,4 @@ impl Kept {
         fresh.persist(dir.join(FILE))?;
         File::open(dir)?.sync_all()
     }
-}
-
-/// Whether that is the folder which lies there.
-fn is_at(folder: &File, dir: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let (Ok(open), Ok(there)) = (folder.metadata(), fs::metadata(dir)) else { return false };
-    (open.dev(), open.ino()) == (there.dev(), there.ino())
 }

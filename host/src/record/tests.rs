@@ -119,6 +119,11 @@ fn a_quarantine_holds_until_it_is_lifted() {
     assert!(after(&[Quarantine(A), Lift]).quarantined().is_empty());
 }
 
+/// The records as the host with a run folder of that name sees them, which lives for as long as that is there.
+fn records_in(dir: &tempfile::TempDir, run: &str) -> Records {
+    Records::in_dir(dir.path().join("plugins"), &dir.path().join("run").join(run), |run| run.exists())
+}
+
 /// A record with something in each of its fields.
 fn full() -> Record {
     let mut record = after(&[
@@ -137,7 +142,7 @@ fn full() -> Record {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_is_read_back_as_it_was_written_also_when_its_folder_was_removed_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
-    let records = Records::in_dir(dir.path().join("plugins"));
+    let records = records_in(&dir, "1-1");
     let mut kept = records.of(&id());
     assert_eq!(*kept, Record::new(id()));
     kept.change(|record| *record = full());
@@ -155,9 +160,9 @@ async fn a_record_is_read_back_as_it_was_written_also_when_its_folder_was_remove
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_makes_no_sense_is_put_aside_and_ignored() {
     let dir = tempfile::tempdir().unwrap();
-    let records = Records::in_dir(dir.path().into());
+    let records = records_in(&dir, "1-1");
     records.of(&id()).change(|record| *record = full());
-    let file = dir.path().join("dev.test.counter/record.json");
+    let file = dir.path().join("plugins/dev.test.counter/record.json");
     let good = fs::read_to_string(&file).unwrap();
     let other = good.replace("dev.test.counter", "dev.test.another");
     let newer = good.replace("\"format\": 1", "\"format\": 2");
@@ -165,7 +170,7 @@ async fn a_record_that_makes_no_sense_is_put_aside_and_ignored() {
         fs::write(&file, bad).unwrap();
         assert!(records.named_but(|_| false).is_empty(), "{bad}");
         assert_eq!(*records.of(&id()), Record::new(id()), "{bad}");
-        assert_eq!(fs::read_to_string(dir.path().join("dev.test.counter/record.refused.json")).unwrap(), bad);
+        assert_eq!(fs::read_to_string(file.with_file_name("record.refused.json")).unwrap(), bad);
         assert!(!file.exists());
     }
     fs::write(&file, &good).unwrap();
@@ -175,14 +180,15 @@ async fn a_record_that_makes_no_sense_is_put_aside_and_ignored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_hosts_the_second_remembers_nothing_until_the_first_is_gone() {
     let dir = tempfile::tempdir().unwrap();
-    let records = Records::in_dir(dir.path().into());
-    let mut first = records.of(&id());
+    fs::create_dir_all(dir.path().join("run/1-1")).unwrap();
+    let mut first = records_in(&dir, "1-1").of(&id());
     first.change(|record| record.set_wanted(Wanted::Running));
-    let mut second = records.of(&id());
-    assert!(!second.is_own());
+    let mut second = records_in(&dir, "1-2").of(&id());
+    assert!(first.is_own() && !second.is_own());
     second.change(|record| record.set_wanted(Wanted::Stopped));
     assert_eq!(second.wanted(), Wanted::Stopped);
-    drop(first);
-    assert_eq!(records.of(&id()).wanted(), Wanted::Running);
+    fs::remove_dir(dir.path().join("run/1-1")).unwrap();
+    let third = records_in(&dir, "1-3").of(&id());
+    assert_eq!((third.is_own(), third.wanted()), (true, Wanted::Running));
     assert_eq!(Records::nowhere().of(&id()).wanted(), Wanted::AsManifest);
 }

@@ -20,6 +20,7 @@ mod stop;
 mod supervise;
 
 use crate::{
+    artifact::Held,
     build::Moment,
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stage},
@@ -84,6 +85,8 @@ pub(crate) struct Worker {
     untold: Option<(tokio::time::Instant, ReloadError)>,
     /// Whether the newest version was refused for its configuration: another may be the right one.
     unfit: bool,
+    /// The artifact that served last.
+    held: Option<Arc<Held>>,
     /// The newest version, if it was refused.
     refused: Option<Digest>,
     /// By whom the plugin is being configured, while it is.
@@ -133,6 +136,7 @@ impl Worker {
             given: None,
             untold: None,
             unfit: false,
+            held: None,
             refused: None,
             configuring: None,
             confirm: None,

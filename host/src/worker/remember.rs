@@ -141,6 +141,9 @@ impl Worker {
     /// Notes that a version serves.
     pub(super) fn note_serving(&mut self, live: &Live, how: How) {
         let (digest, generation) = (live.digest, live.generation);
+        if self.held.as_ref().is_none_or(|held| held.digest() != digest) {
+            self.held = self.shop.store.hold(digest).map(Arc::new);
+        }
         let config = self.manifest().config.clone();
         let most = self.shop.settings.now().keep_artifacts.max(1);
         self.record.note(|record| {

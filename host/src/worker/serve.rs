@@ -158,6 +158,7 @@ impl Worker {
             source: source.clone(),
             state,
             quarantined: self.record.quarantined().clone(),
+            held: self.held.clone(),
             artifact: Arc::default(),
             passed_over: self.record.gone_back_from().filter(|_| cause.what == ToDo::Check),
             stopped: Arc::default(),

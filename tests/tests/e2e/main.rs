@@ -30,6 +30,7 @@ mod place;
 mod places;
 mod printed;
 mod progress;
+mod removed;
 mod restarts;
 mod shim;
 mod signals;

@@ -85,6 +85,11 @@ impl Artifact {
         places.filter(|(_, path)| path.is_file()).collect()
     }
 
+    /// Where its own file and its libraries lie.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        std::iter::once(self.path.clone()).chain(self.companions.all().map(|it| self.library(it))).collect()
+    }
+
     fn record(&self) -> PathBuf {
         self.path.with_extension("json")
     }

@@ -37,6 +37,8 @@ pub(super) struct Claim {
     file: File,
     path: PathBuf,
     plugins: PathBuf,
+    /// What the file says.
+    said: Vec<u8>,
     /// Where the last host listened over TCP.
     pub(super) last_http: Option<SocketAddr>,
 }
@@ -44,7 +46,10 @@ pub(super) struct Claim {
 impl Claim {
     /// Claims the first folder, for a host that keeps its things in the second.
     pub(super) fn of(plugins_dir: &Path, state_dir: &Path) -> Result<Self, ListenError> {
-        let path = path(plugins_dir, state_dir);
+        Self::at(path(plugins_dir, state_dir), plugins_dir)
+    }
+
+    fn at(path: PathBuf, plugins_dir: &Path) -> Result<Self, ListenError> {
         let failed = |source| ListenError::Claim { path: path.clone(), source };
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(failed)?;
@@ -69,23 +74,38 @@ impl Claim {
         file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
         // As it was named: the links on the way to it may lead elsewhere later, and the host follows them.
         let plugins = std::path::absolute(plugins_dir).unwrap_or_else(|_| plugins_dir.to_owned());
-        Ok(Self { file, path, plugins, last_http })
+        Ok(Self { file, path, plugins, said: Vec::new(), last_http })
+    }
+
+    /// Makes the file again if someone has removed it, so that the host is found, and no second one serves the folder.
+    pub(super) fn renew(&mut self) -> Result<(), ListenError> {
+        let identity = |it: fs::Metadata| (it.dev(), it.ino());
+        let open = self.file.metadata().map(identity).map_err(|source| self.failed(source))?;
+        if fs::symlink_metadata(&self.path).map(identity).is_ok_and(|there| there == open) {
+            return Ok(());
+        }
+        let mut new = Self::at(self.path.clone(), &self.plugins)?;
+        new.write(&self.said)?;
+        *self = new;
+        Ok(())
     }
 
     /// Writes down where the host listens.
     pub(super) fn say(&mut self, socket: &Path) -> Result<(), ListenError> {
         let socket = std::path::absolute(socket).map_err(|source| self.failed(source))?;
-        let lines = [socket.as_os_str().as_bytes(), b"\n", self.plugins.as_os_str().as_bytes()].concat();
+        let lines =
+            [socket.as_os_str().as_bytes(), b"\n", self.plugins.as_os_str().as_bytes(), b"\n"].concat();
         self.write(&lines)
     }
 
     /// Writes down where it listens over TCP, too.
     pub(super) fn say_http(&mut self, address: SocketAddr) -> Result<(), ListenError> {
-        self.write(address.to_string().as_bytes())
+        self.write(format!("{address}\n").as_bytes())
     }
 
-    fn write(&mut self, line: &[u8]) -> Result<(), ListenError> {
-        self.file.write_all(&[line, b"\n"].concat()).map_err(|source| self.failed(source))
+    fn write(&mut self, lines: &[u8]) -> Result<(), ListenError> {
+        self.said.extend_from_slice(lines);
+        self.file.write_all(lines).map_err(|source| self.failed(source))
     }
 
     fn failed(&self, source: io::Error) -> ListenError {
@@ -204,6 +224,21 @@ mod tests {
         let found = FoundHost { socket: "/run/a.sock".into(), plugins: "/a/plugins".into() };
         assert_eq!(look_below(states.path()), [found]);
         assert_eq!(look_below(Path::new("/nowhere")), []);
+    }
+
+    #[test]
+    fn a_claim_whose_file_was_removed_is_made_again_with_what_it_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let (plugins, state) = (Path::new("/plugins"), dir.path().join("state"));
+        let mut claim = Claim::of(plugins, &state).unwrap();
+        claim.say(Path::new("/run/a.sock")).unwrap();
+        for _ in 0..2 {
+            fs::remove_dir_all(&state).unwrap();
+            claim.renew().unwrap();
+            claim.renew().unwrap();
+            assert_eq!(look_up(plugins, &state), Some("/run/a.sock".into()));
+            assert!(Claim::of(plugins, &state).is_err(), "there is one host");
+        }
     }
 
     #[test]

@@ -65,6 +65,8 @@ const HEAD_TIME: Duration = Duration::from_secs(30);
 const HEAD_BYTES: usize = 64 * 1024;
 /// How many streams of events there may be at the same time.
 const STREAMS: usize = 64;
+/// How often to look whether the claim is still there.
+const CLAIM_LOOK: Duration = Duration::from_secs(2);
 /// How long a host that ends waits for those who still read events.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -177,16 +179,26 @@ impl Bound {
             runtime.spawn(async move { auditing.audit.keep_up().await }).abort_handle(),
             runtime.spawn(unix::accept(unix.listener, api.clone())).abort_handle(),
         ];
+        let socket = unix.file.path().to_owned();
+        let place = Arc::new(Mutex::new(Some((unix.file, claim))));
+        tasks.push(runtime.spawn(keep_claim(place.clone())).abort_handle());
         if let Some(tcp) = tcp {
             tasks.push(runtime.spawn(tcp.accept(api)).abort_handle());
         }
-        Listening {
-            socket: unix.file.path().to_owned(),
-            place: Mutex::new(Some((unix.file, claim))),
-            http,
-            token,
-            tasks,
-            app,
+        Listening { socket, place, http, token, tasks, app }
+    }
+}
+
+/// Makes the claim again when someone has removed its file with the state folder, of which nothing else tells the host.
+async fn keep_claim(place: Arc<Mutex<Option<(SocketFile, Claim)>>>) {
+    let mut looks = tokio::time::interval(CLAIM_LOOK);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        if let Some((_, claim)) = &mut *place.lock()
+            && let Err(error) = claim.renew()
+        {
+            tracing::warn!("{error}");
         }
     }
 }
@@ -195,7 +207,7 @@ impl Bound {
 pub struct Listening {
     socket: PathBuf,
     /// What no other host can have meanwhile.
-    place: Mutex<Option<(SocketFile, Claim)>>,
+    place: Arc<Mutex<Option<(SocketFile, Claim)>>>,
     http: Option<String>,
     token: Option<TokenFile>,
     tasks: Vec<AbortHandle>,

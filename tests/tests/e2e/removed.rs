@@ -1,0 +1,53 @@
+//! The state folder is removed while the host runs, as `git clean` and `cargo clean` do: what is needed is made again.
+
+use replug::{EventKind, manifest::Mode};
+use replug_tests::{Lab, command::Dev, misbehave};
+use rustix::process::{Pid, Signal, kill_process};
+use std::{fs, thread};
+
+#[test]
+fn a_host_whose_state_folder_was_removed_reloads_and_starts_processes_again() {
+    for mode in [Mode::InProcess, Mode::Process] {
+        let mut lab = Lab::in_mode("removed-state", mode);
+        lab.install(misbehave("version=1"));
+        lab.start();
+        fs::remove_dir_all(lab.state_dir()).unwrap();
+        if mode == Mode::Process {
+            let pid = lab.host().info(&lab.id()).unwrap().process_id.unwrap();
+            kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
+            lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
+            assert_eq!(lab.probe().version().unwrap(), 1);
+            fs::remove_dir_all(lab.state_dir()).unwrap();
+        }
+        lab.install(misbehave("version=2"));
+        lab.reload().unwrap();
+        assert_eq!((lab.probe().version().unwrap(), lab.probe().increment(5).unwrap()), (2, 5));
+        fs::remove_dir_all(lab.state_dir()).unwrap();
+        lab.host().stop(&lab.id()).wait().unwrap();
+        fs::remove_dir_all(lab.state_dir().join("artifacts")).unwrap_or_default();
+        lab.host().start(&lab.id()).wait().unwrap();
+        assert_eq!(lab.probe().value().unwrap(), 5, "{mode:?}");
+        lab.shut_down();
+        assert!(lab.state_dir().join(".gitignore").exists());
+        lab.start();
+        assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (2, 5));
+        lab.finish();
+    }
+}
+
+#[test]
+fn a_host_whose_state_folder_was_removed_still_has_its_plugins_folder_to_itself() {
+    let mut lab = Lab::new("removed-claim");
+    lab.install(misbehave("version=1"));
+    let mut dev = Dev::start(&lab, &[]);
+    dev.wait_for("host_started");
+    let hosts = lab.state_dir().join("hosts");
+    let claim = fs::read_dir(&hosts).unwrap().next().unwrap().unwrap().path();
+    let said = fs::read_to_string(&claim).unwrap();
+    fs::remove_dir_all(lab.state_dir()).unwrap();
+    // It is made empty, and then written.
+    while fs::read_to_string(&claim).unwrap_or_default() != said {
+        thread::yield_now();
+    }
+    assert!(dev.interrupt().success());
+}
