@@ -3,6 +3,10 @@
 //!
 //! All always reach the newest generation, keep no generation alive between calls, and may be shared and cloned.
 
+#[cfg(test)]
+mod tests;
+mod timer;
+
 use crate::{
     id::{Generation, PluginId},
     load::{in_process::Cancellation, parsed, process::Deadline},
@@ -28,10 +32,8 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::{
-    runtime,
-    time::{Sleep, sleep_until},
-};
+use timer::Timer;
+use tokio::runtime;
 
 /// A plugin, seen as one of its interfaces: `Handle<dyn Calculator>`.
 ///
@@ -297,11 +299,7 @@ impl IntoFuture for Invocation {
         let deadline = self.timeout.map(Deadline::after);
         let generation = self.handle.generation().map_or(0, |generation| generation.0);
         let running = Arc::new(Running { generation: generation.into(), ..Running::default() });
-        let late = deadline.map(|deadline| {
-            // The timer is the host's, whoever awaits it.
-            let _host = runtime.enter();
-            (deadline, Box::pin(sleep_until(deadline.until.into())))
-        });
+        let late = deadline.map(|deadline| (deadline, Timer::start(&runtime, deadline.until)));
         let call = {
             let running = running.clone();
             runtime.spawn_blocking(move || self.run(deadline, &running, parsed))
@@ -330,7 +328,7 @@ pub struct InvocationFuture {
     method: String,
     call: tokio::task::JoinHandle<Result<Value, CallError<Value>>>,
     running: Arc<Running>,
-    late: Option<(Deadline, Pin<Box<Sleep>>)>,
+    late: Option<(Deadline, Timer)>,
 }
 
 impl Future for InvocationFuture {
@@ -350,7 +348,7 @@ impl Future for InvocationFuture {
             }));
         }
         let Some((deadline, late)) = &mut self.late else { return Poll::Pending };
-        if late.as_mut().poll(context).is_pending() {
+        if late.poll(deadline.until, context).is_pending() {
             return Poll::Pending;
         }
         let after_ms = deadline.after_ms();
@@ -367,24 +365,4 @@ impl Future for InvocationFuture {
 fn said(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Compiles only if the clone of a handle is a handle, whatever the interface.
-    fn _clone_is_a_handle<I: Interface + ?Sized>(handle: &Handle<I>) -> Handle<I> {
-        handle.clone()
-    }
-
-    #[tokio::test]
-    async fn a_panic_of_the_host_s_own_is_told_with_its_words_and_not_as_a_shutdown() {
-        let call = tokio::task::spawn_blocking(|| panic!("so it {}", "goes"));
-        let (plugin, method) = ("a.b".into(), "add".into());
-        let future = InvocationFuture { plugin, method, call, running: Arc::default(), late: None };
-        let error = future.await.unwrap_err();
-        assert!(matches!(error, CallError::BadResult { .. }), "{error}");
-        assert!(error.to_string().contains("the host panicked on the way: so it goes"), "{error}");
-    }
 }

@@ -1,0 +1,56 @@
+//! The deadline of a call by name, for a task that awaits the call on any runtime, or on none.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+    thread,
+    time::Instant,
+};
+use tokio::{runtime, sync::oneshot, task::JoinHandle, time::sleep_until};
+
+/// Waits for a moment, also beyond the end of the host.
+#[derive(Debug)]
+pub(super) enum Timer {
+    /// On the host's runtime. A timer of a runtime that has ended must not be looked at; a task of it may be.
+    Host(JoinHandle<()>),
+    /// On a thread, since the host has shut down.
+    Thread(oneshot::Receiver<()>),
+}
+
+impl Timer {
+    pub(super) fn start(host: &runtime::Handle, until: Instant) -> Self {
+        Self::Host(host.spawn(async move { sleep_until(until.into()).await }))
+    }
+
+    /// Whether that moment, with which it was started, has come.
+    pub(super) fn poll(&mut self, until: Instant, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match self {
+                Self::Host(task) => match ready!(Pin::new(task).poll(context)) {
+                    Ok(()) => return Poll::Ready(()),
+                    Err(_) => *self = Self::on_a_thread(until),
+                },
+                Self::Thread(ended) => return Pin::new(ended).poll(context).map(drop),
+            }
+        }
+    }
+
+    fn on_a_thread(until: Instant) -> Self {
+        let (end, ended) = oneshot::channel();
+        let wait = move || {
+            thread::sleep(until.saturating_duration_since(Instant::now()));
+            drop(end);
+        };
+        // Where no thread can be started, that is the end: better than to wait for ever.
+        drop(thread::Builder::new().name("replug-deadline".into()).spawn(wait));
+        Self::Thread(ended)
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        if let Self::Host(task) = self {
+            task.abort();
+        }
+    }
+}
