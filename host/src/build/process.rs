@@ -3,11 +3,13 @@
 use super::{progress, silence};
 use crate::orphans;
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, pidfd_send_signal, waitid,
+};
 use std::{
     collections::VecDeque,
     io,
-    os::unix::process::CommandExt,
+    os::{fd::OwnedFd, unix::process::CommandExt},
     process::{Child, Command, ExitStatus, Stdio},
     sync::Arc,
     time::Duration,
@@ -48,7 +50,9 @@ async fn run_reading(
     let mut child = command.spawn()?;
     let _running = silence::process_starts();
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let group = Arc::new(Group { leader: Pid::from_child(&child), reaped: Mutex::new(false) });
+    let leader = Pid::from_child(&child);
+    let process = pidfd_open(leader, PidfdFlags::empty()).ok();
+    let group = Arc::new(Group { leader, process, reaped: Mutex::new(false) });
     let _kill_on_drop = KillOnDrop(Arc::clone(&group));
     let mut ended = tokio::task::spawn_blocking(move || group.wait(child));
 
@@ -120,6 +124,8 @@ async fn each_line(pipe: impl AsyncRead + Unpin, mut on_line: impl FnMut(&str)) 
 
 struct Group {
     leader: Pid,
+    /// The leader, whoever has its number; none where the kernel knows no such thing.
+    process: Option<OwnedFd>,
     reaped: Mutex<bool>,
 }
 
@@ -135,10 +141,14 @@ impl Group {
         status
     }
 
-    /// Only while the leader is not reaped: until then no one else can have its number.
+    /// Only while the leader is not reaped: until then no one else can have its number. Something else in this program may
+    /// have done that, as a plugin that waits for any child does; then nothing is killed.
     fn kill(&self) {
-        // An error means that no one is left.
-        let _ = kill_process_group(self.leader, Signal::KILL);
+        let is_there = |process| pidfd_send_signal(process, Signal::KILL).is_ok();
+        if self.process.as_ref().is_none_or(is_there) {
+            // An error means that no one is left.
+            let _ = kill_process_group(self.leader, Signal::KILL);
+        }
     }
 }
 

@@ -22,7 +22,6 @@ use crate::{
 };
 use parking_lot::Mutex;
 use replug_api::call::Death;
-use rustix::process::{PidfdFlags, pidfd_open};
 use std::{
     io::{self, PipeWriter},
     os::{fd::OwnedFd, unix::net::UnixStream},
@@ -107,7 +106,14 @@ impl Child {
             failed(error)
         })?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let life = Arc::new(Life::of(&child, Tail::default(), bounds.cgroup()));
+        let life = Life::of(&child, Tail::default(), bounds.cgroup()).map_err(|error| {
+            // No one else knows of it. An error means that it has ended.
+            let _ = child.kill();
+            let _ = child.wait();
+            bounds.discard();
+            failed(error)
+        })?;
+        let life = Arc::new(life);
         // From here on, whatever goes wrong is the end of the process.
         let reaper = Reaper::of(child, &life);
         bounds.take_in(life.pid())?;
@@ -115,8 +121,7 @@ impl Child {
             failed(io::Error::other(format!("no thread can be started to listen to it: {error}")))
         };
         let speaker = Arc::new(start.speaker);
-        let end = pidfd_open(life.leader, PidfdFlags::empty()).map_err(|error| failed(error.into()))?;
-        let end = Arc::new(end);
+        let end = life.process.clone();
         let mut outputs = Vec::new();
         if let Some(stdout) = stdout {
             outputs.push(drain(Said::until(&end, stdout), "stdout", (&speaker, None)).map_err(unheard)?);

@@ -3,11 +3,17 @@
 use super::{cgroup::Cgroup, output::Tail, signal::signal_name};
 use parking_lot::{Condvar, Mutex};
 use replug_api::call::Death;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal},
+};
 use std::{
     io,
     net::Shutdown,
-    os::unix::{net::UnixStream, process::ExitStatusExt},
+    os::{
+        fd::OwnedFd,
+        unix::{net::UnixStream, process::ExitStatusExt},
+    },
     process::{self, ExitStatus},
     sync::{Arc, Weak, mpsc},
     thread,
@@ -27,7 +33,9 @@ const EMPTY: Duration = Duration::from_millis(500);
 
 /// What the thread that waits for the end shares with those who call.
 pub(super) struct Life {
-    pub(super) leader: Pid,
+    leader: Pid,
+    /// The process, whoever has its number. Readable when it has ended.
+    pub(super) process: Arc<OwnedFd>,
     state: Mutex<State>,
     changed: Condvar,
     pub(super) tail: Tail,
@@ -48,9 +56,11 @@ struct State {
 }
 
 impl Life {
-    pub(super) fn of(child: &process::Child, tail: Tail, cgroup: Option<Arc<Cgroup>>) -> Self {
+    /// Of a child that no one has waited for yet.
+    pub(super) fn of(child: &process::Child, tail: Tail, cgroup: Option<Arc<Cgroup>>) -> io::Result<Self> {
         let leader = Pid::from_child(child);
-        Self { leader, state: Mutex::default(), changed: Condvar::new(), tail, cgroup }
+        let process = Arc::new(pidfd_open(leader, PidfdFlags::empty())?);
+        Ok(Self { leader, process, state: Mutex::default(), changed: Condvar::new(), tail, cgroup })
     }
 
     /// The number of the process.
@@ -76,19 +86,26 @@ impl Life {
 
     /// Waits until the process has ended.
     fn wait(&self) {
-        let exited = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(self.leader), exited) {}
+        let mut end = [PollFd::new(&self.process, PollFlags::IN)];
+        while let Err(rustix::io::Errno::INTR) = poll(&mut end, None) {}
     }
 
-    /// Kills the process and all that it started. Its number cannot have become another's: it is reaped under the same
-    /// lock, after which nothing is killed.
+    /// Kills the process by itself; whether it is there, be it as one that has ended and that no one has waited for.
+    fn kill_leader(&self) -> bool {
+        pidfd_send_signal(&self.process, Signal::KILL).is_ok()
+    }
+
+    /// Kills the process and all that it started. Its number, and with it that of its group, cannot have become another's: the
+    /// process is still there, and is reaped under the same lock. Something else in this program may have reaped it
+    /// already, as a plugin that waits for any child does; then no group is killed.
     pub(super) fn kill(&self) {
         let state = self.state.lock();
         if !state.reaped {
-            // An error means that no one is left.
-            let _ = kill_process_group(self.leader, Signal::KILL);
-            // It may not lead the group yet, or no longer be in it.
-            let _ = kill_process(self.leader, Signal::KILL);
+            // By itself, since it may not lead the group yet, or no longer be in it.
+            if self.kill_leader() {
+                // An error means that no one is left.
+                let _ = kill_process_group(self.leader, Signal::KILL);
+            }
             if let Some(cgroup) = &self.cgroup {
                 cgroup.kill();
             }
@@ -226,11 +243,23 @@ mod tests {
     fn a_process_for_which_no_one_can_wait_is_killed_and_reaped() {
         let child = Command::new("sleep").arg("100000").spawn().unwrap();
         let process = format!("/proc/{}", child.id());
-        let life = Arc::new(Life::of(&child, Tail::default(), None));
+        let life = Arc::new(Life::of(&child, Tail::default(), None).unwrap());
         let reaper = Reaper::of(child, &life);
         assert!(Path::new(&process).exists());
         drop(reaper);
         // What has ended and was not reaped is still there.
         assert!(!Path::new(&process).exists());
+    }
+
+    #[test]
+    fn what_someone_else_has_waited_for_is_not_killed_by_its_number() {
+        let child = Command::new("true").spawn().unwrap();
+        let life = Arc::new(Life::of(&child, Tail::default(), None).unwrap());
+        life.wait();
+        assert!(life.kill_leader(), "no one has waited for it");
+        rustix::process::waitpid(Some(life.leader), rustix::process::WaitOptions::empty()).unwrap();
+        assert!(!life.kill_leader());
+        // It neither kills nor waits for ever.
+        drop(Reaper::of(child, &life));
     }
 }
