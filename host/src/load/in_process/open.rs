@@ -12,7 +12,7 @@ use replug_api::{
 };
 use std::{
     error::Error as _,
-    mem::ManuallyDrop,
+    mem::{self, ManuallyDrop},
     ops::Range,
     path::{Path, PathBuf},
 };
@@ -124,7 +124,7 @@ pub(crate) fn open(path: &Path, shared_std: Option<&Path>) -> Result<Opened, Loa
         pin(std)?;
     }
     // A library that was opened stays mapped even if it is refused: its constructors ran, and may have left threads.
-    let library = ManuallyDrop::new(dlopen(path)?);
+    let library = ManuallyDrop::new(dlopen_new(path)?);
     // SAFETY: the symbol is abi_stable's, and names a static that begins with an `AbiHeader`; a symbol read as a
     // reference is its address. The library stays mapped.
     let header = unsafe { library.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL.as_bytes()) };
@@ -140,6 +140,28 @@ pub(crate) fn open(path: &Path, shared_std: Option<&Path>) -> Result<Opened, Loa
         return Err(LoadError::OtherApi(mismatch, path.into()));
     }
     Ok(Opened { library, root, descriptor, path: path.into() })
+}
+
+/// Opens a library that is not open yet, and makes sure that it is that one which was opened.
+///
+/// The loader hands back a library that it has already if the name is the same, or the file by its number on its device: of
+/// both, a file system may be wrong.
+fn dlopen_new(path: &Path) -> Result<Library, LoadError> {
+    let refused = |reason: &str| LoadError::Open { path: path.into(), reason: reason.into() };
+    if extent(path).is_some() {
+        return Err(refused(
+            "it has a library of that name open, which would be handed back in place of this one",
+        ));
+    }
+    let library = dlopen(path)?;
+    if extent(path).is_none() {
+        // Not closed: that the loader counts one user more of the other library does no harm.
+        mem::forget(library);
+        return Err(refused(
+            "it handed back a library that was opened before, as the same file under another name",
+        ));
+    }
+    Ok(library)
 }
 
 fn dlopen(path: &Path) -> Result<Library, LoadError> {
@@ -187,4 +209,36 @@ fn other_abi_stable(path: &Path, error: &LibraryError) -> LoadError {
         other => other.to_string(),
     };
     LoadError::OtherAbiStable { path: path.into(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// A copy of a library that the machine has, of which nothing is needed.
+    fn copy_of_a_library(path: &Path) {
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        let known = maps
+            .lines()
+            .find_map(|line| line.find('/').map(|at| &line[at..]).filter(|it| it.contains("libgcc_s")));
+        fs::copy(known.unwrap(), path).unwrap();
+    }
+
+    #[test]
+    fn a_library_that_is_open_already_is_not_taken_for_a_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let [first, second, other] = ["first.so", "second.so", "other.so"].map(|name| dir.path().join(name));
+        copy_of_a_library(&first);
+        let _open = dlopen_new(&first).unwrap();
+        let reason = |path: &Path| dlopen_new(path).map(drop).unwrap_err().to_string();
+        // The same name with another file behind it.
+        fs::rename(&first, &second).unwrap();
+        copy_of_a_library(&first);
+        assert!(reason(&first).contains("it has a library of that name open"), "{}", reason(&first));
+        // The same file under another name.
+        assert!(reason(&second).contains("as the same file under another name"), "{}", reason(&second));
+        copy_of_a_library(&other);
+        drop(dlopen_new(&other).unwrap());
+    }
 }
