@@ -3,7 +3,8 @@
 //!
 //! Covered: two callers against one swapper that frees what it replaced (no use after free, no call on a record that
 //! was retired before the call began); a caller against two swaps in a row; a call from inside a call; a caller that comes
-//! to an empty slot, against whatever opens and shuts the gate. Not covered: time-outs, which here never come; and
+//! to an empty slot, against whatever opens and shuts the gate; who is known to have visited a generation when no call is
+//! inside it any more, be the call one that returned or one that unwound. Not covered: time-outs, which here never come; and
 //! `membarrier` itself. Here both halves of the fence are full fences, which is what `membarrier` makes of the
 //! callers' compiler fence according to its manual page.
 
@@ -368,5 +369,64 @@ fn a_call_in_a_pause_waits_for_the_swap_or_the_resume_that_ends_it() {
         let called = call_beside(&place, [Place::resume, Place::publish]);
         assert!([Ok(1), Ok(2)].contains(&called), "{called:?}");
         assert_eq!(place.call(), Ok(2), "the swap is undone by a resume that came too late");
+    });
+}
+
+/// How a call ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Returns,
+    Unwinds,
+}
+
+/// A generation that is to be unmapped, with those who have been in it.
+struct Visited {
+    world: Arc<World>,
+    visitors: sync::Mutex<Vec<usize>>,
+}
+
+impl Visited {
+    /// One call of this thread, in the order in which `Ready::run` and `Level` do it: the visit is noted by the count of a
+    /// call that returned, or while the call unwinds; then the hazard cell is cleared. Gives the record that it ran on.
+    fn call(&self, thread: usize, end: End) -> usize {
+        let hazard = &self.world.hazards[thread];
+        let record = self.world.slot.pin(hazard);
+        // SAFETY: no record is really freed before the model ends.
+        let number = unsafe { &*record }.number;
+        let mut counted = 0;
+        if end == End::Returns {
+            counted += 1;
+            self.note(number, thread);
+        }
+        // What `Level::drop` does; a call that returned comes by without it.
+        if counted == 0 {
+            self.note(number, thread);
+        }
+        unpin(hazard);
+        number
+    }
+
+    fn note(&self, number: usize, thread: usize) {
+        if number == 1 {
+            self.visitors.lock().push(thread);
+        }
+    }
+}
+
+#[test]
+fn all_who_were_in_a_generation_are_known_when_no_one_is_in_it() {
+    explore(|| {
+        let visited = Arc::new(Visited { world: World::new(2), visitors: sync::Mutex::new(Vec::new()) });
+        let callers = [End::Returns, End::Unwinds].into_iter().enumerate().map(|(thread, end)| {
+            let visited = visited.clone();
+            thread::spawn(move || visited.call(thread, end))
+        });
+        let callers: Vec<_> = callers.collect();
+        visited.world.swap(2);
+        let known = visited.visitors.lock().clone();
+        for (thread, caller) in callers.into_iter().enumerate() {
+            let was_inside = caller.join().unwrap() == 1;
+            assert!(!was_inside || known.contains(&thread), "a thread was in it, and is not known");
+        }
     });
 }

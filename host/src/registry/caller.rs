@@ -339,7 +339,7 @@ pub(crate) fn panicked(live: &Live, method: &str, panic: Panic) -> CallError {
         generation: live.generation.0,
         method: method.to_owned(),
         message: panic.message().to_string(),
-        location: take_panic_location().unwrap_or_else(|| "location unknown".into()),
+        location: take_panic_location(panic.message()).unwrap_or_else(|| "location unknown".into()),
     }
 }
 

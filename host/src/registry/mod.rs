@@ -10,6 +10,7 @@
 
 mod caller;
 mod calls;
+mod clear_away;
 pub(crate) mod crash_record;
 mod entry;
 pub(crate) mod fence;
@@ -31,13 +32,14 @@ mod sync {
 pub use caller::{EntryCaller, TimedCaller};
 pub(crate) use caller::{lost, panicked};
 pub(crate) use calls::CallsIn;
+pub(crate) use clear_away::clear_away;
 pub(crate) use crash_record::{CrashRecord, Note, NotedInterface};
 pub use entry::PauseError;
 pub(crate) use entry::{Entry, Paused, Retiring, Vacant};
 pub use fence::NoMembarrier;
 pub(crate) use mark::Step;
 pub(crate) use record::{Birth, Live};
-pub(crate) use retire::{Unmap, clear_away, discard, end};
+pub(crate) use retire::{Unmap, discard, end};
 pub use seat::TooManyGenerations;
 pub(crate) use seat::{Calls, LaneLease};
 pub(crate) use successor::successor;

@@ -1,6 +1,7 @@
 //! The end of a generation: its instance is stopped and dropped, and its library unmapped if that was asked for.
 
 use super::{
+    clear_away::clear_away,
     mark::Step,
     record::Live,
     seat::{LaneLease, Tid},
@@ -16,10 +17,7 @@ use crate::{
 };
 use std::{
     collections::BTreeSet,
-    fs, io,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    thread,
+    fs, io, thread,
     time::{Duration, Instant},
 };
 
@@ -34,7 +32,6 @@ pub(crate) enum Unmap {
 
 /// Stops and drops an instance that no call is inside of, and never will be again.
 pub(crate) fn end(live: Live, unmap: Unmap) -> RetireOutcome {
-    let visitors = live.lease.visitors();
     let Live { instance, lease, loaded_file_bytes, .. } = live;
     match instance {
         Instance::Process(instance) => {
@@ -46,7 +43,7 @@ pub(crate) fn end(live: Live, unmap: Unmap) -> RetireOutcome {
         }
         Instance::InProcess(instance) => {
             clear_away(instance.path(), loaded_file_bytes);
-            end_in_process((instance, &lease), &visitors, unmap)
+            end_in_process(instance, &lease, unmap)
         }
     }
 }
@@ -64,11 +61,7 @@ fn warn(step: Result<(), LifecycleError>) {
     }
 }
 
-fn end_in_process(
-    (instance, lease): (in_process::Instance, &LaneLease),
-    visitors: &BTreeSet<Tid>,
-    unmap: Unmap,
-) -> RetireOutcome {
+fn end_in_process(instance: in_process::Instance, lease: &LaneLease, unmap: Unmap) -> RetireOutcome {
     // On a thread of its own that is joined: what the author's code leaves in thread-local storage goes with it.
     let ended = thread::scope(|scope| {
         scope
@@ -81,20 +74,24 @@ fn end_in_process(
             .join()
     });
     let Ok((gone, outcome)) = ended else { return RetireOutcome::DropPanicked };
-    match (outcome, unmap) {
-        (RetireOutcome::Kept, Unmap::Within(patience)) if have_ended(visitors, patience) => {
-            // SAFETY: 1. `visitors` are all threads that ran a call (noted with a thread's first call) or a step of
-            // the instance's life (noted by `LaneLease::mark`); the kernel no longer knows them, so their thread-local
-            // destructors have run. Threads that the plugin itself started are its author's to join in `stop`, which
-            // is what the manifest promises with `unload = "verified"`. 2. The instance, which held the interfaces,
-            // is gone, and with it every record, since the generation was drained.
-            match unsafe { gone.unload() } {
-                Unloaded::Verified => RetireOutcome::Unloaded,
-                Unloaded::StillMapped => RetireOutcome::StillMapped,
-            }
-        }
-        (RetireOutcome::Kept, Unmap::Within(_)) => RetireOutcome::StillMapped,
-        (outcome, _) => outcome,
+    let (RetireOutcome::Kept, Unmap::Within(patience)) = (outcome, unmap) else { return outcome };
+    let began = Instant::now();
+    // The visitors have ended by now, or the library stays.
+    let held = match have_ended(&lease.visitors(), patience) {
+        Ok(()) => gone.let_go(patience.saturating_sub(began.elapsed())).map_err(|held| held.to_string()),
+        Err(tid) => Err(format!("the thread {tid} has called it, and has not ended")),
+    };
+    if let Err(reason) = held {
+        tracing::warn!("{}: {reason}: it stays mapped", gone.path().display());
+        return RetireOutcome::StillMapped;
+    }
+    // SAFETY: 1. The visitors are all threads that ran a call or a step of the instance's life: each was noted before it left
+    // the call, and no call is inside. The kernel no longer knows them, so their thread-local destructors have run. No
+    // other thread has an address of the library's code where it would come back to it. 2. The instance, which held the
+    // interfaces, is gone, and with it every record, since the generation was drained; no signal is handled in it.
+    match unsafe { gone.unload() } {
+        Unloaded::Verified => RetireOutcome::Unloaded,
+        Unloaded::StillMapped => RetireOutcome::StillMapped,
     }
 }
 
@@ -119,31 +116,42 @@ fn drop_in_process(instance: in_process::Instance, lease: &LaneLease) -> (Gone, 
     }
 }
 
-/// Removes the private copy of an artifact, of which that many bytes may stay mapped.
-pub(crate) fn clear_away(copy: &Path, loaded_bytes: u64) {
-    // A file that is mapped takes its room on disk even when its name is gone. No frame of it is left to be looked up
-    // in its debug information; if the file cannot be cut, it stays as it is.
-    let _ = cut(copy, loaded_bytes);
-    // The mapping needs no name; the next generation has its own. If the file stays, it goes with the run folder.
-    let _ = fs::remove_file(copy);
-    let _ = fs::remove_dir_all(libraries_of_copy(copy));
-}
-
-/// Cuts a file behind what is mapped of it.
-fn cut(file: &Path, loaded_bytes: u64) -> io::Result<()> {
-    fs::set_permissions(file, fs::Permissions::from_mode(0o600))?;
-    fs::File::options().write(true).open(file)?.set_len(loaded_bytes)
-}
-
-/// Waits until the kernel no longer knows any of the threads.
-fn have_ended(threads: &BTreeSet<Tid>, patience: Duration) -> bool {
+/// Waits until the kernel no longer knows any of the threads; gives one that it may still know after `patience`.
+fn have_ended(threads: &BTreeSet<Tid>, patience: Duration) -> Result<(), Tid> {
     let began = Instant::now();
-    let tasks = Path::new("/proc/self/task");
-    while threads.iter().any(|tid| tasks.join(tid.to_string()).exists()) {
+    while let Some(tid) = threads.iter().find(|tid| may_live(**tid)) {
         if began.elapsed() >= patience {
-            return false;
+            return Err(*tid);
         }
         thread::sleep(Duration::from_millis(1));
     }
-    true
+    Ok(())
+}
+
+/// Whether this process may still have that thread. Only the kernel's word that it has not counts: `/proc` may be missing,
+/// or that of other processes.
+fn may_live(tid: Tid) -> bool {
+    // SAFETY: signal 0 is none: the kernel only looks whether there is such a thread in this process.
+    let sent = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, 0) };
+    sent == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_thread_that_the_kernel_denies_has_ended() {
+        let own = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
+        let (tell, told) = std::sync::mpsc::channel();
+        let other = thread::spawn(move || {
+            tell.send(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()).unwrap();
+        });
+        let ended = told.recv().unwrap();
+        other.join().unwrap();
+        assert_eq!(have_ended(&BTreeSet::from([ended]), Duration::from_secs(600)), Ok(()));
+        assert_eq!(have_ended(&BTreeSet::from([ended, own]), Duration::ZERO), Err(own));
+        // No number of a thread: the kernel refuses to say.
+        assert_eq!(have_ended(&BTreeSet::from([0]), Duration::ZERO), Err(0));
+    }
 }

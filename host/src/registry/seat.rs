@@ -5,26 +5,27 @@
 //! handed on to the next thread when it ends, and never freed, so that a swapper may read them at any time.
 
 mod count;
+mod ledger;
 mod sight;
 
 use count::Count;
 pub(super) use count::OneIn;
+pub(super) use ledger::Lane;
+pub(crate) use ledger::LaneLease;
+pub use ledger::TooManyGenerations;
 pub(super) use sight::{Sighting, sightings};
 
 use super::{
-    crash_record::{self, CrashRecord, Note},
-    mark::{Mark, Marked, Step},
+    crash_record,
+    mark::Mark,
     record::Record,
     slot,
     sync::{AtomicPtr, Ordering},
 };
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use std::{
     cell::Cell,
-    collections::BTreeSet,
-    fs, io,
     mem::ManuallyDrop,
-    path::PathBuf,
     ptr::null_mut,
     sync::{
         OnceLock,
@@ -155,15 +156,12 @@ impl Seat {
 
     /// Moves the counts of a thread that ends to where they outlive it.
     fn settle(&self) {
-        let mut ledger = LEDGER.lock();
-        for (chunk, counts) in self.counts.iter().enumerate() {
-            for (place, count) in counts.get().into_iter().flat_map(|counts| counts.iter().enumerate()) {
-                let calls = count.take();
-                if let Some(settled) = ledger.get_mut(chunk * LANES_PER_CHUNK + place) {
-                    settled.calls += calls;
-                }
-            }
-        }
+        let chunks = self.counts.iter().enumerate();
+        let counts = chunks.flat_map(|(chunk, counts)| {
+            let counts = counts.get().into_iter().flat_map(|counts| counts.iter().enumerate());
+            counts.map(move |(place, count)| (Lane::at(chunk, place), count))
+        });
+        ledger::settle(counts);
     }
 
     /// After a call in `lane`: has the thread's next call take the slow way, on which it is timed.
@@ -171,7 +169,7 @@ impl Seat {
     #[inline(never)]
     pub(super) fn look_away(&self, lane: Lane) {
         if self.count(lane).read().calls == 1 {
-            note_visitor(lane);
+            ledger::note_visitor(lane);
         }
         IN_SIGHT.set(None);
     }
@@ -179,7 +177,7 @@ impl Seat {
     /// Where the thread counts its calls in `lane`.
     #[inline(always)]
     pub(super) fn count(&self, lane: Lane) -> &Count {
-        let (chunk, place) = (lane.0 / LANES_PER_CHUNK, lane.0 % LANES_PER_CHUNK);
+        let (chunk, place) = (lane.number() / LANES_PER_CHUNK, lane.number() % LANES_PER_CHUNK);
         &self.counts[chunk].get_or_init(|| Box::new(std::array::from_fn(|_| Count::default())))[place]
     }
 }
@@ -213,6 +211,22 @@ impl Level {
         ManuallyDrop::new(self).clear();
     }
 
+    /// Notes the thread as a visitor of the generation that it was in, if its calls have not done so. A call that unwinds
+    /// is not counted. Whoever waits until no thread is in the generation knows all its visitors then.
+    #[cold]
+    #[inline(never)]
+    fn note_visit(&self) {
+        let record = self.hazard().load(Ordering::Relaxed);
+        if record.is_null() {
+            return;
+        }
+        // SAFETY: this thread's hazard cell names the record, so it is not freed.
+        let lane = unsafe { (*record).lane };
+        if self.seat.count(lane).read().calls == 0 {
+            ledger::note_visitor(lane);
+        }
+    }
+
     #[inline(always)]
     fn clear(&self) {
         self.mark(Mark::NOBODY);
@@ -225,6 +239,7 @@ impl Level {
 impl Drop for Level {
     #[inline(always)]
     fn drop(&mut self) {
+        self.note_visit();
         self.clear();
     }
 }
@@ -240,139 +255,11 @@ pub(super) fn count_in(records: &[*mut Record]) -> usize {
     with_hazards(|hazards| hazards.filter(|hazard| records.contains(&hazard.load(Ordering::Acquire))).count())
 }
 
-/// What is known of a lane beside the counts of the threads that live.
-#[derive(Debug, Default)]
-struct Account {
-    taken: bool,
-    /// The calls of threads that have ended.
-    calls: Calls,
-    /// The threads that ever ran code of the generation, by the kernel's number.
-    visitors: BTreeSet<Tid>,
-}
-
 /// A thread, as the kernel numbers it.
 pub(super) type Tid = u32;
 
-/// All accounts, by lane.
-static LEDGER: Mutex<Vec<Account>> = Mutex::new(Vec::new());
-
 fn own_tid() -> Tid {
     rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
-}
-
-/// Says that the calling thread runs code of the generation that has this lane.
-#[cold]
-fn note_visitor(lane: Lane) {
-    let tid = own_tid();
-    if let Some(account) = LEDGER.lock().get_mut(lane.0) {
-        account.visitors.insert(tid);
-    }
-}
-
-/// There are more living generations in this process than can be counted.
-#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "4096 generations are alive in this process: calls that never return keep old ones from retiring; restart the host"
-)]
-pub struct TooManyGenerations;
-
-crate::readable::readable!(TooManyGenerations);
-
-/// A number that one living generation counts its calls under; given back when it has retired.
-#[derive(Debug)]
-pub(crate) struct LaneLease {
-    lane: Lane,
-    /// Says in a file who counts under it.
-    note: Option<PathBuf>,
-}
-
-/// See [`LaneLease`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Lane(usize);
-
-impl Lane {
-    /// Less than 4096.
-    pub(super) fn number(self) -> usize {
-        self.0
-    }
-
-    #[cfg(test)]
-    pub(super) fn numbered(number: usize) -> Self {
-        Self(number)
-    }
-}
-
-impl LaneLease {
-    /// Takes a lane that no one counts under.
-    pub(crate) fn take() -> Result<Self, TooManyGenerations> {
-        let mut ledger = LEDGER.lock();
-        let free = ledger.iter().position(|account| !account.taken).unwrap_or(ledger.len());
-        if free == LANES_PER_CHUNK * CHUNKS {
-            return Err(TooManyGenerations);
-        }
-        if free == ledger.len() {
-            ledger.push(Account::default());
-        }
-        ledger[free].taken = true;
-        Ok(Self { lane: Lane(free), note: None })
-    }
-
-    pub(super) fn lane(&self) -> Lane {
-        self.lane
-    }
-
-    /// Says in the crash record who is behind the marks of this lane, until it is given back.
-    pub(crate) fn note(&mut self, record: &CrashRecord, note: &Note) -> io::Result<()> {
-        let path = record.note(self.lane.number());
-        note.write(&path)?;
-        self.note = Some(path);
-        Ok(())
-    }
-
-    /// To be held by a thread while it runs a step of the life of the generation, in this process.
-    pub(crate) fn mark(&self, step: Step) -> Marked {
-        note_visitor(self.lane);
-        Marked::new(self.lane, step)
-    }
-
-    /// The threads that ever ran code of the generation.
-    pub(super) fn visitors(&self) -> BTreeSet<Tid> {
-        LEDGER.lock()[self.lane.0].visitors.clone()
-    }
-
-    /// Calls and failed calls of all threads so far.
-    pub(super) fn total(&self) -> Calls {
-        // Held until the end, so that no thread settles in between and is counted twice or not at all.
-        let ledger = LEDGER.lock();
-        let mut total = ledger[self.lane.0].calls;
-        self.for_each(|count| {
-            total += count.read();
-        });
-        total
-    }
-
-    fn for_each(&self, mut look: impl FnMut(&Count)) {
-        for seat in SEATS.read().iter() {
-            if let Some(chunk) = seat.counts[self.lane.0 / LANES_PER_CHUNK].get() {
-                look(&chunk[self.lane.0 % LANES_PER_CHUNK]);
-            }
-        }
-    }
-}
-
-impl Drop for LaneLease {
-    fn drop(&mut self) {
-        if let Some(note) = &self.note {
-            // It may be gone with the run folder.
-            let _ = fs::remove_file(note);
-        }
-        let mut ledger = LEDGER.lock();
-        // No thread counts here any more: a lease is dropped with the last reference to its generation.
-        self.for_each(|count| {
-            count.take();
-        });
-        ledger[self.lane.0] = Account::default();
-    }
 }
 
 /// How many calls there were.

@@ -76,7 +76,7 @@ pub(super) fn one<S: Read + Write>(channel: &mut Channel<S>, served: &Served) ->
             answer(channel, id, Answer::BadResult(text))
         }
         Done::Called(Outcome::Panicked(panic)) => {
-            let location = take_panic_location().unwrap_or_default();
+            let location = take_panic_location(panic.message()).unwrap_or_default();
             answer(channel, id, Answer::Panicked { location: &location, message: panic.message() })
         }
         // An edge in this process loses no call.

@@ -179,6 +179,9 @@ fn save(live: &Live) -> HandedOver {
     if !live.instance.stateful() {
         return Ok(None);
     }
-    let saved = live.save().map_err(|error: LifecycleError| error.to_string())?;
+    // On a thread that ends: the one that waits for the end of all threads that ran the plugin's code must not be one.
+    let saved = thread::scope(|scope| scope.spawn(|| live.save()).join());
+    let saved = saved.map_err(|_| "it panicked in the host".to_owned())?;
+    let saved = saved.map_err(|error: LifecycleError| error.to_string())?;
     Ok(Some((live.instance.state_version(), saved)))
 }

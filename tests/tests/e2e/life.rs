@@ -312,6 +312,37 @@ fn a_panic_does_not_keep_a_library_from_being_unmapped() {
     lab.finish();
 }
 
+/// What becomes of the code of a version that does this deed in `work`, on a thread that ends.
+fn retired_after(deed: &str, patience: &str) -> (Lab, RetireOutcome) {
+    let mut lab = Lab::new(&format!("held-{deed}"));
+    let orders = format!("version=1 do=work:{deed}");
+    lab.install_with(misbehave(&orders), &VERIFIED.replace("200ms", patience));
+    lab.start();
+    let probe = lab.probe();
+    thread::spawn(move || probe.work().unwrap()).join().unwrap();
+    lab.install(misbehave("version=2"));
+    lab.reload().unwrap();
+    let (generation, outcome) = lab.retired();
+    assert_eq!(generation, Generation(1));
+    assert_eq!(lab.probe().version(), Ok(2));
+    (lab, outcome)
+}
+
+#[test]
+fn a_thread_that_the_plugin_left_behind_keeps_its_library_mapped() {
+    let (lab, outcome) = retired_after("leave-a-thread", "30s");
+    assert_eq!(outcome, RetireOutcome::StillMapped);
+    lab.finish();
+}
+
+#[test]
+fn a_signal_that_the_plugin_handles_keeps_its_library_mapped() {
+    let (lab, outcome) = retired_after("handle-sigusr2", "1m");
+    assert_eq!(outcome, RetireOutcome::StillMapped);
+    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::USR2).unwrap();
+    lab.finish();
+}
+
 #[test]
 fn a_plugin_that_has_served_in_one_version_has_nothing_to_go_back_to() {
     let mut lab = Lab::running("only-version");

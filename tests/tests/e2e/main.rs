@@ -4,6 +4,7 @@
 
 mod allocators;
 mod artifact;
+mod backtrace;
 mod builds;
 mod calls;
 mod command;
@@ -19,6 +20,7 @@ mod endings;
 mod folders;
 mod inherits;
 mod interruptions;
+mod leftovers;
 mod life;
 mod limits;
 mod metrics;

@@ -5,15 +5,24 @@ use std::{ffi::CStr, ops::Range, os::unix::ffi::OsStrExt, path::Path, slice};
 
 /// The addresses from the first to the last byte of an open library; none if it is not open.
 pub(super) fn extent(path: &Path) -> Option<Range<u64>> {
-    let mut search = Search { path: path.as_os_str().as_bytes(), found: None };
+    let mut search = Search { path: path.as_os_str().as_bytes(), found: None, code: Vec::new() };
     // SAFETY: `look` has the signature that is asked for, and gets the place of the search, which outlives the call.
     unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut search).cast()) };
     search.found
 }
 
+/// The addresses of the instructions of an open library; none if it is not open.
+pub(super) fn code(path: &Path) -> Vec<Range<u64>> {
+    let mut search = Search { path: path.as_os_str().as_bytes(), found: None, code: Vec::new() };
+    // SAFETY: as in `extent`.
+    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut search).cast()) };
+    search.code
+}
+
 struct Search<'a> {
     path: &'a [u8],
     found: Option<Range<u64>>,
+    code: Vec<Range<u64>>,
 }
 
 /// Looks at one library; not 0 ends the search.
@@ -28,16 +37,20 @@ unsafe extern "C" fn look(info: *mut dl_phdr_info, _: size_t, search: *mut c_voi
     // SAFETY: the loader's own table of that many program headers.
     let headers = unsafe { slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
     let loaded = headers.iter().filter(|header| header.p_type == libc::PT_LOAD);
-    let ends = loaded.map(|it| (it.p_vaddr, it.p_vaddr.saturating_add(it.p_memsz)));
-    search.found = ends
-        .reduce(|all, one| (all.0.min(one.0), all.1.max(one.1)))
-        .map(|(start, end)| info.dlpi_addr.saturating_add(start)..info.dlpi_addr.saturating_add(end));
+    let range = |it: &libc::Elf64_Phdr| {
+        let start = info.dlpi_addr.saturating_add(it.p_vaddr);
+        start..start.saturating_add(it.p_memsz)
+    };
+    let runs = loaded.clone().filter(|header| header.p_flags & libc::PF_X != 0);
+    search.code = runs.map(range).collect();
+    search.found = loaded.map(range).reduce(|all, one| all.start.min(one.start)..all.end.max(one.end));
     1
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
 
     #[test]
     fn what_is_not_open_lies_nowhere() {
@@ -45,7 +58,26 @@ mod tests {
     }
 
     #[test]
+    fn the_instructions_of_a_library_are_a_part_of_it() {
+        let path = &path_of_c_library();
+        let (extent, code) = (extent(path).unwrap(), code(path));
+        assert!(code.iter().any(|it| it.contains(&(libc::getpid as *const () as u64))), "{code:x?}");
+        assert!(
+            code.iter().all(|it| it.start >= extent.start && it.end <= extent.end),
+            "{code:x?} {extent:x?}"
+        );
+        assert!(code.iter().map(|it| it.end - it.start).sum::<u64>() < extent.end - extent.start);
+    }
+
+    #[test]
     fn the_c_library_lies_where_its_functions_are() {
+        let function = libc::getpid as *const () as u64;
+        let extent = extent(&path_of_c_library()).unwrap();
+        assert!(extent.contains(&function), "{extent:x?} {function:x}");
+    }
+
+    /// As the loader knows it.
+    fn path_of_c_library() -> PathBuf {
         let function = libc::getpid as *const () as u64;
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
         let path = maps.lines().find_map(|line| {
@@ -57,8 +89,7 @@ mod tests {
         });
         let path = path.unwrap();
         // The kernel has followed a link that the loader has not, where `/lib` is one.
-        let names = [path, path.strip_prefix("/usr").unwrap_or(path)];
-        let extent = names.iter().find_map(|name| extent(Path::new(name))).unwrap();
-        assert!(extent.contains(&function), "{extent:x?} {function:x}");
+        let names = [path, path.strip_prefix("/usr").unwrap_or(path)].map(PathBuf::from);
+        names.into_iter().find(|name| extent(name).is_some()).unwrap()
     }
 }

@@ -2,6 +2,8 @@
 
 use super::{
     check::{InterfaceMismatch, fit, missing},
+    extent, handlers,
+    inside::{self, Inside},
     method::Method,
     open::Opened,
     services::{self, take_panic_location},
@@ -23,6 +25,7 @@ use replug_api::{
 use std::{
     mem::ManuallyDrop,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// A step of a plugin's life went wrong: it refused, or panicked.
@@ -91,7 +94,8 @@ impl Opened {
     /// Makes an instance: connects the plugin to the host, and runs `Plugin::init`.
     pub(crate) fn create(self, birth: Birth, speaker: impl Listener) -> Result<Instance, LifecycleError> {
         let plugin = birth.id.to_string();
-        self.root.attach()(services::services(&self.path, speaker, self.root.hook_panics()));
+        let services = services::services(&self.path, speaker, self.root.hook_panics());
+        services::attach(self.root.attach(), services);
         let made = judge(&plugin, "init", self.root.create()(birth))?;
         let offered = made.interfaces.iter().map(|&bound| {
             let json = (bound.export.describe)();
@@ -247,7 +251,7 @@ fn judge<T>(plugin: &str, step: &'static str, outcome: Outcome<T, ErrorReport>) 
             step,
             message: panic.message().to_string(),
             code: LifecycleError::PANICKED.into(),
-            details: take_panic_location().unwrap_or_default(),
+            details: take_panic_location(panic.message()).unwrap_or_default(),
         }),
         Outcome::Lost => Err(LifecycleError {
             plugin,
@@ -274,14 +278,40 @@ pub(crate) enum Unloaded {
     StillMapped,
 }
 
+/// Why a library must stay mapped.
+#[derive(thiserror::Error)]
+pub(crate) enum Held {
+    /// A thread may run its code.
+    #[error("{0}")]
+    ByThread(Inside),
+    /// The kernel calls it.
+    #[error("it handles {0}")]
+    BySignal(String),
+}
+
+crate::readable::readable!(Held);
+
 impl Gone {
+    /// The private copy that the library was opened from.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Waits until nothing holds the library that can be seen from outside: a thread that runs its code, a signal that it
+    /// handles.
+    pub(crate) fn let_go(&self, patience: Duration) -> Result<(), Held> {
+        let code = extent::code(&self.path);
+        inside::wait_until_left(&code, patience).map_err(Held::ByThread)?;
+        handlers::handled_in(&code).map_or(Ok(()), |signal| Err(Held::BySignal(signal)))
+    }
+
     /// Unmaps the library.
     ///
     /// # Safety
     ///
     /// 1. Every thread that ever ran code of the library has ended, or left it behind no destructor, no pointer and no
     ///    frame.
-    /// 2. Nothing that points into the library is kept: layouts, vtables, names, strings.
+    /// 2. Nothing that points into the library is kept: layouts, vtables, names, strings, handlers.
     pub(crate) unsafe fn unload(mut self) -> Unloaded {
         use libloading::os::unix::{RTLD_LAZY, RTLD_LOCAL};
         services::forget(&self.path);

@@ -1,6 +1,6 @@
 //! What a plugin calls back in the host: its log events and its panics.
 
-use super::cancel::cancelled;
+use super::{cancel::cancelled, hooks};
 use crate::{
     load::speaker::{Listener, print_panic},
     wire::{Level, Report},
@@ -8,12 +8,15 @@ use crate::{
 use parking_lot::{Mutex, RwLock};
 use replug_api::abi::{HostServices, LogRecord, Object, PanicRecord};
 use std::{
+    backtrace::Backtrace,
     cell::RefCell,
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
+    env,
     ffi::{CStr, OsStr},
     os::unix::ffi::OsStrExt,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind},
     path::{Path, PathBuf},
+    ptr,
     sync::{
         Arc, LazyLock,
         atomic::{AtomicU64, Ordering},
@@ -60,9 +63,21 @@ pub(super) fn forget(path: &Path) {
     };
     // Not under the lock of the speakers: to change the hook waits for panics that are being told, which read them.
     if let Some((_, hook)) = leaving {
+        // First its own again, which drops whatever hook the author has put in place, while its code is mapped.
+        hook(true);
         hook(false);
         staying.iter().for_each(|hook| hook(true));
+        hooks::put_back();
     }
+}
+
+/// Connects a library to the host by its [`PluginRoot::attach`](replug_api::abi::PluginRoot::attach).
+pub(super) fn attach(attach: extern "C" fn(HostServices), services: HostServices) {
+    // No two at a time, nor beside one that leaves: each changes the hook, where that is the program's.
+    let _one_at_a_time = FORGETTING.lock();
+    hooks::keep();
+    attach(services);
+    hooks::put_back();
 }
 
 extern "C" fn log(speaker: u64, record: &LogRecord<'_>) {
@@ -80,20 +95,35 @@ extern "C" fn log(speaker: u64, record: &LogRecord<'_>) {
 }
 
 thread_local! {
-    /// Where this thread panicked last, until the call that panicked asks.
-    static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// The panics of this thread that no call has asked about yet: their messages and places.
+    static PANICS: RefCell<VecDeque<(String, String)>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// Where the calling thread panicked last, as `file:line:column`; asks once.
-pub(crate) fn take_panic_location() -> Option<String> {
-    LAST_PANIC.try_with(RefCell::take).ok().flatten()
+/// How many panics of a thread are remembered. A plugin may catch its own, and no call ever asks about those.
+const PANICS_REMEMBERED: usize = 8;
+
+/// Where the calling thread panicked last with this message, as `file:line:column`; asks once. A panic that came by no hook
+/// has no place, such as one that a plugin has caught and resumed with other words.
+pub(crate) fn take_panic_location(message: &str) -> Option<String> {
+    // On a thread whose locals are gone, none is known.
+    let panics = PANICS.try_with(RefCell::take).ok()?;
+    panics.into_iter().rev().find(|(known, _)| known == message).map(|(_, location)| location)
+}
+
+fn note_panic(message: &str, location: &str) {
+    let _ = PANICS.try_with(|panics| {
+        let mut panics = panics.borrow_mut();
+        if panics.len() == PANICS_REMEMBERED {
+            panics.pop_front();
+        }
+        panics.push_back((message.into(), location.into()));
+    });
 }
 
 extern "C" fn panicked(record: &PanicRecord<'_>) {
     contain(|| {
         let location = format!("{}:{}:{}", record.file, record.line, record.column);
-        // On a thread whose locals are gone, the call that panicked says that the place is not known.
-        let _ = LAST_PANIC.try_with(|last| last.replace(Some(location.clone())));
+        note_panic(&record.message, &location);
         let speaker = speaker_at(record.location);
         let (message, backtrace) = (record.message.as_str(), record.backtrace.as_str());
         // The plugin's std does not know the names of threads that the host's std has started.
@@ -112,6 +142,33 @@ extern "C" fn panicked(record: &PanicRecord<'_>) {
     });
 }
 
+/// Reports a panic of this program's standard library, if it comes from the library of a plugin; whether it does.
+pub(super) fn report(info: &PanicHookInfo<'_>) -> bool {
+    let Some(location) = info.location() else { return false };
+    let place = Object(ptr::from_ref(location).cast());
+    if !library_at(place).is_some_and(|path| SPEAKERS.read().by_path.contains_key(&path)) {
+        return false;
+    }
+    let payload = info.payload();
+    let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text.as_str(),
+        _ => "a panic whose payload is not text",
+    };
+    let wanted = env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");
+    let backtrace = if wanted { Backtrace::force_capture().to_string() } else { String::new() };
+    panicked(&PanicRecord {
+        message: message.into(),
+        file: location.file().into(),
+        line: location.line(),
+        column: location.column(),
+        location: place,
+        thread: thread::current().name().unwrap_or_default().into(),
+        backtrace: backtrace.as_str().into(),
+    });
+    true
+}
+
 /// Who listens to the library that an address lies in.
 ///
 /// A panic may come from the standard library that plugins share; where there is only one plugin, it is that one's.
@@ -127,7 +184,7 @@ fn speaker_at(address: Object) -> Option<Arc<dyn Listener>> {
 }
 
 /// The path of the library that an address lies in.
-fn library_at(address: Object) -> Option<PathBuf> {
+pub(super) fn library_at(address: Object) -> Option<PathBuf> {
     // SAFETY: an all-zero `Dl_info` is a valid value of a C struct of pointers.
     let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
     // SAFETY: `dladdr` takes any address, and `info` is a place to write to.
@@ -144,4 +201,30 @@ fn library_at(address: Object) -> Option<PathBuf> {
 fn contain(work: impl FnOnce()) {
     // What unwound here came from the host's own subscriber; its hook has printed it.
     let _ = catch_unwind(AssertUnwindSafe(work));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_only_that_of_the_panic_with_the_same_words() {
+        note_panic("caught", "a.rs:1:1");
+        note_panic("asked about", "a.rs:2:1");
+        // As the drop of a payload may.
+        note_panic("while it was dropped", "a.rs:3:1");
+        assert_eq!(take_panic_location("asked about").as_deref(), Some("a.rs:2:1"));
+        assert_eq!(take_panic_location("caught"), None, "it is not of a later call");
+        note_panic("caught", "a.rs:1:1");
+        assert_eq!(take_panic_location("resumed"), None);
+    }
+
+    #[test]
+    fn of_many_panics_that_no_one_asks_about_the_last_are_remembered() {
+        for line in 0..1000 {
+            note_panic(&format!("number {line}"), &format!("a.rs:{line}:1"));
+        }
+        assert_eq!(PANICS.with_borrow(VecDeque::len), PANICS_REMEMBERED);
+        assert_eq!(take_panic_location("number 999").as_deref(), Some("a.rs:999:1"));
+    }
 }

@@ -1,0 +1,45 @@
+//! Which signals a library handles: the kernel would go on calling it there.
+
+use crate::load::process::signal_name;
+use libc::{c_int, sigaction};
+use std::{mem::zeroed, ops::Range, ptr::null};
+
+/// The first signal whose handler lies in this code.
+pub(super) fn handled_in(code: &[Range<u64>]) -> Option<String> {
+    let signal = (1..=libc::SIGRTMAX()).find(|signal| {
+        let handler = handler_of(*signal);
+        code.iter().any(|range| range.contains(&handler))
+    })?;
+    Some(signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned))
+}
+
+/// Where the handler of a signal lies; a small number where there is none.
+fn handler_of(signal: c_int) -> u64 {
+    // SAFETY: an all-zero `sigaction` is a valid value of a C struct.
+    let mut action: sigaction = unsafe { zeroed() };
+    // SAFETY: with null as the new action none is set, and `action` is a place to write the present one to. For numbers
+    // that are no signal's, nothing is written.
+    unsafe { sigaction(signal, null(), &mut action) };
+    action.sa_sigaction as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    extern "C" fn handle(_: c_int) {}
+
+    #[test]
+    fn a_signal_is_handled_where_its_handler_lies() {
+        let place = handle as *const () as u64;
+        let code = place..place + 1;
+        let code = std::slice::from_ref(&code);
+        assert_eq!(handled_in(code), None);
+        // SAFETY: the handler does nothing, and no other test is about this signal.
+        let before = unsafe { libc::signal(libc::SIGURG, handle as *const () as usize) };
+        assert_eq!(handled_in(code).as_deref(), Some("SIGURG"));
+        // SAFETY: as it was.
+        unsafe { libc::signal(libc::SIGURG, before) };
+        assert_eq!(handled_in(code), None);
+    }
+}

@@ -1,0 +1,220 @@
+//! Which threads are in the middle of a library's code, however they came there.
+//!
+//! Threads that the host knows of are noted where they call. Those that a plugin has started itself are seen by what they
+//! will go back to: a thread that is in a library, or will come back to it, has an address of the library's instructions
+//! as its next one, or on its stack. A thread that waits in a system call can be looked at from outside; one that runs, not
+//! until it waits. A thread that was seen to be elsewhere stays there: by then nothing leads into the library any more.
+//!
+//! A number on a stack may be an address by chance, or from a call that has long returned. That keeps a library mapped
+//! which could go, and no more.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    fs::{self, File},
+    io,
+    ops::Range,
+    os::unix::fs::FileExt,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// A thread that may run a library's code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Inside {
+    /// It does.
+    Thread { tid: u32, name: String },
+    /// It never waited, so that it could not be looked at.
+    Running { tid: u32, name: String },
+    /// Threads cannot be looked at here.
+    Unknown { reason: String },
+}
+
+impl fmt::Display for Inside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Thread { tid, name } => write!(f, "the thread `{name}` ({tid}) runs its code"),
+            Self::Running { tid, name } => {
+                write!(f, "the thread `{name}` ({tid}) never waited, and may run its code")
+            }
+            Self::Unknown { reason } => write!(f, "its threads cannot be looked at: {reason}"),
+        }
+    }
+}
+
+/// Waits until no thread but the calling one is in the middle of this code; gives one that still may be after `patience`.
+pub(super) fn wait_until_left(code: &[Range<u64>], patience: Duration) -> Result<(), Inside> {
+    if code.is_empty() {
+        return Err(Inside::Unknown { reason: "the dynamic loader does not say where its code lies".into() });
+    }
+    let began = Instant::now();
+    let own = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
+    let mut elsewhere = BTreeSet::from([own]);
+    loop {
+        let found = look(code, (own, &mut elsewhere))
+            .map_err(|error| Inside::Unknown { reason: error.to_string() })?;
+        match found {
+            None => return Ok(()),
+            Some(inside) if began.elapsed() >= patience => return Err(inside),
+            Some(_) => thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+/// Looks once at all threads that were not seen elsewhere yet.
+fn look(code: &[Range<u64>], (own, elsewhere): (u32, &mut BTreeSet<u32>)) -> io::Result<Option<Inside>> {
+    let tasks = Path::new("/proc/self/task");
+    let tids: BTreeSet<u32> = fs::read_dir(tasks)?
+        .map(|entry| {
+            entry?
+                .file_name()
+                .to_str()
+                .and_then(|tid| tid.parse().ok())
+                .ok_or(io::ErrorKind::InvalidData.into())
+        })
+        .collect::<io::Result<_>>()?;
+    if !tids.contains(&own) {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "/proc is that of other processes"));
+    }
+    let mut found = None;
+    for tid in tids {
+        if elsewhere.contains(&tid) {
+            continue;
+        }
+        let task = tasks.join(tid.to_string());
+        let name = || fs::read_to_string(task.join("comm")).unwrap_or_default().trim_end().to_owned();
+        match place_of(&task) {
+            Ok(None) => found = Some(Inside::Running { tid, name: name() }),
+            Ok(Some(at)) if leads_to(at, code)? => found = Some(Inside::Thread { tid, name: name() }),
+            Ok(Some(_)) => drop(elsewhere.insert(tid)),
+            Err(error) if has_ended(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// Where a thread is that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct At {
+    instruction: u64,
+    stack: u64,
+}
+
+/// Where a thread is, unless it runs.
+fn place_of(task: &Path) -> io::Result<Option<At>> {
+    read_place(&fs::read_to_string(task.join("syscall"))?)
+}
+
+/// Reads a `/proc/<pid>/task/<tid>/syscall`: `running`, or numbers of which the last two are what is wanted.
+fn read_place(text: &str) -> io::Result<Option<At>> {
+    if text.trim() == "running" {
+        return Ok(None);
+    }
+    let mut numbers = text.split_whitespace().rev().map(|word| {
+        let digits = word.strip_prefix("0x").unwrap_or(word);
+        u64::from_str_radix(digits, 16).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
+    });
+    let mut next = || numbers.next().unwrap_or(Err(io::ErrorKind::InvalidData.into()));
+    let (instruction, stack) = (next()?, next()?);
+    Ok(Some(At { instruction, stack }))
+}
+
+/// Whether a thread that is there is in this code, or will come back to it.
+fn leads_to(at: At, code: &[Range<u64>]) -> io::Result<bool> {
+    let is_code = |address: u64| code.iter().any(|range| range.contains(&address));
+    if is_code(at.instruction) {
+        return Ok(true);
+    }
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    let Some(end) = maps.lines().find_map(|line| end_of_mapping(line, at.stack)) else {
+        // Its stack is gone, and so is the thread.
+        return Ok(false);
+    };
+    // Not through pointers: the thread may end meanwhile, and its stack with it.
+    let memory = File::open("/proc/self/mem")?;
+    let mut bytes = [0; 4096];
+    let mut place = at.stack & !7;
+    while place < end {
+        let length = usize::try_from(end - place).map_or(bytes.len(), |left| left.min(bytes.len()));
+        match memory.read_exact_at(&mut bytes[..length], place) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        let (words, _) = bytes[..length].as_chunks();
+        if words.iter().any(|word| is_code(u64::from_ne_bytes(*word))) {
+            return Ok(true);
+        }
+        place += length as u64;
+    }
+    Ok(false)
+}
+
+/// The end of the mapping that a line of `/proc/<pid>/maps` tells of, if the address lies in it.
+fn end_of_mapping(line: &str, address: u64) -> Option<u64> {
+    let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+    let number = |text| u64::from_str_radix(text, 16).ok();
+    let range = number(start)?..number(end)?;
+    range.contains(&address).then_some(range.end)
+}
+
+fn has_ended(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// Where this function's instructions are, more or less: no other thread of the tests runs them.
+    #[inline(never)]
+    fn wait(released: &mpsc::Receiver<()>) -> usize {
+        let error = released.recv().unwrap_err();
+        std::hint::black_box(error.to_string()).len()
+    }
+
+    #[test]
+    fn a_thread_that_will_come_back_to_some_code_is_inside_until_it_has() {
+        let start = wait as *const () as u64;
+        let code = start..start + 256;
+        let code = std::slice::from_ref(&code);
+        let (release, released) = mpsc::channel();
+        let (begin, begun) = mpsc::channel();
+        let waiting = thread::Builder::new().name("waits-inside".into()).spawn(move || {
+            begin.send(()).unwrap();
+            wait(&released)
+        });
+        begun.recv().unwrap();
+        let waiting = waiting.unwrap();
+        // It may not be there yet.
+        let inside = loop {
+            match wait_until_left(code, Duration::ZERO) {
+                Err(Inside::Thread { name, .. }) => break name,
+                other => assert!(!matches!(other, Err(Inside::Unknown { .. })), "{other:?}"),
+            }
+        };
+        assert_eq!(inside, "waits-inside");
+        drop(release);
+        waiting.join().unwrap();
+        assert_eq!(wait_until_left(code, Duration::from_secs(600)), Ok(()));
+    }
+
+    #[test]
+    fn code_that_lies_nowhere_is_not_known_to_be_left() {
+        assert!(matches!(wait_until_left(&[], Duration::ZERO), Err(Inside::Unknown { .. })));
+    }
+
+    #[test]
+    fn what_the_kernel_says_of_a_thread_is_read_or_refused() {
+        assert_eq!(read_place("running\n").unwrap(), None);
+        let at = At { instruction: 0x7f12, stack: 0x7ffe };
+        assert_eq!(read_place("202 0x1 0x80 0x0 0x0 0x0 0x0 0x7ffe 0x7f12\n").unwrap(), Some(at));
+        assert_eq!(read_place("-1 0x7ffe 0x7f12\n").unwrap(), Some(at));
+        for wrong in ["", "\n", "0x7f12", "x y"] {
+            read_place(wrong).unwrap_err();
+        }
+    }
+}

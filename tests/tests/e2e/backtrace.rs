@@ -1,0 +1,48 @@
+//! Backtraces, for which std maps the files of libraries as a whole, and keeps the last of them mapped.
+
+use replug::manifest::Mode;
+use replug_tests::{Lab, command::Dev, misbehave};
+use std::process::{Command, Stdio};
+
+/// A program with the lab's plugins in its own process, which takes a backtrace at each panic.
+fn embedder(lab: &Lab) -> Dev {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_embedder"));
+    command.arg(lab.plugins_dir()).arg(lab.state_dir()).env("RUST_BACKTRACE", "1").stdin(Stdio::piped());
+    Dev::of(command)
+}
+
+/// Has the plugin panic in a method, which its caller survives.
+fn panic_in_a_call(host: &mut Dev, lab: &Lab) {
+    let answer = host.ask(&format!("call {} panic [\"contained\"]", lab.id()));
+    assert!(answer["error"].as_str().is_some_and(|error| error.contains("contained")), "{answer}");
+}
+
+fn assert_serves(host: &mut Dev, lab: &Lab, version: u64) {
+    let answer = host.ask(&format!("call {} version null", lab.id()));
+    assert_eq!(answer["result"], version, "{answer}");
+}
+
+/// Has a version panic in a call, and then in this step at its end, when its private copy has been cleared away.
+fn survives_a_second_panic_in(step: &str) {
+    let mut lab = Lab::in_mode(&format!("backtrace-in-{step}"), Mode::InProcess);
+    lab.install_with(misbehave(&format!("version=1 panic={step}")), "[reload]\npreflight = \"off\"");
+    let mut host = embedder(&lab);
+    panic_in_a_call(&mut host, &lab);
+    lab.install(misbehave("version=2"));
+    host.order(&format!("reload {}", lab.id()));
+    let crashed = ["plugin_quarantined", "plugin_demoted", "host_crashed"];
+    let told = host.wait_for_any(&[&crashed[..], &["generation_retired"]].concat());
+    assert_eq!(told["event"], "generation_retired", "{told}");
+    assert_serves(&mut host, &lab, 2);
+    assert!(host.leave().success());
+}
+
+#[test]
+fn a_panic_in_stop_after_a_contained_one_ends_nothing() {
+    survives_a_second_panic_in("stop");
+}
+
+#[test]
+fn a_panic_in_the_drop_after_a_contained_one_ends_nothing() {
+    survives_a_second_panic_in("drop");
+}
