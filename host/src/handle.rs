@@ -248,24 +248,16 @@ impl Invocation {
         pin.mark(&found.interface.name, found.index);
         let watch = Stopwatch::start();
         let outcome = found.invoke(Encoding::Json, &arguments);
-        let end = match outcome {
-            Outcome::Returned(_) | Outcome::Refused(Refusal::BadArguments(_)) => CallEnd::Returned,
-            _ => CallEnd::Failed,
-        };
-        entry.note_time(watch, end, live);
-        match end {
-            CallEnd::Returned => pin.count_return(),
-            CallEnd::Failed => pin.count_failure(),
-        }
+        let took = watch.stop();
         let no_json = |error| CallError::BadResult {
             plugin: entry.id.to_string(),
             method: name.clone(),
             message: format!("it is no JSON: {error}"),
         };
-        match outcome {
+        let result = match outcome {
             Outcome::Returned(bytes) => read(bytes.into()).map_err(no_json),
             Outcome::Refused(Refusal::Error(bytes)) => {
-                Err(CallError::Plugin(parsed(bytes.into()).map_err(no_json)?))
+                Err(parsed(bytes.into()).map_or_else(no_json, CallError::Plugin))
             }
             Outcome::Refused(Refusal::BadArguments(message)) => Err(CallError::BadArguments {
                 plugin: entry.id.to_string(),
@@ -279,7 +271,11 @@ impl Invocation {
             }),
             Outcome::Panicked(panic) => Err(panicked(live, name, panic).widen()),
             Outcome::Lost => Err(lost(live, name).widen()),
-        }
+        };
+        let end = CallEnd::of(&result);
+        entry.note_time(took, end, live);
+        pin.count(end);
+        result
     }
 }
 

@@ -5,6 +5,7 @@ use crate::{
     id::{Digest, Generation, PluginId},
     load::process::ProcessUsage,
     manifest::{Kind, Manifest, Mode},
+    metrics::Failures,
     worker::Desk,
     workspace::BuildDir,
 };
@@ -61,8 +62,11 @@ pub struct PluginInfo {
     pub uptime_s: Option<f64>,
     /// Calls that have ended, of all generations.
     pub calls: u64,
-    /// Those of them that panicked or returned an error of the plugin's.
+    /// Those of them that gave no value.
     pub failures: u64,
+    /// The same by why.
+    #[serde(default)]
+    pub failed: Failures,
     /// Calls that run on the generation that serves.
     pub in_flight: usize,
 }
@@ -143,6 +147,7 @@ impl PluginInfo {
             uptime_s: None,
             calls: 0,
             failures: 0,
+            failed: Failures::default(),
             in_flight: 0,
         }
     }
@@ -206,7 +211,8 @@ impl PluginInfo {
                 .and_then(|since| SystemTime::now().duration_since(since).ok())
                 .map(|uptime| uptime.as_secs_f64()),
             calls: calls.calls,
-            failures: calls.failures,
+            failures: calls.failures.total(),
+            failed: calls.failures,
             in_flight,
         }
     }

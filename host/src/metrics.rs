@@ -7,9 +7,12 @@
 //!
 //! `snapshot.rs` reads both, together with what can be seen at that moment.
 
+mod ends;
 mod histogram;
 mod tally;
 
+pub(crate) use ends::CallEnd;
+pub use ends::{Failure, Failures};
 pub use histogram::Histogram;
 pub(crate) use histogram::SharedHistogram;
 pub(crate) use tally::Tally;
@@ -41,18 +44,15 @@ impl CallTimes {
     }
 }
 
-/// How a call ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CallEnd {
-    /// With a value, or at once because the arguments were wrong.
-    Returned,
-    /// With an error of the plugin's, a panic, or not at all.
-    Failed,
-}
-
 /// A clock that runs while a call does.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stopwatch(Instant);
+
+/// How long a call took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Took {
+    ns: u64,
+}
 
 impl Stopwatch {
     /// Starts a clock.
@@ -60,12 +60,18 @@ impl Stopwatch {
         Self(Instant::now())
     }
 
-    /// Notes what the clock says.
-    pub(crate) fn stop(self, end: CallEnd, times: &CallTimes) {
-        let took_ns = self.0.elapsed().as_nanos().try_into().unwrap_or(u64::MAX);
+    /// What the clock says.
+    pub(crate) fn stop(self) -> Took {
+        Took { ns: self.0.elapsed().as_nanos().try_into().unwrap_or(u64::MAX) }
+    }
+}
+
+impl CallTimes {
+    /// Notes how long a call took that ended so.
+    pub(crate) fn note(&self, took: Took, end: CallEnd) {
         match end {
-            CallEnd::Returned => times.returned.note_ns(took_ns),
-            CallEnd::Failed => times.failed.note_ns(took_ns),
+            CallEnd::Ok => self.returned.note_ns(took.ns),
+            CallEnd::Failed(_) => self.failed.note_ns(took.ns),
         }
     }
 }
@@ -78,7 +84,7 @@ mod tests {
     fn a_stopwatch_notes_one_call_where_it_belongs() {
         let times = CallTimes::new();
         let watch = Stopwatch::start();
-        watch.stop(CallEnd::Failed, &times);
+        times.note(watch.stop(), CallEnd::Failed(Failure::Timeout));
         let (returned, failed) = times.read();
         assert_eq!((returned.count(), failed.count()), (0, 1));
     }

@@ -8,7 +8,7 @@ use crate::{
     info::{PluginInfo, Status},
     load::process::ProcessUsage,
     manifest::Mode,
-    metrics::{Histogram, PluginTally},
+    metrics::{Failures, Histogram, PluginTally},
     preflight::Budget,
     registry::CallsIn,
     reload::{self, Workshop},
@@ -66,8 +66,8 @@ pub struct CallMetrics {
     pub mode: Mode,
     /// Calls that have ended.
     pub calls: u64,
-    /// Those of them that panicked or returned an error of the plugin's.
-    pub failures: u64,
+    /// Those of them that gave no value, by why.
+    pub failures: Failures,
     /// How long those took that returned, from when a generation was found until it answered. Calls by name
     /// are timed, and calls into another process; of typed calls in this process, about one in 1,024.
     pub returned: Histogram,

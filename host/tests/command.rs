@@ -214,7 +214,7 @@ fn what_the_doctor_finds_is_also_to_be_had_as_json() {
     let found = json(&replug(dir.path(), &["doctor", "--json"]));
     let names: Vec<_> =
         found.as_array().unwrap().iter().map(|finding| finding["name"].as_str().unwrap()).collect();
-    for name in ["rustc", "linker", "shared libstd", "inotify watches", "TLS keys", "memory"] {
+    for name in ["rustc", "linker", "shared libstd", "inotify watches", "thread-local keys", "memory"] {
         assert!(names.contains(&name), "{name} is not among {names:?}");
     }
 }

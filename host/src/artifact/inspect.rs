@@ -122,7 +122,7 @@ pub enum StdLinkage {
         /// The library's name.
         library: String,
     },
-    /// As a copy of its own, which takes TLS keys that are never given back; or not at all.
+    /// As a copy of its own, which takes thread-local keys that are never given back; or not at all.
     Static,
 }
 

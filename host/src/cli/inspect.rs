@@ -167,7 +167,7 @@ fn facts(file: &File) -> String {
     let std = match &facts.std {
         StdLinkage::Shared { library } => format!("{GOOD}shared{GOOD:#} {DIM}({library}){DIM:#}"),
         StdLinkage::Static => {
-            format!("{WARN}its own{WARN:#}, or none: each generation takes TLS keys for good")
+            format!("{WARN}its own{WARN:#}, or none: each generation takes thread-local keys for good")
         }
     };
     let nodelete = if facts.nodelete { "never: linked with -z nodelete" } else { "possible" };

@@ -2,7 +2,7 @@
 
 use crate::{
     Configured, Event, Generation, PluginInfo, Unmet, Version, event::LimitsInForce, info::Status,
-    manifest::Mode,
+    manifest::Mode, metrics::Failures,
 };
 use replug_api::describe;
 use serde::Serialize;
@@ -93,8 +93,10 @@ pub struct Plugin {
     pub uptime: Option<f64>,
     /// Calls that have ended, of all generations.
     pub calls: u64,
-    /// Those of them that panicked or returned an error.
+    /// Those of them that gave no value.
     pub errors: u64,
+    /// The same by why.
+    pub failed: Failed,
     /// Calls that run now.
     pub in_flight: usize,
     /// How often its process was started again after a crash.
@@ -112,6 +114,28 @@ pub struct Plugin {
     pub interfaces: Vec<String>,
     /// Its folder.
     pub path: String,
+}
+
+/// Calls that gave no value, by why.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct Failed {
+    /// The method returned an error of its own.
+    pub error: u64,
+    /// The method panicked.
+    pub panicked: u64,
+    /// The plugin's process ended meanwhile.
+    pub crashed: u64,
+    /// They were not back by their deadline.
+    pub timeout: u64,
+    /// They did not reach the method, or what came back could not be read.
+    pub lost: u64,
+}
+
+impl From<Failures> for Failed {
+    fn from(it: Failures) -> Self {
+        let Failures { error, panicked, crashed, timeout, lost } = it;
+        Self { error, panicked, crashed, timeout, lost }
+    }
 }
 
 impl From<PluginInfo> for Plugin {
@@ -133,6 +157,7 @@ impl From<PluginInfo> for Plugin {
             uptime: info.uptime_s,
             calls: info.calls,
             errors: info.failures,
+            failed: info.failed.into(),
             in_flight: info.in_flight,
             restarts: info.restarts,
             memory: info.process.map(|process| process.resident_bytes),

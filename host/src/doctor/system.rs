@@ -115,7 +115,7 @@ pub(super) fn file_events(silent: Option<&str>) -> Finding {
 }
 
 pub(super) fn tls_keys(budget: &Budget) -> Finding {
-    const NAME: &str = "TLS keys";
+    const NAME: &str = "thread-local keys";
     let Budget { tls_keys_used: used, tls_keys_limit: limit, tls_keys_reserve: reserve, .. } = *budget;
     let left = limit.saturating_sub(reserve).saturating_sub(used) / KEYS_PER_OWN_STD;
     let found = format!("{used} of {limit} in use by this process, {reserve} held back");

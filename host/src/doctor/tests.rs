@@ -28,7 +28,7 @@ fn on_this_machine_everything_that_builds_it_is_found() {
         "inotify watches",
         "inotify instances",
         "file events",
-        "TLS keys",
+        "thread-local keys",
         "memory",
         "membarrier",
         "cgroup",

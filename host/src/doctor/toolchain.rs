@@ -120,7 +120,7 @@ pub(super) fn libstd(target_libdir: Option<&Path>) -> Finding {
             let dir = dir
                 .map_or("rustc's library folder, which is unknown".into(), |dir| dir.display().to_string());
             Finding::warn(NAME, format!("none in {dir}"))
-                .costs("each generation brings its own std: TLS keys and some 350 KiB that are never given back, so that a host must be restarted after about 480 reloads")
+                .costs("each generation brings its own std: thread-local keys and some 350 KiB that are never given back, so that a host must be restarted after about 480 reloads")
                 .remedy("use a toolchain of rustup's for this target, which has it")
         }
     }

@@ -184,14 +184,27 @@ pub struct Confirm {
     pub window: Duration,
     /// The share of failed calls, 0 to 1, above which it is bad.
     pub max_error_rate: f64,
+    /// Whether the errors that methods return are among those.
+    pub errors: OwnErrors,
     /// How many calls it takes to judge it.
     pub min_calls: u64,
 }
 
 impl Default for Confirm {
     fn default() -> Self {
-        Self { window: Duration::from_secs(10), max_error_rate: 0.5, min_calls: 10 }
+        let errors = OwnErrors::Ignored;
+        Self { window: Duration::from_secs(10), max_error_rate: 0.5, errors, min_calls: 10 }
     }
+}
+
+/// What the errors that methods return say of a version: the key `reload.confirm.errors`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OwnErrors {
+    /// Nothing: they are answers.
+    #[default]
+    Ignored,
+    /// That it fails.
+    Counted,
 }
 
 /// What is done first when a generation is replaced: the key `reload.order`.
@@ -234,7 +247,7 @@ const KEYS: &[&str] = &[
 const BUILD_KEYS: &[&str] = &["package", "script", "features", "profile", "timeout"];
 pub(crate) const RELOAD_KEYS: &[&str] =
     &["drain_timeout", "order", "confirm", "unload", "preflight", "checkpoint"];
-pub(crate) const CONFIRM_KEYS: &[&str] = &["window", "max_error_rate", "min_calls"];
+pub(crate) const CONFIRM_KEYS: &[&str] = &["window", "max_error_rate", "errors", "min_calls"];
 
 fn interpret(file: &Path, root: &Path, tree: &Node) -> Result<Manifest, ManifestError> {
     let top = Fields::open(file, "", tree, KEYS)?;
@@ -375,6 +388,9 @@ fn confirm(reload: &Fields<'_>, file: &Path) -> Result<Option<Confirm>, Manifest
     Ok(Some(Confirm {
         window: table.duration("window")?.unwrap_or(default.window),
         max_error_rate: table.rate("max_error_rate")?.unwrap_or(default.max_error_rate),
+        errors: table
+            .word("errors", &[("ignored", OwnErrors::Ignored), ("counted", OwnErrors::Counted)])?
+            .unwrap_or(default.errors),
         min_calls: table.count("min_calls")?.unwrap_or(default.min_calls),
     }))
 }

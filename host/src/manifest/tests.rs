@@ -108,7 +108,12 @@ fn every_key_is_read_and_toml_and_json_mean_the_same() {
     assert_eq!(toml.build.timeout, Duration::from_secs(120));
     assert_eq!(toml.config["limits"]["most"], 3);
     assert_eq!(toml.reload.drain_timeout, Duration::from_millis(1500));
-    let confirm = Confirm { window: Duration::from_secs(20), max_error_rate: 1.0, min_calls: 0 };
+    let confirm = Confirm {
+        window: Duration::from_secs(20),
+        max_error_rate: 1.0,
+        errors: OwnErrors::Ignored,
+        min_calls: 0,
+    };
     assert_eq!((toml.reload.confirm, toml.reload.unload), (Some(confirm), Unload::Verified));
 
     let json = Folder::with("plugin.json", FULL_JSON).read().unwrap();

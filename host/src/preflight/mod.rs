@@ -20,15 +20,15 @@ use crate::{
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// How many TLS keys one more copy of std may take: one for the current thread, one for threads it spawns.
+/// How many thread-local keys one more copy of std may take: one for the current thread, one for threads it spawns.
 pub const KEYS_PER_OWN_STD: usize = 2;
 
 /// What this process has used up, and how far it may go. All of it is for the life of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Budget {
-    /// TLS keys in use.
+    /// thread-local keys in use.
     pub tls_keys_used: usize,
-    /// How many TLS keys a process can have.
+    /// How many thread-local keys a process can have.
     pub tls_keys_limit: usize,
     /// How many of them are left to the host and its libraries.
     pub tls_keys_reserve: usize,
@@ -121,9 +121,9 @@ pub enum PreflightError {
         /// The artifact.
         path: PathBuf,
     },
-    /// It would take TLS keys that are needed elsewhere.
+    /// It would take thread-local keys that are needed elsewhere.
     #[error(
-        "{} was not loaded: {used} of {limit} TLS keys are in use and {reserve} are held back; it is linked with its own copy of std, and each copy takes keys that are never given back; let replug build it, so that it links the shared libstd, or restart the host",
+        "{} was not loaded: {used} of {limit} thread-local keys are in use and {reserve} are held back; it is linked with its own copy of std, and each copy takes keys that are never given back; let replug build it, so that it links the shared libstd, or restart the host",
         path.display()
     )]
     OutOfTlsKeys {

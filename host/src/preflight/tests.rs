@@ -86,7 +86,7 @@ fn a_copy_of_std_is_refused_before_the_keys_run_out_and_a_shared_one_is_not() {
     afford(&artifact(), &own, &last).unwrap();
     let full = Budget { tls_keys_used: last.tls_keys_used + 1, ..last };
     let error = unaffordable(&own, &full);
-    for said in ["959 of 1024 TLS keys", "never given back", "shared libstd", "restart the host"] {
+    for said in ["959 of 1024 thread-local keys", "never given back", "shared libstd", "restart the host"] {
         assert!(error.contains(said), "{error}");
     }
     afford(&artifact(), &facts(), &full).unwrap();

@@ -12,7 +12,7 @@ use crate::{
         in_process::take_panic_location,
         process::{Deadline, Noted},
     },
-    metrics::{CallEnd, Stopwatch},
+    metrics::{CallEnd, Failure, Stopwatch},
 };
 use replug_api::{
     CallError,
@@ -98,9 +98,11 @@ impl EntryCaller {
         Ready::new(pin, (object, export), mark.method(method)).run(|record, object, edge| {
             let watch = Stopwatch::start();
             let outcome = call(object, edge);
+            let took = watch.stop();
+            // Which failure it is is found out later; for the time, one is as another.
             let returned = matches!(outcome, Outcome::Returned(_));
-            let end = if returned { CallEnd::Returned } else { CallEnd::Failed };
-            self.entry.note_time(watch, end, &record.live);
+            let end = if returned { CallEnd::Ok } else { CallEnd::Failed(Failure::Lost) };
+            self.entry.note_time(took, end, &record.live);
             outcome
         })
     }
@@ -134,12 +136,21 @@ impl Ready {
                 Ok(value)
             }
             failed => {
-                self.pin.count_failure();
                 let error = not_returned(&self.pin.record().live, &self.export.name, failed);
+                self.pin.count(end_of(&error));
                 self.pin.level.leave();
                 Err(error)
             }
         }
+    }
+}
+
+/// How a call ended that gave no value.
+#[cold]
+fn end_of<E>(error: &Result<E, CallError>) -> CallEnd {
+    match error {
+        Ok(_) => CallEnd::Failed(Failure::Error),
+        Err(error) => CallEnd::of_error(error),
     }
 }
 
@@ -206,7 +217,7 @@ impl Pin {
 
     /// Counts the call that this pin was for, which returned.
     #[inline(always)]
-    pub(crate) fn count_return(&self) {
+    fn count_return(&self) {
         let (seat, record) = (self.level.seat, self.record());
         if seat.count(record.lane).note_return(record.timed_one_in) {
             seat.look_away(record.lane);
@@ -218,11 +229,18 @@ impl Pin {
         self.level.mark(self.live().mark_of(interface).method(method));
     }
 
-    /// The same for one that panicked or was answered with an error of the plugin's.
-    #[inline(always)]
-    pub(crate) fn count_failure(&self) {
+    /// Counts the call that this pin was for by how it ended.
+    pub(crate) fn count(&self, end: CallEnd) {
+        match end {
+            CallEnd::Ok => self.count_return(),
+            CallEnd::Failed(why) => self.count_failure(why),
+        }
+    }
+
+    #[cold]
+    fn count_failure(&self, why: Failure) {
         let (seat, record) = (self.level.seat, self.record());
-        if seat.count(record.lane).note_failure(record.timed_one_in) {
+        if seat.count(record.lane).note_failure(why, record.timed_one_in) {
             seat.look_away(record.lane);
         }
     }

@@ -3,7 +3,7 @@
 use super::{entry::Entry, record::Live, seat::Calls};
 use crate::{
     manifest::Mode,
-    metrics::{CallEnd, Histogram, Stopwatch},
+    metrics::{CallEnd, Histogram, Took},
 };
 
 /// One thing for the generations in this process, and one for those in processes of their own.
@@ -56,7 +56,7 @@ impl Entry {
 
     /// Notes how long a call into this generation took.
     #[cold]
-    pub(crate) fn note_time(&self, watch: Stopwatch, end: CallEnd, live: &Live) {
-        watch.stop(end, self.times.of(live.instance.runs_in()));
+    pub(crate) fn note_time(&self, took: Took, end: CallEnd, live: &Live) {
+        self.times.of(live.instance.runs_in()).note(took, end);
     }
 }

@@ -22,6 +22,7 @@ use super::{
     slot,
     sync::{AtomicPtr, Ordering},
 };
+use crate::metrics::Failures;
 use parking_lot::RwLock;
 use std::{
     cell::Cell,
@@ -267,13 +268,13 @@ fn own_tid() -> Tid {
 pub(crate) struct Calls {
     /// All that ended.
     pub(crate) calls: u64,
-    /// Those of them that panicked or returned an error of the plugin's.
-    pub(crate) failures: u64,
+    /// Those of them that gave no value.
+    pub(crate) failures: Failures,
 }
 
 impl Calls {
-    fn of(returned: u64, failures: u64) -> Self {
-        Self { calls: returned + failures, failures }
+    fn of(returned: u64, failures: Failures) -> Self {
+        Self { calls: returned + failures.total(), failures }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     event::RetireOutcome,
     info::Status,
     manifest::Mode,
-    metrics::{Histogram, ReloadOutcome},
+    metrics::{Failure, Histogram, ReloadOutcome},
 };
 use std::{fmt::Write, time::UNIX_EPOCH};
 
@@ -34,10 +34,10 @@ impl Metrics {
         one(Kind::Gauge, "replug_start_time_seconds", "When the host began, since 1970-01-01 UTC.", since);
         let budget = &self.budget;
         let (used, limit) = (budget.tls_keys_used as f64, budget.tls_keys_limit as f64);
-        let help = "Thread-specific data keys of the host process in use, most of them for good.";
-        one(Kind::Gauge, "replug_tls_keys_used", help, used);
-        let help = "Thread-specific data keys that a process can have. Without a free one it is aborted.";
-        one(Kind::Gauge, "replug_tls_keys_limit", help, limit);
+        let help = "Thread-local keys of the host process in use, most of them for good.";
+        one(Kind::Gauge, "replug_thread_local_keys_used", help, used);
+        let help = "Thread-local keys that a process can have. Without a free one it is aborted.";
+        one(Kind::Gauge, "replug_thread_local_keys_limit", help, limit);
         let help = "Memory of the host that loaded generations hold for as long as they are mapped.";
         one(Kind::Gauge, "replug_retained_bytes", help, budget.bytes_retained as f64);
         let help = "Memory that loaded generations may hold. Beyond it, nothing is loaded into the host.";
@@ -93,7 +93,9 @@ impl Metrics {
     fn write_calls(&self, page: &mut Page) {
         let mut calls = page.family(Kind::Counter, "replug_calls_total", "Calls that have ended.");
         self.each_mode(|it, labels| {
-            for (outcome, count) in [("ok", it.calls.saturating_sub(it.failures)), ("failed", it.failures)] {
+            let ok = ("ok", it.calls.saturating_sub(it.failures.total()));
+            let failed = Failure::ALL.map(|why| (why.name(), it.failures.of(why)));
+            for (outcome, count) in [ok].into_iter().chain(failed) {
                 calls.add(&[labels[0], labels[1], ("outcome", outcome)], count as f64);
             }
         });
@@ -101,8 +103,8 @@ impl Metrics {
         let mut running = page.family(Kind::Gauge, "replug_calls_in_flight", help);
         self.each(|it, id| running.add(&[("plugin", id)], it.in_flight as f64));
         let help = "How long calls took, from when a generation was found until it answered: all calls by name and into \
-                    other processes, and one in 1024 of those through typed handles.";
-        let mut times = page.family(Kind::Histogram, "replug_call_duration_seconds", help);
+                    other processes, and one in 1024 of those through typed handles. Its count is that of the calls that were timed.";
+        let mut times = page.family(Kind::Histogram, "replug_call_duration_sampled_seconds", help);
         self.each_mode(|it, labels| {
             for (outcome, durations) in [("ok", &it.returned), ("failed", &it.failed)] {
                 times.add_histogram(&[labels[0], labels[1], ("outcome", outcome)], durations);

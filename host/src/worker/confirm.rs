@@ -5,6 +5,7 @@ use crate::{
     error::{HostError, ReloadCause},
     event::{EventKind, Stage, Stages},
     id::{Digest, Generation},
+    manifest::OwnErrors,
     record::Record,
     registry::{Calls, Live},
     reload::Source,
@@ -42,6 +43,10 @@ impl Worker {
             return;
         };
         let Calls { calls, failures } = confirm.live.calls();
+        let failures = match spec.errors {
+            OwnErrors::Ignored => failures.faults(),
+            OwnErrors::Counted => failures.total(),
+        };
         let rate = failures as f64 / calls.max(1) as f64;
         if calls >= spec.min_calls && rate > spec.max_error_rate {
             self.confirm = None;

@@ -248,6 +248,32 @@ fn a_version_that_does_badly_in_its_confirm_window_is_rolled_back() {
 }
 
 #[test]
+fn errors_of_a_method_s_own_count_in_the_confirm_window_if_asked() {
+    for (errors, stays) in [("ignored", true), ("counted", false)] {
+        let mut lab = Lab::new(&format!("confirm-{errors}"));
+        let confirm = "window = \"10m\", max_error_rate = 0.2, min_calls = 5";
+        let confirm = format!("[reload]\nconfirm = {{ {confirm}, errors = \"{errors}\" }}");
+        lab.install_with(misbehave("version=1"), &confirm);
+        lab.start();
+        lab.install(misbehave("version=2"));
+        lab.reload().unwrap();
+        let probe = lab.probe();
+        (0..10).for_each(|_| drop(probe.repeat("x", 1001).unwrap_err()));
+        if stays {
+            // It is the panics for which it goes.
+            (0..5).for_each(|_| drop(probe.panic("x")));
+        }
+        let reason = lab.wait_for(|event| match &event.kind {
+            EventKind::RolledBack { reason, .. } => Some(reason.clone()),
+            _ => None,
+        });
+        let failed: u64 = reason.split(' ').next().unwrap().parse().unwrap();
+        assert!(failed <= 5 || !stays, "{reason}");
+        lab.finish();
+    }
+}
+
+#[test]
 fn a_version_that_does_well_in_its_confirm_window_stays() {
     let mut lab = Lab::new("confirmed");
     let confirm = "[reload]\nconfirm = { window = \"10m\", max_error_rate = 0.2, min_calls = 5 }";

@@ -4,7 +4,7 @@ use replug::{
     EventKind, Metrics, PluginMetrics,
     event::{RetireOutcome, Stage},
     manifest::Mode,
-    metrics::ReloadOutcome,
+    metrics::{Failures, ReloadOutcome},
 };
 use replug_tests::{Hold, Lab, misbehave, promtool::Promtool, stateless, workspace};
 use serde_json::{Value, json};
@@ -32,21 +32,31 @@ fn calls_by_name_are_all_counted_and_timed_in_either_mode() {
             lab.call("echo", json!(["x"])).unwrap();
         }
         lab.call("panic", json!(["so"])).unwrap_err();
+        lab.call("repeat", json!(["x", 1001])).unwrap_err();
         let calls = of_lab(&lab).calls;
         assert_eq!(calls.len(), 1, "{calls:?}");
         let calls = &calls[0];
-        assert_eq!((calls.mode, calls.calls, calls.failures), (mode, 4, 1));
-        assert_eq!((calls.returned.count(), calls.failed.count()), (3, 1));
+        let failed = Failures { error: 1, panicked: 1, ..Failures::default() };
+        assert_eq!((calls.mode, calls.calls, calls.failures), (mode, 5, failed));
+        assert_eq!((calls.returned.count(), calls.failed.count()), (3, 2));
         assert!(calls.returned.sum_seconds() > 0.0);
 
         let page = lab.host().metrics().to_prometheus();
         let name = if mode == Mode::Process { "process" } else { "in-process" };
         let labels = |outcome| format!("plugin=\"{}\",mode=\"{name}\",outcome=\"{outcome}\"", lab.id());
         assert_eq!(sample(&page, &format!("replug_calls_total{{{}}}", labels("ok"))), 3.0);
-        assert_eq!(sample(&page, &format!("replug_calls_total{{{}}}", labels("failed"))), 1.0);
+        for (outcome, count) in
+            [("error", 1.0), ("panicked", 1.0), ("crashed", 0.0), ("timeout", 0.0), ("lost", 0.0)]
+        {
+            assert_eq!(
+                sample(&page, &format!("replug_calls_total{{{}}}", labels(outcome))),
+                count,
+                "{outcome}"
+            );
+        }
         for bucket in ["_bucket{LABELS,le=\"+Inf\"}", "_count{LABELS}"] {
             let bucket = bucket.replace("LABELS", &labels("ok"));
-            assert_eq!(sample(&page, &format!("replug_call_duration_seconds{bucket}")), 3.0);
+            assert_eq!(sample(&page, &format!("replug_call_duration_sampled_seconds{bucket}")), 3.0);
         }
         assert_eq!(lab.host().metrics().plugins[0].process.is_some(), mode == Mode::Process);
         lab.finish();
@@ -79,7 +89,7 @@ fn a_typed_call_that_is_timed_and_fails_is_among_those_that_failed() {
     lab.probe().version().unwrap();
     lab.probe().panic("so").unwrap_err();
     let calls = of_lab(&lab).calls;
-    assert_eq!((calls[0].calls, calls[0].failures, calls[0].failed.count()), (2, 1, 1));
+    assert_eq!((calls[0].calls, calls[0].failures.panicked, calls[0].failed.count()), (2, 1, 1));
     lab.finish();
 }
 
@@ -117,6 +127,9 @@ fn a_crash_and_its_restart_are_counted_by_what_ended_the_process() {
     lab.install_with(misbehave("version=1"), "[process]\nrestart_pause = \"1ms\"");
     lab.start();
     lab.probe().misbehave("write-to-null").unwrap_err();
+    let calls = of_lab(&lab).calls;
+    let failed = calls.iter().find(|it| it.mode == Mode::Process).unwrap().failures;
+    assert_eq!(failed, Failures { crashed: 1, ..Failures::default() });
     lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
     let tally = of_lab(&lab).tally;
     assert_eq!(tally.crashes.into_iter().collect::<Vec<_>>(), [("SIGSEGV".to_owned(), 1)]);

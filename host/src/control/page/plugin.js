@@ -15,11 +15,17 @@ const FACTS = [
   ["mode", ({ info }) => info.runs_in ?? info.mode],
   ["up for", ({ info }) => (info.uptime === null ? "–" : seconds(info.uptime))],
   ["calls", ({ info }) => count(info.calls)],
-  ["errors", ({ info }) => count(info.errors)],
+  ["failed", ({ info }) => failed(info)],
   ["running", ({ info }) => count(info.in_flight)],
   ["restarts", ({ info }) => count(info.restarts)],
   ["memory", ({ info }) => (info.memory === null ? "–" : bytes(info.memory))],
 ];
+
+/** How many calls gave no value, and why. */
+function failed({ errors, failed }) {
+  const why = Object.entries(failed ?? {}).filter(([, number]) => number > 0);
+  return why.length === 0 ? count(errors) : why.map(([kind, number]) => `${count(number)} ${kind}`).join(", ");
+}
 
 export class PluginView {
   /** The generation whose methods and versions were asked for last. */

@@ -216,7 +216,7 @@ pub(crate) fn run(count: u64, random: &mut Random) -> Result<()> {
         "memory of its own   {} KiB before, {} KiB after (Anonymous of /proc/self/smaps_rollup; limit {LIMIT_KIB} more)",
         before.private_kib, after.private_kib
     );
-    println!("TLS keys            {} before, {} after", before.tls_keys, after.tls_keys);
+    println!("thread-local keys   {} before, {} after", before.tls_keys, after.tls_keys);
     println!("files left in run/  {left}");
     ensure!(seen.wrong == 0, "{} calls were answered wrongly", seen.wrong);
     ensure!(
@@ -233,7 +233,7 @@ pub(crate) fn run(count: u64, random: &mut Random) -> Result<()> {
         before.descriptors,
         after.descriptors
     );
-    ensure!(after.tls_keys <= before.tls_keys, "TLS keys were taken and not given back");
+    ensure!(after.tls_keys <= before.tls_keys, "thread-local keys were taken and not given back");
     ensure!(
         after.private_kib <= before.private_kib + LIMIT_KIB,
         "the host's own memory grew from {} to {} KiB",

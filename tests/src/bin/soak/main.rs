@@ -228,7 +228,7 @@ impl Soak {
         println!("calls               {calls}");
         println!("failed calls        {failed}");
         println!("wrong generation    {wrong}");
-        println!("TLS keys            {} before, {} after", before.tls_keys, after.tls_keys);
+        println!("thread-local keys   {} before, {} after", before.tls_keys, after.tls_keys);
         println!("descriptors         {} before, {} after", before.descriptors, after.descriptors);
         println!("kept per generation {private:.1} KiB of its own, {resident:.1} KiB with the file's pages");
         println!(
@@ -243,7 +243,7 @@ impl Soak {
         println!("of it the swap      p50 {:.3} ms, p99 {:.3} ms", quantile(swap, 0.5), quantile(swap, 0.99));
         ensure!(failed == 0, "{failed} calls failed");
         ensure!(wrong == 0, "{wrong} calls were answered by a generation that was not theirs");
-        ensure!(grew == 0, "{grew} TLS keys were taken and not given back");
+        ensure!(grew == 0, "{grew} thread-local keys were taken and not given back");
         let grew_kib = after.private_kib.saturating_sub(before.private_kib);
         ensure!(
             private < limit || grew_kib < NOISE_KIB,
@@ -279,7 +279,7 @@ impl Soak {
             seen = [seen, come_and_go(16, &self.handle, &self.board)].into_iter().sum();
             self.host.shutdown().wait();
             println!("afterwards          number {answer} still answers");
-            println!("TLS keys            {} of 1024", Held::now()?.tls_keys);
+            println!("thread-local keys   {} of 1024", Held::now()?.tls_keys);
             println!("calls               {}", seen.calls);
             println!("failed calls        {}", seen.failed);
             println!("wrong generation    {}", seen.wrong);

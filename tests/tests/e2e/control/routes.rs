@@ -32,6 +32,7 @@ fn a_plugin_is_listed_with_all_that_is_known_of_it() {
     let expected = json!({
         "id": lab.id(), "type": "provider", "mode": "auto", "runs_in": "in-process", "status": "ready", "detail": "",
         "generation": 1, "process_id": null, "is_exited": false, "calls": 1, "errors": 0, "in_flight": 0,
+        "failed": { "error": 0, "panicked": 0, "crashed": 0, "timeout": 0, "lost": 0 },
         "restarts": 0, "interfaces": ["Probe", "Everything"],
     });
     for (key, value) in expected.as_object().unwrap() {

@@ -1,0 +1,153 @@
+//! How calls end, and how often they failed.
+
+use replug_api::CallError;
+use serde::{Deserialize, Serialize};
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallEnd {
+    /// With a value, or at once because the arguments were wrong.
+    Ok,
+    /// Otherwise.
+    Failed(Failure),
+}
+
+/// Why a call gave no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The method returned an error of its own.
+    Error,
+    /// The method panicked.
+    Panicked,
+    /// The plugin's process ended meanwhile.
+    Crashed,
+    /// It was not back by its deadline.
+    Timeout,
+    /// It did not reach the method, or what came back could not be read.
+    Lost,
+}
+
+impl Failure {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Error, Self::Panicked, Self::Crashed, Self::Timeout, Self::Lost];
+
+    /// As in the metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Panicked => "panicked",
+            Self::Crashed => "crashed",
+            Self::Timeout => "timeout",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+impl CallEnd {
+    /// How a call ended that gave this.
+    pub(crate) fn of<T, E>(result: &Result<T, CallError<E>>) -> Self {
+        result.as_ref().map_or_else(Self::of_error, |_| Self::Ok)
+    }
+
+    /// How a call ended that gave this error.
+    pub(crate) fn of_error<E>(error: &CallError<E>) -> Self {
+        Self::Failed(match error {
+            CallError::BadArguments { .. } => return Self::Ok,
+            CallError::Plugin(_) => Failure::Error,
+            CallError::Panicked { .. } => Failure::Panicked,
+            CallError::Crashed { .. } => Failure::Crashed,
+            CallError::Timeout { .. } => Failure::Timeout,
+            _ => Failure::Lost,
+        })
+    }
+}
+
+/// How many calls gave no value, by why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failures {
+    /// The method returned an error of its own.
+    pub error: u64,
+    /// The method panicked.
+    pub panicked: u64,
+    /// The plugin's process ended meanwhile.
+    pub crashed: u64,
+    /// They were not back by their deadline.
+    pub timeout: u64,
+    /// They did not reach the method, or what came back could not be read.
+    pub lost: u64,
+}
+
+impl Failures {
+    /// Those of one kind.
+    pub fn of(&self, why: Failure) -> u64 {
+        match why {
+            Failure::Error => self.error,
+            Failure::Panicked => self.panicked,
+            Failure::Crashed => self.crashed,
+            Failure::Timeout => self.timeout,
+            Failure::Lost => self.lost,
+        }
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.error + self.faults()
+    }
+
+    /// All but the errors that methods returned: those are answers.
+    pub fn faults(&self) -> u64 {
+        self.panicked + self.crashed + self.timeout + self.lost
+    }
+}
+
+impl From<[u64; 5]> for Failures {
+    /// From the numbers in the order of [`Failure::ALL`].
+    fn from([error, panicked, crashed, timeout, lost]: [u64; 5]) -> Self {
+        Self { error, panicked, crashed, timeout, lost }
+    }
+}
+
+impl std::ops::AddAssign for Failures {
+    fn add_assign(&mut self, other: Self) {
+        let sum = Failure::ALL.map(|why| self.of(why) + other.of(why));
+        *self = sum.into();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_told_apart_by_what_the_caller_got() {
+        let plugin = String::new;
+        let ends: [(Result<(), CallError<u8>>, CallEnd); 6] = [
+            (Ok(()), CallEnd::Ok),
+            (Err(CallError::Plugin(7)), CallEnd::Failed(Failure::Error)),
+            (
+                Err(CallError::Timeout { plugin: plugin(), generation: 1, method: plugin(), after_ms: 1 }),
+                CallEnd::Failed(Failure::Timeout),
+            ),
+            (
+                Err(CallError::NotImplemented { plugin: plugin(), generation: 1, method: plugin() }),
+                CallEnd::Failed(Failure::Lost),
+            ),
+            (
+                Err(CallError::BadArguments { plugin: plugin(), method: plugin(), message: plugin() }),
+                CallEnd::Ok,
+            ),
+            (Err(CallError::Unknown(plugin())), CallEnd::Failed(Failure::Lost)),
+        ];
+        for (result, end) in ends {
+            assert_eq!(CallEnd::of(&result), end, "{result:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_of_a_method_s_own_is_a_failure_and_no_fault() {
+        let mut failures = Failures::from([1, 2, 3, 4, 5]);
+        failures += Failures { error: 10, lost: 1, ..Failures::default() };
+        assert_eq!((failures.total(), failures.faults()), (26, 15));
+        assert_eq!(Failure::ALL.map(|why| failures.of(why)), [11, 2, 3, 4, 6]);
+    }
+}
