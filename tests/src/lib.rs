@@ -15,6 +15,7 @@
 //! | [`needs`] | what a bare machine lacks: installed where it may be, and missed aloud |
 //! | [`neighbour`] | a plugin whose calls must not fail while another one misbehaves |
 //! | [`numbered`] | one artifact under a thousand numbers, for reloads without a compiler |
+//! | [`oracle`] | what the loop builds, compared with clean builds, for many projects and changes |
 //! | [`promtool`] | Prometheus's judge of metrics and alerts, where it is to be had |
 //! | [`sandbox`] | a copy of the workspace's plugins, to be edited |
 //! | [`schemathesis`] | asks a server what its description allows, and what it does not, where it is to be had |
@@ -30,6 +31,7 @@ pub mod load;
 pub mod needs;
 pub mod neighbour;
 pub mod numbered;
+pub mod oracle;
 pub mod promtool;
 pub mod recorder;
 pub mod sandbox;

@@ -26,6 +26,8 @@ enum Command {
     Soak(programs::Soak),
     /// Kills processes under load, and looks at what that costs and leaves behind
     Kill(programs::Kill),
+    /// Compares what is built with clean builds, for many projects and kinds of change
+    Oracle(programs::Oracle),
     /// Measures, beside the things to compare with, and writes target/bench/report.md
     Bench {
         /// Only these: call, process, swap, live, http
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Command::Demo => programs::demo(root()),
         Command::Soak(with) => programs::soak(root(), &with),
         Command::Kill(with) => programs::kill(root(), &with),
+        Command::Oracle(with) => programs::oracle(root(), &with),
         Command::Bench { names } => programs::bench(root(), &names),
     };
     match outcome {

@@ -1,4 +1,4 @@
-//! `cargo xtask soak | kill | demo | bench`: programs of other packages, with the right profile and arguments.
+//! `cargo xtask soak | kill | demo | oracle | bench`: programs of other packages, with the right profile and arguments.
 
 use anyhow::{Context, bail};
 use std::{path::Path, process::Command};
@@ -29,6 +29,17 @@ pub(crate) struct Kill {
     /// The seed of the moments: a run prints its own
     #[arg(long)]
     seed: Option<u64>,
+}
+
+/// What the build oracle is told. Without either, it tries all pairs.
+#[derive(clap::Args)]
+pub(crate) struct Oracle {
+    /// Only shapes of projects whose name contains this
+    #[arg(long, default_value = "")]
+    shape: String,
+    /// Only kinds of change whose name contains this
+    #[arg(long, default_value = "")]
+    change: String,
 }
 
 /// The soak.
@@ -70,6 +81,16 @@ pub(crate) fn kill(root: &Path, with: &Kill) -> anyhow::Result<()> {
 /// As [`soak`].
 pub(crate) fn demo(root: &Path) -> anyhow::Result<()> {
     cargo(root, &["run", "--quiet", "--package", "replug-tests", "--bin", "demo"])
+}
+
+/// The build oracle.
+///
+/// # Errors
+///
+/// As [`soak`].
+pub(crate) fn oracle(root: &Path, with: &Oracle) -> anyhow::Result<()> {
+    let args = ["run", "--quiet", "--package", "replug-tests", "--bin", "oracle", "--"];
+    cargo(root, &[&args[..], &["--shape", &with.shape, "--change", &with.change]].concat())
 }
 
 /// The benchmarks: all, or those that are named.

@@ -13,7 +13,7 @@ use super::{
     fingerprints::Fingerprint,
     units::{Nested, Reported, Unit, files_below, nested_packages},
 };
-use crate::watch::Inputs;
+use crate::watch::{self, Inputs};
 use cargo_metadata::Message;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -72,6 +72,12 @@ impl Record {
         let nested: Vec<_> = nested.filter(|dir| !inputs.dirs.iter().any(|it| it.starts_with(dir))).collect();
         inputs.except.extend(nested);
         inputs.dirs.extend(units.iter().filter_map(|unit| unit.package_dir.clone()));
+        // A folder of sources that is a link may come to lead elsewhere.
+        let folders =
+            inputs.files.iter().filter_map(|file| file.parent()).chain(inputs.dirs.iter().map(|it| &**it));
+        let folders: BTreeSet<_> = folders.collect();
+        let links: Vec<_> = folders.into_iter().flat_map(watch::links_on).collect();
+        inputs.files.extend(links);
     }
 }
 

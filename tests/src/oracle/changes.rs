@@ -1,0 +1,115 @@
+//! What is done to a project. Each change gives the shape's subject, or what is put in its place, another content.
+
+use super::{
+    shapes::{NewFile, Shape},
+    tree::{Age, Tree},
+};
+use std::fs;
+
+/// A kind of change.
+#[derive(Debug)]
+pub struct Change {
+    /// As the table shows it.
+    pub name: &'static str,
+    /// The most builds that it may take.
+    pub most_builds: usize,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Content(Age),
+    InPlace,
+    NewFile,
+    Removed,
+    CameBack,
+    Folder,
+    Link,
+    WhileBuilding(Age),
+    WhileDown(Age),
+}
+
+const fn change(name: &'static str, most_builds: usize, kind: Kind) -> Change {
+    Change { name, most_builds, kind }
+}
+
+/// All kinds, in the order in which they are made.
+pub const CHANGES: &[Change] = &[
+    change("newer", 2, Kind::Content(Age::Newer)),
+    change("equal", 2, Kind::Content(Age::Equal)),
+    change("older", 2, Kind::Content(Age::Older)),
+    change("equal, in place", 3, Kind::InPlace),
+    change("new file", 3, Kind::NewFile),
+    change("removed", 2, Kind::Removed),
+    change("came back", 2, Kind::CameBack),
+    change("folder renamed", 3, Kind::Folder),
+    change("link swapped", 3, Kind::Link),
+    change("while building", 3, Kind::WhileBuilding(Age::Newer)),
+    change("old while building", 3, Kind::WhileBuilding(Age::Older)),
+    change("while down", 2, Kind::WhileDown(Age::Newer)),
+    change("old while down", 2, Kind::WhileDown(Age::Older)),
+];
+
+impl Change {
+    /// Why it cannot be made to that shape.
+    pub fn senseless(&self, shape: &Shape) -> Option<&'static str> {
+        match self.kind {
+            Kind::NewFile => match shape.new_file {
+                NewFile::None(why) => Some(why),
+                NewFile::Listed(_) | NewFile::Module => None,
+            },
+            Kind::Folder => shape.folder.err(),
+            Kind::Removed | Kind::CameBack | Kind::Link => shape.whole_subject.err(),
+            Kind::Content(_) | Kind::InPlace | Kind::WhileBuilding(_) | Kind::WhileDown(_) => None,
+        }
+    }
+
+    pub(super) fn make(&self, tree: &mut Tree) {
+        let subject = tree.path(tree.shape.subject);
+        match self.kind {
+            Kind::Content(age) => tree.next_content(age),
+            Kind::InPlace => {
+                let time = fs::metadata(&subject).and_then(|metadata| metadata.modified());
+                fs::write(&subject, tree.next_text()).expect("the subject is a file");
+                let file = fs::File::options().append(true).open(&subject).expect("the subject is a file");
+                file.set_modified(time.expect("the subject is there")).expect("a file has a time");
+            }
+            Kind::NewFile => match tree.shape.new_file {
+                NewFile::Listed(folder) => {
+                    let text = tree.next_text();
+                    tree.place(&format!("{folder}/new.txt"), &text, Age::Older);
+                }
+                NewFile::Module => {
+                    tree.place(
+                        "ws/plugins/p/src/more.rs",
+                        "pub const SAYS: &str = \"@@more@@\";\n",
+                        Age::Older,
+                    );
+                    let lib = "ws/plugins/p/src/lib.rs";
+                    let text = fs::read_to_string(tree.path(lib)).expect("it is there");
+                    let text = text.replace("// more", "mod more;").replace("\"-\"", "more::SAYS");
+                    tree.place(lib, &text, Age::Older);
+                }
+                NewFile::None(_) => {}
+            },
+            Kind::Removed => fs::remove_file(subject).expect("the subject is there"),
+            Kind::CameBack => tree.next_content(Age::Older),
+            Kind::Folder => tree.swap_folder(),
+            Kind::Link => {
+                // First it becomes a link; then that leads elsewhere.
+                for _ in 0..2 {
+                    tree.link_subject();
+                }
+            }
+            Kind::WhileBuilding(age) => {
+                tree.change_in_next_build(age);
+                tree.next_content(Age::Newer);
+            }
+            Kind::WhileDown(age) => {
+                tree.stop();
+                tree.next_content(age);
+                tree.start();
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The table of the build oracle, without the restarts that `cargo xtask oracle` adds.
+
+use replug_tests::oracle::{self, Depth, Outcome};
+
+#[test]
+fn the_loop_builds_what_a_clean_build_makes_after_every_change() {
+    let pairs = oracle::run(("", ""), Depth::Loop, |pair| println!("{pair}"));
+    assert!(pairs.len() > 200, "{}", pairs.len());
+    let wrong: Vec<_> = pairs.iter().filter(|pair| matches!(pair.outcome, Outcome::Wrong(_))).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
