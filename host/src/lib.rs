@@ -82,6 +82,7 @@ mod live;
 pub mod load;
 pub mod manifest;
 pub mod metrics;
+mod mount;
 mod orphans;
 mod overdue;
 pub mod parent;

@@ -13,7 +13,7 @@ use object::{
 };
 use std::{fs::File, path::Path};
 
-const DEALLOC: &str = "__rust_dealloc";
+const OF_ALLOCATORS: [&str; 4] = ["__rust_dealloc", "__rust_alloc", "__rust_realloc", "__rust_alloc_zeroed"];
 const DEALLOC_OF_STD: &str = "__rdl_dealloc";
 
 /// How a library and its std stand to each other.
@@ -41,8 +41,9 @@ impl Allocator {
     pub(super) fn read<'d, R: ReadRef<'d>>(dynamic: &Dynamic, file: &ElfFile64<'d, LittleEndian, R>) -> Self {
         if dynamic.needed.iter().any(|name| is_std(name)) {
             let mut imported = file.dynamic_symbols().filter(|symbol| symbol.is_undefined());
-            let imports = imported.any(|symbol| symbol.name().is_ok_and(|name| name.contains(DEALLOC)));
-            // Every plugin gives memory back. What else is built may never do so.
+            let of_allocator = |name: &str| OF_ALLOCATORS.iter().any(|known| name.ends_with(known));
+            let imports = imported.any(|symbol| symbol.name().is_ok_and(of_allocator));
+            // Every plugin takes memory and gives it back, in `replug-api` at least. What else is built may never do so.
             let mut exported = file.dynamic_symbols().filter(|symbol| !symbol.is_undefined());
             let is_plugin = exported.any(|symbol| symbol.name() == Ok(ROOT_MODULE_LOADER_NAME));
             return if is_plugin && !imports { Self::Mixed } else { Self::Fit };
@@ -53,5 +54,53 @@ impl Allocator {
             true => Self::OfOwnStd,
             false => Self::Fit,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, process::Command};
+
+    /// What rustc makes of a library that gives memory back, called as a plugin's.
+    fn built(folder: &Path, args: &[&str]) -> Allocator {
+        let source = format!(
+            "use std::alloc::{{GlobalAlloc, Layout, System}};
+            pub struct Own;
+            unsafe impl GlobalAlloc for Own {{
+                unsafe fn alloc(&self, layout: Layout) -> *mut u8 {{ unsafe {{ System.alloc(layout) }} }}
+                unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {{ unsafe {{ System.dealloc(at, layout) }} }}
+            }}
+            #[cfg(own)]
+            #[global_allocator]
+            static OWN: Own = Own;
+            #[unsafe(no_mangle)]
+            pub extern \"C\" fn {ROOT_MODULE_LOADER_NAME}(count: usize) -> usize {{
+                struct Odd(u8, u32, String);
+                let odd: Vec<Odd> = (0..count).map(|it| Odd(1, 2, it.to_string())).collect();
+                std::hint::black_box(&odd).iter().map(|it| it.0 as usize + it.1 as usize + it.2.len()).sum()
+            }}"
+        );
+        fs::write(folder.join("lib.rs"), source).unwrap();
+        let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+        rustc.args(["--edition", "2024", "--crate-type", "cdylib", "--check-cfg", "cfg(own)", "-o", "it.so"]);
+        assert!(rustc.args(args).arg("lib.rs").current_dir(folder).status().unwrap().success());
+        Allocator::of(&folder.join("it.so"))
+    }
+
+    #[test]
+    fn an_allocator_beside_a_shared_std_is_seen_even_in_a_stripped_release() {
+        let folder = tempfile::tempdir().unwrap();
+        let built = |args: &[&str]| built(folder.path(), args);
+        // Less optimized, one as small as this does it all by functions of libstd's.
+        let shared = ["-Cprefer-dynamic", "-Copt-level=2"];
+        let stripped = ["-Cprefer-dynamic", "-Copt-level=3", "-Cstrip=symbols"];
+        for args in [&shared[..], &stripped[..]] {
+            assert_eq!(built(args), Allocator::Fit, "{args:?}");
+            assert_eq!(built(&[args, &["--cfg", "own"]].concat()), Allocator::Mixed, "{args:?}");
+        }
+        assert_eq!(built(&["--cfg", "own"]), Allocator::Fit);
+        assert_eq!(built(&[]), Allocator::OfOwnStd);
+        assert_eq!(Allocator::of(&folder.path().join("lib.rs")), Allocator::Fit, "it says nothing");
     }
 }

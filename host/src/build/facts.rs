@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     manifest::Manifest,
+    mount,
     watch::{self, Inputs},
 };
 use cargo_metadata::{CrateType, DependencyKind, Metadata, MetadataCommand, Package, TargetKind};
@@ -18,6 +19,7 @@ use std::{
     collections::BTreeSet,
     fs,
     hash::{DefaultHasher, Hash, Hasher},
+    io,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -50,6 +52,16 @@ impl Facts {
         target_dir: &Path,
         turns: &Turns,
     ) -> Result<Self, BuildError> {
+        if mount::is_noexec(target_dir) {
+            // Cargo would say that it may not run a build script, or that a proc macro cannot be loaded.
+            return Err(BuildError::Io {
+                path: target_dir.to_owned(),
+                source: io::Error::other(
+                    "it is on a file system that is mounted `noexec`, where cargo can run no build script",
+                ),
+                remedy: "have it build elsewhere with CARGO_TARGET_DIR, or name another folder with `state_dir`",
+            });
+        }
         let began = SystemTime::now();
         let settings = Settings::find(&manifest.root);
         let mut stamps: Vec<_> = settings.files.iter().map(|path| (path.clone(), stamp(path))).collect();

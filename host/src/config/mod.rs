@@ -14,7 +14,7 @@ pub use layers::Layers;
 pub(crate) use place::user_states;
 pub use place::{default_state_dir, settle_state_dir};
 
-use crate::{event::EventSink, id::PluginId};
+use crate::{event::EventSink, id::PluginId, mount};
 use parking_lot::Mutex;
 use run::RunDir;
 pub(crate) use run::host_lives;
@@ -94,6 +94,10 @@ impl StateDir {
         if root.to_str().is_none() {
             let reason = "a plugin is told where it lies in UTF-8, which the path of this folder is not";
             return Err(io::Error::new(io::ErrorKind::InvalidFilename, reason));
+        }
+        if mount::is_noexec(&root) {
+            let reason = "it is on a file system that is mounted `noexec`, and the dynamic loader opens no plugin there";
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
         }
         keep_out_of_git(&root)?;
         let run = Arc::new(RunDir::create(&root.join("run"), last_look)?);

@@ -1,7 +1,7 @@
 //! The world around a host: folders that are missing, closed or full, and broken neighbours.
 
-use replug::{EventKind, Host, Status};
-use replug_tests::{Lab, misbehave, skipped};
+use replug::{EventKind, Host, Status, artifact::inspect, build::Builder, manifest};
+use replug_tests::{Lab, Source, misbehave, skipped};
 use std::{
     env, fs,
     os::unix::{
@@ -113,8 +113,11 @@ fn a_disk_that_is_full_at_the_store_leaves_the_old_version_serving() {
     if let Some(dir) = env::var_os(DIR) {
         let mut lab = Lab::new("full-disk");
         let artifact = misbehave("version=1");
-        let kibibytes = artifact.len() * 3 / 2 / 1024;
         fs::create_dir_all(lab.state_dir()).unwrap();
+        let file = lab.dir().join("it.so");
+        fs::write(&file, &artifact).unwrap();
+        let std = fs::metadata(inspect(&file).unwrap().shared_std().unwrap()).unwrap().len() as usize;
+        let kibibytes = (artifact.len() * 3 / 2 + std) / 1024;
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &format!("size={kibibytes}k"), "none"]).arg(&dir);
         assert!(mount.status().unwrap().success(), "the full disk");
@@ -143,6 +146,49 @@ fn a_disk_that_is_full_at_the_store_leaves_the_old_version_serving() {
     let mut command = Command::new("unshare");
     command.args(["--map-root-user", "--mount"]).arg(env::current_exe().unwrap());
     let test = "world::a_disk_that_is_full_at_the_store_leaves_the_old_version_serving";
+    assert!(again(test, command, (DIR, dir.path())).is_some(), "the test did not run in its namespace");
+}
+
+#[test]
+fn a_state_folder_that_is_mounted_noexec_is_named_as_such() {
+    const DIR: &str = "REPLUG_TEST_NOEXEC";
+    if let Some(dir) = env::var_os(DIR) {
+        let lab = Lab::new("noexec");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "noexec", "none"]).arg(&dir);
+        assert!(mount.status().unwrap().success(), "the file system");
+        let state = Path::new(&dir).join("state");
+        let builder = Host::builder().plugins(lab.plugins_dir()).state_dir(&state);
+        let error = builder.build().wait().unwrap_err().to_string();
+        assert!(error.contains(state.to_str().unwrap()), "{error}");
+        assert!(error.contains("is mounted `noexec`") && error.contains("`state_dir`"), "{error}");
+
+        let source = lab.dir().join("source");
+        for (path, content) in Source::new(1).files("noexec") {
+            let path = source.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        fs::write(source.join("plugin.toml"), "id = \"dev.test.noexec\"").unwrap();
+        let manifest = manifest::read(&source).unwrap();
+        let target = Path::new(&dir).join("target");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let built = runtime.block_on(Builder::new(target.clone()).build(&manifest));
+        let error = built.unwrap_err().to_string();
+        assert!(error.contains(target.to_str().unwrap()) && error.contains("is mounted `noexec`"), "{error}");
+        assert!(error.contains("CARGO_TARGET_DIR"), "{error}");
+        return;
+    }
+    let mut probe = Command::new("unshare");
+    let allowed = probe.args(["--map-root-user", "--mount", "true"]).output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        skipped("no file system can be mounted here without a user namespace");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount"]).arg(env::current_exe().unwrap());
+    let test = "world::a_state_folder_that_is_mounted_noexec_is_named_as_such";
     assert!(again(test, command, (DIR, dir.path())).is_some(), "the test did not run in its namespace");
 }
 

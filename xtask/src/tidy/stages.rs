@@ -13,6 +13,7 @@ const FOUNDATION: [&str; 11] = [
     "event",
     "lineage",
     "metrics",
+    "mount",
     "orphans",
     "process_stat",
     "readable",
