@@ -8,7 +8,7 @@ use super::{Problem, Tree, is_identifier, is_test};
 const STAGES: [&str; 7] = ["manifest", "watch", "artifact", "build", "preflight", "load", "registry"];
 
 /// `error` is not among them: it sums up the errors of all stages, so that it stands above them.
-const FOUNDATION: [&str; 11] = [
+const FOUNDATION: [&str; 12] = [
     "id",
     "event",
     "lineage",
