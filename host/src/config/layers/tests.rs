@@ -1,7 +1,7 @@
 //! Each layer goes over those before it, and what is wrong is named by the place that said it.
 
 use super::*;
-use crate::config::LogFormat;
+use crate::config::{LogFormat, WatchPoll};
 use std::{fs, time::Duration};
 
 struct Folder(tempfile::TempDir);
@@ -29,6 +29,7 @@ const FULL: &str = r#"
 plugins = "my-plugins"
 state_dir = "/var/lib/replug"
 watch = true
+watch_poll = "2s"
 keep_artifacts = 3
 retained_bytes_limit = "512MiB"
 
@@ -59,6 +60,7 @@ fn every_key_of_the_file_is_read_and_its_paths_are_seen_from_its_folder() {
     let at = |name: &str| Some(folder.0.path().join(name));
     assert_eq!((config.plugins, config.state_dir), (at("my-plugins"), Some("/var/lib/replug".into())));
     assert_eq!((config.watch, config.keep_artifacts, config.retained_bytes_limit), (true, 3, 512 << 20));
+    assert_eq!(config.watch_poll, WatchPoll::Every(Duration::from_secs(2)));
     assert_eq!(config.http.listen, Some("0.0.0.0:8443".parse().unwrap()));
     assert_eq!(
         (config.http.token_file, config.http.allow_hosts),
@@ -174,6 +176,8 @@ fn what_is_wrong_elsewhere_is_refused_with_the_variable_or_the_flag() {
             "0s",
             "`defaults.reload.drain_timeout`: a duration of nothing",
         ),
+        ("REPLUG_WATCH_POLL", "10ms", "REPLUG_WATCH_POLL: `watch_poll`: an interval below 50ms"),
+        ("REPLUG_WATCH_POLL", "often", "REPLUG_WATCH_POLL: `watch_poll`: \"often\" is no interval"),
         ("REPLUG_LOG_FILTER", "replug=loud", "REPLUG_LOG_FILTER: `log.filter`: \"replug=loud\" is no filter"),
     ] {
         let message = folder.refusal(&[(name, value)]);
@@ -242,7 +246,8 @@ fn what_can_change_while_the_host_runs_is_taken_over_and_the_rest_is_named() {
             "log.format",
             "plugins",
             "state_dir",
-            "watch"
+            "watch",
+            "watch_poll"
         ]
     );
     assert_eq!((config.keep_artifacts, config.log.format), (3, LogFormat::Text));
