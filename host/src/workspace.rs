@@ -5,6 +5,7 @@
 
 use std::{
     env, fs,
+    hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
 };
 
@@ -115,6 +116,12 @@ impl BuildDir {
         }
     }
 
+    /// Cargo's target folder for the workspace whose root is `root`.
+    ///
+    pub fn target_dir(&self, root: &Path) -> PathBuf {
+        target_dir_below(&self.of(root), root)
+    }
+
     /// The folder for what no cargo builds.
     pub(crate) fn rest(&self) -> &Path {
         match self {
@@ -128,6 +135,16 @@ impl From<PathBuf> for BuildDir {
         // Without a working directory a relative path means nothing, and the first build says so.
         Self::Below(std::path::absolute(&dir).unwrap_or(dir))
     }
+}
+
+/// Cargo's target folder below `dir` for the workspace whose root is `root`.
+///
+/// Packages of the same name in two workspaces must not share one: cargo would take the one for the other.
+pub(crate) fn target_dir_below(dir: &Path, root: &Path) -> PathBuf {
+    let mut hasher = DefaultHasher::new();
+    root.hash(&mut hasher);
+    let name = root.file_name().unwrap_or_default().to_string_lossy();
+    dir.join(format!("{name}-{:016x}", hasher.finish()))
 }
 
 /// Where cargo builds, in a state folder.

@@ -2,9 +2,10 @@
 
 mod processes;
 
-use crate::{Probe, Source, artifact::misbehave, command::program, recorder};
+use crate::{Probe, Source, artifact::misbehave, command::program, compiled, recorder};
 use replug::{
-    CallError, Digest, DynHandle, Event, EventKind, Events, Generation, Handle, Host, HostBuilder, HostError,
+    BuildDir, CallError, Digest, DynHandle, Event, EventKind, Events, Generation, Handle, Host, HostBuilder,
+    HostError,
     event::{Diagnostic, RetireOutcome, Stage},
     manifest::Mode,
 };
@@ -180,8 +181,10 @@ impl Lab {
         self.install(artifact);
     }
 
-    /// Writes a plugin's source. The manifest comes last, and only if there is none.
+    /// Writes a plugin's source. The manifest comes last, and only if there is none. What the template needs is compiled
+    /// already.
     pub fn write_source(&mut self, source: &Source) {
+        self.compile_dependencies();
         for (path, content) in source.files(&self.name) {
             self.write(&path, content);
         }
@@ -189,6 +192,11 @@ impl Lab {
             let lines = self.manifest.clone();
             self.set_manifest(&lines);
         }
+    }
+
+    /// Puts the compiled dependencies of the template where the host builds the test's plugin.
+    pub fn compile_dependencies(&self) {
+        compiled::put(&BuildDir::from(self.state_dir().join("build")).target_dir(&self.path("")));
     }
 
     /// Starts a host that watches nothing.

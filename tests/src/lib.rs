@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`lab`] | one test's plugins folder, its host, and what that told |
 //! | [`artifact`] | artifacts of the fixture `misbehave`: built once, then patched for each version that a test wants |
+//! | [`compiled`] | what the template needs, compiled once and put where each test's host builds |
 //! | [`source`] | plugins that are built from source by the host, from a template |
 //! | [`recorder`] | the program's `tracing` subscriber, which remembers what plugins said |
 //! | [`browser`] | a Chromium that looks at the page |
@@ -23,6 +24,7 @@
 pub mod artifact;
 pub mod browser;
 pub mod command;
+pub mod compiled;
 pub mod held;
 pub mod hold;
 pub mod http;

@@ -1,6 +1,6 @@
 //! Plugins that the host builds from source: a template, which tests change as an author would.
 
-use crate::{target_dir, workspace};
+use crate::workspace;
 use std::fs;
 
 /// What is in a plugin's folder.
@@ -108,9 +108,7 @@ impl Source {
         let lock = fs::read_to_string(workspace().join("tests/fixtures/misbehave/Cargo.lock"))
             .expect("the lock file");
         let lock = lock.replace("name = \"misbehave\"", &format!("name = \"{package}\""));
-        let build_dir = target_dir().join("build");
         let mut files = vec![
-            (".cargo/config.toml".into(), format!("[build]\nbuild-dir = {build_dir:?}\n")),
             ("Cargo.lock".into(), lock),
             ("Cargo.toml".into(), format!("[package]\nname = \"{package}\"\n{}", self.cargo_toml)),
             ("src/lib.rs".into(), self.lib.clone()),

@@ -13,13 +13,12 @@ use crate::{
     manifest::Manifest,
     mount,
     watch::{self, Inputs},
+    workspace,
 };
 use cargo_metadata::{CrateType, DependencyKind, Metadata, MetadataCommand, Package, TargetKind};
 use std::{
     collections::BTreeSet,
-    fs,
-    hash::{DefaultHasher, Hash, Hasher},
-    io,
+    fs, io,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -93,16 +92,12 @@ impl Facts {
             settings.files.iter().filter(|file| file.starts_with(&workspace_root) || file.is_file());
         inputs.files.extend(watched.cloned());
         inputs.files.insert(lock_file);
-        // Packages of the same name in two workspaces must not share a folder: cargo would take the one for the other.
-        let mut hasher = DefaultHasher::new();
-        workspace_root.hash(&mut hasher);
-        let name = workspace_root.file_name().unwrap_or_default().to_string_lossy();
         let mut profiles = settings.profiles.clone();
         let own = table(&workspace_root.join("Cargo.toml"));
         let own = own.get("profile").and_then(Value::as_table).into_iter().flat_map(Table::keys);
         profiles.extend(own.cloned());
         Ok(Self {
-            target_dir: target_dir.join(format!("{name}-{:016x}", hasher.finish())),
+            target_dir: workspace::target_dir_below(target_dir, &workspace_root),
             package: package.name.to_string(),
             file: package.manifest_path.clone().into_std_path_buf(),
             toolchain,

@@ -5,7 +5,7 @@ use replug::{
     event::{EventKind, RetireOutcome},
 };
 use replug_interfaces::Counter;
-use replug_tests::{Hold, Lab, misbehave, source::PROFILE, stateless, target_dir, workspace};
+use replug_tests::{Hold, Lab, misbehave, source::PROFILE, stateless, workspace};
 use serde_json::json;
 use std::{fs, iter, path::Path, sync::mpsc, thread, time::Duration};
 
@@ -108,7 +108,7 @@ fn the_counters_state_migrates_to_the_other_shape_of_its_second_version() {
     let (root, second) = (workspace(), workspace().join("tests/fixtures/counter-v2"));
     let text = |path: &Path| fs::read_to_string(path).unwrap();
     let local = format!("\"{}/", root.display());
-    lab.write(".cargo/config.toml", format!("[build]\nbuild-dir = {:?}\n", target_dir().join("build")));
+    lab.compile_dependencies();
     let cargo_toml = text(&second.join("Cargo.toml")).replace("\"../../../", &local);
     lab.write("Cargo.toml", format!("{cargo_toml}\n{PROFILE}"));
     lab.write("Cargo.lock", text(&second.join("Cargo.lock")));

@@ -1,0 +1,77 @@
+//! What the template of [`Source`] needs, compiled once and put where each test's host builds: compiling it takes a minute,
+//! and a host shares no build folder between workspaces.
+
+use crate::{Source, target_dir};
+use replug::{BuildDir, build::Builder, manifest};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+/// In it lies what the target folder was built from, with absolute paths.
+const RECORD: &str = "replug-inputs.json";
+
+/// Fills cargo's target folder of a workspace, unless it is there.
+///
+/// # Panics
+///
+/// If the template does not build, or its target folder cannot be copied.
+pub fn put(target: &Path) {
+    static COMPILED: OnceLock<PathBuf> = OnceLock::new();
+    let compiled = COMPILED.get_or_init(compile);
+    if target.exists() {
+        return;
+    }
+    link_folder(compiled, target).expect("the target folder");
+    let record = fs::read_to_string(compiled.join(RECORD)).expect("what the template was built from");
+    let [from, to] = [compiled, target].map(|path| path.to_str().expect("a path in UTF-8"));
+    fs::write(target.join(RECORD), record.replace(from, to)).expect("the record");
+}
+
+/// Builds the template in a workspace of its own, and gives its target folder.
+fn compile() -> PathBuf {
+    let root = target_dir().join("template");
+    let mut files = Source::new(0).files("template");
+    files.push(("plugin.toml".into(), "id = \"dev.example.template\"\n".into()));
+    for (path, content) in files {
+        let path = root.join(path);
+        if !fs::read_to_string(&path).is_ok_and(|found| found == content) {
+            fs::create_dir_all(path.parent().expect("a folder")).expect("the folder");
+            fs::write(&path, content).expect("the file");
+        }
+    }
+    let build_dir = BuildDir::from(target_dir().join("templates"));
+    let manifest = manifest::read(&root).expect("the template's manifest");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(Builder::new(build_dir.clone()).build(&manifest)).expect("the template builds");
+    build_dir.target_dir(&root)
+}
+
+/// Copies a folder by links to its files, which cargo and rustc replace and never change.
+fn link_folder(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (name, target) = (entry.file_name(), to.join(entry.file_name()));
+        match entry.file_type()?.is_dir() {
+            true if name == "incremental" || name == "replay" => {}
+            true => link_folder(&entry.path(), &target)?,
+            // Locks and records are each folder's own.
+            false if name == RECORD || name.to_string_lossy().ends_with("lock") => {}
+            false => link_file(&entry.path(), &target)?,
+        }
+    }
+    Ok(())
+}
+
+fn link_file(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+            fs::copy(from, to)?;
+            // Cargo goes by it.
+            fs::File::options().write(true).open(to)?.set_modified(fs::metadata(from)?.modified()?)
+        }
+        linked => linked,
+    }
+}
