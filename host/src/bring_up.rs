@@ -13,7 +13,7 @@ use crate::{
     manifest::{Mode, Trial},
     overdue::Overdue,
     preflight::{self, Findings, PreflightError, Tried},
-    registry::{self, LaneLease, Live, Note, NotedInterface, Step},
+    registry::{self, LaneLease, Live, Note, NotedInterface, Origin, Step},
     reload::{Job, Workshop, budget, step},
 };
 use replug_api::abi::Birth;
@@ -280,6 +280,7 @@ impl Candidate<'_> {
             digest: self.artifact.digest,
             interfaces: opened.into_iter().flat_map(Opened::method_names).map(noted).collect(),
             mapped: opened.and_then(Opened::mapped),
+            origin: Origin::of(self.artifact, &self.job.manifest.root),
         };
         if let Err(error) = lease.note(record, &note) {
             let (plugin, generation) = (&note.plugin, note.generation);

@@ -29,6 +29,8 @@ pub struct Demotion {
     pub digest: Digest,
     /// In which method it crashed the host, or in which step of its life; none if it crashed in a process of its own.
     pub method: Option<String>,
+    /// The line of its source that crashed the host, such as `src/lib.rs:12`, if that is known.
+    pub line: Option<String>,
     /// The signal; none if it called `exit`.
     pub signal: Option<String>,
     /// When that was found out, as RFC 3339 in UTC.
@@ -53,6 +55,9 @@ impl fmt::Display for Demotion {
             Some(method) => write!(f, "it crashed the host in {method}")?,
             None => write!(f, "it crashed")?,
         }
+        if let Some(line) = &self.line {
+            write!(f, " at {line}")?;
+        }
         write!(f, " ({})", self.signal.as_deref().unwrap_or("exit"))?;
         match self.what {
             Treatment::Process => Ok(()),
@@ -63,23 +68,29 @@ impl fmt::Display for Demotion {
     }
 }
 
+/// How an artifact has crashed, as in a [`Demotion`].
+#[derive(Debug, Default)]
+pub(crate) struct How {
+    pub(crate) method: Option<String>,
+    pub(crate) line: Option<String>,
+    pub(crate) signal: Option<String>,
+}
+
 impl Demotion {
     /// A demotion as of now.
-    pub(crate) fn now(
-        digest: Digest,
-        (method, signal): (Option<String>, Option<String>),
-        what: Treatment,
-    ) -> Self {
+    pub(crate) fn now(digest: Digest, how: How, what: Treatment) -> Self {
         let at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-        Self { digest, method, signal, at, what }
+        let How { method, line, signal } = how;
+        Self { digest, method, line, signal, at, what }
     }
 
     /// The event that tells of it.
     pub(crate) fn event(&self) -> EventKind {
-        let (method, signal, reason) = (self.method.clone(), self.signal.clone(), self.to_string());
+        let Self { method, line, signal, .. } = self.clone();
+        let reason = self.to_string();
         match self.what {
-            Treatment::Process => EventKind::PluginDemoted { method, signal, reason },
-            Treatment::Quarantined => EventKind::PluginQuarantined { method, signal, reason },
+            Treatment::Process => EventKind::PluginDemoted { method, line, signal, reason },
+            Treatment::Quarantined => EventKind::PluginQuarantined { method, line, signal, reason },
         }
     }
 }
@@ -181,7 +192,8 @@ impl Demotions {
             (Mode::Auto, Processes::Possible) => Treatment::Process,
             (Mode::Auto | Mode::InProcess, _) => Treatment::Quarantined,
         };
-        let how = (Some(suspect.method.clone()), signal(crash));
+        let (method, line) = (Some(suspect.method.clone()), suspect.line.clone());
+        let how = How { method, line, signal: signal(crash) };
         let demotion = Demotion::now(suspect.digest, how, what);
         let event = demotion.event();
         self.add(&suspect.plugin, demotion);
@@ -252,6 +264,7 @@ mod tests {
             digest: Digest([digest; 32]),
             interface: "Calculator".into(),
             method: "divide".into(),
+            line: None,
             blamed,
         }
     }
@@ -287,7 +300,9 @@ mod tests {
         let crash = crash(End::Signal("SIGSEGV"), vec![suspect("dev.test.a", 1, Blame::Raised)]);
         let (told, event) = read().draw(&crash, &[], Processes::Possible).unwrap();
         assert_eq!(told.as_ref(), Some(&id));
-        let EventKind::PluginDemoted { method, signal, reason } = event else { panic!("{event:?}") };
+        let EventKind::PluginDemoted { method, line: None, signal, reason } = event else {
+            panic!("{event:?}")
+        };
         assert_eq!((method.as_deref(), signal.as_deref()), (Some("divide"), Some("SIGSEGV")));
         assert_eq!(reason, "it crashed the host in divide (SIGSEGV)");
         assert_eq!(read().of(&id, bad).map(|it| it.what), Some(Treatment::Process));

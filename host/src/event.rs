@@ -197,6 +197,9 @@ pub enum EventKind {
         /// In which of its methods it crashed the host, or in which step of its life, if that is why.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         method: Option<String>,
+        /// The line of its source that crashed the host, such as `src/lib.rs:12`, if that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        line: Option<String>,
         /// The signal that it crashed the host with; none if it was no crash, or a call of `exit`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<String>,
@@ -209,6 +212,9 @@ pub enum EventKind {
         /// In which of its methods it crashed the host, or in which step of its life, if it did.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         method: Option<String>,
+        /// The line of its source that crashed the host, such as `src/lib.rs:12`, if that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        line: Option<String>,
         /// The signal that it crashed the host with; none if it did not, or called `exit`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<String>,

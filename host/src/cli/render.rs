@@ -115,15 +115,15 @@ impl Renderer {
                     format!("{DIM}(thread {thread}, {thread_id}; nothing in this process can end it){DIM:#}");
                 self.line(id, format!("{WARN}{generation} stuck{WARN:#}: {text} {whose}"))
             }
-            EventKind::PluginDemoted { method: Some(method), signal, .. } => {
-                let crashed = crashed_the_host(method, signal.as_deref());
+            EventKind::PluginDemoted { method: Some(method), line, signal, .. } => {
+                let crashed = crashed_the_host(method, line.as_deref(), signal.as_deref());
                 self.line(id, format!("{crashed}: it runs in a process of its own now"))
             }
             EventKind::PluginDemoted { method: None, reason, .. } => {
                 self.line(id, format!("{WARN}runs in a process of its own{WARN:#}: {reason}"))
             }
-            EventKind::PluginQuarantined { method: Some(method), signal, .. } => {
-                let crashed = crashed_the_host(method, signal.as_deref());
+            EventKind::PluginQuarantined { method: Some(method), line, signal, .. } => {
+                let crashed = crashed_the_host(method, line.as_deref(), signal.as_deref());
                 let until = "it is quarantined until its artifact is another, or until you `start` it";
                 self.line(id, format!("{crashed}: {until}"))
             }
@@ -244,8 +244,9 @@ impl Renderer {
 }
 
 /// Where the plugin did it, and how.
-fn crashed_the_host(method: &str, signal: Option<&str>) -> String {
-    format!("{BAD}crashed the host in {method} ({}){BAD:#}", signal.unwrap_or("exit"))
+fn crashed_the_host(method: &str, line: Option<&str>, signal: Option<&str>) -> String {
+    let at = line.map(|line| format!(" at {line}")).unwrap_or_default();
+    format!("{BAD}crashed the host in {method}{at} ({}){BAD:#}", signal.unwrap_or("exit"))
 }
 
 /// What a new configuration of the host's does.

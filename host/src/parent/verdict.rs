@@ -151,6 +151,7 @@ mod tests {
             digest: Digest([digest; 32]),
             interface: "Probe".into(),
             method: "misbehave".into(),
+            line: None,
             blamed: Blame::Raised,
         };
         Crash { pid: 1, end, suspects: vec![suspect] }

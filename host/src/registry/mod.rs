@@ -33,7 +33,7 @@ pub use caller::{EntryCaller, TimedCaller};
 pub(crate) use caller::{lost, panicked};
 pub(crate) use calls::CallsIn;
 pub(crate) use clear_away::clear_away;
-pub(crate) use crash_record::{CrashRecord, Note, NotedInterface};
+pub(crate) use crash_record::{CrashRecord, Note, NotedInterface, Origin};
 pub use entry::PauseError;
 pub(crate) use entry::{Entry, Paused, Retiring, Vacant};
 pub use fence::NoMembarrier;

@@ -3,7 +3,7 @@
 use super::Worker;
 use crate::{
     bring_up::{Moved, can_move},
-    demotion::{Demotion, Treatment},
+    demotion::{Demotion, How, Treatment},
     error::{ReloadCause, TrialError},
     event::EventKind,
     id::Digest,
@@ -70,7 +70,7 @@ impl Worker {
         if let (Some(Moved::Unaffordable(_) | Moved::PanicAborts), Some(reason), None) =
             (moved, reason, before)
         {
-            self.tell(EventKind::PluginDemoted { method: None, signal: None, reason });
+            self.tell(EventKind::PluginDemoted { method: None, line: None, signal: None, reason });
         }
     }
 
@@ -90,7 +90,7 @@ impl Worker {
     pub(super) fn note_death(&self, digest: Digest, signal: Option<String>) {
         let known = self.shop.demotions.of(self.id(), digest).is_some();
         if self.manifest().mode == Mode::Auto && !known {
-            let demotion = Demotion::now(digest, (None, signal), Treatment::Process);
+            let demotion = Demotion::now(digest, How { signal, ..How::default() }, Treatment::Process);
             self.shop.demotions.add(self.id(), demotion);
         }
     }

@@ -236,7 +236,7 @@ impl Worker {
         self.desk.entry.set_reason(&reason);
         // Not before: it takes its time, and meanwhile a successor may come up, which must not be taken out.
         self.record.save();
-        self.tell(EventKind::PluginQuarantined { method: None, signal: None, reason });
+        self.tell(EventKind::PluginQuarantined { method: None, line: None, signal: None, reason });
     }
 
     /// Does what is due: a restart, or a checkpoint.

@@ -13,6 +13,7 @@ mod conformance;
 mod containers;
 mod control;
 mod crash;
+mod crash_line;
 mod deadlines;
 mod deaths;
 mod ending_threads;

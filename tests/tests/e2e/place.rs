@@ -14,7 +14,7 @@ fn detail(lab: &Lab) -> String {
 /// Waits until it is told why the plugin runs in a process of its own.
 fn demoted(lab: &mut Lab) -> String {
     lab.wait_for(|event| match &event.kind {
-        EventKind::PluginDemoted { method: None, signal: None, reason } => Some(reason.clone()),
+        EventKind::PluginDemoted { method: None, signal: None, reason, .. } => Some(reason.clone()),
         _ => None,
     })
 }

@@ -189,13 +189,15 @@ fn what_is_no_news_is_not_told() {
 fn a_crash_of_the_host_is_one_line_with_who_where_how_and_what_was_done() {
     let mut renderer = watching(&[CALCULATOR]);
     let (method, signal) = (Some("divide".to_owned()), Some("SIGSEGV".to_owned()));
-    let reason = "it crashed the host in divide (SIGSEGV)".to_owned();
-    let demoted = EventKind::PluginDemoted { method: method.clone(), signal, reason: reason.clone() };
+    let (reason, line) = ("it crashed the host in divide at src/lib.rs:12 (SIGSEGV)".to_owned(), None);
+    let at = Some("src/lib.rs:12".to_owned());
+    let demoted =
+        EventKind::PluginDemoted { method: method.clone(), line: at, signal, reason: reason.clone() };
     assert_eq!(
         plain(renderer.lines(&event(CALCULATOR, None, demoted))),
-        "calculator crashed the host in divide (SIGSEGV): it runs in a process of its own now"
+        "calculator crashed the host in divide at src/lib.rs:12 (SIGSEGV): it runs in a process of its own now"
     );
-    let quarantined = EventKind::PluginQuarantined { method, signal: None, reason };
+    let quarantined = EventKind::PluginQuarantined { method, line, signal: None, reason };
     assert_eq!(
         plain(renderer.lines(&event(CALCULATOR, None, quarantined))),
         "calculator crashed the host in divide (exit): it is quarantined until its artifact is another, or until you `start` it"

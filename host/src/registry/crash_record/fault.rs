@@ -93,18 +93,24 @@ extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_voi
     // SAFETY: as above.
     let by_itself = || sender.cast_unsigned() == process::id() && unsafe { is_raising(signal, context) };
     let kind = if code > 0 || (code == SI_TKILL && by_itself()) { Kind::Raised } else { Kind::Sent };
-    note(kind, signal, &[address]);
+    let of_no_instruction = (signal, code) == (libc::SIGBUS, BUS_MCEERR_AO);
+    // An instruction at fault is run again, and is at fault again. What does not come from an instruction, or comes
+    // after it, comes no second time by itself: it waits, blocked, until this handler returns.
+    let recurs = code > 0 && !matches!(signal, libc::SIGTRAP | libc::SIGSYS) && !of_no_instruction;
+    // The kernel leaves a thread at a breakpoint of aarch64's, and after one of x86-64's.
+    let is_there = recurs || cfg!(target_arch = "aarch64") && signal == libc::SIGTRAP && code > 0;
+    let instruction = match (of_no_instruction, is_there) {
+        (true, _) => 0,
+        (false, true) => address,
+        (false, false) => address.saturating_sub(1),
+    };
+    note(kind, signal, &[instruction]);
     if !is_in_child() {
         output::give_back();
     }
 
     let place = SIGNALS.iter().position(|known| *known == signal);
     let Some(before) = place.and_then(|place| BEFORE[place].get()) else { return };
-    // An instruction at fault is run again, and is at fault again. What does not come from an instruction, or comes
-    // after it, comes no second time by itself: it waits, blocked, until this handler returns.
-    let recurs = code > 0
-        && !matches!(signal, libc::SIGTRAP | libc::SIGSYS)
-        && (signal, code) != (libc::SIGBUS, BUS_MCEERR_AO);
     // SAFETY: `before` is what `sigaction` gave for this signal.
     unsafe {
         sigaction(signal, before, null_mut());
@@ -120,11 +126,9 @@ extern "C" fn left() {
         return;
     }
     output::give_back();
-    match Seat::present_mark().read() {
-        Some(_) => note(Kind::Exit, 0, &[]),
-        // It may be a thread of a plugin's own. That is found out by whoever reads where it came from.
-        None => note(Kind::Left, 0, &callers()),
-    }
+    // Without a mark, it may be a thread of a plugin's own. That is found out by whoever reads where it came from.
+    let kind = Seat::present_mark().read().map_or(Kind::Left, |_| Kind::Exit);
+    note(kind, 0, &callers());
 }
 
 /// The addresses to which this thread would return, the innermost first, and zeros.
@@ -160,7 +164,7 @@ fn note(kind: Kind, signal: c_int, addresses: &[u64]) {
     }
 }
 
-/// The instruction at which the thread was, on machines that are known; otherwise 0.
+/// The instruction at which the thread is, on machines that are known; otherwise 0.
 ///
 /// # Safety
 ///

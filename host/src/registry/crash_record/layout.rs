@@ -62,7 +62,8 @@ pub(super) struct Fault {
     pub(super) signal: i32,
     /// Of the thread that ended the process.
     pub(super) mark: u64,
-    /// The instruction at which it was, or those to which it would have returned, the innermost first. The rest are 0.
+    /// After a signal: an address in the instruction that raised it; 0 if none did. After an exit: those to which the
+    /// thread would have returned, the innermost first. The rest are 0.
     pub(super) addresses: [u64; ADDRESSES],
 }
 

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! `layout.rs` says where what stands; `memory.rs` makes the memory and maps it; `read.rs` reads the file that a dead
-//! process has left. The file is written by whoever comes to it, each time as a whole:
+//! process has left, and `line.rs` the line of the source at which it was. The file is written by whoever comes to it, each time as a whole:
 //!
 //! * the process itself, when a signal or `exit` ends it and its handlers run;
 //! * its [parent](crate::parent), which holds the memory, after any end;
@@ -19,6 +19,7 @@
 
 mod fault;
 mod layout;
+mod line;
 mod memory;
 mod notes;
 mod output;
@@ -28,7 +29,7 @@ mod tests;
 
 pub(super) use memory::marks;
 pub(crate) use memory::{adopt, make};
-pub(crate) use notes::{Note, NotedInterface};
+pub(crate) use notes::{Note, NotedInterface, Origin};
 pub use output::pass_on;
 pub(crate) use read::write_down;
 pub use read::{Blame, Crash, End, Suspect, note_end, read};

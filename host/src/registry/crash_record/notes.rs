@@ -1,6 +1,9 @@
 //! Notes: who is behind a lane, in words that outlive the process.
 
-use crate::id::{Digest, Generation, PluginId};
+use crate::{
+    artifact::Artifact,
+    id::{Digest, Generation, PluginId},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
@@ -24,6 +27,27 @@ pub(crate) struct Note {
     pub(crate) interfaces: Vec<NotedInterface>,
     /// The addresses that the library takes, once it is open.
     pub(crate) mapped: Option<Range<u64>>,
+    /// What its instructions were made from; none if a path is no text.
+    pub(crate) origin: Option<Origin>,
+}
+
+/// Where the artifact is in which instructions are looked up, and what it was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    /// Its file in the store.
+    pub(super) file: String,
+    /// What that file holds.
+    pub(super) content: Digest,
+    /// The folder of the plugin's sources.
+    pub(super) root: String,
+}
+
+impl Origin {
+    /// Of an artifact of the plugin whose folder this is.
+    pub(crate) fn of(artifact: &Artifact, root: &Path) -> Option<Self> {
+        let (file, root) = (artifact.path.to_str()?.to_owned(), root.to_str()?.to_owned());
+        Some(Self { file, content: artifact.companions.file, root })
+    }
 }
 
 /// An interface with the names of its methods.

@@ -2,6 +2,7 @@
 
 use super::{
     layout::{FAULT_AT, Fault, Header, Kind, RECORD_BYTES, RECORD_NAME, seats},
+    line::line,
     notes::{self, Note},
 };
 use crate::{
@@ -55,6 +56,8 @@ pub struct Suspect {
     pub interface: String,
     /// The method; or the step of the plugin's life, such as `init`; or `a thread of its own`.
     pub method: String,
+    /// The line of its source that ended the process, such as `src/lib.rs:12`; none if that cannot be told.
+    pub line: Option<String>,
     /// What speaks against it.
     pub blamed: Blame,
 }
@@ -132,10 +135,11 @@ fn suspects(run_dir: &Path, record: &[u8], fault: &Fault) -> Vec<Suspect> {
     if matches!(fault.kind, Kind::Raised | Kind::Exit | Kind::Left) {
         if let Some(whereabouts) = Mark(fault.mark).read() {
             // One without a note here is another host's plugin.
-            return suspect(run_dir, whereabouts, Blame::Raised).into_iter().collect();
+            let found = behind(run_dir, whereabouts);
+            return found.map(|(note, place)| raised(note, place, fault)).into_iter().collect();
         }
         if let Some(note) = notes::at(run_dir, &fault.addresses) {
-            return vec![of(note, (String::new(), "a thread of its own".into()), Blame::Raised)];
+            return vec![raised(note, (String::new(), "a thread of its own".into()), fault)];
         }
     }
     // A program may leave while calls run.
@@ -147,13 +151,18 @@ fn in_flight(run_dir: &Path, record: &[u8]) -> Vec<Suspect> {
     let mut suspects = Vec::new();
     for seat in seats(record) {
         let innermost = seat.rev().find_map(|mark| Mark(mark).read());
-        let found = innermost.and_then(|whereabouts| suspect(run_dir, whereabouts, Blame::InFlight));
+        let found = innermost.and_then(|whereabouts| behind(run_dir, whereabouts));
+        let found = found.map(|(note, place)| of(note, place, Blame::InFlight));
         suspects.extend(found.filter(|suspect| !suspects.contains(suspect)));
     }
     suspects
 }
 
-fn suspect(run_dir: &Path, whereabouts: Whereabouts, blamed: Blame) -> Option<Suspect> {
+/// An interface, which may be empty, and a method.
+type Place = (String, String);
+
+/// Who was there, and doing what.
+fn behind(run_dir: &Path, whereabouts: Whereabouts) -> Option<(Note, Place)> {
     let note = notes::behind(run_dir, whereabouts.lane)?;
     let place = match whereabouts.doing {
         Doing::Step(step) => (String::new(), step.name().into()),
@@ -165,12 +174,17 @@ fn suspect(run_dir: &Path, whereabouts: Whereabouts, blamed: Blame) -> Option<Su
             (interface.map(|it| it.name.clone()).unwrap_or_default(), name)
         }
     };
-    Some(of(note, place, blamed))
+    Some((note, place))
 }
 
-fn of(note: Note, (interface, method): (String, String), blamed: Blame) -> Suspect {
+fn raised(note: Note, place: Place, fault: &Fault) -> Suspect {
+    let line = line(&note, fault);
+    Suspect { line, ..of(note, place, Blame::Raised) }
+}
+
+fn of(note: Note, (interface, method): Place, blamed: Blame) -> Suspect {
     let Note { plugin, generation, digest, .. } = note;
-    Suspect { plugin, generation, digest, interface, method, blamed }
+    Suspect { plugin, generation, digest, interface, method, line: None, blamed }
 }
 
 impl fmt::Display for Crash {
@@ -195,8 +209,12 @@ impl fmt::Display for Crash {
 
 impl fmt::Display for Suspect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { plugin, generation, interface, method, .. } = self;
+        let Self { plugin, generation, interface, method, line, .. } = self;
         let dot = if interface.is_empty() { "" } else { "." };
-        write!(f, "{plugin} {generation} ({interface}{dot}{method})")
+        write!(f, "{plugin} {generation} ({interface}{dot}{method}")?;
+        if let Some(line) = line {
+            write!(f, " at {line}")?;
+        }
+        write!(f, ")")
     }
 }

@@ -31,6 +31,7 @@ fn note() -> Note {
         digest: Digest([5; 32]),
         interfaces: vec![NotedInterface { name: "Probe".into(), methods: vec!["work".into()] }],
         mapped: Some(1000..2000),
+        origin: None,
     }
 }
 

@@ -1,0 +1,81 @@
+//! The line of a plugin's source that has crashed its host, as far as it can be named.
+
+use replug::manifest::Mode;
+use replug_tests::{
+    Lab, Source,
+    command::{Dev, command, talk},
+    source::PROFILE,
+};
+use serde_json::Value;
+use std::{fs, process::Stdio};
+
+const DEEDS: &str = "if a == 1 {
+            std::process::abort();
+        }
+        if a == 2 {
+            std::process::exit(3);
+        }
+        if a == 8 {
+            // SAFETY: there is none, which is what it is for: no page is mapped there.
+            unsafe { *std::ptr::without_provenance_mut(a as usize) = b };
+        }
+        a + b";
+
+/// With the debug information that a plugin has by default.
+fn source() -> Source {
+    let source = Source::new(1).edited("a + b", DEEDS);
+    Source { cargo_toml: source.cargo_toml.replace(PROFILE, ""), ..source }
+}
+
+/// The line of `src/lib.rs` that has this in it.
+fn line_of(code: &str, lib: &str) -> String {
+    let before = lib.lines().take_while(|line| !line.contains(code)).count();
+    assert!(before < lib.lines().count());
+    format!("src/lib.rs:{}", before + 1)
+}
+
+/// Has a call of `add` with this as its first argument crash the host, and waits until the plugin serves in the next one. Gives
+/// the event of the crash.
+fn crashed_by(dev: &mut Dev, lab: &Lab, deed: u64) -> Value {
+    talk(lab, &["call", &lab.id(), "add", &format!("[{deed}, 1]")]);
+    let (mut demoted, mut serves) = (None, false);
+    while demoted.is_none() || !serves {
+        let event = dev.wait_for_any(&["plugin_demoted", "reloaded"]);
+        serves |= event["event"] == "reloaded";
+        demoted = demoted.or_else(|| (event["event"] == "plugin_demoted").then_some(event));
+    }
+    demoted.unwrap()
+}
+
+#[test]
+fn a_crash_under_dev_names_its_line_unless_it_is_in_the_c_library() {
+    let mut lab = Lab::in_mode("crash-line", Mode::Auto);
+    let mut lib = source().lib;
+    lab.write_source(&source());
+    let stderr = lab.dir().join("stderr");
+    let mut dev = command(&lab, &["dev", "--json"]);
+    dev.stdin(Stdio::null()).stderr(fs::File::create(&stderr).unwrap());
+    let mut dev = Dev::of(dev);
+    dev.wait_for("reloaded");
+    for (deed, code, how) in [
+        (8, Some("without_provenance_mut"), ["SIGSEGV", "SIGSEGV"]),
+        (2, Some("process::exit"), ["exit", "exit with status 3"]),
+        (1, None, ["SIGABRT", "SIGABRT"]),
+    ] {
+        let line = code.map(|code| line_of(code, &lib));
+        let at = line.as_ref().map(|line| format!(" at {line}")).unwrap_or_default();
+        let demoted = crashed_by(&mut dev, &lab, deed);
+        assert_eq!(demoted["plugin"], lab.id(), "{demoted}");
+        assert_eq!(demoted["line"], line.map_or(Value::Null, Value::from), "{demoted}");
+        assert_eq!(demoted["reason"], format!("it crashed the host in add{at} ({})", how[0]));
+        let said = fs::read_to_string(&stderr).unwrap();
+        let warning = format!("(Tally.add{at}) crashed the program ({}): starting it again", how[1]);
+        assert!(said.contains(&warning), "{said}");
+        // Another artifact, whose lines are others.
+        lib = format!("// An edit.\n{lib}");
+        lab.write("src/lib.rs", &lib);
+        dev.wait_for("reloaded");
+    }
+    assert!(dev.interrupt().success());
+    lab.assert_clean();
+}
