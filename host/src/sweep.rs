@@ -188,10 +188,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let place = place(dir.path());
         let listener = UnixListener::bind(&place.socket).unwrap();
-        let next =
-            thread::spawn(move || listener.accept().unwrap().0.write_all(b"HTTP/1.1 200 OK\r\n").unwrap());
+        let next = thread::spawn(move || {
+            let mut asked = listener.accept().unwrap().0;
+            // To close a socket before all of it is read would throw the answer away.
+            assert!(asked.read(&mut [0; 1024]).unwrap() > 0);
+            asked.write_all(b"HTTP/1.1 200 OK\r\n").unwrap();
+            (listener, asked)
+        });
         place.sweep().unwrap_err();
-        next.join().unwrap();
+        let _listening = next.join().unwrap();
         assert!(place.socket.exists());
     }
 
