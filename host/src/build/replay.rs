@@ -15,6 +15,10 @@ use crate::{
     manifest::{BuildSpec, Manifest},
     watch::Inputs,
 };
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     env,
@@ -125,7 +129,7 @@ pub(super) struct Template {
     /// All that the artifact is made from but the crate's own sources.
     others: BTreeMap<PathBuf, Option<Stamp>>,
     inputs: Inputs,
-    runs: AtomicU64,
+    folders: Folders,
 }
 
 impl Template {
@@ -170,7 +174,7 @@ impl Template {
             env: env.collect(),
             spec: manifest.build.clone(),
             inputs: output.inputs.clone(),
-            runs: AtomicU64::new(0),
+            folders: Folders::take(&note.path).ok()?,
             rustc,
             args,
             cwd,
@@ -185,7 +189,7 @@ impl Template {
 
     /// Makes the call again. `None` if cargo is to decide.
     pub(super) async fn run(&self, manifest: &Manifest, facts: &Facts) -> Option<Result<Output, BuildError>> {
-        let out_dir = self.fresh_folder(facts).ok()?;
+        let out_dir = self.folders.fresh().ok()?;
         let mut command = Command::new(&self.rustc);
         command.current_dir(&self.cwd).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
         let mut is_out_dir = false;
@@ -217,15 +221,47 @@ impl Template {
         inputs.files.retain(|file| !file.starts_with(&facts.target_dir));
         Some(Ok(Output { artifact, inputs, warnings: diagnostics }))
     }
+}
 
-    /// A folder for what this run makes. The one before it may still be read; those before that are removed.
-    fn fresh_folder(&self, facts: &Facts) -> io::Result<PathBuf> {
-        let run = self.runs.fetch_add(1, Ordering::Relaxed);
-        let folder =
-            |run: u64| facts.target_dir.join("replay").join(format!("{}-{}", facts.package, run % 2));
-        let _ = fs::remove_dir_all(folder(run));
-        fs::create_dir_all(folder(run))?;
-        Ok(folder(run))
+/// Where the runs of a template write, and no other template meanwhile, be it one of another process.
+#[derive(Debug)]
+struct Folders {
+    /// The common beginning of their paths.
+    base: OsString,
+    runs: AtomicU64,
+    _alone: fs::File,
+}
+
+impl Folders {
+    /// Takes the first that are free of those whose paths begin with `path`.
+    fn take(path: &Path) -> io::Result<Self> {
+        let mut number = 0_u32;
+        loop {
+            let mut base = path.to_owned().into_os_string();
+            base.push(format!("-{number}"));
+            let mut lock = base.clone();
+            lock.push(".lock");
+            let alone = fs::File::create(lock)?;
+            match flock(&alone, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self { base, runs: AtomicU64::new(0), _alone: alone }),
+                Err(Errno::WOULDBLOCK) => number += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// An empty one. The one before it may still be read; those before that are removed.
+    fn fresh(&self) -> io::Result<PathBuf> {
+        let mut folder = self.base.clone();
+        folder.push(if self.runs.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+            "-even"
+        } else {
+            "-odd"
+        });
+        let folder = PathBuf::from(folder);
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder)?;
+        Ok(folder)
     }
 }
 

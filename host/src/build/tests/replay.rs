@@ -127,3 +127,19 @@ async fn an_error_in_an_edit_is_told_as_cargo_tells_it_and_its_repair_needs_no_c
     bench.build().await.unwrap_err();
     assert!(bench.replays("src/lib.rs", &GOOD.replace("41", "43")).await.0);
 }
+
+#[tokio::test]
+async fn builders_that_share_a_target_folder_replay_in_folders_of_their_own() {
+    let bench = Bench::package();
+    let other = Builder::new(bench.builder.dir().clone());
+    bench.build().await.unwrap();
+    other.build(&bench.manifest()).await.unwrap();
+    let (replayed, first) = bench.replays("src/lib.rs", &GOOD.replace("41", "42")).await;
+    let second = other.build(&bench.manifest()).await.unwrap();
+    assert!(replayed);
+    assert_ne!(first.artifact, second.artifact);
+    assert!(
+        fs::read(first.artifact).unwrap() == fs::read(second.artifact).unwrap(),
+        "the two libraries differ"
+    );
+}
