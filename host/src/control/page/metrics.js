@@ -2,7 +2,7 @@
 
 import { ApiError, request } from "./api.js";
 
-const LINE = /^replug_call_duration_seconds_(sum|count)\{(.*)\} (\S+)$/;
+const LINE = /^replug_call_duration_sampled_seconds_(sum|count)\{(.*)\} (\S+)$/;
 const PLUGIN = /(?:^|,)plugin="([^"]*)"/;
 
 let isThere = true;

@@ -25,7 +25,7 @@ export class Model {
   details = [];
   /** What is wrong with plugins. */
   problems = new Problems();
-  /** By plugin: the builds that run, each `{ event, number }`. */
+  /** By plugin: the builds that run, each `{ event, number, progress }`; the last is missing until cargo reports some. */
   builds = new Map();
   /** How many events were taken over. */
   number = 0;
@@ -64,8 +64,12 @@ export class Model {
       this.builds.clear();
     }
     const plugin = event.plugin;
-    // One a second would push all else out of the list.
-    if (event.event === "build_progress") return false;
+    if (event.event === "build_progress") {
+      // Shown at the build that runs: one a second would push all else out of the list.
+      const build = this.builds.get(plugin);
+      if (build !== undefined) build.progress = event;
+      return false;
+    }
     const cause = this.builds.get(plugin)?.event.cause ?? null;
     const said = words(event, cause);
     this.#write({ event, words: said });

@@ -37,7 +37,7 @@ export class Timeline {
     const all = this.details.checked ? [...model.history, ...model.details].sort((a, b) => b.number - a.number) : model.history;
     const mine = all.filter(({ event }) => isMine(event.plugin)).slice(0, this.details.checked ? ALL : this.most);
     const builds = [...model.builds.entries()].filter(([plugin]) => isMine(plugin));
-    const running = builds.map(([plugin, { event }]) => ({ number: `build-${plugin}`, event, words: words(event), runs: true }));
+    const running = builds.map(([plugin, { event, progress }]) => ({ number: `build-${plugin}`, event, words: words(progress ?? event), runs: true }));
     const longest = Math.max(1, ...mine.map(({ event }) => event.total_ms ?? 0));
     show(this.empty, mine.length + running.length === 0);
     show(this.legend, mine.some(({ event }) => event.event === "reloaded"));

@@ -18,7 +18,7 @@ fn nasty(kind: &str) -> Value {
     let mut all = json!({
         "at": "2026-01-02T03:04:05.678Z", "plugin": "dev.test.nasty", "generation": 3, "event": kind, "running": 2,
         "stages": { "detect": 1.0, "build": 80.0, "store": 2.0, "preflight": 9.0, "load": 4.0, "migrate": 1.0, "swap": 0.1 },
-        "total_ms": 97.1, "stage": "preflight", "outcome": "kept", "from": 2, "how": "live", "thread_id": 7,
+        "total_ms": 97.1, "done": 37, "total": 53, "stage": "preflight", "outcome": "kept", "from": 2, "how": "live", "thread_id": 7,
         "for_ms": 1500, "restart_in_ms": 250, "deaths": 2, "level": "WARN", "fields": { "<b>": text }, "count": 27,
         "bounds": [{ "of": "memory_bytes", "value": 1_048_576, "by": "rlimit" }], "diagnostics": [],
     });
@@ -38,6 +38,7 @@ fn nasty(kind: &str) -> Value {
         "http",
         "who",
         "command",
+        "doing",
     ] {
         all[field] = json!(text);
     }
@@ -60,16 +61,18 @@ fn every_kind_of_event_has_words_and_none_becomes_markup() {
     let shown = browser.run(&format!(
         "const events = {};
          return (async () => {{
-           const [{{ Model }}, {{ Timeline }}, {{ KINDS, WORDS }}] =
+           const [{{ Model }}, {{ Timeline }}, {{ KINDS, WORDS, words }}] =
              await Promise.all(['model', 'timeline', 'words'].map((it) => import(`/assets/${{it}}.js`)));
            const [model, timeline] = [new Model(), new Timeline('Everything', {{ most: 100, named: true }})];
            events.filter(({{ event }}) => event !== 'build_started').forEach((event, at) => model.happened(event, `x-${{at}}`));
            model.happened(events.find(({{ event }}) => event === 'build_started'), 'x-last');
+           model.happened(events.find(({{ event }}) => event === 'build_progress'), 'x-progress');
            model.happened(events.find(({{ event }}) => event === 'audit'), 'x-again');
            timeline.details.checked = true;
            timeline.draw(model, null);
            document.querySelector('#stage').replaceChildren(timeline.node);
-           const entries = [...model.history, ...model.details];
+           const progress = {{ event: {{ event: 'build_progress' }}, words: words([...model.builds.values()][0].progress) }};
+           const entries = [...model.history, ...model.details, progress];
            const known = Object.fromEntries(Object.keys(WORDS).map((kind) => [kind, true]));
            return {{ asked: KINDS, known, said: Object.fromEntries(entries.map(({{ event, words }}) => [event.event, words])) }};
          }})()",
@@ -86,9 +89,11 @@ fn every_kind_of_event_has_words_and_none_becomes_markup() {
         let asked = shown["asked"].as_array().unwrap().contains(&json!(kind));
         assert_eq!(asked, kind != "log", "{kind}: logs come in a stream of their own, all else in one");
     }
-    // Each of them, and once more the build that runs.
+    // Each of them, and once more the build that runs, which shows the progress that has no entry of its own.
     let entries = browser.run("return document.querySelectorAll('.timeline .entry').length");
-    assert_eq!(entries, kinds.len() + 1);
+    assert_eq!(entries, kinds.len());
+    let running = browser.run("return document.querySelector('.entry[data-kind=builds]').textContent");
+    assert!(running.as_str().is_some_and(|text| text.contains("37/53")), "{running}");
     let often = browser.run(
         "return [...document.querySelectorAll('.entry')].find((it) => it.textContent.includes('asked')).lastChild.lastChild.textContent",
     );
@@ -155,7 +160,7 @@ fn what_calls_take_is_what_the_host_has_measured_in_the_right_unit() {
 /// The seconds that the timed calls of a plugin took, and how many there were.
 fn measured(metrics: &str, id: &str) -> (f64, f64) {
     let of = |what: &str| {
-        let name = format!("replug_call_duration_seconds_{what}{{plugin=\"{id}\"");
+        let name = format!("replug_call_duration_sampled_seconds_{what}{{plugin=\"{id}\"");
         let lines = metrics.lines().filter(|line| line.starts_with(&name));
         lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum::<f64>()
     };
