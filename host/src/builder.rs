@@ -260,7 +260,7 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     in_process::heed_children();
     let config = builder.config;
     let plugins_dir = config.plugins.clone().unwrap_or_else(|| DEFAULT_PLUGINS_DIR.into());
-    let discovery =
+    let mut discovery =
         config.defaults.discover(&plugins_dir).map_err(|error| HostError::Plugins(Arc::new(error)))?;
     let plugins_dir = lasting(plugins_dir);
     let state_dir = config.state_dir.clone().unwrap_or_else(|| settle_state_dir(&plugins_dir));
@@ -303,6 +303,11 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
         )),
         false => None,
     };
+    let records = match builder.remember {
+        true => Records::in_dir(state.records(), state.run(), config::host_lives),
+        false => Records::nowhere(),
+    };
+    let unusable = keeper::restore(&mut discovery, &records, &config.defaults);
     let demotions = Demotions::read(state.demoted());
     let processes = if program.is_ok() { Processes::Possible } else { Processes::Impossible };
     let consequences = |crash| demotions.draw(crash, &discovery.manifests, processes);
@@ -312,10 +317,7 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
         demotions,
         checkpoints: Checkpoints::in_dir(state.checkpoints()),
         builder: Builder::new(BuildDir::with(config.state_dir.as_deref(), &state_dir)),
-        records: match builder.remember {
-            true => Records::in_dir(state.records(), state.run(), config::host_lives),
-            false => Records::nowhere(),
-        },
+        records,
         store,
         state,
         crash_record,
@@ -336,7 +338,7 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     });
     tokio::spawn(shop.watchdog.clone().run(shop.settings.events.downgrade()));
     let mut keeper = Keeper::new(shop.clone(), watcher);
-    let answers = keeper.take_in(discovery);
+    let answers = keeper.begin(discovery, unusable);
     let desks = keeper.desks();
     let up = tokio::spawn(keeper::tell_when_up(shop.clone(), desks.clone(), (answers, aftermath)));
     tokio::spawn(keeper.run(inbox));

@@ -2,6 +2,7 @@
 
 mod emptied;
 mod missing;
+mod unusable;
 
 use crate::{
     error::HostError,
@@ -20,6 +21,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
 };
+pub(crate) use unusable::{Unusable, restore};
 
 /// The workers of the plugins, and in which order the plugins were taken in.
 #[derive(Default)]
@@ -80,6 +82,8 @@ pub(crate) struct Keeper {
     watcher: Option<Arc<Watcher>>,
     /// What was reported and still holds.
     problems: Vec<String>,
+    /// Why plugins that are about to be taken in go on with the manifest that was accepted last.
+    unusable: Unusable,
     missing: Missing,
     emptied: Emptied,
 }
@@ -96,6 +100,7 @@ impl Keeper {
             desks: Arc::default(),
             watcher,
             problems: Vec::new(),
+            unusable: Unusable::new(),
             missing: Missing::default(),
             emptied: Emptied::default(),
         }
@@ -191,6 +196,16 @@ impl Keeper {
         }
     }
 
+    /// Starts the plugins that are there when the host starts, of which these go on with an accepted manifest.
+    pub(crate) fn begin(&mut self, discovery: Discovery, unusable: Unusable) -> Vec<Answer<Generation>> {
+        let reported: Vec<_> = unusable.values().map(ToString::to_string).collect();
+        self.unusable = unusable;
+        let answers = self.take_in(discovery);
+        // Each worker reports its own.
+        self.problems.extend(reported);
+        answers
+    }
+
     /// Starts what is new and stops what is gone.
     pub(crate) fn take_in(&mut self, discovery: Discovery) -> Vec<Answer<Generation>> {
         let broken: Vec<_> = discovery.problems.iter().map(Broken::of).collect();
@@ -249,7 +264,7 @@ impl Keeper {
     }
 
     /// Takes a plugin in, be it new or back.
-    fn employ(&self, desks: &mut Desks, manifest: Manifest) -> Option<Answer<Generation>> {
+    fn employ(&mut self, desks: &mut Desks, manifest: Manifest) -> Option<Answer<Generation>> {
         let id = manifest.id.clone();
         self.shop.settings.events.plugin(&id, EventKind::PluginDiscovered { path: manifest.root.clone() });
         let (reply, answer) = oneshot::channel();
@@ -263,7 +278,10 @@ impl Keeper {
                 }
                 desk.clone()
             }
-            None => Worker::spawn(&self.shop, self.watcher.clone(), manifest, with_host),
+            None => {
+                let unusable = self.unusable.remove(&id);
+                Worker::spawn(&self.shop, self.watcher.clone(), (manifest, unusable), with_host)
+            }
         };
         desks.present.push(id.clone());
         desks.by_id.insert(id, desk);

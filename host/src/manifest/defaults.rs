@@ -5,7 +5,7 @@ use super::{
     discover::{self, Served},
     fields::Fields,
     process,
-    read::read_over,
+    read::{read_over, read_text_over},
     reload,
     tree::{self, Entry, Node, Value},
 };
@@ -51,6 +51,11 @@ impl Defaults {
     /// * The other variants: a key in it is unknown, missing or has an illegal value.
     pub fn read(&self, folder: &Path) -> Result<Manifest, ManifestError> {
         read_over(self, folder)
+    }
+
+    /// The manifest that this text in this file was, with the same rules.
+    pub(crate) fn read_kept(&self, file: &Path, text: &str) -> Result<Manifest, ManifestError> {
+        read_text_over(self, file, text)
     }
 
     /// Finds the plugins in the direct sub-folders of `plugins_dir`, as [`discover`](super::discover) does; where their

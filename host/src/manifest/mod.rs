@@ -17,7 +17,7 @@ pub use error::ManifestError;
 pub use process::{CgroupUse, EnvVar, LimitsSpec, Mode, ProcessSpec, Trial};
 pub(crate) use process::{LIMITS_KEYS, size};
 pub use read::{FILE_NAMES, holds_manifest, read};
-pub(crate) use read::{line_of, read_text};
+pub(crate) use read::{Text, id_in, line_of, read_text};
 
 use crate::id::PluginId;
 use cargo_metadata::semver;
@@ -64,6 +64,8 @@ pub struct Manifest {
     pub file: PathBuf,
     /// The folder of the manifest, with the links in its path resolved.
     pub root: PathBuf,
+    /// The text that says all this.
+    pub(crate) text: Text,
 }
 
 impl Manifest {
@@ -297,6 +299,7 @@ fn interpret(file: &Path, root: &Path, tree: &Node) -> Result<Manifest, Manifest
         limits: process::limits(file, top.node("limits"))?,
         file: file.into(),
         root: root.into(),
+        text: Text::default(),
         id,
     })
 }

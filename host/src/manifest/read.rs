@@ -4,10 +4,27 @@ use super::{
     Defaults, Manifest, ManifestError, interpret,
     tree::{self, Node, Value},
 };
-use std::{fs, io, path::Path};
+use crate::id::PluginId;
+use std::{fs, io, path::Path, sync::Arc};
 
 /// The names a manifest may have.
 pub const FILE_NAMES: [&str; 2] = ["plugin.toml", "plugin.json"];
+
+/// The text of a manifest. Two are equal whatever they contain: manifests are compared by what they say, not by how.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Text(Arc<str>);
+
+impl PartialEq for Text {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Text {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 /// Whether `folder` directly holds a manifest, be it a good one or not.
 pub fn holds_manifest(folder: &Path) -> bool {
@@ -40,8 +57,29 @@ pub(super) fn read_over(defaults: &Defaults, folder: &Path) -> Result<Manifest, 
     if text.trim().is_empty() {
         return Err(ManifestError::Empty { path: file });
     }
-    let tree = tree_of(&file, &text)?;
-    interpret(&file, &root, &defaults.under(tree))
+    read_text_over(defaults, &file, &text)
+}
+
+/// What a text says that was or is in this file.
+pub(super) fn read_text_over(
+    defaults: &Defaults,
+    file: &Path,
+    text: &str,
+) -> Result<Manifest, ManifestError> {
+    let tree = tree_of(file, text)?;
+    let manifest = interpret(file, file.parent().unwrap_or(file), &defaults.under(tree))?;
+    Ok(Manifest { text: Text(text.into()), ..manifest })
+}
+
+/// The id in the manifest of a folder, as far as that can be told of one that cannot be used.
+pub(crate) fn id_in(folder: &Path) -> Option<PluginId> {
+    let mut files = FILE_NAMES.iter().map(|name| folder.join(name));
+    files.find_map(|file| {
+        let Value::Table(entries) = tree_of(&file, &read_text(&file).ok()?).ok()?.value else { return None };
+        let entry = entries.into_iter().find(|entry| entry.key == "id")?;
+        let Value::String(id) = entry.node.value else { return None };
+        id.parse().ok()
+    })
 }
 
 fn tree_of(file: &Path, text: &str) -> Result<Node, ManifestError> {

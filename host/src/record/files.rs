@@ -1,11 +1,12 @@
 //! The records in a state folder: `plugins/<id>/record.json`, written as a whole or not at all. Beside it stands which host
 //! keeps it, by the name of that host's run folder: another host may do so when that one is gone.
 
-use super::{FORMAT, Record};
+use super::{Accepted, FORMAT, Record};
 use crate::id::{Digest, PluginId};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 use std::{
+    cmp::Reverse,
     collections::BTreeSet,
     ffi::OsStr,
     fs::{self, File},
@@ -111,14 +112,32 @@ impl Records {
 
     /// The artifacts that the records of all plugins name but those of `known`.
     pub(crate) fn named_but(&self, known: impl Fn(&PluginId) -> bool) -> BTreeSet<Digest> {
-        let Some(dir) = &self.dir else { return BTreeSet::new() };
-        let folders = fs::read_dir(dir).into_iter().flatten().flatten();
-        let ids = folders.filter_map(|folder| folder.file_name().to_str()?.parse::<PluginId>().ok());
-        // Whoever starts that plugin says what is wrong with its record.
-        let records = ids
-            .filter(|id| !known(id))
-            .filter_map(|id| read(&dir.join(id.as_str()).join(FILE), &id).ok().flatten());
-        records.flat_map(|record| record.names()).collect()
+        self.all().filter(|(_, record)| !known(&record.id)).flat_map(|(_, record)| record.names()).collect()
+    }
+
+    /// The manifests that were accepted last in this folder, of which all links are resolved, with the plugin's id. The
+    /// first is the one that was recorded last: a folder may have held plugins under other ids before.
+    pub(crate) fn accepted_in(&self, root: &Path) -> Vec<(PluginId, Accepted)> {
+        let mut found: Vec<_> = self
+            .all()
+            .filter_map(|(file, Record { id, manifest, .. })| {
+                let accepted = manifest.filter(|accepted| accepted.file.parent() == Some(root))?;
+                Some((fs::metadata(file).and_then(|it| it.modified()).ok(), id, accepted))
+            })
+            .collect();
+        found.sort_by_key(|(written, ..)| Reverse(*written));
+        found.into_iter().map(|(_, id, accepted)| (id, accepted)).collect()
+    }
+
+    /// All records that can be read, each with its file. Whoever starts a plugin says what is wrong with its record.
+    fn all(&self) -> impl Iterator<Item = (PathBuf, Record)> {
+        let folders = self.dir.iter().flat_map(|dir| fs::read_dir(dir).into_iter().flatten().flatten());
+        folders.filter_map(|folder| {
+            let id = folder.file_name().to_str()?.parse::<PluginId>().ok()?;
+            let file = folder.path().join(FILE);
+            let record = read(&file, &id).ok().flatten()?;
+            Some((file, record))
+        })
     }
 }
 

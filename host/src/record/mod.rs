@@ -5,11 +5,15 @@ mod files;
 
 pub(crate) use files::{Kept, Records};
 
-use crate::id::{Digest, Generation, PluginId};
+use crate::{
+    id::{Digest, Generation, PluginId},
+    manifest::Manifest,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     time::SystemTime,
 };
 
@@ -35,6 +39,24 @@ pub(crate) struct Record {
     quarantined: BTreeMap<Digest, String>,
     /// What is known of the state that was saved when the plugin was stopped, until a version begins with it.
     state: Option<StateNote>,
+    /// The manifest that was accepted last.
+    manifest: Option<Accepted>,
+}
+
+/// A manifest that was accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Accepted {
+    /// Where it was read, with the links in its path resolved.
+    pub(crate) file: PathBuf,
+    pub(crate) text: String,
+}
+
+impl Accepted {
+    /// None if its path is not UTF-8, which a record cannot contain.
+    fn of(manifest: &Manifest) -> Option<Self> {
+        let file = manifest.file.to_str()?.into();
+        Some(Self { file, text: manifest.text.as_str().into() })
+    }
 }
 
 /// Whether a plugin is to run.
@@ -120,6 +142,7 @@ impl Record {
             versions: Vec::new(),
             quarantined: BTreeMap::new(),
             state: None,
+            manifest: None,
         }
     }
 
@@ -248,6 +271,26 @@ impl Record {
     /// Every version may run again.
     pub(crate) fn lift_quarantine(&mut self) {
         self.quarantined.clear();
+    }
+
+    /// A version serves under this manifest, which is accepted thereby.
+    pub(crate) fn serves_under(&mut self, manifest: &Manifest) {
+        self.manifest = Accepted::of(manifest);
+    }
+
+    /// The manifest could be read, and no version serves under it. Where one has served under another, that one stays the
+    /// accepted one, at the place where the plugin is now.
+    pub(crate) fn reads(&mut self, manifest: &Manifest) {
+        let accepted = self.manifest.take().filter(|_| self.serving.is_some());
+        self.manifest = Accepted::of(manifest).map(|read| match accepted {
+            Some(accepted) => Accepted { file: read.file, ..accepted },
+            None => read,
+        });
+    }
+
+    /// The plugin is not there any more. What comes back under its id has a manifest of its own.
+    pub(crate) fn is_gone(&mut self) {
+        self.manifest = None;
     }
 
     /// What is known of the state that was saved when the plugin was stopped.

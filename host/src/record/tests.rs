@@ -119,6 +119,42 @@ fn a_quarantine_holds_until_it_is_lifted() {
     assert!(after(&[Quarantine(A), Lift]).quarantined().is_empty());
 }
 
+/// A manifest in a folder of that name, which says that.
+fn manifest(dir: &tempfile::TempDir, folder: &str, lines: &str) -> Manifest {
+    let root = dir.path().join(folder);
+    fs::create_dir_all(&root).unwrap();
+    fs::write(root.join("plugin.toml"), format!("id = 'dev.test.counter'\n{lines}")).unwrap();
+    crate::manifest::read(&root).unwrap()
+}
+
+#[test]
+fn a_manifest_is_accepted_by_serving_and_else_only_if_no_version_ever_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let [first, second, moved] = [("a", "name = 'one'"), ("a", "name = 'two'"), ("b", "name = 'three'")]
+        .map(|(folder, lines)| manifest(&dir, folder, lines));
+    let accepted = |record: &Record| {
+        let Accepted { file, text } = record.manifest.clone().unwrap();
+        let folder = file.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+        (folder, text.split('\'').nth(3).unwrap().to_owned())
+    };
+    let is = |folder: &str, name: &str| (folder.to_owned(), name.to_owned());
+    let mut record = Record::new(id());
+    record.reads(&first);
+    assert_eq!(accepted(&record), is("a", "one"));
+    record.reads(&second);
+    assert_eq!(accepted(&record), is("a", "two"), "nothing has ever served");
+    let mut record = after(&[Serves(A, How::Built)]);
+    record.serves_under(&first);
+    record.reads(&second);
+    assert_eq!(accepted(&record), is("a", "one"));
+    record.reads(&moved);
+    assert_eq!(accepted(&record), is("b", "one"), "it is where the plugin is");
+    record.serves_under(&moved);
+    assert_eq!(accepted(&record), is("b", "three"));
+    record.is_gone();
+    assert_eq!(record.manifest, None);
+}
+
 /// The records as the host with a run folder of that name sees them, which lives for as long as that is there.
 fn records_in(dir: &tempfile::TempDir, run: &str) -> Records {
     Records::in_dir(dir.path().join("plugins"), &dir.path().join("run").join(run), |run| run.exists())
@@ -135,6 +171,7 @@ fn full() -> Record {
         Quarantine(C),
     ]);
     record.went_back_because("it does badly");
+    record.manifest = Some(Accepted { file: "/plugins/counter/plugin.toml".into(), text: "id = ''".into() });
     record.set_state(Some(StateNote { saved_at: SystemTime::UNIX_EPOCH, by: A }));
     record
 }

@@ -4,7 +4,7 @@ use super::{Worker, configure::By, serve::Cause};
 use crate::{
     error::ReloadError,
     event::{EventKind, Stage, Stages},
-    manifest::{self, Manifest},
+    manifest::{self, Manifest, ManifestError},
     reload::Source,
     watch::{Change, What},
 };
@@ -39,6 +39,7 @@ impl Worker {
         self.pending = self.pending.as_deref().map(at_new_place);
         let moved = at_new_place(&self.manifest());
         *self.desk.manifest.lock() = moved;
+        self.note_manifest();
         self.tell(EventKind::PluginDiscovered { path: manifest.root.clone() });
         self.watch_sources().await;
         self.take_manifest().await;
@@ -52,6 +53,39 @@ impl Worker {
         }
     }
 
+    /// Goes on with an edit that was made before the host started, and could not be used then.
+    pub(super) async fn take_edit(&mut self) {
+        let manifest = self.manifest();
+        let read = self.shop.settings.now().defaults.read(&manifest.root);
+        if let Err(error) = read {
+            return self.refuse_manifest(error);
+        }
+        let (plugin, path) = (manifest.id.clone(), manifest.file.clone());
+        self.changed(Change {
+            plugin,
+            path,
+            saved_at: SystemTime::now(),
+            what: What::Manifest,
+            before: None,
+        })
+        .await;
+    }
+
+    /// Reads a manifest again that could not be used. Of an edit that puts it right, a host that watches nothing learns by
+    /// order.
+    pub(super) async fn look_at_unusable(&mut self) {
+        if self.desk.progress.lock().manifest_error.is_some() {
+            self.take_manifest().await;
+        }
+    }
+
+    /// Reports why the manifest cannot be used. The one before stays in force.
+    fn refuse_manifest(&mut self, error: ManifestError) {
+        let plugin = self.id().clone();
+        self.failed(ReloadError { plugin, stage: Stage::Detect, cause: Arc::new(error.into()) });
+        self.desk.progress.lock().blame_manifest();
+    }
+
     /// Reads the manifest again, and says what is left to do.
     pub(super) async fn take_manifest(&mut self) -> ManifestEdit {
         let old = self.manifest();
@@ -63,12 +97,7 @@ impl Worker {
             // The host sees to a plugin that is gone.
             Err(_) if self.is_missing() => return ManifestEdit::Settled,
             Err(error) => {
-                self.failed(ReloadError {
-                    plugin: old.id.clone(),
-                    stage: Stage::Detect,
-                    cause: Arc::new(error.into()),
-                });
-                self.desk.progress.lock().blame_manifest();
+                self.refuse_manifest(error);
                 return ManifestEdit::Settled;
             }
         };
@@ -105,6 +134,7 @@ impl Worker {
         self.pending = None;
         let checkpoint = manifest.reload.checkpoint;
         let before = std::mem::replace(&mut *self.desk.manifest.lock(), manifest);
+        self.note_manifest();
         if before.reload.checkpoint != checkpoint {
             self.keep_checkpoints(checkpoint);
         }

@@ -25,7 +25,7 @@ use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stage},
     id::{Digest, Generation, PluginId},
-    manifest::{self, Manifest},
+    manifest::{self, Manifest, ManifestError},
     record::{Kept, Wanted},
     registry::Entry,
     reload::Workshop,
@@ -110,16 +110,19 @@ impl Worker {
     pub(crate) fn spawn(
         shop: &Arc<Workshop>,
         watcher: Option<Arc<Watcher>>,
-        manifest: Manifest,
+        (manifest, unusable): (Manifest, Option<ManifestError>),
         with_host: Option<Reply<Generation>>,
     ) -> Desk {
         let (orders, inbox) = mpsc::unbounded_channel();
-        let record = shop.records.of(&manifest.id);
+        let mut record = shop.records.of(&manifest.id);
+        record.note(|record| record.reads(&manifest));
+        let mut progress = Progress::of(&record);
+        progress.manifest_error = unusable.as_ref().map(ToString::to_string);
         let entry = Arc::new(Entry::new(manifest.id.clone(), why_at_rest(record.wanted())));
         let desk = Desk {
             entry,
             manifest: Arc::new(Mutex::new(Arc::new(manifest))),
-            progress: Arc::new(Mutex::new(Progress::of(&record))),
+            progress: Arc::new(Mutex::new(progress)),
             orders,
         };
         let worker = Self {
@@ -147,14 +150,18 @@ impl Worker {
             stale_locks: StaleLocks::default(),
             failures: 0,
         };
-        tokio::spawn(worker.run(with_host));
+        tokio::spawn(worker.run(with_host, unusable));
         desk
     }
 
-    async fn run(mut self, with_host: Option<Reply<Generation>>) {
+    async fn run(mut self, with_host: Option<Reply<Generation>>, unusable: Option<ManifestError>) {
         match with_host {
             Some(reply) => self.start_with_host(reply).await,
             None => self.watch_sources().await,
+        }
+        self.record.save();
+        if unusable.is_some() {
+            self.take_edit().await;
         }
         while let Some(order) = self.next_order().await {
             match order {
@@ -168,6 +175,7 @@ impl Worker {
                 Order::Moved(manifest) => self.moved(&manifest).await,
                 Order::Reload(reply) => {
                     self.want();
+                    self.look_at_unusable().await;
                     let done = self.rebuild(Cause::order()).await;
                     let _ = reply.send(done);
                 }
@@ -189,11 +197,7 @@ impl Worker {
                 }
                 Order::Stop(why, reply) => {
                     self.wanted = false;
-                    self.record.change(|record| {
-                        if let Some(wanted) = why.wanted() {
-                            record.set_wanted(wanted);
-                        }
-                    });
+                    self.note_stop(why);
                     self.stop(why).await;
                     if let (StopWhy::Removed | StopWhy::Renamed, Some(watcher)) = (why, &self.watcher) {
                         watcher.remove(self.id());
@@ -209,6 +213,7 @@ impl Worker {
 
     async fn start(&mut self) -> Result<Generation, HostError> {
         self.want();
+        self.look_at_unusable().await;
         let pardoned = self.lift_quarantine();
         // A quarantine may be what kept the newest source from serving.
         let is_hindered = pardoned && self.desk.progress.lock().source_error.is_some();

@@ -1,6 +1,6 @@
 //! What outlives the host: how a plugin comes up from what is remembered of it, and what is remembered when it serves.
 
-use super::{Reply, StartWhy, Worker, aftermath::refuses_state, serve::Cause};
+use super::{Reply, StartWhy, StopWhy, Worker, aftermath::refuses_state, serve::Cause};
 use crate::{
     bring_up::can_move,
     error::{HostError, ReloadCause, ReloadError},
@@ -144,14 +144,38 @@ impl Worker {
         if self.held.as_ref().is_none_or(|held| held.digest() != digest) {
             self.held = self.shop.store.hold(digest).map(Arc::new);
         }
-        let config = self.manifest().config.clone();
+        let manifest = self.manifest();
+        let config = manifest.config.clone();
         let most = self.shop.settings.now().keep_artifacts.max(1);
         self.record.note(|record| {
             let served = Served { digest, generation, at: SystemTime::now() };
             record.serves(served, how, (config, own_program()));
+            record.serves_under(&manifest);
             record.forget_all_but(most);
         });
         self.desk.progress.lock().serves(&self.record);
+    }
+
+    /// Notes which manifest is in force, and where the plugin is.
+    pub(super) fn note_manifest(&mut self) {
+        let manifest = self.manifest();
+        let serves = self.desk.entry.live().is_some();
+        self.record.change(|record| match serves {
+            true => record.serves_under(&manifest),
+            false => record.reads(&manifest),
+        });
+    }
+
+    /// Notes whether the plugin is to run from now on, and whether it is there.
+    pub(super) fn note_stop(&mut self, why: StopWhy) {
+        self.record.change(|record| {
+            if let Some(wanted) = why.wanted() {
+                record.set_wanted(wanted);
+            }
+            if let StopWhy::Removed | StopWhy::Renamed = why {
+                record.is_gone();
+            }
+        });
     }
 
     /// Lets the store forget what the plugin can no longer go back to.

@@ -1,8 +1,17 @@
 //! What a host that is started again goes on with: the versions that served, the plugins that were stopped, their states.
 
-use replug::{EventKind, Generation, Handle, HostError, Status, error::ReloadCause, manifest::Mode};
-use replug_tests::{Lab, Source, misbehave, stateless};
-use rustix::fs::{CWD, FileType, mknodat};
+use replug::{
+    EventKind, Generation, Handle, HostError, Status, error::ReloadCause, event::Stage, manifest::Mode,
+};
+use replug_tests::{
+    Lab, Source,
+    command::{Dev, talk},
+    misbehave, stateless,
+};
+use rustix::{
+    fs::{CWD, FileType, mknodat},
+    process::{Signal, kill_process},
+};
 use serde_json::json;
 use std::{fs, path::PathBuf};
 
@@ -386,5 +395,131 @@ fn an_interface_that_a_handle_asks_for_is_asked_of_what_the_store_has_too() {
     assert_eq!(Handle::generation(&lab.probe()), Some(Generation(2)));
     open_gate(gate);
     unchanged(&mut lab);
+    lab.finish();
+}
+
+const WORD: &str = "binary = \"out/plugin.so\"\n[config]\nword = ";
+
+fn configured(lab: &mut Lab) {
+    lab.wait_for(|event| matches!(event.kind, EventKind::Configured { .. }).then_some(()));
+}
+
+/// Makes sure that the accepted manifest is in force, and that the one in the folder is reported, with its line.
+fn goes_on_under_the_accepted_manifest(lab: &mut Lab, problem: &str) {
+    let (stage, error) = lab.reload_failed();
+    assert!(stage == Stage::Detect && error.contains(problem), "{stage:?}: {error}");
+    assert_eq!(lab.probe().word().unwrap(), "one");
+    let info = lab.host().info(&lab.id()).unwrap();
+    assert!(info.status == Status::Ready && info.detail.contains(problem), "{}", info.detail);
+}
+
+#[test]
+fn a_manifest_that_breaks_while_no_host_runs_leaves_the_accepted_one_in_force() {
+    for (name, binary) in [("edited-while-down", "out/plugin.so"), ("edited-ready-made", "plugin.so")] {
+        let word = WORD.replace("out/plugin.so", binary);
+        let mut lab = match binary {
+            "plugin.so" => Lab::new(name),
+            _ => scripted(name, "version=1", ""),
+        };
+        if binary == "plugin.so" {
+            lab.install(misbehave("version=1"));
+        }
+        lab.set_manifest(&format!("{word}\"one\""));
+        lab.start();
+        assert_eq!(lab.probe().increment(5).unwrap(), 5);
+        lab.shut_down();
+        let edits = [("", "plugin.toml:4:"), ("\"two\"\n[limit]", "plugin.toml:5: unknown key `limit`")];
+        for (edit, problem) in edits {
+            lab.set_manifest(&format!("{word}{edit}"));
+            lab.start_watching();
+            goes_on_under_the_accepted_manifest(&mut lab, problem);
+            assert_eq!(lab.probe().value().unwrap(), 5);
+            lab.shut_down();
+        }
+        // It can be used again: while the host runs, and while none does.
+        lab.start_watching();
+        goes_on_under_the_accepted_manifest(&mut lab, edits[1].1);
+        lab.set_manifest(&format!("{word}\"three\""));
+        configured(&mut lab);
+        assert_eq!((lab.probe().word().unwrap(), lab.probe().value().unwrap()), ("three".into(), 5));
+        assert_eq!(lab.host().info(&lab.id()).unwrap().detail, "");
+        lab.shut_down();
+        lab.set_manifest(&format!("{word}]"));
+        // One that watches nothing reads it again by order.
+        lab.start();
+        lab.reload_failed();
+        lab.set_manifest(&format!("{word}\"one\""));
+        lab.reload().unwrap();
+        assert_eq!((lab.probe().word().unwrap(), lab.probe().value().unwrap()), ("one".into(), 5));
+        assert_eq!(lab.host().info(&lab.id()).unwrap().detail, "");
+        lab.shut_down();
+        lab.set_manifest(&format!("{word}\"four\""));
+        lab.start();
+        assert_eq!((lab.probe().word().unwrap(), lab.probe().value().unwrap()), ("four".into(), 5));
+        lab.finish();
+    }
+}
+
+#[test]
+fn a_manifest_that_breaks_before_the_host_is_killed_leaves_the_one_before_in_force() {
+    let mut lab = scripted("killed-with-a-broken-manifest", "version=1", "[config]\nword = \"zero\"");
+    let mut dev = Dev::start(&lab, &[]);
+    dev.wait_for("host_started");
+    // What is in force is the edit that was accepted, not what the host began with.
+    lab.set_manifest(&format!("{WORD}\"one\""));
+    dev.wait_for("configured");
+    lab.set_manifest(&format!("{WORD}]"));
+    let failed = dev.wait_for("reload_failed");
+    assert!(failed["error"].as_str().unwrap().contains("plugin.toml:4:"), "{failed}");
+    assert!(talk(&lab, &["call", &lab.id(), "word", "[]"]).status.success());
+    kill_process(dev.pid(), Signal::KILL).unwrap();
+    // Also the process that the command has started for the host is gone then.
+    dev.ended();
+    lab.start_watching();
+    goes_on_under_the_accepted_manifest(&mut lab, "plugin.toml:4:");
+    lab.probe().increment(3).unwrap();
+    lab.set_manifest(&format!("{WORD}\"two\""));
+    configured(&mut lab);
+    assert_eq!((lab.probe().word().unwrap(), lab.probe().value().unwrap()), ("two".into(), 3));
+    lab.finish();
+}
+
+#[test]
+fn a_manifest_that_is_gone_or_has_another_id_is_no_edit_of_the_accepted_one() {
+    let mut lab = scripted("no-edit", "version=1", "");
+    lab.start();
+    lab.shut_down();
+    lab.write("plugin.toml", "id = \"dev.test.another\"\nbinary = \"out/plugin.so\"\n[limit]\n");
+    lab.start();
+    let error = lab.discovery_failed();
+    assert!(error.contains("plugin.toml:3: unknown key `limit`"), "{error}");
+    assert!(lab.host().plugins().is_empty());
+    lab.shut_down();
+    lab.write("plugin.toml", "id = \"dev.test.another\"\nbinary = \"out/plugin.so\"\n");
+    lab.start();
+    let ids: Vec<_> = lab.host().plugins().into_iter().map(|info| info.id.to_string()).collect();
+    assert_eq!(ids, ["dev.test.another"]);
+    lab.shut_down();
+    fs::remove_file(lab.path("plugin.toml")).unwrap();
+    lab.start();
+    assert!(lab.host().plugins().is_empty());
+    lab.finish();
+}
+
+#[test]
+fn a_plugin_that_was_stopped_is_there_and_starts_also_if_its_manifest_is_broken() {
+    let mut lab = scripted("stopped-and-broken", "version=1", "[config]\nword = \"one\"");
+    lab.start();
+    lab.host().stop(&lab.id()).wait().unwrap();
+    lab.shut_down();
+    lab.set_manifest(&format!("{WORD}]"));
+    lab.start();
+    lab.reload_failed();
+    let info = lab.host().info(&lab.id()).unwrap();
+    assert!(info.status == Status::Error && info.detail.contains("plugin.toml:4:"), "{info:?}");
+    lab.host().start(&lab.id()).wait().unwrap();
+    assert_eq!(lab.probe().word().unwrap(), "one");
+    let detail = lab.host().info(&lab.id()).unwrap().detail;
+    assert!(detail.contains("plugin.toml:4:"), "{detail}");
     lab.finish();
 }
