@@ -117,7 +117,6 @@ impl BuildDir {
     }
 
     /// Cargo's target folder for the workspace whose root is `root`.
-    ///
     pub fn target_dir(&self, root: &Path) -> PathBuf {
         target_dir_below(&self.of(root), root)
     }
