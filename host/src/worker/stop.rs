@@ -143,15 +143,15 @@ impl Worker {
         self.record.change(|record| record.set_state(None));
     }
 
-    /// Ends the calls that still run in a process of the plugin's after that time, with the process. Those of versions that
-    /// were replaced before count, too: no one is left to bring them to an end later.
-    async fn cut_off(&self, deadline: Duration) {
+    /// Ends the calls that still run in a process of the plugin's when the rest of `drain_timeout` is over, with the process.
+    /// Those of versions that were replaced before count, too: no one is left to bring them to an end later.
+    async fn cut_off(&self, rest: Duration) {
         let entry = self.desk.entry.clone();
-        let waited = humantime::format_duration(deadline);
+        let waited = humantime::format_duration(self.manifest().reload.drain_timeout);
         let reason =
             format!("killed, because it was to end, and calls still ran after {waited} (`drain_timeout`)");
         // An error means that there is no thread for it, and they end when they do.
-        let _ = blocking(move || entry.cut_off(deadline, &reason)).await;
+        let _ = blocking(move || entry.cut_off(rest, &reason)).await;
     }
 
     /// Sees a generation that no longer serves to its end, in the background.
