@@ -7,12 +7,16 @@
 //! argument, the method, dropping a value, a panic payload's own `Drop`) runs inside [`contain`].
 
 mod arguments;
+mod place;
 pub(crate) mod shallow;
 
-pub use arguments::{Alone, Arguments, answer, answer_fallible};
+pub use arguments::{Alone, Arguments};
+pub use place::{Fallible, Form, Place};
+
+use arguments::{answer, answer_fallible};
 
 use crate::{
-    CallError, Data,
+    CallError,
     abi::{Nothing, Object, Outcome, Panic, Refusal},
     describe::{Interface, Method, Param, Type, Types},
 };
@@ -95,32 +99,6 @@ pub fn cell<I: ?Sized>(it: &'static I) -> Object {
     Object(std::ptr::from_ref(Box::leak(Box::new(it))).cast())
 }
 
-/// The outcome of a method that cannot fail.
-#[inline]
-pub fn infallible<T: Data>(value: T) -> Outcome<T::Ffi, Nothing> {
-    Outcome::Returned(value.into_ffi())
-}
-
-/// The outcome of a method that returns a `Result`.
-#[inline]
-pub fn fallible<T: Data, E: Data>(result: Result<T, E>) -> Outcome<T::Ffi, E::Ffi> {
-    match result {
-        Ok(value) => Outcome::Returned(value.into_ffi()),
-        Err(error) => Outcome::Refused(error.into_ffi()),
-    }
-}
-
-/// What came back from a method that returns a `Result`, as the host's own values.
-///
-/// Runs while the host still keeps the plugin from being unloaded: the FFI forms own memory of the plugin's.
-#[inline]
-pub fn received<T: Data, E: Data>(outcome: Outcome<T::Ffi, E::Ffi>) -> Outcome<T, E> {
-    match outcome {
-        Outcome::Returned(value) => Outcome::Returned(T::from_ffi(value)),
-        failed => not_returned(failed, E::from_ffi),
-    }
-}
-
 /// What came back instead of a value. Apart, so that what is inlined into callers stays small.
 #[cold]
 #[inline(never)]
@@ -129,15 +107,6 @@ fn not_returned<T, V, F, E>(outcome: Outcome<V, F>, refused: impl FnOnce(F) -> E
         Outcome::Refused(error) => Outcome::Refused(refused(error)),
         Outcome::Panicked(panic) => Outcome::Panicked(panic),
         Outcome::Returned(_) | Outcome::Lost => Outcome::Lost,
-    }
-}
-
-/// What came back from a method that cannot fail. See [`received`].
-#[inline]
-pub fn received_infallible<T: Data>(outcome: Outcome<T::Ffi, Nothing>) -> Outcome<T, Infallible> {
-    match outcome {
-        Outcome::Returned(value) => Outcome::Returned(T::from_ffi(value)),
-        failed => failed_all_the_same(failed),
     }
 }
 

@@ -10,10 +10,10 @@
 //! leave belong to one binary, the host's, so plain Rust types will do.
 
 use crate::{
-    CallError, Data,
+    CallError,
     abi::{Encoding, Nothing, Object, Outcome, Refusal},
     edge::{
-        contain,
+        Fallible, Form, Place, contain,
         shallow::{self, StackLimit, Unread},
     },
 };
@@ -175,6 +175,11 @@ impl Call<'_> {
         self.write(name, |output| value.serialize(output));
     }
 
+    /// Writes the next argument, which came in its FFI form.
+    pub fn give_form<P: Place<AT>, const AT: u32>(&mut self, name: &str, form: Form<P, AT>) {
+        self.give(name, &form.into_value());
+    }
+
     /// Writes the next argument, which is bytes. Bytes and a list of `u8` are written alike.
     pub fn give_bytes(&mut self, name: &str, bytes: &[u8]) {
         self.write(name, |output| output.serialize_bytes(bytes));
@@ -196,25 +201,28 @@ impl Call<'_> {
     }
 
     /// Makes the call of a method that cannot fail.
-    pub fn infallible<T: Data>(self) -> Outcome<T::Ffi, Nothing> {
+    pub fn infallible<P: Place<AT>, const AT: u32>(self) -> Outcome<Form<P, AT>, Nothing> {
         let (remote, method) = (self.remote, self.method);
         let value = self.run().and_then(|answer| match answer {
-            Answer::Returned(bytes) => decode::<T>(remote, method, &bytes),
+            Answer::Returned(bytes) => decode::<P::Type>(remote, method, &bytes),
             Answer::Error(_) => {
                 Err(unusable(remote, method, "the host's version of it cannot fail, and it failed"))
             }
         });
-        value.map_or_else(lost, |value| Outcome::Returned(value.into_ffi()))
+        value.map_or_else(lost, Form::outcome)
     }
 
     /// Makes the call of a method that returns a `Result`.
-    pub fn fallible<T: Data, E: Data>(self) -> Outcome<T::Ffi, E::Ffi> {
+    pub fn fallible<P, const VALUE: u32, const ERROR: u32>(self) -> Outcome<Form<P, VALUE>, Form<P, ERROR>>
+    where
+        P: Place<VALUE> + Place<ERROR>,
+    {
         let (remote, method) = (self.remote, self.method);
         let result = self.run().and_then(|answer| match answer {
-            Answer::Returned(bytes) => decode::<T>(remote, method, &bytes).map(Ok),
-            Answer::Error(bytes) => decode::<E>(remote, method, &bytes).map(Err),
+            Answer::Returned(bytes) => decode(remote, method, &bytes).map(Ok),
+            Answer::Error(bytes) => decode(remote, method, &bytes).map(Err),
         });
-        result.map_or_else(lost, crate::edge::fallible)
+        result.map_or_else(lost, Fallible::outcome)
     }
 
     fn run(self) -> Result<Answer, CallError> {

@@ -2,12 +2,13 @@
 
 use crate::{
     contract::{Contract, Method, Param},
-    edges::{arguments_type, called, outcome_types, quoted},
+    edges::{arguments_type, outcome_types, quoted},
+    places::Place,
     types::Passed,
 };
-use proc_macro2::{Ident, Span, TokenStream};
-use quote::{format_ident, quote_spanned};
-use syn::{Visibility, spanned::Spanned};
+use proc_macro2::{Ident, TokenStream};
+use quote::format_ident;
+use syn::Visibility;
 
 pub(crate) fn name(interface: &Ident) -> Ident {
     format_ident!("{interface}Client")
@@ -19,7 +20,6 @@ pub(crate) fn expand(contract: &Contract, vis: &Visibility) -> TokenStream {
     let docs = format!(
         "Calls a [`{interface}`] through a host: each method runs on the newest generation of the plugin."
     );
-    let methods = contract.methods.iter().enumerate().map(|(index, method)| call(index, method, vis));
     quoted! {
         #[doc = #docs]
         #[derive(Clone, Debug)]
@@ -30,7 +30,14 @@ pub(crate) fn expand(contract: &Contract, vis: &Visibility) -> TokenStream {
                 Self(bound)
             }
         }
+    }
+}
 
+/// The client's methods, for the block where the places of their types are declared.
+pub(crate) fn methods(contract: &Contract, vis: &Visibility) -> TokenStream {
+    let client = name(&contract.name);
+    let methods = contract.methods.iter().enumerate().map(|(index, method)| call(index, method, vis));
+    quoted! {
         impl<C: ::replug_api::Caller> #client<C> {
             #(#methods)*
         }
@@ -39,7 +46,7 @@ pub(crate) fn expand(contract: &Contract, vis: &Visibility) -> TokenStream {
 
 fn call(index: usize, method: &Method, vis: &Visibility) -> TokenStream {
     let index = u32::try_from(index).unwrap_or(u32::MAX);
-    let Method { ident, doc_attributes, returns, .. } = method;
+    let Method { ident, doc_attributes, returns, error: error_place, .. } = method;
     let inputs = method.params.iter().map(|Param { ident, written, .. }| quoted!(#ident: #written));
     let arguments = arguments_type(&method.params, &quoted!('_));
     let (value, error) = outcome_types(method);
@@ -48,20 +55,19 @@ fn call(index: usize, method: &Method, vis: &Visibility) -> TokenStream {
         let first = match passed {
             Passed::Text => quoted!(::replug_api::abi_stable::std_types::RStr::from_str(#ident)),
             Passed::Bytes => quoted!(::replug_api::abi_stable::std_types::RSlice::from_slice(#ident)),
-            Passed::Owned(ty) => called(ty, "into_ffi", &quoted!(#ident)),
+            Passed::Owned(place) => {
+                let form = place.form();
+                quoted!(#form::new(#ident))
+            }
         };
         quoted!(::replug_api::edge::Pair(#first, #rest))
     });
-    let (result, received) = match &method.error {
-        Some(error) => (
-            quoted!(::core::result::Result<#returns, ::replug_api::CallError<#error>>),
-            quote_spanned!(returns.span()=> ::replug_api::edge::received::<#returns, #error>),
-        ),
-        None => (
-            quoted!(::core::result::Result<#returns, ::replug_api::CallError>),
-            quote_spanned!(returns.span()=> ::replug_api::edge::received_infallible::<#returns>),
-        ),
+    let value_type = &returns.ty;
+    let result = match error_place {
+        Some(Place { ty, .. }) => quoted!(::core::result::Result<#value_type, ::replug_api::CallError<#ty>>),
+        None => quoted!(::core::result::Result<#value_type, ::replug_api::CallError>),
     };
+    let received = method.result();
     quoted! {
         #(#doc_attributes)*
         #[inline]
@@ -74,7 +80,7 @@ fn call(index: usize, method: &Method, vis: &Visibility) -> TokenStream {
                     unsafe { ::core::mem::transmute::<*const (), _>(edge.0) };
                 let arguments = #given;
                 // SAFETY: 1 and 2 of `Caller`: the object is one that the edge takes, and its instance lives.
-                #received(unsafe { edge(object, arguments) })
+                #received::received(unsafe { edge(object, arguments) })
             }))
         }
     }

@@ -2,8 +2,10 @@
 
 use crate::{
     docs,
+    places::{Place, Places},
     types::{self, Passed},
 };
+use proc_macro2::TokenStream;
 use std::collections::HashMap;
 use syn::{
     Error, FnArg, Generics, Ident, ItemTrait, Pat, Receiver, Result, Signature, TraitItem, TraitItemFn, Type,
@@ -15,6 +17,8 @@ pub(crate) struct Contract {
     pub(crate) name: Ident,
     pub(crate) docs: String,
     pub(crate) methods: Vec<Method>,
+    /// Where the types of all parameters, results and errors stand.
+    pub(crate) places: Places,
 }
 
 pub(crate) struct Method {
@@ -24,8 +28,8 @@ pub(crate) struct Method {
     pub(crate) docs: String,
     pub(crate) doc_attributes: Vec<syn::Attribute>,
     pub(crate) params: Vec<Param>,
-    pub(crate) returns: Type,
-    pub(crate) error: Option<Type>,
+    pub(crate) returns: Place,
+    pub(crate) error: Option<Place>,
 }
 
 pub(crate) struct Param {
@@ -42,6 +46,7 @@ pub(crate) fn read(item: &ItemTrait) -> Result<Contract> {
     problems.check(check_trait(item));
     let mut methods: Vec<Method> = Vec::new();
     let mut names = HashMap::new();
+    let mut places = Places::default();
     for item in &item.items {
         match item {
             TraitItem::Fn(function) => {
@@ -53,7 +58,7 @@ pub(crate) fn read(item: &ItemTrait) -> Result<Contract> {
                             "a second method named `{name}`: a caller names only one; give it another name, as `{name}_with`"
                         ),
                     )));
-                } else if let Some(method) = problems.check(method(function)) {
+                } else if let Some(method) = problems.check(method(function, &mut places)) {
                     methods.push(method);
                 }
             }
@@ -67,11 +72,18 @@ pub(crate) fn read(item: &ItemTrait) -> Result<Contract> {
         problems.check::<()>(Err(Error::new(item.ident.span(), message)));
     }
     problems.result()?;
-    Ok(Contract { name: item.ident.clone(), docs: docs::of(&item.attrs), methods })
+    Ok(Contract { name: item.ident.clone(), docs: docs::of(&item.attrs), methods, places })
 }
 
 #[derive(Default)]
 struct Problems(Option<Error>);
+
+impl Method {
+    /// The type whose functions turn the method's result into an outcome and back.
+    pub(crate) fn result(&self) -> TokenStream {
+        self.returns.result(self.error.as_ref())
+    }
+}
 
 impl Problems {
     fn check<T>(&mut self, result: Result<T>) -> Option<T> {
@@ -148,7 +160,7 @@ fn not_a_method(item: &TraitItem) -> Error {
     }
 }
 
-fn method(function: &TraitItemFn) -> Result<Method> {
+fn method(function: &TraitItemFn, places: &mut Places) -> Result<Method> {
     let signature = &function.sig;
     check_signature(signature)?;
     if let Some(attribute) = function.attrs.iter().find(|attribute| attribute.path().is_ident("cfg")) {
@@ -173,7 +185,7 @@ fn method(function: &TraitItemFn) -> Result<Method> {
             ));
         }
     }
-    let params = inputs.map(param).collect::<Result<Vec<_>>>()?;
+    let params = inputs.map(|input| param(input, places)).collect::<Result<Vec<_>>>()?;
     let (returns, error) = types::returned(&signature.output)?;
     Ok(Method {
         ident: signature.ident.clone(),
@@ -181,8 +193,8 @@ fn method(function: &TraitItemFn) -> Result<Method> {
         docs: docs::of(&function.attrs),
         doc_attributes: function.attrs.iter().filter(|a| a.path().is_ident("doc")).cloned().collect(),
         params,
-        returns,
-        error,
+        returns: places.add(&returns),
+        error: error.map(|error| places.add(&error)),
     })
 }
 
@@ -239,7 +251,7 @@ fn check_receiver(receiver: &Receiver) -> Result<()> {
     Err(Error::new_spanned(receiver, "the host goes on using the plugin after the call: write `&self`"))
 }
 
-fn param(input: &FnArg) -> Result<Param> {
+fn param(input: &FnArg, places: &mut Places) -> Result<Param> {
     let FnArg::Typed(typed) = input else {
         return Err(Error::new_spanned(input, "`self` comes first, and once"));
     };
@@ -258,6 +270,6 @@ fn param(input: &FnArg) -> Result<Param> {
         name: ident.unraw().to_string(),
         ident,
         written: (*typed.ty).clone(),
-        passed: types::parameter(&typed.ty)?,
+        passed: types::parameter(&typed.ty, places)?,
     })
 }

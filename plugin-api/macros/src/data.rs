@@ -1,8 +1,14 @@
 //! `#[data]`: serde for every encoded way, and the FFI-safe mirror of a type for the way in process.
 
-use crate::{docs, edges::quoted, names::Case, types};
+use crate::{
+    docs,
+    edges::quoted,
+    names::Case,
+    places::{Place, Places},
+    types,
+};
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{ToTokens, format_ident, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote};
 use syn::{
     Attribute, Data, DataEnum, DeriveInput, Error, Field, Fields, Result, Variant, ext::IdentExt,
     spanned::Spanned,
@@ -21,29 +27,35 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
     let text = name.unraw().to_string();
     let docs = docs::of(&item.attrs);
     let names = Case::of(&item.attrs)?;
+    let mut places = Places::default();
     let mirror = match &item.data {
-        Data::Struct(data) => structure(name, &data.fields, names),
-        Data::Enum(data) => enumeration(name, data, names)?,
+        Data::Struct(data) => structure(name, &data.fields, names, &mut places),
+        Data::Enum(data) => enumeration(name, data, names, &mut places)?,
         Data::Union(_) => return Err(union(&item)),
     };
     let Mirror { shape, describe, into, from } = mirror;
+    let places = places.declared();
     Ok(quoted! {
         #[derive(::replug_api::serde::Serialize, ::replug_api::serde::Deserialize)]
         #[serde(crate = "::replug_api::serde")]
         #item
 
         const _: () = {
-            // A type of its own, and not an alias, so that a recursive type can mention it.
-            #[repr(transparent)]
-            pub struct #ffi(#shape);
+            #places
 
-            // SAFETY: it is its own static equivalent, having no parameters.
-            unsafe impl ::replug_api::abi_stable::abi_stability::GetStaticEquivalent_ for #ffi {
+            // A type of its own, and not an alias, so that a recursive type can mention it. It has a parameter so that the
+            // compiler does not compute its layout before it is used: a field that is not `Data` has none, which would be
+            // one more error.
+            #[repr(transparent)]
+            pub struct #ffi<const __USED: bool = true>(#shape);
+
+            // SAFETY: it is its own static equivalent, having no lifetimes.
+            unsafe impl<const __USED: bool> ::replug_api::abi_stable::abi_stability::GetStaticEquivalent_ for #ffi<__USED> {
                 type StaticEquivalent = Self;
             }
 
             // SAFETY: `repr(transparent)`: its layout is that of its field.
-            unsafe impl ::replug_api::abi_stable::StableAbi for #ffi {
+            unsafe impl<const __USED: bool> ::replug_api::abi_stable::StableAbi for #ffi<__USED> {
                 type IsNonZeroType = ::replug_api::abi_stable::reexports::False;
                 const LAYOUT: &'static ::replug_api::abi_stable::type_layout::TypeLayout =
                     <#shape as ::replug_api::abi_stable::StableAbi>::LAYOUT;
@@ -83,8 +95,8 @@ struct Mirror {
     from: TokenStream,
 }
 
-fn structure(name: &Ident, fields: &Fields, names: Case) -> Mirror {
-    let mirrored = Mirrored::of(fields, names);
+fn structure(name: &Ident, fields: &Fields, names: Case, places: &mut Places) -> Mirror {
+    let mirrored = Mirrored::of(fields, names, places);
     let (pattern, list) = (&mirrored.pattern, &mirrored.list);
     let (into_list, from_fields) = (&mirrored.into_list, &mirrored.from_fields);
     Mirror {
@@ -101,8 +113,8 @@ fn structure(name: &Ident, fields: &Fields, names: Case) -> Mirror {
     }
 }
 
-fn enumeration(name: &Ident, data: &DataEnum, names: Case) -> Result<Mirror> {
-    let mirror = |variant: &'_ Variant| Ok(Mirrored::of(&variant.fields, Case::of(&variant.attrs)?));
+fn enumeration(name: &Ident, data: &DataEnum, names: Case, places: &mut Places) -> Result<Mirror> {
+    let mirror = |variant: &'_ Variant| Ok(Mirrored::of(&variant.fields, Case::of(&variant.attrs)?, places));
     let mirrored = data.variants.iter().map(mirror).collect::<Result<Vec<_>>>()?;
     let variants: Vec<(&Ident, Mirrored)> = data.variants.iter().map(|v| &v.ident).zip(mirrored).collect();
     let shapes: Vec<&TokenStream> = variants.iter().map(|(_, mirrored)| &mirrored.shape).collect();
@@ -171,25 +183,27 @@ struct Mirrored {
 }
 
 impl Mirrored {
-    fn of(fields: &Fields, case: Case) -> Self {
-        let locals: Vec<Ident> =
-            (0..fields.len()).map(|at| format_ident!("field_{at}", span = Span::mixed_site())).collect();
-        let each: Vec<(&Field, &Ident)> = fields.iter().zip(&locals).collect();
+    fn of(fields: &Fields, case: Case, places: &mut Places) -> Self {
+        let local = |(at, field): (usize, &Field)| {
+            (places.add(&field.ty), format_ident!("field_{at}", span = Span::mixed_site()))
+        };
+        let each: Vec<(Place, Ident)> = fields.iter().enumerate().map(local).collect();
         let end = || quoted!(::replug_api::edge::End);
-        let shape = each.iter().rev().fold(end(), |rest, (Field { ty, .. }, _)| {
-            let first = quote_spanned!(ty.span()=> <#ty as ::replug_api::Data>::Ffi);
-            quoted!(::replug_api::edge::Pair<#first, #rest>)
+        let locals: Vec<&Ident> = each.iter().map(|(_, local)| local).collect();
+        let forms: Vec<TokenStream> = each.iter().map(|(place, _)| place.form()).collect();
+        let shape = each.iter().rev().fold(end(), |rest, (place, _)| {
+            let form = place.form_in(&quoted!(__Places<__USED>));
+            quoted!(::replug_api::edge::Pair<#form, #rest>)
         });
         let list =
             locals.iter().rev().fold(end(), |rest, local| quoted!(::replug_api::edge::Pair(#local, #rest)));
-        let into_list = each.iter().rev().fold(end(), |rest, (Field { ty, .. }, local)| {
-            quoted!(::replug_api::edge::Pair(<#ty as ::replug_api::Data>::into_ffi(#local), #rest))
-        });
-        let back = each
+        let into_list = forms
             .iter()
-            .map(|(Field { ty, .. }, local)| quoted!(<#ty as ::replug_api::Data>::from_ffi(#local)));
-        let described =
-            each.iter().map(|(Field { ty, .. }, _)| quoted!(<#ty as ::replug_api::Data>::describe(types)));
+            .zip(&locals)
+            .rev()
+            .fold(end(), |rest, (form, local)| quoted!(::replug_api::edge::Pair(#form::new(#local), #rest)));
+        let back = locals.iter().map(|local| quoted!(#local.into_value()));
+        let described = forms.iter().map(|form| quoted!(#form::describe(types)));
         let names: Vec<&Ident> = fields.iter().filter_map(|field| field.ident.as_ref()).collect();
         let texts = fields.iter().filter_map(|field| {
             let ident = field.ident.as_ref()?;

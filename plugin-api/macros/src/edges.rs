@@ -2,15 +2,15 @@
 
 use crate::{
     contract::{Contract, Method, Param},
+    places::Place,
     types::{Passed, is_string},
 };
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{format_ident, quote_spanned};
-use syn::{Type, spanned::Spanned};
+use quote::format_ident;
 
 /// `quote!` whose local names cannot meet those of the author.
 macro_rules! quoted {
-    ($($tokens:tt)*) => { quote_spanned! {Span::mixed_site()=> $($tokens)*} };
+    ($($tokens:tt)*) => { ::quote::quote_spanned! {::proc_macro2::Span::mixed_site()=> $($tokens)*} };
 }
 pub(crate) use quoted;
 
@@ -64,21 +64,13 @@ fn edge_name(method: &Method) -> Ident {
     format_ident!("edge_{}", method.name, span = Span::mixed_site())
 }
 
-/// A call of a function of `Data` for `ty`. All of it stands where the type stands, so that an unmarked type is
-/// reported there, and once.
-pub(crate) fn called(ty: &Type, function: &str, argument: &TokenStream) -> TokenStream {
-    let function = Ident::new(function, ty.span());
-    quote_spanned!(ty.span()=> <#ty as ::replug_api::Data>::#function(#argument))
-}
-
 /// The FFI-safe form of all arguments as one value; references have the lifetime that is given.
 pub(crate) fn arguments_type(params: &[Param], lifetime: &TokenStream) -> TokenStream {
     params.iter().rev().fold(quoted!(::replug_api::edge::End), |rest, param| {
         let first = match &param.passed {
             Passed::Text => quoted!(::replug_api::abi_stable::std_types::RStr<#lifetime>),
             Passed::Bytes => quoted!(::replug_api::abi_stable::std_types::RSlice<#lifetime, u8>),
-            // The span of the author's type, so that an error about it points there.
-            Passed::Owned(ty) => quote_spanned!(ty.span()=> <#ty as ::replug_api::Data>::Ffi),
+            Passed::Owned(place) => place.form(),
         };
         quoted!(::replug_api::edge::Pair<#first, #rest>)
     })
@@ -86,13 +78,11 @@ pub(crate) fn arguments_type(params: &[Param], lifetime: &TokenStream) -> TokenS
 
 /// The types of an [`Outcome`](abi::Outcome)'s value and error.
 pub(crate) fn outcome_types(method: &Method) -> (TokenStream, TokenStream) {
-    let returns = &method.returns;
-    let value = quote_spanned!(returns.span()=> <#returns as ::replug_api::Data>::Ffi);
     let error = match &method.error {
-        Some(error) => quote_spanned!(error.span()=> <#error as ::replug_api::Data>::Ffi),
+        Some(error) => error.form(),
         None => quoted!(::replug_api::abi::Nothing),
     };
-    (value, error)
+    (method.returns.form(), error)
 }
 
 /// Takes the arguments apart again, each under its parameter's name.
@@ -112,13 +102,9 @@ fn edge(name: &Ident, method: &Method) -> TokenStream {
     let values = method.params.iter().map(|Param { ident, passed, .. }| match passed {
         Passed::Text => quoted!(#ident.as_str()),
         Passed::Bytes => quoted!(#ident.as_slice()),
-        Passed::Owned(ty) => called(ty, "from_ffi", &quoted!(#ident)),
+        Passed::Owned(_) => quoted!(#ident.into_value()),
     });
-    let returns = &method.returns;
-    let answer = match &method.error {
-        Some(error) => quote_spanned!(returns.span()=> ::replug_api::edge::fallible::<#returns, #error>),
-        None => quote_spanned!(returns.span()=> ::replug_api::edge::infallible::<#returns>),
-    };
+    let answer = method.result();
     quoted! {
         // Safety: the object is one of `bind` of this library, and its instance lives until the edge has returned.
         unsafe extern "C" fn #edge(
@@ -129,7 +115,7 @@ fn edge(name: &Ident, method: &Method) -> TokenStream {
                 // SAFETY: 1 and 2 are the caller's.
                 let it = unsafe { ::replug_api::edge::view::<dyn #name>(object) };
                 let #pattern = arguments;
-                #answer(<dyn #name as #name>::#ident(it, #(#values),*))
+                #answer::outcome(<dyn #name as #name>::#ident(it, #(#values),*))
             })
         }
     }
@@ -156,17 +142,15 @@ fn arm(name: &Ident, index: usize, method: &Method) -> TokenStream {
     let names: Vec<&String> = method.params.iter().map(|param| &param.name).collect();
     let alone = match method.params.as_slice() {
         [Param { passed: Passed::Text, .. }] => quoted!(Text),
-        [Param { passed: Passed::Owned(ty), .. }] if is_string(ty) => quoted!(Text),
+        [Param { passed: Passed::Owned(place), .. }] if is_string(&place.ty) => quoted!(Text),
         _ => quoted!(No),
     };
     let taken = method.params.iter().map(|Param { ident, passed, .. }| match passed {
         Passed::Text => quoted!(let #ident = arguments.take::<::std::string::String>()?;),
         Passed::Bytes => quoted!(let #ident = arguments.take_bytes()?;),
-        Passed::Owned(ty) => {
-            let arguments = quoted!(arguments);
-            let taken =
-                quote_spanned!(ty.span()=> ::replug_api::edge::Arguments::take::<#ty>(&mut #arguments));
-            quoted!(let #ident = #taken?;)
+        Passed::Owned(place) => {
+            let form = place.form();
+            quoted!(let #ident = #form::take(&mut arguments)?;)
         }
     });
     let values = method.params.iter().map(|Param { ident, passed, .. }| match passed {
@@ -175,13 +159,7 @@ fn arm(name: &Ident, index: usize, method: &Method) -> TokenStream {
         Passed::Owned(_) => quoted!(#ident),
     });
     let mutable = if method.params.is_empty() { quoted!() } else { quoted!(mut) };
-    let returns = &method.returns;
-    let answer = match &method.error {
-        Some(error) => {
-            quote_spanned!(returns.span()=> ::replug_api::edge::answer_fallible::<#returns, #error>)
-        }
-        None => quote_spanned!(returns.span()=> ::replug_api::edge::answer::<#returns>),
-    };
+    let answer = method.result();
     quoted! {
         #index => {
             let #mutable arguments = ::replug_api::edge::Arguments::read(
@@ -192,9 +170,14 @@ fn arm(name: &Ident, index: usize, method: &Method) -> TokenStream {
             )?;
             #(#taken)*
             arguments.end()?;
-            #answer(encoding, &<dyn #name as #name>::#ident(it, #(#values),*))
+            #answer::answer(encoding, &<dyn #name as #name>::#ident(it, #(#values),*))
         }
     }
+}
+
+fn described(place: &Place) -> TokenStream {
+    let form = place.form();
+    quoted!(#form::describe(types))
 }
 
 fn description(method: &Method) -> TokenStream {
@@ -203,14 +186,14 @@ fn description(method: &Method) -> TokenStream {
         let ty = match passed {
             Passed::Text => quoted!(::replug_api::describe::Type::String),
             Passed::Bytes => quoted!(<::std::vec::Vec<u8> as ::replug_api::Data>::describe(types)),
-            Passed::Owned(ty) => called(ty, "describe", &quoted!(types)),
+            Passed::Owned(place) => described(place),
         };
         quoted!(::replug_api::edge::named(#name, #ty))
     });
-    let returns = called(&method.returns, "describe", &quoted!(types));
+    let returns = described(&method.returns);
     let error = match &method.error {
         Some(error) => {
-            let described = called(error, "describe", &quoted!(types));
+            let described = described(error);
             quoted!(::core::option::Option::Some(#described))
         }
         None => quoted!(::core::option::Option::None),

@@ -1,7 +1,7 @@
 //! `export!(Type: Interface, OtherInterface);`: the one symbol that makes a crate a plugin.
 
 use crate::edges::quoted;
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::TokenStream;
 use quote::quote_spanned;
 use syn::{
     Error, Path, Result, Token, Type,

@@ -19,7 +19,9 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
     item.colon_token.get_or_insert_default();
 
     let client = client::expand(&contract, &item.vis);
+    let client_methods = client::methods(&contract, &item.vis);
     let client_name = client::name(&contract.name);
+    let places = contract.places.declared();
     let edges = edges::expand(&contract);
     let remote = remote::expand(&contract);
     let name = &contract.name;
@@ -27,6 +29,8 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
         #item
         #client
         const _: () = {
+            #places
+            #client_methods
             #edges
             #remote
 

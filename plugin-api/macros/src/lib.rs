@@ -8,6 +8,7 @@
 //! | `remote.rs` | the edges to a plugin in another process |
 //! | `client.rs` | the typed client |
 //! | `data.rs` | `#[data]`: the FFI-safe mirror of a type |
+//! | `places.rs` | where the author's types stand, each named once |
 //! | `names.rs` | what fields and variants are called in encodings |
 //! | `export.rs` | `export!` |
 //! | `types.rs` | which types may stand in a signature, and why not |
@@ -20,6 +21,7 @@ mod edges;
 mod export;
 mod interface;
 mod names;
+mod places;
 mod remote;
 mod types;
 

@@ -2,12 +2,11 @@
 
 use crate::{
     contract::{Contract, Method, Param},
-    edges::{arguments_pattern, arguments_type, called, export, outcome_types, quoted},
+    edges::{arguments_pattern, arguments_type, export, outcome_types, quoted},
     types::Passed,
 };
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{format_ident, quote_spanned};
-use syn::spanned::Spanned;
+use quote::format_ident;
 
 pub(crate) fn expand(contract: &Contract) -> TokenStream {
     let text = contract.name.to_string();
@@ -41,18 +40,12 @@ fn edge(index: usize, method: &Method) -> TokenStream {
     let given = method.params.iter().map(|Param { ident, name, passed, .. }| match passed {
         Passed::Text => quoted!(call.give(#name, #ident.as_str());),
         Passed::Bytes => quoted!(call.give_bytes(#name, #ident.as_slice());),
-        Passed::Owned(ty) => {
-            let own = called(ty, "from_ffi", &quoted!(#ident));
-            quoted!(call.give(#name, &#own);)
-        }
+        Passed::Owned(_) => quoted!(call.give_form(#name, #ident);),
     });
     let mutable = if method.params.is_empty() { quoted!() } else { quoted!(mut) };
-    let returns = &method.returns;
     let answer = match &method.error {
-        Some(error) => {
-            quote_spanned!(returns.span()=> ::replug_api::remote::Call::fallible::<#returns, #error>)
-        }
-        None => quote_spanned!(returns.span()=> ::replug_api::remote::Call::infallible::<#returns>),
+        Some(_) => quoted!(call.fallible()),
+        None => quoted!(call.infallible()),
     };
     quoted! {
         // Safety: the object is one of `RemoteObject::object`, and a clone of that lives until the edge has returned.
@@ -65,7 +58,7 @@ fn edge(index: usize, method: &Method) -> TokenStream {
                 let #mutable call = unsafe { ::replug_api::remote::Call::new(object, #index, #text) };
                 let #pattern = arguments;
                 #(#given)*
-                #answer(call)
+                #answer
             })
         }
     }

@@ -1,5 +1,6 @@
 //! Which types may stand in a signature or in a `#[data]` type, and what to write instead of the others.
 
+use crate::places::{Place, Places};
 use syn::{
     Error, Path, Result, ReturnType, Type, TypeReference,
     spanned::Spanned,
@@ -13,16 +14,16 @@ pub(crate) enum Passed {
     /// `&[u8]`
     Bytes,
     /// By value.
-    Owned(Box<Type>),
+    Owned(Box<Place>),
 }
 
 /// Reads a parameter's type.
-pub(crate) fn parameter(ty: &Type) -> Result<Passed> {
+pub(crate) fn parameter(ty: &Type, places: &mut Places) -> Result<Passed> {
     match bare(ty) {
         Type::Reference(reference) => borrowed(reference),
         owned => {
             check_owned(owned)?;
-            Ok(Passed::Owned(Box::new(owned.clone())))
+            Ok(Passed::Owned(Box::new(places.add(owned))))
         }
     }
 }

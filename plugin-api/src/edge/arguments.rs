@@ -160,7 +160,7 @@ fn by_position(given: Vec<Value>, names: &[&str]) -> Result<Vec<Value>, String> 
 ///
 /// - [`Refusal::BadResult`] if it cannot be written in that encoding, as a map with keys that are not text in JSON, or
 ///   an infinite number.
-pub fn answer<T: Data>(encoding: Encoding, value: &T) -> Result<RVec<u8>, Refusal> {
+pub(super) fn answer<T: Data>(encoding: Encoding, value: &T) -> Result<RVec<u8>, Refusal> {
     let encoded = match encoding {
         Encoding::Json => as_json(value),
         Encoding::Binary => postcard::to_stdvec(value).map_err(|e| e.to_string()),
@@ -190,7 +190,7 @@ fn is_read_back<T: Data>(json: &[u8], value: &T) -> bool {
 ///
 /// - [`Refusal::Error`] with the encoded error if there is one.
 /// - [`Refusal::BadResult`] as for [`answer`].
-pub fn answer_fallible<T: Data, E: Data>(
+pub(super) fn answer_fallible<T: Data, E: Data>(
     encoding: Encoding,
     result: &Result<T, E>,
 ) -> Result<RVec<u8>, Refusal> {

@@ -1,0 +1,146 @@
+//! The places where an author's type stands, in the signatures of an interface or in a `#[data]` type.
+//!
+//! Generated code names such a type once, as the [`Place::Type`] of its place: there the compiler checks that it is
+//! [`Data`]. All other generated code names the place, so that a type that is not `Data` is one error and not many.
+
+use super::{Arguments, answer, answer_fallible, failed_all_the_same, not_returned};
+use crate::{
+    Data,
+    abi::{Encoding, Nothing, Outcome, Refusal},
+    describe::{Type, Types},
+};
+use abi_stable::{StableAbi, abi_stability::GetStaticEquivalent_, std_types::RVec, type_layout::TypeLayout};
+use std::{convert::Infallible, marker::PhantomData, mem::ManuallyDrop};
+
+/// The type at place `AT`. Implemented by a private type of the generated code, which may name private types.
+pub trait Place<const AT: u32>: 'static {
+    /// The type that the author wrote.
+    type Type: Data;
+}
+
+/// The FFI form of the type at a place.
+///
+/// It drops its content itself. Otherwise the compiler would look for the content's type wherever generated code can drop
+/// a `Form`, and report each time that the author's type is not [`Data`].
+#[repr(transparent)]
+pub struct Form<P: Place<AT>, const AT: u32>(
+    ManuallyDrop<<P::Type as Data>::Ffi>,
+    // Last, since the compiler looks at the last field to find out whether the struct has a size.
+    PhantomData<fn() -> P>,
+);
+
+impl<P: Place<AT>, const AT: u32> Drop for Form<P, AT> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: nothing reads the content after this, and `into_value`, which takes it, does not come here.
+        unsafe { ManuallyDrop::drop(&mut self.0) }
+    }
+}
+
+// SAFETY: it is its own static equivalent, having no lifetimes.
+unsafe impl<P: Place<AT>, const AT: u32> GetStaticEquivalent_ for Form<P, AT> {
+    type StaticEquivalent = Self;
+}
+
+// SAFETY: `repr(transparent)`: its layout is that of its first field, a `ManuallyDrop`, which is
+// transparent too; beside it there is only a `PhantomData`.
+unsafe impl<P: Place<AT>, const AT: u32> StableAbi for Form<P, AT> {
+    type IsNonZeroType = <<P::Type as Data>::Ffi as StableAbi>::IsNonZeroType;
+    const LAYOUT: &'static TypeLayout = <<P::Type as Data>::Ffi as StableAbi>::LAYOUT;
+}
+
+impl<P: Place<AT>, const AT: u32> Form<P, AT> {
+    /// Makes the value ready to cross.
+    #[inline]
+    pub fn new(value: P::Type) -> Self {
+        Self(ManuallyDrop::new(value.into_ffi()), PhantomData)
+    }
+
+    /// Takes the value that crossed over.
+    #[inline]
+    pub fn into_value(self) -> P::Type {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not used or dropped after this, so that the content is taken once.
+        Data::from_ffi(unsafe { ManuallyDrop::take(&mut this.0) })
+    }
+
+    /// What the type looks like.
+    pub fn describe(types: &mut Types) -> Type {
+        P::Type::describe(types)
+    }
+
+    /// Takes the next argument of an encoded call.
+    ///
+    /// # Errors
+    ///
+    /// - As for [`Arguments::take`].
+    pub fn take(arguments: &mut Arguments<'_>) -> Result<P::Type, Refusal> {
+        arguments.take()
+    }
+
+    /// Encodes the result of a method that cannot fail.
+    ///
+    /// # Errors
+    ///
+    /// - [`Refusal::BadResult`] if it cannot be written in that encoding.
+    pub fn answer(encoding: Encoding, value: &P::Type) -> Result<RVec<u8>, Refusal> {
+        answer(encoding, value)
+    }
+
+    /// The outcome of a method that cannot fail.
+    #[inline]
+    pub fn outcome(value: P::Type) -> Outcome<Self, Nothing> {
+        Outcome::Returned(Self::new(value))
+    }
+
+    /// What came back from a method that cannot fail. See [`Fallible::received`].
+    #[inline]
+    pub fn received(outcome: Outcome<Self, Nothing>) -> Outcome<P::Type, Infallible> {
+        match outcome {
+            Outcome::Returned(value) => Outcome::Returned(value.into_value()),
+            failed => failed_all_the_same(failed),
+        }
+    }
+}
+
+/// The value and the error of a method that returns a `Result`.
+pub struct Fallible<P, const VALUE: u32, const ERROR: u32>(PhantomData<P>);
+
+impl<P: Place<VALUE> + Place<ERROR>, const VALUE: u32, const ERROR: u32> Fallible<P, VALUE, ERROR> {
+    /// The outcome of the method.
+    #[inline]
+    pub fn outcome(
+        result: Result<<P as Place<VALUE>>::Type, <P as Place<ERROR>>::Type>,
+    ) -> Outcome<Form<P, VALUE>, Form<P, ERROR>> {
+        match result {
+            Ok(value) => Outcome::Returned(Form::new(value)),
+            Err(error) => Outcome::Refused(Form::new(error)),
+        }
+    }
+
+    /// What came back from the method, as the host's own values.
+    ///
+    /// Runs while the host still keeps the plugin from being unloaded: the FFI forms own memory of the plugin's.
+    #[inline]
+    pub fn received(
+        outcome: Outcome<Form<P, VALUE>, Form<P, ERROR>>,
+    ) -> Outcome<<P as Place<VALUE>>::Type, <P as Place<ERROR>>::Type> {
+        match outcome {
+            Outcome::Returned(value) => Outcome::Returned(value.into_value()),
+            failed => not_returned(failed, Form::into_value),
+        }
+    }
+
+    /// Encodes the result or the error.
+    ///
+    /// # Errors
+    ///
+    /// - [`Refusal::Error`] with the encoded error if there is one.
+    /// - [`Refusal::BadResult`] as for [`Form::answer`].
+    pub fn answer(
+        encoding: Encoding,
+        result: &Result<<P as Place<VALUE>>::Type, <P as Place<ERROR>>::Type>,
+    ) -> Result<RVec<u8>, Refusal> {
+        answer_fallible(encoding, result)
+    }
+}
