@@ -5,7 +5,8 @@
 //! it is instantiated again at every edit.
 
 use crate::{
-    Context, Health, Plugin, PluginError, SavedState, abi::BoundInterface, abi::InterfaceExport, config,
+    Configuration, Context, Health, Plugin, PluginError, SavedState, Snapshot, abi::BoundInterface,
+    abi::InterfaceExport,
 };
 use std::any::TypeId;
 
@@ -56,11 +57,11 @@ impl<P: Plugin> ErasedPlugin for P {
     }
 
     fn configure(&self, config: &str) -> Result<(), PluginError> {
-        self.on_config(config::read(config)?)
+        self.on_config(Configuration::read_config(config)?)
     }
 
     fn save(&self) -> Result<SavedState, PluginError> {
-        SavedState::encode(&Plugin::save(self)?)
+        Plugin::save(self)?.encode_state()
     }
 
     fn restore(&self, from_version: u32, state: SavedState) -> Result<(), PluginError> {
@@ -90,7 +91,7 @@ impl Created {
         config: &str,
         bind: fn(&'static P) -> Vec<BoundInterface>,
     ) -> Result<Self, PluginError> {
-        let plugin = Box::into_raw(Box::new(P::init(context, config::read(config)?)?));
+        let plugin = Box::into_raw(Box::new(P::init(context, P::Config::read_config(config)?)?));
         // SAFETY: just made, and not freed before `Created` is dropped. By 1 the reference is in the interfaces only, whose
         // objects are not used after that: 2 of `PluginRoot`.
         let interfaces = bind(unsafe { &*plugin });

@@ -4,7 +4,7 @@
 //! swaps it for a newer build while the program goes on.
 //!
 //! ```
-//! use replug_api::{prelude::*, serde::Deserialize};
+//! use replug_api::prelude::*;
 //! use std::sync::{Mutex, MutexGuard, PoisonError};
 //!
 //! /// What callers see. One that hosts and plugins share lives in a crate of its own.
@@ -29,8 +29,9 @@
 //! }
 //!
 //! /// `[config]` of the manifest.
-//! #[derive(Default, Deserialize)]
-//! #[serde(crate = "replug_api::serde", default)]
+//! #[replug_api::data]
+//! #[derive(Default)]
+//! #[serde(default)]
 //! pub struct NotesConfig {
 //!     limit: usize,
 //! }
@@ -140,7 +141,7 @@ pub use call::{CallError, Caller, Interface};
 pub use context::{Context, is_cancelled};
 pub use data::Data;
 pub use error::PluginError;
-pub use plugin::{Health, Plugin, SavedState};
+pub use plugin::{Configuration, Health, Plugin, SavedState, Snapshot};
 pub use replug_macros::{data, export, interface};
 
 // For generated code, and so that an author needs no dependency but this crate.

@@ -1,6 +1,6 @@
 //! The trait that makes a type a plugin, and what its methods take and give.
 
-use crate::{Context, PluginError};
+use crate::{Context, PluginError, config};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// A type of which the host makes an instance per generation.
@@ -18,11 +18,11 @@ pub trait Plugin: Send + Sync + Sized + 'static {
     /// `[config]` of the manifest. `()` for none.
     ///
     /// An absent or empty `[config]` gives `Config::default()`. Otherwise every field must be there, but those
-    /// that you mark `#[serde(default)]`.
-    type Config: DeserializeOwned + Default;
+    /// that you mark `#[serde(default)]`. A type of yours needs `#[replug_api::data]` and `#[derive(Default)]`.
+    type Config: Configuration;
 
-    /// What a new generation takes over from the old one. `()` for nothing.
-    type State: Serialize + DeserializeOwned + 'static;
+    /// What a new generation takes over from the old one. `()` for nothing. A type of yours needs `#[replug_api::data]`.
+    type State: Snapshot;
 
     /// The version of `State`'s shape. Raise it when the shape changes, and let `restore` read the older ones.
     const STATE_VERSION: u32 = 1;
@@ -91,6 +91,53 @@ pub trait Plugin: Send + Sync + Sized + 'static {
             "the plugin has state but does not implement `Plugin::restore`",
         )
         .with("from_version", from_version))
+    }
+}
+
+/// What [`Plugin::Config`] can be: every type that implements serde's `DeserializeOwned`, and `Default`.
+///
+/// [`macro@crate::data`] derives `Deserialize` without a dependency on serde. A type that needs what `#[data]` refuses, such
+/// as `#[serde(flatten)]`, derives `replug_api::serde::Deserialize` and says `#[serde(crate = "replug_api::serde")]`.
+// The bounds are on the implementation and not on the trait: serde's advice for a type that does not fulfil them assumes a
+// dependency on serde, which a plugin does not need.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the configuration of a plugin",
+    label = "serde's `Deserialize` or `Default` is not implemented for it",
+    note = "add `#[replug_api::data]` and `#[derive(Default)]` to its definition, and `#[replug_api::data]` to those of your types in it",
+    note = "instead of `#[replug_api::data]`, `#[derive(replug_api::serde::Deserialize)]` and `#[serde(crate = \"replug_api::serde\")]` will do"
+)]
+pub trait Configuration: Sized {
+    /// Reads a `[config]` that came as JSON.
+    #[doc(hidden)]
+    fn read_config(json: &str) -> Result<Self, PluginError>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: DeserializeOwned + Default> Configuration for T {
+    fn read_config(json: &str) -> Result<Self, PluginError> {
+        config::read(json)
+    }
+}
+
+/// What [`Plugin::State`] can be: every `'static` type that implements serde's `Serialize` and `DeserializeOwned`.
+///
+/// [`Configuration`] says how to derive them.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the state of a plugin",
+    label = "serde's `Serialize` or `Deserialize` is not implemented for it",
+    note = "add `#[replug_api::data]` to its definition, and to those of your types in it",
+    note = "`#[derive(replug_api::serde::Serialize, replug_api::serde::Deserialize)]` and `#[serde(crate = \"replug_api::serde\")]` will do, too"
+)]
+pub trait Snapshot: 'static {
+    /// Writes it down.
+    #[doc(hidden)]
+    fn encode_state(&self) -> Result<SavedState, PluginError>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned + 'static> Snapshot for T {
+    fn encode_state(&self) -> Result<SavedState, PluginError> {
+        SavedState::encode(self)
     }
 }
 

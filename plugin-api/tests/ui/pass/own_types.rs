@@ -1,0 +1,71 @@
+//! What the refused types should have been: a configuration and a state that need no dependency on serde, and private
+//! types in public ones.
+#![deny(warnings)]
+
+use replug_api::prelude::*;
+
+/// Marked.
+#[replug_api::data]
+#[derive(Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    limit: Limit,
+}
+
+/// Private, in a field of a public type.
+#[replug_api::data]
+#[derive(Default)]
+struct Limit(u8);
+
+/// Derived, for what `#[data]` refuses.
+#[derive(Default, replug_api::serde::Serialize, replug_api::serde::Deserialize)]
+#[serde(crate = "replug_api::serde")]
+pub struct Kept {
+    #[serde(flatten)]
+    all: std::collections::BTreeMap<String, u8>,
+}
+
+mod inner {
+    #[replug_api::data]
+    pub(super) struct Narrow {
+        pub(super) value: u8,
+    }
+
+    #[replug_api::interface]
+    pub(super) trait Narrowed {
+        fn narrow(&self, it: Narrow) -> Vec<Narrow>;
+    }
+}
+
+#[replug_api::interface]
+trait Marks {
+    fn limit(&self, text: &str) -> Result<Settings, Limit>;
+}
+
+struct Author(Settings);
+
+impl Plugin for Author {
+    type Config = Settings;
+    type State = Vec<Kept>;
+    fn init(_: &Context, config: Settings) -> Result<Self, PluginError> {
+        Ok(Self(config))
+    }
+}
+
+impl Marks for Author {
+    fn limit(&self, _: &str) -> Result<Settings, Limit> {
+        Err(Limit(self.0.limit.0))
+    }
+}
+
+impl inner::Narrowed for Author {
+    fn narrow(&self, it: inner::Narrow) -> Vec<inner::Narrow> {
+        vec![inner::Narrow { value: it.value }]
+    }
+}
+
+replug_api::export!(Author: Marks, inner::Narrowed);
+
+fn main() {
+    let _ = Kept::default().all;
+}
