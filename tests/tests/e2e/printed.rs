@@ -37,6 +37,22 @@ fn logged(dev: &mut Dev, stream: &str) -> Value {
     }
 }
 
+/// The line that `say` prints on the standard output, when the one on the standard error was logged too, be it before it or after.
+fn said(dev: &mut Dev) -> Value {
+    let (mut output, mut error) = (None, None);
+    loop {
+        let log = dev.wait_for("log");
+        match log["target"].as_str() {
+            Some("stdout") => output = Some(log),
+            Some("stderr") => error = Some(log),
+            _ => {}
+        }
+        if let (Some(output), Some(_)) = (&output, &error) {
+            return output.clone();
+        }
+    }
+}
+
 #[test]
 fn what_a_plugin_in_the_host_s_process_prints_is_logged_with_its_name() {
     let mut lab = Lab::in_mode("prints", Mode::InProcess);
@@ -73,10 +89,10 @@ fn of_two_plugins_the_one_that_was_called_is_named() {
     dev.wait_for("host_started");
     // Who has come up since nothing was printed is among those that may have.
     misbehaves(&lab, &id, "say");
-    logged(&mut dev, "stdout");
+    said(&mut dev);
     for id in [neighbour, &id, neighbour] {
         misbehaves(&lab, id, "say");
-        let log = logged(&mut dev, "stdout");
+        let log = said(&mut dev);
         assert_eq!((&log["message"], &log["plugin"]), (&"aloud".into(), &id.into()), "{log}");
     }
     assert!(dev.interrupt().success());
