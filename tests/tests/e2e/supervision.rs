@@ -131,7 +131,10 @@ fn restarts_that_fail_count_and_are_told_from_deaths() {
     let mut lab = Lab::in_mode("fails-to-start", Mode::Process);
     lab.install_with(misbehave("version=1"), "[process]\nmax_deaths = 3\nrestart_pause = \"1ms\"");
     lab.start();
-    fs::remove_dir_all(lab.state_dir().join("artifacts")).unwrap();
+    // A file in the place of the folder that the plugin's data are in: no process of it can be set up.
+    let data = lab.state_dir().join("data").join(lab.id());
+    fs::remove_dir_all(&data).unwrap();
+    fs::write(&data, "").unwrap();
     kill(&lab);
     let reason = quarantined(&mut lab);
     assert!(
