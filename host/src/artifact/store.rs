@@ -67,7 +67,7 @@ impl Artifact {
     ///
     /// # Errors
     ///
-    /// As with [`inspect()`].
+    /// As with [`inspect`](super::inspect()).
     pub fn inspect(&self) -> Result<Facts, InspectError> {
         inspect_stored(&self.path, (&self.copy_of, &self.known())).map_err(|error| error.about(&self.copy_of))
     }
