@@ -172,7 +172,10 @@ impl Lab {
         let dir = self.plugins_dir().join(name);
         fs::create_dir(&dir).expect("the folder");
         fs::write(dir.join("plugin.so"), artifact).expect("the artifact");
-        fs::write(dir.join("plugin.toml"), manifest).expect("the manifest");
+        // A host that runs must not find half of it.
+        let unfinished = dir.join("plugin.tmp");
+        fs::write(&unfinished, manifest).expect("the manifest");
+        fs::rename(&unfinished, dir.join("plugin.toml")).expect("the manifest in its place");
     }
 
     /// Like [`Lab::install`] with more lines in the manifest.
