@@ -190,7 +190,7 @@ impl Demotions {
         let what = match (manifest.map_or(Mode::Auto, |manifest| manifest.mode), processes) {
             (Mode::Process, _) => return unexplained(crash).map(|event| (None, event)),
             (Mode::Auto, Processes::Possible) => Treatment::Process,
-            (Mode::Auto | Mode::InProcess, _) => Treatment::Quarantined,
+            _ => Treatment::Quarantined,
         };
         let (method, line) = (Some(suspect.method.clone()), suspect.line.clone());
         let how = How { method, line, signal: signal(crash) };

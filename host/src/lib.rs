@@ -71,17 +71,14 @@ pub mod crash;
 mod demotion;
 pub mod doctor;
 pub mod error;
-pub mod event;
 mod handle;
 mod host;
-mod id;
 mod info;
 mod keeper;
 mod lineage;
 mod live;
 pub mod load;
 pub mod manifest;
-pub mod metrics;
 mod mount;
 mod orphans;
 mod overdue;
@@ -89,7 +86,6 @@ pub mod parent;
 mod pending;
 pub mod preflight;
 mod process_stat;
-mod readable;
 mod record;
 mod recorder;
 mod registry;
@@ -98,14 +94,25 @@ pub mod shim;
 mod snapshot;
 mod spans;
 mod stop_first;
-#[doc(hidden)]
-pub mod suggest;
 #[cfg(feature = "control")]
 mod sweep;
 pub mod watch;
 pub mod wire;
 mod worker;
 mod workspace;
+
+pub use replug_model::event;
+#[doc(hidden)]
+pub use replug_model::suggest;
+pub(crate) use replug_model::{id, readable};
+
+/// What is counted and timed while a host runs.
+pub mod metrics {
+    pub use replug_model::{
+        event::{PluginTally, ReloadOutcome},
+        metrics::*,
+    };
+}
 
 pub use builder::HostBuilder;
 pub use config::{

@@ -1,7 +1,7 @@
 //! How types that the rest of the crate knows look in the API's description.
 
 use super::filter;
-use crate::{id::PluginId, info::Status};
+use crate::info::Status;
 use serde_json::json;
 use std::borrow::Cow;
 use utoipa::{
@@ -11,25 +11,6 @@ use utoipa::{
         schema::{AnyOfBuilder, ObjectBuilder, SchemaType, Type},
     },
 };
-
-impl PartialSchema for PluginId {
-    fn schema() -> RefOr<Schema> {
-        const PART: &str = "[a-z0-9]([a-z0-9-]*[a-z0-9])?";
-        ObjectBuilder::new()
-            .schema_type(Type::String)
-            .description(Some("A plugin's id: 2 or more parts of a-z, 0-9 and `-`, joined by dots."))
-            .pattern(Some(format!("^{PART}([.]{PART})+$")))
-            .max_length(Some(Self::MAX_LEN))
-            .examples([json!("dev.replug.calculator")])
-            .into()
-    }
-}
-
-impl ToSchema for PluginId {
-    fn name() -> Cow<'static, str> {
-        "PluginId".into()
-    }
-}
 
 impl PartialSchema for Status {
     fn schema() -> RefOr<Schema> {

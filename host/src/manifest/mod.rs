@@ -14,10 +14,11 @@ pub use defaults::Defaults;
 pub(crate) use defaults::spell_out;
 pub use discover::{Discovery, discover};
 pub use error::ManifestError;
+pub(crate) use process::size;
 pub use process::{CgroupUse, EnvVar, LimitsSpec, Mode, ProcessSpec, Trial};
-pub(crate) use process::{LIMITS_KEYS, size};
 pub use read::{FILE_NAMES, holds_manifest, read};
 pub(crate) use read::{Text, id_in, line_of, read_text};
+pub(crate) use replug_model::limits::LIMITS_KEYS;
 
 use crate::id::PluginId;
 use cargo_metadata::semver;

@@ -5,8 +5,8 @@ use super::{
     fields::Fields,
     tree::{Node, Value},
 };
-use crate::wire::Limits;
-use serde::{Deserialize, Serialize};
+pub use replug_model::limits::{CgroupUse, EnvVar, LimitsSpec, Mode};
+use replug_model::limits::{LIMITS_KEYS, Limits};
 use std::{path::Path, time::Duration};
 
 pub(super) const PROCESS_KEYS: &[&str] = &[
@@ -19,8 +19,6 @@ pub(super) const PROCESS_KEYS: &[&str] = &[
     "death_window",
     "env",
 ];
-pub(crate) const LIMITS_KEYS: &[&str] =
-    &["memory", "cpu_time", "open_files", "file_size", "processes", "cgroup"];
 
 /// Below these no process comes up that could take a call: the least, and why.
 const LEAST_MEMORY_BYTES: (u64, &str) =
@@ -33,21 +31,6 @@ const LEAST_PROCESSES: (u64, &str) = (
     4,
     "the process has three threads for itself, and one for each call that runs at the same time; write 4 or more",
 );
-
-/// Where a plugin's generations run: the key `mode`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Mode {
-    /// In the host's own process, unless there is a reason against it: an artifact that has crashed the host, one that
-    /// the host cannot afford, or one that a panic would end.
-    #[default]
-    Auto,
-    /// In the host's own process. An artifact that cannot run there is refused.
-    InProcess,
-    /// In a process of its own.
-    Process,
-}
 
 /// How a plugin in a process of its own is called and kept alive: the table `[process]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,42 +53,6 @@ pub struct ProcessSpec {
     pub env: Vec<EnvVar>,
 }
 
-/// One variable of a process's environment: an item of the key `process.env`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EnvVar {
-    /// The host's own variable of that name, if it has one.
-    Pass(String),
-    /// A variable of that name with that value.
-    Set(String, String),
-}
-
-impl EnvVar {
-    /// Its name.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Pass(name) | Self::Set(name, _) => name,
-        }
-    }
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
-        let first = name.chars().next();
-        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        if first.is_none_or(|first| first.is_ascii_digit()) || !name.chars().all(is_name) {
-            return Err(format!(
-                "{text:?} is neither a name nor `NAME=value`; a name has letters, digits and `_`, such as \"DATABASE_URL\""
-            ));
-        }
-        match value {
-            Some(value) if value.contains('\0') => {
-                Err(format!("the value of `{name}` holds a NUL, which no variable can"))
-            }
-            Some(value) => Ok(Self::Set(name.into(), value.into())),
-            None => Ok(Self::Pass(name.into())),
-        }
-    }
-}
-
 impl Default for ProcessSpec {
     fn default() -> Self {
         Self {
@@ -119,43 +66,6 @@ impl Default for ProcessSpec {
             env: Vec::new(),
         }
     }
-}
-
-/// What a process of its own may use: the table `[limits]`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LimitsSpec {
-    /// How much of what.
-    pub kernel: Limits,
-    /// Whether a cgroup sees to it.
-    pub cgroup: CgroupUse,
-}
-
-impl LimitsSpec {
-    /// The keys that ask for something.
-    pub(crate) fn keys(self) -> Vec<&'static str> {
-        let Limits { memory_bytes, cpu_seconds, open_files, file_size_bytes, processes } = self.kernel;
-        let asked = [
-            memory_bytes.is_some(),
-            cpu_seconds.is_some(),
-            open_files.is_some(),
-            file_size_bytes.is_some(),
-            processes.is_some(),
-            self.cgroup == CgroupUse::Required,
-        ];
-        LIMITS_KEYS.iter().zip(asked).filter_map(|(key, asked)| asked.then_some(*key)).collect()
-    }
-}
-
-/// Whether a process of its own gets a cgroup of its own: the key `limits.cgroup`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CgroupUse {
-    /// No.
-    Off,
-    /// If the host's own is delegated to it; otherwise what that costs is told.
-    #[default]
-    Preferred,
-    /// Without one it does not come up.
-    Required,
 }
 
 /// What a new version does in a throwaway process before it is let in: the key `reload.preflight`.
@@ -203,6 +113,25 @@ pub(super) fn process(file: &Path, node: Option<&Node>) -> Result<ProcessSpec, M
     })
 }
 
+/// What an item of the key `process.env` says.
+fn variable(text: &str) -> Result<EnvVar, String> {
+    let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+    let first = name.chars().next();
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if first.is_none_or(|first| first.is_ascii_digit()) || !name.chars().all(is_name) {
+        return Err(format!(
+            "{text:?} is neither a name nor `NAME=value`; a name has letters, digits and `_`, such as \"DATABASE_URL\""
+        ));
+    }
+    match value {
+        Some(value) if value.contains('\0') => {
+            Err(format!("the value of `{name}` holds a NUL, which no variable can"))
+        }
+        Some(value) => Ok(EnvVar::Set(name.into(), value.into())),
+        None => Ok(EnvVar::Pass(name.into())),
+    }
+}
+
 fn env(file: &Path, table: &Fields<'_>) -> Result<Vec<EnvVar>, ManifestError> {
     let mut variables: Vec<EnvVar> = Vec::new();
     for (text, line) in table.strings("env")?.iter().zip(table.lines("env")) {
@@ -212,7 +141,7 @@ fn env(file: &Path, table: &Fields<'_>) -> Result<Vec<EnvVar>, ManifestError> {
             key: "process.env".into(),
             reason,
         };
-        let variable = EnvVar::parse(text).map_err(illegal)?;
+        let variable = variable(text).map_err(illegal)?;
         if variables.iter().any(|known| known.name() == variable.name()) {
             return Err(illegal(format!("`{}` is named twice; delete one of the two", variable.name())));
         }

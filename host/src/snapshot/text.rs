@@ -6,7 +6,6 @@ use super::{Metrics, PluginMetrics};
 use crate::{
     event::RetireOutcome,
     info::Status,
-    manifest::Mode,
     metrics::{Failure, Histogram, ReloadOutcome},
 };
 use std::{fmt::Write, time::UNIX_EPOCH};
@@ -203,7 +202,7 @@ impl Metrics {
     fn each_mode<'a>(&'a self, mut write: impl FnMut(&'a super::CallMetrics, [(&'static str, &'a str); 2])) {
         self.each(|it, id| {
             for of_mode in &it.calls {
-                write(of_mode, [("plugin", id), ("mode", mode(of_mode.mode))]);
+                write(of_mode, [("plugin", id), ("mode", of_mode.mode.name())]);
             }
         });
     }
@@ -218,14 +217,6 @@ const STATES: [(Status, &str); 7] = [
     (Status::SourceOnly, "source_only"),
     (Status::Incomplete, "incomplete"),
 ];
-
-fn mode(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Auto => "auto",
-        Mode::InProcess => "in-process",
-        Mode::Process => "process",
-    }
-}
 
 fn retire_outcome(outcome: RetireOutcome) -> &'static str {
     match outcome {

@@ -3,7 +3,7 @@
 //! A new field or variant is a new [`PROTOCOL`](super::PROTOCOL), with one exception: [`Hello`] keeps its form for ever,
 //! so that two versions can at least say that they differ.
 
-use super::{RequestId, WireError};
+use super::{Limits, RequestId, WireError};
 use crate::id::{Generation, PluginId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::path::PathBuf;
@@ -118,21 +118,6 @@ pub struct Load {
     pub shared_std: Option<PathBuf>,
     /// What the process may use, from before the first line of the plugin's runs.
     pub limits: Limits,
-}
-
-/// What a process may use, as the kernel's resource limits; none where nothing is said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// Address space: `RLIMIT_AS`. An allocation beyond it fails, which ends most programs.
-    pub memory_bytes: Option<u64>,
-    /// Time on a processor: `RLIMIT_CPU`. Ends the process with `SIGXCPU`, and a second later with `SIGKILL`.
-    pub cpu_seconds: Option<u64>,
-    /// Open files: `RLIMIT_NOFILE`.
-    pub open_files: Option<u64>,
-    /// Length of a file that it writes: `RLIMIT_FSIZE`. Ends the process with `SIGXFSZ`.
-    pub file_size_bytes: Option<u64>,
-    /// Processes and threads of the user, all together: `RLIMIT_NPROC`. Does not bind root.
-    pub processes: Option<u64>,
 }
 
 /// What an instance is told when it is made.

@@ -25,10 +25,12 @@ pub use error::WireError;
 pub use frame::{Channel, Frame, Kind, MAX_FRAME, RequestId};
 pub(crate) use message::Message;
 pub use message::{
-    Create, Described, Failure, Health, Hello, LaneId, Level, Limits, Load, Loaded, Order, Reply, Report,
-    Request, State,
+    Create, Described, Failure, Health, Hello, LaneId, Level, Load, Loaded, Order, Reply, Report, Request,
+    State,
 };
 pub use timed::Timed;
+
+pub use replug_model::limits::Limits;
 
 pub use replug_api::abi::Encoding;
 

@@ -153,7 +153,8 @@ pub(super) fn pages_make_no_markup(tree: &Tree) -> Vec<Problem> {
 /// An error whose `Debug` is derived is printed by `main` as a piece of Rust.
 pub(super) fn errors_are_shown_in_words(tree: &Tree) -> Vec<Problem> {
     let of_a_library = |path: &str| {
-        (path.starts_with("host/src/") && !path.starts_with("host/src/cli/"))
+        let of_the_command = path.starts_with("host/src/cli/") || path.starts_with("host/cli/");
+        (path.starts_with("host/") && has_folder(path, "src") && !of_the_command)
             || path.starts_with("plugin-api/src/")
     };
     let derives_both = |line: &str| {
@@ -164,7 +165,7 @@ pub(super) fn errors_are_shown_in_words(tree: &Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (path, _, source) in tree.rust().filter(|(path, ..)| of_a_library(path)) {
         for (line, _) in numbered(&source.code).filter(|(_, line)| derives_both(line)) {
-            let message = "`main` prints an error with `Debug`: derive none, and write `crate::readable::readable!(..)` below the type";
+            let message = "`main` prints an error with `Debug`: derive none, and write `readable!(..)` of `replug-model` below the type";
             problems.push(Problem { path: path.to_owned(), line, message: message.to_owned() });
         }
     }

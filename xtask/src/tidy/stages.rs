@@ -1,6 +1,7 @@
 //! The order of the stages: each knows those before it and the foundation, and none that comes after.
 //!
-//! This is what keeps the main path one path: only `reload.rs` may know all stages.
+//! This is what keeps the main path one path: only `reload.rs` may know all stages. Where a stage is a crate of its own,
+//! cargo sees to it.
 
 use super::{Problem, Tree, is_identifier, is_test};
 
@@ -8,20 +9,8 @@ use super::{Problem, Tree, is_identifier, is_test};
 const STAGES: [&str; 7] = ["manifest", "watch", "artifact", "build", "preflight", "load", "registry"];
 
 /// `error` is not among them: it sums up the errors of all stages, so that it stands above them.
-const FOUNDATION: [&str; 12] = [
-    "id",
-    "event",
-    "lineage",
-    "metrics",
-    "mount",
-    "orphans",
-    "process_stat",
-    "readable",
-    "recorder",
-    "suggest",
-    "wire",
-    "workspace",
-];
+const FOUNDATION: [&str; 7] =
+    ["lineage", "mount", "orphans", "process_stat", "recorder", "wire", "workspace"];
 
 /// What a room of the host may import, besides itself and the foundation; none if it may import anything.
 fn allowed(room: &str) -> Option<&'static [&'static str]> {

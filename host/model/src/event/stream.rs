@@ -1,10 +1,7 @@
 //! How events get to those who listen: written without waiting for anyone, and read at each reader's own pace.
 
-use super::{Event, EventKind};
-use crate::{
-    id::{Digest, Generation, PluginId},
-    metrics::Tally,
-};
+use super::{Event, EventKind, Tally};
+use crate::id::{Digest, Generation, PluginId};
 use std::{sync::Arc, time::SystemTime};
 use tokio::sync::broadcast::{
     self,
@@ -61,12 +58,12 @@ impl EventSink {
     }
 
     /// What was told so far, in numbers.
-    pub(crate) fn tally(&self) -> &Tally {
+    pub fn tally(&self) -> &Tally {
         &self.tally
     }
 
     /// The same sink, without keeping its readers waiting for more.
-    pub(crate) fn downgrade(&self) -> WeakEventSink {
+    pub fn downgrade(&self) -> WeakEventSink {
         WeakEventSink { sender: self.sender.downgrade(), tally: self.tally.clone() }
     }
 
@@ -87,14 +84,14 @@ impl Default for EventSink {
 /// A sink that may outlive its host: a library that stays mapped speaks for ever, and its host's readers must learn
 /// that there is nothing more to come.
 #[derive(Clone, Debug)]
-pub(crate) struct WeakEventSink {
+pub struct WeakEventSink {
     sender: broadcast::WeakSender<Arc<Event>>,
     tally: Tally,
 }
 
 impl WeakEventSink {
     /// The sink, while the host is there.
-    pub(crate) fn upgrade(&self) -> Option<EventSink> {
+    pub fn upgrade(&self) -> Option<EventSink> {
         self.sender.upgrade().map(|sender| EventSink { sender, tally: self.tally.clone() })
     }
 }

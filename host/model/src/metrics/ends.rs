@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CallEnd {
+pub enum CallEnd {
     /// With a value, or at once because the arguments were wrong.
     Ok,
     /// Otherwise.
@@ -45,12 +45,12 @@ impl Failure {
 
 impl CallEnd {
     /// How a call ended that gave this.
-    pub(crate) fn of<T, E>(result: &Result<T, CallError<E>>) -> Self {
+    pub fn of<T, E>(result: &Result<T, CallError<E>>) -> Self {
         result.as_ref().map_or_else(Self::of_error, |_| Self::Ok)
     }
 
     /// How a call ended that gave this error.
-    pub(crate) fn of_error<E>(error: &CallError<E>) -> Self {
+    pub fn of_error<E>(error: &CallError<E>) -> Self {
         Self::Failed(match error {
             CallError::BadArguments { .. } => return Self::Ok,
             CallError::Plugin(_) => Failure::Error,

@@ -1,10 +1,7 @@
 //! What the events of a host add up to.
 
-use super::Histogram;
-use crate::{
-    event::{Event, EventKind, RetireOutcome, Stage, Stages},
-    id::PluginId,
-};
+use super::{Event, EventKind, RetireOutcome, Stage, Stages};
+use crate::{id::PluginId, metrics::Histogram};
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::{
@@ -85,7 +82,7 @@ impl Default for PluginTally {
 
 /// What the events of a host add up to. Cheap to clone; all clones are the same.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Tally {
+pub struct Tally {
     inner: Arc<Inner>,
 }
 
@@ -119,22 +116,22 @@ impl Tally {
     }
 
     /// Since when it counts.
-    pub(crate) fn since(&self) -> SystemTime {
+    pub fn since(&self) -> SystemTime {
         self.inner.since
     }
 
     /// Counts events that a reader was too slow for.
-    pub(crate) fn lost(&self, events: u64) {
+    pub fn lost(&self, events: u64) {
         self.inner.events_lost.fetch_add(events, Ordering::Relaxed);
     }
 
     /// How many events all readers together were too slow for.
-    pub(crate) fn events_lost(&self) -> u64 {
+    pub fn events_lost(&self) -> u64 {
         self.inner.events_lost.load(Ordering::Relaxed)
     }
 
     /// What has happened to a plugin.
-    pub(crate) fn of(&self, plugin: &PluginId) -> PluginTally {
+    pub fn of(&self, plugin: &PluginId) -> PluginTally {
         self.inner.plugins.lock().get(plugin).cloned().unwrap_or_default()
     }
 }

@@ -1,22 +1,16 @@
 //! What is counted and timed while a host runs. Written by every stage, read by none of them.
 //!
-//! * `Tally` counts what the events tell, in the one place that all of them pass: what is told is counted, and nothing
-//!   else has to remember to.
-//! * `CallTimes` takes the durations of calls. Calls by name and into other processes are all timed. Of calls through
-//!   typed handles in this process one in 1,024 is, since a clock takes longer than they do.
+//! [`CallTimes`] takes the durations of calls. Calls by name and into other processes are all timed. Of calls through
+//! typed handles in this process one in 1,024 is, since a clock takes longer than they do.
 //!
-//! `snapshot.rs` reads both, together with what can be seen at that moment.
+//! What the events tell is counted in [`Tally`](crate::event::Tally), in the one place that all of them pass.
 
 mod ends;
 mod histogram;
-mod tally;
 
-pub(crate) use ends::CallEnd;
-pub use ends::{Failure, Failures};
+pub use ends::{CallEnd, Failure, Failures};
 pub use histogram::Histogram;
 pub(crate) use histogram::SharedHistogram;
-pub(crate) use tally::Tally;
-pub use tally::{PluginTally, ReloadOutcome};
 
 use std::time::Instant;
 
@@ -28,47 +22,56 @@ const CALL_BOUNDS: &[f64] = &[
 
 /// The durations of a plugin's calls that were timed, in one mode.
 #[derive(Debug)]
-pub(crate) struct CallTimes {
+pub struct CallTimes {
     returned: SharedHistogram,
     failed: SharedHistogram,
 }
 
 impl CallTimes {
-    pub(crate) fn new() -> Self {
+    /// Of no call yet.
+    pub fn new() -> Self {
         Self { returned: SharedHistogram::new(CALL_BOUNDS), failed: SharedHistogram::new(CALL_BOUNDS) }
     }
 
     /// Those of the calls that returned, and those of the calls that failed.
-    pub(crate) fn read(&self) -> (Histogram, Histogram) {
+    pub fn read(&self) -> (Histogram, Histogram) {
         (self.returned.read(), self.failed.read())
+    }
+}
+
+impl Default for CallTimes {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
 /// A clock that runs while a call does.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stopwatch(Instant);
+pub struct Stopwatch(Instant);
 
 /// How long a call took.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Took {
+pub struct Took {
     ns: u64,
 }
 
 impl Stopwatch {
     /// Starts a clock.
-    pub(crate) fn start() -> Self {
+    #[inline]
+    pub fn start() -> Self {
         Self(Instant::now())
     }
 
     /// What the clock says.
-    pub(crate) fn stop(self) -> Took {
+    #[inline]
+    pub fn stop(self) -> Took {
         Took { ns: self.0.elapsed().as_nanos().try_into().unwrap_or(u64::MAX) }
     }
 }
 
 impl CallTimes {
     /// Notes how long a call took that ended so.
-    pub(crate) fn note(&self, took: Took, end: CallEnd) {
+    pub fn note(&self, took: Took, end: CallEnd) {
         match end {
             CallEnd::Ok => self.returned.note_ns(took.ns),
             CallEnd::Failed(_) => self.failed.note_ns(took.ns),

@@ -2,20 +2,22 @@
 
 use std::{error::Error, fmt};
 
-/// Has an error's `Debug` say what its `Display` says, and the causes that it leaves out.
-macro_rules! readable {
+/// Has an error's `Debug` say what its `Display` says, and the causes that it leaves out: `readable!(ErrorType);`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __readable {
     ($error:ty) => {
         impl std::fmt::Debug for $error {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                crate::readable::write(self, f)
+                $crate::readable::write(self, f)
             }
         }
     };
 }
-pub(crate) use readable;
+pub use __readable as readable;
 
 /// Writes an error and its causes, each that is not a part of the text so far.
-pub(crate) fn write(error: &dyn Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub fn write(error: &dyn Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut text = error.to_string();
     f.write_str(&text)?;
     let mut next = error.source();
@@ -32,6 +34,7 @@ pub(crate) fn write(error: &dyn Error, f: &mut fmt::Formatter<'_>) -> fmt::Resul
 
 #[cfg(test)]
 mod tests {
+    use super::readable;
     use std::{error::Error, io};
 
     #[derive(thiserror::Error)]

@@ -5,12 +5,13 @@ mod name;
 mod progress;
 mod stage;
 mod stream;
+mod tally;
 
 pub use limits::{Bound, Enforcer, LimitsInForce};
 pub use progress::BuildProgress;
 pub use stage::{Stage, Stages};
-pub(crate) use stream::WeakEventSink;
-pub use stream::{EventSink, Events};
+pub use stream::{EventSink, Events, WeakEventSink};
+pub use tally::{PluginTally, ReloadOutcome, Tally};
 
 use crate::id::{Digest, Generation, PluginId};
 use serde::{Deserialize, Serialize};

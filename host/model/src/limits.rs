@@ -1,0 +1,102 @@
+//! Where a plugin's generations run, and what bounds a process of its own.
+
+use serde::{Deserialize, Serialize};
+
+/// Where a plugin's generations run: the key `mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Mode {
+    /// In the host's own process, unless there is a reason against it: an artifact that has crashed the host, one that
+    /// the host cannot afford, or one that a panic would end.
+    #[default]
+    Auto,
+    /// In the host's own process. An artifact that cannot run there is refused.
+    InProcess,
+    /// In a process of its own.
+    Process,
+}
+
+impl Mode {
+    /// The word in the manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::InProcess => "in-process",
+            Self::Process => "process",
+        }
+    }
+}
+
+/// What a process may use, as the kernel's resource limits; none where nothing is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Address space: `RLIMIT_AS`. An allocation beyond it fails, which ends most programs.
+    pub memory_bytes: Option<u64>,
+    /// Time on a processor: `RLIMIT_CPU`. Ends the process with `SIGXCPU`, and a second later with `SIGKILL`.
+    pub cpu_seconds: Option<u64>,
+    /// Open files: `RLIMIT_NOFILE`.
+    pub open_files: Option<u64>,
+    /// Length of a file that it writes: `RLIMIT_FSIZE`. Ends the process with `SIGXFSZ`.
+    pub file_size_bytes: Option<u64>,
+    /// Processes and threads of the user, all together: `RLIMIT_NPROC`. Does not bind root.
+    pub processes: Option<u64>,
+}
+
+/// What a process of its own may use: the table `[limits]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitsSpec {
+    /// How much of what.
+    pub kernel: Limits,
+    /// Whether a cgroup sees to it.
+    pub cgroup: CgroupUse,
+}
+
+/// The keys of the table `[limits]`.
+pub const LIMITS_KEYS: &[&str] = &["memory", "cpu_time", "open_files", "file_size", "processes", "cgroup"];
+
+impl LimitsSpec {
+    /// The keys that ask for something.
+    pub fn keys(self) -> Vec<&'static str> {
+        let Limits { memory_bytes, cpu_seconds, open_files, file_size_bytes, processes } = self.kernel;
+        let asked = [
+            memory_bytes.is_some(),
+            cpu_seconds.is_some(),
+            open_files.is_some(),
+            file_size_bytes.is_some(),
+            processes.is_some(),
+            self.cgroup == CgroupUse::Required,
+        ];
+        LIMITS_KEYS.iter().zip(asked).filter_map(|(key, asked)| asked.then_some(*key)).collect()
+    }
+}
+
+/// Whether a process of its own gets a cgroup of its own: the key `limits.cgroup`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CgroupUse {
+    /// No.
+    Off,
+    /// If the host's own is delegated to it; otherwise what that costs is told.
+    #[default]
+    Preferred,
+    /// Without one it does not come up.
+    Required,
+}
+
+/// One variable of a process's environment: an item of the key `process.env`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EnvVar {
+    /// The host's own variable of that name, if it has one.
+    Pass(String),
+    /// A variable of that name with that value.
+    Set(String, String),
+}
+
+impl EnvVar {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Pass(name) | Self::Set(name, _) => name,
+        }
+    }
+}
