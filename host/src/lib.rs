@@ -97,7 +97,6 @@ mod stop_first;
 #[cfg(feature = "control")]
 mod sweep;
 pub mod watch;
-pub mod wire;
 mod worker;
 mod workspace;
 
@@ -105,6 +104,7 @@ pub use replug_model::event;
 #[doc(hidden)]
 pub use replug_model::suggest;
 pub(crate) use replug_model::{id, readable};
+pub use replug_wire as wire;
 
 /// What is counted and timed while a host runs.
 pub mod metrics {

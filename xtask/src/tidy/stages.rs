@@ -9,8 +9,7 @@ use super::{Problem, Tree, is_identifier, is_test};
 const STAGES: [&str; 7] = ["manifest", "watch", "artifact", "build", "preflight", "load", "registry"];
 
 /// `error` is not among them: it sums up the errors of all stages, so that it stands above them.
-const FOUNDATION: [&str; 7] =
-    ["lineage", "mount", "orphans", "process_stat", "recorder", "wire", "workspace"];
+const FOUNDATION: [&str; 6] = ["lineage", "mount", "orphans", "process_stat", "recorder", "workspace"];
 
 /// What a room of the host may import, besides itself and the foundation; none if it may import anything.
 fn allowed(room: &str) -> Option<&'static [&'static str]> {

@@ -141,14 +141,14 @@ fn a_test_that_sleeps_is_named() {
 #[test]
 fn a_stage_that_knows_a_later_one_is_named() {
     let rule = stages::stages_import_only_earlier_ones;
-    let good = "use crate::{artifact::{Artifact, Store}, wire::Level};\nuse crate::event::Event;\nuse crate::Unknown;";
+    let good = "use crate::{artifact::{Artifact, Store}, lineage::Origin};\nuse crate::event::Event;\nuse crate::Unknown;";
     assert!(lines(rule, "host/src/preflight/mod.rs", good).is_empty());
-    let bad = "use crate::{\n    wire::Level,\n    load::{x, y},\n};\nfn f() -> crate::registry::Slot {}";
+    let bad = "use crate::{\n    lineage::Origin,\n    load::{x, y},\n};\nfn f() -> crate::registry::Slot {}";
     assert_eq!(lines(rule, "host/src/preflight/mod.rs", bad), [3, 5]);
     assert!(
         judge(rule, "host/src/preflight.rs", bad)[0].1.contains("`preflight` must not know `crate::load`")
     );
-    assert_eq!(lines(rule, "host/src/wire.rs", "use crate::build::X;"), [1]);
+    assert_eq!(lines(rule, "host/src/lineage.rs", "use crate::build::X;"), [1]);
     assert_eq!(lines(rule, "host/src/handle.rs", "use crate::registry::X;\nuse crate::build::X;"), [2]);
     assert!(lines(rule, "host/src/reload.rs", bad).is_empty());
     assert!(

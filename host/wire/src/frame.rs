@@ -171,8 +171,7 @@ impl<S> Channel<S> {
     }
 
     /// The bytes of memory that it holds.
-    #[cfg(test)]
-    pub(super) fn memory(&self) -> usize {
+    pub fn memory(&self) -> usize {
         self.window.len() + self.large.capacity()
     }
 }

@@ -83,7 +83,7 @@ pub enum Answer<'a> {
 
 impl<'a> Answer<'a> {
     /// The byte that goes before the rest, and the rest.
-    pub(crate) fn encode(&self) -> (u8, AnswerBody<'a>) {
+    pub fn encode(&self) -> (u8, AnswerBody<'a>) {
         match *self {
             Self::Returned(bytes) => (0, AnswerBody::Plain(bytes)),
             Self::Refused(bytes) => (1, AnswerBody::Plain(bytes)),
@@ -125,13 +125,16 @@ impl<'a> Answer<'a> {
 }
 
 /// What goes after an answer's first byte.
-pub(crate) enum AnswerBody<'a> {
+pub enum AnswerBody<'a> {
+    /// As they are.
     Plain(&'a [u8]),
+    /// Made of several texts.
     Joined(String),
 }
 
 impl AnswerBody<'_> {
-    pub(crate) fn bytes(&self) -> &[u8] {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Plain(bytes) => bytes,
             Self::Joined(text) => text.as_bytes(),

@@ -1,8 +1,8 @@
 //! Every message there and back, and messages that are none.
 
 use super::*;
-use crate::id::Generation;
 use replug_api::abi::Encoding;
+use replug_model::id::Generation;
 
 fn there_and_back<M: Message + PartialEq + std::fmt::Debug>(message: M) {
     let bytes = message.encode().unwrap();

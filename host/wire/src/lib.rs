@@ -1,12 +1,27 @@
-//! The protocol between a host and the child process that runs a plugin for it, without either process.
+//! The protocol between a replug host and the child process that runs a plugin for it, without either process.
 //!
-//! [`Channel`] carries frames over any stream, as over one that is [given up at a deadline](Timed); `message.rs` says what is
-//! in them, `call.rs` how a call is packed; [`Control`], [`Service`], [`Lane`] and [`Reports`] are the host's end. The other
-//! end is `shim/`. `docs/PROTOCOL.md` is the whole of it for a reader who does not read Rust.
+//! What this crate promises:
 //!
-//! **Architecture Invariant:** nothing that is read is trusted. A length is checked before it is believed, memory grows
-//! with the bytes that came and not with those that were announced, and every error is a value: the peer may be a
-//! plugin that has gone wild.
+//! * **Nothing that is read is trusted.** A length is checked before it is believed, memory grows with the bytes that came
+//!   and not with those that were announced, and every error is a value: the peer may be a plugin that has gone wild.
+//! * It opens nothing and starts nothing: it works on streams and descriptors that it is given.
+//! * A peer that says nothing is given up at a deadline, where there is one.
+//!
+//! It imports `replug-model` alone of the host's crates: who reads configuration, builds or loads is no matter of the
+//! protocol. `docs/PROTOCOL.md` is the whole of it for a reader who does not read Rust; `fuzz/` looks for bytes that
+//! this crate cannot bear.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | `frame.rs` | [`Channel`]: frames over any stream |
+//! | `timed.rs` | [`Timed`]: a stream that is given up at a deadline |
+//! | `descriptors.rs` | descriptors that come along with bytes |
+//! | `message.rs` | what is in the frames, but for calls |
+//! | `call.rs` | how a call and its answer are packed |
+//! | `client.rs` | the host's end: [`Control`], [`Service`], [`Lane`] and [`Reports`]; the other is the child process's |
+//! | `error.rs` | what can go wrong on the way |
+
+#![forbid(unsafe_code)]
 
 mod call;
 mod client;
@@ -18,15 +33,14 @@ mod message;
 mod tests;
 mod timed;
 
-pub use call::{Answer, Call};
+pub use call::{Answer, AnswerBody, Call};
 pub use client::{Control, ControlError, Greeting, Lane, Reports, Service};
 pub use descriptors::{Giving, Taking};
 pub use error::WireError;
 pub use frame::{Channel, Frame, Kind, MAX_FRAME, RequestId};
-pub(crate) use message::Message;
 pub use message::{
-    Create, Described, Failure, Health, Hello, LaneId, Level, Load, Loaded, Order, Reply, Report, Request,
-    State,
+    Create, Described, Failure, Health, Hello, LaneId, Level, Load, Loaded, Message, Order, Reply, Report,
+    Request, State,
 };
 pub use timed::Timed;
 

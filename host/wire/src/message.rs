@@ -4,7 +4,7 @@
 //! so that two versions can at least say that they differ.
 
 use super::{Limits, RequestId, WireError};
-use crate::id::{Generation, PluginId};
+use replug_model::id::{Generation, PluginId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::path::PathBuf;
 
@@ -257,7 +257,7 @@ pub enum Failure {
     },
 }
 
-crate::readable::readable!(Failure);
+replug_model::readable::readable!(Failure);
 
 /// What a plugin says unasked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -323,15 +323,25 @@ fn cut(text: &mut String) {
 }
 
 /// A message that has a frame to itself.
-pub(crate) trait Message: Serialize + DeserializeOwned {
+pub trait Message: Serialize + DeserializeOwned {
     /// What it is called in errors.
     const WHAT: &'static str;
 
+    /// The bytes that say it.
+    ///
+    /// # Errors
+    ///
+    /// * [`WireError::Unwritable`]
     fn encode(&self) -> Result<Vec<u8>, WireError> {
         postcard::to_stdvec(self)
             .map_err(|error| WireError::Unwritable { what: Self::WHAT, reason: error.to_string() })
     }
 
+    /// What the bytes say, all of them.
+    ///
+    /// # Errors
+    ///
+    /// * [`WireError::Garbled`]
     fn decode(payload: &[u8]) -> Result<Self, WireError> {
         let garbled = |reason| WireError::Garbled { what: Self::WHAT, reason };
         match postcard::take_from_bytes(payload) {

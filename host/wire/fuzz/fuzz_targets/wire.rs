@@ -1,4 +1,4 @@
 //! Reads what the fuzzer makes up as what a shim or a host might send.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| replug::wire::read_anything(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| replug_wire::read_anything(bytes));

@@ -97,7 +97,7 @@ pub enum WireError {
     Io(#[source] io::Error),
 }
 
-crate::readable::readable!(WireError);
+replug_model::readable::readable!(WireError);
 
 impl From<io::Error> for WireError {
     fn from(error: io::Error) -> Self {

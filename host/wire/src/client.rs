@@ -24,7 +24,7 @@ pub enum ControlError {
     Failed(#[from] Failure),
 }
 
-crate::readable::readable!(ControlError);
+replug_model::readable::readable!(ControlError);
 
 /// What a shim gets with the greeting.
 #[derive(Debug)]
@@ -282,8 +282,7 @@ impl<S> Lane<S> {
     }
 
     /// The bytes of memory that it holds.
-    #[cfg(test)]
-    pub(crate) fn memory(&self) -> usize {
+    pub fn memory(&self) -> usize {
         self.channel.memory()
     }
 
