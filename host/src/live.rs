@@ -90,7 +90,7 @@ pub(crate) fn follow(
     let _inside = runtime.enter();
     let said = host.shop.upgrade().map(|shop| shop.settings.now().watch_poll).unwrap_or_default();
     let poll = poll(said);
-    let mut file = FileWatch::new(layers.path(), poll).map_err(|error| HostError::Watch(Arc::new(error)))?;
+    let mut file = FileWatch::new(layers.files(), poll).map_err(|error| HostError::Watch(Arc::new(error)))?;
     runtime.spawn(async move {
         // First without waiting: the file may have changed between its first reading and this.
         loop {

@@ -37,6 +37,14 @@ impl Workspace {
         package.map(Self::at)
     }
 
+    /// The folder and those above it, up to the root of the workspace that it lies in, the nearest first: where what counts
+    /// in every folder of a workspace is looked for. Without a workspace, the folder alone.
+    pub fn folders_around(folder: &Path) -> Vec<PathBuf> {
+        let folder = resolved(folder);
+        let root = Self::around(&folder).map_or_else(|| folder.clone(), |workspace| workspace.root);
+        folder.ancestors().take_while(|above| above.starts_with(&root)).map(Path::to_owned).collect()
+    }
+
     fn at(root: &Path) -> Self {
         Self { root: root.to_owned(), target_dir: target_dir(root) }
     }

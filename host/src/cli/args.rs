@@ -17,7 +17,7 @@ use std::{
 /// What goes before the configuration, and where that is.
 #[derive(Debug, Default, Args)]
 pub(super) struct State {
-    /// The configuration [default: replug.toml in this folder, if there is one]
+    /// The configuration [default: replug.toml here or above, up to the workspace's root, if there is one]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where to keep builds, artifacts and the plugins' data [default: `target/replug` of the workspace]
@@ -72,10 +72,7 @@ impl Whereabouts {
 impl State {
     /// The layers of the configuration.
     pub(super) fn layers(&self, folder: Folder<'_>) -> Result<Layers, CliError> {
-        let mut layers = Layers::new();
-        if let Some(file) = &self.config {
-            layers = layers.file(file);
-        }
+        let mut layers = self.file();
         if let Some(dir) = &self.state_dir {
             layers = layers.flag("state_dir", "--state-dir", text(dir)?);
         }
@@ -84,6 +81,14 @@ impl State {
             (None, Some(usual)) => layers.fallback("plugins", text(&usual)?),
             (None, None) => layers,
         })
+    }
+
+    /// The file alone.
+    fn file(&self) -> Layers {
+        match &self.config {
+            Some(file) => Layers::new().file(file),
+            None => Layers::new(),
+        }
     }
 
     /// What a command is told that has no other layers.
@@ -136,7 +141,8 @@ impl State {
         if let Some(dir) = env::var_os(variable).filter(|dir| !dir.is_empty()) {
             return Some(dir.into());
         }
-        let file = self.config.as_deref().unwrap_or(Path::new("replug.toml"));
+        let layers = self.file();
+        let file = layers.path();
         let written = fs::read_to_string(file).ok().and_then(|text| text.parse::<toml::Table>().ok());
         let named = written.as_ref().and_then(|table| table.get(key)?.as_str());
         named.map(|dir| file.parent().unwrap_or(Path::new("")).join(dir))

@@ -8,28 +8,49 @@ use replug::{
     manifest::holds_manifest,
 };
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
 };
+
+/// The usual name of a plugins folder.
+const USUAL: &str = "plugins";
 
 /// The plugins folder: `plugins` in the working directory, or the working directory itself if it is a plugin's; else the same
 /// of the folders above, up to the root of the cargo workspace.
 pub(super) fn usual_plugins_dir() -> Option<PathBuf> {
-    usual_in(Path::new("")).or_else(|| {
-        let here = env::current_dir().ok()?;
-        let root = Workspace::around(&here)?.root;
-        here.ancestors().skip(1).take_while(|above| above.starts_with(&root)).find_map(usual_in)
+    let here = env::current_dir().ok()?;
+    let usual = usual_of(&Workspace::folders_around(&here))?;
+    Some(match usual.strip_prefix(&here) {
+        // As a path, the empty one leads nowhere.
+        Ok(below) if below.as_os_str().is_empty() => ".".into(),
+        Ok(below) => below.to_owned(),
+        Err(_) => usual,
     })
 }
 
-fn usual_in(folder: &Path) -> Option<PathBuf> {
-    let plugins = folder.join("plugins");
-    if plugins.is_dir() {
-        return Some(plugins);
-    }
-    // As a path, the empty one leads nowhere.
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    holds_manifest(folder).then(|| folder.to_owned())
+/// The same of these folders, the nearest first. What does not look like a plugins folder, as a module that is called
+/// `plugins` does not, is taken only if there is no other.
+fn usual_of(folders: &[PathBuf]) -> Option<PathBuf> {
+    let usual_in = |folder: &PathBuf| {
+        let plugins = folder.join(USUAL);
+        // A plugin in a plugins folder belongs to that.
+        let is_in_one = || {
+            let above = folder.parent().filter(|it| it.ends_with(USUAL)).and_then(Path::parent);
+            above.is_some_and(|above| folders.iter().any(|it| it == above))
+        };
+        if plugins.is_dir() {
+            return Some(plugins);
+        }
+        (holds_manifest(folder) && !is_in_one()).then(|| folder.clone())
+    };
+    let found: Vec<_> = folders.iter().filter_map(usual_in).collect();
+    found.iter().find(|it| looks_like_plugins(it)).or(found.first()).cloned()
+}
+
+/// Whether a folder holds a plugin, or is a plugin's, or is still empty.
+fn looks_like_plugins(folder: &Path) -> bool {
+    let entries = || fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    holds_manifest(folder) || entries().next().is_none() || entries().any(|entry| holds_manifest(&entry))
 }
 
 /// This folder, if a host serves it: `replug dev .` takes any.
@@ -58,5 +79,53 @@ pub(super) fn host_around() -> Result<Option<Whereabouts>, CliError> {
                 "several hosts run in this workspace: name the folder of one: {names}"
             )))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is usual in a folder of a workspace with these folders, in which each that is called `one` is a plugin's.
+    fn usual_at(folders: &[&str], at: &str) -> Option<PathBuf> {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        fs::write(root.join("Cargo.toml"), "[workspace]").unwrap();
+        for folder in folders.iter().chain([&at]) {
+            fs::create_dir_all(root.join(folder)).unwrap();
+            if folder.ends_with("one") {
+                fs::write(root.join(folder).join("plugin.toml"), "").unwrap();
+            }
+        }
+        let usual = usual_of(&Workspace::folders_around(&root.join(at)));
+        usual.map(|usual| usual.strip_prefix(&root).unwrap().to_owned())
+    }
+
+    #[test]
+    fn the_plugins_folder_is_the_same_from_every_folder_of_a_workspace() {
+        for at in ["", "plugins", "plugins/one", "plugins/one/src", "crates/core/src", "src"] {
+            assert_eq!(usual_at(&["plugins/one"], at), Some("plugins".into()), "{at}");
+        }
+        assert_eq!(usual_at(&["plugins"], "src"), Some("plugins".into()), "it has no plugin yet");
+        assert_eq!(usual_at(&[], "src"), None);
+    }
+
+    #[test]
+    fn a_module_that_is_called_plugins_is_no_plugins_folder() {
+        let folders = ["plugins/one", "core/src/plugins/loader"];
+        for at in ["core/src/plugins", "core/src"] {
+            assert_eq!(usual_at(&folders, at), Some("plugins".into()), "{at}");
+        }
+        let alone = usual_at(&["core/src/plugins/loader"], "core/src");
+        assert_eq!(alone, Some("core/src/plugins".into()), "there is no other");
+    }
+
+    #[test]
+    fn a_plugin_outside_of_a_plugins_folder_is_one_of_its_own() {
+        for at in ["apart/one", "apart/one/src"] {
+            assert_eq!(usual_at(&["apart/one"], at), Some("apart/one".into()), "{at}");
+        }
+        let nearest = usual_at(&["plugins/one", "demo/plugins/one"], "demo");
+        assert_eq!(nearest, Some("demo/plugins".into()));
     }
 }

@@ -9,9 +9,12 @@ use super::{
     file::{agree, interpret},
     keys::{self, variable},
 };
-use crate::manifest::{
-    ManifestError, read_text, spell_out,
-    tree::{self, Entry, Node, Value},
+use crate::{
+    manifest::{
+        ManifestError, read_text, spell_out,
+        tree::{self, Entry, Node, Value},
+    },
+    workspace::Workspace,
 };
 use figment::{
     Error, Figment, Metadata, Profile, Provider,
@@ -20,6 +23,7 @@ use figment::{
 use std::{
     env,
     path::{Path, PathBuf},
+    slice,
 };
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{EnvFilter, filter::Targets};
@@ -55,10 +59,16 @@ pub struct Layers {
 
 #[derive(Clone, Debug)]
 enum File {
-    /// Read if it is there.
-    Usual(PathBuf),
+    /// The first of them that is there is read.
+    Usual(Vec<PathBuf>),
     /// Has to be there.
     Named(PathBuf),
+}
+
+impl File {
+    fn usual_in(folders: &[PathBuf]) -> Self {
+        Self::Usual(folders.iter().map(|folder| folder.join(FILE_NAME)).collect())
+    }
 }
 
 impl Default for Layers {
@@ -68,7 +78,8 @@ impl Default for Layers {
 }
 
 impl Layers {
-    /// What is built in, under `replug.toml` in the working directory if it is there, under this process's environment.
+    /// What is built in, under `replug.toml` in the working directory or else in the nearest folder above it, up to the root of
+    /// its cargo workspace, if it is there, under this process's environment.
     pub fn new() -> Self {
         let ours = |name: &str| name.starts_with("REPLUG_") || name == RUST_LOG;
         let variables = env::vars_os().filter_map(|(name, value)| {
@@ -78,8 +89,9 @@ impl Layers {
     }
 
     fn of(environment: Vec<(String, String)>) -> Self {
+        let folders = env::current_dir().map(|here| Workspace::folders_around(&here)).unwrap_or_default();
         Self {
-            file: File::Usual(absolute(FILE_NAME.as_ref())),
+            file: File::usual_in(&folders),
             fallbacks: Vec::new(),
             environment,
             flags: Vec::new(),
@@ -118,8 +130,19 @@ impl Layers {
 
     /// The file, be it there or not.
     pub fn path(&self) -> &Path {
+        let files = self.files();
+        files
+            .iter()
+            .find(|path| is_there(path))
+            .or(files.first())
+            .map_or(Path::new(FILE_NAME), PathBuf::as_path)
+    }
+
+    /// All files of which the first that is there is read.
+    pub(crate) fn files(&self) -> &[PathBuf] {
         match &self.file {
-            File::Usual(path) | File::Named(path) => path,
+            File::Usual(paths) => paths,
+            File::Named(path) => slice::from_ref(path),
         }
     }
 
@@ -131,13 +154,15 @@ impl Layers {
     /// * [`ConfigError::InFile`] if it is no TOML, or says what cannot be
     /// * [`ConfigError::Elsewhere`] if a variable or a flag says what cannot be
     pub fn read(&self) -> Result<HostConfig, ConfigError> {
-        let file = self.read_file()?;
+        // Another file may come before it at any moment.
+        let path = self.path();
+        let file = self.read_file(path)?;
         let mut layers = Figment::new();
         for saying in &self.fallbacks {
             layers = layers.merge(saying);
         }
         if let Some(tree) = &file {
-            layers = layers.merge(InFile { path: self.path(), said: said(tree) });
+            layers = layers.merge(InFile { path, said: said(tree) });
         }
         for saying in self.said_by_environment().iter().chain(&self.flags) {
             layers = layers.merge(saying);
@@ -150,13 +175,13 @@ impl Layers {
         let merged: serde_json::Value = figment::value::Value::from(merged).deserialize().map_err(broken)?;
         if let Some(tree) = &file {
             // What is hidden by a variable or a flag is not right for that.
-            interpret(self.path(), tree)?;
+            interpret(path, tree)?;
         }
         let merged = with_lines(&merged, file.as_ref());
-        let mut config = interpret(self.path(), &merged)
-            .and_then(|config| agree(self.path(), &merged).map(|()| config))
+        let mut config = interpret(path, &merged)
+            .and_then(|config| agree(path, &merged).map(|()| config))
             .map_err(|error| explain(&layers, error))?;
-        self.anchor(&layers, &mut config);
+        anchor(path, &layers, &mut config);
         let log = &mut config.log;
         log.plugins = log.plugins.or_else(|| {
             let usual = self.plugins_log?;
@@ -181,9 +206,8 @@ impl Layers {
         slips.chain(unusable).collect()
     }
 
-    fn read_file(&self) -> Result<Option<Node>, ConfigError> {
-        let path = self.path();
-        if path.symlink_metadata().is_err() {
+    fn read_file(&self, path: &Path) -> Result<Option<Node>, ConfigError> {
+        if !is_there(path) {
             return match &self.file {
                 File::Usual(_) => Ok(None),
                 File::Named(path) => Err(ConfigError::NoFile { path: path.clone() }),
@@ -214,23 +238,23 @@ impl Layers {
         });
         rust_log.into_iter().chain(own).collect()
     }
+}
 
-    /// Makes the paths that the file names paths from its folder.
-    fn anchor(&self, layers: &Figment, config: &mut HostConfig) {
-        let folder = self.path().parent().unwrap_or(Path::new("/"));
-        let from_file = |key| layers.find_metadata(key).is_some_and(|it| it.source.is_some());
-        let tls = config.http.tls.as_mut().map(|tls| (&mut tls.cert, &mut tls.key));
-        let (cert, key) = tls.unzip();
-        for (name, path) in [
-            ("plugins", config.plugins.as_mut()),
-            ("state_dir", config.state_dir.as_mut()),
-            ("http.token_file", config.http.token_file.as_mut()),
-            ("http.tls_cert", cert),
-            ("http.tls_key", key),
-        ] {
-            if let Some(path) = path.filter(|_| from_file(name)) {
-                *path = folder.join(&*path);
-            }
+/// Makes the paths that the file names paths from its folder.
+fn anchor(file: &Path, layers: &Figment, config: &mut HostConfig) {
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    let from_file = |key| layers.find_metadata(key).is_some_and(|it| it.source.is_some());
+    let tls = config.http.tls.as_mut().map(|tls| (&mut tls.cert, &mut tls.key));
+    let (cert, key) = tls.unzip();
+    for (name, path) in [
+        ("plugins", config.plugins.as_mut()),
+        ("state_dir", config.state_dir.as_mut()),
+        ("http.token_file", config.http.token_file.as_mut()),
+        ("http.tls_cert", cert),
+        ("http.tls_key", key),
+    ] {
+        if let Some(path) = path.filter(|_| from_file(name)) {
+            *path = folder.join(&*path);
         }
     }
 }
@@ -312,6 +336,11 @@ fn of_plugins(filter: &str) -> Option<LevelFilter> {
     let targets: Targets = filter.parse().ok()?;
     let named = targets.iter().find(|(target, _)| *target == PLUGIN_TARGET).map(|(_, level)| level);
     named.or(targets.default_level())
+}
+
+/// Whether there is anything at a path, if only a link that leads nowhere.
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }
 
 fn absolute(path: &Path) -> PathBuf {

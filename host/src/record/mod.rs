@@ -228,6 +228,11 @@ impl Record {
         self.last_good = self.serving.as_ref().map(|serving| serving.digest);
     }
 
+    /// Whether a version is still to be confirmed: another was good last.
+    pub(crate) fn is_unconfirmed(&self, digest: Digest) -> bool {
+        self.last_good.is_some_and(|good| good != digest)
+    }
+
     /// The version that the plugin has left was found to be bad.
     pub(crate) fn went_back_because(&mut self, reason: &str) {
         if let Some(Serving { choice: Choice::RolledBack { because }, .. }) = &mut self.serving {

@@ -62,6 +62,17 @@ fn a_host_starts_with_what_served_last_and_else_with_what_was_good_last() {
 }
 
 #[test]
+fn a_version_is_unconfirmed_until_it_is_good_if_another_was() {
+    let unconfirmed = |history: &[Happens], digest| after(history).is_unconfirmed(digest);
+    let (a, b) = (Serves(A, How::Built), Serves(B, How::Built));
+    assert!(!unconfirmed(&[], A) && !unconfirmed(&[a], A), "there is nothing to go back to");
+    assert!(unconfirmed(&[a, IsGood, b], B));
+    assert!(unconfirmed(&[a, IsGood, b, Serves(B, How::Again)], B), "its host was started again");
+    assert!(!unconfirmed(&[a, IsGood, b, IsGood], B));
+    assert!(!unconfirmed(&[a, IsGood, b, Serves(A, How::WentBack)], A));
+}
+
+#[test]
 fn a_version_that_was_gone_back_from_is_passed_over_until_something_newer_serves() {
     let (a, b) = (Serves(A, How::Built), Serves(B, How::Built));
     let back = Serves(A, How::WentBack);

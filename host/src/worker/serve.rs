@@ -115,8 +115,18 @@ impl Cause {
 
 impl Worker {
     /// Builds until a build is not overtaken by a newer save, and lets the result serve.
-    pub(super) async fn rebuild(&mut self, mut cause: Cause) -> Result<Generation, HostError> {
-        (self.confirm, self.untold) = (None, None);
+    pub(super) async fn rebuild(&mut self, cause: Cause) -> Result<Generation, HostError> {
+        let watched = self.confirm.take();
+        self.untold = None;
+        let done = self.rebuild_unwatched(cause).await;
+        let live = self.desk.entry.live().map(|live| live.generation);
+        // What serves is still to be confirmed if nothing new does.
+        let still = watched.filter(|watched| live.is_some_and(|generation| watched.is_of(generation)));
+        self.confirm = self.confirm.take().or(still);
+        done
+    }
+
+    async fn rebuild_unwatched(&mut self, mut cause: Cause) -> Result<Generation, HostError> {
         let mut stages = Stages::default();
         let built = self.build(&mut cause, &mut stages).await?;
         let built = match built {
@@ -284,6 +294,7 @@ impl Worker {
                         progress.source_error = None;
                     }
                 }
+                let is_unconfirmed = self.record.is_unconfirmed(live.digest);
                 self.note_serving(&live, how);
                 let events = &self.shop.settings.events;
                 events.generation(
@@ -299,7 +310,12 @@ impl Worker {
                     self.retire(old);
                 }
                 self.note_place(moved.as_ref());
-                if let (Some(spec), Some(_), true) = (&self.manifest().reload.confirm, before, is_new) {
+                let is_watched = match how {
+                    How::Built => before.is_some() || is_unconfirmed,
+                    How::Again => is_unconfirmed,
+                    How::WentBack => false,
+                };
+                if let (Some(spec), true) = (&self.manifest().reload.confirm, is_watched) {
                     let until = tokio::time::Instant::now() + spec.window;
                     self.confirm = Some(Confirm::new(live.clone(), until));
                 } else {

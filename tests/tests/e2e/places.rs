@@ -75,6 +75,42 @@ fn a_host_and_cargo_share_a_workspace_whose_members_are_a_glob() {
     lab.assert_clean();
 }
 
+/// Every folder of the workspace.
+const FOLDERS: [&str; 5] = [".", "plugins", "plugins/settled", "plugins/settled/src", "crates/core/src"];
+
+#[test]
+fn settings_at_the_root_of_a_workspace_count_in_every_folder_of_it() {
+    let lab = workspace("settled");
+    let settings = lab.dir().join("replug.toml");
+    fs::write(&settings, "state_dir = \"kept\"\nkeep_artifacts = 3\n").unwrap();
+    // Without a host, each call is one of its own.
+    for folder in FOLDERS {
+        let called = replug(&lab, folder, &["call", &lab.id(), "version"]);
+        assert!(called.status.success(), "{folder}: {called:?}");
+    }
+    let run = in_folder(&lab, command_to_host(&lab, &["run", "--json"]), "plugins/settled/src");
+    let mut host = Dev::of(run);
+    let started = host.wait_for("host_started");
+    let plugins = fs::canonicalize(lab.plugins_dir()).unwrap();
+    assert_eq!(started["plugins_dir"].as_str().map(Path::new), Some(plugins.as_path()));
+    fs::write(&settings, "state_dir = \"kept\"\nkeep_artifacts = 4\n").unwrap();
+    assert_eq!(host.wait_for("config_changed")["applied"][0], "keep_artifacts");
+    // What a file names that is wrong elsewhere leads to the running host all the same.
+    for text in ["state_dir = \"kept\"\n", "state_dir = \"kept\"\nno_such = 1\n"] {
+        fs::write(&settings, text).unwrap();
+        for folder in FOLDERS {
+            let output = replug(&lab, folder, &["status", "--json"]);
+            let told = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success() && told.contains(&lab.id()), "{folder}: {output:?}");
+        }
+    }
+    assert!(host.interrupt().success());
+    assert!(lab.dir().join("kept/artifacts").is_dir());
+    assert_eq!(names(&lab.dir().join("target"), ""), Vec::<PathBuf>::new());
+    assert!(!lab.dir().join("user-state").exists());
+    lab.assert_clean();
+}
+
 #[test]
 fn what_an_earlier_version_left_in_the_plugins_folder_is_moved_and_no_longer_in_the_way() {
     let lab = workspace("moved");

@@ -243,6 +243,47 @@ fn why_a_version_was_taken_back_is_known_after_a_restart() {
 }
 
 #[test]
+fn a_version_that_was_not_confirmed_is_watched_again_after_a_restart() {
+    let confirm = "[reload]\nconfirm = { window = \"10m\", max_error_rate = 0.2, min_calls = 5 }";
+    let fail = |lab: &mut Lab, version: &str| {
+        let probe = lab.probe();
+        (0..10).for_each(|_| drop(probe.work()));
+        let reason = lab.wait_for(|event| match &event.kind {
+            EventKind::RolledBack { reason, .. } => Some(reason.clone()),
+            _ => None,
+        });
+        assert!(reason.contains("calls failed"), "{version}: {reason}");
+        assert_eq!(probe.version().unwrap(), 1);
+    };
+    let mut lab = scripted("watched-again", "version=1", confirm);
+    lab.start();
+    write_source(&lab, "version=2 panic=work");
+    lab.reload().unwrap();
+    restart(&mut lab);
+    // The build behind it gives nothing new, and the window stays open.
+    unchanged(&mut lab);
+    assert_eq!(version(&lab), 2);
+    fail(&mut lab, "built");
+    lab.finish();
+
+    // A ready-made artifact that no host has seen before is watched as well: there is something to go back to.
+    let mut lab = Lab::new("watched-ready-made");
+    lab.install_with(misbehave("version=1"), confirm);
+    lab.start();
+    lab.shut_down();
+    lab.install(misbehave("version=2 panic=work"));
+    for restarts in 0..2 {
+        lab.start();
+        assert_eq!(version(&lab), 2);
+        if restarts == 0 {
+            lab.shut_down();
+        }
+    }
+    fail(&mut lab, "ready-made");
+    lab.finish();
+}
+
+#[test]
 fn a_plugin_that_was_stopped_stays_so_until_it_is_started_and_that_holds_too() {
     let mut lab = Lab::new("stays-stopped");
     lab.install_with(misbehave("version=1"), "auto_start = true");

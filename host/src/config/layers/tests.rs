@@ -348,3 +348,27 @@ fn a_wrong_value_in_the_file_is_refused_even_where_a_variable_hides_it() {
     let tls = file.layers(&[("REPLUG_HTTP_TLS_KEY", "key.pem")]).read().unwrap().http.tls;
     assert!(tls.is_some(), "what one layer lacks, another may say");
 }
+
+#[test]
+fn the_nearest_file_up_to_the_root_of_the_workspace_is_read() {
+    let folder = Folder::with("keep_artifacts = 2\nstate_dir = \"kept\"");
+    let root = folder.0.path().canonicalize().unwrap();
+    let (core, inner) = (root.join("crates/core"), root.join("crates/core/src"));
+    fs::create_dir_all(&inner).unwrap();
+    let layers =
+        |at: &Path| Layers { file: File::usual_in(&Workspace::folders_around(at)), ..Layers::of(Vec::new()) };
+    let kept = |at: &Path| layers(at).read().unwrap().state_dir;
+    fs::write(root.join("Cargo.toml"), "[workspace]").unwrap();
+    for at in [&root, &core, &inner] {
+        assert_eq!(kept(at), Some(root.join("kept")), "{}", at.display());
+    }
+    fs::write(core.join(FILE_NAME), "state_dir = \"own\"").unwrap();
+    assert_eq!((kept(&root), kept(&inner)), (Some(root.join("kept")), Some(core.join("own"))));
+    // What is above the workspace is another's.
+    fs::rename(root.join("Cargo.toml"), core.join("Cargo.toml")).unwrap();
+    fs::remove_file(core.join(FILE_NAME)).unwrap();
+    assert_eq!(kept(&inner), None);
+    let read = layers(&inner);
+    fs::write(core.join(FILE_NAME), "keep_artifacts = 4").unwrap();
+    assert_eq!(read.read().unwrap().keep_artifacts, 4, "it has come since");
+}
