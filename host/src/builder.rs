@@ -2,6 +2,7 @@
 
 use crate::{
     artifact::Store,
+    attachment::{Attachment, Attachments, Starting},
     build::Builder,
     checkpoint::Checkpoints,
     config::{self, DEFAULT_PLUGINS_DIR, HostConfig, Settings, StateDir, Told, settle_state_dir},
@@ -37,7 +38,7 @@ use tokio::{
 };
 
 /// What a [`Host`] is told before it starts. Made by [`Host::builder`].
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct HostBuilder {
     config: HostConfig,
     shim_program: Option<PathBuf>,
@@ -45,8 +46,7 @@ pub struct HostBuilder {
     crash_record: bool,
     remember: bool,
     events: EventSink,
-    #[cfg(feature = "control")]
-    control: Option<crate::control::ControlConfig>,
+    attachments: Attachments,
 }
 
 impl HostBuilder {
@@ -58,8 +58,7 @@ impl HostBuilder {
             crash_record: true,
             remember: true,
             events: EventSink::new(),
-            #[cfg(feature = "control")]
-            control: None,
+            attachments: Attachments::default(),
         }
     }
 
@@ -142,12 +141,11 @@ impl HostBuilder {
         self
     }
 
-    /// Where to listen for those who want to talk to the running host: see [`control`](crate::control). Default:
-    /// nowhere.
-    #[cfg(feature = "control")]
+    /// What begins and ends with the host, such as the control plane, `replug::control::Control`, for those who want to
+    /// talk to the host while it runs. Default: nothing.
     #[must_use]
-    pub fn control(mut self, config: crate::control::ControlConfig) -> Self {
-        self.control = Some(config);
+    pub fn attach(mut self, attachment: impl Attachment) -> Self {
+        self.attachments.add(attachment);
         self
     }
 
@@ -169,7 +167,8 @@ impl HostBuilder {
     /// * [`HostError::StateDir`] if there is no place for what the host makes
     /// * [`HostError::Watch`] if the folder is to be watched and cannot be
     /// * [`HostError::Kernel`] if the kernel lacks `membarrier`
-    /// * [`HostError::Control`] if the control plane cannot listen; also if another host serves this folder already
+    /// * [`HostError::Attachment`] if what is [attached](HostBuilder::attach) cannot begin: the control plane if it cannot
+    ///   listen, or if another host serves this folder already
     pub fn build(self) -> Pending<Result<Host, HostError>> {
         self.begin(Until::PluginsAreUp)
     }
@@ -226,10 +225,7 @@ async fn start(builder: HostBuilder, runtime: Runtime, until: Until) -> Result<H
         }
     };
     let host = Host::of(made.shop, made.desks, runtime);
-    #[cfg(feature = "control")]
-    if let Some(bound) = made.control {
-        host.answer(bound);
-    }
+    host.attach(made.attachments).await;
     if let Until::PluginsAreUp = until {
         let _ = made.up.await; // Broken off only with the runtime, and so with this.
     }
@@ -242,8 +238,7 @@ struct Made {
     desks: Arc<Mutex<Desks>>,
     /// Ends when the plugins that start with the host are up.
     up: tokio::task::JoinHandle<()>,
-    #[cfg(feature = "control")]
-    control: Option<crate::control::Bound>,
+    attachments: Attachments,
 }
 
 /// The path by which a folder is found from now on, whatever the working directory: without links only if there are none,
@@ -284,16 +279,10 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
         orphans::guarded_by(program.path());
     }
     // Before anything is started: if another host has the folder, this one is not to touch it.
-    #[cfg(feature = "control")]
-    let control = match builder.control {
-        Some(config) => {
-            let events = builder.events.subscribe();
-            let (dirs, program) = ((&*plugins_dir, state.root()), program.as_ref().ok());
-            let bound = crate::control::Bound::new(config, dirs, program, events).await;
-            Some(bound.inspect_err(|_| state.remove_run())?)
-        }
-        None => None,
-    };
+    let mut attachments = builder.attachments;
+    let rerun = program.as_ref().ok().map(Program::path);
+    let starting = Starting::new((&plugins_dir, state.root()), rerun, &builder.events);
+    attachments.bind(starting).await.inspect_err(|_| state.remove_run())?;
     let (notices, inbox) = mpsc::unbounded_channel();
     let watcher = match config.watch {
         true => Some(Arc::new(
@@ -342,11 +331,5 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     let desks = keeper.desks();
     let up = tokio::spawn(keeper::tell_when_up(shop.clone(), desks.clone(), (answers, aftermath)));
     tokio::spawn(keeper.run(inbox));
-    Ok(Made {
-        shop,
-        desks,
-        up,
-        #[cfg(feature = "control")]
-        control,
-    })
+    Ok(Made { shop, desks, up, attachments })
 }

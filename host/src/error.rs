@@ -168,10 +168,9 @@ pub enum HostError {
         /// What state it is in, and what to do.
         reason: String,
     },
-    /// The control plane cannot listen.
-    #[cfg(feature = "control")]
+    /// What is attached to the host cannot begin: see [`HostBuilder::attach`](crate::HostBuilder::attach).
     #[error(transparent)]
-    Control(#[from] Arc<crate::control::ListenError>),
+    Attachment(Arc<dyn std::error::Error + Send + Sync>),
     /// The host has shut down.
     #[error("the host has shut down")]
     ShutDown,

@@ -1,12 +1,11 @@
 //! [`Host`]: the plugins of one folder, from the first discovery to the last stop.
 
-#[cfg(feature = "control")]
-mod controlled;
+mod weak;
 
-#[cfg(feature = "control")]
-pub(crate) use controlled::WeakHost;
+pub use weak::WeakHost;
 
 use crate::{
+    attachment::Attachments,
     builder::HostBuilder,
     config::{HostConfig, Layers},
     error::HostError,
@@ -16,6 +15,7 @@ use crate::{
     info::{PluginInfo, Version},
     keeper::Desks,
     live::{self, Applied, Followed, Unmet},
+    manifest::Manifest,
     pending::Pending,
     reload::Workshop,
     snapshot::Metrics,
@@ -25,16 +25,16 @@ use crate::{
 use parking_lot::Mutex;
 use replug_api::call::Interface;
 use serde_json::{Map, Value};
-#[cfg(feature = "control")]
-use std::sync::OnceLock;
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{
     runtime::{self, Runtime},
-    sync::oneshot,
+    sync::{self, oneshot},
 };
 
 /// How long a shutdown waits for generations that were replaced before it.
 const LAST_CALLS: Duration = Duration::from_secs(5);
+/// How long a shutdown waits for what is attached to the host.
+const ATTACHMENTS: Duration = Duration::from_secs(5);
 
 /// The plugins of one folder, running in this process. Cheap to clone; all clones are the same host.
 ///
@@ -57,14 +57,13 @@ struct Inner {
     shop: Arc<Workshop>,
     desks: Arc<Mutex<Desks>>,
     runtime: Option<Runtime>,
-    #[cfg(feature = "control")]
-    control: OnceLock<crate::control::Listening>,
+    /// Held by a shutdown until they have drained.
+    attachments: sync::Mutex<Attachments>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        #[cfg(feature = "control")]
-        drop(self.control.take());
+        self.attachments.get_mut().close();
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
@@ -74,15 +73,19 @@ impl Drop for Inner {
 
 impl Host {
     pub(crate) fn of(shop: Arc<Workshop>, desks: Arc<Mutex<Desks>>, runtime: Runtime) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                shop,
-                desks,
-                runtime: Some(runtime),
-                #[cfg(feature = "control")]
-                control: OnceLock::new(),
-            }),
-        }
+        let attachments = sync::Mutex::default();
+        Self { inner: Arc::new(Inner { shop, desks, runtime: Some(runtime), attachments }) }
+    }
+
+    /// Lets what is attached to the host begin.
+    pub(crate) async fn attach(&self, mut attachments: Attachments) {
+        attachments.serve(&self.downgrade());
+        *self.inner.attachments.lock().await = attachments;
+    }
+
+    /// The same host, without keeping it alive.
+    pub fn downgrade(&self) -> WeakHost {
+        WeakHost::of(&self.inner)
     }
 
     /// A host that is yet to be described.
@@ -131,6 +134,15 @@ impl Host {
     /// [`HostError::UnknownPlugin`]; it names the nearest.
     pub fn info(&self, id: &str) -> Result<PluginInfo, HostError> {
         Ok(PluginInfo::of(&self.desk(id)?, self.inner.shop.builder.dir()))
+    }
+
+    /// The manifest of the plugin, as it was accepted last.
+    ///
+    /// # Errors
+    ///
+    /// [`HostError::UnknownPlugin`]; it names the nearest.
+    pub fn manifest(&self, id: &str) -> Result<Arc<Manifest>, HostError> {
+        Ok(self.desk(id)?.manifest.lock().clone())
     }
 
     /// All numbers that there are about the host, as they stand now.
@@ -312,15 +324,11 @@ impl Host {
             let mut retiring = shop.retiring.subscribe();
             let _ = tokio::time::timeout(LAST_CALLS, retiring.wait_for(|count| *count == 0)).await;
             shop.state.remove_run();
-            #[cfg(feature = "control")]
-            if let Some(listening) = host.inner.control.get() {
-                listening.close();
-            }
+            let mut attachments = host.inner.attachments.lock().await;
+            attachments.close();
             shop.settings.events.host(EventKind::HostStopped);
-            #[cfg(feature = "control")]
-            if let Some(listening) = host.inner.control.get() {
-                listening.farewell().await;
-            }
+            let _ = tokio::time::timeout(ATTACHMENTS, attachments.drained()).await;
+            drop(attachments);
             drop(host);
             let _ = done.send(());
         });

@@ -52,6 +52,9 @@ pub struct PluginInfo {
     pub status: Status,
     /// More about that: what is going on, or what went wrong; may be empty.
     pub detail: String,
+    /// Whether it does not serve, and is on its way to.
+    #[serde(default)]
+    pub coming_up: bool,
     /// The generation that serves.
     pub generation: Option<Generation>,
     /// The artifact that serves.
@@ -141,6 +144,7 @@ impl PluginInfo {
             path: manifest.root.clone(),
             status: unregistered(manifest, build_dir),
             detail: String::new(),
+            coming_up: false,
             generation: None,
             digest: None,
             interfaces: Vec::new(),
@@ -166,6 +170,7 @@ impl PluginInfo {
             (None, None) if progress.has_run && !progress.unregistered => Status::Stopped,
             (None, None) => unregistered(&manifest, build_dir),
         };
+        let coming_up = live.is_none() && (progress.doing.is_some() || desk.entry.is_restarting());
         let detail = match progress.doing {
             Some(Stage::Build) => "building".into(),
             Some(stage) => format!("in stage {}", stage.name()),
@@ -201,6 +206,7 @@ impl PluginInfo {
             path: manifest.root.clone(),
             status,
             detail,
+            coming_up,
             generation: live.as_ref().map(|live| live.generation),
             digest: live.as_ref().map(|live| live.digest),
             interfaces: live

@@ -51,14 +51,16 @@
 //! | `checkpoint.rs` | saved states on disk, for the host that comes after a crash |
 //! | [`parent`] | a small process that starts the program again when a crash has ended it |
 //! | `builder.rs`, `host.rs` | all plugins of a folder, for the program that embeds them |
+//! | `attachment.rs` | what begins and ends with a host, and is no part of it |
 //! | `config/`, `live.rs` | what a host is told, in layers, and what of it changes while it runs |
 //! | `spans.rs` | what `tracing` shows of a reload |
-//! | [`control`] | whoever talks to the running host: a socket, HTTP, one list of commands |
+//! | `control` | whoever talks to the running host: a socket, HTTP, one list of commands |
 //! | `sweep.rs` | a small process that removes the socket of a host that was killed |
 //! | [`event`], [`metrics`] | written by every stage, read by none of them |
 //! | `snapshot.rs` | all numbers of a host at one moment, and their text for Prometheus |
 
 pub mod artifact;
+mod attachment;
 mod bring_up;
 pub mod build;
 mod builder;
@@ -114,6 +116,7 @@ pub mod metrics {
     };
 }
 
+pub use attachment::{Attachment, BoxError, BoxFuture, Starting};
 pub use builder::HostBuilder;
 pub use config::{
     HostConfig, HttpSettings, Layers, LogFormat, LogSettings, OtelSettings, TlsFiles, WatchPoll,
@@ -122,7 +125,7 @@ pub use config::{
 pub use error::{CallError, HostError, ReloadError};
 pub use event::{Event, EventKind, Events};
 pub use handle::{DynHandle, Handle, Invocation, InvocationFuture, TimedHandle};
-pub use host::Host;
+pub use host::{Host, WeakHost};
 pub use id::{Digest, Generation, IllegalDigest, IllegalId, PluginId};
 pub use info::{PluginInfo, Status, Version};
 pub use live::{Applied, Unmet};

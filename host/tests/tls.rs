@@ -4,7 +4,7 @@
 
 use replug::{
     Host,
-    control::{ControlConfig, HttpConfig},
+    control::{Control, ControlConfig, HttpConfig, Listening},
 };
 use std::{
     fs,
@@ -22,8 +22,11 @@ fn config(dir: &Path, certificate: &str) -> ControlConfig {
     ControlConfig::new().socket(dir.join("run/host.sock")).http(http.token_file(dir.join("token")))
 }
 
-fn host(dir: &Path, certificate: &str) -> Result<Host, replug::HostError> {
-    Host::builder().plugins(dir.join("plugins")).control(config(dir, certificate)).build().wait()
+fn host(dir: &Path, certificate: &str) -> Result<(Host, Listening), replug::HostError> {
+    let control = Control::new(config(dir, certificate));
+    let listening = control.listening();
+    let host = Host::builder().plugins(dir.join("plugins")).attach(control).build().wait()?;
+    Ok((host, listening))
 }
 
 #[test]
@@ -39,8 +42,7 @@ fn a_port_with_a_certificate_serves_https_and_nothing_else() {
         let _ = writeln!(io::stderr(), "SKIPPED in tls: it needs openssl and curl");
         return;
     }
-    let host = host(dir, "cert.pem").unwrap();
-    let listening = host.control().unwrap();
+    let (host, listening) = host(dir, "cert.pem").unwrap();
     let port = listening.http().and_then(|url| url.strip_prefix("https://0.0.0.0:")).unwrap();
     let token = fs::read_to_string(dir.join("token")).unwrap();
     let curl = |url: &str| {

@@ -1,10 +1,7 @@
 //! A client for the control plane that hides nothing: what is sent and what comes back is seen as it is.
 
 use crate::Lab;
-use replug::{
-    Host,
-    control::{ControlConfig, HttpConfig},
-};
+use replug::control::{ControlConfig, HttpConfig, Listening};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -92,8 +89,8 @@ impl Http {
     /// # Panics
     ///
     /// If the host does not listen.
-    pub fn unix(host: &Host) -> Self {
-        let at = At::Unix(host.control().expect("a control plane").socket().to_owned());
+    pub fn unix(listening: &Listening) -> Self {
+        let at = At::Unix(listening.socket().expect("a control plane").to_owned());
         Self { at, headers: vec![("host".into(), "localhost".into())] }
     }
 
@@ -102,8 +99,7 @@ impl Http {
     /// # Panics
     ///
     /// If the host does not listen, or the token cannot be read.
-    pub fn tcp(host: &Host) -> Self {
-        let listening = host.control().expect("a control plane");
+    pub fn tcp(listening: &Listening) -> Self {
         let url = listening.http().expect("HTTP");
         let token = fs::read_to_string(&listening.token().expect("a token").path).expect("the token");
         Self::at(url, token.trim())

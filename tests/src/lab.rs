@@ -6,6 +6,7 @@ use crate::{Probe, Source, artifact::misbehave, command::program, compiled, reco
 use replug::{
     BuildDir, CallError, Digest, DynHandle, Event, EventKind, Events, Generation, Handle, Host, HostBuilder,
     HostError,
+    control::{Control, ControlConfig, Listening},
     event::{Diagnostic, RetireOutcome, Stage},
     manifest::Mode,
 };
@@ -31,6 +32,7 @@ pub struct Lab {
     mode: Option<Mode>,
     host: Option<Host>,
     events: Option<Events>,
+    listening: Listening,
     told: Arc<Mutex<Vec<String>>>,
     dir: TempDir,
     _watchdog: mpsc::Sender<()>,
@@ -53,6 +55,7 @@ impl Lab {
             mode: None,
             host: None,
             events: None,
+            listening: Listening::default(),
             _watchdog: watchdog(name, &told),
             told,
             dir,
@@ -234,6 +237,26 @@ impl Lab {
         self.events = Some(builder.events());
         let host = builder.build().wait()?;
         Ok(self.host.insert(host))
+    }
+
+    /// Starts a host with a control plane, and with settings of the test's.
+    ///
+    /// # Errors
+    ///
+    /// What the host says.
+    pub fn start_listening(
+        &mut self,
+        config: ControlConfig,
+        set: impl FnOnce(HostBuilder) -> HostBuilder,
+    ) -> Result<&Host, HostError> {
+        let control = Control::new(config);
+        self.listening = control.listening();
+        self.start_as(|builder| set(builder).attach(control))
+    }
+
+    /// Where the control plane of the host listens, if it has one.
+    pub fn listening(&self) -> &Listening {
+        &self.listening
     }
 
     /// The host.

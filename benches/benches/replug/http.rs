@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use axum::{Json, Router, routing::post};
 use replug::{
     Host,
-    control::{ControlConfig, HttpConfig},
+    control::{Control, ControlConfig, HttpConfig},
 };
 use replug_benches::{Section, Table, Target, quantile};
 use replug_tests::{
@@ -45,9 +45,9 @@ pub(crate) fn measure() -> Result<Section> {
     let plugin = Versions::build()?;
     let run = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir()?;
     let http = HttpConfig::at(([127, 0, 0, 1], 0).into()).token_file(run.path().join("token"));
-    let control = ControlConfig::new().socket(run.path().join("host.sock")).http(http);
-    let host = Host::builder().plugins(plugin.folder.path()).control(control).build().wait()?;
-    let listening = host.control().context("the host does not listen")?;
+    let control = Control::new(ControlConfig::new().socket(run.path().join("host.sock")).http(http));
+    let listening = control.listening();
+    let host = Host::builder().plugins(plugin.folder.path()).attach(control).build().wait()?;
     let url = listening.http().context("the host serves no HTTP")?;
     let address = url.strip_prefix("http://").context("it is not HTTP")?.parse()?;
     let token = fs::read_to_string(&listening.token().context("there is no token")?.path)?;

@@ -13,7 +13,9 @@ use super::{
     terminal::{self, DIM},
     trace,
 };
-use replug::{CallError, Digest, Event, EventKind, Generation, Host, Layers, PluginId, parent};
+use replug::{
+    CallError, Digest, Event, EventKind, Generation, Host, Layers, PluginId, control::Control, parent,
+};
 use serde_json::{Value, json};
 use std::{collections::VecDeque, pin::pin, process, time::Duration};
 use tokio::time::sleep;
@@ -55,16 +57,15 @@ impl Serve {
         let what = if config.watch { Loop::Watching } else { Loop::Running };
         let mut signals = Signals::listen()?;
         let mut captured = Captured::begin()?;
-        let control = http::control(&config.http);
-        let builder = Host::builder().config(config).control(control);
+        let control = Control::new(http::control(&config.http));
+        let listens = control.listening();
+        let builder = Host::builder().config(config).attach(control);
         let mut events = builder.events();
         let host = builder.launch().await?;
         if let Err(error) = host.follow(self.layers.clone(), move |config| listening.adopt(&config.log)) {
             terminal::warn(&format!("edits of the configuration are not noticed: {error}"));
         }
-        if let Some(listening) = host.control() {
-            http::tell(listening);
-        }
+        http::tell(&listens);
         let mut screen = Screen::new(what, self.reader);
         // If this process was started in the place of one that crashed, what that one has called last.
         let mut called_last = parent::carried();

@@ -110,7 +110,6 @@ impl StateDir {
     }
 
     /// The folder itself.
-    #[cfg(feature = "control")]
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }

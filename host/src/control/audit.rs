@@ -4,7 +4,7 @@
 //! backlog. So the first of a kind is told at once, and those that follow are counted and told once a second.
 
 use super::guard::Who;
-use crate::{EventKind, PluginId, host::WeakHost};
+use crate::{EventKind, PluginId, WeakHost};
 use parking_lot::Mutex;
 use std::{borrow::Cow, net::SocketAddr, time::Duration};
 

@@ -10,7 +10,10 @@ use super::{
     guard::Who,
     span,
 };
-use crate::{CallError, Digest, Host, PluginId, Version};
+use crate::{
+    CallError, Digest, Host, PluginId, Version,
+    manifest::{Manifest, Mode},
+};
 use serde_json::{Value, json, value::RawValue};
 use std::{sync::Arc, time::Duration};
 use tracing::{Instrument, Span};
@@ -19,6 +22,9 @@ use tracing::{Instrument, Span};
 const PAGE: u32 = 100;
 /// So many log entries are told unless it is said how many.
 const LINES: u32 = 100;
+
+/// How much longer than its `call_timeout` to wait for the end of a call in another process.
+const GRACE: Duration = Duration::from_secs(1);
 
 type Done = Result<Answer, ControlError>;
 
@@ -114,7 +120,7 @@ impl App {
             let text = "as many calls as may run at the same time do so already: call again later";
             ControlError::new(Code::Busy, text).retry(Duration::from_secs(1))
         })?;
-        let deadline = host.patience(id.as_str(), self.call_deadline)?;
+        let deadline = deadline(&*host.manifest(id.as_str())?, self.call_deadline);
         let generation = handle.generation().map(|generation| generation.0);
         let invocation = handle.invoke_json(method, arguments);
         let span = Span::current();
@@ -143,20 +149,35 @@ impl App {
 
     fn failed_call(&self, host: &Host, id: &PluginId, error: CallError<Value>) -> ControlError {
         match error {
-            CallError::NotRunning { .. } if host.is_coming_up(id.as_str()) => self.not_serving(host, id),
+            CallError::NotRunning { .. } if is_coming_up(host, id) => self.not_serving(host, id),
             error => error.into(),
         }
     }
 
     /// Nothing serves: that passes if the plugin is coming up, and is for someone to mend if not.
     fn not_serving(&self, host: &Host, id: &PluginId) -> ControlError {
-        if host.is_coming_up(id.as_str()) {
+        if is_coming_up(host, id) {
             let text = format!("{id} is coming up: ask again in a moment");
             return ControlError::new(Code::Restarting, text).retry(Duration::from_secs(1));
         }
         let detail = host.info(id.as_str()).map(|info| info.detail).unwrap_or_default();
         ControlError::new(Code::WrongState, format!("{id} does not run: {detail}"))
     }
+}
+
+/// How long to wait for a call of the plugin's, if its manifest does not say.
+fn deadline(manifest: &Manifest, unsaid: Duration) -> Duration {
+    match (manifest.mode, manifest.process.call_timeout) {
+        // It is ended by others, who know better what happened.
+        (Mode::Process, Some(timeout)) => timeout + GRACE,
+        (_, Some(timeout)) => timeout,
+        (_, None) => unsaid,
+    }
+}
+
+/// Whether the plugin is on its way to serve.
+fn is_coming_up(host: &Host, id: &PluginId) -> bool {
+    host.info(id.as_str()).is_ok_and(|info| info.coming_up)
 }
 
 /// What changes something, but is no call.

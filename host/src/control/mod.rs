@@ -24,14 +24,15 @@
 //! **Architecture Invariant:** nothing here keeps the host alive ([`Host`](crate::Host) is held weakly), and no request
 //! does anything that the library's public API could not do.
 //!
-//! `docs/HTTP.md` says all of it from the outside. A program turns it on with
-//! [`HostBuilder::control`](crate::HostBuilder::control):
+//! `docs/HTTP.md` says all of it from the outside. A program [attaches](crate::HostBuilder::attach) it to its host:
 //!
 //! ```no_run
-//! use replug::{Host, control::ControlConfig};
+//! use replug::{Host, control::{Control, ControlConfig}};
 //!
-//! let host = Host::builder().plugins("plugins").control(ControlConfig::new()).build().wait()?;
-//! println!("listening on {:?}", host.control());
+//! let control = Control::new(ControlConfig::new());
+//! let listening = control.listening();
+//! let host = Host::builder().plugins("plugins").attach(control).build().wait()?;
+//! println!("listening on {:?}", listening.socket());
 //! # Ok::<(), replug::HostError>(())
 //! ```
 
@@ -60,12 +61,11 @@ pub use config::{ControlConfig, HttpConfig, ListenError};
 pub use envelope::{Envelope, ErrorBody};
 pub use error::{Code, ControlError};
 pub use guard::Who;
-pub(crate) use listen::Bound;
 pub use listen::{
-    FoundHost, Listening, TokenFile, distrust, find_socket, hosts_around, other_owner, socket_path,
+    Control, FoundHost, Listening, TokenFile, distrust, find_socket, hosts_around, other_owner, socket_path,
 };
 
-use crate::host::WeakHost;
+use crate::WeakHost;
 use audit::Audit;
 use calls::Calls;
 use guard::Gate;
@@ -74,7 +74,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
 /// What all requests share.
-pub(crate) struct App {
+struct App {
     host: WeakHost,
     audit: Audit,
     recent: Arc<Recent>,

@@ -33,7 +33,7 @@ fn listening(name: &str) -> Lab {
     let mut lab = Lab::in_mode(name, Mode::Process);
     lab.install(misbehave("version=1"));
     let config = control(&lab);
-    lab.start_as(|builder| builder.control(config)).unwrap();
+    lab.start_listening(config, |builder| builder).unwrap();
     lab
 }
 
@@ -107,7 +107,7 @@ fn the_socket_answers_no_descendant_whose_plugin_has_died() {
     // A cgroup would end it with the plugin.
     lab.install_with(misbehave("version=1"), "[limits]\ncgroup = \"off\"");
     let config = control(&lab);
-    lab.start_as(|builder| builder.control(config)).unwrap();
+    lab.start_listening(config, |builder| builder).unwrap();
     let (begun, go, done) = (fifo(&lab, "begun"), fifo(&lab, "go"), fifo(&lab, "done"));
     let script = format!(
         "echo > {}; read line < {}; {}; echo > {}",

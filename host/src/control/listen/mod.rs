@@ -1,29 +1,26 @@
-//! Where the control plane listens: bound before the host starts anything, serving once it is there.
+//! Where the control plane listens: bound before the host starts anything.
 
 mod claim;
+mod plane;
 mod pool;
 mod tcp;
 #[cfg(feature = "tls")]
 mod tls;
 mod unix;
 
+pub use plane::{Control, Listening};
 pub use unix::{distrust, socket_path};
 
 use super::{
-    App,
-    audit::Audit,
     config::{ControlConfig, ListenError},
     guard::{Gate, Who},
-    recent::Recent,
     routes::Api,
     sse::Held,
 };
 use crate::{
-    EventKind, Events,
+    Events, Starting,
     config::user_states,
-    host::WeakHost,
     lineage::{self, Origin},
-    load::process::Program,
     workspace::Workspace,
 };
 use axum::{
@@ -51,24 +48,13 @@ use std::{
     time::Duration,
 };
 use tcp::Tcp;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    runtime,
-    sync::Semaphore,
-    task::AbortHandle,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 use unix::{SocketFile, Unix};
 
 /// How long the head of a request may take to arrive, and a connection stay without one.
 const HEAD_TIME: Duration = Duration::from_secs(30);
 /// How many bytes the head of a request may have.
 const HEAD_BYTES: usize = 64 * 1024;
-/// How many streams of events there may be at the same time.
-const STREAMS: usize = 64;
-/// How often to look whether the claim is still there.
-const CLAIM_LOOK: Duration = Duration::from_secs(2);
-/// How long a host that ends waits for those who still read events.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Where to ask for the host of the first folder, which keeps its things in the second: where the host that is there says
 /// that it listens, else at the [usual path](socket_path).
@@ -123,8 +109,7 @@ pub fn hosts_around(folder: &Path) -> Vec<FoundHost> {
 }
 
 /// What listens already and does not answer yet.
-pub(crate) struct Bound {
-    config: ControlConfig,
+struct Bound {
     unix: Unix,
     claim: Claim,
     tcp: Option<Tcp>,
@@ -132,86 +117,34 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    /// Listens, for the host of the first folder that keeps its things in the second. The program, if there is one, cleans
-    /// up after a host that is killed.
-    pub(crate) async fn new(
-        config: ControlConfig,
-        dirs: (&Path, &Path),
-        program: Option<&Program>,
-        events: Events,
-    ) -> Result<Self, Arc<ListenError>> {
-        let (plugins_dir, state_dir) = dirs;
-        let mut claim = Claim::of(plugins_dir, state_dir)?;
-        let unix = Unix::bind(config.socket.as_deref(), plugins_dir, program)?;
+    /// Listens, for a host that is about to start. Its program, if there is one, cleans up after a host that is killed.
+    async fn new(config: &ControlConfig, at: Starting<'_>) -> Result<Self, ListenError> {
+        let events = at.events();
+        let mut claim = Claim::of(at.plugins_dir, at.state_dir)?;
+        let unix = Unix::bind(config.socket.as_deref(), at.plugins_dir, at.program)?;
         claim.say(unix.file.path())?;
         let tcp = match &config.http {
-            Some(http) => Some(Tcp::bind(http, state_dir, claim.last_http).await?),
+            Some(http) => Some(Tcp::bind(http, at.state_dir, claim.last_http).await?),
             None => None,
         };
         if let Some(tcp) = &tcp {
             claim.say_http(tcp.address)?;
         }
-        Ok(Self { config, unix, claim, tcp, events })
-    }
-
-    /// Answers from now on.
-    pub(crate) fn serve(self, runtime: &runtime::Handle, host: WeakHost) -> Listening {
-        let Self { config, unix, claim, tcp, events } = self;
-        let recent = Arc::new(Recent::new());
-        let (gate, http, token) = match &tcp {
-            Some(tcp) => (Some(tcp.gate()), Some(tcp.url()), Some(tcp.token())),
-            None => (None, None, None),
-        };
-        let app = Arc::new(App {
-            audit: Audit::new(host.clone()),
-            host,
-            recent: recent.clone(),
-            gate,
-            calls: Arc::default(),
-            places: Arc::new(Semaphore::new(config.calls)),
-            call_deadline: config.call_deadline,
-            streams: Arc::new(Semaphore::new(STREAMS)),
-        });
-        let api = Api::of(app.clone());
-        let auditing = app.clone();
-        let mut tasks = vec![
-            runtime.spawn(recent.follow(events)).abort_handle(),
-            runtime.spawn(async move { auditing.audit.keep_up().await }).abort_handle(),
-            runtime.spawn(unix::accept(unix.listener, api.clone())).abort_handle(),
-        ];
-        let socket = unix.file.path().to_owned();
-        let place = Arc::new(Mutex::new(Some((unix.file, claim))));
-        tasks.push(runtime.spawn(keep_claim(place.clone())).abort_handle());
-        if let Some(tcp) = tcp {
-            tasks.push(runtime.spawn(tcp.accept(api)).abort_handle());
-        }
-        Listening { socket, place, http, token, tasks, app }
+        Ok(Self { unix, claim, tcp, events })
     }
 }
 
-/// Makes the claim again when someone has removed its file with the state folder, of which nothing else tells the host.
-async fn keep_claim(place: Arc<Mutex<Option<(SocketFile, Claim)>>>) {
-    let mut looks = tokio::time::interval(CLAIM_LOOK);
-    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        looks.tick().await;
-        if let Some((_, claim)) = &mut *place.lock()
-            && let Err(error) = claim.renew()
-        {
-            tracing::warn!("{error}");
-        }
-    }
+/// What no other host can have meanwhile.
+struct Exclusive {
+    /// Before the claim: whoever has that may make the socket again.
+    _socket: SocketFile,
+    claim: Claim,
 }
 
-/// Where a host listens. Ends with the host.
-pub struct Listening {
-    socket: PathBuf,
-    /// What no other host can have meanwhile.
-    place: Arc<Mutex<Option<(SocketFile, Claim)>>>,
-    http: Option<String>,
-    token: Option<TokenFile>,
-    tasks: Vec<AbortHandle>,
-    app: Arc<App>,
+impl Exclusive {
+    fn new(socket: SocketFile, claim: Claim) -> Self {
+        Self { _socket: socket, claim }
+    }
 }
 
 /// Where the token for HTTP is.
@@ -223,60 +156,9 @@ pub struct TokenFile {
     pub new: Option<String>,
 }
 
-impl Listening {
-    /// The Unix socket.
-    pub fn socket(&self) -> &Path {
-        &self.socket
-    }
-
-    /// Where HTTP is served over TCP, as the beginning of a URL.
-    pub fn http(&self) -> Option<&str> {
-        self.http.as_deref()
-    }
-
-    /// Where the token for HTTP over TCP is.
-    pub fn token(&self) -> Option<&TokenFile> {
-        self.token.as_ref()
-    }
-
-    pub(crate) fn event(&self) -> EventKind {
-        EventKind::ControlListening { socket: Some(self.socket.clone()), http: self.http.clone() }
-    }
-
-    /// Waits until those who read events have read that the host has stopped, which ends their streams; but not for long.
-    pub(crate) async fn farewell(&self) {
-        let _ = tokio::time::timeout(FAREWELL, self.app.streams.acquire_many(STREAMS as u32)).await;
-    }
-
-    /// Takes no more connections. Those that are there may read the end.
-    pub(crate) fn close(&self) {
-        // Before the listener: as long as that listens, no other host takes the path.
-        drop(self.place.lock().take());
-        // The first task writes down what happens, which those who still listen want to the end.
-        self.tasks.iter().skip(1).for_each(AbortHandle::abort);
-        self.app.audit.sum_up();
-    }
-}
-
-impl fmt::Debug for Listening {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listening")
-            .field("socket", &self.socket)
-            .field("http", &self.http)
-            .finish_non_exhaustive()
-    }
-}
-
 impl fmt::Debug for TokenFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenFile").field("path", &self.path).finish_non_exhaustive()
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        self.close();
-        self.tasks.iter().for_each(AbortHandle::abort);
     }
 }
 

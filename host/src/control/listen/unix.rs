@@ -4,7 +4,6 @@
 use super::{Api, Connection, Pool, converse};
 use crate::{
     control::{Who, config::ListenError},
-    load::process::Program,
     sweep::{self, Found, Place, Sweeper},
 };
 use rustix::process::geteuid;
@@ -64,7 +63,7 @@ impl Unix {
     pub(super) fn bind(
         named: Option<&Path>,
         plugins_dir: &Path,
-        program: Option<&Program>,
+        program: Option<&Path>,
     ) -> Result<Self, ListenError> {
         let path = named.map_or_else(|| socket_path(plugins_dir), Path::to_owned);
         if !fits(&path) {
@@ -95,8 +94,8 @@ impl Unix {
     }
 }
 
-fn sweeper(program: &Program, place: &Place) -> Option<Sweeper> {
-    let started = Sweeper::start(program.path(), place);
+fn sweeper(program: &Path, place: &Place) -> Option<Sweeper> {
+    let started = Sweeper::start(program, place);
     let warn = |error: &io::Error| {
         let socket = place.socket.display();
         tracing::warn!(

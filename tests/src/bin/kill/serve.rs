@@ -3,7 +3,10 @@
 
 use crate::{id, install};
 use anyhow::Result;
-use replug::{DynHandle, Events, Host, control::ControlConfig};
+use replug::{
+    DynHandle, Events, Host,
+    control::{Control, ControlConfig},
+};
 use replug_tests::misbehave;
 use serde_json::json;
 use std::{
@@ -40,7 +43,7 @@ pub(crate) fn prepare(dir: &Path) -> Result<()> {
 pub(crate) fn serve(dir: &Path) -> Result<()> {
     let host = Host::builder().plugins(dir.join("plugins")).state_dir(dir.join("state"));
     // As under `replug dev`, which is killed as often as any.
-    let host = host.control(ControlConfig::new()).build().wait()?;
+    let host = host.attach(Control::new(ControlConfig::new())).build().wait()?;
     for (name, ..) in PLUGINS {
         let Ok(handle) = host.plugin(&id(name)) else { continue };
         let events = host.events();

@@ -55,7 +55,7 @@ fn every_example_of_the_documentation_works_as_it_says() {
     }
     let mut lab = with_calculator();
     listen(&mut lab);
-    let listening = lab.host().control().unwrap();
+    let listening = lab.listening();
     let token = fs::read_to_string(&listening.token().unwrap().path).unwrap();
 
     let page = fs::read_to_string(workspace().join("docs/HTTP.md")).unwrap();
@@ -68,7 +68,7 @@ fn every_example_of_the_documentation_works_as_it_says() {
     for (script, shown) in examples {
         let mut shell = Command::new("sh");
         shell.args(["-euc", &script]).env("URL", listening.http().unwrap()).env("TOKEN", token.trim());
-        let output = shell.env("SOCKET", listening.socket()).output().unwrap();
+        let output = shell.env("SOCKET", listening.socket().unwrap()).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{script}\n{text}{}", String::from_utf8_lossy(&output.stderr));
         if let Some(shown) = shown {

@@ -18,7 +18,7 @@ fn metrics_are_there_for_who_has_the_token_and_promtool_accepts_them() {
     // Before the lab, which waits for no more than a test: it may have to be fetched.
     let promtool = Promtool::find();
     let lab = lab("scraped-over-http");
-    let (http, tcp) = (unix(&lab), Http::tcp(lab.host()));
+    let (http, tcp) = (unix(&lab), Http::tcp(lab.listening()));
     let call = json!({ "id": lab.id(), "method": "echo", "payload": "x" });
     assert_eq!(http.post("/api/v1/plugin/execute", &call).status, 200);
     for answer in [http.get("/metrics"), tcp.get("/metrics"), tcp.get("/api/v1/metrics")] {
@@ -42,7 +42,7 @@ fn no_call_over_http_fails_while_its_plugin_is_replaced() {
         let mut lab = Lab::new("loaded-over-http");
         lab.install(artifact("version=1"));
         listen(&mut lab);
-        let listening = lab.host().control().unwrap();
+        let listening = lab.listening();
         let address = listening.http().unwrap().strip_prefix("http://").unwrap();
         let token = fs::read_to_string(&listening.token().unwrap().path).unwrap();
         let body = json!({ "id": lab.id(), "method": "echo", "payload": "hello" }).to_string();

@@ -28,12 +28,12 @@ fn lab(name: &str) -> Lab {
 /// Starts the lab's host with a control plane.
 fn listen(lab: &mut Lab) -> &Host {
     let config = control(lab);
-    lab.start_as(|builder| builder.control(config)).expect("the host starts")
+    lab.start_listening(config, |builder| builder).expect("the host starts")
 }
 
 /// The host over the socket.
 fn unix(lab: &Lab) -> Http {
-    Http::unix(lab.host())
+    Http::unix(lab.listening())
 }
 
 /// A path of a plugin's, with the lab's plugin as `id`.

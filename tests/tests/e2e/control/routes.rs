@@ -1,7 +1,11 @@
 //! What every route gives, and how it says that it does not.
 
 use super::{lab, listen, of, unix};
-use replug::{EventKind, control::ControlConfig, manifest::Mode};
+use replug::{
+    EventKind,
+    control::{Control, ControlConfig},
+    manifest::Mode,
+};
 use replug_tests::{Hold, Http, Lab, http::control, misbehave};
 use serde_json::{Value, json};
 use std::{thread, time::Duration};
@@ -128,7 +132,7 @@ fn a_call_that_takes_too_long_is_given_up_and_calls_beyond_the_bound_are_turned_
     let mut lab = Lab::new("too-long");
     lab.install(misbehave("version=1"));
     let config = control(&lab).calls(1).call_deadline(Duration::from_millis(200));
-    lab.start_as(|builder| builder.control(config)).unwrap();
+    lab.start_listening(config, |builder| builder).unwrap();
     let hold = Hold::new(lab.dir());
     let (status, code, message) = call(&lab, "hold", json!([hold.path()])).error();
     assert_eq!((status, code), (504, 50400), "{message}");
@@ -236,7 +240,7 @@ fn an_edit_of_the_manifest_s_configuration_goes_before_one_that_was_given() {
     let mut lab = Lab::new("config-edited");
     lab.install_with(misbehave("version=1"), "[config]\nword = \"written\"");
     let config = control(&lab);
-    lab.start_as(|builder| builder.watch(true).control(config)).unwrap();
+    lab.start_listening(config, |builder| builder.watch(true)).unwrap();
     let word = |lab: &Lab| call(lab, "word", json!([])).data()["result"].as_str().unwrap().to_owned();
     let configured = |lab: &mut Lab| {
         lab.wait_for(|event| matches!(event.kind, EventKind::Configured { .. }).then_some(()));
@@ -316,7 +320,7 @@ fn what_changes_something_leaves_a_trace_of_who_asked() {
         (&call["command"], &call["outcome"]),
         (&"execute version".into(), &"WrongState (40900)".into())
     );
-    Http::tcp(lab.host()).post("/api/v1/plugin/start", &json!({ "id": lab.id() })).data();
+    Http::tcp(lab.listening()).post("/api/v1/plugin/start", &json!({ "id": lab.id() })).data();
     let (_, start) = events.wait_for("audit");
     assert!(start["who"].as_str().unwrap().starts_with("127.0.0.1:"), "{start}");
     lab.finish();
@@ -325,11 +329,11 @@ fn what_changes_something_leaves_a_trace_of_who_asked() {
 #[test]
 fn a_host_is_ready_when_its_plugins_are_up_and_answers_until_its_end() {
     let lab = lab("healthy");
-    let tcp = Http::tcp(lab.host()).with("authorization", None);
+    let tcp = Http::tcp(lab.listening()).with("authorization", None);
     assert_eq!(tcp.get("/health/live").data(), json!({ "live": true }));
     assert_eq!(tcp.get("/health/ready").data(), json!({ "ready": true, "running": 1, "failed": 0 }));
     assert_eq!(tcp.get("/api/v1/health/ready").data()["running"], 1);
-    let socket = lab.host().control().unwrap().socket().to_owned();
+    let socket = lab.listening().socket().unwrap().to_owned();
     lab.finish();
     assert!(!socket.exists(), "the socket is gone with its host");
 }
@@ -363,8 +367,8 @@ fn a_host_that_goes_down_lives_and_is_not_ready_and_answers_what_had_begun() {
 fn two_hosts_of_one_folder_are_one_too_many() {
     let lab = lab("twice");
     let config = ControlConfig::new().socket(lab.dir().join("run/host.sock"));
-    let second =
-        replug::Host::builder().plugins(lab.plugins_dir()).state_dir(lab.state_dir()).control(config);
+    let second = replug::Host::builder().plugins(lab.plugins_dir()).state_dir(lab.state_dir());
+    let second = second.attach(Control::new(config));
     let error = second.build().wait().unwrap_err().to_string();
     assert!(error.contains("a host already serves") && error.contains("replug status"), "{error}");
     assert_eq!(call(&lab, "version", json!([])).data()["result"], 1, "the first goes on");
@@ -374,7 +378,7 @@ fn two_hosts_of_one_folder_are_one_too_many() {
 #[test]
 fn calls_go_on_while_versions_are_swapped() {
     let mut lab = lab("swapped-under-http");
-    let http = Http::tcp(lab.host());
+    let http = Http::tcp(lab.listening());
     let id = lab.id();
     thread::scope(|scope| {
         let (done, rx) = std::sync::mpsc::channel::<()>();

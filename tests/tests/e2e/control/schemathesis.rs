@@ -11,7 +11,7 @@ fn the_host_answers_as_it_describes_itself_whatever_is_asked() {
     let mut lab = with_calculator();
     lab.neighbour("steady", "id = \"dev.test.steady\"\nbinary = \"plugin.so\"\n", example("calculator"));
     listen(&mut lab);
-    let listening = lab.host().control().unwrap();
+    let listening = lab.listening();
     let token = fs::read_to_string(&listening.token().unwrap().path).unwrap();
     let at = (listening.http().unwrap(), token.trim());
     let verdict = schemathesis.judge(lab.dir(), include_str!("schemathesis.toml"), at);

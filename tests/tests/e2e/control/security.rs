@@ -22,7 +22,7 @@ const STOP: &str = "/api/v1/plugin/stop";
 #[track_caller]
 fn goes_on(lab: &Lab) {
     let body = json!({ "id": lab.id(), "method": "version" });
-    assert_eq!(Http::tcp(lab.host()).post("/api/v1/plugin/execute", &body).data()["result"], 1);
+    assert_eq!(Http::tcp(lab.listening()).post("/api/v1/plugin/execute", &body).data()["result"], 1);
     assert_eq!(unix(lab).get(&of(lab, "get")).data()["status"], "ready");
 }
 
@@ -36,8 +36,8 @@ fn refused(answer: &Answer, code: u64) {
 #[test]
 fn a_token_that_is_missing_wrong_or_cut_off_opens_nothing() {
     let lab = lab("tokens");
-    let tcp = Http::tcp(lab.host());
-    let path = &lab.host().control().unwrap().token().unwrap().path;
+    let tcp = Http::tcp(lab.listening());
+    let path = &lab.listening().token().unwrap().path;
     let token = fs::read_to_string(path).unwrap().trim().to_owned();
     assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
     let body = json!({ "id": lab.id() });
@@ -68,7 +68,7 @@ fn a_token_that_is_missing_wrong_or_cut_off_opens_nothing() {
 fn a_request_to_another_name_or_from_another_site_s_page_is_refused() {
     let lab = lab("names");
     let body = json!({ "id": lab.id() });
-    for http in [Http::tcp(lab.host()), unix(&lab)] {
+    for http in [Http::tcp(lab.listening()), unix(&lab)] {
         for host in ["evil.example", "127.0.0.1.evil.example", "localhost@evil.example", ""] {
             let forged = http.clone().with("host", Some(host));
             refused(&forged.get(LIST), 40300);
@@ -84,13 +84,13 @@ fn a_request_to_another_name_or_from_another_site_s_page_is_refused() {
         }
         refused(&http.clone().with("host", None).raw(b"GET /health/live HTTP/1.1\r\n\r\n"), 40300);
     }
-    let url = lab.host().control().unwrap().http().unwrap().to_owned();
+    let url = lab.listening().http().unwrap().to_owned();
     assert_eq!(
-        Http::tcp(lab.host()).with("origin", Some(&url)).get(LIST).data()["total"],
+        Http::tcp(lab.listening()).with("origin", Some(&url)).get(LIST).data()["total"],
         1,
         "its own page may"
     );
-    let tunnel = Http::tcp(lab.host()).with("host", Some("localhost:9000"));
+    let tunnel = Http::tcp(lab.listening()).with("host", Some("localhost:9000"));
     let from = |origin| tunnel.clone().with("origin", Some(origin)).get(LIST);
     assert_eq!(from("http://localhost:9000").data()["total"], 1, "so may its own page through a tunnel");
     refused(&from("http://localhost:3000"), 40301);
@@ -102,7 +102,7 @@ fn a_request_to_another_name_or_from_another_site_s_page_is_refused() {
 #[test]
 fn each_path_of_the_description_refuses_what_must_be_refused() {
     let lab = lab("each-path");
-    let tcp = Http::tcp(lab.host());
+    let tcp = Http::tcp(lab.listening());
     let document = tcp.get("/openapi.json").json();
     let mut events = unix(&lab).stream("/events?kind=audit");
     let described = document["paths"].as_object().unwrap().iter();
@@ -165,7 +165,7 @@ fn known_keys(document: &Value, schema: &Value) -> Vec<String> {
 #[test]
 fn what_changes_something_is_no_get_and_nothing_but_json() {
     let lab = lab("methods");
-    let http = Http::tcp(lab.host());
+    let http = Http::tcp(lab.listening());
     for what in ["register", "unregister", "execute", "reload", "rollback", "start", "stop", "config"] {
         let path = of(&lab, what);
         let answer = http.get(&path);
@@ -184,7 +184,7 @@ fn what_changes_something_is_no_get_and_nothing_but_json() {
 fn a_body_that_is_too_large_is_not_read() {
     let lab = lab("large");
     const HUGE: usize = 100 << 20;
-    for http in [Http::tcp(lab.host()), unix(&lab)] {
+    for http in [Http::tcp(lab.listening()), unix(&lab)] {
         let head = http.head("POST", STOP);
         let announced = format!("{head}content-type: application/json\r\ncontent-length: {HUGE}\r\n\r\n");
         refused(&http.raw(announced.as_bytes()), 41300);
@@ -199,7 +199,7 @@ fn a_body_that_is_too_large_is_not_read() {
             refused(&answer, 41300);
         }
     }
-    let tcp = Http::tcp(lab.host()).with("authorization", None);
+    let tcp = Http::tcp(lab.listening()).with("authorization", None);
     let head = tcp.head("POST", STOP);
     refused(&tcp.raw(format!("{head}content-length: {HUGE}\r\n\r\n").as_bytes()), 40100);
     let long = format!("{}x: {}\r\n\r\n", tcp.head("GET", LIST), "x".repeat(1 << 20));
@@ -213,7 +213,7 @@ fn a_body_that_is_too_large_is_not_read() {
 #[test]
 fn a_head_that_is_too_large_ends_its_connection() {
     let lab = lab("large-heads");
-    let http = Http::tcp(lab.host());
+    let http = Http::tcp(lab.listening());
     let long = http.head("GET", &format!("{LIST}?{}", "x".repeat(70_000)));
     let many: String = (0..120).map(|line| format!("x-{line}: x\r\n")).collect();
     for (head, status) in [(long, 414), (format!("{}{many}", http.head("GET", LIST)), 431)] {
@@ -230,7 +230,7 @@ fn a_head_that_is_too_large_ends_its_connection() {
 #[test]
 fn a_head_or_a_body_that_does_not_arrive_is_given_up() {
     let lab = lab("slow-body");
-    let http = Http::tcp(lab.host());
+    let http = Http::tcp(lab.listening());
     let mut silent = [http.connect(), unix(&lab).connect()];
     silent.iter_mut().for_each(|it| it.write(b"GET /health/live HTTP/1.1\r\nhost: lo").unwrap());
     let head = http.head("POST", STOP);
@@ -252,7 +252,7 @@ fn a_thousand_idle_connections_keep_no_one_out() {
     limit.current = limit.maximum.map(|most| most.min(8192)).or(Some(8192));
     setrlimit(Resource::Nofile, limit).unwrap();
     let lab = lab("idle");
-    for http in [Http::tcp(lab.host()), unix(&lab)] {
+    for http in [Http::tcp(lab.listening()), unix(&lab)] {
         let mut stream = http.stream("/events?kind=audit");
         let mut idle: Vec<_> = (0..1000).map(|_| http.connect()).collect();
         for conversation in &mut idle {
@@ -358,7 +358,7 @@ fn another_user_gets_nothing_over_the_socket() {
         return;
     }
     let lab = lab("another-user");
-    let socket = lab.host().control().unwrap().socket().to_owned();
+    let socket = lab.listening().socket().unwrap().to_owned();
     let Some(kept_out) = as_nobody(&socket, LIST) else {
         skipped("to ask as another user, this test needs curl");
         return lab.finish();
@@ -381,7 +381,7 @@ fn a_port_that_other_machines_reach_wants_tls() {
     lab.install(misbehave("version=1"));
     let http = replug::control::HttpConfig::at(([0, 0, 0, 0], 0).into());
     let config = replug_tests::http::control(&lab).http(http);
-    let error = lab.start_as(|builder| builder.control(config)).unwrap_err().to_string();
+    let error = lab.start_listening(config, |builder| builder).unwrap_err().to_string();
     assert!(error.contains("--tls-cert") && error.contains("127.0.0.1"), "{error}");
     lab.assert_clean();
 }

@@ -47,7 +47,7 @@ fn a_form_takes_every_type_and_loses_nothing() {
     source.lib = include_str!("orders.rs").into();
     lab.write_source(&source);
     let config = control(&lab);
-    lab.start_as(|builder| builder.control(config)).expect("the host starts");
+    lab.start_listening(config, |builder| builder).expect("the host starts");
     browser.look((1280, 900), "light");
     browser.go(&format!("{}/#token={}", url(&lab), token(&lab)));
     browser.click_when_there(&format!("a[href='#/{}']", lab.id()));

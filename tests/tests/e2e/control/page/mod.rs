@@ -38,7 +38,7 @@ fn shown(name: &str) -> Option<(Lab, Browser)> {
     );
     lab.neighbour("nasty", manifest, misbehave("version=1"));
     let config = control(&lab);
-    lab.start_as(|builder| builder.control(config).watch(true)).expect("the host starts");
+    lab.start_listening(config, |builder| builder.watch(true)).expect("the host starts");
     browser.look((1280, 900), "light");
     Some((lab, browser))
 }
@@ -56,7 +56,7 @@ fn open(name: &str, lines: &str) -> Option<(Lab, Browser)> {
 /// Starts the lab's host, and shows its plugin.
 fn watched(lab: &mut Lab, browser: &Browser) {
     let config = control(lab);
-    lab.start_as(|builder| builder.control(config).watch(true)).expect("the host starts");
+    lab.start_listening(config, |builder| builder.watch(true)).expect("the host starts");
     browser.look((1280, 900), "light");
     browser.go(&format!("{}/#token={}", url(lab), token(lab)));
     browser.click_when_there(&format!("a[href='#/{}']", lab.id()));
@@ -69,11 +69,11 @@ fn keep_notes(browser: &Browser) {
 }
 
 fn url(lab: &Lab) -> String {
-    lab.host().control().unwrap().http().unwrap().to_owned()
+    lab.listening().http().unwrap().to_owned()
 }
 
 fn token(lab: &Lab) -> String {
-    let path = &lab.host().control().unwrap().token().unwrap().path;
+    let path = &lab.listening().token().unwrap().path;
     fs::read_to_string(path).unwrap().trim().to_owned()
 }
 
@@ -193,7 +193,7 @@ fn the_page_finds_its_host_again_after_a_restart() {
     let address = url.strip_prefix("http://").unwrap().parse().unwrap();
     let http = HttpConfig::at(address).token_file(lab.dir().join("token"));
     let config = control(&lab).http(http);
-    lab.start_as(|builder| builder.control(config).watch(true)).expect("the host starts again");
+    lab.start_listening(config, |builder| builder.watch(true)).expect("the host starts again");
     browser.until("document.querySelector('#banner').hidden && document.querySelector('#link').dataset.state === 'live'");
     browser.until("!document.querySelector('[data-act=reload]').getAttribute('aria-disabled')");
     // It kept the keyboard, or has it again, if there was nothing to reload yet.
@@ -245,7 +245,7 @@ fn nothing_from_a_plugin_becomes_markup() {
 #[test]
 fn the_page_needs_no_token_and_keeps_itself_to_itself() {
     let lab = super::lab("page-headers");
-    let bare = Http::tcp(lab.host()).with("authorization", None);
+    let bare = Http::tcp(lab.listening()).with("authorization", None);
     for (path, media) in [
         ("/", "text/html; charset=utf-8"),
         ("/assets/app.js", "text/javascript; charset=utf-8"),

@@ -113,7 +113,7 @@ fn every_kind_of_event_has_words_and_none_becomes_markup() {
 #[test]
 fn what_calls_take_is_what_the_host_has_measured_in_the_right_unit() {
     let Some((lab, browser)) = shown("page-load") else { return };
-    let metrics = Http::tcp(lab.host());
+    let metrics = Http::tcp(lab.listening());
     browser.go(&format!("{}/#token={}", url(&lab), token(&lab)));
     browser.click_when_there(&format!("a[href='#/{}']", lab.id()));
     for number in 0..200 {

@@ -1,0 +1,30 @@
+//! [`WeakHost`]: a host, for those who use it and do not keep it alive.
+
+use super::{Host, Inner};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
+
+/// A host that does not stay for the sake of whoever holds this: see [`Host::downgrade`].
+#[derive(Clone)]
+pub struct WeakHost {
+    inner: Weak<Inner>,
+}
+
+impl WeakHost {
+    pub(super) fn of(inner: &Arc<Inner>) -> Self {
+        Self { inner: Arc::downgrade(inner) }
+    }
+
+    /// The host, while it is there.
+    pub fn upgrade(&self) -> Option<Host> {
+        self.inner.upgrade().map(|inner| Host { inner })
+    }
+}
+
+impl fmt::Debug for WeakHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WeakHost").field(&self.upgrade()).finish()
+    }
+}
