@@ -80,7 +80,6 @@ mod keeper;
 mod lineage;
 mod live;
 pub mod load;
-pub mod manifest;
 mod mount;
 mod orphans;
 mod overdue;
@@ -100,8 +99,10 @@ mod stop_first;
 mod sweep;
 pub mod watch;
 mod worker;
-mod workspace;
 
+pub use replug_config::manifest;
+pub(crate) use replug_config::workspace;
+pub use replug_config::workspace::{BuildDir, Workspace};
 pub use replug_model::event;
 #[doc(hidden)]
 pub use replug_model::suggest;
@@ -134,4 +135,3 @@ pub use pending::Pending;
 pub use registry::{EntryCaller, TimedCaller};
 pub use snapshot::{CallMetrics, Metrics, PluginMetrics};
 pub use worker::Configured;
-pub use workspace::{BuildDir, Workspace};

@@ -1,18 +1,14 @@
-//! What a host is told, before it starts and while it runs, and where it keeps its things.
+//! What a host lives by while it runs, and where it keeps its things. What it is told is read by `replug-config`.
 
-mod error;
-mod file;
-mod keys;
-mod layers;
 mod place;
 mod run;
 
-pub use error::ConfigError;
-pub use file::{HostConfig, HttpSettings, LogFormat, LogSettings, OtelSettings, TlsFiles, WatchPoll};
-pub use layers::Layers;
 #[cfg(feature = "control")]
 pub(crate) use place::user_states;
 pub use place::{default_state_dir, settle_state_dir};
+pub use replug_config::host::{
+    ConfigError, HostConfig, HttpSettings, Layers, LogFormat, LogSettings, OtelSettings, TlsFiles, WatchPoll,
+};
 
 use crate::{event::EventSink, id::PluginId, mount};
 use parking_lot::Mutex;

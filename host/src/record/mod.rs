@@ -55,7 +55,7 @@ impl Accepted {
     /// None if its path is not UTF-8, which a record cannot contain.
     fn of(manifest: &Manifest) -> Option<Self> {
         let file = manifest.file.to_str()?.into();
-        Some(Self { file, text: manifest.text.as_str().into() })
+        Some(Self { file, text: manifest.text().into() })
     }
 }
 

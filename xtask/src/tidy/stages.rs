@@ -6,10 +6,10 @@
 use super::{Problem, Tree, is_identifier, is_test};
 
 /// In the order of a reload, but for `artifact`: it also says what a build is to leave.
-const STAGES: [&str; 7] = ["manifest", "watch", "artifact", "build", "preflight", "load", "registry"];
+const STAGES: [&str; 6] = ["watch", "artifact", "build", "preflight", "load", "registry"];
 
 /// `error` is not among them: it sums up the errors of all stages, so that it stands above them.
-const FOUNDATION: [&str; 6] = ["lineage", "mount", "orphans", "process_stat", "recorder", "workspace"];
+const FOUNDATION: [&str; 5] = ["lineage", "mount", "orphans", "process_stat", "recorder"];
 
 /// What a room of the host may import, besides itself and the foundation; none if it may import anything.
 fn allowed(room: &str) -> Option<&'static [&'static str]> {
@@ -23,9 +23,8 @@ fn allowed(room: &str) -> Option<&'static [&'static str]> {
     if room == "sweep" {
         return Some(&[]);
     }
-    // It says what manifests fall back on.
     if room == "config" {
-        return Some(&["manifest"]);
+        return Some(&[]);
     }
     if FOUNDATION.contains(&room) {
         return Some(&[]);

@@ -1,7 +1,21 @@
 //! Workspaces as cargo has them, plugins folders in them, and what an earlier version left.
 
 use super::*;
-use crate::workspace::{BuildDir, tests::tree};
+use crate::workspace::BuildDir;
+
+/// A folder with files; a name that ends in `/` is a folder.
+fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().canonicalize().unwrap();
+    for (name, text) in files {
+        let path = root.join(name);
+        fs::create_dir_all(if name.ends_with('/') { &path } else { path.parent().unwrap() }).unwrap();
+        if !name.ends_with('/') {
+            fs::write(&path, text).unwrap();
+        }
+    }
+    (dir, root)
+}
 
 const PACKAGE: &str = "[package]\nname = \"x\"\n";
 

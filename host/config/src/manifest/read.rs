@@ -4,7 +4,7 @@ use super::{
     Defaults, Manifest, ManifestError, interpret,
     tree::{self, Node, Value},
 };
-use crate::id::PluginId;
+use replug_model::id::PluginId;
 use std::{fs, io, path::Path, sync::Arc};
 
 /// The names a manifest may have.
@@ -12,7 +12,7 @@ pub const FILE_NAMES: [&str; 2] = ["plugin.toml", "plugin.json"];
 
 /// The text of a manifest. Two are equal whatever they contain: manifests are compared by what they say, not by how.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Text(Arc<str>);
+pub struct Text(Arc<str>);
 
 impl PartialEq for Text {
     fn eq(&self, _: &Self) -> bool {
@@ -20,9 +20,10 @@ impl PartialEq for Text {
     }
 }
 
-impl Text {
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
+impl Manifest {
+    /// The text that says all this.
+    pub fn text(&self) -> &str {
+        &self.text.0
     }
 }
 
@@ -72,7 +73,7 @@ pub(super) fn read_text_over(
 }
 
 /// The id in the manifest of a folder, as far as that can be told of one that cannot be used.
-pub(crate) fn id_in(folder: &Path) -> Option<PluginId> {
+pub fn id_in(folder: &Path) -> Option<PluginId> {
     let mut files = FILE_NAMES.iter().map(|name| folder.join(name));
     files.find_map(|file| {
         let Value::Table(entries) = tree_of(&file, &read_text(&file).ok()?).ok()?.value else { return None };
@@ -90,7 +91,7 @@ fn tree_of(file: &Path, text: &str) -> Result<Node, ManifestError> {
 }
 
 /// The line on which a key stands, such as `config.word`; of one that is not there, that of the table it would be in.
-pub(crate) fn line_of(file: &Path, key: &str) -> Option<usize> {
+pub fn line_of(file: &Path, key: &str) -> Option<usize> {
     let tree = tree_of(file, &read_text(file).ok()?).ok()?;
     let (mut node, mut line) = (&tree, None);
     for part in key.split('.') {

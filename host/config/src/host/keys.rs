@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn the_manual_lists_every_key_with_its_variable_and_when_a_change_counts() {
-        let manual = include_str!("../../../docs/CONFIG.md");
+        let manual = include_str!("../../../../docs/CONFIG.md");
         for key in all() {
             let row = manual.lines().find(|line| line.starts_with(&format!("| `{key}` |")));
             let row = row.unwrap_or_else(|| panic!("`{key}` is missing in docs/CONFIG.md"));

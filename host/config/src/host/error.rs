@@ -19,4 +19,4 @@ pub enum ConfigError {
     Elsewhere { by: String, reason: String },
 }
 
-crate::readable::readable!(ConfigError);
+replug_model::readable::readable!(ConfigError);

@@ -369,7 +369,7 @@ fn a_plugins_folder_that_cannot_be_searched_is_an_error_that_says_what_to_do() {
 
 #[test]
 fn the_manual_lists_every_key() {
-    let manual = include_str!("../../../docs/MANIFEST.md");
+    let manual = include_str!("../../../../docs/MANIFEST.md");
     let tables: [(&str, &[&str]); 4] =
         [("", KEYS), ("build.", BUILD_KEYS), ("reload.", RELOAD_KEYS), ("reload.confirm.", CONFIRM_KEYS)];
     for (prefix, keys) in tables {

@@ -1,7 +1,7 @@
 //! Each layer goes over those before it, and what is wrong is named by the place that said it.
 
 use super::*;
-use crate::config::{LogFormat, WatchPoll};
+use crate::host::{LogFormat, WatchPoll};
 use std::{fs, time::Duration};
 
 struct Folder(tempfile::TempDir);

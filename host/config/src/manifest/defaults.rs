@@ -19,10 +19,11 @@ pub(crate) const TABLES: &[&str] = &["limits", "reload"];
 /// Made from the text of the two tables, or by a host's configuration:
 ///
 /// ```
+/// # use replug_config as replug;
 /// use replug::manifest::Defaults;
 ///
 /// let defaults: Defaults = "[reload]\ndrain_timeout = \"10s\"\n[limits]\nmemory = \"1GiB\"".parse()?;
-/// # Ok::<_, replug::error::ManifestError>(())
+/// # Ok::<_, replug::manifest::ManifestError>(())
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Defaults {
@@ -54,7 +55,7 @@ impl Defaults {
     }
 
     /// The manifest that this text in this file was, with the same rules.
-    pub(crate) fn read_kept(&self, file: &Path, text: &str) -> Result<Manifest, ManifestError> {
+    pub fn read_kept(&self, file: &Path, text: &str) -> Result<Manifest, ManifestError> {
         read_text_over(self, file, text)
     }
 
@@ -69,11 +70,7 @@ impl Defaults {
     }
 
     /// The same, for a host that serves plugins already: of two with the same id, the one that it serves stays.
-    pub(crate) fn discover_beside(
-        &self,
-        plugins_dir: &Path,
-        served: &Served,
-    ) -> Result<Discovery, ManifestError> {
+    pub fn discover_beside(&self, plugins_dir: &Path, served: &Served) -> Result<Discovery, ManifestError> {
         discover::discover_over(self, plugins_dir, served)
     }
 

@@ -41,11 +41,12 @@ const RUST_LOG: &str = "RUST_LOG";
 /// (`REPLUG_KEEP_ARTIFACTS` for `keep_artifacts`), under flags.
 ///
 /// ```
+/// # use replug_config as replug;
 /// use replug::Layers;
 ///
 /// let config = Layers::new().flag("keep_artifacts", "--keep", 3).read()?;
 /// assert_eq!(config.keep_artifacts, 3);
-/// # Ok::<_, replug::error::ConfigError>(())
+/// # Ok::<_, replug::ConfigError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Layers {
@@ -139,7 +140,7 @@ impl Layers {
     }
 
     /// All files of which the first that is there is read.
-    pub(crate) fn files(&self) -> &[PathBuf] {
+    pub fn files(&self) -> &[PathBuf] {
         match &self.file {
             File::Usual(paths) => paths,
             File::Named(path) => slice::from_ref(path),

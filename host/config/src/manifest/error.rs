@@ -1,6 +1,6 @@
 //! What can be wrong with a manifest or with the plugins folder, and what to do about it.
 
-use crate::id::{IllegalId, PluginId};
+use replug_model::id::{IllegalId, PluginId};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -63,7 +63,7 @@ pub enum ManifestError {
     DuplicateId { id: PluginId, path: PathBuf, first: PathBuf },
 }
 
-crate::readable::readable!(ManifestError);
+replug_model::readable::readable!(ManifestError);
 
 impl ManifestError {
     /// The key that the error is about, if it is about one: `reload.drain_timeout`.

@@ -16,13 +16,13 @@ pub use discover::{Discovery, discover};
 pub use error::ManifestError;
 pub(crate) use process::size;
 pub use process::{CgroupUse, EnvVar, LimitsSpec, Mode, ProcessSpec, Trial};
-pub use read::{FILE_NAMES, holds_manifest, read};
-pub(crate) use read::{Text, id_in, line_of, read_text};
+pub(crate) use read::read_text;
+pub use read::{FILE_NAMES, Text, holds_manifest, read};
+pub use read::{id_in, line_of};
 pub(crate) use replug_model::limits::LIMITS_KEYS;
 
-use crate::id::PluginId;
-use cargo_metadata::semver;
 use fields::Fields;
+use replug_model::id::PluginId;
 use serde::{Deserialize, Serialize};
 use std::{
     path::{Path, PathBuf},
@@ -66,7 +66,7 @@ pub struct Manifest {
     /// The folder of the manifest, with the links in its path resolved.
     pub root: PathBuf,
     /// The text that says all this.
-    pub(crate) text: Text,
+    pub text: Text,
 }
 
 impl Manifest {
@@ -82,13 +82,13 @@ impl Manifest {
 
     /// Whether a generation that was made by this manifest has to be made anew, of the same artifact, to live by
     /// another version of it, wherever it is.
-    pub(crate) fn is_outlived_by(&self, other: &Self) -> bool {
+    pub fn is_outlived_by(&self, other: &Self) -> bool {
         self.mode != other.mode || self.process.call_timeout != other.process.call_timeout
     }
 
     /// Whether a process that was made by this manifest has to be another to live by another version of it: what it is
     /// told at its beginning.
-    pub(crate) fn asks_for_another_process(&self, other: &Self) -> bool {
+    pub fn asks_for_another_process(&self, other: &Self) -> bool {
         let timeouts = |manifest: &Self| (manifest.process.cancel_grace, manifest.process.step_timeout);
         timeouts(self) != timeouts(other)
             || self.limits != other.limits

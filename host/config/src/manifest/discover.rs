@@ -1,7 +1,7 @@
 //! Finding the plugins below a folder.
 
 use super::{Defaults, Manifest, ManifestError, holds_manifest};
-use crate::id::PluginId;
+use replug_model::id::PluginId;
 use std::{
     collections::BTreeMap,
     fs, io,

@@ -20,13 +20,13 @@ use tracing_subscriber::EnvFilter;
 
 /// What a host is told by its configuration: `replug.toml`, the environment and flags, in [`Layers`](super::Layers).
 ///
-/// A program may as well fill it in itself. [`HostBuilder::config`](crate::HostBuilder::config) starts a host by it, and
-/// [`Host::apply`](crate::Host::apply) lets one that runs live by another.
+/// A program may as well fill it in itself. `HostBuilder::config` starts a host by it, and
+/// `Host::apply` lets one that runs live by another.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostConfig {
     /// The folder whose sub-folders are the plugins; `plugins` if nothing is said.
     pub plugins: Option<PathBuf>,
-    /// Where the host keeps what it makes; [`default_state_dir`](crate::default_state_dir) if nothing is said.
+    /// Where the host keeps what it makes; `default_state_dir` if nothing is said.
     pub state_dir: Option<PathBuf>,
     /// Whether a plugin is rebuilt and reloaded when it is saved.
     pub watch: bool,
@@ -193,7 +193,7 @@ impl HostConfig {
 
     /// Takes over from another configuration what counts while a host runs, and says which keys those were, and which
     /// others differ.
-    pub(crate) fn take_over(&mut self, other: &Self) -> (Vec<String>, Vec<String>) {
+    pub fn take_over(&mut self, other: &Self) -> (Vec<String>, Vec<String>) {
         let (live, at_start) = self.differing(other).into_iter().partition(|key| keys::is_live(key));
         self.keep_artifacts = other.keep_artifacts;
         self.retained_bytes_limit = other.retained_bytes_limit;

@@ -51,7 +51,7 @@ impl Workspace {
 
     /// The folder below the target folder that is this program's: for builds, and for the state folders of the hosts of this
     /// workspace.
-    pub(crate) fn states(&self) -> PathBuf {
+    pub fn states(&self) -> PathBuf {
         self.target_dir.join("replug")
     }
 }
@@ -75,7 +75,7 @@ fn target_dir(root: &Path) -> PathBuf {
 }
 
 /// The path that a variable of the environment names, if it is absolute.
-pub(crate) fn absolute_variable(name: &str) -> Option<PathBuf> {
+pub fn absolute_variable(name: &str) -> Option<PathBuf> {
     env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
@@ -130,7 +130,7 @@ impl BuildDir {
     }
 
     /// The folder for what no cargo builds.
-    pub(crate) fn rest(&self) -> &Path {
+    pub fn rest(&self) -> &Path {
         match self {
             Self::Below(dir) | Self::PerWorkspace(dir) => dir,
         }
@@ -147,7 +147,7 @@ impl From<PathBuf> for BuildDir {
 /// Cargo's target folder below `dir` for the workspace whose root is `root`.
 ///
 /// Packages of the same name in two workspaces must not share one: cargo would take the one for the other.
-pub(crate) fn target_dir_below(dir: &Path, root: &Path) -> PathBuf {
+pub fn target_dir_below(dir: &Path, root: &Path) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     root.hash(&mut hasher);
     let name = root.file_name().unwrap_or_default().to_string_lossy();
@@ -155,12 +155,12 @@ pub(crate) fn target_dir_below(dir: &Path, root: &Path) -> PathBuf {
 }
 
 /// Where cargo builds, in a state folder.
-pub(crate) fn build_dir(state_dir: &Path) -> PathBuf {
+pub fn build_dir(state_dir: &Path) -> PathBuf {
     state_dir.join("build")
 }
 
 /// The path without links, as far as it exists.
-pub(crate) fn resolved(folder: &Path) -> PathBuf {
+pub fn resolved(folder: &Path) -> PathBuf {
     let absolute = || std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     folder.canonicalize().unwrap_or_else(|_| absolute())
 }
