@@ -70,6 +70,11 @@ impl Overlap {
     const REPEATS: u32 = 2;
 
     pub(super) fn build_begins(&mut self, now: SystemTime) {
+        if self.ended.is_some() {
+            // What the last build has left as it was is not written by every build: someone has edited it.
+            self.repeats.retain(|path, _| self.held.contains_key(path));
+            self.unstable.retain(|path| self.held.contains_key(path));
+        }
         (self.began, self.ended) = (Some(now), None);
         self.held.clear();
         self.doubtful.clear();
@@ -301,6 +306,19 @@ mod tests {
         bench.overlap.edited();
         let again = bench.build_that_writes("pb/stamp.rs", "after an edit elsewhere");
         assert_eq!(again, (Verdict::Held, Settled::Nothing), "it is known, and was said");
+    }
+
+    #[test]
+    fn a_file_that_was_saved_during_many_builds_is_an_edit_again_after_one_that_left_it_alone() {
+        let mut bench = Bench::new();
+        for round in 0..8 {
+            bench.build_that_writes("pb/lib.rs", &format!("saved {round}"));
+        }
+        bench.begin();
+        let settled = bench.overlap.build_ends(SystemTime::now());
+        assert_eq!(settled, Settled::Nothing, "nothing was saved meanwhile");
+        let later = bench.build_that_writes("pb/lib.rs", "saved during another build");
+        assert!(matches!(later, (_, Settled::Repeat(_))), "{later:?}");
     }
 
     #[test]
