@@ -123,6 +123,16 @@ impl Overlap {
         }
     }
 
+    /// Whether the build has left the file with other content than it had when the build began.
+    pub(super) fn has_changed(&self, path: &Path) -> bool {
+        self.held.contains_key(path) && !self.is_as_before(path)
+    }
+
+    /// Whether every build writes the file with other content.
+    pub(super) fn is_unstable(&self, path: &Path) -> bool {
+        self.unstable.contains(path)
+    }
+
     /// Whether the file holds now what it held when the build began.
     pub(super) fn is_as_before(&self, path: &Path) -> bool {
         self.held.get(path).is_some_and(|held| held.before == Some(Content::of(path)))
