@@ -227,10 +227,8 @@ impl Builder {
     /// What the build of this plugin, that goes on or has ended, has to do with a change of this file.
     pub(crate) fn own_writes(&self, manifest: &Manifest, (moment, path): (Moment, &Path)) -> OwnWrites {
         match way(manifest) {
-            Ok(Way::Script(script)) if *path != manifest.root.join(script) && *path != manifest.file => {
-                OwnWrites::Unordered
-            }
-            Ok(Way::Cargo) if *path != manifest.file => {
+            Ok(Way::Script(script)) if *path != manifest.root.join(script) => OwnWrites::Unordered,
+            Ok(Way::Cargo) => {
                 let facts = self.facts.lock().get(&key(manifest)).cloned();
                 let packages = facts.map(|facts| facts.package_folders.clone()).unwrap_or_default();
                 self.scripts.of((&key(manifest), moment), &packages, path)

@@ -127,21 +127,32 @@ impl Ready {
         self,
         call: impl FnOnce(&Record, Object, Edge) -> Outcome<T, E>,
     ) -> Result<T, Result<E, CallError>> {
-        let outcome = call(self.pin.record(), self.object, self.export.edge);
-        // Each end does all of it, and looks at the outcome once: see `Level::leave`.
-        match outcome {
-            Outcome::Returned(value) => {
+        // Each end does all of it: see `Level::leave`.
+        match taken_apart(call(self.pin.record(), self.object, self.export.edge)) {
+            Ok(value) => {
                 self.pin.count_return();
                 self.pin.level.leave();
                 Ok(value)
             }
-            failed => {
+            Err(failed) => {
                 let error = not_returned(&self.pin.record().live, &self.export.name, failed);
                 self.pin.count(end_of(&error));
                 self.pin.level.leave();
                 Err(error)
             }
         }
+    }
+}
+
+/// The value, or what came instead of one.
+///
+/// Apart, so that nothing of an outcome is left to be dropped after the call: what is dropped has to lie in memory, on the
+/// fast path too.
+#[inline(always)]
+fn taken_apart<T, E>(outcome: Outcome<T, E>) -> Result<T, Outcome<T, E>> {
+    match outcome {
+        Outcome::Returned(value) => Ok(value),
+        failed => Err(failed),
     }
 }
 
@@ -230,19 +241,21 @@ impl Pin {
     }
 
     /// Counts the call that this pin was for by how it ended.
+    #[inline(always)]
     pub(crate) fn count(&self, end: CallEnd) {
         match end {
             CallEnd::Ok => self.count_return(),
-            CallEnd::Failed(why) => self.count_failure(why),
+            CallEnd::Failed(why) => count_failure(self.level.seat, self.record(), why),
         }
     }
+}
 
-    #[cold]
-    fn count_failure(&self, why: Failure) {
-        let (seat, record) = (self.level.seat, self.record());
-        if seat.count(record.lane).note_failure(why, record.timed_one_in) {
-            seat.look_away(record.lane);
-        }
+/// Counts a call that failed. Takes what a pin is made of, and not the pin: see [`Level::leave`].
+#[cold]
+#[inline(never)]
+fn count_failure(seat: &'static Seat, record: &Record, why: Failure) {
+    if seat.count(record.lane).note_failure(why, record.timed_one_in) {
+        seat.look_away(record.lane);
     }
 }
 

@@ -214,16 +214,18 @@ impl Level {
 
     /// Notes the thread as a visitor of the generation that it was in, if its calls have not done so. A call that unwinds
     /// is not counted. Whoever waits until no thread is in the generation knows all its visitors then.
+    ///
+    /// Takes what a level is made of, and not the level: see [`Level::leave`].
     #[cold]
     #[inline(never)]
-    fn note_visit(&self) {
-        let record = self.hazard().load(Ordering::Relaxed);
+    fn note_visit(seat: &'static Seat, hazard: &'static AtomicPtr<Record>) {
+        let record = hazard.load(Ordering::Relaxed);
         if record.is_null() {
             return;
         }
         // SAFETY: this thread's hazard cell names the record, so it is not freed.
         let lane = unsafe { (*record).lane };
-        if self.seat.count(lane).read().calls == 0 {
+        if seat.count(lane).read().calls == 0 {
             ledger::note_visitor(lane);
         }
     }
@@ -240,7 +242,7 @@ impl Level {
 impl Drop for Level {
     #[inline(always)]
     fn drop(&mut self) {
-        self.note_visit();
+        Self::note_visit(self.seat, self.hazard());
         self.clear();
     }
 }

@@ -76,6 +76,10 @@ impl Worker {
                     Settled::Repeat(change) => Some(cause.repeated_for(change)),
                     settled => {
                         self.warn_of(&settled);
+                        if self.overlap.has_changed(&manifest.file) {
+                            // The build writes it anew each time: what it says by now is in force, and causes no build.
+                            self.take_manifest().await;
+                        }
                         let error = match &built {
                             Ok(good) => {
                                 self.present = Stamps::of(&good.inputs);

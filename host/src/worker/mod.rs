@@ -265,14 +265,17 @@ impl Worker {
         if change.before.is_some() {
             self.failures = 0;
         }
-        let change = match change.what {
-            What::Manifest => change,
-            What::Source => {
-                let own = self.shop.builder.own_writes(&self.said(), (Moment::After, &change.path));
-                match self.overlap.judge_late(&change, own) {
-                    Settled::Repeat(change) => change,
-                    settled => return self.warn_of(&settled),
+        let own = self.shop.builder.own_writes(&self.said(), (Moment::After, &change.path));
+        let change = match (self.overlap.judge_late(&change, own), change.what) {
+            (Settled::Repeat(change), _) => change,
+            (settled, What::Source) => return self.warn_of(&settled),
+            (settled, What::Manifest) => {
+                self.warn_of(&settled);
+                if self.overlap.is_unstable(&change.path) {
+                    self.take_manifest().await;
+                    return;
                 }
+                change
             }
         };
         let cause = Cause::of(change);

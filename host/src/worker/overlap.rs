@@ -70,6 +70,11 @@ impl Overlap {
     const REPEATS: u32 = 2;
 
     pub(super) fn build_begins(&mut self, now: SystemTime) {
+        if self.ended.is_some() {
+            // What the last build has left as it was is not written by every build: someone has edited it.
+            self.repeats.retain(|path, _| self.held.contains_key(path));
+            self.unstable.retain(|path| self.held.contains_key(path));
+        }
         (self.began, self.ended) = (Some(now), None);
         self.held.clear();
         self.doubtful.clear();
@@ -116,6 +121,16 @@ impl Overlap {
             }
             _ => self.edited(),
         }
+    }
+
+    /// Whether the build has left the file with other content than it had when the build began.
+    pub(super) fn has_changed(&self, path: &Path) -> bool {
+        self.held.contains_key(path) && !self.is_as_before(path)
+    }
+
+    /// Whether every build writes the file with other content.
+    pub(super) fn is_unstable(&self, path: &Path) -> bool {
+        self.unstable.contains(path)
     }
 
     /// Whether the file holds now what it held when the build began.
@@ -301,6 +316,19 @@ mod tests {
         bench.overlap.edited();
         let again = bench.build_that_writes("pb/stamp.rs", "after an edit elsewhere");
         assert_eq!(again, (Verdict::Held, Settled::Nothing), "it is known, and was said");
+    }
+
+    #[test]
+    fn a_file_that_was_saved_during_many_builds_is_an_edit_again_after_one_that_left_it_alone() {
+        let mut bench = Bench::new();
+        for round in 0..8 {
+            bench.build_that_writes("pb/lib.rs", &format!("saved {round}"));
+        }
+        bench.begin();
+        let settled = bench.overlap.build_ends(SystemTime::now());
+        assert_eq!(settled, Settled::Nothing, "nothing was saved meanwhile");
+        let later = bench.build_that_writes("pb/lib.rs", "saved during another build");
+        assert!(matches!(later, (_, Settled::Repeat(_))), "{later:?}");
     }
 
     #[test]

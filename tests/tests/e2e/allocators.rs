@@ -6,7 +6,7 @@ use replug::{
     event::Stage,
     manifest::Mode,
 };
-use replug_tests::{Lab, Source, Tally, command::program};
+use replug_tests::{Lab, Source, Tally, command::program, compiled};
 use serde_json::json;
 use std::{fs, process::Command};
 
@@ -120,6 +120,7 @@ fn a_ready_made_plugin_that_mixes_two_allocators_is_refused_with_the_reason() {
     }
     let libdir = Command::new("rustc").args(["--print", "target-libdir"]).output().unwrap().stdout;
     let run_path = format!("-Clink-arg=-Wl,-rpath,{}", String::from_utf8(libdir).unwrap().trim());
+    compiled::put(&folder.join("out"));
     let mut cargo = Command::new("cargo");
     cargo.args(["rustc", "--quiet", "--lib", "--target-dir", "out", "--", "-Cprefer-dynamic", &run_path]);
     assert!(cargo.current_dir(&folder).status().unwrap().success());

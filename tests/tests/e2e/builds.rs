@@ -1,7 +1,7 @@
 //! Builds that write among their own inputs, that need files which are not there yet, and trees that change all at once.
 
 use replug::{Event, EventKind, Handle};
-use replug_tests::{Lab, Source, Tally, misbehave, skipped};
+use replug_tests::{Lab, Source, Tally, misbehave, skipped, source::PROFILE};
 use std::{fs, path::Path, process::Command};
 
 /// As many builds as there may be of one change, whatever a build writes.
@@ -100,6 +100,28 @@ fn an_authors_script_that_writes_among_its_sources_is_built_a_few_times() {
 }
 
 #[test]
+fn an_authors_script_that_writes_its_manifest_each_time_is_built_a_few_times() {
+    let mut lab = Lab::new("writes-its-manifest");
+    lab.write("src/ready.so", misbehave("version=1"));
+    lab.write_script(
+        "scripts/build.sh",
+        "#!/bin/sh\nset -e\nmkdir -p out\ncp src/ready.so out/plugin.so\n\
+         printf 'id = \"dev.test.writes-its-manifest\"\\nbinary = \"out/plugin.so\"\\ndescription = \"built at %s\"\\n' \
+         \"$(date +%s%N)\" > new.toml\nmv new.toml plugin.toml\n",
+    );
+    lab.set_manifest("binary = \"out/plugin.so\"");
+    lab.start_watching();
+    let first = builds_until_settled(&mut lab);
+    assert!(first <= MOST_BUILDS, "{first} builds");
+    lab.write("src/ready.so", misbehave("version=2"));
+    lab.reloaded();
+    assert_eq!(lab.probe().version().unwrap(), 2);
+    let second = builds_until_settled(&mut lab);
+    assert!(second <= MOST_BUILDS, "{second} builds");
+    lab.finish();
+}
+
+#[test]
 fn an_edit_while_a_build_runs_supersedes_it_where_a_build_script_writes_too() {
     let mut lab = Lab::new("edit-while-it-runs");
     let source = generating("1");
@@ -165,7 +187,9 @@ fn a_broken_manifest_of_another_package_at_the_start_is_built_with_when_it_is_re
     source.cargo_toml = source.cargo_toml.replace("\n[workspace]\n", "\n");
     let root = lab.dir().to_owned();
     let members = "[workspace]\nmembers = [\"plugins/sibling-repaired\", \"sibling\"]\nresolver = \"3\"\n";
-    fs::write(root.join("Cargo.toml"), members).unwrap();
+    // Of a member, cargo takes no profile, and with another one nothing that is compiled already is of use.
+    source.cargo_toml = source.cargo_toml.replace(PROFILE, "");
+    fs::write(root.join("Cargo.toml"), format!("{members}\n{PROFILE}")).unwrap();
     fs::create_dir_all(root.join("sibling/src")).unwrap();
     fs::write(root.join("sibling/src/lib.rs"), "").unwrap();
     fs::write(root.join("sibling/Cargo.toml"), "[package]\nname \"sibling\"\n").unwrap();

@@ -95,7 +95,7 @@ fn a_plugin_that_requires_a_cgroup_comes_up_in_one_or_not_at_all() {
 
 #[test]
 fn what_leaves_the_process_group_ends_with_the_plugin_where_it_has_a_cgroup() {
-    let mut lab = limited("held", "open_files = 1000");
+    let mut lab = limited("held", "open_files = 1000\n[process]\nrestart_wait = \"10m\"");
     let Some(cgroup) = applied(&mut lab).cgroup else {
         eprintln!("skipped: no cgroup is delegated here");
         return lab.finish();
@@ -116,7 +116,7 @@ fn what_leaves_the_process_group_ends_with_the_plugin_where_it_has_a_cgroup() {
 
 #[test]
 fn a_plugin_that_opens_files_without_end_ends_at_its_limit() {
-    let mut lab = installed("opens", "open_files = 64");
+    let mut lab = installed("opens", "open_files = 64\n[process]\nrestart_wait = \"10m\"");
     let neighbour = Neighbour::start(&mut lab);
     let bounds = applied(&mut lab).bounds;
     assert_eq!(bounds, [bound("open_files", 64, Enforcer::Rlimit)]);

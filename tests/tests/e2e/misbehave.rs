@@ -261,7 +261,8 @@ fn a_process_that_leaves_the_group_does_not_keep_the_death_from_being_known() {
 
 #[test]
 fn a_crash_after_a_thousand_good_calls_costs_the_next() {
-    let (mut lab, neighbour) = running("a-thousand", "do=work:abort after=1000", "");
+    let (mut lab, neighbour) =
+        running("a-thousand", "do=work:abort after=1000", "[process]\nrestart_wait = \"10m\"");
     let probe = lab.probe();
     for _ in 0..1000 {
         assert_eq!(probe.work(), Ok(1));
@@ -304,7 +305,8 @@ fn a_crash_while_the_host_waits_for_the_last_call_of_an_old_version_harms_no_one
 
 #[test]
 fn a_crash_while_the_host_waits_to_hand_the_state_over_leaves_a_version_that_answers() {
-    let (mut lab, neighbour) = running("crashes-in-the-pause", "", "[reload]\ndrain_timeout = \"10s\"");
+    let tables = "[process]\nrestart_wait = \"10m\"\n[reload]\ndrain_timeout = \"10s\"";
+    let (mut lab, neighbour) = running("crashes-in-the-pause", "", tables);
     let hold = Hold::new(lab.dir());
     let (probe, deed) = (lab.probe(), format!("abort@{}", hold.path()));
     let caller = thread::spawn(move || probe.misbehave(&deed));

@@ -1,12 +1,12 @@
 //! Plugins that bring a C library along, which is as much a part of a version as their own code.
 
 use replug::{
-    EventKind, Handle,
+    BuildDir, EventKind, Handle,
     build::Builder,
     event::Stage,
     manifest::{self, Mode},
 };
-use replug_tests::{Lab, Source, Tally, artifact::replaced, misbehave};
+use replug_tests::{Lab, Source, Tally, artifact::replaced, compiled, misbehave};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{fs, path::Path, process::Command};
 
@@ -126,6 +126,7 @@ fn ready_made(lab: &Lab) -> Vec<u8> {
 fn built(folder: &Path, target: &Path) -> std::path::PathBuf {
     let manifest = manifest::read(folder).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    compiled::put(&BuildDir::from(target.to_owned()).target_dir(folder));
     runtime.block_on(Builder::new(target.to_owned()).build(&manifest)).unwrap().artifact
 }
 
@@ -150,7 +151,7 @@ fn a_plugin_outlives_the_toolchain_that_it_was_built_with() {
     for mode in [Mode::InProcess, Mode::Process] {
         let mut lab = Lab::in_mode("toolchain-gone", mode);
         let toolchain = lab.dir().join("toolchain");
-        lab.install(of_toolchain(&toolchain));
+        lab.install_with(of_toolchain(&toolchain), "[process]\nrestart_wait = \"10m\"");
         lab.start();
         assert_eq!(lab.probe().increment(1), Ok(1));
         fs::remove_dir_all(&toolchain).unwrap();

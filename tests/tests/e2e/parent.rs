@@ -334,9 +334,9 @@ fn a_signal_to_the_whole_group_asks_the_host_once() {
     let mut dev = Dev::start_as(&lab, "run", &[]);
     dev.wait_for("host_started");
     // As a supervisor does that knows of both: were they taken for two, the host would not wait for its plugins.
-    let children = lab.processes();
-    for pid in children {
-        kill_process(pid, Signal::TERM).unwrap();
+    for pid in lab.processes() {
+        // The first that hears of it may have seen to the end of another by now.
+        let _ = kill_process(pid, Signal::TERM);
     }
     dev.wait_for("host_stopped");
     assert_eq!(dev.ended().code(), Some(0));

@@ -50,7 +50,8 @@ fn one_that_the_host_cannot_afford_runs_in_a_process_of_its_own_or_is_refused() 
 fn one_whose_panics_abort_runs_in_a_process_of_its_own_or_is_refused() {
     for preflight in ["full", "load", "off"] {
         let mut lab = Lab::in_mode(&format!("aborting-{preflight}"), Mode::Auto);
-        lab.install_with(aborting(), &format!("[reload]\npreflight = \"{preflight}\""));
+        let tables = format!("[process]\nrestart_wait = \"10m\"\n[reload]\npreflight = \"{preflight}\"");
+        lab.install_with(aborting(), &tables);
         lab.start();
         assert_eq!(runs_in(&lab), Some(Mode::Process), "{}", detail(&lab));
         let reason = demoted(&mut lab);

@@ -3,7 +3,17 @@
 use replug::{EventKind, manifest::Mode};
 use replug_tests::{Lab, command::Dev, misbehave};
 use rustix::process::{Pid, Signal, kill_process};
-use std::{fs, thread};
+use std::{fs, io::ErrorKind, path::Path, thread};
+
+/// Removes a folder of the host's, which may make a file in it again meanwhile.
+fn remove(folder: &Path) {
+    while folder.exists() {
+        match fs::remove_dir_all(folder) {
+            Err(error) if [ErrorKind::DirectoryNotEmpty, ErrorKind::NotFound].contains(&error.kind()) => {}
+            removed => removed.unwrap(),
+        }
+    }
+}
 
 #[test]
 fn a_host_whose_state_folder_was_removed_reloads_and_starts_processes_again() {
@@ -11,20 +21,20 @@ fn a_host_whose_state_folder_was_removed_reloads_and_starts_processes_again() {
         let mut lab = Lab::in_mode("removed-state", mode);
         lab.install(misbehave("version=1"));
         lab.start();
-        fs::remove_dir_all(lab.state_dir()).unwrap();
+        remove(&lab.state_dir());
         if mode == Mode::Process {
             let pid = lab.host().info(&lab.id()).unwrap().process_id.unwrap();
             kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
             lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
             assert_eq!(lab.probe().version().unwrap(), 1);
-            fs::remove_dir_all(lab.state_dir()).unwrap();
+            remove(&lab.state_dir());
         }
         lab.install(misbehave("version=2"));
         lab.reload().unwrap();
         assert_eq!((lab.probe().version().unwrap(), lab.probe().increment(5).unwrap()), (2, 5));
-        fs::remove_dir_all(lab.state_dir()).unwrap();
+        remove(&lab.state_dir());
         lab.host().stop(&lab.id()).wait().unwrap();
-        fs::remove_dir_all(lab.state_dir().join("artifacts")).unwrap_or_default();
+        remove(&lab.state_dir().join("artifacts"));
         lab.host().start(&lab.id()).wait().unwrap();
         assert_eq!(lab.probe().value().unwrap(), 5, "{mode:?}");
         lab.shut_down();
@@ -44,7 +54,7 @@ fn a_host_whose_state_folder_was_removed_still_has_its_plugins_folder_to_itself(
     let hosts = lab.state_dir().join("hosts");
     let claim = fs::read_dir(&hosts).unwrap().next().unwrap().unwrap().path();
     let said = fs::read_to_string(&claim).unwrap();
-    fs::remove_dir_all(lab.state_dir()).unwrap();
+    remove(&lab.state_dir());
     // It is made empty, and then written.
     while fs::read_to_string(&claim).unwrap_or_default() != said {
         thread::yield_now();

@@ -110,7 +110,7 @@ fn a_source_that_does_not_compile_leaves_the_last_version_serving_over_restarts(
     assert_eq!(version(&lab), 1);
     write_source(&lab, "version=2");
     restart(&mut lab);
-    lab.wait_for(|event| (event.generation == Some(Generation(6))).then_some(()));
+    while lab.reloaded().0 != Generation(6) {}
     assert_eq!(version(&lab), 2);
     lab.finish();
 }

@@ -98,7 +98,7 @@ fn quarantined(lab: &mut Lab) -> String {
 #[test]
 fn a_plugin_that_dies_too_often_is_left_alone_until_it_is_started_or_another() {
     let mut lab = Lab::in_mode("quarantined", Mode::Process);
-    lab.install_with(misbehave("version=1"), "[process]\nmax_deaths = 2");
+    lab.install_with(misbehave("version=1"), "[process]\nmax_deaths = 2\nrestart_wait = \"10m\"");
     lab.start();
     let probe = lab.probe();
     for round in 0..2 {
@@ -246,7 +246,8 @@ fn a_checkpoint_brings_the_state_back_after_a_kill() {
     let mut lab = Lab::in_mode("checkpoint", Mode::Process);
     let hold = Hold::new(lab.dir());
     let orders = format!("version=1 hold={}", hold.path());
-    lab.install_with(misbehave(&orders), "[reload]\ncheckpoint = \"1ms\"");
+    let tables = "[process]\nrestart_wait = \"10m\"\n[reload]\ncheckpoint = \"1ms\"";
+    lab.install_with(misbehave(&orders), tables);
     lab.start();
     let probe = lab.probe();
     let caller = thread::spawn(move || probe.increment(5).unwrap());
