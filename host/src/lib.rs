@@ -77,6 +77,7 @@ mod handle;
 mod host;
 mod info;
 mod keeper;
+mod lifecycle;
 mod lineage;
 mod live;
 pub mod load;

@@ -28,6 +28,8 @@ enum Command {
     Kill(programs::Kill),
     /// Compares what is built with clean builds, for many projects and kinds of change
     Oracle(programs::Oracle),
+    /// Tests the lifecycle of a plugin in histories of events at random, on simulated time
+    Simulate(programs::Simulate),
     /// Measures, beside the things to compare with, and writes target/bench/report.md
     Bench {
         /// Only these: call, process, swap, live, http
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Command::Soak(with) => programs::soak(root(), &with),
         Command::Kill(with) => programs::kill(root(), &with),
         Command::Oracle(with) => programs::oracle(root(), &with),
+        Command::Simulate(with) => programs::simulate(root(), &with),
         Command::Bench { names } => programs::bench(root(), &names),
     };
     match outcome {

@@ -1,4 +1,4 @@
-//! `cargo xtask soak | kill | demo | oracle | bench`: programs of other packages, with the right profile and arguments.
+//! `cargo xtask soak | kill | demo | oracle | simulate | bench`: programs of other packages, with the right profile and arguments.
 
 use anyhow::{Context, bail};
 use std::{path::Path, process::Command};
@@ -40,6 +40,17 @@ pub(crate) struct Oracle {
     /// Only kinds of change whose name contains this
     #[arg(long, default_value = "")]
     change: String,
+}
+
+/// What the simulation is told.
+#[derive(clap::Args)]
+pub(crate) struct Simulate {
+    /// How many histories; of a single one, each step is printed if it breaks a rule
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
+    histories: u64,
+    /// The seed of the first: a run prints its own, and the one of a history that breaks a rule
+    #[arg(long)]
+    seed: Option<u64>,
 }
 
 /// The soak.
@@ -93,6 +104,19 @@ pub(crate) fn oracle(root: &Path, with: &Oracle) -> anyhow::Result<()> {
     cargo(root, &[&args[..], &["--shape", &with.shape, "--change", &with.change]].concat())
 }
 
+/// The simulation of the lifecycle.
+///
+/// # Errors
+///
+/// As [`soak`].
+pub(crate) fn simulate(root: &Path, with: &Simulate) -> anyhow::Result<()> {
+    let args =
+        ["test", "--quiet", "--package", "replug", "--lib", "lifecycle::simulation", "--", "--nocapture"];
+    let seed = with.seed.map(|seed| ("REPLUG_SEED", seed.to_string()));
+    let histories = ("REPLUG_HISTORIES", with.histories.to_string());
+    run(command(root, &args).envs([histories].into_iter().chain(seed)), &args)
+}
+
 /// The benchmarks: all, or those that are named.
 ///
 /// # Errors
@@ -105,8 +129,18 @@ pub(crate) fn bench(root: &Path, names: &[String]) -> anyhow::Result<()> {
 }
 
 fn cargo(root: &Path, args: &[&str]) -> anyhow::Result<()> {
+    run(&mut command(root, args), args)
+}
+
+fn command(root: &Path, args: &[&str]) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo).args(args).current_dir(root).status().context("cannot run cargo")?;
+    let mut command = Command::new(cargo);
+    command.args(args).current_dir(root);
+    command
+}
+
+fn run(command: &mut Command, args: &[&str]) -> anyhow::Result<()> {
+    let status = command.status().context("cannot run cargo")?;
     if !status.success() {
         bail!("`cargo {}` failed ({status}): it says why above", args.join(" "));
     }

@@ -28,23 +28,23 @@ impl Worker {
     pub(super) fn state_to_begin_with(&mut self) -> Option<SavedBy> {
         let was_stopped = self.record.state().is_some();
         let wants_one = was_stopped || self.manifest().reload.checkpoint.is_some();
-        let reads_it = self.record.is_own() && self.supervision.state().is_none();
+        let reads_it = self.record.is_own() && self.saved.is_none();
         if self.desk.entry.live().is_none() && wants_one && reads_it {
             match self.shop.checkpoints.left(self.id()) {
                 Ok(None) if was_stopped => {
                     let file = self.shop.checkpoints.path(self.id());
                     self.lose_checkpoint(&format!("{} is not there", file.display()));
                 }
-                Ok(left) => self.supervision.set_state(left),
+                Ok(left) => self.saved = left,
                 Err(error) => self.lose_checkpoint(&error.to_string()),
             }
         }
-        self.supervision.state().filter(|_| wants_one)
+        self.saved.clone().filter(|_| wants_one)
     }
 
     /// Forgets the state that was saved last: it was handed over, or no one wants it.
     pub(super) fn forget_state(&mut self) {
-        self.supervision.set_state(None);
+        self.saved = None;
         if self.record.is_own() {
             self.shop.checkpoints.remove(self.id());
         }
@@ -52,7 +52,7 @@ impl Worker {
 
     /// Gives up a state that is of no use, but for someone who may want to look at it.
     pub(super) fn lose_checkpoint(&mut self, why: &str) {
-        self.supervision.set_state(None);
+        self.saved = None;
         self.record.change(|record| record.set_state(None));
         let aside = self.record.is_own().then(|| self.shop.checkpoints.put_aside(self.id())).flatten();
         let aside =

@@ -1,7 +1,7 @@
 //! Starting the version again that was stopped for one that did not come up.
 
 use super::{Worker, serve::Cause};
-use crate::{event::Stages, reload::Source, stop_first::Stopped};
+use crate::{event::Stages, lifecycle::Input, reload::Source, stop_first::Stopped};
 
 impl Worker {
     /// Brings the artifact up again with the state that it had, and says for how many milliseconds calls have waited. If
@@ -16,6 +16,7 @@ impl Worker {
                 let reason = format!(
                     "{generation} was stopped for a new version that did not come up, and did not come up again itself: {error}; repair the plugin, or `start` it"
                 );
+                self.do_now(Input::Lost);
                 drop(self.desk.entry.close(&reason));
                 Err(reason)
             }

@@ -9,6 +9,7 @@ use crate::{
     build::{BuildError, Built, Moment, OwnWrites},
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stage, Stages},
+    lifecycle::{Input, Work},
     reload, spans,
     watch::{CLOCK_GRAIN, Change, GRACE, Inputs, StaleLocks, Stamps, What},
 };
@@ -113,26 +114,31 @@ impl Worker {
     /// Waits for something while the plugin goes on: what serves is kept alive meanwhile, however long it takes.
     async fn attend<T>(&mut self, mut work: Pin<&mut impl Future<Output = T>>) -> Awaited<T> {
         loop {
-            tokio::select! {
+            let input = tokio::select! {
                 done = &mut work => return Awaited::Done(done),
-                died = self.deaths.next() => self.died(died),
-                () = at(self.supervision.due()) => {
-                    self.supervise().await;
-                    self.doing(Some(Stage::Build));
+                died = self.deaths.next() => {
+                    self.died(died);
+                    continue;
                 }
+                () = at(self.lifecycle.due()) => Input::Due,
                 order = self.inbox.recv() => match order {
-                    Some(Order::Changed(change)) => return Awaited::Changed(change),
-                    Some(order @ Order::Stop(..)) => {
-                        // Nothing that waits brings it up once more.
-                        self.wanted = false;
-                        let waiting = std::mem::take(&mut self.later);
-                        let kept = waiting.into_iter().filter_map(|order| order.refuse(self.id()));
-                        self.later = kept.chain([order]).collect();
-                        return Awaited::Stopped(self.stopping());
-                    }
-                    Some(order) => self.later.push_back(order),
+                    Some(order) => self.receive(order),
                     None => return Awaited::Stopped(HostError::ShutDown),
                 },
+            };
+            let is_due = matches!(input, Input::Due);
+            let work = self.tend(input).await;
+            if is_due {
+                self.doing(Some(Stage::Build));
+            }
+            match work {
+                Some(Work::Consider(ticket)) => {
+                    if let Some(Order::Changed(change)) = self.orders.remove(&ticket) {
+                        return Awaited::Changed(change);
+                    }
+                }
+                Some(Work::CancelBuild) => return Awaited::Stopped(self.stopping()),
+                _ => {}
             }
         }
     }

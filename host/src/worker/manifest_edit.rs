@@ -1,9 +1,10 @@
 //! The manifest says something else than before, or lies elsewhere.
 
-use super::{Worker, configure::By, serve::Cause};
+use super::{Worker, configure::By, serve::Cause, shell::policy};
 use crate::{
     error::ReloadError,
     event::{EventKind, Stage, Stages},
+    lifecycle::Input,
     manifest::{self, Manifest, ManifestError},
     reload::Source,
     watch::{Change, What},
@@ -44,7 +45,7 @@ impl Worker {
         self.watch_sources().await;
         self.take_manifest().await;
         // Whatever else has changed on the way, no one has seen.
-        if self.wanted && self.desk.progress.lock().manifest_error.is_none() {
+        if self.lifecycle.is_wanted() && self.desk.progress.lock().manifest_error.is_none() {
             let (plugin, path) = (self.id().clone(), manifest.file.clone());
             let saved_at = SystemTime::now();
             let _ = self
@@ -132,12 +133,10 @@ impl Worker {
     /// From now on the plugin lives by this manifest.
     pub(super) fn accept(&mut self, manifest: Arc<Manifest>) {
         self.pending = None;
-        let checkpoint = manifest.reload.checkpoint;
-        let before = std::mem::replace(&mut *self.desk.manifest.lock(), manifest);
+        let policy = policy(&manifest);
+        *self.desk.manifest.lock() = manifest;
         self.note_manifest();
-        if before.reload.checkpoint != checkpoint {
-            self.keep_checkpoints(checkpoint);
-        }
+        self.do_now(Input::Policy(policy));
     }
 
     /// Reads the manifest again, which may say something else now. If the instance has to be another, it is made from
@@ -151,7 +150,7 @@ impl Worker {
             || before.binary != now.binary
             || self.unfit && edit == ManifestEdit::Rebuild
         {
-            if self.wanted {
+            if self.lifecycle.is_wanted() {
                 let (plugin, path) = (now.id.clone(), now.file.clone());
                 let edited =
                     Change { plugin, path, saved_at: SystemTime::now(), what: What::Manifest, before: None };

@@ -8,14 +8,14 @@ mod bounded;
 mod bring_back;
 mod building;
 mod configure;
-mod confirm;
+mod go_back;
 mod manifest_edit;
 mod order;
 mod overlap;
 mod progress;
 mod remember;
 mod serve;
-mod setbacks;
+mod shell;
 mod stop;
 mod supervise;
 
@@ -25,6 +25,8 @@ use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stage},
     id::{Digest, Generation, PluginId},
+    lifecycle::{Input, Lifecycle, Ticket},
+    load::process::SavedBy,
     manifest::{self, Manifest, ManifestError},
     record::{Kept, Wanted},
     registry::Entry,
@@ -34,7 +36,6 @@ use crate::{
 pub(crate) use configure::Config;
 pub use configure::Configured;
 use configure::{By, Given};
-use confirm::Confirm;
 use manifest_edit::ManifestEdit;
 pub(crate) use order::{Order, Reply, StartWhy, StopWhy};
 use overlap::{Overlap, Settled};
@@ -42,11 +43,12 @@ use parking_lot::Mutex;
 pub(crate) use progress::Progress;
 use serve::Cause;
 use std::{
-    collections::VecDeque,
+    collections::BTreeMap,
+    ops::ControlFlow,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Instant, SystemTime},
 };
-use supervise::{Deaths, Supervision};
+use supervise::Deaths;
 use tokio::sync::mpsc;
 
 /// How long a manifest has to be missing until its plugin counts as gone, and how long it has to be empty until that
@@ -68,13 +70,15 @@ pub(crate) struct Worker {
     desk: Desk,
     inbox: mpsc::UnboundedReceiver<Order>,
     deaths: Deaths,
-    /// Orders that came during a build and wait for its end.
-    later: VecDeque<Order>,
+    /// What is to run, what serves and what waits, and what follows from that.
+    lifecycle: Lifecycle,
+    /// The orders that were received and are not answered.
+    orders: BTreeMap<Ticket, Order>,
+    /// How many were received.
+    received: u64,
     last_generation: u64,
     /// What is remembered of the plugin over the end of the host.
     record: Kept,
-    /// Whether the plugin is to run: it was started, and not stopped since.
-    wanted: bool,
     /// What the manifest says by now, if what serves has to be another to live by it. Until that has come up, the one
     /// before is in force, as a whole: a version that is started again lives by what it was accepted with.
     pending: Option<Arc<Manifest>>,
@@ -91,8 +95,8 @@ pub(crate) struct Worker {
     refused: Option<Digest>,
     /// By whom the plugin is being configured, while it is.
     configuring: Option<By>,
-    confirm: Option<Confirm>,
-    supervision: Supervision,
+    /// The state that was saved last, to begin with where no generation serves.
+    saved: Option<SavedBy>,
     /// What is watched.
     inputs: Inputs,
     /// What was there of it when that was found out.
@@ -119,6 +123,7 @@ impl Worker {
         let mut progress = Progress::of(&record);
         progress.manifest_error = unusable.as_ref().map(ToString::to_string);
         let entry = Arc::new(Entry::new(manifest.id.clone(), why_at_rest(record.wanted())));
+        let lifecycle = Lifecycle::new(shell::policy(&manifest), shell::any_number());
         let desk = Desk {
             entry,
             manifest: Arc::new(Mutex::new(Arc::new(manifest))),
@@ -131,10 +136,11 @@ impl Worker {
             desk: desk.clone(),
             inbox,
             deaths: Deaths::default(),
-            later: VecDeque::new(),
+            lifecycle,
+            orders: BTreeMap::new(),
+            received: 0,
             last_generation: record.generation(),
             record,
-            wanted: false,
             pending: None,
             given: None,
             untold: None,
@@ -142,73 +148,73 @@ impl Worker {
             held: None,
             refused: None,
             configuring: None,
-            confirm: None,
-            supervision: Supervision::default(),
+            saved: None,
             inputs: Inputs::default(),
             present: Stamps::default(),
             overlap: Overlap::default(),
             stale_locks: StaleLocks::default(),
             failures: 0,
         };
-        tokio::spawn(worker.run(with_host, unusable));
+        tokio::spawn(worker.run(Order::Begin { with_host, unusable }));
         desk
     }
 
-    async fn run(mut self, with_host: Option<Reply<Generation>>, unusable: Option<ManifestError>) {
-        match with_host {
-            Some(reply) => self.start_with_host(reply).await,
-            None => self.watch_sources().await,
-        }
-        self.record.save();
-        if unusable.is_some() {
-            self.take_edit().await;
-        }
-        while let Some(order) = self.next_order().await {
-            match order {
-                Order::Changed(change) => self.changed(change).await,
-                Order::NewDefaults => self.new_defaults().await,
-                Order::Return(manifest) => {
-                    self.given = None;
-                    self.accept(manifest);
-                    self.watch_sources().await;
+    /// Carries out an order. Breaks off when the host has shut down.
+    async fn carry_out(&mut self, order: Order) -> ControlFlow<()> {
+        match order {
+            Order::Begin { with_host, unusable } => {
+                match with_host {
+                    Some(reply) => self.start_with_host(reply).await,
+                    None => self.watch_sources().await,
                 }
-                Order::Moved(manifest) => self.moved(&manifest).await,
-                Order::Reload(reply) => {
-                    self.want();
-                    self.look_at_unusable().await;
-                    let done = self.rebuild(Cause::order()).await;
-                    let _ = reply.send(done);
+                self.record.save();
+                if unusable.is_some() {
+                    self.take_edit().await;
                 }
-                Order::Start(StartWhy::Asked, reply) => {
-                    let done = self.start().await;
-                    let _ = reply.send(done);
+            }
+            Order::Changed(change) => self.changed(change).await,
+            Order::NewDefaults => self.new_defaults().await,
+            Order::Return(manifest) => {
+                self.given = None;
+                self.accept(manifest);
+                self.watch_sources().await;
+            }
+            Order::Moved(manifest) => self.moved(&manifest).await,
+            Order::Reload(reply) => {
+                self.want();
+                self.look_at_unusable().await;
+                let done = self.rebuild(Cause::order()).await;
+                let _ = reply.send(done);
+            }
+            Order::Start(StartWhy::Asked, reply) => {
+                let done = self.start().await;
+                let _ = reply.send(done);
+            }
+            Order::Start(StartWhy::WithHost, reply) => self.start_with_host(reply).await,
+            Order::Configure(config, reply) => {
+                let done = self.configure_by_order(config).await;
+                let _ = reply.send(done);
+            }
+            Order::Rollback(to, reply) => {
+                let done = self.rollback(to).await.map(|(from, generation)| {
+                    self.tell(EventKind::RolledBack { from, reason: "it was asked for".into() });
+                    generation
+                });
+                let _ = reply.send(done);
+            }
+            Order::Stop(why, reply) => {
+                self.note_stop(why);
+                self.stop(why).await;
+                if let (StopWhy::Removed | StopWhy::Renamed, Some(watcher)) = (why, &self.watcher) {
+                    watcher.remove(self.id());
                 }
-                Order::Start(StartWhy::WithHost, reply) => self.start_with_host(reply).await,
-                Order::Configure(config, reply) => {
-                    let done = self.configure_by_order(config).await;
-                    let _ = reply.send(done);
-                }
-                Order::Rollback(to, reply) => {
-                    let done = self.rollback(to).await.map(|(from, generation)| {
-                        self.tell(EventKind::RolledBack { from, reason: "it was asked for".into() });
-                        generation
-                    });
-                    let _ = reply.send(done);
-                }
-                Order::Stop(why, reply) => {
-                    self.wanted = false;
-                    self.note_stop(why);
-                    self.stop(why).await;
-                    if let (StopWhy::Removed | StopWhy::Renamed, Some(watcher)) = (why, &self.watcher) {
-                        watcher.remove(self.id());
-                    }
-                    let _ = reply.send(Ok(()));
-                    if why == StopWhy::ShutDown {
-                        return;
-                    }
+                let _ = reply.send(Ok(()));
+                if why == StopWhy::ShutDown {
+                    return ControlFlow::Break(());
                 }
             }
         }
+        ControlFlow::Continue(())
     }
 
     async fn start(&mut self) -> Result<Generation, HostError> {
@@ -220,7 +226,7 @@ impl Worker {
         if let Some(live) = self.desk.entry.live().filter(|_| !is_hindered) {
             return Ok(live.generation);
         }
-        self.supervision.pardon();
+        self.do_now(Input::Pardoned);
         if is_hindered {
             let done = self.rebuild(Cause::order()).await;
             // If that fails and another version serves, what was asked for is so all the same.
@@ -229,34 +235,9 @@ impl Worker {
         self.start_where_stopped().await
     }
 
-    /// The next order; meanwhile, watches over a generation that is to be confirmed. What is known of deaths comes first:
-    /// an order is done by what is so, not by what was so when it was given.
-    async fn next_order(&mut self) -> Option<Order> {
-        self.hear_of_deaths();
-        if let Some(order) = self.later.pop_front() {
-            return Some(order);
-        }
-        loop {
-            let judge = self
-                .confirm
-                .as_ref()
-                .map(|confirm| confirm.until().min(tokio::time::Instant::now() + Duration::from_millis(20)));
-            let supervise = self.supervision.due();
-            let tell = self.untold.as_ref().map(|(due, _)| *due);
-            tokio::select! {
-                biased;
-                died = self.deaths.next() => self.died(died),
-                order = self.inbox.recv() => return order,
-                () = at(judge) => self.judge().await,
-                () = at(supervise) => self.supervise().await,
-                () = at(tell) => self.tell_untold(),
-            }
-        }
-    }
-
     /// Someone has asked for the plugin: it is to run from now on, also when the host is another.
     fn want(&mut self) {
-        self.wanted = true;
+        self.do_now(Input::Wanted);
         self.desk.progress.lock().unregistered = false;
         self.record.change(|record| record.set_wanted(Wanted::Running));
     }
@@ -286,7 +267,7 @@ impl Worker {
             }
         }
         // A plugin that was stopped stays so until it is started.
-        if !self.wanted {
+        if !self.lifecycle.is_wanted() {
             return;
         }
         // Whoever waits for the result reads the events.
@@ -389,9 +370,9 @@ fn why_at_rest(wanted: Wanted) -> &'static str {
 }
 
 /// Waits until then; for ever if there is no such time.
-async fn at(time: Option<tokio::time::Instant>) {
+async fn at(time: Option<Instant>) {
     match time {
-        Some(time) => tokio::time::sleep_until(time).await,
+        Some(time) => tokio::time::sleep_until(time.into()).await,
         None => std::future::pending().await,
     }
 }

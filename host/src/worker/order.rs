@@ -4,7 +4,8 @@ use super::{Config, Configured};
 use crate::{
     error::HostError,
     id::{Digest, Generation, PluginId},
-    manifest::Manifest,
+    lifecycle::Request,
+    manifest::{Manifest, ManifestError},
     record::Wanted,
     watch::Change,
 };
@@ -13,6 +14,9 @@ use tokio::sync::oneshot;
 
 /// What a worker can be told.
 pub(crate) enum Order {
+    /// Begin, with the host that takes the plugin in. With someone to answer, it starts unless it is not to. An edit that
+    /// could not be used then is looked at.
+    Begin { with_host: Option<Reply<Generation>>, unusable: Option<ManifestError> },
     /// A file of the plugin's has changed.
     Changed(Change),
     /// Manifests fall back on something else than before.
@@ -34,21 +38,29 @@ pub(crate) enum Order {
 }
 
 impl Order {
-    /// Answers an order that is overtaken by a stop; gives back what is not refused.
-    pub(super) fn refuse(self, plugin: &PluginId) -> Option<Self> {
+    /// What it means for others.
+    pub(super) fn request(&self) -> Request {
+        match self {
+            Self::Changed(_) => Request::Change,
+            Self::Reload(_) | Self::Start(..) | Self::Rollback(..) | Self::Configure(..) => Request::Command,
+            Self::Begin { .. } | Self::NewDefaults | Self::Return(_) | Self::Moved(_) => Request::Notice,
+            Self::Stop(..) => Request::Stop,
+        }
+    }
+
+    /// Answers an order that is overtaken by a stop.
+    pub(super) fn refuse(self, plugin: &PluginId) {
         let refusal =
             || HostError::WrongState { plugin: plugin.clone(), reason: "it was stopped meanwhile".into() };
         match self {
             Self::Reload(reply) | Self::Start(_, reply) | Self::Rollback(_, reply) => {
                 let _ = reply.send(Err(refusal()));
-                None
             }
             Self::Configure(_, reply) => {
                 let _ = reply.send(Err(refusal()));
-                None
             }
-            Self::Changed(_) => None,
-            other => Some(other),
+            // No one is to be answered.
+            _ => {}
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::Stages,
     id::{Digest, Generation},
+    lifecycle::Input,
     manifest::{Manifest, Mode},
     record::{How, Served},
     registry::Live,
@@ -25,7 +26,7 @@ impl Worker {
             let _ = reply.send(Err(self.stopping()));
             return;
         }
-        self.wanted = true;
+        self.do_now(Input::Wanted);
         self.desk.progress.lock().unregistered = false;
         let known = self.record.serving().and_then(|serving| serving.program.clone());
         match self.start_from_store(StartWhy::WithHost).await {
@@ -64,7 +65,7 @@ impl Worker {
         self.refused = None;
         let done = self.rebuild(Cause::check()).await;
         match done {
-            Err(_) if self.wanted && self.desk.entry.live().is_none() => {
+            Err(_) if self.lifecycle.is_wanted() && self.desk.entry.live().is_none() => {
                 let said = self.desk.progress.lock().clone();
                 let stored = self.serve_stored(why).await;
                 if stored.is_some() {

@@ -1,13 +1,14 @@
 //! From a cause to a generation that serves, as the worker sees it: build, install, tell.
 
-use super::{Confirm, GRACE, Worker, aftermath::refuses_state, bounded::blocking};
+use super::{GRACE, Worker, aftermath::refuses_state, bounded::blocking};
 use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{Diagnostic, EventKind, Stage, Stages, millis},
     id::Generation,
+    lifecycle::{Input, Version},
     load::process::SavedBy,
     manifest::{LimitsSpec, Manifest},
-    record::{How, Record},
+    record::How,
     reload::{self, Installed, Job, Source},
     spans,
     watch::{Change, What},
@@ -115,21 +116,13 @@ impl Cause {
 
 impl Worker {
     /// Builds until a build is not overtaken by a newer save, and lets the result serve.
-    pub(super) async fn rebuild(&mut self, cause: Cause) -> Result<Generation, HostError> {
-        let watched = self.confirm.take();
+    pub(super) async fn rebuild(&mut self, mut cause: Cause) -> Result<Generation, HostError> {
         self.untold = None;
-        let done = self.rebuild_unwatched(cause).await;
-        let live = self.desk.entry.live().map(|live| live.generation);
-        // What serves is still to be confirmed if nothing new does.
-        let still = watched.filter(|watched| live.is_some_and(|generation| watched.is_of(generation)));
-        self.confirm = self.confirm.take().or(still);
-        done
-    }
-
-    async fn rebuild_unwatched(&mut self, mut cause: Cause) -> Result<Generation, HostError> {
         let mut stages = Stages::default();
-        let built = self.build(&mut cause, &mut stages).await?;
-        let built = match built {
+        self.do_now(Input::BuildBegan);
+        let built = self.build(&mut cause, &mut stages).await;
+        self.do_now(Input::BuildEnded);
+        let built = match built? {
             Ok(built) => built,
             Err(error) => {
                 spans::ends(&cause.span(self), "failed");
@@ -310,22 +303,17 @@ impl Worker {
                     self.retire(old);
                 }
                 self.note_place(moved.as_ref());
-                let is_watched = match how {
+                let unproven = match how {
                     How::Built => before.is_some() || is_unconfirmed,
                     How::Again => is_unconfirmed,
                     How::WentBack => false,
                 };
-                if let (Some(spec), true) = (&self.manifest().reload.confirm, is_watched) {
-                    let until = tokio::time::Instant::now() + spec.window;
-                    self.confirm = Some(Confirm::new(live.clone(), until));
-                } else {
-                    self.record.note(Record::is_good);
-                }
                 if let (None, Some(limit)) = (live.instance.pid(), self.manifest().process.call_timeout) {
                     self.shop.watchdog.watch(&live, limit);
                 }
-                self.supervision.serves((live.generation, live.digest));
-                self.keep_checkpoints(self.manifest().reload.checkpoint);
+                let version = Version { generation: live.generation, digest: live.digest };
+                let stateful = live.instance.stateful();
+                self.do_now(Input::Served { version, stateful, unproven });
                 self.record.save();
                 self.prune();
                 Ok(live.generation)

@@ -3,6 +3,7 @@
 use super::{StopWhy, Worker, bounded::blocking};
 use crate::{
     event::EventKind,
+    lifecycle::Input,
     load::{Instance, LifecycleError, process::SavedBy},
     manifest::Unload,
     record::StateNote,
@@ -21,9 +22,9 @@ type HandedOver = Result<Option<SavedBy>, String>;
 impl Worker {
     pub(super) async fn stop(&mut self, why: StopWhy) {
         self.hear_of_deaths();
-        (self.confirm, self.untold) = (None, None);
-        let checkpoint = self.supervision.state();
-        self.supervision.forget();
+        self.untold = None;
+        let checkpoint = self.saved.take();
+        self.do_now(Input::Stopped);
         self.doing(None);
         {
             let mut progress = self.desk.progress.lock();
@@ -37,7 +38,7 @@ impl Worker {
         let Some(retiring) = retiring else {
             self.cut_off(deadline).await;
             // What did not come up has changed nothing of the state that it was to begin with.
-            self.supervision.set_state(checkpoint);
+            self.saved = checkpoint;
             if why == StopWhy::Discarded {
                 self.discard_state();
             } else if was_to_return {
@@ -113,7 +114,7 @@ impl Worker {
                         format!("its state cannot be written: {error}; it is lost when the host ends");
                     self.tell(EventKind::CheckpointLost { reason });
                 }
-                self.supervision.set_state(Some((version, state)));
+                self.saved = Some((version, state));
                 self.note_state();
             }
             Err(error) => {
@@ -124,7 +125,7 @@ impl Worker {
                 self.tell(EventKind::CheckpointLost {
                     reason: format!("its state was not saved: {error}; {rest}"),
                 });
-                self.supervision.set_state(checkpoint);
+                self.saved = checkpoint;
                 self.note_state();
             }
         }
@@ -133,7 +134,7 @@ impl Worker {
     /// Remembers that there is a state to begin with, and whose it is.
     fn note_state(&mut self) {
         let by = self.record.serving().map(|serving| serving.digest);
-        let note = by.filter(|_| self.supervision.state().is_some());
+        let note = by.filter(|_| self.saved.is_some());
         let note = note.map(|by| StateNote { saved_at: SystemTime::now(), by });
         self.record.change(|record| record.set_state(note));
     }

@@ -1,0 +1,96 @@
+//! The orders: one is carried out at a time, the others wait. A stop overtakes those that wait and the build that runs.
+
+use super::{Effect, Effects, Intent, Lifecycle, Work};
+use std::collections::VecDeque;
+
+/// The number of an order. The worker knows what it is, and who is to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket(pub(crate) u64);
+
+/// What an order means for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// A file has changed: what is built may be out of date.
+    Change,
+    /// Someone wants something of the plugin, and is answered. A stop makes it pointless.
+    Command,
+    /// What is so whether the plugin is stopped or not.
+    Notice,
+    /// Stop the plugin.
+    Stop,
+}
+
+/// What is done with the plugin by order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Activity {
+    Idle,
+    /// An order is carried out.
+    Order {
+        request: Request,
+        /// Whether a build runs for it, which can be cancelled.
+        builds: bool,
+    },
+}
+
+impl Activity {
+    pub(super) fn build_begins(&mut self) {
+        if let Self::Order { builds, .. } = self {
+            *builds = true;
+        }
+    }
+
+    pub(super) fn build_ends(&mut self) {
+        if let Self::Order { builds, .. } = self {
+            *builds = false;
+        }
+    }
+}
+
+/// The orders that wait, the oldest first.
+pub(super) type Waiting = VecDeque<(Ticket, Request)>;
+
+impl Lifecycle {
+    /// Goes on with the orders that wait, where nothing keeps them waiting.
+    pub(super) fn attend(&mut self) -> Effects {
+        match self.activity {
+            _ if self.task.is_some() => Effects::default(),
+            Activity::Idle => Effects::default().and_then(self.next()),
+            Activity::Order { builds: true, .. } => self.disturb(),
+            Activity::Order { builds: false, .. } => Effects::default(),
+        }
+    }
+
+    /// A build runs: a stop ends it, and a change may.
+    fn disturb(&mut self) -> Effects {
+        if self.waiting.iter().any(|(_, request)| *request == Request::Stop) {
+            // Nothing that waits brings it up once more.
+            self.rests();
+            let is_pointless = |request| matches!(request, Request::Change | Request::Command);
+            let (pointless, kept): (Waiting, Waiting) =
+                self.waiting.drain(..).partition(|(_, request)| is_pointless(*request));
+            self.waiting = kept;
+            self.activity.build_ends();
+            let refused = pointless.into_iter().map(|(ticket, _)| Effect::Refuse(ticket));
+            return Effects::of(refused).and_then(Some(Work::CancelBuild));
+        }
+        let change = self.waiting.iter().position(|(_, request)| *request == Request::Change);
+        let change = change.and_then(|at| self.waiting.remove(at));
+        Effects::default().and_then(change.map(|(ticket, _)| Work::Consider(ticket)))
+    }
+
+    /// Begins with the oldest order that waits.
+    fn next(&mut self) -> Option<Work> {
+        let (ticket, request) = self.waiting.pop_front()?;
+        if request == Request::Stop {
+            self.rests();
+        }
+        self.activity = Activity::Order { request, builds: false };
+        Some(Work::CarryOut(ticket))
+    }
+
+    /// From now on nothing brings the plugin up but someone who wants it.
+    fn rests(&mut self) {
+        self.intent = Intent::Rest;
+        self.service.without_restart();
+    }
+}

@@ -1,0 +1,317 @@
+//! What serves, and how it is kept so: a new version is watched until it has proved itself, and what ends unasked is
+//! restarted with growing pauses, until it has failed too often.
+
+use super::{
+    Activity, Confirm, Effect, Effects, Intent, Lifecycle, Policy, Restart, Task, Version, Work,
+    budget::{Failure, pause},
+};
+use crate::id::Digest;
+use std::time::{Duration, Instant};
+
+/// How often the calls of a version are counted that has yet to prove itself.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What serves.
+#[derive(Debug)]
+pub(super) enum Service {
+    /// Nothing, and nothing served since the plugin was stopped or the host began.
+    Stopped,
+    /// Nothing. This served last.
+    Down {
+        last: Version,
+    },
+    Serving(Serving),
+    /// Nothing, until a restart.
+    Backoff {
+        last: Version,
+        due: Instant,
+        restart: Restart,
+    },
+}
+
+/// The generation that serves.
+#[derive(Debug)]
+pub(super) struct Serving {
+    version: Version,
+    stateful: bool,
+    trust: Trust,
+    /// When its state is saved next, if it is.
+    checkpoint: Option<Instant>,
+}
+
+/// Whether a version has proved itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    /// It has, or is not asked to.
+    Trusted,
+    /// It has until then, and its calls are counted at that time.
+    Watched { until: Instant, look: Instant },
+    /// It has until then, unless what is built meanwhile takes its place.
+    Unjudged { until: Instant },
+}
+
+/// The process of a generation has ended unasked.
+#[derive(Debug)]
+pub(crate) struct Death {
+    pub(crate) version: Version,
+    pub(crate) exit: Exit,
+    /// Whether it served until then, and nothing has taken its place.
+    pub(crate) leaves_gap: bool,
+    /// The artifact to which the plugin can go back from it.
+    pub(crate) earlier: Option<Digest>,
+}
+
+/// How a process has ended, and what it wrote last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Exit {
+    pub(crate) signal: Option<String>,
+    pub(crate) status: Option<i32>,
+    pub(crate) stderr_tail: String,
+}
+
+impl Service {
+    pub(super) fn last(&self) -> Option<Version> {
+        match self {
+            Self::Stopped => None,
+            Self::Down { last } | Self::Backoff { last, .. } => Some(*last),
+            Self::Serving(serving) => Some(serving.version),
+        }
+    }
+
+    /// When something is due next.
+    pub(super) fn due(&self) -> Option<Instant> {
+        match self {
+            Self::Stopped | Self::Down { .. } => None,
+            Self::Backoff { due, .. } => Some(*due),
+            Self::Serving(serving) => {
+                let watch = match serving.trust {
+                    Trust::Watched { look, .. } => Some(look),
+                    Trust::Trusted | Trust::Unjudged { .. } => None,
+                };
+                watch.into_iter().chain(serving.checkpoint).min()
+            }
+        }
+    }
+
+    /// The same without what served.
+    pub(super) fn ended(&self) -> Self {
+        self.last().map_or(Self::Stopped, |last| Self::Down { last })
+    }
+
+    /// The same, but nothing is restarted.
+    pub(super) fn without_restart(&mut self) {
+        if let Self::Backoff { last, .. } = *self {
+            *self = Self::Down { last };
+        }
+    }
+
+    /// Something is built that may take the place of what serves, which is not judged meanwhile.
+    pub(super) fn is_being_replaced(&mut self) {
+        if let Self::Serving(Serving { trust, .. }) = self
+            && let Trust::Watched { until, .. } = *trust
+        {
+            *trust = Trust::Unjudged { until };
+        }
+    }
+
+    /// What serves is judged again.
+    pub(super) fn goes_on(&mut self, now: Instant) {
+        if let Self::Serving(Serving { trust, .. }) = self
+            && let Trust::Unjudged { until } = *trust
+        {
+            *trust = Trust::Watched { until, look: now };
+        }
+    }
+
+    pub(super) fn is_unwatched(&mut self) {
+        if let Self::Serving(Serving { trust, .. }) = self {
+            *trust = Trust::Trusted;
+        }
+    }
+
+    pub(super) fn saves_no_more(&mut self) {
+        if let Self::Serving(Serving { checkpoint, .. }) = self {
+            *checkpoint = None;
+        }
+    }
+}
+
+impl Lifecycle {
+    /// Another manifest is in force.
+    pub(super) fn follow(&mut self, now: Instant, policy: Policy) -> Effects {
+        let before = std::mem::replace(&mut self.policy, policy);
+        if policy.confirm.is_none() {
+            self.service.is_unwatched();
+        }
+        match &mut self.service {
+            Service::Serving(serving) if before.checkpoint != policy.checkpoint => {
+                Effects::of(serving.saves(now, policy.checkpoint))
+            }
+            _ => Effects::default(),
+        }
+    }
+
+    pub(super) fn served(&mut self, now: Instant, of: (Version, bool), unproven: bool) -> Effects {
+        let (version, stateful) = of;
+        self.failures.keep_those_of(version.digest);
+        let (trust, good) = match self.policy.confirm {
+            Some(Confirm { window, .. }) if unproven => {
+                (Trust::Watched { until: now + window, look: now + LOOK.min(window) }, None)
+            }
+            _ => (Trust::Trusted, Some(Effect::RememberGood)),
+        };
+        let mut serving = Serving { version, stateful, trust, checkpoint: None };
+        let forgets = serving.saves(now, self.policy.checkpoint);
+        self.service = Service::Serving(serving);
+        Effects::of(good.into_iter().chain(forgets))
+    }
+
+    pub(super) fn died(&mut self, now: Instant, death: Death) -> Effects {
+        let Death { version, exit, leaves_gap, earlier } = death;
+        let was_watched = match &mut self.service {
+            Service::Serving(serving) if serving.version == version => {
+                let trust = std::mem::replace(&mut serving.trust, Trust::Trusted);
+                Some(matches!(trust, Trust::Watched { .. }))
+            }
+            _ => None,
+        };
+        let Some(was_watched) = was_watched.filter(|_| leaves_gap) else {
+            return Effects::of([Effect::ReportCrash { version, exit, restart_in: None }]);
+        };
+        self.service = Service::Down { last: version };
+        if self.intent == Intent::Rest {
+            return Effects::of([Effect::ReportCrash { version, exit, restart_in: None }]);
+        }
+        if let Some(earlier) = earlier.filter(|_| was_watched) {
+            let restart = Restart { digest: earlier, instead_of: Some(version) };
+            self.service = Service::Backoff { last: version, due: now, restart };
+            return Effects::of([Effect::ReportCrash { version, exit, restart_in: Some(Duration::ZERO) }]);
+        }
+        let again = self.again_after(now, (version, Failure::Ended));
+        let report = |restart_in| Effect::ReportCrash { version, exit, restart_in };
+        Effects::of(match again {
+            Ok(pause) => [Effect::ExpectRestart(now + pause), report(Some(pause))],
+            Err(quarantine) => [report(None), quarantine],
+        })
+    }
+
+    /// Counts a failure of what served last. Returns after what pause it is restarted, or that it is quarantined.
+    fn again_after(&mut self, now: Instant, of: (Version, Failure)) -> Result<Duration, Effect> {
+        let (last, failure) = of;
+        let Policy { restart_pause, max_deaths, death_window, .. } = self.policy;
+        let count = self.failures.add((last.digest, failure), now, death_window);
+        if (count as u64) < max_deaths {
+            let pause = pause(restart_pause, count, &mut self.jitter);
+            let restart = Restart { digest: last.digest, instead_of: None };
+            self.service = Service::Backoff { last, due: now + pause, restart };
+            return Ok(pause);
+        }
+        let (failures, window) = (&self.failures, humantime::format_duration(death_window));
+        let reason = format!(
+            "its process {failures} within {window}: it is quarantined until its artifact is another, or until you \
+             `start` it"
+        );
+        Err(Effect::Quarantine { digest: last.digest, reason })
+    }
+
+    /// Does what is due.
+    pub(super) fn due_now(&mut self, now: Instant) -> Effects {
+        let is_busy = matches!(self.activity, Activity::Order { builds: false, .. });
+        if is_busy || self.task.is_some() {
+            return Effects::default();
+        }
+        let (task, work) = match &mut self.service {
+            Service::Backoff { last, due, restart } if *due <= now => {
+                let (last, restart) = (*last, *restart);
+                self.service = Service::Down { last };
+                // The one that led here may be past by now.
+                let deaths = self.failures.count(Failure::Ended).max(1);
+                let goes_back = restart.instead_of.is_some();
+                (Task::Restart { restart, deaths }, Work::Restart { digest: restart.digest, goes_back })
+            }
+            Service::Serving(serving) => match serving.due_now(now, &self.policy) {
+                Some(due) => due,
+                None => return Effects::default(),
+            },
+            _ => return Effects::default(),
+        };
+        self.task = Some(task);
+        Effects::work(work)
+    }
+
+    /// Goes back from a version whose calls fail too often; trusts one that has done well for long enough.
+    pub(super) fn judge(&mut self, now: Instant, calls: (u64, u64), earlier: Option<Digest>) -> Effects {
+        self.task = None;
+        let (total, failed) = calls;
+        let (Some(confirm), Service::Serving(serving)) = (self.policy.confirm, &mut self.service) else {
+            return Effects::default();
+        };
+        let Trust::Watched { until, .. } = serving.trust else { return Effects::default() };
+        let rate = failed as f64 / total.max(1) as f64;
+        if total >= confirm.min_calls && rate > confirm.max_error_rate {
+            serving.trust = Trust::Trusted;
+            let Some(to) = earlier else { return Effects::of([Effect::ReportNothingEarlier]) };
+            let allowed = confirm.max_error_rate;
+            let reason = format!(
+                "{failed} of its {total} calls failed, more than the {allowed} that `confirm` allows"
+            );
+            self.task = Some(Task::GoBack { from: serving.version.generation, reason });
+            return Effects::work(Work::GoBack { to });
+        }
+        if now >= until {
+            serving.trust = Trust::Trusted;
+            return Effects::of([Effect::RememberGood]);
+        }
+        Effects::default()
+    }
+
+    pub(super) fn task_ended(&mut self, now: Instant, serves: bool) -> Effects {
+        match (self.task.take(), serves) {
+            (Some(Task::Restart { restart: Restart { instead_of: None, .. }, deaths }), true) => {
+                Effects::of([Effect::CountRestart, Effect::ReportRestart { deaths }])
+            }
+            (Some(Task::Restart { restart: Restart { instead_of: Some(from), .. }, .. }), true) => {
+                let reason = "its process ended while `confirm` watched it".into();
+                let from = from.generation;
+                Effects::of([Effect::CountRestart, Effect::ReportTakenBack { from, reason }])
+            }
+            (Some(Task::GoBack { from, reason }), true) => {
+                Effects::of([Effect::ReportTakenBack { from, reason }])
+            }
+            // If there is no way back, what died is as good as ever.
+            (Some(Task::Restart { .. }), false) => match (&self.service, self.intent) {
+                (Service::Down { last }, Intent::Run) => {
+                    let again = self.again_after(now, (*last, Failure::FailedToStart));
+                    Effects::of([match again {
+                        Ok(pause) => Effect::ExpectRestart(now + pause),
+                        Err(quarantine) => quarantine,
+                    }])
+                }
+                _ => Effects::default(),
+            },
+            // It has said why.
+            (_, _) => Effects::default(),
+        }
+    }
+}
+
+impl Serving {
+    /// Saves the state so often from now on. If it is not to be saved, what was is no longer the plugin's state.
+    fn saves(&mut self, now: Instant, every: Option<Duration>) -> Option<Effect> {
+        self.checkpoint = every.filter(|_| self.stateful).map(|every| now + every);
+        (every.is_none() || !self.stateful).then_some(Effect::ForgetState)
+    }
+
+    fn due_now(&mut self, now: Instant, policy: &Policy) -> Option<(Task, Work)> {
+        match &mut self.trust {
+            Trust::Watched { until, look } if *look <= now => {
+                *look = if *until > now { (now + LOOK).min(*until) } else { now + LOOK };
+                return Some((Task::Judge, Work::CountCalls));
+            }
+            _ => {}
+        }
+        self.checkpoint.filter(|due| *due <= now)?;
+        self.checkpoint = policy.checkpoint.map(|every| now + every);
+        Some((Task::Checkpoint, Work::Checkpoint))
+    }
+}

@@ -1,0 +1,122 @@
+//! Histories of inputs, at random but from a seed, on simulated time: what the lifecycle does must be right in all of them.
+//!
+//! A [`World`] plays the worker and all that it works with: it carries out what the lifecycle asks for, with builds and
+//! versions that fail, die and take their time, while orders come in. It knows by its own count what may happen, and notes
+//! the first thing that may not. `cargo xtask simulate` runs more histories, or one again with all that happens in it.
+
+mod world;
+
+use std::{
+    collections::BTreeSet,
+    env,
+    num::NonZero,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+use world::World;
+
+/// Numbers without order, from a seed.
+struct Dice(u64);
+
+impl Dice {
+    fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`.
+    fn below(&mut self, bound: u64) -> u64 {
+        self.roll() % bound
+    }
+
+    /// Whether what happens `part` times of `whole` happens now.
+    fn chance(&mut self, part: u64, whole: u64) -> bool {
+        self.below(whole) < part
+    }
+
+    fn up_to(&mut self, most: Duration) -> Duration {
+        Duration::from_millis(self.below(u64::try_from(most.as_millis()).unwrap_or(u64::MAX) + 1))
+    }
+}
+
+/// Which states were left, by what input, for which.
+type Moves = BTreeSet<(&'static str, &'static str, &'static str)>;
+
+/// Lives one history. The error says what was not right.
+fn live(seed: u64, (begin, verbose): (Instant, bool), moves: &mut Moves) -> Result<(), String> {
+    let mut world = World::new(seed, begin, verbose);
+    for _ in 0..world.length() {
+        world.something_happens();
+    }
+    world.comes_to_rest();
+    moves.extend(world.moves());
+    world.verdict()
+}
+
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
+#[test]
+fn every_history_keeps_the_rules_of_the_lifecycle() {
+    let (histories, begin) = (number("REPLUG_HISTORIES").unwrap_or(100_000), Instant::now());
+    let seed = number("REPLUG_SEED").unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Dice::new(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)).below(1 << 40)
+    });
+    println!("{histories} histories from seed {seed}");
+    let (next, end) = (AtomicU64::new(seed), seed + histories);
+    let some = || {
+        let mut moves = Moves::new();
+        while let seed = next.fetch_add(1, Relaxed)
+            && seed < end
+        {
+            if let Err(wrong) = live(seed, (begin, histories == 1), &mut moves) {
+                next.store(end, Relaxed);
+                return Err((seed, wrong));
+            }
+        }
+        Ok(moves)
+    };
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let lived: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(some)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a history panics")).collect()
+    });
+    let lived: Result<Vec<Moves>, _> = lived.into_iter().collect();
+    match lived {
+        Err((seed, wrong)) => {
+            panic!("{wrong}\n`cargo xtask simulate --histories 1 --seed {seed}` shows how it came to that")
+        }
+        Ok(moves) if histories >= 10_000 => all_states_are_left(&moves.into_iter().flatten().collect()),
+        Ok(_) => {}
+    }
+}
+
+/// Every state is left by some input, and each way that the documentation names is taken.
+fn all_states_are_left(moves: &Moves) {
+    let ways = [
+        ("stopped", "Served", "serving"),
+        ("serving", "Died", "backoff"),
+        ("serving", "Died", "down"),
+        ("serving", "Stopped", "stopped"),
+        ("serving", "Lost", "down"),
+        ("backoff", "Due", "down"),
+        ("backoff", "Served", "serving"),
+        ("backoff", "Order", "down"),
+        ("down", "Served", "serving"),
+        ("down", "TaskEnded", "backoff"),
+        ("down", "Stopped", "stopped"),
+    ];
+    for way in ways {
+        assert!(moves.contains(&way), "no history takes the way {way:?}: {moves:#?}");
+    }
+}

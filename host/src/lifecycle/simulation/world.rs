@@ -1,0 +1,316 @@
+//! The worker and what it works with, played by dice.
+
+mod watch;
+mod worker;
+
+use super::{Dice, Moves};
+use crate::{
+    id::Digest,
+    lifecycle::{
+        Confirm, Death, Effect, Exit, Input, Lifecycle, Policy, Request, Service, Ticket, Version, Work,
+    },
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::{Duration, Instant},
+};
+use watch::Watch;
+
+/// What orders there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    Save,
+    Reload,
+    Start,
+    Rollback,
+    Policy,
+    Stop,
+}
+
+impl Order {
+    pub(super) fn request(self) -> Request {
+        match self {
+            Self::Save => Request::Change,
+            Self::Reload | Self::Start | Self::Rollback => Request::Command,
+            Self::Policy => Request::Notice,
+            Self::Stop => Request::Stop,
+        }
+    }
+}
+
+pub(super) struct World {
+    dice: Dice,
+    now: Instant,
+    machine: Lifecycle,
+    watch: Watch,
+    policy: Policy,
+    /// What serves; the others have ended.
+    serves: Option<Version>,
+    generations: u64,
+    /// The artifacts that have served, the oldest first.
+    served: Vec<Digest>,
+    quarantined: BTreeSet<Digest>,
+    /// The artifact that the source gives by now, and whether it is what was tried last.
+    source: u8,
+    tried: Option<u8>,
+    /// Whether everything goes well from now on.
+    calm: bool,
+    orders: BTreeMap<Ticket, Order>,
+    /// What was given, and not yet received.
+    inbox: VecDeque<Ticket>,
+    /// Deaths that no one has heard of: whether the generation served then.
+    deaths: VecDeque<(Version, bool)>,
+    moves: Moves,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, begin: Instant, verbose: bool) -> Self {
+        let mut dice = Dice::new(seed);
+        let policy = policy(&mut dice);
+        Self {
+            machine: Lifecycle::new(policy, dice.roll()),
+            watch: Watch::new(policy, verbose),
+            dice,
+            now: begin,
+            policy,
+            serves: None,
+            generations: 0,
+            served: Vec::new(),
+            quarantined: BTreeSet::new(),
+            source: 0,
+            tried: None,
+            calm: false,
+            orders: BTreeMap::new(),
+            inbox: VecDeque::new(),
+            deaths: VecDeque::new(),
+            moves: Moves::new(),
+        }
+    }
+
+    pub(super) fn length(&mut self) -> u64 {
+        2 + self.dice.below(20)
+    }
+
+    pub(super) fn moves(&self) -> &Moves {
+        &self.moves
+    }
+
+    pub(super) fn verdict(self) -> Result<(), String> {
+        self.watch.verdict()
+    }
+
+    /// One thing happens, and the worker does what it has to.
+    pub(super) fn something_happens(&mut self) {
+        self.happens();
+        self.hear();
+        self.receive();
+    }
+
+    /// Nothing more happens, and all goes well: the plugin is where it is to be within a few steps.
+    pub(super) fn comes_to_rest(&mut self) {
+        self.calm = true;
+        self.settle();
+        let explained = self.watch.is_explained();
+        let newest = self.serves.is_some_and(|it| it.digest == digest(self.source));
+        let is_right = newest || !self.machine.is_wanted() || explained;
+        self.watch.rule(is_right, || "the newest source does not serve, and nothing says why".into());
+        self.give(Order::Start);
+        self.save();
+        self.settle();
+        let newest = self.serves.is_some_and(|it| it.digest == digest(self.source));
+        self.watch.rule(newest, || "it was started and saved, and the newest source does not serve".into());
+        self.give(Order::Stop);
+        self.settle();
+        self.watch.rule(self.serves.is_none(), || "it was stopped and serves".into());
+        self.watch.all_are_answered();
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..200 {
+            self.hear();
+            self.receive();
+            let due = self.machine.due();
+            match due {
+                _ if !self.inbox.is_empty() || !self.deaths.is_empty() => {}
+                // Checkpoints go on for ever.
+                Some(due) if self.serves.is_none() || self.watch.is_watched() => {
+                    self.now = self.now.max(due);
+                    self.drive(Input::Due);
+                }
+                _ => return,
+            }
+        }
+        self.watch.rule(false, || "it does not come to rest".into());
+    }
+
+    /// Something happens outside of the worker, or time passes.
+    fn happens(&mut self) {
+        match self.dice.below(20) {
+            0..3 => self.give(Order::Start),
+            3..7 => {
+                self.save();
+            }
+            7 => self.give(Order::Reload),
+            8 => self.give(Order::Rollback),
+            9 => self.give(Order::Policy),
+            10..12 => self.give(Order::Stop),
+            12..16 => self.kill(),
+            16 => self.now += self.dice.up_to(Duration::from_secs(30)),
+            _ => {
+                let due = self.machine.due().unwrap_or(self.now);
+                self.now = self.now.max(due) + self.dice.up_to(Duration::from_millis(5));
+            }
+        }
+    }
+
+    fn save(&mut self) {
+        // What is saved may give what was built before.
+        if self.calm || self.dice.chance(3, 4) {
+            self.source += 1;
+            self.watch.newest_serves();
+        }
+        self.give(Order::Save);
+    }
+
+    fn give(&mut self, order: Order) {
+        let ticket = Ticket(self.orders.len() as u64);
+        self.orders.insert(ticket, order);
+        self.watch.given(ticket, order);
+        self.inbox.push_back(ticket);
+    }
+
+    /// The process of what serves ends.
+    fn kill(&mut self) {
+        if let Some(version) = self.serves.take() {
+            self.deaths.push_back((version, true));
+        }
+    }
+
+    fn hear(&mut self) {
+        while let Some((version, served)) = self.deaths.pop_front() {
+            let leaves_gap = served && self.serves.is_none();
+            let earlier = self.earlier(version.digest);
+            self.watch.died(self.now, (version, leaves_gap), earlier);
+            let death = Death { version, exit: Exit::default(), leaves_gap, earlier };
+            self.drive(Input::Died(death));
+        }
+    }
+
+    /// The worker is idle: it takes what was given, or does what is due.
+    fn receive(&mut self) {
+        while let Some(ticket) = self.inbox.pop_front() {
+            let request = self.orders[&ticket].request();
+            self.drive(Input::Order(ticket, request));
+        }
+        // A clock may be early.
+        if self.machine.due().is_some_and(|due| due <= self.now) || self.dice.chance(1, 8) {
+            self.drive(Input::Due);
+        }
+    }
+
+    /// Takes a step and does what follows. What only a build can do is given back.
+    fn drive(&mut self, input: Input) -> Option<Work> {
+        let mut work = self.step(input);
+        loop {
+            let input = match work? {
+                Work::CarryOut(ticket) => {
+                    self.carry_out(ticket);
+                    self.hear();
+                    Input::Finished
+                }
+                Work::Restart { digest, goes_back } => {
+                    self.watch.restarts((self.now, digest), goes_back, &self.quarantined);
+                    let serves = self.install(digest, false);
+                    self.watch.restarted(self.now, digest, serves);
+                    Input::TaskEnded { serves }
+                }
+                Work::GoBack { to } => Input::TaskEnded { serves: self.install(to, false) },
+                Work::Checkpoint => {
+                    self.takes_time();
+                    Input::CheckpointEnded { late: self.dice.chance(1, 5) }
+                }
+                Work::CountCalls => self.count_calls(),
+                of_a_build => return Some(of_a_build),
+            };
+            work = self.step(input);
+        }
+    }
+
+    fn step(&mut self, input: Input) -> Option<Work> {
+        let kind = name_of(&input);
+        self.watch.note(|| format!("{input:?}"));
+        let before = name(&self.machine.service);
+        self.watch.takes(&input);
+        let effects = self.machine.step(self.now, input);
+        let after = name(&self.machine.service);
+        if before != after {
+            self.moves.insert((before, kind, after));
+        }
+        self.watch.note(|| format!("    {effects:?} -> {:?}", self.machine.service));
+        for effect in effects.now {
+            self.apply(effect);
+        }
+        let is_serving = matches!(self.machine.service, Service::Serving(_));
+        let knows = self.machine.last().filter(|_| is_serving);
+        let is_known = !self.deaths.is_empty() || self.watch.is_on_the_way || knows == self.serves;
+        self.watch.rule(is_known, || format!("it takes {knows:?} to serve, and {kind} came"));
+        self.watch.begins(effects.then.as_ref(), &self.orders);
+        self.watch.intends(&self.machine);
+        effects.then
+    }
+
+    fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::Quarantine { digest, .. } => {
+                self.watch.is_quarantined(digest);
+                self.quarantined.insert(digest);
+            }
+            effect => self.watch.does(self.now, effect),
+        }
+    }
+}
+
+fn digest(source: u8) -> Digest {
+    Digest([source; 32])
+}
+
+fn policy(dice: &mut Dice) -> Policy {
+    let confirm = Confirm { window: dice.up_to(Duration::from_secs(1)), max_error_rate: 0.5, min_calls: 5 };
+    Policy {
+        restart_pause: Duration::from_millis(1 + dice.below(500)),
+        max_deaths: 1 + dice.below(4),
+        death_window: Duration::from_secs(1 + dice.below(60)),
+        confirm: dice.chance(2, 3).then_some(confirm),
+        checkpoint: dice.chance(1, 2).then(|| Duration::from_millis(100 + dice.below(2000))),
+    }
+}
+
+fn name(service: &Service) -> &'static str {
+    match service {
+        Service::Stopped => "stopped",
+        Service::Down { .. } => "down",
+        Service::Serving(_) => "serving",
+        Service::Backoff { .. } => "backoff",
+    }
+}
+
+fn name_of(input: &Input) -> &'static str {
+    match input {
+        Input::Policy(_) => "Policy",
+        Input::Order(..) => "Order",
+        Input::Finished => "Finished",
+        Input::BuildBegan => "BuildBegan",
+        Input::BuildEnded => "BuildEnded",
+        Input::Wanted => "Wanted",
+        Input::Pardoned => "Pardoned",
+        Input::Served { .. } => "Served",
+        Input::Lost => "Lost",
+        Input::Died(_) => "Died",
+        Input::Due => "Due",
+        Input::Calls { .. } => "Calls",
+        Input::TaskEnded { .. } => "TaskEnded",
+        Input::CheckpointEnded { .. } => "CheckpointEnded",
+        Input::Unwatched => "Unwatched",
+        Input::Stopped => "Stopped",
+    }
+}

@@ -1,0 +1,351 @@
+//! What may happen by the world's own count, and the first thing that happened all the same.
+
+use super::Order;
+use crate::{
+    id::Digest,
+    lifecycle::{Confirm, Effect, Input, Lifecycle, Policy, Service, Ticket, Version, Work},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+#[derive(Default)]
+pub(super) struct Watch {
+    wrong: Option<String>,
+    /// All that has happened, if someone wants to know.
+    notes: Option<Vec<String>>,
+    policy: Option<Policy>,
+    /// Whether someone wants the plugin to run, as far as orders have been carried out.
+    is_wanted: bool,
+    /// The orders that are not answered.
+    open: BTreeMap<Ticket, Order>,
+    /// The last order that the lifecycle knows of.
+    received: Option<Ticket>,
+    under_way: Option<Ticket>,
+    builds: bool,
+    has_task: bool,
+    /// Whether what served was taken out for a version that has not come up yet.
+    pub(super) is_on_the_way: bool,
+    current: Option<Version>,
+    /// Until when what serves has to prove itself.
+    unproven: Option<Instant>,
+    /// What the next step has to do.
+    expected: Option<Expected>,
+    failures: Vec<(Digest, Instant)>,
+    /// The restart that is to come: what, not before when, and what died while it was watched.
+    restart: Option<(Digest, Instant, Option<Version>)>,
+    /// What is to be reported as taken back when the task that is under way has ended.
+    taken_back: Option<Version>,
+    is_explained: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Expected {
+    Quarantine(Digest),
+    GoBack(Digest),
+    NothingEarlier,
+    Trust,
+}
+
+impl Watch {
+    pub(super) fn new(policy: Policy, verbose: bool) -> Self {
+        Self { policy: Some(policy), notes: verbose.then(Vec::new), ..Self::default() }
+    }
+
+    pub(super) fn verdict(self) -> Result<(), String> {
+        let Some(wrong) = self.wrong else { return Ok(()) };
+        Err(self.notes.into_iter().flatten().chain([wrong]).collect::<Vec<_>>().join("\n"))
+    }
+
+    pub(super) fn note(&mut self, what: impl FnOnce() -> String) {
+        if let (Some(notes), None) = (&mut self.notes, &self.wrong) {
+            notes.push(what());
+        }
+    }
+
+    pub(super) fn rule(&mut self, holds: bool, or_else: impl FnOnce() -> String) {
+        if !holds && self.wrong.is_none() {
+            self.wrong = Some(or_else());
+        }
+    }
+
+    fn policy(&self) -> Policy {
+        self.policy.expect("it is there from the beginning")
+    }
+
+    pub(super) fn given(&mut self, ticket: Ticket, order: Order) {
+        self.note(|| format!("given: {order:?} as {ticket:?}"));
+        self.open.insert(ticket, order);
+    }
+
+    fn answered(&mut self, ticket: Ticket) {
+        let was_open = self.open.remove(&ticket).is_some();
+        self.rule(was_open, || format!("{ticket:?} is answered twice"));
+    }
+
+    pub(super) fn all_are_answered(&mut self) {
+        let open = std::mem::take(&mut self.open);
+        self.rule(open.is_empty(), || format!("never answered: {open:?}"));
+    }
+
+    /// The lifecycle has taken an input.
+    pub(super) fn takes(&mut self, input: &Input) {
+        match input {
+            Input::TaskEnded { serves: false } => (self.has_task, self.taken_back) = (false, None),
+            Input::TaskEnded { .. } | Input::Calls { .. } | Input::CheckpointEnded { .. } => {
+                self.has_task = false;
+            }
+            Input::Finished => self.under_way = None,
+            Input::Order(ticket, _) => self.received = Some(*ticket),
+            _ => {}
+        }
+    }
+
+    /// The lifecycle wants this to be done.
+    pub(super) fn begins(&mut self, work: Option<&Work>, orders: &BTreeMap<Ticket, Order>) {
+        match work {
+            None => {}
+            Some(Work::CarryOut(ticket)) => {
+                let is_free = self.under_way.is_none() && !self.has_task;
+                self.rule(is_free, || format!("{ticket:?} is carried out while something else is"));
+                let first = self.open.keys().next().copied();
+                self.rule(first == Some(*ticket), || format!("{ticket:?} overtakes {first:?}"));
+                self.answered(*ticket);
+                self.under_way = Some(*ticket);
+                if orders[ticket] == Order::Stop {
+                    self.rests();
+                }
+            }
+            Some(Work::Consider(ticket)) => {
+                let is_due = self.builds && !self.has_task && orders[ticket] == Order::Save;
+                self.rule(is_due, || format!("{ticket:?} is no change that a build is to hear of"));
+            }
+            Some(Work::CancelBuild) => {
+                let stops = self.open.values().any(|order| *order == Order::Stop);
+                self.rule(self.builds && stops, || "a build is cancelled without a stop".into());
+                let known = self.open.iter().filter(|(ticket, _)| Some(**ticket) <= self.received);
+                let mut pointless = known.filter(|(_, order)| !matches!(order, Order::Stop | Order::Policy));
+                let left = pointless.next().map(|(ticket, _)| *ticket);
+                self.rule(left.is_none(), || format!("a stop leaves {left:?} waiting"));
+                self.rests();
+            }
+            Some(task) => {
+                let is_free = !self.has_task && (self.under_way.is_none() || self.builds);
+                self.rule(is_free, || format!("{task:?} is done while something else is"));
+                self.has_task = true;
+                if let Work::GoBack { to } = *task {
+                    let expected = self.expected.take();
+                    let is_so = expected == Some(Expected::GoBack(to));
+                    self.rule(is_so, || format!("it goes back to {to:?}, and not {expected:?}"));
+                    self.taken_back = self.current;
+                }
+            }
+        }
+    }
+
+    fn rests(&mut self) {
+        self.is_wanted = false;
+        self.restart = None;
+    }
+
+    /// After each step.
+    pub(super) fn intends(&mut self, machine: &Lifecycle) {
+        let is_wanted = machine.is_wanted();
+        self.rule(is_wanted == self.is_wanted, || format!("that it is to run is {is_wanted}"));
+        let restarts = matches!(machine.service, Service::Backoff { .. });
+        self.rule(is_wanted || !restarts, || "it is not to run, and to be restarted".into());
+        let expected = self.expected.take();
+        self.rule(expected.is_none(), || format!("it has not come to {expected:?}"));
+    }
+
+    pub(super) fn considered(&mut self, ticket: Ticket) {
+        self.answered(ticket);
+    }
+
+    pub(super) fn carries_out(&mut self, ticket: Ticket, order: Order) {
+        self.note(|| format!("carried out: {order:?}, {ticket:?}"));
+    }
+
+    pub(super) fn builds(&mut self, builds: bool) {
+        self.builds = builds;
+    }
+
+    pub(super) fn wanted(&mut self) {
+        self.is_wanted = true;
+    }
+
+    pub(super) fn pardoned(&mut self) {
+        self.failures.clear();
+    }
+
+    pub(super) fn follows(&mut self, policy: Policy) {
+        self.policy = Some(policy);
+        if policy.confirm.is_none() {
+            self.unproven = None;
+        }
+    }
+
+    pub(super) fn stopped(&mut self) {
+        (self.current, self.unproven) = (None, None);
+        self.failures.clear();
+    }
+
+    pub(super) fn unwatched(&mut self) {
+        self.unproven = None;
+    }
+
+    pub(super) fn lost(&mut self) {
+        (self.current, self.unproven) = (None, None);
+    }
+
+    pub(super) fn is_watched(&self) -> bool {
+        self.unproven.is_some()
+    }
+
+    pub(super) fn serves(&mut self, of: (Instant, Version), (unproven, is_newest): (bool, bool)) {
+        let (now, version) = of;
+        (self.current, self.restart) = (Some(version), None);
+        let window = self.policy().confirm.filter(|_| unproven).map(|confirm| confirm.window);
+        self.unproven = window.map(|window| now + window);
+        // One that has not to prove itself is trusted at once.
+        self.expected = window.is_none().then_some(Expected::Trust);
+        self.failures.retain(|(digest, _)| *digest == version.digest);
+        if is_newest {
+            self.is_explained = false;
+        }
+    }
+
+    /// The process of a generation has ended, and the lifecycle is about to hear of it.
+    pub(super) fn died(&mut self, now: Instant, of: (Version, bool), earlier: Option<Digest>) {
+        let (version, leaves_gap) = of;
+        if self.current != Some(version) {
+            return;
+        }
+        let was_watched = self.unproven.take().is_some() && !self.builds;
+        if !leaves_gap {
+            return;
+        }
+        self.current = None;
+        if !self.is_wanted {
+            return;
+        }
+        match earlier.filter(|_| was_watched) {
+            Some(earlier) => self.restart = Some((earlier, now, Some(version))),
+            None => self.failed(now, version.digest),
+        }
+    }
+
+    /// Counts a failure by its own means.
+    fn failed(&mut self, now: Instant, digest: Digest) {
+        let Policy { restart_pause, max_deaths, death_window, .. } = self.policy();
+        self.failures.push((digest, now));
+        self.failures.retain(|(_, at)| *at + death_window > now);
+        let count = self.failures.len() as u32;
+        if u64::from(count) >= max_deaths {
+            self.expected = Some(Expected::Quarantine(digest));
+            return;
+        }
+        let longest = Duration::from_secs(60).max(restart_pause);
+        let pause = (restart_pause * 2_u32.pow(count - 1)).min(longest);
+        self.restart = Some((digest, now + pause, None));
+    }
+
+    pub(super) fn is_quarantined(&mut self, digest: Digest) {
+        let expected = self.expected.take();
+        let is_so = expected == Some(Expected::Quarantine(digest));
+        self.rule(is_so, || format!("{digest:?} is quarantined, and not {expected:?}"));
+        self.is_explained = true;
+    }
+
+    pub(super) fn restarts(
+        &mut self,
+        (now, digest): (Instant, Digest),
+        goes_back: bool,
+        quarantined: &BTreeSet<Digest>,
+    ) {
+        self.rule(self.is_wanted, || "it was stopped and comes back by itself".into());
+        let restart = self.restart.take();
+        let is_due = restart.is_some_and(|(what, due, _)| what == digest && due <= now);
+        self.rule(is_due, || format!("{digest:?} is restarted, and {restart:?} is to be"));
+        self.taken_back = restart.and_then(|(.., died)| died);
+        self.rule(goes_back == self.taken_back.is_some(), || format!("that it goes back is {goes_back}"));
+        let may_run = goes_back || !quarantined.contains(&digest);
+        self.rule(may_run, || format!("{digest:?} is under quarantine and restarted"));
+    }
+
+    pub(super) fn restarted(&mut self, now: Instant, digest: Digest, serves: bool) {
+        if !serves {
+            let died = self.taken_back.take().map_or(digest, |version| version.digest);
+            self.failed(now, died);
+        }
+    }
+
+    pub(super) fn counted(&mut self, now: Instant, (total, failed): (u64, u64), earlier: Option<Digest>) {
+        let is_due = self.unproven.is_some() && !self.builds;
+        self.rule(is_due, || "what is not watched is judged".into());
+        let Some(Confirm { max_error_rate, min_calls, .. }) = self.policy().confirm else { return };
+        if total >= min_calls && failed as f64 > max_error_rate * total as f64 {
+            self.unproven = None;
+            self.expected = Some(earlier.map_or(Expected::NothingEarlier, Expected::GoBack));
+        } else if self.unproven.is_some_and(|until| until <= now) {
+            self.expected = Some(Expected::Trust);
+        }
+    }
+
+    pub(super) fn does(&mut self, now: Instant, effect: Effect) {
+        match effect {
+            Effect::Refuse(ticket) => {
+                let order = self.open.get(&ticket).copied();
+                let is_pointless =
+                    matches!(order, Some(Order::Save | Order::Reload | Order::Start | Order::Rollback));
+                let stops = self.open.values().any(|order| *order == Order::Stop);
+                self.rule(is_pointless && stops, || format!("{ticket:?} is refused: {order:?}"));
+                self.answered(ticket);
+            }
+            Effect::ExpectRestart(at) => {
+                let (restart, longest) = (self.restart, (self.policy().restart_pause * 66).max(at - now));
+                let is_so = restart.is_some_and(|(_, due, _)| due <= at && at - now <= longest);
+                self.rule(is_so, || format!("callers are to wait until {at:?}, and {restart:?}"));
+            }
+            Effect::ReportCrash { version, restart_in, .. } => {
+                let is_so = restart_in.is_some() == self.restart.is_some() || self.current.is_some();
+                self.rule(is_so, || format!("{version:?}: a restart in {restart_in:?} is reported"));
+            }
+            Effect::ReportTakenBack { from, .. } => {
+                let version = self.taken_back.take();
+                let is_so = version.is_some_and(|version| version.generation == from);
+                self.rule(is_so, || format!("{from:?} is taken back, and not {version:?}"));
+                self.is_explained = true;
+            }
+            Effect::ReportNothingEarlier => {
+                let expected = self.expected.take();
+                let is_so = expected == Some(Expected::NothingEarlier);
+                self.rule(is_so, || format!("there is no way back, and it is to be {expected:?}"));
+            }
+            Effect::RememberGood => {
+                let (expected, unproven) = (self.expected.take(), self.unproven.take());
+                let is_so = expected == Some(Expected::Trust) && unproven.is_none_or(|until| until <= now);
+                self.rule(is_so, || format!("it is trusted, and it is to be {expected:?}"));
+            }
+            Effect::ForgetState => {}
+            Effect::CountRestart | Effect::ReportRestart { .. } => {
+                self.rule(self.is_wanted, || "it was restarted, and is not to run".into());
+            }
+            Effect::Quarantine { .. } => unreachable!("the world takes it"),
+        }
+    }
+
+    pub(super) fn is_explained(&self) -> bool {
+        self.is_explained
+    }
+
+    pub(super) fn explains(&mut self) {
+        self.is_explained = true;
+    }
+
+    /// Something else is to be explained from now on.
+    pub(super) fn newest_serves(&mut self) {
+        self.is_explained = false;
+    }
+}

@@ -1,0 +1,196 @@
+//! What the worker does, as far as the lifecycle has asked for it: it builds, lets versions serve, or fails to.
+
+use super::{Order, World, digest, policy};
+use crate::{
+    id::{Digest, Generation},
+    lifecycle::{Input, Ticket, Version, Work},
+};
+
+impl World {
+    pub(super) fn carry_out(&mut self, ticket: Ticket) {
+        let order = self.orders[&ticket];
+        self.watch.carries_out(ticket, order);
+        match order {
+            Order::Stop => {
+                self.hear();
+                self.serves = None;
+                self.watch.stopped();
+                self.step(Input::Stopped);
+            }
+            Order::Policy => {
+                self.policy = policy(&mut self.dice);
+                self.watch.follows(self.policy);
+                self.step(Input::Policy(self.policy));
+            }
+            Order::Save => {
+                if self.machine.is_wanted() {
+                    self.rebuild();
+                }
+            }
+            Order::Reload => {
+                self.watch.wanted();
+                self.step(Input::Wanted);
+                self.rebuild();
+            }
+            Order::Start => {
+                self.watch.wanted();
+                self.step(Input::Wanted);
+                self.quarantined.clear();
+                if self.serves.is_some() && self.tried == Some(self.source) {
+                    return;
+                }
+                if self.serves.is_none() {
+                    self.watch.pardoned();
+                    self.step(Input::Pardoned);
+                    if let Some(stored) = self.served.last().copied() {
+                        self.install(stored, false);
+                    }
+                }
+                self.rebuild();
+            }
+            Order::Rollback => {
+                self.watch.unwatched();
+                self.step(Input::Unwatched);
+                if let Some(to) = self.machine.last().and_then(|last| self.earlier(last.digest)) {
+                    self.install(to, false);
+                    self.watch.explains();
+                }
+            }
+        }
+    }
+
+    /// Builds until no change overtakes the build, and lets the result serve.
+    fn rebuild(&mut self) {
+        self.watch.builds(true);
+        self.step(Input::BuildBegan);
+        let mut builds = self.source;
+        let mut length = if self.calm { 0 } else { self.dice.below(5) };
+        while length > 0 || !self.inbox.is_empty() {
+            length = length.saturating_sub(1);
+            if !self.calm {
+                self.happens();
+            }
+            self.hear();
+            let mut work = None;
+            if let Some(ticket) = self.inbox.pop_front() {
+                let request = self.orders[&ticket].request();
+                work = self.drive(Input::Order(ticket, request));
+            } else if self.machine.due().is_some_and(|due| due <= self.now) {
+                work = self.drive(Input::Due);
+            }
+            match work {
+                Some(Work::Consider(ticket)) => {
+                    self.watch.considered(ticket);
+                    builds = self.source;
+                }
+                Some(Work::CancelBuild) => {
+                    self.watch.builds(false);
+                    self.step(Input::BuildEnded);
+                    return;
+                }
+                _ => {}
+            }
+        }
+        self.watch.builds(false);
+        self.step(Input::BuildEnded);
+        self.tried = Some(builds);
+        if !self.calm && self.dice.chance(1, 4) {
+            return self.watch.explains();
+        }
+        if self.serves.is_none_or(|serves| serves.digest != digest(builds)) {
+            self.install(digest(builds), true);
+        } else {
+            self.watch.newest_serves();
+        }
+    }
+
+    /// Lets an artifact serve, or fails to.
+    pub(super) fn install(&mut self, digest: Digest, is_new: bool) -> bool {
+        self.generations += 1;
+        let version = Version { generation: Generation(self.generations), digest };
+        self.takes_time();
+        let stops_first = self.serves.is_some() && self.dice.chance(1, 4);
+        let fails = !self.calm && self.dice.chance(1, 4);
+        if self.quarantined.contains(&digest) || fails && !stops_first {
+            self.watch.explains();
+            return false;
+        }
+        let before = self.serves;
+        if stops_first {
+            self.watch.is_on_the_way = true;
+            self.serves = None;
+        }
+        self.takes_time();
+        let came_up = match (fails, before) {
+            (false, _) => Some(version),
+            (true, Some(before)) if self.dice.chance(1, 2) => {
+                self.generations += 1;
+                Some(Version { generation: Generation(self.generations), ..before })
+            }
+            (true, _) => None,
+        };
+        if let Some(before) = self.serves.filter(|_| !self.calm && self.dice.chance(1, 8)) {
+            // Its process ends before its successor serves, and is heard of after that.
+            self.deaths.push_back((before, true));
+        }
+        (self.serves, self.watch.is_on_the_way) = (came_up, true);
+        if self.dice.chance(1, 2) {
+            self.hear();
+        }
+        self.watch.is_on_the_way = false;
+        let Some(serves) = came_up else {
+            self.watch.explains();
+            self.watch.lost();
+            self.step(Input::Lost);
+            return false;
+        };
+        if !self.served.contains(&serves.digest) {
+            self.served.push(serves.digest);
+        }
+        let unproven = is_new && before.is_some() && !fails;
+        self.watch.serves((self.now, serves), (unproven, is_new && !fails));
+        let stateful = self.dice.chance(1, 2);
+        self.step(Input::Served { version: serves, stateful, unproven });
+        if fails {
+            self.watch.explains();
+        }
+        if !self.calm && self.dice.chance(1, 8) {
+            self.kill();
+        }
+        !fails
+    }
+
+    /// Something takes its time, in which nothing else is to be done, whatever happens.
+    pub(super) fn takes_time(&mut self) {
+        while !self.calm && self.dice.chance(1, 3) {
+            self.happens();
+            self.hear();
+            let work = match self.inbox.pop_front() {
+                Some(ticket) if self.dice.chance(1, 4) => {
+                    let request = self.orders[&ticket].request();
+                    self.step(Input::Order(ticket, request))
+                }
+                Some(ticket) => {
+                    self.inbox.push_front(ticket);
+                    None
+                }
+                None => self.step(Input::Due),
+            };
+            self.watch.rule(work.is_none(), || format!("{work:?} is done while something else is"));
+        }
+    }
+
+    pub(super) fn count_calls(&mut self) -> Input {
+        let total = self.dice.below(20);
+        let failed = if self.calm { 0 } else { self.dice.below(total + 1) };
+        let earlier = self.machine.last().and_then(|last| self.earlier(last.digest));
+        self.watch.counted(self.now, (total, failed), earlier);
+        Input::Calls { total, failed, earlier }
+    }
+
+    /// What served before this artifact first did.
+    pub(super) fn earlier(&self, digest: Digest) -> Option<Digest> {
+        let at = self.served.iter().position(|it| *it == digest).unwrap_or(self.served.len());
+        at.checked_sub(1).map(|before| self.served[before])
+    }
+}

@@ -1,0 +1,138 @@
+//! The shell around the [lifecycle](crate::lifecycle): it hands in what happens, and does what is to be done.
+
+use super::{Order, Worker, at, serve::Cause};
+use crate::{
+    error::ReloadCause,
+    event::{EventKind, Stage},
+    lifecycle::{Confirm, Effect, Effects, Input, Policy, Ticket, Work},
+    manifest::Manifest,
+    record::Record,
+};
+use std::{
+    hash::{BuildHasher, RandomState},
+    time::Instant,
+};
+
+/// What a manifest says of the lifecycle.
+pub(super) fn policy(manifest: &Manifest) -> Policy {
+    let (process, reload) = (&manifest.process, &manifest.reload);
+    Policy {
+        restart_pause: process.restart_pause,
+        max_deaths: process.max_deaths,
+        death_window: process.death_window,
+        confirm: reload.confirm.as_ref().map(|spec| Confirm {
+            window: spec.window,
+            max_error_rate: spec.max_error_rate,
+            min_calls: spec.min_calls,
+        }),
+        checkpoint: reload.checkpoint,
+    }
+}
+
+/// A number that is another for each plugin and each host.
+pub(super) fn any_number() -> u64 {
+    RandomState::new().hash_one(())
+}
+
+impl Worker {
+    /// Carries out one order after the other, the given one first, until the host shuts down.
+    pub(super) async fn run(mut self, begin: Order) {
+        let begin = self.receive(begin);
+        let mut work = self.tend(begin).await;
+        loop {
+            work = if let Some(Work::CarryOut(ticket)) = work {
+                if let Some(order) = self.orders.remove(&ticket)
+                    && self.carry_out(order).await.is_break()
+                {
+                    return;
+                }
+                // An order is done by what is so, not by what was so when it was given.
+                self.hear_of_deaths();
+                self.tend(Input::Finished).await
+            } else if let Some(input) = self.next_input().await {
+                self.tend(input).await
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// What happens next, while nothing is done.
+    async fn next_input(&mut self) -> Option<Input> {
+        loop {
+            let tell = self.untold.as_ref().map(|(due, _)| due.into_std());
+            tokio::select! {
+                biased;
+                died = self.deaths.next() => self.died(died),
+                order = self.inbox.recv() => return order.map(|order| self.receive(order)),
+                () = at(self.lifecycle.due()) => return Some(Input::Due),
+                () = at(tell) => self.tell_untold(),
+            }
+        }
+    }
+
+    /// Takes an order in.
+    pub(super) fn receive(&mut self, order: Order) -> Input {
+        let ticket = Ticket(self.received);
+        self.received += 1;
+        let request = order.request();
+        self.orders.insert(ticket, order);
+        Input::Order(ticket, request)
+    }
+
+    /// Hands in what happened, and does what follows at once. Nothing else does.
+    pub(super) fn do_now(&mut self, input: Input) {
+        let work = self.step(input);
+        debug_assert!(work.is_none(), "{work:?} is left undone");
+    }
+
+    /// Hands in what happened, and does what that takes, but for orders and what concerns a build that runs.
+    pub(super) async fn tend(&mut self, input: Input) -> Option<Work> {
+        let mut work = self.step(input);
+        loop {
+            let ended = match work? {
+                Work::Restart { digest, goes_back } => {
+                    let cause = if goes_back { Cause::order() } else { Cause::resume() };
+                    Input::TaskEnded { serves: self.serve_again(digest, cause).await }
+                }
+                Work::GoBack { to } => {
+                    Input::TaskEnded { serves: self.serve_again(to, Cause::order()).await }
+                }
+                Work::Checkpoint => self.checkpoint().await,
+                Work::CountCalls => self.count_calls(),
+                other @ (Work::CarryOut(_) | Work::Consider(_) | Work::CancelBuild) => return Some(other),
+            };
+            work = self.step(ended);
+        }
+    }
+
+    fn step(&mut self, input: Input) -> Option<Work> {
+        let Effects { now, then } = self.lifecycle.step(Instant::now(), input);
+        for effect in now {
+            self.apply(effect);
+        }
+        then
+    }
+
+    fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::Refuse(ticket) => {
+                if let Some(order) = self.orders.remove(&ticket) {
+                    order.refuse(self.id());
+                }
+            }
+            Effect::ExpectRestart(due) => self.desk.entry.restart_due(due),
+            Effect::ReportCrash { version, exit, restart_in } => self.report_crash(version, exit, restart_in),
+            Effect::Quarantine { digest, reason } => self.quarantine(digest, reason),
+            Effect::CountRestart => self.desk.progress.lock().restarts += 1,
+            Effect::ReportRestart { deaths } => self.tell(EventKind::PluginRestarted { deaths }),
+            Effect::ReportTakenBack { from, reason } => self.taken_back(from, &reason),
+            Effect::ReportNothingEarlier => {
+                let error = self.error(Stage::Confirm, ReloadCause::NothingEarlier);
+                self.failed(error);
+            }
+            Effect::RememberGood => self.record.change(Record::is_good),
+            Effect::ForgetState => self.forget_state(),
+        }
+    }
+}
