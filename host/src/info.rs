@@ -162,7 +162,7 @@ impl PluginInfo {
         let live = desk.entry.live();
         let calls = desk.entry.calls();
         let in_flight = desk.entry.calls_in_flight();
-        let status = match (&live, progress.wrong()) {
+        let status = match (&live, progress.faults.first()) {
             (Some(_), _) if in_flight > 0 => Status::Running,
             (Some(_), _) => Status::Ready,
             (None, Some(_)) => Status::Error,
@@ -177,7 +177,7 @@ impl PluginInfo {
             None => {
                 let moved = progress.moved.as_ref().filter(|_| live.is_some());
                 let moved = moved.map(|why| format!("in a process of its own: {why}"));
-                let wrong = match (progress.wrong().cloned(), desk.entry.closed_because()) {
+                let wrong = match (progress.faults.first().cloned(), desk.entry.closed_because()) {
                     (Some(error), Some(restarting)) if desk.entry.is_restarting() => {
                         Some(format!("{restarting}: {error}"))
                     }

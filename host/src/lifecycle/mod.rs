@@ -3,7 +3,7 @@
 //! [`Lifecycle::step`] takes the time and one [`Input`], changes the state, and returns [`Effects`]: what the worker does at
 //! once, and at most one [`Work`], which takes time and whose end is the next input but for what happens meanwhile.
 //!
-//! The state has four parts, each of which holds only what exists in it:
+//! The state has five parts, each of which holds only what exists in it:
 //!
 //! | part | states | left by |
 //! |---|---|---|
@@ -12,21 +12,25 @@
 //! | | `Down`: nothing; what served last has ended, or was quarantined | `Served`, `Stopped`, a failed restart |
 //! | | `Serving`: one generation, with its [`Trust`] and its checkpoints | `Served`, `Died`, `Lost`, `Stopped` |
 //! | | `Backoff`: nothing until a time, at which an artifact is restarted | `Due`, `Served`, an order to stop |
-//! | [`Activity`]: what is done with it | `Idle`, `Order` (a build in it can be cancelled) | `Order`, `Finished` |
+//! | [`Activity`]: what is done with it | `Idle` | `Order` |
+//! | | `Order`, in a [`Phase`]: a build, which can be cancelled, a new configuration, or something else | `Finished` |
+//! | [`Faults`]: what is wrong with it | its manifest, what that says, its newest source, something else | what puts it right |
 //! | [`Task`]: what it needs itself | `Restart`, `GoBack`, `Checkpoint`, `Judge`; or none | its end |
 //!
 //! What each order does is the worker's; which order is next, which waits, which one a stop refuses, what an order means for
 //! the build that runs, and everything about a generation that serves is decided here.
 
 mod budget;
+mod faults;
 mod queue;
 mod service;
 #[cfg(test)]
 mod simulation;
 
-use crate::id::{Digest, Generation};
+use crate::id::{Digest, Generation, PluginId};
 use budget::{Failures, Jitter};
-use queue::{Activity, Waiting};
+pub(crate) use faults::{By, Faults, Refusal, Refused};
+use queue::{Activity, Phase, Waiting};
 pub(crate) use queue::{Request, Ticket};
 use service::Service;
 pub(crate) use service::{Death, Exit};
@@ -84,6 +88,24 @@ pub(crate) enum Input {
     BuildBegan,
     /// It builds no longer.
     BuildEnded,
+    /// The build has failed.
+    BuildFailed(String),
+    /// The build gave what serves.
+    Unchanged,
+    /// What serves is about to be configured, by the order under way.
+    ConfigureBegan(By),
+    /// It takes its configuration, or does not, or has come up again with it or not.
+    ConfigureEnded,
+    /// The manifest was read, and another may be wrong with it.
+    ManifestRead,
+    /// The manifest cannot be used.
+    ManifestUnusable(String),
+    /// What serves is in force of what the manifest says.
+    WordsApply,
+    /// What serves does not take what the manifest says.
+    WordsRefused(String),
+    /// A version did not come to serve, or what serves does not take its configuration.
+    Refused(Refusal),
     /// Someone, or the host, starts the plugin.
     Wanted,
     /// The plugin is started where nothing serves: what failed before no longer counts.
@@ -95,6 +117,8 @@ pub(crate) enum Input {
         stateful: bool,
         /// Whether it has yet to prove itself.
         unproven: bool,
+        /// Whether it was built from the newest source.
+        newest: bool,
     },
     /// What served was taken out for a version that did not come up, and did not come up again itself.
     Lost,
@@ -151,7 +175,7 @@ pub(crate) enum Effect {
     /// Report a restart after so many deaths.
     ReportRestart { deaths: usize },
     /// Report that a version was bad, and that the one before it serves.
-    ReportTakenBack { from: Generation, reason: String },
+    ReportTakenBack { from: Generation, reason: String, fault: String },
     /// Report that a version is bad, and that there is none to go back to.
     ReportNothingEarlier,
     /// Remember that what serves has proved itself.
@@ -207,7 +231,9 @@ struct Restart {
 /// The lifecycle of one plugin.
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
+    plugin: PluginId,
     policy: Policy,
+    faults: Faults,
     intent: Intent,
     service: Service,
     activity: Activity,
@@ -218,10 +244,18 @@ pub(crate) struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Of a plugin that has not run yet. The pauses before its restarts vary with `seed`.
-    pub(crate) fn new(policy: Policy, seed: u64) -> Self {
+    /// Of a plugin that has not run yet, and of which that is known to be wrong: with its manifest, and with its newest
+    /// source. The pauses before its restarts vary with `seed`.
+    pub(crate) fn new(
+        plugin: PluginId,
+        policy: Policy,
+        (manifest, source): (Option<String>, Option<String>),
+        seed: u64,
+    ) -> Self {
         Self {
+            plugin,
             policy,
+            faults: Faults::of_the_past(manifest, source),
             intent: Intent::Rest,
             service: Service::Stopped,
             activity: Activity::Idle,
@@ -262,50 +296,66 @@ impl Lifecycle {
                 self.activity = Activity::Idle;
                 Effects::default()
             }
-            Input::BuildBegan => {
-                self.activity.build_begins();
-                self.service.is_being_replaced();
-                Effects::default()
-            }
-            Input::BuildEnded => {
-                self.activity.build_ends();
-                self.service.goes_on(now);
-                Effects::default()
-            }
-            Input::Wanted => {
-                self.intent = Intent::Run;
-                Effects::default()
-            }
-            Input::Pardoned => {
-                self.failures = Failures::default();
-                Effects::default()
-            }
-            Input::Served { version, stateful, unproven } => self.served(now, (version, stateful), unproven),
-            Input::Lost => {
-                self.service = self.service.ended();
-                Effects::default()
+            Input::Served { version, stateful, unproven, newest } => {
+                self.faults.serves(newest);
+                self.served(now, (version, stateful), unproven)
             }
             Input::Died(death) => self.died(now, death),
             Input::Due => self.due_now(now),
             Input::Calls { total, failed, earlier } => self.judge(now, (total, failed), earlier),
             Input::TaskEnded { serves } => self.task_ended(now, serves),
+            quiet => {
+                self.note(now, quiet);
+                Effects::default()
+            }
+        }
+    }
+
+    /// Takes a step of which nothing is to be done.
+    fn note(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::BuildBegan => {
+                self.activity.comes_to(Phase::Build);
+                self.service.is_being_replaced();
+                self.faults.build_begins();
+            }
+            Input::BuildEnded => {
+                self.activity.comes_to(Phase::Other);
+                self.service.goes_on(now);
+            }
+            Input::BuildFailed(text) => self.faults.build_failed(text),
+            Input::Unchanged => self.faults.is_unchanged(),
+            Input::ConfigureBegan(by) => self.activity.configure_begins(by),
+            Input::ConfigureEnded => self.activity.configure_ends(),
+            Input::ManifestRead => self.faults.manifest_is_read(),
+            Input::ManifestUnusable(text) => self.faults.manifest_is_unusable(text),
+            Input::WordsApply => self.faults.words_apply(),
+            Input::WordsRefused(text) => self.faults.words_are_refused(text),
+            Input::Refused(refusal) => self.faults.is_refused(refusal, self.activity.configures()),
+            Input::Wanted => self.intent = Intent::Run,
+            Input::Pardoned => self.failures = Failures::default(),
+            Input::Lost => self.service = self.service.ended(),
             Input::CheckpointEnded { late } => {
                 self.task = None;
                 if late {
                     // Another save would only wait with it.
                     self.service.saves_no_more();
                 }
-                Effects::default()
             }
-            Input::Unwatched => {
-                self.service.is_unwatched();
-                Effects::default()
-            }
+            Input::Unwatched => self.service.is_unwatched(),
             Input::Stopped => {
                 self.service = Service::Stopped;
                 self.failures = Failures::default();
-                Effects::default()
+                self.faults = Faults::default();
             }
+            Input::Policy(_)
+            | Input::Order(..)
+            | Input::Finished
+            | Input::Served { .. }
+            | Input::Died(_)
+            | Input::Due
+            | Input::Calls { .. }
+            | Input::TaskEnded { .. } => {}
         }
     }
 
@@ -317,6 +367,16 @@ impl Lifecycle {
     /// What served last, and does so still unless it has ended. None once the plugin is stopped.
     pub(crate) fn last(&self) -> Option<Version> {
         self.service.last()
+    }
+
+    /// What is wrong with it.
+    pub(crate) fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// By whom it is being configured, while it is.
+    pub(crate) fn configures(&self) -> Option<By> {
+        self.activity.configures()
     }
 
     /// When something is due next.

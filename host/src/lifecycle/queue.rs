@@ -1,6 +1,6 @@
 //! The orders: one is carried out at a time, the others wait. A stop overtakes those that wait and the build that runs.
 
-use super::{Effect, Effects, Intent, Lifecycle, Work};
+use super::{By, Effect, Effects, Intent, Lifecycle, Work};
 use std::collections::VecDeque;
 
 /// The number of an order. The worker knows what it is, and who is to be answered.
@@ -27,21 +27,48 @@ pub(super) enum Activity {
     /// An order is carried out.
     Order {
         request: Request,
-        /// Whether a build runs for it, which can be cancelled.
-        builds: bool,
+        phase: Phase,
     },
 }
 
+/// What an order has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// A build, which can be cancelled.
+    Build,
+    /// A new configuration, maybe while a build waits.
+    Configure { by: By, builds: bool },
+    /// Something else.
+    Other,
+}
+
 impl Activity {
-    pub(super) fn build_begins(&mut self) {
-        if let Self::Order { builds, .. } = self {
-            *builds = true;
+    pub(super) fn comes_to(&mut self, what: Phase) {
+        if let Self::Order { phase, .. } = self {
+            *phase = what;
         }
     }
 
-    pub(super) fn build_ends(&mut self) {
-        if let Self::Order { builds, .. } = self {
-            *builds = false;
+    pub(super) fn configure_begins(&mut self, by: By) {
+        let builds = matches!(self, Self::Order { phase: Phase::Build, .. });
+        self.comes_to(Phase::Configure { by, builds });
+    }
+
+    pub(super) fn configure_ends(&mut self) {
+        let builds = matches!(self, Self::Order { phase: Phase::Configure { builds: true, .. }, .. });
+        self.comes_to(if builds { Phase::Build } else { Phase::Other });
+    }
+
+    /// Whether something is done that can be disturbed, or nothing.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self, Self::Idle | Self::Order { phase: Phase::Build, .. })
+    }
+
+    /// By whom the plugin is being configured, while it is.
+    pub(super) fn configures(&self) -> Option<By> {
+        match self {
+            Self::Order { phase: Phase::Configure { by, .. }, .. } => Some(*by),
+            Self::Order { phase: Phase::Build | Phase::Other, .. } | Self::Idle => None,
         }
     }
 }
@@ -55,8 +82,8 @@ impl Lifecycle {
         match self.activity {
             _ if self.task.is_some() => Effects::default(),
             Activity::Idle => Effects::default().and_then(self.next()),
-            Activity::Order { builds: true, .. } => self.disturb(),
-            Activity::Order { builds: false, .. } => Effects::default(),
+            Activity::Order { phase: Phase::Build, .. } => self.disturb(),
+            Activity::Order { .. } => Effects::default(),
         }
     }
 
@@ -69,7 +96,7 @@ impl Lifecycle {
             let (pointless, kept): (Waiting, Waiting) =
                 self.waiting.drain(..).partition(|(_, request)| is_pointless(*request));
             self.waiting = kept;
-            self.activity.build_ends();
+            self.activity.comes_to(Phase::Other);
             let refused = pointless.into_iter().map(|(ticket, _)| Effect::Refuse(ticket));
             return Effects::of(refused).and_then(Some(Work::CancelBuild));
         }
@@ -84,7 +111,7 @@ impl Lifecycle {
         if request == Request::Stop {
             self.rests();
         }
-        self.activity = Activity::Order { request, builds: false };
+        self.activity = Activity::Order { request, phase: Phase::Other };
         Some(Work::CarryOut(ticket))
     }
 

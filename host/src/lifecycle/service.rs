@@ -2,10 +2,10 @@
 //! restarted with growing pauses, until it has failed too often.
 
 use super::{
-    Activity, Confirm, Effect, Effects, Intent, Lifecycle, Policy, Restart, Task, Version, Work,
+    Confirm, Effect, Effects, Intent, Lifecycle, Policy, Restart, Task, Version, Work,
     budget::{Failure, pause},
 };
-use crate::id::Digest;
+use crate::id::{Digest, Generation};
 use std::time::{Duration, Instant};
 
 /// How often the calls of a version are counted that has yet to prove itself.
@@ -211,13 +211,13 @@ impl Lifecycle {
             "its process {failures} within {window}: it is quarantined until its artifact is another, or until you \
              `start` it"
         );
+        self.faults.is_quarantined(reason.clone());
         Err(Effect::Quarantine { digest: last.digest, reason })
     }
 
     /// Does what is due.
     pub(super) fn due_now(&mut self, now: Instant) -> Effects {
-        let is_busy = matches!(self.activity, Activity::Order { builds: false, .. });
-        if is_busy || self.task.is_some() {
+        if !self.activity.is_open() || self.task.is_some() {
             return Effects::default();
         }
         let (task, work) = match &mut self.service {
@@ -265,6 +265,12 @@ impl Lifecycle {
         Effects::default()
     }
 
+    fn taken_back(&mut self, from: Generation, reason: String) -> Effect {
+        let fault = format!("{}: {from} was taken back: {reason}", self.plugin);
+        self.faults.is_taken_back(fault.clone());
+        Effect::ReportTakenBack { from, reason, fault }
+    }
+
     pub(super) fn task_ended(&mut self, now: Instant, serves: bool) -> Effects {
         match (self.task.take(), serves) {
             (Some(Task::Restart { restart: Restart { instead_of: None, .. }, deaths }), true) => {
@@ -272,12 +278,9 @@ impl Lifecycle {
             }
             (Some(Task::Restart { restart: Restart { instead_of: Some(from), .. }, .. }), true) => {
                 let reason = "its process ended while `confirm` watched it".into();
-                let from = from.generation;
-                Effects::of([Effect::CountRestart, Effect::ReportTakenBack { from, reason }])
+                Effects::of([Effect::CountRestart, self.taken_back(from.generation, reason)])
             }
-            (Some(Task::GoBack { from, reason }), true) => {
-                Effects::of([Effect::ReportTakenBack { from, reason }])
-            }
+            (Some(Task::GoBack { from, reason }), true) => Effects::of([self.taken_back(from, reason)]),
             // If there is no way back, what died is as good as ever.
             (Some(Task::Restart { .. }), false) => match (&self.service, self.intent) {
                 (Service::Down { last }, Intent::Run) => {

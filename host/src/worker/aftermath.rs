@@ -7,6 +7,7 @@ use crate::{
     error::{ReloadCause, TrialError},
     event::EventKind,
     id::Digest,
+    lifecycle::{Input, Refusal, Refused},
     load::process::SavedBy,
     manifest::Mode,
     record::Record,
@@ -75,12 +76,13 @@ impl Worker {
     }
 
     /// An artifact that has crashed a host is not to run in this one.
-    pub(super) fn stay_out(&self, demotion: &Demotion) {
+    pub(super) fn stay_out(&mut self, demotion: &Demotion, newest: Option<Digest>) {
         let reason = demotion.to_string();
+        let what = Refused::KeptOut { newest };
+        self.do_now(Input::Refused(Refusal { text: reason.clone(), what }));
         if self.desk.entry.live().is_none() {
             self.desk.entry.set_reason(&reason);
         }
-        self.desk.progress.lock().last_error = Some(reason);
         if !self.shop.demotions.is_news(self.id(), demotion.digest) {
             self.tell(demotion.event());
         }

@@ -5,6 +5,7 @@ use crate::{
     error::{HostError, ReloadCause},
     event::{EventKind, Stage, Stages},
     id::Generation,
+    lifecycle::{By, Input, Refused},
     load::LifecycleError,
     manifest::Manifest,
     registry::Live,
@@ -22,15 +23,6 @@ pub(crate) struct Given {
     config: Config,
     /// What the manifest said then. As soon as it says something else, the author has changed their mind.
     instead_of: Config,
-}
-
-/// Who has said what the new configuration is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum By {
-    /// The author, in the manifest.
-    Edit,
-    /// Someone who asked the host, and is answered.
-    Order,
 }
 
 /// How a new configuration took effect.
@@ -62,20 +54,15 @@ impl Worker {
         (live, by): (Arc<Live>, By),
         new: &Arc<Manifest>,
     ) -> Result<Configured, HostError> {
-        self.configuring = Some(by);
+        self.do_now(Input::ConfigureBegan(by));
         let done = self.hand_over(live, new).await;
-        self.configuring = None;
+        self.do_now(Input::ConfigureEnded);
         let done = done?;
         self.accept(new.clone());
         self.record.change(|record| record.accepts(&new.config));
-        self.is_fit();
+        self.do_now(Input::WordsApply);
         self.tell(EventKind::Configured { how: done.how().into() });
         Ok(done)
-    }
-
-    /// What the manifest says is fit again, if it was not.
-    pub(super) fn is_fit(&self) {
-        self.desk.progress.lock().refusal = None;
     }
 
     async fn hand_over(&mut self, live: Arc<Live>, new: &Arc<Manifest>) -> Result<Configured, HostError> {
@@ -95,7 +82,7 @@ impl Worker {
 
     fn not_configured(&mut self, cause: ReloadCause) -> HostError {
         let error = self.error(Stage::Load, cause);
-        self.failed(error.clone());
+        self.failed(&error, Refused::Other);
         error.into()
     }
 

@@ -27,10 +27,8 @@ impl Worker {
     }
 
     /// Tells that a new version has proved to be bad, which its source goes on being.
-    pub(super) fn taken_back(&mut self, from: Generation, reason: &str) {
-        let error = format!("{}: {from} was taken back: {reason}", self.id());
-        self.record.change(|record| record.went_back_because(&error));
-        self.desk.progress.lock().source_error = Some(error);
+    pub(super) fn taken_back(&mut self, from: Generation, reason: &str, fault: &str) {
+        self.record.change(|record| record.went_back_because(fault));
         self.tell(EventKind::RolledBack { from, reason: reason.into() });
     }
 

@@ -1,10 +1,9 @@
 //! The manifest says something else than before, or lies elsewhere.
 
-use super::{Worker, configure::By, serve::Cause, shell::policy};
+use super::{Worker, serve::Cause, shell::policy};
 use crate::{
-    error::ReloadError,
     event::{EventKind, Stage, Stages},
-    lifecycle::Input,
+    lifecycle::{By, Input},
     manifest::{self, Manifest, ManifestError},
     reload::Source,
     watch::{Change, What},
@@ -45,7 +44,7 @@ impl Worker {
         self.watch_sources().await;
         self.take_manifest().await;
         // Whatever else has changed on the way, no one has seen.
-        if self.lifecycle.is_wanted() && self.desk.progress.lock().manifest_error.is_none() {
+        if self.lifecycle.is_wanted() && !self.lifecycle.faults().of_manifest() {
             let (plugin, path) = (self.id().clone(), manifest.file.clone());
             let saved_at = SystemTime::now();
             let _ = self
@@ -75,16 +74,17 @@ impl Worker {
     /// Reads a manifest again that could not be used. Of an edit that puts it right, a host that watches nothing learns by
     /// order.
     pub(super) async fn look_at_unusable(&mut self) {
-        if self.desk.progress.lock().manifest_error.is_some() {
+        if self.lifecycle.faults().of_manifest() {
             self.take_manifest().await;
         }
     }
 
     /// Reports why the manifest cannot be used. The one before stays in force.
     fn refuse_manifest(&mut self, error: ManifestError) {
-        let plugin = self.id().clone();
-        self.failed(ReloadError { plugin, stage: Stage::Detect, cause: Arc::new(error.into()) });
-        self.desk.progress.lock().blame_manifest();
+        let error = self.error(Stage::Detect, error.into());
+        self.say_why_down(&error);
+        self.do_now(Input::ManifestUnusable(error.to_string()));
+        self.tell_failed(&error, None);
     }
 
     /// Reads the manifest again, and says what is left to do.
@@ -102,7 +102,7 @@ impl Worker {
                 return ManifestEdit::Settled;
             }
         };
-        self.desk.progress.lock().is_read();
+        self.do_now(Input::ManifestRead);
         let was_pending = self.pending.is_some();
         let Some(live) = self.desk.entry.live() else {
             // It did not come up before, and may now.
@@ -123,11 +123,15 @@ impl Worker {
             // Whoever waits for the result reads the events.
             drop(self.configure((live, By::Edit), &new).await);
         } else {
-            self.is_fit();
+            self.do_now(Input::WordsApply);
         }
         // What is newer than what serves may fit now, or be let in by what the manifest says no more.
-        let is_refused = self.desk.progress.lock().source_error.is_some();
-        if self.unfit || was_pending && is_refused { ManifestEdit::Rebuild } else { ManifestEdit::Settled }
+        let faults = self.lifecycle.faults();
+        if faults.is_unfit() || was_pending && faults.of_source() {
+            ManifestEdit::Rebuild
+        } else {
+            ManifestEdit::Settled
+        }
     }
 
     /// From now on the plugin lives by this manifest.
@@ -148,7 +152,7 @@ impl Worker {
         // Whoever waits for the result reads the events.
         if before.build != now.build
             || before.binary != now.binary
-            || self.unfit && edit == ManifestEdit::Rebuild
+            || self.lifecycle.faults().is_unfit() && edit == ManifestEdit::Rebuild
         {
             if self.lifecycle.is_wanted() {
                 let (plugin, path) = (now.id.clone(), now.file.clone());
@@ -160,8 +164,8 @@ impl Worker {
             (edit, &self.pending, self.desk.entry.live())
         {
             let again = (Source::Stored(live.digest), now);
-            if self.install(again, Cause::resume(), Stages::default()).await.is_err() {
-                self.desk.progress.lock().blame_words();
+            if let Err(error) = self.install(again, Cause::resume(), Stages::default()).await {
+                self.do_now(Input::WordsRefused(error.to_string()));
             }
         }
     }

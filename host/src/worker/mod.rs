@@ -24,8 +24,8 @@ use crate::{
     build::Moment,
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stage},
-    id::{Digest, Generation, PluginId},
-    lifecycle::{Input, Lifecycle, Ticket},
+    id::{Generation, PluginId},
+    lifecycle::{By, Input, Lifecycle, Refusal, Refused, Ticket},
     load::process::SavedBy,
     manifest::{self, Manifest, ManifestError},
     record::{Kept, Wanted},
@@ -35,7 +35,7 @@ use crate::{
 };
 pub(crate) use configure::Config;
 pub use configure::Configured;
-use configure::{By, Given};
+use configure::Given;
 use manifest_edit::ManifestEdit;
 pub(crate) use order::{Order, Reply, StartWhy, StopWhy};
 use overlap::{Overlap, Settled};
@@ -87,14 +87,8 @@ pub(crate) struct Worker {
     /// A build that failed while the manifest was missing, and until when it is not told of: a plugin that is gone is
     /// told of as such.
     untold: Option<(tokio::time::Instant, ReloadError)>,
-    /// Whether the newest version was refused for its configuration: another may be the right one.
-    unfit: bool,
     /// The artifact that served last.
     held: Option<Arc<Held>>,
-    /// The newest version, if it was refused.
-    refused: Option<Digest>,
-    /// By whom the plugin is being configured, while it is.
-    configuring: Option<By>,
     /// The state that was saved last, to begin with where no generation serves.
     saved: Option<SavedBy>,
     /// What is watched.
@@ -120,10 +114,12 @@ impl Worker {
         let (orders, inbox) = mpsc::unbounded_channel();
         let mut record = shop.records.of(&manifest.id);
         record.note(|record| record.reads(&manifest));
-        let mut progress = Progress::of(&record);
-        progress.manifest_error = unusable.as_ref().map(ToString::to_string);
+        let wrong =
+            (unusable.as_ref().map(ToString::to_string), record.gone_back_because().map(str::to_owned));
+        let policy = shell::policy(&manifest);
+        let lifecycle = Lifecycle::new(manifest.id.clone(), policy, wrong, shell::any_number());
+        let progress = Progress { faults: lifecycle.faults().clone(), ..Progress::of(&record) };
         let entry = Arc::new(Entry::new(manifest.id.clone(), why_at_rest(record.wanted())));
-        let lifecycle = Lifecycle::new(shell::policy(&manifest), shell::any_number());
         let desk = Desk {
             entry,
             manifest: Arc::new(Mutex::new(Arc::new(manifest))),
@@ -144,10 +140,7 @@ impl Worker {
             pending: None,
             given: None,
             untold: None,
-            unfit: false,
             held: None,
-            refused: None,
-            configuring: None,
             saved: None,
             inputs: Inputs::default(),
             present: Stamps::default(),
@@ -222,7 +215,7 @@ impl Worker {
         self.look_at_unusable().await;
         let pardoned = self.lift_quarantine();
         // A quarantine may be what kept the newest source from serving.
-        let is_hindered = pardoned && self.desk.progress.lock().source_error.is_some();
+        let is_hindered = pardoned && self.lifecycle.faults().of_source();
         if let Some(live) = self.desk.entry.live().filter(|_| !is_hindered) {
             return Ok(live.generation);
         }
@@ -274,39 +267,41 @@ impl Worker {
         let _ = self.rebuild(cause).await;
     }
 
-    fn failed(&mut self, error: ReloadError) {
-        self.failed_after(error, None);
+    /// A version did not come to serve, or what serves does not take its configuration.
+    fn failed(&mut self, error: &ReloadError, what: Refused) {
+        self.failed_after(error, what, None);
     }
 
     /// The same, after calls have waited for so many milliseconds.
-    fn failed_after(&mut self, error: ReloadError, gap_ms: Option<f64>) {
+    fn failed_after(&mut self, error: &ReloadError, what: Refused, gap_ms: Option<f64>) {
         // Once an order is refused, all is as it was before.
-        if self.configuring != Some(By::Order) {
-            self.remember(&error);
+        if self.lifecycle.configures() != Some(By::Order) {
+            self.say_why_down(error);
         }
+        self.do_now(Input::Refused(Refusal { text: error.to_string(), what }));
+        self.tell_failed(error, gap_ms);
+    }
+
+    fn tell_failed(&self, error: &ReloadError, gap_ms: Option<f64>) {
+        let configures = self.lifecycle.configures();
         let kept_generation = self.desk.entry.live().map(|live| live.generation);
-        let file = Some(self.manifest().file.clone()).filter(|_| self.configuring != Some(By::Order));
+        let file = Some(self.manifest().file.clone()).filter(|_| configures != Some(By::Order));
         let key = error.cause.unfit_config_key().filter(|_| self.given.is_none());
         let at = file.as_ref().zip(key).and_then(|(file, key)| Some((file, manifest::line_of(file, &key)?)));
         let (stage, mut error) = (error.stage, error.cause.to_string());
         if let Some((file, line)) = at {
             error = format!("{}:{line}: {error}", file.display());
         }
-        self.tell(match self.configuring {
+        self.tell(match configures {
             Some(_) => EventKind::ConfigureFailed { file, error, kept_generation },
             None => EventKind::ReloadFailed { stage, error, kept_generation, gap_ms },
         });
     }
 
-    fn remember(&mut self, error: &ReloadError) {
+    /// Lets callers know why nothing serves, if nothing does.
+    fn say_why_down(&self, error: &ReloadError) {
         if self.desk.entry.live().is_none() {
             self.desk.entry.set_reason(&format!("{} failed: {}", error.stage.name(), error.cause));
-        }
-        let text = error.to_string();
-        let mut progress = self.desk.progress.lock();
-        progress.last_error = Some(text);
-        if self.configuring.is_some() {
-            progress.blame_words();
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::{
     event::Stage,
     id::{Digest, Generation},
+    lifecycle::Faults,
     record::{Record, Wanted},
 };
 use std::time::SystemTime;
@@ -11,14 +12,7 @@ use std::time::SystemTime;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) doing: Option<Stage>,
-    /// What went wrong last, if that is none of the following.
-    pub(crate) last_error: Option<String>,
-    /// Why the manifest cannot be read: the one before is in force. No version that serves puts that right.
-    pub(crate) manifest_error: Option<String>,
-    /// Why what the manifest says was refused, if it could be read: what it said before is in force.
-    pub(crate) refusal: Option<String>,
-    /// Why the newest source does not serve. Another version that does puts nothing right.
-    pub(crate) source_error: Option<String>,
+    pub(crate) faults: Faults,
     /// The artifacts that have served, with the generation in which each first did.
     pub(crate) served: Vec<(Generation, Digest)>,
     /// Whether the plugin has run in this host, or someone has stopped it in an earlier one.
@@ -39,7 +33,6 @@ impl Progress {
             served: served(record),
             has_run: record.wanted() == Wanted::Stopped,
             unregistered: record.wanted() == Wanted::Unregistered,
-            source_error: record.gone_back_because().map(str::to_owned),
             ..Self::default()
         }
     }
@@ -48,43 +41,6 @@ impl Progress {
     pub(super) fn serves(&mut self, record: &Record) {
         (self.served, self.has_run) = (served(record), true);
         self.since = Some(SystemTime::now());
-    }
-
-    /// What is wrong, the newest first.
-    pub(crate) fn wrong(&self) -> Option<&String> {
-        let all = [&self.last_error, &self.manifest_error, &self.refusal, &self.source_error];
-        all.into_iter().find_map(Option::as_ref)
-    }
-
-    /// What went wrong last is that the manifest cannot be read.
-    pub(super) fn blame_manifest(&mut self) {
-        self.manifest_error = self.last_error.take();
-    }
-
-    /// What went wrong last is what the manifest says.
-    pub(super) fn blame_words(&mut self) {
-        self.refusal = self.last_error.take();
-    }
-
-    /// The manifest can be read, and nothing is wrong with it yet.
-    pub(super) fn is_read(&mut self) {
-        (self.manifest_error, self.refusal) = (None, None);
-    }
-
-    /// What went wrong last is wrong with the source.
-    pub(super) fn blame_source(&mut self) {
-        self.source_error = self.last_error.take();
-    }
-
-    /// A version that served before serves again, which puts nothing right of what was wrong.
-    pub(super) fn is_wrong_as(&mut self, before: Self) {
-        self.source_error = before.source_error.or(before.last_error);
-    }
-
-    /// What was wrong is so no more.
-    pub(super) fn is_right(&mut self) {
-        self.is_read();
-        (self.last_error, self.source_error) = (None, None);
     }
 }
 

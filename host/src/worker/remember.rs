@@ -54,48 +54,45 @@ impl Worker {
         if !self.shop.builder.takes_time(&self.manifest()) {
             return None;
         }
-        self.refused = None;
-        self.serve_stored(why).await
+        self.serve_stored(why, None).await
     }
 
     /// Builds the source, and lets the result serve if it is new. If it does not come up and nothing serves, the last
     /// version does that came up.
     async fn check_source(&mut self, why: StartWhy) -> Result<Generation, HostError> {
         self.watch_sources().await;
-        self.refused = None;
         let done = self.rebuild(Cause::check()).await;
         match done {
             Err(_) if self.lifecycle.is_wanted() && self.desk.entry.live().is_none() => {
-                let said = self.desk.progress.lock().clone();
-                let stored = self.serve_stored(why).await;
-                if stored.is_some() {
-                    self.desk.progress.lock().is_wrong_as(said);
-                }
-                stored.map_or(done, Ok)
+                let refused = self.lifecycle.faults().refused();
+                self.serve_stored(why, refused).await.map_or(done, Ok)
             }
             Err(error) => self.desk.entry.live().map(|live| live.generation).ok_or(error),
             Ok(generation) => Ok(generation),
         }
     }
 
-    /// Lets a version serve of which the record says that it did.
-    async fn serve_stored(&mut self, why: StartWhy) -> Option<Generation> {
+    /// Lets a version serve of which the record says that it did. One was refused just now, maybe for its configuration.
+    async fn serve_stored(
+        &mut self,
+        why: StartWhy,
+        refused: Option<(Digest, Option<String>)>,
+    ) -> Option<Generation> {
         for digest in self.record.to_start_with() {
             if self.is_kept_out(digest) || self.shop.store.get(digest).is_none() {
                 continue;
             }
             let manifest = self.manifest();
-            let unfit = if self.refused == Some(digest) {
+            let unfit = match &refused {
                 // It has just said why it does not come up.
-                self.desk.progress.lock().source_error.clone().filter(|_| self.unfit)
-            } else {
-                match self.resume(digest, manifest.clone()).await {
+                Some((refused, unfit)) if *refused == digest => unfit.clone(),
+                _ => match self.resume(digest, manifest.clone()).await {
                     Ok(generation) => return Some(generation),
                     Err(HostError::Reload(error)) => {
                         error.cause.unfit_config_key().map(|_| error.to_string())
                     }
                     Err(_) => None,
-                }
+                },
             };
             // Whoever asks for the start is told, and says something else.
             let (Some(unfit), StartWhy::WithHost) = (unfit, why) else { continue };
@@ -133,9 +130,7 @@ impl Worker {
         let accepted = Arc::new(Manifest { config, ..(**said).clone() });
         let generation = self.resume(digest, accepted).await.ok()?;
         self.pending = Some(said.clone());
-        let mut progress = self.desk.progress.lock();
-        progress.last_error = Some(refusal);
-        progress.blame_words();
+        self.do_now(Input::WordsRefused(refusal));
         Some(generation)
     }
 

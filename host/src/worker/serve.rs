@@ -5,7 +5,7 @@ use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{Diagnostic, EventKind, Stage, Stages, millis},
     id::Generation,
-    lifecycle::{Input, Version},
+    lifecycle::{Input, Refused, Version},
     load::process::SavedBy,
     manifest::{LimitsSpec, Manifest},
     record::How,
@@ -242,17 +242,17 @@ impl Worker {
                     None => None,
                 };
                 let gap_ms = back.as_ref().and_then(|back| back.as_ref().ok().copied());
+                let built = artifact.get().copied().filter(|_| is_new);
+                let is_unfit = error.cause.unfit_config_key().is_some();
                 match &*error.cause {
-                    ReloadCause::Quarantined(demotion) => self.stay_out(demotion),
-                    _ => self.failed_after(error.clone(), gap_ms),
+                    ReloadCause::Quarantined(demotion) => self.stay_out(demotion, built),
+                    _ if is_new => {
+                        self.failed_after(&error, Refused::Newest { artifact: built, is_unfit }, gap_ms);
+                    }
+                    _ => self.failed_after(&error, Refused::Other, gap_ms),
                 }
                 if let Some(Err(reason)) = back {
                     self.desk.entry.set_reason(&reason);
-                }
-                if is_new {
-                    self.refused = artifact.get().copied();
-                    self.unfit = error.cause.unfit_config_key().is_some();
-                    self.desk.progress.lock().blame_source();
                 }
                 Err(error.into())
             }
@@ -263,10 +263,7 @@ impl Worker {
             }
             Ok(Installed::Unchanged) => {
                 self.last_generation -= 1;
-                let mut progress = self.desk.progress.lock();
-                (progress.last_error, progress.source_error) = (None, None);
-                drop(progress);
-                self.unfit = false;
+                self.do_now(Input::Unchanged);
                 self.tell(EventKind::BuildUnchanged { warnings: cause.warnings });
                 before.ok_or_else(|| self.stopping())
             }
@@ -274,21 +271,21 @@ impl Worker {
                 served.store(true, Ordering::Relaxed);
                 let total_ms = cause.age_ms();
                 let gap_ms = stopped.map(|stopped| stopped.gap_ms());
-                self.unfit &= !is_new;
                 if !Arc::ptr_eq(&manifest, &self.manifest()) {
                     self.accept(manifest);
                     // This version takes what the one before has refused.
-                    self.is_fit();
-                }
-                {
-                    let mut progress = self.desk.progress.lock();
-                    progress.last_error = None;
-                    if is_new {
-                        progress.source_error = None;
-                    }
+                    self.do_now(Input::WordsApply);
                 }
                 let is_unconfirmed = self.record.is_unconfirmed(live.digest);
+                let unproven = match how {
+                    How::Built => before.is_some() || is_unconfirmed,
+                    How::Again => is_unconfirmed,
+                    How::WentBack => false,
+                };
                 self.note_serving(&live, how);
+                let version = Version { generation: live.generation, digest: live.digest };
+                let stateful = live.instance.stateful();
+                self.do_now(Input::Served { version, stateful, unproven, newest: is_new });
                 let events = &self.shop.settings.events;
                 events.generation(
                     (&live.plugin, live.generation, live.digest),
@@ -303,17 +300,9 @@ impl Worker {
                     self.retire(old);
                 }
                 self.note_place(moved.as_ref());
-                let unproven = match how {
-                    How::Built => before.is_some() || is_unconfirmed,
-                    How::Again => is_unconfirmed,
-                    How::WentBack => false,
-                };
                 if let (None, Some(limit)) = (live.instance.pid(), self.manifest().process.call_timeout) {
                     self.shop.watchdog.watch(&live, limit);
                 }
-                let version = Version { generation: live.generation, digest: live.digest };
-                let stateful = live.instance.stateful();
-                self.do_now(Input::Served { version, stateful, unproven });
                 self.record.save();
                 self.prune();
                 Ok(live.generation)
@@ -341,9 +330,8 @@ impl Worker {
             ReloadCause::Build(error) => error.diagnostics().to_vec(),
             _ => Vec::new(),
         };
-        self.remember(error);
-        self.unfit = false;
-        self.desk.progress.lock().blame_source();
+        self.say_why_down(error);
+        self.do_now(Input::BuildFailed(error.to_string()));
         self.tell(EventKind::BuildFailed { error: error.cause.to_string(), diagnostics });
     }
 

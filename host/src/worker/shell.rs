@@ -4,7 +4,7 @@ use super::{Order, Worker, at, serve::Cause};
 use crate::{
     error::ReloadCause,
     event::{EventKind, Stage},
-    lifecycle::{Confirm, Effect, Effects, Input, Policy, Ticket, Work},
+    lifecycle::{Confirm, Effect, Effects, Input, Policy, Refused, Ticket, Work},
     manifest::Manifest,
     record::Record,
 };
@@ -103,11 +103,14 @@ impl Worker {
                 other @ (Work::CarryOut(_) | Work::Consider(_) | Work::CancelBuild) => return Some(other),
             };
             work = self.step(ended);
+            self.record.save();
         }
     }
 
     fn step(&mut self, input: Input) -> Option<Work> {
         let Effects { now, then } = self.lifecycle.step(Instant::now(), input);
+        // Before anything is reported, so that whoever hears of it finds it so.
+        self.desk.progress.lock().faults.clone_from(self.lifecycle.faults());
         for effect in now {
             self.apply(effect);
         }
@@ -126,12 +129,12 @@ impl Worker {
             Effect::Quarantine { digest, reason } => self.quarantine(digest, reason),
             Effect::CountRestart => self.desk.progress.lock().restarts += 1,
             Effect::ReportRestart { deaths } => self.tell(EventKind::PluginRestarted { deaths }),
-            Effect::ReportTakenBack { from, reason } => self.taken_back(from, &reason),
+            Effect::ReportTakenBack { from, reason, fault } => self.taken_back(from, &reason, &fault),
             Effect::ReportNothingEarlier => {
                 let error = self.error(Stage::Confirm, ReloadCause::NothingEarlier);
-                self.failed(error);
+                self.failed(&error, Refused::Other);
             }
-            Effect::RememberGood => self.record.change(Record::is_good),
+            Effect::RememberGood => self.record.note(Record::is_good),
             Effect::ForgetState => self.forget_state(),
         }
     }

@@ -26,11 +26,7 @@ impl Worker {
         let checkpoint = self.saved.take();
         self.do_now(Input::Stopped);
         self.doing(None);
-        {
-            let mut progress = self.desk.progress.lock();
-            progress.is_right();
-            progress.unregistered |= why == StopWhy::Unregistered;
-        }
+        self.desk.progress.lock().unregistered |= why == StopWhy::Unregistered;
         let was_to_return = self.desk.entry.is_restarting();
         let began = Instant::now();
         let retiring = self.desk.entry.close(why.reason());

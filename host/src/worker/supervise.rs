@@ -130,14 +130,6 @@ impl Worker {
     /// Lets a version run no more until someone starts the plugin.
     pub(super) fn quarantine(&mut self, digest: Digest, reason: String) {
         self.record.note(|record| record.quarantine(digest, reason.clone()));
-        {
-            let mut progress = self.desk.progress.lock();
-            progress.last_error = Some(reason.clone());
-            // An earlier version that serves instead puts nothing right.
-            if progress.source_error.is_none() {
-                progress.blame_source();
-            }
-        }
         drop(self.desk.entry.close(&reason));
         self.desk.entry.set_reason(&reason);
         // Not before: it takes its time, and meanwhile a successor may come up, which must not be taken out.

@@ -5,7 +5,7 @@ mod worker;
 
 use super::{Dice, Moves};
 use crate::{
-    id::Digest,
+    id::{Digest, PluginId},
     lifecycle::{
         Confirm, Death, Effect, Exit, Input, Lifecycle, Policy, Request, Service, Ticket, Version, Work,
     },
@@ -23,6 +23,7 @@ pub(super) enum Order {
     Reload,
     Start,
     Rollback,
+    Configure,
     Policy,
     Stop,
 }
@@ -31,7 +32,7 @@ impl Order {
     pub(super) fn request(self) -> Request {
         match self {
             Self::Save => Request::Change,
-            Self::Reload | Self::Start | Self::Rollback => Request::Command,
+            Self::Reload | Self::Start | Self::Rollback | Self::Configure => Request::Command,
             Self::Policy => Request::Notice,
             Self::Stop => Request::Stop,
         }
@@ -68,7 +69,7 @@ impl World {
         let mut dice = Dice::new(seed);
         let policy = policy(&mut dice);
         Self {
-            machine: Lifecycle::new(policy, dice.roll()),
+            machine: Lifecycle::new(plugin(), policy, (None, None), dice.roll()),
             watch: Watch::new(policy, verbose),
             dice,
             now: begin,
@@ -110,9 +111,9 @@ impl World {
     pub(super) fn comes_to_rest(&mut self) {
         self.calm = true;
         self.settle();
-        let explained = self.watch.is_explained();
+        let explained = self.machine.faults().first().is_some() && self.watch.is_explained(self.source);
         let newest = self.serves.is_some_and(|it| it.digest == digest(self.source));
-        let is_right = newest || !self.machine.is_wanted() || explained;
+        let is_right = newest || !self.machine.is_wanted() || explained || self.watch.was_chosen();
         self.watch.rule(is_right, || "the newest source does not serve, and nothing says why".into());
         self.give(Order::Start);
         self.save();
@@ -152,7 +153,10 @@ impl World {
             }
             7 => self.give(Order::Reload),
             8 => self.give(Order::Rollback),
-            9 => self.give(Order::Policy),
+            9 => {
+                let order = if self.dice.chance(1, 2) { Order::Policy } else { Order::Configure };
+                self.give(order);
+            }
             10..12 => self.give(Order::Stop),
             12..16 => self.kill(),
             16 => self.now += self.dice.up_to(Duration::from_secs(30)),
@@ -167,7 +171,7 @@ impl World {
         // What is saved may give what was built before.
         if self.calm || self.dice.chance(3, 4) {
             self.source += 1;
-            self.watch.newest_serves();
+            self.watch.is_edited();
         }
         self.give(Order::Save);
     }
@@ -262,12 +266,16 @@ impl World {
     fn apply(&mut self, effect: Effect) {
         match effect {
             Effect::Quarantine { digest, .. } => {
-                self.watch.is_quarantined(digest);
+                self.watch.is_quarantined(digest, self.tried);
                 self.quarantined.insert(digest);
             }
-            effect => self.watch.does(self.now, effect),
+            effect => self.watch.does(self.now, effect, self.tried),
         }
     }
+}
+
+fn plugin() -> PluginId {
+    "dev.test.simulated".parse().expect("an id")
 }
 
 fn digest(source: u8) -> Digest {
@@ -301,6 +309,15 @@ fn name_of(input: &Input) -> &'static str {
         Input::Finished => "Finished",
         Input::BuildBegan => "BuildBegan",
         Input::BuildEnded => "BuildEnded",
+        Input::BuildFailed(_) => "BuildFailed",
+        Input::Unchanged => "Unchanged",
+        Input::ConfigureBegan(_) => "ConfigureBegan",
+        Input::ConfigureEnded => "ConfigureEnded",
+        Input::ManifestRead => "ManifestRead",
+        Input::ManifestUnusable(_) => "ManifestUnusable",
+        Input::WordsApply => "WordsApply",
+        Input::WordsRefused(_) => "WordsRefused",
+        Input::Refused(_) => "Refused",
         Input::Wanted => "Wanted",
         Input::Pardoned => "Pardoned",
         Input::Served { .. } => "Served",

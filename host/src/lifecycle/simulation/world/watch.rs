@@ -37,7 +37,11 @@ pub(super) struct Watch {
     restart: Option<(Digest, Instant, Option<Version>)>,
     /// What is to be reported as taken back when the task that is under way has ended.
     taken_back: Option<Version>,
-    is_explained: bool,
+    /// Whether something is wrong with the newest source, and with which.
+    source_is_wrong: bool,
+    explained: Option<u8>,
+    /// Whether someone has chosen what serves.
+    is_chosen: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -155,6 +159,8 @@ impl Watch {
         self.rule(is_wanted == self.is_wanted, || format!("that it is to run is {is_wanted}"));
         let restarts = matches!(machine.service, Service::Backoff { .. });
         self.rule(is_wanted || !restarts, || "it is not to run, and to be restarted".into());
+        let (is, own) = (machine.faults().of_source(), self.source_is_wrong);
+        self.rule(is == own, || format!("that its newest source does not serve is {is}"));
         let expected = self.expected.take();
         self.rule(expected.is_none(), || format!("it has not come to {expected:?}"));
     }
@@ -187,7 +193,7 @@ impl Watch {
     }
 
     pub(super) fn stopped(&mut self) {
-        (self.current, self.unproven) = (None, None);
+        (self.current, self.unproven, self.source_is_wrong) = (None, None, false);
         self.failures.clear();
     }
 
@@ -212,7 +218,7 @@ impl Watch {
         self.expected = window.is_none().then_some(Expected::Trust);
         self.failures.retain(|(digest, _)| *digest == version.digest);
         if is_newest {
-            self.is_explained = false;
+            self.newest_serves();
         }
     }
 
@@ -251,11 +257,13 @@ impl Watch {
         self.restart = Some((digest, now + pause, None));
     }
 
-    pub(super) fn is_quarantined(&mut self, digest: Digest) {
+    pub(super) fn is_quarantined(&mut self, digest: Digest, tried: Option<u8>) {
         let expected = self.expected.take();
         let is_so = expected == Some(Expected::Quarantine(digest));
         self.rule(is_so, || format!("{digest:?} is quarantined, and not {expected:?}"));
-        self.is_explained = true;
+        if !self.source_is_wrong {
+            (self.source_is_wrong, self.explained) = (true, tried);
+        }
     }
 
     pub(super) fn restarts(
@@ -293,12 +301,14 @@ impl Watch {
         }
     }
 
-    pub(super) fn does(&mut self, now: Instant, effect: Effect) {
+    pub(super) fn does(&mut self, now: Instant, effect: Effect, tried: Option<u8>) {
         match effect {
             Effect::Refuse(ticket) => {
                 let order = self.open.get(&ticket).copied();
-                let is_pointless =
-                    matches!(order, Some(Order::Save | Order::Reload | Order::Start | Order::Rollback));
+                let is_pointless = matches!(
+                    order,
+                    Some(Order::Save | Order::Reload | Order::Start | Order::Rollback | Order::Configure)
+                );
                 let stops = self.open.values().any(|order| *order == Order::Stop);
                 self.rule(is_pointless && stops, || format!("{ticket:?} is refused: {order:?}"));
                 self.answered(ticket);
@@ -316,7 +326,7 @@ impl Watch {
                 let version = self.taken_back.take();
                 let is_so = version.is_some_and(|version| version.generation == from);
                 self.rule(is_so, || format!("{from:?} is taken back, and not {version:?}"));
-                self.is_explained = true;
+                (self.source_is_wrong, self.explained) = (true, tried);
             }
             Effect::ReportNothingEarlier => {
                 let expected = self.expected.take();
@@ -336,16 +346,32 @@ impl Watch {
         }
     }
 
-    pub(super) fn is_explained(&self) -> bool {
-        self.is_explained
+    /// Whether it is known why that source does not serve.
+    pub(super) fn is_explained(&self, source: u8) -> bool {
+        self.explained == Some(source)
     }
 
-    pub(super) fn explains(&mut self) {
-        self.is_explained = true;
+    pub(super) fn source_fails(&mut self, source: u8) {
+        (self.source_is_wrong, self.explained) = (true, Some(source));
     }
 
-    /// Something else is to be explained from now on.
+    pub(super) fn is_down(&mut self, source: u8) {
+        self.explained = Some(source);
+    }
+
+    pub(super) fn is_chosen(&mut self) {
+        self.is_chosen = true;
+    }
+
+    pub(super) fn was_chosen(&self) -> bool {
+        self.is_chosen
+    }
+
+    pub(super) fn is_edited(&mut self) {
+        self.is_chosen = false;
+    }
+
     pub(super) fn newest_serves(&mut self) {
-        self.is_explained = false;
+        (self.source_is_wrong, self.is_chosen) = (false, false);
     }
 }

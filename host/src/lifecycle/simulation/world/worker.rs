@@ -3,7 +3,7 @@
 use super::{Order, World, digest, policy};
 use crate::{
     id::{Digest, Generation},
-    lifecycle::{Input, Ticket, Version, Work},
+    lifecycle::{By, Input, Refusal, Refused, Ticket, Version, Work},
 };
 
 impl World {
@@ -53,9 +53,36 @@ impl World {
                 self.step(Input::Unwatched);
                 if let Some(to) = self.machine.last().and_then(|last| self.earlier(last.digest)) {
                     self.install(to, false);
-                    self.watch.explains();
+                    self.watch.is_chosen();
                 }
             }
+            Order::Configure => self.configure(),
+        }
+    }
+
+    /// Gives what serves another configuration, which it takes or refuses.
+    fn configure(&mut self) {
+        let by = if self.dice.chance(1, 2) { By::Order } else { By::Edit };
+        if by == By::Edit {
+            self.step(Input::ManifestRead);
+        }
+        self.step(Input::ConfigureBegan(by));
+        self.takes_time();
+        let before = self.machine.faults().clone();
+        let takes_it = self.calm || self.dice.chance(1, 2);
+        if !takes_it {
+            let text = "it refuses its configuration".to_owned();
+            self.step(Input::Refused(Refusal { text: text.clone(), what: Refused::Other }));
+            let faults = self.machine.faults();
+            let is_so = match by {
+                By::Order => *faults == before,
+                By::Edit => faults.first() == Some(&text),
+            };
+            self.watch.rule(is_so, || format!("{by:?} was refused, and of {before:?} came something else"));
+        }
+        self.step(Input::ConfigureEnded);
+        if takes_it {
+            self.step(Input::WordsApply);
         }
     }
 
@@ -71,6 +98,9 @@ impl World {
                 self.happens();
             }
             self.hear();
+            if !self.calm && self.dice.chance(1, 16) {
+                self.configure();
+            }
             let mut work = None;
             if let Some(ticket) = self.inbox.pop_front() {
                 let request = self.orders[&ticket].request();
@@ -95,13 +125,30 @@ impl World {
         self.step(Input::BuildEnded);
         self.tried = Some(builds);
         if !self.calm && self.dice.chance(1, 4) {
-            return self.watch.explains();
+            self.watch.source_fails(builds);
+            self.step(Input::BuildFailed("it does not compile".into()));
+            return;
         }
         if self.serves.is_none_or(|serves| serves.digest != digest(builds)) {
             self.install(digest(builds), true);
         } else {
             self.watch.newest_serves();
+            self.step(Input::Unchanged);
         }
+    }
+
+    /// An artifact did not come to serve.
+    fn refuse(&mut self, digest: Digest, is_new: bool) {
+        let what = if is_new {
+            self.watch.source_fails(digest.0[0]);
+            Refused::Newest { artifact: Some(digest), is_unfit: self.dice.chance(1, 4) }
+        } else {
+            if self.serves.is_none() {
+                self.watch.is_down(self.source);
+            }
+            Refused::Other
+        };
+        self.step(Input::Refused(Refusal { text: "it does not come up".into(), what }));
     }
 
     /// Lets an artifact serve, or fails to.
@@ -112,7 +159,7 @@ impl World {
         let stops_first = self.serves.is_some() && self.dice.chance(1, 4);
         let fails = !self.calm && self.dice.chance(1, 4);
         if self.quarantined.contains(&digest) || fails && !stops_first {
-            self.watch.explains();
+            self.refuse(digest, is_new);
             return false;
         }
         let before = self.serves;
@@ -139,9 +186,9 @@ impl World {
         }
         self.watch.is_on_the_way = false;
         let Some(serves) = came_up else {
-            self.watch.explains();
             self.watch.lost();
             self.step(Input::Lost);
+            self.refuse(digest, is_new);
             return false;
         };
         if !self.served.contains(&serves.digest) {
@@ -150,9 +197,10 @@ impl World {
         let unproven = is_new && before.is_some() && !fails;
         self.watch.serves((self.now, serves), (unproven, is_new && !fails));
         let stateful = self.dice.chance(1, 2);
-        self.step(Input::Served { version: serves, stateful, unproven });
+        let newest = is_new && !fails;
+        self.step(Input::Served { version: serves, stateful, unproven, newest });
         if fails {
-            self.watch.explains();
+            self.refuse(digest, is_new);
         }
         if !self.calm && self.dice.chance(1, 8) {
             self.kill();

@@ -1,0 +1,200 @@
+//! What is wrong with a plugin: each kind is put right by something else.
+
+use crate::id::Digest;
+
+/// Who has chosen a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The author, in the manifest.
+    Edit,
+    /// Someone who asked the host, and is answered.
+    Order,
+}
+
+/// What is wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Faults {
+    /// Why the manifest cannot be read: the one before is in force. No version that serves puts that right.
+    manifest: Option<String>,
+    /// Why what the manifest says was refused, if it could be read: what it said before is in force.
+    words: Option<String>,
+    /// Why the newest source does not serve. Another version that does puts nothing right.
+    source: Option<SourceFault>,
+    /// What went wrong last, if that is none of these.
+    other: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct SourceFault {
+    text: String,
+    /// The artifact that was refused, if it came to one since the last build began.
+    artifact: Option<Digest>,
+    /// Whether it was refused for its configuration: another may be the right one.
+    is_unfit: bool,
+}
+
+/// A version did not come to serve, or a configuration was not taken.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) text: String,
+    pub(crate) what: Refused,
+}
+
+/// See [`Refusal::what`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// What was built, as this artifact if it came to one; and whether for its configuration.
+    Newest { artifact: Option<Digest>, is_unfit: bool },
+    /// A version that has served before, or a new configuration.
+    Other,
+    /// An artifact that is kept out of the host; and whether it was built.
+    KeptOut { newest: Option<Digest> },
+}
+
+impl Faults {
+    pub(super) fn of_the_past(manifest: Option<String>, source: Option<String>) -> Self {
+        let source = source.map(SourceFault::with);
+        Self { manifest, source, ..Self::default() }
+    }
+
+    /// What is wrong, the newest first.
+    pub(crate) fn first(&self) -> Option<&String> {
+        let source = self.source.as_ref().map(|fault| &fault.text);
+        let all = [self.other.as_ref(), self.manifest.as_ref(), self.words.as_ref(), source];
+        all.into_iter().find_map(|fault| fault)
+    }
+
+    /// Whether the manifest cannot be read.
+    pub(crate) fn of_manifest(&self) -> bool {
+        self.manifest.is_some()
+    }
+
+    /// Whether the newest source does not serve.
+    pub(crate) fn of_source(&self) -> bool {
+        self.source.is_some()
+    }
+
+    /// Whether the newest version was refused for its configuration.
+    pub(crate) fn is_unfit(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.is_unfit)
+    }
+
+    /// The artifact that the last build gave, if it was refused; and why, if that was for its configuration.
+    pub(crate) fn refused(&self) -> Option<(Digest, Option<String>)> {
+        let SourceFault { text, artifact, is_unfit } = self.source.as_ref()?;
+        Some(((*artifact)?, is_unfit.then(|| text.clone())))
+    }
+
+    pub(super) fn manifest_is_read(&mut self) {
+        (self.manifest, self.words) = (None, None);
+    }
+
+    pub(super) fn manifest_is_unusable(&mut self, text: String) {
+        (self.manifest, self.other) = (Some(text), None);
+    }
+
+    pub(super) fn words_apply(&mut self) {
+        self.words = None;
+    }
+
+    pub(super) fn words_are_refused(&mut self, text: String) {
+        (self.words, self.other) = (Some(text), None);
+    }
+
+    pub(super) fn build_begins(&mut self) {
+        if let Some(source) = &mut self.source {
+            source.artifact = None;
+        }
+    }
+
+    pub(super) fn build_failed(&mut self, text: String) {
+        self.newest_fails(SourceFault::with(text));
+    }
+
+    pub(super) fn is_unchanged(&mut self) {
+        (self.source, self.other) = (None, None);
+    }
+
+    pub(super) fn serves(&mut self, newest: bool) {
+        self.other = None;
+        if newest {
+            self.source = None;
+        }
+    }
+
+    /// A version was found to be bad that has served, which its source goes on being.
+    pub(super) fn is_taken_back(&mut self, text: String) {
+        self.source = Some(SourceFault::with(text));
+    }
+
+    pub(super) fn is_quarantined(&mut self, text: String) {
+        // An earlier version that serves instead puts nothing right.
+        match self.source {
+            None => self.newest_fails(SourceFault::with(text)),
+            Some(_) => self.other = Some(text),
+        }
+    }
+
+    /// Once an order is refused, all is as it was before.
+    pub(super) fn is_refused(&mut self, refusal: Refusal, configuring: Option<By>) {
+        let Refusal { text, what } = refusal;
+        match (what, configuring) {
+            (Refused::KeptOut { newest: None }, _) => self.other = Some(text),
+            (Refused::KeptOut { newest }, _) => {
+                self.newest_fails(SourceFault { artifact: newest, ..SourceFault::with(text) });
+            }
+            (Refused::Newest { artifact, is_unfit }, _) => {
+                self.newest_fails(SourceFault { text, artifact, is_unfit });
+            }
+            (Refused::Other, Some(By::Order)) => {}
+            (Refused::Other, Some(By::Edit)) => self.words_are_refused(text),
+            (Refused::Other, None) => self.other = Some(text),
+        }
+    }
+
+    fn newest_fails(&mut self, fault: SourceFault) {
+        (self.source, self.other) = (Some(fault), None);
+    }
+}
+
+impl SourceFault {
+    fn with(text: String) -> Self {
+        Self { text, artifact: None, is_unfit: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn other(text: &str) -> Refusal {
+        Refusal { text: text.into(), what: Refused::Other }
+    }
+
+    #[test]
+    fn a_version_that_serves_puts_right_what_it_can_and_no_more() {
+        let mut faults = Faults::default();
+        faults.manifest_is_unusable("manifest".into());
+        faults.build_failed("source".into());
+        faults.is_refused(other("last"), None);
+        assert_eq!(faults.first().map(String::as_str), Some("last"));
+        faults.serves(false);
+        assert_eq!(faults.first().map(String::as_str), Some("manifest"));
+        faults.manifest_is_read();
+        assert_eq!(faults.first().map(String::as_str), Some("source"));
+        faults.serves(true);
+        assert_eq!(faults.first(), None);
+    }
+
+    #[test]
+    fn a_configuration_that_is_refused_is_a_fault_of_the_manifest_and_none_of_who_ordered_it() {
+        let mut faults = Faults::default();
+        faults.is_refused(other("ordered"), Some(By::Order));
+        assert_eq!(faults, Faults::default());
+        faults.is_refused(other("written"), Some(By::Edit));
+        faults.serves(true);
+        assert_eq!(faults.first().map(String::as_str), Some("written"), "another version does not help");
+        faults.words_apply();
+        assert_eq!(faults.first(), None);
+    }
+}
