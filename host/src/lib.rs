@@ -59,10 +59,8 @@
 //! | [`event`], [`metrics`] | written by every stage, read by none of them |
 //! | `snapshot.rs` | all numbers of a host at one moment, and their text for Prometheus |
 
-pub mod artifact;
 mod attachment;
 mod bring_up;
-pub mod build;
 mod builder;
 mod checkpoint;
 mod config;
@@ -81,8 +79,6 @@ mod lifecycle;
 mod lineage;
 mod live;
 pub mod load;
-mod mount;
-mod orphans;
 mod overdue;
 pub mod parent;
 mod pending;
@@ -98,9 +94,10 @@ mod spans;
 mod stop_first;
 #[cfg(feature = "control")]
 mod sweep;
-pub mod watch;
 mod worker;
 
+pub use replug_builder::{artifact, build, watch};
+pub(crate) use replug_builder::{guard as orphans, mount};
 pub use replug_config::manifest;
 pub(crate) use replug_config::workspace;
 pub use replug_config::workspace::{BuildDir, Workspace};

@@ -16,11 +16,13 @@
 //! | [`event`] | what happens in a host, how it gets to those who listen, and what it adds up to |
 //! | [`metrics`] | what is timed and counted of calls |
 //! | [`limits`] | where a plugin runs, and what its process may use |
+//! | [`copy`] | where the private copy of an artifact has what comes with it |
 //! | [`suggest`] | the nearest known name to a wrong one |
 //! | [`readable`] | errors as people read them |
 
 #![forbid(unsafe_code)]
 
+pub mod copy;
 pub mod event;
 pub mod id;
 pub mod limits;

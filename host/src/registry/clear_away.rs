@@ -6,7 +6,7 @@
 //! would be a SIGBUS for whoever reads it: a hole is made of what no one has mapped. Whoever opened the file before it lost
 //! its name, and maps it after, reads zeros.
 
-use crate::artifact::libraries_of_copy;
+use replug_model::copy::libraries_of_copy;
 use rustix::fs::{FallocateFlags, fallocate};
 use std::{
     fs::{self, File},

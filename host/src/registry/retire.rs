@@ -7,7 +7,6 @@ use super::{
     seat::{LaneLease, Tid},
 };
 use crate::{
-    artifact::libraries_of_copy,
     event::RetireOutcome,
     load::{
         Instance, LifecycleError,
@@ -15,6 +14,7 @@ use crate::{
         process,
     },
 };
+use replug_model::copy::libraries_of_copy;
 use std::{
     collections::BTreeSet,
     fs, io, thread,

@@ -5,11 +5,11 @@
 
 use super::{Problem, Tree, is_identifier, is_test};
 
-/// In the order of a reload, but for `artifact`: it also says what a build is to leave.
-const STAGES: [&str; 6] = ["watch", "artifact", "build", "preflight", "load", "registry"];
+/// In the order of a reload.
+const STAGES: [&str; 3] = ["preflight", "load", "registry"];
 
 /// `error` is not among them: it sums up the errors of all stages, so that it stands above them.
-const FOUNDATION: [&str; 5] = ["lineage", "mount", "orphans", "process_stat", "recorder"];
+const FOUNDATION: [&str; 3] = ["lineage", "process_stat", "recorder"];
 
 /// What a room of the host may import, besides itself and the foundation; none if it may import anything.
 fn allowed(room: &str) -> Option<&'static [&'static str]> {

@@ -148,20 +148,20 @@ fn a_stage_that_knows_a_later_one_is_named() {
     assert!(
         judge(rule, "host/src/preflight.rs", bad)[0].1.contains("`preflight` must not know `crate::load`")
     );
-    assert_eq!(lines(rule, "host/src/lineage.rs", "use crate::build::X;"), [1]);
-    assert_eq!(lines(rule, "host/src/handle.rs", "use crate::registry::X;\nuse crate::build::X;"), [2]);
+    assert_eq!(lines(rule, "host/src/lineage.rs", "use crate::load::X;"), [1]);
+    assert_eq!(lines(rule, "host/src/handle.rs", "use crate::registry::X;\nuse crate::preflight::X;"), [2]);
     assert!(lines(rule, "host/src/reload.rs", bad).is_empty());
     assert!(
-        lines(rule, "host/src/artifact/x.rs", "macro_rules! m { () => { $crate::load::f() } }").is_empty()
+        lines(rule, "host/src/preflight/x.rs", "macro_rules! m { () => { $crate::load::f() } }").is_empty()
     );
 
     for above in ["reload", "error"] {
         let import = format!("use crate::{above}::X;");
         let path = format!("host/src/{above}.rs");
-        let files = [("host/src/watch/mod.rs", import.as_str()), (path.as_str(), "use crate::load::X;")];
+        let files = [("host/src/load/mod.rs", import.as_str()), (path.as_str(), "use crate::registry::X;")];
         let problems = rule(&tree(&files));
         assert_eq!(problems.len(), 1, "a stage does not know who calls it, and those may know every stage");
-        assert_eq!(problems[0].path, "host/src/watch/mod.rs");
+        assert_eq!(problems[0].path, "host/src/load/mod.rs");
     }
 }
 

@@ -6,7 +6,8 @@ use super::{layout::Fault, notes::Note};
 #[cfg(feature = "lines")]
 pub(super) fn line(note: &Note, fault: &Fault) -> Option<String> {
     use super::layout::Kind;
-    use crate::{artifact, id::Digest};
+    use super::lines;
+    use crate::id::Digest;
     use sha2::{Digest as _, Sha256};
 
     let (origin, mapped) = (note.origin.as_ref()?, note.mapped.as_ref()?);
@@ -25,7 +26,7 @@ pub(super) fn line(note: &Note, fault: &Fault) -> Option<String> {
     let library = std::fs::read(&origin.file).ok()?;
     // In another file, the same instructions may come from other lines.
     let is_intact = Digest(Sha256::digest(&library).into()) == origin.content;
-    is_intact.then(|| artifact::line(&library, &instructions, origin.root.as_ref()))?
+    is_intact.then(|| lines::line(&library, &instructions, origin.root.as_ref()))?
 }
 
 /// Without what reads line tables, no line is known.
@@ -39,11 +40,11 @@ pub(super) fn line(_: &Note, _: &Fault) -> Option<String> {
 mod tests {
     use super::*;
     use crate::{
-        artifact::Sample,
         id::{Digest, Generation},
         registry::crash_record::{
             Origin,
             layout::{ADDRESSES, Kind},
+            lines::tests::Sample,
         },
     };
     use sha2::{Digest as _, Sha256};

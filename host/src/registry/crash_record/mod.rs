@@ -20,6 +20,8 @@
 mod fault;
 mod layout;
 mod line;
+#[cfg(feature = "lines")]
+mod lines;
 mod memory;
 mod notes;
 mod output;

@@ -1,0 +1,274 @@
+//! The store: immutable artifacts in one folder, each named by the SHA-256 of its content.
+//!
+//! A file appears under its name complete or not at all, is never written again, and is never a link to a build
+//! output, which the next build would change under the host's feet.
+//!
+//! An artifact is one file, or several if it brings libraries along that are not the system's: then it is named by the
+//! SHA-256 of a list of them all, so that another library makes another artifact.
+
+mod companions;
+mod copying;
+mod error;
+mod held;
+mod private;
+#[cfg(test)]
+mod tests;
+
+pub use companions::{Companions, Library};
+pub use error::StoreError;
+pub use held::Held;
+
+use super::{
+    Facts, InspectError,
+    elf::Dynamic,
+    inspect::inspect_stored,
+    libraries::{Known, Libraries},
+};
+use copying::{Failed, Stamp, copy};
+use object::read::ReadCache;
+use parking_lot::Mutex;
+use replug_model::id::Digest;
+use rustix::fs::{FlockOperation, flock, fstat};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File, Permissions},
+    io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+use tempfile::NamedTempFile;
+
+/// Files that are still being written begin with this.
+const INCOMING: &str = ".incoming-";
+
+/// What an artifact may be: read, also by `dlopen`, and nothing else.
+const READ_ONLY: u32 = 0o444;
+
+/// An immutable build output in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Artifact {
+    /// The SHA-256 of its content: of its file, or, if it brings libraries along, of the list of its files.
+    pub digest: Digest,
+    /// Where it lies. Not to be opened as a library: take a [`Store::private_copy`].
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// The file that it is a copy of, by which its author knows it; where it lies, if it was found in the store.
+    pub copy_of: PathBuf,
+    /// What it has beside its file.
+    pub companions: Companions,
+}
+
+impl Artifact {
+    /// Reads what it says of itself. Errors name the file that it is a copy of.
+    ///
+    /// # Errors
+    ///
+    /// As with [`inspect`](super::inspect()).
+    pub fn inspect(&self) -> Result<Facts, InspectError> {
+        inspect_stored(&self.path, (&self.copy_of, &self.known())).map_err(|error| error.about(&self.copy_of))
+    }
+}
+
+/// A folder of artifacts. Several hosts may share one.
+#[derive(Clone, Debug)]
+pub struct Store {
+    dir: PathBuf,
+    /// The standard libraries of toolchains that it has, by where they were found.
+    seen_std: Arc<Mutex<BTreeMap<PathBuf, (Stamp, Library)>>>,
+}
+
+impl Store {
+    /// Opens the store in `dir`, which is made where it is missing. What dead processes left half written is removed.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotWritable`] if the folder cannot be made or read.
+    pub fn open(dir: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let store = Self { dir: dir.into(), seen_std: Arc::default() };
+        fs::create_dir_all(&store.dir).map_err(|source| store.not_writable(source))?;
+        store.remove_leftovers()?;
+        Ok(store)
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Takes a private copy of a build output. Putting the same content again gives the same artifact, and makes it
+    /// the youngest.
+    ///
+    /// # Errors
+    ///
+    /// - [`StoreError::Missing`], [`StoreError::Unreadable`], [`StoreError::Empty`]: what is wrong with `built`;
+    /// - [`StoreError::Changing`] if someone writes `built` meanwhile;
+    /// - [`StoreError::Full`], [`StoreError::NotWritable`]: what is wrong with the store. Its content is as before.
+    pub fn put(&self, built: &Path) -> Result<Artifact, StoreError> {
+        let unreadable = |source| StoreError::unreadable(built, source);
+        let mut from = File::open(built).map_err(unreadable)?;
+        let before = Stamp::of(&from).map_err(unreadable)?;
+        if before.bytes == 0 {
+            return Err(StoreError::Empty { path: built.to_owned() });
+        }
+        let mut incoming = self.incoming().map_err(|source| self.not_writable(source))?;
+        let copied = copy(&mut from, incoming.as_file_mut()).map_err(|failed| match failed {
+            Failed::Read(source) => unreadable(source),
+            Failed::Write(source) => StoreError::write(&self.dir, before.bytes, source),
+        })?;
+        if copied.bytes != before.bytes || Stamp::of(&from).map_err(unreadable)? != before {
+            return Err(StoreError::Changing { path: built.to_owned() });
+        }
+        // Until its record names its libraries, no one may take them for unneeded.
+        let _held = self.hold_libraries();
+        let companions = match dynamic(incoming.as_file()) {
+            Some(dynamic) => {
+                let libraries = Libraries::of(built, &dynamic, &Known::new());
+                self.keep_libraries(copied.digest, &libraries)?
+            }
+            None => Companions::none(copied.digest),
+        };
+        let of = self.artifact(companions.digest(), copied.bytes);
+        let artifact = Artifact { copy_of: built.to_owned(), companions, ..of };
+        self.write_record(&artifact)?;
+        if self.is_intact(&artifact) {
+            // The age decides who is pruned; a store that cannot record it prunes a little less well.
+            let _ = File::open(&artifact.path).and_then(|file| file.set_modified(SystemTime::now()));
+            return Ok(artifact);
+        }
+        // No fsync: after a power cut the digest tells a damaged artifact, and a build makes it again. To wait for the
+        // disk at every save would cost more than the whole reload.
+        incoming
+            .as_file()
+            .set_permissions(Permissions::from_mode(READ_ONLY))
+            .map_err(|source| self.not_writable(source))?;
+        incoming
+            .persist(&artifact.path)
+            .map_err(|error| StoreError::write(&artifact.path, copied.bytes, error.error))?;
+        Ok(artifact)
+    }
+
+    /// The artifact of that digest, if the store has it. Its content is checked when it is copied.
+    pub fn get(&self, digest: Digest) -> Option<Artifact> {
+        let path = self.artifact(digest, 0).path;
+        let found = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
+        Some(self.found(digest, found.len()))
+    }
+
+    /// All artifacts, the youngest first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotWritable`] if the folder cannot be read.
+    pub fn list(&self) -> Result<Vec<Artifact>, StoreError> {
+        let mut found = Vec::new();
+        for entry in self.entries()? {
+            let digest = entry.file_name().to_str().and_then(|name| name.strip_suffix(".so")?.parse().ok());
+            let (Some(digest), Ok(metadata)) = (digest, entry.metadata()) else { continue };
+            if metadata.is_file() {
+                let at = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                found.push((at, self.found(digest, metadata.len())));
+            }
+        }
+        found.sort_by(|(at, a), (bt, b)| bt.cmp(at).then(a.digest.cmp(&b.digest)));
+        Ok(found.into_iter().map(|(_, artifact)| artifact).collect())
+    }
+
+    /// Removes the oldest artifacts until `keep` are left, never one of `in_use`. Gives those removed.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotWritable`] if the folder cannot be read or a file not be removed.
+    pub fn prune(&self, keep: usize, in_use: &BTreeSet<Digest>) -> Result<Vec<Digest>, StoreError> {
+        self.remove_leftovers()?;
+        let all = self.list()?;
+        let mut surplus = all.len().saturating_sub(keep);
+        let mut removed = Vec::new();
+        for artifact in all.iter().rev().filter(|artifact| !in_use.contains(&artifact.digest)) {
+            if surplus == 0 {
+                break;
+            }
+            self.remove(&artifact.path)?;
+            removed.push(artifact.digest);
+            surplus -= 1;
+        }
+        self.remove_unneeded_libraries()?;
+        Ok(removed)
+    }
+
+    fn artifact(&self, digest: Digest, bytes: u64) -> Artifact {
+        let path = self.dir.join(format!("{digest}.so"));
+        Artifact { digest, copy_of: path.clone(), path, bytes, companions: Companions::none(digest) }
+    }
+
+    /// An artifact as it was found in the store.
+    fn found(&self, digest: Digest, bytes: u64) -> Artifact {
+        let artifact = self.artifact(digest, bytes);
+        Artifact { companions: self.record_of(&artifact), ..artifact }
+    }
+
+    fn is_intact(&self, artifact: &Artifact) -> bool {
+        File::open(&artifact.path)
+            .ok()
+            .and_then(|mut file| copy(&mut file, &mut io::sink()).ok())
+            .is_some_and(|copied| copied.digest == artifact.companions.file)
+    }
+
+    /// A new file that is locked for as long as this process writes it.
+    fn incoming(&self) -> io::Result<NamedTempFile> {
+        // Someone may have removed it.
+        fs::create_dir_all(&self.dir)?;
+        loop {
+            let file = tempfile::Builder::new().prefix(INCOMING).tempfile_in(&self.dir)?;
+            flock(file.as_file(), FlockOperation::LockExclusive)?;
+            // Someone tidying up may have come between the two, and have taken it for a leftover.
+            if fstat(file.as_file())?.st_nlink > 0 {
+                return Ok(file);
+            }
+        }
+    }
+
+    /// Removes files that no one writes any more. The lock says so, which dies with its process; a process id would
+    /// not do, for ids are used again, and mean nothing in another container.
+    fn remove_leftovers(&self) -> Result<(), StoreError> {
+        for entry in self.entries()? {
+            if !entry.file_name().to_string_lossy().starts_with(INCOMING) {
+                continue;
+            }
+            let Ok(file) = File::open(entry.path()) else { continue };
+            if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                self.remove(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// None if someone has removed the folder.
+    fn entries(&self) -> Result<Vec<fs::DirEntry>, StoreError> {
+        match fs::read_dir(&self.dir).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            entries => entries.map_err(|source| self.not_writable(source)),
+        }
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), StoreError> {
+        match fs::remove_file(path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::NotWritable { path: path.to_owned(), source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn not_writable(&self, source: io::Error) -> StoreError {
+        StoreError::write(&self.dir, 0, source)
+    }
+}
+
+/// What a file says to the dynamic loader; nothing if it says nothing that can be read.
+fn dynamic(file: &File) -> Option<Dynamic> {
+    let cache = ReadCache::new(file.try_clone().ok()?);
+    Dynamic::read(&cache).ok()
+}

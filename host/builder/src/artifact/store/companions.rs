@@ -1,0 +1,289 @@
+//! What an artifact has beside its own file: the libraries that it brings along, and the shared libstd that it needs.
+//!
+//! Each lies once in the folder `libraries` of the store, below the SHA-256 of its content, whoever needs it. A record
+//! beside the artifact's file says which it has.
+
+use super::{
+    Artifact, INCOMING, READ_ONLY, Store, StoreError,
+    copying::{Copied, Failed, Stamp, copy},
+    dynamic,
+};
+use crate::artifact::libraries::{Known, Libraries};
+use replug_model::id::Digest;
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::BTreeSet,
+    fs::{self, File, Permissions},
+    io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+use tempfile::NamedTempFile;
+
+/// The folder of the libraries, in the store.
+const LIBRARIES: &str = "libraries";
+
+/// What an artifact consists of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Companions {
+    /// The SHA-256 of the artifact's own file.
+    pub file: Digest,
+    /// The libraries that come with it, by each name that one is asked for.
+    pub libraries: Vec<Library>,
+    /// The shared standard library that it needs. It is the toolchain's, and no part of the artifact.
+    pub std: Option<Library>,
+}
+
+/// A library in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Library {
+    /// The name by which it is asked for.
+    pub name: String,
+    /// The SHA-256 of its content.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+impl Companions {
+    /// An artifact that consists of one file.
+    pub(super) fn none(file: Digest) -> Self {
+        Self { file, libraries: Vec::new(), std: None }
+    }
+
+    /// What names the artifact: the SHA-256 of its file, or of a list of all its files if they are several.
+    pub(super) fn digest(&self) -> Digest {
+        if self.libraries.is_empty() {
+            return self.file;
+        }
+        let mut hasher = Sha256::new();
+        hasher.update(format!("replug artifact\n{}\n", self.file));
+        for library in &self.libraries {
+            hasher.update(format!("{} {}\n", library.digest, library.name));
+        }
+        Digest(hasher.finalize().into())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Library> {
+        self.libraries.iter().chain(&self.std)
+    }
+}
+
+impl Artifact {
+    /// Where a library lies that it has.
+    pub(super) fn library(&self, library: &Library) -> PathBuf {
+        place(self.path.parent().unwrap_or(Path::new("")), library)
+    }
+
+    /// Where the libraries lie that it has, by name.
+    pub(super) fn known(&self) -> Known {
+        let places = self.companions.all().map(|it| (it.name.clone(), self.library(it)));
+        places.filter(|(_, path)| path.is_file()).collect()
+    }
+
+    /// Where its own file and its libraries lie.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        std::iter::once(self.path.clone()).chain(self.companions.all().map(|it| self.library(it))).collect()
+    }
+
+    fn record(&self) -> PathBuf {
+        self.path.with_extension("json")
+    }
+}
+
+fn place(store: &Path, library: &Library) -> PathBuf {
+    store.join(LIBRARIES).join(library.digest.to_string()).join(file_name(&library.name))
+}
+
+/// The last part of a name, which may be a path.
+pub(super) fn file_name(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+impl Store {
+    /// What the file at `path` would be named by if it were put into a store.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Missing`], [`StoreError::Unreadable`]: what is wrong with it or with a library that comes with it.
+    pub fn digest_of(path: &Path) -> Result<Digest, StoreError> {
+        let hash = |path: &Path| {
+            let unreadable = |source| StoreError::unreadable(path, source);
+            copy(&mut File::open(path).map_err(unreadable)?, &mut io::sink()).map_err(|failed| match failed {
+                Failed::Read(source) | Failed::Write(source) => unreadable(source),
+            })
+        };
+        let mut companions = Companions::none(hash(path)?.digest);
+        let file = File::open(path).map_err(|source| StoreError::unreadable(path, source))?;
+        let own = dynamic(&file).map(|dynamic| Libraries::of(path, &dynamic, &Known::new()).own);
+        for (name, path) in own.into_iter().flatten() {
+            let Copied { digest, bytes } = hash(&path)?;
+            companions.libraries.push(Library { name, digest, bytes });
+        }
+        Ok(companions.digest())
+    }
+
+    /// Keeps others from removing libraries that no record names yet. A file system without locks has none of that.
+    pub(super) fn hold_libraries(&self) -> Option<File> {
+        let dir = File::open(&self.dir).ok()?;
+        flock(&dir, FlockOperation::LockShared).ok()?;
+        Some(dir)
+    }
+
+    /// Takes copies of the libraries of an artifact whose own file is that.
+    pub(super) fn keep_libraries(&self, file: Digest, found: &Libraries) -> Result<Companions, StoreError> {
+        let mut companions = Companions::none(file);
+        for (name, path) in &found.own {
+            companions.libraries.push(self.keep_library(name, path)?);
+        }
+        companions.std = match &found.std {
+            Some((name, path)) => Some(self.keep_std(name, path)?),
+            None => found.needed.iter().find_map(|needed| self.kept_std(&needed.name)),
+        };
+        Ok(companions)
+    }
+
+    fn keep_library(&self, name: &str, path: &Path) -> Result<Library, StoreError> {
+        let unreadable = |source| StoreError::unreadable(path, source);
+        let mut from = File::open(path).map_err(unreadable)?;
+        let before = Stamp::of(&from).map_err(unreadable)?;
+        let folder = self.dir.join(LIBRARIES);
+        let failed = |source| StoreError::write(&folder, before.bytes, source);
+        fs::create_dir_all(&folder).map_err(failed)?;
+        let mut incoming = self.incoming().map_err(failed)?;
+        let copied = copy(&mut from, incoming.as_file_mut()).map_err(|error| match error {
+            Failed::Read(source) => unreadable(source),
+            Failed::Write(source) => failed(source),
+        })?;
+        if copied.bytes != before.bytes || Stamp::of(&from).map_err(unreadable)? != before {
+            return Err(StoreError::Changing { path: path.to_owned() });
+        }
+        let library = Library { name: name.to_owned(), digest: copied.digest, bytes: copied.bytes };
+        self.file_away(&library, incoming)?;
+        Ok(library)
+    }
+
+    /// Puts a complete file in its place, unless the same is there.
+    fn file_away(&self, library: &Library, incoming: NamedTempFile) -> Result<(), StoreError> {
+        let to = place(&self.dir, library);
+        let failed = |source| StoreError::write(&to, library.bytes, source);
+        let is_intact = || {
+            let copied = copy(&mut File::open(&to).ok()?, &mut io::sink()).ok()?;
+            Some(copied.digest == library.digest)
+        };
+        if is_intact() == Some(true) {
+            return Ok(());
+        }
+        to.parent().map_or(Ok(()), fs::create_dir_all).map_err(failed)?;
+        incoming.as_file().set_permissions(Permissions::from_mode(READ_ONLY)).map_err(failed)?;
+        incoming.persist(&to).map(drop).map_err(|error| failed(error.error))
+    }
+
+    /// Like [`Store::keep_library`], but reads the file again only if it may be another: it is the toolchain's, and large.
+    fn keep_std(&self, name: &str, path: &Path) -> Result<Library, StoreError> {
+        let stamp = File::open(path).and_then(|file| Stamp::of(&file)).ok();
+        let mut seen = self.seen_std.lock();
+        if let Some((_, library)) = seen.get(path).filter(|(found, _)| Some(found) == stamp.as_ref())
+            && library.name == name
+            && place(&self.dir, library).is_file()
+        {
+            return Ok(library.clone());
+        }
+        let library = self.keep_library(name, path)?;
+        if let Some(stamp) = stamp {
+            seen.insert(path.to_owned(), (stamp, library.clone()));
+        }
+        Ok(library)
+    }
+
+    /// A standard library of that name that the store has, for an artifact whose toolchain is gone.
+    fn kept_std(&self, name: &str) -> Option<Library> {
+        if !crate::artifact::libraries::is_std(name) {
+            return None;
+        }
+        let folders = fs::read_dir(self.dir.join(LIBRARIES)).ok()?;
+        folders.flatten().find_map(|folder| {
+            let digest = folder.file_name().to_str()?.parse().ok()?;
+            let bytes = fs::metadata(folder.path().join(name)).ok().filter(fs::Metadata::is_file)?.len();
+            Some(Library { name: name.to_owned(), digest, bytes })
+        })
+    }
+
+    /// Writes down what an artifact has beside its file, if it has anything.
+    pub(super) fn write_record(&self, artifact: &Artifact) -> Result<(), StoreError> {
+        let path = artifact.record();
+        if artifact.companions.all().next().is_none() || self.record_of(artifact) == artifact.companions {
+            return Ok(());
+        }
+        let failed = |source| StoreError::write(&path, 0, source);
+        let mut incoming = self.incoming().map_err(failed)?;
+        serde_json::to_writer(incoming.as_file_mut(), &artifact.companions)
+            .map_err(|error| failed(error.into()))?;
+        incoming.as_file().set_permissions(Permissions::from_mode(READ_ONLY)).map_err(failed)?;
+        incoming.persist(&path).map(drop).map_err(|error| failed(error.error))
+    }
+
+    /// What an artifact has beside its file. A record that is not about this artifact says nothing.
+    pub(super) fn record_of(&self, artifact: &Artifact) -> Companions {
+        let read = || {
+            let json = fs::read(artifact.record()).ok()?;
+            let record: Companions = serde_json::from_slice(&json).ok()?;
+            (record.digest() == artifact.digest).then_some(record)
+        };
+        read().unwrap_or_else(|| Companions::none(artifact.digest))
+    }
+
+    /// Removes the records and libraries of artifacts that are gone, unless someone is about to put an artifact.
+    pub(super) fn remove_unneeded_libraries(&self) -> Result<(), StoreError> {
+        let Ok(dir) = File::open(&self.dir) else { return Ok(()) };
+        if !self.dir.join(LIBRARIES).is_dir()
+            || flock(&dir, FlockOperation::NonBlockingLockExclusive).is_err()
+        {
+            return Ok(());
+        }
+        let mut needed = BTreeSet::new();
+        for entry in self.entries()? {
+            let path = entry.path();
+            let digest = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            match digest.and_then(|digest| self.get(digest)) {
+                Some(artifact) => needed.extend(artifact.companions.all().map(|it| it.digest.to_string())),
+                None => self.remove(&path)?,
+            }
+        }
+        let unreadable = |source| StoreError::write(&self.dir, 0, source);
+        for entry in fs::read_dir(self.dir.join(LIBRARIES)).map_err(unreadable)?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !needed.contains(&name) && !name.starts_with(INCOMING) {
+                // What cannot be removed now is tried the next time.
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a file of the store, which is to hold just that.
+    pub(super) fn read_intact(&self, path: &Path, of: (&Artifact, Digest)) -> Result<Vec<u8>, StoreError> {
+        let (artifact, digest) = of;
+        let mut bytes = Vec::new();
+        let mut from = File::open(path).map_err(|source| StoreError::gone(path, source))?;
+        match copy(&mut from, &mut bytes) {
+            Ok(copied) if copied.digest == digest => Ok(bytes),
+            Ok(Copied { digest: found, bytes }) => {
+                let bytes_expected = match path == artifact.path {
+                    true => artifact.bytes,
+                    false => {
+                        artifact.companions.all().find(|it| it.digest == digest).map_or(0, |it| it.bytes)
+                    }
+                };
+                let path = path.to_owned();
+                Err(StoreError::Damaged { path, expected: digest, found, bytes_expected, bytes_found: bytes })
+            }
+            Err(Failed::Read(source) | Failed::Write(source)) => Err(StoreError::unreadable(path, source)),
+        }
+    }
+}

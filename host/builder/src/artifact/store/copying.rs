@@ -1,0 +1,59 @@
+//! Reading and writing files of the store, and what tells that one was changed.
+
+use replug_model::id::Digest;
+use sha2::{Digest as _, Sha256};
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    time::SystemTime,
+};
+
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// What tells that a file was written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) bytes: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    pub(super) fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        Ok(Self { bytes: metadata.len(), modified: metadata.modified().ok() })
+    }
+}
+
+/// What a file held.
+pub(super) struct Copied {
+    pub(super) digest: Digest,
+    pub(super) bytes: u64,
+}
+
+/// Which side of a copy failed.
+pub(super) enum Failed {
+    Read(io::Error),
+    Write(io::Error),
+}
+
+/// Reads once, so that what is written is what was hashed.
+pub(super) fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<Copied, Failed> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut bytes = 0;
+    loop {
+        let read = match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Failed::Read(error)),
+        };
+        hasher.update(&buffer[..read]);
+        to.write_all(&buffer[..read]).map_err(Failed::Write)?;
+        bytes += read as u64;
+    }
+    Ok(Copied { digest: Digest(hasher.finalize().into()), bytes })
+}

@@ -1,0 +1,87 @@
+//! An artifact whose files are held open, in case someone removes the store while it is in use.
+
+use super::{
+    Artifact, READ_ONLY, Store, StoreError,
+    copying::{Failed, copy},
+};
+use replug_model::id::Digest;
+use std::{
+    fs::{self, File, Permissions},
+    io,
+    os::{fd::AsRawFd, unix::fs::PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+/// An artifact that is at hand though the store may lose it.
+#[derive(Debug)]
+pub struct Held {
+    artifact: Artifact,
+    /// Its files, by where they belong.
+    files: Vec<(PathBuf, File)>,
+}
+
+impl Held {
+    /// Which artifact it is.
+    pub fn digest(&self) -> Digest {
+        self.artifact.digest
+    }
+}
+
+impl Store {
+    /// Holds an artifact that the store has.
+    pub fn hold(&self, digest: Digest) -> Option<Held> {
+        let artifact = self.get(digest)?;
+        let files = artifact.files().into_iter().map(|path| Some((path.clone(), File::open(path).ok()?)));
+        let files = files.collect::<Option<_>>()?;
+        Some(Held { artifact, files })
+    }
+
+    /// Puts back into the store what it has lost of an artifact.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Full`], [`StoreError::NotWritable`]: what is wrong with the store.
+    pub fn put_back(&self, held: &Held) -> Result<Artifact, StoreError> {
+        let _held = self.hold_libraries();
+        for (path, file) in held.files.iter().filter(|(path, _)| !path.exists()) {
+            self.put_file_back(path, file).map_err(|source| StoreError::write(path, 0, source))?;
+        }
+        self.write_record(&held.artifact)?;
+        Ok(held.artifact.clone())
+    }
+
+    fn put_file_back(&self, path: &Path, file: &File) -> io::Result<()> {
+        // Opened again, so that it is read from its beginning; the file has no other name any more.
+        let mut from = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        let mut incoming = self.incoming()?;
+        copy(&mut from, incoming.as_file_mut()).map_err(|failed| match failed {
+            Failed::Read(source) | Failed::Write(source) => source,
+        })?;
+        incoming.as_file().set_permissions(Permissions::from_mode(READ_ONLY))?;
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        incoming.persist(path).map(drop).map_err(|error| error.error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_artifact_that_is_held_is_put_back_as_it_was_when_the_store_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("artifacts")).unwrap();
+        let built = dir.path().join("built.so");
+        fs::write(&built, "not much of a library").unwrap();
+        let artifact = store.put(&built).unwrap();
+        let held = store.hold(artifact.digest).unwrap();
+        for _ in 0..2 {
+            fs::remove_dir_all(store.dir()).unwrap();
+            assert!(store.get(artifact.digest).is_none() && store.hold(artifact.digest).is_none());
+            let back = store.put_back(&held).unwrap();
+            assert_eq!((back.digest, back.bytes), (artifact.digest, artifact.bytes));
+            store.private_copy(&back, &dir.path().join("copy.so")).unwrap();
+            fs::remove_file(dir.path().join("copy.so")).unwrap();
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Copies of an artifact that a process may open: of its file, and of the libraries that it brings along, which it finds
+//! by names that were never used before.
+
+use super::{
+    Artifact, READ_ONLY, Store, StoreError,
+    companions::file_name,
+    copying::{Copied, Failed, copy},
+};
+use crate::artifact::relink::Names;
+use replug_model::{copy::libraries_of_copy, id::Digest};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+impl Store {
+    /// Copies an artifact to `to`, a path that is not there yet, on a new inode. What lies at `to` afterwards is the
+    /// artifact, byte for byte, or nothing.
+    ///
+    /// If it brings libraries along, copies of them lie in a folder beside it, and its copy and theirs need each other by the
+    /// paths of these: the dynamic loader takes them for no library that it has loaded before.
+    ///
+    /// # Errors
+    ///
+    /// - [`StoreError::Gone`] or [`StoreError::Damaged`] if a file in the store was removed, replaced or truncated;
+    /// - [`StoreError::NotRenamed`] if a file of it is no library that can be loaded;
+    /// - [`StoreError::Exists`] if there is something at `to`;
+    /// - [`StoreError::Full`], [`StoreError::NotWritable`] if `to` cannot be written.
+    pub fn private_copy(&self, artifact: &Artifact, to: &Path) -> Result<(), StoreError> {
+        let outcome = match artifact.companions.libraries.is_empty() {
+            true => copy_file(artifact, to),
+            false => self.copy_all(artifact, to),
+        };
+        // What another copy has at that path is not ours to remove.
+        if outcome.as_ref().is_err_and(|error| !matches!(error, StoreError::Exists { .. })) {
+            // The reason counts, not whether the rest could be tidied away.
+            let _ = fs::remove_file(to);
+            let _ = fs::remove_dir_all(libraries_of_copy(to));
+        }
+        outcome
+    }
+
+    fn copy_all(&self, artifact: &Artifact, to: &Path) -> Result<(), StoreError> {
+        let file = self.read_intact(&artifact.path, (artifact, artifact.companions.file))?;
+        let folder = libraries_of_copy(to);
+        fs::create_dir(&folder).map_err(|source| StoreError::write(&folder, 0, source))?;
+        // Two names of one library lead to one copy.
+        let mut copies: BTreeMap<Digest, String> = BTreeMap::new();
+        let mut names = BTreeMap::new();
+        for (number, library) in artifact.companions.libraries.iter().enumerate() {
+            let copy = copies.entry(library.digest).or_insert_with(|| {
+                let name = format!("{number}-{}", file_name(&library.name));
+                folder.join(name).to_string_lossy().into_owned()
+            });
+            names.insert(library.name.clone(), copy.clone());
+        }
+        for library in &artifact.companions.libraries {
+            let Some(copy) = copies.remove(&library.digest) else { continue };
+            let from = artifact.library(library);
+            let bytes = self.read_intact(&from, (artifact, library.digest))?;
+            renamed((&from, bytes), Path::new(&copy), &Names { needed: &names, own: Some(&copy) })?;
+        }
+        renamed((&artifact.path, file), to, &Names { needed: &names, own: None })
+    }
+}
+
+/// Writes a copy with other names in it.
+fn renamed(of: (&Path, Vec<u8>), to: &Path, names: &Names<'_>) -> Result<(), StoreError> {
+    let (from, mut bytes) = of;
+    names.put_into(&mut bytes).map_err(|reason| StoreError::NotRenamed { path: from.to_owned(), reason })?;
+    let failed = |source| StoreError::write(to, bytes.len() as u64, source);
+    create(to).map_err(failed)?.write_all(&bytes).map_err(failed)
+}
+
+fn copy_file(artifact: &Artifact, to: &Path) -> Result<(), StoreError> {
+    let mut from = File::open(&artifact.path).map_err(|source| StoreError::gone(&artifact.path, source))?;
+    let failed = |source| StoreError::write(to, artifact.bytes, source);
+    match copy(&mut from, &mut create(to).map_err(failed)?) {
+        Ok(copied) if copied.digest == artifact.digest => Ok(()),
+        Ok(Copied { digest, bytes }) => Err(StoreError::Damaged {
+            path: artifact.path.clone(),
+            expected: artifact.digest,
+            found: digest,
+            bytes_expected: artifact.bytes,
+            bytes_found: bytes,
+        }),
+        Err(Failed::Read(source)) => Err(StoreError::unreadable(&artifact.path, source)),
+        Err(Failed::Write(source)) => Err(failed(source)),
+    }
+}
+
+/// A file at a path that is not there yet.
+fn create(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(READ_ONLY).open(path)
+}

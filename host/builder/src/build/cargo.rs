@@ -1,0 +1,214 @@
+//! Building with cargo.
+
+use super::{
+    BuildError,
+    facts::Facts,
+    own_writes::Running,
+    process, progress,
+    record::{End, Run},
+    replay::{Beginning, Note, Template},
+    std_link::StdLink,
+};
+use crate::watch::Inputs;
+use cargo_metadata::{
+    CrateType, Message,
+    diagnostic::{Diagnostic as RustcDiagnostic, DiagnosticLevel},
+};
+use replug_config::manifest::Manifest;
+use replug_model::event::Diagnostic;
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// How cargo is told the debug information of the profile `dev`.
+const DEV_DEBUG: &str = "CARGO_PROFILE_DEV_DEBUG";
+
+/// What a successful build gives.
+pub(super) struct Output {
+    pub(super) artifact: PathBuf,
+    pub(super) inputs: Inputs,
+    pub(super) warnings: Vec<Diagnostic>,
+}
+
+/// Builds the plugin's package.
+///
+/// With it comes what it takes to build the next edit without cargo, if that can be.
+pub(super) async fn build(
+    manifest: &Manifest,
+    facts: &Facts,
+    std: StdLink,
+    running: &Running<'_>,
+) -> Result<(Output, Option<Template>), BuildError> {
+    let (mut artifact, mut diagnostics, mut scripted) = (None, Vec::new(), false);
+    let mut command = command(manifest, facts, std);
+    let note = Note::ask(&mut command, facts);
+    let mut run = Run::begin(facts).await?;
+    let beginning = Beginning::now(facts);
+    let finished = process::run(command, |line| {
+        let Ok(message) = serde_json::from_str(line) else { return };
+        run.hear(&message);
+        match message {
+            Message::CompilerArtifact(it)
+                if it.manifest_path == facts.file && it.target.crate_types.contains(&CrateType::CDyLib) =>
+            {
+                artifact = it.filenames.into_iter().find(|file| file.extension() == Some("so"));
+            }
+            // What a build script of ours reads it says only in part.
+            Message::BuildScriptExecuted(it) => {
+                scripted |= it.package_id.repr.starts_with("path+");
+                running.note(&it);
+            }
+            Message::CompilerMessage(it) => diagnostics.extend(diagnostic(it.message, &facts.workspace_root)),
+            _ => {}
+        }
+    })
+    .await
+    .map_err(|source| BuildError::NoToolchain { program: "cargo".into(), source })?;
+
+    let mut inputs = facts.inputs.clone();
+    if !finished.status.success() {
+        run.end(End::Failed, &mut inputs);
+        return Err(failure(manifest, facts, diagnostics, &finished));
+    }
+    run.end(End::Succeeded, &mut inputs);
+    let artifact: PathBuf = artifact
+        .ok_or_else(|| BuildError::NoArtifact { file: facts.file.clone(), package: facts.package.clone() })?
+        .into();
+    let output = Output { artifact, inputs, warnings: diagnostics };
+    let template =
+        note.filter(|_| !scripted).and_then(|note| Template::of(&note, &beginning, manifest, &output));
+    Ok((output, template))
+}
+
+fn command(manifest: &Manifest, facts: &Facts, std: StdLink) -> Command {
+    let spec = &manifest.build;
+    let mut command = facts.toolchain.cargo(&manifest.root);
+    command.args(["rustc", "--quiet", "--lib", "--message-format=json-diagnostic-rendered-ansi"]);
+    command.arg("--manifest-path").arg(&facts.file);
+    command.arg("--target-dir").arg(&facts.target_dir);
+    // Else what cargo makes on the way could lie where the author's own cargo builds, and wait for it.
+    command.env("CARGO_BUILD_BUILD_DIR", &facts.target_dir);
+    command.args(["--profile", &spec.profile]);
+    progress::ask(&mut command);
+    // What is not edited is built once and linked at every edit: made smaller, it takes a third off the way to the new
+    // code. Whoever says anything of the profile gets what they say.
+    if spec.profile == "dev" && !facts.sets_profile("dev") && env::var_os(DEV_DEBUG).is_none() {
+        command.env(DEV_DEBUG, "line-tables-only");
+        command.args(["--config", r#"profile.dev.package."*".debug=false"#]);
+        command.args(["--config", r#"profile.dev.package."*".opt-level=1"#]);
+    }
+    if !spec.features.is_empty() {
+        command.args(["--features", &spec.features.join(",")]);
+    }
+    // Only the last crate is told which libstd to use. The crates below it are rlibs, and can be used either way.
+    if std == StdLink::Shared {
+        let mut runpath = OsString::from("-Clink-arg=-Wl,-rpath,");
+        runpath.push(&facts.toolchain.libdir);
+        command.args(["--", "-Cprefer-dynamic"]).arg(runpath);
+    }
+    // LTO over several crates excludes the shared libstd.
+    if facts.has_profile(&spec.profile) {
+        let profile = spec.profile.to_uppercase().replace('-', "_");
+        command.env(format!("CARGO_PROFILE_{profile}_LTO"), "false");
+    }
+    command
+}
+
+pub(super) fn failure(
+    manifest: &Manifest,
+    facts: &Facts,
+    diagnostics: Vec<Diagnostic>,
+    finished: &process::Finished,
+) -> BuildError {
+    let errors: Vec<_> = diagnostics.iter().filter(|it| it.level.starts_with("error")).collect();
+    let Some(first) = errors.first() else {
+        let (file, status) = (facts.file.clone(), finished.status.to_string());
+        return BuildError::Cargo { file, status, stderr: finished.stderr.clone() };
+    };
+    if first.message.contains("panic strategy `abort`") {
+        let (file, profile) = (facts.file.clone(), manifest.build.profile.clone());
+        return BuildError::PanicAborts { file, profile, diagnostics };
+    }
+    let place = match (&first.file, first.line) {
+        (Some(file), Some(line)) => {
+            format!("{}:{line}: ", file.strip_prefix(&manifest.root).unwrap_or(file).display())
+        }
+        _ => String::new(),
+    };
+    let more = match errors.len() - 1 {
+        0 => String::new(),
+        1 => " (and 1 more error)".into(),
+        more => format!(" (and {more} more errors)"),
+    };
+    BuildError::Compile { summary: format!("{place}{}{more}", first.message), diagnostics }
+}
+
+/// A message of rustc's, unless it only sums up others.
+pub(super) fn diagnostic(message: RustcDiagnostic, workspace_root: &Path) -> Option<Diagnostic> {
+    let sums_up = message.message.starts_with("aborting due to")
+        || message.message.ends_with("warning emitted")
+        || message.message.ends_with("warnings emitted");
+    if matches!(message.level, DiagnosticLevel::FailureNote) || (message.spans.is_empty() && sums_up) {
+        return None;
+    }
+    let level = match message.level {
+        DiagnosticLevel::Ice => "error: internal compiler error",
+        DiagnosticLevel::Error => "error",
+        DiagnosticLevel::Warning => "warning",
+        DiagnosticLevel::Note => "note",
+        _ => "help",
+    };
+    let span = message.spans.iter().find(|span| span.is_primary);
+    Some(Diagnostic {
+        level: level.into(),
+        file: span.map(|span| workspace_root.join(&span.file_name)),
+        line: span.map(|span| span.line_start),
+        rendered: message.rendered.unwrap_or_else(|| format!("{level}: {}\n", message.message)),
+        message: message.message.lines().next().unwrap_or_default().into(),
+    })
+}
+
+/// The sources in a dep-info file: what stands behind the colon, separated by spaces that are not escaped.
+pub(super) fn dep_info_sources(text: &str) -> Vec<PathBuf> {
+    let mut sources = Vec::new();
+    for line in text.lines() {
+        let Some((_, list)) = line.split_once(": ") else { continue };
+        let (mut source, mut escaped) = (String::new(), false);
+        for c in list.chars().chain([' ']) {
+            match c {
+                '\\' if !escaped => {
+                    escaped = true;
+                    continue;
+                }
+                ' ' if !escaped => {
+                    if !source.is_empty() {
+                        sources.push(PathBuf::from(std::mem::take(&mut source)));
+                    }
+                }
+                c => {
+                    // A backslash escapes only a space; before anything else it is itself.
+                    if escaped && c != ' ' {
+                        source.push('\\');
+                    }
+                    source.push(c);
+                }
+            }
+            escaped = false;
+        }
+    }
+    sources
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dep_info_file_gives_its_sources_with_spaces_unescaped() {
+        let text = "/t/lib\\ x.so: /p/a\\ b.txt /p/src/lib.rs\n\n# comment\n";
+        assert_eq!(dep_info_sources(text), [PathBuf::from("/p/a b.txt"), "/p/src/lib.rs".into()]);
+    }
+}

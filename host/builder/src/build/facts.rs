@@ -1,0 +1,248 @@
+//! What is found out about a cargo package once, and kept for as long as it holds: asking cargo anew would
+//! cost every edit more than the rest of this stage together.
+
+use super::{
+    BuildError,
+    content::{Stamp, stamp},
+    process,
+    settings::Settings,
+    toolchain::Toolchain,
+    turns::Turns,
+};
+use crate::{
+    mount,
+    watch::{self, Inputs},
+};
+use cargo_metadata::{CrateType, DependencyKind, Metadata, MetadataCommand, Package, TargetKind};
+use replug_config::{manifest::Manifest, workspace};
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+use toml::{Table, Value};
+
+/// What holds until one of the package's manifests changes.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) toolchain: Toolchain,
+    pub(super) package: String,
+    /// The package's Cargo.toml.
+    pub(super) file: PathBuf,
+    pub(super) workspace_root: PathBuf,
+    /// Where cargo builds it.
+    pub(super) target_dir: PathBuf,
+    /// What it is made from, as far as can be told without building it.
+    pub(super) inputs: Inputs,
+    /// The folders of the packages by path that it is made from, as far as they are known without a build.
+    pub(super) package_folders: BTreeSet<PathBuf>,
+    /// The profiles that the workspace or the settings define or change.
+    profiles: BTreeSet<String>,
+    stamps: Vec<(PathBuf, Option<Stamp>)>,
+    pub(super) settings: Settings,
+}
+
+impl Facts {
+    /// Finds out what is to know about the package that `manifest` means, to be built below `target_dir`.
+    pub(super) async fn find(
+        manifest: &Manifest,
+        target_dir: &Path,
+        turns: &Turns,
+    ) -> Result<Self, BuildError> {
+        if mount::is_noexec(target_dir) {
+            // Cargo would say that it may not run a build script, or that a proc macro cannot be loaded.
+            return Err(BuildError::Io {
+                path: target_dir.to_owned(),
+                source: io::Error::other(
+                    "it is on a file system that is mounted `noexec`, where cargo can run no build script",
+                ),
+                remedy: "have it build elsewhere with CARGO_TARGET_DIR, or name another folder with `state_dir`",
+            });
+        }
+        let began = SystemTime::now();
+        let settings = Settings::find(&manifest.root);
+        let mut stamps: Vec<_> = settings.files.iter().map(|path| (path.clone(), stamp(path))).collect();
+        let toolchain = Toolchain::find(&manifest.root, &settings).await?;
+        let metadata = metadata(&toolchain, &manifest.root).await?;
+        let package = plugin_package(manifest, &metadata)?;
+        let workspace_root = metadata.workspace_root.clone().into_std_path_buf();
+        let lock_file = workspace_root.join("Cargo.lock");
+        if !lock_file.exists() {
+            let _turn = turns.to_lock(&workspace_root).await;
+            // Else cargo would write it during the build, which would look like an edit. If this fails, the build
+            // says so better.
+            let mut command = toolchain.cargo(&manifest.root);
+            command.args(["generate-lockfile", "--quiet"]);
+            if !lock_file.exists() {
+                let _ = process::run(command, |_| {}).await;
+            }
+        }
+        let mut inputs = inputs(package, &metadata);
+        let manifests = inputs.files.iter().filter(|file| file.ends_with("Cargo.toml"));
+        let package_folders = manifests.filter_map(|file| file.parent()).map(Path::to_owned).collect();
+        // Which versions all packages get is decided for the workspace as a whole.
+        inputs.files.extend(metadata.packages.iter().map(|package| package.manifest_path.clone().into()));
+        // What was saved while cargo read it may not be what it read. Stamped as missing, it makes the facts be found
+        // out anew the next time.
+        stamps.extend(inputs.files.iter().map(|path| (path.clone(), stamp_before(path, began))));
+        // Above the workspace, only those that are there: to watch for others would be to watch folders of everyone's.
+        let watched =
+            settings.files.iter().filter(|file| file.starts_with(&workspace_root) || file.is_file());
+        inputs.files.extend(watched.cloned());
+        inputs.files.insert(lock_file);
+        let mut profiles = settings.profiles.clone();
+        let own = table(&workspace_root.join("Cargo.toml"));
+        let own = own.get("profile").and_then(Value::as_table).into_iter().flat_map(Table::keys);
+        profiles.extend(own.cloned());
+        Ok(Self {
+            target_dir: workspace::target_dir_below(target_dir, &workspace_root),
+            package: package.name.to_string(),
+            file: package.manifest_path.clone().into_std_path_buf(),
+            toolchain,
+            profiles,
+            workspace_root,
+            inputs,
+            package_folders,
+            stamps,
+            settings,
+        })
+    }
+
+    /// Whether cargo knows this profile; to set a value in one that it does not know would make it misname the error.
+    pub(super) fn has_profile(&self, name: &str) -> bool {
+        matches!(name, "dev" | "release") || self.sets_profile(name)
+    }
+
+    /// Whether the workspace or the settings say anything of this profile.
+    pub(super) fn sets_profile(&self, name: &str) -> bool {
+        self.profiles.contains(name)
+    }
+
+    /// The names of all crates that cargo has downloaded and that nothing else can stand for.
+    pub(super) fn downloaded(&self) -> BTreeSet<String> {
+        let lock = table(&self.workspace_root.join("Cargo.lock"));
+        let packages = lock.get("package").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let names = |of: fn(&Value) -> bool| -> BTreeSet<String> {
+            let packages = packages.iter().filter(|package| of(package) && !self.settings.replaces_crates);
+            packages.filter_map(|package| Some(package.get("name")?.as_str()?.to_owned())).collect()
+        };
+        let (with, without) =
+            (names(|it| it.get("source").is_some()), names(|it| it.get("source").is_none()));
+        &with - &without
+    }
+
+    /// Whether everything is still as it was found.
+    pub(super) fn hold(&self) -> bool {
+        self.stamps.iter().all(|(path, found)| stamp(path) == *found)
+    }
+}
+
+/// The stamp of a file that was as it is already at that time; none if it may have been written since.
+pub(super) fn stamp_before(path: &Path, time: SystemTime) -> Option<Stamp> {
+    stamp(path).filter(|stamp| stamp.is_before(time))
+}
+
+/// What a TOML file says; nothing if it cannot be read.
+fn table(file: &Path) -> Table {
+    fs::read_to_string(file).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+async fn metadata(toolchain: &Toolchain, root: &Path) -> Result<Metadata, BuildError> {
+    let file = root.join("Cargo.toml");
+    let mut command = toolchain.cargo(root);
+    command
+        .args(["metadata", "--no-deps", "--format-version", "1", "--color", "never", "--manifest-path"])
+        .arg(&file);
+    let mut json = String::new();
+    let finished = process::run(command, |line| json.push_str(line))
+        .await
+        .map_err(|source| BuildError::NoToolchain { program: "cargo".into(), source })?;
+    let failed = |reason: String| {
+        let status = finished.status.to_string();
+        BuildError::Cargo { file: file.clone(), status, stderr: reason }
+    };
+    if !finished.status.success() {
+        return Err(failed(finished.stderr.clone()));
+    }
+    MetadataCommand::parse(&json).map_err(|error| failed(format!("its metadata cannot be read: {error}")))
+}
+
+fn is_cdylib(package: &Package) -> bool {
+    package
+        .targets
+        .iter()
+        .any(|it| it.crate_types.contains(&CrateType::CDyLib) && !it.kind.contains(&TargetKind::Example))
+}
+
+/// The package that is the plugin.
+fn plugin_package<'m>(manifest: &Manifest, metadata: &'m Metadata) -> Result<&'m Package, BuildError> {
+    let file = manifest.root.join("Cargo.toml");
+    let cdylibs: Vec<_> = metadata.packages.iter().filter(|package| is_cdylib(package)).collect();
+    let names: Vec<_> = cdylibs.iter().map(|package| format!("`{}`", package.name)).collect();
+    let here = || metadata.packages.iter().find(|package| package.manifest_path.as_std_path() == file);
+    let package = match &manifest.build.package {
+        Some(name) => metadata.packages.iter().find(|package| *package.name == *name).ok_or_else(|| {
+            BuildError::NoSuchPackage { file: file.clone(), package: name.clone(), packages: names.clone() }
+        })?,
+        None => match (here(), cdylibs.as_slice()) {
+            (Some(package), _) => package,
+            (None, [package]) => package,
+            (None, []) => return Err(BuildError::NoCdylib { file }),
+            (None, _) => return Err(BuildError::SeveralCdylibs { file, packages: names }),
+        },
+    };
+    if is_cdylib(package) {
+        return Ok(package);
+    }
+    let hint = if names.is_empty() {
+        String::new()
+    } else {
+        format!("; or, if the plugin is another package ({}), name it with `build.package`", names.join(", "))
+    };
+    Err(BuildError::NotACdylib {
+        file: package.manifest_path.clone().into(),
+        package: package.name.to_string(),
+        hint,
+    })
+}
+
+/// The source folders and manifests of `package` and of the packages by path that it needs.
+fn inputs(package: &Package, metadata: &Metadata) -> Inputs {
+    let mut inputs = Inputs::default();
+    inputs.files.insert(metadata.workspace_root.join("Cargo.toml").into());
+    let mut seen = BTreeSet::new();
+    let mut open: Vec<PathBuf> = package.manifest_path.parent().map(Into::into).into_iter().collect();
+    while let Some(folder) = open.pop() {
+        if !seen.insert(folder.clone()) {
+            continue;
+        }
+        let file = folder.join("Cargo.toml");
+        // There or not: once it comes, cargo runs it.
+        inputs.files.insert(folder.join("build.rs"));
+        let Some(package) =
+            metadata.packages.iter().find(|package| package.manifest_path.as_std_path() == file)
+        else {
+            // Outside of the workspace; what else it reads is known from its first build on.
+            inputs.dirs.insert(folder.join("src"));
+            inputs.files.insert(file);
+            continue;
+        };
+        inputs.files.insert(file);
+        for target in &package.targets {
+            let source = target.src_path.as_std_path();
+            match target.kind.first() {
+                Some(TargetKind::CustomBuild) => drop(inputs.files.insert(source.into())),
+                Some(TargetKind::Bin | TargetKind::Test | TargetKind::Bench | TargetKind::Example) => {}
+                _ => inputs.dirs.extend(source.parent().map(Path::to_owned)),
+            }
+        }
+        let needed = package.dependencies.iter().filter(|it| it.kind != DependencyKind::Development);
+        for path in needed.filter_map(|it| it.path.as_ref()).map(|path| path.as_std_path()) {
+            // If one of them leads elsewhere, it is another package.
+            inputs.files.extend(watch::links_on(path));
+            open.push(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()));
+        }
+    }
+    inputs
+}

@@ -1,0 +1,323 @@
+//! Making the artifact: with cargo, with the author's script, or by taking a file that is ready-made.
+//!
+//! **What must never be:** a process left behind by a build that no one waits for any more; a build in the
+//! target folder of the author's own cargo, where the two would wait for each other.
+
+mod cargo;
+mod content;
+mod error;
+mod facts;
+mod fingerprints;
+mod named;
+mod own_writes;
+mod process;
+mod progress;
+mod record;
+mod replay;
+mod script;
+mod settings;
+mod silence;
+mod std_link;
+#[cfg(test)]
+mod tests;
+mod toolchain;
+mod turns;
+mod units;
+
+pub use error::BuildError;
+pub use own_writes::{Moment, OwnWrites};
+
+use crate::{artifact::places_of_libraries, watch::Inputs};
+use facts::Facts;
+use own_writes::ScriptRuns;
+use parking_lot::Mutex;
+use replay::Template;
+use replug_config::{manifest::Manifest, workspace::BuildDir};
+use replug_model::event::{BuildProgress, Diagnostic};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+use std_link::StdLink;
+use turns::Turns;
+
+/// Builds plugins. Cheap to share: builds of different plugins may run at once.
+#[derive(Debug)]
+pub struct Builder {
+    dir: BuildDir,
+    facts: Mutex<HashMap<FactsKey, Arc<Facts>>>,
+    /// How the last crate of a plugin is built again without cargo.
+    templates: Mutex<HashMap<FactsKey, Arc<Template>>>,
+    /// What the last good build of a plugin read, and what the messages of failed ones have named since.
+    read: Mutex<HashMap<FactsKey, BTreeSet<PathBuf>>>,
+    turns: Turns,
+    scripts: ScriptRuns,
+}
+
+/// A build that waits no longer than this says nothing of it.
+const MOMENT: Duration = Duration::from_millis(200);
+
+/// A plugin's folder, and the package that its manifest names.
+type FactsKey = (PathBuf, Option<String>);
+
+/// What a build gives.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The library. The next build overwrites it: it must be copied before it is opened.
+    pub artifact: PathBuf,
+    /// What it was made from.
+    pub inputs: Inputs,
+    /// How long that took.
+    pub took: Duration,
+    /// The compiler's warnings.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// How a plugin comes by its artifact.
+enum Way<'m> {
+    Cargo,
+    Script(&'m Path),
+    ReadyMade(&'m Path),
+}
+
+impl Builder {
+    /// A builder that keeps what it makes on the way in that folder.
+    pub fn new(dir: impl Into<BuildDir>) -> Self {
+        Self {
+            dir: dir.into(),
+            facts: Mutex::default(),
+            templates: Mutex::default(),
+            read: Mutex::default(),
+            turns: Turns::default(),
+            scripts: ScriptRuns::default(),
+        }
+    }
+
+    /// Where that is.
+    pub fn dir(&self) -> &BuildDir {
+        &self.dir
+    }
+
+    /// What the plugin is made from, as far as can be told without building it: to be watched from before the
+    /// first build on, so that no edit is missed.
+    ///
+    /// Files that only a compiler finds (`include!`) are among it once a build has read them, and stay among it while
+    /// builds fail; so are the files that messages of failed builds have named since, there or not. If cargo cannot tell
+    /// anything, it is the whole folder.
+    pub async fn inputs(&self, manifest: &Manifest) -> Inputs {
+        let mut inputs = match way(manifest) {
+            Ok(Way::Script(script)) => script::inputs(manifest, script),
+            Ok(Way::ReadyMade(binary)) => ready_made_inputs(manifest, binary),
+            Ok(Way::Cargo) => {
+                let facts = silence::bounded(manifest.build.timeout, self.facts(manifest)).await;
+                match facts {
+                    Ok(Ok(facts)) => {
+                        let mut inputs = facts.inputs.clone();
+                        record::add_known(&facts, &mut inputs);
+                        inputs
+                    }
+                    Ok(Err(error)) => {
+                        self.remember_failure(manifest, &[], &error);
+                        whole_folder(manifest)
+                    }
+                    Err(silence::TooSilent) => whole_folder(manifest),
+                }
+            }
+            Err(_) => whole_folder(manifest),
+        };
+        inputs.files.extend(self.read.lock().get(&key(manifest)).into_iter().flatten().cloned());
+        inputs.files.insert(manifest.file.clone());
+        inputs
+    }
+
+    /// Whether a build runs processes, and does not only find a file that is there.
+    pub fn takes_time(&self, manifest: &Manifest) -> bool {
+        !matches!(way(manifest), Ok(Way::ReadyMade(_)))
+    }
+
+    /// Builds the plugin, or finds its ready-made library.
+    ///
+    /// Dropping the future kills the build with every process of its group. Needs a tokio runtime with I/O
+    /// and time.
+    ///
+    /// # Errors
+    ///
+    /// * [`BuildError::Compile`], [`BuildError::PanicAborts`]: the source is not accepted; with the compiler's messages.
+    /// * [`BuildError::NoSource`], [`BuildError::NotACdylib`], [`BuildError::NoCdylib`], [`BuildError::SeveralCdylibs`],
+    ///   [`BuildError::NoSuchPackage`]: there is not exactly one library to build.
+    /// * [`BuildError::Cargo`], [`BuildError::NoArtifact`], [`BuildError::NoToolchain`]: cargo itself failed.
+    /// * [`BuildError::Script`], [`BuildError::ScriptNotStarted`], [`BuildError::NoBinaryKey`], [`BuildError::NoBinary`],
+    ///   [`BuildError::Outside`]: the script failed or there is no library in the plugin's folder.
+    /// * [`BuildError::TimedOut`]: its processes wrote nothing for longer than the manifest allows.
+    pub async fn build(&self, manifest: &Manifest) -> Result<Built, BuildError> {
+        self.build_reporting(manifest, |_| ()).await
+    }
+
+    /// Like [`Builder::build`], and reports how far the build has come when that changes, at most once a second.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::build`].
+    pub async fn build_reporting(
+        &self,
+        manifest: &Manifest,
+        report: impl FnMut(BuildProgress),
+    ) -> Result<Built, BuildError> {
+        progress::reported(report, self.build_now(manifest)).await
+    }
+
+    async fn build_now(&self, manifest: &Manifest) -> Result<Built, BuildError> {
+        let (began, as_of) = (Instant::now(), SystemTime::now());
+        let after = manifest.build.timeout;
+        let (artifact, mut inputs, warnings) = silence::bounded(after, self.make(manifest))
+            .await
+            .map_err(|silence::TooSilent| BuildError::TimedOut { root: manifest.root.clone(), after })??;
+        inputs.files.insert(manifest.file.clone());
+        // What a script writes beside its sources must not ask for the next build.
+        let scripted = matches!(way(manifest), Ok(Way::Script(_)));
+        inputs.as_of = Some(as_of).filter(|_| !scripted);
+        Ok(Built { artifact, inputs, took: began.elapsed(), warnings })
+    }
+
+    async fn make(&self, manifest: &Manifest) -> Result<(PathBuf, Inputs, Vec<Diagnostic>), BuildError> {
+        match way(manifest)? {
+            Way::Cargo => {
+                let failed = |bases: &[&Path], error| {
+                    self.remember_failure(manifest, bases, &error);
+                    error
+                };
+                let facts = self.facts(manifest).await.map_err(|error| failed(&[], error))?;
+                let output = self.compile(manifest, &facts).await;
+                let output = output.map_err(|error| failed(&[&facts.workspace_root], error))?;
+                self.read.lock().insert(key(manifest), output.inputs.files.clone());
+                Ok((output.artifact, output.inputs, output.warnings))
+            }
+            Way::Script(script) => {
+                let target_dir = self.dir.rest().join("scripts").join(manifest.id.as_str());
+                let built = script::build(manifest, script, &target_dir).await;
+                let artifact = built.inspect_err(|error| self.remember_failure(manifest, &[], error))?;
+                self.read.lock().remove(&key(manifest));
+                Ok((artifact, script::inputs(manifest, script), Vec::new()))
+            }
+            Way::ReadyMade(binary) => {
+                let remedy = "put the library there, or take `binary` out of the manifest to have it built";
+                let artifact = script::ready_made(manifest, binary, remedy)?;
+                Ok((artifact, ready_made_inputs(manifest, binary), Vec::new()))
+            }
+        }
+    }
+
+    /// Notes which files the messages of a failed build name: an edit of one of them may be what it takes. Relative paths
+    /// in them are seen from `bases` or from the plugin's folder.
+    fn remember_failure(&self, manifest: &Manifest, bases: &[&Path], error: &BuildError) {
+        let bases: Vec<_> = bases.iter().copied().chain([&*manifest.root]).collect();
+        let named = named::files(error, &bases, self.dir.rest());
+        let of_diagnostics = error.diagnostics().iter().filter_map(|it| it.file.clone());
+        // The standard library's own sources have no place on this machine.
+        let of_diagnostics = of_diagnostics.filter(|file| file.is_file());
+        self.read.lock().entry(key(manifest)).or_default().extend(named.into_iter().chain(of_diagnostics));
+    }
+
+    /// What the build of this plugin, that goes on or has ended, has to do with a change of this file.
+    pub fn own_writes(&self, manifest: &Manifest, (moment, path): (Moment, &Path)) -> OwnWrites {
+        match way(manifest) {
+            Ok(Way::Script(script)) if *path != manifest.root.join(script) => OwnWrites::Unordered,
+            Ok(Way::Cargo) => {
+                let facts = self.facts.lock().get(&key(manifest)).cloned();
+                let packages = facts.map(|facts| facts.package_folders.clone()).unwrap_or_default();
+                self.scripts.of((&key(manifest), moment), &packages, path)
+            }
+            _ => OwnWrites::None,
+        }
+    }
+
+    /// Builds with the standard library that goes with the plugin's allocator, which is known from what was built.
+    async fn compile(&self, manifest: &Manifest, facts: &Facts) -> Result<cargo::Output, BuildError> {
+        let std = StdLink::of(facts);
+        let output = self.compile_with(std, manifest, facts).await?;
+        let Some(other) = std.other_for(&output.artifact) else { return Ok(output) };
+        if let Err(error) = other.note(facts) {
+            tracing::warn!("{}: the next host builds it twice once more: {error}", manifest.id);
+        }
+        // It makes the call again as it was.
+        self.templates.lock().remove(&key(manifest));
+        let mut output = self.compile_with(other, manifest, facts).await?;
+        output.warnings.extend(other.explained());
+        Ok(output)
+    }
+
+    /// Builds without cargo where that gives the same, else with it.
+    async fn compile_with(
+        &self,
+        std: StdLink,
+        manifest: &Manifest,
+        facts: &Facts,
+    ) -> Result<cargo::Output, BuildError> {
+        let key = key(manifest);
+        let template = self.templates.lock().get(&key).cloned();
+        if let Some(template) = template.filter(|template| template.holds(manifest))
+            && let Some(outcome) = template.run(manifest, facts).await
+        {
+            return outcome;
+        }
+        self.templates.lock().remove(&key);
+        let turn = self.turns.to_build(&facts.workspace_root);
+        tokio::pin!(turn);
+        let _turn = match tokio::time::timeout(MOMENT, &mut turn).await {
+            Ok(turn) => turn,
+            Err(_) => {
+                progress::note("waiting for another build of this workspace");
+                turn.await
+            }
+        };
+        let running = self.scripts.begin(key.clone(), &facts.package_folders);
+        let (output, template) = cargo::build(manifest, facts, std, &running).await?;
+        if let Some(template) = template {
+            self.templates.lock().insert(key, Arc::new(template));
+        }
+        Ok(output)
+    }
+
+    /// What is known about the plugin's package, found out anew if it no longer holds.
+    async fn facts(&self, manifest: &Manifest) -> Result<Arc<Facts>, BuildError> {
+        let key = key(manifest);
+        let known = self.facts.lock().get(&key).cloned();
+        if let Some(facts) = known.filter(|facts| facts.hold()) {
+            return Ok(facts);
+        }
+        let facts = Arc::new(Facts::find(manifest, &self.dir.of(&manifest.root), &self.turns).await?);
+        self.facts.lock().insert(key, Arc::clone(&facts));
+        Ok(facts)
+    }
+}
+
+fn key(manifest: &Manifest) -> FactsKey {
+    (manifest.root.clone(), manifest.build.package.clone())
+}
+
+fn way(manifest: &Manifest) -> Result<Way<'_>, BuildError> {
+    let has = |name: &str| manifest.root.join(name).is_file();
+    match (&manifest.build.script, &manifest.binary) {
+        (Some(script), _) => Ok(Way::Script(script)),
+        (None, _) if has(script::CONVENTIONAL) && !has("Cargo.toml") => {
+            Ok(Way::Script(Path::new(script::CONVENTIONAL)))
+        }
+        (None, Some(binary)) => Ok(Way::ReadyMade(binary)),
+        (None, None) if has("Cargo.toml") => Ok(Way::Cargo),
+        (None, None) => Err(BuildError::NoSource { root: manifest.root.clone() }),
+    }
+}
+
+/// The library, and those that come with it, be they there or not.
+fn ready_made_inputs(manifest: &Manifest, binary: &Path) -> Inputs {
+    let binary = manifest.root.join(binary);
+    let mut files = places_of_libraries(&binary);
+    files.insert(binary);
+    Inputs { files, ..Inputs::default() }
+}
+
+fn whole_folder(manifest: &Manifest) -> Inputs {
+    Inputs { dirs: [manifest.root.clone()].into(), ..Inputs::default() }
+}

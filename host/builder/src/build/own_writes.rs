@@ -1,0 +1,202 @@
+//! What a build may have written itself among its inputs, and when.
+
+use super::FactsKey;
+use crate::watch::changed_at;
+use cargo_metadata::BuildScript;
+use parking_lot::Mutex;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+/// What a build has to do with a file that changed while it ran, or before it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnWrites {
+    /// No step of it writes there.
+    None,
+    /// The build script of the file's package ran until then. The compiler reads the file after that.
+    Until(SystemTime),
+    /// The build script of the file's package may be running. The compiler reads the file after that.
+    Possible,
+    /// A step of it may write there while another one reads.
+    Unordered,
+}
+
+/// When something is asked about a build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// It goes on. One that was cut short before it may have written something a moment ago.
+    During,
+    /// None goes on.
+    After,
+}
+
+/// The build scripts of packages by path, each by its package's folder.
+#[derive(Debug, Default)]
+pub(super) struct ScriptRuns {
+    /// When each last ran to its end.
+    ended: Mutex<BTreeMap<PathBuf, SystemTime>>,
+    /// Those that have yet to be heard of, by the build that goes on.
+    awaited: Mutex<BTreeMap<FactsKey, BTreeSet<PathBuf>>>,
+}
+
+/// A build that goes on. When it is dropped, the build has ended or was given up.
+pub(super) struct Running<'r> {
+    runs: &'r ScriptRuns,
+    build: FactsKey,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.runs.awaited.lock().remove(&self.build);
+    }
+}
+
+impl Running<'_> {
+    /// Notes that a build script has run, or that cargo has found that it need not.
+    pub(super) fn note(&self, script: &BuildScript) {
+        let Some(folder) = folder_of(&script.package_id.repr) else { return };
+        // Cargo writes what the script has printed when it has ended, and starts the compiler after that. It gives the file
+        // the time at which the script began, so that only the kernel's own time of its last change says when that was.
+        let output = script.out_dir.as_std_path().parent().map(|it| it.join("output"));
+        let ended = output.filter(|path| path.exists()).and_then(|path| changed_at(&path));
+        self.runs.ended.lock().insert(folder.clone(), ended.unwrap_or_else(SystemTime::now));
+        if let Some(awaited) = self.runs.awaited.lock().get_mut(&self.build) {
+            awaited.remove(&folder);
+        }
+    }
+}
+
+impl ScriptRuns {
+    /// A build of the packages in these folders begins.
+    pub(super) fn begin(&self, build: FactsKey, packages: &BTreeSet<PathBuf>) -> Running<'_> {
+        let scripted = packages.iter().filter(|folder| has_script(folder)).cloned().collect();
+        self.awaited.lock().insert(build.clone(), scripted);
+        Running { runs: self, build }
+    }
+
+    /// What a build, of the packages in these folders, has to do with this file.
+    pub(super) fn of(
+        &self,
+        (build, moment): (&FactsKey, Moment),
+        packages: &BTreeSet<PathBuf>,
+        path: &Path,
+    ) -> OwnWrites {
+        let owner = packages.iter().filter(|it| path.starts_with(it)).max_by_key(|it| it.as_os_str().len());
+        // Nothing writes the script itself, or what cargo reads before it runs it.
+        if owner.is_some_and(|folder| path == folder.join("build.rs") || path == folder.join("Cargo.toml")) {
+            return OwnWrites::None;
+        }
+        let awaited = self.awaited.lock();
+        let own = awaited.get(build);
+        let has_yet_to_begin = own.is_none() && moment == Moment::During;
+        if let Some(folder) = owner {
+            if own.is_some_and(|own| own.contains(folder)) || has_yet_to_begin && has_script(folder) {
+                return OwnWrites::Possible;
+            }
+            // Another plugin's build runs the script while this one's compiler may read.
+            if awaited.values().any(|other| other.contains(folder)) {
+                return OwnWrites::Unordered;
+            }
+            if let Some(ended) = self.ended.lock().get(folder) {
+                return OwnWrites::Until(*ended);
+            }
+        }
+        let others_may = match own {
+            Some(awaited) => !awaited.is_empty(),
+            None => has_yet_to_begin && packages.iter().any(|folder| has_script(folder)),
+        };
+        if others_may { OwnWrites::Unordered } else { OwnWrites::None }
+    }
+}
+
+/// Whether the package in this folder has a build script, as far as its manifest shows.
+fn has_script(folder: &Path) -> bool {
+    let names_one = |text: String| {
+        let keys = text.lines().filter_map(|line| line.split_once('='));
+        keys.map(|(key, _)| key.trim()).any(|key| key == "build")
+    };
+    folder.join("build.rs").is_file() || fs::read_to_string(folder.join("Cargo.toml")).is_ok_and(names_one)
+}
+
+/// The folder of a package by path: cargo names it `path+file:///folder#name@version`.
+fn folder_of(package_id: &str) -> Option<PathBuf> {
+    let url = package_id.strip_prefix("path+file://")?;
+    let path = url.split_once('#').map_or(url, |(path, _)| path);
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.bytes();
+    while let Some(byte) = rest.next() {
+        let mut decoded = || u8::from_str_radix(str::from_utf8(&[rest.next()?, rest.next()?]).ok()?, 16).ok();
+        bytes.push(if byte == b'%' { decoded()? } else { byte });
+    }
+    Some(PathBuf::from(String::from_utf8(bytes).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> FactsKey {
+        ("/w/plugin".into(), None)
+    }
+
+    fn script(folder: &Path, out_dir: &Path) -> BuildScript {
+        let json = serde_json::json!({
+            "package_id": format!("path+file://{}#0.1.0", folder.display()),
+            "linked_libs": [], "linked_paths": [], "cfgs": [], "env": [], "out_dir": out_dir,
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn a_build_script_may_write_until_it_has_ended_and_other_packages_are_edited() {
+        let dir = tempfile::tempdir().unwrap();
+        let (scripted, plain) = (dir.path().join("scripted"), dir.path().join("plain"));
+        for folder in [&scripted, &plain] {
+            fs::create_dir_all(folder.join("src")).unwrap();
+        }
+        fs::write(scripted.join("build.rs"), "fn main() {}").unwrap();
+        let packages: BTreeSet<_> = [scripted.clone(), plain.clone()].into();
+        let (runs, source) = (ScriptRuns::default(), scripted.join("src/pb/a.rs"));
+        let at = |moment, path: &Path| runs.of((&key(), moment), &packages, path);
+        let of = |path: &Path| at(Moment::During, path);
+        assert_eq!([at(Moment::After, &source), of(&source)], [OwnWrites::None, OwnWrites::Possible]);
+        let running = runs.begin(key(), &packages);
+        assert_eq!(of(&source), OwnWrites::Possible);
+        assert_eq!(of(&plain.join("src/lib.rs")), OwnWrites::Unordered);
+        assert_eq!(of(&scripted.join("build.rs")), OwnWrites::None);
+        let another = ("/w/another".into(), None);
+        assert_eq!(runs.of((&another, Moment::After), &packages, &source), OwnWrites::Unordered);
+
+        let out = dir.path().join("made/build/scripted-1/out");
+        fs::create_dir_all(&out).unwrap();
+        let output = fs::File::create(out.parent().unwrap().join("output")).unwrap();
+        output.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        running.note(&script(&scripted, &out));
+        let ended = changed_at(&out.parent().unwrap().join("output")).unwrap();
+        assert_eq!(of(&source), OwnWrites::Until(ended));
+        assert_eq!(of(&plain.join("src/lib.rs")), OwnWrites::None);
+        drop(running);
+        assert_eq!(at(Moment::After, &source), OwnWrites::Until(ended));
+    }
+
+    #[test]
+    fn a_script_that_only_the_manifest_names_counts_and_one_cut_short_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("Cargo.toml"), "[package]\nbuild = \"generate.rs\"\n").unwrap();
+        let packages: BTreeSet<_> = [dir.path().to_owned()].into();
+        let (runs, source) = (ScriptRuns::default(), dir.path().join("src/lib.rs"));
+        let running = runs.begin(key(), &packages);
+        assert_eq!(runs.of((&key(), Moment::During), &packages, &source), OwnWrites::Possible);
+        drop(running);
+        assert_eq!(runs.of((&key(), Moment::After), &packages, &source), OwnWrites::None);
+    }
+
+    #[test]
+    fn the_folder_of_a_package_is_read_from_its_id() {
+        assert_eq!(folder_of("path+file:///w/my%20plugin#dep@0.1.0"), Some("/w/my plugin".into()));
+        assert_eq!(folder_of("registry+https://github.com/rust-lang/crates.io-index#serde@1.0.0"), None);
+    }
+}

@@ -1,0 +1,186 @@
+//! A child process that takes everything it started with it when it ends, or when no one waits for it any more.
+
+use super::{progress, silence};
+use crate::guard;
+use parking_lot::Mutex;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, pidfd_send_signal, waitid,
+};
+use std::{
+    collections::VecDeque,
+    io,
+    os::{fd::OwnedFd, unix::process::CommandExt},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    process::{ChildStderr, ChildStdout},
+};
+
+/// How a process ended.
+pub(super) struct Finished {
+    pub(super) status: ExitStatus,
+    /// The last lines of its standard error.
+    pub(super) stderr: String,
+}
+
+/// How long output is still read after a process ended, if something outside its group holds the pipe.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Runs `command` in a process group of its own, with no input, and gives each line of its output to `on_line`.
+///
+/// When the process has ended, what is left of its group is killed. When the future is dropped, the whole group is.
+pub(super) async fn run(command: Command, on_line: impl FnMut(&str)) -> io::Result<Finished> {
+    run_reading(command, on_line, |_| {}).await
+}
+
+/// Like [`run`], but gives each line of its standard error to `on_line`.
+pub(super) async fn run_reading_errors(command: Command, on_line: impl FnMut(&str)) -> io::Result<Finished> {
+    run_reading(command, |_| {}, on_line).await
+}
+
+async fn run_reading(
+    mut command: Command,
+    mut on_line: impl FnMut(&str),
+    mut on_error_line: impl FnMut(&str),
+) -> io::Result<Finished> {
+    command.stdin(guard::marked_input()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn()?;
+    let _running = silence::process_starts();
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let leader = Pid::from_child(&child);
+    let process = pidfd_open(leader, PidfdFlags::empty()).ok();
+    let group = Arc::new(Group { leader, process, reaped: Mutex::new(false) });
+    let _kill_on_drop = KillOnDrop(Arc::clone(&group));
+    let mut ended = tokio::task::spawn_blocking(move || group.wait(child));
+
+    let mut tail = Tail::default();
+    let reading = async {
+        let out = async {
+            match stdout.map(ChildStdout::from_std) {
+                Some(stdout) => each_line(stdout?, &mut on_line).await,
+                None => Ok(()),
+            }
+        };
+        let err = async {
+            match stderr.map(ChildStderr::from_std) {
+                Some(stderr) => {
+                    each_line(stderr?, |line| {
+                        on_error_line(line);
+                        tail.push(line);
+                    })
+                    .await
+                }
+                None => Ok(()),
+            }
+        };
+        tokio::try_join!(out, err).map(drop)
+    };
+    let status = {
+        tokio::pin!(reading);
+        tokio::select! {
+            status = &mut ended => {
+                // Output that comes late is worth less than an answer.
+                let _ = tokio::time::timeout(LAST_WORDS, reading).await;
+                status
+            }
+            read = &mut reading => {
+                read?;
+                ended.await
+            }
+        }
+    };
+    Ok(Finished { status: status.map_err(io::Error::other)??, stderr: tail.into_text() })
+}
+
+async fn each_line(pipe: impl AsyncRead + Unpin, mut on_line: impl FnMut(&str)) -> io::Result<()> {
+    let mut pipe = BufReader::with_capacity(64 << 10, pipe);
+    let mut line = Vec::new();
+    loop {
+        let read = pipe.fill_buf().await?;
+        silence::is_broken();
+        let end = read.iter().position(|byte| matches!(byte, b'\n' | b'\r')).map(|at| at + 1);
+        let taken = end.unwrap_or(read.len());
+        line.extend_from_slice(&read[..taken]);
+        pipe.consume(taken);
+        if taken > 0 && line.ends_with(b"\r") {
+            // What cargo writes over and over is no line; all else that ends so may be, and is one where a newline follows.
+            if progress::hear(&line) {
+                line.clear();
+            }
+            continue;
+        }
+        if end.is_some() || taken == 0 && !line.is_empty() {
+            on_line(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']));
+            line.clear();
+        }
+        if taken == 0 {
+            return Ok(());
+        }
+    }
+}
+
+struct Group {
+    leader: Pid,
+    /// The leader, whoever has its number; none where the kernel knows no such thing.
+    process: Option<OwnedFd>,
+    reaped: Mutex<bool>,
+}
+
+impl Group {
+    /// Waits until the leader has ended, kills the rest of the group and reaps the leader.
+    fn wait(&self, mut child: Child) -> io::Result<ExitStatus> {
+        let exited = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(self.leader), exited) {}
+        let mut reaped = self.reaped.lock();
+        self.kill();
+        let status = child.wait();
+        *reaped = true;
+        status
+    }
+
+    /// Only while the leader is not reaped: until then no one else can have its number. Something else in this program may
+    /// have done that, as a plugin that waits for any child does; then nothing is killed.
+    fn kill(&self) {
+        let is_there = |process| pidfd_send_signal(process, Signal::KILL).is_ok();
+        if self.process.as_ref().is_none_or(is_there) {
+            // An error means that no one is left.
+            let _ = kill_process_group(self.leader, Signal::KILL);
+        }
+    }
+}
+
+struct KillOnDrop(Arc<Group>);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        let reaped = self.0.reaped.lock();
+        if !*reaped {
+            self.0.kill();
+        }
+    }
+}
+
+/// The last lines of an output.
+#[derive(Default)]
+pub(super) struct Tail {
+    lines: VecDeque<String>,
+}
+
+impl Tail {
+    const LINES: usize = 40;
+    const LINE_CHARS: usize = 500;
+
+    pub(super) fn push(&mut self, line: &str) {
+        if self.lines.len() == Self::LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line.chars().take(Self::LINE_CHARS).collect());
+    }
+
+    pub(super) fn into_text(self) -> String {
+        Vec::from(self.lines).join("\n")
+    }
+}

@@ -1,0 +1,134 @@
+//! How far a build has come, as cargo says it: `[=====>    ] 37/53: serde, syn`, again and again on one line, which it ends with a
+//! carriage return. Cargo knows how many crates there are to compile only by itself, and says so only there.
+//!
+//! Whoever wants to know it runs the build in [`reported`]; the processes of the build are heard by [`hear`].
+
+use replug_model::event::BuildProgress;
+use std::{process::Command, time::Duration};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+tokio::task_local! {
+    static HEARD: watch::Sender<Option<BuildProgress>>;
+}
+
+/// How often it is reported at most.
+const PACE: Duration = Duration::from_secs(1);
+
+/// Does `work`, and gives each progress of a build in it to `report`: the first at once, and then the newest of each second.
+pub(super) async fn reported<T>(mut report: impl FnMut(BuildProgress), work: impl Future<Output = T>) -> T {
+    let (sender, mut heard) = watch::channel(None);
+    let work = HEARD.scope(sender, work);
+    tokio::pin!(work);
+    let mut not_before = Instant::now();
+    loop {
+        let news = async {
+            // The sender is there for as long as the work is.
+            let _ = heard.changed().await;
+            sleep_until(not_before).await;
+        };
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = news => {}
+        }
+        if let Some(progress) = heard.borrow_and_update().clone() {
+            report(progress);
+        }
+        not_before = Instant::now() + PACE;
+    }
+}
+
+/// Has cargo say how far it is, whatever its output goes to.
+pub(super) fn ask(cargo: &mut Command) {
+    cargo.env("CARGO_TERM_PROGRESS_WHEN", "always").env("CARGO_TERM_PROGRESS_WIDTH", "160");
+    cargo.env("CARGO_TERM_PROGRESS_TERM_INTEGRATION", "false");
+}
+
+/// Says what a build does that does not say so itself.
+pub(super) fn note(doing: &str) {
+    send(BuildProgress { done: None, total: None, doing: doing.to_owned() });
+}
+
+/// Takes what was written up to a carriage return; false if cargo does not write such a thing.
+pub(super) fn hear(written: &[u8]) -> bool {
+    let progress = str::from_utf8(written).ok().and_then(read);
+    let is_progress = progress.is_some();
+    progress.into_iter().for_each(send);
+    is_progress
+}
+
+fn send(progress: BuildProgress) {
+    // Where no one wants to know, no one hears it.
+    let _ = HEARD.try_with(|heard| {
+        heard.send_if_modified(|known| {
+            let is_news = known.as_ref() != Some(&progress);
+            *known = Some(progress);
+            is_news
+        })
+    });
+}
+
+/// Reads `[=> ] 1/18: zmij(build), serde_core`, and `12 crates, remaining bytes: 3.1MiB`, which it says of downloads.
+fn read(written: &str) -> Option<BuildProgress> {
+    let text = written.trim_start_matches("\u{1b}[K").trim();
+    if let Some(bar) = text.strip_prefix('[') {
+        let (bar, said) = bar.split_once("] ")?;
+        let (counts, doing) = said.split_once(':').unwrap_or((said, ""));
+        let (done, total) = counts.split_once('/')?;
+        let is_bar = bar.chars().all(|c| "=> ".contains(c));
+        let progress = BuildProgress {
+            done: Some(done.trim().parse().ok()?),
+            total: Some(total.trim().parse().ok()?),
+            doing: doing.trim().into(),
+        };
+        return is_bar.then_some(progress);
+    }
+    let (count, rest) = text.split_once(' ')?;
+    let is_download = count.parse::<u64>().is_ok() && (rest.starts_with("crate"));
+    is_download.then(|| BuildProgress { done: None, total: None, doing: format!("downloading {text}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cargo_writes_of_its_progress_is_read_and_nothing_else() {
+        let of = |done, total, doing: &str| BuildProgress { done, total, doing: doing.into() };
+        for (written, progress) in [
+            (
+                "[>        ] 1/18: zmij(build), serde_core(build.rs)  ",
+                of(Some(1), Some(18), "zmij(build), serde_core(build.rs)"),
+            ),
+            ("\u{1b}[K[======>  ] 37/53: syn", of(Some(37), Some(53), "syn")),
+            ("[=========] 53/53", of(Some(53), Some(53), "")),
+            ("1 crate     ", of(None, None, "downloading 1 crate")),
+            (
+                "12 crates, remaining bytes: 3.1MiB",
+                of(None, None, "downloading 12 crates, remaining bytes: 3.1MiB"),
+            ),
+        ] {
+            assert_eq!(read(written), Some(progress), "{written}");
+        }
+        for other in ["error: could not compile", "[dependencies] a/b", "[=> ] x/2: a", "12 warnings", ""] {
+            assert_eq!(read(other), None, "{other}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_progress_is_reported_at_once_and_then_the_newest_of_each_second() {
+        let (reporter, mut reports) = tokio::sync::mpsc::unbounded_channel();
+        let report = |progress: BuildProgress| reporter.send(progress.done.unwrap()).unwrap();
+        let build = async {
+            let hear = |done: u64| assert!(hear(format!("[=> ] {done}/25: a").as_bytes()));
+            hear(0);
+            let first = reports.recv().await;
+            (1..=24).for_each(hear);
+            (first, reports.recv().await)
+        };
+        assert_eq!(reported(report, build).await, (Some(0), Some(24)));
+    }
+}

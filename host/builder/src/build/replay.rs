@@ -1,0 +1,275 @@
+//! Building an edit without cargo: the last crate's own `rustc` call is noted when cargo makes it, and made again as long
+//! as nothing but that crate's own sources has changed. That leaves out all that cargo does to find that out itself.
+//!
+//! **What must never be:** an artifact that cargo would not have made from the same files. Whatever is not known to be
+//! as it was, and whatever `rustc` says that is not about the author's own source, drops the template, and cargo decides.
+
+use super::{
+    BuildError,
+    cargo::{self, Output},
+    content::{Stamp, stamp},
+    facts::{Facts, stamp_before},
+    process,
+};
+use crate::watch::Inputs;
+use replug_config::manifest::{BuildSpec, Manifest};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env,
+    ffi::{OsStr, OsString},
+    fs, io,
+    os::unix::{ffi::OsStringExt, fs::PermissionsExt},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU64, Ordering},
+    time::SystemTime,
+};
+
+/// Notes how cargo calls rustc for the package that it was asked for, and calls it.
+const WRAPPER: &str = r#"#!/bin/sh
+if [ "$CARGO_PRIMARY_PACKAGE" = 1 ] && [ -n "$REPLUG_NOTE" ]; then
+    { printf '%s\0' "$PWD" "$@" > "$REPLUG_NOTE.args" && env -0 > "$REPLUG_NOTE.env"; } || rm -f "$REPLUG_NOTE.args"
+fi
+exec "$@"
+"#;
+
+/// What steers the wrapper or belongs to the cargo that called it, and is not for rustc.
+const NOT_FOR_RUSTC: [&str; 5] =
+    ["RUSTC_WORKSPACE_WRAPPER", "REPLUG_NOTE", "CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS"];
+
+/// Where a cargo build leaves its note.
+#[derive(Debug)]
+pub(super) struct Note {
+    path: PathBuf,
+}
+
+impl Note {
+    /// Has `command`, a cargo build, note how it calls rustc. `None` where someone else wraps rustc already.
+    pub(super) fn ask(command: &mut Command, facts: &Facts) -> Option<Self> {
+        let wrapped = ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_RUSTC_WRAPPER"]
+            .iter()
+            .any(|name| env::var_os(name).is_some());
+        if wrapped || facts.settings.mention("wrapper") {
+            return None;
+        }
+        let dir = facts.target_dir.join("replay");
+        let wrapper = dir.join("rustc-note.sh");
+        let path = dir.join(&facts.package);
+        write_wrapper(&dir, &wrapper).ok()?;
+        command.env("RUSTC_WORKSPACE_WRAPPER", wrapper).env("REPLUG_NOTE", &path);
+        Some(Self { path })
+    }
+
+    fn read(&self, extension: &str) -> Option<Vec<OsString>> {
+        let mut path = self.path.clone().into_os_string();
+        path.push(format!(".{extension}"));
+        let bytes = fs::read(path).ok()?;
+        let parts = bytes.strip_suffix(b"\0")?.split(|byte| *byte == 0);
+        Some(parts.map(|part| OsString::from_vec(part.to_vec())).collect())
+    }
+}
+
+/// Written anew only if it differs: cargo looks at its time.
+fn write_wrapper(dir: &Path, wrapper: &Path) -> io::Result<()> {
+    if fs::read(wrapper).is_ok_and(|found| found == WRAPPER.as_bytes()) {
+        return Ok(());
+    }
+    fs::create_dir_all(dir)?;
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    io::Write::write_all(&mut file, WRAPPER.as_bytes())?;
+    file.as_file().set_permissions(fs::Permissions::from_mode(0o755))?;
+    file.into_temp_path().persist(wrapper)?;
+    Ok(())
+}
+
+/// What files were when a cargo build began.
+#[derive(Debug)]
+pub(super) struct Beginning {
+    at: SystemTime,
+    stamps: BTreeMap<PathBuf, Option<Stamp>>,
+    target_dir: PathBuf,
+}
+
+impl Beginning {
+    /// Notes what the files are that are known before the build.
+    pub(super) fn now(facts: &Facts) -> Self {
+        let at = SystemTime::now();
+        let known = facts.inputs.files.iter().chain(&facts.settings.files);
+        let stamps = known.map(|path| (path.clone(), stamp(path))).collect();
+        Self { at, stamps, target_dir: facts.target_dir.clone() }
+    }
+
+    /// What a file was when cargo read it; none if it may have been saved since.
+    fn stamp(&self, path: &Path) -> Option<Option<Stamp>> {
+        match self.stamps.get(path) {
+            Some(stamp) => Some(*stamp),
+            // What cargo itself has written, maybe in this build.
+            None if path.starts_with(&self.target_dir) => Some(stamp(path)),
+            None => stamp_before(path, self.at).map(Some),
+        }
+    }
+}
+
+/// One call of rustc, and what has to be as it was for making it again.
+#[derive(Debug)]
+pub(super) struct Template {
+    rustc: OsString,
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    cwd: PathBuf,
+    spec: BuildSpec,
+    /// The name of the crate with what cargo adds to it: the files that rustc writes are called that.
+    stem: String,
+    /// All that the artifact is made from but the crate's own sources.
+    others: BTreeMap<PathBuf, Option<Stamp>>,
+    inputs: Inputs,
+    folders: Folders,
+}
+
+impl Template {
+    /// Makes a template of what a cargo build has noted, be it an earlier one that made this artifact. `None` if a
+    /// file was saved while cargo built: which version it read is not known.
+    pub(super) fn of(
+        note: &Note,
+        beginning: &Beginning,
+        manifest: &Manifest,
+        output: &Output,
+    ) -> Option<Self> {
+        let mut noted = note.read("args")?.into_iter();
+        let (cwd, rustc, args) = (PathBuf::from(noted.next()?), noted.next()?, noted.collect::<Vec<_>>());
+        let value = |flag: &str| after(&args, flag).and_then(OsStr::to_str);
+        // Cargo leaves it out for a cdylib.
+        let suffix = args.iter().find_map(|arg| arg.to_str()?.strip_prefix("extra-filename="));
+        let suffix = suffix.unwrap_or_default();
+        let stem = format!("{}{suffix}", value("--crate-name")?);
+        let out_dir = Path::new(value("--out-dir")?);
+        // What cargo hands out is a hard link to what rustc made.
+        if stamp(&out_dir.join(format!("lib{stem}.so"))) != stamp(&output.artifact) {
+            return None;
+        }
+        let dep_info = fs::read_to_string(out_dir.join(format!("{stem}.d"))).ok()?;
+        let own: BTreeSet<_> =
+            cargo::dep_info_sources(&dep_info).into_iter().map(|it| cwd.join(it)).collect();
+        let externs = args.iter().filter_map(|arg| Some(PathBuf::from(arg.to_str()?.split_once('=')?.1)));
+        let externs = externs.filter(|path| path.extension().is_some_and(|it| it == "rlib" || it == "so"));
+        let others = output.inputs.files.iter().filter(|file| !own.contains(*file)).cloned();
+        let others = others.chain(externs).chain(beginning.stamps.keys().cloned());
+        let others = others.map(|path| beginning.stamp(&path).map(|stamp| (path, stamp)));
+        let others = others.collect::<Option<_>>()?;
+        let env = note.read("env")?.into_iter().filter_map(|pair| {
+            let pair = pair.into_vec();
+            let at = pair.iter().position(|byte| *byte == b'=')?;
+            let name = OsString::from_vec(pair[..at].to_vec());
+            Some((name, OsString::from_vec(pair[at + 1..].to_vec())))
+        });
+        let env = env.filter(|(name, _)| !NOT_FOR_RUSTC.iter().any(|not| name == not));
+        Some(Self {
+            others,
+            env: env.collect(),
+            spec: manifest.build.clone(),
+            inputs: output.inputs.clone(),
+            folders: Folders::take(&note.path).ok()?,
+            rustc,
+            args,
+            cwd,
+            stem,
+        })
+    }
+
+    /// Whether making the call again gives what cargo would make.
+    pub(super) fn holds(&self, manifest: &Manifest) -> bool {
+        self.spec == manifest.build && self.others.iter().all(|(path, found)| stamp(path) == *found)
+    }
+
+    /// Makes the call again. `None` if cargo is to decide.
+    pub(super) async fn run(&self, manifest: &Manifest, facts: &Facts) -> Option<Result<Output, BuildError>> {
+        let out_dir = self.folders.fresh().ok()?;
+        let mut command = Command::new(&self.rustc);
+        command.current_dir(&self.cwd).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
+        let mut is_out_dir = false;
+        for arg in &self.args {
+            command.arg(if is_out_dir { out_dir.as_os_str() } else { arg });
+            is_out_dir = arg == "--out-dir";
+        }
+        let (mut diagnostics, mut stale) = (Vec::new(), false);
+        let finished = process::run_reading_errors(command, |line| {
+            if let Ok(message) = serde_json::from_str::<cargo_metadata::diagnostic::Diagnostic>(line) {
+                stale |= message.code.as_ref().is_some_and(|code| is_about_crates(&code.code));
+                diagnostics.extend(cargo::diagnostic(message, &facts.workspace_root));
+            }
+        });
+        let finished = finished.await.ok()?;
+        if !finished.status.success() {
+            let ordinary = diagnostics.iter().any(|it| it.level == "error" && it.file.is_some());
+            let by_itself = finished.status.code() == Some(1);
+            let error = || Err(cargo::failure(manifest, facts, diagnostics, &finished));
+            return (ordinary && by_itself && !stale).then(error);
+        }
+        let artifact = out_dir.join(format!("lib{}.so", self.stem));
+        let dep_info = fs::read_to_string(out_dir.join(format!("{}.d", self.stem))).ok()?;
+        if !artifact.is_file() {
+            return None;
+        }
+        let mut inputs = self.inputs.clone();
+        inputs.files.extend(cargo::dep_info_sources(&dep_info).into_iter().map(|it| self.cwd.join(it)));
+        inputs.files.retain(|file| !file.starts_with(&facts.target_dir));
+        Some(Ok(Output { artifact, inputs, warnings: diagnostics }))
+    }
+}
+
+/// Where the runs of a template write, and no other template meanwhile, be it one of another process.
+#[derive(Debug)]
+struct Folders {
+    /// The common beginning of their paths.
+    base: OsString,
+    runs: AtomicU64,
+    _alone: fs::File,
+}
+
+impl Folders {
+    /// Takes the first that are free of those whose paths begin with `path`.
+    fn take(path: &Path) -> io::Result<Self> {
+        let mut number = 0_u32;
+        loop {
+            let mut base = path.to_owned().into_os_string();
+            base.push(format!("-{number}"));
+            let mut lock = base.clone();
+            lock.push(".lock");
+            let alone = fs::File::create(lock)?;
+            match flock(&alone, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self { base, runs: AtomicU64::new(0), _alone: alone }),
+                Err(Errno::WOULDBLOCK) => number += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// An empty one. The one before it may still be read; those before that are removed.
+    fn fresh(&self) -> io::Result<PathBuf> {
+        let mut folder = self.base.clone();
+        folder.push(if self.runs.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+            "-even"
+        } else {
+            "-odd"
+        });
+        let folder = PathBuf::from(folder);
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+}
+
+/// The argument behind a flag.
+fn after<'a>(args: &'a [OsString], flag: &str) -> Option<&'a OsStr> {
+    let at = args.iter().position(|arg| arg == flag)?;
+    args.get(at + 1).map(OsString::as_os_str)
+}
+
+/// Whether an error of that code may come from crates that are no longer as they were, not from the source.
+fn is_about_crates(code: &str) -> bool {
+    ["E0457", "E0459", "E0460", "E0461", "E0462", "E0463", "E0464", "E0514", "E0519"].contains(&code)
+}

@@ -1,0 +1,30 @@
+//! What the file system of a folder allows.
+
+use rustix::fs::{StatVfsMountFlags, statvfs};
+use std::path::Path;
+
+/// Whether nothing that lies in the folder, or will once it is made, can be run or opened as a library.
+pub fn is_noexec(folder: &Path) -> bool {
+    let there = folder.ancestors().find(|above| above.exists());
+    // What does not say is tried.
+    there
+        .and_then(|folder| statvfs(folder).ok())
+        .is_some_and(|stats| stats.f_flag.contains(StatVfsMountFlags::NOEXEC))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_without_execution_is_known_by_folders_that_are_not_there_yet() {
+        assert!(!is_noexec(Path::new("/usr/bin/not/there/yet")));
+        // The kernel's own file systems are mounted so by whoever starts a system.
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let noexec = fields.find(|it| it[3].split(',').any(|option| option == "noexec") && it[1] != "/");
+        if let Some(mount) = noexec {
+            assert!(is_noexec(&Path::new(mount[1]).join("not/there/yet")), "{mount:?}");
+        }
+    }
+}

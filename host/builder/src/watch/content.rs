@@ -1,0 +1,97 @@
+//! What a file holds, in a few bytes; and which files no one means when they say "source".
+
+use super::poll::file_system_without_events;
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+/// What a path holds. Two equal ones hold the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Nothing: there is no such file.
+    Gone,
+    /// A file without a byte in it.
+    Empty,
+    /// A hash of its bytes; of a link to a folder, of where it leads.
+    Hash(u64),
+    /// It is there and cannot be read, which is not the same as unchanged.
+    Unreadable(io::ErrorKind),
+}
+
+/// Larger files are told apart by length and time: hashing them would take longer than a small build.
+const HASHED_BYTES: u64 = 16 << 20;
+
+impl Content {
+    /// Of the file at this path, as it is now.
+    pub fn of(path: &Path) -> Self {
+        let read = || -> io::Result<Option<u64>> {
+            let metadata = fs::metadata(path)?;
+            let mut hasher = DefaultHasher::new();
+            if let (true, Ok(target)) = (metadata.is_dir(), fs::read_link(path)) {
+                target.hash(&mut hasher);
+            } else if !metadata.is_file() || metadata.len() > HASHED_BYTES {
+                (metadata.len(), metadata.modified()?, metadata.is_dir()).hash(&mut hasher);
+            } else {
+                let bytes = fs::read(path)?;
+                if bytes.is_empty() {
+                    return Ok(None);
+                }
+                bytes.hash(&mut hasher);
+            }
+            Ok(Some(hasher.finish()))
+        };
+        match read() {
+            Ok(Some(hash)) => Self::Hash(hash),
+            Ok(None) => Self::Empty,
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::Gone,
+                kind => Self::Unreadable(kind),
+            },
+        }
+    }
+}
+
+/// When a file last became what it is: written, moved here, linked. Unlike the time of the last write, which programs set
+/// as they like, this one is always the kernel's. Of a file that is gone, it is when the folder that held it changed.
+///
+/// `None` if it cannot be compared with this machine's clock: where another machine sets it.
+pub fn changed_at(path: &Path) -> Option<SystemTime> {
+    if file_system_without_events(path).is_some() {
+        return None;
+    }
+    let metadata = path.ancestors().find_map(|it| fs::symlink_metadata(it).ok())?;
+    let nanoseconds = u64::try_from(metadata.ctime_nsec()).ok()?;
+    let seconds = u64::try_from(metadata.ctime()).ok()?;
+    Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds))
+}
+
+/// When `path` was saved, as well as one can tell; `noticed` is when its event came.
+pub(super) fn saved_at(path: &Path, noticed: SystemTime) -> SystemTime {
+    let Ok(modified) = fs::metadata(path).and_then(|metadata| metadata.modified()) else { return noticed };
+    // A file moved here from elsewhere keeps its old time, and a clock may be wrong.
+    match noticed.duration_since(modified) {
+        Ok(age) if age <= Duration::from_secs(10) => modified,
+        _ => noticed,
+    }
+}
+
+/// Whether a file or folder of this name never is source: hidden, a backup, or made by a build.
+pub(crate) fn is_ignored(name: &str) -> bool {
+    name.starts_with('.')
+        || name == "target"
+        || name == "4913" // vim's probe whether it may write here
+        || (name.starts_with('#') && name.ends_with('#'))
+        || (name.starts_with("sed") && name.len() == 9 && !name.contains('.')) // sed's own temporary file
+        || ["~", ".tmp", ".bak", ".orig"].iter().any(|suffix| name.ends_with(suffix))
+}
+
+/// Whether anything on the way from `dir` to `path` is ignored.
+pub(crate) fn is_ignored_below(dir: &Path, path: &Path) -> bool {
+    let below = path.strip_prefix(dir).unwrap_or(path);
+    below.components().any(|part| is_ignored(&part.as_os_str().to_string_lossy()))
+}

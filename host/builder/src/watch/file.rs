@@ -1,0 +1,184 @@
+//! Files that are waited for: it tells when one of them holds something else, once whoever writes it is done.
+
+use super::{GRACE, Poll, WatchError, content::Content, file_system_without_events};
+use notify::{
+    Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
+    event::{AccessKind, AccessMode, ModifyKind},
+};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
+
+/// Watches files, which need not be there, or the files that links lead to. Dropping it ends the watching.
+#[derive(Debug)]
+pub struct FileWatch {
+    /// Each file, and what is known of it.
+    files: Vec<(PathBuf, Content)>,
+    stirred: Arc<Notify>,
+    notify: RecommendedWatcher,
+    /// Folders, because editors replace files; and whatever happens in them, because one link may lead to another.
+    folders: BTreeSet<PathBuf>,
+    /// How often the files are looked at without an event.
+    interval: Option<Duration>,
+}
+
+impl FileWatch {
+    /// Watches from now on; what the files hold now counts as known.
+    pub fn new(paths: &[PathBuf], poll: Poll) -> Result<Self, WatchError> {
+        let stirred = Arc::new(Notify::new());
+        let teller = stirred.clone();
+        let tell = move |event: notify::Result<Event>| {
+            if event.is_err() || event.is_ok_and(|event| is_done(&event)) {
+                teller.notify_one();
+            }
+        };
+        let first = paths.first().map_or(Path::new(""), PathBuf::as_path);
+        let notify = notify::recommended_watcher(tell).map_err(|source| WatchError::new(first, source))?;
+        let interval = poll.interval(paths.iter().any(|path| file_system_without_events(path).is_some()));
+        let files = paths.iter().map(|path| (path.clone(), Content::Gone)).collect();
+        let mut watch = Self { files, stirred, notify, folders: BTreeSet::new(), interval };
+        watch.watch_folders()?;
+        for (path, known) in &mut watch.files {
+            *known = Content::of(path);
+        }
+        Ok(watch)
+    }
+
+    /// Watches the folder of each file, and that of the file which it leads to.
+    fn watch_folders(&mut self) -> Result<(), WatchError> {
+        for (path, _) in &self.files {
+            let target = path.canonicalize();
+            for folder in
+                [Some(path), target.as_ref().ok()].into_iter().flatten().filter_map(|it| it.parent())
+            {
+                if !self.folders.contains(folder) {
+                    let watched = self.notify.watch(folder, RecursiveMode::NonRecursive);
+                    watched.map_err(|source| WatchError::new(folder, source))?;
+                    self.folders.insert(folder.to_owned());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until one of the files holds something else than the last time.
+    pub async fn changed(&mut self) {
+        loop {
+            match self.interval {
+                // Whether an event came or the time is up, the files are looked at.
+                Some(interval) => drop(timeout(interval, self.stirred.notified()).await),
+                None => self.stirred.notified().await,
+            }
+            if self.files.iter().any(|(path, known)| is_emptied(path, known)) {
+                sleep(GRACE).await;
+            }
+            let mut changed = None;
+            for (path, known) in &mut self.files {
+                let content = Content::of(path);
+                if content != *known {
+                    *known = content;
+                    changed = Some(path.display().to_string());
+                }
+            }
+            if let Some(path) = changed {
+                if let Err(error) = self.watch_folders() {
+                    tracing::warn!("{path}: further edits may not be noticed: {error}");
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// Whether a file has just become empty or gone missing, as those do that are being written or replaced.
+fn is_emptied(path: &Path, known: &Content) -> bool {
+    match path.metadata() {
+        Ok(metadata) => metadata.len() == 0,
+        Err(_) => *known != Content::Gone,
+    }
+}
+
+/// Whether whoever did this may be done: a file that is being written is not.
+fn is_done(event: &Event) -> bool {
+    match event.kind {
+        EventKind::Access(kind) => matches!(kind, AccessKind::Close(AccessMode::Write)),
+        EventKind::Modify(kind) => matches!(kind, ModifyKind::Name(_) | ModifyKind::Metadata(_)),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, slice};
+
+    #[tokio::test]
+    async fn a_file_that_comes_is_written_is_replaced_and_goes_is_told_of_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("it.toml");
+        let mut watch = FileWatch::new(slice::from_ref(&path), Poll::Never).unwrap();
+        fs::write(&path, "one").unwrap();
+        watch.changed().await;
+        fs::write(&path, "two").unwrap();
+        watch.changed().await;
+        fs::write(folder.path().join("it.tmp"), "three").unwrap();
+        fs::rename(folder.path().join("it.tmp"), &path).unwrap();
+        watch.changed().await;
+        fs::remove_file(&path).unwrap();
+        watch.changed().await;
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn of_several_files_each_that_comes_or_changes_is_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["near", "far"].map(|name| folder.path().join(name).join("it.toml"));
+        for path in &paths {
+            fs::create_dir(path.parent().unwrap()).unwrap();
+        }
+        let mut watch = FileWatch::new(&paths, Poll::Never).unwrap();
+        for (file, text) in [(1, "one"), (0, "one"), (1, "two")] {
+            fs::write(&paths[file], text).unwrap();
+            watch.changed().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_of_which_no_event_tells_is_found_to_have_changed_by_polling() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("it.toml"), folder.path().join("elsewhere/it.toml"));
+        fs::create_dir(folder.path().join("elsewhere")).unwrap();
+        fs::write(&other, "one").unwrap();
+        fs::hard_link(&other, &path).unwrap();
+        let mut watch =
+            FileWatch::new(slice::from_ref(&path), Poll::Every(Duration::from_millis(50))).unwrap();
+        fs::write(&other, "two").unwrap();
+        watch.changed().await;
+    }
+
+    #[tokio::test]
+    async fn a_link_that_leads_elsewhere_now_is_a_change_and_so_is_an_edit_of_what_it_leads_to() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for (version, text) in [("v1", "one"), ("v2", "two")] {
+            fs::create_dir(at(version)).unwrap();
+            fs::write(at(version).join("it.toml"), text).unwrap();
+        }
+        symlink("v1", at("now")).unwrap();
+        symlink("now/it.toml", at("it.toml")).unwrap();
+        let mut watch = FileWatch::new(&[at("it.toml")], Poll::Never).unwrap();
+        symlink("v2", at("next")).unwrap();
+        fs::rename(at("next"), at("now")).unwrap();
+        watch.changed().await;
+        fs::write(at("v2/it.toml"), "three").unwrap();
+        watch.changed().await;
+    }
+}

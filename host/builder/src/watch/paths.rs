@@ -1,0 +1,107 @@
+//! Paths as inotify needs them, and the links that they lead through.
+
+use super::{Inputs, content::is_ignored};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The path with all links resolved as far as it exists: a folder must have one name only, as inotify gives
+/// one watch to it under whatever name.
+pub(super) fn canonical(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| resolve(path))
+}
+
+/// Like [`canonical`], but the last part may be a link and need not exist.
+pub(super) fn resolve(path: &Path) -> PathBuf {
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => match fs::canonicalize(parent) {
+            Ok(parent) => parent.join(name),
+            Err(_) => resolve(parent).join(name),
+        },
+        _ => path.to_owned(),
+    }
+}
+
+/// The folder in which something has to happen before `path` can come: the nearest one above it that exists.
+pub(super) fn nearest_folder(path: &Path) -> Option<&Path> {
+    path.ancestors().skip(1).find(|it| it.is_dir())
+}
+
+/// All files below the folders of some inputs, but for those that never are source. Each folder is entered before it is
+/// listed.
+pub(super) fn files_below<E>(
+    inputs: &Inputs,
+    mut enter: impl FnMut(&Path) -> Result<(), E>,
+) -> Result<BTreeSet<PathBuf>, E> {
+    let mut files = BTreeSet::new();
+    let mut open: Vec<PathBuf> = inputs.dirs.iter().cloned().collect();
+    while let Some(dir) = open.pop() {
+        enter(&dir)?;
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if is_ignored(&entry.file_name().to_string_lossy()) || inputs.except.contains(&path) {
+                continue;
+            }
+            // Links to folders are not followed: they may lead round in circles.
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => open.push(path),
+                Ok(_) if path.is_dir() => {}
+                _ => drop(files.insert(path)),
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// The links that the path leads through, those behind other links included. If one comes to lead elsewhere, so does
+/// the path.
+pub fn links_on(path: &Path) -> BTreeSet<PathBuf> {
+    let mut links = BTreeSet::new();
+    follow(path, &mut links);
+    links
+}
+
+fn follow(path: &Path, links: &mut BTreeSet<PathBuf>) {
+    let mut walked = PathBuf::new();
+    for part in path.components() {
+        walked.push(part);
+        // What stands before the link is resolved, so that the link has one name.
+        let Ok(target) = fs::read_link(&walked) else { continue };
+        let link = resolve(&walked);
+        let target = link.parent().map(|folder| folder.join(&target)).unwrap_or(target);
+        // Links may lead round in circles.
+        if links.insert(link) {
+            follow(&target, links);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_on_a_path_are_found_behind_other_links_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(folder.path()).unwrap();
+        fs::create_dir_all(root.join("releases/1/plugins")).unwrap();
+        symlink("releases/1", root.join("newest")).unwrap();
+        symlink("newest", root.join("current")).unwrap();
+        symlink("round", root.join("round")).unwrap();
+        let links = links_on(&root.join("current/plugins"));
+        assert_eq!(links, [root.join("current"), root.join("newest")].into());
+        assert_eq!(links_on(&root.join("releases/1/plugins")), BTreeSet::new());
+        assert_eq!(links_on(&root.join("round/x")), [root.join("round")].into());
+    }
+
+    #[test]
+    fn the_nearest_folder_of_a_path_is_the_one_that_exists() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("a")).unwrap();
+        assert_eq!(nearest_folder(&folder.path().join("a/b/c.txt")), Some(&*folder.path().join("a")));
+        assert_eq!(nearest_folder(&folder.path().join("a/c.txt")), Some(&*folder.path().join("a")));
+    }
+}

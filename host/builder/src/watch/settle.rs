@@ -1,0 +1,165 @@
+//! When a tree of sources is whole: no branch switch is under way, and no file is missing for a moment.
+
+use super::{CLOCK_GRAIN, Inputs, paths::files_below};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::time::{Instant, sleep};
+
+/// How often to look whether git is done.
+const STEP: Duration = Duration::from_millis(5);
+
+/// The locks that were waited for in vain, each with its inode: they are not waited for again.
+#[derive(Debug, Default)]
+pub struct StaleLocks(BTreeSet<(PathBuf, u64)>);
+
+impl StaleLocks {
+    /// How long to wait for git at most: one that was killed leaves its lock behind.
+    pub const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Waits until git has written all files of the repositories that hold `folders`. Gives the locks that are still there
+    /// when that has taken too long, which are probably left over.
+    pub async fn wait_for_git(&mut self, folders: &BTreeSet<PathBuf>, patience: Duration) -> Vec<PathBuf> {
+        let locks: BTreeSet<_> = folders.iter().flat_map(|folder| index_locks(folder)).collect();
+        let began = Instant::now();
+        let mut waited = false;
+        loop {
+            let held = locks.iter().filter_map(|lock| Some((lock.clone(), fs::metadata(lock).ok()?.ino())));
+            let held: Vec<_> = held.filter(|lock| !self.0.contains(lock)).collect();
+            if held.is_empty() {
+                break;
+            }
+            if began.elapsed() > patience {
+                self.0.extend(held.iter().cloned());
+                return held.into_iter().map(|(lock, _)| lock).collect();
+            }
+            waited = true;
+            sleep(STEP).await;
+        }
+        if waited {
+            // So that by their times, all files are older than what comes next.
+            sleep(CLOCK_GRAIN * 2).await;
+        }
+        Vec::new()
+    }
+}
+
+/// The files that git holds while it changes the working tree of each repository that this folder is in.
+fn index_locks(folder: &Path) -> Vec<PathBuf> {
+    let gits = folder.ancestors().map(|it| it.join(".git"));
+    let dirs = gits.filter_map(|git| match fs::metadata(&git).ok()?.is_dir() {
+        true => Some(git),
+        // A worktree or a submodule: a file that says where git keeps its things.
+        false => {
+            let text = fs::read_to_string(&git).ok()?;
+            Some(git.parent()?.join(text.strip_prefix("gitdir:")?.trim()))
+        }
+    });
+    dirs.map(|dir| dir.join("index.lock")).collect()
+}
+
+/// What all files of some inputs were at one moment: each with the time of its last change and its size.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stamps(BTreeMap<PathBuf, Option<(i64, i64, u64)>>);
+
+impl Stamps {
+    /// Of the files that a build read.
+    pub fn of(inputs: &Inputs) -> Self {
+        let mut files = inputs.files.clone();
+        files.extend(files_below(inputs, |_| Ok::<_, Infallible>(())).unwrap_or_default());
+        let stamp = |path: &Path| {
+            let found = fs::metadata(path).ok()?;
+            Some((found.ctime(), found.ctime_nsec(), found.len()))
+        };
+        Self(files.into_iter().map(|path| (path.clone(), stamp(&path))).collect())
+    }
+
+    /// The files that are not now what they were then.
+    pub fn differing(&self, now: &Self) -> BTreeSet<PathBuf> {
+        let paths: BTreeSet<_> = self.0.keys().chain(now.0.keys()).collect();
+        let of = |stamps: &Self, path: &PathBuf| stamps.0.get(path).copied().flatten();
+        paths.into_iter().filter(|path| of(self, path) != of(now, path)).cloned().collect()
+    }
+
+    /// Whether a file that held something then is missing or empty now.
+    pub fn lacks_any_of(&self, then: &Self) -> bool {
+        let holds = |stamps: &Self, path: &PathBuf| {
+            stamps.0.get(path).copied().flatten().is_some_and(|(_, _, bytes)| bytes > 0)
+        };
+        then.0.keys().any(|path| holds(then, path) && !holds(self, path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_build_waits_until_git_has_let_go_of_the_index_of_a_worktree_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let (repository, worktree) = (dir.path().join("repository"), dir.path().join("worktree"));
+        let kept = repository.join(".git/worktrees/it");
+        fs::create_dir_all(&kept).unwrap();
+        fs::create_dir_all(worktree.join("plugins/one")).unwrap();
+        fs::write(worktree.join(".git"), "gitdir: ../repository/.git/worktrees/it\n").unwrap();
+        for (folder, lock) in [
+            (repository.join("plugins"), repository.join(".git/index.lock")),
+            (worktree.join("plugins/one"), kept.join("index.lock")),
+        ] {
+            fs::write(&lock, "").unwrap();
+            let folders: BTreeSet<_> = [folder].into();
+            let mut locks = StaleLocks::default();
+            let waiting = locks.wait_for_git(&folders, StaleLocks::PATIENCE);
+            tokio::pin!(waiting);
+            tokio::select! {
+                biased;
+                _ = &mut waiting => panic!("it did not wait"),
+                () = std::future::ready(()) => fs::remove_file(&lock).unwrap(),
+            }
+            assert!(waiting.await.is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_was_left_over_is_waited_for_once_and_not_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join(".git")).unwrap();
+        let lock = dir.path().join(".git/index.lock");
+        fs::write(&lock, "").unwrap();
+        let folders: BTreeSet<_> = [dir.path().join("plugins")].into();
+        let mut locks = StaleLocks::default();
+        assert_eq!(locks.wait_for_git(&folders, STEP).await, std::slice::from_ref(&lock));
+        assert!(locks.wait_for_git(&folders, STEP).await.is_empty());
+        // Another one is waited for, of whatever inode.
+        fs::remove_file(&lock).unwrap();
+        fs::write(dir.path().join("takes the inode"), "").unwrap();
+        fs::write(&lock, "").unwrap();
+        assert_eq!(locks.wait_for_git(&folders, STEP).await, [lock]);
+    }
+
+    #[test]
+    fn files_that_come_go_or_change_are_seen_in_their_stamps() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("src")).unwrap();
+        fs::write(at("src/lib.rs"), "one").unwrap();
+        fs::write(at("Cargo.toml"), "[package]").unwrap();
+        let inputs = Inputs {
+            files: [at("Cargo.toml"), at("build.rs")].into(),
+            dirs: [at("src")].into(),
+            ..Inputs::default()
+        };
+        let before = Stamps::of(&inputs);
+        assert_eq!(before.differing(&Stamps::of(&inputs)), BTreeSet::new());
+        fs::write(at("src/new.rs"), "new").unwrap();
+        fs::remove_file(at("Cargo.toml")).unwrap();
+        let now = Stamps::of(&inputs);
+        assert_eq!(before.differing(&now), [at("Cargo.toml"), at("src/new.rs")].into());
+        assert!(now.lacks_any_of(&before) && !before.lacks_any_of(&before));
+    }
+}

@@ -1,0 +1,314 @@
+//! The state behind a [`super::Watcher`], owned by its thread: what is watched, and what was last reported.
+
+mod anchors;
+mod scan;
+mod watches;
+
+use super::{
+    CLOCK_GRAIN, Change, GRACE, Inputs, Notice, Poll, WatchError, What,
+    batch::Batch,
+    content::{Content, changed_at, is_ignored_below, saved_at},
+    paths::{canonical, files_below, resolve},
+};
+use anchors::Anchors;
+use notify::RecommendedWatcher;
+use replug_model::id::PluginId;
+use scan::Scan;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::{Path, PathBuf},
+    sync::mpsc,
+    time::{Instant, SystemTime},
+};
+use tokio::sync::mpsc::UnboundedSender;
+
+/// What the thread is told.
+pub(super) enum Message {
+    Event(notify::Result<notify::Event>, SystemTime),
+    Set(PluginId, Inputs, mpsc::Sender<Result<(), WatchError>>),
+    Remove(PluginId),
+    Stop,
+}
+
+pub(super) struct World {
+    notify: RecommendedWatcher,
+    notices: UnboundedSender<Notice>,
+    plugins: BTreeMap<PluginId, Inputs>,
+    anchors: Anchors,
+    watched: BTreeSet<PathBuf>,
+    /// What was last reported, or was there when the watching began.
+    known: HashMap<PathBuf, Content>,
+    /// Since when files are missing or empty, until that is believed.
+    vanished: BTreeMap<PathBuf, Instant>,
+    scan: Scan,
+}
+
+/// How a file that was not known before is taken.
+#[derive(Clone, Copy)]
+enum Unknown {
+    /// As known from now on, unless it is newer than this.
+    Baseline(Option<SystemTime>),
+    /// As a change.
+    New,
+}
+
+impl World {
+    pub(super) fn new(
+        plugins_dir: &Path,
+        (notify, poll): (RecommendedWatcher, Poll),
+        notices: UnboundedSender<Notice>,
+    ) -> Result<Self, WatchError> {
+        let plugins_dir = std::path::absolute(plugins_dir)
+            .map_err(|source| WatchError::Refused { path: plugins_dir.into(), source: source.into() })?;
+        let mut world = Self {
+            notify,
+            notices,
+            plugins: BTreeMap::new(),
+            anchors: Anchors::of(plugins_dir),
+            watched: BTreeSet::new(),
+            known: HashMap::new(),
+            vanished: BTreeMap::new(),
+            scan: Scan::new(poll),
+        };
+        world.anchor(Unknown::Baseline(None), SystemTime::now())?;
+        Ok(world)
+    }
+
+    /// Works until told to stop.
+    pub(super) fn run(&mut self, messages: &mpsc::Receiver<Message>) {
+        let mut next = self.next_message(messages);
+        while let Some(message) = next.take() {
+            match message {
+                Message::Event(event, noticed) => {
+                    // All that is there already is looked at once, in its present state: this waits for nothing.
+                    let mut batch = Batch::default();
+                    batch.add(event);
+                    while next.is_none() {
+                        match messages.try_recv() {
+                            Ok(Message::Event(event, _)) => batch.add(event),
+                            Ok(other) => next = Some(other),
+                            Err(_) => break,
+                        }
+                    }
+                    self.look(batch, noticed);
+                }
+                Message::Set(plugin, mut inputs, reply) => {
+                    inputs.files =
+                        inputs.files.iter().flat_map(|file| [resolve(file), canonical(file)]).collect();
+                    inputs.dirs = inputs.dirs.iter().map(|dir| canonical(dir)).collect();
+                    inputs.except = inputs.except.iter().map(|path| resolve(path)).collect();
+                    let unknown = Unknown::Baseline(inputs.as_of);
+                    self.plugins.insert(plugin.clone(), inputs);
+                    let result = self.refresh(&plugin, unknown, SystemTime::now());
+                    self.tidy();
+                    // An error means that no one waits for the answer.
+                    let _ = reply.send(result);
+                }
+                Message::Remove(plugin) => {
+                    self.plugins.remove(&plugin);
+                    self.tidy();
+                }
+                Message::Stop => return,
+            }
+            next = next.or_else(|| self.next_message(messages));
+        }
+    }
+
+    /// The next message; meanwhile does what is due. `None` if there will be none.
+    fn next_message(&mut self, messages: &mpsc::Receiver<Message>) -> Option<Message> {
+        loop {
+            let believed = self.vanished.values().min().map(|since| *since + GRACE);
+            let due = believed.into_iter().chain(self.scan.due()).min();
+            let received = match due {
+                None => return messages.recv().ok(),
+                Some(due) => messages.recv_timeout(due.saturating_duration_since(Instant::now())),
+            };
+            match received {
+                Ok(message) => return Some(message),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+            }
+            self.believe();
+            if self.scan.due().is_some_and(|due| due <= Instant::now()) {
+                self.scan_all();
+            }
+        }
+    }
+
+    /// Reports the files that have been missing or empty for long enough.
+    fn believe(&mut self) {
+        let now = Instant::now();
+        let due = |since: &Instant| *since + GRACE <= now;
+        let due: Vec<_> = self.vanished.iter().filter(|it| due(it.1)).map(|it| it.0.clone()).collect();
+        for path in due {
+            self.check(&path, Unknown::New, SystemTime::now());
+            self.vanished.remove(&path);
+        }
+    }
+
+    fn look(&mut self, batch: Batch, noticed: SystemTime) {
+        if let Some(reason) = batch.lost {
+            self.tell(Notice::Lost(reason));
+            self.forget(Path::new("/"));
+            self.look_everywhere(noticed);
+        }
+        if batch.touched.iter().any(|path| self.anchors.leads_through(path)) {
+            self.find_plugins(noticed);
+        }
+        // A folder that went and came again within one batch needs a new watch.
+        let (folders, _): (BTreeSet<_>, _) =
+            batch.gone.iter().partition::<BTreeSet<_>, _>(|path| self.is_folder_we_knew(path));
+        for folder in &folders {
+            self.forget(folder);
+        }
+        for path in &batch.touched {
+            if path.is_dir() || folders.contains(path) {
+                self.look_at_folder(path, noticed);
+            }
+            if !path.is_dir() || path.is_symlink() {
+                self.check(path, Unknown::New, noticed);
+            }
+        }
+    }
+
+    /// Finds out what the plugins folder holds now, and reports whether that is something else.
+    fn find_plugins(&mut self, noticed: SystemTime) -> bool {
+        let before = self.anchors.clone();
+        let result = self.anchor(Unknown::New, noticed);
+        self.complain(result);
+        let changed = before != self.anchors;
+        if changed {
+            self.tell(Notice::PluginsChanged);
+        }
+        changed
+    }
+
+    /// Looks at all that is watched, whether an event has named it or not.
+    fn look_everywhere(&mut self, noticed: SystemTime) {
+        self.find_plugins(noticed);
+        for plugin in self.plugins.keys().cloned().collect::<Vec<_>>() {
+            let result = self.refresh(&plugin, Unknown::New, noticed);
+            self.complain(result);
+        }
+    }
+
+    /// Whether something that is gone was a folder, or a link to one below the plugins folder.
+    fn is_folder_we_knew(&self, path: &Path) -> bool {
+        self.watched.contains(path) || self.anchors.is_place_of_a_plugin(path)
+    }
+
+    /// Follows a folder that came or went.
+    fn look_at_folder(&mut self, path: &Path, noticed: SystemTime) {
+        if self.anchors.plugins_dir.starts_with(path) || self.anchors.is_place_of_a_plugin(path) {
+            let told = self.find_plugins(noticed);
+            if !told && path == self.anchors.plugins_dir {
+                self.tell(Notice::PluginsChanged);
+            }
+        }
+        let concerns = |inputs: &Inputs| {
+            inputs
+                .dirs
+                .iter()
+                .any(|dir| dir.starts_with(path) || path.starts_with(dir) && !is_ignored_below(dir, path))
+                || inputs.files.iter().any(|file| file.starts_with(path) && file != path)
+        };
+        let concerned: Vec<_> =
+            self.plugins.iter().filter(|it| concerns(it.1)).map(|it| it.0.clone()).collect();
+        for plugin in concerned {
+            let result = self.refresh(&plugin, Unknown::New, noticed);
+            self.complain(result);
+        }
+        if !path.exists() {
+            let lost: Vec<_> = self.known.keys().filter(|file| file.starts_with(path)).cloned().collect();
+            for file in lost {
+                self.check(&file, Unknown::New, noticed);
+            }
+        }
+    }
+
+    /// Watches all folders of a plugin's inputs and looks at all their files.
+    fn refresh(
+        &mut self,
+        plugin: &PluginId,
+        unknown: Unknown,
+        noticed: SystemTime,
+    ) -> Result<(), WatchError> {
+        let Some(inputs) = self.plugins.get(plugin) else { return Ok(()) };
+        let (mut dirs, mut files) = (BTreeSet::new(), inputs.files.clone());
+        dirs.extend(files.iter().filter_map(|file| file.parent()).map(Path::to_owned));
+        let inputs = inputs.clone();
+        for dir in dirs.iter().chain(&inputs.dirs) {
+            self.watch_toward(dir)?;
+        }
+        // Watched before it is listed: what comes in between is then seen twice, not never.
+        files.extend(files_below(&inputs, |dir| self.watch_if_open(dir).map(drop))?);
+        for file in files {
+            self.check(&file, unknown, noticed);
+        }
+        Ok(())
+    }
+
+    /// Looks at one file, and reports it if it holds something else than what is known.
+    fn check(&mut self, path: &Path, unknown: Unknown, noticed: SystemTime) {
+        let owners: Vec<_> =
+            self.plugins.iter().filter(|it| is_input(it.1, path)).map(|it| it.0.clone()).collect();
+        let is_manifest = self.is_manifest(path);
+        if owners.is_empty() && !is_manifest {
+            return;
+        }
+        if self.scan.is_as_it_was(path) {
+            return;
+        }
+        let content = Content::of(path);
+        let before = self.known.get(path).copied();
+        if before.unwrap_or(Content::Gone) == content {
+            self.vanished.remove(path);
+            return;
+        }
+        let is_baseline = match (before, unknown) {
+            (None, Unknown::Baseline(None)) => true,
+            (None, Unknown::Baseline(Some(began))) => {
+                changed_at(path).is_some_and(|changed| changed + CLOCK_GRAIN < began)
+            }
+            _ => false,
+        };
+        // A manifest that is gone may be a plugin that is gone, which the host judges.
+        if !is_baseline && !is_manifest && matches!(content, Content::Gone | Content::Empty) {
+            let since = *self.vanished.entry(path.to_owned()).or_insert_with(Instant::now);
+            if since + GRACE > Instant::now() {
+                return;
+            }
+        }
+        self.vanished.remove(path);
+        self.known.insert(path.to_owned(), content);
+        if is_baseline {
+            return;
+        }
+        if is_manifest && (owners.is_empty() || content == Content::Gone) {
+            return self.tell(Notice::PluginsChanged);
+        }
+        let (saved_at, what) =
+            (saved_at(path, noticed), if is_manifest { What::Manifest } else { What::Source });
+        for plugin in owners {
+            let change = Change { plugin, path: path.to_owned(), saved_at, what, before };
+            self.tell(Notice::Changed(change));
+        }
+    }
+
+    fn complain(&self, result: Result<(), WatchError>) {
+        if let Err(error) = result {
+            self.tell(Notice::Lost(error.to_string()));
+        }
+    }
+
+    fn tell(&self, notice: Notice) {
+        // An error means that no one listens any more.
+        let _ = self.notices.send(notice);
+    }
+}
+
+fn is_input(inputs: &Inputs, path: &Path) -> bool {
+    let excepted = || inputs.except.iter().any(|it| path.starts_with(it));
+    let below = |dir: &PathBuf| path.starts_with(dir) && path != dir && !is_ignored_below(dir, path);
+    inputs.files.contains(path) || inputs.dirs.iter().any(below) && !excepted()
+}

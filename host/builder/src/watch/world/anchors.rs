@@ -1,0 +1,104 @@
+//! Where plugins may come and go: the plugins folder, what holds it, what it holds, and the links that lead there.
+
+use super::{Unknown, World};
+use crate::watch::{
+    WatchError,
+    content::is_ignored,
+    paths::{canonical, links_on},
+};
+use replug_config::manifest;
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Anchors {
+    /// The plugins folder as it was named.
+    named: PathBuf,
+    /// The folder that this leads to now.
+    pub(super) plugins_dir: PathBuf,
+    /// The plugins folder, its parent, its sub-folders, and the folders that hold links.
+    folders: BTreeSet<PathBuf>,
+    /// Those of them that may not be read.
+    closed: BTreeSet<PathBuf>,
+    /// The links on the way to the plugins folder and to its sub-folders.
+    links: BTreeSet<PathBuf>,
+}
+
+impl Anchors {
+    /// Finds out where the folder is, and what it holds.
+    pub(super) fn of(named: PathBuf) -> Self {
+        let plugins_dir = canonical(&named);
+        let mut links = links_on(&named);
+        let mut folders: BTreeSet<_> = plugins_dir.parent().map(Path::to_owned).into_iter().collect();
+        if plugins_dir.is_dir() {
+            folders.insert(plugins_dir.clone());
+        }
+        for entry in fs::read_dir(&plugins_dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if !is_ignored(&entry.file_name().to_string_lossy()) && path.is_dir() {
+                links.extend(links_on(&path));
+                folders.insert(canonical(&path));
+            }
+        }
+        folders.extend(links.iter().filter_map(|link| link.parent()).map(Path::to_owned));
+        Self { named, plugins_dir, folders, closed: BTreeSet::new(), links }
+    }
+
+    pub(super) fn contains(&self, dir: &Path) -> bool {
+        self.folders.contains(dir)
+    }
+
+    /// Whether this is a link on the way to a plugin.
+    pub(super) fn leads_through(&self, path: &Path) -> bool {
+        self.links.contains(path)
+    }
+
+    pub(super) fn is_place_of_a_plugin(&self, path: &Path) -> bool {
+        path.parent() == Some(self.plugins_dir.as_path())
+    }
+
+    /// Whether a manifest in this folder is a plugin's. That in the folder which holds the plugins folder is none.
+    fn may_hold_a_plugin(&self, dir: &Path) -> bool {
+        self.contains(dir) && Some(dir) != self.plugins_dir.parent()
+    }
+}
+
+impl World {
+    /// Watches the plugins folder, what holds it and what it holds.
+    pub(super) fn anchor(&mut self, unknown: Unknown, noticed: SystemTime) -> Result<(), WatchError> {
+        let mut watched = Ok(());
+        // Watched before it is listed: what comes in between is then seen twice, not never.
+        let mut seen = BTreeSet::new();
+        loop {
+            self.anchors = Anchors::of(self.anchors.named.clone());
+            let new: Vec<_> = self.anchors.folders.difference(&seen).cloned().collect();
+            if new.is_empty() {
+                break;
+            }
+            for dir in new {
+                watched = watched.and(self.watch_if_open(&dir).map(drop));
+                seen.insert(dir);
+            }
+        }
+        // Of one that may not be read, discovery says so; what holds it tells when that has changed.
+        let closed = |dir: &&PathBuf| !self.watched.contains(*dir) && fs::read_dir(dir).is_err();
+        self.anchors.closed = self.anchors.folders.iter().filter(closed).cloned().collect();
+        for dir in self.anchors.folders.clone() {
+            for name in manifest::FILE_NAMES {
+                self.check(&dir.join(name), unknown, noticed);
+            }
+        }
+        watched
+    }
+
+    pub(super) fn is_manifest(&self, path: &Path) -> bool {
+        let named = path.file_name().is_some_and(|name| manifest::FILE_NAMES.iter().any(|it| name == *it));
+        let Some(parent) = path.parent().filter(|_| named) else { return false };
+        self.anchors.may_hold_a_plugin(parent)
+            || self.plugins.values().any(|inputs| inputs.files.contains(path))
+    }
+}
