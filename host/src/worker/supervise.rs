@@ -32,6 +32,8 @@ pub(super) struct Supervision {
     last: Option<(Generation, Digest)>,
     /// The state that was saved last, to begin anew with.
     checkpoint: Option<SavedBy>,
+    /// Whether it could not be written, so that it would not outlive the host.
+    is_unwritten: bool,
     next_checkpoint: Option<Instant>,
 }
 
@@ -124,7 +126,7 @@ impl Supervision {
 
     /// Takes another state to begin with, or none.
     pub(super) fn set_state(&mut self, state: Option<SavedBy>) {
-        self.checkpoint = state;
+        (self.checkpoint, self.is_unwritten) = (state, false);
     }
 }
 
@@ -294,24 +296,25 @@ impl Worker {
         self.supervision.next_checkpoint = Some(Instant::now() + every);
         let Some(live) = self.desk.entry.live().filter(|live| live.instance.stateful()) else { return };
         let (id, checkpoints) = (self.id().clone(), self.shop.checkpoints.clone());
-        let before = self.supervision.state();
+        let (before, was_unwritten) = (self.supervision.state(), self.supervision.is_unwritten);
         let is_own = self.record.is_own();
         let saving = live.clone();
         let save = move || {
             let state = (saving.instance.state_version(), saving.save()?);
             // What has not changed is on disk already.
-            if is_own
-                && before.as_ref() != Some(&state)
-                && let Err(error) = checkpoints.keep(&id, (state.0, &state.1))
-            {
+            let is_to_be_written = is_own && (was_unwritten || before.as_ref() != Some(&state));
+            let written = if is_to_be_written { checkpoints.keep(&id, (state.0, &state.1)) } else { Ok(()) };
+            if let (Err(error), false) = (&written, was_unwritten) {
                 tracing::warn!(
                     "{id}: its checkpoint cannot be written, and will not outlive the host: {error}"
                 );
             }
-            Ok::<_, LifecycleError>(state)
+            Ok::<_, LifecycleError>((state, written.is_err()))
         };
         match self.bounded((live, "save"), save).await {
-            Ok(Ok(state)) => self.supervision.checkpoint = Some(state),
+            Ok(Ok((state, is_unwritten))) => {
+                (self.supervision.checkpoint, self.supervision.is_unwritten) = (Some(state), is_unwritten);
+            }
             Ok(Err(error)) => tracing::warn!("no checkpoint: {error}"),
             Err(error) => {
                 // Another save would only wait with it.
