@@ -17,6 +17,7 @@ use super::{
     recent::Recent,
     routes::Api,
     sse::Held,
+    token::KeptToken,
 };
 use crate::{
     EventKind, Events,
@@ -181,7 +182,8 @@ impl Bound {
         ];
         let socket = unix.file.path().to_owned();
         let place = Arc::new(Mutex::new(Some((unix.file, claim))));
-        tasks.push(runtime.spawn(keep_claim(place.clone())).abort_handle());
+        let kept = tcp.as_ref().map(Tcp::kept_token);
+        tasks.push(runtime.spawn(keep_files(place.clone(), kept)).abort_handle());
         if let Some(tcp) = tcp {
             tasks.push(runtime.spawn(tcp.accept(api)).abort_handle());
         }
@@ -189,16 +191,24 @@ impl Bound {
     }
 }
 
-/// Makes the claim again when someone has removed its file with the state folder, of which nothing else tells the host.
-async fn keep_claim(place: Arc<Mutex<Option<(SocketFile, Claim)>>>) {
+/// Makes the claim and the token's file again when someone has removed them with the state folder, of which nothing else tells
+/// the host.
+async fn keep_files(place: Arc<Mutex<Option<(SocketFile, Claim)>>>, mut token: Option<KeptToken>) {
     let mut looks = tokio::time::interval(CLAIM_LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         looks.tick().await;
-        if let Some((_, claim)) = &mut *place.lock()
-            && let Err(error) = claim.renew()
+        let mut was_gone = false;
+        if let Some((_, claim)) = &mut *place.lock() {
+            match claim.renew() {
+                Ok(gone) => was_gone = gone,
+                Err(error) => tracing::warn!("{error}"),
+            }
+        }
+        if let Some(token) = &mut token
+            && let Err(error) = token.look(was_gone)
         {
-            tracing::warn!("{error}");
+            tracing::warn!("the file of the token for HTTP cannot be made again: {error}");
         }
     }
 }
