@@ -14,8 +14,8 @@ mod relink;
 pub mod store;
 
 pub(crate) use allocator::Allocator;
-pub(crate) use inspect::places_of_libraries;
 pub use inspect::{Facts, InspectError, inspect};
+pub(crate) use inspect::{is_cut_off, places_of_libraries};
 #[cfg(feature = "lines")]
 pub(crate) use lines::line;
 #[cfg(all(test, feature = "lines"))]
