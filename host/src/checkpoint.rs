@@ -14,6 +14,8 @@ use std::{
 
 const MAGIC: &[u8; 16] = b"replug state 02\n";
 const HEADER_BYTES: usize = 16 + 4 + 8 + 32;
+/// How often the folder of the states may go just when it was made.
+const TRIES: usize = 1000;
 
 /// Why a checkpoint is of no use.
 #[derive(thiserror::Error)]
@@ -60,7 +62,7 @@ impl Checkpoints {
     ///
     /// * What the file system says
     pub(crate) fn keep(&self, id: &PluginId, saved: (u32, &[u8])) -> io::Result<()> {
-        self.write(id, saved).map(drop)
+        self.write(id, saved, |_| Ok(()))
     }
 
     /// Like [`Checkpoints::keep`], and waits until it outlives a power cut, too.
@@ -69,18 +71,36 @@ impl Checkpoints {
     ///
     /// * What the file system says
     pub(crate) fn keep_for_good(&self, id: &PluginId, saved: (u32, &[u8])) -> io::Result<()> {
-        self.write(id, saved)?.sync_all()?;
+        // Before it takes the place of the one before, which is as good as ever until then.
+        self.write(id, saved, File::sync_all)?;
         File::open(&self.dir)?.sync_all()
     }
 
-    fn write(&self, id: &PluginId, (version, state): (u32, &[u8])) -> io::Result<File> {
-        fs::create_dir_all(&self.dir)?;
+    /// Writes a state, settles its file, and puts it in place.
+    fn write(
+        &self,
+        id: &PluginId,
+        (version, state): (u32, &[u8]),
+        settle: fn(&File) -> io::Result<()>,
+    ) -> io::Result<()> {
         // No id begins with a dot.
         let fresh = self.dir.join(format!(".{id}"));
-        let mut file = File::create(&fresh)?;
+        let mut file = self.create(&fresh)?;
         file.write_all(&encode(version, state))?;
-        fs::rename(fresh, self.path(id))?;
-        Ok(file)
+        settle(&file)?;
+        fs::rename(fresh, self.path(id))
+    }
+
+    /// Makes a file in the folder, which another plugin may remove as long as it is empty.
+    fn create(&self, path: &Path) -> io::Result<File> {
+        for _ in 0..TRIES {
+            fs::create_dir_all(&self.dir)?;
+            match File::create(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                made => return made,
+            }
+        }
+        File::create(path)
     }
 
     /// Removes what is kept of this plugin.
@@ -155,6 +175,26 @@ mod tests {
         assert_eq!(saved.left(&id()).unwrap(), Some((4, b"later".to_vec())));
         saved.remove(&id());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left");
+    }
+
+    #[test]
+    fn the_end_of_one_state_takes_the_folder_from_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let saved = in_dir(dir.path());
+        let other: PluginId = "dev.test.other".parse().unwrap();
+        std::thread::scope(|scope| {
+            let keeping = scope.spawn(|| {
+                (0..300).try_for_each(|_| {
+                    saved.keep(&id(), (1, b"state"))?;
+                    saved.remove(&id());
+                    io::Result::Ok(())
+                })
+            });
+            while !keeping.is_finished() {
+                saved.remove(&other);
+            }
+            keeping.join().unwrap().unwrap();
+        });
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod emptied;
 mod missing;
+mod unsettled;
 mod unusable;
 
 use crate::{
@@ -21,6 +22,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
 };
+use unsettled::Unsettled;
 pub(crate) use unusable::{Unusable, restore};
 
 /// The workers of the plugins, and in which order the plugins were taken in.
@@ -86,6 +88,7 @@ pub(crate) struct Keeper {
     unusable: Unusable,
     missing: Missing,
     emptied: Emptied,
+    unsettled: Unsettled,
 }
 
 /// What has come of the crashes of earlier hosts, to be told when this one is up: of plugins, or of the host.
@@ -103,6 +106,7 @@ impl Keeper {
             unusable: Unusable::new(),
             missing: Missing::default(),
             emptied: Emptied::default(),
+            unsettled: Unsettled::default(),
         }
     }
 
@@ -113,7 +117,7 @@ impl Keeper {
 
     pub(crate) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Notice>) {
         loop {
-            let due = self.missing.due();
+            let due = self.missing.due().into_iter().chain(self.unsettled.due()).min();
             let believed = self.emptied.due();
             let notice = tokio::select! {
                 notice = inbox.recv() => notice,
@@ -187,7 +191,11 @@ impl Keeper {
         };
         let settings = &self.shop.settings;
         match settings.now().defaults.discover_beside(&settings.plugins_dir, &served) {
-            Ok(discovery) => drop(self.take_in(discovery)),
+            Ok(discovery) => {
+                let problems: Vec<_> = discovery.problems.iter().map(named).collect();
+                drop(self.take_in(discovery));
+                self.report_settled(problems);
+            }
             // The folder is gone or unreadable: what runs goes on until it is back and says otherwise.
             Err(error) => {
                 self.missing.forget();
@@ -200,6 +208,10 @@ impl Keeper {
     pub(crate) fn begin(&mut self, discovery: Discovery, unusable: Unusable) -> Vec<Answer<Generation>> {
         let reported: Vec<_> = unusable.values().map(ToString::to_string).collect();
         self.unusable = unusable;
+        let problems: Vec<_> = discovery.problems.iter().map(named).collect();
+        for (path, error) in problems {
+            self.report(path, error);
+        }
         let answers = self.take_in(discovery);
         // Each worker reports its own.
         self.problems.extend(reported);
@@ -210,11 +222,6 @@ impl Keeper {
     pub(crate) fn take_in(&mut self, discovery: Discovery) -> Vec<Answer<Generation>> {
         let broken: Vec<_> = discovery.problems.iter().map(Broken::of).collect();
         self.problems.retain(|known| discovery.problems.iter().any(|problem| problem.to_string() == *known));
-        let told = |problem: &ManifestError| !self.emptied.has(problem.path());
-        let problems: Vec<_> = discovery.problems.into_iter().filter(told).collect();
-        for problem in problems {
-            self.report(problem.path().to_owned(), problem.to_string());
-        }
         let desks = self.desks.clone();
         let mut desks = desks.lock();
         if desks.shut_down {
@@ -288,12 +295,27 @@ impl Keeper {
         answer
     }
 
+    /// Reports what of these problems will not be gone in a moment.
+    fn report_settled(&mut self, problems: Vec<(PathBuf, String)>) {
+        let is_open =
+            |(path, error): &(PathBuf, String)| !self.emptied.has(path) && !self.problems.contains(error);
+        let open = problems.into_iter().filter(is_open);
+        for (path, error) in self.unsettled.sift(open, Instant::now()) {
+            self.report(path, error);
+        }
+    }
+
     fn report(&mut self, path: PathBuf, error: String) {
         if !self.problems.contains(&error) {
             self.problems.push(error.clone());
             self.shop.settings.events.host(EventKind::DiscoveryFailed { path, error });
         }
     }
+}
+
+/// Where a problem is, and which.
+fn named(problem: &ManifestError) -> (PathBuf, String) {
+    (problem.path().to_owned(), problem.to_string())
 }
 
 /// Tells that the host is up when each plugin that starts with it has come up or has said why not.

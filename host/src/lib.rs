@@ -29,6 +29,14 @@
 //!
 //! A program without an async runtime writes `.wait()` where this one writes `.await`.
 //!
+//! # What plugins print
+//!
+//! A plugin in the program's process prints to the program's own standard output and error: they are the program's, and the
+//! library leaves them where they lead. What a plugin logs with `tracing` goes to the program's subscriber, and what is to be kept
+//! apart belongs there. What a plugin prints in a process of its own (`mode = "process"`) reaches that subscriber as well, line by
+//! line, and never the program's output. The command `replug` puts pipes in the place of its descriptors 1 and 2 before it starts a
+//! host; a program whose output is read by others, and that cannot vouch for its plugins, does the same in its `main`.
+//!
 //! # The way through the house
 //!
 //! | room | what it does |

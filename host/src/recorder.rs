@@ -33,8 +33,8 @@ use std::{
 /// The first argument of a process that is to be a recorder. The number of the host's process follows.
 pub(crate) const MARKER: &str = "__replug-record";
 
-/// How long a recorder may take from the end of its host to the end of the file.
-const WRITING: Duration = Duration::from_secs(2);
+/// How long a recorder may take from the end of its host to the end of the file, on a busy machine.
+const WRITING: Duration = Duration::from_secs(10);
 
 /// The process that writes the record after the host that started it. Dropped, it ends without having done anything.
 #[derive(Debug)]

@@ -263,6 +263,7 @@ pub(super) type Writer = (PluginId, Generation, Digest);
 #[derive(Default)]
 struct Writers {
     seen: BTreeMap<PluginId, (u64, Option<Generation>)>,
+    last: Option<Writer>,
 }
 
 impl Writers {
@@ -276,20 +277,26 @@ impl Writers {
                 let now = (it.calls, it.generation);
                 let before = self.seen.insert(it.id.clone(), now);
                 let at_work = it.in_flight > 0 || it.generation.is_none() || before != Some(now);
-                (at_work, it)
+                (
+                    at_work,
+                    it.generation.zip(it.digest).map(|(generation, digest)| (it.id, generation, digest)),
+                )
             })
             .collect();
-        let at_work = may_write.iter().filter(|(at_work, _)| *at_work).map(|(_, it)| it);
-        let one = match may_write.as_slice() {
-            [(_, only)] => Some(only),
-            _ => exactly_one(at_work),
-        };
-        one.and_then(|it| Some((it.id.clone(), it.generation?, it.digest?)))
+        match may_write.as_slice() {
+            [(_, only)] => only.clone(),
+            _ => self.one_of(may_write.into_iter().filter(|(at_work, _)| *at_work).map(|(_, it)| it)),
+        }
     }
-}
 
-fn exactly_one<T>(mut of: impl Iterator<Item = T>) -> Option<T> {
-    of.next().filter(|_| of.next().is_none())
+    /// Of those that were at work since the last time, the only one. If none was, what has come was written before, and is
+    /// whose the last was: the two streams come apart.
+    fn one_of(&mut self, mut at_work: impl Iterator<Item = Option<Writer>>) -> Option<Writer> {
+        if let Some(first) = at_work.next() {
+            self.last = first.filter(|_| at_work.next().is_none());
+        }
+        self.last.clone()
+    }
 }
 
 #[cfg(test)]
@@ -322,11 +329,18 @@ mod tests {
     }
 
     #[test]
-    fn one_is_the_only_one_and_two_are_none() {
-        assert_eq!(exactly_one([1].into_iter()), Some(1));
-        assert_eq!(
-            (exactly_one([1, 2].into_iter()), exactly_one(Vec::<u8>::new().into_iter())),
-            (None, None)
-        );
+    fn the_only_one_at_work_has_written_and_what_comes_late_is_of_the_last() {
+        let writer = |id: &str| Some((id.parse().unwrap(), Generation(1), Digest([1; 32])));
+        let (one, two) = (writer("dev.test.one"), writer("dev.test.two"));
+        let mut writers = Writers::default();
+        let mut at_work =
+            |at_work: &[&Option<Writer>]| writers.one_of(at_work.iter().map(|it| (*it).clone()));
+        assert_eq!(at_work(&[]), None);
+        assert_eq!(at_work(&[&one]), one);
+        assert_eq!(at_work(&[]), one, "the other stream came later");
+        assert_eq!(at_work(&[&one, &two]), None);
+        assert_eq!(at_work(&[]), None);
+        assert_eq!(at_work(&[&two]), two);
+        assert_eq!(at_work(&[&None]), None, "it has no generation yet");
     }
 }

@@ -6,7 +6,7 @@ use std::{
     fs::OpenOptions,
     io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// A shorter one could be guessed.
@@ -40,6 +40,33 @@ impl Token {
                 Err(unusable(format!("{error}; make it readable, or name another with `--token-file`")))
             }
         }
+    }
+}
+
+/// The file of a token, which a host that goes on gives back to those who have removed it along with the state folder. By
+/// itself, the file is removed to have another token at the next start.
+pub(super) struct KeptToken {
+    file: PathBuf,
+    text: String,
+    looks: u32,
+}
+
+impl KeptToken {
+    /// How often to look for the file once the state folder was found to be gone: it may be in the middle of being removed.
+    const LOOKS: u32 = 3;
+
+    pub(super) fn new(file: PathBuf, token: &Token) -> Self {
+        Self { file, text: token.text.clone(), looks: 0 }
+    }
+
+    /// Makes the file again if it is gone, and so was the state folder, now or a few looks ago.
+    pub(super) fn look(&mut self, folder_was_gone: bool) -> io::Result<()> {
+        if folder_was_gone {
+            self.looks = Self::LOOKS;
+        }
+        let is_wanted = self.looks > 0 && self.file.symlink_metadata().is_err();
+        self.looks = self.looks.saturating_sub(1);
+        if is_wanted { write(&self.file, &self.text) } else { Ok(()) }
     }
 }
 
@@ -101,6 +128,25 @@ mod tests {
         let again = Token::at(&file).unwrap();
         assert!(!again.is_new && again.text == made.text);
         assert_ne!(Token::at(&dir.path().join("other")).unwrap().text, made.text);
+    }
+
+    #[test]
+    fn a_token_file_that_is_gone_is_made_again_only_if_the_state_folder_was_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token");
+        let token = Token::at(&file).unwrap();
+        let mut kept = KeptToken::new(file.clone(), &token);
+        let again = |kept: &mut KeptToken, folder_was_gone| {
+            fs::remove_file(&file).unwrap_or_default();
+            kept.look(folder_was_gone).unwrap();
+            fs::read_to_string(&file).is_ok_and(|text| text.trim() == token.text)
+        };
+        assert!(!again(&mut kept, false), "someone wants another");
+        assert!(again(&mut kept, true));
+        assert!(again(&mut kept, false), "the folder was in the middle of being removed");
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+        let _ = again(&mut kept, false);
+        assert!(!again(&mut kept, false), "that was long ago");
     }
 
     #[test]

@@ -5,13 +5,19 @@ use serde_json::Value;
 
 /// Reads JSON. On a thread with little stack left, it may be nested less deeply than the 128 levels that it may be elsewhere.
 pub(crate) fn parsed(json: Vec<u8>) -> serde_json::Result<Value> {
-    let levels = stack_left().unwrap_or(0) / JSON_LEVEL;
+    let levels = levels_within(stack_left());
     if levels < 128 && nesting(&json) > levels {
         return Err(serde::de::Error::custom(
             "it is nested too deeply for what the thread has left of its stack",
         ));
     }
     serde_json::from_slice(&json)
+}
+
+/// How many levels may be read with so much stack left. Where that is not known, as on the stack of a coroutine, little is
+/// taken to be left, and enough for what most plugins answer with.
+fn levels_within(left: Option<usize>) -> usize {
+    left.unwrap_or(64 << 10) / JSON_LEVEL
 }
 
 /// What reading and dropping one level of nested JSON takes of the stack at most, in bytes.
@@ -62,6 +68,12 @@ mod tests {
         ] {
             assert_eq!(nesting(json.as_bytes()), levels, "{json}");
         }
+    }
+
+    #[test]
+    fn where_the_stack_is_not_known_json_may_be_nested_a_little() {
+        assert!((8..=16).contains(&levels_within(None)));
+        assert_eq!(levels_within(Some(0)), 0);
     }
 
     #[test]

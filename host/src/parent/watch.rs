@@ -14,7 +14,9 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{MemfdFlags, ftruncate, memfd_create},
     io::Errno,
-    process::{Pid, Signal, WaitOptions, getpid, kill_process, wait},
+    process::{
+        Pid, PidfdFlags, Signal, WaitOptions, getpid, kill_process, pidfd_open, pidfd_send_signal, wait,
+    },
 };
 use signal_hook::{
     consts::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2},
@@ -30,7 +32,7 @@ use std::{
     fs::File,
     io::{self, Read, Seek},
     os::{
-        fd::AsFd,
+        fd::{AsFd, OwnedFd},
         unix::{
             ffi::OsStrExt,
             net::UnixStream,
@@ -67,7 +69,7 @@ pub(super) struct Watch {
     notebook: File,
     /// Where the child keeps its crash record; none if there is no such memory.
     memory: Option<File>,
-    child: Child,
+    child: Running,
     /// How often the kernel had killed for want of memory when the child was started.
     oom_kills: Option<u64>,
     /// When someone last asked for the end, by whatever signal.
@@ -153,8 +155,7 @@ impl Watch {
                      have taken the place of its handlers of signals"
                         .into(),
                 ));
-                // It may have ended by now.
-                let _ = kill_process(Pid::from_child(&self.child), Signal::KILL);
+                self.child.signal(Signal::KILL);
             }
         }
     }
@@ -164,7 +165,7 @@ impl Watch {
     fn reap(&self) -> Option<ExitStatus> {
         loop {
             match wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) if pid == Pid::from_child(&self.child) => {
+                Ok(Some((pid, status))) if pid == self.child.pid => {
                     return Some(ExitStatus::from_raw(status.as_raw()));
                 }
                 Ok(Some(_)) | Err(Errno::INTR) => {}
@@ -187,8 +188,7 @@ impl Watch {
         // What the terminal sends, it sends to the child as well.
         let from_terminal = heard.cause == Cause::Kernel && signal != SIGCONT;
         if !from_terminal && let Some(signal) = Signal::from_named_raw(signal) {
-            // The child is reaped on this thread only, so that its number is not another's. It may have ended.
-            let _ = kill_process(Pid::from_child(&self.child), signal);
+            self.child.signal(signal);
         }
         if signal == SIGTSTP {
             // Whoever started this program waits for it to stop. It goes on with the signal that makes it.
@@ -231,8 +231,30 @@ impl Watch {
     }
 }
 
+/// The child.
+struct Running {
+    pid: Pid,
+    /// The process itself, whoever has its number; none where the kernel knows no such thing.
+    process: Option<OwnedFd>,
+}
+
+impl Running {
+    fn of(child: &Child) -> Self {
+        let pid = Pid::from_child(child);
+        Self { pid, process: pidfd_open(pid, PidfdFlags::empty()).ok() }
+    }
+
+    /// Sends it a signal. It may have ended, and others may have waited for it, so that its number is another's.
+    fn signal(&self, signal: Signal) {
+        let _ = match &self.process {
+            Some(process) => pidfd_send_signal(process, signal),
+            None => kill_process(self.pid, signal),
+        };
+    }
+}
+
 /// Runs this program once more, with the same arguments, even if its file has been replaced since.
-fn spawn(notebook: &File, memory: Option<&File>, carried: Option<&OsStr>) -> io::Result<Child> {
+fn spawn(notebook: &File, memory: Option<&File>, carried: Option<&OsStr>) -> io::Result<Running> {
     let mut arguments = env::args_os();
     let mut command = Command::new("/proc/self/exe");
     if let Some(name) = arguments.next() {
@@ -242,7 +264,8 @@ fn spawn(notebook: &File, memory: Option<&File>, carried: Option<&OsStr>) -> io:
         Some(carried) => command.env(CARRIED, carried),
         None => command.env_remove(CARRIED),
     };
-    command.args(arguments).env(BADGE, Badge::issue(notebook.as_fd(), memory.map(AsFd::as_fd)).text()).spawn()
+    command.args(arguments).env(BADGE, Badge::issue(notebook.as_fd(), memory.map(AsFd::as_fd)).text());
+    command.spawn().map(|child| Running::of(&child))
 }
 
 fn say(words: Option<String>) {

@@ -6,12 +6,13 @@ use super::{
     serve::Cause,
 };
 use crate::{
+    artifact::is_cut_off,
     build::{BuildError, Built, Moment, OwnWrites},
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stage, Stages},
     lifecycle::{Input, Work},
     reload, spans,
-    watch::{CLOCK_GRAIN, Change, GRACE, Inputs, StaleLocks, Stamps, What},
+    watch::{CLOCK_GRAIN, Change, GRACE, Inputs, StaleLocks, Stamps, What, changed_at},
 };
 use std::{collections::BTreeSet, path::PathBuf, pin::Pin, time::SystemTime};
 use tokio::time::sleep;
@@ -26,6 +27,9 @@ enum Awaited<T> {
     Stopped(HostError),
 }
 
+/// How often in a row a library that is still being written is waited for, each time for [`GRACE`].
+const WAITS: u32 = 100;
+
 /// How often a build that failed is made once more because files have changed under it, in a row.
 const RETRIES: u32 = 2;
 
@@ -37,7 +41,7 @@ impl Worker {
         cause: &mut Cause,
         stages: &mut Stages,
     ) -> Result<Result<Built, ReloadError>, HostError> {
-        let mut retries = 0;
+        let (mut retries, mut waits) = (0, 0);
         loop {
             self.doing(Some(Stage::Build));
             self.desk.entry.set_reason("it is being built: wait for it to come up");
@@ -81,17 +85,21 @@ impl Worker {
                             // The build writes it anew each time: what it says by now is in force, and causes no build.
                             self.take_manifest().await;
                         }
-                        let error = match &built {
-                            Ok(good) => {
-                                self.present = Stamps::of(&good.inputs);
+                        if waits < WAITS && self.is_on_its_way(&built) {
+                            waits += 1;
+                        } else {
+                            let error = match &built {
+                                Ok(good) => {
+                                    self.present = Stamps::of(&good.inputs);
+                                    return Ok(built);
+                                }
+                                Err(error) => error,
+                            };
+                            if retries == RETRIES || !self.may_be_a_moment(&before, error) {
                                 return Ok(built);
                             }
-                            Err(error) => error,
-                        };
-                        if retries == RETRIES || !self.may_be_a_moment(&before, error) {
-                            return Ok(built);
+                            retries += 1;
                         }
-                        retries += 1;
                         self.pause().await.inspect_err(|_| spans::ends(&span, "stopped"))?;
                         None
                     }
@@ -211,6 +219,25 @@ impl Worker {
             self.overlap.cuts(change, own);
         }
         supersedes
+    }
+
+    /// Whether what takes no build is still being put into the plugin's folder: it is not there or not whole, and has changed
+    /// a moment ago.
+    fn is_on_its_way(&self, built: &Result<Built, ReloadError>) -> bool {
+        let manifest = self.said();
+        if self.is_missing() {
+            return false;
+        }
+        let cause = built.as_ref().map_err(|error| &*error.cause);
+        let path = match cause {
+            Err(ReloadCause::Build(BuildError::NoSource { root })) => root.join("Cargo.toml"),
+            _ if self.shop.builder.takes_time(&manifest) => return false,
+            Err(ReloadCause::Build(BuildError::NoBinary { path, .. })) => path.clone(),
+            Err(_) => return false,
+            Ok(built) => built.artifact.clone(),
+        };
+        let age = changed_at(&path).and_then(|changed| SystemTime::now().duration_since(changed).ok());
+        age.is_some_and(|age| age < GRACE) && (built.is_err() || is_cut_off(&path))
     }
 
     /// Whether a build may have failed only because files were missing for a moment, or changed while it ran.

@@ -91,6 +91,8 @@ pub(crate) struct Worker {
     held: Option<Arc<Held>>,
     /// The state that was saved last, to begin with where no generation serves.
     saved: Option<SavedBy>,
+    /// Whether its last checkpoint could not be written, so that it would not outlive the host.
+    is_unwritten: bool,
     /// What is watched.
     inputs: Inputs,
     /// What was there of it when that was found out.
@@ -142,6 +144,7 @@ impl Worker {
             untold: None,
             held: None,
             saved: None,
+            is_unwritten: false,
             inputs: Inputs::default(),
             present: Stamps::default(),
             overlap: Overlap::default(),

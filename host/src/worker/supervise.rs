@@ -150,26 +150,25 @@ impl Worker {
             return Input::CheckpointEnded { late: false };
         };
         let (id, checkpoints) = (self.id().clone(), self.shop.checkpoints.clone());
-        let before = self.saved.clone();
+        let (before, was_unwritten) = (self.saved.clone(), self.is_unwritten);
         let is_own = self.record.is_own();
         let saving = live.clone();
         let save = move || {
             let state = (saving.instance.state_version(), saving.save()?);
             // What has not changed is on disk already.
-            if is_own
-                && before.as_ref() != Some(&state)
-                && let Err(error) = checkpoints.keep(&id, (state.0, &state.1))
-            {
+            let is_to_be_written = is_own && (was_unwritten || before.as_ref() != Some(&state));
+            let written = if is_to_be_written { checkpoints.keep(&id, (state.0, &state.1)) } else { Ok(()) };
+            if let (Err(error), false) = (&written, was_unwritten) {
                 tracing::warn!(
                     "{id}: its checkpoint cannot be written, and will not outlive the host: {error}"
                 );
             }
-            Ok::<_, LifecycleError>(state)
+            Ok::<_, LifecycleError>((state, written.is_err()))
         };
         let saved = self.bounded((live, "save"), save).await;
         let late = saved.is_err();
         match saved {
-            Ok(Ok(state)) => self.saved = Some(state),
+            Ok(Ok((state, is_unwritten))) => (self.saved, self.is_unwritten) = (Some(state), is_unwritten),
             Ok(Err(error)) => tracing::warn!("no checkpoint: {error}"),
             Err(error) => {
                 tracing::warn!("{}: no more checkpoints of this generation: {error}", self.id());

@@ -237,3 +237,52 @@ impl<'de> Deserialize<'de> for Bytes {
         deserializer.deserialize_byte_buf(Reader)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    /// Lists in lists, as deeply as someone has nested them.
+    #[derive(Deserialize)]
+    struct Nest(Vec<Nest>);
+
+    impl Nest {
+        fn depth(&self) -> usize {
+            1 + self.0.first().map_or(0, Self::depth)
+        }
+    }
+
+    /// How deep the one argument is that is taken out of lists nested so deeply.
+    fn taken(encoding: Encoding, depth: usize) -> Result<usize, String> {
+        let bytes = match encoding {
+            Encoding::Binary => [vec![1; depth - 1], vec![0]].concat(),
+            Encoding::Json => ["[".repeat(depth + 1), "]".repeat(depth + 1)].concat().into_bytes(),
+        };
+        let nest = Arguments::read(encoding, &bytes, &["nest"], Alone::No)
+            .and_then(|mut arguments| arguments.decode::<Nest>());
+        nest.map(|nest| nest.depth()).map_err(|refusal| match refusal {
+            Refusal::BadArguments(message) => message.into_string(),
+            other => panic!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn arguments_are_refused_before_the_stack_of_a_usual_thread_ends() {
+        let all_depths = || {
+            for (encoding, reason) in [
+                (Encoding::Binary, "argument `nest`: it is nested too deeply to be read"),
+                (Encoding::Json, "the arguments are not JSON: recursion limit exceeded"),
+            ] {
+                assert_eq!(taken(encoding, 100), Ok(100), "what a person would write is read");
+                for depth in (101..4096).step_by(19).chain([10_000_000]) {
+                    match taken(encoding, depth) {
+                        Ok(found) => assert!(found == depth && depth < 10_000_000, "{depth}"),
+                        Err(message) => assert!(message.starts_with(reason), "{depth}: {message}"),
+                    }
+                }
+            }
+        };
+        thread::Builder::new().stack_size(2 << 20).spawn(all_depths).unwrap().join().unwrap();
+    }
+}

@@ -3,7 +3,14 @@
 use replug::EventKind;
 use replug_tests::{Lab, misbehave};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{
+    cell::RefCell,
+    fs::{self, File},
+    io::Write as _,
+    os::unix::fs::symlink,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 /// Waits until the plugin was stopped, and says why; a build that fails on the way is none of its own making.
 fn stopped(lab: &mut Lab) -> String {
@@ -158,5 +165,75 @@ fn what_changes_while_the_manifest_is_missing_is_built_when_it_is_back() {
     fs::rename(lab.dir().join("aside"), lab.path("plugin.toml")).unwrap();
     lab.reloaded();
     assert_eq!(lab.probe().version(), Ok(2));
+    lab.finish();
+}
+
+/// A plugin that is not one: each version of it is refused at once, which shows that the host has looked at all that was
+/// written before.
+struct Barrier(u32);
+
+impl Barrier {
+    const ID: &str = "dev.test.barrier";
+
+    /// Gives the failures of others that were told meanwhile.
+    fn pass(&mut self, lab: &mut Lab) -> Vec<String> {
+        self.0 += 1;
+        let file = lab.plugins_dir().join("barrier/plugin.so");
+        fs::write(file.with_extension("tmp"), format!("{:0>99}", self.0)).unwrap();
+        fs::rename(file.with_extension("tmp"), file).unwrap();
+        let mut failures = Vec::new();
+        loop {
+            let (is_own, error) = lab.wait_for(|event| {
+                let is_own = event.plugin.as_ref().is_some_and(|plugin| plugin.as_str() == Self::ID);
+                Some((is_own, failure(&event.kind)?))
+            });
+            if is_own {
+                return failures;
+            }
+            failures.push(error);
+        }
+    }
+}
+
+fn failure(kind: &EventKind) -> Option<String> {
+    match kind {
+        EventKind::DiscoveryFailed { error, .. }
+        | EventKind::BuildFailed { error, .. }
+        | EventKind::ReloadFailed { error, .. } => Some(error.clone()),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_plugin_that_is_copied_piece_by_piece_fails_at_none_of_them() {
+    let mut lab = Lab::new("copied");
+    lab.neighbour("barrier", "id = \"dev.test.barrier\"\nbinary = \"plugin.so\"", "0".repeat(99));
+    lab.start_watching();
+    let (mut barrier, artifact) = (Barrier(0), misbehave("version=7"));
+    for attempt in 1.. {
+        let manifest = format!("id = \"dev.test.copied-{attempt}\"\nbinary = \"plugin.so\"\n");
+        let folder = lab.plugins_dir().join(format!("copied-{attempt}"));
+        fs::create_dir(&folder).unwrap();
+        let (mut longest, mut failures) = (Duration::ZERO, Vec::new());
+        for (name, content) in [("plugin.toml", manifest.as_bytes()), ("plugin.so", &artifact)] {
+            let mut file = File::create(folder.join(name)).unwrap();
+            for piece in content.chunks(content.len() / 2 + 1) {
+                let began = Instant::now();
+                failures.extend(barrier.pass(&mut lab));
+                file.write_all(piece).unwrap();
+                longest = longest.max(began.elapsed());
+            }
+        }
+        let failures = RefCell::new(failures);
+        lab.wait_for(|event| {
+            failures.borrow_mut().extend(failure(&event.kind));
+            matches!(event.kind, EventKind::Reloaded { .. }).then_some(())
+        });
+        // A copy that halts for longer is not whole, and is said not to be.
+        if longest < Duration::from_millis(200) {
+            assert_eq!(*failures.borrow(), Vec::<String>::new());
+            break;
+        }
+    }
     lab.finish();
 }

@@ -3,7 +3,7 @@
 use replug::{EventKind, manifest::Mode};
 use replug_tests::{Lab, command::Dev, misbehave};
 use rustix::process::{Pid, Signal, kill_process};
-use std::{fs, io::ErrorKind, path::Path, thread};
+use std::{fs, io::ErrorKind, os::unix::fs::PermissionsExt, path::Path, thread};
 
 /// Removes a folder of the host's, which may make a file in it again meanwhile.
 fn remove(folder: &Path) {
@@ -46,18 +46,23 @@ fn a_host_whose_state_folder_was_removed_reloads_and_starts_processes_again() {
 }
 
 #[test]
-fn a_host_whose_state_folder_was_removed_still_has_its_plugins_folder_to_itself() {
+fn a_host_whose_state_folder_was_removed_still_has_its_claim_and_token() {
     let mut lab = Lab::new("removed-claim");
     lab.install(misbehave("version=1"));
-    let mut dev = Dev::start(&lab, &[]);
+    let mut dev = Dev::start(&lab, &["--http", "0"]);
     dev.wait_for("host_started");
+    let token = lab.state_dir().join("http-token");
+    let shown = fs::read_to_string(&token).unwrap();
     let hosts = lab.state_dir().join("hosts");
     let claim = fs::read_dir(&hosts).unwrap().next().unwrap().unwrap().path();
     let said = fs::read_to_string(&claim).unwrap();
     remove(&lab.state_dir());
     // It is made empty, and then written.
-    while fs::read_to_string(&claim).unwrap_or_default() != said {
-        thread::yield_now();
+    for (file, content) in [(&claim, &said), (&token, &shown)] {
+        while fs::read_to_string(file).unwrap_or_default() != *content {
+            thread::yield_now();
+        }
     }
+    assert_eq!(fs::metadata(&token).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(dev.interrupt().success());
 }

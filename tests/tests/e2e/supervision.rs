@@ -265,6 +265,29 @@ fn a_checkpoint_brings_the_state_back_after_a_kill() {
     lab.finish();
 }
 
+#[test]
+fn a_checkpoint_that_could_not_be_written_is_written_as_soon_as_it_can_be() {
+    let mut lab = Lab::in_mode("checkpoint-unwritten", Mode::Process);
+    let hold = Hold::new(lab.dir());
+    lab.install_with(misbehave(&format!("version=1 hold={}", hold.path())), "[reload]\ncheckpoint = \"1ms\"");
+    // A file in the place of the folder that the states are in.
+    let states = lab.state_dir().join("checkpoints");
+    fs::create_dir_all(lab.state_dir()).unwrap();
+    fs::write(&states, "").unwrap();
+    lab.start();
+    // When the next begins, the one before has ended.
+    drop(hold.entered());
+    let next = hold.entered();
+    fs::remove_file(&states).unwrap();
+    drop(next);
+    // The state is the same as before.
+    while !states.join(lab.id()).exists() {
+        drop(hold.entered());
+    }
+    drop(hold);
+    lab.finish();
+}
+
 /// Kills the host when `until` says so, and waits for the end of every process there is.
 fn kill_the_host(lab: &Lab, host: Dev, least: usize) {
     let pids = lab.processes();

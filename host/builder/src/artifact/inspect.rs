@@ -16,7 +16,7 @@ use super::{
 };
 use abi_stable::library::ROOT_MODULE_LOADER_NAME;
 use object::{
-    LittleEndian, Object as _, ObjectSymbol as _, U16, elf,
+    LittleEndian, Object as _, ObjectSymbol as _, ReadCache, ReadRef, U16, elf,
     read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _, SectionHeader as _},
 };
 use serde::Serialize;
@@ -255,11 +255,19 @@ impl Facts {
     }
 }
 
+/// Whether a file ends before its end, as one does that is still being written.
+pub fn is_cut_off(path: &Path) -> bool {
+    let Ok(file) = fs::File::open(path) else { return false };
+    let data = ReadCache::new(file);
+    let is_shorter_than_a_header = (&data).len().is_ok_and(|len| len < size_of::<Elf>() as u64);
+    is_shorter_than_a_header || matches!(check_extent(path, &data), Err(InspectError::Truncated { .. }))
+}
+
 /// Refuses a file that promises more than it holds. What is mapped but not there kills the process that touches it.
-fn check_extent(path: &Path, bytes: &[u8]) -> Result<(), InspectError> {
+fn check_extent<'d>(path: &Path, bytes: impl ReadRef<'d>) -> Result<(), InspectError> {
     let malformed = |error: object::Error| InspectError::malformed(path, error);
     let endian = LittleEndian;
-    let present = bytes.len() as u64;
+    let present = bytes.len().map_err(|()| InspectError::malformed(path, "its length is not known"))?;
     let within = |promised: u64| {
         if promised <= present {
             return Ok(());

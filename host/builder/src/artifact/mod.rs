@@ -12,5 +12,5 @@ pub mod store;
 
 pub(crate) use allocator::Allocator;
 pub(crate) use inspect::places_of_libraries;
-pub use inspect::{Facts, InspectError, inspect};
+pub use inspect::{Facts, InspectError, inspect, is_cut_off};
 pub use store::{Artifact, Held, Store, StoreError};

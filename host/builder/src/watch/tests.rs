@@ -2,6 +2,7 @@
 //! a broken watcher from hanging them.
 
 mod places;
+mod plugins;
 
 use super::*;
 use std::{fs, time::Duration};
@@ -49,6 +50,18 @@ impl Bench {
 
     fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
+    }
+
+    /// A path beside the plugins folder.
+    fn beside(&self, name: &str) -> PathBuf {
+        self.root.with_file_name(name)
+    }
+
+    /// Has more watched than the inputs that there are from the beginning.
+    fn watch_more(&self, add: impl FnOnce(&mut Inputs)) {
+        let mut inputs = self.inputs();
+        add(&mut inputs);
+        self.watcher.set_inputs(&id(), inputs).unwrap();
     }
 
     fn write(&self, name: &str, content: &str) {
@@ -235,12 +248,12 @@ fn a_source_shared_by_two_plugins_is_a_change_of_both() {
 #[test]
 fn the_source_of_a_path_dependency_outside_the_plugins_folder_is_watched() {
     let mut bench = bench();
-    let outside = bench.root.parent().unwrap().join("shared/src");
+    let outside = bench.beside("shared/src");
     fs::create_dir_all(&outside).unwrap();
     fs::write(outside.join("lib.rs"), "a").unwrap();
-    let mut inputs = bench.inputs();
-    inputs.dirs.insert(outside.clone());
-    bench.watcher.set_inputs(&id(), inputs).unwrap();
+    bench.watch_more(|inputs| {
+        inputs.dirs.insert(outside.clone());
+    });
     fs::write(outside.join("x.tmp"), "b").unwrap();
     fs::rename(outside.join("x.tmp"), outside.join("lib.rs")).unwrap();
     assert_eq!(bench.next_change().path, outside.join("lib.rs"));
@@ -250,18 +263,18 @@ fn the_source_of_a_path_dependency_outside_the_plugins_folder_is_watched() {
 fn a_file_found_by_a_build_and_newer_than_it_is_reported_at_once() {
     let mut bench = bench();
     bench.write("one/included.txt", "new");
-    let mut inputs = bench.inputs();
-    inputs.files.insert(bench.path("one/included.txt"));
-    inputs.as_of = Some(SystemTime::now() - Duration::from_secs(5));
-    bench.watcher.set_inputs(&id(), inputs).unwrap();
+    bench.watch_more(|inputs| {
+        inputs.files.insert(bench.path("one/included.txt"));
+        inputs.as_of = Some(SystemTime::now() - Duration::from_secs(5));
+    });
     assert_eq!(bench.next_change().path, bench.path("one/included.txt"));
     bench.until_marker();
 
     bench.write("one/other.txt", "old");
-    let mut inputs = bench.inputs();
-    inputs.files.insert(bench.path("one/other.txt"));
-    inputs.as_of = Some(SystemTime::now() + Duration::from_secs(5));
-    bench.watcher.set_inputs(&id(), inputs).unwrap();
+    bench.watch_more(|inputs| {
+        inputs.files.insert(bench.path("one/other.txt"));
+        inputs.as_of = Some(SystemTime::now() + Duration::from_secs(5));
+    });
     assert_eq!(bench.until_marker(), []);
 }
 
@@ -272,10 +285,10 @@ fn an_input_moved_in_with_an_old_time_while_a_build_ran_is_reported() {
     bench.write("one/included.txt", "old time, new here");
     let file = fs::File::options().append(true).open(bench.path("one/included.txt")).unwrap();
     file.set_modified(began - Duration::from_secs(3600)).unwrap();
-    let mut inputs = bench.inputs();
-    inputs.files.insert(bench.path("one/included.txt"));
-    inputs.as_of = Some(began);
-    bench.watcher.set_inputs(&id(), inputs).unwrap();
+    bench.watch_more(|inputs| {
+        inputs.files.insert(bench.path("one/included.txt"));
+        inputs.as_of = Some(began);
+    });
     assert_eq!(bench.next_change().path, bench.path("one/included.txt"));
 }
 
@@ -317,76 +330,12 @@ fn a_change_comes_with_what_the_file_held_before() {
 #[test]
 fn what_is_excepted_is_no_input() {
     let mut bench = bench();
-    let mut inputs = bench.inputs();
-    inputs.except.insert(bench.path("one/src/out"));
-    bench.watcher.set_inputs(&id(), inputs).unwrap();
+    bench.watch_more(|inputs| {
+        inputs.except.insert(bench.path("one/src/out"));
+    });
     fs::create_dir(bench.path("one/src/out")).unwrap();
     bench.write("one/src/out/made.so", "x");
     assert_eq!(bench.until_marker(), []);
-}
-
-#[test]
-fn an_edit_of_the_manifest_is_a_change_of_the_manifest() {
-    let mut bench = bench();
-    bench.write("one/x.tmp", "id = 'dev.example.one'\nname = 'New'");
-    fs::rename(bench.path("one/x.tmp"), bench.path("one/plugin.toml")).unwrap();
-    let change = bench.next_change();
-    assert_eq!((change.what, change.path), (What::Manifest, bench.path("one/plugin.toml")));
-}
-
-#[test]
-fn a_manifest_that_no_plugin_owns_is_looked_at_again_when_it_is_edited() {
-    let mut bench = bench();
-    bench.write("one/plugin.json", "broken");
-    assert_eq!(bench.next(), Notice::PluginsChanged);
-    bench.until_marker();
-    bench.write("one/plugin.json", "less broken");
-    assert_eq!(bench.next(), Notice::PluginsChanged);
-    bench.until_marker();
-    fs::remove_file(bench.path("one/plugin.json")).unwrap();
-    assert_eq!(bench.next(), Notice::PluginsChanged);
-}
-
-#[test]
-fn a_plugin_folder_that_comes_or_goes_changes_the_plugins() {
-    let mut bench = bench();
-    fs::create_dir(bench.path("two")).unwrap();
-    assert_eq!(bench.next(), Notice::PluginsChanged);
-    bench.until_marker();
-    bench.write("two/plugin.toml", "id = 'dev.example.two'");
-    assert_eq!(bench.next(), Notice::PluginsChanged);
-    bench.until_marker();
-    fs::remove_dir_all(bench.path("two")).unwrap();
-    assert_eq!(bench.next(), Notice::PluginsChanged);
-    bench.until_marker();
-    fs::rename(bench.path("one"), bench.path("elsewhere")).unwrap();
-    assert_eq!(bench.next(), Notice::PluginsChanged);
-}
-
-#[test]
-fn a_removed_plugin_is_no_longer_reported() {
-    let mut bench = bench();
-    let other: PluginId = "dev.example.two".parse().unwrap();
-    fs::create_dir_all(bench.path("one/other")).unwrap();
-    bench.until_marker();
-    let inputs = Inputs { dirs: [bench.path("one/other")].into(), ..Inputs::default() };
-    bench.watcher.set_inputs(&other, inputs).unwrap();
-    bench.watcher.remove(&other);
-    bench.write("one/other/lib.rs", "x");
-    assert_eq!(bench.until_marker(), []);
-}
-
-#[test]
-fn the_plugins_folder_may_go_and_come_again() {
-    let mut bench = bench();
-    let away = bench.root.with_extension("away");
-    fs::rename(&bench.root, &away).unwrap();
-    assert_eq!(bench.next(), Notice::PluginsChanged);
-    fs::rename(&away, &bench.root).unwrap();
-    bench.until_plugins_changed();
-    bench.until_marker();
-    bench.write("one/src/lib.rs", "fn later() {}");
-    bench.until_change_of("one/src/lib.rs");
 }
 
 #[test]

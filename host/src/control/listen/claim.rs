@@ -77,17 +77,18 @@ impl Claim {
         Ok(Self { file, path, plugins, said: Vec::new(), last_http })
     }
 
-    /// Makes the file again if someone has removed it, so that the host is found, and no second one serves the folder.
-    pub(super) fn renew(&mut self) -> Result<(), ListenError> {
+    /// Makes the file again if someone has removed it, so that the host is found, and no second one serves the folder. Says
+    /// whether it was gone.
+    pub(super) fn renew(&mut self) -> Result<bool, ListenError> {
         let identity = |it: fs::Metadata| (it.dev(), it.ino());
         let open = self.file.metadata().map(identity).map_err(|source| self.failed(source))?;
         if fs::symlink_metadata(&self.path).map(identity).is_ok_and(|there| there == open) {
-            return Ok(());
+            return Ok(false);
         }
         let mut new = Self::at(self.path.clone(), &self.plugins)?;
         new.write(&self.said)?;
         *self = new;
-        Ok(())
+        Ok(true)
     }
 
     /// Writes down where the host listens.

@@ -3,7 +3,7 @@
 use super::{Api, Bound, Exclusive, TokenFile, tcp::Tcp, unix::accept};
 use crate::{
     Attachment, BoxError, BoxFuture, EventKind, Starting, WeakHost,
-    control::{App, audit::Audit, config::ControlConfig, recent::Recent},
+    control::{App, audit::Audit, config::ControlConfig, recent::Recent, token::KeptToken},
 };
 use parking_lot::Mutex;
 use std::{
@@ -166,7 +166,7 @@ impl Serving {
         let mut listeners = vec![
             tokio::spawn(async move { auditing.audit.keep_up().await }).abort_handle(),
             tokio::spawn(accept(unix.listener, api.clone())).abort_handle(),
-            tokio::spawn(keep_claim(place.clone())).abort_handle(),
+            tokio::spawn(keep_files(place.clone(), tcp.as_ref().map(Tcp::kept_token))).abort_handle(),
         ];
         if let Some(tcp) = tcp {
             listeners.push(tokio::spawn(tcp.accept(api)).abort_handle());
@@ -197,16 +197,24 @@ impl Drop for Serving {
     }
 }
 
-/// Makes the claim again when someone has removed its file with the state folder, of which nothing else tells the host.
-async fn keep_claim(place: Arc<Mutex<Option<Exclusive>>>) {
+/// Makes the claim and the token's file again when someone has removed them with the state folder, of which nothing else tells
+/// the host.
+async fn keep_files(place: Arc<Mutex<Option<Exclusive>>>, mut token: Option<KeptToken>) {
     let mut looks = tokio::time::interval(CLAIM_LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         looks.tick().await;
-        if let Some(place) = &mut *place.lock()
-            && let Err(error) = place.claim.renew()
+        let mut was_gone = false;
+        if let Some(place) = &mut *place.lock() {
+            match place.claim.renew() {
+                Ok(gone) => was_gone = gone,
+                Err(error) => tracing::warn!("{error}"),
+            }
+        }
+        if let Some(token) = &mut token
+            && let Err(error) = token.look(was_gone)
         {
-            tracing::warn!("{error}");
+            tracing::warn!("the file of the token for HTTP cannot be made again: {error}");
         }
     }
 }

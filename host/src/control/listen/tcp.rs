@@ -4,7 +4,7 @@ use super::{Api, Connection, Gate, Pool, TokenFile, converse};
 use crate::control::{
     Who,
     config::{HttpConfig, ListenError},
-    token::Token,
+    token::{KeptToken, Token},
 };
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
@@ -74,6 +74,10 @@ impl Tcp {
 
     pub(super) fn token(&self) -> TokenFile {
         TokenFile { path: self.file.clone(), new: self.token.is_new.then(|| self.token.text.clone()) }
+    }
+
+    pub(super) fn kept_token(&self) -> KeptToken {
+        KeptToken::new(self.file.clone(), &self.token)
     }
 
     pub(super) fn gate(&self) -> Gate {

@@ -8,10 +8,11 @@
 use crate::{id::Generation, process_stat::ProcessStat, wire::Limits};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, Signal, kill_process},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 use std::{
     fs, io,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process,
     sync::{
@@ -202,10 +203,22 @@ fn kill_all_in(dir: &Path) {
         return;
     }
     // Before Linux 5.14 there was no such file. Whoever forks meanwhile gets away.
-    let processes = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-    for pid in processes.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)) {
-        let _ = kill_process(pid, Signal::KILL);
+    let processes = || {
+        let listed = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+        listed.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect::<Vec<_>>()
+    };
+    let held = held(&processes());
+    // Who is listed still when its process is held has not ended and left its number to another before that.
+    let still = processes();
+    for (_, process) in held.iter().filter(|(pid, _)| still.contains(pid)) {
+        let _ = pidfd_send_signal(process, Signal::KILL);
     }
+}
+
+/// The processes that have these numbers now, whoever has them later.
+fn held(pids: &[Pid]) -> Vec<(Pid, OwnedFd)> {
+    let hold = |pid: &Pid| Some((*pid, pidfd_open(*pid, PidfdFlags::empty()).ok()?));
+    pids.iter().filter_map(hold).collect()
 }
 
 impl Cgroup {

@@ -24,8 +24,9 @@ static ORIGINAL: AtomicI32 = AtomicI32::new(NONE);
 /// Whether something was read from the pipe that has not yet gone where it goes.
 static UNDERWAY: AtomicBool = AtomicBool::new(false);
 
-/// For how many milliseconds the end of the process waits for that.
-const PATIENCE: u32 = 100;
+/// For how many milliseconds the end of the process waits for that: on a busy machine, the reader may have to wait for a
+/// processor.
+const PATIENCE: u32 = 2000;
 
 /// Reads a pipe that is in the place of descriptor 2 until its end, and writes all of it where that led before, then to
 /// `each`. Should the process end by a signal of its own making or by `exit`, that has its descriptor 2 back, and what is still

@@ -1,7 +1,5 @@
 //! Two threads that greet without pause, and remember who answered.
 
-use replug::Handle;
-use replug_interfaces::Greeter;
 use std::{
     collections::BTreeMap,
     sync::{
@@ -34,19 +32,19 @@ pub(crate) struct Callers {
 }
 
 impl Callers {
-    /// Starts two threads.
-    pub(crate) fn start(greeter: &Arc<Handle<dyn Greeter>>) -> Self {
+    /// Starts two threads, which greet like this.
+    pub(crate) fn start(greet: impl Fn() -> Result<String, String> + Clone + Send + 'static) -> Self {
         let (stop, calls) = (Arc::<AtomicBool>::default(), Arc::<[AtomicU64; THREADS]>::default());
         let start = |thread: usize| {
-            let (greeter, stop, calls) = (greeter.clone(), stop.clone(), calls.clone());
+            let (greet, stop, calls) = (greet.clone(), stop.clone(), calls.clone());
             thread::spawn(move || {
                 let mut seen = Seen::default();
                 let mut last = String::new();
                 while !stop.load(Ordering::Relaxed) {
                     calls[thread].fetch_add(1, Ordering::Relaxed);
-                    match greeter.greet("World") {
+                    match greet() {
                         Ok(answer) => seen.note(answer, &mut last),
-                        Err(error) => seen.failures.push(error.to_string()),
+                        Err(error) => seen.failures.push(error),
                     }
                 }
                 seen
@@ -106,5 +104,29 @@ impl Seen {
         if answer != *last {
             *last = answer;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_for_a_call_of_each_thread_has_each_see_what_serves_now() {
+        const VERSIONS: u64 = 1000;
+        let serves = Arc::<AtomicU64>::default();
+        let version = serves.clone();
+        let callers = Callers::start(move || {
+            // As in a call, what serves is found a moment after the call has begun.
+            thread::yield_now();
+            Ok(format!("{} to {:?}", version.load(Ordering::Relaxed), thread::current().id()))
+        });
+        callers.wait_for_a_call_of_each();
+        for next in 1..VERSIONS {
+            serves.store(next, Ordering::Relaxed);
+            callers.wait_for_a_call_of_each();
+        }
+        let seen = callers.join();
+        assert_eq!(seen.answers.len() as u64, VERSIONS * THREADS as u64);
     }
 }

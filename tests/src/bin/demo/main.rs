@@ -144,7 +144,8 @@ fn edits(source: &Source, greeter: &Arc<Handle<dyn Greeter>>, events: &mut Event
     heading("Edit hello-world while two threads call it without pause");
     line("file", shown(&source.file));
     line("greet(\"World\")", greeter.greet("World")?);
-    let callers = Callers::start(greeter);
+    let called = greeter.clone();
+    let callers = Callers::start(move || called.greet("World").map_err(|error| error.to_string()));
     callers.wait_for_a_call_of_each();
     let went_live = |saved: Saved| match saved {
         Saved::Live(what) => {
