@@ -13,7 +13,11 @@
 //! | | `Serving`: one generation, with its [`Trust`] and its checkpoints | `Served`, `Died`, `Lost`, `Stopped` |
 //! | | `Backoff`: nothing until a time, at which an artifact is restarted | `Due`, `Served`, an order to stop |
 //! | [`Activity`]: what is done with it | `Idle` | `Order` |
-//! | | `Order`, in a [`Phase`]: a build, which can be cancelled, a new configuration, or something else | `Finished` |
+//! | | `Order`, in a [`Phase`]: a build, a new configuration, or something else | `Finished` |
+//! | a build in it | waits for git | `GitIsQuiet`, an order to stop |
+//! | | compiles | `Compiled`, `Considered`, an order to stop |
+//! | | considers a change | `Considered` |
+//! | | pauses | `PauseOver`, an order to stop |
 //! | [`Faults`]: what is wrong with it | its manifest, what that says, its newest source, something else | what puts it right |
 //! | [`Task`]: what it needs itself | `Restart`, `GoBack`, `Checkpoint`, `Judge`; or none | its end |
 //!
@@ -21,6 +25,8 @@
 //! the build that runs, and everything about a generation that serves is decided here.
 
 mod budget;
+mod build;
+mod effect;
 mod faults;
 mod queue;
 mod service;
@@ -29,6 +35,8 @@ mod simulation;
 
 use crate::id::{Digest, Generation, PluginId};
 use budget::{Failures, Jitter};
+pub(crate) use build::{Aim, Compiled};
+pub(crate) use effect::{Effect, Effects, Work};
 pub(crate) use faults::{By, Faults, Refusal, Refused};
 use queue::{Activity, Phase, Waiting};
 pub(crate) use queue::{Request, Ticket};
@@ -84,11 +92,17 @@ pub(crate) enum Input {
     Order(Ticket, Request),
     /// The order that was under way is carried out, or has failed.
     Finished,
-    /// The order under way begins to build: from now on it can be cancelled.
-    BuildBegan,
-    /// It builds no longer.
-    BuildEnded,
-    /// The build has failed.
+    /// The order under way comes to a build: from now on it can be cancelled.
+    Build(Aim),
+    /// Git writes no files, or has taken too long.
+    GitIsQuiet,
+    /// The change that was to be considered makes pointless what is compiled, or does not.
+    Considered { supersedes: bool },
+    /// Compiling has ended by itself.
+    Compiled(Compiled),
+    /// What was missing has had time to come back.
+    PauseOver,
+    /// What was built is no library, and that is to be known.
     BuildFailed(String),
     /// The build gave what serves.
     Unchanged,
@@ -100,7 +114,7 @@ pub(crate) enum Input {
     ManifestRead,
     /// The manifest cannot be used.
     ManifestUnusable(String),
-    /// What serves is in force of what the manifest says.
+    /// What serves takes what the manifest says.
     WordsApply,
     /// What serves does not take what the manifest says.
     WordsRefused(String),
@@ -136,71 +150,6 @@ pub(crate) enum Input {
     Unwatched,
     /// The plugin was stopped.
     Stopped,
-}
-
-/// What is to be done at once, in this order, and then.
-#[derive(Debug, Default)]
-pub(crate) struct Effects {
-    pub(crate) now: Vec<Effect>,
-    pub(crate) then: Option<Work>,
-}
-
-impl Effects {
-    fn of(now: impl IntoIterator<Item = Effect>) -> Self {
-        Self { now: now.into_iter().collect(), then: None }
-    }
-
-    fn work(then: Work) -> Self {
-        Self { now: Vec::new(), then: Some(then) }
-    }
-
-    fn and_then(self, then: Option<Work>) -> Self {
-        Self { then, ..self }
-    }
-}
-
-/// What is done at once.
-#[derive(Debug)]
-pub(crate) enum Effect {
-    /// Answer an order that a stop has overtaken; it is not carried out.
-    Refuse(Ticket),
-    /// Let the callers that wait know when the restart is due.
-    ExpectRestart(Instant),
-    /// Report a crash, and in what time the restart is due.
-    ReportCrash { version: Version, exit: Exit, restart_in: Option<Duration> },
-    /// Let the artifact run no more until someone starts the plugin.
-    Quarantine { digest: Digest, reason: String },
-    /// Count a restart.
-    CountRestart,
-    /// Report a restart after so many deaths.
-    ReportRestart { deaths: usize },
-    /// Report that a version was bad, and that the one before it serves.
-    ReportTakenBack { from: Generation, reason: String, fault: String },
-    /// Report that a version is bad, and that there is none to go back to.
-    ReportNothingEarlier,
-    /// Remember that what serves has proved itself.
-    RememberGood,
-    /// Forget the state that was saved last: it is not to be saved any more, or there is none.
-    ForgetState,
-}
-
-/// What takes time. Nothing else is done with the plugin until it has ended.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Work {
-    /// Carry this order out; [`Input::Finished`].
-    CarryOut(Ticket),
-    /// See whether this change makes the build that runs pointless.
-    Consider(Ticket),
-    /// Cancel the build, and with it the order that it belongs to.
-    CancelBuild,
-    /// Let the artifact serve again, or serve in place of a later one; [`Input::TaskEnded`].
-    Restart { digest: Digest, goes_back: bool },
-    /// Let an earlier artifact serve in place of what serves; [`Input::TaskEnded`].
-    GoBack { to: Digest },
-    /// Save the state of what serves; [`Input::CheckpointEnded`].
-    Checkpoint,
-    /// Count the calls of what serves; [`Input::Calls`].
-    CountCalls,
 }
 
 /// What is done for the generation that serves, or did, and is waited for.
@@ -275,9 +224,13 @@ impl Lifecycle {
                 | Input::Calls { .. }
                 | Input::TaskEnded { .. }
                 | Input::CheckpointEnded { .. }
+                | Input::Considered { .. }
         );
         let mut effects = self.take(now, input);
-        if effects.then.is_none() && may_go_on {
+        // A stop comes before what a build would do next.
+        let builds_on = matches!(effects.then, Some(Work::WaitForGit | Work::Compile | Work::Pause));
+        let is_overtaken = builds_on && self.is_overtaken();
+        if effects.then.is_none() && may_go_on || is_overtaken {
             let Effects { now, then } = self.attend();
             effects.now.extend(now);
             effects.then = then;
@@ -301,28 +254,24 @@ impl Lifecycle {
                 self.served(now, (version, stateful), unproven)
             }
             Input::Died(death) => self.died(now, death),
+            Input::Build(aim) => self.build_begins(aim),
+            Input::GitIsQuiet => self.git_is_quiet(),
+            Input::Considered { supersedes } => self.considered(supersedes),
+            Input::Compiled(compiled) => self.compiled(compiled),
+            Input::PauseOver => self.pause_over(),
             Input::Due => self.due_now(now),
             Input::Calls { total, failed, earlier } => self.judge(now, (total, failed), earlier),
             Input::TaskEnded { serves } => self.task_ended(now, serves),
             quiet => {
-                self.note(now, quiet);
+                self.note(quiet);
                 Effects::default()
             }
         }
     }
 
     /// Takes a step of which nothing is to be done.
-    fn note(&mut self, now: Instant, input: Input) {
+    fn note(&mut self, input: Input) {
         match input {
-            Input::BuildBegan => {
-                self.activity.comes_to(Phase::Build);
-                self.service.is_being_replaced();
-                self.faults.build_begins();
-            }
-            Input::BuildEnded => {
-                self.activity.comes_to(Phase::Other);
-                self.service.goes_on(now);
-            }
             Input::BuildFailed(text) => self.faults.build_failed(text),
             Input::Unchanged => self.faults.is_unchanged(),
             Input::ConfigureBegan(by) => self.activity.configure_begins(by),
@@ -353,6 +302,11 @@ impl Lifecycle {
             | Input::Finished
             | Input::Served { .. }
             | Input::Died(_)
+            | Input::Build(_)
+            | Input::GitIsQuiet
+            | Input::Considered { .. }
+            | Input::Compiled(_)
+            | Input::PauseOver
             | Input::Due
             | Input::Calls { .. }
             | Input::TaskEnded { .. } => {}

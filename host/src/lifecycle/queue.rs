@@ -1,6 +1,6 @@
 //! The orders: one is carried out at a time, the others wait. A stop overtakes those that wait and the build that runs.
 
-use super::{By, Effect, Effects, Intent, Lifecycle, Work};
+use super::{By, Effect, Effects, Intent, Lifecycle, Work, build::Build};
 use std::collections::VecDeque;
 
 /// The number of an order. The worker knows what it is, and who is to be answered.
@@ -35,9 +35,9 @@ pub(super) enum Activity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// A build, which can be cancelled.
-    Build,
-    /// A new configuration, maybe while a build waits.
-    Configure { by: By, builds: bool },
+    Build(Build),
+    /// A new configuration, maybe of what serves while this build waits.
+    Configure { by: By, within: Option<Build> },
     /// Something else.
     Other,
 }
@@ -50,25 +50,38 @@ impl Activity {
     }
 
     pub(super) fn configure_begins(&mut self, by: By) {
-        let builds = matches!(self, Self::Order { phase: Phase::Build, .. });
-        self.comes_to(Phase::Configure { by, builds });
+        let within = self.build();
+        self.comes_to(Phase::Configure { by, within });
     }
 
     pub(super) fn configure_ends(&mut self) {
-        let builds = matches!(self, Self::Order { phase: Phase::Configure { builds: true, .. }, .. });
-        self.comes_to(if builds { Phase::Build } else { Phase::Other });
+        if let Self::Order { phase: Phase::Configure { within, .. }, .. } = *self {
+            self.comes_to(within.map_or(Phase::Other, Phase::Build));
+        }
+    }
+
+    /// The build that is under way.
+    pub(super) fn build(&self) -> Option<Build> {
+        match self {
+            Self::Order { phase: Phase::Build(build), .. } => Some(*build),
+            Self::Order { .. } | Self::Idle => None,
+        }
     }
 
     /// Whether something is done that can be disturbed, or nothing.
     pub(super) fn is_open(&self) -> bool {
-        matches!(self, Self::Idle | Self::Order { phase: Phase::Build, .. })
+        match self {
+            Self::Idle => true,
+            Self::Order { phase: Phase::Build(build), .. } => build.is_open(),
+            Self::Order { phase: Phase::Configure { .. } | Phase::Other, .. } => false,
+        }
     }
 
     /// By whom the plugin is being configured, while it is.
     pub(super) fn configures(&self) -> Option<By> {
         match self {
             Self::Order { phase: Phase::Configure { by, .. }, .. } => Some(*by),
-            Self::Order { phase: Phase::Build | Phase::Other, .. } | Self::Idle => None,
+            Self::Order { phase: Phase::Build(_) | Phase::Other, .. } | Self::Idle => None,
         }
     }
 }
@@ -82,27 +95,36 @@ impl Lifecycle {
         match self.activity {
             _ if self.task.is_some() => Effects::default(),
             Activity::Idle => Effects::default().and_then(self.next()),
-            Activity::Order { phase: Phase::Build, .. } => self.disturb(),
+            Activity::Order { phase: Phase::Build(build), .. } if build.is_open() => self.disturb(build),
             Activity::Order { .. } => Effects::default(),
         }
     }
 
     /// A build runs: a stop ends it, and a change may.
-    fn disturb(&mut self) -> Effects {
-        if self.waiting.iter().any(|(_, request)| *request == Request::Stop) {
+    fn disturb(&mut self, mut build: Build) -> Effects {
+        if self.is_overtaken() {
             // Nothing that waits brings it up once more.
             self.rests();
             let is_pointless = |request| matches!(request, Request::Change | Request::Command);
             let (pointless, kept): (Waiting, Waiting) =
                 self.waiting.drain(..).partition(|(_, request)| is_pointless(*request));
             self.waiting = kept;
-            self.activity.comes_to(Phase::Other);
+            self.build_ends();
             let refused = pointless.into_iter().map(|(ticket, _)| Effect::Refuse(ticket));
             return Effects::of(refused).and_then(Some(Work::CancelBuild));
         }
         let change = self.waiting.iter().position(|(_, request)| *request == Request::Change);
-        let change = change.and_then(|at| self.waiting.remove(at));
-        Effects::default().and_then(change.map(|(ticket, _)| Work::Consider(ticket)))
+        let Some((ticket, _)) = change.and_then(|at| self.waiting.remove(at)) else {
+            return Effects::default();
+        };
+        let work = if build.is_to_consider() { Work::Consider(ticket) } else { Work::Include(ticket) };
+        self.activity.comes_to(Phase::Build(build));
+        Effects::work(work)
+    }
+
+    /// Whether a stop waits.
+    pub(super) fn is_overtaken(&self) -> bool {
+        self.waiting.iter().any(|(_, request)| *request == Request::Stop)
     }
 
     /// Begins with the oldest order that waits.

@@ -47,7 +47,7 @@ enum Trust {
     /// It has until then, and its calls are counted at that time.
     Watched { until: Instant, look: Instant },
     /// It has until then, unless what is built meanwhile takes its place.
-    Unjudged { until: Instant },
+    Unjudged { until: Instant, look: Instant },
 }
 
 /// The process of a generation has ended unasked.
@@ -108,18 +108,18 @@ impl Service {
     /// Something is built that may take the place of what serves, which is not judged meanwhile.
     pub(super) fn is_being_replaced(&mut self) {
         if let Self::Serving(Serving { trust, .. }) = self
-            && let Trust::Watched { until, .. } = *trust
+            && let Trust::Watched { until, look } = *trust
         {
-            *trust = Trust::Unjudged { until };
+            *trust = Trust::Unjudged { until, look };
         }
     }
 
     /// What serves is judged again.
-    pub(super) fn goes_on(&mut self, now: Instant) {
+    pub(super) fn goes_on(&mut self) {
         if let Self::Serving(Serving { trust, .. }) = self
-            && let Trust::Unjudged { until } = *trust
+            && let Trust::Unjudged { until, look } = *trust
         {
-            *trust = Trust::Watched { until, look: now };
+            *trust = Trust::Watched { until, look };
         }
     }
 

@@ -10,112 +10,150 @@ use crate::{
     build::{BuildError, Built, Moment, OwnWrites},
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stage, Stages},
-    lifecycle::{Input, Work},
+    lifecycle::{Aim, Compiled, Input, Work},
     reload, spans,
     watch::{CLOCK_GRAIN, Change, GRACE, Inputs, StaleLocks, Stamps, What, changed_at},
 };
-use std::{collections::BTreeSet, path::PathBuf, pin::Pin, time::SystemTime};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    pin::Pin,
+    time::SystemTime,
+};
 use tokio::time::sleep;
 use tracing::{Instrument, Span};
 
 /// What came of something that was waited for.
 enum Awaited<T> {
     Done(T),
-    /// Meanwhile this has changed.
+    /// Meanwhile this has changed, which may make it pointless.
     Changed(Change),
+    /// Meanwhile this has changed, and is built next.
+    Next(Change),
     /// It is not wanted any more.
     Stopped(HostError),
 }
 
-/// How often in a row a library that is still being written is waited for, each time for [`GRACE`].
-const WAITS: u32 = 100;
-
-/// How often a build that failed is made once more because files have changed under it, in a row.
-const RETRIES: u32 = 2;
-
 impl Worker {
-    /// Builds until a build is overtaken by no edit. The first error is why there was no end of it, the second why there is
-    /// no library.
+    /// Builds as the lifecycle says, until a build is overtaken by no edit. The first error is why there was no end of it,
+    /// the second why there is no library.
     pub(super) async fn build(
         &mut self,
         cause: &mut Cause,
         stages: &mut Stages,
-    ) -> Result<Result<Built, ReloadError>, HostError> {
-        let (mut retries, mut waits) = (0, 0);
+    ) -> Result<(Aim, Result<Built, ReloadError>), HostError> {
+        let mut work = self.step(Input::Build(cause.aim()));
+        let mut built = None;
         loop {
-            self.doing(Some(Stage::Build));
-            self.desk.entry.set_reason("it is being built: wait for it to come up");
             let span = cause.span(self);
-            if let Err(stopped) = self.wait_for_git(cause, &span).await {
-                spans::ends(&span, "stopped");
-                return Err(stopped);
-            }
-            if cause.change.is_some() {
-                stages.detect = cause.age_ms();
-            }
-            self.tell(EventKind::BuildStarted {
-                cause: cause.change.as_ref().map(|change| change.path.clone()),
-            });
-            let manifest = self.said();
-            let (shop, entry) = (self.shop.clone(), self.desk.entry.clone());
-            let before = Stamps::of(&self.inputs);
-            self.overlap.build_begins(SystemTime::now());
-            let building = reload::build(&shop, (&entry, &manifest), stages).instrument(span.clone());
-            let newer = {
-                tokio::pin!(building);
-                loop {
-                    match self.attend(building.as_mut()).await {
-                        Awaited::Done(built) => break Err(built),
-                        Awaited::Changed(change) if self.is_superseded_by(&change).await => break Ok(change),
-                        Awaited::Changed(_) => {}
-                        Awaited::Stopped(stopped) => {
-                            spans::ends(&span, "stopped");
-                            return Err(stopped);
-                        }
+            let next = match work {
+                Some(Work::WaitForGit) => self.wait_for_git(cause, &span).await,
+                Some(Work::Compile) => match self.compile(cause, stages).await {
+                    Ok((compiled, next)) => {
+                        built = compiled;
+                        Ok(next)
                     }
-                }
-            };
-            let newer = match newer {
-                Ok(change) => Some(cause.overtaken_by(change)),
-                Err(built) => match self.overlap.build_ends(SystemTime::now()) {
-                    Settled::Repeat(change) => Some(cause.repeated_for(change)),
-                    settled => {
-                        self.warn_of(&settled);
-                        if self.overlap.has_changed(&manifest.file) {
-                            // The build writes it anew each time: what it says by now is in force, and causes no build.
-                            self.take_manifest().await;
-                        }
-                        if waits < WAITS && self.is_on_its_way(&built) {
-                            waits += 1;
-                        } else {
-                            let error = match &built {
-                                Ok(good) => {
-                                    self.present = Stamps::of(&good.inputs);
-                                    return Ok(built);
-                                }
-                                Err(error) => error,
-                            };
-                            if retries == RETRIES || !self.may_be_a_moment(&before, error) {
-                                return Ok(built);
-                            }
-                            retries += 1;
-                        }
-                        self.pause().await.inspect_err(|_| spans::ends(&span, "stopped"))?;
-                        None
-                    }
+                    Err(stopped) => Err(stopped),
                 },
-            };
-            self.tell(EventKind::BuildSuperseded);
-            spans::ends(&span, "superseded");
-            match newer {
-                Some(newer) => {
-                    *cause = newer;
-                    if cause.is_manifest() {
-                        self.take_manifest().await;
+                Some(Work::Pause) => {
+                    let next = self.pause().await;
+                    if next.is_ok() {
+                        spans::ends(&span, "superseded");
+                        cause.begins_again();
                     }
+                    next
                 }
-                None => cause.begins_again(),
+                Some(Work::EndBuild(aim)) if let Some(built) = built.take() => return Ok((aim, built)),
+                _ => Err(self.stopping()),
+            };
+            work = next.inspect_err(|_| spans::ends(&span, "stopped"))?;
+        }
+    }
+
+    /// Compiles. Gives back what came of it, if it has come to its own end, and what is done next.
+    async fn compile(
+        &mut self,
+        cause: &mut Cause,
+        stages: &mut Stages,
+    ) -> Result<(Option<Result<Built, ReloadError>>, Option<Work>), HostError> {
+        if cause.change.is_some() {
+            stages.detect = cause.age_ms();
+        }
+        self.tell(EventKind::BuildStarted { cause: cause.change.as_ref().map(|change| change.path.clone()) });
+        let manifest = self.said();
+        let (shop, entry) = (self.shop.clone(), self.desk.entry.clone());
+        let before = Stamps::of(&self.inputs);
+        self.overlap.build_begins(SystemTime::now());
+        let building = reload::build(&shop, (&entry, &manifest), stages).instrument(cause.span(self));
+        let newer = {
+            tokio::pin!(building);
+            let mut awaited = self.attend(building.as_mut()).await;
+            loop {
+                let change = match awaited {
+                    Awaited::Done(built) => break Err(built),
+                    Awaited::Changed(change) => change,
+                    Awaited::Next(_) => {
+                        awaited = self.attend(building.as_mut()).await;
+                        continue;
+                    }
+                    Awaited::Stopped(stopped) => return Err(stopped),
+                };
+                if self.is_superseded_by(&change).await {
+                    break Ok(change);
+                }
+                let next = self.step(Input::Considered { supersedes: false });
+                awaited = match self.heed(next) {
+                    Some(awaited) => awaited,
+                    None => self.attend(building.as_mut()).await,
+                };
             }
+        };
+        match newer {
+            Err(built) => Ok(self.compiled(cause, (&before, &manifest.file), built).await),
+            Ok(change) => {
+                let next = self.step(Input::Considered { supersedes: true });
+                self.begin_again(cause, Cause::of(change)).await;
+                Ok((None, next))
+            }
+        }
+    }
+
+    /// Compiling has come to its own end.
+    async fn compiled(
+        &mut self,
+        cause: &mut Cause,
+        (before, manifest): (&Stamps, &Path),
+        built: Result<Built, ReloadError>,
+    ) -> (Option<Result<Built, ReloadError>>, Option<Work>) {
+        let settled = self.overlap.build_ends(SystemTime::now());
+        if let Settled::Repeat(change) = settled {
+            let next = self.step(Input::Compiled(Compiled::Stale));
+            self.begin_again(cause, Cause::of(change)).await;
+            return (None, next);
+        }
+        self.warn_of(&settled);
+        if self.overlap.has_changed(manifest) {
+            // The build writes it anew each time: what it says by now is in force, and causes no build.
+            self.take_manifest().await;
+        }
+        let compiled = match &built {
+            _ if self.is_on_its_way(&built) => Compiled::Incomplete,
+            Ok(good) => {
+                self.present = Stamps::of(&good.inputs);
+                Compiled::Good
+            }
+            Err(error) => Compiled::Failed { may_pass: self.may_be_a_moment(before, error) },
+        };
+        let next = self.step(Input::Compiled(compiled));
+        (Some(built), next)
+    }
+
+    /// From now on it builds for this.
+    async fn begin_again(&mut self, cause: &mut Cause, newer: Cause) {
+        spans::ends(&cause.span(self), "superseded");
+        *cause = newer;
+        if cause.is_manifest() {
+            self.take_manifest().await;
         }
     }
 
@@ -135,24 +173,34 @@ impl Worker {
                 },
             };
             let is_due = matches!(input, Input::Due);
-            let work = self.tend(input).await;
+            let next = self.tend(input).await;
             if is_due {
                 self.doing(Some(Stage::Build));
             }
-            match work {
-                Some(Work::Consider(ticket)) => {
-                    if let Some(Order::Changed(change)) = self.orders.remove(&ticket) {
-                        return Awaited::Changed(change);
-                    }
-                }
-                Some(Work::CancelBuild) => return Awaited::Stopped(self.stopping()),
-                _ => {}
+            if let Some(awaited) = self.heed(next) {
+                return awaited;
             }
         }
     }
 
+    /// What is to be done while a build is under way, as what comes of waiting for it.
+    fn heed<T>(&mut self, work: Option<Work>) -> Option<Awaited<T>> {
+        let mut change_of = |ticket| match self.orders.remove(&ticket) {
+            Some(Order::Changed(change)) => Some(change),
+            _ => None,
+        };
+        match work? {
+            Work::Consider(ticket) => change_of(ticket).map(Awaited::Changed),
+            Work::Include(ticket) => change_of(ticket).map(Awaited::Next),
+            Work::CancelBuild => Some(Awaited::Stopped(self.stopping())),
+            _ => None,
+        }
+    }
+
     /// Waits while git writes the files of a branch. Changes that come meanwhile are part of what is built then.
-    async fn wait_for_git(&mut self, cause: &mut Cause, span: &Span) -> Result<(), HostError> {
+    async fn wait_for_git(&mut self, cause: &mut Cause, span: &Span) -> Result<Option<Work>, HostError> {
+        self.doing(Some(Stage::Build));
+        self.desk.entry.set_reason("it is being built: wait for it to come up");
         let mut folders: BTreeSet<PathBuf> = self.inputs.dirs.clone();
         folders.insert(self.said().root.clone());
         let mut locks = std::mem::take(&mut self.stale_locks);
@@ -174,30 +222,32 @@ impl Worker {
                             self.id()
                         );
                     }
-                    return Ok(());
+                    return Ok(self.step(Input::GitIsQuiet));
                 }
-                Awaited::Changed(change) if change.what == What::Manifest => {
-                    cause.change = Some(change);
-                    self.take_manifest().await;
+                Awaited::Changed(change) | Awaited::Next(change) => {
+                    if change.what == What::Manifest {
+                        cause.change = Some(change);
+                        self.take_manifest().await;
+                    }
                 }
-                Awaited::Changed(_) => {}
                 Awaited::Stopped(stopped) => return Err(stopped),
             }
         }
     }
 
     /// Waits for what may come back in a moment.
-    async fn pause(&mut self) -> Result<(), HostError> {
+    async fn pause(&mut self) -> Result<Option<Work>, HostError> {
         let pause = sleep(GRACE);
         tokio::pin!(pause);
         loop {
             match self.attend(pause.as_mut()).await {
-                Awaited::Done(()) => return Ok(()),
-                Awaited::Changed(change) if change.what == What::Manifest => {
-                    self.take_manifest().await;
-                }
+                Awaited::Done(()) => return Ok(self.step(Input::PauseOver)),
                 // The next build reads it.
-                Awaited::Changed(_) => {}
+                Awaited::Changed(change) | Awaited::Next(change) => {
+                    if change.what == What::Manifest {
+                        self.take_manifest().await;
+                    }
+                }
                 Awaited::Stopped(stopped) => return Err(stopped),
             }
         }

@@ -44,7 +44,7 @@ impl Worker {
             return Err(HostError::NoEarlierVersion { plugin: self.id().clone() });
         };
         let earlier = (Source::Stored(digest), self.manifest());
-        let generation = self.install(earlier, Cause::order(), Stages::default()).await?;
+        let generation = self.install(earlier, Cause::go_back(), Stages::default()).await?;
         Ok((current.generation, generation))
     }
 

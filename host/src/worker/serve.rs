@@ -5,7 +5,7 @@ use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{Diagnostic, EventKind, Stage, Stages, millis},
     id::Generation,
-    lifecycle::{Input, Refused, Version},
+    lifecycle::{Aim, Input, Refused, Version},
     load::process::SavedBy,
     manifest::{LimitsSpec, Manifest},
     record::How,
@@ -26,7 +26,7 @@ const EARLY_FAILURES: u32 = 3;
 pub(super) struct Cause {
     pub(super) change: Option<Change>,
     began: Instant,
-    what: ToDo,
+    why: Why,
     /// The state to begin with, if that is no other.
     state: Option<SavedBy>,
     /// What the compiler said of it.
@@ -35,36 +35,39 @@ pub(super) struct Cause {
     span: Span,
 }
 
-/// What is to come of it.
+/// Where what is to serve comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ToDo {
-    /// A new generation, whatever is built.
-    Renew,
-    /// A new generation if what is built is new.
-    Update,
-    /// The same, but what the plugin went back from does not count as new: no one has edited it since.
-    Check,
-    /// A generation of the artifact from which it starts, or was started again.
+enum Why {
+    /// It is built, with this aim.
+    Build(Aim),
+    /// It is the artifact from which the plugin starts, or was started again.
     Resume,
+    /// The plugin goes back to it.
+    GoBack,
 }
 
 impl Cause {
     pub(super) fn of(change: Change) -> Self {
-        Self { change: Some(change), ..Self::to(ToDo::Update) }
+        Self { change: Some(change), ..Self::to(Why::Build(Aim::Update)) }
     }
 
     pub(super) fn order() -> Self {
-        Self::to(ToDo::Renew)
+        Self::to(Why::Build(Aim::Renew))
     }
 
     /// The host or the plugin starts, and its source may be newer than what serves.
     pub(super) fn check() -> Self {
-        Self::to(ToDo::Check)
+        Self::to(Why::Build(Aim::Check))
     }
 
     /// What serves, or served last, is to serve again.
     pub(super) fn resume() -> Self {
-        Self::to(ToDo::Resume)
+        Self::to(Why::Resume)
+    }
+
+    /// An earlier artifact is to serve.
+    pub(super) fn go_back() -> Self {
+        Self::to(Why::GoBack)
     }
 
     /// The same, with what was handed over by a version that had to be stopped.
@@ -72,9 +75,17 @@ impl Cause {
         Self { state, ..self }
     }
 
-    fn to(what: ToDo) -> Self {
+    /// What is to come of a build for it.
+    pub(super) fn aim(&self) -> Aim {
+        match self.why {
+            Why::Build(aim) => aim,
+            Why::Resume | Why::GoBack => Aim::Update,
+        }
+    }
+
+    fn to(why: Why) -> Self {
         let (began, span) = (Instant::now(), Span::none());
-        Self { change: None, began, what, state: None, warnings: Vec::new(), span }
+        Self { change: None, began, why, state: None, warnings: Vec::new(), span }
     }
 
     pub(super) fn is_manifest(&self) -> bool {
@@ -87,18 +98,6 @@ impl Cause {
             self.span = spans::reload(worker.id());
         }
         self.span.clone()
-    }
-
-    /// The cause of the build that takes the place of this one's.
-    pub(super) fn overtaken_by(&self, change: Change) -> Self {
-        // A version that was ordered is to be a new one whatever else is saved.
-        let what = if self.what == ToDo::Renew { ToDo::Renew } else { ToDo::Update };
-        Self { what, ..Self::of(change) }
-    }
-
-    /// The cause of one more build of what the one before may have changed itself.
-    pub(super) fn repeated_for(&self, change: Change) -> Self {
-        Self { what: self.what, ..Self::of(change) }
     }
 
     /// What `tracing` has shown of it is at an end.
@@ -119,10 +118,9 @@ impl Worker {
     pub(super) async fn rebuild(&mut self, mut cause: Cause) -> Result<Generation, HostError> {
         self.untold = None;
         let mut stages = Stages::default();
-        self.do_now(Input::BuildBegan);
-        let built = self.build(&mut cause, &mut stages).await;
-        self.do_now(Input::BuildEnded);
-        let built = match built? {
+        let (aim, built) = self.build(&mut cause, &mut stages).await?;
+        cause.why = Why::Build(aim);
+        let built = match built {
             Ok(built) => built,
             Err(error) => {
                 spans::ends(&cause.span(self), "failed");
@@ -132,7 +130,7 @@ impl Worker {
         self.failures = 0;
         let inputs = built.inputs;
         cause.warnings = built.warnings;
-        let source = if cause.what == ToDo::Renew || self.pending.is_some() {
+        let source = if aim == Aim::Renew || self.pending.is_some() {
             Source::Rebuilt(built.artifact)
         } else {
             Source::Built(built.artifact)
@@ -163,7 +161,7 @@ impl Worker {
             quarantined: self.record.quarantined().clone(),
             held: self.held.clone(),
             artifact: Arc::default(),
-            passed_over: self.record.gone_back_from().filter(|_| cause.what == ToDo::Check),
+            passed_over: self.record.gone_back_from().filter(|_| cause.why == Why::Build(Aim::Check)),
             stopped: Arc::default(),
             steps: Arc::default(),
             on_death: self.on_death(&served),
@@ -177,10 +175,10 @@ impl Worker {
         let begins_with_a_state = before.is_none() && job.state.is_some();
         // A version that was good enough before is not watched again: two bad ones would take turns for ever.
         let is_new = !matches!(job.source, Source::Stored(_));
-        let how = match (is_new, cause.what) {
-            (true, _) => How::Built,
-            (false, ToDo::Resume) => How::Again,
-            (false, _) => How::WentBack,
+        let how = match cause.why {
+            _ if is_new => How::Built,
+            Why::Resume => How::Again,
+            Why::GoBack | Why::Build(_) => How::WentBack,
         };
         let shop = self.shop.clone();
         let (steps, patience) = (job.steps.clone(), job.manifest.process.step_timeout);

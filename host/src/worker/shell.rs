@@ -86,28 +86,29 @@ impl Worker {
         debug_assert!(work.is_none(), "{work:?} is left undone");
     }
 
-    /// Hands in what happened, and does what that takes, but for orders and what concerns a build that runs.
+    /// Hands in what happened, and does what that takes, but for orders and what concerns their builds.
     pub(super) async fn tend(&mut self, input: Input) -> Option<Work> {
         let mut work = self.step(input);
         loop {
             let ended = match work? {
                 Work::Restart { digest, goes_back } => {
-                    let cause = if goes_back { Cause::order() } else { Cause::resume() };
+                    let cause = if goes_back { Cause::go_back() } else { Cause::resume() };
                     Input::TaskEnded { serves: self.serve_again(digest, cause).await }
                 }
                 Work::GoBack { to } => {
-                    Input::TaskEnded { serves: self.serve_again(to, Cause::order()).await }
+                    Input::TaskEnded { serves: self.serve_again(to, Cause::go_back()).await }
                 }
                 Work::Checkpoint => self.checkpoint().await,
                 Work::CountCalls => self.count_calls(),
-                other @ (Work::CarryOut(_) | Work::Consider(_) | Work::CancelBuild) => return Some(other),
+                of_an_order => return Some(of_an_order),
             };
             work = self.step(ended);
             self.record.save();
         }
     }
 
-    fn step(&mut self, input: Input) -> Option<Work> {
+    /// Hands in what happened, and does at once what is to be done at once. Returns what takes time.
+    pub(super) fn step(&mut self, input: Input) -> Option<Work> {
         let Effects { now, then } = self.lifecycle.step(Instant::now(), input);
         // Before anything is reported, so that whoever hears of it finds it so.
         self.desk.progress.lock().faults.clone_from(self.lifecycle.faults());
@@ -135,6 +136,7 @@ impl Worker {
                 self.failed(&error, Refused::Other);
             }
             Effect::RememberGood => self.record.note(Record::is_good),
+            Effect::ReportSuperseded => self.tell(EventKind::BuildSuperseded),
             Effect::ForgetState => self.forget_state(),
         }
     }

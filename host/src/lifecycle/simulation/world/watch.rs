@@ -1,10 +1,13 @@
 //! What may happen by the world's own count, and the first thing that happened all the same.
 
+mod builds;
+
 use super::Order;
 use crate::{
     id::Digest,
     lifecycle::{Confirm, Effect, Input, Lifecycle, Policy, Service, Ticket, Version, Work},
 };
+use builds::Builds;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
@@ -23,7 +26,7 @@ pub(super) struct Watch {
     /// The last order that the lifecycle knows of.
     received: Option<Ticket>,
     under_way: Option<Ticket>,
-    builds: bool,
+    builds: Option<Builds>,
     has_task: bool,
     /// Whether what served was taken out for a version that has not come up yet.
     pub(super) is_on_the_way: bool,
@@ -102,12 +105,16 @@ impl Watch {
             }
             Input::Finished => self.under_way = None,
             Input::Order(ticket, _) => self.received = Some(*ticket),
-            _ => {}
+            _ => self.build_takes(input),
         }
     }
 
     /// The lifecycle wants this to be done.
     pub(super) fn begins(&mut self, work: Option<&Work>, orders: &BTreeMap<Ticket, Order>) {
+        let mut known = self.open.iter().filter(|(ticket, _)| Some(**ticket) <= self.received);
+        let is_overtaken = known.any(|(_, order)| *order == Order::Stop);
+        let builds_on = matches!(work, Some(Work::WaitForGit | Work::Compile | Work::Pause));
+        self.rule(!(builds_on && is_overtaken), || format!("{work:?} is done while a stop waits"));
         match work {
             None => {}
             Some(Work::CarryOut(ticket)) => {
@@ -121,21 +128,19 @@ impl Watch {
                     self.rests();
                 }
             }
-            Some(Work::Consider(ticket)) => {
-                let is_due = self.builds && !self.has_task && orders[ticket] == Order::Save;
-                self.rule(is_due, || format!("{ticket:?} is no change that a build is to hear of"));
-            }
             Some(Work::CancelBuild) => {
                 let stops = self.open.values().any(|order| *order == Order::Stop);
-                self.rule(self.builds && stops, || "a build is cancelled without a stop".into());
+                let builds = self.builds.take().is_some();
+                self.rule(builds && stops, || "a build is cancelled without a stop".into());
                 let known = self.open.iter().filter(|(ticket, _)| Some(**ticket) <= self.received);
                 let mut pointless = known.filter(|(_, order)| !matches!(order, Order::Stop | Order::Policy));
                 let left = pointless.next().map(|(ticket, _)| *ticket);
                 self.rule(left.is_none(), || format!("a stop leaves {left:?} waiting"));
                 self.rests();
             }
+            Some(work) if work.is_of_a_build() => self.build_does(work, orders),
             Some(task) => {
-                let is_free = !self.has_task && (self.under_way.is_none() || self.builds);
+                let is_free = !self.has_task && (self.under_way.is_none() || self.builds.is_some());
                 self.rule(is_free, || format!("{task:?} is done while something else is"));
                 self.has_task = true;
                 if let Work::GoBack { to } = *task {
@@ -171,10 +176,6 @@ impl Watch {
 
     pub(super) fn carries_out(&mut self, ticket: Ticket, order: Order) {
         self.note(|| format!("carried out: {order:?}, {ticket:?}"));
-    }
-
-    pub(super) fn builds(&mut self, builds: bool) {
-        self.builds = builds;
     }
 
     pub(super) fn wanted(&mut self) {
@@ -228,7 +229,7 @@ impl Watch {
         if self.current != Some(version) {
             return;
         }
-        let was_watched = self.unproven.take().is_some() && !self.builds;
+        let was_watched = self.unproven.take().is_some() && self.builds.is_none();
         if !leaves_gap {
             return;
         }
@@ -290,7 +291,7 @@ impl Watch {
     }
 
     pub(super) fn counted(&mut self, now: Instant, (total, failed): (u64, u64), earlier: Option<Digest>) {
-        let is_due = self.unproven.is_some() && !self.builds;
+        let is_due = self.unproven.is_some() && self.builds.is_none();
         self.rule(is_due, || "what is not watched is judged".into());
         let Some(Confirm { max_error_rate, min_calls, .. }) = self.policy().confirm else { return };
         if total >= min_calls && failed as f64 > max_error_rate * total as f64 {
@@ -337,6 +338,11 @@ impl Watch {
                 let (expected, unproven) = (self.expected.take(), self.unproven.take());
                 let is_so = expected == Some(Expected::Trust) && unproven.is_none_or(|until| until <= now);
                 self.rule(is_so, || format!("it is trusted, and it is to be {expected:?}"));
+            }
+            Effect::ReportSuperseded => {
+                let was =
+                    self.builds.as_mut().is_some_and(|builds| std::mem::take(&mut builds.is_superseded));
+                self.rule(was, || "a build is superseded by nothing".into());
             }
             Effect::ForgetState => {}
             Effect::CountRestart | Effect::ReportRestart { .. } => {

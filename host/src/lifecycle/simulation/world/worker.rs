@@ -3,7 +3,7 @@
 use super::{Order, World, digest, policy};
 use crate::{
     id::{Digest, Generation},
-    lifecycle::{By, Input, Refusal, Refused, Ticket, Version, Work},
+    lifecycle::{Aim, By, Compiled, Input, Refusal, Refused, Ticket, Version, Work},
 };
 
 impl World {
@@ -24,13 +24,13 @@ impl World {
             }
             Order::Save => {
                 if self.machine.is_wanted() {
-                    self.rebuild();
+                    self.rebuild(Aim::Update);
                 }
             }
             Order::Reload => {
                 self.watch.wanted();
                 self.step(Input::Wanted);
-                self.rebuild();
+                self.rebuild(Aim::Renew);
             }
             Order::Start => {
                 self.watch.wanted();
@@ -46,7 +46,7 @@ impl World {
                         self.install(stored, false);
                     }
                 }
-                self.rebuild();
+                self.rebuild(Aim::Check);
             }
             Order::Rollback => {
                 self.watch.unwatched();
@@ -86,12 +86,49 @@ impl World {
         }
     }
 
-    /// Builds until no change overtakes the build, and lets the result serve.
-    fn rebuild(&mut self) {
-        self.watch.builds(true);
-        self.step(Input::BuildBegan);
-        let mut builds = self.source;
-        let mut length = if self.calm { 0 } else { self.dice.below(5) };
+    /// Builds as the lifecycle says, and lets the result serve.
+    fn rebuild(&mut self, aim: Aim) {
+        self.watch.builds(aim);
+        let mut work = self.step(Input::Build(aim));
+        // What the source was when it was last read, and what came of it.
+        let (mut read, mut is_good) = (self.source, false);
+        loop {
+            let ended = match work {
+                Some(Work::WaitForGit) => Input::GitIsQuiet,
+                Some(Work::Compile) => {
+                    read = self.source;
+                    let compiled = self.compiles();
+                    is_good = compiled == Compiled::Good;
+                    Input::Compiled(compiled)
+                }
+                Some(Work::Pause) => Input::PauseOver,
+                Some(Work::EndBuild(aim)) => {
+                    return self.built((aim, read), is_good);
+                }
+                _ => {
+                    return self
+                        .watch
+                        .rule(work == Some(Work::CancelBuild), || format!("{work:?} in a build"));
+                }
+            };
+            work = self.waits(&mut read).or_else(|| self.step(ended));
+        }
+    }
+
+    fn compiles(&mut self) -> Compiled {
+        match self.dice.below(8) {
+            _ if self.calm => Compiled::Good,
+            0 => Compiled::Stale,
+            1 => Compiled::Failed { may_pass: false },
+            2..4 => Compiled::Failed { may_pass: true },
+            4 => Compiled::Incomplete,
+            _ => Compiled::Good,
+        }
+    }
+
+    /// Something of a build takes its time. If it comes to another end than its own, what is done then.
+    fn waits(&mut self, read: &mut u8) -> Option<Work> {
+        let mut length = if self.calm { 0 } else { self.dice.below(3) };
         while length > 0 || !self.inbox.is_empty() {
             length = length.saturating_sub(1);
             if !self.calm {
@@ -103,34 +140,40 @@ impl World {
             }
             let mut work = None;
             if let Some(ticket) = self.inbox.pop_front() {
-                let request = self.orders[&ticket].request();
-                work = self.drive(Input::Order(ticket, request));
+                work = self.drive(Input::Order(ticket, self.orders[&ticket].request()));
+                self.watch.is_attended(ticket);
             } else if self.machine.due().is_some_and(|due| due <= self.now) {
                 work = self.drive(Input::Due);
             }
-            match work {
-                Some(Work::Consider(ticket)) => {
-                    self.watch.considered(ticket);
-                    builds = self.source;
-                }
-                Some(Work::CancelBuild) => {
-                    self.watch.builds(false);
-                    self.step(Input::BuildEnded);
-                    return;
-                }
-                _ => {}
+            while let Some(Work::Consider(ticket) | Work::Include(ticket)) = work {
+                self.watch.considered(ticket);
+                work = match work {
+                    Some(Work::Consider(_)) => {
+                        self.takes_time();
+                        let supersedes = *read != self.source || self.dice.chance(1, 4);
+                        self.step(Input::Considered { supersedes })
+                    }
+                    _ => None,
+                };
+            }
+            if work.is_some() {
+                return work;
             }
         }
-        self.watch.builds(false);
-        self.step(Input::BuildEnded);
-        self.tried = Some(builds);
-        if !self.calm && self.dice.chance(1, 4) {
-            self.watch.source_fails(builds);
+        None
+    }
+
+    /// A build has come to its end.
+    fn built(&mut self, (aim, read): (Aim, u8), is_good: bool) {
+        self.watch.build_ends(aim);
+        self.tried = Some(read);
+        if !is_good {
+            self.watch.source_fails(read);
             self.step(Input::BuildFailed("it does not compile".into()));
             return;
         }
-        if self.serves.is_none_or(|serves| serves.digest != digest(builds)) {
-            self.install(digest(builds), true);
+        if self.serves.is_none_or(|serves| serves.digest != digest(read)) || aim == Aim::Renew {
+            self.install(digest(read), true);
         } else {
             self.watch.newest_serves();
             self.step(Input::Unchanged);

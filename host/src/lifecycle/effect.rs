@@ -1,0 +1,84 @@
+//! What a step of the lifecycle asks for.
+
+#[cfg(doc)]
+use super::Input;
+use super::{Aim, Exit, Ticket, Version};
+use crate::id::{Digest, Generation};
+use std::time::{Duration, Instant};
+
+/// What is to be done at once, in this order, and then.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    pub(crate) now: Vec<Effect>,
+    pub(crate) then: Option<Work>,
+}
+
+impl Effects {
+    pub(super) fn of(now: impl IntoIterator<Item = Effect>) -> Self {
+        Self { now: now.into_iter().collect(), then: None }
+    }
+
+    pub(super) fn work(then: Work) -> Self {
+        Self { now: Vec::new(), then: Some(then) }
+    }
+
+    pub(super) fn and_then(self, then: Option<Work>) -> Self {
+        Self { then, ..self }
+    }
+}
+
+/// What is done at once.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Answer an order that a stop has overtaken; it is not carried out.
+    Refuse(Ticket),
+    /// Let the callers that wait know when the restart is due.
+    ExpectRestart(Instant),
+    /// Report a crash, and in what time the restart is due.
+    ReportCrash { version: Version, exit: Exit, restart_in: Option<Duration> },
+    /// Let the artifact run no more until someone starts the plugin.
+    Quarantine { digest: Digest, reason: String },
+    /// Count a restart.
+    CountRestart,
+    /// Report a restart after so many deaths.
+    ReportRestart { deaths: usize },
+    /// Report that a version was bad, and that the one before it serves.
+    ReportTakenBack { from: Generation, reason: String, fault: String },
+    /// Report that a version is bad, and that there is none to go back to.
+    ReportNothingEarlier,
+    /// Remember that what serves has proved itself.
+    RememberGood,
+    /// Report that what was compiled is of no use: it is compiled again.
+    ReportSuperseded,
+    /// Forget the state that was saved last: it is not to be saved any more, or there is none.
+    ForgetState,
+}
+
+/// What takes time. Nothing else is done with the plugin until it has ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Carry this order out; [`Input::Finished`].
+    CarryOut(Ticket),
+    /// Wait until git writes no files; [`Input::GitIsQuiet`]. What was compiled is of no use.
+    WaitForGit,
+    /// Compile; [`Input::Compiled`].
+    Compile,
+    /// Give what is missing time to come back; [`Input::PauseOver`].
+    Pause,
+    /// See whether this change makes pointless what is compiled; [`Input::Considered`].
+    Consider(Ticket),
+    /// See to this change, of which the next compilation will be; what is done goes on.
+    Include(Ticket),
+    /// Let the result serve with this aim, or report why there is none.
+    EndBuild(Aim),
+    /// Cancel the build, and with it the order that it belongs to.
+    CancelBuild,
+    /// Let the artifact serve again, or serve in place of a later one; [`Input::TaskEnded`].
+    Restart { digest: Digest, goes_back: bool },
+    /// Let an earlier artifact serve in place of what serves; [`Input::TaskEnded`].
+    GoBack { to: Digest },
+    /// Save the state of what serves; [`Input::CheckpointEnded`].
+    Checkpoint,
+    /// Count the calls of what serves; [`Input::Calls`].
+    CountCalls,
+}

@@ -1,0 +1,132 @@
+//! What may happen in a build.
+
+use super::{super::Order, Watch};
+use crate::lifecycle::{Aim, Compiled, Input, Ticket, Work};
+use std::collections::BTreeMap;
+
+/// A build as it is to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Builds {
+    pub(super) aim: Aim,
+    /// How often it may still pause after a failure, and for what is still being put in place.
+    retries: u32,
+    waits: u32,
+    /// What it waits for if it pauses now.
+    incomplete: bool,
+    /// What it does.
+    pub(super) at: At,
+    /// Whether what was compiled is of no use.
+    pub(super) is_superseded: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum At {
+    Git,
+    Compiler,
+    Change,
+    Pause,
+    End,
+}
+
+impl Work {
+    pub(super) fn is_of_a_build(&self) -> bool {
+        matches!(
+            self,
+            Self::WaitForGit
+                | Self::Compile
+                | Self::Pause
+                | Self::Consider(_)
+                | Self::Include(_)
+                | Self::EndBuild(_)
+        )
+    }
+}
+
+impl Watch {
+    /// The lifecycle has taken an input that concerns the build.
+    pub(super) fn build_takes(&mut self, input: &Input) {
+        match input {
+            Input::Considered { supersedes } => {
+                self.build_comes_to(At::Compiler);
+                if let (Some(builds), true) = (&mut self.builds, *supersedes) {
+                    builds.is_superseded = true;
+                    builds.aim = if builds.aim == Aim::Renew { Aim::Renew } else { Aim::Update };
+                }
+            }
+            Input::Compiled(Compiled::Stale) | Input::PauseOver => {
+                if let Some(builds) = &mut self.builds {
+                    builds.is_superseded = true;
+                }
+            }
+            _ => {}
+        }
+        if let (Some(builds), Input::Compiled(compiled)) = (&mut self.builds, input) {
+            builds.incomplete = *compiled == Compiled::Incomplete;
+        }
+    }
+
+    /// The lifecycle wants this to be done for the build.
+    pub(super) fn build_does(&mut self, work: &Work, orders: &BTreeMap<Ticket, Order>) {
+        match work {
+            Work::Consider(ticket) => {
+                let compiles = self.builds.is_some_and(|builds| builds.at == At::Compiler);
+                let is_due = compiles && !self.has_task && orders[ticket] == Order::Save;
+                self.rule(is_due, || format!("{ticket:?} is no change that a build is to hear of"));
+                self.build_comes_to(At::Change);
+            }
+            Work::Include(ticket) => {
+                let waits = self.builds.is_some_and(|builds| matches!(builds.at, At::Git | At::Pause));
+                let is_due = waits && !self.has_task && orders[ticket] == Order::Save;
+                self.rule(is_due, || format!("{ticket:?} is no change that a build includes"));
+            }
+            Work::WaitForGit => self.build_comes_to(At::Git),
+            Work::Compile => {
+                let is_due = self.builds.is_some_and(|builds| builds.at == At::Git && !builds.is_superseded);
+                self.rule(is_due, || "it compiles before git has ended".into());
+                self.build_comes_to(At::Compiler);
+            }
+            Work::Pause => {
+                if let Some(builds) = &mut self.builds {
+                    let left = if builds.incomplete { &mut builds.waits } else { &mut builds.retries };
+                    let may_pause = *left > 0;
+                    *left = left.saturating_sub(1);
+                    self.rule(may_pause, || "it tries for ever".into());
+                }
+                self.build_comes_to(At::Pause);
+            }
+            Work::EndBuild(_) => self.build_comes_to(At::End),
+            _ => {}
+        }
+    }
+
+    pub(in super::super) fn builds(&mut self, aim: Aim) {
+        self.builds = Some(Builds {
+            aim,
+            retries: 2,
+            waits: 100,
+            incomplete: false,
+            at: At::Git,
+            is_superseded: false,
+        });
+    }
+
+    fn build_comes_to(&mut self, at: At) {
+        if let Some(builds) = &mut self.builds {
+            builds.at = at;
+        }
+    }
+
+    pub(in super::super) fn build_ends(&mut self, aim: Aim) {
+        let builds = self.builds.take();
+        let is_so = builds.is_some_and(|builds| builds.aim == aim && !builds.is_superseded);
+        self.rule(is_so, || format!("a build ends as {aim:?}, and it is {builds:?}"));
+    }
+
+    /// An order was received while a build was under way: what concerns the build is not to wait.
+    pub(in super::super) fn is_attended(&mut self, ticket: Ticket) {
+        let order = self.open.get(&ticket).copied();
+        let builds = self.builds.is_some();
+        let waits = matches!(order, Some(Order::Stop)) && builds;
+        self.rule(!waits, || format!("{ticket:?} is to stop a build that goes on"));
+    }
+}
