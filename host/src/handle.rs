@@ -210,7 +210,9 @@ impl Invocation {
         self.run(deadline, &Running::default(), parsed)
     }
 
-    /// The same, with the result as the text that it came as. A parsed [`Value`] takes many times the room of its text.
+    /// The same, with the result as the text that it came as, which takes the room of its text. A parsed [`Value`] takes about 17
+    /// times that for lists of numbers, short texts or records, and up to 84 times for objects with one short entry each; so do
+    /// arguments, while the plugin reads them. A call by HTTP gives the text, and a typed handle in process has no JSON.
     ///
     /// # Errors
     ///

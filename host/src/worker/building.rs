@@ -286,7 +286,9 @@ impl Worker {
             Err(_) => return false,
             Ok(built) => built.artifact.clone(),
         };
-        let age = changed_at(&path).and_then(|changed| SystemTime::now().duration_since(changed).ok());
+        // The manifest may be what is still being written, and name it in the end.
+        let changed = [&path, &manifest.file].into_iter().filter_map(|path| changed_at(path)).max();
+        let age = changed.and_then(|changed| SystemTime::now().duration_since(changed).ok());
         age.is_some_and(|age| age < GRACE) && (built.is_err() || is_cut_off(&path))
     }
 

@@ -233,10 +233,18 @@ impl Builder {
         }
     }
 
-    /// Builds with the standard library that goes with the plugin's allocator, which is known from what was built.
+    /// Builds with the standard library that goes with the plugin's allocator, which is known from what was built, and with the
+    /// flags that the author's configuration gives rustc.
     async fn compile(&self, manifest: &Manifest, facts: &Facts) -> Result<cargo::Output, BuildError> {
         let std = StdLink::of(facts);
-        let output = self.compile_with(std, manifest, facts).await?;
+        let output = match self.compile_with(std, manifest, facts).await {
+            Err(error) if std_link::is_excluded_by_lto(&error) && std == StdLink::Shared => {
+                let mut output = self.compile_with(StdLink::Own, manifest, facts).await?;
+                output.warnings.push(std_link::explained_by_lto());
+                return Ok(output);
+            }
+            output => output?,
+        };
         let Some(other) = std.other_for(&output.artifact) else { return Ok(output) };
         if let Err(error) = other.note(facts) {
             tracing::warn!("{}: the next host builds it twice once more: {error}", manifest.id);

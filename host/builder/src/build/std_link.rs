@@ -1,6 +1,6 @@
 //! How a plugin gets the standard library: the one that all plugins share, unless it has an allocator of its own.
 
-use super::facts::Facts;
+use super::{BuildError, facts::Facts};
 use crate::artifact::Allocator;
 use replug_model::event::Diagnostic;
 use std::{
@@ -55,14 +55,35 @@ impl StdLink {
             return None;
         }
         let message = "it has a `#[global_allocator]`, so it is built with its own copy of std";
-        let why = "the shared libstd keeps to its own allocator; each reload in the host's process takes 2 of its thread-local keys, and `mode = \"process\"` takes none";
-        Some(Diagnostic {
-            level: "note".into(),
-            file: None,
-            line: None,
-            message: message.into(),
-            rendered: format!("note: {message}\n  = note: {why}\n"),
-        })
+        Some(note_of(message, "the shared libstd keeps to its own allocator"))
+    }
+}
+
+/// Whether rustc has refused the shared libstd, because flags that no profile has given it ask for LTO.
+pub(super) fn is_excluded_by_lto(error: &BuildError) -> bool {
+    error
+        .diagnostics()
+        .iter()
+        .any(|it| it.message.contains("cannot prefer dynamic linking when performing LTO"))
+}
+
+/// What the author is told then.
+pub(super) fn explained_by_lto() -> Diagnostic {
+    let message = "rustflags ask for LTO, so it is built with its own copy of std";
+    note_of(
+        message,
+        "LTO excludes the shared libstd; in a profile, `lto` is turned off for plugins, and in rustflags it cannot be",
+    )
+}
+
+fn note_of(message: &str, why: &str) -> Diagnostic {
+    let cost = "each reload in the host's process takes 2 of its thread-local keys, and `mode = \"process\"` takes none";
+    Diagnostic {
+        level: "note".into(),
+        file: None,
+        line: None,
+        message: message.into(),
+        rendered: format!("note: {message}\n  = note: {why}; {cost}\n"),
     }
 }
 

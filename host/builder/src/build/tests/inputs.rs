@@ -215,6 +215,16 @@ async fn a_profile_of_the_configuration_with_lto_is_built() {
 }
 
 #[tokio::test]
+async fn flags_of_the_configuration_that_ask_for_lto_are_built_with() {
+    let bench = Bench::package();
+    bench.write(".cargo/config.toml", "[build]\nrustflags = [\"-Clto=fat\", \"-Cembed-bitcode=yes\"]\n");
+    let told = bench.build().await.unwrap().warnings;
+    assert!(told.iter().any(|it| it.message.contains("rustflags ask for LTO")), "{told:?}");
+    bench.write("src/lib.rs", "#[unsafe(no_mangle)]\npub extern \"C\" fn two() -> u8 {\n    2\n}\n");
+    bench.build().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_compiler_that_the_configuration_names_gives_the_run_path() {
     let bench = Bench::package();
     let compiler = "#!/bin/sh\ncase \"$*\" in *target-libdir*) echo /other/sysroot; echo /other/lib;; *) exec rustc \"$@\";; esac\n";
