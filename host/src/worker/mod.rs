@@ -25,7 +25,7 @@ use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stage},
     id::{Generation, PluginId},
-    lifecycle::{By, Input, Lifecycle, Refusal, Refused, Ticket},
+    lifecycle::{By, Input, Lifecycle, Next, Refusal, Refused, Ticket},
     load::process::SavedBy,
     manifest::{self, Manifest, ManifestError},
     record::{Kept, Wanted},
@@ -36,7 +36,6 @@ use crate::{
 pub(crate) use configure::Config;
 pub use configure::Configured;
 use configure::Given;
-use manifest_edit::ManifestEdit;
 pub(crate) use order::{Order, Reply, StartWhy, StopWhy};
 use overlap::{Overlap, Settled};
 use parking_lot::Mutex;
@@ -257,9 +256,8 @@ impl Worker {
         };
         let cause = Cause::of(change);
         if cause.is_manifest() {
-            match self.take_manifest().await {
-                ManifestEdit::Settled => return,
-                ManifestEdit::Rebuild => {}
+            if self.take_manifest().await != Next::Build {
+                return;
             }
         }
         // A plugin that was stopped stays so until it is started.

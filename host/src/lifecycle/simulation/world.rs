@@ -1,5 +1,6 @@
 //! The worker and what it works with, played by dice.
 
+mod edits;
 mod watch;
 mod worker;
 
@@ -24,6 +25,7 @@ pub(super) enum Order {
     Start,
     Rollback,
     Configure,
+    Edit,
     Policy,
     Stop,
 }
@@ -31,7 +33,7 @@ pub(super) enum Order {
 impl Order {
     pub(super) fn request(self) -> Request {
         match self {
-            Self::Save => Request::Change,
+            Self::Save | Self::Edit => Request::Change,
             Self::Reload | Self::Start | Self::Rollback | Self::Configure => Request::Command,
             Self::Policy => Request::Notice,
             Self::Stop => Request::Stop,
@@ -154,7 +156,8 @@ impl World {
             7 => self.give(Order::Reload),
             8 => self.give(Order::Rollback),
             9 => {
-                let order = if self.dice.chance(1, 2) { Order::Policy } else { Order::Configure };
+                let orders = [Order::Policy, Order::Configure, Order::Edit];
+                let order = orders[self.dice.below(3) as usize];
                 self.give(order);
             }
             10..12 => self.give(Order::Stop),
@@ -304,7 +307,7 @@ fn name(service: &Service) -> &'static str {
 
 fn name_of(input: &Input) -> &'static str {
     match input {
-        Input::Policy(_) => "Policy",
+        Input::Accepted(_) => "Accepted",
         Input::Order(..) => "Order",
         Input::Finished => "Finished",
         Input::Build(_) => "Build",
@@ -314,9 +317,9 @@ fn name_of(input: &Input) -> &'static str {
         Input::PauseOver => "PauseOver",
         Input::BuildFailed(_) => "BuildFailed",
         Input::Unchanged => "Unchanged",
-        Input::ConfigureBegan(_) => "ConfigureBegan",
+        Input::ConfigureBegan => "ConfigureBegan",
         Input::ConfigureEnded => "ConfigureEnded",
-        Input::ManifestRead => "ManifestRead",
+        Input::ManifestRead(_) => "ManifestRead",
         Input::ManifestUnusable(_) => "ManifestUnusable",
         Input::WordsApply => "WordsApply",
         Input::WordsRefused(_) => "WordsRefused",

@@ -3,7 +3,7 @@
 use super::{Order, World, digest, policy};
 use crate::{
     id::{Digest, Generation},
-    lifecycle::{Aim, By, Compiled, Input, Refusal, Refused, Ticket, Version, Work},
+    lifecycle::{Aim, Compiled, Input, Next, Refusal, Refused, Ticket, Version, Work},
 };
 
 impl World {
@@ -20,7 +20,7 @@ impl World {
             Order::Policy => {
                 self.policy = policy(&mut self.dice);
                 self.watch.follows(self.policy);
-                self.step(Input::Policy(self.policy));
+                self.step(Input::Accepted(self.policy));
             }
             Order::Save => {
                 if self.machine.is_wanted() {
@@ -57,32 +57,11 @@ impl World {
                 }
             }
             Order::Configure => self.configure(),
-        }
-    }
-
-    /// Gives what serves another configuration, which it takes or refuses.
-    fn configure(&mut self) {
-        let by = if self.dice.chance(1, 2) { By::Order } else { By::Edit };
-        if by == By::Edit {
-            self.step(Input::ManifestRead);
-        }
-        self.step(Input::ConfigureBegan(by));
-        self.takes_time();
-        let before = self.machine.faults().clone();
-        let takes_it = self.calm || self.dice.chance(1, 2);
-        if !takes_it {
-            let text = "it refuses its configuration".to_owned();
-            self.step(Input::Refused(Refusal { text: text.clone(), what: Refused::Other }));
-            let faults = self.machine.faults();
-            let is_so = match by {
-                By::Order => *faults == before,
-                By::Edit => faults.first() == Some(&text),
-            };
-            self.watch.rule(is_so, || format!("{by:?} was refused, and of {before:?} came something else"));
-        }
-        self.step(Input::ConfigureEnded);
-        if takes_it {
-            self.step(Input::WordsApply);
+            Order::Edit => {
+                if self.edit() == Next::Build && self.machine.is_wanted() {
+                    self.rebuild(Aim::Update);
+                }
+            }
         }
     }
 
@@ -136,7 +115,7 @@ impl World {
             }
             self.hear();
             if !self.calm && self.dice.chance(1, 16) {
-                self.configure();
+                self.edit();
             }
             let mut work = None;
             if let Some(ticket) = self.inbox.pop_front() {
@@ -238,9 +217,14 @@ impl World {
             self.served.push(serves.digest);
         }
         let unproven = is_new && before.is_some() && !fails;
-        self.watch.serves((self.now, serves), (unproven, is_new && !fails));
         let stateful = self.dice.chance(1, 2);
         let newest = is_new && !fails;
+        if newest && self.watch.is_pending {
+            self.watch.is_on_the_way = true;
+            self.accept();
+            self.watch.is_on_the_way = false;
+        }
+        self.watch.serves((self.now, serves), (unproven, newest));
         self.step(Input::Served { version: serves, stateful, unproven, newest });
         if fails {
             self.refuse(digest, is_new);
