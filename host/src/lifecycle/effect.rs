@@ -48,6 +48,8 @@ pub(crate) enum Effect {
     ReportNothingEarlier,
     /// Remember that what serves has proved itself.
     RememberGood,
+    /// Report the build that has failed while the manifest was missing, unless it still is.
+    ReportUnclearBuild,
     /// Report that what was compiled is of no use: it is compiled again.
     ReportSuperseded,
     /// Forget the state that was saved last: it is not to be saved any more, or there is none.

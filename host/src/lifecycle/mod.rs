@@ -109,6 +109,10 @@ pub(crate) enum Input {
     PauseOver,
     /// What was built is no library, and that is to be known.
     BuildFailed(String),
+    /// The same, but the manifest was missing: then it is clear whether the plugin is gone.
+    BuildUnclear { until: Instant },
+    /// The plugin is elsewhere now.
+    Moved,
     /// The build gave what serves.
     Unchanged,
     /// What serves is about to be configured, as the order under way asks.
@@ -285,6 +289,8 @@ impl Lifecycle {
     fn note(&mut self, input: Input) {
         match input {
             Input::BuildFailed(text) => self.faults.build_failed(text),
+            Input::BuildUnclear { until } => self.faults.build_is_unclear(until),
+            Input::Moved => self.faults.forget_unclear(),
             Input::Unchanged => self.faults.is_unchanged(),
             Input::ConfigureBegan => self.activity.configure_begins(By::Order, false),
             Input::ManifestUnusable(text) => self.faults.manifest_is_unusable(text),
@@ -350,6 +356,6 @@ impl Lifecycle {
 
     /// When something is due next.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.service.due()
+        self.service.due().into_iter().chain(self.faults.due()).min()
     }
 }

@@ -22,7 +22,7 @@ impl Worker {
             return;
         }
         // What failed at the old place says nothing of the new one.
-        self.untold = None;
+        self.do_now(Input::Moved);
         let at_new_place = |old: &Manifest| {
             let (root, file) = (manifest.root.clone(), manifest.file.clone());
             Arc::new(Manifest { root, file, ..old.clone() })

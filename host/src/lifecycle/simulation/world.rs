@@ -56,6 +56,8 @@ pub(super) struct World {
     /// The artifact that the source gives by now, and whether it is what was tried last.
     source: u8,
     tried: Option<u8>,
+    /// The source of a build that failed while the manifest was missing, and when that is reported.
+    unclear: Option<(u8, Instant)>,
     /// Whether everything goes well from now on.
     calm: bool,
     orders: BTreeMap<Ticket, Order>,
@@ -82,6 +84,7 @@ impl World {
             quarantined: BTreeSet::new(),
             source: 0,
             tried: None,
+            unclear: None,
             calm: false,
             orders: BTreeMap::new(),
             inbox: VecDeque::new(),
@@ -136,7 +139,7 @@ impl World {
             match due {
                 _ if !self.inbox.is_empty() || !self.deaths.is_empty() => {}
                 // Checkpoints go on for ever.
-                Some(due) if self.serves.is_none() || self.watch.is_watched() => {
+                Some(due) if self.serves.is_none() || self.watch.is_watched() || self.unclear.is_some() => {
                     self.now = self.now.max(due);
                     self.drive(Input::Due);
                 }
@@ -272,6 +275,7 @@ impl World {
                 self.watch.is_quarantined(digest, self.tried);
                 self.quarantined.insert(digest);
             }
+            Effect::ReportUnclearBuild => self.report_unclear_build(),
             effect => self.watch.does(self.now, effect, self.tried),
         }
     }
@@ -316,6 +320,8 @@ fn name_of(input: &Input) -> &'static str {
         Input::Compiled(_) => "Compiled",
         Input::PauseOver => "PauseOver",
         Input::BuildFailed(_) => "BuildFailed",
+        Input::BuildUnclear { .. } => "BuildUnclear",
+        Input::Moved => "Moved",
         Input::Unchanged => "Unchanged",
         Input::ConfigureBegan => "ConfigureBegan",
         Input::ConfigureEnded => "ConfigureEnded",

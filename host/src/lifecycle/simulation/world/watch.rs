@@ -357,7 +357,7 @@ impl Watch {
             Effect::CountRestart | Effect::ReportRestart { .. } => {
                 self.rule(self.is_wanted, || "it was restarted, and is not to run".into());
             }
-            Effect::Quarantine { .. } => unreachable!("the world takes it"),
+            Effect::Quarantine { .. } | Effect::ReportUnclearBuild => unreachable!("the world takes it"),
         }
     }
 

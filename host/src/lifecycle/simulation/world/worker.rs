@@ -5,6 +5,7 @@ use crate::{
     id::{Digest, Generation},
     lifecycle::{Aim, Compiled, Input, Next, Refusal, Refused, Ticket, Version, Work},
 };
+use std::time::Duration;
 
 impl World {
     pub(super) fn carry_out(&mut self, ticket: Ticket) {
@@ -13,7 +14,7 @@ impl World {
         match order {
             Order::Stop => {
                 self.hear();
-                self.serves = None;
+                (self.serves, self.unclear) = (None, None);
                 self.watch.stopped();
                 self.step(Input::Stopped);
             }
@@ -67,6 +68,7 @@ impl World {
 
     /// Builds as the lifecycle says, and lets the result serve.
     fn rebuild(&mut self, aim: Aim) {
+        self.unclear = None;
         self.watch.builds(aim);
         let mut work = self.step(Input::Build(aim));
         // What the source was when it was last read, and what came of it.
@@ -146,16 +148,35 @@ impl World {
     fn built(&mut self, (aim, read): (Aim, u8), is_good: bool) {
         self.watch.build_ends(aim);
         self.tried = Some(read);
-        if !is_good {
-            self.watch.source_fails(read);
-            self.step(Input::BuildFailed("it does not compile".into()));
+        if !is_good && self.dice.chance(1, 4) {
+            let until = self.now + Duration::from_millis(300);
+            self.unclear = Some((read, until));
+            self.step(Input::BuildUnclear { until });
             return;
+        }
+        if !is_good {
+            return self.build_fails(read);
         }
         if self.serves.is_none_or(|serves| serves.digest != digest(read)) || aim == Aim::Renew {
             self.install(digest(read), true);
         } else {
             self.watch.newest_serves();
             self.step(Input::Unchanged);
+        }
+    }
+
+    fn build_fails(&mut self, source: u8) {
+        self.watch.source_fails(source);
+        self.step(Input::BuildFailed("it does not compile".into()));
+    }
+
+    /// It is clear by now whether the plugin is gone.
+    pub(super) fn report_unclear_build(&mut self) {
+        let unclear = self.unclear.take();
+        let is_due = unclear.is_some_and(|(_, until)| until <= self.now);
+        self.watch.rule(is_due, || "a build that failed is reported at the wrong time".into());
+        if let Some((source, _)) = unclear {
+            self.build_fails(source);
         }
     }
 
