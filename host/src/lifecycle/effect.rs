@@ -2,7 +2,7 @@
 
 #[cfg(doc)]
 use super::Input;
-use super::{Aim, Exit, Ticket, Version};
+use super::{Aim, Exit, Next, Ticket, Version};
 use crate::id::{Digest, Generation};
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,8 @@ pub(crate) enum Effect {
     ReportNothingEarlier,
     /// Remember that what serves has proved itself.
     RememberGood,
+    /// Report the build that has failed while the manifest was missing, unless it still is.
+    ReportUnclearBuild,
     /// Report that what was compiled is of no use: it is compiled again.
     ReportSuperseded,
     /// Forget the state that was saved last: it is not to be saved any more, or there is none.
@@ -73,6 +75,10 @@ pub(crate) enum Work {
     EndBuild(Aim),
     /// Cancel the build, and with it the order that it belongs to.
     CancelBuild,
+    /// Live by the manifest that was read from now on, or when a version comes up that can; and then do this.
+    Adopt { at_once: bool, next: Next },
+    /// The configuration of an edit was taken or not: do this.
+    GoOn(Next),
     /// Let the artifact serve again, or serve in place of a later one; [`Input::TaskEnded`].
     Restart { digest: Digest, goes_back: bool },
     /// Let an earlier artifact serve in place of what serves; [`Input::TaskEnded`].

@@ -1,6 +1,7 @@
 //! What is wrong with a plugin: each kind is put right by something else.
 
 use crate::id::Digest;
+use std::time::Instant;
 
 /// Who has chosen a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(crate) struct Faults {
     source: Option<SourceFault>,
     /// What went wrong last, if that is none of these.
     other: Option<String>,
+    /// A build has failed while the manifest was missing. It counts from then on, unless the plugin is gone.
+    unclear: Option<Instant>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +104,22 @@ impl Faults {
         (self.words, self.other) = (Some(text), None);
     }
 
+    /// When it is clear whether a build counts that has failed.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.unclear
+    }
+
+    pub(super) fn build_is_unclear(&mut self, until: Instant) {
+        self.unclear = Some(until);
+    }
+
+    /// What failed before says nothing any more, if it is not clear that it does.
+    pub(super) fn forget_unclear(&mut self) {
+        self.unclear = None;
+    }
+
     pub(super) fn build_begins(&mut self) {
+        self.unclear = None;
         if let Some(source) = &mut self.source {
             source.artifact = None;
         }

@@ -3,7 +3,7 @@
 //! [`Lifecycle::step`] takes the time and one [`Input`], changes the state, and returns [`Effects`]: what the worker does at
 //! once, and at most one [`Work`], which takes time and whose end is the next input but for what happens meanwhile.
 //!
-//! The state has five parts, each of which holds only what exists in it:
+//! The state has six parts, each of which holds only what exists in it:
 //!
 //! | part | states | left by |
 //! |---|---|---|
@@ -18,6 +18,8 @@
 //! | | compiles | `Compiled`, `Considered`, an order to stop |
 //! | | considers a change | `Considered` |
 //! | | pauses | `PauseOver`, an order to stop |
+//! | [`Words`]: what the manifest says by now | `InForce` | `ManifestRead`, `WordsRefused` |
+//! | | `Pending`: until another version has come up | `Accepted` |
 //! | [`Faults`]: what is wrong with it | its manifest, what that says, its newest source, something else | what puts it right |
 //! | [`Task`]: what it needs itself | `Restart`, `GoBack`, `Checkpoint`, `Judge`; or none | its end |
 //!
@@ -26,6 +28,7 @@
 
 mod budget;
 mod build;
+mod edit;
 mod effect;
 mod faults;
 mod queue;
@@ -36,6 +39,8 @@ mod simulation;
 use crate::id::{Digest, Generation, PluginId};
 use budget::{Failures, Jitter};
 pub(crate) use build::{Aim, Compiled};
+use edit::Words;
+pub(crate) use edit::{Edit, Next};
 pub(crate) use effect::{Effect, Effects, Work};
 pub(crate) use faults::{By, Faults, Refusal, Refused};
 use queue::{Activity, Phase, Waiting};
@@ -86,8 +91,8 @@ pub(crate) struct Confirm {
 /// What the lifecycle learns.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// Another manifest is in force.
-    Policy(Policy),
+    /// The plugin lives by another manifest from now on.
+    Accepted(Policy),
     /// An order was given.
     Order(Ticket, Request),
     /// The order that was under way is carried out, or has failed.
@@ -104,14 +109,18 @@ pub(crate) enum Input {
     PauseOver,
     /// What was built is no library, and that is to be known.
     BuildFailed(String),
+    /// The same, but the manifest was missing: then it is clear whether the plugin is gone.
+    BuildUnclear { until: Instant },
+    /// The plugin is elsewhere now.
+    Moved,
     /// The build gave what serves.
     Unchanged,
-    /// What serves is about to be configured, by the order under way.
-    ConfigureBegan(By),
+    /// What serves is about to be configured, as the order under way asks.
+    ConfigureBegan,
     /// It takes its configuration, or does not, or has come up again with it or not.
     ConfigureEnded,
-    /// The manifest was read, and another may be wrong with it.
-    ManifestRead,
+    /// The manifest was read, and differs like this from what is in force.
+    ManifestRead(Edit),
     /// The manifest cannot be used.
     ManifestUnusable(String),
     /// What serves takes what the manifest says.
@@ -182,6 +191,7 @@ struct Restart {
 pub(crate) struct Lifecycle {
     plugin: PluginId,
     policy: Policy,
+    words: Words,
     faults: Faults,
     intent: Intent,
     service: Service,
@@ -204,6 +214,7 @@ impl Lifecycle {
         Self {
             plugin,
             policy,
+            words: Words::InForce,
             faults: Faults::of_the_past(manifest, source),
             intent: Intent::Rest,
             service: Service::Stopped,
@@ -240,7 +251,12 @@ impl Lifecycle {
 
     fn take(&mut self, now: Instant, input: Input) -> Effects {
         match input {
-            Input::Policy(policy) => self.follow(now, policy),
+            Input::Accepted(policy) => {
+                self.words = Words::InForce;
+                self.follow(now, policy)
+            }
+            Input::ManifestRead(edit) => self.manifest_read(edit),
+            Input::ConfigureEnded => self.configured(),
             Input::Order(ticket, request) => {
                 self.waiting.push_back((ticket, request));
                 Effects::default()
@@ -273,13 +289,16 @@ impl Lifecycle {
     fn note(&mut self, input: Input) {
         match input {
             Input::BuildFailed(text) => self.faults.build_failed(text),
+            Input::BuildUnclear { until } => self.faults.build_is_unclear(until),
+            Input::Moved => self.faults.forget_unclear(),
             Input::Unchanged => self.faults.is_unchanged(),
-            Input::ConfigureBegan(by) => self.activity.configure_begins(by),
-            Input::ConfigureEnded => self.activity.configure_ends(),
-            Input::ManifestRead => self.faults.manifest_is_read(),
+            Input::ConfigureBegan => self.activity.configure_begins(By::Order, false),
             Input::ManifestUnusable(text) => self.faults.manifest_is_unusable(text),
             Input::WordsApply => self.faults.words_apply(),
-            Input::WordsRefused(text) => self.faults.words_are_refused(text),
+            Input::WordsRefused(text) => {
+                self.words = Words::Pending;
+                self.faults.words_are_refused(text);
+            }
             Input::Refused(refusal) => self.faults.is_refused(refusal, self.activity.configures()),
             Input::Wanted => self.intent = Intent::Run,
             Input::Pardoned => self.failures = Failures::default(),
@@ -297,7 +316,9 @@ impl Lifecycle {
                 self.failures = Failures::default();
                 self.faults = Faults::default();
             }
-            Input::Policy(_)
+            Input::Accepted(_)
+            | Input::ManifestRead(_)
+            | Input::ConfigureEnded
             | Input::Order(..)
             | Input::Finished
             | Input::Served { .. }
@@ -335,6 +356,6 @@ impl Lifecycle {
 
     /// When something is due next.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.service.due()
+        self.service.due().into_iter().chain(self.faults.due()).min()
     }
 }

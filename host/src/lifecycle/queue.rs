@@ -37,7 +37,12 @@ pub(super) enum Phase {
     /// A build, which can be cancelled.
     Build(Build),
     /// A new configuration, maybe of what serves while this build waits.
-    Configure { by: By, within: Option<Build> },
+    Configure {
+        by: By,
+        within: Option<Build>,
+        /// Whether what the manifest said before was not in force.
+        was_pending: bool,
+    },
     /// Something else.
     Other,
 }
@@ -49,15 +54,18 @@ impl Activity {
         }
     }
 
-    pub(super) fn configure_begins(&mut self, by: By) {
+    pub(super) fn configure_begins(&mut self, by: By, was_pending: bool) {
         let within = self.build();
-        self.comes_to(Phase::Configure { by, within });
+        self.comes_to(Phase::Configure { by, within, was_pending });
     }
 
-    pub(super) fn configure_ends(&mut self) {
-        if let Self::Order { phase: Phase::Configure { within, .. }, .. } = *self {
-            self.comes_to(within.map_or(Phase::Other, Phase::Build));
-        }
+    /// Returns by whom, and whether what the manifest said before was not in force.
+    pub(super) fn configure_ends(&mut self) -> Option<(By, bool)> {
+        let Self::Order { phase: Phase::Configure { by, within, was_pending }, .. } = *self else {
+            return None;
+        };
+        self.comes_to(within.map_or(Phase::Other, Phase::Build));
+        Some((by, was_pending))
     }
 
     /// The build that is under way.

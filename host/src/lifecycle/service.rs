@@ -220,6 +220,10 @@ impl Lifecycle {
         if !self.activity.is_open() || self.task.is_some() {
             return Effects::default();
         }
+        if self.faults.due().is_some_and(|due| due <= now) {
+            self.faults.forget_unclear();
+            return Effects::of([Effect::ReportUnclearBuild]);
+        }
         let (task, work) = match &mut self.service {
             Service::Backoff { last, due, restart } if *due <= now => {
                 let (last, restart) = (*last, *restart);

@@ -5,7 +5,7 @@ use crate::{
     error::{HostError, ReloadCause},
     event::{EventKind, Stage, Stages},
     id::Generation,
-    lifecycle::{By, Input, Refused},
+    lifecycle::{Input, Next, Refused, Work},
     load::LifecycleError,
     manifest::Manifest,
     registry::Live,
@@ -48,21 +48,25 @@ impl Configured {
 }
 
 impl Worker {
-    /// Gives the running instance its new configuration, or makes a new instance of the same artifact with it.
+    /// Gives the running instance its new configuration, or makes a new instance of the same artifact with it. Says what is
+    /// left to do if the author has edited it.
     pub(super) async fn configure(
         &mut self,
-        (live, by): (Arc<Live>, By),
+        live: Arc<Live>,
         new: &Arc<Manifest>,
-    ) -> Result<Configured, HostError> {
-        self.do_now(Input::ConfigureBegan(by));
+    ) -> (Result<Configured, HostError>, Next) {
         let done = self.hand_over(live, new).await;
-        self.do_now(Input::ConfigureEnded);
-        let done = done?;
-        self.accept(new.clone());
-        self.record.change(|record| record.accepts(&new.config));
-        self.do_now(Input::WordsApply);
-        self.tell(EventKind::Configured { how: done.how().into() });
-        Ok(done)
+        let next = match self.step(Input::ConfigureEnded) {
+            Some(Work::GoOn(next)) => next,
+            _ => Next::Nothing,
+        };
+        if let Ok(configured) = &done {
+            self.accept(new.clone());
+            self.record.change(|record| record.accepts(&new.config));
+            self.do_now(Input::WordsApply);
+            self.tell(EventKind::Configured { how: configured.how().into() });
+        }
+        (done, next)
     }
 
     async fn hand_over(&mut self, live: Arc<Live>, new: &Arc<Manifest>) -> Result<Configured, HostError> {
@@ -92,7 +96,10 @@ impl Worker {
         let said = self.said().config.clone();
         let new = Arc::new(Manifest { config: config.clone(), ..(*old).clone() });
         let done = match self.desk.entry.live() {
-            Some(live) => self.configure((live, By::Order), &new).await,
+            Some(live) => {
+                self.do_now(Input::ConfigureBegan);
+                self.configure(live, &new).await.0
+            }
             None => {
                 self.accept(new);
                 Ok(Configured::AtStart)

@@ -3,21 +3,12 @@
 use super::{Worker, serve::Cause, shell::policy};
 use crate::{
     event::{EventKind, Stage, Stages},
-    lifecycle::{By, Input},
+    lifecycle::{Edit, Input, Next, Work},
     manifest::{self, Manifest, ManifestError},
     reload::Source,
     watch::{Change, What},
 };
 use std::{sync::Arc, time::SystemTime};
-
-/// What an edit of the manifest leaves to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ManifestEdit {
-    /// Nothing.
-    Settled,
-    /// A build, of which something new may come, or has to.
-    Rebuild,
-}
 
 impl Worker {
     /// Goes on with what the plugin's folder holds at its new place.
@@ -31,7 +22,7 @@ impl Worker {
             return;
         }
         // What failed at the old place says nothing of the new one.
-        self.untold = None;
+        self.do_now(Input::Moved);
         let at_new_place = |old: &Manifest| {
             let (root, file) = (manifest.root.clone(), manifest.file.clone());
             Arc::new(Manifest { root, file, ..old.clone() })
@@ -88,49 +79,43 @@ impl Worker {
     }
 
     /// Reads the manifest again, and says what is left to do.
-    pub(super) async fn take_manifest(&mut self) -> ManifestEdit {
+    pub(super) async fn take_manifest(&mut self) -> Next {
         let old = self.manifest();
         let read = self.shop.settings.now().defaults.read(&old.root);
         let new = match read {
             Ok(new) if new.id == old.id => Arc::new(self.with_given(new)),
             // The host sees to a plugin that goes by another name now.
-            Ok(_) => return ManifestEdit::Settled,
+            Ok(_) => return Next::Nothing,
             // The host sees to a plugin that is gone.
-            Err(_) if self.is_missing() => return ManifestEdit::Settled,
+            Err(_) if self.is_missing() => return Next::Nothing,
             Err(error) => {
                 self.refuse_manifest(error);
-                return ManifestEdit::Settled;
+                return Next::Nothing;
             }
         };
-        self.do_now(Input::ManifestRead);
-        let was_pending = self.pending.is_some();
-        let Some(live) = self.desk.entry.live() else {
-            // It did not come up before, and may now.
-            self.accept(new);
-            return ManifestEdit::Rebuild;
+        let live = self.desk.entry.live();
+        let outside = live.as_ref().is_some_and(|live| live.instance.pid().is_some());
+        let edit = Edit {
+            serves: live.is_some(),
+            reconfigures: old.config != new.config,
+            needs_another: old.is_outlived_by(&new) || outside && old.asks_for_another_process(&new),
+            more: !old.differs_only_in_config(&new),
         };
-        let reconfigured = old.config != new.config;
-        let outside = live.instance.pid().is_some();
-        if reconfigured || old.is_outlived_by(&new) || outside && old.asks_for_another_process(&new) {
-            self.pending = Some(new.clone());
-        } else {
+        let Some(Work::Adopt { at_once, next }) = self.step(Input::ManifestRead(edit)) else {
+            return Next::Nothing;
+        };
+        if at_once {
             self.accept(new.clone());
-        }
-        if !old.differs_only_in_config(&new) {
-            return ManifestEdit::Rebuild;
-        }
-        if reconfigured {
-            // Whoever waits for the result reads the events.
-            drop(self.configure((live, By::Edit), &new).await);
         } else {
-            self.do_now(Input::WordsApply);
+            self.pending = Some(new.clone());
         }
-        // What is newer than what serves may fit now, or be let in by what the manifest says no more.
-        let faults = self.lifecycle.faults();
-        if faults.is_unfit() || was_pending && faults.of_source() {
-            ManifestEdit::Rebuild
-        } else {
-            ManifestEdit::Settled
+        match (next, live) {
+            (Next::Configure, Some(live)) => {
+                // Whoever waits for the result reads the events.
+                let (_, next) = self.configure(live, &new).await;
+                next
+            }
+            (next, _) => next,
         }
     }
 
@@ -140,7 +125,7 @@ impl Worker {
         let policy = policy(&manifest);
         *self.desk.manifest.lock() = manifest;
         self.note_manifest();
-        self.do_now(Input::Policy(policy));
+        self.do_now(Input::Accepted(policy));
     }
 
     /// Reads the manifest again, which may say something else now. If the instance has to be another, it is made from
@@ -152,7 +137,7 @@ impl Worker {
         // Whoever waits for the result reads the events.
         if before.build != now.build
             || before.binary != now.binary
-            || self.lifecycle.faults().is_unfit() && edit == ManifestEdit::Rebuild
+            || self.lifecycle.faults().is_unfit() && edit == Next::Build
         {
             if self.lifecycle.is_wanted() {
                 let (plugin, path) = (now.id.clone(), now.file.clone());
@@ -160,9 +145,7 @@ impl Worker {
                     Change { plugin, path, saved_at: SystemTime::now(), what: What::Manifest, before: None };
                 let _ = self.rebuild(Cause::of(edited)).await;
             }
-        } else if let (ManifestEdit::Rebuild, Some(_), Some(live)) =
-            (edit, &self.pending, self.desk.entry.live())
-        {
+        } else if let (Next::Build, Some(_), Some(live)) = (edit, &self.pending, self.desk.entry.live()) {
             let again = (Source::Stored(live.digest), now);
             if let Err(error) = self.install(again, Cause::resume(), Stages::default()).await {
                 self.do_now(Input::WordsRefused(error.to_string()));

@@ -25,7 +25,7 @@ use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stage},
     id::{Generation, PluginId},
-    lifecycle::{By, Input, Lifecycle, Refusal, Refused, Ticket},
+    lifecycle::{By, Input, Lifecycle, Next, Refusal, Refused, Ticket},
     load::process::SavedBy,
     manifest::{self, Manifest, ManifestError},
     record::{Kept, Wanted},
@@ -36,7 +36,6 @@ use crate::{
 pub(crate) use configure::Config;
 pub use configure::Configured;
 use configure::Given;
-use manifest_edit::ManifestEdit;
 pub(crate) use order::{Order, Reply, StartWhy, StopWhy};
 use overlap::{Overlap, Settled};
 use parking_lot::Mutex;
@@ -84,9 +83,9 @@ pub(crate) struct Worker {
     pending: Option<Arc<Manifest>>,
     /// A configuration that was given by order, and goes before the manifest's.
     given: Option<Given>,
-    /// A build that failed while the manifest was missing, and until when it is not told of: a plugin that is gone is
-    /// told of as such.
-    untold: Option<(tokio::time::Instant, ReloadError)>,
+    /// A build that failed while the manifest was missing, which is not reported yet: a plugin that is gone is reported as
+    /// such.
+    unclear: Option<ReloadError>,
     /// The artifact that served last.
     held: Option<Arc<Held>>,
     /// The state that was saved last, to begin with where no generation serves.
@@ -141,7 +140,7 @@ impl Worker {
             record,
             pending: None,
             given: None,
-            untold: None,
+            unclear: None,
             held: None,
             saved: None,
             is_unwritten: false,
@@ -256,11 +255,8 @@ impl Worker {
             }
         };
         let cause = Cause::of(change);
-        if cause.is_manifest() {
-            match self.take_manifest().await {
-                ManifestEdit::Settled => return,
-                ManifestEdit::Rebuild => {}
-            }
+        if cause.is_manifest() && self.take_manifest().await != Next::Build {
+            return;
         }
         // A plugin that was stopped stays so until it is started.
         if !self.lifecycle.is_wanted() {

@@ -116,7 +116,6 @@ impl Cause {
 impl Worker {
     /// Builds until a build is not overtaken by a newer save, and lets the result serve.
     pub(super) async fn rebuild(&mut self, mut cause: Cause) -> Result<Generation, HostError> {
-        self.untold = None;
         let mut stages = Stages::default();
         let (aim, built) = self.build(&mut cause, &mut stages).await?;
         cause.why = Why::Build(aim);
@@ -311,7 +310,8 @@ impl Worker {
     async fn failed_build(&mut self, error: ReloadError) -> HostError {
         self.doing(None);
         if self.is_missing() {
-            self.untold = Some((tokio::time::Instant::now() + GRACE, error.clone()));
+            self.do_now(Input::BuildUnclear { until: Instant::now() + GRACE });
+            self.unclear = Some(error.clone());
             return error.into();
         }
         // Until it compiles again, any file that it may read counts, and so does what was saved since the build began. But
@@ -333,10 +333,10 @@ impl Worker {
         self.tell(EventKind::BuildFailed { error: error.cause.to_string(), diagnostics });
     }
 
-    /// Tells of a build that failed while the manifest was missing, if that is back.
-    pub(super) fn tell_untold(&mut self) {
-        let untold = self.untold.take();
-        if let Some((_, error)) = untold.filter(|_| !self.is_missing()) {
+    /// Reports a build that failed while the manifest was missing, if that is back.
+    pub(super) fn report_unclear_build(&mut self) {
+        let unclear = self.unclear.take();
+        if let Some(error) = unclear.filter(|_| !self.is_missing()) {
             self.tell_failed_build(&error);
         }
     }

@@ -60,13 +60,11 @@ impl Worker {
     /// What happens next, while nothing is done.
     async fn next_input(&mut self) -> Option<Input> {
         loop {
-            let tell = self.untold.as_ref().map(|(due, _)| due.into_std());
             tokio::select! {
                 biased;
                 died = self.deaths.next() => self.died(died),
                 order = self.inbox.recv() => return order.map(|order| self.receive(order)),
                 () = at(self.lifecycle.due()) => return Some(Input::Due),
-                () = at(tell) => self.tell_untold(),
             }
         }
     }
@@ -136,6 +134,7 @@ impl Worker {
                 self.failed(&error, Refused::Other);
             }
             Effect::RememberGood => self.record.note(Record::is_good),
+            Effect::ReportUnclearBuild => self.report_unclear_build(),
             Effect::ReportSuperseded => self.tell(EventKind::BuildSuperseded),
             Effect::ForgetState => self.forget_state(),
         }

@@ -22,7 +22,6 @@ type HandedOver = Result<Option<SavedBy>, String>;
 impl Worker {
     pub(super) async fn stop(&mut self, why: StopWhy) {
         self.hear_of_deaths();
-        self.untold = None;
         let checkpoint = self.saved.take();
         self.do_now(Input::Stopped);
         self.doing(None);

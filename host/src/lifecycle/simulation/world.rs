@@ -1,5 +1,6 @@
 //! The worker and what it works with, played by dice.
 
+mod edits;
 mod watch;
 mod worker;
 
@@ -24,6 +25,7 @@ pub(super) enum Order {
     Start,
     Rollback,
     Configure,
+    Edit,
     Policy,
     Stop,
 }
@@ -31,7 +33,7 @@ pub(super) enum Order {
 impl Order {
     pub(super) fn request(self) -> Request {
         match self {
-            Self::Save => Request::Change,
+            Self::Save | Self::Edit => Request::Change,
             Self::Reload | Self::Start | Self::Rollback | Self::Configure => Request::Command,
             Self::Policy => Request::Notice,
             Self::Stop => Request::Stop,
@@ -54,6 +56,8 @@ pub(super) struct World {
     /// The artifact that the source gives by now, and whether it is what was tried last.
     source: u8,
     tried: Option<u8>,
+    /// The source of a build that failed while the manifest was missing, and when that is reported.
+    unclear: Option<(u8, Instant)>,
     /// Whether everything goes well from now on.
     calm: bool,
     orders: BTreeMap<Ticket, Order>,
@@ -80,6 +84,7 @@ impl World {
             quarantined: BTreeSet::new(),
             source: 0,
             tried: None,
+            unclear: None,
             calm: false,
             orders: BTreeMap::new(),
             inbox: VecDeque::new(),
@@ -134,7 +139,7 @@ impl World {
             match due {
                 _ if !self.inbox.is_empty() || !self.deaths.is_empty() => {}
                 // Checkpoints go on for ever.
-                Some(due) if self.serves.is_none() || self.watch.is_watched() => {
+                Some(due) if self.serves.is_none() || self.watch.is_watched() || self.unclear.is_some() => {
                     self.now = self.now.max(due);
                     self.drive(Input::Due);
                 }
@@ -154,7 +159,8 @@ impl World {
             7 => self.give(Order::Reload),
             8 => self.give(Order::Rollback),
             9 => {
-                let order = if self.dice.chance(1, 2) { Order::Policy } else { Order::Configure };
+                let orders = [Order::Policy, Order::Configure, Order::Edit];
+                let order = orders[self.dice.below(3) as usize];
                 self.give(order);
             }
             10..12 => self.give(Order::Stop),
@@ -269,6 +275,7 @@ impl World {
                 self.watch.is_quarantined(digest, self.tried);
                 self.quarantined.insert(digest);
             }
+            Effect::ReportUnclearBuild => self.report_unclear_build(),
             effect => self.watch.does(self.now, effect, self.tried),
         }
     }
@@ -304,7 +311,7 @@ fn name(service: &Service) -> &'static str {
 
 fn name_of(input: &Input) -> &'static str {
     match input {
-        Input::Policy(_) => "Policy",
+        Input::Accepted(_) => "Accepted",
         Input::Order(..) => "Order",
         Input::Finished => "Finished",
         Input::Build(_) => "Build",
@@ -313,10 +320,12 @@ fn name_of(input: &Input) -> &'static str {
         Input::Compiled(_) => "Compiled",
         Input::PauseOver => "PauseOver",
         Input::BuildFailed(_) => "BuildFailed",
+        Input::BuildUnclear { .. } => "BuildUnclear",
+        Input::Moved => "Moved",
         Input::Unchanged => "Unchanged",
-        Input::ConfigureBegan(_) => "ConfigureBegan",
+        Input::ConfigureBegan => "ConfigureBegan",
         Input::ConfigureEnded => "ConfigureEnded",
-        Input::ManifestRead => "ManifestRead",
+        Input::ManifestRead(_) => "ManifestRead",
         Input::ManifestUnusable(_) => "ManifestUnusable",
         Input::WordsApply => "WordsApply",
         Input::WordsRefused(_) => "WordsRefused",

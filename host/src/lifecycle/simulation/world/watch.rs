@@ -43,6 +43,8 @@ pub(super) struct Watch {
     /// Whether something is wrong with the newest source, and with which.
     source_is_wrong: bool,
     explained: Option<u8>,
+    /// Whether what the manifest says waits for another version.
+    pub(super) is_pending: bool,
     /// Whether someone has chosen what serves.
     is_chosen: bool,
 }
@@ -116,7 +118,7 @@ impl Watch {
         let builds_on = matches!(work, Some(Work::WaitForGit | Work::Compile | Work::Pause));
         self.rule(!(builds_on && is_overtaken), || format!("{work:?} is done while a stop waits"));
         match work {
-            None => {}
+            None | Some(Work::Adopt { .. } | Work::GoOn(_)) => {}
             Some(Work::CarryOut(ticket)) => {
                 let is_free = self.under_way.is_none() && !self.has_task;
                 self.rule(is_free, || format!("{ticket:?} is carried out while something else is"));
@@ -187,7 +189,7 @@ impl Watch {
     }
 
     pub(super) fn follows(&mut self, policy: Policy) {
-        self.policy = Some(policy);
+        (self.policy, self.is_pending) = (Some(policy), false);
         if policy.confirm.is_none() {
             self.unproven = None;
         }
@@ -308,7 +310,14 @@ impl Watch {
                 let order = self.open.get(&ticket).copied();
                 let is_pointless = matches!(
                     order,
-                    Some(Order::Save | Order::Reload | Order::Start | Order::Rollback | Order::Configure)
+                    Some(
+                        Order::Save
+                            | Order::Edit
+                            | Order::Reload
+                            | Order::Start
+                            | Order::Rollback
+                            | Order::Configure
+                    )
                 );
                 let stops = self.open.values().any(|order| *order == Order::Stop);
                 self.rule(is_pointless && stops, || format!("{ticket:?} is refused: {order:?}"));
@@ -348,7 +357,7 @@ impl Watch {
             Effect::CountRestart | Effect::ReportRestart { .. } => {
                 self.rule(self.is_wanted, || "it was restarted, and is not to run".into());
             }
-            Effect::Quarantine { .. } => unreachable!("the world takes it"),
+            Effect::Quarantine { .. } | Effect::ReportUnclearBuild => unreachable!("the world takes it"),
         }
     }
 

@@ -3,8 +3,9 @@
 use super::{Order, World, digest, policy};
 use crate::{
     id::{Digest, Generation},
-    lifecycle::{Aim, By, Compiled, Input, Refusal, Refused, Ticket, Version, Work},
+    lifecycle::{Aim, Compiled, Input, Next, Refusal, Refused, Ticket, Version, Work},
 };
+use std::time::Duration;
 
 impl World {
     pub(super) fn carry_out(&mut self, ticket: Ticket) {
@@ -13,14 +14,14 @@ impl World {
         match order {
             Order::Stop => {
                 self.hear();
-                self.serves = None;
+                (self.serves, self.unclear) = (None, None);
                 self.watch.stopped();
                 self.step(Input::Stopped);
             }
             Order::Policy => {
                 self.policy = policy(&mut self.dice);
                 self.watch.follows(self.policy);
-                self.step(Input::Policy(self.policy));
+                self.step(Input::Accepted(self.policy));
             }
             Order::Save => {
                 if self.machine.is_wanted() {
@@ -57,37 +58,17 @@ impl World {
                 }
             }
             Order::Configure => self.configure(),
-        }
-    }
-
-    /// Gives what serves another configuration, which it takes or refuses.
-    fn configure(&mut self) {
-        let by = if self.dice.chance(1, 2) { By::Order } else { By::Edit };
-        if by == By::Edit {
-            self.step(Input::ManifestRead);
-        }
-        self.step(Input::ConfigureBegan(by));
-        self.takes_time();
-        let before = self.machine.faults().clone();
-        let takes_it = self.calm || self.dice.chance(1, 2);
-        if !takes_it {
-            let text = "it refuses its configuration".to_owned();
-            self.step(Input::Refused(Refusal { text: text.clone(), what: Refused::Other }));
-            let faults = self.machine.faults();
-            let is_so = match by {
-                By::Order => *faults == before,
-                By::Edit => faults.first() == Some(&text),
-            };
-            self.watch.rule(is_so, || format!("{by:?} was refused, and of {before:?} came something else"));
-        }
-        self.step(Input::ConfigureEnded);
-        if takes_it {
-            self.step(Input::WordsApply);
+            Order::Edit => {
+                if self.edit() == Next::Build && self.machine.is_wanted() {
+                    self.rebuild(Aim::Update);
+                }
+            }
         }
     }
 
     /// Builds as the lifecycle says, and lets the result serve.
     fn rebuild(&mut self, aim: Aim) {
+        self.unclear = None;
         self.watch.builds(aim);
         let mut work = self.step(Input::Build(aim));
         // What the source was when it was last read, and what came of it.
@@ -136,7 +117,7 @@ impl World {
             }
             self.hear();
             if !self.calm && self.dice.chance(1, 16) {
-                self.configure();
+                self.edit();
             }
             let mut work = None;
             if let Some(ticket) = self.inbox.pop_front() {
@@ -167,16 +148,35 @@ impl World {
     fn built(&mut self, (aim, read): (Aim, u8), is_good: bool) {
         self.watch.build_ends(aim);
         self.tried = Some(read);
-        if !is_good {
-            self.watch.source_fails(read);
-            self.step(Input::BuildFailed("it does not compile".into()));
+        if !is_good && self.dice.chance(1, 4) {
+            let until = self.now + Duration::from_millis(300);
+            self.unclear = Some((read, until));
+            self.step(Input::BuildUnclear { until });
             return;
+        }
+        if !is_good {
+            return self.build_fails(read);
         }
         if self.serves.is_none_or(|serves| serves.digest != digest(read)) || aim == Aim::Renew {
             self.install(digest(read), true);
         } else {
             self.watch.newest_serves();
             self.step(Input::Unchanged);
+        }
+    }
+
+    fn build_fails(&mut self, source: u8) {
+        self.watch.source_fails(source);
+        self.step(Input::BuildFailed("it does not compile".into()));
+    }
+
+    /// It is clear by now whether the plugin is gone.
+    pub(super) fn report_unclear_build(&mut self) {
+        let unclear = self.unclear.take();
+        let is_due = unclear.is_some_and(|(_, until)| until <= self.now);
+        self.watch.rule(is_due, || "a build that failed is reported at the wrong time".into());
+        if let Some((source, _)) = unclear {
+            self.build_fails(source);
         }
     }
 
@@ -238,9 +238,14 @@ impl World {
             self.served.push(serves.digest);
         }
         let unproven = is_new && before.is_some() && !fails;
-        self.watch.serves((self.now, serves), (unproven, is_new && !fails));
         let stateful = self.dice.chance(1, 2);
         let newest = is_new && !fails;
+        if newest && self.watch.is_pending {
+            self.watch.is_on_the_way = true;
+            self.accept();
+            self.watch.is_on_the_way = false;
+        }
+        self.watch.serves((self.now, serves), (unproven, newest));
         self.step(Input::Served { version: serves, stateful, unproven, newest });
         if fails {
             self.refuse(digest, is_new);

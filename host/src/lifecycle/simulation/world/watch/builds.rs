@@ -70,13 +70,14 @@ impl Watch {
         match work {
             Work::Consider(ticket) => {
                 let compiles = self.builds.is_some_and(|builds| builds.at == At::Compiler);
-                let is_due = compiles && !self.has_task && orders[ticket] == Order::Save;
+                let is_due =
+                    compiles && !self.has_task && matches!(orders[ticket], Order::Save | Order::Edit);
                 self.rule(is_due, || format!("{ticket:?} is no change that a build is to hear of"));
                 self.build_comes_to(At::Change);
             }
             Work::Include(ticket) => {
                 let waits = self.builds.is_some_and(|builds| matches!(builds.at, At::Git | At::Pause));
-                let is_due = waits && !self.has_task && orders[ticket] == Order::Save;
+                let is_due = waits && !self.has_task && matches!(orders[ticket], Order::Save | Order::Edit);
                 self.rule(is_due, || format!("{ticket:?} is no change that a build includes"));
             }
             Work::WaitForGit => self.build_comes_to(At::Git),
