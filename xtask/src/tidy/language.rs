@@ -127,7 +127,8 @@ pub(super) fn pages_make_no_markup(tree: &Tree) -> Vec<Problem> {
     ];
     const IN_PAGES: [&str; 6] = ["<style", " style=", " on", "javascript:", "http://", "https://"];
     let mut problems = Vec::new();
-    for (path, file) in tree.files.iter().filter(|(path, _)| path.starts_with("host/src/control/page/")) {
+    for (path, file) in tree.files.iter().filter(|(path, _)| path.starts_with("host/src/control/http/page/"))
+    {
         let (words, remedy): (&[_], _) = match path.rsplit('.').next() {
             Some("js") => (&IN_SCRIPTS, "make elements with `el` of dom.js"),
             Some("html") => (&IN_PAGES, "put it into a file of its own, beside this one"),

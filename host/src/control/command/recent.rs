@@ -21,9 +21,9 @@ use tokio::sync::watch;
 
 /// How many events are kept of those that come in floods, and of the others, so that a page that lost its connection for a
 /// while misses nothing.
-pub(super) const KEPT_EVENTS: usize = 2048;
+pub(crate) const KEPT_EVENTS: usize = 2048;
 /// How many log entries are kept of each plugin.
-pub(super) const KEPT_LOGS: usize = 500;
+pub(crate) const KEPT_LOGS: usize = 500;
 /// How many bytes are kept of each of those two, as JSON.
 const EVENTS_BYTES: usize = 8 << 20;
 /// How many bytes of log entries are kept of each plugin, as JSON.
@@ -33,22 +33,22 @@ const BATCH: usize = 128;
 /// Once a reader is given as many bytes of events, it is given no more at once.
 const BATCH_BYTES: usize = 1 << 20;
 /// What a plugin has to say of itself.
-pub(super) const LOGS: [&str; 3] = ["log", "plugin_panicked", "plugin_crashed"];
+pub(crate) const LOGS: [&str; 3] = ["log", "plugin_panicked", "plugin_crashed"];
 /// What may come by the thousand.
 const FLOODS: [&str; 6] =
     ["build_progress", "log", "audit", "call_result", "plugin_panicked", "plugin_stuck"];
 
 /// An event with its number, from 1.
 #[derive(Clone, Debug)]
-pub(super) struct Numbered {
-    pub(super) number: u64,
-    pub(super) event: Arc<Event>,
+pub(crate) struct Numbered {
+    pub(crate) number: u64,
+    pub(crate) event: Arc<Event>,
     /// How long it is as JSON.
     bytes: usize,
 }
 
 /// What has happened lately.
-pub(super) struct Recent {
+pub(crate) struct Recent {
     /// Which run of the host the numbers belong to.
     run: String,
     rings: Mutex<Rings>,
@@ -65,17 +65,17 @@ struct Rings {
 }
 
 /// What a reader gets.
-pub(super) struct Batch {
+pub(crate) struct Batch {
     /// How many events have left the rings before the reader came for them.
-    pub(super) too_slow: u64,
+    pub(crate) too_slow: u64,
     /// How many had done so when it began.
-    pub(super) away: u64,
-    pub(super) events: Vec<Numbered>,
+    pub(crate) away: u64,
+    pub(crate) events: Vec<Numbered>,
 }
 
 /// Where someone begins to read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum From {
+pub(crate) enum From {
     /// With what comes.
     Now,
     /// With the oldest event that is kept.
@@ -85,14 +85,14 @@ pub(super) enum From {
 }
 
 impl Recent {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // To tell the numbers of one run from those of another, which begin again.
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         Self { run: format!("{started:x}"), rings: Mutex::default(), newest: watch::Sender::new(0) }
     }
 
     /// Writes down what happens until the host is gone.
-    pub(super) async fn follow(self: Arc<Self>, mut events: Events) {
+    pub(crate) async fn follow(self: Arc<Self>, mut events: Events) {
         while let Some(event) = events.next().await {
             self.push(event);
         }
@@ -116,7 +116,7 @@ impl Recent {
     }
 
     /// The last log entries of a plugin, or of each, the oldest first.
-    pub(super) fn logs(&self, plugin: Option<&PluginId>, lines: usize) -> Vec<Numbered> {
+    pub(crate) fn logs(&self, plugin: Option<&PluginId>, lines: usize) -> Vec<Numbered> {
         let rings = self.rings.lock();
         let of_those = rings.logs.iter().filter(|(of, _)| plugin.is_none_or(|plugin| plugin == *of));
         let mut entries: Vec<_> = of_those.flat_map(|(_, ring)| ring.last(lines)).cloned().collect();
@@ -125,23 +125,23 @@ impl Recent {
     }
 
     /// The number of the newest event.
-    pub(super) fn newest(&self) -> u64 {
+    pub(crate) fn newest(&self) -> u64 {
         *self.newest.borrow()
     }
 
     /// Which run of the host this is.
-    pub(super) fn run(&self) -> &str {
+    pub(crate) fn run(&self) -> &str {
         &self.run
     }
 
     /// The id of an event in a stream.
-    pub(super) fn id(&self, number: u64) -> String {
+    pub(crate) fn id(&self, number: u64) -> String {
         format!("{}-{number}", self.run)
     }
 
     /// Where to go on after the event of that id. After one of another run of the host, all of this run is new; `0` is no
     /// event's, and asks for what there is.
-    pub(super) fn resume(&self, last_id: &str) -> From {
+    pub(crate) fn resume(&self, last_id: &str) -> From {
         if last_id == "0" {
             return From::Oldest;
         }
@@ -150,7 +150,7 @@ impl Recent {
     }
 
     /// Begins to read what passes the filter.
-    pub(super) fn reader(self: &Arc<Self>, from: From, filter: Filter) -> Reader {
+    pub(crate) fn reader(self: &Arc<Self>, from: From, filter: Filter) -> Reader {
         let rings = self.rings.lock();
         let last = match from {
             From::Now => rings.newest,
@@ -186,7 +186,7 @@ fn bytes_of(event: &Event) -> usize {
 }
 
 /// Someone who reads at their own pace.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     recent: Arc<Recent>,
     filter: Filter,
     last: u64,
@@ -199,7 +199,7 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Waits for events, and takes them.
-    pub(super) async fn next(&mut self) -> Batch {
+    pub(crate) async fn next(&mut self) -> Batch {
         loop {
             self.news.borrow_and_update();
             if let Some(batch) = self.take() {
@@ -243,7 +243,7 @@ impl Reader {
     }
 
     /// The number of the last event that it has read, or will not read.
-    pub(super) fn seen(&self) -> u64 {
+    pub(crate) fn seen(&self) -> u64 {
         self.last
     }
 }

@@ -12,17 +12,13 @@ pub use plane::{Control, Listening};
 pub use unix::{distrust, socket_path};
 
 use super::{
+    caller::Connection,
     config::{ControlConfig, ListenError},
-    guard::{Gate, Who},
+    guard::Gate,
     routes::Api,
     sse::Held,
 };
-use crate::{
-    Events, Starting,
-    config::user_states,
-    lineage::{self, Origin},
-    workspace::Workspace,
-};
+use crate::{Events, Starting, config::user_states, workspace::Workspace};
 use axum::{
     body::{Body, HttpBody},
     extract::Request,
@@ -32,18 +28,13 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use pool::{Place, Pool};
-use rustix::process::Pid;
 use std::{
     cmp::Reverse,
     convert::Infallible,
-    fmt, io,
-    net::IpAddr,
+    fmt,
     path::{Path, PathBuf},
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
 };
@@ -159,41 +150,6 @@ pub struct TokenFile {
 impl fmt::Debug for TokenFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenFile").field("path", &self.path).finish_non_exhaustive()
-    }
-}
-
-/// A connection, as its requests see it.
-#[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) who: Who,
-    /// Where the process comes from that made it, as far as that is known.
-    pub(super) origin: io::Result<Origin>,
-    /// The address of this host's that it was made to.
-    pub(super) local: Option<IpAddr>,
-    /// How many answers are under way.
-    busy: AtomicUsize,
-}
-
-impl Connection {
-    fn new(who: Who, local: Option<IpAddr>) -> Arc<Self> {
-        let origin = match who {
-            Who::Process { pid, .. } => origin_of(pid),
-            Who::Remote(_) | Who::Program => Ok(Origin::Elsewhere),
-        };
-        Arc::new(Self { who, origin, local, busy: AtomicUsize::new(0) })
-    }
-
-    fn is_idle(&self) -> bool {
-        self.busy.load(Ordering::Relaxed) == 0
-    }
-}
-
-/// Where the process comes from that the kernel gives this number. One without a number here is in a pid namespace that this
-/// one does not see into, as no descendant of this process's is.
-fn origin_of(pid: Option<i32>) -> io::Result<Origin> {
-    match pid.and_then(Pid::from_raw) {
-        Some(pid) => lineage::origin(pid),
-        None => Ok(Origin::Elsewhere),
     }
 }
 

@@ -1,14 +1,13 @@
 //! What can be known of plugins.
 
 use super::{App, run};
-use crate::control::{
+use crate::control::http::{
     answer::{Answer, Logged, Methods, Plugin, Plugins, Versions},
+    caller::Caller,
     command::{Command, List, Logs, OfPlugin},
     envelope::{Answered, Envelope, Params},
     error::ControlError,
-    execute,
-    guard::Caller,
-    sse,
+    execute, sse,
 };
 use axum::{
     extract::State,
@@ -72,7 +71,7 @@ async fn logs(
         return run(&app, caller, Command::Logs(logs)).await.map(IntoResponse::into_response);
     }
     if let Some(id) = &logs.id {
-        app.host()?.info(id.as_str())?;
+        app.executor.host()?.info(id.as_str())?;
     }
     sse::logs(&app, logs.id, (execute::lines(logs.lines)?, sse::last_id(&headers)))
 }

@@ -116,7 +116,7 @@ impl ControlError {
     }
 
     /// A word for the audit: `ok` is what succeeds.
-    pub(super) fn outcome(&self) -> String {
+    pub(crate) fn outcome(&self) -> String {
         format!("{:?} ({})", self.code, self.code.number())
     }
 }

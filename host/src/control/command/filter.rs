@@ -6,15 +6,15 @@ use serde_json::json;
 
 /// Which events a reader wants.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Filter {
-    pub(super) plugin: Option<PluginId>,
+pub(crate) struct Filter {
+    pub(crate) plugin: Option<PluginId>,
     /// Kinds by their names in JSON; all if empty.
-    pub(super) kinds: Vec<String>,
+    pub(crate) kinds: Vec<String>,
 }
 
 impl Filter {
     /// Reads a list of kinds with commas between them.
-    pub(super) fn kinds(list: &str) -> Result<Vec<String>, ControlError> {
+    pub(crate) fn kinds(list: &str) -> Result<Vec<String>, ControlError> {
         let kinds: Vec<_> = list.split(',').map(str::trim).filter(|kind| !kind.is_empty()).collect();
         match kinds.iter().find_map(|kind| unknown(kind)) {
             Some(error) => Err(ControlError::new(Code::BadInput, format!("`kind`: {error}"))),
@@ -23,7 +23,7 @@ impl Filter {
     }
 
     /// Whether an event is wanted, by the name of its kind and its plugin.
-    pub(super) fn wants(&self, kind: &str, plugin: Option<&PluginId>) -> bool {
+    pub(crate) fn wants(&self, kind: &str, plugin: Option<&PluginId>) -> bool {
         if ["host_stopped", "events_lost"].contains(&kind) {
             return true;
         }
@@ -40,7 +40,7 @@ fn unknown(kind: &str) -> Option<String> {
 }
 
 /// The names of all kinds.
-pub(super) fn all_kinds() -> Vec<String> {
+pub(crate) fn all_kinds() -> Vec<String> {
     let told = unknown("").unwrap_or_default();
     // The first name that is quoted is the one that is not known.
     told.split('`').skip(3).step_by(2).map(str::to_owned).collect()

@@ -1,8 +1,7 @@
 //! The span of a request, for the host's own logs and for whatever an embedding program does with them. What a request
 //! has done is in it; but a reload, which outlives whoever asked for it, has a span of its own.
 
-use super::guard::Who;
-use crate::id::PluginId;
+use super::command::Who;
 use axum::http::{Method, StatusCode};
 use tracing::{Level, Span, field::Empty};
 
@@ -31,11 +30,6 @@ pub(super) fn of((method, route): (&Method, &str), request_id: &str) -> Span {
 /// Who asks, once it is known that they may.
 pub(super) fn asked_by(who: &Who) {
     Span::current().record("who", tracing::field::display(who));
-}
-
-/// The plugin that it is about.
-pub(super) fn is_about(plugin: &PluginId) {
-    Span::current().record("plugin", tracing::field::display(plugin));
 }
 
 /// What it is answered with.

@@ -3,10 +3,10 @@
 use super::App;
 use crate::{
     Status,
-    control::{
+    control::http::{
+        caller::Caller,
         envelope::{Answered, Envelope, Nothing, Params, Reply},
         error::{Code, ControlError},
-        guard::Caller,
     },
 };
 use axum::extract::State;
@@ -47,7 +47,7 @@ async fn live(caller: Caller, _: Params<Nothing>) -> Answered<Live> {
 /// make the host unready: the others serve.
 #[utoipa::path(get, path = "/health/ready", responses((status = 200, description = "It is up", body = Envelope<Ready>)))]
 async fn ready(State(app): State<Arc<App>>, caller: Caller, _: Params<Nothing>) -> Answered<Ready> {
-    let host = app.host()?;
+    let host = app.executor.host()?;
     if !host.is_up() {
         let text = "the host is starting or going down: ask again in a moment";
         return Err(ControlError::new(Code::Restarting, text).retry(Duration::from_secs(1)));

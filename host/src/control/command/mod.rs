@@ -1,8 +1,22 @@
 //! [`Command`]: everything that can be asked of a running host. HTTP and the command line only parse into it.
 //!
 //! A variant's payload is at once the body, or the query, of the request that carries it.
+//!
+//! [`execute::Executor`] does what a command says and gives an [`Answer`](answer::Answer). Nothing here knows by which way the
+//! command came: no HTTP, no sockets.
 
-use super::schema;
+pub mod answer;
+mod audit;
+mod calls;
+pub(crate) mod error;
+pub(crate) mod execute;
+pub(crate) mod filter;
+pub(crate) mod recent;
+pub(crate) mod schema;
+mod who;
+
+pub use who::Who;
+
 use crate::{Status, id::PluginId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

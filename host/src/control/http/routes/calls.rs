@@ -1,11 +1,11 @@
 //! Calls of methods.
 
 use super::{App, run};
-use crate::control::{
+use crate::control::http::{
     answer::{Answer, Executed},
+    caller::Caller,
     command::{Command, Execute},
     envelope::{Answered, Envelope, Json},
-    guard::Caller,
 };
 use axum::extract::State;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use super::{Api, Bound, Exclusive, TokenFile, tcp::Tcp, unix::accept};
 use crate::{
     Attachment, BoxError, BoxFuture, EventKind, Starting, WeakHost,
-    control::{App, audit::Audit, config::ControlConfig, recent::Recent, token::KeptToken},
+    control::http::{App, config::ControlConfig, execute::Executor, recent::Recent, token::KeptToken},
 };
 use parking_lot::Mutex;
 use std::{
@@ -150,21 +150,18 @@ impl Serving {
     fn begin(bound: Bound, config: &ControlConfig, host: WeakHost) -> Self {
         let Bound { unix, claim, tcp, events } = bound;
         let recent = Arc::new(Recent::new());
+        let executor = Executor::new(host, recent.clone(), (config.calls, config.call_deadline));
         let app = Arc::new(App {
-            audit: Audit::new(host.clone()),
-            host,
+            executor: Arc::new(executor),
             recent: recent.clone(),
             gate: tcp.as_ref().map(Tcp::gate),
-            calls: Arc::default(),
-            places: Arc::new(Semaphore::new(config.calls)),
-            call_deadline: config.call_deadline,
             streams: Arc::new(Semaphore::new(STREAMS as usize)),
         });
         let api = Api::of(app.clone());
-        let auditing = app.clone();
+        let auditing = app.executor.clone();
         let place = Arc::new(Mutex::new(Some(Exclusive::new(unix.file, claim))));
         let mut listeners = vec![
-            tokio::spawn(async move { auditing.audit.keep_up().await }).abort_handle(),
+            tokio::spawn(async move { auditing.audit().keep_up().await }).abort_handle(),
             tokio::spawn(accept(unix.listener, api.clone())).abort_handle(),
             tokio::spawn(keep_files(place.clone(), tcp.as_ref().map(Tcp::kept_token))).abort_handle(),
         ];
@@ -180,7 +177,7 @@ impl Serving {
         // Before the listener: as long as that listens, no other host takes the path.
         drop(self.place.lock().take());
         self.listeners.iter().for_each(AbortHandle::abort);
-        self.app.audit.sum_up();
+        self.app.executor.audit().sum_up();
     }
 
     /// Waits until those who read events have read that the host has stopped, which ends their streams.

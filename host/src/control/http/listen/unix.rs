@@ -3,7 +3,7 @@
 
 use super::{Api, Connection, Pool, converse};
 use crate::{
-    control::{Who, config::ListenError},
+    control::http::{command::Who, config::ListenError},
     sweep::{self, Found, Place, Sweeper},
 };
 use rustix::process::geteuid;

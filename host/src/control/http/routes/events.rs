@@ -2,7 +2,7 @@
 
 use super::App;
 use crate::{
-    control::{envelope::Params, error::ControlError, filter::Filter, schema::Kind, sse},
+    control::http::{envelope::Params, error::ControlError, filter::Filter, schema::Kind, sse},
     id::PluginId,
 };
 use axum::{extract::State, http::HeaderMap, response::Response};
@@ -39,7 +39,7 @@ async fn events(
     let kinds = Filter::kinds(wanted.kind.as_deref().unwrap_or_default())?;
     if let Some(id) = &wanted.plugin {
         // A slip of the finger would have its reader wait for ever.
-        app.host()?.info(id.as_str())?;
+        app.executor.host()?.info(id.as_str())?;
     }
     sse::stream(&app, Filter { plugin: wanted.plugin, kinds }, sse::last_id(&headers))
 }

@@ -1,8 +1,8 @@
 //! TCP: on this machine only, unless it is encrypted; with a token.
 
 use super::{Api, Connection, Gate, Pool, TokenFile, converse};
-use crate::control::{
-    Who,
+use crate::control::http::{
+    command::Who,
     config::{HttpConfig, ListenError},
     token::{KeptToken, Token},
 };

@@ -1,7 +1,7 @@
 //! TLS for the port, where other machines may reach it.
 
 use super::{Api, Place};
-use crate::control::config::{ListenError, TlsConfig};
+use crate::control::http::config::{ListenError, TlsConfig};
 use std::{fmt::Display, path::Path, sync::Arc, time::Duration};
 use tokio::net::TcpStream;
 use tokio_rustls::{

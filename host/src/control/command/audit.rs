@@ -3,10 +3,10 @@
 //! Calls of methods may come by the ten thousand in a second, and would push all other events out of every reader's
 //! backlog. So the first of a kind is told at once, and those that follow are counted and told once a second.
 
-use super::guard::Who;
+use super::Who;
 use crate::{EventKind, PluginId, WeakHost};
 use parking_lot::Mutex;
-use std::{borrow::Cow, net::SocketAddr, time::Duration};
+use std::{borrow::Cow, time::Duration};
 
 /// How often calls are summed up.
 const EVERY: Duration = Duration::from_secs(1);
@@ -30,19 +30,19 @@ struct Counted {
 const HUNG_UP: &str = "the caller hung up before the call had ended";
 
 /// Writes the audit.
-pub(super) struct Audit {
+pub(crate) struct Audit {
     host: WeakHost,
     /// Few, so that to look through them costs less than to write down what to look for.
     calls: Mutex<Vec<Counted>>,
 }
 
 impl Audit {
-    pub(super) fn new(host: WeakHost) -> Self {
+    pub(crate) fn new(host: WeakHost) -> Self {
         Self { host, calls: Mutex::default() }
     }
 
     /// Tells of one command.
-    pub(super) fn tell(&self, who: &Who, plugin: Option<&PluginId>, (command, outcome): (&str, &str)) {
+    pub(crate) fn tell(&self, who: &Who, plugin: Option<&PluginId>, (command, outcome): (&str, &str)) {
         self.write(
             plugin,
             EventKind::Audit {
@@ -85,12 +85,12 @@ impl Audit {
     }
 
     /// Counts a call when what is returned is dropped, be that because there is an answer or because nobody waits for one.
-    pub(super) fn counted<'a>(&'a self, who: &'a Who, plugin: &'a PluginId, method: &'a str) -> Call<'a> {
+    pub(crate) fn counted<'a>(&'a self, who: &'a Who, plugin: &'a PluginId, method: &'a str) -> Call<'a> {
         Call { audit: self, of: (who, plugin, method), outcome: HUNG_UP.into() }
     }
 
     /// Tells of the calls that were only counted, once a second.
-    pub(super) async fn keep_up(&self) {
+    pub(crate) async fn keep_up(&self) {
         loop {
             tokio::time::sleep(EVERY).await;
             self.sum_up();
@@ -98,7 +98,7 @@ impl Audit {
     }
 
     /// Tells of the calls that were only counted.
-    pub(super) fn sum_up(&self) {
+    pub(crate) fn sum_up(&self) {
         // Held to the end, so that all is told when a second one, at the end of the host, returns.
         let mut calls = self.calls.lock();
         // What has paused for so long is told at once when it comes again.
@@ -129,22 +129,12 @@ impl Audit {
     }
 }
 
-impl Who {
-    /// The same for all connections of a machine.
-    fn whatever_port(&self) -> Self {
-        match self {
-            Self::Remote(address) => Self::Remote(SocketAddr::new(address.ip(), 0)),
-            other => other.clone(),
-        }
-    }
-}
-
 /// A call that is counted when this is dropped.
-pub(super) struct Call<'a> {
+pub(crate) struct Call<'a> {
     audit: &'a Audit,
     of: (&'a Who, &'a PluginId, &'a str),
     /// What came of it.
-    pub(super) outcome: Cow<'static, str>,
+    pub(crate) outcome: Cow<'static, str>,
 }
 
 impl Drop for Call<'_> {

@@ -6,7 +6,7 @@
 //! only while it is locked, but that the next host, if it may have any port, takes the one that the last had.
 
 use super::{FoundHost, unix::name_of};
-use crate::control::config::ListenError;
+use crate::control::http::config::ListenError;
 use rustix::{
     fs::{FlockOperation, OFlags, flock},
     io::Errno,

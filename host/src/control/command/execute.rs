@@ -2,20 +2,20 @@
 //! whole (which version `to` names, which page is asked for); what is done, the [`Host`] does.
 
 use super::{
-    App,
+    Command, Execute, List, Register, Rollback, Stop, Who,
     answer::{Answer, Changed, ConfigTaken, Executed, Interface, Logged, Methods, Plugins, Versions},
-    calls::NoAnswer,
-    command::{Command, Execute, List, Register, Rollback, Stop},
+    audit::Audit,
+    calls::{Calls, NoAnswer},
     error::{Code, ControlError},
-    guard::Who,
-    span,
+    recent::Recent,
 };
 use crate::{
-    CallError, Digest, Host, PluginId, Version,
+    CallError, Digest, Host, PluginId, Version, WeakHost,
     manifest::{Manifest, Mode},
 };
 use serde_json::{Value, json, value::RawValue};
 use std::{sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
 use tracing::{Instrument, Span};
 
 /// A page holds so many plugins unless it is told.
@@ -28,13 +28,42 @@ const GRACE: Duration = Duration::from_secs(1);
 
 type Done = Result<Answer, ControlError>;
 
-impl App {
+/// What does all that is asked of one host, by whatever way it was asked.
+pub(crate) struct Executor {
+    host: WeakHost,
+    audit: Audit,
+    recent: Arc<Recent>,
+    /// Where calls run.
+    calls: Arc<Calls>,
+    /// The calls that may yet begin.
+    places: Arc<Semaphore>,
+    call_deadline: Duration,
+}
+
+impl Executor {
+    /// For the host that this holds, with so many calls at the same time that take as long as that if their plugins'
+    /// manifests do not say.
+    pub(crate) fn new(
+        host: WeakHost,
+        recent: Arc<Recent>,
+        (calls, call_deadline): (usize, Duration),
+    ) -> Self {
+        let (audit, places) = (Audit::new(host.clone()), Arc::new(Semaphore::new(calls)));
+        Self { host, audit, recent, calls: Arc::default(), places, call_deadline }
+    }
+
+    /// Who had what changed.
+    pub(crate) fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
     /// Does what is asked, and has it audited if it may change something. What has begun goes on even if nobody waits
     /// for the answer any more.
-    pub(super) async fn execute(self: &Arc<Self>, who: Who, command: Command) -> Done {
+    pub(crate) async fn execute(self: &Arc<Self>, who: Who, command: Command) -> Done {
         let host = self.host()?;
         if let Some(plugin) = command.plugin() {
-            span::is_about(plugin);
+            // The span of whoever asks.
+            Span::current().record("plugin", tracing::field::display(plugin));
         }
         match command {
             Command::Execute(call) => self.call(&host, who, call).await,
@@ -53,7 +82,7 @@ impl App {
     }
 
     /// The host, while it is there.
-    pub(super) fn host(&self) -> Result<Host, ControlError> {
+    pub(crate) fn host(&self) -> Result<Host, ControlError> {
         self.host.upgrade().ok_or_else(|| ControlError::new(Code::ShutDown, "the host has shut down"))
     }
 
@@ -252,7 +281,7 @@ fn page(host: &Host, list: &List) -> Result<Plugins, ControlError> {
 }
 
 /// How many log entries are asked for.
-pub(super) fn lines(asked: Option<u32>) -> Result<usize, ControlError> {
+pub(crate) fn lines(asked: Option<u32>) -> Result<usize, ControlError> {
     let most = super::recent::KEPT_LOGS as u32;
     within("lines", asked.unwrap_or(LINES), (0, most)).map(|lines| lines as usize)
 }

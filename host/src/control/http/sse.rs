@@ -122,7 +122,7 @@ impl Stream {
         };
         let mut text = String::new();
         if batch.too_slow > 0
-            && let Ok(host) = self.app.host()
+            && let Ok(host) = self.app.executor.host()
         {
             host.event_sink().tally().lost(batch.too_slow);
         }

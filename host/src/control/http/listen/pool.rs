@@ -65,7 +65,7 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::{super::Busy, *};
-    use crate::control::Who;
+    use crate::control::http::command::Who;
 
     #[tokio::test]
     async fn an_idle_connection_gives_way_and_one_that_is_being_answered_does_not() {

@@ -1,11 +1,11 @@
 //! What changes a plugin: its start and end, its version, its configuration.
 
 use super::{App, run};
-use crate::control::{
+use crate::control::http::{
     answer::{Answer, Changed, ConfigTaken},
+    caller::Caller,
     command::{Command, Configure, OfPlugin, Register, Rollback, Stop},
     envelope::{Answered, Envelope, Json},
-    guard::Caller,
 };
 use axum::extract::State;
 use std::sync::Arc;

@@ -13,9 +13,10 @@ mod plugins;
 use super::{
     App,
     answer::Answer,
+    caller::Caller,
     command::Command,
     envelope::{Answered, Nothing, Params, Reply, unknown_path, wrong_method},
-    guard::{Caller, guard},
+    guard::guard,
     openapi,
 };
 use axum::{Router, extract::Request, response::Response, routing::get};
@@ -76,6 +77,6 @@ fn router(app: Arc<App>) -> (Router, BTreeSet<String>) {
 
 /// Has a command done, and answers with what it gave.
 async fn run(app: &Arc<App>, caller: Caller, command: Command) -> Answered<Answer> {
-    let answer = app.execute(caller.who.clone(), command).await?;
+    let answer = app.executor.execute(caller.who.clone(), command).await?;
     Ok(Reply::new(&caller, answer))
 }

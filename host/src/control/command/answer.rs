@@ -210,7 +210,7 @@ pub struct ConfigTaken {
 }
 
 impl ConfigTaken {
-    pub(super) fn new(id: String, how: Configured) -> Self {
+    pub(crate) fn new(id: String, how: Configured) -> Self {
         let generation = match how {
             Configured::Live(Generation(number)) | Configured::Restarted(Generation(number)) => Some(number),
             Configured::AtStart => None,
@@ -284,7 +284,7 @@ pub struct Param {
 }
 
 impl Interface {
-    pub(super) fn of(interface: &describe::Interface) -> Self {
+    pub(crate) fn of(interface: &describe::Interface) -> Self {
         Self {
             name: interface.name.clone(),
             docs: interface.docs.clone(),
@@ -351,7 +351,7 @@ pub struct OldVersion {
 }
 
 impl Versions {
-    pub(super) fn new(id: String, versions: &[Version]) -> Self {
+    pub(crate) fn new(id: String, versions: &[Version]) -> Self {
         Self {
             id,
             generation: versions.iter().find_map(|version| version.serves_as).map(|generation| generation.0),

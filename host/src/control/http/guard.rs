@@ -14,26 +14,25 @@
 
 use super::{
     App,
+    caller::{Caller, Connection},
+    command::Who,
     envelope::{MAX_BODY, too_large_body},
     error::{Code, ControlError},
-    listen::Connection,
     routes, span,
 };
 use crate::lineage::Origin;
 use axum::{
     Router,
-    extract::{FromRequestParts, Request},
+    extract::Request,
     http::{
         HeaderMap, HeaderName, HeaderValue,
         header::{AUTHORIZATION, CONTENT_LENGTH, HOST, ORIGIN},
-        request::Parts,
         uri::Authority,
     },
     response::{IntoResponse, Response},
 };
 use std::{
-    fmt,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -43,55 +42,12 @@ use subtle::ConstantTimeEq;
 use tower::ServiceExt;
 use tracing::Instrument;
 
-/// Who asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Who {
-    /// A process of this machine, over the socket.
-    Process {
-        /// Whose it is.
-        uid: u32,
-        /// Its number, if the kernel says it.
-        pid: Option<i32>,
-    },
-    /// Someone over TCP.
-    Remote(SocketAddr),
-    /// The program that the host is part of.
-    Program,
-}
-
-impl fmt::Display for Who {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Process { uid, pid: Some(pid) } => write!(f, "uid {uid}, pid {pid}"),
-            Self::Process { uid, pid: None } => write!(f, "uid {uid}"),
-            Self::Remote(address) => write!(f, "{address}"),
-            Self::Program => f.write_str("this program"),
-        }
-    }
-}
-
 /// Who may ask over TCP.
 pub(super) struct Gate {
     pub(super) token: String,
     /// Beside this machine's own names: what may stand in `Host`, or a whole origin, whose name may.
     pub(super) allowed_hosts: Vec<String>,
     pub(super) scheme: &'static str,
-}
-
-/// A request, as far as its handler has to know who sent it.
-#[derive(Clone, Debug)]
-pub(super) struct Caller {
-    pub(super) who: Who,
-    pub(super) request_id: String,
-}
-
-impl<S: Sync> FromRequestParts<S> for Caller {
-    type Rejection = ControlError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ControlError> {
-        let caller = parts.extensions.get::<Self>().cloned();
-        caller.ok_or_else(|| ControlError::new(Code::Bug, "the request came past the guard"))
-    }
 }
 
 static REQUESTS: AtomicU64 = AtomicU64::new(1);

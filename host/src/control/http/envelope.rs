@@ -2,8 +2,8 @@
 //! bodies and queries, which take no key that they do not know.
 
 use super::{
+    caller::Caller,
     error::{Code, ControlError},
-    guard::Caller,
 };
 use axum::{
     body::{Body, to_bytes},

@@ -3,10 +3,10 @@
 use super::App;
 use crate::{
     Metrics,
-    control::{
+    control::http::{
+        caller::Caller,
         envelope::{Nothing, Params},
         error::ControlError,
-        guard::Caller,
     },
 };
 use axum::{
@@ -28,6 +28,6 @@ async fn metrics(
     _: Caller,
     _: Params<Nothing>,
 ) -> Result<Response, ControlError> {
-    let page = app.host()?.metrics().to_prometheus();
+    let page = app.executor.host()?.metrics().to_prometheus();
     Ok(([(CONTENT_TYPE, Metrics::PROMETHEUS_MEDIA_TYPE)], page).into_response())
 }

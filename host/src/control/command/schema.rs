@@ -38,7 +38,7 @@ impl ToSchema for Status {
 }
 
 /// The arguments of a call: by name, by position, or none.
-pub(super) fn arguments() -> Schema {
+pub(crate) fn arguments() -> Schema {
     ObjectBuilder::new()
         .schema_type(SchemaType::from_iter([Type::Object, Type::Array, Type::Null]))
         .description(Some("The arguments: an object by name, or an array by position."))
@@ -47,7 +47,7 @@ pub(super) fn arguments() -> Schema {
 }
 
 /// A call has arguments or the payload that stands for them, and never both: which a struct cannot say.
-pub(super) fn either_args_or_payload(call: RefOr<Schema>) -> RefOr<Schema> {
+pub(crate) fn either_args_or_payload(call: RefOr<Schema>) -> RefOr<Schema> {
     let RefOr::T(Schema::Object(call)) = call else { return call };
     let without = |key: &str| {
         let mut call = call.clone();
@@ -59,7 +59,7 @@ pub(super) fn either_args_or_payload(call: RefOr<Schema>) -> RefOr<Schema> {
 }
 
 /// A kind of event, by its name.
-pub(super) struct Kind;
+pub(crate) struct Kind;
 
 impl PartialSchema for Kind {
     fn schema() -> RefOr<Schema> {
