@@ -1,4 +1,4 @@
-//! The loop in an async program: `cargo run --example basic`, then edit a file below `plugins` and save it.
+//! The loop in an async program: `cargo run -p replug --example basic`, then edit a file below `plugins` and save it.
 //!
 //! Runs until it is interrupted, and then stops the plugins in order.
 

@@ -1,4 +1,4 @@
-//! A program without an async runtime that embeds a host: `cargo run --example embed`.
+//! A program without an async runtime that embeds a host: `cargo run -p replug --example embed`.
 //!
 //! Every answer that is on its way is waited for with `wait`, which blocks the calling thread.
 

@@ -77,7 +77,6 @@ pub mod control;
 #[doc(hidden)]
 pub mod crash;
 mod demotion;
-pub mod doctor;
 pub mod error;
 mod handle;
 mod host;

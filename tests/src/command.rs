@@ -30,7 +30,7 @@ pub fn program() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        let cargo = cargo.args(["build", "--quiet", "--package", "replug", "--bin", "replug"]);
+        let cargo = cargo.args(["build", "--quiet", "--package", "replug-cli", "--bin", "replug"]);
         assert!(
             cargo.current_dir(workspace()).status().is_ok_and(|status| status.success()),
             "replug builds"

@@ -32,7 +32,16 @@ const CHECKS: &[Step] = &[
     },
     Step {
         name: "without the control plane",
-        args: &["clippy", "--package", "replug", "--lib", "--no-default-features", "--", "-D", "warnings"],
+        args: &[
+            "clippy",
+            "--package",
+            "replug",
+            "--all-targets",
+            "--no-default-features",
+            "--",
+            "-D",
+            "warnings",
+        ],
         env: &[],
         remedy: "mend what it names: an embedding program may leave the feature `control` out",
     },

@@ -8,6 +8,7 @@
 use crate::{id::Generation, process_stat::ProcessStat, wire::Limits};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    fs::{Access, access},
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 use std::{
@@ -58,7 +59,7 @@ crate::readable::readable!(CgroupError);
 
 /// Where a host may make cgroups.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(super) struct Place {
     dir: PathBuf,
 }
 
@@ -69,7 +70,33 @@ pub(super) struct Cgroup {
 }
 
 /// The controllers that bound something here.
-pub(crate) const CONTROLLERS: [&str; 2] = ["memory", "pids"];
+pub const CONTROLLERS: [&str; 2] = ["memory", "pids"];
+
+/// A cgroup in which this process may make others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delegated {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// Those of the [controllers](CONTROLLERS) that it hands on to the cgroups in it already.
+    pub controllers: Vec<&'static str>,
+}
+
+/// Where this process may make cgroups, and what they can bound there. Only looks: to hand a controller on is for a host
+/// that has use for it.
+///
+/// # Errors
+///
+/// [`CgroupError::None`], [`CgroupError::NotDelegated`]
+pub fn delegated() -> Result<Delegated, CgroupError> {
+    let Place { dir } = Place::find(Path::new("/proc"))?;
+    if let Err(error) = access(&dir, Access::WRITE_OK) {
+        return Err(CgroupError::NotDelegated { path: dir, reason: error.to_string() });
+    }
+    let handed_on = fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
+    let there = CONTROLLERS.into_iter().filter(|name| handed_on.split_whitespace().any(|it| it == *name));
+    let controllers = there.collect();
+    Ok(Delegated { dir, controllers })
+}
 
 impl Place {
     /// The place of this process; `proc` is `/proc`.
@@ -77,7 +104,7 @@ impl Place {
     /// # Errors
     ///
     /// [`CgroupError::None`]
-    pub(crate) fn find(proc: &Path) -> Result<Self, CgroupError> {
+    pub(super) fn find(proc: &Path) -> Result<Self, CgroupError> {
         let own = own(proc).ok_or_else(|| CgroupError::None { path: proc.join("self/mountinfo") })?;
         let unit = |dir: &Path| {
             let kind = dir.extension().and_then(|kind| kind.to_str());
@@ -88,16 +115,12 @@ impl Place {
         Ok(Self { dir: parent.unwrap_or(own) })
     }
 
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// Has the controller handed on to the cgroups made here.
     ///
     /// # Errors
     ///
     /// [`CgroupError::NoController`]
-    pub(crate) fn hand_on(&self, controller: &'static str) -> Result<(), CgroupError> {
+    pub(super) fn hand_on(&self, controller: &'static str) -> Result<(), CgroupError> {
         let lists = |file: &str| {
             let text = fs::read_to_string(self.dir.join(file)).unwrap_or_default();
             text.split_whitespace().any(|it| it == controller)

@@ -24,7 +24,7 @@ mod spawner;
 mod trial;
 mod usage;
 
-pub use cgroup::CgroupError;
+pub use cgroup::{CONTROLLERS as CGROUP_CONTROLLERS, CgroupError, Delegated, delegated};
 pub(crate) use child::{Program, Start};
 pub(crate) use deadline::{Deadline, Noted};
 pub(crate) use environment::Environment;

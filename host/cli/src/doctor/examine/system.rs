@@ -1,16 +1,12 @@
 //! What the system grants: watches, keys, memory, and the barrier that makes calls cheap.
 
 use super::Finding;
-use crate::{
-    load::process::{
-        CgroupError,
-        cgroup::{CONTROLLERS, Place},
-    },
+use replug::{
+    load::process::{CGROUP_CONTROLLERS, CgroupError, Delegated, delegated},
     preflight::{Budget, KEYS_PER_OWN_STD},
     watch::file_system_without_events,
 };
 use rustix::{
-    fs::{Access, access},
     process::{Resource, getrlimit, getuid},
     thread::{MembarrierCommand, MembarrierQuery, membarrier_query},
 };
@@ -29,7 +25,7 @@ pub(super) fn examine(budget: &Budget) -> Vec<Finding> {
         tls_keys(budget),
         memory(available_bytes(), getrlimit(Resource::As).current, budget),
         membarrier(membarrier_query()),
-        cgroup(&delegated()),
+        cgroup(delegated()),
     ]
 }
 
@@ -165,36 +161,28 @@ pub(super) fn membarrier(supported: MembarrierQuery) -> Finding {
         .remedy("Linux 4.14 or later; in a container, a seccomp profile that allows membarrier(2)")
 }
 
-/// Where cgroups may be made, and what they can bound there.
-fn delegated() -> Result<(String, Vec<&'static str>), CgroupError> {
-    let place = Place::find(Path::new("/proc"))?;
-    let (dir, shown) = (place.dir(), place.dir().display().to_string());
-    if let Err(error) = access(dir, Access::WRITE_OK) {
-        return Err(CgroupError::NotDelegated { path: dir.to_owned(), reason: error.to_string() });
-    }
-    // Only looked at: to hand a controller on is for a host that has use for it.
-    let handed_on = fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
-    let there = CONTROLLERS.into_iter().filter(|name| handed_on.split_whitespace().any(|it| it == *name));
-    Ok((shown, there.collect()))
-}
-
-pub(super) fn cgroup(delegated: &Result<(String, Vec<&'static str>), CgroupError>) -> Finding {
+pub(super) fn cgroup(delegated: Result<Delegated, CgroupError>) -> Finding {
     const NAME: &str = "cgroup";
     const REMEDY: &str = "run the host as a systemd unit with `Delegate=yes` and `DelegateSubgroup=host`";
-    match delegated {
-        Ok((dir, controllers)) if controllers.len() == CONTROLLERS.len() => {
-            Finding::ok(NAME, format!("{dir} is this process's to part, with {}", controllers.join(" and ")))
+    let Delegated { dir, controllers } = match delegated {
+        Ok(delegated) => delegated,
+        Err(error) => {
+            return Finding::warn(NAME, error.to_string())
+                .costs("`memory` and `processes` in `[limits]` are bounded process by process, and what a plugin's process starts in a session of its own outlives it")
+                .remedy(REMEDY);
         }
-        Ok((dir, controllers)) => {
-            let with = if controllers.is_empty() { "no controllers".into() } else { controllers.join(" and ") };
-            Finding::warn(NAME, format!("{dir} is this process's to part, with {with} handed on"))
-                .costs("plugins in processes of their own are ended whole, but `memory` and `processes` in `[limits]` are bounded process by process")
-                .remedy(REMEDY)
-        }
-        Err(error) => Finding::warn(NAME, error.to_string())
-            .costs("`memory` and `processes` in `[limits]` are bounded process by process, and what a plugin's process starts in a session of its own outlives it")
-            .remedy(REMEDY),
+    };
+    let dir = dir.display();
+    if controllers.len() == CGROUP_CONTROLLERS.len() {
+        return Finding::ok(
+            NAME,
+            format!("{dir} is this process's to part, with {}", controllers.join(" and ")),
+        );
     }
+    let with = if controllers.is_empty() { "no controllers".into() } else { controllers.join(" and ") };
+    Finding::warn(NAME, format!("{dir} is this process's to part, with {with} handed on"))
+        .costs("plugins in processes of their own are ended whole, but `memory` and `processes` in `[limits]` are bounded process by process")
+        .remedy(REMEDY)
 }
 
 fn mib(bytes: u64) -> String {

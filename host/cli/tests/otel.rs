@@ -1,7 +1,7 @@
 //! `replug run` sends the spans of its reloads, and of the requests to it, to a collector that speaks OTLP over HTTP.
 //!
 //! `cargo xtask ci` leaves it out, because the exporter's hundred crates take about three minutes of a processor to
-//! compile: `cargo test -p replug --features otel --test otel`.
+//! compile: `cargo test -p replug-cli --features otel --test otel`.
 
 #![cfg(feature = "otel")]
 

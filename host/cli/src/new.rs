@@ -188,7 +188,7 @@ fn title(name: &str) -> String {
 
 /// Where the plugin gets `replug-api` from: the checkout that this program was built from, as long as it is there.
 fn dependency() -> String {
-    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugin-api");
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugin-api");
     match fs::canonicalize(checkout) {
         Ok(path) if path.join("Cargo.toml").is_file() => {
             // A JSON string is a TOML string too.

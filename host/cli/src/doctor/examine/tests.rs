@@ -1,7 +1,10 @@
 //! The judgements, on what this machine has and on what it has not.
 
 use super::{Finding, Status, examine, system, toolchain};
-use crate::{load::process::CgroupError, preflight::Budget};
+use replug::{
+    load::process::{CgroupError, Delegated},
+    preflight::Budget,
+};
 use rustix::thread::MembarrierQuery;
 
 const RUSTC: &str = "rustc 1.95.0 (59807616e 2026-04-14)\nbinary: rustc\nhost: x86_64-unknown-linux-gnu";
@@ -48,9 +51,12 @@ fn what_is_missing_says_what_it_costs_and_what_to_do() {
     assert_helpful(&toolchain::libstd(None), Status::Warn);
     assert_helpful(&toolchain::libstd(Some(tempfile::tempdir().unwrap().path())), Status::Warn);
     assert_helpful(&system::membarrier(MembarrierQuery::empty()), Status::Warn);
-    assert_helpful(&system::cgroup(&Err(CgroupError::None { path: "/proc".into() })), Status::Warn);
-    assert_helpful(&system::cgroup(&Ok(("/sys/fs/cgroup".into(), vec!["memory"]))), Status::Warn);
-    let whole = system::cgroup(&Ok(("/sys/fs/cgroup".into(), vec!["memory", "pids"])));
+    assert_helpful(&system::cgroup(Err(CgroupError::None { path: "/proc".into() })), Status::Warn);
+    let with = |controllers: &[&'static str]| {
+        Ok(Delegated { dir: "/sys/fs/cgroup".into(), controllers: controllers.to_vec() })
+    };
+    assert_helpful(&system::cgroup(with(&["memory"])), Status::Warn);
+    let whole = system::cgroup(with(&["memory", "pids"]));
     assert_eq!(whole.status, Status::Ok);
 }
 

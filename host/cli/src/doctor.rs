@@ -1,14 +1,14 @@
 //! `replug doctor`: what is found on this machine, what is missing, and what that costs.
 
+mod examine;
+
 use super::{
     error::CliError,
     terminal::{self, BAD, DIM, GOOD, NAME, WARN},
 };
 use clap::Args;
-use replug::{
-    doctor::{Finding, Status, examine},
-    preflight::Budget,
-};
+use examine::{Finding, Status, examine};
+use replug::preflight::Budget;
 
 /// Say what is found on this machine, what is missing, and what that costs
 #[derive(Debug, Args)]

@@ -2,6 +2,17 @@
 //! each subcommand, which all go through the library's public API.
 //!
 //! Exit status: 0 it worked, 1 it failed, 2 it was not understood.
+//!
+//! | files | what they do |
+//! |---|---|
+//! | `dev.rs`, `run.rs`, `serve.rs` | a host in this process, and its events on the standard output |
+//! | `client.rs`, and the subcommands that use it | a host that runs, asked over its socket |
+//! | `new.rs`, `build.rs`, `list.rs`, `inspect.rs`, `doctor.rs` | what needs no host |
+//! | `render.rs`, `table.rs`, `terminal.rs`, `building.rs` | lines for a person |
+//! | `output.rs` | what plugins and libraries print in this process |
+//! | `trace.rs`, `otel.rs` | the host's own logs and spans |
+
+#![forbid(unsafe_code)]
 
 mod args;
 mod build;
@@ -72,8 +83,8 @@ enum Command {
     Man(man::Man),
 }
 
-/// Runs the command that this process was started as.
-pub(crate) fn main() -> ExitCode {
+fn main() -> ExitCode {
+    replug::shim::run_if_asked();
     // All commands run others, such as cargo.
     replug::parent::heed_children();
     // Prints help and usage errors itself, and then exits with 0 or 2.

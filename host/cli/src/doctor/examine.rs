@@ -8,13 +8,13 @@ mod system;
 mod tests;
 mod toolchain;
 
-use crate::preflight::Budget;
+use replug::preflight::Budget;
 use serde::Serialize;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Status {
+pub(super) enum Status {
     /// As it should be.
     Ok,
     /// replug works, at the cost that the finding names.
@@ -25,19 +25,19 @@ pub enum Status {
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub(super) struct Finding {
     /// What was looked at.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// How bad it is.
-    pub status: Status,
+    pub(super) status: Status,
     /// What was found.
-    pub found: String,
+    pub(super) found: String,
     /// What it costs that it is as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cost: Option<String>,
+    pub(super) cost: Option<String>,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub remedy: Option<String>,
+    pub(super) remedy: Option<String>,
 }
 
 impl Finding {
@@ -64,7 +64,7 @@ impl Finding {
 
 /// Looks at the toolchain, the system and the budgets of this process. Runs `cargo`, `rustc` and `cc` to ask for their
 /// versions; takes some tens of milliseconds.
-pub fn examine(budget: &Budget) -> Vec<Finding> {
+pub(super) fn examine(budget: &Budget) -> Vec<Finding> {
     let mut findings = toolchain::examine();
     findings.extend(system::examine(budget));
     findings
