@@ -63,6 +63,25 @@ const TESTS: &[Step] = &[
         remedy: "mend the tests that it lists under `failures`; `cargo test -p PACKAGE NAME` runs one again",
     },
     Step {
+        name: "test without the control plane",
+        // Those that compile something are the same in either.
+        args: &[
+            "test",
+            "--package",
+            "replug",
+            "--no-default-features",
+            "--lib",
+            "--tests",
+            "--",
+            "--skip",
+            "build::",
+            "--skip",
+            "shim::",
+        ],
+        env: &[],
+        remedy: "mend the tests that it lists under `failures`: an embedding program may leave the feature `control` out",
+    },
+    Step {
         name: "tls",
         args: &["test", "--package", "replug", "--features", "tls", "--test", "tls"],
         env: &[],
