@@ -12,7 +12,7 @@ use crate::{
     },
     manifest::{Mode, Trial},
     overdue::Overdue,
-    preflight::{self, Findings, PreflightError, Tried},
+    preflight::{self, PreflightError, Tried},
     registry::{self, LaneLease, Live, Note, NotedInterface, Origin, Step},
     reload::{Job, Workshop, budget, step},
 };
@@ -177,7 +177,7 @@ impl Candidate<'_> {
         }
     }
 
-    fn learn(&mut self, found: Findings) -> Result<(), ReloadCause> {
+    fn learn(&mut self, found: process::TrialReport) -> Result<(), ReloadCause> {
         match self.place {
             Place::Inside if !found.panic_unwinds => {
                 self.move_out((LoadError::PanicAborts { path: self.copy.to_owned() }, |_| Moved::PanicAborts))
@@ -280,7 +280,7 @@ impl Candidate<'_> {
             digest: self.artifact.digest,
             interfaces: opened.into_iter().flat_map(Opened::method_names).map(noted).collect(),
             mapped: opened.and_then(Opened::mapped),
-            origin: Origin::of(self.artifact, &self.job.manifest.root),
+            origin: Origin::of(&self.artifact.path, self.artifact.companions.file, &self.job.manifest.root),
         };
         if let Err(error) = lease.note(record, &note) {
             let (plugin, generation) = (&note.plugin, note.generation);

@@ -8,7 +8,7 @@ use crate::{
     event::EventKind,
     id::{Digest, PluginId},
     manifest::{Manifest, Mode},
-    registry::crash_record::{Blame, Crash, End, Suspect},
+    registry::crash_record::{Crash, End},
 };
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -185,7 +185,7 @@ impl Demotions {
         manifests: &[Manifest],
         processes: Processes,
     ) -> Option<(Option<PluginId>, EventKind)> {
-        let Some(suspect) = culprit(crash) else { return unexplained(crash).map(|event| (None, event)) };
+        let Some(suspect) = crash.culprit() else { return unexplained(crash).map(|event| (None, event)) };
         let manifest = manifests.iter().find(|manifest| manifest.id == suspect.plugin);
         let what = match (manifest.map_or(Mode::Auto, |manifest| manifest.mode), processes) {
             (Mode::Process, _) => return unexplained(crash).map(|event| (None, event)),
@@ -207,17 +207,6 @@ impl Demotions {
 pub(crate) enum Processes {
     Possible,
     Impossible,
-}
-
-/// Who ended the process, if that is certain: the one whose thread did, or the only one that was at work when a signal
-/// came from outside, or when the process ended past all that would have said who it was.
-pub(crate) fn culprit(crash: &Crash) -> Option<&Suspect> {
-    if let Some(raised) = crash.suspects.iter().find(|suspect| suspect.blamed == Blame::Raised) {
-        return Some(raised);
-    }
-    let first = crash.suspects.first()?;
-    let alone = crash.suspects.iter().all(|it| (&it.plugin, it.digest) == (&first.plugin, first.digest));
-    (alone && crash.end != End::Unknown).then_some(first)
 }
 
 fn signal(crash: &Crash) -> Option<String> {
@@ -256,6 +245,7 @@ fn plugin_of(file: &Path) -> Option<PluginId> {
 mod tests {
     use super::*;
     use crate::id::Generation;
+    use crate::registry::crash_record::{Blame, Suspect};
 
     fn suspect(plugin: &str, digest: u8, blamed: Blame) -> Suspect {
         Suspect {
@@ -279,7 +269,7 @@ mod tests {
         let raised = suspect("dev.test.c", 3, Blame::Raised);
         let named = |end, suspects: &[&Suspect]| {
             let crash = crash(end, suspects.iter().map(|&it| it.clone()).collect());
-            culprit(&crash).map(|it| it.plugin.to_string())
+            crash.culprit().map(|it| it.plugin.to_string())
         };
         let segv = End::Signal("SIGSEGV");
         assert_eq!(named(segv, &[&a, &raised]).as_deref(), Some("dev.test.c"));

@@ -49,6 +49,7 @@
 //! | [`preflight`] | judges what was read |
 //! | [`load`] | opens the artifact in this process and makes the instance |
 //! | [`shim`] | the child process that does the same for a plugin that must not have the host's |
+//! | `roles.rs` | what this program becomes when a host runs it again |
 //! | [`wire`] | what host and child say to each other, without either process |
 //! | `registry` | the generation that serves, the swap, and the end of the old one |
 //! | `handle.rs` | what a caller holds; the hot path goes through here and the registry only |
@@ -63,44 +64,35 @@
 //! | `config/`, `live.rs` | what a host is told, in layers, and what of it changes while it runs |
 //! | `spans.rs` | what `tracing` shows of a reload |
 //! | `control` | whoever talks to the running host: a socket, HTTP, one list of commands |
-//! | `sweep.rs` | a small process that removes the socket of a host that was killed |
 //! | [`event`], [`metrics`] | written by every stage, read by none of them |
 //! | `snapshot.rs` | all numbers of a host at one moment, and their text for Prometheus |
 
+#![forbid(unsafe_code)]
+
 mod attachment;
+
 mod bring_up;
 mod builder;
 mod checkpoint;
 mod config;
 #[cfg(feature = "control")]
 pub mod control;
-#[doc(hidden)]
-pub mod crash;
 mod demotion;
 pub mod error;
-mod handle;
 mod host;
 mod info;
 mod keeper;
 mod lifecycle;
-mod lineage;
 mod live;
-pub mod load;
 mod overdue;
-pub mod parent;
 mod pending;
 pub mod preflight;
-mod process_stat;
 mod record;
-mod recorder;
-mod registry;
 mod reload;
-pub mod shim;
+mod roles;
 mod snapshot;
 mod spans;
 mod stop_first;
-#[cfg(feature = "control")]
-mod sweep;
 mod worker;
 
 pub use replug_builder::{artifact, build, watch};
@@ -112,7 +104,19 @@ pub use replug_model::event;
 #[doc(hidden)]
 pub use replug_model::suggest;
 pub(crate) use replug_model::{id, readable};
+#[doc(hidden)]
+pub use replug_runtime::crash;
+pub(crate) use replug_runtime::{handle, process_stat, registry};
+#[cfg(feature = "control")]
+pub(crate) use replug_runtime::{lineage, sweeper as sweep};
+pub use replug_runtime::{load, parent};
 pub use replug_wire as wire;
+
+/// The process that runs one plugin: this same program, run again.
+pub mod shim {
+    pub use crate::roles::run_if_asked;
+    pub use replug_runtime::shim::*;
+}
 
 /// What is counted and timed while a host runs.
 pub mod metrics {

@@ -20,10 +20,10 @@ use loom::{
 };
 use slot::{Slot, in_use, unpin};
 
-#[path = "../../host/src/registry/slot.rs"]
+#[path = "../../host/runtime/src/registry/slot.rs"]
 mod slot;
 
-#[path = "../../host/src/registry/gate.rs"]
+#[path = "../../host/runtime/src/registry/gate.rs"]
 #[expect(dead_code, reason = "the model uses a part of what the house uses")]
 mod gate;
 

@@ -8,7 +8,7 @@
 mod tests;
 mod verdicts;
 
-pub(crate) use verdicts::{Findings, Tried, Verdicts};
+pub(crate) use verdicts::{Tried, Verdicts};
 
 use crate::{
     artifact::{
@@ -53,7 +53,7 @@ impl Budget {
     pub const BYTES_LIMIT: u64 = 1 << 30;
     /// What glibc keeps for libraries that are opened later (`glibc.rtld.optional_static_tls`), unless it is told
     /// otherwise. It has some 1,000 bytes beyond that, which are left to the host's own libraries.
-    pub const STATIC_TLS_LIMIT: u64 = 512;
+    pub const STATIC_TLS_LIMIT: u64 = crate::load::in_process::STATIC_TLS_LIMIT;
 }
 
 impl Default for Budget {

@@ -7,6 +7,7 @@
 
 use crate::{
     id::{Digest, PluginId},
+    load::process::TrialReport,
     manifest::{EnvVar, LimitsSpec, Manifest, Trial},
 };
 use parking_lot::Mutex;
@@ -18,14 +19,7 @@ const KEPT: usize = 256;
 /// The trials that were passed.
 #[derive(Debug, Default)]
 pub(crate) struct Verdicts {
-    passed: Mutex<VecDeque<(Tried, Findings)>>,
-}
-
-/// What a trial has found out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Findings {
-    /// Whether a panic in it unwinds. Otherwise, one ends the process.
-    pub(crate) panic_unwinds: bool,
+    passed: Mutex<VecDeque<(Tried, TrialReport)>>,
 }
 
 /// All that can change how a trial without a state ends. One with a state is always held: no two states are alike.
@@ -57,12 +51,12 @@ impl Tried {
 
 impl Verdicts {
     /// What was found if the very same has been passed before.
-    pub(crate) fn of(&self, tried: &Tried) -> Option<Findings> {
+    pub(crate) fn of(&self, tried: &Tried) -> Option<TrialReport> {
         self.passed.lock().iter().find(|(known, _)| known == tried).map(|(_, found)| *found)
     }
 
     /// It has passed.
-    pub(crate) fn note(&self, tried: Tried, found: Findings) {
+    pub(crate) fn note(&self, tried: Tried, found: TrialReport) {
         let mut passed = self.passed.lock();
         passed.retain(|(known, _)| *known != tried);
         if passed.len() == KEPT {
@@ -82,7 +76,7 @@ mod tests {
     use super::*;
     use crate::manifest::CgroupUse;
 
-    const FOUND: Findings = Findings { panic_unwinds: true };
+    const FOUND: TrialReport = TrialReport { panic_unwinds: true };
 
     fn tried(digest: u8, config: &str) -> Tried {
         let plugin = "dev.test.verdict".parse().unwrap();

@@ -6,10 +6,10 @@ use super::{Problem, Split, Tree, has_folder, has_word, is_identifier, is_test, 
 const UNSAFE_ROOMS: [&str; 6] = [
     "plugin-api/src/",
     "plugin-api/macros/src/",
-    "host/src/load/in_process/",
-    "host/src/load/in_process.rs",
-    "host/src/registry/",
-    "host/src/shim/inherited.rs",
+    "host/runtime/src/load/in_process/",
+    "host/runtime/src/load/in_process.rs",
+    "host/runtime/src/registry/",
+    "host/runtime/src/shim/inherited.rs",
 ];
 
 const SAFETY_PAGE: &str = "docs/SAFETY.md";

@@ -6,7 +6,6 @@
 mod language;
 mod layout;
 mod lex;
-mod stages;
 #[cfg(test)]
 mod tests;
 
@@ -56,7 +55,6 @@ const RULES: &[Rule] = &[
     language::nothing_is_left_undone,
     language::tests_do_not_sleep,
     language::pages_make_no_markup,
-    stages::stages_import_only_earlier_ones,
 ];
 
 /// Checks the workspace at `root`.

@@ -1,0 +1,150 @@
+//! Whether a process has the marks: for the control plane, which takes no requests of a plugin's.
+
+use super::below;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    process::{Pid, PidfdFlags, Resource, getpid, getrlimit, pidfd_open},
+    thread::no_new_privs,
+};
+use std::{fs, io, path::Path, sync::OnceLock};
+
+/// What a process is to this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A process of a plugin, or one that such a process has started, directly or not.
+    Plugin,
+    /// Any other.
+    Elsewhere,
+}
+
+/// By what the processes of this host's plugins are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Marks {
+    /// The hard limit that a shim sets, if there is one below the host's own.
+    limit: Option<u64>,
+    /// Whether this host has `no_new_privs` itself, so that all that it starts has it.
+    host_has_no_new_privs: bool,
+}
+
+impl Marks {
+    fn own() -> Self {
+        let limit = below(getrlimit(Resource::Rss).maximum);
+        // An error means that the kernel has no such thing, and then no process has it.
+        Self { limit, host_has_no_new_privs: no_new_privs().unwrap_or(false) }
+    }
+
+    fn judge(self, process: Facts) -> Origin {
+        let by_limit = match self.limit {
+            Some(mark) => process.hard_limit.is_some_and(|hard| hard <= mark),
+            None => !self.host_has_no_new_privs,
+        };
+        if by_limit && process.no_new_privs { Origin::Plugin } else { Origin::Elsewhere }
+    }
+}
+
+/// What the kernel says of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Facts {
+    /// None if it is unlimited.
+    hard_limit: Option<u64>,
+    no_new_privs: bool,
+}
+
+impl Facts {
+    /// Reads `/proc/PID`, given as a folder.
+    fn read(process: &Path) -> io::Result<Self> {
+        let missing = |what: &str| {
+            let text = format!("{} does not say it: {what}", process.display());
+            io::Error::new(io::ErrorKind::Unsupported, text)
+        };
+        let limits = fs::read_to_string(process.join("limits"))?;
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max resident set"));
+        // The soft limit, then the hard one.
+        let hard = line.and_then(|line| line.split_whitespace().nth(1));
+        let hard_limit = match hard.ok_or_else(|| missing("Max resident set"))? {
+            "unlimited" => None,
+            number => Some(number.parse().map_err(|_| missing("Max resident set"))?),
+        };
+        let status = fs::read_to_string(process.join("status"))?;
+        let flag = status.lines().find_map(|line| line.strip_prefix("NoNewPrivs:"));
+        let flag = flag.ok_or_else(|| missing("NoNewPrivs"))?;
+        Ok(Self { hard_limit, no_new_privs: flag.trim() == "1" })
+    }
+}
+
+/// Where the process of that number comes from.
+///
+/// # Errors
+///
+/// If it has ended, or the kernel does not say.
+pub fn origin(pid: Pid) -> io::Result<Origin> {
+    if pid == getpid() {
+        return Ok(Origin::Elsewhere);
+    }
+    let process = match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(process) => process,
+        Err(Errno::SRCH) => return Err(ended()),
+        Err(error) => return Err(error.into()),
+    };
+    let facts = Facts::read(Path::new(&format!("/proc/{pid}")));
+    // As long as it has not ended, no other process has its number.
+    let mut end = [PollFd::new(&process, PollFlags::IN)];
+    if poll(&mut end, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0 {
+        return Err(ended());
+    }
+    // Read once: a plugin in this process could lower its limit later.
+    static OWN: OnceLock<Marks> = OnceLock::new();
+    Ok(OWN.get_or_init(Marks::own).judge(facts?))
+}
+
+fn ended() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "it has ended")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::MARK, *};
+    use std::process::{Command, Stdio};
+
+    const UNLIMITED: Marks = Marks { limit: Some(MARK), host_has_no_new_privs: false };
+
+    fn process(hard_limit: Option<u64>, no_new_privs: bool) -> Facts {
+        Facts { hard_limit, no_new_privs }
+    }
+
+    #[test]
+    fn a_process_counts_as_a_plugins_only_with_both_marks() {
+        assert_eq!(UNLIMITED.judge(process(Some(MARK), true)), Origin::Plugin);
+        assert_eq!(UNLIMITED.judge(process(Some(4096), true)), Origin::Plugin, "it has lowered it further");
+        for other in [process(None, true), process(Some(MARK), false), process(Some(MARK + 1), true)] {
+            assert_eq!(UNLIMITED.judge(other), Origin::Elsewhere, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_in_a_marked_process_tells_its_own_plugins_from_its_neighbours() {
+        let nested = Marks { limit: below(Some(MARK)), host_has_no_new_privs: true };
+        assert_eq!(nested.judge(process(Some(MARK - 1), true)), Origin::Plugin);
+        assert_eq!(nested.judge(process(Some(MARK), true)), Origin::Elsewhere);
+    }
+
+    #[test]
+    fn a_host_with_no_lower_limit_goes_by_no_new_privs_unless_it_has_that_itself() {
+        assert_eq!((below(Some(0)), below(Some(8)), below(None)), (None, Some(7), Some(MARK)));
+        let lowest = Marks { limit: None, host_has_no_new_privs: false };
+        assert_eq!(lowest.judge(process(Some(0), true)), Origin::Plugin);
+        let cannot_tell = Marks { limit: None, host_has_no_new_privs: true };
+        assert_eq!(cannot_tell.judge(process(Some(0), true)), Origin::Elsewhere);
+    }
+
+    #[test]
+    fn an_unmarked_process_comes_from_elsewhere_and_one_that_ended_is_unknown() {
+        let mut cat = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let pid = Pid::from_child(&cat);
+        assert_eq!(origin(pid).unwrap(), Origin::Elsewhere);
+        drop(cat.stdin.take());
+        cat.wait().unwrap();
+        assert_eq!(origin(pid).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

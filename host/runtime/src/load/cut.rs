@@ -1,0 +1,145 @@
+//! What a plugin says may be of any length; what is told of it is not: it is kept for those who come later.
+
+use replug_wire::Report;
+use serde_json::{Map, Value};
+
+/// How much is told of one text of a plugin's, in bytes.
+pub(super) const MOST_BYTES: usize = 16 << 10;
+/// What counts for a value beside its text, in bytes, so that there is an end to small ones, too.
+const VALUE_BYTES: usize = 16;
+
+/// The report with each of its texts cut to [`MOST_BYTES`].
+pub(super) fn cut(mut report: Report) -> Report {
+    match &mut report {
+        Report::Log { level: _, target, message, fields, spans } => {
+            [target, message].into_iter().for_each(cut_text);
+            [fields, spans].into_iter().for_each(cut_json);
+        }
+        Report::Panic { message, location, thread, backtrace } => {
+            [message, location, thread, backtrace].into_iter().for_each(cut_text);
+        }
+    }
+    report
+}
+
+fn cut_text(text: &mut String) {
+    cut_text_to(MOST_BYTES, text);
+}
+
+fn cut_text_to(most: usize, text: &mut String) {
+    if text.len() > most {
+        let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        // Another text: to shorten this one would keep its memory.
+        *text = format!("{}... ({} bytes cut)", &text[..end], text.len() - end);
+    }
+}
+
+fn cut_json(text: &mut String) {
+    if text.len() > MOST_BYTES {
+        let mut left = MOST_BYTES;
+        let value = serde_json::from_str(text).unwrap_or(Value::Null);
+        *text = cut_value(value, &mut left).to_string();
+    }
+}
+
+/// What of a value fits into what is left, which then is less. A text gets half of that, so that a long one does not
+/// cost those after it their place.
+fn cut_value(value: Value, left: &mut usize) -> Value {
+    *left = left.saturating_sub(VALUE_BYTES);
+    match value {
+        Value::String(mut text) => {
+            cut_text_to(*left / 2, &mut text);
+            *left = left.saturating_sub(text.len());
+            Value::String(text)
+        }
+        Value::Array(items) => {
+            let count = items.len();
+            let mut kept = Vec::new();
+            for item in items {
+                if *left == 0 {
+                    kept.push(Value::String(format!("... ({} more cut)", count - kept.len())));
+                    break;
+                }
+                kept.push(cut_value(item, left));
+            }
+            Value::Array(kept)
+        }
+        Value::Object(items) => {
+            let count = items.len();
+            let mut kept = Map::new();
+            for (key, item) in items {
+                if key.len() >= *left {
+                    kept.insert("...".into(), Value::String(format!("({} more cut)", count - kept.len())));
+                    break;
+                }
+                *left -= key.len();
+                kept.insert(key, cut_value(item, left));
+            }
+            Value::Object(kept)
+        }
+        small => small,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use replug_wire::Level;
+    use serde_json::json;
+
+    /// Far more than is told.
+    const LONG: usize = 1 << 20;
+
+    fn log(message: String, fields: &Value) -> (String, Value) {
+        let (target, spans) = ("t".repeat(LONG), json!([{ "name": "s".repeat(LONG) }]).to_string());
+        let report = Report::Log { level: Level(3), target, message, fields: fields.to_string(), spans };
+        let Report::Log { target, message, fields, spans, .. } = cut(report) else { panic!("it is a log") };
+        for text in [&target, &message, &fields, &spans] {
+            assert!(text.capacity() < 4 * MOST_BYTES, "{} bytes", text.capacity());
+        }
+        assert!(spans.starts_with("[{\"name\":\"sss") && spans.ends_with(" bytes cut)\"}]"), "{spans}");
+        (message, serde_json::from_str(&fields).unwrap())
+    }
+
+    #[test]
+    fn what_is_short_is_told_as_it_is() {
+        let fields = json!({ "a": 1, "b": ["x".repeat(MOST_BYTES / 2), null, { "c": 1.5 }] });
+        assert_eq!(log("hello".into(), &fields), ("hello".into(), fields));
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_two_letters_and_says_how_much_is_missing() {
+        let text = format!("a{}", "\u{e4}".repeat(MOST_BYTES));
+        let (message, _) = log(text.clone(), &json!({}));
+        let (kept, note) = message.split_once("...").unwrap();
+        assert!(text.starts_with(kept) && kept.len() > MOST_BYTES - 2, "{} bytes", kept.len());
+        assert_eq!(note, format!(" ({} bytes cut)", text.len() - kept.len()));
+    }
+
+    #[test]
+    fn a_long_field_does_not_cost_the_short_ones_beside_it_and_is_still_json() {
+        let (_, fields) = log(String::new(), &json!({ "body": "b".repeat(LONG), "id": 5, "who": "me" }));
+        assert_eq!((&fields["id"], &fields["who"]), (&json!(5), &json!("me")));
+        assert!(fields["body"].as_str().unwrap().ends_with(" bytes cut)"));
+    }
+
+    #[test]
+    fn many_small_fields_are_cut_too_and_so_are_long_lists() {
+        let many: Map<_, _> = (0..LONG / 16).map(|number| (format!("key {number}"), json!(number))).collect();
+        let (_, fields) = log(String::new(), &Value::Object(many));
+        assert!(fields["..."].as_str().unwrap().ends_with("more cut)"), "{fields}");
+        let (_, fields) = log(String::new(), &json!({ "list": vec![0; LONG] }));
+        let list = fields["list"].as_array().unwrap();
+        assert_eq!(list.last().unwrap(), &json!(format!("... ({} more cut)", LONG - (list.len() - 1))));
+    }
+
+    #[test]
+    fn every_text_of_a_panic_is_cut() {
+        let long = || "p".repeat(LONG);
+        let panic = Report::Panic { message: long(), location: long(), thread: long(), backtrace: long() };
+        let Report::Panic { message, location, thread, backtrace } = cut(panic) else { panic!("it is one") };
+        for text in [message, location, thread, backtrace] {
+            assert!(text.len() < MOST_BYTES + 100 && text.ends_with(" bytes cut)"));
+        }
+    }
+}

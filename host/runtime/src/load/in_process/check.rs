@@ -1,0 +1,127 @@
+//! Whether host and plugin mean the same by the same names.
+
+use abi_stable::{
+    StableAbi,
+    abi_stability::abi_checking::{CheckingGlobals, check_layout_compatibility_with_globals},
+    library::LibHeader,
+    type_layout::TypeLayout,
+};
+use replug_api::{
+    abi::{InterfaceExport, PluginRootRef},
+    describe::{self, Interface},
+};
+
+/// How a plugin's root module differs from the host's.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RootMismatch {
+    /// The layout differs.
+    #[error(
+        "the layout of the root module differs (plugin: replug-api {plugin}, host: replug-api {host})\n{report}"
+    )]
+    Layout {
+        /// The version the plugin was built with.
+        plugin: String,
+        /// The host's version.
+        host: String,
+        /// Where.
+        report: String,
+    },
+    /// The layout is not said.
+    #[error("it says nothing of the layout of its root module")]
+    Unchecked,
+    /// The same layout with another meaning.
+    #[error("it speaks version {plugin} of the binary contract, and the host version {host}")]
+    AbiVersion {
+        /// The host's.
+        host: u32,
+        /// The plugin's.
+        plugin: u32,
+    },
+}
+
+replug_model::readable::readable!(RootMismatch);
+
+/// A plugin does not offer an interface as a typed handle of the host's needs it.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InterfaceMismatch {
+    /// Not at all.
+    #[error("{plugin} does not implement `{wanted}`, which the host asks for; it implements {offered}")]
+    Missing {
+        /// The plugin's id.
+        plugin: String,
+        /// The interface.
+        wanted: String,
+        /// The interfaces it has.
+        offered: String,
+    },
+    /// In another form.
+    #[error(
+        "`{interface}` of {plugin} is not the host's: {difference}; build both with the same version of the interface"
+    )]
+    Different {
+        /// The plugin's id.
+        plugin: String,
+        /// The interface.
+        interface: String,
+        /// The first method or type that differs, and how.
+        difference: String,
+    },
+}
+
+replug_model::readable::readable!(InterfaceMismatch);
+
+/// Compares the layout of the plugin's root module with the host's.
+pub(super) fn check_root(header: &'static LibHeader) -> Result<(), RootMismatch> {
+    let plugin = header.layout().ok_or(RootMismatch::Unchecked)?;
+    compare(<PluginRootRef as StableAbi>::LAYOUT, plugin).map_err(|report| RootMismatch::Layout {
+        plugin: header.version_strings().to_string(),
+        host: env!("CARGO_PKG_VERSION").into(),
+        report,
+    })
+}
+
+/// Compares an interface that a handle of the host's wants with the plugin's of that name. The plugin's layouts are
+/// there to be compared only if it is in this process.
+///
+/// Methods that only one of them has at the end do not matter: to call one that the plugin lacks is the caller's error.
+pub(in crate::load) fn fit(
+    plugin: &str,
+    wanted: &InterfaceExport,
+    offered: (&Interface, Option<&InterfaceExport>),
+) -> Result<(), InterfaceMismatch> {
+    let ours = Interface::of(wanted).expect("the host's own description is readable");
+    let laid_out = || {
+        wanted.methods.iter().zip(offered.1?.methods.iter()).find_map(|(ours, theirs)| {
+            let report = compare(ours.layout, theirs.layout).err()?;
+            Some(format!("`{}` is laid out differently in memory\n{report}", ours.name))
+        })
+    };
+    match describe::difference(&ours, offered.0).or_else(laid_out) {
+        None => Ok(()),
+        Some(difference) => Err(InterfaceMismatch::Different {
+            plugin: plugin.to_owned(),
+            interface: wanted.name.to_string(),
+            difference,
+        }),
+    }
+}
+
+/// The error for a plugin that does not have an interface at all.
+pub(in crate::load) fn missing<'a>(
+    plugin: &str,
+    wanted: &InterfaceExport,
+    offered: impl Iterator<Item = &'a Interface>,
+) -> InterfaceMismatch {
+    let offered: Vec<_> = offered.map(|interface| format!("`{}`", interface.name)).collect();
+    InterfaceMismatch::Missing {
+        plugin: plugin.to_owned(),
+        wanted: wanted.name.to_string(),
+        offered: if offered.is_empty() { "nothing".into() } else { offered.join(", ") },
+    }
+}
+
+/// Compares two layouts. Nothing of either is remembered: the plugin's may be unmapped later.
+fn compare(host: &'static TypeLayout, plugin: &'static TypeLayout) -> Result<(), String> {
+    check_layout_compatibility_with_globals(host, plugin, &CheckingGlobals::new())
+        .map_err(|errors| errors.to_string())
+}

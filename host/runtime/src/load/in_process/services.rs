@@ -1,0 +1,228 @@
+//! What a plugin calls back in the host: its log events and its panics.
+
+use super::{cancel::cancelled, hooks};
+use crate::load::speaker::{Listener, print_panic};
+use parking_lot::{Mutex, RwLock};
+use replug_api::abi::{HostServices, LogRecord, Object, PanicRecord};
+use replug_wire::{Level, Report};
+use std::{
+    backtrace::Backtrace,
+    cell::RefCell,
+    collections::{HashMap, VecDeque},
+    env,
+    ffi::{CStr, OsStr},
+    os::unix::ffi::OsStrExt,
+    panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind},
+    path::{Path, PathBuf},
+    ptr,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+/// The speakers of all libraries, by the number that the library hands back and by its path.
+///
+/// A library that is no longer mapped is no longer here; one that is may speak at any time, from a thread of its own.
+static SPEAKERS: LazyLock<RwLock<Speakers>> = LazyLock::new(RwLock::default);
+static FORGETTING: Mutex<()> = Mutex::new(());
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// [`PluginRoot::hook_panics`](replug_api::abi::PluginRoot::hook_panics) of a library.
+pub(super) type HookPanics = extern "C" fn(bool);
+
+#[derive(Default)]
+struct Speakers {
+    by_number: HashMap<u64, (Arc<dyn Listener>, HookPanics)>,
+    by_path: HashMap<PathBuf, u64>,
+}
+
+/// Registers a speaker for the library at `path`, and makes what the library is to call.
+pub(super) fn services(path: &Path, speaker: impl Listener, hook: HookPanics) -> HostServices {
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let max_level = speaker.max_level().0;
+    let mut speakers = SPEAKERS.write();
+    speakers.by_number.insert(number, (Arc::new(speaker), hook));
+    speakers.by_path.insert(path.into(), number);
+    HostServices { speaker: number, max_level, log, panicked, cancelled }
+}
+
+/// Forgets the speaker of a library that is about to be unmapped, and takes its panic hook away.
+///
+/// Plugins that link the shared standard library share one hook: another library's takes its place.
+pub(super) fn forget(path: &Path) {
+    // One at a time, so that no library whose hook is about to be put in place is unmapped.
+    let _one_at_a_time = FORGETTING.lock();
+    let (leaving, staying) = {
+        let mut speakers = SPEAKERS.write();
+        let leaving = speakers.by_path.remove(path).and_then(|number| speakers.by_number.remove(&number));
+        (leaving, speakers.by_number.values().map(|(_, hook)| *hook).collect::<Vec<_>>())
+    };
+    // Not under the lock of the speakers: to change the hook waits for panics that are being told, which read them.
+    if let Some((_, hook)) = leaving {
+        // First its own again, which drops whatever hook the author has put in place, while its code is mapped.
+        hook(true);
+        hook(false);
+        staying.iter().for_each(|hook| hook(true));
+        hooks::put_back();
+    }
+}
+
+/// Connects a library to the host by its [`PluginRoot::attach`](replug_api::abi::PluginRoot::attach).
+pub(super) fn attach(attach: extern "C" fn(HostServices), services: HostServices) {
+    // No two at a time, nor beside one that leaves: each changes the hook, where that is the program's.
+    let _one_at_a_time = FORGETTING.lock();
+    hooks::keep();
+    attach(services);
+    hooks::put_back();
+}
+
+extern "C" fn log(speaker: u64, record: &LogRecord<'_>) {
+    contain(|| {
+        let speaker = SPEAKERS.read().by_number.get(&speaker).map(|(speaker, _)| speaker.clone());
+        let Some(speaker) = speaker else { return };
+        speaker.hear(Report::Log {
+            level: Level(record.level),
+            target: record.target.into(),
+            message: record.message.into(),
+            fields: record.fields.into(),
+            spans: record.spans.into(),
+        });
+    });
+}
+
+thread_local! {
+    /// The panics of this thread that no call has asked about yet: their messages and places.
+    static PANICS: RefCell<VecDeque<(String, String)>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// How many panics of a thread are remembered. A plugin may catch its own, and no call ever asks about those.
+const PANICS_REMEMBERED: usize = 8;
+
+/// Where the calling thread panicked last with this message, as `file:line:column`; asks once. A panic that came by no hook
+/// has no place, such as one that a plugin has caught and resumed with other words.
+pub(crate) fn take_panic_location(message: &str) -> Option<String> {
+    // On a thread whose locals are gone, none is known.
+    let panics = PANICS.try_with(RefCell::take).ok()?;
+    panics.into_iter().rev().find(|(known, _)| known == message).map(|(_, location)| location)
+}
+
+fn note_panic(message: &str, location: &str) {
+    let _ = PANICS.try_with(|panics| {
+        let mut panics = panics.borrow_mut();
+        if panics.len() == PANICS_REMEMBERED {
+            panics.pop_front();
+        }
+        panics.push_back((message.into(), location.into()));
+    });
+}
+
+extern "C" fn panicked(record: &PanicRecord<'_>) {
+    contain(|| {
+        let location = format!("{}:{}:{}", record.file, record.line, record.column);
+        note_panic(&record.message, &location);
+        let speaker = speaker_at(record.location);
+        let (message, backtrace) = (record.message.as_str(), record.backtrace.as_str());
+        // The plugin's std does not know the names of threads that the host's std has started.
+        let here = record.thread.is_empty().then(thread::current);
+        let thread =
+            here.as_ref().map_or(Some(record.thread.as_str()), thread::Thread::name).unwrap_or_default();
+        match speaker {
+            Some(speaker) => speaker.hear(Report::Panic {
+                message: message.into(),
+                location,
+                thread: thread.into(),
+                backtrace: backtrace.into(),
+            }),
+            None => print_panic(("unknown", 0), (message, &location, thread, backtrace)),
+        }
+    });
+}
+
+/// Reports a panic of this program's standard library, if it comes from the library of a plugin; whether it does.
+pub(super) fn report(info: &PanicHookInfo<'_>) -> bool {
+    let Some(location) = info.location() else { return false };
+    let place = Object(ptr::from_ref(location).cast());
+    if !library_at(place).is_some_and(|path| SPEAKERS.read().by_path.contains_key(&path)) {
+        return false;
+    }
+    let payload = info.payload();
+    let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text.as_str(),
+        _ => "a panic whose payload is not text",
+    };
+    let wanted = env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");
+    let backtrace = if wanted { Backtrace::force_capture().to_string() } else { String::new() };
+    panicked(&PanicRecord {
+        message: message.into(),
+        file: location.file().into(),
+        line: location.line(),
+        column: location.column(),
+        location: place,
+        thread: thread::current().name().unwrap_or_default().into(),
+        backtrace: backtrace.as_str().into(),
+    });
+    true
+}
+
+/// Who listens to the library that an address lies in.
+///
+/// A panic may come from the standard library that plugins share; where there is only one plugin, it is that one's.
+fn speaker_at(address: Object) -> Option<Arc<dyn Listener>> {
+    let path = library_at(address);
+    let speakers = SPEAKERS.read();
+    let number = path.and_then(|path| speakers.by_path.get(&path).copied());
+    let (speaker, _) = match number {
+        Some(number) => speakers.by_number.get(&number)?,
+        None => speakers.by_number.values().next().filter(|_| speakers.by_number.len() == 1)?,
+    };
+    Some(Arc::clone(speaker))
+}
+
+/// The path of the library that an address lies in.
+pub(super) fn library_at(address: Object) -> Option<PathBuf> {
+    // SAFETY: an all-zero `Dl_info` is a valid value of a C struct of pointers.
+    let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
+    // SAFETY: `dladdr` takes any address, and `info` is a place to write to.
+    if unsafe { libc::dladdr(address.0.cast(), &mut info) } == 0 || info.dli_fname.is_null() {
+        return None;
+    }
+    // SAFETY: `dladdr` succeeded, so the name is a C string that lives as long as its library is mapped: the panic
+    // that is reported is running in it.
+    let name = unsafe { CStr::from_ptr(info.dli_fname) };
+    Some(Path::new(OsStr::from_bytes(name.to_bytes())).to_owned())
+}
+
+/// Runs host code on behalf of a plugin, into which nothing may unwind.
+fn contain(work: impl FnOnce()) {
+    // What unwound here came from the host's own subscriber; its hook has printed it.
+    let _ = catch_unwind(AssertUnwindSafe(work));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_only_that_of_the_panic_with_the_same_words() {
+        note_panic("caught", "a.rs:1:1");
+        note_panic("asked about", "a.rs:2:1");
+        // As the drop of a payload may.
+        note_panic("while it was dropped", "a.rs:3:1");
+        assert_eq!(take_panic_location("asked about").as_deref(), Some("a.rs:2:1"));
+        assert_eq!(take_panic_location("caught"), None, "it is not of a later call");
+        note_panic("caught", "a.rs:1:1");
+        assert_eq!(take_panic_location("resumed"), None);
+    }
+
+    #[test]
+    fn of_many_panics_that_no_one_asks_about_the_last_are_remembered() {
+        for line in 0..1000 {
+            note_panic(&format!("number {line}"), &format!("a.rs:{line}:1"));
+        }
+        assert_eq!(PANICS.with_borrow(VecDeque::len), PANICS_REMEMBERED);
+        assert_eq!(take_panic_location("number 999").as_deref(), Some("a.rs:999:1"));
+    }
+}

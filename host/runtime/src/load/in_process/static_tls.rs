@@ -1,0 +1,77 @@
+//! How much of the static thread-local storage the generations in this process have taken.
+//!
+//! Every thread has a block of it, of a size that is fixed when the program starts. A library whose code reaches its
+//! thread-local data without asking (`-ftls-model=initial-exec`) needs a part of it, for as long as the process lives: what a
+//! library gives back when it is unmapped can be used again only if it was the last that took some.
+
+use std::{
+    env,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// How many bytes of it glibc has for libraries that are opened later, if its tunables do not say otherwise.
+pub const STATIC_TLS_LIMIT: u64 = 512;
+
+/// For all hosts of the process.
+static USED: AtomicU64 = AtomicU64::new(0);
+
+/// A library was opened that takes so many bytes.
+pub fn take_static_tls(bytes: u64) {
+    USED.fetch_add(bytes, Ordering::Relaxed);
+}
+
+/// How many bytes libraries have taken that were opened as generations.
+pub fn static_tls_used() -> u64 {
+    USED.load(Ordering::Relaxed)
+}
+
+/// How many bytes of it there are for libraries that are opened later, as glibc was told by its tunables.
+pub fn static_tls_limit() -> u64 {
+    env::var(TUNABLES).ok().and_then(|tunables| told(&tunables)).unwrap_or(STATIC_TLS_LIMIT)
+}
+
+/// The environment variable by which glibc is told such things when a program starts.
+pub(crate) const TUNABLES: &str = "GLIBC_TUNABLES";
+
+/// What glibc is to be told in a process that is to have so many bytes besides what this one has.
+pub(crate) fn more_static_tls(bytes: u64) -> String {
+    let before = env::var(TUNABLES).unwrap_or_default();
+    let wanted = told(&before).unwrap_or(STATIC_TLS_LIMIT).saturating_add(bytes);
+    let others = before.split(':').filter(|it| !it.is_empty() && !it.starts_with(OPTIONAL));
+    others.map(str::to_owned).chain([format!("{OPTIONAL}{wanted}")]).collect::<Vec<_>>().join(":")
+}
+
+const OPTIONAL: &str = "glibc.rtld.optional_static_tls=";
+
+fn told(tunables: &str) -> Option<u64> {
+    let mut values = tunables.split(':').filter_map(|it| it.strip_prefix(OPTIONAL));
+    values.next_back().and_then(|value| match value.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => value.parse().ok(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tunables_of_glibc_say_how_much_there_is() {
+        assert_eq!(told("glibc.malloc.arena_max=1:glibc.rtld.optional_static_tls=4096"), Some(4096));
+        assert_eq!(told("glibc.rtld.optional_static_tls=0x1000"), Some(4096));
+        assert_eq!(told("glibc.rtld.nns=4"), None);
+    }
+
+    #[test]
+    fn a_process_gets_what_its_plugin_takes_and_what_every_process_has() {
+        assert_eq!(told(&more_static_tls(1000)), Some(1000 + static_tls_limit()));
+    }
+
+    #[test]
+    fn what_was_taken_is_added_up() {
+        let before = static_tls_used();
+        take_static_tls(3);
+        take_static_tls(4);
+        assert!(static_tls_used() >= before + 7);
+    }
+}

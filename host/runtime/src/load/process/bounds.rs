@@ -1,0 +1,182 @@
+//! What bounds a child: resource limits in any case, a cgroup where there can be one, and what of it is in force.
+
+use super::cgroup::{self, Cgroup, CgroupError, Place};
+use replug_model::{
+    event::{Bound, Enforcer, LimitsInForce},
+    id::{Generation, PluginId},
+    limits::{CgroupUse, LimitsSpec},
+};
+use replug_wire::Limits;
+use std::{fs, path::Path, sync::Arc};
+
+/// What a child is bounded by, once it has come up.
+#[derive(Debug)]
+pub(super) struct Bounds {
+    spec: LimitsSpec,
+    cgroup: Option<Arc<Cgroup>>,
+    by_cgroup: Vec<Bound>,
+    lacking: Vec<String>,
+}
+
+impl Bounds {
+    /// Makes the cgroup, if there is to be one.
+    ///
+    /// # Errors
+    ///
+    /// Whatever a cgroup lacks that is required.
+    pub(super) fn prepare(spec: LimitsSpec, of: (&PluginId, Generation)) -> Result<Self, CgroupError> {
+        let mut bounds = Self { spec, cgroup: None, by_cgroup: Vec::new(), lacking: Vec::new() };
+        if spec.cgroup != CgroupUse::Off {
+            let made = bounds.make(of.0.short(), of.1);
+            bounds.unless_required(made)?;
+        }
+        Ok(bounds)
+    }
+
+    fn make(&mut self, short_id: &str, generation: Generation) -> Result<(), CgroupError> {
+        let proc = Path::new("/proc");
+        let place = Place::find(proc)?;
+        place.sweep(proc);
+        let asked = [self.spec.kernel.memory_bytes, self.spec.kernel.processes];
+        for (controller, _) in cgroup::CONTROLLERS.into_iter().zip(asked).filter(|(_, asked)| asked.is_some())
+        {
+            let handed_on = place.hand_on(controller);
+            self.unless_required(handed_on)?;
+        }
+        let cgroup = Arc::new(place.make(|| cgroup::name(short_id, generation))?);
+        self.cgroup = Some(cgroup.clone());
+        for bound in cgroup.bound(&self.spec.kernel) {
+            match bound {
+                Ok((of, value)) => {
+                    self.by_cgroup.push(Bound { of: of.into(), value, by: Enforcer::Cgroup });
+                }
+                // Why it is not there has been said where it was asked for.
+                Err(error) if self.lacking.is_empty() => self.unless_required(Err(error))?,
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the process in, before it has loaded anything.
+    pub(super) fn take_in(&mut self, pid: u32) -> Result<(), CgroupError> {
+        let Some(cgroup) = &self.cgroup else { return Ok(()) };
+        let taken = cgroup.take_in(pid);
+        if taken.is_err() {
+            self.by_cgroup.clear();
+        }
+        self.unless_required(taken)
+    }
+
+    fn unless_required(&mut self, outcome: Result<(), CgroupError>) -> Result<(), CgroupError> {
+        let Err(error) = outcome else { return Ok(()) };
+        if self.spec.cgroup == CgroupUse::Required {
+            self.discard();
+            return Err(error);
+        }
+        self.lacking.push(error.to_string());
+        Ok(())
+    }
+
+    /// Removes what was made for a process that is not there.
+    pub(crate) fn discard(&mut self) {
+        if let Some(cgroup) = self.cgroup.take() {
+            cgroup.remove(std::time::Duration::ZERO);
+        }
+    }
+
+    pub(super) fn cgroup(&self) -> Option<Arc<Cgroup>> {
+        self.cgroup.clone()
+    }
+
+    /// The resource limits that the process is to set for itself. That on processes counts all of the user's, so it is
+    /// not wanted where a cgroup counts the plugin's own.
+    pub(super) fn rlimits(&self) -> Limits {
+        let counted = self.by_cgroup.iter().any(|bound| bound.of == "processes");
+        Limits { processes: self.spec.kernel.processes.filter(|_| !counted), ..self.spec.kernel }
+    }
+
+    /// What holds for the process, now that it has set its limits.
+    pub(super) fn in_force(&self, pid: u32) -> LimitsInForce {
+        let text = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
+        let asked = self.rlimits();
+        let by_rlimit = [
+            ("memory_bytes", "Max address space", asked.memory_bytes),
+            ("cpu_seconds", "Max cpu time", asked.cpu_seconds),
+            ("open_files", "Max open files", asked.open_files),
+            ("file_size_bytes", "Max file size", asked.file_size_bytes),
+            ("processes", "Max processes", asked.processes),
+        ];
+        let by_rlimit = by_rlimit.into_iter().filter_map(|(of, line, asked)| {
+            let (value, by) = (soft(&text, line).or(asked.filter(|_| text.is_empty()))?, Enforcer::Rlimit);
+            asked.map(|_| Bound { of: of.into(), value, by })
+        });
+        let mut bounds: Vec<_> = self.by_cgroup.iter().cloned().chain(by_rlimit).collect();
+        bounds.sort_by(|a, b| a.of.cmp(&b.of));
+        let asks_for_one = self.spec.kernel.memory_bytes.is_some() || self.spec.kernel.processes.is_some();
+        let mut lacking = if asks_for_one { self.lacking.clone() } else { Vec::new() };
+        let only_rlimit = |of: &str| {
+            bounds.iter().any(|it| it.of == of && it.by == Enforcer::Rlimit)
+                && !bounds.iter().any(|it| it.of == of && it.by == Enforcer::Cgroup)
+        };
+        if only_rlimit("memory_bytes") {
+            lacking.push(
+                "`memory` bounds the address space of each of its processes, not what all of them take"
+                    .into(),
+            );
+        }
+        if only_rlimit("processes") {
+            lacking.push(if rustix::process::getuid().is_root() {
+                "`processes` does not bind root without a cgroup".into()
+            } else {
+                "`processes` counts all processes and threads of the user, not only the plugin's".into()
+            });
+        }
+        let entered = self.cgroup.as_ref().filter(|cgroup| cgroup.processes() > Some(0));
+        LimitsInForce { bounds, cgroup: entered.map(|cgroup| cgroup.dir().to_owned()), lacking }
+    }
+}
+
+/// The soft limit in a line such as `Max open files            1024                 4096                 files`.
+fn soft(text: &str, name: &str) -> Option<u64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bounds(cgroup: CgroupUse) -> Bounds {
+        let kernel = Limits { memory_bytes: Some(1 << 30), processes: Some(64), ..Limits::default() };
+        let spec = LimitsSpec { kernel, cgroup };
+        Bounds { spec, cgroup: None, by_cgroup: Vec::new(), lacking: Vec::new() }
+    }
+
+    #[test]
+    fn what_a_cgroup_lacks_is_told_where_it_is_preferred_and_refused_where_it_is_required() {
+        let error = || Err(CgroupError::None { path: "/proc".into() });
+        let mut preferred = bounds(CgroupUse::Preferred);
+        preferred.unless_required(error()).unwrap();
+        let lacking = preferred.in_force(std::process::id()).lacking;
+        assert!(lacking[0].contains("no cgroup v2"), "{lacking:?}");
+        assert!(bounds(CgroupUse::Required).unless_required(error()).is_err());
+    }
+
+    #[test]
+    fn processes_are_counted_by_one_of_the_two() {
+        let mut it = bounds(CgroupUse::Preferred);
+        assert_eq!(it.rlimits().processes, Some(64));
+        it.by_cgroup.push(Bound { of: "processes".into(), value: 64, by: Enforcer::Cgroup });
+        assert_eq!((it.rlimits().processes, it.rlimits().memory_bytes), (None, Some(1 << 30)));
+        assert!(!it.in_force(std::process::id()).lacking.iter().any(|it| it.contains("`processes`")));
+    }
+
+    #[test]
+    fn limits_are_read_as_the_kernel_writes_them() {
+        let text = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                    Max cpu time              unlimited            unlimited            seconds   \n\
+                    Max open files            1024                 4096                 files     \n";
+        assert_eq!((soft(text, "Max open files"), soft(text, "Max cpu time")), (Some(1024), None));
+    }
+}

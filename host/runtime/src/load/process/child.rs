@@ -1,0 +1,243 @@
+//! One shim as a process: started, talked to, killed, and reaped.
+
+use super::{
+    bounds::Bounds,
+    deadline::Deadline,
+    environment::Environment,
+    error::ProcessError,
+    lanes::Lanes,
+    life::{DEATH_IS_NEAR, Life, Reaper},
+    output::{Said, Tail, drain, listen},
+    spawner,
+    usage::ProcessUsage,
+};
+use crate::load::{
+    in_process::{self, TUNABLES, more_static_tls},
+    speaker::Speaker,
+};
+use parking_lot::Mutex;
+use replug_api::call::Death;
+use replug_model::{event::LimitsInForce, limits::LimitsSpec};
+use replug_wire::{Control, ControlError, Greeting, Limits, SHIM_MARKER, Service, Timed, WireError};
+use std::{
+    io::{self, PipeWriter},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    path::{Path, PathBuf},
+    process::{self, Command, Stdio},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+/// How long a child may take to say hello.
+const HELLO_DEADLINE: Duration = Duration::from_secs(10);
+/// How long the child may take to take an order from the service connection, which it always reads: whoever gives one may
+/// itself be kept from going on for seconds by a machine that is busy, and the child is killed afterwards.
+const ORDER_DEADLINE: Duration = Duration::from_secs(10);
+/// The program that becomes a shim when it is asked to.
+#[derive(Clone, Debug)]
+pub struct Program(PathBuf);
+
+impl Program {
+    /// A program that calls `replug::shim::run_if_asked` first in its `main`.
+    pub fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// The program that runs now, even if its file has been replaced since.
+    pub fn own() -> Self {
+        Self("/proc/self/exe".into())
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+/// What a child is started with.
+pub struct Start<'a> {
+    /// What becomes a shim.
+    pub program: &'a Program,
+    /// Passes on what the plugin and its process say.
+    pub speaker: Speaker,
+    /// What it may use.
+    pub limits: LimitsSpec,
+    /// What it finds in its environment.
+    pub environment: Environment<'a>,
+    /// The static thread-local storage that its plugin takes, in bytes.
+    pub static_tls_bytes: u64,
+    /// Called once, on a thread of its own, when the process has ended without having been asked to.
+    pub on_death: Box<dyn FnOnce(Death, String) + Send>,
+}
+
+/// A shim that has said hello. Dropped, it is killed with all that it started.
+pub(crate) struct Child {
+    control: Mutex<Control>,
+    service: Mutex<Service>,
+    pub(super) lanes: Lanes,
+    pub(super) life: Arc<Life>,
+    bounds: Bounds,
+    /// The end of this is the end of the child, should the host not come to kill it.
+    _lifeline: PipeWriter,
+}
+
+impl Child {
+    /// Starts a shim, and waits until it has said hello.
+    pub(crate) fn start(start: Start<'_>) -> Result<Self, ProcessError> {
+        let program = start.program.0.clone();
+        let failed =
+            |error: io::Error| ProcessError::Start { program: program.clone(), reason: error.to_string() };
+        let (ours, theirs) = UnixStream::pair().map_err(failed)?;
+        let (our_events, their_events) = UnixStream::pair().map_err(failed)?;
+        let (our_service, their_service) = UnixStream::pair().map_err(failed)?;
+        let (their_lifeline, lifeline) = io::pipe().map_err(failed)?;
+        let mut command = Command::new(&program);
+        command.args([SHIM_MARKER, &process::id().to_string()]);
+        start.environment.apply(&mut command);
+        command.stdin(OwnedFd::from(theirs)).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if start.static_tls_bytes > 0 {
+            command.env(TUNABLES, more_static_tls(start.static_tls_bytes));
+        }
+        let mut bounds = Bounds::prepare(start.limits, (&start.speaker.plugin, start.speaker.generation))?;
+        in_process::heed_children();
+        let mut child = spawner::spawn(command).map_err(|error| {
+            bounds.discard();
+            failed(error)
+        })?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let life = Life::of(&child, Tail::default(), bounds.cgroup()).map_err(|error| {
+            // No one else knows of it. An error means that it has ended.
+            let _ = child.kill();
+            let _ = child.wait();
+            bounds.discard();
+            failed(error)
+        })?;
+        let life = Arc::new(life);
+        // From here on, whatever goes wrong is the end of the process.
+        let reaper = Reaper::of(child, &life);
+        bounds.take_in(life.pid())?;
+        let unheard = |error: io::Error| {
+            failed(io::Error::other(format!("no thread can be started to listen to it: {error}")))
+        };
+        let speaker = Arc::new(start.speaker);
+        let end = life.process.clone();
+        let mut outputs = Vec::new();
+        if let Some(stdout) = stdout {
+            outputs.push(drain(Said::until(&end, stdout), "stdout", (&speaker, None)).map_err(unheard)?);
+        }
+        if let Some(stderr) = stderr {
+            let tail = Some(life.tail.clone());
+            outputs.push(drain(Said::until(&end, stderr), "stderr", (&speaker, tail)).map_err(unheard)?);
+        }
+        outputs.push(listen(Said::until(&end, our_events), speaker).map_err(unheard)?);
+        let wait = move || reaper.wait(outputs, start.on_death);
+        thread::Builder::new().name("replug-reaper".into()).spawn(wait).map_err(unheard)?;
+        let told = |error| Self::told("hello", HELLO_DEADLINE, (&life, error));
+        let mut ours = Timed::from(ours);
+        ours.until(Some(Deadline::after(HELLO_DEADLINE).until));
+        let greeting =
+            Greeting { events: their_events, lifeline: their_lifeline.into(), service: their_service };
+        let control = Mutex::new(Control::greet(ours, greeting).map_err(told)?);
+        let service = Mutex::new(Service::new(our_service));
+        Ok(Self { control, service, lanes: Lanes::default(), life, bounds, _lifeline: lifeline })
+    }
+
+    /// Asks for a step, and waits for its end.
+    pub(super) fn ask<T>(
+        &self,
+        step: &'static str,
+        deadline: Duration,
+        ask: impl FnOnce(&mut Control) -> Result<T, ControlError>,
+    ) -> Result<T, ProcessError> {
+        let mut control = self.control.lock();
+        control.until(Deadline::after(deadline).until);
+        ask(&mut control).map_err(|error| match error {
+            ControlError::Failed(failure) => ProcessError::Refused(failure),
+            ControlError::Wire(error) => Self::told(step, deadline, (&self.life, error)),
+        })
+    }
+
+    /// Orders something that waits for no step.
+    pub(super) fn service<T>(
+        &self,
+        order: impl FnOnce(&mut Service) -> Result<T, WireError>,
+    ) -> Result<T, WireError> {
+        let mut service = self.service.lock();
+        service.until(Deadline::after(ORDER_DEADLINE).until);
+        order(&mut service)
+    }
+
+    /// What an error of a connection means for the process behind it.
+    fn told(step: &'static str, deadline: Duration, of: (&Arc<Life>, WireError)) -> ProcessError {
+        let (life, error) = of;
+        let stderr_tail = || life.tail.text();
+        if matches!(error, WireError::TimedOut) {
+            let stderr_tail = stderr_tail();
+            // The plugin may be one that serves.
+            let waited = humantime::format_duration(deadline);
+            life.kill_because(&format!("replug: killed, because `{step}` did not end within {waited}"));
+            life.death_within(DEATH_IS_NEAR);
+            return ProcessError::Hangs { step, deadline, stderr_tail };
+        }
+        match life.own_death() {
+            Some(death) => ProcessError::Died { step, death, stderr_tail: stderr_tail() },
+            None => ProcessError::Garbled(error.to_string()),
+        }
+    }
+
+    /// How it ended, if it has or is about to; else it is killed, since its connection is of no use.
+    ///
+    /// When this returns, `on_death` has been called or is about to be for want of last words.
+    pub(super) fn death(&self) -> (Death, String) {
+        let death = self.life.own_death().unwrap_or(Death::Disconnected);
+        (death, self.life.tail.text())
+    }
+
+    /// Whether it has ended.
+    pub(super) fn is_dead(&self) -> bool {
+        self.life.is_dead()
+    }
+
+    /// Kills it though no one has asked it to end: its death is told as any other, with the reason as its last words.
+    pub(super) fn kill_because(&self, reason: &str) {
+        self.life.kill_because(reason);
+    }
+
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.life.pid()
+    }
+
+    /// The resource limits that it is to set for itself.
+    pub(super) fn rlimits(&self) -> Limits {
+        self.bounds.rlimits()
+    }
+
+    /// What bounds it, once it has set its limits.
+    pub(super) fn limits_in_force(&self) -> LimitsInForce {
+        self.bounds.in_force(self.pid())
+    }
+
+    /// What it takes of the machine; none once it has ended.
+    pub(super) fn usage(&self) -> Option<ProcessUsage> {
+        let processes = self.life.cgroup.as_ref().and_then(|cgroup| cgroup.processes());
+        let usage = ProcessUsage::of(Path::new(&format!("/proc/{}", self.pid())), processes);
+        // Until it is known to be dead its number is not another's.
+        usage.filter(|_| !self.is_dead())
+    }
+
+    /// From now on its end is no surprise.
+    pub(super) fn expect_end(&self) {
+        self.life.expect_end();
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.life.expect_end();
+        self.life.kill();
+        // Until then it may hold its files.
+        self.life.death_within(DEATH_IS_NEAR);
+    }
+}

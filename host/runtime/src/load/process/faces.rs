@@ -1,0 +1,172 @@
+//! The plugin in a child as handles see it: one [`Remote`] for each of its interfaces.
+
+use super::{
+    child::Child,
+    deadline::Deadline,
+    lanes::{Late, NoLane},
+};
+use crate::load::in_process::stack_left;
+use replug_api::{
+    CallError,
+    abi::{Encoding, Refusal},
+    describe::Interface,
+    remote::{Remote, Reply},
+};
+use replug_model::id::{Generation, PluginId};
+use replug_wire::{Answer, Call, MAX_FRAME, WireError};
+use std::{sync::Arc, time::Duration};
+
+/// A frame without its header, generously counted.
+const MAX_ARGUMENTS: usize = MAX_FRAME as usize - 64;
+
+/// One interface of the plugin in a child.
+pub(super) struct Face {
+    pub(super) child: Arc<Child>,
+    pub(super) plugin: PluginId,
+    pub(super) generation: Generation,
+    /// Its place in `export!`.
+    pub(super) index: u16,
+    pub(super) interface: Interface,
+    pub(super) call_timeout: Option<Duration>,
+    pub(super) cancel_grace: Duration,
+    pub(super) successor: Option<Successor>,
+}
+
+/// Makes a call that did not reach its process on the generation that serves next.
+pub(crate) type Successor = Arc<dyn Fn(&Unsent<'_>) -> Result<Reply, CallError> + Send + Sync>;
+
+/// A call that did not reach its process, because that was dead.
+pub struct Unsent<'a> {
+    /// The generation whose process it was.
+    pub(crate) generation: Generation,
+    pub(crate) interface: &'a str,
+    pub(crate) method: &'a str,
+    pub(crate) encoding: Encoding,
+    pub(crate) arguments: &'a [u8],
+}
+
+impl Remote for Face {
+    fn plugin(&self) -> &str {
+        self.plugin.as_str()
+    }
+
+    fn stack_left(&self) -> Option<usize> {
+        stack_left()
+    }
+
+    fn invoke(&self, method: u32, encoding: Encoding, arguments: &[u8]) -> Result<Reply, CallError> {
+        if arguments.len() > MAX_ARGUMENTS {
+            return Err(CallError::BadArguments {
+                plugin: self.plugin.to_string(),
+                method: self.method(method),
+                message: format!(
+                    "{} bytes are more than the {MAX_ARGUMENTS} that can be passed to a process",
+                    arguments.len()
+                ),
+            });
+        }
+        let deadline = Deadline::of(self.plugin.as_str()).or_else(|| self.call_timeout.map(Deadline::after));
+        let call = Call { interface: self.index, method, encoding, arguments };
+        let mut lane = match self.child.lane() {
+            Ok(lane) => lane,
+            Err(NoLane::Gone) => return self.unsent(call, deadline),
+            Err(NoLane::Lacking(error)) => {
+                return Err(CallError::NoConnection {
+                    plugin: self.plugin.to_string(),
+                    method: self.method(method),
+                    reason: error.to_string(),
+                });
+            }
+        };
+        lane.wire.stream_mut().until(deadline.map(|it| it.until));
+        let answered = lane.wire.call(call).map(|answer| {
+            // A lane that could not be served has ended.
+            let is_over = matches!(answer, Answer::Broken(_));
+            (self.read(method, answer), is_over)
+        });
+        match (answered, deadline) {
+            (Ok((reply, is_over)), _) => {
+                if !is_over {
+                    self.child.give_back(lane);
+                }
+                reply
+            }
+            (Err(WireError::TimedOut), Some(deadline)) => {
+                let late = Late { method: self.method(method), deadline, grace: self.cancel_grace };
+                self.child.give_up(lane, late);
+                Err(CallError::Timeout {
+                    plugin: self.plugin.to_string(),
+                    generation: self.generation.0,
+                    method: self.method(method),
+                    after_ms: deadline.after_ms(),
+                })
+            }
+            (Err(_), _) if lane.wire.awaited().is_none() => self.unsent(call, deadline),
+            (Err(_), _) => Err(self.crashed(method)),
+        }
+    }
+}
+
+impl Face {
+    /// Makes a call elsewhere that cannot have begun here, because there is no process to take it.
+    #[cold]
+    fn unsent(&self, call: Call<'_>, deadline: Option<Deadline>) -> Result<Reply, CallError> {
+        let crashed = self.crashed(call.method);
+        let Some(successor) = &self.successor else { return Err(crashed) };
+        // It began when it was made here.
+        let _noted = deadline.map(|deadline| deadline.note(&self.plugin));
+        successor(&Unsent {
+            generation: self.generation,
+            interface: &self.interface.name,
+            method: &self.method(call.method),
+            encoding: call.encoding,
+            arguments: call.arguments,
+        })
+    }
+
+    /// The error of a call in the middle of which the process went away. Returns when that is known.
+    #[cold]
+    fn crashed(&self, method: u32) -> CallError {
+        let (death, stderr_tail) = self.child.death();
+        CallError::Crashed {
+            plugin: self.plugin.to_string(),
+            generation: self.generation.0,
+            method: self.method(method),
+            death,
+            stderr_tail,
+        }
+    }
+
+    fn read(&self, method: u32, answer: Answer<'_>) -> Result<Reply, CallError> {
+        let plugin = self.plugin.to_string();
+        match answer {
+            Answer::Returned(bytes) => Ok(Reply::Returned(bytes.to_vec())),
+            Answer::Refused(bytes) => Ok(Reply::Refused(Refusal::Error(bytes.to_vec().into()))),
+            Answer::BadArguments(text) => Ok(Reply::Refused(Refusal::BadArguments(text.into()))),
+            Answer::BadResult(text) => Ok(Reply::Refused(Refusal::BadResult(text.into()))),
+            Answer::Panicked { location, message } => Err(CallError::Panicked {
+                plugin,
+                generation: self.generation.0,
+                method: self.method(method),
+                message: message.into(),
+                location: location.into(),
+            }),
+            Answer::NoSuchMethod => Err(CallError::NotImplemented {
+                plugin,
+                generation: self.generation.0,
+                method: self.method(method),
+            }),
+            Answer::NotRunning => {
+                Err(CallError::NotRunning { plugin, reason: "its instance is gone; `start` it".into() })
+            }
+            Answer::Broken(text) => {
+                Err(CallError::NotRunning { plugin, reason: format!("its process: {text}") })
+            }
+        }
+    }
+
+    fn method(&self, index: u32) -> String {
+        let method = self.interface.methods.get(index as usize);
+        method.map_or_else(|| format!("method {index}"), |method| method.name.clone())
+    }
+}

@@ -1,0 +1,251 @@
+//! What the end of a child means: another child, or the end of the parent too.
+
+use crate::{
+    load::process::signal_name,
+    registry::crash_record::{Crash, End, Suspect},
+};
+use replug_model::id::{Digest, PluginId};
+use signal_hook::consts::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGSYS, SIGTRAP};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    os::unix::process::ExitStatusExt,
+    process::ExitStatus,
+    time::{Duration, Instant},
+};
+
+/// Of crashes for which no one is to blame, so many within [`WINDOW`] are one too many.
+const PATIENCE: usize = 5;
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// The signals by which a process ends that did what it must not.
+const CRASHES: [i32; 7] = [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS];
+
+/// How a child ended, as far as it is known.
+#[derive(Default)]
+pub(super) struct Ended {
+    pub(super) status: ExitStatus,
+    /// Whether the kernel has killed for want of memory while it ran.
+    pub(super) short_of_memory: bool,
+    /// What its hosts have left.
+    pub(super) crashes: Vec<Crash>,
+    /// Whether it has left a host that was not shut down.
+    pub(super) hosts_left: bool,
+}
+
+/// What to do about it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// To start another. The text, if any, is for people.
+    Again(Option<String>),
+    /// To end with this status. The text, if any, is for people.
+    End(i32, Option<String>),
+}
+
+impl Ended {
+    /// The status that tells of it, by the custom of shells.
+    pub(super) fn code(&self) -> i32 {
+        self.status.code().or_else(|| self.status.signal().map(|signal| 128 + signal)).unwrap_or(1)
+    }
+
+    /// Whether its status alone says what its hosts may not have been able to note: anything but a signal by which
+    /// someone else wanted it to end.
+    pub(super) fn is_telling(&self) -> bool {
+        self.status.signal().is_none_or(|signal| self.is_crash(signal))
+    }
+
+    /// Whether that signal comes from what the process did, or from the kernel, for want of memory.
+    fn is_crash(&self, signal: i32) -> bool {
+        CRASHES.contains(&signal) || signal == SIGKILL && self.short_of_memory
+    }
+
+    /// What to call the crash that ended it, if it was one.
+    fn crash(&self) -> Option<String> {
+        let how = match self.status.signal() {
+            Some(signal) if !self.is_crash(signal) => return None,
+            Some(SIGKILL) => "was killed by the kernel, for want of memory".into(),
+            Some(signal) => format!("was killed by {}", signal_name(signal).unwrap_or("a signal")),
+            None if self.crashes.iter().any(|crash| crash.end == End::Exit) => self.exit(),
+            None => return None,
+        };
+        let at_work: Vec<_> =
+            self.crashes.iter().flat_map(|crash| &crash.suspects).map(ToString::to_string).collect();
+        let at_work = match at_work.as_slice() {
+            [] => "no plugin was in the middle of anything".into(),
+            some => format!("in the middle of something: {}", some.join(", ")),
+        };
+        Some(format!("{how} ({at_work})"))
+    }
+
+    /// Who has crashed it, and how.
+    fn blame(&self, culprits: &[&Suspect]) -> String {
+        let how = match self.status.signal() {
+            Some(signal) => signal_name(signal).unwrap_or("a signal").to_owned(),
+            None => format!("exit with status {}", self.code()),
+        };
+        let who: Vec<_> = culprits.iter().map(ToString::to_string).collect();
+        format!("{} crashed the program ({how})", who.join(", "))
+    }
+
+    fn exit(&self) -> String {
+        format!("ended with status {} without shutting its host down", self.code())
+    }
+}
+
+/// The crashes so far.
+#[derive(Default)]
+pub(super) struct History {
+    /// Those for which no one was to blame, within the time that counts.
+    unexplained: VecDeque<Instant>,
+    /// The artifacts that were to blame. Whoever crashes it again has not been kept from it.
+    blamed: BTreeSet<(PluginId, Digest)>,
+}
+
+impl History {
+    pub(super) fn judge(&mut self, ended: &Ended, now: Instant) -> Verdict {
+        let Some(how) = ended.crash() else {
+            let advice = "if no one meant it to, look for a call of `exit` in a plugin";
+            let exited = ended.hosts_left && ended.status.code().is_some();
+            let what = exited.then(|| format!("warning: the program {}; {advice}", ended.exit()));
+            return Verdict::End(ended.code(), what);
+        };
+        let culprits: Vec<_> = ended.crashes.iter().filter_map(Crash::culprit).collect();
+        let mut blame = |it: &&Suspect| self.blamed.insert((it.plugin.clone(), it.digest));
+        // Each of them is noted.
+        if culprits.iter().filter(|it| blame(it)).count() > 0 {
+            // The host that is started now says what is done about it, once it has built what there is to build.
+            return Verdict::Again(Some(format!("warning: {}: starting it again", ended.blame(&culprits))));
+        }
+        self.unexplained.push_back(now);
+        self.unexplained.retain(|at| now.duration_since(*at) < WINDOW);
+        if self.unexplained.len() >= PATIENCE {
+            let window = humantime::format_duration(WINDOW);
+            let what = format!(
+                "error: the program {how}; that was the {PATIENCE}th crash within {window} that moving a plugin out did \
+                 not end, so it is not started again"
+            );
+            return Verdict::End(ended.code(), Some(what));
+        }
+        Verdict::Again(Some(format!("warning: the program {how}: starting it again")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::crash_record::Blame;
+    use replug_model::id::Generation;
+    use signal_hook::consts::SIGTERM;
+
+    fn by_signal(signal: i32) -> Ended {
+        Ended { status: ExitStatus::from_raw(signal), ..Ended::default() }
+    }
+
+    fn exited(code: i32) -> Ended {
+        by_signal(code << 8)
+    }
+
+    fn crash(end: End, digest: u8) -> Crash {
+        let suspect = Suspect {
+            plugin: "dev.test.bad".parse().unwrap(),
+            generation: Generation(1),
+            digest: Digest([digest; 32]),
+            interface: "Probe".into(),
+            method: "misbehave".into(),
+            line: None,
+            blamed: Blame::Raised,
+        };
+        Crash { pid: 1, end, suspects: vec![suspect] }
+    }
+
+    fn judged(ended: &Ended) -> Verdict {
+        History::default().judge(ended, Instant::now())
+    }
+
+    #[test]
+    fn an_end_that_is_no_crash_is_passed_on() {
+        assert_eq!(judged(&exited(0)), Verdict::End(0, None));
+        assert_eq!(judged(&exited(3)), Verdict::End(3, None));
+        assert_eq!(judged(&by_signal(SIGTERM)), Verdict::End(143, None));
+        assert_eq!(judged(&by_signal(SIGKILL)), Verdict::End(137, None), "someone wanted it dead");
+    }
+
+    #[test]
+    fn a_kill_for_want_of_memory_is_a_crash() {
+        let killed = Ended { short_of_memory: true, ..by_signal(SIGKILL) };
+        let Verdict::Again(Some(what)) = judged(&killed) else { panic!("it is not started again") };
+        assert!(what.contains("for want of memory"), "{what}");
+        let asked = Ended { short_of_memory: true, ..by_signal(SIGTERM) };
+        assert_eq!(judged(&asked), Verdict::End(143, None));
+    }
+
+    #[test]
+    fn an_exit_is_a_crash_if_a_plugin_called_it() {
+        let ended = Ended { crashes: vec![crash(End::Exit, 1)], ..exited(0) };
+        let words = "warning: dev.test.bad g1 (Probe.misbehave) crashed the program (exit with status 0): starting it again";
+        assert_eq!(judged(&ended), Verdict::Again(Some(words.into())));
+    }
+
+    #[test]
+    fn an_exit_for_which_no_one_is_to_blame_is_a_crash_too_and_names_who_was_at_work() {
+        let mut crash = crash(End::Exit, 1);
+        crash.suspects[0].blamed = Blame::InFlight;
+        let other = Suspect { plugin: "dev.test.other".parse().unwrap(), ..crash.suspects[0].clone() };
+        crash.suspects.push(other);
+        let ended = Ended { crashes: vec![crash], hosts_left: true, ..exited(3) };
+        let Verdict::Again(Some(what)) = judged(&ended) else { panic!("it is not started again") };
+        for part in
+            ["status 3 without shutting its host down", "dev.test.bad g1 (Probe.misbehave), dev.test.other"]
+        {
+            assert!(what.contains(part), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_leaves_its_host_behind_ends_and_is_told_so() {
+        let left = |ended| Ended { hosts_left: true, ..ended };
+        let Verdict::End(0, Some(what)) = judged(&left(exited(0))) else { panic!("it says nothing") };
+        assert!(what.contains("ended with status 0 without shutting its host down"), "{what}");
+        assert_eq!(judged(&left(by_signal(SIGTERM))), Verdict::End(143, None));
+    }
+
+    #[test]
+    fn the_fifth_crash_within_a_minute_that_no_one_is_to_blame_for_is_the_last() {
+        let mut history = History::default();
+        let begin = Instant::now();
+        for _ in 0..4 {
+            assert!(matches!(history.judge(&by_signal(SIGSEGV), begin), Verdict::Again(Some(_))));
+        }
+        let late = begin + WINDOW;
+        assert!(
+            matches!(history.judge(&by_signal(SIGSEGV), late), Verdict::Again(Some(_))),
+            "those are past"
+        );
+        for _ in 0..3 {
+            history.judge(&by_signal(SIGSEGV), late);
+        }
+        let Verdict::End(139, Some(what)) = history.judge(&by_signal(SIGSEGV), late) else {
+            panic!("it goes on")
+        };
+        assert!(what.contains("killed by SIGSEGV") && what.contains("5th crash within 1m"), "{what}");
+    }
+
+    #[test]
+    fn a_culprit_that_was_not_kept_from_it_is_no_excuse() {
+        let mut history = History::default();
+        let now = Instant::now();
+        let mut judge = |digest| {
+            let crashes = vec![crash(End::Signal("SIGSEGV"), digest)];
+            history.judge(&Ended { crashes, ..by_signal(SIGSEGV) }, now)
+        };
+        for digest in 1..9 {
+            let words =
+                "warning: dev.test.bad g1 (Probe.misbehave) crashed the program (SIGSEGV): starting it again";
+            assert_eq!(judge(digest), Verdict::Again(Some(words.into())), "each time it is another");
+        }
+        for _ in 0..4 {
+            let Verdict::Again(Some(words)) = judge(1) else { panic!("it is not started again") };
+            assert!(words.contains("the program was killed by SIGSEGV"), "{words}");
+        }
+        assert!(matches!(judge(1), Verdict::End(139, Some(_))));
+    }
+}

@@ -1,0 +1,108 @@
+//! What the kernel says of a process, read from its `/proc/PID/stat`.
+
+use std::{fs, path::Path};
+
+/// A process that lives. One that is on its way out, or has ended and was not waited for, does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessStat {
+    /// When it was started, in the kernel's ticks since the system was. With it, a process is told from another that has
+    /// got its number.
+    pub(crate) started: u64,
+    /// Time on a processor, of all its threads, in ticks.
+    pub(crate) cpu_ticks: u64,
+    pub(crate) threads: u64,
+}
+
+impl ProcessStat {
+    /// Of the process of that number; none if there is none that lives.
+    pub fn of(pid: u32) -> Option<Self> {
+        Self::read(&Path::new("/proc").join(pid.to_string()))
+    }
+
+    /// Reads `/proc/PID`, given as a folder.
+    pub(crate) fn read(folder: &Path) -> Option<Self> {
+        /// The kernel's `PF_EXITING`.
+        const EXITING: u64 = 0x4;
+        let text = fs::read_to_string(folder.join("stat")).ok()?;
+        // The name in parentheses may hold anything. After it: the state, which is the third field, and the others.
+        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
+        if matches!(*fields.first()?, "Z" | "X") || field(9)? & EXITING != 0 {
+            return None;
+        }
+        Some(Self { started: field(22)?, cpu_ticks: field(14)? + field(15)?, threads: field(20)? })
+    }
+}
+
+/// Whether this process ignores a signal, as a program does that was started by `nohup`, or in the background by a script.
+pub(crate) fn ignores(signal: i32) -> bool {
+    fs::read_to_string("/proc/self/status").is_ok_and(|status| is_in(&status, signal))
+}
+
+fn is_in(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let bit = u32::try_from(signal - 1).ok().and_then(|bit| 1_u64.checked_shl(bit));
+    mask.zip(bit).is_some_and(|(mask, bit)| mask & bit != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{self, Command, Stdio};
+
+    #[test]
+    fn this_process_lives_and_its_child_was_started_after_it() {
+        let own = ProcessStat::of(process::id()).unwrap();
+        assert!(own.threads >= 1, "{own:?}");
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let stat = ProcessStat::of(child.id()).unwrap();
+        assert!(stat.started >= own.started, "{stat:?} {own:?}");
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_process_that_has_ended_does_not_live_though_no_one_has_waited_for_it() {
+        let mut child = Command::new("true").stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let exited = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::waitid(rustix::process::WaitId::Pid(pid), exited).unwrap();
+        assert_eq!(ProcessStat::of(child.id()), None);
+        child.wait().unwrap();
+        assert_eq!(ProcessStat::of(child.id()), None);
+    }
+
+    #[test]
+    fn a_process_on_its_way_out_does_not_live() {
+        let dir = tempfile::tempdir().unwrap();
+        let stat = |flags| format!("7 (a) S 1 7 7 0 -1 {flags} 1 0 0 0 150 50 0 0 20 0 3 0 99 1 1");
+        fs::write(dir.path().join("stat"), stat(0x40_0000)).unwrap();
+        assert_eq!(
+            ProcessStat::read(dir.path()),
+            Some(ProcessStat { started: 99, cpu_ticks: 200, threads: 3 })
+        );
+        fs::write(dir.path().join("stat"), stat(0x40_0004)).unwrap();
+        assert_eq!(ProcessStat::read(dir.path()), None);
+    }
+
+    #[test]
+    fn a_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
+        let dir = tempfile::tempdir().unwrap();
+        let stat = "7 (a b) c) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 3 0 99 1 1";
+        fs::write(dir.path().join("stat"), stat).unwrap();
+        assert_eq!(
+            ProcessStat::read(dir.path()),
+            Some(ProcessStat { started: 99, cpu_ticks: 200, threads: 3 })
+        );
+    }
+
+    #[test]
+    fn an_ignored_signal_is_a_bit_of_the_kernels_mask() {
+        let status = "SigBlk:\tffffffffffffffff\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000004002\n";
+        let ignored: Vec<i32> = (-1..=65).filter(|signal| is_in(status, *signal)).collect();
+        assert_eq!(ignored, [libc::SIGHUP, libc::SIGPIPE]);
+        // A Rust program ignores it.
+        assert!(ignores(libc::SIGPIPE) && !ignores(libc::SIGSEGV));
+    }
+}

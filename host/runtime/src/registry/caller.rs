@@ -1,0 +1,390 @@
+//! The path of a call: seat, slot, edge, and back. The hot path of the whole house.
+
+use super::{
+    entry::Entry,
+    gate::Shut,
+    mark::Mark,
+    record::{Live, Record},
+    seat::{Level, MAX_DEPTH, Seat},
+};
+use crate::load::{
+    in_process::take_panic_location,
+    process::{Deadline, Noted},
+};
+use replug_api::{
+    CallError,
+    abi::{Edge, MethodExport, Object, Outcome, Panic},
+    call::{Bound, Caller},
+    remote,
+};
+use replug_model::metrics::{CallEnd, Failure, Stopwatch};
+use std::{
+    cell::Cell,
+    ptr::null_mut,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// When a process that has just died is likely to be started again.
+const SOON: Duration = Duration::from_millis(200);
+
+thread_local! {
+    /// Whether this thread is the one that hands over the state of some plugin.
+    pub(super) static HANDING_OVER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What a typed handle's client calls through: a plugin, and which of its interfaces.
+#[derive(Clone)]
+pub struct EntryCaller {
+    pub(crate) entry: Arc<Entry>,
+    pub(super) port: usize,
+}
+
+// SAFETY: 1. A port holds an object and the methods of the export that it is bound to, as `Instance::interface` gave them.
+// 2. The generation is pinned until the outcome has been taken apart, and a panic in it read and dropped.
+unsafe impl Caller for EntryCaller {
+    #[inline]
+    fn call<T, E>(
+        &self,
+        method: u32,
+        call: impl FnOnce(Object, Edge) -> Outcome<T, E>,
+    ) -> Result<T, Result<E, CallError>> {
+        let Some(ready) = self.ready(method) else { return self.call_slowly(method, call) };
+        ready.run(|_, object, edge| call(object, edge))
+    }
+}
+
+impl EntryCaller {
+    /// Gets a call ready, unless there is anything unusual about it: that is for the slow way to find out, and to say. So
+    /// what is inlined into callers stays small.
+    #[inline(always)]
+    fn ready(&self, method: u32) -> Option<Ready> {
+        let level = Seat::in_sight()?.enter()?;
+        let record = self.entry.slot.pin(level.hazard());
+        if record.is_null() {
+            level.leave();
+            return None;
+        }
+        let pin = Pin { level, record };
+        let port = pin.record().ports.get(self.port);
+        let Some((port, export)) = port.and_then(|port| Some((port, port.methods.get(method as usize)?)))
+        else {
+            pin.level.leave();
+            return None;
+        };
+        let (object, mark) = (port.bound.object, port.mark);
+        Some(Ready::new(pin, (object, export), mark.method(method)))
+    }
+
+    /// The slow way: of the thread's first call, of those that are chosen to be timed, and of those that cannot be made.
+    #[cold]
+    #[inline(never)]
+    fn call_slowly<T, E>(
+        &self,
+        method: u32,
+        call: impl FnOnce(Object, Edge) -> Outcome<T, E>,
+    ) -> Result<T, Result<E, CallError>> {
+        let (pin, _rest) = self.entry.pin().map_err(Err)?;
+        let record = pin.record();
+        let Some(port) = record.ports.get(self.port) else {
+            return Err(Err(no_such_port(record)));
+        };
+        let Some(export) = port.methods.get(method as usize) else {
+            return Err(Err(self.entry.not_implemented(&record.live, self.port, method)));
+        };
+        let (object, mark) = (port.bound.object, port.mark);
+        Ready::new(pin, (object, export), mark.method(method)).run(|record, object, edge| {
+            let watch = Stopwatch::start();
+            let outcome = call(object, edge);
+            let took = watch.stop();
+            // Which failure it is is found out later; for the time, one is as another.
+            let returned = matches!(outcome, Outcome::Returned(_));
+            let end = if returned { CallEnd::Ok } else { CallEnd::Failed(Failure::Lost) };
+            self.entry.note_time(took, end, &record.live);
+            outcome
+        })
+    }
+}
+
+/// A call that can be made: of a method of the generation that is pinned, and marked.
+struct Ready {
+    pin: Pin,
+    object: Object,
+    export: &'static MethodExport,
+}
+
+impl Ready {
+    #[inline(always)]
+    fn new(pin: Pin, (object, export): (Object, &'static MethodExport), mark: Mark) -> Self {
+        pin.level.mark(mark);
+        Self { pin, object, export }
+    }
+
+    #[inline(always)]
+    fn run<T, E>(
+        self,
+        call: impl FnOnce(&Record, Object, Edge) -> Outcome<T, E>,
+    ) -> Result<T, Result<E, CallError>> {
+        // Each end does all of it: see `Level::leave`.
+        match taken_apart(call(self.pin.record(), self.object, self.export.edge)) {
+            Ok(value) => {
+                self.pin.count_return();
+                self.pin.level.leave();
+                Ok(value)
+            }
+            Err(failed) => {
+                let error = not_returned(&self.pin.record().live, &self.export.name, failed);
+                self.pin.count(end_of(&error));
+                self.pin.level.leave();
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The value, or what came instead of one.
+///
+/// Apart, so that nothing of an outcome is left to be dropped after the call: what is dropped has to lie in memory, on the
+/// fast path too.
+#[inline(always)]
+fn taken_apart<T, E>(outcome: Outcome<T, E>) -> Result<T, Outcome<T, E>> {
+    match outcome {
+        Outcome::Returned(value) => Ok(value),
+        failed => Err(failed),
+    }
+}
+
+/// How a call ended that gave no value.
+#[cold]
+fn end_of<E>(error: &Result<E, CallError>) -> CallEnd {
+    match error {
+        Ok(_) => CallEnd::Failed(Failure::Error),
+        Err(error) => CallEnd::of_error(error),
+    }
+}
+
+/// Why a call gave no value: the method's own error, or the host's. Apart, so that what is inlined into callers stays
+/// small.
+#[cold]
+#[inline(never)]
+fn not_returned<T, E>(live: &Live, method: &str, outcome: Outcome<T, E>) -> Result<E, CallError> {
+    match outcome {
+        Outcome::Refused(error) => Ok(error),
+        Outcome::Panicked(panic) => Err(panicked(live, method, panic)),
+        Outcome::Returned(_) | Outcome::Lost => Err(lost(live, method)),
+    }
+}
+
+/// What calls with a deadline go through.
+#[derive(Clone)]
+pub struct TimedCaller {
+    pub(crate) caller: EntryCaller,
+    pub(crate) after: Duration,
+}
+
+impl TimedCaller {
+    /// The same calls with a deadline.
+    pub(crate) fn bound<I: ?Sized>(of: &Bound<I, EntryCaller>, after: Duration) -> Bound<I, Self> {
+        let timed = Self { caller: of.caller().clone(), after };
+        // SAFETY: 1: its edges are those of the caller that it goes through.
+        unsafe { Bound::new(timed) }
+    }
+}
+
+// SAFETY: 1 and 2: as for the caller that it goes through.
+unsafe impl Caller for TimedCaller {
+    fn call<T, E>(
+        &self,
+        method: u32,
+        call: impl FnOnce(Object, Edge) -> Outcome<T, E>,
+    ) -> Result<T, Result<E, CallError>> {
+        Deadline::after(self.after).hold(&self.caller.entry.id, || self.caller.call(method, call))
+    }
+}
+
+/// What waiting for a pin has left of the time that the call may take, if that began with the waiting.
+pub(crate) type Rest = Option<Noted>;
+
+/// The newest generation, held for the length of one call.
+pub(crate) struct Pin {
+    /// Its drop ends the call.
+    level: Level,
+    record: *mut Record,
+}
+
+impl Pin {
+    #[inline(always)]
+    pub(super) fn record(&self) -> &Record {
+        // SAFETY: `Slot::pin` returned the pointer, not null, for this pin's hazard cell, which is only cleared when
+        // the pin's level is dropped; until then whoever unpublishes the record does not free it.
+        unsafe { &*self.record }
+    }
+
+    pub(crate) fn live(&self) -> &Arc<Live> {
+        &self.record().live
+    }
+
+    /// Counts the call that this pin was for, which returned.
+    #[inline(always)]
+    fn count_return(&self) {
+        let (seat, record) = (self.level.seat, self.record());
+        if seat.count(record.lane).note_return(record.timed_one_in) {
+            seat.look_away(record.lane);
+        }
+    }
+
+    /// Says that the thread is about to call this method.
+    pub(crate) fn mark(&self, interface: &str, method: u32) {
+        self.level.mark(self.live().mark_of(interface).method(method));
+    }
+
+    /// Counts the call that this pin was for by how it ended.
+    #[inline(always)]
+    pub(crate) fn count(&self, end: CallEnd) {
+        match end {
+            CallEnd::Ok => self.count_return(),
+            CallEnd::Failed(why) => count_failure(self.level.seat, self.record(), why),
+        }
+    }
+}
+
+/// Counts a call that failed. Takes what a pin is made of, and not the pin: see [`Level::leave`].
+#[cold]
+#[inline(never)]
+fn count_failure(seat: &'static Seat, record: &Record, why: Failure) {
+    if seat.count(record.lane).note_failure(why, record.timed_one_in) {
+        seat.look_away(record.lane);
+    }
+}
+
+impl Entry {
+    /// Pins the generation that serves. Waits while the state is handed over. What comes beside the pin is to be held for
+    /// the length of the call.
+    #[inline(always)]
+    pub(crate) fn pin(&self) -> Result<(Pin, Rest), CallError> {
+        let Some(seat) = Seat::mine() else { return Err(self.thread_is_ending()) };
+        let Some(level) = seat.enter() else { return Err(self.too_deep()) };
+        let record = self.slot.pin(level.hazard());
+        if record.is_null() { self.pin_slowly(level) } else { Ok((Pin { level, record }, None)) }
+    }
+
+    // Takes what a pin is made of, and not a pin: one whose address is taken is kept in memory, on the fast path too,
+    // which takes as long as the rest of it.
+    #[cold]
+    fn pin_slowly(&self, level: Level) -> Result<(Pin, Rest), CallError> {
+        let mut pin = Pin { level, record: null_mut() };
+        // A call from inside a call of the same plugin belongs to the generation it began in: waiting for the next
+        // one would wait for itself.
+        for outer in pin.level.seat.own_hazards().rev().filter(|outer| !outer.is_null()) {
+            if let Some(record) = self.stay_in(outer, pin.level.hazard()) {
+                pin.record = record;
+                return Ok((pin, None));
+            }
+        }
+        if HANDING_OVER.get() && self.slot.why_shut() == Some(Shut::Paused) {
+            return Err(self.handing_over());
+        }
+        self.wait_for_record(pin)
+    }
+
+    /// Pins the generation that serves, even inside a call of the same plugin.
+    pub(super) fn pin_anew(&self) -> Result<(Pin, Rest), CallError> {
+        let seat = Seat::mine().ok_or_else(|| self.thread_is_ending())?;
+        let level = seat.enter().ok_or_else(|| self.too_deep())?;
+        self.wait_for_record(Pin { level, record: null_mut() })
+    }
+
+    fn wait_for_record(&self, mut pin: Pin) -> Result<(Pin, Rest), CallError> {
+        let noted = Deadline::of(self.id.as_str());
+        let deadline = noted.or_else(|| self.call_timeout().map(Deadline::after));
+        let waited = self.slot.wait(pin.level.hazard(), deadline.map(|it| it.until));
+        pin.record = waited.map_err(|shut| self.not_running(shut, deadline))?;
+        let unnoted = deadline.filter(|_| noted.is_none());
+        Ok((pin, unnoted.map(|deadline| deadline.note(&self.id))))
+    }
+
+    #[cold]
+    fn not_running(&self, shut: Shut, deadline: Option<Deadline>) -> CallError {
+        let plugin = self.id.to_string();
+        match shut {
+            Shut::Restarting(restart) => {
+                let left = restart.due.map_or(SOON, |due| due.saturating_duration_since(Instant::now()));
+                let retry_in_ms = left.as_millis().try_into().unwrap_or(u64::MAX).max(1);
+                CallError::Restarting { plugin, retry_in_ms }
+            }
+            Shut::Paused => {
+                let waited = deadline.map_or(Duration::ZERO, |it| it.after);
+                let waited = humantime::format_duration(waited);
+                let reason = format!(
+                    "its state was still being handed over when the call's deadline of {waited} passed: the call was not made"
+                );
+                CallError::NotRunning { plugin, reason }
+            }
+            Shut::Closed(reason) => CallError::NotRunning { plugin, reason },
+        }
+    }
+
+    #[cold]
+    fn handing_over(&self) -> CallError {
+        let reason = "its state is being handed over, and this thread is in the middle of a hand-over: waiting for it \
+                      could last for ever";
+        CallError::NotRunning { plugin: self.id.to_string(), reason: reason.into() }
+    }
+
+    #[cold]
+    fn thread_is_ending(&self) -> CallError {
+        CallError::NotRunning { plugin: self.id.to_string(), reason: "the calling thread is ending".into() }
+    }
+
+    #[cold]
+    fn too_deep(&self) -> CallError {
+        CallError::TooDeep { plugin: self.id.to_string(), depth: MAX_DEPTH }
+    }
+
+    #[cold]
+    fn not_implemented(&self, live: &Live, port: usize, method: u32) -> CallError {
+        CallError::NotImplemented {
+            plugin: self.id.to_string(),
+            generation: live.generation.0,
+            method: self.method_name(port, method),
+        }
+    }
+}
+
+#[cold]
+fn no_such_port(record: &Record) -> CallError {
+    // A handle's port is published before the handle is made, so this is a broken promise of the registry's.
+    CallError::Unknown(format!(
+        "{} {} lacks the handle's interface",
+        record.live.plugin, record.live.generation
+    ))
+}
+
+/// Turns a contained panic into the caller's error. To be called on the thread that panicked, while pinned.
+#[cold]
+pub(crate) fn panicked(live: &Live, method: &str, panic: Panic) -> CallError {
+    CallError::Panicked {
+        plugin: live.plugin.to_string(),
+        generation: live.generation.0,
+        method: method.to_owned(),
+        message: panic.message().to_string(),
+        location: take_panic_location(panic.message()).unwrap_or_else(|| "location unknown".into()),
+    }
+}
+
+/// Why a call did not come back. To be called on the thread that made it.
+#[cold]
+pub(crate) fn lost(live: &Live, method: &str) -> CallError {
+    match remote::take_lost() {
+        // A plugin in a process of its own cannot name a method that it does not have.
+        Some(CallError::NotImplemented { plugin, generation, .. }) => {
+            CallError::NotImplemented { plugin, generation, method: method.to_owned() }
+        }
+        Some(error) => error,
+        None => CallError::BadResult {
+            plugin: live.plugin.to_string(),
+            method: method.to_owned(),
+            message: "it was lost, and nobody says why; if this happens again, build the plugin anew".into(),
+        },
+    }
+}

@@ -1,0 +1,64 @@
+//! The calls of a plugin, summed over its generations: how many, and how long they took.
+
+use super::{entry::Entry, record::Live, seat::Calls};
+use replug_model::{
+    limits::Mode,
+    metrics::{CallEnd, Histogram, Took},
+};
+
+/// One thing for the generations in this process, and one for those in processes of their own.
+pub(super) struct ByMode<T> {
+    pub(super) in_process: T,
+    pub(super) process: T,
+}
+
+impl<T> ByMode<T> {
+    pub(super) fn of(&self, mode: Mode) -> &T {
+        match mode {
+            Mode::Process => &self.process,
+            _ => &self.in_process,
+        }
+    }
+
+    pub(super) fn of_mut(&mut self, mode: Mode) -> &mut T {
+        match mode {
+            Mode::Process => &mut self.process,
+            _ => &mut self.in_process,
+        }
+    }
+}
+
+/// The calls of all generations of a plugin that ran in one mode.
+pub struct CallsIn {
+    /// That mode.
+    pub mode: Mode,
+    /// How many there were, and how many failed.
+    pub calls: Calls,
+    /// How long those took that returned, as far as they were timed.
+    pub returned: Histogram,
+    /// How long those took that failed, as far as they were timed.
+    pub failed: Histogram,
+}
+
+impl Entry {
+    /// All calls of all generations so far.
+    pub fn calls(&self) -> Calls {
+        let mut total = self.calls_in(Mode::InProcess);
+        total += self.calls_in(Mode::Process);
+        total
+    }
+
+    /// The same with how long they took, by mode.
+    pub fn calls_by_mode(&self) -> [CallsIn; 2] {
+        [Mode::InProcess, Mode::Process].map(|mode| {
+            let (returned, failed) = self.times.of(mode).read();
+            CallsIn { mode, calls: self.calls_in(mode), returned, failed }
+        })
+    }
+
+    /// Notes how long a call into this generation took.
+    #[cold]
+    pub(crate) fn note_time(&self, took: Took, end: CallEnd, live: &Live) {
+        self.times.of(live.instance.runs_in()).note(took, end);
+    }
+}

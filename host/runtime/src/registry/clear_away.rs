@@ -1,0 +1,135 @@
+//! What becomes of the private copy of an artifact that is no longer needed: a file without a name, of which as much stays
+//! on disk as someone has mapped.
+//!
+//! Much of a library's file is debug information, which is not loaded: of the sample calculator, as it is built by default, 2.5
+//! of 3.7 MB. But a backtrace maps all of it, and std keeps the files that it has mapped last. So the file is never made shorter, which
+//! would be a SIGBUS for whoever reads it: a hole is made of what no one has mapped. Whoever opened the file before it lost
+//! its name, and maps it after, reads zeros.
+
+use replug_model::copy::libraries_of_copy;
+use rustix::fs::{FallocateFlags, fallocate};
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+};
+
+/// The largest page of any machine that is Linux's.
+const PAGE_BYTES: u64 = 64 << 10;
+
+/// Removes the private copy of an artifact and those of its libraries. Of the artifact, that many bytes may stay mapped.
+pub fn clear_away(copy: &Path, loaded_bytes: u64) {
+    let file = open_to_write(copy);
+    // The mapping needs no name; the next generation has its own. If the file stays, it goes with the run folder.
+    let _ = fs::remove_file(copy);
+    let _ = fs::remove_dir_all(libraries_of_copy(copy));
+    if let Ok(file) = file {
+        // On a file system that knows no holes, it takes its room until it is unmapped.
+        let _ = give_back(&file, (copy, loaded_bytes.next_multiple_of(PAGE_BYTES)));
+    }
+}
+
+fn open_to_write(file: &Path) -> io::Result<File> {
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600))?;
+    File::options().write(true).open(file)
+}
+
+/// Gives back the room of a file from there on, unless someone reads it.
+fn give_back(file: &File, (path, from): (&Path, u64)) -> io::Result<()> {
+    let metadata = file.metadata()?;
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    let is_read = |line: &str| is_read_behind(line, from, (metadata.ino(), path));
+    if metadata.len() > from && !maps.lines().any(is_read) {
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        fallocate(file, hole, from, metadata.len() - from)?;
+    }
+    Ok(())
+}
+
+/// Whether a line of `/proc/<pid>/maps` is of that file, and reaches behind that place in it. One that makes no sense might.
+fn is_read_behind(line: &str, place: u64, (inode, path): (u64, &Path)) -> bool {
+    let mut columns = line.split_whitespace();
+    let mut next = || columns.next();
+    let (Some(range), Some(rights), Some(offset), Some(_), Some(found)) =
+        (next(), next(), next(), next(), next())
+    else {
+        return true;
+    };
+    // Some file systems give a mapping another number than the file.
+    let of_file = found.parse() == Ok(inode) || path.to_str().is_none_or(|path| line.contains(path));
+    // The loader leaves gaps between its segments, which no one can read.
+    if !of_file || !rights.starts_with('r') {
+        return false;
+    }
+    let number = |text| u64::from_str_radix(text, 16).ok();
+    let end = || {
+        let (start, end) = range.split_once('-')?;
+        number(offset)?.checked_add(number(end)?.checked_sub(number(start)?)?)
+    };
+    end().is_none_or(|end| end > place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+    use std::{os::unix::fs::FileExt, ptr::null_mut};
+
+    const LENGTH: usize = 1 << 20;
+    const LOADED: u64 = 100_000;
+
+    /// A copy, as the store makes it, and what is left of it when it is cleared away: its blocks, while it has no name.
+    fn cleared_away(meanwhile: impl FnOnce(&File, &mut dyn FnMut())) -> (u64, File) {
+        let dir = tempfile::tempdir().unwrap();
+        let copy = dir.path().join("plugin-1.so");
+        fs::write(&copy, vec![7; LENGTH]).unwrap();
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o400)).unwrap();
+        let file = File::open(&copy).unwrap();
+        meanwhile(&file, &mut || clear_away(&copy, LOADED));
+        assert!(!copy.exists());
+        assert_eq!(file.metadata().unwrap().len(), LENGTH as u64, "it was made shorter");
+        (file.metadata().unwrap().blocks() * 512, file)
+    }
+
+    #[test]
+    fn a_copy_that_no_one_reads_gives_its_room_back_and_keeps_what_is_loaded() {
+        let (bytes, file) = cleared_away(|_, clear_away| clear_away());
+        assert!((LOADED..LENGTH as u64 / 2).contains(&bytes), "{bytes}");
+        let mut loaded = vec![0; LOADED as usize];
+        file.read_exact_at(&mut loaded, 0).unwrap();
+        assert!(loaded.iter().all(|byte| *byte == 7));
+    }
+
+    #[test]
+    fn a_copy_that_is_mapped_as_a_whole_stays_as_it_is() {
+        let (bytes, _) = cleared_away(|file, clear_away| {
+            // SAFETY: the kernel picks an address at which nothing is mapped.
+            let start =
+                unsafe { mmap(null_mut(), LENGTH, ProtFlags::READ, MapFlags::PRIVATE, file, 0) }.unwrap();
+            clear_away();
+            // SAFETY: all of it is mapped, and nobody changes it.
+            let seen = unsafe { std::slice::from_raw_parts(start.cast::<u8>(), LENGTH) };
+            assert!(seen.iter().all(|byte| *byte == 7));
+            // SAFETY: it was mapped above, and `seen` is not used after this.
+            unsafe { munmap(start, LENGTH) }.unwrap();
+        });
+        assert!(bytes >= LENGTH as u64, "{bytes}");
+    }
+
+    #[test]
+    fn only_what_can_be_read_behind_the_place_counts() {
+        let path = Path::new("/run/p-1.so");
+        let line = |rights: &str, offset: u64, inode: u64, name: &str| {
+            format!("7f0000000000-7f0000010000 {rights} {offset:08x} fe:00 {inode} {name}")
+        };
+        let is_read = |line: &str| is_read_behind(line, 0x20000, (42, path));
+        assert!(is_read(&line("r--p", 0x20000, 42, "/run/p-1.so (deleted)")));
+        assert!(is_read(&line("r-xp", 0x20000, 7, "/run/p-1.so (deleted)")), "another number, the same name");
+        assert!(is_read(&line("r--p", 0x18000, 42, "")));
+        assert!(!is_read(&line("r--p", 0x10000, 42, "/run/p-1.so")), "it ends there");
+        assert!(!is_read(&line("---p", 0x20000, 42, "/run/p-1.so")), "no one can read it");
+        assert!(!is_read(&line("r--p", 0x20000, 43, "/run/p-2.so")));
+        assert!(is_read("nonsense") && is_read("x-y r--p z fe:00 42"));
+    }
+}

@@ -1,0 +1,163 @@
+//! The crash record: who was where when the process ended, in memory that outlives it, and then in a file.
+//!
+//! ```text
+//!  sealed memory                  the header: process, boot, and how it ended      written in the end, by `fault.rs`
+//!                                 one row of marks for each seat                   written at each call, by its thread
+//!  run/<pid>-<n>/seats            the same                                         written after the end, see below
+//!  run/<pid>-<n>/lanes/<lane>.json    who is behind a lane of a mark               written at each load, by `notes.rs`
+//! ```
+//!
+//! `layout.rs` says where what stands; `memory.rs` makes the memory and maps it; `read.rs` reads the file that a dead
+//! process has left, and `line.rs` the line of the source at which it was. The file is written by whoever comes to it, each time as a whole:
+//!
+//! * the process itself, when a signal or `exit` ends it and its handlers run;
+//! * its [parent](crate::parent), which holds the memory, after any end;
+//! * without a parent, a [recorder](crate::recorder), which holds the memory, after any end; unless the program does not
+//!   call `run_if_asked`.
+//!
+//! There is one record for a process, however many hosts it has. Each host has it under a name in its own run folder.
+
+mod fault;
+mod layout;
+mod line;
+#[cfg(feature = "lines")]
+mod lines;
+mod memory;
+mod notes;
+mod output;
+mod read;
+#[cfg(test)]
+mod tests;
+
+pub(super) use memory::marks;
+pub(crate) use memory::{adopt, make};
+pub use notes::{Note, NotedInterface, Origin};
+pub use output::pass_on;
+pub(crate) use read::write_down;
+pub use read::{Blame, Crash, End, Suspect, note_end, read};
+
+use crate::{load::process::Program, recorder::Recorder};
+use layout::{HEADER_BYTES, Header, RECORD_NAME};
+use memory::Holder;
+use parking_lot::Mutex;
+use rustix::fs::{AtFlags, CWD, linkat};
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::fs::{FileExt, MetadataExt},
+    },
+    path::{Path, PathBuf},
+};
+
+/// The record that a host keeps.
+#[derive(Debug)]
+pub struct CrashRecord {
+    run_dir: PathBuf,
+}
+
+/// The record of this process.
+static KEPT: Mutex<Option<Kept>> = Mutex::new(None);
+
+struct Kept {
+    file: File,
+    /// How many hosts keep it.
+    hosts: usize,
+    /// Writes it after the end of this process, if no one else does.
+    _recorder: Option<Recorder>,
+}
+
+/// The record cannot be kept.
+#[derive(thiserror::Error)]
+#[error(
+    "no crash record: {}: {source}; if a plugin crashes this program, nothing will say which it was", path.display()
+)]
+pub struct RecordError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+replug_model::readable::readable!(RecordError);
+
+impl CrashRecord {
+    /// Keeps the record of this process in a host's run folder, until this is dropped or the process ends. `program` can
+    /// be run as a recorder.
+    pub fn keep(run_dir: &Path, program: Option<&Program>) -> Result<Self, RecordError> {
+        let path = run_dir.join(RECORD_NAME);
+        let failed = |source: io::Error| RecordError { path: path.clone(), source };
+        if fault::is_in_child() {
+            let reason =
+                "this process was forked from one that keeps a record, and runs no program of its own";
+            return Err(failed(io::Error::new(io::ErrorKind::Unsupported, reason)));
+        }
+        fs::create_dir(run_dir.join(notes::NOTES_NAME)).map_err(failed)?;
+        let mut kept = KEPT.lock();
+        match &mut *kept {
+            Some(known) if is_linked(&known.file, &path).map_err(failed)? => known.hosts += 1,
+            // A host whose folder someone has removed gets no other file.
+            others => {
+                let hosts = others.take().map_or(0, |before| before.hosts) + 1;
+                *kept = Some(begin(&path, program, hosts).map_err(failed)?);
+            }
+        }
+        fault::watch();
+        Ok(Self { run_dir: run_dir.to_owned() })
+    }
+
+    /// Where the note of a lane belongs.
+    pub(super) fn note(&self, lane: usize) -> PathBuf {
+        notes::path(&self.run_dir, lane)
+    }
+}
+
+impl Drop for CrashRecord {
+    fn drop(&mut self) {
+        let mut kept = KEPT.lock();
+        if let Some(it) = &mut *kept {
+            it.hosts -= 1;
+            if it.hosts == 0 {
+                fault::write_to(None);
+                *kept = None;
+            }
+        }
+    }
+}
+
+/// Begins a record.
+fn begin(path: &Path, program: Option<&Program>, hosts: usize) -> io::Result<Kept> {
+    let memory = memory::memory().ok_or_else(|| {
+        io::Error::new(io::ErrorKind::Unsupported, "the kernel gives no memory that another process can hold")
+    })?;
+    let record = Header::own()?.fresh_record();
+    memory.file.write_all_at(&record[..HEADER_BYTES], 0)?;
+    let mut file = File::options().read(true).write(true).create_new(true).open(path)?;
+    // Written in full: so it has its room on the disk, and a disk that has none says so now.
+    file.write_all(&record)?;
+    fault::write_to(Some(file.as_fd()));
+    let recorder = match (memory.holder, program) {
+        (Holder::Nobody, Some(program)) => Some(Recorder::start(program.path(), memory.file.as_fd(), path)),
+        _ => None,
+    };
+    let recorder = recorder.transpose().unwrap_or_else(|error| {
+        tracing::warn!(
+            "no process records how this one ends: {error}; if it is killed, nothing will say which plugin was at work"
+        );
+        None
+    });
+    Ok(Kept { file, hosts, _recorder: recorder })
+}
+
+/// Gives a record one more name; false if it has none any more, because all hosts that kept it are gone.
+fn is_linked(record: &File, path: &Path) -> io::Result<bool> {
+    if record.metadata()?.nlink() == 0 {
+        return Ok(false);
+    }
+    let own = format!("/proc/self/fd/{}", record.as_raw_fd());
+    match linkat(CWD, own, CWD, path, AtFlags::SYMLINK_FOLLOW) {
+        Ok(()) => Ok(true),
+        // The last of them went just now.
+        Err(rustix::io::Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

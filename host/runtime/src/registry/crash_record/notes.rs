@@ -1,0 +1,95 @@
+//! Notes: who is behind a lane, in words that outlive the process.
+
+use replug_model::id::{Digest, Generation, PluginId};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs, io,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+/// The folder of the notes in a run folder.
+pub(super) const NOTES_NAME: &str = "lanes";
+
+/// A note that is longer than this was not written by this program.
+const MAX_NOTE_BYTES: u64 = 1 << 20;
+
+/// Who is behind a lane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// The plugin.
+    pub plugin: PluginId,
+    /// The number of the generation.
+    pub generation: Generation,
+    /// Its artifact.
+    pub digest: Digest,
+    /// In the order of `export!`; empty before the library is open.
+    pub interfaces: Vec<NotedInterface>,
+    /// The addresses that the library takes, once it is open.
+    pub mapped: Option<Range<u64>>,
+    /// What its instructions were made from; none if a path is no text.
+    pub origin: Option<Origin>,
+}
+
+/// Where the artifact is in which instructions are looked up, and what it was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Its file in the store.
+    pub(super) file: String,
+    /// What that file holds.
+    pub(super) content: Digest,
+    /// The folder of the plugin's sources.
+    pub(super) root: String,
+}
+
+impl Origin {
+    /// Of an artifact of the plugin whose folder this is, given by its file in the store and the digest of that.
+    pub fn of(file: &Path, content: Digest, root: &Path) -> Option<Self> {
+        let (file, root) = (file.to_str()?.to_owned(), root.to_str()?.to_owned());
+        Some(Self { file, content, root })
+    }
+}
+
+/// An interface with the names of its methods.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotedInterface {
+    /// The trait's name.
+    pub name: String,
+    /// In the order of the trait.
+    pub methods: Vec<String>,
+}
+
+impl Note {
+    /// Puts the note in the place of the one before.
+    pub(in crate::registry) fn write(&self, path: &Path) -> io::Result<()> {
+        let temporary = path.with_extension("tmp");
+        fs::write(&temporary, serde_json::to_vec(self)?)?;
+        fs::rename(&temporary, path)
+    }
+
+    fn read(path: &Path) -> Option<Self> {
+        let usual = fs::metadata(path).ok()?;
+        if !usual.is_file() || usual.len() > MAX_NOTE_BYTES {
+            return None;
+        }
+        serde_json::from_slice(&fs::read(path).ok()?).ok()
+    }
+}
+
+/// The place of a lane's note in a run folder.
+pub(super) fn path(run_dir: &Path, lane: usize) -> PathBuf {
+    run_dir.join(NOTES_NAME).join(format!("{lane}.json"))
+}
+
+/// Who was behind a lane.
+pub(super) fn behind(run_dir: &Path, lane: u16) -> Option<Note> {
+    Note::read(&path(run_dir, lane.into()))
+}
+
+/// Whose library the first of these addresses lay in that lay in any.
+pub(super) fn at(run_dir: &Path, addresses: &[u64]) -> Option<Note> {
+    let notes = fs::read_dir(run_dir.join(NOTES_NAME)).ok()?.flatten();
+    let notes: Vec<_> = notes.filter_map(|entry| Note::read(&entry.path())).collect();
+    let holds = |note: &&Note, address| note.mapped.as_ref().is_some_and(|mapped| mapped.contains(address));
+    addresses.iter().find_map(|address| notes.iter().find(|note| holds(note, address))).cloned()
+}

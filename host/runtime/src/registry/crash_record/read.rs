@@ -1,0 +1,233 @@
+//! Reading the record of a process that has ended. Whatever stands there, nothing is taken on trust.
+
+use super::{
+    layout::{FAULT_AT, Fault, Header, Kind, RECORD_BYTES, RECORD_NAME, seats},
+    line::line,
+    notes::{self, Note},
+};
+use crate::{
+    load::process::signal_name,
+    recorder,
+    registry::mark::{Doing, Mark, Whereabouts},
+};
+use replug_model::id::{Digest, Generation, PluginId};
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read},
+    os::unix::{fs::FileExt, process::ExitStatusExt},
+    path::Path,
+    process::ExitStatus,
+};
+
+/// The end of a process that had not shut its host down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crash {
+    /// The number of the process.
+    pub pid: u32,
+    /// What ended it.
+    pub end: End,
+    /// Who did: the one whose thread it was, if that is known, and otherwise all that were in the middle of something.
+    pub suspects: Vec<Suspect>,
+}
+
+/// What ended a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A signal, such as `SIGSEGV`.
+    Signal(&'static str),
+    /// A call of `exit` from within a plugin; or one of `_exit`, if whoever has waited for the process has
+    /// [noted](note_end) its status.
+    Exit,
+    /// Something that leaves no word behind: `SIGKILL`, or `_exit`.
+    Unknown,
+}
+
+/// A plugin that may have ended the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspect {
+    /// Which plugin.
+    pub plugin: PluginId,
+    /// Which generation of it.
+    pub generation: Generation,
+    /// Its artifact.
+    pub digest: Digest,
+    /// The interface that was called; empty where it was no call.
+    pub interface: String,
+    /// The method; or the step of the plugin's life, such as `init`; or `a thread of its own`.
+    pub method: String,
+    /// The line of its source that ended the process, such as `src/lib.rs:12`; none if that cannot be told.
+    pub line: Option<String>,
+    /// What speaks against it.
+    pub blamed: Blame,
+}
+
+/// What speaks against a plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// It was its thread that raised the signal, or called `exit`.
+    Raised,
+    /// It was in the middle of something when the process ended, and nothing says who ended it.
+    InFlight,
+}
+
+/// Reads what a process has left in its run folder. Nothing, if it ended in good order, or left nothing legible.
+pub fn read(run_dir: &Path) -> Option<Crash> {
+    let record = contents(run_dir).ok()?;
+    let header = Header::read(&record)?;
+    let fault = Fault::read(&record)?;
+    let suspects = suspects(run_dir, &record, &fault);
+    let end = match fault.kind {
+        Kind::Left if suspects.is_empty() => return None,
+        Kind::Left | Kind::Exit => End::Exit,
+        Kind::Raised | Kind::Sent => signal_name(fault.signal).map_or(End::Unknown, End::Signal),
+        Kind::None | Kind::Claimed => End::Unknown,
+    };
+    Some(Crash { pid: header.pid, end, suspects })
+}
+
+/// Notes how a process ended, if it could not do so itself. To be called by whoever has waited for it.
+///
+/// An exit of which the process has said nothing did not go by way of `exit`: it is put down to who was at work.
+///
+/// # Errors
+///
+/// * What the file system says; [`io::ErrorKind::InvalidData`] if the folder holds no record that can be read
+pub fn note_end(run_dir: &Path, status: ExitStatus) -> io::Result<()> {
+    let record = contents(run_dir)?;
+    let legible = Header::read(&record).and_then(|_| Fault::read(&record));
+    let fault = legible.ok_or(io::ErrorKind::InvalidData)?;
+    if matches!(fault.kind, Kind::None | Kind::Claimed) {
+        let file = File::options().write(true).open(run_dir.join(RECORD_NAME))?;
+        let seen = match status.signal() {
+            Some(signal) => Fault::seen(Kind::Sent, signal),
+            None => Fault::seen(Kind::Exit, 0),
+        };
+        file.write_all_at(&seen, FAULT_AT as u64)?;
+    }
+    Ok(())
+}
+
+/// Writes the memory of a process that has ended to its run folder, where the next host reads it. To be called by whoever
+/// holds that memory.
+///
+/// # Errors
+///
+/// * What the file system says; [`io::ErrorKind::InvalidData`] if the process kept no record
+pub(crate) fn write_down(memory: &File, run_dir: &Path) -> io::Result<()> {
+    let mut record = vec![0; RECORD_BYTES];
+    memory.read_exact_at(&mut record, 0)?;
+    Header::read(&record).ok_or(io::ErrorKind::InvalidData)?;
+    let file = File::options().write(true).create(true).truncate(false).open(run_dir.join(RECORD_NAME))?;
+    file.write_all_at(&record, 0)
+}
+
+fn contents(run_dir: &Path) -> io::Result<Vec<u8>> {
+    let mut record = Vec::new();
+    let file = File::open(run_dir.join(RECORD_NAME))?;
+    recorder::wait_for(&file);
+    // One byte more shows that it is too long.
+    file.take(RECORD_BYTES as u64 + 1).read_to_end(&mut record)?;
+    Ok(record)
+}
+
+fn suspects(run_dir: &Path, record: &[u8], fault: &Fault) -> Vec<Suspect> {
+    if matches!(fault.kind, Kind::Raised | Kind::Exit | Kind::Left) {
+        if let Some(whereabouts) = Mark(fault.mark).read() {
+            // One without a note here is another host's plugin.
+            let found = behind(run_dir, whereabouts);
+            return found.map(|(note, place)| raised(note, place, fault)).into_iter().collect();
+        }
+        if let Some(note) = notes::at(run_dir, &fault.addresses) {
+            return vec![raised(note, (String::new(), "a thread of its own".into()), fault)];
+        }
+    }
+    // A program may leave while calls run.
+    if fault.kind == Kind::Left { Vec::new() } else { in_flight(run_dir, record) }
+}
+
+/// All that were in the middle of something, without repetition.
+fn in_flight(run_dir: &Path, record: &[u8]) -> Vec<Suspect> {
+    let mut suspects = Vec::new();
+    for seat in seats(record) {
+        let innermost = seat.rev().find_map(|mark| Mark(mark).read());
+        let found = innermost.and_then(|whereabouts| behind(run_dir, whereabouts));
+        let found = found.map(|(note, place)| of(note, place, Blame::InFlight));
+        suspects.extend(found.filter(|suspect| !suspects.contains(suspect)));
+    }
+    suspects
+}
+
+/// An interface, which may be empty, and a method.
+type Place = (String, String);
+
+/// Who was there, and doing what.
+fn behind(run_dir: &Path, whereabouts: Whereabouts) -> Option<(Note, Place)> {
+    let note = notes::behind(run_dir, whereabouts.lane)?;
+    let place = match whereabouts.doing {
+        Doing::Step(step) => (String::new(), step.name().into()),
+        Doing::Unknown => (String::new(), "an unknown step".into()),
+        Doing::Call { interface, method } => {
+            let interface = note.interfaces.get(usize::from(interface));
+            let name = interface.and_then(|it| it.methods.get(method as usize)).cloned();
+            let name = name.unwrap_or_else(|| format!("method {method}"));
+            (interface.map(|it| it.name.clone()).unwrap_or_default(), name)
+        }
+    };
+    Some((note, place))
+}
+
+fn raised(note: Note, place: Place, fault: &Fault) -> Suspect {
+    let line = line(&note, fault);
+    Suspect { line, ..of(note, place, Blame::Raised) }
+}
+
+fn of(note: Note, (interface, method): Place, blamed: Blame) -> Suspect {
+    let Note { plugin, generation, digest, .. } = note;
+    Suspect { plugin, generation, digest, interface, method, line: None, blamed }
+}
+
+impl Crash {
+    /// Who ended the process, if that is certain: the one whose thread did, or the only one that was at work when a signal
+    /// came from outside, or when the process ended past all that would have said who it was.
+    pub fn culprit(&self) -> Option<&Suspect> {
+        if let Some(raised) = self.suspects.iter().find(|suspect| suspect.blamed == Blame::Raised) {
+            return Some(raised);
+        }
+        let first = self.suspects.first()?;
+        let alone = self.suspects.iter().all(|it| (&it.plugin, it.digest) == (&first.plugin, first.digest));
+        (alone && self.end != End::Unknown).then_some(first)
+    }
+}
+
+impl fmt::Display for Crash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the process before this one ({}) ended ", self.pid)?;
+        match self.end {
+            End::Signal(name) => write!(f, "by {name}")?,
+            End::Exit => write!(f, "by a call of `exit`")?,
+            End::Unknown => write!(f, "without a word")?,
+        }
+        for (number, suspect) in self.suspects.iter().enumerate() {
+            let how = match (number, suspect.blamed) {
+                (0, Blame::Raised) => " in ",
+                (0, Blame::InFlight) => "; in the middle of something: ",
+                _ => ", ",
+            };
+            write!(f, "{how}{suspect}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Suspect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { plugin, generation, interface, method, line, .. } = self;
+        let dot = if interface.is_empty() { "" } else { "." };
+        write!(f, "{plugin} {generation} ({interface}{dot}{method}")?;
+        if let Some(line) = line {
+            write!(f, " at {line}")?;
+        }
+        write!(f, ")")
+    }
+}

@@ -1,0 +1,312 @@
+//! Records as they should not be, and what is read from them.
+
+use super::{
+    layout::{FAULT_AT, HEADER_BYTES, Header, Kind, RECORD_BYTES, RECORD_NAME, SEAT_BYTES},
+    notes::{self, NOTES_NAME},
+    *,
+};
+use crate::{registry::mark::Mark, registry::seat::Lane};
+use replug_model::id::{Digest, Generation};
+use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
+use tempfile::TempDir;
+
+const LANE: usize = 7;
+
+/// A run folder with a record in it, and a note of who is behind [`LANE`].
+fn run_dir(record: &[u8]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join(NOTES_NAME)).unwrap();
+    fs::write(dir.path().join(RECORD_NAME), record).unwrap();
+    note().write(&notes::path(dir.path(), LANE)).unwrap();
+    dir
+}
+
+fn note() -> Note {
+    Note {
+        plugin: "dev.test.noted".parse().unwrap(),
+        generation: Generation(3),
+        digest: Digest([5; 32]),
+        interfaces: vec![NotedInterface { name: "Probe".into(), methods: vec!["work".into()] }],
+        mapped: Some(1000..2000),
+        origin: None,
+    }
+}
+
+fn fresh() -> Vec<u8> {
+    Header::own().unwrap().fresh_record()
+}
+
+fn call(method: u32) -> u64 {
+    Mark::interface(Lane::numbered(LANE), 0).method(method).0
+}
+
+fn put(record: &mut [u8], at: usize, bytes: &[u8]) {
+    record[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+fn with_mark(seat: usize, level: usize, mark: u64) -> Vec<u8> {
+    let mut record = fresh();
+    put(&mut record, HEADER_BYTES + seat * SEAT_BYTES + level * 8, &mark.to_ne_bytes());
+    record
+}
+
+fn with_fault(mut record: Vec<u8>, kind: Kind, mark: u64, address: u64) -> Vec<u8> {
+    put(&mut record, FAULT_AT, &(kind as u32).to_ne_bytes());
+    put(&mut record, FAULT_AT + 4, &libc::SIGSEGV.to_ne_bytes());
+    put(&mut record, FAULT_AT + 8, &mark.to_ne_bytes());
+    put(&mut record, FAULT_AT + 16, &address.to_ne_bytes());
+    record
+}
+
+fn read_back(record: &[u8]) -> Option<Crash> {
+    read(run_dir(record).path())
+}
+
+fn suspects(record: &[u8]) -> Vec<(String, Blame)> {
+    let crash = read_back(record).expect("a record");
+    crash.suspects.into_iter().map(|it| (format!("{}.{}", it.interface, it.method), it.blamed)).collect()
+}
+
+#[test]
+fn the_thread_that_raised_the_signal_is_the_only_suspect() {
+    let record = with_fault(with_mark(1, 0, call(0)), Kind::Raised, call(9), 0);
+    assert_eq!(suspects(&record), [("Probe.method 9".into(), Blame::Raised)]);
+    assert_eq!(read_back(&record).unwrap().end, End::Signal("SIGSEGV"));
+}
+
+#[test]
+fn a_plugin_that_another_host_has_noted_is_not_replaced_by_who_happened_to_be_there() {
+    let foreign = Mark::interface(Lane::numbered(LANE + 1), 0).method(0).0;
+    let record = with_fault(with_mark(1, 0, call(0)), Kind::Raised, foreign, 0);
+    assert_eq!(suspects(&record), []);
+}
+
+#[test]
+fn a_fault_outside_of_any_call_is_known_by_its_address() {
+    let fault = |address| with_fault(with_mark(1, 0, call(0)), Kind::Raised, 0, address);
+    let own = ".a thread of its own".to_owned();
+    assert_eq!(suspects(&fault(1999)), [(own, Blame::Raised)]);
+    assert_eq!(suspects(&fault(2000)), [("Probe.work".into(), Blame::InFlight)]);
+}
+
+#[test]
+fn without_a_fault_the_innermost_call_of_each_thread_is_suspected_once() {
+    assert_eq!(suspects(&fresh()), []);
+    for seat in [0, 1023] {
+        let mut record = with_mark(seat, 0, call(1));
+        put(&mut record, HEADER_BYTES + seat * SEAT_BYTES + 8, &call(0).to_ne_bytes());
+        put(&mut record, HEADER_BYTES + 5 * SEAT_BYTES, &call(0).to_ne_bytes());
+        assert_eq!(suspects(&record), [("Probe.work".into(), Blame::InFlight)]);
+        assert_eq!(read_back(&record).unwrap().end, End::Unknown);
+    }
+}
+
+#[test]
+fn a_mark_that_blames_no_one_hides_no_outer_one() {
+    let mut record = with_mark(2, 0, call(0));
+    put(&mut record, HEADER_BYTES + 2 * SEAT_BYTES + 8, &3_u64.to_ne_bytes());
+    assert_eq!(suspects(&record), [("Probe.work".into(), Blame::InFlight)]);
+}
+
+#[test]
+fn an_end_in_good_order_is_no_crash() {
+    assert_eq!(read_back(&with_fault(with_mark(0, 0, call(0)), Kind::Left, 0, 0)), None);
+}
+
+#[test]
+fn an_exit_from_a_call_names_it() {
+    let record = with_fault(fresh(), Kind::Exit, call(0), 0);
+    assert_eq!(suspects(&record), [("Probe.work".into(), Blame::Raised)]);
+    assert_eq!(read_back(&record).unwrap().end, End::Exit);
+}
+
+#[test]
+fn what_is_noted_afterwards_does_not_replace_what_the_process_said() {
+    let killed = ExitStatus::from_raw(libc::SIGKILL);
+    let noted = |record: &[u8]| {
+        let dir = run_dir(record);
+        note_end(dir.path(), killed).unwrap();
+        read(dir.path()).unwrap().end
+    };
+    assert_eq!(noted(&fresh()), End::Signal("SIGKILL"));
+    assert_eq!(noted(&with_fault(fresh(), Kind::Raised, 0, 0)), End::Signal("SIGSEGV"));
+    assert_eq!(noted(&with_fault(fresh(), Kind::Exit, 0, 0)), End::Exit);
+    let error = note_end(run_dir(b"no record").path(), killed).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+}
+
+#[test]
+fn an_exit_that_the_process_could_not_note_is_put_down_to_who_was_at_work() {
+    let dir = run_dir(&with_mark(1, 0, call(0)));
+    note_end(dir.path(), ExitStatus::from_raw(0)).unwrap();
+    let Crash { end, suspects, .. } = read(dir.path()).unwrap();
+    assert_eq!((end, suspects[0].method.as_str(), suspects[0].blamed), (End::Exit, "work", Blame::InFlight));
+    let dir = run_dir(&with_fault(with_mark(1, 0, call(0)), Kind::Left, 0, 0));
+    note_end(dir.path(), ExitStatus::from_raw(0)).unwrap();
+    assert_eq!(read(dir.path()), None, "it could, and left by itself");
+}
+
+#[test]
+fn an_exit_outside_of_any_call_is_that_of_the_library_which_it_came_from() {
+    let left = |address| {
+        let mut record = with_fault(with_mark(1, 0, call(0)), Kind::Left, 0, 7);
+        put(&mut record, FAULT_AT + 16 + 31 * 8, &u64::to_ne_bytes(address));
+        read_back(&record)
+    };
+    let crash = left(1000).expect("a plugin called it");
+    assert_eq!(crash.end, End::Exit);
+    assert_eq!(
+        (crash.suspects[0].method.as_str(), crash.suspects[0].blamed),
+        ("a thread of its own", Blame::Raised)
+    );
+    assert_eq!(left(999), None);
+}
+
+#[test]
+fn no_truncation_of_a_record_is_read() {
+    let record = with_fault(with_mark(0, 0, call(0)), Kind::Raised, call(0), 0);
+    let dir = run_dir(&record);
+    assert!(read(dir.path()).is_some());
+    let file = File::options().write(true).open(dir.path().join(RECORD_NAME)).unwrap();
+    let all = (0..HEADER_BYTES + 2 * SEAT_BYTES).chain(RECORD_BYTES - SEAT_BYTES..RECORD_BYTES);
+    for length in all.rev() {
+        file.set_len(length as u64).unwrap();
+        assert_eq!(read(dir.path()), None, "{length} bytes");
+    }
+    file.set_len(RECORD_BYTES as u64 + 1).unwrap();
+    assert_eq!(read(dir.path()), None);
+}
+
+#[test]
+fn a_record_of_another_version_or_another_boot_is_not_read() {
+    for at in (0..12).chain(16..52) {
+        let mut record = fresh();
+        record[at] ^= 1;
+        assert_eq!(read_back(&record), None, "byte {at}");
+    }
+}
+
+#[test]
+fn garbage_behind_the_head_names_only_who_has_left_a_note() {
+    // xorshift64: the same bytes each time.
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for _ in 0..50 {
+        let mut record = fresh();
+        for word in record[FAULT_AT..].chunks_exact_mut(8) {
+            word.copy_from_slice(&random().to_ne_bytes());
+        }
+        // A kind that is known, so that the rest is read, too.
+        let kind = (random() % 6) as u32;
+        put(&mut record, FAULT_AT, &kind.to_ne_bytes());
+        put(&mut record, FAULT_AT + 4, &((random() % 70) as u32).to_ne_bytes());
+        for suspect in read_back(&record).into_iter().flat_map(|crash| crash.suspects) {
+            assert_eq!(suspect.plugin, note().plugin);
+        }
+        put(&mut record, FAULT_AT, &(6 + random() as u32 % 1000).to_ne_bytes());
+        assert_eq!(read_back(&record), None);
+    }
+}
+
+#[test]
+fn a_note_that_is_garbage_names_no_one() {
+    let record = with_mark(0, 0, call(0));
+    let whole = serde_json::to_vec(&note()).unwrap();
+    let dir = run_dir(&record);
+    let place = notes::path(dir.path(), LANE);
+    for length in 0..whole.len() {
+        fs::write(&place, &whole[..length]).unwrap();
+        assert_eq!(read(dir.path()).unwrap().suspects, [], "{length} bytes");
+    }
+    fs::remove_file(&place).unwrap();
+    fs::create_dir(&place).unwrap();
+    assert_eq!(read(dir.path()).unwrap().suspects, []);
+}
+
+#[test]
+fn a_folder_without_a_record_has_nothing_to_tell() {
+    assert_eq!(read(tempfile::tempdir().unwrap().path()), None);
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join(RECORD_NAME)).unwrap();
+    assert_eq!(read(dir.path()), None);
+}
+
+#[test]
+fn a_lane_that_is_given_back_takes_its_note_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = CrashRecord::keep(dir.path(), None).unwrap();
+    let mut lease = crate::registry::LaneLease::take().unwrap();
+    lease.note(&record, &note()).unwrap();
+    let notes = || fs::read_dir(dir.path().join(NOTES_NAME)).unwrap().count();
+    assert_eq!(notes(), 1);
+    drop(lease);
+    assert_eq!(notes(), 0);
+}
+
+#[test]
+fn hosts_of_a_process_share_one_file_until_the_last_of_them_is_gone() {
+    let keep = || {
+        let dir = tempfile::tempdir().unwrap();
+        let record = CrashRecord::keep(dir.path(), None).unwrap();
+        let file = fs::metadata(dir.path().join(RECORD_NAME)).unwrap().ino();
+        (dir, record, file)
+    };
+    let (first, second) = (keep(), keep());
+    assert_eq!(first.2, second.2);
+    drop((first, second));
+    let (dir, ..) = keep();
+    assert_eq!(fs::metadata(dir.path().join(RECORD_NAME)).unwrap().len(), RECORD_BYTES as u64);
+}
+
+#[test]
+fn no_one_can_cut_the_memory_of_a_record_off() {
+    let memory = make().unwrap();
+    for length in [0, RECORD_BYTES as u64 - 1, RECORD_BYTES as u64 + 1] {
+        let error = memory.set_len(length).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+    }
+    assert!(memory.metadata().unwrap().blocks() * 512 >= RECORD_BYTES as u64, "all of it has its room");
+    let unsealed = tempfile::tempfile().unwrap();
+    unsealed.set_len(RECORD_BYTES as u64).unwrap();
+    adopt(unsealed).unwrap_err();
+}
+
+#[test]
+fn what_another_process_holds_is_written_down_only_if_it_is_a_record() {
+    let dir = run_dir(b"");
+    let memory = make().unwrap();
+    let error = write_down(&memory, dir.path()).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    assert_eq!(read(dir.path()), None);
+    memory.write_all_at(&with_fault(with_mark(1, 0, call(0)), Kind::Raised, call(0), 0), 0).unwrap();
+    fs::remove_file(dir.path().join(RECORD_NAME)).unwrap();
+    write_down(&memory, dir.path()).unwrap();
+    assert_eq!(read(dir.path()).unwrap().end, End::Signal("SIGSEGV"));
+}
+
+#[test]
+fn a_forked_child_writes_no_mark_and_no_end_of_its_parent() {
+    use crate::registry::seat::Seat;
+    let level = Seat::mine().unwrap().enter().unwrap();
+    level.mark(Mark(call(3)));
+    // SAFETY: the child does nothing but store to memory, and ends.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        level.mark(Mark(call(4)));
+        if let Some(end) = memory::fault() {
+            end.signal.store(99, std::sync::atomic::Ordering::Relaxed);
+        }
+        // SAFETY: it ends this process at once.
+        unsafe { libc::_exit(0) };
+    }
+    let mut status = 0;
+    // SAFETY: `status` is a place to write to.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!((status, Seat::present_mark()), (0, Mark(call(3))));
+    assert_ne!(memory::fault().unwrap().signal.load(std::sync::atomic::Ordering::Relaxed), 99);
+}

@@ -1,0 +1,400 @@
+//! A plugin's place in the registry: its slot with its gate, and the generations that are leaving.
+
+mod pause;
+
+pub use pause::{PauseError, Paused, Vacant};
+
+use super::{
+    caller::EntryCaller,
+    calls::ByMode,
+    gate::{GatedSlot, Restart, Shut},
+    record::{Live, Port, Record},
+    seat::{self, Calls},
+    slot::in_use,
+    sync::{AtomicPtr, Ordering},
+};
+use crate::load::{Instance, InterfaceMismatch};
+use parking_lot::Mutex;
+use replug_api::{
+    abi::InterfaceExport,
+    call::{Bound, Interface},
+};
+use replug_model::{
+    id::{Generation, PluginId},
+    limits::Mode,
+    metrics::CallTimes,
+};
+use std::{
+    sync::{Arc, Weak},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// A plugin's place. Outlives its generations, and the host.
+pub struct Entry {
+    /// The plugin.
+    pub id: PluginId,
+    pub(super) slot: GatedSlot<Record>,
+    inner: Mutex<Inner>,
+    /// How long calls took, by mode. Apart from the slot, which every call reads.
+    pub(super) times: Box<ByMode<CallTimes>>,
+}
+
+struct Inner {
+    /// The interfaces that typed handles ask for, by the number of their port.
+    wanted: Vec<&'static InterfaceExport>,
+    /// The generation that serves, or that calls wait for while the gate is paused.
+    live: Option<Arc<Live>>,
+    /// How long a call may take, its waiting included, by the generation that served last.
+    call_timeout: Option<Duration>,
+    /// The pause that has not ended, by its number, and how many there were. As long as there is one, the gate is paused.
+    pause: Option<u64>,
+    pauses: u64,
+    /// Records that no longer serve, until no thread uses them.
+    leaving: Vec<*mut Record>,
+    /// The generations that no longer serve and have not gone yet.
+    retiring: Vec<Weak<Live>>,
+    /// The calls of the generations that have gone.
+    past: ByMode<Calls>,
+}
+
+// SAFETY: the pointers in `leaving` own their records, which are `Send`; they are only touched under the lock.
+unsafe impl Send for Inner {}
+
+impl Entry {
+    /// A plugin that does not run; `reason` says why and what to do.
+    pub fn new(id: PluginId, reason: &str) -> Self {
+        Self {
+            id,
+            slot: GatedSlot::closed(reason),
+            inner: Mutex::new(Inner {
+                wanted: Vec::new(),
+                live: None,
+                call_timeout: None,
+                pause: None,
+                pauses: 0,
+                leaving: Vec::new(),
+                retiring: Vec::new(),
+                past: ByMode { in_process: Calls::default(), process: Calls::default() },
+            }),
+            times: Box::new(ByMode { in_process: CallTimes::new(), process: CallTimes::new() }),
+        }
+    }
+
+    /// The generation that serves.
+    pub fn live(&self) -> Option<Arc<Live>> {
+        self.inner.lock().live.clone()
+    }
+
+    /// Why calls are not taken, if they are not.
+    pub fn closed_because(&self) -> Option<String> {
+        match self.slot.why_shut()? {
+            Shut::Closed(reason) => Some(reason),
+            Shut::Restarting(restart) => Some(restart.to_string()),
+            Shut::Paused => None,
+        }
+    }
+
+    /// Says anew why a plugin that takes no calls does not.
+    pub fn set_reason(&self, reason: &str) {
+        self.slot.set_reason(reason);
+    }
+
+    /// Whether its process has ended and is started again.
+    pub fn is_restarting(&self) -> bool {
+        matches!(self.slot.why_shut(), Some(Shut::Restarting(_)))
+    }
+
+    /// A record of the generation that `outer` is one of, if that was this plugin's and the plugin is not closed: with all
+    /// interfaces that handles ask for by now, and announced in `hazard`. `outer` is announced by the calling thread.
+    pub(super) fn stay_in(&self, outer: *mut Record, hazard: &AtomicPtr<Record>) -> Option<*mut Record> {
+        let mut inner = self.inner.lock();
+        if !inner.leaving.contains(&outer) || matches!(self.slot.why_shut(), Some(Shut::Closed(_))) {
+            return None;
+        }
+        // SAFETY: records in `leaving` are not freed yet.
+        let of_outer = unsafe { &*outer };
+        let record = if of_outer.ports.len() < inner.wanted.len() {
+            // A handle was made since. Of what the generation does not offer, no method is found.
+            let port = |&wanted: &&'static InterfaceExport| {
+                port(&of_outer.live, wanted).unwrap_or_else(|_| Port::without_methods(wanted))
+            };
+            let ports = inner.wanted.iter().map(port).collect();
+            let record = Box::into_raw(Box::new(Record::new(of_outer.live.clone(), ports)));
+            inner.leaving.push(record);
+            record
+        } else {
+            outer
+        };
+        // Under the lock, so that no one frees it before.
+        hazard.store(record, Ordering::Relaxed);
+        Some(record)
+    }
+
+    /// How long a call may take that comes to wait, if its caller does not say.
+    pub(super) fn call_timeout(&self) -> Option<Duration> {
+        self.inner.lock().call_timeout
+    }
+
+    /// The calls of all generations so far that ran in this mode.
+    pub(super) fn calls_in(&self, mode: Mode) -> Calls {
+        let inner = self.inner.lock();
+        let mut total = *inner.past.of(mode);
+        let retiring: Vec<_> = inner.retiring.iter().filter_map(Weak::upgrade).collect();
+        for live in retiring.iter().chain(&inner.live).filter(|live| live.instance.runs_in() == mode) {
+            total += live.calls();
+        }
+        total
+    }
+
+    /// How many generations no longer serve and have not ended yet.
+    pub fn draining(&self) -> usize {
+        self.inner.lock().retiring.iter().filter(|live| live.strong_count() > 0).count()
+    }
+
+    /// How many calls run on the generation that serves, at this moment.
+    pub fn calls_in_flight(&self) -> usize {
+        let inner = self.inner.lock();
+        let Some(live) = &inner.live else { return 0 };
+        // Calls that began before a pause, or before another handle, are inside an earlier record of it.
+        let mut records = inner.records_of(live);
+        records.extend(Some(self.slot.peek()).filter(|record| !record.is_null()));
+        seat::count_in(&records)
+    }
+
+    /// What a typed handle calls through. The generation that serves, if any, must offer the interface.
+    pub fn bound<I: Interface + ?Sized>(
+        self: &Arc<Self>,
+    ) -> Result<Bound<I, EntryCaller>, InterfaceMismatch> {
+        let caller = self.caller(I::REMOTE)?;
+        // SAFETY: 1: the edges that it hands out are those of its port, which `Instance::interface` has given for
+        // `I::REMOTE`: these, for an instance in another process, and else ones whose layouts were compared with them.
+        Ok(unsafe { Bound::new(caller) })
+    }
+
+    fn caller(self: &Arc<Self>, wanted: &'static InterfaceExport) -> Result<EntryCaller, InterfaceMismatch> {
+        let mut inner = self.inner.lock();
+        let port = match inner.wanted.iter().position(|&known| std::ptr::eq(known, wanted)) {
+            Some(port) => port,
+            None => {
+                let mut all = inner.wanted.clone();
+                all.push(wanted);
+                if let Some(live) = inner.live.clone() {
+                    let ports = ports(&live, &all)?;
+                    if !self.slot.peek().is_null() {
+                        self.open(&mut inner, Record::new(live, ports));
+                    }
+                }
+                inner.wanted = all;
+                inner.wanted.len() - 1
+            }
+        };
+        Ok(EntryCaller { entry: self.clone(), port })
+    }
+
+    /// Whether a generation that offers these interfaces may serve the handles that are out.
+    pub fn accepts(&self, live: &Live) -> Result<(), InterfaceMismatch> {
+        ports(live, &self.inner.lock().wanted).map(drop)
+    }
+
+    pub(super) fn method_name(&self, port: usize, method: u32) -> String {
+        let inner = self.inner.lock();
+        let export = inner.wanted.get(port).and_then(|wanted| wanted.methods.get(method as usize));
+        export.map_or_else(|| format!("method {method}"), |export| export.name.to_string())
+    }
+
+    /// Lets `live` serve from now on, and returns the generation that did.
+    pub fn publish(self: &Arc<Self>, live: Arc<Live>) -> Result<Option<Retiring>, InterfaceMismatch> {
+        let mut inner = self.inner.lock();
+        let ports = ports(&live, &inner.wanted)?;
+        self.open(&mut inner, Record::new(live.clone(), ports));
+        inner.pause = None;
+        inner.call_timeout = live.instance.call_timeout();
+        let old = inner.live.replace(live);
+        inner.note_retiring(old.as_ref());
+        Ok(self.retiring(old))
+    }
+
+    /// Takes no more calls, and returns the generation that served.
+    pub fn close(self: &Arc<Self>, reason: &str) -> Option<Retiring> {
+        self.take_out(&mut self.inner.lock(), Shut::Closed(reason.to_owned()))
+    }
+
+    /// Takes a generation out whose process has ended. New calls wait for the next one, for as long as `patience`.
+    pub fn suspend(self: &Arc<Self>, generation: Generation, patience: Duration) -> Option<Retiring> {
+        let mut inner = self.inner.lock();
+        if inner.live.as_ref()?.generation != generation {
+            return None;
+        }
+        self.take_out(&mut inner, Shut::Restarting(Restart { patience, due: None }))
+    }
+
+    /// Takes out the generation that serves, if any.
+    fn take_out(self: &Arc<Self>, inner: &mut Inner, why: Shut) -> Option<Retiring> {
+        self.shut(inner, why);
+        // A pause was one of the generation that leaves.
+        inner.pause = None;
+        let old = inner.live.take();
+        inner.note_retiring(old.as_ref());
+        self.retiring(old)
+    }
+
+    /// Says when the process of a generation that was [suspended](Entry::suspend) is started again.
+    pub fn restart_due(&self, due: Instant) {
+        self.slot.set_due(due);
+    }
+
+    /// Lets this record serve, and keeps the old one until no one uses it.
+    fn open(&self, inner: &mut Inner, record: Record) {
+        inner.keep(self.slot.open(Box::into_raw(Box::new(record))));
+    }
+
+    /// Lets nothing serve, and keeps the old record until no one uses it.
+    fn shut(&self, inner: &mut Inner, why: Shut) {
+        inner.keep(self.slot.shut(why));
+    }
+
+    fn retiring(self: &Arc<Self>, live: Option<Arc<Live>>) -> Option<Retiring> {
+        live.map(|live| Retiring { entry: self.clone(), live })
+    }
+
+    /// How many calls run on a generation that no longer serves.
+    fn in_use(&self, live: &Arc<Live>) -> usize {
+        let mut inner = self.inner.lock();
+        inner.sweep();
+        seat::count_in(&inner.records_of(live))
+    }
+
+    /// Waits for the calls that run in processes that no longer serve. Those that do not end by `deadline` end with their
+    /// process, with that as the reason.
+    pub fn cut_off(&self, deadline: Duration, reason: &str) {
+        let began = Instant::now();
+        let retiring: Vec<_> = self.inner.lock().retiring.iter().filter_map(Weak::upgrade).collect();
+        for live in retiring {
+            if let Instance::Process(instance) = &live.instance
+                && !self.drained_within(&live, Some(deadline.saturating_sub(began.elapsed())))
+            {
+                tracing::warn!("{} {}: {reason}", self.id, live.generation);
+                instance.kill_because(&format!("replug: {reason}"));
+            }
+        }
+    }
+
+    /// Whether every record of a generation that no longer serves has been freed.
+    fn is_drained(&self, live: &Arc<Live>) -> bool {
+        let mut inner = self.inner.lock();
+        inner.sweep();
+        inner.records_of(live).is_empty()
+    }
+
+    fn drained_within(&self, live: &Arc<Live>, deadline: Option<Duration>) -> bool {
+        let began = Instant::now();
+        let mut nap = Duration::from_micros(5);
+        // Callers announce the end of a call by a plain store and wake no one: that is what makes them fast.
+        while !self.is_drained(live) {
+            if deadline.is_some_and(|deadline| began.elapsed() >= deadline) {
+                return false;
+            }
+            thread::sleep(nap);
+            nap = (nap * 2).min(Duration::from_millis(5));
+        }
+        true
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        // Whoever calls holds the entry, so no record of it is in use.
+        let inner = self.inner.get_mut();
+        inner.keep(self.slot.shut(Shut::Closed(String::new())));
+    }
+}
+
+impl Inner {
+    /// Keeps a record that is out of the slot, unless it is null, until no one uses it.
+    fn keep(&mut self, record: *mut Record) {
+        if !record.is_null() {
+            self.leaving.push(record);
+        }
+        self.sweep();
+    }
+
+    fn note_retiring(&mut self, live: Option<&Arc<Live>>) {
+        self.retiring.retain(|live| live.strong_count() > 0);
+        self.retiring.extend(live.map(Arc::downgrade));
+    }
+
+    /// The records of a generation that are out of the slot and may be in use.
+    fn records_of(&self, live: &Arc<Live>) -> Vec<*mut Record> {
+        let of_it = |&record: &*mut Record| {
+            // SAFETY: records in `leaving` are not freed yet.
+            Arc::ptr_eq(unsafe { &(*record).live }, live)
+        };
+        self.leaving.iter().copied().filter(of_it).collect()
+    }
+
+    /// Frees the records that no thread uses.
+    fn sweep(&mut self) {
+        self.leaving.retain(|&record| {
+            let used = seat::with_hazards(|hazards| in_use(record, hazards));
+            if !used {
+                // SAFETY: the record came from `Box::into_raw` in `open` or `stay_in`, is out of the slot, and in no hazard
+                // cell: no thread uses it or will (see `Slot::publish`). It leaves the list, so this happens once.
+                drop(unsafe { Box::from_raw(record) });
+            }
+            used
+        });
+    }
+}
+
+/// The interfaces of `live` that the handles want, by port.
+fn ports(live: &Live, wanted: &[&'static InterfaceExport]) -> Result<Box<[Port]>, InterfaceMismatch> {
+    wanted.iter().map(|wanted| port(live, wanted)).collect()
+}
+
+fn port(live: &Live, wanted: &'static InterfaceExport) -> Result<Port, InterfaceMismatch> {
+    let bound = live.instance.interface(wanted)?;
+    Ok(Port { bound, methods: bound.export.methods.as_slice(), mark: live.mark_of(&wanted.name) })
+}
+
+/// A generation that no longer serves, and may still run calls.
+#[must_use = "its instance is only dropped by `drain`"]
+pub struct Retiring {
+    entry: Arc<Entry>,
+    live: Arc<Live>,
+}
+
+impl Retiring {
+    /// Waits until its last call has ended, and hands it over; gives itself back after `deadline`.
+    pub fn drain(self, deadline: Option<Duration>) -> Result<Live, Self> {
+        let began = Instant::now();
+        if !self.entry.drained_within(&self.live, deadline) {
+            return Err(self);
+        }
+        let Self { entry, mut live } = self;
+        // Listings hold a generation for moments only.
+        loop {
+            // Under the lock, so that whoever sums up the calls finds them in one place.
+            let unwrapped = {
+                let mut inner = entry.inner.lock();
+                Arc::try_unwrap(live)
+                    .inspect(|live| *inner.past.of_mut(live.instance.runs_in()) += live.calls())
+            };
+            match unwrapped {
+                Ok(live) => return Ok(live),
+                Err(shared) if deadline.is_some_and(|deadline| began.elapsed() >= deadline) => {
+                    return Err(Self { entry, live: shared });
+                }
+                Err(shared) => {
+                    live = shared;
+                    thread::sleep(Duration::from_micros(50));
+                }
+            }
+        }
+    }
+
+    /// The generation.
+    pub fn live(&self) -> &Live {
+        &self.live
+    }
+}

@@ -1,0 +1,152 @@
+//! What callers go through: the slot, and beside it what they do while it is empty.
+//!
+//! The slot and the gate change together, under one lock, and in an order that callers who take no lock can rely on: a
+//! gate opens when the slot is full, and shuts before the slot is emptied. So whoever finds the slot empty and then the
+//! gate open finds a full slot at the next look, or a gate that has shut since.
+//!
+//! This file is also compiled against a model checker's atomics and locks (`tests/tests/slot_model.rs`), so it names
+//! them through its parent.
+
+use super::slot::Slot;
+use super::sync::{AtomicPtr, Condvar, Mutex};
+use std::{
+    fmt,
+    ptr::null_mut,
+    time::{Duration, Instant},
+};
+
+/// What callers do who find the slot empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Shut {
+    /// The state is being handed over: new calls wait.
+    Paused,
+    /// Its process has ended and is started again: new calls wait.
+    Restarting(Restart),
+    /// No calls are taken; says why and what to do.
+    Closed(String),
+}
+
+/// How a process is started again, for those who wait for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Restart {
+    /// How long new calls wait.
+    pub(super) patience: Duration,
+    /// When it is due, once that is known.
+    pub(super) due: Option<Instant>,
+}
+
+impl fmt::Display for Restart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let left = self.due.map(|due| due.saturating_duration_since(Instant::now()));
+        match left.filter(|left| !left.is_zero()) {
+            Some(left) if left < Duration::from_secs(60) => {
+                write!(f, "restarting in {:.1} s", left.as_secs_f64())
+            }
+            Some(left) => {
+                write!(f, "restarting in {}", humantime::format_duration(Duration::from_secs(left.as_secs())))
+            }
+            None => f.write_str("restarting"),
+        }
+    }
+}
+
+/// The slot of one plugin and its gate, with those who wait before it.
+#[derive(Debug)]
+pub(super) struct GatedSlot<T> {
+    slot: Slot<T>,
+    /// Why the slot is empty, if it is. Held while either changes.
+    shut: Mutex<Option<Shut>>,
+    moved: Condvar,
+}
+
+impl<T> GatedSlot<T> {
+    /// An empty slot that is closed for this reason.
+    pub(super) fn closed(reason: &str) -> Self {
+        let shut = Mutex::new(Some(Shut::Closed(reason.to_owned())));
+        Self { slot: Slot::empty(), shut, moved: Condvar::new() }
+    }
+
+    /// Announces in `hazard` the record that serves, and returns it; null when nothing serves: see [`Slot::pin`].
+    #[inline(always)]
+    pub(super) fn pin(&self, hazard: &AtomicPtr<T>) -> *mut T {
+        self.slot.pin(hazard)
+    }
+
+    /// The same, but waits for a record while the gate is paused or, for a while, while a process is started again; not
+    /// beyond `until`.
+    pub(super) fn wait(&self, hazard: &AtomicPtr<T>, until: Option<Instant>) -> Result<*mut T, Shut> {
+        loop {
+            self.pass(until)?;
+            let record = self.slot.pin(hazard);
+            if !record.is_null() {
+                return Ok(record);
+            }
+            // The gate has shut since it was passed.
+        }
+    }
+
+    fn pass(&self, until: Option<Instant>) -> Result<(), Shut> {
+        let mut gate = self.shut.lock();
+        let began = Instant::now();
+        loop {
+            let Some(shut) = &*gate else { return Ok(()) };
+            let deadline = match shut {
+                Shut::Paused => until,
+                Shut::Restarting(restart) => {
+                    began.checked_add(restart.patience).into_iter().chain(until).min()
+                }
+                Shut::Closed(_) => return Err(shut.clone()),
+            };
+            match deadline {
+                None => self.moved.wait(&mut gate),
+                Some(deadline) if deadline <= Instant::now() => return Err(shut.clone()),
+                Some(deadline) => drop(self.moved.wait_until(&mut gate, deadline)),
+            }
+        }
+    }
+
+    /// Lets this record serve, and returns the one that did, or null. What is returned may still be in use.
+    pub(crate) fn open(&self, record: *mut T) -> *mut T {
+        let mut gate = self.shut.lock();
+        let old = self.slot.publish(record);
+        *gate = None;
+        drop(gate);
+        self.moved.notify_all();
+        old
+    }
+
+    /// Lets nothing serve, and returns the record that did, or null. What is returned may still be in use.
+    pub(super) fn shut(&self, why: Shut) -> *mut T {
+        let mut gate = self.shut.lock();
+        *gate = Some(why);
+        let old = self.slot.publish(null_mut());
+        drop(gate);
+        self.moved.notify_all();
+        old
+    }
+
+    /// Says when a process that has ended is started again.
+    pub(super) fn set_due(&self, due: Instant) {
+        if let Some(Shut::Restarting(restart)) = &mut *self.shut.lock() {
+            restart.due = Some(due);
+        }
+        self.moved.notify_all();
+    }
+
+    /// Changes the reason of a gate that is closed.
+    pub(super) fn set_reason(&self, reason: &str) {
+        if let Some(Shut::Closed(old)) = &mut *self.shut.lock() {
+            *old = reason.to_owned();
+        }
+    }
+
+    /// Why nothing serves, if so.
+    pub(super) fn why_shut(&self) -> Option<Shut> {
+        self.shut.lock().clone()
+    }
+
+    /// The record that serves, or null; only to be compared with others.
+    pub(super) fn peek(&self) -> *mut T {
+        self.slot.peek()
+    }
+}

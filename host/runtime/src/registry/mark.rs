@@ -1,0 +1,162 @@
+//! Marks: what a thread says it is about to run, in one word that a single store can write.
+
+use super::seat::{Lane, Level, Seat};
+
+/// Where a thread is: in which generation, and in which method or step of its life.
+///
+/// From the top: 16 bits of lane, counted from 1; 16 bits of the interface's place in `export!`, or [`STEPS`]; 32 bits
+/// of the method's or the step's number. Without a lane it blames no one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark(pub(super) u64);
+
+/// In place of an interface's: the number is a [`Step`]'s.
+const STEPS: u64 = 0xFFFF;
+
+/// What a mark says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Whereabouts {
+    pub(super) lane: u16,
+    pub(super) doing: Doing,
+}
+
+/// See [`Whereabouts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doing {
+    /// A call: the interface by its place, the method by its index.
+    Call { interface: u16, method: u32 },
+    /// A step of the plugin's life.
+    Step(Step),
+    /// What no version of this program has written.
+    Unknown,
+}
+
+impl Mark {
+    /// Of what is not to be blamed: a plugin in another process, or nothing at all.
+    pub(super) const NOBODY: Self = Self(0);
+
+    /// Of an interface, to be completed with [`Mark::method`].
+    pub(super) fn interface(lane: Lane, place: usize) -> Self {
+        Self::of(lane, (place as u64).min(STEPS - 1))
+    }
+
+    /// Of a method of this interface.
+    #[inline(always)]
+    pub(super) fn method(self, index: u32) -> Self {
+        Self(self.0 | u64::from(index))
+    }
+
+    fn step(lane: Lane, step: Step) -> Self {
+        Self(Self::of(lane, STEPS).0 | step as u64)
+    }
+
+    fn of(lane: Lane, place: u64) -> Self {
+        Self((lane.number() as u64 + 1) << 48 | place << 32)
+    }
+
+    /// What it says; nothing if it blames no one.
+    pub(super) fn read(self) -> Option<Whereabouts> {
+        let lane = ((self.0 >> 48) as u16).checked_sub(1)?;
+        let doing = match ((self.0 >> 32) as u16, self.0 as u32) {
+            (place, number) if u64::from(place) == STEPS => {
+                Step::ALL.get(number as usize).map_or(Doing::Unknown, |step| Doing::Step(*step))
+            }
+            (interface, method) => Doing::Call { interface, method },
+        };
+        Some(Whereabouts { lane, doing })
+    }
+}
+
+/// A step of a plugin's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Opening its library.
+    Load,
+    /// `Plugin::init`
+    Init,
+    /// `Plugin::start`
+    Start,
+    /// `Plugin::stop`
+    Stop,
+    /// `Plugin::health`
+    Health,
+    /// `Plugin::on_config`
+    OnConfig,
+    /// `Plugin::save`
+    Save,
+    /// `Plugin::restore`
+    Restore,
+    /// The drop of the instance.
+    Drop,
+}
+
+impl Step {
+    const ALL: [Self; 9] = [
+        Self::Load,
+        Self::Init,
+        Self::Start,
+        Self::Stop,
+        Self::Health,
+        Self::OnConfig,
+        Self::Save,
+        Self::Restore,
+        Self::Drop,
+    ];
+
+    /// As errors name it, too.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Load => "load",
+            Self::Init => "init",
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Health => "health",
+            Self::OnConfig => "on_config",
+            Self::Save => "save",
+            Self::Restore => "restore",
+            Self::Drop => "drop",
+        }
+    }
+}
+
+/// While it lives, the calling thread is marked as running a step of a plugin's life.
+#[must_use = "the mark goes with it"]
+pub struct Marked(#[expect(dead_code, reason = "its drop takes the mark away")] Option<Level>);
+
+impl Marked {
+    /// A thread that is inside too many calls, or about to end, goes unmarked: the step matters more than the mark.
+    pub(super) fn new(lane: Lane, step: Step) -> Self {
+        let level = Seat::mine().and_then(Seat::enter);
+        if let Some(level) = &level {
+            level.mark(Mark::step(lane, step));
+        }
+        Self(level)
+    }
+
+    /// For a step that another process takes.
+    pub(super) fn nobody() -> Self {
+        Self(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_says_what_it_was_made_of() {
+        let lane = Lane::numbered(4095);
+        let call = Mark::interface(lane, 3).method(u32::MAX);
+        let doing = Doing::Call { interface: 3, method: u32::MAX };
+        assert_eq!(call.read(), Some(Whereabouts { lane: 4095, doing }));
+        for step in Step::ALL {
+            let doing = Doing::Step(step);
+            assert_eq!(Mark::step(lane, step).read(), Some(Whereabouts { lane: 4095, doing }));
+        }
+    }
+
+    #[test]
+    fn a_mark_without_a_lane_blames_no_one() {
+        assert_eq!(Mark::NOBODY.read(), None);
+        assert_eq!(Mark::NOBODY.method(7).read(), None);
+    }
+}

@@ -1,0 +1,288 @@
+//! Seats: what each calling thread writes and no other thread does, so that a call touches no shared cache line.
+//!
+//! A seat holds a thread's hazard cells, one for each call it is inside, and its call counts; and beside each hazard
+//! cell a [`Mark`], which lies in the [crash record](super::crash_record). Seats are made when a thread first calls,
+//! handed on to the next thread when it ends, and never freed, so that a swapper may read them at any time.
+
+mod count;
+mod ledger;
+mod sight;
+
+use count::Count;
+pub(super) use count::OneIn;
+pub(super) use ledger::Lane;
+pub use ledger::LaneLease;
+pub use ledger::TooManyGenerations;
+pub(super) use sight::{Sighting, sightings};
+
+use super::{
+    crash_record,
+    mark::Mark,
+    record::Record,
+    slot,
+    sync::{AtomicPtr, Ordering},
+};
+use parking_lot::RwLock;
+use replug_model::metrics::Failures;
+use std::{
+    cell::Cell,
+    mem::ManuallyDrop,
+    ptr::null_mut,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize},
+    },
+};
+
+/// How many calls a thread may be inside at once.
+pub(crate) const MAX_DEPTH: usize = 32;
+const LANES_PER_CHUNK: usize = 64;
+const CHUNKS: usize = 64;
+
+/// What a thread says of one call that it is inside.
+#[derive(Debug)]
+struct Announcement {
+    hazard: AtomicPtr<Record>,
+    /// In the crash record.
+    mark: &'static AtomicU64,
+}
+
+/// One thread's place. Aligned so that no two threads write the same pair of cache lines.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Seat {
+    taken: AtomicBool,
+    /// The thread that has it, by the kernel's number.
+    tid: AtomicU32,
+    /// How many calls the thread is inside.
+    depth: AtomicUsize,
+    announced: [Announcement; MAX_DEPTH],
+    counts: [OnceLock<Box<[Count; LANES_PER_CHUNK]>>; CHUNKS],
+}
+
+static SEATS: RwLock<Vec<&'static Seat>> = RwLock::new(Vec::new());
+
+thread_local! {
+    static MINE: Cell<Option<&'static Seat>> = const { Cell::new(None) };
+    /// The same, or none if the next call is to take the slow way. So a fast call pays nothing for the choice of those
+    /// that are timed: whether the thread has a seat, it looks anyway.
+    static IN_SIGHT: Cell<Option<&'static Seat>> = const { Cell::new(None) };
+    static LEAVE: Leave = const { Leave };
+}
+
+/// Gives the thread's seat back when the thread ends.
+struct Leave;
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        // In the middle of a call, it is not the thread that ends: a plugin has called `exit`, which runs destructors of
+        // thread-locals first. What is in use stays in use, and the crash record is still to hear who it was.
+        if let Some(seat) = MINE.get().filter(|seat| seat.depth.load(Ordering::Relaxed) == 0) {
+            MINE.set(None);
+            IN_SIGHT.set(None);
+            seat.settle();
+            seat.taken.store(false, Ordering::Release);
+        }
+    }
+}
+
+impl Seat {
+    /// The calling thread's seat; `None` on a thread that is about to end.
+    #[inline(always)]
+    pub(crate) fn mine() -> Option<&'static Self> {
+        Self::in_sight().or_else(Self::take)
+    }
+
+    /// The calling thread's seat, unless it has none yet or its next call is to be timed.
+    #[inline(always)]
+    pub(super) fn in_sight() -> Option<&'static Self> {
+        IN_SIGHT.get()
+    }
+
+    #[cold]
+    fn take() -> Option<&'static Self> {
+        if let Some(seat) = MINE.get() {
+            IN_SIGHT.set(Some(seat));
+            return Some(seat);
+        }
+        LEAVE.try_with(|_| ()).ok()?;
+        let free = |seat: &&&'static Self| {
+            seat.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        };
+        let found = SEATS.read().iter().find(free).copied();
+        let seat = found.unwrap_or_else(|| {
+            let mut seats = SEATS.write();
+            let seat: &'static Self = Box::leak(Box::new(Self {
+                taken: AtomicBool::new(true),
+                tid: AtomicU32::new(0),
+                depth: AtomicUsize::new(0),
+                announced: crash_record::marks(seats.len())
+                    .each_ref()
+                    .map(|mark| Announcement { hazard: AtomicPtr::new(null_mut()), mark }),
+                counts: std::array::from_fn(|_| OnceLock::new()),
+            }));
+            seats.push(seat);
+            seat
+        });
+        seat.tid.store(own_tid(), Ordering::Relaxed);
+        MINE.set(Some(seat));
+        IN_SIGHT.set(Some(seat));
+        Some(seat)
+    }
+
+    /// The place for one more call; `None` if the thread is inside [`MAX_DEPTH`] calls.
+    ///
+    /// Only the owning thread calls this, and drops what it gets in the opposite order.
+    #[inline(always)]
+    pub(super) fn enter(&'static self) -> Option<Level> {
+        let depth = self.depth.load(Ordering::Relaxed);
+        let announcement = self.announced.get(depth)?;
+        self.depth.store(depth + 1, Ordering::Relaxed);
+        Some(Level { seat: self, announcement, depth })
+    }
+
+    /// What the calling thread is in the middle of. Safe to call in a signal handler.
+    pub(super) fn present_mark() -> Mark {
+        let Some(seat) = MINE.get() else { return Mark::NOBODY };
+        let depth = seat.depth.load(Ordering::Relaxed).min(MAX_DEPTH);
+        let mut marks = seat.announced[..depth].iter().rev().map(|it| Mark(it.mark.load(Ordering::Relaxed)));
+        marks.find(|mark| mark.read().is_some()).unwrap_or(Mark::NOBODY)
+    }
+
+    /// The records this thread is inside, the innermost call last.
+    pub(super) fn own_hazards(&self) -> impl DoubleEndedIterator<Item = *mut Record> + '_ {
+        let depth = self.depth.load(Ordering::Relaxed).min(MAX_DEPTH);
+        self.announced[..depth].iter().map(|it| it.hazard.load(Ordering::Relaxed))
+    }
+
+    /// Moves the counts of a thread that ends to where they outlive it.
+    fn settle(&self) {
+        let chunks = self.counts.iter().enumerate();
+        let counts = chunks.flat_map(|(chunk, counts)| {
+            let counts = counts.get().into_iter().flat_map(|counts| counts.iter().enumerate());
+            counts.map(move |(place, count)| (Lane::at(chunk, place), count))
+        });
+        ledger::settle(counts);
+    }
+
+    /// After a call in `lane`: has the thread's next call take the slow way, on which it is timed.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn look_away(&self, lane: Lane) {
+        if self.count(lane).read().calls == 1 {
+            ledger::note_visitor(lane);
+        }
+        IN_SIGHT.set(None);
+    }
+
+    /// Where the thread counts its calls in `lane`.
+    #[inline(always)]
+    pub(super) fn count(&self, lane: Lane) -> &Count {
+        let (chunk, place) = (lane.number() / LANES_PER_CHUNK, lane.number() % LANES_PER_CHUNK);
+        &self.counts[chunk].get_or_init(|| Box::new(std::array::from_fn(|_| Count::default())))[place]
+    }
+}
+
+/// A thread's place for one call: a hazard cell and a mark, both of them empty before and after.
+pub(super) struct Level {
+    pub(super) seat: &'static Seat,
+    announcement: &'static Announcement,
+    /// How many calls it is inside.
+    depth: usize,
+}
+
+impl Level {
+    #[inline(always)]
+    pub(super) fn hazard(&self) -> &'static AtomicPtr<Record> {
+        &self.announcement.hazard
+    }
+
+    /// Says what the thread is about to run.
+    #[inline(always)]
+    pub(super) fn mark(&self, Mark(mark): Mark) {
+        self.announcement.mark.store(mark, Ordering::Relaxed);
+    }
+}
+
+impl Level {
+    /// Ends the call. The same as a drop, but one that is not called apart: what is handed to such a call has to lie in
+    /// memory, on the fast path too.
+    #[inline(always)]
+    pub(super) fn leave(self) {
+        ManuallyDrop::new(self).clear();
+    }
+
+    /// Notes the thread as a visitor of the generation that it was in, if its calls have not done so. A call that unwinds
+    /// is not counted. Whoever waits until no thread is in the generation knows all its visitors then.
+    ///
+    /// Takes what a level is made of, and not the level: see [`Level::leave`].
+    #[cold]
+    #[inline(never)]
+    fn note_visit(seat: &'static Seat, hazard: &'static AtomicPtr<Record>) {
+        let record = hazard.load(Ordering::Relaxed);
+        if record.is_null() {
+            return;
+        }
+        // SAFETY: this thread's hazard cell names the record, so it is not freed.
+        let lane = unsafe { (*record).lane };
+        if seat.count(lane).read().calls == 0 {
+            ledger::note_visitor(lane);
+        }
+    }
+
+    #[inline(always)]
+    fn clear(&self) {
+        self.mark(Mark::NOBODY);
+        slot::unpin(self.hazard());
+        // Not read again: the next call would wait for that.
+        self.seat.depth.store(self.depth, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Level {
+    #[inline(always)]
+    fn drop(&mut self) {
+        Self::note_visit(self.seat, self.hazard());
+        self.clear();
+    }
+}
+
+/// Looks at all hazard cells of all threads.
+pub(super) fn with_hazards<R>(look: impl FnOnce(&mut dyn Iterator<Item = &AtomicPtr<Record>>) -> R) -> R {
+    let seats = SEATS.read();
+    look(&mut seats.iter().flat_map(|seat| &seat.announced).map(|it| &it.hazard))
+}
+
+/// How many calls of all threads are inside these records.
+pub(super) fn count_in(records: &[*mut Record]) -> usize {
+    with_hazards(|hazards| hazards.filter(|hazard| records.contains(&hazard.load(Ordering::Acquire))).count())
+}
+
+/// A thread, as the kernel numbers it.
+pub(super) type Tid = u32;
+
+fn own_tid() -> Tid {
+    rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
+}
+
+/// How many calls there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// All that ended.
+    pub calls: u64,
+    /// Those of them that gave no value.
+    pub failures: Failures,
+}
+
+impl Calls {
+    fn of(returned: u64, failures: Failures) -> Self {
+        Self { calls: returned + failures.total(), failures }
+    }
+}
+
+impl std::ops::AddAssign for Calls {
+    fn add_assign(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.failures += other.failures;
+    }
+}

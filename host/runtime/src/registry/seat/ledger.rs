@@ -1,0 +1,153 @@
+//! The ledger: what is known of each living generation beside the counts of the threads that live.
+
+use super::{CHUNKS, Calls, Count, LANES_PER_CHUNK, SEATS, Tid, own_tid};
+use crate::registry::{
+    crash_record::{CrashRecord, Note},
+    mark::{Marked, Step},
+};
+use parking_lot::Mutex;
+use std::{collections::BTreeSet, fs, io, path::PathBuf};
+
+/// What is known of a lane beside the counts of the threads that live.
+#[derive(Debug, Default)]
+struct Account {
+    taken: bool,
+    /// The calls of threads that have ended.
+    calls: Calls,
+    /// The threads that ever ran code of the generation, by the kernel's number.
+    visitors: BTreeSet<Tid>,
+}
+
+/// All accounts, by lane.
+static LEDGER: Mutex<Vec<Account>> = Mutex::new(Vec::new());
+
+/// Adds what a thread that ends has counted.
+pub(super) fn settle<'a>(counts: impl Iterator<Item = (Lane, &'a Count)>) {
+    let mut ledger = LEDGER.lock();
+    for (lane, count) in counts {
+        let calls = count.take();
+        if let Some(settled) = ledger.get_mut(lane.0) {
+            settled.calls += calls;
+        }
+    }
+}
+
+/// Says that the calling thread runs code of the generation that has this lane.
+#[cold]
+pub(super) fn note_visitor(lane: Lane) {
+    let tid = own_tid();
+    if let Some(account) = LEDGER.lock().get_mut(lane.0) {
+        account.visitors.insert(tid);
+    }
+}
+
+/// There are more living generations in this process than can be counted.
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "4096 generations are alive in this process: calls that never return keep old ones from retiring; restart the host"
+)]
+pub struct TooManyGenerations;
+
+replug_model::readable::readable!(TooManyGenerations);
+
+/// A number that one living generation counts its calls under; given back when it has retired.
+#[derive(Debug)]
+pub struct LaneLease {
+    lane: Lane,
+    /// Says in a file who counts under it.
+    note: Option<PathBuf>,
+}
+
+/// See [`LaneLease`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::registry) struct Lane(usize);
+
+impl Lane {
+    /// Where a seat keeps its count.
+    pub(super) fn at(chunk: usize, place: usize) -> Self {
+        Self(chunk * LANES_PER_CHUNK + place)
+    }
+
+    /// Less than 4096.
+    pub(in crate::registry) fn number(self) -> usize {
+        self.0
+    }
+
+    #[cfg(test)]
+    pub(in crate::registry) fn numbered(number: usize) -> Self {
+        Self(number)
+    }
+}
+
+impl LaneLease {
+    /// Takes a lane that no one counts under.
+    pub fn take() -> Result<Self, TooManyGenerations> {
+        let mut ledger = LEDGER.lock();
+        let free = ledger.iter().position(|account| !account.taken).unwrap_or(ledger.len());
+        if free == LANES_PER_CHUNK * CHUNKS {
+            return Err(TooManyGenerations);
+        }
+        if free == ledger.len() {
+            ledger.push(Account::default());
+        }
+        ledger[free].taken = true;
+        Ok(Self { lane: Lane(free), note: None })
+    }
+
+    pub(in crate::registry) fn lane(&self) -> Lane {
+        self.lane
+    }
+
+    /// Says in the crash record who is behind the marks of this lane, until it is given back.
+    pub fn note(&mut self, record: &CrashRecord, note: &Note) -> io::Result<()> {
+        let path = record.note(self.lane.number());
+        note.write(&path)?;
+        self.note = Some(path);
+        Ok(())
+    }
+
+    /// To be held by a thread while it runs a step of the life of the generation, in this process.
+    pub fn mark(&self, step: Step) -> Marked {
+        note_visitor(self.lane);
+        Marked::new(self.lane, step)
+    }
+
+    /// The threads that ever ran code of the generation.
+    pub(in crate::registry) fn visitors(&self) -> BTreeSet<Tid> {
+        LEDGER.lock()[self.lane.0].visitors.clone()
+    }
+
+    /// Calls and failed calls of all threads so far.
+    pub(in crate::registry) fn total(&self) -> Calls {
+        // Held until the end, so that no thread settles in between and is counted twice or not at all.
+        let ledger = LEDGER.lock();
+        let mut total = ledger[self.lane.0].calls;
+        self.for_each(|count| {
+            total += count.read();
+        });
+        total
+    }
+
+    fn for_each(&self, mut look: impl FnMut(&Count)) {
+        for seat in SEATS.read().iter() {
+            if let Some(chunk) = seat.counts[self.lane.0 / LANES_PER_CHUNK].get() {
+                look(&chunk[self.lane.0 % LANES_PER_CHUNK]);
+            }
+        }
+    }
+}
+
+impl Drop for LaneLease {
+    fn drop(&mut self) {
+        if let Some(note) = &self.note {
+            // It may be gone with the run folder.
+            let _ = fs::remove_file(note);
+        }
+        let mut ledger = LEDGER.lock();
+        // No thread counts here any more: a lease is dropped with the last reference to its generation.
+        self.for_each(|count| {
+            count.take();
+        });
+        ledger[self.lane.0] = Account::default();
+    }
+}

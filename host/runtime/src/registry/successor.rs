@@ -1,0 +1,58 @@
+//! What becomes of a call that has reached a generation whose process is dead: it is made on the next one.
+//!
+//! A caller may pin a generation in the moment between the death of its process and the moment in which the generation
+//! is taken out. Its call cannot have begun, so it waits for the restart as any later call does.
+
+use super::{
+    caller::{Pin, Rest, lost, panicked},
+    entry::Entry,
+};
+use crate::load::process::{Successor, Unsent};
+use replug_api::{CallError, abi::Outcome, remote::Reply};
+use replug_model::id::Generation;
+use std::sync::Arc;
+
+/// For the generations of this plugin.
+pub fn successor(entry: &Arc<Entry>) -> Successor {
+    // The generation that holds it is held by the entry.
+    let entry = Arc::downgrade(entry);
+    Arc::new(move |unsent| match entry.upgrade() {
+        Some(entry) => entry.call_again(unsent),
+        None => Err(CallError::Unknown("the plugin is no longer known to any host".into())),
+    })
+}
+
+impl Entry {
+    fn call_again(&self, unsent: &Unsent<'_>) -> Result<Reply, CallError> {
+        let (pin, _rest) = self.pin_after(unsent.generation)?;
+        let live = pin.live();
+        let found = live.instance.methods().find(|method| {
+            let described = &method.interface.methods[method.index as usize];
+            method.interface.name == unsent.interface && described.name == unsent.method
+        });
+        let Some(found) = found else {
+            return Err(CallError::NotImplemented {
+                plugin: self.id.to_string(),
+                generation: live.generation.0,
+                method: unsent.method.to_owned(),
+            });
+        };
+        pin.mark(unsent.interface, found.index);
+        match found.invoke(unsent.encoding, unsent.arguments) {
+            Outcome::Returned(bytes) => Ok(Reply::Returned(bytes.into())),
+            Outcome::Refused(refusal) => Ok(Reply::Refused(refusal)),
+            Outcome::Panicked(panic) => Err(panicked(live, unsent.method, panic)),
+            Outcome::Lost => Err(lost(live, unsent.method)),
+        }
+    }
+
+    /// Pins the generation that comes after one whose process is dead.
+    fn pin_after(&self, dead: Generation) -> Result<(Pin, Rest), CallError> {
+        let (pin, rest) = self.pin_anew()?;
+        if pin.live().generation != dead {
+            return Ok((pin, rest));
+        }
+        // Its death came before it served, and is yet to be heard of.
+        Err(CallError::Restarting { plugin: self.id.to_string(), retry_in_ms: 1 })
+    }
+}

@@ -1,0 +1,117 @@
+//! Looks for calls in this process that do not come back. They cannot be ended; they can be told of.
+//!
+//! A call leaves no time behind, since a clock costs more than the call. So the watchdog looks at all seats now and then:
+//! a thread that is still at the same mark, and has ended no call of that generation since, is still in the same call.
+
+use super::{
+    mark::{Doing, Whereabouts},
+    record::Live,
+    seat::{self, Sighting, Tid},
+};
+use parking_lot::Mutex;
+use replug_model::event::{EventKind, WeakEventSink};
+use std::{
+    collections::BTreeMap,
+    fs,
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+use tokio::sync::Notify;
+
+/// How many looks are taken at a call until it counts as stuck.
+const LOOKS: u32 = 4;
+/// However short a call may be, there is this much between two looks.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// Watches the generations in this process whose calls have a deadline. Costs nothing as long as there are none.
+#[derive(Default)]
+pub struct Watchdog {
+    watched: Mutex<Vec<Watched>>,
+    woken: Notify,
+}
+
+struct Watched {
+    live: Weak<Live>,
+    call_timeout: Duration,
+}
+
+/// A call that has been seen before.
+struct Seen {
+    sighting: Sighting,
+    since: Instant,
+    told: bool,
+}
+
+impl Watchdog {
+    /// Watches over the calls of a generation for as long as that is there.
+    pub fn watch(&self, live: &Arc<Live>, call_timeout: Duration) {
+        self.watched.lock().push(Watched { live: Arc::downgrade(live), call_timeout });
+        self.woken.notify_one();
+    }
+
+    /// Watches until it is dropped.
+    pub async fn run(self: Arc<Self>, events: WeakEventSink) {
+        let mut seen = BTreeMap::new();
+        loop {
+            match self.period() {
+                Some(period) => tokio::select! {
+                    () = tokio::time::sleep(period) => self.look(&mut seen, &events),
+                    () = self.woken.notified() => {}
+                },
+                None => self.woken.notified().await,
+            }
+        }
+    }
+
+    fn period(&self) -> Option<Duration> {
+        let mut watched = self.watched.lock();
+        watched.retain(|it| it.live.strong_count() > 0);
+        watched.iter().map(|it| (it.call_timeout / LOOKS).max(SHORTEST)).min()
+    }
+
+    fn look(&self, seen: &mut BTreeMap<(usize, usize), Seen>, events: &WeakEventSink) {
+        let now = Instant::now();
+        let mut before = std::mem::take(seen);
+        for sighting in seat::sightings() {
+            let known = before.remove(&sighting.place).filter(|known| known.sighting == sighting);
+            let mut call = known.unwrap_or(Seen { sighting, since: now, told: false });
+            if !call.told {
+                call.told = self.judge(&call, now, events);
+            }
+            seen.insert(call.sighting.place, call);
+        }
+    }
+
+    /// Tells of a call that has taken too long; says whether it has.
+    fn judge(&self, call: &Seen, now: Instant, events: &WeakEventSink) -> bool {
+        let Some(Whereabouts { lane, doing: Doing::Call { interface, method } }) = call.sighting.mark.read()
+        else {
+            return false;
+        };
+        let found = self.watched.lock().iter().find_map(|watched| {
+            let live = watched.live.upgrade()?;
+            (live.lease.lane().number() == usize::from(lane)).then_some((live, watched.call_timeout))
+        });
+        let Some((live, call_timeout)) = found else { return false };
+        let duration = now.duration_since(call.since);
+        if duration < call_timeout {
+            return false;
+        }
+        let described = live.instance.interfaces().nth(interface.into());
+        let method = described.and_then(|it| it.methods.get(method as usize));
+        let method = method.map_or_else(|| "unknown".to_owned(), |method| method.name.clone());
+        if let Some(events) = events.upgrade() {
+            let tid = call.sighting.tid;
+            let for_ms = duration.as_millis().try_into().unwrap_or(u64::MAX);
+            let kind = EventKind::PluginStuck { method, thread: name_of(tid), thread_id: tid, for_ms };
+            events.generation((&live.plugin, live.generation, live.digest), kind);
+        }
+        true
+    }
+}
+
+/// What the kernel calls a thread: the first 15 bytes of its name.
+fn name_of(tid: Tid) -> String {
+    let name = fs::read_to_string(format!("/proc/self/task/{tid}/comm")).unwrap_or_default();
+    name.trim_end().to_owned()
+}

@@ -1,0 +1,95 @@
+//! That a child of the host's has nothing of the host's but the three standard descriptors, and heeds signals.
+//!
+//! What the host opens itself is closed when a program is run. What it was started with need not be, such as a file of the
+//! shell's: that would go on to the plugin, which could write to it. Handlers of signals do not go on, but that a signal is
+//! ignored does: where `SIGCHLD` is, nobody learns how a process has ended that the plugin starts. The standard library, which
+//! starts the child, has blocked no signals in it.
+
+#![allow(unsafe_code, reason = "docs/SAFETY.md says why each block holds")]
+
+use rustix::io::Errno;
+use std::{fs, io, os::fd::RawFd};
+
+/// The first descriptor that is none of the standard ones.
+const FIRST: RawFd = 3;
+
+/// Closes all other descriptors. To be called before this program has opened any.
+pub(super) fn close_all() -> io::Result<()> {
+    close_from(FIRST).or_else(|_| close_each_from(FIRST))
+}
+
+/// In one step, which kernels before 5.9 lack.
+fn close_from(first: RawFd) -> io::Result<()> {
+    // SAFETY: the numbers go to the kernel, which reads and writes no memory for them. The program has only begun: nothing
+    // in it owns a descriptor but the standard ones.
+    match unsafe { libc::syscall(libc::SYS_close_range, first, RawFd::MAX, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// One after the other.
+fn close_each_from(first: RawFd) -> io::Result<()> {
+    let number = |it: io::Result<fs::DirEntry>| it.ok()?.file_name().to_str()?.parse().ok();
+    // The folder itself is among them, and closed by the time it has its turn.
+    let open: Vec<RawFd> = fs::read_dir("/proc/self/fd")?.filter_map(number).collect();
+    for descriptor in open.into_iter().filter(|descriptor| *descriptor >= first) {
+        // SAFETY: as above.
+        if unsafe { libc::close(descriptor) } != 0 {
+            let error = io::Error::last_os_error();
+            if error.raw_os_error() != Some(Errno::BADF.raw_os_error()) {
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Has no signal ignored from now on but SIGPIPE, which a Rust program ignores. To be called before this program has a
+/// second thread.
+pub(super) fn heed_signals() -> io::Result<()> {
+    // The C library keeps some of them for itself, and says so.
+    const LAST: i32 = 64;
+    for signal in (1..=LAST).filter(|signal| *signal != libc::SIGPIPE) {
+        // SAFETY: an all-zero `sigaction` is a valid value of a C struct; the call gets a place to write to. The default
+        // action is no function of this program's.
+        unsafe {
+            let mut present: libc::sigaction = std::mem::zeroed();
+            let known = libc::sigaction(signal, std::ptr::null(), &mut present) == 0;
+            if known
+                && present.sa_sigaction == libc::SIG_IGN
+                && libc::signal(signal, libc::SIG_DFL) == libc::SIG_ERR
+            {
+                return Err(io::Error::last_os_error());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::fcntl_dupfd_cloexec;
+    use std::{
+        io::{Read, pipe},
+        os::fd::IntoRawFd,
+    };
+
+    /// So high that no other test has one.
+    const HIGH: RawFd = 700;
+
+    #[test]
+    fn every_descriptor_from_a_number_on_is_closed_in_one_step_or_in_many() {
+        for close in [close_from, close_each_from] {
+            let (mut end, line) = pipe().unwrap();
+            for first in [HIGH, HIGH + 100] {
+                // Whoever closes it has it now.
+                let _ = fcntl_dupfd_cloexec(&line, first).unwrap().into_raw_fd();
+            }
+            drop(line);
+            close(HIGH).unwrap();
+            assert_eq!(end.read(&mut [0]).unwrap(), 0, "no one holds the line");
+        }
+    }
+}

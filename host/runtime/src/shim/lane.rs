@@ -1,0 +1,103 @@
+//! A lane: one connection on which calls come one after the other, and the thread that runs them.
+
+use super::serve::Shared;
+use crate::load::in_process::{Cancellation, take_panic_location};
+use abi_stable::std_types::RVec;
+use replug_api::abi::{Outcome, Refusal};
+use replug_wire::{Answer, Call, Channel, Kind, RequestId, WireError};
+use std::{
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+/// How long the first call of a lane may take to come, if it cannot be served.
+const FIRST_CALL: Duration = Duration::from_secs(1);
+
+/// What calls come to: the instance, and what says which of them is still waited for.
+pub(super) type Served = (Shared, Arc<Cancellation>);
+
+/// Serves calls on a thread of its own until the host hangs up.
+pub(crate) fn open(stream: UnixStream, served: Served) -> Result<(), WireError> {
+    let kept = stream.try_clone()?;
+    let serve = move || {
+        let mut channel = Channel::new(stream);
+        // However a lane ends, the host sees it hang up.
+        while one(&mut channel, &served).is_ok() {}
+    };
+    match thread::Builder::new().name("replug-lane".into()).spawn(serve) {
+        Ok(_) => Ok(()),
+        Err(error) => refuse(kept, &format!("it cannot start a thread for the call: {error}")),
+    }
+}
+
+/// Answers the first call of a lane that cannot be served.
+fn refuse(stream: UnixStream, reason: &str) -> Result<(), WireError> {
+    // Its caller is about to send it.
+    stream.set_read_timeout(Some(FIRST_CALL))?;
+    let mut channel = Channel::new(stream);
+    if let Ok(frame) = channel.receive() {
+        let id = frame.id;
+        // A caller that is gone needs no answer.
+        let _ = answer(&mut channel, id, Answer::Broken(reason));
+    }
+    Ok(())
+}
+
+/// What became of a call, still in the plugin's own form.
+enum Done {
+    Called(Outcome<RVec<u8>, Refusal>),
+    NoSuchMethod,
+    NotRunning,
+    Broken,
+}
+
+/// Serves one call.
+pub(super) fn one<S: Read + Write>(channel: &mut Channel<S>, served: &Served) -> Result<(), WireError> {
+    let (instance, calls) = served;
+    let frame = channel.receive()?;
+    let id = frame.id;
+    let call = Call::decode(frame.of_kind(Kind::Call)?)?;
+    // The plugin contains its own panics: one that comes here is the shim's.
+    let done = catch_unwind(AssertUnwindSafe(|| calls.during(id.0, || run(&call, instance))));
+    let done = done.unwrap_or(Done::Broken);
+    let answered = match &done {
+        Done::Called(Outcome::Returned(bytes)) => answer(channel, id, Answer::Returned(bytes)),
+        Done::Called(Outcome::Refused(Refusal::Error(bytes))) => answer(channel, id, Answer::Refused(bytes)),
+        Done::Called(Outcome::Refused(Refusal::BadArguments(text))) => {
+            answer(channel, id, Answer::BadArguments(text))
+        }
+        Done::Called(Outcome::Refused(Refusal::BadResult(text))) => {
+            answer(channel, id, Answer::BadResult(text))
+        }
+        Done::Called(Outcome::Panicked(panic)) => {
+            let location = take_panic_location(panic.message()).unwrap_or_default();
+            answer(channel, id, Answer::Panicked { location: &location, message: panic.message() })
+        }
+        // An edge in this process loses no call.
+        Done::Called(Outcome::Lost) => answer(channel, id, Answer::Broken("its edge has lost the call")),
+        Done::NoSuchMethod => answer(channel, id, Answer::NoSuchMethod),
+        Done::NotRunning => answer(channel, id, Answer::NotRunning),
+        Done::Broken => answer(channel, id, Answer::Broken("it panicked while it served a call")),
+    };
+    match answered {
+        Err(error @ WireError::TooLarge { .. }) => answer(channel, id, Answer::BadResult(&error.to_string())),
+        other => other,
+    }
+}
+
+fn run(call: &Call<'_>, instance: &Shared) -> Done {
+    // Held for the call: the instance is not dropped before its last call has ended.
+    match &*instance.read() {
+        Some(instance) => instance.invoke(call).map_or(Done::NoSuchMethod, Done::Called),
+        None => Done::NotRunning,
+    }
+}
+
+fn answer<S: Write>(channel: &mut Channel<S>, id: RequestId, answer: Answer<'_>) -> Result<(), WireError> {
+    let (outcome, body) = answer.encode();
+    channel.send(Kind::Answer, id, [&[outcome], body.bytes()])
+}

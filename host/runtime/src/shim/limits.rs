@@ -1,0 +1,53 @@
+//! What this process may use, as the kernel's resource limits.
+
+use replug_wire::{Failure, Limits};
+use rustix::{
+    io::Result,
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
+use std::fs;
+
+/// A process that runs plugins crashes now and then, and its cores may hold what was not to be written down.
+pub(super) fn no_core() -> Result<()> {
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
+}
+
+/// If memory runs out, the plugin's process goes before the host: a host that the kernel is told to spare would else have its
+/// plugins spared, too. Where there is no such setting, none was inherited.
+pub(super) fn end_before_the_host() {
+    const FILE: &str = "/proc/self/oom_score_adj";
+    let inherited = fs::read_to_string(FILE).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    if inherited.is_some_and(|it| it < 0) {
+        // To raise it is always allowed.
+        let _ = fs::write(FILE, "0");
+    }
+}
+
+/// Sets the limits for good: they cannot be raised again.
+pub(super) fn apply(limits: &Limits) -> std::result::Result<(), Failure> {
+    let Limits { memory_bytes, cpu_seconds, open_files, file_size_bytes, processes } = *limits;
+    let wanted = [
+        (Resource::As, "memory", memory_bytes),
+        (Resource::Cpu, "time on a processor", cpu_seconds),
+        (Resource::Nofile, "open files", open_files),
+        (Resource::Fsize, "the size of files", file_size_bytes),
+        (Resource::Nproc, "processes", processes),
+    ];
+    for (resource, what, value) in wanted {
+        let Some(value) = value else { continue };
+        bound(resource, value).map_err(|error| Failure::Limit {
+            what: what.into(),
+            value,
+            reason: error.to_string(),
+        })?;
+    }
+    Ok(())
+}
+
+fn bound(resource: Resource, value: u64) -> Result<()> {
+    // At the soft limit the kernel says what is the matter, with a signal of its own; at the hard one it kills.
+    let hard = if matches!(resource, Resource::Cpu) { value.saturating_add(1) } else { value };
+    let allowed = getrlimit(resource).maximum;
+    let within = |value: u64| Some(allowed.map_or(value, |allowed| allowed.min(value)));
+    setrlimit(resource, Rlimit { current: within(value), maximum: within(hard) })
+}

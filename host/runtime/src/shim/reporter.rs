@@ -1,0 +1,43 @@
+//! Carries what the plugin says unasked to the host.
+
+use crate::load::Listener;
+use parking_lot::Mutex;
+use replug_wire::{Channel, Kind, Level, Message, Report, Reports, RequestId};
+use std::{
+    os::unix::net::UnixStream,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+
+/// Writes to the host before it returns, so that what the plugin said last is not lost with the process.
+#[derive(Clone, Debug)]
+pub(super) struct Reporter {
+    host: Arc<Mutex<Channel<UnixStream>>>,
+    max_level: Arc<AtomicU8>,
+}
+
+impl Reporter {
+    pub(super) fn new(host: UnixStream) -> Self {
+        let channel = Channel::with_max_frame(host, Reports::<UnixStream>::MAX_FRAME);
+        Self { host: Arc::new(Mutex::new(channel)), max_level: Arc::default() }
+    }
+
+    /// What the next instance is told that the host wants.
+    pub(super) fn set_max_level(&self, level: Level) {
+        self.max_level.store(level.0, Ordering::Relaxed);
+    }
+}
+
+impl Listener for Reporter {
+    fn max_level(&self) -> Level {
+        Level(self.max_level.load(Ordering::Relaxed))
+    }
+
+    fn hear(&self, report: Report) {
+        let Ok(bytes) = report.cut_short().encode() else { return };
+        // A host that no longer listens is about to end this process.
+        let _ = self.host.lock().send(Kind::Report, RequestId::default(), [&bytes, &[]]);
+    }
+}

@@ -1,0 +1,213 @@
+//! A shim on a thread of the test, with a real plugin in it.
+
+use super::*;
+use replug_api::abi::Encoding;
+use replug_builder::{
+    artifact::{Store, inspect},
+    build::Builder,
+};
+use replug_config::manifest;
+use replug_model::id::{Generation, PluginId};
+use replug_wire::{
+    self as wire, Answer, Call, Channel, Control, ControlError, Create, Failure, Greeting, Lane, Level,
+    Limits, Load, Report, Reports, RequestId, Service, WireError,
+};
+use serve::{Ended, Shim};
+use std::{
+    io::{PipeWriter, pipe},
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+/// A shim that serves on a thread, as its host sees it.
+struct Served {
+    control: Control,
+    service: Service,
+    reports: Reports<UnixStream>,
+    thread: JoinHandle<Result<Ended, ShimError>>,
+    /// The shim has the other end, and in these tests does not mind.
+    _lifeline: PipeWriter,
+}
+
+fn serve() -> Served {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (events, their_events) = UnixStream::pair().unwrap();
+    // A report that does not come fails the test.
+    events.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let (service, their_service) = UnixStream::pair().unwrap();
+    let (their_lifeline, lifeline) = pipe().unwrap();
+    let thread = thread::spawn(move || {
+        let (mut shim, _lifeline, service) = Shim::meet(theirs)?;
+        service.run().unwrap();
+        shim.serve()
+    });
+    let lifeline_end = OwnedFd::from(their_lifeline);
+    let greeting = Greeting { events: their_events, lifeline: lifeline_end, service: their_service };
+    let control = Control::greet(ours, greeting).unwrap();
+    let service = Service::new(service);
+    Served { control, service, reports: Reports::new(events), thread, _lifeline: lifeline }
+}
+
+fn open_lane(service: &mut Service) -> Lane<UnixStream> {
+    Lane::new(service.open_lane().unwrap().1)
+}
+
+/// Builds the calculator, and gives a private copy of it with the standard library that it links.
+fn calculator(state: &Path) -> (PathBuf, Option<PathBuf>) {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let manifest = manifest::read(&workspace.join("plugins/calculator")).unwrap();
+    // Where the end-to-end tests build theirs: a first build takes long.
+    let builder = Builder::new(workspace.join("target/fixtures"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let built = runtime.block_on(builder.build(&manifest)).unwrap();
+    let store = Store::open(state.join("artifacts")).unwrap();
+    let artifact = store.put(&built.artifact).unwrap();
+    let copy = state.join("calculator.so");
+    store.private_copy(&artifact, &copy).unwrap();
+    (copy, inspect(&artifact.path).unwrap().shared_std().map(Path::to_owned))
+}
+
+fn create(state: &Path) -> Create {
+    Create {
+        id: "dev.replug.calculator".parse::<PluginId>().unwrap(),
+        generation: Generation(3),
+        data_dir: state.to_owned(),
+        config: "{}".into(),
+        trial: false,
+        max_level: Level(5),
+    }
+}
+
+fn call<'a>(method: u32, arguments: &'a str) -> Call<'a> {
+    Call { interface: 0, method, encoding: Encoding::Json, arguments: arguments.as_bytes() }
+}
+
+#[test]
+fn a_plugin_lives_its_life_in_a_shim() {
+    let state = tempfile::tempdir().unwrap();
+    let (path, shared_std) = calculator(state.path());
+    let Served { mut control, mut service, mut reports, thread, .. } = serve();
+
+    let limits = Limits { open_files: Some(4096), ..Limits::default() };
+    let loaded = control.load(Load { path, shared_std, limits }).unwrap();
+    assert_eq!((loaded.package.as_str(), loaded.stateful), ("calculator", true));
+    let described: replug_api::describe::Interface =
+        serde_json::from_str(&loaded.interfaces[0].description).unwrap();
+    let method = |name: &str| described.methods.iter().position(|it| it.name == name).unwrap() as u32;
+
+    let mut lane = open_lane(&mut service);
+    assert_eq!(lane.call(call(0, "[1,2]")).unwrap(), Answer::NotRunning);
+    control.create(create(state.path())).unwrap();
+    control.start().unwrap();
+    let first = reports.next_blocking().unwrap().unwrap();
+    assert!(
+        matches!(&first, Report::Log { level: Level(3), message, .. } if message == "the calculator is on"),
+        "{first:?}"
+    );
+    assert!(control.health().unwrap().healthy);
+
+    let sum = lane.call(call(method("add"), r#"{"a": 1, "b": 2}"#)).unwrap();
+    assert_eq!(sum, Answer::Returned(b"3.0"));
+    let refused = lane.call(call(method("divide"), "[1, 0]")).unwrap();
+    assert!(matches!(refused, Answer::Refused(json) if json.starts_with(b"{")), "{refused:?}");
+    let bad = lane.call(call(method("add"), "[1]")).unwrap();
+    assert_eq!(bad, Answer::BadArguments("takes 2 arguments (a, b), 1 given"));
+    assert_eq!(lane.call(call(1000, "[]")).unwrap(), Answer::NoSuchMethod);
+    assert_eq!(lane.call(Call { interface: 9, ..call(0, "[]") }).unwrap(), Answer::NoSuchMethod);
+
+    let saved = control.save().unwrap();
+    control.restore(loaded.state_version, saved).unwrap();
+    let garbage = control.restore(loaded.state_version, vec![0xc1]).unwrap_err();
+    assert!(
+        matches!(&garbage, ControlError::Failed(Failure::Life { step, .. }) if step == "restore"),
+        "{garbage}"
+    );
+    control.configure(r#"{"history_limit": 1}"#).unwrap();
+    let unknown = control.configure(r#"{"histroy": 1}"#).unwrap_err();
+    assert!(unknown.to_string().contains("histroy"), "{unknown}");
+    service.set_max_level(Level(0)).unwrap();
+
+    control.stop().unwrap();
+    control.destroy().unwrap();
+    assert_eq!(lane.call(call(0, "[1,2]")).unwrap(), Answer::NotRunning);
+    assert!(control.start().unwrap_err().to_string().contains("`start` is out of turn"));
+    control.exit().unwrap();
+    assert_eq!(thread.join().unwrap().unwrap(), Ended::Asked);
+}
+
+#[test]
+fn what_cannot_be_loaded_is_refused_and_the_shim_goes_on() {
+    let mut served = serve();
+    let state = tempfile::tempdir().unwrap();
+    let early = served.control.create(create(state.path())).unwrap_err();
+    assert!(early.to_string().contains("`create` is out of turn: there is no library"), "{early}");
+
+    let path = state.path().join("none.so");
+    let refused = served.control.load(Load { path, ..Load::default() }).unwrap_err();
+    assert!(matches!(&refused, ControlError::Failed(Failure::Load { .. })), "{refused}");
+    assert!(refused.to_string().contains("none.so"), "{refused}");
+    let second = served.control.load(Load::default()).unwrap_err();
+    assert!(second.to_string().contains("has opened a library already"), "{second}");
+
+    drop((served.control, served.service));
+    assert_eq!(served.thread.join().unwrap().unwrap(), Ended::HungUp);
+    assert!(served.reports.next_blocking().unwrap().is_none());
+}
+
+/// What becomes of a shim whose host sends that, after its end of the conversation.
+fn told(frames: impl FnOnce(&mut Channel<wire::Giving>)) -> (Result<Ended, ShimError>, Vec<u8>) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut host = Channel::new(wire::Giving::new(ours));
+    let thread = thread::spawn(move || Shim::meet(theirs)?.0.serve());
+    frames(&mut host);
+    let ours = host.stream_mut().stream_mut();
+    // It may be gone before it is told that there is no more.
+    let _ = ours.connection().upgrade().unwrap().shutdown(std::net::Shutdown::Write);
+    let mut said = Vec::new();
+    let _ = io::Read::read_to_end(ours, &mut said);
+    (thread.join().unwrap(), said)
+}
+
+#[test]
+fn a_host_that_cannot_be_talked_to_ends_the_shim_with_the_reason() {
+    use wire::{Hello, Kind, Message};
+    let hello = |protocol| Hello { protocol, api: "9.9.9".into() }.encode().unwrap();
+    let send = |host: &mut Channel<wire::Giving>, kind, payload: &[u8]| {
+        host.send(kind, RequestId(0), [payload, &[]]).unwrap();
+    };
+    let (end, said) = told(|host| send(host, Kind::Hello, &hello(99)));
+    assert!(matches!(end, Err(ShimError::Wire(WireError::OtherProtocol { theirs: 99, .. }))));
+    let answer = Channel::new(io::Cursor::new(said)).receive().map(|frame| frame.kind);
+    assert_eq!(answer.unwrap(), Kind::Hello, "it says what it speaks");
+
+    let (end, _) = told(|host| send(host, Kind::Hello, &hello(wire::PROTOCOL)));
+    assert!(matches!(end, Err(ShimError::Wire(WireError::NoDescriptor("hello")))));
+    let (end, _) = told(|host| send(host, Kind::Request, &hello(wire::PROTOCOL)));
+    assert!(matches!(end, Err(ShimError::Wire(WireError::UnexpectedKind { .. }))));
+
+    let (end, _) = told(|host| {
+        for _ in 0..3 {
+            host.stream_mut().give(UnixStream::pair().unwrap().0);
+        }
+        send(host, Kind::Hello, &hello(wire::PROTOCOL));
+        send(host, Kind::Request, &[0xff; 100]);
+    });
+    assert!(matches!(end, Err(ShimError::Wire(WireError::Garbled { .. }))));
+}
+
+#[test]
+fn a_lane_that_is_sent_garbage_hangs_up_and_another_goes_on() {
+    use wire::Kind;
+    let mut served = serve();
+    let mut wild = open_lane(&mut served.service);
+    io::Write::write_all(&mut wild.stream(), &[0xff; 64]).unwrap();
+    assert!(matches!(wild.call(call(0, "[]")), Err(WireError::Closed | WireError::Unread)));
+    let mut good = open_lane(&mut served.service);
+    assert_eq!(good.call(call(0, "[]")).unwrap(), Answer::NotRunning);
+    let kind = Kind::Call;
+    let mut raw = Channel::new(served.service.open_lane().unwrap().1);
+    raw.send(kind, RequestId(7), [b"short", &[]]).unwrap();
+    assert!(matches!(raw.receive(), Err(WireError::Closed)));
+}

@@ -1,0 +1,220 @@
+//! That a host leaves no socket behind, however it ends.
+//!
+//! A host that is killed can do nothing more, and what kills it may kill its parent in the same breath. So a host that
+//! makes a socket first starts a *sweeper*: this same program, run again, in a process group of its own. It opens nothing
+//! and waits for the end of a pipe that only the host can write to, which comes with the end of the host. Then it removes
+//! the socket, unless another host listens there by then, and the folder, if that is for sockets of hosts only and this was
+//! the last.
+//!
+//! What looks at a socket, or removes a folder, holds the lock of the folder meanwhile.
+
+use rustix::fs::{FlockOperation, flock};
+use std::{
+    env,
+    ffi::OsString,
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::unix::{
+        fs::{FileTypeExt, MetadataExt},
+        net::UnixStream,
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process::{self, Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// The first argument of a process that is to be a sweeper. What is to be swept follows.
+pub const MARKER: &str = "__replug-sweep";
+
+/// How long a host may take to answer whoever wants to know whether it is there.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// What a host makes for its socket.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The socket.
+    pub socket: PathBuf,
+    /// Its folder, if that is for sockets of hosts only and goes with the last of them.
+    pub folder: Option<PathBuf>,
+}
+
+impl Place {
+    /// Removes the folder if it is to go, and no other socket is in it.
+    pub fn close(&self) {
+        let Some(folder) = &self.folder else { return };
+        let Ok(lock) = File::open(folder) else { return };
+        // Whoever holds the lock has a use for the folder, or removes it.
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+
+    fn sweep(&self) -> io::Result<()> {
+        let _lock = lock(self.socket.parent().unwrap_or(Path::new("/")))?;
+        remove_dead(&self.socket)?;
+        // An error means that it is in use.
+        self.folder.as_ref().map_or(Ok(()), fs::remove_dir)
+    }
+}
+
+/// The process that sweeps a place after the host that started it. Dropped, it ends without having done anything.
+#[derive(Debug)]
+pub struct Sweeper(Child);
+
+impl Sweeper {
+    /// Starts it, as a program that calls `run_if_asked`.
+    pub fn start(program: &Path, place: &Place) -> io::Result<Self> {
+        let mut command = Command::new(program);
+        command.arg(MARKER).arg(std::path::absolute(&place.socket)?);
+        if let Some(folder) = &place.folder {
+            command.arg(std::path::absolute(folder)?);
+        }
+        // Whoever reads what the host writes learns of its end at its end.
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.process_group(0).spawn().map(Self)
+    }
+}
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        // An error means that it was ended by someone else.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Is a sweeper, with the arguments that follow the marker.
+pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ! {
+    let Some(socket) = arguments.next() else { process::exit(2) };
+    let place = Place { socket: socket.into(), folder: arguments.next().map(PathBuf::from) };
+    // Its own would keep a file system from being unmounted.
+    let _ = env::set_current_dir("/");
+    // The host writes nothing: whatever happens, but for a signal, means that it has ended.
+    while io::stdin().read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {}
+    // What it cannot remove, the next host on the same plugins folder does.
+    let _ = place.sweep();
+    process::exit(0)
+}
+
+/// Takes the lock of a folder.
+///
+/// # Errors
+///
+/// Of the kind `NotFound` if the folder is gone, be it while another held the lock.
+pub fn lock(folder: &Path) -> io::Result<File> {
+    let identity = |it: fs::Metadata| (it.dev(), it.ino());
+    let lock = File::open(folder)?;
+    flock(&lock, FlockOperation::LockExclusive)?;
+    if identity(fs::metadata(folder)?) == identity(lock.metadata()?) {
+        Ok(lock)
+    } else {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+/// What is at the path of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing any more.
+    Nothing,
+    /// A host that listens there, or something that takes connections as one does.
+    Host,
+}
+
+/// Removes a socket that no one listens on any more, and says what is there then. To be called with the lock of its folder.
+pub fn remove_dead(socket: &Path) -> io::Result<Found> {
+    match fs::symlink_metadata(socket) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) => return Err(error),
+        Ok(it) if !it.file_type().is_socket() => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket is there"));
+        }
+        Ok(_) => {}
+    }
+    let began = Instant::now();
+    loop {
+        match UnixStream::connect(socket) {
+            // It is being killed: soon, it refuses.
+            Ok(stream) if began.elapsed() < ANSWER && !is_answered(&stream) => thread::yield_now(),
+            Ok(_) => return Ok(Found::Host),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                return fs::remove_file(socket).map(|()| Found::Nothing);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether there is a host at the other end, and not what a killed one leaves until the kernel has closed all of its files.
+fn is_answered(mut stream: &UnixStream) -> bool {
+    use io::ErrorKind::{TimedOut, WouldBlock};
+    // Without it, the read could last for ever.
+    if stream.set_read_timeout(Some(ANSWER)).is_err() {
+        return true;
+    }
+    let asked =
+        stream.write_all(b"GET /health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    match asked.and_then(|()| stream.read(&mut [0])) {
+        Ok(read) => read > 0,
+        // One that takes its time is there.
+        Err(error) => matches!(error.kind(), TimedOut | WouldBlock),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    fn place(dir: &Path) -> Place {
+        let folder = dir.join("replug");
+        fs::create_dir(&folder).unwrap();
+        Place { socket: folder.join("host.sock"), folder: Some(folder) }
+    }
+
+    #[test]
+    fn a_socket_that_no_one_listens_on_is_swept_with_its_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path());
+        drop(UnixListener::bind(&place.socket).unwrap());
+        place.sweep().unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        let gone = lock(&dir.path().join("replug")).unwrap_err();
+        assert_eq!(gone.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_socket_on_which_the_next_host_listens_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path());
+        let listener = UnixListener::bind(&place.socket).unwrap();
+        let next = thread::spawn(move || {
+            let mut asked = listener.accept().unwrap().0;
+            // To close a socket before all of it is read would throw the answer away.
+            assert!(asked.read(&mut [0; 1024]).unwrap() > 0);
+            asked.write_all(b"HTTP/1.1 200 OK\r\n").unwrap();
+            (listener, asked)
+        });
+        place.sweep().unwrap_err();
+        let _listening = next.join().unwrap();
+        assert!(place.socket.exists());
+    }
+
+    #[test]
+    fn a_folder_goes_with_the_last_socket_in_it_and_not_while_it_is_locked() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path());
+        let folder = place.folder.clone().unwrap();
+        fs::write(folder.join("other.sock"), "").unwrap();
+        place.close();
+        fs::remove_file(folder.join("other.sock")).unwrap();
+        let held = lock(&folder).unwrap();
+        place.close();
+        assert!(folder.exists(), "someone is about to make a socket in it");
+        drop(held);
+        place.close();
+        assert!(!folder.exists());
+    }
+}
