@@ -1,7 +1,6 @@
 //! How types that the rest of the crate knows look in the API's description.
 
-use super::filter;
-use crate::info::Status;
+use crate::{EventKind, info::Status};
 use serde_json::json;
 use std::borrow::Cow;
 use utoipa::{
@@ -63,7 +62,10 @@ pub(crate) struct Kind;
 
 impl PartialSchema for Kind {
     fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(filter::all_kinds())).into()
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some(EventKind::NAMES.iter().copied()))
+            .into()
     }
 }
 

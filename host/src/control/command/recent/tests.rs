@@ -131,3 +131,10 @@ async fn after_an_event_of_another_run_what_is_no_longer_there_is_missed() {
     let batch = recent.reader(recent.resume("18c-7"), Filter::default()).next().await;
     assert_eq!((batch.away, batch.events[0].number), (5, 6));
 }
+
+#[test]
+fn the_kinds_that_have_rings_of_their_own_are_kinds_of_events() {
+    for kind in LOGS.iter().chain(&FLOODS) {
+        assert!(EventKind::NAMES.contains(kind), "there is no event `{kind}`");
+    }
+}
