@@ -75,6 +75,16 @@ pub(crate) enum Work {
     EndBuild(Aim),
     /// Cancel the build, and with it the order that it belongs to.
     CancelBuild,
+    /// Let this stored version serve; [`Input::Tried`].
+    ServeStored(Digest),
+    /// The same with the configuration that it has accepted before, if that is another; [`Input::Tried`].
+    ServeAccepted(Digest),
+    /// Answer whoever waits for the start; [`Input::StartAnswered`].
+    AnswerStart,
+    /// Build the source, and let the result serve; [`Input::SourceTried`].
+    BuildSource,
+    /// The start has come to its end: answer whoever still waits for it.
+    EndStart,
     /// Live by the manifest that was read from now on, or when a version comes up that can; and then do this.
     Adopt { at_once: bool, next: Next },
     /// The configuration of an edit was taken or not: do this.

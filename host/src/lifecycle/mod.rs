@@ -3,7 +3,7 @@
 //! [`Lifecycle::step`] takes the time and one [`Input`], changes the state, and returns [`Effects`]: what the worker does at
 //! once, and at most one [`Work`], which takes time and whose end is the next input but for what happens meanwhile.
 //!
-//! The state has six parts, each of which holds only what exists in it:
+//! The state has seven parts, each of which holds only what exists in it:
 //!
 //! | part | states | left by |
 //! |---|---|---|
@@ -18,6 +18,7 @@
 //! | | compiles | `Compiled`, `Considered`, an order to stop |
 //! | | considers a change | `Considered` |
 //! | | pauses | `PauseOver`, an order to stop |
+//! | [`Start`]: how it comes up, if it is to | from the store, from its source, from the store again | `Tried`, `SourceTried` |
 //! | [`Words`]: what the manifest says by now | `InForce` | `ManifestRead`, `WordsRefused` |
 //! | | `Pending`: until another version has come up | `Accepted` |
 //! | [`Faults`]: what is wrong with it | its manifest, what that says, its newest source, something else | what puts it right |
@@ -35,6 +36,7 @@ mod queue;
 mod service;
 #[cfg(test)]
 mod simulation;
+mod start;
 
 use crate::id::{Digest, Generation, PluginId};
 use budget::{Failures, Jitter};
@@ -47,6 +49,8 @@ use queue::{Activity, Phase, Waiting};
 pub(crate) use queue::{Request, Ticket};
 use service::Service;
 pub(crate) use service::{Death, Exit};
+use start::Start;
+pub(crate) use start::StartBy;
 use std::time::{Duration, Instant};
 
 /// One artifact as one generation.
@@ -133,6 +137,14 @@ pub(crate) enum Input {
     Wanted,
     /// The plugin is started where nothing serves: what failed before no longer counts.
     Pardoned,
+    /// The plugin is to come up. These versions may before anything is built, the best first.
+    Start { by: StartBy, stored: Vec<Digest> },
+    /// A stored version serves, or does not; and whether because of what the manifest says.
+    Tried { serves: bool, is_unfit: bool },
+    /// Whoever waits for the start was answered.
+    StartAnswered,
+    /// The source was built. Something serves, or these versions may.
+    SourceTried { serves: bool, stored: Vec<Digest> },
     /// A generation serves, in place of what served before.
     Served {
         version: Version,
@@ -196,6 +208,7 @@ pub(crate) struct Lifecycle {
     intent: Intent,
     service: Service,
     activity: Activity,
+    start: Option<Start>,
     task: Option<Task>,
     waiting: Waiting,
     failures: Failures,
@@ -219,6 +232,7 @@ impl Lifecycle {
             intent: Intent::Rest,
             service: Service::Stopped,
             activity: Activity::Idle,
+            start: None,
             task: None,
             waiting: Waiting::default(),
             failures: Failures::default(),
@@ -262,7 +276,7 @@ impl Lifecycle {
                 Effects::default()
             }
             Input::Finished => {
-                self.activity = Activity::Idle;
+                (self.activity, self.start) = (Activity::Idle, None);
                 Effects::default()
             }
             Input::Served { version, stateful, unproven, newest } => {
@@ -271,6 +285,10 @@ impl Lifecycle {
             }
             Input::Died(death) => self.died(now, death),
             Input::Build(aim) => self.build_begins(aim),
+            Input::Start { by, stored } => self.start(by, stored),
+            Input::Tried { serves, is_unfit } => self.tried(serves, is_unfit),
+            Input::StartAnswered => self.start_is_answered(),
+            Input::SourceTried { serves, stored } => self.source_tried(serves, stored),
             Input::GitIsQuiet => self.git_is_quiet(),
             Input::Considered { supersedes } => self.considered(supersedes),
             Input::Compiled(compiled) => self.compiled(compiled),
@@ -324,6 +342,10 @@ impl Lifecycle {
             | Input::Served { .. }
             | Input::Died(_)
             | Input::Build(_)
+            | Input::Start { .. }
+            | Input::Tried { .. }
+            | Input::StartAnswered
+            | Input::SourceTried { .. }
             | Input::GitIsQuiet
             | Input::Considered { .. }
             | Input::Compiled(_)

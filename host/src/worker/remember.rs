@@ -1,12 +1,12 @@
 //! What outlives the host: how a plugin comes up from what is remembered of it, and what is remembered when it serves.
 
-use super::{Reply, StartWhy, StopWhy, Worker, aftermath::refuses_state, serve::Cause};
+use super::{Reply, StopWhy, Worker, aftermath::refuses_state, serve::Cause};
 use crate::{
     bring_up::can_move,
     error::{HostError, ReloadCause, ReloadError},
     event::Stages,
     id::{Digest, Generation},
-    lifecycle::Input,
+    lifecycle::{Input, StartBy, Work},
     manifest::{Manifest, Mode},
     record::{How, Served},
     registry::Live,
@@ -29,78 +29,84 @@ impl Worker {
         self.do_now(Input::Wanted);
         self.desk.progress.lock().unregistered = false;
         let known = self.record.serving().and_then(|serving| serving.program.clone());
-        match self.start_from_store(StartWhy::WithHost).await {
-            Some(generation) if known.is_some() && known == own_program() => {
-                let _ = reply.send(Ok(generation));
-                // Whoever waits for the result reads the events.
-                let _ = self.check_source(StartWhy::WithHost).await;
-            }
-            _ => {
-                let done = self.check_source(StartWhy::WithHost).await;
-                let _ = reply.send(done);
-            }
+        let same_program = known.is_some() && known == own_program();
+        let mut reply = Some(reply);
+        let done = self.bring_up(StartBy::Host { same_program }, &mut reply).await;
+        if let Some(reply) = reply {
+            let _ = reply.send(done);
         }
     }
 
     /// Starts the plugin, from the store as far as that goes, and answers when its source was built, too.
     pub(super) async fn start_where_stopped(&mut self) -> Result<Generation, HostError> {
-        self.start_from_store(StartWhy::Asked).await;
-        self.check_source(StartWhy::Asked).await
+        self.bring_up(StartBy::Order, &mut None).await
     }
 
-    /// Lets the last version serve before anything is built. A ready-made artifact is no matter of waiting, and the newest
-    /// is tried first.
-    async fn start_from_store(&mut self, why: StartWhy) -> Option<Generation> {
-        if !self.shop.builder.takes_time(&self.manifest()) {
-            return None;
-        }
-        self.serve_stored(why, None).await
-    }
-
-    /// Builds the source, and lets the result serve if it is new. If it does not come up and nothing serves, the last
-    /// version does that came up.
-    async fn check_source(&mut self, why: StartWhy) -> Result<Generation, HostError> {
-        self.watch_sources().await;
-        let done = self.rebuild(Cause::check()).await;
-        match done {
-            Err(_) if self.lifecycle.is_wanted() && self.desk.entry.live().is_none() => {
-                let refused = self.lifecycle.faults().refused();
-                self.serve_stored(why, refused).await.map_or(done, Ok)
-            }
-            Err(error) => self.desk.entry.live().map(|live| live.generation).ok_or(error),
-            Ok(generation) => Ok(generation),
-        }
-    }
-
-    /// Lets a version serve of which the record says that it did. One was refused just now, maybe for its configuration.
-    async fn serve_stored(
+    /// Lets a version serve, as the lifecycle says.
+    async fn bring_up(
         &mut self,
-        why: StartWhy,
-        refused: Option<(Digest, Option<String>)>,
-    ) -> Option<Generation> {
-        for digest in self.record.to_start_with() {
-            if self.is_kept_out(digest) || self.shop.store.get(digest).is_none() {
-                continue;
-            }
-            let manifest = self.manifest();
-            let unfit = match &refused {
-                // It has just said why it does not come up.
-                Some((refused, unfit)) if *refused == digest => unfit.clone(),
-                _ => match self.resume(digest, manifest.clone()).await {
-                    Ok(generation) => return Some(generation),
-                    Err(HostError::Reload(error)) => {
-                        error.cause.unfit_config_key().map(|_| error.to_string())
+        by: StartBy,
+        reply: &mut Option<Reply<Generation>>,
+    ) -> Result<Generation, HostError> {
+        // A ready-made artifact is no matter of waiting, and the newest is tried first.
+        let takes_time = self.shop.builder.takes_time(&self.manifest());
+        let stored = if takes_time { self.startable() } else { Vec::new() };
+        let mut work = self.step(Input::Start { by, stored });
+        let mut done = Err(self.stopping());
+        // Why a stored version was refused for what the manifest says.
+        let mut unfit = None;
+        loop {
+            let tried = match work {
+                Some(Work::ServeStored(digest)) => {
+                    let tried = self.resume(digest, self.manifest()).await;
+                    unfit = match &tried {
+                        Err(HostError::Reload(error)) => {
+                            error.cause.unfit_config_key().map(|_| error.to_string())
+                        }
+                        _ => None,
+                    };
+                    tried.ok()
+                }
+                Some(Work::ServeAccepted(digest)) => {
+                    let known = self.lifecycle.faults().refused().and_then(|(_, unfit)| unfit);
+                    match unfit.take().or(known) {
+                        Some(unfit) => self.with_accepted_config((digest, unfit)).await,
+                        None => None,
                     }
-                    Err(_) => None,
-                },
+                }
+                Some(Work::AnswerStart) => {
+                    if let Some(reply) = reply.take() {
+                        let _ = reply.send(done.clone());
+                    }
+                    work = self.step(Input::StartAnswered);
+                    continue;
+                }
+                Some(Work::BuildSource) => {
+                    self.watch_sources().await;
+                    done = self.rebuild(Cause::check()).await;
+                    let serves = done.is_ok() || self.desk.entry.live().is_some();
+                    let stored = self.startable();
+                    work = self.step(Input::SourceTried { serves, stored });
+                    continue;
+                }
+                // If another version serves, what was asked for is so all the same.
+                _ => {
+                    let live = self.desk.entry.live().map(|live| live.generation);
+                    return done.or_else(|error| live.ok_or(error));
+                }
             };
-            // Whoever asks for the start is told, and says something else.
-            let (Some(unfit), StartWhy::WithHost) = (unfit, why) else { continue };
-            if let Some(generation) = self.with_accepted_config((digest, unfit), &manifest).await {
-                return Some(generation);
+            if let Some(generation) = tried {
+                done = Ok(generation);
             }
+            work = self.step(Input::Tried { serves: tried.is_some(), is_unfit: unfit.is_some() });
         }
-        None
+    }
+
+    /// The versions that the plugin can start with before anything is built, the best first.
+    fn startable(&self) -> Vec<Digest> {
+        let mut known = self.record.to_start_with();
+        known.retain(|digest| !self.is_kept_out(*digest) && self.shop.store.get(*digest).is_some());
+        known
     }
 
     async fn resume(&mut self, digest: Digest, manifest: Arc<Manifest>) -> Result<Generation, HostError> {
@@ -117,19 +123,16 @@ impl Worker {
 
     /// Starts a version that refuses what its manifest says by now with the configuration that it has accepted before, as
     /// if the host had run all the time.
-    async fn with_accepted_config(
-        &mut self,
-        (digest, refusal): (Digest, String),
-        said: &Arc<Manifest>,
-    ) -> Option<Generation> {
+    async fn with_accepted_config(&mut self, (digest, refusal): (Digest, String)) -> Option<Generation> {
+        let said = self.manifest();
         let serving = self.record.serving().filter(|serving| serving.digest == digest)?;
         let config = serving.config.clone();
         if config == said.config {
             return None;
         }
-        let accepted = Arc::new(Manifest { config, ..(**said).clone() });
+        let accepted = Arc::new(Manifest { config, ..(*said).clone() });
         let generation = self.resume(digest, accepted).await.ok()?;
-        self.pending = Some(said.clone());
+        self.pending = Some(said);
         self.do_now(Input::WordsRefused(refusal));
         Some(generation)
     }

@@ -1,6 +1,7 @@
 //! The worker and what it works with, played by dice.
 
 mod edits;
+mod starts;
 mod watch;
 mod worker;
 
@@ -322,6 +323,10 @@ fn name_of(input: &Input) -> &'static str {
         Input::BuildFailed(_) => "BuildFailed",
         Input::BuildUnclear { .. } => "BuildUnclear",
         Input::Moved => "Moved",
+        Input::Start { .. } => "Start",
+        Input::Tried { .. } => "Tried",
+        Input::StartAnswered => "StartAnswered",
+        Input::SourceTried { .. } => "SourceTried",
         Input::Unchanged => "Unchanged",
         Input::ConfigureBegan => "ConfigureBegan",
         Input::ConfigureEnded => "ConfigureEnded",

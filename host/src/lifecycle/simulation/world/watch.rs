@@ -20,7 +20,7 @@ pub(super) struct Watch {
     notes: Option<Vec<String>>,
     policy: Option<Policy>,
     /// Whether someone wants the plugin to run, as far as orders have been carried out.
-    is_wanted: bool,
+    pub(super) is_wanted: bool,
     /// The orders that are not answered.
     open: BTreeMap<Ticket, Order>,
     /// The last order that the lifecycle knows of.
@@ -118,7 +118,16 @@ impl Watch {
         let builds_on = matches!(work, Some(Work::WaitForGit | Work::Compile | Work::Pause));
         self.rule(!(builds_on && is_overtaken), || format!("{work:?} is done while a stop waits"));
         match work {
-            None | Some(Work::Adopt { .. } | Work::GoOn(_)) => {}
+            None
+            | Some(
+                Work::Adopt { .. }
+                | Work::GoOn(_)
+                | Work::ServeStored(_)
+                | Work::ServeAccepted(_)
+                | Work::AnswerStart
+                | Work::BuildSource
+                | Work::EndStart,
+            ) => {}
             Some(Work::CarryOut(ticket)) => {
                 let is_free = self.under_way.is_none() && !self.has_task;
                 self.rule(is_free, || format!("{ticket:?} is carried out while something else is"));
@@ -174,10 +183,6 @@ impl Watch {
 
     pub(super) fn considered(&mut self, ticket: Ticket) {
         self.answered(ticket);
-    }
-
-    pub(super) fn carries_out(&mut self, ticket: Ticket, order: Order) {
-        self.note(|| format!("carried out: {order:?}, {ticket:?}"));
     }
 
     pub(super) fn wanted(&mut self) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 impl World {
     pub(super) fn carry_out(&mut self, ticket: Ticket) {
         let order = self.orders[&ticket];
-        self.watch.carries_out(ticket, order);
+        self.watch.note(|| format!("carried out: {order:?}, {ticket:?}"));
         match order {
             Order::Stop => {
                 self.hear();
@@ -43,11 +43,10 @@ impl World {
                 if self.serves.is_none() {
                     self.watch.pardoned();
                     self.step(Input::Pardoned);
-                    if let Some(stored) = self.served.last().copied() {
-                        self.install(stored, false);
-                    }
+                    self.start();
+                } else {
+                    self.rebuild(Aim::Renew);
                 }
-                self.rebuild(Aim::Check);
             }
             Order::Rollback => {
                 self.watch.unwatched();
@@ -66,8 +65,8 @@ impl World {
         }
     }
 
-    /// Builds as the lifecycle says, and lets the result serve.
-    fn rebuild(&mut self, aim: Aim) {
+    /// Builds as the lifecycle says, and lets the result serve. Returns whether it does.
+    pub(super) fn rebuild(&mut self, aim: Aim) -> bool {
         self.unclear = None;
         self.watch.builds(aim);
         let mut work = self.step(Input::Build(aim));
@@ -87,9 +86,9 @@ impl World {
                     return self.built((aim, read), is_good);
                 }
                 _ => {
-                    return self
-                        .watch
-                        .rule(work == Some(Work::CancelBuild), || format!("{work:?} in a build"));
+                    let is_so = work == Some(Work::CancelBuild);
+                    self.watch.rule(is_so, || format!("{work:?} in a build"));
+                    return false;
                 }
             };
             work = self.waits(&mut read).or_else(|| self.step(ended));
@@ -145,24 +144,25 @@ impl World {
     }
 
     /// A build has come to its end.
-    fn built(&mut self, (aim, read): (Aim, u8), is_good: bool) {
+    fn built(&mut self, (aim, read): (Aim, u8), is_good: bool) -> bool {
         self.watch.build_ends(aim);
         self.tried = Some(read);
         if !is_good && self.dice.chance(1, 4) {
             let until = self.now + Duration::from_millis(300);
             self.unclear = Some((read, until));
             self.step(Input::BuildUnclear { until });
-            return;
+            return false;
         }
         if !is_good {
-            return self.build_fails(read);
+            self.build_fails(read);
+            return false;
         }
         if self.serves.is_none_or(|serves| serves.digest != digest(read)) || aim == Aim::Renew {
-            self.install(digest(read), true);
-        } else {
-            self.watch.newest_serves();
-            self.step(Input::Unchanged);
+            return self.install(digest(read), true);
         }
+        self.watch.newest_serves();
+        self.step(Input::Unchanged);
+        true
     }
 
     fn build_fails(&mut self, source: u8) {

@@ -1,0 +1,70 @@
+//! Starts.
+
+use super::World;
+use crate::{
+    id::Digest,
+    lifecycle::{Aim, Input, StartBy, Work},
+};
+use std::collections::BTreeSet;
+
+impl World {
+    /// The plugin is to come up, as the lifecycle says.
+    pub(super) fn start(&mut self) {
+        let by = match self.dice.below(3) {
+            0 => StartBy::Order,
+            1 => StartBy::Host { same_program: true },
+            _ => StartBy::Host { same_program: false },
+        };
+        let stored = if self.dice.chance(1, 4) { Vec::new() } else { self.startable() };
+        let mut work = self.step(Input::Start { by, stored });
+        let (mut tried, mut answered, mut built, mut unfit) = (BTreeSet::new(), false, false, None);
+        loop {
+            let input = match work {
+                Some(Work::ServeStored(digest)) => {
+                    let wanted = self.watch.is_wanted;
+                    self.watch.rule(wanted, || format!("{digest:?} is started though it was stopped"));
+                    let is_first = tried.insert((digest, built));
+                    self.watch.rule(is_first, || format!("{digest:?} is tried twice"));
+                    let serves = self.install(digest, false);
+                    let is_unfit = !serves && self.dice.chance(1, 2);
+                    unfit = is_unfit.then_some(digest);
+                    Input::Tried { serves, is_unfit }
+                }
+                Some(Work::ServeAccepted(digest)) => {
+                    let was_refused = self.machine.faults().refused().is_some_and(|(it, _)| it == digest);
+                    let may_fit =
+                        by != StartBy::Order && (unfit.take() == Some(digest) || built && was_refused);
+                    self.watch.rule(may_fit, || format!("{digest:?} goes back to another configuration"));
+                    Input::Tried { serves: self.install(digest, false), is_unfit: self.dice.chance(1, 2) }
+                }
+                Some(Work::AnswerStart) => {
+                    let may = by == StartBy::Host { same_program: true } && !answered && !built;
+                    self.watch
+                        .rule(may, || format!("a start by {by:?} is answered before the source is built"));
+                    answered = true;
+                    Input::StartAnswered
+                }
+                Some(Work::BuildSource) => {
+                    self.watch.rule(!built, || "a start builds twice".into());
+                    built = true;
+                    let serves = self.rebuild(Aim::Check) || self.serves.is_some();
+                    Input::SourceTried { serves, stored: self.startable() }
+                }
+                _ => {
+                    let is_so = work == Some(Work::EndStart) && built;
+                    return self.watch.rule(is_so, || format!("a start ends with {work:?}, built: {built}"));
+                }
+            };
+            let ends = matches!(input, Input::SourceTried { serves: true, .. });
+            work = self.step(input);
+            let has_ended = work == Some(Work::EndStart);
+            self.watch.rule(has_ended || !ends, || "a start goes on though something serves".into());
+        }
+    }
+
+    /// The versions that may serve before anything is built, the best first.
+    fn startable(&self) -> Vec<Digest> {
+        let known = self.served.iter().rev().filter(|digest| !self.quarantined.contains(digest));
+        known.take(2).copied().collect()
+    }
+}

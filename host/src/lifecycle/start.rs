@@ -1,0 +1,117 @@
+//! How a plugin comes up: from the store as far as that goes, so that it serves before anything is built; then from its
+//! source; and if that does not come up and nothing serves, from the store once more.
+
+use super::{Effects, Intent, Lifecycle, Work};
+use crate::id::Digest;
+use std::collections::VecDeque;
+
+/// Who starts a plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StartBy {
+    /// Someone asked for it, and is told if what the manifest says is refused.
+    Order,
+    /// The host. If the program is the one in which the version has served, it need not wait for the source: the program
+    /// has the same interfaces.
+    Host { same_program: bool },
+}
+
+/// A start that is under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Start {
+    by: StartBy,
+    stage: Stage,
+    /// The stored versions that are still to be tried, the best first.
+    rest: VecDeque<Digest>,
+    trying: Option<Trying>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Stored,
+    Source,
+    Fallback,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trying {
+    /// A version, with what the manifest says.
+    AsSaid(Digest),
+    /// The same with the configuration that it has accepted before.
+    AsAccepted,
+}
+
+impl Lifecycle {
+    /// The plugin is to come up, and these versions of it may, the best first.
+    pub(super) fn start(&mut self, by: StartBy, stored: Vec<Digest>) -> Effects {
+        self.start = Some(Start { by, stage: Stage::Stored, rest: stored.into(), trying: None });
+        self.try_next()
+    }
+
+    /// A stored version serves or does not, maybe because of what the manifest says.
+    pub(super) fn tried(&mut self, serves: bool, is_unfit: bool) -> Effects {
+        let Some(start) = &mut self.start else { return Effects::default() };
+        match (start.trying.take(), start.stage, start.by) {
+            (Some(_), Stage::Stored, StartBy::Host { same_program: true }) if serves => {
+                start.stage = Stage::Source;
+                Effects::work(Work::AnswerStart)
+            }
+            (Some(_), Stage::Stored, _) if serves => self.build_source(),
+            (Some(_), Stage::Fallback, _) if serves => self.end_start(),
+            (Some(Trying::AsSaid(digest)), _, StartBy::Host { .. }) if is_unfit => {
+                start.trying = Some(Trying::AsAccepted);
+                Effects::work(Work::ServeAccepted(digest))
+            }
+            _ => self.try_next(),
+        }
+    }
+
+    /// Whoever waits for the start was answered.
+    pub(super) fn start_is_answered(&mut self) -> Effects {
+        self.build_source()
+    }
+
+    /// The source was built, and serves or does not. If nothing does, these versions may.
+    pub(super) fn source_tried(&mut self, serves: bool, stored: Vec<Digest>) -> Effects {
+        let Some(start) = &mut self.start else { return Effects::default() };
+        if serves || self.intent == Intent::Rest {
+            return self.end_start();
+        }
+        (start.stage, start.rest) = (Stage::Fallback, stored.into());
+        self.try_next()
+    }
+
+    fn try_next(&mut self) -> Effects {
+        let refused = self.faults.refused();
+        let Some(start) = &mut self.start else { return Effects::default() };
+        while let Some(digest) = start.rest.pop_front() {
+            // It has just said why it does not come up.
+            let unfit =
+                refused.as_ref().filter(|(refused, _)| *refused == digest && start.stage == Stage::Fallback);
+            let unfit = unfit.map(|(_, unfit)| unfit.is_some());
+            match (unfit, start.by) {
+                (None, _) => {
+                    start.trying = Some(Trying::AsSaid(digest));
+                    return Effects::work(Work::ServeStored(digest));
+                }
+                (Some(true), StartBy::Host { .. }) => {
+                    start.trying = Some(Trying::AsAccepted);
+                    return Effects::work(Work::ServeAccepted(digest));
+                }
+                (Some(_), _) => {}
+            }
+        }
+        if start.stage == Stage::Stored { self.build_source() } else { self.end_start() }
+    }
+
+    fn build_source(&mut self) -> Effects {
+        if let Some(start) = &mut self.start {
+            start.stage = Stage::Source;
+        }
+        Effects::work(Work::BuildSource)
+    }
+
+    fn end_start(&mut self) -> Effects {
+        self.start = None;
+        Effects::work(Work::EndStart)
+    }
+}
