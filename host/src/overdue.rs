@@ -4,21 +4,13 @@
 //! when a step has taken too long. The thread stays where it is; should it come back, it finds no next step to take and
 //! clears away what it has made. A reload that is between two steps is never given up, so that none is half done.
 
-use crate::{error::ReloadCause, event::Stage};
+use crate::{error::ReloadCause, event::Stage, lifecycle};
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
 /// The steps of one reload.
 #[derive(Debug, Default)]
-pub(crate) struct Steps(Mutex<State>);
-
-#[derive(Clone, Copy, Debug, Default)]
-enum State {
-    #[default]
-    Between,
-    Inside(Overdue, Instant),
-    GivenUp(Overdue),
-}
+pub(crate) struct Steps(Mutex<lifecycle::Steps<Overdue>>);
 
 /// What is said of a step that does not come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,13 +53,10 @@ impl Steps {
         step: Overdue,
         run: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, ReloadCause> {
-        self.check()?;
-        *self.0.lock() = State::Inside(step, Instant::now());
+        let given_up = |step: Overdue| step.after(Duration::ZERO);
+        self.0.lock().begins(Instant::now(), step).map_err(given_up)?;
         let done = run();
-        let mut state = self.0.lock();
-        if let State::Inside(..) = *state {
-            *state = State::Between;
-        }
+        self.0.lock().ends();
         done.map_err(Into::into)
     }
 
@@ -77,36 +66,18 @@ impl Steps {
     ///
     /// * [`ReloadCause::Overdue`] if it has.
     pub(crate) fn check(&self) -> Result<(), ReloadCause> {
-        match *self.0.lock() {
-            State::GivenUp(step) => Err(step.after(Duration::ZERO)),
-            State::Between | State::Inside(..) => Ok(()),
-        }
+        self.0.lock().check().map_err(|step| step.after(Duration::ZERO))
     }
 
-    /// How long it will be at least until a step can have taken that long.
-    fn left(&self, deadline: Duration) -> Duration {
-        match *self.0.lock() {
-            State::Inside(_, since) => deadline.saturating_sub(since.elapsed()),
-            State::Between | State::GivenUp(_) => deadline,
-        }
-    }
-
-    /// Gives the reload up if it is inside a step that has taken that long.
     fn give_up(&self, deadline: Duration) -> Option<Overdue> {
-        let mut state = self.0.lock();
-        match *state {
-            State::Inside(step, since) if since.elapsed() >= deadline => {
-                *state = State::GivenUp(step);
-                Some(step)
-            }
-            _ => None,
-        }
+        self.0.lock().give_up(Instant::now(), deadline)
     }
 
     /// Waits for a step that takes longer than `deadline`; for ever if none does. The reload is given up then.
     pub(crate) async fn overdue(&self, deadline: Duration) -> Overdue {
         loop {
-            tokio::time::sleep(self.left(deadline)).await;
+            let left = self.0.lock().left(Instant::now(), deadline);
+            tokio::time::sleep(left).await;
             if let Some(step) = self.give_up(deadline) {
                 return step;
             }

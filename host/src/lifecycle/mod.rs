@@ -24,8 +24,10 @@
 //! | [`Faults`]: what is wrong with it | its manifest, what that says, its newest source, something else | what puts it right |
 //! | [`Task`]: what it needs itself | `Restart`, `GoBack`, `Checkpoint`, `Judge`; or none | its end |
 //!
-//! What each order does is the worker's; which order is next, which waits, which one a stop refuses, what an order means for
-//! the build that runs, and everything about a generation that serves is decided here.
+//! Which order is next, which waits and which one a stop refuses, how a plugin comes up, how a build goes on, what an edit of
+//! the manifest leaves to do, what is wrong, and everything about a generation that serves is decided here. What takes files,
+//! processes and the plugin's code to find out, the worker finds out and hands in. The steps of a reload, which has a thread of
+//! its own, are a small machine for themselves: [`Steps`].
 
 mod budget;
 mod build;
@@ -37,6 +39,7 @@ mod service;
 #[cfg(test)]
 mod simulation;
 mod start;
+mod steps;
 
 use crate::id::{Digest, Generation, PluginId};
 use budget::{Failures, Jitter};
@@ -52,6 +55,7 @@ pub(crate) use service::{Death, Exit};
 use start::Start;
 pub(crate) use start::StartBy;
 use std::time::{Duration, Instant};
+pub(crate) use steps::Steps;
 
 /// One artifact as one generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

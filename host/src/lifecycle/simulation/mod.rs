@@ -6,6 +6,7 @@
 
 mod world;
 
+use super::Steps;
 use std::{
     collections::BTreeSet,
     env,
@@ -98,6 +99,37 @@ fn every_history_keeps_the_rules_of_the_lifecycle() {
         }
         Ok(moves) if histories >= 10_000 => all_states_are_left(&moves.into_iter().flatten().collect()),
         Ok(_) => {}
+    }
+}
+
+#[test]
+fn a_reload_is_given_up_only_inside_a_step_that_has_taken_too_long() {
+    let deadline = Duration::from_millis(50);
+    for seed in 0..10_000 {
+        let (mut dice, mut now, mut steps) = (Dice::new(seed), Instant::now(), Steps::Between);
+        // By the test's own count: the step that runs and since when, and the one in which the reload was given up.
+        let (mut runs, mut given_up): (Option<(u64, Instant)>, Option<u64>) = (None, None);
+        for step in 0..20 {
+            now += dice.up_to(Duration::from_millis(30));
+            match dice.below(3) {
+                0 if runs.is_none() => {
+                    assert_eq!(steps.begins(now, step), given_up.map_or(Ok(()), Err), "seed {seed}");
+                    runs = given_up.is_none().then_some((step, now));
+                }
+                1 => {
+                    steps.ends();
+                    runs = None;
+                }
+                _ => {
+                    let is_late = runs.filter(|(_, since)| given_up.is_none() && *since + deadline <= now);
+                    let left = steps.left(now, deadline);
+                    assert_eq!(left == Duration::ZERO, is_late.is_some(), "seed {seed}: {left:?}");
+                    assert_eq!(steps.give_up(now, deadline), is_late.map(|(step, _)| step), "seed {seed}");
+                    given_up = given_up.or(is_late.map(|(step, _)| step));
+                }
+            }
+            assert_eq!(steps.check(), given_up.map_or(Ok(()), Err), "seed {seed}");
+        }
     }
 }
 
