@@ -41,7 +41,10 @@ mod simulation;
 mod start;
 mod steps;
 
-use crate::id::{Digest, Generation, PluginId};
+use crate::{
+    id::{Digest, Generation, PluginId},
+    record::How,
+};
 use budget::{Failures, Jitter};
 pub(crate) use build::{Aim, Compiled};
 use edit::Words;
@@ -154,10 +157,11 @@ pub(crate) enum Input {
         version: Version,
         /// Whether it has state to save.
         stateful: bool,
-        /// Whether it has yet to prove itself.
-        unproven: bool,
-        /// Whether it was built from the newest source.
-        newest: bool,
+        how: How,
+        /// Whether something served until then.
+        replaces: bool,
+        /// Whether another artifact was good last, and this one has not proved itself since.
+        is_unconfirmed: bool,
     },
     /// What served was taken out for a version that did not come up, and did not come up again itself.
     Lost,
@@ -283,8 +287,15 @@ impl Lifecycle {
                 (self.activity, self.start) = (Activity::Idle, None);
                 Effects::default()
             }
-            Input::Served { version, stateful, unproven, newest } => {
-                self.faults.serves(newest);
+            Input::Served { version, stateful, how, replaces, is_unconfirmed } => {
+                self.faults.serves(how == How::Built);
+                let unproven = match how {
+                    How::Built => replaces || is_unconfirmed,
+                    // Its host has ended or its process has, before that was known.
+                    How::Again => is_unconfirmed,
+                    // Two bad versions would take turns for ever.
+                    How::WentBack => false,
+                };
                 self.served(now, (version, stateful), unproven)
             }
             Input::Died(death) => self.died(now, death),

@@ -76,6 +76,12 @@ impl Activity {
         }
     }
 
+    /// Whether a build is under way, maybe one that waits for a new configuration.
+    pub(super) fn builds(&self) -> bool {
+        let Self::Order { phase, .. } = self else { return false };
+        matches!(phase, Phase::Build(_) | Phase::Configure { within: Some(_), .. })
+    }
+
     /// Whether something is done that can be disturbed, or nothing.
     pub(super) fn is_open(&self) -> bool {
         match self {

@@ -163,6 +163,9 @@ impl Lifecycle {
         let mut serving = Serving { version, stateful, trust, checkpoint: None };
         let forgets = serving.saves(now, self.policy.checkpoint);
         self.service = Service::Serving(serving);
+        if self.activity.builds() {
+            self.service.is_being_replaced();
+        }
         Effects::of(good.into_iter().chain(forgets))
     }
 

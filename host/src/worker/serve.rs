@@ -172,7 +172,6 @@ impl Worker {
         let before = self.desk.entry.live().map(|live| live.generation);
         // Where something serves, what a version refuses is that one's state, and the checkpoint is as good as before.
         let begins_with_a_state = before.is_none() && job.state.is_some();
-        // A version that was good enough before is not watched again: two bad ones would take turns for ever.
         let is_new = !matches!(job.source, Source::Stored(_));
         let how = match cause.why {
             _ if is_new => How::Built,
@@ -274,15 +273,11 @@ impl Worker {
                     self.do_now(Input::WordsApply);
                 }
                 let is_unconfirmed = self.record.is_unconfirmed(live.digest);
-                let unproven = match how {
-                    How::Built => before.is_some() || is_unconfirmed,
-                    How::Again => is_unconfirmed,
-                    How::WentBack => false,
-                };
                 self.note_serving(&live, how);
                 let version = Version { generation: live.generation, digest: live.digest };
                 let stateful = live.instance.stateful();
-                self.do_now(Input::Served { version, stateful, unproven, newest: is_new });
+                let replaces = before.is_some();
+                self.do_now(Input::Served { version, stateful, how, replaces, is_unconfirmed });
                 let events = &self.shop.settings.events;
                 events.generation(
                     (&live.plugin, live.generation, live.digest),

@@ -11,6 +11,7 @@ use crate::{
     lifecycle::{
         Confirm, Death, Effect, Exit, Input, Lifecycle, Policy, Request, Service, Ticket, Version, Work,
     },
+    record::How,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -54,6 +55,8 @@ pub(super) struct World {
     /// The artifacts that have served, the oldest first.
     served: Vec<Digest>,
     quarantined: BTreeSet<Digest>,
+    /// The artifact that has proved itself last.
+    good: Option<Digest>,
     /// The artifact that the source gives by now, and whether it is what was tried last.
     source: u8,
     tried: Option<u8>,
@@ -83,6 +86,7 @@ impl World {
             generations: 0,
             served: Vec::new(),
             quarantined: BTreeSet::new(),
+            good: None,
             source: 0,
             tried: None,
             unclear: None,
@@ -231,11 +235,11 @@ impl World {
                 }
                 Work::Restart { digest, goes_back } => {
                     self.watch.restarts((self.now, digest), goes_back, &self.quarantined);
-                    let serves = self.install(digest, false);
+                    let serves = self.install(digest, if goes_back { How::WentBack } else { How::Again });
                     self.watch.restarted(self.now, digest, serves);
                     Input::TaskEnded { serves }
                 }
-                Work::GoBack { to } => Input::TaskEnded { serves: self.install(to, false) },
+                Work::GoBack { to } => Input::TaskEnded { serves: self.install(to, How::WentBack) },
                 Work::Checkpoint => {
                     self.takes_time();
                     Input::CheckpointEnded { late: self.dice.chance(1, 5) }
@@ -277,6 +281,10 @@ impl World {
                 self.quarantined.insert(digest);
             }
             Effect::ReportUnclearBuild => self.report_unclear_build(),
+            Effect::RememberGood => {
+                self.good = self.machine.last().map(|last| last.digest);
+                self.watch.does(self.now, Effect::RememberGood, self.tried);
+            }
             effect => self.watch.does(self.now, effect, self.tried),
         }
     }

@@ -4,6 +4,7 @@ use super::World;
 use crate::{
     id::Digest,
     lifecycle::{Aim, Input, StartBy, Work},
+    record::How,
 };
 use std::collections::BTreeSet;
 
@@ -25,7 +26,7 @@ impl World {
                     self.watch.rule(wanted, || format!("{digest:?} is started though it was stopped"));
                     let is_first = tried.insert((digest, built));
                     self.watch.rule(is_first, || format!("{digest:?} is tried twice"));
-                    let serves = self.install(digest, false);
+                    let serves = self.install(digest, How::Again);
                     let is_unfit = !serves && self.dice.chance(1, 2);
                     unfit = is_unfit.then_some(digest);
                     Input::Tried { serves, is_unfit }
@@ -35,7 +36,10 @@ impl World {
                     let may_fit =
                         by != StartBy::Order && (unfit.take() == Some(digest) || built && was_refused);
                     self.watch.rule(may_fit, || format!("{digest:?} goes back to another configuration"));
-                    Input::Tried { serves: self.install(digest, false), is_unfit: self.dice.chance(1, 2) }
+                    Input::Tried {
+                        serves: self.install(digest, How::Again),
+                        is_unfit: self.dice.chance(1, 2),
+                    }
                 }
                 Some(Work::AnswerStart) => {
                     let may = by == StartBy::Host { same_program: true } && !answered && !built;

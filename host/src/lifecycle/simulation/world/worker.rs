@@ -4,6 +4,7 @@ use super::{Order, World, digest, policy};
 use crate::{
     id::{Digest, Generation},
     lifecycle::{Aim, Compiled, Input, Next, Refusal, Refused, Ticket, Version, Work},
+    record::How,
 };
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ impl World {
                 self.watch.unwatched();
                 self.step(Input::Unwatched);
                 if let Some(to) = self.machine.last().and_then(|last| self.earlier(last.digest)) {
-                    self.install(to, false);
+                    self.install(to, How::WentBack);
                     self.watch.is_chosen();
                 }
             }
@@ -158,7 +159,7 @@ impl World {
             return false;
         }
         if self.serves.is_none_or(|serves| serves.digest != digest(read)) || aim == Aim::Renew {
-            return self.install(digest(read), true);
+            return self.install(digest(read), How::Built);
         }
         self.watch.newest_serves();
         self.step(Input::Unchanged);
@@ -195,7 +196,8 @@ impl World {
     }
 
     /// Lets an artifact serve, or fails to.
-    pub(super) fn install(&mut self, digest: Digest, is_new: bool) -> bool {
+    pub(super) fn install(&mut self, digest: Digest, how: How) -> bool {
+        let is_new = how == How::Built;
         self.generations += 1;
         let version = Version { generation: Generation(self.generations), digest };
         self.takes_time();
@@ -237,7 +239,14 @@ impl World {
         if !self.served.contains(&serves.digest) {
             self.served.push(serves.digest);
         }
-        let unproven = is_new && before.is_some() && !fails;
+        // One that has to come up again is no other than before.
+        let how = if fails { How::Again } else { how };
+        let is_unconfirmed = self.good.is_some_and(|good| good != serves.digest);
+        let unproven = match how {
+            How::Built => before.is_some() || is_unconfirmed,
+            How::Again => is_unconfirmed,
+            How::WentBack => false,
+        };
         let stateful = self.dice.chance(1, 2);
         let newest = is_new && !fails;
         if newest && self.watch.is_pending {
@@ -246,7 +255,8 @@ impl World {
             self.watch.is_on_the_way = false;
         }
         self.watch.serves((self.now, serves), (unproven, newest));
-        self.step(Input::Served { version: serves, stateful, unproven, newest });
+        let replaces = before.is_some();
+        self.step(Input::Served { version: serves, stateful, how, replaces, is_unconfirmed });
         if fails {
             self.refuse(digest, is_new);
         }
