@@ -127,7 +127,7 @@ pub(super) fn pages_make_no_markup(tree: &Tree) -> Vec<Problem> {
     ];
     const IN_PAGES: [&str; 6] = ["<style", " style=", " on", "javascript:", "http://", "https://"];
     let mut problems = Vec::new();
-    for (path, file) in tree.files.iter().filter(|(path, _)| path.starts_with("host/src/control/http/page/"))
+    for (path, file) in tree.files.iter().filter(|(path, _)| path.starts_with("host/control/src/http/page/"))
     {
         let (words, remedy): (&[_], _) = match path.rsplit('.').next() {
             Some("js") => (&IN_SCRIPTS, "make elements with `el` of dom.js"),

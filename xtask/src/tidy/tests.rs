@@ -158,10 +158,10 @@ fn code_comments_and_quotes_are_told_apart() {
 #[test]
 fn a_page_makes_no_markup_of_what_it_shows() {
     let rule = language::pages_make_no_markup;
-    let script = "host/src/control/http/page/a.js";
+    let script = "host/control/src/http/page/a.js";
     assert!(lines(rule, script, "node.textContent = name;").is_empty());
     assert_eq!(lines(rule, script, "let a;\nnode.innerHTML = name;\neval(name);"), [2, 3]);
-    let page = "host/src/control/http/page/index.html";
+    let page = "host/control/src/http/page/index.html";
     assert!(lines(rule, page, "<p id=\"a\">go on</p><script src=\"/assets/a.js\"></script>").is_empty());
     assert_eq!(
         lines(rule, page, "<p onclick=\"x()\">\n<p style=\"\">\n<img src=\"https://a.example\">"),

@@ -1,0 +1,239 @@
+//! Why a request was not done, in a number for programs and in words for people.
+
+use replug_engine::{
+    Generation,
+    error::{CallError, HostError, ReloadCause, ReloadError},
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// The numbers of what can go wrong; 0 is success. The first three digits are the HTTP status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Code {
+    /// The request cannot be read: not JSON, an unknown or missing key, a number out of its range.
+    BadInput = 40000,
+    /// The arguments do not fit the method.
+    BadArguments = 40001,
+    /// There is no token.
+    NoToken = 40100,
+    /// There is a token, and it is wrong.
+    WrongToken = 40101,
+    /// The request was made to another name than this host's.
+    ForeignHost = 40300,
+    /// The request was made by a page of another site.
+    ForeignOrigin = 40301,
+    /// The socket belongs to another user.
+    ForeignUser = 40302,
+    /// The request was made by a process of a plugin's, or by one that cannot be told from those.
+    OwnPlugin = 40303,
+    /// There is no such path.
+    UnknownPath = 40400,
+    /// There is no such plugin.
+    UnknownPlugin = 40401,
+    /// The plugin has no such method.
+    UnknownMethod = 40402,
+    /// The plugin has no such version to go back to.
+    UnknownVersion = 40403,
+    /// The path is there, but not for this HTTP method.
+    WrongMethod = 40500,
+    /// The body did not arrive in time.
+    SlowBody = 40800,
+    /// The plugin is not in a state for that.
+    WrongState = 40900,
+    /// The body is too large.
+    TooLarge = 41300,
+    /// The body is not said to be JSON.
+    NotJson = 41500,
+    /// The plugin's own error.
+    Refused = 42200,
+    /// The plugin panicked.
+    Panicked = 42201,
+    /// The new version did not come to serve; the one before goes on.
+    ReloadFailed = 42202,
+    /// The plugin's answer is none that can be passed on.
+    BadResult = 42203,
+    /// Too much is going on already.
+    Busy = 42900,
+    /// The host itself failed.
+    Bug = 50000,
+    /// The plugin is coming up.
+    Restarting = 50300,
+    /// The plugin's process died during the call.
+    Crashed = 50301,
+    /// The host is going down.
+    ShutDown = 50302,
+    /// The call did not end in time.
+    Deadline = 50400,
+}
+
+impl Code {
+    /// The number that stands in the answer.
+    pub fn number(self) -> u32 {
+        self as u32
+    }
+
+    /// The HTTP status.
+    pub fn status(self) -> u16 {
+        (self as u32 / 100) as u16
+    }
+}
+
+/// A request was not done.
+#[derive(Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct ControlError {
+    /// What kind of failure it is.
+    pub code: Code,
+    /// What happened, and what to do.
+    pub message: String,
+    /// More, by the kind; often null.
+    pub details: Value,
+    /// When to ask again, where that would help.
+    pub retry_after: Option<Duration>,
+}
+
+replug_model::readable::readable!(ControlError);
+
+impl ControlError {
+    /// A failure without details.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), details: Value::Null, retry_after: None }
+    }
+
+    /// The same with details.
+    #[must_use]
+    pub fn with(mut self, details: Value) -> Self {
+        self.details = details;
+        self
+    }
+
+    /// The same with the advice to ask again then.
+    #[must_use]
+    pub fn retry(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// A word for the audit: `ok` is what succeeds.
+    pub(crate) fn outcome(&self) -> String {
+        format!("{:?} ({})", self.code, self.code.number())
+    }
+}
+
+impl From<HostError> for ControlError {
+    fn from(error: HostError) -> Self {
+        let message = error.to_string();
+        match error {
+            HostError::UnknownPlugin { id, .. } => {
+                Self::new(Code::UnknownPlugin, message).with(json!({ "id": id }))
+            }
+            HostError::WrongState { .. } | HostError::NoEarlierVersion { .. } => {
+                Self::new(Code::WrongState, message)
+            }
+            HostError::Reload(error) => of_reload(&error, message),
+            HostError::ShutDown => Self::new(Code::ShutDown, message),
+            _ => Self::new(Code::Bug, message),
+        }
+    }
+}
+
+fn of_reload(error: &ReloadError, message: String) -> ControlError {
+    let code = match &*error.cause {
+        ReloadCause::NothingEarlier | ReloadCause::Pause(_) => Code::WrongState,
+        ReloadCause::NotStored(_) => Code::UnknownVersion,
+        _ => Code::ReloadFailed,
+    };
+    let mut details = json!({ "stage": error.stage });
+    match &*error.cause {
+        ReloadCause::Build(build) => details["diagnostics"] = json!(build.diagnostics()),
+        ReloadCause::Lifecycle(own) => {
+            // JSON as text; for a panic, its place.
+            let more = serde_json::from_str(&own.details).unwrap_or_else(|_| json!(own.details));
+            details["error"] = json!({ "code": own.code, "message": own.message, "details": more });
+        }
+        _ => {}
+    }
+    ControlError::new(code, message).with(details)
+}
+
+impl From<CallError<Value>> for ControlError {
+    fn from(error: CallError<Value>) -> Self {
+        let message = error.to_string();
+        let soon = Duration::from_secs(1);
+        match error {
+            CallError::Plugin(own) => Self::new(Code::Refused, said(&own)).with(own),
+            CallError::Panicked { generation, location, message: words, .. } => {
+                Self::new(Code::Panicked, message).with(json!({
+                    "generation": generation, "location": location, "panic": words
+                }))
+            }
+            CallError::NotImplemented { .. } | CallError::Unknown(_) => {
+                Self::new(Code::UnknownMethod, message)
+            }
+            CallError::NotRunning { .. } => Self::new(Code::WrongState, message),
+            CallError::BadArguments { .. } => Self::new(Code::BadArguments, message),
+            CallError::BadResult { .. } | CallError::TooDeep { .. } => Self::new(Code::BadResult, message),
+            CallError::Crashed { generation, death, stderr_tail, .. } => Self::new(Code::Crashed, message)
+                .with(json!({
+                    "generation": Generation(generation), "death": death.to_string(), "stderr_tail": stderr_tail
+                }))
+                .retry(soon),
+            CallError::Timeout { after_ms, .. } => {
+                Self::new(Code::Deadline, message).with(json!({ "after_ms": after_ms }))
+            }
+            CallError::NoConnection { .. } => Self::new(Code::Busy, message).retry(soon),
+            CallError::Restarting { retry_in_ms, .. } => {
+                Self::new(Code::Restarting, message).retry(Duration::from_millis(retry_in_ms))
+            }
+            _ => Self::new(Code::Bug, message),
+        }
+    }
+}
+
+/// The words of a plugin's own error: its `message`, if it has one.
+fn said(own: &Value) -> String {
+    match own.get("message").unwrap_or(own) {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_stands_in_the_number() {
+        assert_eq!((Code::UnknownMethod.number(), Code::UnknownMethod.status()), (40402, 404));
+        assert_eq!(Code::Deadline.status(), 504);
+    }
+
+    #[test]
+    fn the_details_of_a_refused_step_are_json_and_no_text_of_it() {
+        let own = replug_engine::load::LifecycleError {
+            plugin: "a.b".into(),
+            step: "init",
+            message: String::new(),
+            code: "bad_config".into(),
+            details: "{\"key\":\"word\"}".into(),
+        };
+        let error = ReloadError {
+            plugin: "a.b".parse().unwrap(),
+            stage: replug_engine::event::Stage::Load,
+            cause: ReloadCause::Lifecycle(own).into(),
+        };
+        assert_eq!(of_reload(&error, String::new()).details["error"]["details"]["key"], "word");
+    }
+
+    #[test]
+    fn a_plugin_s_own_error_keeps_its_words_and_its_form() {
+        let own =
+            json!({ "code": "divide_by_zero", "message": "cannot divide by zero", "details": { "a": 1 } });
+        let error = ControlError::from(CallError::Plugin(own.clone()));
+        assert_eq!((error.code, error.message.as_str()), (Code::Refused, "cannot divide by zero"));
+        assert_eq!(error.details, own);
+        let error = ControlError::from(CallError::Plugin(json!({ "TooLate": 3 })));
+        assert_eq!(error.message, "{\"TooLate\":3}");
+    }
+}

@@ -1,0 +1,50 @@
+//! Which events someone wants to read.
+
+use super::error::{Code, ControlError};
+use replug_engine::{EventKind, PluginId, suggest};
+
+/// Which events a reader wants.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Filter {
+    pub(crate) plugin: Option<PluginId>,
+    /// Kinds by their names in JSON; all if empty.
+    pub(crate) kinds: Vec<String>,
+}
+
+impl Filter {
+    /// Reads a list of kinds with commas between them.
+    pub(crate) fn kinds(list: &str) -> Result<Vec<String>, ControlError> {
+        let kinds: Vec<_> = list.split(',').map(str::trim).filter(|kind| !kind.is_empty()).collect();
+        match kinds.iter().find(|kind| !EventKind::NAMES.contains(kind)) {
+            Some(unknown) => {
+                let suggestion = suggest::among(unknown, EventKind::NAMES.iter().copied());
+                let text = format!("`kind`: no event is called `{unknown}`{suggestion}");
+                Err(ControlError::new(Code::BadInput, text))
+            }
+            None => Ok(kinds.into_iter().map(str::to_owned).collect()),
+        }
+    }
+
+    /// Whether an event is wanted, by the name of its kind and its plugin.
+    pub(crate) fn wants(&self, kind: &str, plugin: Option<&PluginId>) -> bool {
+        if ["host_stopped", "events_lost"].contains(&kind) {
+            return true;
+        }
+        let is_of_plugin = self.plugin.is_none() || self.plugin.as_ref() == plugin;
+        is_of_plugin && (self.kinds.is_empty() || self.kinds.iter().any(|wanted| wanted == kind))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_kind_is_refused_with_those_that_there_are() {
+        assert_eq!(Filter::kinds("reloaded, log").unwrap(), ["reloaded", "log"]);
+        assert!(Filter::kinds("").unwrap().is_empty());
+        let error = Filter::kinds("relaoded").unwrap_err().message;
+        assert_eq!(error, "`kind`: no event is called `relaoded`; did you mean `reloaded`?");
+        assert_eq!(Filter::kinds(&EventKind::NAMES.join(",")).unwrap(), EventKind::NAMES);
+    }
+}

@@ -1,0 +1,140 @@
+//! What readers of recent events get, and what they are told to have missed.
+
+use super::*;
+use replug_engine::{EventKind, event::EventSink};
+
+fn recent(events: usize) -> Arc<Recent> {
+    let (recent, sink) = (Arc::new(Recent::new()), EventSink::new());
+    let mut told = sink.subscribe();
+    for running in 0..events {
+        sink.host(EventKind::HostStarted { plugins_dir: "/p".into(), running });
+        recent.push(told.try_next().unwrap());
+    }
+    recent
+}
+
+#[tokio::test]
+async fn a_reader_that_was_away_goes_on_where_it_was() {
+    let recent = recent(10);
+    let From::After(number) = recent.resume(&recent.id(7)) else { panic!("it is known") };
+    let batch = recent.reader(From::After(number), Filter::default()).next().await;
+    assert_eq!((batch.away, batch.events.len(), batch.events[0].number), (0, 3, 8));
+}
+
+#[tokio::test]
+async fn a_reader_that_was_away_for_too_long_is_told_how_much_it_missed() {
+    let recent = recent(KEPT_EVENTS + 5);
+    let mut reader = recent.reader(From::After(1), Filter::default());
+    let batch = reader.next().await;
+    assert_eq!((batch.away, batch.too_slow, batch.events[0].number), (4, 0, 6));
+    let batch = reader.next().await;
+    assert_eq!((batch.away, batch.too_slow), (0, 0), "it is told once");
+    let batch = recent.reader(From::Oldest, Filter::default()).next().await;
+    assert_eq!((batch.away, batch.too_slow), (0, 0), "who asks for what is kept misses nothing");
+}
+
+/// A log entry of some length.
+fn log(bytes: usize) -> EventKind {
+    let message = "x".repeat(bytes);
+    let (level, target) = ("INFO".into(), "t".into());
+    EventKind::Log { level, target, message, fields: serde_json::Value::Null, spans: Vec::new() }
+}
+
+#[tokio::test]
+async fn what_is_kept_and_what_a_reader_is_given_at_once_is_bounded_in_bytes() {
+    const LARGE: usize = 256 << 10;
+    let (recent, sink) = (Arc::new(Recent::new()), EventSink::new());
+    let (id, mut told) = ("dev.test.talks".parse().unwrap(), sink.subscribe());
+    for _ in 0..100 {
+        sink.plugin(&id, log(LARGE));
+        recent.push(told.try_next().unwrap());
+    }
+    let bytes = |entries: &[Numbered]| entries.iter().map(|it| it.bytes).sum::<usize>();
+    let logs = recent.logs(Some(&id), KEPT_LOGS);
+    assert!((LOGS_BYTES - 2 * LARGE..=LOGS_BYTES).contains(&bytes(&logs)), "{} entries", logs.len());
+    assert_eq!(logs.last().unwrap().number, 100, "the newest are kept");
+
+    let mut reader = recent.reader(From::After(0), Filter::default());
+    let mut read = Vec::new();
+    while read.last().is_none_or(|last: &Numbered| last.number < 100) {
+        let batch = reader.next().await.events;
+        assert!(bytes(&batch) < BATCH_BYTES + 2 * LARGE, "{} events", batch.len());
+        read.extend(batch);
+    }
+    assert!((EVENTS_BYTES - 2 * LARGE..=EVENTS_BYTES).contains(&bytes(&read)), "{} events", read.len());
+
+    sink.plugin(&id, log(EVENTS_BYTES));
+    recent.push(told.try_next().unwrap());
+    assert!(recent.logs(Some(&id), KEPT_LOGS).is_empty(), "what fits nowhere is not kept");
+}
+
+#[test]
+fn the_id_of_another_run_is_answered_with_all_of_this_one() {
+    let recent = recent(3);
+    for id in ["", "1-2", "x", &recent.id(u64::MAX)[1..]] {
+        assert_eq!(recent.resume(id), From::After(0), "{id}");
+    }
+    assert_eq!(recent.resume("0"), From::Oldest, "no event has it");
+    assert_eq!(recent.resume(&recent.id(99)), From::After(3), "it has not come so far yet");
+}
+
+/// Tells so many of a kind.
+fn flood(recent: &Recent, kind: &EventKind, times: usize) {
+    let sink = EventSink::new();
+    let mut told = sink.subscribe();
+    for _ in 0..times {
+        sink.host(kind.clone());
+        recent.push(told.try_next().unwrap());
+    }
+}
+
+fn only(kind: &str) -> Filter {
+    Filter { plugin: None, kinds: vec![kind.to_owned()] }
+}
+
+#[tokio::test]
+async fn what_comes_in_floods_pushes_nothing_else_out() {
+    let recent = recent(3);
+    flood(&recent, &log(1), KEPT_EVENTS + 100);
+    flood(&recent, &EventKind::HostStopped, 1);
+    let mut reader = recent.reader(From::Oldest, Filter::default());
+    let mut numbers = Vec::new();
+    while numbers.last() != Some(&recent.newest()) {
+        numbers.extend(reader.next().await.events.iter().map(|entry| entry.number));
+    }
+    assert_eq!(numbers.len(), 3 + KEPT_EVENTS + 1);
+    assert_eq!(numbers[..4], [1, 2, 3, 104], "in the order in which it came");
+    assert!(numbers.is_sorted());
+}
+
+#[tokio::test]
+async fn a_reader_misses_what_it_wanted_and_nothing_else() {
+    let recent = recent(1);
+    let after = From::After(1);
+    let mut slow = recent.reader(From::Now, Filter::default());
+    flood(&recent, &log(1), KEPT_EVENTS + 100);
+    let batch = slow.next().await;
+    assert_eq!((batch.too_slow, batch.away), (100, 0));
+    assert_eq!(slow.next().await.too_slow, 0, "it is told once");
+    let batch = recent.reader(From::After(1), only("log")).next().await;
+    assert_eq!((batch.too_slow, batch.away), (0, 100), "it was away, and not slow");
+
+    let mut reader = recent.reader(after, only("host_started"));
+    flood(&recent, &EventKind::HostStarted { plugins_dir: "/p".into(), running: 0 }, 1);
+    let batch = reader.next().await;
+    assert_eq!((batch.too_slow, batch.away, batch.events.len()), (0, 0, 1));
+}
+
+#[tokio::test]
+async fn after_an_event_of_another_run_what_is_no_longer_there_is_missed() {
+    let recent = recent(KEPT_EVENTS + 5);
+    let batch = recent.reader(recent.resume("18c-7"), Filter::default()).next().await;
+    assert_eq!((batch.away, batch.events[0].number), (5, 6));
+}
+
+#[test]
+fn the_kinds_that_have_rings_of_their_own_are_kinds_of_events() {
+    for kind in LOGS.iter().chain(&FLOODS) {
+        assert!(EventKind::NAMES.contains(kind), "there is no event `{kind}`");
+    }
+}

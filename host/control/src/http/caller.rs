@@ -1,0 +1,68 @@
+//! Who is at the other end: of a connection, and of a request on it.
+
+use super::{
+    command::Who,
+    error::{Code, ControlError},
+};
+use axum::{extract::FromRequestParts, http::request::Parts};
+use replug_runtime::lineage::{self, Origin};
+use rustix::process::Pid;
+use std::{
+    io,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// A request, as far as its handler has to know who sent it.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) who: Who,
+    pub(super) request_id: String,
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = ControlError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ControlError> {
+        let caller = parts.extensions.get::<Self>().cloned();
+        caller.ok_or_else(|| ControlError::new(Code::Bug, "the request came past the guard"))
+    }
+}
+
+/// A connection, as its requests see it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) who: Who,
+    /// Where the process comes from that made it, as far as that is known.
+    pub(super) origin: io::Result<Origin>,
+    /// The address of this host's that it was made to.
+    pub(super) local: Option<IpAddr>,
+    /// How many answers are under way.
+    pub(super) busy: AtomicUsize,
+}
+
+impl Connection {
+    pub(super) fn new(who: Who, local: Option<IpAddr>) -> Arc<Self> {
+        let origin = match who {
+            Who::Process { pid, .. } => origin_of(pid),
+            Who::Remote(_) | Who::Program => Ok(Origin::Elsewhere),
+        };
+        Arc::new(Self { who, origin, local, busy: AtomicUsize::new(0) })
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// Where the process comes from that the kernel gives this number. One without a number here is in a pid namespace that this
+/// one does not see into, as no descendant of this process's is.
+fn origin_of(pid: Option<i32>) -> io::Result<Origin> {
+    match pid.and_then(Pid::from_raw) {
+        Some(pid) => lineage::origin(pid),
+        None => Ok(Origin::Elsewhere),
+    }
+}

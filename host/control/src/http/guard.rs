@@ -1,0 +1,284 @@
+//! Who may ask: what is checked of every request before anything of it is acted on, in this order.
+//!
+//! 1. Over the socket, the kernel says whose process it is: this user's or root's, or it is refused. So is a process that a
+//!    plugin of the host's runs in, and all that it has started. No token.
+//! 2. The `Host` header names this host. A page elsewhere whose name was made to lead here (DNS rebinding) does not. The port
+//!    may be any: that of a tunnel's other end is as good, and it is the name that gives such a page away.
+//! 3. The `Origin`, where a browser sends one, is where the request goes to, or one that was allowed. So a page at another
+//!    port of this machine is another's. There are no CORS headers: nobody else's page reads
+//!    an answer.
+//! 4. Over TCP, the token is right. It is compared in constant time, before a byte of the body is read.
+//! 5. The length that the request says of its body is not too much.
+//!
+//! All of it, and what follows, is in the request's span.
+
+use super::{
+    App,
+    caller::{Caller, Connection},
+    command::Who,
+    envelope::{MAX_BODY, too_large_body},
+    error::{Code, ControlError},
+    routes, span,
+};
+use axum::{
+    Router,
+    extract::Request,
+    http::{
+        HeaderMap, HeaderName, HeaderValue,
+        header::{AUTHORIZATION, CONTENT_LENGTH, HOST, ORIGIN},
+        uri::Authority,
+    },
+    response::{IntoResponse, Response},
+};
+use replug_runtime::lineage::Origin;
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use subtle::ConstantTimeEq;
+use tower::ServiceExt;
+use tracing::Instrument;
+
+/// Who may ask over TCP.
+pub(super) struct Gate {
+    pub(super) token: String,
+    /// Beside this machine's own names: what may stand in `Host`, or a whole origin, whose name may.
+    pub(super) allowed_hosts: Vec<String>,
+    pub(super) scheme: &'static str,
+}
+
+static REQUESTS: AtomicU64 = AtomicU64::new(1);
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Lets a request to that route through to its handler, or answers it. Around the router, not a layer of it: that would
+/// cost each request a copy of the router's services.
+pub(super) async fn guard((app, route): (&App, &str), mut request: Request, router: Router) -> Response {
+    let request_id = format!("{}-{}", app.recent.run(), REQUESTS.fetch_add(1, Ordering::Relaxed));
+    let header = HeaderValue::from_str(&request_id);
+    let span = span::of((request.method(), route), &request_id);
+    let answering = async {
+        match admit(app, &request) {
+            Ok(caller) => {
+                span::asked_by(&caller.who);
+                request.extensions_mut().insert(Caller { request_id, ..caller });
+                router.oneshot(request).await.unwrap_or_else(|never| match never {})
+            }
+            Err(error) => error.into_response(),
+        }
+    };
+    let mut response = answering.instrument(span.clone()).await;
+    span::answered(&span, response.status());
+    let headers = response.headers_mut();
+    if let Ok(header) = header {
+        headers.insert(REQUEST_ID, header);
+    }
+    headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+    headers.entry("cache-control").or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+fn admit(app: &App, request: &Request) -> Result<Caller, ControlError> {
+    let connection = request.extensions().get::<Arc<Connection>>().cloned();
+    let connection =
+        connection.ok_or_else(|| ControlError::new(Code::Bug, "the request came from nowhere"))?;
+    let who = connection.who.clone();
+    if let Who::Process { uid, .. } = who
+        && uid != 0
+        && uid != rustix::process::geteuid().as_raw()
+    {
+        let text = format!("this host takes no requests of user {uid}: ask as the user that runs it");
+        return Err(ControlError::new(Code::ForeignUser, text));
+    }
+    match &connection.origin {
+        Ok(Origin::Elsewhere) => {}
+        Ok(Origin::Plugin) => {
+            let text =
+                "this host takes no requests of its plugins' processes, nor of what those have started";
+            return Err(ControlError::new(Code::OwnPlugin, text));
+        }
+        Err(error) => {
+            let text = format!(
+                "this host takes no requests of a process that may be a plugin's, and cannot know of {who}: {error}; ask \
+                 from a process that lives until the answer has come"
+            );
+            return Err(ControlError::new(Code::OwnPlugin, text));
+        }
+    }
+    let gate = app.gate.as_ref().filter(|_| matches!(who, Who::Remote(_)));
+    let host = own_host(request, gate, connection.local)?;
+    check_origin(request.headers(), gate, &host)?;
+    if let Some(gate) = gate.filter(|_| !is_open(request.uri().path())) {
+        check_token(request.headers(), gate)?;
+    }
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if length.is_some_and(|length: u64| length > MAX_BODY as u64) {
+        return Err(too_large_body());
+    }
+    Ok(Caller { who, request_id: String::new() })
+}
+
+/// What anyone may ask who reaches the port: whether the host lives, and the page, which holds nothing without a token.
+fn is_open(path: &str) -> bool {
+    let below = path.strip_prefix(routes::PREFIX).unwrap_or(path);
+    path == "/" || path.starts_with("/assets/") || below.starts_with("/health/")
+}
+
+/// The `Host` of the request, if it names this host.
+fn own_host(request: &Request, gate: Option<&Gate>, local: Option<IpAddr>) -> Result<String, ControlError> {
+    let mut named = request.headers().get_all(HOST).iter();
+    let host = match (named.next(), named.next(), request.uri().authority()) {
+        (Some(host), None, None) => host.to_str().unwrap_or_default().to_owned(),
+        (None, None, Some(authority)) => authority.as_str().to_owned(),
+        _ => String::new(),
+    };
+    let foreign = || {
+        let host: String = host.chars().take(100).collect();
+        let text = format!(
+            "this host does not go by the name {host:?}: use its address, or allow the name with `--allow-host`"
+        );
+        ControlError::new(Code::ForeignHost, text)
+    };
+    let authority: Authority = host.parse().map_err(|_| foreign())?;
+    if host.contains('@') {
+        return Err(foreign());
+    }
+    let name = authority.host().trim_matches(['[', ']']);
+    let ip: Option<IpAddr> = name.parse().ok();
+    let known = name.eq_ignore_ascii_case("localhost")
+        || ip.is_some_and(|ip| ip.is_loopback() || Some(ip) == local)
+        || gate
+            .is_some_and(|gate| gate.allowed_hosts.iter().any(|it| name_in(it).eq_ignore_ascii_case(name)));
+    if known { Ok(host) } else { Err(foreign()) }
+}
+
+/// The name that an allowed origin has, or that was allowed by itself.
+fn name_in(allowed: &str) -> &str {
+    let Some((_, authority)) = allowed.split_once("://") else { return allowed };
+    authority.split_once(':').map_or(authority, |(name, _)| name)
+}
+
+fn check_origin(headers: &HeaderMap, gate: Option<&Gate>, host: &str) -> Result<(), ControlError> {
+    for origin in headers.get_all(ORIGIN) {
+        let own = format!("{}://{host}", gate.map_or("http", |gate| gate.scheme));
+        let allowed = gate.iter().flat_map(|gate| &gate.allowed_hosts).filter(|it| it.contains("://"));
+        let is_own =
+            |origin: &str| [&own].into_iter().chain(allowed).any(|it| origin.eq_ignore_ascii_case(it));
+        if !origin.to_str().is_ok_and(is_own) {
+            let text = format!(
+                "a page of another site may not ask this host: only one of {own:?} may; if that is this host behind a \
+                 proxy, allow its address as the browser shows it: `--allow-host https://NAME`"
+            );
+            return Err(ControlError::new(Code::ForeignOrigin, text));
+        }
+    }
+    Ok(())
+}
+
+fn check_token(headers: &HeaderMap, gate: &Gate) -> Result<(), ControlError> {
+    let Some(given) = headers.get(AUTHORIZATION) else {
+        let text =
+            "a token is wanted: send `authorization: Bearer TOKEN` with the one that the host has printed";
+        return Err(ControlError::new(Code::NoToken, text));
+    };
+    let token =
+        given.as_bytes().split_at_checked(7).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
+    match token {
+        Some((_, token)) if bool::from(token.ct_eq(gate.token.as_bytes())) => Ok(()),
+        _ => {
+            let text = "the token is wrong: the host has printed the right one when it made it, and keeps it in its token file";
+            Err(ControlError::new(Code::WrongToken, text))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+
+    fn gate() -> Gate {
+        Gate {
+            token: "t".repeat(43),
+            allowed_hosts: vec!["box.example".into(), "https://proxied.example".into()],
+            scheme: "http",
+        }
+    }
+
+    fn host(name: &str) -> Result<String, ControlError> {
+        let request = Request::builder().header(HOST, name).body(Body::empty()).unwrap();
+        own_host(&request, Some(&gate()), "10.1.2.3".parse().ok())
+    }
+
+    #[test]
+    fn only_names_of_this_machine_and_those_that_were_allowed_are_its_own() {
+        for own in [
+            "localhost:7777",
+            "127.0.0.1:7777",
+            "[::1]:7777",
+            "10.1.2.3:7777",
+            "BOX.example:7777",
+            "localhost",
+            "localhost:80",
+            "proxied.example",
+        ] {
+            assert!(host(own).is_ok(), "{own}");
+        }
+        for foreign in [
+            "evil.example:7777",
+            "localhost.evil.example:7777",
+            "10.1.2.4:7777",
+            "evil.example:443",
+            "",
+            "localhost@evil.example:7777",
+            "evil.example@localhost:7777",
+            "a b",
+        ] {
+            assert!(host(foreign).is_err(), "{foreign}");
+        }
+        let two = Request::builder().header(HOST, "localhost").header(HOST, "evil.example");
+        assert!(own_host(&two.body(Body::empty()).unwrap(), None, None).is_err());
+    }
+
+    #[test]
+    fn an_origin_is_this_host_s_own_or_is_refused() {
+        let check = |origin: &str| {
+            let headers = HeaderMap::from_iter([(ORIGIN, HeaderValue::from_str(origin).unwrap())]);
+            check_origin(&headers, Some(&gate()), "localhost:7777")
+        };
+        assert!(check("http://localhost:7777").is_ok());
+        assert!(check("https://proxied.example").is_ok());
+        for foreign in [
+            "https://localhost:7777",
+            "http://localhost",
+            "http://localhost:3000",
+            "http://proxied.example",
+            "https://proxied.example:444",
+            "https://box.example",
+            "http://evil.example",
+            "null",
+            "",
+        ] {
+            assert!(check(foreign).is_err(), "{foreign}");
+        }
+        assert!(check_origin(&HeaderMap::new(), Some(&gate()), "localhost").is_ok());
+    }
+
+    #[test]
+    fn a_token_is_right_or_missing_or_wrong() {
+        let check = |value: &str| {
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(value).unwrap())]);
+            check_token(&headers, &gate()).map_err(|error| error.code)
+        };
+        let token = gate().token;
+        assert_eq!(check(&format!("Bearer {token}")), Ok(()));
+        assert_eq!(check(&format!("bearer {token}")), Ok(()));
+        for wrong in [&token[1..], &format!("{token}x"), "", &"x".repeat(43)] {
+            assert_eq!(check(&format!("Bearer {wrong}")), Err(Code::WrongToken), "{wrong}");
+        }
+        assert_eq!(check("Basic dDp0"), Err(Code::WrongToken));
+        assert_eq!(check_token(&HeaderMap::new(), &gate()).unwrap_err().code, Code::NoToken);
+    }
+}

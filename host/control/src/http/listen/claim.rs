@@ -1,0 +1,265 @@
+//! That a plugins folder has one host, and where that listens, whatever the environment of whoever wants to know.
+//!
+//! The path of the socket depends on `XDG_RUNTIME_DIR`, which a shell and cron, say, see differently. So a host also locks a
+//! file in its state folder for as long as it lives, and writes into it, each on a line, where it listens, which plugins
+//! folder it serves, and its address for HTTP. The lock goes with the process, however that ends; what the file says counts
+//! only while it is locked, but that the next host, if it may have any port, takes the one that the last had.
+
+use super::{FoundHost, unix::name_of};
+use crate::http::config::ListenError;
+use rustix::{
+    fs::{FlockOperation, OFlags, flock},
+    io::Errno,
+    process::geteuid,
+};
+use std::{
+    ffi::OsString,
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Seek, Write},
+    net::SocketAddr,
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        fs::{MetadataExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long the lock may be held by one who only looks whether it is held.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The longest path that is read from the file: more than a socket's can have.
+const LONGEST: u64 = 4096;
+
+/// A plugins folder that is this host's, until it is dropped.
+pub(super) struct Claim {
+    file: File,
+    path: PathBuf,
+    plugins: PathBuf,
+    /// What the file says.
+    said: Vec<u8>,
+    /// Where the last host listened over TCP.
+    pub(super) last_http: Option<SocketAddr>,
+}
+
+impl Claim {
+    /// Claims the first folder, for a host that keeps its things in the second.
+    pub(super) fn of(plugins_dir: &Path, state_dir: &Path) -> Result<Self, ListenError> {
+        Self::at(path(plugins_dir, state_dir), plugins_dir)
+    }
+
+    fn at(path: PathBuf, plugins_dir: &Path) -> Result<Self, ListenError> {
+        let failed = |source| ListenError::Claim { path: path.clone(), source };
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(failed)?;
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.custom_flags(flags()).open(&path).map_err(failed)?;
+        let began = Instant::now();
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(Errno::WOULDBLOCK) if began.elapsed() < LOOK => thread::sleep(LOOK / 50),
+                Err(Errno::WOULDBLOCK) => {
+                    let socket = read(&file).unwrap_or_else(|| path.clone());
+                    return Err(ListenError::Taken { plugins: plugins_dir.to_owned(), socket });
+                }
+                Err(error) => return Err(failed(error.into())),
+            }
+        }
+        let last_http = lines(&file).nth(2).and_then(|line| str::from_utf8(&line).ok()?.parse().ok());
+        // The socket of the one before is of no use to anyone.
+        file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
+        // As it was named: the links on the way to it may lead elsewhere later, and the host follows them.
+        let plugins = std::path::absolute(plugins_dir).unwrap_or_else(|_| plugins_dir.to_owned());
+        Ok(Self { file, path, plugins, said: Vec::new(), last_http })
+    }
+
+    /// Makes the file again if someone has removed it, so that the host is found, and no second one serves the folder. Says
+    /// whether it was gone.
+    pub(super) fn renew(&mut self) -> Result<bool, ListenError> {
+        let identity = |it: fs::Metadata| (it.dev(), it.ino());
+        let open = self.file.metadata().map(identity).map_err(|source| self.failed(source))?;
+        if fs::symlink_metadata(&self.path).map(identity).is_ok_and(|there| there == open) {
+            return Ok(false);
+        }
+        let mut new = Self::at(self.path.clone(), &self.plugins)?;
+        new.write(&self.said)?;
+        *self = new;
+        Ok(true)
+    }
+
+    /// Writes down where the host listens.
+    pub(super) fn say(&mut self, socket: &Path) -> Result<(), ListenError> {
+        let socket = std::path::absolute(socket).map_err(|source| self.failed(source))?;
+        let lines =
+            [socket.as_os_str().as_bytes(), b"\n", self.plugins.as_os_str().as_bytes(), b"\n"].concat();
+        self.write(&lines)
+    }
+
+    /// Writes down where it listens over TCP, too.
+    pub(super) fn say_http(&mut self, address: SocketAddr) -> Result<(), ListenError> {
+        self.write(format!("{address}\n").as_bytes())
+    }
+
+    fn write(&mut self, lines: &[u8]) -> Result<(), ListenError> {
+        self.said.extend_from_slice(lines);
+        self.file.write_all(lines).map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: io::Error) -> ListenError {
+        ListenError::Claim { path: self.path.clone(), source }
+    }
+}
+
+/// Where the host of the first folder listens, which keeps its things in the second, if there is one that this user runs.
+pub(super) fn look_up(plugins_dir: &Path, state_dir: &Path) -> Option<PathBuf> {
+    read(&held(&path(plugins_dir, state_dir))?)
+}
+
+/// The user whose host serves the first folder, if that is another. Its file cannot be opened, but whether it is locked is
+/// for all to see.
+pub(super) fn other_owner(plugins_dir: &Path, state_dir: &Path) -> Option<u32> {
+    let file = fs::symlink_metadata(path(plugins_dir, state_dir)).ok()?;
+    let is_others = file.is_file() && file.uid() != geteuid().as_raw();
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    // `3: FLOCK  ADVISORY  WRITE 4711 fd:00:1234567 0 EOF`; not every file system gives the device as `stat` does.
+    let inode = format!(":{}", file.ino());
+    let is_held = || {
+        locks.lines().any(|line| line.contains(" FLOCK ") && line.split(' ').any(|it| it.ends_with(&inode)))
+    };
+    (is_others && is_held()).then_some(file.uid())
+}
+
+/// The hosts of this user's that run and have their state folders in one of those, each with its socket and the folder that
+/// it serves now.
+pub(super) fn look_below(states: &Path) -> Vec<FoundHost> {
+    entries(states).flat_map(|state| look_in(&state)).collect()
+}
+
+/// The hosts of this user's that run and keep their things in that folder.
+pub(super) fn look_in(state_dir: &Path) -> Vec<FoundHost> {
+    let found = entries(&state_dir.join("hosts")).filter_map(|path| {
+        let file = held(&path)?;
+        let mut lines = lines(&file).filter(|line| line.starts_with(b"/"));
+        let mut next = || Some(PathBuf::from(OsString::from_vec(lines.next()?)));
+        Some(FoundHost { socket: next()?, plugins: resolved(&next()?) })
+    });
+    found.collect()
+}
+
+fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+/// The file of a claim, if a host of this user's holds its lock.
+fn held(path: &Path) -> Option<File> {
+    let file = OpenOptions::new().read(true).custom_flags(flags()).open(path).ok()?;
+    // What another has written could lead to that one's socket.
+    let is_mine = file.metadata().is_ok_and(|it| it.is_file() && it.uid() == geteuid().as_raw());
+    let is_held = || flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
+    (is_mine && is_held()).then_some(file)
+}
+
+fn path(plugins_dir: &Path, state_dir: &Path) -> PathBuf {
+    state_dir.join("hosts").join(name_of(plugins_dir))
+}
+
+fn resolved(folder: &Path) -> PathBuf {
+    folder.canonicalize().unwrap_or_else(|_| folder.to_owned())
+}
+
+/// Whatever lies in the place of the file is not followed or waited for.
+fn flags() -> i32 {
+    (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed()
+}
+
+/// What the file says, which may be nothing yet.
+fn read(file: &File) -> Option<PathBuf> {
+    let line = lines(file).next().filter(|line| line.starts_with(b"/"))?;
+    Some(OsString::from_vec(line).into())
+}
+
+/// The lines of the file that are whole.
+fn lines(file: &File) -> impl Iterator<Item = Vec<u8>> {
+    let mut text = Vec::new();
+    // Of what cannot be read, nothing is known.
+    let _: io::Result<usize> = file.take(LONGEST).read_to_end(&mut text);
+    let whole: Vec<_> = text.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+    whole.into_iter().filter_map(|line| Some(line.strip_suffix(b"\n")?.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_claimed_once_and_whoever_comes_second_is_told_where_the_first_listens() {
+        let dir = tempfile::tempdir().unwrap();
+        let plugins = Path::new("/plugins");
+        assert_eq!(look_up(plugins, dir.path()), None);
+        let mut claim = Claim::of(plugins, dir.path()).unwrap();
+        assert_eq!(look_up(plugins, dir.path()), None, "it does not listen yet");
+        claim.say(Path::new("/run/a.sock")).unwrap();
+        assert_eq!(look_up(plugins, dir.path()), Some("/run/a.sock".into()));
+        assert_eq!(look_up(Path::new("/others"), dir.path()), None);
+        let error = Claim::of(plugins, dir.path()).err().unwrap().to_string();
+        assert!(
+            error.starts_with("a host already serves /plugins") && error.ends_with("/run/a.sock"),
+            "{error}"
+        );
+        Claim::of(Path::new("/others"), dir.path()).unwrap();
+    }
+
+    #[test]
+    fn hosts_are_found_by_the_folder_that_holds_their_state_folders() {
+        let states = tempfile::tempdir().unwrap();
+        let (state, gone) = (states.path().join("plugins-1"), states.path().join("plugins-2"));
+        let mut claim = Claim::of(Path::new("/a/plugins"), &state).unwrap();
+        assert_eq!(look_below(states.path()), [], "it does not listen yet");
+        claim.say(Path::new("/run/a.sock")).unwrap();
+        fs::create_dir_all(gone.join("hosts")).unwrap();
+        fs::write(gone.join("hosts/x"), "/run/b.sock\n/b/plugins\n").unwrap();
+        let found = FoundHost { socket: "/run/a.sock".into(), plugins: "/a/plugins".into() };
+        assert_eq!(look_below(states.path()), [found]);
+        assert_eq!(look_below(Path::new("/nowhere")), []);
+    }
+
+    #[test]
+    fn a_claim_whose_file_was_removed_is_made_again_with_what_it_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let (plugins, state) = (Path::new("/plugins"), dir.path().join("state"));
+        let mut claim = Claim::of(plugins, &state).unwrap();
+        claim.say(Path::new("/run/a.sock")).unwrap();
+        for _ in 0..2 {
+            fs::remove_dir_all(&state).unwrap();
+            claim.renew().unwrap();
+            claim.renew().unwrap();
+            assert_eq!(look_up(plugins, &state), Some("/run/a.sock".into()));
+            assert!(Claim::of(plugins, &state).is_err(), "there is one host");
+        }
+    }
+
+    #[test]
+    fn what_a_host_that_is_gone_has_written_leads_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let plugins = Path::new("/plugins");
+        let mut claim = Claim::of(plugins, dir.path()).unwrap();
+        claim.say(Path::new("/run/a.sock")).unwrap();
+        claim.say_http(([127, 0, 0, 1], 1234).into()).unwrap();
+        assert_eq!(look_up(plugins, dir.path()), Some("/run/a.sock".into()));
+        drop(claim);
+        // A child that another test has just made holds it, too, until it runs its own program.
+        while look_up(plugins, dir.path()).is_some() {
+            thread::yield_now();
+        }
+        let mut claim = Claim::of(plugins, dir.path()).unwrap();
+        assert_eq!(claim.last_http, Some(([127, 0, 0, 1], 1234).into()), "the same port may be had again");
+        assert_eq!(look_up(plugins, dir.path()), None, "the next one has not said where it listens");
+        claim.say(Path::new("/run/b.sock")).unwrap();
+        assert_eq!(look_up(plugins, dir.path()), Some("/run/b.sock".into()));
+        drop(claim);
+    }
+}

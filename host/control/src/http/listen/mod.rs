@@ -1,0 +1,225 @@
+//! Where the control plane listens: bound before the host starts anything.
+
+mod claim;
+mod plane;
+mod pool;
+mod tcp;
+#[cfg(feature = "tls")]
+mod tls;
+mod unix;
+
+pub use plane::{Control, Listening};
+pub use unix::{distrust, socket_path};
+
+use super::{
+    caller::Connection,
+    config::{ControlConfig, ListenError},
+    guard::Gate,
+    routes::Api,
+    sse::Held,
+};
+use axum::{
+    body::{Body, HttpBody},
+    extract::Request,
+};
+use claim::Claim;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use pool::{Place, Pool};
+use replug_engine::{Events, Starting, Workspace, user_states};
+use std::{
+    cmp::Reverse,
+    convert::Infallible,
+    fmt,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+    time::Duration,
+};
+use tcp::Tcp;
+use tokio::io::{AsyncRead, AsyncWrite};
+use unix::{SocketFile, Unix};
+
+/// How long the head of a request may take to arrive, and a connection stay without one.
+const HEAD_TIME: Duration = Duration::from_secs(30);
+/// How many bytes the head of a request may have.
+const HEAD_BYTES: usize = 64 * 1024;
+
+/// Where to ask for the host of the first folder, which keeps its things in the second: where the host that is there says
+/// that it listens, else at the [usual path](socket_path).
+pub fn find_socket(plugins_dir: &Path, state_dir: &Path) -> PathBuf {
+    let found =
+        claim::look_up(plugins_dir, state_dir).or_else(|| socket_behind_links(plugins_dir, state_dir));
+    found.unwrap_or_else(|| socket_path(plugins_dir))
+}
+
+/// Where the host of a folder listens that led elsewhere when the host started: it goes by where the folder was then.
+fn socket_behind_links(plugins_dir: &Path, state_dir: &Path) -> Option<PathBuf> {
+    let plugins_dir = plugins_dir.canonicalize().ok()?;
+    let mut states: Vec<_> = user_states().into_iter().collect();
+    states.extend(Workspace::around(&plugins_dir).map(|workspace| workspace.states()));
+    let hosts =
+        claim::look_in(state_dir).into_iter().chain(states.iter().flat_map(|it| claim::look_below(it)));
+    hosts.into_iter().find(|host| host.plugins == plugins_dir).map(|host| host.socket)
+}
+
+/// The user whose host serves the first folder and keeps its things in the second, if that is another than this one.
+pub fn other_owner(plugins_dir: &Path, state_dir: &Path) -> Option<u32> {
+    claim::other_owner(plugins_dir, state_dir)
+}
+
+/// A host that runs, as its file in the state folder says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundHost {
+    /// Where it listens.
+    pub socket: PathBuf,
+    /// The plugins folder that it serves.
+    pub plugins: PathBuf,
+}
+
+/// The hosts of this user's that have a default state folder, and serve a plugins folder around `folder`, or one in the same
+/// cargo workspace. Those around it come first, the nearest before the others.
+pub fn hosts_around(folder: &Path) -> Vec<FoundHost> {
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let workspace = Workspace::around(&folder);
+    let mut hosts: Vec<_> = user_states().iter().flat_map(|states| claim::look_below(states)).collect();
+    // A plugin may be a workspace of its own, in the plugins folder of another.
+    let mut next = workspace.clone();
+    while let Some(at) = next {
+        hosts.extend(claim::look_below(&at.states()));
+        next = at.root.parent().and_then(Workspace::around);
+    }
+    let is_around = |host: &FoundHost| folder.starts_with(&host.plugins);
+    hosts.retain(|host| {
+        is_around(host) || workspace.as_ref().is_some_and(|it| host.plugins.starts_with(&it.root))
+    });
+    hosts.sort_by_key(|host| (!is_around(host), Reverse(host.plugins.components().count())));
+    hosts
+}
+
+/// What listens already and does not answer yet.
+struct Bound {
+    unix: Unix,
+    claim: Claim,
+    tcp: Option<Tcp>,
+    events: Events,
+}
+
+impl Bound {
+    /// Listens, for a host that is about to start. Its program, if there is one, cleans up after a host that is killed.
+    async fn new(config: &ControlConfig, at: Starting<'_>) -> Result<Self, ListenError> {
+        let events = at.events();
+        let mut claim = Claim::of(at.plugins_dir, at.state_dir)?;
+        let unix = Unix::bind(config.socket.as_deref(), at.plugins_dir, at.program)?;
+        claim.say(unix.file.path())?;
+        let tcp = match &config.http {
+            Some(http) => Some(Tcp::bind(http, at.state_dir, claim.last_http).await?),
+            None => None,
+        };
+        if let Some(tcp) = &tcp {
+            claim.say_http(tcp.address)?;
+        }
+        Ok(Self { unix, claim, tcp, events })
+    }
+}
+
+/// What no other host can have meanwhile.
+struct Exclusive {
+    /// Before the claim: whoever has that may make the socket again.
+    _socket: SocketFile,
+    claim: Claim,
+}
+
+impl Exclusive {
+    fn new(socket: SocketFile, claim: Claim) -> Self {
+        Self { _socket: socket, claim }
+    }
+}
+
+/// Where the token for HTTP is.
+#[derive(Clone)]
+pub struct TokenFile {
+    /// The file that keeps it.
+    pub path: PathBuf,
+    /// The token itself, if it was made just now and has to be told.
+    pub new: Option<String>,
+}
+
+impl fmt::Debug for TokenFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenFile").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// Serves one connection until it ends, or its place is needed while it is idle.
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, place: Place, api: Arc<Api>) {
+    let connection = place.connection.clone();
+    let held = Arc::new(Mutex::new(None));
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let busy = Busy::new(&connection);
+        let mut request: Request = request.map(Body::new);
+        request.extensions_mut().insert(connection.clone());
+        let (api, held) = (api.clone(), held.clone());
+        async move {
+            let mut response = api.answer(request).await;
+            if let Some(permit) = response.extensions_mut().remove::<Held>() {
+                *held.lock() = Some(permit);
+            }
+            Ok::<_, Infallible>(response.map(|body| Underway { body, _busy: busy }))
+        }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        // An error means that the other side broke off or sent no HTTP: both are its own affair.
+        _ = serving => {}
+        () = place.needed() => {}
+    }
+}
+
+/// Keeps a connection from being taken for idle.
+struct Busy(Arc<Connection>);
+
+impl Busy {
+    fn new(connection: &Arc<Connection>) -> Self {
+        connection.busy.fetch_add(1, Ordering::Relaxed);
+        Self(connection.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The body of an answer that is on its way; a stream may be so for days.
+struct Underway {
+    body: Body,
+    _busy: Busy,
+}
+
+impl HttpBody for Underway {
+    type Data = <Body as HttpBody>::Data;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Self::Data>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
+}

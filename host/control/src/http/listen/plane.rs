@@ -1,0 +1,215 @@
+//! [`Control`]: the control plane, to be attached to a host.
+
+use super::{Api, Bound, Exclusive, TokenFile, tcp::Tcp, unix::accept};
+use crate::http::{App, config::ControlConfig, execute::Executor, recent::Recent, token::KeptToken};
+use parking_lot::Mutex;
+use replug_engine::{Attachment, BoxError, BoxFuture, EventKind, Starting, WeakHost};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+use tokio::{sync::Semaphore, task::AbortHandle};
+
+/// How many streams of events there may be at the same time.
+const STREAMS: u32 = 64;
+/// How often to look whether the claim is still there.
+const CLAIM_LOOK: Duration = Duration::from_secs(2);
+
+/// The control plane of one host: see [`HostBuilder::attach`](replug_engine::HostBuilder::attach).
+pub struct Control {
+    config: ControlConfig,
+    listening: Listening,
+    state: State,
+}
+
+enum State {
+    Idle,
+    /// It listens, and does not answer yet.
+    Bound(Box<Bound>),
+    Serving(Serving),
+}
+
+/// Where the control plane of a host listens. Known once the host is there: then it listens until the host ends.
+#[derive(Clone, Default)]
+pub struct Listening {
+    at: Arc<OnceLock<At>>,
+}
+
+struct At {
+    socket: PathBuf,
+    http: Option<String>,
+    token: Option<TokenFile>,
+}
+
+impl Control {
+    /// A control plane that will listen where this says.
+    pub fn new(config: ControlConfig) -> Self {
+        Self { config, listening: Listening::default(), state: State::Idle }
+    }
+
+    /// Where it listens, once its host is there.
+    pub fn listening(&self) -> Listening {
+        self.listening.clone()
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control")
+            .field("config", &self.config)
+            .field("listening", &self.listening)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Attachment for Control {
+    fn bind<'a>(&'a mut self, at: Starting<'a>) -> BoxFuture<'a, Result<(), BoxError>> {
+        Box::pin(async move {
+            let bound = Bound::new(&self.config, at).await?;
+            let (http, token) = bound.tcp.as_ref().map(|tcp| (tcp.url(), tcp.token())).unzip();
+            // The host that has it binds it once.
+            let _ = self.listening.at.set(At { socket: bound.unix.file.path().to_owned(), http, token });
+            self.state = State::Bound(Box::new(bound));
+            Ok(())
+        })
+    }
+
+    fn serve(&mut self, host: WeakHost) {
+        if let State::Bound(bound) = std::mem::replace(&mut self.state, State::Idle) {
+            if let Some(host) = host.upgrade() {
+                host.event_sink().host(self.listening.event());
+            }
+            self.state = State::Serving(Serving::begin(*bound, &self.config, host));
+        }
+    }
+
+    fn close(&mut self) {
+        match &self.state {
+            State::Idle => {}
+            State::Bound(_) => self.state = State::Idle,
+            State::Serving(serving) => serving.close(),
+        }
+    }
+
+    fn drained(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let State::Serving(serving) = &self.state {
+                serving.drained().await;
+            }
+        })
+    }
+}
+
+impl Listening {
+    /// The Unix socket.
+    pub fn socket(&self) -> Option<&Path> {
+        Some(&self.at.get()?.socket)
+    }
+
+    /// Where HTTP is served over TCP, if it is, as the beginning of a URL.
+    pub fn http(&self) -> Option<&str> {
+        self.at.get()?.http.as_deref()
+    }
+
+    /// Where the token for HTTP over TCP is, if that is served.
+    pub fn token(&self) -> Option<&TokenFile> {
+        self.at.get()?.token.as_ref()
+    }
+
+    fn event(&self) -> EventKind {
+        let socket = self.socket().map(Path::to_owned);
+        EventKind::ControlListening { socket, http: self.http().map(str::to_owned) }
+    }
+}
+
+impl fmt::Debug for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listening")
+            .field("socket", &self.socket())
+            .field("http", &self.http())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A control plane that answers. Nothing of it is left when this is dropped.
+struct Serving {
+    /// What no other host can have meanwhile.
+    place: Arc<Mutex<Option<Exclusive>>>,
+    /// What takes connections, and what is of use only meanwhile.
+    listeners: Vec<AbortHandle>,
+    /// Writes down what happens, which those who still read want to the end.
+    recording: AbortHandle,
+    app: Arc<App>,
+}
+
+impl Serving {
+    fn begin(bound: Bound, config: &ControlConfig, host: WeakHost) -> Self {
+        let Bound { unix, claim, tcp, events } = bound;
+        let recent = Arc::new(Recent::new());
+        let executor = Executor::new(host, recent.clone(), (config.calls, config.call_deadline));
+        let app = Arc::new(App {
+            executor: Arc::new(executor),
+            recent: recent.clone(),
+            gate: tcp.as_ref().map(Tcp::gate),
+            streams: Arc::new(Semaphore::new(STREAMS as usize)),
+        });
+        let api = Api::of(app.clone());
+        let auditing = app.executor.clone();
+        let place = Arc::new(Mutex::new(Some(Exclusive::new(unix.file, claim))));
+        let mut listeners = vec![
+            tokio::spawn(async move { auditing.audit().keep_up().await }).abort_handle(),
+            tokio::spawn(accept(unix.listener, api.clone())).abort_handle(),
+            tokio::spawn(keep_files(place.clone(), tcp.as_ref().map(Tcp::kept_token))).abort_handle(),
+        ];
+        if let Some(tcp) = tcp {
+            listeners.push(tokio::spawn(tcp.accept(api)).abort_handle());
+        }
+        let recording = tokio::spawn(recent.follow(events)).abort_handle();
+        Self { place, listeners, recording, app }
+    }
+
+    /// Takes no more connections. Those that are there may read the end.
+    fn close(&self) {
+        // Before the listener: as long as that listens, no other host takes the path.
+        drop(self.place.lock().take());
+        self.listeners.iter().for_each(AbortHandle::abort);
+        self.app.executor.audit().sum_up();
+    }
+
+    /// Waits until those who read events have read that the host has stopped, which ends their streams.
+    async fn drained(&self) {
+        // An error means that the semaphore is closed, which it never is.
+        let _ = self.app.streams.acquire_many(STREAMS).await;
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.close();
+        self.recording.abort();
+    }
+}
+
+/// Makes the claim and the token's file again when someone has removed them with the state folder, of which nothing else tells
+/// the host.
+async fn keep_files(place: Arc<Mutex<Option<Exclusive>>>, mut token: Option<KeptToken>) {
+    let mut looks = tokio::time::interval(CLAIM_LOOK);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        let mut was_gone = false;
+        if let Some(place) = &mut *place.lock() {
+            match place.claim.renew() {
+                Ok(gone) => was_gone = gone,
+                Err(error) => tracing::warn!("{error}"),
+            }
+        }
+        if let Some(token) = &mut token
+            && let Err(error) = token.look(was_gone)
+        {
+            tracing::warn!("the file of the token for HTTP cannot be made again: {error}");
+        }
+    }
+}

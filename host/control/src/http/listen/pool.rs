@@ -1,0 +1,86 @@
+//! A bound on connections that the idle ones cannot use up: when all places are taken, the one that came first among
+//! those that wait for nothing gives way to the new one.
+
+use super::Connection;
+use parking_lot::Mutex;
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::Notify;
+
+/// The places of one listener.
+pub(super) struct Pool {
+    most: usize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    next: u64,
+    by_number: BTreeMap<u64, (Arc<Connection>, Arc<Notify>)>,
+}
+
+/// A connection's place, until it is dropped.
+pub(super) struct Place {
+    pub(super) connection: Arc<Connection>,
+    number: u64,
+    needed: Arc<Notify>,
+    pool: Arc<Pool>,
+}
+
+impl Pool {
+    pub(super) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { most, taken: Mutex::default() })
+    }
+
+    /// A place for a new connection; none if each of the others is being answered.
+    pub(super) fn admit(self: &Arc<Self>, connection: Arc<Connection>) -> Option<Place> {
+        let mut taken = self.taken.lock();
+        if taken.by_number.len() >= self.most {
+            let idle = taken.by_number.iter().find(|(_, (connection, _))| connection.is_idle());
+            let number = *idle?.0;
+            if let Some((_, needed)) = taken.by_number.remove(&number) {
+                needed.notify_one();
+            }
+        }
+        let number = taken.next;
+        taken.next += 1;
+        let needed = Arc::new(Notify::new());
+        taken.by_number.insert(number, (connection.clone(), needed.clone()));
+        Some(Place { connection, number, needed, pool: self.clone() })
+    }
+}
+
+impl Place {
+    /// Waits until another connection gets this place.
+    pub(super) async fn needed(&self) {
+        self.needed.notified().await;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.pool.taken.lock().by_number.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Busy, *};
+    use crate::http::command::Who;
+
+    #[tokio::test]
+    async fn an_idle_connection_gives_way_and_one_that_is_being_answered_does_not() {
+        let pool = Pool::new(2);
+        let admit = || pool.admit(Connection::new(Who::Program, None));
+        let (first, second) = (admit().unwrap(), admit().unwrap());
+        let busy = Busy::new(&first.connection);
+        let third = admit().unwrap();
+        second.needed().await;
+        drop(second);
+        let also_busy = Busy::new(&third.connection);
+        assert!(admit().is_none(), "all are being answered");
+        drop(busy);
+        assert!(admit().is_some());
+        first.needed().await;
+        drop(also_busy);
+    }
+}

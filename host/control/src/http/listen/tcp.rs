@@ -1,0 +1,120 @@
+//! TCP: on this machine only, unless it is encrypted; with a token.
+
+use super::{Api, Connection, Gate, Pool, TokenFile, converse};
+use crate::http::{
+    command::Who,
+    config::{HttpConfig, ListenError},
+    token::{KeptToken, Token},
+};
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+
+/// How many connections there may be at the same time. Far fewer than the descriptors that a process usually may have:
+/// the host needs some of them itself.
+const CONNECTIONS: usize = 256;
+/// How long to wait when the process has no more descriptors, say.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// A port that listens.
+pub(super) struct Tcp {
+    listener: TcpListener,
+    pub(super) address: SocketAddr,
+    allowed_hosts: Vec<String>,
+    token: Token,
+    file: std::path::PathBuf,
+    #[cfg(feature = "tls")]
+    tls: Option<tokio_rustls::TlsAcceptor>,
+    scheme: &'static str,
+}
+
+impl Tcp {
+    /// Listens; where any port will do, at that of the last host, if it can be had.
+    pub(super) async fn bind(
+        config: &HttpConfig,
+        state_dir: &Path,
+        last: Option<SocketAddr>,
+    ) -> Result<Self, ListenError> {
+        let address = config.address;
+        if config.tls.is_none() && !address.ip().is_loopback() {
+            return Err(ListenError::NeedsTls { address });
+        }
+        #[cfg(feature = "tls")]
+        let tls = config.tls.as_ref().map(super::tls::acceptor).transpose()?;
+        #[cfg(not(feature = "tls"))]
+        if config.tls.is_some() {
+            return Err(ListenError::NoTls);
+        }
+        let failed = |source| ListenError::Tcp { address, source };
+        let again = last.filter(|last| address.port() == 0 && last.ip() == address.ip());
+        let again = match again {
+            Some(last) => TcpListener::bind(last).await.ok(),
+            None => None,
+        };
+        let listener = match again {
+            Some(listener) => listener,
+            None => TcpListener::bind(address).await.map_err(failed)?,
+        };
+        let address = listener.local_addr().map_err(failed)?;
+        let file = config.token_file.clone().unwrap_or_else(|| state_dir.join("http-token"));
+        Ok(Self {
+            listener,
+            address,
+            allowed_hosts: config.allowed_hosts.clone(),
+            token: Token::at(&file)?,
+            file,
+            #[cfg(feature = "tls")]
+            tls,
+            scheme: if config.tls.is_some() { "https" } else { "http" },
+        })
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("{}://{}", self.scheme, self.address)
+    }
+
+    pub(super) fn token(&self) -> TokenFile {
+        TokenFile { path: self.file.clone(), new: self.token.is_new.then(|| self.token.text.clone()) }
+    }
+
+    pub(super) fn kept_token(&self) -> KeptToken {
+        KeptToken::new(self.file.clone(), &self.token)
+    }
+
+    pub(super) fn gate(&self) -> Gate {
+        Gate {
+            token: self.token.text.clone(),
+            allowed_hosts: self.allowed_hosts.clone(),
+            scheme: self.scheme,
+        }
+    }
+
+    /// Takes connections, for ever.
+    pub(super) async fn accept(self, api: Arc<Api>) {
+        let pool = Pool::new(CONNECTIONS);
+        loop {
+            let (stream, remote) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    out_of_breath("the port", &error).await;
+                    continue;
+                }
+            };
+            // An answer is one write: to wait for more helps no one.
+            let _ = stream.set_nodelay(true);
+            let local = stream.local_addr().ok().map(|address| address.ip());
+            let Some(place) = pool.admit(Connection::new(Who::Remote(remote), local)) else { continue };
+            #[cfg(feature = "tls")]
+            if let Some(tls) = &self.tls {
+                tokio::spawn(super::tls::converse(tls.accept(stream), place, api.clone()));
+                continue;
+            }
+            tokio::spawn(converse(stream, place, api.clone()));
+        }
+    }
+}
+
+/// A connection cannot be taken now: it waits, and so does whoever wants it.
+pub(super) async fn out_of_breath(what: &str, error: &io::Error) {
+    tracing::warn!("{what} of the control plane cannot take a connection: {error}");
+    tokio::time::sleep(BREATH).await;
+}
