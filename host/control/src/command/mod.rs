@@ -2,7 +2,7 @@
 //!
 //! A variant's payload is at once the body, or the query, of the request that carries it.
 //!
-//! [`execute::Executor`] does what a command says and gives an [`Answer`](answer::Answer). Nothing here knows by which way the
+//! `execute.rs` does what a command says and gives an [`Answer`](answer::Answer). Nothing here knows by which way the
 //! command came: no HTTP, no sockets.
 
 pub mod answer;

@@ -9,7 +9,7 @@ use std::{
 
 /// Where the control plane listens, and how much it takes on.
 ///
-/// By default it listens on the [Unix socket](super::socket_path) of the plugins folder, and nowhere else.
+/// By default it listens on the [Unix socket](crate::socket_path) of the plugins folder, and nowhere else.
 #[derive(Clone, Debug)]
 pub struct ControlConfig {
     pub(super) socket: Option<PathBuf>,

@@ -29,7 +29,7 @@ pub struct NoMembarrier;
 
 replug_model::readable::readable!(NoMembarrier);
 
-/// Tells the kernel that this process will use [`heavy`]. To be called before anything is published; may be repeated.
+/// Tells the kernel that this process will use `heavy`. To be called before anything is published; may be repeated.
 pub fn register() -> Result<(), NoMembarrier> {
     let wanted = MembarrierCommand::RegisterPrivateExpedited;
     if !membarrier_query().contains_command(wanted) {

@@ -1,8 +1,8 @@
 //! Which generation of each plugin serves, and how one takes the place of another.
 //!
 //! [`Entry`] is a plugin's place in the registry. It outlives every generation and is what handles hold. The path of a
-//! call is `caller.rs`; what it reads is the [`slot`]; what it writes is its thread's [`seat`]. Whoever swaps pays for
-//! both, with the [`fence`]. When nothing serves, the [`gate`] says whether to wait or to give up. What a thread is in
+//! call is `caller.rs`; what it reads is the `slot`; what it writes is its thread's `seat`. Whoever swaps pays for
+//! both, with the `fence`. When nothing serves, the `gate` says whether to wait or to give up. What a thread is in
 //! the middle of stands in the [`crash_record`], too, where it outlives the process.
 //!
 //! **Architecture Invariant:** a call takes no lock, makes no system call, allocates nothing and writes no memory that

@@ -28,7 +28,7 @@ const INHERITED: [&str; 11] = [
 /// Of whom a child has its environment and its capabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Environment<'a> {
-    /// They are its own: see [`INHERITED`], and what its manifest names; no capabilities.
+    /// They are its own: see `INHERITED`, and what its manifest names; no capabilities.
     Own(&'a [EnvVar]),
     /// They are the host's: for the trial of a version that will run in the host's process.
     Host,
