@@ -91,8 +91,8 @@ mod tests {
   12: std::panic::catch_unwind
   13: replug_api::edge::contain
   14: replug_api::edge::invoked
-  15: replug::load::in_process::method::Method::invoke
-             at ./host/src/load/in_process/method.rs:46:17
+  15: replug_runtime::load::in_process::method::Method::invoke
+             at ./host/runtime/src/load/in_process/method.rs:46:17
 ";
 
     #[test]
