@@ -110,8 +110,16 @@ pub(crate) fn oracle(root: &Path, with: &Oracle) -> anyhow::Result<()> {
 ///
 /// As [`soak`].
 pub(crate) fn simulate(root: &Path, with: &Simulate) -> anyhow::Result<()> {
-    let args =
-        ["test", "--quiet", "--package", "replug", "--lib", "lifecycle::simulation", "--", "--nocapture"];
+    let args = [
+        "test",
+        "--quiet",
+        "--package",
+        "replug-engine",
+        "--lib",
+        "lifecycle::simulation",
+        "--",
+        "--nocapture",
+    ];
     let seed = with.seed.map(|seed| ("REPLUG_SEED", seed.to_string()));
     let histories = ("REPLUG_HISTORIES", with.histories.to_string());
     run(command(root, &args).envs([histories].into_iter().chain(seed)), &args)
