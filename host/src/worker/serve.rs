@@ -296,6 +296,20 @@ impl Worker {
                 }
                 let is_unconfirmed = self.record.is_unconfirmed(live.digest);
                 self.note_serving(&live, how);
+                let is_watched = match how {
+                    How::Built => before.is_some() || is_unconfirmed,
+                    How::Again => is_unconfirmed,
+                    How::WentBack => false,
+                };
+                if let (Some(spec), true) = (&self.manifest().reload.confirm, is_watched) {
+                    let until = tokio::time::Instant::now() + spec.window;
+                    self.confirm = Some(Confirm::new(live.clone(), until));
+                } else {
+                    self.record.note(Record::is_good);
+                }
+                // What is reported is so for the next host, too, and the state that was handed over is forgotten only when
+                // no host looks for it any more. Calls have gone on since the swap.
+                self.record.save();
                 let events = &self.shop.settings.events;
                 events.generation(
                     (&live.plugin, live.generation, live.digest),
@@ -310,23 +324,11 @@ impl Worker {
                     self.retire(old);
                 }
                 self.note_place(moved.as_ref());
-                let is_watched = match how {
-                    How::Built => before.is_some() || is_unconfirmed,
-                    How::Again => is_unconfirmed,
-                    How::WentBack => false,
-                };
-                if let (Some(spec), true) = (&self.manifest().reload.confirm, is_watched) {
-                    let until = tokio::time::Instant::now() + spec.window;
-                    self.confirm = Some(Confirm::new(live.clone(), until));
-                } else {
-                    self.record.note(Record::is_good);
-                }
                 if let (None, Some(limit)) = (live.instance.pid(), self.manifest().process.call_timeout) {
                     self.shop.watchdog.watch(&live, limit);
                 }
                 self.supervision.serves((live.generation, live.digest));
                 self.keep_checkpoints(self.manifest().reload.checkpoint);
-                self.record.save();
                 self.prune();
                 Ok(live.generation)
             }
