@@ -24,6 +24,11 @@ impl Text {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether the other has the same content.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
 }
 
 /// Whether `folder` directly holds a manifest, be it a good one or not.

@@ -101,7 +101,7 @@ impl Worker {
                 return ManifestEdit::Settled;
             }
         };
-        self.desk.progress.lock().is_read();
+        self.desk.progress.lock().has_read(&new);
         let was_pending = self.pending.is_some();
         let Some(live) = self.desk.entry.live() else {
             // It did not come up before, and may now.

@@ -117,6 +117,7 @@ impl Worker {
         let mut record = shop.records.of(&manifest.id);
         record.note(|record| record.reads(&manifest));
         let mut progress = Progress::of(&record);
+        progress.has_read(&manifest);
         progress.manifest_error = unusable.as_ref().map(ToString::to_string);
         let entry = Arc::new(Entry::new(manifest.id.clone(), why_at_rest(record.wanted())));
         let desk = Desk {
@@ -169,6 +170,7 @@ impl Worker {
                 Order::NewDefaults => self.new_defaults().await,
                 Order::Return(manifest) => {
                     self.given = None;
+                    self.desk.progress.lock().has_read(&manifest);
                     self.accept(manifest);
                     self.watch_sources().await;
                 }

@@ -3,6 +3,7 @@
 use crate::{
     event::Stage,
     id::{Digest, Generation},
+    manifest::{Manifest, Text},
     record::{Record, Wanted},
 };
 use std::time::SystemTime;
@@ -13,6 +14,8 @@ pub(crate) struct Progress {
     pub(crate) doing: Option<Stage>,
     /// What went wrong last, if that is none of the following.
     pub(crate) last_error: Option<String>,
+    /// The manifest as it was last read, if it could be.
+    manifest_text: Text,
     /// Why the manifest cannot be read: the one before is in force. No version that serves puts that right.
     pub(crate) manifest_error: Option<String>,
     /// Why what the manifest says was refused, if it could be read: what it said before is in force.
@@ -66,8 +69,18 @@ impl Progress {
         self.refusal = self.last_error.take();
     }
 
-    /// The manifest can be read, and nothing is wrong with it yet.
-    pub(super) fn is_read(&mut self) {
+    /// The manifest could be read, and nothing is wrong with it yet.
+    pub(super) fn has_read(&mut self, manifest: &Manifest) {
+        self.manifest_text = manifest.text.clone();
+        self.blames_no_manifest();
+    }
+
+    /// Whether the manifest, as it was found by someone else, is the one that was last read.
+    pub(crate) fn knows(&self, found: &Manifest) -> bool {
+        self.manifest_text.is_same(&found.text)
+    }
+
+    fn blames_no_manifest(&mut self) {
         (self.manifest_error, self.refusal) = (None, None);
     }
 
@@ -83,11 +96,34 @@ impl Progress {
 
     /// What was wrong is so no more.
     pub(super) fn is_right(&mut self) {
-        self.is_read();
+        self.blames_no_manifest();
         (self.last_error, self.source_error) = (None, None);
     }
 }
 
 fn served(record: &Record) -> Vec<(Generation, Digest)> {
     record.versions().iter().map(|version| (version.generation, version.digest)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest;
+    use std::fs;
+
+    #[test]
+    fn another_manifest_that_is_valid_too_is_not_known_until_it_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let written = |text: &str| {
+            fs::write(folder.path().join("plugin.toml"), text).unwrap();
+            manifest::read(folder.path()).unwrap()
+        };
+        let half = written("id = 'dev.test.one'\n");
+        let whole = written("id = 'dev.test.one'\nbinary = 'plugin.so'\n");
+        let mut progress = Progress::default();
+        progress.has_read(&half);
+        assert!(progress.knows(&half) && !progress.knows(&whole));
+        progress.has_read(&whole);
+        assert!(progress.knows(&whole) && !progress.knows(&half));
+    }
 }
