@@ -255,9 +255,14 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     in_process::heed_children();
     let config = builder.config;
     let plugins_dir = config.plugins.clone().unwrap_or_else(|| DEFAULT_PLUGINS_DIR.into());
+    // Watched before anything is read there: what changes in between is then seen twice, not never.
+    let lasting_dir = lasting(plugins_dir.clone());
+    let (notices, inbox) = mpsc::unbounded_channel();
+    let watcher = config.watch.then(|| Watcher::new(&lasting_dir, live::poll(config.watch_poll), notices));
     let mut discovery =
         config.defaults.discover(&plugins_dir).map_err(|error| HostError::Plugins(Arc::new(error)))?;
-    let plugins_dir = lasting(plugins_dir);
+    let watcher = watcher.transpose().map_err(|error| HostError::Watch(Arc::new(error)))?.map(Arc::new);
+    let plugins_dir = lasting_dir;
     let state_dir = config.state_dir.clone().unwrap_or_else(|| settle_state_dir(&plugins_dir));
     let unusable = |reason: String| HostError::StateDir { path: state_dir.clone(), reason };
     let mut crashes = Vec::new();
@@ -283,15 +288,6 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     let rerun = program.as_ref().ok().map(Program::path);
     let starting = Starting::new((&plugins_dir, state.root()), rerun, &builder.events);
     attachments.bind(starting).await.inspect_err(|_| state.remove_run())?;
-    let (notices, inbox) = mpsc::unbounded_channel();
-    let watcher = match config.watch {
-        true => Some(Arc::new(
-            Watcher::new(&plugins_dir, live::poll(config.watch_poll), notices)
-                .inspect_err(|_| state.remove_run())
-                .map_err(|error| HostError::Watch(Arc::new(error)))?,
-        )),
-        false => None,
-    };
     let records = match builder.remember {
         true => Records::in_dir(state.records(), state.run(), config::host_lives),
         false => Records::nowhere(),

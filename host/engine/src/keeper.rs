@@ -250,7 +250,9 @@ impl Keeper {
             // A manifest that is being edited is not a plugin that is gone.
             let is_there = now.is_some_and(|now| now.root == root) || !own.is_empty();
             if is_there {
-                for change in self.missing.is_back(id) {
+                // Until its inputs are watched, no one else tells the worker of an edit.
+                let unread = now.filter(|now| !desk.progress.lock().knows(now)).map(edit_of);
+                for change in self.missing.is_back(id).into_iter().chain(unread) {
                     let _ = desk.orders.send(Order::Changed(change));
                 }
                 continue;
@@ -310,6 +312,17 @@ impl Keeper {
             self.problems.push(error.clone());
             self.shop.settings.events.host(EventKind::DiscoveryFailed { path, error });
         }
+    }
+}
+
+/// The change of a plugin that has come to have this manifest.
+fn edit_of(manifest: &Manifest) -> Change {
+    Change {
+        plugin: manifest.id.clone(),
+        path: manifest.file.clone(),
+        saved_at: SystemTime::now(),
+        what: What::Manifest,
+        before: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Folders of plugins that go while the host runs.
 
 use replug::EventKind;
-use replug_tests::{Lab, misbehave};
+use replug_tests::{Hold, Lab, misbehave};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::{
     cell::RefCell,
@@ -9,6 +9,7 @@ use std::{
     io::Write as _,
     os::unix::fs::symlink,
     path::Path,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -237,5 +238,34 @@ fn a_plugin_that_is_copied_piece_by_piece_fails_at_none_of_them() {
             break;
         }
     }
+    lab.finish();
+}
+
+#[test]
+fn a_manifest_that_is_edited_while_the_plugin_starts_is_read_again() {
+    let mut lab = Lab::new("edited-at-start");
+    let hold = Hold::new(lab.dir());
+    // What is built by a script starts from the store, before anything is known of what to watch.
+    lab.write_script("scripts/build.sh", "#!/bin/sh\nset -e\nmkdir -p out\ncp src/plugin.so out/plugin.so\n");
+    lab.write("src/plugin.so", misbehave(&format!("do=start:say@{}", hold.path())));
+    lab.set_manifest("binary = \"out/plugin.so\"\n[config]\nword = \"one\"");
+    let (manifest, new) = (lab.path("plugin.toml"), lab.dir().join("new"));
+    let edited = fs::read_to_string(&manifest).unwrap().replace("one", "two");
+    thread::scope(|scope| {
+        scope.spawn(|| drop(hold.entered()));
+        lab.start();
+    });
+    lab.shut_down();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let inside = hold.entered();
+            fs::write(&new, edited).unwrap();
+            fs::rename(&new, &manifest).unwrap();
+            drop(inside);
+        });
+        lab.start_watching();
+    });
+    lab.wait_for(|event| matches!(event.kind, EventKind::Configured { .. }).then_some(()));
+    assert_eq!(lab.probe().word().unwrap(), "two");
     lab.finish();
 }

@@ -34,6 +34,7 @@ mod places;
 mod printed;
 mod progress;
 mod removed;
+mod reported;
 mod restarts;
 mod shim;
 mod signals;

@@ -121,9 +121,11 @@ fn has_script(folder: &Path) -> bool {
     folder.join("build.rs").is_file() || fs::read_to_string(folder.join("Cargo.toml")).is_ok_and(names_one)
 }
 
-/// The folder of a package by path: cargo names it `path+file:///folder#name@version`.
+/// The folder of a package by path: cargo names it `path+file:///folder#name@version`, and before 1.77
+/// `name version (path+file:///folder)`.
 fn folder_of(package_id: &str) -> Option<PathBuf> {
-    let url = package_id.strip_prefix("path+file://")?;
+    let older = package_id.split_once(" (").and_then(|(_, source)| source.strip_suffix(')'));
+    let url = older.unwrap_or(package_id).strip_prefix("path+file://")?;
     let path = url.split_once('#').map_or(url, |(path, _)| path);
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.bytes();
@@ -195,8 +197,20 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_of_a_package_is_read_from_its_id() {
-        assert_eq!(folder_of("path+file:///w/my%20plugin#dep@0.1.0"), Some("/w/my plugin".into()));
-        assert_eq!(folder_of("registry+https://github.com/rust-lang/crates.io-index#serde@1.0.0"), None);
+    fn the_folder_of_a_package_is_read_from_each_form_of_its_id() {
+        let folder = Some(PathBuf::from("/w/my (1) plugin"));
+        for id in [
+            "path+file:///w/my%20(1)%20plugin#dep@0.1.0",
+            "path+file:///w/my%20(1)%20plugin#0.1.0",
+            "dep 0.1.0 (path+file:///w/my%20(1)%20plugin)",
+        ] {
+            assert_eq!(folder_of(id), folder, "{id}");
+        }
+        for id in [
+            "registry+https://github.com/rust-lang/crates.io-index#serde@1.0.0",
+            "serde 1.0.0 (registry+https://github.com/rust-lang/crates.io-index)",
+        ] {
+            assert_eq!(folder_of(id), None, "{id}");
+        }
     }
 }

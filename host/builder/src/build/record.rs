@@ -65,13 +65,15 @@ impl Record {
         let units: Vec<_> = units.iter().filter_map(|key| self.units.get(key)).collect();
         for unit in &units {
             inputs.files.extend(unit.files.iter().cloned());
-            inputs.dirs.extend(unit.dirs.iter().cloned());
+            // No one else follows a link to a folder that lies in one of them.
+            inputs.dirs.extend(unit.dirs.iter().cloned().chain(unit.linked_dirs()));
         }
+        let package_dirs: BTreeSet<_> = units.iter().flat_map(|unit| unit.package_dirs()).collect();
         // Packages within a package do not belong to it, but may be needed as well.
-        let nested = units.iter().filter_map(|unit| unit.package_dir.as_deref()).flat_map(nested_packages);
+        let nested = package_dirs.iter().flat_map(|dir| nested_packages(dir));
         let nested: Vec<_> = nested.filter(|dir| !inputs.dirs.iter().any(|it| it.starts_with(dir))).collect();
         inputs.except.extend(nested);
-        inputs.dirs.extend(units.iter().filter_map(|unit| unit.package_dir.clone()));
+        inputs.dirs.extend(package_dirs);
         // A folder of sources that is a link may come to lead elsewhere.
         let folders =
             inputs.files.iter().filter_map(|file| file.parent()).chain(inputs.dirs.iter().map(|it| &**it));

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -50,6 +51,17 @@ impl Unit {
             })
     }
 
+    /// The links to folders of which every file counts, too.
+    pub(super) fn linked_dirs(&self) -> BTreeSet<PathBuf> {
+        self.dirs.iter().flat_map(|dir| linked_folders(dir, Nested::Included)).collect()
+    }
+
+    /// The folder of the package and the links to folders in it, if every file of the package counts.
+    pub(super) fn package_dirs(&self) -> BTreeSet<PathBuf> {
+        let dir = self.package_dir.iter();
+        dir.flat_map(|dir| linked_folders(dir, Nested::Excluded).into_iter().chain([dir.clone()])).collect()
+    }
+
     /// Every file that the unit is made from, as they are now.
     pub(super) fn all_files(&self) -> BTreeSet<PathBuf> {
         let mut files = self.files.clone();
@@ -66,25 +78,54 @@ pub(super) enum Nested {
     Excluded,
 }
 
-/// Adds the files of a folder and of the folders in it.
+/// Adds the files of a folder and of the folders in it, also of those behind links, as cargo does.
 pub(super) fn files_below(dir: &Path, nested: Nested, files: &mut BTreeSet<PathBuf>) {
-    let mut open = vec![dir.to_owned()];
-    while let Some(folder) = open.pop() {
-        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if is_ignored(&entry.file_name().to_string_lossy()) {
-                continue;
+    walk(dir, nested, &mut Vec::new(), &mut |found| {
+        if let Found::File(path) = found {
+            files.insert(path);
+        }
+    });
+}
+
+/// The links to folders that lie in a folder, in the folders in it, or behind one of those links.
+pub(super) fn linked_folders(dir: &Path, nested: Nested) -> BTreeSet<PathBuf> {
+    let mut links = BTreeSet::new();
+    walk(dir, nested, &mut Vec::new(), &mut |found| {
+        if let Found::Link(path) = found {
+            links.insert(path);
+        }
+    });
+    links
+}
+
+/// What lies in a folder.
+enum Found {
+    File(PathBuf),
+    /// A link to a folder, which is entered.
+    Link(PathBuf),
+}
+
+/// Visits what lies in a folder, which the folders `above` contain, given by device and number.
+fn walk(dir: &Path, nested: Nested, above: &mut Vec<(u64, u64)>, visit: &mut impl FnMut(Found)) {
+    // A link to a folder in which it lies leads round in a circle.
+    let id = fs::metadata(dir).ok().map(|it| (it.dev(), it.ino())).filter(|id| !above.contains(id));
+    let Some(id) = id else { return };
+    above.push(id);
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if is_ignored(&entry.file_name().to_string_lossy()) {
+            continue;
+        }
+        if !path.is_dir() {
+            visit(Found::File(path));
+        } else if nested == Nested::Included || !is_package(&path) {
+            if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+                visit(Found::Link(path.clone()));
             }
-            // Links to folders are not followed: they may lead round in circles.
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                if nested == Nested::Included || !is_package(&path) {
-                    open.push(path);
-                }
-            } else if !path.is_dir() {
-                files.insert(path);
-            }
+            walk(&path, nested, above, visit);
         }
     }
+    above.pop();
 }
 
 /// The packages that lie within the folder of a package, but for those within them.

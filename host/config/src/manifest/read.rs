@@ -25,6 +25,11 @@ impl Manifest {
     pub fn text(&self) -> &str {
         &self.text.0
     }
+
+    /// Whether the other has the same text.
+    pub fn has_same_text(&self, other: &Text) -> bool {
+        self.text.0 == other.0
+    }
 }
 
 /// Whether `folder` directly holds a manifest, be it a good one or not.

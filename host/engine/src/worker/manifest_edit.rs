@@ -93,6 +93,7 @@ impl Worker {
                 return Next::Nothing;
             }
         };
+        self.desk.progress.lock().has_read(&new);
         let live = self.desk.entry.live();
         let outside = live.as_ref().is_some_and(|live| live.instance.pid().is_some());
         let edit = Edit {

@@ -119,7 +119,9 @@ impl Worker {
             (unusable.as_ref().map(ToString::to_string), record.gone_back_because().map(str::to_owned));
         let policy = shell::policy(&manifest);
         let lifecycle = Lifecycle::new(manifest.id.clone(), policy, wrong, shell::any_number());
-        let progress = Progress { faults: lifecycle.faults().clone(), ..Progress::of(&record) };
+        let mut progress = Progress::of(&record);
+        progress.faults = lifecycle.faults().clone();
+        progress.has_read(&manifest);
         let entry = Arc::new(Entry::new(manifest.id.clone(), why_at_rest(record.wanted())));
         let desk = Desk {
             entry,
@@ -171,6 +173,7 @@ impl Worker {
             Order::NewDefaults => self.new_defaults().await,
             Order::Return(manifest) => {
                 self.given = None;
+                self.desk.progress.lock().has_read(&manifest);
                 self.accept(manifest);
                 self.watch_sources().await;
             }

@@ -4,6 +4,7 @@ use crate::{
     event::Stage,
     id::{Digest, Generation},
     lifecycle::Faults,
+    manifest::{Manifest, Text},
     record::{Record, Wanted},
 };
 use std::time::SystemTime;
@@ -13,6 +14,8 @@ use std::time::SystemTime;
 pub(crate) struct Progress {
     pub(crate) doing: Option<Stage>,
     pub(crate) faults: Faults,
+    /// The manifest as it was last read, if it could be.
+    manifest_text: Text,
     /// The artifacts that have served, with the generation in which each first did.
     pub(crate) served: Vec<(Generation, Digest)>,
     /// Whether the plugin has run in this host, or someone has stopped it in an earlier one.
@@ -37,6 +40,16 @@ impl Progress {
         }
     }
 
+    /// The manifest could be read.
+    pub(super) fn has_read(&mut self, manifest: &Manifest) {
+        self.manifest_text = manifest.text.clone();
+    }
+
+    /// Whether the manifest, as it was found by someone else, is the one that was last read.
+    pub(crate) fn knows(&self, found: &Manifest) -> bool {
+        found.has_same_text(&self.manifest_text)
+    }
+
     /// A version serves, of which this is remembered.
     pub(super) fn serves(&mut self, record: &Record) {
         (self.served, self.has_run) = (served(record), true);
@@ -46,4 +59,27 @@ impl Progress {
 
 fn served(record: &Record) -> Vec<(Generation, Digest)> {
     record.versions().iter().map(|version| (version.generation, version.digest)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest;
+    use std::fs;
+
+    #[test]
+    fn another_manifest_that_is_valid_too_is_not_known_until_it_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let written = |text: &str| {
+            fs::write(folder.path().join("plugin.toml"), text).unwrap();
+            manifest::read(folder.path()).unwrap()
+        };
+        let half = written("id = 'dev.test.one'\n");
+        let whole = written("id = 'dev.test.one'\nbinary = 'plugin.so'\n");
+        let mut progress = Progress::default();
+        progress.has_read(&half);
+        assert!(progress.knows(&half) && !progress.knows(&whole));
+        progress.has_read(&whole);
+        assert!(progress.knows(&whole) && !progress.knows(&half));
+    }
 }

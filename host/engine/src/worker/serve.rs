@@ -278,6 +278,9 @@ impl Worker {
                 let stateful = live.instance.stateful();
                 let replaces = before.is_some();
                 self.do_now(Input::Served { version, stateful, how, replaces, is_unconfirmed });
+                // What is reported is so for the next host, too, and the state that was handed over is forgotten only when
+                // no host looks for it any more. Calls have gone on since the swap.
+                self.record.save();
                 let events = &self.shop.settings.events;
                 events.generation(
                     (&live.plugin, live.generation, live.digest),
@@ -295,7 +298,6 @@ impl Worker {
                 if let (None, Some(limit)) = (live.instance.pid(), self.manifest().process.call_timeout) {
                     self.shop.watchdog.watch(&live, limit);
                 }
-                self.record.save();
                 self.prune();
                 Ok(live.generation)
             }

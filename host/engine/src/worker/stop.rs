@@ -104,24 +104,24 @@ impl Worker {
                     true => self.shop.checkpoints.keep_for_good(self.id(), (version, &state)),
                     false => Ok(()),
                 };
+                self.saved = Some((version, state));
+                self.note_state();
                 if let Err(error) = kept {
                     let reason =
                         format!("its state cannot be written: {error}; it is lost when the host ends");
                     self.tell(EventKind::CheckpointLost { reason });
                 }
-                self.saved = Some((version, state));
-                self.note_state();
             }
             Err(error) => {
                 let rest = match checkpoint {
                     Some(_) => "the next start begins with its last checkpoint",
                     None => "the next start begins without it",
                 };
+                self.saved = checkpoint;
+                self.note_state();
                 self.tell(EventKind::CheckpointLost {
                     reason: format!("its state was not saved: {error}; {rest}"),
                 });
-                self.saved = checkpoint;
-                self.note_state();
             }
         }
     }

@@ -105,6 +105,32 @@ async fn a_new_file_in_a_folder_that_a_script_asks_for_is_seen_by_cargo_whatever
 }
 
 #[tokio::test]
+async fn a_folder_behind_a_link_in_one_that_a_script_reads_is_built_and_watched() {
+    for asks in ["", "println!(\"cargo::rerun-if-changed=data\");"] {
+        let bench = Bench::package();
+        bench.write("src/lib.rs", &GOOD.replace("\"x\"", "\"{}\", env!(\"SAYS\")"));
+        bench.write("data/own", "");
+        bench.write("../one/deep/text", "<one>");
+        bench.write("../other/deep/text", "<other>");
+        symlink("../../one", bench.path("data/shared")).unwrap();
+        symlink("..", bench.path("data/round")).unwrap();
+        let reads = "std::fs::read_to_string(\"data/shared/deep/text\").unwrap()";
+        let tells = format!("println!(\"cargo::rustc-env=SAYS={{}}\", {reads});");
+        bench.write("build.rs", &format!("fn main() {{ {asks}\n{tells} }}"));
+        assert!(says(&bench.build().await.unwrap(), "<one>"), "{asks}");
+        bench.replace("../one/deep/text", "<two>", Duration::from_secs(3600));
+        let built = bench.build().await.unwrap();
+        assert!(says(&built, "<two>"), "{asks}");
+        let link = bench.path("data/shared");
+        let inputs = built.inputs;
+        assert!(inputs.dirs.contains(&link) && inputs.files.contains(&link), "{asks}: {inputs:?}");
+        fs::remove_file(&link).unwrap();
+        symlink("../../other", &link).unwrap();
+        assert!(says(&bench.build().await.unwrap(), "<other>"), "{asks}");
+    }
+}
+
+#[tokio::test]
 async fn a_link_that_leads_to_other_sources_of_the_same_time_is_built() {
     let bench = Bench::with_helper(ON_HELPER);
     fs::rename(bench.path("../helper"), bench.path("../v1")).unwrap();
