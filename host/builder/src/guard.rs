@@ -3,17 +3,25 @@
 //! A program that is killed can end nothing any more, and a build is in a process group of its own, which no signal from
 //! a terminal reaches. So before its first build, the program starts a *guard*: itself, run again, in a group of its own,
 //! where it waits for the end of a pipe that only the program can write to. All builds are known by their standard input:
-//! a pipe that holds nothing, of which the guard has an end too. When the program has ended, the guard kills the groups
-//! of all processes that read from it.
+//! a pipe that holds nothing, of which the guard has an end too. When the program has ended, the guard kills all
+//! processes that read from it, and all in their groups.
+//!
+//! None of them is a child of the guard's: others wait for them, and give their numbers, and those of their groups, to
+//! strangers. So the guard kills by descriptor only, and what it reads by number counts if the process that it holds is
+//! still there after that. It believes the number of a group as long as it holds a process in it that reads from the pipe.
 //!
 //! There is none if the program does not call `run_if_asked`. A build that takes another input is not found.
 
+use crate::process_stat::ProcessStat;
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, getpgid, kill_process_group};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
 use std::{
     env, fs,
     io::{self, PipeReader, Read},
-    os::unix::process::CommandExt,
+    os::{fd::OwnedFd, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::{self, Child, Command, Stdio},
 };
@@ -62,20 +70,157 @@ pub fn run() -> ! {
     // The program writes nothing: whatever happens, but for a signal, means that it has ended.
     while io::stdin().read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {}
     let Ok(mark) = fs::read_link("/proc/self/fd/1") else { process::exit(1) };
-    // Twice, for what was only being started.
-    for _ in 0..2 {
-        for group in marked(&mark) {
-            // An error means that no one is left.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-    }
+    end_all(&mark);
     process::exit(0)
 }
 
-/// The groups of the processes with this input.
-fn marked(mark: &Path) -> Vec<Pid> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let reads = |it: &fs::DirEntry| fs::read_link(it.path().join("fd/0")).is_ok_and(|input| input == mark);
-    let pids = processes.filter(reads).filter_map(|it| Pid::from_raw(it.file_name().to_str()?.parse().ok()?));
-    pids.filter_map(|pid| getpgid(Some(pid)).ok()).collect()
+/// Ends the processes with this input, and all in their groups.
+fn end_all(mark: &Path) {
+    // Twice, for what was only being started.
+    for _ in 0..2 {
+        for marked in processes().into_iter().filter_map(|pid| Marked::hold(pid, mark)) {
+            marked.end_group();
+            kill(&marked.process);
+        }
+    }
+}
+
+/// The numbers of all processes.
+fn processes() -> Vec<Pid> {
+    let listed = fs::read_dir("/proc").into_iter().flatten().flatten();
+    listed.filter_map(|it| Pid::from_raw(it.file_name().to_str()?.parse().ok()?)).collect()
+}
+
+/// The group of the process of this number; none of the kernel's own threads, and of what a group outside has.
+fn group_of(pid: Pid) -> Option<Pid> {
+    let text = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
+    // The name in parentheses may contain anything. After it: the state, the parent, the group.
+    Pid::from_raw(text.rsplit_once(')')?.1.split_whitespace().nth(2)?.parse().ok()?)
+}
+
+/// Whoever has this number now, whoever has it later.
+fn hold(pid: Pid) -> Option<OwnedFd> {
+    pidfd_open(pid, PidfdFlags::empty()).ok()
+}
+
+fn kill(process: &OwnedFd) {
+    // An error means that it is there no more.
+    let _ = pidfd_send_signal(process, Signal::KILL);
+}
+
+/// A process with the mark, which is stopped: it cannot end by itself, and its group stays its own.
+struct Marked {
+    pid: Pid,
+    process: OwnedFd,
+    group: Pid,
+}
+
+impl Marked {
+    /// The process of this number, if it has this input.
+    fn hold(pid: Pid, mark: &Path) -> Option<Self> {
+        let process = hold(pid)?;
+        let input = fs::read_link(format!("/proc/{}/fd/0", pid.as_raw_pid())).ok()?;
+        let marked = Self { pid, process, group: group_of(pid)? };
+        (input == mark && marked.stop()).then_some(marked)
+    }
+
+    /// Stops it, and says whether it is there.
+    fn stop(&self) -> bool {
+        pidfd_send_signal(&self.process, Signal::STOP).is_ok()
+    }
+
+    /// Ends the others in its group.
+    fn end_group(&self) {
+        /// Enough for any that start others until they are killed themselves, and not for ever.
+        const LOOKS: usize = 100;
+        /// One that does not end in this time waits for a device, and ends when that answers.
+        const PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+        for _ in 0..LOOKS {
+            let others: Vec<_> = processes().into_iter().filter_map(|pid| self.hold_other(pid)).collect();
+            if others.is_empty() {
+                return;
+            }
+            others.iter().for_each(kill);
+            for other in &others {
+                // An error means a look too early.
+                let _ = poll(&mut [PollFd::new(other, PollFlags::IN)], Some(&PATIENCE));
+            }
+        }
+    }
+
+    /// The process of this number, if it is another in the group, and lives.
+    fn hold_other(&self, pid: Pid) -> Option<OwnedFd> {
+        let other = hold(pid).filter(|_| pid != self.pid)?;
+        let is_in_group = |pid| group_of(pid) == Some(self.group);
+        let lives = ProcessStat::of(pid.as_raw_pid().cast_unsigned()).is_some();
+        // In this order: the group of that number is the same as long as this process is in it.
+        (lives && is_in_group(pid) && is_in_group(self.pid) && self.stop()).then_some(other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        io::{BufRead, BufReader},
+        os::{fd::AsRawFd, unix::process::ExitStatusExt},
+    };
+
+    /// A process with the mark, which leads a group, and another in that group without the mark.
+    struct Build {
+        leader: Child,
+        other: Pid,
+        mark: PathBuf,
+        _input: PipeReader,
+    }
+
+    impl Build {
+        fn start() -> Self {
+            let (input, _) = io::pipe().unwrap();
+            let mark = fs::read_link(format!("/proc/self/fd/{}", input.as_raw_fd())).unwrap();
+            let mut leader = Command::new("sh");
+            leader.args(["-c", "sleep 100000 </dev/null >/dev/null & echo $!; wait"]).process_group(0);
+            leader.stdin(input.try_clone().unwrap()).stdout(Stdio::piped()).stderr(Stdio::null());
+            let mut leader = leader.spawn().unwrap();
+            let mut number = String::new();
+            BufReader::new(leader.stdout.take().unwrap()).read_line(&mut number).unwrap();
+            let other = Pid::from_raw(number.trim().parse().unwrap()).unwrap();
+            Self { leader, other, mark, _input: input }
+        }
+    }
+
+    fn ends(process: &OwnedFd) -> bool {
+        let patience = Timespec { tv_sec: 60, tv_nsec: 0 };
+        poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&patience)).unwrap() == 1
+    }
+
+    #[test]
+    fn what_has_the_mark_is_ended_with_its_group_and_no_one_else() {
+        let (mut build, mut another) = (Build::start(), Build::start());
+        let other = hold(build.other).unwrap();
+        end_all(&build.mark);
+        assert!(ends(&other));
+        assert_eq!(build.leader.wait().unwrap().signal(), Some(9));
+        assert!(another.leader.try_wait().unwrap().is_none());
+        let others = hold(another.other).unwrap();
+        end_all(&another.mark);
+        assert!(ends(&others));
+        another.leader.wait().unwrap();
+    }
+
+    #[test]
+    fn a_group_is_no_more_believed_to_be_the_one_that_was_when_no_marked_process_is_in_it() {
+        let mut build = Build::start();
+        let pid = Pid::from_child(&build.leader);
+        let marked = Marked::hold(pid, &build.mark).unwrap();
+        assert!(marked.hold_other(build.other).is_some());
+        build.leader.kill().unwrap();
+        build.leader.wait().unwrap();
+        // As one whose number another group has got by now.
+        assert_eq!(group_of(build.other), Some(pid));
+        assert!(marked.hold_other(build.other).is_none());
+        marked.end_group();
+        assert_eq!(group_of(build.other), Some(pid), "it was left alone");
+        kill(&hold(build.other).unwrap());
+    }
 }
