@@ -12,7 +12,6 @@
 //!
 //! There is none if the program does not call `run_if_asked`. A build that takes another input is not found.
 
-use crate::process_stat::ProcessStat;
 use parking_lot::Mutex;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -91,11 +90,17 @@ fn processes() -> Vec<Pid> {
     listed.filter_map(|it| Pid::from_raw(it.file_name().to_str()?.parse().ok()?)).collect()
 }
 
-/// The group of the process of this number; none of the kernel's own threads, and of what a group outside has.
+/// The group of the process of this number; none of one that has ended or is about to, of the kernel's own threads, and of
+/// what a group outside has.
 fn group_of(pid: Pid) -> Option<Pid> {
+    /// The kernel's `PF_EXITING`.
+    const EXITING: u64 = 0x4;
     let text = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
-    // The name in parentheses may contain anything. After it: the state, the parent, the group.
-    Pid::from_raw(text.rsplit_once(')')?.1.split_whitespace().nth(2)?.parse().ok()?)
+    // The name in parentheses may contain anything. After it: the state, the parent, the group, and from the seventh on the flags.
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let flags: u64 = fields.get(6)?.parse().ok()?;
+    let lives = !matches!(*fields.first()?, "Z" | "X") && flags & EXITING == 0;
+    Pid::from_raw(fields.get(2)?.parse().ok()?).filter(|_| lives)
 }
 
 /// Whoever has this number now, whoever has it later.
@@ -152,9 +157,8 @@ impl Marked {
     fn hold_other(&self, pid: Pid) -> Option<OwnedFd> {
         let other = hold(pid).filter(|_| pid != self.pid)?;
         let is_in_group = |pid| group_of(pid) == Some(self.group);
-        let lives = ProcessStat::of(pid.as_raw_pid().cast_unsigned()).is_some();
         // In this order: the group of that number is the same as long as this process is in it.
-        (lives && is_in_group(pid) && is_in_group(self.pid) && self.stop()).then_some(other)
+        (is_in_group(pid) && is_in_group(self.pid) && self.stop()).then_some(other)
     }
 }
 
