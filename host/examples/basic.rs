@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 for diagnostic in diagnostics {
                     eprintln!("{}", diagnostic.rendered);
                 }
-                println!("{plugin} goes on as it was");
+                println!("{plugin} keeps its previous version");
             }
             EventKind::ReloadFailed { error, .. } => println!("{plugin}: {error}"),
             _ => {}

@@ -59,10 +59,10 @@ pub use replug_engine::{
     Applied, Attachment, BoxError, BoxFuture, BuildDir, CallError, CallMetrics, Configured, Digest,
     DynHandle, EntryCaller, Event, EventKind, Events, Generation, Handle, Host, HostBuilder, HostConfig,
     HostError, HttpSettings, IllegalDigest, IllegalId, Invocation, InvocationFuture, Layers, LogFormat,
-    LogSettings, Metrics, OtelSettings, Pending, PluginId, PluginInfo, PluginMetrics, ProcessUsage,
-    ReloadError, Starting, Status, TimedCaller, TimedHandle, TlsFiles, Unmet, Version, WatchPoll, WeakHost,
-    Workspace, artifact, artifacts_dir, build, default_state_dir, error, event, load, manifest, metrics,
-    parent, preflight, settle_state_dir, shim, watch, wire,
+    LogSettings, Metrics, OtelSettings, Pending, PendingConfig, PluginId, PluginInfo, PluginMetrics,
+    ProcessUsage, ReloadError, Starting, Status, TimedCaller, TimedHandle, TlsFiles, Version, WatchPoll,
+    WeakHost, Workspace, artifact, artifacts_dir, build, default_state_dir, error, event, load, manifest,
+    metrics, parent, preflight, settle_state_dir, shim, watch, wire,
 };
 #[doc(hidden)]
 pub use replug_engine::{crash, suggest};

@@ -36,7 +36,7 @@ impl PluginError {
         Self { code: code.into(), message: message.into(), details: Value::Null }
     }
 
-    /// The same error with one more detail. A detail that is not to be had as JSON is given as `null`.
+    /// The same error with one more detail. A detail that is not available as JSON is given as `null`.
     #[must_use]
     pub fn with(mut self, key: &str, detail: impl Serialize) -> Self {
         let detail = serde_json::to_value(detail).unwrap_or_default();

@@ -183,7 +183,7 @@ impl Browser {
         for _ in 0..TRIES {
             let element = self.find(selector);
             self.run(&guard);
-            // An error means that it was drawn anew meanwhile, or that something lies over it.
+            // An error means that it was drawn again meanwhile, or that something lies over it.
             let _ = self.ask(&format!("/element/{element}/click"), &json!({}));
             if self.run("return endOfClick()") == true {
                 return;

@@ -272,7 +272,7 @@ impl Lab {
     ///
     /// # Panics
     ///
-    /// If there is none to be had.
+    /// If there is none.
     pub fn probe(&self) -> Handle<dyn Probe> {
         self.host().get(&self.id()).expect("a typed handle")
     }
@@ -281,7 +281,7 @@ impl Lab {
     ///
     /// # Panics
     ///
-    /// If there is none to be had.
+    /// If there is none.
     pub fn handle(&self) -> DynHandle {
         self.host().plugin(&self.id()).expect("a handle")
     }

@@ -17,9 +17,9 @@
 //! | [`neighbour`] | a plugin whose calls must not fail while another one misbehaves |
 //! | [`numbered`] | one artifact under a thousand numbers, for reloads without a compiler |
 //! | [`oracle`] | what the loop builds, compared with clean builds, for many projects and changes |
-//! | [`promtool`] | Prometheus's judge of metrics and alerts, where it is to be had |
+//! | [`promtool`] | Prometheus's judge of metrics and alerts, where it is available |
 //! | [`sandbox`] | a copy of the workspace's plugins, to be edited |
-//! | [`schemathesis`] | asks a server what its description allows, and what it does not, where it is to be had |
+//! | [`schemathesis`] | asks a server what its description allows, and what it does not, where it is available |
 
 pub mod artifact;
 pub mod browser;

@@ -102,7 +102,7 @@ impl Load {
                     answers.failure.get_or_insert(error.to_string());
                     // What is left of the answer would be taken for the next one.
                     match TcpStream::connect(self.address).await {
-                        Ok(anew) => stream = anew,
+                        Ok(again) => stream = again,
                         Err(_) => break,
                     }
                 }

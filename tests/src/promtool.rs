@@ -1,4 +1,4 @@
-//! Prometheus's own judge of metrics, alerts and configuration, where it is to be had.
+//! Prometheus's own judge of metrics, alerts and configuration, where it is available.
 
 use crate::{needs, skipped, workspace};
 use std::{

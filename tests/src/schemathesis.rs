@@ -1,5 +1,5 @@
 //! Schemathesis, which asks an HTTP server all that its OpenAPI description allows and much that it does not, where it
-//! is to be had.
+//! is available.
 
 use crate::{needs, skipped, workspace};
 use std::{

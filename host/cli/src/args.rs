@@ -17,10 +17,10 @@ use std::{
 /// What goes before the configuration, and where that is.
 #[derive(Debug, Default, Args)]
 pub(super) struct State {
-    /// The configuration [default: replug.toml here or above, up to the workspace's root, if there is one]
+    /// The configuration file [default: replug.toml here or above, up to the workspace's root, if there is one]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where to keep builds, artifacts and the plugins' data [default: `target/replug` of the workspace]
+    /// The folder for builds, artifacts and the plugins' data [default: `target/replug` of the workspace]
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
@@ -57,12 +57,12 @@ pub(super) struct Place {
 }
 
 /// What a host is found by.
-pub(super) struct Whereabouts {
+pub(super) struct HostLocator {
     pub(super) plugins: PathBuf,
     pub(super) state_dir: PathBuf,
 }
 
-impl Whereabouts {
+impl HostLocator {
     /// A host that has its default state folder.
     pub(super) fn by_default(plugins: &Path) -> Self {
         Self { plugins: plugins.to_owned(), state_dir: replug::default_state_dir(plugins) }
@@ -98,7 +98,7 @@ impl State {
 
     /// Where a host may be running. One goes on when its configuration is edited to something wrong, and has to be reached
     /// all the more then: a folder that is named needs no configuration, and a wrong one is only warned of.
-    pub(super) fn running(&self, folder: Folder<'_>) -> Result<Whereabouts, CliError> {
+    pub(super) fn running(&self, folder: Folder<'_>) -> Result<HostLocator, CliError> {
         let place = self.place(folder);
         if folder.named.is_none() {
             Place::note_wrong(&place);
@@ -112,9 +112,9 @@ impl State {
         &self,
         folder: Folder<'_>,
         place: &Result<Place, CliError>,
-    ) -> Result<Whereabouts, CliError> {
+    ) -> Result<HostLocator, CliError> {
         let host = match place {
-            Ok(place) => Ok(Whereabouts { plugins: place.dir.clone(), state_dir: place.state_dir.clone() }),
+            Ok(place) => Ok(HostLocator { plugins: place.dir.clone(), state_dir: place.state_dir.clone() }),
             Err(_) => self.host_at_least(folder),
         };
         let is_named = folder.named.is_some()
@@ -126,13 +126,13 @@ impl State {
     }
 
     /// A host by what can be known of a configuration that is wrong.
-    fn host_at_least(&self, folder: Folder<'_>) -> Result<Whereabouts, CliError> {
+    fn host_at_least(&self, folder: Folder<'_>) -> Result<HostLocator, CliError> {
         let usual = || self.at_least("plugins").or_else(usual_plugins_dir);
         let plugins = folder.named.map(Path::to_owned).or_else(usual).or_else(served_here);
         let plugins = plugins.ok_or_else(|| folder.missing())?;
         let state_dir = self.state_dir.clone().or_else(|| self.at_least("state_dir"));
         let state_dir = state_dir.unwrap_or_else(|| replug::default_state_dir(&plugins));
-        Ok(Whereabouts { plugins, state_dir })
+        Ok(HostLocator { plugins, state_dir })
     }
 
     /// The folder that a configuration names which is wrong elsewhere.

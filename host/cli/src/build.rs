@@ -22,7 +22,7 @@ use serde_json::json;
 use std::path::PathBuf;
 use tokio::sync::mpsc::unbounded_channel;
 
-/// Build the plugins, and put what comes of it into the store
+/// Build the plugins and put their artifacts into the store
 #[derive(Debug, Args)]
 #[command(after_help = "Exit status 1 if a plugin does not build, or a manifest cannot be used.
 

@@ -18,9 +18,9 @@ use replug::{
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-/// Call a method of a plugin: of the running host, or else of the plugin built and loaded for this call
+/// Call a method of a plugin, in the running host or else built and loaded for this call
 ///
-/// Prints the result as JSON. The plugin's own error goes to the standard error, and the exit status is 1.
+/// Prints the result as JSON. If the method returns an error, prints it to the standard error and exits with status 1.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   replug call dev.replug.calculator add '[10,5]'
@@ -30,10 +30,10 @@ pub(super) struct Call {
     /// The plugin's id, or the last part of it
     #[arg(value_name = "ID")]
     plugin: String,
-    /// The method; `Interface.method` where two interfaces have one of that name
+    /// The method, or `Interface.method` if two interfaces have a method of that name
     #[arg(value_name = "METHOD")]
     method: String,
-    /// The arguments: an object by name, or an array by position; none if left out
+    /// The arguments, as an object by name or an array by position [default: none]
     #[arg(value_name = "JSON")]
     arguments: Option<String>,
     /// The folder whose sub-folders are the plugins, or the plugin's own [default: plugins or this, here or above]

@@ -1,7 +1,7 @@
 //! Talks to a running host, over its socket.
 
 use super::{
-    args::{Folder, State, Whereabouts},
+    args::{Folder, HostLocator, State},
     error::CliError,
     terminal::{harmless, quoted, relative},
 };
@@ -54,7 +54,7 @@ impl Client {
     }
 
     /// The host of those folders.
-    pub(super) fn at(host: Whereabouts) -> Self {
+    pub(super) fn at(host: HostLocator) -> Self {
         let socket = find_socket(&host.plugins, &host.state_dir);
         Self { plugins: host.plugins, state_dir: host.state_dir, socket }
     }

@@ -10,7 +10,7 @@ use super::{
 use clap::Args;
 use std::path::PathBuf;
 
-/// Build, load and watch the plugins, and swap each in anew whenever it is saved
+/// Build, load and watch the plugins, and reload each when it is saved
 ///
 /// Shows a line for each reload with what took the time, and compile errors as rustc prints them; the version before
 /// goes on. An edit of replug.toml is taken over too, as far as it can be without a restart. If a plugin crashes the host,

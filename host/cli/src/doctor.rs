@@ -10,7 +10,7 @@ use clap::Args;
 use examine::{Finding, Status, examine};
 use replug::preflight::Budget;
 
-/// Say what is found on this machine, what is missing, and what that costs
+/// Check this machine for missing tools and limits
 #[derive(Debug, Args)]
 #[command(after_help = "Exit status 1 if something is missing without which replug cannot work.")]
 pub(super) struct Doctor {

@@ -50,7 +50,7 @@ pub(super) enum CliError {
     Unreachable { socket: String, source: io::Error },
     /// What listens may be another user's.
     #[error(
-        "what listens on {socket} was told nothing, as it may be another user's: {reason}; have that removed, or set XDG_RUNTIME_DIR, for the host too, to a folder that is yours"
+        "refusing to connect to {socket}, which may be another user's: {reason}; have that removed, or set XDG_RUNTIME_DIR, also for the host, to a folder that is yours"
     )]
     Foreign { socket: String, reason: String },
     /// The host is there and says nothing.
@@ -69,7 +69,7 @@ pub(super) enum CliError {
     Conversation { socket: String, reason: String },
     /// The host did not say goodbye.
     #[error(
-        "the host on {socket} is gone without having stopped in order: it was killed, or a plugin has crashed it; `{} status --watch` shows when it is back",
+        "the host on {socket} exited unexpectedly: it was killed, or a plugin crashed it; `{} status --watch` shows when it is back",
         super::terminal::invocation()
     )]
     Lost { socket: String },

@@ -13,7 +13,7 @@ use replug::Event;
 use serde_json::{Value, json};
 use std::pin::pin;
 
-/// Show what happens in a running host, until Ctrl-C or its end
+/// Show the events of a running host until Ctrl-C or its end
 #[derive(Debug, Args)]
 #[command(
     after_help = "It ends with the host: with status 0 if that stops in order, and with 1 if it is killed or crashes.
@@ -29,7 +29,7 @@ pub(super) struct Events {
     /// Only events of these kinds, with commas between them
     #[arg(long, value_name = "KINDS")]
     kind: Option<String>,
-    /// Begin with what has happened lately
+    /// Start with recent events
     #[arg(long)]
     recent: bool,
     /// Print every event as one JSON object per line

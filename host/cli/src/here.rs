@@ -1,7 +1,7 @@
 //! What a command goes by that names no folder: the plugins folder, and the running host, that the working directory belongs
 //! to.
 
-use super::{args::Whereabouts, error::CliError};
+use super::{args::HostLocator, error::CliError};
 use replug::{
     Workspace,
     control::{FoundHost, find_socket, hosts_around},
@@ -55,22 +55,22 @@ fn looks_like_plugins(folder: &Path) -> bool {
 
 /// This folder, if a host serves it: `replug dev .` takes any.
 pub(super) fn served_here() -> Option<PathBuf> {
-    is_served(&Whereabouts::by_default(Path::new("."))).then(|| ".".into())
+    is_served(&HostLocator::by_default(Path::new("."))).then(|| ".".into())
 }
 
 /// Whether a host may be there.
-pub(super) fn is_served(host: &Whereabouts) -> bool {
+pub(super) fn is_served(host: &HostLocator) -> bool {
     find_socket(&host.plugins, &host.state_dir).exists()
 }
 
 /// The running host whose plugins folder the working directory lies in, else the only one of the workspace.
-pub(super) fn host_around() -> Result<Option<Whereabouts>, CliError> {
+pub(super) fn host_around() -> Result<Option<HostLocator>, CliError> {
     let Ok(here) = env::current_dir() else { return Ok(None) };
     let hosts = hosts_around(&here);
     match hosts.as_slice() {
         [] => Ok(None),
         [first, rest @ ..] if rest.is_empty() || here.starts_with(&first.plugins) => {
-            Ok(Some(Whereabouts::by_default(&first.plugins)))
+            Ok(Some(HostLocator::by_default(&first.plugins)))
         }
         several => {
             let name = |host: &FoundHost| host.plugins.display().to_string();

@@ -19,10 +19,10 @@ pub(super) struct Http {
     /// Serve the HTTP API and the page, at this address or port [default: 127.0.0.1:7777; port 0 takes a free one]
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = ControlConfig::DEFAULT_HTTP)]
     http: Option<String>,
-    /// Where the token is kept; made if it is not there [default: http-token in the state folder]
+    /// The file that holds the token; created if missing [default: http-token in the state folder]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// One more name that requests may call this host by; behind a proxy with TLS, https://NAME
+    /// Additional allowed Host header; behind a proxy that terminates TLS, https://NAME
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
     /// The certificate chain for HTTPS, as PEM; needed to listen beyond this machine
@@ -67,9 +67,7 @@ impl Http {
         let Some((flag, _)) = flags.into_iter().find(|(_, is_given)| *is_given) else { return Ok(()) };
         match layers.read()?.http.listen {
             Some(_) => Ok(()),
-            None => Err(CliError::Usage(format!(
-                "`{flag}` says how HTTP is served, and nothing has it served: give `--http`, too"
-            ))),
+            None => Err(CliError::Usage(format!("`{flag}` requires `--http`"))),
         }
     }
 }

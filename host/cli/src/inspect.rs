@@ -20,16 +20,16 @@ use replug_api::describe::Interface;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-/// Say what is known of a file, of an artifact in the store, or of a plugin
+/// Show details of a file, a stored artifact or a plugin
 ///
-/// A file or an artifact is only read. A plugin is built and loaded, and its interfaces are shown.
+/// Reads a file or an artifact without loading it. Builds and loads a plugin, and shows its interfaces.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   replug inspect dev.replug.calculator
   replug inspect target/debug/libcalculator.so
   replug inspect 1f0c93 --json | jq .artifact.needed")]
 pub(super) struct Inspect {
-    /// A file, a plugin's id or the last part of it, or the digest of an artifact (its first digits will do)
+    /// A file, a plugin's id or the last part of it, or the digest of an artifact (a prefix is enough)
     #[arg(value_name = "FILE|ID|DIGEST")]
     what: String,
     /// The folder whose sub-folders are the plugins, or the plugin's own [default: plugins or this, here or above]

@@ -49,9 +49,9 @@ fn told(id: &PluginId, answer: &Value) -> String {
     }
 }
 
-/// Have a running host build a plugin anew, and swap it in
+/// Rebuild a plugin of a running host and swap it in
 ///
-/// Compile errors are shown as rustc prints them; the version before goes on, and the exit status is 1.
+/// Prints compile errors as rustc does. If the build or the new version fails, the previous version keeps serving and the exit status is 1.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   replug reload dev.replug.calculator")]
@@ -66,13 +66,13 @@ impl Reload {
     }
 }
 
-/// Have a running host go back to an earlier version of a plugin
+/// Roll a plugin of a running host back to an earlier version
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   replug rollback dev.replug.calculator
   replug rollback dev.replug.calculator --to g1")]
 pub(super) struct Rollback {
-    /// A digest, or the beginning of one, or a generation such as g2 [default: the last version that was different]
+    /// A digest or a prefix of one, or a generation such as g2 [default: the last different version]
     #[arg(long, value_name = "VERSION")]
     to: Option<String>,
     #[command(flatten)]
@@ -86,7 +86,7 @@ impl Rollback {
     }
 }
 
-/// Have a running host start a plugin
+/// Start a plugin of a running host
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   replug start dev.replug.calculator")]
@@ -101,15 +101,15 @@ impl Start {
     }
 }
 
-/// Have a running host stop a plugin, after its last call, until it is started again
+/// Stop a plugin of a running host after its last call
 ///
-/// It stays stopped when the host is started again. Its state is saved, and it begins with that at its next start.
+/// It stays stopped across restarts of the host. Its state is saved, and its next start begins with that state.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   replug stop dev.replug.calculator
   replug stop dev.replug.counter --discard")]
 pub(super) struct Stop {
-    /// Drop the plugin's state, also that of one that was stopped before
+    /// Discard the plugin's state, also if it is already stopped
     #[arg(long)]
     discard: bool,
     #[command(flatten)]

@@ -16,7 +16,7 @@ use replug::{
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-/// List the plugins that are there, without building or loading any
+/// List the plugins without building or loading them
 #[derive(Debug, Args)]
 #[command(
     after_help = "Status: available (built, or ready-made), source_only (to be built), incomplete (neither); of a running host

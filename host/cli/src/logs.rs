@@ -10,7 +10,7 @@ use clap::Args;
 use replug::control::{Command, command as payload};
 use serde_json::{Value, json};
 
-/// Show what plugins of a running host have logged lately, their panics and crashes included
+/// Show recent logs of the plugins of a running host, with panics and crashes
 #[derive(Debug, Args)]
 #[command(after_help = "How much plugins log is for the host to say: `replug dev --log debug`.
 
@@ -23,10 +23,10 @@ pub(super) struct Logs {
     /// The plugin's id, or the last part of it [default: all plugins]
     #[arg(value_name = "ID")]
     plugin: Option<Named>,
-    /// Go on with what is logged from now on, until Ctrl-C or the end of the host
+    /// Keep printing new entries until Ctrl-C or the end of the host
     #[arg(short, long)]
     follow: bool,
-    /// How many of the last entries to show, of each plugin
+    /// How many recent entries of each plugin to show
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=500))]
     lines: u32,
     /// Print every entry as one JSON object per line

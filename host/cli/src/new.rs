@@ -14,9 +14,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Make a plugin that builds, with its test
+/// Create a plugin with a test
 ///
-/// Writes Cargo.toml, plugin.toml, src/lib.rs and .gitignore into a new folder, and says how to go on. In a cargo workspace
+/// Writes Cargo.toml, plugin.toml, src/lib.rs and .gitignore into a new folder, and prints the next steps. In a cargo workspace
 /// that does not exclude the folder, the plugin becomes a member: if no glob matches, it is added to `members`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -25,7 +25,7 @@ use std::{
 pub(super) struct New {
     /// The name of the plugin and of its folder: a-z, 0-9 and `-`, beginning with a letter
     name: String,
-    /// The folder to make the plugin's folder in [default: this one]
+    /// The folder in which to create the plugin's folder [default: this one]
     #[arg(long, value_name = "PATH")]
     dir: Option<PathBuf>,
 }

@@ -79,7 +79,7 @@ impl Renderer {
                 self.line(id, format!("{WARN}rolled back{WARN:#} from {from}: {reason}"))
             }
             EventKind::Configured { how } if how == "live" => {
-                self.line(id, "new configuration taken over".into())
+                self.line(id, "new configuration applied".into())
             }
             EventKind::GenerationRetired { outcome } => return self.retired(id, &generation, *outcome),
             EventKind::PluginStopped { reason } => {
@@ -124,7 +124,7 @@ impl Renderer {
             }
             EventKind::PluginQuarantined { method: Some(method), line, signal, .. } => {
                 let crashed = crashed_the_host(method, line.as_deref(), signal.as_deref());
-                let until = "it is quarantined until its artifact is another, or until you `start` it";
+                let until = "it is quarantined; rebuild it, or `start` it to try again";
                 self.line(id, format!("{crashed}: {until}"))
             }
             EventKind::PluginQuarantined { method: None, reason, .. } => {
@@ -175,7 +175,7 @@ impl Renderer {
             }
             EventKind::ConfigChanged { applied, restart_needed } => Some(changed(applied, restart_needed)),
             EventKind::ConfigRefused { error } => {
-                Some(format!("{BAD}configuration refused{BAD:#}, the one before goes on: {error}"))
+                Some(format!("{BAD}configuration rejected{BAD:#}, keeping the previous one: {error}"))
             }
             // The message begins with the path.
             EventKind::DiscoveryFailed { error, .. } => Some(format!("{BAD}error:{BAD:#} {error}")),
@@ -222,8 +222,8 @@ impl Renderer {
     /// Something went wrong and changed nothing: says what serves all the same.
     fn failure(&self, id: &PluginId, what: &str, kept: Option<Generation>) -> String {
         let kept = match (kept, self.what) {
-            (Some(generation), _) => format!(", {generation} goes on"),
-            (None, Loop::Watching) => ", nothing serves until it is mended".to_owned(),
+            (Some(generation), _) => format!(", still serving {generation}"),
+            (None, Loop::Watching) => ", nothing serves until it is fixed".to_owned(),
             (None, Loop::Running) => ", nothing serves".to_owned(),
         };
         format!("{NAME}{}{NAME:#}: {BAD}{what}{BAD:#}{kept}", self.name(id))
@@ -253,14 +253,14 @@ fn crashed_the_host(method: &str, line: Option<&str>, signal: Option<&str>) -> S
 fn changed(applied: &[String], restart_needed: &[String]) -> String {
     let now = match applied {
         [] => String::new(),
-        keys => format!(" {GOOD}taken over{GOOD:#}: {}", keys.join(", ")),
+        keys => format!(" {GOOD}applied{GOOD:#}: {}", keys.join(", ")),
     };
     let later = match restart_needed {
         [] => String::new(),
         keys => format!(" {WARN}needs a restart{WARN:#}: {}", keys.join(", ")),
     };
     match (applied, restart_needed) {
-        ([], []) => "configuration is again what the host lives by".to_owned(),
+        ([], []) => "configuration matches the running host again".to_owned(),
         ([_, ..], [_, ..]) => format!("configuration{now};{later}"),
         _ => format!("configuration{now}{later}"),
     }

@@ -10,7 +10,7 @@ use super::{
 use clap::Args;
 use std::path::PathBuf;
 
-/// Build and load the plugins, and run them until a signal
+/// Build and load the plugins, and run them until a signal arrives
 ///
 /// The same as `dev`, but of all files only replug.toml is watched, unless it says `watch = true`. If a plugin crashes the
 /// host, a small parent process starts it again, and the plugin gets a process of its own. Ctrl-C stops the plugins and

@@ -14,17 +14,17 @@ use replug::control::{Command, command::List};
 use serde_json::{Value, json};
 use std::{iter, path::PathBuf, time::Duration};
 
-/// How often a table is drawn anew, at most, and at least.
+/// How often a table is drawn again, at most, and at least.
 const EVERY: Duration = Duration::from_secs(1);
 /// What stands before a line that goes on with the one above.
 const HANGING: &str = "    ";
 
-/// Show how the plugins of a running host are
+/// Show the status of the plugins of a running host
 #[derive(Debug, Args)]
 #[command(
     after_help = "Status: ready, running (calls are under way), stopped, error, available, source_only, incomplete.
 With --json: `plugins`, as GET /api/v1/plugin/list tells of them, and `configuration`, which says what of its configuration the
-host does not live by.
+host has not applied.
 
 Examples:
   replug status
@@ -35,7 +35,7 @@ pub(super) struct Status {
     /// The plugins folder of the host [default: plugins or this, here or above]
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Show it anew every second, until Ctrl-C; while the host is gone, wait for it to come back
+    /// Refresh every second until Ctrl-C; wait for the host while it is not running
     #[arg(long)]
     watch: bool,
     /// Print one JSON object
@@ -92,7 +92,9 @@ impl Status {
         let Listed { plugins, configuration } = listed;
         match self.json {
             true => terminal::print_json(&json!({ "plugins": plugins, "configuration": configuration })),
-            false => terminal::print(&format!("{home}{}{}", described(plugins), unmet(configuration))),
+            false => {
+                terminal::print(&format!("{home}{}{}", described(plugins), pending_config(configuration)))
+            }
         }
     }
 }
@@ -101,7 +103,7 @@ impl Status {
 pub(super) struct Listed {
     /// All plugins, those first that it has taken in.
     pub(super) plugins: Vec<Value>,
-    /// What of its configuration it does not live by.
+    /// What of its configuration it has not applied.
     configuration: Value,
 }
 
@@ -149,10 +151,10 @@ fn described(plugins: &[Value]) -> String {
     text
 }
 
-/// What the host was told and does not live by, as lines below all others; wrapped by the terminal, never cut.
-fn unmet(configuration: &Value) -> String {
+/// What the host was told and has not applied, as lines below all others; wrapped by the terminal, never cut.
+fn pending_config(configuration: &Value) -> String {
     let refused = configuration["refused"].as_str().map(|why| {
-        format!("\n{BAD}configuration refused, the one before goes on:{BAD:#} {}", terminal::harmless(why))
+        format!("\n{BAD}configuration rejected, keeping the previous one:{BAD:#} {}", terminal::harmless(why))
     });
     let keys: Vec<_> =
         configuration["restart_needed"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();

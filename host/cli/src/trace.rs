@@ -85,7 +85,7 @@ impl Listening {
 pub(super) fn listen(settings: &LogSettings, more: Option<AnyLayer>) -> Listening {
     let (own, own_handle) = reload::Layer::new(own(settings));
     let (plugins, plugins_handle) = reload::Layer::new(plugins(settings));
-    // A span is told of when it ends, with how long it took.
+    // A span is reported when it ends, with how long it took.
     let lines = fmt::layer().with_writer(|| Stderr).with_span_events(FmtSpan::CLOSE);
     let lines = match settings.format {
         LogFormat::Text => lines.with_ansi(super::terminal::stderr_has_colour()).with_filter(own).boxed(),

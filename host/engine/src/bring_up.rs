@@ -13,8 +13,8 @@ use crate::{
     manifest::{Mode, Trial},
     overdue::Overdue,
     preflight::{self, PreflightError, Tried},
-    registry::{self, LaneLease, Live, Note, NotedInterface, Origin, Step},
-    reload::{Job, Workshop, budget, step},
+    registry::{self, ColumnLease, Live, Note, NotedInterface, Origin, Step},
+    reload::{Context, Job, budget, step},
 };
 use replug_api::abi::Birth;
 use std::{
@@ -61,7 +61,7 @@ impl fmt::Display for Moved {
 impl Place {
     /// Decides where a version is to run, as far as that is known before it is tried.
     pub(crate) fn of(
-        shop: &Workshop,
+        context: &Context,
         job: &Job,
         (artifact, facts): (&Artifact, &Facts),
     ) -> Result<Self, ReloadCause> {
@@ -72,8 +72,8 @@ impl Place {
         if mode == Mode::Process {
             return Ok(Self::Outside(None));
         }
-        let can_move = can_move(shop, mode);
-        if let Some(demotion) = shop.demotions.of(&job.entry.id, artifact.digest) {
+        let can_move = can_move(context, mode);
+        if let Some(demotion) = context.demotions.of(&job.entry.id, artifact.digest) {
             if can_move {
                 let demotion = Demotion { what: Treatment::Process, ..demotion };
                 return Ok(Self::Outside(Some(Moved::Crashed(demotion))));
@@ -81,7 +81,7 @@ impl Place {
             let demotion = Demotion { what: Treatment::Quarantined, ..demotion };
             return Err(ReloadCause::Quarantined(Box::new(demotion)));
         }
-        match preflight::afford(artifact, facts, &budget(shop)) {
+        match preflight::afford(artifact, facts, &budget(context)) {
             Ok(()) => Ok(Self::Inside),
             Err(error) if can_move => Ok(Self::Outside(Some(Moved::Unaffordable(error)))),
             Err(error) => Err(error.into()),
@@ -98,13 +98,13 @@ impl Place {
 }
 
 /// Whether a plugin of that mode may go to a process of its own.
-pub(crate) fn can_move(shop: &Workshop, mode: Mode) -> bool {
-    mode == Mode::Auto && shop.program.is_ok()
+pub(crate) fn can_move(context: &Context, mode: Mode) -> bool {
+    mode == Mode::Auto && context.program.is_ok()
 }
 
 /// One version on its way, as far as it is known before it is loaded.
 pub(crate) struct Candidate<'a> {
-    pub(crate) shop: &'a Workshop,
+    pub(crate) context: &'a Context,
     pub(crate) job: &'a Job,
     pub(crate) artifact: &'a Artifact,
     pub(crate) facts: &'a Facts,
@@ -114,7 +114,7 @@ pub(crate) struct Candidate<'a> {
 }
 
 const SAVING_FOR_TRIAL: Overdue =
-    Overdue { stage: Stage::Preflight, step: "save", rest: "the version before it goes on" };
+    Overdue { stage: Stage::Preflight, step: "save", rest: "the previous version keeps serving" };
 
 impl Candidate<'_> {
     /// Runs the version through its beginning in a process that is thrown away, if its manifest wants that and this
@@ -122,7 +122,9 @@ impl Candidate<'_> {
     /// place.
     pub(crate) fn try_out(&mut self) -> Result<(), ReloadCause> {
         let reload = &self.job.manifest.reload;
-        let (Ok(program), true) = (&self.shop.program, reload.preflight != Trial::Off) else { return Ok(()) };
+        let (Ok(program), true) = (&self.context.program, reload.preflight != Trial::Off) else {
+            return Ok(());
+        };
         let tried = self.tried();
         let on_death = Box::new(|_, _| ());
         let limits = self.job.manifest.limits;
@@ -131,12 +133,12 @@ impl Candidate<'_> {
         let start =
             Start { program, speaker: self.speaker(), limits, environment, static_tls_bytes, on_death };
         if reload.preflight == Trial::Load {
-            let passed = self.shop.verdicts.of(&tried);
+            let passed = self.context.verdicts.of(&tried);
             let found = match passed {
                 Some(found) => found,
                 None => process::open_only(start, self.birth()?)?,
             };
-            self.shop.verdicts.note(tried, found);
+            self.context.verdicts.note(tried, found);
             return self.learn(found);
         }
         let state: Option<SavedBy> = match self.job.entry.live() {
@@ -147,18 +149,18 @@ impl Candidate<'_> {
                 Some((live.instance.state_version(), saved))
             }
         };
-        let passed = self.shop.verdicts.of(&tried).filter(|_| state.is_none());
+        let passed = self.context.verdicts.of(&tried).filter(|_| state.is_none());
         let found = match passed {
             Some(found) => found,
             None => process::try_out(start, self.birth()?, state)?,
         };
-        self.shop.verdicts.note(tried, found);
+        self.context.verdicts.note(tried, found);
         self.learn(found)
     }
 
     /// It passed its trial and does not come up: the verdict was worth nothing.
     pub(crate) fn doubt(&self) {
-        self.shop.verdicts.forget(&self.tried());
+        self.context.verdicts.forget(&self.tried());
     }
 
     fn tried(&self) -> Tried {
@@ -189,7 +191,7 @@ impl Candidate<'_> {
     /// Changes its place because it cannot be in this process; the error, if it may not move.
     fn move_out(&mut self, why: (LoadError, fn(LoadError) -> Moved)) -> Result<(), ReloadCause> {
         let (error, moved) = why;
-        if !can_move(self.shop, self.job.manifest.mode) {
+        if !can_move(self.context, self.job.manifest.mode) {
             return Err(error.into());
         }
         self.place = Place::Outside(Some(moved(error)));
@@ -198,7 +200,7 @@ impl Candidate<'_> {
 
     /// Makes the instance.
     pub(crate) fn bring_up(&mut self) -> Result<Arc<Live>, ReloadCause> {
-        let mut lease = LaneLease::take()?;
+        let mut lease = ColumnLease::take()?;
         let inside = match self.place {
             Place::Inside => self.bring_in(&mut lease)?,
             Place::Outside(_) => None,
@@ -206,7 +208,7 @@ impl Candidate<'_> {
         let instance = match inside {
             Some(instance) => Instance::InProcess(instance),
             None => {
-                let program = self.shop.program.as_ref().map_err(Clone::clone)?;
+                let program = self.context.program.as_ref().map_err(Clone::clone)?;
                 let on_death = (self.job.on_death)((self.job.generation, self.artifact.digest));
                 let limits = self.job.manifest.limits;
                 let environment = self.environment();
@@ -234,7 +236,7 @@ impl Candidate<'_> {
     }
 
     /// Makes the instance in this process; none if it turns out, without a trial, that it must not be there.
-    fn bring_in(&mut self, lease: &mut LaneLease) -> Result<Option<in_process::Instance>, ReloadCause> {
+    fn bring_in(&mut self, lease: &mut ColumnLease) -> Result<Option<in_process::Instance>, ReloadCause> {
         // Before its constructors run: they may crash, too.
         self.note(lease, None);
         let opened = self.job.steps.take(Overdue::fresh(Stage::Load, "load"), || {
@@ -243,7 +245,7 @@ impl Candidate<'_> {
         })?;
         // One that was opened and is refused stays mapped all the same.
         if !matches!(opened, Err(LoadError::Open { .. } | LoadError::NoStaticTls { .. })) {
-            self.shop.private_bytes.fetch_add(self.facts.private_bytes, Ordering::Relaxed);
+            self.context.private_bytes.fetch_add(self.facts.private_bytes, Ordering::Relaxed);
             in_process::take_static_tls(self.facts.static_tls_bytes);
         }
         let opened = match opened {
@@ -271,8 +273,8 @@ impl Candidate<'_> {
     }
 
     /// Says in the crash record who this is, as far as it is known.
-    fn note(&self, lease: &mut LaneLease, opened: Option<&Opened>) {
-        let Some(record) = &self.shop.crash_record else { return };
+    fn note(&self, lease: &mut ColumnLease, opened: Option<&Opened>) {
+        let Some(record) = &self.context.crash_record else { return };
         let noted = |(name, methods)| NotedInterface { name, methods };
         let note = Note {
             plugin: self.job.entry.id.clone(),
@@ -306,13 +308,13 @@ impl Candidate<'_> {
 
     fn speaker(&self) -> Speaker {
         let of = (self.job.entry.id.clone(), self.job.generation, self.artifact.digest);
-        Speaker::new(of, self.shop.settings.events.downgrade(), self.shop.log_bound.clone())
+        Speaker::new(of, self.context.settings.events.downgrade(), self.context.log_bound.clone())
     }
 
     fn data_dir(&self) -> Result<PathBuf, ReloadCause> {
         let id = &self.job.entry.id;
-        self.shop.state.data(id).map_err(|source| ReloadCause::DataDir {
-            path: self.shop.settings.state_dir.join("data").join(id.as_str()),
+        self.context.state.data(id).map_err(|source| ReloadCause::DataDir {
+            path: self.context.settings.state_dir.join("data").join(id.as_str()),
             source,
         })
     }

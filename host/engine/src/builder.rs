@@ -5,12 +5,12 @@ use crate::{
     attachment::{Attachment, Attachments, Starting},
     build::Builder,
     checkpoint::Checkpoints,
-    config::{self, DEFAULT_PLUGINS_DIR, HostConfig, Settings, StateDir, Told, settle_state_dir},
+    config::{self, ConfigState, DEFAULT_PLUGINS_DIR, HostConfig, Settings, StateDir, settle_state_dir},
     demotion::{Demotions, Processes},
+    discovery::{self, DiscoveryLoop, WorkerHandles},
     error::HostError,
     event::{EventSink, Events},
     host::Host,
-    keeper::{self, Desks, Keeper},
     live,
     load::{
         LogBound, in_process,
@@ -21,7 +21,7 @@ use crate::{
     preflight::Verdicts,
     record::Records,
     registry::{CrashRecord, crash_record, fence},
-    reload::Workshop,
+    reload::Context,
     shim,
     watch::{Watcher, links_on},
     workspace::BuildDir,
@@ -158,7 +158,7 @@ impl HostBuilder {
     /// host from starting; [`Host::plugins`] and the events say why.
     ///
     /// A version that served before comes up from the store, and its source is built behind it: the host does not wait for that,
-    /// unless this program is another than the one in which that version served, or was built anew since, so that its interfaces may be
+    /// unless this program is another than the one in which that version served, or was built again since, so that its interfaces may be
     /// others.
     ///
     /// # Errors
@@ -224,7 +224,7 @@ async fn start(builder: HostBuilder, runtime: Runtime, until: Until) -> Result<H
             return Err(error);
         }
     };
-    let host = Host::of(made.shop, made.desks, runtime);
+    let host = Host::of(made.context, made.workers, runtime);
     host.attach(made.attachments).await;
     if let Until::PluginsAreUp = until {
         let _ = made.up.await; // Broken off only with the runtime, and so with this.
@@ -234,8 +234,8 @@ async fn start(builder: HostBuilder, runtime: Runtime, until: Until) -> Result<H
 
 /// All of a host but its threads.
 struct Made {
-    shop: Arc<Workshop>,
-    desks: Arc<Mutex<Desks>>,
+    context: Arc<Context>,
+    workers: Arc<Mutex<WorkerHandles>>,
     /// Ends when the plugins that start with the host are up.
     up: tokio::task::JoinHandle<()>,
     attachments: Attachments,
@@ -292,12 +292,12 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
         true => Records::in_dir(state.records(), state.run(), config::host_lives),
         false => Records::nowhere(),
     };
-    let unusable = keeper::restore(&mut discovery, &records, &config.defaults);
+    let unusable = discovery::restore(&mut discovery, &records, &config.defaults);
     let demotions = Demotions::read(state.demoted());
     let processes = if program.is_ok() { Processes::Possible } else { Processes::Impossible };
     let consequences = |crash| demotions.draw(crash, &discovery.manifests, processes);
-    let aftermath = crashes.iter().filter_map(consequences).collect();
-    let shop = Arc::new(Workshop {
+    let crash_recovery = crashes.iter().filter_map(consequences).collect();
+    let context = Arc::new(Context {
         program,
         demotions,
         checkpoints: Checkpoints::in_dir(state.checkpoints()),
@@ -318,14 +318,15 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
             state_dir,
             auto_start: builder.auto_start,
             events: builder.events,
-            config: Mutex::new(Told { now: Arc::new(config), pending: Vec::new(), refused: None }),
+            config: Mutex::new(ConfigState { now: Arc::new(config), pending: Vec::new(), refused: None }),
         },
     });
-    tokio::spawn(shop.watchdog.clone().run(shop.settings.events.downgrade()));
-    let mut keeper = Keeper::new(shop.clone(), watcher);
-    let answers = keeper.begin(discovery, unusable);
-    let desks = keeper.desks();
-    let up = tokio::spawn(keeper::tell_when_up(shop.clone(), desks.clone(), (answers, aftermath)));
-    tokio::spawn(keeper.run(inbox));
-    Ok(Made { shop, desks, up, attachments })
+    tokio::spawn(context.watchdog.clone().run(context.settings.events.downgrade()));
+    let mut discovery_loop = DiscoveryLoop::new(context.clone(), watcher);
+    let answers = discovery_loop.begin(discovery, unusable);
+    let workers = discovery_loop.workers();
+    let up =
+        tokio::spawn(discovery::tell_when_up(context.clone(), workers.clone(), (answers, crash_recovery)));
+    tokio::spawn(discovery_loop.run(inbox));
+    Ok(Made { context, workers, up, attachments })
 }

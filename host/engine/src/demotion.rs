@@ -62,7 +62,7 @@ impl fmt::Display for Demotion {
         match self.what {
             Treatment::Process => Ok(()),
             Treatment::Quarantined => {
-                write!(f, ": it is quarantined until its artifact is another, or until you `start` it")
+                write!(f, ": it is quarantined; rebuild it, or `start` it to try again")
             }
         }
     }

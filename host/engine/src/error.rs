@@ -88,7 +88,7 @@ pub enum ReloadCause {
     Quarantined(Box<Demotion>),
     #[error("{0}")]
     LeftAlone(String),
-    #[error("artifact {} is no longer in the store: reload to build anew", .0.short())]
+    #[error("artifact {} is no longer in the store: reload to build it again", .0.short())]
     NotStored(Digest),
     #[error("there is no earlier version to go back to")]
     NothingEarlier,

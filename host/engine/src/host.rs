@@ -8,19 +8,19 @@ use crate::{
     attachment::Attachments,
     builder::HostBuilder,
     config::{HostConfig, Layers},
+    discovery::WorkerHandles,
     error::HostError,
     event::{EventKind, EventSink, Events},
     handle::{DynHandle, Handle},
     id::{Digest, Generation},
     info::{PluginInfo, Version},
-    keeper::Desks,
-    live::{self, Applied, Followed, Unmet},
+    live::{self, Applied, Followed, PendingConfig},
     manifest::Manifest,
     pending::Pending,
-    reload::Workshop,
+    reload::Context,
     snapshot::Metrics,
     suggest,
-    worker::{Configured, Desk, Order, Reply, StartWhy, StopWhy},
+    worker::{Configured, Order, Reply, StartWhy, StopWhy, WorkerHandle},
 };
 use parking_lot::Mutex;
 use replug_api::call::Interface;
@@ -48,14 +48,14 @@ pub struct Host {
 impl std::fmt::Debug for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Host")
-            .field("plugins_dir", &self.inner.shop.settings.plugins_dir)
+            .field("plugins_dir", &self.inner.context.settings.plugins_dir)
             .finish_non_exhaustive()
     }
 }
 
 struct Inner {
-    shop: Arc<Workshop>,
-    desks: Arc<Mutex<Desks>>,
+    context: Arc<Context>,
+    workers: Arc<Mutex<WorkerHandles>>,
     runtime: Option<Runtime>,
     /// Held by a shutdown until they have drained.
     attachments: sync::Mutex<Attachments>,
@@ -67,14 +67,14 @@ impl Drop for Inner {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
-        self.shop.state.remove_run();
+        self.context.state.remove_run();
     }
 }
 
 impl Host {
-    pub(crate) fn of(shop: Arc<Workshop>, desks: Arc<Mutex<Desks>>, runtime: Runtime) -> Self {
+    pub(crate) fn of(context: Arc<Context>, workers: Arc<Mutex<WorkerHandles>>, runtime: Runtime) -> Self {
         let attachments = sync::Mutex::default();
-        Self { inner: Arc::new(Inner { shop, desks, runtime: Some(runtime), attachments }) }
+        Self { inner: Arc::new(Inner { context, workers, runtime: Some(runtime), attachments }) }
     }
 
     /// Lets what is attached to the host begin.
@@ -101,8 +101,8 @@ impl Host {
     /// * [`HostError::Interface`] if the version that serves does not offer the interface in this form; says where they
     ///   differ
     pub fn get<I: Interface + ?Sized>(&self, id: &str) -> Result<Handle<I>, HostError> {
-        let desk = self.desk(id)?;
-        Ok(Handle::new(desk.entry.bound()?))
+        let worker = self.worker(id)?;
+        Ok(Handle::new(worker.entry.bound()?))
     }
 
     /// A handle that finds methods by name.
@@ -111,20 +111,20 @@ impl Host {
     ///
     /// [`HostError::UnknownPlugin`]; it names the nearest.
     pub fn plugin(&self, id: &str) -> Result<DynHandle, HostError> {
-        Ok(DynHandle::new(self.desk(id)?.entry, self.runtime()))
+        Ok(DynHandle::new(self.worker(id)?.entry, self.runtime()))
     }
 
     /// Handles on all plugins that serve and offer the interface, by id.
     pub fn find<I: Interface + ?Sized>(&self) -> Vec<Handle<I>> {
-        let desks = self.inner.desks.lock();
-        let serving = desks.all().filter(|desk| desk.entry.live().is_some());
-        serving.filter_map(|desk| desk.entry.bound().ok().map(Handle::new)).collect()
+        let workers = self.inner.workers.lock();
+        let serving = workers.all().filter(|worker| worker.entry.live().is_some());
+        serving.filter_map(|worker| worker.entry.bound().ok().map(Handle::new)).collect()
     }
 
     /// All plugins that were found, by id.
     pub fn plugins(&self) -> Vec<PluginInfo> {
-        let desks: Vec<_> = self.inner.desks.lock().all().cloned().collect();
-        desks.iter().map(|desk| PluginInfo::of(desk, self.inner.shop.builder.dir())).collect()
+        let workers: Vec<_> = self.inner.workers.lock().all().cloned().collect();
+        workers.iter().map(|worker| PluginInfo::of(worker, self.inner.context.builder.dir())).collect()
     }
 
     /// The plugin of that id.
@@ -133,7 +133,7 @@ impl Host {
     ///
     /// [`HostError::UnknownPlugin`]; it names the nearest.
     pub fn info(&self, id: &str) -> Result<PluginInfo, HostError> {
-        Ok(PluginInfo::of(&self.desk(id)?, self.inner.shop.builder.dir()))
+        Ok(PluginInfo::of(&self.worker(id)?, self.inner.context.builder.dir()))
     }
 
     /// The manifest of the plugin, as it was accepted last.
@@ -142,59 +142,59 @@ impl Host {
     ///
     /// [`HostError::UnknownPlugin`]; it names the nearest.
     pub fn manifest(&self, id: &str) -> Result<Arc<Manifest>, HostError> {
-        Ok(self.desk(id)?.manifest.lock().clone())
+        Ok(self.worker(id)?.manifest.lock().clone())
     }
 
     /// All numbers that there are about the host, as they stand now.
     pub fn metrics(&self) -> Metrics {
-        let desks: Vec<_> = self.inner.desks.lock().all().cloned().collect();
-        Metrics::of(&self.inner.shop, &desks)
+        let workers: Vec<_> = self.inner.workers.lock().all().cloned().collect();
+        Metrics::of(&self.inner.context, &workers)
     }
 
     /// The events from now on.
     pub fn events(&self) -> Events {
-        self.inner.shop.settings.events.subscribe()
+        self.inner.context.settings.events.subscribe()
     }
 
     /// Where the host's events are written, for a program that has something to add in their order.
     pub fn event_sink(&self) -> &EventSink {
-        &self.inner.shop.settings.events
+        &self.inner.context.settings.events
     }
 
     /// The plugins folder.
     pub fn plugins_dir(&self) -> &Path {
-        &self.inner.shop.settings.plugins_dir
+        &self.inner.context.settings.plugins_dir
     }
 
     /// Tells the plugins what the program's `tracing` subscriber wants now. To be called after its filter has changed;
     /// what is loaded later asks by itself.
     pub fn log_level_changed(&self) {
-        let wanted = self.inner.shop.log_bound.wanted();
-        for desk in self.inner.desks.lock().all() {
-            if let Some(live) = desk.entry.live() {
+        let wanted = self.inner.context.log_bound.wanted();
+        for worker in self.inner.workers.lock().all() {
+            if let Some(live) = worker.entry.live() {
                 live.instance.set_max_level(wanted);
             }
         }
     }
 
-    /// What the host lives by now.
+    /// The configuration in effect.
     pub fn config(&self) -> HostConfig {
-        HostConfig::clone(&self.inner.shop.settings.now())
+        HostConfig::clone(&self.inner.context.settings.now())
     }
 
-    /// What the host was told by [`Host::apply`] or the layers that it [follows](Host::follow), and does not live by.
-    pub fn unmet(&self) -> Unmet {
-        let told = self.inner.shop.settings.config.lock();
-        Unmet { refused: told.refused.clone(), restart_needed: told.pending.clone() }
+    /// What the host was told by [`Host::apply`] or the layers that it [follows](Host::follow), and has not applied.
+    pub fn pending_config(&self) -> PendingConfig {
+        let told = self.inner.context.settings.config.lock();
+        PendingConfig { refused: told.refused.clone(), restart_needed: told.pending.clone() }
     }
 
-    /// Lets the host live by another configuration, as far as that can be done without starting it again; the rest is
+    /// Applies another configuration to the host, as far as that can be done without starting it again; the rest is
     /// said to need a restart. [`EventKind::ConfigChanged`] tells the same, if it makes a difference.
     ///
     /// New `[defaults]` reach a plugin when it has done what it is doing; its manifest is read again for that. Where the
     /// instance has to be another one, it is replaced by a new generation of the same artifact.
     pub fn apply(&self, config: &HostConfig) -> Applied {
-        live::apply(&self.inner.shop, &self.inner.desks, config)
+        live::apply(&self.inner.context, &self.inner.workers, config)
     }
 
     /// From now on reads the layers again whenever their file changes, and does as [`Host::apply`]; before that, `adopt`
@@ -210,7 +210,8 @@ impl Host {
         adopt: impl Fn(&HostConfig) + Send + 'static,
     ) -> Result<(), HostError> {
         let inner = &self.inner;
-        let host = Followed { shop: Arc::downgrade(&inner.shop), desks: Arc::downgrade(&inner.desks) };
+        let host =
+            Followed { context: Arc::downgrade(&inner.context), workers: Arc::downgrade(&inner.workers) };
         live::follow(host, layers, adopt, &self.runtime())
     }
 
@@ -220,13 +221,13 @@ impl Host {
     ///
     /// [`HostError::UnknownPlugin`]; it names the nearest.
     pub fn versions(&self, id: &str) -> Result<Vec<Version>, HostError> {
-        Ok(Version::all(&self.desk(id)?))
+        Ok(Version::all(&self.worker(id)?))
     }
 
     /// Whether each plugin that starts with the host has come up or has said why not.
     pub fn is_up(&self) -> bool {
-        let desks = self.inner.desks.lock();
-        desks.up && !desks.shut_down
+        let workers = self.inner.workers.lock();
+        workers.up && !workers.shut_down
     }
 
     /// Builds the plugin, and lets the result serve as a new generation even if nothing has changed.
@@ -305,28 +306,28 @@ impl Host {
     /// [`CallError::NotRunning`](crate::CallError::NotRunning).
     pub fn shutdown(&self) -> Pending<()> {
         let (done, receiver) = oneshot::channel();
-        let (desks, shop) = (self.inner.desks.clone(), self.inner.shop.clone());
+        let (workers, context) = (self.inner.workers.clone(), self.inner.context.clone());
         // Held until the end, even if the caller lets go of it.
         let host = self.clone();
         self.runtime().spawn(async move {
             let leaving: Vec<_> = {
-                let mut desks = desks.lock();
-                desks.shut_down = true;
-                desks.last_first()
+                let mut workers = workers.lock();
+                workers.shut_down = true;
+                workers.last_first()
             };
-            for desk in leaving {
+            for worker in leaving {
                 let (reply, answer) = oneshot::channel();
-                if desk.orders.send(Order::Stop(StopWhy::ShutDown, reply)).is_ok() {
+                if worker.orders.send(Order::Stop(StopWhy::ShutDown, reply)).is_ok() {
                     let _ = answer.await;
                 }
             }
             // Generations that were replaced just before may still be on their way out.
-            let mut retiring = shop.retiring.subscribe();
+            let mut retiring = context.retiring.subscribe();
             let _ = tokio::time::timeout(LAST_CALLS, retiring.wait_for(|count| *count == 0)).await;
-            shop.state.remove_run();
+            context.state.remove_run();
             let mut attachments = host.inner.attachments.lock().await;
             attachments.close();
-            shop.settings.events.host(EventKind::HostStopped);
+            context.settings.events.host(EventKind::HostStopped);
             let _ = tokio::time::timeout(ATTACHMENTS, attachments.drained()).await;
             drop(attachments);
             drop(host);
@@ -341,19 +342,19 @@ impl Host {
         make: impl FnOnce(Reply<T>) -> Order,
     ) -> Pending<Result<T, HostError>> {
         let (reply, receiver) = oneshot::channel();
-        match self.desk(id) {
+        match self.worker(id) {
             // If the worker is gone, so is the reply, and the answer is the one below.
-            Ok(desk) => drop(desk.orders.send(make(reply))),
+            Ok(worker) => drop(worker.orders.send(make(reply))),
             Err(error) => drop(reply.send(Err(error))),
         }
         Pending::new(receiver, || Err(HostError::ShutDown))
     }
 
-    fn desk(&self, id: &str) -> Result<Desk, HostError> {
-        let desks = self.inner.desks.lock();
-        desks.get(id).cloned().ok_or_else(|| HostError::UnknownPlugin {
+    fn worker(&self, id: &str) -> Result<WorkerHandle, HostError> {
+        let workers = self.inner.workers.lock();
+        workers.get(id).cloned().ok_or_else(|| HostError::UnknownPlugin {
             id: id.into(),
-            suggestion: suggest::among(id, desks.all().map(|desk| desk.entry.id.as_str())),
+            suggestion: suggest::among(id, workers.all().map(|worker| worker.entry.id.as_str())),
         })
     }
 

@@ -6,7 +6,7 @@ use crate::{
     load::process::ProcessUsage,
     manifest::{Kind, Manifest, Mode},
     metrics::Failures,
-    worker::Desk,
+    worker::WorkerHandle,
     workspace::BuildDir,
 };
 use serde::{Deserialize, Serialize};
@@ -87,9 +87,9 @@ pub struct Version {
 
 impl Version {
     /// The versions that the plugin's worker remembers, the oldest first.
-    pub(crate) fn all(desk: &Desk) -> Vec<Self> {
-        let live = desk.entry.live();
-        let served = desk.progress.lock().served.clone();
+    pub(crate) fn all(worker: &WorkerHandle) -> Vec<Self> {
+        let live = worker.entry.live();
+        let served = worker.progress.lock().served.clone();
         let versions = served.into_iter().map(|(generation, digest)| {
             let serving = live.as_ref().filter(|live| live.digest == digest);
             Self { generation, digest, serves_as: serving.map(|live| live.generation) }
@@ -156,29 +156,29 @@ impl PluginInfo {
         }
     }
 
-    pub(crate) fn of(desk: &Desk, build_dir: &BuildDir) -> Self {
-        let manifest = desk.manifest.lock().clone();
-        let progress = desk.progress.lock().clone();
-        let live = desk.entry.live();
-        let calls = desk.entry.calls();
-        let in_flight = desk.entry.calls_in_flight();
+    pub(crate) fn of(worker: &WorkerHandle, build_dir: &BuildDir) -> Self {
+        let manifest = worker.manifest.lock().clone();
+        let progress = worker.progress.lock().clone();
+        let live = worker.entry.live();
+        let calls = worker.entry.calls();
+        let in_flight = worker.entry.calls_in_flight();
         let status = match (&live, progress.faults.first()) {
             (Some(_), _) if in_flight > 0 => Status::Running,
             (Some(_), _) => Status::Ready,
             (None, Some(_)) => Status::Error,
-            (None, None) if desk.entry.is_restarting() => Status::Error,
+            (None, None) if worker.entry.is_restarting() => Status::Error,
             (None, None) if progress.has_run && !progress.unregistered => Status::Stopped,
             (None, None) => unregistered(&manifest, build_dir),
         };
-        let coming_up = live.is_none() && (progress.doing.is_some() || desk.entry.is_restarting());
+        let coming_up = live.is_none() && (progress.doing.is_some() || worker.entry.is_restarting());
         let detail = match progress.doing {
             Some(Stage::Build) => "building".into(),
             Some(stage) => format!("in stage {}", stage.name()),
             None => {
                 let moved = progress.moved.as_ref().filter(|_| live.is_some());
                 let moved = moved.map(|why| format!("in a process of its own: {why}"));
-                let wrong = match (progress.faults.first().cloned(), desk.entry.closed_because()) {
-                    (Some(error), Some(restarting)) if desk.entry.is_restarting() => {
+                let wrong = match (progress.faults.first().cloned(), worker.entry.closed_because()) {
+                    (Some(error), Some(restarting)) if worker.entry.is_restarting() => {
                         Some(format!("{restarting}: {error}"))
                     }
                     (error, closed) => error.or(closed),

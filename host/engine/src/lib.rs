@@ -22,7 +22,7 @@
 //! | `registry` | the generation that serves, the swap, and the end of the old one |
 //! | `handle.rs` | what a caller holds; the hot path goes through here and the registry only |
 //! | `worker/` | one task for each plugin, which takes orders one by one |
-//! | `keeper.rs` | keeps the workers in step with the plugins folder |
+//! | `discovery.rs` | keeps the workers in step with the plugins folder |
 //! | `bring_up.rs` | from an artifact to an instance, in the place that its mode and its past allow; before that, on trial |
 //! | `demotion.rs` | the artifacts that have crashed a host, and what is done about them |
 //! | `checkpoint.rs` | saved states on disk, for the host that comes after a crash |
@@ -42,10 +42,10 @@ mod builder;
 mod checkpoint;
 mod config;
 mod demotion;
+mod discovery;
 pub mod error;
 mod host;
 mod info;
-mod keeper;
 mod lifecycle;
 mod live;
 mod overdue;
@@ -100,7 +100,7 @@ pub use handle::{DynHandle, Handle, Invocation, InvocationFuture, TimedHandle};
 pub use host::{Host, WeakHost};
 pub use id::{Digest, Generation, IllegalDigest, IllegalId, PluginId};
 pub use info::{PluginInfo, Status, Version};
-pub use live::{Applied, Unmet};
+pub use live::{Applied, PendingConfig};
 pub use load::process::ProcessUsage;
 pub use pending::Pending;
 pub use registry::{EntryCaller, TimedCaller};

@@ -3,10 +3,10 @@
 
 use crate::{
     config::{HostConfig, Layers, WatchPoll},
+    discovery::WorkerHandles,
     error::HostError,
     event::EventKind,
-    keeper::Desks,
-    reload::Workshop,
+    reload::Context,
     watch::{FileWatch, Poll},
     worker::Order,
 };
@@ -23,19 +23,19 @@ pub struct Applied {
     pub restart_needed: Vec<String>,
 }
 
-/// What a host was told and does not live by: see [`Host::unmet`](crate::Host::unmet).
+/// What a host was told and has not applied: see [`Host::pending_config`](crate::Host::pending_config).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unmet {
+pub struct PendingConfig {
     /// Why the configuration as it stands was refused, with file, line and key; none if it was not. The one before holds.
     pub refused: Option<String>,
     /// The keys whose new values count when the host is started again.
     pub restart_needed: Vec<String>,
 }
 
-/// Lets the host live by the configuration, and tells about it if that makes a difference.
-pub(crate) fn apply(shop: &Workshop, desks: &Mutex<Desks>, config: &HostConfig) -> Applied {
+/// Applies the configuration to the host, and reports it if that makes a difference.
+pub(crate) fn apply(context: &Context, workers: &Mutex<WorkerHandles>, config: &HostConfig) -> Applied {
     let done = {
-        let mut told = shop.settings.config.lock();
+        let mut told = context.settings.config.lock();
         let mut now = HostConfig::clone(&told.now);
         let (applied, restart_needed) = now.take_over(config);
         // That it is right again is news.
@@ -47,19 +47,19 @@ pub(crate) fn apply(shop: &Workshop, desks: &Mutex<Desks>, config: &HostConfig) 
         told.pending.clone_from(&restart_needed);
         Applied { applied, restart_needed }
     };
-    shop.log_bound.set(shop.settings.now().log.plugins);
+    context.log_bound.set(context.settings.now().log.plugins);
     let Applied { applied, restart_needed } = done.clone();
-    shop.settings.events.host(EventKind::ConfigChanged { applied, restart_needed });
+    context.settings.events.host(EventKind::ConfigChanged { applied, restart_needed });
     let concerns = |table: &str| done.applied.iter().any(|key| key.starts_with(table));
-    for desk in desks.lock().all() {
+    for worker in workers.lock().all() {
         if concerns("defaults.") {
             // An error means that the host is gone.
-            let _ = desk.orders.send(Order::NewDefaults);
+            let _ = worker.orders.send(Order::NewDefaults);
         }
         if concerns("log.")
-            && let Some(live) = desk.entry.live()
+            && let Some(live) = worker.entry.live()
         {
-            live.instance.set_max_level(shop.log_bound.wanted());
+            live.instance.set_max_level(context.log_bound.wanted());
         }
     }
     done
@@ -76,8 +76,8 @@ pub(crate) fn poll(said: WatchPoll) -> Poll {
 
 /// What a [`follow`] acts on, as long as the host is there.
 pub(crate) struct Followed {
-    pub(crate) shop: Weak<Workshop>,
-    pub(crate) desks: Weak<Mutex<Desks>>,
+    pub(crate) context: Weak<Context>,
+    pub(crate) workers: Weak<Mutex<WorkerHandles>>,
 }
 
 /// Reads the layers again whenever the file changes.
@@ -88,27 +88,29 @@ pub(crate) fn follow(
     runtime: &runtime::Handle,
 ) -> Result<(), HostError> {
     let _inside = runtime.enter();
-    let said = host.shop.upgrade().map(|shop| shop.settings.now().watch_poll).unwrap_or_default();
+    let said = host.context.upgrade().map(|context| context.settings.now().watch_poll).unwrap_or_default();
     let poll = poll(said);
     let mut file = FileWatch::new(layers.files(), poll).map_err(|error| HostError::Watch(Arc::new(error)))?;
     runtime.spawn(async move {
         // First without waiting: the file may have changed between its first reading and this.
         loop {
-            let (Some(shop), Some(desks)) = (host.shop.upgrade(), host.desks.upgrade()) else { return };
+            let (Some(context), Some(workers)) = (host.context.upgrade(), host.workers.upgrade()) else {
+                return;
+            };
             match layers.read() {
                 Ok(config) => {
                     adopt(&config);
-                    apply(&shop, &desks, &config);
+                    apply(&context, &workers, &config);
                 }
                 Err(error) => {
                     let error = error.to_string();
-                    let before = shop.settings.config.lock().refused.replace(error.clone());
+                    let before = context.settings.config.lock().refused.replace(error.clone());
                     if before.as_ref() != Some(&error) {
-                        shop.settings.events.host(EventKind::ConfigRefused { error });
+                        context.settings.events.host(EventKind::ConfigRefused { error });
                     }
                 }
             }
-            drop((shop, desks));
+            drop((context, workers));
             file.changed().await;
         }
     });

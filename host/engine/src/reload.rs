@@ -49,7 +49,7 @@ use tokio::sync::watch;
 use tracing::{Instrument, Span};
 
 /// What the stages of all plugins share.
-pub(crate) struct Workshop {
+pub(crate) struct Context {
     pub(crate) settings: Settings,
     pub(crate) state: StateDir,
     pub(crate) builder: Builder,
@@ -80,7 +80,7 @@ pub(crate) struct Workshop {
     pub(crate) pruning: RwLock<()>,
 }
 
-impl Workshop {
+impl Context {
     /// Notes the artifacts that a plugin may still want, and removes from the store what none does.
     pub(crate) fn prune(&self, id: &PluginId, digests: BTreeSet<Digest>) {
         let _alone = self.pruning.write();
@@ -150,26 +150,26 @@ pub(crate) enum Installed {
 
 /// Builds the plugin. Dropping the future ends every process of the build.
 pub(crate) async fn build(
-    shop: &Workshop,
+    context: &Context,
     job: (&Entry, &Manifest),
     stages: &mut Stages,
 ) -> Result<Built, ReloadError> {
     let (entry, manifest) = job;
     let began = Instant::now();
     heed_children();
-    let report = |progress| shop.settings.events.plugin(&entry.id, EventKind::BuildProgress(progress));
-    let built = shop.builder.build_reporting(manifest, report).instrument(spans::build()).await;
+    let report = |progress| context.settings.events.plugin(&entry.id, EventKind::BuildProgress(progress));
+    let built = context.builder.build_reporting(manifest, report).instrument(spans::build()).await;
     stages.build = millis(began.elapsed());
     built.map_err(|error| failed(entry, Stage::Build)(error.into()))
 }
 
 /// Takes an artifact all the way from a file to the generation that serves. Blocks.
-pub(crate) fn install(shop: &Workshop, job: Job, stages: &mut Stages) -> Result<Installed, ReloadError> {
+pub(crate) fn install(context: &Context, job: Job, stages: &mut Stages) -> Result<Installed, ReloadError> {
     let entry = job.entry.clone();
     let at = |stage| failed(&entry, stage);
 
     let artifact =
-        timed(spans::store(), &mut stages.store, || store(shop, &job)).map_err(at(Stage::Store))?;
+        timed(spans::store(), &mut stages.store, || store(context, &job)).map_err(at(Stage::Store))?;
     // A job is done once.
     let _ = job.artifact.set(artifact.digest);
     let same = entry.live().is_some_and(|live| live.digest == artifact.digest);
@@ -180,9 +180,9 @@ pub(crate) fn install(shop: &Workshop, job: Job, stages: &mut Stages) -> Result<
         return Ok(Installed::PassedOver);
     }
     let (facts, place, copy) =
-        timed(spans::preflight(), &mut stages.preflight, || examine(shop, &job, &artifact))
+        timed(spans::preflight(), &mut stages.preflight, || examine(context, &job, &artifact))
             .map_err(at(Stage::Preflight))?;
-    let candidate = Candidate { shop, job: &job, artifact: &artifact, facts: &facts, place, copy: &copy };
+    let candidate = Candidate { context, job: &job, artifact: &artifact, facts: &facts, place, copy: &copy };
     let installed = launch(candidate, stages);
     if installed.is_err() {
         // The host may go on for days, and be offered many such versions.
@@ -196,8 +196,9 @@ fn launch(mut candidate: Candidate<'_>, stages: &mut Stages) -> Result<Installed
     let entry = candidate.job.entry.clone();
     let at = |stage| failed(&entry, stage);
     timed(spans::trial(), &mut stages.preflight, || candidate.try_out()).map_err(at(Stage::Preflight))?;
-    let _vacant = timed(spans::migrate(), &mut stages.migrate, || make_room(candidate.shop, candidate.job))
-        .map_err(at(Stage::Migrate))?;
+    let _vacant =
+        timed(spans::migrate(), &mut stages.migrate, || make_room(candidate.context, candidate.job))
+            .map_err(at(Stage::Migrate))?;
     let fresh = timed(spans::load(), &mut stages.load, || candidate.bring_up()).map_err(at(Stage::Load));
     let fresh = fresh.inspect_err(|_| candidate.doubt())?;
     if let Err(cause) = candidate.job.steps.check() {
@@ -214,27 +215,31 @@ fn launch(mut candidate: Candidate<'_>, stages: &mut Stages) -> Result<Installed
     }
 }
 
-fn store(shop: &Workshop, job: &Job) -> Result<Artifact, ReloadCause> {
+fn store(context: &Context, job: &Job) -> Result<Artifact, ReloadCause> {
     // Another plugin that comes up at the same time must not remove what this one has not opened yet.
-    let _unpruned = shop.pruning.read();
+    let _unpruned = context.pruning.read();
     let artifact = match &job.source {
-        Source::Built(file) | Source::Rebuilt(file) => shop.store.put(file)?,
-        Source::Stored(digest) => match (shop.store.get(*digest), &job.held) {
+        Source::Built(file) | Source::Rebuilt(file) => context.store.put(file)?,
+        Source::Stored(digest) => match (context.store.get(*digest), &job.held) {
             (Some(artifact), _) => artifact,
-            (None, Some(held)) if held.digest() == *digest => shop.store.put_back(held)?,
+            (None, Some(held)) if held.digest() == *digest => context.store.put_back(held)?,
             (None, _) => return Err(ReloadCause::NotStored(*digest)),
         },
     };
-    shop.wanted.lock().entry(job.entry.id.clone()).or_default().insert(artifact.digest);
+    context.wanted.lock().entry(job.entry.id.clone()).or_default().insert(artifact.digest);
     Ok(artifact)
 }
 
-fn examine(shop: &Workshop, job: &Job, artifact: &Artifact) -> Result<(Facts, Place, PathBuf), ReloadCause> {
+fn examine(
+    context: &Context,
+    job: &Job,
+    artifact: &Artifact,
+) -> Result<(Facts, Place, PathBuf), ReloadCause> {
     let mut facts = artifact.inspect()?;
     preflight::check(artifact, &facts, job.manifest.reload.unload)?;
-    let place = Place::of(shop, job, (artifact, &facts))?;
-    let copy = shop.state.new_copy(&job.entry.id);
-    shop.store.private_copy(artifact, &copy)?;
+    let place = Place::of(context, job, (artifact, &facts))?;
+    let copy = context.state.new_copy(&job.entry.id);
+    context.store.private_copy(artifact, &copy)?;
     if !facts.libraries.is_empty() {
         // The names of its libraries stand behind all else.
         facts.loaded_file_bytes = fs::metadata(&copy).map_or(u64::MAX, |copy| copy.len());
@@ -243,11 +248,11 @@ fn examine(shop: &Workshop, job: &Job, artifact: &Artifact) -> Result<(Facts, Pl
 }
 
 /// What this process can still bear.
-pub(crate) fn budget(shop: &Workshop) -> Budget {
+pub(crate) fn budget(context: &Context) -> Budget {
     Budget {
         tls_keys_used: tls_keys_used(),
-        bytes_retained: shop.private_bytes.load(Ordering::Relaxed),
-        bytes_limit: shop.settings.now().retained_bytes_limit,
+        bytes_retained: context.private_bytes.load(Ordering::Relaxed),
+        bytes_limit: context.settings.now().retained_bytes_limit,
         static_tls_used: static_tls_used(),
         static_tls_limit: static_tls_limit(),
         ..Budget::default()
@@ -346,22 +351,22 @@ fn give_up(fresh: Arc<Live>) {
 }
 
 /// Waits until the generation's last call has ended, and ends it. Blocks for as long as that takes.
-pub(crate) fn retire(shop: &Workshop, retiring: Retiring, unmap: Unmap) {
+pub(crate) fn retire(context: &Context, retiring: Retiring, unmap: Unmap) {
     // Without a deadline, it is drained in the end, or this thread waits with it.
     if let Ok(live) = retiring.drain(None) {
-        finish(shop, live, unmap);
+        finish(context, live, unmap);
     }
 }
 
 /// Ends a generation that runs no more calls.
-pub(crate) fn finish(shop: &Workshop, live: Live, unmap: Unmap) {
+pub(crate) fn finish(context: &Context, live: Live, unmap: Unmap) {
     let (plugin, generation, digest) = (live.plugin.clone(), live.generation, live.digest);
     let private_bytes = live.private_bytes;
     let outcome = end(live, unmap);
     if outcome == RetireOutcome::Unloaded {
-        shop.private_bytes.fetch_sub(private_bytes, Ordering::Relaxed);
+        context.private_bytes.fetch_sub(private_bytes, Ordering::Relaxed);
     }
-    let events = &shop.settings.events;
+    let events = &context.settings.events;
     events.generation((&plugin, generation, digest), EventKind::GenerationRetired { outcome });
 }
 

@@ -11,8 +11,8 @@ use crate::{
     metrics::{Failures, Histogram, PluginTally},
     preflight::Budget,
     registry::CallsIn,
-    reload::{self, Workshop},
-    worker::Desk,
+    reload::{self, Context},
+    worker::WorkerHandle,
 };
 use serde::Serialize;
 use std::time::SystemTime;
@@ -76,33 +76,33 @@ pub struct CallMetrics {
 }
 
 impl Metrics {
-    pub(crate) fn of(shop: &Workshop, desks: &[Desk]) -> Self {
-        let tally = shop.settings.events.tally();
+    pub(crate) fn of(context: &Context, workers: &[WorkerHandle]) -> Self {
+        let tally = context.settings.events.tally();
         Self {
             version: env!("CARGO_PKG_VERSION"),
             since: tally.since(),
             process: ProcessUsage::own(),
-            budget: reload::budget(shop),
+            budget: reload::budget(context),
             events_lost: tally.events_lost(),
-            plugins: desks.iter().map(|desk| PluginMetrics::of(shop, desk)).collect(),
+            plugins: workers.iter().map(|worker| PluginMetrics::of(context, worker)).collect(),
         }
     }
 }
 
 impl PluginMetrics {
-    fn of(shop: &Workshop, desk: &Desk) -> Self {
-        let info = PluginInfo::of(desk, shop.builder.dir());
+    fn of(context: &Context, worker: &WorkerHandle) -> Self {
+        let info = PluginInfo::of(worker, context.builder.dir());
         let called = |of: &CallsIn| of.calls.calls > 0;
-        let calls = desk.entry.calls_by_mode().into_iter().filter(called);
+        let calls = worker.entry.calls_by_mode().into_iter().filter(called);
         Self {
             status: info.status,
             serving: info.generation.is_some(),
-            draining: desk.entry.draining(),
+            draining: worker.entry.draining(),
             calls: calls.map(CallMetrics::of).collect(),
             in_flight: info.in_flight,
             process: info.process,
             private_bytes: info.private_bytes,
-            tally: shop.settings.events.tally().of(&info.id),
+            tally: context.settings.events.tally().of(&info.id),
             id: info.id,
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     manifest::Order,
     overdue::Overdue,
     registry::{Unmap, Vacant},
-    reload::{Job, SAVING, Workshop, retire, step},
+    reload::{Context, Job, SAVING, retire, step},
 };
 use std::time::Instant;
 
@@ -38,7 +38,7 @@ const STOPPING: Overdue =
 
 /// Saves, stops and drops the version that serves, if the manifest asks for that before the next one is made. Whatever fails
 /// before it is stopped leaves it as it was.
-pub(crate) fn make_room(shop: &Workshop, job: &Job) -> Result<Option<Vacant>, ReloadCause> {
+pub(crate) fn make_room(context: &Context, job: &Job) -> Result<Option<Vacant>, ReloadCause> {
     if job.manifest.reload.order != Order::StopFirst || job.entry.live().is_none() {
         return Ok(None);
     }
@@ -57,7 +57,7 @@ pub(crate) fn make_room(shop: &Workshop, job: &Job) -> Result<Option<Vacant>, Re
     };
     *job.stopped.lock() = Some(Stopped { generation, digest, state, since });
     job.steps.take(STOPPING, || {
-        retire(shop, retiring, Unmap::Never);
+        retire(context, retiring, Unmap::Never);
         Ok::<_, ReloadCause>(())
     })?;
     Ok(Some(vacant))

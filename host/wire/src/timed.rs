@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A connection whose reads and writes are given up at a moment, if it was told one: the kernel's own deadlines begin anew
+/// A connection whose reads and writes are given up at a moment, if it was told one: the kernel's own deadlines begin again
 /// with every byte.
 #[derive(Debug)]
 pub struct Timed {

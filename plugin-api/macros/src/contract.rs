@@ -248,7 +248,7 @@ fn check_receiver(receiver: &Receiver) -> Result<()> {
             None => Ok(()),
         };
     }
-    Err(Error::new_spanned(receiver, "the host goes on using the plugin after the call: write `&self`"))
+    Err(Error::new_spanned(receiver, "the host keeps using the plugin after the call: write `&self`"))
 }
 
 fn param(input: &FnArg, places: &mut Places) -> Result<Param> {

@@ -114,7 +114,7 @@ fn an_artifact_that_needs_a_missing_library_is_refused_before_it_is_opened() {
     assert_refused(
         "missing-library",
         artifact,
-        &["needs `libq.so.6`, which is nowhere to be found (sought in /"],
+        &["needs `libq.so.6`, which was not found (searched /"],
     );
 }
 
@@ -159,7 +159,7 @@ fn a_stored_artifact_that_was_tampered_with_is_refused_and_does_not_touch_what_i
     }
     fs::remove_file(&stored).unwrap();
     let error = lab.host().rollback(&lab.id(), None).wait().unwrap_err().to_string();
-    assert!(error.contains("is no longer in the store: reload to build anew"), "{error}");
+    assert!(error.contains("is no longer in the store: reload to build it again"), "{error}");
     assert_eq!(lab.probe().version().unwrap(), 2);
     lab.install(misbehave("version=1"));
     lab.reload().unwrap();

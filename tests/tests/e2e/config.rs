@@ -78,7 +78,7 @@ fn an_edit_is_taken_over_while_the_host_runs_a_wrong_one_is_refused_as_a_whole_a
     assert!(refused.contains("replug.toml:4: `defaults.limits.memory`: \"lots\" is no size"), "{refused}");
     let status = || String::from_utf8(talk(&lab, &["status"]).stdout).unwrap();
     assert!(
-        status().contains(&format!("configuration refused, the one before goes on: {refused}")),
+        status().contains(&format!("configuration rejected, keeping the previous one: {refused}")),
         "{}",
         status()
     );
@@ -226,7 +226,7 @@ fn a_program_applies_a_configuration_of_its_own() {
             .then_some(event.generation)
             .filter(|it| *it > Some(Generation(1)))
     });
-    assert_eq!(lab.probe().version().unwrap(), 1, "the artifact that served is what is made anew");
+    assert_eq!(lab.probe().version().unwrap(), 1, "the artifact that served is what is made again");
     assert!(Handle::generation(&lab.probe()) > Some(Generation(1)));
     lab.finish();
 }

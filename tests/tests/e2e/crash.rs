@@ -298,7 +298,7 @@ fn a_kill_leaves_no_word_where_no_process_may_hold_the_record() {
 
 /// The file of the record that the running host will leave.
 fn file_of_record(lab: &Lab) -> File {
-    File::options().write(true).open(left_behind(lab).join("seats")).unwrap()
+    File::options().write(true).open(left_behind(lab).join("thread_slots")).unwrap()
 }
 
 #[test]
@@ -328,7 +328,7 @@ fn new_threads_call_on_when_the_record_is_cut_off_or_gone() {
         });
     };
     many();
-    fs::remove_file(left_behind(&lab).join("seats")).unwrap();
+    fs::remove_file(left_behind(&lab).join("thread_slots")).unwrap();
     many();
     lab.finish();
 }
@@ -343,7 +343,7 @@ fn no_file_of_a_file_system_is_mapped_for_the_record() {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let mapped: Vec<_> = maps.lines().filter(|line| line.contains(run.to_str().unwrap())).collect();
     assert!(mapped.iter().all(|line| line.ends_with(".so")), "{mapped:#?}");
-    assert!(maps.lines().any(|line| line.contains("memfd:replug-seats") && line.contains("rw-s")), "{maps}");
+    assert!(maps.lines().any(|line| line.contains("memfd:replug-thread_slots") && line.contains("rw-s")), "{maps}");
     lab.finish();
 }
 

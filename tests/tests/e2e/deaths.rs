@@ -244,7 +244,7 @@ fn checkpoints_begin_and_end_with_an_edit_of_the_manifest() {
     assert!(fs::metadata(&checkpoint).is_err(), "it would be older and older");
     kill(&lab);
     lab.wait_for(restarted);
-    assert_eq!(probe.value(), Ok(0), "it begins anew");
+    assert_eq!(probe.value(), Ok(0), "it starts again");
     lab.finish();
 }
 

@@ -100,7 +100,7 @@ fn a_library_beside_a_ready_made_plugin_is_found_watched_and_missed() {
         fs::remove_file(lab.path("libanswer.so")).unwrap();
         let (stage, error) = lab.reload_failed();
         assert_eq!(stage, Stage::Preflight);
-        assert!(error.contains("needs `libanswer.so`, which is nowhere to be found (sought in "), "{error}");
+        assert!(error.contains("needs `libanswer.so`, which was not found (searched "), "{error}");
         let folder = lab.path("").canonicalize().unwrap();
         assert!(error.contains(folder.to_str().unwrap()), "{error}");
         assert_eq!(version(&lab), 2);

@@ -1,4 +1,4 @@
-//! That what is told of a plugin has been written down: a host that is killed after that knows it when it is back.
+//! That what is reported of a plugin has been written down: a host that is killed after that knows it when it is back.
 
 use replug::EventKind;
 use replug_tests::{Lab, misbehave};

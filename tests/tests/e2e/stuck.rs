@@ -1,4 +1,4 @@
-//! What does not come back in the host's own process, where nothing can end it: it is told of, and no one else waits.
+//! What does not come back in the host's own process, where nothing can end it: it is reported, and no one else waits.
 
 use replug::{CallError, EventKind, Generation, Handle, manifest::Mode};
 use replug_tests::{Hold, Lab, misbehave};
@@ -38,7 +38,7 @@ fn a_call_that_does_not_come_back_is_told_with_its_method_and_thread() {
     let (handle, path) = (lab.handle(), hold.path().to_owned());
     let caller = thread::spawn(move || handle.invoke_json("hold", serde_json::json!([path])).wait());
     let entered = hold.entered();
-    assert_eq!(stuck(&mut lab).0, "hold", "a call by name is told of, too");
+    assert_eq!(stuck(&mut lab).0, "hold", "a call by name is reported, too");
     drop(entered);
     caller.join().unwrap().unwrap();
     lab.finish();
@@ -116,7 +116,7 @@ fn a_plugin_whose_stop_does_not_come_back_keeps_no_one_waiting() {
     let error = lab.probe().version().unwrap_err();
     assert!(matches!(error, CallError::NotRunning { .. }), "{error}");
     lab.host().start(&lab.id()).wait().unwrap();
-    assert_eq!(lab.probe().version(), Ok(1), "it comes up anew beside the one that hangs");
+    assert_eq!(lab.probe().version(), Ok(1), "it comes up again beside the one that hangs");
     drop((entered, hold));
     lab.finish();
 }

@@ -286,7 +286,7 @@ fn a_manifest_that_is_broken_changes_nothing_until_it_is_repaired() {
     let error = lab.reload_failed().1;
     assert!(error.contains("not UTF-8"), "{error}");
     assert_eq!(probe.version().unwrap(), 1);
-    // A new version lives by the manifest before, and does not mend this one.
+    // A new version follows the manifest before, and does not mend this one.
     lab.told_since();
     lab.write("plugin.so", misbehave("version=2"));
     lab.reloaded();
@@ -398,15 +398,15 @@ fn a_manifest_that_stays_empty_is_refused_and_one_that_is_written_anew_counts() 
 
 #[test]
 fn a_mended_configuration_brings_up_a_plugin_that_had_refused_its_first() {
-    let mut lab = Lab::new("mended-config");
+    let mut lab = Lab::new("fixed-config");
     lab.install(misbehave("version=1"));
     lab.set_manifest("binary = \"plugin.so\"\n[config]\nword = 4");
     lab.start_watching();
     let (_, error) = lab.reload_failed();
     assert!(error.contains("expected a string"), "{error}");
-    lab.set_manifest("binary = \"plugin.so\"\n[config]\nword = \"mended\"");
+    lab.set_manifest("binary = \"plugin.so\"\n[config]\nword = \"fixed\"");
     lab.reloaded();
-    assert_eq!(lab.probe().word().unwrap(), "mended");
+    assert_eq!(lab.probe().word().unwrap(), "fixed");
     lab.finish();
 }
 

@@ -48,7 +48,7 @@ fn a_process_that_died_is_started_again_without_a_trial() {
 
 #[test]
 fn another_configuration_is_another_trial() {
-    let mut lab = Lab::in_mode("configured-anew", Mode::InProcess);
+    let mut lab = Lab::in_mode("configured-again", Mode::InProcess);
     lab.install(stateless(&noting(&lab, 1)));
     lab.start_watching();
     for (word, since) in [("one", 2), ("two", 4)] {

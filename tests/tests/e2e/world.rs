@@ -30,7 +30,7 @@ fn a_plugins_folder_that_is_missing_or_no_folder_is_an_error_that_says_so() {
     assert!(error.contains("not a folder; pass the folder that holds your plugins"), "{error}");
 }
 
-/// Runs one test of this program again in a world of its own; none if that world is not to be had.
+/// Runs one test of this program again in a world of its own; none if that world is not available.
 fn again(test: &str, mut command: Command, variable: (&str, &Path)) -> Option<String> {
     let output = command.args(["--exact", test, "--nocapture"]).env(variable.0, variable.1).output().ok()?;
     let text =

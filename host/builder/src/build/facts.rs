@@ -1,4 +1,4 @@
-//! What is found out about a cargo package once, and kept for as long as it holds: asking cargo anew would
+//! What is found out about a cargo package once, and kept for as long as it holds: asking cargo again would
 //! cost every edit more than the rest of this stage together.
 
 use super::{
@@ -84,7 +84,7 @@ impl Facts {
         // Which versions all packages get is decided for the workspace as a whole.
         inputs.files.extend(metadata.packages.iter().map(|package| package.manifest_path.clone().into()));
         // What was saved while cargo read it may not be what it read. Stamped as missing, it makes the facts be found
-        // out anew the next time.
+        // out again the next time.
         stamps.extend(inputs.files.iter().map(|path| (path.clone(), stamp_before(path, began))));
         // Above the workspace, only those that are there: to watch for others would be to watch folders of everyone's.
         let watched =

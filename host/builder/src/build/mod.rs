@@ -288,7 +288,7 @@ impl Builder {
         Ok(output)
     }
 
-    /// What is known about the plugin's package, found out anew if it no longer holds.
+    /// What is known about the plugin's package, found out again if it no longer holds.
     async fn facts(&self, manifest: &Manifest) -> Result<Arc<Facts>, BuildError> {
         let key = key(manifest);
         let known = self.facts.lock().get(&key).cloned();

@@ -73,7 +73,7 @@ impl Note {
     }
 }
 
-/// Written anew only if it differs: cargo looks at its time.
+/// Written again only if it differs: cargo looks at its time.
 fn write_wrapper(dir: &Path, wrapper: &Path) -> io::Result<()> {
     if fs::read(wrapper).is_ok_and(|found| found == WRAPPER.as_bytes()) {
         return Ok(());

@@ -186,7 +186,7 @@ async fn a_package_that_is_no_cdylib_is_refused_with_the_line_to_add() {
         message.contains("`tiny-one` is not a cdylib; add `crate-type = [\"cdylib\"]` under `[lib]`"),
         "{message}"
     );
-    // The facts are found out anew once the manifest is repaired.
+    // The facts are found out again once the manifest is repaired.
     bench.write("Cargo.toml", CARGO_TOML);
     bench.build().await.unwrap();
     bench.write("Cargo.toml", "[package]\nname = \"tiny-one\"\nedition = \"2024\"\n");

@@ -91,10 +91,10 @@ fn a_failed_build_shows_what_rustc_says_and_then_what_goes_on() {
         ],
     };
     let first = plain(renderer.lines(&event(CALCULATOR, None, failed.clone())));
-    assert_eq!(first, "\nerror: expected `;`\ncalculator: build failed, nothing serves until it is mended");
+    assert_eq!(first, "\nerror: expected `;`\ncalculator: build failed, nothing serves until it is fixed");
     renderer.lines(&reloaded(1, 10.0));
     let later = plain(renderer.lines(&event(CALCULATOR, None, failed)));
-    assert_eq!(later, "\nerror: expected `;`\ncalculator: build failed, g1 goes on");
+    assert_eq!(later, "\nerror: expected `;`\ncalculator: build failed, still serving g1");
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_build_that_fails_without_a_word_of_rustc_s_says_why_itself() {
     let mut renderer = watching(&[CALCULATOR]);
     let failed = EventKind::BuildFailed { error: "the build script failed".into(), diagnostics: Vec::new() };
     let line = plain(renderer.lines(&event(CALCULATOR, None, failed)));
-    assert_eq!(line, "calculator: build failed, nothing serves until it is mended: the build script failed");
+    assert_eq!(line, "calculator: build failed, nothing serves until it is fixed: the build script failed");
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_failed_reload_is_one_line_with_the_stage_the_reason_and_what_goes_on() {
         gap_ms: None,
     };
     let line = plain(renderer.lines(&event(CALCULATOR, None, failed)));
-    assert_eq!(line, "calculator: preflight failed, g3 goes on: it needs `libfoo.so`");
+    assert_eq!(line, "calculator: preflight failed, still serving g3: it needs `libfoo.so`");
 }
 
 #[test]
@@ -164,14 +164,14 @@ fn a_new_configuration_says_what_counts_now_what_counts_later_and_what_was_wrong
         let kind = EventKind::ConfigChanged { applied: keys(applied), restart_needed: keys(restart_needed) };
         plain(renderer.lines(&event("", None, kind)))
     };
-    assert_eq!(changed(&["log.filter", "watch"], &[]), "configuration taken over: log.filter, watch");
+    assert_eq!(changed(&["log.filter", "watch"], &[]), "configuration applied: log.filter, watch");
     assert_eq!(changed(&[], &["state_dir"]), "configuration needs a restart: state_dir");
     let both = changed(&["log.filter"], &["state_dir"]);
-    assert_eq!(both, "configuration taken over: log.filter; needs a restart: state_dir");
-    assert_eq!(changed(&[], &[]), "configuration is again what the host lives by");
+    assert_eq!(both, "configuration applied: log.filter; needs a restart: state_dir");
+    assert_eq!(changed(&[], &[]), "configuration matches the running host again");
     let kind = EventKind::ConfigRefused { error: "replug.toml:1: `watch` is 3".into() };
     let refused = plain(watching(&[]).lines(&event("", None, kind)));
-    assert_eq!(refused, "configuration refused, the one before goes on: replug.toml:1: `watch` is 3");
+    assert_eq!(refused, "configuration rejected, keeping the previous one: replug.toml:1: `watch` is 3");
 }
 
 #[test]
@@ -200,6 +200,6 @@ fn a_crash_of_the_host_is_one_line_with_who_where_how_and_what_was_done() {
     let quarantined = EventKind::PluginQuarantined { method, line, signal: None, reason };
     assert_eq!(
         plain(renderer.lines(&event(CALCULATOR, None, quarantined))),
-        "calculator crashed the host in divide (exit): it is quarantined until its artifact is another, or until you `start` it"
+        "calculator crashed the host in divide (exit): it is quarantined; rebuild it, or `start` it to try again"
     );
 }

@@ -21,7 +21,7 @@ use tracing_subscriber::EnvFilter;
 /// What a host is told by its configuration: `replug.toml`, the environment and flags, in [`Layers`](super::Layers).
 ///
 /// A program may as well fill it in itself. `HostBuilder::config` starts a host by it, and
-/// `Host::apply` lets one that runs live by another.
+/// `Host::apply` applies another to a host that runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostConfig {
     /// The folder whose sub-folders are the plugins; `plugins` if nothing is said.

@@ -198,7 +198,7 @@ impl Layers {
         let near = |name: &str| known.iter().find(|known| strsim::damerau_levenshtein(name, known) <= 2);
         let slips = self.environment.iter().filter_map(|(name, _)| {
             let meant = near(name).filter(|_| !known.contains(name))?;
-            Some(format!("the environment variable {name} sets nothing; did you mean {meant}?"))
+            Some(format!("unknown environment variable {name}; did you mean {meant}?"))
         });
         let rust_log = self.environment.iter().find(|(name, _)| name == RUST_LOG);
         let unusable = rust_log.filter(|(_, text)| !is_filter(text)).map(|(_, text)| {

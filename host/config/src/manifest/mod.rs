@@ -80,13 +80,13 @@ impl Manifest {
         Self { config: other.config.clone(), ..self.clone() } == *other
     }
 
-    /// Whether a generation that was made by this manifest has to be made anew, of the same artifact, to live by
+    /// Whether a generation that was made by this manifest has to be made again, of the same artifact, to follow
     /// another version of it, wherever it is.
-    pub fn is_outlived_by(&self, other: &Self) -> bool {
+    pub fn requires_new_instance(&self, other: &Self) -> bool {
         self.mode != other.mode || self.process.call_timeout != other.process.call_timeout
     }
 
-    /// Whether a process that was made by this manifest has to be another to live by another version of it: what it is
+    /// Whether a process that was made by this manifest has to be another to follow another version of it: what it is
     /// told at its beginning.
     pub fn asks_for_another_process(&self, other: &Self) -> bool {
         let timeouts = |manifest: &Self| (manifest.process.cancel_grace, manifest.process.step_timeout);

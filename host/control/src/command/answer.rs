@@ -3,8 +3,8 @@
 use super::schema::StatusSchema;
 use replug_api::describe;
 use replug_engine::{
-    Configured, Event, Generation, PluginInfo, Status, Unmet, Version, event::LimitsInForce, manifest::Mode,
-    metrics::Failures,
+    Configured, Event, Generation, PendingConfig, PluginInfo, Status, Version, event::LimitsInForce,
+    manifest::Mode, metrics::Failures,
 };
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
@@ -39,11 +39,11 @@ pub struct Plugins {
     pub page_no: u32,
     /// How many plugins a page holds.
     pub page_size: u32,
-    /// What the host was told and does not live by.
+    /// What the host was told and has not applied.
     pub configuration: Configuration,
 }
 
-/// What of the host's configuration, as it stands, the host does not live by.
+/// What of its configuration, as it stands, the host has not applied.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Configuration {
     /// Why it was refused, with file, line and key; null if it was not.
@@ -52,8 +52,8 @@ pub struct Configuration {
     pub restart_needed: Vec<String>,
 }
 
-impl From<Unmet> for Configuration {
-    fn from(Unmet { refused, restart_needed }: Unmet) -> Self {
+impl From<PendingConfig> for Configuration {
+    fn from(PendingConfig { refused, restart_needed }: PendingConfig) -> Self {
         Self { refused, restart_needed }
     }
 }

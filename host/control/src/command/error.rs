@@ -49,7 +49,7 @@ pub enum Code {
     Refused = 42200,
     /// The plugin panicked.
     Panicked = 42201,
-    /// The new version did not come to serve; the one before goes on.
+    /// The new version did not come to serve; the previous one keeps serving.
     ReloadFailed = 42202,
     /// The plugin's answer is none that can be passed on.
     BadResult = 42203,

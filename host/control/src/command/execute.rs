@@ -276,7 +276,7 @@ fn page(host: &Host, list: &List) -> Result<Plugins, ControlError> {
         total,
         page_no,
         page_size,
-        configuration: host.unmet().into(),
+        configuration: host.pending_config().into(),
     })
 }
 

@@ -158,7 +158,7 @@ pub struct List {
 pub struct Register {
     /// The plugin's id.
     pub id: PluginId,
-    /// Whether to take it in anew, built again, if it is registered already. Without it, that is an error.
+    /// Whether to take it in again, built again, if it is registered already. Without it, that is an error.
     #[serde(default)]
     pub rebuild: bool,
 }
@@ -180,7 +180,7 @@ pub struct Stop {
 pub struct Execute {
     /// The plugin's id.
     pub id: PluginId,
-    /// The method; `Interface.method` where two interfaces have one of that name.
+    /// The method, or `Interface.method` if two interfaces have a method of that name.
     #[schema(example = "add")]
     pub method: String,
     /// The arguments: an object by name, or an array by position.

@@ -180,7 +180,7 @@ fn check_origin(headers: &HeaderMap, gate: Option<&Gate>, host: &str) -> Result<
 fn check_token(headers: &HeaderMap, gate: &Gate) -> Result<(), ControlError> {
     let Some(given) = headers.get(AUTHORIZATION) else {
         let text =
-            "a token is wanted: send `authorization: Bearer TOKEN` with the one that the host has printed";
+            "missing bearer token: send `authorization: Bearer TOKEN` with the one that the host has printed";
         return Err(ControlError::new(Code::NoToken, text));
     };
     let token =

@@ -1,4 +1,4 @@
-//! What a host lives by while it runs, and where it keeps its things. What it is told is read by `replug-config`.
+//! The settings of a running host, and where it keeps its files. The configuration is read by `replug-config`.
 
 mod place;
 mod run;
@@ -29,13 +29,13 @@ pub(crate) struct Settings {
     /// Whether plugins start by themselves.
     pub(crate) auto_start: bool,
     pub(crate) events: EventSink,
-    /// What it lives by; see [`Settings::now`].
-    pub(crate) config: Mutex<Told>,
+    /// What is in effect; see [`Settings::now`].
+    pub(crate) config: Mutex<ConfigState>,
 }
 
-/// What a host lives by, as its configuration says.
+/// The settings of a host, as its configuration gives them.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct ConfigState {
     pub(crate) now: Arc<HostConfig>,
     /// The keys that say something else now and count at the next start.
     pub(crate) pending: Vec<String>,
@@ -44,7 +44,7 @@ pub(crate) struct Told {
 }
 
 impl Settings {
-    /// The configuration that the host lives by at this moment.
+    /// The configuration in effect.
     pub(crate) fn now(&self) -> Arc<HostConfig> {
         self.config.lock().now.clone()
     }

@@ -2,7 +2,7 @@
 
 use super::{By, Effects, Lifecycle, Work};
 
-/// Whether the plugin lives by what the manifest says by now.
+/// Whether the plugin follows what the manifest says by now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Words {
     InForce,
@@ -17,7 +17,7 @@ pub(crate) struct Edit {
     pub(crate) serves: bool,
     /// Whether the configuration is another.
     pub(crate) reconfigures: bool,
-    /// Whether it takes another instance to live by it, or another process.
+    /// Whether it takes another instance to follow it, or another process.
     pub(crate) needs_another: bool,
     /// Whether anything but the configuration is another.
     pub(crate) more: bool,

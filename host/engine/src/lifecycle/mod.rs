@@ -102,7 +102,7 @@ pub(crate) struct Confirm {
 /// What the lifecycle learns.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// The plugin lives by another manifest from now on.
+    /// The plugin follows another manifest from now on.
     Accepted(Policy),
     /// An order was given.
     Order(Ticket, Request),

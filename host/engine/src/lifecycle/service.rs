@@ -211,8 +211,8 @@ impl Lifecycle {
         }
         let (failures, window) = (&self.failures, humantime::format_duration(death_window));
         let reason = format!(
-            "its process {failures} within {window}: it is quarantined until its artifact is another, or until you \
-             `start` it"
+            "its process {failures} within {window}: it is quarantined; rebuild it, or `start` it to try \
+             again"
         );
         self.faults.is_quarantined(reason.clone());
         Err(Effect::Quarantine { digest: last.digest, reason })

@@ -92,7 +92,7 @@ pub enum PreflightError {
     },
     /// A library it needs is not there.
     #[error(
-        "{} needs `{library}`, which is nowhere to be found (sought in {}); install it, or add its folder to the plugin's runpath or to LD_LIBRARY_PATH",
+        "{} needs `{library}`, which was not found (searched {}); install it, or add its folder to the plugin's runpath or to LD_LIBRARY_PATH",
         path.display(), list(sought)
     )]
     MissingLibrary {

@@ -144,7 +144,7 @@ impl Metrics {
                 crashes.add(&[("plugin", id), ("cause", cause)], *count as f64);
             }
         });
-        let help = "How often the plugin's process was started again, by what had ended the one before.";
+        let help = "How often the plugin's process was started again, by what ended the previous one.";
         let mut restarts = page.family(Kind::Counter, "replug_plugin_restarts_total", help);
         self.each(|it, id| {
             for (cause, count) in &it.tally.restarts {
@@ -181,7 +181,7 @@ impl Metrics {
         of_process(Kind::Gauge, "replug_plugin_resident_memory_bytes", help, |it| {
             it.process.map(|process| process.resident_bytes as f64)
         });
-        let help = "Processor time of the plugin's process, if that is one of its own. Begins anew with each process.";
+        let help = "Processor time of the plugin's process, if that is one of its own. Starts at zero with each process.";
         of_process(Kind::Counter, "replug_plugin_cpu_seconds_total", help, |it| {
             it.process.map(|process| process.cpu_seconds)
         });
@@ -298,7 +298,7 @@ impl Family<'_> {
             count = cumulative;
         }
         self.sample("_sum", labels, durations.sum_seconds());
-        // Not counted anew: it has to be what the last bucket says.
+        // Not counted again: it has to be what the last bucket says.
         self.sample("_count", labels, count as f64);
     }
 

@@ -17,7 +17,7 @@ impl Worker {
                     "{generation} was stopped for a new version that did not come up, and did not come up again itself: {error}; repair the plugin, or `start` it"
                 );
                 self.do_now(Input::Lost);
-                drop(self.desk.entry.close(&reason));
+                drop(self.shared.entry.close(&reason));
                 Err(reason)
             }
         }

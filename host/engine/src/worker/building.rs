@@ -81,10 +81,10 @@ impl Worker {
         }
         self.tell(EventKind::BuildStarted { cause: cause.change.as_ref().map(|change| change.path.clone()) });
         let manifest = self.said();
-        let (shop, entry) = (self.shop.clone(), self.desk.entry.clone());
+        let (context, entry) = (self.context.clone(), self.shared.entry.clone());
         let before = Stamps::of(&self.inputs);
         self.overlap.build_begins(SystemTime::now());
-        let building = reload::build(&shop, (&entry, &manifest), stages).instrument(cause.span(self));
+        let building = reload::build(&context, (&entry, &manifest), stages).instrument(cause.span(self));
         let newer = {
             tokio::pin!(building);
             let mut awaited = self.attend(building.as_mut()).await;
@@ -133,7 +133,7 @@ impl Worker {
         }
         self.warn_of(&settled);
         if self.overlap.has_changed(manifest) {
-            // The build writes it anew each time: what it says by now is in force, and causes no build.
+            // The build writes it again each time: what it says by now is in force, and causes no build.
             self.take_manifest().await;
         }
         let compiled = match &built {
@@ -200,7 +200,7 @@ impl Worker {
     /// Waits while git writes the files of a branch. Changes that come meanwhile are part of what is built then.
     async fn wait_for_git(&mut self, cause: &mut Cause, span: &Span) -> Result<Option<Work>, HostError> {
         self.doing(Some(Stage::Build));
-        self.desk.entry.set_reason("it is being built: wait for it to come up");
+        self.shared.entry.set_reason("it is being built: wait for it to come up");
         let mut folders: BTreeSet<PathBuf> = self.inputs.dirs.clone();
         folders.insert(self.said().root.clone());
         let mut locks = std::mem::take(&mut self.stale_locks);
@@ -255,7 +255,7 @@ impl Worker {
 
     /// Whether the build that runs is pointless now.
     async fn is_superseded_by(&mut self, change: &Change) -> bool {
-        let own = self.shop.builder.own_writes(&self.said(), (Moment::During, &change.path));
+        let own = self.context.builder.own_writes(&self.said(), (Moment::During, &change.path));
         let supersedes = match self.overlap.judge(change, own) {
             Verdict::Included | Verdict::Held => false,
             Verdict::Supersedes => true,
@@ -281,7 +281,7 @@ impl Worker {
         let cause = built.as_ref().map_err(|error| &*error.cause);
         let path = match cause {
             Err(ReloadCause::Build(BuildError::NoSource { root })) => root.join("Cargo.toml"),
-            _ if self.shop.builder.takes_time(&manifest) => return false,
+            _ if self.context.builder.takes_time(&manifest) => return false,
             Err(ReloadCause::Build(BuildError::NoBinary { path, .. })) => path.clone(),
             Err(_) => return false,
             Ok(built) => built.artifact.clone(),
@@ -301,7 +301,7 @@ impl Worker {
         let now = Stamps::of(&self.inputs);
         let manifest = self.said();
         let is_edited = |path: &PathBuf| {
-            self.shop.builder.own_writes(&manifest, (Moment::After, path)) == OwnWrites::None
+            self.context.builder.own_writes(&manifest, (Moment::After, path)) == OwnWrites::None
         };
         now.lacks_any_of(&self.present) || before.differing(&now).iter().any(is_edited)
     }

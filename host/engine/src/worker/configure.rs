@@ -95,7 +95,7 @@ impl Worker {
         let old = self.manifest();
         let said = self.said().config.clone();
         let new = Arc::new(Manifest { config: config.clone(), ..(*old).clone() });
-        let done = match self.desk.entry.live() {
+        let done = match self.shared.entry.live() {
             Some(live) => {
                 self.do_now(Input::ConfigureBegan);
                 self.configure(live, &new).await.0

@@ -14,7 +14,7 @@ use crate::{
 impl Worker {
     /// Counts the calls of the generation that serves, and those that failed as its manifest sees it.
     pub(super) fn count_calls(&self) -> Input {
-        let (Some(live), Some(spec)) = (self.desk.entry.live(), &self.manifest().reload.confirm) else {
+        let (Some(live), Some(spec)) = (self.shared.entry.live(), &self.manifest().reload.confirm) else {
             // Its death is about to be heard of, or it is not watched any more.
             return Input::Calls { total: 0, failed: 0, earlier: None };
         };
@@ -50,7 +50,7 @@ impl Worker {
 
     /// What served before this artifact first did, so that going back twice does not go forward.
     pub(super) fn earlier_than(&self, digest: Digest) -> Option<Digest> {
-        let served = &self.desk.progress.lock().served;
+        let served = &self.shared.progress.lock().served;
         let at = served.iter().position(|(_, it)| *it == digest).unwrap_or(served.len());
         at.checked_sub(1).map(|before| served[before].1)
     }

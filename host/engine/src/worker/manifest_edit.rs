@@ -29,7 +29,7 @@ impl Worker {
         };
         self.pending = self.pending.as_deref().map(at_new_place);
         let moved = at_new_place(&self.manifest());
-        *self.desk.manifest.lock() = moved;
+        *self.shared.manifest.lock() = moved;
         self.note_manifest();
         self.tell(EventKind::PluginDiscovered { path: manifest.root.clone() });
         self.watch_sources().await;
@@ -47,7 +47,7 @@ impl Worker {
     /// Goes on with an edit that was made before the host started, and could not be used then.
     pub(super) async fn take_edit(&mut self) {
         let manifest = self.manifest();
-        let read = self.shop.settings.now().defaults.read(&manifest.root);
+        let read = self.context.settings.now().defaults.read(&manifest.root);
         if let Err(error) = read {
             return self.refuse_manifest(error);
         }
@@ -81,7 +81,7 @@ impl Worker {
     /// Reads the manifest again, and says what is left to do.
     pub(super) async fn take_manifest(&mut self) -> Next {
         let old = self.manifest();
-        let read = self.shop.settings.now().defaults.read(&old.root);
+        let read = self.context.settings.now().defaults.read(&old.root);
         let new = match read {
             Ok(new) if new.id == old.id => Arc::new(self.with_given(new)),
             // The host sees to a plugin that goes by another name now.
@@ -93,13 +93,13 @@ impl Worker {
                 return Next::Nothing;
             }
         };
-        self.desk.progress.lock().has_read(&new);
-        let live = self.desk.entry.live();
+        self.shared.progress.lock().has_read(&new);
+        let live = self.shared.entry.live();
         let outside = live.as_ref().is_some_and(|live| live.instance.pid().is_some());
         let edit = Edit {
             serves: live.is_some(),
             reconfigures: old.config != new.config,
-            needs_another: old.is_outlived_by(&new) || outside && old.asks_for_another_process(&new),
+            needs_another: old.requires_new_instance(&new) || outside && old.asks_for_another_process(&new),
             more: !old.differs_only_in_config(&new),
         };
         let Some(Work::Adopt { at_once, next }) = self.step(Input::ManifestRead(edit)) else {
@@ -120,11 +120,11 @@ impl Worker {
         }
     }
 
-    /// From now on the plugin lives by this manifest.
+    /// From now on the plugin follows this manifest.
     pub(super) fn accept(&mut self, manifest: Arc<Manifest>) {
         self.pending = None;
         let policy = policy(&manifest);
-        *self.desk.manifest.lock() = manifest;
+        *self.shared.manifest.lock() = manifest;
         self.note_manifest();
         self.do_now(Input::Accepted(policy));
     }
@@ -146,7 +146,7 @@ impl Worker {
                     Change { plugin, path, saved_at: SystemTime::now(), what: What::Manifest, before: None };
                 let _ = self.rebuild(Cause::of(edited)).await;
             }
-        } else if let (Next::Build, Some(_), Some(live)) = (edit, &self.pending, self.desk.entry.live()) {
+        } else if let (Next::Build, Some(_), Some(live)) = (edit, &self.pending, self.shared.entry.live()) {
             let again = (Source::Stored(live.digest), now);
             if let Err(error) = self.install(again, Cause::resume(), Stages::default()).await {
                 self.do_now(Input::WordsRefused(error.to_string()));

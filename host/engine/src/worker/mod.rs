@@ -3,11 +3,11 @@
 //! A build is the only thing that is cut short: by a newer save, which starts it again, or by an order that makes it
 //! pointless. Everything after the build runs to its end.
 
-mod aftermath;
 mod bounded;
 mod bring_back;
 mod building;
 mod configure;
+mod crash_recovery;
 mod go_back;
 mod manifest_edit;
 mod order;
@@ -30,7 +30,7 @@ use crate::{
     manifest::{self, Manifest, ManifestError},
     record::{Kept, Wanted},
     registry::Entry,
-    reload::Workshop,
+    reload::Context,
     watch::{Change, Inputs, StaleLocks, Stamps, Watcher, What},
 };
 pub(crate) use configure::Config;
@@ -56,7 +56,7 @@ pub(crate) use crate::watch::GRACE;
 
 /// What others hold of a worker.
 #[derive(Clone)]
-pub(crate) struct Desk {
+pub(crate) struct WorkerHandle {
     pub(crate) entry: Arc<Entry>,
     pub(crate) manifest: Arc<Mutex<Arc<Manifest>>>,
     pub(crate) progress: Arc<Mutex<Progress>>,
@@ -64,9 +64,9 @@ pub(crate) struct Desk {
 }
 
 pub(crate) struct Worker {
-    shop: Arc<Workshop>,
+    context: Arc<Context>,
     watcher: Option<Arc<Watcher>>,
-    desk: Desk,
+    shared: WorkerHandle,
     inbox: mpsc::UnboundedReceiver<Order>,
     deaths: Deaths,
     /// What is to run, what serves and what waits, and what follows from that.
@@ -78,8 +78,8 @@ pub(crate) struct Worker {
     last_generation: u64,
     /// What is remembered of the plugin over the end of the host.
     record: Kept,
-    /// What the manifest says by now, if what serves has to be another to live by it. Until that has come up, the one
-    /// before is in force, as a whole: a version that is started again lives by what it was accepted with.
+    /// What the manifest says by now, if what serves has to be another to follow it. Until that has come up, the one
+    /// before is in force, as a whole: a version that is started again follows what it was accepted with.
     pending: Option<Arc<Manifest>>,
     /// A configuration that was given by order, and goes before the manifest's.
     given: Option<Given>,
@@ -107,13 +107,13 @@ impl Worker {
     /// Takes a plugin in. If there is someone to answer, it starts with the host, unless its manifest or its record says
     /// that it does not.
     pub(crate) fn spawn(
-        shop: &Arc<Workshop>,
+        context: &Arc<Context>,
         watcher: Option<Arc<Watcher>>,
         (manifest, unusable): (Manifest, Option<ManifestError>),
         with_host: Option<Reply<Generation>>,
-    ) -> Desk {
+    ) -> WorkerHandle {
         let (orders, inbox) = mpsc::unbounded_channel();
-        let mut record = shop.records.of(&manifest.id);
+        let mut record = context.records.of(&manifest.id);
         record.note(|record| record.reads(&manifest));
         let wrong =
             (unusable.as_ref().map(ToString::to_string), record.gone_back_because().map(str::to_owned));
@@ -123,16 +123,16 @@ impl Worker {
         progress.faults = lifecycle.faults().clone();
         progress.has_read(&manifest);
         let entry = Arc::new(Entry::new(manifest.id.clone(), why_at_rest(record.wanted())));
-        let desk = Desk {
+        let handle = WorkerHandle {
             entry,
             manifest: Arc::new(Mutex::new(Arc::new(manifest))),
             progress: Arc::new(Mutex::new(progress)),
             orders,
         };
         let worker = Self {
-            shop: shop.clone(),
+            context: context.clone(),
             watcher,
-            desk: desk.clone(),
+            shared: handle.clone(),
             inbox,
             deaths: Deaths::default(),
             lifecycle,
@@ -153,7 +153,7 @@ impl Worker {
             failures: 0,
         };
         tokio::spawn(worker.run(Order::Begin { with_host, unusable }));
-        desk
+        handle
     }
 
     /// Carries out an order. Breaks off when the host has shut down.
@@ -173,7 +173,7 @@ impl Worker {
             Order::NewDefaults => self.new_defaults().await,
             Order::Return(manifest) => {
                 self.given = None;
-                self.desk.progress.lock().has_read(&manifest);
+                self.shared.progress.lock().has_read(&manifest);
                 self.accept(manifest);
                 self.watch_sources().await;
             }
@@ -221,14 +221,14 @@ impl Worker {
         let pardoned = self.lift_quarantine();
         // A quarantine may be what kept the newest source from serving.
         let is_hindered = pardoned && self.lifecycle.faults().of_source();
-        if let Some(live) = self.desk.entry.live().filter(|_| !is_hindered) {
+        if let Some(live) = self.shared.entry.live().filter(|_| !is_hindered) {
             return Ok(live.generation);
         }
         self.do_now(Input::Pardoned);
         if is_hindered {
             let done = self.rebuild(Cause::order()).await;
             // If that fails and another version serves, what was asked for is so all the same.
-            return done.or_else(|error| self.desk.entry.live().map(|live| live.generation).ok_or(error));
+            return done.or_else(|error| self.shared.entry.live().map(|live| live.generation).ok_or(error));
         }
         self.start_where_stopped().await
     }
@@ -236,7 +236,7 @@ impl Worker {
     /// Someone has asked for the plugin: it is to run from now on, also when the host is another.
     fn want(&mut self) {
         self.do_now(Input::Wanted);
-        self.desk.progress.lock().unregistered = false;
+        self.shared.progress.lock().unregistered = false;
         self.record.change(|record| record.set_wanted(Wanted::Running));
     }
 
@@ -244,7 +244,7 @@ impl Worker {
         if change.before.is_some() {
             self.failures = 0;
         }
-        let own = self.shop.builder.own_writes(&self.said(), (Moment::After, &change.path));
+        let own = self.context.builder.own_writes(&self.said(), (Moment::After, &change.path));
         let change = match (self.overlap.judge_late(&change, own), change.what) {
             (Settled::Repeat(change), _) => change,
             (settled, What::Source) => return self.warn_of(&settled),
@@ -286,7 +286,7 @@ impl Worker {
 
     fn tell_failed(&self, error: &ReloadError, gap_ms: Option<f64>) {
         let configures = self.lifecycle.configures();
-        let kept_generation = self.desk.entry.live().map(|live| live.generation);
+        let kept_generation = self.shared.entry.live().map(|live| live.generation);
         let file = Some(self.manifest().file.clone()).filter(|_| configures != Some(By::Order));
         let key = error.cause.unfit_config_key().filter(|_| self.given.is_none());
         let at = file.as_ref().zip(key).and_then(|(file, key)| Some((file, manifest::line_of(file, &key)?)));
@@ -302,8 +302,8 @@ impl Worker {
 
     /// Lets callers know why nothing serves, if nothing does.
     fn say_why_down(&self, error: &ReloadError) {
-        if self.desk.entry.live().is_none() {
-            self.desk.entry.set_reason(&format!("{} failed: {}", error.stage.name(), error.cause));
+        if self.shared.entry.live().is_none() {
+            self.shared.entry.set_reason(&format!("{} failed: {}", error.stage.name(), error.cause));
         }
     }
 
@@ -315,22 +315,22 @@ impl Worker {
     /// The same; what was not watched before, and is newer than that, counts as changed.
     async fn watch_sources_as_of(&mut self, as_of: Option<SystemTime>) {
         if self.watcher.is_some() {
-            let inputs = self.shop.builder.inputs(&self.said()).await;
+            let inputs = self.context.builder.inputs(&self.said()).await;
             self.present = Stamps::of(&inputs);
             self.watch(Inputs { as_of, ..inputs });
         }
     }
 
     fn id(&self) -> &PluginId {
-        &self.desk.entry.id
+        &self.shared.entry.id
     }
 
     /// The manifest that is in force.
     fn manifest(&self) -> Arc<Manifest> {
-        self.desk.manifest.lock().clone()
+        self.shared.manifest.lock().clone()
     }
 
-    /// The manifest as it was last read, whether it is in force or not: what a new version is to live by.
+    /// The manifest as it was last read, whether it is in force or not: what a new version is to follow.
     fn said(&self) -> Arc<Manifest> {
         self.pending.clone().unwrap_or_else(|| self.manifest())
     }
@@ -341,11 +341,11 @@ impl Worker {
     }
 
     fn doing(&self, stage: Option<Stage>) {
-        self.desk.progress.lock().doing = stage;
+        self.shared.progress.lock().doing = stage;
     }
 
     fn tell(&self, kind: EventKind) {
-        self.shop.settings.events.plugin(self.id(), kind);
+        self.context.settings.events.plugin(self.id(), kind);
     }
 
     fn stopping(&self) -> HostError {

@@ -1,6 +1,6 @@
 //! What outlives the host: how a plugin comes up from what is remembered of it, and what is remembered when it serves.
 
-use super::{Reply, StopWhy, Worker, aftermath::refuses_state, serve::Cause};
+use super::{Reply, StopWhy, Worker, crash_recovery::refuses_state, serve::Cause};
 use crate::{
     bring_up::can_move,
     error::{HostError, ReloadCause, ReloadError},
@@ -27,7 +27,7 @@ impl Worker {
             return;
         }
         self.do_now(Input::Wanted);
-        self.desk.progress.lock().unregistered = false;
+        self.shared.progress.lock().unregistered = false;
         let known = self.record.serving().and_then(|serving| serving.program.clone());
         let same_program = known.is_some() && known == own_program();
         let mut reply = Some(reply);
@@ -49,7 +49,7 @@ impl Worker {
         reply: &mut Option<Reply<Generation>>,
     ) -> Result<Generation, HostError> {
         // A ready-made artifact is no matter of waiting, and the newest is tried first.
-        let takes_time = self.shop.builder.takes_time(&self.manifest());
+        let takes_time = self.context.builder.takes_time(&self.manifest());
         let stored = if takes_time { self.startable() } else { Vec::new() };
         let mut work = self.step(Input::Start { by, stored });
         let mut done = Err(self.stopping());
@@ -84,14 +84,14 @@ impl Worker {
                 Some(Work::BuildSource) => {
                     self.watch_sources().await;
                     done = self.rebuild(Cause::check()).await;
-                    let serves = done.is_ok() || self.desk.entry.live().is_some();
+                    let serves = done.is_ok() || self.shared.entry.live().is_some();
                     let stored = self.startable();
                     work = self.step(Input::SourceTried { serves, stored });
                     continue;
                 }
                 // If another version serves, what was asked for is so all the same.
                 _ => {
-                    let live = self.desk.entry.live().map(|live| live.generation);
+                    let live = self.shared.entry.live().map(|live| live.generation);
                     return done.or_else(|error| live.ok_or(error));
                 }
             };
@@ -105,7 +105,7 @@ impl Worker {
     /// The versions that the plugin can start with before anything is built, the best first.
     fn startable(&self) -> Vec<Digest> {
         let mut known = self.record.to_start_with();
-        known.retain(|digest| !self.is_kept_out(*digest) && self.shop.store.get(*digest).is_some());
+        known.retain(|digest| !self.is_kept_out(*digest) && self.context.store.get(*digest).is_some());
         known
     }
 
@@ -116,8 +116,8 @@ impl Worker {
     /// Whether a version must not run where its manifest would have it. Its build says so.
     fn is_kept_out(&self, digest: Digest) -> bool {
         let mode = self.manifest().mode;
-        let demoted = self.shop.demotions.of(self.id(), digest).is_some();
-        let has_no_place = demoted && mode != Mode::Process && !can_move(&self.shop, mode);
+        let demoted = self.context.demotions.of(self.id(), digest).is_some();
+        let has_no_place = demoted && mode != Mode::Process && !can_move(&self.context, mode);
         has_no_place || self.record.quarantined().contains_key(&digest)
     }
 
@@ -141,24 +141,24 @@ impl Worker {
     pub(super) fn note_serving(&mut self, live: &Live, how: How) {
         let (digest, generation) = (live.digest, live.generation);
         if self.held.as_ref().is_none_or(|held| held.digest() != digest) {
-            self.held = self.shop.store.hold(digest).map(Arc::new);
+            self.held = self.context.store.hold(digest).map(Arc::new);
         }
         let manifest = self.manifest();
         let config = manifest.config.clone();
-        let most = self.shop.settings.now().keep_artifacts.max(1);
+        let most = self.context.settings.now().keep_artifacts.max(1);
         self.record.note(|record| {
             let served = Served { digest, generation, at: SystemTime::now() };
             record.serves(served, how, (config, own_program()));
             record.serves_under(&manifest);
             record.forget_all_but(most);
         });
-        self.desk.progress.lock().serves(&self.record);
+        self.shared.progress.lock().serves(&self.record);
     }
 
     /// Notes which manifest is in force, and where the plugin is.
     pub(super) fn note_manifest(&mut self) {
         let manifest = self.manifest();
-        let serves = self.desk.entry.live().is_some();
+        let serves = self.shared.entry.live().is_some();
         self.record.change(|record| match serves {
             true => record.serves_under(&manifest),
             false => record.reads(&manifest),
@@ -179,7 +179,7 @@ impl Worker {
 
     /// Lets the store forget what the plugin can no longer go back to.
     pub(super) fn prune(&self) {
-        self.shop.prune(self.id(), self.record.names());
+        self.context.prune(self.id(), self.record.names());
     }
 
     /// Says what there is to do if a state that was saved by order is refused: unlike a checkpoint, it is not given up.
@@ -187,7 +187,7 @@ impl Worker {
         if self.record.state().is_none() || !refuses_state(&error.cause) {
             return error;
         }
-        let file = self.shop.checkpoints.path(self.id());
+        let file = self.context.checkpoints.path(self.id());
         let cause = ReloadCause::StateRefused { cause: error.cause.clone(), file };
         ReloadError { cause: Arc::new(cause), ..error }
     }

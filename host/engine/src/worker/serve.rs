@@ -1,6 +1,6 @@
 //! From a cause to a generation that serves, as the worker sees it: build, install, tell.
 
-use super::{GRACE, Worker, aftermath::refuses_state, bounded::blocking};
+use super::{GRACE, Worker, bounded::blocking, crash_recovery::refuses_state};
 use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{Diagnostic, EventKind, Stage, Stages, millis},
@@ -140,7 +140,7 @@ impl Worker {
         installed
     }
 
-    /// Lets an artifact serve and live by this manifest, and tells how that went.
+    /// Lets an artifact serve and follow this manifest, and tells how that went.
     pub(super) async fn install(
         &mut self,
         (source, manifest): (Source, Arc<Manifest>),
@@ -152,7 +152,7 @@ impl Worker {
         let state = cause.state.take().or_else(|| self.state_to_begin_with());
         let served = Arc::default();
         let job = Job {
-            entry: self.desk.entry.clone(),
+            entry: self.shared.entry.clone(),
             manifest: manifest.clone(),
             generation: Generation(self.last_generation),
             source: source.clone(),
@@ -169,7 +169,7 @@ impl Worker {
         spans::is_to_be(&span, job.generation);
         let inside = span.clone();
         // Not the generation itself: if it dies meanwhile, it is not kept from its end.
-        let before = self.desk.entry.live().map(|live| live.generation);
+        let before = self.shared.entry.live().map(|live| live.generation);
         // Where something serves, what a version refuses is that one's state, and the checkpoint is as good as before.
         let begins_with_a_state = before.is_none() && job.state.is_some();
         let is_new = !matches!(job.source, Source::Stored(_));
@@ -178,13 +178,13 @@ impl Worker {
             Why::Resume => How::Again,
             Why::GoBack | Why::Build(_) => How::WentBack,
         };
-        let shop = self.shop.clone();
+        let context = self.context.clone();
         let (steps, patience) = (job.steps.clone(), job.manifest.process.step_timeout);
         let artifact = job.artifact.clone();
         let stopped = job.stopped.clone();
         let candidate = job.generation;
         let done = blocking(move || {
-            let installed = inside.in_scope(|| reload::install(&shop, job, &mut stages));
+            let installed = inside.in_scope(|| reload::install(&context, job, &mut stages));
             (installed, stages)
         });
         tokio::pin!(done);
@@ -194,7 +194,7 @@ impl Worker {
                 done = &mut done => break done.map_err(|bug| (Stage::Load, bug)),
                 overdue = steps.overdue(patience) => {
                     if !overdue.holds_the_state() {
-                        self.desk.entry.resume();
+                        self.shared.entry.resume();
                     }
                     break Err((overdue.stage, overdue.after(patience)));
                 }
@@ -248,7 +248,7 @@ impl Worker {
                     _ => self.failed_after(&error, Refused::Other, gap_ms),
                 }
                 if let Some(Err(reason)) = back {
-                    self.desk.entry.set_reason(&reason);
+                    self.shared.entry.set_reason(&reason);
                 }
                 Err(error.into())
             }
@@ -281,7 +281,7 @@ impl Worker {
                 // What is reported is so for the next host, too, and the state that was handed over is forgotten only when
                 // no host looks for it any more. Calls have gone on since the swap.
                 self.record.save();
-                let events = &self.shop.settings.events;
+                let events = &self.context.settings.events;
                 events.generation(
                     (&live.plugin, live.generation, live.digest),
                     EventKind::Reloaded { stages, total_ms, gap_ms, warnings: cause.warnings },
@@ -296,7 +296,7 @@ impl Worker {
                 }
                 self.note_place(moved.as_ref());
                 if let (None, Some(limit)) = (live.instance.pid(), self.manifest().process.call_timeout) {
-                    self.shop.watchdog.watch(&live, limit);
+                    self.context.watchdog.watch(&live, limit);
                 }
                 self.prune();
                 Ok(live.generation)

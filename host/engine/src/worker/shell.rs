@@ -109,7 +109,7 @@ impl Worker {
     pub(super) fn step(&mut self, input: Input) -> Option<Work> {
         let Effects { now, then } = self.lifecycle.step(Instant::now(), input);
         // Before anything is reported, so that whoever hears of it finds it so.
-        self.desk.progress.lock().faults.clone_from(self.lifecycle.faults());
+        self.shared.progress.lock().faults.clone_from(self.lifecycle.faults());
         for effect in now {
             self.apply(effect);
         }
@@ -123,10 +123,10 @@ impl Worker {
                     order.refuse(self.id());
                 }
             }
-            Effect::ExpectRestart(due) => self.desk.entry.restart_due(due),
+            Effect::ExpectRestart(due) => self.shared.entry.restart_due(due),
             Effect::ReportCrash { version, exit, restart_in } => self.report_crash(version, exit, restart_in),
             Effect::Quarantine { digest, reason } => self.quarantine(digest, reason),
-            Effect::CountRestart => self.desk.progress.lock().restarts += 1,
+            Effect::CountRestart => self.shared.progress.lock().restarts += 1,
             Effect::ReportRestart { deaths } => self.tell(EventKind::PluginRestarted { deaths }),
             Effect::ReportTakenBack { from, reason, fault } => self.taken_back(from, &reason, &fault),
             Effect::ReportNothingEarlier => {

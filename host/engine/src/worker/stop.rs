@@ -25,10 +25,10 @@ impl Worker {
         let checkpoint = self.saved.take();
         self.do_now(Input::Stopped);
         self.doing(None);
-        self.desk.progress.lock().unregistered |= why == StopWhy::Unregistered;
-        let was_to_return = self.desk.entry.is_restarting();
+        self.shared.progress.lock().unregistered |= why == StopWhy::Unregistered;
+        let was_to_return = self.shared.entry.is_restarting();
         let began = Instant::now();
-        let retiring = self.desk.entry.close(why.reason());
+        let retiring = self.shared.entry.close(why.reason());
         let deadline = self.manifest().reload.drain_timeout;
         let Some(retiring) = retiring else {
             self.cut_off(deadline).await;
@@ -47,7 +47,7 @@ impl Worker {
         let (plugin, generation) = (retiring.live().plugin.clone(), retiring.live().generation);
         // Whoever shuts the host down has probably called the plugin, and waits here: its thread will not end.
         let unmap = if why == StopWhy::ShutDown { Unmap::Never } else { self.unmap() };
-        let (shop, keeps_state) = (self.shop.clone(), why != StopWhy::Discarded);
+        let (context, keeps_state) = (self.context.clone(), why != StopWhy::Discarded);
         let (hand_over, handed_over) = oneshot::channel();
         let ending = tokio::spawn(blocking(move || {
             let drained = retiring.drain(Some(deadline));
@@ -60,7 +60,7 @@ impl Worker {
                 Instance::Process(_) => retiring.drain(None),
                 Instance::InProcess(_) => Err(retiring),
             });
-            drained.map(|live| reload::finish(&shop, live, unmap))
+            drained.map(|live| reload::finish(&context, live, unmap))
         }));
         let step_timeout = self.manifest().process.step_timeout;
         let handed_over = tokio::time::timeout(deadline + step_timeout, handed_over).await;
@@ -82,7 +82,7 @@ impl Worker {
         let patience = (deadline + step_timeout).saturating_mul(2);
         let Ok(drained) = tokio::time::timeout(patience, ending).await else {
             let waited = humantime::format_duration(patience);
-            tracing::warn!("{plugin}: it has not come to its end within {waited}, and is left to its thread");
+            tracing::warn!("{plugin}: `stop` did not return within {waited}; its thread is abandoned");
             return self.tell(EventKind::PluginStopped { reason: why.reason().into() });
         };
         if let Ok(Ok(Err(retiring))) = drained {
@@ -101,7 +101,7 @@ impl Worker {
             Ok(None) => self.forget_state(),
             Ok(Some((version, state))) => {
                 let kept = match self.record.is_own() {
-                    true => self.shop.checkpoints.keep_for_good(self.id(), (version, &state)),
+                    true => self.context.checkpoints.keep_for_good(self.id(), (version, &state)),
                     false => Ok(()),
                 };
                 self.saved = Some((version, state));
@@ -142,7 +142,7 @@ impl Worker {
     /// Ends the calls that still run in a process of the plugin's when the rest of `drain_timeout` is over, with the process.
     /// Those of versions that were replaced before count, too: no one is left to bring them to an end later.
     async fn cut_off(&self, rest: Duration) {
-        let entry = self.desk.entry.clone();
+        let entry = self.shared.entry.clone();
         let waited = humantime::format_duration(self.manifest().reload.drain_timeout);
         let reason =
             format!("killed, because it was to end, and calls still ran after {waited} (`drain_timeout`)");
@@ -152,12 +152,12 @@ impl Worker {
 
     /// Sees a generation that no longer serves to its end, in the background.
     pub(super) fn retire(&self, retiring: Retiring) {
-        let (shop, unmap) = (self.shop.clone(), self.unmap());
-        self.shop.retiring.send_modify(|count| *count += 1);
+        let (context, unmap) = (self.context.clone(), self.unmap());
+        self.context.retiring.send_modify(|count| *count += 1);
         // A thread that cannot be started leaves the generation as it is, which is sound.
         let _ = thread::Builder::new().name("replug-retire".into()).spawn(move || {
-            reload::retire(&shop, retiring, unmap);
-            shop.retiring.send_modify(|count| *count -= 1);
+            reload::retire(&context, retiring, unmap);
+            context.retiring.send_modify(|count| *count -= 1);
         });
     }
 

@@ -67,7 +67,7 @@ impl Deaths {
 impl Worker {
     /// What is called when the process of a generation ends unasked.
     pub(super) fn on_death(&self, served: &Arc<AtomicBool>) -> OnDeath {
-        let (entry, manifest) = (self.desk.entry.clone(), self.desk.manifest.clone());
+        let (entry, manifest) = (self.shared.entry.clone(), self.shared.manifest.clone());
         let (deaths, served) = (self.deaths.told.clone(), served.clone());
         Arc::new(move |(generation, digest)| {
             let (entry, manifest) = (entry.clone(), manifest.clone());
@@ -94,7 +94,7 @@ impl Worker {
         let Died { generation, digest, death, stderr_tail, retiring, served } = died;
         // One that died before it served may serve by now; one that never will is no concern.
         let patience = self.manifest().process.restart_wait;
-        let retiring = retiring.or_else(|| self.desk.entry.suspend(generation, patience));
+        let retiring = retiring.or_else(|| self.shared.entry.suspend(generation, patience));
         if retiring.is_none() && !served.load(Ordering::Relaxed) {
             return;
         }
@@ -103,7 +103,7 @@ impl Worker {
             self.retire(retiring);
         }
         // By now its successor may serve.
-        let leaves_gap = did_serve && self.desk.entry.live().is_none();
+        let leaves_gap = did_serve && self.shared.entry.live().is_none();
         let (signal, status) = match death {
             Death::Signal(name) => (Some(name), None),
             Death::Exit(status) => (None, Some(status)),
@@ -122,16 +122,16 @@ impl Worker {
     pub(super) fn report_crash(&self, version: Version, exit: Exit, restart_in: Option<Duration>) {
         let Exit { signal, status: exit, stderr_tail } = exit;
         let restart_in_ms = restart_in.map(|pause| pause.as_millis().try_into().unwrap_or(u64::MAX));
-        let of = (&self.desk.entry.id, version.generation, version.digest);
+        let of = (&self.shared.entry.id, version.generation, version.digest);
         let crashed = EventKind::PluginCrashed { signal, exit, stderr_tail, restart_in_ms };
-        self.shop.settings.events.generation(of, crashed);
+        self.context.settings.events.generation(of, crashed);
     }
 
     /// Lets a version run no more until someone starts the plugin.
     pub(super) fn quarantine(&mut self, digest: Digest, reason: String) {
         self.record.note(|record| record.quarantine(digest, reason.clone()));
-        drop(self.desk.entry.close(&reason));
-        self.desk.entry.set_reason(&reason);
+        drop(self.shared.entry.close(&reason));
+        self.shared.entry.set_reason(&reason);
         // Not before: it takes its time, and meanwhile a successor may come up, which must not be taken out.
         self.record.save();
         self.tell(EventKind::PluginQuarantined { method: None, line: None, signal: None, reason });
@@ -146,10 +146,10 @@ impl Worker {
 
     /// Saves the state, so that a crash costs no more than what came since. Says whether that goes on.
     pub(super) async fn checkpoint(&mut self) -> Input {
-        let Some(live) = self.desk.entry.live().filter(|live| live.instance.stateful()) else {
+        let Some(live) = self.shared.entry.live().filter(|live| live.instance.stateful()) else {
             return Input::CheckpointEnded { late: false };
         };
-        let (id, checkpoints) = (self.id().clone(), self.shop.checkpoints.clone());
+        let (id, checkpoints) = (self.id().clone(), self.context.checkpoints.clone());
         let (before, was_unwritten) = (self.saved.clone(), self.is_unwritten);
         let is_own = self.record.is_own();
         let saving = live.clone();

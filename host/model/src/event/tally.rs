@@ -50,7 +50,7 @@ pub struct PluginTally {
     pub retired: BTreeMap<RetireOutcome, u64>,
     /// How often its process ended unasked, by what ended it: a signal's name, `exit` or `disconnected`.
     pub crashes: BTreeMap<String, u64>,
-    /// How often its process was started again, by what had ended the one before.
+    /// How often its process was started again, by what ended the previous one.
     pub restarts: BTreeMap<String, u64>,
     /// Panics that were caught.
     pub panics: u64,

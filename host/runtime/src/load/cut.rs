@@ -1,9 +1,9 @@
-//! What a plugin says may be of any length; what is told of it is not: it is kept for those who come later.
+//! What a plugin says may be of any length; what is reported of it is not: it is kept for those who come later.
 
 use replug_wire::Report;
 use serde_json::{Map, Value};
 
-/// How much is told of one text of a plugin's, in bytes.
+/// How much is reported of one text of a plugin's, in bytes.
 pub(super) const MOST_BYTES: usize = 16 << 10;
 /// What counts for a value beside its text, in bytes, so that there is an end to small ones, too.
 const VALUE_BYTES: usize = 16;

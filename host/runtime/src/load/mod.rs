@@ -172,7 +172,7 @@ impl Instance {
     }
 }
 
-/// What is told of these limits where the host's own process would have to be bounded.
+/// What is reported of these limits where the host's own process would have to be bounded.
 fn none_in_force(asked: &[&str]) -> Option<LimitsInForce> {
     let keys: Vec<_> = asked.iter().map(|key| format!("`{key}`")).collect();
     let are = match keys.len() {

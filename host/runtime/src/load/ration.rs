@@ -53,7 +53,7 @@ impl Ration {
         Share::LeftOut((window.left_out == 1).then_some(window.began + WINDOW))
     }
 
-    /// Begins anew, and says how many were left out.
+    /// Begins again, and says how many were left out.
     pub(super) fn settle(&self) -> u64 {
         std::mem::replace(&mut *self.window.lock(), Window::begin()).left_out
     }

@@ -34,7 +34,7 @@ pub struct Speaker {
     log: Portions,
 }
 
-/// What is told of one kind of what a plugin says: its log, or one of its streams.
+/// What is reported of one kind of what a plugin says: its log, or one of its streams.
 #[derive(Clone, Debug)]
 pub(super) struct Portions {
     /// What they are counted in.

@@ -10,7 +10,7 @@
 //! * `watch.rs`: waits for the end of the child, and passes signals on to it.
 //! * `asked.rs`: when a child that was asked to end, and does not, is killed.
 //! * `verdict.rs`: what an end means: another child, or the end of the parent too.
-//! * `oom.rs`: whether the kernel kills for want of memory.
+//! * `oom.rs`: whether the kernel kills for lack of memory.
 //!
 //! **Architecture Invariant:** the parent has one thread and opens no plugin. What ends the child for good ends the
 //! parent, and with the same status; what ends the parent ends the child.
@@ -63,7 +63,7 @@ static NOTEBOOK: OnceLock<PathBuf> = OnceLock::new();
 /// ```
 ///
 /// The child is started again after `SIGSEGV`, `SIGBUS`, `SIGILL`, `SIGFPE`, `SIGABRT`, `SIGTRAP` and `SIGSYS`; after an
-/// `exit` that a plugin called; after `_exit` while it had a host; and after a `SIGKILL` of the kernel's, for want of memory.
+/// `exit` that a plugin called; after `_exit` while it had a host; and after a `SIGKILL` of the kernel's, for lack of memory.
 /// Any other end of the child is the end of the parent, with the child's exit status, or 128 and the number of the signal.
 /// Of crashes for which no plugin can be blamed, five within a minute are one too many.
 ///

@@ -1,8 +1,8 @@
-//! Whether the kernel kills for want of memory: how often it has done so where this process is.
+//! Whether the kernel kills for lack of memory: how often it has done so where this process is.
 
 use std::{fs, path::Path};
 
-/// How many processes the kernel has killed for want of memory: in this process's control group with all below it, if that
+/// How many processes the kernel has killed for lack of memory: in this process's control group with all below it, if that
 /// counts, otherwise in the whole system.
 pub(super) fn kills() -> Option<u64> {
     own_group().or_else(|| count(&fs::read_to_string("/proc/vmstat").ok()?))

@@ -24,7 +24,7 @@ const CRASHES: [i32; 7] = [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SI
 #[derive(Default)]
 pub(super) struct Ended {
     pub(super) status: ExitStatus,
-    /// Whether the kernel has killed for want of memory while it ran.
+    /// Whether the kernel has killed for lack of memory while it ran.
     pub(super) short_of_memory: bool,
     /// What its hosts have left.
     pub(super) crashes: Vec<Crash>,
@@ -53,7 +53,7 @@ impl Ended {
         self.status.signal().is_none_or(|signal| self.is_crash(signal))
     }
 
-    /// Whether that signal comes from what the process did, or from the kernel, for want of memory.
+    /// Whether that signal comes from what the process did, or from the kernel, for lack of memory.
     fn is_crash(&self, signal: i32) -> bool {
         CRASHES.contains(&signal) || signal == SIGKILL && self.short_of_memory
     }
@@ -62,7 +62,7 @@ impl Ended {
     fn crash(&self) -> Option<String> {
         let how = match self.status.signal() {
             Some(signal) if !self.is_crash(signal) => return None,
-            Some(SIGKILL) => "was killed by the kernel, for want of memory".into(),
+            Some(SIGKILL) => "was killed by the kernel: out of memory".into(),
             Some(signal) => format!("was killed by {}", signal_name(signal).unwrap_or("a signal")),
             None if self.crashes.iter().any(|crash| crash.end == End::Exit) => self.exit(),
             None => return None,
@@ -173,7 +173,7 @@ mod tests {
     fn a_kill_for_want_of_memory_is_a_crash() {
         let killed = Ended { short_of_memory: true, ..by_signal(SIGKILL) };
         let Verdict::Again(Some(what)) = judged(&killed) else { panic!("it is not started again") };
-        assert!(what.contains("for want of memory"), "{what}");
+        assert!(what.contains("out of memory"), "{what}");
         let asked = Ended { short_of_memory: true, ..by_signal(SIGTERM) };
         assert_eq!(judged(&asked), Verdict::End(143, None));
     }

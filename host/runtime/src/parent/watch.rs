@@ -70,7 +70,7 @@ pub(super) struct Watch {
     /// Where the child keeps its crash record; none if there is no such memory.
     memory: Option<File>,
     child: Running,
-    /// How often the kernel had killed for want of memory when the child was started.
+    /// How often the kernel had killed for lack of memory when the child was started.
     oom_kills: Option<u64>,
     /// When someone last asked for the end, by whatever signal.
     asked: Option<Instant>,

@@ -1,11 +1,11 @@
-//! The path of a call: seat, slot, edge, and back. The hot path of the whole house.
+//! The path of a call: thread slot, slot, edge, and back. The hot path of the whole house.
 
 use super::{
     entry::Entry,
     gate::Shut,
     mark::Mark,
     record::{Live, Record},
-    seat::{Level, MAX_DEPTH, Seat},
+    thread_slot::{Level, MAX_DEPTH, ThreadSlot},
 };
 use crate::load::{
     in_process::take_panic_location,
@@ -59,7 +59,7 @@ impl EntryCaller {
     /// what is inlined into callers stays small.
     #[inline(always)]
     fn ready(&self, method: u32) -> Option<Ready> {
-        let level = Seat::in_sight()?.enter()?;
+        let level = ThreadSlot::fast_path_slot()?.enter()?;
         let record = self.entry.slot.pin(level.hazard());
         if record.is_null() {
             level.leave();
@@ -227,9 +227,9 @@ impl Pin {
     /// Counts the call that this pin was for, which returned.
     #[inline(always)]
     fn count_return(&self) {
-        let (seat, record) = (self.level.seat, self.record());
-        if seat.count(record.lane).note_return(record.timed_one_in) {
-            seat.look_away(record.lane);
+        let (thread_slot, record) = (self.level.thread_slot, self.record());
+        if thread_slot.count(record.column).note_return(record.timed_one_in) {
+            thread_slot.force_slow_path(record.column);
         }
     }
 
@@ -243,7 +243,7 @@ impl Pin {
     pub(crate) fn count(&self, end: CallEnd) {
         match end {
             CallEnd::Ok => self.count_return(),
-            CallEnd::Failed(why) => count_failure(self.level.seat, self.record(), why),
+            CallEnd::Failed(why) => count_failure(self.level.thread_slot, self.record(), why),
         }
     }
 }
@@ -251,9 +251,9 @@ impl Pin {
 /// Counts a call that failed. Takes what a pin is made of, and not the pin: see [`Level::leave`].
 #[cold]
 #[inline(never)]
-fn count_failure(seat: &'static Seat, record: &Record, why: Failure) {
-    if seat.count(record.lane).note_failure(why, record.timed_one_in) {
-        seat.look_away(record.lane);
+fn count_failure(thread_slot: &'static ThreadSlot, record: &Record, why: Failure) {
+    if thread_slot.count(record.column).note_failure(why, record.timed_one_in) {
+        thread_slot.force_slow_path(record.column);
     }
 }
 
@@ -262,8 +262,8 @@ impl Entry {
     /// the length of the call.
     #[inline(always)]
     pub(crate) fn pin(&self) -> Result<(Pin, Rest), CallError> {
-        let Some(seat) = Seat::mine() else { return Err(self.thread_is_ending()) };
-        let Some(level) = seat.enter() else { return Err(self.too_deep()) };
+        let Some(thread_slot) = ThreadSlot::mine() else { return Err(self.thread_is_ending()) };
+        let Some(level) = thread_slot.enter() else { return Err(self.too_deep()) };
         let record = self.slot.pin(level.hazard());
         if record.is_null() { self.pin_slowly(level) } else { Ok((Pin { level, record }, None)) }
     }
@@ -275,7 +275,7 @@ impl Entry {
         let mut pin = Pin { level, record: null_mut() };
         // A call from inside a call of the same plugin belongs to the generation it began in: waiting for the next
         // one would wait for itself.
-        for outer in pin.level.seat.own_hazards().rev().filter(|outer| !outer.is_null()) {
+        for outer in pin.level.thread_slot.own_hazards().rev().filter(|outer| !outer.is_null()) {
             if let Some(record) = self.stay_in(outer, pin.level.hazard()) {
                 pin.record = record;
                 return Ok((pin, None));
@@ -289,8 +289,8 @@ impl Entry {
 
     /// Pins the generation that serves, even inside a call of the same plugin.
     pub(super) fn pin_anew(&self) -> Result<(Pin, Rest), CallError> {
-        let seat = Seat::mine().ok_or_else(|| self.thread_is_ending())?;
-        let level = seat.enter().ok_or_else(|| self.too_deep())?;
+        let thread_slot = ThreadSlot::mine().ok_or_else(|| self.thread_is_ending())?;
+        let level = thread_slot.enter().ok_or_else(|| self.too_deep())?;
         self.wait_for_record(Pin { level, record: null_mut() })
     }
 
@@ -384,7 +384,9 @@ pub(crate) fn lost(live: &Live, method: &str) -> CallError {
         None => CallError::BadResult {
             plugin: live.plugin.to_string(),
             method: method.to_owned(),
-            message: "it was lost, and nobody says why; if this happens again, build the plugin anew".into(),
+            message:
+                "it returned no result, and no reason was recorded; rebuild the plugin if this happens again"
+                    .into(),
         },
     }
 }

@@ -1,6 +1,6 @@
 //! The calls of a plugin, summed over its generations: how many, and how long they took.
 
-use super::{entry::Entry, record::Live, seat::Calls};
+use super::{entry::Entry, record::Live, thread_slot::Calls};
 use replug_model::{
     limits::Mode,
     metrics::{CallEnd, Histogram, Took},

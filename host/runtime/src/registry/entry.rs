@@ -9,9 +9,9 @@ use super::{
     calls::ByMode,
     gate::{GatedSlot, Restart, Shut},
     record::{Live, Port, Record},
-    seat::{self, Calls},
     slot::in_use,
     sync::{AtomicPtr, Ordering},
+    thread_slot::{self, Calls},
 };
 use crate::load::{Instance, InterfaceMismatch};
 use parking_lot::Mutex;
@@ -95,7 +95,7 @@ impl Entry {
         }
     }
 
-    /// Says anew why a plugin that takes no calls does not.
+    /// Says again why a plugin that takes no calls does not.
     pub fn set_reason(&self, reason: &str) {
         self.slot.set_reason(reason);
     }
@@ -159,7 +159,7 @@ impl Entry {
         // Calls that began before a pause, or before another handle, are inside an earlier record of it.
         let mut records = inner.records_of(live);
         records.extend(Some(self.slot.peek()).filter(|record| !record.is_null()));
-        seat::count_in(&records)
+        thread_slot::count_in(&records)
     }
 
     /// What a typed handle calls through. The generation that serves, if any, must offer the interface.
@@ -262,7 +262,7 @@ impl Entry {
     fn in_use(&self, live: &Arc<Live>) -> usize {
         let mut inner = self.inner.lock();
         inner.sweep();
-        seat::count_in(&inner.records_of(live))
+        thread_slot::count_in(&inner.records_of(live))
     }
 
     /// Waits for the calls that run in processes that no longer serve. Those that do not end by `deadline` end with their
@@ -336,7 +336,7 @@ impl Inner {
     /// Frees the records that no thread uses.
     fn sweep(&mut self) {
         self.leaving.retain(|&record| {
-            let used = seat::with_hazards(|hazards| in_use(record, hazards));
+            let used = thread_slot::with_hazards(|hazards| in_use(record, hazards));
             if !used {
                 // SAFETY: the record came from `Box::into_raw` in `open` or `stay_in`, is out of the slot, and in no hazard
                 // cell: no thread uses it or will (see `Slot::publish`). It leaves the list, so this happens once.

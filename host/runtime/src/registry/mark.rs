@@ -1,11 +1,11 @@
 //! Marks: what a thread says it is about to run, in one word that a single store can write.
 
-use super::seat::{Lane, Level, Seat};
+use super::thread_slot::{CallColumn, Level, ThreadSlot};
 
 /// Where a thread is: in which generation, and in which method or step of its life.
 ///
-/// From the top: 16 bits of lane, counted from 1; 16 bits of the interface's place in `export!`, or [`STEPS`]; 32 bits
-/// of the method's or the step's number. Without a lane it blames no one.
+/// From the top: 16 bits of column, counted from 1; 16 bits of the interface's place in `export!`, or [`STEPS`]; 32 bits
+/// of the method's or the step's number. Without a column it blames no one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark(pub(super) u64);
 
@@ -14,12 +14,12 @@ const STEPS: u64 = 0xFFFF;
 
 /// What a mark says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Whereabouts {
-    pub(super) lane: u16,
+pub(super) struct MarkContents {
+    pub(super) column: u16,
     pub(super) doing: Doing,
 }
 
-/// See [`Whereabouts`].
+/// See [`MarkContents`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doing {
     /// A call: the interface by its place, the method by its index.
@@ -35,8 +35,8 @@ impl Mark {
     pub(super) const NOBODY: Self = Self(0);
 
     /// Of an interface, to be completed with [`Mark::method`].
-    pub(super) fn interface(lane: Lane, place: usize) -> Self {
-        Self::of(lane, (place as u64).min(STEPS - 1))
+    pub(super) fn interface(column: CallColumn, place: usize) -> Self {
+        Self::of(column, (place as u64).min(STEPS - 1))
     }
 
     /// Of a method of this interface.
@@ -45,24 +45,24 @@ impl Mark {
         Self(self.0 | u64::from(index))
     }
 
-    fn step(lane: Lane, step: Step) -> Self {
-        Self(Self::of(lane, STEPS).0 | step as u64)
+    fn step(column: CallColumn, step: Step) -> Self {
+        Self(Self::of(column, STEPS).0 | step as u64)
     }
 
-    fn of(lane: Lane, place: u64) -> Self {
-        Self((lane.number() as u64 + 1) << 48 | place << 32)
+    fn of(column: CallColumn, place: u64) -> Self {
+        Self((column.number() as u64 + 1) << 48 | place << 32)
     }
 
     /// What it says; nothing if it blames no one.
-    pub(super) fn read(self) -> Option<Whereabouts> {
-        let lane = ((self.0 >> 48) as u16).checked_sub(1)?;
+    pub(super) fn read(self) -> Option<MarkContents> {
+        let column = ((self.0 >> 48) as u16).checked_sub(1)?;
         let doing = match ((self.0 >> 32) as u16, self.0 as u32) {
             (place, number) if u64::from(place) == STEPS => {
                 Step::ALL.get(number as usize).map_or(Doing::Unknown, |step| Doing::Step(*step))
             }
             (interface, method) => Doing::Call { interface, method },
         };
-        Some(Whereabouts { lane, doing })
+        Some(MarkContents { column, doing })
     }
 }
 
@@ -124,10 +124,10 @@ pub struct Marked(#[expect(dead_code, reason = "its drop takes the mark away")] 
 
 impl Marked {
     /// A thread that is inside too many calls, or about to end, goes unmarked: the step matters more than the mark.
-    pub(super) fn new(lane: Lane, step: Step) -> Self {
-        let level = Seat::mine().and_then(Seat::enter);
+    pub(super) fn new(column: CallColumn, step: Step) -> Self {
+        let level = ThreadSlot::mine().and_then(ThreadSlot::enter);
         if let Some(level) = &level {
-            level.mark(Mark::step(lane, step));
+            level.mark(Mark::step(column, step));
         }
         Self(level)
     }
@@ -144,13 +144,13 @@ mod tests {
 
     #[test]
     fn a_mark_says_what_it_was_made_of() {
-        let lane = Lane::numbered(4095);
-        let call = Mark::interface(lane, 3).method(u32::MAX);
+        let column = CallColumn::numbered(4095);
+        let call = Mark::interface(column, 3).method(u32::MAX);
         let doing = Doing::Call { interface: 3, method: u32::MAX };
-        assert_eq!(call.read(), Some(Whereabouts { lane: 4095, doing }));
+        assert_eq!(call.read(), Some(MarkContents { column: 4095, doing }));
         for step in Step::ALL {
             let doing = Doing::Step(step);
-            assert_eq!(Mark::step(lane, step).read(), Some(Whereabouts { lane: 4095, doing }));
+            assert_eq!(Mark::step(column, step).read(), Some(MarkContents { column: 4095, doing }));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Which generation of each plugin serves, and how one takes the place of another.
 //!
 //! [`Entry`] is a plugin's place in the registry. It outlives every generation and is what handles hold. The path of a
-//! call is `caller.rs`; what it reads is the `slot`; what it writes is its thread's `seat`. Whoever swaps pays for
+//! call is `caller.rs`; what it reads is the `slot`; what it writes is its thread's `thread_slot`. Whoever swaps pays for
 //! both, with the `fence`. When nothing serves, the `gate` says whether to wait or to give up. What a thread is in
 //! the middle of stands in the [`crash_record`], too, where it outlives the process.
 //!
@@ -20,9 +20,9 @@ mod gate;
 mod mark;
 mod record;
 mod retire;
-mod seat;
 mod slot;
 mod successor;
+mod thread_slot;
 mod watchdog;
 
 /// The atomics and locks of the slot and its gate; a model checker's in `tests/tests/slot_model.rs`.
@@ -42,7 +42,7 @@ pub use fence::NoMembarrier;
 pub use mark::Step;
 pub use record::{Birth, Live};
 pub use retire::{Unmap, discard, end};
-pub use seat::TooManyGenerations;
-pub use seat::{Calls, LaneLease};
 pub use successor::successor;
+pub use thread_slot::TooManyGenerations;
+pub use thread_slot::{Calls, ColumnLease};
 pub use watchdog::Watchdog;

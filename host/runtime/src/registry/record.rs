@@ -2,7 +2,7 @@
 
 use super::{
     mark::{Mark, Marked, Step},
-    seat::{Calls, Lane, LaneLease, OneIn},
+    thread_slot::{CallColumn, Calls, ColumnLease, OneIn},
 };
 use crate::load::{Instance, LifecycleError};
 use replug_api::abi::{BoundInterface, InterfaceExport, MethodExport, Object};
@@ -23,7 +23,7 @@ pub struct Live {
     pub private_bytes: u64,
     /// How far into its file what is mapped reaches.
     pub(super) loaded_file_bytes: u64,
-    pub(super) lease: LaneLease,
+    pub(super) lease: ColumnLease,
 }
 
 /// What a [`Live`] is made of.
@@ -39,7 +39,7 @@ pub struct Birth {
     /// How far into its file what is mapped reaches.
     pub loaded_file_bytes: u64,
     /// Its column of the counters.
-    pub lease: LaneLease,
+    pub lease: ColumnLease,
 }
 
 impl Live {
@@ -97,7 +97,7 @@ impl Live {
         let place = || self.instance.interfaces().position(|offered| offered.name == interface);
         match &self.instance {
             Instance::InProcess(_) => {
-                place().map_or(Mark::NOBODY, |place| Mark::interface(self.lease.lane(), place))
+                place().map_or(Mark::NOBODY, |place| Mark::interface(self.lease.column(), place))
             }
             Instance::Process(_) => Mark::NOBODY,
         }
@@ -130,7 +130,7 @@ impl Port {
 ///
 /// When a handle asks for one more interface, another record of the same generation takes this one's place.
 pub(crate) struct Record {
-    pub(super) lane: Lane,
+    pub(super) column: CallColumn,
     /// Which of a thread's calls are timed. A clock takes longer than many a call in this process, and no time beside one
     /// into another.
     pub(super) timed_one_in: OneIn,
@@ -141,9 +141,9 @@ pub(crate) struct Record {
 impl Record {
     pub(super) fn new(live: Arc<Live>, ports: Box<[Port]>) -> Self {
         let timed_one_in = match &live.instance {
-            Instance::InProcess(_) => OneIn::MANY,
+            Instance::InProcess(_) => OneIn::SAMPLED,
             Instance::Process(_) => OneIn::ONE,
         };
-        Self { lane: live.lease.lane(), timed_one_in, ports, live }
+        Self { column: live.lease.column(), timed_one_in, ports, live }
     }
 }

@@ -4,7 +4,7 @@ use super::{
     clear_away::clear_away,
     mark::Step,
     record::Live,
-    seat::{LaneLease, Tid},
+    thread_slot::{ColumnLease, Tid},
 };
 use crate::load::{
     Instance, LifecycleError,
@@ -59,7 +59,7 @@ fn warn(step: Result<(), LifecycleError>) {
     }
 }
 
-fn end_in_process(instance: in_process::Instance, lease: &LaneLease, unmap: Unmap) -> RetireOutcome {
+fn end_in_process(instance: in_process::Instance, lease: &ColumnLease, unmap: Unmap) -> RetireOutcome {
     // On a thread of its own that is joined: what the author's code leaves in thread-local storage goes with it.
     let ended = thread::scope(|scope| {
         scope
@@ -102,7 +102,7 @@ pub fn discard(live: Live) {
     }
 }
 
-fn drop_in_process(instance: in_process::Instance, lease: &LaneLease) -> (Gone, RetireOutcome) {
+fn drop_in_process(instance: in_process::Instance, lease: &ColumnLease) -> (Gone, RetireOutcome) {
     let _marked = lease.mark(Step::Drop);
     let (gone, outcome) = instance.destroy();
     match outcome {

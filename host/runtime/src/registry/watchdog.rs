@@ -1,12 +1,12 @@
 //! Looks for calls in this process that do not come back. They cannot be ended; they can be told of.
 //!
-//! A call leaves no time behind, since a clock costs more than the call. So the watchdog looks at all seats now and then:
+//! A call leaves no time behind, since a clock costs more than the call. So the watchdog looks at all thread slots now and then:
 //! a thread that is still at the same mark, and has ended no call of that generation since, is still in the same call.
 
 use super::{
-    mark::{Doing, Whereabouts},
+    mark::{Doing, MarkContents},
     record::Live,
-    seat::{self, Sighting, Tid},
+    thread_slot::{self, Sighting, Tid},
 };
 use parking_lot::Mutex;
 use replug_model::event::{EventKind, WeakEventSink};
@@ -72,7 +72,7 @@ impl Watchdog {
     fn look(&self, seen: &mut BTreeMap<(usize, usize), Seen>, events: &WeakEventSink) {
         let now = Instant::now();
         let mut before = std::mem::take(seen);
-        for sighting in seat::sightings() {
+        for sighting in thread_slot::sightings() {
             let known = before.remove(&sighting.place).filter(|known| known.sighting == sighting);
             let mut call = known.unwrap_or(Seen { sighting, since: now, told: false });
             if !call.told {
@@ -84,13 +84,14 @@ impl Watchdog {
 
     /// Tells of a call that has taken too long; says whether it has.
     fn judge(&self, call: &Seen, now: Instant, events: &WeakEventSink) -> bool {
-        let Some(Whereabouts { lane, doing: Doing::Call { interface, method } }) = call.sighting.mark.read()
+        let Some(MarkContents { column, doing: Doing::Call { interface, method } }) =
+            call.sighting.mark.read()
         else {
             return false;
         };
         let found = self.watched.lock().iter().find_map(|watched| {
             let live = watched.live.upgrade()?;
-            (live.lease.lane().number() == usize::from(lane)).then_some((live, watched.call_timeout))
+            (live.lease.column().number() == usize::from(column)).then_some((live, watched.call_timeout))
         });
         let Some((live, call_timeout)) = found else { return false };
         let duration = now.duration_since(call.since);

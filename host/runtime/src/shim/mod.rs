@@ -9,7 +9,7 @@
 //!    signals are ignored.
 //! 2. `guard.rs`: becomes the leader of a session and of a process group; asks to be told of the host's end; makes sure that
 //!    it has not come already.
-//! 3. No core is dumped. The kernel may end this process before the host for want of memory.
+//! 3. No core is dumped. The kernel may end this process before the host for lack of memory.
 //! 4. `lineage.rs` marks it as a plugin's process, for good, and with it all that it starts: `no_new_privs`, and a limit.
 //! 5. `privileges.rs`: gives up its capabilities, unless it is for a trial of what is to run in the host's process.
 //! 6. Takes the control connection from its standard input, and puts `/dev/null` there.

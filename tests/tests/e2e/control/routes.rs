@@ -201,7 +201,7 @@ fn a_plugin_goes_through_its_life_by_command() {
     assert_eq!(refused.error().1, 42202);
     assert_eq!(refused.json()["details"]["stage"], "load");
     assert_eq!(refused.json()["details"]["error"]["code"], "told_to_fail");
-    assert_eq!(call(&lab, "version", json!([])).data()["result"], 2, "the version before goes on");
+    assert_eq!(call(&lab, "version", json!([])).data()["result"], 2, "the previous version keeps serving");
     lab.finish();
 }
 
@@ -219,8 +219,8 @@ fn a_configuration_is_taken_over_until_the_manifest_says_something_else() {
     assert_eq!(word(&lab), "given", "what is refused changes nothing");
     lab.reload().unwrap();
     assert_eq!(word(&lab), "given", "a reload does not forget it");
-    let restarted = set(&lab, json!({ "word": "anew", "restart": true })).data();
-    assert_eq!((&restarted["how"], word(&lab).as_str()), (&"restarted".into(), "anew"));
+    let restarted = set(&lab, json!({ "word": "again", "restart": true })).data();
+    assert_eq!((&restarted["how"], word(&lab).as_str()), (&"restarted".into(), "again"));
     assert!(restarted["generation"].as_u64() > Some(2), "{restarted}");
 
     lab.host().stop(&lab.id()).wait().unwrap();

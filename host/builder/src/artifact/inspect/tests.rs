@@ -4,11 +4,11 @@ use super::*;
 use crate::artifact::relink::Names;
 use std::process::Command;
 
-struct Workshop {
+struct Context {
     dir: tempfile::TempDir,
 }
 
-impl Workshop {
+impl Context {
     fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap() }
     }
@@ -47,7 +47,7 @@ fn refusal(path: &Path) -> String {
 
 #[test]
 fn a_plugin_says_what_it_is() {
-    let workshop = Workshop::new();
+    let workshop = Context::new();
     let path = workshop.plugin(&["-g", "-Wl,-soname,me.so", "-Wl,-z,nodelete", "-Wl,--build-id=0xfeed"]);
     let facts = inspect(&path).unwrap();
     assert_eq!(facts.root, RootSymbol::Exported);
@@ -67,7 +67,7 @@ fn a_plugin_says_what_it_is() {
 
 #[test]
 fn facts_are_written_as_json_for_scripts() {
-    let workshop = Workshop::new();
+    let workshop = Context::new();
     let json = serde_json::to_value(inspect(&workshop.plugin(&["-Wl,--no-as-needed"])).unwrap()).unwrap();
     assert_eq!(json["root"], "exported");
     assert_eq!(json["std"], "static");
@@ -77,7 +77,7 @@ fn facts_are_written_as_json_for_scripts() {
 
 #[test]
 fn a_library_without_the_root_symbol_or_without_export_is_told_apart() {
-    let workshop = Workshop::new();
+    let workshop = Context::new();
     let args = ["-shared", "-fPIC"];
     let absent = workshop.cc("absent.so", "int other;", &args);
     assert_eq!(inspect(&absent).unwrap().root, RootSymbol::Absent);
@@ -94,7 +94,7 @@ fn a_library_without_the_root_symbol_or_without_export_is_told_apart() {
 
 #[test]
 fn needed_libraries_are_sought_as_the_loader_will() {
-    let workshop = Workshop::new();
+    let workshop = Context::new();
     fs::create_dir(workshop.path("libs")).unwrap();
     let helper = workshop.cc("libs/libhelper.so", "int help(void) { return 1; }", &["-shared", "-fPIC"]);
     let source = "int help(void); int f(void) { return help(); }";
@@ -115,7 +115,7 @@ fn needed_libraries_are_sought_as_the_loader_will() {
 
 #[test]
 fn how_std_is_linked_is_read_from_the_file() {
-    let workshop = Workshop::new();
+    let workshop = Context::new();
     workshop.write("lib.rs", "#[unsafe(no_mangle)] pub extern \"C\" fn f() { println!(\"hello\") }");
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let build = |name: &str, args: &[&str]| {
@@ -136,7 +136,7 @@ fn how_std_is_linked_is_read_from_the_file() {
 
 #[test]
 fn what_is_not_elf_is_called_what_it_looks_like() {
-    let workshop = Workshop::new();
+    let workshop = Context::new();
     for (content, looks_like) in [
         (&b""[..], "is empty"),
         (b"fn main() {}\n", "looks like text"),
@@ -156,7 +156,7 @@ fn what_is_not_elf_is_called_what_it_looks_like() {
 
 #[test]
 fn another_machine_is_named_beside_this_one() {
-    let workshop = Workshop::new();
+    let workshop = Context::new();
     let mut bytes = fs::read(workshop.plugin(&[])).unwrap();
     let machine = bytes[18];
     bytes[18] = if machine == 183 { 62 } else { 183 };
@@ -174,7 +174,7 @@ fn another_machine_is_named_beside_this_one() {
 
 #[test]
 fn executables_and_object_files_are_no_shared_objects() {
-    let workshop = Workshop::new();
+    let workshop = Context::new();
     let main = "int main(void) { return 0; }";
     for (name, args, found) in [
         ("pie", &["-pie", "-fPIE"][..], "an executable"),
@@ -188,7 +188,7 @@ fn executables_and_object_files_are_no_shared_objects() {
 
 #[test]
 fn every_truncation_is_noticed() {
-    let workshop = Workshop::new();
+    let workshop = Context::new();
     let path = workshop.plugin(&["-g"]);
     let bytes = fs::read(&path).unwrap();
     for length in 0..bytes.len() {
@@ -206,7 +206,7 @@ fn every_truncation_is_noticed() {
 
 #[test]
 fn flipped_bytes_give_facts_or_an_error_and_never_a_panic() {
-    let workshop = Workshop::new();
+    let workshop = Context::new();
     let path = workshop.plugin(&["-g"]);
     let original = fs::read(&path).unwrap();
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;

@@ -176,11 +176,11 @@ pub(super) fn cgroup(delegated: Result<Delegated, CgroupError>) -> Finding {
     if controllers.len() == CGROUP_CONTROLLERS.len() {
         return Finding::ok(
             NAME,
-            format!("{dir} is this process's to part, with {}", controllers.join(" and ")),
+            format!("{dir} is delegated to this process (controllers: {})", controllers.join(", ")),
         );
     }
     let with = if controllers.is_empty() { "no controllers".into() } else { controllers.join(" and ") };
-    Finding::warn(NAME, format!("{dir} is this process's to part, with {with} handed on"))
+    Finding::warn(NAME, format!("{dir} is delegated to this process, with {with} enabled"))
         .costs("plugins in processes of their own are ended whole, but `memory` and `processes` in `[limits]` are bounded process by process")
         .remedy(REMEDY)
 }

@@ -204,7 +204,7 @@ fn a_slip_in_a_variables_name_is_warned_of_and_what_others_set_is_left_alone() {
     let environment = [("REPLUG_LOG_FLITER", "info"), ("REPLUG_PORT", "tcp://"), ("REPLUG_TARGET_DIR", "/x")];
     let layers = folder.layers(&environment);
     assert_eq!(layers.read().unwrap(), HostConfig::default());
-    let expected = "the environment variable REPLUG_LOG_FLITER sets nothing; did you mean REPLUG_LOG_FILTER?";
+    let expected = "unknown environment variable REPLUG_LOG_FLITER; did you mean REPLUG_LOG_FILTER?";
     assert_eq!(layers.warnings(), [expected]);
 }
 

@@ -176,7 +176,7 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
         .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
-        // An error means that the other side broke off or sent no HTTP: both are its own affair.
+        // An error means that the other side broke off or sent no HTTP: neither concerns this host.
         _ = serving => {}
         () = place.needed() => {}
     }

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 /// the host needs some of them itself.
 const CONNECTIONS: usize = 256;
 /// How long to wait when the process has no more descriptors, say.
-const BREATH: Duration = Duration::from_millis(100);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// A port that listens.
 pub(super) struct Tcp {
@@ -95,7 +95,7 @@ impl Tcp {
             let (stream, remote) = match self.listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    out_of_breath("the port", &error).await;
+                    back_off("the port", &error).await;
                     continue;
                 }
             };
@@ -114,7 +114,7 @@ impl Tcp {
 }
 
 /// A connection cannot be taken now: it waits, and so does whoever wants it.
-pub(super) async fn out_of_breath(what: &str, error: &io::Error) {
+pub(super) async fn back_off(what: &str, error: &io::Error) {
     tracing::warn!("{what} of the control plane cannot take a connection: {error}");
-    tokio::time::sleep(BREATH).await;
+    tokio::time::sleep(ACCEPT_BACKOFF).await;
 }

@@ -186,7 +186,7 @@ pub(super) async fn accept(listener: UnixListener, api: Arc<Api>) {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                super::tcp::out_of_breath("the socket", &error).await;
+                super::tcp::back_off("the socket", &error).await;
                 continue;
             }
         };

@@ -81,7 +81,7 @@ async function post(what, body) {
   return heard(answer.text(), UNHEARD);
 }
 
-/** All plugins, from all pages, and what of its configuration the host does not live by. */
+/** All plugins, from all pages, and what of its configuration the host has not applied. */
 export async function listed() {
   const all = [];
   for (let page = 1; ; page += 1) {

@@ -101,10 +101,10 @@ async function poll() {
   polling = false;
 }
 
-/** What the host was told and does not live by. */
+/** What the host was told and has not applied. */
 function sayUnmet({ refused, restart_needed: waiting }) {
   const said = [];
-  if (refused !== null) said.push(`configuration refused, the one before goes on: ${refused}`);
+  if (refused !== null) said.push(`configuration rejected, keeping the previous one: ${refused}`);
   if (waiting.length > 0) said.push(`configuration needs a restart: ${waiting.join(", ")}`);
   say(at("unmet"), said.join("\n"));
   show(at("unmet"), said.length > 0);

@@ -15,7 +15,7 @@ export class Methods {
     this.node = el("section", { class: "card" }, el("h3", {}, "Methods"), this.quiet, this.body);
   }
 
-  /** Asks for them anew, if anything serves; says whether there was an answer. What was typed stays, unless they are others. */
+  /** Asks for them again, if anything serves; says whether there was an answer. What was typed stays, unless they are others. */
   async load(serves) {
     let found = [];
     let answered = true;

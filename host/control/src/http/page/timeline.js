@@ -102,7 +102,7 @@ export class Problem {
     show(this.node, event !== null);
     if (event === null) return;
     // What serves meanwhile is another matter than what does not.
-    say(this.note, info.generation === null ? "Nothing serves." : `g${info.generation} goes on serving.`);
+    say(this.note, info.generation === null ? "Nothing serves." : `g${info.generation} keeps serving.`);
     if (event === this.#shown) return;
     this.#shown = event;
     const build = event.event === "build_failed";

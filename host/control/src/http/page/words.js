@@ -65,7 +65,7 @@ function crash(event) {
 
 function changed({ applied, restart_needed: later }) {
   const parts = [applied.join(", "), later.length > 0 ? `${later.join(", ")} (when the host is started again)` : ""];
-  return parts.filter(Boolean).join("; ") || "it is again what the host lives by";
+  return parts.filter(Boolean).join("; ") || "it matches the running host again";
 }
 
 function limits({ bounds, lacking = [] }) {

@@ -254,7 +254,7 @@ fn judge<T>(plugin: &str, step: &'static str, outcome: Outcome<T, ErrorReport>) 
         Outcome::Lost => Err(LifecycleError {
             plugin,
             step,
-            message: "the plugin says that its own answer was lost; build it anew".into(),
+            message: "the plugin says that its own answer was lost; rebuild it".into(),
             code: "lost".into(),
             details: String::new(),
         }),

@@ -46,7 +46,7 @@ pub enum CgroupError {
         reason: String,
     },
     /// A controller is not there, or cannot be handed on.
-    #[error("the controller `{controller}` is not to be had in {path}: {reason}")]
+    #[error("the controller `{controller}` is not available in {path}: {reason}")]
     NoController {
         /// The controller.
         controller: &'static str,
@@ -282,7 +282,7 @@ impl Cgroup {
             .map_err(|error| CgroupError::NotDelegated { path: path.clone(), reason: error.to_string() })
     }
 
-    /// Whether the kernel has killed something in it for want of memory.
+    /// Whether the kernel has killed something in it for lack of memory.
     pub(super) fn ran_out_of_memory(&self) -> bool {
         let events = fs::read_to_string(self.dir.join("memory.events")).unwrap_or_default();
         events.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count != "0"))

@@ -6,7 +6,7 @@ use super::{
     environment::Environment,
     error::ProcessError,
     lanes::Lanes,
-    life::{DEATH_IS_NEAR, Life, Reaper},
+    life::{Life, REAP_TIMEOUT, Reaper},
     output::{Said, Tail, drain, listen},
     spawner,
     usage::ProcessUsage,
@@ -177,7 +177,7 @@ impl Child {
             // The plugin may be one that serves.
             let waited = humantime::format_duration(deadline);
             life.kill_because(&format!("replug: killed, because `{step}` did not end within {waited}"));
-            life.death_within(DEATH_IS_NEAR);
+            life.death_within(REAP_TIMEOUT);
             return ProcessError::Hangs { step, deadline, stderr_tail };
         }
         match life.own_death() {
@@ -188,7 +188,7 @@ impl Child {
 
     /// How it ended, if it has or is about to; else it is killed, since its connection is of no use.
     ///
-    /// When this returns, `on_death` has been called or is about to be for want of last words.
+    /// When this returns, `on_death` has been called or is about to be because there are no last words.
     pub(super) fn death(&self) -> (Death, String) {
         let death = self.life.own_death().unwrap_or(Death::Disconnected);
         (death, self.life.tail.text())
@@ -238,6 +238,6 @@ impl Drop for Child {
         self.life.expect_end();
         self.life.kill();
         // Until then it may hold its files.
-        self.life.death_within(DEATH_IS_NEAR);
+        self.life.death_within(REAP_TIMEOUT);
     }
 }

@@ -22,11 +22,11 @@ use std::{
 
 /// How long after the end of a connection the end of the process behind it may take. One that lives on has broken its
 /// connection, and is of no use.
-const END_IS_NEAR: Duration = Duration::from_millis(100);
+const EXIT_GRACE: Duration = Duration::from_millis(100);
 /// How long after the end of a process its death may take to be known.
-pub(super) const DEATH_IS_NEAR: Duration = Duration::from_secs(2);
+pub(super) const REAP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long after the end of a process what it has written may take to be told to those who listen. Less than
-/// [`DEATH_IS_NEAR`], so that whoever waits for the death learns how it was.
+/// [`REAP_TIMEOUT`], so that whoever waits for the death learns how it was.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long what was killed may take to be gone from its cgroup.
 const EMPTY: Duration = Duration::from_millis(500);
@@ -128,17 +128,17 @@ impl Life {
         self.death_if_near().or_else(|| {
             self.kill();
             // Until then, whoever is to know of the death may not. What ended by itself was slow, and says how it was.
-            let late = self.death_within(DEATH_IS_NEAR);
+            let late = self.death_within(REAP_TIMEOUT);
             late.filter(|death| *death != Death::Signal("SIGKILL".into()))
         })
     }
 
     fn death_if_near(&self) -> Option<Death> {
         let mut state = self.state.lock();
-        self.changed.wait_while_for(&mut state, |state| !state.ended, END_IS_NEAR);
+        self.changed.wait_while_for(&mut state, |state| !state.ended, EXIT_GRACE);
         let ended = state.ended;
         drop(state);
-        ended.then(|| self.death_within(DEATH_IS_NEAR)).flatten()
+        ended.then(|| self.death_within(REAP_TIMEOUT)).flatten()
     }
 
     /// How it ended, once that is told, if that is so in time.

@@ -20,7 +20,7 @@ pub enum TrialError {
     #[error("on trial, {0}")]
     Lifecycle(#[from] LifecycleError),
     /// It says that it is not well.
-    #[error("on trial, it says that it is not well: {0}")]
+    #[error("the health check failed in the trial: {0}")]
     Unwell(String),
 }
 
@@ -62,7 +62,7 @@ pub fn try_out(start: Start<'_>, birth: Birth, state: Option<SavedBy>) -> Result
         return Err(TrialError::Unwell(message));
     }
     let tried = TrialReport { panic_unwinds: instance.panic_unwinds() };
-    // What its drop does is its own affair; that it ends well is not.
+    // What its drop does does not matter; that it ends well does.
     instance.destroy()?;
     Ok(tried)
 }

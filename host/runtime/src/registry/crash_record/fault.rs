@@ -11,7 +11,7 @@ use super::{
     layout::{ADDRESSES, Kind},
     memory, output,
 };
-use crate::registry::{mark::Mark, seat::Seat};
+use crate::registry::{mark::Mark, thread_slot::ThreadSlot};
 use libc::{c_int, c_void, sigaction, siginfo_t};
 use std::{
     mem::zeroed,
@@ -127,7 +127,7 @@ extern "C" fn left() {
     }
     output::give_back();
     // Without a mark, it may be a thread of a plugin's own. That is found out by whoever reads where it came from.
-    let kind = Seat::present_mark().read().map_or(Kind::Left, |_| Kind::Exit);
+    let kind = ThreadSlot::present_mark().read().map_or(Kind::Left, |_| Kind::Exit);
     note(kind, 0, &callers());
 }
 
@@ -149,7 +149,7 @@ fn note(kind: Kind, signal: c_int, addresses: &[u64]) {
         Kind::of(known).filter(|known| *known < Kind::Exit && *known < kind).map(|_| Kind::Claimed as u32)
     };
     if cell.kind.fetch_update(Ordering::AcqRel, Ordering::Relaxed, better).is_ok() {
-        let Mark(mark) = if kind == Kind::Sent { Mark::NOBODY } else { Seat::present_mark() };
+        let Mark(mark) = if kind == Kind::Sent { Mark::NOBODY } else { ThreadSlot::present_mark() };
         cell.signal.store(signal.cast_unsigned(), Ordering::Relaxed);
         cell.mark.store(mark, Ordering::Relaxed);
         for (cell, address) in cell.addresses.iter().zip(addresses) {

@@ -1,18 +1,18 @@
-//! The layout of the record: a page for what is known of the process and its end, then the marks of each seat.
+//! The layout of the record: a page for what is known of the process and its end, then the marks of each thread_slot.
 //!
 //! Numbers are in the byte order of the machine: a record is only read where it was written, before the next boot.
 
-use super::super::seat::MAX_DEPTH;
+use super::super::thread_slot::MAX_DEPTH;
 use std::{fs, io, mem::size_of, process};
 
 /// How many threads have their marks in the record. What further ones do is not seen from outside.
-pub(super) const SEATS: usize = 1024;
+pub(super) const THREAD_SLOTS: usize = 1024;
 pub(super) const HEADER_BYTES: usize = 4096;
 pub(super) const SEAT_BYTES: usize = MAX_DEPTH * size_of::<u64>();
-pub(super) const RECORD_BYTES: usize = HEADER_BYTES + SEATS * SEAT_BYTES;
+pub(super) const RECORD_BYTES: usize = HEADER_BYTES + THREAD_SLOTS * SEAT_BYTES;
 
 /// The name of the record in a run folder.
-pub(super) const RECORD_NAME: &str = "seats";
+pub(super) const RECORD_NAME: &str = "thread_slots";
 
 const MAGIC: [u8; 8] = *b"replugCR";
 const VERSION: u32 = 2;
@@ -126,10 +126,11 @@ impl Fault {
     }
 }
 
-/// The marks of each seat, the innermost last.
-pub(super) fn seats(record: &[u8]) -> impl Iterator<Item = impl DoubleEndedIterator<Item = u64>> {
-    let seats = record.get(HEADER_BYTES..).unwrap_or_default().chunks_exact(SEAT_BYTES);
-    seats.map(|seat| seat.chunks_exact(size_of::<u64>()).filter_map(|mark| word(mark, 0)))
+/// The marks of each thread slot, the innermost last.
+pub(super) fn thread_slots(record: &[u8]) -> impl Iterator<Item = impl DoubleEndedIterator<Item = u64>> {
+    let thread_slots = record.get(HEADER_BYTES..).unwrap_or_default().chunks_exact(SEAT_BYTES);
+    thread_slots
+        .map(|thread_slot| thread_slot.chunks_exact(size_of::<u64>()).filter_map(|mark| word(mark, 0)))
 }
 
 fn number(record: &[u8], at: usize) -> Option<u32> {

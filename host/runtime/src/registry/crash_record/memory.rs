@@ -8,8 +8,8 @@
 //! **Architecture Invariant:** nothing is ever mapped in the place of something else in this process; only in a child that
 //! it forks, whose marks are no part of the record.
 
-use super::layout::{ADDRESSES, FAULT_AT, HEADER_BYTES, RECORD_BYTES, SEAT_BYTES, SEATS};
-use crate::registry::seat::MAX_DEPTH;
+use super::layout::{ADDRESSES, FAULT_AT, HEADER_BYTES, RECORD_BYTES, SEAT_BYTES, THREAD_SLOTS};
+use crate::registry::thread_slot::MAX_DEPTH;
 use rustix::{
     fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, memfd_create},
     mm::{MapFlags, MremapFlags, ProtFlags, mmap, mmap_anonymous, mremap_fixed},
@@ -76,7 +76,7 @@ const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlag
 ///
 /// * What the kernel says, such as that it knows no sealed memory, or has none left
 pub(crate) fn make() -> io::Result<File> {
-    let file = memfd_create("replug-seats", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let file = memfd_create("replug-thread_slots", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     fallocate(&file, FallocateFlags::empty(), 0, RECORD_BYTES as u64)?;
     fcntl_add_seals(&file, SEALS)?;
     Ok(file.into())
@@ -138,19 +138,19 @@ pub(super) fn memory() -> Option<&'static Shared> {
     region()?.shared.as_ref()
 }
 
-/// The marks of the seat of that number. Those of seats that have no place in the record are seen by no one outside.
-pub(in crate::registry) fn marks(seat: usize) -> &'static Marks {
+/// The marks of the thread slot of that number. Those of thread slots that have no place in the record are seen by no one outside.
+pub(in crate::registry) fn marks(thread_slot: usize) -> &'static Marks {
     match region() {
-        Some(region) if seat < SEATS => {
-            // SAFETY: the seat's place is within the region, which is never unmapped; it is aligned for the atomics, as all
+        Some(region) if thread_slot < THREAD_SLOTS => {
+            // SAFETY: the thread slot's place is within the region, which is never unmapped; it is aligned for the atomics, as all
             // that comes before it is a multiple of their size, and any bytes are valid ones.
-            unsafe { &*region.start.add(HEADER_BYTES + seat * SEAT_BYTES).cast() }
+            unsafe { &*region.start.add(HEADER_BYTES + thread_slot * SEAT_BYTES).cast() }
         }
         _ => Box::leak(Box::new(std::array::from_fn(|_| AtomicU64::new(0)))),
     }
 }
 
-/// Where to say how the process ended; none before any thread had a seat. Safe to call in a signal handler.
+/// Where to say how the process ended; none before any thread had a thread_slot. Safe to call in a signal handler.
 pub(super) fn fault() -> Option<&'static FaultCell> {
     let region = REGION.get()?.as_ref()?;
     // SAFETY: as in `marks`: it is within the header, at a multiple of its alignment.

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!  sealed memory                  the header: process, boot, and how it ended      written in the end, by `fault.rs`
-//!                                 one row of marks for each seat                   written at each call, by its thread
-//!  run/<pid>-<n>/seats            the same                                         written after the end, see below
-//!  run/<pid>-<n>/lanes/<lane>.json    who is behind a lane of a mark               written at each load, by `notes.rs`
+//!                                 one row of marks for each thread slot           written at each call, by its thread
+//!  run/<pid>-<n>/thread_slots     the same                                         written after the end, see below
+//!  run/<pid>-<n>/lanes/<lane>.json  who is behind a column of a mark               written at each load, by `notes.rs`
 //! ```
 //!
 //! `layout.rs` says where what stands; `memory.rs` makes the memory and maps it; `read.rs` reads the file that a dead
@@ -105,9 +105,9 @@ impl CrashRecord {
         Ok(Self { run_dir: run_dir.to_owned() })
     }
 
-    /// Where the note of a lane belongs.
-    pub(super) fn note(&self, lane: usize) -> PathBuf {
-        notes::path(&self.run_dir, lane)
+    /// Where the note of a column belongs.
+    pub(super) fn note(&self, column: usize) -> PathBuf {
+        notes::path(&self.run_dir, column)
     }
 }
 

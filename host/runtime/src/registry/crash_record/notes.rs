@@ -1,4 +1,4 @@
-//! Notes: who is behind a lane, in words that outlive the process.
+//! Notes: who is behind a column, in words that outlive the process.
 
 use replug_model::id::{Digest, Generation, PluginId};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ pub(super) const NOTES_NAME: &str = "lanes";
 /// A note that is longer than this was not written by this program.
 const MAX_NOTE_BYTES: u64 = 1 << 20;
 
-/// Who is behind a lane.
+/// Who is behind a column.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
     /// The plugin.
@@ -76,14 +76,14 @@ impl Note {
     }
 }
 
-/// The place of a lane's note in a run folder.
-pub(super) fn path(run_dir: &Path, lane: usize) -> PathBuf {
-    run_dir.join(NOTES_NAME).join(format!("{lane}.json"))
+/// The place of a column's note in a run folder.
+pub(super) fn path(run_dir: &Path, column: usize) -> PathBuf {
+    run_dir.join(NOTES_NAME).join(format!("{column}.json"))
 }
 
-/// Who was behind a lane.
-pub(super) fn behind(run_dir: &Path, lane: u16) -> Option<Note> {
-    Note::read(&path(run_dir, lane.into()))
+/// Who was behind a column.
+pub(super) fn behind(run_dir: &Path, column: u16) -> Option<Note> {
+    Note::read(&path(run_dir, column.into()))
 }
 
 /// Whose library the first of these addresses lay in that lay in any.

@@ -1,14 +1,14 @@
 //! Reading the record of a process that has ended. Whatever stands there, nothing is taken on trust.
 
 use super::{
-    layout::{FAULT_AT, Fault, Header, Kind, RECORD_BYTES, RECORD_NAME, seats},
+    layout::{FAULT_AT, Fault, Header, Kind, RECORD_BYTES, RECORD_NAME, thread_slots},
     line::line,
     notes::{self, Note},
 };
 use crate::{
     load::process::signal_name,
     recorder,
-    registry::mark::{Doing, Mark, Whereabouts},
+    registry::mark::{Doing, Mark, MarkContents},
 };
 use replug_model::id::{Digest, Generation, PluginId};
 use std::{
@@ -133,9 +133,9 @@ fn contents(run_dir: &Path) -> io::Result<Vec<u8>> {
 
 fn suspects(run_dir: &Path, record: &[u8], fault: &Fault) -> Vec<Suspect> {
     if matches!(fault.kind, Kind::Raised | Kind::Exit | Kind::Left) {
-        if let Some(whereabouts) = Mark(fault.mark).read() {
+        if let Some(contents) = Mark(fault.mark).read() {
             // One without a note here is another host's plugin.
-            let found = behind(run_dir, whereabouts);
+            let found = behind(run_dir, contents);
             return found.map(|(note, place)| raised(note, place, fault)).into_iter().collect();
         }
         if let Some(note) = notes::at(run_dir, &fault.addresses) {
@@ -149,9 +149,9 @@ fn suspects(run_dir: &Path, record: &[u8], fault: &Fault) -> Vec<Suspect> {
 /// All that were in the middle of something, without repetition.
 fn in_flight(run_dir: &Path, record: &[u8]) -> Vec<Suspect> {
     let mut suspects = Vec::new();
-    for seat in seats(record) {
-        let innermost = seat.rev().find_map(|mark| Mark(mark).read());
-        let found = innermost.and_then(|whereabouts| behind(run_dir, whereabouts));
+    for thread_slot in thread_slots(record) {
+        let innermost = thread_slot.rev().find_map(|mark| Mark(mark).read());
+        let found = innermost.and_then(|contents| behind(run_dir, contents));
         let found = found.map(|(note, place)| of(note, place, Blame::InFlight));
         suspects.extend(found.filter(|suspect| !suspects.contains(suspect)));
     }
@@ -162,9 +162,9 @@ fn in_flight(run_dir: &Path, record: &[u8]) -> Vec<Suspect> {
 type Place = (String, String);
 
 /// Who was there, and doing what.
-fn behind(run_dir: &Path, whereabouts: Whereabouts) -> Option<(Note, Place)> {
-    let note = notes::behind(run_dir, whereabouts.lane)?;
-    let place = match whereabouts.doing {
+fn behind(run_dir: &Path, contents: MarkContents) -> Option<(Note, Place)> {
+    let note = notes::behind(run_dir, contents.column)?;
+    let place = match contents.doing {
         Doing::Step(step) => (String::new(), step.name().into()),
         Doing::Unknown => (String::new(), "an unknown step".into()),
         Doing::Call { interface, method } => {

@@ -5,7 +5,7 @@ use super::{
     notes::{self, NOTES_NAME},
     *,
 };
-use crate::{registry::mark::Mark, registry::seat::Lane};
+use crate::{registry::mark::Mark, registry::thread_slot::CallColumn};
 use replug_model::id::{Digest, Generation};
 use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
 use tempfile::TempDir;
@@ -37,16 +37,16 @@ fn fresh() -> Vec<u8> {
 }
 
 fn call(method: u32) -> u64 {
-    Mark::interface(Lane::numbered(LANE), 0).method(method).0
+    Mark::interface(CallColumn::numbered(LANE), 0).method(method).0
 }
 
 fn put(record: &mut [u8], at: usize, bytes: &[u8]) {
     record[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
-fn with_mark(seat: usize, level: usize, mark: u64) -> Vec<u8> {
+fn with_mark(thread_slot: usize, level: usize, mark: u64) -> Vec<u8> {
     let mut record = fresh();
-    put(&mut record, HEADER_BYTES + seat * SEAT_BYTES + level * 8, &mark.to_ne_bytes());
+    put(&mut record, HEADER_BYTES + thread_slot * SEAT_BYTES + level * 8, &mark.to_ne_bytes());
     record
 }
 
@@ -76,7 +76,7 @@ fn the_thread_that_raised_the_signal_is_the_only_suspect() {
 
 #[test]
 fn a_plugin_that_another_host_has_noted_is_not_replaced_by_who_happened_to_be_there() {
-    let foreign = Mark::interface(Lane::numbered(LANE + 1), 0).method(0).0;
+    let foreign = Mark::interface(CallColumn::numbered(LANE + 1), 0).method(0).0;
     let record = with_fault(with_mark(1, 0, call(0)), Kind::Raised, foreign, 0);
     assert_eq!(suspects(&record), []);
 }
@@ -92,9 +92,9 @@ fn a_fault_outside_of_any_call_is_known_by_its_address() {
 #[test]
 fn without_a_fault_the_innermost_call_of_each_thread_is_suspected_once() {
     assert_eq!(suspects(&fresh()), []);
-    for seat in [0, 1023] {
-        let mut record = with_mark(seat, 0, call(1));
-        put(&mut record, HEADER_BYTES + seat * SEAT_BYTES + 8, &call(0).to_ne_bytes());
+    for thread_slot in [0, 1023] {
+        let mut record = with_mark(thread_slot, 0, call(1));
+        put(&mut record, HEADER_BYTES + thread_slot * SEAT_BYTES + 8, &call(0).to_ne_bytes());
         put(&mut record, HEADER_BYTES + 5 * SEAT_BYTES, &call(0).to_ne_bytes());
         assert_eq!(suspects(&record), [("Probe.work".into(), Blame::InFlight)]);
         assert_eq!(read_back(&record).unwrap().end, End::Unknown);
@@ -240,7 +240,7 @@ fn a_folder_without_a_record_has_nothing_to_tell() {
 fn a_lane_that_is_given_back_takes_its_note_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let record = CrashRecord::keep(dir.path(), None).unwrap();
-    let mut lease = crate::registry::LaneLease::take().unwrap();
+    let mut lease = crate::registry::ColumnLease::take().unwrap();
     lease.note(&record, &note()).unwrap();
     let notes = || fs::read_dir(dir.path().join(NOTES_NAME)).unwrap().count();
     assert_eq!(notes(), 1);
@@ -291,8 +291,8 @@ fn what_another_process_holds_is_written_down_only_if_it_is_a_record() {
 
 #[test]
 fn a_forked_child_writes_no_mark_and_no_end_of_its_parent() {
-    use crate::registry::seat::Seat;
-    let level = Seat::mine().unwrap().enter().unwrap();
+    use crate::registry::thread_slot::ThreadSlot;
+    let level = ThreadSlot::mine().unwrap().enter().unwrap();
     level.mark(Mark(call(3)));
     // SAFETY: the child does nothing but store to memory, and ends.
     let child = unsafe { libc::fork() };
@@ -307,6 +307,6 @@ fn a_forked_child_writes_no_mark_and_no_end_of_its_parent() {
     let mut status = 0;
     // SAFETY: `status` is a place to write to.
     assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-    assert_eq!((status, Seat::present_mark()), (0, Mark(call(3))));
+    assert_eq!((status, ThreadSlot::present_mark()), (0, Mark(call(3))));
     assert_ne!(memory::fault().unwrap().signal.load(std::sync::atomic::Ordering::Relaxed), 99);
 }

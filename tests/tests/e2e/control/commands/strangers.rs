@@ -27,7 +27,7 @@ fn told_nothing(lab: &Lab, why: &str) {
     let id = lab.id();
     for args in [&["status"][..], &["call", &id, "version"], &["stop", &id], &["list"], &["events"]] {
         let err = complained(lab, args);
-        assert!(err.contains("was told nothing") && err.contains(why), "{args:?}: {err}");
+        assert!(err.contains("refusing to connect to") && err.contains(why), "{args:?}: {err}");
     }
 }
 

@@ -105,7 +105,7 @@ fn the_page_says_what_of_its_configuration_a_host_does_not_live_by() {
     browser.until(&format!("{said}.textContent.includes('replug.toml:2: unknown key `keep_artefacts`')"));
     let words = browser.run(&format!("return {said}.textContent"));
     let (refused, waits) = words.as_str().unwrap().split_once('\n').expect("a line for each");
-    assert!(refused.starts_with("configuration refused, the one before goes on: "), "{refused}");
+    assert!(refused.starts_with("configuration rejected, keeping the previous one: "), "{refused}");
     assert_eq!(waits, "configuration needs a restart: watch");
     pictures(&browser, "unmet");
 

@@ -128,7 +128,7 @@ fn the_page_shows_what_happens_and_does_what_it_is_told() {
     browser
         .until("document.querySelector('.problem .terminal')?.textContent.includes('cannot find value `c`')");
     browser.until("document.querySelector('.problem .terminal .c-red') && document.querySelector('.plugin.has-problem')");
-    assert!(call(&browser, "version", &[]).ends_with('2'), "the version before goes on");
+    assert!(call(&browser, "version", &[]).ends_with('2'), "the previous version keeps serving");
     pictures(&browser, "problem");
     lab.write("src/lib.rs", Source::lib(3));
     browser.until("document.querySelector('.problem').hidden && document.querySelector('.facts dd').textContent === 'g3'");

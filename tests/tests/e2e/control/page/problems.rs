@@ -32,14 +32,14 @@ fn a_compile_error_stays_until_the_source_compiles_whatever_serves_meanwhile() {
     browser.until("document.querySelector('.facts dd').textContent === 'g2'");
     lab.write("src/lib.rs", Source::lib(3).replace("a + b", "a + c"));
     browser.until("document.querySelector('.problem').checkVisibility()");
-    does_not_compile(&browser, "g2 goes on serving.");
+    does_not_compile(&browser, "g2 keeps serving.");
 
     kill(&lab);
     browser.until("document.querySelector('.facts dd').textContent === 'g3'");
-    does_not_compile(&browser, "g3 goes on serving.");
+    does_not_compile(&browser, "g3 keeps serving.");
     browser.click("[data-back='1']");
     browser.until("document.querySelector('.facts dd').textContent === 'g4'");
-    does_not_compile(&browser, "g4 goes on serving.");
+    does_not_compile(&browser, "g4 keeps serving.");
 
     lab.write("src/lib.rs", Source::lib(3));
     browser.until("document.querySelector('.facts dd').textContent === 'g5' && !document.querySelector('.problem').checkVisibility()");

@@ -76,7 +76,7 @@ impl World {
         (takes_it, next)
     }
 
-    /// The plugin lives by what its manifest says.
+    /// The plugin follows what its manifest says.
     pub(super) fn accept(&mut self) {
         self.watch.is_pending = false;
         self.step(Input::Accepted(self.policy));

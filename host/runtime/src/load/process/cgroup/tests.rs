@@ -66,7 +66,7 @@ fn a_controller_is_handed_on_if_it_is_there_and_missed_if_it_is_not() {
     let written = fs::read_to_string(place.dir.join("cgroup.subtree_control")).unwrap();
     assert!(written.starts_with("+memory"), "{written}");
     let error = place.hand_on("pids").unwrap_err();
-    assert!(error.to_string().contains("`pids` is not to be had"), "{error}");
+    assert!(error.to_string().contains("`pids` is not available"), "{error}");
     // Those that are handed on already are left alone, for the file may not be the host's to write.
     fs::write(place.dir.join("cgroup.subtree_control"), "memory pids").unwrap();
     place.hand_on("pids").unwrap();

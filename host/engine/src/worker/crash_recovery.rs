@@ -30,10 +30,10 @@ impl Worker {
         let was_stopped = self.record.state().is_some();
         let wants_one = was_stopped || self.manifest().reload.checkpoint.is_some();
         let reads_it = self.record.is_own() && self.saved.is_none();
-        if self.desk.entry.live().is_none() && wants_one && reads_it {
-            match self.shop.checkpoints.left(self.id()) {
+        if self.shared.entry.live().is_none() && wants_one && reads_it {
+            match self.context.checkpoints.left(self.id()) {
                 Ok(None) if was_stopped => {
-                    let file = self.shop.checkpoints.path(self.id());
+                    let file = self.context.checkpoints.path(self.id());
                     self.lose_checkpoint(&format!("{} is not there", file.display()));
                 }
                 Ok(left) => self.saved = left,
@@ -47,7 +47,7 @@ impl Worker {
     pub(super) fn forget_state(&mut self) {
         self.saved = None;
         if self.record.is_own() {
-            self.shop.checkpoints.remove(self.id());
+            self.context.checkpoints.remove(self.id());
         }
     }
 
@@ -55,7 +55,7 @@ impl Worker {
     pub(super) fn lose_checkpoint(&mut self, why: &str) {
         self.saved = None;
         self.record.change(|record| record.set_state(None));
-        let aside = self.record.is_own().then(|| self.shop.checkpoints.put_aside(self.id())).flatten();
+        let aside = self.record.is_own().then(|| self.context.checkpoints.put_aside(self.id())).flatten();
         let aside =
             aside.map(|file| format!("; the state is kept in {}", file.display())).unwrap_or_default();
         self.tell(EventKind::CheckpointLost {
@@ -66,7 +66,7 @@ impl Worker {
     /// Remembers where the generation that serves is, and tells of it if that is news.
     pub(super) fn note_place(&self, moved: Option<&Moved>) {
         let reason = moved.map(ToString::to_string);
-        let before = std::mem::replace(&mut self.desk.progress.lock().moved, reason.clone());
+        let before = std::mem::replace(&mut self.shared.progress.lock().moved, reason.clone());
         // Of a crash was told when it was found out.
         if let (Some(Moved::Unaffordable(_) | Moved::PanicAborts), Some(reason), None) =
             (moved, reason, before)
@@ -80,20 +80,20 @@ impl Worker {
         let reason = demotion.to_string();
         let what = Refused::KeptOut { newest };
         self.do_now(Input::Refused(Refusal { text: reason.clone(), what }));
-        if self.desk.entry.live().is_none() {
-            self.desk.entry.set_reason(&reason);
+        if self.shared.entry.live().is_none() {
+            self.shared.entry.set_reason(&reason);
         }
-        if !self.shop.demotions.is_news(self.id(), demotion.digest) {
+        if !self.context.demotions.is_news(self.id(), demotion.digest) {
             self.tell(demotion.event());
         }
     }
 
     /// Remembers that an artifact has died in a process of its own, so that it is not let into this one.
     pub(super) fn note_death(&self, digest: Digest, signal: Option<String>) {
-        let known = self.shop.demotions.of(self.id(), digest).is_some();
+        let known = self.context.demotions.of(self.id(), digest).is_some();
         if self.manifest().mode == Mode::Auto && !known {
             let demotion = Demotion::now(digest, How { signal, ..How::default() }, Treatment::Process);
-            self.shop.demotions.add(self.id(), demotion);
+            self.context.demotions.add(self.id(), demotion);
         }
     }
 
@@ -103,8 +103,8 @@ impl Worker {
         let lifted = !self.record.quarantined().is_empty();
         self.record.change(Record::lift_quarantine);
         let mode = self.manifest().mode;
-        if mode == Mode::InProcess || mode == Mode::Auto && !can_move(&self.shop, mode) {
-            return self.shop.demotions.lift(self.id()) || lifted;
+        if mode == Mode::InProcess || mode == Mode::Auto && !can_move(&self.context, mode) {
+            return self.context.demotions.lift(self.id()) || lifted;
         }
         lifted
     }

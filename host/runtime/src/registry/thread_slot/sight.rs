@@ -1,6 +1,6 @@
 //! What all threads are in the middle of, as another thread sees it.
 
-use super::{LANES_PER_CHUNK, MAX_DEPTH, SEATS, Tid};
+use super::{COLUMNS_PER_CHUNK, MAX_DEPTH, THREAD_SLOTS, Tid};
 use crate::registry::mark::Mark;
 use std::sync::{OnceLock, atomic::Ordering};
 
@@ -8,7 +8,7 @@ use std::sync::{OnceLock, atomic::Ordering};
 /// thread is in the middle of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::registry) struct Sighting {
-    /// Which seat, and how deep inside.
+    /// Which thread slot, and how deep inside.
     pub(in crate::registry) place: (usize, usize),
     pub(in crate::registry) mark: Mark,
     pub(in crate::registry) tid: Tid,
@@ -19,18 +19,18 @@ pub(in crate::registry) struct Sighting {
 /// What all threads are in the middle of.
 pub(in crate::registry) fn sightings() -> Vec<Sighting> {
     let mut found = Vec::new();
-    for (number, seat) in SEATS.read().iter().enumerate() {
-        let depth = seat.depth.load(Ordering::Relaxed).min(MAX_DEPTH);
-        for (level, announcement) in seat.announced[..depth].iter().enumerate() {
+    for (number, thread_slot) in THREAD_SLOTS.read().iter().enumerate() {
+        let depth = thread_slot.depth.load(Ordering::Relaxed).min(MAX_DEPTH);
+        for (level, announcement) in thread_slot.announced[..depth].iter().enumerate() {
             let mark = Mark(announcement.mark.load(Ordering::Relaxed));
-            let Some(whereabouts) = mark.read() else { continue };
+            let Some(contents) = mark.read() else { continue };
             let (chunk, place) = (
-                usize::from(whereabouts.lane) / LANES_PER_CHUNK,
-                usize::from(whereabouts.lane) % LANES_PER_CHUNK,
+                usize::from(contents.column) / COLUMNS_PER_CHUNK,
+                usize::from(contents.column) % COLUMNS_PER_CHUNK,
             );
-            let counts = seat.counts.get(chunk).and_then(OnceLock::get);
+            let counts = thread_slot.counts.get(chunk).and_then(OnceLock::get);
             let ended = counts.map_or(0, |counts| counts[place].read().calls);
-            let tid = seat.tid.load(Ordering::Relaxed);
+            let tid = thread_slot.tid.load(Ordering::Relaxed);
             found.push(Sighting { place: (number, level), mark, tid, ended });
         }
     }

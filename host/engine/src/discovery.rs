@@ -10,9 +10,9 @@ use crate::{
     event::EventKind,
     id::{Generation, PluginId},
     manifest::{self, Discovery, Manifest, ManifestError},
-    reload::Workshop,
+    reload::Context,
     watch::{Change, Notice, Watcher, What},
-    worker::{Desk, Order, StartWhy, StopWhy, Worker},
+    worker::{Order, StartWhy, StopWhy, Worker, WorkerHandle},
 };
 use emptied::Emptied;
 use missing::Missing;
@@ -27,8 +27,8 @@ pub(crate) use unusable::{Unusable, restore};
 
 /// The workers of the plugins, and in which order the plugins were taken in.
 #[derive(Default)]
-pub(crate) struct Desks {
-    by_id: BTreeMap<PluginId, Desk>,
+pub(crate) struct WorkerHandles {
+    by_id: BTreeMap<PluginId, WorkerHandle>,
     /// The plugins that are there, in the order in which they came. A plugin that is gone keeps its worker: if it comes
     /// back, its handles reach it again and its generations are counted on.
     present: Vec<PluginId>,
@@ -38,22 +38,22 @@ pub(crate) struct Desks {
     pub(crate) shut_down: bool,
 }
 
-impl Desks {
+impl WorkerHandles {
     /// The workers of the plugins that are there, by id.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Desk> {
-        self.by_id.iter().filter(|(id, _)| self.present.contains(id)).map(|(_, desk)| desk)
+    pub(crate) fn all(&self) -> impl Iterator<Item = &WorkerHandle> {
+        self.by_id.iter().filter(|(id, _)| self.present.contains(id)).map(|(_, worker)| worker)
     }
 
     /// All workers, those of the plugins that came last first.
-    pub(crate) fn last_first(&self) -> Vec<Desk> {
-        let gone = self.by_id.iter().filter(|(id, _)| !self.present.contains(id)).map(|(_, desk)| desk);
+    pub(crate) fn last_first(&self) -> Vec<WorkerHandle> {
+        let gone = self.by_id.iter().filter(|(id, _)| !self.present.contains(id)).map(|(_, worker)| worker);
         let present = self.present.iter().rev().filter_map(|id| self.by_id.get(id));
         present.chain(gone).cloned().collect()
     }
 
     /// The worker of a plugin that is there.
-    pub(crate) fn get(&self, id: &str) -> Option<&Desk> {
-        self.all().find(|desk| desk.entry.id.as_str() == id)
+    pub(crate) fn get(&self, id: &str) -> Option<&WorkerHandle> {
+        self.all().find(|worker| worker.entry.id.as_str() == id)
     }
 }
 
@@ -78,9 +78,9 @@ impl Broken {
 }
 
 /// Keeps the workers in step with the plugins folder.
-pub(crate) struct Keeper {
-    shop: Arc<Workshop>,
-    desks: Arc<Mutex<Desks>>,
+pub(crate) struct DiscoveryLoop {
+    context: Arc<Context>,
+    workers: Arc<Mutex<WorkerHandles>>,
     watcher: Option<Arc<Watcher>>,
     /// What was reported and still holds.
     problems: Vec<String>,
@@ -92,15 +92,15 @@ pub(crate) struct Keeper {
 }
 
 /// What has come of the crashes of earlier hosts, to be told when this one is up: of plugins, or of the host.
-pub(crate) type Aftermath = Vec<(Option<PluginId>, EventKind)>;
+pub(crate) type CrashEvents = Vec<(Option<PluginId>, EventKind)>;
 
 pub(crate) type Answer<T> = oneshot::Receiver<Result<T, HostError>>;
 
-impl Keeper {
-    pub(crate) fn new(shop: Arc<Workshop>, watcher: Option<Arc<Watcher>>) -> Self {
+impl DiscoveryLoop {
+    pub(crate) fn new(context: Arc<Context>, watcher: Option<Arc<Watcher>>) -> Self {
         Self {
-            shop,
-            desks: Arc::default(),
+            context,
+            workers: Arc::default(),
             watcher,
             problems: Vec::new(),
             unusable: Unusable::new(),
@@ -111,8 +111,8 @@ impl Keeper {
     }
 
     /// The workers, as they come and go.
-    pub(crate) fn desks(&self) -> Arc<Mutex<Desks>> {
-        self.desks.clone()
+    pub(crate) fn workers(&self) -> Arc<Mutex<WorkerHandles>> {
+        self.workers.clone()
     }
 
     pub(crate) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Notice>) {
@@ -144,14 +144,14 @@ impl Keeper {
     }
 
     fn pass_on(&mut self, change: Change) {
-        let Some(desk) = self.desks.lock().get(change.plugin.as_str()).cloned() else {
+        let Some(worker) = self.workers.lock().get(change.plugin.as_str()).cloned() else {
             // One that is gone may be back.
             if change.what == What::Manifest {
                 self.look_again();
             }
             return;
         };
-        let root = desk.manifest.lock().root.clone();
+        let root = worker.manifest.lock().root.clone();
         if !manifest::holds_manifest(&root) {
             self.missing.hold(change, Instant::now());
             return;
@@ -164,15 +164,15 @@ impl Keeper {
             return;
         }
         for change in self.missing.is_back(&change.plugin).into_iter().chain([change]) {
-            let _ = desk.orders.send(Order::Changed(change));
+            let _ = worker.orders.send(Order::Changed(change));
         }
     }
 
     /// Builds everything; what has not changed is left as it is.
     fn rebuild_all(&self) {
-        for desk in self.desks.lock().all() {
-            let id = &desk.entry.id;
-            let path = desk.manifest.lock().root.clone();
+        for worker in self.workers.lock().all() {
+            let id = &worker.entry.id;
+            let path = worker.manifest.lock().root.clone();
             let change = Change {
                 plugin: id.clone(),
                 path,
@@ -180,16 +180,19 @@ impl Keeper {
                 what: What::Source,
                 before: None,
             };
-            let _ = desk.orders.send(Order::Changed(change));
+            let _ = worker.orders.send(Order::Changed(change));
         }
     }
 
     fn look_again(&mut self) {
         let served = {
-            let desks = self.desks.lock();
-            desks.all().map(|desk| (desk.entry.id.clone(), desk.manifest.lock().root.clone())).collect()
+            let workers = self.workers.lock();
+            workers
+                .all()
+                .map(|worker| (worker.entry.id.clone(), worker.manifest.lock().root.clone()))
+                .collect()
         };
-        let settings = &self.shop.settings;
+        let settings = &self.context.settings;
         match settings.now().defaults.discover_beside(&settings.plugins_dir, &served) {
             Ok(discovery) => {
                 let problems: Vec<_> = discovery.problems.iter().map(named).collect();
@@ -222,23 +225,23 @@ impl Keeper {
     pub(crate) fn take_in(&mut self, discovery: Discovery) -> Vec<Answer<Generation>> {
         let broken: Vec<_> = discovery.problems.iter().map(Broken::of).collect();
         self.problems.retain(|known| discovery.problems.iter().any(|problem| problem.to_string() == *known));
-        let desks = self.desks.clone();
-        let mut desks = desks.lock();
-        if desks.shut_down {
+        let workers = self.workers.clone();
+        let mut workers = workers.lock();
+        if workers.shut_down {
             self.missing.forget();
             return Vec::new();
         }
-        self.let_go(&mut desks, &discovery.manifests, &broken);
-        let new = discovery.manifests.into_iter().filter(|found| !desks.present.contains(&found.id));
+        self.let_go(&mut workers, &discovery.manifests, &broken);
+        let new = discovery.manifests.into_iter().filter(|found| !workers.present.contains(&found.id));
         let new: Vec<_> = new.collect();
-        new.into_iter().filter_map(|manifest| self.employ(&mut desks, manifest)).collect()
+        new.into_iter().filter_map(|manifest| self.employ(&mut workers, manifest)).collect()
     }
 
     /// Stops the plugins that are gone for good, and follows those that have moved.
-    fn let_go(&mut self, desks: &mut Desks, found: &[Manifest], broken: &[Broken]) {
-        for desk in desks.all().cloned().collect::<Vec<_>>() {
-            let id = &desk.entry.id;
-            let root = desk.manifest.lock().root.clone();
+    fn let_go(&mut self, workers: &mut WorkerHandles, found: &[Manifest], broken: &[Broken]) {
+        for worker in workers.all().cloned().collect::<Vec<_>>() {
+            let id = &worker.entry.id;
+            let root = worker.manifest.lock().root.clone();
             let now = found.iter().find(|manifest| manifest.id == *id);
             let says_another = |it: &Broken| it.id.as_ref().is_some_and(|other| other != id);
             let (anothers, own): (Vec<_>, Vec<_>) = broken
@@ -251,49 +254,49 @@ impl Keeper {
             let is_there = now.is_some_and(|now| now.root == root) || !own.is_empty();
             if is_there {
                 // Until its inputs are watched, no one else tells the worker of an edit.
-                let unread = now.filter(|now| !desk.progress.lock().knows(now)).map(edit_of);
+                let unread = now.filter(|now| !worker.progress.lock().knows(now)).map(edit_of);
                 for change in self.missing.is_back(id).into_iter().chain(unread) {
-                    let _ = desk.orders.send(Order::Changed(change));
+                    let _ = worker.orders.send(Order::Changed(change));
                 }
                 continue;
             }
             // Also if its manifest is still there: a link that led to it leads elsewhere now.
             if let Some(moved) = now {
                 self.missing.is_back(id);
-                let _ = desk.orders.send(Order::Moved(Arc::new(moved.clone())));
+                let _ = worker.orders.send(Order::Moved(Arc::new(moved.clone())));
                 continue;
             }
             if !self.missing.is_gone(id, Instant::now()) {
                 continue;
             }
-            desks.present.retain(|other| other != id);
+            workers.present.retain(|other| other != id);
             let why = if is_anothers { StopWhy::Renamed } else { StopWhy::Removed };
-            let _ = desk.orders.send(Order::Stop(why, oneshot::channel().0));
+            let _ = worker.orders.send(Order::Stop(why, oneshot::channel().0));
         }
     }
 
     /// Takes a plugin in, be it new or back.
-    fn employ(&mut self, desks: &mut Desks, manifest: Manifest) -> Option<Answer<Generation>> {
+    fn employ(&mut self, workers: &mut WorkerHandles, manifest: Manifest) -> Option<Answer<Generation>> {
         let id = manifest.id.clone();
-        self.shop.settings.events.plugin(&id, EventKind::PluginDiscovered { path: manifest.root.clone() });
+        self.context.settings.events.plugin(&id, EventKind::PluginDiscovered { path: manifest.root.clone() });
         let (reply, answer) = oneshot::channel();
-        let with_host = self.shop.settings.auto_start.then_some(reply);
+        let with_host = self.context.settings.auto_start.then_some(reply);
         let answer = with_host.is_some().then_some(answer);
-        let desk = match desks.by_id.get(&id) {
-            Some(desk) => {
-                let _ = desk.orders.send(Order::Return(Arc::new(manifest)));
+        let worker = match workers.by_id.get(&id) {
+            Some(worker) => {
+                let _ = worker.orders.send(Order::Return(Arc::new(manifest)));
                 if let Some(reply) = with_host {
-                    let _ = desk.orders.send(Order::Start(StartWhy::WithHost, reply));
+                    let _ = worker.orders.send(Order::Start(StartWhy::WithHost, reply));
                 }
-                desk.clone()
+                worker.clone()
             }
             None => {
                 let unusable = self.unusable.remove(&id);
-                Worker::spawn(&self.shop, self.watcher.clone(), (manifest, unusable), with_host)
+                Worker::spawn(&self.context, self.watcher.clone(), (manifest, unusable), with_host)
             }
         };
-        desks.present.push(id.clone());
-        desks.by_id.insert(id, desk);
+        workers.present.push(id.clone());
+        workers.by_id.insert(id, worker);
         answer
     }
 
@@ -310,7 +313,7 @@ impl Keeper {
     fn report(&mut self, path: PathBuf, error: String) {
         if !self.problems.contains(&error) {
             self.problems.push(error.clone());
-            self.shop.settings.events.host(EventKind::DiscoveryFailed { path, error });
+            self.context.settings.events.host(EventKind::DiscoveryFailed { path, error });
         }
     }
 }
@@ -333,26 +336,26 @@ fn named(problem: &ManifestError) -> (PathBuf, String) {
 
 /// Tells that the host is up when each plugin that starts with it has come up or has said why not.
 pub(crate) async fn tell_when_up(
-    shop: Arc<Workshop>,
-    desks: Arc<Mutex<Desks>>,
-    (answers, aftermath): (Vec<Answer<Generation>>, Aftermath),
+    context: Arc<Context>,
+    workers: Arc<Mutex<WorkerHandles>>,
+    (answers, crash_recovery): (Vec<Answer<Generation>>, CrashEvents),
 ) {
     for answer in answers {
         // The worker has told how it went.
         let _ = answer.await;
     }
     let running = {
-        let mut desks = desks.lock();
-        if desks.shut_down {
+        let mut workers = workers.lock();
+        if workers.shut_down {
             return;
         }
-        desks.up = true;
-        desks.all().filter(|desk| desk.entry.live().is_some()).count()
+        workers.up = true;
+        workers.all().filter(|worker| worker.entry.live().is_some()).count()
     };
-    let plugins_dir = shop.settings.plugins_dir.clone();
-    let events = &shop.settings.events;
+    let plugins_dir = context.settings.plugins_dir.clone();
+    let events = &context.settings.events;
     events.host(EventKind::HostStarted { plugins_dir, running });
-    for (plugin, kind) in aftermath {
+    for (plugin, kind) in crash_recovery {
         match plugin {
             Some(plugin) => events.plugin(&plugin, kind),
             None => events.host(kind),

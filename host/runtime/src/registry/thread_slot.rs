@@ -1,7 +1,7 @@
-//! Seats: what each calling thread writes and no other thread does, so that a call touches no shared cache line.
+//! Thread slots: what each calling thread writes and no other thread does, so that a call touches no shared cache line.
 //!
-//! A seat holds a thread's hazard cells, one for each call it is inside, and its call counts; and beside each hazard
-//! cell a [`Mark`], which lies in the [crash record](super::crash_record). Seats are made when a thread first calls,
+//! A thread slot holds a thread's hazard cells, one for each call it is inside, and its call counts; and beside each hazard
+//! cell a [`Mark`], which lies in the [crash record](super::crash_record). Thread slots are made when a thread first calls,
 //! handed on to the next thread when it ends, and never freed, so that a swapper may read them at any time.
 
 mod count;
@@ -10,8 +10,8 @@ mod sight;
 
 use count::Count;
 pub(super) use count::OneIn;
-pub(super) use ledger::Lane;
-pub use ledger::LaneLease;
+pub(super) use ledger::CallColumn;
+pub use ledger::ColumnLease;
 pub use ledger::TooManyGenerations;
 pub(super) use sight::{Sighting, sightings};
 
@@ -36,7 +36,7 @@ use std::{
 
 /// How many calls a thread may be inside at once.
 pub(crate) const MAX_DEPTH: usize = 32;
-const LANES_PER_CHUNK: usize = 64;
+const COLUMNS_PER_CHUNK: usize = 64;
 const CHUNKS: usize = 64;
 
 /// What a thread says of one call that it is inside.
@@ -50,84 +50,86 @@ struct Announcement {
 /// One thread's place. Aligned so that no two threads write the same pair of cache lines.
 #[derive(Debug)]
 #[repr(align(128))]
-pub(crate) struct Seat {
+pub(crate) struct ThreadSlot {
     taken: AtomicBool,
     /// The thread that has it, by the kernel's number.
     tid: AtomicU32,
     /// How many calls the thread is inside.
     depth: AtomicUsize,
     announced: [Announcement; MAX_DEPTH],
-    counts: [OnceLock<Box<[Count; LANES_PER_CHUNK]>>; CHUNKS],
+    counts: [OnceLock<Box<[Count; COLUMNS_PER_CHUNK]>>; CHUNKS],
 }
 
-static SEATS: RwLock<Vec<&'static Seat>> = RwLock::new(Vec::new());
+static THREAD_SLOTS: RwLock<Vec<&'static ThreadSlot>> = RwLock::new(Vec::new());
 
 thread_local! {
-    static MINE: Cell<Option<&'static Seat>> = const { Cell::new(None) };
+    static MINE: Cell<Option<&'static ThreadSlot>> = const { Cell::new(None) };
     /// The same, or none if the next call is to take the slow way. So a fast call pays nothing for the choice of those
-    /// that are timed: whether the thread has a seat, it looks anyway.
-    static IN_SIGHT: Cell<Option<&'static Seat>> = const { Cell::new(None) };
+    /// that are timed: whether the thread has a thread slot, it looks anyway.
+    static FAST_PATH: Cell<Option<&'static ThreadSlot>> = const { Cell::new(None) };
     static LEAVE: Leave = const { Leave };
 }
 
-/// Gives the thread's seat back when the thread ends.
+/// Gives the thread's thread slot back when the thread ends.
 struct Leave;
 
 impl Drop for Leave {
     fn drop(&mut self) {
         // In the middle of a call, it is not the thread that ends: a plugin has called `exit`, which runs destructors of
         // thread-locals first. What is in use stays in use, and the crash record is still to hear who it was.
-        if let Some(seat) = MINE.get().filter(|seat| seat.depth.load(Ordering::Relaxed) == 0) {
+        if let Some(thread_slot) =
+            MINE.get().filter(|thread_slot| thread_slot.depth.load(Ordering::Relaxed) == 0)
+        {
             MINE.set(None);
-            IN_SIGHT.set(None);
-            seat.settle();
-            seat.taken.store(false, Ordering::Release);
+            FAST_PATH.set(None);
+            thread_slot.settle();
+            thread_slot.taken.store(false, Ordering::Release);
         }
     }
 }
 
-impl Seat {
-    /// The calling thread's seat; `None` on a thread that is about to end.
+impl ThreadSlot {
+    /// The calling thread's thread slot; `None` on a thread that is about to end.
     #[inline(always)]
     pub(crate) fn mine() -> Option<&'static Self> {
-        Self::in_sight().or_else(Self::take)
+        Self::fast_path_slot().or_else(Self::take)
     }
 
-    /// The calling thread's seat, unless it has none yet or its next call is to be timed.
+    /// The calling thread's thread slot, unless it has none yet or its next call is to be timed.
     #[inline(always)]
-    pub(super) fn in_sight() -> Option<&'static Self> {
-        IN_SIGHT.get()
+    pub(super) fn fast_path_slot() -> Option<&'static Self> {
+        FAST_PATH.get()
     }
 
     #[cold]
     fn take() -> Option<&'static Self> {
-        if let Some(seat) = MINE.get() {
-            IN_SIGHT.set(Some(seat));
-            return Some(seat);
+        if let Some(thread_slot) = MINE.get() {
+            FAST_PATH.set(Some(thread_slot));
+            return Some(thread_slot);
         }
         LEAVE.try_with(|_| ()).ok()?;
-        let free = |seat: &&&'static Self| {
-            seat.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        let free = |thread_slot: &&&'static Self| {
+            thread_slot.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
         };
-        let found = SEATS.read().iter().find(free).copied();
-        let seat = found.unwrap_or_else(|| {
-            let mut seats = SEATS.write();
-            let seat: &'static Self = Box::leak(Box::new(Self {
+        let found = THREAD_SLOTS.read().iter().find(free).copied();
+        let thread_slot = found.unwrap_or_else(|| {
+            let mut thread_slots = THREAD_SLOTS.write();
+            let thread_slot: &'static Self = Box::leak(Box::new(Self {
                 taken: AtomicBool::new(true),
                 tid: AtomicU32::new(0),
                 depth: AtomicUsize::new(0),
-                announced: crash_record::marks(seats.len())
+                announced: crash_record::marks(thread_slots.len())
                     .each_ref()
                     .map(|mark| Announcement { hazard: AtomicPtr::new(null_mut()), mark }),
                 counts: std::array::from_fn(|_| OnceLock::new()),
             }));
-            seats.push(seat);
-            seat
+            thread_slots.push(thread_slot);
+            thread_slot
         });
-        seat.tid.store(own_tid(), Ordering::Relaxed);
-        MINE.set(Some(seat));
-        IN_SIGHT.set(Some(seat));
-        Some(seat)
+        thread_slot.tid.store(own_tid(), Ordering::Relaxed);
+        MINE.set(Some(thread_slot));
+        FAST_PATH.set(Some(thread_slot));
+        Some(thread_slot)
     }
 
     /// The place for one more call; `None` if the thread is inside [`MAX_DEPTH`] calls.
@@ -138,14 +140,15 @@ impl Seat {
         let depth = self.depth.load(Ordering::Relaxed);
         let announcement = self.announced.get(depth)?;
         self.depth.store(depth + 1, Ordering::Relaxed);
-        Some(Level { seat: self, announcement, depth })
+        Some(Level { thread_slot: self, announcement, depth })
     }
 
     /// What the calling thread is in the middle of. Safe to call in a signal handler.
     pub(super) fn present_mark() -> Mark {
-        let Some(seat) = MINE.get() else { return Mark::NOBODY };
-        let depth = seat.depth.load(Ordering::Relaxed).min(MAX_DEPTH);
-        let mut marks = seat.announced[..depth].iter().rev().map(|it| Mark(it.mark.load(Ordering::Relaxed)));
+        let Some(thread_slot) = MINE.get() else { return Mark::NOBODY };
+        let depth = thread_slot.depth.load(Ordering::Relaxed).min(MAX_DEPTH);
+        let mut marks =
+            thread_slot.announced[..depth].iter().rev().map(|it| Mark(it.mark.load(Ordering::Relaxed)));
         marks.find(|mark| mark.read().is_some()).unwrap_or(Mark::NOBODY)
     }
 
@@ -160,32 +163,32 @@ impl Seat {
         let chunks = self.counts.iter().enumerate();
         let counts = chunks.flat_map(|(chunk, counts)| {
             let counts = counts.get().into_iter().flat_map(|counts| counts.iter().enumerate());
-            counts.map(move |(place, count)| (Lane::at(chunk, place), count))
+            counts.map(move |(place, count)| (CallColumn::at(chunk, place), count))
         });
         ledger::settle(counts);
     }
 
-    /// After a call in `lane`: has the thread's next call take the slow way, on which it is timed.
+    /// After a call in `column`: has the thread's next call take the slow way, on which it is timed.
     #[cold]
     #[inline(never)]
-    pub(super) fn look_away(&self, lane: Lane) {
-        if self.count(lane).read().calls == 1 {
-            ledger::note_visitor(lane);
+    pub(super) fn force_slow_path(&self, column: CallColumn) {
+        if self.count(column).read().calls == 1 {
+            ledger::note_visitor(column);
         }
-        IN_SIGHT.set(None);
+        FAST_PATH.set(None);
     }
 
-    /// Where the thread counts its calls in `lane`.
+    /// Where the thread counts its calls in `column`.
     #[inline(always)]
-    pub(super) fn count(&self, lane: Lane) -> &Count {
-        let (chunk, place) = (lane.number() / LANES_PER_CHUNK, lane.number() % LANES_PER_CHUNK);
+    pub(super) fn count(&self, column: CallColumn) -> &Count {
+        let (chunk, place) = (column.number() / COLUMNS_PER_CHUNK, column.number() % COLUMNS_PER_CHUNK);
         &self.counts[chunk].get_or_init(|| Box::new(std::array::from_fn(|_| Count::default())))[place]
     }
 }
 
 /// A thread's place for one call: a hazard cell and a mark, both of them empty before and after.
 pub(super) struct Level {
-    pub(super) seat: &'static Seat,
+    pub(super) thread_slot: &'static ThreadSlot,
     announcement: &'static Announcement,
     /// How many calls it is inside.
     depth: usize,
@@ -218,15 +221,15 @@ impl Level {
     /// Takes what a level is made of, and not the level: see [`Level::leave`].
     #[cold]
     #[inline(never)]
-    fn note_visit(seat: &'static Seat, hazard: &'static AtomicPtr<Record>) {
+    fn note_visit(thread_slot: &'static ThreadSlot, hazard: &'static AtomicPtr<Record>) {
         let record = hazard.load(Ordering::Relaxed);
         if record.is_null() {
             return;
         }
         // SAFETY: this thread's hazard cell names the record, so it is not freed.
-        let lane = unsafe { (*record).lane };
-        if seat.count(lane).read().calls == 0 {
-            ledger::note_visitor(lane);
+        let column = unsafe { (*record).column };
+        if thread_slot.count(column).read().calls == 0 {
+            ledger::note_visitor(column);
         }
     }
 
@@ -235,22 +238,22 @@ impl Level {
         self.mark(Mark::NOBODY);
         slot::unpin(self.hazard());
         // Not read again: the next call would wait for that.
-        self.seat.depth.store(self.depth, Ordering::Relaxed);
+        self.thread_slot.depth.store(self.depth, Ordering::Relaxed);
     }
 }
 
 impl Drop for Level {
     #[inline(always)]
     fn drop(&mut self) {
-        Self::note_visit(self.seat, self.hazard());
+        Self::note_visit(self.thread_slot, self.hazard());
         self.clear();
     }
 }
 
 /// Looks at all hazard cells of all threads.
 pub(super) fn with_hazards<R>(look: impl FnOnce(&mut dyn Iterator<Item = &AtomicPtr<Record>>) -> R) -> R {
-    let seats = SEATS.read();
-    look(&mut seats.iter().flat_map(|seat| &seat.announced).map(|it| &it.hazard))
+    let thread_slots = THREAD_SLOTS.read();
+    look(&mut thread_slots.iter().flat_map(|thread_slot| &thread_slot.announced).map(|it| &it.hazard))
 }
 
 /// How many calls of all threads are inside these records.

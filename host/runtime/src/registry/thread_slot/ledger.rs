@@ -1,6 +1,6 @@
 //! The ledger: what is known of each living generation beside the counts of the threads that live.
 
-use super::{CHUNKS, Calls, Count, LANES_PER_CHUNK, SEATS, Tid, own_tid};
+use super::{CHUNKS, COLUMNS_PER_CHUNK, Calls, Count, THREAD_SLOTS, Tid, own_tid};
 use crate::registry::{
     crash_record::{CrashRecord, Note},
     mark::{Marked, Step},
@@ -8,7 +8,7 @@ use crate::registry::{
 use parking_lot::Mutex;
 use std::{collections::BTreeSet, fs, io, path::PathBuf};
 
-/// What is known of a lane beside the counts of the threads that live.
+/// What is known of a column beside the counts of the threads that live.
 #[derive(Debug, Default)]
 struct Account {
     taken: bool,
@@ -18,25 +18,25 @@ struct Account {
     visitors: BTreeSet<Tid>,
 }
 
-/// All accounts, by lane.
+/// All accounts, by column.
 static LEDGER: Mutex<Vec<Account>> = Mutex::new(Vec::new());
 
 /// Adds what a thread that ends has counted.
-pub(super) fn settle<'a>(counts: impl Iterator<Item = (Lane, &'a Count)>) {
+pub(super) fn settle<'a>(counts: impl Iterator<Item = (CallColumn, &'a Count)>) {
     let mut ledger = LEDGER.lock();
-    for (lane, count) in counts {
+    for (column, count) in counts {
         let calls = count.take();
-        if let Some(settled) = ledger.get_mut(lane.0) {
+        if let Some(settled) = ledger.get_mut(column.0) {
             settled.calls += calls;
         }
     }
 }
 
-/// Says that the calling thread runs code of the generation that has this lane.
+/// Says that the calling thread runs code of the generation that has this column.
 #[cold]
-pub(super) fn note_visitor(lane: Lane) {
+pub(super) fn note_visitor(column: CallColumn) {
     let tid = own_tid();
-    if let Some(account) = LEDGER.lock().get_mut(lane.0) {
+    if let Some(account) = LEDGER.lock().get_mut(column.0) {
         account.visitors.insert(tid);
     }
 }
@@ -52,20 +52,20 @@ replug_model::readable::readable!(TooManyGenerations);
 
 /// A number that one living generation counts its calls under; given back when it has retired.
 #[derive(Debug)]
-pub struct LaneLease {
-    lane: Lane,
+pub struct ColumnLease {
+    column: CallColumn,
     /// Says in a file who counts under it.
     note: Option<PathBuf>,
 }
 
-/// See [`LaneLease`].
+/// See [`ColumnLease`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::registry) struct Lane(usize);
+pub(in crate::registry) struct CallColumn(usize);
 
-impl Lane {
-    /// Where a seat keeps its count.
+impl CallColumn {
+    /// Where a thread slot keeps its count.
     pub(super) fn at(chunk: usize, place: usize) -> Self {
-        Self(chunk * LANES_PER_CHUNK + place)
+        Self(chunk * COLUMNS_PER_CHUNK + place)
     }
 
     /// Less than 4096.
@@ -79,28 +79,28 @@ impl Lane {
     }
 }
 
-impl LaneLease {
-    /// Takes a lane that no one counts under.
+impl ColumnLease {
+    /// Takes a column that no one counts under.
     pub fn take() -> Result<Self, TooManyGenerations> {
         let mut ledger = LEDGER.lock();
         let free = ledger.iter().position(|account| !account.taken).unwrap_or(ledger.len());
-        if free == LANES_PER_CHUNK * CHUNKS {
+        if free == COLUMNS_PER_CHUNK * CHUNKS {
             return Err(TooManyGenerations);
         }
         if free == ledger.len() {
             ledger.push(Account::default());
         }
         ledger[free].taken = true;
-        Ok(Self { lane: Lane(free), note: None })
+        Ok(Self { column: CallColumn(free), note: None })
     }
 
-    pub(in crate::registry) fn lane(&self) -> Lane {
-        self.lane
+    pub(in crate::registry) fn column(&self) -> CallColumn {
+        self.column
     }
 
-    /// Says in the crash record who is behind the marks of this lane, until it is given back.
+    /// Says in the crash record who is behind the marks of this column, until it is given back.
     pub fn note(&mut self, record: &CrashRecord, note: &Note) -> io::Result<()> {
-        let path = record.note(self.lane.number());
+        let path = record.note(self.column.number());
         note.write(&path)?;
         self.note = Some(path);
         Ok(())
@@ -108,20 +108,20 @@ impl LaneLease {
 
     /// To be held by a thread while it runs a step of the life of the generation, in this process.
     pub fn mark(&self, step: Step) -> Marked {
-        note_visitor(self.lane);
-        Marked::new(self.lane, step)
+        note_visitor(self.column);
+        Marked::new(self.column, step)
     }
 
     /// The threads that ever ran code of the generation.
     pub(in crate::registry) fn visitors(&self) -> BTreeSet<Tid> {
-        LEDGER.lock()[self.lane.0].visitors.clone()
+        LEDGER.lock()[self.column.0].visitors.clone()
     }
 
     /// Calls and failed calls of all threads so far.
     pub(in crate::registry) fn total(&self) -> Calls {
         // Held until the end, so that no thread settles in between and is counted twice or not at all.
         let ledger = LEDGER.lock();
-        let mut total = ledger[self.lane.0].calls;
+        let mut total = ledger[self.column.0].calls;
         self.for_each(|count| {
             total += count.read();
         });
@@ -129,15 +129,15 @@ impl LaneLease {
     }
 
     fn for_each(&self, mut look: impl FnMut(&Count)) {
-        for seat in SEATS.read().iter() {
-            if let Some(chunk) = seat.counts[self.lane.0 / LANES_PER_CHUNK].get() {
-                look(&chunk[self.lane.0 % LANES_PER_CHUNK]);
+        for thread_slot in THREAD_SLOTS.read().iter() {
+            if let Some(chunk) = thread_slot.counts[self.column.0 / COLUMNS_PER_CHUNK].get() {
+                look(&chunk[self.column.0 % COLUMNS_PER_CHUNK]);
             }
         }
     }
 }
 
-impl Drop for LaneLease {
+impl Drop for ColumnLease {
     fn drop(&mut self) {
         if let Some(note) = &self.note {
             // It may be gone with the run folder.
@@ -148,6 +148,6 @@ impl Drop for LaneLease {
         self.for_each(|count| {
             count.take();
         });
-        ledger[self.lane.0] = Account::default();
+        ledger[self.column.0] = Account::default();
     }
 }

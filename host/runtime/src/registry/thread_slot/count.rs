@@ -27,7 +27,7 @@ impl Count {
         Calls::of(self.returned.swap(0, Ordering::Relaxed), failures.into())
     }
 
-    /// Counts one call that returned; whether the thread's next one is to be timed. Only the thread that has the seat calls
+    /// Counts one call that returned; whether the thread's next one is to be timed. Only the thread that has the thread slot calls
     /// this.
     #[inline(always)]
     pub(in crate::registry) fn note_return(&self, one_in: OneIn) -> bool {
@@ -58,5 +58,5 @@ impl OneIn {
     /// Each.
     pub(in crate::registry) const ONE: Self = Self { mask: 0 };
     /// The first, and then each 1,024th.
-    pub(in crate::registry) const MANY: Self = Self { mask: 1023 };
+    pub(in crate::registry) const SAMPLED: Self = Self { mask: 1023 };
 }

@@ -1,4 +1,4 @@
-//! Manifests that have just become empty: some programs empty a file, and only then write it anew.
+//! Manifests that have just become empty: some programs empty a file, and only then write it again.
 
 use crate::{
     watch::{Change, What},
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 pub(super) struct Emptied(BTreeMap<PathBuf, (Change, Instant)>);
 
 impl Emptied {
-    /// Keeps a change back if it has left a manifest empty; else gives it back, and forgets what it has mended.
+    /// Keeps a change back if it has left a manifest empty; else gives it back, and forgets what it has fixed.
     pub(super) fn sift(&mut self, change: Change, now: Instant) -> Option<Change> {
         self.0.remove(&change.path);
         let is_empty = || fs::metadata(&change.path).is_ok_and(|metadata| metadata.len() == 0);
