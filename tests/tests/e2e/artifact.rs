@@ -111,11 +111,7 @@ fn an_artifact_of_another_abi_stable_is_refused() {
 #[test]
 fn an_artifact_that_needs_a_missing_library_is_refused_before_it_is_opened() {
     let artifact = replaced(misbehave("version=2"), b"libc.so.6\0", b"libq.so.6\0");
-    assert_refused(
-        "missing-library",
-        artifact,
-        &["needs `libq.so.6`, which was not found (searched /"],
-    );
+    assert_refused("missing-library", artifact, &["needs `libq.so.6`, which was not found (searched /"]);
 }
 
 #[test]

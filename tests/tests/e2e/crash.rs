@@ -343,7 +343,10 @@ fn no_file_of_a_file_system_is_mapped_for_the_record() {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let mapped: Vec<_> = maps.lines().filter(|line| line.contains(run.to_str().unwrap())).collect();
     assert!(mapped.iter().all(|line| line.ends_with(".so")), "{mapped:#?}");
-    assert!(maps.lines().any(|line| line.contains("memfd:replug-thread_slots") && line.contains("rw-s")), "{maps}");
+    assert!(
+        maps.lines().any(|line| line.contains("memfd:replug-thread_slots") && line.contains("rw-s")),
+        "{maps}"
+    );
     lab.finish();
 }
 
