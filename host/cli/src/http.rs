@@ -127,7 +127,7 @@ mod tests {
             tls_key: None,
         };
         let error = http(None).over(Layers::new()).unwrap_err().to_string();
-        assert!(error.starts_with("`--token-file`") && error.ends_with("give `--http`, too"), "{error}");
+        assert!(error.starts_with("`--token-file`") && error.ends_with("requires `--http`"), "{error}");
         assert!(http(Some("0")).over(Layers::new()).is_ok());
     }
 

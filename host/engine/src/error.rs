@@ -68,7 +68,7 @@ pub enum ReloadCause {
     TooMany(#[from] TooManyGenerations),
     #[error(transparent)]
     Lifecycle(#[from] LifecycleError),
-    #[error("the new version says that it is not well: {0}")]
+    #[error("the health check of the new version failed: {0}")]
     Unwell(String),
     #[error(transparent)]
     Pause(#[from] PauseError),

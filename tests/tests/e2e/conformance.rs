@@ -295,7 +295,7 @@ fn a_configuration_changes_live_or_with_a_new_instance(mode: Mode) {
 fn a_version_that_is_not_well_is_refused(mode: Mode) {
     let mut lab = running("unwell", mode);
     let error = lab.refused(misbehave("version=2 unwell=headache"));
-    assert!(error.contains("it says that it is not well: headache"), "{error}");
+    assert!(error.contains("the health check failed in the trial: headache"), "{error}");
     assert_eq!(lab.probe().version().unwrap(), 1);
     lab.finish();
 }

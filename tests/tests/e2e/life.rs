@@ -62,7 +62,7 @@ fn a_new_version_that_panics_on_its_way_up_leaves_the_old_one_serving_with_its_s
 fn a_new_version_that_is_not_well_leaves_the_old_one_serving() {
     let mut lab = running("unwell", "");
     let error = lab.refused(misbehave("version=2 unwell=headache"));
-    assert!(error.contains("the new version says that it is not well: headache"), "{error}");
+    assert!(error.contains("the health check of the new version failed: headache"), "{error}");
     assert_unharmed(&lab);
     lab.finish();
 }

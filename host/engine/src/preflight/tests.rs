@@ -68,7 +68,7 @@ fn a_missing_library_is_named_with_the_places_where_it_was_sought() {
     let needed = vec![Needed { name: "libssl.so.9".to_owned(), lookup }];
     let error = refusal(&Facts { needed, ..facts() });
     assert!(error.contains("needs `libssl.so.9`"), "{error}");
-    assert!(error.contains("sought in /opt/lib, /usr/lib"), "{error}");
+    assert!(error.contains("searched /opt/lib, /usr/lib"), "{error}");
 }
 
 #[test]
