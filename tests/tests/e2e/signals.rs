@@ -39,7 +39,7 @@ fn children(of: Pid) -> Vec<Pid> {
     text.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
 }
 
-fn ignores(pid: Pid, signal: Signal) -> bool {
+pub(super) fn ignores(pid: Pid, signal: Signal) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap();
     u64::from_str_radix(mask, 16).unwrap() & (1 << (signal.as_raw() - 1)) != 0
