@@ -1,7 +1,7 @@
 //! The `replug` command: reads the arguments and prints what comes of them. It has no logic of its own: one file for
 //! each subcommand, which all go through the library's public API.
 //!
-//! Exit status: 0 it worked, 1 it failed, 2 it was not understood.
+//! Exit status: 0 success, 1 failure, 2 invalid arguments.
 //!
 //! | files | what they do |
 //! |---|---|
@@ -55,7 +55,7 @@ use std::process::ExitCode;
 #[command(name = "replug", version, about, long_about = None, max_term_width = 100, arg_required_else_help = true)]
 #[command(about = "Keeps a program running while the code it runs is replaced")]
 #[command(
-    after_help = "Begin with:\n  replug new my-plugin     a plugin that builds, with its test\n  replug dev               build, run, and reload on every save\n  replug status            how the plugins of a running host are"
+    after_help = "Begin with:\n  replug new my-plugin     a plugin that builds, with its test\n  replug dev               build, run, and reload on every save\n  replug status            show the status of a running host's plugins"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -85,7 +85,7 @@ enum Command {
 
 fn main() -> ExitCode {
     replug::shim::run_if_asked();
-    // All commands run others, such as cargo.
+    // Any command may start child processes, such as cargo.
     replug::parent::heed_children();
     // Prints help and usage errors itself, and then exits with 0 or 2.
     let cli = Cli::parse();
@@ -123,7 +123,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Waits for a command that waits for others. The host has threads of its own.
+/// Runs an async command. One thread is enough, because the host has its own.
 fn in_runtime(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(CliError::Threads)?.block_on(command)

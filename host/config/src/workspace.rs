@@ -1,7 +1,7 @@
 //! The cargo workspace that a folder lies in, and where cargo is told to build what lies there.
 //!
-//! It is found as cargo finds it, by looking for its Cargo.toml in the folders above; cargo itself would take too long to be
-//! asked by every command.
+//! It is found as cargo finds it, by looking for its Cargo.toml in the folders above; to ask cargo would be
+//! too slow for every command.
 
 use std::{
     env, fs,
@@ -37,8 +37,8 @@ impl Workspace {
         package.map(Self::at)
     }
 
-    /// The folder and those above it, up to the root of the workspace that it lies in, the nearest first: where what counts
-    /// in every folder of a workspace is looked for. Without a workspace, the folder alone.
+    /// The folder and those above it, up to the root of its workspace, the nearest first. They are searched for files that
+    /// apply to the whole workspace. Without a workspace, the folder alone.
     pub fn folders_around(folder: &Path) -> Vec<PathBuf> {
         let folder = resolved(folder);
         let root = Self::around(&folder).map_or_else(|| folder.clone(), |workspace| workspace.root);
@@ -67,9 +67,9 @@ fn declares_workspace(text: &str) -> bool {
     }
 }
 
-/// Where cargo builds the workspace: as its variables say, its configuration, or in `target`.
+/// Where cargo builds the workspace: from cargo's environment variables, else its configuration, else `target`.
 fn target_dir(root: &Path) -> PathBuf {
-    // Cargo takes a relative path from the working directory, which is another for each command.
+    // Cargo takes a path as relative to the working directory, which differs between commands.
     let named = ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"].into_iter().find_map(absolute_variable);
     named.or_else(|| configured_target_dir(root)).unwrap_or_else(|| root.join("target"))
 }
@@ -98,8 +98,8 @@ fn configured_target_dir(root: &Path) -> Option<PathBuf> {
 pub enum BuildDir {
     /// Below this folder.
     Below(PathBuf),
-    /// Below the target folder of each plugin's workspace, whichever plugins folder it is found in; what belongs to no
-    /// workspace, below this one.
+    /// Below the target folder of each plugin's workspace, whichever plugins folder it is found in. A package outside any
+    /// workspace is built below the folder given here.
     PerWorkspace(PathBuf),
 }
 
@@ -129,7 +129,7 @@ impl BuildDir {
         target_dir_below(&self.of(root), root)
     }
 
-    /// The folder for what no cargo builds.
+    /// The folder for builds that do not use cargo.
     pub fn rest(&self) -> &Path {
         match self {
             Self::Below(dir) | Self::PerWorkspace(dir) => dir,

@@ -1,5 +1,5 @@
-//! Saved states on disk: of each plugin the last one, for the instance that comes after it: a checkpoint, for the case that
-//! its host or its process crashes, or what it saved when it was stopped.
+//! Saved states on disk, one for each plugin, for its next instance. Each is a checkpoint, in case the host or the plugin's
+//! process crashes, or the state that was saved at a stop.
 //!
 //! A file is written under another name and then put in place, so that it is there as a whole or not at all. The host that
 //! keeps the plugin's [record](crate::record) is the only one that reads and writes it.
@@ -14,7 +14,7 @@ use std::{
 
 const MAGIC: &[u8; 16] = b"replug state 02\n";
 const HEADER_BYTES: usize = 16 + 4 + 8 + 32;
-/// How often the folder of the states may go just when it was made.
+/// How often to retry when the folder is removed right after it was created.
 const TRIES: usize = 1000;
 
 /// Why a checkpoint is of no use.
@@ -46,7 +46,7 @@ impl Checkpoints {
     ///
     /// # Errors
     ///
-    /// [`CheckpointError`] if there is something that is of no use.
+    /// [`CheckpointError`] if a saved state exists but cannot be used.
     pub(crate) fn left(&self, id: &PluginId) -> Result<Option<SavedBy>, CheckpointError> {
         let path = self.path(id);
         match fs::read(&path) {
@@ -71,7 +71,7 @@ impl Checkpoints {
     ///
     /// * What the file system says
     pub(crate) fn keep_for_good(&self, id: &PluginId, saved: (u32, &[u8])) -> io::Result<()> {
-        // Before it takes the place of the one before, which is as good as ever until then.
+        // Synced before the rename: until then, the previous state stays valid.
         self.write(id, saved, File::sync_all)?;
         File::open(&self.dir)?.sync_all()
     }
@@ -105,9 +105,9 @@ impl Checkpoints {
 
     /// Removes what is kept of this plugin.
     pub(crate) fn remove(&self, id: &PluginId) {
-        // What is left is damaged at worst, and then says so.
+        // If this fails, the file stays; a damaged one is reported when it is read.
         let _ = fs::remove_file(self.path(id));
-        // Unless there are others in it.
+        // Fails if the folder holds other states, as it should.
         let _ = fs::remove_dir(&self.dir);
     }
 

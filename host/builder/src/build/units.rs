@@ -40,7 +40,7 @@ pub(super) enum Kind {
 }
 
 impl Unit {
-    /// Whether this path, be there a file or not, is one that the unit is made from.
+    /// Whether the unit depends on this path, even if no file exists there.
     pub(super) fn is_made_from(&self, path: &Path) -> bool {
         let below = |dir: &&PathBuf| path.starts_with(dir) && !is_ignored_below(dir, path);
         self.files.contains(path)
@@ -105,7 +105,7 @@ enum Found {
     Link(PathBuf),
 }
 
-/// Visits what lies in a folder, which the folders `above` contain, given by device and number.
+/// Visits everything in a folder. `above` lists the folders that contain it by device and inode, to find circles of links.
 fn walk(dir: &Path, nested: Nested, above: &mut Vec<(u64, u64)>, visit: &mut impl FnMut(Found)) {
     // A link to a folder in which it lies leads round in a circle.
     let id = fs::metadata(dir).ok().map(|it| (it.dev(), it.ino())).filter(|id| !above.contains(id));
@@ -128,7 +128,7 @@ fn walk(dir: &Path, nested: Nested, above: &mut Vec<(u64, u64)>, visit: &mut imp
     above.pop();
 }
 
-/// The packages that lie within the folder of a package, but for those within them.
+/// The packages that are nested directly in a package's folder, not those nested in these.
 pub(super) fn nested_packages(dir: &Path) -> Vec<PathBuf> {
     let (mut found, mut open) = (Vec::new(), vec![dir.to_owned()]);
     while let Some(folder) = open.pop() {
@@ -190,7 +190,7 @@ impl Reported {
             let stem = made.file_stem()?.to_str()?;
             let name = format!("{}.d", stem.strip_prefix("lib").unwrap_or(stem));
             let dir = made.parent()?;
-            // What was asked for is handed out one folder higher up.
+            // Cargo puts the requested artifacts one folder above `deps`.
             let deps = if dir.ends_with("deps") { dir.to_owned() } else { dir.join("deps") };
             (Kind::Crate, deps.join(name))
         };
@@ -269,10 +269,10 @@ fn first_dep_info(dir: &Path) -> Option<PathBuf> {
     files.find(|path| path.extension().is_some_and(|it| it == "d"))
 }
 
-/// Where a folder that stands for a registry says which files it was made with.
+/// The file in which a vendored package lists the checksums of its files.
 const CHECKSUMS: &str = ".cargo-checksum.json";
 
-/// Whether cargo refuses to build what differs from that: then the list is what can change.
+/// Whether that file lists checksums. Cargo then rejects changed files, so that only the list needs to be watched.
 fn checksums(folder: &Path) -> bool {
     let text = fs::read_to_string(folder.join(CHECKSUMS)).unwrap_or_default();
     let found: Option<serde_json::Value> = serde_json::from_str(&text).ok();

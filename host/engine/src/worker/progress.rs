@@ -23,14 +23,14 @@ pub(crate) struct Progress {
     pub(crate) since: Option<SystemTime>,
     /// How often its process was started again after a crash.
     pub(crate) restarts: u64,
-    /// Why the generation that serves is not where its manifest would have it.
+    /// Why the generation that serves does not run in the mode that its manifest asks for.
     pub(crate) moved: Option<String>,
-    /// Whether it was taken back to the plugins that were never started.
+    /// Whether it was unregistered, and so counts as never started.
     pub(crate) unregistered: bool,
 }
 
 impl Progress {
-    /// What there is to see of a plugin of which that is remembered.
+    /// The initial progress of a plugin with this record.
     pub(super) fn of(record: &Record) -> Self {
         Self {
             served: served(record),
@@ -40,7 +40,7 @@ impl Progress {
         }
     }
 
-    /// The manifest could be read.
+    /// Notes the text of a manifest that was just read.
     pub(super) fn has_read(&mut self, manifest: &Manifest) {
         self.manifest_text = manifest.text.clone();
     }
@@ -50,7 +50,7 @@ impl Progress {
         found.has_same_text(&self.manifest_text)
     }
 
-    /// A version serves, of which this is remembered.
+    /// Notes that a version serves; `record` is the plugin's current record.
     pub(super) fn serves(&mut self, record: &Record) {
         (self.served, self.has_run) = (served(record), true);
         self.since = Some(SystemTime::now());

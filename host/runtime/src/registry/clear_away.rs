@@ -1,9 +1,9 @@
-//! What becomes of the private copy of an artifact that is no longer needed: a file without a name, of which as much stays
-//! on disk as someone has mapped.
+//! Removes the private copy of an artifact that is no longer needed. Only the parts that are still mapped keep their space on
+//! disk.
 //!
 //! Much of a library's file is debug information, which is not loaded: of the sample calculator, as it is built by default, 2.5
-//! of 3.7 MB. But a backtrace maps all of it, and std keeps the files that it has mapped last. So the file is never made shorter, which
-//! would be a SIGBUS for whoever reads it: a hole is made of what no one has mapped. Whoever opened the file before it lost
+//! of 3.7 MB. But a backtrace maps all of it, and std keeps the files that it has mapped last. So the file is never made
+//! shorter, which would be a SIGBUS for whoever reads it: the part that no one has mapped is punched out as a hole. Whoever opened the file before it lost
 //! its name, and maps it after, reads zeros.
 
 use replug_model::copy::libraries_of_copy;
@@ -15,17 +15,18 @@ use std::{
     path::Path,
 };
 
-/// The largest page of any machine that is Linux's.
+/// The largest page size on any Linux machine.
 const PAGE_BYTES: u64 = 64 << 10;
 
-/// Removes the private copy of an artifact and those of its libraries. Of the artifact, that many bytes may stay mapped.
+/// Removes the private copy of an artifact and those of its libraries. The first `loaded_bytes` of the artifact
+/// may still be mapped and are kept.
 pub fn clear_away(copy: &Path, loaded_bytes: u64) {
     let file = open_to_write(copy);
     // The mapping needs no name; the next generation has its own. If the file stays, it goes with the run folder.
     let _ = fs::remove_file(copy);
     let _ = fs::remove_dir_all(libraries_of_copy(copy));
     if let Ok(file) = file {
-        // On a file system that knows no holes, it takes its room until it is unmapped.
+        // On a file system without holes, the space is freed when the file is unmapped.
         let _ = give_back(&file, (copy, loaded_bytes.next_multiple_of(PAGE_BYTES)));
     }
 }
@@ -47,7 +48,7 @@ fn give_back(file: &File, (path, from): (&Path, u64)) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a line of `/proc/<pid>/maps` is of that file, and reaches behind that place in it. One that makes no sense might.
+/// Whether a line of `/proc/<pid>/maps` maps that file beyond this offset. A line that cannot be parsed counts as one that does.
 fn is_read_behind(line: &str, place: u64, (inode, path): (u64, &Path)) -> bool {
     let mut columns = line.split_whitespace();
     let mut next = || columns.next();

@@ -1,9 +1,9 @@
-//! That a child of the host's has nothing of the host's but the three standard descriptors, and heeds signals.
+//! Makes a child process of the host keep only the three standard descriptors and ignore no signal.
 //!
-//! What the host opens itself is closed when a program is run. What it was started with need not be, such as a file of the
-//! shell's: that would go on to the plugin, which could write to it. Handlers of signals do not go on, but that a signal is
-//! ignored does: where `SIGCHLD` is, nobody learns how a process has ended that the plugin starts. The standard library, which
-//! starts the child, has blocked no signals in it.
+//! What the host opens is closed when it runs a program. A descriptor that the host itself inherited, such as a file that the
+//! shell had open, may not be: the plugin would inherit it and could write to it. A new program inherits no handlers of
+//! signals, but it does inherit which signals are ignored. If `SIGCHLD` were ignored, the plugin could not get the exit status
+//! of its children. The standard library, which starts the child, blocks no signals in it.
 
 #![allow(unsafe_code, reason = "docs/SAFETY.md says why each block holds")]
 
@@ -31,7 +31,7 @@ fn close_from(first: RawFd) -> io::Result<()> {
 /// One after the other.
 fn close_each_from(first: RawFd) -> io::Result<()> {
     let number = |it: io::Result<fs::DirEntry>| it.ok()?.file_name().to_str()?.parse().ok();
-    // The folder itself is among them, and closed by the time it has its turn.
+    // The descriptor that reads the folder is listed, too. It is closed when its turn comes, hence EBADF below.
     let open: Vec<RawFd> = fs::read_dir("/proc/self/fd")?.filter_map(number).collect();
     for descriptor in open.into_iter().filter(|descriptor| *descriptor >= first) {
         // SAFETY: as above.
@@ -45,10 +45,10 @@ fn close_each_from(first: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Has no signal ignored from now on but SIGPIPE, which a Rust program ignores. To be called before this program has a
-/// second thread.
+/// Resets each ignored signal to its default, except SIGPIPE, which Rust programs ignore. To be called before this program
+/// has a second thread.
 pub(super) fn heed_signals() -> io::Result<()> {
-    // The C library keeps some of them for itself, and says so.
+    // The C library reserves some signals: `sigaction` fails for those.
     const LAST: i32 = 64;
     for signal in (1..=LAST).filter(|signal| *signal != libc::SIGPIPE) {
         // SAFETY: an all-zero `sigaction` is a valid value of a C struct; the call gets a place to write to. The default

@@ -27,7 +27,7 @@ pub struct Crash {
     pub pid: u32,
     /// What ended it.
     pub end: End,
-    /// Who did: the one whose thread it was, if that is known, and otherwise all that were in the middle of something.
+    /// The plugins that may have ended it: the one whose thread did, if that is known; otherwise all that were running code.
     pub suspects: Vec<Suspect>,
 }
 
@@ -58,11 +58,11 @@ pub struct Suspect {
     pub method: String,
     /// The line of its source that ended the process, such as `src/lib.rs:12`; none if that cannot be told.
     pub line: Option<String>,
-    /// What speaks against it.
+    /// Why it is suspected.
     pub blamed: Blame,
 }
 
-/// What speaks against a plugin.
+/// Why a plugin is suspected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
     /// It was its thread that raised the signal, or called `exit`.
@@ -88,7 +88,7 @@ pub fn read(run_dir: &Path) -> Option<Crash> {
 
 /// Notes how a process ended, if it could not do so itself. To be called by whoever has waited for it.
 ///
-/// An exit of which the process has said nothing did not go by way of `exit`: it is put down to who was at work.
+/// If the process has recorded no exit, it did not go through `exit`. The plugins with calls in flight are suspected then.
 ///
 /// # Errors
 ///
@@ -134,7 +134,7 @@ fn contents(run_dir: &Path) -> io::Result<Vec<u8>> {
 fn suspects(run_dir: &Path, record: &[u8], fault: &Fault) -> Vec<Suspect> {
     if matches!(fault.kind, Kind::Raised | Kind::Exit | Kind::Left) {
         if let Some(contents) = Mark(fault.mark).read() {
-            // One without a note here is another host's plugin.
+            // A mark without a note in this folder belongs to a plugin of another host.
             let found = behind(run_dir, contents);
             return found.map(|(note, place)| raised(note, place, fault)).into_iter().collect();
         }
@@ -188,8 +188,8 @@ fn of(note: Note, (interface, method): Place, blamed: Blame) -> Suspect {
 }
 
 impl Crash {
-    /// Who ended the process, if that is certain: the one whose thread did, or the only one that was at work when a signal
-    /// came from outside, or when the process ended past all that would have said who it was.
+    /// Who ended the process, if that is certain: the plugin whose thread did; otherwise the only plugin that was running when
+    /// a signal came from outside, or when the process ended without its handlers noticing.
     pub fn culprit(&self) -> Option<&Suspect> {
         if let Some(raised) = self.suspects.iter().find(|suspect| suspect.blamed == Blame::Raised) {
             return Some(raised);
