@@ -11,6 +11,7 @@ use std::env;
 /// its builds ended, if it builds, and its crash record written down, if it has no [parent](crate::parent).
 ///
 /// ```no_run
+/// # mod replug { pub use replug_engine::shim; }
 /// replug::shim::run_if_asked();
 /// // the program itself
 /// ```
