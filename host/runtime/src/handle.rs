@@ -226,7 +226,7 @@ impl Invocation {
     pub fn wait_raw(self) -> Result<Box<RawValue>, CallError<Value>> {
         let deadline = self.timeout.map(Deadline::after);
         self.run(deadline, &Running::default(), |bytes| {
-            RawValue::from_string(String::from_utf8(bytes).map_err(serde::ser::Error::custom)?)
+            RawValue::from_string(str::from_utf8(bytes).map_err(serde::ser::Error::custom)?.to_owned())
         })
     }
 
@@ -234,7 +234,7 @@ impl Invocation {
         self,
         deadline: Option<Deadline>,
         running: &Running,
-        read: impl FnOnce(Vec<u8>) -> serde_json::Result<T>,
+        read: impl FnOnce(&[u8]) -> serde_json::Result<T>,
     ) -> Result<T, CallError<Value>> {
         let Some(deadline) = deadline else { return self.call(running, read) };
         let id = self.handle.id().clone();
@@ -244,7 +244,7 @@ impl Invocation {
     fn call<T>(
         self,
         running: &Running,
-        read: impl FnOnce(Vec<u8>) -> serde_json::Result<T>,
+        read: impl FnOnce(&[u8]) -> serde_json::Result<T>,
     ) -> Result<T, CallError<Value>> {
         let Self { handle: DynHandle { entry, .. }, method, arguments, .. } = self;
         let (pin, _rest) = entry.pin().map_err(CallError::widen)?;
@@ -263,9 +263,9 @@ impl Invocation {
             message: format!("it is no JSON: {error}"),
         };
         let result = match outcome {
-            Outcome::Returned(bytes) => read(bytes.into()).map_err(no_json),
+            Outcome::Returned(bytes) => read(&bytes).map_err(no_json),
             Outcome::Refused(Refusal::Error(bytes)) => {
-                Err(parsed(bytes.into()).map_or_else(no_json, CallError::Plugin))
+                Err(parsed(&bytes).map_or_else(no_json, CallError::Plugin))
             }
             Outcome::Refused(Refusal::BadArguments(message)) => Err(CallError::BadArguments {
                 plugin: entry.id.to_string(),

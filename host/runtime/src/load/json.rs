@@ -4,14 +4,14 @@ use super::in_process::stack_left;
 use serde_json::Value;
 
 /// Reads JSON. On a thread with little stack left, it may be nested less deeply than the 128 levels that it may be elsewhere.
-pub(crate) fn parsed(json: Vec<u8>) -> serde_json::Result<Value> {
+pub(crate) fn parsed(json: &[u8]) -> serde_json::Result<Value> {
     let levels = levels_within(stack_left());
-    if levels < 128 && nesting(&json) > levels {
+    if levels < 128 && nesting(json) > levels {
         return Err(serde::de::Error::custom(
             "it is nested too deeply for what the thread has left of its stack",
         ));
     }
-    serde_json::from_slice(&json)
+    serde_json::from_slice(json)
 }
 
 /// How many levels may be read with so much stack left. Where that is not known, as on the stack of a coroutine, little is
@@ -81,8 +81,8 @@ mod tests {
         let nested = |levels: usize| ["[".repeat(levels), "]".repeat(levels)].concat().into_bytes();
         for kib in [64, 128, 256, 512, 2048] {
             let all_depths = move || {
-                assert!(parsed(nested(8)).is_ok(), "{kib} KiB");
-                (1..1024).map(|levels| parsed(nested(levels)).is_ok()).filter(|is_read| *is_read).count()
+                assert!(parsed(&nested(8)).is_ok(), "{kib} KiB");
+                (1..1024).map(|levels| parsed(&nested(levels)).is_ok()).filter(|is_read| *is_read).count()
             };
             let spawned = thread::Builder::new().stack_size(kib << 10).spawn(all_depths).unwrap();
             assert!(spawned.join().unwrap() < 128);
