@@ -83,7 +83,7 @@ fn contains(body: &[u8], text: &str) -> bool {
     body.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
-/// What arrives at a collector, whose address `tell` turns into what the host is told of it.
+/// What arrives at a collector. `tell` turns the collector's address into the setting that the host gets.
 fn arrives(tell: impl FnOnce(&Path, &str) -> Vec<(&'static str, String)>) -> Request {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

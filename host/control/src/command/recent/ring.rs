@@ -4,7 +4,7 @@ use super::{Filter, Numbered};
 use replug_engine::PluginId;
 use std::collections::VecDeque;
 
-/// Of how many events that have left a ring it is known what they were. A reader that was away for longer is told of
+/// For how many events that have left a ring their kinds are known. A reader that was away for longer learns of
 /// so many at most.
 const KNOWN: usize = 1 << 14;
 
