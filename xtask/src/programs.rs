@@ -1,7 +1,11 @@
 //! `cargo xtask soak | kill | demo | oracle | simulate | bench`: programs of other packages, with the right profile and arguments.
 
 use anyhow::{Context, bail};
-use std::{path::Path, process::Command};
+use std::{
+    hash::{BuildHasher, RandomState},
+    path::Path,
+    process::Command,
+};
 
 /// What the soak is told.
 #[derive(clap::Args)]
@@ -48,7 +52,7 @@ pub(crate) struct Simulate {
     /// How many histories; of a single one, each step is printed if it breaks a rule
     #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
     histories: u64,
-    /// The seed of the first: a run prints its own, and the one of a history that breaks a rule
+    /// The seed of the first; another in each run unless given. A run prints it, and that of a history that breaks a rule
     #[arg(long)]
     seed: Option<u64>,
 }
@@ -120,9 +124,9 @@ pub(crate) fn simulate(root: &Path, with: &Simulate) -> anyhow::Result<()> {
         "--",
         "--nocapture",
     ];
-    let seed = with.seed.map(|seed| ("REPLUG_SEED", seed.to_string()));
-    let histories = ("REPLUG_HISTORIES", with.histories.to_string());
-    run(command(root, &args).envs([histories].into_iter().chain(seed)), &args)
+    let seed = with.seed.unwrap_or_else(|| RandomState::new().hash_one(()) >> 24);
+    let with = [("REPLUG_SEED", seed.to_string()), ("REPLUG_HISTORIES", with.histories.to_string())];
+    run(command(root, &args).envs(with), &args)
 }
 
 /// The benchmarks: all, or those that are named.

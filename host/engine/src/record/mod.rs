@@ -200,7 +200,8 @@ impl Record {
         }
     }
 
-    /// A version serves. Its state is its own from now on.
+    /// A version serves. Its state is its own from now on. If it was quarantined while this generation of it was started,
+    /// the quarantine has ended.
     pub(crate) fn serves(&mut self, served: Served, how: How, serving: (Map<String, Value>, Option<String>)) {
         let digest = served.digest;
         let before = self.serving.take();
@@ -221,6 +222,7 @@ impl Record {
             self.versions.push(served);
         }
         self.state = None;
+        self.quarantined.remove(&digest);
     }
 
     /// The version that serves is trusted: it is not watched, or has done well while it was.

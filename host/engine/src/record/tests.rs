@@ -130,6 +130,13 @@ fn a_quarantine_holds_until_it_is_lifted() {
     assert!(after(&[Quarantine(A), Lift]).quarantined().is_empty());
 }
 
+#[test]
+fn a_version_that_serves_is_not_quarantined() {
+    // It ended too often while the next generation of it was started.
+    let record = after(&[Serves(A, How::Built), Quarantine(B), Quarantine(A), Serves(A, How::Built)]);
+    assert_eq!(record.quarantined().keys().collect::<Vec<_>>(), [&B]);
+}
+
 /// A manifest in a folder of that name, which says that.
 fn manifest(dir: &tempfile::TempDir, folder: &str, lines: &str) -> Manifest {
     let root = dir.path().join(folder);

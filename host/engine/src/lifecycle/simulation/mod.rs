@@ -2,7 +2,7 @@
 //!
 //! A [`World`] plays the worker and all that it works with: it carries out what the lifecycle asks for, with builds and
 //! versions that fail, die and take their time, while orders come in. It knows by its own count what may happen, and notes
-//! the first thing that may not. `cargo xtask simulate` runs more histories, or one again with all that happens in it.
+//! the first thing that may not. `cargo xtask simulate` runs other histories, or one again with all that happens in it.
 
 mod world;
 
@@ -13,7 +13,7 @@ use std::{
     num::NonZero,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     thread,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 use world::World;
 
@@ -69,10 +69,8 @@ fn number(name: &str) -> Option<u64> {
 #[test]
 fn every_history_keeps_the_rules_of_the_lifecycle() {
     let (histories, begin) = (number("REPLUG_HISTORIES").unwrap_or(100_000), Instant::now());
-    let seed = number("REPLUG_SEED").unwrap_or_else(|| {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Dice::new(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)).below(1 << 40)
-    });
+    // The same ones each time, so that a change fails by its own fault only.
+    let seed = number("REPLUG_SEED").unwrap_or(0);
     println!("{histories} histories from seed {seed}");
     let (next, end) = (AtomicU64::new(seed), seed + histories);
     let some = || {

@@ -236,6 +236,8 @@ impl World {
             self.refuse(digest, is_new);
             return false;
         };
+        // It may have been quarantined while it was started.
+        self.quarantined.remove(&serves.digest);
         if !self.served.contains(&serves.digest) {
             self.served.push(serves.digest);
         }
