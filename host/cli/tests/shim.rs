@@ -85,7 +85,7 @@ fn a_shim_that_was_stopped_is_woken_by_the_end_of_its_host_to_end_too() {
 #[test]
 fn a_shim_is_not_started_by_hand_nor_for_a_host_that_is_gone() {
     let output = shim(std::process::id()).stdin(Stdio::null()).output().unwrap();
-    assert!(complaint(&output).contains("not for people"), "{}", complaint(&output));
+    assert!(complaint(&output).contains("this command is internal"), "{}", complaint(&output));
 
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     // No test is the child of the first process.

@@ -1,7 +1,8 @@
-//! What a caller holds: [`Handle`], typed by an interface, [`TimedHandle`], the same with a deadline, and [`DynHandle`],
-//! which finds methods by name.
+//! The handles of callers: [`Handle`], typed by an interface, [`TimedHandle`], the same with a deadline, and
+//! [`DynHandle`], which finds methods by name.
 //!
-//! All always reach the newest generation, keep no generation alive between calls, and may be shared and cloned.
+//! Each handle reaches the newest generation, keeps no generation alive between calls, and can be shared and
+//! cloned.
 
 #[cfg(test)]
 mod tests;
@@ -47,13 +48,14 @@ pub struct Handle<I: Interface + ?Sized> {
 }
 
 impl<I: Interface + ?Sized> Handle<I> {
-    /// For the crate `replug` alone.
+    /// For the crate `replug` only.
     #[doc(hidden)]
     pub fn new(bound: Bound<I, EntryCaller>) -> Self {
         Self { client: bound.clone().into(), bound }
     }
 
-    /// The plugin's id. Not a method, lest it hide one of the interface's: `Handle::id(&handle)`.
+    /// The plugin's id. This is no method, because it would hide a method of the same name in the interface: call
+    /// `Handle::id(&handle)`.
     pub fn id(this: &Self) -> &PluginId {
         &this.bound.caller().entry.id
     }
@@ -63,12 +65,12 @@ impl<I: Interface + ?Sized> Handle<I> {
         this.bound.caller().entry.live().map(|live| live.generation)
     }
 
-    /// The same plugin for calls that may take so long, each: `Handle::within(&handle, limit).add(1.0, 2.0)`.
+    /// The same plugin, with a deadline for each call: `Handle::within(&handle, limit).add(1.0, 2.0)`.
     ///
-    /// It takes the place of the manifest's `call_timeout`. A call into a plugin in a process of its own that is not back
-    /// by then gives [`CallError::Timeout`]. A plugin in the host's process runs on the calling thread, which nothing
-    /// can take away from it: there, the deadline only bounds how long a call waits to begin. Whoever must be released
-    /// even then awaits [`Invocation::timeout`].
+    /// The limit replaces `call_timeout` of the manifest. A call into a plugin in a child process returns
+    /// [`CallError::Timeout`] if it takes longer. A plugin in the host's process runs on the calling thread, which
+    /// cannot be taken away from it. There, the deadline only bounds how long a call waits before it begins. To be
+    /// released by the deadline even then, await [`Invocation::timeout`].
     pub fn within(this: &Self, limit: Duration) -> TimedHandle<I> {
         TimedHandle::new(TimedCaller::bound(&this.bound, limit))
     }
@@ -107,7 +109,7 @@ impl<I: Interface + ?Sized> fmt::Debug for TimedHandle<I> {
     }
 }
 
-// As for `Handle`.
+// Written out for the reason given at `Handle`.
 impl<I: Interface + ?Sized> Clone for TimedHandle<I> {
     fn clone(&self) -> Self {
         Self::new(self.bound.clone())
@@ -129,7 +131,8 @@ impl<I: Interface + ?Sized> fmt::Debug for Handle<I> {
     }
 }
 
-// Derived, it would ask for `I: Clone`; without it, `handle.clone()` would reach through the handle and clone its client.
+// A derived `Clone` would require `I: Clone`. Without an implementation, `handle.clone()` would dereference the
+// handle and clone its client.
 impl<I: Interface + ?Sized> Clone for Handle<I> {
     fn clone(&self) -> Self {
         Self::new(self.bound.clone())
@@ -150,7 +153,7 @@ impl fmt::Debug for DynHandle {
 }
 
 impl DynHandle {
-    /// For the crate `replug` alone.
+    /// For the crate `replug` only.
     #[doc(hidden)]
     pub fn new(entry: Arc<Entry>, runtime: runtime::Handle) -> Self {
         Self { entry, runtime }
@@ -171,10 +174,10 @@ impl DynHandle {
         self.entry.live().map(|live| live.instance.interfaces().cloned().collect()).unwrap_or_default()
     }
 
-    /// Prepares a call. `method` is its name, or `Interface.name` where two interfaces have a method of that name;
+    /// Prepares a call. `method` is its name, or `Interface.name` if two interfaces have a method of that name.
     /// `arguments` is an object by parameter name, an array by position, or null for none.
     ///
-    /// Nothing happens until the [`Invocation`] is awaited, or run with [`Invocation::wait`].
+    /// The call begins when the [`Invocation`] is awaited, or run with [`Invocation::wait`].
     pub fn invoke_json(&self, method: impl Into<String>, arguments: Value) -> Invocation {
         Invocation { handle: self.clone(), method: method.into(), arguments, timeout: None }
     }
@@ -191,12 +194,12 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    /// How long the call may take, in place of the manifest's `call_timeout`.
+    /// How long the call may take. Replaces `call_timeout` of the manifest.
     ///
-    /// Awaited, the caller is released by then with [`CallError::Timeout`], wherever the plugin runs; in the host's
-    /// process the plugin is told that the call is cancelled, and keeps the thread until it returns. With
-    /// [`Invocation::wait`] the calling thread is in the plugin itself if that runs in the host's process, and the
-    /// deadline only bounds how long the call waits to begin.
+    /// If the call is awaited, the caller gets [`CallError::Timeout`] at the deadline, wherever the plugin runs. In
+    /// the host's process, the call is then marked as cancelled, which the plugin can observe; it keeps the thread
+    /// until it returns. With [`Invocation::wait`], the calling thread itself runs a plugin that is in the host's
+    /// process, and the deadline only bounds how long the call waits before it begins.
     pub fn timeout(self, limit: Duration) -> Self {
         Self { timeout: Some(limit), ..self }
     }
@@ -207,18 +210,20 @@ impl Invocation {
     ///
     /// * [`CallError::Plugin`] with the method's own error as JSON
     /// * [`CallError::Unknown`] if there is no such method; it names the nearest
-    /// * [`CallError::BadArguments`] if an argument is wrong, missing or too many; it names it
+    /// * [`CallError::BadArguments`] if an argument is wrong or missing, or there are too many; it names the
+    ///   argument
     /// * [`CallError::Panicked`], [`CallError::NotRunning`], [`CallError::BadResult`], [`CallError::TooDeep`]
-    /// * [`CallError::Crashed`], [`CallError::Timeout`], [`CallError::Restarting`], [`CallError::NoConnection`] of a plugin
-    ///   in another process
+    /// * [`CallError::Crashed`], [`CallError::Timeout`], [`CallError::Restarting`], [`CallError::NoConnection`] of
+    ///   a plugin in a child process
     pub fn wait(self) -> Result<Value, CallError<Value>> {
         let deadline = self.timeout.map(Deadline::after);
         self.run(deadline, &Running::default(), parsed)
     }
 
-    /// The same, with the result as the text that it came as, which takes the room of its text. A parsed [`Value`] takes about 17
-    /// times that for lists of numbers, short texts or records, and up to 84 times for objects with one short entry each; so do
-    /// arguments, while the plugin reads them. A call by HTTP gives the text, and a typed handle in process has no JSON.
+    /// The same, but the result stays JSON text, which takes as much memory as it is long. A parsed [`Value`] takes
+    /// about 17 times that for lists of numbers, short strings or records, and up to 84 times for objects with one
+    /// short entry each. The same is true of arguments while the plugin reads them. A call by HTTP returns the
+    /// text. A typed handle in process uses no JSON.
     ///
     /// # Errors
     ///
@@ -260,7 +265,7 @@ impl Invocation {
         let no_json = |error| CallError::BadResult {
             plugin: entry.id.to_string(),
             method: name.clone(),
-            message: format!("it is no JSON: {error}"),
+            message: format!("it is not valid JSON: {error}"),
         };
         let result = match outcome {
             Outcome::Returned(bytes) => read(&bytes).map_err(no_json),
@@ -291,11 +296,12 @@ impl IntoFuture for Invocation {
     type Output = Result<Value, CallError<Value>>;
     type IntoFuture = InvocationFuture;
 
-    /// Makes the call on a thread of the host's that may block. The errors are those of [`Invocation::wait`], and
+    /// Makes the call on a thread of the host that may block. The errors are those of [`Invocation::wait`], and
     ///
-    /// * [`CallError::Timeout`] if it has a [timeout](Invocation::timeout) and that passes, wherever the plugin runs
+    /// * [`CallError::Timeout`] if it has a [timeout](Invocation::timeout) and does not return in time, wherever
+    ///   the plugin runs
     /// * [`CallError::NotRunning`] if the host shuts down before the call has begun
-    /// * [`CallError::BadResult`] if the host itself panicked on the way
+    /// * [`CallError::BadResult`] if the host itself panicked during the call
     fn into_future(self) -> InvocationFuture {
         let plugin = self.handle.entry.id.to_string();
         let method = self.method.clone();
@@ -312,16 +318,16 @@ impl IntoFuture for Invocation {
     }
 }
 
-/// What a call by name shares with whoever awaits it.
+/// The state that a call by name shares with the task that awaits it.
 #[derive(Debug, Default)]
 struct Running {
-    /// Where it runs, or would if it began.
+    /// The generation in which the call runs, or would run if it began.
     generation: AtomicU64,
     calls: Arc<Cancellation>,
 }
 
 impl Running {
-    /// There is one call, and this is its number.
+    /// There is only one call. This is its number.
     const CALL: u64 = 1;
 }
 
@@ -344,7 +350,8 @@ impl Future for InvocationFuture {
                 let (plugin, method) = (self.plugin.clone(), self.method.clone());
                 Err(match error.try_into_panic() {
                     Ok(panic) => {
-                        let message = format!("the host panicked on the way: {}", said(&*panic));
+                        let message =
+                            format!("the host panicked during the call: {}", panic_message(&*panic));
                         CallError::BadResult { plugin, method, message }
                     }
                     Err(_) => CallError::NotRunning { plugin, reason: "the host has shut down".into() },
@@ -357,7 +364,7 @@ impl Future for InvocationFuture {
         }
         let after_ms = deadline.after_ms();
         self.running.calls.cancel(Running::CALL);
-        // Unless a thread of the host's has it already, it is not made at all.
+        // The call is not made at all unless a thread of the host already runs it.
         self.call.abort();
         let (plugin, method) = (self.plugin.clone(), self.method.clone());
         let generation = self.running.generation.load(Ordering::Relaxed);
@@ -365,8 +372,8 @@ impl Future for InvocationFuture {
     }
 }
 
-/// The words of a panic.
-fn said(panic: &(dyn Any + Send)) -> &str {
+/// The message of a panic.
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

@@ -1,14 +1,15 @@
-//! Which processes come from a plugin: a mark that a process passes on to all that it starts, and that none of them can
-//! remove.
+//! Marks the processes that come from a plugin. A process passes the mark on to all that it starts, and none of
+//! them can remove it.
 //!
-//! A number, a process group, a session and a parent all change when a process forks twice and calls `setsid`. Two things do
-//! not, whatever a process starts, runs or joins: `no_new_privs`, which has no way back, and a hard resource limit, which
-//! only a process with `CAP_SYS_RESOURCE` in the first user namespace can raise. So a shim sets both before it opens the
-//! plugin's library. The limit is that on resident memory, `RLIMIT_RSS`, which Linux does not enforce, so that it bounds
-//! nothing; its value is one that nobody else sets, and lower than the host's own. Whoever lowers it further is still marked.
+//! Pid, process group, session and parent all change when a process forks twice and calls `setsid`. Two properties
+//! stay, whatever a process starts, executes or joins: `no_new_privs`, which cannot be unset, and a hard resource
+//! limit, which only a process with `CAP_SYS_RESOURCE` in the first user namespace can raise. So a shim sets both
+//! before it opens the plugin's library. The limit is `RLIMIT_RSS`, for resident memory. Linux does not enforce it,
+//! so it bounds nothing. Its value is one that no other program sets, and lower than the host's own. A process that
+//! lowers it further is still marked.
 //!
-//! A process is taken for a plugin's only if it has both. Where the host's own limit is 0 there is no lower one, and then
-//! `no_new_privs` alone counts, unless the host has that itself.
+//! A process counts as a plugin's only if it has both. If the host's own limit is 0, no lower one exists. Then
+//! `no_new_privs` alone counts, unless the host has it itself.
 
 mod origin;
 
@@ -20,10 +21,10 @@ use rustix::{
 };
 use std::io;
 
-/// `replug` in ASCII, as a number of bytes that no machine has.
+/// `replug` in ASCII, read as a number of bytes. No machine has so much memory.
 const MARK: u64 = 0x7265_706c_7567_0000;
 
-/// The mark of a process whose host has this hard limit; none if nothing is lower.
+/// The mark for a host with this hard limit; `None` if no limit is lower.
 fn below(hard: Option<u64>) -> Option<u64> {
     match hard {
         None => Some(MARK),
@@ -31,7 +32,7 @@ fn below(hard: Option<u64>) -> Option<u64> {
     }
 }
 
-/// Marks this process and all that it will start. To be called before it has a second thread.
+/// Marks this process and all that it will start. The caller has not started a second thread yet.
 pub(crate) fn mark_this_process() -> io::Result<()> {
     set_no_new_privs(true)?;
     if let Some(mark) = below(getrlimit(Resource::Rss).maximum) {

@@ -1,20 +1,20 @@
-//! What the kernel says of a process, read from its `/proc/PID/stat`.
+//! The state of a process, as the kernel reports it in `/proc/PID/stat`.
 
 use std::{fs, path::Path};
 
-/// A process that lives. One that is on its way out, or has ended and was not waited for, does not.
+/// A living process. A process that is exiting, or has ended and was not waited for, is not one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessStat {
-    /// When it was started, in the kernel's ticks since the system was. With it, a process is told from another that has
-    /// got its number.
+    /// The start time, in kernel ticks since the system was booted. It distinguishes a process from a later one
+    /// with the same pid.
     pub(crate) started: u64,
-    /// Time on a processor, of all its threads, in ticks.
+    /// CPU time of all its threads, in ticks.
     pub(crate) cpu_ticks: u64,
     pub(crate) threads: u64,
 }
 
 impl ProcessStat {
-    /// Of the process of that number; none if there is none that lives.
+    /// The living process with that pid, if there is one.
     pub fn of(pid: u32) -> Option<Self> {
         Self::read(&Path::new("/proc").join(pid.to_string()))
     }
@@ -24,7 +24,7 @@ impl ProcessStat {
         /// The kernel's `PF_EXITING`.
         const EXITING: u64 = 0x4;
         let text = fs::read_to_string(folder.join("stat")).ok()?;
-        // The name in parentheses may hold anything. After it: the state, which is the third field, and the others.
+        // The name in parentheses may hold anything. The state, which is the third field, and the others follow it.
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
         let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
         if matches!(*fields.first()?, "Z" | "X") || field(9)? & EXITING != 0 {
@@ -34,7 +34,7 @@ impl ProcessStat {
     }
 }
 
-/// Whether this process ignores a signal, as a program does that was started by `nohup`, or in the background by a script.
+/// Whether this process ignores a signal. It does if `nohup` started it, or a script in the background.
 pub(crate) fn ignores(signal: i32) -> bool {
     fs::read_to_string("/proc/self/status").is_ok_and(|status| is_in(&status, signal))
 }
@@ -102,7 +102,7 @@ mod tests {
         let status = "SigBlk:\tffffffffffffffff\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000004002\n";
         let ignored: Vec<i32> = (-1..=65).filter(|signal| is_in(status, *signal)).collect();
         assert_eq!(ignored, [libc::SIGHUP, libc::SIGPIPE]);
-        // A Rust program ignores it.
+        // Rust programs ignore SIGPIPE.
         assert!(ignores(libc::SIGPIPE) && !ignores(libc::SIGSEGV));
     }
 }

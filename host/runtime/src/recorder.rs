@@ -1,12 +1,13 @@
-//! That the crash record of a host is written down however the host ends.
+//! Writes the crash record of a host to its file when the host is killed.
 //!
-//! The record lies in memory, so that no file system can get between a call and its mark; and a host that is killed can
-//! write nothing any more. So a host without a [parent](crate::parent), which would do it, starts a *recorder*: this same
-//! program, run again, in a process group of its own. It holds the memory as its standard output and the file as its
-//! standard error, and waits for the end of the host. Then it copies the one to the other, and ends.
+//! The record is in memory, so that no file system delays a call that writes its mark. A killed host can no longer
+//! write it to a file. A [parent](crate::parent) would do that. A host without a parent starts a *recorder* for it:
+//! this same program, run again in a process group of its own. The recorder holds the memory as its standard output
+//! and the file as its standard error, and waits for the end of the host. Then it copies the memory to the file and
+//! ends.
 //!
-//! It holds the lock of the file meanwhile. Whoever reads the file waits for that lock, so that no one reads it before it
-//! is written.
+//! The recorder holds the lock of the file meanwhile. A process that reads the file waits for that lock, so that it
+//! never reads the file before it is written.
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -33,17 +34,19 @@ use std::{
 /// The first argument of a process that is to be a recorder. The number of the host's process follows.
 pub const MARKER: &str = "__replug-record";
 
-/// How long a recorder may take from the end of its host to the end of the file, on a busy machine.
+/// How long a recorder may take, on a busy machine, to finish the file after its host has ended.
 const WRITING: Duration = Duration::from_secs(10);
 
-/// The process that writes the record after the host that started it. Dropped, it ends without having done anything.
+/// The process that writes the record after the end of the host that started it. Dropping this kills the process
+/// before it has done anything.
 #[derive(Debug)]
 pub(crate) struct Recorder(Child);
 
 impl Recorder {
-    /// Starts it, as a program that calls `run_if_asked`.
+    /// Starts the recorder: this program, which calls `run_if_asked`.
     pub(crate) fn start(program: &Path, memory: BorrowedFd<'_>, file: &Path) -> io::Result<Self> {
-        // Opened for the recorder alone: the lock goes with the last process that has it.
+        // A descriptor for the recorder alone: the lock lasts until the last process that holds the descriptor
+        // closes it.
         let file = File::options().read(true).write(true).open(file)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         let mut command = Command::new(program);
@@ -55,13 +58,13 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        // An error means that it was ended by someone else.
+        // An error means that another process has already killed it.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Waits until no recorder is at work on a record any more, but not for long.
+/// Waits, for a limited time, until no recorder writes the record any more.
 pub(crate) fn wait_for(record: &File) {
     let began = Instant::now();
     while flock(record, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
@@ -69,17 +72,18 @@ pub(crate) fn wait_for(record: &File) {
     {
         thread::sleep(Duration::from_millis(1));
     }
-    // A file system without locks has no recorder to wait for.
+    // On a file system without locks, there is no recorder to wait for.
     let _ = flock(record, FlockOperation::NonBlockingUnlock);
 }
 
-/// Is a recorder, with the arguments that follow the marker.
+/// Runs as a recorder, with the arguments that follow the marker.
 pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ! {
-    // A service manager that ends all processes of a service asks this one as well, maybe before the host has ended.
+    // A service manager that stops a service signals all of its processes, this one too, maybe before the host has
+    // ended.
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         let _ = signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)));
     }
-    // Its own would keep a file system from being unmounted.
+    // The inherited working directory would keep a file system from being unmounted.
     let _ = env::set_current_dir("/");
     let host = arguments.next().and_then(|pid| pid.to_str()?.parse().ok()).and_then(Pid::from_raw);
     let Some(host) = host else { process::exit(2) };
@@ -89,7 +93,8 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ! {
 
 /// Waits until the process that started this one has ended.
 fn wait_for_end(host: Pid) {
-    // A child that the host has forked may hold the other end of the pipe; of the process itself, only the kernel knows.
+    // A child that the host has forked may hold the other end of the pipe. Only the kernel knows when the process
+    // itself ends.
     let process = pidfd_open(host, PidfdFlags::empty()).ok().filter(|_| getppid() == Some(host));
     let Some(process) = process else {
         if getppid() == Some(host) {
@@ -102,7 +107,8 @@ fn wait_for_end(host: Pid) {
     while poll(&mut ends, None) == Err(rustix::io::Errno::INTR) {}
 }
 
-/// The host writes nothing: whatever happens, but for a signal, means that it has ended.
+/// Waits for the end of the pipe. The host writes nothing. So, unless a signal interrupts the read, a return means
+/// that the host has ended.
 fn wait_for_end_of_input() {
     while io::stdin().read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {}
 }

@@ -1,12 +1,12 @@
-//! That a host leaves no socket behind, however it ends.
+//! Removes the socket of a host that was killed.
 //!
-//! A host that is killed can do nothing more, and what kills it may kill its parent in the same breath. So a host that
-//! makes a socket first starts a *sweeper*: this same program, run again, in a process group of its own. It opens nothing
-//! and waits for the end of a pipe that only the host can write to, which comes with the end of the host. Then it removes
-//! the socket, unless another host listens there by then, and the folder, if that is for sockets of hosts only and this was
-//! the last.
+//! A killed host can do nothing more, and whatever kills it may kill its parent at the same moment. So, before a
+//! host makes a socket, it starts a *sweeper*: this same program, run again in a process group of its own. The
+//! sweeper opens nothing. It waits for the end of a pipe that only the host can write to, and the pipe ends when
+//! the host does. Then the sweeper removes the socket, unless another host listens there by then. It also removes
+//! the folder if that holds only sockets of hosts and this socket was the last.
 //!
-//! What looks at a socket, or removes a folder, holds the lock of the folder meanwhile.
+//! A process holds the lock of the folder while it looks at a socket in it or removes the folder.
 
 use rustix::fs::{FlockOperation, flock};
 use std::{
@@ -25,27 +25,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The first argument of a process that is to be a sweeper. What is to be swept follows.
+/// The first argument of a process that is to be a sweeper. The paths to remove follow.
 pub const MARKER: &str = "__replug-sweep";
 
-/// How long a host may take to answer whoever wants to know whether it is there.
+/// How long a host may take to answer a probe of its socket.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// What a host makes for its socket.
+/// What a host creates for its socket.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// The socket.
     pub socket: PathBuf,
-    /// Its folder, if that is for sockets of hosts only and goes with the last of them.
+    /// The folder of the socket, if that holds only sockets of hosts and is removed with the last of them.
     pub folder: Option<PathBuf>,
 }
 
 impl Place {
-    /// Removes the folder if it is to go, and no other socket is in it.
+    /// Removes the folder if it is to be removed and holds no other socket.
     pub fn close(&self) {
         let Some(folder) = &self.folder else { return };
         let Ok(lock) = File::open(folder) else { return };
-        // Whoever holds the lock has a use for the folder, or removes it.
+        // A process that holds the lock either uses the folder or removes it.
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
             let _ = fs::remove_dir(folder);
         }
@@ -54,24 +54,26 @@ impl Place {
     fn sweep(&self) -> io::Result<()> {
         let _lock = lock(self.socket.parent().unwrap_or(Path::new("/")))?;
         remove_dead(&self.socket)?;
-        // An error means that it is in use.
+        // An error means that the folder is in use.
         self.folder.as_ref().map_or(Ok(()), fs::remove_dir)
     }
 }
 
-/// The process that sweeps a place after the host that started it. Dropped, it ends without having done anything.
+/// The process that removes the files of a place after the end of the host that started it. Dropping this kills the
+/// process before it has done anything.
 #[derive(Debug)]
 pub struct Sweeper(Child);
 
 impl Sweeper {
-    /// Starts it, as a program that calls `run_if_asked`.
+    /// Starts the sweeper: this program, which calls `run_if_asked`.
     pub fn start(program: &Path, place: &Place) -> io::Result<Self> {
         let mut command = Command::new(program);
         command.arg(MARKER).arg(std::path::absolute(&place.socket)?);
         if let Some(folder) = &place.folder {
             command.arg(std::path::absolute(folder)?);
         }
-        // Whoever reads what the host writes learns of its end at its end.
+        // A process that reads the host's output sees end of file when the host ends; the sweeper must not hold the
+        // pipe open.
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         command.process_group(0).spawn().map(Self)
     }
@@ -79,21 +81,21 @@ impl Sweeper {
 
 impl Drop for Sweeper {
     fn drop(&mut self) {
-        // An error means that it was ended by someone else.
+        // An error means that another process has already killed it.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Is a sweeper, with the arguments that follow the marker.
+/// Runs as a sweeper, with the arguments that follow the marker.
 pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ! {
     let Some(socket) = arguments.next() else { process::exit(2) };
     let place = Place { socket: socket.into(), folder: arguments.next().map(PathBuf::from) };
-    // Its own would keep a file system from being unmounted.
+    // The inherited working directory would keep a file system from being unmounted.
     let _ = env::set_current_dir("/");
-    // The host writes nothing: whatever happens, but for a signal, means that it has ended.
+    // The host writes nothing. So, unless a signal interrupts the read, a return means that the host has ended.
     while io::stdin().read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {}
-    // What it cannot remove, the next host on the same plugins folder does.
+    // The next host on the same plugins folder removes what this sweeper cannot.
     let _ = place.sweep();
     process::exit(0)
 }
@@ -102,7 +104,7 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ! {
 ///
 /// # Errors
 ///
-/// Of the kind `NotFound` if the folder is gone, be it while another held the lock.
+/// Of the kind `NotFound` if the folder is gone, even if it was removed while another process held the lock.
 pub fn lock(folder: &Path) -> io::Result<File> {
     let identity = |it: fs::Metadata| (it.dev(), it.ino());
     let lock = File::open(folder)?;
@@ -117,26 +119,27 @@ pub fn lock(folder: &Path) -> io::Result<File> {
 /// What is at the path of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// Nothing any more.
+    /// Nothing is there any more.
     Nothing,
-    /// A host that listens there, or something that takes connections as one does.
+    /// A host listens there, or another program that accepts connections.
     Host,
 }
 
-/// Removes a socket that no one listens on any more, and says what is there then. To be called with the lock of its folder.
+/// Removes a socket that no process listens on any more, and returns what is at the path then. The caller holds the
+/// lock of the folder.
 pub fn remove_dead(socket: &Path) -> io::Result<Found> {
     match fs::symlink_metadata(socket) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(error) => return Err(error),
         Ok(it) if !it.file_type().is_socket() => {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket is there"));
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the path exists and is not a socket"));
         }
         Ok(_) => {}
     }
     let began = Instant::now();
     loop {
         match UnixStream::connect(socket) {
-            // It is being killed: soon, it refuses.
+            // The host is being killed. Soon, it refuses connections.
             Ok(stream) if began.elapsed() < ANSWER && !is_answered(&stream) => thread::yield_now(),
             Ok(_) => return Ok(Found::Host),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -147,10 +150,11 @@ pub fn remove_dead(socket: &Path) -> io::Result<Found> {
     }
 }
 
-/// Whether there is a host at the other end, and not what a killed one leaves until the kernel has closed all of its files.
+/// Whether a host answers at the other end. A killed host leaves a socket that accepts connections until the kernel
+/// has closed all of its files.
 fn is_answered(mut stream: &UnixStream) -> bool {
     use io::ErrorKind::{TimedOut, WouldBlock};
-    // Without it, the read could last for ever.
+    // Without a timeout, the read could block for ever.
     if stream.set_read_timeout(Some(ANSWER)).is_err() {
         return true;
     }
@@ -158,7 +162,7 @@ fn is_answered(mut stream: &UnixStream) -> bool {
         stream.write_all(b"GET /health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     match asked.and_then(|()| stream.read(&mut [0])) {
         Ok(read) => read > 0,
-        // One that takes its time is there.
+        // A host that is slow to answer is still there.
         Err(error) => matches!(error.kind(), TimedOut | WouldBlock),
     }
 }
@@ -192,7 +196,7 @@ mod tests {
         let listener = UnixListener::bind(&place.socket).unwrap();
         let next = thread::spawn(move || {
             let mut asked = listener.accept().unwrap().0;
-            // To close a socket before all of it is read would throw the answer away.
+            // Closing a socket with unread data would discard the answer.
             assert!(asked.read(&mut [0; 1024]).unwrap() > 0);
             asked.write_all(b"HTTP/1.1 200 OK\r\n").unwrap();
             (listener, asked)
@@ -212,7 +216,7 @@ mod tests {
         fs::remove_file(folder.join("other.sock")).unwrap();
         let held = lock(&folder).unwrap();
         place.close();
-        assert!(folder.exists(), "someone is about to make a socket in it");
+        assert!(folder.exists(), "another process is about to create a socket in it");
         drop(held);
         place.close();
         assert!(!folder.exists());

@@ -15,7 +15,7 @@ async fn a_panic_of_the_host_s_own_is_told_with_its_words_and_not_as_a_shutdown(
     let future = InvocationFuture { plugin, method, call, running: Arc::default(), late: None };
     let error = future.await.unwrap_err();
     assert!(matches!(error, CallError::BadResult { .. }), "{error}");
-    assert!(error.to_string().contains("the host panicked on the way: so it goes"), "{error}");
+    assert!(error.to_string().contains("the host panicked during the call: so it goes"), "{error}");
 }
 
 /// A call that has begun on a host that shuts down then, with so much time. It ends when what is returned beside it goes.

@@ -8,12 +8,12 @@ use std::{
 };
 use tokio::{runtime, sync::oneshot, task::JoinHandle, time::sleep_until};
 
-/// Waits for a moment, also beyond the end of the host.
+/// Waits for a point in time, even after the host has shut down.
 #[derive(Debug)]
 pub(super) enum Timer {
-    /// On the host's runtime. A timer of a runtime that has ended must not be looked at; a task of it may be.
+    /// A task on the host's runtime. After a runtime has ended, its timers must not be polled, but its tasks may.
     Host(JoinHandle<()>),
-    /// On a thread, since the host has shut down.
+    /// A thread, because the host has shut down.
     Thread(oneshot::Receiver<()>),
 }
 
@@ -22,7 +22,7 @@ impl Timer {
         Self::Host(host.spawn(async move { sleep_until(until.into()).await }))
     }
 
-    /// Whether that moment, with which it was started, has come.
+    /// Whether the time has come that was given at the start.
     pub(super) fn poll(&mut self, until: Instant, context: &mut Context<'_>) -> Poll<()> {
         loop {
             match self {
@@ -41,7 +41,7 @@ impl Timer {
             thread::sleep(until.saturating_duration_since(Instant::now()));
             drop(end);
         };
-        // Where no thread can be started, that is the end: better than to wait for ever.
+        // If no thread can be started, the deadline counts as reached. That is better than to wait for ever.
         drop(thread::Builder::new().name("replug-deadline".into()).spawn(wait));
         Self::Thread(ended)
     }

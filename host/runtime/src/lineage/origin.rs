@@ -1,4 +1,4 @@
-//! Whether a process has the marks: for the control plane, which takes no requests of a plugin's.
+//! Tells whether a process has the marks. The control plane rejects requests from processes of plugins.
 
 use super::below;
 use rustix::{
@@ -9,28 +9,28 @@ use rustix::{
 };
 use std::{fs, io, path::Path, sync::OnceLock};
 
-/// What a process is to this host.
+/// How a process relates to this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// A process of a plugin, or one that such a process has started, directly or not.
+    /// A process of a plugin, or one that such a process has started, directly or indirectly.
     Plugin,
-    /// Any other.
+    /// Any other process.
     Elsewhere,
 }
 
-/// By what the processes of this host's plugins are known.
+/// The marks of processes that this host's plugins have started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Marks {
     /// The hard limit that a shim sets, if there is one below the host's own.
     limit: Option<u64>,
-    /// Whether this host has `no_new_privs` itself, so that all that it starts has it.
+    /// Whether this host itself has `no_new_privs`, and so do all processes that it starts.
     host_has_no_new_privs: bool,
 }
 
 impl Marks {
     fn own() -> Self {
         let limit = below(getrlimit(Resource::Rss).maximum);
-        // An error means that the kernel has no such thing, and then no process has it.
+        // An error means that the kernel does not support it. Then no process has it.
         Self { limit, host_has_no_new_privs: no_new_privs().unwrap_or(false) }
     }
 
@@ -43,10 +43,10 @@ impl Marks {
     }
 }
 
-/// What the kernel says of a process.
+/// What the kernel reports of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Facts {
-    /// None if it is unlimited.
+    /// `None` if it is unlimited.
     hard_limit: Option<u64>,
     no_new_privs: bool,
 }
@@ -55,7 +55,7 @@ impl Facts {
     /// Reads `/proc/PID`, given as a folder.
     fn read(process: &Path) -> io::Result<Self> {
         let missing = |what: &str| {
-            let text = format!("{} does not say it: {what}", process.display());
+            let text = format!("{} does not contain `{what}`", process.display());
             io::Error::new(io::ErrorKind::Unsupported, text)
         };
         let limits = fs::read_to_string(process.join("limits"))?;
@@ -73,11 +73,11 @@ impl Facts {
     }
 }
 
-/// Where the process of that number comes from.
+/// Where the process with that pid comes from.
 ///
 /// # Errors
 ///
-/// If it has ended, or the kernel does not say.
+/// If it has ended, or the kernel does not give the facts.
 pub fn origin(pid: Pid) -> io::Result<Origin> {
     if pid == getpid() {
         return Ok(Origin::Elsewhere);
@@ -88,18 +88,18 @@ pub fn origin(pid: Pid) -> io::Result<Origin> {
         Err(error) => return Err(error.into()),
     };
     let facts = Facts::read(Path::new(&format!("/proc/{pid}")));
-    // As long as it has not ended, no other process has its number.
+    // While this process has not ended, no other process gets its pid.
     let mut end = [PollFd::new(&process, PollFlags::IN)];
     if poll(&mut end, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0 {
         return Err(ended());
     }
-    // Read once: a plugin in this process could lower its limit later.
+    // Read once, because a plugin in this process could lower its limit later.
     static OWN: OnceLock<Marks> = OnceLock::new();
     Ok(OWN.get_or_init(Marks::own).judge(facts?))
 }
 
 fn ended() -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, "it has ended")
+    io::Error::new(io::ErrorKind::NotFound, "the process has ended")
 }
 
 #[cfg(test)]

@@ -1,27 +1,28 @@
-//! How often the program was asked to end, and when its parent ends it if it does not.
+//! Counts how often the program was asked to end, and decides when the parent kills it if it does not.
 //!
-//! A signal is a request, which a program may answer in its own time: it has calls to finish. But a plugin in its process can
-//! have put handlers of its own in the place of the program's, and then it never hears of one. So whoever asks again is taken
-//! at their word.
+//! A signal is a request. The program may take its time to answer it, because it has calls to finish. But a plugin
+//! in its process may have replaced the program's signal handlers, and then the program never sees a signal. So the
+//! parent enforces a repeated request.
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::time::{Duration, Instant};
 
-/// Within this time, two signals are one: some supervisors signal both a process and its group.
+/// Two signals within this time count as one: some supervisors signal both a process and its group.
 const TWICE: Duration = Duration::from_millis(200);
 
-/// For how long a request counts. After that, the program has taken it for something else.
+/// How long a request counts. A program that still runs after that has taken the signal for something else.
 const COUNTS: Duration = Duration::from_secs(30);
 
-/// How long the program may take to end after it was asked again.
+/// How long the program may take to end after a second request.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// What SIGINT means to the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Interrupt {
-    /// It may stand for anything, such as to give up the line that is being typed. It counts only beside a SIGTERM.
+    /// It may mean anything, such as to discard the line that is being typed. It counts only together with a
+    /// SIGTERM.
     Anything,
-    /// The end, as SIGTERM does.
+    /// The program is to end, as for SIGTERM.
     End,
 }
 
@@ -30,7 +31,7 @@ pub(super) enum Interrupt {
 pub(super) struct Asked {
     interrupt: Interrupt,
     times: usize,
-    /// Whether one of them can only have meant the end.
+    /// Whether one of the signals can only have been a request to end.
     surely: bool,
     /// When the last of them came.
     counted: Option<Instant>,
@@ -43,7 +44,7 @@ impl Asked {
         Self { interrupt, times: 0, surely: false, counted: None, by: None, end_at: None }
     }
 
-    /// Notes a signal; any but SIGINT and SIGTERM is no request.
+    /// Notes a signal. Signals other than SIGINT and SIGTERM are no requests.
     pub(super) fn note(&mut self, signal: i32, now: Instant) {
         if ![SIGINT, SIGTERM].contains(&signal) {
             return;
@@ -60,17 +61,17 @@ impl Asked {
         self.counted = Some(now);
         self.times += 1;
         if self.times > 1 && self.surely {
-            // Asked once more, the program has had its time.
+            // After a further request, the program gets no more time.
             self.end_at = Some(self.end_at.map_or(now + GRACE, |_| now));
         }
     }
 
-    /// When the program is to be ended, if it is.
+    /// When to kill the program, if at all.
     pub(super) fn end_at(&self) -> Option<Instant> {
         self.end_at
     }
 
-    /// The signal that asked last.
+    /// The signal of the last request.
     pub(super) fn by(&self) -> Option<i32> {
         self.by
     }
@@ -82,7 +83,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// When the program is ended that was asked by these signals, a second after one another, in seconds from the first.
+    /// When a program is killed that gets these signals, one second apart. In seconds from the first.
     fn ended(interrupt: Interrupt, signals: &[i32]) -> Option<u64> {
         let begin = Instant::now();
         let mut asked = Asked::new(interrupt);

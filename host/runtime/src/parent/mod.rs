@@ -1,19 +1,19 @@
 //! A small process that starts this program again when a crash has ended it.
 //!
-//! In process, a crash of a plugin is a crash of the program: no one is left in it to do anything about it. So the
-//! program first becomes a parent that does nothing but wait, and runs itself once more, with the same arguments, as its
-//! child. The child is the program proper, with the same standard streams, in the same process group. It writes into the
-//! crash record who is at work; the parent reads that when the child has crashed, and starts another, whose host sees to
-//! it that the culprit does not do it again.
+//! In process, a crash of a plugin is a crash of the program, and no code in it can react any more. So the program
+//! first becomes a parent that only waits. It runs itself once more, with the same arguments, as its child. The
+//! child is the program proper, with the same standard streams, in the same process group. The child writes into
+//! the crash record which plugin runs. If the child crashes, the parent reads the record and starts another child.
+//! The host in that child takes care that the culprit does not crash it again.
 //!
-//! * `mod.rs`: who is parent and who is child, and that neither outlives the other.
-//! * `watch.rs`: waits for the end of the child, and passes signals on to it.
-//! * `asked.rs`: when a child that was asked to end, and does not, is killed.
-//! * `verdict.rs`: what an end means: another child, or the end of the parent too.
-//! * `oom.rs`: whether the kernel kills for lack of memory.
+//! * `mod.rs`: distinguishes parent and child, and takes care that neither outlives the other.
+//! * `watch.rs`: waits for the end of the child, and forwards signals to it.
+//! * `asked.rs`: decides when to kill a child that was asked to end and does not.
+//! * `verdict.rs`: decides what follows the end of a child: another child, or the end of the parent.
+//! * `oom.rs`: whether the kernel has killed for lack of memory.
 //!
-//! **Architecture Invariant:** the parent has one thread and opens no plugin. What ends the child for good ends the
-//! parent, and with the same status; what ends the parent ends the child.
+//! **Architecture Invariant:** the parent has one thread and opens no plugin. If the child ends for good, the
+//! parent ends with the same status. If the parent ends, so does the child.
 
 mod asked;
 mod oom;
@@ -37,23 +37,22 @@ use std::{
     sync::OnceLock,
 };
 
-/// By this a child knows its parent.
+/// The environment variable by which a child knows its parent.
 const BADGE: &str = "REPLUG_PARENT";
 
-/// What a child has noted for the one that comes after it.
+/// The environment variable with the note of a child for its successor.
 const CARRIED: &str = "REPLUG_CARRIED";
 
-/// What stands before such a note in the notebook. Run folders are absolute paths.
+/// The prefix of such a note in the notebook. Run folders are absolute paths, so no run folder begins with it.
 const CARRY: u8 = b'=';
 
-/// Where a child notes the run folders of its hosts, for its parent to find their crash records.
+/// The file in which a child notes the run folders of its hosts, so that its parent finds their crash records.
 static NOTEBOOK: OnceLock<PathBuf> = OnceLock::new();
 
-/// Runs the rest of this program in a child process, which is started again when a crash has ended it; returns in that
-/// child only.
+/// Runs the rest of this program in a child process, and starts that again after a crash. Returns only in the
+/// child.
 ///
-/// A program calls this at the beginning of `main`, after `shim::run_if_asked` and before it
-/// starts a thread:
+/// A program calls this at the beginning of `main`, after `shim::run_if_asked` and before it starts a thread:
 ///
 /// ```no_run
 /// # mod replug { pub use replug_runtime::parent; pub mod shim { pub fn run_if_asked() {} } }
@@ -62,30 +61,31 @@ static NOTEBOOK: OnceLock<PathBuf> = OnceLock::new();
 /// // the program itself
 /// ```
 ///
-/// The child is started again after `SIGSEGV`, `SIGBUS`, `SIGILL`, `SIGFPE`, `SIGABRT`, `SIGTRAP` and `SIGSYS`; after an
-/// `exit` that a plugin called; after `_exit` while it had a host; and after a `SIGKILL` of the kernel's, for lack of memory.
-/// Any other end of the child is the end of the parent, with the child's exit status, or 128 and the number of the signal.
-/// Of crashes for which no plugin can be blamed, five within a minute are one too many.
+/// The child is started again after `SIGSEGV`, `SIGBUS`, `SIGILL`, `SIGFPE`, `SIGABRT`, `SIGTRAP` and `SIGSYS`;
+/// after an `exit` that a plugin called; after `_exit` while it had a host; and after a `SIGKILL` from the kernel
+/// for lack of memory. After any other end of the child, the parent ends, too, with the child's exit status, or 128
+/// plus the number of the signal. The parent also ends after the fifth crash within a minute that cannot be
+/// attributed to a plugin.
 ///
-/// A program may return from `main` or call `exit` while it has a host; the parent then says so, since it may not have meant
-/// to. One that means to end by `_exit` shuts its hosts down before.
+/// A program may return from `main` or call `exit` while it has a host. The parent then prints a warning, because
+/// that may be unintended. A program that wants to end by `_exit` shuts its hosts down first.
 ///
-/// Signals that ask the parent to end, to stop or to go on are passed on to the child, unless they came from the
-/// terminal, which has told the child as well. If the parent is killed, so is the child. A signal that is ignored, as `SIGHUP`
-/// is under `nohup`, is left ignored.
+/// Signals that ask the parent to end, to stop or to continue are forwarded to the child, unless they come from the
+/// terminal, which sends them to the child as well. If the parent is killed, so is the child. A signal that is
+/// ignored, as `SIGHUP` is under `nohup`, stays ignored.
 ///
-/// A program that gets `SIGTERM`, and besides it another one or a `SIGINT` within 30 s, is killed if it has not ended 5 s after
-/// the second, or when a third comes: a plugin may have put handlers of its own in the place of the program's. The parent then
-/// ends with 128 and the number of the last of these signals. As process 1, as in a container, the parent reaps
-/// processes that were left to it.
+/// If a program gets `SIGTERM`, and another one or a `SIGINT` within 30 s, it is killed if it has not ended 5 s
+/// after the second, or when a third comes: a plugin may have replaced the program's signal handlers. The parent
+/// then ends with 128 plus the number of the last of these signals. As process 1, as in a container, the parent
+/// reaps orphaned processes.
 ///
-/// Whatever keeps it from this is said on the standard error, and the program goes on without a parent.
+/// If this fails, it prints a warning to standard error, and the program continues without a parent.
 pub fn keep() {
     keep_as(Interrupt::Anything);
 }
 
-/// Like [`keep`], for a program to which `SIGINT` means the end as `SIGTERM` does: of one that does not end at Ctrl-C, the
-/// second has it killed 5 s later, and the third at once.
+/// Like [`keep`], for a program that takes `SIGINT` as a request to end, as it takes `SIGTERM`. If such a program
+/// does not end at the first Ctrl-C, the second has it killed 5 s later, and the third at once.
 pub fn keep_until_interrupted() {
     keep_as(Interrupt::End);
 }
@@ -96,7 +96,8 @@ pub fn is_ignored(signal: i32) -> bool {
     ignores(signal)
 }
 
-/// Has this process learn how its children end, if whoever started it had it ignore that.
+/// Restores the default action of SIGCHLD in this process, if the process that started it had it ignored. If
+/// SIGCHLD is ignored, a process cannot get the exit status of its children.
 #[doc(hidden)]
 pub fn heed_children() {
     in_process::heed_children();
@@ -110,23 +111,23 @@ fn keep_as(interrupt: Interrupt) {
         Some(Standing::Stranger) | None => match watch::Watch::begin(interrupt) {
             Ok(watch) => process::exit(watch.run()),
             Err(error) => {
-                eprintln!("warning: {error}; if a plugin crashes this program, nothing starts it again");
+                eprintln!("warning: {error}; if a plugin crashes this program, it is not started again");
             }
         },
     }
 }
 
-/// Notes something, on one line, for the process that is started in the place of this one should it crash. It takes the place of what was noted
-/// before.
+/// Stores a note, on one line, for the process that is started in place of this one after a crash. It replaces an
+/// earlier note.
 #[doc(hidden)]
 pub fn carry(text: &str) {
     let Some(notebook) = NOTEBOOK.get() else { return };
     let line = [&[CARRY], text.as_bytes(), b"\n"].concat();
-    // Where it cannot be written, nothing is carried.
+    // If it cannot be written, no note is handed over.
     let _ = fs::File::options().append(true).open(notebook).and_then(|mut file| file.write_all(&line));
 }
 
-/// What the process before this one has noted, if it crashed and this one was started in its place.
+/// The note of the process before this one, if that crashed and this one was started in its place.
 #[doc(hidden)]
 pub fn carried() -> Option<String> {
     NOTEBOOK.get().and_then(|_| env::var(CARRIED).ok())
@@ -139,27 +140,27 @@ pub fn note_run(run_dir: &Path) {
     let written = fs::File::options().append(true).open(notebook).and_then(|mut file| file.write_all(&line));
     if let Err(error) = written {
         tracing::warn!(
-            "the parent process cannot be told of {}: {error}; it will not know who has crashed this one",
+            "cannot report {} to the parent process: {error}; it will not know which plugin has crashed this process",
             run_dir.display()
         );
     }
 }
 
-/// Becomes the child of that parent.
+/// Becomes the child of the parent that the badge names.
 fn follow(badge: Option<&Badge>) {
     let Some(badge) = badge else { return };
-    // As the kernel sees it, the parent is the thread that started this process: the only one that it has.
+    // For the kernel, the parent is the thread that started this process. The parent process has only that one.
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
-        eprintln!("warning: this process cannot be told of its parent's end: {error}");
+        eprintln!("warning: cannot ask the kernel to kill this process when its parent ends: {error}");
     }
-    // It may have ended before the kernel was asked.
+    // The parent may have ended before this call.
     if badge.standing() != Standing::Child {
         end_with_parent();
     }
     if badge.memory != NO_MEMORY
         && let Err(error) = take_memory(badge)
     {
-        eprintln!("warning: the parent process cannot hold the crash record of this one: {error}");
+        eprintln!("warning: the parent process cannot hold the crash record of this process: {error}");
     }
     // `keep` may be called twice.
     let _ = NOTEBOOK.set(format!("/proc/{}/fd/{}", badge.parent, badge.notebook).into());
@@ -176,7 +177,8 @@ fn take_memory(badge: &Badge) -> io::Result<()> {
     crash_record::adopt(fs::File::options().read(true).write(true).open(held)?)
 }
 
-/// What a child is started with. Everything that the child starts inherits it, and is no child of that parent's.
+/// What the parent gives to a child when it starts it. All processes that the child starts inherit it, without
+/// being children of that parent.
 #[derive(Debug, PartialEq, Eq)]
 struct Badge {
     parent: i32,
@@ -184,14 +186,14 @@ struct Badge {
     notebook: i32,
     /// The parent's descriptor of the memory for the crash record, or [`NO_MEMORY`].
     memory: i32,
-    /// When the child was started, in hundredths of a second since the system was.
+    /// When the child was started, in hundredths of a second since the system was booted.
     started: u64,
 }
 
-/// In place of a descriptor.
+/// The value that stands for no descriptor.
 const NO_MEMORY: i32 = -1;
 
-/// What this process is to the one that a badge names.
+/// How this process relates to the parent that a badge names.
 #[derive(Debug, PartialEq, Eq)]
 enum Standing {
     Child,
@@ -217,7 +219,7 @@ impl Badge {
         }
         let parent_lives = u32::try_from(self.parent).is_ok_and(|parent| ProcessStat::of(parent).is_some());
         let own_age = ProcessStat::of(process::id()).map(|own| own.started.saturating_sub(self.started));
-        // A child runs within a moment of its start; a badge that is older was inherited.
+        // A child runs within a moment of its start. If the badge is older than that, the process has inherited it.
         match own_age {
             Some(age) if !parent_lives && age < 100 => Standing::Orphan,
             _ => Standing::Stranger,
@@ -244,7 +246,7 @@ impl FromStr for Badge {
     }
 }
 
-/// Hundredths of a second since the system was started, which are what the kernel calls ticks.
+/// Hundredths of a second since the system was booted. The kernel calls them ticks.
 fn now() -> Option<u64> {
     let text = fs::read_to_string("/proc/uptime").ok()?;
     text.split_whitespace().next()?.replace('.', "").parse().ok()

@@ -1,9 +1,9 @@
-//! Whether the kernel kills for lack of memory: how often it has done so where this process is.
+//! Counts how often the kernel has killed for lack of memory where this process runs.
 
 use std::{fs, path::Path};
 
-/// How many processes the kernel has killed for lack of memory: in this process's control group with all below it, if that
-/// counts, otherwise in the whole system.
+/// How many processes the kernel has killed for lack of memory: in this process's control group and all below it,
+/// if that has a counter, otherwise in the whole system.
 pub(super) fn kills() -> Option<u64> {
     own_group().or_else(|| count(&fs::read_to_string("/proc/vmstat").ok()?))
 }
@@ -14,7 +14,7 @@ fn own_group() -> Option<u64> {
     count(&fs::read_to_string(Path::new("/sys/fs/cgroup").join(own).join("memory.events")).ok()?)
 }
 
-/// The number behind `oom_kill`.
+/// The number that follows `oom_kill`.
 fn count(table: &str) -> Option<u64> {
     let mut rows = table.lines().filter_map(|line| line.split_once(' '));
     rows.find(|(name, _)| *name == "oom_kill")?.1.trim().parse().ok()

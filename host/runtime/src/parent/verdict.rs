@@ -1,4 +1,4 @@
-//! What the end of a child means: another child, or the end of the parent too.
+//! Decides what follows the end of a child: another child, or the end of the parent.
 
 use crate::{
     load::process::signal_name,
@@ -13,52 +13,52 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Of crashes for which no one is to blame, so many within [`WINDOW`] are one too many.
+/// The parent gives up at this many crashes within [`WINDOW`] that cannot be attributed to a plugin.
 const PATIENCE: usize = 5;
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// The signals by which a process ends that did what it must not.
+/// The signals that end a process because of what it did.
 const CRASHES: [i32; 7] = [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS];
 
-/// How a child ended, as far as it is known.
+/// How a child ended, as far as that is known.
 #[derive(Default)]
 pub(super) struct Ended {
     pub(super) status: ExitStatus,
-    /// Whether the kernel has killed for lack of memory while it ran.
+    /// Whether the kernel has killed for lack of memory while the child ran.
     pub(super) short_of_memory: bool,
-    /// What its hosts have left.
+    /// The crash records that its hosts have left.
     pub(super) crashes: Vec<Crash>,
     /// Whether it has left a host that was not shut down.
     pub(super) hosts_left: bool,
 }
 
-/// What to do about it.
+/// What the parent does next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// To start another. The text, if any, is for people.
+    /// Starts another child. The text, if any, is a message for the user.
     Again(Option<String>),
-    /// To end with this status. The text, if any, is for people.
+    /// Ends with this status. The text, if any, is a message for the user.
     End(i32, Option<String>),
 }
 
 impl Ended {
-    /// The status that tells of it, by the custom of shells.
+    /// The exit status that stands for it, as shells have it.
     pub(super) fn code(&self) -> i32 {
         self.status.code().or_else(|| self.status.signal().map(|signal| 128 + signal)).unwrap_or(1)
     }
 
-    /// Whether its status alone says what its hosts may not have been able to note: anything but a signal by which
-    /// someone else wanted it to end.
+    /// Whether the exit status tells more than its hosts could record: it does, unless the end was caused by a
+    /// signal with which another process wanted it to end.
     pub(super) fn is_telling(&self) -> bool {
         self.status.signal().is_none_or(|signal| self.is_crash(signal))
     }
 
-    /// Whether that signal comes from what the process did, or from the kernel, for lack of memory.
+    /// Whether that signal was caused by what the process did, or sent by the kernel for lack of memory.
     fn is_crash(&self, signal: i32) -> bool {
         CRASHES.contains(&signal) || signal == SIGKILL && self.short_of_memory
     }
 
-    /// What to call the crash that ended it, if it was one.
+    /// A description of the crash that ended the child, if a crash did.
     fn crash(&self) -> Option<String> {
         let how = match self.status.signal() {
             Some(signal) if !self.is_crash(signal) => return None,
@@ -70,13 +70,13 @@ impl Ended {
         let at_work: Vec<_> =
             self.crashes.iter().flat_map(|crash| &crash.suspects).map(ToString::to_string).collect();
         let at_work = match at_work.as_slice() {
-            [] => "no plugin was in the middle of anything".into(),
-            some => format!("in the middle of something: {}", some.join(", ")),
+            [] => "no plugin was running".into(),
+            some => format!("running: {}", some.join(", ")),
         };
         Some(format!("{how} ({at_work})"))
     }
 
-    /// Who has crashed it, and how.
+    /// Names the culprits, and how they crashed the program.
     fn blame(&self, culprits: &[&Suspect]) -> String {
         let how = match self.status.signal() {
             Some(signal) => signal_name(signal).unwrap_or("a signal").to_owned(),
@@ -91,28 +91,29 @@ impl Ended {
     }
 }
 
-/// The crashes so far.
+/// The crashes until now.
 #[derive(Default)]
 pub(super) struct History {
-    /// Those for which no one was to blame, within the time that counts.
+    /// Crashes that could not be attributed, within [`WINDOW`].
     unexplained: VecDeque<Instant>,
-    /// The artifacts that were to blame. Whoever crashes it again has not been kept from it.
+    /// The artifacts to which a crash was attributed. If one crashes the program again, moving it out did not work.
     blamed: BTreeSet<(PluginId, Digest)>,
 }
 
 impl History {
     pub(super) fn judge(&mut self, ended: &Ended, now: Instant) -> Verdict {
         let Some(how) = ended.crash() else {
-            let advice = "if no one meant it to, look for a call of `exit` in a plugin";
+            let advice = "if this is not intended, look for a call of `exit` in a plugin";
             let exited = ended.hosts_left && ended.status.code().is_some();
             let what = exited.then(|| format!("warning: the program {}; {advice}", ended.exit()));
             return Verdict::End(ended.code(), what);
         };
         let culprits: Vec<_> = ended.crashes.iter().filter_map(Crash::culprit).collect();
         let mut blame = |it: &&Suspect| self.blamed.insert((it.plugin.clone(), it.digest));
-        // Each of them is noted.
+        // `count` visits them all, so that each is noted.
         if culprits.iter().filter(|it| blame(it)).count() > 0 {
-            // The host that is started now says what is done about it, once it has built what there is to build.
+            // The host that is started now reports what it does about it, after it has built what there is to
+            // build.
             return Verdict::Again(Some(format!("warning: {}: starting it again", ended.blame(&culprits))));
         }
         self.unexplained.push_back(now);
@@ -120,8 +121,8 @@ impl History {
         if self.unexplained.len() >= PATIENCE {
             let window = humantime::format_duration(WINDOW);
             let what = format!(
-                "error: the program {how}; that was the {PATIENCE}th crash within {window} that moving a plugin out did \
-                 not end, so it is not started again"
+                "error: the program {how}; this is the {PATIENCE}th crash within {window} that moving a plugin \
+                 to a child process did not prevent, so it is not started again"
             );
             return Verdict::End(ended.code(), Some(what));
         }
@@ -166,7 +167,11 @@ mod tests {
         assert_eq!(judged(&exited(0)), Verdict::End(0, None));
         assert_eq!(judged(&exited(3)), Verdict::End(3, None));
         assert_eq!(judged(&by_signal(SIGTERM)), Verdict::End(143, None));
-        assert_eq!(judged(&by_signal(SIGKILL)), Verdict::End(137, None), "someone wanted it dead");
+        assert_eq!(
+            judged(&by_signal(SIGKILL)),
+            Verdict::End(137, None),
+            "another process killed it on purpose"
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The parent's only occupation: to wait for the end of its child, and to pass signals on to it.
+//! Waits for the end of the child, and forwards signals to it. The parent does nothing else.
 
 use super::{
     BADGE, Badge, CARRIED, CARRY,
@@ -44,17 +44,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What the parent hears of, unless it is ignored: whoever started the program so wants that signal to end nothing, and the
-/// child ignores it, too. The first it hears of in any case; if it were ignored, no end of a child would be known.
+/// The signals that the parent handles, unless they are ignored. If the process that started the program has a
+/// signal ignored, that signal is to end nothing, and the child ignores it, too. The parent handles the first,
+/// SIGCHLD, in any case: if it were ignored, the end of a child would go unnoticed.
 const HEARD: [i32; 9] = [SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGCONT, SIGUSR1, SIGUSR2];
 
-/// For how long after a signal that asks for the end a crash counts as the end. After that, the program has taken the
-/// signal for something else.
+/// A crash within this time after a request to end counts as the end. A program that still runs after that has
+/// taken the signal for something else.
 const LEAVING: Duration = Duration::from_secs(30);
 
 /// Why there is no parent.
 #[derive(thiserror::Error)]
-#[error("no process can be kept that would start this program again: {what}: {source}")]
+#[error("cannot set up a parent process that starts this program again after a crash: {what}: {source}")]
 pub(super) struct NoParent {
     what: &'static str,
     source: io::Error,
@@ -62,20 +63,20 @@ pub(super) struct NoParent {
 
 replug_model::readable::readable!(NoParent);
 
-/// A parent, and what it takes to be one.
+/// The state of the parent.
 pub(super) struct Watch {
     signals: SignalDelivery<UnixStream, WithOrigin>,
-    /// In memory; where the child notes the run folders of its hosts.
+    /// A file in memory, in which the child notes the run folders of its hosts.
     notebook: File,
-    /// Where the child keeps its crash record; none if there is no such memory.
+    /// The memory in which the child keeps its crash record; `None` if that cannot be created.
     memory: Option<File>,
     child: Running,
     /// How often the kernel had killed for lack of memory when the child was started.
     oom_kills: Option<u64>,
-    /// When someone last asked for the end, by whatever signal.
+    /// When a signal last asked the program to end.
     asked: Option<Instant>,
     requests: Asked,
-    /// What the child has noted for the one that comes after it.
+    /// The note of the child for its successor.
     carried: Option<OsString>,
 }
 
@@ -86,25 +87,27 @@ impl Watch {
         let heard = HEARD.into_iter().filter(|signal| *signal == SIGCHLD || !ignores(*signal));
         let signals = UnixStream::pair()
             .and_then(|(read, write)| SignalDelivery::with_pipe(read, write, WithOrigin::default(), heard))
-            .map_err(failed("signals cannot be listened to"))?;
+            .map_err(failed("cannot install signal handlers"))?;
         let notebook = memfd_create("replug-runs", MemfdFlags::CLOEXEC)
-            .map_err(|error| failed("no memory for notes")(error.into()))?;
+            .map_err(|error| failed("cannot create the file for the notes of the child")(error.into()))?;
         let notebook = File::from(notebook);
         let oom_kills = oom::kills();
         let memory = crash_record::make().ok();
-        let child = spawn(&notebook, memory.as_ref(), None).map_err(failed("it cannot be run again"))?;
+        let child =
+            spawn(&notebook, memory.as_ref(), None).map_err(failed("cannot run the program again"))?;
         let requests = Asked::new(interrupt);
         Ok(Self { signals, notebook, memory, child, oom_kills, asked: None, requests, carried: None })
     }
 
-    /// Sees the program through its crashes to its end, and gives the status to end with.
+    /// Runs the program, and starts it again after crashes, until it ends for good. Returns the exit status.
     pub(super) fn run(mut self) -> i32 {
         let mut history = History::default();
         loop {
             let status = self.wait();
             let ended = self.look_back(status);
             if self.asked.is_some_and(|asked| asked.elapsed() < LEAVING) {
-                // It was on its way out. One that had to be killed ends as the signal would have ended it.
+                // The child was about to end. If the parent had to kill it, the status is that of the requesting
+                // signal.
                 let killed = self.requests.end_at().filter(|_| ended.code() == 128 + Signal::KILL.as_raw());
                 return killed.and(self.requests.by()).map_or(ended.code(), |signal| 128 + signal);
             }
@@ -117,7 +120,7 @@ impl Watch {
             };
             say(words);
             if let Err(error) = self.start_again() {
-                say(Some(format!("error: it cannot be started again: {error}")));
+                say(Some(format!("error: the program cannot be started again: {error}")));
                 return ended.code();
             }
         }
@@ -126,13 +129,14 @@ impl Watch {
     fn start_again(&mut self) -> io::Result<()> {
         ftruncate(&self.notebook, 0)?;
         self.oom_kills = oom::kills();
-        // The memory of the one before may be held by what that has left behind.
+        // Processes that the crashed child has left may still hold its memory.
         self.memory = crash_record::make().ok();
         self.child = spawn(&self.notebook, self.memory.as_ref(), self.carried.as_deref())?;
         Ok(())
     }
 
-    /// Waits for the end of the child, passes signals on to it meanwhile, and ends it if it was asked to end and does not.
+    /// Waits for the end of the child, and forwards signals to it meanwhile. Kills it if it was asked to end and
+    /// does not.
     fn wait(&mut self) -> ExitStatus {
         let mut killed = false;
         loop {
@@ -142,7 +146,8 @@ impl Watch {
             let end_at = self.requests.end_at().filter(|_| !killed);
             let left = end_at.map(|at| at.saturating_duration_since(Instant::now()));
             let left = left.and_then(|left| Timespec::try_from(left).ok());
-            // However this ends, what has come is looked at; signals interrupt it.
+            // The result does not matter: the signals that have arrived are handled below. A signal interrupts
+            // `poll`.
             let _ = poll(&mut [PollFd::new(self.signals.get_read(), PollFlags::IN)], left.as_ref());
             let heard: Vec<Origin> = self.signals.pending().collect();
             for signal in heard {
@@ -152,7 +157,7 @@ impl Watch {
                 killed = true;
                 say(Some(
                     "error: the program was asked to end more than once and did not, so it is killed; a plugin in it may \
-                     have taken the place of its handlers of signals"
+                     have replaced its signal handlers"
                         .into(),
                 ));
                 self.child.signal(Signal::KILL);
@@ -160,8 +165,7 @@ impl Watch {
         }
     }
 
-    /// How the child has ended, if it has. As process 1, the parent is also left the processes of others, which wait for nothing
-    /// but that.
+    /// How the child has ended, if it has. As process 1, the parent also reaps orphaned processes.
     fn reap(&self) -> Option<ExitStatus> {
         loop {
             match wait(WaitOptions::NOHANG) {
@@ -170,7 +174,7 @@ impl Watch {
                 }
                 Ok(Some(_)) | Err(Errno::INTR) => {}
                 Ok(None) => return None,
-                // Someone else has waited for it; then there is no more to be known.
+                // Other code has waited for it. Its status is lost.
                 Err(_) => return Some(ExitStatus::default()),
             }
         }
@@ -185,13 +189,13 @@ impl Watch {
             self.asked = Some(Instant::now());
             self.requests.note(signal, Instant::now());
         }
-        // What the terminal sends, it sends to the child as well.
+        // The terminal sends its signals to the child as well.
         let from_terminal = heard.cause == Cause::Kernel && signal != SIGCONT;
         if !from_terminal && let Some(signal) = Signal::from_named_raw(signal) {
             self.child.signal(signal);
         }
         if signal == SIGTSTP {
-            // Whoever started this program waits for it to stop. It goes on with the signal that makes it.
+            // The process that started this program waits until it stops. It continues with SIGCONT.
             let _ = kill_process(getpid(), Signal::STOP);
         }
     }
@@ -202,12 +206,12 @@ impl Watch {
         let short_of_memory = self.oom_kills.zip(oom::kills()).is_some_and(|(before, now)| now > before);
         let mut ended = Ended { status, short_of_memory, ..Ended::default() };
         if let Some(memory) = &self.memory {
-            // A host that was shut down has no folder any more.
+            // A host that was shut down has no run folder any more.
             runs.iter().for_each(|run| drop(write_down(memory, run)));
         }
         if ended.is_telling() {
-            // It may not have been able to say so: after SIGKILL, on a stack that was full, by `_exit`. Without a record
-            // there is nothing to be noted in.
+            // The child itself may have been unable to note its end: after SIGKILL, on a stack overflow, or by
+            // `_exit`. Without a record, there is nothing to note it in.
             runs.iter().for_each(|run| drop(note_end(run, status)));
         }
         ended.crashes = runs.iter().filter_map(|run| read(run)).collect();
@@ -215,12 +219,12 @@ impl Watch {
         ended
     }
 
-    /// The run folders of the child's hosts. What the child has noted for the next one is kept.
+    /// The run folders of the child's hosts. Keeps the note of the child for its successor.
     fn runs(&mut self) -> Vec<PathBuf> {
         let mut notes = Vec::new();
         let read = self.notebook.rewind().and_then(|()| self.notebook.read_to_end(&mut notes));
         if let Err(error) = read {
-            say(Some(format!("warning: what the program has noted cannot be read: {error}")));
+            say(Some(format!("warning: cannot read the notes of the program: {error}")));
         }
         let lines = notes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let (carried, runs): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with(&[CARRY]));
@@ -234,7 +238,7 @@ impl Watch {
 /// The child.
 struct Running {
     pid: Pid,
-    /// The process itself, whoever has its number; none where the kernel knows no such thing.
+    /// The process itself, whichever process has its pid by now; `None` if the kernel has no pidfd.
     process: Option<OwnedFd>,
 }
 
@@ -244,7 +248,8 @@ impl Running {
         Self { pid, process: pidfd_open(pid, PidfdFlags::empty()).ok() }
     }
 
-    /// Sends it a signal. It may have ended, and others may have waited for it, so that its number is another's.
+    /// Sends it a signal. The child may have ended and have been waited for by other code, so that its pid belongs
+    /// to another process.
     fn signal(&self, signal: Signal) {
         let _ = match &self.process {
             Some(process) => pidfd_send_signal(process, signal),

@@ -1,12 +1,12 @@
-//! That a shim never outlives its host, and nothing that its plugin started outlives the shim.
+//! Makes sure that a shim never outlives its host, and that nothing its plugin started outlives the shim.
 //!
-//! It begins a session of its own, so that it has no terminal: a plugin does not read what is typed for the host, nor write
-//! past what is shown of it.
+//! The shim begins a session of its own, so that it has no terminal: a plugin cannot read what is typed for the
+//! host, and cannot write to the terminal directly.
 //!
-//! The lifeline is a pipe of which only the host has a writing end. Its end comes when the host lets go of it or
-//! ceases to be, however that happens, and then the shim kills its own process group. A shim that was stopped could not
-//! do that, so the kernel is asked to send it `SIGCONT` when the host ends: to a running one that means nothing.
-//! `SIGKILL` in its place would end the shim before it could end what the plugin has started.
+//! The lifeline is a pipe of which only the host has a writing end. The pipe ends when the host closes it or ends,
+//! in whatever way. Then the shim kills its own process group. A stopped shim could not do that, so the kernel is
+//! asked to send it `SIGCONT` when the host ends; a running shim is not affected by that signal. `SIGKILL` instead
+//! would end the shim before it could end what the plugin has started.
 
 use super::ShimError;
 use crate::load::process::cgroup::Switch;
@@ -21,39 +21,40 @@ use std::{
     thread,
 };
 
-/// What ends the cgroup that the host has made for this process, if it has.
+/// The switch that ends the cgroup that the host has made for this process, if it has.
 static SWITCH: OnceLock<Option<Switch>> = OnceLock::new();
 
-/// Ties this process to the host's.
+/// Binds the life of this process to the host's.
 pub(super) fn follow(host: Pid) -> Result<(), ShimError> {
-    setsid().map_err(ShimError::system("cannot begin a session"))?;
+    setsid().map_err(ShimError::system("cannot create a session"))?;
     set_parent_process_death_signal(Some(Signal::CONT))
-        .map_err(ShimError::system("cannot be told of the host's end"))?;
-    // The host may have ended before the kernel was asked.
+        .map_err(ShimError::system("cannot ask the kernel for a signal at the end of the host"))?;
+    // The host may have ended before this call.
     if getppid() == Some(host) { Ok(()) } else { Err(ShimError::HostGone) }
 }
 
-/// Ends everything here at the end of the lifeline. The host has put this process where it is to be before it gave the
-/// lifeline.
+/// Kills all processes here when the lifeline ends. The host has moved this process into its cgroup before it hands
+/// over the lifeline.
 pub(super) fn hold(lifeline: OwnedFd, host: Pid) -> Result<(), ShimError> {
     SWITCH.get_or_init(|| Switch::of_this_process(host));
     let wait = move || {
         let mut lifeline = File::from(lifeline);
-        // The host writes nothing: whatever happens, but for a signal, means that the lifeline is gone.
+        // The host writes nothing. So, unless a signal interrupts the read, a return means that the lifeline has
+        // ended.
         while lifeline.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::Interrupted) {}
         end()
     };
     let started = thread::Builder::new().name("replug-lifeline".into()).spawn(wait);
-    started.map(drop).map_err(ShimError::system("cannot start the thread that waits for the host's end"))
+    started.map(drop).map_err(ShimError::system("cannot start the thread that waits for the end of the host"))
 }
 
-/// Kills this process with all of its group, which it leads, and all of its cgroup, if it has one of its own. No destructor
-/// runs: the plugin could hang in one.
+/// Kills this process, all of the group that it leads, and all of its cgroup, if it has one. No destructor runs:
+/// the plugin could hang in one.
 pub(crate) fn end() -> ! {
     if let Some(Some(switch)) = SWITCH.get() {
         switch.kill_all();
     }
-    // Nothing is left to be done if either fails, and the second cannot.
+    // If either fails, nothing is left to be done, and the second cannot fail.
     let _ = kill_process_group(getpid(), Signal::KILL);
     let _ = kill_process(getpid(), Signal::KILL);
     std::process::abort()

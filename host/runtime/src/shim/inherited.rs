@@ -1,24 +1,25 @@
-//! Makes a child process of the host keep only the three standard descriptors and ignore no signal.
+//! Makes a child process of the host keep only the three standard descriptors, and ignore no signal.
 //!
-//! What the host opens is closed when it runs a program. A descriptor that the host itself inherited, such as a file that the
-//! shell had open, may not be: the plugin would inherit it and could write to it. A new program inherits no handlers of
-//! signals, but it does inherit which signals are ignored. If `SIGCHLD` were ignored, the plugin could not get the exit status
-//! of its children. The standard library, which starts the child, blocks no signals in it.
+//! Descriptors that the host opens are closed when it runs a program. A descriptor that the host itself inherited,
+//! such as a file that the shell had open, may stay open: the plugin would inherit it and could write to it. A new
+//! program inherits no signal handlers, but it does inherit which signals are ignored. If `SIGCHLD` were ignored,
+//! the plugin could not get the exit status of its children. The standard library, which starts the child, blocks
+//! no signals in it.
 
 #![allow(unsafe_code, reason = "docs/SAFETY.md says why each block holds")]
 
 use rustix::io::Errno;
 use std::{fs, io, os::fd::RawFd};
 
-/// The first descriptor that is none of the standard ones.
+/// The first descriptor after the standard ones.
 const FIRST: RawFd = 3;
 
-/// Closes all other descriptors. To be called before this program has opened any.
+/// Closes all other descriptors. The caller calls this before the program has opened any.
 pub(super) fn close_all() -> io::Result<()> {
     close_from(FIRST).or_else(|_| close_each_from(FIRST))
 }
 
-/// In one step, which kernels before 5.9 lack.
+/// In one system call, which kernels before 5.9 lack.
 fn close_from(first: RawFd) -> io::Result<()> {
     // SAFETY: the numbers go to the kernel, which reads and writes no memory for them. The program has only begun: nothing
     // in it owns a descriptor but the standard ones.
@@ -28,10 +29,10 @@ fn close_from(first: RawFd) -> io::Result<()> {
     }
 }
 
-/// One after the other.
+/// One by one.
 fn close_each_from(first: RawFd) -> io::Result<()> {
     let number = |it: io::Result<fs::DirEntry>| it.ok()?.file_name().to_str()?.parse().ok();
-    // The descriptor that reads the folder is listed, too. It is closed when its turn comes, hence EBADF below.
+    // The list includes the descriptor that reads the folder. It is closed when its turn comes, hence EBADF below.
     let open: Vec<RawFd> = fs::read_dir("/proc/self/fd")?.filter_map(number).collect();
     for descriptor in open.into_iter().filter(|descriptor| *descriptor >= first) {
         // SAFETY: as above.
@@ -45,8 +46,8 @@ fn close_each_from(first: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Resets each ignored signal to its default, except SIGPIPE, which Rust programs ignore. To be called before this program
-/// has a second thread.
+/// Resets each ignored signal to its default, except SIGPIPE, which Rust programs ignore. The caller calls this
+/// before the program has a second thread.
 pub(super) fn heed_signals() -> io::Result<()> {
     // The C library reserves some signals: `sigaction` fails for those.
     const LAST: i32 = 64;
@@ -76,7 +77,7 @@ mod tests {
         os::fd::IntoRawFd,
     };
 
-    /// So high that no other test has one.
+    /// So high that no other test uses one.
     const HIGH: RawFd = 700;
 
     #[test]
@@ -84,12 +85,12 @@ mod tests {
         for close in [close_from, close_each_from] {
             let (mut end, line) = pipe().unwrap();
             for first in [HIGH, HIGH + 100] {
-                // Whoever closes it has it now.
+                // `close_all` takes over the descriptor and closes it.
                 let _ = fcntl_dupfd_cloexec(&line, first).unwrap().into_raw_fd();
             }
             drop(line);
             close(HIGH).unwrap();
-            assert_eq!(end.read(&mut [0]).unwrap(), 0, "no one holds the line");
+            assert_eq!(end.read(&mut [0]).unwrap(), 0, "no process holds the other end");
         }
     }
 }

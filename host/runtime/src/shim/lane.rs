@@ -14,10 +14,10 @@ use std::{
     time::Duration,
 };
 
-/// How long the first call of a lane may take to come, if it cannot be served.
+/// How long the first call of a lane may take to arrive, if it cannot be served.
 const FIRST_CALL: Duration = Duration::from_secs(1);
 
-/// What calls come to: the instance, and what says which of them is still waited for.
+/// The instance to call, and the state that says which calls still have a waiting caller.
 pub(super) type Served = (Shared, Arc<Cancellation>);
 
 /// Serves calls on a thread of its own until the host hangs up.
@@ -25,29 +25,31 @@ pub(crate) fn open(stream: UnixStream, served: Served) -> Result<(), WireError> 
     let kept = stream.try_clone()?;
     let serve = move || {
         let mut channel = Channel::new(stream);
-        // However a lane ends, the host sees it hang up.
+        // Whatever ends a lane, the host sees the connection close.
         while one(&mut channel, &served).is_ok() {}
     };
     match thread::Builder::new().name("replug-lane".into()).spawn(serve) {
         Ok(_) => Ok(()),
-        Err(error) => refuse(kept, &format!("it cannot start a thread for the call: {error}")),
+        Err(error) => {
+            refuse(kept, &format!("the plugin's process cannot start a thread for the call: {error}"))
+        }
     }
 }
 
-/// Answers the first call of a lane that cannot be served.
+/// Rejects the first call of a lane that cannot be served.
 fn refuse(stream: UnixStream, reason: &str) -> Result<(), WireError> {
-    // Its caller is about to send it.
+    // The caller is about to send it.
     stream.set_read_timeout(Some(FIRST_CALL))?;
     let mut channel = Channel::new(stream);
     if let Ok(frame) = channel.receive() {
         let id = frame.id;
-        // A caller that is gone needs no answer.
+        // If the caller is gone, it needs no answer.
         let _ = answer(&mut channel, id, Answer::Broken(reason));
     }
     Ok(())
 }
 
-/// What became of a call, still in the plugin's own form.
+/// The outcome of a call, still in the plugin's own form.
 enum Done {
     Called(Outcome<RVec<u8>, Refusal>),
     NoSuchMethod,
@@ -61,7 +63,7 @@ pub(super) fn one<S: Read + Write>(channel: &mut Channel<S>, served: &Served) ->
     let frame = channel.receive()?;
     let id = frame.id;
     let call = Call::decode(frame.of_kind(Kind::Call)?)?;
-    // The plugin contains its own panics: one that comes here is the shim's.
+    // The plugin contains its own panics. A panic that arrives here is the shim's.
     let done = catch_unwind(AssertUnwindSafe(|| calls.during(id.0, || run(&call, instance))));
     let done = done.unwrap_or(Done::Broken);
     let answered = match &done {
@@ -78,10 +80,10 @@ pub(super) fn one<S: Read + Write>(channel: &mut Channel<S>, served: &Served) ->
             answer(channel, id, Answer::Panicked { location: &location, message: panic.message() })
         }
         // An edge in this process loses no call.
-        Done::Called(Outcome::Lost) => answer(channel, id, Answer::Broken("its edge has lost the call")),
+        Done::Called(Outcome::Lost) => answer(channel, id, Answer::Broken("its edge returned no result")),
         Done::NoSuchMethod => answer(channel, id, Answer::NoSuchMethod),
         Done::NotRunning => answer(channel, id, Answer::NotRunning),
-        Done::Broken => answer(channel, id, Answer::Broken("it panicked while it served a call")),
+        Done::Broken => answer(channel, id, Answer::Broken("its process panicked while it served a call")),
     };
     match answered {
         Err(error @ WireError::TooLarge { .. }) => answer(channel, id, Answer::BadResult(&error.to_string())),
@@ -90,7 +92,7 @@ pub(super) fn one<S: Read + Write>(channel: &mut Channel<S>, served: &Served) ->
 }
 
 fn run(call: &Call<'_>, instance: &Shared) -> Done {
-    // Held for the call: the instance is not dropped before its last call has ended.
+    // Held during the call, so that the instance is not dropped before its last call has ended.
     match &*instance.read() {
         Some(instance) => instance.invoke(call).map_or(Done::NoSuchMethod, Done::Called),
         None => Done::NotRunning,

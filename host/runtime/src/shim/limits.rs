@@ -1,4 +1,4 @@
-//! What this process may use, as the kernel's resource limits.
+//! The kernel's resource limits of this process.
 
 use replug_wire::{Failure, Limits};
 use rustix::{
@@ -7,18 +7,18 @@ use rustix::{
 };
 use std::fs;
 
-/// A process that runs plugins crashes now and then, and its cores may hold what was not to be written down.
+/// Processes of plugins crash now and then, and a core dump may hold secrets.
 pub(super) fn no_core() -> Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
 }
 
-/// If memory runs out, the plugin's process goes before the host: a host that the kernel is told to spare would else have its
-/// plugins spared, too. Where there is no such setting, none was inherited.
+/// If memory runs out, the kernel kills the plugin's process before the host. If the kernel is told to spare the
+/// host, its plugins would inherit that. A kernel without this setting has none to inherit.
 pub(super) fn end_before_the_host() {
     const FILE: &str = "/proc/self/oom_score_adj";
     let inherited = fs::read_to_string(FILE).ok().and_then(|text| text.trim().parse::<i32>().ok());
     if inherited.is_some_and(|it| it < 0) {
-        // To raise it is always allowed.
+        // Raising the value is always allowed.
         let _ = fs::write(FILE, "0");
     }
 }
@@ -28,9 +28,9 @@ pub(super) fn apply(limits: &Limits) -> std::result::Result<(), Failure> {
     let Limits { memory_bytes, cpu_seconds, open_files, file_size_bytes, processes } = *limits;
     let wanted = [
         (Resource::As, "memory", memory_bytes),
-        (Resource::Cpu, "time on a processor", cpu_seconds),
+        (Resource::Cpu, "CPU time", cpu_seconds),
         (Resource::Nofile, "open files", open_files),
-        (Resource::Fsize, "the size of files", file_size_bytes),
+        (Resource::Fsize, "the file size", file_size_bytes),
         (Resource::Nproc, "processes", processes),
     ];
     for (resource, what, value) in wanted {
@@ -45,7 +45,7 @@ pub(super) fn apply(limits: &Limits) -> std::result::Result<(), Failure> {
 }
 
 fn bound(resource: Resource, value: u64) -> Result<()> {
-    // At the soft limit the kernel says what is the matter, with a signal of its own; at the hard one it kills.
+    // At the soft limit, the kernel sends a signal of its own, which names the cause. At the hard limit, it kills.
     let hard = if matches!(resource, Resource::Cpu) { value.saturating_add(1) } else { value };
     let allowed = getrlimit(resource).maximum;
     let within = |value: u64| Some(allowed.map_or(value, |allowed| allowed.min(value)));

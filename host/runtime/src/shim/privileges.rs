@@ -1,9 +1,9 @@
-//! Capabilities, which a plugin in a process of its own does not have.
+//! Gives up the capabilities, which a plugin in a child process does not get.
 //!
-//! One is kept where the host has it, as root does: `CAP_DAC_OVERRIDE`. Without it, root reads no file of another user's that is
-//! closed to others, and the plugins folder may lie below such a folder: the artifact could not be opened, nor the data
-//! folder be written to. It gives a process of root's little: without any capability, it may write to root's own files all the
-//! same.
+//! The shim keeps one capability if the host has it, as root does: `CAP_DAC_OVERRIDE`. Without it, root cannot read
+//! files of other users that are closed to others. If the plugins folder is below such a folder, the artifact could
+//! not be opened and the data folder could not be written. The capability adds little to a process of root: even
+//! without any, it may write to root's own files.
 
 use rustix::{
     io::{Errno, Result},
@@ -13,10 +13,10 @@ use rustix::{
     },
 };
 
-/// Gives them up for good, for this process and all that it starts. To be called before it has a second thread.
+/// Gives them up for good, for this process and all that it starts. The caller has not started a second thread yet.
 ///
-/// What remains in the bounding set where this process may not change that, as other users than root may not, is out of reach
-/// with `no_new_privs`.
+/// Only root may change the bounding set. The capabilities that remain there cannot be regained, because of
+/// `no_new_privs`.
 pub(super) fn give_up() -> Result<()> {
     let held = capabilities(None)?;
     let kept = held.permitted & CapabilitySet::DAC_OVERRIDE;
@@ -31,7 +31,7 @@ pub(super) fn give_up() -> Result<()> {
         }
     }
     match clear_ambient_capability_set() {
-        // Before Linux 4.3 there was none.
+        // Kernels before 4.3 have no ambient capabilities.
         Ok(()) | Err(Errno::INVAL) => {}
         Err(error) => return Err(error),
     }

@@ -1,4 +1,4 @@
-//! Carries what the plugin says unasked to the host.
+//! Sends the host what the plugin reports on its own: log lines and the like.
 
 use crate::load::Listener;
 use parking_lot::Mutex;
@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-/// Writes to the host before it returns, so that what the plugin said last is not lost with the process.
+/// Writes to the host before it returns, so that the last lines of the plugin are not lost with the process.
 #[derive(Clone, Debug)]
 pub(super) struct Reporter {
     host: Arc<Mutex<Channel<UnixStream>>>,
@@ -24,7 +24,7 @@ impl Reporter {
         Self { host: Arc::new(Mutex::new(channel)), max_level: Arc::default() }
     }
 
-    /// What the next instance is told that the host wants.
+    /// Sets the log level that the next instance is asked for.
     pub(super) fn set_max_level(&self, level: Level) {
         self.max_level.store(level.0, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! The control connection: does what the host asks, one thing after the other, and says what became of it.
+//! The control connection: executes the host's requests one by one, and answers each.
 
 use super::{ShimError, limits, reporter::Reporter, service::Service};
 use crate::load::in_process::{self, Instance, LifecycleError, Opened};
@@ -14,19 +14,19 @@ use std::{
     sync::Arc,
 };
 
-/// The instance while there is one. A call holds it for reading, and its drop waits for that.
+/// The instance, while there is one. A call holds it for reading. Dropping it waits for all calls.
 pub(super) type Shared = Arc<RwLock<Option<Instance>>>;
 
-/// Why the host is served no more.
+/// Why the shim serves the host no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// It asked for that.
+    /// The host asked it to end.
     Asked,
-    /// It hung up.
+    /// The host closed the connection.
     HungUp,
 }
 
-/// A shim that has met its host.
+/// A shim that has completed the handshake with its host.
 pub(super) struct Shim {
     control: Channel<Taking>,
     reporter: Reporter,
@@ -38,11 +38,11 @@ pub(super) struct Shim {
 }
 
 impl Shim {
-    /// Greets the host. What comes back beside the shim is its lifeline, and the service that is yet to run.
+    /// Greets the host. Returns the shim with its lifeline, and the service, which is not running yet.
     pub(super) fn meet(control: UnixStream) -> Result<(Self, OwnedFd, Service), ShimError> {
         let mut control = Channel::new(Taking::new(control));
         let greeting = Hello::decode(control.receive()?.of_kind(Kind::Hello)?)?;
-        // Answered before it is judged, so that the host can say what differs.
+        // The shim answers before it checks the host's greeting, so that the host can report the difference.
         control.send(Kind::Hello, RequestId::default(), [&Hello::own().encode()?, &[]])?;
         greeting.check()?;
         let mut take = || control.stream_mut().take().ok_or(WireError::NoDescriptor("hello"));
@@ -54,7 +54,7 @@ impl Shim {
         Ok((shim, lifeline, service))
     }
 
-    /// Serves the host until it asks for the end, or hangs up.
+    /// Serves the host until it asks for the end, or closes the connection.
     pub(super) fn serve(&mut self) -> Result<Ended, ShimError> {
         loop {
             let frame = match self.control.receive() {
@@ -64,9 +64,13 @@ impl Shim {
             };
             let id = frame.id;
             let request = Request::decode(frame.of_kind(Kind::Request)?)?;
-            // The plugin contains its own panics: one that comes here is the shim's.
+            // The plugin contains its own panics. A panic that arrives here is the shim's.
             let done = catch_unwind(AssertUnwindSafe(|| self.obey(&request)));
-            let broken = |_| Err(Failure::Broken { message: format!("it panicked in `{}`", request.name()) });
+            let broken = |_| {
+                Err(Failure::Broken {
+                    message: format!("the plugin's process panicked in `{}`", request.name()),
+                })
+            };
             self.reply(id, done.unwrap_or_else(broken).unwrap_or_else(Reply::Failed))?;
             if request == Request::Exit {
                 return Ok(Ended::Asked);
@@ -106,7 +110,7 @@ impl Shim {
 
     fn load(&mut self, load: &Load) -> Result<Reply, Failure> {
         if std::mem::replace(&mut self.loaded, true) {
-            return Err(out_of_turn("load", "this process has opened a library already: start another"));
+            return Err(out_of_turn("load", "this process has already opened a library: start another"));
         }
         limits::apply(&load.limits)?;
         let opened = in_process::open(&load.path, load.shared_std.as_deref())?;
@@ -117,8 +121,8 @@ impl Shim {
 
     fn create(&mut self, create: &Create) -> Result<Reply, Failure> {
         let opened = self.opened.take();
-        let opened =
-            opened.ok_or_else(|| out_of_turn("create", "there is no library, or its instance was made"))?;
+        let opened = opened
+            .ok_or_else(|| out_of_turn("create", "there is no library, or its instance exists already"))?;
         self.reporter.set_max_level(create.max_level);
         let birth = Birth {
             id: create.id.as_str().into(),
@@ -152,7 +156,7 @@ impl Shim {
     }
 }
 
-const NO_INSTANCE: &str = "there is no instance: it was not made yet, or is gone";
+const NO_INSTANCE: &str = "there is no instance: it does not exist yet, or no longer";
 
 fn done(_: ()) -> Reply {
     Reply::Done

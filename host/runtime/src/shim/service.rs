@@ -1,7 +1,7 @@
-//! The service connection: what the host wants at once, whatever the plugin is busy with.
+//! The service connection: urgent requests of the host, which do not wait for what the plugin does.
 //!
-//! Its thread never runs the author's code and never waits for a thread that does, so that a plugin that hangs can
-//! still be called elsewhere, and told that it is no longer waited for.
+//! Its thread never runs the author's code, and never waits for a thread that does. So further calls reach a plugin
+//! that hangs in one, and a call can be marked as cancelled.
 
 use super::{lane, reporter::Reporter, serve::Shared};
 use crate::load::in_process::Cancellation;
@@ -19,7 +19,7 @@ pub(super) struct Service {
     channel: Channel<Taking>,
     instance: Shared,
     reporter: Reporter,
-    /// The lanes that are open, and some that are not.
+    /// All open lanes, and some closed ones.
     lanes: BTreeMap<LaneId, Weak<Cancellation>>,
 }
 
@@ -28,9 +28,9 @@ impl Service {
         Self { channel: Channel::new(Taking::new(stream)), instance, reporter, lanes: BTreeMap::new() }
     }
 
-    /// Does what the host orders, on a thread of its own, until it hangs up.
+    /// Executes the host's orders on a thread of its own, until the host closes the connection.
     pub(super) fn run(mut self) -> io::Result<()> {
-        // However this ends, the host sees the connection hang up.
+        // Whatever ends this, the host sees the connection close.
         let serve = move || while self.one().is_ok() {};
         thread::Builder::new().name("replug-service".into()).spawn(serve).map(drop)
     }
@@ -51,7 +51,7 @@ impl Service {
             }
             Order::SetMaxLevel(level) => {
                 self.reporter.set_max_level(level);
-                // An instance that is just made asks by itself, and one that is just dropped has no more to say.
+                // A new instance asks for the level itself. An instance that is being dropped logs no more.
                 if let Some(instance) = self.instance.try_read() {
                     instance.iter().for_each(|it| it.set_max_level(level));
                 }
