@@ -325,7 +325,7 @@ fn a_crash_while_the_host_waits_to_hand_the_state_over_leaves_a_version_that_ans
 fn a_crash_in_save_abandons_the_reload_and_the_version_is_started_again() {
     let (mut lab, neighbour) = running("crashes-in-save", "do=save:abort", "");
     let error = lab.refused(misbehave("version=2"));
-    assert!(error.contains("was killed by SIGABRT in `save`; it wrote: about to abort"), "{error}");
+    assert!(error.contains("was killed by SIGABRT in `save`; its last output: about to abort"), "{error}");
     assert_recovered(lab, neighbour);
 }
 
@@ -337,7 +337,9 @@ fn costs_the_process(orders: &str, step: impl FnOnce(&mut Lab) -> String) {
     let (entry, deed) = orders.trim_start_matches("do=").split_once(':').unwrap();
     let words = match deed {
         "sleep" => {
-            format!("`{entry}` did not end within 2s: its process was killed; it wrote: about to {deed}")
+            format!(
+                "`{entry}` did not end within 2s: its process was killed; its last output: about to {deed}"
+            )
         }
         _ => "its process was killed, because it broke the protocol: ".into(),
     };

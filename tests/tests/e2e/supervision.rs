@@ -28,7 +28,7 @@ fn stopped_by_a_trial_of(step_timeout: &str, version: (&str, &[&str])) {
         assert_eq!(lab.probe().increment(5).unwrap(), 5);
         // Once the plugin has come up there is nothing to wait for.
         let error = lab.refused(misbehave(&format!("version=2 {orders}")));
-        for word in [&["preflight failed: on trial, "], words].concat() {
+        for word in [&["preflight failed: in the trial, "], words].concat() {
             assert!(error.contains(word), "`{word}` is not in: {error}");
         }
         let probe = lab.probe();
@@ -42,15 +42,18 @@ fn stopped_by_a_trial_of(step_timeout: &str, version: (&str, &[&str])) {
 
 #[test]
 fn a_crash_in_a_constructor_is_stopped_by_the_trial() {
-    let words = ["killed by SIGSEGV in `load`", "it wrote: about to write-to-null"];
+    let words = ["killed by SIGSEGV in `load`", "its last output: about to write-to-null"];
     stopped_by_the_trial("do=constructor:write-to-null", &words);
 }
 
 #[test]
 fn a_crash_in_init_is_stopped_by_the_trial() {
-    let words = ["killed by SIGSEGV in `init`", "it wrote: about to write-to-null"];
+    let words = ["killed by SIGSEGV in `init`", "its last output: about to write-to-null"];
     stopped_by_the_trial("do=init:write-to-null", &words);
-    stopped_by_the_trial("do=init:abort", &["killed by SIGABRT in `init`", "it wrote: about to abort"]);
+    stopped_by_the_trial(
+        "do=init:abort",
+        &["killed by SIGABRT in `init`", "its last output: about to abort"],
+    );
     stopped_by_the_trial("do=init:exit-3", &["exited with status 3 in `init`"]);
     stopped_by_the_trial("do=init:exit-0", &["exited with status 0 in `init`"]);
 }

@@ -1,11 +1,12 @@
-//! What a plugin says may be of any length; what is reported of it is not: it is kept for those who come later.
+//! Cuts long texts in reports of a plugin. A plugin may report texts of any length, but the host keeps reports for
+//! later readers.
 
 use replug_wire::Report;
 use serde_json::{Map, Value};
 
-/// How much is reported of one text of a plugin's, in bytes.
+/// The most bytes of one text that are kept.
 pub(super) const MOST_BYTES: usize = 16 << 10;
-/// What counts for a value beside its text, in bytes, so that there is an end to small ones, too.
+/// How many bytes a value counts for, besides its text. This limits the number of small values, too.
 const VALUE_BYTES: usize = 16;
 
 /// The report with each of its texts cut to [`MOST_BYTES`].
@@ -29,7 +30,7 @@ fn cut_text(text: &mut String) {
 fn cut_text_to(most: usize, text: &mut String) {
     if text.len() > most {
         let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        // Another text: to shorten this one would keep its memory.
+        // A new string: to truncate this one would keep its memory.
         *text = format!("{}... ({} bytes cut)", &text[..end], text.len() - end);
     }
 }
@@ -42,8 +43,8 @@ fn cut_json(text: &mut String) {
     }
 }
 
-/// What of a value fits into what is left, which then is less. A text gets half of that, so that a long one does not
-/// cost those after it their place.
+/// The part of a value that fits into `left`, which is reduced by its size. A text gets at most half of what is
+/// left, so that a long one does not displace the values after it.
 fn cut_value(value: Value, left: &mut usize) -> Value {
     *left = left.saturating_sub(VALUE_BYTES);
     match value {
@@ -87,7 +88,7 @@ mod tests {
     use replug_wire::Level;
     use serde_json::json;
 
-    /// Far more than is told.
+    /// Far longer than what is kept.
     const LONG: usize = 1 << 20;
 
     fn log(message: String, fields: &Value) -> (String, Value) {

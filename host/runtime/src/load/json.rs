@@ -1,29 +1,29 @@
-//! Reads the JSON that plugins answer with. It may be nested as deeply as someone who means ill can make it.
+//! Reads the JSON of a plugin's answers. A malicious plugin may nest it as deeply as it likes.
 
 use super::in_process::stack_left;
 use serde_json::Value;
 
-/// Reads JSON. On a thread with little stack left, it may be nested less deeply than the 128 levels that it may be elsewhere.
+/// Reads JSON. On a thread with little stack left, the limit of nesting is lower than the usual 128 levels.
 pub(crate) fn parsed(json: &[u8]) -> serde_json::Result<Value> {
     let levels = levels_within(stack_left());
     if levels < 128 && nesting(json) > levels {
         return Err(serde::de::Error::custom(
-            "it is nested too deeply for what the thread has left of its stack",
+            "it is nested too deeply for the stack that the thread has left",
         ));
     }
     serde_json::from_slice(json)
 }
 
-/// How many levels may be read with so much stack left. Where that is not known, as on the stack of a coroutine, little is
-/// taken to be left, and enough for what most plugins answer with.
+/// How many levels can be read with that much stack left. If that is unknown, as on the stack of a coroutine, the
+/// limit assumes that little is left. It is enough for the answers of most plugins.
 fn levels_within(left: Option<usize>) -> usize {
     left.unwrap_or(64 << 10) / JSON_LEVEL
 }
 
-/// What reading and dropping one level of nested JSON takes of the stack at most, in bytes.
+/// The most stack that it takes to read and drop one level of nested JSON, in bytes.
 const JSON_LEVEL: usize = 4 << 10;
 
-/// How deeply JSON is nested.
+/// The number of levels to which JSON is nested.
 fn nesting(json: &[u8]) -> usize {
     let (mut depth, mut deepest, mut bytes) = (0_usize, 0, json.iter());
     while let Some(byte) = bytes.next() {
@@ -40,7 +40,7 @@ fn nesting(json: &[u8]) -> usize {
     deepest
 }
 
-/// Goes to the end of a text that has begun.
+/// Skips to the end of a string that has begun.
 fn skip_text(bytes: &mut std::slice::Iter<'_, u8>) {
     while let Some(byte) = bytes.next() {
         match byte {

@@ -1,4 +1,4 @@
-//! The most that plugins are asked to log, as it is now.
+//! The most verbose level at which plugins log, and how it changes.
 
 use replug_wire::Level;
 use std::sync::{
@@ -7,31 +7,32 @@ use std::sync::{
 };
 use tracing::level_filters::LevelFilter;
 
-/// What `log.plugins` says, for those who hear the plugins. All clones are the same.
+/// The setting `log.plugins`. All clones share it.
 ///
-/// A subscriber says no more than what the most verbose of its layers wants, and that may be the host's own logs.
+/// A subscriber reports only the most verbose level of its layers, and that may be the level of the host's own
+/// logs.
 #[derive(Clone, Debug)]
 pub struct LogBound(Arc<AtomicU8>);
 
 impl LogBound {
-    /// If nothing is said, the subscriber decides alone.
+    /// Without a setting, the subscriber alone decides.
     pub fn new(said: Option<LevelFilter>) -> Self {
         let bound = Self(Arc::default());
         bound.set(said);
         bound
     }
 
-    /// Counts from now on; plugins that run have yet to be told.
+    /// Takes effect for the listeners at once. The caller still has to inform plugins that run.
     pub fn set(&self, said: Option<LevelFilter>) {
         self.0.store(level(said.unwrap_or(LevelFilter::TRACE)).0, Ordering::Relaxed);
     }
 
-    /// Whether what has that level is within the bound.
+    /// Whether an event of that level is within the bound.
     pub(crate) fn admits(&self, level: Level) -> bool {
         level.0 <= self.0.load(Ordering::Relaxed)
     }
 
-    /// The most verbose level that is within the bound and that the host's subscriber wants at this time.
+    /// The most verbose level that is within the bound and that the host's subscriber wants now.
     pub fn wanted(&self) -> Level {
         Level(level(LevelFilter::current()).0.min(self.0.load(Ordering::Relaxed)))
     }

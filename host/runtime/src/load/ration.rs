@@ -1,20 +1,21 @@
-//! How much of what a plugin says is told. Whoever reads events at their own pace is to find what happened to others
-//! among them, however much one plugin has to say.
+//! Rate limits for what a plugin reports. A reader of events must also find what happened to other plugins, however
+//! much one of them reports.
 
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
-/// How much is told in a [`WINDOW`]: log events of a plugin, or lines of one of its streams. What goes beyond is counted.
+/// How many items are reported in a [`WINDOW`]: log events of a plugin, or lines of one of its streams. Further
+/// ones are counted.
 const PORTION: u32 = 100;
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// What came lately of one kind.
+/// The rate limit of one kind of report.
 #[derive(Debug)]
 pub(super) struct Ration {
     window: Mutex<Window>,
 }
 
-/// A time within which things are counted together.
+/// The time in which items are counted together.
 #[derive(Clone, Copy, Debug)]
 struct Window {
     began: Instant,
@@ -22,14 +23,14 @@ struct Window {
     left_out: u64,
 }
 
-/// What is to be done with one thing more.
+/// What to do with one more item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Share {
-    /// It is told.
+    /// Report it.
     Told,
-    /// It is told after the count of what was left out before.
+    /// Report it, after the number of items that were left out before it.
     ToldAfter(u64),
-    /// It is left out. If it is the first, someone has to [settle](Ration::settle_after) at the time given here.
+    /// Leave it out. For the first one, the caller arranges to [settle](Ration::settle_after) at the given time.
     LeftOut(Option<Instant>),
 }
 
@@ -38,7 +39,7 @@ impl Ration {
         Self { window: Mutex::new(Window::begin()) }
     }
 
-    /// Counts one more.
+    /// Counts one more item.
     pub(super) fn take(&self) -> Share {
         let mut window = self.window.lock();
         let left_out = match window.began.elapsed() < WINDOW {
@@ -53,12 +54,12 @@ impl Ration {
         Share::LeftOut((window.left_out == 1).then_some(window.began + WINDOW))
     }
 
-    /// Begins again, and says how many were left out.
+    /// Starts a new window, and returns how many items were left out.
     pub(super) fn settle(&self) -> u64 {
         std::mem::replace(&mut *self.window.lock(), Window::begin()).left_out
     }
 
-    /// Like [`Ration::settle`], when that time has come; 0 if what it was for is settled by then.
+    /// Like [`Ration::settle`], at that time; 0 if the window has been settled by then.
     pub(super) fn settle_after(&self, end: Instant) -> u64 {
         std::thread::sleep(end.saturating_duration_since(Instant::now()));
         let mut window = self.window.lock();
@@ -82,7 +83,7 @@ mod tests {
     #[test]
     fn what_goes_beyond_the_portion_is_counted_and_the_count_told_once() {
         let ration = Ration::new();
-        // As if it had begun later: however slow this test is, the window is not over.
+        // As if it had begun later: however slow this test is, the window does not end.
         ration.window.lock().began = Instant::now() + Duration::from_secs(3600);
         let shares: Vec<_> = (0..PORTION + 3).map(|_| ration.take()).collect();
         assert!(shares[..PORTION as usize].iter().all(|share| *share == Share::Told));

@@ -1,4 +1,4 @@
-//! Who hears what a plugin says unasked, its log and its panics: in the host, or in a shim on the host's behalf.
+//! Receives what a plugin reports on its own, its logs and panics: in the host, or in a shim on the host's behalf.
 
 use super::{
     LogBound,
@@ -13,17 +13,17 @@ use replug_wire::{Level, Report};
 use serde_json::Value;
 use std::{sync::Arc, thread, time::Instant};
 
-/// Hears a plugin. Called on the plugin's threads, in the middle of what they do.
+/// Receives the reports of a plugin. It is called on the plugin's threads, while they run the plugin's code.
 pub trait Listener: Send + Sync + 'static {
-    /// The most verbose level that it wants at this time.
+    /// The most verbose level that it wants now.
     fn max_level(&self) -> Level;
 
-    /// Takes a report. A panic must have gone where it is not lost before this returns: the process may be about to
+    /// Takes a report. A panic is safely stored or sent before this returns, because the process may be about to
     /// end.
     fn hear(&self, report: Report);
 }
 
-/// In whose name a library speaks to the host: to its `tracing` subscriber, and as events.
+/// The source of a library's reports. Passes them to the host's `tracing` subscriber and emits them as events.
 #[derive(Clone, Debug)]
 pub struct Speaker {
     pub(crate) plugin: PluginId,
@@ -34,10 +34,10 @@ pub struct Speaker {
     log: Portions,
 }
 
-/// What is reported of one kind of what a plugin says: its log, or one of its streams.
+/// The rate limit of one kind of report of a plugin: its log, or one of its streams.
 #[derive(Clone, Debug)]
 pub(super) struct Portions {
-    /// What they are counted in.
+    /// The unit for the number of items that were left out.
     unit: &'static str,
     level: Level,
     target: &'static str,
@@ -45,7 +45,7 @@ pub(super) struct Portions {
 }
 
 impl Portions {
-    /// Lines of a stream of that name.
+    /// For the lines of a stream of that name.
     pub(super) fn of_lines(stream: &'static str) -> Self {
         Self { unit: "lines", level: Level(3), target: stream, ration: Arc::new(Ration::new()) }
     }
@@ -54,7 +54,7 @@ impl Portions {
         Self { unit: "events", level: Level(2), target: "replug", ration: Arc::new(Ration::new()) }
     }
 
-    /// Something without fields, as it is told.
+    /// A report without fields, for that message.
     pub(super) fn plain(&self, message: String) -> Report {
         let (fields, spans) = ("{}".into(), "[]".into());
         Report::Log { level: self.level, target: self.target.into(), message, fields, spans }
@@ -68,24 +68,24 @@ impl Listener for Speaker {
 
     fn hear(&self, report: Report) {
         match report {
-            // It may not have heard yet that less is wanted.
+            // The plugin may not know yet that the level has been lowered.
             Report::Log { level, .. } if !self.bound.admits(level) => {}
             Report::Log { .. } => self.tell_in_part(&self.log, report),
-            // Counted in the metrics by the event.
+            // The event counts it in the metrics.
             Report::Panic { .. } => self.tell(report),
         }
     }
 }
 
 impl Speaker {
-    /// For this generation, until the host is gone.
+    /// For this generation, until the host has ended.
     pub fn new(of: (PluginId, Generation, Digest), events: WeakEventSink, bound: LogBound) -> Self {
         let (plugin, generation, digest) = of;
         Self { plugin, generation, digest, events, bound, log: Portions::of_log() }
     }
 
-    /// Tells it, unless too much of the kind came just before; then it is counted, and the count told when the time of
-    /// that is over.
+    /// Emits it, unless too many of the kind came just before. Then it is counted, and the count is emitted at the
+    /// end of the window.
     pub(super) fn tell_in_part(&self, of: &Portions, report: Report) {
         match of.ration.take() {
             Share::Told => self.tell(report),
@@ -98,24 +98,24 @@ impl Speaker {
         }
     }
 
-    /// Tells how much was left out since that was last told.
+    /// Emits how many were left out since the last such message.
     pub(super) fn settle(&self, of: &Portions) {
         self.tell_left_out(of, of.ration.settle());
     }
 
-    /// Tells what the log has left out.
+    /// Emits how many log events were left out.
     pub(super) fn settle_log(&self) {
         self.settle(&self.log);
     }
 
-    /// Sees to it that what is left out until then is told, even if nothing more comes.
+    /// Arranges that the number left out until then is emitted, even if nothing more is reported.
     fn settle_after(&self, of: &Portions, end: Instant) {
         let (speaker, portions) = (self.clone(), of.clone());
         let settle = move || {
             let left_out = portions.ration.settle_after(end);
             speaker.tell_left_out(&portions, left_out);
         };
-        // Where no thread can be had, what comes next brings the count.
+        // If no thread can be started, the next report brings the count.
         let _ = thread::Builder::new().name("replug-left-out".into()).spawn(settle);
     }
 
@@ -149,7 +149,7 @@ impl Speaker {
     }
 }
 
-/// Hands a log event to the host's subscriber.
+/// Passes a log event to the host's subscriber.
 fn print(plugin: &str, generation: u64, event: (Level, &str, &str, &str, &str)) -> tracing::Level {
     let (level, target, message, fields, spans) = event;
     let fields = (fields != "{}").then_some(fields);
@@ -172,7 +172,7 @@ fn print(plugin: &str, generation: u64, event: (Level, &str, &str, &str, &str)) 
     }
 }
 
-/// Hands a panic to the host's subscriber.
+/// Passes a panic to the host's subscriber.
 pub(super) fn print_panic(of: (&str, u64), panic: (&str, &str, &str, &str)) {
     let (plugin, generation) = of;
     let (message, location, thread, backtrace) = panic;

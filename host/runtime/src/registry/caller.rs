@@ -1,4 +1,4 @@
-//! The path of a call: thread slot, slot, edge, and back. The hot path of the whole house.
+//! The path of a call: thread slot, slot, edge, and back. The hot path of the host.
 
 use super::{
     entry::Entry,
@@ -29,19 +29,20 @@ use std::{
 const SOON: Duration = Duration::from_millis(200);
 
 thread_local! {
-    /// Whether this thread is the one that hands over the state of some plugin.
+    /// Whether this thread is running the state hand-over of a plugin.
     pub(super) static HANDING_OVER: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What a typed handle's client calls through: a plugin, and which of its interfaces.
+/// What the client of a typed handle calls through: a plugin, and one of its interfaces.
 #[derive(Clone)]
 pub struct EntryCaller {
     pub(crate) entry: Arc<Entry>,
     pub(super) port: usize,
 }
 
-// SAFETY: 1. A port holds an object and the methods of the export that it is bound to, as `Instance::interface` gave them.
-// 2. The generation is pinned until the outcome has been taken apart, and a panic in it read and dropped.
+// SAFETY: 1. A port holds an object and the methods of the export that it is bound to, as `Instance::interface`
+// returned them.
+// 2. The generation is pinned until the outcome has been taken apart, and a panic in it has been read and dropped.
 unsafe impl Caller for EntryCaller {
     #[inline]
     fn call<T, E>(
@@ -55,8 +56,8 @@ unsafe impl Caller for EntryCaller {
 }
 
 impl EntryCaller {
-    /// Gets a call ready, unless there is anything unusual about it: that is for the slow way to find out, and to say. So
-    /// what is inlined into callers stays small.
+    /// Prepares a call, unless anything about it is unusual: then the slow path finds out and reports why. So the
+    /// code that is inlined into callers stays small.
     #[inline(always)]
     fn ready(&self, method: u32) -> Option<Ready> {
         let level = ThreadSlot::fast_path_slot()?.enter()?;
@@ -76,7 +77,8 @@ impl EntryCaller {
         Some(Ready::new(pin, (object, export), mark.method(method)))
     }
 
-    /// The slow way: of the thread's first call, of those that are chosen to be timed, and of those that cannot be made.
+    /// The slow path. It takes a thread's first call, the calls that are chosen to be timed, and calls that cannot
+    /// be made.
     #[cold]
     #[inline(never)]
     fn call_slowly<T, E>(
@@ -97,7 +99,7 @@ impl EntryCaller {
             let watch = Stopwatch::start();
             let outcome = call(object, edge);
             let took = watch.stop();
-            // Which failure it is is found out later; for the time, one is as another.
+            // The kind of failure is found out later. For the time measured, it does not matter.
             let returned = matches!(outcome, Outcome::Returned(_));
             let end = if returned { CallEnd::Ok } else { CallEnd::Failed(Failure::Lost) };
             self.entry.note_time(took, end, &record.live);
@@ -106,7 +108,7 @@ impl EntryCaller {
     }
 }
 
-/// A call that can be made: of a method of the generation that is pinned, and marked.
+/// A call that can be made, to a method of the generation that is pinned and marked.
 struct Ready {
     pin: Pin,
     object: Object,
@@ -125,7 +127,7 @@ impl Ready {
         self,
         call: impl FnOnce(&Record, Object, Edge) -> Outcome<T, E>,
     ) -> Result<T, Result<E, CallError>> {
-        // Each end does all of it: see `Level::leave`.
+        // Each branch does all of it: see `Level::leave`.
         match taken_apart(call(self.pin.record(), self.object, self.export.edge)) {
             Ok(value) => {
                 self.pin.count_return();
@@ -142,10 +144,10 @@ impl Ready {
     }
 }
 
-/// The value, or what came instead of one.
+/// The value, or the outcome that replaced it.
 ///
-/// Apart, so that nothing of an outcome is left to be dropped after the call: what is dropped has to lie in memory, on the
-/// fast path too.
+/// A function of its own, so that nothing of an outcome is left to be dropped after the call: a value that has to
+/// be dropped must be in memory, on the fast path, too.
 #[inline(always)]
 fn taken_apart<T, E>(outcome: Outcome<T, E>) -> Result<T, Outcome<T, E>> {
     match outcome {
@@ -154,7 +156,7 @@ fn taken_apart<T, E>(outcome: Outcome<T, E>) -> Result<T, Outcome<T, E>> {
     }
 }
 
-/// How a call ended that gave no value.
+/// The kind of end of a call that returned no value.
 #[cold]
 fn end_of<E>(error: &Result<E, CallError>) -> CallEnd {
     match error {
@@ -163,8 +165,8 @@ fn end_of<E>(error: &Result<E, CallError>) -> CallEnd {
     }
 }
 
-/// Why a call gave no value: the method's own error, or the host's. Apart, so that what is inlined into callers stays
-/// small.
+/// The reason why a call returned no value: the method's own error, or the host's. A function of its own, so that
+/// the code that is inlined into callers stays small.
 #[cold]
 #[inline(never)]
 fn not_returned<T, E>(live: &Live, method: &str, outcome: Outcome<T, E>) -> Result<E, CallError> {
@@ -183,15 +185,15 @@ pub struct TimedCaller {
 }
 
 impl TimedCaller {
-    /// The same calls with a deadline.
+    /// The same handle, with a deadline for its calls.
     pub(crate) fn bound<I: ?Sized>(of: &Bound<I, EntryCaller>, after: Duration) -> Bound<I, Self> {
         let timed = Self { caller: of.caller().clone(), after };
-        // SAFETY: 1: its edges are those of the caller that it goes through.
+        // SAFETY: 1: its edges are those of the caller that it wraps.
         unsafe { Bound::new(timed) }
     }
 }
 
-// SAFETY: 1 and 2: as for the caller that it goes through.
+// SAFETY: 1 and 2: as for the caller that it wraps.
 unsafe impl Caller for TimedCaller {
     fn call<T, E>(
         &self,
@@ -202,12 +204,12 @@ unsafe impl Caller for TimedCaller {
     }
 }
 
-/// What waiting for a pin has left of the time that the call may take, if that began with the waiting.
+/// The rest of the call's time limit, if the call had to wait for a pin.
 pub(crate) type Rest = Option<Noted>;
 
-/// The newest generation, held for the length of one call.
+/// The newest generation, pinned for the duration of one call.
 pub(crate) struct Pin {
-    /// Its drop ends the call.
+    /// Dropping it ends the call.
     level: Level,
     record: *mut Record,
 }
@@ -215,8 +217,8 @@ pub(crate) struct Pin {
 impl Pin {
     #[inline(always)]
     pub(super) fn record(&self) -> &Record {
-        // SAFETY: `Slot::pin` returned the pointer, not null, for this pin's hazard cell, which is only cleared when
-        // the pin's level is dropped; until then whoever unpublishes the record does not free it.
+        // SAFETY: `Slot::pin` returned the pointer, not null, for this pin's hazard cell, which is only cleared
+        // when the pin's level is dropped; until then, the thread that unpublishes the record does not free it.
         unsafe { &*self.record }
     }
 
@@ -224,7 +226,7 @@ impl Pin {
         &self.record().live
     }
 
-    /// Counts the call that this pin was for, which returned.
+    /// Counts the call of this pin as returned.
     #[inline(always)]
     fn count_return(&self) {
         let (thread_slot, record) = (self.level.thread_slot, self.record());
@@ -233,12 +235,12 @@ impl Pin {
         }
     }
 
-    /// Says that the thread is about to call this method.
+    /// Marks that the thread is about to call this method.
     pub(crate) fn mark(&self, interface: &str, method: u32) {
         self.level.mark(self.live().mark_of(interface).method(method));
     }
 
-    /// Counts the call that this pin was for by how it ended.
+    /// Counts the call of this pin by how it ended.
     #[inline(always)]
     pub(crate) fn count(&self, end: CallEnd) {
         match end {
@@ -248,7 +250,7 @@ impl Pin {
     }
 }
 
-/// Counts a call that failed. Takes what a pin is made of, and not the pin: see [`Level::leave`].
+/// Counts a call that failed. Takes the parts of a pin instead of the pin: see [`Level::leave`].
 #[cold]
 #[inline(never)]
 fn count_failure(thread_slot: &'static ThreadSlot, record: &Record, why: Failure) {
@@ -258,8 +260,8 @@ fn count_failure(thread_slot: &'static ThreadSlot, record: &Record, why: Failure
 }
 
 impl Entry {
-    /// Pins the generation that serves. Waits while the state is handed over. What comes beside the pin is to be held for
-    /// the length of the call.
+    /// Pins the generation that serves. Waits while the state is handed over. The caller holds the second value for
+    /// the duration of the call.
     #[inline(always)]
     pub(crate) fn pin(&self) -> Result<(Pin, Rest), CallError> {
         let Some(thread_slot) = ThreadSlot::mine() else { return Err(self.thread_is_ending()) };
@@ -268,13 +270,13 @@ impl Entry {
         if record.is_null() { self.pin_slowly(level) } else { Ok((Pin { level, record }, None)) }
     }
 
-    // Takes what a pin is made of, and not a pin: one whose address is taken is kept in memory, on the fast path too,
-    // which takes as long as the rest of it.
+    // Takes the parts of a pin instead of a pin: a pin whose address is taken is kept in memory, on the fast path,
+    // too, and that takes as long as the rest of it.
     #[cold]
     fn pin_slowly(&self, level: Level) -> Result<(Pin, Rest), CallError> {
         let mut pin = Pin { level, record: null_mut() };
-        // A call from inside a call of the same plugin belongs to the generation it began in: waiting for the next
-        // one would wait for itself.
+        // A call made inside a call of the same plugin belongs to the generation in which that began. If it waited
+        // for the next generation, it would wait for itself.
         for outer in pin.level.thread_slot.own_hazards().rev().filter(|outer| !outer.is_null()) {
             if let Some(record) = self.stay_in(outer, pin.level.hazard()) {
                 pin.record = record;
@@ -326,8 +328,8 @@ impl Entry {
 
     #[cold]
     fn handing_over(&self) -> CallError {
-        let reason = "its state is being handed over, and this thread is in the middle of a hand-over: waiting for it \
-                      could last for ever";
+        let reason = "its state is being handed over, and this thread is handing over the state of a plugin itself: waiting \
+                      could be a deadlock";
         CallError::NotRunning { plugin: self.id.to_string(), reason: reason.into() }
     }
 
@@ -353,14 +355,15 @@ impl Entry {
 
 #[cold]
 fn no_such_port(record: &Record) -> CallError {
-    // A handle's port is published before the handle is made, so this is a broken promise of the registry's.
+    // A handle's port is published before the handle is made, so this is a bug in the registry.
     CallError::Unknown(format!(
         "{} {} lacks the handle's interface",
         record.live.plugin, record.live.generation
     ))
 }
 
-/// Turns a contained panic into the caller's error. To be called on the thread that panicked, while pinned.
+/// Turns a contained panic into the caller's error. Runs on the thread that panicked, while the generation is
+/// pinned.
 #[cold]
 pub(crate) fn panicked(live: &Live, method: &str, panic: Panic) -> CallError {
     CallError::Panicked {
@@ -372,11 +375,11 @@ pub(crate) fn panicked(live: &Live, method: &str, panic: Panic) -> CallError {
     }
 }
 
-/// Why a call did not come back. To be called on the thread that made it.
+/// The reason why a call did not return. Runs on the thread that made it.
 #[cold]
 pub(crate) fn lost(live: &Live, method: &str) -> CallError {
     match remote::take_lost() {
-        // A plugin in a process of its own cannot name a method that it does not have.
+        // A plugin in a child process cannot name a method that it does not have.
         Some(CallError::NotImplemented { plugin, generation, .. }) => {
             CallError::NotImplemented { plugin, generation, method: method.to_owned() }
         }

@@ -1,4 +1,4 @@
-//! The calls of a plugin, summed over its generations: how many, and how long they took.
+//! The calls of a plugin, summed over its generations: their number and their durations.
 
 use super::{entry::Entry, record::Live, thread_slot::Calls};
 use replug_model::{
@@ -6,7 +6,7 @@ use replug_model::{
     metrics::{CallEnd, Histogram, Took},
 };
 
-/// One thing for the generations in this process, and one for those in processes of their own.
+/// One value for the generations in this process, and one for those in child processes.
 pub(super) struct ByMode<T> {
     pub(super) in_process: T,
     pub(super) process: T,
@@ -30,25 +30,25 @@ impl<T> ByMode<T> {
 
 /// The calls of all generations of a plugin that ran in one mode.
 pub struct CallsIn {
-    /// That mode.
+    /// The mode.
     pub mode: Mode,
-    /// How many there were, and how many failed.
+    /// How many calls there were, and how many failed.
     pub calls: Calls,
-    /// How long those took that returned, as far as they were timed.
+    /// The durations of calls that returned, for those that were timed.
     pub returned: Histogram,
-    /// How long those took that failed, as far as they were timed.
+    /// The durations of calls that failed, for those that were timed.
     pub failed: Histogram,
 }
 
 impl Entry {
-    /// All calls of all generations so far.
+    /// All calls of all generations until now.
     pub fn calls(&self) -> Calls {
         let mut total = self.calls_in(Mode::InProcess);
         total += self.calls_in(Mode::Process);
         total
     }
 
-    /// The same with how long they took, by mode.
+    /// The same with durations, by mode.
     pub fn calls_by_mode(&self) -> [CallsIn; 2] {
         [Mode::InProcess, Mode::Process].map(|mode| {
             let (returned, failed) = self.times.of(mode).read();
@@ -56,7 +56,7 @@ impl Entry {
         })
     }
 
-    /// Notes how long a call into this generation took.
+    /// Records the duration of a call into this generation.
     #[cold]
     pub(crate) fn note_time(&self, took: Took, end: CallEnd, live: &Live) {
         self.times.of(live.instance.runs_in()).note(took, end);

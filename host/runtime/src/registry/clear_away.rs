@@ -1,10 +1,10 @@
-//! Removes the private copy of an artifact that is no longer needed. Only the parts that are still mapped keep their space on
-//! disk.
+//! Removes the private copy of an artifact that is no longer needed. Only the parts that are still mapped keep
+//! their disk space.
 //!
-//! Much of a library's file is debug information, which is not loaded: of the sample calculator, as it is built by default, 2.5
-//! of 3.7 MB. But a backtrace maps all of it, and std keeps the files that it has mapped last. So the file is never made
-//! shorter, which would be a SIGBUS for whoever reads it: the part that no one has mapped is punched out as a hole. Whoever opened the file before it lost
-//! its name, and maps it after, reads zeros.
+//! Much of a library's file is debug information, which is not loaded: in the sample calculator, built by default,
+//! 2.5 of 3.7 MB. But a backtrace maps the whole file, and std keeps the most recent files mapped. So the file is
+//! never truncated, which would cause a SIGBUS in a reader. Instead, a hole is punched into the part that is not
+//! mapped. A process that opened the file before its name was removed, and maps it later, reads zeros.
 
 use replug_model::copy::libraries_of_copy;
 use rustix::fs::{FallocateFlags, fallocate};
@@ -18,11 +18,12 @@ use std::{
 /// The largest page size on any Linux machine.
 const PAGE_BYTES: u64 = 64 << 10;
 
-/// Removes the private copy of an artifact and those of its libraries. The first `loaded_bytes` of the artifact
-/// may still be mapped and are kept.
+/// Removes the private copies of an artifact and of its libraries. The first `loaded_bytes` of the artifact may
+/// still be mapped and are kept.
 pub fn clear_away(copy: &Path, loaded_bytes: u64) {
     let file = open_to_write(copy);
-    // The mapping needs no name; the next generation has its own. If the file stays, it goes with the run folder.
+    // The mapping needs no name, and the next generation has its own. If the file stays, it is removed with the run
+    // folder.
     let _ = fs::remove_file(copy);
     let _ = fs::remove_dir_all(libraries_of_copy(copy));
     if let Ok(file) = file {
@@ -36,7 +37,7 @@ fn open_to_write(file: &Path) -> io::Result<File> {
     File::options().write(true).open(file)
 }
 
-/// Gives back the room of a file from there on, unless someone reads it.
+/// Frees the disk space of a file from that offset on, unless it is mapped.
 fn give_back(file: &File, (path, from): (&Path, u64)) -> io::Result<()> {
     let metadata = file.metadata()?;
     let maps = fs::read_to_string("/proc/self/maps")?;
@@ -48,7 +49,8 @@ fn give_back(file: &File, (path, from): (&Path, u64)) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a line of `/proc/<pid>/maps` maps that file beyond this offset. A line that cannot be parsed counts as one that does.
+/// Whether a line of `/proc/<pid>/maps` maps that file beyond this offset. A line that cannot be parsed counts as
+/// one that does.
 fn is_read_behind(line: &str, place: u64, (inode, path): (u64, &Path)) -> bool {
     let mut columns = line.split_whitespace();
     let mut next = || columns.next();
@@ -57,9 +59,9 @@ fn is_read_behind(line: &str, place: u64, (inode, path): (u64, &Path)) -> bool {
     else {
         return true;
     };
-    // Some file systems give a mapping another number than the file.
+    // On some file systems, a mapping shows another inode number than the file.
     let of_file = found.parse() == Ok(inode) || path.to_str().is_none_or(|path| line.contains(path));
-    // The loader leaves gaps between its segments, which no one can read.
+    // The loader leaves gaps between its segments. They are not readable.
     if !of_file || !rights.starts_with('r') {
         return false;
     }
@@ -80,7 +82,8 @@ mod tests {
     const LENGTH: usize = 1 << 20;
     const LOADED: u64 = 100_000;
 
-    /// A copy, as the store makes it, and what is left of it when it is cleared away: its blocks, while it has no name.
+    /// A copy, as the store makes it, and its state after it was cleared away: the number of its blocks, and the
+    /// file, which has no name any more.
     fn cleared_away(meanwhile: impl FnOnce(&File, &mut dyn FnMut())) -> (u64, File) {
         let dir = tempfile::tempdir().unwrap();
         let copy = dir.path().join("plugin-1.so");
@@ -89,7 +92,7 @@ mod tests {
         let file = File::open(&copy).unwrap();
         meanwhile(&file, &mut || clear_away(&copy, LOADED));
         assert!(!copy.exists());
-        assert_eq!(file.metadata().unwrap().len(), LENGTH as u64, "it was made shorter");
+        assert_eq!(file.metadata().unwrap().len(), LENGTH as u64, "it was truncated");
         (file.metadata().unwrap().blocks() * 512, file)
     }
 
@@ -109,7 +112,7 @@ mod tests {
             let start =
                 unsafe { mmap(null_mut(), LENGTH, ProtFlags::READ, MapFlags::PRIVATE, file, 0) }.unwrap();
             clear_away();
-            // SAFETY: all of it is mapped, and nobody changes it.
+            // SAFETY: all of it is mapped, and no code changes it.
             let seen = unsafe { std::slice::from_raw_parts(start.cast::<u8>(), LENGTH) };
             assert!(seen.iter().all(|byte| *byte == 7));
             // SAFETY: it was mapped above, and `seen` is not used after this.
@@ -129,7 +132,7 @@ mod tests {
         assert!(is_read(&line("r-xp", 0x20000, 7, "/run/p-1.so (deleted)")), "another number, the same name");
         assert!(is_read(&line("r--p", 0x18000, 42, "")));
         assert!(!is_read(&line("r--p", 0x10000, 42, "/run/p-1.so")), "it ends there");
-        assert!(!is_read(&line("---p", 0x20000, 42, "/run/p-1.so")), "no one can read it");
+        assert!(!is_read(&line("---p", 0x20000, 42, "/run/p-1.so")), "it is not readable");
         assert!(!is_read(&line("r--p", 0x20000, 43, "/run/p-2.so")));
         assert!(is_read("nonsense") && is_read("x-y r--p z fe:00 42"));
     }

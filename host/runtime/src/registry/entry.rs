@@ -1,4 +1,4 @@
-//! A plugin's place in the registry: its slot with its gate, and the generations that are leaving.
+//! A plugin's entry in the registry: its slot with its gate, and the generations that retire.
 
 mod pause;
 
@@ -30,31 +30,31 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A plugin's place. Outlives its generations, and the host.
+/// A plugin's entry. It outlives its generations, and the host.
 pub struct Entry {
     /// The plugin.
     pub id: PluginId,
     pub(super) slot: GatedSlot<Record>,
     inner: Mutex<Inner>,
-    /// How long calls took, by mode. Apart from the slot, which every call reads.
+    /// The durations of calls, by mode. Not next to the slot, which each call reads.
     pub(super) times: Box<ByMode<CallTimes>>,
 }
 
 struct Inner {
-    /// The interfaces that typed handles ask for, by the number of their port.
+    /// The interfaces that typed handles need, by the number of their port.
     wanted: Vec<&'static InterfaceExport>,
     /// The generation that serves, or that calls wait for while the gate is paused.
     live: Option<Arc<Live>>,
-    /// How long a call may take, its waiting included, by the generation that served last.
+    /// The time limit of a call, including its waiting, as set by the generation that served last.
     call_timeout: Option<Duration>,
-    /// The pause that has not ended, by its number, and how many there were. As long as there is one, the gate is paused.
+    /// The number of the current pause. While there is one, the gate is paused. Then the number of pauses until now.
     pause: Option<u64>,
     pauses: u64,
-    /// Records that no longer serve, until no thread uses them.
+    /// Records that no longer serve and may still be in use.
     leaving: Vec<*mut Record>,
-    /// The generations that no longer serve and have not gone yet.
+    /// The generations that no longer serve and have not been dropped yet.
     retiring: Vec<Weak<Live>>,
-    /// The calls of the generations that have gone.
+    /// The calls of the generations that have been dropped.
     past: ByMode<Calls>,
 }
 
@@ -62,7 +62,7 @@ struct Inner {
 unsafe impl Send for Inner {}
 
 impl Entry {
-    /// A plugin that does not run; `reason` says why and what to do.
+    /// A plugin that does not run. `reason` says why, and what to do.
     pub fn new(id: PluginId, reason: &str) -> Self {
         Self {
             id,
@@ -86,7 +86,7 @@ impl Entry {
         self.inner.lock().live.clone()
     }
 
-    /// Why calls are not taken, if they are not.
+    /// Why calls are rejected, if they are.
     pub fn closed_because(&self) -> Option<String> {
         match self.slot.why_shut()? {
             Shut::Closed(reason) => Some(reason),
@@ -95,18 +95,18 @@ impl Entry {
         }
     }
 
-    /// Says again why a plugin that takes no calls does not.
+    /// Changes the reason why calls are rejected, if they are.
     pub fn set_reason(&self, reason: &str) {
         self.slot.set_reason(reason);
     }
 
-    /// Whether its process has ended and is started again.
+    /// Whether its process has ended and is being restarted.
     pub fn is_restarting(&self) -> bool {
         matches!(self.slot.why_shut(), Some(Shut::Restarting(_)))
     }
 
-    /// A record of the generation that `outer` is one of, if that was this plugin's and the plugin is not closed: with all
-    /// interfaces that handles ask for by now, and announced in `hazard`. `outer` is announced by the calling thread.
+    /// A record of `outer`'s generation with all interfaces that handles need by now, announced in `hazard`. `None` if
+    /// `outer` is not this plugin's, or the plugin is closed. The calling thread has announced `outer`.
     pub(super) fn stay_in(&self, outer: *mut Record, hazard: &AtomicPtr<Record>) -> Option<*mut Record> {
         let mut inner = self.inner.lock();
         if !inner.leaving.contains(&outer) || matches!(self.slot.why_shut(), Some(Shut::Closed(_))) {
@@ -115,7 +115,7 @@ impl Entry {
         // SAFETY: records in `leaving` are not freed yet.
         let of_outer = unsafe { &*outer };
         let record = if of_outer.ports.len() < inner.wanted.len() {
-            // A handle was made since. Of what the generation does not offer, no method is found.
+            // A handle was made since. An interface that the generation does not offer gets a port without methods.
             let port = |&wanted: &&'static InterfaceExport| {
                 port(&of_outer.live, wanted).unwrap_or_else(|_| Port::without_methods(wanted))
             };
@@ -126,17 +126,17 @@ impl Entry {
         } else {
             outer
         };
-        // Under the lock, so that no one frees it before.
+        // Under the lock, so that no other thread frees it before.
         hazard.store(record, Ordering::Relaxed);
         Some(record)
     }
 
-    /// How long a call may take that comes to wait, if its caller does not say.
+    /// The time limit of a call that has to wait, if its caller sets none.
     pub(super) fn call_timeout(&self) -> Option<Duration> {
         self.inner.lock().call_timeout
     }
 
-    /// The calls of all generations so far that ran in this mode.
+    /// The calls of all generations until now that ran in this mode.
     pub(super) fn calls_in(&self, mode: Mode) -> Calls {
         let inner = self.inner.lock();
         let mut total = *inner.past.of(mode);
@@ -152,23 +152,24 @@ impl Entry {
         self.inner.lock().retiring.iter().filter(|live| live.strong_count() > 0).count()
     }
 
-    /// How many calls run on the generation that serves, at this moment.
+    /// How many calls run on the serving generation at this moment.
     pub fn calls_in_flight(&self) -> usize {
         let inner = self.inner.lock();
         let Some(live) = &inner.live else { return 0 };
-        // Calls that began before a pause, or before another handle, are inside an earlier record of it.
+        // Calls that began before a pause, or before another handle was made, use an earlier record of the generation.
         let mut records = inner.records_of(live);
         records.extend(Some(self.slot.peek()).filter(|record| !record.is_null()));
         thread_slot::count_in(&records)
     }
 
-    /// What a typed handle calls through. The generation that serves, if any, must offer the interface.
+    /// The caller of a typed handle. If a generation serves, it must offer the interface.
     pub fn bound<I: Interface + ?Sized>(
         self: &Arc<Self>,
     ) -> Result<Bound<I, EntryCaller>, InterfaceMismatch> {
         let caller = self.caller(I::REMOTE)?;
         // SAFETY: 1: the edges that it hands out are those of its port, which `Instance::interface` has given for
-        // `I::REMOTE`: these, for an instance in another process, and else ones whose layouts were compared with them.
+        // `I::REMOTE`: these themselves, for an instance in a child process, and otherwise edges whose layouts were
+        // compared with them.
         Ok(unsafe { Bound::new(caller) })
     }
 
@@ -192,7 +193,7 @@ impl Entry {
         Ok(EntryCaller { entry: self.clone(), port })
     }
 
-    /// Whether a generation that offers these interfaces may serve the handles that are out.
+    /// Whether a generation that offers these interfaces can serve the existing handles.
     pub fn accepts(&self, live: &Live) -> Result<(), InterfaceMismatch> {
         ports(live, &self.inner.lock().wanted).map(drop)
     }
@@ -203,7 +204,7 @@ impl Entry {
         export.map_or_else(|| format!("method {method}"), |export| export.name.to_string())
     }
 
-    /// Lets `live` serve from now on, and returns the generation that did.
+    /// Makes `live` the serving generation, and returns the previous one.
     pub fn publish(self: &Arc<Self>, live: Arc<Live>) -> Result<Option<Retiring>, InterfaceMismatch> {
         let mut inner = self.inner.lock();
         let ports = ports(&live, &inner.wanted)?;
@@ -215,12 +216,12 @@ impl Entry {
         Ok(self.retiring(old))
     }
 
-    /// Takes no more calls, and returns the generation that served.
+    /// Rejects calls from now on, and returns the generation that served.
     pub fn close(self: &Arc<Self>, reason: &str) -> Option<Retiring> {
         self.take_out(&mut self.inner.lock(), Shut::Closed(reason.to_owned()))
     }
 
-    /// Takes a generation out whose process has ended. New calls wait for the next one, for as long as `patience`.
+    /// Takes out a generation whose process has ended. New calls wait for the next one, for at most `patience`.
     pub fn suspend(self: &Arc<Self>, generation: Generation, patience: Duration) -> Option<Retiring> {
         let mut inner = self.inner.lock();
         if inner.live.as_ref()?.generation != generation {
@@ -232,24 +233,24 @@ impl Entry {
     /// Takes out the generation that serves, if any.
     fn take_out(self: &Arc<Self>, inner: &mut Inner, why: Shut) -> Option<Retiring> {
         self.shut(inner, why);
-        // A pause was one of the generation that leaves.
+        // A pause belonged to the generation that is taken out.
         inner.pause = None;
         let old = inner.live.take();
         inner.note_retiring(old.as_ref());
         self.retiring(old)
     }
 
-    /// Says when the process of a generation that was [suspended](Entry::suspend) is started again.
+    /// Sets when the process of a [suspended](Entry::suspend) generation is restarted.
     pub fn restart_due(&self, due: Instant) {
         self.slot.set_due(due);
     }
 
-    /// Lets this record serve, and keeps the old one until no one uses it.
+    /// Makes this record the serving one, and keeps the old one until no thread uses it.
     fn open(&self, inner: &mut Inner, record: Record) {
         inner.keep(self.slot.open(Box::into_raw(Box::new(record))));
     }
 
-    /// Lets nothing serve, and keeps the old record until no one uses it.
+    /// Empties the slot, and keeps the old record until no thread uses it.
     fn shut(&self, inner: &mut Inner, why: Shut) {
         inner.keep(self.slot.shut(why));
     }
@@ -265,8 +266,7 @@ impl Entry {
         thread_slot::count_in(&inner.records_of(live))
     }
 
-    /// Waits for the calls that run in processes that no longer serve. Those that do not end by `deadline` end with their
-    /// process, with that as the reason.
+    /// Waits for the calls that run in processes that no longer serve. Kills those processes at `deadline`, with that reason.
     pub fn cut_off(&self, deadline: Duration, reason: &str) {
         let began = Instant::now();
         let retiring: Vec<_> = self.inner.lock().retiring.iter().filter_map(Weak::upgrade).collect();
@@ -280,7 +280,7 @@ impl Entry {
         }
     }
 
-    /// Whether every record of a generation that no longer serves has been freed.
+    /// Whether each record of a generation that no longer serves has been freed.
     fn is_drained(&self, live: &Arc<Live>) -> bool {
         let mut inner = self.inner.lock();
         inner.sweep();
@@ -290,7 +290,7 @@ impl Entry {
     fn drained_within(&self, live: &Arc<Live>, deadline: Option<Duration>) -> bool {
         let began = Instant::now();
         let mut nap = Duration::from_micros(5);
-        // Callers announce the end of a call by a plain store and wake no one: that is what makes them fast.
+        // Callers announce the end of a call by a plain store and wake no thread: that makes calls fast, but requires polling.
         while !self.is_drained(live) {
             if deadline.is_some_and(|deadline| began.elapsed() >= deadline) {
                 return false;
@@ -304,14 +304,14 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        // Whoever calls holds the entry, so no record of it is in use.
+        // Each caller holds the entry, so no record of it is in use.
         let inner = self.inner.get_mut();
         inner.keep(self.slot.shut(Shut::Closed(String::new())));
     }
 }
 
 impl Inner {
-    /// Keeps a record that is out of the slot, unless it is null, until no one uses it.
+    /// Keeps a record that is out of the slot, unless it is null, until no thread uses it.
     fn keep(&mut self, record: *mut Record) {
         if !record.is_null() {
             self.leaving.push(record);
@@ -338,16 +338,16 @@ impl Inner {
         self.leaving.retain(|&record| {
             let used = thread_slot::with_hazards(|hazards| in_use(record, hazards));
             if !used {
-                // SAFETY: the record came from `Box::into_raw` in `open` or `stay_in`, is out of the slot, and in no hazard
-                // cell: no thread uses it or will (see `Slot::publish`). It leaves the list, so this happens once.
-                drop(unsafe { Box::from_raw(record) });
+                // SAFETY: the record came from `Box::into_raw` in `open` or `stay_in`, is out of the slot, and in no hazard cell:
+            // no thread uses it or will (see `Slot::publish`). It leaves the list, so this happens once.
+            drop(unsafe { Box::from_raw(record) });
             }
             used
         });
     }
 }
 
-/// The interfaces of `live` that the handles want, by port.
+/// The interfaces of `live` that the handles need, by port.
 fn ports(live: &Live, wanted: &[&'static InterfaceExport]) -> Result<Box<[Port]>, InterfaceMismatch> {
     wanted.iter().map(|wanted| port(live, wanted)).collect()
 }
@@ -365,16 +365,16 @@ pub struct Retiring {
 }
 
 impl Retiring {
-    /// Waits until its last call has ended, and hands it over; gives itself back after `deadline`.
+    /// Waits until its last call has ended, and returns the generation; returns itself after `deadline`.
     pub fn drain(self, deadline: Option<Duration>) -> Result<Live, Self> {
         let began = Instant::now();
         if !self.entry.drained_within(&self.live, deadline) {
             return Err(self);
         }
         let Self { entry, mut live } = self;
-        // Listings hold a generation for moments only.
+        // Listings hold a reference to a generation for moments only.
         loop {
-            // Under the lock, so that whoever sums up the calls finds them in one place.
+            // Under the lock, so that a thread that sums up the calls finds each of them in exactly one place.
             let unwrapped = {
                 let mut inner = entry.inner.lock();
                 Arc::try_unwrap(live)

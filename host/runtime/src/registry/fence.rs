@@ -1,8 +1,9 @@
-//! The two halves of an asymmetric fence: nearly free for callers, a system call for whoever swaps.
+//! The two halves of an asymmetric fence: nearly free for callers, a system call for the thread that swaps.
 //!
-//! A caller announces what it is about to use and then looks again whether that still serves; a swapper replaces what
-//! serves and then looks who announced it. Both need their store to be visible before their load. Callers only keep
-//! the compiler from reordering; the swapper makes every running thread of the process pass a full barrier.
+//! A caller announces what it is about to use, and then checks that this still serves. A swapper replaces what
+//! serves, and then checks which threads announced it. Both need their store to be visible before their load.
+//! Callers only keep the compiler from reordering; the swapper makes each running thread of the process execute a
+//! full barrier.
 
 use rustix::thread::{MembarrierCommand, membarrier, membarrier_query};
 use std::sync::atomic::{Ordering, compiler_fence};
@@ -13,7 +14,7 @@ pub(super) fn light() {
     compiler_fence(Ordering::SeqCst);
 }
 
-/// The swapper's half: about a microsecond.
+/// The swapper's half. It takes about a microsecond.
 pub(super) fn heavy() {
     membarrier(MembarrierCommand::PrivateExpedited)
         .expect("`register` succeeded before the first plugin was loaded");
@@ -22,14 +23,14 @@ pub(super) fn heavy() {
 /// The kernel has no expedited membarrier.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the kernel refuses `membarrier(PRIVATE_EXPEDITED)`, on which swapping rests: Linux 4.14 or later is needed, and a \
-     sandbox must allow the call"
+    "the kernel rejects `membarrier(PRIVATE_EXPEDITED)`, which reloads need: use Linux 4.14 or later, and allow the call \
+     in a sandbox"
 )]
 pub struct NoMembarrier;
 
 replug_model::readable::readable!(NoMembarrier);
 
-/// Tells the kernel that this process will use `heavy`. To be called before anything is published; may be repeated.
+/// Registers this process for `heavy`. The caller calls this before anything is published; it may be called again.
 pub fn register() -> Result<(), NoMembarrier> {
     let wanted = MembarrierCommand::RegisterPrivateExpedited;
     if !membarrier_query().contains_command(wanted) {

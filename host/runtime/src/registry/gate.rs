@@ -1,11 +1,11 @@
-//! What callers go through: the slot, and beside it what they do while it is empty.
+//! What callers go through: the slot, and the gate, which says what they do while the slot is empty.
 //!
-//! The slot and the gate change together, under one lock, and in an order that callers who take no lock can rely on: a
-//! gate opens when the slot is full, and shuts before the slot is emptied. So whoever finds the slot empty and then the
-//! gate open finds a full slot at the next look, or a gate that has shut since.
+//! The slot and the gate change together, under one lock, and in an order on which callers without a lock can rely:
+//! a gate opens when the slot is full, and shuts before the slot is emptied. So a caller that finds the slot empty
+//! and then the gate open finds a full slot when it looks again, or a gate that has shut since.
 //!
-//! This file is also compiled against a model checker's atomics and locks (`tests/tests/slot_model.rs`), so it names
-//! them through its parent.
+//! This file is also compiled with a model checker's atomics and locks (`tests/tests/slot_model.rs`), so it imports
+//! them from its parent module.
 
 use super::slot::Slot;
 use super::sync::{AtomicPtr, Condvar, Mutex};
@@ -15,18 +15,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What callers do who find the slot empty.
+/// What callers do that find the slot empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Shut {
     /// The state is being handed over: new calls wait.
     Paused,
-    /// Its process has ended and is started again: new calls wait.
+    /// Its process has ended and is being restarted: new calls wait.
     Restarting(Restart),
-    /// No calls are taken; says why and what to do.
+    /// Calls are rejected. The text says why, and what to do.
     Closed(String),
 }
 
-/// How a process is started again, for those who wait for it.
+/// The state of a restart, for callers that wait for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Restart {
     /// How long new calls wait.
@@ -50,11 +50,11 @@ impl fmt::Display for Restart {
     }
 }
 
-/// The slot of one plugin and its gate, with those who wait before it.
+/// The slot of one plugin and its gate, on which callers wait.
 #[derive(Debug)]
 pub(super) struct GatedSlot<T> {
     slot: Slot<T>,
-    /// Why the slot is empty, if it is. Held while either changes.
+    /// Why the slot is empty, if it is. Locked while either changes.
     shut: Mutex<Option<Shut>>,
     moved: Condvar,
 }
@@ -66,14 +66,14 @@ impl<T> GatedSlot<T> {
         Self { slot: Slot::empty(), shut, moved: Condvar::new() }
     }
 
-    /// Announces in `hazard` the record that serves, and returns it; null when nothing serves: see [`Slot::pin`].
+    /// Announces in `hazard` the record that serves, and returns it; null if none serves: see [`Slot::pin`].
     #[inline(always)]
     pub(super) fn pin(&self, hazard: &AtomicPtr<T>) -> *mut T {
         self.slot.pin(hazard)
     }
 
-    /// The same, but waits for a record while the gate is paused or, for a while, while a process is started again; not
-    /// beyond `until`.
+    /// The same, but waits for a record while the gate is paused or, for a limited time, while a process is
+    /// restarted. Waits no longer than `until`.
     pub(super) fn wait(&self, hazard: &AtomicPtr<T>, until: Option<Instant>) -> Result<*mut T, Shut> {
         loop {
             self.pass(until)?;
@@ -105,7 +105,8 @@ impl<T> GatedSlot<T> {
         }
     }
 
-    /// Lets this record serve, and returns the one that did, or null. What is returned may still be in use.
+    /// Makes this record the serving one, and returns the previous one, or null. The returned record may still be
+    /// in use.
     pub(crate) fn open(&self, record: *mut T) -> *mut T {
         let mut gate = self.shut.lock();
         let old = self.slot.publish(record);
@@ -115,7 +116,7 @@ impl<T> GatedSlot<T> {
         old
     }
 
-    /// Lets nothing serve, and returns the record that did, or null. What is returned may still be in use.
+    /// Empties the slot, and returns the record that served, or null. The returned record may still be in use.
     pub(super) fn shut(&self, why: Shut) -> *mut T {
         let mut gate = self.shut.lock();
         *gate = Some(why);
@@ -125,7 +126,7 @@ impl<T> GatedSlot<T> {
         old
     }
 
-    /// Says when a process that has ended is started again.
+    /// Sets when a process that has ended is restarted.
     pub(super) fn set_due(&self, due: Instant) {
         if let Some(Shut::Restarting(restart)) = &mut *self.shut.lock() {
             restart.due = Some(due);
@@ -140,12 +141,12 @@ impl<T> GatedSlot<T> {
         }
     }
 
-    /// Why nothing serves, if so.
+    /// Why no record serves, if so.
     pub(super) fn why_shut(&self) -> Option<Shut> {
         self.shut.lock().clone()
     }
 
-    /// The record that serves, or null; only to be compared with others.
+    /// The record that serves, or null. It is only compared with others.
     pub(super) fn peek(&self) -> *mut T {
         self.slot.peek()
     }

@@ -1,12 +1,12 @@
-//! Which generation of each plugin serves, and how one takes the place of another.
+//! Which generation of each plugin serves, and how the next one replaces it.
 //!
-//! [`Entry`] is a plugin's place in the registry. It outlives every generation and is what handles hold. The path of a
-//! call is `caller.rs`; what it reads is the `slot`; what it writes is its thread's `thread_slot`. Whoever swaps pays for
-//! both, with the `fence`. When nothing serves, the `gate` says whether to wait or to give up. What a thread is in
-//! the middle of stands in the [`crash_record`], too, where it outlives the process.
+//! [`Entry`] is a plugin's entry in the registry. It outlives every generation, and handles hold it. `caller.rs` is
+//! the path of a call. A call reads the `slot`, and writes to its thread's `thread_slot`. The thread that swaps
+//! pays for both, with the `fence`. If no generation serves, the `gate` says whether to wait or to give up. What
+//! each thread is running is also in the [`crash_record`], which outlives the process.
 //!
-//! **Architecture Invariant:** a call takes no lock, makes no system call, allocates nothing and writes no memory that
-//! another thread writes, as long as a generation serves.
+//! **Architecture Invariant:** while a generation serves, a call takes no lock, makes no system call, allocates
+//! nothing and writes no memory that another thread writes.
 
 #![allow(unsafe_code, reason = "docs/SAFETY.md says why each block holds")]
 
@@ -25,7 +25,7 @@ mod successor;
 mod thread_slot;
 mod watchdog;
 
-/// The atomics and locks of the slot and its gate; a model checker's in `tests/tests/slot_model.rs`.
+/// The atomics and locks of the slot and its gate. `tests/tests/slot_model.rs` replaces them by a model checker's.
 mod sync {
     pub(super) use parking_lot::{Condvar, Mutex};
     pub(super) use std::sync::atomic::{AtomicPtr, Ordering};

@@ -1,11 +1,13 @@
-//! The slot: which record serves, and the protocol by which it is replaced under callers who take no lock.
+//! The slot: which record serves, and the protocol that replaces it while callers use it without a lock. Callers
+//! announce records in hazard pointers.
 //!
-//! A caller [pins](Slot::pin): it writes the pointer it read into its own hazard cell, and reads the slot again. A
-//! swapper [publishes](Slot::publish): it replaces the pointer, passes the heavy fence, and from then on whoever still
-//! uses the old record has it in a hazard cell. So once no cell holds it, no one ever will again.
+//! A caller [pins](Slot::pin): it writes the pointer that it has read into its own hazard cell, and reads the slot
+//! again. A swapper [publishes](Slot::publish): it replaces the pointer and executes the heavy fence. From then on,
+//! each thread that still uses the old record has it in a hazard cell. So once no cell holds it, no cell ever will
+//! again.
 //!
-//! This file is also compiled against a model checker's atomics (`tests/tests/slot_model.rs`), so it names its atomics
-//! and fences through its parent.
+//! This file is also compiled with a model checker's atomics (`tests/tests/slot_model.rs`), so it imports its
+//! atomics and fences from its parent module.
 
 use super::fence;
 use super::sync::{AtomicPtr, Ordering};
@@ -19,15 +21,15 @@ pub(crate) struct Slot<T> {
 }
 
 impl<T> Slot<T> {
-    /// A slot in which nothing serves.
+    /// A slot in which no record serves.
     pub(crate) fn empty() -> Self {
         Self { current: AtomicPtr::new(std::ptr::null_mut()) }
     }
 
-    /// Announces in `hazard` the record that serves, and returns it; null when nothing serves.
+    /// Announces in `hazard` the record that serves, and returns it; null if none serves.
     ///
-    /// A record so returned stays in use until [`unpin`] is called on that hazard, which only the calling thread
-    /// writes.
+    /// The returned record stays in use until [`unpin`] is called on that hazard cell. Only the calling thread
+    /// writes to the cell.
     #[inline(always)]
     pub(crate) fn pin(&self, hazard: &AtomicPtr<T>) -> *mut T {
         let mut seen = self.current.load(Ordering::Relaxed);
@@ -42,16 +44,16 @@ impl<T> Slot<T> {
         }
     }
 
-    /// Makes `next` the record that serves, and returns the one that did.
+    /// Makes `next` the serving record, and returns the previous one.
     ///
-    /// What is returned may be freed as soon as [`in_use`] says no.
+    /// The returned record can be freed as soon as [`in_use`] returns false.
     pub(crate) fn publish(&self, next: *mut T) -> *mut T {
         let old = self.current.swap(next, Ordering::AcqRel);
         fence::heavy();
         old
     }
 
-    /// The record that serves, only to be compared with others.
+    /// The record that serves. It is only compared with others.
     pub(crate) fn peek(&self) -> *mut T {
         self.current.load(Ordering::Acquire)
     }

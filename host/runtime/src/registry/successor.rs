@@ -1,7 +1,7 @@
-//! What becomes of a call that has reached a generation whose process is dead: it is made on the next one.
+//! Repeats a call that has reached a generation whose process is dead, on the next generation.
 //!
-//! A caller may pin a generation in the moment between the death of its process and the moment in which the generation
-//! is taken out. Its call cannot have begun, so it waits for the restart as any later call does.
+//! A caller may pin a generation between the death of its process and the moment when the generation is taken out.
+//! Its call cannot have begun, so it waits for the restart, like any later call.
 
 use super::{
     caller::{Pin, Rest, lost, panicked},
@@ -14,11 +14,11 @@ use std::sync::Arc;
 
 /// For the generations of this plugin.
 pub fn successor(entry: &Arc<Entry>) -> Successor {
-    // The generation that holds it is held by the entry.
+    // Weak, because the entry holds the generation that holds this.
     let entry = Arc::downgrade(entry);
     Arc::new(move |unsent| match entry.upgrade() {
         Some(entry) => entry.call_again(unsent),
-        None => Err(CallError::Unknown("the plugin is no longer known to any host".into())),
+        None => Err(CallError::Unknown("the plugin no longer belongs to a host".into())),
     })
 }
 
@@ -46,13 +46,13 @@ impl Entry {
         }
     }
 
-    /// Pins the generation that comes after one whose process is dead.
+    /// Pins the generation that follows one whose process is dead.
     fn pin_after(&self, dead: Generation) -> Result<(Pin, Rest), CallError> {
         let (pin, rest) = self.pin_anew()?;
         if pin.live().generation != dead {
             return Ok((pin, rest));
         }
-        // Its death came before it served, and is yet to be heard of.
+        // The process died before it served, and the host has not handled its death yet.
         Err(CallError::Restarting { plugin: self.id.to_string(), retry_in_ms: 1 })
     }
 }

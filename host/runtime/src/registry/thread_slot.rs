@@ -1,8 +1,9 @@
-//! Thread slots: what each calling thread writes and no other thread does, so that a call touches no shared cache line.
+//! Thread slots: memory that only the calling thread writes, so that a call writes to no shared cache line.
 //!
-//! A thread slot holds a thread's hazard cells, one for each call it is inside, and its call counts; and beside each hazard
-//! cell a [`Mark`], which lies in the [crash record](super::crash_record). Thread slots are made when a thread first calls,
-//! handed on to the next thread when it ends, and never freed, so that a swapper may read them at any time.
+//! A thread slot holds a thread's hazard cells, one for each call that it is inside, and its call counts. To each
+//! hazard cell belongs a [`Mark`], which is in the [crash record](super::crash_record). A thread slot is made when
+//! a thread first calls, is reused by another thread after that one ends, and is never freed, so that a swapper may
+//! read it at any time.
 
 mod count;
 mod ledger;
@@ -34,12 +35,12 @@ use std::{
     },
 };
 
-/// How many calls a thread may be inside at once.
+/// How many nested calls a thread can be inside.
 pub(crate) const MAX_DEPTH: usize = 32;
 const COLUMNS_PER_CHUNK: usize = 64;
 const CHUNKS: usize = 64;
 
-/// What a thread says of one call that it is inside.
+/// What a thread announces of one call that it is inside.
 #[derive(Debug)]
 struct Announcement {
     hazard: AtomicPtr<Record>,
@@ -47,12 +48,12 @@ struct Announcement {
     mark: &'static AtomicU64,
 }
 
-/// One thread's place. Aligned so that no two threads write the same pair of cache lines.
+/// The slot of one thread. Aligned so that no two threads write to the same pair of cache lines.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct ThreadSlot {
     taken: AtomicBool,
-    /// The thread that has it, by the kernel's number.
+    /// The thread that owns it, by its kernel id.
     tid: AtomicU32,
     /// How many calls the thread is inside.
     depth: AtomicUsize,
@@ -64,19 +65,20 @@ static THREAD_SLOTS: RwLock<Vec<&'static ThreadSlot>> = RwLock::new(Vec::new());
 
 thread_local! {
     static MINE: Cell<Option<&'static ThreadSlot>> = const { Cell::new(None) };
-    /// The same, or none if the next call is to take the slow way. So a fast call pays nothing for the choice of those
-    /// that are timed: whether the thread has a thread slot, it looks anyway.
+    /// The same, or `None` if the next call is to take the slow path. So a fast call pays nothing for the choice of
+    /// calls to time: it has to check for a thread slot anyway.
     static FAST_PATH: Cell<Option<&'static ThreadSlot>> = const { Cell::new(None) };
     static LEAVE: Leave = const { Leave };
 }
 
-/// Gives the thread's thread slot back when the thread ends.
+/// Gives the thread's slot back when the thread ends.
 struct Leave;
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        // In the middle of a call, it is not the thread that ends: a plugin has called `exit`, which runs destructors of
-        // thread-locals first. What is in use stays in use, and the crash record is still to hear who it was.
+        // During a call, the thread does not end by itself: a plugin has called `exit`, which first runs
+        // destructors of thread-locals. The slot stays in use, and the crash record still has to record which
+        // thread called `exit`.
         if let Some(thread_slot) =
             MINE.get().filter(|thread_slot| thread_slot.depth.load(Ordering::Relaxed) == 0)
         {
@@ -89,13 +91,13 @@ impl Drop for Leave {
 }
 
 impl ThreadSlot {
-    /// The calling thread's thread slot; `None` on a thread that is about to end.
+    /// The calling thread's slot; `None` on a thread that is about to end.
     #[inline(always)]
     pub(crate) fn mine() -> Option<&'static Self> {
         Self::fast_path_slot().or_else(Self::take)
     }
 
-    /// The calling thread's thread slot, unless it has none yet or its next call is to be timed.
+    /// The calling thread's slot, unless it has none yet or its next call is to be timed.
     #[inline(always)]
     pub(super) fn fast_path_slot() -> Option<&'static Self> {
         FAST_PATH.get()
@@ -132,9 +134,9 @@ impl ThreadSlot {
         Some(thread_slot)
     }
 
-    /// The place for one more call; `None` if the thread is inside [`MAX_DEPTH`] calls.
+    /// A level for one more call; `None` if the thread is inside [`MAX_DEPTH`] calls.
     ///
-    /// Only the owning thread calls this, and drops what it gets in the opposite order.
+    /// Only the owning thread calls this, and drops the levels in reverse order.
     #[inline(always)]
     pub(super) fn enter(&'static self) -> Option<Level> {
         let depth = self.depth.load(Ordering::Relaxed);
@@ -143,7 +145,7 @@ impl ThreadSlot {
         Some(Level { thread_slot: self, announcement, depth })
     }
 
-    /// What the calling thread is in the middle of. Safe to call in a signal handler.
+    /// The mark of the innermost call of the calling thread. Safe to call in a signal handler.
     pub(super) fn present_mark() -> Mark {
         let Some(thread_slot) = MINE.get() else { return Mark::NOBODY };
         let depth = thread_slot.depth.load(Ordering::Relaxed).min(MAX_DEPTH);
@@ -152,13 +154,13 @@ impl ThreadSlot {
         marks.find(|mark| mark.read().is_some()).unwrap_or(Mark::NOBODY)
     }
 
-    /// The records this thread is inside, the innermost call last.
+    /// The records of the calls that this thread is inside, the innermost last.
     pub(super) fn own_hazards(&self) -> impl DoubleEndedIterator<Item = *mut Record> + '_ {
         let depth = self.depth.load(Ordering::Relaxed).min(MAX_DEPTH);
         self.announced[..depth].iter().map(|it| it.hazard.load(Ordering::Relaxed))
     }
 
-    /// Moves the counts of a thread that ends to where they outlive it.
+    /// Moves the counts of a thread that ends to the ledger, which outlives it.
     fn settle(&self) {
         let chunks = self.counts.iter().enumerate();
         let counts = chunks.flat_map(|(chunk, counts)| {
@@ -168,7 +170,7 @@ impl ThreadSlot {
         ledger::settle(counts);
     }
 
-    /// After a call in `column`: has the thread's next call take the slow way, on which it is timed.
+    /// After a call in `column`: makes the thread's next call take the slow path, on which it is timed.
     #[cold]
     #[inline(never)]
     pub(super) fn force_slow_path(&self, column: CallColumn) {
@@ -178,7 +180,7 @@ impl ThreadSlot {
         FAST_PATH.set(None);
     }
 
-    /// Where the thread counts its calls in `column`.
+    /// The count of the thread's calls in `column`.
     #[inline(always)]
     pub(super) fn count(&self, column: CallColumn) -> &Count {
         let (chunk, place) = (column.number() / COLUMNS_PER_CHUNK, column.number() % COLUMNS_PER_CHUNK);
@@ -186,11 +188,11 @@ impl ThreadSlot {
     }
 }
 
-/// A thread's place for one call: a hazard cell and a mark, both of them empty before and after.
+/// The place of a thread for one call: a hazard cell and a mark, both empty before and after.
 pub(super) struct Level {
     pub(super) thread_slot: &'static ThreadSlot,
     announcement: &'static Announcement,
-    /// How many calls it is inside.
+    /// The number of calls that the thread is inside.
     depth: usize,
 }
 
@@ -200,7 +202,7 @@ impl Level {
         &self.announcement.hazard
     }
 
-    /// Says what the thread is about to run.
+    /// Marks what the thread is about to run.
     #[inline(always)]
     pub(super) fn mark(&self, Mark(mark): Mark) {
         self.announcement.mark.store(mark, Ordering::Relaxed);
@@ -208,17 +210,18 @@ impl Level {
 }
 
 impl Level {
-    /// Ends the call. The same as a drop, but one that is not called apart: what is handed to such a call has to lie in
-    /// memory, on the fast path too.
+    /// Ends the call. Does the same as a drop, but is inlined: a value that is passed to a function that is not
+    /// inlined has to be in memory, on the fast path, too.
     #[inline(always)]
     pub(super) fn leave(self) {
         ManuallyDrop::new(self).clear();
     }
 
-    /// Notes the thread as a visitor of the generation that it was in, if its calls have not done so. A call that unwinds
-    /// is not counted. Whoever waits until no thread is in the generation knows all its visitors then.
+    /// Notes the thread as a visitor of the generation that it was in, if its calls have not done so: a call that
+    /// unwinds is not counted. So a thread that waits until no thread is in the generation then knows all its
+    /// visitors.
     ///
-    /// Takes what a level is made of, and not the level: see [`Level::leave`].
+    /// Takes the parts of a level instead of the level: see [`Level::leave`].
     #[cold]
     #[inline(never)]
     fn note_visit(thread_slot: &'static ThreadSlot, hazard: &'static AtomicPtr<Record>) {
@@ -237,7 +240,7 @@ impl Level {
     fn clear(&self) {
         self.mark(Mark::NOBODY);
         slot::unpin(self.hazard());
-        // Not read again: the next call would wait for that.
+        // Not read again: the next call would wait for that load.
         self.thread_slot.depth.store(self.depth, Ordering::Relaxed);
     }
 }
@@ -250,7 +253,7 @@ impl Drop for Level {
     }
 }
 
-/// Looks at all hazard cells of all threads.
+/// Passes all hazard cells of all threads to `look`.
 pub(super) fn with_hazards<R>(look: impl FnOnce(&mut dyn Iterator<Item = &AtomicPtr<Record>>) -> R) -> R {
     let thread_slots = THREAD_SLOTS.read();
     look(&mut thread_slots.iter().flat_map(|thread_slot| &thread_slot.announced).map(|it| &it.hazard))
@@ -261,19 +264,19 @@ pub(super) fn count_in(records: &[*mut Record]) -> usize {
     with_hazards(|hazards| hazards.filter(|hazard| records.contains(&hazard.load(Ordering::Acquire))).count())
 }
 
-/// A thread, as the kernel numbers it.
+/// The kernel id of a thread.
 pub(super) type Tid = u32;
 
 fn own_tid() -> Tid {
     rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
 }
 
-/// How many calls there were.
+/// The number of calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Calls {
-    /// All that ended.
+    /// All calls that have ended.
     pub calls: u64,
-    /// Those of them that gave no value.
+    /// Those of them that returned no value.
     pub failures: Failures,
 }
 

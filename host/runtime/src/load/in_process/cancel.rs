@@ -1,6 +1,7 @@
-//! What a plugin is told when it asks whether its call is still waited for.
+//! Lets a plugin ask whether its call was cancelled.
 //!
-//! To cancel is to ask: the method looks, or it does not. No thread is ever stopped in the middle of an author's code.
+//! Cancellation is cooperative: the method checks for it, or does not. No thread is ever stopped while it runs an
+//! author's code.
 
 use std::{
     cell::RefCell,
@@ -11,15 +12,16 @@ use std::{
     },
 };
 
-/// Calls that come one after the other, each with a number above 0, and which of them was cancelled last.
+/// Calls that run one after the other, each with a number above 0, and the number of the one that was cancelled
+/// last.
 #[derive(Debug, Default)]
 pub(crate) struct Cancellation(AtomicU64);
 
 type Inside = Option<(Arc<Cancellation>, u64)>;
 
 thread_local! {
-    /// The call that this thread is inside. Without a destructor, so that it is there as long as the thread is: destructors
-    /// of other thread-locals make calls. [`Outer`] takes back what was put in, so that nothing is lost.
+    /// The call that this thread is inside. It has no destructor, so it exists as long as the thread: destructors
+    /// of other thread-locals make calls. [`Outer`] restores the previous value, so that nothing leaks.
     static INSIDE: RefCell<ManuallyDrop<Inside>> = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
@@ -28,19 +30,19 @@ fn replace(inside: Inside) -> Inside {
 }
 
 impl Cancellation {
-    /// The call of that number is no longer waited for. One that has ended, or has yet to begin, is not told of another.
+    /// Cancels the call of that number. A call that has ended, or has not begun, does not affect another one.
     pub(crate) fn cancel(&self, call: u64) {
         self.0.store(call, Ordering::Relaxed);
     }
 
-    /// Runs the call of that number on the calling thread, where the plugin may ask.
+    /// Runs the call of that number on the calling thread. The plugin can ask about it meanwhile.
     pub(crate) fn during<T>(self: &Arc<Self>, call: u64, run: impl FnOnce() -> T) -> T {
         let _outer = Outer(replace(Some((self.clone(), call))));
         run()
     }
 }
 
-/// Puts the call around a call back in place, however the inner one ends.
+/// Restores the outer call, however the inner one ends.
 struct Outer(Inside);
 
 impl Drop for Outer {

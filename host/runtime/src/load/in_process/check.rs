@@ -1,4 +1,4 @@
-//! Whether host and plugin mean the same by the same names.
+//! Checks that host and plugin agree on the layout and the meaning of what they share.
 
 use abi_stable::{
     StableAbi,
@@ -23,14 +23,14 @@ pub enum RootMismatch {
         plugin: String,
         /// The host's version.
         host: String,
-        /// Where.
+        /// The place of the difference.
         report: String,
     },
-    /// The layout is not said.
-    #[error("it says nothing of the layout of its root module")]
+    /// The plugin does not describe the layout.
+    #[error("it does not describe the layout of its root module")]
     Unchecked,
-    /// The same layout with another meaning.
-    #[error("it speaks version {plugin} of the binary contract, and the host version {host}")]
+    /// The layout is the same, but its meaning differs.
+    #[error("it uses version {plugin} of the binary interface, and the host uses version {host}")]
     AbiVersion {
         /// The host's.
         host: u32,
@@ -41,10 +41,10 @@ pub enum RootMismatch {
 
 replug_model::readable::readable!(RootMismatch);
 
-/// A plugin does not offer an interface as a typed handle of the host's needs it.
+/// A plugin does not offer an interface in the form that a typed handle of the host needs.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InterfaceMismatch {
-    /// Not at all.
+    /// The plugin does not implement it.
     #[error("{plugin} does not implement `{wanted}`, which the host asks for; it implements {offered}")]
     Missing {
         /// The plugin's id.
@@ -54,9 +54,9 @@ pub enum InterfaceMismatch {
         /// The interfaces it has.
         offered: String,
     },
-    /// In another form.
+    /// The plugin implements it in another form.
     #[error(
-        "`{interface}` of {plugin} is not the host's: {difference}; build both with the same version of the interface"
+        "`{interface}` of {plugin} differs from the host's: {difference}; build both with the same version of the interface"
     )]
     Different {
         /// The plugin's id.
@@ -80,10 +80,11 @@ pub(super) fn check_root(header: &'static LibHeader) -> Result<(), RootMismatch>
     })
 }
 
-/// Compares an interface that a handle of the host's wants with the plugin's of that name. The plugin's layouts are
-/// there to be compared only if it is in this process.
+/// Compares an interface that a handle of the host needs with the plugin's interface of that name. The layouts of
+/// the plugin can be compared only if it is in this process.
 ///
-/// Methods that only one of them has at the end do not matter: to call one that the plugin lacks is the caller's error.
+/// If one of them has additional methods at the end, they still match: calling a method that the plugin lacks is an
+/// error of the caller.
 pub(in crate::load) fn fit(
     plugin: &str,
     wanted: &InterfaceExport,
@@ -106,7 +107,7 @@ pub(in crate::load) fn fit(
     }
 }
 
-/// The error for a plugin that does not have an interface at all.
+/// The error for a plugin that does not implement an interface at all.
 pub(in crate::load) fn missing<'a>(
     plugin: &str,
     wanted: &InterfaceExport,
@@ -120,7 +121,7 @@ pub(in crate::load) fn missing<'a>(
     }
 }
 
-/// Compares two layouts. Nothing of either is remembered: the plugin's may be unmapped later.
+/// Compares two layouts. It keeps no reference to either: the plugin's may be unmapped later.
 fn compare(host: &'static TypeLayout, plugin: &'static TypeLayout) -> Result<(), String> {
     check_layout_compatibility_with_globals(host, plugin, &CheckingGlobals::new())
         .map_err(|errors| errors.to_string())

@@ -1,8 +1,8 @@
-//! That this process learns how the processes end that it starts, whatever a plugin in it, or the program that has started it,
-//! has done about `SIGCHLD`.
+//! Makes sure that this process gets the exit status of its child processes, even if a plugin in it, or the program
+//! that started it, has had `SIGCHLD` ignored.
 //!
-//! While that is ignored, the kernel keeps no status of a child that has ended. A build would fail for no reason that anyone
-//! could see, and how a plugin's process has died would not be known.
+//! While `SIGCHLD` is ignored, the kernel keeps no status of a child that has ended. A build would fail without a
+//! visible reason, and nothing would tell how a plugin's process died.
 
 use libc::sigaction;
 use std::{
@@ -10,11 +10,11 @@ use std::{
     ptr::{null, null_mut},
 };
 
-/// Has `SIGCHLD` no longer ignored, and says so if it was.
+/// Restores the default action of `SIGCHLD`, and logs a warning if it was ignored.
 pub fn heed_children() {
-    // SAFETY: an all-zero `sigaction` is a valid value of a C struct; the first call gets a place to write to, the second one
-    // to read from. What is put in is what was there, without the flag, or the default action, which is no function of
-    // anyone's.
+    // SAFETY: an all-zero `sigaction` is a valid value of a C struct; the first call gets a place to write to, the
+    // second one to read from. The second call sets what the first has read without the flag, or the default
+    // action, which is no function of any library.
     let heeded = unsafe {
         let mut action: sigaction = zeroed();
         if sigaction(libc::SIGCHLD, null(), &mut action) != 0 {
@@ -32,8 +32,8 @@ pub fn heed_children() {
     };
     if heeded {
         tracing::warn!(
-            "SIGCHLD was ignored in this process, which hides how the processes have ended that it starts, such as builds: it no \
-             longer is; a plugin in this process had it ignored, or whatever has started the program"
+            "SIGCHLD was ignored in this process, which hides the exit status of its child processes, such as builds; its \
+             default action is restored. A plugin in this process has set it, or the program that started the host"
         );
     }
 }

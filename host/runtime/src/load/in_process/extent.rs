@@ -1,17 +1,17 @@
-//! Where in memory a library lies.
+//! Finds the addresses of a loaded library.
 
 use libc::{c_int, c_void, dl_phdr_info, size_t};
 use std::{ffi::CStr, ops::Range, os::unix::ffi::OsStrExt, path::Path, slice};
 
-/// The addresses from the first to the last byte of an open library; none if it is not open.
+/// The addresses from the first to the last byte of an open library; `None` if it is not open.
 pub(super) fn extent(path: &Path) -> Option<Range<u64>> {
     let mut search = Search { path: path.as_os_str().as_bytes(), found: None, code: Vec::new() };
-    // SAFETY: `look` has the signature that is asked for, and gets the place of the search, which outlives the call.
+    // SAFETY: `look` has the required signature, and gets a pointer to the search, which outlives the call.
     unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut search).cast()) };
     search.found
 }
 
-/// The addresses of the instructions of an open library; none if it is not open.
+/// The addresses of the instructions of an open library; empty if it is not open.
 pub(super) fn code(path: &Path) -> Vec<Range<u64>> {
     let mut search = Search { path: path.as_os_str().as_bytes(), found: None, code: Vec::new() };
     // SAFETY: as in `extent`.
@@ -25,12 +25,12 @@ struct Search<'a> {
     code: Vec<Range<u64>>,
 }
 
-/// Looks at one library; not 0 ends the search.
+/// Checks one library. A result other than 0 ends the search.
 unsafe extern "C" fn look(info: *mut dl_phdr_info, _: size_t, search: *mut c_void) -> c_int {
-    // SAFETY: both are valid for this call: the first is the loader's, the second is what `extent` passed, of which
-    // there is no other reference meanwhile.
+    // SAFETY: both pointers are valid for this call: the first is the loader's, and the second is what `extent`
+    // passed. No other reference to that exists meanwhile.
     let (info, search) = unsafe { (&*info, &mut *search.cast::<Search<'_>>()) };
-    // SAFETY: the loader gives a name that ends with a zero.
+    // SAFETY: the loader gives a NUL-terminated name.
     if info.dlpi_name.is_null() || unsafe { CStr::from_ptr(info.dlpi_name) }.to_bytes() != search.path {
         return 0;
     }
@@ -76,7 +76,7 @@ mod tests {
         assert!(extent.contains(&function), "{extent:x?} {function:x}");
     }
 
-    /// As the loader knows it.
+    /// The path by which the loader knows it.
     fn path_of_c_library() -> PathBuf {
         let function = libc::getpid as *const () as u64;
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
@@ -88,7 +88,8 @@ mod tests {
             rest.find('/').map(|at| &rest[at..])
         });
         let path = path.unwrap();
-        // The kernel has followed a link that the loader has not, where `/lib` is one.
+        // `/proc` shows the path after symbolic links are resolved. The loader does not resolve them, for example
+        // where `/lib` is one.
         let names = [path, path.strip_prefix("/usr").unwrap_or(path)].map(PathBuf::from);
         names.into_iter().find(|name| extent(name).is_some()).unwrap()
     }

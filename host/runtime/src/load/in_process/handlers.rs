@@ -1,10 +1,11 @@
-//! Which signals a library handles: the kernel would go on calling it there.
+//! Finds the signals that a library handles. If the library were unmapped, the kernel would still call its
+//! handlers.
 
 use crate::load::process::signal_name;
 use libc::{c_int, sigaction};
 use std::{mem::zeroed, ops::Range, ptr::null};
 
-/// The first signal whose handler lies in this code.
+/// The first signal whose handler is in this code.
 pub(super) fn handled_in(code: &[Range<u64>]) -> Option<String> {
     let signal = (1..=libc::SIGRTMAX()).find(|signal| {
         let handler = handler_of(*signal);
@@ -13,12 +14,12 @@ pub(super) fn handled_in(code: &[Range<u64>]) -> Option<String> {
     Some(signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned))
 }
 
-/// Where the handler of a signal lies; a small number where there is none.
+/// The address of a signal's handler; a small number if there is none.
 fn handler_of(signal: c_int) -> u64 {
     // SAFETY: an all-zero `sigaction` is a valid value of a C struct.
     let mut action: sigaction = unsafe { zeroed() };
-    // SAFETY: with null as the new action none is set, and `action` is a place to write the present one to. For numbers
-    // that are no signal's, nothing is written.
+    // SAFETY: with null as the new action, none is set, and `action` is a place to write the current one to. For
+    // numbers that are no signal, nothing is written.
     unsafe { sigaction(signal, null(), &mut action) };
     action.sa_sigaction as u64
 }
@@ -35,10 +36,10 @@ mod tests {
         let code = place..place + 1;
         let code = std::slice::from_ref(&code);
         assert_eq!(handled_in(code), None);
-        // SAFETY: the handler does nothing, and no other test is about this signal.
+        // SAFETY: the handler does nothing, and no other test uses this signal.
         let before = unsafe { libc::signal(libc::SIGURG, handle as *const () as usize) };
         assert_eq!(handled_in(code).as_deref(), Some("SIGURG"));
-        // SAFETY: as it was.
+        // SAFETY: restores the previous action.
         unsafe { libc::signal(libc::SIGURG, before) };
         assert_eq!(handled_in(code), None);
     }

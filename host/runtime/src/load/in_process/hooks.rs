@@ -1,9 +1,9 @@
-//! The program's own panic hook, where the program is linked to the standard library that its plugins share.
+//! Keeps the program's own panic hook if the program shares its standard library with its plugins.
 //!
-//! Most programs have a standard library of their own, and a hook that no plugin can reach. Where it is the same one, each
-//! plugin that is loaded puts its own hook in the place of the program's. So the program's hook is kept, and put back each
-//! time: what comes from the library of a plugin goes to whoever listens to that plugin, and everything else to the
-//! program's hook. A program sets its hook before it loads its first plugin.
+//! Most programs have a standard library of their own, and plugins cannot reach their hook. If the program shares
+//! it with its plugins, each plugin that is loaded replaces the program's hook by its own. So the host keeps the
+//! program's hook and restores it each time. A panic from the library of a plugin goes to that plugin's listener,
+//! every other panic to the program's hook. A program sets its hook before it loads its first plugin.
 
 use super::services::{library_at, report};
 use replug_api::abi::Object;
@@ -18,12 +18,12 @@ type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 /// The program's hook, if plugins can reach it.
 static OWN: OnceLock<Option<Hook>> = OnceLock::new();
 
-/// Keeps the program's hook. To be called before a library puts its own in place; [`put_back`] after that.
+/// Keeps the program's hook. The caller calls this before a library sets its own, and [`put_back`] after that.
 pub(super) fn keep() -> Option<&'static Hook> {
     OWN.get_or_init(|| is_shared(library_of_std().as_deref()?).then(panic::take_hook)).as_ref()
 }
 
-/// Puts the program's hook in the place of whatever a library has put there, whose code is to be mapped still.
+/// Replaces the hook that a library has set by the program's. The library is still mapped.
 pub(super) fn put_back() {
     let Some(own) = keep() else { return };
     panic::set_hook(Box::new(move |info| {
@@ -33,13 +33,13 @@ pub(super) fn put_back() {
     }));
 }
 
-/// The file that the program's standard library is in.
+/// The file that contains the program's standard library.
 fn library_of_std() -> Option<std::path::PathBuf> {
     let function: fn() -> Hook = panic::take_hook;
     library_at(Object(function as *const ()))
 }
 
-/// Whether that is a standard library by itself, and not a program that has it built in.
+/// Whether that file is a shared standard library, and not a program that links it statically.
 fn is_shared(library: &Path) -> bool {
     let name = library.file_name().and_then(|name| name.to_str());
     name.is_some_and(|name| name.starts_with("libstd-") && name.ends_with(".so"))

@@ -1,12 +1,13 @@
-//! Which threads are in the middle of a library's code, however they came there.
+//! Finds the threads that run a library's code, however they came there.
 //!
-//! Threads that the host knows of are noted where they call. Those that a plugin has started itself are seen by what they
-//! will go back to: a thread that is in a library, or will come back to it, has an address of the library's instructions
-//! as its next one, or on its stack. A thread that waits in a system call can be looked at from outside; one that runs, not
-//! until it waits. A thread that was seen to be elsewhere stays there: by then nothing leads into the library any more.
+//! The host records the threads that call through it. It finds threads that a plugin has started itself by their
+//! return addresses: a thread that is in a library, or will return to it, has an address of the library's
+//! instructions as its instruction pointer or on its stack. The host can look at a thread that waits in a system
+//! call, but at a running one only when it waits. A thread that was seen outside stays outside, because nothing
+//! leads into the library any more by then.
 //!
-//! A number on a stack may be an address by chance, or from a call that has long returned. That keeps a library mapped
-//! which could go, and no more.
+//! A number on a stack may look like an address by chance, or be left over from a call that has long returned. The
+//! only effect is that a library stays mapped that could be unmapped.
 
 use std::{
     collections::BTreeSet,
@@ -23,11 +24,11 @@ use std::{
 /// A thread that may run a library's code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Inside {
-    /// It does.
+    /// A thread runs it.
     Thread { tid: u32, name: String },
-    /// It never waited, so that it could not be looked at.
+    /// The thread never waited, so the host could not look at it.
     Running { tid: u32, name: String },
-    /// Threads cannot be looked at here.
+    /// The host cannot look at threads on this system.
     Unknown { reason: String },
 }
 
@@ -38,15 +39,17 @@ impl fmt::Display for Inside {
             Self::Running { tid, name } => {
                 write!(f, "the thread `{name}` ({tid}) never waited, and may run its code")
             }
-            Self::Unknown { reason } => write!(f, "its threads cannot be looked at: {reason}"),
+            Self::Unknown { reason } => write!(f, "its threads cannot be inspected: {reason}"),
         }
     }
 }
 
-/// Waits until no thread but the calling one is in the middle of this code; gives one that still may be after `patience`.
+/// Waits until no thread but the calling one runs this code. Returns one that may still run it after `patience`.
 pub(super) fn wait_until_left(code: &[Range<u64>], patience: Duration) -> Result<(), Inside> {
     if code.is_empty() {
-        return Err(Inside::Unknown { reason: "the dynamic loader does not say where its code lies".into() });
+        return Err(Inside::Unknown {
+            reason: "the dynamic loader does not give the addresses of its code".into(),
+        });
     }
     let began = Instant::now();
     let own = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
@@ -62,7 +65,7 @@ pub(super) fn wait_until_left(code: &[Range<u64>], patience: Duration) -> Result
     }
 }
 
-/// Looks once at all threads that were not seen elsewhere yet.
+/// Looks once at each thread that was not seen outside yet.
 fn look(code: &[Range<u64>], (own, elsewhere): (u32, &mut BTreeSet<u32>)) -> io::Result<Option<Inside>> {
     let tasks = Path::new("/proc/self/task");
     let tids: BTreeSet<u32> = fs::read_dir(tasks)?
@@ -75,7 +78,7 @@ fn look(code: &[Range<u64>], (own, elsewhere): (u32, &mut BTreeSet<u32>)) -> io:
         })
         .collect::<io::Result<_>>()?;
     if !tids.contains(&own) {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "/proc is that of other processes"));
+        return Err(io::Error::new(io::ErrorKind::NotFound, "/proc does not show this process"));
     }
     let mut found = None;
     for tid in tids {
@@ -95,19 +98,20 @@ fn look(code: &[Range<u64>], (own, elsewhere): (u32, &mut BTreeSet<u32>)) -> io:
     Ok(found)
 }
 
-/// Where a thread is that waits.
+/// The position of a waiting thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct At {
     instruction: u64,
     stack: u64,
 }
 
-/// Where a thread is, unless it runs.
+/// The position of a thread, unless it runs.
 fn place_of(task: &Path) -> io::Result<Option<At>> {
     read_place(&fs::read_to_string(task.join("syscall"))?)
 }
 
-/// Reads a `/proc/<pid>/task/<tid>/syscall`: `running`, or numbers of which the last two are what is wanted.
+/// Parses `/proc/<pid>/task/<tid>/syscall`: either `running`, or numbers, the last two of which are the stack
+/// pointer and the instruction pointer.
 fn read_place(text: &str) -> io::Result<Option<At>> {
     if text.trim() == "running" {
         return Ok(None);
@@ -121,7 +125,7 @@ fn read_place(text: &str) -> io::Result<Option<At>> {
     Ok(Some(At { instruction, stack }))
 }
 
-/// Whether a thread that is there is in this code, or will come back to it.
+/// Whether a thread at this position is in this code, or will return to it.
 fn leads_to(at: At, code: &[Range<u64>]) -> io::Result<bool> {
     let is_code = |address: u64| code.iter().any(|range| range.contains(&address));
     if is_code(at.instruction) {
@@ -129,10 +133,10 @@ fn leads_to(at: At, code: &[Range<u64>]) -> io::Result<bool> {
     }
     let maps = fs::read_to_string("/proc/self/maps")?;
     let Some(end) = maps.lines().find_map(|line| end_of_mapping(line, at.stack)) else {
-        // Its stack is gone, and so is the thread.
+        // Its stack is unmapped, so the thread has ended.
         return Ok(false);
     };
-    // Not through pointers: the thread may end meanwhile, and its stack with it.
+    // Read through a file and not through pointers: the thread may end meanwhile, and its stack with it.
     let memory = File::open("/proc/self/mem")?;
     let mut bytes = [0; 4096];
     let mut place = at.stack & !7;
@@ -152,7 +156,7 @@ fn leads_to(at: At, code: &[Range<u64>]) -> io::Result<bool> {
     Ok(false)
 }
 
-/// The end of the mapping that a line of `/proc/<pid>/maps` tells of, if the address lies in it.
+/// The end of the mapping that a line of `/proc/<pid>/maps` describes, if the address is in it.
 fn end_of_mapping(line: &str, address: u64) -> Option<u64> {
     let (start, end) = line.split_once(' ')?.0.split_once('-')?;
     let number = |text| u64::from_str_radix(text, 16).ok();
@@ -169,7 +173,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    /// Where this function's instructions are, more or less: no other thread of the tests runs them.
+    /// The approximate addresses of this function's instructions: no other thread of the tests runs them.
     #[inline(never)]
     fn wait(released: &mpsc::Receiver<()>) -> usize {
         let error = released.recv().unwrap_err();
@@ -189,7 +193,7 @@ mod tests {
         });
         begun.recv().unwrap();
         let waiting = waiting.unwrap();
-        // It may not be there yet.
+        // The thread may not have begun to wait yet.
         let inside = loop {
             match wait_until_left(code, Duration::ZERO) {
                 Err(Inside::Thread { name, .. }) => break name,

@@ -1,11 +1,11 @@
-//! How many of the process's thread-specific data keys are taken.
+//! Counts the thread-specific data keys that this process uses.
 
 /// The number of `pthread` keys in use in this process, of 1,024 at most.
 ///
-/// Every copy of Rust's standard library takes at least one for good, and a process without a free one is aborted.
+/// Each copy of Rust's standard library uses at least one for good. A process in which none is free is aborted.
 ///
-/// Keys are handed out lowest first, and some were given back: each copy of std starts by giving back key 0, which it
-/// cannot use. So a few are taken to fill such gaps. With more gaps than that, it is too low a number.
+/// The lowest free key is handed out first, and there are gaps: each copy of std starts by giving back key 0, which
+/// it cannot use. So this takes a few keys to fill such gaps. With more gaps than that, the number is too low.
 pub fn tls_keys_used() -> usize {
     let mut taken = Vec::with_capacity(GAPS);
     while taken.len() < GAPS {
@@ -46,7 +46,7 @@ mod tests {
         };
         // SAFETY: as in `tls_keys_used`.
         let give_back = |key| assert_eq!(unsafe { libc::pthread_key_delete(key) }, 0);
-        // What other tests take meanwhile is less than this.
+        // Other tests take fewer keys meanwhile.
         let keys: Vec<_> = (0..100).map(|_| take()).collect();
         give_back(keys[0]);
         give_back(keys[1]);

@@ -1,4 +1,4 @@
-//! A method of an instance, found by its name: what dynamic handles call.
+//! A method of an instance, found by its name. Dynamic handles call it.
 
 use abi_stable::std_types::RVec;
 use replug_api::{
@@ -15,7 +15,7 @@ pub(crate) struct Method<'a> {
     target: Target<'a>,
 }
 
-/// What is called.
+/// The target of the call.
 #[derive(Clone, Copy)]
 enum Target<'a> {
     Here(BoundInterface),
@@ -32,7 +32,7 @@ impl<'a> Method<'a> {
         Self { interface, index, target: Target::Here(bound) }
     }
 
-    /// The method at `index` of an interface of an instance in another process.
+    /// The method at `index` of an interface of an instance in a child process.
     pub(crate) fn elsewhere(interface: &'a Interface, object: &'a RemoteObject, index: u32) -> Self {
         Self { interface, index, target: Target::Elsewhere(object) }
     }

@@ -1,13 +1,13 @@
 //! An artifact as a part of this process: opened, checked, and held as an [`Instance`].
 //!
 //! `open.rs` maps the library and checks it; an [`Instance`] runs the author's code through [`replug_api::abi`].
-//! `services.rs` is what the plugin calls back, `cancel.rs` what it learns of those who wait for it. `keys.rs` and
-//! `static_tls.rs` count what a process can only bear so much of; `extent.rs` finds where a library lies; `method.rs` is what
-//! dynamic handles call; `children.rs` sees to it that a plugin does not hide how processes end; `stack.rs` measures a
-//! thread's stack.
+//! `services.rs` has what the plugin calls in the host, `cancel.rs` tells it whether its call was cancelled.
+//! `keys.rs` and `static_tls.rs` count resources of which a process has few; `extent.rs` finds the addresses of a
+//! library; `method.rs` is what dynamic handles call; `children.rs` makes sure that a plugin does not hide the exit
+//! status of child processes; `stack.rs` measures a thread's stack.
 //!
-//! **Architecture Invariant:** nothing here outlives its library. By default a library stays mapped for ever; only
-//! `Gone::unload` gives it up, and it says whether that came true.
+//! **Architecture Invariant:** nothing here outlives its library. By default, a library stays mapped for ever. Only
+//! `Gone::unload` unmaps it, and it reports whether that succeeded.
 
 #![allow(unsafe_code, reason = "docs/SAFETY.md says why each block holds")]
 

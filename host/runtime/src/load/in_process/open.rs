@@ -1,4 +1,4 @@
-//! From a path to a library whose root module may be called.
+//! Opens the library at a path and checks its root module.
 
 use super::{
     check::{RootMismatch, check_root},
@@ -17,16 +17,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Why an artifact could not be brought to life in this process. The generation before it goes on.
+/// Why an artifact could not be loaded into this process. The previous generation keeps serving.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// The dynamic loader refused it.
+    /// The dynamic loader rejected it.
     #[error("the dynamic loader refuses {path}: {reason}")]
     Open {
-        /// The private copy that was to be opened.
+        /// The private copy to be opened.
         path: PathBuf,
-        /// What the loader says.
+        /// The message of the loader.
         reason: String,
     },
     /// There is too little static thread-local storage left for it.
@@ -34,20 +34,20 @@ pub enum LoadError {
         "the dynamic loader refuses {path}: {reason}; its C code, or that of a library that it needs, uses static thread-local storage, of which a process has little: compile it with `-ftls-model=global-dynamic`, say `mode = \"auto\"` or `mode = \"process\"`, or start the host with more: GLIBC_TUNABLES=glibc.rtld.optional_static_tls=4096"
     )]
     NoStaticTls {
-        /// The private copy that was to be opened.
+        /// The private copy to be opened.
         path: PathBuf,
-        /// What the loader says.
+        /// The message of the loader.
         reason: String,
     },
     /// It exports no root module.
     #[error(
-        "{path} is no replug plugin: it exports no root module; write `replug_api::export!(YourType: YourTrait);`"
+        "{path} is not a replug plugin: it exports no root module; write `replug_api::export!(YourType: YourTrait);`"
     )]
     NoRoot {
         /// The file.
         path: PathBuf,
     },
-    /// It was built with an abi_stable, or another C ABI, that cannot be spoken to.
+    /// It was built with an incompatible version of abi_stable, or another C ABI.
     #[error(
         "{path} was built with another abi_stable than this host: {reason}; rebuild it with the host's version of replug-api"
     )]
@@ -62,7 +62,7 @@ pub enum LoadError {
     OtherApi(#[source] RootMismatch, PathBuf),
     /// A panic in it would end the process.
     #[error(
-        "{path} was built with `panic = \"abort\"`: a panic in it would end the host; build it with `panic = \"unwind\"`, or say `mode = \"auto\"` or `mode = \"process\"`"
+        "{path} was built with `panic = \"abort\"`: a panic in it would end the host; build it with `panic = \"unwind\"`, or set `mode = \"auto\"` or `mode = \"process\"`"
     )]
     PanicAborts {
         /// The file.
@@ -72,7 +72,7 @@ pub enum LoadError {
 
 replug_model::readable::readable!(LoadError);
 
-/// A library that is mapped and checked, and in which there is no instance yet. Stays mapped when dropped.
+/// A library that is mapped and checked, and has no instance yet. It stays mapped when this is dropped.
 pub struct Opened {
     pub(super) library: ManuallyDrop<Library>,
     pub(in crate::load) root: PluginRootRef,
@@ -81,7 +81,7 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// That a panic in it does not end the process.
+    /// Checks that a panic in it does not end the process.
     ///
     /// # Errors
     ///
@@ -93,12 +93,12 @@ impl Opened {
         Err(LoadError::PanicAborts { path: self.path.clone() })
     }
 
-    /// The addresses that it takes.
+    /// The addresses of the library.
     pub fn mapped(&self) -> Option<Range<u64>> {
         extent(&self.path)
     }
 
-    /// The names of its interfaces, in the order of `export!`, each with those of its methods.
+    /// The names of its interfaces, in the order of `export!`, each with the names of its methods.
     pub fn method_names(&self) -> Vec<(String, Vec<String>)> {
         let interfaces = self.root.interfaces()();
         let methods =
@@ -107,23 +107,23 @@ impl Opened {
     }
 }
 
-/// Shared standard libraries that are held open, so that no plugin's leaving unmaps them.
+/// Shared standard libraries that are held open, so that they stay mapped when a plugin is unmapped.
 static PINNED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// Maps the library at `path`, which must be a path and a file that this process never opened before, and checks that
-/// its root module may be called. Runs its constructors.
+/// Maps the library at `path` and checks that its root module can be called. This process must never have opened
+/// that path or that file before. Runs the library's constructors.
 ///
-/// `shared_std` is the standard library that it links, if that is a shared one: it is held open for the life of the
+/// `shared_std` is the standard library that it links, if that is a shared one. It is held open for the life of the
 /// process, because threads that called the plugin run destructors in it.
 ///
 /// # Errors
 ///
-/// [`LoadError`], all but [`LoadError::PanicAborts`]: in a process of its own, a panic may end that.
+/// [`LoadError`], except [`LoadError::PanicAborts`]: in a child process, a panic may end the process.
 pub fn open(path: &Path, shared_std: Option<&Path>) -> Result<Opened, LoadError> {
     if let Some(std) = shared_std {
         pin(std)?;
     }
-    // A library that was opened stays mapped even if it is refused: its constructors ran, and may have left threads.
+    // An opened library stays mapped even if it is rejected: its constructors ran, and may have started threads.
     let library = ManuallyDrop::new(dlopen_new(path)?);
     // SAFETY: the symbol is abi_stable's, and names a static that begins with an `AbiHeader`; a symbol read as a
     // reference is its address. The library stays mapped.
@@ -142,33 +142,31 @@ pub fn open(path: &Path, shared_std: Option<&Path>) -> Result<Opened, LoadError>
     Ok(Opened { library, root, descriptor, path: path.into() })
 }
 
-/// Opens a library that is not open yet, and makes sure that it is that one which was opened.
+/// Opens a library that is not open yet, and checks that the loader has opened this one.
 ///
-/// The loader hands back a library that it has already if the name is the same, or the file by its number on its device: of
-/// both, a file system may be wrong.
+/// The loader returns an already loaded library if the name is the same, or the device and inode number of the
+/// file. A file system may get both wrong.
 fn dlopen_new(path: &Path) -> Result<Library, LoadError> {
     let refused = |reason: &str| LoadError::Open { path: path.into(), reason: reason.into() };
     if extent(path).is_some() {
-        return Err(refused(
-            "it has a library of that name open, which would be handed back in place of this one",
-        ));
+        return Err(refused("a library of that name is already open, and the loader would return that one"));
     }
     let library = dlopen(path)?;
     if extent(path).is_none() {
-        // Not closed: that the loader counts one user more of the other library does no harm.
+        // Not closed: an additional reference to the other library does no harm.
         mem::forget(library);
         return Err(refused(
-            "it handed back a library that was opened before, as the same file under another name",
+            "the loader returned a library that was opened before, as the same file under another name",
         ));
     }
     Ok(library)
 }
 
 fn dlopen(path: &Path) -> Result<Library, LoadError> {
-    // SAFETY: opening a library runs its constructors. That the plugin's code is trusted with this process is what
-    // in-process mode means; the path is new to this process, so no older library is returned in its stead.
+    // SAFETY: opening a library runs its constructors. In-process mode means that the plugin's code is trusted with
+    // this process. The path is new to this process, so the loader does not return an older library for it.
     unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| {
-        // The error itself says only that it failed; its source has the loader's words.
+        // The error itself says only that opening failed; its source has the message of the loader.
         let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
         match reason.contains("static TLS block") {
             true => LoadError::NoStaticTls { path: path.into(), reason },
@@ -182,8 +180,8 @@ fn pin(std: &Path) -> Result<(), LoadError> {
     if pinned.iter().any(|known| known == std) {
         return Ok(());
     }
-    // Of one that is loaded already, from another folder or with the program itself, there must be no second: the plugin
-    // would get the first, since it asks by name.
+    // If the same library is loaded already, from another folder or with the program itself, it must not be loaded
+    // a second time: the plugin would get the first one, because it asks by name.
     let loaded = std.file_name().and_then(|name| {
         const RTLD_NOLOAD: i32 = 4;
         // SAFETY: with RTLD_NOLOAD nothing is opened, so no constructor runs.
@@ -216,7 +214,7 @@ mod tests {
     use super::*;
     use std::fs;
 
-    /// A copy of a library that the machine has, of which nothing is needed.
+    /// A copy of a library that this machine has. The test calls nothing in it.
     fn copy_of_a_library(path: &Path) {
         let maps = fs::read_to_string("/proc/self/maps").unwrap();
         let known = maps
@@ -232,10 +230,10 @@ mod tests {
         copy_of_a_library(&first);
         let _open = dlopen_new(&first).unwrap();
         let reason = |path: &Path| dlopen_new(path).map(drop).unwrap_err().to_string();
-        // The same name with another file behind it.
+        // The same name, with another file behind it.
         fs::rename(&first, &second).unwrap();
         copy_of_a_library(&first);
-        assert!(reason(&first).contains("it has a library of that name open"), "{}", reason(&first));
+        assert!(reason(&first).contains("a library of that name is already open"), "{}", reason(&first));
         // The same file under another name.
         assert!(reason(&second).contains("as the same file under another name"), "{}", reason(&second));
         copy_of_a_library(&other);

@@ -1,4 +1,4 @@
-//! What a plugin calls back in the host: its log events and its panics.
+//! What a plugin calls in the host: it reports log events and panics.
 
 use super::{cancel::cancelled, hooks};
 use crate::load::speaker::{Listener, print_panic};
@@ -22,9 +22,9 @@ use std::{
     thread,
 };
 
-/// The speakers of all libraries, by the number that the library hands back and by its path.
+/// The speakers of all libraries, by the number that the library passes back and by its path.
 ///
-/// A library that is no longer mapped is no longer here; one that is may speak at any time, from a thread of its own.
+/// A library that is no longer mapped is not in it. A mapped one may report at any time, from a thread of its own.
 static SPEAKERS: LazyLock<RwLock<Speakers>> = LazyLock::new(RwLock::default);
 static FORGETTING: Mutex<()> = Mutex::new(());
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -38,7 +38,7 @@ struct Speakers {
     by_path: HashMap<PathBuf, u64>,
 }
 
-/// Registers a speaker for the library at `path`, and makes what the library is to call.
+/// Registers a speaker for the library at `path`, and makes the table of functions that the library calls.
 pub(super) fn services(path: &Path, speaker: impl Listener, hook: HookPanics) -> HostServices {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let max_level = speaker.max_level().0;
@@ -48,20 +48,21 @@ pub(super) fn services(path: &Path, speaker: impl Listener, hook: HookPanics) ->
     HostServices { speaker: number, max_level, log, panicked, cancelled }
 }
 
-/// Forgets the speaker of a library that is about to be unmapped, and takes its panic hook away.
+/// Removes the speaker of a library that is about to be unmapped, and its panic hook.
 ///
-/// Plugins that link the shared standard library share one hook: another library's takes its place.
+/// Plugins that link the shared standard library share one hook. Another library's hook then replaces this one.
 pub(super) fn forget(path: &Path) {
-    // One at a time, so that no library whose hook is about to be put in place is unmapped.
+    // One at a time, so that a library whose hook is about to be set is not unmapped.
     let _one_at_a_time = FORGETTING.lock();
     let (leaving, staying) = {
         let mut speakers = SPEAKERS.write();
         let leaving = speakers.by_path.remove(path).and_then(|number| speakers.by_number.remove(&number));
         (leaving, speakers.by_number.values().map(|(_, hook)| *hook).collect::<Vec<_>>())
     };
-    // Not under the lock of the speakers: to change the hook waits for panics that are being told, which read them.
+    // Without the lock of the speakers: changing the hook waits for panics that are being reported, which read
+    // them.
     if let Some((_, hook)) = leaving {
-        // First its own again, which drops whatever hook the author has put in place, while its code is mapped.
+        // Sets the library's own hook first. This drops a hook that the author has set, while its code is mapped.
         hook(true);
         hook(false);
         staying.iter().for_each(|hook| hook(true));
@@ -71,7 +72,8 @@ pub(super) fn forget(path: &Path) {
 
 /// Connects a library to the host by its [`PluginRoot::attach`](replug_api::abi::PluginRoot::attach).
 pub(super) fn attach(attach: extern "C" fn(HostServices), services: HostServices) {
-    // No two at a time, nor beside one that leaves: each changes the hook, where that is the program's.
+    // One at a time, and not while another library leaves: each changes the hook, if that is shared with the
+    // program.
     let _one_at_a_time = FORGETTING.lock();
     hooks::keep();
     attach(services);
@@ -93,17 +95,18 @@ extern "C" fn log(speaker: u64, record: &LogRecord<'_>) {
 }
 
 thread_local! {
-    /// The panics of this thread that no call has asked about yet: their messages and places.
+    /// The messages and locations of this thread's panics that no call has asked for yet.
     static PANICS: RefCell<VecDeque<(String, String)>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// How many panics of a thread are remembered. A plugin may catch its own, and no call ever asks about those.
+/// How many panics of a thread are remembered. A plugin may catch panics itself, and no call ever asks for those.
 const PANICS_REMEMBERED: usize = 8;
 
-/// Where the calling thread panicked last with this message, as `file:line:column`; asks once. A panic that came by no hook
-/// has no place, such as one that a plugin has caught and resumed with other words.
+/// The location of the calling thread's last panic with this message, as `file:line:column`. Forgets all panics of
+/// the thread. A panic that did not pass the hook has no location, such as one that a plugin has caught and resumed
+/// with another message.
 pub(crate) fn take_panic_location(message: &str) -> Option<String> {
-    // On a thread whose locals are gone, none is known.
+    // If the thread's locals are destroyed, no location is known.
     let panics = PANICS.try_with(RefCell::take).ok()?;
     panics.into_iter().rev().find(|(known, _)| known == message).map(|(_, location)| location)
 }
@@ -140,7 +143,8 @@ extern "C" fn panicked(record: &PanicRecord<'_>) {
     });
 }
 
-/// Reports a panic of this program's standard library, if it comes from the library of a plugin; whether it does.
+/// Reports a panic of this program's standard library if it comes from the library of a plugin. Returns whether it
+/// does.
 pub(super) fn report(info: &PanicHookInfo<'_>) -> bool {
     let Some(location) = info.location() else { return false };
     let place = Object(ptr::from_ref(location).cast());
@@ -167,9 +171,10 @@ pub(super) fn report(info: &PanicHookInfo<'_>) -> bool {
     true
 }
 
-/// Who listens to the library that an address lies in.
+/// The listener for the library that contains an address.
 ///
-/// A panic may come from the standard library that plugins share; where there is only one plugin, it is that one's.
+/// A panic may come from the standard library that plugins share. If there is only one plugin, the panic is
+/// attributed to it.
 fn speaker_at(address: Object) -> Option<Arc<dyn Listener>> {
     let path = library_at(address);
     let speakers = SPEAKERS.read();
@@ -181,7 +186,7 @@ fn speaker_at(address: Object) -> Option<Arc<dyn Listener>> {
     Some(Arc::clone(speaker))
 }
 
-/// The path of the library that an address lies in.
+/// The path of the library that contains an address.
 pub(super) fn library_at(address: Object) -> Option<PathBuf> {
     // SAFETY: an all-zero `Dl_info` is a valid value of a C struct of pointers.
     let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
@@ -190,14 +195,14 @@ pub(super) fn library_at(address: Object) -> Option<PathBuf> {
         return None;
     }
     // SAFETY: `dladdr` succeeded, so the name is a C string that lives as long as its library is mapped: the panic
-    // that is reported is running in it.
+    // that is reported runs in it.
     let name = unsafe { CStr::from_ptr(info.dli_fname) };
     Some(Path::new(OsStr::from_bytes(name.to_bytes())).to_owned())
 }
 
-/// Runs host code on behalf of a plugin, into which nothing may unwind.
+/// Runs host code on behalf of a plugin. No panic may unwind into the plugin.
 fn contain(work: impl FnOnce()) {
-    // What unwound here came from the host's own subscriber; its hook has printed it.
+    // A panic that arrives here came from the host's own subscriber, and the host's hook has printed it.
     let _ = catch_unwind(AssertUnwindSafe(work));
 }
 
@@ -209,10 +214,10 @@ mod tests {
     fn a_place_is_only_that_of_the_panic_with_the_same_words() {
         note_panic("caught", "a.rs:1:1");
         note_panic("asked about", "a.rs:2:1");
-        // As the drop of a payload may.
+        // Dropping a panic payload may panic.
         note_panic("while it was dropped", "a.rs:3:1");
         assert_eq!(take_panic_location("asked about").as_deref(), Some("a.rs:2:1"));
-        assert_eq!(take_panic_location("caught"), None, "it is not of a later call");
+        assert_eq!(take_panic_location("caught"), None, "it belongs to an earlier call");
         note_panic("caught", "a.rs:1:1");
         assert_eq!(take_panic_location("resumed"), None);
     }

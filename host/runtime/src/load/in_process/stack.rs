@@ -1,14 +1,15 @@
-//! How much of its stack the calling thread has left.
+//! Measures how much of its stack the calling thread has left.
 
 use std::{cell::Cell, mem::MaybeUninit, ptr::null_mut};
 
 thread_local! {
-    /// Where the thread's stack ends, and where it begins, as far as that is known; none if it was not looked for yet.
+    /// The end and the beginning of the thread's stack, as far as they are known; `None` if this was not looked up
+    /// yet.
     static STACK: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
 }
 
-/// How many bytes of stack the calling thread has left; `None` where that cannot be found out, as on a stack that a
-/// coroutine has made for itself.
+/// How many bytes of stack the calling thread has left; `None` if that is unknown, as on a stack that a coroutine
+/// has made for itself.
 pub(crate) fn stack_left() -> Option<usize> {
     let (end, start) = STACK.get().unwrap_or_else(|| {
         let stack = look();
@@ -20,7 +21,7 @@ pub(crate) fn stack_left() -> Option<usize> {
     (end..start).contains(&here).then(|| here - end)
 }
 
-/// The stack that the C library has given the thread: its lowest usable address, and the one behind its highest.
+/// The stack that the C library has given the thread: its lowest usable address, and the address after its highest.
 fn look() -> (usize, usize) {
     let mut attributes = MaybeUninit::uninit();
     // SAFETY: `attributes` is a place to write to, and the thread is the calling one.
@@ -28,7 +29,7 @@ fn look() -> (usize, usize) {
         return (0, 0);
     }
     let (mut lowest, mut size, mut guard) = (null_mut(), 0, 0);
-    // SAFETY: `pthread_getattr_np` has filled the attributes in, and the others are places to write to.
+    // SAFETY: `pthread_getattr_np` has initialised the attributes, and the others are places to write to.
     let (stack, guarded) = unsafe {
         let attributes = attributes.as_mut_ptr();
         let stack = libc::pthread_attr_getstack(attributes, &mut lowest, &mut size);
@@ -37,7 +38,7 @@ fn look() -> (usize, usize) {
         (stack, guarded)
     };
     match (stack, guarded) {
-        // The guard may be counted as a part of the stack.
+        // The C library may count the guard as a part of the stack.
         (0, 0) => (lowest.addr() + guard, lowest.addr() + size),
         _ => (0, 0),
     }

@@ -1,39 +1,39 @@
-//! How much of the static thread-local storage the generations in this process have taken.
+//! Counts how much static thread-local storage the generations in this process use.
 //!
-//! Every thread has a block of it, of a size that is fixed when the program starts. A library whose code reaches its
-//! thread-local data without asking (`-ftls-model=initial-exec`) needs a part of it, for as long as the process lives: what a
-//! library gives back when it is unmapped can be used again only if it was the last that took some.
+//! Each thread has a block of it, whose size is fixed when the program starts. A library needs a part of it if its
+//! code accesses thread-local data at fixed offsets (`-ftls-model=initial-exec`), for as long as the process lives.
+//! Space that a library frees when it is unmapped can be used again only if that library was the last to take some.
 
 use std::{
     env,
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// How many bytes of it glibc has for libraries that are opened later, if its tunables do not say otherwise.
+/// How many bytes glibc reserves for libraries that are opened later, unless its tunables set another number.
 pub const STATIC_TLS_LIMIT: u64 = 512;
 
-/// For all hosts of the process.
+/// Shared by all hosts of the process.
 static USED: AtomicU64 = AtomicU64::new(0);
 
-/// A library was opened that takes so many bytes.
+/// Counts a library that was opened and uses this many bytes.
 pub fn take_static_tls(bytes: u64) {
     USED.fetch_add(bytes, Ordering::Relaxed);
 }
 
-/// How many bytes libraries have taken that were opened as generations.
+/// How many bytes are used by libraries that were opened as generations.
 pub fn static_tls_used() -> u64 {
     USED.load(Ordering::Relaxed)
 }
 
-/// How many bytes of it there are for libraries that are opened later, as glibc was told by its tunables.
+/// How many bytes are reserved for libraries that are opened later, according to glibc's tunables.
 pub fn static_tls_limit() -> u64 {
     env::var(TUNABLES).ok().and_then(|tunables| told(&tunables)).unwrap_or(STATIC_TLS_LIMIT)
 }
 
-/// The environment variable by which glibc is told such things when a program starts.
+/// The environment variable with the tunables that glibc reads when a program starts.
 pub(crate) const TUNABLES: &str = "GLIBC_TUNABLES";
 
-/// What glibc is to be told in a process that is to have so many bytes besides what this one has.
+/// The tunables for a process that needs this many bytes more than this one has.
 pub(crate) fn more_static_tls(bytes: u64) -> String {
     let before = env::var(TUNABLES).unwrap_or_default();
     let wanted = told(&before).unwrap_or(STATIC_TLS_LIMIT).saturating_add(bytes);

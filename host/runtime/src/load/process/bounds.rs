@@ -1,4 +1,5 @@
-//! What bounds a child: resource limits in any case, a cgroup where there can be one, and what of it is in force.
+//! What limits a child: resource limits always, and a cgroup if one is available. Reports which limits are in
+//! force.
 
 use super::cgroup::{self, Cgroup, CgroupError, Place};
 use replug_model::{
@@ -9,7 +10,7 @@ use replug_model::{
 use replug_wire::Limits;
 use std::{fs, path::Path, sync::Arc};
 
-/// What a child is bounded by, once it has come up.
+/// The limits of a child that has come up.
 #[derive(Debug)]
 pub(super) struct Bounds {
     spec: LimitsSpec,
@@ -19,11 +20,11 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// Makes the cgroup, if there is to be one.
+    /// Creates the cgroup, if the child is to have one.
     ///
     /// # Errors
     ///
-    /// Whatever a cgroup lacks that is required.
+    /// The reason why there is no cgroup, or why it limits too little, if a cgroup is required.
     pub(super) fn prepare(spec: LimitsSpec, of: (&PluginId, Generation)) -> Result<Self, CgroupError> {
         let mut bounds = Self { spec, cgroup: None, by_cgroup: Vec::new(), lacking: Vec::new() };
         if spec.cgroup != CgroupUse::Off {
@@ -50,7 +51,7 @@ impl Bounds {
                 Ok((of, value)) => {
                     self.by_cgroup.push(Bound { of: of.into(), value, by: Enforcer::Cgroup });
                 }
-                // Why it is not there has been said where it was asked for.
+                // The reason was reported when the controllers were asked for.
                 Err(error) if self.lacking.is_empty() => self.unless_required(Err(error))?,
                 Err(_) => {}
             }
@@ -58,7 +59,7 @@ impl Bounds {
         Ok(())
     }
 
-    /// Puts the process in, before it has loaded anything.
+    /// Moves the process into the cgroup, before it has loaded anything.
     pub(super) fn take_in(&mut self, pid: u32) -> Result<(), CgroupError> {
         let Some(cgroup) = &self.cgroup else { return Ok(()) };
         let taken = cgroup.take_in(pid);
@@ -78,7 +79,7 @@ impl Bounds {
         Ok(())
     }
 
-    /// Removes what was made for a process that is not there.
+    /// Removes the cgroup of a process that was not started.
     pub(crate) fn discard(&mut self) {
         if let Some(cgroup) = self.cgroup.take() {
             cgroup.remove(std::time::Duration::ZERO);
@@ -89,14 +90,14 @@ impl Bounds {
         self.cgroup.clone()
     }
 
-    /// The resource limits that the process is to set for itself. That on processes counts all of the user's, so it is
-    /// not wanted where a cgroup counts the plugin's own.
+    /// The resource limits that the process sets for itself. The limit on processes counts all processes of the
+    /// user, so it is left out if a cgroup counts the plugin's own.
     pub(super) fn rlimits(&self) -> Limits {
         let counted = self.by_cgroup.iter().any(|bound| bound.of == "processes");
         Limits { processes: self.spec.kernel.processes.filter(|_| !counted), ..self.spec.kernel }
     }
 
-    /// What holds for the process, now that it has set its limits.
+    /// The limits that are in force for the process, after it has set its resource limits.
     pub(super) fn in_force(&self, pid: u32) -> LimitsInForce {
         let text = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
         let asked = self.rlimits();
@@ -121,13 +122,13 @@ impl Bounds {
         };
         if only_rlimit("memory_bytes") {
             lacking.push(
-                "`memory` bounds the address space of each of its processes, not what all of them take"
+                "`memory` limits the address space of each of its processes, not the memory of all of them together"
                     .into(),
             );
         }
         if only_rlimit("processes") {
             lacking.push(if rustix::process::getuid().is_root() {
-                "`processes` does not bind root without a cgroup".into()
+                "`processes` does not apply to root without a cgroup".into()
             } else {
                 "`processes` counts all processes and threads of the user, not only the plugin's".into()
             });

@@ -1,9 +1,9 @@
-//! A cgroup for each child, where the host's own is delegated to it: bounds what the child and all that it starts take
-//! together, and ends all of it, whatever group or session it has gone to.
+//! A cgroup for each child, if the host's own is delegated to it. It limits what the child and all that it starts
+//! use together, and kills all of it, whatever group or session a process has moved to.
 //!
-//! The kernel lets no cgroup both hold processes and hand controllers on to its children. A host that is alone in a
-//! delegated cgroup can thus make cgroups in it, but not bound memory with them, unless it was started one level below:
-//! then its cgroup's parent is the place.
+//! A cgroup cannot both hold processes and enable controllers for its children. A host that is alone in a delegated
+//! cgroup can thus create cgroups in it, but not limit memory with them, unless it was started one level below.
+//! Then the host uses the parent of its cgroup.
 
 use crate::process_stat::ProcessStat;
 use replug_model::id::Generation;
@@ -25,14 +25,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Why a process is not in a cgroup of its own, or that does not bound it.
+/// Why a process has no cgroup of its own, or why that does not limit it.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CgroupError {
-    /// There is no cgroup v2 here, or this process has no place in it.
-    #[error("there is no cgroup v2 to be found in {path}: mount it, or set `cgroup = \"off\"` in `[limits]`")]
+    /// There is no cgroup v2, or this process is not in it.
+    #[error("no cgroup v2 found in {path}: mount it, or set `cgroup = \"off\"` in `[limits]`")]
     None {
-        /// Where it was looked for.
+        /// The path that was searched.
         path: PathBuf,
     },
     /// The host's cgroup is not delegated to it.
@@ -40,12 +40,12 @@ pub enum CgroupError {
         "{path}: {reason}: the host's cgroup is not delegated to it (systemd does so with `Delegate=yes`)"
     )]
     NotDelegated {
-        /// What could not be made or written.
+        /// The path that could not be created or written.
         path: PathBuf,
         /// Why not.
         reason: String,
     },
-    /// A controller is not there, or cannot be handed on.
+    /// A controller is not available, or cannot be enabled for the cgroups below.
     #[error("the controller `{controller}` is not available in {path}: {reason}")]
     NoController {
         /// The controller.
@@ -59,7 +59,7 @@ pub enum CgroupError {
 
 replug_model::readable::readable!(CgroupError);
 
-/// Where a host may make cgroups.
+/// The cgroup in which a host creates others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     dir: PathBuf,
@@ -71,20 +71,20 @@ pub(super) struct Cgroup {
     dir: PathBuf,
 }
 
-/// The controllers that bound something here.
+/// The controllers that a plugin's limits need.
 pub const CONTROLLERS: [&str; 2] = ["memory", "pids"];
 
-/// A cgroup in which this process may make others.
+/// A cgroup in which this process may create others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delegated {
     /// Its folder.
     pub dir: PathBuf,
-    /// Those of the [controllers](CONTROLLERS) that it hands on to the cgroups in it already.
+    /// Those of the [controllers](CONTROLLERS) that are already enabled for the cgroups in it.
     pub controllers: Vec<&'static str>,
 }
 
-/// Where this process may make cgroups, and what they can bound there. Only looks: to hand a controller on is for a host
-/// that has use for it.
+/// Where this process may create cgroups, and what they can limit there. This changes nothing: only a host that
+/// needs a controller enables it.
 ///
 /// # Errors
 ///
@@ -101,7 +101,7 @@ pub fn delegated() -> Result<Delegated, CgroupError> {
 }
 
 impl Place {
-    /// The place of this process; `proc` is `/proc`.
+    /// The place of this process. `proc` is `/proc`.
     ///
     /// # Errors
     ///
@@ -112,12 +112,12 @@ impl Place {
             let kind = dir.extension().and_then(|kind| kind.to_str());
             matches!(kind, Some("service" | "scope" | "slice"))
         };
-        // Below a unit of systemd's that is delegated, all belongs to whoever runs in it; above it, nothing does.
+        // Inside a delegated unit of systemd, all cgroups belong to the owner of the unit; above it, none do.
         let parent = own.parent().filter(|it| unit(it) && !unit(&own)).map(Path::to_owned);
         Ok(Self { dir: parent.unwrap_or(own) })
     }
 
-    /// Has the controller handed on to the cgroups made here.
+    /// Enables the controller for the cgroups that are created here.
     ///
     /// # Errors
     ///
@@ -133,12 +133,12 @@ impl Place {
         let missing =
             |reason: String| CgroupError::NoController { controller, path: self.dir.clone(), reason };
         if !lists("cgroup.controllers") {
-            return Err(missing("it is not handed on from above".into()));
+            return Err(missing("the cgroup above does not enable it".into()));
         }
         write(&self.dir.join("cgroup.subtree_control"), &format!("+{controller}")).map_err(|error| {
             missing(match error.raw_os_error() {
                 Some(libc::EBUSY) => {
-                    "processes are in that cgroup itself, so that it cannot be handed on; start the host one level \
+                    "that cgroup itself holds processes, so it cannot enable the controller for others; start the host one level \
                      below (systemd: `DelegateSubgroup=host`)"
                         .into()
                 }
@@ -147,8 +147,8 @@ impl Place {
         })
     }
 
-    /// Makes a cgroup, with the first of these names that is free: a host in another container, or one that was killed before
-    /// this one got its number, may have one of the same name.
+    /// Creates a cgroup, with the first of these names that is free. A host in another container, or a killed one
+    /// that had the same pid, may have left one of the same name.
     ///
     /// # Errors
     ///
@@ -166,21 +166,21 @@ impl Place {
         }
     }
 
-    /// Removes what hosts that are gone have left here, once in the life of this process.
+    /// Removes the cgroups that ended hosts have left here. Runs once in the life of this process.
     pub(super) fn sweep(&self, proc: &Path) {
         static SWEPT: Once = Once::new();
         SWEPT.call_once(|| self.sweep_now(proc));
     }
 
     fn sweep_now(&self, proc: &Path) {
-        // This process has not made any yet: those with its number are of one that had it before.
+        // This process has not created any yet: those with its pid belong to an earlier process with the same pid.
         let is_gone =
             |pid: u32| pid == process::id() || ProcessStat::read(&proc.join(pid.to_string())).is_none();
         for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let host = name.to_str().and_then(|it| it.strip_prefix(PREFIX)?.split_once('-')).map(|it| it.0);
             if host.and_then(|pid| pid.parse().ok()).is_some_and(is_gone) {
-                // One in which something still lives cannot be removed. Another host may be doing the same.
+                // A cgroup in which a process lives cannot be removed. Another host may be doing the same.
                 let _ = fs::remove_dir(entry.path());
             }
         }
@@ -189,23 +189,23 @@ impl Place {
 
 const PREFIX: &str = "replug-";
 
-/// A name that no other cgroup of this process's has: `replug-<pid>-<plugin>-g<generation>-<serial>`.
+/// A name that no other cgroup of this process has: `replug-<pid>-<plugin>-g<generation>-<serial>`.
 pub(super) fn name(short_id: &str, generation: Generation) -> String {
     static SERIAL: AtomicU64 = AtomicU64::new(1);
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
     format!("{PREFIX}{}-{short_id}-{generation}-{serial}", process::id())
 }
 
-/// What ends a child's cgroup from within.
+/// Kills a child's cgroup from within.
 #[derive(Debug)]
 pub(crate) struct Switch {
     dir: PathBuf,
-    /// Open from the beginning: at the end, the plugin may have opened all files that it may.
+    /// Opened at the beginning: at the end, the plugin may have used up all its descriptors.
     kill: Option<fs::File>,
 }
 
 impl Switch {
-    /// That of the cgroup which a host of that number has made for this very process, if it has.
+    /// The switch of the cgroup that the host with that pid has created for this very process, if it has.
     pub(crate) fn of_this_process(host: Pid) -> Option<Self> {
         let dir = own(Path::new("/proc"))?;
         let is_ours = dir.file_name()?.to_str()?.starts_with(&format!("{PREFIX}{host}-"));
@@ -215,7 +215,7 @@ impl Switch {
 
     /// Kills everything in the cgroup, this process with it.
     pub(crate) fn kill_all(&self) {
-        // A plugin that has closed all descriptors has closed this one too.
+        // A plugin that has closed all descriptors has closed this one, too.
         if self.kill.as_ref().is_none_or(|mut kill| io::Write::write_all(&mut kill, b"1").is_err()) {
             kill_all_in(&self.dir);
         }
@@ -227,20 +227,21 @@ fn kill_all_in(dir: &Path) {
     if write(&dir.join("cgroup.kill"), "1").is_ok() {
         return;
     }
-    // Before Linux 5.14 there was no such file. Whoever forks meanwhile gets away.
+    // Kernels before 5.14 have no such file. A process that forks meanwhile may escape.
     let processes = || {
         let listed = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
         listed.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect::<Vec<_>>()
     };
     let held = held(&processes());
-    // Who is listed still when its process is held has not ended and left its number to another before that.
+    // Another process may have got a pid of the list meanwhile. If the pid is still listed after its pidfd was
+    // opened, the pidfd is that of a process in the cgroup.
     let still = processes();
     for (_, process) in held.iter().filter(|(pid, _)| still.contains(pid)) {
         let _ = pidfd_send_signal(process, Signal::KILL);
     }
 }
 
-/// The processes that have these numbers now, whoever has them later.
+/// Opens the processes that have these pids now. A pidfd refers to its process even if the pid is used again.
 fn held(pids: &[Pid]) -> Vec<(Pid, OwnedFd)> {
     let hold = |pid: &Pid| Some((*pid, pidfd_open(*pid, PidfdFlags::empty()).ok()?));
     pids.iter().filter_map(hold).collect()
@@ -251,7 +252,7 @@ impl Cgroup {
         &self.dir
     }
 
-    /// Sets the bounds that cgroups can set. What a controller that is not there would have to bound is an error.
+    /// Sets the limits that cgroups can set. Each limit whose controller is not available gives an error.
     pub(super) fn bound(&self, limits: &Limits) -> Vec<Result<(&'static str, u64), CgroupError>> {
         let wanted = [
             ("memory_bytes", CONTROLLERS[0], "memory.max", limits.memory_bytes),
@@ -268,21 +269,21 @@ impl Cgroup {
         });
         let set = set.collect();
         if limits.memory_bytes.is_some() {
-            // Without these files there is no swap to flee to, and no group to be killed as one.
+            // Without these files, the kernel has no swap to limit, and does not kill a group as a whole.
             let _ = write(&self.dir.join("memory.swap.max"), "0");
             let _ = write(&self.dir.join("memory.oom.group"), "1");
         }
         set
     }
 
-    /// Puts a process in.
+    /// Moves a process into it.
     pub(super) fn take_in(&self, pid: u32) -> Result<(), CgroupError> {
         let path = self.dir.join("cgroup.procs");
         write(&path, &pid.to_string())
             .map_err(|error| CgroupError::NotDelegated { path: path.clone(), reason: error.to_string() })
     }
 
-    /// Whether the kernel has killed something in it for lack of memory.
+    /// Whether the kernel has killed a process in it for lack of memory.
     pub(super) fn ran_out_of_memory(&self) -> bool {
         let events = fs::read_to_string(self.dir.join("memory.events")).unwrap_or_default();
         events.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count != "0"))
@@ -299,7 +300,8 @@ impl Cgroup {
         kill_all_in(&self.dir);
     }
 
-    /// Removes it as soon as nothing lives in it, but waits no longer than that. What stays is for the next host.
+    /// Removes it as soon as no process lives in it. Waits at most for `patience`; if it stays, the next host
+    /// removes it.
     pub(super) fn remove(&self, patience: Duration) {
         let until = Instant::now() + patience;
         let events = fs::File::open(self.dir.join("cgroup.events"));
@@ -308,20 +310,20 @@ impl Cgroup {
             if Instant::now() >= until {
                 return;
             }
-            // It tells of changes; one that came between the two calls must not be waited for.
+            // The file reports changes. A change between the two calls is not reported, so the wait has a limit.
             let moment = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
             let _ = poll(&mut [PollFd::new(events, PollFlags::PRI)], Some(&moment));
         }
     }
 }
 
-/// All in one write, without making the file: a file of the kernel's is there or is not.
+/// In one write, and without creating the file: files of the kernel exist or do not.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).open(path)?;
     io::Write::write_all(&mut file, text.as_bytes())
 }
 
-/// The folder of the cgroup that this process is in.
+/// The folder of the cgroup of this process.
 fn own(proc: &Path) -> Option<PathBuf> {
     let mounts = fs::read_to_string(proc.join("self/mountinfo")).ok()?;
     // `36 35 0:31 ROOT MOUNTPOINT OPTIONS ... - cgroup2 SOURCE OPTIONS`
@@ -333,7 +335,7 @@ fn own(proc: &Path) -> Option<PathBuf> {
     let places = fs::read_to_string(proc.join("self/cgroup")).ok()?;
     let place = places.lines().find_map(|line| line.strip_prefix("0::"))?;
     let below = Path::new(place).strip_prefix(root).ok()?;
-    // Joined with nothing, a path would end in a slash.
+    // Joined with an empty path, it would end with a slash.
     let mounted = PathBuf::from(mounted);
     Some(if below.as_os_str().is_empty() { mounted } else { mounted.join(below) })
 }

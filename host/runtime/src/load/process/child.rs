@@ -1,4 +1,4 @@
-//! One shim as a process: started, talked to, killed, and reaped.
+//! One shim as a process: starts it, talks to it, kills it, and reaps it.
 
 use super::{
     bounds::Bounds,
@@ -7,7 +7,7 @@ use super::{
     error::ProcessError,
     lanes::Lanes,
     life::{Life, REAP_TIMEOUT, Reaper},
-    output::{Said, Tail, drain, listen},
+    output::{ProcessStream, Tail, drain, listen},
     spawner,
     usage::ProcessUsage,
 };
@@ -29,12 +29,13 @@ use std::{
     time::Duration,
 };
 
-/// How long a child may take to say hello.
+/// How long a child may take to send its greeting.
 const HELLO_DEADLINE: Duration = Duration::from_secs(10);
-/// How long the child may take to take an order from the service connection, which it always reads: whoever gives one may
-/// itself be kept from going on for seconds by a machine that is busy, and the child is killed afterwards.
+/// How long the child may take to accept an order on the service connection, which it always reads. On a busy
+/// machine, the thread that gives the order may itself be delayed for seconds, and the child is killed after the
+/// deadline.
 const ORDER_DEADLINE: Duration = Duration::from_secs(10);
-/// The program that becomes a shim when it is asked to.
+/// The program that becomes a shim when it is run as one.
 #[derive(Clone, Debug)]
 pub struct Program(PathBuf);
 
@@ -55,35 +56,35 @@ impl Program {
     }
 }
 
-/// What a child is started with.
+/// What a child needs to start.
 pub struct Start<'a> {
-    /// What becomes a shim.
+    /// The program to run.
     pub program: &'a Program,
-    /// Passes on what the plugin and its process say.
+    /// Receives the reports of the plugin and the output of its process.
     pub speaker: Speaker,
-    /// What it may use.
+    /// Its limits.
     pub limits: LimitsSpec,
-    /// What it finds in its environment.
+    /// Its environment and capabilities.
     pub environment: Environment<'a>,
-    /// The static thread-local storage that its plugin takes, in bytes.
+    /// The static thread-local storage that its plugin uses, in bytes.
     pub static_tls_bytes: u64,
-    /// Called once, on a thread of its own, when the process has ended without having been asked to.
+    /// Called once, on a thread of its own, when the process has ended unexpectedly.
     pub on_death: Box<dyn FnOnce(Death, String) + Send>,
 }
 
-/// A shim that has said hello. Dropped, it is killed with all that it started.
+/// A shim that has completed the handshake. Dropping this kills it and all that it started.
 pub(crate) struct Child {
     control: Mutex<Control>,
     service: Mutex<Service>,
     pub(super) lanes: Lanes,
     pub(super) life: Arc<Life>,
     bounds: Bounds,
-    /// The end of this is the end of the child, should the host not come to kill it.
+    /// The child ends when this pipe is closed, should the host fail to kill it.
     _lifeline: PipeWriter,
 }
 
 impl Child {
-    /// Starts a shim, and waits until it has said hello.
+    /// Starts a shim, and waits until it has sent its greeting.
     pub(crate) fn start(start: Start<'_>) -> Result<Self, ProcessError> {
         let program = start.program.0.clone();
         let failed =
@@ -107,43 +108,47 @@ impl Child {
         })?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let life = Life::of(&child, Tail::default(), bounds.cgroup()).map_err(|error| {
-            // No one else knows of it. An error means that it has ended.
+            // No other code knows of it. An error means that it has ended.
             let _ = child.kill();
             let _ = child.wait();
             bounds.discard();
             failed(error)
         })?;
         let life = Arc::new(life);
-        // From here on, whatever goes wrong is the end of the process.
+        // From here on, every error ends the process.
         let reaper = Reaper::of(child, &life);
         bounds.take_in(life.pid())?;
         let unheard = |error: io::Error| {
-            failed(io::Error::other(format!("no thread can be started to listen to it: {error}")))
+            failed(io::Error::other(format!("cannot start a thread that reads its output: {error}")))
         };
         let speaker = Arc::new(start.speaker);
         let end = life.process.clone();
         let mut outputs = Vec::new();
         if let Some(stdout) = stdout {
-            outputs.push(drain(Said::until(&end, stdout), "stdout", (&speaker, None)).map_err(unheard)?);
+            outputs.push(
+                drain(ProcessStream::until(&end, stdout), "stdout", (&speaker, None)).map_err(unheard)?,
+            );
         }
         if let Some(stderr) = stderr {
             let tail = Some(life.tail.clone());
-            outputs.push(drain(Said::until(&end, stderr), "stderr", (&speaker, tail)).map_err(unheard)?);
+            outputs.push(
+                drain(ProcessStream::until(&end, stderr), "stderr", (&speaker, tail)).map_err(unheard)?,
+            );
         }
-        outputs.push(listen(Said::until(&end, our_events), speaker).map_err(unheard)?);
+        outputs.push(listen(ProcessStream::until(&end, our_events), speaker).map_err(unheard)?);
         let wait = move || reaper.wait(outputs, start.on_death);
         thread::Builder::new().name("replug-reaper".into()).spawn(wait).map_err(unheard)?;
-        let told = |error| Self::told("hello", HELLO_DEADLINE, (&life, error));
+        let failed_hello = |error| Self::process_error("hello", HELLO_DEADLINE, (&life, error));
         let mut ours = Timed::from(ours);
         ours.until(Some(Deadline::after(HELLO_DEADLINE).until));
         let greeting =
             Greeting { events: their_events, lifeline: their_lifeline.into(), service: their_service };
-        let control = Mutex::new(Control::greet(ours, greeting).map_err(told)?);
+        let control = Mutex::new(Control::greet(ours, greeting).map_err(failed_hello)?);
         let service = Mutex::new(Service::new(our_service));
         Ok(Self { control, service, lanes: Lanes::default(), life, bounds, _lifeline: lifeline })
     }
 
-    /// Asks for a step, and waits for its end.
+    /// Requests a step, and waits for its end.
     pub(super) fn ask<T>(
         &self,
         step: &'static str,
@@ -154,11 +159,11 @@ impl Child {
         control.until(Deadline::after(deadline).until);
         ask(&mut control).map_err(|error| match error {
             ControlError::Failed(failure) => ProcessError::Refused(failure),
-            ControlError::Wire(error) => Self::told(step, deadline, (&self.life, error)),
+            ControlError::Wire(error) => Self::process_error(step, deadline, (&self.life, error)),
         })
     }
 
-    /// Orders something that waits for no step.
+    /// Gives an order that does not wait for a step.
     pub(super) fn service<T>(
         &self,
         order: impl FnOnce(&mut Service) -> Result<T, WireError>,
@@ -168,13 +173,13 @@ impl Child {
         order(&mut service)
     }
 
-    /// What an error of a connection means for the process behind it.
-    fn told(step: &'static str, deadline: Duration, of: (&Arc<Life>, WireError)) -> ProcessError {
+    /// The error of a request, given the error of the connection and the state of the process behind it.
+    fn process_error(step: &'static str, deadline: Duration, of: (&Arc<Life>, WireError)) -> ProcessError {
         let (life, error) = of;
         let stderr_tail = || life.tail.text();
         if matches!(error, WireError::TimedOut) {
             let stderr_tail = stderr_tail();
-            // The plugin may be one that serves.
+            // The plugin may be serving, and have calls in flight.
             let waited = humantime::format_duration(deadline);
             life.kill_because(&format!("replug: killed, because `{step}` did not end within {waited}"));
             life.death_within(REAP_TIMEOUT);
@@ -186,9 +191,10 @@ impl Child {
         }
     }
 
-    /// How it ended, if it has or is about to; else it is killed, since its connection is of no use.
+    /// How it ended, if it has or is about to. Otherwise kills it, because its connection is of no use.
     ///
-    /// When this returns, `on_death` has been called or is about to be because there are no last words.
+    /// When this returns, either `on_death` has been called, or the last output of the process is late and it is
+    /// about to be called.
     pub(super) fn death(&self) -> (Death, String) {
         let death = self.life.own_death().unwrap_or(Death::Disconnected);
         (death, self.life.tail.text())
@@ -199,35 +205,36 @@ impl Child {
         self.life.is_dead()
     }
 
-    /// Kills it though no one has asked it to end: its death is told as any other, with the reason as its last words.
+    /// Kills it, although its end was not requested. Its death is reported like any other, with the reason at the
+    /// end of its last output.
     pub(super) fn kill_because(&self, reason: &str) {
         self.life.kill_because(reason);
     }
 
-    /// The number of its process.
+    /// The pid of its process.
     pub(crate) fn pid(&self) -> u32 {
         self.life.pid()
     }
 
-    /// The resource limits that it is to set for itself.
+    /// The resource limits that it sets for itself.
     pub(super) fn rlimits(&self) -> Limits {
         self.bounds.rlimits()
     }
 
-    /// What bounds it, once it has set its limits.
+    /// The limits that are in force, after it has set its own.
     pub(super) fn limits_in_force(&self) -> LimitsInForce {
         self.bounds.in_force(self.pid())
     }
 
-    /// What it takes of the machine; none once it has ended.
+    /// What it uses now; `None` once it has ended.
     pub(super) fn usage(&self) -> Option<ProcessUsage> {
         let processes = self.life.cgroup.as_ref().and_then(|cgroup| cgroup.processes());
         let usage = ProcessUsage::of(Path::new(&format!("/proc/{}", self.pid())), processes);
-        // Until it is known to be dead its number is not another's.
+        // Until it is known to be dead, its pid belongs to no other process.
         usage.filter(|_| !self.is_dead())
     }
 
-    /// From now on its end is no surprise.
+    /// From now on, its end is expected.
     pub(super) fn expect_end(&self) {
         self.life.expect_end();
     }
@@ -237,7 +244,7 @@ impl Drop for Child {
     fn drop(&mut self) {
         self.life.expect_end();
         self.life.kill();
-        // Until then it may hold its files.
+        // Until then, it may hold its files.
         self.life.death_within(REAP_TIMEOUT);
     }
 }

@@ -1,5 +1,5 @@
-//! How long one call may take, where its caller says so: a note that a handle leaves with its thread, and the call on
-//! that thread into that plugin finds.
+//! How long one call may take, if its caller sets a limit. A handle notes the deadline in a thread-local, and the
+//! call from that thread into that plugin reads it.
 
 use replug_model::id::PluginId;
 use std::{
@@ -8,44 +8,44 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// When a call is to be back.
+/// The time by which a call has to return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Deadline {
     pub(crate) until: Instant,
-    /// How long after its beginning that is.
+    /// The time from its beginning to the deadline.
     pub(crate) after: Duration,
 }
 
 type Note = Option<(PluginId, Deadline)>;
 
 thread_local! {
-    /// Without a destructor, so that it is there as long as the thread is: destructors of other thread-locals make calls.
-    /// Whoever notes something takes it back, so that nothing is lost.
+    /// It has no destructor, so it exists as long as the thread: destructors of other thread-locals make calls.
+    /// Each [`Noted`] restores the previous value, so that nothing leaks.
     static NOTED: RefCell<ManuallyDrop<Note>> = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
 impl Deadline {
-    /// So much later than now.
+    /// A deadline that is this much later than now.
     pub(crate) fn after(after: Duration) -> Self {
         let now = Instant::now();
-        // One that no clock can show never comes; a century is as good.
+        // A deadline that no clock can represent never passes; a century is as good.
         let until = now.checked_add(after).unwrap_or(now + Duration::from_secs(100 * 365 * 86_400));
         Self { until, after }
     }
 
-    /// Makes it that of the calls into a plugin that the thread makes in `work`. Calls into other plugins on the way have
-    /// their own.
+    /// Sets the deadline of the calls into a plugin that the thread makes in `work`. Calls into other plugins
+    /// meanwhile have their own.
     pub(crate) fn hold<T>(self, plugin: &PluginId, work: impl FnOnce() -> T) -> T {
         let _noted = self.note(plugin);
         work()
     }
 
-    /// The same, for as long as what is returned is there.
+    /// The same, for as long as the returned guard exists.
     pub(crate) fn note(self, plugin: &PluginId) -> Noted {
         Noted(replace(Some((plugin.clone(), self))))
     }
 
-    /// What the thread's call into this plugin has, if anyone said so.
+    /// The deadline of the thread's call into this plugin, if one was set.
     pub(crate) fn of(plugin: &str) -> Option<Self> {
         NOTED.with_borrow(|noted| {
             noted.as_ref().filter(|(of, _)| of.as_str() == plugin).map(|(_, deadline)| *deadline)
@@ -58,8 +58,8 @@ impl Deadline {
     }
 }
 
-/// A note that is in force. Dropped, it puts the note of a call around this one back.
-#[must_use = "dropped, it is no longer in force"]
+/// A deadline that is in force. Dropping it restores the deadline of the outer call.
+#[must_use = "the deadline ends when this is dropped"]
 pub(crate) struct Noted(Note);
 
 impl Drop for Noted {

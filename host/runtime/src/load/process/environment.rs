@@ -1,5 +1,5 @@
-//! What a child finds in its environment: what a program needs to run at all, and what its plugin's manifest names. The rest of
-//! the host's is not the plugin's: there may be secrets in it.
+//! The environment of a child: the variables that any program needs, and those that its plugin's manifest names.
+//! The other variables of the host are not passed on, because they may contain secrets.
 
 use replug_model::limits::EnvVar;
 use replug_wire::SHIM_KEEPS_CAPABILITIES;
@@ -9,8 +9,9 @@ use std::{
     process::Command,
 };
 
-/// What every child inherits, with `LC_*`: the language and the time zone of its user, where programs and temporary files
-/// are, what it says of itself, and what the dynamic loader went by when it loaded the host, which is the same program.
+/// The variables that each child inherits, besides `LC_*`: the language and the time zone of its user, the folders
+/// of programs and temporary files, the variables that control backtraces and logs, and those with which the
+/// dynamic loader has loaded the host, which is the same program.
 const INHERITED: [&str; 11] = [
     "GLIBC_TUNABLES",
     "LANG",
@@ -25,17 +26,17 @@ const INHERITED: [&str; 11] = [
     "TZ",
 ];
 
-/// Of whom a child has its environment and its capabilities.
+/// Which environment and capabilities a child gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Environment<'a> {
-    /// They are its own: see `INHERITED`, and what its manifest names; no capabilities.
+    /// Its own: the variables of `INHERITED`, those that its manifest names, and no capabilities.
     Own(&'a [EnvVar]),
-    /// They are the host's: for the trial of a version that will run in the host's process.
+    /// The host's: for the trial of a version that will run in the host's process.
     Host,
 }
 
 impl Environment<'_> {
-    /// Has the command start its process in this.
+    /// Applies it to the command.
     pub(super) fn apply(self, command: &mut Command) {
         match self {
             Self::Own(variables) => {
@@ -48,7 +49,7 @@ impl Environment<'_> {
     }
 }
 
-/// The variables of a child whose manifest names these, of a host that has those.
+/// The variables of a child whose manifest has these entries, if the host has those variables.
 fn variables_of<'a>(
     named: &'a [EnvVar],
     host: impl Iterator<Item = (OsString, OsString)> + 'a,
@@ -62,7 +63,7 @@ fn variables_of<'a>(
         EnvVar::Set(name, value) => Some((name.into(), value.into())),
         EnvVar::Pass(_) => None,
     });
-    // What the manifest sets comes last, and takes the place of what is inherited.
+    // The variables that the manifest sets come last, and replace inherited ones.
     host.filter(move |(name, _)| is_inherited(name) || passed(name)).chain(set)
 }
 

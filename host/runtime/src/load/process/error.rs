@@ -1,15 +1,15 @@
-//! Why a plugin's process did not do what it was to do.
+//! The errors of a plugin's process.
 
 use super::cgroup::CgroupError;
 use replug_api::call::Death;
 use replug_wire::Failure;
 use std::{path::PathBuf, time::Duration};
 
-/// Why a plugin's process did not do what it was to do.
+/// Why a request to a plugin's process failed.
 #[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProcessError {
-    /// The program cannot be run again as a shim.
+    /// This program cannot be run as a shim.
     #[error(
         "this program cannot run plugins in processes: call `replug::shim::run_if_asked()` first in its `main`, or name a \
          program that does with `HostBuilder::shim_program`"
@@ -20,13 +20,13 @@ pub enum ProcessError {
     Start {
         /// The program.
         program: PathBuf,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// The process ended.
     #[error("its process {death} in `{step}`{}", tail(.stderr_tail))]
     Died {
-        /// What it was doing.
+        /// The step that it was running.
         step: &'static str,
         /// How it ended.
         death: Death,
@@ -36,20 +36,20 @@ pub enum ProcessError {
     /// The process did not answer in time, and was killed.
     #[error("`{step}` did not end within {}: its process was killed{}", humantime::format_duration(*.deadline), tail(.stderr_tail))]
     Hangs {
-        /// What it was doing.
+        /// The step that it was running.
         step: &'static str,
-        /// How long was waited.
+        /// How long the host waited.
         deadline: Duration,
         /// The last lines of its standard error.
         stderr_tail: String,
     },
-    /// It was to have a cgroup of its own, and there is none.
+    /// Its manifest requires a cgroup, and there is none.
     #[error("it must have a cgroup (`cgroup = \"required\"` in `[limits]`): {0}")]
     NoCgroup(#[from] CgroupError),
-    /// The shim refused.
+    /// The shim rejected the request.
     #[error("{0}")]
     Refused(Failure),
-    /// The shim does not speak as it should.
+    /// The shim does not follow the protocol.
     #[error("its process was killed, because it broke the protocol: {0}")]
     Garbled(String),
 }
@@ -57,5 +57,9 @@ pub enum ProcessError {
 replug_model::readable::readable!(ProcessError);
 
 fn tail(stderr: &str) -> String {
-    if stderr.is_empty() { String::new() } else { format!("; it wrote: {}", stderr.replace('\n', " | ")) }
+    if stderr.is_empty() {
+        String::new()
+    } else {
+        format!("; its last output: {}", stderr.replace('\n', " | "))
+    }
 }

@@ -1,4 +1,4 @@
-//! The plugin in a child as handles see it: one [`Remote`] for each of its interfaces.
+//! The plugin in a child, as handles see it: one [`Remote`] for each of its interfaces.
 
 use super::{
     child::Child,
@@ -16,7 +16,7 @@ use replug_model::id::{Generation, PluginId};
 use replug_wire::{Answer, Call, MAX_FRAME, WireError};
 use std::{sync::Arc, time::Duration};
 
-/// A frame without its header, generously counted.
+/// The size of a frame without its header, which is generously estimated.
 const MAX_ARGUMENTS: usize = MAX_FRAME as usize - 64;
 
 /// One interface of the plugin in a child.
@@ -24,7 +24,7 @@ pub(super) struct Face {
     pub(super) child: Arc<Child>,
     pub(super) plugin: PluginId,
     pub(super) generation: Generation,
-    /// Its place in `export!`.
+    /// Its position in `export!`.
     pub(super) index: u16,
     pub(super) interface: Interface,
     pub(super) call_timeout: Option<Duration>,
@@ -32,10 +32,10 @@ pub(super) struct Face {
     pub(super) successor: Option<Successor>,
 }
 
-/// Makes a call that did not reach its process on the generation that serves next.
+/// Repeats a call that did not reach its process, on the generation that serves next.
 pub(crate) type Successor = Arc<dyn Fn(&Unsent<'_>) -> Result<Reply, CallError> + Send + Sync>;
 
-/// A call that did not reach its process, because that was dead.
+/// A call that did not reach its process, because the process was dead.
 pub struct Unsent<'a> {
     /// The generation whose process it was.
     pub(crate) generation: Generation,
@@ -108,12 +108,12 @@ impl Remote for Face {
 }
 
 impl Face {
-    /// Makes a call elsewhere that cannot have begun here, because there is no process to take it.
+    /// Makes a call on another generation. The call cannot have begun here, because no process has received it.
     #[cold]
     fn unsent(&self, call: Call<'_>, deadline: Option<Deadline>) -> Result<Reply, CallError> {
         let crashed = self.crashed(call.method);
         let Some(successor) = &self.successor else { return Err(crashed) };
-        // It began when it was made here.
+        // The deadline counts from when the call was made here.
         let _noted = deadline.map(|deadline| deadline.note(&self.plugin));
         successor(&Unsent {
             generation: self.generation,
@@ -124,7 +124,7 @@ impl Face {
         })
     }
 
-    /// The error of a call in the middle of which the process went away. Returns when that is known.
+    /// The error of a call during which the process ended. Returns when the reason is known.
     #[cold]
     fn crashed(&self, method: u32) -> CallError {
         let (death, stderr_tail) = self.child.death();
@@ -156,12 +156,11 @@ impl Face {
                 generation: self.generation.0,
                 method: self.method(method),
             }),
-            Answer::NotRunning => {
-                Err(CallError::NotRunning { plugin, reason: "its instance is gone; `start` it".into() })
-            }
-            Answer::Broken(text) => {
-                Err(CallError::NotRunning { plugin, reason: format!("its process: {text}") })
-            }
+            Answer::NotRunning => Err(CallError::NotRunning {
+                plugin,
+                reason: "its instance no longer exists; run `replug start`".into(),
+            }),
+            Answer::Broken(text) => Err(CallError::NotRunning { plugin, reason: text.to_owned() }),
         }
     }
 

@@ -1,8 +1,8 @@
-//! The lanes to one child: as many as there are calls at once. The calling thread owns its lane for the call, writes one
-//! frame and reads one, so that a call is one round trip and no other thread has to be woken for it.
+//! The lanes to one child: as many as there are concurrent calls. The calling thread owns its lane for the call,
+//! writes one frame and reads one. So a call is one round trip, and no other thread has to wake up for it.
 //!
-//! A caller whose deadline passes leaves at once. Its lane stays behind with a thread that cancels the call and waits for
-//! the late answer, after which the lane is as good as any; if none comes in time, the process is ended.
+//! A caller whose deadline passes returns at once. A thread takes over its lane, cancels the call and waits for the
+//! late answer. After that, the lane can be used again. If no answer comes in time, the process is killed.
 
 use super::{child::Child, deadline::Deadline};
 use parking_lot::Mutex;
@@ -15,7 +15,7 @@ pub(super) struct Lane {
     pub(super) wire: wire::Lane<Timed>,
 }
 
-/// Lanes that no call is on.
+/// The idle lanes.
 #[derive(Default)]
 pub(super) struct Lanes {
     idle: Mutex<Vec<Lane>>,
@@ -23,7 +23,7 @@ pub(super) struct Lanes {
 
 impl Lanes {
     fn keep(&self, mut lane: Lane) {
-        // It may be long until its next call.
+        // Its next call may be a long time away.
         lane.wire.lay_aside();
         self.idle.lock().push(lane);
     }
@@ -31,9 +31,9 @@ impl Lanes {
 
 /// Why there is no lane.
 pub(super) enum NoLane {
-    /// The process is gone, or is as good as gone.
+    /// The process has ended, or is about to.
     Gone,
-    /// This process can make no connection, and the other is none the worse.
+    /// This process cannot open a connection. The child is not affected.
     Lacking(io::Error),
 }
 
@@ -54,12 +54,12 @@ impl From<WireError> for NoLane {
 pub(super) struct Late {
     pub(super) method: String,
     pub(super) deadline: Deadline,
-    /// How long its answer is waited for after it was cancelled.
+    /// How long to wait for its answer after it was cancelled.
     pub(super) grace: Duration,
 }
 
 impl Child {
-    /// A lane that no call is on.
+    /// Takes an idle lane, or opens one.
     ///
     /// # Errors
     ///
@@ -79,9 +79,9 @@ impl Child {
         self.lanes.keep(lane);
     }
 
-    /// Sees to a lane with a call that is no longer waited for, in the background.
+    /// Handles, in the background, a lane whose caller no longer waits.
     pub(super) fn give_up(self: &Arc<Self>, lane: Lane, late: Late) {
-        // A call that was not sent as a whole has not begun, and will not: its lane ends here.
+        // A call that was not sent completely has not begun, and will not: the lane is closed here.
         let Some(call) = lane.wire.awaited() else { return };
         let child = self.clone();
         let wait = move || match child.late_answer(lane, call, late.grace) {
@@ -90,7 +90,7 @@ impl Child {
             Err(_) => drop(child.death()),
         };
         if thread::Builder::new().name("replug-cancel".into()).spawn(wait).is_err() {
-            self.kill_because("replug: no thread can be started to wait for a call that was cancelled");
+            self.kill_because("replug: cannot start a thread that waits for a cancelled call");
         }
     }
 

@@ -1,4 +1,4 @@
-//! The end of a child's process: brought about, waited for, and told.
+//! The end of a child's process: kills it, waits for it, and reports it.
 
 use super::{cgroup::Cgroup, output::Tail, signal::signal_name};
 use parking_lot::{Condvar, Mutex};
@@ -20,21 +20,21 @@ use std::{
     time::Duration,
 };
 
-/// How long after the end of a connection the end of the process behind it may take. One that lives on has broken its
-/// connection, and is of no use.
+/// How long the end of a process may take after the end of its connection. A process that lives longer has broken
+/// its connection and is of no use.
 const EXIT_GRACE: Duration = Duration::from_millis(100);
-/// How long after the end of a process its death may take to be known.
+/// How long it may take until the death of a process is known, after it has ended.
 pub(super) const REAP_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long after the end of a process what it has written may take to be told to those who listen. Less than
-/// [`REAP_TIMEOUT`], so that whoever waits for the death learns how it was.
+/// How long it may take to pass the last output of a process to its listeners, after it has ended. Less than
+/// [`REAP_TIMEOUT`], so that a thread that waits for the death learns its cause.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// How long what was killed may take to be gone from its cgroup.
+/// How long a killed process may take to disappear from its cgroup.
 const EMPTY: Duration = Duration::from_millis(500);
 
-/// What the thread that waits for the end shares with those who call.
+/// The state that the thread that waits for the end shares with callers.
 pub(super) struct Life {
     leader: Pid,
-    /// The process, whoever has its number. Readable when it has ended.
+    /// The process, even if another one gets its pid. Readable when it has ended.
     pub(super) process: Arc<OwnedFd>,
     state: Mutex<State>,
     changed: Condvar,
@@ -44,31 +44,31 @@ pub(super) struct Life {
 
 #[derive(Default)]
 struct State {
-    /// That it ends is what the host wants.
+    /// Whether the host wants the process to end.
     expected: bool,
     death: Option<Death>,
-    /// The lanes that are left, to be closed at its end: a process that it started may hold their other ends.
+    /// The open lanes, which are closed at its end: a process that it started may hold their other ends.
     lanes: Vec<Weak<UnixStream>>,
-    /// It has ended; what is left of it is not yet read.
+    /// Whether it has ended. Its last output may not have been read yet.
     ended: bool,
-    /// Its number may be another's.
+    /// Whether it was reaped, so that its pid may belong to another process.
     reaped: bool,
 }
 
 impl Life {
-    /// Of a child that no one has waited for yet.
+    /// For a child that was not waited for yet.
     pub(super) fn of(child: &process::Child, tail: Tail, cgroup: Option<Arc<Cgroup>>) -> io::Result<Self> {
         let leader = Pid::from_child(child);
         let process = Arc::new(pidfd_open(leader, PidfdFlags::empty())?);
         Ok(Self { leader, process, state: Mutex::default(), changed: Condvar::new(), tail, cgroup })
     }
 
-    /// The number of the process.
+    /// The pid of the process.
     pub(super) fn pid(&self) -> u32 {
         self.leader.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Has this lane closed at the end of the process, whoever else holds its other end.
+    /// Closes this lane at the end of the process, even if another process holds its other end.
     pub(super) fn end_with_process(&self, lane: Weak<UnixStream>) -> io::Result<()> {
         let mut state = self.state.lock();
         if state.ended {
@@ -90,20 +90,20 @@ impl Life {
         while let Err(rustix::io::Errno::INTR) = poll(&mut end, None) {}
     }
 
-    /// Kills the process by itself; whether it is there, be it as one that has ended and that no one has waited for.
+    /// Kills only the process itself. Returns whether it exists; a zombie does.
     fn kill_leader(&self) -> bool {
         pidfd_send_signal(&self.process, Signal::KILL).is_ok()
     }
 
-    /// Kills the process and all that it started. Its number, and with it that of its group, cannot have become another's: the
-    /// process is still there, and is reaped under the same lock. Something else in this program may have reaped it
-    /// already, as a plugin that waits for any child does; then no group is killed.
+    /// Kills the process and all that it started. Its pid, which is also the id of its group, cannot belong to
+    /// another process: the process still exists, and is reaped under the same lock. Other code in this program may
+    /// have reaped it already, for example a plugin that waits for any child. Then no group is killed.
     pub(super) fn kill(&self) {
         let state = self.state.lock();
         if !state.reaped {
-            // By itself, since it may not lead the group yet, or no longer be in it.
+            // The process itself is killed separately, because it may not lead the group yet, or may have left it.
             if self.kill_leader() {
-                // An error means that no one is left.
+                // An error means that no process is left.
                 let _ = kill_process_group(self.leader, Signal::KILL);
             }
             if let Some(cgroup) = &self.cgroup {
@@ -112,22 +112,23 @@ impl Life {
         }
     }
 
-    /// The same, with the reason as its last words.
+    /// The same, and appends the reason to its last output.
     pub(super) fn kill_because(&self, reason: &str) {
         self.tail.push(reason);
         self.kill();
     }
 
-    /// From now on its end is no surprise.
+    /// From now on, its end is expected.
     pub(super) fn expect_end(&self) {
         self.state.lock().expected = true;
     }
 
-    /// How it ended by itself, if it has or is about to; else it is killed, since its connection is of no use.
+    /// How it ended by itself, if it has or is about to. Otherwise kills it, because its connection is of no use.
     pub(super) fn own_death(&self) -> Option<Death> {
         self.death_if_near().or_else(|| {
             self.kill();
-            // Until then, whoever is to know of the death may not. What ended by itself was slow, and says how it was.
+            // Until then, `on_death` may not have been called. If the process ended by itself, it was slow, and its
+            // own cause is reported.
             let late = self.death_within(REAP_TIMEOUT);
             late.filter(|death| *death != Death::Signal("SIGKILL".into()))
         })
@@ -141,7 +142,7 @@ impl Life {
         ended.then(|| self.death_within(REAP_TIMEOUT)).flatten()
     }
 
-    /// How it ended, once that is told, if that is so in time.
+    /// How it ended, if that is known in time.
     pub(super) fn death_within(&self, patience: Duration) -> Option<Death> {
         let mut state = self.state.lock();
         self.changed.wait_while_for(&mut state, |state| state.death.is_none(), patience);
@@ -149,7 +150,7 @@ impl Life {
     }
 }
 
-/// Whoever waits for a process. Dropped before that, it kills the process, and leaves nothing of it.
+/// The owner of a process that waits for its end. If it is dropped before that, it kills the process and cleans up.
 pub(super) struct Reaper {
     child: process::Child,
     life: Arc<Life>,
@@ -160,7 +161,7 @@ impl Reaper {
         Self { child, life: life.clone() }
     }
 
-    /// Waits for the end of the process, ends what it has left behind, and tells.
+    /// Waits for the end of the process, kills what it has left behind, and reports the death.
     pub(super) fn wait(
         mut self,
         outputs: impl IntoIterator<Item = thread::JoinHandle<()>>,
@@ -178,11 +179,13 @@ impl Reaper {
         lanes.iter().filter_map(Weak::upgrade).for_each(|lane| drop(lane.shutdown(Shutdown::Both)));
         read_to_the_end(outputs.into_iter().collect());
         if life.cgroup.as_ref().is_some_and(|cgroup| cgroup.ran_out_of_memory()) {
-            life.tail.push("(replug: the kernel killed it: it took more than `memory` in `[limits]` allows)");
+            life.tail.push(
+                "(replug: the kernel killed it: it used more memory than `memory` in `[limits]` allows)",
+            );
         }
         let death = self.reap();
         let expected = life.state.lock().expected;
-        // First, so that a caller who learns of the death finds that the generation has been taken out.
+        // Comes first, so that a caller who learns of the death finds the generation already taken out.
         if !expected {
             on_death(death.clone(), life.tail.text());
         }
@@ -190,7 +193,7 @@ impl Reaper {
         life.changed.notify_all();
     }
 
-    /// Reaps a process that has ended, and removes what was made for it.
+    /// Reaps a process that has ended, and removes what was created for it.
     fn reap(&mut self) -> Death {
         if let Some(cgroup) = &self.life.cgroup {
             cgroup.remove(EMPTY);
@@ -211,7 +214,7 @@ impl Drop for Reaper {
     }
 }
 
-/// Waits until what the process has written is told, but not for ever: those who listen to it may be slow.
+/// Waits until the output of the process has been reported, for a limited time: its listeners may be slow.
 fn read_to_the_end(outputs: Vec<thread::JoinHandle<()>>) {
     let (reading, read) = mpsc::channel::<()>();
     let join = move || {
@@ -247,7 +250,7 @@ mod tests {
         let reaper = Reaper::of(child, &life);
         assert!(Path::new(&process).exists());
         drop(reaper);
-        // What has ended and was not reaped is still there.
+        // A zombie still exists in `/proc`.
         assert!(!Path::new(&process).exists());
     }
 
@@ -256,7 +259,7 @@ mod tests {
         let child = Command::new("true").spawn().unwrap();
         let life = Arc::new(Life::of(&child, Tail::default(), None).unwrap());
         life.wait();
-        assert!(life.kill_leader(), "no one has waited for it");
+        assert!(life.kill_leader(), "it was not waited for");
         rustix::process::waitpid(Some(life.leader), rustix::process::WaitOptions::empty()).unwrap();
         assert!(!life.kill_leader());
         // It neither kills nor waits for ever.

@@ -1,12 +1,13 @@
-//! An artifact as a child process, the shim: the same file, loaded there by the same code, called over lanes.
+//! An artifact in a child process, the shim: the same program loads it there with the same code, and calls go over
+//! lanes.
 //!
-//! `child.rs` is the process, `life.rs` its end; `lanes.rs` the connections that calls go over; `instance.rs` the plugin in it, with the same steps of life as one in this process; `faces.rs` what handles call, and `deadline.rs`
-//! how long they wait. `environment.rs` is what it finds in its environment.
-//! `trial.rs` does all of it with a process that is thrown away. `bounds.rs` and `cgroup.rs` bound
-//! it, `usage.rs` says what it takes.
+//! `child.rs` is the process, `life.rs` its end; `lanes.rs` has the connections for calls; `instance.rs` is the
+//! plugin in it, with the same steps of life as one in this process; `faces.rs` is what handles call, and
+//! `deadline.rs` limits how long they wait. `environment.rs` makes its environment. `trial.rs` does all of this
+//! with a process that is thrown away. `bounds.rs` and `cgroup.rs` limit it, `usage.rs` measures what it uses.
 //!
-//! **Architecture Invariant:** no child outlives the host, and none that has died is called: a call in flight gets the
-//! reason at once, since the end of its lane is the end of the process.
+//! **Architecture Invariant:** no child outlives the host, and no dead child is called. A call in flight gets the
+//! reason at once, because its lane closes at the end of the process.
 
 mod bounds;
 pub mod cgroup;

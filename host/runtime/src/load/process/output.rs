@@ -1,5 +1,5 @@
-//! What a child says: what it writes to its standard output and error is told as log events, so that it never blocks on a
-//! full pipe, and what its plugin reports is passed on. All of it to the end of the process, and not of the connection.
+//! Reports the output of a child. Lines of its standard output and error become log events, so that it never blocks
+//! on a full pipe; reports of its plugin are forwarded. Both end with the process, not with the connection.
 
 use crate::load::speaker::{Listener, Portions, Speaker};
 use parking_lot::Mutex;
@@ -19,7 +19,7 @@ use std::{
     thread,
 };
 
-/// How much of a line is told, in bytes.
+/// How many bytes of a line are reported.
 const LINE_BYTES: u64 = 4096;
 /// How many lines of the standard error are kept for the report of a death.
 const TAIL_LINES: usize = 20;
@@ -45,21 +45,22 @@ impl Tail {
     }
 }
 
-/// What a process writes, up to its end: what it has started may hold the other end for longer.
-pub(super) struct Said<S> {
+/// A stream that a process writes, up to the end of the process: other processes that it has started may hold the
+/// other end for longer.
+pub(super) struct ProcessStream<S> {
     stream: S,
     /// Readable once the process has ended.
     end: Arc<OwnedFd>,
-    /// How many bytes are left of what was there at its end.
+    /// After the end of the process, how many bytes remain of what was in the stream then.
     left: Option<u64>,
 }
 
-impl<S: Read + AsFd> Said<S> {
+impl<S: Read + AsFd> ProcessStream<S> {
     pub(super) fn until(end: &Arc<OwnedFd>, stream: S) -> Self {
         Self { stream, end: end.clone(), left: None }
     }
 
-    /// Waits until there is something to be read or the process has ended; whether it has.
+    /// Waits until there is data to read or the process has ended. Returns whether it has ended.
     fn has_ended(&self) -> io::Result<bool> {
         let mut watched = [PollFd::new(&*self.end, PollFlags::IN), PollFd::new(&self.stream, PollFlags::IN)];
         poll(&mut watched, None)?;
@@ -67,7 +68,7 @@ impl<S: Read + AsFd> Said<S> {
     }
 }
 
-impl<S: Read + AsFd> Read for Said<S> {
+impl<S: Read + AsFd> Read for ProcessStream<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.left.is_none() && self.has_ended()? {
             self.left = Some(ioctl_fionread(&self.stream)?);
@@ -85,7 +86,7 @@ impl<S: Read + AsFd> Read for Said<S> {
 ///
 /// If no thread can be started.
 pub(super) fn drain(
-    stream: Said<impl Read + AsFd + Send + 'static>,
+    stream: ProcessStream<impl Read + AsFd + Send + 'static>,
     name: &'static str,
     to: (&Arc<Speaker>, Option<Tail>),
 ) -> io::Result<thread::JoinHandle<()>> {
@@ -104,7 +105,7 @@ pub(super) fn drain(
     thread::Builder::new().name(format!("replug-{name}")).spawn(read)
 }
 
-/// The next line, cut to [`LINE_BYTES`]: a plugin that writes no line ends must not fill the memory.
+/// The next line, cut to [`LINE_BYTES`]: a plugin that never ends its lines must not use up the memory.
 fn next_line(stream: &mut impl BufRead) -> Option<String> {
     let mut line = Vec::new();
     let read = stream.by_ref().take(LINE_BYTES).read_until(b'\n', &mut line).ok()?;
@@ -117,15 +118,18 @@ fn next_line(stream: &mut impl BufRead) -> Option<String> {
     Some(String::from_utf8_lossy(&line).into_owned())
 }
 
-/// Passes on what the plugin reports, on a thread of its own, until the process ends.
+/// Forwards the reports of the plugin, on a thread of its own, until the process ends.
 ///
 /// # Errors
 ///
 /// If no thread can be started.
-pub(super) fn listen(events: Said<UnixStream>, speaker: Arc<Speaker>) -> io::Result<thread::JoinHandle<()>> {
+pub(super) fn listen(
+    events: ProcessStream<UnixStream>,
+    speaker: Arc<Speaker>,
+) -> io::Result<thread::JoinHandle<()>> {
     let hear = move || {
         let mut reports = Reports::new(events);
-        // Whatever ends the reports, the process is not ended by it: its calls may be fine.
+        // An error in the reports does not end the process: its calls may still work.
         while let Ok(Some(report)) = reports.next_blocking() {
             speaker.hear(report);
         }

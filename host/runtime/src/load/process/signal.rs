@@ -1,6 +1,6 @@
 //! The names of signals.
 
-/// The signal's name, unless it is one of those for free use.
+/// The name of a signal; `None` for a real-time signal.
 pub(crate) fn signal_name(number: i32) -> Option<&'static str> {
     macro_rules! name {
         ($($name:ident)*) => {

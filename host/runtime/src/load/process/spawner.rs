@@ -1,5 +1,5 @@
-//! The thread that starts all children. The kernel ties a child's end to the end of the thread that started it, so that
-//! thread must not end before the host does.
+//! The thread that starts all children. The kernel sends the parent-death signal when the thread ends that started
+//! the child, so this thread must not end before the host does.
 
 use parking_lot::Mutex;
 use std::{
@@ -11,12 +11,12 @@ use std::{
 
 type Job = (Command, mpsc::Sender<io::Result<Child>>);
 
-/// The way to the thread, once it could be started.
+/// The channel to the thread, once it was started.
 static SPAWNER: Mutex<Option<mpsc::Sender<Job>>> = Mutex::new(None);
 
 /// Starts a child on the permanent thread.
 pub(super) fn spawn(command: Command) -> io::Result<Child> {
-    let gone = || io::Error::other("the thread that starts processes is gone");
+    let gone = || io::Error::other("the thread that starts processes has ended");
     let jobs = spawner()?;
     let (reply, answer) = mpsc::channel();
     jobs.send((command, reply)).map_err(|_| gone())?;
@@ -31,7 +31,7 @@ fn spawner() -> io::Result<mpsc::Sender<Job>> {
     let (jobs, inbox) = mpsc::channel::<Job>();
     let work = move || {
         for (mut command, reply) in inbox {
-            // Whoever asked may have given up.
+            // The caller may have given up.
             let _ = reply.send(command.spawn());
         }
     };

@@ -1,5 +1,5 @@
-//! A trial: a new version does everything that it will do when it is loaded, in a process that is thrown away. What
-//! crashes, hangs, exits or refuses there never comes into the host.
+//! A trial: a new version runs through all steps of its start in a process that is thrown away. A version that
+//! crashes, hangs, exits or returns an error there is never loaded into the host.
 
 use super::{
     child::{Child, Start},
@@ -9,34 +9,34 @@ use super::{
 use crate::load::LifecycleError;
 use replug_wire as wire;
 
-/// How a trial went wrong. The host never loaded the file.
+/// Why a trial failed. The host never loaded the file.
 #[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrialError {
-    /// The process did not come as far as to have an instance, or ended.
-    #[error("on trial, {0}")]
+    /// The process ended, or no instance was created in it.
+    #[error("in the trial, {0}")]
     Process(#[from] ProcessError),
-    /// A step of its life went wrong.
-    #[error("on trial, {0}")]
+    /// A step of the plugin's life failed.
+    #[error("in the trial, {0}")]
     Lifecycle(#[from] LifecycleError),
-    /// It says that it is not well.
+    /// Its health check failed.
     #[error("the health check failed in the trial: {0}")]
     Unwell(String),
 }
 
 replug_model::readable::readable!(TrialError);
 
-/// What a trial has found out.
+/// The result of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrialReport {
-    /// Whether a panic in it unwinds. Otherwise, one ends the process.
+    /// Whether a panic in it unwinds. Otherwise, a panic ends the process.
     pub panic_unwinds: bool,
 }
 
-/// A saved state: the version that saved it, and what it saved.
+/// A saved state: the version that saved it, and the bytes.
 pub type SavedBy = (u32, Vec<u8>);
 
-/// Opens a new version and checks it, and runs nothing of the author's but its constructors.
+/// Opens a new version and checks it. Of the author's code, this runs only the constructors.
 pub fn open_only(start: Start<'_>, birth: Birth) -> Result<TrialReport, TrialError> {
     let child = Child::start(start)?;
     let load = wire::Load { path: birth.path, shared_std: birth.shared_std, limits: child.rlimits() };
@@ -44,7 +44,7 @@ pub fn open_only(start: Start<'_>, birth: Birth) -> Result<TrialReport, TrialErr
     Ok(TrialReport { panic_unwinds: loaded.panic_unwinds })
 }
 
-/// Runs a new version through its beginning.
+/// Runs a new version through all steps of its start.
 pub fn try_out(start: Start<'_>, birth: Birth, state: Option<SavedBy>) -> Result<TrialReport, TrialError> {
     let plugin = birth.id.as_str().to_owned();
     let refused = |error| match error {
@@ -62,7 +62,7 @@ pub fn try_out(start: Start<'_>, birth: Birth, state: Option<SavedBy>) -> Result
         return Err(TrialError::Unwell(message));
     }
     let tried = TrialReport { panic_unwinds: instance.panic_unwinds() };
-    // What its drop does does not matter; that it ends well does.
+    // Whatever the drop of the instance does: only its success counts.
     instance.destroy()?;
     Ok(tried)
 }

@@ -1,31 +1,31 @@
-//! What a plugin's process takes of the machine, read from `/proc` when someone asks.
+//! Measures what a plugin's process uses, read from `/proc` on request.
 
 use crate::process_stat::ProcessStat;
 use serde::{Deserialize, Serialize};
 use std::{fs, path::Path};
 
-/// What a plugin's process takes at one moment. What it has started is not in it, but for `processes`.
+/// What a plugin's process uses at one moment. Processes that it has started count only in `processes`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProcessUsage {
-    /// Time on a processor since it began, of all its threads, in seconds.
+    /// CPU time since it began, of all its threads, in seconds.
     pub cpu_seconds: f64,
-    /// Memory that it has in use, the pages of mapped files included, in bytes.
+    /// Resident memory, including pages of mapped files, in bytes.
     pub resident_bytes: u64,
-    /// Descriptors that it has open; none if they are not to be seen.
+    /// Open descriptors; `None` if they cannot be read.
     pub open_files: Option<u64>,
-    /// Its threads.
+    /// The number of its threads.
     pub threads: u64,
-    /// It and the processes that it has started; none without a cgroup, which counts them.
+    /// The number of processes: it and those that it has started; `None` without a cgroup, which counts them.
     pub processes: Option<u64>,
 }
 
 impl ProcessUsage {
-    /// Of this process.
+    /// The usage of this process.
     pub fn own() -> Option<Self> {
         Self::of(Path::new("/proc/self"), None)
     }
 
-    /// Reads `/proc/PID`, given as a folder; none if that process has ended, reaped or not.
+    /// Reads `/proc/PID`, given as a folder; `None` if that process has ended, reaped or not.
     pub(super) fn of(folder: &Path, processes: Option<u64>) -> Option<Self> {
         let stat = ProcessStat::read(folder)?;
         let resident_pages: u64 =

@@ -1,11 +1,13 @@
-//! The layout of the record: a page for what is known of the process and its end, then the marks of each thread_slot.
+//! The layout of the record: a page about the process and its end, then the marks of each thread slot.
 //!
-//! Numbers are in the byte order of the machine: a record is only read where it was written, before the next boot.
+//! Numbers are in the byte order of the machine: a record is read only on the machine that wrote it, before the
+//! next boot.
 
 use super::super::thread_slot::MAX_DEPTH;
 use std::{fs, io, mem::size_of, process};
 
-/// How many threads have their marks in the record. What further ones do is not seen from outside.
+/// How many threads have their marks in the record. The marks of further threads are not visible to other
+/// processes.
 pub(super) const THREAD_SLOTS: usize = 1024;
 pub(super) const HEADER_BYTES: usize = 4096;
 pub(super) const SEAT_BYTES: usize = MAX_DEPTH * size_of::<u64>();
@@ -21,29 +23,29 @@ const VERSION_AT: usize = 8;
 const PID_AT: usize = 12;
 const BOOT_AT: usize = 16;
 const BOOT_BYTES: usize = 36;
-/// Where the [`Fault`] begins.
+/// The offset of the [`Fault`].
 pub(super) const FAULT_AT: usize = 64;
 const SIGNAL_AT: usize = FAULT_AT + 4;
 const MARK_AT: usize = FAULT_AT + 8;
 const ADDRESSES_AT: usize = FAULT_AT + 16;
-/// How many addresses are noted of the thread that ended the process.
+/// How many addresses are recorded of the thread that ended the process.
 pub(super) const ADDRESSES: usize = 32;
 
-/// How the process ended, as far as it could say. Each may take the place of those before it, except for the last two:
-/// the first of those stays.
+/// How the process ended, as far as it could record that. A later kind may replace an earlier one in this list. Of
+/// the last two, the first one recorded stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
-    /// It could say nothing.
+    /// Nothing was recorded.
     None = 0,
-    /// A signal came from outside, or to no thread in particular.
+    /// Another process sent a signal, or the signal was not for a particular thread.
     Sent = 1,
-    /// `main` returned, or a thread outside of any call ended it.
+    /// `main` returned, or a thread ended the process outside of any call.
     Left = 2,
-    /// A thread ended it in the middle of a call, or it ended past all that would have been told.
+    /// A thread ended it during a call, or it ended without running its exit handlers.
     Exit = 3,
-    /// A thread did what the kernel answers with a signal, or raised one.
+    /// A thread caused a signal by an instruction, or raised one.
     Raised = 4,
-    /// Someone is writing.
+    /// A thread is writing the record.
     Claimed = 5,
 }
 
@@ -55,19 +57,19 @@ impl Kind {
     }
 }
 
-/// What is known of the end.
+/// What is recorded of the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) kind: Kind,
     pub(super) signal: i32,
-    /// Of the thread that ended the process.
+    /// The mark of the thread that ended the process.
     pub(super) mark: u64,
-    /// After a signal: an address in the instruction that raised it; 0 if none did. After an exit: those to which the
-    /// thread would have returned, the innermost first. The rest are 0.
+    /// After a signal: the address of the instruction that raised it, or 0. After an exit: the return addresses,
+    /// the innermost first. The remaining ones are 0.
     pub(super) addresses: [u64; ADDRESSES],
 }
 
-/// What is known of the process.
+/// What is recorded of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) pid: u32,
@@ -75,14 +77,14 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Of this process.
+    /// For this process.
     pub(super) fn own() -> io::Result<Self> {
         let boot = fs::read("/proc/sys/kernel/random/boot_id")?;
         let boot = boot.first_chunk().ok_or(io::ErrorKind::UnexpectedEof)?;
         Ok(Self { pid: process::id(), boot: *boot })
     }
 
-    /// A record in which no thread is anywhere.
+    /// A record in which no thread has a mark.
     pub(super) fn fresh_record(&self) -> Vec<u8> {
         let mut record = vec![0; RECORD_BYTES];
         let mut put = |at: usize, bytes: &[u8]| record[at..at + bytes.len()].copy_from_slice(bytes);
@@ -93,7 +95,7 @@ impl Header {
         record
     }
 
-    /// Of a record of this version, written since the machine was started.
+    /// The header of a record of this version, written since the machine was booted.
     pub(super) fn read(record: &[u8]) -> Option<Self> {
         let whole = record.len() == RECORD_BYTES;
         let ours = record.starts_with(&MAGIC) && number(record, VERSION_AT)? == VERSION;
@@ -104,7 +106,7 @@ impl Header {
 }
 
 impl Fault {
-    /// What the record says of the end. If it is not to be understood, it says nothing.
+    /// What the record says of the end. An invalid record says nothing.
     pub(super) fn read(record: &[u8]) -> Option<Self> {
         let kind = Kind::of(number(record, FAULT_AT)?)?;
         let mut addresses = [0; ADDRESSES];
@@ -119,7 +121,7 @@ impl Fault {
         })
     }
 
-    /// The bytes at [`FAULT_AT`] that say what someone else has seen of the end; the signal is 0 where there was none.
+    /// The bytes at [`FAULT_AT`] for an end that another process has seen. The signal is 0 if there was none.
     pub(super) fn seen(kind: Kind, signal: i32) -> [u8; 8] {
         let [kind, signal] = [kind as u32, signal.cast_unsigned()].map(u32::to_ne_bytes);
         std::array::from_fn(|at| if at < 4 { kind[at] } else { signal[at - 4] })

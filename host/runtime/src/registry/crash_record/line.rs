@@ -1,8 +1,8 @@
-//! The line of a plugin's source at which a process ended, told from the addresses that it has noted.
+//! Finds the line of a plugin's source at which a process ended, from the recorded addresses.
 
 use super::{layout::Fault, notes::Note};
 
-/// That line, if an address lies in the library of this plugin and the artifact says what it was made from.
+/// That line, if an address is in the library of this plugin and the artifact is known.
 #[cfg(feature = "lines")]
 pub(super) fn line(note: &Note, fault: &Fault) -> Option<String> {
     use super::layout::Kind;
@@ -11,7 +11,7 @@ pub(super) fn line(note: &Note, fault: &Fault) -> Option<String> {
     use sha2::{Digest as _, Sha256};
 
     let (origin, mapped) = (note.origin.as_ref()?, note.mapped.as_ref()?);
-    // A call ends just before the address to which it returns.
+    // A call instruction is just before its return address.
     let (addresses, into) = match fault.kind {
         Kind::Raised => (&fault.addresses[..1], 0),
         Kind::Exit | Kind::Left => (&fault.addresses[..], 1),
@@ -29,7 +29,7 @@ pub(super) fn line(note: &Note, fault: &Fault) -> Option<String> {
     is_intact.then(|| lines::line(&library, &instructions, origin.root.as_ref()))?
 }
 
-/// Without what reads line tables, no line is known.
+/// Without the reader of line tables, no line is known.
 #[cfg(not(feature = "lines"))]
 pub(super) fn line(_: &Note, _: &Fault) -> Option<String> {
     None
@@ -47,7 +47,7 @@ mod tests {
     use replug_model::id::{Digest, Generation};
     use sha2::{Digest as _, Sha256};
 
-    /// Where the library lies in memory.
+    /// The address at which the library is mapped.
     const START: u64 = 0x7000_0000;
 
     fn note(sample: &Sample) -> Note {

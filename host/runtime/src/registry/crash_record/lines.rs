@@ -1,4 +1,4 @@
-//! Which line of the source an instruction of a library comes from, as its line tables say.
+//! Finds the line of the source that an instruction of a library comes from, with the library's line tables.
 
 use addr2line::{
     Context, Frame,
@@ -13,16 +13,16 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// The files that plugins are.
+/// The file format of plugins.
 type Elf = object::elf::FileHeader64<object::LittleEndian>;
 
 type Bytes<'d> = EndianSlice<'d, LittleEndian>;
 
-/// The line that the first of these instructions comes from which is made from a file below `root`, such as
-/// `src/lib.rs:12`; without such a one, that of the first which is not made from a file of std's. An instruction that is in several
-/// functions, inlined into each other, counts for each, the innermost first.
+/// The line of the first of these instructions that comes from a file below `root`, such as `src/lib.rs:12`. If
+/// there is none, the line of the first one that does not come from std. An instruction that belongs to several
+/// functions, because they are inlined into each other, counts for each of them, the innermost first.
 ///
-/// An instruction is given by how far it is from the beginning of the library in memory.
+/// An instruction is given by its offset from the beginning of the library in memory.
 pub(super) fn line(library: &[u8], instructions: &[u64], root: &Path) -> Option<String> {
     let file = ElfFile::<Elf>::parse(library).ok()?;
     let begin = file.segments().map(|segment| segment.address()).min()?;
@@ -37,7 +37,7 @@ pub(super) fn line(library: &[u8], instructions: &[u64], root: &Path) -> Option<
     own.or_else(foreign).map(|(file, line)| format!("{}:{line}", file.display()))
 }
 
-/// The debug information; none if it is compressed.
+/// The debug information; `None` if it is compressed.
 fn tables<'d>(file: &ElfFile<'d, Elf>) -> Option<Dwarf<Bytes<'d>>> {
     Dwarf::load(|id| {
         let Some(section) = file.section_by_name(id.name()) else { return Ok(Bytes::default()) };
@@ -48,7 +48,7 @@ fn tables<'d>(file: &ElfFile<'d, Elf>) -> Option<Dwarf<Bytes<'d>>> {
     .ok()
 }
 
-/// The file and the line of each function that the instruction is in, the innermost first.
+/// The file and the line of each function that the instruction belongs to, the innermost first.
 fn places(context: &Context<Bytes<'_>>, address: u64) -> Vec<(PathBuf, u32)> {
     let mut places = Vec::new();
     let Ok(mut frames) = context.find_frames(address).skip_all_loads() else { return places };
@@ -60,7 +60,7 @@ fn places(context: &Context<Bytes<'_>>, address: u64) -> Vec<(PathBuf, u32)> {
     places
 }
 
-/// The path from a folder to a file in it, whatever links lead to the file.
+/// The path from a folder to a file in it, after links are resolved.
 fn below(root: &Path, file: &Path) -> Option<PathBuf> {
     let inside = |file: &Path| {
         let rest = file.strip_prefix(root).ok()?;
@@ -71,7 +71,7 @@ fn below(root: &Path, file: &Path) -> Option<PathBuf> {
 }
 
 fn is_std(file: &Path) -> bool {
-    // As std is shipped, and where a toolchain has its sources.
+    // The paths of std as it is shipped, and as an installed toolchain has its sources.
     file.starts_with("/rustc") || file.to_string_lossy().contains("/lib/rustlib/src/rust/")
 }
 
@@ -104,14 +104,14 @@ pub extern \"C\" fn foreign(at: *mut u8) {
 }
 ";
 
-    /// A library made from files in two folders, `sources` and `elsewhere`.
+    /// A library that is made from files in two folders, `sources` and `elsewhere`.
     pub(in super::super) struct Sample {
         folder: TempDir,
         pub(in super::super) library: Vec<u8>,
     }
 
     impl Sample {
-        /// It has line tables, unless these arguments for rustc leave them out.
+        /// Has line tables, unless these arguments for rustc omit them.
         pub(in super::super) fn built(args: &[&str]) -> Self {
             let folder = tempfile::tempdir().unwrap();
             for (name, content) in [("sources/lib.rs", LIB), ("elsewhere/other.rs", OTHER)] {
@@ -137,7 +137,8 @@ pub extern \"C\" fn foreign(at: *mut u8) {
             self.folder.path().canonicalize().unwrap().join("sources")
         }
 
-        /// Where in memory the instructions of the function are whose name has this in it, from the beginning of the library on.
+        /// The offsets of the instructions of the function whose name contains this, from the beginning of the
+        /// library in memory.
         pub(in super::super) fn function(&self, name: &str) -> std::ops::Range<u64> {
             let file = ElfFile::<Elf>::parse(&*self.library).unwrap();
             let begin = file.segments().map(|segment| segment.address()).min().unwrap();
@@ -191,7 +192,7 @@ pub extern \"C\" fn foreign(at: *mut u8) {
         }
         let Sample { library, .. } = Sample::built(&[]);
         for length in (0..library.len()).step_by(library.len() / 50) {
-            // Some lines are still there; that no reader panics is what counts.
+            // Some lines are still found. The test checks only that no reader panics.
             line(&library[..length], &[0, 0x1000, u64::MAX], Path::new("/"));
         }
     }

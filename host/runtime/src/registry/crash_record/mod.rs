@@ -1,4 +1,5 @@
-//! The crash record: who was where when the process ended, in memory that outlives it, and then in a file.
+//! The crash record: what each thread was doing when the process ended. It is kept in memory that outlives the
+//! process, and then in a file.
 //!
 //! ```text
 //!  sealed memory                  the header: process, boot, and how it ended      written in the end, by `fault.rs`
@@ -7,15 +8,16 @@
 //!  run/<pid>-<n>/lanes/<lane>.json  who is behind a column of a mark               written at each load, by `notes.rs`
 //! ```
 //!
-//! `layout.rs` says where what stands; `memory.rs` makes the memory and maps it; `read.rs` reads the file that a dead
-//! process has left, and `line.rs` the line of the source at which it was. The file is written by whoever comes to it, each time as a whole:
+//! `layout.rs` defines the layout; `memory.rs` creates and maps the memory; `read.rs` reads the file that a dead
+//! process has left, and `line.rs` finds the line of the source that it was at. Several processes may write the
+//! file, each time as a whole:
 //!
 //! * the process itself, when a signal or `exit` ends it and its handlers run;
 //! * its [parent](crate::parent), which holds the memory, after any end;
-//! * without a parent, a [recorder](crate::recorder), which holds the memory, after any end; unless the program does not
-//!   call `run_if_asked`.
+//! * without a parent, a [recorder](crate::recorder), which holds the memory, after any end, unless the program
+//!   does not call `run_if_asked`.
 //!
-//! There is one record for a process, however many hosts it has. Each host has it under a name in its own run folder.
+//! A process has one record, however many hosts it has. Each host links it under a name in its own run folder.
 
 mod fault;
 mod layout;
@@ -64,14 +66,14 @@ struct Kept {
     file: File,
     /// How many hosts keep it.
     hosts: usize,
-    /// Writes it after the end of this process, if no one else does.
+    /// Writes it after the end of this process, if no parent does.
     _recorder: Option<Recorder>,
 }
 
-/// The record cannot be kept.
+/// Why no record can be kept.
 #[derive(thiserror::Error)]
 #[error(
-    "no crash record: {}: {source}; if a plugin crashes this program, nothing will say which it was", path.display()
+    "no crash record: {}: {source}; if a plugin crashes this program, the crash cannot be attributed to it", path.display()
 )]
 pub struct RecordError {
     path: PathBuf,
@@ -81,21 +83,21 @@ pub struct RecordError {
 replug_model::readable::readable!(RecordError);
 
 impl CrashRecord {
-    /// Keeps the record of this process in a host's run folder, until this is dropped or the process ends. `program` can
-    /// be run as a recorder.
+    /// Keeps the record of this process in a host's run folder, until this is dropped or the process ends.
+    /// `program` can be run as a recorder.
     pub fn keep(run_dir: &Path, program: Option<&Program>) -> Result<Self, RecordError> {
         let path = run_dir.join(RECORD_NAME);
         let failed = |source: io::Error| RecordError { path: path.clone(), source };
         if fault::is_in_child() {
             let reason =
-                "this process was forked from one that keeps a record, and runs no program of its own";
+                "this process was forked from one that keeps a record, and has not executed a program since";
             return Err(failed(io::Error::new(io::ErrorKind::Unsupported, reason)));
         }
         fs::create_dir(run_dir.join(notes::NOTES_NAME)).map_err(failed)?;
         let mut kept = KEPT.lock();
         match &mut *kept {
             Some(known) if is_linked(&known.file, &path).map_err(failed)? => known.hosts += 1,
-            // A host whose folder someone has removed gets no other file.
+            // If the folder of a host was removed, that host gets no new file.
             others => {
                 let hosts = others.take().map_or(0, |before| before.hosts) + 1;
                 *kept = Some(begin(&path, program, hosts).map_err(failed)?);
@@ -105,7 +107,7 @@ impl CrashRecord {
         Ok(Self { run_dir: run_dir.to_owned() })
     }
 
-    /// Where the note of a column belongs.
+    /// The file for the note of a column.
     pub(super) fn note(&self, column: usize) -> PathBuf {
         notes::path(&self.run_dir, column)
     }
@@ -124,15 +126,18 @@ impl Drop for CrashRecord {
     }
 }
 
-/// Begins a record.
+/// Creates a record.
 fn begin(path: &Path, program: Option<&Program>, hosts: usize) -> io::Result<Kept> {
     let memory = memory::memory().ok_or_else(|| {
-        io::Error::new(io::ErrorKind::Unsupported, "the kernel gives no memory that another process can hold")
+        io::Error::new(
+            io::ErrorKind::Unsupported,
+            "the kernel provides no memory that another process can hold",
+        )
     })?;
     let record = Header::own()?.fresh_record();
     memory.file.write_all_at(&record[..HEADER_BYTES], 0)?;
     let mut file = File::options().read(true).write(true).create_new(true).open(path)?;
-    // Written in full: so it has its room on the disk, and a disk that has none says so now.
+    // Written in full: this allocates its disk space, and a full disk is reported now.
     file.write_all(&record)?;
     fault::write_to(Some(file.as_fd()));
     let recorder = match (memory.holder, program) {
@@ -141,14 +146,14 @@ fn begin(path: &Path, program: Option<&Program>, hosts: usize) -> io::Result<Kep
     };
     let recorder = recorder.transpose().unwrap_or_else(|error| {
         tracing::warn!(
-            "no process records how this one ends: {error}; if it is killed, nothing will say which plugin was at work"
+            "no process records how this one ends: {error}; if it is killed, the running plugin is not known afterwards"
         );
         None
     });
     Ok(Kept { file, hosts, _recorder: recorder })
 }
 
-/// Gives a record one more name; false if it has none any more, because all hosts that kept it are gone.
+/// Links a record under one more name; false if it has no name any more, because all hosts that kept it are gone.
 fn is_linked(record: &File, path: &Path) -> io::Result<bool> {
     if record.metadata()?.nlink() == 0 {
         return Ok(false);
@@ -156,7 +161,7 @@ fn is_linked(record: &File, path: &Path) -> io::Result<bool> {
     let own = format!("/proc/self/fd/{}", record.as_raw_fd());
     match linkat(CWD, own, CWD, path, AtFlags::SYMLINK_FOLLOW) {
         Ok(()) => Ok(true),
-        // The last of them went just now.
+        // The last of them ended just now.
         Err(rustix::io::Errno::NOENT) => Ok(false),
         Err(error) => Err(error.into()),
     }

@@ -1,4 +1,4 @@
-//! Notes: who is behind a column, in words that outlive the process.
+//! Notes: describe the generation behind a column in text that outlives the process.
 
 use replug_model::id::{Digest, Generation, PluginId};
 use serde::{Deserialize, Serialize};
@@ -11,10 +11,10 @@ use std::{
 /// The folder of the notes in a run folder.
 pub(super) const NOTES_NAME: &str = "lanes";
 
-/// A note that is longer than this was not written by this program.
+/// The maximum length of a note. A longer one was not written by this program.
 const MAX_NOTE_BYTES: u64 = 1 << 20;
 
-/// Who is behind a column.
+/// The generation behind a column.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
     /// The plugin.
@@ -23,27 +23,27 @@ pub struct Note {
     pub generation: Generation,
     /// Its artifact.
     pub digest: Digest,
-    /// In the order of `export!`; empty before the library is open.
+    /// Its interfaces, in the order of `export!`; empty before the library is open.
     pub interfaces: Vec<NotedInterface>,
-    /// The addresses that the library takes, once it is open.
+    /// The addresses of the library, once it is open.
     pub mapped: Option<Range<u64>>,
-    /// What its instructions were made from; none if a path is no text.
+    /// The sources of its instructions; `None` if a path is not UTF-8.
     pub origin: Option<Origin>,
 }
 
-/// Where the artifact is in which instructions are looked up, and what it was made from.
+/// The artifact in which to look up instructions, and the folder of its sources.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// Its file in the store.
     pub(super) file: String,
-    /// What that file holds.
+    /// The digest of that file.
     pub(super) content: Digest,
     /// The folder of the plugin's sources.
     pub(super) root: String,
 }
 
 impl Origin {
-    /// Of an artifact of the plugin whose folder this is, given by its file in the store and the digest of that.
+    /// For an artifact of the plugin in this folder, given by its file in the store and the digest of that.
     pub fn of(file: &Path, content: Digest, root: &Path) -> Option<Self> {
         let (file, root) = (file.to_str()?.to_owned(), root.to_str()?.to_owned());
         Some(Self { file, content, root })
@@ -60,7 +60,7 @@ pub struct NotedInterface {
 }
 
 impl Note {
-    /// Puts the note in the place of the one before.
+    /// Replaces the previous note.
     pub(in crate::registry) fn write(&self, path: &Path) -> io::Result<()> {
         let temporary = path.with_extension("tmp");
         fs::write(&temporary, serde_json::to_vec(self)?)?;
@@ -76,17 +76,17 @@ impl Note {
     }
 }
 
-/// The place of a column's note in a run folder.
+/// The path of a column's note in a run folder.
 pub(super) fn path(run_dir: &Path, column: usize) -> PathBuf {
     run_dir.join(NOTES_NAME).join(format!("{column}.json"))
 }
 
-/// Who was behind a column.
+/// The note of the generation behind a column.
 pub(super) fn behind(run_dir: &Path, column: u16) -> Option<Note> {
     Note::read(&path(run_dir, column.into()))
 }
 
-/// Whose library the first of these addresses lay in that lay in any.
+/// The note of the library that contains the first of these addresses that is in any library.
 pub(super) fn at(run_dir: &Path, addresses: &[u64]) -> Option<Note> {
     let notes = fs::read_dir(run_dir.join(NOTES_NAME)).ok()?.flatten();
     let notes: Vec<_> = notes.filter_map(|entry| Note::read(&entry.path())).collect();

@@ -1,8 +1,8 @@
-//! What is left of a standard error that the program reads itself when the process ends.
+//! Saves output on the standard error that the program reads itself, when the process ends.
 //!
-//! A program that has put a pipe in the place of its descriptor 2, to know what plugins write to it, is the only reader of that
-//! pipe. What the standard library and the C library write just before they end the process would be lost in it: that a stack has
-//! overflowed, say, or why it was aborted.
+//! A program may replace its descriptor 2 by a pipe, to learn what plugins write to it. Then it is the only reader
+//! of that pipe. The last messages of the standard library and the C library would be lost in the pipe when they
+//! end the process: that a stack has overflowed, or the reason of an abort.
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -17,27 +17,29 @@ use std::{
 
 const NONE: RawFd = -1;
 
-/// The reading end of the pipe, and where what is written to it goes. Both stay open once they are here.
+/// The reading end of the pipe, and the descriptor to which its content is copied. Both stay open once they are
+/// set.
 static PIPE: AtomicI32 = AtomicI32::new(NONE);
 static ORIGINAL: AtomicI32 = AtomicI32::new(NONE);
 
-/// Whether something was read from the pipe that has not yet gone where it goes.
+/// Whether data was read from the pipe that has not yet been written.
 static UNDERWAY: AtomicBool = AtomicBool::new(false);
 
-/// For how many milliseconds the end of the process waits for that: on a busy machine, the reader may have to wait for a
-/// processor.
+/// How many milliseconds the end of the process waits for that: on a busy machine, the reader may have to wait for
+/// a CPU.
 const PATIENCE: u32 = 2000;
 
-/// Reads a pipe that is in the place of descriptor 2 until its end, and writes all of it where that led before, then to
-/// `each`. Should the process end by a signal of its own making or by `exit`, that has its descriptor 2 back, and what is still
-/// in the pipe is written there, provided that a host in it keeps a crash record. To be called once in a process.
+/// Reads a pipe that replaces descriptor 2 until its end, and writes everything to the original target of
+/// descriptor 2, then to `each`. If the process ends by a signal that it raised or by `exit`, the original
+/// descriptor 2 is restored, and the rest of the pipe is written there, provided that a host in the process keeps a
+/// crash record. Call this once in a process.
 ///
 /// # Errors
 ///
 /// If the pipe cannot be read.
 pub fn pass_on(pipe: PipeReader, original: File, mut each: impl FnMut(&[u8])) -> io::Result<()> {
     ioctl_fionbio(&pipe, true)?;
-    // A signal may come at any time: neither is closed any more.
+    // A signal may come at any time, so neither is closed any more.
     let (pipe, original): (&PipeReader, &File) = (Box::leak(Box::new(pipe)), Box::leak(Box::new(original)));
     ORIGINAL.store(original.as_raw_fd(), Ordering::Release);
     PIPE.store(pipe.as_raw_fd(), Ordering::Release);
@@ -50,7 +52,7 @@ pub fn pass_on(pipe: PipeReader, original: File, mut each: impl FnMut(&[u8])) ->
         UNDERWAY.store(true, Ordering::SeqCst);
         let read = (&*pipe).read(&mut buffer);
         if let Ok(length) = read {
-            // Whoever closed it does not want to know.
+            // A closed original means that no output is wanted.
             let _ = (&*original).write_all(&buffer[..length]);
         }
         UNDERWAY.store(false, Ordering::SeqCst);
@@ -63,8 +65,8 @@ pub fn pass_on(pipe: PipeReader, original: File, mut each: impl FnMut(&[u8])) ->
     }
 }
 
-/// Gives the process its descriptor 2 back, and writes there what is left in the pipe. Only does what POSIX allows in a signal
-/// handler: atomics, `dup2`, `nanosleep`, `read`, `write`.
+/// Restores the original descriptor 2, and writes the rest of the pipe there. Does only what POSIX allows in a
+/// signal handler: atomics, `dup2`, `nanosleep`, `read`, `write`.
 pub(super) fn give_back() {
     let (pipe, original) = (PIPE.load(Ordering::Acquire), ORIGINAL.load(Ordering::Acquire));
     if pipe == NONE {
@@ -72,10 +74,11 @@ pub(super) fn give_back() {
     }
     let moment = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
     let mut buffer = [0_u8; 512];
-    // SAFETY: both descriptors are open for good; the buffer is as long as is said, and `moment` a place to read from.
+    // SAFETY: both descriptors are open for good; the buffer has the given length, and `moment` is a place to read
+    // from.
     unsafe {
         libc::dup2(original, libc::STDERR_FILENO);
-        // What the reader has taken is written by it; it may be this very thread.
+        // The reader writes the data that it has already read. The reader may be this very thread.
         for _ in 0..PATIENCE {
             if !UNDERWAY.load(Ordering::SeqCst) {
                 break;

@@ -1,4 +1,4 @@
-//! Reading the record of a process that has ended. Whatever stands there, nothing is taken on trust.
+//! Reads the record of a process that has ended. It may contain anything, so each field is checked.
 
 use super::{
     layout::{FAULT_AT, Fault, Header, Kind, RECORD_BYTES, RECORD_NAME, thread_slots},
@@ -23,11 +23,12 @@ use std::{
 /// The end of a process that had not shut its host down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crash {
-    /// The number of the process.
+    /// The pid of the process.
     pub pid: u32,
     /// What ended it.
     pub end: End,
-    /// The plugins that may have ended it: the one whose thread did, if that is known; otherwise all that were running code.
+    /// The plugins that may have ended it: the one whose thread did, if that is known; otherwise all that were
+    /// running code.
     pub suspects: Vec<Suspect>,
 }
 
@@ -36,10 +37,10 @@ pub struct Crash {
 pub enum End {
     /// A signal, such as `SIGSEGV`.
     Signal(&'static str),
-    /// A call of `exit` from within a plugin; or one of `_exit`, if whoever has waited for the process has
+    /// A call of `exit` from within a plugin; or one of `_exit`, if the process that waited for this one has
     /// [noted](note_end) its status.
     Exit,
-    /// Something that leaves no word behind: `SIGKILL`, or `_exit`.
+    /// An end that leaves no record: by `SIGKILL` or `_exit`.
     Unknown,
 }
 
@@ -52,11 +53,11 @@ pub struct Suspect {
     pub generation: Generation,
     /// Its artifact.
     pub digest: Digest,
-    /// The interface that was called; empty where it was no call.
+    /// The interface that was called; empty if it was not a call.
     pub interface: String,
     /// The method; or the step of the plugin's life, such as `init`; or `a thread of its own`.
     pub method: String,
-    /// The line of its source that ended the process, such as `src/lib.rs:12`; none if that cannot be told.
+    /// The line of its source that ended the process, such as `src/lib.rs:12`; `None` if that is unknown.
     pub line: Option<String>,
     /// Why it is suspected.
     pub blamed: Blame,
@@ -65,13 +66,13 @@ pub struct Suspect {
 /// Why a plugin is suspected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
-    /// It was its thread that raised the signal, or called `exit`.
+    /// Its thread raised the signal, or called `exit`.
     Raised,
-    /// It was in the middle of something when the process ended, and nothing says who ended it.
+    /// Its code was running when the process ended, and nothing tells which thread ended it.
     InFlight,
 }
 
-/// Reads what a process has left in its run folder. Nothing, if it ended in good order, or left nothing legible.
+/// Reads what a process has left in its run folder; `None` if it shut down properly, or left nothing readable.
 pub fn read(run_dir: &Path) -> Option<Crash> {
     let record = contents(run_dir).ok()?;
     let header = Header::read(&record)?;
@@ -86,13 +87,14 @@ pub fn read(run_dir: &Path) -> Option<Crash> {
     Some(Crash { pid: header.pid, end, suspects })
 }
 
-/// Notes how a process ended, if it could not do so itself. To be called by whoever has waited for it.
+/// Records how a process ended, if it could not do so itself. The process that has waited for it calls this.
 ///
-/// If the process has recorded no exit, it did not go through `exit`. The plugins with calls in flight are suspected then.
+/// If the process has recorded no exit, it did not go through `exit`. The plugins with calls in flight are
+/// suspected then.
 ///
 /// # Errors
 ///
-/// * What the file system says; [`io::ErrorKind::InvalidData`] if the folder holds no record that can be read
+/// * The error of the file system; [`io::ErrorKind::InvalidData`] if the folder holds no readable record
 pub fn note_end(run_dir: &Path, status: ExitStatus) -> io::Result<()> {
     let record = contents(run_dir)?;
     let legible = Header::read(&record).and_then(|_| Fault::read(&record));
@@ -108,12 +110,12 @@ pub fn note_end(run_dir: &Path, status: ExitStatus) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes the memory of a process that has ended to its run folder, where the next host reads it. To be called by whoever
-/// holds that memory.
+/// Writes the memory of a process that has ended to its run folder, where the next host reads it. The process that
+/// holds that memory calls this.
 ///
 /// # Errors
 ///
-/// * What the file system says; [`io::ErrorKind::InvalidData`] if the process kept no record
+/// * The error of the file system; [`io::ErrorKind::InvalidData`] if the process kept no record
 pub(crate) fn write_down(memory: &File, run_dir: &Path) -> io::Result<()> {
     let mut record = vec![0; RECORD_BYTES];
     memory.read_exact_at(&mut record, 0)?;
@@ -126,7 +128,7 @@ fn contents(run_dir: &Path) -> io::Result<Vec<u8>> {
     let mut record = Vec::new();
     let file = File::open(run_dir.join(RECORD_NAME))?;
     recorder::wait_for(&file);
-    // One byte more shows that it is too long.
+    // One more byte shows that the file is too long.
     file.take(RECORD_BYTES as u64 + 1).read_to_end(&mut record)?;
     Ok(record)
 }
@@ -142,11 +144,11 @@ fn suspects(run_dir: &Path, record: &[u8], fault: &Fault) -> Vec<Suspect> {
             return vec![raised(note, (String::new(), "a thread of its own".into()), fault)];
         }
     }
-    // A program may leave while calls run.
+    // A program may exit while calls run.
     if fault.kind == Kind::Left { Vec::new() } else { in_flight(run_dir, record) }
 }
 
-/// All that were in the middle of something, without repetition.
+/// All plugins whose code was running, each once.
 fn in_flight(run_dir: &Path, record: &[u8]) -> Vec<Suspect> {
     let mut suspects = Vec::new();
     for thread_slot in thread_slots(record) {
@@ -161,7 +163,7 @@ fn in_flight(run_dir: &Path, record: &[u8]) -> Vec<Suspect> {
 /// An interface, which may be empty, and a method.
 type Place = (String, String);
 
-/// Who was there, and doing what.
+/// The generation behind a mark, and what it was doing.
 fn behind(run_dir: &Path, contents: MarkContents) -> Option<(Note, Place)> {
     let note = notes::behind(run_dir, contents.column)?;
     let place = match contents.doing {
@@ -188,8 +190,8 @@ fn of(note: Note, (interface, method): Place, blamed: Blame) -> Suspect {
 }
 
 impl Crash {
-    /// Who ended the process, if that is certain: the plugin whose thread did; otherwise the only plugin that was running when
-    /// a signal came from outside, or when the process ended without its handlers noticing.
+    /// The plugin that ended the process, if that is certain: the one whose thread did; otherwise the only plugin
+    /// that was running when a signal came from outside, or when the process ended without its handlers noticing.
     pub fn culprit(&self) -> Option<&Suspect> {
         if let Some(raised) = self.suspects.iter().find(|suspect| suspect.blamed == Blame::Raised) {
             return Some(raised);
@@ -206,12 +208,12 @@ impl fmt::Display for Crash {
         match self.end {
             End::Signal(name) => write!(f, "by {name}")?,
             End::Exit => write!(f, "by a call of `exit`")?,
-            End::Unknown => write!(f, "without a word")?,
+            End::Unknown => write!(f, "without recording a reason")?,
         }
         for (number, suspect) in self.suspects.iter().enumerate() {
             let how = match (number, suspect.blamed) {
                 (0, Blame::Raised) => " in ",
-                (0, Blame::InFlight) => "; in the middle of something: ",
+                (0, Blame::InFlight) => "; running: ",
                 _ => ", ",
             };
             write!(f, "{how}{suspect}")?;

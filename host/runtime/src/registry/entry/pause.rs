@@ -1,4 +1,4 @@
-//! The pause in which a state is handed over: new calls wait, and none runs.
+//! The pause during which the state is handed over: new calls wait, and none runs.
 
 use super::{Entry, Retiring, ports};
 use crate::registry::{
@@ -9,11 +9,11 @@ use crate::registry::{
 use std::{sync::Arc, time::Duration};
 
 impl Entry {
-    /// Lets new calls wait, and waits for those that run.
+    /// Makes new calls wait, and waits for those that run.
     ///
     /// # Errors
     ///
-    /// [`PauseError`] if calls still run after `deadline`; then it is as if nothing had happened.
+    /// [`PauseError`] if calls still run after `deadline`. Then the pause is undone.
     pub fn pause(self: &Arc<Self>, deadline: Duration) -> Result<Paused, PauseError> {
         let mut inner = self.inner.lock();
         let live = inner.live.clone().ok_or(PauseError::NothingServes)?;
@@ -34,7 +34,7 @@ impl Entry {
         Err(PauseError::Deadline { deadline, running })
     }
 
-    /// Ends a pause of which it is not known when its owner will: the generation that was paused goes on.
+    /// Ends a pause whose owner may be stuck: the paused generation serves again.
     pub fn resume(&self) {
         let mut inner = self.inner.lock();
         let (Some(_), Some(live)) = (inner.pause.take(), inner.live.clone()) else { return };
@@ -43,7 +43,7 @@ impl Entry {
     }
 }
 
-/// A plugin whose calls wait, and which runs none. Dropped, it goes on as before.
+/// A plugin whose calls wait, and which runs none. Dropping this makes it serve again.
 pub struct Paused {
     entry: Arc<Entry>,
     live: Arc<Live>,
@@ -58,12 +58,12 @@ impl Paused {
 }
 
 impl Paused {
-    /// Takes the generation out, while calls go on waiting: until another one serves, or the plugin is closed. None if the
-    /// pause was ended meanwhile.
+    /// Takes the generation out, while calls keep waiting: until another one serves, or the plugin is closed.
+    /// `None` if the pause was ended meanwhile.
     pub fn vacate(self) -> Option<(Vacant, Retiring)> {
         let entry = self.entry.clone();
         let number = self.number;
-        // Ends nothing: `vacant` goes on where it ends.
+        // This does not end the wait: `vacant` takes it over.
         let vacant = Vacant::new();
         let mut inner = entry.inner.lock();
         if inner.pause != Some(number) {
@@ -79,7 +79,8 @@ impl Paused {
     }
 }
 
-/// A plugin without a generation, whose calls wait for the next one. The thread that brings that up must not wait with them.
+/// A plugin without a generation, whose calls wait for the next one. The thread that starts that generation must
+/// not wait as well.
 pub struct Vacant(());
 
 impl Vacant {
@@ -98,7 +99,7 @@ impl Drop for Vacant {
 impl Drop for Paused {
     fn drop(&mut self) {
         HANDING_OVER.set(false);
-        // A later pause is not this one's to end.
+        // A later pause must not be ended by this one.
         if self.entry.inner.lock().pause == Some(self.number) {
             self.entry.resume();
         }
@@ -111,13 +112,13 @@ pub enum PauseError {
     /// No generation serves.
     #[error("no generation serves")]
     NothingServes,
-    /// An earlier hand-over has been given up, and its `save` has not come back.
-    #[error("`save` of an earlier reload has not come back yet: wait for it, or restart the host")]
+    /// An earlier hand-over has been abandoned, and its `save` has not returned.
+    #[error("`save` of an earlier reload has not returned yet: wait for it, or restart the host")]
     HandingOver,
-    /// Calls still ran.
-    #[error("calls still run after {} ({running}): raise `drain_timeout` under [reload], or make them shorter", humantime::format_duration(*.deadline))]
+    /// Calls were still running.
+    #[error("calls still run after {} ({running}): raise `drain_timeout` under [reload], or make the calls shorter", humantime::format_duration(*.deadline))]
     Deadline {
-        /// How long was waited.
+        /// How long the host waited.
         deadline: Duration,
         /// How many calls did not end.
         running: usize,

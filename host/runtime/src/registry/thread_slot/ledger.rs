@@ -1,4 +1,4 @@
-//! The ledger: what is known of each living generation beside the counts of the threads that live.
+//! The ledger: the data of each living generation besides the counts of living threads.
 
 use super::{CHUNKS, COLUMNS_PER_CHUNK, Calls, Count, THREAD_SLOTS, Tid, own_tid};
 use crate::registry::{
@@ -8,20 +8,20 @@ use crate::registry::{
 use parking_lot::Mutex;
 use std::{collections::BTreeSet, fs, io, path::PathBuf};
 
-/// What is known of a column beside the counts of the threads that live.
+/// The data of a column besides the counts of living threads.
 #[derive(Debug, Default)]
 struct Account {
     taken: bool,
     /// The calls of threads that have ended.
     calls: Calls,
-    /// The threads that ever ran code of the generation, by the kernel's number.
+    /// The threads that ever ran code of the generation, by their kernel ids.
     visitors: BTreeSet<Tid>,
 }
 
 /// All accounts, by column.
 static LEDGER: Mutex<Vec<Account>> = Mutex::new(Vec::new());
 
-/// Adds what a thread that ends has counted.
+/// Adds the counts of a thread that ends.
 pub(super) fn settle<'a>(counts: impl Iterator<Item = (CallColumn, &'a Count)>) {
     let mut ledger = LEDGER.lock();
     for (column, count) in counts {
@@ -32,7 +32,7 @@ pub(super) fn settle<'a>(counts: impl Iterator<Item = (CallColumn, &'a Count)>) 
     }
 }
 
-/// Says that the calling thread runs code of the generation that has this column.
+/// Notes that the calling thread runs code of the generation of this column.
 #[cold]
 pub(super) fn note_visitor(column: CallColumn) {
     let tid = own_tid();
@@ -41,7 +41,7 @@ pub(super) fn note_visitor(column: CallColumn) {
     }
 }
 
-/// There are more living generations in this process than can be counted.
+/// This process has more living generations than it can count calls for.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "4096 generations are alive in this process: calls that never return keep old ones from retiring; restart the host"
@@ -50,11 +50,11 @@ pub struct TooManyGenerations;
 
 replug_model::readable::readable!(TooManyGenerations);
 
-/// A number that one living generation counts its calls under; given back when it has retired.
+/// The column under which a living generation counts its calls; released when it has retired.
 #[derive(Debug)]
 pub struct ColumnLease {
     column: CallColumn,
-    /// Says in a file who counts under it.
+    /// The file that describes the generation of this column.
     note: Option<PathBuf>,
 }
 
@@ -63,7 +63,7 @@ pub struct ColumnLease {
 pub(in crate::registry) struct CallColumn(usize);
 
 impl CallColumn {
-    /// Where a thread slot keeps its count.
+    /// The column for a place in a thread slot.
     pub(super) fn at(chunk: usize, place: usize) -> Self {
         Self(chunk * COLUMNS_PER_CHUNK + place)
     }
@@ -80,7 +80,7 @@ impl CallColumn {
 }
 
 impl ColumnLease {
-    /// Takes a column that no one counts under.
+    /// Takes a free column.
     pub fn take() -> Result<Self, TooManyGenerations> {
         let mut ledger = LEDGER.lock();
         let free = ledger.iter().position(|account| !account.taken).unwrap_or(ledger.len());
@@ -98,7 +98,7 @@ impl ColumnLease {
         self.column
     }
 
-    /// Says in the crash record who is behind the marks of this column, until it is given back.
+    /// Describes, in the crash record, the generation behind the marks of this column, until it is released.
     pub fn note(&mut self, record: &CrashRecord, note: &Note) -> io::Result<()> {
         let path = record.note(self.column.number());
         note.write(&path)?;
@@ -106,7 +106,7 @@ impl ColumnLease {
         Ok(())
     }
 
-    /// To be held by a thread while it runs a step of the life of the generation, in this process.
+    /// A thread holds the result while it runs a step of the generation's life in this process.
     pub fn mark(&self, step: Step) -> Marked {
         note_visitor(self.column);
         Marked::new(self.column, step)
@@ -117,9 +117,9 @@ impl ColumnLease {
         LEDGER.lock()[self.column.0].visitors.clone()
     }
 
-    /// Calls and failed calls of all threads so far.
+    /// Calls and failed calls of all threads until now.
     pub(in crate::registry) fn total(&self) -> Calls {
-        // Held until the end, so that no thread settles in between and is counted twice or not at all.
+        // Locked until the end, so that no thread moves its counts meanwhile and is counted twice or not at all.
         let ledger = LEDGER.lock();
         let mut total = ledger[self.column.0].calls;
         self.for_each(|count| {
@@ -140,7 +140,7 @@ impl ColumnLease {
 impl Drop for ColumnLease {
     fn drop(&mut self) {
         if let Some(note) = &self.note {
-            // It may be gone with the run folder.
+            // It may have been removed with the run folder.
             let _ = fs::remove_file(note);
         }
         let mut ledger = LEDGER.lock();

@@ -1,14 +1,14 @@
-//! What all threads are in the middle of, as another thread sees it.
+//! What all threads are running, as another thread sees it.
 
 use super::{COLUMNS_PER_CHUNK, MAX_DEPTH, THREAD_SLOTS, Tid};
 use crate::registry::mark::Mark;
 use std::sync::{OnceLock, atomic::Ordering};
 
-/// A thread in the middle of something, as another thread sees it. As long as all of it stays the same, so does what the
-/// thread is in the middle of.
+/// A call that a thread is inside, as another thread sees it. As long as no field changes, the thread is in the
+/// same call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::registry) struct Sighting {
-    /// Which thread slot, and how deep inside.
+    /// The thread slot, and the depth of the call in it.
     pub(in crate::registry) place: (usize, usize),
     pub(in crate::registry) mark: Mark,
     pub(in crate::registry) tid: Tid,
@@ -16,7 +16,7 @@ pub(in crate::registry) struct Sighting {
     ended: u64,
 }
 
-/// What all threads are in the middle of.
+/// All calls that all threads are inside.
 pub(in crate::registry) fn sightings() -> Vec<Sighting> {
     let mut found = Vec::new();
     for (number, thread_slot) in THREAD_SLOTS.read().iter().enumerate() {
