@@ -90,6 +90,10 @@ fn a_shim_is_not_started_by_hand_nor_for_a_host_that_is_gone() {
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     // No test is the child of the first process.
     let output = shim(1).stdin(OwnedFd::from(theirs)).output().unwrap();
-    assert!(complaint(&output).contains("the host that started it is gone"), "{}", complaint(&output));
+    assert!(
+        complaint(&output).contains("the host that started this process is gone"),
+        "{}",
+        complaint(&output)
+    );
     assert_eq!(ours.read(&mut [0]).unwrap(), 0);
 }

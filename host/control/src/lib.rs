@@ -1,4 +1,4 @@
-//! Whoever talks to the running host: over a Unix socket, or over HTTP.
+//! The control plane: clients control the running host, over a Unix socket or over HTTP.
 //!
 //! # Theory of operation
 //!
@@ -13,20 +13,22 @@
 //!  http/envelope.rs     the answer or the error, in the form that all have
 //! ```
 //!
-//! * `command/` is what can be asked, and does it; it knows no HTTP, so that another way to ask needs no other executor.
-//!   `http/` is the way by sockets.
-//! * [`Command`] is everything that can be asked. HTTP and the command line only parse into it.
-//! * Both listeners speak the same HTTP. Over the socket the kernel says who asks, so that no token is needed.
-//! * `command/recent.rs` keeps the last events in rings, with numbers. Streams read from them at their own pace, can go on where
-//!   they were cut off, and are told what they missed; nobody makes the host wait.
-//! * A call runs on a thread of its own that may block; there is a bound on how many do, and a deadline.
-//! * `command/audit.rs` tells who had what changed; `http/span.rs` gives each request its span.
-//! * `http/page/` is what a browser gets at `/`: files that ask for all they show as anyone else does.
+//! * `command/` defines the requests and executes them. It does not depend on HTTP, so that another transport can use
+//!   the same executor. `http/` is the transport by sockets.
+//! * [`Command`] is every possible request. HTTP and the command line only parse into it.
+//! * Both listeners speak the same HTTP. Over the socket, the kernel identifies the client, so that no token is needed.
+//! * `command/recent.rs` keeps the last events in rings, with numbers. Streams read from them at their own pace, can
+//!   continue after a disconnection, and are informed of what they missed. No reader makes the host wait.
+//! * A call runs on a thread of its own that may block. The number of such calls is limited, and each has a deadline.
+//! * `command/audit.rs` reports who has changed what; `http/span.rs` gives each request its span.
+//! * `http/page/` is the page that a browser gets at `/`: static files, which request all that they show like any other
+//!   client.
 //!
-//! **Architecture Invariant:** nothing here keeps the host alive ([`Host`](replug_engine::Host) is held weakly), and no request
-//! does anything that the library's public API could not do.
+//! **Architecture Invariant:** nothing here keeps the host alive ([`Host`](replug_engine::Host) is held weakly), and no
+//! request does anything that the library's public API could not do.
 //!
-//! `docs/HTTP.md` says all of it from the outside. A program [attaches](replug_engine::HostBuilder::attach) it to its host:
+//! `docs/HTTP.md` describes all of it for clients. A program [attaches](replug_engine::HostBuilder::attach) it to its
+//! host:
 //!
 //! ```no_run
 //! use replug_control::{Control, ControlConfig};

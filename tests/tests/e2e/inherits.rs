@@ -63,7 +63,7 @@ fn fifo(lab: &Lab, name: &str) -> PathBuf {
 }
 
 fn assert_refused(said: &str) {
-    assert!(said.contains("takes no requests of its plugins' processes"), "{said}");
+    assert!(said.contains("does not accept requests from processes of its plugins"), "{said}");
 }
 
 #[test]

@@ -203,7 +203,7 @@ fn a_method_that_changed_its_type_is_refused_by_name_and_types() {
         _ => None,
     });
     assert_eq!(stage, Stage::Load);
-    assert!(error.contains(&format!("`Tally` of {} is not the host's", lab.id())), "{error}");
+    assert!(error.contains(&format!("`Tally` of {} differs from the host's", lab.id())), "{error}");
     assert!(error.contains("`add`: parameter `b` is u64 in the host and f64 in the plugin"), "{error}");
     assert_eq!((tally.version().unwrap(), tally.add(1, 2).unwrap()), (1, 3));
     lab.finish();

@@ -94,7 +94,7 @@ fn a_save_that_does_not_come_back_abandons_the_reload_and_calls_wait_for_it() {
     assert!(error.contains("until it comes back, calls wait"), "{error}");
     let entered = hold.entered();
     let again = lab.reload().unwrap_err().to_string();
-    assert!(again.contains("`save` of an earlier reload has not come back yet"), "{again}");
+    assert!(again.contains("`save` of an earlier reload has not returned yet"), "{again}");
     let probe = lab.probe();
     let late = Handle::within(&probe, std::time::Duration::from_millis(10)).value().unwrap_err();
     assert!(matches!(&late, CallError::NotRunning { .. }), "{late}");

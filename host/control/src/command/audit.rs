@@ -1,38 +1,40 @@
-//! Who had the host change what, and what came of it: an event for each.
+//! The audit: an event for each request that may change the host, with who asked for it and its outcome.
 //!
-//! Calls of methods may come by the ten thousand in a second, and would push all other events out of every reader's
-//! backlog. So the first of a kind is told at once, and those that follow are counted and told once a second.
+//! There may be tens of thousands of method calls a second, and they would displace all other events in every reader's
+//! backlog. So the first call of a kind is reported at once. Those that follow are counted, and the count is reported
+//! once a second.
 
 use super::Who;
 use parking_lot::Mutex;
 use replug_engine::{EventKind, PluginId, WeakHost};
 use std::{borrow::Cow, time::Duration};
 
-/// How often calls are summed up.
+/// How often the counts are reported.
 const EVERY: Duration = Duration::from_secs(1);
-/// How many kinds of calls are told apart between two sums: whoever asks for ever new methods does not fill the memory.
+/// How many kinds of calls are counted separately between two reports, so that a caller that keeps inventing methods
+/// does not fill the memory.
 const KINDS: usize = 256;
-/// How many characters of a method's name are told.
+/// How many characters of a method's name are reported.
 const NAME: usize = 64;
 
-/// Calls of one kind.
+/// The calls of one kind.
 struct Counted {
     who: Who,
-    /// None of kinds that are not told apart.
+    /// `None` for kinds that are not counted separately.
     plugin: Option<PluginId>,
     method: String,
     outcome: Cow<'static, str>,
-    /// Those since the last sum, beside the first.
+    /// The calls since the last report, without the first.
     count: u64,
 }
 
-/// What came of a call whose caller hung up before there was an answer. Nothing ends the call itself.
-const HUNG_UP: &str = "the caller hung up before the call had ended";
+/// The outcome of a call whose caller closed the connection before the answer. The call itself goes on.
+const HUNG_UP: &str = "the caller closed the connection before the call had ended";
 
-/// Writes the audit.
+/// Emits the audit events.
 pub(crate) struct Audit {
     host: WeakHost,
-    /// Few, so that to look through them costs less than to write down what to look for.
+    /// Few, so that searching the list costs less than building a key.
     calls: Mutex<Vec<Counted>>,
 }
 
@@ -41,7 +43,7 @@ impl Audit {
         Self { host, calls: Mutex::default() }
     }
 
-    /// Tells of one command.
+    /// Reports one command.
     pub(crate) fn tell(&self, who: &Who, plugin: Option<&PluginId>, (command, outcome): (&str, &str)) {
         self.write(
             plugin,
@@ -54,7 +56,7 @@ impl Audit {
         );
     }
 
-    /// Counts a call; tells of it if it is the first of its kind in a while.
+    /// Counts a call. Reports it if it is the first of its kind in a while.
     fn count(&self, who: &Who, plugin: &PluginId, (method, outcome): (&str, &Cow<'static, str>)) {
         let who = who.whatever_port();
         let method = method.char_indices().nth(NAME).map_or(method, |(end, _)| &method[..end]);
@@ -84,12 +86,13 @@ impl Audit {
         calls.push(Counted { count: 0, ..counted });
     }
 
-    /// Counts a call when what is returned is dropped, be that because there is an answer or because nobody waits for one.
+    /// Counts a call when the returned guard is dropped, either after the answer or because no caller waits for it any
+    /// more.
     pub(crate) fn counted<'a>(&'a self, who: &'a Who, plugin: &'a PluginId, method: &'a str) -> Call<'a> {
         Call { audit: self, of: (who, plugin, method), outcome: HUNG_UP.into() }
     }
 
-    /// Tells of the calls that were only counted, once a second.
+    /// Reports the calls that were only counted, once a second.
     pub(crate) async fn keep_up(&self) {
         loop {
             tokio::time::sleep(EVERY).await;
@@ -97,11 +100,11 @@ impl Audit {
         }
     }
 
-    /// Tells of the calls that were only counted.
+    /// Reports the calls that were only counted.
     pub(crate) fn sum_up(&self) {
-        // Held to the end, so that all is told when a second one, at the end of the host, returns.
+        // Locked to the end, so that everything is reported when a second call, at the end of the host, returns.
         let mut calls = self.calls.lock();
-        // What has paused for so long is told at once when it comes again.
+        // A kind without calls since the last report is reported at once when it comes again.
         calls.retain(|kind| kind.count > 0);
         for kind in &mut *calls {
             self.sum(kind);
@@ -133,7 +136,7 @@ impl Audit {
 pub(crate) struct Call<'a> {
     audit: &'a Audit,
     of: (&'a Who, &'a PluginId, &'a str),
-    /// What came of it.
+    /// Its outcome.
     pub(crate) outcome: Cow<'static, str>,
 }
 

@@ -1,10 +1,9 @@
-//! The threads on which calls by HTTP run: they may block, and a call that does holds up no other.
+//! The threads on which calls over HTTP run. They may block, and a call that does delays no other.
 //!
-//! To wake a thread for each call costs more than most calls. So a request puts its call into the queue and lets the
-//! other requests that have come by now do the same, before it wakes a thread for all of them. As long as one of the
-//! threads is awake, calls are left for it; whoever waits for one and finds after a millisecond that it has not ended has
-//! another thread added. Each call in the queue brings one thread with it in that way, so that none waits behind one
-//! that blocks.
+//! Waking a thread for each call costs more than most calls. So a request puts its call into the queue and yields to
+//! the other requests that have arrived by now, before it wakes one thread for all of them. While one of the threads is
+//! awake, calls are left for it. If a caller finds after a millisecond that its call has not ended, it adds another
+//! thread. In that way, each queued call brings one thread, so that no call waits behind one that blocks.
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::{
@@ -18,12 +17,12 @@ use tokio::{sync::oneshot, task::yield_now, time::timeout};
 
 /// How long a call may be left for a thread that is awake.
 const PATIENCE: Duration = Duration::from_millis(1);
-/// How long a thread without work stays. Threads that called a plugin keep it from being unmapped.
+/// How long an idle thread stays. A plugin cannot be unmapped before the threads that called it have ended.
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The threads, as many as there is work for.
+/// The threads: as many as there is work for.
 #[derive(Default)]
 pub(super) struct Calls {
     state: Mutex<State>,
@@ -33,14 +32,14 @@ pub(super) struct Calls {
 #[derive(Default)]
 struct State {
     queue: VecDeque<Job>,
-    /// Threads that work, or are on their way to.
+    /// Threads that work or were woken.
     awake: usize,
     asleep: usize,
-    /// Of those awake, the ones that do not know it yet.
+    /// Those of them that were woken and do not run yet.
     called: usize,
 }
 
-/// A call that is in the queue. When this is dropped, a thread is awake for it, also if nobody waits for it any more.
+/// A call in the queue. When this is dropped, a thread is awake for the call, even if no caller waits for it any more.
 struct Queued<'a>(&'a Arc<Calls>);
 
 impl Drop for Queued<'_> {
@@ -52,17 +51,17 @@ impl Drop for Queued<'_> {
     }
 }
 
-/// Why a call gave nothing.
+/// Why a call gave no answer.
 #[derive(Debug)]
 pub(super) enum NoAnswer {
     /// It has not ended in time, and may go on.
     Late,
-    /// It panicked outside of the plugin, or no thread could be had for it.
+    /// It panicked outside of the plugin, or no thread could be started for it.
     Broken,
 }
 
 impl Calls {
-    /// Runs the work on one of the threads, and waits for what it gives.
+    /// Runs the work on one of the threads, and waits for its result.
     pub(super) async fn run<T: Send + 'static>(
         self: &Arc<Self>,
         deadline: Duration,
@@ -88,7 +87,7 @@ impl Calls {
         Queued(self)
     }
 
-    /// Someone waits for too long.
+    /// A caller has waited for too long.
     fn hurry(self: &Arc<Self>) {
         let mut state = self.state.lock();
         if !state.queue.is_empty() {
@@ -107,7 +106,7 @@ impl Calls {
         let calls = self.clone();
         if thread::Builder::new().name("replug-call".into()).spawn(move || calls.work()).is_err() {
             state.awake -= 1;
-            // Dropped, it tells whoever waits for it.
+            // Dropping a job informs the caller that waits for it.
             state.queue.pop_front();
         }
     }
@@ -116,7 +115,7 @@ impl Calls {
         let mut state = self.state.lock();
         loop {
             while let Some(job) = state.queue.pop_front() {
-                // What panics here has told so; the thread has others to serve.
+                // The panic hook has reported the panic. The thread goes on with the next job.
                 MutexGuard::unlocked(&mut state, || drop(catch_unwind(AssertUnwindSafe(job))));
             }
             state.awake -= 1;
@@ -177,7 +176,7 @@ mod tests {
         let (done, made) = std::sync::mpsc::channel();
         {
             let mut run = std::pin::pin!(calls.run(LONG, move || done.send(7)));
-            // It is in the queue, and no thread is awake yet.
+            // The job is in the queue, and no thread is awake yet.
             let waits = poll_fn(|context| Poll::Ready(run.as_mut().poll(context).is_pending())).await;
             assert!(waits);
             assert_eq!(calls.state.lock().awake, 0);
@@ -188,7 +187,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_answer_of_its_own_and_ends_no_thread_s_work() {
         let calls = Arc::new(Calls::default());
-        let broken = calls.run(LONG, || panic!("as it was told to")).await;
+        let broken = calls.run(LONG, || panic!("as the test wants")).await;
         assert!(matches!(broken, Err::<(), _>(NoAnswer::Broken)), "{broken:?}");
         assert_eq!(calls.run(LONG, || 7).await.unwrap(), 7);
     }

@@ -1,4 +1,4 @@
-//! Why a request was not done, in a number for programs and in words for people.
+//! Errors of requests: a number for programs and a message for people.
 
 use replug_engine::{
     Generation,
@@ -7,25 +7,25 @@ use replug_engine::{
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// The numbers of what can go wrong; 0 is success. The first three digits are the HTTP status.
+/// The error numbers; 0 is success. The first three digits are the HTTP status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Code {
-    /// The request cannot be read: not JSON, an unknown or missing key, a number out of its range.
+    /// The request is invalid: not JSON, an unknown or missing key, a number out of range.
     BadInput = 40000,
     /// The arguments do not fit the method.
     BadArguments = 40001,
-    /// There is no token.
+    /// The request has no token.
     NoToken = 40100,
-    /// There is a token, and it is wrong.
+    /// The token of the request is wrong.
     WrongToken = 40101,
-    /// The request was made to another name than this host's.
+    /// The `Host` header does not name this host.
     ForeignHost = 40300,
-    /// The request was made by a page of another site.
+    /// A page of another site sent the request.
     ForeignOrigin = 40301,
     /// The socket belongs to another user.
     ForeignUser = 40302,
-    /// The request was made by a process of a plugin's, or by one that cannot be told from those.
+    /// A process of a plugin sent the request, or one that cannot be distinguished from those.
     OwnPlugin = 40303,
     /// There is no such path.
     UnknownPath = 40400,
@@ -33,17 +33,17 @@ pub enum Code {
     UnknownPlugin = 40401,
     /// The plugin has no such method.
     UnknownMethod = 40402,
-    /// The plugin has no such version to go back to.
+    /// The plugin has no such earlier version.
     UnknownVersion = 40403,
-    /// The path is there, but not for this HTTP method.
+    /// The path exists, but not for this HTTP method.
     WrongMethod = 40500,
     /// The body did not arrive in time.
     SlowBody = 40800,
-    /// The plugin is not in a state for that.
+    /// The plugin's state does not allow it.
     WrongState = 40900,
     /// The body is too large.
     TooLarge = 41300,
-    /// The body is not said to be JSON.
+    /// The content type of the body is not JSON.
     NotJson = 41500,
     /// The plugin's own error.
     Refused = 42200,
@@ -51,24 +51,24 @@ pub enum Code {
     Panicked = 42201,
     /// The new version did not come to serve; the previous one keeps serving.
     ReloadFailed = 42202,
-    /// The plugin's answer is none that can be passed on.
+    /// The plugin's answer cannot be passed on.
     BadResult = 42203,
-    /// Too much is going on already.
+    /// Too many requests run already.
     Busy = 42900,
     /// The host itself failed.
     Bug = 50000,
-    /// The plugin is coming up.
+    /// The plugin is starting.
     Restarting = 50300,
     /// The plugin's process died during the call.
     Crashed = 50301,
-    /// The host is going down.
+    /// The host is shutting down.
     ShutDown = 50302,
     /// The call did not end in time.
     Deadline = 50400,
 }
 
 impl Code {
-    /// The number that stands in the answer.
+    /// The number in the answer.
     pub fn number(self) -> u32 {
         self as u32
     }
@@ -79,17 +79,17 @@ impl Code {
     }
 }
 
-/// A request was not done.
+/// The error of a request.
 #[derive(Clone, thiserror::Error)]
 #[error("{message}")]
 pub struct ControlError {
-    /// What kind of failure it is.
+    /// The kind of the error.
     pub code: Code,
     /// What happened, and what to do.
     pub message: String,
-    /// More, by the kind; often null.
+    /// More details, depending on the kind; often null.
     pub details: Value,
-    /// When to ask again, where that would help.
+    /// When to retry, if that can help.
     pub retry_after: Option<Duration>,
 }
 
@@ -108,14 +108,14 @@ impl ControlError {
         self
     }
 
-    /// The same with the advice to ask again then.
+    /// The same, with the time after which to retry.
     #[must_use]
     pub fn retry(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
     }
 
-    /// A word for the audit: `ok` is what succeeds.
+    /// The outcome for the audit; a success is `ok`.
     pub(crate) fn outcome(&self) -> String {
         format!("{:?} ({})", self.code, self.code.number())
     }
@@ -148,7 +148,7 @@ fn of_reload(error: &ReloadError, message: String) -> ControlError {
     match &*error.cause {
         ReloadCause::Build(build) => details["diagnostics"] = json!(build.diagnostics()),
         ReloadCause::Lifecycle(own) => {
-            // JSON as text; for a panic, its place.
+            // JSON, as text; the location, for a panic.
             let more = serde_json::from_str(&own.details).unwrap_or_else(|_| json!(own.details));
             details["error"] = json!({ "code": own.code, "message": own.message, "details": more });
         }
@@ -162,7 +162,7 @@ impl From<CallError<Value>> for ControlError {
         let message = error.to_string();
         let soon = Duration::from_secs(1);
         match error {
-            CallError::Plugin(own) => Self::new(Code::Refused, said(&own)).with(own),
+            CallError::Plugin(own) => Self::new(Code::Refused, plugin_message(&own)).with(own),
             CallError::Panicked { generation, location, message: words, .. } => {
                 Self::new(Code::Panicked, message).with(json!({
                     "generation": generation, "location": location, "panic": words
@@ -191,8 +191,8 @@ impl From<CallError<Value>> for ControlError {
     }
 }
 
-/// The words of a plugin's own error: its `message`, if it has one.
-fn said(own: &Value) -> String {
+/// The message of a plugin's own error: its `message`, if it has one.
+fn plugin_message(own: &Value) -> String {
     match own.get("message").unwrap_or(own) {
         Value::String(text) => text.clone(),
         other => other.to_string(),

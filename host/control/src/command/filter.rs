@@ -1,9 +1,9 @@
-//! Which events someone wants to read.
+//! Filters events for a reader.
 
 use super::error::{Code, ControlError};
 use replug_engine::{EventKind, PluginId, suggest};
 
-/// Which events a reader wants.
+/// The events that a reader wants.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
     pub(crate) plugin: Option<PluginId>,
@@ -12,7 +12,7 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// Reads a list of kinds with commas between them.
+    /// Parses a list of kinds, separated by commas.
     pub(crate) fn kinds(list: &str) -> Result<Vec<String>, ControlError> {
         let kinds: Vec<_> = list.split(',').map(str::trim).filter(|kind| !kind.is_empty()).collect();
         match kinds.iter().find(|kind| !EventKind::NAMES.contains(kind)) {
@@ -25,7 +25,7 @@ impl Filter {
         }
     }
 
-    /// Whether an event is wanted, by the name of its kind and its plugin.
+    /// Whether an event is wanted, given the name of its kind and its plugin.
     pub(crate) fn wants(&self, kind: &str, plugin: Option<&PluginId>) -> bool {
         if ["host_stopped", "events_lost"].contains(&kind) {
             return true;

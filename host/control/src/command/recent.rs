@@ -1,9 +1,10 @@
-//! What has happened lately, for those who were away: the host's events with numbers, in rings that are bounded in number and
-//! in bytes.
+//! Keeps recent events for readers that were not connected: the host's events with numbers, in rings with limits on
+//! number and bytes.
 //!
-//! One task writes; readers hold nothing but numbers. What comes in floods has a ring of its own, so that a plugin that
-//! talks or calls that are audited push nothing else out; and so have the logs of each plugin. A reader that is too slow
-//! finds that events have left a ring, and is told how many of them it would have wanted. It never makes the writer wait.
+//! One task writes. Readers hold only numbers. Frequent kinds of events have a ring of their own, so that a plugin that
+//! logs a lot or audited calls displace nothing else. The logs of each plugin have one, too. A reader that is too slow
+//! finds that events have left a ring, and is informed how many of them it would have wanted. It never makes the writer
+//! wait.
 
 mod ring;
 
@@ -19,22 +20,22 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// How many events are kept of those that come in floods, and of the others, so that a page that lost its connection for a
-/// while misses nothing.
+/// How many events are kept of the frequent kinds, and of the others, so that a page that was disconnected for a while
+/// misses nothing.
 pub(crate) const KEPT_EVENTS: usize = 2048;
 /// How many log entries are kept of each plugin.
 pub(crate) const KEPT_LOGS: usize = 500;
-/// How many bytes are kept of each of those two, as JSON.
+/// How many bytes of each of those two are kept, as JSON.
 const EVENTS_BYTES: usize = 8 << 20;
 /// How many bytes of log entries are kept of each plugin, as JSON.
 const LOGS_BYTES: usize = 4 << 20;
-/// How many events a reader is given at once.
+/// How many events a reader gets at once.
 const BATCH: usize = 128;
-/// Once a reader is given as many bytes of events, it is given no more at once.
+/// A batch ends when it has this many bytes of events.
 const BATCH_BYTES: usize = 1 << 20;
-/// What a plugin has to say of itself.
+/// The kinds of events that a plugin's logs consist of.
 pub(crate) const LOGS: [&str; 3] = ["log", "plugin_panicked", "plugin_crashed"];
-/// What may come by the thousand.
+/// The kinds of events that may be very frequent.
 const FLOODS: [&str; 6] =
     ["build_progress", "log", "audit", "call_result", "plugin_panicked", "plugin_stuck"];
 
@@ -43,13 +44,13 @@ const FLOODS: [&str; 6] =
 pub(crate) struct Numbered {
     pub(crate) number: u64,
     pub(crate) event: Arc<Event>,
-    /// How long it is as JSON.
+    /// Its length as JSON.
     bytes: usize,
 }
 
-/// What has happened lately.
+/// The recent events.
 pub(crate) struct Recent {
-    /// Which run of the host the numbers belong to.
+    /// The id of this run of the host, to which the numbers belong.
     run: String,
     rings: Mutex<Rings>,
     /// The number of the newest event.
@@ -58,40 +59,40 @@ pub(crate) struct Recent {
 
 #[derive(Default)]
 struct Rings {
-    /// What comes in floods, and all else.
+    /// The frequent kinds, and all others.
     events: [Ring; 2],
     logs: BTreeMap<PluginId, Ring>,
     newest: u64,
 }
 
-/// What a reader gets.
+/// What a reader gets at once.
 pub(crate) struct Batch {
-    /// How many events have left the rings before the reader came for them.
+    /// How many events have left the rings before the reader read them.
     pub(crate) too_slow: u64,
-    /// How many had done so when it began.
+    /// How many had left them before the reader began.
     pub(crate) away: u64,
     pub(crate) events: Vec<Numbered>,
 }
 
-/// Where someone begins to read.
+/// Where a reader begins.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum From {
-    /// With what comes.
+    /// With the next event.
     Now,
     /// With the oldest event that is kept.
     Oldest,
-    /// After the event of a number.
+    /// After the event of that number.
     After(u64),
 }
 
 impl Recent {
     pub(crate) fn new() -> Self {
-        // To tell the numbers of one run from those of another, which begin again.
+        // Distinguishes the numbers of this run from those of another. Each run counts from the beginning.
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         Self { run: format!("{started:x}"), rings: Mutex::default(), newest: watch::Sender::new(0) }
     }
 
-    /// Writes down what happens until the host is gone.
+    /// Records events until the host has ended.
     pub(crate) async fn follow(self: Arc<Self>, mut events: Events) {
         while let Some(event) = events.next().await {
             self.push(event);
@@ -115,7 +116,7 @@ impl Recent {
         self.newest.send_replace(number);
     }
 
-    /// The last log entries of a plugin, or of each, the oldest first.
+    /// The last log entries of a plugin, or of each plugin, the oldest first.
     pub(crate) fn logs(&self, plugin: Option<&PluginId>, lines: usize) -> Vec<Numbered> {
         let rings = self.rings.lock();
         let of_those = rings.logs.iter().filter(|(of, _)| plugin.is_none_or(|plugin| plugin == *of));
@@ -129,7 +130,7 @@ impl Recent {
         *self.newest.borrow()
     }
 
-    /// Which run of the host this is.
+    /// The id of this run of the host.
     pub(crate) fn run(&self) -> &str {
         &self.run
     }
@@ -139,8 +140,8 @@ impl Recent {
         format!("{}-{number}", self.run)
     }
 
-    /// Where to go on after the event of that id. After one of another run of the host, all of this run is new; `0` is no
-    /// event's, and asks for what there is.
+    /// Where to continue after the event of that id. After an event of another run, all events of this run are new. No
+    /// event has the id `0`: it asks for all that are kept.
     pub(crate) fn resume(&self, last_id: &str) -> From {
         if last_id == "0" {
             return From::Oldest;
@@ -149,7 +150,7 @@ impl Recent {
         From::After(number.map_or(0, |number: u64| number.min(self.newest())))
     }
 
-    /// Begins to read what passes the filter.
+    /// A reader of the events that pass the filter.
     pub(crate) fn reader(self: &Arc<Self>, from: From, filter: Filter) -> Reader {
         let rings = self.rings.lock();
         let last = match from {
@@ -180,19 +181,19 @@ fn bytes_of(event: &Event) -> usize {
         }
     }
     let mut count = Count(0);
-    // One that is no JSON is not told to anyone.
+    // An event that cannot be written as JSON is not sent to any reader.
     let _ = serde_json::to_writer(&mut count, event);
     count.0
 }
 
-/// Someone who reads at their own pace.
+/// A reader, which reads at its own pace.
 pub(crate) struct Reader {
     recent: Arc<Recent>,
     filter: Filter,
     last: u64,
-    /// How many events had left the rings when it began, until it is told.
+    /// How many events had left the rings when it began; 0 after it was informed.
     away: u64,
-    /// Of each ring, the number of the last event that has left it and is counted.
+    /// For each ring, the number of the last event that has left it and is counted.
     gone: [u64; 2],
     news: watch::Receiver<u64>,
 }
@@ -206,7 +207,7 @@ impl Reader {
                 return batch;
             }
             if self.news.changed().await.is_err() {
-                // Not before the rings are gone, which this reader holds.
+                // The rings do not end before this reader, which holds them.
                 std::future::pending::<()>().await;
             }
         }
@@ -242,7 +243,7 @@ impl Reader {
         (too_slow + away > 0 || !events.is_empty()).then_some(Batch { too_slow, away, events })
     }
 
-    /// The number of the last event that it has read, or will not read.
+    /// The number of the last event that it has read, or will never read.
     pub(crate) fn seen(&self) -> u64 {
         self.last
     }

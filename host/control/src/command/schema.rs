@@ -1,4 +1,4 @@
-//! How types that the rest of the crate knows look in the API's description.
+//! Schemas for the API's description, for types of other crates.
 
 use replug_engine::{EventKind, Status};
 use serde_json::json;
@@ -11,7 +11,7 @@ use utoipa::{
     },
 };
 
-/// How a [`Status`] looks: no other crate may implement that for it.
+/// The schema of a [`Status`]. Only this crate can implement it, because the type belongs to another.
 pub(crate) struct StatusSchema;
 
 impl PartialSchema for StatusSchema {
@@ -27,7 +27,7 @@ impl PartialSchema for StatusSchema {
         ];
         ObjectBuilder::new()
             .schema_type(Type::String)
-            .description(Some("How a plugin is."))
+            .description(Some("The status of a plugin."))
             .enum_values(Some(all.map(|status| json!(status))))
             .into()
     }
@@ -48,7 +48,7 @@ pub(crate) fn arguments() -> Schema {
         .into()
 }
 
-/// A call has arguments or the payload that stands for them, and never both: which a struct cannot say.
+/// A call has either arguments or the payload that stands for them, and never both. A struct cannot express that.
 pub(crate) fn either_args_or_payload(call: RefOr<Schema>) -> RefOr<Schema> {
     let RefOr::T(Schema::Object(call)) = call else { return call };
     let without = |key: &str| {

@@ -1,20 +1,20 @@
-//! [`Who`]: who asks something of a host.
+//! [`Who`]: the client that sends a request to a host.
 
 use std::{fmt, net::SocketAddr};
 
-/// Who asks.
+/// The client that sent a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Who {
     /// A process of this machine, over the socket.
     Process {
-        /// Whose it is.
+        /// The user of the process.
         uid: u32,
-        /// Its number, if the kernel says it.
+        /// Its pid, if the kernel gives it.
         pid: Option<i32>,
     },
-    /// Someone over TCP.
+    /// A client over TCP.
     Remote(SocketAddr),
-    /// The program that the host is part of.
+    /// The program that contains the host.
     Program,
 }
 

@@ -1,4 +1,4 @@
-//! Who is at the other end: of a connection, and of a request on it.
+//! The client of a connection, and of a request on it.
 
 use super::{
     command::Who,
@@ -16,7 +16,7 @@ use std::{
     },
 };
 
-/// A request, as far as its handler has to know who sent it.
+/// A request, with what its handler needs to know of its client.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     pub(super) who: Who,
@@ -28,19 +28,21 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ControlError> {
         let caller = parts.extensions.get::<Self>().cloned();
-        caller.ok_or_else(|| ControlError::new(Code::Bug, "the request came past the guard"))
+        caller.ok_or_else(|| {
+            ControlError::new(Code::Bug, "internal error: the request has bypassed authentication")
+        })
     }
 }
 
-/// A connection, as its requests see it.
+/// A connection, with what its requests need to know of it.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) who: Who,
-    /// Where the process comes from that made it, as far as that is known.
+    /// The origin of the process that connected, if it is known.
     pub(super) origin: io::Result<Origin>,
-    /// The address of this host's that it was made to.
+    /// The address of this host to which the client connected.
     pub(super) local: Option<IpAddr>,
-    /// How many answers are under way.
+    /// How many answers are in progress.
     pub(super) busy: AtomicUsize,
 }
 
@@ -58,8 +60,8 @@ impl Connection {
     }
 }
 
-/// Where the process comes from that the kernel gives this number. One without a number here is in a pid namespace that this
-/// one does not see into, as no descendant of this process's is.
+/// The origin of the process with this pid. A process without a pid here is in a pid namespace that this process cannot
+/// see into. No descendant of this process is in one.
 fn origin_of(pid: Option<i32>) -> io::Result<Origin> {
     match pid.and_then(Pid::from_raw) {
         Some(pid) => lineage::origin(pid),

@@ -1,4 +1,4 @@
-//! What the control plane is told before it listens, and why it cannot.
+//! The configuration of the control plane, and why it cannot listen.
 
 use std::{
     io,
@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-/// Where the control plane listens, and how much it takes on.
+/// Where the control plane listens, and its limits.
 ///
 /// By default it listens on the [Unix socket](crate::socket_path) of the plugins folder, and nowhere else.
 #[derive(Clone, Debug)]
@@ -19,14 +19,14 @@ pub struct ControlConfig {
 }
 
 impl ControlConfig {
-    /// The address at which `--http` listens unless it is told another.
+    /// The default address of `--http`.
     pub const DEFAULT_HTTP: &'static str = "127.0.0.1:7777";
-    /// How many calls by HTTP may run at the same time, unless it is told otherwise.
+    /// The default number of concurrent calls over HTTP.
     pub const DEFAULT_CALLS: usize = 64;
-    /// How long a call by HTTP may take, unless the plugin's manifest or the program says otherwise.
+    /// The default time limit of a call over HTTP, if neither the plugin's manifest nor the program sets one.
     pub const DEFAULT_CALL_DEADLINE: Duration = Duration::from_secs(30);
 
-    /// The Unix socket alone.
+    /// Only the Unix socket.
     pub fn new() -> Self {
         Self {
             socket: None,
@@ -36,7 +36,7 @@ impl ControlConfig {
         }
     }
 
-    /// Another path for the Unix socket, of at most 107 bytes, in a folder that only this user can enter.
+    /// Sets another path for the Unix socket, of at most 107 bytes, in a folder that only this user can enter.
     #[must_use]
     pub fn socket(mut self, path: impl Into<PathBuf>) -> Self {
         self.socket = Some(path.into());
@@ -50,15 +50,16 @@ impl ControlConfig {
         self
     }
 
-    /// How many calls by HTTP may run at the same time, each on a thread of its own. Further ones are answered with 429.
+    /// How many calls over HTTP may run at the same time, each on a thread of its own. Further ones are answered with
+    /// 429.
     #[must_use]
     pub fn calls(mut self, count: usize) -> Self {
         self.calls = count;
         self
     }
 
-    /// How long a call by HTTP may take where the plugin's manifest does not say `call_timeout`. Then it is answered with
-    /// 504; in process, the call itself goes on.
+    /// The time limit of a call over HTTP if the plugin's manifest does not set `call_timeout`. Then the call is
+    /// answered with 504. In process, the call itself goes on.
     #[must_use]
     pub fn call_deadline(mut self, deadline: Duration) -> Self {
         self.call_deadline = deadline;
@@ -82,20 +83,22 @@ pub struct HttpConfig {
 }
 
 impl HttpConfig {
-    /// At this address; port 0 takes one that is free, if it can the one that the last host had. One that other machines reach needs [TLS](HttpConfig::tls).
+    /// Serves at this address. With port 0, at a free port: the port of the last host, if that is free. An address that
+    /// other machines can reach needs [TLS](HttpConfig::tls).
     pub fn at(address: SocketAddr) -> Self {
         Self { address, token_file: None, allowed_hosts: Vec::new(), tls: None }
     }
 
-    /// Where the token is kept; made with mode 0600 if it is not there. Default: `http-token` in the state folder.
+    /// The file of the token; created with mode 0600 if it does not exist. Default: `http-token` in the state folder.
     #[must_use]
     pub fn token_file(mut self, file: impl Into<PathBuf>) -> Self {
         self.token_file = Some(file.into());
         self
     }
 
-    /// One more name that the `Host` header may have, beside `localhost` and the address itself; or, for a proxy that ends
-    /// TLS before this host, its whole origin, such as `https://box.example`, which pages then may come from, too.
+    /// Allows one more name in the `Host` header, besides `localhost` and the address itself. For a proxy that
+    /// terminates TLS before this host, give its whole origin, such as `https://box.example`: pages of that origin are
+    /// then allowed, too.
     #[must_use]
     pub fn allow_host(mut self, name: impl Into<String>) -> Self {
         self.allowed_hosts.push(name.into());
@@ -110,15 +113,18 @@ impl HttpConfig {
     }
 }
 
-/// Where the certificate and its key are.
+/// The files of the certificate and its key.
 #[derive(Clone, Debug)]
-#[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "without the feature, TLS is refused unread"))]
+#[cfg_attr(
+    not(feature = "tls"),
+    expect(dead_code, reason = "without the feature, TLS is rejected without reading the files")
+)]
 pub(super) struct TlsConfig {
     pub(super) certificate: PathBuf,
     pub(super) key: PathBuf,
 }
 
-/// The control plane cannot listen.
+/// Why the control plane cannot listen.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ListenError {
@@ -132,53 +138,53 @@ pub enum ListenError {
         /// The socket at which it answers.
         socket: PathBuf,
     },
-    /// The file that says that the folder has a host cannot be had.
+    /// The lock file of the folder cannot be locked.
     #[error(
-        "cannot lock {path}, which says that a host is there: {source}; make the state folder this user's"
+        "cannot lock {path}, which marks a running host: {source}; make this user the owner of the state folder"
     )]
     Claim {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// The path of the socket is too long for one.
-    #[error("{path} is longer than the 107 bytes that the path of a socket may have: choose a shorter one")]
+    /// The path of the socket is too long.
+    #[error("{path} is longer than 107 bytes, the limit for the path of a socket: choose a shorter one")]
     TooLong {
         /// The path.
         path: PathBuf,
     },
-    /// The folder of the socket is not this user's alone.
-    #[error("{path} is no safe place for a socket: {reason}; make it yours with mode 0700, or remove it")]
+    /// Other users can enter the folder of the socket.
+    #[error("{path} is not a safe folder for a socket: {reason}; make it yours with mode 0700, or remove it")]
     UnsafeFolder {
         /// The folder.
         path: PathBuf,
-        /// Whose it is, or who else may enter.
+        /// Its owner, or who else can enter.
         reason: String,
     },
-    /// The socket cannot be made.
+    /// The socket cannot be created.
     #[error(
-        "cannot listen on the socket {path}: {source}; set XDG_RUNTIME_DIR to a folder of yours that can be written"
+        "cannot listen on the socket {path}: {source}; set XDG_RUNTIME_DIR to a folder that you own and can write to"
     )]
     Socket {
         /// The socket.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// The address cannot be had.
+    /// The address cannot be used.
     #[error(
-        "cannot listen on {address}: {source}; choose another with `--http ADDR`, port 0 for one that is free"
+        "cannot listen on {address}: {source}; choose another with `--http ADDR`, or port 0 for a free one"
     )]
     Tcp {
         /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// Other machines would reach it unencrypted.
+    /// Other machines could reach it without encryption.
     #[error(
-        "{address} can be reached from other machines, which would send the token for all to read: give `--tls-cert` and `--tls-key`, or listen on 127.0.0.1"
+        "other machines can reach {address}, and the token would cross the network unencrypted: give `--tls-cert` and `--tls-key`, or listen on 127.0.0.1"
     )]
     NeedsTls {
         /// The address.
@@ -192,17 +198,17 @@ pub enum ListenError {
     Tls {
         /// The file.
         file: PathBuf,
-        /// What it should hold.
+        /// What it should contain.
         what: &'static str,
         /// Why it cannot be used.
         reason: String,
     },
-    /// The token cannot be kept, or read.
+    /// The token file cannot be written or read.
     #[error("cannot use the token file {path}: {reason}")]
     Token {
         /// The file.
         path: PathBuf,
-        /// Why, and what to do.
+        /// The reason, and what to do.
         reason: String,
     },
 }

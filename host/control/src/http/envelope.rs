@@ -1,5 +1,5 @@
-//! The form of what goes over HTTP: an envelope around every answer, one form for every error, and the readers of
-//! bodies and queries, which take no key that they do not know.
+//! The format of requests and answers over HTTP: an envelope around every answer, one format for all errors, and
+//! readers of bodies and queries that reject unknown keys.
 
 use super::{
     caller::Caller,
@@ -23,35 +23,35 @@ use serde_json::{Value, json};
 use std::{error::Error, fmt, time::Duration};
 use utoipa::ToSchema;
 
-/// The largest body there may be, in bytes. Arguments of a call are the largest thing that anyone sends, and a megabyte
-/// of JSON is more than a call by hand needs; each of the connections may hold one at the same time.
+/// The largest body, in bytes. The arguments of a call are the largest content of a request, and a megabyte of JSON is
+/// more than a call by hand needs. Each connection may hold one at the same time.
 pub(super) const MAX_BODY: usize = 1 << 20;
-/// How long a body may take to arrive: who is slower holds a connection without using it.
+/// How long a body may take to arrive. A slower client would hold a connection without using it.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
-/// What succeeded.
+/// The answer to a request that succeeded.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Envelope<T> {
     /// 0.
     pub code: u32,
-    /// What was asked for.
+    /// The data that was asked for.
     pub data: T,
-    /// The request, as in the header `x-request-id`.
+    /// The id of the request, as in the header `x-request-id`.
     pub request_id: String,
 }
 
-/// What did not succeed.
+/// The answer to a request that failed.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ErrorBody {
-    /// What went wrong; its first three digits are the HTTP status.
+    /// The kind of the error; its first three digits are the HTTP status.
     pub code: u32,
     /// What happened, and what to do.
     pub message: String,
-    /// More, by the kind of error; often null.
+    /// More details, depending on the kind of error; often null.
     pub details: Value,
 }
 
-/// What a handler gives back.
+/// The result of a handler.
 pub(super) type Answered<T> = Result<Reply<T>, ControlError>;
 
 /// An answer in its envelope.
@@ -77,7 +77,7 @@ impl IntoResponse for ControlError {
         let mut response = json_response(status, &body);
         let headers = response.headers_mut();
         if let Some(after) = self.retry_after {
-            // In whole seconds, and never at once.
+            // In whole seconds, at least one.
             headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs_f64().ceil().max(1.0) as u64));
         }
         if status == StatusCode::UNAUTHORIZED {
@@ -99,21 +99,22 @@ fn json_response(status: StatusCode, body: &impl Serialize) -> Response {
     response
 }
 
-/// Where nothing is.
+/// The answer for a path that does not exist.
 pub(super) async fn unknown_path(request: Request) -> ControlError {
     let path: String = request.uri().path().chars().take(200).collect();
-    ControlError::new(Code::UnknownPath, format!("no path {path:?}: `/openapi.json` lists what there is"))
+    ControlError::new(Code::UnknownPath, format!("no path {path:?}: `/openapi.json` lists all paths"))
 }
 
-/// Where something is, for another method; the header `allow` names it.
+/// The answer for a path that exists for another method. The header `allow` names that method.
 pub(super) async fn wrong_method(request: Request) -> ControlError {
     let (method, path) = (request.method(), request.uri().path());
-    let text =
-        format!("{method} is not for {path}: what changes something is a POST of JSON, and all else a GET");
+    let text = format!(
+        "{method} is not allowed for {path}: a request that changes something is a POST of JSON, any other a GET"
+    );
     ControlError::new(Code::WrongMethod, text)
 }
 
-/// A query, read in full: an unknown key is an error.
+/// A query. Unknown keys are errors.
 pub(super) struct Params<T>(pub(super) T);
 
 impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
@@ -135,7 +136,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
 
-/// A body of JSON, read in full: an unknown key is an error.
+/// A body of JSON. Unknown keys are errors.
 pub(super) struct Json<T>(pub(super) T);
 
 impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
@@ -143,13 +144,13 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ControlError> {
         if !is_json(&request) {
-            let text = "the body must be JSON, and be said to be: `content-type: application/json`";
+            let text = "the body must be JSON: set `content-type: application/json`";
             return Err(ControlError::new(Code::NotJson, text));
         }
         let body = read(request.into_body()).await?;
         let refused =
             |error: &dyn fmt::Display| ControlError::new(Code::BadInput, format!("the body: {error}"));
-        // serde takes a sequence for a struct, too, field by field, with nothing to say of keys.
+        // serde also accepts a sequence for a struct, field by field, without a check of keys.
         let is_object = body.trim_ascii_start().first() == Some(&b'{');
         if !is_object && serde_json::from_slice::<IgnoredAny>(&body).is_ok() {
             return Err(refused(&"it must be an object: `{...}`"));
@@ -158,7 +159,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     }
 }
 
-/// What a page of another site cannot send without asking first.
+/// A page of another site cannot send this content type without a preflight request.
 fn is_json(request: &Request) -> bool {
     let said = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media = said.split(';').next().unwrap_or_default().trim();
@@ -169,21 +170,21 @@ async fn read(body: Body) -> Result<Vec<u8>, ControlError> {
     match tokio::time::timeout(BODY_TIME, to_bytes(body, MAX_BODY)).await {
         Err(_) => Err(ControlError::new(
             Code::SlowBody,
-            format!("the body did not arrive within {} s: send it faster", BODY_TIME.as_secs()),
+            format!("the body did not arrive within {} s: send it faster, or send less", BODY_TIME.as_secs()),
         )),
         Ok(Err(error)) => {
             let too_large =
                 error.source().is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
             Err(match too_large {
                 true => too_large_body(),
-                false => ControlError::new(Code::BadInput, format!("the body broke off: {error}")),
+                false => ControlError::new(Code::BadInput, format!("the body is incomplete: {error}")),
             })
         }
         Ok(Ok(bytes)) => Ok(bytes.into()),
     }
 }
 
-/// The body is larger than any may be.
+/// The body is larger than the limit.
 pub(super) fn too_large_body() -> ControlError {
     ControlError::new(Code::TooLarge, format!("the body has more than {MAX_BODY} bytes: send less"))
 }

@@ -1,16 +1,16 @@
-//! Who may ask: what is checked of every request before anything of it is acted on, in this order.
+//! Checks each request before any of it is executed, in this order.
 //!
-//! 1. Over the socket, the kernel says whose process it is: this user's or root's, or it is refused. So is a process that a
-//!    plugin of the host's runs in, and all that it has started. No token.
-//! 2. The `Host` header names this host. A page elsewhere whose name was made to lead here (DNS rebinding) does not. The port
-//!    may be any: that of a tunnel's other end is as good, and it is the name that gives such a page away.
-//! 3. The `Origin`, where a browser sends one, is where the request goes to, or one that was allowed. So a page at another
-//!    port of this machine is another's. There are no CORS headers: nobody else's page reads
-//!    an answer.
+//! 1. Over the socket, the kernel gives the user of the client's process. It must be this user or root. A process of
+//!    one of the host's plugins is rejected, and so are all that it has started. No token is needed.
+//! 2. The `Host` header names this host. That is not the case for a page elsewhere whose name was made to resolve to
+//!    this host (DNS rebinding). Any port is allowed, because the client may come through a tunnel; the name is enough
+//!    to detect such a page.
+//! 3. The `Origin`, if a browser sends one, is the origin of this host, or an allowed one. So a page at another port of
+//!    this machine is foreign. There are no CORS headers: no foreign page can read an answer.
 //! 4. Over TCP, the token is right. It is compared in constant time, before a byte of the body is read.
-//! 5. The length that the request says of its body is not too much.
+//! 5. The declared length of the body is within the limit.
 //!
-//! All of it, and what follows, is in the request's span.
+//! All of this, and all that follows, runs in the request's span.
 
 use super::{
     App,
@@ -42,10 +42,10 @@ use subtle::ConstantTimeEq;
 use tower::ServiceExt;
 use tracing::Instrument;
 
-/// Who may ask over TCP.
+/// The checks for TCP.
 pub(super) struct Gate {
     pub(super) token: String,
-    /// Beside this machine's own names: what may stand in `Host`, or a whole origin, whose name may.
+    /// Besides this machine's own names: names that `Host` may have, or whole origins, whose names it may have.
     pub(super) allowed_hosts: Vec<String>,
     pub(super) scheme: &'static str,
 }
@@ -53,8 +53,8 @@ pub(super) struct Gate {
 static REQUESTS: AtomicU64 = AtomicU64::new(1);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Lets a request to that route through to its handler, or answers it. Around the router, not a layer of it: that would
-/// cost each request a copy of the router's services.
+/// Passes a request for that route to its handler, or rejects it. This wraps the router and is not a layer of it: a
+/// layer would cost each request a copy of the router's services.
 pub(super) async fn guard((app, route): (&App, &str), mut request: Request, router: Router) -> Response {
     let request_id = format!("{}-{}", app.recent.run(), REQUESTS.fetch_add(1, Ordering::Relaxed));
     let header = HeaderValue::from_str(&request_id);
@@ -82,27 +82,28 @@ pub(super) async fn guard((app, route): (&App, &str), mut request: Request, rout
 
 fn admit(app: &App, request: &Request) -> Result<Caller, ControlError> {
     let connection = request.extensions().get::<Arc<Connection>>().cloned();
-    let connection =
-        connection.ok_or_else(|| ControlError::new(Code::Bug, "the request came from nowhere"))?;
+    let connection = connection
+        .ok_or_else(|| ControlError::new(Code::Bug, "internal error: the request has no connection"))?;
     let who = connection.who.clone();
     if let Who::Process { uid, .. } = who
         && uid != 0
         && uid != rustix::process::geteuid().as_raw()
     {
-        let text = format!("this host takes no requests of user {uid}: ask as the user that runs it");
+        let text = format!(
+            "this host does not accept requests of user {uid}: send them as the user that runs the host"
+        );
         return Err(ControlError::new(Code::ForeignUser, text));
     }
     match &connection.origin {
         Ok(Origin::Elsewhere) => {}
         Ok(Origin::Plugin) => {
-            let text =
-                "this host takes no requests of its plugins' processes, nor of what those have started";
+            let text = "this host does not accept requests from processes of its plugins, or from processes that those have started";
             return Err(ControlError::new(Code::OwnPlugin, text));
         }
         Err(error) => {
             let text = format!(
-                "this host takes no requests of a process that may be a plugin's, and cannot know of {who}: {error}; ask \
-                 from a process that lives until the answer has come"
+                "this host does not accept requests from processes of its plugins, and cannot check {who}: {error}; send \
+                 them from a process that lives until the answer arrives"
             );
             return Err(ControlError::new(Code::OwnPlugin, text));
         }
@@ -120,7 +121,7 @@ fn admit(app: &App, request: &Request) -> Result<Caller, ControlError> {
     Ok(Caller { who, request_id: String::new() })
 }
 
-/// What anyone may ask who reaches the port: whether the host lives, and the page, which holds nothing without a token.
+/// Paths that need no token: whether the host is alive, and the page, which contains no data of the host.
 fn is_open(path: &str) -> bool {
     let below = path.strip_prefix(routes::PREFIX).unwrap_or(path);
     path == "/" || path.starts_with("/assets/") || below.starts_with("/health/")
@@ -137,7 +138,7 @@ fn own_host(request: &Request, gate: Option<&Gate>, local: Option<IpAddr>) -> Re
     let foreign = || {
         let host: String = host.chars().take(100).collect();
         let text = format!(
-            "this host does not go by the name {host:?}: use its address, or allow the name with `--allow-host`"
+            "{host:?} is not a name of this host: use its address, or allow the name with `--allow-host`"
         );
         ControlError::new(Code::ForeignHost, text)
     };
@@ -154,7 +155,7 @@ fn own_host(request: &Request, gate: Option<&Gate>, local: Option<IpAddr>) -> Re
     if known { Ok(host) } else { Err(foreign()) }
 }
 
-/// The name that an allowed origin has, or that was allowed by itself.
+/// The name in an allowed origin, or the allowed name itself.
 fn name_in(allowed: &str) -> &str {
     let Some((_, authority)) = allowed.split_once("://") else { return allowed };
     authority.split_once(':').map_or(authority, |(name, _)| name)
@@ -168,7 +169,7 @@ fn check_origin(headers: &HeaderMap, gate: Option<&Gate>, host: &str) -> Result<
             |origin: &str| [&own].into_iter().chain(allowed).any(|it| origin.eq_ignore_ascii_case(it));
         if !origin.to_str().is_ok_and(is_own) {
             let text = format!(
-                "a page of another site may not ask this host: only one of {own:?} may; if that is this host behind a \
+                "a page of another site may not use this host: only a page of {own:?} may; if the page is of this host behind a \
                  proxy, allow its address as the browser shows it: `--allow-host https://NAME`"
             );
             return Err(ControlError::new(Code::ForeignOrigin, text));
@@ -188,7 +189,7 @@ fn check_token(headers: &HeaderMap, gate: &Gate) -> Result<(), ControlError> {
     match token {
         Some((_, token)) if bool::from(token.ct_eq(gate.token.as_bytes())) => Ok(()),
         _ => {
-            let text = "the token is wrong: the host has printed the right one when it made it, and keeps it in its token file";
+            let text = "the token is wrong: the host printed the right one when it created it, and keeps it in its token file";
             Err(ControlError::new(Code::WrongToken, text))
         }
     }

@@ -1,4 +1,4 @@
-//! The way by HTTP: over a Unix socket, and over TCP for those who have the token.
+//! HTTP: over a Unix socket, and over TCP for clients that have the token.
 
 mod caller;
 pub(crate) mod config;
@@ -18,12 +18,12 @@ use recent::Recent;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// What all requests share.
+/// The state that all requests share.
 struct App {
     executor: Arc<Executor>,
     recent: Arc<Recent>,
-    /// Who may ask over TCP; none if nobody can.
+    /// The checks for TCP; `None` if no listener for TCP exists.
     gate: Option<Gate>,
-    /// The streams that may yet be read.
+    /// The permits for further streams.
     streams: Arc<Semaphore>,
 }

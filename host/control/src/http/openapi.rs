@@ -1,5 +1,5 @@
-//! `/openapi.json`: made from the handlers themselves, so that it cannot leave one out; what all of them may answer is
-//! added here.
+//! `/openapi.json`: generated from the handlers themselves, so that none is missing. The answers that all of them share
+//! are added here.
 
 use super::{command::Execute, envelope::ErrorBody, schema};
 use axum::{
@@ -21,27 +21,25 @@ use utoipa::{
 #[derive(Clone)]
 pub(super) struct Document(Arc<str>);
 
-/// What a request may be answered with beside success.
+/// The possible answers to any request, besides success.
 const ALWAYS: &[(&str, &str)] = &[
-    ("400", "The request cannot be read"),
-    ("401", "There is no token, or it is wrong"),
-    ("403", "The name, the page or the user that the request came from is not allowed"),
+    ("400", "The request is invalid"),
+    ("401", "The token is missing or wrong"),
+    ("403", "The host name, the page or the user of the request is not allowed"),
     ("413", "The body is too large"),
-    ("503", "The host, or the plugin, is coming up or going down; see `retry-after`"),
+    ("503", "The host or the plugin is starting or shutting down; see `retry-after`"),
 ];
-const OF_A_PLUGIN: &[(&str, &str)] = &[
-    ("404", "There is no such plugin, method or version"),
-    ("409", "The plugin is not in a state for that"),
-];
+const OF_A_PLUGIN: &[(&str, &str)] =
+    &[("404", "There is no such plugin, method or version"), ("409", "The plugin's state does not allow it")];
 const OF_A_CHANGE: &[(&str, &str)] = &[
     ("408", "The body did not arrive in time"),
-    ("415", "The body is not said to be JSON"),
-    ("422", "The plugin refused, or the new version did not come to serve"),
+    ("415", "The content type of the body is not JSON"),
+    ("422", "The plugin returned an error, or the new version did not come to serve"),
 ];
 const OF_A_CALL: &[(&str, &str)] =
     &[("429", "Too many calls run already"), ("504", "The call did not end in time")];
 const OF_A_STREAM: &[(&str, &str)] =
-    &[("404", "There is no such plugin"), ("429", "Too many streams are read already")];
+    &[("404", "There is no such plugin"), ("429", "Too many streams are open already")];
 
 impl Document {
     /// The description of the handlers, with what all of them have in common.
@@ -59,7 +57,7 @@ impl Document {
         let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
         components.security_schemes.insert("token".into(), bearer);
         describe(&mut api.paths);
-        // It is made of strings and maps, which can be written.
+        // It consists of strings and maps, which can be written.
         Self(api.to_json().unwrap_or_default().into())
     }
 }
@@ -98,7 +96,7 @@ fn answer(operation: &mut Operation, (status, description): (&str, &str)) {
     operation.responses.responses.insert(status.to_owned(), response.into());
 }
 
-/// What is said of a stream, the words say: a schema would be taken for one of each event.
+/// The text describes what a stream contains. Tools would take a schema for that of each event.
 fn without_schema_of_streams(operation: &mut Operation) {
     for response in operation.responses.responses.values_mut() {
         if let RefOr::T(response) = response

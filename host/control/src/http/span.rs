@@ -1,12 +1,12 @@
-//! The span of a request, for the host's own logs and for whatever an embedding program does with them. What a request
-//! has done is in it; but a reload, which outlives whoever asked for it, has a span of its own.
+//! The span of a request, for the host's own logs and for an embedding program. The work of a request is in it, except
+//! a reload, which outlives the request and has a span of its own.
 
 use super::command::Who;
 use axum::http::{Method, StatusCode};
 use tracing::{Level, Span, field::Empty};
 
-/// One request, from when its head has arrived until its answer begins. What changes a plugin is told at `info`; what
-/// only looks, and a call, may come by the thousand, and is told at `debug`.
+/// One request, from when its head has arrived until its answer begins. Requests that change a plugin are logged at
+/// `info`. Requests that only read, and calls, may be very frequent and are logged at `debug`.
 pub(super) fn of((method, route): (&Method, &str), request_id: &str) -> Span {
     macro_rules! request {
         ($level:expr, $method:expr, $route:expr) => {
@@ -27,12 +27,12 @@ pub(super) fn of((method, route): (&Method, &str), request_id: &str) -> Span {
     }
 }
 
-/// Who asks, once it is known that they may.
+/// Records who sent the request, after it was authorised.
 pub(super) fn asked_by(who: &Who) {
     Span::current().record("who", tracing::field::display(who));
 }
 
-/// What it is answered with.
+/// Records the status of the answer.
 pub(super) fn answered(request: &Span, status: StatusCode) {
     request.record("status", status.as_u16());
 }

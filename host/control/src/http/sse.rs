@@ -1,7 +1,7 @@
-//! Events as they happen: server-sent events, at the pace of whoever reads them.
+//! Server-sent events, at the pace of their reader.
 //!
-//! An event's id lets a reader that was cut off go on where it was (`Last-Event-ID`). A reader that is too slow, or was away
-//! for too long, finds an `events_lost` where something is missing.
+//! An event's id lets a disconnected reader continue where it was (`Last-Event-ID`). A reader that is too slow, or was
+//! away for too long, gets an `events_lost` where events are missing.
 
 use super::{
     App,
@@ -23,21 +23,21 @@ use serde_json::{Value, json};
 use std::{convert::Infallible, fmt::Write, sync::Arc, time::Duration};
 use tokio::sync::OwnedSemaphorePermit;
 
-/// After such a silence, a comment says that the stream is still there.
+/// After this long without events, a comment shows that the stream is still open.
 const SILENCE: Duration = Duration::from_secs(15);
 
 /// A stream that is being read.
 struct Stream {
     app: Arc<App>,
     reader: Reader,
-    /// What comes before what happens from now on.
+    /// The entries to send before the events from now on.
     before: Vec<Numbered>,
     begun: bool,
     ended: bool,
     permit: Held,
 }
 
-/// A stream's place, which its connection keeps until all of it is sent: a host that ends waits for that.
+/// The permit of a stream. Its connection keeps it until everything is sent: a host that shuts down waits for that.
 #[derive(Clone, Debug)]
 pub(super) struct Held(#[expect(dead_code, reason = "it is there to be dropped")] Arc<OwnedSemaphorePermit>);
 
@@ -46,7 +46,7 @@ pub(super) fn last_id(headers: &HeaderMap) -> Option<&str> {
     headers.get("last-event-id").and_then(|value| value.to_str().ok())
 }
 
-/// The events that pass the filter, as a response that does not end before the host does.
+/// The events that pass the filter, as a response that ends with the host.
 pub(super) fn stream(
     app: &Arc<App>,
     filter: Filter,
@@ -56,7 +56,7 @@ pub(super) fn stream(
     Ok(respond(begin(app, filter, from)?))
 }
 
-/// The last log entries of a plugin, or of each, and those that come; or those after the one of that id.
+/// The last log entries of a plugin, or of each plugin, and then new ones; or those after the entry of that id.
 pub(super) fn logs(
     app: &Arc<App>,
     plugin: Option<PluginId>,
@@ -68,7 +68,7 @@ pub(super) fn logs(
     }
     let mut stream = begin(app, filter, From::Now)?;
     let entries = app.recent.logs(plugin.as_ref(), lines).into_iter();
-    // What came in between is still to be read.
+    // Entries that arrived meanwhile are still to be read.
     let seen = stream.reader.seen();
     stream.before = entries.filter(|entry| entry.number <= seen).collect();
     Ok(respond(stream))
@@ -76,7 +76,7 @@ pub(super) fn logs(
 
 fn begin(app: &Arc<App>, filter: Filter, from: From) -> Result<Stream, ControlError> {
     let permit = app.streams.clone().try_acquire_owned().map_err(|_| {
-        let text = "as many streams as there may be are being read already: end one of them";
+        let text = "too many streams are open already: close one of them";
         ControlError::new(Code::Busy, text).retry(Duration::from_secs(5))
     })?;
     let reader = app.recent.reader(from, filter);
@@ -95,18 +95,18 @@ fn respond(stream: Stream) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    // It ends with the host, and with it the connection, which then has nothing more to send.
+    // The stream ends with the host, and so does the connection, which has nothing more to send then.
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    // A proxy that collects what it passes on would hold the events back.
+    // A proxy that buffers responses would delay the events.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     response
 }
 
 impl Stream {
-    /// The next piece of text; none at the end.
+    /// The next piece of text; `None` at the end.
     async fn next(&mut self) -> Option<String> {
         if !self.begun {
-            // At once, so that whoever reads knows that they are connected.
+            // Sent at once, so that the reader knows that it is connected.
             self.begun = true;
             let mut text = String::from(": connected\n\n");
             for entry in std::mem::take(&mut self.before) {
@@ -138,15 +138,15 @@ impl Stream {
     }
 
     fn write(&self, text: &mut String, entry: &Numbered) {
-        // An event is data, which can be written.
+        // An event is plain data, which can be written.
         let json = serde_json::to_value(&*entry.event).unwrap_or_default();
         put(text, Some(&self.app.recent.id(entry.number)), &json);
     }
 }
 
-/// One event. JSON has no line breaks of its own, so that it is one line.
+/// One event. JSON text has no line breaks of its own, so it is one line.
 fn put(text: &mut String, id: Option<&str>, json: &Value) {
     let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
-    // A string can be written to.
+    // Writing to a string cannot fail.
     let _ = write!(text, "{id}data: {json}\n\n");
 }

@@ -1,4 +1,4 @@
-//! The token that TCP asks for: made once, kept in a file that only this user can read, and told once.
+//! The token that TCP requires: created once, kept in a file that only this user can read, and shown once.
 
 use super::config::ListenError;
 use rustix::{fs::OFlags, process::geteuid};
@@ -9,22 +9,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A shorter one could be guessed.
+/// A shorter token could be guessed.
 const LEAST_LENGTH: usize = 32;
 
-/// A token, and whether it is new, so that it has to be told.
+/// A token, and whether it is new, so that it has to be shown.
 pub(super) struct Token {
     pub(super) text: String,
     pub(super) is_new: bool,
 }
 
 impl Token {
-    /// Reads the token, or makes one.
+    /// Reads the token, or creates one.
     pub(super) fn at(file: &Path) -> Result<Self, ListenError> {
         let unusable = |reason: String| ListenError::Token { path: file.to_owned(), reason };
         match read(file) {
             Ok(text) => {
-                let remedy = "; or name another with `--token-file`, or remove it to get a new one";
+                let remedy =
+                    "; or give another file with `--token-file`, or remove this one to get a new token";
                 let text = text.map_err(|reason| unusable(format!("{reason}{remedy}")))?;
                 Ok(Self { text, is_new: false })
             }
@@ -32,19 +33,21 @@ impl Token {
                 let text = random().map_err(|error| unusable(error.to_string()))?;
                 let folder = file.parent().unwrap_or(file).display();
                 write(file, &text).map_err(|error| {
-                    unusable(format!("{error}; make {folder} a folder that can be written, or name another file with `--token-file`"))
+                    unusable(format!(
+                        "{error}; make {folder} a writable folder, or give another file with `--token-file`"
+                    ))
                 })?;
                 Ok(Self { text, is_new: true })
             }
             Err(error) => {
-                Err(unusable(format!("{error}; make it readable, or name another with `--token-file`")))
+                Err(unusable(format!("{error}; make it readable, or give another file with `--token-file`")))
             }
         }
     }
 }
 
-/// The file of a token, which a host that goes on gives back to those who have removed it along with the state folder. By
-/// itself, the file is removed to have another token at the next start.
+/// The file of a token. A running host creates it again if it was removed together with the state folder. If only the
+/// file was removed, the user wants another token at the next start.
 pub(super) struct KeptToken {
     file: PathBuf,
     text: String,
@@ -52,14 +55,15 @@ pub(super) struct KeptToken {
 }
 
 impl KeptToken {
-    /// How often to look for the file once the state folder was found to be gone: it may be in the middle of being removed.
+    /// How many more times to look for the file after the state folder was found missing: the folder may be in the
+    /// middle of being removed.
     const LOOKS: u32 = 3;
 
     pub(super) fn new(file: PathBuf, token: &Token) -> Self {
         Self { file, text: token.text.clone(), looks: 0 }
     }
 
-    /// Makes the file again if it is gone, and so was the state folder, now or a few looks ago.
+    /// Creates the file again if it is gone, and the state folder is or was gone, now or a few looks ago.
     pub(super) fn look(&mut self, folder_was_gone: bool) -> io::Result<()> {
         if folder_was_gone {
             self.looks = Self::LOOKS;
@@ -70,27 +74,33 @@ impl KeptToken {
     }
 }
 
-/// A link is followed, since secrets are often mounted as links; what counts is the file that is opened in the end.
+/// A link is followed, because secrets are often mounted as links. The checks apply to the file that is opened in the
+/// end.
 fn read(file: &Path) -> io::Result<Result<String, String>> {
-    // To open a pipe would wait for whoever writes to it.
+    // Opening a pipe would wait for a writer.
     let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
     let mut file = OpenOptions::new().read(true).custom_flags(nonblocking).open(file)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Ok(Err("it is no regular file".into()));
+        return Ok(Err("it is not a regular file".into()));
     }
     let owner = metadata.uid();
     if owner != 0 && owner != geteuid().as_raw() {
-        return Ok(Err(format!("it belongs to user {owner}, who may know it: `chown` it")));
+        return Ok(Err(format!("it belongs to user {owner}, who may know the token: `chown` it")));
     }
     if metadata.mode() & 0o077 != 0 {
-        return Ok(Err(format!("others may read it (mode {:o}): `chmod 600` it", metadata.mode() & 0o777)));
+        return Ok(Err(format!(
+            "other users may read it (mode {:o}): `chmod 600` it",
+            metadata.mode() & 0o777
+        )));
     }
     let mut text = String::new();
     file.read_to_string(&mut text)?;
     let text = text.trim().to_owned();
     if text.len() < LEAST_LENGTH || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Ok(Err(format!("it holds no token of at least {LEAST_LENGTH} characters, without spaces")));
+        return Ok(Err(format!(
+            "it contains no token of at least {LEAST_LENGTH} characters, without spaces"
+        )));
     }
     Ok(Ok(text))
 }
@@ -102,7 +112,7 @@ fn random() -> Result<String, getrandom::Error> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Nobody else may read it, not even between its creation and its first byte.
+/// No other user can read it, not even between its creation and its first byte.
 fn write(file: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
     writeln!(file, "{text}")?;
@@ -141,7 +151,7 @@ mod tests {
             kept.look(folder_was_gone).unwrap();
             fs::read_to_string(&file).is_ok_and(|text| text.trim() == token.text)
         };
-        assert!(!again(&mut kept, false), "someone wants another");
+        assert!(!again(&mut kept, false), "the user wants another");
         assert!(again(&mut kept, true));
         assert!(again(&mut kept, false), "the folder was in the middle of being removed");
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
@@ -158,7 +168,7 @@ mod tests {
         assert!(Token::at(&file).is_err_and(|error| error.to_string().contains("chmod 600")));
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
         let nowhere = Token::at(&dir.path().join("nowhere/token")).err().unwrap().to_string();
-        assert!(nowhere.contains("nowhere a folder") && !nowhere.contains("remove it"), "{nowhere}");
+        assert!(nowhere.contains("nowhere a writable folder") && !nowhere.contains("remove it"), "{nowhere}");
         fs::write(&file, "short").unwrap();
         assert!(Token::at(&file).is_err_and(|error| error.to_string().contains("at least 32")));
     }
@@ -172,7 +182,7 @@ mod tests {
         assert_eq!(Token::at(&link).unwrap().text, made.text);
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
         for other in [pipe.as_path(), dir.path()] {
-            assert!(Token::at(other).is_err_and(|error| error.to_string().contains("no regular file")));
+            assert!(Token::at(other).is_err_and(|error| error.to_string().contains("not a regular file")));
         }
         if geteuid().is_root() {
             chown(&file, Some(65534), None).unwrap();

@@ -1,4 +1,4 @@
-//! Handles as types, and calls by name that outlive their host.
+//! Tests handles as types, and calls by name that outlive their host.
 
 use super::*;
 use std::sync::mpsc;
@@ -18,7 +18,7 @@ async fn a_panic_of_the_host_s_own_is_told_with_its_words_and_not_as_a_shutdown(
     assert!(error.to_string().contains("the host panicked during the call: so it goes"), "{error}");
 }
 
-/// A call that has begun on a host that shuts down then, with so much time. It ends when what is returned beside it goes.
+/// A call with that time limit that begins before its host shuts down. It ends when the returned sender is dropped.
 fn begun(limit: Duration) -> (InvocationFuture, mpsc::Sender<()>) {
     let host = runtime::Builder::new_multi_thread().enable_time().build().unwrap();
     let (release, released) = mpsc::channel();
@@ -36,7 +36,7 @@ fn begun(limit: Duration) -> (InvocationFuture, mpsc::Sender<()>) {
     (InvocationFuture { plugin, method, call, running: Arc::default(), late }, release)
 }
 
-/// Awaits it elsewhere than on the host's runtime.
+/// Awaits it on another runtime than the host's.
 fn awaited(future: InvocationFuture) -> Result<Value, CallError<Value>> {
     runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }

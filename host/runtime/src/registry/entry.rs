@@ -339,8 +339,8 @@ impl Inner {
             let used = thread_slot::with_hazards(|hazards| in_use(record, hazards));
             if !used {
                 // SAFETY: the record came from `Box::into_raw` in `open` or `stay_in`, is out of the slot, and in no hazard cell:
-            // no thread uses it or will (see `Slot::publish`). It leaves the list, so this happens once.
-            drop(unsafe { Box::from_raw(record) });
+                // no thread uses it or will (see `Slot::publish`). It leaves the list, so this happens once.
+                drop(unsafe { Box::from_raw(record) });
             }
             used
         });

@@ -1,7 +1,8 @@
-//! Looks for calls in this process that do not come back. They cannot be ended; they can be told of.
+//! Finds calls in this process that do not return. The host cannot end them, but it reports them.
 //!
-//! A call leaves no time behind, since a clock costs more than the call. So the watchdog looks at all thread slots now and then:
-//! a thread that is still at the same mark, and has ended no call of that generation since, is still in the same call.
+//! A call records no start time, because reading a clock costs more than the call. So the watchdog looks at all thread
+//! slots at intervals: if a thread still has the same mark, and has ended no call of that generation since, it is still
+//! in the same call.
 
 use super::{
     mark::{Doing, MarkContents},
@@ -18,12 +19,12 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// How many looks are taken at a call until it counts as stuck.
+/// After how many looks a call counts as stuck.
 const LOOKS: u32 = 4;
-/// However short a call may be, there is this much between two looks.
+/// The least time between two looks, however short the deadline of calls is.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Watches the generations in this process whose calls have a deadline. Costs nothing as long as there are none.
+/// Watches the generations in this process whose calls have a deadline. Without such generations, it costs nothing.
 #[derive(Default)]
 pub struct Watchdog {
     watched: Mutex<Vec<Watched>>,
@@ -35,21 +36,21 @@ struct Watched {
     call_timeout: Duration,
 }
 
-/// A call that has been seen before.
+/// A call that an earlier look has seen.
 struct Seen {
     sighting: Sighting,
     since: Instant,
-    told: bool,
+    reported: bool,
 }
 
 impl Watchdog {
-    /// Watches over the calls of a generation for as long as that is there.
+    /// Watches the calls of a generation until that is dropped.
     pub fn watch(&self, live: &Arc<Live>, call_timeout: Duration) {
         self.watched.lock().push(Watched { live: Arc::downgrade(live), call_timeout });
         self.woken.notify_one();
     }
 
-    /// Watches until it is dropped.
+    /// Watches until this future is dropped.
     pub async fn run(self: Arc<Self>, events: WeakEventSink) {
         let mut seen = BTreeMap::new();
         loop {
@@ -74,15 +75,15 @@ impl Watchdog {
         let mut before = std::mem::take(seen);
         for sighting in thread_slot::sightings() {
             let known = before.remove(&sighting.place).filter(|known| known.sighting == sighting);
-            let mut call = known.unwrap_or(Seen { sighting, since: now, told: false });
-            if !call.told {
-                call.told = self.judge(&call, now, events);
+            let mut call = known.unwrap_or(Seen { sighting, since: now, reported: false });
+            if !call.reported {
+                call.reported = self.judge(&call, now, events);
             }
             seen.insert(call.sighting.place, call);
         }
     }
 
-    /// Tells of a call that has taken too long; says whether it has.
+    /// Reports a call that has taken too long. Returns whether it has.
     fn judge(&self, call: &Seen, now: Instant, events: &WeakEventSink) -> bool {
         let Some(MarkContents { column, doing: Doing::Call { interface, method } }) =
             call.sighting.mark.read()
@@ -111,7 +112,7 @@ impl Watchdog {
     }
 }
 
-/// What the kernel calls a thread: the first 15 bytes of its name.
+/// The name of a thread as the kernel has it: the first 15 bytes.
 fn name_of(tid: Tid) -> String {
     let name = fs::read_to_string(format!("/proc/self/task/{tid}/comm")).unwrap_or_default();
     name.trim_end().to_owned()

@@ -21,20 +21,20 @@ use std::{
     time::Duration,
 };
 
-/// A shim that serves on a thread, as its host sees it.
+/// A shim that serves on a thread, from its host's point of view.
 struct Served {
     control: Control,
     service: Service,
     reports: Reports<UnixStream>,
     thread: JoinHandle<Result<Ended, ShimError>>,
-    /// The shim has the other end, and in these tests does not mind.
+    /// The shim has the other end. These tests never close it early.
     _lifeline: PipeWriter,
 }
 
 fn serve() -> Served {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (events, their_events) = UnixStream::pair().unwrap();
-    // A report that does not come fails the test.
+    // A missing report fails the test.
     events.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let (service, their_service) = UnixStream::pair().unwrap();
     let (their_lifeline, lifeline) = pipe().unwrap();
@@ -54,11 +54,11 @@ fn open_lane(service: &mut Service) -> Lane<UnixStream> {
     Lane::new(service.open_lane().unwrap().1)
 }
 
-/// Builds the calculator, and gives a private copy of it with the standard library that it links.
+/// Builds the calculator. Returns a private copy of it, and the standard library that it links.
 fn calculator(state: &Path) -> (PathBuf, Option<PathBuf>) {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
     let manifest = manifest::read(&workspace.join("plugins/calculator")).unwrap();
-    // Where the end-to-end tests build theirs: a first build takes long.
+    // The folder in which the end-to-end tests build theirs: a first build takes long.
     let builder = Builder::new(workspace.join("target/fixtures"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let built = runtime.block_on(builder.build(&manifest)).unwrap();
@@ -149,25 +149,25 @@ fn what_cannot_be_loaded_is_refused_and_the_shim_goes_on() {
     assert!(matches!(&refused, ControlError::Failed(Failure::Load { .. })), "{refused}");
     assert!(refused.to_string().contains("none.so"), "{refused}");
     let second = served.control.load(Load::default()).unwrap_err();
-    assert!(second.to_string().contains("has opened a library already"), "{second}");
+    assert!(second.to_string().contains("has already opened a library"), "{second}");
 
     drop((served.control, served.service));
     assert_eq!(served.thread.join().unwrap().unwrap(), Ended::HungUp);
     assert!(served.reports.next_blocking().unwrap().is_none());
 }
 
-/// What becomes of a shim whose host sends that, after its end of the conversation.
-fn told(frames: impl FnOnce(&mut Channel<wire::Giving>)) -> (Result<Ended, ShimError>, Vec<u8>) {
+/// What a shim does whose host sends these frames and then closes its end.
+fn run_with(frames: impl FnOnce(&mut Channel<wire::Giving>)) -> (Result<Ended, ShimError>, Vec<u8>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let mut host = Channel::new(wire::Giving::new(ours));
     let thread = thread::spawn(move || Shim::meet(theirs)?.0.serve());
     frames(&mut host);
     let ours = host.stream_mut().stream_mut();
-    // It may be gone before it is told that there is no more.
+    // The shim may have ended before its host closes the connection.
     let _ = ours.connection().upgrade().unwrap().shutdown(std::net::Shutdown::Write);
-    let mut said = Vec::new();
-    let _ = io::Read::read_to_end(ours, &mut said);
-    (thread.join().unwrap(), said)
+    let mut received = Vec::new();
+    let _ = io::Read::read_to_end(ours, &mut received);
+    (thread.join().unwrap(), received)
 }
 
 #[test]
@@ -177,17 +177,17 @@ fn a_host_that_cannot_be_talked_to_ends_the_shim_with_the_reason() {
     let send = |host: &mut Channel<wire::Giving>, kind, payload: &[u8]| {
         host.send(kind, RequestId(0), [payload, &[]]).unwrap();
     };
-    let (end, said) = told(|host| send(host, Kind::Hello, &hello(99)));
+    let (end, received) = run_with(|host| send(host, Kind::Hello, &hello(99)));
     assert!(matches!(end, Err(ShimError::Wire(WireError::OtherProtocol { theirs: 99, .. }))));
-    let answer = Channel::new(io::Cursor::new(said)).receive().map(|frame| frame.kind);
-    assert_eq!(answer.unwrap(), Kind::Hello, "it says what it speaks");
+    let answer = Channel::new(io::Cursor::new(received)).receive().map(|frame| frame.kind);
+    assert_eq!(answer.unwrap(), Kind::Hello, "it sends its protocol version");
 
-    let (end, _) = told(|host| send(host, Kind::Hello, &hello(wire::PROTOCOL)));
+    let (end, _) = run_with(|host| send(host, Kind::Hello, &hello(wire::PROTOCOL)));
     assert!(matches!(end, Err(ShimError::Wire(WireError::NoDescriptor("hello")))));
-    let (end, _) = told(|host| send(host, Kind::Request, &hello(wire::PROTOCOL)));
+    let (end, _) = run_with(|host| send(host, Kind::Request, &hello(wire::PROTOCOL)));
     assert!(matches!(end, Err(ShimError::Wire(WireError::UnexpectedKind { .. }))));
 
-    let (end, _) = told(|host| {
+    let (end, _) = run_with(|host| {
         for _ in 0..3 {
             host.stream_mut().give(UnixStream::pair().unwrap().0);
         }

@@ -1,14 +1,14 @@
-//! The newest of something, and a word on what has left.
+//! A ring of the newest entries, which remembers the kinds of those that have left.
 
 use super::{Filter, Numbered};
 use replug_engine::PluginId;
 use std::collections::VecDeque;
 
-/// For how many events that have left a ring their kinds are known. A reader that was away for longer learns of
-/// so many at most.
+/// How many of the events that have left are remembered by kind. A reader that was away for longer learns of at most so
+/// many.
 const KNOWN: usize = 1 << 14;
 
-/// The newest of something.
+/// The newest entries.
 #[derive(Default)]
 pub(super) struct Ring {
     entries: VecDeque<Numbered>,
@@ -16,7 +16,7 @@ pub(super) struct Ring {
     gone: VecDeque<Gone>,
 }
 
-/// What has left a ring.
+/// An event that has left a ring.
 struct Gone {
     number: u64,
     kind: &'static str,
@@ -24,7 +24,7 @@ struct Gone {
 }
 
 impl Ring {
-    /// Adds one, and drops the oldest until there are no more than so many, of so many bytes.
+    /// Adds one, and drops the oldest until the limits on number and bytes are kept.
     pub(super) fn keep(&mut self, entry: &Numbered, (most, most_bytes): (usize, usize)) {
         self.bytes += entry.bytes;
         self.entries.push_back(entry.clone());
@@ -39,24 +39,24 @@ impl Ring {
         }
     }
 
-    /// The last ones, the oldest first.
+    /// The last entries, the oldest first.
     pub(super) fn last(&self, count: usize) -> impl Iterator<Item = &Numbered> {
         self.entries.range(self.entries.len().saturating_sub(count)..)
     }
 
-    /// Those after a number.
+    /// The entries after a number.
     pub(super) fn after(&self, number: u64) -> impl Iterator<Item = &Numbered> {
         self.entries.range(self.entries.partition_point(|entry| entry.number <= number)..)
     }
 
-    /// How many have left that came after a number and are wanted, as far as that is known.
+    /// How many entries have left that came after a number and are wanted, as far as that is remembered.
     pub(super) fn gone_after(&self, number: u64, wanted: &Filter) -> u64 {
         let first = self.gone.partition_point(|gone| gone.number <= number);
         let gone = self.gone.range(first..);
         gone.filter(|gone| wanted.wants(gone.kind, gone.plugin.as_ref())).count() as u64
     }
 
-    /// The number of the last that has left.
+    /// The number of the last entry that has left.
     pub(super) fn last_gone(&self) -> u64 {
         self.gone.back().map_or(0, |gone| gone.number)
     }

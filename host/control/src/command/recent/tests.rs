@@ -1,4 +1,4 @@
-//! What readers of recent events get, and what they are told to have missed.
+//! Tests what readers of recent events get, and what they are informed to have missed.
 
 use super::*;
 use replug_engine::{EventKind, event::EventSink};
@@ -28,12 +28,12 @@ async fn a_reader_that_was_away_for_too_long_is_told_how_much_it_missed() {
     let batch = reader.next().await;
     assert_eq!((batch.away, batch.too_slow, batch.events[0].number), (4, 0, 6));
     let batch = reader.next().await;
-    assert_eq!((batch.away, batch.too_slow), (0, 0), "it is told once");
+    assert_eq!((batch.away, batch.too_slow), (0, 0), "it is reported once");
     let batch = recent.reader(From::Oldest, Filter::default()).next().await;
-    assert_eq!((batch.away, batch.too_slow), (0, 0), "who asks for what is kept misses nothing");
+    assert_eq!((batch.away, batch.too_slow), (0, 0), "a reader that asks for what is kept misses nothing");
 }
 
-/// A log entry of some length.
+/// A log entry of that length.
 fn log(bytes: usize) -> EventKind {
     let message = "x".repeat(bytes);
     let (level, target) = ("INFO".into(), "t".into());
@@ -65,7 +65,7 @@ async fn what_is_kept_and_what_a_reader_is_given_at_once_is_bounded_in_bytes() {
 
     sink.plugin(&id, log(EVENTS_BYTES));
     recent.push(told.try_next().unwrap());
-    assert!(recent.logs(Some(&id), KEPT_LOGS).is_empty(), "what fits nowhere is not kept");
+    assert!(recent.logs(Some(&id), KEPT_LOGS).is_empty(), "an entry that is too large is not kept");
 }
 
 #[test]
@@ -74,11 +74,11 @@ fn the_id_of_another_run_is_answered_with_all_of_this_one() {
     for id in ["", "1-2", "x", &recent.id(u64::MAX)[1..]] {
         assert_eq!(recent.resume(id), From::After(0), "{id}");
     }
-    assert_eq!(recent.resume("0"), From::Oldest, "no event has it");
-    assert_eq!(recent.resume(&recent.id(99)), From::After(3), "it has not come so far yet");
+    assert_eq!(recent.resume("0"), From::Oldest, "no event has that id");
+    assert_eq!(recent.resume(&recent.id(99)), From::After(3), "the run has not reached it yet");
 }
 
-/// Tells so many of a kind.
+/// Records that many events of a kind.
 fn flood(recent: &Recent, kind: &EventKind, times: usize) {
     let sink = EventSink::new();
     let mut told = sink.subscribe();
@@ -103,7 +103,7 @@ async fn what_comes_in_floods_pushes_nothing_else_out() {
         numbers.extend(reader.next().await.events.iter().map(|entry| entry.number));
     }
     assert_eq!(numbers.len(), 3 + KEPT_EVENTS + 1);
-    assert_eq!(numbers[..4], [1, 2, 3, 104], "in the order in which it came");
+    assert_eq!(numbers[..4], [1, 2, 3, 104], "in the order in which they came");
     assert!(numbers.is_sorted());
 }
 
@@ -115,9 +115,9 @@ async fn a_reader_misses_what_it_wanted_and_nothing_else() {
     flood(&recent, &log(1), KEPT_EVENTS + 100);
     let batch = slow.next().await;
     assert_eq!((batch.too_slow, batch.away), (100, 0));
-    assert_eq!(slow.next().await.too_slow, 0, "it is told once");
+    assert_eq!(slow.next().await.too_slow, 0, "it is reported once");
     let batch = recent.reader(From::After(1), only("log")).next().await;
-    assert_eq!((batch.too_slow, batch.away), (0, 100), "it was away, and not slow");
+    assert_eq!((batch.too_slow, batch.away), (0, 100), "it was disconnected, and not slow");
 
     let mut reader = recent.reader(after, only("host_started"));
     flood(&recent, &EventKind::HostStarted { plugins_dir: "/p".into(), running: 0 }, 1);

@@ -1,9 +1,11 @@
-//! That a plugins folder has one host, and where that listens, whatever the environment of whoever wants to know.
+//! Makes sure that a plugins folder has only one host, and records where that listens, independent of the environment
+//! of a client.
 //!
-//! The path of the socket depends on `XDG_RUNTIME_DIR`, which a shell and cron, say, see differently. So a host also locks a
-//! file in its state folder for as long as it lives, and writes into it, each on a line, where it listens, which plugins
-//! folder it serves, and its address for HTTP. The lock goes with the process, however that ends; what the file says counts
-//! only while it is locked, but that the next host, if it may have any port, takes the one that the last had.
+//! The path of the socket depends on `XDG_RUNTIME_DIR`, which differs, for example, between a shell and cron. So a host
+//! also locks a file in its state folder for as long as it lives. It writes into the file, each on a line, where it
+//! listens, which plugins folder it serves, and its address for HTTP. The lock ends with the process, however that
+//! ends. The content counts only while the file is locked. The one exception is the port: the next host takes the port
+//! of the last one, if it may use any.
 
 use super::{FoundHost, unix::name_of};
 use crate::http::config::ListenError;
@@ -26,25 +28,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the lock may be held by one who only looks whether it is held.
+/// How long a process may hold the lock that only checks whether it is held.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// The longest path that is read from the file: more than a socket's can have.
+/// The longest path that is read from the file: longer than a socket's can be.
 const LONGEST: u64 = 4096;
 
-/// A plugins folder that is this host's, until it is dropped.
+/// The claim of this host on a plugins folder, until it is dropped.
 pub(super) struct Claim {
     file: File,
     path: PathBuf,
     plugins: PathBuf,
-    /// What the file says.
-    said: Vec<u8>,
+    /// The content of the file.
+    content: Vec<u8>,
     /// Where the last host listened over TCP.
     pub(super) last_http: Option<SocketAddr>,
 }
 
 impl Claim {
-    /// Claims the first folder, for a host that keeps its things in the second.
+    /// Claims the first folder for a host whose state folder is the second.
     pub(super) fn of(plugins_dir: &Path, state_dir: &Path) -> Result<Self, ListenError> {
         Self::at(path(plugins_dir, state_dir), plugins_dir)
     }
@@ -70,15 +72,15 @@ impl Claim {
             }
         }
         let last_http = lines(&file).nth(2).and_then(|line| str::from_utf8(&line).ok()?.parse().ok());
-        // The socket of the one before is of no use to anyone.
+        // The socket of the previous host is of no use any more.
         file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
-        // As it was named: the links on the way to it may lead elsewhere later, and the host follows them.
+        // The path as it was given: links in it may point elsewhere later, and the host follows them.
         let plugins = std::path::absolute(plugins_dir).unwrap_or_else(|_| plugins_dir.to_owned());
-        Ok(Self { file, path, plugins, said: Vec::new(), last_http })
+        Ok(Self { file, path, plugins, content: Vec::new(), last_http })
     }
 
-    /// Makes the file again if someone has removed it, so that the host is found, and no second one serves the folder. Says
-    /// whether it was gone.
+    /// Creates the file again if it was removed, so that clients find the host, and no second host serves the folder.
+    /// Returns whether it was gone.
     pub(super) fn renew(&mut self) -> Result<bool, ListenError> {
         let identity = |it: fs::Metadata| (it.dev(), it.ino());
         let open = self.file.metadata().map(identity).map_err(|source| self.failed(source))?;
@@ -86,26 +88,26 @@ impl Claim {
             return Ok(false);
         }
         let mut new = Self::at(self.path.clone(), &self.plugins)?;
-        new.write(&self.said)?;
+        new.write(&self.content)?;
         *self = new;
         Ok(true)
     }
 
-    /// Writes down where the host listens.
-    pub(super) fn say(&mut self, socket: &Path) -> Result<(), ListenError> {
+    /// Records where the host listens.
+    pub(super) fn record_socket(&mut self, socket: &Path) -> Result<(), ListenError> {
         let socket = std::path::absolute(socket).map_err(|source| self.failed(source))?;
         let lines =
             [socket.as_os_str().as_bytes(), b"\n", self.plugins.as_os_str().as_bytes(), b"\n"].concat();
         self.write(&lines)
     }
 
-    /// Writes down where it listens over TCP, too.
-    pub(super) fn say_http(&mut self, address: SocketAddr) -> Result<(), ListenError> {
+    /// Records where it listens over TCP, too.
+    pub(super) fn record_http(&mut self, address: SocketAddr) -> Result<(), ListenError> {
         self.write(format!("{address}\n").as_bytes())
     }
 
     fn write(&mut self, lines: &[u8]) -> Result<(), ListenError> {
-        self.said.extend_from_slice(lines);
+        self.content.extend_from_slice(lines);
         self.file.write_all(lines).map_err(|source| self.failed(source))
     }
 
@@ -114,18 +116,18 @@ impl Claim {
     }
 }
 
-/// Where the host of the first folder listens, which keeps its things in the second, if there is one that this user runs.
+/// Where the host of the first folder listens, whose state folder is the second, if this user runs one.
 pub(super) fn look_up(plugins_dir: &Path, state_dir: &Path) -> Option<PathBuf> {
     read(&held(&path(plugins_dir, state_dir))?)
 }
 
-/// The user whose host serves the first folder, if that is another. Its file cannot be opened, but whether it is locked is
-/// for all to see.
+/// The user whose host serves the first folder, if that is another user. The file of another user cannot be opened, but
+/// every user can see whether it is locked.
 pub(super) fn other_owner(plugins_dir: &Path, state_dir: &Path) -> Option<u32> {
     let file = fs::symlink_metadata(path(plugins_dir, state_dir)).ok()?;
     let is_others = file.is_file() && file.uid() != geteuid().as_raw();
     let locks = fs::read_to_string("/proc/locks").ok()?;
-    // `3: FLOCK  ADVISORY  WRITE 4711 fd:00:1234567 0 EOF`; not every file system gives the device as `stat` does.
+    // `3: FLOCK  ADVISORY  WRITE 4711 fd:00:1234567 0 EOF`. Some file systems report another device than `stat` does.
     let inode = format!(":{}", file.ino());
     let is_held = || {
         locks.lines().any(|line| line.contains(" FLOCK ") && line.split(' ').any(|it| it.ends_with(&inode)))
@@ -133,13 +135,13 @@ pub(super) fn other_owner(plugins_dir: &Path, state_dir: &Path) -> Option<u32> {
     (is_others && is_held()).then_some(file.uid())
 }
 
-/// The hosts of this user's that run and have their state folders in one of those, each with its socket and the folder that
-/// it serves now.
+/// The running hosts of this user whose state folders are in one of the given folders, each with its socket and the
+/// folder that it serves now.
 pub(super) fn look_below(states: &Path) -> Vec<FoundHost> {
     entries(states).flat_map(|state| look_in(&state)).collect()
 }
 
-/// The hosts of this user's that run and keep their things in that folder.
+/// The running hosts of this user with that state folder.
 pub(super) fn look_in(state_dir: &Path) -> Vec<FoundHost> {
     let found = entries(&state_dir.join("hosts")).filter_map(|path| {
         let file = held(&path)?;
@@ -154,10 +156,10 @@ fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
-/// The file of a claim, if a host of this user's holds its lock.
+/// The file of a claim, if a host of this user holds its lock.
 fn held(path: &Path) -> Option<File> {
     let file = OpenOptions::new().read(true).custom_flags(flags()).open(path).ok()?;
-    // What another has written could lead to that one's socket.
+    // A file that another user has written could lead to that user's socket.
     let is_mine = file.metadata().is_ok_and(|it| it.is_file() && it.uid() == geteuid().as_raw());
     let is_held = || flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
     (is_mine && is_held()).then_some(file)
@@ -171,21 +173,21 @@ fn resolved(folder: &Path) -> PathBuf {
     folder.canonicalize().unwrap_or_else(|_| folder.to_owned())
 }
 
-/// Whatever lies in the place of the file is not followed or waited for.
+/// A link in place of the file is not followed, and a pipe is not waited for.
 fn flags() -> i32 {
     (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed()
 }
 
-/// What the file says, which may be nothing yet.
+/// The socket in the file. The host may not have written it yet.
 fn read(file: &File) -> Option<PathBuf> {
     let line = lines(file).next().filter(|line| line.starts_with(b"/"))?;
     Some(OsString::from_vec(line).into())
 }
 
-/// The lines of the file that are whole.
+/// The complete lines of the file.
 fn lines(file: &File) -> impl Iterator<Item = Vec<u8>> {
     let mut text = Vec::new();
-    // Of what cannot be read, nothing is known.
+    // If the file cannot be read, the socket is not known.
     let _: io::Result<usize> = file.take(LONGEST).read_to_end(&mut text);
     let whole: Vec<_> = text.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
     whole.into_iter().filter_map(|line| Some(line.strip_suffix(b"\n")?.to_vec()))
@@ -202,7 +204,7 @@ mod tests {
         assert_eq!(look_up(plugins, dir.path()), None);
         let mut claim = Claim::of(plugins, dir.path()).unwrap();
         assert_eq!(look_up(plugins, dir.path()), None, "it does not listen yet");
-        claim.say(Path::new("/run/a.sock")).unwrap();
+        claim.record_socket(Path::new("/run/a.sock")).unwrap();
         assert_eq!(look_up(plugins, dir.path()), Some("/run/a.sock".into()));
         assert_eq!(look_up(Path::new("/others"), dir.path()), None);
         let error = Claim::of(plugins, dir.path()).err().unwrap().to_string();
@@ -219,7 +221,7 @@ mod tests {
         let (state, gone) = (states.path().join("plugins-1"), states.path().join("plugins-2"));
         let mut claim = Claim::of(Path::new("/a/plugins"), &state).unwrap();
         assert_eq!(look_below(states.path()), [], "it does not listen yet");
-        claim.say(Path::new("/run/a.sock")).unwrap();
+        claim.record_socket(Path::new("/run/a.sock")).unwrap();
         fs::create_dir_all(gone.join("hosts")).unwrap();
         fs::write(gone.join("hosts/x"), "/run/b.sock\n/b/plugins\n").unwrap();
         let found = FoundHost { socket: "/run/a.sock".into(), plugins: "/a/plugins".into() };
@@ -232,13 +234,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (plugins, state) = (Path::new("/plugins"), dir.path().join("state"));
         let mut claim = Claim::of(plugins, &state).unwrap();
-        claim.say(Path::new("/run/a.sock")).unwrap();
+        claim.record_socket(Path::new("/run/a.sock")).unwrap();
         for _ in 0..2 {
             fs::remove_dir_all(&state).unwrap();
             claim.renew().unwrap();
             claim.renew().unwrap();
             assert_eq!(look_up(plugins, &state), Some("/run/a.sock".into()));
-            assert!(Claim::of(plugins, &state).is_err(), "there is one host");
+            assert!(Claim::of(plugins, &state).is_err(), "there is a host already");
         }
     }
 
@@ -247,18 +249,22 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let plugins = Path::new("/plugins");
         let mut claim = Claim::of(plugins, dir.path()).unwrap();
-        claim.say(Path::new("/run/a.sock")).unwrap();
-        claim.say_http(([127, 0, 0, 1], 1234).into()).unwrap();
+        claim.record_socket(Path::new("/run/a.sock")).unwrap();
+        claim.record_http(([127, 0, 0, 1], 1234).into()).unwrap();
         assert_eq!(look_up(plugins, dir.path()), Some("/run/a.sock".into()));
         drop(claim);
-        // A child that another test has just made holds it, too, until it runs its own program.
+        // A child that another test has just created holds the lock, too, until it executes its own program.
         while look_up(plugins, dir.path()).is_some() {
             thread::yield_now();
         }
         let mut claim = Claim::of(plugins, dir.path()).unwrap();
-        assert_eq!(claim.last_http, Some(([127, 0, 0, 1], 1234).into()), "the same port may be had again");
-        assert_eq!(look_up(plugins, dir.path()), None, "the next one has not said where it listens");
-        claim.say(Path::new("/run/b.sock")).unwrap();
+        assert_eq!(
+            claim.last_http,
+            Some(([127, 0, 0, 1], 1234).into()),
+            "the next host may use the same port"
+        );
+        assert_eq!(look_up(plugins, dir.path()), None, "the next one has not recorded where it listens");
+        claim.record_socket(Path::new("/run/b.sock")).unwrap();
         assert_eq!(look_up(plugins, dir.path()), Some("/run/b.sock".into()));
         drop(claim);
     }

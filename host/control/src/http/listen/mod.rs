@@ -1,4 +1,4 @@
-//! Where the control plane listens: bound before the host starts anything.
+//! The listeners of the control plane: bound before the host starts any plugin.
 
 mod claim;
 mod plane;
@@ -42,20 +42,21 @@ use tcp::Tcp;
 use tokio::io::{AsyncRead, AsyncWrite};
 use unix::{SocketFile, Unix};
 
-/// How long the head of a request may take to arrive, and a connection stay without one.
+/// How long the head of a request may take to arrive, and how long an idle connection stays open.
 const HEAD_TIME: Duration = Duration::from_secs(30);
-/// How many bytes the head of a request may have.
+/// The largest head of a request, in bytes.
 const HEAD_BYTES: usize = 64 * 1024;
 
-/// Where to ask for the host of the first folder, which keeps its things in the second: where the host that is there says
-/// that it listens, else at the [usual path](socket_path).
+/// The socket of the host of the first folder, whose state folder is the second: the one that the running host has
+/// recorded, or else the [usual path](socket_path).
 pub fn find_socket(plugins_dir: &Path, state_dir: &Path) -> PathBuf {
     let found =
         claim::look_up(plugins_dir, state_dir).or_else(|| socket_behind_links(plugins_dir, state_dir));
     found.unwrap_or_else(|| socket_path(plugins_dir))
 }
 
-/// Where the host of a folder listens that led elsewhere when the host started: it goes by where the folder was then.
+/// The socket of a host whose folder was a link to elsewhere when the host started. The host uses the folder's path of
+/// that time.
 fn socket_behind_links(plugins_dir: &Path, state_dir: &Path) -> Option<PathBuf> {
     let plugins_dir = plugins_dir.canonicalize().ok()?;
     let mut states: Vec<_> = user_states().into_iter().collect();
@@ -65,12 +66,13 @@ fn socket_behind_links(plugins_dir: &Path, state_dir: &Path) -> Option<PathBuf> 
     hosts.into_iter().find(|host| host.plugins == plugins_dir).map(|host| host.socket)
 }
 
-/// The user whose host serves the first folder and keeps its things in the second, if that is another than this one.
+/// The user whose host serves the first folder and has the second as its state folder, if that is another user than
+/// this one.
 pub fn other_owner(plugins_dir: &Path, state_dir: &Path) -> Option<u32> {
     claim::other_owner(plugins_dir, state_dir)
 }
 
-/// A host that runs, as its file in the state folder says.
+/// A running host, according to its file in the state folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundHost {
     /// Where it listens.
@@ -79,13 +81,13 @@ pub struct FoundHost {
     pub plugins: PathBuf,
 }
 
-/// The hosts of this user's that have a default state folder, and serve a plugins folder around `folder`, or one in the same
-/// cargo workspace. Those around it come first, the nearest before the others.
+/// The hosts of this user that have a default state folder, and serve a plugins folder that contains `folder`, or one
+/// in the same cargo workspace. Those that contain it come first, the nearest before the others.
 pub fn hosts_around(folder: &Path) -> Vec<FoundHost> {
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     let workspace = Workspace::around(&folder);
     let mut hosts: Vec<_> = user_states().iter().flat_map(|states| claim::look_below(states)).collect();
-    // A plugin may be a workspace of its own, in the plugins folder of another.
+    // A plugin may be a workspace of its own, in the plugins folder of another workspace.
     let mut next = workspace.clone();
     while let Some(at) = next {
         hosts.extend(claim::look_below(&at.states()));
@@ -99,7 +101,7 @@ pub fn hosts_around(folder: &Path) -> Vec<FoundHost> {
     hosts
 }
 
-/// What listens already and does not answer yet.
+/// A control plane that listens and does not answer yet.
 struct Bound {
     unix: Unix,
     claim: Claim,
@@ -108,26 +110,26 @@ struct Bound {
 }
 
 impl Bound {
-    /// Listens, for a host that is about to start. Its program, if there is one, cleans up after a host that is killed.
+    /// Binds the listeners, for a host that is about to start. The program, if given, cleans up if the host is killed.
     async fn new(config: &ControlConfig, at: Starting<'_>) -> Result<Self, ListenError> {
         let events = at.events();
         let mut claim = Claim::of(at.plugins_dir, at.state_dir)?;
         let unix = Unix::bind(config.socket.as_deref(), at.plugins_dir, at.program)?;
-        claim.say(unix.file.path())?;
+        claim.record_socket(unix.file.path())?;
         let tcp = match &config.http {
             Some(http) => Some(Tcp::bind(http, at.state_dir, claim.last_http).await?),
             None => None,
         };
         if let Some(tcp) = &tcp {
-            claim.say_http(tcp.address)?;
+            claim.record_http(tcp.address)?;
         }
         Ok(Self { unix, claim, tcp, events })
     }
 }
 
-/// What no other host can have meanwhile.
+/// What no other host can have at the same time.
 struct Exclusive {
-    /// Before the claim: whoever has that may make the socket again.
+    /// Before the claim: the next holder of the claim may create the socket again.
     _socket: SocketFile,
     claim: Claim,
 }
@@ -138,12 +140,12 @@ impl Exclusive {
     }
 }
 
-/// Where the token for HTTP is.
+/// The token for HTTP and its file.
 #[derive(Clone)]
 pub struct TokenFile {
-    /// The file that keeps it.
+    /// The path of the file.
     pub path: PathBuf,
-    /// The token itself, if it was made just now and has to be told.
+    /// The token itself, if it was created just now and has to be shown.
     pub new: Option<String>,
 }
 
@@ -153,7 +155,7 @@ impl fmt::Debug for TokenFile {
     }
 }
 
-/// Serves one connection until it ends, or its place is needed while it is idle.
+/// Serves one connection until it ends, or until its place is needed while it is idle.
 async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, place: Place, api: Arc<Api>) {
     let connection = place.connection.clone();
     let held = Arc::new(Mutex::new(None));
@@ -176,13 +178,13 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
         .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
-        // An error means that the other side broke off or sent no HTTP: neither concerns this host.
+        // An error means that the client closed the connection or did not send HTTP. Neither concerns this host.
         _ = serving => {}
         () = place.needed() => {}
     }
 }
 
-/// Keeps a connection from being taken for idle.
+/// Marks a connection as busy.
 struct Busy(Arc<Connection>);
 
 impl Busy {
@@ -198,7 +200,7 @@ impl Drop for Busy {
     }
 }
 
-/// The body of an answer that is on its way; a stream may be so for days.
+/// The body of an answer that is being sent. A stream may last for days.
 struct Underway {
     body: Body,
     _busy: Busy,

@@ -12,9 +12,9 @@ use std::{
 };
 use tokio::{sync::Semaphore, task::AbortHandle};
 
-/// How many streams of events there may be at the same time.
+/// The maximum number of concurrent streams of events.
 const STREAMS: u32 = 64;
-/// How often to look whether the claim is still there.
+/// How often to check that the claim still exists.
 const CLAIM_LOOK: Duration = Duration::from_secs(2);
 
 /// The control plane of one host: see [`HostBuilder::attach`](replug_engine::HostBuilder::attach).
@@ -31,7 +31,7 @@ enum State {
     Serving(Serving),
 }
 
-/// Where the control plane of a host listens. Known once the host is there: then it listens until the host ends.
+/// Where the control plane of a host listens. Known once the host is built; it listens until the host ends.
 #[derive(Clone, Default)]
 pub struct Listening {
     at: Arc<OnceLock<At>>,
@@ -44,12 +44,12 @@ struct At {
 }
 
 impl Control {
-    /// A control plane that will listen where this says.
+    /// A control plane that will listen as configured.
     pub fn new(config: ControlConfig) -> Self {
         Self { config, listening: Listening::default(), state: State::Idle }
     }
 
-    /// Where it listens, once its host is there.
+    /// Where it listens, once its host is built.
     pub fn listening(&self) -> Listening {
         self.listening.clone()
     }
@@ -69,7 +69,7 @@ impl Attachment for Control {
         Box::pin(async move {
             let bound = Bound::new(&self.config, at).await?;
             let (http, token) = bound.tcp.as_ref().map(|tcp| (tcp.url(), tcp.token())).unzip();
-            // The host that has it binds it once.
+            // It is bound once, by the host that it is attached to.
             let _ = self.listening.at.set(At { socket: bound.unix.file.path().to_owned(), http, token });
             self.state = State::Bound(Box::new(bound));
             Ok(())
@@ -113,7 +113,7 @@ impl Listening {
         self.at.get()?.http.as_deref()
     }
 
-    /// Where the token for HTTP over TCP is, if that is served.
+    /// The token for HTTP over TCP, if that is served.
     pub fn token(&self) -> Option<&TokenFile> {
         self.at.get()?.token.as_ref()
     }
@@ -133,13 +133,13 @@ impl fmt::Debug for Listening {
     }
 }
 
-/// A control plane that answers. Nothing of it is left when this is dropped.
+/// A control plane that answers. Dropping this closes all of it.
 struct Serving {
-    /// What no other host can have meanwhile.
+    /// What no other host can have at the same time.
     place: Arc<Mutex<Option<Exclusive>>>,
-    /// What takes connections, and what is of use only meanwhile.
+    /// The tasks that accept connections, and those that are needed only meanwhile.
     listeners: Vec<AbortHandle>,
-    /// Writes down what happens, which those who still read want to the end.
+    /// The task that records events. Readers need it to the end.
     recording: AbortHandle,
     app: Arc<App>,
 }
@@ -170,15 +170,15 @@ impl Serving {
         Self { place, listeners, recording, app }
     }
 
-    /// Takes no more connections. Those that are there may read the end.
+    /// Accepts no more connections. Existing ones may read to the end.
     fn close(&self) {
-        // Before the listener: as long as that listens, no other host takes the path.
+        // Before the listener: while that listens, no other host takes the path.
         drop(self.place.lock().take());
         self.listeners.iter().for_each(AbortHandle::abort);
         self.app.executor.audit().sum_up();
     }
 
-    /// Waits until those who read events have read that the host has stopped, which ends their streams.
+    /// Waits until the readers of events have read that the host has stopped, which ends their streams.
     async fn drained(&self) {
         // An error means that the semaphore is closed, which it never is.
         let _ = self.app.streams.acquire_many(STREAMS).await;
@@ -192,8 +192,8 @@ impl Drop for Serving {
     }
 }
 
-/// Makes the claim and the token's file again when someone has removed them with the state folder, of which nothing else tells
-/// the host.
+/// Creates the claim and the token's file again if they were removed with the state folder. Nothing notifies the host
+/// of that, so it checks at intervals.
 async fn keep_files(place: Arc<Mutex<Option<Exclusive>>>, mut token: Option<KeptToken>) {
     let mut looks = tokio::time::interval(CLAIM_LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -209,7 +209,7 @@ async fn keep_files(place: Arc<Mutex<Option<Exclusive>>>, mut token: Option<Kept
         if let Some(token) = &mut token
             && let Err(error) = token.look(was_gone)
         {
-            tracing::warn!("the file of the token for HTTP cannot be made again: {error}");
+            tracing::warn!("cannot create the token file for HTTP again: {error}");
         }
     }
 }

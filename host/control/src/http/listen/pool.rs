@@ -1,5 +1,5 @@
-//! A bound on connections that the idle ones cannot use up: when all places are taken, the one that came first among
-//! those that wait for nothing gives way to the new one.
+//! A limit on connections that idle ones cannot exhaust: if all places are taken, the oldest idle connection is closed
+//! for the new one.
 
 use super::Connection;
 use parking_lot::Mutex;
@@ -31,7 +31,7 @@ impl Pool {
         Arc::new(Self { most, taken: Mutex::default() })
     }
 
-    /// A place for a new connection; none if each of the others is being answered.
+    /// A place for a new connection; `None` if all others are busy.
     pub(super) fn admit(self: &Arc<Self>, connection: Arc<Connection>) -> Option<Place> {
         let mut taken = self.taken.lock();
         if taken.by_number.len() >= self.most {
@@ -50,7 +50,7 @@ impl Pool {
 }
 
 impl Place {
-    /// Waits until another connection gets this place.
+    /// Waits until another connection needs this place.
     pub(super) async fn needed(&self) {
         self.needed.notified().await;
     }
@@ -77,7 +77,7 @@ mod tests {
         second.needed().await;
         drop(second);
         let also_busy = Busy::new(&third.connection);
-        assert!(admit().is_none(), "all are being answered");
+        assert!(admit().is_none(), "all are busy");
         drop(busy);
         assert!(admit().is_some());
         first.needed().await;

@@ -1,4 +1,4 @@
-//! TCP: on this machine only, unless it is encrypted; with a token.
+//! TCP: without encryption on this machine only, and always with a token.
 
 use super::{Api, Connection, Gate, Pool, TokenFile, converse};
 use crate::http::{
@@ -9,13 +9,13 @@ use crate::http::{
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 
-/// How many connections there may be at the same time. Far fewer than the descriptors that a process usually may have:
-/// the host needs some of them itself.
+/// The maximum number of concurrent connections. Far fewer than the usual limit on open descriptors: the host itself
+/// needs some.
 const CONNECTIONS: usize = 256;
-/// How long to wait when the process has no more descriptors, say.
+/// How long to wait after a failed accept, for example when the process has no free descriptor.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// A port that listens.
+/// A listening port.
 pub(super) struct Tcp {
     listener: TcpListener,
     pub(super) address: SocketAddr,
@@ -28,7 +28,7 @@ pub(super) struct Tcp {
 }
 
 impl Tcp {
-    /// Listens; where any port will do, at that of the last host, if it can be had.
+    /// Listens. If any port is allowed, it uses the port of the last host, if that is free.
     pub(super) async fn bind(
         config: &HttpConfig,
         state_dir: &Path,
@@ -88,7 +88,7 @@ impl Tcp {
         }
     }
 
-    /// Takes connections, for ever.
+    /// Accepts connections, for ever.
     pub(super) async fn accept(self, api: Arc<Api>) {
         let pool = Pool::new(CONNECTIONS);
         loop {
@@ -99,7 +99,7 @@ impl Tcp {
                     continue;
                 }
             };
-            // An answer is one write: to wait for more helps no one.
+            // An answer is one write, so there is nothing to coalesce.
             let _ = stream.set_nodelay(true);
             let local = stream.local_addr().ok().map(|address| address.ip());
             let Some(place) = pool.admit(Connection::new(Who::Remote(remote), local)) else { continue };
@@ -113,8 +113,8 @@ impl Tcp {
     }
 }
 
-/// A connection cannot be taken now: it waits, and so does whoever wants it.
+/// Logs that a connection cannot be accepted now, and waits. The connection stays in the backlog.
 pub(super) async fn back_off(what: &str, error: &io::Error) {
-    tracing::warn!("{what} of the control plane cannot take a connection: {error}");
+    tracing::warn!("{what} of the control plane cannot accept a connection: {error}");
     tokio::time::sleep(ACCEPT_BACKOFF).await;
 }

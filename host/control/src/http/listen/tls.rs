@@ -1,4 +1,4 @@
-//! TLS for the port, where other machines may reach it.
+//! TLS for the port, if other machines can reach it.
 
 use super::{Api, Place};
 use crate::http::config::{ListenError, TlsConfig};
@@ -13,7 +13,7 @@ use tokio_rustls::{
     },
 };
 
-/// How long the two sides may take to agree on keys.
+/// How long a TLS handshake may take.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
 /// Reads the certificate and its key.
@@ -41,13 +41,13 @@ pub(super) fn acceptor(config: &TlsConfig) -> Result<TlsAcceptor, ListenError> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// Agrees on keys with the other side, and serves it.
+/// Performs the handshake, and serves the connection.
 pub(super) async fn converse(greeting: Accept<TcpStream>, place: Place, api: Arc<Api>) {
     let stream = tokio::select! {
         greeted = tokio::time::timeout(HANDSHAKE_TIME, greeting) => greeted,
         () = place.needed() => return,
     };
-    // Whoever cannot or does not greet in time has no more to say.
+    // A client whose handshake fails or is too slow gets no answer.
     if let Ok(Ok(stream)) = stream {
         super::converse(stream, place, api).await;
     }

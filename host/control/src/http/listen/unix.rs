@@ -1,5 +1,5 @@
-//! The Unix socket of a plugins folder: always at the same place, so that whoever knows the folder finds the host, and
-//! open to one user only.
+//! The Unix socket of a plugins folder: always at the same path, so that every client that knows the folder finds the
+//! host, and open to one user only.
 
 use super::{Api, Connection, Pool, converse};
 use crate::http::{command::Who, config::ListenError};
@@ -21,11 +21,12 @@ use tokio::net::{UnixListener, UnixStream};
 
 /// The longest path that a socket can have, in bytes.
 const LONGEST: usize = 107;
-/// How many processes of this user's may talk to the host at the same time.
+/// The maximum number of concurrent connections from processes of this user.
 const CONNECTIONS: usize = 128;
 
-/// Where the host of a plugins folder listens, be it there or not: in `$XDG_RUNTIME_DIR/replug`, or, where there is no
-/// such folder or the path would be too long, in `/tmp/replug-<uid>`; under a name made from the folder's path.
+/// Where the host of a plugins folder listens, whether it runs or not: in `$XDG_RUNTIME_DIR/replug`, or, if there is no
+/// such folder or the path would be too long, in `/tmp/replug-<uid>`. The name of the socket is made from the folder's
+/// path.
 pub fn socket_path(plugins_dir: &Path) -> PathBuf {
     let name = format!("{}.sock", name_of(plugins_dir));
     let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| is_mine(dir));
@@ -33,7 +34,7 @@ pub fn socket_path(plugins_dir: &Path) -> PathBuf {
     wanted.unwrap_or_else(|| PathBuf::from(format!("/tmp/replug-{}", geteuid().as_raw())).join(name))
 }
 
-/// A name for the host of a plugins folder, made from the folder's path.
+/// The name of the socket for a plugins folder, made from the folder's path.
 pub(super) fn name_of(plugins_dir: &Path) -> String {
     let folder = fs::canonicalize(plugins_dir).unwrap_or_else(|_| plugins_dir.to_owned());
     let hash = Sha256::digest(folder.as_os_str().as_bytes());
@@ -48,16 +49,16 @@ fn fits(path: &Path) -> bool {
     path.as_os_str().len() <= LONGEST
 }
 
-/// A socket that listens.
+/// A listening socket.
 pub(super) struct Unix {
-    /// Before the listener: as long as that listens, no other host takes the path.
+    /// Before the listener: while that listens, no other host takes the path.
     pub(super) file: SocketFile,
     pub(super) listener: UnixListener,
 }
 
 impl Unix {
-    /// Listens for the host of a plugins folder: where its configuration says, or at the folder's own path. The program, if
-    /// there is one, removes the socket should the host be killed.
+    /// Listens for the host of a plugins folder: where its configuration says, or at the folder's own path. The
+    /// program, if given, removes the socket if the host is killed.
     pub(super) fn bind(
         named: Option<&Path>,
         plugins_dir: &Path,
@@ -69,15 +70,15 @@ impl Unix {
         }
         let failed = ListenError::socket(&path);
         let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // One that was named is for its owner to remove.
+        // A configured path is for its owner to remove.
         let place = Place { socket: path.clone(), folder: named.is_none().then(|| folder.to_owned()) };
-        // Before there is anything to be swept.
+        // Before there is a socket to remove.
         let sweeper = program.and_then(|program| sweeper(program, &place));
-        // Two hosts that start at the same time look one after the other.
+        // Two hosts that start at the same time check one after the other.
         let _lock = loop {
             private(folder, &failed)?;
             match sweep::lock(folder) {
-                // Another host was the last in it, and has removed it just now.
+                // Another host was the last in the folder, and has removed it just now.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 lock => break lock.map_err(&failed)?,
             }
@@ -97,13 +98,13 @@ fn sweeper(program: &Path, place: &Place) -> Option<Sweeper> {
     let warn = |error: &io::Error| {
         let socket = place.socket.display();
         tracing::warn!(
-            "no process can be started that would remove {socket} after a kill of this one: {error}; the next host does"
+            "cannot start the process that removes {socket} if this one is killed: {error}; the next host removes it then"
         );
     };
     started.inspect_err(warn).ok()
 }
 
-/// Makes the folder of the socket, or makes sure that nobody else can enter it.
+/// Creates the folder of the socket, or checks that no other user can enter it.
 fn private(folder: &Path, failed: &impl Fn(io::Error) -> ListenError) -> Result<(), ListenError> {
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
@@ -115,43 +116,43 @@ fn private(folder: &Path, failed: &impl Fn(io::Error) -> ListenError) -> Result<
     }
 }
 
-/// Why a folder is not this user's alone; none if it is.
+/// Why other users can enter a folder; `None` if they cannot.
 fn open_to_others(folder: &Path) -> io::Result<Option<String>> {
-    // Not followed: in /tmp, a link could lead anywhere.
+    // A link is not followed: in /tmp, it could point anywhere.
     let it = fs::symlink_metadata(folder)?;
     Ok(match (it.is_dir(), it.uid() == geteuid().as_raw(), it.mode() & 0o077) {
-        (false, ..) => Some("it is no folder".into()),
+        (false, ..) => Some("it is not a folder".into()),
         (_, false, _) => Some(format!("it belongs to user {}", it.uid())),
         (.., 0) => None,
-        _ => Some(format!("others may enter it (mode {:o})", it.mode() & 0o777)),
+        _ => Some(format!("other users may enter it (mode {:o})", it.mode() & 0o777)),
     })
 }
 
-/// Why whatever listens on a socket, and has been connected to, is to be told nothing: it may be another user's; none if it
-/// is this user's, or root's.
+/// Why not to trust the process that listens on a socket, which this process has connected to: it may be another
+/// user's. `None` if it is this user's, or root's.
 ///
 /// # Errors
 ///
-/// If that cannot be known.
+/// If that cannot be determined.
 pub fn distrust(socket: &Path, connected: &UnixStream) -> io::Result<Option<String>> {
     let folder = socket.parent().unwrap_or(socket);
     if let Some(reason) = open_to_others(folder)? {
-        return Ok(Some(format!("its folder {} is not yours alone: {reason}", folder.display())));
+        return Ok(Some(format!("its folder {} is open to other users: {reason}", folder.display())));
     }
     let owner = connected.peer_cred()?.uid();
     let is_trusted = owner == 0 || owner == geteuid().as_raw();
     Ok((!is_trusted).then(|| format!("user {owner} listens there")))
 }
 
-/// The file of a socket that is removed with this, unless it is another's by then.
+/// The file of a socket. It is removed when this is dropped, unless it belongs to another host by then.
 pub(super) struct SocketFile {
     place: Place,
     identity: Identity,
-    /// Ended when all is removed.
+    /// Killed when all files are removed.
     _sweeper: Option<Sweeper>,
 }
 
-/// Device, inode, and when it was made, as seconds and nanoseconds: an inode alone is soon another's.
+/// Device, inode and creation time in seconds and nanoseconds: an inode number alone is soon used again.
 type Identity = (u64, u64, i64, i64);
 
 impl SocketFile {
@@ -172,14 +173,14 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if Self::identity(&self.place.socket).is_ok_and(|identity| identity == self.identity) {
-            // If it cannot be removed now, the next host does it.
+            // If it cannot be removed now, the next host removes it.
             let _ = fs::remove_file(&self.place.socket);
         }
         self.place.close();
     }
 }
 
-/// Takes connections, for ever.
+/// Accepts connections, for ever.
 pub(super) async fn accept(listener: UnixListener, api: Arc<Api>) {
     let pool = Pool::new(CONNECTIONS);
     loop {
@@ -190,7 +191,7 @@ pub(super) async fn accept(listener: UnixListener, api: Arc<Api>) {
                 continue;
             }
         };
-        // Without credentials, it is nobody's.
+        // Without credentials, the user is unknown.
         let Ok(peer) = stream.peer_cred() else { continue };
         let who = Who::Process { uid: peer.uid(), pid: peer.pid() };
         if let Some(place) = pool.admit(Connection::new(who, None)) {
@@ -227,7 +228,7 @@ mod tests {
         drop(listener);
         let next = bind(dir.path()).unwrap();
         drop(file);
-        assert!(next.file.path().exists(), "the late end of the first does not touch the second's");
+        assert!(next.file.path().exists(), "the late end of the first does not remove the second's");
     }
 
     #[tokio::test]
@@ -236,10 +237,10 @@ mod tests {
         let folder = dir.path().join("private");
         fs::create_dir(&folder).unwrap();
         fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
-        assert!(bind(dir.path()).is_err_and(|error| error.to_string().contains("others may enter it")));
+        assert!(bind(dir.path()).is_err_and(|error| error.to_string().contains("other users may enter it")));
         fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
         fs::write(folder.join("host.sock"), "precious").unwrap();
-        assert!(bind(dir.path()).is_err_and(|error| error.to_string().contains("no socket")));
+        assert!(bind(dir.path()).is_err_and(|error| error.to_string().contains("not a socket")));
         assert_eq!(fs::read_to_string(folder.join("host.sock")).unwrap(), "precious");
         let long = PathBuf::from(format!("/tmp/{}", "x".repeat(LONGEST)));
         assert!(matches!(Unix::bind(Some(&long), Path::new("/p"), None), Err(ListenError::TooLong { .. })));

@@ -1,4 +1,4 @@
-//! Calls of methods.
+//! The route for calls of methods.
 
 use super::{App, run};
 use crate::http::{

@@ -1,4 +1,4 @@
-//! What happens, as it happens.
+//! The route for events, as they happen.
 
 use super::App;
 use crate::http::{envelope::Params, error::ControlError, filter::Filter, schema::Kind, sse};
@@ -12,22 +12,22 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(events))
 }
 
-/// Which events to tell.
+/// The events to send.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct Wanted {
-    /// Only those of this plugin.
+    /// Only events of this plugin.
     #[serde(default)]
     plugin: Option<PluginId>,
-    /// Only those of these kinds, with commas between them.
+    /// Only events of these kinds, separated by commas.
     #[serde(default)]
     #[param(value_type = Option<Vec<Kind>>, inline, style = Form, explode = false, example = json!(["reloaded", "build_failed"]))]
     kind: Option<String>,
 }
 
-/// Tell what happens from now on, as server-sent events. Each has an id; with the last one in the header
-/// `Last-Event-ID`, the stream goes on after it, and with `0` it begins with the oldest event that is kept.
+/// Stream events from now on, as server-sent events. Each has an id. With the last id in the header `Last-Event-ID`,
+/// the stream continues after it; with `0`, it begins with the oldest event that is kept.
 #[utoipa::path(get, path = "/events", params(Wanted, ("last-event-id" = Option<String>, Header, description = "The id of the last event that was read")), responses((status = 200, description = "A stream that ends with the host", body = String, content_type = "text/event-stream")))]
 async fn events(
     State(app): State<Arc<App>>,
@@ -36,7 +36,7 @@ async fn events(
 ) -> Result<Response, ControlError> {
     let kinds = Filter::kinds(wanted.kind.as_deref().unwrap_or_default())?;
     if let Some(id) = &wanted.plugin {
-        // A slip of the finger would have its reader wait for ever.
+        // With a mistyped id, the reader would wait for ever.
         app.executor.host()?.info(id.as_str())?;
     }
     sse::stream(&app, Filter { plugin: wanted.plugin, kinds }, sse::last_id(&headers))

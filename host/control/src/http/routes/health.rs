@@ -1,4 +1,5 @@
-//! Whether the host lives, and whether it is up. For probes: no token, and nothing in the answer that is worth one.
+//! Whether the host is alive, and whether it is ready. For probes: these need no token, and their answers contain no
+//! secrets.
 
 use super::App;
 use crate::http::{
@@ -17,37 +18,37 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(live)).routes(routes!(ready))
 }
 
-/// That it answers is the answer.
+/// The answer itself is the information.
 #[derive(Serialize, ToSchema)]
 struct Live {
     /// true.
     live: bool,
 }
 
-/// How many plugins are how.
+/// The number of plugins by state.
 #[derive(Serialize, ToSchema)]
 struct Ready {
     /// true.
     ready: bool,
-    /// How many plugins serve.
+    /// The number of plugins that serve.
     running: usize,
-    /// How many did not come up, or have crashed and are yet to be started again.
+    /// The number of plugins that did not start, or have crashed and were not restarted yet.
     failed: usize,
 }
 
-/// Whether the host lives.
-#[utoipa::path(get, path = "/health/live", responses((status = 200, description = "It does", body = Envelope<Live>)))]
+/// Whether the host is alive.
+#[utoipa::path(get, path = "/health/live", responses((status = 200, description = "It is alive", body = Envelope<Live>)))]
 async fn live(caller: Caller, _: Params<Nothing>) -> Answered<Live> {
     Ok(Reply::new(&caller, Live { live: true }))
 }
 
-/// Whether the host is up: each plugin that starts with it has come up, or has failed to. A plugin that failed does not
-/// make the host unready: the others serve.
-#[utoipa::path(get, path = "/health/ready", responses((status = 200, description = "It is up", body = Envelope<Ready>)))]
+/// Whether the host is ready: each plugin that starts with it has started, or has failed to. A plugin that failed does
+/// not make the host unready: the others serve.
+#[utoipa::path(get, path = "/health/ready", responses((status = 200, description = "It is ready", body = Envelope<Ready>)))]
 async fn ready(State(app): State<Arc<App>>, caller: Caller, _: Params<Nothing>) -> Answered<Ready> {
     let host = app.executor.host()?;
     if !host.is_up() {
-        let text = "the host is starting or going down: ask again in a moment";
+        let text = "the host is starting or shutting down: retry in a moment";
         return Err(ControlError::new(Code::Restarting, text).retry(Duration::from_secs(1)));
     }
     let plugins = host.plugins();

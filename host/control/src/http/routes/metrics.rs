@@ -1,4 +1,4 @@
-//! The numbers of the host, for Prometheus.
+//! The metrics of the host, for Prometheus.
 
 use super::App;
 use crate::http::{
@@ -19,8 +19,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(metrics))
 }
 
-/// All numbers of the host, in the text format of Prometheus.
-#[utoipa::path(get, path = "/metrics", responses((status = 200, description = "The numbers", body = String, content_type = "text/plain; version=0.0.4; charset=utf-8")))]
+/// All metrics of the host, in the text format of Prometheus.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, description = "The metrics", body = String, content_type = "text/plain; version=0.0.4; charset=utf-8")))]
 async fn metrics(
     State(app): State<Arc<App>>,
     _: Caller,

@@ -1,6 +1,6 @@
-//! The paths: one file for each group. A handler parses the request into a [`Command`] and hands it over.
+//! The routes: one file for each group. A handler parses the request into a [`Command`] and passes it to the executor.
 //!
-//! To add a group, write its `routes()` and merge it here; its paths appear in `/openapi.json` by themselves.
+//! To add a group, write its `routes()` and merge it here; its paths then appear in `/openapi.json`.
 
 mod calls;
 mod events;
@@ -23,14 +23,14 @@ use axum::{Router, extract::Request, response::Response, routing::get};
 use std::{collections::BTreeSet, sync::Arc};
 use utoipa_axum::router::OpenApiRouter;
 
-/// Where the API begins.
+/// The prefix of the API's paths.
 pub(super) const PREFIX: &str = "/api/v1";
 
-/// All that can be asked, behind the guard.
+/// All routes, behind the guard.
 pub(super) struct Api {
     app: Arc<App>,
     router: Router,
-    /// The paths that `/openapi.json` has.
+    /// The paths in `/openapi.json`.
     paths: BTreeSet<String>,
 }
 
@@ -40,13 +40,14 @@ impl Api {
         Arc::new(Self { app, router, paths })
     }
 
-    /// Answers a request, or says why not.
+    /// Answers a request, or says why it is rejected.
     pub(super) async fn answer(&self, request: Request) -> Response {
         let route = self.route(request.uri().path());
         guard((&self.app, route), request, self.router.clone()).await
     }
 
-    /// The path as `/openapi.json` has it, so that there are not as many as someone likes to think of.
+    /// The path as `/openapi.json` has it. An unknown path gets one common name, so that a client cannot create any
+    /// number of them.
     fn route(&self, path: &str) -> &str {
         let found = [Some(path), path.strip_prefix(PREFIX)].into_iter().flatten();
         found.into_iter().find_map(|path| self.paths.get(path)).map_or("none", String::as_str)
@@ -54,9 +55,9 @@ impl Api {
 }
 
 fn router(app: Arc<App>) -> (Router, BTreeSet<String>) {
-    // These name the prefix themselves: where it is added by the router, each request pays for it.
+    // These contain the prefix themselves: if the router added it, each request would pay for that.
     let plugins = OpenApiRouter::new().merge(plugins::routes()).merge(life::routes()).merge(calls::routes());
-    // What tools look for at the root; below the prefix, too.
+    // Tools look for these at the root. They also exist below the prefix.
     let common =
         || OpenApiRouter::new().merge(events::routes()).merge(health::routes()).merge(metrics::routes());
     let (router, document) = plugins.merge(common()).split_for_parts();
@@ -75,7 +76,7 @@ fn router(app: Arc<App>) -> (Router, BTreeSet<String>) {
     (router, paths)
 }
 
-/// Has a command done, and answers with what it gave.
+/// Executes a command, and returns its answer.
 async fn run(app: &Arc<App>, caller: Caller, command: Command) -> Answered<Answer> {
     let answer = app.executor.execute(caller.who.clone(), command).await?;
     Ok(Reply::new(&caller, answer))

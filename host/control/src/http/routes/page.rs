@@ -1,6 +1,6 @@
-//! The page: files that are part of this program, and the headers that keep it to itself.
+//! The page: files that are part of this program, and headers that isolate it.
 //!
-//! It needs no token, and holds nothing that is worth one: what it shows, it asks for as anybody else does.
+//! It needs no token and contains no secrets: it requests what it shows, like any other client.
 
 use super::App;
 use axum::{
@@ -14,7 +14,8 @@ use axum::{
 };
 use std::sync::Arc;
 
-/// Nothing but these files runs, is shown or asked; no text becomes markup (`require-trusted-types-for`); nobody frames it.
+/// Only these files run, are shown or are requested; no text becomes markup (`require-trusted-types-for`); no other
+/// page can embed it in a frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
 const HTML: &str = "text/html; charset=utf-8";
@@ -59,7 +60,7 @@ const ASSETS: &[Asset] = assets! {
     "words.js" as "/assets/words.js": JS,
 };
 
-/// The paths of the page. They are for people, and so not in `/openapi.json`.
+/// The paths of the page. They are for people, so `/openapi.json` does not contain them.
 pub(super) fn routes() -> Router<Arc<App>> {
     ASSETS.iter().fold(Router::new(), |router, asset| router.route(asset.path, get(async || serve(asset))))
 }

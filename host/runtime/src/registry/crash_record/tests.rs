@@ -1,4 +1,4 @@
-//! Records as they should not be, and what is read from them.
+//! Tests reading records that are damaged, or that an unusual end has left.
 
 use super::{
     layout::{FAULT_AT, HEADER_BYTES, Header, Kind, RECORD_BYTES, RECORD_NAME, SEAT_BYTES},
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 const LANE: usize = 7;
 
-/// A run folder with a record in it, and a note of who is behind [`LANE`].
+/// A run folder with a record, and a note on the generation behind [`LANE`].
 fn run_dir(record: &[u8]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join(NOTES_NAME)).unwrap();
@@ -143,7 +143,7 @@ fn an_exit_that_the_process_could_not_note_is_put_down_to_who_was_at_work() {
     assert_eq!((end, suspects[0].method.as_str(), suspects[0].blamed), (End::Exit, "work", Blame::InFlight));
     let dir = run_dir(&with_fault(with_mark(1, 0, call(0)), Kind::Left, 0, 0));
     note_end(dir.path(), ExitStatus::from_raw(0)).unwrap();
-    assert_eq!(read(dir.path()), None, "it could, and left by itself");
+    assert_eq!(read(dir.path()), None, "it exited by itself");
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn garbage_behind_the_head_names_only_who_has_left_a_note() {
         for word in record[FAULT_AT..].chunks_exact_mut(8) {
             word.copy_from_slice(&random().to_ne_bytes());
         }
-        // A kind that is known, so that the rest is read, too.
+        // A known kind, so that the rest is read, too.
         let kind = (random() % 6) as u32;
         put(&mut record, FAULT_AT, &kind.to_ne_bytes());
         put(&mut record, FAULT_AT + 4, &((random() % 70) as u32).to_ne_bytes());
@@ -270,7 +270,7 @@ fn no_one_can_cut_the_memory_of_a_record_off() {
         let error = memory.set_len(length).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
     }
-    assert!(memory.metadata().unwrap().blocks() * 512 >= RECORD_BYTES as u64, "all of it has its room");
+    assert!(memory.metadata().unwrap().blocks() * 512 >= RECORD_BYTES as u64, "all of it is allocated");
     let unsealed = tempfile::tempfile().unwrap();
     unsealed.set_len(RECORD_BYTES as u64).unwrap();
     adopt(unsealed).unwrap_err();
@@ -294,7 +294,7 @@ fn a_forked_child_writes_no_mark_and_no_end_of_its_parent() {
     use crate::registry::thread_slot::ThreadSlot;
     let level = ThreadSlot::mine().unwrap().enter().unwrap();
     level.mark(Mark(call(3)));
-    // SAFETY: the child does nothing but store to memory, and ends.
+    // SAFETY: the child only stores to memory, and ends.
     let child = unsafe { libc::fork() };
     if child == 0 {
         level.mark(Mark(call(4)));

@@ -36,7 +36,7 @@ fn what_listens_in_a_folder_that_others_may_enter_is_told_nothing() {
     let (lab, dev) = running("open-folder");
     let folder = lab.dir().join("replug");
     open_to(&folder, 0o711);
-    told_nothing(&lab, "others may enter it (mode 711)");
+    told_nothing(&lab, "other users may enter it (mode 711)");
     open_to(&folder, 0o700);
     assert!(said(&lab, &["status"]).contains("ready"));
     assert!(dev.interrupt().success());

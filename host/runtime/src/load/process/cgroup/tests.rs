@@ -1,4 +1,4 @@
-//! On a tree of plain files where the kernel's own does not matter, and on the kernel's where it is writable.
+//! Tests with a tree of plain files where the kernel's own is not needed, and with the kernel's where it is writable.
 
 use super::*;
 use std::process::{Command, Stdio};
@@ -28,7 +28,7 @@ impl Fake {
         Place::find(self.dir.path()).unwrap()
     }
 
-    /// The place, with controllers that are there and that are handed on.
+    /// The place, with the controllers that are available and those that are enabled.
     fn with(&self, there: &str, handed_on: &str) -> Place {
         let place = self.place();
         fs::write(place.dir.join("cgroup.controllers"), there).unwrap();
@@ -55,7 +55,7 @@ fn without_a_cgroup2_mount_there_is_none() {
     let fake = Fake::new("/");
     fs::write(fake.dir.path().join("self/mountinfo"), "25 1 0:22 / /proc rw - proc proc rw\n").unwrap();
     let error = Place::find(fake.dir.path()).unwrap_err();
-    assert!(error.to_string().contains("there is no cgroup v2"), "{error}");
+    assert!(error.to_string().contains("no cgroup v2"), "{error}");
 }
 
 #[test]
@@ -67,7 +67,8 @@ fn a_controller_is_handed_on_if_it_is_there_and_missed_if_it_is_not() {
     assert!(written.starts_with("+memory"), "{written}");
     let error = place.hand_on("pids").unwrap_err();
     assert!(error.to_string().contains("`pids` is not available"), "{error}");
-    // Those that are handed on already are left alone, for the file may not be the host's to write.
+    // Controllers that are already enabled are not written again, because the host may not be allowed to write the
+    // file.
     fs::write(place.dir.join("cgroup.subtree_control"), "memory pids").unwrap();
     place.hand_on("pids").unwrap();
     assert_eq!(fs::read_to_string(place.dir.join("cgroup.subtree_control")).unwrap(), "memory pids");
@@ -83,7 +84,7 @@ fn bounds_are_written_where_the_kernel_has_a_file_for_them_and_missed_where_it_h
     assert_eq!(bounds[0], Ok(("memory_bytes", 1 << 20)));
     assert!(matches!(&bounds[1], Err(CgroupError::NoController { controller: "pids", .. })), "{bounds:?}");
     assert!(fs::read_to_string(cgroup.dir().join("memory.max")).unwrap().starts_with("1048576"));
-    assert!(!cgroup.dir().join("pids.max").exists(), "nothing is made that the kernel did not make");
+    assert!(!cgroup.dir().join("pids.max").exists(), "no file is created that the kernel did not create");
 }
 
 #[test]
@@ -111,7 +112,7 @@ fn what_hosts_that_are_gone_have_left_is_removed_and_nothing_else() {
     }
     place.sweep_now(fake.dir.path());
     let left = names.map(|name| place.dir.join(name).exists());
-    assert_eq!(left, [true, false, true, true, false], "a process that is gone had the number of this one");
+    assert_eq!(left, [true, false, true, true, false], "an ended process had the pid of this one");
 }
 
 #[test]
@@ -130,10 +131,10 @@ fn a_cgroup_of_the_kernels_ends_all_that_is_in_it() {
     let made = place.and_then(|place| place.make(|| name("test", Generation(1))));
     let cgroup = match made {
         Ok(cgroup) => cgroup,
-        // In continuous integration there may be none that is delegated.
+        // In continuous integration, no cgroup may be delegated.
         Err(error) => return eprintln!("skipped: {error}"),
     };
-    // It starts another, which goes off to a session of its own.
+    // It starts another process, which moves to a session of its own.
     let mut child = Command::new("sh")
         .args(["-c", "read go; setsid sleep 100000 & echo started; wait"])
         .stdin(Stdio::piped())
@@ -146,7 +147,7 @@ fn a_cgroup_of_the_kernels_ends_all_that_is_in_it() {
     io::Read::read_exact(&mut output, &mut [0; 7]).unwrap();
     assert!(cgroup.processes().unwrap() >= 2);
     cgroup.kill();
-    // All of them held it.
+    // All of them held it, so this returns when they have ended.
     io::copy(&mut output, &mut io::sink()).unwrap();
     child.wait().unwrap();
     cgroup.remove(Duration::from_secs(60));
