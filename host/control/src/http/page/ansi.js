@@ -1,9 +1,9 @@
-// Text with the colours of a terminal, as elements: what rustc prints looks here as it does there.
+// Shows text with the colours of a terminal as elements, so that output of rustc looks as it does in a terminal.
 
 import { el } from "./dom.js";
 
 const NAMES = ["black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"];
-// Colours and weights; any other sequence (links, the cursor) is passed over, its text is not.
+// Colours and weights. Other sequences (links, the cursor) are dropped, and their text is kept.
 const SEQUENCE = /\u001b(?:\[([\d;]*)m|\[[\d;?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\))/g;
 
 /** Nodes that show the text. */

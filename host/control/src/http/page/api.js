@@ -1,12 +1,12 @@
-// Asking the host: the token, the envelope, and errors as they are.
+// Requests to the host: the token, the envelope, and errors as the host reports them.
 
 import { parseExact } from "./text.js";
 
 const KEPT = "replug-token";
-const UNHEARD = "The host does not answer; nothing is known to have been done.";
+const NO_ANSWER = "The host does not answer; it is unknown whether the request was executed.";
 const PREFIX = "/api/v1/plugin/";
 
-/** Why the host did not do it. */
+/** The error of a request. */
 export class ApiError extends Error {
   constructor(status, body) {
     super(body.message ?? `the host answered with status ${status}`);
@@ -16,7 +16,7 @@ export class ApiError extends Error {
   }
 }
 
-/** Whether what failed is that there is no token, or a wrong one. */
+/** Whether the token is missing or wrong. */
 export function wantsToken(error) {
   return error instanceof ApiError && error.status === 401;
 }
@@ -29,7 +29,7 @@ export function hasToken() {
   return sessionStorage.getItem(KEPT) !== null;
 }
 
-/** Takes the token out of the address that the host printed, so that it is not passed on with it; says whether it was there. */
+/** Removes the token from the address that the host printed, so that it is not shared with the address; returns whether it was there. */
 export function takeTokenFromAddress() {
   const found = /^#token=([\w.~-]+)$/.exec(location.hash);
   if (!found) return false;
@@ -38,8 +38,8 @@ export function takeTokenFromAddress() {
   return true;
 }
 
-/** Waits for the host. What a browser says of one that is gone, as `Failed to fetch`, tells nobody anything. */
-async function heard(answer, words) {
+/** Waits for the host. If there is none, replaces the browser's message, such as `Failed to fetch`, by a clear one. */
+async function awaitAnswer(answer, words) {
   try {
     return await answer;
   } catch (error) {
@@ -47,30 +47,30 @@ async function heard(answer, words) {
   }
 }
 
-/** A request with the token. What comes back succeeded; anything else is thrown. */
+/** A request with the token. Returns the answer of a request that succeeded; throws any other. */
 export async function request(path, options = {}) {
   const headers = new Headers(options.headers);
   const token = sessionStorage.getItem(KEPT);
   if (token !== null) headers.set("authorization", `Bearer ${token}`);
   const asked = fetch(path, { ...options, headers, cache: "no-store", credentials: "omit", redirect: "error" });
-  const answer = await heard(asked, options.method === "POST" ? UNHEARD : "The host does not answer.");
+  const answer = await awaitAnswer(asked, options.method === "POST" ? NO_ANSWER : "The host does not answer.");
   if (answer.ok) return answer;
   const body = await answer.json().catch(() => ({}));
   throw new ApiError(answer.status, body);
 }
 
-/** What can be known of plugins. */
+/** Reads something about plugins. */
 export async function ask(what, query = {}) {
   const answer = await request(`${PREFIX}${what}?${new URLSearchParams(query)}`, { signal: AbortSignal.timeout(10_000) });
   return (await answer.json()).data;
 }
 
-/** Has something done. */
+/** Executes a command. */
 export async function tell(what, body) {
   return JSON.parse(await post(what, JSON.stringify(body))).data;
 }
 
-/** Calls a method; `args` is JSON as text. */
+/** Calls a method; `args` is JSON text. */
 export async function call(id, method, args) {
   const body = `{"id":${JSON.stringify(id)},"method":${JSON.stringify(method)},"args":${args}}`;
   return parseExact(await post("execute", body)).data;
@@ -78,10 +78,10 @@ export async function call(id, method, args) {
 
 async function post(what, body) {
   const answer = await request(PREFIX + what, { method: "POST", headers: { "content-type": "application/json" }, body });
-  return heard(answer.text(), UNHEARD);
+  return awaitAnswer(answer.text(), NO_ANSWER);
 }
 
-/** All plugins, from all pages, and what of its configuration the host has not applied. */
+/** All plugins, from all pages, and the settings that the host has not applied. */
 export async function listed() {
   const all = [];
   for (let page = 1; ; page += 1) {

@@ -1,4 +1,4 @@
-// The page: connects to the host, keeps up with it, and shows the plugins and the one that was picked.
+// The page: connects to the host, follows its events, and shows the list of plugins and the selected one.
 
 import { hasToken, keepToken, listed, takeTokenFromAddress } from "./api.js";
 import { el, enable, keepFocus, list, say, show } from "./dom.js";
@@ -43,7 +43,7 @@ const stream = new Stream(`/events?kind=${KINDS.join(",")}`, "0", {
     const stopped = model.history[0]?.event.event === "host_stopped";
     isUp = false;
     link("lost");
-    say(at("banner-text"), stopped ? "The host has stopped. Waiting for it to come back." : "The connection is lost. Trying again.");
+    say(at("banner-text"), stopped ? "The host has stopped. Waiting for it to start again." : "The connection is lost. Reconnecting.");
     at("banner").dataset.wait = milliseconds;
     show(at("banner"), true);
     draw();
@@ -68,7 +68,7 @@ function askForToken() {
   show(at("main"), false);
   show(at("banner"), false);
   show(at("ask"), true);
-  say(at("ask-error"), given ? "The host does not take this token." : "");
+  say(at("ask-error"), given ? "The host does not accept this token." : "");
   at("token").value = "";
   at("token").focus();
 }
@@ -76,7 +76,7 @@ function askForToken() {
 at("ask").addEventListener("submit", (event) => {
   event.preventDefault();
   const token = at("token").value.trim().replace(/^.*#token=/, "");
-  if (!/^[\x21-\x7e]+$/.test(token)) return say(at("ask-error"), "This is no token: it has no spaces, and no letters beyond ASCII.");
+  if (!/^[\x21-\x7e]+$/.test(token)) return say(at("ask-error"), "This is not a token: a token has no spaces and only ASCII characters.");
   keepToken(token);
   stream.open();
 });
@@ -85,7 +85,7 @@ at("again").addEventListener("click", () => {
   stream.hurry();
 });
 
-/** How the plugins are, once. */
+/** Reads the state of all plugins, once. */
 async function poll() {
   if (polling || !isUp || document.hidden) return;
   polling = true;
@@ -96,12 +96,12 @@ async function poll() {
     sayUnmet(configuration);
     draw();
   } catch {
-    // The stream finds out, and says, what is wrong with the connection.
+    // The stream detects and reports problems of the connection.
   }
   polling = false;
 }
 
-/** What the host was told and has not applied. */
+/** The settings that the host has not applied. */
 function sayUnmet({ refused, restart_needed: waiting }) {
   const said = [];
   if (refused !== null) said.push(`configuration rejected, keeping the previous one: ${refused}`);
@@ -111,7 +111,7 @@ function sayUnmet({ refused, restart_needed: waiting }) {
 }
 
 let refreshing = null;
-/** Something has changed: asks for it, once for all that comes at the same time. */
+/** Reads the state again after a change; changes at the same time cause one request. */
 function refresh() {
   refreshing ??= setTimeout(() => {
     refreshing = null;
@@ -134,12 +134,12 @@ function drawNow() {
     (view ?? overview).draw(model);
   }, (gone) => (view?.node.contains(gone) ? view.heir(gone) : at("stage")));
   drawSummary();
-  // What has the host do something waits until it is there.
+  // Buttons that send commands are disabled until the host is connected.
   for (const button of document.querySelectorAll(".orders button")) enable(button, isUp && !button.hasAttribute("aria-busy"));
   document.title = view ? `${model.plugins.get(view.id)?.info.name ?? view.id} · replug` : "replug";
 }
 
-const happened = new Timeline("What happened", { most: 40, named: true });
+const happened = new Timeline("Events", { most: 40, named: true });
 const overview = { node: happened.node, draw: (model) => happened.draw(model, null) };
 
 function drawSummary() {
@@ -168,7 +168,7 @@ function drawList() {
       say(name, info.name);
       drawStatus(status, info, model.builds.has(info.id));
       const serves = info.generation === null ? "" : ` · g${info.generation}`;
-      say(where, problem ? `${problem.event === "build_failed" ? "does not compile" : "was refused"}${serves}` : `${info.runs_in ?? info.mode}${serves}`);
+      say(where, problem ? `${problem.event === "build_failed" ? "does not compile" : "was rejected"}${serves}` : `${info.runs_in ?? info.mode}${serves}`);
       node.classList.toggle("has-problem", Boolean(problem));
       const words = rate(calls.at(-1) ?? null);
       say(speed, words);
@@ -179,7 +179,7 @@ function drawList() {
   });
 }
 
-/** Shows what the address says: `#/` or `#/` and a plugin's id. What leads elsewhere leaves what is shown as it is. */
+/** Shows what the address selects: `#/`, or `#/` and a plugin's id. Any other address changes nothing. */
 function route() {
   const found = /^(?:#\/([a-z0-9.-]*))?$/.exec(location.hash);
   const id = found?.[1] || null;
@@ -193,16 +193,16 @@ function route() {
   if (view && matchMedia("(max-width: 760px)").matches) scrollTo(0, 0);
 }
 
-/** Follows the address with the keyboard: who picks a plugin goes on there, and who leaves it where it was picked. */
+/** Moves the focus with the address: to a plugin that was selected, or back to its entry in the list. */
 function follow() {
   const left = view;
   keepFocus(route, () => [...at("plugins").children].find(({ dataset }) => dataset.key === left?.id) ?? at("stage"));
   if (view !== left) view?.heading.focus();
 }
 
-/** Says what came of something. What went wrong stays until it is put away, what went well until something else did. */
+/** Shows the result of a command. An error stays until it is dismissed, a success until the next success. */
 function notify(text, kind) {
-  const away = el("button", { type: "button", "aria-label": "Put away" }, "×");
+  const away = el("button", { type: "button", "aria-label": "Dismiss" }, "×");
   const note = el("p", { class: "note", "data-kind": kind }, el("bdi", {}, text), away);
   away.addEventListener("click", () => putAway([note]));
   const older = [...at("said").children];
@@ -215,7 +215,7 @@ function putAway(notes) {
   keepFocus(() => notes.forEach((note) => note.remove()), () => at("said").querySelector("button") ?? at("stage"));
 }
 
-// What waits does nothing, however it is pressed.
+// A busy button does nothing, however it is pressed.
 for (const kind of ["click", "submit"]) {
   addEventListener(kind, (event) => {
     const button = kind === "click" ? event.target.closest("button") : event.target.querySelector("[type=submit]");
@@ -225,13 +225,13 @@ for (const kind of ["click", "submit"]) {
   }, { capture: true });
 }
 
-// By the address, one would leave what is shown.
+// A change of the address would leave the plugin that is shown.
 at("skip").addEventListener("click", (event) => {
   event.preventDefault();
   at("stage").focus();
 });
 
-// A page that nobody sees reads nothing: browsers have few connections, and the host has few streams.
+// A hidden page reads nothing: a browser has few connections to a host, and a host has few streams.
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) {
     isUp = false;
@@ -240,7 +240,7 @@ document.addEventListener("visibilitychange", () => {
   } else if (at("ask").hidden) stream.open();
 });
 addEventListener("hashchange", () => {
-  // Where the page has waited for one, it goes on with it.
+  // If the page has waited for a token, it continues with this one.
   if (takeTokenFromAddress()) stream.open();
   follow();
 });

@@ -1,8 +1,9 @@
-// Making elements. Nothing here, nor anywhere on the page, turns text into markup: what a plugin says is text.
+// Makes elements. Neither this file nor the rest of the page turns text into markup: what comes from a plugin stays
+// text.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-// No attribute beside these is ever set: none of them runs anything or loads anything.
+// The only attributes that are ever set. None of them runs or loads anything.
 const SAFE =
   /^(class|id|for|type|title|role|name|value|placeholder|rows|min|max|step|inputmode|tabindex|spellcheck|autocomplete|autocapitalize|scope|open|disabled|hidden|checked|selected|readonly|aria-[a-z]+|data-[a-z]+|viewBox|preserveAspectRatio|points|d|x|y|x1|x2|y1|y2|width|height|datetime)$/;
 
@@ -11,10 +12,10 @@ function put(node, attributes, children) {
     if (name === "on") {
       for (const [kind, act] of Object.entries(value)) node.addEventListener(kind, act);
     } else if (name === "href") {
-      if (!/^#\/[a-z0-9.-]*$/.test(value)) throw new Error("a link leads to a plugin, or nowhere");
+      if (!/^#\/[a-z0-9.-]*$/.test(value)) throw new Error("a link must lead to a plugin or to the list");
       node.setAttribute("href", value);
     } else if (!SAFE.test(name)) {
-      throw new Error(`the attribute ${name} is not one that this page sets`);
+      throw new Error(`this page does not set the attribute ${name}`);
     } else if (value !== false && value !== null && value !== undefined) {
       node.setAttribute(name, value === true ? "" : value);
     }
@@ -28,23 +29,23 @@ export function el(name, attributes = {}, ...children) {
   return put(document.createElement(name), attributes, children);
 }
 
-/** The same for drawings. */
+/** The same for SVG elements. */
 export function svg(name, attributes = {}, ...children) {
   return put(document.createElementNS(SVG, name), attributes, children);
 }
 
-/** Text of a plugin's: it cannot change the direction of what stands around it. */
+/** Text from a plugin: it cannot change the direction of the text around it. */
 export function foreign(text, attributes = {}) {
   return el("bdi", attributes, text);
 }
 
-/** A doc comment: what stands in backticks as code. */
+/** A doc comment, with text in backticks shown as code. */
 export function prose(text, attributes = {}) {
   const parts = text.split(/(`[^`\n]+`)/).map((part, at) => (at % 2 ? el("code", {}, part.slice(1, -1)) : part));
   return el("bdi", attributes, ...parts);
 }
 
-/** Sets the text, if it is another: what has not changed is neither drawn nor read out again. */
+/** Sets the text if it differs: unchanged text is neither drawn nor read out again. */
 export function say(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -53,13 +54,13 @@ export function show(node, visible) {
   if (node.hidden === visible) node.hidden = !visible;
 }
 
-/** Whether a button does what it says. One that waits keeps the keyboard, which one that is `disabled` would lose. */
+/** Enables or disables a button. A disabled one keeps the focus, which it would lose with the attribute `disabled`. */
 export function enable(button, can) {
   if (can) button.removeAttribute("aria-disabled");
   else button.setAttribute("aria-disabled", "true");
 }
 
-/** Has a button wait for what it has begun. */
+/** Marks a button as busy until its command has ended. */
 export async function busy(button, doing) {
   button.setAttribute("aria-busy", "true");
   enable(button, false);
@@ -68,7 +69,7 @@ export async function busy(button, doing) {
   enable(button, true);
 }
 
-/** Changes what is shown. If the keyboard was on something that is gone then, it goes to the one that `heir(gone)` gives. */
+/** Changes what is shown. If the focused element is removed, the focus moves to the element that `heir(gone)` returns. */
 export function keepFocus(change, heir) {
   const held = document.activeElement;
   change();
@@ -76,8 +77,8 @@ export function keepFocus(change, heir) {
 }
 
 /**
- * Makes the children of a node those of a list, and no others. A child that is there already is kept, with its focus and
- * what was typed into it. `make(item)` gives a node, and `update(node, item)` fills it in.
+ * Makes the children of a node match a list. An existing child is kept, with its focus and what was typed into it.
+ * `make(item)` returns a node, and `update(node, item)` fills it in.
  */
 export function list(parent, items, { key, make, update }) {
   const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
@@ -89,7 +90,7 @@ export function list(parent, items, { key, make, update }) {
     update?.(child, item);
     return child;
   });
-  // First of all, since a child that makes way for another one loses its focus.
+  // Comes first, because a child that is replaced by another loses its focus.
   const wanted = new Set(children);
   for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
   let place = parent.firstElementChild;

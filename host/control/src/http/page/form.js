@@ -1,11 +1,11 @@
-// A form for a method, made from its types: an input for each plain value, a group for what consists of others, rows for
-// lists and maps. What mentions itself, or lies too deep, is written as JSON.
+// A form for a method, made from its types: an input for each plain value, a group for a composite one, rows for lists
+// and maps. Recursive or deeply nested types are entered as JSON.
 
 import { el, foreign, prose, show } from "./dom.js";
 import { choice, input, json } from "./inputs.js";
 import { isKey, rust } from "./types.js";
 
-// More groups in each other than that are no form any more.
+// Deeper nesting than this is entered as JSON.
 const DEEPEST = 6;
 const LONGEST_ARRAY = 16;
 
@@ -16,14 +16,14 @@ function fresh() {
   return `field-${ids}`;
 }
 
-/** A part for a parameter: `node`, and `read()`, which gives JSON as text, or says at its place what is wrong, and throws. */
+/** The part for a parameter: `node`, and `read()`, which returns JSON text, or shows the error at the input and throws. */
 export function field(param, types) {
   const made = part(param.name, param.type, { types, above: [] }, param.rust);
   made.node.dataset.param = param.name;
   return made;
 }
 
-/** A part for a value; `above` are the groups around it, each with the type it is of if that has a name. */
+/** The part for a value; `above` are the enclosing groups, each with its type if that has a name. */
 function part(name, type, { types, above }, shown = rust(type)) {
   const single = input(type, types);
   if (single) return leaf(name, shown, single);
@@ -35,7 +35,7 @@ function part(name, type, { types, above }, shown = rust(type)) {
     if (kind === "option") return optional(title, of, within);
     if (kind === "tuple") return group(title, "", positions(of, within));
     if (kind === "array" && of[1] <= LONGEST_ARRAY) return group(title, "", positions(Array(of[1]).fill(of[0]), within));
-    // Bytes by the row are no use to anyone.
+    // Rows for single bytes are of no use.
     if (kind === "list" && of.number !== "u8") return items(title, of, within);
     if (kind === "map" && isKey(of[0], types)) return pairs(title, of, within);
     if (kind === "result") return variants(title, "", results(of), within);
@@ -46,7 +46,7 @@ function part(name, type, { types, above }, shown = rust(type)) {
 
 function named(title, { docs, shape }, within) {
   if (shape.enum) return variants(title, docs, shape.enum, within);
-  // A type around one other is written as that one.
+  // A newtype is entered as its inner type.
   if (shape.tuple?.length === 1) return part(title.name, shape.tuple[0], within, title.shown);
   return group(title, docs, content(shape, within));
 }
@@ -55,7 +55,7 @@ function results([ok, error]) {
   return [{ name: "Ok", shape: { tuple: [ok] } }, { name: "Err", shape: { tuple: [error] } }];
 }
 
-/** The parts of what a struct or a variant consists of. */
+/** The parts of the fields of a struct or a variant. */
 function content(shape, within) {
   if (shape === "unit") return { nodes: [], read: () => "null" };
   if (!shape.struct) return positions(shape.tuple, within);
@@ -71,7 +71,7 @@ function positions(types, within) {
   return { nodes: parts.map(({ node }) => node), read: () => `[${parts.map(({ read }) => read()).join(",")}]` };
 }
 
-/** One input, with its label and what is wrong with it. */
+/** One input, with its label and its error. */
 function leaf(name, shown, { input, read }) {
   const id = fresh();
   const wrong = el("p", { class: "error field-error", id: `${id}-error`, role: "alert" });
@@ -115,7 +115,7 @@ function group({ name, shown }, docs, { nodes, read }) {
   return { node, label, read };
 }
 
-/** A value, or none. Its part is made when it is asked for, and keeps what was typed. */
+/** An optional value. Its part is made when it is enabled, and keeps what was typed. */
 function optional({ name, shown }, type, within) {
   const id = fresh();
   const given = el("input", { type: "checkbox", id, class: "given" });
@@ -131,7 +131,7 @@ function optional({ name, shown }, type, within) {
   return { node, label, read: () => (given.checked ? inner.read() : "null") };
 }
 
-/** One of several variants, with the fields of the one that is picked. */
+/** One of several variants, with the fields of the selected one. */
 function variants(title, docs, all, within) {
   const names = choice(all.map(({ name }) => name));
   const which = leaf("variant", "", names);
@@ -145,7 +145,7 @@ function variants(title, docs, all, within) {
   };
   const follow = () => place.replaceChildren(...fields().nodes);
   names.input.addEventListener("change", follow);
-  // One without fields is the shortest answer.
+  // A variant without fields is the shortest choice.
   names.input.selectedIndex = Math.max(0, all.findIndex(({ shape }) => shape === "unit"));
   follow();
   const read = () => (picked().shape === "unit" ? which.read() : `{${which.read()}:${fields().read()}}`);
@@ -171,9 +171,9 @@ function pairs(title, [key, value], within) {
     const seen = new Set();
     const written = parts.map(({ from, to }) => {
       const read = from.read();
-      // In JSON every key is a text, whatever it is in Rust.
+      // In JSON, every key is a string, whatever it is in Rust.
       const name = read.startsWith('"') ? read : JSON.stringify(read);
-      if (seen.has(name)) from.refuse("This key is there already.");
+      if (seen.has(name)) from.refuse("This key exists already.");
       seen.add(name);
       return `${name}:${to.read()}`;
     });
@@ -181,7 +181,7 @@ function pairs(title, [key, value], within) {
   });
 }
 
-/** As many parts as one likes. `add()` makes one, `join(parts)` reads them. */
+/** Any number of parts. `add()` makes one, `join(parts)` reads them. */
 function rows(title, add, join) {
   const parts = [];
   const list = el("ol", { class: "items" });

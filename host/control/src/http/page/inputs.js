@@ -1,14 +1,14 @@
-// The inputs for plain values: each an element, and `read()`, which gives JSON as text or throws what is wrong.
+// The inputs for plain values: each has an element, and `read()`, which returns JSON text or throws the error.
 
 import { el } from "./dom.js";
 import { example, plainVariants, range } from "./types.js";
 
 const JSON_NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
 const SECONDS = /^(\d+)(?:\.(\d{1,9}))?$/;
-// A number input rounds what has more digits.
+// A number input rounds numbers with more digits.
 const EXACT_BITS = 53n;
 
-/** The input for a type that needs only one; null for others. */
+/** The input for a type that needs only one; null for other types. */
 export function input(type, types) {
   if (type === "bool") return tick();
   if (type === "string") return text();
@@ -25,7 +25,7 @@ export function choice(names) {
   return { input: node, read: () => JSON.stringify(node.value) };
 }
 
-/** JSON, for what has no inputs of its own. */
+/** A JSON input, for types without inputs of their own. */
 export function json(type, types) {
   const sample = JSON.stringify(example(type, types), null, 2);
   const rows = String(Math.min(10, sample.split("\n").length));
@@ -50,7 +50,7 @@ function tick() {
 }
 
 function text() {
-  const node = el("textarea", { rows: "1", spellcheck: "false", title: "Shift+Enter makes a new line" });
+  const node = el("textarea", { rows: "1", spellcheck: "false", title: "Shift+Enter inserts a new line" });
   node.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
@@ -64,7 +64,7 @@ function character() {
   return {
     input: node,
     read: () => {
-      if ([...node.value].length !== 1) throw new Error("One character, please.");
+      if ([...node.value].length !== 1) throw new Error("Must be one character.");
       return JSON.stringify(node.value);
     },
   };
@@ -87,9 +87,9 @@ function number(name) {
     input: node,
     read: () => {
       const value = node.value.trim();
-      if (!/^-?\d+$/.test(value)) throw new Error(`A whole number, please, ${bounds}.`);
+      if (!/^-?\d+$/.test(value)) throw new Error(`Must be a whole number ${bounds}.`);
       const whole = BigInt(value);
-      if (whole < least || whole > most) throw new Error(`Of this type are the numbers ${bounds}.`);
+      if (whole < least || whole > most) throw new Error(`Must be a number ${bounds}.`);
       return String(whole);
     },
   };
@@ -98,7 +98,7 @@ function number(name) {
 function decimal(written) {
   const value = written.trim();
   if (JSON_NUMBER.test(value)) return value;
-  if (value === "" || !Number.isFinite(Number(value))) throw new Error("A number, please, such as 1.5.");
+  if (value === "" || !Number.isFinite(Number(value))) throw new Error("Must be a number, such as 1.5.");
   return String(Number(value));
 }
 
@@ -108,7 +108,7 @@ function duration() {
     input: node,
     read: () => {
       const [, secs, nanos] = SECONDS.exec(node.value.trim()) ?? [];
-      if (secs === undefined) throw new Error("Seconds, please, such as 1.5.");
+      if (secs === undefined) throw new Error("Must be seconds, such as 1.5.");
       return `{"secs":${BigInt(secs)},"nanos":${Number((nanos ?? "").padEnd(9, "0"))}}`;
     },
   };

@@ -1,4 +1,4 @@
-// What a plugin logs, as it does.
+// The logs of a plugin, as they are written.
 
 import { wantsToken } from "./api.js";
 import { el, foreign, say, show } from "./dom.js";
@@ -7,7 +7,7 @@ import { clock } from "./text.js";
 
 const LEVELS = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
 const MOST = 500;
-// As with a plugin whose folder is gone, and may come back.
+// For example for a plugin whose folder was removed, and may come back.
 const REFUSED_WAIT = 5_000;
 
 export class Logs {
@@ -24,7 +24,7 @@ export class Logs {
       this.#toEnd();
     });
     this.follows.addEventListener("change", () => this.#toEnd());
-    // Whoever scrolls back wants to read; whoever scrolls to the end wants to follow.
+    // Scrolling back stops following; scrolling to the end continues.
     this.lines.addEventListener("scroll", () => {
       const { scrollTop, scrollHeight, clientHeight } = this.lines;
       this.follows.checked = scrollHeight - scrollTop - clientHeight < 8;
@@ -39,9 +39,9 @@ export class Logs {
       up: () => this.#interrupted(""),
       event: (event, number) => this.#take(event, number),
       refused: (error) => {
-        // Without a token, the whole page waits for one.
+        // Without a token, the whole page asks for one.
         if (wantsToken(error)) return;
-        this.#interrupted(`What it logs now is not shown: ${error.message}`);
+        this.#interrupted(`New log entries are not shown: ${error.message}`);
         this.#again = setTimeout(() => this.stream.open(), REFUSED_WAIT);
       },
     });
@@ -91,7 +91,7 @@ function words(event) {
     case "plugin_crashed":
       return ["ERROR", `its process ended (${event.signal ?? `status ${event.exit}`})\n${event.stderr_tail}`.trimEnd()];
     case "events_lost":
-      return ["WARN", `${event.count} entries came too fast and are not shown`];
+      return ["WARN", `${event.count} entries were written too fast and are not shown`];
     default:
       return ["INFO", event.event === "host_stopped" ? "the host has stopped" : event.event];
   }

@@ -1,4 +1,4 @@
-// The methods of a plugin, each with its form and what it last gave.
+// The methods of a plugin, each with its form and its last result.
 
 import { ask, call } from "./api.js";
 import { busy, el, foreign, prose, say, show } from "./dom.js";
@@ -15,11 +15,11 @@ export class Methods {
     this.node = el("section", { class: "card" }, el("h3", {}, "Methods"), this.quiet, this.body);
   }
 
-  /** Asks for them again, if anything serves; says whether there was an answer. What was typed stays, unless they are others. */
+  /** Requests the methods again, if a generation serves; returns whether there was an answer. Input stays unless the methods differ. */
   async load(serves) {
     let found = [];
     let answered = true;
-    let why = serves ? "" : "Nothing serves: start the plugin to call it.";
+    let why = serves ? "" : "No generation serves: start the plugin to call it.";
     try {
       if (serves) found = (await ask("methods", { id: this.id })).interfaces;
     } catch (error) {
@@ -29,7 +29,7 @@ export class Methods {
     const written = JSON.stringify(found);
     say(this.quiet, why);
     show(this.quiet, why !== "");
-    // While nothing serves, the forms stay as they are.
+    // While no generation serves, the forms stay as they are.
     if (why !== "" || written === this.#drawn) return answered;
     this.#drawn = written;
     const names = found.flatMap(({ methods }) => methods.map(({ name }) => name));
@@ -49,7 +49,7 @@ export class Methods {
       method.docs ? el("p", { class: "docs" }, prose(method.docs)) : null,
       ...fields.map(({ node }) => node),
       el("div", { class: "row orders" }, button), output);
-    // What is wrong is said here, and not in a bubble of the browser's.
+    // Errors are shown here, and not in a bubble of the browser.
     form.noValidate = true;
     form.addEventListener("submit", async (event) => {
       event.preventDefault();

@@ -1,4 +1,4 @@
-// How long calls take, from what the host measures: `/metrics`, of which this page wants one histogram.
+// The durations of calls, from one histogram of the host's `/metrics`.
 
 import { ApiError, request } from "./api.js";
 
@@ -7,14 +7,14 @@ const PLUGIN = /(?:^|,)plugin="([^"]*)"/;
 
 let isThere = true;
 
-/** By plugin, the milliseconds that its timed calls took in all, and how many there were; empty if nothing is measured. */
+/** By plugin, the total duration of its timed calls in milliseconds, and their number; empty without measurements. */
 export async function durations() {
   if (!isThere) return new Map();
   try {
     const answer = await request("/metrics", { signal: AbortSignal.timeout(10_000) });
     return parse(await answer.text());
   } catch (error) {
-    // A host without metrics is not asked again and again.
+    // A host without metrics is not asked again.
     if (error instanceof ApiError && error.status === 404) isThere = false;
     return new Map();
   }
@@ -27,7 +27,7 @@ function parse(text) {
     const plugin = PLUGIN.exec(labels ?? "")?.[1];
     if (plugin === undefined) continue;
     const timed = found.get(plugin) ?? { sum: 0, count: 0 };
-    // One plugin may have several lines: by mode and by outcome.
+    // A plugin may have several lines: by mode and by outcome.
     timed[what] += Number(number) * (what === "sum" ? 1000 : 1);
     found.set(plugin, timed);
   }

@@ -1,37 +1,37 @@
-// What the page knows: the plugins as they were last listed, and what has happened since.
+// The state of the page: the plugins as they were last listed, and the events since.
 
 import { Problems, isBusy } from "./problems.js";
 import { SPAN } from "./spark.js";
 import { words } from "./words.js";
 
-// Of what is always shown, and of the rest.
+// The number of entries that are always shown, and of the others.
 const KEPT = 200;
-// What may happen many times in a second is one entry, with how often.
+// Kinds that may come many times a second are one entry with a count.
 const REPEATED = new Set(["plugin_panicked", "audit", "call_result"]);
 
 const UNTIMED = { sum: 0, count: 0 };
 
-/** The stages of a reload, in their order. */
+/** The stages of a reload, in order. */
 export const STAGES = ["detect", "build", "store", "preflight", "load", "migrate", "swap"];
 
 export class Model {
   /** By id, in the order of the list. */
   plugins = new Map();
-  /** Whether they were listed yet. */
+  /** Whether the plugins were listed yet. */
   isListed = false;
-  /** What happened, the newest first: `{ event, words, times, number }`. */
+  /** The events, the newest first: `{ event, words, times, number }`. */
   history = [];
-  /** What happened beside that, which is shown to those who want to know all. */
+  /** Further events, which are shown with "every detail". */
   details = [];
-  /** What is wrong with plugins. */
+  /** The problems of plugins. */
   problems = new Problems();
-  /** By plugin: the builds that run, each `{ event, number, progress }`; the last is missing until cargo reports some. */
+  /** By plugin: the running builds, each `{ event, number, progress }`; `progress` is missing until cargo reports some. */
   builds = new Map();
-  /** How many events were taken over. */
+  /** How many events were added. */
   number = 0;
   #run = null;
 
-  /** Takes over a list of plugins and how long their calls took, asked for when `asked` events had been taken over. */
+  /** Adds a list of plugins and the durations of their calls, requested when `asked` events had been added. */
   listed(infos, durations, asked) {
     const now = performance.now();
     const before = this.plugins;
@@ -43,29 +43,29 @@ export class Model {
       this.plugins.set(info.id, { info, ...charted(known, counted) });
     }
     this.problems.listed(new Map(infos.map((info) => [info.id, info])), asked);
-    // Of a build whose result the host will not let in, for what is known of it since before, no event tells.
+    // If the host will not load the result of a build, for a reason that it knew before, no event reports it.
     for (const { id, status, detail } of infos) {
       if (status === "error" && !isBusy(detail) && this.builds.get(id)?.number <= asked) this.builds.delete(id);
     }
   }
 
-  /** There was a while of which nothing is known. */
+  /** Events of an unknown period are missing. */
   gap() {
     for (const plugin of this.plugins.values()) plugin.counted = null;
   }
 
-  /** Takes over something that happened; says whether the list of plugins is another now. */
+  /** Adds an event; returns whether the list of plugins has changed. */
   happened(event, id) {
     const run = id?.split("-")[0] ?? this.#run;
     if (run !== this.#run) {
-      // Another run of the host: what was under way is not any more.
+      // Another run of the host: the builds of the last one have ended.
       this.#run = run;
       this.problems.clear();
       this.builds.clear();
     }
     const plugin = event.plugin;
     if (event.event === "build_progress") {
-      // Shown at the build that runs: one a second would push all else out of the list.
+      // Shown at the running build: one entry a second would displace all others in the list.
       const build = this.builds.get(plugin);
       if (build !== undefined) build.progress = event;
       return false;
@@ -117,16 +117,16 @@ function isSame(old, { event, words }) {
 }
 
 /**
- * The last minute, second by second, with what was counted last, and when: calls per second, and what a call took on average.
- * Not every call is timed: where none was, the last average holds.
+ * The last minute, by second: calls per second and the mean duration of a call, with the last counts and their time.
+ * Not each call is timed: in a second without a timed call, the last mean stays.
  */
 function charted(known, counted) {
   if (!known) return { calls: [null], latency: [mean(counted.timed)], counted };
   const { calls, latency, counted: last } = known;
-  // A list that was asked for in between is no second of its own.
+  // A list that was requested in between adds no second.
   if (last !== null && counted.at - last.at < 900) return { calls, latency, counted: last };
   const next = (rate, time) => ({ calls: [...calls, rate].slice(-SPAN), latency: [...latency, time].slice(-SPAN), counted });
-  // Of a while of which nothing is known, or with fewer calls than before, because the host is another.
+  // After an unknown period, or with fewer calls than before because the host was restarted.
   if (last === null || counted.calls < last.calls) return next(null, null);
   const timed = { sum: counted.timed.sum - last.timed.sum, count: counted.timed.count - last.timed.count };
   const held = latency.findLast((time) => time !== null) ?? null;

@@ -1,4 +1,4 @@
-// One plugin: how it is, what can be done with it, and all that it has to show.
+// One plugin: its state, the commands for it, and its details.
 
 import { ansi } from "./ansi.js";
 import { ask, tell } from "./api.js";
@@ -21,14 +21,14 @@ const FACTS = [
   ["memory", ({ info }) => (info.memory === null ? "–" : bytes(info.memory))],
 ];
 
-/** How many calls gave no value, and why. */
+/** How many calls failed, by kind of failure. */
 function failed({ errors, failed }) {
   const why = Object.entries(failed ?? {}).filter(([, number]) => number > 0);
   return why.length === 0 ? count(errors) : why.map(([kind, number]) => `${count(number)} ${kind}`).join(", ");
 }
 
 export class PluginView {
-  /** The generation whose methods and versions were asked for last. */
+  /** The generation whose methods and versions were requested last. */
   #asked = undefined;
 
   constructor(id, notify) {
@@ -45,7 +45,7 @@ export class PluginView {
     this.heading = el("h2", { tabindex: "-1" }, this.name, this.status);
     this.facts = FACTS.map(([label]) => ({ label, value: el("dd", {}) }));
     this.calls = chart("calls per second");
-    this.latency = chart("mean time of a call");
+    this.latency = chart("mean duration of a call");
     this.problem = new Problem();
     this.timeline = new Timeline("Reloads", { most: 8, named: false });
     this.methods = new Methods(id);
@@ -75,7 +75,7 @@ export class PluginView {
     this.logs.close();
   }
 
-  /** Where the keyboard goes from a part of this that is gone: from a button to the one in its place. */
+  /** Where the focus moves from a removed part: from a button to the one that replaces it. */
   heir(gone) {
     const version = this.versions.contains(gone) && gone.closest("li");
     if (version) return version.querySelector(".serves");
@@ -85,7 +85,7 @@ export class PluginView {
 
   draw(model) {
     const plugin = model.plugins.get(this.id);
-    // What it logged and what happened to it can still be read.
+    // Its logs and events can still be read.
     this.node.classList.toggle("gone", !plugin);
     this.timeline.draw(model, this.id);
     if (!plugin) {
@@ -100,14 +100,14 @@ export class PluginView {
     drawStatus(this.status, info, building);
     say(this.words, [info.id, info.version, info.description].filter(Boolean).join("  ·  "));
     const problem = model.problems.get(this.id);
-    // A problem says the same, and all of it; that it builds is what its status says.
+    // The problem shows the same in full. The status shows that it is building.
     const said = building || info.detail === "building" || (problem !== null && isSaid(info, problem));
     say(this.detail, said ? "" : info.detail);
     const runs = info.generation !== null;
-    // Methods and versions are others with another generation, and only then.
+    // Methods and versions change with the generation, and only then.
     if (this.#asked !== info.generation) this.#learn(info.generation);
     show(this.reload, runs);
-    // What did not come up, or waits for its restart, is tried again until it is stopped.
+    // A plugin that did not start, or waits for its restart, is retried until it is stopped.
     show(this.stop, runs || info.status === "error");
     show(this.start, !runs);
     this.facts.forEach(({ value }, at) => say(value, FACTS[at][1](plugin)));
@@ -117,7 +117,7 @@ export class PluginView {
     this.problem.draw(problem, info, ansi);
   }
 
-  /** Asks for what a generation has; again, with the next drawing, if there is no answer. */
+  /** Requests the methods and versions of a generation; retries with the next update if there is no answer. */
   async #learn(generation) {
     this.#asked = generation;
     const answered = await Promise.all([this.methods.load(generation !== null), this.#loadVersions()]);
@@ -165,7 +165,7 @@ export class PluginView {
   }
 }
 
-/** How a plugin is, in a word and a colour. */
+/** The state of a plugin, as a word and a colour. */
 export function drawStatus(node, info, building) {
   node.dataset.status = building ? "building" : info.status;
   say(node, building ? "building" : info.status.replace("_", " "));

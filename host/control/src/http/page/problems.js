@@ -1,21 +1,21 @@
-// What is wrong with plugins: what keeps the newest that their authors have written from serving.
+// The problems of plugins: what keeps the newest version of a plugin's source or configuration from serving.
 
-/** Whether a host says of a plugin what it does at the moment, and not what is wrong with it. */
+/** Whether the detail of a plugin describes what it does at the moment, and not a problem. */
 export function isBusy(detail) {
   return /^(building$|in stage )/.test(detail);
 }
 
-/** Whether what the host says of a plugin is that problem. */
+/** Whether the detail of a plugin describes that problem. */
 export function isSaid({ detail }, event) {
-  // Before the reason stands to whom it happened, and when; before the reason in an event, where.
+  // In the detail, the plugin and the stage precede the reason; in an event, the place does.
   const reason = detail.replace(/^\S+: \w+ failed: /, "");
   return reason !== "" && event.error.endsWith(reason);
 }
 
 export class Problems {
   /**
-   * By plugin, by what is wrong with it: the `source`, the `configuration` or, as with a restart, a `start` from what is built
-   * already. What puts one of them right says nothing of the others.
+   * By plugin and kind: the `source`, the `configuration`, or, as with a restart, a `start` of an existing artifact.
+   * Solving one of them does not solve the others.
    */
   #all = new Map();
 
@@ -32,7 +32,7 @@ export class Problems {
     this.#all.clear();
   }
 
-  /** Takes over what has happened; `building` is whether that plugin was being built. */
+  /** Adds an event; `building` is whether that plugin was being built. */
   happened(event, number, building) {
     const known = this.#all.get(event.plugin) ?? new Map();
     const put = (what) => {
@@ -46,12 +46,12 @@ export class Problems {
       case "reload_failed":
         return put(building ? "source" : "start");
       case "configure_failed":
-        // One that was given by order has left nothing behind.
+        // A configuration that was sent by a command has left no problem behind.
         if (event.file) put("configuration");
         return;
       case "configured":
         known.delete("configuration");
-        // It may have been the configuration that kept the source from serving; only the host knows.
+        // The configuration may have been what kept the source from serving; only the host knows.
         if (known.get("source")?.event.event === "reload_failed") known.get("source").doubted = true;
         return;
       case "build_unchanged":
@@ -61,7 +61,7 @@ export class Problems {
       case "reloaded":
         known.delete("configuration");
         known.delete("start");
-        // An earlier version that serves again does not make the newest any better.
+        // If an earlier version serves again, the problem of the newest one remains.
         if (event.stages.build > 0) known.delete("source");
         return;
       case "plugin_stopped":
@@ -69,11 +69,11 @@ export class Problems {
     }
   }
 
-  /** Takes over how the host says that plugins are, by id; what has happened since it was asked, it cannot know. */
+  /** Adds the states of plugins, by id. They do not include events since the request. */
   listed(infos, asked) {
     for (const [plugin, known] of this.#all) {
       const info = infos.get(plugin);
-      // What is not to run is not kept from it.
+      // A stopped plugin has no problem that keeps it from serving.
       const idle = !info || (info.generation === null && info.status !== "error");
       for (const [what, { event, number, doubted }] of known) {
         const over = idle || (doubted && !isBusy(info.detail) && !isSaid(info, event));

@@ -1,8 +1,8 @@
-// A line of the last minute, drawn in a box that never changes its size.
+// A line chart of the last minute, in a box of constant size.
 
 import { say, svg } from "./dom.js";
 
-/** How many seconds it shows. */
+/** The number of seconds shown. */
 export const SPAN = 60;
 const WIDTH = 120;
 const HEIGHT = 32;
@@ -22,7 +22,7 @@ export class Spark {
     );
   }
 
-  /** Draws values, the newest last; null is a gap. `words` is what the newest one means. */
+  /** Draws values, the newest last; null is a gap. `words` describes the newest one. */
   draw(values, words) {
     say(this.title, `${this.label}: ${words}`);
     const most = Math.max(...values.filter((value) => value !== null), 0) || 1;

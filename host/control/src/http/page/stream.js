@@ -1,8 +1,8 @@
-// A stream of events that mends itself. Not an EventSource, since that can send no token.
+// A stream of events that reconnects by itself. An EventSource cannot send a token.
 
 import { ApiError, request, wantsToken } from "./api.js";
 
-// The host says every 15 s that it is still there.
+// The host sends a comment every 15 s to show that it is alive.
 const SILENCE = 40_000;
 const SHORTEST = 500;
 const LONGEST = 5_000;
@@ -16,8 +16,8 @@ export class Stream {
   #wake = () => {};
 
   /**
-   * `from` is the id after which to begin. `on.event(event, id)`, `on.up()`, `on.lost(milliseconds until the next try)`
-   * and `on.refused(error)`, after which it does not try again, are called as that happens.
+   * `from` is the id after which to begin. Calls `on.event(event, id)`, `on.up()`, `on.lost(milliseconds until the next try)`
+   * and `on.refused(error)`, after which it does not try again.
    */
   constructor(path, from, on) {
     this.#path = path;
@@ -38,7 +38,7 @@ export class Stream {
     this.#wake();
   }
 
-  /** Tries again at once. */
+  /** Reconnects at once. */
   hurry() {
     this.#wait = SHORTEST;
     this.#wake();

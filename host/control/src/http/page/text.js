@@ -1,4 +1,4 @@
-// Numbers, times and values in words.
+// Formats numbers, times and values.
 
 export function count(value) {
   if (value < 10_000) return value.toLocaleString("en");
@@ -34,7 +34,7 @@ export function seconds(value) {
   return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
 }
 
-/** A text, or the beginning of a long one. */
+/** A text, shortened if it is long. */
 export function clip(text, most) {
   return text.length > most ? `${text.slice(0, most - 1)}…` : text;
 }
@@ -45,14 +45,14 @@ export function clock(at) {
   return Number.isNaN(time.getTime()) ? "" : time.toLocaleTimeString("en-GB");
 }
 
-/** A number as it was written: JavaScript's have fewer digits than a u64. */
+/** A number as it was written: numbers of JavaScript have fewer digits than a u64. */
 export class Exact {
   constructor(source) {
     this.source = source;
   }
 }
 
-/** Reads JSON without changing a digit of its numbers, where the browser can. */
+/** Parses JSON without changing a digit of its numbers, if the browser supports that. */
 export function parseExact(text) {
   return JSON.parse(text, (_, value, context) =>
     typeof value === "number" && context?.source !== undefined && context.source !== String(value)
@@ -61,7 +61,7 @@ export function parseExact(text) {
   );
 }
 
-/** A value as JSON, with line breaks only where a line would be long. */
+/** A value as JSON, with line breaks only if a line would be long. */
 export function pretty(value, indent = "") {
   if (value instanceof Exact) return value.source;
   if (value === null || typeof value !== "object") return JSON.stringify(value) ?? "null";

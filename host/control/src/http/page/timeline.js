@@ -1,11 +1,11 @@
-// What happened, the newest first: reloads with a bar of their stages, and what went wrong.
+// The events, the newest first: reloads with a bar of their stages, and problems.
 
 import { el, foreign, list, say, show } from "./dom.js";
 import { STAGES } from "./model.js";
 import { clock, count, millis } from "./text.js";
 import { words } from "./words.js";
 
-// How many entries are shown to those who want every detail.
+// How many entries are shown with "every detail".
 const ALL = 200;
 
 let ids = 0;
@@ -13,7 +13,7 @@ let ids = 0;
 export class Timeline {
   #again = null;
 
-  /** `most` entries, or all with every detail; with the plugins' names or not. */
+  /** Shows `most` entries, or all with "every detail"; with the names of plugins or without. */
   constructor(title, { most, named }) {
     this.most = most;
     this.named = named;
@@ -30,7 +30,7 @@ export class Timeline {
       el("div", { class: "card-head" }, el("h3", {}, title), tools), this.legend, this.entries, this.empty);
   }
 
-  /** Shows those of one plugin, or of all. */
+  /** Shows the events of one plugin, or of all. */
   draw(model, id) {
     this.#again = () => this.draw(model, id);
     const isMine = (plugin) => !id || !plugin || plugin === id;
@@ -48,7 +48,7 @@ export class Timeline {
         const link = node.querySelector(".entry-name");
         if (link) say(link.firstElementChild, nameOf(entry.event.plugin, model));
         const bar = node.querySelector(".bar");
-        // Bars have one scale, so that they can be compared; a short one is still seen.
+        // All bars have the same scale, so that they can be compared; a short one stays visible.
         if (bar && !entry.runs) bar.style.width = `${Math.max(2, (100 * entry.event.total_ms) / longest)}%`;
       },
     });
@@ -70,7 +70,7 @@ export class Timeline {
   }
 }
 
-/** What it is called, once it is listed. */
+/** The name of a plugin, once it is listed. */
 function nameOf(plugin, model) {
   return model.plugins.get(plugin)?.info.name ?? plugin;
 }
@@ -87,26 +87,26 @@ function bar(stages, total) {
   return el("div", { class: "track" }, drawn);
 }
 
-/** What keeps a plugin's newest source from serving. */
+/** The problem that keeps a plugin's newest source from serving. */
 export class Problem {
   #shown = null;
 
   constructor() {
     this.title = el("h3", {});
     this.note = el("p", {});
-    this.text = el("pre", { class: "terminal", tabindex: "0", "aria-label": "What the compiler says" });
+    this.text = el("pre", { class: "terminal", tabindex: "0", "aria-label": "Compiler output" });
     this.node = el("section", { class: "problem alive", hidden: true }, this.title, this.note, this.text);
   }
 
   draw(event, info, paint) {
     show(this.node, event !== null);
     if (event === null) return;
-    // What serves meanwhile is another matter than what does not.
-    say(this.note, info.generation === null ? "Nothing serves." : `g${info.generation} keeps serving.`);
+    // The generation that serves is shown separately from the version that does not.
+    say(this.note, info.generation === null ? "No generation serves." : `g${info.generation} keeps serving.`);
     if (event === this.#shown) return;
     this.#shown = event;
     const build = event.event === "build_failed";
-    const refused = event.event === "configure_failed" ? "Its configuration was refused" : `It was refused at ${event.stage}`;
+    const refused = event.event === "configure_failed" ? "Its configuration was rejected" : `It was rejected at ${event.stage}`;
     say(this.title, build ? "It does not compile" : refused);
     const said = build ? event.diagnostics.filter(({ level }) => level !== "warning").map(({ rendered }) => rendered).join("\n") : "";
     this.text.replaceChildren(...paint((said || event.error).trimEnd()));

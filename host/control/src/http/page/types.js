@@ -1,11 +1,11 @@
-// What a method takes and gives, as the host describes it.
+// The types of a method's parameters and results, as the host describes them.
 
 const DEEPEST = 4;
 
 /** The name of a number's type if it is a whole one. */
 const WHOLE = /^([iu])(\d+|size)$/;
 
-/** A type as one would write it in Rust. */
+/** A type in Rust syntax. */
 export function rust(type) {
   if (typeof type === "string") return { unit: "()", string: "String", duration: "Duration" }[type] ?? type;
   const [kind, of] = Object.entries(type)[0];
@@ -26,7 +26,7 @@ export function rust(type) {
   }
 }
 
-/** The smallest and the largest of a whole number's type; null of another's. */
+/** The smallest and the largest value of an integer type; null for other types. */
 export function range(name) {
   const [, sign, size] = WHOLE.exec(name) ?? [];
   if (sign === undefined) return null;
@@ -34,7 +34,7 @@ export function range(name) {
   return sign === "u" ? [0n, 2n ** bits - 1n] : [-(2n ** (bits - 1n)), 2n ** (bits - 1n) - 1n];
 }
 
-/** The variants of an enum that has nothing but names. */
+/** The variants of an enum whose variants have no fields. */
 export function plainVariants(type, types) {
   const variants = types[type?.named]?.shape?.enum;
   return variants?.every(({ shape }) => shape === "unit") ? variants.map(({ name }) => name) : null;
@@ -46,7 +46,7 @@ export function isKey(type, types) {
     plainVariants(type, types) !== null;
 }
 
-/** A value of a type, to be filled in. */
+/** An example value of a type, to be edited. */
 export function example(type, types, depth = 0) {
   if (typeof type === "string") {
     return { unit: null, bool: false, char: "a", string: "", duration: { secs: 1, nanos: 0 } }[type] ?? null;
@@ -79,7 +79,7 @@ function shaped(shape, types, depth) {
     const parts = shape.tuple.map((type) => example(type, types, depth));
     return parts.length === 1 ? parts[0] : parts;
   }
-  // One without fields has an end.
+  // A variant without fields ends the recursion.
   const first = shape.enum.find(({ shape }) => shape === "unit") ?? shape.enum[0];
   if (!first) return null;
   return first.shape === "unit" ? first.name : { [first.name]: shaped(first.shape, types, depth) };

@@ -1,8 +1,8 @@
-// What happened, in words: one line for each kind of event that a host tells.
+// Describes events: one line for each kind of event that a host emits.
 
 import { clip, millis, seconds } from "./text.js";
 
-/** By kind: what happened, more about that, and how much it matters; `detail` is shown on demand only. */
+/** By kind: a title, a text and the severity; `detail` is shown on demand only. */
 export const WORDS = {
   host_started: (event) => ["host started", `${event.running} plugin${event.running === 1 ? " runs" : "s run"}`, "quiet"],
   host_stopped: () => ["host stopped", "", "quiet"],
@@ -13,45 +13,45 @@ export const WORDS = {
   build_progress: (event) => ["building", event.total === undefined ? event.doing : `${event.done}/${event.total}: ${event.doing}`, "detail"],
   build_failed: (event) => ["does not compile", event.error, "bad"],
   build_superseded: () => ["build cancelled", "the source has changed again", "detail"],
-  build_unchanged: () => ["unchanged", "the build gave what serves already", "quiet"],
+  build_unchanged: () => ["unchanged", "the build result is the version that serves already", "quiet"],
   reloaded: (event, cause) => [`g${event.generation} serves`, file(cause), "note"],
-  reload_failed: (event) => [`refused at ${event.stage}`, event.error, "bad"],
+  reload_failed: (event) => [`rejected at ${event.stage}`, event.error, "bad"],
   rolled_back: (event) => ["rolled back", `from g${event.from}: ${event.reason}`, "note"],
   limits_applied: (event) => ["limits", limits(event), "detail"],
   generation_retired: (event) => [`g${event.generation} retired`, RETIRED[event.outcome] ?? event.outcome, "detail"],
   call_result: (event) => [event.error === undefined ? "answered" : "failed", `${event.method}: ${value(event.error ?? event.result)}`, "detail"],
   configured: (event) => ["configured", event.how === "live" ? "while it runs" : "as a new generation", "quiet"],
-  configure_failed: (event) => ["configuration refused", event.error, "bad"],
+  configure_failed: (event) => ["configuration rejected", event.error, "bad"],
   plugin_panicked: (event) => ["panicked", `at ${event.location}: ${event.message}`, "bad"],
   plugin_crashed: (event) => ["crashed", crash(event), "bad"],
-  plugin_restarted: (event) => ["restarted", `in a new process${event.deaths > 1 ? `; it has ended ${event.deaths} times lately` : ""}`, "note"],
-  plugin_stuck: (event) => ["stuck", `${event.method} has not come back for ${millis(event.for_ms)}`, "bad"],
+  plugin_restarted: (event) => ["restarted", `in a new process${event.deaths > 1 ? `; it has ended ${event.deaths} times recently` : ""}`, "note"],
+  plugin_stuck: (event) => ["stuck", `${event.method} has not returned for ${millis(event.for_ms)}`, "bad"],
   plugin_demoted: (event) => ["moved to a process of its own", event.reason, "bad"],
   plugin_quarantined: (event) => ["quarantined", event.reason, "bad"],
   plugin_stopped: (event) => ["stopped", event.reason, "quiet"],
   checkpoint_lost: (event) => ["lost its checkpoint", event.reason, "bad"],
   log: (event) => [`logged ${event.level.toLowerCase()}`, event.message, "detail"],
   config_changed: (event) => ["configuration changed", changed(event), "quiet"],
-  config_refused: (event) => ["configuration refused", event.error, "bad"],
+  config_refused: (event) => ["configuration rejected", event.error, "bad"],
   control_listening: (event) => ["listening", [event.socket, event.http].filter(Boolean).join(" and "), "detail"],
-  audit: (event) => ["asked", `${event.command}, by ${event.who}: ${event.outcome}`, "detail"],
-  events_lost: (event) => ["events lost", `${event.count} came faster than they could be read`, "bad"],
+  audit: (event) => ["requested", `${event.command}, by ${event.who}: ${event.outcome}`, "detail"],
+  events_lost: (event) => ["events lost", `${event.count} came faster than this page read them`, "bad"],
 };
 
 const RETIRED = {
   kept: "its code stays mapped",
   unloaded: "its code was unmapped",
-  still_mapped: "its code was to be unmapped, but something holds it",
+  still_mapped: "its code was to be unmapped, but is still in use",
   ended: "its process has ended",
   drop_panicked: "it panicked when it was dropped",
 };
 
-/** The events that the page wants; logs come in a stream of their own. */
+/** The events that the page reads; logs come in a stream of their own. */
 export const KINDS = Object.keys(WORDS).filter((kind) => kind !== "log");
 
-/** An event as `what` happened, `more` about that, and how much it matters: `bad`, `note`, `quiet` or `detail`. */
+/** An event as a title `what`, a text `more`, and its severity: `bad`, `note`, `quiet` or `detail`. */
 export function words(event, cause = null) {
-  // A newer host may tell what this page does not know.
+  // A newer host may emit kinds that this page does not know.
   const [what, more, matter] = WORDS[event.event]?.(event, cause) ?? [event.event.replaceAll("_", " "), "", "detail"];
   return { what, more, matter };
 }
@@ -64,7 +64,7 @@ function crash(event) {
 }
 
 function changed({ applied, restart_needed: later }) {
-  const parts = [applied.join(", "), later.length > 0 ? `${later.join(", ")} (when the host is started again)` : ""];
+  const parts = [applied.join(", "), later.length > 0 ? `${later.join(", ")} (after a restart of the host)` : ""];
   return parts.filter(Boolean).join("; ") || "it matches the running host again";
 }
 

@@ -156,10 +156,10 @@ fn it_says_what_is_wrong(browser: &Browser) {
     for (input, wrong, right, words) in [
         (format!("{} input", at(&["order", "pieces"])), "256", "7", "from 0 to 255"),
         (format!("{} input", at(&["order", "account"])), "18446744073709551616", "1", "18446744073709551615"),
-        (format!("{} input", at(&["order", "size", "1"])), "ab", "b", "One character"),
-        (format!("{} input", at(&["order", "within"])), "soon", "2", "Seconds, please"),
-        (format!("{labels} [data-name=key] textarea"), "colour", "size", "there already"),
-        (format!("{} li:last-child input", at(&["prices"])), "1e999", "1", "A number, please"),
+        (format!("{} input", at(&["order", "size", "1"])), "ab", "b", "Must be one character"),
+        (format!("{} input", at(&["order", "within"])), "soon", "2", "Must be seconds"),
+        (format!("{labels} [data-name=key] textarea"), "colour", "size", "exists already"),
+        (format!("{} li:last-child input", at(&["prices"])), "1e999", "1", "Must be a number, such"),
     ] {
         browser.type_into(&input, wrong);
         browser.click(&format!("{FORM} button[type=submit]"));

@@ -47,7 +47,7 @@ fn logs_methods_and_versions_come_when_the_host_answers_again() {
         ));
     };
     says("The host does not answer.");
-    says("What it logs now is not shown: no such plugin");
+    says("New log entries are not shown: no such plugin");
     browser.run("heal()");
     browser
         .until("document.querySelector('form[data-method=echo]') && document.querySelector('[data-back]')");

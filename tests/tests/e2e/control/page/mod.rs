@@ -177,8 +177,8 @@ fn the_page_finds_its_host_again_after_a_restart() {
     }
     // As a browser fails where nothing listens.
     for (order, words) in [
-        ("tell('reload', {})", "; nothing is known to have been done."),
-        ("call('dev.test.nasty', 'version', '[]')", "; nothing is known to have been done."),
+        ("tell('reload', {})", "; it is unknown whether the request was executed."),
+        ("call('dev.test.nasty', 'version', '[]')", "; it is unknown whether the request was executed."),
         ("ask('list')", "."),
     ] {
         let said = browser.run(&format!(
