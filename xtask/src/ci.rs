@@ -3,6 +3,8 @@
 use crate::tidy;
 use anyhow::{Context, bail};
 use std::{
+    collections::BTreeSet,
+    ffi::OsString,
     path::Path,
     process::Command,
     time::{Duration, Instant},
@@ -53,6 +55,9 @@ const CHECKS: &[Step] = &[
     },
 ];
 
+/// How many packages a program compiles at most that embeds a host without the control plane.
+const EMBEDDED: usize = 100;
+
 const TESTS: &[Step] = &[
     // The end-to-end tests run the command, which `cargo test` alone would not have to build.
     Step { name: "build", args: &["build", "--workspace"], env: &[], remedy: "mend what does not compile" },
@@ -87,6 +92,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
         timed(&mut times, step.name, || cargo(root, step))?;
     }
     timed(&mut times, "tidy", || tidy::run(root))?;
+    timed(&mut times, "packages", || count_packages(root))?;
     for step in TESTS {
         timed(&mut times, step.name, || cargo(root, step))?;
     }
@@ -112,8 +118,7 @@ fn timed(
 }
 
 fn cargo(root: &Path, step: &Step) -> anyhow::Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let status = Command::new(program())
         .args(step.args)
         .envs(step.env.iter().copied())
         .current_dir(root)
@@ -123,6 +128,34 @@ fn cargo(root: &Path, step: &Step) -> anyhow::Result<()> {
         bail!("`cargo {}` failed ({status}): {}", step.args.join(" "), step.remedy);
     }
     Ok(())
+}
+
+/// Checks how many packages an embedding program compiles.
+fn count_packages(root: &Path) -> anyhow::Result<()> {
+    let args =
+        ["tree", "--package", "replug", "--no-default-features", "--edges", "normal", "--prefix", "none"];
+    let listed = Command::new(program()).args(args).current_dir(root).output().context("cannot run cargo")?;
+    if !listed.status.success() {
+        bail!("`cargo {}` failed: {}", args.join(" "), String::from_utf8_lossy(&listed.stderr));
+    }
+    let listed = String::from_utf8_lossy(&listed.stdout);
+    // A name and a version, and what cargo says of them.
+    let packages: BTreeSet<_> =
+        listed.lines().map(|line| line.split(' ').take(2).collect::<Vec<_>>()).collect();
+    println!("{} packages, at most {EMBEDDED}", packages.len());
+    if packages.len() > EMBEDDED {
+        bail!(
+            "a program that embeds `replug` without default features compiles {} packages, more than {EMBEDDED}: leave \
+             some out, or make them optional (`cargo {}`)",
+            packages.len(),
+            args.join(" ")
+        );
+    }
+    Ok(())
+}
+
+fn program() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 fn seconds(duration: Duration) -> String {

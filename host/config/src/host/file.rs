@@ -16,7 +16,6 @@ use std::{
     time::Duration,
 };
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::EnvFilter;
 
 /// What a host is told by its configuration: `replug.toml`, the environment and flags, in [`Layers`](super::Layers).
 ///
@@ -269,8 +268,8 @@ fn poll(table: &Fields<'_>) -> Result<Option<WatchPoll>, ManifestError> {
 
 fn filter(log: &Fields<'_>) -> Result<Option<String>, ManifestError> {
     let Some(text) = log.string("filter")? else { return Ok(None) };
-    match EnvFilter::builder().parse(text) {
-        Ok(_) => Ok(Some(text.to_owned())),
+    match super::filter::check(text) {
+        Ok(()) => Ok(Some(text.to_owned())),
         Err(error) => Err(log.illegal(
             "filter",
             format!(

@@ -7,6 +7,7 @@ use super::{
     HostConfig,
     error::ConfigError,
     file::{agree, interpret},
+    filter,
     keys::{self, variable},
 };
 use crate::{
@@ -26,13 +27,9 @@ use std::{
     slice,
 };
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::{EnvFilter, filter::Targets};
 
 /// The file that is read if no other is named.
 const FILE_NAME: &str = "replug.toml";
-
-/// The target under which the host passes on what plugins log.
-const PLUGIN_TARGET: &str = "plugin";
 
 /// The variable that Rust programs commonly take a log filter from.
 const RUST_LOG: &str = "RUST_LOG";
@@ -186,7 +183,7 @@ impl Layers {
         let log = &mut config.log;
         log.plugins = log.plugins.or_else(|| {
             let usual = self.plugins_log?;
-            Some(log.filter.as_deref().and_then(of_plugins).unwrap_or(usual))
+            Some(log.filter.as_deref().and_then(filter::of_plugins).unwrap_or(usual))
         });
         Ok(config)
     }
@@ -201,7 +198,7 @@ impl Layers {
             Some(format!("unknown environment variable {name}; did you mean {meant}?"))
         });
         let rust_log = self.environment.iter().find(|(name, _)| name == RUST_LOG);
-        let unusable = rust_log.filter(|(_, text)| !is_filter(text)).map(|(_, text)| {
+        let unusable = rust_log.filter(|(_, text)| filter::check(text).is_err()).map(|(_, text)| {
             format!("RUST_LOG is {text:?}, which is no filter and is left alone; write a level, or \"warn,replug=debug\"")
         });
         slips.chain(unusable).collect()
@@ -221,7 +218,7 @@ impl Layers {
 
     fn said_by_environment(&self) -> Vec<Saying> {
         let of = |name: &str| self.environment.iter().find(|(it, _)| it == name).map(|(_, text)| text);
-        let rust_log = of(RUST_LOG).filter(|text| is_filter(text));
+        let rust_log = of(RUST_LOG).filter(|text| filter::check(text).is_ok());
         let rust_log = rust_log.map(|text| Saying::of("log.filter", RUST_LOG, text.as_str().into()));
         let all = keys::all();
         let own = all.iter().filter_map(|key| {
@@ -326,17 +323,6 @@ fn as_value(text: &str) -> serde_json::Value {
 /// One text, or several between commas.
 fn split(text: &str) -> serde_json::Value {
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect()
-}
-
-fn is_filter(text: &str) -> bool {
-    EnvFilter::builder().parse(text).is_ok()
-}
-
-/// What a filter says of the events of plugins.
-fn of_plugins(filter: &str) -> Option<LevelFilter> {
-    let targets: Targets = filter.parse().ok()?;
-    let named = targets.iter().find(|(target, _)| *target == PLUGIN_TARGET).map(|(_, level)| level);
-    named.or(targets.default_level())
 }
 
 /// Whether there is anything at a path, if only a link that leads nowhere.

@@ -2,6 +2,7 @@
 
 mod error;
 mod file;
+mod filter;
 mod keys;
 mod layers;
 
