@@ -62,7 +62,8 @@ impl Libraries {
     pub(super) fn of(path: &Path, dynamic: &Dynamic, known: &Known) -> Self {
         let mut found = Self::default();
         let mut names = Known::new();
-        let search = Search::new(path, dynamic, &[]);
+        let system = System::read();
+        let search = Search::new(path, dynamic, (&[], &system));
         found.needed = found.take(&search, dynamic, (known, &mut names));
         // The RPATHs of what needs each of them.
         let mut inherited = vec![search.rpath; found.own.len()];
@@ -75,7 +76,7 @@ impl Libraries {
             if let Some(soname) = &dynamic.soname {
                 names.entry(soname.clone()).or_insert_with(|| path.clone());
             }
-            let search = Search::new(&path, &dynamic, rpath);
+            let search = Search::new(&path, &dynamic, (rpath, &system));
             let needed = found.take(&search, &dynamic, (known, &mut names));
             let missing = needed.into_iter().filter(|it| matches!(it.lookup, Lookup::Missing(_)));
             found.missing.extend(missing.map(|needed| (path.clone(), needed)));
@@ -130,7 +131,7 @@ struct Search {
 
 impl Search {
     /// The search for what the object at `path` needs. `inherited` is the RPATH of what needs it.
-    fn new(path: &Path, dynamic: &Dynamic, inherited: &[PathBuf]) -> Self {
+    fn new(path: &Path, dynamic: &Dynamic, (inherited, system): (&[PathBuf], &System)) -> Self {
         let origin = path.canonicalize().ok().and_then(|path| Some(path.parent()?.to_owned()));
         let expand = |dir: &String| {
             let origin = origin.as_deref().unwrap_or(Path::new(".")).to_string_lossy();
@@ -147,7 +148,7 @@ impl Search {
             dirs.extend(env::split_paths(&listed));
         }
         dirs.extend(runpath.iter().cloned());
-        dirs.extend(configured_dirs());
+        dirs.extend(system.configured.iter().cloned());
         let arch = env::consts::ARCH;
         for dir in [format!("/lib/{arch}-linux-gnu"), format!("/usr/lib/{arch}-linux-gnu")] {
             dirs.push(dir.into());
@@ -156,7 +157,7 @@ impl Search {
         dirs.retain(|dir| !dir.as_os_str().is_empty());
         let mut seen = HashSet::new();
         dirs.retain(|dir| seen.insert(dir.clone()));
-        let run_path = rpath.iter().chain(&runpath).filter(|dir| !is_system(dir)).cloned().collect();
+        let run_path = rpath.iter().chain(&runpath).filter(|dir| !system.has(dir)).cloned().collect();
         Self { dirs, run_path, rpath }
     }
 
@@ -165,7 +166,7 @@ impl Search {
         // A name with a slash is a path, and is not sought.
         if name.contains('/') {
             let path = PathBuf::from(name);
-            let is_own = !path.parent().is_some_and(is_system);
+            let is_own = !path.parent().is_some_and(|dir| System::read().has(dir));
             return match path.is_file() {
                 true => (Lookup::Found(path), is_own),
                 false => (Lookup::Missing(Vec::new()), false),
@@ -187,25 +188,33 @@ impl Search {
     }
 }
 
-/// Whether the libraries of that folder are the system's.
-fn is_system(dir: &Path) -> bool {
-    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
-    SYSTEM_DIRS.iter().any(|system| dir.starts_with(system))
-        || configured_dirs().iter().any(|configured| configured.canonicalize().is_ok_and(|it| it == dir))
+/// The folders that are the system's, as its configuration is now.
+struct System {
+    /// Those that the loader's configuration names, in the order in which they are searched.
+    configured: Vec<PathBuf>,
 }
 
-fn configured_dirs() -> Vec<PathBuf> {
-    let mut files = vec![PathBuf::from("/etc/ld.so.conf")];
-    if let Ok(entries) = fs::read_dir("/etc/ld.so.conf.d") {
-        files.extend(entries.flatten().map(|entry| entry.path()));
+impl System {
+    fn read() -> Self {
+        let mut files = vec![PathBuf::from("/etc/ld.so.conf")];
+        if let Ok(entries) = fs::read_dir("/etc/ld.so.conf.d") {
+            files.extend(entries.flatten().map(|entry| entry.path()));
+        }
+        let texts = files.iter().filter_map(|file| fs::read_to_string(file).ok());
+        let configured = texts
+            .flat_map(|text| text.lines().map(str::trim).map(str::to_owned).collect::<Vec<_>>())
+            .filter(|line| line.starts_with('/'))
+            .map(PathBuf::from)
+            .collect();
+        Self { configured }
     }
-    files
-        .iter()
-        .filter_map(|file| fs::read_to_string(file).ok())
-        .flat_map(|text| text.lines().map(str::trim).map(str::to_owned).collect::<Vec<_>>())
-        .filter(|line| line.starts_with('/'))
-        .map(PathBuf::from)
-        .collect()
+
+    /// Whether the libraries of that folder are the system's.
+    fn has(&self, dir: &Path) -> bool {
+        let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+        SYSTEM_DIRS.iter().any(|system| dir.starts_with(system))
+            || self.configured.iter().any(|configured| configured.canonicalize().is_ok_and(|it| it == dir))
+    }
 }
 
 fn loaded(name: &str) -> Option<PathBuf> {

@@ -18,7 +18,8 @@ use cargo_metadata::Message;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -55,7 +56,7 @@ impl Record {
 
     fn write(&self, target_dir: &Path) -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(target_dir)?;
-        serde_json::to_writer(&mut file, self)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
         file.persist(target_dir.join(NAME))?;
         Ok(())
     }

@@ -112,14 +112,14 @@ impl Records {
 
     /// The artifacts that the records of all plugins name but those of `known`.
     pub(crate) fn named_but(&self, known: impl Fn(&PluginId) -> bool) -> BTreeSet<Digest> {
-        self.all().filter(|(_, record)| !known(&record.id)).flat_map(|(_, record)| record.names()).collect()
+        self.all_but(known).flat_map(|(_, record)| record.names()).collect()
     }
 
     /// The manifests that were accepted last in this folder, of which all links are resolved, with the plugin's id. The
     /// first is the one that was recorded last: a folder may have held plugins under other ids before.
     pub(crate) fn accepted_in(&self, root: &Path) -> Vec<(PluginId, Accepted)> {
         let mut found: Vec<_> = self
-            .all()
+            .all_but(|_| false)
             .filter_map(|(file, Record { id, manifest, .. })| {
                 let accepted = manifest.filter(|accepted| accepted.file.parent() == Some(root))?;
                 Some((fs::metadata(file).and_then(|it| it.modified()).ok(), id, accepted))
@@ -129,11 +129,12 @@ impl Records {
         found.into_iter().map(|(_, id, accepted)| (id, accepted)).collect()
     }
 
-    /// All records that can be read, each with its file. Whoever starts a plugin says what is wrong with its record.
-    fn all(&self) -> impl Iterator<Item = (PathBuf, Record)> {
+    /// The records that can be read of all plugins but those of `known`, each with its file. The start of a plugin reports
+    /// what is wrong with its record.
+    fn all_but(&self, known: impl Fn(&PluginId) -> bool) -> impl Iterator<Item = (PathBuf, Record)> {
         let folders = self.dir.iter().flat_map(|dir| fs::read_dir(dir).into_iter().flatten().flatten());
-        folders.filter_map(|folder| {
-            let id = folder.file_name().to_str()?.parse::<PluginId>().ok()?;
+        folders.filter_map(move |folder| {
+            let id = folder.file_name().to_str()?.parse::<PluginId>().ok().filter(|id| !known(id))?;
             let file = folder.path().join(FILE);
             let record = read(&file, &id).ok().flatten()?;
             Some((file, record))

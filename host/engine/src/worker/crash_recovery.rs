@@ -101,7 +101,7 @@ impl Worker {
     /// all the same. Says whether something may run that might not before.
     pub(super) fn lift_quarantine(&mut self) -> bool {
         let lifted = !self.record.quarantined().is_empty();
-        self.record.change(Record::lift_quarantine);
+        self.record.note(Record::lift_quarantine);
         let mode = self.manifest().mode;
         if mode == Mode::InProcess || mode == Mode::Auto && !can_move(&self.context, mode) {
             return self.context.demotions.lift(self.id()) || lifted;

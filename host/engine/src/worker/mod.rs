@@ -182,10 +182,12 @@ impl Worker {
                 self.want();
                 self.look_at_unusable().await;
                 let done = self.rebuild(Cause::order()).await;
+                self.record.save();
                 let _ = reply.send(done);
             }
             Order::Start(StartWhy::Asked, reply) => {
                 let done = self.start().await;
+                self.record.save();
                 let _ = reply.send(done);
             }
             Order::Start(StartWhy::WithHost, reply) => self.start_with_host(reply).await,
@@ -237,7 +239,8 @@ impl Worker {
     fn want(&mut self) {
         self.do_now(Input::Wanted);
         self.shared.progress.lock().unregistered = false;
-        self.record.change(|record| record.set_wanted(Wanted::Running));
+        // Written with the version that serves, or before anything is built.
+        self.record.note(|record| record.set_wanted(Wanted::Running));
     }
 
     async fn changed(&mut self, change: Change) {

@@ -116,6 +116,10 @@ impl Cause {
 impl Worker {
     /// Builds until a build is not overtaken by a newer save, and lets the result serve.
     pub(super) async fn rebuild(&mut self, mut cause: Cause) -> Result<Generation, HostError> {
+        if self.context.builder.takes_time(&self.manifest()) {
+            // That someone wants the plugin is known to the next host, should this one end before the build does.
+            self.record.save();
+        }
         let mut stages = Stages::default();
         let (aim, built) = self.build(&mut cause, &mut stages).await?;
         cause.why = Why::Build(aim);

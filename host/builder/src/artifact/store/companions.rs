@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeSet,
     fs::{self, File, Permissions},
-    io,
+    io::{self, Write as _},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -219,8 +219,8 @@ impl Store {
         }
         let failed = |source| StoreError::write(&path, 0, source);
         let mut incoming = self.incoming().map_err(failed)?;
-        serde_json::to_writer(incoming.as_file_mut(), &artifact.companions)
-            .map_err(|error| failed(error.into()))?;
+        let json = serde_json::to_vec(&artifact.companions).map_err(|error| failed(error.into()))?;
+        incoming.write_all(&json).map_err(failed)?;
         incoming.as_file().set_permissions(Permissions::from_mode(READ_ONLY)).map_err(failed)?;
         incoming.persist(&path).map(drop).map_err(|error| failed(error.error))
     }
