@@ -1,16 +1,18 @@
-//! That no build outlives the program that waits for it, however that ends.
+//! Kills the builds that a program leaves behind when it ends, even by SIGKILL.
 //!
-//! A program that is killed can end nothing any more, and a build is in a process group of its own, which no signal from
+//! A killed program can kill nothing itself, and a build is in a process group of its own, which no signal from
 //! a terminal reaches. So before its first build, the program starts a *guard*: itself, run again, in a group of its own,
-//! where it waits for the end of a pipe that only the program can write to. All builds are known by their standard input:
-//! a pipe that holds nothing, of which the guard has an end too. When the program has ended, the guard kills all
-//! processes that read from it, and all in their groups.
+//! where it waits for the end of a pipe that only the program can write to. The guard recognizes builds by their
+//! standard input, an empty pipe of which the guard has an end, too. When the program has ended, the guard kills all
+//! processes that read from that pipe, and all in their groups.
 //!
-//! None of them is a child of the guard's: others wait for them, and give their numbers, and those of their groups, to
-//! strangers. So the guard kills by descriptor only, and what it reads by number counts if the process that it holds is
-//! still there after that. It believes the number of a group as long as it holds a process in it that reads from the pipe.
+//! None of these processes is a child of the guard: other processes reap them, and their ids, and those of their
+//! groups, may be reused. So the guard kills by pidfd only, and facts that it read by process id count only if the
+//! process of the pidfd still exists after that. It trusts the id of a group as long as it holds a process in it that
+//! reads from the pipe.
 //!
-//! There is none if the program does not call `run_if_asked`. A build that takes another input is not found.
+//! There is no guard if the program does not call `run_if_asked`. The guard does not find a build with another standard
+//! input.
 
 use parking_lot::Mutex;
 use rustix::{
@@ -25,16 +27,16 @@ use std::{
     process::{self, Child, Command, Stdio},
 };
 
-/// The first argument of a process that is to be a guard.
+/// The first argument of a guard process.
 pub const MARKER: &str = "__replug-guard";
 
-/// What becomes a guard when it is run with the marker.
+/// The program that becomes a guard when it is run with the marker.
 static PROGRAM: Mutex<Option<PathBuf>> = Mutex::new(None);
 
 static GUARD: Mutex<Option<Guard>> = Mutex::new(None);
 
 struct Guard {
-    /// It lives until the end of its input, which is that of this program.
+    /// It runs until the end of its input, which is the end of this program.
     _process: Child,
     mark: PipeReader,
 }
@@ -44,7 +46,7 @@ pub fn guarded_by(program: &Path) {
     *PROGRAM.lock() = Some(program.to_owned());
 }
 
-/// An input that holds nothing and makes its reader end with this program. A build is as good without a guard.
+/// An empty input, which the guard watches for. A build without a guard works as well.
 pub(crate) fn marked_input() -> Stdio {
     let mut guard = GUARD.lock();
     if guard.is_none() {
@@ -57,25 +59,25 @@ pub(crate) fn marked_input() -> Stdio {
 fn start(program: &Path) -> io::Result<Guard> {
     let (mark, _) = io::pipe()?;
     let mut command = Command::new(program);
-    // Whoever reads what the program writes learns of its end at its end.
+    // A process that reads this program's output must see its end when the program ends.
     command.arg(MARKER).stdin(Stdio::piped()).stdout(mark.try_clone()?).stderr(Stdio::null());
     Ok(Guard { _process: command.process_group(0).spawn()?, mark })
 }
 
-/// Is a guard: its standard output is the input of those that it is to end.
+/// Runs the guard: its standard output is the input of the builds that it has to kill.
 pub fn run() -> ! {
-    // Its own would keep a file system from being unmounted.
+    // Its own working folder would keep a file system from being unmounted.
     let _ = env::set_current_dir("/");
-    // The program writes nothing: whatever happens, but for a signal, means that it has ended.
+    // The program writes nothing: every result except an interrupt means that it has ended.
     while io::stdin().read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {}
     let Ok(mark) = fs::read_link("/proc/self/fd/1") else { process::exit(1) };
     end_all(&mark);
     process::exit(0)
 }
 
-/// Ends the processes with this input, and all in their groups.
+/// Kills the processes with this input, and all in their groups.
 fn end_all(mark: &Path) {
-    // Twice, for what was only being started.
+    // Twice, for processes that were just being started.
     for _ in 0..2 {
         for marked in processes().into_iter().filter_map(|pid| Marked::hold(pid, mark)) {
             marked.end_group();
@@ -84,36 +86,37 @@ fn end_all(mark: &Path) {
     }
 }
 
-/// The numbers of all processes.
+/// The ids of all processes.
 fn processes() -> Vec<Pid> {
     let listed = fs::read_dir("/proc").into_iter().flatten().flatten();
     listed.filter_map(|it| Pid::from_raw(it.file_name().to_str()?.parse().ok()?)).collect()
 }
 
-/// The group of the process of this number; none of one that has ended or is about to, of the kernel's own threads, and of
-/// what a group outside has.
+/// The group of the process with this id; none for one that has ended or is about to, for the kernel's own threads, and
+/// for a process of a group outside of this pid namespace.
 fn group_of(pid: Pid) -> Option<Pid> {
     /// The kernel's `PF_EXITING`.
     const EXITING: u64 = 0x4;
     let text = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
-    // The name in parentheses may contain anything. After it: the state, the parent, the group, and from the seventh on the flags.
+    // The name in parentheses may contain anything. After it: the state, the parent, the group, and from the seventh on
+    // the flags.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     let flags: u64 = fields.get(6)?.parse().ok()?;
     let lives = !matches!(*fields.first()?, "Z" | "X") && flags & EXITING == 0;
     Pid::from_raw(fields.get(2)?.parse().ok()?).filter(|_| lives)
 }
 
-/// Whoever has this number now, whoever has it later.
+/// A pidfd of the process with this id, which stays valid if the id is reused.
 fn hold(pid: Pid) -> Option<OwnedFd> {
     pidfd_open(pid, PidfdFlags::empty()).ok()
 }
 
 fn kill(process: &OwnedFd) {
-    // An error means that it is there no more.
+    // An error means that it no longer exists.
     let _ = pidfd_send_signal(process, Signal::KILL);
 }
 
-/// A process with the mark, which is stopped: it cannot end by itself, and its group stays its own.
+/// A build process, which is stopped: it cannot end by itself, so its group id is not reused.
 struct Marked {
     pid: Pid,
     process: OwnedFd,
@@ -121,7 +124,7 @@ struct Marked {
 }
 
 impl Marked {
-    /// The process of this number, if it has this input.
+    /// The process with this id, if it has this input.
     fn hold(pid: Pid, mark: &Path) -> Option<Self> {
         let process = hold(pid)?;
         let input = fs::read_link(format!("/proc/{}/fd/0", pid.as_raw_pid())).ok()?;
@@ -129,16 +132,16 @@ impl Marked {
         (input == mark && marked.stop()).then_some(marked)
     }
 
-    /// Stops it, and says whether it is there.
+    /// Stops it, and returns whether it exists.
     fn stop(&self) -> bool {
         pidfd_send_signal(&self.process, Signal::STOP).is_ok()
     }
 
-    /// Ends the others in its group.
+    /// Kills the others in its group.
     fn end_group(&self) {
-        /// Enough for any that start others until they are killed themselves, and not for ever.
+        /// Enough for processes that start others until they are killed themselves, but bounded.
         const LOOKS: usize = 100;
-        /// One that does not end in this time waits for a device, and ends when that answers.
+        /// A process that does not end in this time waits for a device, and ends when the device answers.
         const PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
         for _ in 0..LOOKS {
             let others: Vec<_> = processes().into_iter().filter_map(|pid| self.hold_other(pid)).collect();
@@ -147,17 +150,17 @@ impl Marked {
             }
             others.iter().for_each(kill);
             for other in &others {
-                // An error means a look too early.
+                // An error means that the check was too early.
                 let _ = poll(&mut [PollFd::new(other, PollFlags::IN)], Some(&PATIENCE));
             }
         }
     }
 
-    /// The process of this number, if it is another in the group, and lives.
+    /// The process with this id, if it is another one in the group, and alive.
     fn hold_other(&self, pid: Pid) -> Option<OwnedFd> {
         let other = hold(pid).filter(|_| pid != self.pid)?;
         let is_in_group = |pid| group_of(pid) == Some(self.group);
-        // In this order: the group of that number is the same as long as this process is in it.
+        // In this order: the group id is not reused as long as this process is in the group.
         (is_in_group(pid) && is_in_group(self.pid) && self.stop()).then_some(other)
     }
 }
@@ -170,7 +173,7 @@ mod tests {
         os::{fd::AsRawFd, unix::process::ExitStatusExt},
     };
 
-    /// A process with the mark, which leads a group, and another in that group without the mark.
+    /// A process with the marked input, which leads a group, and another process in that group without that input.
     struct Build {
         leader: Child,
         other: Pid,
@@ -220,7 +223,7 @@ mod tests {
         assert!(marked.hold_other(build.other).is_some());
         build.leader.kill().unwrap();
         build.leader.wait().unwrap();
-        // As one whose number another group has got by now.
+        // As if another group had reused the id.
         assert_eq!(group_of(build.other), Some(pid));
         assert!(marked.hold_other(build.other).is_none());
         marked.end_group();

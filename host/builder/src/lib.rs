@@ -1,22 +1,23 @@
-//! From a plugin's source to an artifact in the store: what changed, what cargo makes of it, and what the file says.
+//! From a plugin's source to an artifact in the store: watching, building, storing and inspecting.
 //!
 //! What this crate promises:
 //!
-//! * It runs what builds a plugin, and nothing of the plugin itself: it opens no library.
-//! * What is built is known by its content. An artifact in the store never changes, and what is read of it was verified.
-//! * A build can be cut short at any moment, and outlives the program that waits for it by no more than that takes.
-//! * A build of what has not changed does not ask cargo.
+//! * It runs the tools that build a plugin, but no code of the plugin itself: it opens no library.
+//! * Built files are identified by their content. An artifact in the store never changes, and data read from it was
+//!   verified.
+//! * A build can be cancelled at any moment. If the program that waits for it ends, the build is killed.
+//! * Building unchanged sources does not call cargo.
 //!
-//! It imports `replug-config`, for the manifests that say how a plugin is built, and `replug-model`: it knows neither the
-//! protocol nor how a plugin is loaded and run. The crate `replug` hands on what embedding programs need.
+//! It imports `replug-config`, for the manifests that configure builds, and `replug-model`. It knows neither the
+//! protocol nor how a plugin is loaded and run. The crate `replug` re-exports its API for embedding programs.
 //!
-//! | module | what is in it |
+//! | module | content |
 //! |---|---|
-//! | [`watch`] | what changed: tells of a save at its first sign |
-//! | [`build`](mod@build) | runs cargo or a script, or repeats what they did last, and can be cut short |
-//! | [`artifact`] | keeps what was built, by its digest, and reads it before anything runs |
-//! | [`guard`] | the process that ends builds whose program has ended |
-//! | [`mount`] | what the file system of a folder allows |
+//! | [`watch`] | reports changed files at the first event |
+//! | [`build`](mod@build) | runs cargo or a script, or repeats their last call; can be cancelled |
+//! | [`artifact`] | stores built files by their digest, and inspects them before any code runs |
+//! | [`guard`] | the process that kills builds whose program has ended |
+//! | [`mount`] | mount options of a folder's file system |
 
 #![forbid(unsafe_code)]
 

@@ -1,12 +1,12 @@
-//! What the file system of a folder allows.
+//! Mount options of a folder's file system.
 
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use std::path::Path;
 
-/// Whether nothing that lies in the folder, or will once it is made, can be run or opened as a library.
+/// Whether files in the folder, which need not exist yet, can neither be run nor be opened as a library.
 pub fn is_noexec(folder: &Path) -> bool {
     let there = folder.ancestors().find(|above| above.exists());
-    // What does not say is tried.
+    // If this is unknown, the caller just tries.
     there
         .and_then(|folder| statvfs(folder).ok())
         .is_some_and(|stats| stats.f_flag.contains(StatVfsMountFlags::NOEXEC))
@@ -19,7 +19,7 @@ mod tests {
     #[test]
     fn a_mount_without_execution_is_known_by_folders_that_are_not_there_yet() {
         assert!(!is_noexec(Path::new("/usr/bin/not/there/yet")));
-        // The kernel's own file systems are mounted so by whoever starts a system.
+        // Systems usually mount the kernel's own file systems this way.
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
         let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
         let noexec = fields.find(|it| it[3].split(',').any(|option| option == "noexec") && it[1] != "/");

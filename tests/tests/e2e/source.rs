@@ -75,7 +75,7 @@ fn a_workspace_with_two_cdylibs_must_say_which_is_the_plugin() {
     lab.start();
     let (error, _) = lab.build_failed();
     assert!(
-        error.contains("2 packages are cdylibs: `one`, `two`; say which one is the plugin with `package`"),
+        error.contains("2 packages are cdylibs: `one`, `two`; name the plugin with `package`"),
         "{error}"
     );
     lab.finish();
@@ -99,7 +99,7 @@ fn panics_that_abort_are_refused_with_the_line_to_take_out() {
     lab.write("Cargo.toml", cargo_toml.replace("debug = false", "debug = false\npanic = \"abort\""));
     let (error, _) = lab.build_failed();
     assert!(error.contains("the profile `dev` has `panic = \"abort\"`"), "{error}");
-    assert!(error.contains("take that line out of the profile"), "{error}");
+    assert!(error.contains("remove that line from the profile"), "{error}");
     assert_eq!(tally.version().unwrap(), 1);
     lab.finish();
 }
@@ -151,7 +151,7 @@ fn a_build_that_hangs_is_ended_when_it_was_silent_for_too_long() {
     lab.set_manifest("binary = \"out/plugin.so\"\n[build]\ntimeout = \"50ms\"");
     lab.start();
     let (error, _) = lab.build_failed();
-    assert!(error.contains("the build wrote nothing for 50ms and was ended"), "{error}");
+    assert!(error.contains("build timed out after 50ms without output"), "{error}");
     lab.finish();
 }
 

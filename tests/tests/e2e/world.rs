@@ -128,7 +128,7 @@ fn a_disk_that_is_full_at_the_store_leaves_the_old_version_serving() {
         let error = lab.refused(misbehave("version=2"));
         assert!(error.contains("store failed: no space for"), "{error}");
         assert!(
-            error.contains("free some space, or keep fewer artifacts; what the store holds is untouched"),
+            error.contains("free some space, or keep fewer artifacts; the content of the store is unchanged"),
             "{error}"
         );
         assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (1, 5));
@@ -250,7 +250,7 @@ fn broken_manifests_keep_no_other_plugin_from_starting() {
     assert!(errors[1].contains("b-outside/plugin.toml:2: `binary`"), "{errors:?}");
     assert!(errors[2].contains("c-illegal/plugin.toml:1: illegal plugin id \"Nonsense\""), "{errors:?}");
     assert!(
-        errors[3].contains("z-duplicate/plugin.toml: the id `dev.test.neighbours` is taken by"),
+        errors[3].contains("z-duplicate/plugin.toml: duplicate id `dev.test.neighbours`, already used by"),
         "{errors:?}"
     );
     assert_eq!(lab.probe().version().unwrap(), 1);
@@ -268,7 +268,10 @@ fn a_copy_of_a_plugin_that_runs_is_named_and_not_the_one_that_runs() {
     // By its path it comes before the one that runs.
     lab.neighbour("a-copy", manifest, misbehave("version=2"));
     let error = lab.discovery_failed();
-    assert!(error.contains("plugins/a-copy/plugin.toml: the id `dev.test.original` is taken by"), "{error}");
+    assert!(
+        error.contains("plugins/a-copy/plugin.toml: duplicate id `dev.test.original`, already used by"),
+        "{error}"
+    );
     assert!(error.contains("plugins/original/plugin.toml: this plugin is ignored"), "{error}");
     assert_eq!(lab.probe().version().unwrap(), 1);
     fs::remove_dir_all(lab.path("")).unwrap();

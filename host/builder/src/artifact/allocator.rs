@@ -1,9 +1,9 @@
 //! Which allocator a plugin's memory comes from.
 //!
-//! The compiler calls `__rust_dealloc` and its like, under mangled names. A library with its own copy of std defines them:
-//! by the `#[global_allocator]` of the program, or by `__rdl_dealloc`, std's own. One that links the shared libstd takes
-//! them from there. If it has a `#[global_allocator]` all the same, it defines them for itself, and libstd goes on with its
-//! own: what the one takes and the other gives back ends the process.
+//! The compiler calls `__rust_dealloc` and similar functions, under mangled names. A library with its own copy of std
+//! defines them: by the `#[global_allocator]` of the program, or by std's own `__rdl_dealloc`. A library that links the
+//! shared libstd uses those of libstd. If it also has a `#[global_allocator]`, it defines its own, but libstd keeps
+//! using its own as well: memory that one allocates and the other frees ends the process.
 
 use super::{elf::Dynamic, libraries::is_std};
 use abi_stable::library::ROOT_MODULE_LOADER_NAME;
@@ -16,14 +16,14 @@ use std::{fs::File, path::Path};
 const OF_ALLOCATORS: [&str; 4] = ["__rust_dealloc", "__rust_alloc", "__rust_realloc", "__rust_alloc_zeroed"];
 const DEALLOC_OF_STD: &str = "__rdl_dealloc";
 
-/// How a library and its std stand to each other.
+/// Whether the allocators of a library and of its std match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Allocator {
-    /// It has one of its own, of which the shared libstd that it links knows nothing.
+    /// It has its own allocator, which the shared libstd that it links does not use.
     Mixed,
-    /// It has its own copy of std, with std's allocator: there is no reason against the shared one.
+    /// It has its own copy of std, with std's allocator: it could link the shared one.
     OfOwnStd,
-    /// There is nothing against how it is linked; or it does not say.
+    /// Its linkage is fine, or unknown.
     Fit,
 }
 
@@ -43,12 +43,12 @@ impl Allocator {
             let mut imported = file.dynamic_symbols().filter(|symbol| symbol.is_undefined());
             let of_allocator = |name: &str| OF_ALLOCATORS.iter().any(|known| name.ends_with(known));
             let imports = imported.any(|symbol| symbol.name().is_ok_and(of_allocator));
-            // Every plugin takes memory and gives it back, in `replug-api` at least. What else is built may never do so.
+            // Every plugin allocates and frees memory, at least in `replug-api`. Other libraries may never do so.
             let mut exported = file.dynamic_symbols().filter(|symbol| !symbol.is_undefined());
             let is_plugin = exported.any(|symbol| symbol.name() == Ok(ROOT_MODULE_LOADER_NAME));
             return if is_plugin && !imports { Self::Mixed } else { Self::Fit };
         }
-        // A stripped file does not say.
+        // A stripped file does not have this information.
         let mut defined = file.symbols().filter(|symbol| !symbol.is_undefined());
         match defined.any(|symbol| symbol.name().is_ok_and(|name| name.contains(DEALLOC_OF_STD))) {
             true => Self::OfOwnStd,
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
     use std::{fs, process::Command};
 
-    /// What rustc makes of a library that gives memory back, called as a plugin's.
+    /// What rustc generates for a library that frees memory, called like a plugin.
     fn built(folder: &Path, args: &[&str]) -> Allocator {
         let source = format!(
             "use std::alloc::{{GlobalAlloc, Layout, System}};
@@ -92,7 +92,7 @@ mod tests {
     fn an_allocator_beside_a_shared_std_is_seen_even_in_a_stripped_release() {
         let folder = tempfile::tempdir().unwrap();
         let built = |args: &[&str]| built(folder.path(), args);
-        // Less optimized, one as small as this does it all by functions of libstd's.
+        // Less optimized, such a small library frees memory only through functions of libstd.
         let shared = ["-Cprefer-dynamic", "-Copt-level=2"];
         let stripped = ["-Cprefer-dynamic", "-Copt-level=3", "-Cstrip=symbols"];
         for args in [&shared[..], &stripped[..]] {

@@ -1,6 +1,6 @@
-//! The parts of an ELF file that the dynamic loader reads: its segments, what it needs, and what it calls itself.
+//! The parts of an ELF file that the dynamic loader reads: its segments, the libraries that it needs, and its own name.
 //!
-//! All of it is found by the segments, as the loader does: sections may be missing or wrong in a file that loads.
+//! Everything is located by the segments, as the loader does it: a file that loads may have missing or wrong sections.
 
 use object::{
     LittleEndian, ReadRef, elf,
@@ -23,7 +23,7 @@ pub(super) struct Dynamic {
 }
 
 impl Dynamic {
-    /// Reads it; an object without a dynamic table says nothing.
+    /// Reads it; none for an object without a dynamic table.
     pub(super) fn read<'d, R: ReadRef<'d>>(data: R) -> Result<Self, String> {
         let mut dynamic = Self::default();
         let Some(table) = Table::find(data)? else { return Ok(dynamic) };
@@ -65,7 +65,7 @@ impl<'d, R: ReadRef<'d>> Table<'d, R> {
             return Ok(None);
         };
         let Ok(Some(entries)) = segment.dynamic(ENDIAN, data) else {
-            return Err("its dynamic table lies outside of it".to_owned());
+            return Err("its dynamic table is outside of the file".to_owned());
         };
         let mut table = Self { data, segments, entries, offset: segment.p_offset(ENDIAN), strings: 0 };
         table.strings = table.value(elf::DT_STRTAB).unwrap_or(0);
@@ -84,12 +84,12 @@ impl<'d, R: ReadRef<'d>> Table<'d, R> {
 
     /// The string at that place of the string table.
     pub(super) fn string(&self, at: u64) -> Result<&'d [u8], String> {
-        let outside = || "a name that it gives lies outside of it".to_owned();
+        let outside = || "one of its names is outside of the file".to_owned();
         let range = self.file_range(self.strings.wrapping_add(at)).ok_or_else(outside)?;
         self.data.read_bytes_at_until(range, 0).map_err(|()| outside())
     }
 
-    /// Where in the file the byte at that address is, and where the segment that holds it ends there.
+    /// The file offset of the byte at that address, and the file offset at which its segment ends.
     pub(super) fn file_range(&self, address: u64) -> Option<std::ops::Range<u64>> {
         self.segments.iter().filter(|it| it.p_type(ENDIAN) == elf::PT_LOAD).find_map(|segment| {
             let into = address.checked_sub(segment.p_vaddr(ENDIAN))?;

@@ -1,7 +1,7 @@
-//! What a file says of itself, read without running any of it.
+//! The properties of a file, read without running any of its code.
 //!
-//! To open a library runs its constructors, and to map one that was cut short ends in SIGBUS. So everything that can be
-//! known from the bytes is read here first. The bytes may be anything: whatever they are, the answer is facts or an error.
+//! Opening a library runs its constructors, and mapping a truncated one ends in SIGBUS. So everything that can be
+//! determined from the bytes is read here first. The bytes may be anything: the answer is facts or an error.
 
 mod error;
 #[cfg(test)]
@@ -26,36 +26,36 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The symbol that `replug_api::export!` defines and the root module calls.
+/// The symbol that `replug_api::export!` defines and that the root module calls.
 const HOOKS_SYMBOL: &str = "__replug_plugin_hooks";
 
 const PAGE_BYTES: u64 = 4096;
 
-/// What a shared object says of itself.
+/// The properties of a shared object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Facts {
     /// `64-bit ELF shared object`; anything else is an [`InspectError`].
     pub kind: &'static str,
-    /// The machine it is for, such as `x86-64`: the host's own.
+    /// Its machine, such as `x86-64`; always that of the host.
     pub machine: String,
-    /// The name it gives itself, if it does.
+    /// Its own name (DT_SONAME), if it has one.
     pub soname: Option<String>,
-    /// Where it has its libraries sought, as written in it: DT_RUNPATH, or else DT_RPATH.
+    /// Its search path for libraries, as written in the file: DT_RUNPATH, or else DT_RPATH.
     pub runpath: Vec<String>,
-    /// The libraries it needs, in the order in which they are sought.
+    /// The libraries that it needs, in the order in which they are searched for.
     pub needed: Vec<Needed>,
-    /// The libraries that come with it: what its run path leads to that is not the system's, and what those need so.
+    /// The libraries that belong to it: those outside of the system's folders that its run path leads to, and their own.
     pub libraries: Vec<OwnLibrary>,
     /// How the Rust standard library is linked.
     pub std: StdLinkage,
-    /// Where the shared standard library is, if it or a library that comes with it needs one and that was found.
+    /// Where the shared standard library is, if this object or one of its libraries needs it and it was found.
     pub std_path: Option<PathBuf>,
-    /// Whether memory that the shared standard library takes is given back to an allocator of its own, and the other way
-    /// round: it has a `#[global_allocator]`, of which that library knows nothing.
+    /// Whether it mixes two allocators: it has a `#[global_allocator]`, which the shared standard library does not use,
+    /// so that one allocator frees memory of the other.
     pub mixes_allocators: bool,
-    /// Whether it has what a plugin must have.
+    /// Whether it has the symbols of a plugin.
     pub root: RootSymbol,
-    /// Whether it asks never to be unmapped (DF_1_NODELETE).
+    /// Whether it must never be unmapped (DF_1_NODELETE).
     pub nodelete: bool,
     /// Its GNU build id in hexadecimal, if there is one.
     pub build_id: Option<String>,
@@ -63,20 +63,20 @@ pub struct Facts {
     pub debug_info: bool,
     /// The size of the file in bytes.
     pub file_bytes: u64,
-    /// The address space that its segments take, in bytes, in whole pages.
+    /// The address space of its segments in bytes, in whole pages.
     pub mapped_bytes: u64,
-    /// The part of it and of the libraries that come with it that can be written, relocations among it. Each generation has
-    /// its own; the rest is the file's pages, which the system takes back when memory is short.
+    /// The writable part of it and of its libraries, including relocations. Each generation has a private copy of
+    /// it; the other pages belong to the file, and the system reclaims them when memory is short.
     pub private_bytes: u64,
-    /// The thread-local data that it and the libraries that come with it must have in the static block of each thread, in
-    /// bytes. What is left there for libraries that are opened later is little, and each generation takes it again.
+    /// The thread-local data that it and its libraries need in the static block of each thread, in
+    /// bytes. Libraries that are opened later have little room there, and each generation needs it again.
     pub static_tls_bytes: u64,
-    /// How far into the file its segments reach. What comes after, such as debug information, is not mapped.
+    /// The file offset at which its segments end. Data after it, such as debug information, is not mapped.
     pub loaded_file_bytes: u64,
 }
 
 impl Facts {
-    /// Where the shared standard library is that it needs, if it needs one and that was found.
+    /// Where the shared standard library is, if it needs one and it was found.
     pub fn shared_std(&self) -> Option<&Path> {
         self.std_path.as_deref()
     }
@@ -92,24 +92,24 @@ pub struct Needed {
     pub lookup: Lookup,
 }
 
-/// A library that comes with a shared object.
+/// A library that belongs to a shared object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OwnLibrary {
-    /// The name by which it is asked for.
+    /// The name by which it is needed.
     pub name: String,
     /// Where it is.
     pub path: PathBuf,
-    /// What it needs that is not there.
+    /// The libraries that it needs and that are missing.
     pub missing: Vec<Needed>,
 }
 
-/// What became of the search for a library.
+/// The result of the search for a library.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lookup {
     /// It is here.
     Found(PathBuf),
-    /// It is in none of these folders, and not loaded already.
+    /// It is in none of these folders, and is not loaded yet.
     Missing(Vec<PathBuf>),
 }
 
@@ -122,7 +122,7 @@ pub enum StdLinkage {
         /// The library's name.
         library: String,
     },
-    /// As a copy of its own, which takes thread-local keys that are never given back; or not at all.
+    /// Statically, as a copy of its own, which uses up thread-local keys for good; or not at all.
     Static,
 }
 
@@ -130,39 +130,40 @@ pub enum StdLinkage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RootSymbol {
-    /// It has.
+    /// It has them.
     Exported,
-    /// It is linked with `replug-api`, but no `replug_api::export!` says what it exports.
+    /// It is linked with `replug-api`, but has no `replug_api::export!`.
     NothingExported,
-    /// It is no plugin.
+    /// It is not a plugin.
     Absent,
 }
 
-/// Reads what the file at `path` says of itself. `$ORIGIN` in its search path stands for the folder of `path`.
+/// Reads the properties of the file at `path`. `$ORIGIN` in its search path stands for the folder of `path`.
 ///
 /// # Errors
 ///
-/// - [`InspectError::Unreadable`] if the file, or a library that comes with it, cannot be read;
-/// - [`InspectError::NotElf`], [`InspectError::Truncated`], [`InspectError::Malformed`] if one is not a whole ELF file;
-/// - [`InspectError::OtherMachine`], [`InspectError::NotShared`] if one is such that this host cannot open it.
+/// - [`InspectError::Unreadable`] if the file, or a library that belongs to it, cannot be read;
+/// - [`InspectError::NotElf`], [`InspectError::Truncated`], [`InspectError::Malformed`] if one is not a complete ELF
+///   file;
+/// - [`InspectError::OtherMachine`], [`InspectError::NotShared`] if this host cannot open one.
 pub fn inspect(path: &Path) -> Result<Facts, InspectError> {
     inspect_stored(path, (path, &Known::new()))
 }
 
-/// Like [`inspect()`], for a file that was taken from `origin`, where its search path starts, with libraries that are
-/// elsewhere now.
+/// Like [`inspect()`], for a copy of the file at `origin`, whose search path is relative to `origin`, with libraries that
+/// have been copied, too.
 pub(super) fn inspect_stored(path: &Path, of: (&Path, &Known)) -> Result<Facts, InspectError> {
     read(path, &contents(path)?, of)
 }
 
-/// Where the libraries that come with the file at `path` would be found, whether they are there or not.
+/// The paths of the libraries that belong to the file at `path`, whether they exist or not.
 pub(crate) fn places_of_libraries(path: &Path) -> BTreeSet<PathBuf> {
     let Ok(Ok(dynamic)) = fs::read(path).map(|bytes| Dynamic::read(bytes.as_slice())) else {
         return BTreeSet::new();
     };
     let libraries = Libraries::of(path, &dynamic, &Known::new());
     let found = libraries.own.into_iter().map(|(_, path)| path);
-    // An edit of the file that a link leads to is one of the library.
+    // An edit of a link's target is an edit of the library.
     let found = found.flat_map(|path| [path.canonicalize().unwrap_or_else(|_| path.clone()), path]);
     found.chain(libraries.places).collect()
 }
@@ -189,12 +190,12 @@ impl<'d> Shared<'d> {
         Ok(Self { machine, file, dynamic })
     }
 
-    /// What of it each generation has for itself.
+    /// Its part of the private memory of each generation.
     fn private_bytes(&self) -> u64 {
         segment_bytes(&self.file, |flags| flags.0 & elf::PF_W.0 != 0)
     }
 
-    /// What it must have in the static block of each thread.
+    /// Its part of the static block of each thread.
     fn static_tls_bytes(&self) -> u64 {
         if self.dynamic.flags & elf::DF_STATIC_TLS.0 == 0 {
             return 0;
@@ -236,7 +237,7 @@ fn read(path: &Path, bytes: &[u8], of: (&Path, &Known)) -> Result<Facts, Inspect
     };
     facts.count(&own);
     for (name, path) in found.own {
-        // A second name of one that was counted.
+        // Another name of a library that was already counted.
         let is_new = facts.libraries.iter().all(|known| known.path != path);
         if is_new {
             facts.count(&Shared::read(&path, &contents(&path)?)?);
@@ -255,7 +256,7 @@ impl Facts {
     }
 }
 
-/// Whether a file ends before its end, as one does that is still being written.
+/// Whether a file is truncated, as one is that is still being written.
 pub fn is_cut_off(path: &Path) -> bool {
     let Ok(file) = fs::File::open(path) else { return false };
     let data = ReadCache::new(file);
@@ -263,11 +264,11 @@ pub fn is_cut_off(path: &Path) -> bool {
     is_shorter_than_a_header || matches!(check_extent(path, &data), Err(InspectError::Truncated { .. }))
 }
 
-/// Refuses a file that promises more than it holds. What is mapped but not there kills the process that touches it.
+/// Rejects a file that is shorter than its headers describe. Access to a mapped page beyond its end kills the process.
 fn check_extent<'d>(path: &Path, bytes: impl ReadRef<'d>) -> Result<(), InspectError> {
     let malformed = |error: object::Error| InspectError::malformed(path, error);
     let endian = LittleEndian;
-    let present = bytes.len().map_err(|()| InspectError::malformed(path, "its length is not known"))?;
+    let present = bytes.len().map_err(|()| InspectError::malformed(path, "its length is unknown"))?;
     let within = |promised: u64| {
         if promised <= present {
             return Ok(());
@@ -306,7 +307,7 @@ fn root_symbol(file: &ElfFile64<'_, LittleEndian>) -> RootSymbol {
     root
 }
 
-/// What the loaded segments take, in whole pages, of those with flags that `counts`.
+/// The size of the loaded segments whose flags `counts` accepts, in whole pages.
 fn segment_bytes(file: &ElfFile64<'_, LittleEndian>, counts: fn(elf::ProgramFlags) -> bool) -> u64 {
     let endian = LittleEndian;
     let pages = |segment: &elf::ProgramHeader64<LittleEndian>| {
@@ -319,7 +320,7 @@ fn segment_bytes(file: &ElfFile64<'_, LittleEndian>, counts: fn(elf::ProgramFlag
         .fold(0u64, |sum, segment| sum.saturating_add(pages(segment).saturating_mul(PAGE_BYTES)))
 }
 
-/// Where in the file the last segment that is loaded ends.
+/// The file offset at which the last loaded segment ends.
 fn loaded_file_bytes(file: &ElfFile64<'_, LittleEndian>) -> u64 {
     let endian = LittleEndian;
     let loaded = file.elf_program_headers().iter().filter(|segment| segment.p_type(endian) == elf::PT_LOAD);

@@ -1,11 +1,11 @@
-//! The libraries that a shared object needs: where the dynamic loader will look for them, and which of them are its own.
+//! The libraries that a shared object needs: where the dynamic loader will look for them, and which of them belong to it.
 //!
-//! The search follows ld.so(8), but for the cache: the folders that fill the cache are read instead. To find a library is
-//! not to prove that it loads; to miss one that the loader would find must not happen.
+//! The search follows ld.so(8), except for the cache: it reads the folders that the cache is made from. A library that is
+//! found here may still fail to load, but a library that the loader would find is never missed.
 //!
-//! A library is the object's **own** if its run path leads to it and it is not the system's: it comes with the plugin,
-//! changes with it, and is a part of the artifact. The shared libstd is not: it is the toolchain's, and there must be one of
-//! it in a process.
+//! A library is the object's **own** if its run path leads to it and it is not the system's. Such a library comes with
+//! the plugin, changes with it, and is a part of the artifact. The shared libstd is not: it belongs to the toolchain,
+//! and a process must have only one.
 
 use super::{
     elf::Dynamic,
@@ -17,10 +17,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Folders below which nothing is a plugin's own. What packages of Nix and Guix hold never changes.
+/// Folders below which nothing belongs to a plugin. Packages of Nix and Guix never change.
 const SYSTEM_DIRS: [&str; 6] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/nix/store", "/gnu/store"];
 
-/// What a process can have once only, or must share with its host, wherever it was found.
+/// Libraries that a process can have only once, or must share with its host, wherever they were found.
 const RUNTIME: [&str; 10] = [
     "libc.so.",
     "libm.so.",
@@ -39,39 +39,39 @@ pub(super) fn is_std(name: &str) -> bool {
     name.starts_with("libstd-") && name.ends_with(".so")
 }
 
-/// What an object needs, and what of that comes with it.
+/// The libraries that an object needs, and those of them that belong to it.
 #[derive(Debug, Default)]
 pub(super) struct Libraries {
-    /// What it needs itself, in the order in which that is sought.
+    /// The libraries that it needs directly, in the order in which they are searched for.
     pub(super) needed: Vec<Needed>,
-    /// What comes with it, in the order in which the loader comes to it: each name that one is asked for by, with its file.
+    /// The libraries that belong to it, in the loader's order: each name by which one is needed, with its file.
     pub(super) own: Vec<(String, PathBuf)>,
-    /// What those need that is not there, each with the folders in which it was sought.
+    /// The missing libraries that those need, each with the folders in which it was searched for.
     pub(super) missing: Vec<(PathBuf, Needed)>,
     /// The shared standard library that it or one of those needs.
     pub(super) std: Option<(String, PathBuf)>,
-    /// Where the run paths would have the loader find what is not the system's, whether it is there or not.
+    /// The paths outside of the system's folders where the loader would look by the run paths, whether they exist or not.
     pub(super) places: BTreeSet<PathBuf>,
 }
 
-/// Libraries that are known to be somewhere, by the name that is asked for.
+/// Libraries with a known path, by the name by which they are needed.
 pub(super) type Known = BTreeMap<String, PathBuf>;
 
 impl Libraries {
-    /// Finds what the object at `path` needs, which says that of itself, among what is known and then on disk.
+    /// Finds the libraries that the object at `path` needs, first among the known ones and then on disk.
     pub(super) fn of(path: &Path, dynamic: &Dynamic, known: &Known) -> Self {
         let mut found = Self::default();
         let mut names = Known::new();
         let system = System::read();
         let search = Search::new(path, dynamic, (&[], &system));
         found.needed = found.take(&search, dynamic, (known, &mut names));
-        // The RPATHs of what needs each of them.
+        // Each library with the RPATHs of the objects that need it.
         let mut inherited = vec![search.rpath; found.own.len()];
         let mut next = 0;
         while let Some((_, path)) = found.own.get(next).cloned() {
             let rpath = &inherited[next];
             next += 1;
-            // What cannot be read is found out by whoever looks into it.
+            // Whoever inspects an unreadable library reports it.
             let Ok(dynamic) = read(&path) else { continue };
             if let Some(soname) = &dynamic.soname {
                 names.entry(soname.clone()).or_insert_with(|| path.clone());
@@ -120,24 +120,24 @@ fn read(path: &Path) -> Result<Dynamic, String> {
     Dynamic::read(bytes.as_slice())
 }
 
-/// The folders of a search, in their order.
+/// The folders of a search, in order.
 struct Search {
     dirs: Vec<PathBuf>,
-    /// Those of them that the run path names.
+    /// Those that the run path names.
     run_path: Vec<PathBuf>,
-    /// Those that go for what is needed by what it needs, too.
+    /// Those that also apply to indirectly needed libraries.
     rpath: Vec<PathBuf>,
 }
 
 impl Search {
-    /// The search for what the object at `path` needs. `inherited` is the RPATH of what needs it.
+    /// The search for what the object at `path` needs. `inherited` is the RPATH of the object that needs it.
     fn new(path: &Path, dynamic: &Dynamic, (inherited, system): (&[PathBuf], &System)) -> Self {
         let origin = path.canonicalize().ok().and_then(|path| Some(path.parent()?.to_owned()));
         let expand = |dir: &String| {
             let origin = origin.as_deref().unwrap_or(Path::new(".")).to_string_lossy();
             PathBuf::from(dir.replace("${ORIGIN}", &origin).replace("$ORIGIN", &origin))
         };
-        // With a RUNPATH, no RPATH counts.
+        // A RUNPATH disables every RPATH.
         let rpath: Vec<PathBuf> = match dynamic.runpath.is_empty() {
             true => dynamic.rpath.iter().map(expand).chain(inherited.iter().cloned()).collect(),
             false => Vec::new(),
@@ -161,9 +161,9 @@ impl Search {
         Self { dirs, run_path, rpath }
     }
 
-    /// Looks for the library of that name, and says whether it is the object's own.
+    /// Looks for the library of that name, and returns whether it is the object's own.
     fn find(&self, name: &str) -> (Lookup, bool) {
-        // A name with a slash is a path, and is not sought.
+        // A name with a slash is a path, and is not searched for.
         if name.contains('/') {
             let path = PathBuf::from(name);
             let is_own = !path.parent().is_some_and(|dir| System::read().has(dir));
@@ -175,14 +175,15 @@ impl Search {
         if let Some(dir) = self.dirs.iter().find(|dir| dir.join(name).is_file()) {
             return (Lookup::Found(dir.join(name)), self.run_path.contains(dir));
         }
-        // One that is loaded already is taken wherever it came from: the libstd that the host holds open, above all.
+        // The loader uses a library that is already loaded, wherever it came from: above all the libstd that the host
+        // holds open.
         match loaded(name) {
             Some(path) => (Lookup::Found(path), false),
             None => (Lookup::Missing(self.dirs.clone()), false),
         }
     }
 
-    /// Where the run path would have it.
+    /// Where the run path would lead to it.
     fn places(&self, name: &str) -> impl Iterator<Item = PathBuf> {
         self.run_path.iter().map(move |dir| dir.join(name))
     }
@@ -209,7 +210,7 @@ impl System {
         Self { configured }
     }
 
-    /// Whether the libraries of that folder are the system's.
+    /// Whether the libraries of that folder belong to the system.
     fn has(&self, dir: &Path) -> bool {
         let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
         SYSTEM_DIRS.iter().any(|system| dir.starts_with(system))

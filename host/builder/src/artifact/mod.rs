@@ -1,7 +1,7 @@
-//! Artifacts: built files, kept under the name of their content and looked into before anything of them runs.
+//! Artifacts: built files, stored by the digest of their content and inspected before any of their code runs.
 //!
-//! [`store`] keeps them, [`inspect`](mod@inspect) reads what a file says of itself. `libraries` finds what else belongs to
-//! one, and `relink` gives copies of that other names. Nothing here opens a library.
+//! [`store`] keeps them, and [`inspect`](mod@inspect) reads their properties. `libraries` finds the libraries that
+//! belong to an artifact, and `relink` renames copies of them. Nothing here opens a library.
 
 mod allocator;
 mod elf;

@@ -1,9 +1,9 @@
-//! Other names in a copy of a library: those of the libraries that it needs, and its own.
+//! Renames a copy of a library, and the libraries that it needs.
 //!
-//! The dynamic loader takes a library for another that it has loaded if only their names are the same, and it does that
-//! before it looks at any file. So a copy that is to be a library of its own needs a name of its own, and whoever needs
-//! it has to say that one. A new segment behind all others holds the names, and the table of segments, which
-//! gains one entry; nothing that was there moves.
+//! The dynamic loader considers two libraries the same if their names are the same, and decides that
+//! before it opens any file. So each private copy needs a name of its own, and every library that needs the copy
+//! must use that name. A new segment behind all others holds the names, and the table of segments, which
+//! has one more entry; the existing content stays where it is.
 
 use super::elf::Table;
 use object::{
@@ -14,27 +14,27 @@ use std::collections::BTreeMap;
 
 const ENDIAN: LittleEndian = LittleEndian;
 const HEADER_BYTES: usize = size_of::<elf::ProgramHeader64<LittleEndian>>();
-/// Where the ELF header says where the table of segments is, and how many entries it has.
+/// Where the ELF header has the offset of the table of segments, and the number of its entries.
 const E_PHOFF: usize = 32;
 const E_PHNUM: usize = 56;
 
-/// Gives a copy other names.
+/// The new names for a copy.
 pub(super) struct Names<'a> {
-    /// What the libraries that it needs are to be called, by what they are called.
+    /// The new names of the libraries that it needs, by their present names.
     pub(super) needed: &'a BTreeMap<String, String>,
-    /// What it is to be called itself, if it has a name.
+    /// Its own new name, if it has a name.
     pub(super) own: Option<&'a str>,
 }
 
-/// A name that is to be another.
+/// A name that is replaced.
 struct Edit {
-    /// Where in the file the place of the name stands.
+    /// Where the file has the place of the name.
     at: usize,
     field: Field,
     name: String,
 }
 
-/// How the place of a name is written.
+/// How the place of a name is encoded.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Field {
     Half,
@@ -42,7 +42,7 @@ enum Field {
 }
 
 impl Names<'_> {
-    /// Puts them into a shared object.
+    /// Writes the names into a shared object.
     pub(super) fn put_into(&self, file: &mut Vec<u8>) -> Result<(), String> {
         let Some(table) = Table::find(file.as_slice())? else { return Ok(()) };
         let edits = self.edits(&table, file)?;
@@ -54,7 +54,7 @@ impl Names<'_> {
         let end = loaded.map(|it| it.p_vaddr(ENDIAN).saturating_add(it.p_memsz(ENDIAN))).max().unwrap_or(0);
         let page = rustix::param::page_size();
         let offset = file.len().next_multiple_of(page);
-        let address = end.checked_next_multiple_of(page as u64).ok_or("it takes all addresses")?;
+        let address = end.checked_next_multiple_of(page as u64).ok_or("it uses the whole address space")?;
 
         let mut text = Vec::new();
         let table_bytes = (segments.len() + 1) * HEADER_BYTES;
@@ -72,7 +72,7 @@ impl Names<'_> {
             match field {
                 Field::Whole => set(file, at, &place.to_le_bytes())?,
                 Field::Half => {
-                    let place = u32::try_from(place).map_err(|_| "its names lie too far apart")?;
+                    let place = u32::try_from(place).map_err(|_| "its names are too far apart")?;
                     set(file, at, &place.to_le_bytes())?;
                 }
             }
@@ -86,7 +86,7 @@ impl Names<'_> {
         Ok(())
     }
 
-    /// The names that are to be others.
+    /// The names that are replaced.
     fn edits(&self, table: &Table<'_, &[u8]>, file: &[u8]) -> Result<Vec<Edit>, String> {
         let mut edits = Vec::new();
         let entry_bytes = size_of::<elf::Dyn64<LittleEndian>>();
@@ -99,10 +99,10 @@ impl Names<'_> {
             let at = table.offset as usize + number * entry_bytes + 8;
             edits.extend(name.map(|name| Edit { at, field: Field::Whole, name: name.to_owned() }));
         }
-        // The versions of symbols that it wants of a library stand below the name of that library.
+        // The required symbol versions of a library are listed under its name.
         let wants = table.value(elf::DT_VERNEED).zip(table.value(elf::DT_VERNEEDNUM));
         if let Some((address, count)) = wants {
-            let range = table.file_range(address).ok_or("its table of versions lies outside of it")?;
+            let range = table.file_range(address).ok_or("its version table is outside of the file")?;
             let mut at = range.start as usize;
             for _ in 0..count {
                 let field = |place: usize| {
@@ -110,7 +110,7 @@ impl Names<'_> {
                     Some(u32::from_le_bytes(*bytes))
                 };
                 let (Some(name), Some(next)) = (field(4), field(12)) else {
-                    return Err("its table of versions lies outside of it".to_owned());
+                    return Err("its version table is outside of the file".to_owned());
                 };
                 let name = self.renamed(table.string(name.into())?);
                 edits.extend(name.map(|name| Edit { at: at + 4, field: Field::Half, name: name.to_owned() }));
@@ -128,7 +128,7 @@ impl Names<'_> {
     }
 }
 
-/// The segment that is added.
+/// The new segment.
 struct Segment {
     offset: usize,
     address: u64,
@@ -137,11 +137,11 @@ struct Segment {
 }
 
 impl Segment {
-    /// The table of segments with this one in it, behind the last that is loaded: the loader wants them in the order of
+    /// The table of segments with the new one, behind the last loaded segment: the loader requires them in the order of
     /// their addresses.
     fn table(&self, segments: &[elf::ProgramHeader64<LittleEndian>]) -> Result<Vec<u8>, String> {
         let last = segments.iter().rposition(|it| it.p_type(ENDIAN) == elf::PT_LOAD);
-        let last = last.ok_or("nothing of it is loaded")?;
+        let last = last.ok_or("it has no loadable segment")?;
         let mut table = Vec::with_capacity((segments.len() + 1) * HEADER_BYTES);
         for (number, segment) in segments.iter().enumerate() {
             let mut header = *segment;
@@ -177,6 +177,6 @@ impl Segment {
 
 fn set(file: &mut [u8], at: usize, bytes: &[u8]) -> Result<(), String> {
     let place = file.get_mut(at..).and_then(|rest| rest.get_mut(..bytes.len()));
-    place.ok_or("its tables lie outside of it")?.copy_from_slice(bytes);
+    place.ok_or("its tables are outside of the file")?.copy_from_slice(bytes);
     Ok(())
 }

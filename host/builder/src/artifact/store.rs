@@ -1,10 +1,10 @@
 //! The store: immutable artifacts in one folder, each named by the SHA-256 of its content.
 //!
 //! A file appears under its name complete or not at all, is never written again, and is never a link to a build
-//! output, which the next build would change under the host's feet.
+//! output, which the next build would change while the host uses it.
 //!
-//! An artifact is one file, or several if it brings libraries along that are not the system's: then it is named by the
-//! SHA-256 of a list of them all, so that another library makes another artifact.
+//! An artifact is one file, or several if libraries outside of the system belong to it. In that case, its name is the
+//! SHA-256 of a list of all files, so that a changed library makes another artifact.
 
 mod companions;
 mod copying;
@@ -40,29 +40,29 @@ use std::{
 };
 use tempfile::NamedTempFile;
 
-/// Files that are still being written begin with this.
+/// The prefix of files that are still being written.
 const INCOMING: &str = ".incoming-";
 
-/// What an artifact may be: read, also by `dlopen`, and nothing else.
+/// The permissions of an artifact: read-only, which is enough for `dlopen`.
 const READ_ONLY: u32 = 0o444;
 
 /// An immutable build output in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artifact {
-    /// The SHA-256 of its content: of its file, or, if it brings libraries along, of the list of its files.
+    /// The SHA-256 of its content: of its file or, if it has libraries, of the list of its files.
     pub digest: Digest,
-    /// Where it lies. Not to be opened as a library: take a [`Store::private_copy`].
+    /// Its path. Do not open it as a library: make a [`Store::private_copy`].
     pub path: PathBuf,
     /// Its size in bytes.
     pub bytes: u64,
-    /// The file that it is a copy of, by which its author knows it; where it lies, if it was found in the store.
+    /// The original file, for messages to its author; the path in the store, if it was found there.
     pub copy_of: PathBuf,
-    /// What it has beside its file.
+    /// Its libraries.
     pub companions: Companions,
 }
 
 impl Artifact {
-    /// Reads what it says of itself. Errors name the file that it is a copy of.
+    /// Reads its properties. Errors name the original file.
     ///
     /// # Errors
     ///
@@ -76,12 +76,12 @@ impl Artifact {
 #[derive(Clone, Debug)]
 pub struct Store {
     dir: PathBuf,
-    /// The standard libraries of toolchains that it has, by where they were found.
+    /// The standard libraries of toolchains in the store, by their original paths.
     seen_std: Arc<Mutex<BTreeMap<PathBuf, (Stamp, Library)>>>,
 }
 
 impl Store {
-    /// Opens the store in `dir`, which is made where it is missing. What dead processes left half written is removed.
+    /// Opens the store in `dir`, and creates `dir` if it is missing. Removes incomplete files of dead processes.
     ///
     /// # Errors
     ///
@@ -98,14 +98,14 @@ impl Store {
         &self.dir
     }
 
-    /// Takes a private copy of a build output. Putting the same content again gives the same artifact, and makes it
-    /// the youngest.
+    /// Stores a private copy of a build output. Storing the same content again returns the same artifact, and makes it
+    /// the newest.
     ///
     /// # Errors
     ///
-    /// - [`StoreError::Missing`], [`StoreError::Unreadable`], [`StoreError::Empty`]: what is wrong with `built`;
-    /// - [`StoreError::Changing`] if someone writes `built` meanwhile;
-    /// - [`StoreError::Full`], [`StoreError::NotWritable`]: what is wrong with the store. Its content is as before.
+    /// - [`StoreError::Missing`], [`StoreError::Unreadable`], [`StoreError::Empty`]: `built` is unusable;
+    /// - [`StoreError::Changing`] if `built` changes while it is read;
+    /// - [`StoreError::Full`], [`StoreError::NotWritable`]: the store is unusable. Its content is unchanged.
     pub fn put(&self, built: &Path) -> Result<Artifact, StoreError> {
         let unreadable = |source| StoreError::unreadable(built, source);
         let mut from = File::open(built).map_err(unreadable)?;
@@ -121,7 +121,7 @@ impl Store {
         if copied.bytes != before.bytes || Stamp::of(&from).map_err(unreadable)? != before {
             return Err(StoreError::Changing { path: built.to_owned() });
         }
-        // Until its record names its libraries, no one may take them for unneeded.
+        // Locked until its record names its libraries, so that no other process removes them as unused.
         let _held = self.hold_libraries();
         let companions = match dynamic(incoming.as_file()) {
             Some(dynamic) => {
@@ -134,12 +134,12 @@ impl Store {
         let artifact = Artifact { copy_of: built.to_owned(), companions, ..of };
         self.write_record(&artifact)?;
         if self.is_intact(&artifact) {
-            // The age decides who is pruned; a store that cannot record it prunes a little less well.
+            // Pruning goes by age; a store that cannot record it prunes in a slightly worse order.
             let _ = File::open(&artifact.path).and_then(|file| file.set_modified(SystemTime::now()));
             return Ok(artifact);
         }
-        // No fsync: after a power cut the digest tells a damaged artifact, and a build makes it again. To wait for the
-        // disk at every save would cost more than the whole reload.
+        // No fsync: after a power failure, the digest reveals a damaged artifact, and a build replaces it. Waiting for
+        // the disk at every save would cost more than the whole reload.
         incoming
             .as_file()
             .set_permissions(Permissions::from_mode(READ_ONLY))
@@ -157,7 +157,7 @@ impl Store {
         Some(self.found(digest, found.len()))
     }
 
-    /// All artifacts, the youngest first.
+    /// All artifacts, the newest first.
     ///
     /// # Errors
     ///
@@ -176,11 +176,11 @@ impl Store {
         Ok(found.into_iter().map(|(_, artifact)| artifact).collect())
     }
 
-    /// Removes the oldest artifacts until `keep` are left, never one of `in_use`. Gives those removed.
+    /// Removes the oldest artifacts until `keep` are left, but none of `in_use`. Returns the removed ones.
     ///
     /// # Errors
     ///
-    /// [`StoreError::NotWritable`] if the folder cannot be read or a file not be removed.
+    /// [`StoreError::NotWritable`] if the folder cannot be read or a file cannot be removed.
     pub fn prune(&self, keep: usize, in_use: &BTreeSet<Digest>) -> Result<Vec<Digest>, StoreError> {
         self.remove_leftovers()?;
         let all = self.list()?;
@@ -216,22 +216,22 @@ impl Store {
             .is_some_and(|copied| copied.digest == artifact.companions.file)
     }
 
-    /// A new file that is locked for as long as this process writes it.
+    /// A new file, locked as long as this process writes it.
     fn incoming(&self) -> io::Result<NamedTempFile> {
-        // Someone may have removed it.
+        // The folder may have been removed.
         fs::create_dir_all(&self.dir)?;
         loop {
             let file = tempfile::Builder::new().prefix(INCOMING).tempfile_in(&self.dir)?;
             flock(file.as_file(), FlockOperation::LockExclusive)?;
-            // Someone tidying up may have come between the two, and have taken it for a leftover.
+            // Another process that cleans up may have taken the file for an incomplete one before it was locked.
             if fstat(file.as_file())?.st_nlink > 0 {
                 return Ok(file);
             }
         }
     }
 
-    /// Removes files that no one writes any more. The lock says so, which dies with its process; a process id would
-    /// not do, for ids are used again, and mean nothing in another container.
+    /// Removes files that no process writes any more. The lock shows that, because it ends with its process. A process
+    /// id would not: ids are reused, and differ between containers.
     fn remove_leftovers(&self) -> Result<(), StoreError> {
         for entry in self.entries()? {
             if !entry.file_name().to_string_lossy().starts_with(INCOMING) {
@@ -245,7 +245,7 @@ impl Store {
         Ok(())
     }
 
-    /// None if someone has removed the folder.
+    /// None if the folder was removed.
     fn entries(&self) -> Result<Vec<fs::DirEntry>, StoreError> {
         match fs::read_dir(&self.dir).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -267,7 +267,7 @@ impl Store {
     }
 }
 
-/// What a file says to the dynamic loader; nothing if it says nothing that can be read.
+/// The dynamic table of a file; nothing if it is unreadable.
 fn dynamic(file: &File) -> Option<Dynamic> {
     let cache = ReadCache::new(file.try_clone().ok()?);
     Dynamic::read(&cache).ok()

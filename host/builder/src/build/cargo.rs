@@ -23,10 +23,10 @@ use std::{
     process::Command,
 };
 
-/// How cargo is told the debug information of the profile `dev`.
+/// The variable with which cargo gets the debug information of the profile `dev`.
 const DEV_DEBUG: &str = "CARGO_PROFILE_DEV_DEBUG";
 
-/// What a successful build gives.
+/// The result of a successful build.
 pub(super) struct Output {
     pub(super) artifact: PathBuf,
     pub(super) inputs: Inputs,
@@ -35,7 +35,7 @@ pub(super) struct Output {
 
 /// Builds the plugin's package.
 ///
-/// With it comes what it takes to build the next edit without cargo, if that can be.
+/// The result includes what is needed to build the next edit without cargo, if that is possible.
 pub(super) async fn build(
     manifest: &Manifest,
     facts: &Facts,
@@ -56,7 +56,7 @@ pub(super) async fn build(
             {
                 artifact = it.filenames.into_iter().find(|file| file.extension() == Some("so"));
             }
-            // What a build script of ours reads it says only in part.
+            // A build script in one of our packages may read more than it declares.
             Message::BuildScriptExecuted(it) => {
                 scripted |= it.package_id.repr.starts_with("path+");
                 running.note(&it);
@@ -89,12 +89,12 @@ fn command(manifest: &Manifest, facts: &Facts, std: StdLink) -> Command {
     command.args(["rustc", "--quiet", "--lib", "--message-format=json-diagnostic-rendered-ansi"]);
     command.arg("--manifest-path").arg(&facts.file);
     command.arg("--target-dir").arg(&facts.target_dir);
-    // Else what cargo makes on the way could lie where the author's own cargo builds, and wait for it.
+    // Otherwise cargo's intermediate files could be where the author's own cargo builds, and it would wait for that one.
     command.env("CARGO_BUILD_BUILD_DIR", &facts.target_dir);
     command.args(["--profile", &spec.profile]);
     progress::ask(&mut command);
-    // What is not edited is built once and linked at every edit: made smaller, it takes a third off the way to the new
-    // code. Whoever says anything of the profile gets what they say.
+    // Dependencies are built once and linked at every edit: smaller ones take a third off the time to the new
+    // code. A profile that the author configures is not changed.
     if spec.profile == "dev" && !facts.sets_profile("dev") && env::var_os(DEV_DEBUG).is_none() {
         command.env(DEV_DEBUG, "line-tables-only");
         command.args(["--config", r#"profile.dev.package."*".debug=false"#]);
@@ -103,7 +103,7 @@ fn command(manifest: &Manifest, facts: &Facts, std: StdLink) -> Command {
     if !spec.features.is_empty() {
         command.args(["--features", &spec.features.join(",")]);
     }
-    // Only the last crate is told which libstd to use. The crates below it are rlibs, and can be used either way.
+    // Only the last crate selects the libstd to link. The crates below it are rlibs, which work with both.
     if std == StdLink::Shared {
         let mut runpath = OsString::from("-Clink-arg=-Wl,-rpath,");
         runpath.push(&facts.toolchain.libdir);
@@ -146,7 +146,7 @@ pub(super) fn failure(
     BuildError::Compile { summary: format!("{place}{}{more}", first.message), diagnostics }
 }
 
-/// A message of rustc's, unless it only sums up others.
+/// A message of rustc, unless it only summarizes others.
 pub(super) fn diagnostic(message: RustcDiagnostic, workspace_root: &Path) -> Option<Diagnostic> {
     let sums_up = message.message.starts_with("aborting due to")
         || message.message.ends_with("warning emitted")
@@ -171,7 +171,7 @@ pub(super) fn diagnostic(message: RustcDiagnostic, workspace_root: &Path) -> Opt
     })
 }
 
-/// The sources in a dep-info file: what stands behind the colon, separated by spaces that are not escaped.
+/// The sources in a dep-info file: the list behind the colon, separated by spaces that are not escaped.
 pub(super) fn dep_info_sources(text: &str) -> Vec<PathBuf> {
     let mut sources = Vec::new();
     for line in text.lines() {
@@ -189,7 +189,7 @@ pub(super) fn dep_info_sources(text: &str) -> Vec<PathBuf> {
                     }
                 }
                 c => {
-                    // A backslash escapes only a space; before anything else it is itself.
+                    // A backslash escapes only a space; before any other character it is literal.
                     if escaped && c != ' ' {
                         source.push('\\');
                     }

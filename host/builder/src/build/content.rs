@@ -1,4 +1,4 @@
-//! What a file held, kept so that it is read again only if it may hold something else.
+//! The content of a file, remembered so that the file is read again only if it may have changed.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -10,8 +10,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// By what a file is recognized as untouched: its times, its length and its number. Whoever copies, moves or restores a
-/// file can give it any time of modification, but not the time at which the system last changed it.
+/// Detects whether a file was touched: its times, its length and its inode number. A program that copies, moves or
+/// restores a file can set any time of modification, but not the time of the last change of the inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stamp {
     modified: (i64, i64),
@@ -20,7 +20,7 @@ pub(super) struct Stamp {
     file: (u64, u64),
 }
 
-/// The stamp of a file; none if it is not there.
+/// The stamp of a file; none if it does not exist.
 pub(super) fn stamp(path: &Path) -> Option<Stamp> {
     let metadata = fs::metadata(path).ok()?;
     Some(Stamp {
@@ -31,11 +31,11 @@ pub(super) fn stamp(path: &Path) -> Option<Stamp> {
     })
 }
 
-/// How far the times of files may lag behind the clock: the kernel takes them from its last tick.
+/// How far the times of files may lag behind the clock: the kernel uses the time of its last tick.
 const TICK: Duration = Duration::from_millis(20);
 
 impl Stamp {
-    /// Whether the file was last touched before that time, beyond doubt.
+    /// Whether the file was certainly last touched before that time.
     pub(super) fn is_before(&self, time: SystemTime) -> bool {
         let since_epoch =
             time.checked_sub(TICK).and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
@@ -46,17 +46,17 @@ impl Stamp {
     }
 }
 
-/// What a path held at some time.
+/// The content of a path at some time.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Content {
     stamp: Option<Stamp>,
-    /// None if there was no file.
+    /// None if the file did not exist.
     hash: Option<String>,
     read_at: SystemTime,
 }
 
 impl Content {
-    /// What `path` holds now; `known` is what it held before.
+    /// The present content of `path`; `known` is its previous content.
     pub(super) fn of(path: &Path, known: Option<&Self>) -> Self {
         let (stamp, read_at) = (stamp(path), SystemTime::now());
         if let Some(known) = known
@@ -68,12 +68,12 @@ impl Content {
         Self { stamp, hash: stamp.and_then(|_| hash(path)), read_at }
     }
 
-    /// Whether both are the same bytes, or no file.
+    /// Whether both have the same bytes, or no file.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.hash == other.hash
     }
 
-    /// Whether it was so before that time already.
+    /// Whether the path had this content before that time already.
     pub(super) fn is_older_than(&self, time: SystemTime) -> bool {
         self.stamp.is_none_or(|stamp| stamp.is_before(time))
     }

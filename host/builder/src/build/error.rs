@@ -3,14 +3,14 @@
 use replug_model::event::Diagnostic;
 use std::{io, path::PathBuf, time::Duration};
 
-/// Why a build gave no artifact.
+/// Why a build produced no artifact.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are the paths, names and outputs that the message gives")]
 pub enum BuildError {
-    /// There is nothing to build and nothing ready-made.
+    /// There is neither a source nor a prebuilt library.
     #[error(
-        "{}: nothing to build: no Cargo.toml and no scripts/build.sh; add one of them, or name a ready-made library with `binary`",
+        "{}: nothing to build: no Cargo.toml and no scripts/build.sh; add one of them, or name a prebuilt library with `binary`",
         root.display()
     )]
     NoSource { root: PathBuf },
@@ -29,52 +29,52 @@ pub enum BuildError {
         file.display()
     )]
     NoCdylib { file: PathBuf },
-    /// Several packages make one, and nothing says which is the plugin.
+    /// Several packages make one, and the manifest does not name the plugin.
     #[error(
-        "{}: {} packages are cdylibs: {}; say which one is the plugin with `package` under `[build]` in the manifest",
+        "{}: {} packages are cdylibs: {}; name the plugin with `package` under `[build]` in the manifest",
         file.display(), packages.len(), packages.join(", ")
     )]
     SeveralCdylibs { file: PathBuf, packages: Vec<String> },
-    /// The manifest names a package that is not there.
-    #[error("{}: there is no package `{package}` here; `build.package` may be: {}", file.display(), packages.join(", "))]
+    /// The manifest names a package that does not exist.
+    #[error("{}: no package `{package}` here; valid values of `build.package`: {}", file.display(), packages.join(", "))]
     NoSuchPackage { file: PathBuf, package: String, packages: Vec<String> },
     /// The source does not compile.
     #[error("{summary}")]
     Compile { summary: String, diagnostics: Vec<Diagnostic> },
-    /// The profile asks for panics that end the process.
+    /// The profile makes panics end the process.
     #[error(
-        "{}: the profile `{profile}` has `panic = \"abort\"`, so that a panic in the plugin would end the host; take that line out of the profile",
+        "{}: the profile `{profile}` has `panic = \"abort\"`, so that a panic in the plugin would end the host; remove that line from the profile",
         file.display()
     )]
     PanicAborts { file: PathBuf, profile: String, diagnostics: Vec<Diagnostic> },
-    /// Cargo failed before or beside compiling.
+    /// Cargo failed, but not because of compile errors.
     #[error("{}: cargo failed ({status}):\n{stderr}", file.display())]
     Cargo { file: PathBuf, status: String, stderr: String },
-    /// Cargo succeeded, but told of no library.
-    #[error("{}: cargo built `{package}` but told of no library; run `cargo build` there and see what it says", file.display())]
+    /// Cargo succeeded, but reported no library.
+    #[error("{}: cargo built `{package}` but reported no library; run `cargo build` there and read its output", file.display())]
     NoArtifact { file: PathBuf, package: String },
-    /// The script needs to say where it leaves the library.
+    /// The manifest of a scripted plugin does not name the library.
     #[error(
-        "{}: add `binary` to the manifest: the path at which this script leaves the library, such as `binary = \"target/plugin.so\"`",
+        "{}: add `binary` to the manifest: the path where this script puts the library, such as `binary = \"target/plugin.so\"`",
         script.display()
     )]
     NoBinaryKey { script: PathBuf },
     /// The script cannot be started.
-    #[error("{}: the build script cannot be started: {source}; {remedy}", script.display())]
+    #[error("{}: cannot start the build script: {source}; {remedy}", script.display())]
     ScriptNotStarted { script: PathBuf, source: io::Error, remedy: &'static str },
     /// The script failed.
     #[error("{}: the build script failed ({status}):\n{output}", script.display())]
     Script { script: PathBuf, status: String, output: String },
-    /// There is no library where the manifest says.
+    /// There is no library where the manifest expects it.
     #[error("{}: no such file; {remedy}", path.display())]
     NoBinary { path: PathBuf, remedy: &'static str },
-    /// The library lies outside of the plugin's folder, behind a link.
-    #[error("{}: leads out of the plugin's folder, to {}; copy the library into the folder", path.display(), target.display())]
+    /// A link leads to a library outside of the plugin's folder.
+    #[error("{}: points outside of the plugin's folder, to {}; copy the library into the folder", path.display(), target.display())]
     Outside { path: PathBuf, target: PathBuf },
-    /// The build's processes wrote nothing for too long and were ended.
-    #[error("{}: the build wrote nothing for {} and was ended; see what it waits for, or raise `timeout` under `[build]`", root.display(), humantime::format_duration(*after))]
+    /// The build's processes wrote nothing for too long and were killed.
+    #[error("{}: build timed out after {} without output (`build.timeout`); find out what it waits for or raise the timeout, then run `replug reload`", root.display(), humantime::format_duration(*after))]
     TimedOut { root: PathBuf, after: Duration },
-    /// A file or a process could not be had.
+    /// A file or a process is not available.
     #[error("{}: {source}; {remedy}", path.display())]
     Io { path: PathBuf, source: io::Error, remedy: &'static str },
 }
@@ -82,7 +82,7 @@ pub enum BuildError {
 replug_model::readable::readable!(BuildError);
 
 impl BuildError {
-    /// The compiler's messages, if it came to compiling.
+    /// The compiler's messages, if the compiler ran.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         match self {
             Self::Compile { diagnostics, .. } | Self::PanicAborts { diagnostics, .. } => diagnostics,
@@ -91,13 +91,13 @@ impl BuildError {
     }
 }
 
-/// What to do about a program that could not be run, or of which that is all that is known.
+/// The remedy if a program could not be run, or if its result is unknown.
 fn remedy(program: &str, source: &io::Error) -> String {
     match source.raw_os_error() {
         // It has run.
         Some(libc::ECHILD) => {
-            "it has ended, and its status is lost, because this process was made to ignore SIGCHLD meanwhile: build again".into()
+            "it has ended, but its exit status is lost because this process began to ignore SIGCHLD during the build; build again".into()
         }
-        _ => format!("install Rust (https://rustup.rs) and see that `{program}` is in PATH"),
+        _ => format!("install Rust (https://rustup.rs) and check that `{program}` is in PATH"),
     }
 }

@@ -1,5 +1,5 @@
-//! What is found out about a cargo package once, and kept for as long as it holds: asking cargo again would
-//! cost every edit more than the rest of this stage together.
+//! Facts about a cargo package, found once and kept as long as they are valid: asking cargo again at every edit would
+//! take longer than the rest of this stage.
 
 use super::{
     BuildError,
@@ -23,7 +23,7 @@ use std::{
 };
 use toml::{Table, Value};
 
-/// What holds until one of the package's manifests changes.
+/// Facts that are valid until one of the package's manifests changes.
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) toolchain: Toolchain,
@@ -33,9 +33,9 @@ pub(super) struct Facts {
     pub(super) workspace_root: PathBuf,
     /// Where cargo builds it.
     pub(super) target_dir: PathBuf,
-    /// What it is made from, as far as can be told without building it.
+    /// Its inputs, as far as they are known without a build.
     pub(super) inputs: Inputs,
-    /// The folders of the packages by path that it is made from, as far as they are known without a build.
+    /// The folders of its path dependencies, as far as they are known without a build.
     pub(super) package_folders: BTreeSet<PathBuf>,
     /// The profiles that the workspace or the settings define or change.
     profiles: BTreeSet<String>,
@@ -44,20 +44,20 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Finds out what is to know about the package that `manifest` means, to be built below `target_dir`.
+    /// Finds the facts about the package that `manifest` names, to be built below `target_dir`.
     pub(super) async fn find(
         manifest: &Manifest,
         target_dir: &Path,
         turns: &Turns,
     ) -> Result<Self, BuildError> {
         if mount::is_noexec(target_dir) {
-            // Cargo would say that it may not run a build script, or that a proc macro cannot be loaded.
+            // Cargo's own error would be that it may not run a build script, or that it cannot load a proc macro.
             return Err(BuildError::Io {
                 path: target_dir.to_owned(),
                 source: io::Error::other(
-                    "it is on a file system that is mounted `noexec`, where cargo can run no build script",
+                    "it is on a file system that is mounted `noexec`, so cargo cannot run build scripts there",
                 ),
-                remedy: "have it build elsewhere with CARGO_TARGET_DIR, or name another folder with `state_dir`",
+                remedy: "set another target folder with CARGO_TARGET_DIR, or another `state_dir`",
             });
         }
         let began = SystemTime::now();
@@ -70,8 +70,8 @@ impl Facts {
         let lock_file = workspace_root.join("Cargo.lock");
         if !lock_file.exists() {
             let _turn = turns.to_lock(&workspace_root).await;
-            // Else cargo would write it during the build, which would look like an edit. If this fails, the build
-            // says so better.
+            // Otherwise cargo would write it during the build, which would look like an edit. If this fails, the build
+            // has a better message.
             let mut command = toolchain.cargo(&manifest.root);
             command.args(["generate-lockfile", "--quiet"]);
             if !lock_file.exists() {
@@ -81,12 +81,12 @@ impl Facts {
         let mut inputs = inputs(package, &metadata);
         let manifests = inputs.files.iter().filter(|file| file.ends_with("Cargo.toml"));
         let package_folders = manifests.filter_map(|file| file.parent()).map(Path::to_owned).collect();
-        // Which versions all packages get is decided for the workspace as a whole.
+        // The resolver of the workspace decides the versions for all packages together.
         inputs.files.extend(metadata.packages.iter().map(|package| package.manifest_path.clone().into()));
-        // What was saved while cargo read it may not be what it read. Stamped as missing, it makes the facts be found
-        // out again the next time.
+        // A file that was saved while cargo read it may differ from what cargo read. The stamp "missing" makes the next
+        // build find the facts again.
         stamps.extend(inputs.files.iter().map(|path| (path.clone(), stamp_before(path, began))));
-        // Above the workspace, only those that are there: to watch for others would be to watch folders of everyone's.
+        // Above the workspace, only existing files: watching for others would watch folders that belong to all users.
         let watched =
             settings.files.iter().filter(|file| file.starts_with(&workspace_root) || file.is_file());
         inputs.files.extend(watched.cloned());
@@ -109,17 +109,17 @@ impl Facts {
         })
     }
 
-    /// Whether cargo knows this profile; to set a value in one that it does not know would make it misname the error.
+    /// Whether cargo knows this profile. Setting a value in an unknown profile would make cargo's error misleading.
     pub(super) fn has_profile(&self, name: &str) -> bool {
         matches!(name, "dev" | "release") || self.sets_profile(name)
     }
 
-    /// Whether the workspace or the settings say anything of this profile.
+    /// Whether the workspace or the settings configure this profile.
     pub(super) fn sets_profile(&self, name: &str) -> bool {
         self.profiles.contains(name)
     }
 
-    /// The names of all crates that cargo has downloaded and that nothing else can stand for.
+    /// The names of all crates that cargo has downloaded and that nothing else can replace.
     pub(super) fn downloaded(&self) -> BTreeSet<String> {
         let lock = table(&self.workspace_root.join("Cargo.lock"));
         let packages = lock.get("package").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
@@ -132,18 +132,18 @@ impl Facts {
         &with - &without
     }
 
-    /// Whether everything is still as it was found.
+    /// Whether nothing has changed since the facts were found.
     pub(super) fn hold(&self) -> bool {
         self.stamps.iter().all(|(path, found)| stamp(path) == *found)
     }
 }
 
-/// The stamp of a file that was as it is already at that time; none if it may have been written since.
+/// The stamp of a file that has not changed since that time; none if it may have changed.
 pub(super) fn stamp_before(path: &Path, time: SystemTime) -> Option<Stamp> {
     stamp(path).filter(|stamp| stamp.is_before(time))
 }
 
-/// What a TOML file says; nothing if it cannot be read.
+/// The content of a TOML file; nothing if it cannot be read.
 fn table(file: &Path) -> Table {
     fs::read_to_string(file).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
@@ -165,7 +165,7 @@ async fn metadata(toolchain: &Toolchain, root: &Path) -> Result<Metadata, BuildE
     if !finished.status.success() {
         return Err(failed(finished.stderr.clone()));
     }
-    MetadataCommand::parse(&json).map_err(|error| failed(format!("its metadata cannot be read: {error}")))
+    MetadataCommand::parse(&json).map_err(|error| failed(format!("cannot read its metadata: {error}")))
 }
 
 fn is_cdylib(package: &Package) -> bool {
@@ -175,7 +175,7 @@ fn is_cdylib(package: &Package) -> bool {
         .any(|it| it.crate_types.contains(&CrateType::CDyLib) && !it.kind.contains(&TargetKind::Example))
 }
 
-/// The package that is the plugin.
+/// The package of the plugin.
 fn plugin_package<'m>(manifest: &Manifest, metadata: &'m Metadata) -> Result<&'m Package, BuildError> {
     let file = manifest.root.join("Cargo.toml");
     let cdylibs: Vec<_> = metadata.packages.iter().filter(|package| is_cdylib(package)).collect();
@@ -207,7 +207,7 @@ fn plugin_package<'m>(manifest: &Manifest, metadata: &'m Metadata) -> Result<&'m
     })
 }
 
-/// The source folders and manifests of `package` and of the packages by path that it needs.
+/// The source folders and manifests of `package` and of its path dependencies.
 fn inputs(package: &Package, metadata: &Metadata) -> Inputs {
     let mut inputs = Inputs::default();
     inputs.files.insert(metadata.workspace_root.join("Cargo.toml").into());
@@ -218,12 +218,12 @@ fn inputs(package: &Package, metadata: &Metadata) -> Inputs {
             continue;
         }
         let file = folder.join("Cargo.toml");
-        // There or not: once it comes, cargo runs it.
+        // Whether it exists or not: once it exists, cargo runs it.
         inputs.files.insert(folder.join("build.rs"));
         let Some(package) =
             metadata.packages.iter().find(|package| package.manifest_path.as_std_path() == file)
         else {
-            // Outside of the workspace; what else it reads is known from its first build on.
+            // Outside of the workspace; its other inputs are known after its first build.
             inputs.dirs.insert(folder.join("src"));
             inputs.files.insert(file);
             continue;
@@ -239,7 +239,7 @@ fn inputs(package: &Package, metadata: &Metadata) -> Inputs {
         }
         let needed = package.dependencies.iter().filter(|it| it.kind != DependencyKind::Development);
         for path in needed.filter_map(|it| it.path.as_ref()).map(|path| path.as_std_path()) {
-            // If one of them leads elsewhere, it is another package.
+            // If the target of one of these links changes, it is another package.
             inputs.files.extend(watch::links_on(path));
             open.push(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()));
         }

@@ -1,4 +1,5 @@
-//! Where cargo notes how fresh each unit is. Cargo compares times; a unit whose note is gone is made again.
+//! Cargo's fingerprints, which record how fresh each unit is. Cargo compares times; it builds a unit without a
+//! fingerprint again.
 
 use super::units::{Kind, Unit};
 use std::{
@@ -7,7 +8,7 @@ use std::{
     time::SystemTime,
 };
 
-/// The note about one unit: a folder of cargo's.
+/// The fingerprint of one unit: a folder of cargo's.
 #[derive(Debug)]
 pub(super) struct Fingerprint {
     dir: PathBuf,
@@ -18,7 +19,7 @@ pub(super) struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// All of a target folder, of every profile and target.
+    /// All fingerprints of a target folder, of every profile and target.
     pub(super) fn all(target_dir: &Path) -> Vec<Self> {
         let profiles = folders(target_dir).into_iter().flat_map(|folder| {
             let mut profiles = folders(&folder);
@@ -50,18 +51,18 @@ impl Fingerprint {
         self.package == unit.package && self.kind == unit.kind
     }
 
-    /// Whether cargo has to make this again when the unit is made again. What comes of another crate it sees by itself;
-    /// of a script that asks for nothing, not even what the script's own crate needs of it.
+    /// Whether cargo has to build this again when the unit is built again. Cargo detects by itself what depends on a
+    /// crate. It does not detect what depends on a script that declares no inputs, not even the script's own crate.
     pub(super) fn goes_with(&self, unit: &Unit) -> bool {
         let of_script = unit.kind == Kind::ScriptRun && self.kind == Kind::Crate;
         self.is_of(unit) || of_script && self.package == unit.package
     }
 
-    /// Has cargo make the unit again, and what needs it.
+    /// Makes cargo build the unit again, and everything that depends on it.
     pub(super) fn remove(&self) -> io::Result<()> {
         let profile = self.dir.ancestors().nth(2).zip(self.dir.file_name());
         if let Some((profile, name)) = profile.filter(|_| self.kind == Kind::ScriptRun) {
-            // Without it, what needs the run is stale, too.
+            // Without it, everything that depends on the run is stale, too.
             is_gone(fs::remove_file(profile.join("build").join(name).join("output")))?;
         }
         is_gone(fs::remove_dir_all(&self.dir))

@@ -1,6 +1,6 @@
-//! Making the artifact: with cargo, with the author's script, or by taking a file that is ready-made.
+//! Building the artifact: with cargo, with the author's script, or by using a prebuilt file.
 //!
-//! **What must never be:** a process left behind by a build that no one waits for any more; a build in the
+//! **Never allowed:** a process that remains after its build was abandoned; a build in the
 //! target folder of the author's own cargo, where the two would wait for each other.
 
 mod cargo;
@@ -43,39 +43,39 @@ use std::{
 use std_link::StdLink;
 use turns::Turns;
 
-/// Builds plugins. Cheap to share: builds of different plugins may run at once.
+/// Builds plugins. Cheap to share: builds of different plugins may run in parallel.
 #[derive(Debug)]
 pub struct Builder {
     dir: BuildDir,
     facts: Mutex<HashMap<FactsKey, Arc<Facts>>>,
-    /// How the last crate of a plugin is built again without cargo.
+    /// How to repeat the build of each plugin's last crate without cargo.
     templates: Mutex<HashMap<FactsKey, Arc<Template>>>,
-    /// What the last good build of a plugin read, and what the messages of failed ones have named since.
+    /// The inputs of each plugin's last good build, and the files that messages of failed builds have named since.
     read: Mutex<HashMap<FactsKey, BTreeSet<PathBuf>>>,
     turns: Turns,
     scripts: ScriptRuns,
 }
 
-/// A build that waits no longer than this says nothing of it.
+/// A build that waits no longer than this does not report it.
 const MOMENT: Duration = Duration::from_millis(200);
 
 /// A plugin's folder, and the package that its manifest names.
 type FactsKey = (PathBuf, Option<String>);
 
-/// What a build gives.
+/// The result of a build.
 #[derive(Clone, Debug)]
 pub struct Built {
-    /// The library. The next build overwrites it: it must be copied before it is opened.
+    /// The library. The next build overwrites it, so copy it before opening it.
     pub artifact: PathBuf,
-    /// What it was made from.
+    /// Its inputs.
     pub inputs: Inputs,
-    /// How long that took.
+    /// The duration of the build.
     pub took: Duration,
     /// The compiler's warnings.
     pub warnings: Vec<Diagnostic>,
 }
 
-/// How a plugin comes by its artifact.
+/// How the artifact of a plugin is made.
 enum Way<'m> {
     Cargo,
     Script(&'m Path),
@@ -83,7 +83,7 @@ enum Way<'m> {
 }
 
 impl Builder {
-    /// A builder that keeps what it makes on the way in that folder.
+    /// A builder that keeps intermediate files in that folder.
     pub fn new(dir: impl Into<BuildDir>) -> Self {
         Self {
             dir: dir.into(),
@@ -95,17 +95,17 @@ impl Builder {
         }
     }
 
-    /// Where that is.
+    /// That folder.
     pub fn dir(&self) -> &BuildDir {
         &self.dir
     }
 
-    /// What the plugin is made from, as far as can be told without building it: to be watched from before the
+    /// The inputs of the plugin, as far as they are known without a build. Watch them from before the
     /// first build on, so that no edit is missed.
     ///
-    /// Files that only a compiler finds (`include!`) are among it once a build has read them, and stay among it while
-    /// builds fail; so are the files that messages of failed builds have named since, there or not. If cargo cannot tell
-    /// anything, it is the whole folder.
+    /// They include files that only a compiler finds (`include!`) once a build has read them, also while later
+    /// builds fail. They include files that messages of failed builds have named since then, whether they exist or not.
+    /// If cargo reports nothing, the input is the whole folder. anything, it is the whole folder.
     pub async fn inputs(&self, manifest: &Manifest) -> Inputs {
         let mut inputs = match way(manifest) {
             Ok(Way::Script(script)) => script::inputs(manifest, script),
@@ -132,34 +132,34 @@ impl Builder {
         inputs
     }
 
-    /// Whether a build runs processes, and does not only find a file that is there.
+    /// Whether a build runs processes, and does not just use an existing file.
     pub fn takes_time(&self, manifest: &Manifest) -> bool {
         !matches!(way(manifest), Ok(Way::ReadyMade(_)))
     }
 
-    /// Builds the plugin, or finds its ready-made library.
+    /// Builds the plugin, or finds its prebuilt library.
     ///
     /// Dropping the future kills the build with every process of its group. Needs a tokio runtime with I/O
     /// and time.
     ///
     /// # Errors
     ///
-    /// * [`BuildError::Compile`], [`BuildError::PanicAborts`]: the source is not accepted; with the compiler's messages.
+    /// * [`BuildError::Compile`], [`BuildError::PanicAborts`]: the source was rejected; with the compiler's messages.
     /// * [`BuildError::NoSource`], [`BuildError::NotACdylib`], [`BuildError::NoCdylib`], [`BuildError::SeveralCdylibs`],
     ///   [`BuildError::NoSuchPackage`]: there is not exactly one library to build.
     /// * [`BuildError::Cargo`], [`BuildError::NoArtifact`], [`BuildError::NoToolchain`]: cargo itself failed.
     /// * [`BuildError::Script`], [`BuildError::ScriptNotStarted`], [`BuildError::NoBinaryKey`], [`BuildError::NoBinary`],
-    ///   [`BuildError::Outside`]: the script failed or there is no library in the plugin's folder.
+    ///   [`BuildError::Outside`]: the script failed, or there is no library in the plugin's folder.
     /// * [`BuildError::TimedOut`]: its processes wrote nothing for longer than the manifest allows.
     pub async fn build(&self, manifest: &Manifest) -> Result<Built, BuildError> {
         self.build_reporting(manifest, |_| ()).await
     }
 
-    /// Like [`Builder::build`], and reports how far the build has come when that changes, at most once a second.
+    /// Like [`Builder::build`], and reports the progress of the build when it changes, at most once a second.
     ///
     /// # Errors
     ///
-    /// As [`Builder::build`].
+    /// As for [`Builder::build`].
     pub async fn build_reporting(
         &self,
         manifest: &Manifest,
@@ -175,7 +175,7 @@ impl Builder {
             .await
             .map_err(|silence::TooSilent| BuildError::TimedOut { root: manifest.root.clone(), after })??;
         inputs.files.insert(manifest.file.clone());
-        // What a script writes beside its sources must not ask for the next build.
+        // Files that a script writes beside its sources must not trigger the next build.
         let scripted = matches!(way(manifest), Ok(Way::Script(_)));
         inputs.as_of = Some(as_of).filter(|_| !scripted);
         Ok(Built { artifact, inputs, took: began.elapsed(), warnings })
@@ -202,25 +202,25 @@ impl Builder {
                 Ok((artifact, script::inputs(manifest, script), Vec::new()))
             }
             Way::ReadyMade(binary) => {
-                let remedy = "put the library there, or take `binary` out of the manifest to have it built";
+                let remedy = "put the library there, or remove `binary` from the manifest to build it";
                 let artifact = script::ready_made(manifest, binary, remedy)?;
                 Ok((artifact, ready_made_inputs(manifest, binary), Vec::new()))
             }
         }
     }
 
-    /// Notes which files the messages of a failed build name: an edit of one of them may be what it takes. Relative paths
-    /// in them are seen from `bases` or from the plugin's folder.
+    /// Notes the files that the messages of a failed build name: an edit of one of them may fix the build. Relative paths
+    /// in them are relative to `bases` or to the plugin's folder.
     fn remember_failure(&self, manifest: &Manifest, bases: &[&Path], error: &BuildError) {
         let bases: Vec<_> = bases.iter().copied().chain([&*manifest.root]).collect();
         let named = named::files(error, &bases, self.dir.rest());
         let of_diagnostics = error.diagnostics().iter().filter_map(|it| it.file.clone());
-        // The standard library's own sources have no place on this machine.
+        // The paths of the standard library's own sources do not exist on this machine.
         let of_diagnostics = of_diagnostics.filter(|file| file.is_file());
         self.read.lock().entry(key(manifest)).or_default().extend(named.into_iter().chain(of_diagnostics));
     }
 
-    /// What the build of this plugin, that goes on or has ended, has to do with a change of this file.
+    /// How the present or last build of this plugin relates to a change of this file.
     pub fn own_writes(&self, manifest: &Manifest, (moment, path): (Moment, &Path)) -> OwnWrites {
         match way(manifest) {
             Ok(Way::Script(script)) if *path != manifest.root.join(script) => OwnWrites::Unordered,
@@ -233,8 +233,8 @@ impl Builder {
         }
     }
 
-    /// Builds with the standard library that goes with the plugin's allocator, which is known from what was built, and with the
-    /// flags that the author's configuration gives rustc.
+    /// Builds with the standard library that fits the plugin's allocator, which is known only from the built library, and
+    /// with the rustflags of the author's configuration.
     async fn compile(&self, manifest: &Manifest, facts: &Facts) -> Result<cargo::Output, BuildError> {
         let std = StdLink::of(facts);
         let output = match self.compile_with(std, manifest, facts).await {
@@ -247,16 +247,16 @@ impl Builder {
         };
         let Some(other) = std.other_for(&output.artifact) else { return Ok(output) };
         if let Err(error) = other.note(facts) {
-            tracing::warn!("{}: the next host builds it twice once more: {error}", manifest.id);
+            tracing::warn!("{}: the next host has to build it twice again: {error}", manifest.id);
         }
-        // It makes the call again as it was.
+        // It repeats the call unchanged.
         self.templates.lock().remove(&key(manifest));
         let mut output = self.compile_with(other, manifest, facts).await?;
         output.warnings.extend(other.explained());
         Ok(output)
     }
 
-    /// Builds without cargo where that gives the same, else with it.
+    /// Builds without cargo if that gives the same result, and otherwise with it.
     async fn compile_with(
         &self,
         std: StdLink,
@@ -288,7 +288,7 @@ impl Builder {
         Ok(output)
     }
 
-    /// What is known about the plugin's package, found out again if it no longer holds.
+    /// The facts about the plugin's package, found again if they are no longer valid.
     async fn facts(&self, manifest: &Manifest) -> Result<Arc<Facts>, BuildError> {
         let key = key(manifest);
         let known = self.facts.lock().get(&key).cloned();
@@ -318,7 +318,7 @@ fn way(manifest: &Manifest) -> Result<Way<'_>, BuildError> {
     }
 }
 
-/// The library, and those that come with it, be they there or not.
+/// The library, and those that belong to it, whether they exist or not.
 fn ready_made_inputs(manifest: &Manifest, binary: &Path) -> Inputs {
     let binary = manifest.root.join(binary);
     let mut files = places_of_libraries(&binary);

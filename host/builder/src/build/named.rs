@@ -1,5 +1,5 @@
-//! The paths that the messages of a failed build name: what is wrong is often in a file that no build has read yet, or one
-//! that is not there.
+//! The paths that the messages of a failed build name: the cause is often in a file that no build has read yet, or that
+//! does not exist.
 
 use super::BuildError;
 use std::{
@@ -10,14 +10,14 @@ use std::{
 /// A linker may name thousands.
 const MOST: usize = 100;
 
-/// What the tools brought along themselves, which no one edits.
+/// Files that belong to the tools, which nobody edits.
 const INSTALLED: [&str; 5] = ["/rustc/", "/lib/rustlib/", "/registry/src/", "/git/checkouts/", "/usr/"];
 
-/// What builds make.
+/// Files that builds make.
 const MADE: [&str; 2] = ["/target/", "/.replug/"];
 
-/// The files that the error names, be they there or not. Relative paths are taken below each of `bases`; what lies below
-/// `made` is made by builds.
+/// The files that the error names, whether they exist or not. Relative paths are resolved below each of `bases`. Files
+/// below `made` are made by builds.
 pub(super) fn files(error: &BuildError, bases: &[&Path], made: &Path) -> BTreeSet<PathBuf> {
     let mut text = plain(&error.to_string());
     for diagnostic in error.diagnostics() {
@@ -45,7 +45,7 @@ pub(super) fn files(error: &BuildError, bases: &[&Path], made: &Path) -> BTreeSe
     files
 }
 
-/// The text without the sequences that colour it.
+/// The text without escape sequences for colours.
 fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut parts = text.split("\x1b[");
@@ -56,7 +56,7 @@ fn plain(text: &str) -> String {
     plain
 }
 
-/// What may be a path: what stands between quotes of some kind, or between spaces.
+/// Possible paths: the text between quotes of some kind, or between spaces.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.lines().flat_map(|line| {
         let quoted = ['`', '"', '\''].into_iter().flat_map(|quote| line.split(quote).skip(1).step_by(2));
@@ -86,7 +86,7 @@ fn without_position(word: &str) -> &str {
     word
 }
 
-/// The path without `.` and `..`, so that it can be told which folders it needs.
+/// The path without `.` and `..`, to determine which folders it needs.
 fn cleaned(path: &Path) -> PathBuf {
     let mut cleaned = PathBuf::new();
     for part in path.components() {

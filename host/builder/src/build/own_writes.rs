@@ -1,4 +1,4 @@
-//! What a build may have written itself among its inputs, and when.
+//! Which inputs a build may have written itself, and when.
 
 use super::FactsKey;
 use crate::watch::changed_at;
@@ -11,10 +11,10 @@ use std::{
     time::SystemTime,
 };
 
-/// What a build has to do with a file that changed while it ran, or before it ended.
+/// How a build relates to a file that changed while it ran, or before it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnWrites {
-    /// No step of it writes there.
+    /// No step of the build writes there.
     None,
     /// The build script of the file's package ran until then. The compiler reads the file after that.
     Until(SystemTime),
@@ -24,25 +24,25 @@ pub enum OwnWrites {
     Unordered,
 }
 
-/// When something is asked about a build.
+/// When the question about a build is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// It goes on. One that was cut short before it may have written something a moment ago.
+    /// It is running. A build that was cancelled before it may have written something a moment ago.
     During,
-    /// None goes on.
+    /// No build is running.
     After,
 }
 
-/// The build scripts of packages by path, each by its package's folder.
+/// The build scripts of path dependencies, each by its package's folder.
 #[derive(Debug, Default)]
 pub(super) struct ScriptRuns {
-    /// When each last ran to its end.
+    /// When each last completed.
     ended: Mutex<BTreeMap<PathBuf, SystemTime>>,
-    /// Those that have yet to be heard of, by the build that goes on.
+    /// Those that the running build has not reported yet.
     awaited: Mutex<BTreeMap<FactsKey, BTreeSet<PathBuf>>>,
 }
 
-/// A build that goes on. When it is dropped, the build has ended or was given up.
+/// A running build. When it is dropped, the build has ended or was abandoned.
 pub(super) struct Running<'r> {
     runs: &'r ScriptRuns,
     build: FactsKey,
@@ -55,11 +55,11 @@ impl Drop for Running<'_> {
 }
 
 impl Running<'_> {
-    /// Notes that a build script has run, or that cargo has found that it need not.
+    /// Notes that a build script has run, or that cargo did not need to run it.
     pub(super) fn note(&self, script: &BuildScript) {
         let Some(folder) = folder_of(&script.package_id.repr) else { return };
-        // Cargo writes what the script has printed when it has ended, and starts the compiler after that. It gives the file
-        // the time at which the script began, so that only the kernel's own time of its last change says when that was.
+        // Cargo writes the script's output when it has ended, and starts the compiler after that. It sets the file's time
+        // to the start of the script, so that only the time of the last inode change shows when the script ended.
         let output = script.out_dir.as_std_path().parent().map(|it| it.join("output"));
         let ended = output.filter(|path| path.exists()).and_then(|path| changed_at(&path));
         self.runs.ended.lock().insert(folder.clone(), ended.unwrap_or_else(SystemTime::now));
@@ -77,7 +77,7 @@ impl ScriptRuns {
         Running { runs: self, build }
     }
 
-    /// What a build, of the packages in these folders, has to do with this file.
+    /// How a build of the packages in these folders relates to this file.
     pub(super) fn of(
         &self,
         (build, moment): (&FactsKey, Moment),
@@ -85,7 +85,7 @@ impl ScriptRuns {
         path: &Path,
     ) -> OwnWrites {
         let owner = packages.iter().filter(|it| path.starts_with(it)).max_by_key(|it| it.as_os_str().len());
-        // Nothing writes the script itself, or what cargo reads before it runs it.
+        // No script writes its own source, or the manifest that cargo reads before it runs the script.
         if owner.is_some_and(|folder| path == folder.join("build.rs") || path == folder.join("Cargo.toml")) {
             return OwnWrites::None;
         }
@@ -96,7 +96,7 @@ impl ScriptRuns {
             if own.is_some_and(|own| own.contains(folder)) || has_yet_to_begin && has_script(folder) {
                 return OwnWrites::Possible;
             }
-            // Another plugin's build runs the script while this one's compiler may read.
+            // The build of another plugin runs the script while the compiler of this one may read the file.
             if awaited.values().any(|other| other.contains(folder)) {
                 return OwnWrites::Unordered;
             }
@@ -112,7 +112,7 @@ impl ScriptRuns {
     }
 }
 
-/// Whether the package in this folder has a build script, as far as its manifest shows.
+/// Whether the package in this folder has a build script, according to its manifest.
 fn has_script(folder: &Path) -> bool {
     let names_one = |text: String| {
         let keys = text.lines().filter_map(|line| line.split_once('='));
@@ -121,7 +121,7 @@ fn has_script(folder: &Path) -> bool {
     folder.join("build.rs").is_file() || fs::read_to_string(folder.join("Cargo.toml")).is_ok_and(names_one)
 }
 
-/// The folder of a package by path: cargo names it `path+file:///folder#name@version`, and before 1.77
+/// The folder of a path dependency: cargo names it `path+file:///folder#name@version`, and before 1.77
 /// `name version (path+file:///folder)`.
 fn folder_of(package_id: &str) -> Option<PathBuf> {
     let older = package_id.split_once(" (").and_then(|(_, source)| source.strip_suffix(')'));

@@ -1,4 +1,4 @@
-//! A child process that takes everything it started with it when it ends, or when no one waits for it any more.
+//! A child process whose whole process group is killed when it ends or when its future is dropped.
 
 use super::{progress, silence};
 use crate::guard;
@@ -26,17 +26,17 @@ pub(super) struct Finished {
     pub(super) stderr: String,
 }
 
-/// How long output is still read after a process ended, if something outside its group holds the pipe.
+/// How long output is read after a process has ended, if a process outside of its group holds the pipe.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// Runs `command` in a process group of its own, with no input, and gives each line of its output to `on_line`.
+/// Runs `command` in a process group of its own, with empty input, and passes each line of its output to `on_line`.
 ///
-/// When the process has ended, what is left of its group is killed. When the future is dropped, the whole group is.
+/// When the process has ended, the rest of its group is killed. When the future is dropped, the whole group is.
 pub(super) async fn run(command: Command, on_line: impl FnMut(&str)) -> io::Result<Finished> {
     run_reading(command, on_line, |_| {}).await
 }
 
-/// Like [`run`], but gives each line of its standard error to `on_line`.
+/// Like [`run`], but passes each line of its standard error to `on_line`.
 pub(super) async fn run_reading_errors(command: Command, on_line: impl FnMut(&str)) -> io::Result<Finished> {
     run_reading(command, |_| {}, on_line).await
 }
@@ -82,7 +82,7 @@ async fn run_reading(
         tokio::pin!(reading);
         tokio::select! {
             status = &mut ended => {
-                // Output that comes late is worth less than an answer.
+                // A timely answer is worth more than late output.
                 let _ = tokio::time::timeout(LAST_WORDS, reading).await;
                 status
             }
@@ -106,7 +106,7 @@ async fn each_line(pipe: impl AsyncRead + Unpin, mut on_line: impl FnMut(&str)) 
         line.extend_from_slice(&read[..taken]);
         pipe.consume(taken);
         if taken > 0 && line.ends_with(b"\r") {
-            // What cargo writes over and over is no line; all else that ends so may be, and is one where a newline follows.
+            // Cargo's progress ends with a carriage return and is not a line; other text is one if a newline follows.
             if progress::hear(&line) {
                 line.clear();
             }
@@ -124,7 +124,7 @@ async fn each_line(pipe: impl AsyncRead + Unpin, mut on_line: impl FnMut(&str)) 
 
 struct Group {
     leader: Pid,
-    /// The leader, whoever has its number; none where the kernel knows no such thing.
+    /// The leader, as a pidfd; none if the kernel does not support pidfds.
     process: Option<OwnedFd>,
     reaped: Mutex<bool>,
 }
@@ -141,12 +141,12 @@ impl Group {
         status
     }
 
-    /// Only while the leader is not reaped: until then no one else can have its number. Something else in this program may
-    /// have done that, as a plugin that waits for any child does; then nothing is killed.
+    /// Only while the leader is not reaped: until then its process id is not reused. Something else in this program may
+    /// have reaped it, such as a plugin that waits for any child; then nothing is killed.
     fn kill(&self) {
         let is_there = |process| pidfd_send_signal(process, Signal::KILL).is_ok();
         if self.process.as_ref().is_none_or(is_there) {
-            // An error means that no one is left.
+            // An error means that the group is empty.
             let _ = kill_process_group(self.leader, Signal::KILL);
         }
     }

@@ -1,7 +1,7 @@
-//! How far a build has come, as cargo says it: `[=====>    ] 37/53: serde, syn`, again and again on one line, which it ends with a
-//! carriage return. Cargo knows how many crates there are to compile only by itself, and says so only there.
+//! The progress of a build, as cargo prints it: `[=====>    ] 37/53: serde, syn`, repeatedly on one line, which it ends
+//! with a carriage return. Only cargo knows how many crates there are to compile, and it reports the number only there.
 //!
-//! Whoever wants to know it runs the build in [`reported`]; the processes of the build are heard by [`hear`].
+//! Run a build in [`reported`] to receive its progress; [`hear`] reads the output of the build's processes.
 
 use replug_model::event::BuildProgress;
 use std::{process::Command, time::Duration};
@@ -14,10 +14,11 @@ tokio::task_local! {
     static HEARD: watch::Sender<Option<BuildProgress>>;
 }
 
-/// How often it is reported at most.
+/// The minimum interval between two reports.
 const PACE: Duration = Duration::from_secs(1);
 
-/// Does `work`, and gives each progress of a build in it to `report`: the first at once, and then the newest of each second.
+/// Does `work`, and passes the progress of builds in it to `report`: the first one at once, and then the newest of each
+/// second.
 pub(super) async fn reported<T>(mut report: impl FnMut(BuildProgress), work: impl Future<Output = T>) -> T {
     let (sender, mut heard) = watch::channel(None);
     let work = HEARD.scope(sender, work);
@@ -25,7 +26,7 @@ pub(super) async fn reported<T>(mut report: impl FnMut(BuildProgress), work: imp
     let mut not_before = Instant::now();
     loop {
         let news = async {
-            // The sender is there for as long as the work is.
+            // The sender exists as long as the work runs.
             let _ = heard.changed().await;
             sleep_until(not_before).await;
         };
@@ -41,18 +42,18 @@ pub(super) async fn reported<T>(mut report: impl FnMut(BuildProgress), work: imp
     }
 }
 
-/// Has cargo say how far it is, whatever its output goes to.
+/// Makes cargo print its progress even if its output is not a terminal.
 pub(super) fn ask(cargo: &mut Command) {
     cargo.env("CARGO_TERM_PROGRESS_WHEN", "always").env("CARGO_TERM_PROGRESS_WIDTH", "160");
     cargo.env("CARGO_TERM_PROGRESS_TERM_INTEGRATION", "false");
 }
 
-/// Says what a build does that does not say so itself.
+/// Reports a step of a build that cargo does not report.
 pub(super) fn note(doing: &str) {
     send(BuildProgress { done: None, total: None, doing: doing.to_owned() });
 }
 
-/// Takes what was written up to a carriage return; false if cargo does not write such a thing.
+/// Parses the text up to a carriage return; false if it is not cargo's progress.
 pub(super) fn hear(written: &[u8]) -> bool {
     let progress = str::from_utf8(written).ok().and_then(read);
     let is_progress = progress.is_some();
@@ -61,7 +62,7 @@ pub(super) fn hear(written: &[u8]) -> bool {
 }
 
 fn send(progress: BuildProgress) {
-    // Where no one wants to know, no one hears it.
+    // Outside of `reported`, the progress is dropped.
     let _ = HEARD.try_with(|heard| {
         heard.send_if_modified(|known| {
             let is_news = known.as_ref() != Some(&progress);
@@ -71,7 +72,8 @@ fn send(progress: BuildProgress) {
     });
 }
 
-/// Reads `[=> ] 1/18: zmij(build), serde_core`, and `12 crates, remaining bytes: 3.1MiB`, which it says of downloads.
+/// Parses `[=> ] 1/18: zmij(build), serde_core`, and `12 crates, remaining bytes: 3.1MiB`, which cargo prints for
+/// downloads.
 fn read(written: &str) -> Option<BuildProgress> {
     let text = written.trim_start_matches("\u{1b}[K").trim();
     if let Some(bar) = text.strip_prefix('[') {

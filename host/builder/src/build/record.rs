@@ -1,10 +1,11 @@
-//! What the files held from which cargo has built what lies in its target folder, and what follows from that.
+//! The contents of the files from which cargo has built the units in its target folder.
 //!
-//! Cargo takes a unit for fresh if no file of it is newer than the unit. A file that is moved, copied or unpacked with its
-//! old time is then never built. So the record says, beside the target folder's contents, what each file held when cargo
-//! last used it; before a build, what cargo would take for fresh although a file has other bytes, loses its fingerprint.
+//! Cargo considers a unit fresh if no file of it is newer than the unit. It would never build a file that was moved,
+//! copied or unpacked with its old time. So the record, in the target folder, has the content of each file when cargo
+//! last used it. Before a build, a unit that cargo would consider fresh although a file has other bytes loses its
+//! fingerprint.
 //!
-//! **What must never be:** a unit that cargo takes for fresh and that is made from anything else than what the record says.
+//! **Never allowed:** a unit that cargo considers fresh but that was made from other contents than the record has.
 
 use super::{
     BuildError,
@@ -26,19 +27,19 @@ use std::{
 
 const NAME: &str = "replug-inputs.json";
 
-/// The times of cargo's files come from a coarser clock than that of the program.
+/// The clock of file times is coarser than that of the program.
 const TICK: Duration = Duration::from_millis(20);
 
-/// What a target folder was built from. Lies in it, as `replug-inputs.json`.
+/// The inputs of a target folder. Stored in it as `replug-inputs.json`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Record {
-    /// A build that has begun and not ended: it was cut short, or runs.
+    /// A build that has begun and not ended: it was cancelled, or is running.
     unfinished: Option<Unfinished>,
-    /// By the file in which cargo or rustc lists what each was made from.
+    /// By the file in which cargo or rustc lists the inputs of each.
     units: BTreeMap<String, Unit>,
-    /// What the files held. One that is missing here may have been anything.
+    /// The contents of the files. A file that is missing here has unknown content.
     contents: BTreeMap<PathBuf, Content>,
-    /// What the last good build of each plugin's package consisted of.
+    /// The inputs of the last good build of each plugin's package.
     plugins: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -61,21 +62,21 @@ impl Record {
         Ok(())
     }
 
-    /// Adds what those units are made from to `inputs`.
+    /// Adds the inputs of those units to `inputs`.
     fn add(&self, units: &BTreeSet<String>, inputs: &mut Inputs) {
         let units: Vec<_> = units.iter().filter_map(|key| self.units.get(key)).collect();
         for unit in &units {
             inputs.files.extend(unit.files.iter().cloned());
-            // No one else follows a link to a folder that lies in one of them.
+            // The watcher does not follow links to folders in one of these, so they are added as well.
             inputs.dirs.extend(unit.dirs.iter().cloned().chain(unit.linked_dirs()));
         }
         let package_dirs: BTreeSet<_> = units.iter().flat_map(|unit| unit.package_dirs()).collect();
-        // Packages within a package do not belong to it, but may be needed as well.
+        // Nested packages do not belong to a package, but may be needed as well.
         let nested = package_dirs.iter().flat_map(|dir| nested_packages(dir));
         let nested: Vec<_> = nested.filter(|dir| !inputs.dirs.iter().any(|it| it.starts_with(dir))).collect();
         inputs.except.extend(nested);
         inputs.dirs.extend(package_dirs);
-        // A folder of sources that is a link may come to lead elsewhere.
+        // A source folder that is a link may later lead elsewhere.
         let folders =
             inputs.files.iter().filter_map(|file| file.parent()).chain(inputs.dirs.iter().map(|it| &**it));
         let folders: BTreeSet<_> = folders.collect();
@@ -84,7 +85,7 @@ impl Record {
     }
 }
 
-/// Adds what the last good build of the plugin's package was made from, be it one of an earlier host.
+/// Adds the inputs of the last good build of the plugin's package, also of one by an earlier host.
 pub(super) fn add_known(facts: &Facts, inputs: &mut Inputs) {
     if let Some(record) = Record::read(&facts.target_dir)
         && let Some(units) = record.plugins.get(&facts.package)
@@ -98,15 +99,15 @@ pub(super) struct Run<'f> {
     facts: &'f Facts,
     began: SystemTime,
     record: Record,
-    /// What the files held when it began.
+    /// The contents of the files when it began.
     before: BTreeMap<PathBuf, Content>,
     reported: Reported,
     end: End,
-    /// Keeps other processes from the record, as cargo's own lock keeps them from the target folder.
+    /// Locks the record against other processes, as cargo's own lock does with the target folder.
     _alone: fs::File,
 }
 
-/// How a build ended, as far as it is known.
+/// How a build ended, if it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// It was dropped.
@@ -116,7 +117,8 @@ pub(super) enum End {
 }
 
 impl<'f> Run<'f> {
-    /// Has cargo see whatever holds something else than it was built from. Waits while another process builds there.
+    /// Makes cargo detect every file whose content has changed since it was built. Waits while another process builds
+    /// there.
     pub(super) async fn begin(facts: &'f Facts) -> Result<Self, BuildError> {
         let dir = &facts.target_dir;
         let failed = |source| BuildError::Io {
@@ -161,19 +163,19 @@ impl<'f> Run<'f> {
         Ok(Self { facts, began, record, before, reported, end: End::CutShort, _alone: alone })
     }
 
-    /// Takes note of a message of cargo's.
+    /// Reads a message of cargo's.
     pub(super) fn hear(&mut self, message: &Message) {
         self.reported.hear(message);
     }
 
-    /// The build has ended. Adds what it was made from to `inputs`, as far as cargo has reported it.
+    /// The build has ended. Adds its inputs to `inputs`, as far as cargo has reported them.
     pub(super) fn end(mut self, end: End, inputs: &mut Inputs) {
         self.end = end;
         let reported = self.settle();
         self.record.add(&reported, inputs);
     }
 
-    /// Notes what the units that are finished were made from, where that is beyond doubt.
+    /// Records the inputs of the finished units whose content is certain.
     fn settle(&mut self) -> BTreeSet<String> {
         let units = self.reported.units();
         let keys: BTreeSet<String> = units.keys().cloned().collect();
@@ -183,13 +185,13 @@ impl<'f> Run<'f> {
             if before.map_or_else(|| now.is_older_than(self.began), |before| before.is_same(&now)) {
                 self.record.contents.insert(path, now);
             } else {
-                // Which of the two was used is not known.
+                // It is unknown which of the two contents was used.
                 self.record.contents.remove(&path);
             }
         }
         self.record.units.extend(units);
         if self.end == End::Succeeded {
-            // Of what failed, it stays known what has to change.
+            // The inputs of a failed unit stay known: one of them has to change.
             self.record.units.retain(|list, _| Path::new(list).exists());
             self.record.plugins.insert(self.facts.package.clone(), keys.clone());
         }
@@ -207,16 +209,16 @@ impl Drop for Run<'_> {
             self.settle();
         }
         if let Err(error) = self.record.write(&self.facts.target_dir) {
-            // What is there says that the build did not end, which makes the next one slower and no less right.
+            // The record then says that the build did not end, which makes the next build slower but not wrong.
             tracing::warn!("{}: {error}", self.facts.target_dir.display());
         }
     }
 }
 
-/// What all files hold that the units were made from, or that the plugin is known to be made from.
+/// The contents of all inputs of the units, and of all known inputs of the plugin.
 fn contents(record: &Record, facts: &Facts) -> BTreeMap<PathBuf, Content> {
     let mut paths: BTreeSet<PathBuf> = record.units.values().flat_map(Unit::all_files).collect();
-    // A file that is gone counts too.
+    // A file that is gone counts, too.
     let gone =
         record.contents.keys().filter(|path| record.units.values().any(|unit| unit.is_made_from(path)));
     paths.extend(gone.cloned());

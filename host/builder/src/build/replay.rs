@@ -1,8 +1,9 @@
-//! Building an edit without cargo: the last crate's own `rustc` call is noted when cargo makes it, and made again as long
-//! as nothing but that crate's own sources has changed. That leaves out all that cargo does to find that out itself.
+//! Building an edit without cargo. The `rustc` call of the last crate is recorded when cargo makes it, and repeated as
+//! long as only that crate's own sources change. This saves the time that cargo needs to find that out.
 //!
-//! **What must never be:** an artifact that cargo would not have made from the same files. Whatever is not known to be
-//! as it was, and whatever `rustc` says that is not about the author's own source, drops the template, and cargo decides.
+//! **Never allowed:** an artifact that cargo would not have made from the same files. If anything else may have
+//! changed, or if `rustc` reports an error that is not about the author's own source, the template is dropped, and
+//! cargo builds.
 
 use super::{
     BuildError,
@@ -29,7 +30,7 @@ use std::{
     time::SystemTime,
 };
 
-/// Notes how cargo calls rustc for the package that it was asked for, and calls it.
+/// Records how cargo calls rustc for the requested package, and calls it.
 const WRAPPER: &str = r#"#!/bin/sh
 if [ "$CARGO_PRIMARY_PACKAGE" = 1 ] && [ -n "$REPLUG_NOTE" ]; then
     { printf '%s\0' "$PWD" "$@" > "$REPLUG_NOTE.args" && env -0 > "$REPLUG_NOTE.env"; } || rm -f "$REPLUG_NOTE.args"
@@ -37,18 +38,18 @@ fi
 exec "$@"
 "#;
 
-/// What steers the wrapper or belongs to the cargo that called it, and is not for rustc.
+/// Variables for the wrapper or from the cargo that called it, which rustc must not get.
 const NOT_FOR_RUSTC: [&str; 5] =
     ["RUSTC_WORKSPACE_WRAPPER", "REPLUG_NOTE", "CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS"];
 
-/// Where a cargo build leaves its note.
+/// Where a cargo build leaves its record of the call.
 #[derive(Debug)]
 pub(super) struct Note {
     path: PathBuf,
 }
 
 impl Note {
-    /// Has `command`, a cargo build, note how it calls rustc. `None` where someone else wraps rustc already.
+    /// Makes `command`, a cargo build, record how it calls rustc. `None` if another wrapper of rustc is configured.
     pub(super) fn ask(command: &mut Command, facts: &Facts) -> Option<Self> {
         let wrapped = ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_RUSTC_WRAPPER"]
             .iter()
@@ -73,7 +74,7 @@ impl Note {
     }
 }
 
-/// Written again only if it differs: cargo looks at its time.
+/// Written again only if it differs, because cargo checks its time.
 fn write_wrapper(dir: &Path, wrapper: &Path) -> io::Result<()> {
     if fs::read(wrapper).is_ok_and(|found| found == WRAPPER.as_bytes()) {
         return Ok(());
@@ -86,7 +87,7 @@ fn write_wrapper(dir: &Path, wrapper: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What files were when a cargo build began.
+/// The stamps of files when a cargo build began.
 #[derive(Debug)]
 pub(super) struct Beginning {
     at: SystemTime,
@@ -95,7 +96,7 @@ pub(super) struct Beginning {
 }
 
 impl Beginning {
-    /// Notes what the files are that are known before the build.
+    /// Stamps the files that are known before the build.
     pub(super) fn now(facts: &Facts) -> Self {
         let at = SystemTime::now();
         let known = facts.inputs.files.iter().chain(&facts.settings.files);
@@ -103,18 +104,18 @@ impl Beginning {
         Self { at, stamps, target_dir: facts.target_dir.clone() }
     }
 
-    /// What a file was when cargo read it; none if it may have been saved since.
+    /// The stamp of a file when cargo read it; none if it may have been saved since.
     fn stamp(&self, path: &Path) -> Option<Option<Stamp>> {
         match self.stamps.get(path) {
             Some(stamp) => Some(*stamp),
-            // What cargo itself has written, maybe in this build.
+            // A file that cargo itself has written, possibly in this build.
             None if path.starts_with(&self.target_dir) => Some(stamp(path)),
             None => stamp_before(path, self.at).map(Some),
         }
     }
 }
 
-/// One call of rustc, and what has to be as it was for making it again.
+/// One call of rustc, and the conditions for repeating it.
 #[derive(Debug)]
 pub(super) struct Template {
     rustc: OsString,
@@ -122,17 +123,17 @@ pub(super) struct Template {
     env: Vec<(OsString, OsString)>,
     cwd: PathBuf,
     spec: BuildSpec,
-    /// The name of the crate with what cargo adds to it: the files that rustc writes are called that.
+    /// The name of the crate with cargo's suffix, which is the name of the files that rustc writes.
     stem: String,
-    /// All that the artifact is made from but the crate's own sources.
+    /// All inputs of the artifact except the crate's own sources.
     others: BTreeMap<PathBuf, Option<Stamp>>,
     inputs: Inputs,
     folders: Folders,
 }
 
 impl Template {
-    /// Makes a template of what a cargo build has noted, be it an earlier one that made this artifact. `None` if a
-    /// file was saved while cargo built: which version it read is not known.
+    /// Makes a template of the call that a cargo build has recorded, also of an earlier build that made this artifact.
+    /// `None` if a file was saved while cargo built, because it is unknown which content cargo read.
     pub(super) fn of(
         note: &Note,
         beginning: &Beginning,
@@ -147,7 +148,7 @@ impl Template {
         let suffix = suffix.unwrap_or_default();
         let stem = format!("{}{suffix}", value("--crate-name")?);
         let out_dir = Path::new(value("--out-dir")?);
-        // What cargo hands out is a hard link to what rustc made.
+        // The output that cargo reports is a hard link to the file that rustc wrote.
         if stamp(&out_dir.join(format!("lib{stem}.so"))) != stamp(&output.artifact) {
             return None;
         }
@@ -180,12 +181,12 @@ impl Template {
         })
     }
 
-    /// Whether making the call again gives what cargo would make.
+    /// Whether repeating the call gives the same result as cargo.
     pub(super) fn holds(&self, manifest: &Manifest) -> bool {
         self.spec == manifest.build && self.others.iter().all(|(path, found)| stamp(path) == *found)
     }
 
-    /// Makes the call again. `None` if cargo is to decide.
+    /// Repeats the call. `None` if cargo has to build.
     pub(super) async fn run(&self, manifest: &Manifest, facts: &Facts) -> Option<Result<Output, BuildError>> {
         let out_dir = self.folders.fresh().ok()?;
         let mut command = Command::new(&self.rustc);
@@ -221,17 +222,17 @@ impl Template {
     }
 }
 
-/// Where the runs of a template write, and no other template meanwhile, be it one of another process.
+/// The output folders of a template, which no other template uses at the same time, not even in another process.
 #[derive(Debug)]
 struct Folders {
-    /// The common beginning of their paths.
+    /// The common prefix of their paths.
     base: OsString,
     runs: AtomicU64,
     _alone: fs::File,
 }
 
 impl Folders {
-    /// Takes the first that are free of those whose paths begin with `path`.
+    /// Takes the first free folders among those whose paths begin with `path`.
     fn take(path: &Path) -> io::Result<Self> {
         let mut number = 0_u32;
         loop {
@@ -248,7 +249,7 @@ impl Folders {
         }
     }
 
-    /// An empty one. The one before it may still be read; those before that are removed.
+    /// An empty folder. The previous one may still be in use; older ones are removed.
     fn fresh(&self) -> io::Result<PathBuf> {
         let mut folder = self.base.clone();
         folder.push(if self.runs.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
@@ -263,13 +264,13 @@ impl Folders {
     }
 }
 
-/// The argument behind a flag.
+/// The argument after a flag.
 fn after<'a>(args: &'a [OsString], flag: &str) -> Option<&'a OsStr> {
     let at = args.iter().position(|arg| arg == flag)?;
     args.get(at + 1).map(OsString::as_os_str)
 }
 
-/// Whether an error of that code may come from crates that are no longer as they were, not from the source.
+/// Whether an error with that code may come from changed crates, rather than from the source.
 fn is_about_crates(code: &str) -> bool {
     ["E0457", "E0459", "E0460", "E0461", "E0462", "E0463", "E0464", "E0514", "E0519"].contains(&code)
 }

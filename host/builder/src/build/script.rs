@@ -1,4 +1,4 @@
-//! Building with the author's own script, and taking a library that is ready-made.
+//! Building with the author's own script, and using a prebuilt library.
 
 use super::{BuildError, process, toolchain};
 use crate::watch::Inputs;
@@ -10,10 +10,10 @@ use std::{
     time::Duration,
 };
 
-/// The script that is run without being named, in a folder without a Cargo.toml.
+/// The default script in a folder without a Cargo.toml.
 pub(super) const CONVENTIONAL: &str = "scripts/build.sh";
 
-/// Runs `script` and gives the library that it leaves at the manifest's `binary`.
+/// Runs `script` and returns the library at the manifest's `binary`.
 pub(super) async fn build(
     manifest: &Manifest,
     script: &Path,
@@ -56,24 +56,26 @@ pub(super) async fn build(
     ready_made(
         manifest,
         binary,
-        "the build script succeeded, but left nothing there: see where it puts the library",
+        "the build script succeeded, but put no library there; check where it puts the library",
     )
 }
 
 fn not_started(script: &Path, source: io::Error) -> BuildError {
     let remedy = match source.kind() {
-        io::ErrorKind::NotFound if script.exists() => "its first line names an interpreter that is not there",
-        io::ErrorKind::NotFound => "there is no such file: see `script` under `[build]` in the manifest",
+        io::ErrorKind::NotFound if script.exists() => {
+            "its first line names an interpreter that does not exist"
+        }
+        io::ErrorKind::NotFound => "no such file; check `script` under `[build]` in the manifest",
         io::ErrorKind::PermissionDenied => "make it executable: chmod +x",
         _ if source.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
             "its first line must name an interpreter, such as #!/bin/sh"
         }
-        _ => "see that it runs in a shell",
+        _ => "check that it runs in a shell",
     };
     BuildError::ScriptNotStarted { script: script.into(), source, remedy }
 }
 
-/// The library at `binary`, if it is there and in the plugin's folder.
+/// The library at `binary`, if it exists and is in the plugin's folder.
 pub(super) fn ready_made(
     manifest: &Manifest,
     binary: &Path,
@@ -83,7 +85,7 @@ pub(super) fn ready_made(
     let target = match fs::canonicalize(&path) {
         Ok(target) if target.is_file() => target,
         Ok(_) => {
-            return Err(BuildError::NoBinary { path, remedy: "it is not a file: name the library itself" });
+            return Err(BuildError::NoBinary { path, remedy: "not a file; name the library itself" });
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(BuildError::NoBinary { path, remedy });
@@ -96,14 +98,14 @@ pub(super) fn ready_made(
     Ok(path)
 }
 
-/// What a scripted build is made from: the folder `src`, or without one the whole folder but for what it makes.
+/// The inputs of a scripted build: the folder `src`, or without one the whole folder except the outputs.
 pub(super) fn inputs(manifest: &Manifest, script: &Path) -> Inputs {
     let source = manifest.root.join("src");
     let mut inputs = Inputs::default();
     inputs.files.insert(manifest.root.join(script));
     inputs.dirs.insert(if source.is_dir() { source } else { manifest.root.clone() });
     if let Some(binary) = &manifest.binary {
-        // What a script makes on the way usually lies beside what it leaves in the end.
+        // Intermediate files of a script are usually beside its final output.
         let top = binary.components().next().map(|part| manifest.root.join(part));
         inputs.except.extend(top);
     }

@@ -1,4 +1,4 @@
-//! The files that steer cargo and rustup, and what they say that a build has to know.
+//! The configuration files of cargo and rustup, and the settings that affect a build.
 
 use std::{
     collections::BTreeSet,
@@ -7,21 +7,21 @@ use std::{
 };
 use toml::{Table, Value};
 
-/// What the configuration of cargo says for one folder.
+/// Cargo's configuration for one folder.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Settings {
-    /// Every file that counts, whether it is there or not: cargo and rustup look in the folders above, too.
+    /// Every relevant file, whether it exists or not: cargo and rustup also look in the folders above.
     pub(super) files: Vec<PathBuf>,
     /// The compiler that `[build] rustc` names.
     pub(super) rustc: Option<PathBuf>,
     /// The profiles that they define or change.
     pub(super) profiles: BTreeSet<String>,
-    /// Whether they put something in the place of crates from a registry: a folder, or another registry.
+    /// Whether they replace crates from a registry by a folder or by another registry.
     pub(super) replaces_crates: bool,
 }
 
 impl Settings {
-    /// Reads what counts for a cargo that runs in `folder`.
+    /// Reads the configuration of a cargo that runs in `folder`.
     pub(super) fn find(folder: &Path) -> Self {
         let mut settings = Self::default();
         for folder in folder.ancestors() {
@@ -34,25 +34,25 @@ impl Settings {
         settings
     }
 
-    /// Whether one of the files has this word in it.
+    /// Whether one of the files contains this word.
     pub(super) fn mention(&self, word: &str) -> bool {
         self.files.iter().any(|path| fs::read_to_string(path).is_ok_and(|text| text.contains(word)))
     }
 
     fn read_folder(&mut self, folder: &Path) {
-        // Where both are there, cargo reads the first.
+        // If both exist, cargo reads the first.
         for name in ["config", "config.toml"] {
             self.read(&folder.join(name));
         }
     }
 
-    /// Reads a file, and those that it includes. A file that was read before takes precedence.
+    /// Reads a file, and the files that it includes. Files that were read earlier take precedence.
     fn read(&mut self, file: &Path) {
         if self.files.iter().any(|known| known == file) {
             return;
         }
         self.files.push(file.to_owned());
-        // Of a file with errors, cargo says which.
+        // Cargo reports errors in a file.
         let Some(table) = fs::read_to_string(file).ok().and_then(|text| text.parse::<Table>().ok()) else {
             return;
         };
@@ -67,7 +67,7 @@ impl Settings {
     }
 }
 
-/// The folder in which cargo keeps what it has downloaded.
+/// The folder for cargo's downloads.
 pub(super) fn cargo_home() -> Option<PathBuf> {
     let named = env::var_os("CARGO_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
     named.or_else(|| Some(env::home_dir()?.join(".cargo")))
@@ -82,7 +82,7 @@ fn included(value: &Value) -> Vec<&str> {
     }
 }
 
-/// A program as a configuration file names it: a path counts from the folder that holds `.cargo`.
+/// A program as a configuration file names it: a path is relative to the folder that contains `.cargo`.
 fn program(name: &str, file: &Path) -> PathBuf {
     match file.parent().and_then(Path::parent).filter(|_| name.contains('/')) {
         Some(folder) => folder.join(name),

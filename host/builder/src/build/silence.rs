@@ -1,5 +1,5 @@
-//! Ends a build whose processes have written nothing for too long. What counts is silence, not duration: a slow build on a
-//! busy machine writes on, and a build that waits for its turn has no process yet.
+//! Ends a build whose processes have written nothing for too long. Only silence counts, not duration: a slow build on a
+//! busy machine keeps writing, and a build that waits for its turn has no process yet.
 
 use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
@@ -18,7 +18,7 @@ struct Processes {
 }
 
 impl Processes {
-    /// Until when they may be silent; an error if that is past. Without a process, there is nothing to be heard.
+    /// When their allowed silence ends; an error if that time has passed. Without a process, there is no such time.
     fn next_look(&self, now: Instant, limit: Duration) -> Result<Instant, TooSilent> {
         let silent_since = if self.running == 0 { now } else { self.heard_at };
         Some(silent_since + limit).filter(|end| *end > now).ok_or(TooSilent)
@@ -34,7 +34,7 @@ impl Processes {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooSilent;
 
-/// Does `work`, and drops it when processes that it runs have written nothing for `limit`.
+/// Does `work`, and drops it when the processes that it runs have written nothing for `limit`.
 pub(super) async fn bounded<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, TooSilent> {
     let processes = Arc::new(Mutex::new(Processes { running: 0, heard_at: Instant::now() }));
     let work = PROCESSES.scope(processes.clone(), work);
@@ -61,11 +61,11 @@ pub(super) fn process_starts() -> Running {
 
 /// A process of the build has written something.
 pub(super) fn is_broken() {
-    // Outside of a build, no one counts.
+    // Outside of a build, silence is not measured.
     let _ = PROCESSES.try_with(|processes| processes.lock().heard_at = Instant::now());
 }
 
-/// A process of a build that runs.
+/// A running process of a build.
 pub(super) struct Running(Option<Arc<Mutex<Processes>>>);
 
 impl Drop for Running {

@@ -1,4 +1,4 @@
-//! How a plugin gets the standard library: the one that all plugins share, unless it has an allocator of its own.
+//! Which standard library a plugin links: the shared one, unless the plugin has an allocator of its own.
 
 use super::{BuildError, facts::Facts};
 use crate::artifact::Allocator;
@@ -8,19 +8,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How the last crate of a plugin is to be linked.
+/// How to link the last crate of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StdLink {
-    /// To the shared libstd: every copy of std costs the host thread keys that it never gets back.
+    /// To the shared libstd: every copy of std uses up thread-local keys of the host for good.
     Shared,
-    /// With a copy of its own, because the shared one has another allocator than the plugin.
+    /// With a copy of its own, because the shared one uses another allocator than the plugin.
     Own,
 }
 
 const OWN: &[u8] = b"own\n";
 
 impl StdLink {
-    /// As the last build of the package was.
+    /// As in the last build of the package.
     pub(super) fn of(facts: &Facts) -> Self {
         match fs::read(note(facts)) {
             Ok(found) if found == OWN => Self::Own,
@@ -28,7 +28,7 @@ impl StdLink {
         }
     }
 
-    /// How it has to be built instead, if what a build has made must not be used.
+    /// How to build again, if the built library must not be used.
     pub(super) fn other_for(self, artifact: &Path) -> Option<Self> {
         match (self, Allocator::of(artifact)) {
             (Self::Shared, Allocator::Mixed) => Some(Self::Own),
@@ -37,7 +37,7 @@ impl StdLink {
         }
     }
 
-    /// Has the next build of the package begin with this, in this host and in later ones.
+    /// Makes the next builds of the package begin with this, in this host and in later ones.
     pub(super) fn note(self, facts: &Facts) -> io::Result<()> {
         let note = note(facts);
         match self {
@@ -49,17 +49,17 @@ impl StdLink {
         }
     }
 
-    /// What the author is told when it is built so after all.
+    /// The note for the author about its own copy of std.
     pub(super) fn explained(self) -> Option<Diagnostic> {
         if self == Self::Shared {
             return None;
         }
         let message = "it has a `#[global_allocator]`, so it is built with its own copy of std";
-        Some(note_of(message, "the shared libstd keeps to its own allocator"))
+        Some(note_of(message, "the shared libstd always uses its own allocator"))
     }
 }
 
-/// Whether rustc has refused the shared libstd, because flags that no profile has given it ask for LTO.
+/// Whether rustc has refused the shared libstd because rustflags ask for LTO, and not a profile.
 pub(super) fn is_excluded_by_lto(error: &BuildError) -> bool {
     error
         .diagnostics()
@@ -67,17 +67,17 @@ pub(super) fn is_excluded_by_lto(error: &BuildError) -> bool {
         .any(|it| it.message.contains("cannot prefer dynamic linking when performing LTO"))
 }
 
-/// What the author is told then.
+/// The note for the author in that case.
 pub(super) fn explained_by_lto() -> Diagnostic {
     let message = "rustflags ask for LTO, so it is built with its own copy of std";
     note_of(
         message,
-        "LTO excludes the shared libstd; in a profile, `lto` is turned off for plugins, and in rustflags it cannot be",
+        "LTO excludes the shared libstd; replug can turn off `lto` in a profile, but not in rustflags",
     )
 }
 
 fn note_of(message: &str, why: &str) -> Diagnostic {
-    let cost = "each reload in the host's process takes 2 of its thread-local keys, and `mode = \"process\"` takes none";
+    let cost = "each reload in the host's process uses up 2 of its thread-local keys; `mode = \"process\"` uses none";
     Diagnostic {
         level: "note".into(),
         file: None,

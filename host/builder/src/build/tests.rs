@@ -1,4 +1,4 @@
-//! Small crates without dependencies, built by a nested cargo, and scripts that behave and misbehave.
+//! Small crates without dependencies, built by a nested cargo, and scripts that behave well or badly.
 
 mod inputs;
 mod replay;
@@ -168,7 +168,7 @@ async fn a_build_is_no_change_and_an_edit_after_it_is_one() {
     bench.write("src/new.tmp", &GOOD.replace("41", "42"));
     fs::rename(bench.path("src/new.tmp"), bench.path("src/lib.rs")).unwrap();
     loop {
-        // The builder's folder is made below the watched one; that is all that may come before the edit.
+        // The builder creates its folder below the watched one; only that may precede the edit.
         match notices.recv().await.unwrap() {
             watch::Notice::PluginsChanged => {}
             watch::Notice::Changed(change) => break assert_eq!(change.path, bench.path("src/lib.rs")),
@@ -186,7 +186,7 @@ async fn a_package_that_is_no_cdylib_is_refused_with_the_line_to_add() {
         message.contains("`tiny-one` is not a cdylib; add `crate-type = [\"cdylib\"]` under `[lib]`"),
         "{message}"
     );
-    // The facts are found out again once the manifest is repaired.
+    // The facts are found again once the manifest is repaired.
     bench.write("Cargo.toml", CARGO_TOML);
     bench.build().await.unwrap();
     bench.write("Cargo.toml", "[package]\nname = \"tiny-one\"\nedition = \"2024\"\n");
@@ -202,10 +202,10 @@ async fn of_two_cdylibs_the_manifest_has_to_name_one() {
         bench.write(&format!("{name}/src/lib.rs"), GOOD);
     }
     let message = bench.refusal().await;
-    assert!(message.contains("2 packages are cdylibs: `a`, `b`; say which one"), "{message}");
+    assert!(message.contains("2 packages are cdylibs: `a`, `b`; name the plugin"), "{message}");
     bench.write("plugin.toml", "id = 'dev.example.tiny'\nbuild = { package = 'c' }");
     let message = bench.refusal().await;
-    assert!(message.contains("there is no package `c` here; `build.package` may be: `a`, `b`"), "{message}");
+    assert!(message.contains("no package `c` here; valid values of `build.package`: `a`, `b`"), "{message}");
     bench.write("plugin.toml", "id = 'dev.example.tiny'\nbuild = { package = 'b' }");
     let built = bench.build().await.unwrap();
     assert_eq!(built.artifact.file_name().unwrap(), "libb.so");
@@ -276,7 +276,7 @@ async fn a_script_that_fails_or_cannot_be_run_is_explained() {
     assert!(bench.refusal().await.contains("make it executable: chmod +x"));
     bench.chmod("scripts/build.sh", 0o755);
     bench.write("scripts/build.sh", "#!/no/such/shell\n");
-    assert!(bench.refusal().await.contains("an interpreter that is not there"));
+    assert!(bench.refusal().await.contains("an interpreter that does not exist"));
     bench.write("scripts/build.sh", "true");
     assert!(bench.refusal().await.contains("such as #!/bin/sh"));
     bench.write("plugin.toml", "id = 'dev.example.tiny'");
@@ -295,10 +295,10 @@ async fn a_ready_made_library_is_taken_from_the_folder_and_from_nowhere_else() {
     fs::remove_file(bench.path("lib/tiny.so")).unwrap();
     bench.write("../outside.so", "x");
     std::os::unix::fs::symlink("../../outside.so", bench.path("lib/tiny.so")).unwrap();
-    assert!(bench.refusal().await.contains("leads out of the plugin's folder"));
+    assert!(bench.refusal().await.contains("points outside of the plugin's folder"));
 }
 
-/// A script that hangs, with a grandchild; both hold the writing end of the pipe that is given back.
+/// A script that hangs, with a grandchild; both hold the write end of the returned pipe.
 fn hanging() -> (Bench, PathBuf) {
     let bench = Bench::script("#!/bin/sh\nexec 3> alive\nsleep 1000 &\nsh -c 'sleep 1000; true'\n");
     let pipe = bench.path("alive");
@@ -309,7 +309,7 @@ fn hanging() -> (Bench, PathBuf) {
 #[tokio::test]
 async fn dropping_a_build_leaves_no_process_behind() {
     let (bench, pipe) = hanging();
-    // Opening waits until the script has opened its end; reading ends when the last process that holds it is gone.
+    // Opening waits until the script has opened its end; reading ends when the last process with that end has ended.
     let opened = tokio::task::spawn_blocking(move || fs::File::open(pipe).unwrap());
     let manifest = bench.manifest();
     let mut pipe = tokio::select! {
@@ -328,11 +328,8 @@ async fn a_build_that_is_silent_for_too_long_is_ended_with_all_its_processes() {
     let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let mut pipe = fs::OpenOptions::new().read(true).custom_flags(flags).open(pipe).unwrap();
     let message = bench.refusal().await;
-    assert!(
-        message.contains("the build wrote nothing for 300ms and was ended; see what it waits for"),
-        "{message}"
-    );
-    // Reading says "not yet" for as long as anyone holds the other end.
+    assert!(message.contains("build timed out after 300ms without output (`build.timeout`)"), "{message}");
+    // Reading returns "not yet" as long as a process holds the other end.
     let all_gone = async {
         while pipe.read(&mut [0]).is_err() {
             tokio::task::yield_now().await;
@@ -355,13 +352,13 @@ async fn an_included_file_outside_of_the_source_folder_stays_an_input_while_it_i
     bench.build().await.unwrap();
     bench.write("tables.rs", "pub const N: i32 = \"text\";");
     bench.build().await.unwrap_err();
-    // rustc names it by the way that it was included.
+    // rustc names the file by the path in the `include`.
     let is_tables = |file: &PathBuf| fs::canonicalize(file).is_ok_and(|file| file == bench.path("tables.rs"));
     let inputs = bench.builder.inputs(&bench.manifest()).await;
     assert!(inputs.files.iter().any(is_tables), "{inputs:?}");
     assert!(inputs.dirs.contains(&bench.path("src")), "{inputs:?}");
 
-    // One that never built is known by the compiler's complaint.
+    // A file that was never read is known by the compiler's error.
     let bench = Bench::package();
     bench.write("tables.rs", "pub const N: i32 = \"text\";");
     bench.write("src/lib.rs", "include!(\"../tables.rs\");");

@@ -1,4 +1,4 @@
-//! Where the tools are that a folder's settings select, and the environment in which they run.
+//! Where the tools of a folder's toolchain are, and the environment in which they run.
 
 use super::{BuildError, process, settings::Settings};
 use std::{
@@ -9,10 +9,10 @@ use std::{
     process::Command,
 };
 
-/// What rustup adds to the environment of a program that `cargo run` starts, to select the toolchain of that cargo.
+/// Variables that rustup sets for a program that `cargo run` starts, to select the toolchain of that cargo.
 const OF_RUSTUP: [&str; 3] = ["RUSTUP_TOOLCHAIN", "RUSTUP_TOOLCHAIN_SOURCE", "RUST_RECURSION_COUNT"];
 
-/// What cargo adds, besides everything that begins with `CARGO_PKG_` and `CARGO_BIN_`.
+/// Variables that cargo sets, besides all that begin with `CARGO_PKG_` and `CARGO_BIN_`.
 const OF_CARGO: [&str; 7] = [
     "CARGO",
     "CARGO_MANIFEST_DIR",
@@ -23,7 +23,7 @@ const OF_CARGO: [&str; 7] = [
     "OUT_DIR",
 ];
 
-/// A command that does not inherit what steers the cargo that has started this program: the builds of plugins are about
+/// A command without the variables of the cargo that has started this program: plugins are
 /// other packages, and their folders may select another toolchain.
 pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
@@ -36,7 +36,7 @@ pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
     for name in env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(|it| by_cargo(it)) {
         command.env_remove(name);
     }
-    // A toolchain that the user has set in the environment counts for every cargo.
+    // A toolchain that the user has set in the environment applies to every cargo.
     if env::var_os("RUSTUP_TOOLCHAIN_SOURCE").is_none_or(|source| source != "env") {
         for name in OF_RUSTUP {
             command.env_remove(name);
@@ -45,11 +45,11 @@ pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Where the tools are that the folder's toolchain settings select.
+/// Where the tools are that the folder's settings select.
 #[derive(Clone, Debug)]
 pub(super) struct Toolchain {
     pub(super) cargo: PathBuf,
-    /// Where the shared standard library of the compiler lies that cargo will call.
+    /// Where the shared standard library of cargo's compiler is.
     pub(super) libdir: PathBuf,
     path: OsString,
 }
@@ -57,7 +57,7 @@ pub(super) struct Toolchain {
 impl Toolchain {
     pub(super) async fn find(root: &Path, settings: &Settings) -> Result<Self, BuildError> {
         let (sysroot, libdir) = match ask(command("rustc"), root).await {
-            // Without a default toolchain, the one that runs this program is all there is.
+            // Without a default toolchain, only the one that runs this program is available.
             Err(_) if env::var_os("RUSTUP_TOOLCHAIN").is_some() => ask(Command::new("rustc"), root).await?,
             asked => asked?,
         };
@@ -65,8 +65,8 @@ impl Toolchain {
             Some(rustc) => ask(command(rustc), root).await?.1,
             None => libdir,
         };
-        // Called by its own path, cargo need not find out again (for itself and for each rustc) which toolchain
-        // is meant: that is rustup's business, and takes it 10 ms every time.
+        // Called by its own path, cargo need not ask rustup again (for itself and for each rustc) which toolchain
+        // to use, which takes 10 ms every time.
         let bin = sysroot.join("bin");
         let own = Some(bin.join("cargo")).filter(|cargo| cargo.is_file());
         let mut path = OsString::new();
@@ -78,7 +78,7 @@ impl Toolchain {
         Ok(Self { cargo: own.unwrap_or_else(|| "cargo".into()), libdir, path })
     }
 
-    /// A cargo command in `folder`, whose settings then apply.
+    /// A cargo command in `folder`, so that the settings of that folder apply.
     pub(super) fn cargo(&self, folder: &Path) -> Command {
         let mut command = command(&self.cargo);
         command.current_dir(folder).env("PATH", &self.path);
@@ -86,13 +86,13 @@ impl Toolchain {
     }
 }
 
-/// The compiler that cargo is told to call in place of the toolchain's own, in cargo's order of precedence.
+/// The compiler that cargo is configured to call instead of the toolchain's own, in cargo's order of precedence.
 fn named_compiler(settings: &Settings) -> Option<PathBuf> {
     let named = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     named("RUSTC").or_else(|| named("CARGO_BUILD_RUSTC")).or_else(|| settings.rustc.clone())
 }
 
-/// The sysroot of a compiler, and where its libraries lie.
+/// The sysroot of a compiler, and the folder of its libraries.
 async fn ask(mut rustc: Command, root: &Path) -> Result<(PathBuf, PathBuf), BuildError> {
     rustc.current_dir(root).args(["--print", "sysroot", "--print", "target-libdir"]);
     let mut lines = Vec::new();
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_build_does_not_inherit_the_package_of_the_cargo_that_runs_this() {
-        // Whoever runs tests without cargo has nothing to inherit.
+        // A test that runs without cargo has nothing to inherit.
         let inherited = env::var_os("CARGO_MANIFEST_DIR").is_some();
         let command = command("any");
         let removed = |name: &str| command.get_envs().any(|(it, value)| it == name && value.is_none());

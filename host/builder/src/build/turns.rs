@@ -1,4 +1,4 @@
-//! Which cargo may run when: one at a time in each workspace, those of different workspaces side by side.
+//! When cargo may run: one cargo at a time in each workspace, and several workspaces in parallel.
 
 use parking_lot::Mutex;
 use std::{
@@ -9,16 +9,16 @@ use std::{
 };
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
-/// The least number of workspaces that are built side by side, however few processors there are.
+/// The minimum number of workspaces that are built in parallel, however few processors there are.
 const LEAST_SIDE_BY_SIDE: usize = 4;
 
-/// Who may run cargo.
+/// Which cargo may run.
 #[derive(Debug)]
 pub(super) struct Turns {
-    /// For each workspace, what the one cargo that writes to it holds. Two would write its Cargo.lock at once, and one
-    /// of them read half of it; in one target folder they would wait for each other anyway.
+    /// The lock of each workspace. Two cargos would write its Cargo.lock at the same time, and one
+    /// would read an incomplete file; in one target folder they would wait for each other anyway.
     workspaces: Mutex<HashMap<PathBuf, Arc<AsyncMutex<()>>>>,
-    /// Each cargo takes as many processors as there are: hundreds at once would only take memory.
+    /// Each cargo uses all processors: hundreds at once would only use memory.
     builds: Arc<Semaphore>,
 }
 

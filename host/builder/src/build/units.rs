@@ -1,7 +1,7 @@
-//! What cargo has made in a build, and from which files: taken from the messages and files that cargo itself writes.
+//! The units that cargo has built, and their inputs, from the messages and files that cargo itself writes.
 //!
-//! Only what someone may edit is looked at. Crates that cargo has downloaded never change; those that a folder, a patch
-//! or an override puts in their place do.
+//! Only editable inputs count. Crates that cargo has downloaded never change; crates that a folder, a patch
+//! or an override substitutes for them may change.
 
 use super::{cargo::dep_info_sources, settings::cargo_home};
 use crate::watch::{is_ignored, is_ignored_below};
@@ -14,26 +14,26 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// One thing that cargo makes and can find to be fresh.
+/// One thing that cargo builds and may consider fresh.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Unit {
     /// The name of its package.
     pub(super) package: String,
     pub(super) kind: Kind,
-    /// The files that it is made from; they need not exist.
+    /// Its input files; they need not exist.
     pub(super) files: BTreeSet<PathBuf>,
-    /// The folders of which every file counts.
+    /// The folders in which every file is an input.
     pub(super) dirs: BTreeSet<PathBuf>,
-    /// The folder of the package, if every file of the package counts.
+    /// The folder of the package, if every file of the package is an input.
     pub(super) package_dir: Option<PathBuf>,
 }
 
-/// What a unit is.
+/// The kind of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Kind {
     /// A crate.
     Crate,
-    /// A build script as a program.
+    /// The program of a build script.
     Script,
     /// The run of a build script.
     ScriptRun,
@@ -51,18 +51,18 @@ impl Unit {
             })
     }
 
-    /// The links to folders of which every file counts, too.
+    /// The links to folders in which every file is an input, too.
     pub(super) fn linked_dirs(&self) -> BTreeSet<PathBuf> {
         self.dirs.iter().flat_map(|dir| linked_folders(dir, Nested::Included)).collect()
     }
 
-    /// The folder of the package and the links to folders in it, if every file of the package counts.
+    /// The folder of the package and the links to folders in it, if every file of the package is an input.
     pub(super) fn package_dirs(&self) -> BTreeSet<PathBuf> {
         let dir = self.package_dir.iter();
         dir.flat_map(|dir| linked_folders(dir, Nested::Excluded).into_iter().chain([dir.clone()])).collect()
     }
 
-    /// Every file that the unit is made from, as they are now.
+    /// Every present input file of the unit.
     pub(super) fn all_files(&self) -> BTreeSet<PathBuf> {
         let mut files = self.files.clone();
         self.dirs.iter().for_each(|dir| files_below(dir, Nested::Included, &mut files));
@@ -71,14 +71,14 @@ impl Unit {
     }
 }
 
-/// Whether packages within a folder belong to it.
+/// Whether nested packages belong to it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Nested {
     Included,
     Excluded,
 }
 
-/// Adds the files of a folder and of the folders in it, also of those behind links, as cargo does.
+/// Adds the files of a folder and of the folders in it, also behind links, as cargo does.
 pub(super) fn files_below(dir: &Path, nested: Nested, files: &mut BTreeSet<PathBuf>) {
     walk(dir, nested, &mut Vec::new(), &mut |found| {
         if let Found::File(path) = found {
@@ -87,7 +87,7 @@ pub(super) fn files_below(dir: &Path, nested: Nested, files: &mut BTreeSet<PathB
     });
 }
 
-/// The links to folders that lie in a folder, in the folders in it, or behind one of those links.
+/// The links to folders that are in a folder, in the folders in it, or behind one of those links.
 pub(super) fn linked_folders(dir: &Path, nested: Nested) -> BTreeSet<PathBuf> {
     let mut links = BTreeSet::new();
     walk(dir, nested, &mut Vec::new(), &mut |found| {
@@ -98,16 +98,16 @@ pub(super) fn linked_folders(dir: &Path, nested: Nested) -> BTreeSet<PathBuf> {
     links
 }
 
-/// What lies in a folder.
+/// An entry of a folder.
 enum Found {
     File(PathBuf),
-    /// A link to a folder, which is entered.
+    /// A link to a folder, which is followed.
     Link(PathBuf),
 }
 
-/// Visits everything in a folder. `above` lists the folders that contain it by device and inode, to find circles of links.
+/// Visits everything in a folder. `above` lists the folders that contain it by device and inode, to find cycles of links.
 fn walk(dir: &Path, nested: Nested, above: &mut Vec<(u64, u64)>, visit: &mut impl FnMut(Found)) {
-    // A link to a folder in which it lies leads round in a circle.
+    // A link to a folder that contains it makes a cycle.
     let id = fs::metadata(dir).ok().map(|it| (it.dev(), it.ino())).filter(|id| !above.contains(id));
     let Some(id) = id else { return };
     above.push(id);
@@ -128,7 +128,7 @@ fn walk(dir: &Path, nested: Nested, above: &mut Vec<(u64, u64)>, visit: &mut imp
     above.pop();
 }
 
-/// The packages that are nested directly in a package's folder, not those nested in these.
+/// The packages that are nested directly in a package's folder, without those nested in these.
 pub(super) fn nested_packages(dir: &Path) -> Vec<PathBuf> {
     let (mut found, mut open) = (Vec::new(), vec![dir.to_owned()]);
     while let Some(folder) = open.pop() {
@@ -147,14 +147,14 @@ fn is_package(folder: &Path) -> bool {
     folder.join("Cargo.toml").exists()
 }
 
-/// What cargo has reported of a build so far.
+/// What cargo has reported about a build so far.
 #[derive(Debug)]
 pub(super) struct Reported {
     workspace_root: PathBuf,
     target_dir: PathBuf,
     /// The folders of the packages, by cargo's names for them.
     folders: BTreeMap<String, PathBuf>,
-    /// By the file in which cargo or rustc lists what each was made from.
+    /// By the file in which cargo or rustc lists the inputs of each.
     made: BTreeMap<PathBuf, (String, Kind)>,
 }
 
@@ -168,7 +168,7 @@ impl Reported {
         }
     }
 
-    /// Takes note of a message of cargo's.
+    /// Reads a message of cargo's.
     pub(super) fn hear(&mut self, message: &Message) {
         match message {
             Message::CompilerArtifact(artifact) => drop(self.hear_artifact(artifact)),
@@ -206,7 +206,7 @@ impl Reported {
         Some(())
     }
 
-    /// Everything that cargo has made or found to be fresh, by the file that lists what it was made from.
+    /// Everything that cargo has built or considered fresh, by the file that lists its inputs.
     pub(super) fn units(&self) -> BTreeMap<String, Unit> {
         let unit = |(list, (package, kind)): (&PathBuf, &(String, Kind))| {
             let folder = self.folders.get(package)?;
@@ -227,21 +227,21 @@ impl Reported {
                 let sources = sources.into_iter().map(|path| self.resolve(&path, folder));
                 unit.files.extend(sources.filter(|path| !path.starts_with(&self.target_dir)));
             }
-            // What cannot be written down is left to cargo's own judgement.
+            // Paths that cannot be recorded are left to cargo's own check.
             unit.files.retain(|path| path.to_str().is_some());
             Some((list.to_str()?.to_owned(), unit))
         };
         self.made.iter().filter_map(unit).collect()
     }
 
-    /// rustc runs in the workspace for what lies there, else in the package's own folder.
+    /// rustc runs in the workspace's folder for a package of the workspace, and otherwise in the package's own folder.
     fn resolve(&self, path: &Path, folder: &Path) -> PathBuf {
         let here = self.workspace_root.join(path);
         if here.exists() { here } else { folder.join(path) }
     }
 }
 
-/// What a build script has asked to be run again for; without a word of it, that is the whole package.
+/// The inputs that a build script has declared; if it declares none, the whole package.
 fn reads_of_script(output: &Path, folder: &Path, unit: &mut Unit) {
     let text = String::from_utf8_lossy(&fs::read(output).unwrap_or_default()).into_owned();
     let mut says = false;
@@ -272,14 +272,14 @@ fn first_dep_info(dir: &Path) -> Option<PathBuf> {
 /// The file in which a vendored package lists the checksums of its files.
 const CHECKSUMS: &str = ".cargo-checksum.json";
 
-/// Whether that file lists checksums. Cargo then rejects changed files, so that only the list needs to be watched.
+/// Whether that file lists checksums. Cargo then rejects changed files, so only the list needs to be watched.
 fn checksums(folder: &Path) -> bool {
     let text = fs::read_to_string(folder.join(CHECKSUMS)).unwrap_or_default();
     let found: Option<serde_json::Value> = serde_json::from_str(&text).ok();
     found.and_then(|it| Some(!it.get("files")?.as_object()?.is_empty())).unwrap_or(false)
 }
 
-/// Whether a package lies where cargo keeps what it has downloaded.
+/// Whether a package is in the folder of cargo's downloads.
 fn is_downloaded(folder: &Path) -> bool {
     cargo_home().is_some_and(|home| ["registry", "git"].iter().any(|it| folder.starts_with(home.join(it))))
 }

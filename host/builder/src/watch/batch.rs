@@ -1,4 +1,4 @@
-//! Events that have come by the time one is looked at.
+//! The events that have arrived when the first of them is processed.
 
 use notify::{
     EventKind,
@@ -6,7 +6,7 @@ use notify::{
 };
 use std::{collections::BTreeSet, path::PathBuf};
 
-/// What several events were about.
+/// The contents of several events.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) touched: BTreeSet<PathBuf>,
@@ -19,11 +19,11 @@ impl Batch {
         match event {
             Err(error) => self.lost = Some(format!("the watcher failed: {error}")),
             Ok(event) if event.need_rescan() => {
-                self.lost = Some("more files changed at once than the system keeps events for".into());
+                self.lost = Some("more files changed at once than the kernel's event queue can hold".into());
             }
             Ok(event) => match event.kind {
                 EventKind::Access(AccessKind::Close(_)) => self.touched.extend(event.paths),
-                // Reading changes nothing; we ourselves do it.
+                // Reading changes nothing; this program does it itself.
                 EventKind::Access(_) => {}
                 EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
                     self.touched.extend(event.paths.iter().cloned());

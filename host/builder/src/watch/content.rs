@@ -1,4 +1,4 @@
-//! What a file holds, in a few bytes; and which files no one means when they say "source".
+//! The content of a file in a few bytes, and files that are never source.
 
 use super::poll::file_system_without_events;
 use std::{
@@ -10,24 +10,24 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// What a path holds. Two equal ones hold the same.
+/// The content of a path. Equal values mean equal contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// Nothing: there is no such file.
     Gone,
     /// A file without a byte in it.
     Empty,
-    /// A hash of its bytes; of a link to a folder, of where it leads.
+    /// A hash of its bytes; for a link to a folder, of the link's target.
     Hash(u64),
-    /// It is there and cannot be read, which is not the same as unchanged.
+    /// It exists but cannot be read, which does not mean that it is unchanged.
     Unreadable(io::ErrorKind),
 }
 
-/// Larger files are told apart by length and time: hashing them would take longer than a small build.
+/// Larger files are compared by length and time: hashing them would take longer than a small build.
 const HASHED_BYTES: u64 = 16 << 20;
 
 impl Content {
-    /// Of the file at this path, as it is now.
+    /// The present content of this path.
     pub fn of(path: &Path) -> Self {
         let read = || -> io::Result<Option<u64>> {
             let metadata = fs::metadata(path)?;
@@ -56,10 +56,11 @@ impl Content {
     }
 }
 
-/// When a file last became what it is: written, moved here, linked. Unlike the time of the last write, which programs set
-/// as they like, this one is always the kernel's. Of a file that is gone, it is when the folder that held it changed.
+/// When a file last changed: was written, moved here, or linked. Unlike the time of the last write, which programs can
+/// set freely, this time always comes from the kernel. For a deleted file, it is when the folder that contained it
+/// changed.
 ///
-/// `None` if it cannot be compared with this machine's clock: where another machine sets it.
+/// `None` if the time cannot be compared with this machine's clock, because another machine sets it.
 pub fn changed_at(path: &Path) -> Option<SystemTime> {
     if file_system_without_events(path).is_some() {
         return None;
@@ -70,27 +71,27 @@ pub fn changed_at(path: &Path) -> Option<SystemTime> {
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds))
 }
 
-/// When `path` was saved, as well as one can tell; `noticed` is when its event came.
+/// When `path` was saved, as accurately as possible; `noticed` is when its event arrived.
 pub(super) fn saved_at(path: &Path, noticed: SystemTime) -> SystemTime {
     let Ok(modified) = fs::metadata(path).and_then(|metadata| metadata.modified()) else { return noticed };
-    // A file moved here from elsewhere keeps its old time, and a clock may be wrong.
+    // A file that was moved here keeps its old time, and a clock may be wrong.
     match noticed.duration_since(modified) {
         Ok(age) if age <= Duration::from_secs(10) => modified,
         _ => noticed,
     }
 }
 
-/// Whether a file or folder of this name never is source: hidden, a backup, or made by a build.
+/// Whether a file or folder of this name is never source: hidden, a backup, or made by a build.
 pub(crate) fn is_ignored(name: &str) -> bool {
     name.starts_with('.')
         || name == "target"
-        || name == "4913" // vim's probe whether it may write here
+        || name == "4913" // vim's test whether it may write here
         || (name.starts_with('#') && name.ends_with('#'))
         || (name.starts_with("sed") && name.len() == 9 && !name.contains('.')) // sed's own temporary file
         || ["~", ".tmp", ".bak", ".orig"].iter().any(|suffix| name.ends_with(suffix))
 }
 
-/// Whether anything on the way from `dir` to `path` is ignored.
+/// Whether any part of the path from `dir` to `path` is ignored.
 pub(crate) fn is_ignored_below(dir: &Path, path: &Path) -> bool {
     let below = path.strip_prefix(dir).unwrap_or(path);
     below.components().any(|part| is_ignored(&part.as_os_str().to_string_lossy()))

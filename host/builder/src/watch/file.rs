@@ -1,4 +1,4 @@
-//! Files that are waited for: it tells when one of them holds something else, once whoever writes it is done.
+//! Waits for a change of the content of some files, until their writer has finished.
 
 use super::{GRACE, Poll, WatchError, content::Content, file_system_without_events};
 use notify::{
@@ -16,21 +16,21 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Watches files, which need not be there, or the files that links lead to. Dropping it ends the watching.
+/// Watches files, which need not exist, or the files that links lead to. Dropping it ends the watching.
 #[derive(Debug)]
 pub struct FileWatch {
-    /// Each file, and what is known of it.
+    /// Each file with its known content.
     files: Vec<(PathBuf, Content)>,
     stirred: Arc<Notify>,
     notify: RecommendedWatcher,
-    /// Folders, because editors replace files; and whatever happens in them, because one link may lead to another.
+    /// Folders, because editors replace files; and all events in them, because one link may lead to another.
     folders: BTreeSet<PathBuf>,
-    /// How often the files are looked at without an event.
+    /// How often the files are polled.
     interval: Option<Duration>,
 }
 
 impl FileWatch {
-    /// Watches from now on; what the files hold now counts as known.
+    /// Watches from now on; the present contents of the files count as known.
     pub fn new(paths: &[PathBuf], poll: Poll) -> Result<Self, WatchError> {
         let stirred = Arc::new(Notify::new());
         let teller = stirred.clone();
@@ -51,7 +51,7 @@ impl FileWatch {
         Ok(watch)
     }
 
-    /// Watches the folder of each file, and that of the file which it leads to.
+    /// Watches the folder of each file, and the folder of the file that it leads to.
     fn watch_folders(&mut self) -> Result<(), WatchError> {
         for (path, _) in &self.files {
             let target = path.canonicalize();
@@ -68,11 +68,11 @@ impl FileWatch {
         Ok(())
     }
 
-    /// Waits until one of the files holds something else than the last time.
+    /// Waits until the content of one of the files differs from the last known one.
     pub async fn changed(&mut self) {
         loop {
             match self.interval {
-                // Whether an event came or the time is up, the files are looked at.
+                // The files are checked after an event as well as after a timeout.
                 Some(interval) => drop(timeout(interval, self.stirred.notified()).await),
                 None => self.stirred.notified().await,
             }
@@ -97,7 +97,7 @@ impl FileWatch {
     }
 }
 
-/// Whether a file has just become empty or gone missing, as those do that are being written or replaced.
+/// Whether a file has just become empty or missing, which happens while it is written or replaced.
 fn is_emptied(path: &Path, known: &Content) -> bool {
     match path.metadata() {
         Ok(metadata) => metadata.len() == 0,
@@ -105,7 +105,7 @@ fn is_emptied(path: &Path, known: &Content) -> bool {
     }
 }
 
-/// Whether whoever did this may be done: a file that is being written is not.
+/// Whether the writer may have finished after this event: while it writes a file, it has not.
 fn is_done(event: &Event) -> bool {
     match event.kind {
         EventKind::Access(kind) => matches!(kind, AccessKind::Close(AccessMode::Write)),

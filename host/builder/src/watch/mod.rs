@@ -1,10 +1,10 @@
-//! What changed: files whose content differs from what was last reported, and plugins that come and go.
+//! Detects changes: files whose content differs from what was last reported, and plugins that appear or disappear.
 //!
-//! There is no quiet window to wait out: the first event that shows new content is reported at once, and a
+//! There is no debounce window: the first event that shows new content is reported at once, and a
 //! further write is reported again. A content hash per file decides, so that neither the way an editor saves
-//! nor a touched clock makes a change. Folders are watched, never files: editors replace files by renaming.
+//! nor a changed time of a file counts as a change. Folders are watched, never files: editors replace files by renaming.
 //!
-//! One thread owns all state. It learns of events and of new inputs through one channel, which orders them.
+//! One thread owns all state. It receives events and new inputs through one channel, which orders them.
 
 mod batch;
 mod content;
@@ -35,31 +35,31 @@ use std::{
 use tokio::sync::mpsc::UnboundedSender;
 use world::{Message, World};
 
-/// How long a file has to be missing or empty until that is believed: editors delete a file, or empty it, and write it
+/// How long a file has to be missing or empty until that counts: editors delete or truncate a file and write it
 /// again, and a branch switch removes each file before it writes the other version.
 pub const GRACE: Duration = Duration::from_millis(300);
 
-/// The time stamps of files come from a coarser clock than that of the program.
+/// The clock of file times is coarser than that of the program.
 pub const CLOCK_GRAIN: Duration = Duration::from_millis(20);
 
 /// The files from which a plugin is made. All paths are absolute.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inputs {
-    /// Single files, and links to folders; neither they nor the folders that hold them need to exist.
+    /// Single files, and links to folders; neither they nor the folders that contain them need to exist.
     pub files: BTreeSet<PathBuf>,
-    /// Folders of which every file counts, new ones too, but hidden and backup files and `target`.
+    /// Folders in which every file counts, including new ones, except hidden files, backup files and `target`.
     pub dirs: BTreeSet<PathBuf>,
-    /// Files and folders below `dirs` that do not count, such as what a build script writes.
+    /// Files and folders below `dirs` that do not count, such as the outputs of a build script.
     pub except: BTreeSet<PathBuf>,
-    /// The moment at which the build that found these inputs began. A file that was not an input before
-    /// and is newer is reported at once: the build may have read what stood in it before.
+    /// When the build that found these inputs began. A file that was not an input before
+    /// and is newer is reported at once: the build may have read its previous content.
     pub as_of: Option<SystemTime>,
 }
 
 /// A file of a plugin has new content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The plugin; a file that several plugins are made from gives a change for each.
+    /// The plugin. A file that belongs to several plugins causes a change for each.
     pub plugin: PluginId,
     /// The file.
     pub path: PathBuf,
@@ -67,14 +67,14 @@ pub struct Change {
     pub saved_at: SystemTime,
     /// What kind of file it is.
     pub what: What,
-    /// What the file held before, if that is known.
+    /// The previous content of the file, if it is known.
     pub before: Option<Content>,
 }
 
 /// What a change is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// Something that the artifact is built from.
+    /// An input of the artifact.
     Source,
     /// The plugin's manifest.
     Manifest,
@@ -83,12 +83,12 @@ pub enum What {
 /// What a [`Watcher`] reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// A file of a plugin has new content, or is gone.
+    /// A file of a plugin has new content, or was deleted.
     Changed(Change),
-    /// A folder below the plugins folder came or went, or a manifest that no plugin owns yet changed, or a manifest
-    /// is gone, or the plugins folder itself came or went: discover again.
+    /// Discover the plugins again: a folder below the plugins folder appeared or disappeared, a manifest that belongs
+    /// to no plugin yet changed, a manifest was deleted, or the plugins folder itself appeared or disappeared.
     PluginsChanged,
-    /// Events were lost, and why: discover again, and build what may have changed.
+    /// Events were lost, with the reason: discover the plugins again, and build everything that may have changed.
     Lost(String),
 }
 
@@ -103,16 +103,16 @@ pub enum WatchError {
         path.display()
     )]
     TooManyWatches { path: PathBuf },
-    /// The system's limit of watching programs is reached.
+    /// The system's limit of inotify instances is reached.
     #[error(
         "{}: cannot be watched: the limit fs.inotify.max_user_instances (or of open files) is reached; raise it: sudo sysctl fs.inotify.max_user_instances=512",
         path.display()
     )]
     TooManyInstances { path: PathBuf },
-    /// Anything else, such as a folder that may not be read.
+    /// Any other reason, such as a folder that may not be read.
     #[error("{}: cannot be watched: {source}; check that this user may read it", path.display())]
     Refused { path: PathBuf, source: notify::Error },
-    /// The thread that watches could not be started, or is gone.
+    /// The watching thread could not be started, or has ended.
     #[error("cannot watch: no thread for it: {source}; restart the host")]
     NoThread { source: io::Error },
 }
@@ -122,7 +122,7 @@ replug_model::readable::readable!(WatchError);
 impl WatchError {
     fn new(path: &Path, mut source: notify::Error) -> Self {
         let path = path.to_owned();
-        // Or it would name the path once more.
+        // Otherwise the message would name the path twice.
         source.paths.clear();
         match &source.kind {
             notify::ErrorKind::MaxFilesWatch => Self::TooManyWatches { path },
@@ -136,7 +136,7 @@ impl WatchError {
     }
 }
 
-/// Watches a plugins folder and what its plugins are made from. Dropping it ends the watching.
+/// Watches a plugins folder and the inputs of its plugins. Dropping it ends the watching.
 #[derive(Debug)]
 pub struct Watcher {
     messages: mpsc::Sender<Message>,
@@ -144,10 +144,10 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Watches `plugins_dir` and reports to `notices`; `poll` says when files are looked at without an event.
+    /// Watches `plugins_dir` and sends reports to `notices`; `poll` says when files are polled.
     ///
-    /// The folder need not be there: it is noticed when it comes, as long as the folder that holds it stays. Links on
-    /// the way to it may come to lead elsewhere.
+    /// The folder need not exist: its creation is noticed, as long as the folder that contains it stays. Links on
+    /// the way to it may change.
     ///
     /// # Errors
     ///
@@ -170,14 +170,14 @@ impl Watcher {
         Ok(Self { messages, thread: Some(thread) })
     }
 
-    /// Watches the files that `plugin` is made from, in place of those before.
+    /// Watches the files that `plugin` is made from, instead of its previous ones.
     ///
-    /// When this returns, every later change will be reported. What the files hold now counts as known, but for
-    /// [`Inputs::as_of`]. Blocks for as long as it takes to read the files that are new: milliseconds.
+    /// When this returns, every later change will be reported. The present contents of the files count as known, except
+    /// for [`Inputs::as_of`]. Blocks while it reads the new files: milliseconds.
     ///
     /// # Errors
     ///
-    /// * [`WatchError::TooManyWatches`]: the limit is reached; the folders that are watched already stay so.
+    /// * [`WatchError::TooManyWatches`]: the limit is reached; folders that are already watched stay so.
     /// * [`WatchError::Refused`]: a folder may not be watched.
     /// * [`WatchError::NoThread`]: the watching has ended.
     pub fn set_inputs(&self, plugin: &PluginId, inputs: Inputs) -> Result<(), WatchError> {

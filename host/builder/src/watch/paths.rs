@@ -1,4 +1,4 @@
-//! Paths as inotify needs them, and the links that they lead through.
+//! Paths as inotify needs them, and the links in them.
 
 use super::{Inputs, content::is_ignored};
 use std::{
@@ -7,8 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The path with all links resolved as far as it exists: a folder must have one name only, as inotify gives
-/// one watch to it under whatever name.
+/// The path with all links resolved as far as it exists: a folder must have only one name, because inotify gives
+/// it one watch for all its names.
 pub(super) fn canonical(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| resolve(path))
 }
@@ -24,13 +24,13 @@ pub(super) fn resolve(path: &Path) -> PathBuf {
     }
 }
 
-/// The folder in which something has to happen before `path` can come: the nearest one above it that exists.
+/// The folder whose change must precede the creation of `path`: the nearest existing one above it.
 pub(super) fn nearest_folder(path: &Path) -> Option<&Path> {
     path.ancestors().skip(1).find(|it| it.is_dir())
 }
 
-/// All files below the folders of some inputs, but for those that never are source. Each folder is entered before it is
-/// listed.
+/// All files below the folders of some inputs, except those that are never source. `enter` is called for each folder
+/// before it is listed.
 pub(super) fn files_below<E>(
     inputs: &Inputs,
     mut enter: impl FnMut(&Path) -> Result<(), E>,
@@ -44,7 +44,7 @@ pub(super) fn files_below<E>(
             if is_ignored(&entry.file_name().to_string_lossy()) || inputs.except.contains(&path) {
                 continue;
             }
-            // Links to folders are not followed: they may lead round in circles.
+            // Links to folders are not followed: they may make cycles.
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => open.push(path),
                 Ok(_) if path.is_dir() => {}
@@ -55,8 +55,8 @@ pub(super) fn files_below<E>(
     Ok(files)
 }
 
-/// The links that the path leads through, those behind other links included. If one comes to lead elsewhere, so does
-/// the path.
+/// The links in the path, including those behind other links. If the target of one changes, so does
+/// the target of the path.
 pub fn links_on(path: &Path) -> BTreeSet<PathBuf> {
     let mut links = BTreeSet::new();
     follow(path, &mut links);
@@ -67,11 +67,11 @@ fn follow(path: &Path, links: &mut BTreeSet<PathBuf>) {
     let mut walked = PathBuf::new();
     for part in path.components() {
         walked.push(part);
-        // What stands before the link is resolved, so that the link has one name.
+        // The part before the link is resolved, so that the link has only one name.
         let Ok(target) = fs::read_link(&walked) else { continue };
         let link = resolve(&walked);
         let target = link.parent().map(|folder| folder.join(&target)).unwrap_or(target);
-        // Links may lead round in circles.
+        // Links may make cycles.
         if links.insert(link) {
             follow(&target, links);
         }

@@ -1,24 +1,24 @@
-//! Which file systems report changes, and how often files on the others are looked at.
+//! Which file systems report changes, and how often files on the others are polled.
 
 use rustix::fs::statfs;
 use std::{path::Path, time::Duration};
 
-/// When files are looked at without an event.
+/// When files are polled without an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Poll {
-    /// Once a second, while a watched folder lies on a file system that does not report changes made elsewhere.
+    /// Once a second, if a watched folder is on a file system that does not report changes made elsewhere.
     #[default]
     Auto,
     /// Never.
     Never,
-    /// At this interval, wherever the folders lie.
+    /// At this interval, on all file systems.
     Every(Duration),
 }
 
 impl Poll {
     const USUAL: Duration = Duration::from_secs(1);
 
-    /// How often to look at files, given whether one lies where changes are not reported.
+    /// How often to poll, given whether a file is on a file system that does not report all changes.
     pub(super) fn interval(self, is_silent: bool) -> Option<Duration> {
         match self {
             Self::Auto => is_silent.then_some(Self::USUAL),
@@ -28,9 +28,9 @@ impl Poll {
     }
 }
 
-/// The name of the file system that `path` lies on, or will lie on, if that one does not report every change: one that is
-/// changed by other machines, by the host of a virtual machine, or by another program. `None` for all others, and where
-/// that cannot be found out.
+/// The name of the file system of `path`, which need not exist, if it does not report every change: it may be
+/// changed by other machines, by the host of a virtual machine, or by another program. `None` for all others, and if
+/// the file system is unknown.
 pub fn file_system_without_events(path: &Path) -> Option<&'static str> {
     let found = path.ancestors().find_map(|it| statfs(it).ok())?;
     // The type is signed on some machines: its lower 32 bits are the number.

@@ -1,4 +1,4 @@
-//! When a tree of sources is whole: no branch switch is under way, and no file is missing for a moment.
+//! When a source tree is complete: no branch switch is in progress, and no file is temporarily missing.
 
 use super::{CLOCK_GRAIN, Inputs, paths::files_below};
 use std::{
@@ -11,19 +11,19 @@ use std::{
 };
 use tokio::time::{Instant, sleep};
 
-/// How often to look whether git is done.
+/// How often to check whether git has finished.
 const STEP: Duration = Duration::from_millis(5);
 
-/// The locks that were waited for in vain, each with its inode: they are not waited for again.
+/// The locks whose wait timed out, each with its inode: they are not waited for again.
 #[derive(Debug, Default)]
 pub struct StaleLocks(BTreeSet<(PathBuf, u64)>);
 
 impl StaleLocks {
-    /// How long to wait for git at most: one that was killed leaves its lock behind.
+    /// How long to wait for git at most: a killed git leaves its lock behind.
     pub const PATIENCE: Duration = Duration::from_secs(10);
 
-    /// Waits until git has written all files of the repositories that hold `folders`. Gives the locks that are still there
-    /// when that has taken too long, which are probably left over.
+    /// Waits until git has written all files of the repositories that contain `folders`. Returns the locks that still
+    /// exist after the timeout, which are probably left over.
     pub async fn wait_for_git(&mut self, folders: &BTreeSet<PathBuf>, patience: Duration) -> Vec<PathBuf> {
         let locks: BTreeSet<_> = folders.iter().flat_map(|folder| index_locks(folder)).collect();
         let began = Instant::now();
@@ -42,19 +42,19 @@ impl StaleLocks {
             sleep(STEP).await;
         }
         if waited {
-            // So that by their times, all files are older than what comes next.
+            // So that the times of all files are older than what follows.
             sleep(CLOCK_GRAIN * 2).await;
         }
         Vec::new()
     }
 }
 
-/// The files that git holds while it changes the working tree of each repository that this folder is in.
+/// The lock files of git for the working trees of all repositories that contain this folder.
 fn index_locks(folder: &Path) -> Vec<PathBuf> {
     let gits = folder.ancestors().map(|it| it.join(".git"));
     let dirs = gits.filter_map(|git| match fs::metadata(&git).ok()?.is_dir() {
         true => Some(git),
-        // A worktree or a submodule: a file that says where git keeps its things.
+        // A worktree or a submodule: the file `.git` names git's folder.
         false => {
             let text = fs::read_to_string(&git).ok()?;
             Some(git.parent()?.join(text.strip_prefix("gitdir:")?.trim()))
@@ -63,7 +63,7 @@ fn index_locks(folder: &Path) -> Vec<PathBuf> {
     dirs.map(|dir| dir.join("index.lock")).collect()
 }
 
-/// What all files of some inputs were at one moment: each with the time of its last change and its size.
+/// A snapshot of all files of some inputs: each with the time of its last change and its size.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stamps(BTreeMap<PathBuf, Option<(i64, i64, u64)>>);
 
@@ -79,14 +79,14 @@ impl Stamps {
         Self(files.into_iter().map(|path| (path.clone(), stamp(&path))).collect())
     }
 
-    /// The files that are not now what they were then.
+    /// The files that have changed since the snapshot.
     pub fn differing(&self, now: &Self) -> BTreeSet<PathBuf> {
         let paths: BTreeSet<_> = self.0.keys().chain(now.0.keys()).collect();
         let of = |stamps: &Self, path: &PathBuf| stamps.0.get(path).copied().flatten();
         paths.into_iter().filter(|path| of(self, path) != of(now, path)).cloned().collect()
     }
 
-    /// Whether a file that held something then is missing or empty now.
+    /// Whether a file that was not empty then is missing or empty now.
     pub fn lacks_any_of(&self, then: &Self) -> bool {
         let holds = |stamps: &Self, path: &PathBuf| {
             stamps.0.get(path).copied().flatten().is_some_and(|(_, _, bytes)| bytes > 0)
@@ -135,7 +135,7 @@ mod tests {
         let mut locks = StaleLocks::default();
         assert_eq!(locks.wait_for_git(&folders, STEP).await, std::slice::from_ref(&lock));
         assert!(locks.wait_for_git(&folders, STEP).await.is_empty());
-        // Another one is waited for, of whatever inode.
+        // Another lock is waited for, whatever its inode is.
         fs::remove_file(&lock).unwrap();
         fs::write(dir.path().join("takes the inode"), "").unwrap();
         fs::write(&lock, "").unwrap();

@@ -1,4 +1,4 @@
-//! Every way an editor saves is noticed, and nothing else is. The tests wait for notices; the timeouts only keep
+//! Every way of saving a file is noticed, and nothing else is. The tests wait for notices; the timeouts only keep
 //! a broken watcher from hanging them.
 
 mod places;
@@ -21,7 +21,7 @@ fn id() -> PluginId {
     ID.parse().unwrap()
 }
 
-/// A plugins folder with one plugin, whose folder `one` is watched in full.
+/// A plugins folder with one plugin, whose folder `one` is watched completely.
 fn bench() -> Bench {
     bench_that_polls(Poll::Never)
 }
@@ -57,7 +57,7 @@ impl Bench {
         self.root.with_file_name(name)
     }
 
-    /// Has more watched than the inputs that there are from the beginning.
+    /// Watches more than the initial inputs.
     fn watch_more(&self, add: impl FnOnce(&mut Inputs)) {
         let mut inputs = self.inputs();
         add(&mut inputs);
@@ -83,7 +83,7 @@ impl Bench {
         }
     }
 
-    /// Waits until a change of this file is reported, whatever comes before.
+    /// Waits until a change of this file is reported, and ignores earlier reports.
     fn until_change_of(&mut self, name: &str) {
         let path = self.path(name);
         while !matches!(self.next(), Notice::Changed(change) if change.path == path) {}
@@ -93,7 +93,7 @@ impl Bench {
         while self.next() != Notice::PluginsChanged {}
     }
 
-    /// What is reported until and with the change of a file that is written last of all.
+    /// The reports up to the change of a marker file that is written last.
     fn until_marker(&mut self) -> Vec<Notice> {
         self.write("one/src/marker.tmp", &format!("{:?}", SystemTime::now()));
         fs::rename(self.path("one/src/marker.tmp"), self.path("one/src/marker.rs")).unwrap();
@@ -101,7 +101,7 @@ impl Bench {
         loop {
             match self.next() {
                 Notice::Changed(change) if change.path.ends_with("marker.rs") => {
-                    // The rest of a batch that the marker was in.
+                    // The rest of the batch that contained the marker.
                     while self.notices.try_recv().is_ok() {}
                     return seen;
                 }
@@ -117,7 +117,7 @@ impl Bench {
         fs::rename(&temporary, self.path(name)).unwrap();
     }
 
-    /// That `lib.rs` is reported, and was last looked at when it held `content`: a touch then reports nothing.
+    /// Asserts that `lib.rs` is reported, and was last read with `content`: a touch then reports nothing.
     fn expect_converged(&mut self, content: &str) {
         let seen = self.until_marker();
         assert!(!seen.is_empty());
@@ -135,7 +135,7 @@ impl Bench {
         assert!(!again, "the newest content had not been looked at");
     }
 
-    /// That nothing is left to report, and that `lib.rs` holds `content`.
+    /// Asserts that nothing is left to report, and that `lib.rs` has `content`.
     fn expect_nothing_more(&mut self, content: &str) {
         assert_eq!(self.until_marker(), []);
         assert_eq!(fs::read_to_string(self.path("one/src/lib.rs")).unwrap(), content);

@@ -1,4 +1,4 @@
-//! The state behind a [`super::Watcher`], owned by its thread: what is watched, and what was last reported.
+//! The state of a [`super::Watcher`], owned by its thread: what is watched, and what was last reported.
 
 mod anchors;
 mod scan;
@@ -22,7 +22,7 @@ use std::{
 };
 use tokio::sync::mpsc::UnboundedSender;
 
-/// What the thread is told.
+/// A message to the thread.
 pub(super) enum Message {
     Event(notify::Result<notify::Event>, SystemTime),
     Set(PluginId, Inputs, mpsc::Sender<Result<(), WatchError>>),
@@ -36,14 +36,14 @@ pub(super) struct World {
     plugins: BTreeMap<PluginId, Inputs>,
     anchors: Anchors,
     watched: BTreeSet<PathBuf>,
-    /// What was last reported, or was there when the watching began.
+    /// The last reported contents, or those at the beginning of the watching.
     known: HashMap<PathBuf, Content>,
-    /// Since when files are missing or empty, until that is believed.
+    /// Since when files are missing or empty, until that counts.
     vanished: BTreeMap<PathBuf, Instant>,
     scan: Scan,
 }
 
-/// How a file that was not known before is taken.
+/// How a newly watched file is treated.
 #[derive(Clone, Copy)]
 enum Unknown {
     /// As known from now on, unless it is newer than this.
@@ -74,13 +74,13 @@ impl World {
         Ok(world)
     }
 
-    /// Works until told to stop.
+    /// Runs until it is stopped.
     pub(super) fn run(&mut self, messages: &mpsc::Receiver<Message>) {
         let mut next = self.next_message(messages);
         while let Some(message) = next.take() {
             match message {
                 Message::Event(event, noticed) => {
-                    // All that is there already is looked at once, in its present state: this waits for nothing.
+                    // All queued events are processed at once, with the present state of the files. This does not wait.
                     let mut batch = Batch::default();
                     batch.add(event);
                     while next.is_none() {
@@ -101,7 +101,7 @@ impl World {
                     self.plugins.insert(plugin.clone(), inputs);
                     let result = self.refresh(&plugin, unknown, SystemTime::now());
                     self.tidy();
-                    // An error means that no one waits for the answer.
+                    // An error means that nothing waits for the answer.
                     let _ = reply.send(result);
                 }
                 Message::Remove(plugin) => {
@@ -114,7 +114,7 @@ impl World {
         }
     }
 
-    /// The next message; meanwhile does what is due. `None` if there will be none.
+    /// The next message; does what is due while it waits. `None` if there will be none.
     fn next_message(&mut self, messages: &mpsc::Receiver<Message>) -> Option<Message> {
         loop {
             let believed = self.vanished.values().min().map(|since| *since + GRACE);
@@ -155,7 +155,7 @@ impl World {
         if batch.touched.iter().any(|path| self.anchors.leads_through(path)) {
             self.find_plugins(noticed);
         }
-        // A folder that went and came again within one batch needs a new watch.
+        // A folder that was removed and created again within one batch needs a new watch.
         let (folders, _): (BTreeSet<_>, _) =
             batch.gone.iter().partition::<BTreeSet<_>, _>(|path| self.is_folder_we_knew(path));
         for folder in &folders {
@@ -171,7 +171,7 @@ impl World {
         }
     }
 
-    /// Finds out what the plugins folder holds now, and reports whether that is something else.
+    /// Lists the plugins folder, and reports whether that has changed.
     fn find_plugins(&mut self, noticed: SystemTime) -> bool {
         let before = self.anchors.clone();
         let result = self.anchor(Unknown::New, noticed);
@@ -183,7 +183,7 @@ impl World {
         changed
     }
 
-    /// Looks at all that is watched, whether an event has named it or not.
+    /// Checks everything that is watched, whether an event has named it or not.
     fn look_everywhere(&mut self, noticed: SystemTime) {
         self.find_plugins(noticed);
         for plugin in self.plugins.keys().cloned().collect::<Vec<_>>() {
@@ -192,12 +192,12 @@ impl World {
         }
     }
 
-    /// Whether something that is gone was a folder, or a link to one below the plugins folder.
+    /// Whether a removed path was a folder, or a link to one below the plugins folder.
     fn is_folder_we_knew(&self, path: &Path) -> bool {
         self.watched.contains(path) || self.anchors.is_place_of_a_plugin(path)
     }
 
-    /// Follows a folder that came or went.
+    /// Handles a folder that appeared or disappeared.
     fn look_at_folder(&mut self, path: &Path, noticed: SystemTime) {
         if self.anchors.plugins_dir.starts_with(path) || self.anchors.is_place_of_a_plugin(path) {
             let told = self.find_plugins(noticed);
@@ -226,7 +226,7 @@ impl World {
         }
     }
 
-    /// Watches all folders of a plugin's inputs and looks at all their files.
+    /// Watches all folders of a plugin's inputs and reads all their files.
     fn refresh(
         &mut self,
         plugin: &PluginId,
@@ -240,7 +240,7 @@ impl World {
         for dir in dirs.iter().chain(&inputs.dirs) {
             self.watch_toward(dir)?;
         }
-        // Watched before it is listed: what comes in between is then seen twice, not never.
+        // Watched before it is listed: a change in between is then seen twice, not never.
         files.extend(files_below(&inputs, |dir| self.watch_if_open(dir).map(drop))?);
         for file in files {
             self.check(&file, unknown, noticed);
@@ -248,7 +248,7 @@ impl World {
         Ok(())
     }
 
-    /// Looks at one file, and reports it if it holds something else than what is known.
+    /// Checks one file, and reports it if its content has changed.
     fn check(&mut self, path: &Path, unknown: Unknown, noticed: SystemTime) {
         let owners: Vec<_> =
             self.plugins.iter().filter(|it| is_input(it.1, path)).map(|it| it.0.clone()).collect();
@@ -272,7 +272,7 @@ impl World {
             }
             _ => false,
         };
-        // A manifest that is gone may be a plugin that is gone, which the host judges.
+        // A deleted manifest may mean a removed plugin, which the host decides.
         if !is_baseline && !is_manifest && matches!(content, Content::Gone | Content::Empty) {
             let since = *self.vanished.entry(path.to_owned()).or_insert_with(Instant::now);
             if since + GRACE > Instant::now() {
@@ -302,7 +302,7 @@ impl World {
     }
 
     fn tell(&self, notice: Notice) {
-        // An error means that no one listens any more.
+        // An error means that nothing receives the notices any more.
         let _ = self.notices.send(notice);
     }
 }

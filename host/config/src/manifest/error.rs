@@ -59,7 +59,7 @@ pub enum ManifestError {
     #[error("{}:{line}: `{key}`: {reason}", path.display())]
     IllegalValue { path: PathBuf, line: usize, key: String, reason: String },
     /// Two folders claim the same id.
-    #[error("{}: the id `{id}` is taken by {}: this plugin is ignored until one of the two has another id", path.display(), first.display())]
+    #[error("{}: duplicate id `{id}`, already used by {}; this plugin is ignored until one of the two has another id", path.display(), first.display())]
     DuplicateId { id: PluginId, path: PathBuf, first: PathBuf },
 }
 

@@ -324,7 +324,7 @@ fn of_two_plugins_with_one_id_the_first_by_path_stays_and_both_are_named() {
     let found = discover(folder.0.path()).unwrap();
     assert!(found.manifests[0].root.ends_with("a"));
     let message = found.problems[0].to_string();
-    assert!(message.contains("b/plugin.toml: the id `dev.same` is taken by"), "{message}");
+    assert!(message.contains("b/plugin.toml: duplicate id `dev.same`, already used by"), "{message}");
     assert!(message.contains("a/plugin.toml: this plugin is ignored until"), "{message}");
 }
 
@@ -345,7 +345,7 @@ fn of_several_plugins_with_one_id_the_one_that_is_served_stays() {
         found
             .problems
             .iter()
-            .all(|it| it.to_string().contains("is taken by") && it.to_string().contains("b/plugin.toml:"))
+            .all(|it| it.to_string().contains("already used by") && it.to_string().contains("b/plugin.toml:"))
     );
 }
 

@@ -1,4 +1,4 @@
-//! Files that are not what this host can open: what they are instead, and what to do.
+//! Files that this host cannot open: what they are, and what to do.
 
 use object::{LittleEndian, elf, read::elf::ElfFile64, read::elf::FileHeader as _};
 use std::{
@@ -18,22 +18,22 @@ pub enum InspectError {
         /// Why.
         source: io::Error,
     },
-    /// It is no ELF file.
-    #[error("{} is not an ELF file: it {looks_like}; a plugin is what cargo builds from `crate-type = [\"cdylib\"]`", path.display())]
+    /// It is not an ELF file.
+    #[error("{} is not an ELF file: it {looks_like}; build the plugin with `crate-type = [\"cdylib\"]`", path.display())]
     NotElf {
         /// The file.
         path: PathBuf,
         /// What it looks like, as in "is empty" or "looks like text".
         looks_like: &'static str,
     },
-    /// It ends too early.
-    #[error("{} is truncated: it has {present} bytes and speaks of {promised}; it was not written to its end: build again", path.display())]
+    /// It is truncated.
+    #[error("{} is truncated: it has {present} bytes, but its headers describe {promised}; build again", path.display())]
     Truncated {
         /// The file.
         path: PathBuf,
-        /// How many bytes it has.
+        /// The number of its bytes.
         present: u64,
-        /// How many bytes its tables speak of, at least.
+        /// The number of bytes that its tables describe, at least.
         promised: u64,
     },
     /// It is for another machine.
@@ -54,7 +54,7 @@ pub enum InspectError {
         /// What it is.
         found: &'static str,
     },
-    /// Its tables contradict each other.
+    /// Its tables are inconsistent.
     #[error("{} is damaged: {reason}; build again", path.display())]
     Malformed {
         /// The file.
@@ -67,7 +67,7 @@ pub enum InspectError {
 replug_model::readable::readable!(InspectError);
 
 impl InspectError {
-    /// The same of another file, which has the same content.
+    /// The same error for another file with the same content.
     pub(in crate::artifact) fn about(mut self, file: &Path) -> Self {
         match &mut self {
             Self::Unreadable { .. } => {}
@@ -85,7 +85,8 @@ impl InspectError {
     }
 }
 
-/// Judges the first 20 bytes, which mean the same in every ELF file. Gives the name of the machine, which is the host's.
+/// Checks the first 20 bytes, which mean the same in every ELF file. Returns the name of the machine, which is the
+/// host's.
 pub(super) fn check_start(path: &Path, bytes: &[u8]) -> Result<String, InspectError> {
     if !bytes.starts_with(b"\x7fELF") {
         return Err(InspectError::NotElf { path: path.to_owned(), looks_like: looks_like(bytes) });
@@ -102,12 +103,12 @@ pub(super) fn check_start(path: &Path, bytes: &[u8]) -> Result<String, InspectEr
     let (machine, order) = match order {
         1 => (u16::from_le_bytes(machine), ""),
         2 => (u16::from_be_bytes(machine), ", big-endian"),
-        other => return Err(InspectError::malformed(path, format!("it has no byte order {other}"))),
+        other => return Err(InspectError::malformed(path, format!("it has an unknown byte order {other}"))),
     };
     let bits = match class {
         1 => ", 32-bit",
         2 => "",
-        other => return Err(InspectError::malformed(path, format!("it has no ELF class {other}"))),
+        other => return Err(InspectError::malformed(path, format!("it has an unknown ELF class {other}"))),
     };
     let found = format!("{}{bits}{order}", machine_name(machine));
     let wanted = host_machine();
@@ -117,14 +118,14 @@ pub(super) fn check_start(path: &Path, bytes: &[u8]) -> Result<String, InspectEr
     Ok(found)
 }
 
-/// Refuses whatever `dlopen` would refuse.
+/// Rejects whatever `dlopen` would reject.
 pub(super) fn check_kind(
     path: &Path,
     file: &ElfFile64<'_, LittleEndian>,
     flags_1: u64,
 ) -> Result<(), InspectError> {
     let found = match file.elf_header().e_type(LittleEndian) {
-        // A position-independent executable is marked as a shared object, but for this flag.
+        // Only this flag distinguishes a position-independent executable from a shared object.
         elf::ET_DYN if flags_1 & elf::DF_1_PIE.0 != 0 => "an executable",
         elf::ET_DYN => return Ok(()),
         elf::ET_EXEC => "an executable",
@@ -187,6 +188,6 @@ fn looks_like(bytes: &[u8]) -> &'static str {
     } else if is_text() {
         "looks like text"
     } else {
-        "begins with bytes of no known format"
+        "has an unknown format"
     }
 }

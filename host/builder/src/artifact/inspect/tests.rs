@@ -145,7 +145,7 @@ fn what_is_not_elf_is_called_what_it_looks_like() {
         (b"\xcf\xfa\xed\xfe\x07\0\0\x01", "macOS"),
         (b"!<arch>\n", "archive"),
         (b"\0asm\x01\0\0\0", "WebAssembly"),
-        (b"\0\x01\x02\x03", "no known format"),
+        (b"\0\x01\x02\x03", "an unknown format"),
     ] {
         let error = refusal(&workshop.write("it.so", content));
         assert!(error.contains("it.so is not an ELF file") && error.contains(looks_like), "{error}");
@@ -219,7 +219,7 @@ fn flipped_bytes_give_facts_or_an_error_and_never_a_panic() {
     let (mut facts, mut errors) = (0, 0);
     for round in 0..3000 {
         let mut bytes = original.clone();
-        // Half of the rounds aim at the header, where a flip does most.
+        // Half of the rounds aim at the header, where a flipped bit has the largest effect.
         let below = if round % 2 == 0 { 64 } else { bytes.len() };
         for _ in 0..=random(4) {
             bytes[random(below)] = random(256) as u8;

@@ -1,7 +1,7 @@
-//! What an artifact has beside its own file: the libraries that it brings along, and the shared libstd that it needs.
+//! The libraries of an artifact beside its own file: those that belong to it, and the shared libstd that it needs.
 //!
-//! Each lies once in the folder `libraries` of the store, below the SHA-256 of its content, whoever needs it. A record
-//! beside the artifact's file says which it has.
+//! The store's folder `libraries` has each of them once, named by the SHA-256 of its content. A record
+//! beside the artifact's file lists the artifact's libraries.
 
 use super::{
     Artifact, INCOMING, READ_ONLY, Store, StoreError,
@@ -25,21 +25,21 @@ use tempfile::NamedTempFile;
 /// The folder of the libraries, in the store.
 const LIBRARIES: &str = "libraries";
 
-/// What an artifact consists of.
+/// The files of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Companions {
     /// The SHA-256 of the artifact's own file.
     pub file: Digest,
-    /// The libraries that come with it, by each name that one is asked for.
+    /// The libraries that belong to it, by each name by which one is needed.
     pub libraries: Vec<Library>,
-    /// The shared standard library that it needs. It is the toolchain's, and no part of the artifact.
+    /// The shared standard library that it needs. It belongs to the toolchain, and is not part of the artifact.
     pub std: Option<Library>,
 }
 
 /// A library in the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Library {
-    /// The name by which it is asked for.
+    /// The name by which it is needed.
     pub name: String,
     /// The SHA-256 of its content.
     pub digest: Digest,
@@ -53,7 +53,7 @@ impl Companions {
         Self { file, libraries: Vec::new(), std: None }
     }
 
-    /// What names the artifact: the SHA-256 of its file, or of a list of all its files if they are several.
+    /// The name of the artifact: the SHA-256 of its file, or of a list of its files if there are several.
     pub(super) fn digest(&self) -> Digest {
         if self.libraries.is_empty() {
             return self.file;
@@ -72,18 +72,18 @@ impl Companions {
 }
 
 impl Artifact {
-    /// Where a library lies that it has.
+    /// The path of one of its libraries.
     pub(super) fn library(&self, library: &Library) -> PathBuf {
         place(self.path.parent().unwrap_or(Path::new("")), library)
     }
 
-    /// Where the libraries lie that it has, by name.
+    /// The paths of its libraries, by name.
     pub(super) fn known(&self) -> Known {
         let places = self.companions.all().map(|it| (it.name.clone(), self.library(it)));
         places.filter(|(_, path)| path.is_file()).collect()
     }
 
-    /// Where its own file and its libraries lie.
+    /// The paths of its own file and of its libraries.
     pub(super) fn files(&self) -> Vec<PathBuf> {
         std::iter::once(self.path.clone()).chain(self.companions.all().map(|it| self.library(it))).collect()
     }
@@ -103,11 +103,11 @@ pub(super) fn file_name(name: &str) -> &str {
 }
 
 impl Store {
-    /// What the file at `path` would be named by if it were put into a store.
+    /// The name that the file at `path` would have in a store.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Missing`], [`StoreError::Unreadable`]: what is wrong with it or with a library that comes with it.
+    /// [`StoreError::Missing`], [`StoreError::Unreadable`]: the file or one of its libraries is unusable.
     pub fn digest_of(path: &Path) -> Result<Digest, StoreError> {
         let hash = |path: &Path| {
             let unreadable = |source| StoreError::unreadable(path, source);
@@ -125,14 +125,15 @@ impl Store {
         Ok(companions.digest())
     }
 
-    /// Keeps others from removing libraries that no record names yet. A file system without locks has none of that.
+    /// Keeps other processes from removing libraries that no record names yet. A file system without locks does not
+    /// have this protection.
     pub(super) fn hold_libraries(&self) -> Option<File> {
         let dir = File::open(&self.dir).ok()?;
         flock(&dir, FlockOperation::LockShared).ok()?;
         Some(dir)
     }
 
-    /// Takes copies of the libraries of an artifact whose own file is that.
+    /// Copies the libraries of the artifact with this file into the store.
     pub(super) fn keep_libraries(&self, file: Digest, found: &Libraries) -> Result<Companions, StoreError> {
         let mut companions = Companions::none(file);
         for (name, path) in &found.own {
@@ -165,7 +166,7 @@ impl Store {
         Ok(library)
     }
 
-    /// Puts a complete file in its place, unless the same is there.
+    /// Puts a complete file in its place, unless the same file exists.
     fn file_away(&self, library: &Library, incoming: NamedTempFile) -> Result<(), StoreError> {
         let to = place(&self.dir, library);
         let failed = |source| StoreError::write(&to, library.bytes, source);
@@ -181,7 +182,8 @@ impl Store {
         incoming.persist(&to).map(drop).map_err(|error| failed(error.error))
     }
 
-    /// Like [`Store::keep_library`], but reads the file again only if it may be another: it is the toolchain's, and large.
+    /// Like [`Store::keep_library`], but reads the file again only if it may have changed: it belongs to the toolchain,
+    /// and is large.
     fn keep_std(&self, name: &str, path: &Path) -> Result<Library, StoreError> {
         let stamp = File::open(path).and_then(|file| Stamp::of(&file)).ok();
         let mut seen = self.seen_std.lock();
@@ -198,7 +200,7 @@ impl Store {
         Ok(library)
     }
 
-    /// A standard library of that name that the store has, for an artifact whose toolchain is gone.
+    /// A standard library of that name in the store, for an artifact whose toolchain is gone.
     fn kept_std(&self, name: &str) -> Option<Library> {
         if !crate::artifact::libraries::is_std(name) {
             return None;
@@ -211,7 +213,7 @@ impl Store {
         })
     }
 
-    /// Writes down what an artifact has beside its file, if it has anything.
+    /// Writes the record of an artifact's libraries, if it has any.
     pub(super) fn write_record(&self, artifact: &Artifact) -> Result<(), StoreError> {
         let path = artifact.record();
         if artifact.companions.all().next().is_none() || self.record_of(artifact) == artifact.companions {
@@ -225,7 +227,7 @@ impl Store {
         incoming.persist(&path).map(drop).map_err(|error| failed(error.error))
     }
 
-    /// What an artifact has beside its file. A record that is not about this artifact says nothing.
+    /// Reads the record of an artifact's libraries. A record of another artifact is ignored.
     pub(super) fn record_of(&self, artifact: &Artifact) -> Companions {
         let read = || {
             let json = fs::read(artifact.record()).ok()?;
@@ -235,7 +237,7 @@ impl Store {
         read().unwrap_or_else(|| Companions::none(artifact.digest))
     }
 
-    /// Removes the records and libraries of artifacts that are gone, unless someone is about to put an artifact.
+    /// Removes the records and libraries of removed artifacts, unless another process is about to store an artifact.
     pub(super) fn remove_unneeded_libraries(&self) -> Result<(), StoreError> {
         let Ok(dir) = File::open(&self.dir) else { return Ok(()) };
         if !self.dir.join(LIBRARIES).is_dir()
@@ -259,14 +261,14 @@ impl Store {
         for entry in fs::read_dir(self.dir.join(LIBRARIES)).map_err(unreadable)?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if !needed.contains(&name) && !name.starts_with(INCOMING) {
-                // What cannot be removed now is tried the next time.
+                // What cannot be removed now is removed the next time.
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
         Ok(())
     }
 
-    /// Reads a file of the store, which is to hold just that.
+    /// Reads a file of the store and checks that it has exactly this content.
     pub(super) fn read_intact(&self, path: &Path, of: (&Artifact, Digest)) -> Result<Vec<u8>, StoreError> {
         let (artifact, digest) = of;
         let mut bytes = Vec::new();

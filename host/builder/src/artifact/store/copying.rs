@@ -1,4 +1,4 @@
-//! Reading and writing files of the store, and what tells that one was changed.
+//! Reading and writing files of the store, and detecting changes.
 
 use replug_model::id::Digest;
 use sha2::{Digest as _, Sha256};
@@ -10,7 +10,7 @@ use std::{
 
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// What tells that a file was written to.
+/// What changes when a file is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     pub(super) bytes: u64,
@@ -27,7 +27,7 @@ impl Stamp {
     }
 }
 
-/// What a file held.
+/// The content of a file.
 pub(super) struct Copied {
     pub(super) digest: Digest,
     pub(super) bytes: u64,
@@ -39,7 +39,7 @@ pub(super) enum Failed {
     Write(io::Error),
 }
 
-/// Reads once, so that what is written is what was hashed.
+/// Reads once, so that the written bytes are the hashed ones.
 pub(super) fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<Copied, Failed> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; CHUNK_BYTES];

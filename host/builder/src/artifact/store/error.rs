@@ -6,11 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Why the store could not do what was asked. What it held before, it still holds.
+/// Why the store failed. Its content is unchanged.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The build output is not there.
+    /// The build output is missing.
     #[error("no build output at {}: build again; if a script builds it, check that `binary` names its output", path.display())]
     Missing {
         /// Where it should be.
@@ -30,70 +30,70 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
-    /// Someone writes the build output while it is read.
-    #[error("{} is being written while it is read: save again when it is complete, or rename the complete file into its place", path.display())]
+    /// The build output changed while it was read.
+    #[error("{} changed while it was read: save it again when it is complete, or write it elsewhere and rename it", path.display())]
     Changing {
         /// The file.
         path: PathBuf,
     },
     /// There is no space left. Nothing is lost.
     #[error(
-        "no space for {bytes_needed} bytes at {} ({}): {source}; free some space, or keep fewer artifacts; what the store holds is untouched",
+        "no space for {bytes_needed} bytes at {} ({}): {source}; free some space, or keep fewer artifacts; the content of the store is unchanged",
         path.display(), free(*bytes_free)
     )]
     Full {
         /// The folder or file that was written.
         path: PathBuf,
-        /// The size of what was to be written, in bytes.
+        /// The size of the file to be written, in bytes.
         bytes_needed: u64,
-        /// What is free on that file system, in bytes, if it says so.
+        /// The free space of that file system in bytes, if it is known.
         bytes_free: Option<u64>,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
     /// A file or folder cannot be written.
-    #[error("cannot write {}: {source}; make it writable, or let the host keep its data elsewhere", path.display())]
+    #[error("cannot write {}: {source}; make it writable, or set another `state_dir`", path.display())]
     NotWritable {
         /// The file or folder.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// There is a file already where a copy was to go.
-    #[error("{} is there already: a copy needs a path that was never used", path.display())]
+    /// The target of a copy exists.
+    #[error("{} already exists: a copy needs an unused path", path.display())]
     Exists {
         /// The file.
         path: PathBuf,
     },
     /// The artifact is no longer in the store.
-    #[error("{} is gone from the store: someone removed it; build again", path.display())]
+    #[error("{} was removed from the store; build again", path.display())]
     Gone {
         /// Where it was.
         path: PathBuf,
     },
-    /// A library cannot be given a name of its own.
-    #[error("{} cannot be loaded with libraries of its own: {reason}; build again", path.display())]
+    /// A library cannot be renamed.
+    #[error("{} cannot be loaded with private copies of its libraries: {reason}; build again", path.display())]
     NotRenamed {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
-    /// The artifact is not what it was: its file was replaced or truncated.
+    /// The artifact has changed: its file was replaced or truncated.
     #[error(
-        "{} is damaged: its content should be {expected} ({bytes_expected} bytes) and is {found} ({bytes_found} bytes); build again, which replaces it",
+        "{} is damaged: expected {expected} ({bytes_expected} bytes), found {found} ({bytes_found} bytes); build again to replace it",
         path.display(), expected = expected.short(), found = found.short()
     )]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// The digest that it is named by.
+        /// The digest in its name.
         expected: Digest,
-        /// The digest of what is there.
+        /// The digest of its present content.
         found: Digest,
-        /// The size it had, in bytes.
+        /// Its original size, in bytes.
         bytes_expected: u64,
-        /// The size it has, in bytes.
+        /// Its present size, in bytes.
         bytes_found: u64,
     },
 }
@@ -116,13 +116,13 @@ impl StoreError {
         }
     }
 
-    /// Sorts a failed write of `bytes_needed` bytes by what helps against it.
+    /// Classifies a failed write of `bytes_needed` bytes by its remedy.
     pub(super) fn write(path: &Path, bytes_needed: u64, source: io::Error) -> Self {
         use io::ErrorKind::{AlreadyExists, FileTooLarge, QuotaExceeded, StorageFull};
         let path = path.to_owned();
         match source.kind() {
             AlreadyExists => Self::Exists { path },
-            // A quota or a limit on file sizes leaves the same way out as a full disk.
+            // A quota and a limit on file sizes have the same remedy as a full disk.
             StorageFull | QuotaExceeded | FileTooLarge => {
                 let folder = if path.is_dir() { Some(path.as_path()) } else { path.parent() };
                 let bytes_free = folder

@@ -1,4 +1,4 @@
-//! An artifact whose files are held open, in case someone removes the store while it is in use.
+//! An artifact whose files are held open, in case the store is removed while the artifact is in use.
 
 use super::{
     Artifact, READ_ONLY, Store, StoreError,
@@ -12,11 +12,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// An artifact that is at hand though the store may lose it.
+/// An artifact that stays available even if the store loses it.
 #[derive(Debug)]
 pub struct Held {
     artifact: Artifact,
-    /// Its files, by where they belong.
+    /// Its files, by their paths in the store.
     files: Vec<(PathBuf, File)>,
 }
 
@@ -36,11 +36,11 @@ impl Store {
         Some(Held { artifact, files })
     }
 
-    /// Puts back into the store what it has lost of an artifact.
+    /// Restores the lost files of an artifact in the store.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Full`], [`StoreError::NotWritable`]: what is wrong with the store.
+    /// [`StoreError::Full`], [`StoreError::NotWritable`]: the store is unusable.
     pub fn put_back(&self, held: &Held) -> Result<Artifact, StoreError> {
         let _held = self.hold_libraries();
         for (path, file) in held.files.iter().filter(|(path, _)| !path.exists()) {
@@ -51,7 +51,7 @@ impl Store {
     }
 
     fn put_file_back(&self, path: &Path, file: &File) -> io::Result<()> {
-        // Opened again, so that it is read from its beginning; the file has no other name any more.
+        // Opened again to read it from its beginning; the file has no other name any more.
         let mut from = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
         let mut incoming = self.incoming()?;
         copy(&mut from, incoming.as_file_mut()).map_err(|failed| match failed {

@@ -1,5 +1,5 @@
-//! Copies of an artifact that a process may open: of its file, and of the libraries that it brings along, which it finds
-//! by names that were never used before.
+//! Copies of an artifact that a process may open: of its file, and of its libraries, under names that were never used
+//! before.
 
 use super::{
     Artifact, READ_ONLY, Store, StoreError,
@@ -17,26 +17,26 @@ use std::{
 };
 
 impl Store {
-    /// Copies an artifact to `to`, a path that is not there yet, on a new inode. What lies at `to` afterwards is the
-    /// artifact, byte for byte, or nothing.
+    /// Copies an artifact to the unused path `to`, on a new inode. Afterwards, `to` is a complete copy of the
+    /// artifact, byte for byte, or does not exist.
     ///
-    /// If it brings libraries along, copies of them lie in a folder beside it, and its copy and theirs need each other by the
-    /// paths of these: the dynamic loader takes them for no library that it has loaded before.
+    /// If it has libraries, copies of them are in a folder beside it, and all copies refer to each other by
+    /// these paths: the dynamic loader cannot mistake them for libraries that it has loaded before.
     ///
     /// # Errors
     ///
     /// - [`StoreError::Gone`] or [`StoreError::Damaged`] if a file in the store was removed, replaced or truncated;
-    /// - [`StoreError::NotRenamed`] if a file of it is no library that can be loaded;
-    /// - [`StoreError::Exists`] if there is something at `to`;
+    /// - [`StoreError::NotRenamed`] if one of its files is not a loadable library;
+    /// - [`StoreError::Exists`] if `to` exists;
     /// - [`StoreError::Full`], [`StoreError::NotWritable`] if `to` cannot be written.
     pub fn private_copy(&self, artifact: &Artifact, to: &Path) -> Result<(), StoreError> {
         let outcome = match artifact.companions.libraries.is_empty() {
             true => copy_file(artifact, to),
             false => self.copy_all(artifact, to),
         };
-        // What another copy has at that path is not ours to remove.
+        // The path belongs to another copy, so it must not be removed.
         if outcome.as_ref().is_err_and(|error| !matches!(error, StoreError::Exists { .. })) {
-            // The reason counts, not whether the rest could be tidied away.
+            // The reason matters, not whether the cleanup succeeded.
             let _ = fs::remove_file(to);
             let _ = fs::remove_dir_all(libraries_of_copy(to));
         }
@@ -47,7 +47,7 @@ impl Store {
         let file = self.read_intact(&artifact.path, (artifact, artifact.companions.file))?;
         let folder = libraries_of_copy(to);
         fs::create_dir(&folder).map_err(|source| StoreError::write(&folder, 0, source))?;
-        // Two names of one library lead to one copy.
+        // Two names of the same library share one copy.
         let mut copies: BTreeMap<Digest, String> = BTreeMap::new();
         let mut names = BTreeMap::new();
         for (number, library) in artifact.companions.libraries.iter().enumerate() {
@@ -67,7 +67,7 @@ impl Store {
     }
 }
 
-/// Writes a copy with other names in it.
+/// Writes a renamed copy.
 fn renamed(of: (&Path, Vec<u8>), to: &Path, names: &Names<'_>) -> Result<(), StoreError> {
     let (from, mut bytes) = of;
     names.put_into(&mut bytes).map_err(|reason| StoreError::NotRenamed { path: from.to_owned(), reason })?;
@@ -92,7 +92,7 @@ fn copy_file(artifact: &Artifact, to: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// A file at a path that is not there yet.
+/// Creates a file at an unused path.
 fn create(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(READ_ONLY).open(path)
 }

@@ -1,4 +1,4 @@
-//! The store against damage, litter, and a disk that is really full.
+//! The store against damage, incomplete files, and a disk that is really full.
 
 mod companions;
 
@@ -30,7 +30,7 @@ impl Fixture {
         fs::write(&built, content).unwrap();
         let artifact = self.store.put(&built).unwrap();
         assert_eq!(artifact.copy_of, built);
-        // As it is found in the store later.
+        // As found in the store later.
         Artifact { copy_of: artifact.path.clone(), ..artifact }
     }
 
@@ -119,14 +119,14 @@ fn a_source_that_is_missing_empty_or_a_folder_is_refused_by_name() {
 
 #[test]
 fn a_source_that_is_not_as_long_as_it_says_is_taken_for_one_that_is_being_written() {
-    // Files of /sys say one page and hold less, which is what a file that shrinks meanwhile looks like.
+    // Files of /sys report one page and have less, like a file that shrinks while it is read.
     let Ok(path) = Path::new("/sys/devices/system/cpu/online").canonicalize() else {
         return eprintln!("no /sys here: not tested");
     };
     let fixture = Fixture::new();
     let error = fixture.store.put(&path).unwrap_err();
     assert!(matches!(error, StoreError::Changing { .. }), "{error:?}");
-    assert!(error.to_string().contains("is being written while it is read"), "{error}");
+    assert!(error.to_string().contains("changed while it was read"), "{error}");
     assert!(fixture.names().is_empty());
 }
 
@@ -224,7 +224,7 @@ fn a_store_that_cannot_be_made_says_where_and_what_to_do() {
 
 const FULL_DISK: &str = "REPLUG_TEST_FULL_DISK";
 
-/// Runs in a child with a file system of 64 KiB, or with a limit of 64 KiB to a file, at the folder it is given.
+/// Runs in a child with a file system of 64 KiB, or with a file size limit of 64 KiB, on the given folder.
 #[test]
 fn child_that_fills_a_disk() {
     let Some(dir) = std::env::var_os(FULL_DISK).map(PathBuf::from) else { return };
@@ -239,7 +239,7 @@ fn child_that_fills_a_disk() {
     assert_eq!(store.get(kept.digest).map(|it| it.bytes), Some(kept.bytes), "nothing is lost");
     assert_eq!(fs::read_dir(store.dir()).unwrap().count(), 1, "no litter");
 
-    // The same at the place where the copy goes.
+    // The same at the target of the copy.
     let large = Artifact { path: dir.join("../large.so"), bytes: 1 << 20, ..kept.clone() };
     let error = store.private_copy(&large, &dir.join("g1.so")).unwrap_err();
     assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
@@ -254,7 +254,7 @@ fn a_full_disk_is_named_and_loses_nothing() {
     fs::create_dir(dir.path().join("disk")).unwrap();
     fs::write(dir.path().join("small.so"), b"small").unwrap();
     fs::write(dir.path().join("large.so"), vec![1; 1 << 20]).unwrap();
-    // A mount of its own needs a user namespace, which some systems forbid. A limit on the size of files takes the
+    // A mount namespace needs a user namespace, which some systems forbid. A limit on the file size takes the
     // same path with another error number.
     let mounted = "mount -t tmpfs -o size=64k none \"$1\" && ";
     let limited = "trap '' XFSZ; ulimit -f 64; ";

@@ -1,9 +1,9 @@
-//! What an artifact is made from: that nothing of it is missed, and that bytes decide, not times.
+//! The inputs of an artifact: none is missed, and contents decide, not times.
 
 use super::*;
 use std::os::unix::fs::symlink;
 
-/// Whether the library holds this text.
+/// Whether the library contains this text.
 fn says(built: &Built, text: &str) -> bool {
     let bytes = fs::read(&built.artifact).unwrap();
     bytes.windows(text.len()).any(|part| part == text.as_bytes())
@@ -12,7 +12,7 @@ fn says(built: &Built, text: &str) -> bool {
 const SCRIPT_OF_ONE_FILE: &str = "fn main() { println!(\"cargo::rerun-if-changed=build.rs\"); }";
 
 impl Bench {
-    /// A package whose library says what the path dependency `helper` says.
+    /// A package whose library returns the text of the path dependency `helper`.
     fn with_helper(needs: &str) -> Self {
         let bench = Self::package();
         bench.write("Cargo.toml", &format!("{CARGO_TOML}{needs}"));
@@ -22,7 +22,7 @@ impl Bench {
         bench
     }
 
-    /// Puts a file with that content in the place of another, as old as `age` before it.
+    /// Replaces a file by one with that content, which is `age` older than the previous one.
     fn replace(&self, name: &str, content: &str, age: Duration) {
         let before = fs::metadata(self.path(name)).unwrap().modified().unwrap();
         let new = self.path("../new");
@@ -31,7 +31,7 @@ impl Bench {
         fs::rename(new, self.path(name)).unwrap();
     }
 
-    /// What a host that starts now builds.
+    /// The result of a host that starts now.
     async fn restarted(&self) -> Built {
         Builder::new(self.builder.dir().clone()).build(&self.manifest()).await.unwrap()
     }
@@ -166,7 +166,7 @@ async fn a_folder_that_an_override_puts_in_place_of_a_crate_is_an_input() {
             bench.write(&format!("../vendor/{name}/Cargo.toml"), &package);
             let source = format!("pub const SAYS: &str = {says};");
             bench.write(&format!("../vendor/{name}/src/lib.rs"), &source);
-            // With one checksum, a wrong one: cargo looks at it when it builds the crate.
+            // With one wrong checksum: cargo checks it when it builds the crate.
             bench.write(
                 &format!("../vendor/{name}/.cargo-checksum.json"),
                 "{\"files\":{},\"package\":\"00\"}",
@@ -184,7 +184,7 @@ async fn a_folder_that_an_override_puts_in_place_of_a_crate_is_an_input() {
         assert!(says(&bench.build().await.unwrap(), "<two>"), "{replace}");
         bench.replace("../helper/src/lib.rs", "pub const SAYS: &str = \"<three>\";", Duration::from_secs(9));
         assert!(says(&bench.build().await.unwrap(), "<three>"), "{replace}");
-        // A folder that stands for a registry, without checksums: nothing keeps anyone from editing it.
+        // A folder that replaces a registry, without checksums: it may be edited.
         let edit = "pub const SAYS: &str = \"<middle>\";";
         bench.replace("../vendor/middle/src/lib.rs", edit, Duration::ZERO);
         assert!(says(&bench.build().await.unwrap(), "<middle>"), "{replace}");
@@ -209,7 +209,7 @@ async fn a_configuration_that_another_includes_is_an_input_and_for_cargo() {
 #[tokio::test]
 async fn what_was_saved_while_a_build_ran_that_was_cut_short_is_built() {
     let bench = Bench::with_helper(ON_HELPER);
-    // Its script waits, until the pipe is read, with the dependency built already.
+    // Its script waits until the pipe is read; its dependency is already built then.
     let pipe = bench.path("wait");
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     bench.write(

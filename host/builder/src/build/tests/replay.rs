@@ -1,9 +1,9 @@
-//! What is built without cargo, and what is left to it.
+//! Which edits are built without cargo, and which with it.
 
 use super::*;
 
 impl Bench {
-    /// Builds an edit of `name`; says whether that was done without cargo.
+    /// Builds an edit of `name`, and returns whether that was done without cargo.
     async fn replays(&self, name: &str, content: &str) -> (bool, Built) {
         self.write(name, content);
         let built = self.build().await.unwrap();
@@ -69,7 +69,7 @@ async fn after_a_save_of_a_dependency_during_the_build_the_next_one_is_for_cargo
     bench.write("Cargo.toml", &format!("{CARGO_TOML}[dependencies]\nhelper = {{ path = \"../helper\" }}\n"));
     bench.write("../helper/Cargo.toml", "[package]\nname = \"helper\"\nedition = \"2024\"\n");
     bench.write("../helper/src/lib.rs", "pub const N: i32 = 1;");
-    // As saved after the build began, whenever that is.
+    // As if saved after the build began.
     let saved = SystemTime::now() + Duration::from_secs(3600);
     fs::File::open(bench.path("../helper/src/lib.rs")).unwrap().set_modified(saved).unwrap();
     bench.write("src/lib.rs", &GOOD.replace("41", "helper::N"));

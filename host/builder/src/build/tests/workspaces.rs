@@ -25,7 +25,7 @@ async fn plugins_of_one_workspace_whose_lock_file_is_not_there_yet_are_built_at_
     }
 }
 
-/// A build script that says that it runs, and ends when the other says so, too.
+/// A build script that reports that it runs, and ends when the other one has reported that, too.
 const RENDEZVOUS: &str = r#"
 fn main() {
     let [own, other] = OWN_AND_OTHER;

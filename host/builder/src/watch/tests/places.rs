@@ -1,9 +1,9 @@
-//! Where inputs and plugins lie: in folders that are yet to come, behind links, and where no event tells of changes.
+//! Locations of inputs and plugins: folders that do not exist yet, behind links, and without events for changes.
 
 use super::*;
 use std::os::unix::fs::symlink;
 
-/// Lets a link lead there, in one step.
+/// Makes a link lead there, in one step.
 fn lead(link: &Path, target: &str) {
     let next = link.with_file_name("next");
     symlink(target, &next).unwrap();
@@ -64,7 +64,7 @@ fn a_link_among_the_inputs_that_leads_elsewhere_is_a_change() {
 
 #[test]
 fn a_plugins_folder_behind_a_link_is_followed_when_that_leads_elsewhere() {
-    // A link to the folder itself, and one further up, behind yet another.
+    // A link to the folder itself, and one further up, behind another one.
     for name in ["link", "current/plugins"] {
         let dir = tempfile::tempdir().unwrap();
         let root = fs::canonicalize(dir.path()).unwrap();
@@ -100,7 +100,7 @@ fn a_plugin_behind_a_chain_of_links_is_looked_at_when_one_leads_elsewhere() {
 #[test]
 fn polling_finds_what_no_event_tells_of() {
     let mut bench = bench_that_polls(Poll::Every(Duration::from_millis(50)));
-    // A write through another name of the same file is an event in the other name's folder alone.
+    // A write through another name of the same file causes an event only in the folder of that name.
     let other = bench.beside("elsewhere");
     fs::create_dir(&other).unwrap();
     fs::hard_link(bench.path("one/src/lib.rs"), other.join("lib.rs")).unwrap();

@@ -1,4 +1,4 @@
-//! Which plugins there are: folders and manifests that come and go.
+//! Which plugins exist: folders and manifests that appear and disappear.
 
 use super::*;
 

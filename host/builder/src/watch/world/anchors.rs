@@ -1,4 +1,4 @@
-//! Where plugins may come and go: the plugins folder, what holds it, what it holds, and the links that lead there.
+//! Where plugins may appear and disappear: the plugins folder, its parent, its contents, and the links on the way to it.
 
 use super::{Unknown, World};
 use crate::watch::{
@@ -20,16 +20,16 @@ pub(super) struct Anchors {
     named: PathBuf,
     /// The folder that this leads to now.
     pub(super) plugins_dir: PathBuf,
-    /// The plugins folder, its parent, its sub-folders, and the folders that hold links.
+    /// The plugins folder, its parent, its subfolders, and the folders that contain links.
     folders: BTreeSet<PathBuf>,
     /// Those of them that may not be read.
     closed: BTreeSet<PathBuf>,
-    /// The links on the way to the plugins folder and to its sub-folders.
+    /// The links on the way to the plugins folder and to its subfolders.
     links: BTreeSet<PathBuf>,
 }
 
 impl Anchors {
-    /// Finds out where the folder is, and what it holds.
+    /// Finds the folder and its contents.
     pub(super) fn of(named: PathBuf) -> Self {
         let plugins_dir = canonical(&named);
         let mut links = links_on(&named);
@@ -61,17 +61,17 @@ impl Anchors {
         path.parent() == Some(self.plugins_dir.as_path())
     }
 
-    /// Whether a manifest in this folder is a plugin's. That in the folder which holds the plugins folder is none.
+    /// Whether a manifest in this folder belongs to a plugin. A manifest in the parent of the plugins folder does not.
     fn may_hold_a_plugin(&self, dir: &Path) -> bool {
         self.contains(dir) && Some(dir) != self.plugins_dir.parent()
     }
 }
 
 impl World {
-    /// Watches the plugins folder, what holds it and what it holds.
+    /// Watches the plugins folder, its parent and its subfolders.
     pub(super) fn anchor(&mut self, unknown: Unknown, noticed: SystemTime) -> Result<(), WatchError> {
         let mut watched = Ok(());
-        // Watched before it is listed: what comes in between is then seen twice, not never.
+        // Watched before it is listed: a change in between is then seen twice, not never.
         let mut seen = BTreeSet::new();
         loop {
             self.anchors = Anchors::of(self.anchors.named.clone());
@@ -84,7 +84,7 @@ impl World {
                 seen.insert(dir);
             }
         }
-        // Of one that may not be read, discovery says so; what holds it tells when that has changed.
+        // Discovery reports an unreadable folder; its parent reports when that has changed.
         let closed = |dir: &&PathBuf| !self.watched.contains(*dir) && fs::read_dir(dir).is_err();
         self.anchors.closed = self.anchors.folders.iter().filter(closed).cloned().collect();
         for dir in self.anchors.folders.clone() {

@@ -1,4 +1,4 @@
-//! Looking at all files without an event, where the file system does not report changes.
+//! Polls all files without an event, if the file system does not report changes.
 
 use super::World;
 use crate::watch::{Poll, poll::file_system_without_events};
@@ -10,17 +10,17 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-/// When to look next, and what files were the last time.
+/// When to poll next, and the last state of the files.
 pub(super) struct Scan {
     poll: Poll,
-    /// A file system that does not report every change, and holds a watched folder.
+    /// A file system that does not report every change, and contains a watched folder.
     silent: Option<&'static str>,
     last: Instant,
     is_running: bool,
     stamps: HashMap<PathBuf, Stamp>,
 }
 
-/// Changes with every write, however a program sets the times of a file.
+/// Changes with every write, even if a program sets the times of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     inode: u64,
@@ -28,7 +28,7 @@ struct Stamp {
     changed: (i64, i64),
 }
 
-/// A file may change twice within one tick of the clock that stamps it, which some file systems keep in whole seconds.
+/// A file may change twice within one tick of the clock of file times, which is a whole second on some file systems.
 const SETTLED: Duration = Duration::from_secs(2);
 
 impl Scan {
@@ -44,7 +44,7 @@ impl Scan {
         self.silent = file_system_without_events(dir);
         if let Some(name) = self.silent {
             tracing::warn!(
-                "{}: lies on {name}, which does not report every change: all watched files are looked at once a second; \
+                "{}: is on {name}, which does not report every change: all watched files are polled once a second; \
                  set `watch_poll` for another interval, or to \"never\"",
                 dir.display()
             );
@@ -56,7 +56,7 @@ impl Scan {
         Some(self.last + self.poll.interval(self.silent.is_some())?)
     }
 
-    /// Whether a scan is running, and finds the file as the last one did. Then there is no need to read it.
+    /// Whether a scan is running, and the file is as in the last one. Then it need not be read.
     pub(super) fn is_as_it_was(&mut self, path: &Path) -> bool {
         if !self.is_running {
             return false;

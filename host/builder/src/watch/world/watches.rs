@@ -1,4 +1,4 @@
-//! The folders that are watched: all that hold an input, and where an input has yet to come.
+//! The watched folders: all that contain an input, and those where an input may appear.
 
 use super::{World, is_input};
 use crate::watch::{WatchError, paths::nearest_folder};
@@ -10,13 +10,13 @@ use std::{
 };
 
 impl World {
-    /// Watches a folder, or what has to change before it comes.
+    /// Watches a folder, or the folder whose change must precede its creation.
     pub(super) fn watch_toward(&mut self, dir: &Path) -> Result<(), WatchError> {
         let nearest = || dir.ancestors().find(|it| it.is_dir());
         let mut there = nearest();
         while let Some(folder) = there {
             match self.watch_if_open(folder) {
-                // Every user may use the folders above its own, and not read all of them.
+                // Every user may use the folders above the own one, but may not read all of them.
                 Err(_) if folder != dir => return Ok(()),
                 watched => drop(watched?),
             }
@@ -38,14 +38,14 @@ impl World {
                 self.watched.insert(dir.to_owned());
                 self.scan.watches(dir);
             }
-            // It went meanwhile; when it comes again, the folder that holds it tells.
+            // It was removed in the meantime; its parent reports when it is created again.
             Err(_) if !dir.exists() => {}
             Err(source) => return Err(WatchError::new(dir, source)),
         }
         Ok(())
     }
 
-    /// Watches a folder unless it may not be read, and says whether it may.
+    /// Watches a folder unless it may not be read, and returns whether it may.
     pub(super) fn watch_if_open(&mut self, dir: &Path) -> Result<bool, WatchError> {
         match self.watch(dir) {
             Err(WatchError::Refused { .. }) if fs::read_dir(dir).is_err() => Ok(false),
@@ -57,13 +57,13 @@ impl World {
     pub(super) fn forget(&mut self, dir: &Path) {
         let below: Vec<_> = self.watched.iter().filter(|it| it.starts_with(dir)).cloned().collect();
         for path in below {
-            // An error means that the watch went with its folder.
+            // An error means that the watch was removed together with its folder.
             let _ = self.notify.unwatch(&path);
             self.watched.remove(&path);
         }
     }
 
-    /// Drops what no plugin needs any more.
+    /// Drops the watches that no plugin needs any more.
     pub(super) fn tidy(&mut self) {
         let inputs = || self.plugins.values();
         let parents: BTreeSet<_> = inputs().flat_map(|it| &it.files).filter_map(|it| it.parent()).collect();

@@ -17,7 +17,7 @@ impl Fixture {
         self.path(name)
     }
 
-    /// A library `answer()` of that name, whose versioned symbol gives that number.
+    /// A library of that name with a versioned symbol `answer()` that returns that number.
     fn helper(&self, path: &str, number: u32) -> PathBuf {
         fs::write(self.path("map"), "V1 { global: answer; local: *; };").unwrap();
         let source = format!("int answer(void) {{ return {number}; }}");
@@ -25,7 +25,7 @@ impl Fixture {
         self.cc(path, &source, &["-shared", "-fPIC", "-Wl,--version-script=map", &soname])
     }
 
-    /// A library that gives what its helper in the folder `libs` beside it gives, plus 100.
+    /// A library that returns the result of its helper in the folder `libs` beside it, plus 100.
     fn user(&self, args: &[&str]) -> PathBuf {
         let source = "int answer(void); int ask(void) { return 100 + answer(); }";
         let common = ["-shared", "-fPIC", "-Llibs", "-lhelper", "-Wl,-rpath,$ORIGIN/libs"];
@@ -38,7 +38,7 @@ impl Fixture {
         to
     }
 
-    /// What `ask()` of each of them gives when one process opens them one after the other.
+    /// The results of `ask()` of each of them in a process that opens them one after the other.
     fn asked(&self, copies: &[&Path]) -> String {
         let source = r#"
             #include <dlfcn.h>
@@ -69,7 +69,7 @@ fn an_artifact_with_another_library_is_another_and_both_load_side_by_side() {
     let second = fixture.store.put(&user).unwrap();
     assert_ne!(first.digest, second.digest, "the same file with another library");
     assert_eq!(first.companions.file, second.companions.file);
-    // From the store alone, whatever becomes of the originals.
+    // From the store alone, without the originals.
     fs::remove_dir_all(fixture.path("libs")).unwrap();
     let found = fixture.store.get(first.digest).unwrap();
     assert_eq!(found.companions, first.companions);
@@ -137,7 +137,7 @@ fn a_damaged_or_removed_library_of_an_artifact_is_named_and_put_again() {
         assert!(!to.exists() && !libraries_of_copy(&to).exists());
         error.to_string()
     };
-    assert!(refused(&artifact).contains("libhelper.so is gone from the store"), "{}", refused(&artifact));
+    assert!(refused(&artifact).contains("libhelper.so was removed from the store"), "{}", refused(&artifact));
     fs::write(&library, "something else").unwrap();
     assert!(refused(&artifact).contains("libhelper.so is damaged"), "{}", refused(&artifact));
     assert_eq!(fixture.store.put(&user).unwrap(), artifact);
