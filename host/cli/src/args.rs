@@ -1,4 +1,4 @@
-//! What several subcommands take: where the plugins are, what to call, what else there is to be told.
+//! Arguments that several subcommands share: the plugins folder, a call, and the configuration.
 
 use super::{
     error::CliError,
@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What goes before the configuration, and where that is.
+/// Options that precede the configuration, and the path of its file.
 #[derive(Debug, Default, Args)]
 pub(super) struct State {
     /// The configuration file [default: replug.toml here or above, up to the workspace's root, if there is one]
@@ -33,12 +33,12 @@ pub(super) struct Folder<'a> {
 }
 
 impl<'a> Folder<'a> {
-    /// It stands by itself: `replug dev DIR`.
+    /// As a positional argument: `replug dev DIR`.
     pub(super) fn bare(named: &'a Option<PathBuf>) -> Self {
         Self { named: named.as_deref(), how: "DIR" }
     }
 
-    /// It has a flag, where what stands by itself is a plugin.
+    /// As a flag, because the positional argument is a plugin.
     pub(super) fn flag(named: &'a Option<PathBuf>) -> Self {
         Self { named: named.as_deref(), how: "--plugins DIR" }
     }
@@ -48,7 +48,7 @@ impl<'a> Folder<'a> {
     }
 }
 
-/// What a command is told, by the configuration and by its flags.
+/// The settings of a command, from the configuration and its flags.
 pub(super) struct Place {
     pub(super) config: HostConfig,
     /// The plugins folder.
@@ -56,14 +56,14 @@ pub(super) struct Place {
     pub(super) state_dir: PathBuf,
 }
 
-/// What a host is found by.
+/// The folders by which to find a host.
 pub(super) struct HostLocator {
     pub(super) plugins: PathBuf,
     pub(super) state_dir: PathBuf,
 }
 
 impl HostLocator {
-    /// A host that has its default state folder.
+    /// A host with its default state folder.
     pub(super) fn by_default(plugins: &Path) -> Self {
         Self { plugins: plugins.to_owned(), state_dir: replug::default_state_dir(plugins) }
     }
@@ -83,7 +83,7 @@ impl State {
         })
     }
 
-    /// The file alone.
+    /// Only the file.
     fn file(&self) -> Layers {
         match &self.config {
             Some(file) => Layers::new().file(file),
@@ -91,13 +91,14 @@ impl State {
         }
     }
 
-    /// What a command is told that has no other layers.
+    /// The settings of a command without other layers.
     pub(super) fn place(&self, folder: Folder<'_>) -> Result<Place, CliError> {
         Place::read(&self.layers(folder)?, folder)
     }
 
-    /// Where a host may be running. One goes on when its configuration is edited to something wrong, and has to be reached
-    /// all the more then: a folder that is named needs no configuration, and a wrong one is only warned of.
+    /// The host that may be running. A host keeps running when its configuration is edited to something invalid, and
+    /// must still be reachable then. So a folder that is given needs no configuration, and an invalid configuration
+    /// causes only a warning.
     pub(super) fn running(&self, folder: Folder<'_>) -> Result<HostLocator, CliError> {
         let place = self.place(folder);
         if folder.named.is_none() {
@@ -106,8 +107,8 @@ impl State {
         self.host_of(folder, &place)
     }
 
-    /// The same, of what was read already, without a word. Where nothing names a folder and no host serves the usual one, it
-    /// is the host that the working directory belongs to.
+    /// The same, from a configuration that was read already, without a warning. If no folder is given and no host
+    /// serves the usual one, it is the host that serves the working directory.
     pub(super) fn host_of(
         &self,
         folder: Folder<'_>,
@@ -125,7 +126,7 @@ impl State {
         host_around()?.map_or(host, Ok)
     }
 
-    /// A host by what can be known of a configuration that is wrong.
+    /// A host, as far as an invalid configuration tells.
     fn host_at_least(&self, folder: Folder<'_>) -> Result<HostLocator, CliError> {
         let usual = || self.at_least("plugins").or_else(usual_plugins_dir);
         let plugins = folder.named.map(Path::to_owned).or_else(usual).or_else(served_here);
@@ -135,7 +136,7 @@ impl State {
         Ok(HostLocator { plugins, state_dir })
     }
 
-    /// The folder that a configuration names which is wrong elsewhere.
+    /// A folder that the configuration sets, although it is invalid elsewhere.
     fn at_least(&self, key: &str) -> Option<PathBuf> {
         let variable = format!("REPLUG_{}", key.to_uppercase());
         if let Some(dir) = env::var_os(variable).filter(|dir| !dir.is_empty()) {
@@ -158,12 +159,12 @@ impl Place {
         self
     }
 
-    /// Where cargo builds.
+    /// The folder in which cargo builds.
     pub(super) fn build_dir(&self) -> BuildDir {
         BuildDir::with(self.config.state_dir.as_deref(), &self.state_dir)
     }
 
-    /// Warns of a configuration that is wrong where that is no reason to do nothing.
+    /// Warns of an invalid configuration, for a command that works without it.
     pub(super) fn note_wrong(place: &Result<Self, CliError>) {
         if let Err(error @ CliError::Config(_)) = place {
             terminal::warn(error);
@@ -181,13 +182,13 @@ impl Place {
     }
 }
 
-/// A path as the configuration takes it.
+/// A path as text for the configuration.
 pub(super) fn text(path: &Path) -> Result<&str, CliError> {
-    let unreadable = || CliError::Usage(format!("the path {} is not UTF-8: name another", path.display()));
+    let unreadable = || CliError::Usage(format!("the path {} is not UTF-8: give another", path.display()));
     path.to_str().ok_or_else(unreadable)
 }
 
-/// A call that the user asks for.
+/// A call that the user requests.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct CallSpec {
     pub(super) plugin: Named,
@@ -196,7 +197,7 @@ pub(super) struct CallSpec {
 }
 
 impl CallSpec {
-    /// Reads `ID METHOD [JSON]`.
+    /// Parses `ID METHOD [JSON]`.
     pub(super) fn new(plugin: &str, method: &str, arguments: Option<&str>) -> Result<Self, CliError> {
         let arguments = arguments.map_or(Ok(Value::Null), arguments_from)?;
         let Ok(plugin) = plugin.parse();
@@ -204,7 +205,7 @@ impl CallSpec {
     }
 }
 
-/// Reads arguments: an object by name, or an array by position.
+/// Parses arguments: an object by name, or an array by position.
 fn arguments_from(text: &str) -> Result<Value, CliError> {
     match serde_json::from_str(text) {
         Ok(arguments @ (Value::Object(_) | Value::Array(_) | Value::Null)) => Ok(arguments),
@@ -215,18 +216,18 @@ fn arguments_from(text: &str) -> Result<Value, CliError> {
     }
 }
 
-/// The error, with a mark below the character where the JSON stops making sense.
+/// The error, with a mark below the character where the JSON becomes invalid.
 fn pointed_out(text: &str, error: &serde_json::Error) -> String {
     let problem = error.to_string();
     let problem = problem.rsplit_once(" at line ").map_or(problem.as_str(), |(problem, _)| problem);
     let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
-    // serde_json counts bytes; what a terminal shows is counted in characters.
+    // serde_json counts bytes; a terminal shows characters.
     let before = line.char_indices().take_while(|(at, _)| at + 1 < error.column()).count();
-    // A long line would wrap, and the mark point at nothing.
+    // A long line would wrap, and the mark would be in the wrong place.
     let skipped = before.saturating_sub(60);
     let shown: String = line.chars().skip(skipped).take(72).collect();
     let hint = match Path::new(text).is_dir() {
-        true => format!("\n  `{text}` is a folder: put it before the call"),
+        true => format!("\n  `{text}` is a folder: give it before the call"),
         false => String::new(),
     };
     format!("the arguments are not JSON: {problem}\n  {shown}\n  {:>1$}{hint}", '^', before - skipped + 1)

@@ -40,7 +40,7 @@ pub(super) struct Build {
     state: State,
 }
 
-/// What came of one plugin.
+/// The result for one plugin.
 struct Made {
     artifact: PathBuf,
     digest: Digest,
@@ -48,7 +48,7 @@ struct Made {
     warnings: Vec<Diagnostic>,
 }
 
-/// Why nothing came of it.
+/// Why there is no artifact.
 #[derive(Debug, thiserror::Error)]
 enum NotMade {
     #[error(transparent)]
@@ -101,8 +101,8 @@ impl Build {
             }
         }
         match (failed, manifests.is_empty()) {
-            (true, _) => Err(CliError::Told),
-            (false, true) => Err(CliError::NotFound(format!("there are no plugins in {}", dir.display()))),
+            (true, _) => Err(CliError::Printed),
+            (false, true) => Err(CliError::NotFound(format!("no plugins in {}", dir.display()))),
             (false, false) => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! What is being built, for those who wait for it: a spinner on a terminal, elsewhere a line every ten seconds.
+//! Shows what is being built: with a spinner on a terminal, elsewhere with a line every ten seconds.
 
 use super::terminal::{self, Spinner, harmless};
 use replug::{PluginId, event::BuildProgress};
@@ -8,17 +8,17 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// What takes less than this needs no word of it.
+/// A build that is faster than this is not shown.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// How often a line says what is being built, where there is no terminal.
+/// How often a line shows the builds, if there is no terminal.
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// The builds that are under way.
+/// The running builds.
 #[derive(Default)]
 pub(super) struct Building {
     builds: BTreeMap<PluginId, Build>,
-    /// When to say something next.
+    /// When to print the next line.
     due: Option<Instant>,
     spinner: Option<Spinner>,
 }
@@ -31,7 +31,7 @@ struct Build {
 }
 
 impl Building {
-    /// A build of the plugin has begun; people know the plugin by that name.
+    /// Adds a build of the plugin, with the plugin's short name.
     pub(super) fn started(&mut self, id: &PluginId, name: &str) {
         let build = Build { name: name.to_owned(), since: Instant::now(), progress: None };
         self.builds.insert(id.clone(), build);
@@ -42,7 +42,7 @@ impl Building {
         self.turn();
     }
 
-    /// The build of the plugin has come so far.
+    /// Records the progress of the plugin's build.
     pub(super) fn progressed(&mut self, id: &PluginId, progress: &BuildProgress) {
         if let Some(build) = self.builds.get_mut(id) {
             build.progress = Some(progress.clone());
@@ -50,7 +50,7 @@ impl Building {
         }
     }
 
-    /// The build of the plugin has ended.
+    /// Removes the build of the plugin.
     pub(super) fn ended(&mut self, id: &PluginId) {
         self.builds.remove(id);
         if self.builds.is_empty() {
@@ -60,12 +60,12 @@ impl Building {
         }
     }
 
-    /// Says nothing more of all builds.
+    /// Removes all builds.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// Waits until something is to be said; for ever, if nothing is built.
+    /// Waits until a line is due; for ever, if nothing is being built.
     pub(super) async fn due(&self) {
         match self.due {
             Some(at) => sleep_until(at).await,
@@ -73,7 +73,7 @@ impl Building {
         }
     }
 
-    /// What is to be said now, as a line; none where a spinner says it.
+    /// The line to print now; `None` if a spinner shows it.
     pub(super) fn line(&mut self) -> Option<String> {
         if Spinner::is_visible() {
             self.due = None;
@@ -87,7 +87,7 @@ impl Building {
         Some(harmless(&format!("building {}", builds.join("; "))))
     }
 
-    /// Takes the spinner off the screen while something else is printed.
+    /// Hides the spinner while something else is printed.
     pub(super) fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
         match &self.spinner {
             Some(spinner) => spinner.aside(print),
@@ -111,7 +111,7 @@ impl Build {
         format!("{}{counts} for {time}{doing}", self.name)
     }
 
-    /// `calculator 37/53 (serde, syn)`; one that waits for others has nothing to show.
+    /// `calculator 37/53 (serde, syn)`; a build that waits for others has nothing to show.
     fn in_brief(&self) -> String {
         match self.counts_and_doing() {
             (counts, "") => format!("{}{counts}", self.name),
@@ -131,7 +131,7 @@ impl Build {
     }
 }
 
-/// Waits for the build of one plugin, and shows how far it is.
+/// Waits for the build of one plugin, and shows its progress.
 pub(super) async fn shown<T>(
     id: &PluginId,
     mut heard: UnboundedReceiver<BuildProgress>,

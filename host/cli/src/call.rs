@@ -1,4 +1,4 @@
-//! `replug call`: one call, of the running host if there is one.
+//! `replug call`: one call, in the running host if there is one.
 
 use super::{
     args::{CallSpec, Folder, Place, State},
@@ -18,7 +18,7 @@ use replug::{
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-/// Call a method of a plugin, in the running host or else built and loaded for this call
+/// Call a method of a plugin in the running host; without a host, build and load the plugin for this call
 ///
 /// Prints the result as JSON. If the method returns an error, prints it to the standard error and exits with status 1.
 #[derive(Debug, Args)]
@@ -72,7 +72,7 @@ impl Call {
                 Err(error) => printed["error"] = error_value(error),
             }
             terminal::print_json(&printed)?;
-            return if failed { Err(CliError::Told) } else { Ok(()) };
+            return if failed { Err(CliError::Printed) } else { Ok(()) };
         }
         match answer {
             Ok(result) => terminal::print(&escaped(&format!("{result:#}"))),
@@ -83,7 +83,7 @@ impl Call {
 }
 
 impl Call {
-    /// Asks the running host.
+    /// Calls the method in the running host.
     async fn of_running(&self, call: &CallSpec, client: Client) -> Result<(), CliError> {
         let id = call.plugin.at(&client).await?;
         let args = Some(call.arguments.clone()).filter(|arguments| !arguments.is_null());
@@ -103,7 +103,7 @@ impl Call {
                     printed["error"] =
                         if own { details } else { json!({ "code": word(code), "message": message }) };
                     terminal::print_json(&printed)?;
-                    return Err(CliError::Told);
+                    return Err(CliError::Printed);
                 }
                 Err(CliError::Refused(if own { own_error(&details) } else { harmless(&message) }))
             }
@@ -120,7 +120,7 @@ impl Call {
     }
 }
 
-/// The word of an error as `error_value` has it for a call without a running host.
+/// The name of an error, as `error_value` has it for a call without a running host.
 fn word(code: u32) -> &'static str {
     const WORDS: [(Code, &str); 5] = [
         (Code::Panicked, "panicked"),
@@ -132,12 +132,12 @@ fn word(code: u32) -> &'static str {
     WORDS.iter().find(|(known, _)| known.number() == code).map_or("failed", |(_, word)| word)
 }
 
-/// The plugin's own error, with what it says beside its message below that.
+/// The plugin's own error: its message, and the other fields below it.
 fn own_error(error: &Value) -> String {
     let bare = |value: &Value| harmless(&bare(value));
     let Value::Object(fields) = error else { return bare(error) };
     let Some(message) = fields.get("message") else { return escaped(&format!("{error:#}")).into_owned() };
-    // The code before the details, whatever else there is after them.
+    // The code comes before the details, whatever other fields there are.
     let rank = |key: &str| match key {
         "code" => 0,
         "details" => 1,

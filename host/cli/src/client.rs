@@ -1,4 +1,4 @@
-//! Talks to a running host, over its socket.
+//! Sends requests to a running host, over its socket.
 
 use super::{
     args::{Folder, HostLocator, State},
@@ -21,10 +21,10 @@ use serde_json::{Value, json};
 use std::{collections::VecDeque, fs, io, path::PathBuf, time::Duration};
 use tokio::net::UnixStream;
 
-/// How long a host may take to begin its answer where it only has to look.
+/// How long a host may take to begin its answer to a request that only reads.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Which host to talk to.
+/// The host to use.
 #[derive(Debug, Args)]
 pub(super) struct At {
     /// The plugins folder of the host to talk to [default: plugins or this, here or above]
@@ -33,13 +33,13 @@ pub(super) struct At {
 }
 
 impl At {
-    /// The host.
+    /// The client for that host.
     pub(super) fn client(&self) -> Result<Client, CliError> {
         Client::of(Folder::flag(&self.plugins))
     }
 }
 
-/// Where a host is, be it there or not.
+/// The address of a host, which may not be running.
 #[derive(Debug)]
 pub(super) struct Client {
     plugins: PathBuf,
@@ -48,7 +48,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// The host of the folder that was named, or of what is here.
+    /// The host of the given folder, or of the working directory.
     pub(super) fn of(folder: Folder<'_>) -> Result<Self, CliError> {
         Ok(Self::at(State::default().running(folder)?))
     }
@@ -59,13 +59,13 @@ impl Client {
         Self { plugins: host.plugins, state_dir: host.state_dir, socket }
     }
 
-    /// Has the host do something, and gives back the `data` of its answer.
+    /// Sends a command to the host, and returns the `data` of its answer.
     pub(super) async fn ask(&self, command: &Command) -> Result<Value, CliError> {
         let path = format!("/api/v1/plugin/{}", command.name());
         let payload = command.payload();
         let response = match command.changes() {
             true => {
-                // That may take minutes: whether anyone is there to do it is asked first.
+                // The command may take minutes, so this first checks that the host answers at all.
                 self.get("/health/live").await?;
                 let request = request(Method::POST, &path).header("content-type", "application/json");
                 self.converse(request.body(Full::from(payload.to_string())), Duration::MAX).await?
@@ -77,7 +77,7 @@ impl Client {
         if ok { Ok(answer["data"].take()) } else { Err(refused(&mut answer)) }
     }
 
-    /// Reads events as they come; after the one of that id, if there is one.
+    /// Reads events as they come; after the event with that id, if given.
     pub(super) async fn stream(
         &self,
         path: &str,
@@ -107,18 +107,19 @@ impl Client {
     ) -> Result<Response<Incoming>, CliError> {
         let broken = |reason: String| self.broken(&reason);
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unconnected(error))?;
-        // In /tmp, anyone may have made what is looked for there.
+        // In /tmp, any user may have created the socket.
         let doubt = distrust(&self.socket, &stream).map_err(|error| self.unconnected(error))?;
         if let Some(reason) = doubt {
             return Err(CliError::Foreign { socket: self.socket.display().to_string(), reason });
         }
         let process = stream.peer_cred().ok().and_then(|peer| peer.pid());
         let handshake = http1::handshake(TokioIo::new(stream)).await;
-        let (mut sender, connection) = handshake.map_err(|error| broken(format!("broke off ({error})")))?;
+        let (mut sender, connection) =
+            handshake.map_err(|error| broken(format!("closed the connection ({error})")))?;
         // It ends with the answer.
         tokio::spawn(connection);
-        let request = request.map_err(|error| broken(format!("cannot be asked that ({error})")))?;
-        // The kernel connects to whoever listens, even while that is stopped.
+        let request = request.map_err(|error| broken(format!("cannot be sent this request ({error})")))?;
+        // The kernel accepts the connection even while the host is stopped.
         let answer = tokio::time::timeout(patience, sender.send_request(request)).await;
         let answer = answer.map_err(|_| self.silent(process))?;
         answer.map_err(|error| match error.is_parse() {
@@ -137,7 +138,7 @@ impl Client {
                     None => CliError::NoHost { plugins: plugins(), socket },
                 }
             }
-            // As many as may wait for it do so already.
+            // The backlog of the socket is full.
             io::ErrorKind::WouldBlock => self.silent(None),
             _ => CliError::Unreachable { socket, source },
         }
@@ -150,7 +151,7 @@ impl Client {
 
     async fn read(&self, response: Response<Incoming>) -> Result<Value, CliError> {
         let body = response.into_body().collect().await;
-        let body = body.map_err(|error| self.broken(&format!("broke off ({error})")))?.to_bytes();
+        let body = body.map_err(|error| self.broken(&format!("closed the connection ({error})")))?.to_bytes();
         serde_json::from_slice(&body)
             .map_err(|error| self.broken(&format!("does not answer in JSON ({error})")))
     }
@@ -160,7 +161,7 @@ impl Client {
     }
 }
 
-/// The name of a user, or the number if this machine knows none.
+/// The name of a user, or the uid if this machine knows no name.
 fn user(uid: u32) -> String {
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let named = users.lines().find_map(|line| {
@@ -171,7 +172,7 @@ fn user(uid: u32) -> String {
     named.unwrap_or_else(|| uid.to_string())
 }
 
-/// Whatever it is to be asked, the host over the socket goes by this name.
+/// Over the socket, the host always has this name.
 fn request(method: Method, path: &str) -> hyper::http::request::Builder {
     Request::builder().method(method).uri(path).header("host", "localhost")
 }
@@ -182,7 +183,7 @@ fn refused(answer: &mut Value) -> CliError {
         code: answer["code"].as_u64().and_then(|code| code.try_into().ok()).unwrap_or_default(),
         message: answer["message"]
             .as_str()
-            .unwrap_or("the host did not do it, and did not say why")
+            .unwrap_or("the host rejected the request without a reason")
             .to_owned(),
         diagnostics: serde_json::from_value(details["diagnostics"].clone()).unwrap_or_default(),
         details,
@@ -200,7 +201,7 @@ fn with_query(path: &str, payload: &Value) -> String {
     if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
 }
 
-/// A text as it may stand in a query.
+/// Encodes a text for a query.
 fn encoded(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
@@ -216,23 +217,23 @@ fn encoded(text: &str) -> String {
 #[derive(Debug)]
 pub(super) struct Stream {
     body: Incoming,
-    /// What has arrived of an event that is not whole yet.
+    /// The received part of an event that is not complete yet.
     text: Vec<u8>,
     events: VecDeque<Value>,
-    /// Whether the host has said that it stops.
+    /// Whether the host has reported that it stops.
     has_stopped: bool,
     socket: String,
 }
 
 impl Stream {
-    /// Waits for the next event; none when the host has stopped.
+    /// Waits for the next event; `None` when the host has stopped.
     pub(super) async fn next(&mut self) -> Result<Option<Value>, CliError> {
         loop {
             if let Some(event) = self.events.pop_front() {
                 self.has_stopped |= event["event"] == "host_stopped";
                 return Ok(Some(event));
             }
-            // A host that is killed breaks off in the middle, or between two events.
+            // When a host is killed, the stream ends within an event or between two.
             let Some(Ok(frame)) = self.body.frame().await else {
                 let lost = || CliError::Lost { socket: self.socket.clone() };
                 return if self.has_stopped { Ok(None) } else { Err(lost()) };
@@ -252,12 +253,12 @@ impl Stream {
     }
 }
 
-/// An event of a host in this process, without what would steer the terminal.
+/// An event of a host in this process, without sequences that would control the terminal.
 pub(super) fn defused(told: &Event) -> Option<Event> {
     event(serde_json::to_value(told).ok()?)
 }
 
-/// An event as it came, read; `events_lost` comes without a time, since it is none that happened.
+/// Parses a received event. `events_lost` has no time, because it did not happen at one.
 pub(super) fn event(mut value: Value) -> Option<Event> {
     let rendered: Vec<_> = compiled(&mut value).map(|text| text.clone()).collect();
     defuse(&mut value);
@@ -265,11 +266,11 @@ pub(super) fn event(mut value: Value) -> Option<Event> {
     if let Some(fields) = value.as_object_mut() {
         fields.entry("at").or_insert(json!(""));
     }
-    // A kind that this program does not know yet is not shown.
+    // A kind that this program does not know is not shown.
     serde_json::from_value(value).ok()
 }
 
-/// Takes out of what a plugin says all that would steer a terminal.
+/// Removes from a plugin's texts all sequences that would control a terminal.
 fn defuse(value: &mut Value) {
     match value {
         Value::String(text) => *text = harmless(text),
@@ -283,7 +284,7 @@ fn defuse(value: &mut Value) {
     }
 }
 
-/// What the compiler says in an event, which has colours of its own.
+/// The compiler's messages in an event, which have colours of their own.
 fn compiled(event: &mut Value) -> impl Iterator<Item = &mut Value> {
     let list = match event["event"].as_str() {
         Some("build_failed") => event.get_mut("diagnostics"),
@@ -321,7 +322,7 @@ mod tests {
         let diagnostic = json!({ "level": "error", "message": red, "rendered": red });
         let failed = json!({ "at": "", "event": "build_failed", "error": red, "diagnostics": [diagnostic] });
         let replug::EventKind::BuildFailed { error, diagnostics } = event(failed).unwrap().kind else {
-            panic!("it is what it was")
+            panic!("it is still the same")
         };
         assert_eq!((error.as_str(), diagnostics[0].message.as_str()), ("[31mred[0m", "[31mred[0m"));
         assert_eq!(diagnostics[0].rendered, red);

@@ -1,11 +1,11 @@
-//! `replug completions`: what a shell has to know to complete the command.
+//! `replug completions`: a script with which a shell completes the command.
 
 use super::{Cli, error::CliError};
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 use std::io::{self, Write};
 
-/// Print what a shell needs to complete this command
+/// Print a script with which a shell completes this command
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   replug completions bash > ~/.local/share/bash-completion/completions/replug
@@ -19,7 +19,7 @@ pub(super) struct Completions {
 
 impl Completions {
     pub(super) fn run(self) -> Result<(), CliError> {
-        // In memory first: written to a pipe that closes, it would panic.
+        // Written to memory first: clap panics if the pipe that it writes to is closed.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "replug", &mut script);
         io::stdout().write_all(&script).map_err(CliError::Output)

@@ -12,9 +12,10 @@ use std::path::PathBuf;
 
 /// Build, load and watch the plugins, and reload each when it is saved
 ///
-/// Shows a line for each reload with what took the time, and compile errors as rustc prints them; the version before
-/// goes on. An edit of replug.toml is taken over too, as far as it can be without a restart. If a plugin crashes the host,
-/// a small parent process starts it again, and the plugin gets a process of its own. Ctrl-C stops the plugins and ends.
+/// Prints a line for each reload with the time that its stages took, and compile errors as rustc prints them; the
+/// previous version keeps serving. Edits of replug.toml take effect, too, if they need no restart. If a plugin crashes
+/// the host, a small parent process starts it again, and the plugin then runs in a child process. Ctrl-C stops the
+/// plugins and ends.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   replug dev
@@ -31,7 +32,7 @@ pub(super) struct Dev {
     /// Print every event as one JSON object per line
     #[arg(long)]
     json: bool,
-    /// Compare watched files at this interval too, such as `1s`, or `auto` or `never` [default: auto]
+    /// Also compare watched files at this interval, such as `1s`, or `auto` or `never` [default: auto]
     #[arg(long, value_name = "INTERVAL")]
     poll: Option<String>,
     #[command(flatten)]
@@ -54,7 +55,7 @@ impl Dev {
         Serve { reader: Reader::of(self.json), call, layers }.run(folder).await
     }
 
-    /// What to call after every swap.
+    /// The method to call after every swap.
     pub(super) fn call(&self) -> Result<Option<CallSpec>, CliError> {
         match self.call.as_slice() {
             [plugin, method] => CallSpec::new(plugin, method, None).map(Some),

@@ -1,4 +1,4 @@
-//! `replug doctor`: what is found on this machine, what is missing, and what that costs.
+//! `replug doctor`: what this machine has, what it lacks, and what follows from that.
 
 mod examine;
 
@@ -12,7 +12,7 @@ use replug::preflight::Budget;
 
 /// Check this machine for missing tools and limits
 #[derive(Debug, Args)]
-#[command(after_help = "Exit status 1 if something is missing without which replug cannot work.")]
+#[command(after_help = "Exit status 1 if something is missing that replug cannot work without.")]
 pub(super) struct Doctor {
     /// Print the findings as one JSON array
     #[arg(long)]
@@ -28,7 +28,7 @@ impl Doctor {
             terminal::print(&report(&findings))?;
         }
         match findings.iter().any(|finding| finding.status == Status::Fail) {
-            true => Err(CliError::Told),
+            true => Err(CliError::Printed),
             false => Ok(()),
         }
     }
@@ -67,7 +67,7 @@ fn report(findings: &[Finding]) -> String {
     lines.join("\n")
 }
 
-/// Breaks a text between words; the lines after the first are indented.
+/// Wraps a text between words; lines after the first are indented.
 fn wrapped(text: &str, indent: usize) -> String {
     let mut out = String::new();
     let mut column = indent;

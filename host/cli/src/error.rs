@@ -1,19 +1,19 @@
-//! Why a command failed, in words for the one who typed it.
+//! Errors of commands, as messages for the user.
 
 use replug::error::{ConfigError, HostError, InspectError, ManifestError, ReloadCause, StoreError};
 use replug::{control::Code, event::Diagnostic};
 use serde_json::Value;
 use std::{io, process::ExitCode};
 
-/// Why a command did not do what it was asked.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
-    /// The command was not understood.
+    /// The arguments are invalid.
     #[error("{0}")]
     Usage(String),
-    /// There is neither a plugins folder nor a plugin here.
+    /// Here is neither a plugins folder nor a plugin.
     #[error(
-        "there is no folder `plugins` here, nor a plugin.toml, nor a replug.toml that names `plugins`: name the folder that holds your plugins, with `{how}`, or make a plugin with `{} new my-plugin`",
+        "there is no folder `plugins` here, no plugin.toml, and no replug.toml that sets `plugins`: give the plugins folder with `{how}`, or create a plugin with `{} new my-plugin`",
         super::terminal::invocation()
     )]
     NoPlugins { how: &'static str },
@@ -29,65 +29,65 @@ pub(super) enum CliError {
     Store(#[from] StoreError),
     #[error("{what}: {source}; {remedy}")]
     Io { what: String, source: io::Error, remedy: &'static str },
-    /// Something cannot be found that was named.
+    /// Something that was named does not exist.
     #[error("{0}")]
     NotFound(String),
-    /// There is no host to talk to.
+    /// No host is running.
     #[error(
         "no host runs for {plugins} (nothing listens on {socket}): start one with `{} dev {plugins}`",
         super::terminal::invocation()
     )]
     NoHost { plugins: String, socket: String },
-    /// There is a host, and this user may not talk to it.
+    /// A host is running, but belongs to another user.
     #[error(
-        "the host of {plugins} belongs to user {user}, and nobody else may open its socket: run this as that user, as with `sudo -u {user}`"
+        "the host of {plugins} belongs to user {user}, and no other user may open its socket: run this as that user, for example with `sudo -u {user}`"
     )]
     OthersHost { plugins: String, user: String },
-    /// Whether there is a host cannot be known.
+    /// It is unknown whether a host is running.
     #[error(
-        "cannot connect to {socket}, where the host listens: {source}; run this as the user whose host it is, with XDG_RUNTIME_DIR as that one has it"
+        "cannot connect to {socket}, where the host listens: {source}; run this as the user that runs the host, with the same XDG_RUNTIME_DIR"
     )]
     Unreachable { socket: String, source: io::Error },
-    /// What listens may be another user's.
+    /// Another user may be listening on the socket.
     #[error(
-        "refusing to connect to {socket}, which may be another user's: {reason}; have that removed, or set XDG_RUNTIME_DIR, also for the host, to a folder that is yours"
+        "refusing to connect to {socket}, which may belong to another user: {reason}; have it removed, or set XDG_RUNTIME_DIR, also for the host, to a folder that you own"
     )]
     Foreign { socket: String, reason: String },
-    /// The host is there and says nothing.
+    /// The host exists and does not answer.
     #[error(
-        "the host on {socket}{process} does not answer: it may be stopped, as by Ctrl-Z, or stuck; let it go on with `kill -CONT`, or end it and start it again"
+        "the host on {socket}{process} does not answer: it may be stopped, for example by Ctrl-Z, or hang; continue it with `kill -CONT`, or end it and start it again"
     )]
     Silent { socket: String, process: String },
-    /// The host was asked, and gave no answer.
+    /// The host ended before it had answered.
     #[error(
-        "the host on {socket} ended before it had answered: `{0} status --watch` shows when it is back, and then `{0} events --recent` what happened",
+        "the host on {socket} ended before it answered: `{0} status --watch` shows when it is back; then `{0} events --recent` shows what happened",
         super::terminal::invocation()
     )]
     BrokeOff { socket: String },
-    /// The host could not be talked to, or said something that is not understood.
+    /// The connection to the host failed, or its answer is invalid.
     #[error("the host on {socket} {reason}; is it another version of replug, or has it just ended?")]
     Conversation { socket: String, reason: String },
-    /// The host did not say goodbye.
+    /// The host ended without reporting that it stops.
     #[error(
         "the host on {socket} exited unexpectedly: it was killed, or a plugin crashed it; `{} status --watch` shows when it is back",
         super::terminal::invocation()
     )]
     Lost { socket: String },
-    /// The host did not do it.
+    /// The host rejected the request.
     #[error("{message}")]
     Answered { code: u32, message: String, details: Value, diagnostics: Vec<Diagnostic> },
-    /// The plugin could be asked, and did not give what it was asked for.
+    /// The plugin was called and returned an error.
     #[error("{0}")]
     Refused(String),
-    /// What went wrong is printed already.
+    /// The error was printed already.
     #[error("")]
-    Told,
-    /// A signal ended it.
+    Printed,
+    /// A signal ended the command.
     #[error("interrupted")]
     Interrupted,
     #[error("cannot start the threads of this command: {0}")]
     Threads(io::Error),
-    #[error("traces cannot be sent: {0}; mend `otel.endpoint`, or leave it out")]
+    #[error("traces cannot be sent: {0}; correct `otel.endpoint`, or remove it")]
     Export(String),
     #[error("cannot write to the standard output: {0}")]
     Output(io::Error),
@@ -97,24 +97,24 @@ impl CliError {
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) => ExitCode::from(2),
-            // As a shell reports a command that SIGINT has ended.
+            // The status of a command that SIGINT has ended, as shells have it.
             Self::Interrupted => ExitCode::from(130),
-            // Whoever reads has had enough: that is no failure.
+            // The reader has closed the pipe: that is no failure.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
             _ => ExitCode::FAILURE,
         }
     }
 
-    /// Whether there is nothing more to say.
-    pub(super) fn is_told(&self) -> bool {
+    /// Whether everything was printed already.
+    pub(super) fn is_printed(&self) -> bool {
         match self {
-            Self::Told => true,
+            Self::Printed => true,
             Self::Output(error) => error.kind() == io::ErrorKind::BrokenPipe,
             _ => false,
         }
     }
 
-    /// Whether the host that was asked is not there, or no longer, and may come back.
+    /// Whether the host is not running, or has ended, and may come back.
     pub(super) fn is_of_a_host_that_is_gone(&self) -> bool {
         match self {
             Self::NoHost { .. } | Self::Silent { .. } | Self::BrokeOff { .. } | Self::Conversation { .. } => {
@@ -125,7 +125,7 @@ impl CliError {
         }
     }
 
-    /// The compiler's messages, if it was the compiler that refused.
+    /// The compiler's messages, if compiling failed.
     pub(super) fn diagnostics(&self) -> &[Diagnostic] {
         match self {
             Self::Answered { diagnostics, .. } => diagnostics,
@@ -137,7 +137,7 @@ impl CliError {
         }
     }
 
-    /// A file or folder could not be made or read.
+    /// A file or folder could not be created or read.
     pub(super) fn io(what: &str, path: &std::path::Path, remedy: &'static str) -> impl Fn(io::Error) -> Self {
         let what = format!("{what} {}", path.display());
         move |source| Self::Io { what: what.clone(), source, remedy }

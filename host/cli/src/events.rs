@@ -1,4 +1,4 @@
-//! `replug events`: what happens in a running host, as it happens.
+//! `replug events`: the events of a running host, as they happen.
 
 use super::{
     client::{At, Stream, event},
@@ -16,7 +16,7 @@ use std::pin::pin;
 /// Show the events of a running host until Ctrl-C or its end
 #[derive(Debug, Args)]
 #[command(
-    after_help = "It ends with the host: with status 0 if that stops in order, and with 1 if it is killed or crashes.
+    after_help = "It ends with the host: with status 0 if the host stops normally, and with 1 if it is killed or crashes.
 
 Examples:
   replug events
@@ -26,7 +26,7 @@ pub(super) struct Events {
     /// Only events of this plugin, by its id or the last part of it
     #[arg(value_name = "ID")]
     plugin: Option<Named>,
-    /// Only events of these kinds, with commas between them
+    /// Only events of these kinds, separated by commas
     #[arg(long, value_name = "KINDS")]
     kind: Option<String>,
     /// Start with recent events
@@ -50,11 +50,11 @@ impl Events {
     }
 }
 
-/// How events are shown.
+/// How events are printed.
 pub(super) enum Show {
-    /// As lines for people.
+    /// As text lines.
     Lines(Renderer),
-    /// As they are.
+    /// As JSON, unchanged.
     Json,
 }
 
@@ -81,7 +81,8 @@ fn time(event: &Event) -> &str {
     event.at.get(11..19).unwrap_or("        ")
 }
 
-/// Shows what comes until a signal, until no one reads it any more, or until the end of the host, which is a failure if it comes without a word.
+/// Prints events until a signal, until the output is closed, or until the host ends. The end is a failure if the host
+/// did not report that it stops.
 pub(super) async fn follow(mut stream: Stream, mut show: Show) -> Result<(), CliError> {
     let mut signals = Signals::listen()?;
     let mut unread = pin!(terminal::unread());

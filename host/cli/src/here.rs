@@ -1,5 +1,5 @@
-//! What a command goes by that names no folder: the plugins folder, and the running host, that the working directory belongs
-//! to.
+//! What a command uses if no folder is given: the plugins folder and the running host to which the working directory
+//! belongs.
 
 use super::{args::HostLocator, error::CliError};
 use replug::{
@@ -15,21 +15,21 @@ use std::{
 /// The usual name of a plugins folder.
 const USUAL: &str = "plugins";
 
-/// The plugins folder: `plugins` in the working directory, or the working directory itself if it is a plugin's; else the same
-/// of the folders above, up to the root of the cargo workspace.
+/// The plugins folder: `plugins` in the working directory, or the working directory itself if it is a plugin's.
+/// Otherwise the same of the parent folders, up to the root of the cargo workspace.
 pub(super) fn usual_plugins_dir() -> Option<PathBuf> {
     let here = env::current_dir().ok()?;
     let usual = usual_of(&Workspace::folders_around(&here))?;
     Some(match usual.strip_prefix(&here) {
-        // As a path, the empty one leads nowhere.
+        // The empty path is not a valid path.
         Ok(below) if below.as_os_str().is_empty() => ".".into(),
         Ok(below) => below.to_owned(),
         Err(_) => usual,
     })
 }
 
-/// The same of these folders, the nearest first. What does not look like a plugins folder, as a module that is called
-/// `plugins` does not, is taken only if there is no other.
+/// The plugins folder for these folders, the nearest first. A folder that does not look like a plugins folder, such as
+/// a module that is called `plugins`, is used only if there is no other.
 fn usual_of(folders: &[PathBuf]) -> Option<PathBuf> {
     let usual_in = |folder: &PathBuf| {
         let plugins = folder.join(USUAL);
@@ -47,23 +47,23 @@ fn usual_of(folders: &[PathBuf]) -> Option<PathBuf> {
     found.iter().find(|it| looks_like_plugins(it)).or(found.first()).cloned()
 }
 
-/// Whether a folder holds a plugin, or is a plugin's, or is still empty.
+/// Whether a folder contains a plugin, is a plugin's, or is still empty.
 fn looks_like_plugins(folder: &Path) -> bool {
     let entries = || fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     holds_manifest(folder) || entries().next().is_none() || entries().any(|entry| holds_manifest(&entry))
 }
 
-/// This folder, if a host serves it: `replug dev .` takes any.
+/// The working directory, if a host serves it: `replug dev .` accepts any folder.
 pub(super) fn served_here() -> Option<PathBuf> {
     is_served(&HostLocator::by_default(Path::new("."))).then(|| ".".into())
 }
 
-/// Whether a host may be there.
+/// Whether a host may be running there.
 pub(super) fn is_served(host: &HostLocator) -> bool {
     find_socket(&host.plugins, &host.state_dir).exists()
 }
 
-/// The running host whose plugins folder the working directory lies in, else the only one of the workspace.
+/// The running host whose plugins folder contains the working directory, or else the only host of the workspace.
 pub(super) fn host_around() -> Result<Option<HostLocator>, CliError> {
     let Ok(here) = env::current_dir() else { return Ok(None) };
     let hosts = hosts_around(&here);
@@ -76,7 +76,7 @@ pub(super) fn host_around() -> Result<Option<HostLocator>, CliError> {
             let name = |host: &FoundHost| host.plugins.display().to_string();
             let names = several.iter().map(name).collect::<Vec<_>>().join(", ");
             Err(CliError::NotFound(format!(
-                "several hosts run in this workspace: name the folder of one: {names}"
+                "several hosts run in this workspace: give the folder of one: {names}"
             )))
         }
     }
@@ -86,7 +86,8 @@ pub(super) fn host_around() -> Result<Option<HostLocator>, CliError> {
 mod tests {
     use super::*;
 
-    /// What is usual in a folder of a workspace with these folders, in which each that is called `one` is a plugin's.
+    /// The usual plugins folder seen from `at`, in a workspace with these folders. Each folder called `one` is a
+    /// plugin's.
     fn usual_at(folders: &[&str], at: &str) -> Option<PathBuf> {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();

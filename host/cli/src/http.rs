@@ -1,4 +1,4 @@
-//! Where `dev` and `run` listen, and what they say of it.
+//! The HTTP flags of `dev` and `run`, and the message about where HTTP is served.
 
 use super::{
     args,
@@ -12,11 +12,11 @@ use replug::{
 };
 use std::{net::SocketAddr, path::PathBuf};
 
-/// Where to listen for others than the commands of this user.
+/// Where to serve HTTP.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "HTTP API")]
 pub(super) struct Http {
-    /// Serve the HTTP API and the page, at this address or port [default: 127.0.0.1:7777; port 0 takes a free one]
+    /// Serve the HTTP API and the page at this address or port [default: 127.0.0.1:7777; port 0 uses a free port]
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = ControlConfig::DEFAULT_HTTP)]
     http: Option<String>,
     /// The file that holds the token; created if missing [default: http-token in the state folder]
@@ -34,7 +34,7 @@ pub(super) struct Http {
 }
 
 impl Http {
-    /// Lays these over the configuration.
+    /// Adds these flags to the configuration.
     pub(super) fn over(&self, mut layers: Layers) -> Result<Layers, CliError> {
         if let Some(address) = &self.http {
             layers = layers.flag("http.listen", "--http", parsed(address)?.to_string());
@@ -56,7 +56,7 @@ impl Http {
         Ok(layers)
     }
 
-    /// Whoever says how HTTP is served, and nothing has it served, means something else than what happens.
+    /// Rejects flags on how to serve HTTP if HTTP is not served: the user probably forgot `--http`.
     fn is_of_use(&self, layers: &Layers) -> Result<(), CliError> {
         let flags = [
             ("--token-file", self.token_file.is_some()),
@@ -72,7 +72,7 @@ impl Http {
     }
 }
 
-/// What the control plane is told.
+/// The configuration of the control plane.
 pub(super) fn control(settings: &HttpSettings) -> ControlConfig {
     let config = ControlConfig::new();
     let Some(address) = settings.listen else { return config };
@@ -96,12 +96,12 @@ fn parsed(address: &str) -> Result<SocketAddr, CliError> {
     let named = named.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
     port.or(named).or_else(|| address.parse().ok()).ok_or_else(|| {
         CliError::Usage(format!(
-            "`--http {address}` is no address: write `--http 127.0.0.1:7777`, or `--http 7777`, or `--http` last"
+            "`--http {address}` is not an address: write `--http 127.0.0.1:7777` or `--http 7777`, or put `--http` last"
         ))
     })
 }
 
-/// Says where HTTP is served. The token is said when it was just made, and never again.
+/// Prints where HTTP is served. The token is printed when it was just created, and never again.
 pub(super) fn tell(listening: &Listening) {
     let (Some(url), Some(token)) = (listening.http(), listening.token()) else { return };
     let file = terminal::relative(&token.path);

@@ -1,4 +1,4 @@
-//! `replug inspect`: what is known of a file, of an artifact in the store, or of a plugin.
+//! `replug inspect`: details of a file, a stored artifact or a plugin.
 
 use super::{
     args::{Folder, State},
@@ -42,7 +42,7 @@ pub(super) struct Inspect {
     state: State,
 }
 
-/// What a file is, by its name and by its content.
+/// The facts about a file, from its name and its content.
 struct File {
     path: PathBuf,
     digest: Digest,
@@ -82,7 +82,7 @@ impl Inspect {
         self.show_plugin(&info, file.as_ref(), &interfaces)
     }
 
-    /// The artifact whose digest begins like this.
+    /// The artifact whose digest has this prefix.
     fn stored(&self, dir: &Path) -> Result<Artifact, CliError> {
         let wanted = self.what.to_ascii_lowercase();
         let mut found = match dir.is_dir() {
@@ -94,7 +94,7 @@ impl Inspect {
             1 => Ok(found.remove(0)),
             0 => Err(CliError::NotFound(format!("no artifact in {} begins with {wanted}", dir.display()))),
             many => {
-                Err(CliError::NotFound(format!("{many} artifacts begin with {wanted}: write more of it")))
+                Err(CliError::NotFound(format!("{many} artifacts begin with {wanted}: give more digits")))
             }
         }
     }
@@ -140,7 +140,7 @@ impl Inspect {
     }
 }
 
-/// Digits enough to be a digest. An id has a dot.
+/// Enough digits for a digest. An id has a dot.
 fn is_hexadecimal(text: &str) -> bool {
     text.len() >= 4 && text.len() <= 64 && text.chars().all(|c| c.is_ascii_hexdigit())
 }
@@ -162,12 +162,12 @@ fn facts(file: &File) -> String {
         RootSymbol::NothingExported => {
             format!("{BAD}nothing exported{BAD:#}: write `replug_api::export!(Type: Interface);`")
         }
-        RootSymbol::Absent => format!("{WARN}absent{WARN:#}: this is no replug plugin"),
+        RootSymbol::Absent => format!("{WARN}absent{WARN:#}: this is not a replug plugin"),
     };
     let std = match &facts.std {
         StdLinkage::Shared { library } => format!("{GOOD}shared{GOOD:#} {DIM}({library}){DIM:#}"),
         StdLinkage::Static => {
-            format!("{WARN}its own{WARN:#}, or none: each generation takes thread-local keys for good")
+            format!("{WARN}its own{WARN:#}, or none: each generation uses thread-local keys for good")
         }
     };
     let nodelete = if facts.nodelete { "never: linked with -z nodelete" } else { "possible" };
@@ -200,7 +200,7 @@ fn sizes(facts: &Facts) -> String {
     let kib = |bytes: u64| format!("{} KiB", bytes.div_ceil(1024));
     let debug = if facts.debug_info { "with" } else { "without" };
     format!(
-        "{} {debug} debug information; mapped {}, of which each generation has {} for itself",
+        "{} {debug} debug information; mapped {}, of which {} are private to each generation",
         kib(facts.file_bytes),
         kib(facts.mapped_bytes),
         kib(facts.private_bytes)

@@ -1,4 +1,4 @@
-//! `replug reload`, `rollback`, `start`, `stop`: what changes a plugin of a running host.
+//! `replug reload`, `rollback`, `start`, `stop`: commands that change a plugin of a running host.
 
 use super::{
     client::At,
@@ -28,7 +28,7 @@ struct Of {
 }
 
 impl Of {
-    /// Has the host do it, and says how the plugin is then.
+    /// Sends the command, and prints the resulting state of the plugin.
     async fn have(self, what: &str, command: impl FnOnce(PluginId) -> Command) -> Result<(), CliError> {
         let client = self.at.client()?;
         let id = self.plugin.at(&client).await?;

@@ -1,5 +1,4 @@
-//! `replug list`: the plugins that are there, without building or loading any; as the running host sees them, if there
-//! is one.
+//! `replug list`: the existing plugins, without building or loading any. If a host runs, as that host sees them.
 
 use super::{
     args::{Folder, Place, State},
@@ -19,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// List the plugins without building or loading them
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Status: available (built, or ready-made), source_only (to be built), incomplete (neither); of a running host
+    after_help = "Status: available (built, or prebuilt), source_only (to be built), incomplete (neither); of a running host
 also ready, running, stopped, error.
 Exit status 1 if a manifest cannot be used.
 
@@ -76,18 +75,18 @@ impl List {
                 terminal::complain(problem);
             }
         }
-        if problems.is_empty() { Ok(()) } else { Err(CliError::Told) }
+        if problems.is_empty() { Ok(()) } else { Err(CliError::Printed) }
     }
 }
 
 const KEYS: [&str; 7] = ["id", "name", "version", "description", "type", "status", "path"];
 
-/// A plugin of a running host, as far as it is listed.
+/// A plugin of a running host, with the fields of the list.
 fn as_listed(plugin: &Value) -> Value {
     KEYS.iter().map(|key| ((*key).to_owned(), plugin[*key].clone())).collect()
 }
 
-/// What can be known of a plugin at rest.
+/// The facts about a plugin without a host.
 fn at_rest(manifest: &Manifest, build_dir: &BuildDir) -> Value {
     as_listed(&json!(PluginInfo::at_rest(manifest, build_dir)))
 }
@@ -97,9 +96,9 @@ fn described(plugins: &[Value], dir: &Path, unusable: usize) -> String {
         let new = terminal::invocation();
         let dir = terminal::quoted(&dir.to_string_lossy());
         if unusable > 0 {
-            return format!("no plugins in {dir} that can be used, and {unusable} that cannot");
+            return format!("no usable plugins in {dir}, and {unusable} unusable");
         }
-        return format!("no plugins in {dir}: `{new} new my-plugin --dir {dir}` makes one");
+        return format!("no plugins in {dir}: create one with `{new} new my-plugin --dir {dir}`");
     }
     let root = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     let rows = plugins.iter().map(|plugin| {
@@ -117,5 +116,5 @@ fn described(plugins: &[Value], dir: &Path, unusable: usize) -> String {
     })
 }
 
-/// Which columns give way when a line is too long, and how narrow each may become.
+/// Which columns are shortened when a line is too long, and to which width.
 const GIVING_WAY: [(usize, usize); 4] = [(1, 8), (2, 6), (5, 10), (0, 16)];

@@ -1,4 +1,4 @@
-//! `replug logs`: what plugins of a running host have logged, and log.
+//! `replug logs`: the recent and new logs of plugins of a running host.
 
 use super::{
     client::At,
@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 /// Show recent logs of the plugins of a running host, with panics and crashes
 #[derive(Debug, Args)]
-#[command(after_help = "How much plugins log is for the host to say: `replug dev --log debug`.
+#[command(after_help = "The host sets how much plugins log: `replug dev --log debug`.
 
-With --follow, it ends with the host: with status 0 if that stops in order, and with 1 if it is killed or crashes.
+With --follow, it ends with the host: with status 0 if the host stops normally, and with 1 if it is killed or crashes.
 
 Examples:
   replug logs

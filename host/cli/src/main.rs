@@ -1,14 +1,14 @@
-//! The `replug` command: reads the arguments and prints what comes of them. It has no logic of its own: one file for
-//! each subcommand, which all go through the library's public API.
+//! The `replug` command: parses the arguments, and prints the results. It has no logic of its own. Each subcommand has
+//! a file, and all use the library's public API.
 //!
 //! Exit status: 0 success, 1 failure, 2 invalid arguments.
 //!
 //! | files | what they do |
 //! |---|---|
 //! | `dev.rs`, `run.rs`, `serve.rs` | a host in this process, and its events on the standard output |
-//! | `client.rs`, and the subcommands that use it | a host that runs, asked over its socket |
-//! | `new.rs`, `build.rs`, `list.rs`, `inspect.rs`, `doctor.rs` | what needs no host |
-//! | `render.rs`, `table.rs`, `terminal.rs`, `building.rs` | lines for a person |
+//! | `client.rs`, and the subcommands that use it | requests to a running host, over its socket |
+//! | `new.rs`, `build.rs`, `list.rs`, `inspect.rs`, `doctor.rs` | commands that need no host |
+//! | `render.rs`, `table.rs`, `terminal.rs`, `building.rs` | output for people |
 //! | `output.rs` | what plugins and libraries print in this process |
 //! | `trace.rs`, `otel.rs` | the host's own logs and spans |
 
@@ -87,7 +87,7 @@ fn main() -> ExitCode {
     replug::shim::run_if_asked();
     // Any command may start child processes, such as cargo.
     replug::parent::heed_children();
-    // Prints help and usage errors itself, and then exits with 0 or 2.
+    // clap prints help and usage errors itself, and then exits with 0 or 2.
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Dev(dev) => {

@@ -1,10 +1,10 @@
-//! `replug man`: the manual page, made from what `--help` says.
+//! `replug man`: the manual page, generated from the same texts as `--help`.
 
 use super::{Cli, error::CliError};
 use clap::{Args, CommandFactory};
 use std::io::{self, Write};
 
-/// Print a manual page, of this command or of one of its subcommands
+/// Print a manual page of this command or of one of its subcommands
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   replug man | man -l -

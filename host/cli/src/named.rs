@@ -1,15 +1,15 @@
-//! A plugin as its user names it: by its id, or by the last part of that, under which it is shown.
+//! A plugin as the user names it: by its id, or by the last part of the id, under which it is shown.
 
 use super::{client::Client, error::CliError, status};
 use replug::{IllegalId, PluginId, suggest};
 use std::{convert::Infallible, str::FromStr};
 
-/// What the user has written.
+/// The name that the user has given.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Named(String);
 
 impl Named {
-    /// The id as it is written, if it is one; which of the plugins it is where it is the last part of an id.
+    /// The id, if the name is one; otherwise the plugin among these whose id ends with the name.
     pub(super) fn among<'a>(&self, ids: impl IntoIterator<Item = &'a str>) -> Result<PluginId, CliError> {
         if let Some(id) = self.whole()? {
             return Ok(id);
@@ -26,13 +26,14 @@ impl Named {
             }
             _ => {
                 let alike: Vec<_> = alike.iter().map(|id| format!("`{id}`")).collect();
-                let text = format!("`{part}` is the last part of {}: write the id", alike.join(" and of "));
+                let text =
+                    format!("`{part}` is the last part of {}: give the whole id", alike.join(" and of "));
                 Err(CliError::NotFound(text))
             }
         }
     }
 
-    /// Which of a running host's plugins it is. A host is asked only where the id is not written out.
+    /// The plugin of a running host that has this name. The host is asked only if the name is not an id.
     pub(super) async fn at(&self, client: &Client) -> Result<PluginId, CliError> {
         match self.whole()? {
             Some(id) => Ok(id),
@@ -51,7 +52,7 @@ impl Named {
         }
     }
 
-    /// The id that is written out.
+    /// The id, if the name is one.
     fn whole(&self) -> Result<Option<PluginId>, CliError> {
         match self.0.contains('.') {
             true => self.0.parse().map(Some).map_err(|error: IllegalId| CliError::Usage(error.to_string())),
@@ -82,11 +83,11 @@ mod tests {
         let ids = ["dev.a.greeter", "dev.b.clock", "dev.c.clock"];
         assert_eq!(among("greeter", &ids).unwrap(), "dev.a.greeter");
         assert_eq!(among("dev.b.clock", &ids).unwrap(), "dev.b.clock");
-        assert_eq!(among("dev.x.y", &ids).unwrap(), "dev.x.y", "whoever is asked says that it is unknown");
+        assert_eq!(among("dev.x.y", &ids).unwrap(), "dev.x.y", "the host reports that it is unknown");
         assert_eq!(among("greter", &ids).unwrap_err(), "no plugin `greter`; did you mean `greeter`?");
         assert_eq!(
             among("clock", &ids).unwrap_err(),
-            "`clock` is the last part of `dev.b.clock` and of `dev.c.clock`: write the id"
+            "`clock` is the last part of `dev.b.clock` and of `dev.c.clock`: give the whole id"
         );
         assert!(among("dev.Clock", &ids).unwrap_err().starts_with("illegal plugin id"));
     }

@@ -1,4 +1,4 @@
-//! `replug new`: a plugin that builds, with its test; in a cargo workspace, a member of it.
+//! `replug new`: creates a plugin that builds, with a test; in a cargo workspace, a member of it.
 
 mod member;
 
@@ -30,7 +30,7 @@ pub(super) struct New {
     dir: Option<PathBuf>,
 }
 
-/// The files of a new plugin, with `@..@` to be filled in.
+/// The files of a new plugin, with `@..@` as placeholders.
 const TEMPLATE: [(&str, &str); 4] = [
     ("Cargo.toml", include_str!("template/Cargo.toml.in")),
     ("plugin.toml", include_str!("template/plugin.toml.in")),
@@ -38,14 +38,14 @@ const TEMPLATE: [(&str, &str); 4] = [
     (".gitignore", "/target\n"),
 ];
 
-/// What a package adds to its Cargo.toml that is a workspace of its own: in a member, cargo ignores profiles.
+/// An addition to the Cargo.toml of a package that is a workspace of its own: in a member, cargo ignores profiles.
 const PROFILE: &str = "
 # Every rebuild is faster with no more debug information than a backtrace needs.
 [profile.dev]
 debug = \"line-tables-only\"
 ";
 
-/// What cargo refuses, and names that would hide a crate the plugin needs.
+/// Names that cargo rejects, and names that would hide a crate that the plugin needs.
 const TAKEN: [&str; 12] = [
     "alloc",
     "build",
@@ -61,7 +61,7 @@ const TAKEN: [&str; 12] = [
     "replug",
 ];
 
-/// Rust's keywords, which no crate can be called.
+/// Rust's keywords, which cannot be crate names.
 const KEYWORDS: [&str; 52] = [
     "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do", "dyn",
     "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop",
@@ -79,7 +79,7 @@ impl New {
         let enter = quoted(&folder.to_string_lossy());
         let call = format!("{} dev --call {id} greet '{{\"name\":\"World\"}}'", invocation());
         terminal::print(&format!(
-            "{GOOD}made{GOOD:#} {enter} {DIM}(id {id}){DIM:#}\n\n  cd {enter}\n  cargo test\n  {call}\n\n\
+            "{GOOD}created{GOOD:#} {enter} {DIM}(id {id}){DIM:#}\n\n  cd {enter}\n  cargo test\n  {call}\n\n\
              {DIM}then edit src/lib.rs and save{DIM:#}"
         ))?;
         match membership {
@@ -92,7 +92,7 @@ impl New {
                 relative(&file)
             )),
             Membership::Unknown { reason } => {
-                terminal::warn(&format!("cargo does not take the new package yet: {reason}"));
+                terminal::warn(&format!("cargo does not accept the new package yet: {reason}"));
             }
         }
         Ok(())
@@ -101,13 +101,13 @@ impl New {
     fn write(&self, folder: &Path) -> Result<Membership, CliError> {
         if folder.symlink_metadata().is_ok() {
             return Err(CliError::Refused(format!(
-                "{} is there already: choose another name, or remove it",
+                "{} exists already: choose another name, or remove it",
                 folder.display()
             )));
         }
-        let remedy = "choose a place that this user can write to with --dir";
+        let remedy = "choose a writable folder with --dir";
         let source = folder.join("src");
-        fs::create_dir_all(&source).map_err(CliError::io("cannot make", &source, remedy))?;
+        fs::create_dir_all(&source).map_err(CliError::io("cannot create", &source, remedy))?;
         let dependency = dependency();
         let words = [
             ("@name@", self.name.as_str()),
@@ -139,21 +139,21 @@ fn check(name: &str) -> Result<(), CliError> {
     };
     let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if !name.chars().all(legal) {
-        return refused("it may have a-z, 0-9 and `-`");
+        return refused("it may contain a-z, 0-9 and `-`");
     }
     if !name.starts_with(|c: char| c.is_ascii_lowercase()) || name.ends_with('-') {
         return refused("it must begin with a letter, and not end with `-`");
     }
     if name.len() > 64 {
-        return refused("it is longer than 64 letters");
+        return refused("it is longer than 64 characters");
     }
     if KEYWORDS.contains(&name) || TAKEN.contains(&name) {
-        return refused("it means something else to Rust or cargo");
+        return refused("Rust or cargo reserve it");
     }
     Ok(())
 }
 
-/// A legal name that is near.
+/// A similar name that is allowed.
 fn better(name: &str) -> String {
     let mut better = String::new();
     for c in name.chars().map(|c| c.to_ascii_lowercase()) {
@@ -177,7 +177,7 @@ fn id(name: &str) -> String {
     format!("dev.example.{name}")
 }
 
-/// `My plugin` of `my-plugin`.
+/// `My plugin` for `my-plugin`.
 fn title(name: &str) -> String {
     let mut title = name.replace('-', " ");
     if let Some(first) = title.get_mut(..1) {
@@ -186,12 +186,12 @@ fn title(name: &str) -> String {
     title
 }
 
-/// Where the plugin gets `replug-api` from: the checkout that this program was built from, as long as it is there.
+/// Where the plugin gets `replug-api` from: the checkout that this program was built from, if it still exists.
 fn dependency() -> String {
     let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugin-api");
     match fs::canonicalize(checkout) {
         Ok(path) if path.join("Cargo.toml").is_file() => {
-            // A JSON string is a TOML string too.
+            // A JSON string is a TOML string, too.
             format!("{{ path = {} }}", serde_json::Value::from(path.to_string_lossy()))
         }
         _ => format!("\"{}\"", env!("CARGO_PKG_VERSION")),
@@ -234,10 +234,11 @@ mod tests {
         let source = fs::read_to_string(folder.join("src/lib.rs")).unwrap();
         assert!(source.starts_with("//! My plugin: ") && source.contains("\"Hello, {name}!\""), "{source}");
         let refused = new.write(&folder).unwrap_err().to_string();
-        assert!(refused.contains("is there already"), "{refused}");
+        assert!(refused.contains("exists already"), "{refused}");
     }
 
-    /// Makes a plugin in `plugins` of a workspace, and gives its Cargo.toml and that of the workspace, and what it is to it.
+    /// Creates a plugin in `plugins` of a workspace. Returns its Cargo.toml, the Cargo.toml of the workspace, and its
+    /// membership.
     fn made_in(workspace: &str) -> (toml::Table, String, Membership) {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("Cargo.toml");

@@ -1,4 +1,4 @@
-//! One plugin for the length of one command: built, loaded, asked, stopped.
+//! Runs one plugin for one command: builds it, loads it, uses it, and stops it.
 
 use super::{
     args::Place, building, error::CliError, named::Named, output, signals::Signals, terminal::Spinner,
@@ -7,7 +7,7 @@ use replug::{DynHandle, EventKind, Events, Host, HostConfig, event::BuildProgres
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-/// A host in which one plugin serves.
+/// A host in which only one plugin serves.
 pub(super) struct One {
     pub(super) host: Host,
     pub(super) handle: DynHandle,
@@ -15,9 +15,9 @@ pub(super) struct One {
 }
 
 impl One {
-    /// Builds and loads the plugin, and no other. A signal ends that, with every process of the build.
+    /// Builds and loads the plugin, and no other. A signal ends that, and all processes of the build.
     pub(super) async fn start(place: Place, named: &Named) -> Result<Self, CliError> {
-        // What the plugin prints is not the answer.
+        // What the plugin prints is not part of the answer.
         output::divert()?;
         let mut signals = Signals::listen()?;
         let config = HostConfig { watch: false, ..place.config };
@@ -42,8 +42,7 @@ impl One {
         }
     }
 
-    /// Waits for what the plugin is asked, and stops it. A signal ends the wait; whether a call then ends is its own
-    /// affair.
+    /// Waits for the answer of the plugin, and stops it. A signal ends the wait; a call may go on then.
     pub(super) async fn ask<T>(mut self, question: impl Future<Output = T>) -> Result<T, CliError> {
         let answer = tokio::select! {
             biased;
@@ -55,7 +54,7 @@ impl One {
     }
 }
 
-/// How far the builds of a host are.
+/// The progress of the builds of a host.
 fn progress(mut events: Events) -> UnboundedReceiver<BuildProgress> {
     let (sender, heard) = unbounded_channel();
     tokio::spawn(async move {
@@ -70,7 +69,7 @@ fn progress(mut events: Events) -> UnboundedReceiver<BuildProgress> {
     heard
 }
 
-/// Waits, and shows that it does if that takes so long that one wonders.
+/// Waits, and shows a spinner if it takes long.
 pub(super) async fn with_spinner<T>(what: String, work: impl Future<Output = T>) -> T {
     const PATIENCE: Duration = Duration::from_millis(300);
     tokio::pin!(work);

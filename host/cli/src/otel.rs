@@ -1,4 +1,4 @@
-//! Traces for a collector, by OTLP over HTTP. Only with the feature `otel`, without which nothing is exported.
+//! Sends traces to a collector, by OTLP over HTTP. Only with the feature `otel`; without it, nothing is exported.
 
 #[cfg(not(feature = "otel"))]
 pub(super) use absent::Export;
@@ -16,16 +16,16 @@ mod present {
     use tracing::level_filters::LevelFilter;
     use tracing_subscriber::{Layer, filter::Targets};
 
-    /// The variables by which all programs are told of a collector.
+    /// The standard variables with the address of a collector.
     const VARIABLES: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
-    /// What sends spans to a collector, on a thread of its own.
+    /// Sends spans to a collector, on a thread of its own.
     pub(crate) struct Export {
         provider: SdkTracerProvider,
     }
 
     impl Export {
-        /// Begins, if a collector is named, and gives what has to hear of spans.
+        /// Starts the export if a collector is configured. Returns the layer that receives the spans.
         pub(crate) fn begin(settings: &OtelSettings) -> Result<Option<(Self, AnyLayer)>, ExporterBuildError> {
             let exporter = SpanExporter::builder().with_http();
             let exporter = match &settings.endpoint {
@@ -35,7 +35,7 @@ mod present {
                 }
                 None => return Ok(None),
             };
-            // OTEL_SERVICE_NAME goes before it.
+            // OTEL_SERVICE_NAME takes precedence.
             let named = env::var_os("OTEL_SERVICE_NAME").is_some();
             let resource = Resource::builder();
             let resource = if named { resource } else { resource.with_service_name("replug") };
@@ -43,7 +43,8 @@ mod present {
                 .with_resource(resource.build())
                 .with_batch_exporter(exporter.build()?)
                 .build();
-            // Whatever the logs show: and nothing of the exporter's own, or it would have to export that too.
+            // Independent of what the logs show. Spans of the exporter itself are left out: it would have to export
+            // them, too.
             let ours = Targets::new()
                 .with_target("replug", LevelFilter::INFO)
                 .with_target("replug::http", LevelFilter::DEBUG);
@@ -52,7 +53,7 @@ mod present {
             Ok(Some((Self { provider }, layer.boxed())))
         }
 
-        /// Sends what is left, and ends.
+        /// Sends the remaining spans, and ends.
         pub(crate) fn end(self) {
             if let Err(error) = self.provider.shutdown() {
                 tracing::warn!("the last traces did not reach the collector: {error}");
@@ -67,11 +68,11 @@ mod absent {
     use replug::OtelSettings;
     use std::convert::Infallible;
 
-    /// There is none in this build; an endpoint in the configuration is refused.
+    /// This build has no exporter. An endpoint in the configuration is rejected.
     pub(crate) enum Export {}
 
     impl Export {
-        /// Begins nothing.
+        /// Starts nothing.
         pub(crate) fn begin(_: &OtelSettings) -> Result<Option<(Self, AnyLayer)>, Infallible> {
             Ok(None)
         }

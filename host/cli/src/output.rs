@@ -1,9 +1,9 @@
-//! Descriptors 1 and 2: what the program itself writes, and what plugins in its process do, told apart.
+//! Distinguishes what the program writes to descriptors 1 and 2 from what plugins in its process write.
 //!
-//! A plugin that prints writes to the same two descriptors as the program, so that what it prints would stand amid a program's
-//! JSON. So the program keeps both for itself, under other numbers, before it loads a plugin: all that the command writes goes
-//! there. In the place of 1 and 2, `dev` and `run` put pipes, whose lines they log; a command with one answer puts the standard
-//! error in the place of 1.
+//! A plugin that prints writes to the same two descriptors as the program, so that its output would appear within the
+//! program's JSON. So, before it loads a plugin, the program keeps both descriptors for itself, under other numbers.
+//! The command writes only to those. `dev` and `run` replace descriptors 1 and 2 by pipes, and log the lines. A command
+//! with a single answer replaces descriptor 1 by the standard error.
 
 use super::error::CliError;
 use anstream::{AutoStream, ColorChoice};
@@ -22,11 +22,11 @@ use tokio::sync::mpsc;
 static OUT: OnceLock<File> = OnceLock::new();
 static ERR: OnceLock<File> = OnceLock::new();
 
-/// The standard output, wherever descriptor 1 leads by now.
+/// The original standard output, wherever descriptor 1 leads now.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stdout;
 
-/// The standard error, wherever descriptor 2 leads by now.
+/// The original standard error, wherever descriptor 2 leads now.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stderr;
 
@@ -53,7 +53,7 @@ macro_rules! stream {
                 $kept.get().map_or_else(|| $standard.is_terminal(), File::is_terminal)
             }
 
-            /// Whether what goes there may be coloured.
+            /// Whether its output may have colours.
             pub(super) fn has_colour(self) -> bool {
                 let choice = match $kept.get() {
                     Some(kept) => {
@@ -64,7 +64,7 @@ macro_rules! stream {
                 choice != ColorChoice::Never
             }
 
-            /// The line, without colours where they do not belong, in one piece.
+            /// Writes the line in one piece, without colours if the target has none.
             pub(super) fn line(mut self, text: &str) -> io::Result<()> {
                 let line = match self.has_colour() {
                     true => format!("{text}\n"),
@@ -73,7 +73,7 @@ macro_rules! stream {
                 self.write_all(line.as_bytes()).and_then(|()| self.flush())
             }
 
-            /// A file of its own that leads there.
+            /// A duplicate of the descriptor, as a file.
             pub(super) fn file(self) -> io::Result<File> {
                 match $kept.get() {
                     Some(kept) => kept.try_clone(),
@@ -95,7 +95,8 @@ fn kept<'a>(cell: &'a OnceLock<File>, standard: BorrowedFd<'_>) -> io::Result<&'
     Ok(cell.get_or_init(|| file))
 }
 
-/// From now on, what plugins in this process print goes to the standard error, and the standard output is the command's alone.
+/// From now on, what plugins in this process print goes to the standard error. Only the command writes to the standard
+/// output.
 pub(super) fn divert() -> Result<(), CliError> {
     let done = || {
         kept(&OUT, io::stdout().as_fd())?;
@@ -104,7 +105,7 @@ pub(super) fn divert() -> Result<(), CliError> {
     done().map_err(CliError::Output)
 }
 
-/// A line that someone in this process has written.
+/// A line that was written in this process.
 #[derive(Debug)]
 pub(super) struct Line {
     /// `stdout` or `stderr`.
@@ -112,7 +113,7 @@ pub(super) struct Line {
     pub(super) text: String,
 }
 
-/// What is written to descriptors 1 and 2 of this process by others than the command.
+/// What code other than the command writes to descriptors 1 and 2 of this process.
 pub(super) struct Captured {
     lines: mpsc::Receiver<Line>,
     writers: Writers,
@@ -122,12 +123,12 @@ pub(super) struct Captured {
 const WAITING: usize = 256;
 /// How many lines of a stream are logged in a second.
 const A_SECOND: u32 = 100;
-/// How much of a line is logged, in bytes.
+/// How many bytes of a line are logged.
 const LINE_BYTES: usize = 4096;
 
 impl Captured {
-    /// From now on, all that this process writes to the two is captured. What goes to the standard error is written there
-    /// besides, at once, so that the last words of a crash are there.
+    /// Captures all that this process writes to the two descriptors from now on. The standard error is also written to
+    /// its original target at once, so that the last output before a crash is not lost.
     pub(super) fn begin() -> Result<Self, CliError> {
         let begin = || {
             kept(&OUT, io::stdout().as_fd())?;
@@ -141,7 +142,8 @@ impl Captured {
                 thread::Builder::new().name(format!("replug-{name}")).spawn(work).map(drop)
             };
             spawn("stdout", Box::new(move || out_lines.read(out)))?;
-            // What cannot be read any more is not logged, and blocks no one for long: it has no other reader.
+            // If the pipe cannot be read any more, its lines are not logged. Writers do not block for long: the pipe
+            // has no other reader.
             spawn("stderr", Box::new(move || drop(pass_on(err, original, |bytes| err_lines.push(bytes)))))?;
             rustix::stdio::dup2_stdout(out_end)?;
             rustix::stdio::dup2_stderr(err_end)?;
@@ -151,7 +153,7 @@ impl Captured {
         Ok(Self { lines, writers: Writers::default() })
     }
 
-    /// The next lines, and whose they are, if that can be told. Pending for ever once nothing can come any more.
+    /// The next lines, and the generation that wrote them, if that is known. Pending for ever once no more can come.
     pub(super) async fn next(&mut self, host: &Host) -> (Vec<Line>, Option<Writer>) {
         let mut lines = Vec::new();
         if self.lines.recv_many(&mut lines, WAITING).await == 0 {
@@ -160,32 +162,32 @@ impl Captured {
         (lines, self.writers.only(host))
     }
 
-    /// Gives the two back, and what was written until then.
+    /// Restores the two descriptors, and returns what was written until then.
     pub(super) async fn end(mut self, host: &Host) -> (Vec<Line>, Option<Writer>) {
-        /// What a plugin has started may hold the other ends for longer.
+        /// A process that a plugin has started may hold the other ends for longer.
         const PATIENCE: Duration = Duration::from_millis(200);
         give_back();
         let mut lines = Vec::new();
         let rest = async { while self.lines.recv_many(&mut lines, WAITING).await > 0 {} };
-        // What has come by then is there either way.
+        // What has arrived by then is returned either way.
         let _ = tokio::time::timeout(PATIENCE, rest).await;
         (lines, self.writers.only(host))
     }
 }
 
-/// Has the two descriptors lead where they did.
+/// Restores the original targets of the two descriptors.
 fn give_back() {
-    // An error means that the process has no more descriptors; what is written then is lost.
+    // An error means that the process has no free descriptor. Later output is lost then.
     let _ = OUT.get().map(rustix::stdio::dup2_stdout);
     let _ = ERR.get().map(rustix::stdio::dup2_stderr);
 }
 
-/// Makes lines of what is written to a stream, and passes on as many as are logged.
+/// Splits a stream into lines, and sends those that are logged.
 struct Lines {
     stream: &'static str,
     tell: mpsc::Sender<Line>,
     line: Vec<u8>,
-    /// When the present second began, and how many lines have come in it.
+    /// When the current second began, and how many lines have come in it.
     second: (Instant, u32),
     left_out: u64,
 }
@@ -225,9 +227,9 @@ impl Lines {
             self.second = (Instant::now(), 0);
         }
         self.second.1 += 1;
-        // Never waited for: whoever writes to a full pipe waits for this thread.
-        let is_told = self.second.1 <= A_SECOND && self.send(text);
-        self.left_out += u64::from(!is_told);
+        // Sent without waiting: a writer of a full pipe waits for this thread.
+        let is_sent = self.second.1 <= A_SECOND && self.send(text);
+        self.left_out += u64::from(!is_sent);
     }
 
     fn send(&mut self, text: String) -> bool {
@@ -259,7 +261,7 @@ impl Drop for Lines {
 /// A generation that has written something.
 pub(super) type Writer = (PluginId, Generation, Digest);
 
-/// What was last known of the plugins that may write here: how many calls have ended, and which generation served.
+/// The last known state of the plugins that may write here: the number of ended calls, and the generation that served.
 #[derive(Default)]
 struct Writers {
     seen: BTreeMap<PluginId, (u64, Option<Generation>)>,
@@ -267,8 +269,8 @@ struct Writers {
 }
 
 impl Writers {
-    /// Who has written what has come just now, if only one plugin can have: the only one that may run in this process, or the only
-    /// one that was called, or came up, since that was last asked.
+    /// The generation that wrote the latest lines, if only one can have: the only plugin that may run in this process,
+    /// or the only one that was called or started since the last time.
     fn only(&mut self, host: &Host) -> Option<Writer> {
         let plugins = host.plugins().into_iter();
         let may_write: Vec<_> = plugins
@@ -289,8 +291,8 @@ impl Writers {
         }
     }
 
-    /// Of those that were at work since the last time, the only one. If none was, what has come was written before, and is
-    /// whose the last was: the two streams come apart.
+    /// The only one that was active since the last time. If none was, the lines were written before, and belong to the
+    /// previous writer: the two streams do not arrive at the same time.
     fn one_of(&mut self, mut at_work: impl Iterator<Item = Option<Writer>>) -> Option<Writer> {
         if let Some(first) = at_work.next() {
             self.last = first.filter(|_| at_work.next().is_none());
@@ -337,7 +339,7 @@ mod tests {
             |at_work: &[&Option<Writer>]| writers.one_of(at_work.iter().map(|it| (*it).clone()));
         assert_eq!(at_work(&[]), None);
         assert_eq!(at_work(&[&one]), one);
-        assert_eq!(at_work(&[]), one, "the other stream came later");
+        assert_eq!(at_work(&[]), one, "the other stream arrived later");
         assert_eq!(at_work(&[&one, &two]), None);
         assert_eq!(at_work(&[]), None);
         assert_eq!(at_work(&[&two]), two);

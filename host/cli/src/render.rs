@@ -1,4 +1,4 @@
-//! How events look to a person: what happened as lines of text, with colours. Nothing is printed here.
+//! Formats events for people: lines of text, with colours. Prints nothing.
 
 use super::terminal::{ANSWER, BAD, DIM, GOOD, NAME, WARN, brief, brief_ms, relative, rendered};
 use replug::{
@@ -8,18 +8,18 @@ use replug::{
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// What the loop does with the plugins once they are up.
+/// What the loop does with the plugins after they have started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loop {
     Watching,
     Running,
 }
 
-/// Turns events into lines, and remembers what it takes to do so.
+/// Turns events into lines, and remembers the state that this needs.
 #[derive(Debug)]
 pub(super) struct Renderer {
     what: Loop,
-    /// The plugins that were found, and the generation of each that serves.
+    /// The known plugins, and the generation of each that serves.
     plugins: BTreeMap<PluginId, Option<Generation>>,
     started: bool,
     leaving: bool,
@@ -30,12 +30,12 @@ impl Renderer {
         Self { what, plugins: BTreeMap::new(), started: false, leaving: false }
     }
 
-    /// The host is asked to end: that its plugins stop is no news.
+    /// The host is about to end. From now on, stopped plugins are not reported.
     pub(super) fn leave(&mut self) {
         self.leaving = true;
     }
 
-    /// The lines that tell the event; none if it is no news.
+    /// The lines for an event; `None` if it is not shown.
     pub(super) fn lines(&mut self, event: &Event) -> Option<String> {
         let Some(id) = &event.plugin else { return self.of_host(&event.kind) };
         let generation = event.generation.map(|generation| generation.to_string()).unwrap_or_default();
@@ -62,14 +62,14 @@ impl Renderer {
             }
             EventKind::ReloadFailed { stage, error, kept_generation, gap_ms } => {
                 let what = match stage {
-                    // All that is read before the build.
-                    Stage::Detect => "manifest refused".to_owned(),
+                    // Reading the manifest precedes the build.
+                    Stage::Detect => "manifest rejected".to_owned(),
                     stage => format!("{} failed", stage.name()),
                 };
                 format!("{}{}: {error}", self.failure(id, &what, *kept_generation), waited(*gap_ms))
             }
             EventKind::ConfigureFailed { error, kept_generation, .. } => {
-                format!("{}: {error}", self.failure(id, "configuration refused", *kept_generation))
+                format!("{}: {error}", self.failure(id, "configuration rejected", *kept_generation))
             }
             EventKind::BuildUnchanged { warnings } => {
                 let serving = self.serving(id).map(|generation| generation.to_string()).unwrap_or_default();
@@ -110,7 +110,7 @@ impl Renderer {
                 self.line(id, format!("{DIM}restarted; it has died {times}{DIM:#}"))
             }
             EventKind::PluginStuck { method, thread, thread_id, for_ms } => {
-                let text = format!("`{method}` has not come back for {for_ms} ms");
+                let text = format!("`{method}` has not returned for {for_ms} ms");
                 let whose =
                     format!("{DIM}(thread {thread}, {thread_id}; nothing in this process can end it){DIM:#}");
                 self.line(id, format!("{WARN}{generation} stuck{WARN:#}: {text} {whose}"))
@@ -151,7 +151,7 @@ impl Renderer {
         Some(line)
     }
 
-    /// The name that people say: the last part of the id, as long as no other plugin has it.
+    /// The short name: the last part of the id, unless another plugin has the same.
     pub(super) fn name<'a>(&self, id: &'a PluginId) -> &'a str {
         let alike = self.plugins.keys().any(|other| other != id && other.short() == id.short());
         if alike { id.as_str() } else { id.short() }
@@ -180,7 +180,7 @@ impl Renderer {
             // The message begins with the path.
             EventKind::DiscoveryFailed { error, .. } => Some(format!("{BAD}error:{BAD:#} {error}")),
             EventKind::HostCrashed { reason, .. } => Some(format!("{WARN}warning:{WARN:#} {reason}")),
-            // A line that was written in this process, no one knows by whom.
+            // A line that was written in this process by an unknown plugin.
             EventKind::Log { target, message, .. } => Some(format!("{DIM}{target}{DIM:#} {message}")),
             EventKind::EventsLost { count } => Some(format!(
                 "{WARN}{count} events are missing here{WARN:#}: they came faster than they could be shown"
@@ -194,7 +194,7 @@ impl Renderer {
             RetireOutcome::Kept | RetireOutcome::Ended => return None,
             RetireOutcome::Unloaded => format!("{DIM}{generation} unloaded{DIM:#}"),
             RetireOutcome::StillMapped => format!(
-                "{WARN}{generation} not unloaded{WARN:#}: something still holds its library, which stays mapped"
+                "{WARN}{generation} not unloaded{WARN:#}: its library is still in use and stays mapped"
             ),
             RetireOutcome::DropPanicked => format!("{WARN}{generation} panicked as it was dropped{WARN:#}"),
         };
@@ -219,7 +219,7 @@ impl Renderer {
         self.line(id, format!("{style}{level:<5}{style:#} {text}"))
     }
 
-    /// Something went wrong and changed nothing: says what serves all the same.
+    /// A failure that changed nothing: names what still serves.
     fn failure(&self, id: &PluginId, what: &str, kept: Option<Generation>) -> String {
         let kept = match (kept, self.what) {
             (Some(generation), _) => format!(", still serving {generation}"),
@@ -233,7 +233,7 @@ impl Renderer {
         self.plugins.get(id).copied().flatten()
     }
 
-    /// A line about a plugin; what follows the name begins in the same column for all.
+    /// A line about a plugin. The text after the name begins in the same column for all plugins.
     fn line(&self, id: &PluginId, text: String) -> String {
         const WIDEST: usize = 24;
         let widths = self.plugins.keys().map(|id| self.name(id).len());
@@ -243,13 +243,13 @@ impl Renderer {
     }
 }
 
-/// Where the plugin did it, and how.
+/// The method and the line at which the plugin crashed the host, and how.
 fn crashed_the_host(method: &str, line: Option<&str>, signal: Option<&str>) -> String {
     let at = line.map(|line| format!(" at {line}")).unwrap_or_default();
     format!("{BAD}crashed the host in {method}{at} ({}){BAD:#}", signal.unwrap_or("exit"))
 }
 
-/// What a new configuration of the host's does.
+/// The effect of a new configuration of the host.
 fn changed(applied: &[String], restart_needed: &[String]) -> String {
     let now = match applied {
         [] => String::new(),
@@ -266,17 +266,17 @@ fn changed(applied: &[String], restart_needed: &[String]) -> String {
     }
 }
 
-/// The line, with what the compiler says above it.
+/// The line, below the compiler's messages.
 fn below(diagnostics: &[Diagnostic], line: String) -> String {
     if diagnostics.is_empty() { line } else { format!("\n{}\n{line}", rendered(diagnostics)) }
 }
 
-/// How long calls waited, if the version before was stopped first.
+/// How long calls waited, if the previous version was stopped first.
 fn waited(gap_ms: Option<f64>) -> String {
     gap_ms.map_or_else(String::new, |gap| format!(", calls waited {}", brief(gap)))
 }
 
-/// What took the time: the stages that people wait for, and of the others those that took a good part of it.
+/// The durations of the stages: those that users wait for, and others that took a considerable part of the time.
 fn summary(stages: &Stages, total_ms: f64) -> String {
     let &Stages { detect, build, store, preflight, load, migrate, swap } = stages;
     let notable = |ms: f64| ms >= 5.0 && ms >= total_ms / 10.0;
@@ -294,7 +294,7 @@ fn summary(stages: &Stages, total_ms: f64) -> String {
     shown.collect::<Vec<_>>().join(", ")
 }
 
-/// What bounds a process, and below it what does not.
+/// The limits of a process, and below them those that are not in force.
 fn limited(limits: &LimitsInForce) -> String {
     let by = |it: &Bound| match it.by {
         Enforcer::Rlimit => "rlimit",
@@ -317,7 +317,7 @@ fn listed(fields: &Value) -> String {
     fields.iter().map(|(key, value)| format!(" {DIM}{key}={DIM:#}{}", bare(value))).collect()
 }
 
-/// A value as people write it: text without quotes.
+/// A value without JSON syntax: text without quotes.
 pub(super) fn bare(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -325,11 +325,11 @@ pub(super) fn bare(value: &Value) -> String {
     }
 }
 
-/// An error of a plugin's own: by the habit, an object with `code`, `message` and `details`; but it may be anything.
+/// A plugin's own error. Usually an object with `code`, `message` and `details`, but it may be anything.
 fn error_in_one_line(error: &Value) -> String {
     let Some(message) = error.get("message") else { return error.to_string() };
     let message = bare(message);
-    // The host's own errors say it in words already.
+    // The host's own errors contain the code in the message already.
     let code = error.get("code").map(bare).filter(|code| !message.contains(code));
     let code = code.map(|code| format!(" {DIM}[{code}]{DIM:#}")).unwrap_or_default();
     let details = error.get("details").filter(|details| !is_empty(details));
@@ -337,7 +337,7 @@ fn error_in_one_line(error: &Value) -> String {
     format!("{message}{code}{details}")
 }
 
-/// Whether a value says nothing.
+/// Whether a value is empty.
 pub(super) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 
 /// Build and load the plugins, and run them until a signal arrives
 ///
-/// The same as `dev`, but of all files only replug.toml is watched, unless it says `watch = true`. If a plugin crashes the
-/// host, a small parent process starts it again, and the plugin gets a process of its own. Ctrl-C stops the plugins and
+/// The same as `dev`, but only replug.toml is watched, unless it sets `watch = true`. If a plugin crashes the host, a
+/// small parent process starts it again, and the plugin then runs in a child process. Ctrl-C stops the plugins and
 /// ends.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

@@ -28,7 +28,7 @@ pub(super) enum Reader {
 }
 
 impl Reader {
-    /// What `--json` asks for.
+    /// For `--json` or not.
     pub(super) fn of(json: bool) -> Self {
         if json { Self::Program } else { Self::Person }
     }
@@ -41,14 +41,14 @@ pub(super) struct Serve {
     pub(super) layers: Layers,
 }
 
-/// What a log event of a line of the standard error has as its target.
+/// The target of log events for lines of the standard error.
 const STDERR: &str = "stderr";
 
-/// What takes less than this needs no word of it.
+/// A build that is faster than this is not shown.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 impl Serve {
-    /// Runs the host until a signal, or until no one reads any more.
+    /// Runs the host until a signal, or until the output is closed.
     pub(super) async fn run(self, folder: Folder<'_>) -> Result<(), CliError> {
         let Place { config, .. } = Place::read(&self.layers, folder)?;
         let export = Export::begin(&config.otel).map_err(|error| CliError::Export(error.to_string()))?;
@@ -63,11 +63,11 @@ impl Serve {
         let mut events = builder.events();
         let host = builder.launch().await?;
         if let Err(error) = host.follow(self.layers.clone(), move |config| listening.adopt(&config.log)) {
-            terminal::warn(&format!("edits of the configuration are not noticed: {error}"));
+            terminal::warn(&format!("cannot watch the configuration, so edits have no effect: {error}"));
         }
         http::tell(&listens);
         let mut screen = Screen::new(what, self.reader);
-        // If this process was started in the place of one that crashed, what that one has called last.
+        // If this process replaces one that crashed: the artifact that was called last.
         let mut called_last = parent::carried();
         let mut unread = pin!(terminal::unread());
         let told = loop {
@@ -94,15 +94,15 @@ impl Serve {
         loop {
             tokio::select! {
                 biased;
-                // Asked twice, it does not wait for plugins that do not end.
+                // After a second signal, it does not wait for plugins that do not stop.
                 () = signals.next() => process::exit(130),
                 () = &mut stopped => break,
                 (lines, writer) = captured.next(&host) => screen.log(&host, lines, writer.as_ref()),
                 () = &mut patience, if !patience.is_elapsed() => {
-                    terminal::note("waiting for what still runs; Ctrl-C again ends at once");
+                    terminal::note("waiting for running calls; press Ctrl-C again to end at once");
                 }
                 event = events.next() => if let (Some(event), Ok(())) = (event, &told) {
-                    // Whoever does not read the end has read what they wanted.
+                    // A reader that has closed the output does not need the rest.
                     let _ = screen.show(&event);
                 },
             }
@@ -119,8 +119,9 @@ impl Serve {
         told
     }
 
-    /// Calls the plugin that is to be called whenever another artifact of it serves, and tells the answer as an event. An artifact
-    /// that is started again is not called again: if it was the call that crashed it, it would crash until it is quarantined.
+    /// Calls the configured method whenever another artifact of its plugin serves, and emits the answer as an event. An
+    /// artifact that is started again is not called again: if the call had crashed it, it would crash until it is
+    /// quarantined.
     fn call_again(&self, host: &Host, event: &Event, last: &mut Option<String>) {
         let Some(call) = &self.call else { return };
         match &event.kind {
@@ -140,7 +141,7 @@ impl Serve {
         };
         let artifact = digest.to_string();
         if called(host, call).is_ok_and(|id| id == *plugin) && last.as_ref() != Some(&artifact) {
-            // Before the call, which may be the end of this process.
+            // Before the call, which may crash this process.
             parent::carry(&artifact);
             *last = Some(artifact);
             tokio::spawn(call_once(host.clone(), call.clone(), (plugin.clone(), generation, digest)));
@@ -148,13 +149,13 @@ impl Serve {
     }
 }
 
-/// Which plugin is to be called.
+/// The plugin to call.
 fn called(host: &Host, call: &CallSpec) -> Result<PluginId, CliError> {
     call.plugin.among(host.plugins().iter().map(|plugin| plugin.id.as_str()))
 }
 
 async fn call_once(host: Host, call: CallSpec, of: (PluginId, Generation, Digest)) {
-    // A plugin that was removed meanwhile has no answer.
+    // A plugin that was removed meanwhile gives no answer.
     let Ok(handle) = host.plugin(of.0.as_str()) else { return };
     let (result, error) = match handle.invoke_json(call.method.clone(), call.arguments).await {
         Ok(result) => (Some(result), None),
@@ -167,7 +168,7 @@ async fn call_once(host: Host, call: CallSpec, of: (PluginId, Generation, Digest
     );
 }
 
-/// An error as a program reads it: the method's own as it is, any other with a code of its kind.
+/// An error for programs: the method's own unchanged, any other with a code for its kind.
 pub(super) fn error_value(error: CallError<Value>) -> Value {
     let code = match &error {
         CallError::Plugin(own) => return own.clone(),
@@ -184,13 +185,13 @@ pub(super) fn error_value(error: CallError<Value>) -> Value {
     json!({ "code": code, "message": error.to_string() })
 }
 
-/// What is seen: lines for a person, with a spinner while a build takes its time, or JSON for a program.
+/// The output: lines for a person, with a spinner during long builds, or JSON for a program.
 struct Screen {
     reader: Reader,
     renderer: Renderer,
     building: Building,
     reloads: usize,
-    /// Lines of the standard error that are logged, and were shown as they came.
+    /// Lines of the standard error that are logged, and were shown when they came.
     shown: VecDeque<String>,
 }
 
@@ -200,7 +201,7 @@ impl Screen {
         Self { reader, renderer, building, reloads: 0, shown: VecDeque::new() }
     }
 
-    /// Logs what was written in this process by others than the command.
+    /// Logs what code other than the command has written in this process.
     fn log(&mut self, host: &Host, lines: Vec<Line>, writer: Option<&Writer>) {
         for Line { stream, text } in lines {
             if stream == STDERR && self.reader == Reader::Person {
@@ -217,7 +218,7 @@ impl Screen {
         }
     }
 
-    /// Whether the event is of a line that was shown as it came.
+    /// Whether the event is about a line that was shown when it came.
     fn was_shown(&mut self, event: &Event) -> bool {
         let EventKind::Log { target, message, .. } = &event.kind else { return false };
         let was_shown = target == STDERR && self.shown.front() == Some(message);
@@ -265,12 +266,12 @@ impl Screen {
         self.renderer.leave();
         self.building.clear();
         if self.reader == Reader::Person {
-            // The terminal has written ^C where the next line begins.
+            // The terminal shows ^C where the next line begins.
             terminal::back_to_line_start();
         }
     }
 
-    /// The last line.
+    /// Prints the summary line.
     fn end(&self) {
         if self.reader == Reader::Person {
             let reloads = match self.reloads {

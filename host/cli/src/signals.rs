@@ -1,4 +1,4 @@
-//! Ctrl-C, and the other ways to ask a command to end.
+//! Handles Ctrl-C, and the other signals that ask a command to end.
 
 use super::error::CliError;
 use std::{future::pending, time::Duration};
@@ -7,12 +7,12 @@ use tokio::{
     time::Instant,
 };
 
-/// Within this time, two signals are one: whoever signals the whole process group reaches this process twice, by itself
+/// Two signals within this time count as one: a signal to the whole process group reaches this process twice, directly
 /// and through its parent.
 const TWICE: Duration = Duration::from_millis(200);
 
-/// Listens for SIGINT, SIGTERM and SIGHUP, which from then on end nothing by themselves. One that is ignored, as by `nohup`,
-/// is left so.
+/// Handles SIGINT, SIGTERM and SIGHUP, which do not end the process any more. A signal that is ignored, for example by
+/// `nohup`, stays ignored.
 pub(super) struct Signals {
     interrupt: Option<Signal>,
     terminate: Option<Signal>,
@@ -34,13 +34,13 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     pub(super) async fn next(&mut self) {
         loop {
             tokio::select! {
-                () = heard(&mut self.interrupt) => {}
-                () = heard(&mut self.terminate) => {}
-                () = heard(&mut self.hang_up) => {}
+                () = received(&mut self.interrupt) => {}
+                () = received(&mut self.terminate) => {}
+                () = received(&mut self.hang_up) => {}
             }
             let before = self.last.replace(Instant::now());
             if before.is_none_or(|before| before.elapsed() >= TWICE) {
@@ -50,8 +50,8 @@ impl Signals {
     }
 }
 
-/// Waits until the signal comes; for ever, if it is ignored.
-async fn heard(signal: &mut Option<Signal>) {
+/// Waits for the signal; for ever, if it is ignored.
+async fn received(signal: &mut Option<Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),
         None => pending().await,

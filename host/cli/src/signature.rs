@@ -1,4 +1,4 @@
-//! Interfaces as one would write them in Rust.
+//! Formats interfaces in Rust syntax.
 
 use super::terminal::DIM;
 use replug_api::describe::{Interface, Method, Param, Shape, TypeDef};
@@ -65,7 +65,7 @@ fn body_of(shape: &Shape, layout: Layout) -> String {
     }
 }
 
-/// The first line of a doc comment: what it is about.
+/// The first line of a doc comment.
 fn docs(text: &str) -> String {
     match text.trim().lines().next() {
         Some(first) => format!("{DIM}/// {}{DIM:#}\n", first.trim()),

@@ -1,4 +1,4 @@
-//! `replug status`: how the plugins of a running host are.
+//! `replug status`: the status of the plugins of a running host.
 
 use super::{
     args::Folder,
@@ -14,15 +14,15 @@ use replug::control::{Command, command::List};
 use serde_json::{Value, json};
 use std::{iter, path::PathBuf, time::Duration};
 
-/// How often a table is drawn again, at most, and at least.
+/// How often the table is drawn again.
 const EVERY: Duration = Duration::from_secs(1);
-/// What stands before a line that goes on with the one above.
+/// The indent of a line that continues the one above.
 const HANGING: &str = "    ";
 
 /// Show the status of the plugins of a running host
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Status: ready, running (calls are under way), stopped, error, available, source_only, incomplete.
+    after_help = "Status: ready, running (calls in progress), stopped, error, available, source_only, incomplete.
 With --json: `plugins`, as GET /api/v1/plugin/list tells of them, and `configuration`, which says what of its configuration the
 host has not applied.
 
@@ -52,12 +52,12 @@ impl Status {
         self.watch(&client).await
     }
 
-    /// Shows it every second until a signal. A host that is gone may come back, as it may for the page.
+    /// Shows the status every second until a signal. A host that has ended may come back.
     async fn watch(&self, client: &Client) -> Result<(), CliError> {
         let mut signals = Signals::listen()?;
         let home = if Stdout.is_terminal() { "\u{1b}[H\u{1b}[J" } else { "" };
         let mut pause = Duration::ZERO;
-        // When it was last asked.
+        // Whether the host answered the last request.
         let mut was_there = None;
         loop {
             let next = async {
@@ -73,14 +73,14 @@ impl Status {
             let before = was_there.replace(listed.is_ok());
             match listed {
                 Ok(listed) => self.show(&listed, home)?,
-                // Without a host to begin with, there is nothing to watch.
+                // If no host runs at the beginning, there is nothing to watch.
                 Err(error) if before.is_none() || !error.is_of_a_host_that_is_gone() => return Err(error),
-                // Below what was seen last; and where a program reads on, it does not read that.
+                // Printed below the last table; not for programs that read the output.
                 Err(error) if before == Some(true) => {
                     let how =
                         if matches!(error, CliError::Silent { .. }) { "does not answer" } else { "is gone" };
                     terminal::note(&format!(
-                        "{WARN}the host {how}:{WARN:#} waiting for it to come back; Ctrl-C ends this"
+                        "{WARN}the host {how}:{WARN:#} waiting for it to start again; press Ctrl-C to stop"
                     ));
                 }
                 Err(_) => {}
@@ -99,15 +99,15 @@ impl Status {
     }
 }
 
-/// What a running host tells of itself.
+/// The answer of a running host about all its plugins.
 pub(super) struct Listed {
-    /// All plugins, those first that it has taken in.
+    /// All plugins, the registered ones first.
     pub(super) plugins: Vec<Value>,
-    /// What of its configuration it has not applied.
+    /// The settings that it has not applied.
     configuration: Value,
 }
 
-/// Asks a running host for all its plugins.
+/// Requests all plugins from a running host.
 pub(super) async fn listed(client: &Client) -> Result<Listed, CliError> {
     let (mut plugins, mut configuration) = (Vec::new(), Value::Null);
     for page_no in 1.. {
@@ -151,7 +151,8 @@ fn described(plugins: &[Value]) -> String {
     text
 }
 
-/// What the host was told and has not applied, as lines below all others; wrapped by the terminal, never cut.
+/// The settings that the host has not applied, as lines below all others; the terminal wraps them, and nothing is cut
+/// off.
 fn pending_config(configuration: &Value) -> String {
     let refused = configuration["refused"].as_str().map(|why| {
         format!("\n{BAD}configuration rejected, keeping the previous one:{BAD:#} {}", terminal::harmless(why))
@@ -164,7 +165,7 @@ fn pending_config(configuration: &Value) -> String {
     refused.into_iter().chain(waiting).collect()
 }
 
-/// What is not the same for all plugins, and stands below the line of those that it concerns.
+/// Details that not every plugin has, shown below the line of the plugin.
 fn more(plugin: &Value) -> Vec<String> {
     let restarts = match plugin["restarts"].as_u64() {
         None | Some(0) => None,
@@ -178,17 +179,17 @@ fn more(plugin: &Value) -> Vec<String> {
     detail.into_iter().chain(restarts).chain(usage(plugin)).chain(limits(plugin)).collect()
 }
 
-/// What its process takes, if it has one of its own.
+/// What its process uses, if it runs in a child process.
 fn usage(plugin: &Value) -> Option<String> {
     let (pid, memory) = (plugin["process_id"].as_u64()?, plugin["memory"].as_u64()?);
     let mib = memory as f64 / f64::from(1 << 20);
     let cpu = plugin["cpu"].as_f64().unwrap_or_default();
     let files =
         plugin["open_files"].as_u64().map(|files| format!(", {files} files open")).unwrap_or_default();
-    Some(format!("process {pid}: {mib:.1} MiB, {cpu:.1} s on a processor{files}"))
+    Some(format!("process {pid}: {mib:.1} MiB, {cpu:.1} s of CPU time{files}"))
 }
 
-/// What bounds its process, and what does not though it was asked for.
+/// The limits of its process, and those that are not in force.
 fn limits(plugin: &Value) -> Vec<String> {
     let list = |key: &str| plugin["limits"][key].as_array().cloned().unwrap_or_default();
     let bounds: Vec<_> = list("bounds")
@@ -228,7 +229,7 @@ fn brief_count(count: u64) -> String {
     }
 }
 
-/// A time in its largest unit, as one would say it.
+/// A time in its largest unit.
 fn brief_time(seconds: f64) -> String {
     match seconds as u64 {
         seconds @ 0..=119 => format!("{seconds}s"),
@@ -273,7 +274,7 @@ mod tests {
         let below: Vec<_> = text.lines().skip(2).map(str::trim).collect();
         let expected = [
             "build failed",
-            "process 42: 1.5 MiB, 0.2 s on a processor, 9 files open",
+            "process 42: 1.5 MiB, 0.2 s of CPU time, 9 files open",
             "limited to open_files 64 (rlimit)",
             "not as asked: no cgroup: none is delegated",
         ];

@@ -1,16 +1,16 @@
-//! Tables that fit an old terminal.
+//! Formats tables that fit into 80 columns.
 
 use super::terminal::{BAD, DIM, GOOD, WARN};
 use anstyle::Style;
 use std::mem;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// How wide a line may be.
+/// The maximum width of a line.
 pub(super) const LINE: usize = 80;
 const GAP: usize = 2;
 
-/// Aligns the rows under the first. Where a line would be too long, the columns of `giving_way` become narrower, one
-/// after the other, down to the width beside each.
+/// Aligns the rows in columns. If a line would be too long, the columns of `giving_way` are shortened one after the
+/// other, down to the given width.
 pub(super) fn aligned<const N: usize>(
     rows: Vec<[String; N]>,
     giving_way: &[(usize, usize)],
@@ -34,9 +34,9 @@ pub(super) fn aligned<const N: usize>(
     rows.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// The text, or as much of it as fits. A character may take two columns, or none.
+/// The text, cut to that width. A character may take two columns, or none.
 pub(super) fn shortened(text: &str, width: usize) -> String {
-    // Text of a plugin's may hold anything; in a table it may not move the cursor.
+    // Text from a plugin may contain anything, but must not move the cursor in a table.
     let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if plain.width() <= width {
         return plain;
@@ -49,7 +49,7 @@ pub(super) fn shortened(text: &str, width: usize) -> String {
     plain.chars().take_while(fits).chain(['…']).collect()
 }
 
-/// The words of the text, on as many lines as they take; a word that is longer than a line is broken.
+/// The words of the text, on as many lines as they need; a word that is longer than a line is split.
 pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let (mut lines, mut line) = (Vec::new(), String::new());
     let words = text.split(|c: char| c.is_whitespace() || c.is_control());
@@ -70,7 +70,7 @@ pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// How a status is coloured.
+/// The colour of a status.
 pub(super) fn of_status(status: &str) -> Style {
     match status {
         "available" | "ready" | "running" => GOOD,

@@ -1,4 +1,4 @@
-//! The terminal: colours with a meaning, the standard output, errors, and a spinner while someone waits.
+//! The terminal: colours by meaning, the standard output, error messages, and a spinner.
 
 use super::{
     error::CliError,
@@ -26,20 +26,20 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// What serves, or is as it should be.
+/// Serving, or without problems.
 pub(super) const GOOD: Style = AnsiColor::Green.on_default();
-/// What failed.
+/// Failed.
 pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
-/// What deserves a look.
+/// Needs attention.
 pub(super) const WARN: Style = AnsiColor::Yellow.on_default();
-/// What is there for those who look closely.
+/// Details.
 pub(super) const DIM: Style = Style::new().dimmed();
 /// Names of plugins.
 pub(super) const NAME: Style = Style::new().bold();
-/// What a call gave.
+/// The result of a call.
 pub(super) const ANSWER: Style = AnsiColor::Cyan.on_default();
 
-/// Prints a line to the standard output; colours are left out where they do not belong.
+/// Prints a line to the standard output, without colours if the target has none.
 pub(super) fn print(text: &str) -> Result<(), CliError> {
     Stdout.line(text).map_err(CliError::Output)
 }
@@ -53,10 +53,11 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<(), CliError> {
         .map_err(CliError::Output)
 }
 
-/// Waits until no one reads the standard output any more; for ever, where it is a file.
+/// Waits until the reader of the standard output has closed it; for ever, if it is a file.
 pub(super) async fn unread() {
     let (tell, told) = oneshot::channel();
-    // No runtime takes files, nor a terminal that it must leave as it is. The thread goes with the process.
+    // Async runtimes cannot poll files, and would change the mode of a terminal, which must stay. The thread ends with
+    // the process.
     thread::spawn(move || {
         let Ok(out) = Stdout.file() else { return };
         let mut out = [PollFd::new(&out, PollFlags::empty())];
@@ -67,7 +68,7 @@ pub(super) async fn unread() {
             }
         };
         if polled.is_ok() {
-            // An error means that nobody waits any more.
+            // An error means that no task waits any more.
             let _ = tell.send(());
         }
     });
@@ -76,13 +77,13 @@ pub(super) async fn unread() {
     }
 }
 
-/// What a plugin has said, without what would steer the terminal.
+/// The text of a plugin, without sequences that would control the terminal.
 pub(super) fn harmless(text: &str) -> String {
     text.chars().filter(|c| !steers(*c)).collect()
 }
 
-/// What the compiler says, with its colours, and without all else that would steer the terminal: a macro can have it say
-/// anything.
+/// The compiler's output with its colours, but without other sequences that would control the terminal: a macro can put
+/// anything into it.
 fn coloured(text: &str) -> String {
     let mut parts = text.split('\u{1b}');
     let mut kept = harmless(parts.next().unwrap_or_default());
@@ -97,14 +98,15 @@ fn coloured(text: &str) -> String {
     kept
 }
 
-/// How many bytes of what follows an ESC are `[`, numbers and `m`, which change nothing but how text looks.
+/// The number of bytes after an ESC that form a colour sequence: `[`, numbers and `m`. Such a sequence changes only how
+/// text looks.
 fn length_of_colour(text: &str) -> Option<usize> {
     let numbers = text.strip_prefix('[')?;
     let end = numbers.find(|c: char| !c.is_ascii_digit() && c != ';')?;
     numbers[end..].starts_with('m').then_some(1 + end + 1)
 }
 
-/// The same JSON, without what would steer the terminal: JSON itself has an escape for each character.
+/// The same JSON without sequences that would control the terminal: JSON has an escape for each character.
 pub(super) fn escaped(json: &str) -> Cow<'_, str> {
     if !json.contains(steers) {
         return json.into();
@@ -119,44 +121,44 @@ fn steers(c: char) -> bool {
 
 /// Prints a note to the standard error.
 pub(super) fn note(text: &str) {
-    // Whoever closed it does not want to know.
+    // A closed standard error means that no notes are wanted.
     let _ = Stderr.line(text);
 }
 
-/// Says that something is wrong. It may quote a file, which may hold anything.
+/// Prints an error. It may quote a file, which may contain anything.
 pub(super) fn complain(error: &impl Display) {
     note(&format!("{BAD}error:{BAD:#} {}", harmless(&error.to_string())));
 }
 
-/// Says that something is wrong which is no reason to do nothing.
+/// Prints a warning, for a problem that does not stop the command.
 pub(super) fn warn(warning: &impl Display) {
     note(&format!("{WARN}warning:{WARN:#} {}", harmless(&warning.to_string())));
 }
 
-/// Lets the next line overwrite what a terminal shows of a key that was pressed.
+/// Moves the cursor to the line start, so that the next line overwrites the `^C` that a terminal shows.
 pub(super) fn back_to_line_start() {
     if Stderr.is_terminal() {
-        // Whoever closed it does not want to know.
+        // A closed standard error means that no notes are wanted.
         let _ = Stderr.write_all(b"\r");
     }
 }
 
-/// Says why the command failed; after the compiler's messages, if they are why.
+/// Prints why the command failed, after the compiler's messages if those are the reason.
 pub(super) fn print_error(error: &CliError) {
     let diagnostics = rendered(error.diagnostics());
     if !diagnostics.is_empty() {
         note(&diagnostics);
     }
-    if !error.is_told() {
+    if !error.is_printed() {
         match error {
-            // It has colours of its own, and is made of harmless parts.
+            // It has colours of its own, and its parts are harmless.
             CliError::Refused(text) => note(&format!("{BAD}error:{BAD:#} {text}")),
             other => complain(other),
         }
     }
 }
 
-/// The compiler's messages as rustc prints them: the errors, or the warnings if that is all there is.
+/// The compiler's messages as rustc prints them: the errors, or the warnings if there are no errors.
 pub(super) fn rendered(diagnostics: &[Diagnostic]) -> String {
     let is_error = |diagnostic: &&Diagnostic| diagnostic.level.starts_with("error");
     let failed = diagnostics.iter().any(|diagnostic| is_error(&diagnostic));
@@ -164,12 +166,12 @@ pub(super) fn rendered(diagnostics: &[Diagnostic]) -> String {
     shown.map(|diagnostic| coloured(diagnostic.rendered.trim_end())).collect::<Vec<_>>().join("\n\n")
 }
 
-/// Whether what goes to the standard error may be coloured.
+/// Whether output on the standard error may have colours.
 pub(super) fn stderr_has_colour() -> bool {
     Stderr.has_colour()
 }
 
-/// How this program is called, so that what is printed can be typed: `replug`, if that finds it, else its path.
+/// The name of this program for messages that the user can type: `replug` if the shell finds it, otherwise its path.
 pub(super) fn invocation() -> String {
     let Ok(me) = env::current_exe() else { return "replug".into() };
     let path = env::var_os("PATH").unwrap_or_default();
@@ -181,7 +183,7 @@ pub(super) fn invocation() -> String {
     }
 }
 
-/// A word as a shell reads it back.
+/// A word, quoted for a shell.
 pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
     match !word.is_empty() && word.chars().all(plain) {
@@ -190,7 +192,7 @@ pub(super) fn quoted(word: &str) -> String {
     }
 }
 
-/// A path as seen from the working directory, if it lies below it.
+/// A path relative to the working directory, if it is below that.
 pub(super) fn relative(path: &Path) -> String {
     let here = env::current_dir().and_then(fs::canonicalize).unwrap_or_default();
     match path.strip_prefix(&here) {
@@ -200,7 +202,7 @@ pub(super) fn relative(path: &Path) -> String {
     }
 }
 
-/// A duration in milliseconds with as many digits as matter: `0.02`, `1.4`, `112`.
+/// A duration in milliseconds, with the digits that matter: `0.02`, `1.4`, `112`.
 pub(super) fn brief_ms(ms: f64) -> String {
     match ms {
         ms if ms >= 9.95 => format!("{ms:.0}"),
@@ -218,26 +220,26 @@ pub(super) fn brief(ms: f64) -> String {
     }
 }
 
-/// What turns while a build takes its time; only on a terminal.
+/// A spinner for long builds; only on a terminal.
 pub(super) struct Spinner {
     bar: ProgressBar,
 }
 
 impl Spinner {
-    /// Whether anyone would see it.
+    /// Whether a spinner is visible.
     pub(super) fn is_visible() -> bool {
         Stderr.is_terminal()
     }
 
     pub(super) fn new() -> Self {
         let bar = ProgressBar::new_spinner();
-        // The library's own place for it is descriptor 2.
+        // The library writes to descriptor 2 by default.
         if let (Ok(input), Ok(output)) = (File::open("/dev/null"), Stderr.file()) {
             bar.set_draw_target(ProgressDrawTarget::term(Term::read_write_pair(input, output), 20));
         }
-        // A constant that is tried by every run with a spinner. It fills the line and leaves the cursor at its beginning, so
-        // that the `^C` of a terminal goes there and not to a line of its own, from which nothing leads back. What
-        // comes first is overwritten by a blank.
+        // The template is a constant, and each run with a spinner uses it. It fills the line, and `\r` leaves the
+        // cursor in column 0, so that the `^C` of a terminal appears there and not on a line of its own. The blank at
+        // the beginning overwrites the `^C`.
         if let Ok(style) = ProgressStyle::with_template(" {spinner:.cyan} {elapsed:.dim} {wide_msg}\r") {
             bar.set_style(style);
         }
@@ -249,7 +251,7 @@ impl Spinner {
         self.bar.set_message(what);
     }
 
-    /// Takes it off the screen while something else is printed.
+    /// Hides the spinner while something else is printed.
     pub(super) fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
         self.bar.suspend(print)
     }

@@ -1,4 +1,4 @@
-//! Where `tracing` events go: the host's own to the standard error, those of plugins to whoever reads the host's events.
+//! Routes `tracing` events: the host's own to the standard error, those of plugins to the readers of the host's events.
 
 use super::output::Stderr;
 use clap::{Args, ValueEnum};
@@ -13,16 +13,16 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// How much is said of what goes on inside, and how.
+/// How much is logged, and in which format.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct Log {
     /// What to show of the plugins' logs: off, error, warn, info, debug or trace [default: info]
     ///
-    /// Without it, `log.plugins` of the configuration decides, else RUST_LOG; the host's own logs go by `log.filter` or
-    /// RUST_LOG alone.
+    /// Without it, `log.plugins` of the configuration decides, or else RUST_LOG. The host's own logs depend only on
+    /// `log.filter` or RUST_LOG.
     #[arg(long, value_name = "LEVEL")]
     log: Option<LevelFilter>,
-    /// What a line of the host's own logs looks like [default: text]
+    /// The format of the host's own logs [default: text]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<Format>,
 }
@@ -32,21 +32,21 @@ pub(super) struct Log {
 enum Format {
     /// For people
     Text,
-    /// One JSON object, with the spans that it happened in
+    /// One JSON object per line, with its spans
     Json,
 }
 
-/// The target under which the host passes on what plugins log.
+/// The target under which the host passes on the logs of plugins.
 const PLUGIN: &str = "plugin";
 
-/// A listener that wants the plugins' events and does nothing with them: they arrive as events of the host. Plugins
-/// send no more than someone wants.
+/// A layer that enables the plugins' events and ignores them: they arrive as events of the host. Plugins log only
+/// levels that a layer enables.
 struct Wants;
 
 impl Layer<Registry> for Wants {}
 
 impl Log {
-    /// Lays these over the configuration.
+    /// Adds these flags to the configuration.
     pub(super) fn over(self, layers: Layers) -> Layers {
         let mut layers = layers.plugins_by_filter(LevelFilter::INFO);
         if let Some(level) = self.log {
@@ -63,47 +63,47 @@ impl Log {
     }
 }
 
-/// Whatever else hears of events and spans.
+/// A further layer that receives events and spans.
 pub(super) type AnyLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// What listens, so that it can be told to listen to something else.
+/// The installed layers, which can be changed later.
 pub(super) struct Listening {
     own: reload::Handle<EnvFilter, Registry>,
     plugins: reload::Handle<Targets, Registry>,
 }
 
 impl Listening {
-    /// Listens to what the settings say from now on.
+    /// Applies new settings.
     pub(super) fn adopt(&self, settings: &LogSettings) {
-        // An error means that another subscriber is in place, which is none of ours.
+        // An error means that another subscriber is installed.
         let _ = self.own.reload(own(settings));
         let _ = self.plugins.reload(plugins(settings));
     }
 }
 
-/// Begins to listen, for a command that shows the host's events. `more` hears of everything too.
+/// Installs the layers, for a command that shows the host's events. `more` is an additional layer.
 pub(super) fn listen(settings: &LogSettings, more: Option<AnyLayer>) -> Listening {
     let (own, own_handle) = reload::Layer::new(own(settings));
     let (plugins, plugins_handle) = reload::Layer::new(plugins(settings));
-    // A span is reported when it ends, with how long it took.
+    // A span is logged when it ends, with its duration.
     let lines = fmt::layer().with_writer(|| Stderr).with_span_events(FmtSpan::CLOSE);
     let lines = match settings.format {
         LogFormat::Text => lines.with_ansi(super::terminal::stderr_has_colour()).with_filter(own).boxed(),
         LogFormat::Json => lines.json().with_filter(own).boxed(),
     };
     let layers: Vec<_> = [Wants.with_filter(plugins).boxed(), lines].into_iter().chain(more).collect();
-    // Only this function sets it, once; a second one would be the one to give way.
+    // Only this function sets the global subscriber. If one exists already, that one stays.
     let _ = tracing_subscriber::registry().with(layers).try_init();
     Listening { own: own_handle, plugins: plugins_handle }
 }
 
-/// Begins to listen, for a command that ends with its answer: only what the host warns of is said.
+/// Installs the layers, for a command with a single answer: only warnings of the host are logged.
 pub(super) fn quietly() {
     let filter = std::env::var("RUST_LOG").ok();
     listen(&LogSettings { filter, plugins: Some(LevelFilter::OFF), ..LogSettings::default() }, None);
 }
 
-/// What is written of the host's own logs.
+/// The filter for the host's own logs.
 fn own(settings: &LogSettings) -> EnvFilter {
     let filter = settings.filter.as_deref().unwrap_or_default();
     let own = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).parse_lossy(filter);
@@ -113,7 +113,7 @@ fn own(settings: &LogSettings) -> EnvFilter {
     }
 }
 
-/// What plugins are asked to log.
+/// The filter for plugins' logs.
 fn plugins(settings: &LogSettings) -> Targets {
     Targets::new().with_target(PLUGIN, settings.plugins.unwrap_or(LevelFilter::INFO))
 }
@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(LevelFilter::current(), LevelFilter::INFO);
         let less = LogSettings { plugins: Some(LevelFilter::ERROR), ..LogSettings::default() };
         listening.adopt(&less);
-        assert_eq!(LevelFilter::current(), LevelFilter::WARN, "what the host itself warns of");
+        assert_eq!(LevelFilter::current(), LevelFilter::WARN, "the warnings of the host itself");
         assert!(!plugins(&less).would_enable(PLUGIN, &tracing::Level::WARN));
     }
 }

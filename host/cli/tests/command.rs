@@ -1,4 +1,4 @@
-//! The `replug` command as a user types it, as far as nothing has to be built: what it prints, and how it exits.
+//! Tests the `replug` command as a user types it, without building plugins: its output and its exit status.
 
 use std::{
     fs,
@@ -35,7 +35,7 @@ fn json(run: &Run) -> serde_json::Value {
     serde_json::from_str(&run.out).unwrap_or_else(|error| panic!("{error}: {}{}", run.out, run.err))
 }
 
-/// A plugins folder with one plugin that could be built, and one whose manifest is wrong.
+/// A plugins folder with one plugin that could be built, and one with an invalid manifest.
 fn plugins(dir: &Path) {
     let write = |file: &str, text: &str| {
         let path = dir.join("plugins").join(file);
@@ -132,12 +132,12 @@ fn a_list_shows_what_is_there_and_what_is_wrong_with_the_rest() {
     assert_eq!(listed["plugins"][0]["id"], "dev.example.greeter");
     assert_eq!(listed["plugins"][0]["status"], "source_only");
     assert_eq!(listed["problems"].as_array().unwrap().len(), 1);
-    assert!(!dir.path().join("state").exists(), "to list leaves nothing behind");
+    assert!(!dir.path().join("state").exists(), "`list` leaves nothing behind");
     assert_eq!(fs::read_dir(dir.path().join("plugins")).unwrap().count(), 2, "nor in the plugins folder");
 
     fs::remove_dir_all(dir.path().join("plugins/greeter")).unwrap();
     let run = replug(dir.path(), &["list"]);
-    assert_eq!(run.out, "no plugins in plugins that can be used, and 1 that cannot\n");
+    assert_eq!(run.out, "no usable plugins in plugins, and 1 unusable\n");
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn to_inspect_a_file_needs_no_plugins_and_runs_nothing_of_it() {
     assert_eq!(run.status, 1);
     assert!(run.err.contains("is not an ELF file"), "{}", run.err);
 
-    // An executable can be read too, and is no library.
+    // An executable is an ELF file, too, but not a library.
     let run = replug(dir.path(), &["inspect", env!("CARGO_BIN_EXE_replug")]);
     assert_eq!(run.status, 1);
     assert!(run.err.starts_with("error: ") && run.err.contains("replug"), "{}", run.err);
@@ -178,7 +178,7 @@ fn a_new_plugin_is_made_once_and_is_found() {
 
     let again = replug(dir.path(), &["new", "my-plugin", "--dir", "plugins"]);
     assert_eq!(again.status, 1);
-    assert!(again.err.contains("is there already"), "{}", again.err);
+    assert!(again.err.contains("exists already"), "{}", again.err);
     let wrong = replug(dir.path(), &["new", "My Plugin"]);
     assert_eq!(wrong.status, 2);
     assert!(wrong.err.contains("try `my-plugin`"), "{}", wrong.err);
@@ -240,7 +240,7 @@ fn an_address_that_is_none_is_refused_before_anything_is_built() {
     let run = replug(dir.path(), &["dev", "--http", "plugins"]);
     assert_eq!(run.status, 2);
     assert!(
-        run.err.contains("`--http plugins` is no address") && run.err.contains("`--http` last"),
+        run.err.contains("`--http plugins` is not an address") && run.err.contains("`--http` last"),
         "{}",
         run.err
     );

@@ -1,7 +1,7 @@
-//! `replug run` sends the spans of its reloads, and of the requests to it, to a collector that speaks OTLP over HTTP.
+//! `replug run` sends the spans of its reloads, and of requests to it, to a collector that speaks OTLP over HTTP.
 //!
-//! `cargo xtask ci` leaves it out, because the exporter's hundred crates take about three minutes of a processor to
-//! compile: `cargo test -p replug-cli --features otel --test otel`.
+//! `cargo xtask ci` leaves this test out, because compiling the exporter's hundred crates takes about three minutes of
+//! CPU time. Run it with `cargo test -p replug-cli --features otel --test otel`.
 
 #![cfg(feature = "otel")]
 
@@ -15,13 +15,13 @@ use std::{
     thread,
 };
 
-/// What a collector was sent.
+/// A request to a collector.
 struct Request {
     line: String,
     body: Vec<u8>,
 }
 
-/// Takes one request, and says that all is well.
+/// Receives one request, and answers with success.
 fn collect(listener: &TcpListener) -> Request {
     let (stream, _) = listener.accept().expect("a connection");
     let mut reader = BufReader::new(stream);
@@ -43,7 +43,7 @@ fn collect(listener: &TcpListener) -> Request {
     Request { line, body }
 }
 
-/// Asks the host whether it lives.
+/// Asks the host whether it is alive.
 fn ask(socket: &Path) {
     let mut stream = UnixStream::connect(socket).expect("the host listens");
     let request = "GET /health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
@@ -53,7 +53,7 @@ fn ask(socket: &Path) {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
-/// Runs a host until its one plugin, whose artifact is none, was refused, and asks it whether it lives.
+/// Runs a host until its one plugin, whose artifact is invalid, was rejected. Then asks it whether it is alive.
 fn run_and_end(dir: &Path, environment: &[(&str, &str)]) {
     let plugin = dir.join("plugins/broken");
     fs::create_dir_all(&plugin).expect("a temporary folder");
@@ -83,7 +83,7 @@ fn contains(body: &[u8], text: &str) -> bool {
     body.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
-/// What arrives at a collector. `tell` turns the collector's address into the setting that the host gets.
+/// The request that arrives at a collector. `tell` turns the collector's address into settings for the host.
 fn arrives(tell: impl FnOnce(&Path, &str) -> Vec<(&'static str, String)>) -> Request {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -1,4 +1,4 @@
-//! The shim as a process of its own: how it begins, and above all how it ends.
+//! Tests the shim as a separate process: how it begins, and how it ends.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use replug::{
@@ -69,7 +69,7 @@ fn a_shim_is_killed_when_its_lifeline_ends_or_its_host_hangs_up() {
 
 #[test]
 fn a_shim_that_was_stopped_is_woken_by_the_end_of_its_host_to_end_too() {
-    // To the kernel, the host of a process is the thread that started it.
+    // The kernel sends the parent-death signal when the thread that started a process ends.
     let host = std::thread::spawn(|| {
         let started = start();
         let pid = Pid::from_child(&started.child);
@@ -88,7 +88,7 @@ fn a_shim_is_not_started_by_hand_nor_for_a_host_that_is_gone() {
     assert!(complaint(&output).contains("this command is internal"), "{}", complaint(&output));
 
     let (mut ours, theirs) = UnixStream::pair().unwrap();
-    // No test is the child of the first process.
+    // No test is a child of process 1.
     let output = shim(1).stdin(OwnedFd::from(theirs)).output().unwrap();
     assert!(
         complaint(&output).contains("the host that started this process is gone"),

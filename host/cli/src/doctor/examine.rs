@@ -1,7 +1,7 @@
-//! What `replug doctor` finds on this machine: what is there, what is missing, and what that costs.
+//! The findings of `replug doctor`: what this machine has, what it lacks, and what follows from that.
 //!
-//! Each examination reads something and hands it to a function that judges it, so that the judgement can be tested on
-//! machines that lack nothing. An examination never fails; what cannot be found out is a finding too.
+//! Each check reads something and passes it to a function that judges it, so that tests can judge data from machines
+//! that lack something. A check never fails; if something cannot be determined, that is a finding, too.
 
 mod system;
 #[cfg(test)]
@@ -11,28 +11,28 @@ mod toolchain;
 use replug::preflight::Budget;
 use serde::Serialize;
 
-/// How bad it is.
+/// The severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Status {
-    /// As it should be.
+    /// No problem.
     Ok,
-    /// replug works, at the cost that the finding names.
+    /// replug works, with the drawback that the finding names.
     Warn,
-    /// replug cannot do its work.
+    /// replug cannot work.
     Fail,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
-    /// What was looked at.
+    /// What was checked.
     pub(super) name: &'static str,
-    /// How bad it is.
+    /// The severity.
     pub(super) status: Status,
     /// What was found.
     pub(super) found: String,
-    /// What it costs that it is as it is.
+    /// The drawback.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cost: Option<String>,
     /// What to do about it.
@@ -62,7 +62,7 @@ impl Finding {
     }
 }
 
-/// Looks at the toolchain, the system and the budgets of this process. Runs `cargo`, `rustc` and `cc` to ask for their
+/// Checks the toolchain, the system and the limits of this process. Runs `cargo`, `rustc` and `cc` to get their
 /// versions; takes some tens of milliseconds.
 pub(super) fn examine(budget: &Budget) -> Vec<Finding> {
     let mut findings = toolchain::examine();

@@ -1,5 +1,6 @@
-//! What a new package is to the cargo workspace around it. Cargo itself says so, which knows globs, exclusions and
-//! `package.workspace`; where it misses the package among the members, it is added, as `cargo new` does.
+//! How a new package relates to the cargo workspace around it. This asks cargo itself, which knows globs, exclusions
+//! and `package.workspace`. If cargo reports that the package is missing among the members, it is added, as `cargo new`
+//! does.
 
 use std::{
     fs, io,
@@ -8,23 +9,23 @@ use std::{
 };
 use toml_edit::{Array, DocumentMut, Item, Table, Value};
 
-/// What a new package is.
+/// How a new package relates to the workspace around it.
 #[derive(Debug)]
 pub(super) enum Membership {
-    /// A workspace of its own.
+    /// It is a workspace of its own.
     Own,
-    /// A member of this workspace, as that says already.
+    /// It is a member of the workspace already.
     Member,
-    /// A member since it was added to this Cargo.toml under this name.
+    /// It was added to this Cargo.toml under this name, and is a member now.
     Added { file: PathBuf, name: String },
-    /// To be added by hand.
+    /// The user has to add it.
     Missing { file: PathBuf, name: String, reason: String },
-    /// Cargo says something else.
+    /// Cargo reports another error.
     Unknown { reason: String },
 }
 
 impl Membership {
-    /// Asks cargo, and adds the package to the workspace that misses it.
+    /// Asks cargo, and adds the package to the workspace if it is missing.
     pub(super) fn of(folder: &Path) -> Self {
         let refused = match ask(folder) {
             Ok(found) => return found,
@@ -41,7 +42,7 @@ impl Membership {
         match added.and_then(|()| ask(folder)) {
             Ok(_) => Self::Added { file, name },
             Err(reason) => {
-                // As it was, it was at least a workspace.
+                // Restores the file, with which the workspace was valid at least.
                 let _ = fs::write(&file, before);
                 Self::Missing { file, name, reason }
             }
@@ -49,9 +50,9 @@ impl Membership {
     }
 }
 
-/// Has cargo read the package. The error is what it says.
+/// Has cargo read the package. The error is cargo's message.
 fn ask(folder: &Path) -> Result<Membership, String> {
-    // Below it, cargo looks for its configuration: a relative path would be another from there.
+    // Cargo searches for its configuration from this folder upwards: a relative path would lead elsewhere from there.
     let folder = folder.canonicalize().map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut cargo = Command::new("cargo");
     cargo.args([
@@ -65,40 +66,40 @@ fn ask(folder: &Path) -> Result<Membership, String> {
         "--manifest-path",
     ]);
     let output = cargo.arg(folder.join("Cargo.toml")).current_dir(&folder).output();
-    let output = output.map_err(|error: io::Error| format!("cargo cannot be run: {error}"))?;
+    let output = output.map_err(|error: io::Error| format!("cannot run cargo: {error}"))?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
     }
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)
-        .map_err(|error| format!("cargo's metadata cannot be read: {error}"))?;
+        .map_err(|error| format!("cannot read cargo's metadata: {error}"))?;
     let root = metadata["workspace_root"].as_str().map(Path::new);
     let is_own = root.and_then(|root| root.canonicalize().ok()) == Some(folder);
     Ok(if is_own { Membership::Own } else { Membership::Member })
 }
 
-/// The Cargo.toml of the workspace in which the package lies, and is no member.
+/// The Cargo.toml of the workspace that contains the package without listing it as a member.
 fn missed_by(refused: &str) -> Option<PathBuf> {
     let is_missed = refused.contains("believes it's in a workspace when it's not");
     let workspace = refused.lines().find_map(|line| line.strip_prefix("workspace:"));
     workspace.filter(|_| is_missed).map(|path| PathBuf::from(path.trim()))
 }
 
-/// The package as a workspace names it: by its path from the workspace's folder.
+/// The name of the package in the workspace: its path from the workspace's folder.
 fn name_in(file: &Path, folder: &Path) -> Option<String> {
     let root = file.parent()?.canonicalize().ok()?;
     let folder = folder.canonicalize().ok()?;
     folder.strip_prefix(root).ok()?.to_str().map(str::to_owned)
 }
 
-/// The text of a Cargo.toml with one more member, and else as it was.
+/// The text of a Cargo.toml with one more member, and otherwise unchanged.
 fn add(text: &str, name: &str) -> Result<String, String> {
     let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| error.to_string())?;
     let workspace = document.entry("workspace").or_insert_with(|| Item::Table(Table::new()));
-    let workspace = workspace.as_table_like_mut().ok_or("`workspace` is no table")?;
+    let workspace = workspace.as_table_like_mut().ok_or("`workspace` is not a table")?;
     let members = workspace.entry("members").or_insert_with(|| Item::Value(Value::Array(Array::new())));
-    let members = members.as_array_mut().ok_or("`workspace.members` is no array")?;
+    let members = members.as_array_mut().ok_or("`workspace.members` is not an array")?;
     let mut member = Value::from(name);
-    // As the last one stands: on a line of its own, or behind a comma.
+    // Formatted like the last member: on a line of its own, or after a comma.
     let like = members.iter().last().and_then(|last| last.decor().prefix()?.as_str()).map(str::to_owned);
     match like {
         Some(prefix) if members.len() > 1 || prefix.contains('\n') => member.decor_mut().set_prefix(prefix),

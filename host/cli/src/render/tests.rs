@@ -1,4 +1,4 @@
-//! What events look like, without the colours.
+//! Tests how events are formatted, without colours.
 
 use super::*;
 use serde_json::json;
@@ -12,7 +12,7 @@ fn plain(text: Option<String>) -> String {
     anstream::adapter::strip_str(&text.unwrap_or_default()).to_string()
 }
 
-/// A loop with these plugins, of which none serves yet.
+/// A loop with these plugins, none of which serves yet.
 fn watching(plugins: &[&str]) -> Renderer {
     let mut renderer = Renderer::new(Loop::Watching);
     for id in plugins {

@@ -1,4 +1,4 @@
-//! What the system grants: watches, keys, memory, and the barrier that makes calls cheap.
+//! Checks what the system provides: watches, thread-local keys, memory, and the memory barrier that makes calls cheap.
 
 use super::Finding;
 use replug::{
@@ -29,7 +29,7 @@ pub(super) fn examine(budget: &Budget) -> Vec<Finding> {
     ]
 }
 
-/// What the processes of one user hold of inotify.
+/// The inotify resources that the processes of one user hold.
 #[derive(Default)]
 struct Inotify {
     watches: u64,
@@ -37,7 +37,7 @@ struct Inotify {
 }
 
 impl Inotify {
-    /// The limits are per user, so the counts must be; what cannot be read is not counted.
+    /// The limits are per user, so all processes of the user count. Processes that cannot be read are left out.
     fn of_this_user() -> Self {
         let mut all = Self::default();
         let me = getuid().as_raw();
@@ -68,7 +68,7 @@ fn available_bytes() -> Option<u64> {
 }
 
 pub(super) fn inotify_watches(used: u64, limit: Option<u64>) -> Finding {
-    // One watch per folder: that many are enough for some hundred plugins with their dependencies.
+    // One watch per folder: this is enough for some hundred plugins with their dependencies.
     const WANTED: u64 = 1000;
     const NAME: &str = "inotify watches";
     let Some(limit) = limit else {
@@ -80,8 +80,8 @@ pub(super) fn inotify_watches(used: u64, limit: Option<u64>) -> Finding {
         return Finding::ok(NAME, found);
     }
     Finding::warn(NAME, found)
-        .costs("folders beyond the limit are not watched, so that a save there reloads nothing")
-        .remedy("`sudo sysctl fs.inotify.max_user_watches=524288`; the same line in /etc/sysctl.d keeps it")
+        .costs("folders beyond the limit are not watched, and a save there reloads nothing")
+        .remedy("run `sudo sysctl fs.inotify.max_user_watches=524288`; to keep the value, add the setting to a file in /etc/sysctl.d")
 }
 
 pub(super) fn inotify_instances(used: u64, limit: Option<u64>) -> Finding {
@@ -95,18 +95,18 @@ pub(super) fn inotify_instances(used: u64, limit: Option<u64>) -> Finding {
         return Finding::ok(NAME, found);
     }
     Finding::fail(NAME, found)
-        .costs("nothing can be watched, so that no save reloads anything")
-        .remedy("end programs that watch files, or `sudo sysctl fs.inotify.max_user_instances=1024`")
+        .costs("nothing can be watched, and no save reloads anything")
+        .remedy("end programs that watch files, or run `sudo sysctl fs.inotify.max_user_instances=1024`")
 }
 
-/// `silent` is the name of the file system that this folder lies on, if that does not report every change.
+/// `silent` is the name of this folder's file system, if that does not report every change.
 pub(super) fn file_events(silent: Option<&str>) -> Finding {
     const NAME: &str = "file events";
     let Some(name) = silent else {
         return Finding::ok(NAME, "the file system of this folder reports changes");
     };
-    Finding::warn(NAME, format!("this folder lies on {name}, which does not report every change"))
-        .costs("`replug dev` compares all watched files once a second, so that a save may be noticed a second later")
+    Finding::warn(NAME, format!("this folder is on {name}, which does not report every change"))
+        .costs("`replug dev` compares all watched files once a second, and may notice a save a second late")
         .remedy("set `watch_poll` to another interval, or keep the source on a local file system")
 }
 
@@ -114,18 +114,18 @@ pub(super) fn tls_keys(budget: &Budget) -> Finding {
     const NAME: &str = "thread-local keys";
     let Budget { tls_keys_used: used, tls_keys_limit: limit, tls_keys_reserve: reserve, .. } = *budget;
     let left = limit.saturating_sub(reserve).saturating_sub(used) / KEYS_PER_OWN_STD;
-    let found = format!("{used} of {limit} in use by this process, {reserve} held back");
+    let found = format!("{used} of {limit} in use by this process, {reserve} reserved");
     if left > 0 {
         return Finding::ok(NAME, format!("{found}: room for {left} generations with a std of their own"));
     }
     Finding::warn(NAME, found)
-        .costs("plugins that are linked with their own std are refused; those that share libstd are not")
-        .remedy("restart the host, and let replug build the plugins")
+        .costs("plugins that link their own std are rejected; those that share libstd are not")
+        .remedy("restart the host, and have replug build the plugins")
 }
 
 pub(super) fn memory(available: Option<u64>, address_space: Option<u64>, budget: &Budget) -> Finding {
     const NAME: &str = "memory";
-    // What rustc and the linker take for a plugin of ordinary size.
+    // The memory that rustc and the linker need for a plugin of ordinary size.
     const FOR_A_BUILD: u64 = 512 << 20;
     let has =
         available.map_or("available memory unknown".to_owned(), |bytes| format!("{} available", mib(bytes)));
@@ -145,7 +145,7 @@ pub(super) fn memory(available: Option<u64>, address_space: Option<u64>, budget:
     if address_space.is_some_and(|bytes| bytes < budget.bytes_limit.saturating_mul(2)) {
         return Finding::warn(NAME, found)
             .costs("loading fails before replug's own limit is reached")
-            .remedy("`ulimit -v unlimited`");
+            .remedy("run `ulimit -v unlimited`");
     }
     Finding::ok(NAME, found)
 }
@@ -157,8 +157,8 @@ pub(super) fn membarrier(supported: MembarrierQuery) -> Finding {
         return Finding::ok(NAME, "private expedited");
     }
     Finding::warn(NAME, "not supported")
-        .costs("each call pays for a memory fence, some nanoseconds, that a swap would otherwise pay for all")
-        .remedy("Linux 4.14 or later; in a container, a seccomp profile that allows membarrier(2)")
+        .costs("each call executes a memory fence of some nanoseconds, which otherwise only a swap does")
+        .remedy("use Linux 4.14 or later; in a container, use a seccomp profile that allows membarrier(2)")
 }
 
 pub(super) fn cgroup(delegated: Result<Delegated, CgroupError>) -> Finding {
@@ -168,7 +168,7 @@ pub(super) fn cgroup(delegated: Result<Delegated, CgroupError>) -> Finding {
         Ok(delegated) => delegated,
         Err(error) => {
             return Finding::warn(NAME, error.to_string())
-                .costs("`memory` and `processes` in `[limits]` are bounded process by process, and what a plugin's process starts in a session of its own outlives it")
+                .costs("`memory` and `processes` in `[limits]` apply to each process separately, and a process that a plugin starts in a session of its own outlives the plugin")
                 .remedy(REMEDY);
         }
     };
@@ -181,7 +181,7 @@ pub(super) fn cgroup(delegated: Result<Delegated, CgroupError>) -> Finding {
     }
     let with = if controllers.is_empty() { "no controllers".into() } else { controllers.join(" and ") };
     Finding::warn(NAME, format!("{dir} is delegated to this process, with {with} enabled"))
-        .costs("plugins in processes of their own are ended whole, but `memory` and `processes` in `[limits]` are bounded process by process")
+        .costs("plugins in child processes are killed with all that they started, but `memory` and `processes` in `[limits]` apply to each process separately")
         .remedy(REMEDY)
 }
 

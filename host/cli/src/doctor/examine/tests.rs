@@ -1,4 +1,4 @@
-//! The judgements, on what this machine has and on what it has not.
+//! Tests the judgements, with data of this machine and of machines that lack something.
 
 use super::{Finding, Status, examine, system, toolchain};
 use replug::{
@@ -36,7 +36,7 @@ fn on_this_machine_everything_that_builds_it_is_found() {
         "membarrier",
         "cgroup",
     ] {
-        assert!(findings.iter().any(|finding| finding.name == name), "{name} was not looked at");
+        assert!(findings.iter().any(|finding| finding.name == name), "{name} was not checked");
     }
     let json = serde_json::to_value(&findings[0]).unwrap();
     assert_eq!((&json["name"], &json["status"]), (&"cargo".into(), &"ok".into()));

@@ -1,4 +1,5 @@
-//! What builds plugins: cargo, rustc, the C compiler that links, the linker, and the libstd that plugins share.
+//! Checks what builds plugins: cargo, rustc, the C compiler that runs the linker, the linker, and the libstd that
+//! plugins share.
 
 use super::Finding;
 use std::{
@@ -38,7 +39,7 @@ fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
 
-/// The triple that rustc builds for.
+/// The target triple of rustc.
 fn host(version: Option<&str>) -> Option<&str> {
     version?.lines().find_map(|line| line.strip_prefix("host: "))
 }
@@ -47,7 +48,7 @@ pub(super) fn cargo(version: Option<String>) -> Finding {
     match version {
         Some(version) => Finding::ok("cargo", first_line(&version)),
         None => Finding::fail("cargo", "not found")
-            .costs("plugins cannot be built; ready-made ones run")
+            .costs("plugins cannot be built; prebuilt ones run")
             .remedy("install Rust from https://rustup.rs"),
     }
 }
@@ -56,7 +57,7 @@ pub(super) fn rustc(version: Option<&str>) -> Finding {
     const MINOR_WANTED: u32 = 88;
     let Some(version) = version else {
         return Finding::fail("rustc", "not found")
-            .costs("plugins cannot be built; ready-made ones run")
+            .costs("plugins cannot be built; prebuilt ones run")
             .remedy("install Rust from https://rustup.rs");
     };
     let found = first_line(version);
@@ -64,7 +65,7 @@ pub(super) fn rustc(version: Option<&str>) -> Finding {
     if minor.is_some_and(|minor| minor < MINOR_WANTED) {
         return Finding::fail("rustc", found)
             .costs(format!("plugins do not compile: replug-api needs 1.{MINOR_WANTED}"))
-            .remedy("`rustup update`");
+            .remedy("run `rustup update`");
     }
     Finding::ok("rustc", found)
 }
@@ -78,8 +79,8 @@ pub(super) fn c_compiler(version: Option<String>) -> Finding {
     }
 }
 
-/// Which linker rustc will use, as far as flags and cargo's configuration tell. `flags` are pairs of where they were
-/// found and what they say; the first that names a linker decides.
+/// The linker that rustc will use, as far as flags and cargo's configuration tell. `flags` are pairs of a place and the
+/// flags found there; the first that selects a linker decides.
 pub(super) fn linker(version: Option<&str>, bundled_lld: bool, flags: &[(String, String)]) -> Finding {
     const NAME: &str = "linker";
     let configured = flags.iter().find_map(|(place, text)| {
@@ -120,13 +121,13 @@ pub(super) fn libstd(target_libdir: Option<&Path>) -> Finding {
             let dir = dir
                 .map_or("rustc's library folder, which is unknown".into(), |dir| dir.display().to_string());
             Finding::warn(NAME, format!("none in {dir}"))
-                .costs("each generation brings its own std: thread-local keys and some 350 KiB that are never given back, so that a host must be restarted after about 480 reloads")
-                .remedy("use a toolchain of rustup's for this target, which has it")
+                .costs("each generation has its own std, whose thread-local keys and some 350 KiB are never freed: a host must be restarted after about 480 reloads")
+                .remedy("use a toolchain from rustup for this target, which has one")
         }
     }
 }
 
-/// What says which linker to use, the strongest first.
+/// The places that select a linker, the one with the highest priority first.
 fn configured_flags() -> Vec<(String, String)> {
     let mut flags: Vec<(String, String)> = env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

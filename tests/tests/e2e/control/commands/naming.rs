@@ -92,7 +92,7 @@ fn whoever_waits_for_a_call_to_end_before_its_host_does_is_told_so() {
     let inside = hold.entered();
     kill_process(dev.pid(), Signal::INT).unwrap();
     let note = told.next().expect("a note").unwrap();
-    assert_eq!(note, "waiting for what still runs; Ctrl-C again ends at once");
+    assert_eq!(note, "waiting for running calls; press Ctrl-C again to end at once");
     drop(inside);
     assert!(dev.ended().success());
     call.wait_with_output().unwrap();
