@@ -86,7 +86,8 @@ impl Context {
         let _alone = self.pruning.write();
         let mut wanted = self.wanted.lock();
         wanted.insert(id.clone(), digests);
-        let others = self.records.named_but(|other| wanted.contains_key(other));
+        // Nothing is removed where another version of replug keeps a record: it may name any artifact.
+        let Some(others) = self.records.named_but(|other| wanted.contains_key(other)) else { return };
         let all = wanted.values().flatten().copied().chain(others).collect();
         if let Err(error) = self.store.prune(self.settings.now().keep_artifacts, &all) {
             tracing::warn!("{error}");

@@ -110,9 +110,19 @@ impl Records {
         self.run.file_name().unwrap_or_default()
     }
 
-    /// The artifacts that the records of all plugins name but those of `known`.
-    pub(crate) fn named_but(&self, known: impl Fn(&PluginId) -> bool) -> BTreeSet<Digest> {
-        self.all_but(known).flat_map(|(_, record)| record.names()).collect()
+    /// The artifacts that the records of all plugins name but those of `known`. None if a record is of another format, and
+    /// may name any.
+    pub(crate) fn named_but(&self, known: impl Fn(&PluginId) -> bool) -> Option<BTreeSet<Digest>> {
+        let mut named = BTreeSet::new();
+        for (_, record) in self.all_but(known) {
+            match record {
+                Ok(record) => named.extend(record.names()),
+                Err(RecordError::OtherFormat(_)) => return None,
+                // No host has any use for it.
+                Err(_) => {}
+            }
+        }
+        Some(named)
     }
 
     /// The manifests that were accepted last in this folder, of which all links are resolved, with the plugin's id. The
@@ -120,7 +130,8 @@ impl Records {
     pub(crate) fn accepted_in(&self, root: &Path) -> Vec<(PluginId, Accepted)> {
         let mut found: Vec<_> = self
             .all_but(|_| false)
-            .filter_map(|(file, Record { id, manifest, .. })| {
+            .filter_map(|(file, record)| {
+                let Record { id, manifest, .. } = record.ok()?;
                 let accepted = manifest.filter(|accepted| accepted.file.parent() == Some(root))?;
                 Some((fs::metadata(file).and_then(|it| it.modified()).ok(), id, accepted))
             })
@@ -129,14 +140,17 @@ impl Records {
         found.into_iter().map(|(_, id, accepted)| (id, accepted)).collect()
     }
 
-    /// The records that can be read of all plugins but those of `known`, each with its file. The start of a plugin reports
-    /// what is wrong with its record.
-    fn all_but(&self, known: impl Fn(&PluginId) -> bool) -> impl Iterator<Item = (PathBuf, Record)> {
+    /// The records of all plugins but those of `known`, each with its file. The start of a plugin reports what is wrong with
+    /// its record.
+    fn all_but(
+        &self,
+        known: impl Fn(&PluginId) -> bool,
+    ) -> impl Iterator<Item = (PathBuf, Result<Record, RecordError>)> {
         let folders = self.dir.iter().flat_map(|dir| fs::read_dir(dir).into_iter().flatten().flatten());
         folders.filter_map(move |folder| {
             let id = folder.file_name().to_str()?.parse::<PluginId>().ok().filter(|id| !known(id))?;
             let file = folder.path().join(FILE);
-            let record = read(&file, &id).ok().flatten()?;
+            let record = read(&file, &id).transpose()?;
             Some((file, record))
         })
     }
@@ -148,8 +162,8 @@ fn read(path: &Path, id: &PluginId) -> Result<Option<Record>, RecordError> {
         text => text?,
     };
     let found: Value = serde_json::from_slice(&text)?;
-    if found["format"] != FORMAT {
-        return Err(RecordError::OtherFormat(found["format"].clone()));
+    if let Some(format) = found.get("format").filter(|format| **format != FORMAT) {
+        return Err(RecordError::OtherFormat(format.clone()));
     }
     let record: Record = serde_json::from_value(found)?;
     if record.id != *id {
