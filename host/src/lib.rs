@@ -1,7 +1,8 @@
 //! replug keeps a Rust program running while the code it runs is replaced.
 //!
-//! A plugin is a `cdylib` written against a Rust trait. A [`Host`] loads it into its own process, watches its source,
-//! rebuilds it on save, and swaps the new version in: no lost call, no lost state, and a failed edit changes nothing.
+//! A plugin is a `cdylib` that implements a Rust trait. A [`Host`] loads it into its own process, watches its source,
+//! rebuilds it on save, and swaps the new version in. A reload loses no call and no state, and a failed edit changes
+//! nothing.
 //!
 //! ```no_run
 //! use replug::{Handle, Host};
@@ -27,28 +28,30 @@
 //! # }
 //! ```
 //!
-//! A program without an async runtime writes `.wait()` where this one writes `.await`.
+//! A program without an async runtime calls `.wait()` instead of `.await`.
 //!
 //! # What plugins print
 //!
-//! A plugin in the program's process prints to the program's own standard output and error: they are the program's, and the
-//! library leaves them where they lead. What a plugin logs with `tracing` goes to the program's subscriber, and what is to be kept
-//! apart belongs there. What a plugin prints in a process of its own (`mode = "process"`) reaches that subscriber as well, line by
-//! line, and never the program's output. The command `replug` puts pipes in the place of its descriptors 1 and 2 before it starts a
-//! host; a program whose output is read by others, and that cannot vouch for its plugins, does the same in its `main`.
+//! A plugin in the program's process prints to the program's own standard output and error. They belong to the program,
+//! and the library does not redirect them. What a plugin logs with `tracing` goes to the program's subscriber; output
+//! that must be kept apart should be logged. What a plugin prints in a child process (`mode = "process"`) also goes to
+//! that subscriber, line by line, and never to the program's output. The command `replug` replaces its descriptors 1
+//! and 2 by pipes before it starts a host. A program whose output other programs read, and whose plugins may print,
+//! should do the same in its `main`.
 //!
 //! # The crates
 //!
-//! This one hands on what embedding programs need of the others, and has no code of its own.
+//! This crate re-exports what embedding programs need of the others, and has no code of its own.
 //!
 //! | crate | what it does |
 //! |---|---|
-//! | `replug-control` | whoever talks to the running host: a socket, HTTP, one list of commands; with the feature `control` |
-//! | `replug-engine` | all plugins of a folder: finds, reloads, supervises and remembers them |
-//! | `replug-runtime` | loads plugins, here and in processes of their own, and swaps them under their callers |
-//! | `replug-builder` | watches sources, builds them, and keeps what was built |
+//! | `replug-control` | the control plane: commands over a socket and HTTP; with the feature `control` |
+//! | `replug-engine` | all plugins of a folder: finds, reloads and supervises them, and keeps their records |
+//! | `replug-runtime` | loads plugins, into this process and into child processes, and swaps them while callers use
+//! them |
+//! | `replug-builder` | watches sources, builds them, and stores the artifacts |
 //! | `replug-config` | `replug.toml`, and the manifests of plugins |
-//! | `replug-wire` | what host and child process say to each other |
+//! | `replug-wire` | the protocol between host and child process |
 //! | `replug-model` | ids, events, metrics, limits |
 
 #![forbid(unsafe_code)]

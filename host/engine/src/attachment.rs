@@ -1,4 +1,4 @@
-//! [`Attachment`]: what is attached to a host, and begins and ends with it, such as its control plane.
+//! [`Attachment`]: a component that begins and ends with a host, such as its control plane.
 
 use crate::{
     error::HostError,
@@ -7,35 +7,35 @@ use crate::{
 };
 use std::{error::Error, fmt, path::Path, pin::Pin, sync::Arc};
 
-/// A future of an [`Attachment`]'s.
+/// A future of an [`Attachment`].
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Why an [`Attachment`] cannot begin.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Something that begins and ends with a host, and uses it through its public API only. Given to
+/// A component that begins and ends with a host, and uses only the host's public API. Passed to
 /// [`HostBuilder::attach`](crate::HostBuilder::attach).
 ///
-/// The host calls the methods in the order in which they stand here, each in its own tokio runtime. It holds the
-/// attachment; the attachment holds the host weakly, so that neither keeps the other alive.
+/// The host calls the methods in the order of their declaration, on its own tokio runtime. The host owns the
+/// attachment, and the attachment holds the host weakly, so that neither keeps the other alive.
 pub trait Attachment: Send + 'static {
-    /// Takes what only one host can have, such as a socket. Called before the host starts or changes anything, so that a
-    /// second host on the same folders does no harm if this fails: then it does not start.
+    /// Takes exclusive resources, such as a socket. Called before the host starts or changes anything. If this fails,
+    /// the host does not start, so that a second host on the same folders does no harm.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the attachment from its work. It becomes a [`HostError::Attachment`].
+    /// The reason why the attachment cannot work. It becomes a [`HostError::Attachment`].
     fn bind<'a>(&'a mut self, at: Starting<'a>) -> BoxFuture<'a, Result<(), BoxError>>;
 
-    /// Begins to work. Called once, when the host is there; its plugins may still be on their way.
+    /// Begins to work. Called once, when the host exists; its plugins may still be starting.
     fn serve(&mut self, host: WeakHost);
 
-    /// Takes on nothing new, and gives back what [`Attachment::bind`] has taken. Called when the host has stopped its
+    /// Accepts no new work, and releases what [`Attachment::bind`] has taken. Called when the host has stopped its
     /// plugins, before it emits `host_stopped`; and again when the host is dropped, whatever was called before.
     fn close(&mut self);
 
-    /// Waits for what still goes on after [`Attachment::close`]. Called once `host_stopped` was emitted; the host waits
-    /// for at most 5 s.
+    /// Waits for work that is still in progress after [`Attachment::close`]. Called after `host_stopped` was emitted.
+    /// The host waits for at most 5 s.
     fn drained(&mut self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
@@ -49,8 +49,8 @@ pub struct Starting<'a> {
     pub plugins_dir: &'a Path,
     /// Its state folder.
     pub state_dir: &'a Path,
-    /// The program that can be run again for what outlives this process: see
-    /// [`shim::run_if_asked`](crate::shim::run_if_asked). None if there is no such program.
+    /// The program that can be run again for processes that outlive this one: see
+    /// [`shim::run_if_asked`](crate::shim::run_if_asked). `None` if there is no such program.
     pub program: Option<&'a Path>,
     events: &'a EventSink,
 }
@@ -64,13 +64,13 @@ impl<'a> Starting<'a> {
         Self { plugins_dir, state_dir, program, events }
     }
 
-    /// The host's events from now on, those of the start included.
+    /// The host's events from now on, including those of the start.
     pub fn events(&self) -> Events {
         self.events.subscribe()
     }
 }
 
-/// The attachments of one host. They are closed at the latest when this is dropped.
+/// The attachments of one host. Dropping this closes those that are still open.
 #[derive(Default)]
 pub(crate) struct Attachments(Vec<Box<dyn Attachment>>);
 
@@ -79,7 +79,7 @@ impl Attachments {
         self.0.push(Box::new(attachment));
     }
 
-    /// Binds all, or none.
+    /// Binds all of them, or none.
     pub(crate) async fn bind(&mut self, at: Starting<'_>) -> Result<(), HostError> {
         for attachment in &mut self.0 {
             attachment.bind(at).await.map_err(|error| HostError::Attachment(Arc::from(error)))?;

@@ -1,4 +1,5 @@
-//! From an artifact to an instance, in the place that its mode and its past allow; and before that, to one on trial.
+//! Makes an instance of an artifact, in this process or a child process, as its mode and its crash history allow.
+//! Before that, tries the artifact in a trial.
 
 use crate::{
     artifact::{Artifact, Facts},
@@ -28,18 +29,18 @@ use std::{
 pub(crate) enum Place {
     /// In this process.
     Inside,
-    /// In a process of its own: because its manifest says so, or because of something else.
+    /// In a child process: because its manifest says so, or for another reason.
     Outside(Option<Moved>),
 }
 
-/// Why a version that its manifest leaves to the host runs in a process of its own.
+/// Why a version with `mode = "auto"` runs in a child process.
 #[derive(Debug)]
 pub(crate) enum Moved {
     /// It has crashed.
     Crashed(Demotion),
-    /// This process cannot afford it.
+    /// It would exceed a limit of this process.
     Unaffordable(PreflightError),
-    /// The dynamic loader has no room for it in this process.
+    /// The dynamic loader has not enough static thread-local storage for it in this process.
     NoRoom(LoadError),
     /// A panic in it would end this process.
     PanicAborts,
@@ -49,8 +50,8 @@ impl fmt::Display for Moved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Crashed(demotion) => write!(f, "{demotion}"),
-            Self::NoRoom(error) => write!(f, "the host has no room for it: {error}"),
-            Self::Unaffordable(error) => write!(f, "the host cannot afford it: {error}"),
+            Self::NoRoom(error) => write!(f, "the host cannot load it: {error}"),
+            Self::Unaffordable(error) => write!(f, "it would exceed a limit of the host: {error}"),
             Self::PanicAborts => {
                 write!(f, "it was built with `panic = \"abort\"`, and a panic in it would end the host")
             }
@@ -59,7 +60,7 @@ impl fmt::Display for Moved {
 }
 
 impl Place {
-    /// Decides where a version is to run, as far as that is known before it is tried.
+    /// Decides where a version runs, as far as that is known before its trial.
     pub(crate) fn of(
         context: &Context,
         job: &Job,
@@ -88,7 +89,7 @@ impl Place {
         }
     }
 
-    /// Why it is not where its manifest would have it.
+    /// Why it does not run where its manifest asks for.
     pub(crate) fn moved(self) -> Option<Moved> {
         match self {
             Self::Inside => None,
@@ -97,19 +98,19 @@ impl Place {
     }
 }
 
-/// Whether a plugin of that mode may go to a process of its own.
+/// Whether a plugin of that mode may run in a child process.
 pub(crate) fn can_move(context: &Context, mode: Mode) -> bool {
     mode == Mode::Auto && context.program.is_ok()
 }
 
-/// One version on its way, as far as it is known before it is loaded.
+/// A version that is about to be loaded, with what is known of it.
 pub(crate) struct Candidate<'a> {
     pub(crate) context: &'a Context,
     pub(crate) job: &'a Job,
     pub(crate) artifact: &'a Artifact,
     pub(crate) facts: &'a Facts,
     pub(crate) place: Place,
-    /// The private copy, which is what is tried and what is loaded.
+    /// The private copy. It is used for the trial, and loaded.
     pub(crate) copy: &'a Path,
 }
 
@@ -117,9 +118,9 @@ const SAVING_FOR_TRIAL: Overdue =
     Overdue { stage: Stage::Preflight, step: "save", rest: "the previous version keeps serving" };
 
 impl Candidate<'_> {
-    /// Runs the version through its beginning in a process that is thrown away, if its manifest wants that and this
-    /// program can, and it has not passed before. Whether a panic in it unwinds is learned on the way, and may change its
-    /// place.
+    /// Runs the version through all steps of its start in a throwaway process, if its manifest wants that, this program
+    /// can do it, and the version has not passed before. The trial also tells whether a panic in it unwinds, which may
+    /// change where it runs.
     pub(crate) fn try_out(&mut self) -> Result<(), ReloadCause> {
         let reload = &self.job.manifest.reload;
         let (Ok(program), true) = (&self.context.program, reload.preflight != Trial::Off) else {
@@ -158,7 +159,7 @@ impl Candidate<'_> {
         self.learn(found)
     }
 
-    /// It passed its trial and does not come up: the verdict was worth nothing.
+    /// It passed its trial and does not start: the verdict is removed.
     pub(crate) fn doubt(&self) {
         self.context.verdicts.forget(&self.tried());
     }
@@ -171,7 +172,7 @@ impl Candidate<'_> {
         Tried::new(self.artifact.digest, &self.job.manifest, env)
     }
 
-    /// What the version will find around it where it runs, so that its trial is one of that.
+    /// The environment that the version will have where it runs, so that its trial has the same.
     fn environment(&self) -> Environment<'_> {
         match self.place {
             Place::Inside => Environment::Host,
@@ -188,7 +189,7 @@ impl Candidate<'_> {
         }
     }
 
-    /// Changes its place because it cannot be in this process; the error, if it may not move.
+    /// Moves it to a child process because it cannot run in this one; returns the error if it may not move.
     fn move_out(&mut self, why: (LoadError, fn(LoadError) -> Moved)) -> Result<(), ReloadCause> {
         let (error, moved) = why;
         if !can_move(self.context, self.job.manifest.mode) {
@@ -235,15 +236,15 @@ impl Candidate<'_> {
         Ok(Arc::new(Live::new(of, instance)))
     }
 
-    /// Makes the instance in this process; none if it turns out, without a trial, that it must not be there.
+    /// Makes the instance in this process; `None` if it turns out, without a trial, that it must not run here.
     fn bring_in(&mut self, lease: &mut ColumnLease) -> Result<Option<in_process::Instance>, ReloadCause> {
-        // Before its constructors run: they may crash, too.
+        // Before its constructors run, because they may crash, too.
         self.note(lease, None);
         let opened = self.job.steps.take(Overdue::fresh(Stage::Load, "load"), || {
             let _marked = lease.mark(Step::Load);
             Ok::<_, ReloadCause>(in_process::open(self.copy, self.facts.shared_std()))
         })?;
-        // One that was opened and is refused stays mapped all the same.
+        // A library that was opened and is rejected stays mapped nevertheless.
         if !matches!(opened, Err(LoadError::Open { .. } | LoadError::NoStaticTls { .. })) {
             self.context.private_bytes.fetch_add(self.facts.private_bytes, Ordering::Relaxed);
             in_process::take_static_tls(self.facts.static_tls_bytes);
@@ -272,7 +273,7 @@ impl Candidate<'_> {
         Ok(Some(created))
     }
 
-    /// Says in the crash record who this is, as far as it is known.
+    /// Records in the crash record which version this is, as far as it is known.
     fn note(&self, lease: &mut ColumnLease, opened: Option<&Opened>) {
         let Some(record) = &self.context.crash_record else { return };
         let noted = |(name, methods)| NotedInterface { name, methods };
@@ -286,7 +287,9 @@ impl Candidate<'_> {
         };
         if let Err(error) = lease.note(record, &note) {
             let (plugin, generation) = (&note.plugin, note.generation);
-            tracing::warn!("{plugin} {generation}: if it crashes this program, nothing will say so: {error}");
+            tracing::warn!(
+                "{plugin} {generation}: if it crashes this program, the crash cannot be attributed to it: {error}"
+            );
         }
     }
 

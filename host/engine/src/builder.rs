@@ -1,4 +1,4 @@
-//! [`HostBuilder`]: what a host is told before it starts, and its start.
+//! [`HostBuilder`]: the settings of a host, and its start.
 
 use crate::{
     artifact::Store,
@@ -37,7 +37,7 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
 };
 
-/// What a [`Host`] is told before it starts. Made by [`Host::builder`].
+/// The settings of a host. Made by [`Host::builder`].
 #[derive(Debug)]
 pub struct HostBuilder {
     config: HostConfig,
@@ -62,8 +62,8 @@ impl HostBuilder {
         }
     }
 
-    /// All that a configuration says, in place of what was said of it before: see [`Layers`](crate::Layers). What is
-    /// said of it afterwards goes before it.
+    /// Takes all settings from a configuration, replacing earlier ones: see [`Layers`](crate::Layers). Settings that
+    /// are made afterwards override it.
     #[must_use]
     pub fn config(mut self, config: HostConfig) -> Self {
         self.config = config;
@@ -77,16 +77,17 @@ impl HostBuilder {
         self
     }
 
-    /// Where the host keeps what it makes: builds, artifacts, the plugins' data. Default:
-    /// [`default_state_dir`](crate::default_state_dir), which `cargo clean` removes if the plugins lie in a cargo workspace.
+    /// Where the host keeps its files: builds, artifacts, the plugins' data. Default:
+    /// [`default_state_dir`](crate::default_state_dir). If the plugins are in a cargo workspace, `cargo clean` removes
+    /// that folder.
     #[must_use]
     pub fn state_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.config.state_dir = Some(dir.into());
         self
     }
 
-    /// The program that runs plugins in processes of their own, and tries new versions of all others: one that calls
-    /// [`shim::run_if_asked`](crate::shim::run_if_asked) first in its `main`. Default: this program, if it does.
+    /// The program that runs plugins in child processes, and trials of all new versions. It calls
+    /// [`shim::run_if_asked`](crate::shim::run_if_asked) first in its `main`. Default: this program, if it does that.
     #[must_use]
     pub fn shim_program(mut self, program: impl Into<PathBuf>) -> Self {
         self.shim_program = Some(program.into());
@@ -107,74 +108,75 @@ impl HostBuilder {
         self
     }
 
-    /// How many artifacts to keep for going back, for each plugin. Default: 10.
+    /// How many artifacts of each plugin to keep for rollbacks. Default: 10.
     #[must_use]
     pub fn keep_artifacts(mut self, count: usize) -> Self {
         self.config.keep_artifacts = count;
         self
     }
 
-    /// How many bytes the libraries of all generations may take, the retired ones included. Near it, reloads are
-    /// refused. Default: 1 GiB.
+    /// How many bytes the libraries of all generations may use, including retired ones. Near the limit, reloads are
+    /// rejected. Default: 1 GiB.
     #[must_use]
     pub fn retained_bytes_limit(mut self, bytes: u64) -> Self {
         self.config.retained_bytes_limit = bytes;
         self
     }
 
-    /// Whether to keep a record, in a file, of which thread is in which plugin, so that a plugin that ends the process
-    /// is known by the next host. The first host that keeps one installs handlers for SIGSEGV, SIGBUS, SIGILL, SIGFPE,
-    /// SIGABRT, SIGTRAP and SIGSYS, which note what they see and let things take their course; a program that handles
-    /// these itself installs its own after that. Default: yes.
+    /// Whether to keep a crash record, in a file, of the plugin that each thread runs, so that the next host knows
+    /// which plugin has ended the process. The first host that keeps one installs handlers for SIGSEGV, SIGBUS, SIGILL,
+    /// SIGFPE, SIGABRT, SIGTRAP and SIGSYS. They record what they see and then let the signal take its normal effect. A
+    /// program with handlers of its own for these signals installs them after that. Default: yes.
     #[must_use]
     pub fn crash_record(mut self, keep: bool) -> Self {
         self.crash_record = keep;
         self
     }
 
-    /// Whether the next host on the same state folder goes on where this one ends: with the versions that serve, the
-    /// plugins that someone has stopped, the versions to go back to and the states that plugins have saved. A host that is
-    /// started for a single question says no: it builds what is there, and leaves no trace. Default: yes.
+    /// Whether the next host on the same state folder continues where this one ends: with the versions that serve, the
+    /// plugins that were stopped, the versions for rollbacks and the states that plugins have saved. A host that is
+    /// started for a single request sets this to no: it builds what is there, and leaves nothing behind. Default: yes.
     #[must_use]
     pub fn remember(mut self, remember: bool) -> Self {
         self.remember = remember;
         self
     }
 
-    /// What begins and ends with the host, such as the control plane, `replug::control::Control`, for those who want to
-    /// talk to the host while it runs. Default: nothing.
+    /// Attaches a component that begins and ends with the host, such as the control plane, `replug::control::Control`,
+    /// with which clients control the host while it runs. Default: none.
     #[must_use]
     pub fn attach(mut self, attachment: impl Attachment) -> Self {
         self.attachments.add(attachment);
         self
     }
 
-    /// The events from now on, those of the start included.
+    /// The events from now on, including those of the start.
     pub fn events(&self) -> Events {
         self.events.subscribe()
     }
 
-    /// Starts the host: finds the plugins, builds and loads them. A plugin that does not come up does not keep the
-    /// host from starting; [`Host::plugins`] and the events say why.
+    /// Starts the host: finds the plugins, builds and loads them. If a plugin fails to start, the host starts
+    /// nevertheless; [`Host::plugins`] and the events tell why.
     ///
-    /// A version that served before comes up from the store, and its source is built behind it: the host does not wait for that,
-    /// unless this program is another than the one in which that version served, or was built again since, so that its interfaces may be
-    /// others.
+    /// A version that served before is loaded from the store, and its source is built afterwards. The host waits for
+    /// that build only if this program is not the one in which that version served, or was rebuilt since, because its
+    /// interfaces may have changed.
     ///
     /// # Errors
     ///
     /// * [`HostError::Plugins`] if the plugins folder cannot be read
-    /// * [`HostError::StateDir`] if there is no place for what the host makes
+    /// * [`HostError::StateDir`] if the state folder cannot be created or used
     /// * [`HostError::Watch`] if the folder is to be watched and cannot be
     /// * [`HostError::Kernel`] if the kernel lacks `membarrier`
-    /// * [`HostError::Attachment`] if what is [attached](HostBuilder::attach) cannot begin: the control plane if it cannot
+    /// * [`HostError::Attachment`] if an [attachment](HostBuilder::attach) cannot begin: the control plane if it cannot
     ///   listen, or if another host serves this folder already
     pub fn build(self) -> Pending<Result<Host, HostError>> {
         self.begin(Until::PluginsAreUp)
     }
 
-    /// Like [`HostBuilder::build`], but the host is there as soon as the plugins are found, while they are built and
-    /// loaded: [`EventKind::HostStarted`](crate::EventKind::HostStarted) tells when that is done, and [`Host::shutdown`] cuts it short.
+    /// Like [`HostBuilder::build`], but returns the host as soon as the plugins are found, while they are built and
+    /// loaded. [`EventKind::HostStarted`](crate::EventKind::HostStarted) reports the end of that, and
+    /// [`Host::shutdown`] cancels it.
     ///
     /// # Errors
     ///
@@ -187,7 +189,7 @@ impl HostBuilder {
         let (answer, receiver) = oneshot::channel();
         let pending = Pending::new(receiver, || Err(HostError::ShutDown));
         let runtime =
-            // Threads that called a plugin keep it from being unmapped.
+            // Threads that called a plugin keep it from being unmapped, so idle ones end soon.
             runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 .thread_name("replug")
@@ -198,7 +200,7 @@ impl HostBuilder {
             Ok(runtime) => {
                 let handle = runtime.handle().clone();
                 handle.spawn(async move {
-                    // No one waits for a host that no one wants.
+                    // An error means that the caller has dropped the `Pending`. The host is dropped with it.
                     let _ = answer.send(start(self, runtime, until).await);
                 });
             }
@@ -210,7 +212,7 @@ impl HostBuilder {
     }
 }
 
-/// How far a host has come when it is handed over.
+/// How far the start has come when the caller gets the host.
 enum Until {
     PluginsAreFound,
     PluginsAreUp,
@@ -232,17 +234,17 @@ async fn start(builder: HostBuilder, runtime: Runtime, until: Until) -> Result<H
     Ok(host)
 }
 
-/// All of a host but its threads.
+/// A host without its threads.
 struct Made {
     context: Arc<Context>,
     workers: Arc<Mutex<WorkerHandles>>,
-    /// Ends when the plugins that start with the host are up.
+    /// Ends when the plugins that start with the host have started.
     up: tokio::task::JoinHandle<()>,
     attachments: Attachments,
 }
 
-/// The path by which a folder is found from now on, whatever the working directory: without links only if there are none,
-/// since one that leads elsewhere later is followed.
+/// An absolute path that finds the folder from now on, whatever the working directory. Links in it are kept, because a
+/// link may lead elsewhere later, and the host follows it.
 fn lasting(folder: PathBuf) -> PathBuf {
     match std::path::absolute(&folder) {
         Ok(absolute) if !links_on(&absolute).is_empty() => absolute,
@@ -255,7 +257,7 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     in_process::heed_children();
     let config = builder.config;
     let plugins_dir = config.plugins.clone().unwrap_or_else(|| DEFAULT_PLUGINS_DIR.into());
-    // Watched before anything is read there: what changes in between is then seen twice, not never.
+    // Watched before it is read: a change in between is then seen twice, and not missed.
     let lasting_dir = lasting(plugins_dir.clone());
     let (notices, inbox) = mpsc::unbounded_channel();
     let watcher = config.watch.then(|| Watcher::new(&lasting_dir, live::poll(config.watch_poll), notices));
@@ -283,7 +285,7 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     if let Ok(program) = &program {
         orphans::guarded_by(program.path());
     }
-    // Before anything is started: if another host has the folder, this one is not to touch it.
+    // Before anything is started: if another host serves the folder, this one must not touch it.
     let mut attachments = builder.attachments;
     let rerun = program.as_ref().ok().map(Program::path);
     let starting = Starting::new((&plugins_dir, state.root()), rerun, &builder.events);

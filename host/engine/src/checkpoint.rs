@@ -1,8 +1,8 @@
-//! Saved states on disk, one for each plugin, for its next instance. Each is a checkpoint, in case the host or the plugin's
-//! process crashes, or the state that was saved at a stop.
+//! Saved states on disk, one for each plugin, for its next instance. A saved state is either a checkpoint, in case the
+//! host or the plugin's process crashes, or the state that was saved at a stop.
 //!
-//! A file is written under another name and then put in place, so that it is there as a whole or not at all. The host that
-//! keeps the plugin's [record](crate::record) is the only one that reads and writes it.
+//! A file is written under another name and then renamed, so that it exists completely or not at all. Only the host
+//! that keeps the plugin's [record](crate::record) reads and writes it.
 
 use crate::{id::PluginId, load::process::SavedBy};
 use sha2::{Digest as _, Sha256};
@@ -17,12 +17,12 @@ const HEADER_BYTES: usize = 16 + 4 + 8 + 32;
 /// How often to retry when the folder is removed right after it was created.
 const TRIES: usize = 1000;
 
-/// Why a checkpoint is of no use.
+/// Why a checkpoint cannot be used.
 #[derive(thiserror::Error)]
 pub(crate) enum CheckpointError {
     #[error("{} cannot be read: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
-    #[error("{} is no checkpoint that this version of replug can read", path.display())]
+    #[error("{} is not a checkpoint that this version of replug can read", path.display())]
     Foreign { path: PathBuf },
     #[error("{} is damaged: {what}", path.display())]
     Damaged { path: PathBuf, what: &'static str },
@@ -37,12 +37,12 @@ pub(crate) struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Those in this folder, which need not be there.
+    /// The saved states in this folder, which may not exist.
     pub(crate) fn in_dir(dir: PathBuf) -> Self {
         Self { dir }
     }
 
-    /// What was saved last of this plugin.
+    /// The last saved state of this plugin.
     ///
     /// # Errors
     ///
@@ -56,27 +56,27 @@ impl Checkpoints {
         }
     }
 
-    /// Keeps a state, in place of the one before. It outlives the process, but maybe not a power cut.
+    /// Stores a state, replacing the previous one. It survives the process, but maybe not a power failure.
     ///
     /// # Errors
     ///
-    /// * What the file system says
+    /// * The error of the file system
     pub(crate) fn keep(&self, id: &PluginId, saved: (u32, &[u8])) -> io::Result<()> {
         self.write(id, saved, |_| Ok(()))
     }
 
-    /// Like [`Checkpoints::keep`], and waits until it outlives a power cut, too.
+    /// Like [`Checkpoints::keep`], and waits until it survives a power failure, too.
     ///
     /// # Errors
     ///
-    /// * What the file system says
+    /// * The error of the file system
     pub(crate) fn keep_for_good(&self, id: &PluginId, saved: (u32, &[u8])) -> io::Result<()> {
         // Synced before the rename: until then, the previous state stays valid.
         self.write(id, saved, File::sync_all)?;
         File::open(&self.dir)?.sync_all()
     }
 
-    /// Writes a state, settles its file, and puts it in place.
+    /// Writes a state, calls `settle` on its file, and renames it into place.
     fn write(
         &self,
         id: &PluginId,
@@ -91,7 +91,7 @@ impl Checkpoints {
         fs::rename(fresh, self.path(id))
     }
 
-    /// Makes a file in the folder, which another plugin may remove as long as it is empty.
+    /// Creates a file in the folder, which another plugin may remove while it is empty.
     fn create(&self, path: &Path) -> io::Result<File> {
         for _ in 0..TRIES {
             fs::create_dir_all(&self.dir)?;
@@ -103,7 +103,7 @@ impl Checkpoints {
         File::create(path)
     }
 
-    /// Removes what is kept of this plugin.
+    /// Removes the saved state of this plugin.
     pub(crate) fn remove(&self, id: &PluginId) {
         // If this fails, the file stays; a damaged one is reported when it is read.
         let _ = fs::remove_file(self.path(id));
@@ -111,7 +111,7 @@ impl Checkpoints {
         let _ = fs::remove_dir(&self.dir);
     }
 
-    /// Puts what cannot be used aside, beside what was put aside before, and says where.
+    /// Renames an unusable file, keeping those that were renamed before. Returns the new path.
     pub(crate) fn put_aside(&self, id: &PluginId) -> Option<PathBuf> {
         let names = (2..).map(|number| format!("{id}_refused-{number}"));
         let mut names = std::iter::once(format!("{id}_refused")).chain(names).map(|name| self.dir.join(name));
@@ -119,7 +119,7 @@ impl Checkpoints {
         fs::rename(self.path(id), &aside).ok().map(|()| aside)
     }
 
-    /// Where the state of a plugin is kept.
+    /// The path of a plugin's saved state.
     pub(crate) fn path(&self, id: &PluginId) -> PathBuf {
         self.dir.join(id.as_str())
     }
@@ -139,12 +139,12 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<SavedBy, CheckpointError> {
     let foreign = || CheckpointError::Foreign { path: path.into() };
     let damaged = |what| CheckpointError::Damaged { path: path.into(), what };
     let rest = bytes.strip_prefix(MAGIC).ok_or_else(foreign)?;
-    let short = || damaged("it ends too early");
+    let short = || damaged("the file is incomplete");
     let (version, rest) = rest.split_first_chunk().ok_or_else(short)?;
     let (length, rest) = rest.split_first_chunk().ok_or_else(short)?;
     let (checksum, state) = rest.split_first_chunk::<32>().ok_or_else(short)?;
     if state.len() as u64 != u64::from_le_bytes(*length) {
-        return Err(damaged("it is not as long as it says"));
+        return Err(damaged("its length does not match"));
     }
     if Sha256::digest(state).as_slice() != checksum {
         return Err(damaged("its checksum does not match"));
@@ -211,7 +211,7 @@ mod tests {
             let mut bad = good.clone();
             bad[place] ^= 1;
             fs::write(left.path(&id()), bad).unwrap();
-            assert!(left.left(&id()).is_err(), "byte {place} is another");
+            assert!(left.left(&id()).is_err(), "byte {place} is changed");
         }
         let first = left.put_aside(&id()).unwrap();
         assert_eq!(left.left(&id()).unwrap(), None);

@@ -1,8 +1,8 @@
-//! Artifacts that have crashed a host, and what is done about it: they run in a process of their own, or not at all.
+//! Artifacts that have crashed a host, and what follows: they run in a child process, or not at all.
 //!
-//! A crash cannot be stopped, but its record says who it was. The host that comes next reads that, notes the artifact in
-//! its state folder, and from then on this artifact gets no second chance in a host's process. Another artifact of the
-//! same plugin does.
+//! A crash cannot be prevented, but its record names the plugin. The next host reads that and notes the artifact in its
+//! state folder. From then on, this artifact does not run in a host's process again. Another artifact of the same
+//! plugin may.
 
 use crate::{
     event::EventKind,
@@ -19,7 +19,7 @@ use std::{
     time::SystemTime,
 };
 
-/// How many artifacts of a plugin are remembered: rather more than one can go back to.
+/// How many artifacts of a plugin are remembered: more than are kept for rollbacks.
 const REMEMBERED: usize = 32;
 
 /// An artifact that has crashed.
@@ -27,25 +27,25 @@ const REMEMBERED: usize = 32;
 pub struct Demotion {
     /// The artifact.
     pub digest: Digest,
-    /// In which method it crashed the host, or in which step of its life; none if it crashed in a process of its own.
+    /// The method in which it crashed the host, or the step of its life; `None` if it crashed in a child process.
     pub method: Option<String>,
     /// The line of its source that crashed the host, such as `src/lib.rs:12`, if that is known.
     pub line: Option<String>,
-    /// The signal; none if it called `exit`.
+    /// The signal; `None` if it called `exit`.
     pub signal: Option<String>,
-    /// When that was found out, as RFC 3339 in UTC.
+    /// When the crash was detected, as RFC 3339 in UTC.
     pub at: String,
-    /// What was done about it.
+    /// The consequence.
     pub what: Treatment,
 }
 
-/// What is done about an artifact that has crashed.
+/// The consequence for an artifact that has crashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Treatment {
-    /// It runs in a process of its own.
+    /// It runs in a child process.
     Process,
-    /// It does not run until it is started by hand.
+    /// It does not run until the user starts it.
     Quarantined,
 }
 
@@ -84,7 +84,7 @@ impl Demotion {
         Self { digest, method, line, signal, at, what }
     }
 
-    /// The event that tells of it.
+    /// The event that reports it.
     pub(crate) fn event(&self) -> EventKind {
         let Self { method, line, signal, .. } = self.clone();
         let reason = self.to_string();
@@ -95,17 +95,17 @@ impl Demotion {
     }
 }
 
-/// The artifacts that have crashed, as far as the state folder remembers: one file for each plugin.
+/// The artifacts that have crashed, as recorded in the state folder: one file for each plugin.
 #[derive(Debug)]
 pub(crate) struct Demotions {
     dir: PathBuf,
     known: Mutex<BTreeMap<PluginId, Vec<Demotion>>>,
-    /// Those that were found out now, and are told of when the host is up.
+    /// The crashes that this host has detected, and reports when it is up.
     news: Mutex<BTreeSet<(PluginId, Digest)>>,
 }
 
 impl Demotions {
-    /// Reads them. A file that makes no sense is passed over with a warning.
+    /// Reads them. Ignores an unreadable file, with a warning.
     pub(crate) fn read(dir: PathBuf) -> Self {
         let mut known = BTreeMap::new();
         for file in fs::read_dir(&dir).into_iter().flatten().flatten().map(|entry| entry.path()) {
@@ -114,7 +114,7 @@ impl Demotions {
             match read {
                 Ok(demotions) => drop(known.insert(id, demotions)),
                 Err(error) => tracing::warn!(
-                    "{} says which artifacts of {id} have crashed, and cannot be read: {error}; remove it",
+                    "{} lists the artifacts of {id} that have crashed, and cannot be read: {error}; remove it",
                     file.display()
                 ),
             }
@@ -122,17 +122,18 @@ impl Demotions {
         Self { dir, known: Mutex::new(known), news: Mutex::default() }
     }
 
-    /// What is held against an artifact.
+    /// The demotion of an artifact, if it has one.
     pub(crate) fn of(&self, id: &PluginId, digest: Digest) -> Option<Demotion> {
         self.known.lock().get(id)?.iter().find(|it| it.digest == digest).cloned()
     }
 
-    /// Whether it will be told anyway that an artifact has crashed. Only once: later, it is news again.
+    /// Whether a crash of the artifact is about to be reported anyway. Returns true only once: after that, it has to be
+    /// reported again.
     pub(crate) fn is_news(&self, id: &PluginId, digest: Digest) -> bool {
         self.news.lock().remove(&(id.clone(), digest))
     }
 
-    /// Remembers that an artifact has crashed.
+    /// Records that an artifact has crashed.
     pub(crate) fn add(&self, id: &PluginId, demotion: Demotion) {
         let mut known = self.known.lock();
         let of_plugin = known.entry(id.clone()).or_default();
@@ -142,7 +143,7 @@ impl Demotions {
         self.write(id, of_plugin);
     }
 
-    /// Forgets what is held against the plugin's artifacts.
+    /// Forgets the crashes of the plugin's artifacts.
     pub(crate) fn lift(&self, id: &PluginId) -> bool {
         let lifted = self.known.lock().remove(id).is_some();
         if lifted {
@@ -154,7 +155,7 @@ impl Demotions {
     fn write(&self, id: &PluginId, demotions: &[Demotion]) {
         if let Err(error) = self.try_write(id, demotions) {
             tracing::warn!(
-                "{}: what it has crashed cannot be noted ({error}): the next host will not know",
+                "{}: cannot record its crash ({error}): the next host will not know of it",
                 self.file(id).display()
             );
         }
@@ -163,7 +164,7 @@ impl Demotions {
     fn try_write(&self, id: &PluginId, demotions: &[Demotion]) -> io::Result<()> {
         if demotions.is_empty() {
             fs::remove_file(self.file(id))?;
-            // Unless there are others in it.
+            // Fails if it contains other files.
             let _ = fs::remove_dir(&self.dir);
             return Ok(());
         }
@@ -178,7 +179,7 @@ impl Demotions {
         self.dir.join(format!("{id}.json"))
     }
 
-    /// Draws the consequences of a crash, and says what they are.
+    /// Decides the consequence of a crash, records it, and returns the event.
     pub(crate) fn draw(
         &self,
         crash: &Crash,
@@ -202,7 +203,7 @@ impl Demotions {
     }
 }
 
-/// Whether plugins can have processes of their own.
+/// Whether plugins can run in child processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Processes {
     Possible,
@@ -216,21 +217,24 @@ fn signal(crash: &Crash) -> Option<String> {
     }
 }
 
-/// What there is to say of a crash for which no one is to blame.
+/// The event for a crash that cannot be attributed to a plugin.
 fn unexplained(crash: &Crash) -> Option<EventKind> {
     let how = match crash.end {
         End::Signal(name) => format!("was killed by {name}"),
         End::Exit => "ended by a call of `exit`".into(),
-        // Without a word and out of idleness: someone has killed it, and knows.
+        // No record and no running plugin: it was killed from outside on purpose, which is not reported.
         End::Unknown if crash.suspects.is_empty() => return None,
-        End::Unknown => "ended without a word".into(),
+        End::Unknown => "ended without recording a reason".into(),
     };
     let in_flight: Vec<_> =
         crash.suspects.iter().map(|suspect| format!("{} ({})", suspect.plugin, suspect.method)).collect();
     let who = match in_flight.as_slice() {
-        [] => "no plugin was in the middle of anything".into(),
+        [] => "no plugin was running".into(),
         some => {
-            format!("at work were {}; nothing says which it was, so all go on as before", some.join(", "))
+            format!(
+                "{} were running; it is unknown which of them caused it, so none of them is moved",
+                some.join(", ")
+            )
         }
     };
     let reason = format!("the host before this one (process {}) {how}: {who}", crash.pid);
@@ -278,7 +282,7 @@ mod tests {
         assert_eq!(named(End::Signal("SIGKILL"), &[&a, &b]), None, "it may have been either");
         assert_eq!(named(End::Exit, &[&a, &a]).as_deref(), Some("dev.test.a"));
         assert_eq!(named(End::Exit, &[&a, &b]), None);
-        assert_eq!(named(End::Unknown, &[&a]), None, "someone may have killed the host");
+        assert_eq!(named(End::Unknown, &[&a]), None, "the host may have been killed from outside");
         assert_eq!(named(segv, &[]), None);
     }
 

@@ -1,4 +1,4 @@
-//! Keeps the workers in step with the plugins folder: new plugins are taken in, and those that are gone let go.
+//! Keeps the workers in step with the plugins folder: starts workers for new plugins, and stops those of removed ones.
 
 mod emptied;
 mod missing;
@@ -25,33 +25,33 @@ use tokio::{
 use unsettled::Unsettled;
 pub(crate) use unusable::{Unusable, restore};
 
-/// The workers of the plugins, and in which order the plugins were taken in.
+/// The workers of the plugins, in the order in which the plugins were added.
 #[derive(Default)]
 pub(crate) struct WorkerHandles {
     by_id: BTreeMap<PluginId, WorkerHandle>,
-    /// The plugins that are there, in the order in which they came. A plugin that is gone keeps its worker: if it comes
-    /// back, its handles reach it again and its generations are counted on.
+    /// The plugins that exist, in the order in which they were added. A removed plugin keeps its worker: if it comes
+    /// back, its handles reach it again and its generations continue to be counted.
     present: Vec<PluginId>,
-    /// Whether each plugin that starts with the host has come up or has said why not.
+    /// Whether each plugin that starts with the host has started or failed to.
     pub(crate) up: bool,
-    /// Whether the host has begun to shut down, and takes nothing in any more.
+    /// Whether the host has begun to shut down, and adds no more plugins.
     pub(crate) shut_down: bool,
 }
 
 impl WorkerHandles {
-    /// The workers of the plugins that are there, by id.
+    /// The workers of the existing plugins, by id.
     pub(crate) fn all(&self) -> impl Iterator<Item = &WorkerHandle> {
         self.by_id.iter().filter(|(id, _)| self.present.contains(id)).map(|(_, worker)| worker)
     }
 
-    /// All workers, those of the plugins that came last first.
+    /// All workers, those of the plugins that were added last first.
     pub(crate) fn last_first(&self) -> Vec<WorkerHandle> {
         let gone = self.by_id.iter().filter(|(id, _)| !self.present.contains(id)).map(|(_, worker)| worker);
         let present = self.present.iter().rev().filter_map(|id| self.by_id.get(id));
         present.chain(gone).cloned().collect()
     }
 
-    /// The worker of a plugin that is there.
+    /// The worker of an existing plugin.
     pub(crate) fn get(&self, id: &str) -> Option<&WorkerHandle> {
         self.all().find(|worker| worker.entry.id.as_str() == id)
     }
@@ -59,9 +59,9 @@ impl WorkerHandles {
 
 /// A manifest that cannot be used.
 struct Broken {
-    /// Where it is, as it was found and with all links in its path resolved.
+    /// Its path, as it was found and with all links resolved.
     paths: [PathBuf; 2],
-    /// The id in it, if that is what is wrong: another plugin has it.
+    /// The id in it, if the problem is that another plugin has the same.
     id: Option<PluginId>,
 }
 
@@ -82,16 +82,16 @@ pub(crate) struct DiscoveryLoop {
     context: Arc<Context>,
     workers: Arc<Mutex<WorkerHandles>>,
     watcher: Option<Arc<Watcher>>,
-    /// What was reported and still holds.
+    /// The problems that were reported and still exist.
     problems: Vec<String>,
-    /// Why plugins that are about to be taken in go on with the manifest that was accepted last.
+    /// Plugins to be added that keep their last accepted manifest, with the reason.
     unusable: Unusable,
     missing: Missing,
     emptied: Emptied,
     unsettled: Unsettled,
 }
 
-/// What has come of the crashes of earlier hosts, to be told when this one is up: of plugins, or of the host.
+/// Events about crashes of earlier hosts, to be emitted when this one is up: of plugins, or of the host.
 pub(crate) type CrashEvents = Vec<(Option<PluginId>, EventKind)>;
 
 pub(crate) type Answer<T> = oneshot::Receiver<Result<T, HostError>>;
@@ -110,7 +110,7 @@ impl DiscoveryLoop {
         }
     }
 
-    /// The workers, as they come and go.
+    /// The workers, which change as plugins are added and removed.
     pub(crate) fn workers(&self) -> Arc<Mutex<WorkerHandles>> {
         self.workers.clone()
     }
@@ -135,7 +135,7 @@ impl DiscoveryLoop {
                 }
                 Some(Notice::PluginsChanged) => self.look_again(),
                 Some(Notice::Lost(reason)) => {
-                    tracing::warn!("changes may have been missed ({reason}): looking at everything again");
+                    tracing::warn!("changes may have been missed ({reason}): checking everything again");
                     self.look_again();
                     self.rebuild_all();
                 }
@@ -145,7 +145,7 @@ impl DiscoveryLoop {
 
     fn pass_on(&mut self, change: Change) {
         let Some(worker) = self.workers.lock().get(change.plugin.as_str()).cloned() else {
-            // One that is gone may be back.
+            // A removed plugin may be back.
             if change.what == What::Manifest {
                 self.look_again();
             }
@@ -156,7 +156,8 @@ impl DiscoveryLoop {
             self.missing.hold(change, Instant::now());
             return;
         }
-        // What lies there may be another plugin's by now, or this one may have another id, which makes it another.
+        // The manifest may belong to another plugin by now, or this plugin may have another id, which makes it another
+        // plugin.
         if manifest::read(&root).is_ok_and(|found| found.id != change.plugin) {
             if self.missing.hold(change, Instant::now()) {
                 self.look_again();
@@ -168,7 +169,7 @@ impl DiscoveryLoop {
         }
     }
 
-    /// Builds everything; what has not changed is left as it is.
+    /// Builds all plugins. Unchanged ones stay as they are.
     fn rebuild_all(&self) {
         for worker in self.workers.lock().all() {
             let id = &worker.entry.id;
@@ -199,7 +200,7 @@ impl DiscoveryLoop {
                 drop(self.take_in(discovery));
                 self.report_settled(problems);
             }
-            // The folder is gone or unreadable: what runs goes on until it is back and says otherwise.
+            // The folder is gone or unreadable. Running plugins continue until it can be read again.
             Err(error) => {
                 self.missing.forget();
                 self.report(error.path().to_owned(), error.to_string());
@@ -207,7 +208,7 @@ impl DiscoveryLoop {
         }
     }
 
-    /// Starts the plugins that are there when the host starts, of which these go on with an accepted manifest.
+    /// Starts the plugins that exist when the host starts. Those in `unusable` keep their last accepted manifest.
     pub(crate) fn begin(&mut self, discovery: Discovery, unusable: Unusable) -> Vec<Answer<Generation>> {
         let reported: Vec<_> = unusable.values().map(ToString::to_string).collect();
         self.unusable = unusable;
@@ -221,7 +222,7 @@ impl DiscoveryLoop {
         answers
     }
 
-    /// Starts what is new and stops what is gone.
+    /// Starts new plugins, and stops removed ones.
     pub(crate) fn take_in(&mut self, discovery: Discovery) -> Vec<Answer<Generation>> {
         let broken: Vec<_> = discovery.problems.iter().map(Broken::of).collect();
         self.problems.retain(|known| discovery.problems.iter().any(|problem| problem.to_string() == *known));
@@ -237,7 +238,7 @@ impl DiscoveryLoop {
         new.into_iter().filter_map(|manifest| self.employ(&mut workers, manifest)).collect()
     }
 
-    /// Stops the plugins that are gone for good, and follows those that have moved.
+    /// Stops the plugins that are removed for good, and updates those that have moved.
     fn let_go(&mut self, workers: &mut WorkerHandles, found: &[Manifest], broken: &[Broken]) {
         for worker in workers.all().cloned().collect::<Vec<_>>() {
             let id = &worker.entry.id;
@@ -250,17 +251,17 @@ impl DiscoveryLoop {
                 .partition(|it| says_another(it));
             let is_anothers = !anothers.is_empty()
                 || found.iter().any(|manifest| manifest.root == root && manifest.id != *id);
-            // A manifest that is being edited is not a plugin that is gone.
+            // A plugin whose manifest is being edited was not removed.
             let is_there = now.is_some_and(|now| now.root == root) || !own.is_empty();
             if is_there {
-                // Until its inputs are watched, no one else tells the worker of an edit.
+                // Until its inputs are watched, the worker learns of an edit only from here.
                 let unread = now.filter(|now| !worker.progress.lock().knows(now)).map(edit_of);
                 for change in self.missing.is_back(id).into_iter().chain(unread) {
                     let _ = worker.orders.send(Order::Changed(change));
                 }
                 continue;
             }
-            // Also if its manifest is still there: a link that led to it leads elsewhere now.
+            // Even if its manifest still exists: a link that led to it leads elsewhere now.
             if let Some(moved) = now {
                 self.missing.is_back(id);
                 let _ = worker.orders.send(Order::Moved(Arc::new(moved.clone())));
@@ -275,7 +276,7 @@ impl DiscoveryLoop {
         }
     }
 
-    /// Takes a plugin in, be it new or back.
+    /// Adds a plugin, whether it is new or back.
     fn employ(&mut self, workers: &mut WorkerHandles, manifest: Manifest) -> Option<Answer<Generation>> {
         let id = manifest.id.clone();
         self.context.settings.events.plugin(&id, EventKind::PluginDiscovered { path: manifest.root.clone() });
@@ -300,7 +301,7 @@ impl DiscoveryLoop {
         answer
     }
 
-    /// Reports what of these problems will not be gone in a moment.
+    /// Reports those of these problems that have lasted for a while.
     fn report_settled(&mut self, problems: Vec<(PathBuf, String)>) {
         let is_open =
             |(path, error): &(PathBuf, String)| !self.emptied.has(path) && !self.problems.contains(error);
@@ -318,7 +319,7 @@ impl DiscoveryLoop {
     }
 }
 
-/// The change of a plugin that has come to have this manifest.
+/// The change that reports that a plugin has this manifest now.
 fn edit_of(manifest: &Manifest) -> Change {
     Change {
         plugin: manifest.id.clone(),
@@ -329,19 +330,19 @@ fn edit_of(manifest: &Manifest) -> Change {
     }
 }
 
-/// Where a problem is, and which.
+/// The path of a problem, and its text.
 fn named(problem: &ManifestError) -> (PathBuf, String) {
     (problem.path().to_owned(), problem.to_string())
 }
 
-/// Tells that the host is up when each plugin that starts with it has come up or has said why not.
+/// Emits that the host is up when each plugin that starts with it has started or failed to.
 pub(crate) async fn tell_when_up(
     context: Arc<Context>,
     workers: Arc<Mutex<WorkerHandles>>,
     (answers, crash_recovery): (Vec<Answer<Generation>>, CrashEvents),
 ) {
     for answer in answers {
-        // The worker has told how it went.
+        // The worker has reported the result.
         let _ = answer.await;
     }
     let running = {

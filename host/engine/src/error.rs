@@ -1,8 +1,8 @@
-//! What can go wrong, sorted by consequence.
+//! The errors of a host, sorted by consequence.
 //!
-//! * [`CallError`]: this call gave no result; the next may.
-//! * [`ReloadError`]: this reload did not happen; the generation before it goes on.
-//! * [`HostError`]: the host did not do what it was asked; nothing else changed.
+//! * [`CallError`]: this call returned no result; the next may.
+//! * [`ReloadError`]: this reload failed; the previous generation keeps serving.
+//! * [`HostError`]: the host did not execute a request; nothing else changed.
 
 pub use crate::{
     artifact::{InspectError, StoreError},
@@ -26,13 +26,13 @@ use crate::{
 };
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-/// A new version did not come to serve. The generation before it goes on, with its state untouched.
+/// A new version did not come to serve. The previous generation keeps serving, with its state untouched.
 #[derive(Clone, thiserror::Error)]
 #[error("{plugin}: {} failed: {cause}", self.stage.name())]
 pub struct ReloadError {
     /// The plugin.
     pub plugin: PluginId,
-    /// The stage that refused.
+    /// The stage that failed.
     pub stage: Stage,
     /// Why, and what to do.
     #[source]
@@ -73,16 +73,16 @@ pub enum ReloadCause {
     #[error(transparent)]
     Pause(#[from] PauseError),
     #[error(
-        "`{step}` did not end within {}: the reload is abandoned, and the thread that runs it with it; {rest}; make it shorter, or raise `step_timeout` under [process]",
+        "`{step}` did not end within {}: the reload is abandoned, and so is the thread that runs it; {rest}; make it shorter, or raise `step_timeout` under [process]",
         humantime::format_duration(*.deadline)
     )]
     Overdue { step: &'static str, deadline: Duration, rest: &'static str },
     #[error(
-        "`{step}` did not end within {}: it is left to its thread; make it shorter, or raise `step_timeout` under [process]",
+        "`{step}` did not end within {}: its thread is abandoned; make it shorter, or raise `step_timeout` under [process]",
         humantime::format_duration(*.deadline)
     )]
     Late { step: &'static str, deadline: Duration },
-    #[error("cannot make {path}: {source}")]
+    #[error("cannot create {path}: {source}")]
     DataDir { path: PathBuf, source: io::Error },
     #[error("{0}")]
     Quarantined(Box<Demotion>),
@@ -93,19 +93,18 @@ pub enum ReloadCause {
     #[error("there is no earlier version to go back to")]
     NothingEarlier,
     #[error(
-        "{cause}; the state that was saved when the plugin stopped is kept in {}: start a version that can read it, or drop it with `replug stop --discard` or `Host::stop_and_discard`",
+        "{cause}; the state that was saved when the plugin stopped is kept in {}: start a version that can read it, or discard it with `replug stop --discard` or `Host::stop_and_discard`",
         file.display()
     )]
     StateRefused { cause: Arc<ReloadCause>, file: PathBuf },
-    #[error("the reload itself broke off: {0}")]
+    #[error("internal error: the reload failed: {0}")]
     Bug(String),
 }
 
 crate::readable::readable!(ReloadCause);
 
 impl ReloadCause {
-    /// The key of the manifest that the plugin cannot read its configuration from, if that is what went wrong:
-    /// `config.word`.
+    /// The key of the manifest that caused the error, if the plugin cannot read its configuration: `config.word`.
     pub(crate) fn unfit_config_key(&self) -> Option<String> {
         let (Self::Lifecycle(error) | Self::Trial(TrialError::Lifecycle(error))) = self else { return None };
         let details: serde_json::Value = serde_json::from_str(&error.details).ok()?;
@@ -114,25 +113,25 @@ impl ReloadCause {
     }
 }
 
-/// The host did not do what it was asked.
+/// Why the host did not execute a request.
 #[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum HostError {
     /// The plugins folder cannot be used.
     #[error(transparent)]
     Plugins(Arc<ManifestError>),
-    /// The folder for what the host makes cannot be used.
-    #[error("cannot use {path} for what the host keeps: {reason}; choose another with `state_dir`")]
+    /// The state folder cannot be used.
+    #[error("cannot use the state folder {path}: {reason}; choose another with `state_dir`")]
     StateDir {
         /// The folder.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// The plugins folder cannot be watched.
     #[error(transparent)]
     Watch(Arc<WatchError>),
-    /// The kernel lacks what swapping needs.
+    /// The kernel lacks a feature that swaps need.
     #[error(transparent)]
     Kernel(#[from] NoMembarrier),
     /// The host's own threads cannot be started.
@@ -141,9 +140,9 @@ pub enum HostError {
     /// There is no such plugin.
     #[error("no plugin `{id}`{suggestion}")]
     UnknownPlugin {
-        /// What was asked for.
+        /// The id that was requested.
         id: String,
-        /// The nearest name, or all names.
+        /// The most similar id, or all ids.
         suggestion: String,
     },
     /// The plugin does not have the interface in the host's form.
@@ -152,23 +151,23 @@ pub enum HostError {
     /// The version did not come to serve.
     #[error(transparent)]
     Reload(#[from] ReloadError),
-    /// There is no version to go back to.
+    /// There is no earlier version.
     #[error(
-        "{plugin}: there is no earlier version to go back to: none has served before the one that serves, or the store has it no longer; edit the source, or keep more versions with `keep_artifacts`"
+        "{plugin}: there is no earlier version to go back to: none has served before the current one, or the store no longer has it; edit the source, or keep more versions with `keep_artifacts`"
     )]
     NoEarlierVersion {
         /// The plugin.
         plugin: PluginId,
     },
-    /// The plugin is not in a state for that.
+    /// The plugin's state does not allow the request.
     #[error("{plugin}: {reason}")]
     WrongState {
         /// The plugin.
         plugin: PluginId,
-        /// What state it is in, and what to do.
+        /// The state, and what to do.
         reason: String,
     },
-    /// What is attached to the host cannot begin: see [`HostBuilder::attach`](crate::HostBuilder::attach).
+    /// An attachment of the host cannot begin: see [`HostBuilder::attach`](crate::HostBuilder::attach).
     #[error(transparent)]
     Attachment(Arc<dyn std::error::Error + Send + Sync>),
     /// The host has shut down.

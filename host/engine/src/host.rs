@@ -33,12 +33,12 @@ use tokio::{
 
 /// How long a shutdown waits for generations that were replaced before it.
 const LAST_CALLS: Duration = Duration::from_secs(5);
-/// How long a shutdown waits for what is attached to the host.
+/// How long a shutdown waits for the attachments of the host.
 const ATTACHMENTS: Duration = Duration::from_secs(5);
 
-/// The plugins of one folder, running in this process. Cheap to clone; all clones are the same host.
+/// The plugins of one folder, running in this process. Cheap to clone; all clones refer to the same host.
 ///
-/// When the last clone is dropped without [`Host::shutdown`], builds and the watch end at once, and the plugins are
+/// If the last clone is dropped without [`Host::shutdown`], builds and the watcher end at once, and the plugins are
 /// left as they are: neither stopped nor dropped.
 #[derive(Clone)]
 pub struct Host {
@@ -57,7 +57,7 @@ struct Inner {
     context: Arc<Context>,
     workers: Arc<Mutex<WorkerHandles>>,
     runtime: Option<Runtime>,
-    /// Held by a shutdown until they have drained.
+    /// Locked by a shutdown until they have drained.
     attachments: sync::Mutex<Attachments>,
 }
 
@@ -77,7 +77,7 @@ impl Host {
         Self { inner: Arc::new(Inner { context, workers, runtime: Some(runtime), attachments }) }
     }
 
-    /// Lets what is attached to the host begin.
+    /// Starts the attachments of the host.
     pub(crate) async fn attach(&self, mut attachments: Attachments) {
         attachments.serve(&self.downgrade());
         *self.inner.attachments.lock().await = attachments;
@@ -88,18 +88,18 @@ impl Host {
         WeakHost::of(&self.inner)
     }
 
-    /// A host that is yet to be described.
+    /// A builder for a new host.
     pub fn builder() -> HostBuilder {
         HostBuilder::new()
     }
 
-    /// A typed handle on a plugin. From then on, only versions that offer the interface in this form may serve.
+    /// A typed handle to a plugin. From then on, only versions that offer the interface in this form may serve.
     ///
     /// # Errors
     ///
-    /// * [`HostError::UnknownPlugin`]; it names the nearest
-    /// * [`HostError::Interface`] if the version that serves does not offer the interface in this form; says where they
-    ///   differ
+    /// * [`HostError::UnknownPlugin`]; it names the most similar id
+    /// * [`HostError::Interface`] if the serving version does not offer the interface in this form; it names the
+    ///   difference
     pub fn get<I: Interface + ?Sized>(&self, id: &str) -> Result<Handle<I>, HostError> {
         let worker = self.worker(id)?;
         Ok(Handle::new(worker.entry.bound()?))
@@ -109,12 +109,12 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// [`HostError::UnknownPlugin`]; it names the nearest.
+    /// [`HostError::UnknownPlugin`]; it names the most similar id.
     pub fn plugin(&self, id: &str) -> Result<DynHandle, HostError> {
         Ok(DynHandle::new(self.worker(id)?.entry, self.runtime()))
     }
 
-    /// Handles on all plugins that serve and offer the interface, by id.
+    /// Handles to all plugins that serve and offer the interface, by id.
     pub fn find<I: Interface + ?Sized>(&self) -> Vec<Handle<I>> {
         let workers = self.inner.workers.lock();
         let serving = workers.all().filter(|worker| worker.entry.live().is_some());
@@ -131,21 +131,21 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// [`HostError::UnknownPlugin`]; it names the nearest.
+    /// [`HostError::UnknownPlugin`]; it names the most similar id.
     pub fn info(&self, id: &str) -> Result<PluginInfo, HostError> {
         Ok(PluginInfo::of(&self.worker(id)?, self.inner.context.builder.dir()))
     }
 
-    /// The manifest of the plugin, as it was accepted last.
+    /// The manifest of the plugin, as it was last accepted.
     ///
     /// # Errors
     ///
-    /// [`HostError::UnknownPlugin`]; it names the nearest.
+    /// [`HostError::UnknownPlugin`]; it names the most similar id.
     pub fn manifest(&self, id: &str) -> Result<Arc<Manifest>, HostError> {
         Ok(self.worker(id)?.manifest.lock().clone())
     }
 
-    /// All numbers that there are about the host, as they stand now.
+    /// All metrics of the host, as of now.
     pub fn metrics(&self) -> Metrics {
         let workers: Vec<_> = self.inner.workers.lock().all().cloned().collect();
         Metrics::of(&self.inner.context, &workers)
@@ -156,7 +156,7 @@ impl Host {
         self.inner.context.settings.events.subscribe()
     }
 
-    /// Where the host's events are written, for a program that has something to add in their order.
+    /// The sink of the host's events, for a program that adds events of its own in order.
     pub fn event_sink(&self) -> &EventSink {
         &self.inner.context.settings.events
     }
@@ -166,8 +166,8 @@ impl Host {
         &self.inner.context.settings.plugins_dir
     }
 
-    /// Tells the plugins what the program's `tracing` subscriber wants now. To be called after its filter has changed;
-    /// what is loaded later asks by itself.
+    /// Informs the plugins of the log level that the program's `tracing` subscriber wants now. Call this after its
+    /// filter has changed; plugins that are loaded later ask by themselves.
     pub fn log_level_changed(&self) {
         let wanted = self.inner.context.log_bound.wanted();
         for worker in self.inner.workers.lock().all() {
@@ -182,24 +182,25 @@ impl Host {
         HostConfig::clone(&self.inner.context.settings.now())
     }
 
-    /// What the host was told by [`Host::apply`] or the layers that it [follows](Host::follow), and has not applied.
+    /// The settings from [`Host::apply`] or the layers that it [follows](Host::follow) that the host has not applied.
     pub fn pending_config(&self) -> PendingConfig {
         let told = self.inner.context.settings.config.lock();
         PendingConfig { refused: told.refused.clone(), restart_needed: told.pending.clone() }
     }
 
-    /// Applies another configuration to the host, as far as that can be done without starting it again; the rest is
-    /// said to need a restart. [`EventKind::ConfigChanged`] tells the same, if it makes a difference.
+    /// Applies another configuration to the host, as far as that is possible without a restart. The result lists the
+    /// keys that need one. If the configuration makes a difference, the host emits [`EventKind::ConfigChanged`] with
+    /// the same lists.
     ///
-    /// New `[defaults]` reach a plugin when it has done what it is doing; its manifest is read again for that. Where the
-    /// instance has to be another one, it is replaced by a new generation of the same artifact.
+    /// New `[defaults]` take effect for a plugin when it has finished its current step; its manifest is read again for
+    /// that. If that needs a new instance, a new generation of the same artifact replaces the old one.
     pub fn apply(&self, config: &HostConfig) -> Applied {
         live::apply(&self.inner.context, &self.inner.workers, config)
     }
 
-    /// From now on reads the layers again whenever their file changes, and does as [`Host::apply`]; before that, `adopt`
-    /// hears of the configuration, for what the program itself takes from it, such as the log filter. A configuration
-    /// that is wrong changes nothing: [`EventKind::ConfigRefused`] tells why.
+    /// From now on, reads the layers again whenever their file changes, and applies them as [`Host::apply`] does.
+    /// Before that, `adopt` gets the configuration, for the settings of the program itself, such as the log filter. An
+    /// invalid configuration changes nothing, and the host emits [`EventKind::ConfigRefused`] with the reason.
     ///
     /// # Errors
     ///
@@ -219,28 +220,28 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// [`HostError::UnknownPlugin`]; it names the nearest.
+    /// [`HostError::UnknownPlugin`]; it names the most similar id.
     pub fn versions(&self, id: &str) -> Result<Vec<Version>, HostError> {
         Ok(Version::all(&self.worker(id)?))
     }
 
-    /// Whether each plugin that starts with the host has come up or has said why not.
+    /// Whether each plugin that starts with the host has started or failed to.
     pub fn is_up(&self) -> bool {
         let workers = self.inner.workers.lock();
         workers.up && !workers.shut_down
     }
 
-    /// Builds the plugin, and lets the result serve as a new generation even if nothing has changed.
+    /// Builds the plugin, and makes the result serve as a new generation, even if nothing has changed.
     ///
     /// # Errors
     ///
     /// * [`HostError::UnknownPlugin`]
-    /// * [`HostError::Reload`] if it did not come to serve: the generation before it goes on
+    /// * [`HostError::Reload`] if it did not come to serve: the previous generation keeps serving
     pub fn reload(&self, id: &str) -> Pending<Result<Generation, HostError>> {
         self.order(id, Order::Reload)
     }
 
-    /// Lets an earlier artifact serve again, as a new generation: the one named, or the last that was different.
+    /// Makes an earlier artifact serve again, as a new generation: the given one, or the last different one.
     ///
     /// # Errors
     ///
@@ -249,11 +250,12 @@ impl Host {
         self.order(id, |reply| Order::Rollback(to, reply))
     }
 
-    /// Starts a plugin that does not run; one that does is left alone. A quarantine is lifted in either case. It begins with
-    /// the state that was saved when it was stopped, and starts with the next host, too, whatever its manifest says.
+    /// Starts a plugin that does not run; a running one is left alone. In both cases, its quarantine ends. It begins
+    /// with the state that was saved when it was stopped, and starts with the next host, too, whatever its manifest
+    /// says.
     ///
-    /// The version that served last comes up first; the answer comes when the source was built, and is the generation that
-    /// serves then.
+    /// The version that served last is started first. The answer comes when the source was built, and is the generation
+    /// that serves then.
     ///
     /// # Errors
     ///
@@ -262,8 +264,8 @@ impl Host {
         self.order(id, |reply| Order::Start(StartWhy::Asked, reply))
     }
 
-    /// Takes no more calls for the plugin, waits for those that run up to its `drain_timeout`, saves its state for the next
-    /// start, and ends it. It stays stopped until it is started, also in the hosts after this one.
+    /// Rejects new calls of the plugin, waits for running ones up to its `drain_timeout`, saves its state for the next
+    /// start, and ends it. It stays stopped until it is started, even in later hosts.
     ///
     /// # Errors
     ///
@@ -272,8 +274,8 @@ impl Host {
         self.order(id, |reply| Order::Stop(StopWhy::Asked, reply))
     }
 
-    /// Stops the plugin like [`Host::stop`], and drops its state: it starts without one. If it does not run, the state that
-    /// was saved when it was stopped is dropped.
+    /// Stops the plugin like [`Host::stop`], and discards its state: it then starts without one. If it does not run,
+    /// the state that was saved when it was stopped is discarded.
     ///
     /// # Errors
     ///
@@ -282,7 +284,7 @@ impl Host {
         self.order(id, |reply| Order::Stop(StopWhy::Discarded, reply))
     }
 
-    /// Stops the plugin like [`Host::stop`], and counts it among those that were never started.
+    /// Stops the plugin like [`Host::stop`], and counts it among the plugins that were never started.
     ///
     /// # Errors
     ///
@@ -291,23 +293,23 @@ impl Host {
         self.order(id, |reply| Order::Stop(StopWhy::Unregistered, reply))
     }
 
-    /// Gives the plugin another configuration than its manifest's. It holds until the manifest says another one or the
-    /// host ends; the manifest is left as it is. What the plugin refuses changes nothing.
+    /// Gives the plugin another configuration than its manifest's. It holds until the manifest has a new one or the
+    /// host ends; the manifest does not change. If the plugin rejects the configuration, nothing changes.
     ///
     /// # Errors
     ///
     /// * [`HostError::UnknownPlugin`]
-    /// * [`HostError::Reload`] if the plugin refuses it
+    /// * [`HostError::Reload`] if the plugin rejects it
     pub fn configure(&self, id: &str, config: Map<String, Value>) -> Pending<Result<Configured, HostError>> {
         self.order(id, |reply| Order::Configure(config, reply))
     }
 
-    /// Stops all plugins, the last that was taken in first, each with its state saved for the next host, and ends the host. Calls on handles that are left give
-    /// [`CallError::NotRunning`](crate::CallError::NotRunning).
+    /// Stops all plugins, the last one that was added first, saves their states for the next host, and ends the host.
+    /// Calls on remaining handles return [`CallError::NotRunning`](crate::CallError::NotRunning).
     pub fn shutdown(&self) -> Pending<()> {
         let (done, receiver) = oneshot::channel();
         let (workers, context) = (self.inner.workers.clone(), self.inner.context.clone());
-        // Held until the end, even if the caller lets go of it.
+        // Held until the end, even if the caller drops the `Pending`.
         let host = self.clone();
         self.runtime().spawn(async move {
             let leaving: Vec<_> = {
@@ -321,7 +323,7 @@ impl Host {
                     let _ = answer.await;
                 }
             }
-            // Generations that were replaced just before may still be on their way out.
+            // Generations that were replaced just before may not have ended yet.
             let mut retiring = context.retiring.subscribe();
             let _ = tokio::time::timeout(LAST_CALLS, retiring.wait_for(|count| *count == 0)).await;
             context.state.remove_run();
@@ -343,7 +345,7 @@ impl Host {
     ) -> Pending<Result<T, HostError>> {
         let (reply, receiver) = oneshot::channel();
         match self.worker(id) {
-            // If the worker is gone, so is the reply, and the answer is the one below.
+            // If the worker is gone, so is the reply, and the answer below is returned.
             Ok(worker) => drop(worker.orders.send(make(reply))),
             Err(error) => drop(reply.send(Err(error))),
         }

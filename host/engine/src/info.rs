@@ -1,4 +1,4 @@
-//! What a host tells of its plugins.
+//! The state of a host's plugins, for users.
 
 use crate::{
     event::{LimitsInForce, Stage},
@@ -21,38 +21,38 @@ use std::{
 pub struct PluginInfo {
     /// Its id.
     pub id: PluginId,
-    /// Its name for people.
+    /// Its display name.
     pub name: String,
-    /// The version that its manifest says.
+    /// The version in its manifest.
     pub version: String,
-    /// What it is for, in its manifest's words.
+    /// The description in its manifest.
     pub description: String,
-    /// What part it plays.
+    /// Its role.
     #[serde(rename = "type")]
     pub kind: Kind,
-    /// Where its generations run, as its manifest says.
+    /// The mode in its manifest.
     pub mode: Mode,
     /// Where the generation that serves runs: [`Mode::InProcess`] or [`Mode::Process`].
     pub runs_in: Option<Mode>,
-    /// The number of its process, if that is one of its own.
+    /// The pid of its process, if it runs in a child process.
     pub process_id: Option<u32>,
-    /// What that process takes of the machine now.
+    /// What that process uses now.
     pub process: Option<ProcessUsage>,
-    /// What bounds that process, and what of `[limits]` does not; all of it is lacking where the generation that serves runs
-    /// in the host's process.
+    /// The limits of that process, and those of `[limits]` that are not in force. If the serving generation runs in the
+    /// host's process, none is in force.
     pub limits: Option<LimitsInForce>,
-    /// How often its process has been started again, because it had ended unasked.
+    /// How often its process was restarted after it had ended unexpectedly.
     pub restarts: u64,
-    /// What the library of the generation that serves takes of the host's memory for itself, in bytes; none where it is
-    /// in another process.
+    /// The private memory of the serving generation's library in the host's process, in bytes; `None` if it is in
+    /// another process.
     pub private_bytes: Option<u64>,
     /// Its folder.
     pub path: PathBuf,
-    /// How it is.
+    /// Its status.
     pub status: Status,
-    /// More about that: what is going on, or what went wrong; may be empty.
+    /// Details of the status: what it does, or what went wrong; may be empty.
     pub detail: String,
-    /// Whether it does not serve, and is on its way to.
+    /// Whether it does not serve yet, and is about to.
     #[serde(default)]
     pub coming_up: bool,
     /// The generation that serves.
@@ -65,12 +65,12 @@ pub struct PluginInfo {
     pub uptime_s: Option<f64>,
     /// Calls that have ended, of all generations.
     pub calls: u64,
-    /// Those of them that gave no value.
+    /// Those of them that returned no value.
     pub failures: u64,
-    /// The same by why.
+    /// The same by kind of failure.
     #[serde(default)]
     pub failed: Failures,
-    /// Calls that run on the generation that serves.
+    /// Calls that run on the serving generation.
     pub in_flight: usize,
 }
 
@@ -86,7 +86,7 @@ pub struct Version {
 }
 
 impl Version {
-    /// The versions that the plugin's worker remembers, the oldest first.
+    /// The versions in the plugin's record, the oldest first.
     pub(crate) fn all(worker: &WorkerHandle) -> Vec<Self> {
         let live = worker.entry.live();
         let served = worker.progress.lock().served.clone();
@@ -98,7 +98,7 @@ impl Version {
     }
 }
 
-/// How a plugin is.
+/// The status of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -108,25 +108,25 @@ pub enum Status {
     Running,
     /// It was stopped.
     Stopped,
-    /// It did not come up, or its process has crashed and is yet to be started again.
+    /// It failed to start, or its process has crashed and was not restarted yet.
     Error,
-    /// It was not started yet; an artifact is there.
+    /// It was not started yet; an artifact exists.
     Available,
-    /// It was not started yet; there is only source.
+    /// It was not started yet; only the source exists.
     SourceOnly,
-    /// It was not started yet, and cannot be: neither source nor artifact is there.
+    /// It was not started yet, and cannot be: neither source nor artifact exists.
     Incomplete,
 }
 
 impl Status {
-    /// Whether the host has taken the plugin in: tried to start it, at least once.
+    /// Whether the host has tried to start the plugin at least once.
     pub fn is_registered(self) -> bool {
         matches!(self, Self::Ready | Self::Running | Self::Stopped | Self::Error)
     }
 }
 
 impl PluginInfo {
-    /// A plugin that no host has taken in, as far as its folder and the build folder tell.
+    /// The status of a plugin that no host has started, from its folder and the build folder.
     pub fn at_rest(manifest: &Manifest, build_dir: &BuildDir) -> Self {
         Self {
             id: manifest.id.clone(),
@@ -224,7 +224,7 @@ impl PluginInfo {
     }
 }
 
-/// How a plugin is that was never started.
+/// The status of a plugin that was never started.
 pub(crate) fn unregistered(manifest: &Manifest, build_dir: &BuildDir) -> Status {
     let built = manifest.root.join("Cargo.toml").exists() && has_built(manifest, build_dir);
     let ready_made = manifest.binary.as_ref().is_some_and(|binary| manifest.root.join(binary).exists());
@@ -237,7 +237,7 @@ pub(crate) fn unregistered(manifest: &Manifest, build_dir: &BuildDir) -> Status 
     }
 }
 
-/// Whether cargo has made a library from sources in the plugin's folder: its dep-info beside it names them.
+/// Whether cargo has built a library from sources in the plugin's folder: the dep-info next to the library names them.
 fn has_built(manifest: &Manifest, build_dir: &BuildDir) -> bool {
     let profile = match manifest.build.profile.as_str() {
         "dev" => "debug",

@@ -1,38 +1,39 @@
-//! The engine of a replug host: finds plugins, reloads and supervises them, and remembers them from one host to the next. The
-//! crate `replug` hands on what embedding programs need.
+//! The engine of a replug host: finds plugins, reloads and supervises them, and keeps their records from one host to
+//! the next. The crate `replug` re-exports what embedding programs need.
 //!
-//! [`Host`] is all plugins of a folder, [`HostBuilder`] what it is told before it starts, and an [`Attachment`] what begins and ends
-//! with it, such as the control plane, which is a crate above this one.
+//! A [`Host`] is all plugins of a folder. A [`HostBuilder`] has its settings. An [`Attachment`] begins and ends with a
+//! host; one is the control plane, a crate above this one.
 //!
-//! What this crate promises: a step that fails changes nothing, over the end of a host and its crashes, too; and nothing is
+//! Guarantees of this crate: a step that fails changes nothing, even over the end of a host and its crashes. Nothing is
 //! reported before it was verified.
 //!
-//! | room | what it does |
+//! | module | what it does |
 //! |---|---|
-//! | [`manifest`] | what is there: finds plugins and reads what they say of themselves |
-//! | [`watch`] | what changed: tells of a save at its first sign |
+//! | [`manifest`] | finds plugins, and reads their manifests |
+//! | [`watch`] | reports changes of files as soon as they are saved |
 //! | `reload.rs` | the main path: the only caller of the stages below, in this order |
-//! | [`build`] | runs cargo or a script, and can be cut short |
-//! | [`artifact`] | keeps what was built, by its digest, and reads it before anything runs |
+//! | [`build`] | runs cargo or a script, and can be cancelled |
+//! | [`artifact`] | stores artifacts by digest, and reads them before any of their code runs |
 //! | [`preflight`] | judges what was read |
 //! | [`load`] | opens the artifact in this process and makes the instance |
-//! | [`shim`] | the child process that does the same for a plugin that must not have the host's |
+//! | [`shim`] | the child process that does the same for a plugin that must not run in the host's |
 //! | `roles.rs` | what this program becomes when a host runs it again |
-//! | [`wire`] | what host and child say to each other, without either process |
-//! | `registry` | the generation that serves, the swap, and the end of the old one |
-//! | `handle.rs` | what a caller holds; the hot path goes through here and the registry only |
-//! | `worker/` | one task for each plugin, which takes orders one by one |
+//! | [`wire`] | the protocol between host and child |
+//! | `registry` | the generation that serves, the swap, and the retirement of the old one |
+//! | `handle.rs` | the handles of callers; the hot path goes through here and the registry only |
+//! | `worker/` | one task for each plugin, which executes its commands one by one |
 //! | `discovery.rs` | keeps the workers in step with the plugins folder |
-//! | `bring_up.rs` | from an artifact to an instance, in the place that its mode and its past allow; before that, on trial |
-//! | `demotion.rs` | the artifacts that have crashed a host, and what is done about them |
-//! | `checkpoint.rs` | saved states on disk, for the host that comes after a crash |
+//! | `bring_up.rs` | makes an instance of an artifact, in this process or a child process; before that, runs its trial
+//! |
+//! | `demotion.rs` | the artifacts that have crashed a host, and what follows |
+//! | `checkpoint.rs` | saved states on disk, for the next host after a crash |
 //! | [`parent`] | a small process that starts the program again when a crash has ended it |
 //! | `builder.rs`, `host.rs` | all plugins of a folder, for the program that embeds them |
-//! | `attachment.rs` | what begins and ends with a host, and is no part of it |
-//! | `config/`, `live.rs` | what a host is told, in layers, and what of it changes while it runs |
-//! | `spans.rs` | what `tracing` shows of a reload |
+//! | `attachment.rs` | components that begin and end with a host |
+//! | `config/`, `live.rs` | the settings of a host, and how they change while it runs |
+//! | `spans.rs` | the `tracing` spans of a reload |
 //! | [`event`], [`metrics`] | written by every stage, read by none of them |
-//! | `snapshot.rs` | all numbers of a host at one moment, and their text for Prometheus |
+//! | `snapshot.rs` | all metrics of a host at one moment, and their text for Prometheus |
 
 #![forbid(unsafe_code)]
 
@@ -80,7 +81,7 @@ pub mod shim {
     pub use replug_runtime::shim::*;
 }
 
-/// What is counted and timed while a host runs.
+/// Counters and durations of a running host.
 pub mod metrics {
     pub use replug_model::{
         event::{PluginTally, ReloadOutcome},

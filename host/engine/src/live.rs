@@ -1,5 +1,5 @@
-//! A configuration that changes while the host runs: what counts at once is taken over, the rest is said to need a
-//! restart, and what is wrong changes nothing.
+//! Changes the configuration while the host runs. Some keys take effect at once, others need a restart, and an invalid
+//! configuration changes nothing.
 
 use crate::{
     config::{HostConfig, Layers, WatchPoll},
@@ -14,31 +14,32 @@ use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 use tokio::runtime;
 
-/// What a new configuration has changed: see [`Host::apply`](crate::Host::apply).
+/// The effect of a new configuration: see [`Host::apply`](crate::Host::apply).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// The keys whose new values count from now on.
+    /// The keys whose new values take effect now.
     pub applied: Vec<String>,
-    /// The keys whose new values count when the host is started again.
+    /// The keys whose new values take effect after a restart of the host.
     pub restart_needed: Vec<String>,
 }
 
-/// What a host was told and has not applied: see [`Host::pending_config`](crate::Host::pending_config).
+/// The settings that the host has not applied: see [`Host::pending_config`](crate::Host::pending_config).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PendingConfig {
-    /// Why the configuration as it stands was refused, with file, line and key; none if it was not. The one before holds.
+    /// Why the latest configuration was rejected, with file, line and key; `None` if it was not. The previous one stays
+    /// in effect.
     pub refused: Option<String>,
-    /// The keys whose new values count when the host is started again.
+    /// The keys whose new values take effect after a restart of the host.
     pub restart_needed: Vec<String>,
 }
 
-/// Applies the configuration to the host, and reports it if that makes a difference.
+/// Applies the configuration to the host, and emits an event if it makes a difference.
 pub(crate) fn apply(context: &Context, workers: &Mutex<WorkerHandles>, config: &HostConfig) -> Applied {
     let done = {
         let mut told = context.settings.config.lock();
         let mut now = HostConfig::clone(&told.now);
         let (applied, restart_needed) = now.take_over(config);
-        // That it is right again is news.
+        // If it is valid again, that is reported.
         let was_refused = told.refused.take().is_some();
         if applied.is_empty() && restart_needed == told.pending && !was_refused {
             return Applied { applied, restart_needed };
@@ -53,7 +54,7 @@ pub(crate) fn apply(context: &Context, workers: &Mutex<WorkerHandles>, config: &
     let concerns = |table: &str| done.applied.iter().any(|key| key.starts_with(table));
     for worker in workers.lock().all() {
         if concerns("defaults.") {
-            // An error means that the host is gone.
+            // An error means that the host has ended.
             let _ = worker.orders.send(Order::NewDefaults);
         }
         if concerns("log.")
@@ -65,7 +66,7 @@ pub(crate) fn apply(context: &Context, workers: &Mutex<WorkerHandles>, config: &
     done
 }
 
-/// What the watcher makes of the key `watch_poll`.
+/// The mode of the watcher for the key `watch_poll`.
 pub(crate) fn poll(said: WatchPoll) -> Poll {
     match said {
         WatchPoll::Auto => Poll::Auto,
@@ -74,7 +75,7 @@ pub(crate) fn poll(said: WatchPoll) -> Poll {
     }
 }
 
-/// What a [`follow`] acts on, as long as the host is there.
+/// The parts of a host that a [`follow`] uses, as long as the host exists.
 pub(crate) struct Followed {
     pub(crate) context: Weak<Context>,
     pub(crate) workers: Weak<Mutex<WorkerHandles>>,
@@ -92,7 +93,7 @@ pub(crate) fn follow(
     let poll = poll(said);
     let mut file = FileWatch::new(layers.files(), poll).map_err(|error| HostError::Watch(Arc::new(error)))?;
     runtime.spawn(async move {
-        // First without waiting: the file may have changed between its first reading and this.
+        // The first time without waiting: the file may have changed since it was first read.
         loop {
             let (Some(context), Some(workers)) = (host.context.upgrade(), host.workers.upgrade()) else {
                 return;

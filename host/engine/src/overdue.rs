@@ -1,8 +1,9 @@
-//! Steps of a plugin's life in this process that do not come back: nothing can end them, so they are no longer waited for.
+//! Steps of a plugin's life in this process that do not return: nothing can end them, so the host stops waiting for
+//! them.
 //!
-//! A reload runs on a thread of its own, and says here which step it is in. The worker looks, and gives the reload up
-//! when a step has taken too long. The thread stays where it is; should it come back, it finds no next step to take and
-//! clears away what it has made. A reload that is between two steps is never given up, so that none is half done.
+//! A reload runs on a thread of its own, and records here which step it is in. The worker watches this, and abandons
+//! the reload when a step has taken too long. The thread stays in the step; if it returns, it takes no further step and
+//! cleans up. A reload is never abandoned between two steps, so no step is half done.
 
 use crate::{error::ReloadCause, event::Stage, lifecycle};
 use parking_lot::Mutex;
@@ -12,24 +13,24 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Default)]
 pub(crate) struct Steps(Mutex<lifecycle::Steps<Overdue>>);
 
-/// What is said of a step that does not come back.
+/// A step that does not return, for its error message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Overdue {
-    /// Of which stage it is a part.
+    /// The stage that it belongs to.
     pub(crate) stage: Stage,
     /// The step.
     pub(crate) step: &'static str,
-    /// What becomes of the rest.
+    /// What happens to the rest.
     pub(crate) rest: &'static str,
 }
 
 impl Overdue {
-    /// Of an instance that does not serve.
+    /// For an instance that does not serve.
     pub(crate) const fn fresh(stage: Stage, step: &'static str) -> Self {
-        Self { stage, step, rest: "the new instance is left to itself" }
+        Self { stage, step, rest: "the new instance is abandoned" }
     }
 
-    /// Whether it is in the middle of the state of the generation that serves, which must not change meanwhile.
+    /// Whether it works on the state of the serving generation, which must not change meanwhile.
     pub(crate) fn holds_the_state(self) -> bool {
         self.step == "save" && self.stage == Stage::Migrate
     }
@@ -42,12 +43,12 @@ impl Overdue {
 }
 
 impl Steps {
-    /// Takes a step on the calling thread.
+    /// Runs a step on the calling thread.
     ///
     /// # Errors
     ///
-    /// * [`ReloadCause::Overdue`] if the reload has been given up: the step is not taken.
-    /// * What the step says.
+    /// * [`ReloadCause::Overdue`] if the reload was abandoned: the step does not run.
+    /// * The error of the step.
     pub(crate) fn take<T, E: Into<ReloadCause>>(
         &self,
         step: Overdue,
@@ -60,11 +61,11 @@ impl Steps {
         done.map_err(Into::into)
     }
 
-    /// Makes sure that the reload has not been given up. If it has not, it will not be before its next step.
+    /// Checks that the reload was not abandoned. If it was not, it will not be before its next step.
     ///
     /// # Errors
     ///
-    /// * [`ReloadCause::Overdue`] if it has.
+    /// * [`ReloadCause::Overdue`] if it was.
     pub(crate) fn check(&self) -> Result<(), ReloadCause> {
         self.0.lock().check().map_err(|step| step.after(Duration::ZERO))
     }
@@ -73,7 +74,7 @@ impl Steps {
         self.0.lock().give_up(Instant::now(), deadline)
     }
 
-    /// Waits for a step that takes longer than `deadline`; for ever if none does. The reload is given up then.
+    /// Waits for a step that takes longer than `deadline`; for ever if there is none. The reload is abandoned then.
     pub(crate) async fn overdue(&self, deadline: Duration) -> Overdue {
         loop {
             let left = self.0.lock().left(Instant::now(), deadline);
@@ -99,7 +100,7 @@ mod tests {
             assert_eq!(steps.give_up(Duration::ZERO), Some(INIT));
             Ok::<_, ReloadCause>(())
         });
-        assert!(done.is_ok(), "it came back in the end");
+        assert!(done.is_ok(), "it returned in the end");
         assert!(steps.check().is_err());
         let next = steps.take(Overdue::fresh(Stage::Load, "start"), || Ok::<_, ReloadCause>(()));
         assert!(next.unwrap_err().to_string().contains("`init` did not end"));

@@ -1,4 +1,4 @@
-//! An answer that is on its way: to be awaited, or to be waited for.
+//! An answer that is not ready yet: async code awaits it, other code blocks on it.
 
 use std::{
     pin::Pin,
@@ -6,9 +6,9 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// An answer of the host's that is on its way.
+/// An answer of the host that is not ready yet.
 ///
-/// In async code it is awaited, under any executor; elsewhere [`Pending::wait`] blocks. Dropping it cancels nothing.
+/// Async code awaits it, under any executor; elsewhere, [`Pending::wait`] blocks. Dropping it cancels nothing.
 #[derive(Debug)]
 #[must_use = "await it, or block on it with `wait`"]
 pub struct Pending<T> {
@@ -17,7 +17,7 @@ pub struct Pending<T> {
 }
 
 impl<T> Pending<T> {
-    /// The answer that `receiver` will get; `if_gone` is the answer if whoever was to give it is gone.
+    /// The answer that `receiver` will get. If the sender is dropped, `if_gone` gives the answer.
     pub(crate) fn new(receiver: oneshot::Receiver<T>, if_gone: fn() -> T) -> Self {
         Self { receiver, if_gone }
     }
@@ -26,7 +26,7 @@ impl<T> Pending<T> {
     ///
     /// # Panics
     ///
-    /// If called on a thread of a tokio runtime: there it is to be awaited.
+    /// If called on a thread of a tokio runtime: await it there.
     pub fn wait(self) -> T {
         self.receiver.blocking_recv().unwrap_or_else(|_| (self.if_gone)())
     }

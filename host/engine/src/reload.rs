@@ -7,7 +7,7 @@
 //!  by a newer save)
 //! ```
 //!
-//! **Architecture Invariant:** the swap is the last thing that can fail. Until it, the old generation serves, and an
+//! **Architecture Invariant:** the swap is the last step that can fail. Until it, the old generation serves, and an
 //! error leaves it as it was: its instance, its state, its handles.
 
 use crate::{
@@ -48,40 +48,41 @@ use std::{
 use tokio::sync::watch;
 use tracing::{Instrument, Span};
 
-/// What the stages of all plugins share.
+/// The state that the stages of all plugins share.
 pub(crate) struct Context {
     pub(crate) settings: Settings,
     pub(crate) state: StateDir,
     pub(crate) builder: Builder,
     pub(crate) store: Store,
-    /// Who is where in this process, if that is to be known when it crashes.
+    /// The crash record of this process, if one is kept.
     pub(crate) crash_record: Option<CrashRecord>,
     /// The artifacts that have crashed a host.
     pub(crate) demotions: Demotions,
     /// The saved states on disk.
     pub(crate) checkpoints: Checkpoints,
-    /// What is remembered of plugins over the end of the host.
+    /// The records of plugins, which outlive the host.
     pub(crate) records: Records,
-    /// What becomes a shim, or why nothing does.
+    /// The program that becomes a shim, or why there is none.
     pub(crate) program: Result<Program, ProcessError>,
-    /// The most that plugins are asked to log, as the settings say.
+    /// The most verbose level that plugins are asked to log, from the settings.
     pub(crate) log_bound: LogBound,
-    /// Looks for calls in this process that do not come back.
+    /// Finds calls in this process that do not return.
     pub(crate) watchdog: Arc<Watchdog>,
-    /// The versions that need not be tried again.
+    /// The versions that need no further trial.
     pub(crate) verdicts: Verdicts,
-    /// Bytes of memory that opened libraries have for themselves, those of retired generations included.
+    /// Private memory of opened libraries in bytes, including those of retired generations.
     pub(crate) private_bytes: AtomicU64,
-    /// How many generations are on their way out.
+    /// How many generations are retiring.
     pub(crate) retiring: watch::Sender<usize>,
     /// The artifacts that each plugin serves or may go back to.
     pub(crate) wanted: Mutex<BTreeMap<PluginId, BTreeSet<Digest>>>,
-    /// Shared by those who take an artifact from the store until it is wanted; alone, artifacts are removed.
+    /// Locked for reading from when an artifact is taken from the store until it is in `wanted`; for writing, to remove
+    /// artifacts.
     pub(crate) pruning: RwLock<()>,
 }
 
 impl Context {
-    /// Notes the artifacts that a plugin may still want, and removes from the store what none does.
+    /// Records the artifacts that a plugin may still need, and removes from the store those that no plugin needs.
     pub(crate) fn prune(&self, id: &PluginId, digests: BTreeSet<Digest>) {
         let _alone = self.pruning.write();
         let mut wanted = self.wanted.lock();
@@ -95,27 +96,27 @@ impl Context {
     }
 }
 
-/// One version of one plugin on its way to serve.
+/// One version of one plugin that is to serve.
 pub(crate) struct Job {
     pub(crate) entry: Arc<Entry>,
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) generation: Generation,
     pub(crate) source: Source,
-    /// The state to begin with where no generation serves that could hand over its own.
+    /// The state to begin with if no generation serves that could hand over its own.
     pub(crate) state: Option<SavedBy>,
     /// The artifacts that are not to run, each with the reason.
     pub(crate) quarantined: BTreeMap<Digest, String>,
     /// The artifact that served last, which the store may have lost since.
     pub(crate) held: Option<Arc<Held>>,
-    /// Where it is noted which artifact it is, as soon as that is known.
+    /// Set to the digest of the artifact as soon as that is known.
     pub(crate) artifact: Arc<OnceLock<Digest>>,
-    /// The artifact that is not to replace what serves, if that is what the build gave.
+    /// An artifact that must not replace the serving one, if the build results in it.
     pub(crate) passed_over: Option<Digest>,
-    /// The version that was stopped to make room for this one, if it came to that.
+    /// The version that was stopped to make room for this one, if one was.
     pub(crate) stopped: Arc<Mutex<Option<Stopped>>>,
-    /// The steps of the plugin's life in this process that it takes.
+    /// The steps of the plugin's life in this process that the job runs.
     pub(crate) steps: Arc<Steps>,
-    /// Makes what is called when the process of a generation ends unasked.
+    /// Makes the callback for an unexpected end of a generation's process.
     pub(crate) on_death: OnDeath,
 }
 
@@ -126,30 +127,30 @@ pub(crate) type OnDeath =
 /// Where the version comes from.
 #[derive(Clone)]
 pub(crate) enum Source {
-    /// A build; if it gave what serves already, that is left alone.
+    /// A build; if it results in the serving version, nothing is done.
     Built(PathBuf),
-    /// A build that is to become a new generation whatever it gave.
+    /// A build that becomes a new generation, whatever its result is.
     Rebuilt(PathBuf),
     /// The store.
     Stored(Digest),
 }
 
-/// What became of a [`Job`].
+/// The outcome of a [`Job`].
 pub(crate) enum Installed {
-    /// The build gave what serves already.
+    /// The build resulted in the serving version.
     Unchanged,
-    /// The build gave the artifact from which the plugin went back to the one that serves.
+    /// The build resulted in the artifact from which the plugin went back to the serving one.
     PassedOver,
     /// The new generation serves; the old one may still run calls.
     Serving {
         live: Arc<Live>,
         old: Option<Retiring>,
-        /// Why it does not run in this process, though its manifest would have it so.
+        /// Why it does not run in this process, although its manifest asks for that.
         moved: Option<Moved>,
     },
 }
 
-/// Builds the plugin. Dropping the future ends every process of the build.
+/// Builds the plugin. Dropping the future kills all processes of the build.
 pub(crate) async fn build(
     context: &Context,
     job: (&Entry, &Manifest),
@@ -164,14 +165,14 @@ pub(crate) async fn build(
     built.map_err(|error| failed(entry, Stage::Build)(error.into()))
 }
 
-/// Takes an artifact all the way from a file to the generation that serves. Blocks.
+/// Takes an artifact all the way from a file to the serving generation. Blocks.
 pub(crate) fn install(context: &Context, job: Job, stages: &mut Stages) -> Result<Installed, ReloadError> {
     let entry = job.entry.clone();
     let at = |stage| failed(&entry, stage);
 
     let artifact =
         timed(spans::store(), &mut stages.store, || store(context, &job)).map_err(at(Stage::Store))?;
-    // A job is done once.
+    // A job runs only once.
     let _ = job.artifact.set(artifact.digest);
     let same = entry.live().is_some_and(|live| live.digest == artifact.digest);
     if same && matches!(job.source, Source::Built(_)) {
@@ -186,13 +187,13 @@ pub(crate) fn install(context: &Context, job: Job, stages: &mut Stages) -> Resul
     let candidate = Candidate { context, job: &job, artifact: &artifact, facts: &facts, place, copy: &copy };
     let installed = launch(candidate, stages);
     if installed.is_err() {
-        // The host may go on for days, and be offered many such versions.
+        // The host may run for days, and get many such versions.
         clear_away(&copy, facts.loaded_file_bytes);
     }
     installed
 }
 
-/// Tries a version out, brings it up and lets it serve.
+/// Runs the trial of a version, starts it and makes it serve.
 fn launch(mut candidate: Candidate<'_>, stages: &mut Stages) -> Result<Installed, ReloadError> {
     let entry = candidate.job.entry.clone();
     let at = |stage| failed(&entry, stage);
@@ -217,7 +218,7 @@ fn launch(mut candidate: Candidate<'_>, stages: &mut Stages) -> Result<Installed
 }
 
 fn store(context: &Context, job: &Job) -> Result<Artifact, ReloadCause> {
-    // Another plugin that comes up at the same time must not remove what this one has not opened yet.
+    // Another plugin that starts at the same time must not remove an artifact that this one has not opened yet.
     let _unpruned = context.pruning.read();
     let artifact = match &job.source {
         Source::Built(file) | Source::Rebuilt(file) => context.store.put(file)?,
@@ -242,13 +243,13 @@ fn examine(
     let copy = context.state.new_copy(&job.entry.id);
     context.store.private_copy(artifact, &copy)?;
     if !facts.libraries.is_empty() {
-        // The names of its libraries stand behind all else.
+        // The names of its libraries are at the end of the file.
         facts.loaded_file_bytes = fs::metadata(&copy).map_or(u64::MAX, |copy| copy.len());
     }
     Ok((facts, place, copy))
 }
 
-/// What this process can still bear.
+/// The resources of this process.
 pub(crate) fn budget(context: &Context) -> Budget {
     Budget {
         tls_keys_used: tls_keys_used(),
@@ -260,10 +261,10 @@ pub(crate) fn budget(context: &Context) -> Budget {
     }
 }
 
-/// Hands the state over, if both have one, and lets the new generation serve.
+/// Hands the state over, if both versions have one, and makes the new generation serve.
 ///
 /// While the state is handed over, calls wait: the old generation must not change what was already saved. Whatever
-/// fails, the pause ends with this function, and the old generation goes on.
+/// fails, the pause ends with this function, and the old generation serves again.
 fn take_over(job: &Job, fresh: &Arc<Live>, stages: &mut Stages) -> Result<Option<Retiring>, ReloadError> {
     let at = |stage| failed(&job.entry, stage);
     job.entry.accepts(fresh).map_err(|mismatch| at(Stage::Load)(mismatch.into()))?;
@@ -306,7 +307,7 @@ fn migrate(job: &Job, fresh: &Live) -> Result<Option<Paused>, ReloadCause> {
 pub(crate) const SAVING: Overdue = Overdue {
     stage: Stage::Migrate,
     step: "save",
-    rest: "until it comes back, calls wait: the state may be half taken, and must not change",
+    rest: "until it returns, calls wait: the state may be partly saved, and must not change",
 };
 
 fn begin(job: &Job, fresh: &Live) -> Result<(), ReloadCause> {
@@ -323,7 +324,8 @@ fn begin(job: &Job, fresh: &Live) -> Result<(), ReloadCause> {
     Err(refused)
 }
 
-/// Takes a step of a generation's life, be it the new one or the old. One in another process has a deadline there.
+/// Runs a step of a generation's life, of the new one or the old. In a child process, the process enforces the
+/// deadline.
 pub(crate) fn step<T>(
     job: &Job,
     of: (&Live, Overdue),
@@ -336,24 +338,24 @@ pub(crate) fn step<T>(
     }
 }
 
-/// Stops what was started and does not come to serve.
+/// Stops a generation that was started and will not serve.
 fn stop(fresh: &Live) {
     if let Err(error) = fresh.stop() {
         tracing::warn!("{error}");
     }
 }
 
-/// Undoes what was brought up, as far as native code can be undone.
+/// Undoes the start of a generation, as far as native code can be undone.
 fn give_up(fresh: Arc<Live>) {
-    // Nothing else has ever held it.
+    // No other reference to it exists.
     if let Some(live) = Arc::into_inner(fresh) {
         discard(live);
     }
 }
 
-/// Waits until the generation's last call has ended, and ends it. Blocks for as long as that takes.
+/// Waits until the generation's last call has ended, and ends the generation. Blocks for as long as that takes.
 pub(crate) fn retire(context: &Context, retiring: Retiring, unmap: Unmap) {
-    // Without a deadline, it is drained in the end, or this thread waits with it.
+    // Without a deadline, this returns when the generation is drained, or never.
     if let Ok(live) = retiring.drain(None) {
         finish(context, live, unmap);
     }
@@ -374,7 +376,7 @@ pub(crate) fn finish(context: &Context, live: Live, unmap: Unmap) {
 fn timed<T>(span: Span, stage: &mut f64, work: impl FnOnce() -> T) -> T {
     let began = Instant::now();
     let done = span.in_scope(work);
-    // To a thousandth, however many parts it is the sum of.
+    // Rounded to a thousandth, however many parts it is the sum of.
     *stage = ((*stage + millis(began.elapsed())) * 1e3).round() / 1e3;
     done
 }

@@ -1,14 +1,14 @@
-//! What this program becomes when a host has run it again: the process of a plugin, or one that tidies up after a host.
+//! What this program becomes when a host runs it again: the process of a plugin, or one that cleans up after a host.
 
 use replug_builder::guard;
 use replug_runtime::{recorder, shim, sweeper};
 use std::env;
 
-/// Becomes a shim if this process was started as one, and does not return then; otherwise returns at once.
+/// Becomes a shim if this process was started as one, and does not return then. Otherwise returns at once.
 ///
-/// A program that embeds a host calls this first in `main`: the host runs the program again for each plugin that is to
-/// live in a process of its own. It also runs it once more to have its socket removed should it be killed, if it has one,
-/// its builds ended, if it builds, and its crash record written down, if it has no [parent](crate::parent).
+/// A program that embeds a host calls this first in `main`. The host runs the program again for each plugin in a child
+/// process. It also runs the program once more for each of these tasks, if they apply: to remove its socket if the host
+/// is killed; to end its builds; and, if it has no [parent](crate::parent), to write its crash record.
 ///
 /// ```no_run
 /// # mod replug { pub use replug_engine::shim; }
@@ -23,7 +23,7 @@ pub fn run_if_asked() {
         shim::run(arguments);
     }
     if first == sweeper::MARKER {
-        // What is left open harms no one here; what is not swept does.
+        // An open descriptor does no harm here; a socket that is not removed does.
         let _ = shim::close_inherited();
         sweeper::run(arguments);
     }

@@ -1,5 +1,5 @@
-//! [`Metrics`]: all numbers of a host at one moment. What was counted comes from [`metrics`](crate::metrics), what is there
-//! now from those who have it.
+//! [`Metrics`]: all metrics of a host at one moment. Counters come from [`metrics`](crate::metrics), current values
+//! from their owners.
 
 mod text;
 
@@ -17,45 +17,45 @@ use crate::{
 use serde::Serialize;
 use std::time::SystemTime;
 
-/// All numbers of a host at one moment: [`Host::metrics`](crate::Host::metrics).
+/// All metrics of a host at one moment: [`Host::metrics`](crate::Host::metrics).
 ///
-/// What is a count goes on from the beginning of the host, and a plugin that is gone and comes back goes on where it was.
+/// Counters count from the beginning of the host. If a plugin is removed and comes back, its counters continue.
 #[derive(Clone, Debug, Serialize)]
 pub struct Metrics {
     /// The version of replug.
     pub version: &'static str,
-    /// Since when is counted.
+    /// When counting began.
     pub since: SystemTime,
-    /// What this process takes of the machine, the plugins in it included.
+    /// What this process uses, including the plugins in it.
     pub process: Option<ProcessUsage>,
-    /// What this process has used up for good, and how far it may go.
+    /// The resources that this process has used for good, and their limits.
     pub budget: Budget,
-    /// How many events all readers together were too slow for.
+    /// How many events all readers together have missed because they were too slow.
     pub events_lost: u64,
-    /// The plugins that are there, by id.
+    /// The existing plugins, by id.
     pub plugins: Vec<PluginMetrics>,
 }
 
-/// The numbers of one plugin.
+/// The metrics of one plugin.
 #[derive(Clone, Debug, Serialize)]
 pub struct PluginMetrics {
     /// The plugin.
     pub id: PluginId,
-    /// How it is.
+    /// Its status.
     pub status: Status,
     /// Whether a generation of it serves.
     pub serving: bool,
     /// The generations that no longer serve and still run calls.
     pub draining: usize,
-    /// The calls that have ended, by where their generation ran; modes that were never called are left out.
+    /// The calls that have ended, by the mode of their generation; modes without calls are left out.
     pub calls: Vec<CallMetrics>,
     /// Calls that run on the generation that serves.
     pub in_flight: usize,
-    /// What its process takes of the machine, if that is one of its own.
+    /// What its process uses, if it runs in a child process.
     pub process: Option<ProcessUsage>,
-    /// What the library of the generation that serves takes of the host's memory for itself, in bytes, if it is there.
+    /// The private memory of the serving generation's library in the host's process, in bytes, if it is there.
     pub private_bytes: Option<u64>,
-    /// What has happened to it.
+    /// The counters of its events.
     pub tally: PluginTally,
 }
 
@@ -66,12 +66,12 @@ pub struct CallMetrics {
     pub mode: Mode,
     /// Calls that have ended.
     pub calls: u64,
-    /// Those of them that gave no value, by why.
+    /// Those of them that returned no value, by kind of failure.
     pub failures: Failures,
-    /// How long those took that returned, from when a generation was found until it answered. Calls by name
-    /// are timed, and calls into another process; of typed calls in this process, about one in 1,024.
+    /// The durations of calls that returned, from when a generation was found until the answer. Timed are calls by
+    /// name, calls into a child process, and one in 1,024 typed calls in this process.
     pub returned: Histogram,
-    /// The same of those that failed.
+    /// The durations of calls that failed.
     pub failed: Histogram,
 }
 

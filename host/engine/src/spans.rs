@@ -1,5 +1,5 @@
-//! The spans of a reload, for the host's own logs and for whatever an embedding program does with them. A call has none;
-//! a request to the control plane has one of its own.
+//! The spans of a reload, for the host's own logs and for an embedding program. A call has none; a request to the
+//! control plane has one of its own.
 
 use crate::id::{Generation, PluginId};
 use tracing::{Span, field::Empty, info_span};
@@ -14,7 +14,7 @@ pub(crate) fn is_to_be(reload: &Span, generation: Generation) {
     reload.record("generation", generation.0);
 }
 
-/// What has become of the reload: `serving`, `unchanged`, `failed`, `superseded` or `stopped`.
+/// The outcome of the reload: `serving`, `unchanged`, `failed`, `superseded` or `stopped`.
 pub(crate) fn ends(reload: &Span, outcome: &'static str) {
     reload.record("outcome", outcome);
 }
@@ -27,7 +27,7 @@ macro_rules! steps {
     };
 }
 
-// Each below the span that is entered.
+// Each is a child of the current span.
 steps! {
     /// The build.
     build
@@ -35,14 +35,14 @@ steps! {
     store
     /// Reading the file and judging it.
     preflight
-    /// What a new version does in a throwaway process.
+    /// The trial of a new version in a throwaway process.
     trial
     /// Opening the artifact and making the instance.
     load
     /// Handing over the state.
     migrate
-    /// Starting the instance, and asking how it is.
+    /// Starting the instance, and checking its health.
     start
-    /// Making it the one that calls reach.
+    /// Making it the generation that calls reach.
     swap
 }

@@ -1,7 +1,7 @@
-//! Makes room for a version that cannot be up at the same time as the one before it: `[reload] order = "stop-first"`.
+//! Makes room for a version that cannot run at the same time as the previous one: `[reload] order = "stop-first"`.
 //!
-//! Calls wait from the moment at which the old version is drained until the new one serves. If that does not come up, the
-//! worker starts the old artifact again, with the state that was saved here.
+//! Calls wait from when the old version is drained until the new one serves. If the new one does not start, the worker
+//! starts the old artifact again, with the state that was saved here.
 
 use crate::{
     error::ReloadCause,
@@ -15,19 +15,19 @@ use crate::{
 };
 use std::time::Instant;
 
-/// A version that was stopped so that the next one can take its place.
+/// A version that was stopped to make room for the next one.
 #[derive(Clone, Debug)]
 pub(crate) struct Stopped {
     pub(crate) generation: Generation,
     pub(crate) digest: Digest,
-    /// What it saved, if it has state.
+    /// Its saved state, if it has one.
     pub(crate) state: Option<SavedBy>,
     /// Since when calls wait.
     pub(crate) since: Instant,
 }
 
 impl Stopped {
-    /// For how many milliseconds calls have waited.
+    /// How many milliseconds calls have waited.
     pub(crate) fn gap_ms(&self) -> f64 {
         millis(self.since.elapsed())
     }
@@ -36,8 +36,8 @@ impl Stopped {
 const STOPPING: Overdue =
     Overdue { stage: Stage::Migrate, step: "stop", rest: "it may still hold what the next version needs" };
 
-/// Saves, stops and drops the version that serves, if the manifest asks for that before the next one is made. Whatever fails
-/// before it is stopped leaves it as it was.
+/// Saves, stops and drops the serving version, if the manifest asks for that before the next one is created. A failure
+/// before the stop leaves the version as it was.
 pub(crate) fn make_room(context: &Context, job: &Job) -> Result<Option<Vacant>, ReloadCause> {
     if job.manifest.reload.order != Order::StopFirst || job.entry.live().is_none() {
         return Ok(None);
@@ -53,7 +53,7 @@ pub(crate) fn make_room(context: &Context, job: &Job) -> Result<Option<Vacant>, 
     };
     job.steps.check()?;
     let Some((vacant, retiring)) = paused.vacate() else {
-        return Err(ReloadCause::Bug("the pause was ended by someone else".into()));
+        return Err(ReloadCause::Bug("the pause has ended meanwhile".into()));
     };
     *job.stopped.lock() = Some(Stopped { generation, digest, state, since });
     job.steps.take(STOPPING, || {

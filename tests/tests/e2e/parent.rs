@@ -398,7 +398,7 @@ fn a_checkpoint_that_makes_no_sense_is_put_aside_and_the_plugin_begins_anew() {
     let mut host = embedder(&lab);
     let lost = host.wait_for("checkpoint_lost");
     let reason = lost["reason"].as_str().unwrap();
-    assert!(reason.contains("is no checkpoint that this version of replug can read"), "{reason}");
+    assert!(reason.contains("is not a checkpoint that this version of replug can read"), "{reason}");
     host.wait_for("host_started");
     assert_eq!(host.ask(&format!("call {} value []", lab.id()))["result"], 0);
     assert!(host.leave().success());

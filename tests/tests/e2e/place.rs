@@ -26,7 +26,10 @@ fn one_that_the_host_cannot_afford_runs_in_a_process_of_its_own_or_is_refused() 
     lab.start_as(|builder| builder.retained_bytes_limit(1)).unwrap();
     assert_eq!(runs_in(&lab), Some(Mode::Process));
     let reason = demoted(&mut lab);
-    assert!(reason.starts_with("the host cannot afford it: ") && reason.contains("is the limit"), "{reason}");
+    assert!(
+        reason.starts_with("it would exceed a limit of the host: ") && reason.contains("is the limit"),
+        "{reason}"
+    );
     assert_eq!(detail(&lab), format!("in a process of its own: {reason}"));
     assert_eq!(lab.probe().increment(5), Ok(5));
     lab.install(misbehave("version=2"));

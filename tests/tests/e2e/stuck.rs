@@ -91,7 +91,7 @@ fn a_save_that_does_not_come_back_abandons_the_reload_and_calls_wait_for_it() {
     lab.probe().increment(5).unwrap();
     let error = lab.refused(misbehave("version=2"));
     assert!(error.contains("migrate failed: `save` did not end within 2s"), "{error}");
-    assert!(error.contains("until it comes back, calls wait"), "{error}");
+    assert!(error.contains("until it returns, calls wait"), "{error}");
     let entered = hold.entered();
     let again = lab.reload().unwrap_err().to_string();
     assert!(again.contains("`save` of an earlier reload has not returned yet"), "{again}");

@@ -1,4 +1,4 @@
-//! The settings of a running host, and where it keeps its files. The configuration is read by `replug-config`.
+//! The settings of a running host, and where it keeps its files. `replug-config` reads the configuration.
 
 mod place;
 mod run;
@@ -21,7 +21,7 @@ use std::{
     },
 };
 
-/// What a host is told.
+/// The settings of a host.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) plugins_dir: PathBuf,
@@ -29,17 +29,17 @@ pub(crate) struct Settings {
     /// Whether plugins start by themselves.
     pub(crate) auto_start: bool,
     pub(crate) events: EventSink,
-    /// What is in effect; see [`Settings::now`].
+    /// The configuration in effect; see [`Settings::now`].
     pub(crate) config: Mutex<ConfigState>,
 }
 
-/// The settings of a host, as its configuration gives them.
+/// The state of a host's configuration.
 #[derive(Debug)]
 pub(crate) struct ConfigState {
     pub(crate) now: Arc<HostConfig>,
-    /// The keys that say something else now and count at the next start.
+    /// The keys whose values have changed and take effect at the next start.
     pub(crate) pending: Vec<String>,
-    /// Why what it says last was refused, if it was.
+    /// Why the latest configuration was rejected, if it was.
     pub(crate) refused: Option<String>,
 }
 
@@ -50,18 +50,23 @@ impl Settings {
     }
 }
 
-/// The folder in which a host keeps what it makes; [`default_state_dir`] says which by default.
+/// The folder in which a host keeps its files; [`default_state_dir`] returns the default.
 ///
 /// | folder | holds |
 /// |---|---|
-/// | `build` | what scripts build, and cargo where a configuration names the state folder; see [`BuildDir`](crate::BuildDir) |
+/// | `build` | the output of build scripts, and of cargo if a configuration sets the state folder; see
+/// [`BuildDir`](crate::BuildDir) |
 /// | `artifacts` | the store |
-/// | `run/<pid>-<n>` | the files that this process has opened, and its crash record; gone with it; a file in it is locked while the host runs |
-/// | `data/<id>` | what the plugin keeps |
-/// | `demoted/<id>.json` | the plugin's artifacts that have crashed a host; without it, they are given another chance |
-/// | `checkpoints/<id>` | the plugin's last saved state: its last checkpoint while it runs, else what it had when it stopped |
-/// | `plugins/<id>` | what is remembered of the plugin: whether it is stopped, what served, what it can go back to |
-/// | `hosts/<hash>` | where the host of a plugins folder listens, if it has a control plane; locked while it runs |
+/// | `run/<pid>-<n>` | the files that this process has opened, and its crash record; removed at the end; a file in it
+/// is locked while the host runs |
+/// | `data/<id>` | the plugin's own data |
+/// | `demoted/<id>.json` | the plugin's artifacts that have crashed a host; without it, they may run in the host's
+/// process again |
+/// | `checkpoints/<id>` | the plugin's last saved state: its last checkpoint while it runs, or the state that it had
+/// when it was stopped |
+/// | `plugins/<id>` | the record of the plugin: whether it is stopped, which version served, and the versions for
+/// rollbacks |
+/// | `hosts/<hash>` | the addresses of the host of a plugins folder, if it has a control plane; locked while it runs |
 /// | `http-token` | the token for the HTTP API, if that was ever served |
 #[derive(Clone, Debug)]
 pub(crate) struct StateDir {
@@ -69,10 +74,10 @@ pub(crate) struct StateDir {
     run: Arc<RunDir>,
 }
 
-/// The plugins folder of a host that is not told of another.
+/// The default plugins folder.
 pub(crate) const DEFAULT_PLUGINS_DIR: &str = "plugins";
 
-/// Where the store is, in a state folder.
+/// The store in a state folder.
 pub fn artifacts_dir(state_dir: &Path) -> PathBuf {
     state_dir.join("artifacts")
 }
@@ -80,17 +85,18 @@ pub fn artifacts_dir(state_dir: &Path) -> PathBuf {
 static COPIES: AtomicU64 = AtomicU64::new(1);
 
 impl StateDir {
-    /// Makes the folders, and removes what processes that are gone have left, after `last_look` has seen each of their
-    /// run folders.
+    /// Creates the folders, and removes what ended processes have left, after `last_look` has seen each of their run
+    /// folders.
     pub(crate) fn create(root: &Path, last_look: impl FnMut(&Path)) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         let root = root.canonicalize()?;
         if root.to_str().is_none() {
-            let reason = "a plugin is told where it lies in UTF-8, which the path of this folder is not";
+            let reason = "a plugin gets its path as UTF-8, and the path of this folder is not UTF-8";
             return Err(io::Error::new(io::ErrorKind::InvalidFilename, reason));
         }
         if mount::is_noexec(&root) {
-            let reason = "it is on a file system that is mounted `noexec`, and the dynamic loader opens no plugin there";
+            let reason =
+                "its file system is mounted `noexec`, and the dynamic loader cannot open a plugin there";
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
         }
         keep_out_of_git(&root)?;
@@ -98,7 +104,7 @@ impl StateDir {
         Ok(Self { root, run })
     }
 
-    /// The folder of this process's files, which goes with it.
+    /// The run folder, which is removed with this process.
     pub(crate) fn run(&self) -> &Path {
         self.run.path()
     }
@@ -108,43 +114,43 @@ impl StateDir {
         &self.root
     }
 
-    /// Where the store is.
+    /// The folder of the store.
     pub(crate) fn artifacts(&self) -> PathBuf {
         artifacts_dir(&self.root)
     }
 
-    /// Where a plugin keeps its data; made if it is not there.
+    /// The data folder of a plugin; created if it does not exist.
     pub(crate) fn data(&self, id: &PluginId) -> io::Result<PathBuf> {
         let dir = self.root.join("data").join(id.as_str());
         fs::create_dir_all(&dir)?;
         Ok(dir)
     }
 
-    /// What is remembered of artifacts that have crashed.
+    /// The folder with the artifacts that have crashed.
     pub(crate) fn demoted(&self) -> PathBuf {
         self.root.join("demoted")
     }
 
-    /// Where the plugins' last saved states are.
+    /// The folder of the plugins' saved states.
     pub(crate) fn checkpoints(&self) -> PathBuf {
         self.root.join("checkpoints")
     }
 
-    /// Where the plugins' records are.
+    /// The folder of the plugins' records.
     pub(crate) fn records(&self) -> PathBuf {
         self.root.join("plugins")
     }
 
     /// A path that this process never opened before: the dynamic loader takes a known name for a known library.
     ///
-    /// If someone has removed the state folder (`git clean`, `cargo clean`), what is needed of it is made again.
+    /// If the state folder was removed (`git clean`, `cargo clean`), the necessary part of it is created again.
     pub(crate) fn new_copy(&self, id: &PluginId) -> PathBuf {
-        // What cannot be made is missing to whoever writes the copy, who says so.
+        // If this fails, writing the copy fails and is reported.
         let _ = self.run.renew().and_then(|()| keep_out_of_git(&self.root));
         self.run().join(format!("{}-{}.so", id.short(), COPIES.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// Removes the files that this process has opened. What is mapped stays mapped.
+    /// Removes the files that this process has opened. Mapped files stay mapped.
     pub(crate) fn remove_run(&self) {
         self.run.remove();
     }
@@ -170,7 +176,7 @@ mod tests {
         symlink(&state, &link).unwrap();
         for path in [&state, &link] {
             let error = StateDir::create(path, |_| ()).unwrap_err().to_string();
-            assert!(error.contains("UTF-8, which the path of this folder is not"), "{error}");
+            assert!(error.contains("the path of this folder is not UTF-8"), "{error}");
         }
         assert_eq!(fs::read_dir(&state).unwrap().count(), 0);
     }

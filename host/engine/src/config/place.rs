@@ -1,5 +1,5 @@
-//! Where a host keeps what it makes if its configuration does not say: below the target folder of the cargo workspace that
-//! the plugins folder lies in, else in the user's state folder.
+//! The default state folder: below the target folder of the cargo workspace that contains the plugins folder, or else
+//! in the user's state folder.
 //!
 //! Never in the plugins folder: a workspace with `members = ["plugins/*"]` takes every folder in it for a package.
 
@@ -20,25 +20,27 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The folder in the user's state folder that is this program's.
+/// This program's folder in the user's state folder.
 const OWN: &str = "replug";
 
-/// The state folder in a plugins folder that earlier versions made.
+/// The name of the state folder that earlier versions created in the plugins folder.
 const FORMER: &str = ".replug";
 
-/// The state folder of a host of that plugins folder if its configuration names none: `<target>/replug/<name>-<hash>`, with
-/// the target folder of the workspace that the plugins folder lies in; where there is no workspace,
-/// `$XDG_STATE_HOME/replug/<name>-<hash>` or `~/.local/state/replug/<name>-<hash>`.
+/// The default state folder of a host of that plugins folder: `<target>/replug/<name>-<hash>`, in the target folder of
+/// the workspace that contains the plugins folder. Without a workspace, it is `$XDG_STATE_HOME/replug/<name>-<hash>` or
+/// `~/.local/state/replug/<name>-<hash>`.
 ///
-/// `.replug` in the plugins folder, which earlier versions made, is taken until a host or a build has moved it.
+/// If `.replug` exists in the plugins folder, which earlier versions created, it is used until a host or a build has
+/// moved it.
 pub fn default_state_dir(plugins_dir: &Path) -> PathBuf {
     let plugins_dir = resolved(plugins_dir);
     let (place, former) = (place_of(&plugins_dir), plugins_dir.join(FORMER));
     if !place.exists() && is_state(&former) { former } else { place }
 }
 
-/// The same, for a host or a build that is about to write to it: what an earlier version left in the plugins folder is moved
-/// there first, with a warning. It stays where it is, and in use, while a host of that version runs on it.
+/// The same, for a host or a build that is about to write to it. The state folder of an earlier version in the plugins
+/// folder is first moved there, with a warning. While a host of that version runs on it, it stays where it is, and in
+/// use.
 pub fn settle_state_dir(plugins_dir: &Path) -> PathBuf {
     let plugins_dir = resolved(plugins_dir);
     let (place, former) = (place_of(&plugins_dir), plugins_dir.join(FORMER));
@@ -53,7 +55,7 @@ pub fn settle_state_dir(plugins_dir: &Path) -> PathBuf {
         Err(error) => {
             tracing::warn!(
                 "cannot move {from}, the state folder of an earlier version, to {to}: {error}; it stays in use: move it \
-                 by hand, or name a folder with `state_dir`"
+                 by hand, or set another folder with `state_dir`"
             );
             return former;
         }
@@ -61,7 +63,7 @@ pub fn settle_state_dir(plugins_dir: &Path) -> PathBuf {
     place
 }
 
-/// The folder in which hosts of plugins folders outside of any workspace have their state folders by default.
+/// The folder with the default state folders of plugins folders outside of any workspace.
 pub fn user_states() -> Option<PathBuf> {
     let state = absolute_variable("XDG_STATE_HOME").or_else(|| Some(env::home_dir()?.join(".local/state")));
     state.map(|state| state.join(OWN))
@@ -71,7 +73,7 @@ pub fn user_states() -> Option<PathBuf> {
 fn place_of(plugins_dir: &Path) -> PathBuf {
     let workspace = Workspace::around(plugins_dir);
     let (states, key) = match &workspace {
-        // Below its own target folder, the state of a workspace moves with it.
+        // If the target folder is inside the workspace, the state moves with the workspace.
         Some(workspace) if workspace.target_dir.starts_with(&workspace.root) => {
             (Some(workspace.states()), plugins_dir.strip_prefix(&workspace.root).unwrap_or(plugins_dir))
         }
@@ -85,13 +87,13 @@ fn place_of(plugins_dir: &Path) -> PathBuf {
     states.join(format!("{name}-{hash}"))
 }
 
-/// Whether a folder was made by a host. A link was made by its owner, who means it.
+/// Whether a host created the folder. A link was created by its owner on purpose.
 fn is_state(folder: &Path) -> bool {
     folder.symlink_metadata().is_ok_and(|it| it.is_dir()) && folder.join("run").is_dir()
 }
 
-/// Whether a host of an earlier version runs on a state folder: it holds the lock of its file in `hosts`, if it can be talked
-/// to, and has a folder with its number in `run`.
+/// Whether a host of an earlier version runs on a state folder. Such a host holds the lock of its file in `hosts` if it
+/// has a control plane, and has a folder with its pid in `run`.
 fn is_in_use(state_dir: &Path) -> bool {
     let entries = |name: &str| fs::read_dir(state_dir.join(name)).into_iter().flatten().flatten();
     let is_held = |file: File| flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
@@ -107,7 +109,7 @@ fn move_state(former: &Path, place: &Path, workspace: Option<&Workspace>) -> io:
     fs::create_dir_all(place.parent().unwrap_or(place))?;
     fs::rename(former, place)?;
     if let Some(workspace) = workspace {
-        // What cargo has made is of use only where it is looked for; where it cannot go there, it is made again.
+        // The output of cargo is useful only where cargo looks for it. If it cannot be moved there, it is built again.
         let build = build_dir(place);
         if fs::rename(&build, build_dir(&workspace.states())).is_err() {
             let _ = fs::remove_dir_all(build);

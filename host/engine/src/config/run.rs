@@ -1,12 +1,12 @@
 //! The run folder of a host: the files that its process has opened, and its crash record.
 //!
-//! A host holds the lock of a file in its run folder for as long as it lives, and whoever gets that lock knows that the host
-//! is gone. The number of a process would not say that: a container that is started again has the same number as before,
-//! and two containers that share a volume each have a process 7.
+//! A host holds the lock of a file in its run folder for as long as it lives. A process that gets the lock knows that
+//! the host has ended. The pid would not tell that: a restarted container has the same pids as before, and two
+//! containers that share a volume may each have a process 7.
 //!
-//! The lock is the process's own (`F_SETLK`), so that no child inherits it, not even one that a plugin forks and that runs
-//! no other program. Such a lock is lost as soon as the process closes any descriptor of the file. So nothing in this
-//! process opens the file of a host that is its own.
+//! The lock belongs to the process (`F_SETLK`), so that no child inherits it, not even one that a plugin forks and that
+//! executes no other program. Such a lock is lost as soon as the process closes any descriptor of the file. So nothing
+//! in this process opens the lock file of one of its own hosts.
 
 use crate::process_stat::ProcessStat;
 use parking_lot::Mutex;
@@ -29,7 +29,7 @@ type Identity = (u64, u64);
 /// The lock files of this process's hosts.
 static OWN: Mutex<BTreeSet<Identity>> = Mutex::new(BTreeSet::new());
 
-/// A run folder, whose lock is held until this is dropped.
+/// A run folder. Its lock is held until this is dropped.
 #[derive(Debug)]
 pub(super) struct RunDir {
     path: PathBuf,
@@ -39,13 +39,13 @@ pub(super) struct RunDir {
 /// The lock of a run folder.
 #[derive(Debug)]
 struct Lock {
-    /// Held open: to close it gives the lock up.
+    /// Kept open: closing it would release the lock.
     _file: File,
     identity: Identity,
 }
 
 impl Lock {
-    /// Makes the file, and locks it.
+    /// Creates the file, and locks it.
     fn take(run_dir: &Path, own: &mut BTreeSet<Identity>) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).open(run_dir.join(LOCK_NAME))?;
         fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)?;
@@ -56,18 +56,18 @@ impl Lock {
 }
 
 impl RunDir {
-    /// Makes a run folder in `runs`, and removes those of hosts that are gone, after `last_look` has seen each.
+    /// Creates a run folder in `runs`, and removes those of ended hosts, after `last_look` has seen each.
     pub(super) fn create(runs: &Path, mut last_look: impl FnMut(&Path)) -> io::Result<Self> {
         fs::create_dir_all(runs)?;
         let mut own = OWN.lock();
-        // Between the making of a folder and its lock, no other host is to look.
+        // No other host may look at the folder between its creation and its lock.
         let alone = File::open(runs)?;
         flock(&alone, FlockOperation::LockExclusive)?;
         for entry in fs::read_dir(runs)?.flatten() {
             let path = entry.path();
             if path.is_dir() && is_left(&path, &own) {
                 last_look(&path);
-                // What cannot be removed is in nobody's way.
+                // A folder that cannot be removed does no harm.
                 let _ = fs::remove_dir_all(path);
             }
         }
@@ -76,7 +76,7 @@ impl RunDir {
         Ok(Self { path, lock: Mutex::new(Some(lock)) })
     }
 
-    /// Makes the folder again if someone has removed it.
+    /// Creates the folder again if it was removed.
     pub(super) fn renew(&self) -> io::Result<()> {
         if self.is_there() {
             return Ok(());
@@ -90,7 +90,7 @@ impl RunDir {
         Ok(())
     }
 
-    /// Whether the folder is there, and this host's.
+    /// Whether the folder exists, and is this host's.
     fn is_there(&self) -> bool {
         let lock = self.lock.lock();
         let is_own = |it: fs::Metadata| lock.as_ref().is_some_and(|lock| lock.identity == identity(&it));
@@ -101,11 +101,11 @@ impl RunDir {
         &self.path
     }
 
-    /// Removes the folder. What is mapped stays mapped.
+    /// Removes the folder. Mapped files stay mapped.
     pub(super) fn remove(&self) {
-        // Once it is gone, a host in another container may have one of the same name.
+        // If it is gone, a host in another container may have one of the same name.
         if self.is_there() {
-            // What cannot be removed now is removed by the next host.
+            // The next host removes what cannot be removed now.
             let _ = fs::remove_dir_all(&self.path);
         }
     }
@@ -120,7 +120,7 @@ impl Drop for RunDir {
     }
 }
 
-/// Makes a folder with a name that no other has; the number in it is for people.
+/// Creates a folder with a name that no other has. The number in it is for the user.
 fn new_dir(runs: &Path) -> io::Result<PathBuf> {
     let mut number = 1_u64;
     loop {
@@ -132,13 +132,13 @@ fn new_dir(runs: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Whether the host of a run folder lives, and has not removed it at its end.
+/// Whether the host of a run folder lives, and has not removed the folder at its end.
 pub(crate) fn host_lives(run_dir: &Path) -> bool {
     let own = OWN.lock();
     run_dir.join(LOCK_NAME).exists() && !is_left(run_dir, &own)
 }
 
-/// Whether the host of a run folder is gone. While that cannot be known, it is not.
+/// Whether the host of a run folder has ended. If that cannot be determined, it has not.
 fn is_left(run_dir: &Path, own: &BTreeSet<Identity>) -> bool {
     let path = run_dir.join(LOCK_NAME);
     match fs::symlink_metadata(&path) {
@@ -147,7 +147,7 @@ fn is_left(run_dir: &Path, own: &BTreeSet<Identity>) -> bool {
             let lock = OpenOptions::new().write(true).open(path);
             lock.is_ok_and(|lock| fcntl_lock(lock, FlockOperation::NonBlockingLockExclusive) == Ok(()))
         }
-        // Made by an earlier version, or its host ended before it had made the file.
+        // An earlier version created it, or its host ended before it had created the file.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let name = run_dir.file_name().and_then(|name| name.to_str());
             let number = name.and_then(|name| name.split_once('-')?.0.parse().ok());
@@ -195,7 +195,7 @@ mod tests {
         let path = first.path().to_owned();
         drop(first);
         let (third, seen) = create(dir.path());
-        assert_eq!((seen.len(), third.path()), (1, &*path), "without its host, the first is left");
+        assert_eq!((seen.len(), third.path()), (1, &*path), "the first is left over, without its host");
         assert!(second.path().exists());
     }
 

@@ -1,4 +1,4 @@
-//! Manifests that have just become empty: some programs empty a file, and only then write it again.
+//! Manifests that have just become empty: some programs truncate a file before they write it.
 
 use crate::{
     watch::{Change, What},
@@ -11,12 +11,13 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// The edits that have left a manifest empty, and since when, until that is believed.
+/// The edits that have left a manifest empty, and when, until they are passed on.
 #[derive(Default)]
 pub(super) struct Emptied(BTreeMap<PathBuf, (Change, Instant)>);
 
 impl Emptied {
-    /// Keeps a change back if it has left a manifest empty; else gives it back, and forgets what it has fixed.
+    /// Holds a change back if it has left a manifest empty. Otherwise returns it, and forgets an earlier one of that
+    /// manifest.
     pub(super) fn sift(&mut self, change: Change, now: Instant) -> Option<Change> {
         self.0.remove(&change.path);
         let is_empty = || fs::metadata(&change.path).is_ok_and(|metadata| metadata.len() == 0);
@@ -27,17 +28,17 @@ impl Emptied {
         Some(change)
     }
 
-    /// Whether this manifest is kept back.
+    /// Whether a change of this manifest is held back.
     pub(super) fn has(&self, manifest: &Path) -> bool {
         self.0.contains_key(manifest)
     }
 
-    /// When the first of them is to be believed.
+    /// When the first of them is due.
     pub(super) fn due(&self) -> Option<Instant> {
         self.0.values().map(|(_, since)| *since + GRACE).min()
     }
 
-    /// Those that are to be believed now.
+    /// Those that are due now.
     pub(super) fn believed(&mut self, now: Instant) -> Vec<Change> {
         let all = std::mem::take(&mut self.0).into_iter();
         let (due, kept) = all.partition(|(_, (_, since))| *since + GRACE <= now);
@@ -65,7 +66,7 @@ mod tests {
         assert_eq!(emptied.sift(change(What::Manifest), now), None);
         assert!(emptied.has(&path) && emptied.due() == Some(now + GRACE));
         fs::write(&path, "id = 'dev.test.emptied'").unwrap();
-        assert!(emptied.sift(change(What::Manifest), now).is_some(), "what it holds now");
+        assert!(emptied.sift(change(What::Manifest), now).is_some(), "the manifest has content again");
         assert_eq!((emptied.due(), emptied.believed(now + GRACE)), (None, Vec::new()), "it was a save");
 
         fs::write(&path, "").unwrap();

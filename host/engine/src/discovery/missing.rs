@@ -1,10 +1,10 @@
-//! Plugins whose manifest is not there: it comes back in a moment, or they are gone.
+//! Plugins whose manifest is missing: it comes back in a moment, or the plugin was removed.
 
 use crate::{id::PluginId, watch::Change, worker::GRACE};
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 
-/// Since when each is missing, and what else of it has changed meanwhile: without a manifest nothing is built.
+/// Since when each manifest is missing, and the plugin's other changes meanwhile: without a manifest, nothing is built.
 #[derive(Default)]
 pub(super) struct Missing(BTreeMap<PluginId, (Instant, Vec<Change>)>);
 
@@ -13,14 +13,14 @@ impl Missing {
         self.0.entry(id.clone()).or_insert_with(|| (now, Vec::new()))
     }
 
-    /// Keeps a change back until the manifest is there again, and says whether it was not known to be missing.
+    /// Holds a change back until the manifest exists again. Returns whether it was not known to be missing.
     pub(super) fn hold(&mut self, change: Change, now: Instant) -> bool {
         let is_news = !self.0.contains_key(&change.plugin);
         self.entry(&change.plugin, now).1.push(change.clone());
         is_news
     }
 
-    /// Notes that a manifest is not there, and says whether that is so for good.
+    /// Notes that a manifest is missing. Returns whether it has been for so long that the plugin counts as removed.
     pub(super) fn is_gone(&mut self, id: &PluginId, now: Instant) -> bool {
         let gone = self.entry(id, now).0 + GRACE <= now;
         if gone {
@@ -29,7 +29,7 @@ impl Missing {
         gone
     }
 
-    /// Notes that a manifest is there, and gives what was kept back.
+    /// Notes that a manifest exists, and returns the changes that were held back.
     pub(super) fn is_back(&mut self, id: &PluginId) -> Vec<Change> {
         self.0.remove(id).map(|(_, changes)| changes).unwrap_or_default()
     }
@@ -38,7 +38,7 @@ impl Missing {
         self.0.clear();
     }
 
-    /// When the first of them is to be looked at again.
+    /// When the first of them is to be checked again.
     pub(super) fn due(&self) -> Option<Instant> {
         self.0.values().map(|(since, _)| *since + GRACE).min()
     }
@@ -61,7 +61,7 @@ mod tests {
         assert_eq!(missing.due(), Some(now + GRACE));
         assert!(!missing.is_gone(&plugin, now), "it may come back");
         assert_eq!(missing.is_back(&plugin), vec![change.clone()]);
-        assert_eq!((missing.due(), missing.is_back(&plugin)), (None, Vec::new()), "it is told once");
+        assert_eq!((missing.due(), missing.is_back(&plugin)), (None, Vec::new()), "it is reported once");
 
         missing.hold(change, now);
         assert!(missing.is_gone(&plugin, now + GRACE));

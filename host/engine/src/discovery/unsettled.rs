@@ -1,16 +1,16 @@
-//! Problems with manifests that may be gone in a moment: a folder that is copied is not whole at once.
+//! Problems with manifests that may disappear in a moment: a folder that is being copied is incomplete for a while.
 
 use crate::worker::GRACE;
 use std::{collections::BTreeMap, path::PathBuf};
 use tokio::time::Instant;
 
-/// What is wrong, by the path that it is about, and since when it is just that, until it is believed.
+/// The problem of each path, and since when it has been the same, until it is reported.
 #[derive(Default)]
 pub(super) struct Unsettled(BTreeMap<PathBuf, (String, Instant)>);
 
 impl Unsettled {
-    /// Of all problems that there are and were not reported, those that have stood for long enough. The others are kept, and
-    /// what is no problem any more is forgotten.
+    /// Of all current problems that were not reported, returns those that have lasted long enough. Keeps the others,
+    /// and forgets problems that no longer exist.
     pub(super) fn sift(
         &mut self,
         problems: impl Iterator<Item = (PathBuf, String)>,
@@ -19,7 +19,7 @@ impl Unsettled {
         let mut before = std::mem::take(&mut self.0);
         let mut believed = Vec::new();
         for (path, error) in problems {
-            // Another problem with the same file is one of a file that is still being written.
+            // Another problem with the same file means that the file is still being written.
             let since =
                 before.remove(&path).filter(|(known, _)| *known == error).map_or(now, |(_, since)| since);
             if since + GRACE <= now {
@@ -31,7 +31,7 @@ impl Unsettled {
         believed
     }
 
-    /// When the first of them is to be looked at again.
+    /// When the first of them is to be checked again.
     pub(super) fn due(&self) -> Option<Instant> {
         self.0.values().map(|(_, since)| *since + GRACE).min()
     }
@@ -51,7 +51,7 @@ mod tests {
             (believed, unsettled.due())
         };
         assert_eq!(sift(&["empty"], begin), (Vec::new(), Some(begin + GRACE)));
-        assert_eq!(sift(&[], begin + GRACE), (Vec::new(), None), "it has come to be whole");
+        assert_eq!(sift(&[], begin + GRACE), (Vec::new(), None), "it is complete by now");
         assert_eq!(sift(&["empty"], begin).0, Vec::<String>::new());
         let later = begin + GRACE;
         assert_eq!(sift(&["no id"], later), (Vec::new(), Some(later + GRACE)), "it is still being written");

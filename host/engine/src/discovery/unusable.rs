@@ -1,4 +1,4 @@
-//! Plugins whose manifest was broken while no host ran: a start goes on with the manifest that was accepted last.
+//! Plugins whose manifest became invalid while no host ran: a start uses the last accepted manifest.
 
 use crate::{
     id::PluginId,
@@ -7,11 +7,11 @@ use crate::{
 };
 use std::{collections::BTreeMap, fs};
 
-/// The plugins that go on with an accepted manifest, and why the one that is there cannot be used.
+/// The plugins that keep their last accepted manifest, and why the current one cannot be used.
 pub(crate) type Unusable = BTreeMap<PluginId, ManifestError>;
 
-/// Adds, for each manifest that cannot be used, the one that was accepted last in that folder. A manifest that is gone, or
-/// that has another id, is no edit of it.
+/// For each manifest that cannot be used, adds the last accepted manifest of that folder. A manifest that is missing,
+/// or that has another id, is no edit of it.
 pub(crate) fn restore(discovery: &mut Discovery, records: &Records, defaults: &Defaults) -> Unusable {
     let mut unusable = Unusable::new();
     for problem in std::mem::take(&mut discovery.problems) {
@@ -52,7 +52,8 @@ mod tests {
 
     const ACCEPTED: &str = "id = 'dev.test.one'\nname = 'accepted'\n";
 
-    /// A plugins folder with this manifest in `one`, where the record of `dev.test.one` says that another was accepted.
+    /// A plugins folder with this manifest in `one`, where another manifest was accepted according to the record of
+    /// `dev.test.one`.
     struct Bench {
         dir: TempDir,
         records: Records,
@@ -134,6 +135,6 @@ mod tests {
         bench.write("one/plugin.toml", "id = ");
         assert_eq!(bench.found(), (vec!["dev.test.two two".into()], vec!["dev.test.two".into()], 0));
         bench.write("one/plugin.toml", "id = 'dev.test.one'\nnone = 1");
-        assert_eq!(bench.found().1, ["dev.test.one"], "it says which one it is");
+        assert_eq!(bench.found().1, ["dev.test.one"], "its id shows which one it is");
     }
 }

@@ -1,4 +1,4 @@
-//! [`WeakHost`]: a host, for those who use it and do not keep it alive.
+//! [`WeakHost`]: a reference to a host that does not keep it alive.
 
 use super::{Host, Inner};
 use std::{
@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-/// A host that does not stay for the sake of whoever holds this: see [`Host::downgrade`].
+/// A reference to a host that does not keep it alive: see [`Host::downgrade`].
 #[derive(Clone)]
 pub struct WeakHost {
     inner: Weak<Inner>,
@@ -17,7 +17,7 @@ impl WeakHost {
         Self { inner: Arc::downgrade(inner) }
     }
 
-    /// The host, while it is there.
+    /// The host, if it still exists.
     pub fn upgrade(&self) -> Option<Host> {
         self.inner.upgrade().map(|inner| Host { inner })
     }

@@ -1,8 +1,8 @@
-//! The last look before a library is opened: would it load, and can this process afford it?
+//! The last check before a library is opened: whether it would load, and whether this process has the resources for it.
 //!
-//! Judges [`Facts`] only; nothing is opened, and nothing of the plugin runs. A refusal leaves the generation before it
-//! serving. The budget is kept here, in words that name the way out, because the wall behind it is an abort: when the
-//! keys for thread-local data run out, std ends the process.
+//! Judges [`Facts`] only: it opens nothing, and runs nothing of the plugin. If it rejects a version, the previous
+//! generation keeps serving. It enforces the limits of the process, with messages that say what to do, because beyond
+//! them std aborts the process: when no thread-local key is free, for example.
 
 #[cfg(test)]
 mod tests;
@@ -20,27 +20,28 @@ use crate::{
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// How many thread-local keys one more copy of std may take: one for the current thread, one for threads it spawns.
+/// How many thread-local keys one more copy of std may use: one for the current thread, and one for threads that it
+/// spawns.
 pub const KEYS_PER_OWN_STD: usize = 2;
 
-/// What this process has used up, and how far it may go. All of it is for the life of the process.
+/// The resources that this process uses, and their limits. None of them is ever freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Budget {
-    /// thread-local keys in use.
+    /// Thread-local keys in use.
     pub tls_keys_used: usize,
     /// How many thread-local keys a process can have.
     pub tls_keys_limit: usize,
-    /// How many of them are left to the host and its libraries.
+    /// How many of them are reserved for the host and its libraries.
     pub tls_keys_reserve: usize,
-    /// Memory that loaded generations keep for as long as they are mapped, in bytes: the sum of their
+    /// Memory that loaded generations use for as long as they are mapped, in bytes: the sum of their
     /// [`Facts::private_bytes`].
     pub bytes_retained: u64,
-    /// How much of it there may be, in bytes.
+    /// The limit of that memory, in bytes.
     pub bytes_limit: u64,
-    /// What loaded generations keep of the static thread-local storage of each thread, in bytes: the sum of their
+    /// Static thread-local storage that loaded generations use in each thread, in bytes: the sum of their
     /// [`Facts::static_tls_bytes`].
     pub static_tls_used: u64,
-    /// How much of it there may be, in bytes.
+    /// The limit of that, in bytes.
     pub static_tls_limit: u64,
 }
 
@@ -51,13 +52,13 @@ impl Budget {
     pub const TLS_KEYS_RESERVE: usize = 64;
     /// 1 GiB: ten thousand generations of a plugin of ordinary size.
     pub const BYTES_LIMIT: u64 = 1 << 30;
-    /// What glibc keeps for libraries that are opened later (`glibc.rtld.optional_static_tls`), unless it is told
-    /// otherwise. It has some 1,000 bytes beyond that, which are left to the host's own libraries.
+    /// What glibc reserves for libraries that are opened later (`glibc.rtld.optional_static_tls`), by default. It has
+    /// some 1,000 bytes beyond that, which are left to the host's own libraries.
     pub const STATIC_TLS_LIMIT: u64 = crate::load::in_process::STATIC_TLS_LIMIT;
 }
 
 impl Default for Budget {
-    /// Nothing used yet, with the default limits.
+    /// Nothing in use, with the default limits.
     fn default() -> Self {
         Self {
             tls_keys_used: 0,
@@ -84,13 +85,13 @@ pub enum PreflightError {
         /// The artifact.
         path: PathBuf,
     },
-    /// It has a root module, and nothing for it to hand out.
+    /// Its root module exports no plugin.
     #[error("{} exports no plugin: write `replug_api::export!(Type: Interface);` in its crate, once", path.display())]
     NothingExported {
         /// The artifact.
         path: PathBuf,
     },
-    /// A library it needs is not there.
+    /// A library that it needs is missing.
     #[error(
         "{} needs `{library}`, which was not found (searched {}); install it, or add its folder to the plugin's runpath or to LD_LIBRARY_PATH",
         path.display(), list(sought)
@@ -100,10 +101,10 @@ pub enum PreflightError {
         path: PathBuf,
         /// The library.
         library: String,
-        /// The folders where it was sought.
+        /// The folders that were searched.
         sought: Vec<PathBuf>,
     },
-    /// It would give memory back to an allocator that did not hand it out.
+    /// It would return memory to an allocator that did not allocate it.
     #[error(
         "{} mixes two allocators: it has a `#[global_allocator]` and links the shared libstd, which keeps to its own; memory that one takes and the other gives back ends the process: link it with its own copy of std (without `-C prefer-dynamic`), or remove the `#[global_allocator]`",
         path.display()
@@ -112,18 +113,18 @@ pub enum PreflightError {
         /// The artifact.
         path: PathBuf,
     },
-    /// It is to be unmapped, and asks never to be.
+    /// Its manifest asks to unmap it, but it is linked so that it cannot be.
     #[error(
-        "{} is linked with `-z nodelete` and can never be unloaded, but the manifest says `unload = \"verified\"`: link it without the flag, or say `unload = \"never\"`",
+        "{} is linked with `-z nodelete` and can never be unloaded, but the manifest sets `unload = \"verified\"`: link it without the flag, or set `unload = \"never\"`",
         path.display()
     )]
     NeverUnloads {
         /// The artifact.
         path: PathBuf,
     },
-    /// It would take thread-local keys that are needed elsewhere.
+    /// It would use thread-local keys that are needed elsewhere.
     #[error(
-        "{} was not loaded: {used} of {limit} thread-local keys are in use and {reserve} are held back; it is linked with its own copy of std, and each copy takes keys that are never given back; let replug build it, so that it links the shared libstd, or restart the host",
+        "{} was not loaded: {used} of {limit} thread-local keys are in use and {reserve} are reserved; it is linked with its own copy of std, and each copy uses keys that are never given back; let replug build it, so that it links the shared libstd, or restart the host",
         path.display()
     )]
     OutOfTlsKeys {
@@ -133,10 +134,10 @@ pub enum PreflightError {
         used: usize,
         /// Keys that a process can have.
         limit: usize,
-        /// Keys that are held back.
+        /// Keys that are reserved.
         reserve: usize,
     },
-    /// It would take static thread-local storage that is needed elsewhere.
+    /// It would use static thread-local storage that is needed elsewhere.
     #[error(
         "{} was not loaded: it needs {wanted} bytes of static thread-local storage, earlier generations keep {used}, and {limit} is the limit; compile its C code with `-ftls-model=global-dynamic`, restart the host, or start it with more: GLIBC_TUNABLES=glibc.rtld.optional_static_tls={}",
         path.display(), limit.saturating_mul(8)
@@ -144,22 +145,22 @@ pub enum PreflightError {
     OutOfStaticTls {
         /// The artifact.
         path: PathBuf,
-        /// What is kept already, in bytes.
+        /// What is in use already, in bytes.
         used: u64,
         /// What this artifact would add, in bytes.
         wanted: u64,
         /// The limit, in bytes.
         limit: u64,
     },
-    /// It would keep too much memory.
+    /// It would use too much memory.
     #[error(
-        "{} was not loaded: earlier generations keep {}, it takes {}, and {} is the limit; restart the host, raise the limit, or say `unload = \"verified\"` in manifests of plugins that may be unmapped",
+        "{} was not loaded: earlier generations keep {}, it takes {}, and {} is the limit; restart the host, raise the limit, or set `unload = \"verified\"` in manifests of plugins that may be unmapped",
         path.display(), mebibytes(*retained), mebibytes(*wanted), mebibytes(*limit)
     )]
     OutOfMemoryBudget {
         /// The artifact.
         path: PathBuf,
-        /// What is kept already, in bytes.
+        /// What is in use already, in bytes.
         retained: u64,
         /// What this artifact would add, in bytes.
         wanted: u64,
@@ -170,13 +171,13 @@ pub enum PreflightError {
 
 crate::readable::readable!(PreflightError);
 
-/// Judges whether an artifact with these facts may be loaded, be it in this process or in one of its own.
+/// Judges whether an artifact with these facts can be loaded, into this process or a child process.
 ///
 /// # Errors
 ///
 /// - [`PreflightError::NotAPlugin`], [`PreflightError::NothingExported`]: it has nothing to load;
-/// - [`PreflightError::MissingLibrary`], [`PreflightError::MixesAllocators`], [`PreflightError::NeverUnloads`]: it cannot
-///   be what it is to be.
+/// - [`PreflightError::MissingLibrary`], [`PreflightError::MixesAllocators`], [`PreflightError::NeverUnloads`]: it
+///   cannot be loaded as its manifest asks.
 pub fn check(artifact: &Artifact, facts: &Facts, unload: Unload) -> Result<(), PreflightError> {
     is_plugin(&artifact.copy_of, facts)?;
     let needed = facts.needed.iter().map(|needed| (&artifact.copy_of, needed));
@@ -207,11 +208,12 @@ fn is_plugin(path: &Path, facts: &Facts) -> Result<(), PreflightError> {
     }
 }
 
-/// Judges whether this process can afford to load an artifact with these facts.
+/// Judges whether this process has the resources to load an artifact with these facts.
 ///
 /// # Errors
 ///
-/// [`PreflightError::OutOfTlsKeys`], [`PreflightError::OutOfMemoryBudget`], [`PreflightError::OutOfStaticTls`]: it cannot.
+/// [`PreflightError::OutOfTlsKeys`], [`PreflightError::OutOfMemoryBudget`], [`PreflightError::OutOfStaticTls`]: it has
+/// not.
 pub fn afford(artifact: &Artifact, facts: &Facts, budget: &Budget) -> Result<(), PreflightError> {
     let path = &artifact.copy_of;
     let Budget { tls_keys_used: used, tls_keys_limit: limit, tls_keys_reserve: reserve, .. } = *budget;
@@ -227,7 +229,8 @@ pub fn afford(artifact: &Artifact, facts: &Facts, budget: &Budget) -> Result<(),
             limit: budget.bytes_limit,
         });
     }
-    // The first is tried whatever it takes: the loader knows what there is, and says so before it runs anything.
+    // The first one is tried however much it needs: the loader knows what is available, and rejects it before it runs
+    // anything.
     let (used, wanted) = (budget.static_tls_used, facts.static_tls_bytes);
     if wanted > 0 && used > 0 && used.saturating_add(wanted) > budget.static_tls_limit {
         return Err(PreflightError::OutOfStaticTls {

@@ -1,4 +1,4 @@
-//! One refusal for each thing that must not be loaded, and what it says.
+//! One rejection for each reason not to load an artifact, and its message.
 
 use super::*;
 use crate::{

@@ -1,9 +1,9 @@
-//! Which versions have passed their trial in this host, so that what is known to come up is not tried again: the restart
-//! of a process that died, a rollback, a start after a stop.
+//! The versions that have passed their trial in this host, so that they are not tried again: when a dead process is
+//! restarted, in a rollback, or in a start after a stop.
 //!
-//! Only what passed is remembered. A failure may have been due to the moment, a port that was taken or a full disk, and
-//! whoever tries again wants to know. Nothing is written down: a later host may be another program, with another
-//! version of the api, on a machine that has changed.
+//! Only successes are remembered. A failure may have had a temporary cause, such as a port in use or a full disk, and a
+//! retry should try again. Nothing is written to disk: a later host may be another program, with another version of the
+//! api, on a machine that has changed.
 
 use crate::{
     id::{Digest, PluginId},
@@ -13,7 +13,7 @@ use crate::{
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 
-/// How many verdicts are kept; the oldest go first.
+/// How many verdicts are kept; the oldest are dropped first.
 const KEPT: usize = 256;
 
 /// The trials that were passed.
@@ -22,7 +22,7 @@ pub(crate) struct Verdicts {
     passed: Mutex<VecDeque<(Tried, TrialReport)>>,
 }
 
-/// All that can change how a trial without a state ends. One with a state is always held: no two states are alike.
+/// All that affects the result of a trial without a state. A trial with a state is always run: no two states are alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tried {
     plugin: PluginId,
@@ -31,12 +31,12 @@ pub(crate) struct Tried {
     /// `[config]` as JSON.
     config: String,
     limits: LimitsSpec,
-    /// What its own process finds in its environment; none if it is to run in the host's.
+    /// The environment of its own process; `None` if it is to run in the host's.
     env: Option<Vec<EnvVar>>,
 }
 
 impl Tried {
-    /// Of a version that is to run in a process with these variables, or else in the host's.
+    /// For a version that is to run in a process with these variables, or else in the host's.
     pub(crate) fn new(digest: Digest, manifest: &Manifest, env: Option<&[EnvVar]>) -> Self {
         Self {
             plugin: manifest.id.clone(),
@@ -50,12 +50,12 @@ impl Tried {
 }
 
 impl Verdicts {
-    /// What was found if the very same has been passed before.
+    /// The report of the trial, if the same trial has passed before.
     pub(crate) fn of(&self, tried: &Tried) -> Option<TrialReport> {
         self.passed.lock().iter().find(|(known, _)| known == tried).map(|(_, found)| *found)
     }
 
-    /// It has passed.
+    /// Records that it has passed.
     pub(crate) fn note(&self, tried: Tried, found: TrialReport) {
         let mut passed = self.passed.lock();
         passed.retain(|(known, _)| *known != tried);
@@ -65,7 +65,7 @@ impl Verdicts {
         passed.push_back((tried, found));
     }
 
-    /// It has passed, and did not come up all the same: it is to be tried again.
+    /// Forgets it, because the version has passed and did not start nevertheless: it is tried again.
     pub(crate) fn forget(&self, tried: &Tried) {
         self.passed.lock().retain(|(known, _)| known != tried);
     }

@@ -1,5 +1,5 @@
-//! The records in a state folder: `plugins/<id>/record.json`, written as a whole or not at all. Beside it stands which host
-//! keeps it, by the name of that host's run folder: another host may do so when that one is gone.
+//! The records in a state folder: `plugins/<id>/record.json`, written completely or not at all. A file beside it names
+//! the run folder of the host that keeps the record. When that host has ended, another may take over.
 
 use super::{Accepted, FORMAT, Record};
 use crate::id::{Digest, PluginId};
@@ -18,16 +18,16 @@ use tempfile::NamedTempFile;
 const FILE: &str = "record.json";
 const HOST: &str = "host";
 
-/// Why a record is of no use.
+/// Why a record cannot be used.
 #[derive(thiserror::Error)]
 enum RecordError {
     #[error("it cannot be read: {0}")]
     Unreadable(#[from] io::Error),
     #[error("it is damaged: {0}")]
     Damaged(#[from] serde_json::Error),
-    #[error("it is of format {0}, and this version of replug reads format {FORMAT}")]
+    #[error("it has format {0}, and this version of replug reads format {FORMAT}")]
     OtherFormat(Value),
-    #[error("it is of the plugin {0}")]
+    #[error("it belongs to the plugin {0}")]
     OtherPlugin(PluginId),
 }
 
@@ -36,7 +36,7 @@ crate::readable::readable!(RecordError);
 /// The records in a state folder.
 #[derive(Clone, Debug)]
 pub(crate) struct Records {
-    /// None where nothing is to be remembered.
+    /// `None` if no records are kept.
     dir: Option<PathBuf>,
     /// The run folder of this host.
     run: PathBuf,
@@ -45,17 +45,17 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// Those in this folder, which need not be there, for the host with that run folder.
+    /// The records in this folder, which may not exist, for the host with that run folder.
     pub(crate) fn in_dir(dir: PathBuf, run: &Path, host_lives: fn(&Path) -> bool) -> Self {
         Self { dir: Some(dir), run: run.to_owned(), host_lives }
     }
 
-    /// Remembers nothing.
+    /// Keeps no records.
     pub(crate) fn nowhere() -> Self {
         Self { dir: None, run: PathBuf::new(), host_lives: |_| false }
     }
 
-    /// The record of a plugin, which is this host's to keep from now on unless another host keeps it.
+    /// The record of a plugin. From now on, this host keeps it, unless another host does.
     pub(crate) fn of(&self, id: &PluginId) -> Kept {
         let forgotten =
             Kept { record: Record::new(id.clone()), written: None, dir: None, records: self.clone() };
@@ -64,7 +64,7 @@ impl Records {
             Ok(true) => {}
             Ok(false) => {
                 tracing::warn!(
-                    "{id}: another host keeps its record in {}: what this host does with the plugin is forgotten \
+                    "{id}: another host keeps its record in {}: changes that this host makes to the plugin are forgotten \
                      when it ends",
                     dir.display()
                 );
@@ -83,17 +83,17 @@ impl Records {
         Kept { record, written, dir: Some(dir), records: self.clone() }
     }
 
-    /// Makes the folder of a plugin this host's; says whether it is.
+    /// Claims the folder of a plugin for this host. Returns whether that succeeded.
     fn claim(&self, dir: &Path) -> io::Result<bool> {
         fs::create_dir_all(dir)?;
-        // Between the look and the claim, no other host is to look.
+        // No other host may look between the check and the claim.
         let alone = File::open(dir.parent().unwrap_or(dir))?;
         flock(&alone, FlockOperation::LockExclusive)?;
         if self.is_claimed(dir) {
             return Ok(true);
         }
         let host = fs::read_to_string(dir.join(HOST)).ok();
-        // What someone has written there may lead anywhere.
+        // The file may contain anything, such as a path elsewhere.
         let run = host.filter(|name| Path::new(name).file_name().is_some_and(|it| it == name.as_str()));
         if run.is_some_and(|name| (self.host_lives)(&self.run.with_file_name(name))) {
             return Ok(false);
@@ -110,23 +110,23 @@ impl Records {
         self.run.file_name().unwrap_or_default()
     }
 
-    /// The artifacts that the records of all plugins name but those of `known`. None if a record is of another format, and
-    /// may name any.
+    /// The artifacts in the records of all plugins except those of `known`. `None` if a record has another format, because
+    /// it may name any artifact.
     pub(crate) fn named_but(&self, known: impl Fn(&PluginId) -> bool) -> Option<BTreeSet<Digest>> {
         let mut named = BTreeSet::new();
         for (_, record) in self.all_but(known) {
             match record {
                 Ok(record) => named.extend(record.names()),
                 Err(RecordError::OtherFormat(_)) => return None,
-                // No host has any use for it.
+                // No host can use it.
                 Err(_) => {}
             }
         }
         Some(named)
     }
 
-    /// The manifests that were accepted last in this folder, of which all links are resolved, with the plugin's id. The
-    /// first is the one that was recorded last: a folder may have held plugins under other ids before.
+    /// The last accepted manifests of this folder, whose path is resolved, with the plugin's id. The most recently
+    /// recorded comes first: a folder may have contained plugins with other ids before.
     pub(crate) fn accepted_in(&self, root: &Path) -> Vec<(PluginId, Accepted)> {
         let mut found: Vec<_> = self
             .all_but(|_| false)
@@ -140,8 +140,8 @@ impl Records {
         found.into_iter().map(|(_, id, accepted)| (id, accepted)).collect()
     }
 
-    /// The records of all plugins but those of `known`, each with its file. The start of a plugin reports what is wrong with
-    /// its record.
+    /// The records of all plugins except those of `known`, each with its file. If a record is damaged, the start of its
+    /// plugin reports that.
     fn all_but(
         &self,
         known: impl Fn(&PluginId) -> bool,
@@ -176,22 +176,22 @@ fn put_aside(dir: &Path, id: &PluginId, error: &RecordError) {
     let (file, aside) = (dir.join(FILE), dir.join("record.refused.json"));
     let kept = match fs::rename(&file, &aside) {
         Ok(()) => format!("it is kept as {}", aside.display()),
-        Err(error) => format!("it cannot be put aside: {error}"),
+        Err(error) => format!("it cannot be renamed: {error}"),
     };
     tracing::warn!(
-        "{}: the record of {id} is ignored: {error}; {kept}. Whether the plugin was stopped, which version served and \
-         which there were is forgotten",
+        "{}: the record of {id} is ignored: {error}; {kept}. It is forgotten whether the plugin was stopped, which version \
+         served and which versions it could go back to",
         file.display()
     );
 }
 
-/// The record of a plugin that this host has.
+/// The record of a plugin of this host.
 #[derive(Debug)]
 pub(crate) struct Kept {
     record: Record,
-    /// What is on disk.
+    /// The record as it is on disk.
     written: Option<Record>,
-    /// None where it is not to be written.
+    /// `None` if it is not to be written.
     dir: Option<PathBuf>,
     records: Records,
 }
@@ -205,12 +205,12 @@ impl std::ops::Deref for Kept {
 }
 
 impl Kept {
-    /// Whether what is on disk of the plugin is this host's.
+    /// Whether this host keeps the record on disk.
     pub(crate) fn is_own(&self) -> bool {
         self.dir.is_some()
     }
 
-    /// Changes the record, which [`Kept::save`] then writes.
+    /// Changes the record. [`Kept::save`] writes it.
     pub(crate) fn note(&mut self, change: impl FnOnce(&mut Record)) {
         change(&mut self.record);
     }
@@ -226,11 +226,11 @@ impl Kept {
         let Some(dir) = self.dir.clone().filter(|_| self.written.as_ref() != Some(&self.record)) else {
             return;
         };
-        // The disk may take its time, and this thread of the runtime has others to serve.
+        // The disk may be slow, and this thread of the runtime has other tasks.
         match tokio::task::block_in_place(|| self.write(&dir)) {
             Ok(()) => self.written = Some(self.record.clone()),
             Err(error) => tracing::error!(
-                "{}: the record of {} cannot be written: {error}; the next host will know what was written before",
+                "{}: the record of {} cannot be written: {error}; the next host will use the previous one",
                 dir.join(FILE).display(),
                 self.record.id
             ),
@@ -238,10 +238,10 @@ impl Kept {
     }
 
     fn write(&mut self, dir: &Path) -> io::Result<()> {
-        // Someone may have removed the state folder.
+        // The state folder may have been removed.
         if !self.records.is_claimed(dir) && !self.records.claim(dir)? {
             self.dir = None;
-            return Err(io::Error::other("another host has the plugin now"));
+            return Err(io::Error::other("another host keeps the plugin's record now"));
         }
         let mut text = serde_json::to_vec_pretty(&self.record)?;
         text.push(b'\n');

@@ -1,5 +1,5 @@
-//! What is remembered of a plugin over the end of its host, and what follows from it: whether it is to run, which version
-//! serves, to which it can go back. Pure: [`Records`] keeps it on disk.
+//! The record of a plugin, which outlives the host, and what follows from it: whether the plugin is to run, which
+//! version serves, and to which it can go back. Pure: [`Records`] keeps it on disk.
 
 mod files;
 
@@ -17,10 +17,10 @@ use std::{
     time::SystemTime,
 };
 
-/// The layout of the record. A host ignores a record of another.
+/// The format of the record. A host ignores a record of another format.
 const FORMAT: u32 = 1;
 
-/// What is remembered of a plugin.
+/// The record of a plugin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
     format: u32,
@@ -29,15 +29,15 @@ pub(crate) struct Record {
     /// The number of the last generation.
     generation: u64,
     serving: Option<Serving>,
-    /// The last version that served and was not taken back.
+    /// The last version that served and was not rolled back.
     last_good: Option<Digest>,
-    /// The version that the source gave last, of those that served.
+    /// The last version built from the source that has served.
     newest: Option<Digest>,
     /// The versions that have served, in the order in which they first did.
     versions: Vec<Served>,
-    /// The versions that do not run until someone starts the plugin, with the reason.
+    /// The versions that do not run until the user starts the plugin, with the reason.
     quarantined: BTreeMap<Digest, String>,
-    /// What is known of the state that was saved when the plugin was stopped, until a version begins with it.
+    /// The state that was saved when the plugin was stopped, until a version begins with it.
     state: Option<StateNote>,
     /// The manifest that was accepted last.
     manifest: Option<Accepted>,
@@ -46,13 +46,13 @@ pub(crate) struct Record {
 /// A manifest that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Accepted {
-    /// Where it was read, with the links in its path resolved.
+    /// The file that it was read from, with the links in its path resolved.
     pub(crate) file: PathBuf,
     pub(crate) text: String,
 }
 
 impl Accepted {
-    /// None if its path is not UTF-8, which a record cannot contain.
+    /// `None` if its path is not UTF-8, which a record cannot contain.
     fn of(manifest: &Manifest) -> Option<Self> {
         let file = manifest.file.to_str()?.into();
         Some(Self { file, text: manifest.text().into() })
@@ -63,13 +63,13 @@ impl Accepted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Wanted {
-    /// As its manifest says with `auto_start`.
+    /// As `auto_start` in its manifest says.
     AsManifest,
-    /// Yes: someone has started it.
+    /// Yes: a user has started it.
     Running,
-    /// No: someone has stopped it.
+    /// No: a user has stopped it.
     Stopped,
-    /// No: someone has unregistered it.
+    /// No: a user has unregistered it.
     Unregistered,
 }
 
@@ -88,11 +88,11 @@ pub(crate) struct Serving {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Choice {
-    /// It is the newest that came up.
+    /// It is the newest that started.
     Newest,
-    /// The plugin went back to it: it serves until its source is edited or someone reloads it.
+    /// The plugin went back to it: it serves until its source is edited or a user reloads it.
     RolledBack {
-        /// What is wrong with the newest, if that was found out by `confirm`.
+        /// The problem of the newest version, if `confirm` detected one.
         because: Option<String>,
     },
 }
@@ -108,7 +108,7 @@ pub(crate) struct Served {
     pub(crate) at: SystemTime,
 }
 
-/// What is known of a saved state.
+/// The note on a saved state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StateNote {
     #[serde(with = "timestamp")]
@@ -117,19 +117,19 @@ pub(crate) struct StateNote {
     pub(crate) by: Digest,
 }
 
-/// How a version comes to serve.
+/// How a version came to serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum How {
     /// The source was built.
     Built,
-    /// Another instance of what serves, or served last.
+    /// As another instance of the version that serves, or served last.
     Again,
-    /// The plugin goes back to it.
+    /// The plugin went back to it.
     WentBack,
 }
 
 impl Record {
-    /// Nothing is known of the plugin.
+    /// A record without a history.
     pub(crate) fn new(id: PluginId) -> Self {
         Self {
             format: FORMAT,
@@ -159,7 +159,7 @@ impl Record {
         self.wanted
     }
 
-    /// Someone has said whether the plugin is to run.
+    /// Records whether a user wants the plugin to run.
     pub(crate) fn set_wanted(&mut self, wanted: Wanted) {
         self.wanted = wanted;
     }
@@ -174,25 +174,25 @@ impl Record {
         &self.versions
     }
 
-    /// What serves, or served last.
+    /// The version that serves, or served last.
     pub(crate) fn serving(&self) -> Option<&Serving> {
         self.serving.as_ref()
     }
 
-    /// The versions to start with before anything is built, the best first.
+    /// The versions with which to start before anything is built, the best first.
     pub(crate) fn to_start_with(&self) -> Vec<Digest> {
         let serving = self.serving.as_ref().map(|serving| serving.digest);
         let last_good = self.last_good.filter(|digest| Some(*digest) != serving);
         serving.into_iter().chain(last_good).collect()
     }
 
-    /// A version whose build is not to replace what serves: the one from which the plugin went back.
+    /// The version that the plugin went back from. A build that results in it must not replace the serving version.
     pub(crate) fn gone_back_from(&self) -> Option<Digest> {
         let serving = self.serving.as_ref()?;
         self.newest.filter(|_| matches!(serving.choice, Choice::RolledBack { .. }))
     }
 
-    /// Why the plugin went back, if `confirm` found that out.
+    /// Why the plugin went back, if `confirm` detected a problem.
     pub(crate) fn gone_back_because(&self) -> Option<&str> {
         match &self.serving.as_ref()?.choice {
             Choice::RolledBack { because } => because.as_deref(),
@@ -200,8 +200,8 @@ impl Record {
         }
     }
 
-    /// A version serves. Its state is its own from now on. If it was quarantined while this generation of it was started,
-    /// the quarantine has ended.
+    /// Records that a version serves. It owns its state from now on. If it was quarantined while this generation of it
+    /// was started, the quarantine ends.
     pub(crate) fn serves(&mut self, served: Served, how: How, serving: (Map<String, Value>, Option<String>)) {
         let digest = served.digest;
         let before = self.serving.take();
@@ -225,31 +225,31 @@ impl Record {
         self.quarantined.remove(&digest);
     }
 
-    /// The version that serves is trusted: it is not watched, or has done well while it was.
+    /// Records that the serving version is good: it is not watched, or has done well while it was.
     pub(crate) fn is_good(&mut self) {
         self.last_good = self.serving.as_ref().map(|serving| serving.digest);
     }
 
-    /// Whether a version is still to be confirmed: another was good last.
+    /// Whether a version is still to be confirmed, because the last good version is another.
     pub(crate) fn is_unconfirmed(&self, digest: Digest) -> bool {
         self.last_good.is_some_and(|good| good != digest)
     }
 
-    /// The version that the plugin has left was found to be bad.
+    /// Records that the version was bad that the plugin went back from.
     pub(crate) fn went_back_because(&mut self, reason: &str) {
         if let Some(Serving { choice: Choice::RolledBack { because }, .. }) = &mut self.serving {
             *because = Some(reason.into());
         }
     }
 
-    /// The version that serves takes this configuration.
+    /// Records that the serving version has accepted this configuration.
     pub(crate) fn accepts(&mut self, new: &Map<String, Value>) {
         if let Some(serving) = self.serving.as_mut().filter(|serving| serving.config != *new) {
             serving.config = new.clone();
         }
     }
 
-    /// Forgets the oldest versions until so many are left, but never the one that serves.
+    /// Forgets the oldest versions until only that many are left, but never the serving one.
     pub(crate) fn forget_all_but(&mut self, most: usize) {
         let serving = self.serving.as_ref().map(|serving| serving.digest);
         while self.versions.len() > most.max(1) {
@@ -270,23 +270,23 @@ impl Record {
         &self.quarantined
     }
 
-    /// A version is not to run until someone starts the plugin.
+    /// Records that a version is not to run until a user starts the plugin.
     pub(crate) fn quarantine(&mut self, digest: Digest, reason: String) {
         self.quarantined.insert(digest, reason);
     }
 
-    /// Every version may run again.
+    /// Lets every version run again.
     pub(crate) fn lift_quarantine(&mut self) {
         self.quarantined.clear();
     }
 
-    /// A version serves under this manifest, which is accepted thereby.
+    /// Records that a version serves under this manifest, which makes it the accepted one.
     pub(crate) fn serves_under(&mut self, manifest: &Manifest) {
         self.manifest = Accepted::of(manifest);
     }
 
-    /// The manifest could be read, and no version serves under it. Where one has served under another, that one stays the
-    /// accepted one, at the place where the plugin is now.
+    /// Records a manifest that could be read, under which no version serves. If a version has served under another
+    /// manifest, that stays the accepted one, at the plugin's current path.
     pub(crate) fn reads(&mut self, manifest: &Manifest) {
         let accepted = self.manifest.take().filter(|_| self.serving.is_some());
         self.manifest = Accepted::of(manifest).map(|read| match accepted {
@@ -295,23 +295,23 @@ impl Record {
         });
     }
 
-    /// The plugin is not there any more. What comes back under its id has a manifest of its own.
+    /// Records that the plugin was removed. A plugin that comes back under its id has a manifest of its own.
     pub(crate) fn is_gone(&mut self) {
         self.manifest = None;
     }
 
-    /// What is known of the state that was saved when the plugin was stopped.
+    /// The note on the state that was saved when the plugin was stopped.
     pub(crate) fn state(&self) -> Option<StateNote> {
         self.state
     }
 
-    /// The plugin was stopped, with this or no state saved for its next start.
+    /// Records that the plugin was stopped, with the state saved for its next start, if any.
     pub(crate) fn set_state(&mut self, state: Option<StateNote>) {
         self.state = state;
     }
 }
 
-/// Times as people write them.
+/// Times in RFC 3339.
 mod timestamp {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
     use std::time::SystemTime;

@@ -1,4 +1,4 @@
-//! Histories of a plugin, and what a host makes of what they leave.
+//! Tests histories of a plugin, and what a host does with the resulting record.
 
 use super::*;
 use std::{fs, time::Duration};
@@ -11,7 +11,7 @@ fn id() -> PluginId {
     "dev.test.counter".parse().unwrap()
 }
 
-/// What may happen to a plugin, as far as its record is concerned.
+/// An event in the life of a plugin that concerns its record.
 #[derive(Clone, Copy)]
 enum Happens {
     Serves(Digest, How),
@@ -79,7 +79,7 @@ fn a_version_that_was_gone_back_from_is_passed_over_until_something_newer_serves
     let passed_over = |history: &[Happens]| after(history).gone_back_from();
     assert_eq!(passed_over(&[a, b]), None);
     assert_eq!(passed_over(&[a, b, back]), Some(B));
-    assert_eq!(passed_over(&[a, b, back, Serves(A, How::Again)]), Some(B), "its process was started again");
+    assert_eq!(passed_over(&[a, b, back, Serves(A, How::Again)]), Some(B), "its process was restarted");
     assert_eq!(passed_over(&[a, b, back, Serves(C, How::Built)]), None, "an edit");
     assert_eq!(passed_over(&[a, b, back, Serves(B, How::WentBack)]), None, "and forward again");
     assert_eq!(passed_over(&[a, b, Serves(C, How::Built), Serves(B, How::WentBack), back]), Some(C));
@@ -132,12 +132,12 @@ fn a_quarantine_holds_until_it_is_lifted() {
 
 #[test]
 fn a_version_that_serves_is_not_quarantined() {
-    // It ended too often while the next generation of it was started.
+    // It ended too often while its next generation was being started.
     let record = after(&[Serves(A, How::Built), Quarantine(B), Quarantine(A), Serves(A, How::Built)]);
     assert_eq!(record.quarantined().keys().collect::<Vec<_>>(), [&B]);
 }
 
-/// A manifest in a folder of that name, which says that.
+/// A manifest in a folder of that name, with these lines.
 fn manifest(dir: &tempfile::TempDir, folder: &str, lines: &str) -> Manifest {
     let root = dir.path().join(folder);
     fs::create_dir_all(&root).unwrap();
@@ -160,25 +160,25 @@ fn a_manifest_is_accepted_by_serving_and_else_only_if_no_version_ever_served() {
     record.reads(&first);
     assert_eq!(accepted(&record), is("a", "one"));
     record.reads(&second);
-    assert_eq!(accepted(&record), is("a", "two"), "nothing has ever served");
+    assert_eq!(accepted(&record), is("a", "two"), "no version has ever served");
     let mut record = after(&[Serves(A, How::Built)]);
     record.serves_under(&first);
     record.reads(&second);
     assert_eq!(accepted(&record), is("a", "one"));
     record.reads(&moved);
-    assert_eq!(accepted(&record), is("b", "one"), "it is where the plugin is");
+    assert_eq!(accepted(&record), is("b", "one"), "at the plugin's current path");
     record.serves_under(&moved);
     assert_eq!(accepted(&record), is("b", "three"));
     record.is_gone();
     assert_eq!(record.manifest, None);
 }
 
-/// The records as the host with a run folder of that name sees them, which lives for as long as that is there.
+/// The records as the host with a run folder of that name sees them. That host lives as long as the folder exists.
 fn records_in(dir: &tempfile::TempDir, run: &str) -> Records {
     Records::in_dir(dir.path().join("plugins"), &dir.path().join("run").join(run), |run| run.exists())
 }
 
-/// A record with something in each of its fields.
+/// A record with a value in each of its fields.
 fn full() -> Record {
     let mut record = after(&[
         Ordered(Wanted::Running),

@@ -1,6 +1,6 @@
 //! [`Metrics`] in the text format of Prometheus, version 0.0.4.
 //!
-//! Names begin with `replug_`, units are seconds and bytes. Labels are bounded: no method, message or path is one.
+//! Names begin with `replug_`, units are seconds and bytes. Labels are bounded: no method, message or path is a label.
 
 use super::{Metrics, PluginMetrics};
 use crate::{
@@ -14,7 +14,7 @@ impl Metrics {
     /// The media type of [`Metrics::to_prometheus`].
     pub const PROMETHEUS_MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-    /// All of it in the text format of Prometheus. `docs/monitoring` says what each line means.
+    /// All metrics in the text format of Prometheus. `docs/monitoring` describes each line.
     pub fn to_prometheus(&self) -> String {
         let mut page = Page::default();
         self.write_host(&mut page);
@@ -30,25 +30,30 @@ impl Metrics {
         let mut one = |kind, name, help, value| page.family(kind, name, help).add(&[], value);
         one(Kind::Gauge, "replug_plugins", "Plugins that were found.", self.plugins.len() as f64);
         let since = self.since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        one(Kind::Gauge, "replug_start_time_seconds", "When the host began, since 1970-01-01 UTC.", since);
+        one(
+            Kind::Gauge,
+            "replug_start_time_seconds",
+            "When the host started, in seconds since 1970-01-01 UTC.",
+            since,
+        );
         let budget = &self.budget;
         let (used, limit) = (budget.tls_keys_used as f64, budget.tls_keys_limit as f64);
-        let help = "Thread-local keys of the host process in use, most of them for good.";
+        let help = "Thread-local keys that the host process uses, most of them for good.";
         one(Kind::Gauge, "replug_thread_local_keys_used", help, used);
         let help = "Thread-local keys that a process can have. Without a free one it is aborted.";
         one(Kind::Gauge, "replug_thread_local_keys_limit", help, limit);
-        let help = "Memory of the host that loaded generations hold for as long as they are mapped.";
+        let help = "Memory of the host that loaded generations use for as long as they are mapped.";
         one(Kind::Gauge, "replug_retained_bytes", help, budget.bytes_retained as f64);
-        let help = "Memory that loaded generations may hold. Beyond it, nothing is loaded into the host.";
+        let help = "Memory that loaded generations may use. Beyond it, nothing is loaded into the host.";
         one(Kind::Gauge, "replug_retained_limit_bytes", help, budget.bytes_limit as f64);
-        let help = "Events that readers were too slow for.";
+        let help = "Events that readers missed because they were too slow.";
         one(Kind::Counter, "replug_events_lost_total", help, self.events_lost as f64);
         if let Some(process) = &self.process {
-            let help = "Memory of the host process in use, plugins in it included.";
+            let help = "Resident memory of the host process, including plugins in it.";
             one(Kind::Gauge, "replug_host_resident_memory_bytes", help, process.resident_bytes as f64);
-            let help = "Processor time of the host process, plugins in it included.";
+            let help = "CPU time of the host process, including plugins in it.";
             one(Kind::Counter, "replug_host_cpu_seconds_total", help, process.cpu_seconds);
-            let help = "Threads of the host process, plugins in it included.";
+            let help = "Threads of the host process, including plugins in it.";
             one(Kind::Gauge, "replug_host_threads", help, process.threads as f64);
         }
         let help = "The version of replug, as a label.";
@@ -62,7 +67,7 @@ impl Metrics {
             "Whether a generation of the plugin serves: 1 or 0.",
         );
         self.each(|it, id| up.add(&[("plugin", id)], f64::from(u8::from(it.serving))));
-        let help = "How the plugin is: 1 for the state that it is in, 0 for the others.";
+        let help = "The status of the plugin: 1 for its current status, 0 for the others.";
         let mut state = page.family(Kind::Gauge, "replug_plugin_state", help);
         self.each(|it, id| {
             for (status, name) in STATES {
@@ -98,11 +103,11 @@ impl Metrics {
                 calls.add(&[labels[0], labels[1], ("outcome", outcome)], count as f64);
             }
         });
-        let help = "Calls that run on the generation that serves.";
+        let help = "Calls that run on the serving generation.";
         let mut running = page.family(Kind::Gauge, "replug_calls_in_flight", help);
         self.each(|it, id| running.add(&[("plugin", id)], it.in_flight as f64));
-        let help = "How long calls took, from when a generation was found until it answered: all calls by name and into \
-                    other processes, and one in 1024 of those through typed handles. Its count is that of the calls that were timed.";
+        let help = "Duration of calls, from when a generation was found until the answer: all calls by name and into \
+                    child processes, and one in 1024 of those through typed handles. Its count is the number of timed calls.";
         let mut times = page.family(Kind::Histogram, "replug_call_duration_sampled_seconds", help);
         self.each_mode(|it, labels| {
             for (outcome, durations) in [("ok", &it.returned), ("failed", &it.failed)] {
@@ -112,7 +117,7 @@ impl Metrics {
     }
 
     fn write_reloads(&self, page: &mut Page) {
-        let help = "Attempts to let a new version serve, by what came of them.";
+        let help = "Attempts to make a new version serve, by outcome.";
         let mut reloads = page.family(Kind::Counter, "replug_reloads_total", help);
         self.each(|it, id| {
             for (outcome, count) in &it.tally.reloads {
@@ -121,30 +126,30 @@ impl Metrics {
                 reloads.add(&labels, *count as f64);
             }
         });
-        let help = "From the save or the command until the new generation served.";
+        let help = "Time from the save or the command until the new generation served.";
         let mut total = page.family(Kind::Histogram, "replug_reload_duration_seconds", help);
         self.each(|it, id| total.add_histogram(&[("plugin", id)], &it.tally.reload_time));
-        let help = "How long each stage of a reload that succeeded took.";
+        let help = "Duration of each stage of a successful reload.";
         let mut stages = page.family(Kind::Histogram, "replug_reload_stage_duration_seconds", help);
         self.each(|it, id| {
             for (stage, durations) in &it.tally.stages {
                 stages.add_histogram(&[("plugin", id), ("stage", stage.name())], durations);
             }
         });
-        let help = "How often an earlier version was brought back.";
+        let help = "How often the plugin went back to an earlier version.";
         let mut rollbacks = page.family(Kind::Counter, "replug_rollbacks_total", help);
         self.each(|it, id| rollbacks.add(&[("plugin", id)], it.tally.rollbacks as f64));
     }
 
     fn write_troubles(&self, page: &mut Page) {
-        let help = "How often the plugin's process ended unasked, by what ended it.";
+        let help = "How often the plugin's process ended unexpectedly, by cause.";
         let mut crashes = page.family(Kind::Counter, "replug_plugin_crashes_total", help);
         self.each(|it, id| {
             for (cause, count) in &it.tally.crashes {
                 crashes.add(&[("plugin", id), ("cause", cause)], *count as f64);
             }
         });
-        let help = "How often the plugin's process was started again, by what ended the previous one.";
+        let help = "How often the plugin's process was restarted, by the cause of the previous one's end.";
         let mut restarts = page.family(Kind::Counter, "replug_plugin_restarts_total", help);
         self.each(|it, id| {
             for (cause, count) in &it.tally.restarts {
@@ -155,12 +160,10 @@ impl Metrics {
             let mut family = page.family(Kind::Counter, name, help);
             self.each(|it, id| family.add(&[("plugin", id)], pick(it) as f64));
         };
-        counter("replug_plugin_panics_total", "Panics of the plugin's that were caught.", |it| {
-            it.tally.panics
-        });
-        let help = "How often the plugin was sent to a process of its own, against its manifest.";
+        counter("replug_plugin_panics_total", "Panics of the plugin that were caught.", |it| it.tally.panics);
+        let help = "How often the plugin was moved to a child process, other than its manifest asks for.";
         counter("replug_plugin_demotions_total", help, |it| it.tally.demotions);
-        let help = "How often the plugin was given up until it is started or its artifact is another.";
+        let help = "How often the plugin was quarantined until it is started or its artifact changes.";
         counter("replug_plugin_quarantines_total", help, |it| it.tally.quarantines);
     }
 
@@ -173,23 +176,23 @@ impl Metrics {
                 }
             });
         };
-        let help = "Memory of the host that the library of the generation that serves has for itself.";
+        let help = "Private memory of the serving generation's library in the host.";
         of_process(Kind::Gauge, "replug_plugin_private_bytes", help, |it| {
             it.private_bytes.map(|bytes| bytes as f64)
         });
-        let help = "Memory in use by the plugin's process, if that is one of its own.";
+        let help = "Resident memory of the plugin's process, if it runs in a child process.";
         of_process(Kind::Gauge, "replug_plugin_resident_memory_bytes", help, |it| {
             it.process.map(|process| process.resident_bytes as f64)
         });
-        let help = "Processor time of the plugin's process, if that is one of its own. Starts at zero with each process.";
+        let help = "CPU time of the plugin's process, if it runs in a child process. Starts at zero with each process.";
         of_process(Kind::Counter, "replug_plugin_cpu_seconds_total", help, |it| {
             it.process.map(|process| process.cpu_seconds)
         });
-        let help = "Threads of the plugin's process, if that is one of its own.";
+        let help = "Threads of the plugin's process, if it runs in a child process.";
         of_process(Kind::Gauge, "replug_plugin_threads", help, |it| {
             it.process.map(|process| process.threads as f64)
         });
-        let help = "Descriptors that the plugin's process has open, if that is one of its own.";
+        let help = "Open descriptors of the plugin's process, if it runs in a child process.";
         of_process(Kind::Gauge, "replug_plugin_open_files", help, |it| {
             it.process.and_then(|process| process.open_files).map(|files| files as f64)
         });
@@ -234,7 +237,7 @@ fn kept(of: &PluginMetrics) -> u64 {
     [RetireOutcome::Kept, RetireOutcome::StillMapped, RetireOutcome::DropPanicked].map(retired).iter().sum()
 }
 
-/// The outcome, and the stage that it ended in if it was refused.
+/// The outcome, and the stage at which it was rejected, if it was.
 fn reload_outcome(outcome: ReloadOutcome) -> (&'static str, &'static str) {
     match outcome {
         ReloadOutcome::Reloaded => ("reloaded", ""),
@@ -252,22 +255,22 @@ enum Kind {
     Histogram,
 }
 
-/// What is written.
+/// The text that is written.
 #[derive(Default)]
 struct Page {
     text: String,
 }
 
 impl Page {
-    /// Begins a family of samples. One that stays empty has its head all the same: so whoever reads the page sees what
-    /// there may be.
+    /// Begins a family of samples. A family without samples has its head nevertheless, so that a reader sees which
+    /// families exist.
     fn family(&mut self, kind: Kind, name: &'static str, help: &'static str) -> Family<'_> {
         let kind = match kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
             Kind::Histogram => "histogram",
         };
-        // Writing to a text cannot fail.
+        // Writing to a string cannot fail.
         let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
         Family { text: &mut self.text, name }
     }
@@ -285,7 +288,7 @@ impl Family<'_> {
         self.sample("", labels, value);
     }
 
-    /// One that nothing fell into is left out.
+    /// An empty histogram is left out.
     fn add_histogram(&mut self, labels: &Labels<'_>, durations: &Histogram) {
         let mut count = 0;
         if durations.count() == 0 {
@@ -298,13 +301,13 @@ impl Family<'_> {
             count = cumulative;
         }
         self.sample("_sum", labels, durations.sum_seconds());
-        // Not counted again: it has to be what the last bucket says.
+        // The last bucket, and not a second count: both have to be equal.
         self.sample("_count", labels, count as f64);
     }
 
     fn sample(&mut self, suffix: &str, labels: &Labels<'_>, value: f64) {
         let Self { text, name } = self;
-        // Writing to a text cannot fail.
+        // Writing to a string cannot fail.
         let _ = write!(text, "{name}{suffix}");
         for (index, (label, value)) in labels.iter().enumerate() {
             let before = if index == 0 { '{' } else { ',' };
@@ -319,7 +322,7 @@ fn number(value: f64) -> String {
     if value == f64::INFINITY { "+Inf".into() } else { value.to_string() }
 }
 
-/// The value of a label as it stands between quotes.
+/// The value of a label, escaped for quotes.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

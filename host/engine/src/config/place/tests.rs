@@ -1,4 +1,4 @@
-//! Workspaces as cargo has them, plugins folders in them, and what an earlier version left.
+//! Tests with cargo workspaces, plugins folders in them, and state folders of earlier versions.
 
 use super::*;
 use crate::workspace::BuildDir;
@@ -28,7 +28,7 @@ fn state_lies_below_the_target_folder_and_never_in_the_plugins_folder() {
     let states = Workspace::around(&plugins).unwrap().states();
     assert_eq!(place.parent(), Some(&*states));
     assert!(place.file_name().unwrap().to_str().unwrap().starts_with("plugins-"), "{}", place.display());
-    assert_eq!(default_state_dir(&root.join("ws/plugins/a/..")), place, "whichever way it is written");
+    assert_eq!(default_state_dir(&root.join("ws/plugins/a/..")), place, "however the path is written");
     assert_ne!(default_state_dir(&plugins.join("a")), place, "a host of one plugin has a state of its own");
     let bare = default_state_dir(&root.join("bare/plugins"));
     assert_eq!(bare.parent(), user_states().as_deref());
@@ -72,7 +72,7 @@ fn former() -> (tempfile::TempDir, PathBuf) {
 fn the_state_of_an_earlier_version_is_moved_once() {
     let (_dir, root) = former();
     let plugins = root.join("plugins");
-    assert_eq!(default_state_dir(&plugins), plugins.join(".replug"), "to look moves nothing");
+    assert_eq!(default_state_dir(&plugins), plugins.join(".replug"), "reading the default moves nothing");
     let place = settle_state_dir(&plugins);
     assert!(!plugins.join(".replug").exists());
     assert_eq!(place, default_state_dir(&plugins));
@@ -81,7 +81,7 @@ fn the_state_of_an_earlier_version_is_moved_once() {
     assert_eq!(fs::read_to_string(built).unwrap(), "built");
     assert!(!place.join("build").exists());
     fs::create_dir_all(plugins.join(".replug/run")).unwrap();
-    assert_eq!(settle_state_dir(&plugins), place, "what comes later is not taken over");
+    assert_eq!(settle_state_dir(&plugins), place, "a later one is not moved");
     assert_eq!(fs::read_to_string(place.join("http-token")).unwrap(), "secret");
 }
 
@@ -96,7 +96,7 @@ fn the_state_of_an_earlier_version_stays_while_a_host_runs_on_it() {
     fs::remove_dir(run).unwrap();
     let claim = File::open(former.join("hosts/0123")).unwrap();
     flock(&claim, FlockOperation::LockExclusive).unwrap();
-    assert_eq!(settle_state_dir(&plugins), former, "one that can be talked to");
+    assert_eq!(settle_state_dir(&plugins), former, "a host with a control plane");
     flock(&claim, FlockOperation::Unlock).unwrap();
     assert_ne!(settle_state_dir(&plugins), former);
 }
