@@ -61,16 +61,16 @@ impl Client {
 
     /// Sends a command to the host, and returns the `data` of its answer.
     pub(super) async fn ask(&self, command: &Command) -> Result<Value, CliError> {
-        let path = format!("/api/v1/plugin/{}", command.name());
+        let declared = command.kind().declaration();
         let payload = command.payload();
-        let response = match command.changes() {
-            true => {
+        let response = match declared.effect.is_read_only() {
+            true => self.get(&with_query(declared.path, &payload)).await?,
+            false => {
                 // The command may take minutes, so this first checks that the host answers at all.
                 self.get("/health/live").await?;
-                let request = request(Method::POST, &path).header("content-type", "application/json");
+                let request = request(Method::POST, declared.path).header("content-type", "application/json");
                 self.converse(request.body(Full::from(payload.to_string())), Duration::MAX).await?
             }
-            false => self.get(&with_query(&path, &payload)).await?,
         };
         let ok = response.status().is_success();
         let mut answer = self.read(response).await?;

@@ -8,14 +8,15 @@
 //!        v                                v
 //!  http/listen/         a bounded pool of connections, each with who is at its other end
 //!  http/guard.rs        may they ask? (peer, Host, Origin, token; before a byte of the body is read)
-//!  http/routes/         one file for each group of paths: parses the request, to the payload of one Command
+//!  http/routes/         the paths of the commands, and one file for each other group: parses the request to one Command
 //!  command/execute.rs   the one executor: Command -> Answer. Everything is done by the Host
 //!  http/envelope.rs     the answer or the error, in the form that all have
 //! ```
 //!
 //! * `command/` defines the requests and executes them. It does not depend on HTTP, so that another transport can use
 //!   the same executor. `http/` is the transport by sockets.
-//! * [`Command`] is every possible request. HTTP and the command line only parse into it.
+//! * [`Command`] is every possible request. Each command is declared once; its name, path and HTTP method, its possible
+//!   failures, and its place in the audit and in spans follow from that. HTTP and the command line only parse into it.
 //! * Both listeners speak the same HTTP. Over the socket, the kernel identifies the client, so that no token is needed.
 //! * `command/recent.rs` keeps the last events in rings, with numbers. Streams read from them at their own pace, can
 //!   continue after a disconnection, and are informed of what they missed. No reader makes the host wait.
@@ -47,8 +48,7 @@ pub mod command;
 mod http;
 
 pub use command::{
-    Command, Who,
-    answer::{self, Answer},
+    Answer, Command, Who, answer,
     error::{Code, ControlError},
 };
 pub use http::{

@@ -1,4 +1,7 @@
 //! What a [`Command`](super::Command) gives: plain data, the same over HTTP and on the command line.
+//!
+//! The command line reads what another version of the host may have written. So an answer is read without regard to what it has
+//! beside the fields here, and a field that is added here has a value for a host that does not know it yet.
 
 use super::schema::StatusSchema;
 use replug_api::describe;
@@ -6,28 +9,13 @@ use replug_engine::{
     Configured, Event, Generation, PendingConfig, PluginInfo, Status, Version, event::LimitsInForce,
     manifest::Mode, metrics::Failures,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// What a command gives.
-#[derive(Clone, Debug, Serialize)]
-#[serde(untagged)]
-#[expect(missing_docs, reason = "each variant is the answer of that name")]
-pub enum Answer {
-    Plugins(Plugins),
-    Plugin(Box<Plugin>),
-    Changed(Changed),
-    Executed(Executed),
-    Configured(ConfigTaken),
-    Methods(Methods),
-    Logs(Logged),
-    Generations(Versions),
-}
-
 /// The plugins, those that the host has taken in apart from those that it has not.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Plugins {
     /// The plugins that were started at least once, on this page.
     pub registered: Vec<Plugin>,
@@ -44,7 +32,7 @@ pub struct Plugins {
 }
 
 /// What of its configuration, as it stands, the host has not applied.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Configuration {
     /// Why it was refused, with file, line and key; null if it was not.
     pub refused: Option<String>,
@@ -59,7 +47,7 @@ impl From<PendingConfig> for Configuration {
 }
 
 /// A plugin as the host sees it at one moment.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Plugin {
     /// Its id.
     pub id: String,
@@ -119,7 +107,7 @@ pub struct Plugin {
 }
 
 /// Calls that gave no value, by why.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Failed {
     /// The method returned an error of its own.
     pub error: u64,
@@ -173,7 +161,7 @@ impl From<PluginInfo> for Plugin {
 }
 
 /// How a plugin is after a command has changed it.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Changed {
     /// The plugin's id.
     pub id: String,
@@ -185,7 +173,7 @@ pub struct Changed {
 }
 
 /// What a call gave.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Executed {
     /// The plugin's id.
     pub id: String,
@@ -199,7 +187,7 @@ pub struct Executed {
 }
 
 /// A configuration was taken over.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ConfigTaken {
     /// The plugin's id.
     pub id: String,
@@ -233,7 +221,7 @@ impl ConfigTaken {
 }
 
 /// The methods of the generation that serves.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Methods {
     /// The plugin's id.
     pub id: String,
@@ -244,7 +232,7 @@ pub struct Methods {
 }
 
 /// One interface of a plugin.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Interface {
     /// The trait's name.
     pub name: String,
@@ -258,7 +246,7 @@ pub struct Interface {
 }
 
 /// One method of an interface.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Method {
     /// The method's name.
     pub name: String,
@@ -275,7 +263,7 @@ pub struct Method {
 }
 
 /// One parameter of a method.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Param {
     /// The parameter's name.
     pub name: String,
@@ -322,7 +310,7 @@ impl Method {
 }
 
 /// What plugins have logged lately, the oldest first.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Logged {
     /// The plugin's id; none if all were asked for.
     pub id: Option<String>,
@@ -332,7 +320,7 @@ pub struct Logged {
 }
 
 /// The versions that a plugin can go back to.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Versions {
     /// The plugin's id.
     pub id: String,
@@ -343,7 +331,7 @@ pub struct Versions {
 }
 
 /// A version that has served, and may serve again.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct OldVersion {
     /// The first generation that it served as.
     pub generation: u64,

@@ -4,7 +4,7 @@
 //! backlog. So the first call of a kind is reported at once. Those that follow are counted, and the count is reported
 //! once a second.
 
-use super::Who;
+use super::{Kind, Who};
 use parking_lot::Mutex;
 use replug_engine::{EventKind, PluginId, WeakHost};
 use std::{borrow::Cow, time::Duration};
@@ -118,7 +118,8 @@ impl Audit {
             Who::Remote(address) => address.ip().to_string(),
             other => other.to_string(),
         };
-        let command = if plugin.is_some() { format!("execute {method}") } else { "execute".into() };
+        let name = Kind::Execute.declaration().name;
+        let command = if plugin.is_some() { format!("{name} {method}") } else { name.into() };
         let outcome = outcome.clone().into_owned();
         self.write(plugin.as_ref(), EventKind::Audit { who, command, outcome, count: Some(*count) });
     }

@@ -2,15 +2,16 @@
 //! whole (which version `to` names, which page is asked for); what is done, the [`Host`] does.
 
 use super::{
-    Command, Execute, List, Register, Rollback, Stop, Who,
-    answer::{Answer, Changed, ConfigTaken, Executed, Interface, Logged, Methods, Plugins, Versions},
+    Answer, Command, Execute, Kind, List, Logs, OfPlugin, Payload, Who,
+    answer::{Executed, Interface, Logged, Methods, Plugin, Plugins, Versions},
     audit::Audit,
     calls::{Calls, NoAnswer},
+    change, commands,
     error::{Code, ControlError},
     recent::Recent,
 };
 use replug_engine::{
-    CallError, Digest, Host, PluginId, Version, WeakHost,
+    BoxFuture, CallError, Host, PluginId, WeakHost,
     manifest::{Manifest, Mode},
 };
 use serde_json::{Value, json, value::RawValue};
@@ -26,7 +27,7 @@ const LINES: u32 = 100;
 /// How much longer than its `call_timeout` to wait for the end of a call in another process.
 const GRACE: Duration = Duration::from_secs(1);
 
-type Done = Result<Answer, ControlError>;
+pub(super) type Done<T> = Result<T, ControlError>;
 
 /// What does all that is asked of one host, by whatever way it was asked.
 pub(crate) struct Executor {
@@ -59,26 +60,30 @@ impl Executor {
 
     /// Does what is asked, and has it audited if it may change something. What has begun goes on even if nobody waits
     /// for the answer any more.
-    pub(crate) async fn execute(self: &Arc<Self>, who: Who, command: Command) -> Done {
+    pub(crate) async fn run(self: &Arc<Self>, who: Who, command: Command) -> Done<Answer> {
         let host = self.host()?;
         if let Some(plugin) = command.plugin() {
             // The span of whoever asks.
             Span::current().record("plugin", tracing::field::display(plugin));
         }
-        match command {
-            Command::Execute(call) => self.call(&host, who, call).await,
-            command if command.changes() => {
-                let app = self.clone();
-                let changing = async move {
-                    let done = change(&host, &command).await;
-                    let outcome = done.as_ref().map_or_else(ControlError::outcome, |_| "ok".to_owned());
-                    app.audit.tell(&who, command.plugin(), (command.name(), &outcome));
-                    done
-                };
-                tokio::spawn(changing.in_current_span()).await.unwrap_or_else(|error| Err(bug(&error)))
-            }
-            command => self.look(&host, &command),
-        }
+        self.dispatch(host, who, command).await
+    }
+
+    /// Executes a command that changes something and is no call.
+    async fn change(
+        self: &Arc<Self>,
+        who: Who,
+        (kind, plugin): (Kind, Option<PluginId>),
+        changing: BoxFuture<'static, Done<Answer>>,
+    ) -> Done<Answer> {
+        let app = self.clone();
+        let audited = async move {
+            let done = changing.await;
+            let outcome = done.as_ref().map_or_else(ControlError::outcome, |_| "ok".to_owned());
+            app.audit.tell(&who, plugin.as_ref(), (kind.declaration().name, &outcome));
+            done
+        };
+        tokio::spawn(audited.in_current_span()).await.unwrap_or_else(|error| Err(bug(&error)))
     }
 
     /// The host, while it is there.
@@ -86,53 +91,54 @@ impl Executor {
         self.host.upgrade().ok_or_else(|| ControlError::new(Code::ShutDown, "the host has shut down"))
     }
 
-    /// What changes nothing.
-    fn look(&self, host: &Host, command: &Command) -> Done {
-        Ok(match command {
-            Command::List(list) => Answer::Plugins(page(host, list)?),
-            Command::Get(of) => Answer::Plugin(Box::new(host.info(of.id.as_str())?.into())),
-            Command::Methods(of) => {
-                let handle = host.plugin(of.id.as_str())?;
-                let interfaces = handle.interfaces();
-                if interfaces.is_empty() {
-                    return Err(self.not_serving(host, &of.id));
-                }
-                Answer::Methods(Methods {
-                    id: of.id.to_string(),
-                    generation: handle.generation().map(|generation| generation.0),
-                    interfaces: interfaces.iter().map(Interface::of).collect(),
-                })
-            }
-            Command::Generations(of) => {
-                let versions = host.versions(of.id.as_str())?;
-                Answer::Generations(Versions::new(of.id.to_string(), &versions))
-            }
-            Command::Logs(logs) => {
-                if let Some(id) = &logs.id {
-                    host.info(id.as_str())?;
-                }
-                let entries = self.recent.logs(logs.id.as_ref(), lines(logs.lines)?);
-                Answer::Logs(Logged {
-                    id: logs.id.as_ref().map(PluginId::to_string),
-                    logs: entries.into_iter().map(|entry| entry.event).collect(),
-                })
-            }
-            _ => return Err(ControlError::new(Code::Bug, format!("`{}` is no question", command.name()))),
+    fn list(&self, host: &Host, list: &List) -> Done<Plugins> {
+        page(host, list)
+    }
+
+    fn get(&self, host: &Host, of: &OfPlugin) -> Done<Plugin> {
+        Ok(host.info(of.id.as_str())?.into())
+    }
+
+    fn methods(&self, host: &Host, of: &OfPlugin) -> Done<Methods> {
+        let handle = host.plugin(of.id.as_str())?;
+        let interfaces = handle.interfaces();
+        if interfaces.is_empty() {
+            return Err(self.not_serving(host, &of.id));
+        }
+        Ok(Methods {
+            id: of.id.to_string(),
+            generation: handle.generation().map(|generation| generation.0),
+            interfaces: interfaces.iter().map(Interface::of).collect(),
+        })
+    }
+
+    fn generations(&self, host: &Host, of: &OfPlugin) -> Done<Versions> {
+        Ok(Versions::new(of.id.to_string(), &host.versions(of.id.as_str())?))
+    }
+
+    fn logs(&self, host: &Host, logs: &Logs) -> Done<Logged> {
+        if let Some(id) = &logs.id {
+            host.info(id.as_str())?;
+        }
+        let entries = self.recent.logs(logs.id.as_ref(), lines(logs.lines)?);
+        Ok(Logged {
+            id: logs.id.as_ref().map(PluginId::to_string),
+            logs: entries.into_iter().map(|entry| entry.event).collect(),
         })
     }
 
     /// Calls a method, and has that audited, whether the caller waits for the answer or not.
-    async fn call(&self, host: &Host, who: Who, call: Execute) -> Done {
+    async fn execute(&self, host: &Host, who: &Who, call: Execute) -> Done<Executed> {
         let arguments = arguments(&call)?;
         let Execute { id, method, .. } = call;
         let answer = {
-            let mut audited = self.audit.counted(&who, &id, &method);
+            let mut audited = self.audit.counted(who, &id, &method);
             let answer = self.answer(host, (&id, &method), arguments).await;
             audited.outcome = answer.as_ref().map_or_else(|error| error.outcome().into(), |_| "ok".into());
             answer
         };
         let (generation, result) = answer?;
-        Ok(Answer::Executed(Executed { id: id.to_string(), method, generation, result }))
+        Ok(Executed { id: id.to_string(), method, generation, result })
     }
 
     /// The generation that a call reached, and what it gave. It runs on a thread that may block. In process, it cannot be
@@ -209,54 +215,42 @@ fn is_coming_up(host: &Host, id: &PluginId) -> bool {
     host.info(id.as_str()).is_ok_and(|info| info.coming_up)
 }
 
-/// What changes something, but is no call.
-async fn change(host: &Host, command: &Command) -> Done {
-    match command {
-        Command::Register(Register { id, rebuild }) => {
-            let info = host.info(id.as_str())?;
-            match (info.status.is_registered(), rebuild) {
-                (true, false) => {
-                    let text =
-                        format!("{id} is registered already: `reload` it, or `start` it if it was stopped");
-                    return Err(ControlError::new(Code::WrongState, text));
+/// Calls for each command the function with its name. Those that change something are in `change.rs`.
+macro_rules! dispatch {
+    ($(
+        $(#[doc = $doc:literal])+
+        $effect:ident $variant:ident as $name:ident($payload:ty) -> $answer:ty, $done:literal, [$($failures:ident),*];
+    )+) => {
+        impl Executor {
+            async fn dispatch(self: &Arc<Self>, host: Host, who: Who, command: Command) -> Done<Answer> {
+                match command {
+                    $(Command::$variant(it) => dispatch!(@$effect self, host, who, it, $variant $name),)+
                 }
-                (_, true) => host.reload(id.as_str()).await?,
-                (false, false) => host.start(id.as_str()).await?,
-            };
-        }
-        Command::Unregister(of) => {
-            if !host.info(of.id.as_str())?.status.is_registered() {
-                let text = format!("{} is not registered: there is nothing to stop", of.id);
-                return Err(ControlError::new(Code::WrongState, text));
             }
-            host.unregister(of.id.as_str()).await?;
         }
-        Command::Reload(of) => drop(host.reload(of.id.as_str()).await?),
-        Command::Rollback(Rollback { id, to }) => {
-            let versions = host.versions(id.as_str())?;
-            let to = to.as_deref().map(|to| version(id, &versions, to)).transpose()?;
-            host.rollback(id.as_str(), to).await?;
-        }
-        Command::Start(of) => drop(host.start(of.id.as_str()).await?),
-        Command::Stop(Stop { id, discard: false }) => host.stop(id.as_str()).await?,
-        Command::Stop(Stop { id, discard: true }) => host.stop_and_discard(id.as_str()).await?,
-        Command::Configure(configure) => {
-            let how = host.configure(configure.id.as_str(), configure.config.clone()).await?;
-            return Ok(Answer::Configured(ConfigTaken::new(configure.id.to_string(), how)));
-        }
-        _ => return Err(ControlError::new(Code::Bug, format!("`{}` changes nothing", command.name()))),
-    }
-    let id = command.plugin().map(PluginId::as_str).unwrap_or_default();
-    let info = host.info(id)?;
-    let generation = info.generation.map(|generation| generation.0);
-    Ok(Answer::Changed(Changed { id: info.id.to_string(), generation, status: info.status }))
+    };
+    (@follows $($asked:tt)+) => { dispatch!(@reads $($asked)+) };
+    (@reads $self:ident, $host:ident, $who:ident, $it:ident, $variant:ident $name:ident) => {
+        $self.$name(&$host, &$it).map(Answer::$variant)
+    };
+    (@calls $self:ident, $host:ident, $who:ident, $it:ident, $variant:ident $name:ident) => {
+        $self.$name(&$host, &$who, $it).await.map(Answer::$variant)
+    };
+    (@sets $($asked:tt)+) => { dispatch!(@changes $($asked)+) };
+    (@changes $self:ident, $host:ident, $who:ident, $it:ident, $variant:ident $name:ident) => {{
+        let of = (Kind::$variant, $it.plugin().cloned());
+        let changing = async move { change::$name(&$host, $it).await.map(Answer::$variant) };
+        $self.change($who, of, Box::pin(changing)).await
+    }};
 }
+
+commands!(dispatch);
 
 fn bug(error: &tokio::task::JoinError) -> ControlError {
     ControlError::new(Code::Bug, format!("the host failed on the way: {error}"))
 }
 
-fn page(host: &Host, list: &List) -> Result<Plugins, ControlError> {
+fn page(host: &Host, list: &List) -> Done<Plugins> {
     let page_no = within("page_no", list.page_no.unwrap_or(1), (1, u32::MAX))?;
     let page_size = within("page_size", list.page_size.unwrap_or(PAGE), (1, PAGE))?;
     let mut plugins = host.plugins();
@@ -308,54 +302,6 @@ fn arguments(call: &Execute) -> Result<Value, ControlError> {
         (Some(args @ (Value::Object(_) | Value::Array(_) | Value::Null)), None) => Ok(args.clone()),
         (Some(_), None) => {
             bad("`args` is a single value, but must be an object by name or an array by position".into())
-        }
-    }
-}
-
-/// The version that `to` names: a generation, a digest, or the beginning of one that is no other's.
-fn version(id: &PluginId, versions: &[Version], to: &str) -> Result<Digest, ControlError> {
-    let generation = to.strip_prefix('g').and_then(|number| number.parse::<u64>().ok());
-    let fits = |version: &&Version| match generation {
-        Some(number) => {
-            version.generation.0 == number || version.serves_as.is_some_and(|now| now.0 == number)
-        }
-        None => to.len() >= 4 && version.digest.to_string().starts_with(&to.to_ascii_lowercase()),
-    };
-    let found: Vec<_> = versions.iter().filter(fits).collect();
-    if let [version] = found[..] {
-        return Ok(version.digest);
-    }
-    let known: Vec<_> = versions
-        .iter()
-        .map(|version| format!("{} ({})", version.generation, version.digest.short()))
-        .collect();
-    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-    let to: String = to.chars().take(80).collect();
-    let text = format!("{id} has no version {to:?} to go back to: there is {known}");
-    Err(ControlError::new(Code::UnknownVersion, text))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use replug_engine::Generation;
-
-    #[test]
-    fn a_version_is_named_by_its_generation_or_by_enough_of_its_digest() {
-        let id: PluginId = "dev.example.x".parse().unwrap();
-        let at = |number, byte, serves_as| Version {
-            generation: Generation(number),
-            digest: Digest([byte; 32]),
-            serves_as,
-        };
-        let versions = [at(1, 0xab, Some(Generation(3))), at(2, 0xcd, None)];
-        for to in ["g1", "g3", "abab", "ABABab"] {
-            assert_eq!(version(&id, &versions, to).unwrap(), Digest([0xab; 32]), "{to}");
-        }
-        for to in ["g4", "ab", "", "../x", "abcd"] {
-            let error = version(&id, &versions, to).unwrap_err();
-            assert_eq!(error.code, Code::UnknownVersion);
-            assert!(error.message.contains("g1 (abababababab), g2"), "{error}");
         }
     }
 }

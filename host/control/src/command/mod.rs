@@ -1,13 +1,17 @@
-//! [`Command`]: everything that can be asked of a running host. HTTP and the command line only parse into it.
+//! [`Command`]: every possible request to a running host. HTTP and the command line only parse into it.
 //!
-//! A variant's payload is at once the body, or the query, of the request that carries it.
+//! Each command is declared once, in the list `commands` below. [`Command`], [`Kind`] and [`Answer`] follow from that list, and
+//! so do the path, the HTTP method and the description of the API, the name in the audit, and the level of a request's span.
+//! `execute.rs` and `change.rs` have a function with each command's name, which executes the command. This module does not
+//! depend on the transport: no HTTP, no sockets.
 //!
-//! `execute.rs` does what a command says and gives an [`Answer`](answer::Answer). Nothing here knows by which way the
-//! command came: no HTTP, no sockets.
+//! A variant's payload is also the body or the query of the request that carries it.
 
 pub mod answer;
 mod audit;
 mod calls;
+mod change;
+mod declare;
 pub(crate) mod error;
 pub(crate) mod execute;
 pub(crate) mod filter;
@@ -15,111 +19,98 @@ pub(crate) mod recent;
 pub(crate) mod schema;
 mod who;
 
+pub use declare::{Declaration, Effect, Request};
+pub(crate) use declare::{Describe, Failures, OF_A_STREAM, Source};
 pub use who::Who;
 
+use answer::{Changed, ConfigTaken, Executed, Logged, Methods, Plugin, Plugins, Versions};
+use declare::declare;
 use replug_engine::{PluginId, Status};
 use schema::StatusSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
-/// What is asked of a running host.
-#[derive(Clone, Debug)]
-pub enum Command {
-    /// List the plugins, in pages.
-    List(List),
-    /// Tell all of one plugin.
-    Get(OfPlugin),
-    /// Take in a plugin that was never started, or was unregistered: build it if need be, and start it.
-    Register(Register),
-    /// Stop a plugin, and count it among those that were never started.
-    Unregister(OfPlugin),
-    /// Call a method.
-    Execute(Execute),
-    /// Build the plugin, and let the result serve as a new generation.
-    Reload(OfPlugin),
-    /// Let an earlier version serve again, as a new generation.
-    Rollback(Rollback),
-    /// Start a plugin that does not run; one that does is left alone.
-    Start(OfPlugin),
-    /// End a plugin after its last call, and keep its state for the next start; one that does not run is left alone.
-    Stop(Stop),
-    /// Give a plugin another configuration, without touching its manifest.
-    Configure(Configure),
-    /// Describe the methods of the generation that serves.
-    Methods(OfPlugin),
-    /// Tell what a plugin has logged lately.
-    Logs(Logs),
-    /// List the versions that a plugin can go back to.
-    Generations(OfPlugin),
+/// Passes the list of commands to a macro. The entry of a command has its documentation; its [`Effect`] (`follows` reads, and
+/// may continue as a stream); its variant, its name, its payload and its answer; the description of success; and the possible
+/// failures.
+macro_rules! commands {
+    ($make:ident) => {
+        $make! {
+            /// List the plugins, in pages: those that were started at least once, and those that were not.
+            reads List as list(List) -> Plugins, "The plugins of the page", [];
+
+            /// Tell all of one plugin.
+            reads Get as get(OfPlugin) -> Plugin, "The plugin", [OF_A_PLUGIN];
+
+            /// Describe the methods of the generation that serves: names, parameters, types and docs, from its interfaces.
+            reads Methods as methods(OfPlugin) -> Methods, "The methods by interface", [OF_A_PLUGIN];
+
+            /// List the versions that a plugin can go back to.
+            reads Generations as generations(OfPlugin) -> Versions, "The versions, the oldest first", [OF_A_PLUGIN];
+
+            /// Tell what a plugin, or each, has logged lately; with `follow=true`, as server-sent events that go on with what is
+            /// logged from now on, or, with the last id in the header `Last-Event-ID`, after that.
+            follows Logs as logs(Logs) -> Logged, "The entries, the oldest first", [OF_A_PLUGIN, OF_A_STREAM];
+
+            /// Call a method, always on the newest generation.
+            calls Execute as execute(Execute) -> Executed, "What the method returned", [OF_A_PLUGIN, OF_A_CHANGE, OF_A_CALL];
+
+            /// Take in a plugin that was never started, or was unregistered: build it if need be, and start it.
+            changes Register as register(Register) -> Changed, "It serves", [OF_A_PLUGIN, OF_A_CHANGE];
+
+            /// Stop a plugin, and count it among those that were never started.
+            sets Unregister as unregister(OfPlugin) -> Changed, "It does not run", [OF_A_PLUGIN, OF_A_CHANGE];
+
+            /// Build the plugin, and let the result serve as a new generation.
+            changes Reload as reload(OfPlugin) -> Changed, "The new generation serves", [OF_A_PLUGIN, OF_A_CHANGE];
+
+            /// Let an earlier version serve again, as a new generation.
+            changes Rollback as rollback(Rollback) -> Changed, "The earlier version serves", [OF_A_PLUGIN, OF_A_CHANGE];
+
+            /// Start a plugin that does not run; one that does is left alone.
+            sets Start as start(OfPlugin) -> Changed, "It serves", [OF_A_PLUGIN, OF_A_CHANGE];
+
+            /// End a plugin after its last call; one that does not run is left alone.
+            sets Stop as stop(Stop) -> Changed, "It does not run", [OF_A_PLUGIN, OF_A_CHANGE];
+
+            /// Give a plugin another configuration, without touching its manifest. What the plugin refuses changes nothing.
+            changes Configure as config(Configure) -> ConfigTaken, "The plugin has taken it over", [OF_A_PLUGIN, OF_A_CHANGE];
+        }
+    };
 }
 
-impl Command {
-    /// The last part of its path: `/api/v1/plugin/<name>`.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::List(_) => "list",
-            Self::Get(_) => "get",
-            Self::Register(_) => "register",
-            Self::Unregister(_) => "unregister",
-            Self::Execute(_) => "execute",
-            Self::Reload(_) => "reload",
-            Self::Rollback(_) => "rollback",
-            Self::Start(_) => "start",
-            Self::Stop(_) => "stop",
-            Self::Configure(_) => "config",
-            Self::Methods(_) => "methods",
-            Self::Logs(_) => "logs",
-            Self::Generations(_) => "generations",
-        }
-    }
+use commands;
 
-    /// Whether it may change something: such a command is a POST, and leaves a trace in the audit.
-    pub fn changes(&self) -> bool {
-        !matches!(
-            self,
-            Self::List(_) | Self::Get(_) | Self::Methods(_) | Self::Logs(_) | Self::Generations(_)
-        )
-    }
+commands!(declare);
 
-    /// The plugin that it is about.
-    pub fn plugin(&self) -> Option<&PluginId> {
-        match self {
-            Self::List(_) => None,
-            Self::Get(of)
-            | Self::Unregister(of)
-            | Self::Reload(of)
-            | Self::Start(of)
-            | Self::Methods(of)
-            | Self::Generations(of) => Some(&of.id),
-            Self::Register(Register { id, .. })
-            | Self::Stop(Stop { id, .. })
-            | Self::Execute(Execute { id, .. })
-            | Self::Rollback(Rollback { id, .. })
-            | Self::Configure(Configure { id, .. }) => Some(id),
-            Self::Logs(logs) => logs.id.as_ref(),
-        }
-    }
+/// The payload of a command.
+trait Payload {
+    /// The plugin that it names.
+    fn plugin(&self) -> Option<&PluginId>;
+}
 
-    /// Its payload as JSON.
-    pub fn payload(&self) -> Value {
-        let written = match self {
-            Self::List(it) => serde_json::to_value(it),
-            Self::Get(it)
-            | Self::Unregister(it)
-            | Self::Reload(it)
-            | Self::Start(it)
-            | Self::Methods(it)
-            | Self::Generations(it) => serde_json::to_value(it),
-            Self::Register(it) => serde_json::to_value(it),
-            Self::Stop(it) => serde_json::to_value(it),
-            Self::Execute(it) => serde_json::to_value(it),
-            Self::Rollback(it) => serde_json::to_value(it),
-            Self::Configure(it) => serde_json::to_value(it),
-            Self::Logs(it) => serde_json::to_value(it),
-        };
-        // Payloads are plain structs, which can be written.
-        written.unwrap_or_default()
+macro_rules! of_one_plugin {
+    ($($payload:ty),+) => {
+        $(impl Payload for $payload {
+            fn plugin(&self) -> Option<&PluginId> {
+                Some(&self.id)
+            }
+        })+
+    };
+}
+
+of_one_plugin!(OfPlugin, Register, Stop, Execute, Rollback, Configure);
+
+impl Payload for List {
+    fn plugin(&self) -> Option<&PluginId> {
+        None
+    }
+}
+
+impl Payload for Logs {
+    fn plugin(&self) -> Option<&PluginId> {
+        self.id.as_ref()
     }
 }
 

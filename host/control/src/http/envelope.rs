@@ -3,13 +3,14 @@
 
 use super::{
     caller::Caller,
+    command::Source,
     error::{Code, ControlError},
 };
 use axum::{
     body::{Body, to_bytes},
-    extract::{FromRequest, FromRequestParts, Query, Request},
+    extract::{FromRequestParts, Query, Request},
     http::{
-        HeaderValue, StatusCode,
+        HeaderValue, StatusCode, Uri,
         header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
         request::Parts,
     },
@@ -30,7 +31,7 @@ pub(super) const MAX_BODY: usize = 1 << 20;
 const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// The answer to a request that succeeded.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Envelope<T> {
     /// 0.
     pub code: u32,
@@ -121,8 +122,19 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     type Rejection = ControlError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ControlError> {
-        match Query::<T>::try_from_uri(&parts.uri) {
-            Ok(Query(read)) => Ok(Self(read)),
+        QueryOf(&parts.uri).payload().map(Self)
+    }
+}
+
+/// The query of a URI, to be read in full.
+pub(super) struct QueryOf<'a>(pub(super) &'a Uri);
+
+impl Source for QueryOf<'_> {
+    type Error = ControlError;
+
+    fn payload<T: DeserializeOwned>(self) -> Result<T, ControlError> {
+        match Query::<T>::try_from_uri(self.0) {
+            Ok(Query(read)) => Ok(read),
             Err(error) => {
                 let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
                 Err(ControlError::new(Code::BadInput, format!("the query: {reason}")))
@@ -137,17 +149,24 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
 pub(super) struct Nothing {}
 
 /// A body of JSON. Unknown keys are errors.
-pub(super) struct Json<T>(pub(super) T);
+pub(super) struct JsonBody(Vec<u8>);
 
-impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
-    type Rejection = ControlError;
-
-    async fn from_request(request: Request, _: &S) -> Result<Self, ControlError> {
+impl JsonBody {
+    /// Waits for the body of the request.
+    pub(super) async fn of(request: Request) -> Result<Self, ControlError> {
         if !is_json(&request) {
             let text = "the body must be JSON: set `content-type: application/json`";
             return Err(ControlError::new(Code::NotJson, text));
         }
-        let body = read(request.into_body()).await?;
+        read(request.into_body()).await.map(Self)
+    }
+}
+
+impl Source for JsonBody {
+    type Error = ControlError;
+
+    fn payload<T: DeserializeOwned>(self) -> Result<T, ControlError> {
+        let Self(body) = self;
         let refused =
             |error: &dyn fmt::Display| ControlError::new(Code::BadInput, format!("the body: {error}"));
         // serde also accepts a sequence for a struct, field by field, without a check of keys.
@@ -155,7 +174,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         if !is_object && serde_json::from_slice::<IgnoredAny>(&body).is_ok() {
             return Err(refused(&"it must be an object: `{...}`"));
         }
-        serde_json::from_slice(&body).map(Self).map_err(|error| refused(&error))
+        serde_json::from_slice(&body).map_err(|error| refused(&error))
     }
 }
 

@@ -18,7 +18,8 @@ use super::{
     command::Who,
     envelope::{MAX_BODY, too_large_body},
     error::{Code, ControlError},
-    routes, span,
+    routes::{self, Route},
+    span,
 };
 use axum::{
     Router,
@@ -55,7 +56,11 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Passes a request for that route to its handler, or rejects it. This wraps the router and is not a layer of it: a
 /// layer would cost each request a copy of the router's services.
-pub(super) async fn guard((app, route): (&App, &str), mut request: Request, router: Router) -> Response {
+pub(super) async fn guard(
+    (app, route): (&App, Option<&Route>),
+    mut request: Request,
+    router: Router,
+) -> Response {
     let request_id = format!("{}-{}", app.recent.run(), REQUESTS.fetch_add(1, Ordering::Relaxed));
     let header = HeaderValue::from_str(&request_id);
     let span = span::of((request.method(), route), &request_id);
@@ -122,7 +127,7 @@ fn admit(app: &App, request: &Request) -> Result<Caller, ControlError> {
 }
 
 /// Paths that need no token: whether the host is alive, and the page, which contains no data of the host.
-fn is_open(path: &str) -> bool {
+pub(super) fn is_open(path: &str) -> bool {
     let below = path.strip_prefix(routes::PREFIX).unwrap_or(path);
     path == "/" || path.starts_with("/assets/") || below.starts_with("/health/")
 }

@@ -11,7 +11,7 @@ mod span;
 mod sse;
 mod token;
 
-use super::command::{self, answer, error, execute, filter, recent, schema};
+use super::command::{self, error, execute, filter, recent, schema};
 use execute::Executor;
 use guard::Gate;
 use recent::Recent;

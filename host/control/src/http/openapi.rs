@@ -1,7 +1,13 @@
 //! `/openapi.json`: generated from the handlers themselves, so that none is missing. The answers that all of them share
 //! are added here.
 
-use super::{command::Execute, envelope::ErrorBody, schema};
+use super::{
+    command::{Describe, Execute, Failures, Kind},
+    envelope::{Envelope, ErrorBody},
+    error::Code,
+    guard::is_open,
+    schema,
+};
 use axum::{
     body::Body,
     http::{HeaderValue, header::CONTENT_TYPE},
@@ -9,37 +15,30 @@ use axum::{
 };
 use std::sync::Arc;
 use utoipa::{
-    PartialSchema, ToSchema,
+    IntoParams, PartialSchema, ToSchema,
     openapi::{
-        ContentBuilder, HttpMethod, InfoBuilder, OpenApi, Paths, Ref, RefOr, ResponseBuilder,
-        path::{Operation, PathItem},
+        Content, ContentBuilder, HttpMethod, InfoBuilder, OpenApi, Paths, Ref, RefOr, Required,
+        ResponseBuilder, Schema,
+        path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem},
+        request_body::{RequestBody, RequestBodyBuilder},
+        schema::{ObjectBuilder, SchemaType, Type},
         security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
     },
 };
+use utoipa_axum::router::OpenApiRouter;
 
 /// The document, as it is sent.
 #[derive(Clone)]
 pub(super) struct Document(Arc<str>);
 
-/// The possible answers to any request, besides success.
-const ALWAYS: &[(&str, &str)] = &[
-    ("400", "The request is invalid"),
-    ("401", "The token is missing or wrong"),
-    ("403", "The host name, the page or the user of the request is not allowed"),
-    ("413", "The body is too large"),
-    ("503", "The host or the plugin is starting or shutting down; see `retry-after`"),
+/// The possible failures of any request.
+const ALWAYS: Failures = &[
+    (Code::BadInput, "The request is invalid"),
+    (Code::NoToken, "The token is missing or wrong"),
+    (Code::ForeignHost, "The host name, the page or the user of the request is not allowed"),
+    (Code::TooLarge, "The body is too large"),
+    (Code::Restarting, "The host or the plugin is starting or shutting down; see `retry-after`"),
 ];
-const OF_A_PLUGIN: &[(&str, &str)] =
-    &[("404", "There is no such plugin, method or version"), ("409", "The plugin's state does not allow it")];
-const OF_A_CHANGE: &[(&str, &str)] = &[
-    ("408", "The body did not arrive in time"),
-    ("415", "The content type of the body is not JSON"),
-    ("422", "The plugin returned an error, or the new version did not come to serve"),
-];
-const OF_A_CALL: &[(&str, &str)] =
-    &[("429", "Too many calls run already"), ("504", "The call did not end in time")];
-const OF_A_STREAM: &[(&str, &str)] =
-    &[("404", "There is no such plugin"), ("429", "Too many streams are open already")];
 
 impl Document {
     /// The description of the handlers, with what all of them have in common.
@@ -62,38 +61,126 @@ impl Document {
     }
 }
 
+/// Adds what all operations share.
 fn describe(paths: &mut Paths) {
     for (path, item) in &mut paths.paths {
         let PathItem { get, post, .. } = item;
-        for (method, operation) in [(HttpMethod::Get, get), (HttpMethod::Post, post)] {
-            let Some(operation) = operation else { continue };
-            let mut add = |failures: &[(&str, &str)]| failures.iter().for_each(|it| answer(operation, *it));
-            add(ALWAYS);
-            if path.contains("/plugin/") && !path.ends_with("/list") {
-                add(OF_A_PLUGIN);
-            }
-            if method == HttpMethod::Post {
-                add(OF_A_CHANGE);
-            }
-            if path.ends_with("/execute") {
-                add(OF_A_CALL);
-            }
-            if path.ends_with("/events") || path.ends_with("/logs") {
-                add(OF_A_STREAM);
-            }
+        for operation in [get, post].into_iter().flatten() {
+            fail(operation, ALWAYS);
             without_schema_of_streams(operation);
-            if !path.starts_with("/health/") {
+            if !is_open(path) {
                 operation.security = Some(vec![SecurityRequirement::new("token", Vec::<String>::new())]);
             }
         }
     }
 }
 
-fn answer(operation: &mut Operation, (status, description): (&str, &str)) {
-    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(ErrorBody::name()))).build();
-    let response =
-        ResponseBuilder::new().description(description).content("application/json", content).build();
-    operation.responses.responses.insert(status.to_owned(), response.into());
+/// Adds possible failures to each operation of the router.
+pub(super) fn failing<S: Clone + Send + Sync + 'static>(
+    mut router: OpenApiRouter<S>,
+    failures: Failures,
+) -> OpenApiRouter<S> {
+    for PathItem { get, post, .. } in router.get_openapi_mut().paths.paths.values_mut() {
+        [get, post].into_iter().flatten().for_each(|operation| fail(operation, failures));
+    }
+    router
+}
+
+/// Adds possible failures to the operation.
+fn fail(operation: &mut Operation, failures: Failures) {
+    for (code, description) in failures {
+        let content = json(ErrorBody::name());
+        let response =
+            ResponseBuilder::new().description(*description).content("application/json", content).build();
+        operation.responses.responses.insert(code.status().to_string(), response.into());
+    }
+}
+
+/// JSON with the schema of that name.
+fn json(form: impl Into<String>) -> Content {
+    ContentBuilder::new().schema(Some(Ref::from_schema_name(form))).build()
+}
+
+/// Schemas by name.
+type Schemas = Vec<(String, RefOr<Schema>)>;
+
+/// The path of a command, and the schemas that it refers to.
+pub(super) fn of_command(kind: Kind) -> (Schemas, Paths) {
+    let declared = kind.declaration();
+    let Forms { mut params, body, gives, schemas } = kind.describe(Enveloped);
+    let mut done = ResponseBuilder::new().description(declared.done).content("application/json", json(gives));
+    if declared.is_stream {
+        done = done.content("text/event-stream", Content::default());
+        params.get_or_insert_default().push(last_event_id());
+    }
+    let docs: Vec<_> = declared.docs.lines().map(str::trim).collect();
+    let mut operation = OperationBuilder::new()
+        .operation_id(Some(declared.name))
+        .summary(Some(docs.join("\n")))
+        .parameters(params)
+        .request_body(body)
+        .response("200", done)
+        .build();
+    declared.failures.iter().for_each(|failures| fail(&mut operation, failures));
+    let method = if declared.effect.is_read_only() { HttpMethod::Get } else { HttpMethod::Post };
+    let mut paths = Paths::new();
+    paths.add_path_operation(declared.path, vec![method], operation);
+    (schemas, paths)
+}
+
+/// The types of a command's payload and answer.
+struct Forms {
+    params: Option<Vec<Parameter>>,
+    body: Option<RequestBody>,
+    /// The name of the answer's schema.
+    gives: String,
+    schemas: Schemas,
+}
+
+/// Describes a command whose answer is in an [`Envelope`].
+struct Enveloped;
+
+impl Describe for Enveloped {
+    type Description = Forms;
+
+    fn by_query<P: IntoParams, A: ToSchema>(self) -> Forms {
+        let (gives, schemas) = enveloped::<A>();
+        Forms { params: Some(P::into_params(|| Some(ParameterIn::Query))), body: None, gives, schemas }
+    }
+
+    fn by_body<P: ToSchema, A: ToSchema>(self) -> Forms {
+        let (gives, mut schemas) = enveloped::<A>();
+        schemas.push((P::name().into_owned(), P::schema()));
+        P::schemas(&mut schemas);
+        let body = RequestBodyBuilder::new().content("application/json", json(P::name()));
+        let body = Some(body.required(Some(Required::True)).build());
+        Forms { params: None, body, gives, schemas }
+    }
+}
+
+/// The name of the answer's schema with the envelope, and all schemas that it refers to.
+fn enveloped<A: ToSchema>() -> (String, Schemas) {
+    let name = format!("{}_{}", Envelope::<A>::name(), A::name());
+    let mut envelope = Envelope::<A>::schema();
+    if let RefOr::T(Schema::Object(envelope)) = &mut envelope {
+        // As utoipa's macro does for the other handlers: the schema itself, not a reference to it.
+        envelope.properties.insert("data".to_owned(), A::schema());
+    }
+    let mut schemas = vec![(name.clone(), envelope), (A::name().into_owned(), A::schema())];
+    Envelope::<A>::schemas(&mut schemas);
+    (name, schemas)
+}
+
+/// The header with the id after which a stream continues.
+fn last_event_id() -> Parameter {
+    let schema = ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::String, Type::Null]));
+    ParameterBuilder::new()
+        .name("last-event-id")
+        .parameter_in(ParameterIn::Header)
+        .description(Some("The id of the last event that was read, if it is followed"))
+        .required(Required::False)
+        .schema(Some(schema))
+        .build()
 }
 
 /// The text describes what a stream contains. Tools would take a schema for that of each event.

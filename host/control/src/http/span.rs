@@ -1,13 +1,16 @@
 //! The span of a request, for the host's own logs and for an embedding program. The work of a request is in it, except
 //! a reload, which outlives the request and has a span of its own.
 
-use super::command::Who;
+use super::{
+    command::{Effect, Who},
+    routes::Route,
+};
 use axum::http::{Method, StatusCode};
 use tracing::{Level, Span, field::Empty};
 
 /// One request, from when its head has arrived until its answer begins. Requests that change a plugin are logged at
 /// `info`. Requests that only read, and calls, may be very frequent and are logged at `debug`.
-pub(super) fn of((method, route): (&Method, &str), request_id: &str) -> Span {
+pub(super) fn of((method, route): (&Method, Option<&Route>), request_id: &str) -> Span {
     macro_rules! request {
         ($level:expr, $method:expr, $route:expr) => {
             tracing::span!(
@@ -16,7 +19,9 @@ pub(super) fn of((method, route): (&Method, &str), request_id: &str) -> Span {
             )
         };
     }
-    let changes = method == Method::POST && route != "none" && !route.ends_with("/execute");
+    let effect = route.and_then(|route| route.command).map(|kind| kind.declaration().effect);
+    let changes = method == Method::POST && route.is_some() && effect != Some(Effect::Calls);
+    let route = route.map_or("none", |route| route.path.as_str());
     let method = match method.as_str() {
         known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known,
         _ => "other",

@@ -1,7 +1,9 @@
 //! The route for events, as they happen.
 
 use super::App;
-use crate::http::{envelope::Params, error::ControlError, filter::Filter, schema::Kind, sse};
+use crate::http::{
+    command::OF_A_STREAM, envelope::Params, error::ControlError, filter::Filter, openapi, schema::Kind, sse,
+};
 use axum::{extract::State, http::HeaderMap, response::Response};
 use replug_engine::PluginId;
 use serde::Deserialize;
@@ -9,7 +11,7 @@ use std::sync::Arc;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(events))
+    openapi::failing(OpenApiRouter::new().routes(routes!(events)), OF_A_STREAM)
 }
 
 /// The events to send.

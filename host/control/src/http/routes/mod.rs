@@ -1,26 +1,22 @@
-//! The routes: one file for each group. A handler parses the request into a [`Command`] and passes it to the executor.
+//! The routes: those of the commands, which follow from the list of commands, and one file for each other group.
 //!
 //! To add a group, write its `routes()` and merge it here; its paths then appear in `/openapi.json`.
 
-mod calls;
+mod commands;
 mod events;
 mod health;
-mod life;
 mod metrics;
 mod page;
-mod plugins;
 
 use super::{
     App,
-    answer::Answer,
-    caller::Caller,
-    command::Command,
-    envelope::{Answered, Nothing, Params, Reply, unknown_path, wrong_method},
+    command::Kind,
+    envelope::{Nothing, Params, unknown_path, wrong_method},
     guard::guard,
     openapi,
 };
 use axum::{Router, extract::Request, response::Response, routing::get};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 use utoipa_axum::router::OpenApiRouter;
 
 /// The prefix of the API's paths.
@@ -31,13 +27,20 @@ pub(super) struct Api {
     app: Arc<App>,
     router: Router,
     /// The paths in `/openapi.json`.
-    paths: BTreeSet<String>,
+    routes: BTreeMap<String, Route>,
+}
+
+/// A path in `/openapi.json`.
+pub(super) struct Route {
+    pub(super) path: String,
+    /// The command that this is the path of.
+    pub(super) command: Option<Kind>,
 }
 
 impl Api {
     pub(super) fn of(app: Arc<App>) -> Arc<Self> {
-        let (router, paths) = router(app.clone());
-        Arc::new(Self { app, router, paths })
+        let (router, routes) = router(app.clone());
+        Arc::new(Self { app, router, routes })
     }
 
     /// Answers a request, or says why it is rejected.
@@ -46,22 +49,31 @@ impl Api {
         guard((&self.app, route), request, self.router.clone()).await
     }
 
-    /// The path as `/openapi.json` has it. An unknown path gets one common name, so that a client cannot create any
-    /// number of them.
-    fn route(&self, path: &str) -> &str {
-        let found = [Some(path), path.strip_prefix(PREFIX)].into_iter().flatten();
-        found.into_iter().find_map(|path| self.paths.get(path)).map_or("none", String::as_str)
+    /// The path as `/openapi.json` has it. Unknown paths have none, so that a client cannot create any number of names.
+    fn route(&self, path: &str) -> Option<&Route> {
+        let mut found = [Some(path), path.strip_prefix(PREFIX)].into_iter().flatten();
+        found.find_map(|path| self.routes.get(path))
     }
 }
 
-fn router(app: Arc<App>) -> (Router, BTreeSet<String>) {
-    // These contain the prefix themselves: if the router added it, each request would pay for that.
-    let plugins = OpenApiRouter::new().merge(plugins::routes()).merge(life::routes()).merge(calls::routes());
-    // Tools look for these at the root. They also exist below the prefix.
-    let common =
-        || OpenApiRouter::new().merge(events::routes()).merge(health::routes()).merge(metrics::routes());
-    let (router, document) = plugins.merge(common()).split_for_parts();
-    let paths = document.paths.paths.keys().cloned().collect();
+/// The routes in `/openapi.json`.
+fn api() -> OpenApiRouter<Arc<App>> {
+    // The paths of commands contain the prefix: if the router added it, each request would pay for that.
+    commands::routes().merge(common())
+}
+
+/// The routes that tools look for at the root. They also exist below the prefix.
+fn common() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().merge(events::routes()).merge(health::routes()).merge(metrics::routes())
+}
+
+fn router(app: Arc<App>) -> (Router, BTreeMap<String, Route>) {
+    let (router, document) = api().split_for_parts();
+    let route = |path: &String| {
+        let command = Kind::ALL.iter().copied().find(|kind| kind.declaration().path == path);
+        (path.clone(), Route { path: path.clone(), command })
+    };
+    let routes = document.paths.paths.keys().map(route).collect();
     let document = openapi::Document::new(document);
     let (below, _) = common().split_for_parts();
     let described =
@@ -73,11 +85,28 @@ fn router(app: Arc<App>) -> (Router, BTreeSet<String>) {
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .with_state(app);
-    (router, paths)
+    (router, routes)
 }
 
-/// Executes a command, and returns its answer.
-async fn run(app: &Arc<App>, caller: Caller, command: Command) -> Answered<Answer> {
-    let answer = app.executor.execute(caller.who.clone(), command).await?;
-    Ok(Reply::new(&caller, answer))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_command_is_an_operation_of_its_name_and_nothing_else_is_one_below_its_path() {
+        let (_, document) = api().split_for_parts();
+        let described = document.paths.paths.iter().filter(|(path, _)| path.starts_with(PREFIX));
+        let operations: BTreeMap<_, _> = described.map(|(path, item)| (path.as_str(), item)).collect();
+        assert_eq!(operations.len(), Kind::ALL.len(), "each has a path of its own");
+        for kind in Kind::ALL {
+            let declared = kind.declaration();
+            let item = operations[declared.path];
+            let (operation, other) = match declared.effect.is_read_only() {
+                true => (&item.get, &item.post),
+                false => (&item.post, &item.get),
+            };
+            let id = operation.as_ref().unwrap().operation_id.as_deref();
+            assert_eq!((id, other.is_some()), (Some(declared.name), false), "{kind:?}");
+        }
+    }
 }
