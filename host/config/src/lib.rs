@@ -1,19 +1,19 @@
-//! What a replug host and its plugins are configured by, from text to values.
+//! The configuration of a replug host and its plugins, from text to values.
 //!
 //! What this crate promises:
 //!
-//! * A file is taken as a whole or refused as a whole. An error names the file, the line, the key and the remedy.
-//! * Of every value of the host's configuration it is known where it comes from: a line, a variable or a flag.
-//! * It only reads. What follows from a value, and when, is for those who use it.
+//! * A file is accepted or rejected as a whole. An error names the file, the line, the key and the remedy.
+//! * The source of every value of the host's configuration is known: a line, a variable or a flag.
+//! * It only reads. Its users decide when a value takes effect.
 //!
-//! It imports `replug-model` alone of the host's crates: it knows neither how a plugin is built nor how it is loaded. The
-//! crate `replug` hands on what embedding programs need.
+//! Of the host's crates it imports only `replug-model`: it knows neither how a plugin is built nor how it is loaded. The
+//! crate `replug` re-exports its API for embedding programs.
 //!
-//! | module | what is in it |
+//! | module | content |
 //! |---|---|
-//! | [`manifest`] | `plugin.toml`: where manifests are, what one says, and what it falls back on; `docs/MANIFEST.md` lists the keys |
+//! | [`manifest`] | `plugin.toml`: where manifests are, their keys, and their defaults; `docs/MANIFEST.md` lists the keys |
 //! | [`host`] | `replug.toml`, the environment and flags, in layers; `docs/CONFIG.md` lists the keys |
-//! | [`workspace`] | the cargo workspace that a folder lies in, and where cargo builds what lies there |
+//! | [`workspace`] | the cargo workspace of a folder, and where cargo builds its packages |
 
 #![forbid(unsafe_code)]
 

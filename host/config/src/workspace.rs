@@ -1,6 +1,6 @@
-//! The cargo workspace that a folder lies in, and where cargo is told to build what lies there.
+//! The cargo workspace of a folder, and where cargo builds its packages.
 //!
-//! It is found as cargo finds it, by looking for its Cargo.toml in the folders above; to ask cargo would be
+//! It is found as cargo finds it, by looking for its Cargo.toml in the folders above. Asking cargo would be
 //! too slow for every command.
 
 use std::{
@@ -19,10 +19,10 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// The workspace that a folder lies in: that of the nearest Cargo.toml at or above it with a `[workspace]`, else the
+    /// The workspace of a folder: that of the nearest Cargo.toml at or above it with a `[workspace]`, else the
     /// nearest package, which is a workspace of its own.
     ///
-    /// A package that the workspace excludes is counted to it all the same: the question is where files belong, not who is
+    /// A package that the workspace excludes counts, too: the question is where its files belong, not whether it is
     /// a member.
     pub fn around(folder: &Path) -> Option<Self> {
         let folder = resolved(folder);
@@ -37,8 +37,8 @@ impl Workspace {
         package.map(Self::at)
     }
 
-    /// The folder and those above it, up to the root of its workspace, the nearest first. They are searched for files that
-    /// apply to the whole workspace. Without a workspace, the folder alone.
+    /// The folder and those above it, up to the root of its workspace, the nearest first. They are searched for files
+    /// that apply to the whole workspace. Without a workspace, only the folder.
     pub fn folders_around(folder: &Path) -> Vec<PathBuf> {
         let folder = resolved(folder);
         let root = Self::around(&folder).map_or_else(|| folder.clone(), |workspace| workspace.root);
@@ -49,14 +49,14 @@ impl Workspace {
         Self { root: root.to_owned(), target_dir: target_dir(root) }
     }
 
-    /// The folder below the target folder that is this program's: for builds, and for the state folders of the hosts of this
+    /// This program's folder below the target folder: for builds, and for the state folders of the hosts of this
     /// workspace.
     pub fn states(&self) -> PathBuf {
         self.target_dir.join("replug")
     }
 }
 
-/// Whether a Cargo.toml has the table `[workspace]`. One that is being edited may not be TOML.
+/// Whether a Cargo.toml has the table `[workspace]`. A file that is being edited may not be valid TOML.
 fn declares_workspace(text: &str) -> bool {
     match text.parse::<toml::Table>() {
         Ok(table) => table.contains_key("workspace"),
@@ -69,7 +69,7 @@ fn declares_workspace(text: &str) -> bool {
 
 /// Where cargo builds the workspace: from cargo's environment variables, else its configuration, else `target`.
 fn target_dir(root: &Path) -> PathBuf {
-    // Cargo takes a path as relative to the working directory, which differs between commands.
+    // Cargo resolves a relative path against the working directory, which differs between commands.
     let named = ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"].into_iter().find_map(absolute_variable);
     named.or_else(|| configured_target_dir(root)).unwrap_or_else(|| root.join("target"))
 }
@@ -79,7 +79,7 @@ pub fn absolute_variable(name: &str) -> Option<PathBuf> {
     env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
-/// `build.target-dir` of the nearest configuration of cargo's that has it.
+/// `build.target-dir` of the nearest cargo configuration that sets it.
 fn configured_target_dir(root: &Path) -> Option<PathBuf> {
     let above = root.ancestors().map(|folder| (folder.join(".cargo"), Some(folder.to_owned())));
     let home = absolute_variable("CARGO_HOME").or_else(|| Some(env::home_dir()?.join(".cargo")));
@@ -93,19 +93,19 @@ fn configured_target_dir(root: &Path) -> Option<PathBuf> {
     })
 }
 
-/// Where cargo is told to build plugins.
+/// Where cargo builds plugins.
 #[derive(Clone, Debug)]
 pub enum BuildDir {
     /// Below this folder.
     Below(PathBuf),
-    /// Below the target folder of each plugin's workspace, whichever plugins folder it is found in. A package outside any
-    /// workspace is built below the folder given here.
+    /// Below the target folder of each plugin's workspace, whichever plugins folder the plugin is found in. A package
+    /// outside of any workspace is built below the folder given here.
     PerWorkspace(PathBuf),
 }
 
 impl BuildDir {
-    /// The build folder that goes with a state folder: the first, if a configuration names it, else the second, which is the
-    /// default.
+    /// The build folder for a state folder: below the state folder if a configuration names it, else the default,
+    /// below the workspace.
     pub fn with(named: Option<&Path>, default: &Path) -> Self {
         match named {
             Some(named) => Self::Below(build_dir(named)),
@@ -113,7 +113,7 @@ impl BuildDir {
         }
     }
 
-    /// The folder for a package that lies in `folder`.
+    /// The folder for a package in `folder`.
     pub fn of(&self, folder: &Path) -> PathBuf {
         match self {
             Self::Below(dir) => dir.clone(),
@@ -139,14 +139,14 @@ impl BuildDir {
 
 impl From<PathBuf> for BuildDir {
     fn from(dir: PathBuf) -> Self {
-        // Without a working directory a relative path means nothing, and the first build says so.
+        // Without a working directory a relative path means nothing, and the first build reports that.
         Self::Below(std::path::absolute(&dir).unwrap_or(dir))
     }
 }
 
 /// Cargo's target folder below `dir` for the workspace whose root is `root`.
 ///
-/// Packages of the same name in two workspaces must not share one: cargo would take the one for the other.
+/// Packages of the same name in two workspaces must not share a folder, because cargo would confuse them.
 pub fn target_dir_below(dir: &Path, root: &Path) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     root.hash(&mut hasher);

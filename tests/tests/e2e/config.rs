@@ -56,7 +56,7 @@ fn a_wrong_configuration_keeps_a_command_from_starting_and_says_where_it_is_wron
     }
     let output = run(&lab, &["list", "--config", "elsewhere.toml"]);
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.contains("elsewhere.toml: there is no such configuration file"), "{told}");
+    assert!(told.contains("elsewhere.toml: no such configuration file"), "{told}");
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn an_edit_is_taken_over_while_the_host_runs_a_wrong_one_is_refused_as_a_whole_a
 
     configure(&lab, "keep_artifacts = 6\n[defaults.limits]\nopen_files = 300\nmemory = \"lots\"\n");
     let refused = dev.wait_for("config_refused")["error"].as_str().unwrap().to_owned();
-    assert!(refused.contains("replug.toml:4: `defaults.limits.memory`: \"lots\" is no size"), "{refused}");
+    assert!(refused.contains("replug.toml:4: `defaults.limits.memory`: \"lots\" is not a size"), "{refused}");
     let status = || String::from_utf8(talk(&lab, &["status"]).stdout).unwrap();
     assert!(
         status().contains(&format!("configuration rejected, keeping the previous one: {refused}")),

@@ -1,4 +1,4 @@
-//! [`HostConfig`]: what a host is told by its configuration, key by key. `docs/CONFIG.md` lists the keys.
+//! [`HostConfig`]: the configuration of a host, key by key. `docs/CONFIG.md` lists the keys.
 
 use super::keys;
 use crate::manifest::{
@@ -17,46 +17,46 @@ use std::{
 };
 use tracing::level_filters::LevelFilter;
 
-/// What a host is told by its configuration: `replug.toml`, the environment and flags, in [`Layers`](super::Layers).
+/// The configuration of a host: from `replug.toml`, the environment and flags, in [`Layers`](super::Layers).
 ///
-/// A program may as well fill it in itself. `HostBuilder::config` starts a host by it, and
-/// `Host::apply` applies another to a host that runs.
+/// A program may also fill it in itself. `HostBuilder::config` starts a host with it, and
+/// `Host::apply` applies another one to a running host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostConfig {
-    /// The folder whose sub-folders are the plugins; `plugins` if nothing is said.
+    /// The folder whose subfolders are the plugins; `plugins` by default.
     pub plugins: Option<PathBuf>,
-    /// Where the host keeps what it makes; `default_state_dir` if nothing is said.
+    /// The folder for everything that the host writes; `default_state_dir` by default.
     pub state_dir: Option<PathBuf>,
-    /// Whether a plugin is rebuilt and reloaded when it is saved.
+    /// Whether a plugin is rebuilt and reloaded when one of its files is saved.
     pub watch: bool,
-    /// When watched files are compared without an event from the system.
+    /// When watched files are polled without an event.
     pub watch_poll: WatchPoll,
-    /// How many artifacts to keep for going back, for each plugin.
+    /// How many artifacts to keep for rollbacks, for each plugin.
     pub keep_artifacts: usize,
-    /// How many bytes the libraries of all generations may take, the retired ones included.
+    /// The maximum bytes of the libraries of all generations, including retired ones.
     pub retained_bytes_limit: u64,
-    /// What manifests fall back on.
+    /// Defaults for manifests.
     pub defaults: Defaults,
     /// What is logged, and how.
     pub log: LogSettings,
-    /// Where the host may be asked by HTTP.
+    /// Where the host listens for HTTP.
     pub http: HttpSettings,
-    /// Where traces go.
+    /// Where traces are sent.
     pub otel: OtelSettings,
 }
 
 /// What is logged, and how: the table `[log]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogSettings {
-    /// What of the host's own logs is written, as directives such as `warn,replug=debug`; `warn` if nothing is said.
+    /// Which of the host's own logs are written, as directives such as `warn,replug=debug`; `warn` by default.
     pub filter: Option<String>,
-    /// The most that plugins are asked to log; if nothing is said, what the program's subscriber wants.
+    /// The most verbose level at which plugins log; by default, that of the program's subscriber.
     pub plugins: Option<LevelFilter>,
-    /// What a line of the host's logs looks like.
+    /// The format of the host's logs.
     pub format: LogFormat,
 }
 
-/// What a line of the host's logs looks like.
+/// The format of the host's logs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
@@ -67,7 +67,7 @@ pub enum LogFormat {
 }
 
 impl LogFormat {
-    /// The word in the configuration.
+    /// The value in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Text => "text",
@@ -76,49 +76,49 @@ impl LogFormat {
     }
 }
 
-/// Where the host may be asked by HTTP: the table `[http]`.
+/// Where the host listens for HTTP: the table `[http]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpSettings {
-    /// The address and port to listen at, if at all. One that other machines can reach comes with `tls`.
+    /// The address and port, if the host listens. One that other machines can reach needs `tls`.
     pub listen: Option<SocketAddr>,
-    /// The file that holds the token which callers have to show; `http-token` in the state folder if nothing is said.
+    /// The file with the token that clients must send; `http-token` in the state folder by default.
     pub token_file: Option<PathBuf>,
-    /// Further names that requests may call this host by.
+    /// Additional host names that requests may use.
     pub allow_hosts: Vec<String>,
-    /// What is shown to callers, and encrypts; without it, the listener speaks plain HTTP.
+    /// The certificate for TLS; without it, the listener speaks plain HTTP.
     pub tls: Option<TlsFiles>,
 }
 
 /// A certificate and its key, as PEM files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The certificate, and those that vouch for it.
+    /// The certificate and its chain.
     pub cert: PathBuf,
     /// Its private key.
     pub key: PathBuf,
 }
 
-/// Where traces go: the table `[otel]`.
+/// Where traces are sent: the table `[otel]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OtelSettings {
-    /// The collector's address for OTLP over HTTP, such as `http://127.0.0.1:4318`; none exports nothing.
+    /// The collector's address for OTLP over HTTP, such as `http://127.0.0.1:4318`; without it, nothing is exported.
     pub endpoint: Option<String>,
 }
 
-/// When watched files are compared without an event from the system.
+/// When watched files are polled without an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WatchPoll {
-    /// Once a second, while one of them lies on a file system that does not report every change.
+    /// Once a second, if one of them is on a file system that does not report every change.
     #[default]
     Auto,
     /// Never.
     Never,
-    /// At this interval, wherever they lie.
+    /// At this interval, on all file systems.
     Every(Duration),
 }
 
 impl WatchPoll {
-    /// The shortest interval that can be asked for.
+    /// The shortest allowed interval.
     const SHORTEST: Duration = Duration::from_millis(50);
 }
 
@@ -150,9 +150,9 @@ impl Default for HostConfig {
 }
 
 impl HostConfig {
-    /// The values by their keys; those that nothing is said about are missing.
+    /// The values by their keys, without keys that are not set.
     fn values(&self) -> BTreeMap<String, serde_json::Value> {
-        // However it is written, it is the same place.
+        // Different spellings of a path are the same place.
         let path = |path: &Option<PathBuf>| {
             let path = path.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
             path.map(|path| json!(path.to_string_lossy()))
@@ -190,8 +190,8 @@ impl HostConfig {
         keys
     }
 
-    /// Takes over from another configuration what counts while a host runs, and says which keys those were, and which
-    /// others differ.
+    /// Applies the keys of another configuration that take effect while a host runs. Returns those keys, and the
+    /// other keys that differ.
     pub fn take_over(&mut self, other: &Self) -> (Vec<String>, Vec<String>) {
         let (live, at_start) = self.differing(other).into_iter().partition(|key| keys::is_live(key));
         self.keep_artifacts = other.keep_artifacts;
@@ -202,7 +202,7 @@ impl HostConfig {
     }
 }
 
-/// Reads a tree; `file` is where it stands, for messages.
+/// Reads a tree; `file` is its file, for messages.
 pub(super) fn interpret(file: &Path, tree: &Node) -> Result<HostConfig, ManifestError> {
     let empty = Node { line: 1, value: Value::Table(Vec::new()) };
     let default = HostConfig::default();
@@ -243,7 +243,7 @@ const LEVELS: [(&str, LevelFilter); 6] = [
 fn path(table: &Fields<'_>, key: &str) -> Result<Option<PathBuf>, ManifestError> {
     match table.string(key)? {
         Some(text) if text.is_empty() || text.contains('\0') => {
-            Err(table.illegal(key, format!("{text:?} is no path; write one, or leave the key out")))
+            Err(table.illegal(key, format!("{text:?} is not a path; write one, or omit the key")))
         }
         text => Ok(text.map(PathBuf::from)),
     }
@@ -257,10 +257,10 @@ fn poll(table: &Fields<'_>) -> Result<Option<WatchPoll>, ManifestError> {
         Some("never") => Ok(Some(WatchPoll::Never)),
         Some(text) => match humantime::parse_duration(text) {
             Ok(interval) if interval >= WatchPoll::SHORTEST => Ok(Some(WatchPoll::Every(interval))),
-            Ok(_) => Err(table.illegal(KEY, "an interval below 50ms; write a longer one, such as \"1s\"")),
+            Ok(_) => Err(table.illegal(KEY, "an interval below 50ms; use a longer one, such as \"1s\"")),
             Err(error) => Err(table.illegal(
                 KEY,
-                format!("{text:?} is no interval: {error}; write \"auto\", \"never\", or a duration such as \"1s\""),
+                format!("{text:?} is not an interval: {error}; write \"auto\", \"never\", or a duration such as \"1s\""),
             )),
         },
     }
@@ -273,7 +273,7 @@ fn filter(log: &Fields<'_>) -> Result<Option<String>, ManifestError> {
         Err(error) => Err(log.illegal(
             "filter",
             format!(
-                "{text:?} is no filter: {error}; write a level, or directives such as \"warn,replug=debug\""
+                "{text:?} is not a filter: {error}; write a level, or directives such as \"warn,replug=debug\""
             ),
         )),
     }
@@ -286,15 +286,15 @@ fn http(table: &Fields<'_>) -> Result<HttpSettings, ManifestError> {
         Some(text) => Some(address(text).ok_or_else(|| {
             table.illegal(
                 "listen",
-                format!("{text:?} is no address; write one with its port, such as \"127.0.0.1:7777\""),
+                format!("{text:?} is not an address; write one with its port, such as \"127.0.0.1:7777\""),
             )
         })?),
     };
     let allow_hosts = table.strings("allow_hosts")?;
     if let Some(name) = allow_hosts.iter().find(|name| !is_host_name(name) && !is_origin(name)) {
         let reason = format!(
-            "{name:?} is no name that a request could call this host by; write a name or an address without its port, such \
-             as \"box.example\", or, behind a proxy, where its pages are, such as \"https://box.example\""
+            "{name:?} is not a valid `Host` name; write a name or an address without its port, such \
+             as \"box.example\", or, behind a proxy, the origin of its page, such as \"https://box.example\""
         );
         return Err(table.illegal("allow_hosts", reason));
     }
@@ -302,17 +302,17 @@ fn http(table: &Fields<'_>) -> Result<HttpSettings, ManifestError> {
     Ok(HttpSettings { listen, token_file: path(table, "token_file")?, allow_hosts, tls })
 }
 
-/// Whether what the keys of a tree say goes together. One layer alone may leave to another what it needs.
+/// Checks that the keys of a tree fit together. A single layer may leave some of them to another layer.
 pub(super) fn agree(file: &Path, tree: &Node) -> Result<(), ManifestError> {
     let Some(node) = Fields::open(file, "", tree, keys::TOP)?.node("http") else { return Ok(()) };
     let table = Fields::open(file, "http.", node, keys::HTTP)?;
     match (table.node("tls_cert"), table.node("tls_key"), http(&table)?.listen) {
-        (Some(_), None, _) => Err(table.illegal("tls_cert", "has no key: name it in `tls_key`")),
-        (None, Some(_), _) => Err(table.illegal("tls_key", "has no certificate: name it in `tls_cert`")),
+        (Some(_), None, _) => Err(table.illegal("tls_cert", "has no key; set `tls_key`")),
+        (None, Some(_), _) => Err(table.illegal("tls_key", "has no certificate; set `tls_cert`")),
         (None, None, Some(address)) if !address.ip().is_loopback() => {
             let reason = format!(
-                "{address} can be reached from other machines, and without TLS anyone between can read and change what \
-                 is said; name a certificate in `tls_cert` and `tls_key`, or listen at 127.0.0.1"
+                "{address} can be reached from other machines, and without TLS others can read and change the traffic; \
+                 name a certificate in `tls_cert` and `tls_key`, or listen at 127.0.0.1"
             );
             Err(table.illegal("listen", reason))
         }
@@ -334,7 +334,7 @@ fn is_host_name(name: &str) -> bool {
     name.parse::<IpAddr>().is_ok() || !name.is_empty() && name.bytes().all(plain)
 }
 
-/// An address with its port, or a port of this machine.
+/// An address with its port, or a port on this machine.
 fn address(text: &str) -> Option<SocketAddr> {
     let port = text.strip_prefix("localhost:").unwrap_or(text).parse::<u16>().ok();
     port.map(|port| SocketAddr::from(([127, 0, 0, 1], port))).or_else(|| text.parse().ok())
@@ -343,13 +343,13 @@ fn address(text: &str) -> Option<SocketAddr> {
 fn endpoint(otel: &Fields<'_>) -> Result<Option<String>, ManifestError> {
     let Some(text) = otel.string("endpoint")? else { return Ok(None) };
     if !text.starts_with("http://") {
-        let reason = format!(
-            "{text:?} is no address of a collector that is reached by plain HTTP; write \"http://127.0.0.1:4318\""
-        );
+        let reason =
+            format!("{text:?} is not a plain HTTP address of a collector; write \"http://127.0.0.1:4318\"");
         return Err(otel.illegal("endpoint", reason));
     }
     if !cfg!(feature = "otel") {
-        let reason = "this replug was built without OpenTelemetry; build it with `--features otel`, or leave the key out";
+        let reason =
+            "this replug was built without OpenTelemetry; build it with `--features otel`, or omit the key";
         return Err(otel.illegal("endpoint", reason));
     }
     Ok(Some(text.to_owned()))

@@ -1,4 +1,4 @@
-//! Every key of a host's configuration: its name, its environment variable, and when a change of it counts.
+//! Every key of a host's configuration: its name, its environment variable, and when a change takes effect.
 
 use crate::manifest::{CONFIRM_KEYS, LIMITS_KEYS, RELOAD_KEYS};
 
@@ -18,13 +18,13 @@ pub(super) const HTTP: &[&str] = &["listen", "token_file", "allow_hosts", "tls_c
 pub(super) const LOG: &[&str] = &["filter", "plugins", "format"];
 pub(super) const OTEL: &[&str] = &["endpoint"];
 
-/// The keys that hold a list of texts.
+/// The keys that are lists of strings.
 pub(super) const LISTS: &[&str] = &["http.allow_hosts"];
 
-/// The keys whose change counts while the host runs, besides all below `defaults`.
+/// The keys whose change takes effect while the host runs, besides all below `defaults`.
 const LIVE: &[&str] = &["keep_artifacts", "retained_bytes_limit", "log.filter", "log.plugins"];
 
-/// Whether a change of that key counts while the host runs.
+/// Whether a change of that key takes effect while the host runs.
 pub(super) fn is_live(key: &str) -> bool {
     LIVE.contains(&key) || key.starts_with("defaults.")
 }

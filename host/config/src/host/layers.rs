@@ -1,7 +1,8 @@
-//! The layers of a host's configuration, each over those before it: what is built in, the file, the environment, flags.
+//! The layers of a host's configuration: built-in defaults, the file, the environment, flags. Later ones override
+//! earlier ones.
 //!
-//! `figment` lays them over each other and remembers which layer each value came from, so that a message can name the
-//! line, the variable or the flag. The file is not read by figment but as manifests are, whose reader knows the lines.
+//! `figment` merges them and remembers the layer of each value, so that a message can name the
+//! line, the variable or the flag. The reader of manifests reads the file, because it knows the lines.
 
 use super::{
     HostConfig,
@@ -28,14 +29,14 @@ use std::{
 };
 use tracing::level_filters::LevelFilter;
 
-/// The file that is read if no other is named.
+/// The default name of the file.
 const FILE_NAME: &str = "replug.toml";
 
-/// The variable that Rust programs commonly take a log filter from.
+/// The variable that Rust programs commonly use for a log filter.
 const RUST_LOG: &str = "RUST_LOG";
 
-/// Where a host's configuration comes from: what is built in, under `replug.toml`, under the environment
-/// (`REPLUG_KEEP_ARTIFACTS` for `keep_artifacts`), under flags.
+/// The sources of a host's configuration: built-in defaults, overridden by `replug.toml`, overridden by the environment
+/// (`REPLUG_KEEP_ARTIFACTS` for `keep_artifacts`), overridden by flags.
 ///
 /// ```
 /// # use replug_config as replug;
@@ -57,9 +58,9 @@ pub struct Layers {
 
 #[derive(Clone, Debug)]
 enum File {
-    /// The first of them that is there is read.
+    /// The first of them that exists is read.
     Usual(Vec<PathBuf>),
-    /// Has to be there.
+    /// Must exist.
     Named(PathBuf),
 }
 
@@ -76,8 +77,8 @@ impl Default for Layers {
 }
 
 impl Layers {
-    /// What is built in, under `replug.toml` in the working directory or else in the nearest folder above it, up to the root of
-    /// its cargo workspace, if it is there, under this process's environment.
+    /// The built-in defaults, `replug.toml` in the working directory or else in the nearest folder above it, up to the
+    /// root of its cargo workspace, if the file exists, and this process's environment.
     pub fn new() -> Self {
         let ours = |name: &str| name.starts_with("REPLUG_") || name == RUST_LOG;
         let variables = env::vars_os().filter_map(|(name, value)| {
@@ -97,36 +98,36 @@ impl Layers {
         }
     }
 
-    /// Reads this file in place of the usual one.
+    /// Reads this file instead of the default one.
     #[must_use]
     pub fn file(mut self, path: impl AsRef<Path>) -> Self {
         self.file = File::Named(absolute(path.as_ref()));
         self
     }
 
-    /// Says what counts if nothing else is said, not even by the file.
+    /// Sets a default, which even the file overrides.
     #[must_use]
     pub fn fallback(mut self, key: &str, value: impl Into<serde_json::Value>) -> Self {
         self.fallbacks.push(Saying::of(key, "the default", value.into()));
         self
     }
 
-    /// Says something over all else; `flag` is how the one who said it knows it, such as `--state-dir`.
+    /// Sets a value that overrides all others; `flag` is its name for the user, such as `--state-dir`.
     #[must_use]
     pub fn flag(mut self, key: &str, flag: &str, value: impl Into<serde_json::Value>) -> Self {
         self.flags.push(Saying::of(key, flag, value.into()));
         self
     }
 
-    /// Where `log.plugins` says nothing, what `log.filter` says of the target `plugin` or of all is what plugins are asked
-    /// to log, else this. Without it, that is left to the program's subscriber.
+    /// Sets the default of `log.plugins`: the level that `log.filter` sets for the target `plugin` or for all targets,
+    /// else this level. Without this call, the program's subscriber decides.
     #[must_use]
     pub fn plugins_by_filter(mut self, usual: LevelFilter) -> Self {
         self.plugins_log = Some(usual);
         self
     }
 
-    /// The file, be it there or not.
+    /// The file, whether it exists or not.
     pub fn path(&self) -> &Path {
         let files = self.files();
         files
@@ -136,7 +137,7 @@ impl Layers {
             .map_or(Path::new(FILE_NAME), PathBuf::as_path)
     }
 
-    /// All files of which the first that is there is read.
+    /// All candidates, of which the first existing one is read.
     pub fn files(&self) -> &[PathBuf] {
         match &self.file {
             File::Usual(paths) => paths,
@@ -144,15 +145,15 @@ impl Layers {
         }
     }
 
-    /// Reads the layers. Relative paths in the file are as seen from its folder, others from the working directory.
+    /// Reads the layers. Relative paths in the file are relative to its folder, others to the working directory.
     ///
     /// # Errors
     ///
-    /// * [`ConfigError::NoFile`] if a file was named that is not there
-    /// * [`ConfigError::InFile`] if it is no TOML, or says what cannot be
-    /// * [`ConfigError::Elsewhere`] if a variable or a flag says what cannot be
+    /// * [`ConfigError::NoFile`] if a named file does not exist
+    /// * [`ConfigError::InFile`] if the file is not TOML, or has an invalid value
+    /// * [`ConfigError::Elsewhere`] if a variable or a flag has an invalid value
     pub fn read(&self) -> Result<HostConfig, ConfigError> {
-        // Another file may come before it at any moment.
+        // A nearer file may be created at any moment.
         let path = self.path();
         let file = self.read_file(path)?;
         let mut layers = Figment::new();
@@ -172,7 +173,7 @@ impl Layers {
         let merged = layers.data().map_err(broken)?.remove(&Profile::Default).unwrap_or_default();
         let merged: serde_json::Value = figment::value::Value::from(merged).deserialize().map_err(broken)?;
         if let Some(tree) = &file {
-            // What is hidden by a variable or a flag is not right for that.
+            // A wrong value is an error even if a variable or a flag overrides it.
             interpret(path, tree)?;
         }
         let merged = with_lines(&merged, file.as_ref());
@@ -188,8 +189,8 @@ impl Layers {
         Ok(config)
     }
 
-    /// What deserves a look and is no error: variables that look like slips of the finger, and a filter that is none in
-    /// a variable which may be meant for others.
+    /// Warnings that are not errors: variables that look like typos, and an invalid filter in
+    /// a variable that may be for other programs.
     pub fn warnings(&self) -> Vec<String> {
         let known: Vec<_> = keys::all().iter().map(|key| variable(key)).collect();
         let near = |name: &str| known.iter().find(|known| strsim::damerau_levenshtein(name, known) <= 2);
@@ -199,7 +200,7 @@ impl Layers {
         });
         let rust_log = self.environment.iter().find(|(name, _)| name == RUST_LOG);
         let unusable = rust_log.filter(|(_, text)| filter::check(text).is_err()).map(|(_, text)| {
-            format!("RUST_LOG is {text:?}, which is no filter and is left alone; write a level, or \"warn,replug=debug\"")
+            format!("RUST_LOG is {text:?}, which is not a filter; it is ignored; write a level, or \"warn,replug=debug\"")
         });
         slips.chain(unusable).collect()
     }
@@ -227,7 +228,7 @@ impl Layers {
             let value = as_value(text);
             Some(match value.as_str() {
                 Some(names) if keys::LISTS.contains(&key.as_str()) => Saying::of(key, &name, split(names)),
-                // As in the file, it stands for a table that is laid over another key by key.
+                // As in the file, it stands for a table that is merged with another one key by key.
                 Some(_) if key == "defaults.reload.confirm" => {
                     Saying::of("defaults.reload.confirm.window", &name, value)
                 }
@@ -238,7 +239,7 @@ impl Layers {
     }
 }
 
-/// Makes the paths that the file names paths from its folder.
+/// Resolves paths in the file relative to its folder.
 fn anchor(file: &Path, layers: &Figment, config: &mut HostConfig) {
     let folder = file.parent().unwrap_or(Path::new("/"));
     let from_file = |key| layers.find_metadata(key).is_some_and(|it| it.source.is_some());
@@ -257,7 +258,7 @@ fn anchor(file: &Path, layers: &Figment, config: &mut HostConfig) {
     }
 }
 
-/// One value, and who says it.
+/// One value, and its source.
 #[derive(Clone, Debug)]
 struct Saying {
     by: String,
@@ -281,7 +282,7 @@ impl Provider for Saying {
     }
 }
 
-/// The file as a layer; only values from it have a source.
+/// The file as a layer; only its values have a source.
 struct InFile<'a> {
     path: &'a Path,
     said: serde_json::Value,
@@ -297,7 +298,7 @@ impl Provider for InFile<'_> {
     }
 }
 
-/// What a tree says. A number that is infinite or none at all is null, which no key may be.
+/// The values of a tree. An infinite number or NaN becomes null, which no key accepts.
 fn said(tree: &Node) -> serde_json::Value {
     match &tree.value {
         Value::Array(items) => items.iter().map(said).collect(),
@@ -310,7 +311,7 @@ fn layer(values: figment::value::Value) -> Map<Profile, Dict> {
     Profile::Default.collect(values.into_dict().unwrap_or_default())
 }
 
-/// What a variable says: a TOML value if it is one, else text.
+/// The value of a variable: a TOML value if it is one, else text.
 fn as_value(text: &str) -> serde_json::Value {
     let line = tree::from_toml(Path::new(""), &format!("it = {text}"));
     let value = line.ok().and_then(|node| match node.value {
@@ -320,12 +321,12 @@ fn as_value(text: &str) -> serde_json::Value {
     value.unwrap_or_else(|| text.into())
 }
 
-/// One text, or several between commas.
+/// One string, or several separated by commas.
 fn split(text: &str) -> serde_json::Value {
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect()
 }
 
-/// Whether there is anything at a path, if only a link that leads nowhere.
+/// Whether a path exists, even as a dangling link.
 fn is_there(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
@@ -334,7 +335,7 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// The merged values as a tree again, in which what the file says has its line.
+/// The merged values as a tree again, with the lines of the values from the file.
 fn with_lines(merged: &serde_json::Value, file: Option<&Node>) -> Node {
     let value = match merged {
         serde_json::Value::Null => Value::Null,
@@ -364,7 +365,7 @@ fn entry(key: &str, value: &serde_json::Value, file: Option<&Node>) -> Entry {
     Entry { key: key.into(), line, node: with_lines(value, said.map(|entry| &entry.node)) }
 }
 
-/// Names the variable or the flag if it was not the file that said it.
+/// Names the variable or the flag in an error about a value that is not from the file.
 fn explain(layers: &Figment, error: ManifestError) -> ConfigError {
     let said_by = error.key().and_then(|key| layers.find_metadata(key));
     let Some(by) = said_by.filter(|it| it.source.is_none()) else { return ConfigError::InFile(error) };

@@ -1,4 +1,4 @@
-//! What a host is told before it starts and while it runs: its keys, and the layers that their values come from.
+//! The configuration of a host before it starts and while it runs: its keys, and the layers of their values.
 
 mod error;
 mod file;

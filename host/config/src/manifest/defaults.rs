@@ -1,4 +1,4 @@
-//! What manifests fall back on where they say nothing: `[defaults.limits]` and `[defaults.reload]` of a host.
+//! Defaults for keys that manifests leave out: `[defaults.limits]` and `[defaults.reload]` of a host.
 
 use super::{
     Discovery, Manifest, ManifestError,
@@ -14,7 +14,7 @@ use std::{path::Path, str::FromStr};
 /// The tables of a manifest that may have defaults.
 pub(crate) const TABLES: &[&str] = &["limits", "reload"];
 
-/// What manifests fall back on, key by key, where they say nothing. Nothing by default.
+/// Defaults for keys that manifests leave out, key by key. Empty by default.
 ///
 /// Made from the text of the two tables, or by a host's configuration:
 ///
@@ -31,7 +31,7 @@ pub struct Defaults {
 }
 
 impl Defaults {
-    /// Takes the tables over from a tree, if all that they say is legal.
+    /// Takes the tables from a tree, if all their values are valid.
     pub(crate) fn of(file: &Path, node: &Node) -> Result<Self, ManifestError> {
         let mut node = node.clone();
         spell_out(&mut node, &["reload"]);
@@ -42,39 +42,40 @@ impl Defaults {
         Ok(Self { tables })
     }
 
-    /// Reads the manifest in `folder`; where it says nothing, these count.
+    /// Reads the manifest in `folder`, with these defaults.
     ///
     /// # Errors
     ///
     /// * [`ManifestError::Missing`], [`ManifestError::Both`]: there is not exactly one manifest.
     /// * [`ManifestError::Unreadable`], [`ManifestError::NotAText`], [`ManifestError::NotUtf8`],
-    ///   [`ManifestError::Empty`], [`ManifestError::Syntax`]: it is no TOML or JSON text.
-    /// * The other variants: a key in it is unknown, missing or has an illegal value.
+    ///   [`ManifestError::Empty`], [`ManifestError::Syntax`]: it is not a TOML or JSON text.
+    /// * The other variants: a key in it is unknown or missing, or has an invalid value.
     pub fn read(&self, folder: &Path) -> Result<Manifest, ManifestError> {
         read_over(self, folder)
     }
 
-    /// The manifest that this text in this file was, with the same rules.
+    /// The manifest from this text, as if it were in this file, with the same rules.
     pub fn read_kept(&self, file: &Path, text: &str) -> Result<Manifest, ManifestError> {
         read_text_over(self, file, text)
     }
 
-    /// Finds the plugins in the direct sub-folders of `plugins_dir`, as [`discover`](super::discover) does; where their
-    /// manifests say nothing, these count.
+    /// Finds the plugins in the direct subfolders of `plugins_dir`, as [`discover`](super::discover) does, with these
+    /// defaults for their manifests.
     ///
     /// # Errors
     ///
-    /// As [`discover`](super::discover).
+    /// As for [`discover`](super::discover).
     pub fn discover(&self, plugins_dir: &Path) -> Result<Discovery, ManifestError> {
         self.discover_beside(plugins_dir, &Served::default())
     }
 
-    /// The same, for a host that serves plugins already: of two with the same id, the one that it serves stays.
+    /// The same, for a host that already serves plugins: of two plugins with the same id, it keeps the one that it
+    /// serves.
     pub fn discover_beside(&self, plugins_dir: &Path, served: &Served) -> Result<Discovery, ManifestError> {
         discover::discover_over(self, plugins_dir, served)
     }
 
-    /// A manifest's tree, completed by these.
+    /// A manifest's tree, completed by these defaults.
     pub(super) fn under(&self, mut tree: Node) -> Node {
         spell_out(&mut tree, &["reload"]);
         complete(&mut tree, &self.tables);
@@ -90,7 +91,7 @@ impl Defaults {
 }
 
 impl PartialEq for Defaults {
-    /// Whether they say the same; where it stands does not count.
+    /// Whether the values are equal, wherever they come from.
     fn eq(&self, other: &Self) -> bool {
         let sorted = |defaults: &Self| {
             let mut values = defaults.values();
@@ -110,8 +111,8 @@ impl FromStr for Defaults {
     }
 }
 
-/// Writes a `confirm` that is just its window as the table that it stands for, so that key by key it can be laid over
-/// another, or under it. It is looked for in the table that these keys lead to.
+/// Writes a `confirm` that is only a window as the equivalent table, so that it can be merged with another one key by
+/// key. It is in the table that these keys lead to.
 pub(crate) fn spell_out(node: &mut Node, way: &[&str]) {
     let Value::Table(entries) = &mut node.value else { return };
     let key = way.first().copied().unwrap_or("confirm");
@@ -127,7 +128,7 @@ pub(crate) fn spell_out(node: &mut Node, way: &[&str]) {
     }
 }
 
-/// Adds what is missing in a table, and in the tables in it. What is no table is left for others to complain about.
+/// Adds the missing keys of a table, and of the tables in it. Values of another type are reported later.
 fn complete(node: &mut Node, defaults: &[Entry]) {
     let Value::Table(entries) = &mut node.value else { return };
     for default in defaults {
@@ -144,7 +145,7 @@ fn flatten(prefix: &str, entries: &[Entry], into: &mut Vec<(String, serde_json::
         let key = format!("{prefix}{}", entry.key);
         match &entry.node.value {
             Value::Table(inner) => flatten(&format!("{key}."), inner, into),
-            // What is neither a number nor anything else was refused before.
+            // Values of other types were rejected before.
             _ => into.push((key, entry.node.to_json().unwrap_or_default())),
         }
     }
@@ -191,7 +192,7 @@ mod tests {
     fn illegal_defaults_are_refused_and_equal_ones_are_equal_wherever_they_stand() {
         for (text, expected) in [
             ("[reload]\ndrain_timout = '1s'", "did you mean `drain_timeout`?"),
-            ("[limits]\nmemory = 'much'", "is no size"),
+            ("[limits]\nmemory = 'much'", "is not a size"),
             ("[reload]\ncheckpoint = '400000000000years'", "is too long; write at most \"1year\""),
             ("[build]\nprofile = 'dev'", "unknown key `build`"),
         ] {

@@ -8,27 +8,28 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a plugins folder holds.
+/// The contents of a plugins folder.
 #[derive(Debug, Default)]
 pub struct Discovery {
-    /// The usable manifests, sorted by id; no two have the same.
+    /// The valid manifests, sorted by id; ids are unique.
     pub manifests: Vec<Manifest>,
-    /// What is wrong with the others.
+    /// The errors in the others.
     pub problems: Vec<ManifestError>,
 }
 
-/// Finds the plugins in the direct sub-folders of `plugins_dir`, as a host without `[defaults]` of its own does: see
+/// Finds the plugins in the direct subfolders of `plugins_dir`, as a host without `[defaults]` does: see
 /// [`Defaults::discover`].
 ///
-/// A sub-folder without a manifest is no plugin; hidden ones and `target` are not looked at. If `plugins_dir`
-/// itself holds a manifest, it is the one plugin. Of two plugins with the same id the one whose path sorts first
-/// stays, and the other is a problem; where a host serves one of them, that one stays.
+/// A subfolder without a manifest is not a plugin; hidden ones and `target` are skipped. If `plugins_dir`
+/// itself has a manifest, it is the only plugin. Of two plugins with the same id, the one that a host serves stays, or
+/// else the one whose path sorts first, and the other is a problem.
 ///
 /// # Errors
 ///
-/// * [`ManifestError::NoFolder`], [`ManifestError::NotAFolder`], [`ManifestError::Unreadable`]: `plugins_dir` cannot be searched.
+/// * [`ManifestError::NoFolder`], [`ManifestError::NotAFolder`], [`ManifestError::Unreadable`]: `plugins_dir` cannot be
+///   searched.
 ///
-/// A broken manifest is no error but one of the [`Discovery::problems`].
+/// A broken manifest is not an error; it is one of the [`Discovery::problems`].
 pub fn discover(plugins_dir: &Path) -> Result<Discovery, ManifestError> {
     Defaults::default().discover(plugins_dir)
 }
@@ -68,7 +69,7 @@ pub(super) fn discover_over(
     folders.sort();
     let mut found = Discovery::default();
     for folder in &folders {
-        // A folder that cannot be searched is a problem: it may hold a plugin.
+        // An unreadable folder is a problem, because it may contain a plugin.
         match fs::read_dir(folder) {
             Ok(_) if !holds_manifest(folder) => {}
             Ok(_) => found.add(defaults, folder),
@@ -89,11 +90,11 @@ impl Discovery {
         }
     }
 
-    /// Sorts the manifests by id. Of those with the same id, the one that is served stays, else the first; the others are
-    /// newcomers, and a problem.
+    /// Sorts the manifests by id. Of those with the same id, the one that is served stays, else the first; the others
+    /// are problems.
     fn let_one_of_each_id_stay(&mut self, served: &Served) {
         let is_served = |manifest: &Manifest| served.get(&manifest.id) == Some(&manifest.root);
-        // The sort is stable: those with the same id stay in the order of their paths.
+        // The sort is stable: manifests with the same id stay in the order of their paths.
         self.manifests.sort_by(|a, b| a.id.cmp(&b.id).then(is_served(b).cmp(&is_served(a))));
         let mut staying: Vec<Manifest> = Vec::new();
         for manifest in self.manifests.drain(..) {

@@ -1,4 +1,4 @@
-//! What can be wrong with a manifest or with the plugins folder, and what to do about it.
+//! Errors in a manifest or in the plugins folder, and what to do about them.
 
 use replug_model::id::{IllegalId, PluginId};
 use std::{
@@ -13,52 +13,52 @@ use std::{
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are the file, the line and the key that the message names")]
 pub enum ManifestError {
-    /// There is no plugins folder.
+    /// The plugins folder does not exist.
     #[error("{}: no such folder; create it, or pass the folder that holds your plugins", path.display())]
     NoFolder { path: PathBuf },
-    /// What should be a folder is something else.
+    /// A path that should be a folder is something else.
     #[error("{}: not a folder; pass the folder that holds your plugins", path.display())]
     NotAFolder { path: PathBuf },
     /// A file or folder cannot be read.
     #[error("{}: cannot be read: {source}; give this user access to it, or pass another folder", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
-    /// The folder holds no manifest.
-    #[error("{}: no plugin.toml here; a plugin's folder holds one with at least `id = \"dev.example.name\"`", path.display())]
+    /// The folder has no manifest.
+    #[error("{}: no plugin.toml here; create one with at least `id = \"dev.example.name\"`", path.display())]
     Missing { path: PathBuf },
-    /// The folder holds both kinds of manifest.
-    #[error("{}: there is both a plugin.toml and a plugin.json; delete one of them", path.display())]
+    /// The folder has both kinds of manifest.
+    #[error("{}: both a plugin.toml and a plugin.json exist; delete one of them", path.display())]
     Both { path: PathBuf },
     /// The manifest is a folder, a pipe or the like, or larger than a mebibyte.
-    #[error("{}: not a regular file of at most 1 MiB; it should be a short text", path.display())]
+    #[error("{}: not a regular text file of at most 1 MiB", path.display())]
     NotAText { path: PathBuf },
     /// The manifest is not UTF-8.
-    #[error("{}:{line}: not UTF-8; save the file in the encoding UTF-8", path.display())]
+    #[error("{}:{line}: not UTF-8; save the file as UTF-8", path.display())]
     NotUtf8 { path: PathBuf, line: usize },
-    /// The manifest says nothing.
+    /// The manifest is empty.
     #[error("{}: the manifest is empty; it needs at least `id = \"dev.example.name\"`", path.display())]
     Empty { path: PathBuf },
     /// The manifest is not TOML or not JSON.
     #[error("{}:{line}:{column}: not valid {format}: {reason}", path.display())]
     Syntax { path: PathBuf, line: usize, column: usize, format: &'static str, reason: String },
-    /// A key that no manifest has.
+    /// An unknown key.
     #[error("{}:{line}: unknown key `{key}`; {hint}", path.display())]
     UnknownKey { path: PathBuf, line: usize, key: String, hint: String },
-    /// A key that is there twice.
-    #[error("{}:{line}: the key `{key}` is there twice; delete one", path.display())]
+    /// A duplicate key.
+    #[error("{}:{line}: duplicate key `{key}`; delete one", path.display())]
     TwiceTheKey { path: PathBuf, line: usize, key: String },
-    /// A value of another type than its key has.
+    /// A value of the wrong type.
     #[error("{}:{line}: `{key}` is {found}, but must be {expected}", path.display())]
     WrongType { path: PathBuf, line: usize, key: String, expected: &'static str, found: &'static str },
-    /// A key that must be there is not.
+    /// A required key is missing.
     #[error("{}: `{key}` is missing; add {example}", path.display())]
     MissingKey { path: PathBuf, key: &'static str, example: &'static str },
-    /// The id is none.
+    /// The id is invalid.
     #[error("{}:{line}: {source}", path.display())]
     IllegalId { path: PathBuf, line: usize, source: IllegalId },
-    /// A value of the right type that its key cannot have.
+    /// A value of the right type that the key does not accept.
     #[error("{}:{line}: `{key}`: {reason}", path.display())]
     IllegalValue { path: PathBuf, line: usize, key: String, reason: String },
-    /// Two folders claim the same id.
+    /// Two folders have the same id.
     #[error("{}: duplicate id `{id}`, already used by {}; this plugin is ignored until one of the two has another id", path.display(), first.display())]
     DuplicateId { id: PluginId, path: PathBuf, first: PathBuf },
 }
@@ -66,7 +66,7 @@ pub enum ManifestError {
 replug_model::readable::readable!(ManifestError);
 
 impl ManifestError {
-    /// The key that the error is about, if it is about one: `reload.drain_timeout`.
+    /// The key that the error is about, if there is one: `reload.drain_timeout`.
     pub(crate) fn key(&self) -> Option<&str> {
         match self {
             Self::UnknownKey { key, .. }
@@ -77,7 +77,7 @@ impl ManifestError {
         }
     }
 
-    /// The same error, in a table that stands in another.
+    /// The same error, in a table inside another one.
     pub(crate) fn within(mut self, table: &str) -> Self {
         if let Self::UnknownKey { key, .. }
         | Self::TwiceTheKey { key, .. }

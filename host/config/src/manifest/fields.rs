@@ -1,4 +1,4 @@
-//! Reading a table key by key: each miss becomes an error that names the key, the line and the way out.
+//! Reading a table key by key: each error names the key, the line and the remedy.
 
 use super::{
     ManifestError,
@@ -9,10 +9,10 @@ use std::{
     time::Duration,
 };
 
-/// No duration is longer: later moments are counted from now, and a clock has to be able to show them.
+/// The longest duration: later moments are counted from now, and a clock must be able to represent them.
 const LONGEST: Duration = Duration::from_secs(31_557_600);
 
-/// A table of the manifest in which only known keys stand.
+/// A table of the manifest that has only known keys.
 pub(crate) struct Fields<'a> {
     file: &'a Path,
     prefix: &'static str,
@@ -20,7 +20,7 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The table `node`; `prefix` is how its keys are called in messages, such as `reload.`.
+    /// The table `node`; `prefix` precedes its keys in messages, such as `reload.`.
     pub(crate) fn open(
         file: &'a Path,
         prefix: &'static str,
@@ -53,7 +53,7 @@ impl<'a> Fields<'a> {
         self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node)
     }
 
-    /// The error for a value of the right type that `key` cannot have.
+    /// The error for a value of the right type that `key` does not accept.
     pub(crate) fn illegal(&self, key: &str, reason: impl Into<String>) -> ManifestError {
         ManifestError::IllegalValue {
             path: self.file.into(),
@@ -125,13 +125,13 @@ impl<'a> Fields<'a> {
     pub(crate) fn duration(&self, key: &str) -> Result<Option<Duration>, ManifestError> {
         match self.patience(key)? {
             Some(Duration::ZERO) => {
-                Err(self.illegal(key, "a duration of nothing; write \"500ms\", \"5s\" or \"2m\""))
+                Err(self.illegal(key, "a duration of zero; write \"500ms\", \"5s\" or \"2m\""))
             }
             duration => Ok(duration),
         }
     }
 
-    /// A duration that may be nothing.
+    /// A duration that may be zero.
     pub(crate) fn patience(&self, key: &str) -> Result<Option<Duration>, ManifestError> {
         let Some(text) = self.get(key, "a duration in quotes, such as \"5s\"", |value| match value {
             Value::String(text) => Some(text.as_str()),
@@ -141,7 +141,10 @@ impl<'a> Fields<'a> {
             return Ok(None);
         };
         let duration = humantime::parse_duration(text).map_err(|error| {
-            self.illegal(key, format!("{text:?} is no duration: {error}; write \"500ms\", \"5s\" or \"2m\""))
+            self.illegal(
+                key,
+                format!("{text:?} is not a duration: {error}; write \"500ms\", \"5s\" or \"2m\""),
+            )
         })?;
         if duration > LONGEST {
             let longest = humantime::format_duration(LONGEST);
@@ -150,7 +153,7 @@ impl<'a> Fields<'a> {
         Ok(Some(duration))
     }
 
-    /// A path that stays in the plugin's folder.
+    /// A path inside the plugin's folder.
     pub(crate) fn path(&self, key: &str) -> Result<Option<PathBuf>, ManifestError> {
         let Some(text) = self.string(key)? else { return Ok(None) };
         let path = Path::new(text);
@@ -161,7 +164,7 @@ impl<'a> Fields<'a> {
                 Component::CurDir => {}
                 Component::ParentDir => {
                     return Err(
-                        self.illegal(key, format!("{text:?} leaves the plugin's folder; take out the `..`"))
+                        self.illegal(key, format!("{text:?} leaves the plugin's folder; remove the `..`"))
                     );
                 }
                 Component::RootDir | Component::Prefix(_) => {
@@ -174,13 +177,13 @@ impl<'a> Fields<'a> {
         }
         if !named || text.contains('\0') {
             return Err(
-                self.illegal(key, format!("{text:?} names no file; write a path in the plugin's folder"))
+                self.illegal(key, format!("{text:?} is not a file; write a path in the plugin's folder"))
             );
         }
         Ok(Some(path.components().filter(|it| *it != Component::CurDir).collect()))
     }
 
-    /// One of a few words.
+    /// One of a few strings.
     pub(crate) fn word<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Result<Option<T>, ManifestError> {
         let Some(text) = self.string(key)? else { return Ok(None) };
         match words.iter().find(|(word, _)| *word == text) {
@@ -192,7 +195,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The value of a key, if `read` knows its type.
+    /// The value of a key, if `read` accepts its type.
     pub(super) fn get<T>(
         &self,
         key: &str,
@@ -206,7 +209,7 @@ impl<'a> Fields<'a> {
             key: format!("{}{key}", self.prefix),
             expected,
             found: match &node.value {
-                Value::Array(_) if expected.starts_with("a list") => "a list with something else in it",
+                Value::Array(_) if expected.starts_with("a list") => "a list with a value of another type",
                 Value::Integer(it) if *it < 0 => "a negative integer",
                 other => other.type_name(),
             },
@@ -222,7 +225,7 @@ fn hint(word: &str, known: &[&str]) -> String {
     }
 }
 
-/// The candidate that a person who wrote `word` most likely meant, if any is near.
+/// The candidate that the author of `word` most likely meant, if one is similar.
 fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
     let word = word.replace('-', "_").to_lowercase();
     candidates

@@ -1,4 +1,4 @@
-//! What is there: the manifests below a plugins folder. `docs/MANIFEST.md` lists the keys.
+//! The manifests below a plugins folder. `docs/MANIFEST.md` lists the keys.
 
 mod defaults;
 mod discover;
@@ -30,12 +30,12 @@ use std::{
 };
 use tree::{Node, Value};
 
-/// What one `plugin.toml` or `plugin.json` says.
+/// The content of one `plugin.toml` or `plugin.json`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
     /// The plugin's id.
     pub id: PluginId,
-    /// The name that people read.
+    /// The display name.
     pub name: String,
     /// The plugin's version, a semantic version.
     pub version: String,
@@ -43,21 +43,21 @@ pub struct Manifest {
     pub author: Option<String>,
     /// What it does, in a sentence.
     pub description: Option<String>,
-    /// What it is to its host.
+    /// Its role in the host.
     pub kind: Kind,
-    /// Whether the host starts it by itself.
+    /// Whether the host starts it automatically.
     pub auto_start: bool,
     /// Where its generations run.
     pub mode: Mode,
     /// How it is built.
     pub build: BuildSpec,
-    /// The ready-made artifact, or where the script leaves it; relative to `root`, and never outside of it.
+    /// The prebuilt artifact, or the output of the script; relative to `root`, and never outside of it.
     pub binary: Option<PathBuf>,
     /// The plugin's own configuration.
     pub config: serde_json::Map<String, serde_json::Value>,
     /// How it is replaced.
     pub reload: ReloadSpec,
-    /// How it is called and kept alive in a process of its own.
+    /// How it is called and supervised in a process of its own.
     pub process: ProcessSpec,
     /// What a process of its own may use.
     pub limits: LimitsSpec,
@@ -65,7 +65,7 @@ pub struct Manifest {
     pub file: PathBuf,
     /// The folder of the manifest, with the links in its path resolved.
     pub root: PathBuf,
-    /// The text that says all this.
+    /// The text of the manifest.
     pub text: Text,
 }
 
@@ -80,14 +80,14 @@ impl Manifest {
         Self { config: other.config.clone(), ..self.clone() } == *other
     }
 
-    /// Whether a generation that was made by this manifest has to be made again, of the same artifact, to follow
-    /// another version of it, wherever it is.
+    /// Whether a change of the manifest to another version needs a new instance of the same artifact, wherever the plugin
+    /// runs.
     pub fn requires_new_instance(&self, other: &Self) -> bool {
         self.mode != other.mode || self.process.call_timeout != other.process.call_timeout
     }
 
-    /// Whether a process that was made by this manifest has to be another to follow another version of it: what it is
-    /// told at its beginning.
+    /// Whether a change of the manifest to another version needs a new process, because the process gets these values
+    /// at its start.
     pub fn asks_for_another_process(&self, other: &Self) -> bool {
         let timeouts = |manifest: &Self| (manifest.process.cancel_grace, manifest.process.step_timeout);
         timeouts(self) != timeouts(other)
@@ -96,23 +96,23 @@ impl Manifest {
     }
 }
 
-/// What a plugin is to its host: the key `type`.
+/// The role of a plugin in its host: the key `type`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// It offers functions.
     #[default]
     Provider,
-    /// It changes what passes through it.
+    /// It changes data that passes through it.
     Filter,
     /// It answers requests.
     Handler,
-    /// It tells others what happened.
+    /// It notifies others of events.
     Notifier,
 }
 
 impl Kind {
-    /// The word in the manifest.
+    /// The value in the manifest.
     pub fn name(self) -> &'static str {
         match self {
             Self::Provider => "provider",
@@ -126,15 +126,15 @@ impl Kind {
 /// How a plugin is built: the table `[build]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildSpec {
-    /// The cargo package, where the folder alone does not say.
+    /// The cargo package, if the folder does not determine it.
     pub package: Option<String>,
-    /// A script that builds it in place of cargo; relative to the folder.
+    /// A script that builds it instead of cargo; relative to the folder.
     pub script: Option<PathBuf>,
-    /// Cargo features to turn on.
+    /// Cargo features to enable.
     pub features: Vec<String>,
     /// The cargo profile: `dev`, `release` or one of the author's.
     pub profile: String,
-    /// How long the processes of a build may write nothing.
+    /// How long the processes of a build may be silent.
     pub timeout: Duration,
 }
 
@@ -153,17 +153,17 @@ impl Default for BuildSpec {
 /// How a plugin is replaced: the table `[reload]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReloadSpec {
-    /// How long running calls may take to finish when state is handed over.
+    /// How long calls in progress may take to finish when state is handed over.
     pub drain_timeout: Duration,
     /// Which comes first: the start of the new generation, or the stop of the old one.
     pub order: Order,
-    /// How a new generation is watched; without it, it is not.
+    /// How a new generation is watched; none if it is not watched.
     pub confirm: Option<Confirm>,
     /// Whether the code of a retired generation is unmapped.
     pub unload: Unload,
-    /// What a new version does in a throwaway process before it is let in.
+    /// What a new version does in a throwaway process before it is loaded.
     pub preflight: Trial,
-    /// How often the state is saved while the plugin runs, to begin with after a crash.
+    /// How often the state is saved while the plugin runs, to be restored after a crash.
     pub checkpoint: Option<Duration>,
 }
 
@@ -180,16 +180,16 @@ impl Default for ReloadSpec {
     }
 }
 
-/// When a new generation counts as bad and is rolled back: the table `[reload.confirm]`.
+/// When a new generation is rolled back: the table `[reload.confirm]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Confirm {
     /// How long it is watched.
     pub window: Duration,
-    /// The share of failed calls, 0 to 1, above which it is bad.
+    /// The share of failed calls, 0 to 1, above which it is rolled back.
     pub max_error_rate: f64,
-    /// Whether the errors that methods return are among those.
+    /// Whether errors that methods return count as failed calls.
     pub errors: OwnErrors,
-    /// How many calls it takes to judge it.
+    /// The minimum number of calls for a judgement.
     pub min_calls: u64,
 }
 
@@ -200,13 +200,13 @@ impl Default for Confirm {
     }
 }
 
-/// What the errors that methods return say of a version: the key `reload.confirm.errors`.
+/// How the errors that methods return count: the key `reload.confirm.errors`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OwnErrors {
-    /// Nothing: they are answers.
+    /// They do not count as failed calls.
     #[default]
     Ignored,
-    /// That it fails.
+    /// They count as failed calls.
     Counted,
 }
 
@@ -216,8 +216,8 @@ pub enum Order {
     /// The new generation is started while the old one serves.
     #[default]
     StartFirst,
-    /// The old generation is stopped, and then the new one is started: for a plugin that holds what only one can have, such
-    /// as a port. Calls wait meanwhile.
+    /// The old generation is stopped, and then the new one is started: for a plugin that holds a resource that only one
+    /// instance can have, such as a port. Calls wait in the meantime.
     StopFirst,
 }
 
@@ -269,19 +269,18 @@ fn interpret(file: &Path, root: &Path, tree: &Node) -> Result<Manifest, Manifest
         })?;
     let version = top.string("version")?.unwrap_or("0.0.0");
     if let Err(error) = semver::Version::parse(version) {
-        let reason = format!("{version:?} is no version: {error}; write three numbers, such as \"1.2.0\"");
+        let reason = format!("{version:?} is not a version: {error}; write three numbers, such as \"1.2.0\"");
         return Err(top.illegal("version", reason));
     }
     let kinds = [Kind::Provider, Kind::Filter, Kind::Handler, Kind::Notifier].map(|it| (it.name(), it));
     let build = build(&top, file)?;
     let binary = top.path("binary")?;
     if binary.is_some() && build.script.is_none() && (build.package.is_some() || !build.features.is_empty()) {
-        let reason =
-            "names a ready-made artifact, but `[build]` asks for a cargo build; delete one of the two";
+        let reason = "names a prebuilt artifact, but `[build]` asks for a cargo build; delete one of the two";
         return Err(top.illegal("binary", reason));
     }
     if binary.is_none() && build.script.is_some() {
-        let reason = "a script needs `binary`, the path at which it leaves the library, such as `binary = \"target/plugin.so\"`";
+        let reason = "a script needs `binary`, the path where it puts the library, such as `binary = \"target/plugin.so\"`";
         return Err(top.illegal("build", reason));
     }
     Ok(Manifest {
@@ -321,7 +320,9 @@ fn build(top: &Fields<'_>, file: &Path) -> Result<BuildSpec, ManifestError> {
     let features_named = features.iter().map(|it| ("features", Some(it)));
     for (key, value) in values.into_iter().chain(features_named) {
         if let Some(value) = value.filter(|it| !plain(it)) {
-            return Err(table.illegal(key, format!("{value:?} is no name; letters, digits, `_` and `-` are")));
+            return Err(
+                table.illegal(key, format!("{value:?} is not a name; use letters, digits, `_` and `-`"))
+            );
         }
     }
     Ok(BuildSpec {
@@ -351,7 +352,7 @@ fn config(
             path: file.into(),
             line,
             key: "config".into(),
-            reason: "a number that is infinite or none at all cannot be passed to a plugin".into(),
+            reason: "an infinite number or NaN cannot be passed to a plugin".into(),
         }),
     }
 }
@@ -366,7 +367,7 @@ fn reload(top: &Fields<'_>, file: &Path) -> Result<ReloadSpec, ManifestError> {
     let order = table.word("order", &orders)?.unwrap_or_default();
     let unload = table.word("unload", &unloads)?.unwrap_or_default();
     if (order, unload) == (Order::StopFirst, Unload::Verified) {
-        let reason = "\"verified\" waits for threads to end, and with `order = \"stop-first\"` calls would wait as long: take out one of the two";
+        let reason = "\"verified\" waits for threads to end, and with `order = \"stop-first\"` calls would wait as long; remove one of the two";
         return Err(table.illegal("unload", reason));
     }
     // `init` on trial would find held what the version that serves holds.

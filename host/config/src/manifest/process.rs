@@ -1,4 +1,4 @@
-//! The keys for plugins in processes of their own: `mode`, `[process]`, `[limits]`, and the trial that all plugins have.
+//! The keys for plugins in processes of their own: `mode`, `[process]`, `[limits]`, and the trial of all plugins.
 
 use super::{
     ManifestError,
@@ -20,36 +20,32 @@ pub(super) const PROCESS_KEYS: &[&str] = &[
     "env",
 ];
 
-/// Below these no process comes up that could take a call: the least, and why.
+/// With less than this, a process cannot start and take a call: the minimum, and the reason.
 const LEAST_MEMORY_BYTES: (u64, &str) =
-    (1 << 20, "no process fits into so few bytes; write \"512MiB\", or a number of bytes");
-const LEAST_OPEN_FILES: (u64, &str) = (
-    16,
-    "the process opens ten files for itself, and one for each call that runs at the same time; write 16 or more",
-);
-const LEAST_PROCESSES: (u64, &str) = (
-    4,
-    "the process has three threads for itself, and one for each call that runs at the same time; write 4 or more",
-);
+    (1 << 20, "a process needs more memory; write \"512MiB\", or a number of bytes");
+const LEAST_OPEN_FILES: (u64, &str) =
+    (16, "the process itself opens ten files, and one for each concurrent call; write 16 or more");
+const LEAST_PROCESSES: (u64, &str) =
+    (4, "the process itself has three threads, and one for each concurrent call; write 4 or more");
 
-/// How a plugin in a process of its own is called and kept alive: the table `[process]`.
+/// How a plugin in a process of its own is called and supervised: the table `[process]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessSpec {
-    /// How long a call may take; then the caller is released and the call cancelled.
+    /// How long a call may take before the caller is released and the call cancelled.
     pub call_timeout: Option<Duration>,
-    /// How long after that a cancelled call may take to end; then the process is killed and started again.
+    /// How long a cancelled call may then continue before the process is killed and restarted.
     pub cancel_grace: Duration,
-    /// How long a step of its life (`init`, `save`, ...) may take.
+    /// How long a lifecycle step (`init`, `save`, ...) may take.
     pub step_timeout: Duration,
-    /// How long a call waits for a process that is being started again; if that is nothing, it fails at once.
+    /// How long a call waits for a process that is being restarted; with zero, it fails at once.
     pub restart_wait: Duration,
-    /// How long after the first death it is started again; each further time it is twice as long.
+    /// The pause before the restart after the first death; it doubles with each further death.
     pub restart_pause: Duration,
-    /// After how many deaths within `death_window` the plugin is quarantined.
+    /// The number of deaths within `death_window` after which the plugin is quarantined.
     pub max_deaths: u64,
     /// See `max_deaths`.
     pub death_window: Duration,
-    /// What its process finds in its environment besides the few variables that all have.
+    /// The environment of its process besides the few variables of all plugins.
     pub env: Vec<EnvVar>,
 }
 
@@ -68,13 +64,13 @@ impl Default for ProcessSpec {
     }
 }
 
-/// What a new version does in a throwaway process before it is let in: the key `reload.preflight`.
+/// What a new version does in a throwaway process before it is loaded: the key `reload.preflight`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Trial {
-    /// All that it does when it is loaded: `init`, `restore` of a copy of the state, `health`.
+    /// The steps of a load: `init`, `restore` of a copy of the state, `health`.
     #[default]
     Full,
-    /// It is opened and checked, and runs nothing of the author's but its constructors.
+    /// It is opened and checked. Of the author's code, only constructors run.
     Load,
     /// Nothing.
     Off,
@@ -82,8 +78,7 @@ pub enum Trial {
 
 pub(super) fn mode(top: &Fields<'_>) -> Result<Mode, ManifestError> {
     if let Some(later @ ("wasm" | "grpc")) = top.string("mode")? {
-        let reason =
-            format!("this version of replug has \"auto\", \"in-process\" and \"process\", not {later:?}");
+        let reason = format!("valid modes are \"auto\", \"in-process\" and \"process\", not {later:?}");
         return Err(top.illegal("mode", reason));
     }
     let modes = [("auto", Mode::Auto), ("in-process", Mode::InProcess), ("process", Mode::Process)];
@@ -98,7 +93,7 @@ pub(super) fn process(file: &Path, node: Option<&Node>) -> Result<ProcessSpec, M
     if max_deaths == 0 {
         return Err(table.illegal(
             "max_deaths",
-            "a plugin that may never die is quarantined before it starts; write 1 or more",
+            "with 0 the plugin would be quarantined before it starts; write 1 or more",
         ));
     }
     Ok(ProcessSpec {
@@ -113,19 +108,19 @@ pub(super) fn process(file: &Path, node: Option<&Node>) -> Result<ProcessSpec, M
     })
 }
 
-/// What an item of the key `process.env` says.
+/// The meaning of an item of the key `process.env`.
 fn variable(text: &str) -> Result<EnvVar, String> {
     let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
     let first = name.chars().next();
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if first.is_none_or(|first| first.is_ascii_digit()) || !name.chars().all(is_name) {
         return Err(format!(
-            "{text:?} is neither a name nor `NAME=value`; a name has letters, digits and `_`, such as \"DATABASE_URL\""
+            "{text:?} is neither a name nor `NAME=value`; a name consists of letters, digits and `_`, such as \"DATABASE_URL\""
         ));
     }
     match value {
         Some(value) if value.contains('\0') => {
-            Err(format!("the value of `{name}` holds a NUL, which no variable can"))
+            Err(format!("the value of `{name}` contains a NUL, which no variable can"))
         }
         Some(value) => Ok(EnvVar::Set(name.into(), value.into())),
         None => Ok(EnvVar::Pass(name.into())),
@@ -157,7 +152,7 @@ pub(super) fn limits(file: &Path, node: Option<&Node>) -> Result<LimitsSpec, Man
         [("off", CgroupUse::Off), ("preferred", CgroupUse::Preferred), ("required", CgroupUse::Required)];
     let cgroup = table.word("cgroup", &uses)?.unwrap_or_default();
     let at_least = |key, found: Option<u64>, (least, why)| match found {
-        Some(found) if found < least => Err(table.illegal(key, format!("{found} is too little: {why}"))),
+        Some(found) if found < least => Err(table.illegal(key, format!("{found} is too small: {why}"))),
         found => Ok(found),
     };
     let kernel = Limits {
@@ -191,7 +186,7 @@ pub(crate) fn size(table: &Fields<'_>, key: &str) -> Result<Option<u64>, Manifes
     parsed.map(Some).ok_or_else(|| {
         table.illegal(
             key,
-            format!("{text:?} is no size; write a number of bytes, or \"512MiB\" (KiB, MiB, GiB)"),
+            format!("{text:?} is not a size; write a number of bytes, or \"512MiB\" (KiB, MiB, GiB)"),
         )
     })
 }

@@ -1,4 +1,4 @@
-//! From a folder to the text of its manifest, and from there to what the text says.
+//! Reading manifests: from a folder to the text, and from the text to the values.
 
 use super::{
     Defaults, Manifest, ManifestError, interpret,
@@ -7,10 +7,10 @@ use super::{
 use replug_model::id::PluginId;
 use std::{fs, io, path::Path, sync::Arc};
 
-/// The names a manifest may have.
+/// The possible file names of a manifest.
 pub const FILE_NAMES: [&str; 2] = ["plugin.toml", "plugin.json"];
 
-/// The text of a manifest. Two are equal whatever they contain: manifests are compared by what they say, not by how.
+/// The text of a manifest. All texts are equal: manifests are compared by their values.
 #[derive(Clone, Debug, Default)]
 pub struct Text(Arc<str>);
 
@@ -21,7 +21,7 @@ impl PartialEq for Text {
 }
 
 impl Manifest {
-    /// The text that says all this.
+    /// The text.
     pub fn text(&self) -> &str {
         &self.text.0
     }
@@ -32,19 +32,19 @@ impl Manifest {
     }
 }
 
-/// Whether `folder` directly holds a manifest, be it a good one or not.
+/// Whether `folder` directly contains a manifest, valid or not.
 pub fn holds_manifest(folder: &Path) -> bool {
     FILE_NAMES.iter().any(|name| folder.join(name).symlink_metadata().is_ok())
 }
 
-/// Reads the manifest in `folder`, as a host without `[defaults]` of its own does: see [`Defaults::read`].
+/// Reads the manifest in `folder`, as a host without `[defaults]` does: see [`Defaults::read`].
 ///
 /// # Errors
 ///
 /// * [`ManifestError::Missing`], [`ManifestError::Both`]: there is not exactly one manifest.
 /// * [`ManifestError::Unreadable`], [`ManifestError::NotAText`], [`ManifestError::NotUtf8`], [`ManifestError::Empty`],
-///   [`ManifestError::Syntax`]: it is no TOML or JSON text.
-/// * The other variants: a key in it is unknown, missing or has an illegal value.
+///   [`ManifestError::Syntax`]: it is not a TOML or JSON text.
+/// * The other variants: a key in it is unknown or missing, or has an invalid value.
 pub fn read(folder: &Path) -> Result<Manifest, ManifestError> {
     Defaults::default().read(folder)
 }
@@ -66,7 +66,7 @@ pub(super) fn read_over(defaults: &Defaults, folder: &Path) -> Result<Manifest, 
     read_text_over(defaults, &file, &text)
 }
 
-/// What a text says that was or is in this file.
+/// The manifest from a text that is or was in this file.
 pub(super) fn read_text_over(
     defaults: &Defaults,
     file: &Path,
@@ -77,7 +77,7 @@ pub(super) fn read_text_over(
     Ok(Manifest { text: Text(text.into()), ..manifest })
 }
 
-/// The id in the manifest of a folder, as far as that can be told of one that cannot be used.
+/// The id in the manifest of a folder, if it can be read, even from an invalid manifest.
 pub fn id_in(folder: &Path) -> Option<PluginId> {
     let mut files = FILE_NAMES.iter().map(|name| folder.join(name));
     files.find_map(|file| {
@@ -95,7 +95,7 @@ fn tree_of(file: &Path, text: &str) -> Result<Node, ManifestError> {
     }
 }
 
-/// The line on which a key stands, such as `config.word`; of one that is not there, that of the table it would be in.
+/// The line of a key, such as `config.word`; for a missing key, the line of its table.
 pub fn line_of(file: &Path, key: &str) -> Option<usize> {
     let tree = tree_of(file, &read_text(file).ok()?).ok()?;
     let (mut node, mut line) = (&tree, None);

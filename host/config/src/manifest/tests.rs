@@ -1,4 +1,4 @@
-//! Good manifests mean what they say, and bad ones are refused with a message that helps.
+//! Valid manifests have the right values, and invalid ones are rejected with a helpful message.
 
 use super::*;
 use std::fs;
@@ -192,7 +192,7 @@ fn an_illegal_value_is_refused_with_the_way_out() {
     for (content, expected) in [
         ("id = 'Calculator'", "plugin.toml:1: illegal plugin id \"Calculator\": it has only one part"),
         ("id = ''", "it is empty"),
-        ("id = 'a.b'\nversion = '1'", ":2: `version`: \"1\" is no version"),
+        ("id = 'a.b'\nversion = '1'", ":2: `version`: \"1\" is not a version"),
         ("id = 'a.b'\ntype = 'filtre'", "did you mean `filter`?"),
         ("id = 'a.b'\n[process]\nmax_deaths = 0", "quarantined before it starts"),
         (
@@ -201,10 +201,10 @@ fn an_illegal_value_is_refused_with_the_way_out() {
         ),
         ("id = 'a.b'\n[process]\nenv = ['=x']", "\"=x\" is neither a name"),
         ("id = 'a.b'\n[process]\nenv = ['A=1', 'A']", ":3: `process.env`: `A` is named twice"),
-        ("id = 'a.b'\n[process]\nenv = [\"A=\\u0000\"]", "holds a NUL"),
+        ("id = 'a.b'\n[process]\nenv = [\"A=\\u0000\"]", "contains a NUL"),
         ("id = 'a.b'\n[process]\nenv = 'HOME'", "`process.env` is a string, but must be a list of strings"),
-        ("id = 'a.b'\n[limits]\nmemory = '12 apples'", "is no size"),
-        ("id = 'a.b'\n[limits]\nmemory = 512", ":3: `limits.memory`: 512 is too little: no process fits"),
+        ("id = 'a.b'\n[limits]\nmemory = '12 apples'", "is not a size"),
+        ("id = 'a.b'\n[limits]\nmemory = 512", ":3: `limits.memory`: 512 is too small: a process needs more"),
         (
             "id = 'a.b'\n[limits]\nopen_files = 9",
             "one for each call that runs at the same time; write 16 or more",
@@ -214,18 +214,18 @@ fn an_illegal_value_is_refused_with_the_way_out() {
         ("id = 'a.b'\n[limits]\ncgroup = 'on'", "known: `off`, `preferred`, `required`"),
         ("id = 'a.b'\n[process]\nrestart_pause = 3", "`process.restart_pause`"),
         ("id = 'a.b'\n[reload]\npreflight = 'ful'", "did you mean `full`?"),
-        ("id = 'a.b'\nmode = 'wasm'", "has \"auto\", \"in-process\" and \"process\""),
+        ("id = 'a.b'\nmode = 'wasm'", "valid modes are \"auto\", \"in-process\" and \"process\""),
         ("id = 'a.b'\nmode = 'inprocess'", "did you mean `in-process`?"),
         ("id = 'a.b'\nbinary = '../x.so'", ":2: `binary`: \"../x.so\" leaves the plugin's folder"),
         ("id = 'a.b'\nbinary = 'a/../../x.so'", "leaves the plugin's folder"),
         ("id = 'a.b'\nbinary = '/lib/x.so'", "\"/lib/x.so\" is absolute"),
-        ("id = 'a.b'\nbinary = '.'", "names no file"),
+        ("id = 'a.b'\nbinary = '.'", "is not a file"),
         ("id = 'a.b'\nbinary = 'x.so'\nbuild = { package = 'x' }", "asks for a cargo build; delete one"),
         ("id = 'a.b'\n[build]\nscript = 'b.sh'", "a script needs `binary`"),
-        ("id = 'a.b'\n[build]\nprofile = '--config'", "`build.profile`: \"--config\" is no name"),
-        ("id = 'a.b'\n[build]\nfeatures = ['a', '-Z']", "`build.features`: \"-Z\" is no name"),
-        ("id = 'a.b'\n[reload]\ndrain_timeout = '5 parsecs'", "\"5 parsecs\" is no duration"),
-        ("id = 'a.b'\n[reload]\ndrain_timeout = '0s'", "a duration of nothing"),
+        ("id = 'a.b'\n[build]\nprofile = '--config'", "`build.profile`: \"--config\" is not a name"),
+        ("id = 'a.b'\n[build]\nfeatures = ['a', '-Z']", "`build.features`: \"-Z\" is not a name"),
+        ("id = 'a.b'\n[reload]\ndrain_timeout = '5 parsecs'", "\"5 parsecs\" is not a duration"),
+        ("id = 'a.b'\n[reload]\ndrain_timeout = '0s'", "a duration of zero"),
         ("id = 'a.b'\n[reload]\nunload = 'always'", "known: `never`, `verified`"),
         ("id = 'a.b'\n[reload.confirm]\nmax_error_rate = 50", "50 is not between 0 and 1"),
         ("id = 'a.b'\n[config]\nx = inf", ":3: `config`: a number that is infinite"),
@@ -282,7 +282,7 @@ fn a_file_that_is_no_manifest_text_is_refused() {
     let message = Folder::with("plugin.json", "[1]").read().unwrap_err().to_string();
     assert!(message.contains("is a list, but must be a table"), "{message}");
     let message = Folder::with("plugin.json", r#"{"id":"a.b","id":"a.c"}"#).read().unwrap_err().to_string();
-    assert!(message.contains("the key `id` is there twice"), "{message}");
+    assert!(message.contains("duplicate key `id`"), "{message}");
 }
 
 #[test]

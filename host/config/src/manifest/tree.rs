@@ -1,4 +1,4 @@
-//! TOML and JSON as one tree that remembers its lines, so that every later message can name one.
+//! TOML and JSON as one tree that remembers its lines for messages.
 
 use super::ManifestError;
 use std::path::Path;
@@ -22,7 +22,7 @@ pub(crate) enum Value {
     Table(Vec<Entry>),
 }
 
-/// A key of a table, the line it stands on, and its value.
+/// A key of a table, its line, and its value.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) key: String,
@@ -45,7 +45,7 @@ impl Value {
 }
 
 impl Node {
-    /// The same value without lines; an infinity or NaN, which JSON lacks, is given back as its line.
+    /// The same value without lines; an infinity or NaN, which JSON does not support, returns its line as the error.
     pub(crate) fn to_json(&self) -> Result<serde_json::Value, usize> {
         Ok(match &self.value {
             Value::Null => serde_json::Value::Null,
@@ -127,12 +127,12 @@ pub(crate) fn from_json(file: &Path, text: &str) -> Result<Node, ManifestError> 
         format: "JSON",
         reason: error.to_string().split(" at line ").next().unwrap_or_default().into(),
     };
-    // serde_json judges the text (and bounds its depth); the walk below then only has to find the lines again.
+    // serde_json checks the text (and limits its depth); the code below then only has to find the lines again.
     serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(error)?;
     JsonWalk { text, at: 0 }.node().map_err(error)
 }
 
-/// A walk over text that is known to be JSON.
+/// Walks over text that is valid JSON.
 struct JsonWalk<'t> {
     text: &'t str,
     at: usize,
@@ -165,7 +165,7 @@ impl JsonWalk<'_> {
         Ok(Node { line, value })
     }
 
-    /// What stands between the brackets, separated by commas.
+    /// The items between the brackets, separated by commas.
     fn items<T>(
         &mut self,
         mut item: impl FnMut(&mut Self) -> Result<T, serde_json::Error>,
@@ -182,7 +182,7 @@ impl JsonWalk<'_> {
         Ok(items)
     }
 
-    /// The next byte that is no white space; 0 at the end.
+    /// The next byte that is not white space; 0 at the end.
     fn peek(&mut self) -> u8 {
         let rest = &self.text.as_bytes()[self.at.min(self.text.len())..];
         self.at += rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();

@@ -1,4 +1,4 @@
-//! Each layer goes over those before it, and what is wrong is named by the place that said it.
+//! Each layer overrides the previous ones, and errors name their source.
 
 use super::*;
 use crate::host::{LogFormat, WatchPoll};
@@ -20,7 +20,7 @@ impl Folder {
 
     fn refusal(&self, environment: &[(&str, &str)]) -> String {
         let message = self.layers(environment).read().unwrap_err().to_string();
-        // From the file's name on, where it is the file that is wrong.
+        // From the file's name on, if the error is in the file.
         message[message.find(FILE_NAME).unwrap_or(0)..].to_owned()
     }
 }
@@ -105,10 +105,10 @@ fn rust_log_goes_over_the_file_and_under_our_own_variable() {
     assert_eq!(filter(&[]), "info");
     assert_eq!(filter(&[("RUST_LOG", "debug")]), "debug");
     assert_eq!(filter(&[("RUST_LOG", "debug"), ("REPLUG_LOG_FILTER", "trace")]), "trace");
-    // It may be meant for another program's idea of a filter.
+    // It may be a filter for another program.
     let layers = folder.layers(&[("RUST_LOG", "a=b=c=/")]);
     assert_eq!(layers.read().unwrap().log.filter.unwrap(), "info");
-    assert!(layers.warnings()[0].contains("RUST_LOG is \"a=b=c=/\", which is no filter"));
+    assert!(layers.warnings()[0].contains("RUST_LOG is \"a=b=c=/\", which is not a filter"));
 }
 
 #[test]
@@ -117,13 +117,13 @@ fn what_is_wrong_in_the_file_is_refused_with_file_line_and_key() {
         ("keep_artefacts = 3", "replug.toml:1: unknown key `keep_artefacts`; did you mean `keep_artifacts`?"),
         ("\nkeep_artifacts = '3'", ":2: `keep_artifacts` is a string, but must be a whole number"),
         ("keep_artifacts = inf", ":1: `keep_artifacts` is a number, but must be a whole number"),
-        ("retained_bytes_limit = '1 gig'", ":1: `retained_bytes_limit`: \"1 gig\" is no size; write"),
+        ("retained_bytes_limit = '1 gig'", ":1: `retained_bytes_limit`: \"1 gig\" is not a size; write"),
         (
             "[http]\nlisten = '127.0.0.1'",
-            ":2: `http.listen`: \"127.0.0.1\" is no address; write one with its port",
+            ":2: `http.listen`: \"127.0.0.1\" is not an address; write one with its port",
         ),
         ("[http]\nlisten = '0.0.0.0:80'", ":2: `http.listen`: 0.0.0.0:80 can be reached from other machines"),
-        ("[http]\ntls_key = 'key.pem'", ":2: `http.tls_key`: has no certificate: name it in `tls_cert`"),
+        ("[http]\ntls_key = 'key.pem'", ":2: `http.tls_key`: has no certificate; set `tls_cert`"),
         ("[http]\ntoken-file = ''", "did you mean `token_file`?"),
         ("http = 80", ":1: `http` is an integer, but must be a table"),
         (
@@ -135,10 +135,13 @@ fn what_is_wrong_in_the_file_is_refused_with_file_line_and_key() {
             ":3: unknown key `defaults.limits.memroy`; did you mean `memory`?",
         ),
         ("[defaults]\nbuild = {}", ":2: unknown key `defaults.build`"),
-        ("[log]\nfilter = 'replug=loud'", ":2: `log.filter`: \"replug=loud\" is no filter: "),
+        ("[log]\nfilter = 'replug=loud'", ":2: `log.filter`: \"replug=loud\" is not a filter: "),
         ("[log]\nformat = 'jsno'", ":2: `log.format`: \"jsno\" is unknown; did you mean `json`?"),
-        ("[otel]\nendpoint = 'here'", ":2: `otel.endpoint`: \"here\" is no address of a collector"),
-        ("plugins = ''", ":1: `plugins`: \"\" is no path"),
+        (
+            "[otel]\nendpoint = 'here'",
+            ":2: `otel.endpoint`: \"here\" is not a plain HTTP address of a collector",
+        ),
+        ("plugins = ''", ":1: `plugins`: \"\" is not a path"),
         ("plugins = \n", "replug.toml:1:11: not valid TOML: "),
     ] {
         let message = Folder::with(content).refusal(&[]);
@@ -171,14 +174,14 @@ fn what_is_wrong_elsewhere_is_refused_with_the_variable_or_the_flag() {
             "yaml",
             "REPLUG_LOG_FORMAT: `log.format`: \"yaml\" is unknown; known: `text`, `json`",
         ),
-        (
-            "REPLUG_DEFAULTS_RELOAD_DRAIN_TIMEOUT",
-            "0s",
-            "`defaults.reload.drain_timeout`: a duration of nothing",
-        ),
+        ("REPLUG_DEFAULTS_RELOAD_DRAIN_TIMEOUT", "0s", "`defaults.reload.drain_timeout`: a duration of zero"),
         ("REPLUG_WATCH_POLL", "10ms", "REPLUG_WATCH_POLL: `watch_poll`: an interval below 50ms"),
-        ("REPLUG_WATCH_POLL", "often", "REPLUG_WATCH_POLL: `watch_poll`: \"often\" is no interval"),
-        ("REPLUG_LOG_FILTER", "replug=loud", "REPLUG_LOG_FILTER: `log.filter`: \"replug=loud\" is no filter"),
+        ("REPLUG_WATCH_POLL", "often", "REPLUG_WATCH_POLL: `watch_poll`: \"often\" is not an interval"),
+        (
+            "REPLUG_LOG_FILTER",
+            "replug=loud",
+            "REPLUG_LOG_FILTER: `log.filter`: \"replug=loud\" is not a filter",
+        ),
     ] {
         let message = folder.refusal(&[(name, value)]);
         assert!(message.starts_with(name) && message.contains(expected), "{message}");
@@ -211,10 +214,7 @@ fn a_slip_in_a_variables_name_is_warned_of_and_what_others_set_is_left_alone() {
 #[test]
 fn a_file_that_was_named_has_to_be_there_and_the_usual_one_need_not() {
     let message = Layers::of(Vec::new()).file("/nowhere/replug.toml").read().unwrap_err().to_string();
-    assert!(
-        message.contains("/nowhere/replug.toml: there is no such configuration file; create it"),
-        "{message}"
-    );
+    assert!(message.contains("/nowhere/replug.toml: no such configuration file; create it"), "{message}");
     assert_eq!(Layers::of(Vec::new()).read().unwrap(), HostConfig::default());
 }
 
@@ -335,7 +335,7 @@ fn a_name_that_no_request_can_use_is_refused() {
     for name in ["box:8080", "", "http://box/", "ftp://box"] {
         let error = Folder::with(&format!("[http]\nallow_hosts = [\"box\", \"https://box:444\", {name:?}]"))
             .refusal(&[]);
-        let expected = format!("replug.toml:2: `http.allow_hosts`: {name:?} is no name that a request could");
+        let expected = format!("replug.toml:2: `http.allow_hosts`: {name:?} is not a valid `Host` name");
         assert!(error.starts_with(&expected), "{error}");
     }
 }
