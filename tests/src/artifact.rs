@@ -1,4 +1,4 @@
-//! Artifacts of the fixture `misbehave`: built once, then patched for each version that a test wants.
+//! Artifacts of the fixture `misbehave`: built once, then patched for each version that a test needs.
 
 use crate::{target_dir, workspace};
 use object::{
@@ -8,25 +8,25 @@ use object::{
 use replug::{build::Builder, manifest};
 use std::{env, fs, process::Command, sync::OnceLock};
 
-/// The words in the artifact behind which the orders are.
+/// The bytes in the artifact that precede the orders.
 const MARKER: &[u8] = b"misbehave, these are your orders:";
 
-/// How much room there is for the marker and the orders.
+/// The size of the space for the marker and the orders.
 const ROOM_BYTES: usize = 512;
 
-/// A version of the fixture that keeps state, with these orders: see `tests/fixtures/misbehave/src/lib.rs`.
+/// A version of the fixture that has state, with these orders: see `tests/fixtures/misbehave/src/lib.rs`.
 pub fn misbehave(orders: &str) -> Vec<u8> {
     static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
     patched(BUILT.get_or_init(|| build(&[])), orders)
 }
 
-/// A version of the fixture that keeps nothing.
+/// A version of the fixture that has no state.
 pub fn stateless(orders: &str) -> Vec<u8> {
     static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
     patched(BUILT.get_or_init(|| build(&["stateless"])), orders)
 }
 
-/// An example plugin as cargo builds it with the rest of the workspace.
+/// An example plugin, as cargo builds it with the rest of the workspace.
 ///
 /// # Panics
 ///
@@ -40,7 +40,7 @@ pub fn example(package: &str) -> Vec<u8> {
     fs::read(built.join(format!("lib{}.so", package.replace('-', "_")))).expect("it is there")
 }
 
-/// A version of the fixture that is built with `panic = "abort"`, as its author would have built it elsewhere.
+/// A version of the fixture that is built with `panic = "abort"`, as its author might build it.
 ///
 /// # Panics
 ///
@@ -79,15 +79,15 @@ fn patched(artifact: &[u8], orders: &str) -> Vec<u8> {
     artifact
 }
 
-/// Where the bytes stand; they must stand there alone.
+/// The position of the bytes, which must occur only once.
 fn find(artifact: &[u8], wanted: &[u8]) -> usize {
     let mut found = artifact.windows(wanted.len()).enumerate().filter(|(_, window)| *window == wanted);
     let at = found.next().expect("it is in the artifact").0;
-    assert!(found.next().is_none(), "{} stands there twice", String::from_utf8_lossy(wanted));
+    assert!(found.next().is_none(), "{} occurs twice", String::from_utf8_lossy(wanted));
     at
 }
 
-/// The artifact with other bytes of the same length wherever `from` stands.
+/// The artifact with all occurrences of `from` replaced by other bytes of the same length.
 pub fn replaced(mut artifact: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let places: Vec<_> = (0..artifact.len().saturating_sub(from.len()))
@@ -100,7 +100,7 @@ pub fn replaced(mut artifact: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
     artifact
 }
 
-/// Where in the file the static of that name lies.
+/// The offset in the file of the static of that name.
 pub fn offset_of(artifact: &[u8], symbol: &str) -> usize {
     let file = ElfFile64::<LittleEndian>::parse(artifact).expect("an ELF file");
     let found = file.dynamic_symbols().find(|it| it.name() == Ok(symbol)).expect("the symbol is exported");

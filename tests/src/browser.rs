@@ -1,4 +1,4 @@
-//! A Chromium without a window, driven over WebDriver: what a person sees of the page, and can do with it.
+//! A headless Chromium, driven over WebDriver: it sees and uses the page like a person.
 
 use crate::{Http, http::Answer, needs};
 use serde_json::{Value, json};
@@ -12,13 +12,13 @@ use std::{
 use tempfile::TempDir;
 
 const DRIVER: &str = "chromedriver";
-/// How long one thing may take to appear, in milliseconds: a compiler has to come to its end, and the test to say what did
-/// not appear before it is ended as one that hangs.
+/// How long something may take to appear, in milliseconds: long enough for a compiler, and short enough that the test
+/// reports what did not appear before it is killed as hanging.
 const PATIENCE_MS: u64 = 300_000;
-/// How long a page is watched at a time: not all that may be waited for is a change of the page, such as where its focus is.
+/// How long a page is watched at a time: some conditions change without a change of the page, such as its focus.
 const GLANCE_MS: u64 = 5_000;
 
-/// How often something that moves is clicked on.
+/// How often a click on a moving element is tried.
 const TRIES: usize = 100;
 
 /// The key Tab, for [`Browser::press`].
@@ -29,22 +29,22 @@ pub const ENTER: char = '\u{e007}';
 /// A browser with one page.
 pub struct Browser {
     driver: Child,
-    /// Where it could not write, it would end.
+    /// If it could not write its output, it would end.
     _output: Lines<BufReader<ChildStdout>>,
     http: Http,
     session: String,
-    /// Its profile, which is gone when it is.
+    /// Its profile, which is removed with it.
     _profile: TempDir,
 }
 
 impl Browser {
-    /// Starts one; none where there is none, and none may be installed.
+    /// Starts a browser; `None` if there is none, and none may be installed.
     ///
     /// # Panics
     ///
-    /// If there is one, and it does not start.
+    /// If it exists and does not start.
     pub fn start() -> Option<Self> {
-        // Once for all tests: two that install at the same time would be in each other's way.
+        // Once for all tests: two installations at the same time would fail.
         static FOUND: OnceLock<bool> = OnceLock::new();
         if !FOUND.get_or_init(|| is_there() || (install() && is_there())) {
             return None;
@@ -71,7 +71,7 @@ impl Browser {
             "--disable-dev-shm-usage",
             "--no-first-run",
             "--disable-background-networking",
-            // A machine that is busy is no reason to draw less, or to end what draws.
+            // On a busy machine, the page must still be drawn, and not be ended.
             "--disable-background-timer-throttling",
             "--disable-backgrounding-occluded-windows",
             "--disable-renderer-backgrounding",
@@ -92,19 +92,19 @@ impl Browser {
         Some(browser)
     }
 
-    /// Goes to a URL, and waits until what it names is loaded.
+    /// Opens a URL, and waits until the page is loaded.
     pub fn go(&self, url: &str) {
-        // Only another part of the same page is no other page.
+        // Another fragment of the same page would not load it again.
         self.post("/url", &json!({ "url": "about:blank" }));
         self.post("/url", &json!({ "url": url }));
     }
 
-    /// Loads the page again, and waits until it is loaded.
+    /// Reloads the page, and waits until it is loaded.
     pub fn reload(&self) {
         self.post("/refresh", &json!({}));
     }
 
-    /// Waits until an expression is true of the page, and returns what it is.
+    /// Waits until an expression is true on the page, and returns its value.
     ///
     /// # Panics
     ///
@@ -137,28 +137,28 @@ impl Browser {
                 return found;
             }
         }
-        panic!("it does not come to be that {condition}; the page shows:\n{}", self.text());
+        panic!("the condition {condition} does not become true; the page shows:\n{}", self.text());
     }
 
-    /// Runs a piece of script on the page, and returns what it returns.
+    /// Runs a script on the page, and returns its result.
     #[track_caller]
     pub fn run(&self, script: &str) -> Value {
         self.post("/execute/sync", &json!({ "script": script, "args": [] }))
     }
 
-    /// Clicks as soon as there is something to click on.
+    /// Clicks as soon as the element exists.
     #[track_caller]
     pub fn click_when_there(&self, selector: &str) {
         self.until(&format!("document.querySelector({})", json!(selector)));
         self.click(selector);
     }
 
-    /// Clicks as a mouse would, on what a selector finds. Where that moves away under the mouse, nothing else is clicked on,
-    /// and it is followed.
+    /// Clicks the element of a selector like a mouse. If it moves away, nothing else is clicked, and the click is tried
+    /// again.
     ///
     /// # Panics
     ///
-    /// If it takes no click.
+    /// If the element cannot be clicked.
     #[track_caller]
     pub fn click(&self, selector: &str) {
         let guard = format!(
@@ -167,7 +167,7 @@ impl Browser {
              let hit = false;
              function look(event) {{
                if (!target) return;
-               // Of a label, a second click goes to its input.
+               // A click on a label causes a second one on its input.
                if (hit) return;
                if (target.contains(event.target)) return void (hit = event.type === 'click');
                event.preventDefault();
@@ -183,23 +183,23 @@ impl Browser {
         for _ in 0..TRIES {
             let element = self.find(selector);
             self.run(&guard);
-            // An error means that it was drawn again meanwhile, or that something lies over it.
+            // An error means that the element was redrawn meanwhile, or is covered by another one.
             let _ = self.ask(&format!("/element/{element}/click"), &json!({}));
             if self.run("return endOfClick()") == true {
                 return;
             }
         }
-        panic!("{selector} takes no click; the page shows:\n{}", self.text());
+        panic!("{selector} cannot be clicked; the page shows:\n{}", self.text());
     }
 
-    /// Picks an option, which a mouse does in a window that is the browser's own.
+    /// Selects an option. For a mouse, the options are in a window of the browser.
     #[track_caller]
     pub fn pick(&self, selector: &str) {
         let element = self.find(selector);
         self.post(&format!("/element/{element}/click"), &json!({}));
     }
 
-    /// Types, in place of what stands there.
+    /// Types a text, replacing the current one.
     #[track_caller]
     pub fn type_into(&self, selector: &str, text: &str) {
         let element = self.find(selector);
@@ -207,7 +207,7 @@ impl Browser {
         self.post(&format!("/element/{element}/value"), &json!({ "text": text }));
     }
 
-    /// Presses keys on the keyboard, one after the other, wherever it is on the page.
+    /// Presses keys one after the other, wherever the focus is.
     pub fn press(&self, keys: &[char]) {
         let strokes: Vec<_> = keys
             .iter()
@@ -223,7 +223,7 @@ impl Browser {
         id.expect("the id of an element").to_owned()
     }
 
-    /// How large the page is, and whether its reader likes it `light` or `dark`.
+    /// Sets the size of the page, and whether its colour scheme is `light` or `dark`.
     pub fn look(&self, (width, height): (u32, u32), scheme: &str) {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500 });
         self.devtools("Emulation.setDeviceMetricsOverride", &size);
@@ -235,7 +235,7 @@ impl Browser {
         self.post("/goog/cdp/execute", &json!({ "cmd": command, "params": params }));
     }
 
-    /// Writes what is seen as a PNG.
+    /// Writes a screenshot as a PNG.
     ///
     /// # Panics
     ///
@@ -247,8 +247,8 @@ impl Browser {
         fs::write(file, base64(picture.as_str().expect("a picture"))).expect("the picture");
     }
 
-    /// What the console shows, but for requests that the host refused or did not answer: those are shown by the browser
-    /// itself, and the page says them too.
+    /// The messages in the console, without those about requests that the host rejected or did not answer: the browser
+    /// writes those by itself, and the page reports them, too.
     pub fn complaints(&self) -> Vec<String> {
         let log = self.post("/se/log", &json!({ "type": "browser" }));
         let entries = log.as_array().expect("entries").iter();
@@ -258,7 +258,7 @@ impl Browser {
         own.map(ToString::to_string).collect()
     }
 
-    /// What can be read on the page, and what its console shows.
+    /// The text of the page, and the messages in its console.
     fn text(&self) -> String {
         let script = "return `${location}: ${document.visibilityState}\\n${document.body.innerText}`";
         let [seen, console] = [
@@ -283,7 +283,7 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         if !self.session.is_empty() && matches!(self.driver.try_wait(), Ok(None)) {
-            // The driver ends the browser with the session. An error means that it is gone already.
+            // The driver ends the browser with the session. An error means that it has ended already.
             let mut conversation = self.http.connect();
             let head = self.http.head("DELETE", &format!("/session/{}", self.session));
             let _ = conversation.write(format!("{head}connection: close\r\n\r\n").as_bytes());
@@ -310,7 +310,7 @@ fn is_there() -> bool {
     there(DRIVER) && there("chromium")
 }
 
-/// Installs Debian's, where that may be done.
+/// Installs Debian's, if that is allowed.
 fn install() -> bool {
     if !needs::may_install() || !rustix::process::geteuid().is_root() {
         return false;

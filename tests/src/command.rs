@@ -1,4 +1,4 @@
-//! The `replug` command as its users run it.
+//! The `replug` command as users run it.
 
 use crate::{Lab, workspace};
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,7 +12,7 @@ use std::{
     sync::OnceLock,
 };
 
-/// The command, built from the present sources.
+/// The command, built from the current sources.
 ///
 /// # Panics
 ///
@@ -21,7 +21,7 @@ pub fn replug() -> Command {
     Command::new(program())
 }
 
-/// The command's file, built from the present sources. It is also what runs plugins in processes of their own.
+/// The command's file, built from the current sources. It also runs plugins in child processes.
 ///
 /// # Panics
 ///
@@ -40,7 +40,7 @@ pub fn program() -> &'static Path {
     })
 }
 
-/// Runs the command on the lab's plugins to its end.
+/// Runs the command on the lab's plugins until it ends.
 ///
 /// # Panics
 ///
@@ -49,7 +49,7 @@ pub fn run(lab: &Lab, args: &[&str]) -> Output {
     command(lab, args).output().expect("the command runs")
 }
 
-/// The command in the lab's folder, with its state folder, and with nothing in its environment that it would go by.
+/// The command in the lab's folder, with its state folder, and without environment variables that affect it.
 ///
 /// # Panics
 ///
@@ -67,7 +67,7 @@ pub fn command(lab: &Lab, args: &[&str]) -> Command {
     command
 }
 
-/// Runs one of the commands that talk to the lab's running host, which know no `--state-dir`.
+/// Runs a command that talks to the lab's running host. Such commands have no `--state-dir`.
 ///
 /// # Panics
 ///
@@ -76,7 +76,7 @@ pub fn talk(lab: &Lab, args: &[&str]) -> Output {
     command_to_host(lab, args).output().expect("the command runs")
 }
 
-/// One of the commands that talk to the lab's running host.
+/// A command that talks to the lab's running host.
 ///
 /// # Panics
 ///
@@ -87,14 +87,14 @@ pub fn command_to_host(lab: &Lab, args: &[&str]) -> Command {
     command
 }
 
-/// Where the lab's commands run, and find the socket of its host.
+/// Sets the folder in which the lab's commands run, and the variables by which they find the socket of its host.
 fn talking(lab: &Lab, command: &mut Command) {
     command.current_dir(lab.dir()).env_remove("RUST_LOG").env("XDG_RUNTIME_DIR", lab.dir());
     // Without a workspace around it, the default state folder is the user's.
     command.env("XDG_STATE_HOME", lab.dir().join("user-state"));
 }
 
-/// A `replug dev --json`, or a `replug run --json`, that runs.
+/// A running `replug dev --json` or `replug run --json`.
 pub struct Dev {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -121,7 +121,7 @@ impl Dev {
         Self::of(command)
     }
 
-    /// Starts a program of the tests' own on the lab's plugins: see `src/bin/embedder.rs`.
+    /// Starts a program of the tests on the lab's plugins: see `src/bin/embedder.rs`.
     ///
     /// # Panics
     ///
@@ -129,7 +129,8 @@ impl Dev {
     pub fn embedder(lab: &Lab, program: &str) -> Self {
         let mut command = Command::new(program);
         command.arg(lab.plugins_dir()).arg(lab.state_dir()).current_dir(lab.dir()).stdin(Stdio::piped());
-        // In a group whose leader's parent is elsewhere, the kernel lets processes be stopped as from a terminal.
+        // In a group whose leader has its parent in another group of the session, processes can be stopped as from a
+        // terminal.
         command.process_group(0);
         Self::of(command)
     }
@@ -145,27 +146,27 @@ impl Dev {
         Self { child, lines: BufReader::new(output).lines() }
     }
 
-    /// Gives a program of the tests' own an order.
+    /// Sends a command to a program of the tests.
     ///
     /// # Panics
     ///
-    /// If it does not listen.
+    /// If it has closed its input.
     pub fn order(&mut self, order: &str) {
         let input = self.child.stdin.as_mut().expect("its input is a pipe");
         writeln!(input, "{order}").expect("it listens");
     }
 
-    /// Gives an order, and waits for the answer.
+    /// Sends a command, and waits for the answer.
     ///
     /// # Panics
     ///
-    /// If there is none.
+    /// If there is no answer.
     pub fn ask(&mut self, order: &str) -> Value {
         self.order(order);
         self.wait_for("answer")
     }
 
-    /// Ends its input, which is to end it, and waits for that.
+    /// Closes its input, which makes it end, and waits for that.
     ///
     /// # Panics
     ///
@@ -176,12 +177,12 @@ impl Dev {
         self.child.wait().expect("it ends")
     }
 
-    /// The number of its process.
+    /// Its pid.
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
-    /// Waits for its end, whatever it has still to say.
+    /// Waits for its end, and ignores its remaining output.
     ///
     /// # Panics
     ///
@@ -191,20 +192,20 @@ impl Dev {
         self.child.wait().expect("it ends")
     }
 
-    /// The next event of that kind; those before it are passed over.
+    /// The next event of that kind; earlier ones are skipped.
     ///
     /// # Panics
     ///
-    /// If it ends before that, or a line is no JSON.
+    /// If it ends before that, or a line is not JSON.
     pub fn wait_for(&mut self, kind: &str) -> Value {
         self.wait_for_any(&[kind])
     }
 
-    /// The next event of one of those kinds; those before it are passed over.
+    /// The next event of one of those kinds; earlier ones are skipped.
     ///
     /// # Panics
     ///
-    /// If it ends before that, or a line is no JSON.
+    /// If it ends before that, or a line is not JSON.
     pub fn wait_for_any(&mut self, kinds: &[&str]) -> Value {
         loop {
             let line = self.lines.next().unwrap_or_else(|| panic!("none of {kinds:?} before the end"));
@@ -215,8 +216,8 @@ impl Dev {
         }
     }
 
-    /// Interrupts it as Ctrl-C does, or asks it to end otherwise where that is ignored, as in a script's background. Waits for
-    /// its end.
+    /// Interrupts it as Ctrl-C does. If that signal is ignored, as in the background of a script, sends SIGTERM
+    /// instead. Waits for its end.
     ///
     /// # Panics
     ///
@@ -231,7 +232,7 @@ impl Dev {
 }
 
 impl Dev {
-    /// Kills it, so that it can do nothing more for what it has started, and waits for its end.
+    /// Kills it, so that it cannot clean up what it has started, and waits for its end.
     ///
     /// # Panics
     ///

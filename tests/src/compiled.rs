@@ -1,5 +1,5 @@
-//! What the template of [`Source`] needs, compiled once and put where each test's host builds: compiling it takes a minute,
-//! and a host shares no build folder between workspaces.
+//! The dependencies of the template of [`Source`], compiled once and copied to where each test's host builds: compiling
+//! them takes a minute, and a host shares no build folder between workspaces.
 
 use crate::{Source, target_dir};
 use replug::{BuildDir, build::Builder, manifest};
@@ -9,10 +9,10 @@ use std::{
     sync::OnceLock,
 };
 
-/// In it lies what the target folder was built from, with absolute paths.
+/// The file that lists the inputs of the target folder, with absolute paths.
 const RECORD: &str = "replug-inputs.json";
 
-/// Fills cargo's target folder of a workspace, unless it is there.
+/// Fills cargo's target folder of a workspace, unless it exists.
 ///
 /// # Panics
 ///
@@ -29,7 +29,7 @@ pub fn put(target: &Path) {
     fs::write(target.join(RECORD), record.replace(from, to)).expect("the record");
 }
 
-/// Builds the template in a workspace of its own, and gives its target folder.
+/// Builds the template in a workspace of its own, and returns its target folder.
 fn compile() -> PathBuf {
     let root = target_dir().join("template");
     let mut files = Source::new(0).files("template");
@@ -48,7 +48,7 @@ fn compile() -> PathBuf {
     build_dir.target_dir(&root)
 }
 
-/// Copies a folder by links to its files, which cargo and rustc replace and never change.
+/// Copies a folder with hard links to its files, which cargo and rustc replace and never change.
 fn link_folder(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
@@ -57,7 +57,7 @@ fn link_folder(from: &Path, to: &Path) -> io::Result<()> {
         match entry.file_type()?.is_dir() {
             true if name == "incremental" || name == "replay" => {}
             true => link_folder(&entry.path(), &target)?,
-            // Locks and records are each folder's own.
+            // Locks and records belong to one folder only.
             false if name == RECORD || name.to_string_lossy().ends_with("lock") => {}
             false => link_file(&entry.path(), &target)?,
         }
@@ -69,7 +69,7 @@ fn link_file(from: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(from, to) {
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
             fs::copy(from, to)?;
-            // Cargo goes by it.
+            // Cargo compares the times.
             fs::File::options().write(true).open(to)?.set_modified(fs::metadata(from)?.modified()?)
         }
         linked => linked,

@@ -1,19 +1,19 @@
-//! What this process holds of the machine.
+//! The resources that this process uses.
 
 use anyhow::{Context, Result};
 use replug::load::in_process::tls_keys_used;
 use std::{env, fs, os::unix::process::CommandExt, process::Command};
 
-/// What the process holds at one moment.
+/// The resources that the process uses at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Held {
-    /// Keys for thread-local values, of the process's 1,024.
+    /// Thread-local keys, of the process's 1,024.
     pub tls_keys: usize,
     /// Open descriptors.
     pub descriptors: usize,
-    /// Pages in memory, those of mapped files included, which the system may take back.
+    /// Resident memory, including pages of mapped files, which the system may reclaim.
     pub resident_kib: u64,
-    /// Pages that no file stands behind: written ones, relocated ones, the heap. They go only with the process.
+    /// Anonymous memory: written pages, relocated pages, the heap. It is freed only at the end of the process.
     pub private_kib: u64,
 }
 
@@ -33,7 +33,7 @@ impl Held {
         };
         Ok(Self {
             tls_keys: tls_keys_used(),
-            // The one that lists them is among them, each time.
+            // This includes the descriptor that lists them, each time.
             descriptors: fs::read_dir("/proc/self/fd")?.count(),
             resident_kib: field("Rss:")?,
             private_kib: field("Anonymous:")?,
@@ -41,8 +41,8 @@ impl Held {
     }
 }
 
-/// Runs the program again with few arenas, unless it does. glibc gives each new thread an arena of its own until there are
-/// many, and never gives one back: that would look like memory that a kill or a reload costs.
+/// Runs the program again with few arenas, unless it has few already. glibc gives each new thread an arena of its own
+/// until there are many, and never frees one: that would look like memory that a kill or a reload leaks.
 ///
 /// # Errors
 ///
@@ -53,5 +53,5 @@ pub fn with_few_arenas() -> Result<()> {
         return Ok(());
     }
     let error = Command::new(env::current_exe()?).args(env::args_os().skip(1)).env(ARENAS, "2").exec();
-    Err(error).context("the program cannot be run again")
+    Err(error).context("cannot run the program again")
 }

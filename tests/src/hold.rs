@@ -1,4 +1,4 @@
-//! What lasts as long as the test wants: a call that waits at a socket, and a build that never ends.
+//! Calls and builds that last as long as a test wants: a call that waits at a socket, and a build that never ends.
 
 use crate::Lab;
 use std::{
@@ -20,42 +20,42 @@ impl Hold {
     ///
     /// # Panics
     ///
-    /// If there cannot be one.
+    /// If it cannot be created.
     pub fn new(dir: &Path) -> Self {
         let path = dir.join("hold.sock");
         Self { listener: UnixListener::bind(&path).expect("a socket"), path }
     }
 
-    /// What to tell the plugin.
+    /// The path of the socket, for the plugin.
     pub fn path(&self) -> &str {
         self.path.to_str().expect("temporary folders have plain names")
     }
 
-    /// Waits until the plugin is inside. It stays there until what is returned is dropped.
+    /// Waits until the plugin has connected. Its call lasts until the returned connection is dropped.
     ///
     /// # Panics
     ///
     /// If the socket fails.
-    #[must_use = "dropped, it lets the plugin go"]
+    #[must_use = "the call ends when this is dropped"]
     pub fn entered(&self) -> UnixStream {
         self.listener.accept().expect("a connection").0
     }
 }
 
-/// A build script that never ends, nor does a process that it starts.
+/// A build script that never ends, and neither does a process that it starts.
 #[derive(Debug)]
 pub struct Hang {
     pipe: PathBuf,
 }
 
 impl Hang {
-    /// Saves it as the plugin's.
+    /// Saves it as the plugin's build script.
     ///
     /// # Panics
     ///
     /// If it cannot be written.
     pub fn save(lab: &Lab) -> Self {
-        // By opening a pipe the process tells that it is there.
+        // The process shows that it runs by opening a pipe.
         let pipe = lab.dir().join("pipe");
         let made = Command::new("mkfifo").arg(&pipe).status();
         assert!(made.is_ok_and(|status| status.success()), "a pipe");
@@ -63,13 +63,13 @@ impl Hang {
         Self { pipe }
     }
 
-    /// Waits until both run.
+    /// Waits until both processes run.
     ///
     /// # Panics
     ///
     /// If the pipe fails.
     pub fn started(&self, lab: &Lab) {
-        // To open it waits for the other side.
+        // Opening a pipe waits for the other end.
         drop(File::open(&self.pipe).expect("the pipe"));
         assert!(!lab.children().is_empty(), "the script is running");
     }

@@ -1,4 +1,4 @@
-//! A client for the control plane that hides nothing: what is sent and what comes back is seen as it is.
+//! A simple HTTP client for the control plane: tests see exactly what is sent and received.
 
 use crate::Lab;
 use replug::control::{ControlConfig, HttpConfig, Listening};
@@ -12,17 +12,17 @@ use std::{
     path::PathBuf,
 };
 
-/// What listens on the Unix socket and on a free port, as a lab's host should.
+/// A configuration for a lab's host: listens on the Unix socket and on a free port.
 pub fn control(lab: &Lab) -> ControlConfig {
     let http = HttpConfig::at(([127, 0, 0, 1], 0).into()).token_file(lab.dir().join("token"));
     ControlConfig::new().socket(lab.dir().join("run/host.sock")).http(http)
 }
 
-/// A host's control plane.
+/// The control plane of a host.
 #[derive(Clone, Debug)]
 pub struct Http {
     at: At,
-    /// The headers that every request has.
+    /// The headers of every request.
     headers: Vec<(String, String)>,
 }
 
@@ -49,16 +49,16 @@ impl Answer {
     ///
     /// # Panics
     ///
-    /// If it is none.
+    /// If it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The `data` of an answer that succeeded.
+    /// The `data` of a successful answer.
     ///
     /// # Panics
     ///
-    /// If it did not.
+    /// If it failed.
     #[track_caller]
     pub fn data(&self) -> Value {
         let mut json = self.json();
@@ -67,11 +67,11 @@ impl Answer {
         json["data"].take()
     }
 
-    /// The status, code and message of an answer that did not succeed.
+    /// The status, code and message of an error answer.
     ///
     /// # Panics
     ///
-    /// If it did.
+    /// If it succeeded.
     #[track_caller]
     pub fn error(&self) -> (u16, u64, String) {
         let json = self.json();
@@ -107,7 +107,7 @@ impl Http {
 
     /// Over TCP, at the address of a URL.
     ///
-    /// # Panics
+    /// If the URL is invalid.
     ///
     /// If it is none.
     pub fn at(url: &str, token: &str) -> Self {
@@ -117,7 +117,7 @@ impl Http {
         Self { at: At::Tcp(address), headers }
     }
 
-    /// The same with another value of a header, or without it.
+    /// The same client, with another value of a header, or without it.
     #[must_use]
     pub fn with(mut self, name: &str, value: Option<&str>) -> Self {
         self.headers.retain(|(known, _)| known != name);
@@ -125,14 +125,14 @@ impl Http {
         self
     }
 
-    /// The bytes of the head of a request.
+    /// The bytes of a request's head.
     pub fn head(&self, method: &str, path: &str) -> String {
         let headers: String =
             self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         format!("{method} {path} HTTP/1.1\r\n{headers}")
     }
 
-    /// Asks.
+    /// Sends a GET request.
     ///
     /// # Panics
     ///
@@ -142,7 +142,7 @@ impl Http {
         self.raw(format!("{}connection: close\r\n\r\n", self.head("GET", path)).as_bytes())
     }
 
-    /// Has something done.
+    /// Sends a POST request.
     ///
     /// # Panics
     ///
@@ -152,7 +152,7 @@ impl Http {
         self.send("POST", path, ("application/json", &body.to_string()))
     }
 
-    /// Sends a body of any kind.
+    /// Sends a body of any type.
     ///
     /// # Panics
     ///
@@ -169,20 +169,20 @@ impl Http {
         )
     }
 
-    /// Sends bytes as they are, and reads the one answer.
+    /// Sends bytes unchanged, and reads one answer.
     ///
     /// # Panics
     ///
-    /// If there is none.
+    /// If there is no answer.
     #[track_caller]
     pub fn raw(&self, bytes: &[u8]) -> Answer {
         let mut conversation = self.connect();
-        // A host that has heard enough may answer and hang up before the end.
+        // A host may answer and close the connection before it has read everything.
         let _ = conversation.write(bytes);
         conversation.answer().expect("an answer")
     }
 
-    /// A connection on which nothing has been said yet.
+    /// A new connection.
     ///
     /// # Panics
     ///
@@ -202,11 +202,11 @@ impl Http {
         Conversation { read: BufReader::new(pair.0), write: pair.1 }
     }
 
-    /// Reads a stream of events.
+    /// Opens a stream of events.
     ///
     /// # Panics
     ///
-    /// If there is none to be read.
+    /// If the answer is not a stream.
     #[track_caller]
     pub fn stream(&self, path: &str) -> Stream {
         let mut conversation = self.connect();
@@ -214,7 +214,7 @@ impl Http {
         let mut stream = Stream { read: conversation.read, _write: conversation.write };
         let status = stream.line().expect("an answer");
         assert!(status.starts_with("HTTP/1.1 200"), "{status}");
-        // From here on, all is known to the host that happens.
+        // From here on, the stream gets all events.
         while stream.line().expect("a stream") != ": connected" {}
         stream
     }
@@ -227,16 +227,16 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// Says something.
+    /// Sends bytes.
     ///
     /// # Errors
     ///
-    /// If the host has hung up.
+    /// If the host has closed the connection.
     pub fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.write.write_all(bytes).and_then(|()| self.write.flush())
     }
 
-    /// Reads one answer; none if the host hangs up instead.
+    /// Reads one answer; `None` if the host closes the connection instead.
     pub fn answer(&mut self) -> Option<Answer> {
         let mut line = || {
             let mut line = String::new();
@@ -256,9 +256,9 @@ impl Conversation {
         Some(Answer { status, headers, body: String::from_utf8(body).ok()? })
     }
 
-    /// Waits until the host hangs up.
+    /// Waits until the host closes the connection.
     pub fn closed(&mut self) {
-        // What is still said, or how it ends, does not matter.
+        // The remaining content and errors do not matter.
         let _ = self.read.read_to_end(&mut Vec::new());
     }
 }
@@ -266,7 +266,7 @@ impl Conversation {
 /// A stream of events.
 pub struct Stream {
     read: BufReader<Box<dyn Read + Send>>,
-    /// Dropped, it would hang up.
+    /// Dropping it would close the connection.
     _write: Box<dyn Write + Send>,
 }
 
@@ -277,7 +277,7 @@ impl Stream {
         Some(line.trim_end().to_owned())
     }
 
-    /// Waits until a comment says that the stream is still there.
+    /// Waits for a comment that shows that the stream is still open.
     ///
     /// # Panics
     ///
@@ -287,7 +287,7 @@ impl Stream {
         while self.line().expect("a stream") != ": still here" {}
     }
 
-    /// Whether its last chunk, which has no bytes, is there once nothing more comes.
+    /// Whether the stream ends properly, with an empty chunk, after all events.
     pub fn ends_whole(&mut self) -> bool {
         let mut last = None;
         while let Some(line) = self.line() {
@@ -296,7 +296,7 @@ impl Stream {
         last.as_deref() == Some("0")
     }
 
-    /// The next event with its id; none at the end. Sizes of chunks stand between the lines, and are passed over.
+    /// The next event with its id; `None` at the end. The sizes of chunks between the lines are skipped.
     pub fn next_event(&mut self) -> Option<(String, Value)> {
         let mut id = String::new();
         loop {
@@ -310,7 +310,7 @@ impl Stream {
         }
     }
 
-    /// The next event of that kind; those before it are passed over.
+    /// The next event of that kind; earlier ones are skipped.
     ///
     /// # Panics
     ///

@@ -1,4 +1,4 @@
-//! One test's plugins folder, its host, and what that told.
+//! The plugins folder of one test, its host, and the events of that.
 
 mod processes;
 
@@ -22,10 +22,10 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// A test that has not ended by then hangs: the first has to wait for what the fixtures need to be compiled.
+/// A test that runs longer than this hangs. The first test has to wait until the fixtures are compiled.
 const PATIENCE: Duration = Duration::from_secs(900);
 
-/// One test's plugins folder, with a plugin in it, and a host.
+/// The plugins folder of one test, with one plugin, and a host.
 pub struct Lab {
     name: String,
     manifest: String,
@@ -33,22 +33,22 @@ pub struct Lab {
     host: Option<Host>,
     events: Option<Events>,
     listening: Listening,
-    told: Arc<Mutex<Vec<String>>>,
+    observed: Arc<Mutex<Vec<String>>>,
     dir: TempDir,
     _watchdog: mpsc::Sender<()>,
 }
 
 impl Lab {
-    /// An empty plugins folder. The name, in lower case and dashes, becomes that of the test's plugin.
+    /// An empty plugins folder. The name, in lower case and dashes, becomes the name of the test's plugin.
     ///
     /// # Panics
     ///
-    /// If there is no place for it.
+    /// If the folder cannot be created.
     pub fn new(name: &str) -> Self {
         recorder::install();
         let dir = tempfile::tempdir().expect("a temporary folder");
         fs::create_dir(dir.path().join("plugins")).expect("a plugins folder");
-        let told = Arc::default();
+        let observed = Arc::default();
         Self {
             name: name.into(),
             manifest: String::new(),
@@ -56,8 +56,8 @@ impl Lab {
             host: None,
             events: None,
             listening: Listening::default(),
-            _watchdog: watchdog(name, &told),
-            told,
+            _watchdog: watchdog(name, &observed),
+            observed,
             dir,
         }
     }
@@ -66,7 +66,7 @@ impl Lab {
     ///
     /// # Panics
     ///
-    /// If it does not come up.
+    /// If it does not start.
     pub fn running(name: &str) -> Self {
         let mut lab = Self::new(name);
         lab.install(misbehave("version=1"));
@@ -74,11 +74,11 @@ impl Lab {
         lab
     }
 
-    /// An empty plugins folder for a plugin that runs in this mode, and a host that can try versions out in processes.
+    /// An empty plugins folder for a plugin that runs in this mode, and a host that can run trials in processes.
     ///
     /// # Panics
     ///
-    /// If there is no place for it.
+    /// If the folder cannot be created.
     pub fn in_mode(name: &str, mode: Mode) -> Self {
         let name = match mode {
             Mode::Auto => name.to_owned(),
@@ -95,7 +95,7 @@ impl Lab {
         format!("dev.test.{}", self.name)
     }
 
-    /// The test's folder, which is gone when the test is.
+    /// The test's folder, which is removed at the end of the test.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -105,7 +105,7 @@ impl Lab {
         self.dir().join("plugins")
     }
 
-    /// Where the host keeps its things.
+    /// The state folder of the host.
     pub fn state_dir(&self) -> PathBuf {
         self.dir().join("state")
     }
@@ -115,7 +115,7 @@ impl Lab {
         self.plugins_dir().join(&self.name).join(path)
     }
 
-    /// Writes a file of the plugin's as a careful editor does: all at once.
+    /// Writes a file of the plugin atomically, as a careful editor does.
     ///
     /// # Panics
     ///
@@ -128,7 +128,7 @@ impl Lab {
         fs::rename(&temporary, &path).expect("the file in its place");
     }
 
-    /// Writes a script that can be run.
+    /// Writes an executable script.
     ///
     /// # Panics
     ///
@@ -137,8 +137,8 @@ impl Lab {
         self.write("script.tmp", content);
         let path = self.path(path);
         fs::create_dir_all(path.parent().expect("a folder")).expect("the folder");
-        // Copied by another process: while this one forks elsewhere, a script that it has written itself may still be
-        // open for writing in a child, and cannot be run.
+        // Another process copies it: while another test forks this process, a script that this process has written may
+        // still be open for writing in a child, and could not be executed.
         let temporary = path.with_extension("tmp");
         let copy =
             Command::new("install").args(["-m", "755"]).arg(self.path("script.tmp")).arg(&temporary).status();
@@ -146,7 +146,7 @@ impl Lab {
         fs::rename(&temporary, &path).expect("the script in its place");
     }
 
-    /// Writes the manifest again with these lines after the id.
+    /// Writes the manifest again, with these lines after the id.
     pub fn set_manifest(&mut self, lines: &str) {
         self.manifest = lines.into();
         let mode = match self.mode {
@@ -157,7 +157,7 @@ impl Lab {
         self.write("plugin.toml", format!("id = \"{}\"\n{mode}{lines}\n", self.id()));
     }
 
-    /// Puts a ready-made artifact into the plugin's folder, in place of the one before.
+    /// Puts a prebuilt artifact into the plugin's folder, replacing the previous one.
     pub fn install(&mut self, artifact: impl AsRef<[u8]>) {
         self.write("plugin.so", artifact);
         if !self.path("plugin.toml").exists() {
@@ -166,7 +166,7 @@ impl Lab {
         }
     }
 
-    /// Puts another plugin of that name beside the test's own.
+    /// Adds another plugin of that name, next to the test's own.
     ///
     /// # Panics
     ///
@@ -175,20 +175,20 @@ impl Lab {
         let dir = self.plugins_dir().join(name);
         fs::create_dir(&dir).expect("the folder");
         fs::write(dir.join("plugin.so"), artifact).expect("the artifact");
-        // A host that runs must not find half of it.
+        // A running host must not find an incomplete manifest.
         let unfinished = dir.join("plugin.tmp");
         fs::write(&unfinished, manifest).expect("the manifest");
         fs::rename(&unfinished, dir.join("plugin.toml")).expect("the manifest in its place");
     }
 
-    /// Like [`Lab::install`] with more lines in the manifest.
+    /// Like [`Lab::install`], with more lines in the manifest.
     pub fn install_with(&mut self, artifact: impl AsRef<[u8]>, lines: &str) {
         self.manifest = lines.into();
         self.install(artifact);
     }
 
-    /// Writes a plugin's source. The manifest comes last, and only if there is none. What the template needs is compiled
-    /// already.
+    /// Writes a plugin's source. The manifest is written last, and only if there is none. The template's dependencies
+    /// are compiled already.
     pub fn write_source(&mut self, source: &Source) {
         self.compile_dependencies();
         for (path, content) in source.files(&self.name) {
@@ -205,7 +205,7 @@ impl Lab {
         compiled::put(&BuildDir::from(self.state_dir().join("build")).target_dir(&self.path("")));
     }
 
-    /// Starts a host that watches nothing.
+    /// Starts a host without a watcher.
     ///
     /// # Panics
     ///
@@ -214,7 +214,7 @@ impl Lab {
         self.start_as(|builder| builder).expect("the host starts")
     }
 
-    /// Starts a host that reloads what is saved.
+    /// Starts a host that reloads a plugin when its files are saved.
     ///
     /// # Panics
     ///
@@ -223,11 +223,11 @@ impl Lab {
         self.start_as(|builder| builder.watch(true)).expect("the host starts")
     }
 
-    /// Starts a host with settings of the test's.
+    /// Starts a host with settings of the test.
     ///
     /// # Errors
     ///
-    /// What the host says.
+    /// The error of the host.
     pub fn start_as(&mut self, set: impl FnOnce(HostBuilder) -> HostBuilder) -> Result<&Host, HostError> {
         let mut builder = Host::builder().plugins(self.plugins_dir()).state_dir(self.state_dir());
         if self.mode.is_some() {
@@ -239,11 +239,11 @@ impl Lab {
         Ok(self.host.insert(host))
     }
 
-    /// Starts a host with a control plane, and with settings of the test's.
+    /// Starts a host with a control plane, and with settings of the test.
     ///
     /// # Errors
     ///
-    /// What the host says.
+    /// The error of the host.
     pub fn start_listening(
         &mut self,
         config: ControlConfig,
@@ -268,7 +268,7 @@ impl Lab {
         self.host.as_ref().expect("the host was started")
     }
 
-    /// A typed handle on the fixture.
+    /// A typed handle to the fixture.
     ///
     /// # Panics
     ///
@@ -277,7 +277,7 @@ impl Lab {
         self.host().get(&self.id()).expect("a typed handle")
     }
 
-    /// A handle by name.
+    /// A dynamic handle.
     ///
     /// # Panics
     ///
@@ -290,7 +290,7 @@ impl Lab {
     ///
     /// # Errors
     ///
-    /// What the call's are.
+    /// The error of the call.
     pub fn call(&self, method: &str, arguments: Value) -> Result<Value, CallError<Value>> {
         self.handle().invoke_json(method, arguments).wait()
     }
@@ -299,22 +299,22 @@ impl Lab {
     ///
     /// # Errors
     ///
-    /// What the host says.
+    /// The error of the host.
     pub fn reload(&self) -> Result<Generation, HostError> {
         self.host().reload(&self.id()).wait()
     }
 
-    /// Puts in a new artifact that does not come up, and says why it did not.
+    /// Installs a new artifact that fails to start, and returns the error.
     ///
     /// # Panics
     ///
-    /// If it does come up.
+    /// If it starts.
     pub fn refused(&mut self, artifact: impl AsRef<[u8]>) -> String {
         self.install(artifact);
         self.reload().expect_err("this version must not come up").to_string()
     }
 
-    /// Waits for an event that `pick` takes.
+    /// Waits for an event for which `pick` returns a value.
     ///
     /// # Panics
     ///
@@ -329,18 +329,18 @@ impl Lab {
         }
     }
 
-    /// What has been told already and was not waited for.
+    /// The events until now that were not waited for.
     pub fn told_since(&mut self) -> Vec<Arc<Event>> {
-        let mut told = Vec::new();
+        let mut observed = Vec::new();
         while let Some(event) = self.events.as_mut().and_then(Events::try_next) {
             self.note(&event);
-            told.push(event);
+            observed.push(event);
         }
-        told
+        observed
     }
 
     fn note(&self, event: &Event) {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{event:?}"));
+        self.observed.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{event:?}"));
     }
 
     /// Waits until a new generation serves.
@@ -351,7 +351,7 @@ impl Lab {
         })
     }
 
-    /// Waits until a new version was refused after its build, and says at what stage and why.
+    /// Waits until a new version was rejected after its build. Returns the stage and the error.
     pub fn reload_failed(&mut self) -> (Stage, String) {
         self.wait_for(|event| match &event.kind {
             EventKind::ReloadFailed { stage, error, .. } => Some((*stage, error.clone())),
@@ -359,7 +359,7 @@ impl Lab {
         })
     }
 
-    /// Waits until a new configuration was refused, and says which file is at fault, if one is, and why.
+    /// Waits until a new configuration was rejected. Returns the file at fault, if there is one, and the error.
     pub fn configure_failed(&mut self) -> (Option<PathBuf>, String) {
         self.wait_for(|event| match &event.kind {
             EventKind::ConfigureFailed { file, error, .. } => Some((file.clone(), error.clone())),
@@ -375,7 +375,7 @@ impl Lab {
         })
     }
 
-    /// Waits until an old generation is gone.
+    /// Waits until an old generation has retired.
     pub fn retired(&mut self) -> (Generation, RetireOutcome) {
         self.wait_for(|event| match event.kind {
             EventKind::GenerationRetired { outcome } => {
@@ -385,7 +385,7 @@ impl Lab {
         })
     }
 
-    /// Waits until a manifest or a folder was found to be wrong.
+    /// Waits until a problem with a manifest or a folder was reported.
     pub fn discovery_failed(&mut self) -> String {
         self.wait_for(|event| match &event.kind {
             EventKind::DiscoveryFailed { error, .. } => Some(error.clone()),
@@ -393,7 +393,7 @@ impl Lab {
         })
     }
 
-    /// Shuts the host down, and makes sure that it leaves nothing behind.
+    /// Shuts the host down, and checks that it leaves nothing behind.
     ///
     /// # Panics
     ///
@@ -404,7 +404,7 @@ impl Lab {
         self.assert_clean();
     }
 
-    /// Shuts the host down, for another to be started.
+    /// Shuts the host down, so that another can be started.
     ///
     /// # Panics
     ///
@@ -413,7 +413,7 @@ impl Lab {
         self.host.take().expect("the host was started").shutdown().wait();
     }
 
-    /// Makes sure that a host that has ended left nothing behind.
+    /// Checks that a host that has ended left nothing behind.
     ///
     /// # Panics
     ///
@@ -429,7 +429,7 @@ impl Lab {
         assert_eq!(names("run"), Vec::<String>::new(), "copies of artifacts are left");
         let mut half = [names("artifacts"), names("artifacts/libraries")].concat();
         half.retain(|name| name.starts_with('.'));
-        assert_eq!(half, Vec::<String>::new(), "something half written is left");
+        assert_eq!(half, Vec::<String>::new(), "an incomplete file is left");
         let own = [
             ".gitignore",
             "artifacts",
@@ -443,14 +443,14 @@ impl Lab {
             "run",
         ];
         let foreign: Vec<_> = names("").into_iter().filter(|name| !own.contains(&name.as_str())).collect();
-        assert_eq!(foreign, Vec::<String>::new(), "the state folder holds more than it should");
+        assert_eq!(foreign, Vec::<String>::new(), "the state folder contains unexpected files");
     }
 
-    /// Drops the host without a shutdown, and makes sure that no process is left.
+    /// Drops the host without a shutdown, and checks that no process is left.
     ///
     /// # Panics
     ///
-    /// If one is.
+    /// If one is left.
     pub fn drop_host(mut self) {
         self.host = None;
         self.assert_childless();
@@ -461,24 +461,24 @@ impl Drop for Lab {
     fn drop(&mut self) {
         if thread::panicking() {
             self.told_since();
-            eprintln!("{}", transcript(&self.name, &self.told));
+            eprintln!("{}", transcript(&self.name, &self.observed));
         }
     }
 }
 
-fn transcript(name: &str, told: &Mutex<Vec<String>>) -> String {
-    let told = told.lock().unwrap_or_else(PoisonError::into_inner);
-    format!("what the host of `{name}` told:\n{}", told.join("\n"))
+fn transcript(name: &str, observed: &Mutex<Vec<String>>) -> String {
+    let observed = observed.lock().unwrap_or_else(PoisonError::into_inner);
+    format!("events of the host of `{name}`:\n{}", observed.join("\n"))
 }
 
-/// Ends the program if the test does not let go of the sender in time: a test that hangs says nothing otherwise.
-fn watchdog(name: &str, told: &Arc<Mutex<Vec<String>>>) -> mpsc::Sender<()> {
+/// Ends the program if the test does not drop the sender in time: a hanging test would print nothing otherwise.
+fn watchdog(name: &str, observed: &Arc<Mutex<Vec<String>>>) -> mpsc::Sender<()> {
     let (alive, ended) = mpsc::channel();
-    let (name, told) = (name.to_owned(), told.clone());
+    let (name, observed) = (name.to_owned(), observed.clone());
     thread::spawn(move || {
         if ended.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
-            // Not by a macro: what those print is kept for the end of the test, which this one never comes to.
-            let _ = writeln!(io::stderr(), "the test hangs; {}", transcript(&name, &told));
+            // Not with a macro: output of macros is kept until the end of the test, and this test does not end.
+            let _ = writeln!(io::stderr(), "the test hangs; {}", transcript(&name, &observed));
             std::process::abort();
         }
     });

@@ -1,25 +1,25 @@
-//! What the end-to-end tests, the soak, the demo and the benchmarks stand on.
+//! The harness of the end-to-end tests, the soak, the demo and the benchmarks.
 //!
-//! | room | what it does |
+//! | module | what it does |
 //! |---|---|
-//! | [`lab`] | one test's plugins folder, its host, and what that told |
-//! | [`artifact`] | artifacts of the fixture `misbehave`: built once, then patched for each version that a test wants |
-//! | [`compiled`] | what the template needs, compiled once and put where each test's host builds |
-//! | [`source`] | plugins that are built from source by the host, from a template |
-//! | [`recorder`] | the program's `tracing` subscriber, which remembers what plugins said |
-//! | [`browser`] | a Chromium that looks at the page |
+//! | [`lab`] | the plugins folder of one test, its host, and the events of that |
+//! | [`artifact`] | artifacts of the fixture `misbehave`: built once, then patched for each version that a test needs |
+//! | [`compiled`] | the template's dependencies, compiled once and copied to where each test's host builds |
+//! | [`source`] | plugins that the host builds from source, from a template |
+//! | [`recorder`] | the program's `tracing` subscriber, which records what plugins log |
+//! | [`browser`] | a Chromium that shows the page |
 //! | [`command`] | the `replug` command, as its users run it |
-//! | [`held`] | what the program holds of the machine: memory, descriptors, keys |
-//! | [`http`] | a client for the control plane that hides nothing |
-//! | [`hold`] | a call that lasts until the test lets it go |
-//! | [`load`] | connections that keep asking an HTTP server |
-//! | [`needs`] | what a bare machine lacks: installed where it may be, and missed aloud |
+//! | [`held`] | the resources of the program: memory, descriptors, keys |
+//! | [`http`] | a simple HTTP client for the control plane |
+//! | [`hold`] | a call that lasts until the test ends it |
+//! | [`load`] | connections that send requests to an HTTP server without pause |
+//! | [`needs`] | programs that tests need: installed if that is allowed, and reported if missing |
 //! | [`neighbour`] | a plugin whose calls must not fail while another one misbehaves |
-//! | [`numbered`] | one artifact under a thousand numbers, for reloads without a compiler |
-//! | [`oracle`] | what the loop builds, compared with clean builds, for many projects and changes |
-//! | [`promtool`] | Prometheus's judge of metrics and alerts, where it is available |
+//! | [`numbered`] | one artifact with a thousand numbers, for reloads without a compiler |
+//! | [`oracle`] | compares the builds of the loop with clean builds, for many projects and changes |
+//! | [`promtool`] | Prometheus's checker of metrics and alerts, where it is available |
 //! | [`sandbox`] | a copy of the workspace's plugins, to be edited |
-//! | [`schemathesis`] | asks a server what its description allows, and what it does not, where it is available |
+//! | [`schemathesis`] | tests a server with valid and invalid requests from its description, where it is available |
 
 pub mod artifact;
 pub mod browser;
@@ -65,7 +65,7 @@ pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the workspace").to_owned()
 }
 
-/// Where fixtures are built, beside what else cargo builds.
+/// The folder in which fixtures are built: cargo's target folder.
 pub fn target_dir() -> PathBuf {
     workspace().join("target/fixtures")
 }

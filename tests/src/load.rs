@@ -1,5 +1,5 @@
-//! Load on an HTTP server: connections that are kept open, each with one request after the other, all on one thread, so
-//! that the server has the rest of the machine.
+//! Load on an HTTP server: open connections, each sending one request after the other, all on one thread, so that the
+//! server has the rest of the machine.
 
 use std::{
     io::{self, ErrorKind},
@@ -17,41 +17,41 @@ use tokio::{
     task::JoinSet,
 };
 
-/// What is asked, and how.
+/// What to send, and how.
 #[derive(Clone, Debug)]
 pub struct Load {
     /// The server.
     pub address: SocketAddr,
-    /// How many connections ask at the same time.
+    /// How many connections send requests at the same time.
     pub connections: usize,
-    /// The request: head and body as they are sent. It has to leave the connection open.
+    /// The request: head and body as they are sent. It must keep the connection open.
     pub request: String,
-    /// What the body of a right answer holds.
+    /// A text that the body of a correct answer contains.
     pub expected: String,
 }
 
-/// What came of it.
+/// The results.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
-    /// How many right ones there were.
+    /// The number of correct answers.
     pub right: u64,
-    /// How many requests were answered otherwise, or not at all.
+    /// The number of requests that got a wrong answer, or none.
     pub failed: u64,
-    /// One that failed, in words.
+    /// A description of one failure.
     pub failure: Option<String>,
-    /// How long the right ones took, in microseconds, in no order.
+    /// The latencies of correct answers, in microseconds, unordered.
     pub latencies_us: Vec<f64>,
-    /// How long all of it took.
+    /// The duration of all of it.
     pub took: Duration,
 }
 
 impl Answers {
-    /// Right answers a second.
+    /// Correct answers per second.
     pub fn per_second(&self) -> f64 {
         self.right as f64 / self.took.as_secs_f64()
     }
 
-    /// Adds those of another time.
+    /// Adds the results of another run.
     pub fn add(&mut self, other: Self) {
         self.right += other.right;
         self.failed += other.failed;
@@ -62,11 +62,11 @@ impl Answers {
 }
 
 impl Load {
-    /// Asks on all connections until `stop` is set; what is under way then is still answered. Blocks.
+    /// Sends requests on all connections until `stop` is set. Requests in flight then are still answered. Blocks.
     ///
     /// # Errors
     ///
-    /// If the server cannot be reached, or this machine gives no connections.
+    /// If the server cannot be reached, or this machine has no free connections.
     pub fn run(&self, stop: &Arc<AtomicBool>) -> io::Result<Answers> {
         let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
         runtime.block_on(async {
@@ -100,7 +100,7 @@ impl Load {
                 Err(error) => {
                     answers.failed += 1;
                     answers.failure.get_or_insert(error.to_string());
-                    // What is left of the answer would be taken for the next one.
+                    // The rest of the answer would be taken for the next one.
                     match TcpStream::connect(self.address).await {
                         Ok(again) => stream = again,
                         Err(_) => break,
@@ -111,7 +111,7 @@ impl Load {
         answers
     }
 
-    /// One request and its answer, which must be the right one.
+    /// One request and its answer, which must be the correct one.
     async fn exchange(&self, stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<()> {
         buffer.clear();
         stream.write_all(self.request.as_bytes()).await?;
@@ -125,11 +125,11 @@ impl Load {
         };
         let text = String::from_utf8_lossy(buffer);
         let right = buffer.len() == end && text.starts_with("HTTP/1.1 200 ") && text.contains(&self.expected);
-        if right { Ok(()) } else { Err(io::Error::other(format!("not the right answer: {text}"))) }
+        if right { Ok(()) } else { Err(io::Error::other(format!("wrong answer: {text}"))) }
     }
 }
 
-/// Where the answer ends that the bytes begin with; none if that is not to be seen yet.
+/// The end of the answer at the beginning of the bytes; `None` if it is not known yet.
 fn answer_end(bytes: &[u8]) -> Option<usize> {
     let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let text = std::str::from_utf8(&bytes[..head]).ok()?;
@@ -149,7 +149,7 @@ mod tests {
         thread,
     };
 
-    /// A server that answers with each of these, and then hangs up on everyone and stops the load.
+    /// A server that sends each of these answers, and then closes all connections and stops the load.
     fn serve(answers: &'static [&'static str], stop: Arc<AtomicBool>) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! A plugin that goes on being called while another one misbehaves.
+//! A plugin that is called all the time while another one misbehaves.
 
 use crate::{Lab, Probe, misbehave};
 use replug::{Handle, manifest::Mode};
@@ -10,7 +10,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-/// A plugin in a process of its own beside the lab's, and a thread that calls it all the time.
+/// A plugin in a child process, next to the lab's plugin, and a thread that calls it all the time.
 #[derive(Debug)]
 pub struct Neighbour {
     done: Arc<AtomicBool>,
@@ -23,13 +23,13 @@ impl Neighbour {
         format!("{}.neighbour", lab.id())
     }
 
-    /// Puts it beside the lab's plugin, before the host starts.
+    /// Installs it next to the lab's plugin, before the host starts.
     pub fn install(lab: &Lab) {
         let manifest = format!("id = \"{}\"\nmode = \"process\"\nbinary = \"plugin.so\"", Self::id(lab));
         lab.neighbour("neighbour", manifest, misbehave("version=100"));
     }
 
-    /// Calls it from now on. Each call must give the right answer.
+    /// Calls it from now on. Each call must return the correct answer.
     ///
     /// # Panics
     ///
@@ -43,7 +43,7 @@ impl Neighbour {
             while !until.load(Ordering::Relaxed) {
                 assert_eq!(probe.increment(1), Ok(calls + 1), "the neighbour's call");
                 calls += 1;
-                // There may be fewer processors than callers.
+                // There may be fewer CPUs than callers.
                 thread::yield_now();
             }
             calls
@@ -55,29 +55,29 @@ impl Neighbour {
     ///
     /// # Panics
     ///
-    /// If they do not come up.
+    /// If they do not start.
     pub fn start(lab: &mut Lab) -> Self {
         Self::install(lab);
         lab.start();
         Self::call(lab)
     }
 
-    /// Makes sure that it was called, and that no call has failed.
+    /// Checks that it was called, and that no call has failed.
     ///
     /// # Panics
     ///
-    /// If one has.
+    /// If one has failed.
     pub fn assert_unharmed(self) {
         self.done.store(true, Ordering::Relaxed);
         assert!(self.caller.join().expect("no call of the neighbour's fails") > 0);
     }
 }
 
-/// A host that runs version 1 of the test's plugin in a process of its own, with these orders, and its neighbour.
+/// A host that runs version 1 of the test's plugin in a child process, with these orders, and its neighbour.
 ///
 /// # Panics
 ///
-/// If they do not come up.
+/// If they do not start.
 pub fn running(name: &str, orders: &str, tables: &str) -> (Lab, Neighbour) {
     let mut lab = Lab::in_mode(name, Mode::Process);
     lab.install_with(misbehave(&format!("version=1 {orders}")), tables);

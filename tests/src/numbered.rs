@@ -1,16 +1,16 @@
-//! Different artifacts without a compiler: copies of the fixture `numbered`, each with its own number in it.
+//! Different artifacts without a compiler: copies of the fixture `numbered`, each with a number of its own.
 
 use anyhow::{Context, Result, ensure};
 use std::{fs, path::Path};
 
-/// What stands before the number in the fixture's file.
+/// The bytes that precede the number in the fixture's file.
 const MAGIC: &[u8] = b"replug's number:";
 
-/// The built fixture, of which copies are made.
+/// The built fixture, which is copied.
 #[derive(Debug)]
 pub struct Numbered {
     library: Vec<u8>,
-    /// Where the number is.
+    /// The position of the number.
     at: usize,
 }
 
@@ -19,7 +19,7 @@ impl Numbered {
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, or the place for the number is not in it, or more than once.
+    /// If the file cannot be read, or the position of the number is not found, or found more than once.
     pub fn read(built: &Path) -> Result<Self> {
         let library = fs::read(built).with_context(|| format!("cannot read {}", built.display()))?;
         let found: Vec<_> = library
@@ -31,7 +31,7 @@ impl Numbered {
         Ok(Self { library, at: found[0] })
     }
 
-    /// Puts a copy with that number at `path`, at one stroke.
+    /// Atomically puts a copy with that number at `path`.
     ///
     /// # Errors
     ///

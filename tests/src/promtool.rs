@@ -1,4 +1,4 @@
-//! Prometheus's own judge of metrics, alerts and configuration, where it is available.
+//! Prometheus's own checker of metrics, alerts and configuration, where it is available.
 
 use crate::{needs, skipped, workspace};
 use std::{
@@ -9,7 +9,7 @@ use std::{
     sync::OnceLock,
 };
 
-/// `promtool`, where it is installed. Where it [may](needs::may_install) be, it is taken out of Debian's
+/// `promtool`, if it is installed. If tests [may](needs::may_install) install it, it is extracted from Debian's
 /// package, which is not installed.
 #[derive(Clone, Debug)]
 pub struct Promtool {
@@ -17,7 +17,7 @@ pub struct Promtool {
 }
 
 impl Promtool {
-    /// Finds it; where there is none, says so, and that what asked for it is skipped.
+    /// Finds it. Without it, reports that the test skips this.
     pub fn find() -> Option<Self> {
         static FOUND: OnceLock<Option<Promtool>> = OnceLock::new();
         let found = FOUND.get_or_init(|| {
@@ -43,16 +43,16 @@ impl Promtool {
     ///
     /// # Panics
     ///
-    /// If it finds fault with them.
+    /// If it reports an error.
     pub fn check(&self, what: &[&str], file: &Path) {
         self.judge(Command::new(&self.program).arg("check").args(what).arg(file).output().expect("it runs"));
     }
 
-    /// Shows it a page of metrics.
+    /// Checks a page of metrics.
     ///
     /// # Panics
     ///
-    /// If it finds fault with it.
+    /// If it reports an error.
     pub fn check_metrics(&self, page: &str) {
         let mut command = Command::new(&self.program);
         command
@@ -61,7 +61,7 @@ impl Promtool {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().expect("it runs");
-        // Dropped at the end of the statement, so that it finds the end of the page.
+        // Dropped at the end of the statement, so that promtool reads the end of the page.
         child.stdin.take().expect("a pipe").write_all(page.as_bytes()).expect("it reads");
         self.judge(child.wait_with_output().expect("it ends"));
     }
@@ -69,16 +69,16 @@ impl Promtool {
     fn judge(&self, output: Output) {
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said);
-        assert!(output.status.success(), "promtool finds fault:\n{said}");
+        assert!(output.status.success(), "promtool reports errors:\n{said}");
     }
 }
 
-/// Where the package is unpacked.
+/// The folder with the unpacked package.
 fn fetched() -> PathBuf {
     workspace().join("target/promtool")
 }
 
-/// Takes the package out of Debian's archive, for this folder only.
+/// Downloads the package from Debian's archive, and unpacks it into this folder only.
 fn fetch(folder: &Path) -> bool {
     let run = |program: &str, args: &[&str]| {
         let mut command = Command::new(program);
@@ -90,12 +90,12 @@ fn fetch(folder: &Path) -> bool {
     }
     let _alone = needs::alone_with_apt();
     let download = || run("apt-get", &["download", "prometheus"]);
-    // Without lists of packages there is nothing to be found.
+    // Without package lists, no package is found.
     let downloaded = download() || (run("apt-get", &["update"]) && download());
     let package = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let package = package.filter(|path| path.extension().is_some_and(|it| it == "deb")).last();
     let Some(package) = package.filter(|_| downloaded) else { return false };
     let unpacked = run("dpkg-deb", &["-x", &package.to_string_lossy(), "."]);
-    // A package that was not removed would be found beside the next one.
+    // A package that was not removed would be found next to the next one.
     unpacked && fs::remove_file(package).is_ok()
 }

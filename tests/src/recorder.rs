@@ -1,4 +1,4 @@
-//! The program's `tracing` subscriber: remembers what plugins said, and does what tests want done at that moment.
+//! The program's `tracing` subscriber: records what plugins log, and runs actions of tests at that moment.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,7 +15,7 @@ use tracing_subscriber::{Layer, layer::Context, prelude::*, registry::LookupSpan
 /// The most verbose level that the program wants.
 pub const MAX_LEVEL: Level = Level::DEBUG;
 
-/// One event of a plugin's, as it reached the program's subscriber.
+/// One event of a plugin, as it reached the program's subscriber.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// Its level.
@@ -24,7 +24,7 @@ pub struct Record {
     pub message: String,
     /// Its other fields.
     pub fields: BTreeMap<String, String>,
-    /// The name of the host's span that it was said in.
+    /// The name of the host's span in which it was logged.
     pub span: Option<&'static str>,
 }
 
@@ -51,12 +51,12 @@ pub fn install() {
     });
 }
 
-/// What a plugin said so far.
+/// The events of a plugin until now.
 pub fn of(plugin: &str) -> Vec<Record> {
     state().records.get(plugin).cloned().unwrap_or_default()
 }
 
-/// Runs `action`, on the thread that speaks, whenever the plugin says `message`.
+/// Runs `action`, on the thread that logs, whenever the plugin logs `message`.
 pub fn when(plugin: &str, message: &str, action: impl Fn() + Send + Sync + 'static) {
     state().actions.insert((plugin.into(), message.into()), Arc::new(action));
 }

@@ -1,4 +1,4 @@
-//! A workspace of its own for programs that edit plugins: the copies may be changed, the originals stay as they are.
+//! A separate workspace for programs that edit plugins: the copies may be changed, and the originals stay unchanged.
 
 use anyhow::{Context, Result, ensure};
 use replug::{build::Builder, manifest};
@@ -9,45 +9,45 @@ use std::{
 };
 use toml::{Table, Value};
 
-/// A workspace below the target folder. What was built in it is kept from one run to the next.
+/// A workspace below the target folder. Its builds are kept from one run to the next.
 #[derive(Debug)]
 pub struct Sandbox {
     root: PathBuf,
 }
 
-/// How the standard library gets into an artifact.
+/// How an artifact links the standard library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Std {
-    /// As the host builds plugins: all of them share one.
+    /// Shared, as the host builds plugins.
     Shared,
-    /// As cargo builds a cdylib unless told otherwise: each has its own copy.
+    /// Its own copy, as cargo builds a cdylib by default.
     Own,
 }
 
 impl Sandbox {
-    /// Empties the sandbox of that name, but for what was built.
+    /// Empties the sandbox of that name, except for builds.
     ///
     /// # Errors
     ///
-    /// If the folder cannot be written, or the project's own manifest not be read.
+    /// If the folder cannot be written, or the project's own manifest cannot be read.
     pub fn fresh(name: &str) -> Result<Self> {
         let root = target_dir().join("sandbox").join(name);
         let plugins = root.join("plugins");
         if plugins.exists() {
             fs::remove_dir_all(&plugins).with_context(|| format!("cannot empty {}", plugins.display()))?;
         }
-        fs::create_dir_all(&plugins).with_context(|| format!("cannot make {}", plugins.display()))?;
+        fs::create_dir_all(&plugins).with_context(|| format!("cannot create {}", plugins.display()))?;
         fs::write(root.join("Cargo.toml"), workspace_manifest()?)?;
         // With the versions that the project itself uses, nothing is downloaded.
         fs::copy(project_root().join("Cargo.lock"), root.join("Cargo.lock"))?;
         Ok(Self { root })
     }
 
-    /// Copies a package of the project's, such as `plugins/calculator`, and returns the copy's folder.
+    /// Copies a package of the project, such as `plugins/calculator`, and returns the copy's folder.
     ///
     /// # Errors
     ///
-    /// If it cannot be read, or the copy not be written.
+    /// If it cannot be read, or the copy cannot be written.
     pub fn add(&self, package: &str) -> Result<PathBuf> {
         let original = project_root().join(package);
         let name = original.file_name().with_context(|| format!("{package} has no name"))?;
@@ -61,8 +61,8 @@ impl Sandbox {
         Ok(copy)
     }
 
-    /// Builds a package that was [added](Self::add) with the profile that its plugin's manifest names, and returns the
-    /// library. Not to be called on a thread of an async runtime.
+    /// Builds a package that was [added](Self::add), with the profile in its plugin's manifest, and returns the
+    /// library. Do not call this on a thread of an async runtime.
     ///
     /// # Errors
     ///
@@ -108,7 +108,7 @@ impl Sandbox {
         self.root.join("plugins")
     }
 
-    /// For the host: where it keeps what it makes.
+    /// The state folder for the host.
     pub fn state_dir(&self) -> PathBuf {
         self.root.join("state")
     }
@@ -120,7 +120,7 @@ pub fn project_root() -> &'static Path {
     here.parent().unwrap_or(here)
 }
 
-/// The folder for all that is built.
+/// The folder for all builds.
 pub fn target_dir() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| project_root().join("target"), PathBuf::from)
 }
@@ -134,13 +134,13 @@ fn workspace_manifest() -> Result<String> {
     workspace.insert("members".into(), Value::Array(vec!["plugins/*".into()]));
     make_absolute(&mut manifest, project_root());
     for profile in manifest.get_mut("profile").and_then(Value::as_table_mut).into_iter().flatten() {
-        // They name packages that plugins do not need, at which cargo would wonder.
+        // They name packages that plugins do not need, and cargo would warn about them.
         profile.1.as_table_mut().map(|profile| profile.remove("package"));
     }
     Ok(manifest.to_string())
 }
 
-/// Lets the dependencies by path lead where they led from `folder`.
+/// Makes the path dependencies relative to `folder` absolute.
 fn make_absolute(table: &mut Table, folder: &Path) {
     for (key, value) in table.iter_mut() {
         let Some(table) = value.as_table_mut() else { continue };
@@ -158,7 +158,7 @@ fn make_absolute(table: &mut Table, folder: &Path) {
 }
 
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
+    fs::create_dir_all(to).with_context(|| format!("cannot create {}", to.display()))?;
     for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
         let entry = entry?;
         let target = to.join(entry.file_name());

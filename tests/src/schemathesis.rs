@@ -1,4 +1,4 @@
-//! Schemathesis, which asks an HTTP server all that its OpenAPI description allows and much that it does not, where it
+//! Schemathesis sends an HTTP server valid and invalid requests, generated from its OpenAPI description. Used where it
 //! is available.
 
 use crate::{needs, skipped, workspace};
@@ -9,17 +9,17 @@ use std::{
     sync::OnceLock,
 };
 
-/// The version that the tests are made for: another one would find other things.
+/// The version for which the tests are written: another one would find other problems.
 const VERSION: &str = "4.32.5";
 
-/// `schemathesis`, in an environment of Python's own below `target`, where it is installed if it [may](needs::may_install) be.
+/// `schemathesis`, in a Python environment below `target`. It is installed if that is [allowed](needs::may_install).
 #[derive(Clone, Debug)]
 pub struct Schemathesis {
     program: PathBuf,
 }
 
 impl Schemathesis {
-    /// Finds it; where there is none, says so, and that what asked for it is skipped.
+    /// Finds it. Without it, reports that the test skips this.
     pub fn find() -> Option<Self> {
         static FOUND: OnceLock<Option<Schemathesis>> = OnceLock::new();
         let found = FOUND.get_or_init(|| {
@@ -37,13 +37,13 @@ impl Schemathesis {
         found.clone()
     }
 
-    /// Has it ask the server at a URL, and gives back what it says of it, which is also in the error if it finds fault.
+    /// Tests the server at a URL, and returns the report, which is also in the error if it found problems.
     ///
-    /// What it keeps between two runs it keeps in `folder`. `${TOKEN}` in its configuration stands for the token.
+    /// `folder` keeps its data between two runs. `${TOKEN}` in its configuration stands for the token.
     ///
     /// # Errors
     ///
-    /// If it finds fault with an answer.
+    /// If it reports a problem.
     ///
     /// # Panics
     ///

@@ -1,12 +1,12 @@
-//! Plugins that the host builds from source: a template, which tests change as an author would.
+//! Plugins that the host builds from source: a template, which tests edit as an author would.
 
 use crate::workspace;
 use std::fs;
 
-/// What is in a plugin's folder.
+/// The files of a plugin's folder.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// `Cargo.toml`, but for the package's name.
+    /// `Cargo.toml`, without the package's name.
     pub cargo_toml: String,
     /// `src/lib.rs`.
     pub lib: String,
@@ -14,10 +14,10 @@ pub struct Source {
     pub others: Vec<(String, String)>,
 }
 
-/// The interface of the template, which the tests include too, for their typed handles.
+/// The interface of the template. The tests include it, too, for their typed handles.
 const TALLY: &str = include_str!("tally.rs");
 
-/// What every plugin here is built with, so that what they need is compiled once.
+/// The profile of every plugin here, so that their dependencies are compiled once.
 pub const PROFILE: &str = "[profile.dev]\ndebug = false\nstrip = \"debuginfo\"\n";
 
 const LIB: &str = "//! A plugin from a template.
@@ -52,7 +52,7 @@ replug_api::export!(Template: Tally);
 ";
 
 impl Source {
-    /// The template. `version` is what its method of that name returns.
+    /// The template. Its method `version` returns this number.
     pub fn new(version: u64) -> Self {
         let api = workspace().join("plugin-api");
         let cargo_toml = format!(
@@ -66,11 +66,11 @@ impl Source {
         LIB.replace("VERSION", &version.to_string())
     }
 
-    /// The same with one piece of `src/lib.rs` replaced by another.
+    /// The same with one piece of `src/lib.rs` replaced.
     ///
     /// # Panics
     ///
-    /// If that piece is not there.
+    /// If that piece does not occur.
     #[must_use]
     pub fn edited(mut self, from: &str, to: &str) -> Self {
         assert!(self.lib.contains(from), "{from} is not in the template");
@@ -86,11 +86,11 @@ impl Source {
         self
     }
 
-    /// The same with one piece of its interface replaced by another.
+    /// The same with one piece of its interface replaced.
     ///
     /// # Panics
     ///
-    /// If that piece is not there.
+    /// If that piece does not occur.
     #[must_use]
     pub fn with_interface(self, from: &str, to: &str) -> Self {
         assert!(TALLY.contains(from), "{from} is not in the interface");
@@ -103,7 +103,7 @@ impl Source {
     ///
     /// If the fixture's lock file cannot be read.
     pub fn files(&self, name: &str) -> Vec<(String, String)> {
-        // Named so that the package has the fixture's place in the fixture's lock file, which then needs no rewriting.
+        // With this name, the package takes the fixture's place in the fixture's lock file, which then needs no update.
         let package = format!("misbehave-{name}");
         let lock = fs::read_to_string(workspace().join("tests/fixtures/misbehave/Cargo.lock"))
             .expect("the lock file");

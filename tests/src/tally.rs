@@ -1,9 +1,9 @@
 //! The interface of plugins from the template.
 
-/// What plugins from the template do.
+/// The methods of plugins from the template.
 #[replug_api::interface]
 pub trait Tally {
-    /// The version that the source says.
+    /// The version in the source.
     fn version(&self) -> u64;
 
     /// `a + b`

@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: one command for a person and for the machine. Stops at the first step that fails.
+//! `cargo xtask ci`: all checks in one command, for developers and for CI. Stops at the first step that fails.
 
 use crate::tidy;
 use anyhow::{Context, bail};
@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A step that is a run of cargo.
+/// A step: a run of cargo.
 struct Step {
     name: &'static str,
     args: &'static [&'static str],
@@ -30,7 +30,7 @@ const CHECKS: &[Step] = &[
         name: "clippy",
         args: &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
         env: &[],
-        remedy: "mend what it names (if cargo has no `clippy`: `rustup component add clippy`)",
+        remedy: "fix what it names (if cargo has no `clippy`: `rustup component add clippy`)",
     },
     Step {
         name: "without the control plane",
@@ -45,39 +45,39 @@ const CHECKS: &[Step] = &[
             "warnings",
         ],
         env: &[],
-        remedy: "mend what it names: an embedding program may leave the feature `control` out",
+        remedy: "fix what it names: an embedding program may disable the feature `control`",
     },
     Step {
         name: "rustdoc",
         args: &["doc", "--workspace", "--no-deps"],
         env: &[("RUSTDOCFLAGS", "-D warnings")],
-        remedy: "mend the doc comments it names",
+        remedy: "fix the doc comments it names",
     },
 ];
 
-/// How many packages a program compiles at most that embeds a host without the control plane.
+/// The maximum number of packages that a program compiles that embeds a host without the control plane.
 const EMBEDDED: usize = 100;
 
 const TESTS: &[Step] = &[
-    // The end-to-end tests run the command, which `cargo test` alone would not have to build.
-    Step { name: "build", args: &["build", "--workspace"], env: &[], remedy: "mend what does not compile" },
+    // The end-to-end tests run the command, which `cargo test` alone does not build.
+    Step { name: "build", args: &["build", "--workspace"], env: &[], remedy: "fix what does not compile" },
     Step {
         name: "test",
         args: &["test", "--workspace"],
         env: &[],
-        remedy: "mend the tests that it lists under `failures`; `cargo test -p PACKAGE NAME` runs one again",
+        remedy: "fix the tests that it lists under `failures`; `cargo test -p PACKAGE NAME` runs one again",
     },
     Step {
         name: "test without the control plane",
         args: &["test", "--package", "replug", "--no-default-features", "--tests"],
         env: &[],
-        remedy: "mend the tests that it lists under `failures`: an embedding program may leave the feature `control` out",
+        remedy: "fix the tests that it lists under `failures`: an embedding program may disable the feature `control`",
     },
     Step {
         name: "tls",
         args: &["test", "--package", "replug", "--features", "tls", "--test", "tls"],
         env: &[],
-        remedy: "mend the tests that it lists under `failures`",
+        remedy: "fix the tests that it lists under `failures`",
     },
 ];
 
@@ -139,14 +139,14 @@ fn count_packages(root: &Path) -> anyhow::Result<()> {
         bail!("`cargo {}` failed: {}", args.join(" "), String::from_utf8_lossy(&listed.stderr));
     }
     let listed = String::from_utf8_lossy(&listed.stdout);
-    // A name and a version, and what cargo says of them.
+    // A line has a name and a version, and then details.
     let packages: BTreeSet<_> =
         listed.lines().map(|line| line.split(' ').take(2).collect::<Vec<_>>()).collect();
     println!("{} packages, at most {EMBEDDED}", packages.len());
     if packages.len() > EMBEDDED {
         bail!(
-            "a program that embeds `replug` without default features compiles {} packages, more than {EMBEDDED}: leave \
-             some out, or make them optional (`cargo {}`)",
+            "a program that embeds `replug` without default features compiles {} packages, more than {EMBEDDED}: remove \
+             some, or make them optional (`cargo {}`)",
             packages.len(),
             args.join(" ")
         );

@@ -1,4 +1,5 @@
-//! The project's own commands, run as `cargo xtask COMMAND`. One file per command; this one only parses.
+//! The project's own commands, run as `cargo xtask COMMAND`. Each command has a file; this one only parses the
+//! arguments.
 
 mod ci;
 mod programs;
@@ -16,21 +17,21 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Everything that must hold before a change is merged: format, lints, docs, tidy, tests
+    /// Run all checks before a change is merged: format, lints, docs, tidy, tests
     Ci,
-    /// The rules of the house that no compiler checks
+    /// Check the project's rules that no compiler checks
     Tidy,
-    /// What it does, in two minutes and without a keystroke
+    /// Run the demo: two minutes, without input
     Demo,
-    /// Thousands of reloads in one process, under load
+    /// Run thousands of reloads in one process, under load
     Soak(programs::Soak),
-    /// Kills processes under load, and looks at what that costs and leaves behind
+    /// Kill processes under load, and check what that costs and leaves behind
     Kill(programs::Kill),
-    /// Compares what is built with clean builds, for many projects and kinds of change
+    /// Compare incremental builds with clean builds, for many projects and kinds of change
     Oracle(programs::Oracle),
-    /// Tests the lifecycle of a plugin in histories of events at random, on simulated time
+    /// Test the lifecycle of a plugin with random histories of events, in simulated time
     Simulate(programs::Simulate),
-    /// Measures, beside the things to compare with, and writes target/bench/report.md
+    /// Run the benchmarks, together with those to compare with, and write target/bench/report.md
     Bench {
         /// Only these: call, process, swap, live, http
         names: Vec<String>,
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line, even where RUST_BACKTRACE is set: what failed has said its own piece above.
+            // One line, even if RUST_BACKTRACE is set: the failed step has printed its own message above.
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }

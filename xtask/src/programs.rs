@@ -1,4 +1,5 @@
-//! `cargo xtask soak | kill | demo | oracle | simulate | bench`: programs of other packages, with the right profile and arguments.
+//! `cargo xtask soak | kill | demo | oracle | simulate | bench`: runs programs of other packages, with the right
+//! profile and arguments.
 
 use anyhow::{Context, bail};
 use std::{
@@ -7,35 +8,35 @@ use std::{
     process::Command,
 };
 
-/// What the soak is told.
+/// The arguments of the soak.
 #[derive(clap::Args)]
 pub(crate) struct Soak {
-    /// How many
+    /// How many reloads
     #[arg(long, default_value_t = 3000)]
     reloads: u64,
-    /// Link each artifact with its own copy of std: the host is to stop in time, and to live on
+    /// Link each artifact with its own copy of std: the host must stop reloading in time, and keep serving
     #[arg(long)]
     own_std: bool,
-    /// Where to load them: in-process, or process
+    /// Where to load them: `in-process` or `process`
     #[arg(long, default_value = "in-process", conflicts_with = "own_std")]
     mode: String,
 }
 
-/// What the kill runs are told. Without either, both are run.
+/// The arguments of the kill runs. Without either, both are run.
 #[derive(clap::Args)]
 pub(crate) struct Kill {
-    /// Kill a plugin's process so many times, under load
+    /// Kill a plugin's process this many times, under load
     #[arg(long, value_name = "COUNT", num_args = 0..=1, default_missing_value = "1000")]
     shim: Option<u64>,
-    /// Kill a host at so many random moments, and look for what it leaves behind
+    /// Kill a host at this many random moments, and check what it leaves behind
     #[arg(long, value_name = "COUNT", num_args = 0..=1, default_missing_value = "50")]
     moments: Option<u64>,
-    /// The seed of the moments: a run prints its own
+    /// The seed of the moments; each run prints its seed
     #[arg(long)]
     seed: Option<u64>,
 }
 
-/// What the build oracle is told. Without either, it tries all pairs.
+/// The arguments of the build oracle. Without either, it tries all pairs.
 #[derive(clap::Args)]
 pub(crate) struct Oracle {
     /// Only shapes of projects whose name contains this
@@ -46,18 +47,18 @@ pub(crate) struct Oracle {
     change: String,
 }
 
-/// What the simulation is told.
+/// The arguments of the simulation.
 #[derive(clap::Args)]
 pub(crate) struct Simulate {
-    /// How many histories; of a single one, each step is printed if it breaks a rule
+    /// How many histories; with a single one, each step is printed if it breaks a rule
     #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
     histories: u64,
-    /// The seed of the first; another in each run unless given. A run prints it, and that of a history that breaks a rule
+    /// The seed of the first history [default: random]. A run prints it, and the seed of a history that breaks a rule
     #[arg(long)]
     seed: Option<u64>,
 }
 
-/// The soak.
+/// Runs the soak.
 ///
 /// # Errors
 ///
@@ -74,7 +75,7 @@ pub(crate) fn soak(root: &Path, with: &Soak) -> anyhow::Result<()> {
     cargo(root, &args)
 }
 
-/// The kill runs.
+/// Runs the kill runs.
 ///
 /// # Errors
 ///
@@ -89,7 +90,7 @@ pub(crate) fn kill(root: &Path, with: &Kill) -> anyhow::Result<()> {
     cargo(root, &args.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-/// The demo.
+/// Runs the demo.
 ///
 /// # Errors
 ///
@@ -98,7 +99,7 @@ pub(crate) fn demo(root: &Path) -> anyhow::Result<()> {
     cargo(root, &["run", "--quiet", "--package", "replug-tests", "--bin", "demo"])
 }
 
-/// The build oracle.
+/// Runs the build oracle.
 ///
 /// # Errors
 ///
@@ -108,7 +109,7 @@ pub(crate) fn oracle(root: &Path, with: &Oracle) -> anyhow::Result<()> {
     cargo(root, &[&args[..], &["--shape", &with.shape, "--change", &with.change]].concat())
 }
 
-/// The simulation of the lifecycle.
+/// Runs the simulation of the lifecycle.
 ///
 /// # Errors
 ///
@@ -129,7 +130,7 @@ pub(crate) fn simulate(root: &Path, with: &Simulate) -> anyhow::Result<()> {
     run(command(root, &args).envs(with), &args)
 }
 
-/// The benchmarks: all, or those that are named.
+/// Runs the benchmarks: all, or the given ones.
 ///
 /// # Errors
 ///
@@ -154,7 +155,7 @@ fn command(root: &Path, args: &[&str]) -> Command {
 fn run(command: &mut Command, args: &[&str]) -> anyhow::Result<()> {
     let status = command.status().context("cannot run cargo")?;
     if !status.success() {
-        bail!("`cargo {}` failed ({status}): it says why above", args.join(" "));
+        bail!("`cargo {}` failed ({status}): see its output above", args.join(" "));
     }
     Ok(())
 }

@@ -1,13 +1,13 @@
-//! A program that embeds a host and keeps a parent, for the tests of both: it does what each line of its input says, and
-//! prints answers and events as JSON lines. It ends in good order at the end of its input.
+//! A program that embeds a host and keeps a parent, to test both. It executes each line of its input, and prints
+//! answers and events as JSON lines. It ends normally at the end of its input.
 //!
 //! | line | what it does |
 //! |---|---|
-//! | `call ID METHOD JSON` | calls, without keeping the next line waiting |
-//! | `info ID` | tells of the plugin |
+//! | `call ID METHOD JSON` | calls; further lines do not wait for it |
+//! | `info ID` | prints the state of the plugin |
 //! | `exit STATUS` | ends at once, without shutting its host down |
-//! | `start ID`, `stop ID`, `reload ID`, `rollback ID` | what `Host` does |
-//! | `discard ID` | what `Host::stop_and_discard` does |
+//! | `start ID`, `stop ID`, `reload ID`, `rollback ID` | the same as in `Host` |
+//! | `discard ID` | `Host::stop_and_discard` |
 
 use replug::{Host, HostError};
 use serde_json::{Value, json};

@@ -1,5 +1,6 @@
-//! `shares_std PLUGINS STATE ID`: a program with a panic hook of its own, which the test links to the standard library that
-//! plugins share. It has a plugin of the test's panic, and panics itself, in turns, and prints what its hook hears.
+//! `shares_std PLUGINS STATE ID`: a program with a panic hook of its own. The test links it to the standard library
+//! that plugins share. It makes a plugin of the test panic, and panics itself, in turns, and prints what its hook
+//! receives.
 
 use replug::{Handle, Host};
 use replug_tests::Probe;

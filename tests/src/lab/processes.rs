@@ -1,4 +1,4 @@
-//! The processes that a test's host has started, and that none of them is left.
+//! Finds the processes that a test's host has started, and checks that none is left.
 
 use super::Lab;
 use rustix::process::{Pid, getpid};
@@ -10,13 +10,13 @@ use std::{
 };
 
 impl Lab {
-    /// Makes sure that no process of this test's is left, other than the test itself.
+    /// Checks that no process of this test is left, other than the test itself.
     ///
     /// # Panics
     ///
-    /// If one is.
+    /// If one is left.
     pub fn assert_childless(&self) {
-        // A process that was killed is still there for a moment, and so is what another test forks from this program.
+        // A killed process still exists for a moment, and so does a process that another test forks from this program.
         let patience = Instant::now() + Duration::from_secs(20);
         let mut left = self.children();
         while !left.is_empty() && Instant::now() < patience {
@@ -26,7 +26,7 @@ impl Lab {
         assert_eq!(left, Vec::<String>::new(), "processes are left");
     }
 
-    /// The processes that work in this test's folder, or have opened an artifact in it.
+    /// The processes whose working directory is in this test's folder, or that have opened an artifact in it.
     pub fn children(&self) -> Vec<String> {
         let name = |pid: Pid| {
             let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -35,15 +35,15 @@ impl Lab {
         self.processes().into_iter().map(name).collect()
     }
 
-    /// The numbers of those processes.
+    /// The pids of those processes.
     pub fn processes(&self) -> Vec<Pid> {
         let here = self.dir().canonicalize().expect("the folder");
         let text = here.to_str().expect("temporary folders have plain names");
         let lives_here = |pid: &Pid| {
             let process = PathBuf::from(format!("/proc/{pid}"));
             let works_here = fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&here));
-            // Until it runs another program, a child that a test has just made has the memory of this one, and all its
-            // libraries.
+            // Until it executes another program, a child that a test has just forked has the memory of this process,
+            // and all its libraries.
             let is_ours = || fs::read_link(process.join("exe")).ok() == env::current_exe().ok();
             works_here
                 || !is_ours()

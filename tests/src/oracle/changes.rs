@@ -1,4 +1,4 @@
-//! What is done to a project. Each change gives the shape's subject, or what is put in its place, another content.
+//! Changes of a project. Each gives the shape's subject, or its replacement, another content.
 
 use super::{
     shapes::{NewFile, Shape},
@@ -9,9 +9,9 @@ use std::fs;
 /// A kind of change.
 #[derive(Debug)]
 pub struct Change {
-    /// As the table shows it.
+    /// Its name in the table.
     pub name: &'static str,
-    /// The most builds that it may take.
+    /// The maximum number of builds that it may take.
     pub most_builds: usize,
     kind: Kind,
 }
@@ -33,7 +33,7 @@ const fn change(name: &'static str, most_builds: usize, kind: Kind) -> Change {
     Change { name, most_builds, kind }
 }
 
-/// All kinds, in the order in which they are made.
+/// All kinds of change, in the order in which they are made.
 pub const CHANGES: &[Change] = &[
     change("newer", 2, Kind::Content(Age::Newer)),
     change("equal", 2, Kind::Content(Age::Equal)),
@@ -51,7 +51,7 @@ pub const CHANGES: &[Change] = &[
 ];
 
 impl Change {
-    /// Why it cannot be made to that shape.
+    /// Why it does not apply to that shape.
     pub fn senseless(&self, shape: &Shape) -> Option<&'static str> {
         match self.kind {
             Kind::NewFile => match shape.new_file {
@@ -96,7 +96,7 @@ impl Change {
             Kind::CameBack => tree.next_content(Age::Older),
             Kind::Folder => tree.swap_folder(),
             Kind::Link => {
-                // First it becomes a link; then that leads elsewhere.
+                // First it becomes a link; then the link leads elsewhere.
                 for _ in 0..2 {
                     tree.link_subject();
                 }

@@ -1,8 +1,9 @@
-//! The build oracle: for each shape of a project and each kind of change, what the loop (watcher, builder) has built when it
-//! has settled equals what a clean `cargo build` makes of the same files.
+//! The build oracle. For each shape of a project and each kind of change, the result of the loop (watcher, builder),
+//! once it has settled, equals a clean `cargo build` of the same files.
 //!
-//! Every crate here is tiny and needs nothing. A library says what it was made from: each text between two `@@` in it comes
-//! from one file. The loop is the worker's, but for the loading: it builds as long as the watcher reports a change.
+//! Every crate here is tiny and has no dependencies. A library contains the texts that it was made from: each text
+//! between two `@@` in it comes from one file. The loop is that of the worker, without loading: it builds as long as
+//! the watcher reports a change.
 
 mod changes;
 mod shapes;
@@ -18,12 +19,12 @@ use std::{
 };
 use tree::Tree;
 
-/// How much is looked at after each change.
+/// What is checked after each change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// What the loop has built.
+    /// The result of the loop.
     Loop,
-    /// That, and what a host builds that is started then.
+    /// That, and the build of a host that is started then.
     Restart,
 }
 
@@ -34,21 +35,21 @@ pub struct Pair {
     pub shape: &'static str,
     /// The change's name.
     pub change: &'static str,
-    /// What was found.
+    /// The result.
     pub outcome: Outcome,
 }
 
-/// What was found.
+/// The result.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The loop has built what a clean build makes.
+    /// The loop's build equals a clean build.
     Right {
         /// How many builds it took to settle.
         builds: usize,
     },
-    /// It has not.
+    /// It does not.
     Wrong(String),
-    /// The change makes no sense for the shape.
+    /// The change does not apply to the shape.
     Senseless(&'static str),
 }
 
@@ -58,38 +59,38 @@ impl fmt::Display for Pair {
         match &self.outcome {
             Outcome::Right { builds } => write!(f, "right after {builds} builds"),
             Outcome::Wrong(why) => write!(f, "WRONG: {why}"),
-            Outcome::Senseless(why) => write!(f, "makes no sense: {why}"),
+            Outcome::Senseless(why) => write!(f, "not applicable: {why}"),
         }
     }
 }
 
-/// Tries all pairs of which both names contain what is asked for, two shapes at a time, and tells of each at once.
+/// Tries all pairs whose names contain the given texts, two shapes at a time, and reports each at once.
 ///
 /// # Panics
 ///
-/// If a tree cannot be made.
-pub fn run(asked: (&str, &str), depth: Depth, told: impl Fn(&Pair) + Sync) -> Vec<Pair> {
+/// If a tree cannot be created.
+pub fn run(asked: (&str, &str), depth: Depth, report: impl Fn(&Pair) + Sync) -> Vec<Pair> {
     let shapes: Vec<_> = SHAPES.iter().filter(|shape| shape.name.contains(asked.0)).collect();
     let next = AtomicUsize::new(0);
     let work = || {
         let mut pairs = Vec::new();
         while let Some(shape) = shapes.get(next.fetch_add(1, Ordering::Relaxed)) {
-            pairs.extend(all_changes(shape, asked.1, depth, &told));
+            pairs.extend(all_changes(shape, asked.1, depth, &report));
         }
         pairs
     };
     thread::scope(|scope| {
         let workers = [scope.spawn(work), scope.spawn(work)];
-        workers.into_iter().flat_map(|worker| worker.join().expect("a tree cannot be made")).collect()
+        workers.into_iter().flat_map(|worker| worker.join().expect("a tree cannot be created")).collect()
     })
 }
 
-/// All changes of one shape, one after the other: what one leaves behind is where the next one begins.
-fn all_changes(shape: &'static Shape, asked: &str, depth: Depth, told: &impl Fn(&Pair)) -> Vec<Pair> {
+/// All changes of one shape, one after the other: each begins with the result of the previous one.
+fn all_changes(shape: &'static Shape, asked: &str, depth: Depth, report: &impl Fn(&Pair)) -> Vec<Pair> {
     let mut tree = Tree::new(shape);
     let first =
         Pair { shape: shape.name, change: "first build", outcome: tree.outcome(1 + shape.own_builds, depth) };
-    told(&first);
+    report(&first);
     let mut pairs = vec![first];
     for change in CHANGES.iter().filter(|change| change.name.contains(asked)) {
         let outcome = match change.senseless(shape) {
@@ -100,7 +101,7 @@ fn all_changes(shape: &'static Shape, asked: &str, depth: Depth, told: &impl Fn(
             }
         };
         let pair = Pair { shape: shape.name, change: change.name, outcome };
-        told(&pair);
+        report(&pair);
         pairs.push(pair);
     }
     pairs

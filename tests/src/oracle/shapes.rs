@@ -1,45 +1,42 @@
-//! The shapes of projects. Each has one subject: the file, or what stands for it, that the changes are made to.
+//! The shapes of projects. Each has one subject: the file, or its replacement, that is changed.
 
 /// A shape of a project. Its plugin is the package `p` in `ws/plugins/p`.
 #[derive(Debug)]
 pub struct Shape {
-    /// As the table shows it.
+    /// Its name in the table.
     pub name: &'static str,
     /// The file that is changed.
     pub(super) subject: &'static str,
-    /// What that holds, the first time, the second, and so on.
+    /// The content of the subject, the first time, the second, and so on.
     pub(super) text: fn(u32) -> String,
     pub(super) files: &'static [(&'static str, &'static str)],
-    /// Links to folders, and where they lead.
+    /// Links to folders, and their targets.
     pub(super) links: &'static [(&'static str, &'static str)],
     pub(super) new_file: NewFile,
-    /// The folder around the subject that may be replaced as a whole; or why none may.
+    /// The folder around the subject that may be replaced as a whole, or why none may.
     pub(super) folder: Result<&'static str, &'static str>,
-    /// Why the subject cannot be removed, or be a link, if that is so.
+    /// Why the subject cannot be removed or be a link, if so.
     pub(super) whole_subject: Result<(), &'static str>,
-    /// The builds that come of what a build itself writes among its sources.
+    /// The builds that result from files that a build itself writes among its sources.
     pub(super) own_builds: usize,
 }
 
-/// A file that is put beside the subject.
+/// A file that is added next to the subject.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum NewFile {
-    /// In this folder every file counts by itself.
+    /// In this folder, every file counts.
     Listed(&'static str),
     /// A module, and a source that names it.
     Module,
-    /// There is none that counts.
+    /// No added file counts.
     None(&'static str),
 }
 
-/// What is not among the shapes, and why.
+/// What has no shape, and why.
 pub const LEFT_OUT: &[(&str, &str)] = &[
-    (
-        "C library, shared",
-        "it lies beside the artifact: what a version is made of then is tested by tests/tests/e2e/own_libraries.rs",
-    ),
-    ("toolchain file", "needs a second toolchain, and a test installs none"),
-    ("binary, script", "replug builds nothing there: what they are made from is for the author to say"),
+    ("C library, shared", "it is next to the artifact: tests/tests/e2e/own_libraries.rs tests such versions"),
+    ("toolchain file", "it needs a second toolchain, and tests install none"),
+    ("binary, script", "replug builds nothing there: the author declares the inputs"),
 ];
 
 macro_rules! lib {
@@ -85,7 +82,7 @@ const PLAIN: Shape = Shape {
     own_builds: 0,
 };
 
-/// What a build script reads, and what it asks cargo for.
+/// What a build script reads, and what it prints for cargo.
 macro_rules! script {
     ($asks:literal) => {
         (

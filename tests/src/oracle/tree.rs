@@ -1,4 +1,4 @@
-//! One project on disk, the loop that builds it, and the clean build that it is compared with.
+//! One project on disk, the loop that builds it, and the clean build for comparison.
 
 use super::{Depth, Outcome, shapes::Shape};
 use replug::{
@@ -18,7 +18,7 @@ use std::{
 };
 use tokio::{runtime::Runtime, sync::mpsc};
 
-/// How old a file that is put in the place of another is made.
+/// The age of a file that replaces another.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Age {
     Newer,
@@ -26,7 +26,7 @@ pub(super) enum Age {
     Older,
 }
 
-/// What a build gives: what the library says, or that there is none.
+/// The result of a build: the texts in the library, or none.
 type Answer = Option<BTreeSet<String>>;
 
 pub(super) struct Tree {
@@ -36,26 +36,26 @@ pub(super) struct Tree {
     contents: u32,
     runtime: Runtime,
     running: Option<Running>,
-    /// What the last build gave.
+    /// The result of the last build.
     built: Answer,
     builds: usize,
-    /// Makes a change in the middle of a build.
+    /// Makes a change during a build.
     in_build: Option<JoinHandle<()>>,
     _dir: tempfile::TempDir,
 }
 
-/// What a host would be.
+/// The parts of a host that the loop needs.
 struct Running {
     builder: Builder,
     watcher: Watcher,
     notices: mpsc::UnboundedReceiver<Notice>,
-    /// How often everything that was noticed has been asked for.
+    /// How many marks were written to wait for all earlier changes.
     marks: u32,
 }
 
 const PLUGIN: &str = "ws/plugins/p";
 
-/// Links, and lets a change be made just before, if the file `gate` asks for that: what rustc read was read by then.
+/// Links. If the file `gate` asks for it, lets a change be made just before: by then, rustc has read its inputs.
 const LINKER: &str = "#!/bin/sh
 case \"$*\" in *-shared*libp.so*|*libp.so*-shared*)
     if rm ROOT/gate 2>/dev/null; then echo > ROOT/entered; cat ROOT/go > ROOT/passed; fi;;
@@ -127,22 +127,22 @@ impl Tree {
         (self.shape.text)(self.contents)
     }
 
-    /// Gives the subject its next content, by a file of that age that is moved into its place.
+    /// Gives the subject its next content, by moving a file of that age into its place.
     pub(super) fn next_content(&mut self, age: Age) {
         let text = self.next_text();
         self.place(self.shape.subject, &text, age);
     }
 
-    /// Moves a file into place, whose time is older, equal or newer than that of what is there.
+    /// Moves a file into place. Its time is older than, equal to or newer than that of the current file.
     pub(super) fn place(&self, name: &str, text: &str, age: Age) {
         replace(&self.root, name, text, age);
     }
 
-    /// Puts another folder, with other contents and equal times, into the place of the shape's folder.
+    /// Replaces the shape's folder by another, with other contents and equal times.
     pub(super) fn swap_folder(&mut self) {
         let Ok(name) = self.shape.folder else { return };
         let (folder, new) = (self.path(name), self.path(&format!("aside/new-{}", self.contents)));
-        // Of a link, what it leads to.
+        // For a link, its target.
         copy(&fs::canonicalize(&folder).expect("the folder is there"), &new);
         let subject = self.path(self.shape.subject);
         let inside = new.join(subject.strip_prefix(&folder).expect("the subject is in the folder"));
@@ -159,7 +159,7 @@ impl Tree {
         fs::rename(new, folder).expect("it can be moved");
     }
 
-    /// Makes the subject a link to a file elsewhere that holds its next content and is old.
+    /// Makes the subject a link to an old file elsewhere with its next content.
     pub(super) fn link_subject(&mut self) {
         let text = self.next_text();
         let target = format!("aside/target-{}", self.contents);
@@ -169,7 +169,7 @@ impl Tree {
         fs::rename(link, self.path(self.shape.subject)).expect("it can be moved");
     }
 
-    /// Gives the subject a further content while the next build runs that links the plugin.
+    /// Gives the subject another content during the next build that links the plugin.
     pub(super) fn change_in_next_build(&mut self, age: Age) {
         self.contents += 1;
         let (root, subject, text) = (self.root.clone(), self.shape.subject, (self.shape.text)(self.contents));
@@ -208,7 +208,7 @@ impl Tree {
         manifest::read(&self.path(PLUGIN)).ok()
     }
 
-    /// Builds once, and watches what that was made from.
+    /// Builds once, and watches the inputs of the build.
     fn build(&mut self) {
         self.builds += 1;
         let (Some(running), Some(manifest)) = (&self.running, self.manifest()) else {
@@ -229,15 +229,15 @@ impl Tree {
         running.watcher.set_inputs(&manifest.id, inputs).expect("a folder can be watched");
     }
 
-    /// Builds as long as there is something new.
+    /// Builds as long as there are changes.
     fn settle(&mut self) {
-        // A loop that does not end is shown by their number.
+        // The number of builds shows a loop that does not end.
         while self.builds < 10 && self.running.as_mut().is_some_and(|it| it.has_noticed(&self.root)) {
             self.build();
         }
         if let Some(thread) = self.in_build.take() {
             if fs::remove_file(self.path("gate")).is_ok() {
-                // No build has come to the gate: the change is made all the same.
+                // No build has reached the gate: the change is made nevertheless.
                 fs::write(self.path("entered"), "").expect("the pipe is there");
                 fs::read(self.path("go")).expect("the pipe is there");
             }
@@ -250,7 +250,7 @@ impl Tree {
     pub(super) fn outcome(&mut self, most_builds: usize, depth: Depth) -> Outcome {
         self.settle();
         let (clean, why) = self.clean_build();
-        // A file that is gone is reported when it has been for a while.
+        // A removed file is reported only after a while.
         while self.built != clean && self.running.as_mut().is_some_and(|it| it.notices_more(&self.runtime)) {
             self.build();
             self.settle();
@@ -263,7 +263,7 @@ impl Tree {
             ));
         }
         if builds > most_builds {
-            return Outcome::Wrong(format!("{builds} builds, and {most_builds} are enough"));
+            return Outcome::Wrong(format!("{builds} builds, and at most {most_builds} are needed"));
         }
         if depth == Depth::Restart {
             let built = self.manifest().and_then(|manifest| {
@@ -277,7 +277,7 @@ impl Tree {
         Outcome::Right { builds }
     }
 
-    /// What cargo makes of the tree in an empty target folder, and what it says if that is nothing.
+    /// The result of cargo for the tree in an empty target folder, and cargo's message if it failed.
     fn clean_build(&self) -> (Answer, String) {
         let target = self.path("clean");
         let _ = fs::remove_dir_all(&target);
@@ -297,7 +297,7 @@ impl Tree {
 const HANG_GUARD: Duration = Duration::from_secs(20);
 
 impl Running {
-    /// Waits for a change of the plugin to be noticed, and says whether one was.
+    /// Waits for a change of the plugin to be noticed. Returns whether one was.
     fn notices_more(&mut self, runtime: &Runtime) -> bool {
         let change = async {
             loop {
@@ -311,8 +311,8 @@ impl Running {
         runtime.block_on(async { tokio::time::timeout(HANG_GUARD, change).await.unwrap_or(false) })
     }
 
-    /// Whether a change of the plugin was noticed. What has changed before this mark is reported before it: events come in
-    /// order, and those that come together are looked at by the names of their files.
+    /// Whether a change of the plugin was noticed. Changes before this mark are reported before it: events come in
+    /// order, and events that come together are ordered by file name.
     fn has_noticed(&mut self, root: &Path) -> bool {
         self.marks += 1;
         replace(root, "zz/mark", &self.marks.to_string(), Age::Newer);
@@ -349,7 +349,7 @@ fn replace(root: &Path, name: &str, text: &str, age: Age) {
     fs::rename(new, path).expect("it can be moved");
 }
 
-/// Copies a folder with the times of its files.
+/// Copies a folder, with the times of its files.
 fn copy(from: &Path, to: &Path) {
     let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
     assert!(copied.is_ok_and(|status| status.success()), "cp failed");

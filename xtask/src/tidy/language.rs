@@ -1,9 +1,9 @@
-//! Rules about what is written: unsafe code, things left undone, tests that sleep.
+//! Rules about content: unsafe code, unfinished work, tests that sleep.
 
 use super::{Problem, Split, Tree, has_folder, has_word, is_identifier, is_test, numbered};
 
-/// Where unsafe code may be.
-const UNSAFE_ROOMS: [&str; 6] = [
+/// The places where unsafe code is allowed.
+const UNSAFE_PLACES: [&str; 6] = [
     "plugin-api/src/",
     "plugin-api/macros/src/",
     "host/runtime/src/load/in_process/",
@@ -14,8 +14,8 @@ const UNSAFE_ROOMS: [&str; 6] = [
 
 const SAFETY_PAGE: &str = "docs/SAFETY.md";
 
-fn in_unsafe_room(path: &str) -> bool {
-    UNSAFE_ROOMS.iter().any(|room| path.starts_with(room))
+fn in_unsafe_place(path: &str) -> bool {
+    UNSAFE_PLACES.iter().any(|place| path.starts_with(place))
 }
 
 /// The first line of unsafe code.
@@ -23,16 +23,16 @@ fn first_unsafe(source: &Split) -> Option<usize> {
     numbered(&source.code).find(|(_, line)| has_word(line, "unsafe")).map(|(line, _)| line)
 }
 
-pub(super) fn unsafe_stays_in_its_rooms(tree: &Tree) -> Vec<Problem> {
+pub(super) fn unsafe_stays_in_its_places(tree: &Tree) -> Vec<Problem> {
     tree.rust()
-        .filter(|(path, ..)| !in_unsafe_room(path))
+        .filter(|(path, ..)| !in_unsafe_place(path))
         .filter_map(|(path, _, source)| Some((path, source, first_unsafe(source)?)))
         .filter_map(|(path, source, line)| {
             let outside = is_test(path) || has_folder(path, "benches") || has_folder(path, "examples");
             let message = match outside {
                 true if source.comments.contains("SAFETY") => return None,
                 true => "unsafe code without a `// SAFETY:` comment: say why it is sound".to_owned(),
-                false => format!("unsafe code belongs in {}: move it there", UNSAFE_ROOMS.join(", ")),
+                false => format!("unsafe code belongs in {}: move it there", UNSAFE_PLACES.join(", ")),
             };
             Some(Problem { path: path.to_owned(), line, message })
         })
@@ -42,10 +42,11 @@ pub(super) fn unsafe_stays_in_its_rooms(tree: &Tree) -> Vec<Problem> {
 pub(super) fn unsafe_is_listed(tree: &Tree) -> Vec<Problem> {
     let page = tree.files.get(SAFETY_PAGE).map_or("", |file| file.text.as_str());
     tree.rust()
-        .filter(|(path, ..)| in_unsafe_room(path) && !page.contains(path))
+        .filter(|(path, ..)| in_unsafe_place(path) && !page.contains(path))
         .filter_map(|(path, _, source)| {
-            let message =
-                format!("unsafe code that {SAFETY_PAGE} does not list: add this file and why it holds");
+            let message = format!(
+                "unsafe code that {SAFETY_PAGE} does not list: add this file, and why its code is sound"
+            );
             Some(Problem { path: path.to_owned(), line: first_unsafe(source)?, message })
         })
         .collect()
@@ -56,7 +57,7 @@ pub(super) fn nothing_is_left_undone(tree: &Tree) -> Vec<Problem> {
     const IN_PROSE: [&str; 2] = ["TODO", "FIXME"];
     let mut problems = Vec::new();
     let mut report = |path: &str, line: usize, found: &str| {
-        let message = format!("`{found}`: do it now, or leave it out");
+        let message = format!("`{found}`: finish the work, or remove the note");
         problems.push(Problem { path: path.to_owned(), line, message });
     };
     for (path, _, source) in tree.rust() {
@@ -80,10 +81,10 @@ pub(super) fn nothing_is_left_undone(tree: &Tree) -> Vec<Problem> {
     problems
 }
 
-/// Where chance chooses the moments at which processes are killed: such a moment has no event.
+/// Files in which processes are killed at random moments. For such a moment, there is no event to wait for.
 const RANDOM_MOMENTS: [&str; 2] = ["tests/src/bin/kill/moments.rs", "tests/src/bin/kill/shims.rs"];
 
-/// A test that sleeps is slow on every machine and wrong on a busy one.
+/// A test that sleeps is always slow, and fails on a busy machine.
 pub(super) fn tests_do_not_sleep(tree: &Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (path, _, source) in tree.rust().filter(|(path, ..)| !RANDOM_MOMENTS.contains(path)) {
@@ -92,7 +93,7 @@ pub(super) fn tests_do_not_sleep(tree: &Tree) -> Vec<Problem> {
         for (line, text) in numbered(&source.code).filter(|(line, _)| *line >= tests_begin) {
             let sleeps = text.match_indices("sleep(").any(|(at, _)| !text[..at].ends_with(is_identifier));
             if sleeps {
-                let message = "a test must not sleep: wait for the event it is about".to_owned();
+                let message = "a test must not sleep: wait for an event".to_owned();
                 problems.push(Problem { path: path.to_owned(), line, message });
             }
         }
@@ -109,7 +110,7 @@ fn inline_tests(code: &str) -> Option<usize> {
         .map(|index| index + 1)
 }
 
-/// What a page shows may come from a plugin: none of it may become markup or code.
+/// A plugin's texts are shown on the page: none of them may become markup or code.
 pub(super) fn pages_make_no_markup(tree: &Tree) -> Vec<Problem> {
     const IN_SCRIPTS: [&str; 12] = [
         "innerHTML",
@@ -131,11 +132,11 @@ pub(super) fn pages_make_no_markup(tree: &Tree) -> Vec<Problem> {
     {
         let (words, remedy): (&[_], _) = match path.rsplit('.').next() {
             Some("js") => (&IN_SCRIPTS, "make elements with `el` of dom.js"),
-            Some("html") => (&IN_PAGES, "put it into a file of its own, beside this one"),
+            Some("html") => (&IN_PAGES, "move it into a file of its own next to this one"),
             _ => continue,
         };
         for (line, text) in numbered(&file.text) {
-            // Of ` on`, only attributes such as ` onclick=`.
+            // For ` on`, only attributes such as ` onclick=`.
             let found = words.iter().find(|word| match **word {
                 " on" => text.split(" on").skip(1).any(|rest| {
                     rest.split_once('=').is_some_and(|(name, _)| name.chars().all(char::is_alphabetic))
@@ -143,7 +144,7 @@ pub(super) fn pages_make_no_markup(tree: &Tree) -> Vec<Problem> {
                 word => text.contains(word),
             });
             if let Some(found) = found {
-                let message = format!("`{}` could run what a plugin says: {remedy}", found.trim());
+                let message = format!("`{}` could run text of a plugin as code: {remedy}", found.trim());
                 problems.push(Problem { path: path.clone(), line, message });
             }
         }
@@ -151,7 +152,7 @@ pub(super) fn pages_make_no_markup(tree: &Tree) -> Vec<Problem> {
     problems
 }
 
-/// An error whose `Debug` is derived is printed by `main` as a piece of Rust.
+/// If an error derives `Debug`, `main` prints it as Rust syntax.
 pub(super) fn errors_are_shown_in_words(tree: &Tree) -> Vec<Problem> {
     let of_a_library = |path: &str| {
         let of_the_command = path.starts_with("host/src/cli/") || path.starts_with("host/cli/");
@@ -166,7 +167,7 @@ pub(super) fn errors_are_shown_in_words(tree: &Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (path, _, source) in tree.rust().filter(|(path, ..)| of_a_library(path)) {
         for (line, _) in numbered(&source.code).filter(|(_, line)| derives_both(line)) {
-            let message = "`main` prints an error with `Debug`: derive none, and write `readable!(..)` of `replug-model` below the type";
+            let message = "`main` prints an error with `Debug`: do not derive it, and write `readable!(..)` of `replug-model` below the type";
             problems.push(Problem { path: path.to_owned(), line, message: message.to_owned() });
         }
     }

@@ -1,4 +1,4 @@
-//! Rules about files: what each begins with, how long it is, and whether anyone uses it.
+//! Rules about files: their first line, their length, and whether they are used.
 
 use super::{Problem, Tree, has_folder, is_test, numbered};
 
@@ -10,7 +10,7 @@ pub(super) fn files_say_what_they_are_for(tree: &Tree) -> Vec<Problem> {
         .map(|(path, ..)| Problem {
             path: path.to_owned(),
             line: 1,
-            message: "begin the file with `//!` and say what this room is for".to_owned(),
+            message: "begin the file with `//!` and say what this module is for".to_owned(),
         })
         .collect()
 }
@@ -23,12 +23,12 @@ pub(super) fn files_are_short(tree: &Tree) -> Vec<Problem> {
         .map(|(path, lines)| Problem {
             path: path.to_owned(),
             line: MAX_LINES + 1,
-            message: format!("{lines} lines are more than {MAX_LINES}: this is usually two rooms, part them"),
+            message: format!("{lines} lines are more than {MAX_LINES}: split the module"),
         })
         .collect()
 }
 
-/// A fixture that no test mentions tests nothing.
+/// Fixtures that no test mentions are unused.
 pub(super) fn fixtures_are_used(tree: &Tree) -> Vec<Problem> {
     const FIXTURES: &str = "tests/fixtures/";
     let mut names: Vec<&str> = tree
@@ -48,14 +48,14 @@ pub(super) fn fixtures_are_used(tree: &Tree) -> Vec<Problem> {
         .collect()
 }
 
-/// Whether the name stands in the text, and not only as a part of a longer one.
+/// Whether the text contains the name as a whole word.
 fn mentions(text: &str, name: &str) -> bool {
     let part = |c: char| super::is_identifier(c) || c == '-';
     text.match_indices(name)
         .any(|(at, _)| !text[..at].ends_with(part) && !text[at + name.len()..].starts_with(part))
 }
 
-/// Links in README.md and docs/, and the sources that they name in backquotes.
+/// Links in README.md and docs/, and sources that they name in backquotes, must exist.
 pub(super) fn links_lead_somewhere(tree: &Tree) -> Vec<Problem> {
     let pages = tree.files.iter().filter(|(path, _)| {
         path.ends_with(".md") && (path.starts_with("docs/") || path.rsplit('/').next() == Some("README.md"))
@@ -74,7 +74,7 @@ pub(super) fn links_lead_somewhere(tree: &Tree) -> Vec<Problem> {
                 problems.push(Problem {
                     path: page.clone(),
                     line,
-                    message: format!("`{target}` does not exist: name a file of the workspace, or drop it"),
+                    message: format!("`{target}` does not exist: name a file of the workspace, or remove it"),
                 });
             }
         }
@@ -91,19 +91,19 @@ fn links(line: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Paths of sources and pages in backquotes, as counted from the root of the workspace.
+/// Paths of sources and pages in backquotes, relative to the root of the workspace.
 fn sources(line: &str) -> Vec<&str> {
-    const ROOMS: [&str; 7] = ["plugin-api/", "host/", "plugins/", "tests/", "benches/", "xtask/", "docs/"];
+    const FOLDERS: [&str; 7] = ["plugin-api/", "host/", "plugins/", "tests/", "benches/", "xtask/", "docs/"];
     line.split('`')
         .skip(1)
         .step_by(2)
-        .filter(|text| ROOMS.iter().any(|room| text.starts_with(room)))
+        .filter(|text| FOLDERS.iter().any(|folder| text.starts_with(folder)))
         .filter(|text| text.ends_with(".rs") || text.ends_with(".md"))
         .filter(|text| text.chars().all(|c| super::is_identifier(c) || "./-".contains(c)))
         .collect()
 }
 
-/// The path from the root of the workspace, or none if it leaves the workspace.
+/// The path from the root of the workspace, or `None` if it leaves the workspace.
 fn resolve(folder: &str, target: &str) -> Option<String> {
     let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
     for part in target.split('/') {

@@ -1,8 +1,10 @@
-//! Parts Rust source into code and comments, so that a rule about one is not misled by the other, or by a text in quotes.
+//! Separates Rust source into code and comments, so that a rule about one ignores the other, and ignores string
+//! literals.
 
-/// A source in two layers of the same shape: what belongs to the other layer, or is quoted, is blank.
+/// A source in two layers of the same shape. In each, the characters of the other layer and of string literals are
+/// blank.
 pub(super) struct Split {
-    /// Everything but comments and the insides of quotes.
+    /// Everything except comments and the content of literals.
     pub(super) code: String,
     /// Only comments.
     pub(super) comments: String,
@@ -61,7 +63,7 @@ impl Split {
     }
 }
 
-/// What a `"` in code opens: a raw text if `r` and hashes stand before it.
+/// What a `"` in code begins: a raw string if `r` and hashes precede it.
 fn opening(chars: &[char], quote: usize) -> In {
     let hashes = chars[..quote].iter().rev().take_while(|c| **c == '#').count();
     let before = |back: usize| quote.checked_sub(hashes + back).map(|index| chars[index]);
@@ -71,7 +73,7 @@ fn opening(chars: &[char], quote: usize) -> In {
     if raw { In::RawText { hashes } } else { In::Text }
 }
 
-/// How many characters from a `'` on are one literal; 1 if it begins a lifetime.
+/// How many characters after a `'` belong to one literal; 1 if it begins a lifetime.
 fn char_literal(chars: &[char], quote: usize) -> usize {
     if chars.get(quote + 1) == Some(&'\\') {
         let rest = chars.iter().skip(quote + 3);

@@ -1,7 +1,7 @@
-//! `cargo xtask tidy`: the rules of the house that no compiler checks. Also a test, so that nobody forgets it.
+//! `cargo xtask tidy`: checks the project's rules that no compiler checks. It is also a test, so that it always runs.
 //!
-//! A rule is a function from the [`Tree`] to problems. The tree is in memory, so that each rule is tested on files that
-//! break it.
+//! A rule is a function from the [`Tree`] to problems. The tree is in memory, so that each rule is tested with files
+//! that break it.
 
 mod language;
 mod layout;
@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 use lex::Split;
 use std::{collections::BTreeMap, fmt, fs, path::Path};
 
-/// The files of the workspace by their path from its root, with `/`.
+/// The files of the workspace by their paths from its root, with `/`.
 #[derive(Default)]
 struct Tree {
     files: BTreeMap<String, File>,
@@ -22,17 +22,17 @@ struct Tree {
 /// One file.
 struct File {
     text: String,
-    /// Of a Rust file.
+    /// For a Rust file.
     rust: Option<Split>,
 }
 
-/// A rule that is broken.
+/// A place that breaks a rule.
 #[derive(Debug)]
 struct Problem {
     path: String,
-    /// From 1.
+    /// Counted from 1.
     line: usize,
-    /// What is wrong and what to do.
+    /// What is wrong, and what to do.
     message: String,
 }
 
@@ -49,7 +49,7 @@ const RULES: &[Rule] = &[
     layout::files_are_short,
     layout::fixtures_are_used,
     layout::links_lead_somewhere,
-    language::unsafe_stays_in_its_rooms,
+    language::unsafe_stays_in_its_places,
     language::unsafe_is_listed,
     language::errors_are_shown_in_words,
     language::nothing_is_left_undone,
@@ -61,7 +61,7 @@ const RULES: &[Rule] = &[
 ///
 /// # Errors
 ///
-/// If a rule is broken, after each place was printed.
+/// If a rule is broken; each place is printed first.
 pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let tree = Tree::read(root)?;
     let problems: Vec<Problem> = RULES.iter().flat_map(|rule| rule(&tree)).collect();
@@ -69,7 +69,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
         println!("{problem}");
     }
     if !problems.is_empty() {
-        bail!("tidy found {} problem(s): mend the lines named above", problems.len());
+        bail!("tidy found {} problem(s): fix the lines named above", problems.len());
     }
     println!("tidy: {} files keep {} rules", tree.files.len(), RULES.len());
     Ok(())
@@ -87,7 +87,7 @@ impl Tree {
         for entry in entries {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            // Output, not source, wherever it lies.
+            // Output and not source, wherever it is.
             if matches!(name.as_str(), "target" | ".git" | ".replug") {
                 continue;
             }
@@ -108,8 +108,8 @@ impl Tree {
         self.files.insert(path.to_owned(), File { text, rust });
     }
 
-    /// The Rust files that are the project's own code: not fixtures, which misbehave on purpose, nor the inputs and
-    /// outputs of the compile tests.
+    /// The Rust files of the project's own code. Fixtures, which misbehave on purpose, and the inputs and outputs of
+    /// the compile tests are left out.
     fn rust(&self) -> impl Iterator<Item = (&str, &File, &Split)> {
         self.files
             .iter()
@@ -127,7 +127,7 @@ fn has_folder(path: &str, name: &str) -> bool {
     path.split('/').rev().skip(1).any(|folder| folder == name)
 }
 
-/// Whether the whole file is tests.
+/// Whether the whole file contains tests.
 fn is_test(path: &str) -> bool {
     has_folder(path, "tests") || path.ends_with("/tests.rs")
 }

@@ -1,4 +1,4 @@
-//! Each rule on files that keep it and on files that break it, and all rules on this workspace.
+//! Tests each rule with files that keep it and with files that break it, and all rules with this workspace.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn tree(files: &[(&str, &str)]) -> Tree {
     tree
 }
 
-/// What a rule says of a single file, as `line: message`.
+/// The problems that a rule finds in a single file, as `line: message`.
 fn judge(rule: Rule, path: &str, text: &str) -> Vec<(usize, String)> {
     rule(&tree(&[(path, text)])).into_iter().map(|problem| (problem.line, problem.message)).collect()
 }
@@ -86,7 +86,7 @@ fn a_link_to_nowhere_is_named() {
 
 #[test]
 fn unsafe_code_outside_its_rooms_is_named_and_mere_talk_of_it_is_not() {
-    let rule = language::unsafe_stays_in_its_rooms;
+    let rule = language::unsafe_stays_in_its_places;
     let code = "//! A\n// unsafe\nconst T: &str = \"unsafe\";\nunsafe fn f() {}";
     assert_eq!(lines(rule, "host/src/watch/mod.rs", code), [4]);
     assert!(lines(rule, "host/runtime/src/registry/slot.rs", code).is_empty());
@@ -130,10 +130,7 @@ fn a_test_that_sleeps_is_named() {
     );
     assert!(lines(rule, "tests/fixtures/slow/src/lib.rs", code).is_empty());
     assert!(lines(rule, "benches/benches/a.rs", "sleep(D);").is_empty());
-    assert!(
-        lines(rule, "tests/src/bin/kill/moments.rs", "sleep(D);").is_empty(),
-        "a moment that chance chose"
-    );
+    assert!(lines(rule, "tests/src/bin/kill/moments.rs", "sleep(D);").is_empty(), "a random moment");
     assert_eq!(lines(rule, "tests/src/bin/kill/a.rs", "sleep(D);").len(), 1);
     assert_eq!(lines(rule, "tests/src/a.rs", "sleep(D);").len(), 1);
 }

@@ -1,4 +1,4 @@
-//! Two threads that greet without pause, and remember who answered.
+//! Two threads that call without pause, and record the answers.
 
 use std::{
     collections::BTreeMap,
@@ -12,11 +12,11 @@ use std::{
 /// What the threads have seen.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    /// Calls by their answer, each with how many there were.
+    /// Answers, each with the number of calls.
     pub(crate) answers: BTreeMap<String, u64>,
-    /// The errors of calls that gave none.
+    /// The errors of failed calls.
     pub(crate) failures: Vec<String>,
-    /// Answers of an older version after one of a newer.
+    /// Answers of an older version after an answer of a newer one.
     pub(crate) stale: u64,
 }
 
@@ -26,13 +26,13 @@ const THREADS: usize = 2;
 /// Threads that call until they are stopped.
 pub(crate) struct Callers {
     stop: Arc<AtomicBool>,
-    /// How many calls each has begun.
+    /// How many calls each thread has begun.
     calls: Arc<[AtomicU64; THREADS]>,
     threads: Vec<JoinHandle<Seen>>,
 }
 
 impl Callers {
-    /// Starts two threads, which greet like this.
+    /// Starts two threads that make this call.
     pub(crate) fn start(greet: impl Fn() -> Result<String, String> + Clone + Send + 'static) -> Self {
         let (stop, calls) = (Arc::<AtomicBool>::default(), Arc::<[AtomicU64; THREADS]>::default());
         let start = |thread: usize| {
@@ -54,15 +54,16 @@ impl Callers {
         Self { stop, calls, threads }
     }
 
-    /// How many calls there were so far.
+    /// The number of calls until now.
     pub(crate) fn calls(&self) -> u64 {
         self.begun().iter().sum()
     }
 
-    /// Waits until each thread has made a call from its beginning to its end, so that each has seen what serves now.
+    /// Waits until each thread has made a whole call, so that each has seen the version that serves now.
     pub(crate) fn wait_for_a_call_of_each(&self) {
         let before = self.begun();
-        // The first that one of them begins from now on may have begun just before: the next says that it has ended.
+        // The first call that a thread begins from now on may have begun just before. Its next call shows that it has
+        // ended.
         while self.begun().iter().zip(before).any(|(now, before)| *now < before + 2) {
             thread::yield_now();
         }
@@ -72,7 +73,7 @@ impl Callers {
         std::array::from_fn(|thread| self.calls[thread].load(Ordering::Relaxed))
     }
 
-    /// Ends the threads, and gives what they have seen.
+    /// Ends the threads, and returns what they have seen.
     ///
     /// # Panics
     ///
@@ -117,7 +118,7 @@ mod tests {
         let serves = Arc::<AtomicU64>::default();
         let version = serves.clone();
         let callers = Callers::start(move || {
-            // As in a call, what serves is found a moment after the call has begun.
+            // As in a real call, the serving version is looked up a moment after the call has begun.
             thread::yield_now();
             Ok(format!("{} to {:?}", version.load(Ordering::Relaxed), thread::current().id()))
         });

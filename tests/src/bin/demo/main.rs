@@ -1,5 +1,5 @@
-//! The demo: `cargo xtask demo`. Runs by itself, on copies of the example plugins, and ends with status 1 if a call
-//! was lost.
+//! The demo: `cargo xtask demo`. Needs no input, works on copies of the example plugins, and ends with status 1 if a
+//! call was lost.
 
 mod callers;
 mod show;
@@ -43,7 +43,7 @@ fn run() -> Result<()> {
     heading("Discover and start");
     line("plugins folder", shown(&sandbox.plugins_dir()));
     line("building", "the first time takes a minute");
-    // The last demo has left versions that are newer than the source as it is now.
+    // The last demo has left versions that are newer than the current source.
     let builder =
         Host::builder().plugins(sandbox.plugins_dir()).state_dir(sandbox.state_dir()).remember(false);
     let builder = builder.watch(true);
@@ -86,7 +86,7 @@ fn errors(host: &Host, calculator: &Handle<dyn Calculator>) -> Result<()> {
     ] {
         match result {
             Err(CallError::Plugin(error)) => line(call, format!("{}: {}", error.code, error.message)),
-            other => bail!("{call} should have been refused, and gave {other:?}"),
+            other => bail!("{call} should have returned an error, and returned {other:?}"),
         }
     }
     let dynamic = host.plugin(CALCULATOR)?;
@@ -96,7 +96,7 @@ fn errors(host: &Host, calculator: &Handle<dyn Calculator>) -> Result<()> {
     ] {
         match result {
             Err(error) => line(call, error),
-            Ok(value) => bail!("{call} should have been refused, and gave {value}"),
+            Ok(value) => bail!("{call} should have returned an error, and returned {value}"),
         }
     }
     Ok(())
@@ -135,7 +135,7 @@ fn status(host: &Host) -> Result<()> {
     let info = host.info(CALCULATOR)?;
     line("calculator", format!("{:?}", info.status).to_lowercase());
     line("generation", info.generation.map(|generation| generation.to_string()).unwrap_or_default());
-    line("calls", format!("{}, {} of them refused", count(info.calls), info.failures));
+    line("calls", format!("{}, {} of them failed", count(info.calls), info.failures));
     line("up for", format!("{:.1} s", info.uptime_s.unwrap_or_default()));
     Ok(())
 }
@@ -200,7 +200,7 @@ fn shut_down(host: &Host, greeter: &Handle<dyn Greeter>, events: &mut Events) ->
     }
     let after = greeter.greet("World");
     let Err(error @ CallError::NotRunning { .. }) = after else {
-        bail!("it answers after its end: {after:?}")
+        bail!("a call after the shutdown was answered: {after:?}")
     };
     line("greet(\"World\")", error);
     println!();
@@ -213,7 +213,7 @@ struct Source {
     original: String,
 }
 
-/// What came of a save.
+/// The result of a save.
 enum Saved {
     Live(String),
     Refused { error: String, diagnostics: Vec<Diagnostic> },
@@ -229,12 +229,12 @@ impl Source {
         Ok(Self { file, original })
     }
 
-    /// Saves the source with another greeting, as an editor would, and waits for what the host makes of it.
+    /// Saves the source with another greeting, as an editor would, and waits for the result of the reload.
     fn save(&self, greeting: &str, events: &mut Events) -> Result<Saved> {
         while events.try_next().is_some() {}
         fs::write(&self.file, self.original.replacen(Self::GREETING, greeting, 1))?;
         loop {
-            let event = events.next_blocking().context("the host is gone")?;
+            let event = events.next_blocking().context("the host has ended")?;
             match &event.kind {
                 EventKind::Reloaded { stages: of, total_ms, .. } => {
                     let generation = event.generation.context("a reload has a generation")?;
@@ -253,7 +253,7 @@ impl Source {
     }
 }
 
-/// A path as seen from the current folder.
+/// A path relative to the current folder.
 fn shown(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(here).unwrap_or(path).display().to_string()

@@ -1,4 +1,4 @@
-//! How the demo looks. Colours go away by themselves where nobody would see them.
+//! The output of the demo. Colours are left out if the target has none.
 
 use anstream::println;
 use anstyle::{AnsiColor, Style};
@@ -8,34 +8,34 @@ const HEADING: Style = Style::new().bold();
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
 
-/// Begins a part.
+/// Begins a section.
 pub(crate) fn heading(text: &str) {
     println!("\n{HEADING}{text}{HEADING:#}");
 }
 
-/// One line: what, and what came of it.
+/// A line with a label and a value.
 pub(crate) fn line(what: &str, outcome: impl std::fmt::Display) {
     println!("  {what:<24} {outcome}");
 }
 
-/// A line about something that went as it should.
+/// A line about a success.
 pub(crate) fn good(what: &str, outcome: impl std::fmt::Display) {
     println!("  {what:<24} {GOOD}{outcome}{GOOD:#}");
 }
 
-/// A line about something that did not.
+/// A line about a failure.
 pub(crate) fn bad(what: &str, outcome: impl std::fmt::Display) {
     println!("  {what:<24} {BAD}{outcome}{BAD:#}");
 }
 
-/// What the compiler says.
+/// The output of the compiler.
 pub(crate) fn diagnostic(rendered: &str) {
     for line in rendered.trim_end().lines() {
         println!("    {line}");
     }
 }
 
-/// Where the time of a reload went.
+/// The durations of a reload's stages.
 pub(crate) fn stages(total_ms: f64, stages: &Stages) -> String {
     let Stages { detect, build, store, preflight, load, swap, .. } = stages;
     format!(
@@ -43,7 +43,7 @@ pub(crate) fn stages(total_ms: f64, stages: &Stages) -> String {
     )
 }
 
-/// A number with its thousands apart.
+/// A number with separated thousands.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

@@ -1,6 +1,6 @@
-//! `kill -9`, again and again: of plugins' processes under load, and of hosts at random moments. Run by `cargo xtask kill`.
+//! Repeats `kill -9`: on plugins' processes under load, and on hosts at random moments. Run by `cargo xtask kill`.
 //!
-//! The program is all of it: the one that kills, the host that is killed (`serve.rs`), and the shims of both.
+//! This program has all roles: the process that kills, the host that is killed (`serve.rs`), and the shims of both.
 
 mod moments;
 mod random;
@@ -19,24 +19,21 @@ use std::{
 };
 
 #[derive(Parser)]
-#[command(
-    name = "kill",
-    about = "Kills processes under load, and looks at what that costs and leaves behind"
-)]
+#[command(name = "kill", about = "Kills processes under load, and checks what that costs and leaves behind")]
 struct Arguments {
-    /// Kill a plugin's process so many times; without this and --moments: 1000
+    /// Kill a plugin's process this many times; without this and --moments: 1000
     #[arg(long, value_name = "COUNT")]
     shim: Option<u64>,
-    /// Kill a host at so many random moments; without this and --shim: 50
+    /// Kill a host at this many random moments; without this and --shim: 50
     #[arg(long, value_name = "COUNT")]
     moments: Option<u64>,
-    /// What the random moments are made from
+    /// The seed of the random moments
     #[arg(long)]
     seed: Option<u64>,
-    /// How long, in milliseconds, what a killed host has started may live on
+    /// How long processes of a killed host may survive it, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 1000)]
     within: u64,
-    /// Be the host that is killed, with the plugins below this folder
+    /// Run as the host that is killed, with the plugins below this folder
     #[arg(long, value_name = "DIR", hide = true)]
     serve: Option<PathBuf>,
 }

@@ -1,5 +1,5 @@
-//! Kills of a host at random moments, as it starts, serves, tries versions out and swaps them: what it has started ends
-//! within a second, and nothing is left in the temporary folder, which is the user's runtime folder as well.
+//! Kills a host at random moments, while it starts, serves, runs trials and swaps versions. All processes that it has
+//! started end within a second, and nothing is left in the temporary folder, which is also the user's runtime folder.
 
 use crate::{Random, serve};
 use anyhow::{Context, Result, ensure};
@@ -15,14 +15,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What is killed.
+/// The process to kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Victim {
     /// The host, whose threads have started all shims.
     Host,
     /// The parent, which would start the host again after a crash.
     Parent,
-    /// The process group of both, as a terminal or a service manager does.
+    /// The process group of both, which a terminal or a service manager would signal.
     Group,
 }
 
@@ -40,7 +40,7 @@ impl Victim {
     fn kill(self, parent: &Child) -> Result<()> {
         let parent = Pid::from_child(parent);
         let killed = match self {
-            // At the very beginning, there is none.
+            // At the very beginning, there is no host yet.
             Self::Host => kill_process(host_of(parent).unwrap_or(parent), Signal::KILL),
             Self::Parent => kill_process(parent, Signal::KILL),
             Self::Group => kill_process_group(parent, Signal::KILL),
@@ -55,7 +55,8 @@ fn host_of(parent: Pid) -> Option<Pid> {
     Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
 }
 
-/// The variable that all processes of a run inherit, by which those are found that have left everything else.
+/// An environment variable that all processes of a run inherit. It finds processes that have left their group and
+/// session.
 const MARK: &str = "REPLUG_KILL_RUN";
 
 /// The latest moment: by then, most plugins have been reloaded a few times.
@@ -74,7 +75,7 @@ pub(crate) fn run(count: u64, random: &mut Random, within: Duration) -> Result<(
         let victim = Victim::ALL[usize::try_from(random.below(Victim::ALL.len() as u64))?];
         let moment = random.time(LATEST);
         let mut host = start(dir.path(), &temporary, &mark)?;
-        // The moment is what this is about: there is no event to wait for.
+        // The moment is random, so there is no event to wait for.
         thread::sleep(moment);
         let alive = marked(&mark);
         victim.kill(&host)?;
@@ -88,7 +89,7 @@ pub(crate) fn run(count: u64, random: &mut Random, within: Duration) -> Result<(
         let took = killed.elapsed();
         let names: Vec<_> = left.iter().map(|pid| describe(*pid)).collect();
         for pid in left {
-            // One that has ended meanwhile is no matter.
+            // An error means that it has ended already.
             let _ = kill_process(pid, Signal::KILL);
         }
         ensure!(names.is_empty(), "{}: alive {took:?} later:\n  {}", what(), names.join("\n  "));
@@ -103,10 +104,10 @@ pub(crate) fn run(count: u64, random: &mut Random, within: Duration) -> Result<(
     wait_until_up(&mut last)?;
     ensure!(
         names_in(&temporary.join("replug")).len() == 1,
-        "the socket is elsewhere than where litter is looked for"
+        "the socket is outside of the folder that is checked for litter"
     );
     drop(last.stdin.take());
-    ensure!(last.wait()?.success(), "the host that came after them all did not end well");
+    ensure!(last.wait()?.success(), "the host after all kills did not end successfully");
     let litter = names_in(&temporary);
     ensure!(litter.is_empty(), "the last host left in the temporary folder: {}", litter.join(", "));
     let left = names_in(&dir.path().join("state/run"));
@@ -119,11 +120,11 @@ pub(crate) fn run(count: u64, random: &mut Random, within: Duration) -> Result<(
         processes.iter().sum::<usize>() / processes.len().max(1),
         processes.iter().max().unwrap_or(&0)
     );
-    println!("the last was gone   after {:.0} ms at the latest", longest.as_secs_f64() * 1e3);
+    println!("the last ended      after {:.0} ms at the latest", longest.as_secs_f64() * 1e3);
     println!("temporary folder    empty after each");
     println!("state/run           {files} folders found after the kills, {} after the next host", left.len());
     ensure!(left.is_empty(), "left in state/run: {}", left.join(", "));
-    ensure!(marked(&mark).is_empty(), "processes are left of a host that ended by itself");
+    ensure!(marked(&mark).is_empty(), "processes of a host that ended by itself are left");
     println!("ok");
     Ok(())
 }
@@ -133,7 +134,7 @@ fn start(dir: &Path, temporary: &Path, mark: &str) -> Result<Child> {
     command.arg("--serve").arg(dir).env(MARK, mark);
     command.env("TMPDIR", temporary).env("XDG_RUNTIME_DIR", temporary);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    command.process_group(0).spawn().context("the host cannot be started")
+    command.process_group(0).spawn().context("cannot start the host")
 }
 
 fn wait_until_up(host: &mut Child) -> Result<()> {
@@ -146,7 +147,7 @@ fn wait_until_up(host: &mut Child) -> Result<()> {
     anyhow::bail!("the host ended before it was up")
 }
 
-/// The processes of this run, wherever they have gone; those that are dead and not reaped are not among them.
+/// The living processes of this run, wherever they have moved. Zombies are left out.
 fn marked(mark: &str) -> Vec<Pid> {
     let wanted = format!("{MARK}={mark}");
     let has_mark = |pid: &Pid| {

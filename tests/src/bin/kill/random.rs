@@ -1,11 +1,11 @@
-//! Numbers by chance that a seed brings back: SplitMix64.
+//! Random numbers that a seed reproduces: SplitMix64.
 
 use std::{
     hash::{BuildHasher, RandomState},
     time::Duration,
 };
 
-/// A seed that is another in each run.
+/// A different seed for each run.
 pub(crate) fn seed() -> u64 {
     RandomState::new().hash_one(0) % 1_000_000
 }
@@ -28,7 +28,7 @@ impl Random {
         (mixed ^ (mixed >> 31)) % end
     }
 
-    /// A time shorter than `end`, to a microsecond.
+    /// A duration shorter than `end`, in microseconds.
     pub(crate) fn time(&mut self, end: Duration) -> Duration {
         Duration::from_micros(self.below(u64::try_from(end.as_micros()).unwrap_or(u64::MAX)))
     }

@@ -1,4 +1,4 @@
-//! The host that is killed: plugins of all sorts, called, crashing and reloaded without pause, until the standard input
+//! The host that is killed: various plugins are called, crash and are reloaded without pause, until the standard input
 //! ends.
 
 use crate::{id, install};
@@ -15,18 +15,18 @@ use std::{
     thread,
 };
 
-/// The line that says that all plugins have come up, or have said why not.
+/// The line that reports that all plugins have started or failed to.
 pub(crate) const UP: &str = "up";
 
 const PROCESS: &str =
     "mode = \"process\"\n[process]\nrestart_pause = \"1ms\"\ndeath_window = \"1ms\"\nmax_deaths = 1000000";
 
-/// Each with what it does wrong, and its manifest.
+/// Name, misbehaviour and manifest of each plugin.
 const PLUGINS: [(&str, &str, &str); 5] = [
     ("calm", "", PROCESS),
     ("forking", "do=start:fork", PROCESS),
     ("crashing", "do=work:abort after=20", PROCESS),
-    // Where there can be no cgroup, what leaves its group cannot be held, and this one does not come up.
+    // Without a cgroup, a process that leaves its group cannot be killed. Then this plugin does not start.
     ("leaving", "do=start:fork-away", "mode = \"process\"\n[limits]\ncgroup = \"required\""),
     ("inside", "", ""),
 ];
@@ -52,7 +52,7 @@ pub(crate) fn serve(dir: &Path) -> Result<()> {
     let reloaded = host.clone();
     thread::spawn(move || {
         for (name, ..) in PLUGINS.iter().cycle() {
-            // One that is just being started again answers with an error.
+            // A plugin that is being restarted answers with an error.
             let _ = reloaded.reload(&id(name)).wait();
         }
     });
@@ -65,7 +65,7 @@ pub(crate) fn serve(dir: &Path) -> Result<()> {
 fn call_for_ever(handle: &DynHandle, mut events: Events) {
     loop {
         let answer = handle.invoke_json("work", json!({})).wait();
-        // If it is being started again, or is none of those that serve, that changes with an event.
+        // If the plugin is being restarted or does not serve, an event will report the change.
         if answer.is_err() && events.next_blocking().is_none() {
             return;
         }

@@ -1,5 +1,5 @@
-//! Kills of plugins' processes under calls from two threads: each call is answered rightly or gets a typed error in time,
-//! and the host holds no more afterwards than before.
+//! Kills plugins' processes during calls from two threads. Each call is answered correctly or returns a typed error in
+//! time, and the host uses no more resources afterwards than before.
 
 use crate::{Random, id, install};
 use anyhow::{Context, Result, ensure};
@@ -16,14 +16,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Calls of the first wait for a restart, those of the second do not.
+/// Calls of the first plugin wait for a restart, those of the second do not.
 const PLUGINS: [(&str, Duration); 2] =
     [("patient", Duration::from_secs(10)), ("hasty", Duration::from_millis(1))];
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// On a machine with other work, a thread whose time is up may have to wait for a processor.
+/// On a busy machine, a thread whose deadline has passed may have to wait for a CPU.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// By how much the host's own memory may grow over all kills. A kill that cost as little as 4 KiB would show in a thousand.
+/// The limit for the growth of the host's own memory over all kills. A kill that leaks even 4 KiB shows after a
+/// thousand.
 const LIMIT_KIB: u64 = 4 << 10;
 
 /// What callers have seen.
@@ -33,7 +34,7 @@ struct Seen {
     wrong: u64,
     crashed: u64,
     restarting: u64,
-    /// Errors of another kind, and the first of them.
+    /// The number of other errors, and the first of them.
     other: (u64, Option<String>),
     longest: Duration,
 }
@@ -63,7 +64,7 @@ impl Seen {
     }
 }
 
-/// Two threads that call both plugins by turns.
+/// Two threads that call both plugins alternately.
 struct Callers {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Seen>>,
@@ -118,15 +119,15 @@ struct Range {
 }
 
 impl Range {
-    /// Kills both plugins by turns under load, and waits until all is as it was.
+    /// Kills both plugins alternately under load, and waits until both serve again.
     fn shoot(&mut self, count: u64, random: &mut Random) -> Result<Seen> {
         let callers = Callers::start(&self.host)?;
         for _ in 0..count {
             let id = id(PLUGINS[usize::from(self.killed % 2 == 1)].0);
-            // Into a call, between two, or as the process is still new.
+            // During a call, between two, or soon after the start of the process.
             thread::sleep(random.time(Duration::from_millis(3)));
             let pid = self.host.info(&id)?.process_id.context("a plugin that serves has a process")?;
-            let pid = Pid::from_raw(pid.cast_signed()).context("it has a number")?;
+            let pid = Pid::from_raw(pid.cast_signed()).context("it has a pid")?;
             kill_process(pid, Signal::KILL)?;
             self.killed += 1;
             self.wait_for_restart(&id)?;
@@ -149,15 +150,15 @@ impl Range {
     }
 
     fn next_event(&mut self) -> Result<Arc<replug::Event>> {
-        let event = self.events.next_blocking().context("the host is gone")?;
+        let event = self.events.next_blocking().context("the host has ended")?;
         self.retired += u64::from(matches!(event.kind, EventKind::GenerationRetired { .. }));
         if let EventKind::EventsLost { count } = event.kind {
-            anyhow::bail!("{count} events were lost, so that it cannot be known what became of the kills");
+            anyhow::bail!("{count} events were lost, so that the results of the kills are unknown");
         }
         Ok(event)
     }
 
-    /// What the host holds once the threads of the last process have let go.
+    /// The resources of the host, once the threads of the last process have ended.
     fn held(&self, at_most: usize) -> Result<Held> {
         let patience = Instant::now() + Duration::from_secs(10);
         loop {
@@ -188,7 +189,7 @@ pub(crate) fn run(count: u64, random: &mut Random) -> Result<()> {
     let host = builder.build().wait()?;
     let mut range = Range { host, events, retired: 0, killed: 0 };
 
-    // What is allocated once has been allocated after these.
+    // After these, everything that is allocated only once has been allocated.
     let warm_up = (count / 4).clamp(40, 100);
     let mut seen = range.shoot(warm_up, random)?;
     let before = range.held(usize::MAX)?;
@@ -225,7 +226,10 @@ pub(crate) fn run(count: u64, random: &mut Random) -> Result<()> {
         seen.other.0,
         seen.other.1.unwrap_or_default()
     );
-    ensure!(seen.right > 0 && seen.crashed + seen.restarting > 0, "there was no load, so nothing is proven");
+    ensure!(
+        seen.right > 0 && seen.crashed + seen.restarting > 0,
+        "there was no load, so the result is meaningless"
+    );
     ensure!(seen.longest < deadline + GRACE, "a call took {:?}", seen.longest);
     ensure!(
         after.descriptors <= before.descriptors,

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(
     name = "oracle",
-    about = "Compares what the loop builds with clean builds, for many projects and changes"
+    about = "Compares the builds of the loop with clean builds, for many projects and changes"
 )]
 struct Arguments {
     /// Only shapes whose name contains this
@@ -47,7 +47,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let wrong = pairs.iter().filter(|pair| matches!(pair.outcome, Outcome::Wrong(_))).count();
     let (all, most) = (builds.iter().sum::<usize>(), builds.iter().max().copied().unwrap_or(0));
     anstream::println!(
-        "{} pairs: {} right, {wrong} wrong, {} make no sense; {all} builds, at most {most} for a change",
+        "{} pairs: {} right, {wrong} wrong, {} not applicable; {all} builds, at most {most} for a change",
         pairs.len(),
         builds.len(),
         pairs.len() - builds.len() - wrong,

@@ -1,4 +1,4 @@
-//! Threads that call without pause and judge every answer.
+//! Threads that call without pause and check every answer.
 
 use replug::Handle;
 use replug_interfaces::Counter;
@@ -24,14 +24,14 @@ pub(crate) struct Board {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) calls: u64,
-    /// Calls that gave an error.
+    /// Calls that returned an error.
     pub(crate) failed: u64,
-    /// Answers of a generation that was no longer to be called, or not yet there.
+    /// Answers of a generation that was no longer to be called, or not yet.
     pub(crate) wrong: u64,
 }
 
 impl Seen {
-    /// Makes one call and judges it. `last` is the number that this thread saw last.
+    /// Makes one call and checks it. `last` is the last number that this thread has seen.
     fn call(&mut self, handle: &Handle<dyn Counter>, board: &Board, last: &mut u64) {
         let oldest = board.published.load(Ordering::SeqCst).max(*last);
         let answer = handle.value();
@@ -84,7 +84,7 @@ impl Callers {
         Self { board: board.clone(), threads: (0..count).map(start).collect() }
     }
 
-    /// Stops the threads and waits until they have ended, with the destructors that every generation left in them.
+    /// Stops the threads and waits until they have ended, including the destructors that every generation left in them.
     ///
     /// # Panics
     ///
@@ -95,7 +95,7 @@ impl Callers {
     }
 }
 
-/// Threads that make one call each, one after the other, and end.
+/// Starts threads one after the other. Each makes one call, and ends.
 ///
 /// # Panics
 ///

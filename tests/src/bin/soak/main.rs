@@ -1,7 +1,8 @@
-//! Thousands of reloads of different artifacts in one process, under calls without pause. Run by `cargo xtask soak`.
+//! Thousands of reloads of different artifacts in one process, during calls without pause. Run by `cargo xtask soak`.
 //!
-//! Every artifact calls `thread::current()`, starts a thread, and leaves a thread-local value with a destructor in every
-//! thread that calls it. All of them go the way that a user's plugin goes: a file is replaced, and the host reloads.
+//! Every artifact calls `thread::current()`, starts a thread, and leaves a thread-local value with a destructor in
+//! every thread that calls it. They are reloaded in the same way as a user's plugin: a file is replaced, and the host
+//! reloads.
 
 mod callers;
 
@@ -29,7 +30,7 @@ use tempfile::TempDir;
 
 const ID: &str = "dev.replug.numbered";
 
-/// After so many reloads, what is allocated once has been allocated.
+/// After this many reloads, everything that is allocated only once has been allocated.
 const WARM_UP: u64 = 100;
 
 /// Where the artifacts are loaded.
@@ -42,7 +43,7 @@ enum Mode {
 }
 
 impl Mode {
-    /// How much memory of the host's a retired generation may keep.
+    /// How much memory of the host a retired generation may keep.
     fn limit_kib(self) -> f64 {
         match self {
             Self::InProcess => 64.0,
@@ -50,33 +51,33 @@ impl Mode {
         }
     }
 
-    /// What the manifest says of it.
+    /// The lines of the manifest for it.
     fn manifest(self) -> &'static str {
         match self {
-            // It measures what loading leaves behind, and not the trial, which is what the other mode does.
+            // This measures what loading leaves behind, without trials, which do what the other mode does.
             Self::InProcess => "mode = \"in-process\"\nreload.preflight = \"off\"\n",
             Self::Process => "mode = \"process\"\n",
         }
     }
 }
 
-/// What a run may grow by, however short it is: what else the threads of the host allocate.
+/// How much a run may grow, however short it is: other threads of the host allocate, too.
 const NOISE_KIB: u64 = 1024;
 
-/// Descriptors that may be open at the end and were not at the beginning: those of the pipes to a process that is going,
-/// and of the connections of calls that are under way.
+/// How many descriptors may be open at the end beyond those at the beginning: the pipes to a process that is ending,
+/// and the connections of running calls.
 const SPARE_DESCRIPTORS: usize = 16;
 
 #[derive(Parser)]
 #[command(
     name = "soak",
-    about = "Reloads many different artifacts under load, and looks at what that leaves behind"
+    about = "Reloads many different artifacts under load, and checks what that leaves behind"
 )]
 struct Arguments {
     /// How many artifacts to load
     #[arg(long, default_value_t = 3000)]
     reloads: u64,
-    /// Link each artifact with its own copy of std: the host is to stop in time, and to live on
+    /// Link each artifact with its own copy of std: the host must stop reloading in time, and keep serving
     #[arg(long, conflicts_with = "mode")]
     own_std: bool,
     /// Where to load them
@@ -97,7 +98,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let arguments = Arguments::parse();
-    ensure!(arguments.reloads > WARM_UP, "give more than {WARM_UP} reloads: so many are the warm-up");
+    ensure!(arguments.reloads > WARM_UP, "give more than {WARM_UP} reloads, which are the warm-up");
     if arguments.mode == Mode::Process {
         held::with_few_arenas()?;
     }
@@ -112,7 +113,7 @@ struct Soak {
     events: Events,
     artifacts: Numbered,
     binary: PathBuf,
-    /// The plugins folder; gone with it.
+    /// The plugins folder, which is removed when this is dropped.
     _served: TempDir,
     handle: Arc<Handle<dyn Counter>>,
     board: Arc<Board>,
@@ -159,7 +160,7 @@ impl Soak {
         })
     }
 
-    /// Replaces the file and has the host reload it.
+    /// Replaces the file and makes the host reload it.
     fn reload(&mut self, number: u64) -> Result<(), HostError> {
         self.artifacts.put(number, &self.binary).expect("the plugin's folder can be written");
         self.board.offered.store(number, Ordering::SeqCst);
@@ -187,7 +188,7 @@ impl Soak {
 
     fn wait_for_retired(&mut self, count: u64) -> Result<()> {
         while self.retired < count {
-            let event = self.events.next_blocking().context("the host is gone")?;
+            let event = self.events.next_blocking().context("the host has ended")?;
             self.look_at(&event);
         }
         Ok(())
@@ -242,7 +243,7 @@ impl Soak {
         );
         println!("of it the swap      p50 {:.3} ms, p99 {:.3} ms", quantile(swap, 0.5), quantile(swap, 0.99));
         ensure!(failed == 0, "{failed} calls failed");
-        ensure!(wrong == 0, "{wrong} calls were answered by a generation that was not theirs");
+        ensure!(wrong == 0, "{wrong} calls were answered by the wrong generation");
         ensure!(grew == 0, "{grew} thread-local keys were taken and not given back");
         let grew_kib = after.private_kib.saturating_sub(before.private_kib);
         ensure!(
@@ -259,7 +260,7 @@ impl Soak {
         Ok(())
     }
 
-    /// Reloads until the host refuses, and sees whether it lives on.
+    /// Reloads until the host rejects one, and checks that it keeps serving.
     fn run_into_the_wall(mut self, reloads: u64) -> Result<()> {
         let callers = Callers::start(2, &self.handle, &self.board);
         for number in 1..=reloads {
@@ -273,7 +274,7 @@ impl Soak {
                 matches!(cause, ReloadCause::Preflight(PreflightError::OutOfTlsKeys { .. })),
                 "reload {number} failed in another way: {refused}"
             );
-            println!("reload {number} was refused:\n  {refused}");
+            println!("reload {number} was rejected:\n  {refused}");
             let mut seen = callers.join();
             let answer = self.handle.value()?;
             seen = [seen, come_and_go(16, &self.handle, &self.board)].into_iter().sum();
@@ -293,11 +294,11 @@ impl Soak {
             println!("ok");
             return Ok(());
         }
-        bail!("{reloads} reloads were not enough to be refused")
+        bail!("{reloads} reloads were too few to be rejected")
     }
 }
 
-/// Why the plugin did not come up at all.
+/// Why the plugin did not start at all.
 fn why(events: &mut Events) -> String {
     let mut reasons = Vec::new();
     while let Some(event) = events.try_next() {

@@ -1,8 +1,8 @@
-//! `victim PLUGINS STATE [ID=DEED]... [-- PLUGINS STATE [ID=DEED]...]`: a program with plugins in it that do their worst, each
-//! on a thread of its own, `caller-0` and so on. Each group of arguments is a host.
+//! `victim PLUGINS STATE [ID=DEED]... [-- PLUGINS STATE [ID=DEED]...]`: a program whose plugins misbehave, each on a
+//! thread of its own, `caller-0` and so on. Each group of arguments is a host.
 //!
-//! It does not shut its hosts down: what it leaves is what a program leaves that ends in the middle of something. With
-//! `REPLUG_TEST_OFFERED` in its environment it offers to be run as what a host needs beside itself.
+//! It does not shut its hosts down, so it leaves what a program leaves that ends abruptly. With `REPLUG_TEST_OFFERED`
+//! in its environment, it calls `run_if_asked`.
 
 use replug::{Handle, Host};
 use replug_tests::Probe;
@@ -31,7 +31,7 @@ fn main() -> anyhow::Result<()> {
     });
     let callers: Vec<_> = callers.collect::<Result<_, _>>()?;
     for caller in callers {
-        // How a call ends that is survived is for other tests.
+        // How a call ends that the program survives is the subject of other tests.
         let _ = caller.join();
     }
     Ok(())
