@@ -254,8 +254,8 @@ impl Stream {
 }
 
 /// An event of a host in this process, without sequences that would control the terminal.
-pub(super) fn defused(told: &Event) -> Option<Event> {
-    event(serde_json::to_value(told).ok()?)
+pub(super) fn defused(emitted: &Event) -> Option<Event> {
+    event(serde_json::to_value(emitted).ok()?)
 }
 
 /// Parses a received event. `events_lost` has no time, because it did not happen at one.

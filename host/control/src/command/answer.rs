@@ -1,7 +1,7 @@
-//! What a [`Command`](super::Command) gives: plain data, the same over HTTP and on the command line.
+//! The answers to [commands](super::Command): plain data, the same over HTTP and on the command line.
 //!
-//! The command line reads what another version of the host may have written. So an answer is read without regard to what it has
-//! beside the fields here, and a field that is added here has a value for a host that does not know it yet.
+//! The command line may read the answer of another version of the host. So it ignores unknown fields, and a field that
+//! is added here needs a default for hosts that do not send it.
 
 use super::schema::StatusSchema;
 use replug_api::describe;
@@ -14,29 +14,29 @@ use serde_json::{Value, json, value::RawValue};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// The plugins, those that the host has taken in apart from those that it has not.
+/// The plugins, registered and unregistered ones separately.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Plugins {
-    /// The plugins that were started at least once, on this page.
+    /// The plugins on this page that were started at least once.
     pub registered: Vec<Plugin>,
-    /// The others, on this page.
+    /// The other plugins on this page.
     pub unregistered: Vec<Plugin>,
-    /// How many there are on all pages.
+    /// The number of plugins on all pages.
     pub total: usize,
-    /// Which page this is.
+    /// The number of this page.
     pub page_no: u32,
     /// How many plugins a page holds.
     pub page_size: u32,
-    /// What the host was told and has not applied.
+    /// The settings that the host has not applied.
     pub configuration: Configuration,
 }
 
-/// What of its configuration, as it stands, the host has not applied.
+/// The settings in the current configuration that the host has not applied.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Configuration {
-    /// Why it was refused, with file, line and key; null if it was not.
+    /// Why the configuration was rejected, with file, line and key; null if it was not.
     pub refused: Option<String>,
-    /// The keys whose new values count when the host is started again.
+    /// The keys whose new values take effect after a restart of the host.
     pub restart_needed: Vec<String>,
 }
 
@@ -51,53 +51,53 @@ impl From<PendingConfig> for Configuration {
 pub struct Plugin {
     /// Its id.
     pub id: String,
-    /// Its name for people.
+    /// Its display name.
     pub name: String,
-    /// The version that its manifest says.
+    /// The version in its manifest.
     pub version: String,
-    /// What it is for, in its manifest's words.
+    /// The description in its manifest.
     pub description: String,
-    /// What part it plays: `provider`, `filter`, `handler` or `notifier`.
+    /// Its role: `provider`, `filter`, `handler` or `notifier`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Where its generations run, as its manifest says.
+    /// The mode in its manifest.
     #[schema(value_type = String)]
     pub mode: Mode,
     /// Where the generation that serves runs: `in-process` or `process`.
     #[schema(value_type = Option<String>)]
     pub runs_in: Option<Mode>,
-    /// How it is.
+    /// Its status.
     #[schema(value_type = StatusSchema)]
     pub status: Status,
-    /// More about that: what is going on, or what went wrong; may be empty.
+    /// Details of the status: what it does, or what went wrong; may be empty.
     pub detail: String,
     /// The generation that serves.
     pub generation: Option<u64>,
     /// The artifact that serves, by its SHA-256.
     pub digest: Option<String>,
-    /// The number of its process, if that is one of its own.
+    /// The pid of its process, if it runs in a child process.
     pub process_id: Option<u32>,
-    /// Whether it was started, and nothing of it runs now.
+    /// Whether it was started, and none of its generations runs now.
     pub is_exited: bool,
-    /// For how many seconds the generation that serves has done so.
+    /// For how many seconds the serving generation has served.
     pub uptime: Option<f64>,
     /// Calls that have ended, of all generations.
     pub calls: u64,
-    /// Those of them that gave no value.
+    /// Those of them that returned no value.
     pub errors: u64,
-    /// The same by why.
+    /// The same by kind of failure.
     pub failed: Failed,
     /// Calls that run now.
     pub in_flight: usize,
-    /// How often its process was started again after a crash.
+    /// How often its process was restarted after a crash.
     pub restarts: u64,
-    /// The memory that its process has in use, in bytes, if that is one of its own.
+    /// The resident memory of its process, in bytes, if it runs in a child process.
     pub memory: Option<u64>,
-    /// The time on a processor that its process has had, in seconds, if that is one of its own.
+    /// The CPU time of its process, in seconds, if it runs in a child process.
     pub cpu: Option<f64>,
-    /// How many descriptors its process has open, if that is one of its own.
+    /// The number of open descriptors of its process, if it runs in a child process.
     pub open_files: Option<u64>,
-    /// What bounds its process, and what does not though it was asked for, if that is one of its own.
+    /// The limits of its process, and those of its manifest that are not in force, if it runs in a child process.
     #[schema(value_type = Option<Object>)]
     pub limits: Option<LimitsInForce>,
     /// The interfaces of the generation that serves.
@@ -106,7 +106,7 @@ pub struct Plugin {
     pub path: String,
 }
 
-/// Calls that gave no value, by why.
+/// Calls that returned no value, by kind of failure.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Failed {
     /// The method returned an error of its own.
@@ -115,9 +115,9 @@ pub struct Failed {
     pub panicked: u64,
     /// The plugin's process ended meanwhile.
     pub crashed: u64,
-    /// They were not back by their deadline.
+    /// The call did not return by its deadline.
     pub timeout: u64,
-    /// They did not reach the method, or what came back could not be read.
+    /// The call did not reach the method, or its answer could not be read.
     pub lost: u64,
 }
 
@@ -160,19 +160,19 @@ impl From<PluginInfo> for Plugin {
     }
 }
 
-/// How a plugin is after a command has changed it.
+/// The state of a plugin after a command has changed it.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Changed {
     /// The plugin's id.
     pub id: String,
     /// The generation that serves now, if one does.
     pub generation: Option<u64>,
-    /// How the plugin is now.
+    /// The status of the plugin now.
     #[schema(value_type = StatusSchema)]
     pub status: Status,
 }
 
-/// What a call gave.
+/// The result of a call.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Executed {
     /// The plugin's id.
@@ -181,22 +181,22 @@ pub struct Executed {
     pub method: String,
     /// The generation that served when the call began.
     pub generation: Option<u64>,
-    /// What it returned, as the plugin wrote it.
+    /// The value that it returned, as the plugin wrote it.
     #[schema(value_type = Value)]
     pub result: Box<RawValue>,
 }
 
-/// A configuration was taken over.
+/// The result of a new configuration.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ConfigTaken {
     /// The plugin's id.
     pub id: String,
-    /// `live` by the running instance, `restarted` as a new generation, or `at_start` because the plugin does not run: then
-    /// nothing has checked it yet, and a start that it does not fit is refused.
+    /// `live` by the running instance, `restarted` as a new generation, or `at_start` because the plugin does not run.
+    /// Then the plugin has not checked it yet, and if it is invalid, the next start fails.
     pub how: String,
-    /// The generation that has it, if one does.
+    /// The generation that uses it, if one does.
     pub generation: Option<u64>,
-    /// How long it holds, and whether that has still to be seen.
+    /// How long it is in effect, and whether it was checked.
     pub holds: String,
 }
 
@@ -208,13 +208,13 @@ impl ConfigTaken {
         };
         let unchecked = match how {
             Configured::AtStart => {
-                "unchecked as yet: if it does not fit, the next start is refused, until another is given; "
+                "not checked yet: if it is invalid, starts fail until another one is given; "
             }
             Configured::Live(_) | Configured::Restarted(_) => "",
         };
         let holds = format!(
-            "{unchecked}until the host restarts, or `[config]` in the manifest says something else than now; to keep it, \
-             write it there"
+            "{unchecked}until the host restarts, or `[config]` in the manifest changes; to keep it, \
+             write it into the manifest"
         );
         Self { id, how: how.how().into(), generation, holds }
     }
@@ -252,11 +252,11 @@ pub struct Method {
     pub name: String,
     /// The method's doc comment.
     pub docs: String,
-    /// As one would write it in Rust.
+    /// The signature in Rust syntax.
     pub signature: String,
     /// The parameters in order.
     pub params: Vec<Param>,
-    /// What it returns, as data.
+    /// The type of its result, as data.
     pub returns: Value,
     /// The type of its own errors, as data; null if it has none.
     pub error: Value,
@@ -267,7 +267,7 @@ pub struct Method {
 pub struct Param {
     /// The parameter's name.
     pub name: String,
-    /// Its type as one would write it in Rust.
+    /// Its type in Rust syntax.
     pub rust: String,
     /// Its type as data: `"string"`, `{"number":"f64"}`, `{"option":..}`, `{"named":"Entry"}`.
     #[serde(rename = "type")]
@@ -309,10 +309,10 @@ impl Method {
     }
 }
 
-/// What plugins have logged lately, the oldest first.
+/// Recent log entries of plugins, the oldest first.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Logged {
-    /// The plugin's id; none if all were asked for.
+    /// The plugin's id; null for all plugins.
     pub id: Option<String>,
     /// Events of the kinds `log`, `plugin_panicked` and `plugin_crashed`.
     #[schema(value_type = Vec<Object>)]

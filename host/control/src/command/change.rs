@@ -60,14 +60,14 @@ pub(super) async fn config(host: &Host, Configure { id, config }: Configure) -> 
     Ok(ConfigTaken::new(id.to_string(), how))
 }
 
-/// How the plugin is now.
+/// The state of the plugin now.
 fn changed(host: &Host, id: &PluginId) -> Done<Changed> {
     let info = host.info(id.as_str())?;
     let generation = info.generation.map(|generation| generation.0);
     Ok(Changed { id: info.id.to_string(), generation, status: info.status })
 }
 
-/// The version that `to` names: a generation, a digest, or the beginning of one that is no other's.
+/// The version that `to` selects: a generation, a digest, or an unambiguous prefix of one.
 fn version(id: &PluginId, versions: &[Version], to: &str) -> Done<Digest> {
     let generation = to.strip_prefix('g').and_then(|number| number.parse::<u64>().ok());
     let fits = |version: &&Version| match generation {
@@ -86,7 +86,7 @@ fn version(id: &PluginId, versions: &[Version], to: &str) -> Done<Digest> {
         .collect();
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
     let to: String = to.chars().take(80).collect();
-    let text = format!("{id} has no version {to:?} to go back to: there is {known}");
+    let text = format!("{id} has no version {to:?} to go back to; it has {known}");
     Err(ControlError::new(Code::UnknownVersion, text))
 }
 

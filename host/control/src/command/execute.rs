@@ -1,5 +1,5 @@
-//! The one executor: from a [`Command`] to an [`Answer`]. It has no rules of its own but those that make a request
-//! whole (which version `to` names, which page is asked for); what is done, the [`Host`] does.
+//! Executes a [`Command`], and returns its [`Answer`]. It only completes a request (the version that `to` selects, the
+//! requested page); the [`Host`] does the work.
 
 use super::{
     Answer, Command, Execute, Kind, List, Logs, OfPlugin, Payload, Who,
@@ -19,31 +19,31 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 use tracing::{Instrument, Span};
 
-/// A page holds so many plugins unless it is told.
+/// The default number of plugins on a page.
 const PAGE: u32 = 100;
-/// So many log entries are told unless it is said how many.
+/// The default number of log entries.
 const LINES: u32 = 100;
 
-/// How much longer than its `call_timeout` to wait for the end of a call in another process.
+/// How much longer than its `call_timeout` to wait for the end of a call in a child process.
 const GRACE: Duration = Duration::from_secs(1);
 
 pub(super) type Done<T> = Result<T, ControlError>;
 
-/// What does all that is asked of one host, by whatever way it was asked.
+/// Executes all requests to one host, whatever transport they come by.
 pub(crate) struct Executor {
     host: WeakHost,
     audit: Audit,
     recent: Arc<Recent>,
-    /// Where calls run.
+    /// The threads on which calls run.
     calls: Arc<Calls>,
-    /// The calls that may yet begin.
+    /// The permits for further calls.
     places: Arc<Semaphore>,
     call_deadline: Duration,
 }
 
 impl Executor {
-    /// For the host that this holds, with so many calls at the same time that take as long as that if their plugins'
-    /// manifests do not say.
+    /// For the host. At most `calls` calls run at the same time. `call_deadline` applies to calls whose plugins'
+    /// manifests set no limit.
     pub(crate) fn new(
         host: WeakHost,
         recent: Arc<Recent>,
@@ -53,23 +53,23 @@ impl Executor {
         Self { host, audit, recent, calls: Arc::default(), places, call_deadline }
     }
 
-    /// Who had what changed.
+    /// Reports who has changed what.
     pub(crate) fn audit(&self) -> &Audit {
         &self.audit
     }
 
-    /// Does what is asked, and has it audited if it may change something. What has begun goes on even if nobody waits
-    /// for the answer any more.
+    /// Executes a command. Audits it if it may change something. Once begun, it continues even if the client no longer
+    /// waits for the answer.
     pub(crate) async fn run(self: &Arc<Self>, who: Who, command: Command) -> Done<Answer> {
         let host = self.host()?;
         if let Some(plugin) = command.plugin() {
-            // The span of whoever asks.
+            // This sets a field of the span of the request.
             Span::current().record("plugin", tracing::field::display(plugin));
         }
         self.dispatch(host, who, command).await
     }
 
-    /// Executes a command that changes something and is no call.
+    /// Executes a command that changes something and is not a call.
     async fn change(
         self: &Arc<Self>,
         who: Who,
@@ -86,7 +86,7 @@ impl Executor {
         tokio::spawn(audited.in_current_span()).await.unwrap_or_else(|error| Err(bug(&error)))
     }
 
-    /// The host, while it is there.
+    /// The host, if it still exists.
     pub(crate) fn host(&self) -> Result<Host, ControlError> {
         self.host.upgrade().ok_or_else(|| ControlError::new(Code::ShutDown, "the host has shut down"))
     }
@@ -127,7 +127,7 @@ impl Executor {
         })
     }
 
-    /// Calls a method, and has that audited, whether the caller waits for the answer or not.
+    /// Calls a method, and audits the call, whether the client waits for the answer or not.
     async fn execute(&self, host: &Host, who: &Who, call: Execute) -> Done<Executed> {
         let arguments = arguments(&call)?;
         let Execute { id, method, .. } = call;
@@ -141,9 +141,9 @@ impl Executor {
         Ok(Executed { id: id.to_string(), method, generation, result })
     }
 
-    /// The generation that a call reached, and what it gave. It runs on a thread that may block. In process, it cannot be
-    /// broken off: when its deadline passes, whoever asked is released, and the call keeps its place among those that may
-    /// run until it ends.
+    /// The generation that a call reached, and its result. The call runs on a thread that may block. In process, it
+    /// cannot be cancelled: when its deadline passes, the client gets an error, and the call keeps its permit until it
+    /// ends.
     async fn answer(
         &self,
         host: &Host,
@@ -152,7 +152,7 @@ impl Executor {
     ) -> Result<(Option<u64>, Box<RawValue>), ControlError> {
         let handle = host.plugin(id.as_str())?;
         let permit = self.places.clone().try_acquire_owned().map_err(|_| {
-            let text = "as many calls as may run at the same time do so already: call again later";
+            let text = "the maximum number of concurrent calls is reached: retry later";
             ControlError::new(Code::Busy, text).retry(Duration::from_secs(1))
         })?;
         let deadline = deadline(&*host.manifest(id.as_str())?, self.call_deadline);
@@ -160,7 +160,7 @@ impl Executor {
         let invocation = handle.invoke_json(method, arguments);
         let span = Span::current();
         let running = self.calls.run(deadline, move || {
-            // What a plugin says in this process, it says on this thread.
+            // What a plugin in this process logs, it logs on this thread.
             let answer = span.in_scope(|| invocation.wait_raw());
             drop(permit);
             answer
@@ -168,12 +168,13 @@ impl Executor {
         match running.await {
             Ok(Ok(result)) => Ok((generation, result)),
             Ok(Err(error)) => Err(self.failed_call(host, id, error)),
-            Err(NoAnswer::Broken) => {
-                Err(ControlError::new(Code::Bug, "the host failed on the way: its log says how"))
-            }
+            Err(NoAnswer::Broken) => Err(ControlError::new(
+                Code::Bug,
+                "internal error: the call failed in the host; see the host's log",
+            )),
             Err(NoAnswer::Late) => {
                 let text = format!(
-                    "`{method}` of {id} did not answer within {} ms: make it shorter, or raise `call_timeout` in the plugin's manifest; the call itself may go on",
+                    "`{method}` of {id} did not answer within {} ms: make it shorter, or raise `call_timeout` in the plugin's manifest; the call may still be running",
                     deadline.as_millis()
                 );
                 let details = json!({ "after_ms": u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX) });
@@ -189,10 +190,10 @@ impl Executor {
         }
     }
 
-    /// Nothing serves: that passes if the plugin is coming up, and is for someone to mend if not.
+    /// No generation serves. If the plugin is starting, the client can retry; otherwise, a user has to fix the problem.
     fn not_serving(&self, host: &Host, id: &PluginId) -> ControlError {
         if is_coming_up(host, id) {
-            let text = format!("{id} is coming up: ask again in a moment");
+            let text = format!("{id} is starting: retry in a moment");
             return ControlError::new(Code::Restarting, text).retry(Duration::from_secs(1));
         }
         let detail = host.info(id.as_str()).map(|info| info.detail).unwrap_or_default();
@@ -200,17 +201,17 @@ impl Executor {
     }
 }
 
-/// How long to wait for a call of the plugin's, if its manifest does not say.
-fn deadline(manifest: &Manifest, unsaid: Duration) -> Duration {
+/// How long to wait for a call of the plugin. `default` applies if its manifest sets no limit.
+fn deadline(manifest: &Manifest, default: Duration) -> Duration {
     match (manifest.mode, manifest.process.call_timeout) {
-        // It is ended by others, who know better what happened.
+        // The plugin's process ends the call at its timeout, and reports more about it.
         (Mode::Process, Some(timeout)) => timeout + GRACE,
         (_, Some(timeout)) => timeout,
-        (_, None) => unsaid,
+        (_, None) => default,
     }
 }
 
-/// Whether the plugin is on its way to serve.
+/// Whether the plugin is starting.
 fn is_coming_up(host: &Host, id: &PluginId) -> bool {
     host.info(id.as_str()).is_ok_and(|info| info.coming_up)
 }
@@ -247,7 +248,7 @@ macro_rules! dispatch {
 commands!(dispatch);
 
 fn bug(error: &tokio::task::JoinError) -> ControlError {
-    ControlError::new(Code::Bug, format!("the host failed on the way: {error}"))
+    ControlError::new(Code::Bug, format!("internal error: {error}"))
 }
 
 fn page(host: &Host, list: &List) -> Done<Plugins> {
@@ -255,7 +256,7 @@ fn page(host: &Host, list: &List) -> Done<Plugins> {
     let page_size = within("page_size", list.page_size.unwrap_or(PAGE), (1, PAGE))?;
     let mut plugins = host.plugins();
     plugins.retain(|plugin| list.status.is_none_or(|status| plugin.status == status));
-    // Those that run first; each by id.
+    // Registered plugins first; then by id.
     plugins.sort_by_key(|plugin| !plugin.status.is_registered());
     let total = plugins.len();
     let skipped = (page_no as usize - 1).saturating_mul(page_size as usize);
@@ -274,7 +275,7 @@ fn page(host: &Host, list: &List) -> Done<Plugins> {
     })
 }
 
-/// How many log entries are asked for.
+/// The requested number of log entries.
 pub(crate) fn lines(asked: Option<u32>) -> Result<usize, ControlError> {
     let most = super::recent::KEPT_LOGS as u32;
     within("lines", asked.unwrap_or(LINES), (0, most)).map(|lines| lines as usize)
@@ -295,7 +296,7 @@ fn arguments(call: &Execute) -> Result<Value, ControlError> {
     let bad = |text: String| Err(ControlError::new(Code::BadInput, text));
     match (&call.args, &call.payload) {
         (Some(_), Some(_)) => {
-            bad("give either `args` or `payload`: `payload` is short for `args` with one text".into())
+            bad("give either `args` or `payload`: `payload` is short for `args` with one string".into())
         }
         (None, Some(text)) => Ok(json!([text])),
         (None, None) => Ok(Value::Null),

@@ -40,42 +40,44 @@ macro_rules! commands {
             /// List the plugins, in pages: those that were started at least once, and those that were not.
             reads List as list(List) -> Plugins, "The plugins of the page", [];
 
-            /// Tell all of one plugin.
+            /// Describe one plugin.
             reads Get as get(OfPlugin) -> Plugin, "The plugin", [OF_A_PLUGIN];
 
-            /// Describe the methods of the generation that serves: names, parameters, types and docs, from its interfaces.
+            /// Describe the methods of the serving generation: names, parameters, types and docs, from its interfaces.
             reads Methods as methods(OfPlugin) -> Methods, "The methods by interface", [OF_A_PLUGIN];
 
             /// List the versions that a plugin can go back to.
             reads Generations as generations(OfPlugin) -> Versions, "The versions, the oldest first", [OF_A_PLUGIN];
 
-            /// Tell what a plugin, or each, has logged lately; with `follow=true`, as server-sent events that go on with what is
-            /// logged from now on, or, with the last id in the header `Last-Event-ID`, after that.
+            /// Return the recent log entries of a plugin, or of each plugin. With `follow=true`, a stream of
+            /// server-sent events that continues with new entries, or, with the last id in the header `Last-Event-ID`,
+            /// after that entry.
             follows Logs as logs(Logs) -> Logged, "The entries, the oldest first", [OF_A_PLUGIN, OF_A_STREAM];
 
             /// Call a method, always on the newest generation.
             calls Execute as execute(Execute) -> Executed, "What the method returned", [OF_A_PLUGIN, OF_A_CHANGE, OF_A_CALL];
 
-            /// Take in a plugin that was never started, or was unregistered: build it if need be, and start it.
+            /// Register a plugin that was never started, or was unregistered: build it if necessary, and start it.
             changes Register as register(Register) -> Changed, "It serves", [OF_A_PLUGIN, OF_A_CHANGE];
 
-            /// Stop a plugin, and count it among those that were never started.
+            /// Stop a plugin, and count it among the plugins that were never started.
             sets Unregister as unregister(OfPlugin) -> Changed, "It does not run", [OF_A_PLUGIN, OF_A_CHANGE];
 
-            /// Build the plugin, and let the result serve as a new generation.
+            /// Build the plugin, and make the result serve as a new generation.
             changes Reload as reload(OfPlugin) -> Changed, "The new generation serves", [OF_A_PLUGIN, OF_A_CHANGE];
 
-            /// Let an earlier version serve again, as a new generation.
+            /// Make an earlier version serve again, as a new generation.
             changes Rollback as rollback(Rollback) -> Changed, "The earlier version serves", [OF_A_PLUGIN, OF_A_CHANGE];
 
-            /// Start a plugin that does not run; one that does is left alone.
+            /// Start a plugin that does not run. A running one is left alone.
             sets Start as start(OfPlugin) -> Changed, "It serves", [OF_A_PLUGIN, OF_A_CHANGE];
 
-            /// End a plugin after its last call; one that does not run is left alone.
+            /// Stop a plugin after its last call. One that does not run is left alone.
             sets Stop as stop(Stop) -> Changed, "It does not run", [OF_A_PLUGIN, OF_A_CHANGE];
 
-            /// Give a plugin another configuration, without touching its manifest. What the plugin refuses changes nothing.
-            changes Configure as config(Configure) -> ConfigTaken, "The plugin has taken it over", [OF_A_PLUGIN, OF_A_CHANGE];
+            /// Give a plugin another configuration, without changing its manifest. If the plugin rejects it, nothing
+            /// changes.
+            changes Configure as config(Configure) -> ConfigTaken, "The plugin has accepted it", [OF_A_PLUGIN, OF_A_CHANGE];
         }
     };
 }
@@ -133,39 +135,40 @@ pub struct List {
     #[schema(value_type = Option<StatusSchema>)]
     #[param(value_type = Option<StatusSchema>)]
     pub status: Option<Status>,
-    /// Which page, from 1.
+    /// The number of the page, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(minimum = 1, maximum = 4294967295u64)]
     pub page_no: Option<u32>,
-    /// How many plugins a page holds, from 1 to 100; 100 unless told.
+    /// How many plugins a page holds, from 1 to 100; default 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(minimum = 1, maximum = 100)]
     pub page_size: Option<u32>,
 }
 
-/// A plugin to be taken in.
+/// A plugin to register.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Register {
     /// The plugin's id.
     pub id: PluginId,
-    /// Whether to take it in again, built again, if it is registered already. Without it, that is an error.
+    /// Whether to build and start it again if it is registered already. Without this, that is an error.
     #[serde(default)]
     pub rebuild: bool,
 }
 
-/// A plugin to be stopped.
+/// A plugin to stop.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stop {
     /// The plugin's id.
     pub id: PluginId,
-    /// Whether to drop its state, which else is kept for the next start; also that of a plugin that was stopped before.
+    /// Whether to discard its state, which is otherwise kept for the next start. This includes a plugin that was
+    /// stopped before.
     #[serde(default)]
     pub discard: bool,
 }
 
-/// A method to be called.
+/// A method to call.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Execute {
@@ -178,7 +181,7 @@ pub struct Execute {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = schema::arguments, required = false)]
     pub args: Option<Value>,
-    /// The argument of a method that takes one text, in place of `args`.
+    /// The argument of a method that takes one string, in place of `args`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<String>,
 }
@@ -189,8 +192,8 @@ pub struct Execute {
 pub struct Rollback {
     /// The plugin's id.
     pub id: PluginId,
-    /// A digest, or the beginning of one, or a generation such as `g2`, as `generations` lists them. Without it, the
-    /// last version that was different.
+    /// A digest, or a prefix of one, or a generation such as `g2`, as `generations` lists them. Default: the last
+    /// different version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
 }
@@ -201,23 +204,23 @@ pub struct Rollback {
 pub struct Configure {
     /// The plugin's id.
     pub id: PluginId,
-    /// The whole `[config]`, in place of the manifest's.
+    /// The whole `[config]`, which replaces the manifest's.
     #[schema(value_type = Object)]
     pub config: Map<String, Value>,
 }
 
-/// Whose logs to tell.
+/// Which logs to return.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Logs {
-    /// The plugin's id; all plugins if left out.
+    /// The plugin's id; default: all plugins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<PluginId>,
-    /// Whether to go on as server-sent events with what is logged from now on.
+    /// Whether to continue as server-sent events with new entries.
     #[serde(default)]
     pub follow: bool,
-    /// How many of the last entries to tell, of each plugin, from 0 to 500; 100 unless told.
+    /// How many recent entries of each plugin to return, from 0 to 500; default 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(minimum = 0, maximum = 500)]
     pub lines: Option<u32>,

@@ -226,7 +226,7 @@ fn a_configuration_is_taken_over_until_the_manifest_says_something_else() {
     lab.host().stop(&lab.id()).wait().unwrap();
     let unfit = set(&lab, json!({ "wrod": "x" })).data();
     assert_eq!(unfit["how"], "at_start");
-    assert!(unfit["holds"].as_str().unwrap().starts_with("unchecked as yet: "), "{unfit}");
+    assert!(unfit["holds"].as_str().unwrap().starts_with("not checked yet: "), "{unfit}");
     assert_eq!(post(&lab, "start", json!({})).error().0, 422, "as was said");
     let fit = set(&lab, json!({ "word": "later" })).data();
     assert_eq!(fit["how"], "at_start");
