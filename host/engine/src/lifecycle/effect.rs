@@ -2,7 +2,7 @@
 
 #[cfg(doc)]
 use super::Input;
-use super::{Aim, Exit, Next, Ticket, Version};
+use super::{Aim, BeginsWith, Exit, Next, Rollback, Ticket, Version};
 use crate::id::{Digest, Generation};
 use std::time::{Duration, Instant};
 
@@ -54,6 +54,16 @@ pub(crate) enum Effect {
     ReportSuperseded,
     /// Forget the state that was saved last: it is not to be saved any more, or there is none.
     ForgetState,
+    /// Put the last checkpoint aside, which a version has refused with this error.
+    LoseCheckpoint(String),
+    /// Write the state that was saved, and note that the next start begins with it.
+    KeepState,
+    /// Note that the next start begins with the last checkpoint.
+    NoteState,
+    /// Forget the state that was saved last, and that there was one.
+    DiscardState,
+    /// Report that a state was lost.
+    ReportStateLost(String),
 }
 
 /// What takes time. Nothing else is done with the plugin until it has ended.
@@ -75,6 +85,17 @@ pub(crate) enum Work {
     EndBuild(Aim),
     /// Cancel the build, and with it the order that it belongs to.
     CancelBuild,
+    /// Install the version, which begins with this state; [`Input::Served`], [`Input::Unchanged`], [`Input::PassedOver`] or
+    /// [`Input::NotInstalled`].
+    Install(BeginsWith),
+    /// The same for the version that was stopped to make room, which begins with the state that it has saved.
+    BringBack,
+    /// Report that the version did not come to serve, and before that the same of the one that was stopped for it.
+    EndInstall,
+    /// Go back, or refuse to.
+    RollBack(Rollback),
+    /// End what serves; [`Input::Ended`]. Report that the plugin was stopped, if it ran or was about to.
+    EndService { saves: bool, report: bool },
     /// Let this stored version serve; [`Input::Tried`].
     ServeStored(Digest),
     /// The same with the configuration that it has accepted before, if that is another; [`Input::Tried`].

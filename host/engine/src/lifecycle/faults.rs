@@ -1,5 +1,6 @@
 //! What is wrong with a plugin: each kind is put right by something else.
 
+use super::{Because, NotInstalled};
 use crate::id::Digest;
 use std::time::Instant;
 
@@ -34,24 +35,6 @@ struct SourceFault {
     artifact: Option<Digest>,
     /// Whether it was refused for its configuration: another may be the right one.
     is_unfit: bool,
-}
-
-/// A version did not come to serve, or a configuration was not taken.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    pub(crate) text: String,
-    pub(crate) what: Refused,
-}
-
-/// See [`Refusal::what`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
-    /// What was built, as this artifact if it came to one; and whether for its configuration.
-    Newest { artifact: Option<Digest>, is_unfit: bool },
-    /// A version that has served before, or a new configuration.
-    Other,
-    /// An artifact that is kept out of the host; and whether it was built.
-    KeptOut { newest: Option<Digest> },
 }
 
 impl Faults {
@@ -153,20 +136,26 @@ impl Faults {
         }
     }
 
-    /// Once an order is refused, all is as it was before.
-    pub(super) fn is_refused(&mut self, refusal: Refusal, configuring: Option<By>) {
-        let Refusal { text, what } = refusal;
-        match (what, configuring) {
-            (Refused::KeptOut { newest: None }, _) => self.other = Some(text),
-            (Refused::KeptOut { newest }, _) => {
-                self.newest_fails(SourceFault { artifact: newest, ..SourceFault::with(text) });
-            }
-            (Refused::Newest { artifact, is_unfit }, _) => {
+    /// A version did not come to serve, which is the newest if it was built.
+    pub(super) fn version_fails(&mut self, is_newest: bool, failed: NotInstalled, configuring: Option<By>) {
+        let NotInstalled { text, artifact, because, .. } = failed;
+        match because {
+            Because::KeptOut if !is_newest => self.other = Some(text),
+            _ if is_newest => {
+                let is_unfit = because == Because::ConfigRefused;
                 self.newest_fails(SourceFault { text, artifact, is_unfit });
             }
-            (Refused::Other, Some(By::Order)) => {}
-            (Refused::Other, Some(By::Edit)) => self.words_are_refused(text),
-            (Refused::Other, None) => self.other = Some(text),
+            _ => self.is_refused(text, configuring),
+        }
+    }
+
+    /// A version that has served before did not come to serve, or what serves refuses its configuration. An order that is
+    /// refused leaves everything as it was.
+    pub(super) fn is_refused(&mut self, text: String, configuring: Option<By>) {
+        match configuring {
+            Some(By::Order) => {}
+            Some(By::Edit) => self.words_are_refused(text),
+            None => self.other = Some(text),
         }
     }
 
@@ -185,16 +174,12 @@ impl SourceFault {
 mod tests {
     use super::*;
 
-    fn other(text: &str) -> Refusal {
-        Refusal { text: text.into(), what: Refused::Other }
-    }
-
     #[test]
     fn a_version_that_serves_puts_right_what_it_can_and_no_more() {
         let mut faults = Faults::default();
         faults.manifest_is_unusable("manifest".into());
         faults.build_failed("source".into());
-        faults.is_refused(other("last"), None);
+        faults.is_refused("last".into(), None);
         assert_eq!(faults.first().map(String::as_str), Some("last"));
         faults.serves(false);
         assert_eq!(faults.first().map(String::as_str), Some("manifest"));
@@ -207,9 +192,9 @@ mod tests {
     #[test]
     fn a_configuration_that_is_refused_is_a_fault_of_the_manifest_and_none_of_who_ordered_it() {
         let mut faults = Faults::default();
-        faults.is_refused(other("ordered"), Some(By::Order));
+        faults.is_refused("ordered".into(), Some(By::Order));
         assert_eq!(faults, Faults::default());
-        faults.is_refused(other("written"), Some(By::Edit));
+        faults.is_refused("written".into(), Some(By::Edit));
         faults.serves(true);
         assert_eq!(faults.first().map(String::as_str), Some("written"), "another version does not help");
         faults.words_apply();

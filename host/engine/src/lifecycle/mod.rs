@@ -3,14 +3,15 @@
 //! [`Lifecycle::step`] takes the time and one [`Input`], changes the state, and returns [`Effects`]: what the worker does at
 //! once, and at most one [`Work`], which takes time and whose end is the next input but for what happens meanwhile.
 //!
-//! The state has seven parts, each of which holds only what exists in it:
+//! The state has these parts, each of which holds only what exists in it:
 //!
 //! | part | states | left by |
 //! |---|---|---|
 //! | [`Intent`]: is it to run | `Rest`, `Run` | `Wanted`; an order to stop |
 //! | [`Service`]: what serves | `Stopped`: nothing, and nothing served since the last stop | `Served` |
-//! | | `Down`: nothing; what served last has ended, or was quarantined | `Served`, `Stopped`, a failed restart |
-//! | | `Serving`: one generation, with its [`Trust`] and its checkpoints | `Served`, `Died`, `Lost`, `Stopped` |
+//! | | `Down`: nothing; the process of what served last has ended | `Served`, `Stop`, a failed restart |
+//! | | `GivenUp`: nothing; what served last was quarantined, or did not come up again | `Served`, `Stop` |
+//! | | `Serving`: one generation, with its [`Trust`] and its checkpoints | `Served`, `Died`, `Stop`, a lost installation |
 //! | | `Backoff`: nothing until a time, at which an artifact is restarted | `Due`, `Served`, an order to stop |
 //! | [`Activity`]: what is done with it | `Idle` | `Order` |
 //! | | `Order`, in a [`Phase`]: a build, a new configuration, or something else | `Finished` |
@@ -21,6 +22,11 @@
 //! | [`Start`]: how it comes up, if it is to | from the store, from its source, from the store again | `Tried`, `SourceTried` |
 //! | [`Words`]: what the manifest says by now | `InForce` | `ManifestRead`, `WordsRefused` |
 //! | | `Pending`: until another version has come up | `Accepted` |
+//! | [`Install`]: a version on its way | `Starts`: with the saved state or without | `Served`, `NotInstalled` |
+//! | | `Returns`: the version that was stopped for it starts again | `Served`, `NotInstalled` |
+//! | [`Saved`]: the state that was saved last | `Checkpoint`: it may be given up | `Ended` |
+//! | | `AtStop`: it may not | `Served`, `StateLost`, a stop that discards it |
+//! | [`History`]: the versions that have served | | |
 //! | [`Faults`]: what is wrong with it | its manifest, what that says, its newest source, something else | what puts it right |
 //! | [`Task`]: what it needs itself | `Restart`, `GoBack`, `Checkpoint`, `Judge`; or none | its end |
 //!
@@ -34,25 +40,33 @@ mod build;
 mod edit;
 mod effect;
 mod faults;
+mod history;
+mod input;
+mod install;
 mod queue;
+mod saved;
 mod service;
 #[cfg(test)]
 mod simulation;
 mod start;
 mod steps;
 
-use crate::{
-    id::{Digest, Generation, PluginId},
-    record::How,
-};
+use crate::id::{Digest, Generation, PluginId};
 use budget::{Failures, Jitter};
 pub(crate) use build::{Aim, Compiled};
 use edit::Words;
 pub(crate) use edit::{Edit, Next};
 pub(crate) use effect::{Effect, Effects, Work};
-pub(crate) use faults::{By, Faults, Refusal, Refused};
+pub(crate) use faults::{By, Faults};
+use history::History;
+pub(crate) use history::Rollback;
+pub(crate) use input::{Input, Past};
+use install::Install;
+pub(crate) use install::{Because, BeginsWith, Candidate, NotInstalled};
 use queue::{Activity, Phase, Waiting};
 pub(crate) use queue::{Request, Ticket};
+pub(crate) use saved::Ending;
+use saved::Saved;
 use service::Service;
 pub(crate) use service::{Death, Exit};
 use start::Start;
@@ -99,88 +113,6 @@ pub(crate) struct Confirm {
     pub(crate) min_calls: u64,
 }
 
-/// What the lifecycle learns.
-#[derive(Debug)]
-pub(crate) enum Input {
-    /// The plugin follows another manifest from now on.
-    Accepted(Policy),
-    /// An order was given.
-    Order(Ticket, Request),
-    /// The order that was under way is carried out, or has failed.
-    Finished,
-    /// The order under way comes to a build: from now on it can be cancelled.
-    Build(Aim),
-    /// Git writes no files, or has taken too long.
-    GitIsQuiet,
-    /// The change that was to be considered makes pointless what is compiled, or does not.
-    Considered { supersedes: bool },
-    /// Compiling has ended by itself.
-    Compiled(Compiled),
-    /// What was missing has had time to come back.
-    PauseOver,
-    /// What was built is no library, and that is to be known.
-    BuildFailed(String),
-    /// The same, but the manifest was missing: then it is clear whether the plugin is gone.
-    BuildUnclear { until: Instant },
-    /// The plugin is elsewhere now.
-    Moved,
-    /// The build gave what serves.
-    Unchanged,
-    /// What serves is about to be configured, as the order under way asks.
-    ConfigureBegan,
-    /// It takes its configuration, or does not, or has come up again with it or not.
-    ConfigureEnded,
-    /// The manifest was read, and differs like this from what is in force.
-    ManifestRead(Edit),
-    /// The manifest cannot be used.
-    ManifestUnusable(String),
-    /// What serves takes what the manifest says.
-    WordsApply,
-    /// What serves does not take what the manifest says.
-    WordsRefused(String),
-    /// A version did not come to serve, or what serves does not take its configuration.
-    Refused(Refusal),
-    /// Someone, or the host, starts the plugin.
-    Wanted,
-    /// The plugin is started where nothing serves: what failed before no longer counts.
-    Pardoned,
-    /// The plugin is to come up. These versions may before anything is built, the best first.
-    Start { by: StartBy, stored: Vec<Digest> },
-    /// A stored version serves, or does not; and whether because of what the manifest says.
-    Tried { serves: bool, is_unfit: bool },
-    /// Whoever waits for the start was answered.
-    StartAnswered,
-    /// The source was built. Something serves, or these versions may.
-    SourceTried { serves: bool, stored: Vec<Digest> },
-    /// A generation serves, in place of what served before.
-    Served {
-        version: Version,
-        /// Whether it has state to save.
-        stateful: bool,
-        how: How,
-        /// Whether something served until then.
-        replaces: bool,
-        /// Whether another artifact was good last, and this one has not proved itself since.
-        is_unconfirmed: bool,
-    },
-    /// What served was taken out for a version that did not come up, and did not come up again itself.
-    Lost,
-    /// The process of a generation has ended unasked.
-    Died(Death),
-    /// A time that [`Lifecycle::due`] gave has come.
-    Due,
-    /// The calls of the generation that is watched, and to which artifact the plugin can go back from it.
-    Calls { total: u64, failed: u64, earlier: Option<Digest> },
-    /// The task that was to let an artifact serve has ended; [`Input::Served`] came before if it does.
-    TaskEnded { serves: bool },
-    /// The checkpoint was taken or failed; `late` if its step has not come back.
-    CheckpointEnded { late: bool },
-    /// What serves is no longer watched: someone has chosen to go back from it.
-    Unwatched,
-    /// The plugin was stopped.
-    Stopped,
-}
-
 /// What is done for the generation that serves, or did, and is waited for.
 #[derive(Debug)]
 enum Task {
@@ -217,6 +149,9 @@ pub(crate) struct Lifecycle {
     service: Service,
     activity: Activity,
     start: Option<Start>,
+    install: Option<Install>,
+    saved: Saved,
+    history: History,
     task: Option<Task>,
     waiting: Waiting,
     failures: Failures,
@@ -224,14 +159,9 @@ pub(crate) struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Of a plugin that has not run yet, and of which that is known to be wrong: with its manifest, and with its newest
-    /// source. The pauses before its restarts vary with `seed`.
-    pub(crate) fn new(
-        plugin: PluginId,
-        policy: Policy,
-        (manifest, source): (Option<String>, Option<String>),
-        seed: u64,
-    ) -> Self {
+    /// Of a plugin that has not run yet in this host. The pauses before its restarts vary with `seed`.
+    pub(crate) fn new(plugin: PluginId, policy: Policy, past: Past, seed: u64) -> Self {
+        let Past { manifest, source, saved_at_stop, history, good } = past;
         Self {
             plugin,
             policy,
@@ -241,6 +171,9 @@ impl Lifecycle {
             service: Service::Stopped,
             activity: Activity::Idle,
             start: None,
+            install: None,
+            saved: if saved_at_stop { Saved::AtStop } else { Saved::Checkpoint },
+            history: History { served: history, good },
             task: None,
             waiting: Waiting::default(),
             failures: Failures::default(),
@@ -287,17 +220,15 @@ impl Lifecycle {
                 (self.activity, self.start) = (Activity::Idle, None);
                 Effects::default()
             }
-            Input::Served { version, stateful, how, replaces, is_unconfirmed } => {
-                self.faults.serves(how == How::Built);
-                let unproven = match how {
-                    How::Built => replaces || is_unconfirmed,
-                    // Its host has ended or its process has, before that was known.
-                    How::Again => is_unconfirmed,
-                    // Two bad versions would take turns for ever.
-                    How::WentBack => false,
-                };
-                self.served(now, (version, stateful), unproven)
+            Input::Install(candidate) => self.install(candidate),
+            Input::NotInstalled(failed) => self.not_installed(failed),
+            Input::Served { version, stateful, history } => {
+                self.history.served = history;
+                self.served(now, (version, stateful))
             }
+            Input::RollBack(to) => self.roll_back(to),
+            Input::Stop { discards } => self.stop(discards),
+            Input::Ended { ending, checkpoint } => self.ended(ending, checkpoint),
             Input::Died(death) => self.died(now, death),
             Input::Build(aim) => self.build_begins(aim),
             Input::Start { by, stored } => self.start(by, stored),
@@ -309,7 +240,7 @@ impl Lifecycle {
             Input::Compiled(compiled) => self.compiled(compiled),
             Input::PauseOver => self.pause_over(),
             Input::Due => self.due_now(now),
-            Input::Calls { total, failed, earlier } => self.judge(now, (total, failed), earlier),
+            Input::Calls { total, failed } => self.judge(now, (total, failed)),
             Input::TaskEnded { serves } => self.task_ended(now, serves),
             quiet => {
                 self.note(quiet);
@@ -324,7 +255,12 @@ impl Lifecycle {
             Input::BuildFailed(text) => self.faults.build_failed(text),
             Input::BuildUnclear { until } => self.faults.build_is_unclear(until),
             Input::Moved => self.faults.forget_unclear(),
-            Input::Unchanged => self.faults.is_unchanged(),
+            Input::Unchanged => {
+                self.install = None;
+                self.faults.is_unchanged();
+            }
+            Input::PassedOver => self.install = None,
+            Input::StateLost => self.saved = Saved::Checkpoint,
             Input::ConfigureBegan => self.activity.configure_begins(By::Order, false),
             Input::ManifestUnusable(text) => self.faults.manifest_is_unusable(text),
             Input::WordsApply => self.faults.words_apply(),
@@ -332,10 +268,9 @@ impl Lifecycle {
                 self.words = Words::Pending;
                 self.faults.words_are_refused(text);
             }
-            Input::Refused(refusal) => self.faults.is_refused(refusal, self.activity.configures()),
+            Input::Refused(text) => self.faults.is_refused(text, self.activity.configures()),
             Input::Wanted => self.intent = Intent::Run,
             Input::Pardoned => self.failures = Failures::default(),
-            Input::Lost => self.service = self.service.ended(),
             Input::CheckpointEnded { late } => {
                 self.task = None;
                 if late {
@@ -343,18 +278,17 @@ impl Lifecycle {
                     self.service.saves_no_more();
                 }
             }
-            Input::Unwatched => self.service.is_unwatched(),
-            Input::Stopped => {
-                self.service = Service::Stopped;
-                self.failures = Failures::default();
-                self.faults = Faults::default();
-            }
             Input::Accepted(_)
             | Input::ManifestRead(_)
             | Input::ConfigureEnded
             | Input::Order(..)
             | Input::Finished
+            | Input::Install(_)
+            | Input::NotInstalled(_)
             | Input::Served { .. }
+            | Input::RollBack(_)
+            | Input::Stop { .. }
+            | Input::Ended { .. }
             | Input::Died(_)
             | Input::Build(_)
             | Input::Start { .. }
@@ -374,11 +308,6 @@ impl Lifecycle {
     /// Whether it is to run.
     pub(crate) fn is_wanted(&self) -> bool {
         self.intent == Intent::Run
-    }
-
-    /// What served last, and does so still unless it has ended. None once the plugin is stopped.
-    pub(crate) fn last(&self) -> Option<Version> {
-        self.service.last()
     }
 
     /// What is wrong with it.

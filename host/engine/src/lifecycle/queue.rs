@@ -43,6 +43,13 @@ pub(super) enum Phase {
         /// Whether what the manifest said before was not in force.
         was_pending: bool,
     },
+    /// The plugin is stopped.
+    Stop {
+        /// Whether its state is discarded.
+        discards: bool,
+        /// Whether it ran until then, or was about to.
+        was_up: bool,
+    },
     /// Something else.
     Other,
 }
@@ -68,6 +75,13 @@ impl Activity {
         Some((by, was_pending))
     }
 
+    /// Returns whether the state is discarded, and whether the plugin ran until the stop.
+    pub(super) fn stop_ends(&mut self) -> Option<(bool, bool)> {
+        let Self::Order { phase: Phase::Stop { discards, was_up }, .. } = *self else { return None };
+        self.comes_to(Phase::Other);
+        Some((discards, was_up))
+    }
+
     /// The build that is under way.
     pub(super) fn build(&self) -> Option<Build> {
         match self {
@@ -87,7 +101,7 @@ impl Activity {
         match self {
             Self::Idle => true,
             Self::Order { phase: Phase::Build(build), .. } => build.is_open(),
-            Self::Order { phase: Phase::Configure { .. } | Phase::Other, .. } => false,
+            Self::Order { phase: Phase::Configure { .. } | Phase::Stop { .. } | Phase::Other, .. } => false,
         }
     }
 
@@ -95,7 +109,9 @@ impl Activity {
     pub(super) fn configures(&self) -> Option<By> {
         match self {
             Self::Order { phase: Phase::Configure { by, .. }, .. } => Some(*by),
-            Self::Order { phase: Phase::Build(_) | Phase::Other, .. } | Self::Idle => None,
+            Self::Order { phase: Phase::Build(_) | Phase::Stop { .. } | Phase::Other, .. } | Self::Idle => {
+                None
+            }
         }
     }
 }

@@ -2,10 +2,11 @@
 //! restarted with growing pauses, until it has failed too often.
 
 use super::{
-    Confirm, Effect, Effects, Intent, Lifecycle, Policy, Restart, Task, Version, Work,
+    Candidate, Confirm, Effect, Effects, Intent, Lifecycle, Policy, Restart, Task, Version, Work,
     budget::{Failure, pause},
+    saved::Saved,
 };
-use crate::id::{Digest, Generation};
+use crate::{id::Generation, record::How};
 use std::time::{Duration, Instant};
 
 /// How often the calls of a version are counted that has yet to prove itself.
@@ -16,8 +17,13 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(super) enum Service {
     /// Nothing, and nothing served since the plugin was stopped or the host began.
     Stopped,
-    /// Nothing. This served last.
+    /// Nothing. The process of what served last has ended; it returns unless something keeps it from that.
     Down {
+        last: Version,
+    },
+    /// Nothing, and nothing is restarted: what served last was quarantined, or did not come up again after it was stopped for
+    /// another version.
+    GivenUp {
         last: Version,
     },
     Serving(Serving),
@@ -57,8 +63,6 @@ pub(crate) struct Death {
     pub(crate) exit: Exit,
     /// Whether it served until then, and nothing has taken its place.
     pub(crate) leaves_gap: bool,
-    /// The artifact to which the plugin can go back from it.
-    pub(crate) earlier: Option<Digest>,
 }
 
 /// How a process has ended, and what it wrote last.
@@ -73,7 +77,7 @@ impl Service {
     pub(super) fn last(&self) -> Option<Version> {
         match self {
             Self::Stopped => None,
-            Self::Down { last } | Self::Backoff { last, .. } => Some(*last),
+            Self::Down { last } | Self::GivenUp { last } | Self::Backoff { last, .. } => Some(*last),
             Self::Serving(serving) => Some(serving.version),
         }
     }
@@ -81,7 +85,7 @@ impl Service {
     /// When something is due next.
     pub(super) fn due(&self) -> Option<Instant> {
         match self {
-            Self::Stopped | Self::Down { .. } => None,
+            Self::Stopped | Self::Down { .. } | Self::GivenUp { .. } => None,
             Self::Backoff { due, .. } => Some(*due),
             Self::Serving(serving) => {
                 let watch = match serving.trust {
@@ -91,11 +95,6 @@ impl Service {
                 watch.into_iter().chain(serving.checkpoint).min()
             }
         }
-    }
-
-    /// The same without what served.
-    pub(super) fn ended(&self) -> Self {
-        self.last().map_or(Self::Stopped, |last| Self::Down { last })
     }
 
     /// The same, but nothing is restarted.
@@ -151,14 +150,23 @@ impl Lifecycle {
         }
     }
 
-    pub(super) fn served(&mut self, now: Instant, of: (Version, bool), unproven: bool) -> Effects {
-        let (version, stateful) = of;
+    pub(super) fn served(&mut self, now: Instant, (version, stateful): (Version, bool)) -> Effects {
+        let Candidate { how, replaces } = self.installed();
+        let is_unconfirmed = self.history.is_unconfirmed(version.digest);
+        let unproven = match how {
+            How::Built => replaces || is_unconfirmed,
+            // Its host has ended or its process has, before that was known.
+            How::Again => is_unconfirmed,
+            // Two bad versions would take turns for ever.
+            How::WentBack => false,
+        };
+        self.saved = Saved::Checkpoint;
         self.failures.keep_those_of(version.digest);
         let (trust, good) = match self.policy.confirm {
             Some(Confirm { window, .. }) if unproven => {
                 (Trust::Watched { until: now + window, look: now + LOOK.min(window) }, None)
             }
-            _ => (Trust::Trusted, Some(Effect::RememberGood)),
+            _ => (Trust::Trusted, Some(self.is_good(version))),
         };
         let mut serving = Serving { version, stateful, trust, checkpoint: None };
         let forgets = serving.saves(now, self.policy.checkpoint);
@@ -169,8 +177,13 @@ impl Lifecycle {
         Effects::of(good.into_iter().chain(forgets))
     }
 
+    fn is_good(&mut self, version: Version) -> Effect {
+        self.history.good = Some(version.digest);
+        Effect::RememberGood
+    }
+
     pub(super) fn died(&mut self, now: Instant, death: Death) -> Effects {
-        let Death { version, exit, leaves_gap, earlier } = death;
+        let Death { version, exit, leaves_gap } = death;
         let was_watched = match &mut self.service {
             Service::Serving(serving) if serving.version == version => {
                 let trust = std::mem::replace(&mut serving.trust, Trust::Trusted);
@@ -185,7 +198,8 @@ impl Lifecycle {
         if self.intent == Intent::Rest {
             return Effects::of([Effect::ReportCrash { version, exit, restart_in: None }]);
         }
-        if let Some(earlier) = earlier.filter(|_| was_watched) {
+        let earlier = self.history.earlier_than(version.digest).filter(|_| was_watched);
+        if let Some(earlier) = earlier {
             let restart = Restart { digest: earlier, instead_of: Some(version) };
             self.service = Service::Backoff { last: version, due: now, restart };
             return Effects::of([Effect::ReportCrash { version, exit, restart_in: Some(Duration::ZERO) }]);
@@ -214,6 +228,7 @@ impl Lifecycle {
             "its process {failures} within {window}: it is quarantined; rebuild it, or `start` it to try \
              again"
         );
+        self.service = Service::GivenUp { last };
         self.faults.is_quarantined(reason.clone());
         Err(Effect::Quarantine { digest: last.digest, reason })
     }
@@ -247,7 +262,7 @@ impl Lifecycle {
     }
 
     /// Goes back from a version whose calls fail too often; trusts one that has done well for long enough.
-    pub(super) fn judge(&mut self, now: Instant, calls: (u64, u64), earlier: Option<Digest>) -> Effects {
+    pub(super) fn judge(&mut self, now: Instant, calls: (u64, u64)) -> Effects {
         self.task = None;
         let (total, failed) = calls;
         let (Some(confirm), Service::Serving(serving)) = (self.policy.confirm, &mut self.service) else {
@@ -257,7 +272,9 @@ impl Lifecycle {
         let rate = failed as f64 / total.max(1) as f64;
         if total >= confirm.min_calls && rate > confirm.max_error_rate {
             serving.trust = Trust::Trusted;
-            let Some(to) = earlier else { return Effects::of([Effect::ReportNothingEarlier]) };
+            let Some(to) = self.history.earlier_than(serving.version.digest) else {
+                return Effects::of([Effect::ReportNothingEarlier]);
+            };
             let allowed = confirm.max_error_rate;
             let reason = format!(
                 "{failed} of its {total} calls failed, more than the {allowed} that `confirm` allows"
@@ -267,7 +284,8 @@ impl Lifecycle {
         }
         if now >= until {
             serving.trust = Trust::Trusted;
-            return Effects::of([Effect::RememberGood]);
+            let version = serving.version;
+            return Effects::of([self.is_good(version)]);
         }
         Effects::default()
     }

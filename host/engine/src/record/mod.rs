@@ -230,9 +230,9 @@ impl Record {
         self.last_good = self.serving.as_ref().map(|serving| serving.digest);
     }
 
-    /// Whether a version is still to be confirmed, because the last good version is another.
-    pub(crate) fn is_unconfirmed(&self, digest: Digest) -> bool {
-        self.last_good.is_some_and(|good| good != digest)
+    /// The last version that was trusted.
+    pub(crate) fn last_good(&self) -> Option<Digest> {
+        self.last_good
     }
 
     /// Records that the version was bad that the plugin went back from.

@@ -63,7 +63,8 @@ fn a_host_starts_with_what_served_last_and_else_with_what_was_good_last() {
 
 #[test]
 fn a_version_is_unconfirmed_until_it_is_good_if_another_was() {
-    let unconfirmed = |history: &[Happens], digest| after(history).is_unconfirmed(digest);
+    let unconfirmed =
+        |history: &[Happens], digest| after(history).last_good().is_some_and(|good| good != digest);
     let (a, b) = (Serves(A, How::Built), Serves(B, How::Built));
     assert!(!unconfirmed(&[], A) && !unconfirmed(&[a], A), "there is nothing to go back to");
     assert!(unconfirmed(&[a, IsGood, b], B));

@@ -2,8 +2,8 @@
 
 use super::{
     Order, Worker, at,
+    cause::Cause,
     overlap::{Settled, Verdict},
-    serve::Cause,
 };
 use crate::{
     artifact::is_cut_off,

@@ -1,11 +1,11 @@
 //! A new configuration: from an edit of the manifest, or by order.
 
-use super::{Worker, serve::Cause};
+use super::{Worker, cause::Cause};
 use crate::{
     error::{HostError, ReloadCause},
     event::{EventKind, Stage, Stages},
     id::Generation,
-    lifecycle::{Input, Next, Refused, Work},
+    lifecycle::{Input, Next, Work},
     load::LifecycleError,
     manifest::Manifest,
     registry::Live,
@@ -86,7 +86,7 @@ impl Worker {
 
     fn not_configured(&mut self, cause: ReloadCause) -> HostError {
         let error = self.error(Stage::Load, cause);
-        self.failed(&error, Refused::Other);
+        self.failed(&error);
         error.into()
     }
 

@@ -7,11 +7,12 @@ use crate::{
     error::{ReloadCause, TrialError},
     event::EventKind,
     id::Digest,
-    lifecycle::{Input, Refusal, Refused},
+    lifecycle::{BeginsWith, Input},
     load::process::SavedBy,
     manifest::Mode,
-    record::Record,
+    record::{Record, StateNote},
 };
+use std::time::SystemTime;
 
 /// Whether it was the state to begin with that a version could not bear.
 pub(super) fn refuses_state(cause: &ReloadCause) -> bool {
@@ -24,23 +25,25 @@ pub(super) fn refuses_state(cause: &ReloadCause) -> bool {
 }
 
 impl Worker {
-    /// The state to begin with, where no generation serves that could hand over its own: what was saved when the plugin
-    /// was stopped, or its last checkpoint, by this host or by one before it.
-    pub(super) fn state_to_begin_with(&mut self) -> Option<SavedBy> {
-        let was_stopped = self.record.state().is_some();
-        let wants_one = was_stopped || self.manifest().reload.checkpoint.is_some();
-        let reads_it = self.record.is_own() && self.saved.is_none();
-        if self.shared.entry.live().is_none() && wants_one && reads_it {
+    /// The saved state with which an instance is to begin. One that this host does not hold is read, unless a generation
+    /// serves that hands over its own.
+    pub(super) fn state_for(&mut self, with: BeginsWith) -> Option<SavedBy> {
+        let is_kept = match with {
+            BeginsWith::Kept => true,
+            BeginsWith::Checkpoint => false,
+            BeginsWith::HandedOver | BeginsWith::Nothing => return None,
+        };
+        if self.shared.entry.live().is_none() && self.record.is_own() && self.saved.is_none() {
             match self.context.checkpoints.left(self.id()) {
-                Ok(None) if was_stopped => {
+                Ok(None) if is_kept => {
                     let file = self.context.checkpoints.path(self.id());
-                    self.lose_checkpoint(&format!("{} is not there", file.display()));
+                    self.lose_state(&format!("{} is not there", file.display()));
                 }
                 Ok(left) => self.saved = left,
-                Err(error) => self.lose_checkpoint(&error.to_string()),
+                Err(error) => self.lose_state(&error.to_string()),
             }
         }
-        self.saved.clone().filter(|_| wants_one)
+        self.saved.clone()
     }
 
     /// Forgets the state that was saved last: it was handed over, or no one wants it.
@@ -49,6 +52,34 @@ impl Worker {
         if self.record.is_own() {
             self.context.checkpoints.remove(self.id());
         }
+    }
+
+    /// A saved state cannot be read.
+    fn lose_state(&mut self, why: &str) {
+        self.lose_checkpoint(why);
+        self.do_now(Input::StateLost);
+    }
+
+    /// Writes the state that was saved at a stop, for the next start.
+    pub(super) fn keep_state(&mut self) {
+        self.note_state();
+        let (true, Some((version, state))) = (self.record.is_own(), &self.saved) else { return };
+        if let Err(error) = self.context.checkpoints.keep_for_good(self.id(), (*version, state)) {
+            let reason = format!("its state cannot be written: {error}; it is lost when the host ends");
+            self.tell(EventKind::CheckpointLost { reason });
+        }
+    }
+
+    /// Remembers that there is a state to begin with, and whose it is.
+    pub(super) fn note_state(&mut self) {
+        let by = self.record.serving().map(|serving| serving.digest);
+        let note = by.map(|by| StateNote { saved_at: SystemTime::now(), by });
+        self.record.change(|record| record.set_state(note));
+    }
+
+    pub(super) fn discard_state(&mut self) {
+        self.forget_state();
+        self.record.change(|record| record.set_state(None));
     }
 
     /// Gives up a state that is of no use, but for someone who may want to look at it.
@@ -75,13 +106,10 @@ impl Worker {
         }
     }
 
-    /// An artifact that has crashed a host is not to run in this one.
-    pub(super) fn stay_out(&mut self, demotion: &Demotion, newest: Option<Digest>) {
-        let reason = demotion.to_string();
-        let what = Refused::KeptOut { newest };
-        self.do_now(Input::Refused(Refusal { text: reason.clone(), what }));
+    /// Reports that an artifact that has crashed a host does not run in this one.
+    pub(super) fn report_kept_out(&self, demotion: &Demotion) {
         if self.shared.entry.live().is_none() {
-            self.shared.entry.set_reason(&reason);
+            self.shared.entry.set_reason(&demotion.to_string());
         }
         if !self.context.demotions.is_news(self.id(), demotion.digest) {
             self.tell(demotion.event());

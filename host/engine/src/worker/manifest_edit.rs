@@ -1,6 +1,6 @@
 //! The manifest says something else than before, or lies elsewhere.
 
-use super::{Worker, serve::Cause, shell::policy};
+use super::{Worker, cause::Cause, shell::policy};
 use crate::{
     event::{EventKind, Stage, Stages},
     lifecycle::{Edit, Input, Next, Work},
@@ -73,9 +73,8 @@ impl Worker {
     /// Reports why the manifest cannot be used. The one before stays in force.
     fn refuse_manifest(&mut self, error: ManifestError) {
         let error = self.error(Stage::Detect, error.into());
-        self.say_why_down(&error);
         self.do_now(Input::ManifestUnusable(error.to_string()));
-        self.tell_failed(&error, None);
+        self.report_failed(&error, None);
     }
 
     /// Reads the manifest again, and says what is left to do.

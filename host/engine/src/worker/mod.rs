@@ -4,11 +4,12 @@
 //! pointless. Everything after the build runs to its end.
 
 mod bounded;
-mod bring_back;
 mod building;
+mod cause;
 mod configure;
 mod crash_recovery;
 mod go_back;
+mod install;
 mod manifest_edit;
 mod order;
 mod overlap;
@@ -25,7 +26,7 @@ use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stage},
     id::{Generation, PluginId},
-    lifecycle::{By, Input, Lifecycle, Next, Refusal, Refused, Ticket},
+    lifecycle::{By, Input, Lifecycle, Next, Past, Ticket},
     load::process::SavedBy,
     manifest::{self, Manifest, ManifestError},
     record::{Kept, Wanted},
@@ -33,6 +34,7 @@ use crate::{
     reload::Context,
     watch::{Change, Inputs, StaleLocks, Stamps, Watcher, What},
 };
+use cause::Cause;
 pub(crate) use configure::Config;
 pub use configure::Configured;
 use configure::Given;
@@ -40,7 +42,6 @@ pub(crate) use order::{Order, Reply, StartWhy, StopWhy};
 use overlap::{Overlap, Settled};
 use parking_lot::Mutex;
 pub(crate) use progress::Progress;
-use serve::Cause;
 use std::{
     collections::BTreeMap,
     ops::ControlFlow,
@@ -115,10 +116,9 @@ impl Worker {
         let (orders, inbox) = mpsc::unbounded_channel();
         let mut record = context.records.of(&manifest.id);
         record.note(|record| record.reads(&manifest));
-        let wrong =
-            (unusable.as_ref().map(ToString::to_string), record.gone_back_because().map(str::to_owned));
+        let past = Past { manifest: unusable.as_ref().map(ToString::to_string), ..shell::past(&record) };
         let policy = shell::policy(&manifest);
-        let lifecycle = Lifecycle::new(manifest.id.clone(), policy, wrong, shell::any_number());
+        let lifecycle = Lifecycle::new(manifest.id.clone(), policy, past, shell::any_number());
         let mut progress = Progress::of(&record);
         progress.faults = lifecycle.faults().clone();
         progress.has_read(&manifest);
@@ -272,22 +272,18 @@ impl Worker {
         let _ = self.rebuild(cause).await;
     }
 
-    /// A version did not come to serve, or what serves does not take its configuration.
-    fn failed(&mut self, error: &ReloadError, what: Refused) {
-        self.failed_after(error, what, None);
+    /// What serves refuses its configuration, or there is no version to go back to.
+    fn failed(&mut self, error: &ReloadError) {
+        self.do_now(Input::Refused(error.to_string()));
+        self.report_failed(error, None);
     }
 
-    /// The same, after calls have waited for so many milliseconds.
-    fn failed_after(&mut self, error: &ReloadError, what: Refused, gap_ms: Option<f64>) {
+    /// Reports an error, after calls have waited for so many milliseconds.
+    fn report_failed(&self, error: &ReloadError, gap_ms: Option<f64>) {
         // Once an order is refused, all is as it was before.
         if self.lifecycle.configures() != Some(By::Order) {
             self.say_why_down(error);
         }
-        self.do_now(Input::Refused(Refusal { text: error.to_string(), what }));
-        self.tell_failed(error, gap_ms);
-    }
-
-    fn tell_failed(&self, error: &ReloadError, gap_ms: Option<f64>) {
         let configures = self.lifecycle.configures();
         let kept_generation = self.shared.entry.live().map(|live| live.generation);
         let file = Some(self.manifest().file.clone()).filter(|_| configures != Some(By::Order));

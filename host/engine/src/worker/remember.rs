@@ -1,6 +1,6 @@
 //! What outlives the host: how a plugin comes up from what is remembered of it, and what is remembered when it serves.
 
-use super::{Reply, StopWhy, Worker, crash_recovery::refuses_state, serve::Cause};
+use super::{Reply, StopWhy, Worker, cause::Cause, crash_recovery::refuses_state};
 use crate::{
     bring_up::can_move,
     error::{HostError, ReloadCause, ReloadError},

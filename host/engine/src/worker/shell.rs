@@ -1,10 +1,10 @@
 //! The shell around the [lifecycle](crate::lifecycle): it hands in what happens, and does what is to be done.
 
-use super::{Order, Worker, at, serve::Cause};
+use super::{Order, Worker, at, cause::Cause};
 use crate::{
     error::ReloadCause,
     event::{EventKind, Stage},
-    lifecycle::{Confirm, Effect, Effects, Input, Policy, Refused, Ticket, Work},
+    lifecycle::{Confirm, Effect, Effects, Input, Past, Policy, Ticket, Work},
     manifest::Manifest,
     record::Record,
 };
@@ -26,6 +26,17 @@ pub(super) fn policy(manifest: &Manifest) -> Policy {
             min_calls: spec.min_calls,
         }),
         checkpoint: reload.checkpoint,
+    }
+}
+
+/// What a record says of the hosts before.
+pub(super) fn past(record: &Record) -> Past {
+    Past {
+        manifest: None,
+        source: record.gone_back_because().map(str::to_owned),
+        saved_at_stop: record.state().is_some(),
+        history: record.versions().iter().map(|version| version.digest).collect(),
+        good: record.last_good(),
     }
 }
 
@@ -131,12 +142,17 @@ impl Worker {
             Effect::ReportTakenBack { from, reason, fault } => self.taken_back(from, &reason, &fault),
             Effect::ReportNothingEarlier => {
                 let error = self.error(Stage::Confirm, ReloadCause::NothingEarlier);
-                self.failed(&error, Refused::Other);
+                self.failed(&error);
             }
             Effect::RememberGood => self.record.note(Record::is_good),
             Effect::ReportUnclearBuild => self.report_unclear_build(),
             Effect::ReportSuperseded => self.tell(EventKind::BuildSuperseded),
             Effect::ForgetState => self.forget_state(),
+            Effect::LoseCheckpoint(why) => self.lose_checkpoint(&why),
+            Effect::KeepState => self.keep_state(),
+            Effect::NoteState => self.note_state(),
+            Effect::DiscardState => self.discard_state(),
+            Effect::ReportStateLost(reason) => self.tell(EventKind::CheckpointLost { reason }),
         }
     }
 }

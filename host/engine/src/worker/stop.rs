@@ -3,16 +3,15 @@
 use super::{StopWhy, Worker, bounded::blocking};
 use crate::{
     event::EventKind,
-    lifecycle::Input,
+    lifecycle::{Ending, Input, Work},
     load::{Instance, LifecycleError, process::SavedBy},
     manifest::Unload,
-    record::StateNote,
     registry::{Live, Retiring, Unmap},
     reload,
 };
 use std::{
     thread,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
 
@@ -22,39 +21,38 @@ type HandedOver = Result<Option<SavedBy>, String>;
 impl Worker {
     pub(super) async fn stop(&mut self, why: StopWhy) {
         self.hear_of_deaths();
-        let checkpoint = self.saved.take();
-        self.do_now(Input::Stopped);
+        let work = self.step(Input::Stop { discards: why == StopWhy::Discarded });
+        let Some(Work::EndService { saves, report }) = work else { return };
         self.doing(None);
         self.shared.progress.lock().unregistered |= why == StopWhy::Unregistered;
-        let was_to_return = self.shared.entry.is_restarting();
+        match self.shared.entry.close(why.reason()) {
+            Some(retiring) => self.end(retiring, why, saves).await,
+            None => {
+                self.cut_off(self.manifest().reload.drain_timeout).await;
+                // What did not come up has changed nothing of the state that it was to begin with.
+                self.ended(Ending::NothingServed);
+            }
+        }
+        if report {
+            self.tell(EventKind::PluginStopped { reason: why.reason().into() });
+        }
+    }
+
+    /// Ends a generation that no longer serves, within the time that it has for that.
+    async fn end(&mut self, retiring: Retiring, why: StopWhy, saves: bool) {
         let began = Instant::now();
-        let retiring = self.shared.entry.close(why.reason());
         let deadline = self.manifest().reload.drain_timeout;
-        let Some(retiring) = retiring else {
-            self.cut_off(deadline).await;
-            // What did not come up has changed nothing of the state that it was to begin with.
-            self.saved = checkpoint;
-            if why == StopWhy::Discarded {
-                self.discard_state();
-            } else if was_to_return {
-                self.note_state();
-            }
-            if was_to_return {
-                self.tell(EventKind::PluginStopped { reason: why.reason().into() });
-            }
-            return;
-        };
         let (plugin, generation) = (retiring.live().plugin.clone(), retiring.live().generation);
         // Whoever shuts the host down has probably called the plugin, and waits here: its thread will not end.
         let unmap = if why == StopWhy::ShutDown { Unmap::Never } else { self.unmap() };
-        let (context, keeps_state) = (self.context.clone(), why != StopWhy::Discarded);
+        let context = self.context.clone();
         let (hand_over, handed_over) = oneshot::channel();
-        let ending = tokio::spawn(blocking(move || {
+        let retired = tokio::spawn(blocking(move || {
             let drained = retiring.drain(Some(deadline));
             // The state of what still runs calls is saved as a checkpoint is.
             let live = drained.as_ref().unwrap_or_else(Retiring::live);
             // No one listens when it took too long.
-            let _ = hand_over.send(if keeps_state { save(live) } else { Ok(None) });
+            let _ = hand_over.send(if saves { save(live) } else { Ok(None) });
             // A process runs no calls any more, or is about to be killed, and its last callers are about to learn of it.
             let drained = drained.or_else(|retiring| match &retiring.live().instance {
                 Instance::Process(_) => retiring.drain(None),
@@ -65,25 +63,26 @@ impl Worker {
         let step_timeout = self.manifest().process.step_timeout;
         let handed_over = tokio::time::timeout(deadline + step_timeout, handed_over).await;
         self.cut_off(deadline.saturating_sub(began.elapsed())).await;
-        if keeps_state {
-            self.keep_state(
-                checkpoint,
-                match handed_over {
-                    Ok(handed_over) => handed_over.unwrap_or_else(|_| Err("see the panic above".into())),
-                    Err(_) => {
-                        Err(format!("`save` did not end within {}", humantime::format_duration(step_timeout)))
-                    }
-                },
-            );
-        } else {
-            self.discard_state();
-        }
+        let ending = match handed_over {
+            Ok(Ok(Ok(Some(state)))) => {
+                self.saved = Some(state);
+                Ending::Saved
+            }
+            Ok(Ok(Ok(None))) => Ending::Stateless,
+            Ok(Ok(Err(error))) => Ending::NotSaved(error),
+            Ok(Err(_)) => Ending::NotSaved("see the panic above".into()),
+            Err(_) => Ending::NotSaved(format!(
+                "`save` did not end within {}",
+                humantime::format_duration(step_timeout)
+            )),
+        };
+        self.ended(ending);
         // `stop` and the drop of a plugin in this process may never come back. Unmapping waits once more.
         let patience = (deadline + step_timeout).saturating_mul(2);
-        let Ok(drained) = tokio::time::timeout(patience, ending).await else {
+        let Ok(drained) = tokio::time::timeout(patience, retired).await else {
             let waited = humantime::format_duration(patience);
             tracing::warn!("{plugin}: `stop` did not return within {waited}; its thread is abandoned");
-            return self.tell(EventKind::PluginStopped { reason: why.reason().into() });
+            return;
         };
         if let Ok(Ok(Err(retiring))) = drained {
             let waited = humantime::format_duration(deadline);
@@ -92,51 +91,12 @@ impl Worker {
         }
         // It may have crashed on its way out.
         self.hear_of_deaths();
-        self.tell(EventKind::PluginStopped { reason: why.reason().into() });
     }
 
-    /// Keeps what a generation has handed over, for the next start.
-    fn keep_state(&mut self, checkpoint: Option<SavedBy>, handed_over: HandedOver) {
-        match handed_over {
-            Ok(None) => self.forget_state(),
-            Ok(Some((version, state))) => {
-                let kept = match self.record.is_own() {
-                    true => self.context.checkpoints.keep_for_good(self.id(), (version, &state)),
-                    false => Ok(()),
-                };
-                self.saved = Some((version, state));
-                self.note_state();
-                if let Err(error) = kept {
-                    let reason =
-                        format!("its state cannot be written: {error}; it is lost when the host ends");
-                    self.tell(EventKind::CheckpointLost { reason });
-                }
-            }
-            Err(error) => {
-                let rest = match checkpoint {
-                    Some(_) => "the next start begins with its last checkpoint",
-                    None => "the next start begins without it",
-                };
-                self.saved = checkpoint;
-                self.note_state();
-                self.tell(EventKind::CheckpointLost {
-                    reason: format!("its state was not saved: {error}; {rest}"),
-                });
-            }
-        }
-    }
-
-    /// Remembers that there is a state to begin with, and whose it is.
-    fn note_state(&mut self) {
-        let by = self.record.serving().map(|serving| serving.digest);
-        let note = by.filter(|_| self.saved.is_some());
-        let note = note.map(|by| StateNote { saved_at: SystemTime::now(), by });
-        self.record.change(|record| record.set_state(note));
-    }
-
-    fn discard_state(&mut self) {
-        self.forget_state();
-        self.record.change(|record| record.set_state(None));
+    /// Hands in how what served has ended.
+    fn ended(&mut self, ending: Ending) {
+        let checkpoint = self.saved.is_some();
+        self.do_now(Input::Ended { ending, checkpoint });
     }
 
     /// Ends the calls that still run in a process of the plugin's when the rest of `drain_timeout` is over, with the process.

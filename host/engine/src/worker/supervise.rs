@@ -1,6 +1,6 @@
 //! How the worker learns that a process has ended, and what it does to have its plugin serve again.
 
-use super::{Worker, serve::Cause};
+use super::{Worker, cause::Cause};
 use crate::{
     event::{EventKind, Stages},
     id::{Digest, Generation},
@@ -114,7 +114,6 @@ impl Worker {
             version: Version { generation, digest },
             exit: Exit { signal, status, stderr_tail },
             leaves_gap,
-            earlier: self.earlier_than(digest),
         }));
     }
 

@@ -137,14 +137,18 @@ fn all_states_are_left(moves: &Moves) {
         ("stopped", "Served", "serving"),
         ("serving", "Died", "backoff"),
         ("serving", "Died", "down"),
-        ("serving", "Stopped", "stopped"),
-        ("serving", "Lost", "down"),
+        ("serving", "Died", "given up"),
+        ("serving", "Stop", "stopped"),
+        ("serving", "NotInstalled", "given up"),
         ("backoff", "Due", "down"),
         ("backoff", "Served", "serving"),
         ("backoff", "Order", "down"),
         ("down", "Served", "serving"),
         ("down", "TaskEnded", "backoff"),
-        ("down", "Stopped", "stopped"),
+        ("down", "TaskEnded", "given up"),
+        ("down", "Stop", "stopped"),
+        ("given up", "Served", "serving"),
+        ("given up", "Stop", "stopped"),
     ];
     for way in ways {
         assert!(moves.contains(&way), "no history takes the way {way:?}: {moves:#?}");

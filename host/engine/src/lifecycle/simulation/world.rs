@@ -1,7 +1,9 @@
 //! The worker and what it works with, played by dice.
 
 mod edits;
+mod install;
 mod starts;
+mod stops;
 mod watch;
 mod worker;
 
@@ -9,7 +11,7 @@ use super::{Dice, Moves};
 use crate::{
     id::{Digest, PluginId},
     lifecycle::{
-        Confirm, Death, Effect, Exit, Input, Lifecycle, Policy, Request, Service, Ticket, Version, Work,
+        Confirm, Death, Effect, Exit, Input, Lifecycle, Past, Policy, Request, Service, Ticket, Version, Work,
     },
     record::How,
 };
@@ -43,6 +45,23 @@ impl Order {
     }
 }
 
+/// The saved state of the plugin, and what its record says of that. Each state is a number.
+#[derive(Clone, Copy, Debug, Default)]
+struct Store {
+    states: u64,
+    saved: Option<u64>,
+    /// Whether the record says that the next start begins with a state.
+    is_noted: bool,
+}
+
+impl Store {
+    /// A state that was never saved before.
+    fn fresh(&mut self) -> u64 {
+        self.states += 1;
+        self.states
+    }
+}
+
 pub(super) struct World {
     dice: Dice,
     now: Instant,
@@ -51,9 +70,14 @@ pub(super) struct World {
     policy: Policy,
     /// What serves; the others have ended.
     serves: Option<Version>,
+    /// Whether what serves has state, or what served last had.
+    stateful: bool,
     generations: u64,
+    store: Store,
     /// The artifacts that have served, the oldest first.
     served: Vec<Digest>,
+    /// How many of them are kept.
+    keeps: usize,
     quarantined: BTreeSet<Digest>,
     /// The artifact that has proved itself last.
     good: Option<Digest>,
@@ -77,13 +101,16 @@ impl World {
         let mut dice = Dice::new(seed);
         let policy = policy(&mut dice);
         Self {
-            machine: Lifecycle::new(plugin(), policy, (None, None), dice.roll()),
+            machine: Lifecycle::new(plugin(), policy, Past::default(), dice.roll()),
+            keeps: 2 + dice.below(4) as usize,
             watch: Watch::new(policy, verbose),
             dice,
             now: begin,
             policy,
             serves: None,
+            stateful: false,
             generations: 0,
+            store: Store::default(),
             served: Vec::new(),
             quarantined: BTreeSet::new(),
             good: None,
@@ -206,7 +233,7 @@ impl World {
             let leaves_gap = served && self.serves.is_none();
             let earlier = self.earlier(version.digest);
             self.watch.died(self.now, (version, leaves_gap), earlier);
-            let death = Death { version, exit: Exit::default(), leaves_gap, earlier };
+            let death = Death { version, exit: Exit::default(), leaves_gap };
             self.drive(Input::Died(death));
         }
     }
@@ -240,10 +267,7 @@ impl World {
                     Input::TaskEnded { serves }
                 }
                 Work::GoBack { to } => Input::TaskEnded { serves: self.install(to, How::WentBack) },
-                Work::Checkpoint => {
-                    self.takes_time();
-                    Input::CheckpointEnded { late: self.dice.chance(1, 5) }
-                }
+                Work::Checkpoint => self.checkpoint(),
                 Work::CountCalls => self.count_calls(),
                 of_a_build => return Some(of_a_build),
             };
@@ -266,7 +290,7 @@ impl World {
             self.apply(effect);
         }
         let is_serving = matches!(self.machine.service, Service::Serving(_));
-        let knows = self.machine.last().filter(|_| is_serving);
+        let knows = self.machine.service.last().filter(|_| is_serving);
         let is_known = !self.deaths.is_empty() || self.watch.is_on_the_way || knows == self.serves;
         self.watch.rule(is_known, || format!("it takes {knows:?} to serve, and {kind} came"));
         self.watch.begins(effects.then.as_ref(), &self.orders);
@@ -282,9 +306,16 @@ impl World {
             }
             Effect::ReportUnclearBuild => self.report_unclear_build(),
             Effect::RememberGood => {
-                self.good = self.machine.last().map(|last| last.digest);
+                self.good = self.machine.service.last().map(|last| last.digest);
                 self.watch.does(self.now, Effect::RememberGood, self.tried);
             }
+            Effect::LoseCheckpoint(_) => {
+                self.store = Store { saved: None, is_noted: false, ..self.store };
+                self.watch.gives_up_a_state();
+            }
+            Effect::KeepState | Effect::NoteState => self.store.is_noted = true,
+            Effect::ForgetState => self.store.saved = None,
+            Effect::DiscardState => self.store = Store { saved: None, is_noted: false, ..self.store },
             effect => self.watch.does(self.now, effect, self.tried),
         }
     }
@@ -313,6 +344,7 @@ fn name(service: &Service) -> &'static str {
     match service {
         Service::Stopped => "stopped",
         Service::Down { .. } => "down",
+        Service::GivenUp { .. } => "given up",
         Service::Serving(_) => "serving",
         Service::Backoff { .. } => "backoff",
     }
@@ -346,13 +378,17 @@ fn name_of(input: &Input) -> &'static str {
         Input::Wanted => "Wanted",
         Input::Pardoned => "Pardoned",
         Input::Served { .. } => "Served",
-        Input::Lost => "Lost",
+        Input::Install(_) => "Install",
+        Input::NotInstalled(_) => "NotInstalled",
+        Input::StateLost => "StateLost",
+        Input::PassedOver => "PassedOver",
         Input::Died(_) => "Died",
         Input::Due => "Due",
         Input::Calls { .. } => "Calls",
         Input::TaskEnded { .. } => "TaskEnded",
         Input::CheckpointEnded { .. } => "CheckpointEnded",
-        Input::Unwatched => "Unwatched",
-        Input::Stopped => "Stopped",
+        Input::RollBack(_) => "RollBack",
+        Input::Stop { .. } => "Stop",
+        Input::Ended { .. } => "Ended",
     }
 }

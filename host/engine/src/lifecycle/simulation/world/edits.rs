@@ -1,7 +1,7 @@
 //! Edits of the manifest, and new configurations.
 
 use super::World;
-use crate::lifecycle::{Edit, Input, Next, Refusal, Refused, Work};
+use crate::lifecycle::{Edit, Input, Next, Work};
 
 impl World {
     /// Someone asks for another configuration.
@@ -64,7 +64,7 @@ impl World {
         let takes_it = self.calm || self.dice.chance(1, 2);
         if !takes_it {
             let text = "it refuses its configuration".to_owned();
-            self.step(Input::Refused(Refusal { text: text.clone(), what: Refused::Other }));
+            self.step(Input::Refused(text.clone()));
             let faults = self.machine.faults();
             let is_so = if by_order { *faults == before } else { faults.first() == Some(&text) };
             self.watch.rule(is_so, || format!("it was refused, and of {before:?} came something else"));

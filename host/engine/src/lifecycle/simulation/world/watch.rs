@@ -1,11 +1,12 @@
 //! What may happen by the world's own count, and the first thing that happened all the same.
 
 mod builds;
+mod effects;
 
 use super::Order;
 use crate::{
     id::Digest,
-    lifecycle::{Confirm, Effect, Input, Lifecycle, Policy, Service, Ticket, Version, Work},
+    lifecycle::{Confirm, Input, Lifecycle, Policy, Service, Ticket, Version, Work},
 };
 use builds::Builds;
 use std::{
@@ -31,6 +32,14 @@ pub(super) struct Watch {
     /// Whether what served was taken out for a version that has not come up yet.
     pub(super) is_on_the_way: bool,
     current: Option<Version>,
+    /// What served last since the last stop.
+    pub(super) last: Option<Version>,
+    /// Whether the plugin runs, or returns by itself unless it is stopped.
+    pub(super) is_up: bool,
+    /// The state with which the next version is to begin, because the plugin was stopped.
+    pub(super) promised: Option<u64>,
+    /// Whether a state may be given up now.
+    pub(super) may_give_up: bool,
     /// Until when what serves has to prove itself.
     unproven: Option<Instant>,
     /// What the next step has to do.
@@ -126,7 +135,12 @@ impl Watch {
                 | Work::ServeAccepted(_)
                 | Work::AnswerStart
                 | Work::BuildSource
-                | Work::EndStart,
+                | Work::EndStart
+                | Work::Install(_)
+                | Work::BringBack
+                | Work::EndInstall
+                | Work::RollBack(_)
+                | Work::EndService { .. },
             ) => {}
             Some(Work::CarryOut(ticket)) => {
                 let is_free = self.under_way.is_none() && !self.has_task;
@@ -202,6 +216,7 @@ impl Watch {
 
     pub(super) fn stopped(&mut self) {
         (self.current, self.unproven, self.source_is_wrong) = (None, None, false);
+        (self.last, self.is_up) = (None, false);
         self.failures.clear();
     }
 
@@ -210,7 +225,12 @@ impl Watch {
     }
 
     pub(super) fn lost(&mut self) {
-        (self.current, self.unproven) = (None, None);
+        (self.current, self.unproven, self.is_up) = (None, None, false);
+    }
+
+    pub(super) fn gives_up_a_state(&mut self) {
+        let may = std::mem::take(&mut self.may_give_up);
+        self.rule(may, || "a state is given up that is of use".into());
     }
 
     pub(super) fn is_watched(&self) -> bool {
@@ -220,6 +240,7 @@ impl Watch {
     pub(super) fn serves(&mut self, of: (Instant, Version), (unproven, is_newest): (bool, bool)) {
         let (now, version) = of;
         (self.current, self.restart) = (Some(version), None);
+        (self.last, self.is_up, self.promised) = (Some(version), true, None);
         let window = self.policy().confirm.filter(|_| unproven).map(|confirm| confirm.window);
         self.unproven = window.map(|window| now + window);
         // One that has not to prove itself is trusted at once.
@@ -269,6 +290,7 @@ impl Watch {
         let expected = self.expected.take();
         let is_so = expected == Some(Expected::Quarantine(digest));
         self.rule(is_so, || format!("{digest:?} is quarantined, and not {expected:?}"));
+        self.is_up = false;
         if !self.source_is_wrong {
             (self.source_is_wrong, self.explained) = (true, tried);
         }
@@ -306,63 +328,6 @@ impl Watch {
             self.expected = Some(earlier.map_or(Expected::NothingEarlier, Expected::GoBack));
         } else if self.unproven.is_some_and(|until| until <= now) {
             self.expected = Some(Expected::Trust);
-        }
-    }
-
-    pub(super) fn does(&mut self, now: Instant, effect: Effect, tried: Option<u8>) {
-        match effect {
-            Effect::Refuse(ticket) => {
-                let order = self.open.get(&ticket).copied();
-                let is_pointless = matches!(
-                    order,
-                    Some(
-                        Order::Save
-                            | Order::Edit
-                            | Order::Reload
-                            | Order::Start
-                            | Order::Rollback
-                            | Order::Configure
-                    )
-                );
-                let stops = self.open.values().any(|order| *order == Order::Stop);
-                self.rule(is_pointless && stops, || format!("{ticket:?} is refused: {order:?}"));
-                self.answered(ticket);
-            }
-            Effect::ExpectRestart(at) => {
-                let (restart, longest) = (self.restart, (self.policy().restart_pause * 66).max(at - now));
-                let is_so = restart.is_some_and(|(_, due, _)| due <= at && at - now <= longest);
-                self.rule(is_so, || format!("callers are to wait until {at:?}, and {restart:?}"));
-            }
-            Effect::ReportCrash { version, restart_in, .. } => {
-                let is_so = restart_in.is_some() == self.restart.is_some() || self.current.is_some();
-                self.rule(is_so, || format!("{version:?}: a restart in {restart_in:?} is reported"));
-            }
-            Effect::ReportTakenBack { from, .. } => {
-                let version = self.taken_back.take();
-                let is_so = version.is_some_and(|version| version.generation == from);
-                self.rule(is_so, || format!("{from:?} is taken back, and not {version:?}"));
-                (self.source_is_wrong, self.explained) = (true, tried);
-            }
-            Effect::ReportNothingEarlier => {
-                let expected = self.expected.take();
-                let is_so = expected == Some(Expected::NothingEarlier);
-                self.rule(is_so, || format!("there is no way back, and it is to be {expected:?}"));
-            }
-            Effect::RememberGood => {
-                let (expected, unproven) = (self.expected.take(), self.unproven.take());
-                let is_so = expected == Some(Expected::Trust) && unproven.is_none_or(|until| until <= now);
-                self.rule(is_so, || format!("it is trusted, and it is to be {expected:?}"));
-            }
-            Effect::ReportSuperseded => {
-                let was =
-                    self.builds.as_mut().is_some_and(|builds| std::mem::take(&mut builds.is_superseded));
-                self.rule(was, || "a build is superseded by nothing".into());
-            }
-            Effect::ForgetState => {}
-            Effect::CountRestart | Effect::ReportRestart { .. } => {
-                self.rule(self.is_wanted, || "it was restarted, and is not to run".into());
-            }
-            Effect::Quarantine { .. } | Effect::ReportUnclearBuild => unreachable!("the world takes it"),
         }
     }
 

@@ -2,8 +2,8 @@
 
 use super::{Order, World, digest, policy};
 use crate::{
-    id::{Digest, Generation},
-    lifecycle::{Aim, Compiled, Input, Next, Refusal, Refused, Ticket, Version, Work},
+    id::Digest,
+    lifecycle::{Aim, Compiled, Input, Next, Rollback, Ticket, Work},
     record::How,
 };
 use std::time::Duration;
@@ -13,12 +13,7 @@ impl World {
         let order = self.orders[&ticket];
         self.watch.note(|| format!("carried out: {order:?}, {ticket:?}"));
         match order {
-            Order::Stop => {
-                self.hear();
-                (self.serves, self.unclear) = (None, None);
-                self.watch.stopped();
-                self.step(Input::Stopped);
-            }
+            Order::Stop => self.stop(),
             Order::Policy => {
                 self.policy = policy(&mut self.dice);
                 self.watch.follows(self.policy);
@@ -49,14 +44,7 @@ impl World {
                     self.rebuild(Aim::Renew);
                 }
             }
-            Order::Rollback => {
-                self.watch.unwatched();
-                self.step(Input::Unwatched);
-                if let Some(to) = self.machine.last().and_then(|last| self.earlier(last.digest)) {
-                    self.install(to, How::WentBack);
-                    self.watch.is_chosen();
-                }
-            }
+            Order::Rollback => self.roll_back(),
             Order::Configure => self.configure(),
             Order::Edit => {
                 if self.edit() == Next::Build && self.machine.is_wanted() {
@@ -181,91 +169,32 @@ impl World {
         }
     }
 
-    /// An artifact did not come to serve.
-    fn refuse(&mut self, digest: Digest, is_new: bool) {
-        let what = if is_new {
-            self.watch.source_fails(digest.0[0]);
-            Refused::Newest { artifact: Some(digest), is_unfit: self.dice.chance(1, 4) }
-        } else {
-            if self.serves.is_none() {
-                self.watch.is_down(self.source);
+    /// Someone asks for the plugin to go back, to a certain version or to the one before.
+    fn roll_back(&mut self) {
+        let to = match self.served.len() {
+            known @ 1.. if self.dice.chance(1, 3) => {
+                Some(self.served[self.dice.below(known as u64) as usize])
             }
-            Refused::Other
+            _ => None,
         };
-        self.step(Input::Refused(Refusal { text: "it does not come up".into(), what }));
-    }
-
-    /// Lets an artifact serve, or fails to.
-    pub(super) fn install(&mut self, digest: Digest, how: How) -> bool {
-        let is_new = how == How::Built;
-        self.generations += 1;
-        let version = Version { generation: Generation(self.generations), digest };
-        self.takes_time();
-        let stops_first = self.serves.is_some() && self.dice.chance(1, 4);
-        let fails = !self.calm && self.dice.chance(1, 4);
-        if self.quarantined.contains(&digest) || fails && !stops_first {
-            self.refuse(digest, is_new);
-            return false;
-        }
-        let before = self.serves;
-        if stops_first {
-            self.watch.is_on_the_way = true;
-            self.serves = None;
-        }
-        self.takes_time();
-        let came_up = match (fails, before) {
-            (false, _) => Some(version),
-            (true, Some(before)) if self.dice.chance(1, 2) => {
-                self.generations += 1;
-                Some(Version { generation: Generation(self.generations), ..before })
-            }
-            (true, _) => None,
+        self.watch.unwatched();
+        let last = self.watch.last;
+        let expected = last.map(|last| (last.generation, to.or_else(|| self.earlier(last.digest))));
+        let work = self.step(Input::RollBack(to));
+        let Some(Work::RollBack(target)) = work else {
+            return self.watch.rule(false, || format!("of a rollback comes {work:?}"));
         };
-        if let Some(before) = self.serves.filter(|_| !self.calm && self.dice.chance(1, 8)) {
-            // Its process ends before its successor serves, and is heard of after that.
-            self.deaths.push_back((before, true));
+        let is_so = target
+            == match expected {
+                None => Rollback::NotRunning,
+                Some((_, None)) => Rollback::NothingEarlier,
+                Some((from, Some(digest))) => Rollback::To { from, digest },
+            };
+        self.watch.rule(is_so, || format!("a rollback leads to {target:?}, and not to {expected:?}"));
+        if let Rollback::To { digest, .. } = target {
+            self.install(digest, How::WentBack);
+            self.watch.is_chosen();
         }
-        (self.serves, self.watch.is_on_the_way) = (came_up, true);
-        if self.dice.chance(1, 2) {
-            self.hear();
-        }
-        self.watch.is_on_the_way = false;
-        let Some(serves) = came_up else {
-            self.watch.lost();
-            self.step(Input::Lost);
-            self.refuse(digest, is_new);
-            return false;
-        };
-        // It may have been quarantined while it was started.
-        self.quarantined.remove(&serves.digest);
-        if !self.served.contains(&serves.digest) {
-            self.served.push(serves.digest);
-        }
-        // One that has to come up again is no other than before.
-        let how = if fails { How::Again } else { how };
-        let is_unconfirmed = self.good.is_some_and(|good| good != serves.digest);
-        let unproven = match how {
-            How::Built => before.is_some() || is_unconfirmed,
-            How::Again => is_unconfirmed,
-            How::WentBack => false,
-        };
-        let stateful = self.dice.chance(1, 2);
-        let newest = is_new && !fails;
-        if newest && self.watch.is_pending {
-            self.watch.is_on_the_way = true;
-            self.accept();
-            self.watch.is_on_the_way = false;
-        }
-        self.watch.serves((self.now, serves), (unproven, newest));
-        let replaces = before.is_some();
-        self.step(Input::Served { version: serves, stateful, how, replaces, is_unconfirmed });
-        if fails {
-            self.refuse(digest, is_new);
-        }
-        if !self.calm && self.dice.chance(1, 8) {
-            self.kill();
-        }
-        !fails
     }
 
     /// Something takes its time, in which nothing else is to be done, whatever happens.
@@ -291,9 +220,9 @@ impl World {
     pub(super) fn count_calls(&mut self) -> Input {
         let total = self.dice.below(20);
         let failed = if self.calm { 0 } else { self.dice.below(total + 1) };
-        let earlier = self.machine.last().and_then(|last| self.earlier(last.digest));
+        let earlier = self.watch.last.and_then(|last| self.earlier(last.digest));
         self.watch.counted(self.now, (total, failed), earlier);
-        Input::Calls { total, failed, earlier }
+        Input::Calls { total, failed }
     }
 
     /// What served before this artifact first did.

@@ -1,0 +1,69 @@
+//! The versions that have served: to which of them the plugin can go back, and which has proved itself.
+
+use super::{Effects, Lifecycle, Work};
+use crate::id::{Digest, Generation};
+
+/// What is known of the versions that have served.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    /// Those that can serve again, in the order in which they first did.
+    pub(super) served: Vec<Digest>,
+    /// The version that has proved itself last.
+    pub(super) good: Option<Digest>,
+}
+
+/// What follows from an order to go back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rollback {
+    /// The plugin goes back from this generation to this artifact.
+    To { from: Generation, digest: Digest },
+    /// The plugin does not run.
+    NotRunning,
+    /// No other version served before.
+    NothingEarlier,
+}
+
+impl History {
+    /// What served before this artifact first did, so that two rollbacks do not lead forward.
+    pub(super) fn earlier_than(&self, digest: Digest) -> Option<Digest> {
+        let at = self.served.iter().position(|it| *it == digest).unwrap_or(self.served.len());
+        at.checked_sub(1).map(|before| self.served[before])
+    }
+
+    /// Whether another version has proved itself, and this one has not since.
+    pub(super) fn is_unconfirmed(&self, digest: Digest) -> bool {
+        self.good.is_some_and(|good| good != digest)
+    }
+}
+
+impl Lifecycle {
+    /// Someone asks for the plugin to go back, to this artifact or to the one before.
+    pub(super) fn roll_back(&mut self, to: Option<Digest>) -> Effects {
+        self.service.is_unwatched();
+        // A version that has crashed is all the more worth going back from.
+        let target = match self.service.last() {
+            None => Rollback::NotRunning,
+            Some(last) => match to.or_else(|| self.history.earlier_than(last.digest)) {
+                Some(digest) => Rollback::To { from: last.generation, digest },
+                None => Rollback::NothingEarlier,
+            },
+        };
+        Effects::work(Work::RollBack(target))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn going_back_twice_does_not_lead_forward() {
+        let [first, second, third] = [1, 2, 3].map(|byte| Digest([byte; 32]));
+        let history = History { served: vec![first, second], good: Some(second) };
+        assert_eq!(history.earlier_than(third), Some(second), "one that is not known is the newest");
+        assert_eq!(history.earlier_than(second), Some(first));
+        assert_eq!(history.earlier_than(first), None);
+        assert!(history.is_unconfirmed(first) && !history.is_unconfirmed(second));
+        assert!(!History::default().is_unconfirmed(first), "no other has proved itself");
+    }
+}

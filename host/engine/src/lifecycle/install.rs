@@ -1,0 +1,132 @@
+//! The installation of a version: with which state it begins, and what follows if it does not come to serve. A checkpoint
+//! that it refuses is given up once, and a version that was stopped to make room for it is started again.
+
+use super::{Effect, Effects, Lifecycle, Work, service::Service};
+use crate::{id::Digest, record::How};
+
+/// A version that is to serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    pub(crate) how: How,
+    /// Whether a generation serves that it is to replace.
+    pub(crate) replaces: bool,
+}
+
+/// The saved state with which an instance begins. If a generation serves whose state it takes, that state comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BeginsWith {
+    /// The state that was saved at the last stop.
+    Kept,
+    /// The last checkpoint, if there is one.
+    Checkpoint,
+    /// What the version saved that was stopped to make room.
+    HandedOver,
+    /// No state.
+    Nothing,
+}
+
+/// A version did not come to serve.
+#[derive(Debug)]
+pub(crate) struct NotInstalled {
+    pub(crate) text: String,
+    /// Its artifact, if it came to one.
+    pub(crate) artifact: Option<Digest>,
+    pub(crate) because: Because,
+    /// Whether the version that served was stopped to make room.
+    pub(crate) made_room: bool,
+}
+
+/// Why a version did not come to serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Because {
+    /// It refuses the saved state with which it was to begin.
+    StateRefused,
+    /// It refuses its configuration.
+    ConfigRefused,
+    /// The host keeps it out.
+    KeptOut,
+    /// Something else.
+    Other,
+}
+
+/// An installation that is under way.
+#[derive(Debug)]
+pub(super) enum Install {
+    /// The version starts.
+    Starts { candidate: Candidate, with: BeginsWith },
+    /// The version that was stopped for it starts again. The error of the new version is reported when that has ended.
+    Returns { candidate: Candidate, failed: NotInstalled, with: BeginsWith },
+}
+
+impl Lifecycle {
+    pub(super) fn install(&mut self, candidate: Candidate) -> Effects {
+        let with = self.saved.to_begin_with(&self.policy);
+        self.starts(candidate, with)
+    }
+
+    fn starts(&mut self, candidate: Candidate, with: BeginsWith) -> Effects {
+        self.install = Some(Install::Starts { candidate, with });
+        Effects::work(Work::Install(with))
+    }
+
+    fn returns(&mut self, (candidate, failed): (Candidate, NotInstalled), with: BeginsWith) -> Effects {
+        self.install = Some(Install::Returns { candidate, failed, with });
+        Effects::work(match with {
+            BeginsWith::HandedOver => Work::BringBack,
+            with => Work::Install(with),
+        })
+    }
+
+    /// How the generation comes to serve that has just begun to, and whether it replaces another. If it is one that was
+    /// stopped for a new version, the error of that one counts from now on.
+    pub(super) fn installed(&mut self) -> Candidate {
+        match self.install.take() {
+            Some(Install::Starts { candidate, .. }) => {
+                self.faults.serves(candidate.how == How::Built);
+                candidate
+            }
+            Some(Install::Returns { candidate, failed, .. }) => {
+                self.faults.serves(false);
+                self.version_fails(candidate, failed);
+                Candidate { how: How::Again, replaces: false }
+            }
+            None => Candidate { how: How::Again, replaces: false },
+        }
+    }
+
+    pub(super) fn not_installed(&mut self, failed: NotInstalled) -> Effects {
+        let is_refused = failed.because == Because::StateRefused;
+        let gives_up = || [Effect::LoseCheckpoint(failed.text.clone())].into();
+        match self.install.take() {
+            // Where something serves, a version refuses that one's state, and the checkpoint is as good as before.
+            Some(Install::Starts { candidate, with: BeginsWith::Checkpoint })
+                if is_refused && !candidate.replaces =>
+            {
+                Effects { now: gives_up(), ..self.starts(candidate, BeginsWith::Nothing) }
+            }
+            Some(Install::Starts { candidate, .. }) if failed.made_room => {
+                self.returns((candidate, failed), BeginsWith::HandedOver)
+            }
+            Some(Install::Starts { candidate, .. }) => {
+                self.version_fails(candidate, failed);
+                Effects::work(Work::EndInstall)
+            }
+            Some(Install::Returns { candidate, failed: first, with: BeginsWith::HandedOver })
+                if is_refused =>
+            {
+                Effects { now: gives_up(), ..self.returns((candidate, first), BeginsWith::Nothing) }
+            }
+            Some(Install::Returns { candidate, failed: first, .. }) => {
+                self.version_fails(Candidate { how: How::Again, replaces: false }, failed);
+                self.service = self.service.last().map_or(Service::Stopped, |last| Service::GivenUp { last });
+                self.version_fails(candidate, first);
+                Effects::work(Work::EndInstall)
+            }
+            None => Effects::default(),
+        }
+    }
+
+    fn version_fails(&mut self, candidate: Candidate, failed: NotInstalled) {
+        self.faults.version_fails(candidate.how == How::Built, failed, self.activity.configures());
+    }
+}

@@ -1,0 +1,76 @@
+//! The state that was saved last: which version begins with it, and what a stop makes of it.
+
+use super::{BeginsWith, Effect, Effects, Lifecycle, Phase, Policy, Work, service::Service};
+
+/// What the state is that was saved last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Saved {
+    /// A checkpoint, if there is one at all. It is given up if a version refuses it.
+    Checkpoint,
+    /// What was saved at a stop. It is kept until a version begins with it or someone discards it.
+    AtStop,
+}
+
+/// How the generation that served has ended.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// None served.
+    NothingServed,
+    /// It has no state.
+    Stateless,
+    /// It has saved its state, which is the state that was saved last from now on.
+    Saved,
+    /// Its state was not saved, for this reason.
+    NotSaved(String),
+}
+
+impl Saved {
+    pub(super) fn to_begin_with(self, policy: &Policy) -> BeginsWith {
+        match self {
+            Self::AtStop => BeginsWith::Kept,
+            Self::Checkpoint if policy.checkpoint.is_some() => BeginsWith::Checkpoint,
+            Self::Checkpoint => BeginsWith::Nothing,
+        }
+    }
+}
+
+impl Lifecycle {
+    /// The plugin is stopped by an order.
+    pub(super) fn stop(&mut self, discards: bool) -> Effects {
+        // One whose process has ended was about to return.
+        let was_up = !matches!(self.service, Service::Stopped | Service::GivenUp { .. });
+        self.activity.comes_to(Phase::Stop { discards, was_up });
+        self.service = Service::Stopped;
+        self.failures = Default::default();
+        self.faults = Default::default();
+        Effects::work(Work::EndService { saves: !discards, report: was_up })
+    }
+
+    /// What served has ended. Before that, there was a checkpoint or none.
+    pub(super) fn ended(&mut self, ending: Ending, checkpoint: bool) -> Effects {
+        let Some((discards, was_up)) = self.activity.stop_ends() else { return Effects::default() };
+        let is_kept = match &ending {
+            _ if discards => false,
+            Ending::NothingServed if !was_up => return Effects::default(),
+            Ending::NothingServed | Ending::NotSaved(_) => checkpoint,
+            Ending::Stateless => false,
+            Ending::Saved => true,
+        };
+        self.saved = if is_kept { Saved::AtStop } else { Saved::Checkpoint };
+        let effect = match ending {
+            _ if discards => Some(Effect::DiscardState),
+            Ending::Stateless => Some(Effect::ForgetState),
+            Ending::Saved => Some(Effect::KeepState),
+            Ending::NothingServed | Ending::NotSaved(_) => is_kept.then_some(Effect::NoteState),
+        };
+        let report = match ending {
+            Ending::NotSaved(error) if !discards => {
+                let rest = if checkpoint { "with its last checkpoint" } else { "without it" };
+                let reason = format!("its state was not saved: {error}; the next start begins {rest}");
+                Some(Effect::ReportStateLost(reason))
+            }
+            _ => None,
+        };
+        Effects::of(effect.into_iter().chain(report))
+    }
+}

@@ -1,0 +1,201 @@
+//! Installations: versions that come up, refuse their state, or give their place back.
+
+use super::{Store, World};
+use crate::{
+    id::{Digest, Generation},
+    lifecycle::{Because, BeginsWith, Candidate, Input, NotInstalled, Version, Work},
+    record::How,
+};
+
+/// A version that was stopped to make room, and the state that it has saved.
+#[derive(Clone, Copy, Debug)]
+struct Stopped {
+    version: Version,
+    state: Option<u64>,
+}
+
+impl World {
+    /// Lets an artifact serve, or fails to.
+    pub(super) fn install(&mut self, digest: Digest, how: How) -> bool {
+        let replaces = self.serves.is_some();
+        let mut work = self.step(Input::Install(Candidate { how, replaces }));
+        let (mut attempts, mut gave_up) = (0, false);
+        let mut stopped: Option<Stopped> = None;
+        // The version that was stopped comes up again.
+        let mut returns = false;
+        loop {
+            let state = match work {
+                Some(Work::Install(BeginsWith::Kept)) => self.kept(),
+                Some(Work::Install(BeginsWith::Checkpoint)) => self.store.saved,
+                Some(Work::Install(BeginsWith::Nothing)) => None,
+                Some(Work::BringBack) => stopped.and_then(|stopped| stopped.state),
+                _ => {
+                    let ended = work == Some(Work::EndInstall);
+                    self.watch.rule(ended, || format!("{work:?} in an installation"));
+                    return false;
+                }
+            };
+            attempts += 1;
+            self.begins_with(state, (replaces, gave_up), stopped.filter(|_| returns));
+            let digest_now = stopped.filter(|_| returns).map_or(digest, |stopped| stopped.version.digest);
+            let is_new = how == How::Built;
+            let failed = match self.attempt((digest_now, returns), state, &mut stopped) {
+                Ok(version) if returns => {
+                    self.comes_up((version, How::Again), false, Some((is_new, digest)));
+                    return false;
+                }
+                Ok(version) => {
+                    self.comes_up((version, how), replaces, None);
+                    return true;
+                }
+                Err(failed) => failed,
+            };
+            // A refused state is given up where nothing served that has it, and if no one has asked to keep it.
+            let may_give_up = returns || !replaces && self.watch.promised.is_none();
+            let gives_up = may_give_up && failed.because == Because::StateRefused && !gave_up;
+            let makes_room = stopped.is_some() && !returns && !gives_up;
+            self.watch.may_give_up = gives_up;
+            if !gives_up && !makes_room {
+                if returns {
+                    self.watch.lost();
+                }
+                self.fails(is_new, digest);
+            }
+            work = self.step(Input::NotInstalled(failed));
+            let is_so = match &work {
+                Some(Work::Install(_)) => gives_up,
+                Some(Work::BringBack) => makes_room,
+                _ => !makes_room && !gives_up,
+            };
+            self.watch.rule(is_so, || {
+                format!("{work:?} after attempt {attempts}; gives up: {gives_up}, makes room: {makes_room}")
+            });
+            let is_left = std::mem::take(&mut self.watch.may_give_up);
+            self.watch.rule(!is_left, || "a refused state is not given up".into());
+            (gave_up, returns) = (gave_up || gives_up, returns || makes_room);
+            if work == Some(Work::EndInstall) {
+                self.watch.is_on_the_way = false;
+            }
+        }
+    }
+
+    /// A version did not come to serve.
+    fn fails(&mut self, is_new: bool, digest: Digest) {
+        if is_new {
+            self.watch.source_fails(digest.0[0]);
+        } else if self.serves.is_none() {
+            self.watch.is_down(self.source);
+        }
+    }
+
+    /// The state that was saved at the last stop, if it can be read.
+    fn kept(&mut self) -> Option<u64> {
+        if !self.calm && self.dice.chance(1, 16) {
+            self.store = Store { saved: None, is_noted: false, ..self.store };
+            self.watch.promised = None;
+            self.step(Input::StateLost);
+        }
+        self.store.saved
+    }
+
+    /// What an instance is to begin with, by the world's own count.
+    fn begins_with(&mut self, state: Option<u64>, (replaces, gave_up): (bool, bool), back: Option<Stopped>) {
+        let expected = match back {
+            _ if gave_up => None,
+            Some(stopped) => stopped.state,
+            // What serves hands its own over.
+            None if replaces => return,
+            None => self.watch.promised.or(self.store.saved.filter(|_| self.policy.checkpoint.is_some())),
+        };
+        self.watch
+            .rule(state == expected, || format!("a version begins with {state:?}, and not {expected:?}"));
+    }
+
+    /// One attempt: a version comes up, or does not.
+    fn attempt(
+        &mut self,
+        (digest, returns): (Digest, bool),
+        state: Option<u64>,
+        stopped: &mut Option<Stopped>,
+    ) -> Result<Version, NotInstalled> {
+        self.generations += 1;
+        let version = Version { generation: Generation(self.generations), digest };
+        self.takes_time();
+        let has_state = state.is_some() || self.serves.is_some() && self.stateful;
+        let because = match self.dice.below(4) {
+            0 if has_state => Because::StateRefused,
+            1 => Because::ConfigRefused,
+            2 => Because::KeptOut,
+            _ => Because::Other,
+        };
+        let mut failed = NotInstalled {
+            text: "it does not come up".into(),
+            artifact: Some(digest),
+            because,
+            made_room: false,
+        };
+        let fails = !self.calm && self.dice.chance(1, if returns { 2 } else { 4 });
+        let stops_first = self.serves.is_some() && self.dice.chance(1, 4);
+        if self.quarantined.contains(&digest) && !returns || fails && !stops_first {
+            return Err(failed);
+        }
+        if stops_first && let Some(version) = self.serves.take() {
+            self.watch.is_on_the_way = true;
+            let state = self.stateful.then(|| self.store.fresh());
+            *stopped = Some(Stopped { version, state });
+        }
+        self.takes_time();
+        if fails {
+            failed.made_room = true;
+            return Err(failed);
+        }
+        Ok(version)
+    }
+
+    /// A version serves from now on, maybe because another, which was built or not, has failed.
+    fn comes_up(&mut self, (version, how): (Version, How), replaces: bool, failed: Option<(bool, Digest)>) {
+        if let Some(before) = self.serves.filter(|_| !self.calm && self.dice.chance(1, 8)) {
+            // Its process ends before its successor serves, and is heard of after that.
+            self.deaths.push_back((before, true));
+        }
+        (self.serves, self.watch.is_on_the_way) = (Some(version), true);
+        if self.dice.chance(1, 2) {
+            self.hear();
+        }
+        self.watch.is_on_the_way = false;
+        // It may have been quarantined while it was started.
+        self.quarantined.remove(&version.digest);
+        if !self.served.contains(&version.digest) {
+            self.served.push(version.digest);
+        }
+        while self.served.len() > self.keeps {
+            let oldest = self.served.iter().position(|digest| *digest != version.digest);
+            self.served.remove(oldest.unwrap_or(0));
+        }
+        let is_unconfirmed = self.good.is_some_and(|good| good != version.digest);
+        let unproven = match how {
+            How::Built => replaces || is_unconfirmed,
+            How::Again => is_unconfirmed,
+            How::WentBack => false,
+        };
+        self.stateful = self.dice.chance(1, 2);
+        let newest = how == How::Built;
+        if newest && self.watch.is_pending {
+            self.watch.is_on_the_way = true;
+            self.accept();
+            self.watch.is_on_the_way = false;
+        }
+        self.watch.serves((self.now, version), (unproven, newest));
+        if let Some((is_new, digest)) = failed {
+            self.fails(is_new, digest);
+        }
+        self.store.is_noted = false;
+        let history = self.served.clone();
+        self.step(Input::Served { version, stateful: self.stateful, history });
+        let (is_saved, saved) = (self.stateful && self.policy.checkpoint.is_some(), self.store.saved);
+        self.watch.rule(is_saved || saved.is_none(), || format!("{saved:?} would come back a second time"));
+        if !self.calm && self.dice.chance(1, 8) {
+            self.kill();
+        }
+    }
+}

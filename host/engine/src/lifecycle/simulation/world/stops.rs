@@ -1,0 +1,57 @@
+//! Stops, and what is saved.
+
+use super::World;
+use crate::lifecycle::{Ending, Input, Work};
+
+impl World {
+    /// The plugin is stopped by an order.
+    pub(super) fn stop(&mut self) {
+        self.hear();
+        let discards = self.dice.chance(1, 4);
+        let (before, was_up) = (self.store.saved, self.watch.is_up);
+        let serves = self.serves.take();
+        self.watch.stopped();
+        let work = self.step(Input::Stop { discards });
+        let is_so = work == Some(Work::EndService { saves: !discards, report: was_up });
+        self.watch.rule(is_so, || format!("of a stop comes {work:?}; it was up: {was_up}"));
+        let mut expected = before.filter(|_| was_up).or(self.watch.promised);
+        let ending = match serves {
+            None => Ending::NothingServed,
+            Some(_) if discards || !self.stateful => {
+                expected = None;
+                Ending::Stateless
+            }
+            Some(_) if !self.calm && self.dice.chance(1, 4) => Ending::NotSaved("it does not".into()),
+            Some(_) => {
+                self.store.saved = Some(self.store.fresh());
+                expected = self.store.saved;
+                Ending::Saved
+            }
+        };
+        self.unclear = None;
+        let expected = expected.filter(|_| !discards);
+        self.step(Input::Ended { ending, checkpoint: before.is_some() });
+        self.watch.promised = expected;
+        let (saved, is_noted) = (self.store.saved, self.store.is_noted);
+        self.watch.rule(is_noted == expected.is_some(), || {
+            format!(
+                "that the next start begins with a state is {is_noted}, and it is to begin with {expected:?}"
+            )
+        });
+        let is_kept = expected.is_none_or(|expected| saved == Some(expected));
+        self.watch.rule(is_kept, || format!("{expected:?} is to be kept, and {saved:?} is"));
+        self.watch.rule(!discards || saved.is_none(), || format!("{saved:?} was discarded and is kept"));
+    }
+
+    /// The state of what serves is saved, or is not.
+    pub(super) fn checkpoint(&mut self) -> Input {
+        self.takes_time();
+        if self.serves.is_some() && self.dice.chance(4, 5) {
+            let stateful = self.stateful;
+            self.watch.rule(stateful, || "what has no state is saved".into());
+            self.store.saved = Some(self.store.fresh());
+            return Input::CheckpointEnded { late: false };
+        }
+        Input::CheckpointEnded { late: self.dice.chance(1, 2) }
+    }
+}

@@ -1,0 +1,70 @@
+//! What may be done at once.
+
+use super::{super::Order, Expected, Watch};
+use crate::lifecycle::Effect;
+use std::time::Instant;
+
+impl Watch {
+    pub(in super::super) fn does(&mut self, now: Instant, effect: Effect, tried: Option<u8>) {
+        match effect {
+            Effect::Refuse(ticket) => {
+                let order = self.open.get(&ticket).copied();
+                let is_pointless = matches!(
+                    order,
+                    Some(
+                        Order::Save
+                            | Order::Edit
+                            | Order::Reload
+                            | Order::Start
+                            | Order::Rollback
+                            | Order::Configure
+                    )
+                );
+                let stops = self.open.values().any(|order| *order == Order::Stop);
+                self.rule(is_pointless && stops, || format!("{ticket:?} is refused: {order:?}"));
+                self.answered(ticket);
+            }
+            Effect::ExpectRestart(at) => {
+                let (restart, longest) = (self.restart, (self.policy().restart_pause * 66).max(at - now));
+                let is_so = restart.is_some_and(|(_, due, _)| due <= at && at - now <= longest);
+                self.rule(is_so, || format!("callers are to wait until {at:?}, and {restart:?}"));
+            }
+            Effect::ReportCrash { version, restart_in, .. } => {
+                let is_so = restart_in.is_some() == self.restart.is_some() || self.current.is_some();
+                self.rule(is_so, || format!("{version:?}: a restart in {restart_in:?} is reported"));
+            }
+            Effect::ReportTakenBack { from, .. } => {
+                let version = self.taken_back.take();
+                let is_so = version.is_some_and(|version| version.generation == from);
+                self.rule(is_so, || format!("{from:?} is taken back, and not {version:?}"));
+                (self.source_is_wrong, self.explained) = (true, tried);
+            }
+            Effect::ReportNothingEarlier => {
+                let expected = self.expected.take();
+                let is_so = expected == Some(Expected::NothingEarlier);
+                self.rule(is_so, || format!("there is no way back, and it is to be {expected:?}"));
+            }
+            Effect::RememberGood => {
+                let (expected, unproven) = (self.expected.take(), self.unproven.take());
+                let is_so = expected == Some(Expected::Trust) && unproven.is_none_or(|until| until <= now);
+                self.rule(is_so, || format!("it is trusted, and it is to be {expected:?}"));
+            }
+            Effect::ReportSuperseded => {
+                let was =
+                    self.builds.as_mut().is_some_and(|builds| std::mem::take(&mut builds.is_superseded));
+                self.rule(was, || "a build is superseded by nothing".into());
+            }
+            Effect::CountRestart | Effect::ReportRestart { .. } => {
+                self.rule(self.is_wanted, || "it was restarted, and is not to run".into());
+            }
+            Effect::ReportStateLost(_) => {}
+            Effect::Quarantine { .. }
+            | Effect::ReportUnclearBuild
+            | Effect::ForgetState
+            | Effect::LoseCheckpoint(_)
+            | Effect::KeepState
+            | Effect::NoteState
+            | Effect::DiscardState => unreachable!("the world takes it"),
+        }
+    }
+}

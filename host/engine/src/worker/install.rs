@@ -1,0 +1,279 @@
+//! Installs versions: one attempt after the other, as the lifecycle asks for them.
+
+use super::{
+    Worker,
+    bounded::blocking,
+    cause::{Cause, Why},
+    crash_recovery::refuses_state,
+};
+use crate::{
+    error::{HostError, ReloadCause, ReloadError},
+    event::{EventKind, Stage, Stages},
+    id::{Digest, Generation},
+    lifecycle::{Aim, Because, Candidate, Input, NotInstalled, Version, Work},
+    load::process::SavedBy,
+    manifest::{LimitsSpec, Manifest},
+    record::How,
+    reload::{self, Installed, Job, Source},
+    spans,
+    stop_first::Stopped,
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+use tracing::Span;
+
+/// A version that is to serve, and the manifest that it is to follow.
+type Offer = (Source, Arc<Manifest>);
+
+/// One attempt to install a version, when it has ended.
+struct Attempt {
+    how: How,
+    /// The generation that served when it began.
+    before: Option<Generation>,
+    /// The artifact, if it came to one.
+    artifact: Option<Digest>,
+    /// The version that was stopped to make room.
+    stopped: Option<Stopped>,
+    /// Says to whoever hears of the death of the generation that it has served.
+    served: Arc<AtomicBool>,
+    stages: Stages,
+    span: Span,
+}
+
+/// A version that did not come to serve.
+struct Failed {
+    error: ReloadError,
+    stopped: Option<Stopped>,
+    /// What the lifecycle asks for.
+    next: Option<Work>,
+}
+
+impl Worker {
+    /// Lets an artifact serve and follow this manifest, and reports how that went.
+    pub(super) async fn install(
+        &mut self,
+        offer: Offer,
+        cause: Cause,
+        stages: Stages,
+    ) -> Result<Generation, HostError> {
+        let candidate = Candidate { how: cause.how(&offer.0), replaces: self.shared.entry.live().is_some() };
+        let work = self.step(Input::Install(candidate));
+        let failed = match self.attempts((offer, None), (cause, stages), work).await {
+            Ok(generation) => return generation.ok_or_else(|| self.stopping()),
+            Err(failed) => failed,
+        };
+        let back = match (failed.next, failed.stopped) {
+            (Some(next @ Work::BringBack), Some(stopped)) => Some(self.bring_back(stopped, next).await),
+            _ => None,
+        };
+        let gap_ms = back.as_ref().and_then(|back| back.as_ref().ok().copied());
+        self.report_not_installed(&failed.error, gap_ms);
+        if let Some(Err(reason)) = back {
+            self.shared.entry.set_reason(&reason);
+        }
+        Err(failed.error.into())
+    }
+
+    /// Starts the version again that was stopped for one that did not come up, and returns for how many milliseconds calls
+    /// have waited. If it does not come up either, the plugin does not run, and calls report why.
+    async fn bring_back(&mut self, stopped: Stopped, work: Work) -> Result<f64, String> {
+        let earlier = (Source::Stored(stopped.digest), self.manifest());
+        let began = (Cause::resume(), Stages::default());
+        let Err(Failed { error, .. }) = self.attempts((earlier, Some(&stopped)), began, Some(work)).await
+        else {
+            return Ok(stopped.gap_ms());
+        };
+        self.report_not_installed(&error, None);
+        let (generation, error) = (stopped.generation, HostError::from(error));
+        let reason = format!(
+            "{generation} was stopped for a new version that did not come up, and did not come up again itself: {error}; \
+             repair the plugin, or `start` it"
+        );
+        drop(self.shared.entry.close(&reason));
+        Err(reason)
+    }
+
+    /// Makes the attempts that the lifecycle asks for, until one succeeds. Returns the generation that serves then, if one
+    /// does.
+    async fn attempts(
+        &mut self,
+        (offer, stopped): (Offer, Option<&Stopped>),
+        (mut cause, mut stages): (Cause, Stages),
+        mut work: Option<Work>,
+    ) -> Result<Option<Generation>, Failed> {
+        loop {
+            let state = match work {
+                Some(Work::Install(with)) => self.state_for(with),
+                _ => stopped.and_then(|stopped| stopped.state.clone()),
+            };
+            let (attempt, done) = self.attempt(&offer, (state, &mut cause), stages).await;
+            let error = match done {
+                Ok(installed) => return Ok(self.installed(installed, (attempt, cause), offer.1)),
+                Err(error) => error,
+            };
+            let error = self.with_way_out(error);
+            work = self.step(Input::NotInstalled(NotInstalled {
+                text: match &*error.cause {
+                    ReloadCause::Quarantined(demotion) => demotion.to_string(),
+                    _ => error.to_string(),
+                },
+                artifact: attempt.artifact,
+                because: because(&error.cause),
+                made_room: attempt.stopped.is_some(),
+            }));
+            if !matches!(work, Some(Work::Install(_))) {
+                self.doing(None);
+                spans::ends(&attempt.span, "failed");
+                return Err(Failed { error, stopped: attempt.stopped, next: work });
+            }
+            stages = attempt.stages;
+        }
+    }
+
+    /// Makes one attempt, on a thread of its own, and attends to the deaths of other generations meanwhile.
+    async fn attempt(
+        &mut self,
+        (source, manifest): &Offer,
+        (state, cause): (Option<SavedBy>, &mut Cause),
+        mut stages: Stages,
+    ) -> (Attempt, Result<Installed, ReloadError>) {
+        self.doing(Some(Stage::Load));
+        self.last_generation += 1;
+        let candidate = Generation(self.last_generation);
+        let served = Arc::default();
+        let job = Job {
+            entry: self.shared.entry.clone(),
+            manifest: manifest.clone(),
+            generation: candidate,
+            source: source.clone(),
+            state,
+            quarantined: self.record.quarantined().clone(),
+            held: self.held.clone(),
+            artifact: Arc::default(),
+            passed_over: self.record.gone_back_from().filter(|_| cause.why == Why::Build(Aim::Check)),
+            stopped: Arc::default(),
+            steps: Arc::default(),
+            on_death: self.on_death(&served),
+        };
+        let span = cause.span(self);
+        spans::is_to_be(&span, candidate);
+        // Not the generation itself: if it dies meanwhile, it is not kept from its end.
+        let before = self.shared.entry.live().map(|live| live.generation);
+        let (steps, patience) = (job.steps.clone(), manifest.process.step_timeout);
+        let (artifact, stopped) = (job.artifact.clone(), job.stopped.clone());
+        let (context, inside) = (self.context.clone(), span.clone());
+        let done = blocking(move || {
+            let installed = inside.in_scope(|| reload::install(&context, job, &mut stages));
+            (installed, stages)
+        });
+        tokio::pin!(done);
+        let mut own_death = None;
+        let done = loop {
+            tokio::select! {
+                done = &mut done => break done.map_err(|bug| (Stage::Load, bug)),
+                overdue = steps.overdue(patience) => {
+                    if !overdue.holds_the_state() {
+                        self.shared.entry.resume();
+                    }
+                    break Err((overdue.stage, overdue.after(patience)));
+                }
+                died = self.deaths.next() => {
+                    if died.is_of(candidate) {
+                        // Whether it matters is known when it serves, or does not.
+                        own_death = Some(died);
+                    } else {
+                        self.died(died);
+                    }
+                }
+            }
+        };
+        self.deaths.put_back(own_death);
+        let (done, stages) = match done {
+            Ok(done) => done,
+            Err((stage, cause)) => (Err(self.error(stage, cause)), Stages::default()),
+        };
+        let (artifact, stopped) = (artifact.get().copied(), stopped.lock().take());
+        (Attempt { how: cause.how(source), before, artifact, stopped, served, stages, span }, done)
+    }
+
+    /// An attempt has succeeded. Returns the generation that serves, if one does.
+    fn installed(
+        &mut self,
+        installed: Installed,
+        (attempt, cause): (Attempt, Cause),
+        manifest: Arc<Manifest>,
+    ) -> Option<Generation> {
+        self.doing(None);
+        let (live, old, moved) = match installed {
+            Installed::Serving { live, old, moved } => (live, old, moved),
+            Installed::PassedOver | Installed::Unchanged => {
+                spans::ends(&attempt.span, "unchanged");
+                self.last_generation -= 1;
+                self.do_now(match installed {
+                    Installed::PassedOver => Input::PassedOver,
+                    _ => Input::Unchanged,
+                });
+                self.tell(EventKind::BuildUnchanged { warnings: cause.warnings });
+                return attempt.before;
+            }
+        };
+        spans::ends(&attempt.span, "serving");
+        attempt.served.store(true, Ordering::Relaxed);
+        let total_ms = cause.age_ms();
+        let gap_ms = attempt.stopped.map(|stopped| stopped.gap_ms());
+        if !Arc::ptr_eq(&manifest, &self.manifest()) {
+            self.accept(manifest);
+            // This version takes what the one before has refused.
+            self.do_now(Input::WordsApply);
+        }
+        self.note_serving(&live, attempt.how);
+        self.do_now(Input::Served {
+            version: Version { generation: live.generation, digest: live.digest },
+            stateful: live.instance.stateful(),
+            history: self.record.versions().iter().map(|version| version.digest).collect(),
+        });
+        // What is reported is so for the next host, too, and the state that was handed over is forgotten only when no host
+        // looks for it any more. Calls have gone on since the swap.
+        self.record.save();
+        let events = &self.context.settings.events;
+        events.generation(
+            (&live.plugin, live.generation, live.digest),
+            EventKind::Reloaded { stages: attempt.stages, total_ms, gap_ms, warnings: cause.warnings },
+        );
+        let asked = self.manifest().limits;
+        if let Some(limits) = live.instance.limits(asked).filter(|_| asked != LimitsSpec::default()) {
+            let of = (&live.plugin, live.generation, live.digest);
+            events.generation(of, EventKind::LimitsApplied(limits));
+        }
+        if let Some(old) = old {
+            self.retire(old);
+        }
+        self.note_place(moved.as_ref());
+        if let (None, Some(limit)) = (live.instance.pid(), self.manifest().process.call_timeout) {
+            self.context.watchdog.watch(&live, limit);
+        }
+        self.prune();
+        Some(live.generation)
+    }
+
+    /// Reports that a version did not come to serve, after calls have waited for so many milliseconds.
+    fn report_not_installed(&self, error: &ReloadError, gap_ms: Option<f64>) {
+        match &*error.cause {
+            ReloadCause::Quarantined(demotion) => self.report_kept_out(demotion),
+            _ => self.report_failed(error, gap_ms),
+        }
+    }
+}
+
+/// What the cause of a failure is to the lifecycle.
+fn because(cause: &ReloadCause) -> Because {
+    match cause {
+        cause if refuses_state(cause) => Because::StateRefused,
+        ReloadCause::StateRefused { .. } => Because::StateRefused,
+        ReloadCause::Quarantined(_) => Because::KeptOut,
+        cause if cause.unfit_config_key().is_some() => Because::ConfigRefused,
+        _ => Because::Other,
+    }
+}
