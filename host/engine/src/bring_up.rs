@@ -3,11 +3,12 @@
 
 use crate::{
     artifact::{Artifact, Facts},
+    body::Body,
     demotion::{Demotion, Treatment},
     error::ReloadCause,
     event::Stage,
     load::{
-        Instance, LoadError, Speaker,
+        LoadError, Speaker,
         in_process::{self, Opened},
         process::{self, Environment, Purpose, SavedBy, Start},
     },
@@ -144,10 +145,10 @@ impl Candidate<'_> {
         }
         let state: Option<SavedBy> = match self.job.entry.live() {
             None => self.job.state.clone(),
-            Some(live) if !live.instance.stateful() => None,
+            Some(live) if !live.stateful() => None,
             Some(live) => {
                 let saved = step(self.job, (&live, SAVING_FOR_TRIAL), || live.save())?;
-                Some((live.instance.state_version(), saved))
+                Some((live.state_version(), saved))
             }
         };
         let passed = self.context.verdicts.of(&tried).filter(|_| state.is_none());
@@ -206,8 +207,8 @@ impl Candidate<'_> {
             Place::Inside => self.bring_in(&mut lease)?,
             Place::Outside(_) => None,
         };
-        let instance = match inside {
-            Some(instance) => Instance::InProcess(instance),
+        let body: Box<dyn Body> = match inside {
+            Some(instance) => Box::new(instance),
             None => {
                 let program = self.context.program.as_ref().map_err(Clone::clone)?;
                 let on_death = (self.job.on_death)((self.job.generation, self.artifact.digest));
@@ -222,7 +223,7 @@ impl Candidate<'_> {
                     static_tls_bytes,
                     on_death,
                 };
-                Instance::Process(process::Instance::create(start, self.birth()?, Purpose::Serve)?)
+                Box::new(process::Instance::create(start, self.birth()?, Purpose::Serve)?)
             }
         };
         let of = registry::Birth {
@@ -233,7 +234,7 @@ impl Candidate<'_> {
             loaded_file_bytes: self.facts.loaded_file_bytes,
             lease,
         };
-        Ok(Arc::new(Live::new(of, instance)))
+        Ok(Arc::new(Live::new(of, body)))
     }
 
     /// Makes the instance in this process; `None` if it turns out, without a trial, that it must not run here.

@@ -172,7 +172,7 @@ impl Host {
         let wanted = self.inner.context.log_bound.wanted();
         for worker in self.inner.workers.lock().all() {
             if let Some(live) = worker.entry.live() {
-                live.instance.set_max_level(wanted);
+                live.set_max_level(wanted);
             }
         }
     }

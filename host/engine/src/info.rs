@@ -194,14 +194,14 @@ impl PluginInfo {
             description: manifest.description.clone().unwrap_or_default(),
             kind: manifest.kind,
             mode: manifest.mode,
-            runs_in: live.as_ref().map(|live| live.instance.runs_in()),
-            process_id: live.as_ref().and_then(|live| live.instance.pid()),
-            process: live.as_ref().and_then(|live| live.instance.usage()),
-            limits: live.as_ref().and_then(|live| live.instance.limits(manifest.limits)),
+            runs_in: live.as_ref().map(|live| live.traits().mode()),
+            process_id: live.as_ref().and_then(|live| live.process_id()),
+            process: live.as_ref().and_then(|live| live.usage()),
+            limits: live.as_ref().and_then(|live| live.limits(manifest.limits)),
             restarts: progress.restarts,
             private_bytes: live
                 .as_ref()
-                .filter(|live| live.instance.pid().is_none())
+                .filter(|live| !live.traits().outside_the_process)
                 .map(|live| live.private_bytes),
             path: manifest.root.clone(),
             status,
@@ -211,7 +211,7 @@ impl PluginInfo {
             digest: live.as_ref().map(|live| live.digest),
             interfaces: live
                 .as_ref()
-                .map(|live| live.instance.interfaces().map(|interface| interface.name.clone()).collect())
+                .map(|live| live.interfaces().map(|interface| interface.name.clone()).collect())
                 .unwrap_or_default(),
             uptime_s: uptime
                 .and_then(|since| SystemTime::now().duration_since(since).ok())

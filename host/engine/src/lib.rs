@@ -71,7 +71,7 @@ pub use replug_model::suggest;
 pub(crate) use replug_model::{id, readable};
 #[doc(hidden)]
 pub use replug_runtime::crash;
-pub(crate) use replug_runtime::{handle, process_stat, registry};
+pub(crate) use replug_runtime::{body, handle, process_stat, registry};
 pub use replug_runtime::{load, parent};
 pub use replug_wire as wire;
 

@@ -60,7 +60,7 @@ pub(crate) fn apply(context: &Context, workers: &Mutex<WorkerHandles>, config: &
         if concerns("log.")
             && let Some(live) = worker.entry.live()
         {
-            live.instance.set_max_level(context.log_bound.wanted());
+            live.set_max_level(context.log_bound.wanted());
         }
     }
     done

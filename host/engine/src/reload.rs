@@ -12,6 +12,7 @@
 
 use crate::{
     artifact::{Artifact, Facts, Held, Store},
+    body::Unmap,
     bring_up::{Candidate, Moved, Place},
     build::{Builder, Built},
     checkpoint::Checkpoints,
@@ -21,7 +22,7 @@ use crate::{
     event::{EventKind, RetireOutcome, Stage, Stages, millis},
     id::{Digest, Generation, PluginId},
     load::{
-        Instance, LifecycleError, LogBound,
+        LifecycleError, LogBound,
         in_process::{heed_children, static_tls_limit, static_tls_used, tls_keys_used},
         process::{ProcessError, Program, SavedBy},
     },
@@ -29,7 +30,7 @@ use crate::{
     overdue::{Overdue, Steps},
     preflight::{self, Budget, Verdicts},
     record::Records,
-    registry::{CrashRecord, Entry, Live, Paused, Retiring, Unmap, Watchdog, clear_away, discard, end},
+    registry::{CrashRecord, Entry, Live, Paused, Retiring, Watchdog, clear_away, discard, end},
     spans,
     stop_first::{Stopped, make_room},
 };
@@ -281,7 +282,7 @@ fn take_over(job: &Job, fresh: &Arc<Live>, stages: &mut Stages) -> Result<Option
 }
 
 fn migrate(job: &Job, fresh: &Live) -> Result<Option<Paused>, ReloadCause> {
-    if !fresh.instance.stateful() {
+    if !fresh.stateful() {
         return Ok(None);
     }
     let Some(old) = job.entry.live() else {
@@ -292,14 +293,14 @@ fn migrate(job: &Job, fresh: &Live) -> Result<Option<Paused>, ReloadCause> {
         }
         return Ok(None);
     };
-    if !old.instance.stateful() {
+    if !old.stateful() {
         return Ok(None);
     }
     drop(old);
     let paused = job.entry.pause(job.manifest.reload.drain_timeout)?;
     let old = paused.live();
     let state = step(job, (old, SAVING), || old.save())?;
-    let version = old.instance.state_version();
+    let version = old.state_version();
     step(job, (fresh, Overdue::fresh(Stage::Migrate, "restore")), || fresh.restore(version, &state))?;
     Ok(Some(paused))
 }
@@ -324,18 +325,14 @@ fn begin(job: &Job, fresh: &Live) -> Result<(), ReloadCause> {
     Err(refused)
 }
 
-/// Runs a step of a generation's life, of the new one or the old. In a child process, the process enforces the
-/// deadline.
+/// Runs a step of a generation's life, of the new one or the old. A step that has a deadline of its own returns by that.
 pub(crate) fn step<T>(
     job: &Job,
     of: (&Live, Overdue),
     run: impl FnOnce() -> Result<T, LifecycleError>,
 ) -> Result<T, ReloadCause> {
     let (live, overdue) = of;
-    match &live.instance {
-        Instance::InProcess(_) => job.steps.take(overdue, run),
-        Instance::Process(_) => Ok(run()?),
-    }
+    if live.traits().steps_have_a_deadline { Ok(run()?) } else { job.steps.take(overdue, run) }
 }
 
 /// Stops a generation that was started and will not serve.

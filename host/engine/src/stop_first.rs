@@ -4,13 +4,14 @@
 //! starts the old artifact again, with the state that was saved here.
 
 use crate::{
+    body::Unmap,
     error::ReloadCause,
     event::{Stage, millis},
     id::{Digest, Generation},
     load::process::SavedBy,
     manifest::Order,
     overdue::Overdue,
-    registry::{Unmap, Vacant},
+    registry::Vacant,
     reload::{Context, Job, SAVING, retire, step},
 };
 use std::time::Instant;
@@ -46,8 +47,8 @@ pub(crate) fn make_room(context: &Context, job: &Job) -> Result<Option<Vacant>, 
     let paused = job.entry.pause(job.manifest.reload.drain_timeout)?;
     let old = paused.live();
     let (generation, digest) = (old.generation, old.digest);
-    let state = if old.instance.stateful() {
-        Some((old.instance.state_version(), step(job, (old, SAVING), || old.save())?))
+    let state = if old.stateful() {
+        Some((old.state_version(), step(job, (old, SAVING), || old.save())?))
     } else {
         None
     };

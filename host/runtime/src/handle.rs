@@ -171,7 +171,7 @@ impl DynHandle {
 
     /// The interfaces of the generation that serves; empty if none does.
     pub fn interfaces(&self) -> Vec<describe::Interface> {
-        self.entry.live().map(|live| live.instance.interfaces().cloned().collect()).unwrap_or_default()
+        self.entry.live().map(|live| live.interfaces().cloned().collect()).unwrap_or_default()
     }
 
     /// Prepares a call. `method` is its name, or `Interface.name` if two interfaces have a method of that name.
@@ -255,16 +255,16 @@ impl Invocation {
         let (pin, _rest) = entry.pin().map_err(CallError::widen)?;
         let live = pin.live();
         running.generation.store(live.generation.0, Ordering::Relaxed);
-        let found = live.instance.method(&method).map_err(CallError::Unknown)?;
-        let name = &found.interface.methods[found.index as usize].name;
+        let found = live.method(&method).map_err(CallError::Unknown)?;
+        let name = found.name();
         let arguments = serde_json::to_vec(&arguments).expect("a JSON value can be written");
-        pin.mark(&found.interface.name, found.index);
+        pin.mark(&found.interface().name, found.index);
         let watch = Stopwatch::start();
         let outcome = found.invoke(Encoding::Json, &arguments);
         let took = watch.stop();
         let no_json = |error| CallError::BadResult {
             plugin: entry.id.to_string(),
-            method: name.clone(),
+            method: name.to_owned(),
             message: format!("it is not valid JSON: {error}"),
         };
         let result = match outcome {
@@ -274,12 +274,12 @@ impl Invocation {
             }
             Outcome::Refused(Refusal::BadArguments(message)) => Err(CallError::BadArguments {
                 plugin: entry.id.to_string(),
-                method: name.clone(),
+                method: name.to_owned(),
                 message: message.into(),
             }),
             Outcome::Refused(Refusal::BadResult(message)) => Err(CallError::BadResult {
                 plugin: entry.id.to_string(),
-                method: name.clone(),
+                method: name.to_owned(),
                 message: message.into(),
             }),
             Outcome::Panicked(panic) => Err(panicked(live, name, panic).widen()),

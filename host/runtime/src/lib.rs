@@ -17,6 +17,7 @@
 //!
 //! | module | what is in it |
 //! |---|---|
+//! | [`body`] | what a generation runs in, as the registry and the engine see it: one trait |
 //! | [`load`] | opens an artifact in this process, or starts the process that does, and makes the instance |
 //! | [`registry`] | the serving generation, the swap, the retirement of the old one, and the crash record |
 //! | [`handle`] | the handles of callers; the hot path goes through here and the registry only |
@@ -30,6 +31,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod body;
 pub mod crash;
 pub mod handle;
 pub mod lineage;

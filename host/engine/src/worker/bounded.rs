@@ -6,8 +6,8 @@ use std::{sync::Arc, thread};
 use tokio::sync::oneshot;
 
 impl Worker {
-    /// Runs a step of a generation that serves, and waits for it as long as a step may take. One in another process has
-    /// its deadline there; one in this process that takes longer is left to its thread.
+    /// Runs a step of a generation that serves, and waits for it as long as a step may take. One that has a deadline of its
+    /// own comes back by that; one that takes longer is left to its thread.
     pub(super) async fn bounded<T: Send + 'static>(
         &self,
         of: (Arc<Live>, &'static str),
@@ -15,7 +15,7 @@ impl Worker {
     ) -> Result<T, ReloadCause> {
         let (live, step) = of;
         let done = blocking(work);
-        if live.instance.pid().is_some() {
+        if live.traits().steps_have_a_deadline {
             return done.await;
         }
         let deadline = self.manifest().process.step_timeout;

@@ -231,7 +231,7 @@ impl Worker {
         self.note_serving(&live, attempt.how);
         self.do_now(Input::Served {
             version: Version { generation: live.generation, digest: live.digest },
-            stateful: live.instance.stateful(),
+            stateful: live.stateful(),
             history: self.record.versions().iter().map(|version| version.digest).collect(),
         });
         // What is reported is so for the next host, too, and the state that was handed over is forgotten only when no host
@@ -243,7 +243,7 @@ impl Worker {
             EventKind::Reloaded { stages: attempt.stages, total_ms, gap_ms, warnings: cause.warnings },
         );
         let asked = self.manifest().limits;
-        if let Some(limits) = live.instance.limits(asked).filter(|_| asked != LimitsSpec::default()) {
+        if let Some(limits) = live.limits(asked).filter(|_| asked != LimitsSpec::default()) {
             let of = (&live.plugin, live.generation, live.digest);
             events.generation(of, EventKind::LimitsApplied(limits));
         }
@@ -251,7 +251,8 @@ impl Worker {
             self.retire(old);
         }
         self.note_place(moved.as_ref());
-        if let (None, Some(limit)) = (live.instance.pid(), self.manifest().process.call_timeout) {
+        let call_timeout = self.manifest().process.call_timeout;
+        if let Some(limit) = call_timeout.filter(|_| !live.traits().interruptible) {
             self.context.watchdog.watch(&live, limit);
         }
         self.prune();

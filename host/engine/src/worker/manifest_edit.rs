@@ -94,11 +94,11 @@ impl Worker {
         };
         self.shared.progress.lock().has_read(&new);
         let live = self.shared.entry.live();
-        let outside = live.as_ref().is_some_and(|live| live.instance.pid().is_some());
+        let fixed = live.as_ref().is_some_and(|live| live.traits().settings_are_fixed);
         let edit = Edit {
             serves: live.is_some(),
             reconfigures: old.config != new.config,
-            needs_another: old.requires_new_instance(&new) || outside && old.asks_for_another_process(&new),
+            needs_another: old.requires_new_instance(&new) || fixed && old.asks_for_another_process(&new),
             more: !old.differs_only_in_config(&new),
         };
         let Some(Work::Adopt { at_once, next }) = self.step(Input::ManifestRead(edit)) else {

@@ -2,11 +2,12 @@
 
 use super::{StopWhy, Worker, bounded::blocking};
 use crate::{
+    body::Unmap,
     event::EventKind,
     lifecycle::{Ending, Input, Work},
-    load::{Instance, LifecycleError, process::SavedBy},
+    load::{LifecycleError, process::SavedBy},
     manifest::Unload,
-    registry::{Live, Retiring, Unmap},
+    registry::{Live, Retiring},
     reload,
 };
 use std::{
@@ -53,10 +54,11 @@ impl Worker {
             let live = drained.as_ref().unwrap_or_else(Retiring::live);
             // No one listens when it took too long.
             let _ = hand_over.send(if saves { save(live) } else { Ok(None) });
-            // A process runs no calls any more, or is about to be killed, and its last callers are about to learn of it.
-            let drained = drained.or_else(|retiring| match &retiring.live().instance {
-                Instance::Process(_) => retiring.drain(None),
-                Instance::InProcess(_) => Err(retiring),
+            // What can be interrupted runs no calls any more, or is about to be interrupted, and its last callers are about to
+            // learn of it.
+            let drained = drained.or_else(|retiring| {
+                let ends = retiring.live().traits().interruptible;
+                if ends { retiring.drain(None) } else { Err(retiring) }
             });
             drained.map(|live| reload::finish(&context, live, unmap))
         }));
@@ -132,12 +134,12 @@ impl Worker {
 
 /// Saves the state of a generation, if it has one.
 fn save(live: &Live) -> HandedOver {
-    if !live.instance.stateful() {
+    if !live.stateful() {
         return Ok(None);
     }
     // On a thread that ends: the one that waits for the end of all threads that ran the plugin's code must not be one.
     let saved = thread::scope(|scope| scope.spawn(|| live.save()).join());
     let saved = saved.map_err(|_| "it panicked in the host".to_owned())?;
     let saved = saved.map_err(|error: LifecycleError| error.to_string())?;
-    Ok(Some((live.instance.state_version(), saved)))
+    Ok(Some((live.state_version(), saved)))
 }

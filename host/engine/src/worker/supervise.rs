@@ -145,7 +145,7 @@ impl Worker {
 
     /// Saves the state, so that a crash costs no more than what came since. Says whether that goes on.
     pub(super) async fn checkpoint(&mut self) -> Input {
-        let Some(live) = self.shared.entry.live().filter(|live| live.instance.stateful()) else {
+        let Some(live) = self.shared.entry.live().filter(|live| live.stateful()) else {
             return Input::CheckpointEnded { late: false };
         };
         let (id, checkpoints) = (self.id().clone(), self.context.checkpoints.clone());
@@ -153,7 +153,7 @@ impl Worker {
         let is_own = self.record.is_own();
         let saving = live.clone();
         let save = move || {
-            let state = (saving.instance.state_version(), saving.save()?);
+            let state = (saving.state_version(), saving.save()?);
             // What has not changed is on disk already.
             let is_to_be_written = is_own && (was_unwritten || before.as_ref() != Some(&state));
             let written = if is_to_be_written { checkpoints.keep(&id, (state.0, &state.1)) } else { Ok(()) };

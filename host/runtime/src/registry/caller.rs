@@ -40,8 +40,7 @@ pub struct EntryCaller {
     pub(super) port: usize,
 }
 
-// SAFETY: 1. A port holds an object and the methods of the export that it is bound to, as `Instance::interface`
-// returned them.
+// SAFETY: 1. A port holds an object and the methods of the export that it is bound to, as `Live::interface` returned them.
 // 2. The generation is pinned until the outcome has been taken apart, and a panic in it has been read and dropped.
 unsafe impl Caller for EntryCaller {
     #[inline]

@@ -59,6 +59,6 @@ impl Entry {
     /// Records the duration of a call into this generation.
     #[cold]
     pub(crate) fn note_time(&self, took: Took, end: CallEnd, live: &Live) {
-        self.times.of(live.instance.runs_in()).note(took, end);
+        self.times.of(live.traits().mode()).note(took, end);
     }
 }

@@ -13,7 +13,7 @@ use super::{
     sync::{AtomicPtr, Ordering},
     thread_slot::{self, Calls},
 };
-use crate::load::{Instance, InterfaceMismatch};
+use crate::load::InterfaceMismatch;
 use parking_lot::Mutex;
 use replug_api::{
     abi::InterfaceExport,
@@ -141,7 +141,7 @@ impl Entry {
         let inner = self.inner.lock();
         let mut total = *inner.past.of(mode);
         let retiring: Vec<_> = inner.retiring.iter().filter_map(Weak::upgrade).collect();
-        for live in retiring.iter().chain(&inner.live).filter(|live| live.instance.runs_in() == mode) {
+        for live in retiring.iter().chain(&inner.live).filter(|live| live.traits().mode() == mode) {
             total += live.calls();
         }
         total
@@ -167,7 +167,7 @@ impl Entry {
         self: &Arc<Self>,
     ) -> Result<Bound<I, EntryCaller>, InterfaceMismatch> {
         let caller = self.caller(I::REMOTE)?;
-        // SAFETY: 1: the edges that it hands out are those of its port, which `Instance::interface` has given for
+        // SAFETY: 1: the edges that it hands out are those of its port, which `Live::interface` has given for
         // `I::REMOTE`: these themselves, for an instance in a child process, and otherwise edges whose layouts were
         // compared with them.
         Ok(unsafe { Bound::new(caller) })
@@ -210,7 +210,7 @@ impl Entry {
         let ports = ports(&live, &inner.wanted)?;
         self.open(&mut inner, Record::new(live.clone(), ports));
         inner.pause = None;
-        inner.call_timeout = live.instance.call_timeout();
+        inner.call_timeout = live.call_timeout();
         let old = inner.live.replace(live);
         inner.note_retiring(old.as_ref());
         Ok(self.retiring(old))
@@ -266,16 +266,17 @@ impl Entry {
         thread_slot::count_in(&inner.records_of(live))
     }
 
-    /// Waits for the calls that run in processes that no longer serve. Kills those processes at `deadline`, with that reason.
+    /// Waits for the calls that run on generations that no longer serve. Interrupts those that can be at `deadline`, with
+    /// that reason.
     pub fn cut_off(&self, deadline: Duration, reason: &str) {
         let began = Instant::now();
         let retiring: Vec<_> = self.inner.lock().retiring.iter().filter_map(Weak::upgrade).collect();
         for live in retiring {
-            if let Instance::Process(instance) = &live.instance
+            if live.traits().interruptible
                 && !self.drained_within(&live, Some(deadline.saturating_sub(began.elapsed())))
             {
                 tracing::warn!("{} {}: {reason}", self.id, live.generation);
-                instance.kill_because(&format!("replug: {reason}"));
+                live.body.interrupt(&format!("replug: {reason}"));
             }
         }
     }
@@ -353,7 +354,7 @@ fn ports(live: &Live, wanted: &[&'static InterfaceExport]) -> Result<Box<[Port]>
 }
 
 fn port(live: &Live, wanted: &'static InterfaceExport) -> Result<Port, InterfaceMismatch> {
-    let bound = live.instance.interface(wanted)?;
+    let bound = live.interface(wanted)?;
     Ok(Port { bound, methods: bound.export.methods.as_slice(), mark: live.mark_of(&wanted.name) })
 }
 
@@ -377,8 +378,7 @@ impl Retiring {
             // Under the lock, so that a thread that sums up the calls finds each of them in exactly one place.
             let unwrapped = {
                 let mut inner = entry.inner.lock();
-                Arc::try_unwrap(live)
-                    .inspect(|live| *inner.past.of_mut(live.instance.runs_in()) += live.calls())
+                Arc::try_unwrap(live).inspect(|live| *inner.past.of_mut(live.traits().mode()) += live.calls())
             };
             match unwrapped {
                 Ok(live) => return Ok(live),

@@ -4,12 +4,23 @@ use super::{
     mark::{Mark, Marked, Step},
     thread_slot::{CallColumn, Calls, ColumnLease, OneIn},
 };
-use crate::load::{Instance, LifecycleError};
-use replug_api::abi::{BoundInterface, InterfaceExport, MethodExport, Object};
-use replug_model::id::{Digest, Generation, PluginId};
-use std::sync::Arc;
+use crate::{
+    body::{Body, Traits},
+    load::{InterfaceMismatch, LifecycleError, Method, Offered, interface, process::ProcessUsage},
+};
+use replug_api::{
+    abi::{BoundInterface, InterfaceExport, MethodExport, Object},
+    describe::Interface,
+};
+use replug_model::{
+    event::LimitsInForce,
+    id::{Digest, Generation, PluginId},
+    limits::LimitsSpec,
+};
+use replug_wire::Level;
+use std::{sync::Arc, time::Duration};
 
-/// A generation that has come up: its instance and what is known of it.
+/// A generation that has come up: what it runs in, and what is known of it.
 pub struct Live {
     /// The plugin.
     pub plugin: PluginId,
@@ -17,8 +28,9 @@ pub struct Live {
     pub generation: Generation,
     /// Its artifact.
     pub digest: Digest,
-    /// What came up.
-    pub instance: Instance,
+    /// What it runs in. Its steps are taken by way of `self`, which marks them.
+    pub(super) body: Box<dyn Body>,
+    traits: Traits,
     /// What its library takes in memory, in bytes.
     pub private_bytes: u64,
     /// How far into its file what is mapped reaches.
@@ -44,63 +56,122 @@ pub struct Birth {
 
 impl Live {
     /// Made of this.
-    pub fn new(of: Birth, instance: Instance) -> Self {
+    pub fn new(of: Birth, body: Box<dyn Body>) -> Self {
         let Birth { plugin, generation, digest, private_bytes, loaded_file_bytes, lease } = of;
-        Self { plugin, generation, digest, instance, private_bytes, loaded_file_bytes, lease }
+        let traits = body.traits();
+        Self { plugin, generation, digest, body, traits, private_bytes, loaded_file_bytes, lease }
+    }
+
+    /// What whoever handles it may rely on.
+    pub fn traits(&self) -> Traits {
+        self.traits
+    }
+
+    /// Whether the plugin has state to hand over.
+    pub fn stateful(&self) -> bool {
+        self.body.stateful()
+    }
+
+    /// `Plugin::STATE_VERSION`
+    pub fn state_version(&self) -> u32 {
+        self.body.state_version()
+    }
+
+    /// The interfaces that the plugin implements, in the order of `export!`.
+    pub fn interfaces(&self) -> impl Iterator<Item = &Interface> {
+        self.body.offered().iter().map(Offered::description)
+    }
+
+    /// What bounds it, and what does not though its manifest asks for it.
+    pub fn limits(&self, asked: LimitsSpec) -> Option<LimitsInForce> {
+        self.body.limits(asked)
+    }
+
+    /// The number of its process, if that is one of its own. To be shown: what follows from it is in [`Traits`].
+    pub fn process_id(&self) -> Option<u32> {
+        self.body.process_id()
+    }
+
+    /// What its process takes of the machine, if that is one of its own and has not ended.
+    pub fn usage(&self) -> Option<ProcessUsage> {
+        self.body.usage()
+    }
+
+    /// Tells the plugin the most verbose level that is wanted now.
+    pub fn set_max_level(&self, level: Level) {
+        self.body.set_max_level(level);
+    }
+
+    /// How long a call may take before its caller is released, if there is such a bound.
+    pub(super) fn call_timeout(&self) -> Option<Duration> {
+        self.body.call_timeout()
+    }
+
+    /// The interface that a typed handle of the host's wants, if it is offered in the host's form.
+    pub(super) fn interface(
+        &self,
+        wanted: &'static InterfaceExport,
+    ) -> Result<BoundInterface, InterfaceMismatch> {
+        interface(self.plugin.as_str(), self.body.offered(), wanted)
+    }
+
+    /// The methods of all interfaces.
+    pub(super) fn methods(&self) -> impl Iterator<Item = Method<'_>> {
+        Method::all(self.body.offered())
+    }
+
+    /// The method of that name, which may be written `Interface.method`.
+    pub(crate) fn method(&self, wanted: &str) -> Result<Method<'_>, String> {
+        Method::named(self.body.offered(), wanted)
     }
 
     /// `Plugin::start`
     pub fn start(&self) -> Result<(), LifecycleError> {
         let _marked = self.marked(Step::Start);
-        self.instance.start()
+        self.body.start()
     }
 
     /// `Plugin::stop`
     pub fn stop(&self) -> Result<(), LifecycleError> {
         let _marked = self.marked(Step::Stop);
-        self.instance.stop()
+        self.body.stop()
     }
 
     /// `Plugin::health`: whether it is well, and what it says.
     pub fn health(&self) -> Result<(bool, String), LifecycleError> {
         let _marked = self.marked(Step::Health);
-        self.instance.health()
+        self.body.health()
     }
 
     /// `Plugin::on_config`
     pub fn configure(&self, config: &str) -> Result<(), LifecycleError> {
         let _marked = self.marked(Step::OnConfig);
-        self.instance.configure(config)
+        self.body.configure(config)
     }
 
     /// `Plugin::save`
     pub fn save(&self) -> Result<Vec<u8>, LifecycleError> {
         let _marked = self.marked(Step::Save);
-        self.instance.save()
+        self.body.save()
     }
 
     /// `Plugin::restore`
     pub fn restore(&self, from_version: u32, state: &[u8]) -> Result<(), LifecycleError> {
         let _marked = self.marked(Step::Restore);
-        self.instance.restore(from_version, state)
+        self.body.restore(from_version, state)
     }
 
     fn marked(&self, step: Step) -> Marked {
-        match &self.instance {
-            Instance::InProcess(_) => self.lease.mark(step),
-            Instance::Process(_) => Marked::nobody(),
-        }
+        if self.traits.blamable { self.lease.mark(step) } else { Marked::nobody() }
     }
 
     /// What marks a thread that calls this interface.
     pub(super) fn mark_of(&self, interface: &str) -> Mark {
-        let place = || self.instance.interfaces().position(|offered| offered.name == interface);
-        match &self.instance {
-            Instance::InProcess(_) => {
-                place().map_or(Mark::NOBODY, |place| Mark::interface(self.lease.column(), place))
-            }
-            Instance::Process(_) => Mark::NOBODY,
+        if !self.traits.blamable {
+            return Mark::NOBODY;
         }
+        let place = self.interfaces().position(|offered| offered.name == interface);
+        place.map_or(Mark::NOBODY, |place| Mark::interface(self.lease.column(), place))
     }
 
     /// The calls that this generation has run.
@@ -131,8 +202,7 @@ impl Port {
 /// When a handle asks for one more interface, another record of the same generation takes this one's place.
 pub(crate) struct Record {
     pub(super) column: CallColumn,
-    /// Which of a thread's calls are timed. A clock takes longer than many a call in this process, and no time beside one
-    /// into another.
+    /// See [`Traits::timed_one_in`].
     pub(super) timed_one_in: OneIn,
     pub(super) ports: Box<[Port]>,
     pub(crate) live: Arc<Live>,
@@ -140,10 +210,6 @@ pub(crate) struct Record {
 
 impl Record {
     pub(super) fn new(live: Arc<Live>, ports: Box<[Port]>) -> Self {
-        let timed_one_in = match &live.instance {
-            Instance::InProcess(_) => OneIn::SAMPLED,
-            Instance::Process(_) => OneIn::ONE,
-        };
-        Self { column: live.lease.column(), timed_one_in, ports, live }
+        Self { column: live.lease.column(), timed_one_in: live.traits.timed_one_in, ports, live }
     }
 }

@@ -26,10 +26,9 @@ impl Entry {
     fn call_again(&self, unsent: &Unsent<'_>) -> Result<Reply, CallError> {
         let (pin, _rest) = self.pin_after(unsent.generation)?;
         let live = pin.live();
-        let found = live.instance.methods().find(|method| {
-            let described = &method.interface.methods[method.index as usize];
-            method.interface.name == unsent.interface && described.name == unsent.method
-        });
+        let found = live
+            .methods()
+            .find(|method| method.interface().name == unsent.interface && method.name() == unsent.method);
         let Some(found) = found else {
             return Err(CallError::NotImplemented {
                 plugin: self.id.to_string(),

@@ -10,7 +10,7 @@ mod ledger;
 mod sight;
 
 use count::Count;
-pub(super) use count::OneIn;
+pub use count::OneIn;
 pub(super) use ledger::CallColumn;
 pub use ledger::ColumnLease;
 pub use ledger::TooManyGenerations;
@@ -265,7 +265,7 @@ pub(super) fn count_in(records: &[*mut Record]) -> usize {
 }
 
 /// The kernel id of a thread.
-pub(super) type Tid = u32;
+pub(crate) type Tid = u32;
 
 fn own_tid() -> Tid {
     rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()

@@ -99,7 +99,7 @@ impl Watchdog {
         if duration < call_timeout {
             return false;
         }
-        let described = live.instance.interfaces().nth(interface.into());
+        let described = live.interfaces().nth(interface.into());
         let method = described.and_then(|it| it.methods.get(method as usize));
         let method = method.map_or_else(|| "unknown".to_owned(), |method| method.name.clone());
         if let Some(events) = events.upgrade() {

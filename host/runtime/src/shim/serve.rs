@@ -1,7 +1,10 @@
 //! The control connection: executes the host's requests one by one, and answers each.
 
 use super::{ShimError, limits, reporter::Reporter, service::Service};
-use crate::load::in_process::{self, Instance, LifecycleError, Opened};
+use crate::{
+    body::Body as _,
+    load::in_process::{self, Instance, LifecycleError, Opened},
+};
 use parking_lot::RwLock;
 use replug_api::abi::Birth;
 use replug_wire::{

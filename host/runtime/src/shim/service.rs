@@ -4,7 +4,7 @@
 //! that hangs in one, and a call can be marked as cancelled.
 
 use super::{lane, reporter::Reporter, serve::Shared};
-use crate::load::in_process::Cancellation;
+use crate::{body::Body as _, load::in_process::Cancellation};
 use replug_wire::{Channel, Kind, LaneId, Message, Order, Taking, WireError};
 use std::{
     collections::BTreeMap,

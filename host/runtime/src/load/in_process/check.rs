@@ -85,7 +85,7 @@ pub(super) fn check_root(header: &'static LibHeader) -> Result<(), RootMismatch>
 ///
 /// If one of them has additional methods at the end, they still match: calling a method that the plugin lacks is an
 /// error of the caller.
-pub(in crate::load) fn fit(
+pub(super) fn fit(
     plugin: &str,
     wanted: &InterfaceExport,
     offered: (&Interface, Option<&InterfaceExport>),
@@ -108,7 +108,7 @@ pub(in crate::load) fn fit(
 }
 
 /// The error for a plugin that does not implement an interface at all.
-pub(in crate::load) fn missing<'a>(
+pub(super) fn missing<'a>(
     plugin: &str,
     wanted: &InterfaceExport,
     offered: impl Iterator<Item = &'a Interface>,

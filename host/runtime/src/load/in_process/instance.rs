@@ -1,29 +1,27 @@
 //! One instance of a plugin in this process, and the calls of its life.
 
 use super::{
-    check::{InterfaceMismatch, fit, missing},
-    extent, handlers,
-    inside::{self, Inside},
-    method::Method,
+    offered::Offered,
     open::Opened,
+    retire::Gone,
     services::{self, take_panic_location},
 };
-use crate::load::speaker::Listener;
+use crate::{
+    body::{Body, Retire, Traits},
+    load::speaker::Listener,
+    registry::{ColumnLease, OneIn},
+};
 use abi_stable::std_types::RVec;
 use libloading::os::unix::Library;
-use parking_lot::Mutex;
-use replug_api::{
-    abi::{
-        Birth, BoundInterface, Descriptor, ErrorReport, InterfaceExport, Object, Outcome, PluginRootRef,
-        Refusal,
-    },
-    describe::Interface,
+use replug_api::abi::{Birth, Descriptor, ErrorReport, Object, Outcome, PluginRootRef, Refusal};
+use replug_model::{
+    event::{LimitsInForce, RetireOutcome},
+    limits::LimitsSpec,
 };
 use replug_wire::{Call, Level};
 use std::{
     mem::ManuallyDrop,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 /// A step of a plugin's life went wrong: it refused, or panicked.
@@ -58,12 +56,6 @@ impl LifecycleError {
     }
 }
 
-/// One interface of an instance, with its description.
-struct Offered {
-    bound: BoundInterface,
-    description: Interface,
-}
-
 /// An instance that came up.
 ///
 /// Dropped without `destroy`, it stays as it is: nothing of the author's runs in a destructor of ours.
@@ -75,8 +67,6 @@ pub struct Instance {
     path: PathBuf,
     object: Object,
     offered: Vec<Offered>,
-    /// Interfaces of the host's that were found to fit.
-    fitting: Mutex<Vec<(&'static InterfaceExport, BoundInterface)>>,
 }
 
 impl std::fmt::Debug for Instance {
@@ -104,120 +94,27 @@ impl Opened {
                 code: "bad_description".into(),
                 details: String::new(),
             })?;
-            Ok(Offered { bound, description })
+            // SAFETY: 1: it is an interface of the instance that was just made, which will own it. Only `destroy` drops what that
+            // is made of, and takes the instance for it.
+            Ok(unsafe { Offered::here(description, bound) })
         });
         let offered = offered.collect::<Result<_, LifecycleError>>()?;
         let Self { library, root, descriptor, path } = self;
-        Ok(Instance {
-            plugin,
-            library,
-            root,
-            descriptor,
-            path,
-            object: made.object,
-            offered,
-            fitting: Mutex::default(),
-        })
+        Ok(Instance { plugin, library, root, descriptor, path, object: made.object, offered })
     }
 }
 
 impl Instance {
-    /// Whether the plugin has state to hand over.
-    pub fn stateful(&self) -> bool {
-        self.descriptor.stateful
-    }
-
-    /// `Plugin::STATE_VERSION`
-    pub fn state_version(&self) -> u32 {
-        self.descriptor.state_version
-    }
-
     /// The private copy it was opened from.
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// The interfaces it implements, in the order of `export!`.
-    pub fn interfaces(&self) -> impl Iterator<Item = &Interface> {
-        self.offered.iter().map(|offered| &offered.description)
-    }
-
-    /// The interface that a typed handle of the host's wants, if it is offered in the host's form.
-    pub(crate) fn interface(
-        &self,
-        wanted: &'static InterfaceExport,
-    ) -> Result<BoundInterface, InterfaceMismatch> {
-        let mut fitting = self.fitting.lock();
-        if let Some((_, bound)) = fitting.iter().find(|(known, _)| std::ptr::eq(*known, wanted)) {
-            return Ok(*bound);
-        }
-        let offered = self.offered.iter().find(|offered| offered.bound.export.name == wanted.name);
-        let offered = offered.ok_or_else(|| missing(&self.plugin, wanted, self.interfaces()))?;
-        fit(&self.plugin, wanted, (&offered.description, Some(offered.bound.export)))?;
-        fitting.push((wanted, offered.bound));
-        Ok(offered.bound)
-    }
-
-    /// The methods of all interfaces.
-    pub(crate) fn methods(&self) -> impl Iterator<Item = Method<'_>> {
-        self.offered.iter().flat_map(|Offered { bound, description }| {
-            // SAFETY: 1: it is an interface of this instance, as is its description, and the instance is borrowed.
-            (0..description.methods.len() as u32)
-                .map(move |index| unsafe { Method::here(description, *bound, index) })
-        })
-    }
-
-    /// `Plugin::start`
-    pub(crate) fn start(&self) -> Result<(), LifecycleError> {
-        // SAFETY: 1: the object is what `create` of the same library has made. 2: `destroy` takes the instance, which is
-        // borrowed here.
-        self.judge("start", unsafe { self.root.start()(self.object) })
-    }
-
-    /// `Plugin::stop`
-    pub(crate) fn stop(&self) -> Result<(), LifecycleError> {
-        // SAFETY: 1 and 2: as for `start`.
-        self.judge("stop", unsafe { self.root.stop()(self.object) })
-    }
-
-    /// `Plugin::health`: whether it is well, and what it says.
-    pub(crate) fn health(&self) -> Result<(bool, String), LifecycleError> {
-        // SAFETY: 1 and 2: as for `start`.
-        let report = self.judge("health", unsafe { self.root.health()(self.object) })?;
-        Ok((report.healthy, report.message.to_string()))
-    }
-
-    /// `Plugin::on_config`
-    pub(crate) fn configure(&self, config: &str) -> Result<(), LifecycleError> {
-        // SAFETY: 1 and 2: as for `start`.
-        self.judge("on_config", unsafe { self.root.configure()(self.object, config.into()) })
-    }
-
-    /// `Plugin::save`
-    pub(crate) fn save(&self) -> Result<Vec<u8>, LifecycleError> {
-        // SAFETY: 1 and 2: as for `start`.
-        Ok(self.judge("save", unsafe { self.root.save()(self.object) })?.to_vec())
-    }
-
-    /// `Plugin::restore`
-    pub(crate) fn restore(&self, from_version: u32, state: &[u8]) -> Result<(), LifecycleError> {
-        // SAFETY: 1 and 2: as for `start`.
-        self.judge("restore", unsafe { self.root.restore()(self.object, from_version, state.into()) })
-    }
-
-    /// Tells the plugin the most verbose level that is wanted.
-    pub(crate) fn set_max_level(&self, level: Level) {
-        self.root.set_max_level()(level.0);
     }
 
     /// Makes a call with encoded arguments; none if there is no such method.
     pub(crate) fn invoke(&self, call: &Call<'_>) -> Option<Outcome<RVec<u8>, Refusal>> {
-        let bound = &self.offered.get(usize::from(call.interface))?.bound;
-        bound.export.methods.get(call.method as usize)?;
-        // SAFETY: 1: the interface is one of this instance. 2: `destroy` takes the instance, which is borrowed here.
-        Some(unsafe {
-            (bound.export.invoke)(bound.object, call.method, call.encoding, call.arguments.into())
-        })
+        let offered = self.offered.get(usize::from(call.interface))?;
+        let is_there = (call.method as usize) < offered.method_count();
+        is_there.then(|| offered.invoke(call.method, call.encoding, call.arguments))
     }
 
     /// Drops the author's value. No call may be inside it, and none comes after.
@@ -231,6 +128,98 @@ impl Instance {
     fn judge<T>(&self, step: &'static str, outcome: Outcome<T, ErrorReport>) -> Result<T, LifecycleError> {
         judge(&self.plugin, step, outcome)
     }
+}
+
+impl Body for Instance {
+    fn traits(&self) -> Traits {
+        Traits {
+            outside_the_process: false,
+            blamable: true,
+            interruptible: false,
+            steps_have_a_deadline: false,
+            settings_are_fixed: false,
+            timed_one_in: OneIn::SAMPLED,
+        }
+    }
+
+    fn offered(&self) -> &[Offered] {
+        &self.offered
+    }
+
+    fn stateful(&self) -> bool {
+        self.descriptor.stateful
+    }
+
+    fn state_version(&self) -> u32 {
+        self.descriptor.state_version
+    }
+
+    fn start(&self) -> Result<(), LifecycleError> {
+        // SAFETY: 1: the object is what `create` of the same library has made. 2: `destroy` takes the instance, which is
+        // borrowed here.
+        self.judge("start", unsafe { self.root.start()(self.object) })
+    }
+
+    fn stop(&self) -> Result<(), LifecycleError> {
+        // SAFETY: 1 and 2: as for `start`.
+        self.judge("stop", unsafe { self.root.stop()(self.object) })
+    }
+
+    fn health(&self) -> Result<(bool, String), LifecycleError> {
+        // SAFETY: 1 and 2: as for `start`.
+        let report = self.judge("health", unsafe { self.root.health()(self.object) })?;
+        Ok((report.healthy, report.message.to_string()))
+    }
+
+    fn configure(&self, config: &str) -> Result<(), LifecycleError> {
+        // SAFETY: 1 and 2: as for `start`.
+        self.judge("on_config", unsafe { self.root.configure()(self.object, config.into()) })
+    }
+
+    fn save(&self) -> Result<Vec<u8>, LifecycleError> {
+        // SAFETY: 1 and 2: as for `start`.
+        Ok(self.judge("save", unsafe { self.root.save()(self.object) })?.to_vec())
+    }
+
+    fn restore(&self, from_version: u32, state: &[u8]) -> Result<(), LifecycleError> {
+        // SAFETY: 1 and 2: as for `start`.
+        self.judge("restore", unsafe { self.root.restore()(self.object, from_version, state.into()) })
+    }
+
+    fn set_max_level(&self, level: Level) {
+        self.root.set_max_level()(level.0);
+    }
+
+    /// What is not in force though it is asked for: the host's own process would have to be bounded.
+    fn limits(&self, asked: LimitsSpec) -> Option<LimitsInForce> {
+        none_in_force(&asked.keys())
+    }
+
+    /// Nothing can end them: they go on.
+    fn interrupt(&self, _: &str) {}
+
+    fn retire(self: Box<Self>, how: Retire<'_>) -> RetireOutcome {
+        self.retire_from(how)
+    }
+
+    fn discard(self: Box<Self>, lease: &ColumnLease) {
+        drop(self.drop_marked(lease));
+    }
+}
+
+/// What is reported of these limits where the host's own process would have to be bounded.
+fn none_in_force(asked: &[&str]) -> Option<LimitsInForce> {
+    let keys: Vec<_> = asked.iter().map(|key| format!("`{key}`")).collect();
+    let are = match keys.len() {
+        0 => return None,
+        1 => "is",
+        _ => "are",
+    };
+    let lacking = format!(
+        "{} {are} not in force in the host's own process, where it runs; `mode = \"process\"` gives it one that is bounded",
+        keys.join(", ")
+    );
+    Some(LimitsInForce { lacking: vec![lacking], ..LimitsInForce::default() })
 }
 
 fn judge<T>(plugin: &str, step: &'static str, outcome: Outcome<T, ErrorReport>) -> Result<T, LifecycleError> {
@@ -258,71 +247,5 @@ fn judge<T>(plugin: &str, step: &'static str, outcome: Outcome<T, ErrorReport>) 
             code: "lost".into(),
             details: String::new(),
         }),
-    }
-}
-
-/// A library whose instance is gone. Stays mapped when dropped.
-pub(crate) struct Gone {
-    library: ManuallyDrop<Library>,
-    path: PathBuf,
-}
-
-/// Whether a library that was closed is really gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unloaded {
-    /// The dynamic loader no longer knows it.
-    Verified,
-    /// Something still holds it.
-    StillMapped,
-}
-
-/// Why a library must stay mapped.
-#[derive(thiserror::Error)]
-pub(crate) enum Held {
-    /// A thread may run its code.
-    #[error("{0}")]
-    ByThread(Inside),
-    /// The kernel calls it.
-    #[error("it handles {0}")]
-    BySignal(String),
-}
-
-replug_model::readable::readable!(Held);
-
-impl Gone {
-    /// The private copy that the library was opened from.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Waits until nothing holds the library that can be seen from outside: a thread that runs its code, a signal that it
-    /// handles.
-    pub(crate) fn let_go(&self, patience: Duration) -> Result<(), Held> {
-        let code = extent::code(&self.path);
-        inside::wait_until_left(&code, patience).map_err(Held::ByThread)?;
-        handlers::handled_in(&code).map_or(Ok(()), |signal| Err(Held::BySignal(signal)))
-    }
-
-    /// Unmaps the library.
-    ///
-    /// # Safety
-    ///
-    /// 1. Every thread that ever ran code of the library has ended, or left it behind no destructor, no pointer and no
-    ///    frame.
-    /// 2. Nothing that points into the library is kept: layouts, vtables, names, strings, handlers.
-    pub(crate) unsafe fn unload(mut self) -> Unloaded {
-        use libloading::os::unix::{RTLD_LAZY, RTLD_LOCAL};
-        services::forget(&self.path);
-        // SAFETY: taken once, and `self` is not used after.
-        let library = unsafe { ManuallyDrop::take(&mut self.library) };
-        // The loader says whether the file is gone, below; that it could be closed says little.
-        let _ = library.close();
-        const RTLD_NOLOAD: i32 = 4;
-        // SAFETY: with RTLD_NOLOAD nothing is opened, so no constructor runs.
-        let found = unsafe { Library::open(Some(&self.path), RTLD_LAZY | RTLD_LOCAL | RTLD_NOLOAD) };
-        match found {
-            Ok(_) => Unloaded::StillMapped,
-            Err(_) => Unloaded::Verified,
-        }
     }
 }

@@ -3,8 +3,9 @@
 //! `open.rs` maps the library and checks it; an [`Instance`] runs the author's code through [`replug_api::abi`].
 //! `services.rs` has what the plugin calls in the host, `cancel.rs` tells it whether its call was cancelled.
 //! `keys.rs` and `static_tls.rs` count resources of which a process has few; `extent.rs` finds the addresses of a
-//! library; `method.rs` is what dynamic handles call; `children.rs` makes sure that a plugin does not hide the exit
-//! status of child processes; `stack.rs` measures a thread's stack.
+//! library; `offered.rs` is what handles call, also of a plugin in a child process; `retire.rs` ends an instance;
+//! `children.rs` makes sure that a plugin does not hide the exit status of child processes; `stack.rs` measures a thread's
+//! stack.
 //!
 //! **Architecture Invariant:** nothing here outlives its library. By default, a library stays mapped for ever. Only
 //! `Gone::unload` unmaps it, and it reports whether that succeeded.
@@ -20,20 +21,20 @@ mod hooks;
 mod inside;
 mod instance;
 mod keys;
-mod method;
+mod offered;
 mod open;
+mod retire;
 mod services;
 mod stack;
 mod static_tls;
 
 pub(crate) use cancel::Cancellation;
 pub use check::InterfaceMismatch;
-pub(super) use check::{fit, missing};
 pub use children::heed_children;
-pub(crate) use instance::{Gone, Unloaded};
 pub use instance::{Instance, LifecycleError};
 pub use keys::tls_keys_used;
-pub(crate) use method::Method;
+pub use offered::Offered;
+pub(crate) use offered::{Method, interface};
 pub use open::LoadError;
 pub use open::{Opened, open};
 pub(crate) use services::take_panic_location;

@@ -212,7 +212,7 @@ impl Child {
     }
 
     /// The pid of its process.
-    pub(crate) fn pid(&self) -> u32 {
+    pub(super) fn pid(&self) -> u32 {
         self.life.pid()
     }
 

@@ -6,27 +6,20 @@ use super::{
     faces::{Face, Successor},
     usage::ProcessUsage,
 };
-use crate::load::{
-    LifecycleError, Method,
-    in_process::{InterfaceMismatch, fit, missing},
-    speaker::Listener,
+use crate::{
+    body::{Body, Retire, Traits},
+    load::{LifecycleError, Offered, speaker::Listener, warn},
+    registry::{ColumnLease, OneIn},
 };
-use parking_lot::Mutex;
-use replug_api::{
-    abi::{BoundInterface, InterfaceExport},
-    describe::Interface,
-    remote::RemoteObject,
-};
+use replug_api::{describe::Interface, remote::RemoteObject};
 use replug_model::{
-    event::LimitsInForce,
+    copy::libraries_of_copy,
+    event::{LimitsInForce, RetireOutcome},
     id::{Generation, PluginId},
+    limits::LimitsSpec,
 };
 use replug_wire::{self as wire, Failure, Level};
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 /// What a plugin in a process is made with.
 pub struct Birth {
@@ -64,13 +57,6 @@ pub struct Instance {
     call_timeout: Option<Duration>,
     limits: LimitsInForce,
     offered: Vec<Offered>,
-    /// Interfaces of the host's that were found to fit, and the place of the one that is offered.
-    fitting: Mutex<Vec<(&'static InterfaceExport, usize)>>,
-}
-
-struct Offered {
-    description: Interface,
-    face: RemoteObject,
 }
 
 impl Instance {
@@ -110,7 +96,7 @@ impl Instance {
                 cancel_grace,
                 successor: successor.clone(),
             });
-            Ok(Offered { description, face })
+            Ok(Offered::elsewhere(description, face))
         });
         let offered = offered.collect::<Result<_, ProcessError>>()?;
         Ok(Self {
@@ -124,16 +110,7 @@ impl Instance {
             call_timeout,
             limits,
             offered,
-            fitting: Mutex::default(),
         })
-    }
-
-    pub(crate) fn stateful(&self) -> bool {
-        self.stateful
-    }
-
-    pub(crate) fn state_version(&self) -> u32 {
-        self.state_version
     }
 
     /// Whether a panic in it unwinds.
@@ -141,101 +118,10 @@ impl Instance {
         self.panic_unwinds
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The number of its process.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.pid()
-    }
-
-    /// How long a call may take if its caller does not say.
-    pub(crate) fn call_timeout(&self) -> Option<Duration> {
-        self.call_timeout
-    }
-
-    /// What bounds it.
-    pub(crate) fn limits(&self) -> &LimitsInForce {
-        &self.limits
-    }
-
-    /// What its process takes of the machine; none once that has ended.
-    pub(crate) fn usage(&self) -> Option<ProcessUsage> {
-        self.child.usage()
-    }
-
-    pub(crate) fn is_dead(&self) -> bool {
-        self.child.is_dead()
-    }
-
-    /// Kills its process, in which calls still run: their callers learn the reason.
-    pub(crate) fn kill_because(&self, reason: &str) {
-        self.child.kill_because(reason);
-    }
-
-    pub(crate) fn interfaces(&self) -> impl Iterator<Item = &Interface> {
-        self.offered.iter().map(|offered| &offered.description)
-    }
-
-    pub(crate) fn interface(
-        &self,
-        wanted: &'static InterfaceExport,
-    ) -> Result<BoundInterface, InterfaceMismatch> {
-        let bound =
-            |place: usize| BoundInterface { export: wanted, object: self.offered[place].face.object() };
-        let mut fitting = self.fitting.lock();
-        if let Some((_, place)) = fitting.iter().find(|(known, _)| std::ptr::eq(*known, wanted)) {
-            return Ok(bound(*place));
-        }
-        let place = self.offered.iter().position(|offered| offered.description.name == wanted.name.as_str());
-        let place = place.ok_or_else(|| missing(&self.plugin, wanted, self.interfaces()))?;
-        fit(&self.plugin, wanted, (&self.offered[place].description, None))?;
-        fitting.push((wanted, place));
-        Ok(bound(place))
-    }
-
-    pub(crate) fn methods(&self) -> impl Iterator<Item = Method<'_>> {
-        self.offered.iter().flat_map(|Offered { description, face }| {
-            (0..description.methods.len() as u32)
-                .map(move |index| Method::elsewhere(description, face, index))
-        })
-    }
-
-    pub(crate) fn start(&self) -> Result<(), LifecycleError> {
-        self.step("start", |control| control.start())
-    }
-
-    pub(crate) fn stop(&self) -> Result<(), LifecycleError> {
-        self.step("stop", |control| control.stop())
-    }
-
-    pub(crate) fn health(&self) -> Result<(bool, String), LifecycleError> {
-        let health = self.step("health", |control| control.health())?;
-        Ok((health.healthy, health.message))
-    }
-
-    pub(crate) fn configure(&self, config: &str) -> Result<(), LifecycleError> {
-        self.step("on_config", |control| control.configure(config))
-    }
-
-    pub(crate) fn save(&self) -> Result<Vec<u8>, LifecycleError> {
-        self.step("save", |control| control.save())
-    }
-
-    pub(crate) fn restore(&self, from_version: u32, state: &[u8]) -> Result<(), LifecycleError> {
-        self.step("restore", |control| control.restore(from_version, state.to_vec()))
-    }
-
-    pub(crate) fn set_max_level(&self, level: Level) {
-        // A plugin that cannot be told keeps the level that it has.
-        let _ = self.child.service(|service| service.set_max_level(level));
-    }
-
     /// Drops the author's value, and ends the process.
-    pub(crate) fn destroy(self) -> Result<(), LifecycleError> {
+    pub(super) fn destroy(self) -> Result<(), LifecycleError> {
         self.child.expect_end();
-        if self.is_dead() {
+        if self.child.is_dead() {
             return Ok(());
         }
         self.step("drop", |control| control.destroy())
@@ -248,6 +134,97 @@ impl Instance {
     ) -> Result<T, LifecycleError> {
         let asked = self.child.ask(step, self.step_timeout, ask);
         asked.map_err(|error| lifecycle(&self.plugin, step, error))
+    }
+}
+
+impl Body for Instance {
+    fn traits(&self) -> Traits {
+        Traits {
+            outside_the_process: true,
+            blamable: false,
+            interruptible: true,
+            steps_have_a_deadline: true,
+            settings_are_fixed: true,
+            timed_one_in: OneIn::ONE,
+        }
+    }
+
+    fn offered(&self) -> &[Offered] {
+        &self.offered
+    }
+
+    fn stateful(&self) -> bool {
+        self.stateful
+    }
+
+    fn state_version(&self) -> u32 {
+        self.state_version
+    }
+
+    fn start(&self) -> Result<(), LifecycleError> {
+        self.step("start", |control| control.start())
+    }
+
+    fn stop(&self) -> Result<(), LifecycleError> {
+        self.step("stop", |control| control.stop())
+    }
+
+    fn health(&self) -> Result<(bool, String), LifecycleError> {
+        let health = self.step("health", |control| control.health())?;
+        Ok((health.healthy, health.message))
+    }
+
+    fn configure(&self, config: &str) -> Result<(), LifecycleError> {
+        self.step("on_config", |control| control.configure(config))
+    }
+
+    fn save(&self) -> Result<Vec<u8>, LifecycleError> {
+        self.step("save", |control| control.save())
+    }
+
+    fn restore(&self, from_version: u32, state: &[u8]) -> Result<(), LifecycleError> {
+        self.step("restore", |control| control.restore(from_version, state.to_vec()))
+    }
+
+    fn set_max_level(&self, level: Level) {
+        // A plugin that cannot be told keeps the level that it has.
+        let _ = self.child.service(|service| service.set_max_level(level));
+    }
+
+    fn call_timeout(&self) -> Option<Duration> {
+        self.call_timeout
+    }
+
+    fn limits(&self, _: LimitsSpec) -> Option<LimitsInForce> {
+        Some(self.limits.clone())
+    }
+
+    fn process_id(&self) -> Option<u32> {
+        Some(self.child.pid())
+    }
+
+    fn usage(&self) -> Option<ProcessUsage> {
+        self.child.usage()
+    }
+
+    /// Kills its process, in which the calls run.
+    fn interrupt(&self, reason: &str) {
+        self.child.kill_because(reason);
+    }
+
+    fn retire(self: Box<Self>, how: Retire<'_>) -> RetireOutcome {
+        // One that has died has been told of, and stops no more.
+        if !self.child.is_dead() {
+            warn(self.stop());
+        }
+        self.discard(how.lease);
+        RetireOutcome::Ended
+    }
+
+    fn discard(self: Box<Self>, _: &ColumnLease) {
+        let _ = fs::remove_file(&self.path);
+        let _ = fs::remove_dir_all(libraries_of_copy(&self.path));
+        warn(self.destroy());
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     error::ProcessError,
     instance::{Birth, Instance, Purpose, lifecycle},
 };
-use crate::load::LifecycleError;
+use crate::{body::Body as _, load::LifecycleError};
 use replug_wire as wire;
 
 /// Why a trial failed. The host never loaded the file.

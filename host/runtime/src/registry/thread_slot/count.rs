@@ -51,13 +51,13 @@ fn note(counter: &AtomicU64, OneIn { mask }: OneIn) -> bool {
 
 /// One in how many calls of a thread is timed.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::registry) struct OneIn {
+pub struct OneIn {
     mask: u64,
 }
 
 impl OneIn {
     /// Each call.
-    pub(in crate::registry) const ONE: Self = Self { mask: 0 };
+    pub const ONE: Self = Self { mask: 0 };
     /// The first call, and then each 1,024th.
-    pub(in crate::registry) const SAMPLED: Self = Self { mask: 1023 };
+    pub const SAMPLED: Self = Self { mask: 1023 };
 }

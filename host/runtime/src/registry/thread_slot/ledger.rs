@@ -113,7 +113,7 @@ impl ColumnLease {
     }
 
     /// The threads that ever ran code of the generation.
-    pub(in crate::registry) fn visitors(&self) -> BTreeSet<Tid> {
+    pub(crate) fn visitors(&self) -> BTreeSet<Tid> {
         LEDGER.lock()[self.column.0].visitors.clone()
     }
 

@@ -1,0 +1,155 @@
+//! An interface that a generation offers, as handles call it: typed, or by the name of a method.
+
+use super::check::{InterfaceMismatch, fit, missing};
+use abi_stable::std_types::RVec;
+use parking_lot::Mutex;
+use replug_api::{
+    abi::{BoundInterface, Encoding, InterfaceExport, Outcome, Refusal},
+    describe::Interface,
+    remote::RemoteObject,
+};
+use replug_model::suggest;
+
+/// An interface that a generation offers.
+pub struct Offered {
+    description: Interface,
+    target: Target,
+    /// Interfaces of the host's that were found to fit.
+    fitting: Mutex<Vec<&'static InterfaceExport>>,
+}
+
+/// What is called.
+enum Target {
+    Here(BoundInterface),
+    Elsewhere(RemoteObject),
+}
+
+impl Offered {
+    /// One of a plugin that is not in this process.
+    pub fn elsewhere(description: Interface, object: RemoteObject) -> Self {
+        Self { description, target: Target::Elsewhere(object), fitting: Mutex::default() }
+    }
+
+    /// One of an instance in this process.
+    ///
+    /// # Safety
+    ///
+    /// 1. `bound` belongs to an instance that is there for as long as the result is borrowed from anyone.
+    pub(super) unsafe fn here(description: Interface, bound: BoundInterface) -> Self {
+        Self { description, target: Target::Here(bound), fitting: Mutex::default() }
+    }
+
+    /// What it says of itself.
+    pub fn description(&self) -> &Interface {
+        &self.description
+    }
+
+    /// The interface that a typed handle of the host's wants, if this is it, in the host's form. Whoever calls through it
+    /// keeps the generation that offers it.
+    fn bind(
+        &self,
+        plugin: &str,
+        wanted: &'static InterfaceExport,
+    ) -> Result<BoundInterface, InterfaceMismatch> {
+        let (bound, laid_out) = match &self.target {
+            Target::Here(bound) => (*bound, Some(bound.export)),
+            Target::Elsewhere(object) => (BoundInterface { export: wanted, object: object.object() }, None),
+        };
+        let mut fitting = self.fitting.lock();
+        if !fitting.iter().any(|known| std::ptr::eq(*known, wanted)) {
+            fit(plugin, wanted, (&self.description, laid_out))?;
+            fitting.push(wanted);
+        }
+        Ok(bound)
+    }
+
+    /// Calls the method at that index with encoded arguments.
+    pub(super) fn invoke(
+        &self,
+        method: u32,
+        encoding: Encoding,
+        arguments: &[u8],
+    ) -> Outcome<RVec<u8>, Refusal> {
+        match &self.target {
+            // SAFETY: 1: by 1 of `here` the object belongs to the export. 2: by the same, the instance is there while `self` is
+            // borrowed.
+            Target::Here(bound) => unsafe {
+                (bound.export.invoke)(bound.object, method, encoding, arguments.into())
+            },
+            Target::Elsewhere(object) => object.invoke(method, encoding, arguments),
+        }
+    }
+
+    /// How many methods the plugin has for it.
+    pub(super) fn method_count(&self) -> usize {
+        match &self.target {
+            Target::Here(bound) => bound.export.methods.len(),
+            Target::Elsewhere(_) => self.description.methods.len(),
+        }
+    }
+}
+
+/// The interface that a typed handle of the host's wants, if it is offered in the host's form.
+pub(crate) fn interface(
+    plugin: &str,
+    offered: &[Offered],
+    wanted: &'static InterfaceExport,
+) -> Result<BoundInterface, InterfaceMismatch> {
+    match offered.iter().find(|offered| offered.description.name == wanted.name.as_str()) {
+        Some(offered) => offered.bind(plugin, wanted),
+        None => Err(missing(plugin, wanted, offered.iter().map(Offered::description))),
+    }
+}
+
+/// A method that was found by its name, of a generation that is borrowed.
+#[derive(Clone, Copy)]
+pub(crate) struct Method<'a> {
+    offered: &'a Offered,
+    pub(crate) index: u32,
+}
+
+impl<'a> Method<'a> {
+    /// The methods of all interfaces.
+    pub(crate) fn all(offered: &'a [Offered]) -> impl Iterator<Item = Self> {
+        offered.iter().flat_map(|offered| {
+            (0..offered.description.methods.len() as u32).map(move |index| Self { offered, index })
+        })
+    }
+
+    /// The method of that name, which may be written `Interface.method`.
+    pub(crate) fn named(offered: &'a [Offered], wanted: &str) -> Result<Self, String> {
+        let mut found: Vec<_> = match wanted.split_once('.') {
+            Some((interface, plain)) => Self::all(offered)
+                .filter(|method| method.interface().name == interface && method.name() == plain)
+                .collect(),
+            None => Self::all(offered).filter(|method| method.name() == wanted).collect(),
+        };
+        match found.len() {
+            1 => Ok(found.remove(0)),
+            0 => {
+                let known = Self::all(offered).map(|method| method.name());
+                Err(format!("no method `{wanted}`{}", suggest::among(wanted, known)))
+            }
+            _ => {
+                let which: Vec<_> =
+                    found.iter().map(|method| format!("`{}.{wanted}`", method.interface().name)).collect();
+                Err(format!("two interfaces have a method `{wanted}`: write {}", which.join(" or ")))
+            }
+        }
+    }
+
+    /// The interface that it is one of.
+    pub(crate) fn interface(&self) -> &'a Interface {
+        &self.offered.description
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &'a str {
+        &self.interface().methods[self.index as usize].name
+    }
+
+    /// Calls it with encoded arguments.
+    pub(crate) fn invoke(&self, encoding: Encoding, arguments: &[u8]) -> Outcome<RVec<u8>, Refusal> {
+        self.offered.invoke(self.index, encoding, arguments)
+    }
+}

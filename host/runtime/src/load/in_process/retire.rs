@@ -1,0 +1,181 @@
+//! The end of an instance in this process: it is stopped and dropped, and its library unmapped if that was asked for.
+
+use super::{
+    extent, handlers,
+    inside::{self, Inside},
+    instance::Instance,
+    services,
+};
+use crate::{
+    body::{Retire, Unmap},
+    load::warn,
+    registry::{ColumnLease, Step, Tid, clear_away},
+};
+use libloading::os::unix::Library;
+use replug_model::event::RetireOutcome;
+use std::{
+    collections::BTreeSet,
+    io,
+    mem::ManuallyDrop,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+impl Instance {
+    /// See [`Body::retire`](crate::body::Body::retire).
+    pub(super) fn retire_from(self, how: Retire<'_>) -> RetireOutcome {
+        let Retire { lease, loaded_file_bytes, unmap } = how;
+        clear_away(self.path(), loaded_file_bytes);
+        // On a thread of its own that is joined: what the author's code leaves in thread-local storage goes with it.
+        let ended = thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    let marked = lease.mark(Step::Stop);
+                    warn(crate::body::Body::stop(&self));
+                    drop(marked);
+                    self.drop_marked(lease)
+                })
+                .join()
+        });
+        let Ok((gone, outcome)) = ended else { return RetireOutcome::DropPanicked };
+        let (RetireOutcome::Kept, Unmap::Within(patience)) = (outcome, unmap) else { return outcome };
+        let began = Instant::now();
+        // The visitors have ended by now, or the library stays.
+        let held = match have_ended(&lease.visitors(), patience) {
+            Ok(()) => gone.let_go(patience.saturating_sub(began.elapsed())).map_err(|held| held.to_string()),
+            Err(tid) => Err(format!("the thread {tid} has called it, and has not ended")),
+        };
+        if let Err(reason) = held {
+            tracing::warn!("{}: {reason}: it stays mapped", gone.path().display());
+            return RetireOutcome::StillMapped;
+        }
+        // SAFETY: 1. The visitors are all threads that ran a call or a step of the instance's life: each was noted before it
+        // left the call, and no call is inside. The kernel no longer knows them, so their thread-local destructors have run.
+        // No other thread has an address of the library's code where it would come back to it. 2. The instance, which held
+        // the interfaces, is gone, and with it every record, since the generation was drained; no signal is handled in it.
+        match unsafe { gone.unload() } {
+            Unloaded::Verified => RetireOutcome::Unloaded,
+            Unloaded::StillMapped => RetireOutcome::StillMapped,
+        }
+    }
+
+    /// Drops the author's value, with the thread marked as doing so. The library stays mapped.
+    pub(super) fn drop_marked(self, lease: &ColumnLease) -> (Gone, RetireOutcome) {
+        let _marked = lease.mark(Step::Drop);
+        let (gone, outcome) = self.destroy();
+        match outcome {
+            Ok(()) => (gone, RetireOutcome::Kept),
+            Err(error) => {
+                tracing::warn!("{error}");
+                (gone, RetireOutcome::DropPanicked)
+            }
+        }
+    }
+}
+
+/// Waits until the kernel no longer knows any of the threads; gives one that it may still know after `patience`.
+fn have_ended(threads: &BTreeSet<Tid>, patience: Duration) -> Result<(), Tid> {
+    let began = Instant::now();
+    while let Some(tid) = threads.iter().find(|tid| may_live(**tid)) {
+        if began.elapsed() >= patience {
+            return Err(*tid);
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// Whether this process may still have that thread. Only the kernel's word that it has not counts: `/proc` may be missing,
+/// or that of other processes.
+fn may_live(tid: Tid) -> bool {
+    // SAFETY: signal 0 is none: the kernel only looks whether there is such a thread in this process.
+    let sent = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, 0) };
+    sent == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
+}
+
+/// A library whose instance is gone. Stays mapped when dropped.
+pub(crate) struct Gone {
+    pub(super) library: ManuallyDrop<Library>,
+    pub(super) path: PathBuf,
+}
+
+/// Whether a library that was closed is really gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unloaded {
+    /// The dynamic loader no longer knows it.
+    Verified,
+    /// Something still holds it.
+    StillMapped,
+}
+
+/// Why a library must stay mapped.
+#[derive(thiserror::Error)]
+enum Held {
+    /// A thread may run its code.
+    #[error("{0}")]
+    ByThread(Inside),
+    /// The kernel calls it.
+    #[error("it handles {0}")]
+    BySignal(String),
+}
+
+replug_model::readable::readable!(Held);
+
+impl Gone {
+    /// The private copy that the library was opened from.
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Waits until nothing holds the library that can be seen from outside: a thread that runs its code, a signal that it
+    /// handles.
+    fn let_go(&self, patience: Duration) -> Result<(), Held> {
+        let code = extent::code(&self.path);
+        inside::wait_until_left(&code, patience).map_err(Held::ByThread)?;
+        handlers::handled_in(&code).map_or(Ok(()), |signal| Err(Held::BySignal(signal)))
+    }
+
+    /// Unmaps the library.
+    ///
+    /// # Safety
+    ///
+    /// 1. Every thread that ever ran code of the library has ended, or left it behind no destructor, no pointer and no
+    ///    frame.
+    /// 2. Nothing that points into the library is kept: layouts, vtables, names, strings, handlers.
+    unsafe fn unload(mut self) -> Unloaded {
+        use libloading::os::unix::{RTLD_LAZY, RTLD_LOCAL};
+        services::forget(&self.path);
+        // SAFETY: taken once, and `self` is not used after.
+        let library = unsafe { ManuallyDrop::take(&mut self.library) };
+        // The loader says whether the file is gone, below; that it could be closed says little.
+        let _ = library.close();
+        const RTLD_NOLOAD: i32 = 4;
+        // SAFETY: with RTLD_NOLOAD nothing is opened, so no constructor runs.
+        let found = unsafe { Library::open(Some(&self.path), RTLD_LAZY | RTLD_LOCAL | RTLD_NOLOAD) };
+        match found {
+            Ok(_) => Unloaded::StillMapped,
+            Err(_) => Unloaded::Verified,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_thread_that_the_kernel_denies_has_ended() {
+        let own = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
+        let (tell, told) = std::sync::mpsc::channel();
+        let other = thread::spawn(move || {
+            tell.send(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()).unwrap();
+        });
+        let ended = told.recv().unwrap();
+        other.join().unwrap();
+        assert_eq!(have_ended(&BTreeSet::from([ended]), Duration::from_secs(600)), Ok(()));
+        assert_eq!(have_ended(&BTreeSet::from([ended, own]), Duration::ZERO), Err(own));
+        // No number of a thread: the kernel refuses to say.
+        assert_eq!(have_ended(&BTreeSet::from([0]), Duration::ZERO), Err(0));
+    }
+}
