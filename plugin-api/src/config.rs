@@ -20,11 +20,11 @@ fn unfit(json: &str, error: &serde_json::Error) -> PluginError {
     let problem = text.rsplit_once(" at line ").map_or(text.as_str(), |(problem, _)| problem);
     if problem.ends_with("expected unit") {
         let message = "the plugin takes no configuration: remove `[config]`";
-        return PluginError::new("bad_config", message).with("key", "");
+        return PluginError::new(PluginError::BAD_CONFIG, message).with("key", "");
     }
     let key = key_at(json, offset(json, error.line(), error.column()));
     let at = if key.is_empty() { "[config]".to_owned() } else { format!("[config] {key}") };
-    PluginError::new("bad_config", format!("{at}: {problem}")).with("key", key)
+    PluginError::new(PluginError::BAD_CONFIG, format!("{at}: {problem}")).with("key", key)
 }
 
 /// The byte that serde_json's line and column (both from 1) speak of.

@@ -31,6 +31,9 @@ impl PluginError {
     /// The code with which [`crate::Plugin::on_config`] asks for a fresh instance instead.
     pub const RESTART_REQUIRED: &'static str = "restart_required";
 
+    /// The code of a configuration that cannot be read. The detail `key` is the key that is wrong.
+    pub const BAD_CONFIG: &'static str = "bad_config";
+
     /// An error with a code and a message.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { code: code.into(), message: message.into(), details: Value::Null }

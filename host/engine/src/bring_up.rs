@@ -15,8 +15,9 @@ use crate::{
     manifest::{Mode, Trial},
     overdue::Overdue,
     preflight::{self, PreflightError, Tried},
-    registry::{self, ColumnLease, Live, Note, NotedInterface, Origin, Step},
+    registry::{self, ColumnLease, Live, Note, NotedInterface, Origin},
     reload::{Context, Job, budget, step},
+    step::Step,
 };
 use replug_api::abi::Birth;
 use std::{
@@ -116,7 +117,7 @@ pub(crate) struct Candidate<'a> {
 }
 
 const SAVING_FOR_TRIAL: Overdue =
-    Overdue { stage: Stage::Preflight, step: "save", rest: "the previous version keeps serving" };
+    Overdue { stage: Stage::Preflight, step: Step::Save, rest: "the previous version keeps serving" };
 
 impl Candidate<'_> {
     /// Runs the version through all steps of its start in a throwaway process, if its manifest wants that, this program
@@ -241,7 +242,7 @@ impl Candidate<'_> {
     fn bring_in(&mut self, lease: &mut ColumnLease) -> Result<Option<in_process::Instance>, ReloadCause> {
         // Before its constructors run, because they may crash, too.
         self.note(lease, None);
-        let opened = self.job.steps.take(Overdue::fresh(Stage::Load, "load"), || {
+        let opened = self.job.steps.take(Overdue::fresh(Stage::Load, Step::Load), || {
             let _marked = lease.mark(Step::Load);
             Ok::<_, ReloadCause>(in_process::open(self.copy, self.facts.shared_std()))
         })?;
@@ -267,7 +268,7 @@ impl Candidate<'_> {
             config: self.job.manifest.config_json().into(),
             trial: false,
         };
-        let created = self.job.steps.take(Overdue::fresh(Stage::Load, "init"), || {
+        let created = self.job.steps.take(Overdue::fresh(Stage::Load, Step::Init), || {
             let _marked = lease.mark(Step::Init);
             opened.create(birth, self.speaker())
         })?;

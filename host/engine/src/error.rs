@@ -19,11 +19,13 @@ pub use crate::{
     watch::WatchError,
 };
 pub use replug_api::CallError;
+pub use replug_model::step::Step;
 
 use crate::{
     event::Stage,
     id::{Digest, PluginId},
 };
+use replug_api::PluginError;
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 /// A new version did not come to serve. The previous generation keeps serving, with its state untouched.
@@ -76,12 +78,12 @@ pub enum ReloadCause {
         "`{step}` did not end within {}: the reload is abandoned, and so is the thread that runs it; {rest}; make it shorter, or raise `step_timeout` under [process]",
         humantime::format_duration(*.deadline)
     )]
-    Overdue { step: &'static str, deadline: Duration, rest: &'static str },
+    Overdue { step: Step, deadline: Duration, rest: &'static str },
     #[error(
         "`{step}` did not end within {}: its thread is abandoned; make it shorter, or raise `step_timeout` under [process]",
         humantime::format_duration(*.deadline)
     )]
-    Late { step: &'static str, deadline: Duration },
+    Late { step: Step, deadline: Duration },
     #[error("cannot create {path}: {source}")]
     DataDir { path: PathBuf, source: io::Error },
     #[error("{0}")]
@@ -108,7 +110,7 @@ impl ReloadCause {
     pub(crate) fn unfit_config_key(&self) -> Option<String> {
         let (Self::Lifecycle(error) | Self::Trial(TrialError::Lifecycle(error))) = self else { return None };
         let details: serde_json::Value = serde_json::from_str(&error.details).ok()?;
-        let key = details.get("key").filter(|_| error.code == "bad_config")?.as_str()?;
+        let key = details.get("key").filter(|_| error.code == PluginError::BAD_CONFIG)?.as_str()?;
         Some(format!("config.{key}").trim_end_matches('.').to_owned())
     }
 }
@@ -187,7 +189,7 @@ mod tests {
         let plugins = HostError::Plugins(no_folder());
         let cause = Arc::new(ReloadCause::Lifecycle(LifecycleError {
             plugin: "dev.test".into(),
-            step: "init",
+            step: Step::Init,
             message: "no port".into(),
             code: "port".into(),
             details: String::new(),

@@ -68,7 +68,7 @@ pub use replug_config::workspace::{BuildDir, Workspace};
 pub use replug_model::event;
 #[doc(hidden)]
 pub use replug_model::suggest;
-pub(crate) use replug_model::{id, readable};
+pub(crate) use replug_model::{id, readable, step};
 #[doc(hidden)]
 pub use replug_runtime::crash;
 pub(crate) use replug_runtime::{body, handle, process_stat, registry};

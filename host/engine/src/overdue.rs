@@ -5,7 +5,7 @@
 //! the reload when a step has taken too long. The thread stays in the step; if it returns, it takes no further step and
 //! cleans up. A reload is never abandoned between two steps, so no step is half done.
 
-use crate::{error::ReloadCause, event::Stage, lifecycle};
+use crate::{error::ReloadCause, event::Stage, lifecycle, step::Step};
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
@@ -19,20 +19,20 @@ pub(crate) struct Overdue {
     /// The stage that it belongs to.
     pub(crate) stage: Stage,
     /// The step.
-    pub(crate) step: &'static str,
+    pub(crate) step: Step,
     /// What happens to the rest.
     pub(crate) rest: &'static str,
 }
 
 impl Overdue {
     /// For an instance that does not serve.
-    pub(crate) const fn fresh(stage: Stage, step: &'static str) -> Self {
+    pub(crate) const fn fresh(stage: Stage, step: Step) -> Self {
         Self { stage, step, rest: "the new instance is abandoned" }
     }
 
     /// Whether it works on the state of the serving generation, which must not change meanwhile.
     pub(crate) fn holds_the_state(self) -> bool {
-        self.step == "save" && self.stage == Stage::Migrate
+        self.step == Step::Save && self.stage == Stage::Migrate
     }
 
     /// As an error.
@@ -90,7 +90,7 @@ impl Steps {
 mod tests {
     use super::*;
 
-    const INIT: Overdue = Overdue::fresh(Stage::Load, "init");
+    const INIT: Overdue = Overdue::fresh(Stage::Load, Step::Init);
 
     #[tokio::test]
     async fn a_reload_that_is_given_up_inside_a_step_takes_no_other() {
@@ -102,7 +102,7 @@ mod tests {
         });
         assert!(done.is_ok(), "it returned in the end");
         assert!(steps.check().is_err());
-        let next = steps.take(Overdue::fresh(Stage::Load, "start"), || Ok::<_, ReloadCause>(()));
+        let next = steps.take(Overdue::fresh(Stage::Load, Step::Start), || Ok::<_, ReloadCause>(()));
         assert!(next.unwrap_err().to_string().contains("`init` did not end"));
     }
 

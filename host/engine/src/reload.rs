@@ -32,6 +32,7 @@ use crate::{
     record::Records,
     registry::{CrashRecord, Entry, Live, Paused, Retiring, Watchdog, clear_away, discard, end},
     spans,
+    step::Step,
     stop_first::{Stopped, make_room},
 };
 use parking_lot::{Mutex, RwLock};
@@ -289,7 +290,9 @@ fn migrate(job: &Job, fresh: &Live) -> Result<Option<Paused>, ReloadCause> {
         let stopped = job.stopped.lock().clone();
         let state = stopped.map_or_else(|| job.state.clone(), |stopped| stopped.state);
         if let Some((version, state)) = state {
-            step(job, (fresh, Overdue::fresh(Stage::Migrate, "restore")), || fresh.restore(version, &state))?;
+            step(job, (fresh, Overdue::fresh(Stage::Migrate, Step::Restore)), || {
+                fresh.restore(version, &state)
+            })?;
         }
         return Ok(None);
     };
@@ -301,19 +304,19 @@ fn migrate(job: &Job, fresh: &Live) -> Result<Option<Paused>, ReloadCause> {
     let old = paused.live();
     let state = step(job, (old, SAVING), || old.save())?;
     let version = old.state_version();
-    step(job, (fresh, Overdue::fresh(Stage::Migrate, "restore")), || fresh.restore(version, &state))?;
+    step(job, (fresh, Overdue::fresh(Stage::Migrate, Step::Restore)), || fresh.restore(version, &state))?;
     Ok(Some(paused))
 }
 
 pub(crate) const SAVING: Overdue = Overdue {
     stage: Stage::Migrate,
-    step: "save",
+    step: Step::Save,
     rest: "until it returns, calls wait: the state may be partly saved, and must not change",
 };
 
 fn begin(job: &Job, fresh: &Live) -> Result<(), ReloadCause> {
-    step(job, (fresh, Overdue::fresh(Stage::Load, "start")), || fresh.start())?;
-    let refused = match step(job, (fresh, Overdue::fresh(Stage::Load, "health")), || fresh.health()) {
+    step(job, (fresh, Overdue::fresh(Stage::Load, Step::Start)), || fresh.start())?;
+    let refused = match step(job, (fresh, Overdue::fresh(Stage::Load, Step::Health)), || fresh.health()) {
         Ok((true, _)) => match job.steps.check() {
             Ok(()) => return Ok(()),
             Err(given_up) => given_up,

@@ -13,6 +13,7 @@ use crate::{
     overdue::Overdue,
     registry::Vacant,
     reload::{Context, Job, SAVING, retire, step},
+    step::Step,
 };
 use std::time::Instant;
 
@@ -34,8 +35,11 @@ impl Stopped {
     }
 }
 
-const STOPPING: Overdue =
-    Overdue { stage: Stage::Migrate, step: "stop", rest: "it may still hold what the next version needs" };
+const STOPPING: Overdue = Overdue {
+    stage: Stage::Migrate,
+    step: Step::Stop,
+    rest: "it may still hold what the next version needs",
+};
 
 /// Saves, stops and drops the serving version, if the manifest asks for that before the next one is created. A failure
 /// before the stop leaves the version as it was.

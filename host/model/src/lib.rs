@@ -16,6 +16,7 @@
 //! | [`event`] | what happens in a host, how it gets to those who listen, and what it adds up to |
 //! | [`metrics`] | what is timed and counted of calls |
 //! | [`limits`] | where a plugin runs, and what its process may use |
+//! | [`step`] | the steps of a plugin's life |
 //! | [`copy`] | where the private copy of an artifact has what comes with it |
 //! | [`suggest`] | the nearest known name to a wrong one |
 //! | [`readable`] | errors as people read them |
@@ -30,4 +31,5 @@ pub mod metrics;
 #[cfg(feature = "openapi")]
 mod openapi;
 pub mod readable;
+pub mod step;
 pub mod suggest;

@@ -49,7 +49,7 @@ pub use replug_model::limits::Limits;
 pub use replug_api::abi::Encoding;
 
 /// The version of this protocol. Host and shim must agree on it.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// The first argument of a process that is to be a shim. The second is the number of the host's process.
 ///

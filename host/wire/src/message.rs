@@ -4,7 +4,10 @@
 //! so that two versions can at least say that they differ.
 
 use super::{Limits, RequestId, WireError};
-use replug_model::id::{Generation, PluginId};
+use replug_model::{
+    id::{Generation, PluginId},
+    step::Step,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::path::PathBuf;
 
@@ -233,7 +236,7 @@ pub enum Failure {
     #[error("`{step}` failed: {message} [{code}]")]
     Life {
         /// The step.
-        step: String,
+        step: Step,
         /// The plugin's code for it; `panicked` for a panic.
         code: String,
         /// What the plugin says; for a panic its message.

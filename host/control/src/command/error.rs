@@ -213,7 +213,7 @@ mod tests {
     fn the_details_of_a_refused_step_are_json_and_no_text_of_it() {
         let own = replug_engine::load::LifecycleError {
             plugin: "a.b".into(),
-            step: "init",
+            step: replug_engine::error::Step::Init,
             message: String::new(),
             code: "bad_config".into(),
             details: "{\"key\":\"word\"}".into(),

@@ -1,7 +1,7 @@
 //! What may block runs on a thread of its own, and is waited for as long as it may take.
 
 use super::Worker;
-use crate::{error::ReloadCause, registry::Live};
+use crate::{error::ReloadCause, registry::Live, step::Step};
 use std::{sync::Arc, thread};
 use tokio::sync::oneshot;
 
@@ -10,7 +10,7 @@ impl Worker {
     /// own comes back by that; one that takes longer is left to its thread.
     pub(super) async fn bounded<T: Send + 'static>(
         &self,
-        of: (Arc<Live>, &'static str),
+        of: (Arc<Live>, Step),
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ReloadCause> {
         let (live, step) = of;

@@ -10,6 +10,7 @@ use crate::{
     manifest::Manifest,
     registry::Live,
     reload::Source,
+    step::Step,
 };
 use replug_api::PluginError;
 use serde_json::{Map, Value};
@@ -72,7 +73,7 @@ impl Worker {
     async fn hand_over(&mut self, live: Arc<Live>, new: &Arc<Manifest>) -> Result<Configured, HostError> {
         let config = new.config_json();
         let (generation, digest) = (live.generation, live.digest);
-        let said = self.bounded((live.clone(), "on_config"), move || live.configure(&config)).await;
+        let said = self.bounded((live.clone(), Step::OnConfig), move || live.configure(&config)).await;
         match said {
             Ok(Ok(())) => Ok(Configured::Live(generation)),
             Ok(Err(LifecycleError { code, .. })) if code == PluginError::RESTART_REQUIRED => {

@@ -11,6 +11,7 @@ use crate::{
     load::process::SavedBy,
     manifest::Mode,
     record::{Record, StateNote},
+    step::Step,
 };
 use std::time::SystemTime;
 
@@ -18,7 +19,7 @@ use std::time::SystemTime;
 pub(super) fn refuses_state(cause: &ReloadCause) -> bool {
     match cause {
         ReloadCause::Lifecycle(error) | ReloadCause::Trial(TrialError::Lifecycle(error)) => {
-            error.step == "restore"
+            error.step == Step::Restore
         }
         _ => false,
     }

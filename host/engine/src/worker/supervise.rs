@@ -8,6 +8,7 @@ use crate::{
     load::LifecycleError,
     registry::Retiring,
     reload::{OnDeath, Source},
+    step::Step,
 };
 use replug_api::call::Death;
 use std::{
@@ -164,7 +165,7 @@ impl Worker {
             }
             Ok::<_, LifecycleError>((state, written.is_err()))
         };
-        let saved = self.bounded((live, "save"), save).await;
+        let saved = self.bounded((live, Step::Save), save).await;
         let late = saved.is_err();
         match saved {
             Ok(Ok((state, is_unwritten))) => (self.saved, self.is_unwritten) = (Some(state), is_unwritten),

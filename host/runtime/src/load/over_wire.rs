@@ -3,39 +3,16 @@
 use super::in_process::{LifecycleError, LoadError, Opened};
 use replug_wire::{Described, Failure, Loaded};
 
-/// The steps of a plugin's life by the names that a [`LifecycleError`] gives them.
-const STEPS: [&str; 9] =
-    ["init", "start", "stop", "health", "on_config", "save", "restore", "drop", "describe"];
-
 impl From<LifecycleError> for Failure {
     fn from(error: LifecycleError) -> Self {
         let LifecycleError { plugin: _, step, message, code, details } = error;
-        Self::Life { step: step.into(), code, message, details }
+        Self::Life { step, code, message, details }
     }
 }
 
 impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
         Self::Load { message: error.to_string() }
-    }
-}
-
-impl LifecycleError {
-    /// What a shim says of a step of the plugin's life.
-    ///
-    /// # Errors
-    ///
-    /// * The failure itself if it is of another kind.
-    pub fn from_wire(plugin: &str, failure: Failure) -> Result<Self, Failure> {
-        match failure {
-            Failure::Life { step, code, message, details } => {
-                match STEPS.iter().find(|known| **known == step) {
-                    Some(step) => Ok(Self { plugin: plugin.into(), step, message, code, details }),
-                    None => Err(Failure::Life { step, code, message, details }),
-                }
-            }
-            other => Err(other),
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Marks: what a thread says it is about to run, in one word that a single store can write.
 
 use super::thread_slot::{CallColumn, Level, ThreadSlot};
+use replug_model::step::Step;
 
 /// Where a thread is: in which generation, and in which method or step of its life.
 ///
@@ -63,58 +64,6 @@ impl Mark {
             (interface, method) => Doing::Call { interface, method },
         };
         Some(MarkContents { column, doing })
-    }
-}
-
-/// A step of a plugin's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Opening its library.
-    Load,
-    /// `Plugin::init`
-    Init,
-    /// `Plugin::start`
-    Start,
-    /// `Plugin::stop`
-    Stop,
-    /// `Plugin::health`
-    Health,
-    /// `Plugin::on_config`
-    OnConfig,
-    /// `Plugin::save`
-    Save,
-    /// `Plugin::restore`
-    Restore,
-    /// The drop of the instance.
-    Drop,
-}
-
-impl Step {
-    const ALL: [Self; 9] = [
-        Self::Load,
-        Self::Init,
-        Self::Start,
-        Self::Stop,
-        Self::Health,
-        Self::OnConfig,
-        Self::Save,
-        Self::Restore,
-        Self::Drop,
-    ];
-
-    /// As errors name it, too.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Load => "load",
-            Self::Init => "init",
-            Self::Start => "start",
-            Self::Stop => "stop",
-            Self::Health => "health",
-            Self::OnConfig => "on_config",
-            Self::Save => "save",
-            Self::Restore => "restore",
-            Self::Drop => "drop",
-        }
     }
 }
 

@@ -39,7 +39,6 @@ pub use crash_record::{CrashRecord, Note, NotedInterface, Origin};
 pub use entry::PauseError;
 pub use entry::{Entry, Paused, Retiring, Vacant};
 pub use fence::NoMembarrier;
-pub use mark::Step;
 pub use record::{Birth, Live};
 pub use retire::{discard, end};
 pub use successor::successor;

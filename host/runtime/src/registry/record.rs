@@ -1,7 +1,7 @@
 //! What a slot points to: one generation, as callers see it.
 
 use super::{
-    mark::{Mark, Marked, Step},
+    mark::{Mark, Marked},
     thread_slot::{CallColumn, Calls, ColumnLease, OneIn},
 };
 use crate::{
@@ -16,6 +16,7 @@ use replug_model::{
     event::LimitsInForce,
     id::{Digest, Generation, PluginId},
     limits::LimitsSpec,
+    step::Step,
 };
 use replug_wire::Level;
 use std::{sync::Arc, time::Duration};

@@ -7,7 +7,10 @@ use replug_builder::{
     build::Builder,
 };
 use replug_config::manifest;
-use replug_model::id::{Generation, PluginId};
+use replug_model::{
+    id::{Generation, PluginId},
+    step::Step,
+};
 use replug_wire::{
     self as wire, Answer, Call, Channel, Control, ControlError, Create, Failure, Greeting, Lane, Level,
     Limits, Load, Report, Reports, RequestId, Service, WireError,
@@ -121,7 +124,7 @@ fn a_plugin_lives_its_life_in_a_shim() {
     control.restore(loaded.state_version, saved).unwrap();
     let garbage = control.restore(loaded.state_version, vec![0xc1]).unwrap_err();
     assert!(
-        matches!(&garbage, ControlError::Failed(Failure::Life { step, .. }) if step == "restore"),
+        matches!(&garbage, ControlError::Failed(Failure::Life { step, .. }) if *step == Step::Restore),
         "{garbage}"
     );
     control.configure(r#"{"history_limit": 1}"#).unwrap();

@@ -2,6 +2,7 @@
 
 use super::*;
 use replug_api::abi::Encoding;
+use replug_model::step::Step;
 use std::{
     fs::File,
     io::pipe,
@@ -64,7 +65,7 @@ fn a_reply_to_another_request_breaks_the_conversation_off() {
 #[test]
 fn a_failure_comes_back_as_what_it_was_and_the_conversation_goes_on() {
     let failure = Failure::Life {
-        step: "start".into(),
+        step: Step::Start,
         code: "no_disk".into(),
         message: "the disk is full".into(),
         details: String::new(),

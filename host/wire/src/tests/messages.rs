@@ -2,7 +2,7 @@
 
 use super::*;
 use replug_api::abi::Encoding;
-use replug_model::id::Generation;
+use replug_model::{id::Generation, step::Step};
 
 fn there_and_back<M: Message + PartialEq + std::fmt::Debug>(message: M) {
     let bytes = message.encode().unwrap();
@@ -45,7 +45,7 @@ pub(super) fn replies() -> Vec<Reply> {
     let failures = [
         Failure::Limit { what: text(), value: 4, reason: text() },
         Failure::Load { message: text() },
-        Failure::Life { step: "init".into(), code: text(), message: text(), details: text() },
+        Failure::Life { step: Step::Init, code: text(), message: text(), details: text() },
         Failure::OutOfTurn { request: text(), reason: text() },
         Failure::Broken { message: text() },
     ];
@@ -108,7 +108,9 @@ fn a_greeting_of_another_version_is_understood_and_refused() {
     let error = Hello::decode(&later).unwrap().check().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the other end speaks version 99 of the protocol (replug-api 9.9.9), and this one version 2: run both from the same build"
+        format!(
+            "the other end speaks version 99 of the protocol (replug-api 9.9.9), and this one version {PROTOCOL}: run both from the same build"
+        )
     );
     assert!(Hello::own().check().is_ok());
 }

@@ -17,6 +17,7 @@ use replug_api::abi::{Birth, Descriptor, ErrorReport, Object, Outcome, PluginRoo
 use replug_model::{
     event::{LimitsInForce, RetireOutcome},
     limits::LimitsSpec,
+    step::Step,
 };
 use replug_wire::{Call, Level};
 use std::{
@@ -30,8 +31,8 @@ use std::{
 pub struct LifecycleError {
     /// The plugin's id.
     pub plugin: String,
-    /// The step: `init`, `start`, `stop`, `health`, `on_config`, `save`, `restore` or `drop`.
-    pub step: &'static str,
+    /// The step.
+    pub step: Step,
     /// What the plugin says; for a panic its message.
     pub message: String,
     /// The plugin's code for it; for a panic `panicked`.
@@ -84,12 +85,12 @@ impl Opened {
         let plugin = birth.id.to_string();
         let services = services::services(&self.path, speaker, self.root.hook_panics());
         services::attach(self.root.attach(), services);
-        let made = judge(&plugin, "init", self.root.create()(birth))?;
+        let made = judge(&plugin, Step::Init, self.root.create()(birth))?;
         let offered = made.interfaces.iter().map(|&bound| {
             let json = (bound.export.describe)();
             let description = serde_json::from_str(&json).map_err(|error| LifecycleError {
                 plugin: plugin.clone(),
-                step: "describe",
+                step: Step::Describe,
                 message: format!("the description of `{}` cannot be read: {error}", bound.export.name),
                 code: "bad_description".into(),
                 details: String::new(),
@@ -121,11 +122,11 @@ impl Instance {
     pub(crate) fn destroy(self) -> (Gone, Result<(), LifecycleError>) {
         // SAFETY: 1: as for `start`. 2: `self` is gone after it, and with it what was borrowed from it. Copies of its interfaces
         // are in records only, which `registry` drops before it takes the instance apart.
-        let outcome = self.judge("drop", unsafe { self.root.destroy()(self.object) });
+        let outcome = self.judge(Step::Drop, unsafe { self.root.destroy()(self.object) });
         (Gone { library: self.library, path: self.path }, outcome)
     }
 
-    fn judge<T>(&self, step: &'static str, outcome: Outcome<T, ErrorReport>) -> Result<T, LifecycleError> {
+    fn judge<T>(&self, step: Step, outcome: Outcome<T, ErrorReport>) -> Result<T, LifecycleError> {
         judge(&self.plugin, step, outcome)
     }
 }
@@ -157,33 +158,33 @@ impl Body for Instance {
     fn start(&self) -> Result<(), LifecycleError> {
         // SAFETY: 1: the object is what `create` of the same library has made. 2: `destroy` takes the instance, which is
         // borrowed here.
-        self.judge("start", unsafe { self.root.start()(self.object) })
+        self.judge(Step::Start, unsafe { self.root.start()(self.object) })
     }
 
     fn stop(&self) -> Result<(), LifecycleError> {
         // SAFETY: 1 and 2: as for `start`.
-        self.judge("stop", unsafe { self.root.stop()(self.object) })
+        self.judge(Step::Stop, unsafe { self.root.stop()(self.object) })
     }
 
     fn health(&self) -> Result<(bool, String), LifecycleError> {
         // SAFETY: 1 and 2: as for `start`.
-        let report = self.judge("health", unsafe { self.root.health()(self.object) })?;
+        let report = self.judge(Step::Health, unsafe { self.root.health()(self.object) })?;
         Ok((report.healthy, report.message.to_string()))
     }
 
     fn configure(&self, config: &str) -> Result<(), LifecycleError> {
         // SAFETY: 1 and 2: as for `start`.
-        self.judge("on_config", unsafe { self.root.configure()(self.object, config.into()) })
+        self.judge(Step::OnConfig, unsafe { self.root.configure()(self.object, config.into()) })
     }
 
     fn save(&self) -> Result<Vec<u8>, LifecycleError> {
         // SAFETY: 1 and 2: as for `start`.
-        Ok(self.judge("save", unsafe { self.root.save()(self.object) })?.to_vec())
+        Ok(self.judge(Step::Save, unsafe { self.root.save()(self.object) })?.to_vec())
     }
 
     fn restore(&self, from_version: u32, state: &[u8]) -> Result<(), LifecycleError> {
         // SAFETY: 1 and 2: as for `start`.
-        self.judge("restore", unsafe { self.root.restore()(self.object, from_version, state.into()) })
+        self.judge(Step::Restore, unsafe { self.root.restore()(self.object, from_version, state.into()) })
     }
 
     fn set_max_level(&self, level: Level) {
@@ -222,7 +223,7 @@ fn none_in_force(asked: &[&str]) -> Option<LimitsInForce> {
     Some(LimitsInForce { lacking: vec![lacking], ..LimitsInForce::default() })
 }
 
-fn judge<T>(plugin: &str, step: &'static str, outcome: Outcome<T, ErrorReport>) -> Result<T, LifecycleError> {
+fn judge<T>(plugin: &str, step: Step, outcome: Outcome<T, ErrorReport>) -> Result<T, LifecycleError> {
     let plugin = plugin.to_owned();
     match outcome {
         Outcome::Returned(value) => Ok(value),

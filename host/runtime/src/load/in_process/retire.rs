@@ -9,10 +9,10 @@ use super::{
 use crate::{
     body::{Retire, Unmap},
     load::warn,
-    registry::{ColumnLease, Step, Tid, clear_away},
+    registry::{ColumnLease, Tid, clear_away},
 };
 use libloading::os::unix::Library;
-use replug_model::event::RetireOutcome;
+use replug_model::{event::RetireOutcome, step::Step};
 use std::{
     collections::BTreeSet,
     io,

@@ -17,7 +17,7 @@ use crate::load::{
 };
 use parking_lot::Mutex;
 use replug_api::call::Death;
-use replug_model::{event::LimitsInForce, limits::LimitsSpec};
+use replug_model::{event::LimitsInForce, limits::LimitsSpec, step::Step};
 use replug_wire::{Control, ControlError, Greeting, Limits, SHIM_MARKER, Service, Timed, WireError};
 use std::{
     io::{self, PipeWriter},
@@ -138,7 +138,7 @@ impl Child {
         outputs.push(listen(ProcessStream::until(&end, our_events), speaker).map_err(unheard)?);
         let wait = move || reaper.wait(outputs, start.on_death);
         thread::Builder::new().name("replug-reaper".into()).spawn(wait).map_err(unheard)?;
-        let failed_hello = |error| Self::process_error("hello", HELLO_DEADLINE, (&life, error));
+        let failed_hello = |error| Self::process_error(Step::Hello, HELLO_DEADLINE, (&life, error));
         let mut ours = Timed::from(ours);
         ours.until(Some(Deadline::after(HELLO_DEADLINE).until));
         let greeting =
@@ -151,7 +151,7 @@ impl Child {
     /// Requests a step, and waits for its end.
     pub(super) fn ask<T>(
         &self,
-        step: &'static str,
+        step: Step,
         deadline: Duration,
         ask: impl FnOnce(&mut Control) -> Result<T, ControlError>,
     ) -> Result<T, ProcessError> {
@@ -174,7 +174,7 @@ impl Child {
     }
 
     /// The error of a request, given the error of the connection and the state of the process behind it.
-    fn process_error(step: &'static str, deadline: Duration, of: (&Arc<Life>, WireError)) -> ProcessError {
+    fn process_error(step: Step, deadline: Duration, of: (&Arc<Life>, WireError)) -> ProcessError {
         let (life, error) = of;
         let stderr_tail = || life.tail.text();
         if matches!(error, WireError::TimedOut) {

@@ -2,6 +2,7 @@
 
 use super::cgroup::CgroupError;
 use replug_api::call::Death;
+use replug_model::step::Step;
 use replug_wire::Failure;
 use std::{path::PathBuf, time::Duration};
 
@@ -27,7 +28,7 @@ pub enum ProcessError {
     #[error("its process {death} in `{step}`{}", tail(.stderr_tail))]
     Died {
         /// The step that it was running.
-        step: &'static str,
+        step: Step,
         /// How it ended.
         death: Death,
         /// The last lines of its standard error.
@@ -37,7 +38,7 @@ pub enum ProcessError {
     #[error("`{step}` did not end within {}: its process was killed{}", humantime::format_duration(*.deadline), tail(.stderr_tail))]
     Hangs {
         /// The step that it was running.
-        step: &'static str,
+        step: Step,
         /// How long the host waited.
         deadline: Duration,
         /// The last lines of its standard error.

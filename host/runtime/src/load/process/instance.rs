@@ -17,6 +17,7 @@ use replug_model::{
     event::{LimitsInForce, RetireOutcome},
     id::{Generation, PluginId},
     limits::LimitsSpec,
+    step::Step,
 };
 use replug_wire::{self as wire, Failure, Level};
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
@@ -67,7 +68,7 @@ impl Instance {
         let Birth { id, generation, path, shared_std, data_dir, config, step_timeout, .. } = birth;
         let Birth { call_timeout, cancel_grace, successor, .. } = birth;
         let load = wire::Load { path: path.clone(), shared_std, limits: child.rlimits() };
-        let loaded = child.ask("load", step_timeout, |control| control.load(load))?;
+        let loaded = child.ask(Step::Load, step_timeout, |control| control.load(load))?;
         let limits = child.limits_in_force();
         let create = wire::Create {
             id: id.clone(),
@@ -77,7 +78,7 @@ impl Instance {
             trial: trial == Purpose::Trial,
             max_level,
         };
-        child.ask("init", step_timeout, |control| control.create(create))?;
+        child.ask(Step::Init, step_timeout, |control| control.create(create))?;
         let plugin = id.as_str().to_owned();
         let offered = (0..).zip(&loaded.interfaces).map(|(index, described)| {
             let description: Interface = serde_json::from_str(&described.description).map_err(|error| {
@@ -124,12 +125,12 @@ impl Instance {
         if self.child.is_dead() {
             return Ok(());
         }
-        self.step("drop", |control| control.destroy())
+        self.step(Step::Drop, |control| control.destroy())
     }
 
     fn step<T>(
         &self,
-        step: &'static str,
+        step: Step,
         ask: impl FnOnce(&mut wire::Control) -> Result<T, wire::ControlError>,
     ) -> Result<T, LifecycleError> {
         let asked = self.child.ask(step, self.step_timeout, ask);
@@ -162,28 +163,28 @@ impl Body for Instance {
     }
 
     fn start(&self) -> Result<(), LifecycleError> {
-        self.step("start", |control| control.start())
+        self.step(Step::Start, |control| control.start())
     }
 
     fn stop(&self) -> Result<(), LifecycleError> {
-        self.step("stop", |control| control.stop())
+        self.step(Step::Stop, |control| control.stop())
     }
 
     fn health(&self) -> Result<(bool, String), LifecycleError> {
-        let health = self.step("health", |control| control.health())?;
+        let health = self.step(Step::Health, |control| control.health())?;
         Ok((health.healthy, health.message))
     }
 
     fn configure(&self, config: &str) -> Result<(), LifecycleError> {
-        self.step("on_config", |control| control.configure(config))
+        self.step(Step::OnConfig, |control| control.configure(config))
     }
 
     fn save(&self) -> Result<Vec<u8>, LifecycleError> {
-        self.step("save", |control| control.save())
+        self.step(Step::Save, |control| control.save())
     }
 
     fn restore(&self, from_version: u32, state: &[u8]) -> Result<(), LifecycleError> {
-        self.step("restore", |control| control.restore(from_version, state.to_vec()))
+        self.step(Step::Restore, |control| control.restore(from_version, state.to_vec()))
     }
 
     fn set_max_level(&self, level: Level) {
@@ -238,7 +239,7 @@ pub enum Purpose {
 }
 
 /// The error of a step as that of a plugin in this process would be.
-pub(super) fn lifecycle(plugin: &str, step: &'static str, error: ProcessError) -> LifecycleError {
+pub(super) fn lifecycle(plugin: &str, step: Step, error: ProcessError) -> LifecycleError {
     let plugin = plugin.to_owned();
     match error {
         ProcessError::Refused(Failure::Life { code, message, details, .. }) => {

@@ -7,6 +7,7 @@ use super::{
     instance::{Birth, Instance, Purpose, lifecycle},
 };
 use crate::{body::Body as _, load::LifecycleError};
+use replug_model::step::Step;
 use replug_wire as wire;
 
 /// Why a trial failed. The host never loaded the file.
@@ -40,7 +41,7 @@ pub type SavedBy = (u32, Vec<u8>);
 pub fn open_only(start: Start<'_>, birth: Birth) -> Result<TrialReport, TrialError> {
     let child = Child::start(start)?;
     let load = wire::Load { path: birth.path, shared_std: birth.shared_std, limits: child.rlimits() };
-    let loaded = child.ask("load", birth.step_timeout, |control| control.load(load))?;
+    let loaded = child.ask(Step::Load, birth.step_timeout, |control| control.load(load))?;
     Ok(TrialReport { panic_unwinds: loaded.panic_unwinds })
 }
 
@@ -49,7 +50,7 @@ pub fn try_out(start: Start<'_>, birth: Birth, state: Option<SavedBy>) -> Result
     let plugin = birth.id.as_str().to_owned();
     let refused = |error| match error {
         error @ ProcessError::Refused(wire::Failure::Life { .. }) => {
-            TrialError::Lifecycle(lifecycle(&plugin, "init", error))
+            TrialError::Lifecycle(lifecycle(&plugin, Step::Init, error))
         }
         other => other.into(),
     };

@@ -3,9 +3,10 @@
 use super::{CHUNKS, COLUMNS_PER_CHUNK, Calls, Count, THREAD_SLOTS, Tid, own_tid};
 use crate::registry::{
     crash_record::{CrashRecord, Note},
-    mark::{Marked, Step},
+    mark::Marked,
 };
 use parking_lot::Mutex;
+use replug_model::step::Step;
 use std::{collections::BTreeSet, fs, io, path::PathBuf};
 
 /// The data of a column besides the counts of living threads.
