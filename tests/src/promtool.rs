@@ -67,9 +67,9 @@ impl Promtool {
     }
 
     fn judge(&self, output: Output) {
-        let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8_lossy(&said);
-        assert!(output.status.success(), "promtool reports errors:\n{said}");
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        assert!(output.status.success(), "promtool reports errors:\n{text}");
     }
 }
 

@@ -53,8 +53,8 @@ impl Schemathesis {
         let mut command = Command::new(&self.program);
         command.args(["--no-color", "run", &format!("{url}/openapi.json")]).env("TOKEN", token);
         let output = command.current_dir(folder).stdin(Stdio::null()).output().expect("it runs");
-        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        if output.status.success() { Ok(said) } else { Err(said) }
+        let report = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        if output.status.success() { Ok(report) } else { Err(report) }
     }
 }
 

@@ -85,9 +85,9 @@ impl Build {
             terminal::complain(problem);
         }
         for manifest in &manifests {
-            let (sender, heard) = unbounded_channel();
+            let (sender, updates) = unbounded_channel();
             let report = |progress| drop(sender.send(progress));
-            let making = building::shown(&manifest.id, heard, make(&builder, &store, (manifest, report)));
+            let making = building::shown(&manifest.id, updates, make(&builder, &store, (manifest, report)));
             let made = tokio::select! {
                 biased;
                 () = signals.next() => return Err(CliError::Interrupted),

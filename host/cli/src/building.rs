@@ -98,7 +98,7 @@ impl Building {
     fn turn(&self) {
         let Some(spinner) = &self.spinner else { return };
         let builds: Vec<_> = self.builds.values().map(Build::in_brief).collect();
-        spinner.say(harmless(&format!("building {}", builds.join(", "))));
+        spinner.show(harmless(&format!("building {}", builds.join(", "))));
     }
 }
 
@@ -134,7 +134,7 @@ impl Build {
 /// Waits for the build of one plugin, and shows its progress.
 pub(super) async fn shown<T>(
     id: &PluginId,
-    mut heard: UnboundedReceiver<BuildProgress>,
+    mut updates: UnboundedReceiver<BuildProgress>,
     work: impl Future<Output = T>,
 ) -> T {
     let mut building = Building::default();
@@ -144,7 +144,7 @@ pub(super) async fn shown<T>(
         tokio::select! {
             biased;
             done = &mut work => return done,
-            Some(progress) = heard.recv() => building.progressed(id, &progress),
+            Some(progress) = updates.recv() => building.progressed(id, &progress),
             () = building.due() => if let Some(line) = building.line() {
                 terminal::note(&line);
             },

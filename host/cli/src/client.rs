@@ -276,8 +276,8 @@ fn defuse(value: &mut Value) {
         Value::String(text) => *text = harmless(text),
         Value::Array(items) => items.iter_mut().for_each(defuse),
         Value::Object(fields) => {
-            let told = std::mem::take(fields).into_iter();
-            *fields = told.map(|(key, value)| (harmless(&key), value)).collect();
+            let entries = std::mem::take(fields).into_iter();
+            *fields = entries.map(|(key, value)| (harmless(&key), value)).collect();
             fields.values_mut().for_each(defuse);
         }
         _ => {}

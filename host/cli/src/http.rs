@@ -102,7 +102,7 @@ fn parsed(address: &str) -> Result<SocketAddr, CliError> {
 }
 
 /// Prints where HTTP is served. The token is printed when it was just created, and never again.
-pub(super) fn tell(listening: &Listening) {
+pub(super) fn print_address(listening: &Listening) {
     let (Some(url), Some(token)) = (listening.http(), listening.token()) else { return };
     let file = terminal::relative(&token.path);
     match &token.new {

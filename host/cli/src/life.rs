@@ -37,11 +37,11 @@ impl Of {
         if self.json {
             return terminal::print_json(&answer);
         }
-        terminal::print(&told(&id, &answer))
+        terminal::print(&summary(&id, &answer))
     }
 }
 
-fn told(id: &PluginId, answer: &Value) -> String {
+fn summary(id: &PluginId, answer: &Value) -> String {
     let status = answer["status"].as_str().unwrap_or_default();
     match answer["generation"].as_u64() {
         Some(generation) => format!("{NAME}{id}{NAME:#} {GOOD}g{generation} live{GOOD:#}"),

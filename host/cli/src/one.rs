@@ -56,7 +56,7 @@ impl One {
 
 /// The progress of the builds of a host.
 fn progress(mut events: Events) -> UnboundedReceiver<BuildProgress> {
-    let (sender, heard) = unbounded_channel();
+    let (sender, updates) = unbounded_channel();
     tokio::spawn(async move {
         while let Some(event) = events.next().await {
             if let EventKind::BuildProgress(progress) = &event.kind
@@ -66,7 +66,7 @@ fn progress(mut events: Events) -> UnboundedReceiver<BuildProgress> {
             }
         }
     });
-    heard
+    updates
 }
 
 /// Waits, and shows a spinner if it takes long.
@@ -79,6 +79,6 @@ pub(super) async fn with_spinner<T>(what: String, work: impl Future<Output = T>)
         () = tokio::time::sleep(PATIENCE), if Spinner::is_visible() => {}
     }
     let spinner = Spinner::new();
-    spinner.say(what);
+    spinner.show(what);
     work.await
 }

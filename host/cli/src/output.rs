@@ -135,9 +135,9 @@ impl Captured {
             let original = kept(&ERR, io::stderr().as_fd())?.try_clone()?;
             let (out, out_end) = io::pipe()?;
             let (err, err_end) = io::pipe()?;
-            let (tell, lines) = mpsc::channel(WAITING);
-            let mut out_lines = Lines::new("stdout", tell.clone());
-            let mut err_lines = Lines::new("stderr", tell);
+            let (sender, lines) = mpsc::channel(WAITING);
+            let mut out_lines = Lines::new("stdout", sender.clone());
+            let mut err_lines = Lines::new("stderr", sender);
             let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
                 thread::Builder::new().name(format!("replug-{name}")).spawn(work).map(drop)
             };
@@ -185,7 +185,7 @@ fn give_back() {
 /// Splits a stream into lines, and sends those that are logged.
 struct Lines {
     stream: &'static str,
-    tell: mpsc::Sender<Line>,
+    sender: mpsc::Sender<Line>,
     line: Vec<u8>,
     /// When the current second began, and how many lines have come in it.
     second: (Instant, u32),
@@ -193,8 +193,8 @@ struct Lines {
 }
 
 impl Lines {
-    fn new(stream: &'static str, tell: mpsc::Sender<Line>) -> Self {
-        Self { stream, tell, line: Vec::new(), second: (Instant::now(), 0), left_out: 0 }
+    fn new(stream: &'static str, sender: mpsc::Sender<Line>) -> Self {
+        Self { stream, sender, line: Vec::new(), second: (Instant::now(), 0), left_out: 0 }
     }
 
     /// Reads a pipe to its end.
@@ -236,12 +236,12 @@ impl Lines {
         if self.left_out > 0 {
             self.tell_left_out();
         }
-        self.tell.try_send(Line { stream: self.stream, text }).is_ok()
+        self.sender.try_send(Line { stream: self.stream, text }).is_ok()
     }
 
     fn tell_left_out(&mut self) {
         let text = format!("({} lines left out)", self.left_out);
-        if self.tell.try_send(Line { stream: self.stream, text }).is_ok() {
+        if self.sender.try_send(Line { stream: self.stream, text }).is_ok() {
             self.left_out = 0;
         }
     }
@@ -305,9 +305,9 @@ impl Writers {
 mod tests {
     use super::*;
 
-    fn told(bytes: &[&[u8]]) -> Vec<String> {
-        let (tell, mut lines) = mpsc::channel(WAITING);
-        let mut of = Lines::new("stdout", tell);
+    fn lines_of(bytes: &[&[u8]]) -> Vec<String> {
+        let (sender, mut lines) = mpsc::channel(WAITING);
+        let mut of = Lines::new("stdout", sender);
         bytes.iter().for_each(|bytes| of.push(bytes));
         drop(of);
         std::iter::from_fn(|| lines.try_recv().ok()).map(|line| line.text).collect()
@@ -315,18 +315,21 @@ mod tests {
 
     #[test]
     fn what_is_written_becomes_lines_whatever_the_pieces_it_comes_in() {
-        assert_eq!(told(&[b"one\ntw", b"o\n", b"\nthree"]), ["one", "two", "", "three"]);
-        assert_eq!(told(&[&[b'x'; 2 * LINE_BYTES], b"\nshort\n"]), ["x".repeat(LINE_BYTES), "short".into()]);
+        assert_eq!(lines_of(&[b"one\ntw", b"o\n", b"\nthree"]), ["one", "two", "", "three"]);
+        assert_eq!(
+            lines_of(&[&[b'x'; 2 * LINE_BYTES], b"\nshort\n"]),
+            ["x".repeat(LINE_BYTES), "short".into()]
+        );
     }
 
     #[test]
     fn of_a_flood_a_hundred_lines_are_told_and_the_rest_counted() {
         let flood: Vec<&[u8]> = vec![b"line\n"; 1000];
-        let told = told(&flood);
-        assert!(told.len() > 100 && told.len() < 1000, "{}", told.len());
+        let sent = lines_of(&flood);
+        assert!(sent.len() > 100 && sent.len() < 1000, "{}", sent.len());
         let counted =
-            told.iter().filter_map(|line| line.strip_prefix('(')?.split(' ').next()?.parse::<usize>().ok());
-        let lines = told.iter().filter(|line| *line == "line").count();
+            sent.iter().filter_map(|line| line.strip_prefix('(')?.split(' ').next()?.parse::<usize>().ok());
+        let lines = sent.iter().filter(|line| *line == "line").count();
         assert_eq!(lines + counted.sum::<usize>(), 1000);
     }
 

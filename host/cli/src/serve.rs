@@ -65,12 +65,12 @@ impl Serve {
         if let Err(error) = host.follow(self.layers.clone(), move |config| listening.adopt(&config.log)) {
             terminal::warn(&format!("cannot watch the configuration, so edits have no effect: {error}"));
         }
-        http::tell(&listens);
+        http::print_address(&listens);
         let mut screen = Screen::new(what, self.reader);
         // If this process replaces one that crashed: the artifact that was called last.
         let mut called_last = parent::carried();
         let mut unread = pin!(terminal::unread());
-        let told = loop {
+        let outcome = loop {
             tokio::select! {
                 biased;
                 () = signals.next() => break Ok(()),
@@ -101,7 +101,7 @@ impl Serve {
                 () = &mut patience, if !patience.is_elapsed() => {
                     terminal::note("waiting for running calls; press Ctrl-C again to end at once");
                 }
-                event = events.next() => if let (Some(event), Ok(())) = (event, &told) {
+                event = events.next() => if let (Some(event), Ok(())) = (event, &outcome) {
                     // A reader that has closed the output does not need the rest.
                     let _ = screen.show(&event);
                 },
@@ -112,11 +112,11 @@ impl Serve {
         }
         let (lines, writer) = captured.end(&host).await;
         screen.log(&host, lines, writer.as_ref());
-        while let (Some(event), Ok(())) = (events.try_next(), &told) {
+        while let (Some(event), Ok(())) = (events.try_next(), &outcome) {
             screen.show(&event)?;
         }
         screen.end();
-        told
+        outcome
     }
 
     /// Calls the configured method whenever another artifact of its plugin serves, and emits the answer as an event. An

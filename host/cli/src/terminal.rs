@@ -55,7 +55,7 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<(), CliError> {
 
 /// Waits until the reader of the standard output has closed it; for ever, if it is a file.
 pub(super) async fn unread() {
-    let (tell, told) = oneshot::channel();
+    let (sender, closed) = oneshot::channel();
     // Async runtimes cannot poll files, and would change the mode of a terminal, which must stay. The thread ends with
     // the process.
     thread::spawn(move || {
@@ -69,10 +69,10 @@ pub(super) async fn unread() {
         };
         if polled.is_ok() {
             // An error means that no task waits any more.
-            let _ = tell.send(());
+            let _ = sender.send(());
         }
     });
-    if told.await.is_err() {
+    if closed.await.is_err() {
         pending().await
     }
 }
@@ -247,7 +247,7 @@ impl Spinner {
         Self { bar }
     }
 
-    pub(super) fn say(&self, what: String) {
+    pub(super) fn show(&self, what: String) {
         self.bar.set_message(what);
     }
 
@@ -287,9 +287,9 @@ mod tests {
 
     #[test]
     fn of_what_the_compiler_says_nothing_but_its_colours_steers_the_terminal() {
-        let said =
+        let text =
             "\u{1b}[1;31merror\u{1b}[0m: \u{1b}]0;title\u{7}\u{1b}[2J\u{1b}[3\u{1b}\u{9b}2Jé\n\u{1b}[m";
-        assert_eq!(coloured(said), "\u{1b}[1;31merror\u{1b}[0m: ]0;title[2J[32Jé\n\u{1b}[m");
+        assert_eq!(coloured(text), "\u{1b}[1;31merror\u{1b}[0m: ]0;title[2J[32Jé\n\u{1b}[m");
     }
 
     #[test]

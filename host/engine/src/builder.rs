@@ -328,7 +328,7 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     let answers = discovery_loop.begin(discovery, unusable);
     let workers = discovery_loop.workers();
     let up =
-        tokio::spawn(discovery::tell_when_up(context.clone(), workers.clone(), (answers, crash_recovery)));
+        tokio::spawn(discovery::emit_when_up(context.clone(), workers.clone(), (answers, crash_recovery)));
     tokio::spawn(discovery_loop.run(inbox));
     Ok(Made { context, workers, up, attachments })
 }

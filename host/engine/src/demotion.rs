@@ -292,8 +292,8 @@ mod tests {
         let (id, bad, good) = ("dev.test.a".parse().unwrap(), Digest([1; 32]), Digest([2; 32]));
         let read = || Demotions::read(dir.path().join("demoted"));
         let crash = crash(End::Signal("SIGSEGV"), vec![suspect("dev.test.a", 1, Blame::Raised)]);
-        let (told, event) = read().draw(&crash, &[], Processes::Possible).unwrap();
-        assert_eq!(told.as_ref(), Some(&id));
+        let (of, event) = read().draw(&crash, &[], Processes::Possible).unwrap();
+        assert_eq!(of.as_ref(), Some(&id));
         let EventKind::PluginDemoted { method, line: None, signal, reason } = event else {
             panic!("{event:?}")
         };

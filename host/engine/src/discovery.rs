@@ -84,7 +84,7 @@ pub(crate) struct DiscoveryLoop {
     watcher: Option<Arc<Watcher>>,
     /// The problems that were reported and still exist.
     problems: Vec<String>,
-    /// Plugins to be added that keep their last accepted manifest, with the reason.
+    /// The plugins that start with their last accepted manifest, and why their current manifest cannot be used.
     unusable: Unusable,
     missing: Missing,
     emptied: Emptied,
@@ -197,7 +197,7 @@ impl DiscoveryLoop {
         match settings.now().defaults.discover_beside(&settings.plugins_dir, &served) {
             Ok(discovery) => {
                 let problems: Vec<_> = discovery.problems.iter().map(named).collect();
-                drop(self.take_in(discovery));
+                drop(self.update(discovery));
                 self.report_settled(problems);
             }
             // The folder is gone or unreadable. Running plugins continue until it can be read again.
@@ -216,14 +216,14 @@ impl DiscoveryLoop {
         for (path, error) in problems {
             self.report(path, error);
         }
-        let answers = self.take_in(discovery);
-        // Each worker reports its own.
+        let answers = self.update(discovery);
+        // The worker of each plugin reports that plugin's problem.
         self.problems.extend(reported);
         answers
     }
 
     /// Starts new plugins, and stops removed ones.
-    pub(crate) fn take_in(&mut self, discovery: Discovery) -> Vec<Answer<Generation>> {
+    pub(crate) fn update(&mut self, discovery: Discovery) -> Vec<Answer<Generation>> {
         let broken: Vec<_> = discovery.problems.iter().map(Broken::of).collect();
         self.problems.retain(|known| discovery.problems.iter().any(|problem| problem.to_string() == *known));
         let workers = self.workers.clone();
@@ -232,14 +232,14 @@ impl DiscoveryLoop {
             self.missing.forget();
             return Vec::new();
         }
-        self.let_go(&mut workers, &discovery.manifests, &broken);
+        self.remove_missing(&mut workers, &discovery.manifests, &broken);
         let new = discovery.manifests.into_iter().filter(|found| !workers.present.contains(&found.id));
         let new: Vec<_> = new.collect();
-        new.into_iter().filter_map(|manifest| self.employ(&mut workers, manifest)).collect()
+        new.into_iter().filter_map(|manifest| self.add(&mut workers, manifest)).collect()
     }
 
     /// Stops the plugins that are removed for good, and updates those that have moved.
-    fn let_go(&mut self, workers: &mut WorkerHandles, found: &[Manifest], broken: &[Broken]) {
+    fn remove_missing(&mut self, workers: &mut WorkerHandles, found: &[Manifest], broken: &[Broken]) {
         for worker in workers.all().cloned().collect::<Vec<_>>() {
             let id = &worker.entry.id;
             let root = worker.manifest.lock().root.clone();
@@ -277,7 +277,7 @@ impl DiscoveryLoop {
     }
 
     /// Adds a plugin, whether it is new or back.
-    fn employ(&mut self, workers: &mut WorkerHandles, manifest: Manifest) -> Option<Answer<Generation>> {
+    fn add(&mut self, workers: &mut WorkerHandles, manifest: Manifest) -> Option<Answer<Generation>> {
         let id = manifest.id.clone();
         self.context.settings.events.plugin(&id, EventKind::PluginDiscovered { path: manifest.root.clone() });
         let (reply, answer) = oneshot::channel();
@@ -336,7 +336,7 @@ fn named(problem: &ManifestError) -> (PathBuf, String) {
 }
 
 /// Emits that the host is up when each plugin that starts with it has started or failed to.
-pub(crate) async fn tell_when_up(
+pub(crate) async fn emit_when_up(
     context: Arc<Context>,
     workers: Arc<Mutex<WorkerHandles>>,
     (answers, crash_recovery): (Vec<Answer<Generation>>, CrashEvents),

@@ -184,8 +184,8 @@ impl Host {
 
     /// The settings from [`Host::apply`] or the layers that it [follows](Host::follow) that the host has not applied.
     pub fn pending_config(&self) -> PendingConfig {
-        let told = self.inner.context.settings.config.lock();
-        PendingConfig { refused: told.refused.clone(), restart_needed: told.pending.clone() }
+        let state = self.inner.context.settings.config.lock();
+        PendingConfig { refused: state.refused.clone(), restart_needed: state.pending.clone() }
     }
 
     /// Applies another configuration to the host, as far as that is possible without a restart. The result lists the

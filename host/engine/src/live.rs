@@ -36,16 +36,16 @@ pub struct PendingConfig {
 /// Applies the configuration to the host, and emits an event if it makes a difference.
 pub(crate) fn apply(context: &Context, workers: &Mutex<WorkerHandles>, config: &HostConfig) -> Applied {
     let done = {
-        let mut told = context.settings.config.lock();
-        let mut now = HostConfig::clone(&told.now);
+        let mut state = context.settings.config.lock();
+        let mut now = HostConfig::clone(&state.now);
         let (applied, restart_needed) = now.take_over(config);
         // If it is valid again, that is reported.
-        let was_refused = told.refused.take().is_some();
-        if applied.is_empty() && restart_needed == told.pending && !was_refused {
+        let was_refused = state.refused.take().is_some();
+        if applied.is_empty() && restart_needed == state.pending && !was_refused {
             return Applied { applied, restart_needed };
         }
-        told.now = Arc::new(now);
-        told.pending.clone_from(&restart_needed);
+        state.now = Arc::new(now);
+        state.pending.clone_from(&restart_needed);
         Applied { applied, restart_needed }
     };
     context.log_bound.set(context.settings.now().log.plugins);
@@ -67,8 +67,8 @@ pub(crate) fn apply(context: &Context, workers: &Mutex<WorkerHandles>, config: &
 }
 
 /// The mode of the watcher for the key `watch_poll`.
-pub(crate) fn poll(said: WatchPoll) -> Poll {
-    match said {
+pub(crate) fn poll(setting: WatchPoll) -> Poll {
+    match setting {
         WatchPoll::Auto => Poll::Auto,
         WatchPoll::Never => Poll::Never,
         WatchPoll::Every(interval) => Poll::Every(interval),
@@ -89,8 +89,8 @@ pub(crate) fn follow(
     runtime: &runtime::Handle,
 ) -> Result<(), HostError> {
     let _inside = runtime.enter();
-    let said = host.context.upgrade().map(|context| context.settings.now().watch_poll).unwrap_or_default();
-    let poll = poll(said);
+    let setting = host.context.upgrade().map(|context| context.settings.now().watch_poll).unwrap_or_default();
+    let poll = poll(setting);
     let mut file = FileWatch::new(layers.files(), poll).map_err(|error| HostError::Watch(Arc::new(error)))?;
     runtime.spawn(async move {
         // The first time without waiting: the file may have changed since it was first read.

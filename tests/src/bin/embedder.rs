@@ -3,7 +3,7 @@
 //!
 //! | line | what it does |
 //! |---|---|
-//! | `call ID METHOD JSON` | calls; further lines do not wait for it |
+//! | `call ID METHOD JSON` | makes a call, and executes further lines meanwhile |
 //! | `info ID` | prints the state of the plugin |
 //! | `exit STATUS` | ends at once, without shutting its host down |
 //! | `start ID`, `stop ID`, `reload ID`, `rollback ID` | the same as in `Host` |
@@ -21,7 +21,7 @@ fn main() -> Result<(), HostError> {
     let mut folder = || folders.next().expect("a plugins folder and a state folder");
     let builder = Host::builder().plugins(folder()).state_dir(folder());
     let mut events = builder.events();
-    let telling = thread::spawn(move || {
+    let printer = thread::spawn(move || {
         while let Some(event) = events.next_blocking() {
             print(&serde_json::to_value(&*event).expect("events are JSON"));
         }
@@ -49,7 +49,7 @@ fn main() -> Result<(), HostError> {
     }
     host.shutdown().wait();
     drop(host);
-    telling.join().expect("events are printed");
+    printer.join().expect("events are printed");
     Ok(())
 }
 

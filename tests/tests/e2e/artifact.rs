@@ -100,7 +100,7 @@ fn an_artifact_of_another_abi_stable_is_refused() {
     let at = offset_of(&artifact, "_1as_0lib_1header_0root_bmodule_bloader") + 32;
     let major = u32::from_le_bytes(artifact[at..at + 4].try_into().unwrap());
     artifact[at..at + 4].copy_from_slice(&(major + 7).to_le_bytes());
-    let found = format!("it says abi {}.", major + 7);
+    let found = format!("it uses abi {}.", major + 7);
     assert_refused(
         "other-abi-stable",
         artifact,

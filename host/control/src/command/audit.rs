@@ -44,7 +44,7 @@ impl Audit {
     }
 
     /// Reports one command.
-    pub(crate) fn tell(&self, who: &Who, plugin: Option<&PluginId>, (command, outcome): (&str, &str)) {
+    pub(crate) fn report(&self, who: &Who, plugin: Option<&PluginId>, (command, outcome): (&str, &str)) {
         self.write(
             plugin,
             EventKind::Audit {

@@ -80,7 +80,7 @@ impl Executor {
         let audited = async move {
             let done = changing.await;
             let outcome = done.as_ref().map_or_else(ControlError::outcome, |_| "ok".to_owned());
-            app.audit.tell(&who, plugin.as_ref(), (kind.declaration().name, &outcome));
+            app.audit.report(&who, plugin.as_ref(), (kind.declaration().name, &outcome));
             done
         };
         tokio::spawn(audited.in_current_span()).await.unwrap_or_else(|error| Err(bug(&error)))

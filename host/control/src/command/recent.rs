@@ -1,10 +1,10 @@
 //! Keeps recent events for readers that were not connected: the host's events with numbers, in rings with limits on
 //! number and bytes.
 //!
-//! One task writes. Readers hold only numbers. Frequent kinds of events have a ring of their own, so that a plugin that
-//! logs a lot or audited calls displace nothing else. The logs of each plugin have one, too. A reader that is too slow
-//! finds that events have left a ring, and is informed how many of them it would have wanted. It never makes the writer
-//! wait.
+//! One task writes. Readers hold only numbers. Frequent kinds of events have a ring of their own, and so have the logs
+//! of each plugin. So neither audited calls nor a plugin that logs a lot displace other events. A reader that is too
+//! slow finds that events have left a ring, and is informed how many of them it would have wanted. It never makes the
+//! writer wait.
 
 mod ring;
 
@@ -25,7 +25,7 @@ use tokio::sync::watch;
 pub(crate) const KEPT_EVENTS: usize = 2048;
 /// How many log entries are kept of each plugin.
 pub(crate) const KEPT_LOGS: usize = 500;
-/// How many bytes of each of those two are kept, as JSON.
+/// The limit of each of the two rings of events in bytes, as JSON.
 const EVENTS_BYTES: usize = 8 << 20;
 /// How many bytes of log entries are kept of each plugin, as JSON.
 const LOGS_BYTES: usize = 4 << 20;
@@ -207,7 +207,7 @@ impl Reader {
                 return batch;
             }
             if self.news.changed().await.is_err() {
-                // The rings do not end before this reader, which holds them.
+                // The channel cannot be closed, because this reader holds the rings. So this wait is never reached.
                 std::future::pending::<()>().await;
             }
         }

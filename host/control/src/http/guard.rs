@@ -2,9 +2,9 @@
 //!
 //! 1. Over the socket, the kernel gives the user of the client's process. It must be this user or root. A process of
 //!    one of the host's plugins is rejected, and so are all that it has started. No token is needed.
-//! 2. The `Host` header names this host. That is not the case for a page elsewhere whose name was made to resolve to
-//!    this host (DNS rebinding). Any port is allowed, because the client may come through a tunnel; the name is enough
-//!    to detect such a page.
+//! 2. The `Host` header names this host. An attacker may make the name of a page resolve to this host (DNS rebinding).
+//!    The header of that page's requests has the attacker's name. Any port is allowed, because the client may come
+//!    through a tunnel; the name is enough to detect such a page.
 //! 3. The `Origin`, if a browser sends one, is the origin of this host, or an allowed one. So a page at another port of
 //!    this machine is foreign. There are no CORS headers: no foreign page can read an answer.
 //! 4. Over TCP, the token is right. It is compared in constant time, before a byte of the body is read.
@@ -46,7 +46,7 @@ use tracing::Instrument;
 /// The checks for TCP.
 pub(super) struct Gate {
     pub(super) token: String,
-    /// Besides this machine's own names: names that `Host` may have, or whole origins, whose names it may have.
+    /// The allowed values of `Host`, besides this machine's own names: a name, or an origin with a name.
     pub(super) allowed_hosts: Vec<String>,
     pub(super) scheme: &'static str,
 }

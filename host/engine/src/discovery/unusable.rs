@@ -37,9 +37,9 @@ fn accepted(problem: &ManifestError, records: &Records, defaults: &Defaults) -> 
     // A manifest may be a link: its folder is the one that contains the link.
     let root = if is_manifest { path.parent()? } else { path };
     let root = fs::canonicalize(root).ok()?;
-    let said = manifest::id_in(&root);
+    let present_id = manifest::id_in(&root);
     let mut records = records.accepted_in(&root).into_iter();
-    let (id, accepted) = records.find(|(id, _)| said.as_ref().is_none_or(|said| said == id))?;
+    let (id, accepted) = records.find(|(id, _)| present_id.as_ref().is_none_or(|present| present == id))?;
     defaults.read_kept(&accepted.file, &accepted.text).ok().filter(|read| read.id == id)
 }
 

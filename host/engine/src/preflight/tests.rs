@@ -86,8 +86,8 @@ fn a_copy_of_std_is_refused_before_the_keys_run_out_and_a_shared_one_is_not() {
     afford(&artifact(), &own, &last).unwrap();
     let full = Budget { tls_keys_used: last.tls_keys_used + 1, ..last };
     let error = unaffordable(&own, &full);
-    for said in ["959 of 1024 thread-local keys", "never given back", "shared libstd", "restart the host"] {
-        assert!(error.contains(said), "{error}");
+    for words in ["959 of 1024 thread-local keys", "never given back", "shared libstd", "restart the host"] {
+        assert!(error.contains(words), "{error}");
     }
     afford(&artifact(), &facts(), &full).unwrap();
 }
@@ -98,8 +98,8 @@ fn memory_past_the_limit_is_refused_with_the_way_out() {
     let at = Budget { bytes_retained: (1 << 30) - (2 << 20), ..Budget::default() };
     afford(&artifact(), &facts, &at).unwrap();
     let error = unaffordable(&facts, &Budget { bytes_retained: at.bytes_retained + 1, ..at });
-    for said in ["keep 1022.0 MiB", "it takes 2.0 MiB", "1024.0 MiB is the limit", "restart the host"] {
-        assert!(error.contains(said), "{error}");
+    for words in ["keep 1022.0 MiB", "it takes 2.0 MiB", "1024.0 MiB is the limit", "restart the host"] {
+        assert!(error.contains(words), "{error}");
     }
     unaffordable(&Facts { private_bytes: u64::MAX, ..facts }, &at);
 }

@@ -16,15 +16,15 @@ pub struct LogBound(Arc<AtomicU8>);
 
 impl LogBound {
     /// Without a setting, the subscriber alone decides.
-    pub fn new(said: Option<LevelFilter>) -> Self {
+    pub fn new(setting: Option<LevelFilter>) -> Self {
         let bound = Self(Arc::default());
-        bound.set(said);
+        bound.set(setting);
         bound
     }
 
     /// Takes effect for the listeners at once. The caller still has to inform plugins that run.
-    pub fn set(&self, said: Option<LevelFilter>) {
-        self.0.store(level(said.unwrap_or(LevelFilter::TRACE)).0, Ordering::Relaxed);
+    pub fn set(&self, setting: Option<LevelFilter>) {
+        self.0.store(level(setting.unwrap_or(LevelFilter::TRACE)).0, Ordering::Relaxed);
     }
 
     /// Whether an event of that level is within the bound.

@@ -19,7 +19,7 @@ pub(super) struct Ration {
 #[derive(Clone, Copy, Debug)]
 struct Window {
     began: Instant,
-    told: u32,
+    reported: u32,
     left_out: u64,
 }
 
@@ -27,9 +27,9 @@ struct Window {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Share {
     /// Report it.
-    Told,
+    Reported,
     /// Report it, after the number of items that were left out before it.
-    ToldAfter(u64),
+    ReportedAfter(u64),
     /// Leave it out. For the first one, the caller arranges to [settle](Ration::settle_after) at the given time.
     LeftOut(Option<Instant>),
 }
@@ -46,9 +46,9 @@ impl Ration {
             true => 0,
             false => std::mem::replace(&mut *window, Window::begin()).left_out,
         };
-        if window.told < PORTION {
-            window.told += 1;
-            return if left_out == 0 { Share::Told } else { Share::ToldAfter(left_out) };
+        if window.reported < PORTION {
+            window.reported += 1;
+            return if left_out == 0 { Share::Reported } else { Share::ReportedAfter(left_out) };
         }
         window.left_out += 1;
         Share::LeftOut((window.left_out == 1).then_some(window.began + WINDOW))
@@ -72,7 +72,7 @@ impl Ration {
 
 impl Window {
     fn begin() -> Self {
-        Self { began: Instant::now(), told: 0, left_out: 0 }
+        Self { began: Instant::now(), reported: 0, left_out: 0 }
     }
 }
 
@@ -86,7 +86,7 @@ mod tests {
         // As if it had begun later: however slow this test is, the window does not end.
         ration.window.lock().began = Instant::now() + Duration::from_secs(3600);
         let shares: Vec<_> = (0..PORTION + 3).map(|_| ration.take()).collect();
-        assert!(shares[..PORTION as usize].iter().all(|share| *share == Share::Told));
+        assert!(shares[..PORTION as usize].iter().all(|share| *share == Share::Reported));
         let end = ration.window.lock().began + WINDOW;
         assert_eq!(shares[PORTION as usize..], [Some(end), None, None].map(Share::LeftOut));
         assert_eq!(ration.settle(), 3);
@@ -98,14 +98,14 @@ mod tests {
         let past = Instant::now().checked_sub(WINDOW).expect("the system has been up for a second");
         let flooded = || {
             let ration = Ration::new();
-            *ration.window.lock() = Window { began: past, told: PORTION, left_out: 7 };
+            *ration.window.lock() = Window { began: past, reported: PORTION, left_out: 7 };
             ration
         };
         let ration = flooded();
         assert_eq!(ration.settle_after(past + WINDOW), 7);
-        assert_eq!(ration.take(), Share::Told);
+        assert_eq!(ration.take(), Share::Reported);
         let ration = flooded();
-        assert_eq!(ration.take(), Share::ToldAfter(7));
+        assert_eq!(ration.take(), Share::ReportedAfter(7));
         assert_eq!(ration.settle_after(past + WINDOW), 0, "that is another window");
     }
 }

@@ -70,9 +70,9 @@ impl Listener for Speaker {
         match report {
             // The plugin may not know yet that the level has been lowered.
             Report::Log { level, .. } if !self.bound.admits(level) => {}
-            Report::Log { .. } => self.tell_in_part(&self.log, report),
+            Report::Log { .. } => self.emit_limited(&self.log, report),
             // The event counts it in the metrics.
-            Report::Panic { .. } => self.tell(report),
+            Report::Panic { .. } => self.emit(report),
         }
     }
 }
@@ -86,12 +86,12 @@ impl Speaker {
 
     /// Emits it, unless too many of the kind came just before. Then it is counted, and the count is emitted at the
     /// end of the window.
-    pub(super) fn tell_in_part(&self, of: &Portions, report: Report) {
+    pub(super) fn emit_limited(&self, of: &Portions, report: Report) {
         match of.ration.take() {
-            Share::Told => self.tell(report),
-            Share::ToldAfter(left_out) => {
-                self.tell_left_out(of, left_out);
-                self.tell(report);
+            Share::Reported => self.emit(report),
+            Share::ReportedAfter(left_out) => {
+                self.emit_left_out(of, left_out);
+                self.emit(report);
             }
             Share::LeftOut(None) => {}
             Share::LeftOut(Some(end)) => self.settle_after(of, end),
@@ -100,7 +100,7 @@ impl Speaker {
 
     /// Emits how many were left out since the last such message.
     pub(super) fn settle(&self, of: &Portions) {
-        self.tell_left_out(of, of.ration.settle());
+        self.emit_left_out(of, of.ration.settle());
     }
 
     /// Emits how many log events were left out.
@@ -113,19 +113,19 @@ impl Speaker {
         let (speaker, portions) = (self.clone(), of.clone());
         let settle = move || {
             let left_out = portions.ration.settle_after(end);
-            speaker.tell_left_out(&portions, left_out);
+            speaker.emit_left_out(&portions, left_out);
         };
         // If no thread can be started, the next report brings the count.
         let _ = thread::Builder::new().name("replug-left-out".into()).spawn(settle);
     }
 
-    fn tell_left_out(&self, of: &Portions, count: u64) {
+    fn emit_left_out(&self, of: &Portions, count: u64) {
         if count > 0 {
-            self.tell(of.plain(format!("({count} {} left out)", of.unit)));
+            self.emit(of.plain(format!("({count} {} left out)", of.unit)));
         }
     }
 
-    fn tell(&self, report: Report) {
+    fn emit(&self, report: Report) {
         let (plugin, generation) = (self.plugin.as_str(), self.generation.0);
         let kind = match cut(report) {
             Report::Log { level, target, message, fields, spans } => {

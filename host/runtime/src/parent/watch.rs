@@ -47,7 +47,7 @@ use std::{
 /// The signals that the parent handles, unless they are ignored. If the process that started the program has a
 /// signal ignored, that signal is to end nothing, and the child ignores it, too. The parent handles the first,
 /// SIGCHLD, in any case: if it were ignored, the end of a child would go unnoticed.
-const HEARD: [i32; 9] = [SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGCONT, SIGUSR1, SIGUSR2];
+const HANDLED: [i32; 9] = [SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGCONT, SIGUSR1, SIGUSR2];
 
 /// A crash within this time after a request to end counts as the end. A program that still runs after that has
 /// taken the signal for something else.
@@ -84,9 +84,9 @@ impl Watch {
     /// Starts the first child.
     pub(super) fn begin(interrupt: Interrupt) -> Result<Self, NoParent> {
         let failed = |what| move |source| NoParent { what, source };
-        let heard = HEARD.into_iter().filter(|signal| *signal == SIGCHLD || !ignores(*signal));
+        let signals = HANDLED.into_iter().filter(|signal| *signal == SIGCHLD || !ignores(*signal));
         let signals = UnixStream::pair()
-            .and_then(|(read, write)| SignalDelivery::with_pipe(read, write, WithOrigin::default(), heard))
+            .and_then(|(read, write)| SignalDelivery::with_pipe(read, write, WithOrigin::default(), signals))
             .map_err(failed("cannot install signal handlers"))?;
         let notebook = memfd_create("replug-runs", MemfdFlags::CLOEXEC)
             .map_err(|error| failed("cannot create the file for the notes of the child")(error.into()))?;
@@ -113,14 +113,14 @@ impl Watch {
             }
             let words = match history.judge(&ended, Instant::now()) {
                 Verdict::End(code, words) => {
-                    say(words);
+                    print(words);
                     return code;
                 }
                 Verdict::Again(words) => words,
             };
-            say(words);
+            print(words);
             if let Err(error) = self.start_again() {
-                say(Some(format!("error: the program cannot be started again: {error}")));
+                print(Some(format!("error: the program cannot be started again: {error}")));
                 return ended.code();
             }
         }
@@ -149,13 +149,13 @@ impl Watch {
             // The result does not matter: the signals that have arrived are handled below. A signal interrupts
             // `poll`.
             let _ = poll(&mut [PollFd::new(self.signals.get_read(), PollFlags::IN)], left.as_ref());
-            let heard: Vec<Origin> = self.signals.pending().collect();
-            for signal in heard {
-                self.hear(&signal);
+            let signals: Vec<Origin> = self.signals.pending().collect();
+            for signal in signals {
+                self.handle(&signal);
             }
             if !killed && self.requests.end_at().is_some_and(|at| at <= Instant::now()) {
                 killed = true;
-                say(Some(
+                print(Some(
                     "error: the program was asked to end more than once and did not, so it is killed; a plugin in it may \
                      have replaced its signal handlers"
                         .into(),
@@ -180,8 +180,8 @@ impl Watch {
         }
     }
 
-    fn hear(&mut self, heard: &Origin) {
-        let signal = heard.signal;
+    fn handle(&mut self, received: &Origin) {
+        let signal = received.signal;
         if signal == SIGCHLD {
             return;
         }
@@ -190,7 +190,7 @@ impl Watch {
             self.requests.note(signal, Instant::now());
         }
         // The terminal sends its signals to the child as well.
-        let from_terminal = heard.cause == Cause::Kernel && signal != SIGCONT;
+        let from_terminal = received.cause == Cause::Kernel && signal != SIGCONT;
         if !from_terminal && let Some(signal) = Signal::from_named_raw(signal) {
             self.child.signal(signal);
         }
@@ -224,7 +224,7 @@ impl Watch {
         let mut notes = Vec::new();
         let read = self.notebook.rewind().and_then(|()| self.notebook.read_to_end(&mut notes));
         if let Err(error) = read {
-            say(Some(format!("warning: cannot read the notes of the program: {error}")));
+            print(Some(format!("warning: cannot read the notes of the program: {error}")));
         }
         let lines = notes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let (carried, runs): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with(&[CARRY]));
@@ -273,7 +273,7 @@ fn spawn(notebook: &File, memory: Option<&File>, carried: Option<&OsStr>) -> io:
     command.spawn().map(|child| Running::of(&child))
 }
 
-fn say(words: Option<String>) {
+fn print(words: Option<String>) {
     if let Some(words) = words {
         eprintln!("{words}");
     }

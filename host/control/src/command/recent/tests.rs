@@ -5,10 +5,10 @@ use replug_engine::{EventKind, event::EventSink};
 
 fn recent(events: usize) -> Arc<Recent> {
     let (recent, sink) = (Arc::new(Recent::new()), EventSink::new());
-    let mut told = sink.subscribe();
+    let mut subscription = sink.subscribe();
     for running in 0..events {
         sink.host(EventKind::HostStarted { plugins_dir: "/p".into(), running });
-        recent.push(told.try_next().unwrap());
+        recent.push(subscription.try_next().unwrap());
     }
     recent
 }
@@ -44,10 +44,10 @@ fn log(bytes: usize) -> EventKind {
 async fn what_is_kept_and_what_a_reader_is_given_at_once_is_bounded_in_bytes() {
     const LARGE: usize = 256 << 10;
     let (recent, sink) = (Arc::new(Recent::new()), EventSink::new());
-    let (id, mut told) = ("dev.test.talks".parse().unwrap(), sink.subscribe());
+    let (id, mut subscription) = ("dev.test.talks".parse().unwrap(), sink.subscribe());
     for _ in 0..100 {
         sink.plugin(&id, log(LARGE));
-        recent.push(told.try_next().unwrap());
+        recent.push(subscription.try_next().unwrap());
     }
     let bytes = |entries: &[Numbered]| entries.iter().map(|it| it.bytes).sum::<usize>();
     let logs = recent.logs(Some(&id), KEPT_LOGS);
@@ -64,7 +64,7 @@ async fn what_is_kept_and_what_a_reader_is_given_at_once_is_bounded_in_bytes() {
     assert!((EVENTS_BYTES - 2 * LARGE..=EVENTS_BYTES).contains(&bytes(&read)), "{} events", read.len());
 
     sink.plugin(&id, log(EVENTS_BYTES));
-    recent.push(told.try_next().unwrap());
+    recent.push(subscription.try_next().unwrap());
     assert!(recent.logs(Some(&id), KEPT_LOGS).is_empty(), "an entry that is too large is not kept");
 }
 
@@ -81,10 +81,10 @@ fn the_id_of_another_run_is_answered_with_all_of_this_one() {
 /// Records that many events of a kind.
 fn flood(recent: &Recent, kind: &EventKind, times: usize) {
     let sink = EventSink::new();
-    let mut told = sink.subscribe();
+    let mut subscription = sink.subscribe();
     for _ in 0..times {
         sink.host(kind.clone());
-        recent.push(told.try_next().unwrap());
+        recent.push(subscription.try_next().unwrap());
     }
 }
 

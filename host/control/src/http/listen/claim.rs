@@ -28,7 +28,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a process may hold the lock that only checks whether it is held.
+/// How long a process may hold the lock if it only checks whether the lock is held.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// The longest path that is read from the file: longer than a socket's can be.
@@ -116,7 +116,8 @@ impl Claim {
     }
 }
 
-/// Where the host of the first folder listens, whose state folder is the second, if this user runs one.
+/// The socket of the host that serves the first folder and has the second as its state folder, if this user runs such a
+/// host.
 pub(super) fn look_up(plugins_dir: &Path, state_dir: &Path) -> Option<PathBuf> {
     read(&held(&path(plugins_dir, state_dir))?)
 }

@@ -66,7 +66,7 @@ export async function ask(what, query = {}) {
 }
 
 /** Executes a command. */
-export async function tell(what, body) {
+export async function send(what, body) {
   return JSON.parse(await post(what, JSON.stringify(body))).data;
 }
 

@@ -1,7 +1,7 @@
 // The page: connects to the host, follows its events, and shows the list of plugins and the selected one.
 
 import { hasToken, keepToken, listed, takeTokenFromAddress } from "./api.js";
-import { el, enable, keepFocus, list, say, show } from "./dom.js";
+import { el, enable, keepFocus, list, setText, show } from "./dom.js";
 import { durations } from "./metrics.js";
 import { Model } from "./model.js";
 import { PluginView, drawStatus } from "./plugin.js";
@@ -35,7 +35,7 @@ const stream = new Stream(`/events?kind=${KINDS.join(",")}`, "0", {
   },
   event(event, id) {
     const changed = model.happened(event, id);
-    if (event.event === "host_stopped") say(at("banner-text"), "The host has stopped.");
+    if (event.event === "host_stopped") setText(at("banner-text"), "The host has stopped.");
     if (changed) refresh();
     draw();
   },
@@ -43,7 +43,7 @@ const stream = new Stream(`/events?kind=${KINDS.join(",")}`, "0", {
     const stopped = model.history[0]?.event.event === "host_stopped";
     isUp = false;
     link("lost");
-    say(at("banner-text"), stopped ? "The host has stopped. Waiting for it to start again." : "The connection is lost. Reconnecting.");
+    setText(at("banner-text"), stopped ? "The host has stopped. Waiting for it to start again." : "The connection is lost. Reconnecting.");
     at("banner").dataset.wait = milliseconds;
     show(at("banner"), true);
     draw();
@@ -52,7 +52,7 @@ const stream = new Stream(`/events?kind=${KINDS.join(",")}`, "0", {
     isUp = false;
     link("lost");
     if (error.status === 401) return askForToken();
-    say(at("banner-text"), error.message);
+    setText(at("banner-text"), error.message);
     show(at("banner"), true);
     draw();
   },
@@ -60,7 +60,7 @@ const stream = new Stream(`/events?kind=${KINDS.join(",")}`, "0", {
 
 function link(state) {
   at("link").dataset.state = state;
-  say(at("link"), { live: "live", lost: "not connected", connecting: "connecting" }[state]);
+  setText(at("link"), { live: "live", lost: "not connected", connecting: "connecting" }[state]);
 }
 
 function askForToken() {
@@ -68,7 +68,7 @@ function askForToken() {
   show(at("main"), false);
   show(at("banner"), false);
   show(at("ask"), true);
-  say(at("ask-error"), given ? "The host does not accept this token." : "");
+  setText(at("ask-error"), given ? "The host does not accept this token." : "");
   at("token").value = "";
   at("token").focus();
 }
@@ -76,7 +76,7 @@ function askForToken() {
 at("ask").addEventListener("submit", (event) => {
   event.preventDefault();
   const token = at("token").value.trim().replace(/^.*#token=/, "");
-  if (!/^[\x21-\x7e]+$/.test(token)) return say(at("ask-error"), "This is not a token: a token has no spaces and only ASCII characters.");
+  if (!/^[\x21-\x7e]+$/.test(token)) return setText(at("ask-error"), "This is not a token: a token has no spaces and only ASCII characters.");
   keepToken(token);
   stream.open();
 });
@@ -103,11 +103,11 @@ async function poll() {
 
 /** The settings that the host has not applied. */
 function sayUnmet({ refused, restart_needed: waiting }) {
-  const said = [];
-  if (refused !== null) said.push(`configuration rejected, keeping the previous one: ${refused}`);
-  if (waiting.length > 0) said.push(`configuration needs a restart: ${waiting.join(", ")}`);
-  say(at("unmet"), said.join("\n"));
-  show(at("unmet"), said.length > 0);
+  const lines = [];
+  if (refused !== null) lines.push(`configuration rejected, keeping the previous one: ${refused}`);
+  if (waiting.length > 0) lines.push(`configuration needs a restart: ${waiting.join(", ")}`);
+  setText(at("unmet"), lines.join("\n"));
+  show(at("unmet"), lines.length > 0);
 }
 
 let refreshing = null;
@@ -147,8 +147,8 @@ function drawSummary() {
   const serve = all.filter(({ info }) => info.generation !== null).length;
   const wrong = all.filter(({ info }) => info.status === "error" || model.problems.has(info.id)).length;
   if (!model.isListed) return;
-  if (all.length === 0) return say(at("summary"), "no plugins");
-  say(at("summary"), `${serve} of ${all.length} plugins serve${wrong ? `, ${wrong} ${wrong === 1 ? "has" : "have"} a problem` : ""}`);
+  if (all.length === 0) return setText(at("summary"), "no plugins");
+  setText(at("summary"), `${serve} of ${all.length} plugins serve${wrong ? `, ${wrong} ${wrong === 1 ? "has" : "have"} a problem` : ""}`);
 }
 
 function drawList() {
@@ -165,13 +165,13 @@ function drawList() {
     update: (node, { info, calls }) => {
       const [name, status, where, speed] = node.children;
       const problem = model.problems.get(info.id);
-      say(name, info.name);
+      setText(name, info.name);
       drawStatus(status, info, model.builds.has(info.id));
       const serves = info.generation === null ? "" : ` · g${info.generation}`;
-      say(where, problem ? `${problem.event === "build_failed" ? "does not compile" : "was rejected"}${serves}` : `${info.runs_in ?? info.mode}${serves}`);
+      setText(where, problem ? `${problem.event === "build_failed" ? "does not compile" : "was rejected"}${serves}` : `${info.runs_in ?? info.mode}${serves}`);
       node.classList.toggle("has-problem", Boolean(problem));
       const words = rate(calls.at(-1) ?? null);
-      say(speed, words);
+      setText(speed, words);
       sparks.get(node).draw(calls, words);
       if (view?.id === info.id) node.setAttribute("aria-current", "page");
       else node.removeAttribute("aria-current");
@@ -205,14 +205,14 @@ function notify(text, kind) {
   const away = el("button", { type: "button", "aria-label": "Dismiss" }, "×");
   const note = el("p", { class: "note", "data-kind": kind }, el("bdi", {}, text), away);
   away.addEventListener("click", () => putAway([note]));
-  const older = [...at("said").children];
-  at("said").append(note);
+  const older = [...at("notes").children];
+  at("notes").append(note);
   putAway(older.filter((old, at) => old.dataset.kind === "good" || at < older.length - 3));
   if (kind === "good") setTimeout(() => putAway([note]), 6000);
 }
 
 function putAway(notes) {
-  keepFocus(() => notes.forEach((note) => note.remove()), () => at("said").querySelector("button") ?? at("stage"));
+  keepFocus(() => notes.forEach((note) => note.remove()), () => at("notes").querySelector("button") ?? at("stage"));
 }
 
 // A busy button does nothing, however it is pressed.

@@ -46,7 +46,7 @@ export function prose(text, attributes = {}) {
 }
 
 /** Sets the text if it differs: unchanged text is neither drawn nor read out again. */
-export function say(node, text) {
+export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 

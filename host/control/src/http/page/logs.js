@@ -1,7 +1,7 @@
 // The logs of a plugin, as they are written.
 
 import { wantsToken } from "./api.js";
-import { el, foreign, say, show } from "./dom.js";
+import { el, foreign, setText, show } from "./dom.js";
 import { Stream } from "./stream.js";
 import { clock } from "./text.js";
 
@@ -58,7 +58,7 @@ export class Logs {
   }
 
   #interrupted(why) {
-    say(this.quiet, why);
+    setText(this.quiet, why);
     show(this.quiet, why !== "");
   }
 

@@ -1,7 +1,7 @@
 // The methods of a plugin, each with its form and its last result.
 
 import { ask, call } from "./api.js";
-import { busy, el, foreign, prose, say, show } from "./dom.js";
+import { busy, el, foreign, prose, setText, show } from "./dom.js";
 import { field } from "./form.js";
 import { millis, pretty } from "./text.js";
 
@@ -27,7 +27,7 @@ export class Methods {
       why = error.message;
     }
     const written = JSON.stringify(found);
-    say(this.quiet, why);
+    setText(this.quiet, why);
     show(this.quiet, why !== "");
     // While no generation serves, the forms stay as they are.
     if (why !== "" || written === this.#drawn) return answered;

@@ -71,8 +71,8 @@ export class Model {
       return false;
     }
     const cause = this.builds.get(plugin)?.event.cause ?? null;
-    const said = words(event, cause);
-    this.#write({ event, words: said });
+    const described = words(event, cause);
+    this.#write({ event, words: described });
     this.problems.happened(event, this.number, this.builds.has(plugin));
     switch (event.event) {
       case "build_started":
@@ -95,7 +95,7 @@ export class Model {
       case "plugin_discovered":
         return true;
       default:
-        return said.matter !== "detail" && !REPEATED.has(event.event);
+        return described.matter !== "detail" && !REPEATED.has(event.event);
     }
   }
 

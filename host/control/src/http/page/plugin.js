@@ -1,12 +1,12 @@
 // One plugin: its state, the commands for it, and its details.
 
 import { ansi } from "./ansi.js";
-import { ask, tell } from "./api.js";
-import { busy, el, keepFocus, list, say, show } from "./dom.js";
+import { ask, send } from "./api.js";
+import { busy, el, keepFocus, list, setText, show } from "./dom.js";
 import { Logs } from "./logs.js";
 import { Methods } from "./methods.js";
 import { Spark } from "./spark.js";
-import { isSaid } from "./problems.js";
+import { isDetail } from "./problems.js";
 import { Problem, Timeline } from "./timeline.js";
 import { bytes, count, millis, rate, seconds } from "./text.js";
 
@@ -90,19 +90,19 @@ export class PluginView {
     this.timeline.draw(model, this.id);
     if (!plugin) {
       this.#asked = undefined;
-      if (this.name.textContent === "") say(this.name, this.id);
-      say(this.words, model.isListed ? `There is no plugin ${this.id}: no folder in the plugins folder has a manifest with that id.` : "");
+      if (this.name.textContent === "") setText(this.name, this.id);
+      setText(this.words, model.isListed ? `There is no plugin ${this.id}: no folder in the plugins folder has a manifest with that id.` : "");
       return;
     }
     const { info } = plugin;
     const building = model.builds.has(this.id);
-    say(this.name, info.name);
+    setText(this.name, info.name);
     drawStatus(this.status, info, building);
-    say(this.words, [info.id, info.version, info.description].filter(Boolean).join("  ·  "));
+    setText(this.words, [info.id, info.version, info.description].filter(Boolean).join("  ·  "));
     const problem = model.problems.get(this.id);
     // The problem shows the same in full. The status shows that it is building.
-    const said = building || info.detail === "building" || (problem !== null && isSaid(info, problem));
-    say(this.detail, said ? "" : info.detail);
+    const isShown = building || info.detail === "building" || (problem !== null && isDetail(info, problem));
+    setText(this.detail, isShown ? "" : info.detail);
     const runs = info.generation !== null;
     // Methods and versions change with the generation, and only then.
     if (this.#asked !== info.generation) this.#learn(info.generation);
@@ -110,7 +110,7 @@ export class PluginView {
     // A plugin that did not start, or waits for its restart, is retried until it is stopped.
     show(this.stop, runs || info.status === "error");
     show(this.start, !runs);
-    this.facts.forEach(({ value }, at) => say(value, FACTS[at][1](plugin)));
+    this.facts.forEach(({ value }, at) => setText(value, FACTS[at][1](plugin)));
     drawChart(this.calls, plugin.calls, rate);
     show(this.latency.node, plugin.latency.some((value) => value !== null));
     drawChart(this.latency, plugin.latency, (value) => (value === null ? "–" : millis(value)));
@@ -156,7 +156,7 @@ export class PluginView {
     const name = this.name.textContent;
     await busy(button, async () => {
       try {
-        const { generation, status } = await tell(what, body);
+        const { generation, status } = await send(what, body);
         this.notify(generation === null ? `${name}: ${status}` : `${name}: g${generation} serves`, "good");
       } catch (error) {
         this.notify(`${name}: ${error.message.split("\n")[0]}`, "bad");
@@ -168,7 +168,7 @@ export class PluginView {
 /** The state of a plugin, as a word and a colour. */
 export function drawStatus(node, info, building) {
   node.dataset.status = building ? "building" : info.status;
-  say(node, building ? "building" : info.status.replace("_", " "));
+  setText(node, building ? "building" : info.status.replace("_", " "));
 }
 
 function chart(label) {
@@ -182,7 +182,7 @@ function chart(label) {
 function drawChart({ spark, most, value }, values, words) {
   const known = values.filter((value) => value !== null);
   const text = words(values.at(-1) ?? null);
-  say(value, text);
-  say(most, known.length > 1 ? `at most ${words(Math.max(...known))}` : "");
+  setText(value, text);
+  setText(most, known.length > 1 ? `at most ${words(Math.max(...known))}` : "");
   spark.draw(values, text);
 }

@@ -6,7 +6,7 @@ export function isBusy(detail) {
 }
 
 /** Whether the detail of a plugin describes that problem. */
-export function isSaid({ detail }, event) {
+export function isDetail({ detail }, event) {
   // In the detail, the plugin and the stage precede the reason; in an event, the place does.
   const reason = detail.replace(/^\S+: \w+ failed: /, "");
   return reason !== "" && event.error.endsWith(reason);
@@ -76,7 +76,7 @@ export class Problems {
       // A stopped plugin has no problem that keeps it from serving.
       const idle = !info || (info.generation === null && info.status !== "error");
       for (const [what, { event, number, doubted }] of known) {
-        const over = idle || (doubted && !isBusy(info.detail) && !isSaid(info, event));
+        const over = idle || (doubted && !isBusy(info.detail) && !isDetail(info, event));
         if (number <= asked && over) known.delete(what);
       }
     }

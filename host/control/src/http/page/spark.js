@@ -1,6 +1,6 @@
 // A line chart of the last minute, in a box of constant size.
 
-import { say, svg } from "./dom.js";
+import { setText, svg } from "./dom.js";
 
 /** The number of seconds shown. */
 export const SPAN = 60;
@@ -24,7 +24,7 @@ export class Spark {
 
   /** Draws values, the newest last; null is a gap. `words` describes the newest one. */
   draw(values, words) {
-    say(this.title, `${this.label}: ${words}`);
+    setText(this.title, `${this.label}: ${words}`);
     const most = Math.max(...values.filter((value) => value !== null), 0) || 1;
     const step = WIDTH / (SPAN - 1);
     const x = (at) => (WIDTH - (values.length - 1 - at) * step).toFixed(1);

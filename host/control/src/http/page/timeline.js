@@ -1,6 +1,6 @@
 // The events, the newest first: reloads with a bar of their stages, and problems.
 
-import { el, foreign, list, say, show } from "./dom.js";
+import { el, foreign, list, setText, show } from "./dom.js";
 import { STAGES } from "./model.js";
 import { clock, count, millis } from "./text.js";
 import { words } from "./words.js";
@@ -46,7 +46,7 @@ export class Timeline {
       make: (entry) => this.#entry(entry),
       update: (node, entry) => {
         const link = node.querySelector(".entry-name");
-        if (link) say(link.firstElementChild, nameOf(entry.event.plugin, model));
+        if (link) setText(link.firstElementChild, nameOf(entry.event.plugin, model));
         const bar = node.querySelector(".bar");
         // All bars have the same scale, so that they can be compared; a short one stays visible.
         if (bar && !entry.runs) bar.style.width = `${Math.max(2, (100 * entry.event.total_ms) / longest)}%`;
@@ -102,13 +102,13 @@ export class Problem {
     show(this.node, event !== null);
     if (event === null) return;
     // The generation that serves is shown separately from the version that does not.
-    say(this.note, info.generation === null ? "No generation serves." : `g${info.generation} keeps serving.`);
+    setText(this.note, info.generation === null ? "No generation serves." : `g${info.generation} keeps serving.`);
     if (event === this.#shown) return;
     this.#shown = event;
     const build = event.event === "build_failed";
     const refused = event.event === "configure_failed" ? "Its configuration was rejected" : `It was rejected at ${event.stage}`;
-    say(this.title, build ? "It does not compile" : refused);
-    const said = build ? event.diagnostics.filter(({ level }) => level !== "warning").map(({ rendered }) => rendered).join("\n") : "";
-    this.text.replaceChildren(...paint((said || event.error).trimEnd()));
+    setText(this.title, build ? "It does not compile" : refused);
+    const output = build ? event.diagnostics.filter(({ level }) => level !== "warning").map(({ rendered }) => rendered).join("\n") : "";
+    this.text.replaceChildren(...paint((output || event.error).trimEnd()));
   }
 }

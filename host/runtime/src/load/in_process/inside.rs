@@ -1,10 +1,9 @@
 //! Finds the threads that run a library's code, however they came there.
 //!
-//! The host records the threads that call through it. It finds threads that a plugin has started itself by their
-//! return addresses: a thread that is in a library, or will return to it, has an address of the library's
-//! instructions as its instruction pointer or on its stack. The host can look at a thread that waits in a system
-//! call, but at a running one only when it waits. A thread that was seen outside stays outside, because nothing
-//! leads into the library any more by then.
+//! The host records the threads that call through it. It finds threads that a plugin has started itself by their return
+//! addresses: a thread that is in a library, or will return to it, has an address of the library's instructions as its
+//! instruction pointer or on its stack. The host can look at a thread only while it waits in a system call. A thread
+//! that was seen outside stays outside, because no call leads into the library any more by then.
 //!
 //! A number on a stack may look like an address by chance, or be left over from a call that has long returned. The
 //! only effect is that a library stays mapped that could be unmapped.

@@ -200,7 +200,7 @@ fn other_abi_stable(path: &Path, error: &LibraryError) -> LoadError {
         LibraryError::InvalidAbiHeader(found) => {
             let own = abi_stable::library::AbiHeader::VALUE;
             format!(
-                "it says abi {}.{}, and the host has {}.{}",
+                "it uses abi {}.{}, and the host has {}.{}",
                 found.abi_major, found.abi_minor, own.abi_major, own.abi_minor
             )
         }

@@ -27,7 +27,7 @@ pub fn static_tls_used() -> u64 {
 
 /// How many bytes are reserved for libraries that are opened later, according to glibc's tunables.
 pub fn static_tls_limit() -> u64 {
-    env::var(TUNABLES).ok().and_then(|tunables| told(&tunables)).unwrap_or(STATIC_TLS_LIMIT)
+    env::var(TUNABLES).ok().and_then(|tunables| tunable(&tunables)).unwrap_or(STATIC_TLS_LIMIT)
 }
 
 /// The environment variable with the tunables that glibc reads when a program starts.
@@ -36,14 +36,14 @@ pub(crate) const TUNABLES: &str = "GLIBC_TUNABLES";
 /// The tunables for a process that needs this many bytes more than this one has.
 pub(crate) fn more_static_tls(bytes: u64) -> String {
     let before = env::var(TUNABLES).unwrap_or_default();
-    let wanted = told(&before).unwrap_or(STATIC_TLS_LIMIT).saturating_add(bytes);
+    let wanted = tunable(&before).unwrap_or(STATIC_TLS_LIMIT).saturating_add(bytes);
     let others = before.split(':').filter(|it| !it.is_empty() && !it.starts_with(OPTIONAL));
     others.map(str::to_owned).chain([format!("{OPTIONAL}{wanted}")]).collect::<Vec<_>>().join(":")
 }
 
 const OPTIONAL: &str = "glibc.rtld.optional_static_tls=";
 
-fn told(tunables: &str) -> Option<u64> {
+fn tunable(tunables: &str) -> Option<u64> {
     let mut values = tunables.split(':').filter_map(|it| it.strip_prefix(OPTIONAL));
     values.next_back().and_then(|value| match value.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16).ok(),
@@ -57,14 +57,14 @@ mod tests {
 
     #[test]
     fn tunables_of_glibc_say_how_much_there_is() {
-        assert_eq!(told("glibc.malloc.arena_max=1:glibc.rtld.optional_static_tls=4096"), Some(4096));
-        assert_eq!(told("glibc.rtld.optional_static_tls=0x1000"), Some(4096));
-        assert_eq!(told("glibc.rtld.nns=4"), None);
+        assert_eq!(tunable("glibc.malloc.arena_max=1:glibc.rtld.optional_static_tls=4096"), Some(4096));
+        assert_eq!(tunable("glibc.rtld.optional_static_tls=0x1000"), Some(4096));
+        assert_eq!(tunable("glibc.rtld.nns=4"), None);
     }
 
     #[test]
     fn a_process_gets_what_its_plugin_takes_and_what_every_process_has() {
-        assert_eq!(told(&more_static_tls(1000)), Some(1000 + static_tls_limit()));
+        assert_eq!(tunable(&more_static_tls(1000)), Some(1000 + static_tls_limit()));
     }
 
     #[test]

@@ -118,7 +118,7 @@ impl Child {
         // From here on, every error ends the process.
         let reaper = Reaper::of(child, &life);
         bounds.take_in(life.pid())?;
-        let unheard = |error: io::Error| {
+        let no_thread = |error: io::Error| {
             failed(io::Error::other(format!("cannot start a thread that reads its output: {error}")))
         };
         let speaker = Arc::new(start.speaker);
@@ -126,18 +126,18 @@ impl Child {
         let mut outputs = Vec::new();
         if let Some(stdout) = stdout {
             outputs.push(
-                drain(ProcessStream::until(&end, stdout), "stdout", (&speaker, None)).map_err(unheard)?,
+                drain(ProcessStream::until(&end, stdout), "stdout", (&speaker, None)).map_err(no_thread)?,
             );
         }
         if let Some(stderr) = stderr {
             let tail = Some(life.tail.clone());
             outputs.push(
-                drain(ProcessStream::until(&end, stderr), "stderr", (&speaker, tail)).map_err(unheard)?,
+                drain(ProcessStream::until(&end, stderr), "stderr", (&speaker, tail)).map_err(no_thread)?,
             );
         }
-        outputs.push(listen(ProcessStream::until(&end, our_events), speaker).map_err(unheard)?);
+        outputs.push(listen(ProcessStream::until(&end, our_events), speaker).map_err(no_thread)?);
         let wait = move || reaper.wait(outputs, start.on_death);
-        thread::Builder::new().name("replug-reaper".into()).spawn(wait).map_err(unheard)?;
+        thread::Builder::new().name("replug-reaper".into()).spawn(wait).map_err(no_thread)?;
         let failed_hello = |error| Self::process_error(Step::Hello, HELLO_DEADLINE, (&life, error));
         let mut ours = Timed::from(ours);
         ours.until(Some(Deadline::after(HELLO_DEADLINE).until));

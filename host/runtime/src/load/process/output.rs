@@ -98,7 +98,7 @@ pub(super) fn drain(
             if let Some(tail) = &tail {
                 tail.push(&line);
             }
-            speaker.tell_in_part(&portions, portions.plain(line));
+            speaker.emit_limited(&portions, portions.plain(line));
         }
         speaker.settle(&portions);
     };

@@ -1,8 +1,8 @@
 //! What the process itself records of its end: which signal, and which thread.
 //!
-//! The first host that keeps a record installs the handlers, once. They allocate nothing and take no lock. They
-//! record what they see, restore the previous action and let the same signal happen again. So the message of the
-//! standard library about a stack overflow, a core dump and the exit status are the same as without them.
+//! The first host that keeps a record installs the handlers, once. They allocate nothing and take no lock. They record
+//! what they see, restore the previous action and let the same signal happen again. So the handlers change neither the
+//! exit status, nor a core dump, nor the standard library's message about a stack overflow.
 //!
 //! A program may have handlers that must see faults first, such as those of a WebAssembly runtime. It installs them
 //! after the first host is built, and they pass on the faults that are not theirs.
@@ -96,9 +96,9 @@ extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_voi
     let by_itself = || sender.cast_unsigned() == process::id() && unsafe { is_raising(signal, context) };
     let kind = if code > 0 || (code == SI_TKILL && by_itself()) { Kind::Raised } else { Kind::Sent };
     let of_no_instruction = (signal, code) == (libc::SIGBUS, BUS_MCEERR_AO);
-    // An instruction at fault is run again, and faults again. A signal that was not raised by an instruction, or is
-    // reported after it, does not come again by itself. `raise` sends it again; it is blocked until this handler
-    // returns.
+    // An instruction at fault is run again, and faults again. Other signals do not come again by themselves: they were
+    // not raised by an instruction, or the kernel reports them after it. `raise` sends such a signal again; it is
+    // blocked until this handler returns.
     let recurs = code > 0 && !matches!(signal, libc::SIGTRAP | libc::SIGSYS) && !of_no_instruction;
     // At a breakpoint, the kernel leaves a thread at the instruction on aarch64, and after it on x86-64.
     let is_there = recurs || cfg!(target_arch = "aarch64") && signal == libc::SIGTRAP && code > 0;
@@ -192,8 +192,8 @@ unsafe fn address_in(context: *mut c_void) -> u64 {
     }
 }
 
-/// Whether the thread has just sent itself this signal, as `raise` and `abort` do. The system call that the thread
-/// is in shows that. If another thread has sent the signal, this one is elsewhere.
+/// Whether the thread has just sent itself this signal, as `raise` and `abort` do: then it is in the system call that
+/// sends signals. If another thread has sent the signal, this thread is not in that system call.
 ///
 /// # Safety
 ///

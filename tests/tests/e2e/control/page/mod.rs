@@ -136,7 +136,7 @@ fn the_page_shows_what_happens_and_does_what_it_is_told() {
     // Back to an earlier version.
     browser.until("document.querySelector('[data-back=\"1\"]:not([hidden])')");
     browser.click("[data-back=\"1\"]");
-    browser.until("document.querySelector('#said').textContent.includes('Tally: g4 serves')");
+    browser.until("document.querySelector('#notes').textContent.includes('Tally: g4 serves')");
     assert!(call(&browser, "version", &[]).ends_with('1'));
     assert!(call(&browser, "version", &[]).starts_with("g4 answered"));
 
@@ -145,7 +145,7 @@ fn the_page_shows_what_happens_and_does_what_it_is_told() {
     browser.click("[data-act=start]:not([hidden])");
     browser.until("document.querySelector('.facts dd').textContent === 'g5'");
     browser.click("[data-act=reload]:not([hidden])");
-    browser.until("document.querySelector('#said').textContent.includes('g6')");
+    browser.until("document.querySelector('#notes').textContent.includes('g6')");
     pictures(&browser, "plugin");
 
     browser.click("label[for^=details-]");
@@ -177,7 +177,7 @@ fn the_page_finds_its_host_again_after_a_restart() {
     }
     // As a browser fails where nothing listens.
     for (order, words) in [
-        ("tell('reload', {})", "; it is unknown whether the request was executed."),
+        ("send('reload', {})", "; it is unknown whether the request was executed."),
         ("call('dev.test.nasty', 'version', '[]')", "; it is unknown whether the request was executed."),
         ("ask('list')", "."),
     ] {
