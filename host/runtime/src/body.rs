@@ -1,11 +1,11 @@
-//! What a generation runs in: the host's own process, or one of its own.
+//! What a generation runs in: the host's own process, or a child process.
 //!
-//! The registry and the engine know a generation's place as a [`Body`] only. What they need to know of it, they read in its
-//! [`Traits`]: none of them asks which body it is, or whether there is a process. A new kind of place is one more
-//! implementation, and a place at which it is chosen.
+//! The registry and the engine use only the trait [`Body`], and read the differences between bodies from [`Traits`].
+//! They never ask which body it is, or whether there is a process. A new kind of body is one more implementation, and
+//! one place that selects it.
 //!
-//! **Architecture Invariant:** a typed call does not pass the body. What it needs is in the record that it pins: the
-//! interfaces as they were bound, the column, and which calls are timed.
+//! **Architecture Invariant:** a typed call does not go through the body. What it needs is in the record that it pins:
+//! the bound interfaces, the column, and which calls are timed.
 
 use crate::{
     load::{LifecycleError, Offered, process::ProcessUsage},
@@ -18,14 +18,14 @@ use replug_model::{
 use replug_wire::Level;
 use std::time::Duration;
 
-/// What a generation runs in: its instance, and where that is.
+/// What a generation runs in: its instance, and the place of that.
 ///
-/// It may be used on any thread, and on several at once. A generation is never moved to another body.
+/// Any thread may use it, and several at once. A generation never moves to another body.
 pub trait Body: Send + Sync {
-    /// What whoever handles it may rely on. Always the same.
+    /// The properties of this body. They never change.
     fn traits(&self) -> Traits;
 
-    /// The interfaces that the plugin implements, in the order of `export!`. Always the same.
+    /// The interfaces that the plugin implements, in the order of `export!`. They never change.
     fn offered(&self) -> &[Offered];
 
     /// Whether the plugin has state to hand over.
@@ -38,7 +38,7 @@ pub trait Body: Send + Sync {
     ///
     /// # Errors
     ///
-    /// * [`LifecycleError`] if the plugin refuses, panics, or does not answer, as for every step
+    /// * [`LifecycleError`] if the plugin returns an error, panics, or does not answer, as for every step
     fn start(&self) -> Result<(), LifecycleError>;
 
     /// `Plugin::stop`
@@ -48,7 +48,7 @@ pub trait Body: Send + Sync {
     /// * As for [`Body::start`]
     fn stop(&self) -> Result<(), LifecycleError>;
 
-    /// `Plugin::health`: whether it is well, and what it says.
+    /// `Plugin::health`: whether it is healthy, and its message.
     ///
     /// # Errors
     ///
@@ -76,71 +76,72 @@ pub trait Body: Send + Sync {
     /// * As for [`Body::start`]
     fn restore(&self, from_version: u32, state: &[u8]) -> Result<(), LifecycleError>;
 
-    /// Tells the plugin the most verbose level that is wanted now.
+    /// Sets the most verbose level that the plugin logs.
     fn set_max_level(&self, level: Level);
 
-    /// How long a call may take before its caller is released, if there is such a bound.
+    /// The time limit of a call, after which its caller gets an error, if there is one.
     fn call_timeout(&self) -> Option<Duration> {
         None
     }
 
-    /// What bounds it, and what does not though its manifest asks for it.
+    /// The limits that are in force, and those of the manifest that are not.
     fn limits(&self, asked: LimitsSpec) -> Option<LimitsInForce>;
 
-    /// The number of its process, if that is one of its own. To be shown: what follows from it is in [`Traits`].
+    /// The pid of its process, if it runs in a child process. Only for display: its consequences are in [`Traits`].
     fn process_id(&self) -> Option<u32> {
         None
     }
 
-    /// What its process takes of the machine, if that is one of its own and has not ended.
+    /// What its process uses, if it runs in a child process that has not ended.
     fn usage(&self) -> Option<ProcessUsage> {
         None
     }
 
-    /// Ends the calls that still run in it, whose callers learn the reason. Only done to one that is
-    /// [interruptible](Traits::interruptible).
+    /// Ends the calls that still run in it; their callers get the reason. Only called on an
+    /// [interruptible](Traits::interruptible) body.
     fn interrupt(&self, reason: &str);
 
-    /// Stops and drops the instance, and gives back all that it takes. No call is inside of it, or ever will be again.
+    /// Stops and drops the instance, and frees all that it uses. No call is inside it, and none will be.
     fn retire(self: Box<Self>, how: Retire<'_>) -> RetireOutcome;
 
-    /// Drops an instance that never served, and that was stopped if it was started. The copy of its artifact is left to the
-    /// caller.
+    /// Drops an instance that never served, and was stopped if it was started. The caller removes the copy of its
+    /// artifact.
     fn discard(self: Box<Self>, lease: &ColumnLease);
 }
 
-/// What whoever handles a [`Body`] may rely on.
+/// The properties of a [`Body`].
 #[derive(Clone, Copy, Debug)]
 pub struct Traits {
-    /// It takes its memory elsewhere than in the host's process.
+    /// It uses memory outside of the host's process.
     pub outside_the_process: bool,
-    /// A crash in it is one of the host's process: threads that are inside of it are marked in the crash record.
+    /// A crash in it is a crash of the host's process. Threads that run its code are marked in the crash record.
     pub blamable: bool,
-    /// A call that runs in it can be [ended](Body::interrupt). Otherwise, one that does not come back keeps its thread.
+    /// A call that runs in it can be [ended](Body::interrupt). Otherwise, a call that does not return keeps its thread.
     pub interruptible: bool,
-    /// A step of the plugin's life comes back by the deadline that it was made with. Otherwise, it may take for ever.
+    /// A step of the plugin's life returns by the deadline that was set when the body was made. Otherwise, it may never
+    /// return.
     pub steps_have_a_deadline: bool,
-    /// It keeps the limits, the deadlines and the variables of the manifest that it was made of: new ones take another
-    /// instance.
+    /// It keeps the limits, the deadlines and the variables of the manifest with which it was made. New ones need
+    /// another instance.
     pub settings_are_fixed: bool,
-    /// Which of a thread's calls are timed. A clock takes longer than many a call in this process, and no time beside one
-    /// into another.
+    /// Which of a thread's calls are timed. Reading a clock takes longer than many calls in this process, but is
+    /// negligible beside a call into another process.
     pub timed_one_in: OneIn,
 }
 
 impl Traits {
-    /// As what its calls are counted: [`Mode::InProcess`] or [`Mode::Process`].
+    /// The mode under which its calls are counted: [`Mode::InProcess`] or [`Mode::Process`].
     pub fn mode(&self) -> Mode {
         if self.outside_the_process { Mode::Process } else { Mode::InProcess }
     }
 }
 
-/// How a body is [retired](Body::retire). Only the registry makes one: of a generation that no call is inside of.
+/// How to [retire](Body::retire) a body. Only the registry makes one, for a generation that no call is inside.
 #[derive(Clone, Copy, Debug)]
 pub struct Retire<'a> {
-    /// Where its calls are counted, and its steps marked.
+    /// The column in which its calls are counted, and its steps are marked.
     pub(crate) lease: &'a ColumnLease,
-    /// How far into the file of its artifact what is mapped reaches, if that is in this process.
+    /// The end of the mapped part of its artifact's file, in bytes, if that is in this process.
     pub(crate) loaded_file_bytes: u64,
     /// Whether its library is unmapped, if it is in this process.
     pub(crate) unmap: Unmap,
@@ -149,8 +150,8 @@ pub struct Retire<'a> {
 /// Whether the library is unmapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unmap {
-    /// It stays, which is always sound.
+    /// It stays mapped, which is always sound.
     Never,
-    /// It goes, if all threads that ran its code end within this time.
+    /// It is unmapped, if all threads that ran its code end within this time.
     Within(Duration),
 }

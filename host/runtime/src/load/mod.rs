@@ -1,4 +1,4 @@
-//! Bringing an artifact to life, by mode: as a part of this process, or as a child process.
+//! Loads artifacts and makes instances, by mode: in this process, or in a child process.
 
 mod cut;
 pub mod in_process;
@@ -15,7 +15,7 @@ pub(crate) use json::parsed;
 pub use log_bound::LogBound;
 pub use speaker::{Listener, Speaker};
 
-/// Logs a step that went wrong where nothing else follows from it.
+/// Logs the error of a step that has no further consequence.
 fn warn(step: Result<(), LifecycleError>) {
     if let Err(error) = step {
         tracing::warn!("{error}");

@@ -1,4 +1,4 @@
-//! What loading says, in the form in which a shim tells it to the host, and back.
+//! Converts the results of loading to and from the form in which a shim sends them to the host.
 
 use super::in_process::{LifecycleError, LoadError, Opened};
 use replug_wire::{Described, Failure, Loaded};
@@ -17,7 +17,7 @@ impl From<LoadError> for Failure {
 }
 
 impl Opened {
-    /// What the library says of itself.
+    /// What the library declares about itself.
     pub(crate) fn describe(&self) -> Loaded {
         let descriptor = &self.descriptor;
         Loaded {

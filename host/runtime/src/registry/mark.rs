@@ -1,19 +1,19 @@
-//! Marks: what a thread says it is about to run, in one word that a single store can write.
+//! Marks: what a thread is about to run, in one word that a single store can write.
 
 use super::thread_slot::{CallColumn, Level, ThreadSlot};
 use replug_model::step::Step;
 
-/// Where a thread is: in which generation, and in which method or step of its life.
+/// What a thread is running: a generation, and a method or a step of its life.
 ///
-/// From the top: 16 bits of column, counted from 1; 16 bits of the interface's place in `export!`, or [`STEPS`]; 32 bits
-/// of the method's or the step's number. Without a column it blames no one.
+/// From the top: 16 bits of column, counted from 1; 16 bits of the interface's position in `export!`, or [`STEPS`]; 32
+/// bits of the method's or the step's number. A crash is not attributed to a mark without a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark(pub(super) u64);
 
-/// In place of an interface's: the number is a [`Step`]'s.
+/// In place of an interface's position: the number is a [`Step`]'s.
 const STEPS: u64 = 0xFFFF;
 
-/// What a mark says.
+/// The content of a mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MarkContents {
     pub(super) column: u16,
@@ -23,24 +23,24 @@ pub(super) struct MarkContents {
 /// See [`MarkContents`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doing {
-    /// A call: the interface by its place, the method by its index.
+    /// A call: the interface by its position, the method by its index.
     Call { interface: u16, method: u32 },
     /// A step of the plugin's life.
     Step(Step),
-    /// What no version of this program has written.
+    /// Something that no version of this program has written.
     Unknown,
 }
 
 impl Mark {
-    /// Of what is not to be blamed: a plugin in another process, or nothing at all.
+    /// For code that does not crash this process: a plugin in a child process, or none at all.
     pub(super) const NOBODY: Self = Self(0);
 
-    /// Of an interface, to be completed with [`Mark::method`].
+    /// For an interface, to be completed with [`Mark::method`].
     pub(super) fn interface(column: CallColumn, place: usize) -> Self {
         Self::of(column, (place as u64).min(STEPS - 1))
     }
 
-    /// Of a method of this interface.
+    /// For a method of this interface.
     #[inline(always)]
     pub(super) fn method(self, index: u32) -> Self {
         Self(self.0 | u64::from(index))
@@ -54,7 +54,7 @@ impl Mark {
         Self((column.number() as u64 + 1) << 48 | place << 32)
     }
 
-    /// What it says; nothing if it blames no one.
+    /// Its content; `None` if it has no column.
     pub(super) fn read(self) -> Option<MarkContents> {
         let column = ((self.0 >> 48) as u16).checked_sub(1)?;
         let doing = match ((self.0 >> 32) as u16, self.0 as u32) {
@@ -67,12 +67,13 @@ impl Mark {
     }
 }
 
-/// While it lives, the calling thread is marked as running a step of a plugin's life.
-#[must_use = "the mark goes with it"]
-pub struct Marked(#[expect(dead_code, reason = "its drop takes the mark away")] Option<Level>);
+/// While this exists, the calling thread is marked as running a step of a plugin's life.
+#[must_use = "the mark ends when this is dropped"]
+pub struct Marked(#[expect(dead_code, reason = "dropping it removes the mark")] Option<Level>);
 
 impl Marked {
-    /// A thread that is inside too many calls, or about to end, goes unmarked: the step matters more than the mark.
+    /// A thread that is inside too many calls, or about to end, stays unmarked: the step is more important than the
+    /// mark.
     pub(super) fn new(column: CallColumn, step: Step) -> Self {
         let level = ThreadSlot::mine().and_then(ThreadSlot::enter);
         if let Some(level) = &level {
@@ -81,7 +82,7 @@ impl Marked {
         Self(level)
     }
 
-    /// For a step that another process takes.
+    /// For a step that runs in another process.
     pub(super) fn nobody() -> Self {
         Self(None)
     }

@@ -21,7 +21,7 @@ use replug_model::{
 use replug_wire::Level;
 use std::{sync::Arc, time::Duration};
 
-/// A generation that has come up: what it runs in, and what is known of it.
+/// A generation that has started: its body, and the data about it.
 pub struct Live {
     /// The plugin.
     pub plugin: PluginId,
@@ -29,17 +29,17 @@ pub struct Live {
     pub generation: Generation,
     /// Its artifact.
     pub digest: Digest,
-    /// What it runs in. Its steps are taken by way of `self`, which marks them.
+    /// What it runs in. The methods of `self` run the steps, and mark them.
     pub(super) body: Box<dyn Body>,
     traits: Traits,
-    /// What its library takes in memory, in bytes.
+    /// The private memory of its library, in bytes.
     pub private_bytes: u64,
-    /// How far into its file what is mapped reaches.
+    /// The end of the mapped part of its file, in bytes.
     pub(super) loaded_file_bytes: u64,
     pub(super) lease: ColumnLease,
 }
 
-/// What a [`Live`] is made of.
+/// The parts of a [`Live`].
 pub struct Birth {
     /// The plugin.
     pub plugin: PluginId,
@@ -47,23 +47,23 @@ pub struct Birth {
     pub generation: Generation,
     /// Its artifact.
     pub digest: Digest,
-    /// What its library takes in memory, in bytes.
+    /// The private memory of its library, in bytes.
     pub private_bytes: u64,
-    /// How far into its file what is mapped reaches.
+    /// The end of the mapped part of its file, in bytes.
     pub loaded_file_bytes: u64,
-    /// Its column of the counters.
+    /// The column in which its calls are counted.
     pub lease: ColumnLease,
 }
 
 impl Live {
-    /// Made of this.
+    /// Made of these parts.
     pub fn new(of: Birth, body: Box<dyn Body>) -> Self {
         let Birth { plugin, generation, digest, private_bytes, loaded_file_bytes, lease } = of;
         let traits = body.traits();
         Self { plugin, generation, digest, body, traits, private_bytes, loaded_file_bytes, lease }
     }
 
-    /// What whoever handles it may rely on.
+    /// The properties of its body.
     pub fn traits(&self) -> Traits {
         self.traits
     }
@@ -83,32 +83,32 @@ impl Live {
         self.body.offered().iter().map(Offered::description)
     }
 
-    /// What bounds it, and what does not though its manifest asks for it.
+    /// The limits that are in force, and those of the manifest that are not.
     pub fn limits(&self, asked: LimitsSpec) -> Option<LimitsInForce> {
         self.body.limits(asked)
     }
 
-    /// The number of its process, if that is one of its own. To be shown: what follows from it is in [`Traits`].
+    /// The pid of its process, if it runs in a child process. Only for display: its consequences are in [`Traits`].
     pub fn process_id(&self) -> Option<u32> {
         self.body.process_id()
     }
 
-    /// What its process takes of the machine, if that is one of its own and has not ended.
+    /// What its process uses, if it runs in a child process that has not ended.
     pub fn usage(&self) -> Option<ProcessUsage> {
         self.body.usage()
     }
 
-    /// Tells the plugin the most verbose level that is wanted now.
+    /// Sets the most verbose level that the plugin logs.
     pub fn set_max_level(&self, level: Level) {
         self.body.set_max_level(level);
     }
 
-    /// How long a call may take before its caller is released, if there is such a bound.
+    /// The time limit of a call, after which its caller gets an error, if there is one.
     pub(super) fn call_timeout(&self) -> Option<Duration> {
         self.body.call_timeout()
     }
 
-    /// The interface that a typed handle of the host's wants, if it is offered in the host's form.
+    /// The interface that a typed handle of the host needs, if it is offered in the host's form.
     pub(super) fn interface(
         &self,
         wanted: &'static InterfaceExport,
@@ -138,7 +138,7 @@ impl Live {
         self.body.stop()
     }
 
-    /// `Plugin::health`: whether it is well, and what it says.
+    /// `Plugin::health`: whether it is healthy, and its message.
     pub fn health(&self) -> Result<(bool, String), LifecycleError> {
         let _marked = self.marked(Step::Health);
         self.body.health()
@@ -166,7 +166,7 @@ impl Live {
         if self.traits.blamable { self.lease.mark(step) } else { Marked::nobody() }
     }
 
-    /// What marks a thread that calls this interface.
+    /// The mark of a thread that calls this interface.
     pub(super) fn mark_of(&self, interface: &str) -> Mark {
         if !self.traits.blamable {
             return Mark::NOBODY;
@@ -175,7 +175,7 @@ impl Live {
         place.map_or(Mark::NOBODY, |place| Mark::interface(self.lease.column(), place))
     }
 
-    /// The calls that this generation has run.
+    /// The calls of this generation.
     pub fn calls(&self) -> Calls {
         self.lease.total()
     }
@@ -186,21 +186,21 @@ impl Live {
 pub(super) struct Port {
     pub(super) bound: BoundInterface,
     pub(super) methods: &'static [MethodExport],
-    /// What marks a thread that calls it.
+    /// The mark of a thread that calls it.
     pub(super) mark: Mark,
 }
 
 impl Port {
-    /// Of an interface that the generation does not offer: no call can be made through it.
+    /// For an interface that the generation does not offer: no call can be made through it.
     pub(super) fn without_methods(wanted: &'static InterfaceExport) -> Self {
         let bound = BoundInterface { object: Object(std::ptr::null()), export: wanted };
         Self { bound, methods: &[], mark: Mark::NOBODY }
     }
 }
 
-/// A generation with the interfaces that typed handles ask for, by the number of the handle's port.
+/// A generation with the interfaces that typed handles need, by the number of the handle's port.
 ///
-/// When a handle asks for one more interface, another record of the same generation takes this one's place.
+/// When a handle needs a further interface, another record of the same generation replaces this one.
 pub(crate) struct Record {
     pub(super) column: CallColumn,
     /// See [`Traits::timed_one_in`].

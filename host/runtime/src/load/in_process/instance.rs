@@ -1,4 +1,4 @@
-//! One instance of a plugin in this process, and the calls of its life.
+//! One instance of a plugin in this process, and the steps of its life.
 
 use super::{
     offered::Offered,
@@ -25,7 +25,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A step of a plugin's life went wrong: it refused, or panicked.
+/// A step of a plugin's life failed: it returned an error, or panicked.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{step}` of {plugin} {}", self.what())]
 pub struct LifecycleError {
@@ -33,11 +33,11 @@ pub struct LifecycleError {
     pub plugin: String,
     /// The step.
     pub step: Step,
-    /// What the plugin says; for a panic its message.
+    /// The plugin's message; the panic's message, if it panicked.
     pub message: String,
-    /// The plugin's code for it; for a panic `panicked`.
+    /// The plugin's error code; `panicked`, if it panicked.
     pub code: String,
-    /// JSON, or empty; for a panic the location.
+    /// JSON, or empty; the location, if it panicked.
     pub details: String,
 }
 
@@ -57,9 +57,10 @@ impl LifecycleError {
     }
 }
 
-/// An instance that came up.
+/// An instance that has started.
 ///
-/// Dropped without `destroy`, it stays as it is: nothing of the author's runs in a destructor of ours.
+/// Dropping this without `destroy` leaves the instance as it is, so that no destructor of the host runs the author's
+/// code.
 pub struct Instance {
     plugin: String,
     library: ManuallyDrop<Library>,
@@ -80,7 +81,7 @@ impl std::fmt::Debug for Instance {
 }
 
 impl Opened {
-    /// Makes an instance: connects the plugin to the host, and runs `Plugin::init`.
+    /// Creates an instance: connects the plugin to the host, and runs `Plugin::init`.
     pub fn create(self, birth: Birth, speaker: impl Listener) -> Result<Instance, LifecycleError> {
         let plugin = birth.id.to_string();
         let services = services::services(&self.path, speaker, self.root.hook_panics());
@@ -95,8 +96,8 @@ impl Opened {
                 code: "bad_description".into(),
                 details: String::new(),
             })?;
-            // SAFETY: 1: it is an interface of the instance that was just made, which will own it. Only `destroy` drops what that
-            // is made of, and takes the instance for it.
+            // SAFETY: 1: it is an interface of the instance that was just made, which will own it. Only `destroy` drops
+            // the parts of the instance, and it takes the instance by value.
             Ok(unsafe { Offered::here(description, bound) })
         });
         let offered = offered.collect::<Result<_, LifecycleError>>()?;
@@ -106,22 +107,22 @@ impl Opened {
 }
 
 impl Instance {
-    /// The private copy it was opened from.
+    /// The private copy that it was opened from.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Makes a call with encoded arguments; none if there is no such method.
+    /// Makes a call with encoded arguments; `None` if there is no such method.
     pub(crate) fn invoke(&self, call: &Call<'_>) -> Option<Outcome<RVec<u8>, Refusal>> {
         let offered = self.offered.get(usize::from(call.interface))?;
         let is_there = (call.method as usize) < offered.method_count();
         is_there.then(|| offered.invoke(call.method, call.encoding, call.arguments))
     }
 
-    /// Drops the author's value. No call may be inside it, and none comes after.
+    /// Drops the author's value. No call is inside it, and none follows.
     pub(crate) fn destroy(self) -> (Gone, Result<(), LifecycleError>) {
-        // SAFETY: 1: as for `start`. 2: `self` is gone after it, and with it what was borrowed from it. Copies of its interfaces
-        // are in records only, which `registry` drops before it takes the instance apart.
+        // SAFETY: 1: as for `start`. 2: `self` is gone after it, and with it everything that was borrowed from it.
+        // Copies of its interfaces are in records only, which `registry` drops before it takes the instance apart.
         let outcome = self.judge(Step::Drop, unsafe { self.root.destroy()(self.object) });
         (Gone { library: self.library, path: self.path }, outcome)
     }
@@ -191,12 +192,12 @@ impl Body for Instance {
         self.root.set_max_level()(level.0);
     }
 
-    /// What is not in force though it is asked for: the host's own process would have to be bounded.
+    /// The requested limits, none of which is in force: they would apply to the host's own process.
     fn limits(&self, asked: LimitsSpec) -> Option<LimitsInForce> {
         none_in_force(&asked.keys())
     }
 
-    /// Nothing can end them: they go on.
+    /// Nothing can end calls in this process: they continue.
     fn interrupt(&self, _: &str) {}
 
     fn retire(self: Box<Self>, how: Retire<'_>) -> RetireOutcome {
@@ -208,7 +209,7 @@ impl Body for Instance {
     }
 }
 
-/// What is reported of these limits where the host's own process would have to be bounded.
+/// The report that these limits are not in force in the host's own process.
 fn none_in_force(asked: &[&str]) -> Option<LimitsInForce> {
     let keys: Vec<_> = asked.iter().map(|key| format!("`{key}`")).collect();
     let are = match keys.len() {
@@ -217,7 +218,7 @@ fn none_in_force(asked: &[&str]) -> Option<LimitsInForce> {
         _ => "are",
     };
     let lacking = format!(
-        "{} {are} not in force in the host's own process, where it runs; `mode = \"process\"` gives it one that is bounded",
+        "{} {are} not in force in the host's own process, where it runs; `mode = \"process\"` runs it in a process with limits",
         keys.join(", ")
     );
     Some(LimitsInForce { lacking: vec![lacking], ..LimitsInForce::default() })
@@ -244,7 +245,7 @@ fn judge<T>(plugin: &str, step: Step, outcome: Outcome<T, ErrorReport>) -> Resul
         Outcome::Lost => Err(LifecycleError {
             plugin,
             step,
-            message: "the plugin says that its own answer was lost; rebuild it".into(),
+            message: "the plugin reports that its own answer was lost; rebuild it".into(),
             code: "lost".into(),
             details: String::new(),
         }),

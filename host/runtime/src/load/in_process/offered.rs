@@ -1,4 +1,4 @@
-//! An interface that a generation offers, as handles call it: typed, or by the name of a method.
+//! An interface that a generation offers. Handles call it through a typed client, or by the name of a method.
 
 use super::check::{InterfaceMismatch, fit, missing};
 use abi_stable::std_types::RVec;
@@ -14,38 +14,38 @@ use replug_model::suggest;
 pub struct Offered {
     description: Interface,
     target: Target,
-    /// Interfaces of the host's that were found to fit.
+    /// Interfaces of the host that were found to match.
     fitting: Mutex<Vec<&'static InterfaceExport>>,
 }
 
-/// What is called.
+/// The target of a call.
 enum Target {
     Here(BoundInterface),
     Elsewhere(RemoteObject),
 }
 
 impl Offered {
-    /// One of a plugin that is not in this process.
+    /// For a plugin that is not in this process.
     pub fn elsewhere(description: Interface, object: RemoteObject) -> Self {
         Self { description, target: Target::Elsewhere(object), fitting: Mutex::default() }
     }
 
-    /// One of an instance in this process.
+    /// For an instance in this process.
     ///
     /// # Safety
     ///
-    /// 1. `bound` belongs to an instance that is there for as long as the result is borrowed from anyone.
+    /// 1. `bound` belongs to an instance that exists for as long as the result is borrowed.
     pub(super) unsafe fn here(description: Interface, bound: BoundInterface) -> Self {
         Self { description, target: Target::Here(bound), fitting: Mutex::default() }
     }
 
-    /// What it says of itself.
+    /// The description that the plugin gives.
     pub fn description(&self) -> &Interface {
         &self.description
     }
 
-    /// The interface that a typed handle of the host's wants, if this is it, in the host's form. Whoever calls through it
-    /// keeps the generation that offers it.
+    /// The interface in the form that a typed handle of the host needs, if this is it. The caller keeps the generation
+    /// that offers it.
     fn bind(
         &self,
         plugin: &str,
@@ -80,7 +80,7 @@ impl Offered {
         }
     }
 
-    /// How many methods the plugin has for it.
+    /// How many methods the plugin has in it.
     pub(super) fn method_count(&self) -> usize {
         match &self.target {
             Target::Here(bound) => bound.export.methods.len(),
@@ -89,7 +89,7 @@ impl Offered {
     }
 }
 
-/// The interface that a typed handle of the host's wants, if it is offered in the host's form.
+/// The interface that a typed handle of the host needs, if it is offered in the host's form.
 pub(crate) fn interface(
     plugin: &str,
     offered: &[Offered],
@@ -101,7 +101,7 @@ pub(crate) fn interface(
     }
 }
 
-/// A method that was found by its name, of a generation that is borrowed.
+/// A method that was found by its name, in a borrowed generation.
 #[derive(Clone, Copy)]
 pub(crate) struct Method<'a> {
     offered: &'a Offered,
@@ -138,7 +138,7 @@ impl<'a> Method<'a> {
         }
     }
 
-    /// The interface that it is one of.
+    /// The interface that it belongs to.
     pub(crate) fn interface(&self) -> &'a Interface {
         &self.offered.description
     }

@@ -1,4 +1,5 @@
-//! The end of an instance in this process: it is stopped and dropped, and its library unmapped if that was asked for.
+//! The end of an instance in this process: it is stopped and dropped, and its library is unmapped if the manifest asks
+//! for it.
 
 use super::{
     extent, handlers,
@@ -27,7 +28,8 @@ impl Instance {
     pub(super) fn retire_from(self, how: Retire<'_>) -> RetireOutcome {
         let Retire { lease, loaded_file_bytes, unmap } = how;
         clear_away(self.path(), loaded_file_bytes);
-        // On a thread of its own that is joined: what the author's code leaves in thread-local storage goes with it.
+        // On a thread of its own that is joined, so that what the author's code leaves in thread-local storage is
+        // dropped with the thread.
         let ended = thread::scope(|scope| {
             scope
                 .spawn(|| {
@@ -41,9 +43,11 @@ impl Instance {
         let Ok((gone, outcome)) = ended else { return RetireOutcome::DropPanicked };
         let (RetireOutcome::Kept, Unmap::Within(patience)) = (outcome, unmap) else { return outcome };
         let began = Instant::now();
-        // The visitors have ended by now, or the library stays.
+        // By now, all threads that ran its code have ended, or the library stays mapped.
         let held = match have_ended(&lease.visitors(), patience) {
-            Ok(()) => gone.let_go(patience.saturating_sub(began.elapsed())).map_err(|held| held.to_string()),
+            Ok(()) => gone
+                .wait_until_unused(patience.saturating_sub(began.elapsed()))
+                .map_err(|held| held.to_string()),
             Err(tid) => Err(format!("the thread {tid} has called it, and has not ended")),
         };
         if let Err(reason) = held {
@@ -60,7 +64,7 @@ impl Instance {
         }
     }
 
-    /// Drops the author's value, with the thread marked as doing so. The library stays mapped.
+    /// Drops the author's value, and marks the thread meanwhile. The library stays mapped.
     pub(super) fn drop_marked(self, lease: &ColumnLease) -> (Gone, RetireOutcome) {
         let _marked = lease.mark(Step::Drop);
         let (gone, outcome) = self.destroy();
@@ -74,7 +78,7 @@ impl Instance {
     }
 }
 
-/// Waits until the kernel no longer knows any of the threads; gives one that it may still know after `patience`.
+/// Waits until the kernel no longer knows any of the threads. Returns one that it may still know after `patience`.
 fn have_ended(threads: &BTreeSet<Tid>, patience: Duration) -> Result<(), Tid> {
     let began = Instant::now();
     while let Some(tid) = threads.iter().find(|tid| may_live(**tid)) {
@@ -86,26 +90,26 @@ fn have_ended(threads: &BTreeSet<Tid>, patience: Duration) -> Result<(), Tid> {
     Ok(())
 }
 
-/// Whether this process may still have that thread. Only the kernel's word that it has not counts: `/proc` may be missing,
-/// or that of other processes.
+/// Whether this process may still have that thread. Only the kernel's answer that it has not is reliable: `/proc` may
+/// be missing, or show other processes.
 fn may_live(tid: Tid) -> bool {
-    // SAFETY: signal 0 is none: the kernel only looks whether there is such a thread in this process.
+    // SAFETY: signal 0 sends nothing: the kernel only checks whether this process has such a thread.
     let sent = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, 0) };
     sent == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
 }
 
-/// A library whose instance is gone. Stays mapped when dropped.
+/// A library whose instance is gone. It stays mapped when this is dropped.
 pub(crate) struct Gone {
     pub(super) library: ManuallyDrop<Library>,
     pub(super) path: PathBuf,
 }
 
-/// Whether a library that was closed is really gone.
+/// Whether a closed library was really unmapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unloaded {
     /// The dynamic loader no longer knows it.
     Verified,
-    /// Something still holds it.
+    /// It is still in use.
     StillMapped,
 }
 
@@ -115,7 +119,7 @@ enum Held {
     /// A thread may run its code.
     #[error("{0}")]
     ByThread(Inside),
-    /// The kernel calls it.
+    /// The kernel calls its code.
     #[error("it handles {0}")]
     BySignal(String),
 }
@@ -128,9 +132,8 @@ impl Gone {
         &self.path
     }
 
-    /// Waits until nothing holds the library that can be seen from outside: a thread that runs its code, a signal that it
-    /// handles.
-    fn let_go(&self, patience: Duration) -> Result<(), Held> {
+    /// Waits until no use of the library is visible any more: a thread that runs its code, or a signal that it handles.
+    fn wait_until_unused(&self, patience: Duration) -> Result<(), Held> {
         let code = extent::code(&self.path);
         inside::wait_until_left(&code, patience).map_err(Held::ByThread)?;
         handlers::handled_in(&code).map_or(Ok(()), |signal| Err(Held::BySignal(signal)))
@@ -140,15 +143,15 @@ impl Gone {
     ///
     /// # Safety
     ///
-    /// 1. Every thread that ever ran code of the library has ended, or left it behind no destructor, no pointer and no
-    ///    frame.
-    /// 2. Nothing that points into the library is kept: layouts, vtables, names, strings, handlers.
+    /// 1. Every thread that ever ran code of the library has ended, or has left no destructor, no pointer and no frame
+    ///    of it behind.
+    /// 2. No pointer into the library is kept: layouts, vtables, names, strings, handlers.
     unsafe fn unload(mut self) -> Unloaded {
         use libloading::os::unix::{RTLD_LAZY, RTLD_LOCAL};
         services::forget(&self.path);
         // SAFETY: taken once, and `self` is not used after.
         let library = unsafe { ManuallyDrop::take(&mut self.library) };
-        // The loader says whether the file is gone, below; that it could be closed says little.
+        // The loader tells below whether the library is unmapped; the result of closing it does not.
         let _ = library.close();
         const RTLD_NOLOAD: i32 = 4;
         // SAFETY: with RTLD_NOLOAD nothing is opened, so no constructor runs.
@@ -167,15 +170,15 @@ mod tests {
     #[test]
     fn only_a_thread_that_the_kernel_denies_has_ended() {
         let own = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
-        let (tell, told) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         let other = thread::spawn(move || {
-            tell.send(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()).unwrap();
+            sender.send(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()).unwrap();
         });
-        let ended = told.recv().unwrap();
+        let ended = receiver.recv().unwrap();
         other.join().unwrap();
         assert_eq!(have_ended(&BTreeSet::from([ended]), Duration::from_secs(600)), Ok(()));
         assert_eq!(have_ended(&BTreeSet::from([ended, own]), Duration::ZERO), Err(own));
-        // No number of a thread: the kernel refuses to say.
+        // 0 is not the id of a thread: the kernel returns another error.
         assert_eq!(have_ended(&BTreeSet::from([0]), Duration::ZERO), Err(0));
     }
 }

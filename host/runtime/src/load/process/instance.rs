@@ -22,7 +22,7 @@ use replug_model::{
 use replug_wire::{self as wire, Failure, Level};
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
-/// What a plugin in a process is made with.
+/// What a plugin in a child process needs to start.
 pub struct Birth {
     /// The plugin.
     pub id: PluginId,
@@ -38,15 +38,15 @@ pub struct Birth {
     pub config: String,
     /// How long a step of its life may take.
     pub step_timeout: Duration,
-    /// How long a call may take before its caller is released.
+    /// The time limit of a call, after which its caller gets an error.
     pub call_timeout: Option<Duration>,
-    /// How long after its cancellation a call may take to end.
+    /// How long a call may take to end after its cancellation.
     pub cancel_grace: Duration,
-    /// Takes the calls that a dead process no longer can.
+    /// Repeats calls that did not reach a dead process.
     pub successor: Option<Successor>,
 }
 
-/// A plugin in a child process. Dropped, its process is killed.
+/// A plugin in a child process. Dropping this kills the process.
 pub struct Instance {
     plugin: String,
     child: Arc<Child>,
@@ -188,7 +188,7 @@ impl Body for Instance {
     }
 
     fn set_max_level(&self, level: Level) {
-        // A plugin that cannot be told keeps the level that it has.
+        // If this fails, the plugin keeps its level.
         let _ = self.child.service(|service| service.set_max_level(level));
     }
 
@@ -214,7 +214,7 @@ impl Body for Instance {
     }
 
     fn retire(self: Box<Self>, how: Retire<'_>) -> RetireOutcome {
-        // One that has died has been told of, and stops no more.
+        // The death of a process was reported already, and a dead process cannot be stopped.
         if !self.child.is_dead() {
             warn(self.stop());
         }
@@ -234,11 +234,11 @@ impl Body for Instance {
 pub enum Purpose {
     /// To serve.
     Serve,
-    /// To be tried and thrown away.
+    /// For a trial, after which it is thrown away.
     Trial,
 }
 
-/// The error of a step as that of a plugin in this process would be.
+/// Converts the error of a step to that of a plugin in this process.
 pub(super) fn lifecycle(plugin: &str, step: Step, error: ProcessError) -> LifecycleError {
     let plugin = plugin.to_owned();
     match error {
