@@ -80,8 +80,7 @@ impl Manifest {
         Self { config: other.config.clone(), ..self.clone() } == *other
     }
 
-    /// Whether a change of the manifest to another version needs a new instance of the same artifact, wherever the plugin
-    /// runs.
+    /// Whether a switch to another version of the manifest needs a new instance of the artifact, wherever it runs.
     pub fn requires_new_instance(&self, other: &Self) -> bool {
         self.mode != other.mode || self.process.call_timeout != other.process.call_timeout
     }
