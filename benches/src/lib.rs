@@ -1,7 +1,7 @@
-//! How the benchmarks measure and report. What they measure is in `benches/benches/replug/`.
+//! How the benchmarks measure and report. The benchmarks themselves are in `benches/benches/replug/`.
 //!
-//! The machines that run this are busy with other things, and no figure of theirs can be trusted by itself. So the
-//! things that are compared take turns in many short rounds, and what counts is the ratio of their medians.
+//! The machines that run this are busy, and no single figure is reliable. So the
+//! contenders take turns in many short rounds, and the result is the ratio of their medians.
 
 mod measure;
 mod report;

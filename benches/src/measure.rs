@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-/// One of the things that are compared.
+/// One of the things that are compared: a contender.
 pub struct Contender<'a> {
-    /// What it is.
+    /// Its name.
     pub name: &'static str,
-    /// Does it that many times, and says how long that took. The loop is in there, so that the compiler sees all of it.
+    /// Runs it that many times, and returns the time. The loop is inside, so that the compiler can optimize it as a
+    /// whole.
     pub run: Box<dyn FnMut(u64) -> Duration + 'a>,
-    /// Which part of a round's repetitions it does: one in so many. More than 1 for what is slow.
+    /// Divides the repetitions of a round; more than 1 for slow contenders.
     pub one_in: u64,
 }
 
@@ -21,7 +22,7 @@ pub struct Rounds {
     pub repetitions: u64,
 }
 
-/// What a contender needed in each round.
+/// The times of a contender in each round.
 #[derive(Clone, Debug)]
 pub struct Series {
     /// The contender.
@@ -36,14 +37,14 @@ impl Series {
         median(&self.ns)
     }
 
-    /// How many times as long as `other` it takes: the ratio of the medians.
+    /// The ratio of the medians: how many times as long as `other` it takes.
     pub fn ratio_to(&self, other: &Self) -> f64 {
         self.median() / other.median()
     }
 }
 
-/// Lets the contenders take turns. Each round begins with another one, so that none always follows the same; the first
-/// round warms up and does not count.
+/// Lets the contenders take turns. Each round begins with another one, so that none always follows the same one; the
+/// first round is a warm-up and does not count.
 pub fn take_turns(mut contenders: Vec<Contender<'_>>, rounds: Rounds) -> Vec<Series> {
     let mut all: Vec<_> =
         contenders.iter().map(|contender| Series { name: contender.name, ns: Vec::new() }).collect();
@@ -61,12 +62,12 @@ pub fn take_turns(mut contenders: Vec<Contender<'_>>, rounds: Rounds) -> Vec<Ser
     all
 }
 
-/// The value in the middle.
+/// The median.
 pub fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
 }
 
-/// The value below which that share of the values lies; not a number if there are none.
+/// The value below which that share of the values is; not a number if there are none.
 pub fn quantile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! What was measured, as a page for people and as JSON for programs.
+//! The results, as a page for people and as JSON for programs.
 
 use serde::Serialize;
 use std::{
@@ -7,34 +7,34 @@ use std::{
     path::Path,
 };
 
-/// All that was measured.
+/// All results.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
     /// One for each benchmark.
     pub sections: Vec<Section>,
 }
 
-/// What one benchmark found.
+/// The results of one benchmark.
 #[derive(Debug, Serialize)]
 pub struct Section {
-    /// What it is about.
+    /// Its title.
     pub title: &'static str,
     /// The figures.
     pub tables: Vec<Table>,
-    /// What the figures were to be.
+    /// The targets.
     pub targets: Vec<Target>,
 }
 
 /// Rows of text.
 #[derive(Debug, Serialize)]
 pub struct Table {
-    /// Their heads.
+    /// The headings.
     pub columns: Vec<&'static str>,
-    /// As many cells in each as there are columns.
+    /// Each row has as many cells as there are columns.
     pub rows: Vec<Vec<String>>,
 }
 
-/// A figure and its bound.
+/// A figure and its target.
 #[derive(Debug, Serialize)]
 pub struct Target {
     /// What the figure is.
@@ -43,12 +43,12 @@ pub struct Target {
     pub bound: &'static str,
     /// The figure in words.
     pub measured: String,
-    /// Whether the figure keeps to the bound.
+    /// Whether the figure meets the target.
     pub met: bool,
 }
 
 impl Report {
-    /// Writes `report.md` and `report.json` into a folder, which is made if it is not there.
+    /// Writes `report.md` and `report.json` into a folder, which is created if it does not exist.
     ///
     /// # Errors
     ///
@@ -86,7 +86,7 @@ impl fmt::Display for Section {
 }
 
 impl fmt::Display for Table {
-    /// A markdown table whose columns stand below each other as plain text, too.
+    /// A markdown table whose columns are aligned in plain text, too.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let heads: Vec<String> = self.columns.iter().map(|head| (*head).to_owned()).collect();
         let width = |column: usize| {
@@ -97,7 +97,7 @@ impl fmt::Display for Table {
         let line = |row: &[String]| {
             let mut line = String::from("|");
             for (cell, width) in row.iter().zip(&widths) {
-                // Writing to a text cannot fail.
+                // Writing to a string cannot fail.
                 let _ = write!(line, " {cell:width$} |");
             }
             line

@@ -1,10 +1,10 @@
-//! The binary contract: every type that host and plugin lay their hands on at the same time.
+//! The binary contract: every type that host and plugin access at the same time.
 //!
-//! A plugin exports one abi_stable root module, [`PluginRoot`]. Everything else is reached through it. All types
+//! A plugin exports one abi_stable root module, [`PluginRoot`], which leads to everything else. All types
 //! here are `#[repr(C)]` and layout-checked by abi_stable; nothing here runs the author's code.
 //!
-//! **Architecture Invariant:** no value with a destructor of the plugin's outlives the call that handed it over.
-//! The host turns what it receives into its own types before it returns to its caller.
+//! **Architecture Invariant:** no value with a destructor in the plugin outlives the call that returned it.
+//! The host converts what it receives into its own types before it returns to its caller.
 
 use abi_stable::{
     StableAbi,
@@ -19,7 +19,7 @@ use std::{fmt, ptr::NonNull};
 /// The version of this contract. Host and plugin must agree on it.
 pub const ABI_VERSION: u32 = 3;
 
-/// A thin pointer to what is called: the instance, the instance seen as one interface, or a host's
+/// A thin pointer to the target of a call: the instance, the instance as one interface, or a host's
 /// [`RemoteObject`](crate::remote::RemoteObject).
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, StableAbi)]
@@ -31,8 +31,8 @@ unsafe impl Send for Object {}
 // SAFETY: as above.
 unsafe impl Sync for Object {}
 
-/// A method's edge with its type erased: really `unsafe extern "C" fn(Object, Args) -> Outcome<T, E>`, where `Args` and the
-/// outcome are those whose layout stands beside it in [`MethodExport::layout`].
+/// A method's edge with its type erased: really `unsafe extern "C" fn(Object, Args) -> Outcome<T, E>`, where
+/// [`MethodExport::layout`] has the layout of `Args` and of the outcome.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, StableAbi)]
 pub struct Edge(pub *const ());
@@ -42,7 +42,7 @@ unsafe impl Send for Edge {}
 // SAFETY: as above.
 unsafe impl Sync for Edge {}
 
-/// What became of a call inside the plugin.
+/// The outcome of a call inside the plugin.
 #[repr(u8)]
 #[derive(Debug, StableAbi)]
 pub enum Outcome<T, E> {
@@ -52,15 +52,15 @@ pub enum Outcome<T, E> {
     Refused(E),
     /// The method panicked, and the panic was caught at the edge.
     Panicked(Panic),
-    /// The call did not reach the method, or its answer did not come back. Only the host's own remote edges say so, and
-    /// [`crate::remote::take_lost`] says why.
+    /// The call did not reach the method, or its answer did not come back. Only the host's own remote edges return
+    /// this, and [`crate::remote::take_lost`] returns the reason.
     Lost,
 }
 
 /// A panic that was caught at an edge.
 ///
-/// One thin pointer, so that an [`Outcome`] of a number still comes back in registers. Owned: dropping it gives the
-/// memory back to the library that made it.
+/// One thin pointer, so that an [`Outcome`] of a number still fits in registers. Owned: dropping it frees the
+/// memory in the library that allocated it.
 #[repr(transparent)]
 #[derive(StableAbi)]
 pub struct Panic(NonNull<PanicText>);
@@ -75,19 +75,19 @@ pub struct PanicText {
 }
 
 impl Panic {
-    /// Keeps a panic's message.
+    /// Stores a panic's message.
     pub fn new(message: String) -> Self {
         /// # Safety
         ///
         /// 1. `it` was made by [`Panic::new`] of this library, and is not used again.
         unsafe extern "C" fn free(it: NonNull<PanicText>) {
-            // SAFETY: by 1 it is a box of this library, and its only owner is gone.
+            // SAFETY: by 1 it is a box of this library, and its only owner no longer exists.
             drop(unsafe { Box::from_raw(it.as_ptr()) });
         }
         Self(NonNull::from(Box::leak(Box::new(PanicText { free, message: message.into() }))))
     }
 
-    /// The panic's message, or what kind of payload it was.
+    /// The panic's message, or the kind of its payload.
     pub fn message(&self) -> &str {
         // SAFETY: the pointer comes from `Panic::new` and is freed by `drop` alone.
         unsafe { self.0.as_ref() }.message.as_str()
@@ -103,9 +103,9 @@ impl Drop for Panic {
     }
 }
 
-// SAFETY: it owns a text that nobody else refers to, and the allocator that frees it takes frees from any thread.
+// SAFETY: it owns a text that nothing else refers to, and the allocator that frees it accepts frees from any thread.
 unsafe impl Send for Panic {}
-// SAFETY: shared, it only gives out its text.
+// SAFETY: a shared reference only gives access to the text.
 unsafe impl Sync for Panic {}
 
 impl fmt::Debug for Panic {
@@ -114,14 +114,14 @@ impl fmt::Debug for Panic {
     }
 }
 
-/// The error type of methods that cannot fail. Never made.
+/// The error type of methods that cannot fail. Never constructed.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, StableAbi)]
 pub struct Nothing {
     _private: u8,
 }
 
-/// How arguments and results of [`InterfaceExport::invoke`] are written.
+/// The encoding of arguments and results of [`InterfaceExport::invoke`].
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, StableAbi)]
 pub enum Encoding {
@@ -131,15 +131,15 @@ pub enum Encoding {
     Binary,
 }
 
-/// Why an [`InterfaceExport::invoke`] gave no result.
+/// Why an [`InterfaceExport::invoke`] returned no result.
 #[repr(u8)]
 #[derive(Debug, StableAbi)]
 pub enum Refusal {
-    /// The arguments do not fit the method; says which and why.
+    /// The arguments do not fit the method; the text says which and why.
     BadArguments(RString),
     /// The method returned an error of its own, in the encoding of the call.
     Error(RVec<u8>),
-    /// The result could not be written in that encoding; says why.
+    /// The result cannot be encoded; the text says why.
     BadResult(RString),
 }
 
@@ -149,7 +149,7 @@ pub enum Refusal {
 pub struct MethodExport {
     /// The method's name.
     pub name: RStr<'static>,
-    /// The function to call.
+    /// The edge.
     pub edge: Edge,
     /// The layout of its arguments and outcome: that of [`crate::edge::Signature`] of them.
     pub layout: &'static TypeLayout,
@@ -174,13 +174,13 @@ pub struct InterfaceExport {
     pub invoke: unsafe extern "C" fn(Object, u32, Encoding, RSlice<'_, u8>) -> Outcome<RVec<u8>, Refusal>,
 }
 
-/// An interface of one living instance.
+/// An interface of one live instance.
 #[repr(C)]
 #[derive(Clone, Copy, StableAbi)]
 pub struct BoundInterface {
-    /// What to call.
+    /// The edges.
     pub export: &'static InterfaceExport,
-    /// What to call it on. Valid until the instance is dropped.
+    /// The object to call them with. Valid until the instance is dropped.
     pub object: Object,
 }
 
@@ -196,7 +196,7 @@ pub struct ErrorReport {
     pub details: RString,
 }
 
-/// What a plugin says of itself before an instance is made.
+/// A plugin's description of itself before an instance is created.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, StableAbi)]
 pub struct Descriptor {
@@ -208,7 +208,7 @@ pub struct Descriptor {
     pub package: RStr<'static>,
     /// The plugin's package version.
     pub version: RStr<'static>,
-    /// Whether a panic unwinds. One that aborts cannot be contained in process.
+    /// Whether a panic unwinds. A panic that aborts cannot be contained in process.
     pub panic_unwinds: bool,
     /// Whether the plugin has state to hand over (its `State` is not `()`).
     pub stateful: bool,
@@ -216,7 +216,7 @@ pub struct Descriptor {
     pub state_version: u32,
 }
 
-/// What the host tells an instance when it makes it. See [`crate::Context`].
+/// The parameters of a new instance. See [`crate::Context`].
 #[repr(C)]
 #[derive(Clone, Debug, StableAbi)]
 pub struct Birth {
@@ -228,21 +228,21 @@ pub struct Birth {
     pub data_dir: RString,
     /// `[config]` of the manifest as JSON.
     pub config: RString,
-    /// Whether the instance is tried and thrown away.
+    /// Whether the instance is created for a trial and discarded.
     pub trial: bool,
 }
 
-/// A newly made instance.
+/// A new instance.
 #[repr(C)]
 #[derive(Clone, Copy, StableAbi)]
 pub struct Instance {
-    /// To be handed to the lifecycle functions of [`PluginRoot`].
+    /// The argument for the lifecycle functions of [`PluginRoot`].
     pub object: Object,
-    /// What it implements, in the order of `export!`.
+    /// Its interfaces, in the order of `export!`.
     pub interfaces: RSlice<'static, BoundInterface>,
 }
 
-/// How well an instance says it is.
+/// The health of an instance.
 #[repr(C)]
 #[derive(Clone, Debug, StableAbi)]
 pub struct HealthReport {
@@ -252,7 +252,7 @@ pub struct HealthReport {
     pub message: RString,
 }
 
-/// One `tracing` event of the plugin's.
+/// One `tracing` event of the plugin.
 #[repr(C)]
 #[derive(Debug, StableAbi)]
 pub struct LogRecord<'a> {
@@ -268,11 +268,11 @@ pub struct LogRecord<'a> {
     pub spans: RStr<'a>,
     /// Source file, if known.
     pub file: ROption<RStr<'a>>,
-    /// Line in that file; 0 if not known.
+    /// Line in that file; 0 if unknown.
     pub line: u32,
 }
 
-/// A panic as the panic hook saw it, before it unwinds.
+/// A panic in the panic hook, before it unwinds.
 #[repr(C)]
 #[derive(Debug, StableAbi)]
 pub struct PanicRecord<'a> {
@@ -292,19 +292,19 @@ pub struct PanicRecord<'a> {
     pub backtrace: RStr<'a>,
 }
 
-/// What the host does for a plugin. The functions may be called on any thread, and never unwind.
+/// The host's functions for a plugin. They may be called on any thread, and never unwind.
 #[repr(C)]
 #[derive(Clone, Copy, StableAbi)]
 pub struct HostServices {
-    /// Handed back as the first argument of [`HostServices::log`]: which plugin and generation speaks.
+    /// The first argument of [`HostServices::log`]: identifies the plugin and generation.
     pub speaker: u64,
-    /// The most verbose level the host wants, 0 (none) to 5 (trace).
+    /// The most verbose level of the log, 0 (none) to 5 (trace).
     pub max_level: u8,
-    /// Takes a `tracing` event.
+    /// Receives a `tracing` event.
     pub log: extern "C" fn(u64, &LogRecord<'_>),
-    /// Takes a panic. Called by the panic hook, on the thread that panics.
+    /// Receives a panic. Called by the panic hook, on the thread that panics.
     pub panicked: extern "C" fn(&PanicRecord<'_>),
-    /// Whether the call that the calling thread is inside is no longer waited for.
+    /// Whether the caller of the calling thread's current call no longer waits.
     pub cancelled: extern "C" fn() -> bool,
 }
 
@@ -324,13 +324,13 @@ pub struct HostServices {
 #[sabi(kind(Prefix(prefix_ref = PluginRootRef)))]
 #[sabi(missing_field(panic))]
 pub struct PluginRoot {
-    /// What the plugin says of itself. Runs none of the author's code.
+    /// The plugin's description of itself. Runs none of the author's code.
     pub descriptor: extern "C" fn() -> Descriptor,
-    /// The interfaces it implements, before there is an instance.
+    /// Its interfaces, before there is an instance.
     pub interfaces: extern "C" fn() -> RVec<&'static InterfaceExport>,
     /// Connects `tracing` and the panic hook to the host. Called once, before `create`.
     pub attach: extern "C" fn(HostServices),
-    /// `Plugin::init`. A refused one leaves nothing behind.
+    /// `Plugin::init`. If it fails, nothing remains.
     pub create: extern "C" fn(Birth) -> Outcome<Instance, ErrorReport>,
     /// `Plugin::start`.
     pub start: unsafe extern "C" fn(Object) -> Outcome<(), ErrorReport>,
@@ -342,13 +342,13 @@ pub struct PluginRoot {
     pub configure: unsafe extern "C" fn(Object, RStr<'_>) -> Outcome<(), ErrorReport>,
     /// `Plugin::save`: MessagePack.
     pub save: unsafe extern "C" fn(Object) -> Outcome<RVec<u8>, ErrorReport>,
-    /// `Plugin::restore` with the version that saved, and what it saved.
+    /// `Plugin::restore` with the version that saved the state, and the state.
     pub restore: unsafe extern "C" fn(Object, u32, RSlice<'_, u8>) -> Outcome<(), ErrorReport>,
-    /// Drops the instance. The object and its interfaces are gone whatever the outcome.
+    /// Drops the instance. The object and its interfaces are invalid afterwards, whatever the outcome.
     pub destroy: unsafe extern "C" fn(Object) -> Outcome<(), ErrorReport>,
-    /// Sets the most verbose level the host wants, 0 to 5.
+    /// Sets the most verbose level of the log, 0 to 5.
     pub set_max_level: extern "C" fn(u8),
-    /// Puts the plugin's panic hook in place (`true`) or takes it away (`false`), before the library is unmapped.
+    /// Installs the plugin's panic hook (`true`) or removes it (`false`), before the library is unmapped.
     #[sabi(last_prefix_field)]
     pub hook_panics: extern "C" fn(bool),
 }

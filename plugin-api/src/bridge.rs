@@ -1,8 +1,8 @@
-//! Carries the plugin's `tracing` events and its panics over to the host, and its question whether it is waited for.
+//! Passes the plugin's `tracing` events and panics to the host, and asks the host whether a caller still waits.
 //!
-//! A plugin has its own copy of `tracing`'s globals, so without a bridge its events would go nowhere. The bridge
-//! is a [`tracing::Subscriber`] of its own and not one of `tracing-subscriber`'s: that keeps spans per thread in
-//! thread-locals with destructors, which would live in the plugin and outlast it on the host's threads.
+//! A plugin has its own copy of `tracing`'s globals, so without a bridge its events would be lost. The bridge
+//! is a [`tracing::Subscriber`] of its own and not one of `tracing-subscriber`, which keeps spans per thread in
+//! thread-locals with destructors. Those would be in the plugin and outlast it on the host's threads.
 
 mod backtrace;
 mod fields;
@@ -32,7 +32,7 @@ use tracing_core::span::Current;
 
 static HOST: OnceLock<HostServices> = OnceLock::new();
 
-/// The most verbose level the host wants, 0 to 5.
+/// The most verbose level of the log, 0 to 5.
 static MAX_LEVEL: AtomicU8 = AtomicU8::new(0);
 
 thread_local! {
@@ -41,7 +41,7 @@ thread_local! {
     static LOGGING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Connects this library to the host. The first host stays.
+/// Connects this library to the first host that calls this; later calls have no effect.
 pub(crate) fn attach(services: HostServices) {
     let host = HOST.get_or_init(|| services);
     set_max_level(host.max_level);
@@ -52,12 +52,12 @@ pub(crate) fn attach(services: HostServices) {
     hook_panics();
 }
 
-/// Whether the calling thread is inside a call that its host no longer waits for.
+/// Whether the calling thread is inside a call whose caller no longer waits.
 pub(crate) fn is_cancelled() -> bool {
     HOST.get().is_some_and(|host| (host.cancelled)())
 }
 
-/// Sets the most verbose level the host wants.
+/// Sets the most verbose level of the log.
 pub(crate) fn set_max_level(level: u8) {
     MAX_LEVEL.store(level, Ordering::Relaxed);
     // A disabled event then costs one comparison with tracing's static maximum.
@@ -155,7 +155,7 @@ impl Subscriber for Bridge {
     }
 }
 
-/// Marks the end of an event, also when the author's `Debug` panics while its fields are written.
+/// Marks the end of an event, also if the author's `Debug` panics while its fields are written.
 struct Done;
 
 impl Drop for Done {

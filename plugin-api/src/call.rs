@@ -1,16 +1,16 @@
-//! How a host calls a plugin: the error, and what a generated client needs of the host.
+//! How a host calls a plugin: the error, and the interface between a generated client and the host.
 
 use crate::abi::{BoundInterface, Edge, InterfaceExport, Object, Outcome};
 use std::{convert::Infallible, fmt, marker::PhantomData};
 
-/// Why a call gave no result. `E` is the error type of the method itself.
+/// Why a call returned no result. `E` is the error type of the method itself.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError<E = Infallible> {
-    /// The method ran and answered with its own error.
+    /// The method ran and returned its own error.
     #[error("{0}")]
     Plugin(E),
-    /// The method panicked. The plugin goes on; what the panic left half done is the plugin's to mend.
+    /// The method panicked. The plugin keeps running; the plugin itself must repair any incomplete change.
     #[error("`{method}` of {plugin} g{generation} panicked: {message} ({location})")]
     Panicked {
         /// The plugin's id.
@@ -31,7 +31,7 @@ pub enum CallError<E = Infallible> {
     NotImplemented {
         /// The plugin's id.
         plugin: String,
-        /// The generation that was asked.
+        /// The generation of the call.
         generation: u64,
         /// The method.
         method: String,
@@ -57,7 +57,7 @@ pub enum CallError<E = Infallible> {
         /// Which argument, and why.
         message: String,
     },
-    /// The result cannot be written in the encoding of the call, or not be read on its way back.
+    /// The result cannot be encoded, or cannot be decoded on its way back.
     #[error("`{method}` of {plugin}: its result cannot be passed on: {message}")]
     BadResult {
         /// The plugin's id.
@@ -75,7 +75,7 @@ pub enum CallError<E = Infallible> {
         /// How many calls this thread is inside.
         depth: usize,
     },
-    /// The plugin's process died, or left, while the call ran. Nothing else of the host's is affected.
+    /// The plugin's process died or exited during the call. Nothing else in the host is affected.
     #[error(
         "{plugin} g{generation} {death} during `{method}`, which may have taken effect or not; the plugin is restarted unless it was stopped or died too often{}",
         last_words(.stderr_tail)
@@ -89,10 +89,10 @@ pub enum CallError<E = Infallible> {
         method: String,
         /// How it died.
         death: Death,
-        /// The end of what it wrote to stderr; may be empty.
+        /// The end of its standard error; may be empty.
         stderr_tail: String,
     },
-    /// The plugin did not answer in time. The call was cancelled, and may take effect all the same.
+    /// The plugin did not answer in time. The call was cancelled, but may still take effect.
     #[error(
         "`{method}` of {plugin} g{generation} did not answer within {after_ms} ms: make it shorter, or allow more time (`call_timeout` in the plugin's manifest, or the deadline of the call)"
     )]
@@ -106,7 +106,7 @@ pub enum CallError<E = Infallible> {
         /// How long the caller waited, in milliseconds.
         after_ms: u64,
     },
-    /// There is no connection for the call to the plugin's process, which goes on. The call was not made.
+    /// There is no connection for the call to the plugin's process, which keeps running. The call was not made.
     #[error(
         "`{method}` of {plugin} was not called, because no connection to its process can be made: {reason}: make fewer calls at once, or allow the host more open files (`ulimit -n`)"
     )]
@@ -115,10 +115,10 @@ pub enum CallError<E = Infallible> {
         plugin: String,
         /// The method.
         method: String,
-        /// What the host lacks, in the system's words.
+        /// The missing resource, as the system reports it.
         reason: String,
     },
-    /// The plugin's process died, and the next one is not there yet. The call was not made.
+    /// The plugin's process died, and the next one is not ready yet. The call was not made.
     #[error("{plugin} is restarting after it died: call again in {retry_in_ms} ms")]
     Restarting {
         /// The plugin's id.
@@ -131,11 +131,11 @@ pub enum CallError<E = Infallible> {
 /// How a plugin's process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Death {
-    /// A signal killed it, as `SIGSEGV`.
+    /// A signal killed it, such as `SIGSEGV`.
     Signal(String),
     /// It exited by itself, with this status.
     Exit(i32),
-    /// It broke its connection to the host, which ends it.
+    /// It closed its connection to the host, which ends it.
     Disconnected,
 }
 
@@ -154,7 +154,7 @@ fn last_words(stderr_tail: &str) -> String {
     if tail.is_empty() { String::new() } else { format!("; its stderr ends with:\n{tail}") }
 }
 
-/// An error, given by value or by reference, with another error of the method's own.
+/// An error, by value or by reference, with another type for the method's own error.
 macro_rules! with_own {
     ($error:expr, $own:expr) => {
         with_own!($error, $own,
@@ -180,7 +180,7 @@ macro_rules! with_own {
 }
 
 impl<E> CallError<E> {
-    /// The same error with another error of the method's own.
+    /// The same error with another type for the method's own error.
     pub fn map<F>(self, own: impl FnOnce(E) -> F) -> CallError<F> {
         with_own!(self, own)
     }
@@ -193,8 +193,8 @@ impl CallError<Infallible> {
     }
 }
 
-/// In words, since it is what `main` prints of an error that it returns. An error of the method's own is shown as its own
-/// `Debug` shows it.
+/// The `Display` text, because `main` prints the `Debug` of an error that it returns. The method's own error is shown
+/// by its own `Debug`.
 impl<E: fmt::Debug> fmt::Debug for CallError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -223,21 +223,21 @@ impl<E: fmt::Debug> fmt::Debug for CallError<E> {
     note = "if the trait is yours, add `#[replug_api::interface]` to its definition"
 )]
 pub unsafe trait Interface: Send + Sync + 'static {
-    /// The typed client over a host's [`Caller`]: one inherent method for each of the trait's.
+    /// The typed client over a host's [`Caller`]: one inherent method for each method of the trait.
     type Client<C: Caller>: From<Bound<Self, C>> + Send + Sync;
 
-    /// What a plugin that implements the trait exports, and what a host checks it against.
+    /// The exports of a plugin that implements the trait, which a host compares with its own.
     const EXPORT: &'static InterfaceExport;
 
     /// The same methods, layouts and description, with edges to a plugin that is not in this process. See
     /// [`crate::remote`].
     const REMOTE: &'static InterfaceExport;
 
-    /// Makes an implementation callable: leaks one cell of two words, for the life of the instance.
+    /// Makes an implementation callable: leaks one cell of two words for each instance.
     fn bind(it: &'static Self) -> BoundInterface;
 }
 
-/// What a generated client asks of the host: to run one call on the newest generation.
+/// What a generated client needs from the host: runs one call on the newest generation.
 ///
 /// # Safety
 ///
@@ -246,14 +246,14 @@ pub unsafe trait Interface: Send + Sync + 'static {
 /// 2. The instance behind the object lives, and its library stays mapped, until the closure has returned and a
 ///    [`Panic`](crate::abi::Panic) that it returned has been dropped.
 pub unsafe trait Caller: Send + Sync {
-    /// Pins the newest generation, hands the object and the edge of the method at `method` to `call`, and lets go.
+    /// Pins the newest generation, calls `call` with the object and the edge of the method at `method`, and unpins it.
     ///
-    /// If the outcome is [`Outcome::Lost`], [`take_lost`](crate::remote::take_lost) says why.
+    /// If the outcome is [`Outcome::Lost`], [`take_lost`](crate::remote::take_lost) returns the reason.
     ///
     /// # Errors
     ///
-    /// Everything of [`CallError`] but [`CallError::Plugin`] comes as `Err(Err(..))`; an error of the method's own
-    /// comes back as `Err(Ok(e))`, not looked into.
+    /// Every [`CallError`] except [`CallError::Plugin`] is `Err(Err(..))`; the method's own error
+    /// is `Err(Ok(e))`, unchanged.
     fn call<T, E>(
         &self,
         method: u32,
@@ -261,13 +261,13 @@ pub unsafe trait Caller: Send + Sync {
     ) -> Result<T, Result<E, CallError>>;
 }
 
-/// A [`Caller`] and the interface that it calls. Generated clients are made from it.
+/// A [`Caller`] and the interface that it calls. Generated clients are made of it.
 pub struct Bound<I: ?Sized, C> {
     caller: C,
     interface: PhantomData<fn(&I)>,
 }
 
-// Derived, it would ask for `I: Clone`.
+// A derived implementation would require `I: Clone`.
 impl<I: ?Sized, C: Clone> Clone for Bound<I, C> {
     fn clone(&self) -> Self {
         Self { caller: self.caller.clone(), interface: PhantomData }

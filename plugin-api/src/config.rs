@@ -1,9 +1,9 @@
-//! Reads `[config]`, and names the key where it does not fit.
+//! Reads `[config]`, and names the invalid key in errors.
 
 use crate::PluginError;
 use serde::de::DeserializeOwned;
 
-/// Reads a `[config]` that came as JSON; an absent or empty one is the default.
+/// Reads a `[config]` from JSON; an absent or empty one is the default.
 pub(crate) fn read<C: DeserializeOwned + Default>(json: &str) -> Result<C, PluginError> {
     if is_empty(json) {
         return Ok(C::default());
@@ -27,15 +27,15 @@ fn unfit(json: &str, error: &serde_json::Error) -> PluginError {
     PluginError::new(PluginError::BAD_CONFIG, format!("{at}: {problem}")).with("key", key)
 }
 
-/// The byte that serde_json's line and column (both from 1) speak of.
+/// The offset of the byte at serde_json's line and column (both from 1).
 fn offset(json: &str, line: usize, column: usize) -> usize {
     let before: usize = json.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     before + column
 }
 
-/// The path of the key whose value ends at or goes on beyond `end`, as `limits.max_size` or `paths.2`.
+/// The path of the key whose value ends at or continues beyond `end`, such as `limits.max_size` or `paths.2`.
 ///
-/// Walks over valid JSON and keeps the way in; serde_json reports how far it read, not what it was reading.
+/// Walks over valid JSON and tracks the path; serde_json reports the offset of an error, but not the key.
 fn key_at(json: &str, end: usize) -> String {
     enum Level {
         Object { key: String },
@@ -53,7 +53,7 @@ fn key_at(json: &str, end: usize) -> String {
                 key_next = true;
             }
             b'[' => levels.push(Level::Array { index: 0 }),
-            // A closing bracket that the error points at still belongs to what it closes.
+            // A closing bracket at the offset of the error still belongs to its value.
             b'}' | b']' if at + 1 < end => {
                 levels.pop();
             }

@@ -1,9 +1,9 @@
-//! What an instance knows of itself and its host, and a method of its caller.
+//! The data of an instance about itself and its host, and a question of a method to its caller.
 
 use crate::{abi::Birth, bridge};
 use std::path::{Path, PathBuf};
 
-/// What an instance knows of itself and its host. Cheap enough to clone and keep.
+/// The data of an instance about itself and its host. Cheap to clone and to keep.
 #[derive(Clone, Debug)]
 pub struct Context {
     id: String,
@@ -28,13 +28,13 @@ impl Context {
         if birth.trial { context.on_trial() } else { context }
     }
 
-    /// The same for an instance that is tried and thrown away.
+    /// The same for an instance that is created for a trial and discarded.
     #[must_use]
     pub fn on_trial(self) -> Self {
         Self { trial: true, ..self }
     }
 
-    /// The plugin's id, as `dev.replug.calculator`.
+    /// The plugin's id, such as `dev.replug.calculator`.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -49,10 +49,10 @@ impl Context {
         &self.data_dir
     }
 
-    /// Whether the host tries this instance in a process of its own and then throws it away, before it lets the version
-    /// serve.
+    /// Whether the host tries this instance in a process of its own and then discards it, before the version
+    /// serves.
     ///
-    /// An `init` that does what must not be done twice, as to send a message, leaves it out then.
+    /// An `init` with a step that must not happen twice, such as sending a message, skips that step in a trial.
     ///
     /// ```
     /// let context = replug_api::Context::new("dev.example.plugin", 2, std::env::temp_dir());
@@ -64,15 +64,15 @@ impl Context {
     }
 }
 
-/// Whether the caller of the method that this thread is inside has ceased to wait for it.
+/// Whether the caller of the calling thread's current method no longer waits for it.
 ///
-/// A caller waits as long as the `call_timeout` of the manifest says, or as long as it says itself. A method that may
-/// take long asks now and then, and returns early: what it returns then reaches no one. In a process of its own, a
-/// plugin that does not come back within `cancel_grace` is killed and started again. In the host's process nothing
-/// can be ended; there, only calls by name with a deadline are ever cancelled.
+/// A caller waits as long as the `call_timeout` of the manifest or its own deadline allows. A method that may
+/// take long should check this regularly and return early: its result is then dropped. In a process of its own, a
+/// plugin that does not return within `cancel_grace` is killed and started again. In the host's process nothing
+/// can be interrupted; there, only calls by name with a deadline are ever cancelled.
 ///
-/// It is the thread of the call that asks: on threads of the plugin's own, in the steps of its life and in its tests
-/// the answer is no.
+/// The check applies to the thread of the call: on the plugin's own threads, in its lifecycle steps and in its tests
+/// the result is false.
 ///
 /// ```
 /// /// The primes below `limit`; too few if no one waits for them any more.

@@ -12,7 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 /// Implemented here for the types of the standard library that signatures use, and by [`macro@crate::data`] for
 /// types of your own. In process a value crosses as its [`Data::Ffi`] form; everywhere else it is encoded by serde.
 ///
-/// Elements of a list, a set or a map have content: so many times nothing is only a number.
+/// Elements of a list, a set or a map must have content: a list of elements without content is only a number.
 ///
 /// ```
 /// #[replug_api::data]
@@ -35,7 +35,7 @@ use serde::{Serialize, de::DeserializeOwned};
 ///
 /// # Safety
 ///
-/// 1. What [`Data::from_ffi`] returns holds no pointer into the library that made the `Ffi`: no reference to a `static`,
+/// 1. The result of [`Data::from_ffi`] has no pointer into the library that made the `Ffi`: no reference to a `static`,
 ///    no function, no vtable. The library may be unmapped while the value is in use.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot cross the plugin boundary",
@@ -46,22 +46,22 @@ pub unsafe trait Data: Serialize + DeserializeOwned + Send + 'static {
     /// The same value with a layout that host and plugin can agree on.
     type Ffi: StableAbi + 'static;
 
-    /// Makes the value ready to cross.
+    /// Converts the value to its FFI form.
     fn into_ffi(self) -> Self::Ffi;
 
-    /// Takes the value that crossed over.
+    /// Converts the FFI form to the value.
     fn from_ffi(ffi: Self::Ffi) -> Self;
 
-    /// What the type looks like; a type with a definition leaves it in `types`.
+    /// The description of the type; a type with a definition adds it to `types`.
     fn describe(types: &mut Types) -> Type;
 
-    /// Makes a list ready to cross. Overridden where the elements are their own FFI form and nothing has to be done.
+    /// Converts a list to its FFI form. Overridden if the elements are their own FFI form and nothing has to be done.
     #[doc(hidden)]
     fn list_into_ffi(list: Vec<Self>) -> RVec<Self::Ffi> {
         list.into_iter().map(Self::into_ffi).collect::<Vec<_>>().into()
     }
 
-    /// Takes a list that crossed over.
+    /// Converts the FFI form of a list to the list.
     #[doc(hidden)]
     fn list_from_ffi(ffi: RVec<Self::Ffi>) -> Vec<Self> {
         ffi.into_vec().into_iter().map(Self::from_ffi).collect()

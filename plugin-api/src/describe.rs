@@ -1,4 +1,5 @@
-//! What an interface looks like, as data: for listing, for checking arguments, and for saying how two versions differ.
+//! The description of an interface as data: for listings, for checking arguments, and for messages about two versions
+//! that differ.
 
 mod difference;
 mod types;
@@ -26,16 +27,16 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// Asks an exported interface what it looks like.
+    /// Asks an exported interface for its description.
     ///
     /// # Errors
     ///
-    /// - If the library's description is not one that this version understands.
+    /// - If this version cannot parse the library's description.
     pub fn of(export: &InterfaceExport) -> Result<Self, serde_json::Error> {
         serde_json::from_str((export.describe)().as_str())
     }
 
-    /// A number that stands for the whole contract, doc comments left out: FNV-1a over its canonical JSON.
+    /// A hash of the whole contract without doc comments: FNV-1a over its canonical JSON.
     pub fn fingerprint(&self) -> u64 {
         let mut bare = self.clone();
         bare.docs.clear();
@@ -56,9 +57,9 @@ pub struct Method {
     /// The method's doc comment.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub docs: String,
-    /// The parameters in order, `&self` left out.
+    /// The parameters in order, without `&self`.
     pub params: Vec<Param>,
-    /// What it returns; of a `Result` the `Ok` type.
+    /// The return type; of a `Result` the `Ok` type.
     pub returns: Type,
     /// Of a `Result` the `Err` type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -103,11 +104,11 @@ pub enum Type {
     Map(Box<Type>, Box<Type>),
     /// `Result<T, E>` inside another type.
     Result(Box<Type>, Box<Type>),
-    /// A `#[replug_api::data]` type, to be found in [`Interface::types`].
+    /// A `#[replug_api::data]` type, defined in [`Interface::types`].
     Named(String),
 }
 
-/// As one would write it in Rust.
+/// In Rust syntax.
 impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -142,11 +143,11 @@ pub struct TypeDef {
     /// The type's doc comment.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub docs: String,
-    /// What it consists of.
+    /// Its shape.
     pub shape: Shape,
 }
 
-/// What a struct, an enum or an enum's variant consists of.
+/// The content of a struct, an enum or an enum's variant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shape {

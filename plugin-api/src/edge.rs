@@ -1,9 +1,9 @@
-//! What generated edges are made of: the FFI-safe shapes of arguments, and the guard that contains panics.
+//! The parts of generated edges: the FFI-safe shapes of arguments, and the guard that contains panics.
 //!
-//! An edge is the `extern "C"` function that stands in front of one method. `#[interface]` generates it; all that
-//! it does not need to know the method for is here, compiled once.
+//! An edge is the `extern "C"` function in front of one method. `#[interface]` generates it; everything
+//! that does not depend on the method is here, compiled once.
 //!
-//! **Architecture Invariant:** no unwind leaves this module. Whatever of the author's can panic (converting an
+//! **Architecture Invariant:** no unwind leaves this module. All code of the author that can panic (converting an
 //! argument, the method, dropping a value, a panic payload's own `Drop`) runs inside [`contain`].
 
 mod arguments;
@@ -35,12 +35,12 @@ use std::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, StableAbi)]
 pub struct End;
 
-/// A field, and the fields after it: what structs, tuples, variants and argument lists become.
+/// A field, and the fields after it: the form of structs, tuples, variants and argument lists.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, StableAbi)]
 pub struct Pair<A, B>(pub A, pub B);
 
-/// One variant or another: what enums become, as a balanced tree.
+/// One variant or another: the form of enums, as a balanced tree.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, StableAbi)]
 pub enum Either<A, B> {
@@ -66,7 +66,7 @@ pub fn contain<T, E>(f: impl FnOnce() -> Outcome<T, E>) -> Outcome<T, E> {
     }
 }
 
-/// Reads a panic's payload and disposes of it, whatever its `Drop` does.
+/// Reads a panic's payload and drops it, even if its `Drop` panics.
 #[cold]
 fn caught(payload: Box<dyn Any + Send>) -> Panic {
     let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
@@ -74,7 +74,7 @@ fn caught(payload: Box<dyn Any + Send>) -> Panic {
         (_, Some(text)) => text.clone(),
         _ => "a panic whose payload is not text".to_owned(),
     };
-    // A payload that panics when dropped would start an unwind outside of any guard; so would the next one, which
+    // A payload that panics when dropped would start an unwind outside of any guard. So would the next payload, which
     // is therefore leaked.
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(second);
@@ -82,7 +82,7 @@ fn caught(payload: Box<dyn Any + Send>) -> Panic {
     Panic::new(message)
 }
 
-/// The instance behind an object, seen as the interface `I`.
+/// The instance behind an object, as the interface `I`.
 ///
 /// # Safety
 ///
@@ -99,7 +99,7 @@ pub fn cell<I: ?Sized>(it: &'static I) -> Object {
     Object(std::ptr::from_ref(Box::leak(Box::new(it))).cast())
 }
 
-/// What came back instead of a value. Apart, so that what is inlined into callers stays small.
+/// The error for an outcome other than a value. Not inlined, so that the inlined part of a call stays small.
 #[cold]
 #[inline(never)]
 fn not_returned<T, V, F, E>(outcome: Outcome<V, F>, refused: impl FnOnce(F) -> E) -> Outcome<T, E> {
@@ -110,12 +110,12 @@ fn not_returned<T, V, F, E>(outcome: Outcome<V, F>, refused: impl FnOnce(F) -> E
     }
 }
 
-/// What came back instead of a value from a method that cannot fail.
+/// The error for an outcome other than a value, of a method that cannot fail.
 #[cold]
 #[inline(never)]
 fn failed_all_the_same<T, V>(outcome: Outcome<V, Nothing>) -> Outcome<T, Infallible> {
     match outcome {
-        // A `Nothing` is never made: an edge that hands one over breaks the contract.
+        // A `Nothing` is never constructed: an edge that returns one breaks the contract.
         Outcome::Refused(_) => Outcome::Panicked(Panic::new("a method that cannot fail has failed".into())),
         Outcome::Panicked(panic) => Outcome::Panicked(panic),
         Outcome::Returned(_) | Outcome::Lost => Outcome::Lost,
@@ -149,7 +149,7 @@ pub fn invoked(f: impl FnOnce() -> Result<RVec<u8>, Refusal>) -> Outcome<RVec<u8
     })
 }
 
-/// The refusal of a method index that the interface does not have.
+/// The refusal of an unknown method index.
 #[cold]
 pub fn no_such_method(index: u32) -> Refusal {
     Refusal::BadArguments(format!("the interface has no method number {index}").into())

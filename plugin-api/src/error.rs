@@ -1,4 +1,4 @@
-//! What goes wrong inside a plugin, as it reports it to the host.
+//! Errors that a plugin reports to its host.
 
 use crate::abi::ErrorReport;
 use serde::Serialize;
@@ -23,7 +23,7 @@ pub struct PluginError {
     pub code: String,
     /// For people.
     pub message: String,
-    /// Anything else that helps; [`Value::Null`] if nothing does.
+    /// Additional data; [`Value::Null`] if there is none.
     pub details: Value,
 }
 
@@ -39,7 +39,7 @@ impl PluginError {
         Self { code: code.into(), message: message.into(), details: Value::Null }
     }
 
-    /// The same error with one more detail. A detail that is not available as JSON is given as `null`.
+    /// The same error with one more detail. A detail that JSON cannot represent becomes `null`.
     #[must_use]
     pub fn with(mut self, key: &str, detail: impl Serialize) -> Self {
         let detail = serde_json::to_value(detail).unwrap_or_default();
@@ -52,13 +52,13 @@ impl PluginError {
         self
     }
 
-    /// What [`crate::Plugin::on_config`] answers when it cannot take a new configuration while it runs.
+    /// The error with which [`crate::Plugin::on_config`] asks for a new instance for a new configuration.
     pub fn restart_required() -> Self {
         Self::new(Self::RESTART_REQUIRED, "a new configuration needs a new instance")
     }
 
-    /// What [`crate::Plugin::restore`] answers to a state whose version it cannot read, `newest` being the newest
-    /// that it can.
+    /// The error with which [`crate::Plugin::restore`] rejects a state whose version it does not support; `newest` is
+    /// the newest supported version.
     ///
     /// ```
     /// let error = replug_api::PluginError::unknown_state_version(3, 2);
@@ -88,7 +88,7 @@ impl fmt::Debug for PluginError {
 
 impl<E: Error> From<E> for PluginError {
     fn from(error: E) -> Self {
-        // The causes are written out here: they do not cross as values.
+        // The causes are part of the text, because they do not cross the boundary as values.
         let mut message = error.to_string();
         let mut cause = error.source();
         while let Some(source) = cause {
@@ -103,13 +103,13 @@ impl<E: Error> From<E> for PluginError {
 }
 
 impl PluginError {
-    /// As it crosses over to the host.
+    /// In its FFI form.
     pub fn into_report(self) -> ErrorReport {
         let details = if self.details.is_null() { String::new() } else { self.details.to_string() };
         ErrorReport { code: self.code.into(), message: self.message.into(), details: details.into() }
     }
 
-    /// As it came from the plugin. Details that are not JSON are kept as text.
+    /// From its FFI form. Details that are not JSON are kept as text.
     pub fn from_report(report: ErrorReport) -> Self {
         let details = match report.details.as_str() {
             "" => Value::Null,

@@ -1,8 +1,8 @@
-//! The thin part of a plugin that has to be compiled in its own crate, and how the rest of this crate reaches it.
+//! The part of a plugin that must be compiled in its own crate, and how the rest of this crate reaches it.
 //!
-//! `export!` defines one symbol, a [`Hooks`]; the root module in `root` is compiled here, once, and refers
-//! to that symbol, which the linker resolves. What is generic over the author's type is kept as small as can be:
-//! it is instantiated again at every edit.
+//! `export!` defines one symbol, a [`Hooks`]. The root module in `root` is compiled here, once, and refers
+//! to that symbol, which the linker resolves. The code that is generic over the author's type is as small as possible,
+//! because it is instantiated again at every edit.
 
 use crate::{
     Configuration, Context, Health, Plugin, PluginError, SavedState, Snapshot, abi::BoundInterface,
@@ -10,7 +10,7 @@ use crate::{
 };
 use std::any::TypeId;
 
-/// What `export!` leaves for the root module.
+/// What `export!` defines for the root module.
 pub struct Hooks {
     /// `CARGO_PKG_NAME` of the plugin.
     pub package: &'static str,
@@ -18,13 +18,13 @@ pub struct Hooks {
     pub version: &'static str,
     /// Whether a panic in the plugin unwinds.
     pub panic_unwinds: bool,
-    /// Whether its `State` is something.
+    /// Whether its `State` is not `()`.
     pub stateful: fn() -> bool,
     /// `Plugin::STATE_VERSION`.
     pub state_version: u32,
-    /// What it implements.
+    /// Its interfaces.
     pub interfaces: &'static [&'static InterfaceExport],
-    /// Makes an instance from its context and `[config]` as JSON.
+    /// Creates an instance from its context and `[config]` as JSON.
     pub create: fn(&Context, &str) -> Result<Created, PluginError>,
 }
 
@@ -33,7 +33,7 @@ pub fn stateful<P: Plugin>() -> bool {
     TypeId::of::<P::State>() != TypeId::of::<()>()
 }
 
-/// A [`Plugin`] with its type forgotten.
+/// A [`Plugin`] with its type erased.
 pub(crate) trait ErasedPlugin: Send + Sync {
     fn start(&self) -> Result<(), PluginError>;
     fn stop(&self) -> Result<(), PluginError>;
@@ -69,14 +69,14 @@ impl<P: Plugin> ErasedPlugin for P {
     }
 }
 
-/// A newly made instance and the interfaces bound to it. Owns the instance.
+/// A new instance and the interfaces bound to it. Owns the instance.
 pub struct Created {
     plugin: *mut dyn ErasedPlugin,
     pub(crate) interfaces: Vec<BoundInterface>,
 }
 
 impl Created {
-    /// Makes a `P`, and binds its interfaces with `bind`.
+    /// Creates a `P`, and binds its interfaces with `bind`.
     ///
     /// # Safety
     ///
@@ -85,15 +85,15 @@ impl Created {
     ///
     /// # Errors
     ///
-    /// - What `Plugin::init` says, or that the configuration does not fit `P::Config`.
+    /// - The error of `Plugin::init`, or that the configuration does not fit `P::Config`.
     pub unsafe fn new<P: Plugin>(
         context: &Context,
         config: &str,
         bind: fn(&'static P) -> Vec<BoundInterface>,
     ) -> Result<Self, PluginError> {
         let plugin = Box::into_raw(Box::new(P::init(context, P::Config::read_config(config)?)?));
-        // SAFETY: just made, and not freed before `Created` is dropped. By 1 the reference is in the interfaces only, whose
-        // objects are not used after that: 2 of `PluginRoot`.
+        // SAFETY: the value was just created, and is freed only when `Created` is dropped. By 1 only the interfaces
+        // have the reference, and their objects are not used after that: 2 of `PluginRoot`.
         let interfaces = bind(unsafe { &*plugin });
         Ok(Self { plugin, interfaces })
     }

@@ -1,13 +1,13 @@
-//! What a replug plugin is written against: all that an author imports.
+//! The API for plugins: everything that an author imports.
 //!
 //! A plugin is a `cdylib` that implements an interface, which is a Rust trait. The host loads it, calls it, and
-//! swaps it for a newer build while the program goes on.
+//! swaps it for a newer build while the program runs.
 //!
 //! ```
 //! use replug_api::prelude::*;
 //! use std::sync::{Mutex, MutexGuard, PoisonError};
 //!
-//! /// What callers see. One that hosts and plugins share lives in a crate of its own.
+//! /// The interface for callers. Put an interface that hosts and plugins share into a crate of its own.
 //! #[replug_api::interface]
 //! pub trait Notes {
 //!     /// Adds a note and returns how many there are.
@@ -95,29 +95,29 @@
 //!
 //! # What can stand in a signature
 //!
-//! `&str` and `&[u8]` can be lent; everything else goes by value: numbers of up to 64 bits, `bool`, `char`,
+//! `&str` and `&[u8]` can be lent; all other types are passed by value: numbers of up to 64 bits, `bool`, `char`,
 //! `String`, `()`, `Duration`, `Option`, `Result`, `Box`, `Vec`, arrays of up to 32, tuples of up to 8, the maps
 //! and sets of the standard library, and your own types marked [`macro@data`]. See [`Data`].
 //!
 //! # Changing an interface
 //!
-//! Methods may be added at the end: a plugin built before then answers them with [`CallError::NotImplemented`].
-//! Any other change is refused when the plugin is loaded, with the method or type that differs.
+//! Methods may be added at the end: a plugin that was built before that answers them with [`CallError::NotImplemented`].
+//! Any other change is rejected when the plugin is loaded, with the method or type that differs.
 //!
 //! # The rooms
 //!
-//! | module | what it is |
+//! | module | content |
 //! |---|---|
 //! | [`abi`] | the binary contract with the host |
-//! | [`call`] | what a host implements to be called by generated clients, and the errors of a call |
-//! | [`describe`] | what an interface looks like, as data |
-//! | `data`, `edge` | values that cross, and the functions that they cross through |
-//! | `plugin`, `context`, `config`, `error` | a plugin's life |
-//! | [`remote`] | how a plugin in another process is called by the same clients |
-//! | `hooks`, `root` | what `export!` leaves in the plugin's crate, and what is compiled here instead |
-//! | `bridge` | the plugin's `tracing` events and panics on their way to the host |
+//! | [`call`] | the trait that a host implements for generated clients, and the errors of a call |
+//! | [`describe`] | the description of an interface as data |
+//! | `data`, `edge` | values that cross the boundary, and the functions that they cross through |
+//! | `plugin`, `context`, `config`, `error` | a plugin's lifecycle |
+//! | [`remote`] | how the same clients call a plugin in another process |
+//! | `hooks`, `root` | the code that `export!` generates in the plugin's crate, and the code that is compiled here instead |
+//! | `bridge` | passes the plugin's `tracing` events and panics to the host |
 
-// The macros name this crate by its name, here too.
+// The macros refer to this crate by its name, here too.
 extern crate self as replug_api;
 
 pub mod abi;

@@ -1,14 +1,14 @@
-//! The trait that makes a type a plugin, and what its methods take and give.
+//! The trait that makes a type a plugin, and the parameters and results of its methods.
 
 use crate::{Context, PluginError, config};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// A type of which the host makes an instance per generation.
+/// A type of which the host creates one instance per generation.
 ///
-/// Only [`Plugin::init`] has to be written. The host calls `init`, then [`Plugin::start`]; on a reload of a plugin
-/// with state [`Plugin::save`] on the old instance and [`Plugin::restore`] on the new one in between; at the end
-/// [`Plugin::stop`], and drops it. Calls of its interfaces come on many threads at once. A panic in any of them is
-/// contained and reported.
+/// Only [`Plugin::init`] is required. The host calls `init`, then [`Plugin::start`]. On a reload of a plugin
+/// with state, it calls [`Plugin::save`] on the old instance and [`Plugin::restore`] on the new one in between. At the
+/// end it calls [`Plugin::stop`] and drops the instance. Calls of its interfaces arrive on many threads at once. A
+/// panic in any of these is contained and reported.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a plugin",
     label = "`replug_api::Plugin` is not implemented for it",
@@ -17,24 +17,24 @@ use serde::{Serialize, de::DeserializeOwned};
 pub trait Plugin: Send + Sync + Sized + 'static {
     /// `[config]` of the manifest. `()` for none.
     ///
-    /// An absent or empty `[config]` gives `Config::default()`. Otherwise every field must be there, but those
-    /// that you mark `#[serde(default)]`. A type of yours needs `#[replug_api::data]` and `#[derive(Default)]`.
+    /// An absent or empty `[config]` becomes `Config::default()`. Otherwise every field must be set, except those
+    /// that you mark `#[serde(default)]`. Your own type needs `#[replug_api::data]` and `#[derive(Default)]`.
     type Config: Configuration;
 
-    /// What a new generation takes over from the old one. `()` for nothing. A type of yours needs `#[replug_api::data]`.
+    /// The data that a new generation gets from the old one. `()` for none. Your own type needs `#[replug_api::data]`.
     type State: Snapshot;
 
-    /// The version of `State`'s shape. Raise it when the shape changes, and let `restore` read the older ones.
+    /// The version of `State`'s shape. Increase it when the shape changes, and let `restore` read the older ones.
     const STATE_VERSION: u32 = 1;
 
-    /// Makes an instance.
+    /// Creates an instance.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the plugin from working. The host reports it, and the generation before goes on.
+    /// Whatever prevents the plugin from working. The host reports it, and the previous generation keeps serving.
     fn init(context: &Context, config: Self::Config) -> Result<Self, PluginError>;
 
-    /// Begins what goes on between calls: threads, timers, connections. By default nothing.
+    /// Starts background work: threads, timers, connections. By default nothing.
     ///
     /// # Errors
     ///
@@ -43,47 +43,47 @@ pub trait Plugin: Send + Sync + Sized + 'static {
         Ok(())
     }
 
-    /// Ends what [`Plugin::start`] began, and joins its threads. No call comes after it. By default nothing.
+    /// Ends the work that [`Plugin::start`] started, and joins its threads. No call follows. By default nothing.
     ///
     /// # Errors
     ///
-    /// Reported by the host, which drops the instance all the same.
+    /// The host reports it, and still drops the instance.
     fn stop(&self) -> Result<(), PluginError> {
         Ok(())
     }
 
-    /// Says how it is. By default well.
+    /// Reports its health. Healthy by default.
     fn health(&self) -> Health {
         Health::ok()
     }
 
-    /// Takes a new `[config]` while it runs.
+    /// Applies a new `[config]` while it runs.
     ///
     /// # Errors
     ///
-    /// [`PluginError::restart_required`], which is the default, makes the host replace the instance with a fresh one
-    /// that has the new configuration. Any other error refuses the new configuration.
+    /// [`PluginError::restart_required`], which is the default, makes the host replace the instance with a new one
+    /// that has the new configuration. Any other error rejects the new configuration.
     fn on_config(&self, config: Self::Config) -> Result<(), PluginError> {
         drop(config);
         Err(PluginError::restart_required())
     }
 
-    /// Gives what the next generation is to know. No call runs meanwhile.
+    /// Returns the state for the next generation. No call runs at the same time.
     ///
-    /// Asked only of a plugin whose `State` is not `()`.
+    /// Called only if `State` is not `()`.
     ///
     /// # Errors
     ///
-    /// Abandons the reload: this instance goes on.
+    /// Abandons the reload: this instance keeps serving.
     fn save(&self) -> Result<Self::State, PluginError> {
         Err(PluginError::new("save_missing", "the plugin has state but does not implement `Plugin::save`"))
     }
 
-    /// Takes over what an older instance saved, in a shape of version `from_version`.
+    /// Restores the state that an older instance saved, in the shape of version `from_version`.
     ///
     /// # Errors
     ///
-    /// Abandons the reload: the older instance goes on.
+    /// Abandons the reload: the older instance keeps serving.
     fn restore(&self, from_version: u32, state: SavedState) -> Result<(), PluginError> {
         drop(state);
         Err(PluginError::new(
@@ -94,12 +94,13 @@ pub trait Plugin: Send + Sync + Sized + 'static {
     }
 }
 
-/// What [`Plugin::Config`] can be: every type that implements serde's `DeserializeOwned`, and `Default`.
+/// The bounds of [`Plugin::Config`]: every type that implements serde's `DeserializeOwned`, and `Default`.
 ///
-/// [`macro@crate::data`] derives `Deserialize` without a dependency on serde. A type that needs what `#[data]` refuses, such
-/// as `#[serde(flatten)]`, derives `replug_api::serde::Deserialize` and says `#[serde(crate = "replug_api::serde")]`.
-// The bounds are on the implementation and not on the trait: serde's advice for a type that does not fulfil them assumes a
-// dependency on serde, which a plugin does not need.
+/// [`macro@crate::data`] derives `Deserialize` without a dependency on serde. If your type needs an attribute that
+/// `#[data]` rejects, such as `#[serde(flatten)]`, derive `replug_api::serde::Deserialize` and add the attribute
+/// `#[serde(crate = "replug_api::serde")]`.
+// The bounds are on the implementation and not on the trait, because serde's hint for a type that does not fulfil them
+// assumes a dependency on serde, which a plugin does not need.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the configuration of a plugin",
     label = "serde's `Deserialize` or `Default` is not implemented for it",
@@ -107,7 +108,7 @@ pub trait Plugin: Send + Sync + Sized + 'static {
     note = "instead of `#[replug_api::data]`, `#[derive(replug_api::serde::Deserialize)]` and `#[serde(crate = \"replug_api::serde\")]` will do"
 )]
 pub trait Configuration: Sized {
-    /// Reads a `[config]` that came as JSON.
+    /// Reads a `[config]` from JSON.
     #[doc(hidden)]
     fn read_config(json: &str) -> Result<Self, PluginError>;
 }
@@ -119,7 +120,7 @@ impl<T: DeserializeOwned + Default> Configuration for T {
     }
 }
 
-/// What [`Plugin::State`] can be: every `'static` type that implements serde's `Serialize` and `DeserializeOwned`.
+/// The bounds of [`Plugin::State`]: every `'static` type that implements serde's `Serialize` and `DeserializeOwned`.
 ///
 /// [`Configuration`] says how to derive them.
 #[diagnostic::on_unimplemented(
@@ -129,7 +130,7 @@ impl<T: DeserializeOwned + Default> Configuration for T {
     note = "`#[derive(replug_api::serde::Serialize, replug_api::serde::Deserialize)]` and `#[serde(crate = \"replug_api::serde\")]` will do, too"
 )]
 pub trait Snapshot: 'static {
-    /// Writes it down.
+    /// Encodes it.
     #[doc(hidden)]
     fn encode_state(&self) -> Result<SavedState, PluginError>;
 }
@@ -141,12 +142,12 @@ impl<T: Serialize + DeserializeOwned + 'static> Snapshot for T {
     }
 }
 
-/// How well a plugin says it is.
+/// The health of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
     /// Whether it can do its work.
     pub healthy: bool,
-    /// More for people; may be empty.
+    /// A message for people; may be empty.
     pub message: String,
 }
 
@@ -156,12 +157,12 @@ impl Health {
         Self { healthy: true, message: String::new() }
     }
 
-    /// It cannot do its work, and why.
+    /// It cannot do its work, with the reason.
     pub fn failing(why: impl Into<String>) -> Self {
         Self { healthy: false, message: why.into() }
     }
 
-    /// The same with something to say.
+    /// The same with a message.
     #[must_use]
     pub fn saying(mut self, message: impl Into<String>) -> Self {
         self.message = message.into();
@@ -169,14 +170,14 @@ impl Health {
     }
 }
 
-/// What an older instance saved: MessagePack with field names.
+/// The state that an older instance saved: MessagePack with field names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedState {
     bytes: Vec<u8>,
 }
 
 impl SavedState {
-    /// Writes a state down.
+    /// Encodes a state.
     ///
     /// # Errors
     ///
@@ -187,11 +188,11 @@ impl SavedState {
             .map_err(|e| PluginError::new("state_not_encodable", format!("the state cannot be saved: {e}")))
     }
 
-    /// Reads the state as a `T`. Fields that `T` does not know are passed over.
+    /// Decodes the state as a `T`. Fields that `T` does not have are ignored.
     ///
     /// # Errors
     ///
-    /// - `state_mismatch` if what was saved does not have that shape.
+    /// - `state_mismatch` if the saved state does not have that shape.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, PluginError> {
         rmp_serde::from_slice(&self.bytes).map_err(|e| {
             let expected = std::any::type_name::<T>();
@@ -199,12 +200,12 @@ impl SavedState {
         })
     }
 
-    /// A state as it came over.
+    /// The state from its FFI form.
     pub fn from_bytes(bytes: Vec<u8>) -> Self {
         Self { bytes }
     }
 
-    /// The state as it goes over.
+    /// The state in its FFI form.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }

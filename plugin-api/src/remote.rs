@@ -1,13 +1,13 @@
 //! Remote edges: how the same typed client calls a plugin that is not in this process.
 //!
-//! A client knows an `Edge` and an `Object`. For a plugin in another process the host hands it the edges of
+//! A client knows an `Edge` and an `Object`. For a plugin in another process, the host gives it the edges of
 //! [`Interface::REMOTE`](crate::Interface::REMOTE), which `#[interface]` generates into the interface's crate and so
-//! into the host. Their object is a [`RemoteObject`]; they encode the arguments, give them to the [`Remote`] behind it,
-//! and decode what it answers. A call that did not come back is [`Outcome::Lost`]; whoever called takes the reason
+//! into the host. Their object is a [`RemoteObject`]. They encode the arguments, pass them to the [`Remote`] behind it,
+//! and decode its answer. The outcome of a call that did not come back is [`Outcome::Lost`]; the caller gets the reason
 //! with [`take_lost`].
 //!
-//! **Architecture Invariant:** none of this crosses between libraries. Remote edges, their objects and the errors they
-//! leave belong to one binary, the host's, so plain Rust types will do.
+//! **Architecture Invariant:** none of this crosses between libraries. Remote edges, their objects and the errors that
+//! they store belong to one binary, the host's, so plain Rust types are sufficient.
 
 use crate::{
     CallError,
@@ -27,14 +27,14 @@ use std::{cell::RefCell, mem::ManuallyDrop, sync::Arc};
 
 /// One interface of a plugin that is not in this process. Implemented by the host.
 ///
-/// It may be called on any thread, and on several at once. What it panics with becomes the caller's
+/// It may be called on any thread, and on several at once. If it panics, the caller gets
 /// [`CallError::Panicked`].
 pub trait Remote: Send + Sync {
     /// The plugin's id, for errors.
     fn plugin(&self) -> &str;
 
-    /// How many bytes of stack the calling thread has left, if that can be found out: an answer that is nested more deeply
-    /// than a part of it allows is refused. Where it cannot, little is taken to be left.
+    /// How many bytes of stack the calling thread has left, if that is known: an answer that is nested too deeply for
+    /// a part of it is rejected. If it is unknown, a small value is assumed.
     fn stack_left(&self) -> Option<usize> {
         None
     }
@@ -43,16 +43,17 @@ pub trait Remote: Send + Sync {
     ///
     /// # Errors
     ///
-    /// - Whatever kept the call from coming back, a panic in the plugin included.
+    /// - The reason why the call did not come back, including a panic in the plugin.
     fn invoke(&self, method: u32, encoding: Encoding, arguments: &[u8]) -> Result<Reply, CallError>;
 }
 
-/// What a plugin elsewhere answered: what its [`InterfaceExport::invoke`](crate::abi::InterfaceExport::invoke) did.
+/// The answer of a plugin in another process: the result of its
+/// [`InterfaceExport::invoke`](crate::abi::InterfaceExport::invoke).
 #[derive(Debug)]
 pub enum Reply {
     /// The method returned; its result in the encoding of the call.
     Returned(Vec<u8>),
-    /// It gave no result.
+    /// It returned no result.
     Refused(Refusal),
 }
 
@@ -61,17 +62,18 @@ pub enum Reply {
 pub struct RemoteObject(Arc<Box<dyn Remote>>);
 
 impl RemoteObject {
-    /// Takes in what calls will go to.
+    /// Wraps the target of the calls.
     pub fn new(remote: impl Remote + 'static) -> Self {
         Self(Arc::new(Box::new(remote)))
     }
 
-    /// What remote edges are called with. Valid until the last clone of `self` is dropped.
+    /// The argument for remote edges. Valid until the last clone of `self` is dropped.
     pub fn object(&self) -> Object {
         Object(Arc::as_ptr(&self.0).cast())
     }
 
-    /// Calls the method at that index with encoded arguments. If the outcome is [`Outcome::Lost`], [`take_lost`] says why.
+    /// Calls the method at that index with encoded arguments. If the outcome is [`Outcome::Lost`], [`take_lost`]
+    /// returns the reason.
     pub fn invoke(&self, method: u32, encoding: Encoding, arguments: &[u8]) -> Outcome<RVec<u8>, Refusal> {
         pass_on(&**self.0, method, encoding, arguments)
     }
@@ -84,12 +86,12 @@ impl std::fmt::Debug for RemoteObject {
 }
 
 thread_local! {
-    /// Without a destructor, so that it is there as long as the thread is: destructors of other thread-locals make calls.
-    /// Whoever made the call takes the reason.
+    /// Without a destructor, so that it exists as long as the thread does: destructors of other thread-locals may make
+    /// calls. The caller takes the reason.
     static LOST: RefCell<ManuallyDrop<Option<CallError>>> = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
-/// Why the calling thread's last call was [`Outcome::Lost`]; tells once.
+/// Why the calling thread's last call was [`Outcome::Lost`]; returns the reason once.
 pub fn take_lost() -> Option<CallError> {
     set_lost(None)
 }
@@ -143,7 +145,7 @@ unsafe fn behind<'a>(object: Object) -> &'a dyn Remote {
     unsafe { &**object.0.cast::<Box<dyn Remote>>() }
 }
 
-/// One call through a remote edge, while its arguments are written down.
+/// One call through a remote edge, while its arguments are encoded.
 #[doc(hidden)]
 pub struct Call<'a> {
     remote: &'a dyn Remote,
@@ -170,17 +172,17 @@ impl Call<'_> {
         Self { remote, index, method, arguments: Ok(Serializer { output: StdVec::new() }) }
     }
 
-    /// Writes the next argument, which is called `name`.
+    /// Encodes the next argument, with the name `name`.
     pub fn give<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) {
         self.write(name, |output| value.serialize(output));
     }
 
-    /// Writes the next argument, which came in its FFI form.
+    /// Encodes the next argument from its FFI form.
     pub fn give_form<P: Place<AT>, const AT: u32>(&mut self, name: &str, form: Form<P, AT>) {
         self.give(name, &form.into_value());
     }
 
-    /// Writes the next argument, which is bytes. Bytes and a list of `u8` are written alike.
+    /// Encodes the next argument, which is bytes. Bytes and a list of `u8` have the same encoding.
     pub fn give_bytes(&mut self, name: &str, bytes: &[u8]) {
         self.write(name, |output| output.serialize_bytes(bytes));
     }
@@ -253,7 +255,7 @@ fn decode<T: DeserializeOwned>(remote: &dyn Remote, method: &str, bytes: &[u8]) 
     })
 }
 
-/// The error of an answer that is not of the method's type.
+/// The error for an answer that does not have the method's type.
 #[cold]
 fn unusable(remote: &dyn Remote, method: &str, why: &str) -> CallError {
     CallError::BadResult {

@@ -1,7 +1,7 @@
-//! The root module: the one thing that a plugin's library exports, compiled here and not in the plugin's crate.
+//! The root module: the only export of a plugin's library, compiled here and not in the plugin's crate.
 //!
-//! A program that links this crate without being a plugin has no [`Hooks`]; nothing it uses leads here, and the
-//! linker leaves this module out.
+//! A program that links this crate without being a plugin has no [`Hooks`]; it uses nothing that refers to this module,
+//! and the linker omits it.
 
 use crate::{
     Context, PluginError, SavedState,
@@ -25,14 +25,14 @@ unsafe extern "Rust" {
     safe static HOOKS: Hooks;
 }
 
-/// Where abi_stable looks for the root module: `abi_stable::library::ROOT_MODULE_LOADER_NAME`.
+/// The name by which abi_stable finds the root module: `abi_stable::library::ROOT_MODULE_LOADER_NAME`.
 // SAFETY: the name is abi_stable's own for a `LibHeader`, and a library has one root module.
 #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
 static HEADER: LibHeader = {
     extern "C" fn load() -> RootModuleResult {
         __call_root_module_loader(root)
     }
-    // SAFETY: `load` makes a `PluginRootRef`.
+    // SAFETY: `load` returns a `PluginRootRef`.
     unsafe { LibHeader::from_constructor::<PluginRootRef>(load, CheckTypeLayout::Yes) }
 };
 
@@ -96,7 +96,7 @@ extern "C" fn hook_panics(hooked: bool) {
     });
 }
 
-/// Contains panics and turns the author's error into a report.
+/// Contains panics and converts the author's error into a report.
 fn answer<T>(f: impl FnOnce() -> Result<T, PluginError>) -> Outcome<T, ErrorReport> {
     contain(|| match f() {
         Ok(value) => Outcome::Returned(value),
@@ -108,7 +108,7 @@ extern "C" fn create(birth: Birth) -> Outcome<Instance, ErrorReport> {
     answer(|| {
         let created = (HOOKS.create)(&Context::of(&birth), birth.config.as_str())?;
         let created = Box::into_raw(Box::new(created));
-        // SAFETY: just made. `destroy` frees it, after which the contract of `Instance` forbids the use of either.
+        // SAFETY: just created. `destroy` frees it; after that, the contract of `Instance` forbids the use of either.
         let interfaces = RSlice::from_slice(unsafe { &(*created).interfaces });
         Ok(Instance { object: Object(created.cast_const().cast()), interfaces })
     })
@@ -192,7 +192,7 @@ unsafe extern "C" fn restore(
 unsafe extern "C" fn destroy(object: Object) -> Outcome<(), ErrorReport> {
     answer(|| {
         // SAFETY: by 1 `create` leaked it as a box, and by 2 this is the last use of it. If dropping the author's value
-        // panics, the box is freed all the same while that unwinds.
+        // panics, the unwinding still frees the box.
         drop(unsafe { Box::from_raw(object.0.cast_mut().cast::<Created>()) });
         Ok(())
     })

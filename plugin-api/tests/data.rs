@@ -1,4 +1,4 @@
-//! Every type that can cross the boundary comes out as it went in, in process and encoded.
+//! Every type that can cross the boundary is unchanged afterwards, in process and encoded.
 
 use replug_api::{
     Data,
@@ -153,7 +153,7 @@ fn definitions_have_the_names_that_the_encodings_have() {
     assert_eq!(definitions["Kind"].docs, "Of every sort.");
 }
 
-/// One enum per case of serde's, with the field and variant names that tell them apart.
+/// One enum for each case of serde's, with field and variant names that distinguish the cases.
 macro_rules! renamed {
     ($($name:ident $case:literal)*) => {$(
         #[replug_api::data]

@@ -1,4 +1,4 @@
-//! What is said when host and plugin disagree about an interface.
+//! The messages about host and plugin that disagree about an interface.
 
 use replug_api::{Interface, describe};
 
@@ -27,7 +27,7 @@ versions! {
         enum Kind { A, B(u8) }
     }
     documented_and_longer {
-        /// Only the comments and the end differ.
+        /// Only the comments and the additional methods at the end differ.
         #[replug_api::interface]
         trait Shop {
             /// Adds.

@@ -8,7 +8,7 @@ use replug_api::{
 };
 use std::collections::BTreeMap;
 
-/// Calls the one instance there is.
+/// Calls the only instance.
 #[derive(Clone, Debug)]
 struct Direct(BoundInterfaceOf);
 
@@ -265,7 +265,7 @@ fn bad_json_arguments_are_refused_with_what_is_wrong() {
 
 #[test]
 fn a_result_that_json_would_say_as_null_is_refused() {
-    let refused = "bad result: JSON has no word for a part of it (a number that is infinite or none at all";
+    let refused = "bad result: JSON cannot represent a part of it (an infinite number or NaN";
     for (method, arguments) in [("add", "[1e308, 1e308]"), ("quotient", "[1, 0]"), ("quotient", "[0, 0]")] {
         let said = json(method, arguments);
         assert!(said.starts_with(refused), "{method} {arguments}: {said}");
@@ -296,7 +296,7 @@ fn binary_arguments_are_a_tuple_and_leave_nothing_over() {
         Outcome::Refused(Refusal::BadArguments(why)) => why.to_string(),
         other => panic!("{other:?}"),
     };
-    assert_eq!(refused(&[arguments.as_slice(), &[0]].concat()), "1 bytes are left over after arguments a, b");
+    assert_eq!(refused(&[arguments.as_slice(), &[0]].concat()), "1 trailing bytes after arguments a, b");
     assert_eq!(refused(&arguments[..8]), "argument `b`: Hit the end of buffer, expected more data");
 
     let arguments = postcard::to_stdvec(&(leaf(-1),)).expect("encode");

@@ -1,4 +1,4 @@
-//! A plugin's whole life through its root module, as a host sees it: lifecycle, contained panics, events.
+//! A plugin's whole lifecycle through its root module, as a host sees it: steps, contained panics, events.
 //!
 //! This test is a plugin itself: `export!` gives it the hooks, and the root module comes from `replug-api`.
 
@@ -19,7 +19,7 @@ trait Ask {
     fn ask(&self, what: &str) -> String;
 }
 
-/// Does what its configuration says when its turn comes.
+/// Does in each step what its configuration says.
 struct Actor {
     config: Mutex<Config>,
     total: AtomicU64,
@@ -136,7 +136,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 extern "C" fn log(speaker: u64, record: &LogRecord<'_>) {
-    // What the host's subscriber does may lead back into the plugin: its events must not come here again.
+    // The host's subscriber may call the plugin: the events of that call must not arrive here again.
     info!(target: "asked", "from inside the host's log");
     locked(&LOGGED).push(format!(
         "{speaker} {} {} {} {} {} {}",
@@ -156,7 +156,7 @@ extern "C" fn cancelled() -> bool {
 extern "C" fn panicked(record: &PanicRecord<'_>) {
     assert!(!record.location.0.is_null());
     let line = format!("{} at {}:{}", record.message, record.file, record.line > 0 && record.column > 0);
-    // So that a failing assertion of the tests' own is seen.
+    // So that a failed assertion of the tests themselves is printed.
     eprintln!("{line} (line {})", record.line);
     locked(&PANICS).push(line);
 }
@@ -209,7 +209,7 @@ macro_rules! turn {
     };
 }
 
-/// Asks without a client.
+/// Calls without a client.
 fn ask(instance: Instance) -> String {
     let bound = instance.interfaces[0];
     let arguments = b"\"x\"".as_slice().into();
@@ -302,7 +302,7 @@ fn a_state_of_another_shape_and_a_config_that_does_not_fit_are_refused() {
 fn events_reach_the_host_with_fields_and_spans_unless_it_does_not_want_them() {
     let root = root();
     let instance = created("{}");
-    // Only this thread's: another test may be asking too. `total` tells them apart.
+    // Only those of this thread: another test may call at the same time. `total` distinguishes them.
     let Outcome::Returned(state) = turn!(save, created("{}").object) else { panic!("not saved") };
     drop(state);
     let thousand = SavedState::encode(&Total { total: 1000 }).expect("encodes").into_bytes();

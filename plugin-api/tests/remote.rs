@@ -1,4 +1,4 @@
-//! Calls a plugin through its remote edges, with a [`Remote`] that goes no further than this process.
+//! Calls a plugin through its remote edges, with a [`Remote`] inside this process.
 
 use replug_api::{
     CallError, Caller, Interface,
@@ -117,7 +117,7 @@ impl Everything for All {
     }
 }
 
-/// Hands each call to the same interface's encoded entry, as a process elsewhere would.
+/// Passes each call to the same interface's encoded entry, as another process would.
 struct Loop {
     seen: Arc<Mutex<Vec<u8>>>,
 }
@@ -151,7 +151,7 @@ fn panicked(message: &str) -> CallError {
 }
 
 thread_local! {
-    /// Where the stack of a thread that a test has started begins, and how long it is.
+    /// The beginning and the length of the stack of a thread that a test has started.
     static STACK: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
 }
 
@@ -161,17 +161,17 @@ fn stack_pointer() -> usize {
     std::ptr::from_ref(std::hint::black_box(&here)).addr()
 }
 
-/// Runs the work on a thread with a stack of so many bytes.
+/// Runs the work on a thread with a stack of that many bytes.
 fn on_stack_of(bytes: usize, work: impl FnOnce() + Send + 'static) {
     let work = move || {
-        // What is above this is the standard library's.
+        // The frames above this belong to the standard library.
         STACK.set(Some((stack_pointer(), bytes - (16 << 10))));
         work();
     };
     thread::Builder::new().stack_size(bytes).spawn(work).expect("a thread").join().expect("no panic");
 }
 
-/// Answers every call alike.
+/// Answers every call in the same way.
 struct Always<F>(F);
 
 impl<F: Fn() -> Result<Reply, CallError> + Send + Sync> Remote for Always<F> {
@@ -188,7 +188,7 @@ impl<F: Fn() -> Result<Reply, CallError> + Send + Sync> Remote for Always<F> {
     }
 }
 
-/// A host that knows one plugin, elsewhere.
+/// A host with one plugin, in another process.
 #[derive(Clone, Debug)]
 struct Elsewhere(RemoteObject);
 
@@ -330,7 +330,7 @@ fn a_garbled_answer_is_an_error_that_names_the_method() {
         bad(returned(&[1]).small(true, 'a', Duration::ZERO).expect_err("too short")),
         "small: Hit the end of buffer, expected more data"
     );
-    assert_eq!(bad(returned(&[0]).nothing().expect_err("too long")), "nothing: 1 bytes are left over");
+    assert_eq!(bad(returned(&[0]).nothing().expect_err("too long")), "nothing: 1 trailing bytes");
     let Err(CallError::BadResult { message, .. }) = returned(&[]).next(Small { digit: 1 }) else {
         panic!("decoded")
     };
@@ -370,13 +370,13 @@ fn an_answer_that_is_nested_without_end_is_refused_before_the_stack_ends() {
                 }
             }
         };
-        // A little is read wherever it is read; what is left of the stack bounds the rest.
+        // A small value can always be decoded; the remaining stack limits larger ones.
         assert!(answered(8).is_ok());
         on_stack_of(2 << 20, move || assert!(answered(64).is_ok(), "what a person would write is read"));
         for kib in [64, 128, 256, 512, 1024, 2048] {
             on_stack_of(kib << 10, deeper);
         }
-        // Nothing is known of this one's.
+        // The stack of this one is unknown.
         thread::Builder::new()
             .stack_size(512 << 10)
             .spawn(deeper)

@@ -1,4 +1,4 @@
-//! What a call costs: the typed handle beside the bare function pointer that it calls in the end.
+//! The cost of a call: the typed handle, compared with the bare function pointer that it finally calls.
 
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
@@ -37,7 +37,7 @@ pub(crate) fn measure() -> Result<Section> {
     let host =
         Host::builder().plugins(sandbox.plugins_dir()).state_dir(sandbox.state_dir()).build().wait()?;
     let typed: Handle<dyn Counter> = host.get(ID)?;
-    typed.increment(1).context("the plugin did not come up")?;
+    typed.increment(1).context("the plugin did not start")?;
     let dynamic = host.plugin(ID)?;
     let probe = probe(&sandbox.build(&package, Std::Shared)?)?;
     let bare = || {
@@ -126,16 +126,16 @@ fn contender<'a>(name: &'static str, call: impl Fn(u64) -> u64 + 'a) -> Contende
     Contender { name, run: Box::new(move |repetitions| repeat(repetitions, &call)), one_in: 1 }
 }
 
-/// How many times longer several threads run than one contender otherwise does. The scheduler may wake them all on one
-/// processor and take milliseconds to part them.
+/// How many times longer several threads run than a single contender. The scheduler may wake them all on one
+/// processor and take milliseconds to separate them.
 const CROWD_LASTS: u64 = 40;
 
-/// Threads that begin at once and share the repetitions: the time is that from the first start to the last end.
+/// Threads that begin at once and share the repetitions: the time is from the first start to the last end.
 fn crowd<'a>(name: &'static str, threads: u64, call: impl Fn(u64) -> u64 + Sync + 'a) -> Contender<'a> {
     let run = move |repetitions: u64| {
         let ready = Barrier::new(threads as usize);
         let member = || {
-            // The thread's first call takes it a seat, and is not what is measured.
+            // The thread's first call gets it a thread slot, which is not measured.
             black_box(call(0));
             ready.wait();
             let began = Instant::now();
@@ -162,7 +162,7 @@ fn repeat(repetitions: u64, call: &impl Fn(u64) -> u64) -> Duration {
     began.elapsed()
 }
 
-/// Calls one edge of one object: the client that the interface generates, with no host in between.
+/// Calls one edge of one object: the generated client of the interface, without a host in between.
 struct Bare {
     object: Object,
     edge: Edge,
@@ -198,7 +198,7 @@ fn probe(library: &Path) -> Result<Probe> {
     let folder = tempfile::tempdir()?;
     let copy = folder.path().join("probe.so");
     fs::copy(library, &copy)?;
-    // SAFETY: its constructors are std's alone, and the name is new to this process.
+    // SAFETY: its only constructors are those of std, and the name is new to this process.
     let library = unsafe { Library::open(Some(&copy), RTLD_NOW | RTLD_LOCAL) }?;
     let library = ManuallyDrop::new(library);
     // SAFETY: the fixture defines it with this signature, and `Probe` with the same fields.

@@ -1,5 +1,5 @@
-//! What calls over HTTP cost: `/plugin/execute` under load, while the plugin is reloaded again and again, beside a bare
-//! handler that gives the same answers without a host.
+//! The cost of calls over HTTP: `/plugin/execute` under load, while the plugin is reloaded again and again, compared
+//! with a bare handler that gives the same answers without a host.
 
 use anyhow::{Context, Result, ensure};
 use axum::{Json, Router, routing::post};
@@ -33,7 +33,7 @@ const ID: &str = "dev.replug.hello-world";
 const PATH: &str = "/api/v1/plugin/execute";
 const CONNECTIONS: usize = 16;
 const RELOAD_EVERY: Duration = Duration::from_millis(200);
-/// How long each contender is under load, in turns; another number of seconds in this variable.
+/// How long each contender is under load in total; this variable sets another number of seconds.
 const SECONDS: u64 = 30;
 const SECONDS_VARIABLE: &str = "REPLUG_BENCH_HTTP_SECONDS";
 const TURNS: u32 = 10;
@@ -129,7 +129,7 @@ fn section(all: [(&str, &Answers); 3], reloads: usize) -> Section {
     }
 }
 
-/// Asks a server for as long as `turn`, and does something every 200 ms meanwhile.
+/// Sends requests to a server for the duration of `turn`, and does something every 200 ms in the meantime.
 fn under_load(
     address: SocketAddr,
     token: &str,
@@ -167,7 +167,7 @@ fn under_load(
     Ok(answers)
 }
 
-/// Serves the same path without a host: reads the request, greets, writes the same form of answer.
+/// Serves the same path without a host: reads the request, greets, and writes the same form of answer.
 fn bare() -> Result<(SocketAddr, Runtime)> {
     let greet = async |Json(call): Json<Value>| {
         let result = format!("Hello, {}!", call["payload"].as_str().unwrap_or_default());
@@ -181,7 +181,7 @@ fn bare() -> Result<(SocketAddr, Runtime)> {
     Ok((address, runtime))
 }
 
-/// Two versions of the plugin, built once, and a plugins folder in which one takes the place of the other.
+/// Two versions of the plugin, built once, and a plugins folder in which they replace each other.
 struct Versions {
     folder: TempDir,
     built: [Vec<u8>; 2],
@@ -197,7 +197,11 @@ impl Versions {
         let first = fs::read(sandbox.build(&package, Std::Shared)?)?;
         let source = package.join("src/lib.rs");
         let text = fs::read_to_string(&source)?;
-        ensure!(text.contains("\"Hello, {name}!\""), "{} greets in other words", source.display());
+        ensure!(
+            text.contains("\"Hello, {name}!\""),
+            "{} does not contain the expected greeting",
+            source.display()
+        );
         fs::write(&source, text.replace("\"Hello, {name}!\"", "\"Hello again, {name}!\""))?;
         let second = fs::read(sandbox.build(&package, Std::Shared)?)?;
         let folder = tempfile::tempdir()?;
@@ -210,7 +214,7 @@ impl Versions {
         Ok(versions)
     }
 
-    /// Puts in the one or the other by turns.
+    /// Installs one or the other in turn.
     fn put(&self, number: usize) -> Result<()> {
         let folder: &Path = self.folder.path();
         let (temporary, binary): (PathBuf, PathBuf) = (folder.join("plugin.tmp"), folder.join("plugin.so"));

@@ -1,4 +1,4 @@
-//! From the save of an edit to the first answer of the new code, beside `cargo build` of the same edit.
+//! From the save of an edit to the first answer of the new code, compared with `cargo build` of the same edit.
 
 use anyhow::{Context, Result, bail, ensure};
 use replug::{EventKind, Events, Handle, Host, event::Stages};
@@ -14,7 +14,7 @@ use std::{
 
 const ID: &str = "dev.replug.hello-world";
 const EDITS: usize = 12;
-/// Edits that do not count: cargo's caches and the kernel's fill.
+/// Edits that do not count, while the caches of cargo and of the kernel fill.
 const WARM_UP: usize = 2;
 const HEADROOM_MS: f64 = 60.0;
 
@@ -26,12 +26,12 @@ pub(crate) fn measure() -> Result<Section> {
     let mut events = builder.events();
     let host = builder.build().wait()?;
     let greeter: Handle<dyn Greeter> = host.get(ID)?;
-    greeter.greet("you").context("the plugin did not come up")?;
+    greeter.greet("you").context("the plugin did not start")?;
     theirs.cargo_build()?;
 
     let (mut live, mut cargo, mut stages) = (Vec::new(), Vec::new(), Vec::new());
     for edit in 1..=WARM_UP + EDITS {
-        // Neither side always comes second, when the machine is warm.
+        // The sides take turns in going first, because the machine may be warmer for the second.
         let ours_first = edit % 2 == 0;
         if !ours_first {
             cargo.push(theirs.build_an_edit(edit)?);
@@ -76,7 +76,7 @@ pub(crate) fn measure() -> Result<Section> {
     })
 }
 
-/// A copy of the plugin that is edited.
+/// A copy of the plugin for edits.
 struct Copy {
     sandbox: Sandbox,
     file: PathBuf,
@@ -88,7 +88,11 @@ impl Copy {
         let sandbox = Sandbox::fresh(name)?;
         let file = sandbox.add("plugins/hello-world")?.join("src/lib.rs");
         let original = fs::read_to_string(&file)?;
-        ensure!(original.contains("\"Hello, {name}!\""), "{} greets in other words", file.display());
+        ensure!(
+            original.contains("\"Hello, {name}!\""),
+            "{} does not contain the expected greeting",
+            file.display()
+        );
         Ok(Self { sandbox, file, original })
     }
 
@@ -100,7 +104,7 @@ impl Copy {
         Ok(before)
     }
 
-    /// Milliseconds from a save until the plugin answers in the new words.
+    /// Milliseconds from a save until the plugin answers with the new text.
     fn go_live(
         &self,
         edit: usize,
@@ -109,8 +113,8 @@ impl Copy {
     ) -> Result<(f64, Stages)> {
         let saved = self.save(edit)?;
         let stages = loop {
-            // To wait for the event takes no time from the compiler, as calling again and again would.
-            let event = events.next_blocking().context("the host is gone")?;
+            // Waiting for the event takes no processor time from the compiler; repeated calls would.
+            let event = events.next_blocking().context("the host has ended")?;
             match &event.kind {
                 EventKind::Reloaded { stages, .. }
                     if greeter.greet("you")? == format!("Hello {edit}, you!") =>

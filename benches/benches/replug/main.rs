@@ -1,6 +1,7 @@
-//! The benchmarks: `cargo bench -p replug-benches`, or `-- call`, `-- process`, `-- swap`, `-- live`, `-- http` for one of them.
+//! The benchmarks: `cargo bench -p replug-benches`, or `-- call`, `-- process`, `-- swap`, `-- live`, `-- http` for one
+//! of them.
 //!
-//! Prints a page with every figure beside its bound, and leaves it in `target/bench/`.
+//! Prints a page with every figure beside its target, and writes it to `target/bench/`.
 
 mod call;
 mod http;
@@ -30,7 +31,7 @@ fn main() -> Result<()> {
     let wanted: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     if let Some(unknown) = wanted.iter().find(|name| ALL.iter().all(|(known, _)| known != name)) {
         let known: Vec<_> = ALL.iter().map(|(name, _)| *name).collect();
-        bail!("there is no benchmark `{unknown}`: name some of {}, or none for all", known.join(", "));
+        bail!("unknown benchmark `{unknown}`: name some of {}, or none for all", known.join(", "));
     }
     let mut report = Report::default();
     for (name, measure) in

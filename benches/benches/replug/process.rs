@@ -1,5 +1,6 @@
-//! What a call into another process costs, beside the least that any two processes can do: one message each way over a
-//! socket. What the trial adds to a reload, how soon a process is ready, and when a caller is back whose plugin sleeps.
+//! The cost of a call into another process, compared with the minimum for two processes: one message in each direction
+//! over a socket. Also the time that a trial adds to a reload, the start of a process, and the return of a caller whose
+//! plugin sleeps.
 
 use anyhow::{Context, Result, bail, ensure};
 use replug::{CallError, EventKind, Events, Handle, Host};
@@ -22,17 +23,17 @@ use std::{
 };
 
 const ID: &str = "dev.replug.numbered";
-/// The bytes of a message each way: about as many as a call of a method with one number has.
+/// The bytes of a message in each direction: about those of a call of a method with one number.
 const MESSAGE: usize = 32;
-/// The argument with which this program is the other end of the socket.
+/// The argument with which this program becomes the other end of the socket.
 const ECHO: &str = "--echo";
 const ROUNDS: Rounds = Rounds { rounds: 40, repetitions: 4_000 };
 const RELOADS: u64 = 40;
 /// How often a stopped plugin is started.
 const STARTS: usize = 40;
-/// How many calls are made that end when they are cancelled.
+/// The number of calls that end when they are cancelled.
 const CANCELS: usize = 30;
-/// How many calls are made that never end, and cost the plugin its process: each takes more than a second.
+/// The number of calls that never end, so that the plugin's process is killed: each takes more than a second.
 const SLEEPS: usize = 10;
 
 /// Echoes messages until the end of its standard input, if this process was started for that.
@@ -88,7 +89,7 @@ pub(crate) fn measure() -> Result<Section> {
     artifacts.put(0, &binary)?;
     let host = Host::builder().plugins(served.path()).build().wait()?;
     let handle: Handle<dyn Counter> = host.get(ID)?;
-    handle.value().context("the plugin did not come up")?;
+    handle.value().context("the plugin did not start")?;
 
     let mut echo = Echo::start()?;
     let series = take_turns(
@@ -130,28 +131,28 @@ pub(crate) fn measure() -> Result<Section> {
     Ok(section(&series, &crowds, &Lives { preflight, starts, slept }))
 }
 
-/// Milliseconds of what happens now and then in the life of a plugin.
+/// Durations of lifecycle events of a plugin, in milliseconds.
 struct Lives {
     /// The trials of new versions.
     preflight: Vec<f64>,
-    /// From the order to start a stopped plugin, which has passed its trial, until it is ready in a new process.
+    /// From the command that starts a stopped plugin, which has passed its trial, until it is ready in a new process.
     starts: Vec<f64>,
     slept: Slept,
 }
 
 /// Calls into a plugin that sleeps, with a `call_timeout` of 100 ms.
 struct Slept {
-    /// The plugin listens for the end of its call.
+    /// The plugin checks for cancellation.
     cancelled: Back,
-    /// It does not, and its process is killed when the grace is over.
+    /// It does not, and its process is killed after the grace period.
     killed: Back,
 }
 
-/// Milliseconds of calls that take too long.
+/// Durations of calls that exceed their deadline, in milliseconds.
 struct Back {
-    /// Until the caller is back.
+    /// Until the caller returns.
     back: Vec<f64>,
-    /// From then until the plugin has answered another call; if its process is killed, in the next one.
+    /// From then until the plugin has answered another call; if its process is killed, the next process answers.
     again: Vec<f64>,
 }
 
@@ -167,13 +168,13 @@ fn starts(host: &Host) -> Result<Vec<f64>> {
 
 fn sleep(deed: &str, times: usize, settled: impl Fn(&mut Events) -> Result<()>) -> Result<Back> {
     let served = tempfile::tempdir()?;
-    // Every death is as the first.
+    // Every death counts as the first.
     let manifest = "id = \"dev.replug.sleeper\"\nmode = \"process\"\nbinary = \"sleeper.so\"\n[process]\ncall_timeout = \"100ms\"\ndeath_window = \"1ms\"\n";
     fs::write(served.path().join("plugin.toml"), manifest)?;
     fs::write(served.path().join("sleeper.so"), misbehave("version=1"))?;
     let host = Host::builder().plugins(served.path()).build().wait()?;
     let probe: Handle<dyn Probe> = host.get("dev.replug.sleeper")?;
-    probe.version().context("the plugin did not come up")?;
+    probe.version().context("the plugin did not start")?;
     let mut slept = Back { back: Vec::new(), again: Vec::new() };
     let mut events = host.events();
     for _ in 0..times {
@@ -183,7 +184,7 @@ fn sleep(deed: &str, times: usize, settled: impl Fn(&mut Events) -> Result<()>) 
         ensure!(matches!(error, Err(CallError::Timeout { .. })), "{error:?}");
         let began = Instant::now();
         settled(&mut events)?;
-        probe.version().context("the plugin goes on")?;
+        probe.version().context("the plugin has stopped")?;
         slept.again.push(ms_since(began));
     }
     host.shutdown().wait();
@@ -243,7 +244,7 @@ fn section(series: &[Series], crowds: &[Series], lives: &Lives) -> Section {
                 met: trial <= 25.0,
             },
             Target {
-                what: "start of a stopped plugin, from the order until it is ready in a new process",
+                what: "start of a stopped plugin, from the command until it is ready in a new process",
                 bound: "at most 15 ms",
                 measured: format!("{start:.1} ms (p50 of {STARTS})"),
                 met: start <= 15.0,
@@ -282,7 +283,7 @@ fn crowd<'a>(name: &'static str, callers: u64, handle: &'a Handle<dyn Counter>) 
         let ready = Barrier::new(callers as usize);
         let times: Vec<_> = thread::scope(|scope| {
             let caller = || {
-                // The first call may open a lane, and is not what is measured.
+                // The first call may open a lane, which is not measured.
                 drop(black_box(handle.increment(0)));
                 ready.wait();
                 let began = Instant::now();

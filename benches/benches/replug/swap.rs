@@ -1,4 +1,4 @@
-//! What a swap costs, while a thread calls: everything but the build, stage by stage.
+//! The cost of a swap while a thread calls: all stages of a reload except the build.
 
 use anyhow::{Context, Result};
 use replug::{EventKind, Handle, Host, event::Stages};
@@ -17,7 +17,7 @@ use std::{
 const ID: &str = "dev.replug.numbered";
 const RELOADS: u64 = 200;
 
-/// Measures reloads of a plugin without state whose new artifact is there already.
+/// Measures reloads of a plugin without state whose new artifact exists already.
 pub(crate) fn measure() -> Result<Section> {
     let sandbox = Sandbox::fresh("bench")?;
     let package = sandbox.add("tests/fixtures/numbered")?;
@@ -28,7 +28,7 @@ pub(crate) fn measure() -> Result<Section> {
     artifacts.put(0, &binary)?;
     let host = Host::builder().plugins(served.path()).build().wait()?;
     let handle: Handle<dyn Counter> = host.get(ID)?;
-    handle.value().context("the plugin did not come up")?;
+    handle.value().context("the plugin did not start")?;
 
     let mut events = host.events();
     let (stop, failed, calls) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
@@ -75,7 +75,7 @@ pub(crate) fn measure() -> Result<Section> {
                 row("preflight", &stage(|stages| stages.preflight)),
                 row("load", &stage(|stages| stages.load)),
                 row("swap", &swap),
-                row("from the order until calls reach it", &totals),
+                row("from the command until calls reach it", &totals),
             ],
         }],
         targets: vec![
@@ -86,7 +86,7 @@ pub(crate) fn measure() -> Result<Section> {
                 met: p99 < 1.0,
             },
             Target {
-                what: "calls that failed meanwhile",
+                what: "calls that failed during the reloads",
                 bound: "none",
                 measured: format!("{failed} of {}", calls.into_inner()),
                 met: failed == 0,

@@ -1,4 +1,4 @@
-//! The names of things: plugins, generations, artifacts.
+//! The names of plugins, generations and artifacts.
 
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr, sync::Arc};
@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 #[serde(try_from = "String", into = "String")]
 pub struct PluginId(Arc<str>);
 
-/// A text that is no [`PluginId`].
+/// A text that is not a [`PluginId`].
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "illegal plugin id {text:?}: {reason}; an id is 2 or more parts of a-z, 0-9 and `-` joined by dots, such as `dev.example.greeter`"
@@ -23,7 +23,7 @@ pub struct IllegalId {
 crate::readable::readable!(IllegalId);
 
 impl PluginId {
-    /// The longest id there may be, in bytes. It names folders.
+    /// The maximum length of an id in bytes. Ids are names of folders.
     pub const MAX_LEN: usize = 128;
 
     /// The id as text.
@@ -31,7 +31,7 @@ impl PluginId {
         &self.0
     }
 
-    /// The last part, which people say: `calculator` of `dev.replug.calculator`.
+    /// The last part, for display: `calculator` of `dev.replug.calculator`.
     pub fn short(&self) -> &str {
         self.0.rsplit('.').next().unwrap_or(&self.0)
     }
@@ -91,7 +91,7 @@ impl fmt::Debug for PluginId {
     }
 }
 
-/// The number of a loaded instance of a plugin: 1, 2, ... and counted on from one host to the next.
+/// The number of a loaded instance of a plugin: 1, 2, ...; the next host continues the count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Generation(pub u64);
@@ -126,9 +126,9 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// A text that is no [`Digest`].
+/// A text that is not a [`Digest`].
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a digest: 64 hexadecimal digits are wanted")]
+#[error("not a digest: expected 64 hexadecimal digits")]
 pub struct IllegalDigest;
 
 crate::readable::readable!(IllegalDigest);

@@ -1,25 +1,25 @@
-//! The words that the crates of a replug host share: plain data, and how it is read by people and by programs.
+//! Plain data that the crates of a replug host share, in forms for people and for programs.
 //!
-//! Programs that embed a host use the crate `replug`, which hands on what they need of this one.
+//! Programs that embed a host use the crate `replug`, which re-exports what they need of this one.
 //!
 //! What this crate promises:
 //!
-//! * It does nothing by itself: it reads no file, starts no process and no thread.
-//! * An event is written without waiting for anyone, and counted before anyone reads it.
-//! * What is timed and counted is read without making a caller wait.
+//! * It has no side effects: it reads no file, starts no process and no thread.
+//! * Emitting an event never blocks, and an event is counted before any reader gets it.
+//! * Reading durations and counters never blocks a caller.
 //!
-//! It imports no other crate of the host. So what stands here is what at least two of them have to agree on.
+//! It imports no other crate of the host. So it contains only what at least two of them have to agree on.
 //!
-//! | module | what is in it |
+//! | module | content |
 //! |---|---|
 //! | [`id`] | the names of plugins, generations and artifacts |
-//! | [`event`] | what happens in a host, how it gets to those who listen, and what it adds up to |
-//! | [`metrics`] | what is timed and counted of calls |
+//! | [`event`] | the events of a host, how they reach their readers, and their totals |
+//! | [`metrics`] | durations and counters of calls |
 //! | [`limits`] | where a plugin runs, and what its process may use |
-//! | [`step`] | the steps of a plugin's life |
-//! | [`copy`] | where the private copy of an artifact has what comes with it |
+//! | [`step`] | the steps of a plugin's lifecycle |
+//! | [`copy`] | the files beside the private copy of an artifact |
 //! | [`suggest`] | the nearest known name to a wrong one |
-//! | [`readable`] | errors as people read them |
+//! | [`readable`] | errors in a form for people |
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! Where a plugin's generations run, and what bounds a process of its own.
+//! Where a plugin's generations run, and the limits of a process of its own.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Mode {
-    /// In the host's own process, unless there is a reason against it: an artifact that has crashed the host, one that
-    /// the host cannot afford, or one that a panic would end.
+    /// In the host's own process, unless there is a reason against it: an artifact that has crashed the host, that
+    /// would exceed the host's limits, or that a panic would end.
     #[default]
     Auto,
-    /// In the host's own process. An artifact that cannot run there is refused.
+    /// In the host's own process. An artifact that cannot run there is rejected.
     InProcess,
     /// In a process of its own.
     Process,
 }
 
 impl Mode {
-    /// The word in the manifest.
+    /// The value in the manifest.
     pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -28,27 +28,27 @@ impl Mode {
     }
 }
 
-/// What a process may use, as the kernel's resource limits; none where nothing is said.
+/// The resource limits of a process; none if it is not set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Address space: `RLIMIT_AS`. An allocation beyond it fails, which ends most programs.
     pub memory_bytes: Option<u64>,
-    /// Time on a processor: `RLIMIT_CPU`. Ends the process with `SIGXCPU`, and a second later with `SIGKILL`.
+    /// Processor time: `RLIMIT_CPU`. Ends the process with `SIGXCPU`, and a second later with `SIGKILL`.
     pub cpu_seconds: Option<u64>,
     /// Open files: `RLIMIT_NOFILE`.
     pub open_files: Option<u64>,
     /// Length of a file that it writes: `RLIMIT_FSIZE`. Ends the process with `SIGXFSZ`.
     pub file_size_bytes: Option<u64>,
-    /// Processes and threads of the user, all together: `RLIMIT_NPROC`. Does not bind root.
+    /// Processes and threads of the user in total: `RLIMIT_NPROC`. Root is exempt.
     pub processes: Option<u64>,
 }
 
 /// What a process of its own may use: the table `[limits]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitsSpec {
-    /// How much of what.
+    /// The limits.
     pub kernel: Limits,
-    /// Whether a cgroup sees to it.
+    /// Whether a cgroup enforces them.
     pub cgroup: CgroupUse,
 }
 
@@ -56,7 +56,7 @@ pub struct LimitsSpec {
 pub const LIMITS_KEYS: &[&str] = &["memory", "cpu_time", "open_files", "file_size", "processes", "cgroup"];
 
 impl LimitsSpec {
-    /// The keys that ask for something.
+    /// The keys that set a limit.
     pub fn keys(self) -> Vec<&'static str> {
         let Limits { memory_bytes, cpu_seconds, open_files, file_size_bytes, processes } = self.kernel;
         let asked = [
@@ -76,10 +76,10 @@ impl LimitsSpec {
 pub enum CgroupUse {
     /// No.
     Off,
-    /// If the host's own is delegated to it; otherwise what that costs is told.
+    /// If the host's own is delegated to it; otherwise the missing limits are reported.
     #[default]
     Preferred,
-    /// Without one it does not come up.
+    /// Yes; without one the plugin does not start.
     Required,
 }
 

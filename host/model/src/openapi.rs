@@ -1,4 +1,4 @@
-//! How ids look in the description of an HTTP API.
+//! Ids in the description of an HTTP API.
 
 use crate::id::PluginId;
 use serde_json::json;

@@ -1,8 +1,8 @@
-//! Errors as people read them: as `Debug`, too, which is how `main` prints what it returns.
+//! Errors in a form for people, also as `Debug`, which is what `main` prints for an error that it returns.
 
 use std::{error::Error, fmt};
 
-/// Has an error's `Debug` say what its `Display` says, and the causes that it leaves out: `readable!(ErrorType);`.
+/// Makes an error's `Debug` print its `Display` and the causes that are missing there: `readable!(ErrorType);`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __readable {
@@ -16,7 +16,7 @@ macro_rules! __readable {
 }
 pub use __readable as readable;
 
-/// Writes an error and its causes, each that is not a part of the text so far.
+/// Writes an error and its causes, each unless the text so far contains it.
 pub fn write(error: &dyn Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut text = error.to_string();
     f.write_str(&text)?;
@@ -47,7 +47,7 @@ mod tests {
     struct Middle(#[source] io::Error);
     readable!(Middle);
 
-    /// What a program prints whose `main` returns the error.
+    /// What a program prints if `main` returns the error.
     fn printed(error: impl Error + 'static) -> String {
         let returned: Box<dyn Error> = error.into();
         format!("Error: {returned:?}")

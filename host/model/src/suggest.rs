@@ -1,6 +1,6 @@
 //! The nearest known name to a wrong one, for messages.
 
-/// What to say after an unknown name: `; did you mean ...?`, or what there is.
+/// The text after an unknown name: `; did you mean ...?`, or the known names.
 pub fn among<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
     let known: Vec<_> = known.collect();
     let near = known
@@ -10,7 +10,7 @@ pub fn among<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
         .filter(|(distance, name)| *distance <= 1 + name.len() / 3);
     match near {
         Some((_, name)) => format!("; did you mean `{name}`?"),
-        None if known.is_empty() => "; there is none".into(),
+        None if known.is_empty() => "; there are none".into(),
         None => format!("; there is {}", known.join(", ")),
     }
 }
@@ -24,6 +24,6 @@ mod tests {
         let known = ["add", "divide", "history"];
         assert_eq!(among("devide", known.into_iter()), "; did you mean `divide`?");
         assert_eq!(among("zzzzzz", known.into_iter()), "; there is add, divide, history");
-        assert_eq!(among("x", [].into_iter()), "; there is none");
+        assert_eq!(among("x", [].into_iter()), "; there are none");
     }
 }

@@ -1,6 +1,6 @@
-//! A call of a method and its answer, as they go over a lane: a few bytes, then what the caller or the plugin wrote.
+//! A call of a method and its answer on a lane: a few bytes, followed by the data of the caller or of the plugin.
 //!
-//! The arguments and results are not looked into, and not copied into a message around them.
+//! Arguments and results are neither interpreted nor copied into an outer message.
 
 use super::WireError;
 use replug_api::abi::Encoding;
@@ -11,18 +11,18 @@ const CALL_HEAD: usize = 7;
 /// A call of a method, with arguments in their encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call<'a> {
-    /// Which of the plugin's interfaces, in the order of [`Loaded::interfaces`](super::Loaded::interfaces).
+    /// Which of the plugin's interfaces, by its position in [`Loaded::interfaces`](super::Loaded::interfaces).
     pub interface: u16,
-    /// Which method of it, in the order of its description.
+    /// Which method of it, by its position in the description.
     pub method: u32,
-    /// How the arguments are written, and the result is to be.
+    /// The encoding of the arguments and of the result.
     pub encoding: Encoding,
     /// The arguments.
     pub arguments: &'a [u8],
 }
 
 impl<'a> Call<'a> {
-    /// The bytes that go before the arguments.
+    /// The bytes that precede the arguments.
     pub fn head(&self) -> [u8; CALL_HEAD] {
         let mut head = [0; CALL_HEAD];
         head[..2].copy_from_slice(&self.interface.to_le_bytes());
@@ -34,11 +34,11 @@ impl<'a> Call<'a> {
         head
     }
 
-    /// Reads a payload.
+    /// Decodes a payload.
     ///
     /// # Errors
     ///
-    /// * [`WireError::Garbled`] if it is too short, or names no encoding.
+    /// * [`WireError::Garbled`] if it is too short, or its encoding is unknown.
     pub fn decode(payload: &'a [u8]) -> Result<Self, WireError> {
         let garbled = |reason: String| WireError::Garbled { what: "a call", reason };
         let short = || garbled(format!("{} bytes are too few", payload.len()));
@@ -48,14 +48,14 @@ impl<'a> Call<'a> {
         let encoding = match encoding {
             0 => Encoding::Json,
             1 => Encoding::Binary,
-            other => return Err(garbled(format!("there is no encoding {other}"))),
+            other => return Err(garbled(format!("unknown encoding {other}"))),
         };
         let (interface, method) = (u16::from_le_bytes(*interface), u32::from_le_bytes(*method));
         Ok(Self { interface, method, encoding, arguments })
     }
 }
 
-/// What became of a call.
+/// The outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer<'a> {
     /// The method returned, in the encoding of the call.
@@ -75,21 +75,21 @@ pub enum Answer<'a> {
     },
     /// The instance has no such interface or method.
     NoSuchMethod,
-    /// There is no instance: it was not made yet, or is gone.
+    /// There is no instance: it was not created yet, or was dropped.
     NotRunning,
-    /// The shim itself failed; says how.
+    /// The shim itself failed; the text says how.
     Broken(&'a str),
 }
 
 impl<'a> Answer<'a> {
-    /// The byte that goes before the rest, and the rest.
+    /// The first byte, and the rest.
     pub fn encode(&self) -> (u8, AnswerBody<'a>) {
         match *self {
             Self::Returned(bytes) => (0, AnswerBody::Plain(bytes)),
             Self::Refused(bytes) => (1, AnswerBody::Plain(bytes)),
             Self::BadArguments(text) => (2, AnswerBody::Plain(text.as_bytes())),
             Self::BadResult(text) => (3, AnswerBody::Plain(text.as_bytes())),
-            // A location has no line break, so one parts it from the message.
+            // A location has no line break, so a line break separates it from the message.
             Self::Panicked { location, message } => (4, AnswerBody::Joined(format!("{location}\n{message}"))),
             Self::NoSuchMethod => (5, AnswerBody::Plain(&[])),
             Self::NotRunning => (6, AnswerBody::Plain(&[])),
@@ -97,11 +97,11 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// Reads a payload.
+    /// Decodes a payload.
     ///
     /// # Errors
     ///
-    /// * [`WireError::Garbled`] if it is empty, of no known outcome, or not UTF-8 where text is due.
+    /// * [`WireError::Garbled`] if it is empty, its outcome is unknown, or a text is not UTF-8.
     pub fn decode(payload: &'a [u8]) -> Result<Self, WireError> {
         let garbled = |reason: String| WireError::Garbled { what: "an answer", reason };
         let (outcome, rest) = payload.split_first().ok_or_else(|| garbled("it is empty".into()))?;
@@ -119,14 +119,14 @@ impl<'a> Answer<'a> {
             5 => Self::NoSuchMethod,
             6 => Self::NotRunning,
             7 => Self::Broken(text()?),
-            other => return Err(garbled(format!("there is no outcome {other}"))),
+            other => return Err(garbled(format!("unknown outcome {other}"))),
         })
     }
 }
 
-/// What goes after an answer's first byte.
+/// The part of an answer after its first byte.
 pub enum AnswerBody<'a> {
-    /// As they are.
+    /// Unchanged.
     Plain(&'a [u8]),
     /// Made of several texts.
     Joined(String),

@@ -1,7 +1,7 @@
-//! The host's end: asks the shim over the control connection, orders over the service connection, calls over lanes, and
-//! hears what the plugin reports.
+//! The host's end: sends requests over the control connection, orders over the service connection and calls over lanes,
+//! and reads the plugin's reports.
 //!
-//! Nothing here has a deadline of its own: a stream has, if its owner sets one.
+//! Nothing here sets a deadline: the owner of a stream may set one.
 
 use super::{
     Answer, Call, Channel, Create, Failure, Giving, Health, Hello, Kind, LaneId, Level, Load, Loaded, Order,
@@ -13,27 +13,27 @@ use std::{
     time::Instant,
 };
 
-/// A request that was not done.
+/// Why a request failed.
 #[derive(thiserror::Error)]
 pub enum ControlError {
-    /// The conversation with the shim broke off: it is to be ended.
+    /// The connection to the shim failed: the shim must be ended.
     #[error(transparent)]
     Wire(#[from] WireError),
-    /// The shim or the plugin says no; both go on.
+    /// The shim or the plugin refused; both keep running.
     #[error(transparent)]
     Failed(#[from] Failure),
 }
 
 replug_model::readable::readable!(ControlError);
 
-/// What a shim gets with the greeting.
+/// What a shim receives with the host's `Hello`.
 #[derive(Debug)]
 pub struct Greeting {
     /// The end of a connection to which the shim writes what [`Reports`] reads.
     pub events: UnixStream,
-    /// The reading end of a pipe: when no writing end is left, the shim kills itself and what it started.
+    /// The read end of a pipe: when no write end is left, the shim kills itself and the processes that it started.
     pub lifeline: OwnedFd,
-    /// The end of a connection on which it takes what [`Service`] writes.
+    /// The end of a connection on which it reads what [`Service`] writes.
     pub service: UnixStream,
 }
 
@@ -45,12 +45,12 @@ pub struct Control {
 }
 
 impl Control {
-    /// Greets a shim over the connection whose other end it has as its standard input.
+    /// Sends `Hello` to a shim over the connection whose other end is the shim's standard input.
     ///
     /// # Errors
     ///
-    /// * [`WireError::OtherProtocol`] if it is of another version
-    /// * [`WireError`] if it is no shim, or is gone
+    /// * [`WireError::OtherProtocol`] if its version differs
+    /// * [`WireError`] if it is not a shim, or has ended
     pub fn greet(stream: impl Into<Timed>, greeting: Greeting) -> Result<Self, WireError> {
         let mut channel = Channel::new(Giving::new(stream));
         let Greeting { events, lifeline, service } = greeting;
@@ -63,7 +63,7 @@ impl Control {
         Ok(Self { channel, last: id })
     }
 
-    /// From now on the connection is given up then: what is sent or awaited by then is [`WireError::TimedOut`].
+    /// Sets a deadline: a send or a wait that is not finished by then fails with [`WireError::TimedOut`].
     pub fn until(&mut self, until: Instant) {
         self.channel.stream_mut().stream_mut().until(Some(until));
     }
@@ -72,7 +72,7 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// * [`Failure::Limit`], [`Failure::Load`], and what [`Control::start`] has
+    /// * [`Failure::Limit`], [`Failure::Load`], and those of [`Control::start`]
     pub fn load(&mut self, load: Load) -> Result<Loaded, ControlError> {
         match self.ask(&Request::Load(load))? {
             Reply::Loaded(loaded) => Ok(loaded),
@@ -80,11 +80,11 @@ impl Control {
         }
     }
 
-    /// Makes the instance: `Plugin::init`.
+    /// Creates the instance: `Plugin::init`.
     ///
     /// # Errors
     ///
-    /// * As [`Control::start`].
+    /// * As for [`Control::start`].
     pub fn create(&mut self, create: Create) -> Result<(), ControlError> {
         self.order(&Request::Create(create))
     }
@@ -93,8 +93,8 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// * [`ControlError::Wire`] if the shim is gone or out of step
-    /// * [`Failure::Life`] if the plugin refuses or panics
+    /// * [`ControlError::Wire`] if the shim has ended or is out of sync
+    /// * [`Failure::Life`] if the plugin fails or panics
     /// * [`Failure::OutOfTurn`], [`Failure::Broken`]
     pub fn start(&mut self) -> Result<(), ControlError> {
         self.order(&Request::Start)
@@ -104,7 +104,7 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// * As [`Control::start`].
+    /// * As for [`Control::start`].
     pub fn stop(&mut self) -> Result<(), ControlError> {
         self.order(&Request::Stop)
     }
@@ -113,7 +113,7 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// * As [`Control::start`].
+    /// * As for [`Control::start`].
     pub fn health(&mut self) -> Result<Health, ControlError> {
         match self.ask(&Request::Health)? {
             Reply::Health(health) => Ok(health),
@@ -125,7 +125,7 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// * As [`Control::start`].
+    /// * As for [`Control::start`].
     pub fn configure(&mut self, config: impl Into<String>) -> Result<(), ControlError> {
         self.order(&Request::Configure { config: config.into() })
     }
@@ -134,7 +134,7 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// * As [`Control::start`].
+    /// * As for [`Control::start`].
     pub fn save(&mut self) -> Result<Vec<u8>, ControlError> {
         match self.ask(&Request::Save)? {
             Reply::Saved(state) => Ok(state.0),
@@ -142,11 +142,11 @@ impl Control {
         }
     }
 
-    /// `Plugin::restore` with the version that saved, and what it saved.
+    /// `Plugin::restore` with the version that saved the state, and the state.
     ///
     /// # Errors
     ///
-    /// * As [`Control::start`].
+    /// * As for [`Control::start`].
     pub fn restore(&mut self, from_version: u32, state: Vec<u8>) -> Result<(), ControlError> {
         self.order(&Request::Restore { from_version, state: State(state) })
     }
@@ -155,16 +155,16 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// * As [`Control::start`]. The instance is gone even if its drop panicked.
+    /// * As for [`Control::start`]. The instance is gone even if its drop panicked.
     pub fn destroy(&mut self) -> Result<(), ControlError> {
         self.order(&Request::Destroy)
     }
 
-    /// Lets the shim end by itself. Whoever started it waits for that.
+    /// Asks the shim to end by itself. The process that started it waits for that.
     ///
     /// # Errors
     ///
-    /// * As [`Control::start`].
+    /// * As for [`Control::start`].
     pub fn exit(mut self) -> Result<(), ControlError> {
         self.order(&Request::Exit)
     }
@@ -180,7 +180,7 @@ impl Control {
         self.last = self.last.next();
         self.channel.send(Kind::Request, self.last, [&request.encode()?, &[]])?;
         let reply = Reply::decode(self.channel.receive()?.reply_to(self.last, Kind::Reply)?);
-        // It may be long until the next step.
+        // The next request may come much later.
         self.channel.lay_aside();
         reply
     }
@@ -193,9 +193,9 @@ fn refused<T>(request: &'static str, reply: Reply) -> Result<T, ControlError> {
     }
 }
 
-/// The service connection to a shim: what goes over it is done at once, and not answered.
+/// The service connection to a shim: orders over it are executed at once, and not answered.
 ///
-/// So whoever opens a lane or cancels a call waits for no step of the plugin's life, and not for the shim either.
+/// So opening a lane or cancelling a call waits neither for a lifecycle step of the plugin nor for the shim.
 #[derive(Debug)]
 pub struct Service {
     channel: Channel<Giving>,
@@ -203,12 +203,12 @@ pub struct Service {
 }
 
 impl Service {
-    /// Over the connection whose other end went with the [`Greeting`].
+    /// Over the connection whose other end was sent with the [`Greeting`].
     pub fn new(stream: impl Into<Timed>) -> Self {
         Self { channel: Channel::new(Giving::new(stream)), lanes: 0 }
     }
 
-    /// From now on the connection is given up then: what is not sent by then is [`WireError::TimedOut`].
+    /// Sets a deadline: an order that is not sent by then fails with [`WireError::TimedOut`].
     pub fn until(&mut self, until: Instant) {
         self.channel.stream_mut().stream_mut().until(Some(until));
     }
@@ -217,8 +217,8 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// * [`WireError::Io`] if no connection can be made
-    /// * [`WireError`] if the shim is gone, or takes nothing any more
+    /// * [`WireError::Io`] if no connection can be created
+    /// * [`WireError`] if the shim has ended, or does not read any more
     pub fn open_lane(&mut self) -> Result<(LaneId, UnixStream), WireError> {
         let (ours, theirs) = UnixStream::pair()?;
         self.lanes += 1;
@@ -228,20 +228,20 @@ impl Service {
         Ok((id, ours))
     }
 
-    /// Tells a call that it is no longer waited for. Its answer comes all the same.
+    /// Signals to a call that its caller no longer waits. The answer still arrives.
     ///
     /// # Errors
     ///
-    /// * [`WireError`] if the shim is gone, or takes nothing any more
+    /// * [`WireError`] if the shim has ended, or does not read any more
     pub fn cancel(&mut self, lane: LaneId, call: RequestId) -> Result<(), WireError> {
         self.order(Order::Cancel { lane, call })
     }
 
-    /// Sets the most verbose level that the host wants of the plugin's log.
+    /// Sets the most verbose level of the plugin's log.
     ///
     /// # Errors
     ///
-    /// * [`WireError`] if the shim is gone, or takes nothing any more
+    /// * [`WireError`] if the shim has ended, or does not read any more
     pub fn set_max_level(&mut self, level: Level) -> Result<(), WireError> {
         self.order(Order::SetMaxLevel(level))
     }
@@ -251,12 +251,12 @@ impl Service {
     }
 }
 
-/// A connection for calls, one at a time. The calling thread owns it for the length of the call.
+/// A connection for calls, one at a time. The calling thread owns it during the call.
 #[derive(Debug)]
 pub struct Lane<S> {
     channel: Channel<S>,
     last: RequestId,
-    /// Whether a call was sent as a whole, for all that is known was read, and its answer has not come.
+    /// Whether a call was sent completely, may have been read, and is not answered yet.
     awaits: bool,
 }
 
@@ -266,27 +266,27 @@ impl<S> Lane<S> {
         Self { channel: Channel::new(stream), last: RequestId::default(), awaits: false }
     }
 
-    /// The stream, as to set a deadline.
+    /// The stream, to set a deadline.
     pub fn stream(&self) -> &S {
         self.channel.stream()
     }
 
-    /// The stream, to be written to or read from by nothing but the lane.
+    /// The stream. Only the lane may write to it or read from it.
     pub fn stream_mut(&mut self) -> &mut S {
         self.channel.stream_mut()
     }
 
-    /// Gives back the memory of a very large answer, once no call is on the lane.
+    /// Frees the memory of a very large answer, when no call is on the lane.
     pub fn lay_aside(&mut self) {
         self.channel.lay_aside();
     }
 
-    /// The bytes of memory that it holds.
+    /// The bytes of memory that it uses.
     pub fn memory(&self) -> usize {
         self.channel.memory()
     }
 
-    /// The call whose answer has not come. Without one, a call that failed never reached the plugin.
+    /// The call that is not answered yet. Without one, a call that failed never reached the plugin.
     pub fn awaited(&self) -> Option<RequestId> {
         self.awaits.then_some(self.last)
     }
@@ -297,10 +297,10 @@ impl<S: Read + Write> Lane<S> {
     ///
     /// # Errors
     ///
-    /// * [`WireError::TooLarge`] if the arguments are: nothing was sent, and the lane can still be used.
+    /// * [`WireError::TooLarge`] if the arguments are: nothing was sent, and the lane is still usable.
     /// * [`WireError::TimedOut`] with an [awaited](Lane::awaited) answer: [`Lane::late_answer`] may still get it.
-    /// * [`WireError::Unread`]: no answer is awaited, because no one has read the call.
-    /// * [`WireError`]: the lane must be given up.
+    /// * [`WireError::Unread`]: no answer is awaited, because the shim has not read the call.
+    /// * [`WireError`]: the lane must be closed.
     pub fn call(&mut self, call: Call<'_>) -> Result<Answer<'_>, WireError> {
         self.last = self.last.next();
         self.awaits = false;
@@ -309,19 +309,19 @@ impl<S: Read + Write> Lane<S> {
         self.answer()
     }
 
-    /// Waits for the answer to a call that was given up. Afterwards the lane is as good as any.
+    /// Waits for the answer to a call whose caller has returned. Afterwards the lane is usable again.
     ///
     /// # Errors
     ///
-    /// * [`WireError::TimedOut`]: it may be waited for again.
-    /// * [`WireError`]: the lane must be given up.
+    /// * [`WireError::TimedOut`]: the answer may be waited for again.
+    /// * [`WireError`]: the lane must be closed.
     pub fn late_answer(&mut self) -> Result<Answer<'_>, WireError> {
         self.answer()
     }
 
     fn answer(&mut self) -> Result<Answer<'_>, WireError> {
         let received = self.channel.receive();
-        // Nothing is sent before the answer to what was sent before has come: what was left unread is this call.
+        // Nothing is sent before the previous answer has arrived, so the unread data is this call.
         self.awaits = !matches!(received, Err(WireError::Unread));
         let answer = Answer::decode(received?.reply_to(self.last, Kind::Answer)?)?;
         self.awaits = false;
@@ -329,14 +329,14 @@ impl<S: Read + Write> Lane<S> {
     }
 }
 
-/// What the plugin in a shim says unasked. Whoever has it reads it to its end, lest the plugin wait.
+/// The reports of the plugin in a shim. Their owner must read them to the end, or the plugin blocks.
 #[derive(Debug)]
 pub struct Reports<S> {
     channel: Channel<S>,
 }
 
 impl<S: Read> Reports<S> {
-    /// The most bytes of a report.
+    /// The maximum bytes of a report.
     pub const MAX_FRAME: u32 = 2 << 20;
 
     /// From the host's end of the connection.
@@ -344,11 +344,11 @@ impl<S: Read> Reports<S> {
         Self { channel: Channel::with_max_frame(stream, Self::MAX_FRAME) }
     }
 
-    /// Waits for the next report; none when the shim is gone.
+    /// Waits for the next report; none when the shim has ended.
     ///
     /// # Errors
     ///
-    /// * [`WireError`] if what comes is no report: nothing more can be read.
+    /// * [`WireError`] for anything but a report: nothing more can be read.
     pub fn next_blocking(&mut self) -> Result<Option<Report>, WireError> {
         let frame = match self.channel.receive() {
             Ok(frame) => frame,

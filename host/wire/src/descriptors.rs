@@ -1,6 +1,6 @@
-//! Streams over which open files are handed over: the host gives, the shim takes.
+//! Streams that pass file descriptors: the host gives, the shim takes.
 //!
-//! They are two types because the host must take nothing: what comes from a shim may come from its plugin.
+//! They are two types because the host must accept no descriptor: data from a shim may come from its plugin.
 
 use super::Timed;
 use rustix::net::{
@@ -17,7 +17,7 @@ use std::{
     },
 };
 
-/// The most descriptors that go with one frame.
+/// The maximum number of descriptors with one frame.
 const AT_ONCE: usize = 4;
 
 /// The host's end.
@@ -28,17 +28,17 @@ pub struct Giving {
 }
 
 impl Giving {
-    /// Of this end of a connection.
+    /// From this end of a connection.
     pub fn new(stream: impl Into<Timed>) -> Self {
         Self { stream: stream.into(), outgoing: Vec::new() }
     }
 
-    /// The connection, as to set a deadline.
+    /// The connection, to set a deadline.
     pub fn stream_mut(&mut self) -> &mut Timed {
         &mut self.stream
     }
 
-    /// Lets a descriptor go with the next frame that is sent.
+    /// Sends a descriptor with the next frame.
     pub fn give(&mut self, descriptor: impl Into<OwnedFd>) {
         self.outgoing.push(descriptor.into());
     }
@@ -46,7 +46,7 @@ impl Giving {
 
 impl Read for Giving {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // Descriptors that come along are closed by the kernel, for there is no room for them.
+        // The kernel closes received descriptors, because this call provides no space for them.
         self.stream.read(buffer)
     }
 }
@@ -68,7 +68,7 @@ impl Write for Giving {
             .writing()
             .and_then(|stream| Ok(sendmsg(stream, slices, &mut ancillary, SendFlags::NOSIGNAL)?));
         if !written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
-            // A frame that cannot be sent is not sent again, and the next one must not take its descriptors along.
+            // A frame that failed to be sent is not sent again, and the next one must not carry its descriptors.
             self.outgoing.clear();
         }
         written
@@ -87,14 +87,14 @@ pub struct Taking {
 }
 
 impl Taking {
-    /// Of this end of a connection.
+    /// From this end of a connection.
     pub fn new(stream: UnixStream) -> Self {
         Self { stream, incoming: VecDeque::new() }
     }
 
-    /// The descriptor that came first of those that were not taken yet.
+    /// The oldest received descriptor that was not taken yet.
     ///
-    /// The kernel delivers it with the first byte of the frame that it was given with, or before.
+    /// The kernel delivers it with the first byte of its frame, or before.
     pub fn take(&mut self) -> Option<OwnedFd> {
         self.incoming.pop_front()
     }
@@ -105,7 +105,7 @@ impl Read for Taking {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut slices = [IoSliceMut::new(buffer)];
-        // What the plugin starts must not inherit them.
+        // Processes that the plugin starts must not inherit them.
         let received = recvmsg(&self.stream, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
         for message in ancillary.drain() {
             if let RecvAncillaryMessage::ScmRights(descriptors) = message {

@@ -1,84 +1,84 @@
-//! What can go wrong between two ends of the wire.
+//! Errors of a connection between host and shim.
 
 use super::{Kind, PROTOCOL, RequestId};
 use std::io;
 
-/// A conversation that cannot go on. The stream is out of step afterwards and must be given up.
+/// The connection cannot be used any more: its stream is out of sync and must be closed.
 ///
 /// [`WireError::TooLarge`] on sending is the exception: nothing was sent.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
-    /// The other end is gone, or has hung up between two frames.
-    #[error("the other end has closed the connection")]
+    /// The peer has ended, or has closed the connection between two frames.
+    #[error("the peer has closed the connection")]
     Closed,
-    /// The other end is gone, and has not read all that was sent to it.
-    #[error("the other end has closed the connection, and has not read all that was sent")]
+    /// The peer has ended, and has not read everything that was sent to it.
+    #[error("the peer has closed the connection and has not read everything that was sent")]
     Unread,
-    /// The other end has hung up within a frame.
+    /// The peer has closed the connection within a frame.
     #[error("the connection ended within a frame: {missing} bytes of it are missing")]
     Truncated {
-        /// At least so many.
+        /// The minimum number of missing bytes.
         missing: usize,
     },
     /// A frame is longer than this end allows.
-    #[error("a frame of {len} bytes is more than the {max} that are allowed: pass less at once")]
+    #[error("a frame of {len} bytes exceeds the limit of {max} bytes; pass less at once")]
     TooLarge {
-        /// What it says after its length.
+        /// The length of its rest.
         len: u64,
-        /// What is allowed.
+        /// The limit.
         max: u32,
     },
-    /// A frame says that it is shorter than any frame can be.
-    #[error("a frame says that it has {len} bytes, which is less than its header: this is no replug stream")]
+    /// A frame's length is shorter than its header.
+    #[error("a frame has a length of {len} bytes, less than its header; this is not a replug stream")]
     TooShort {
-        /// What it says.
+        /// Its length.
         len: u32,
     },
-    /// A frame of no known kind.
-    #[error("a frame is of kind {0}, which does not exist: this is no replug stream")]
+    /// A frame of an unknown kind.
+    #[error("a frame has the unknown kind {0}; this is not a replug stream")]
     UnknownKind(u8),
-    /// A frame of a kind that has no place here.
-    #[error("a frame is {got:?} where {wanted:?} is due")]
+    /// A frame of an unexpected kind.
+    #[error("expected a frame of kind {wanted:?}, got {got:?}")]
     UnexpectedKind {
-        /// What should have come.
+        /// The expected kind.
         wanted: Kind,
-        /// What came.
+        /// The kind of the frame.
         got: Kind,
     },
-    /// A reply to something else than was asked.
-    #[error("the reply is to request {answered}, and request {asked} was asked")]
+    /// A reply to another request.
+    #[error("expected the reply to request {asked}, got that to {answered}")]
     OtherRequest {
-        /// What was asked.
+        /// The request that was sent.
         asked: RequestId,
-        /// What was answered.
+        /// The request that was answered.
         answered: RequestId,
     },
-    /// A reply that no such request can have.
-    #[error("the reply to `{request}` is one to another request")]
+    /// A reply of a type that this request does not have.
+    #[error("the reply to `{request}` has the wrong type")]
     OtherReply {
         /// The request.
         request: &'static str,
     },
-    /// A payload that cannot be read.
-    #[error("a payload cannot be read as {what}: {reason}")]
+    /// A payload that cannot be decoded.
+    #[error("cannot decode a payload as {what}: {reason}")]
     Garbled {
-        /// As what it was read.
+        /// The expected type.
         what: &'static str,
-        /// Why it could not be.
+        /// Why decoding failed.
         reason: String,
     },
-    /// A message that cannot be written.
-    #[error("{what} cannot be written: {reason}")]
+    /// A message that cannot be encoded.
+    #[error("cannot encode {what}: {reason}")]
     Unwritable {
-        /// What.
+        /// The message.
         what: &'static str,
         /// Why.
         reason: String,
     },
-    /// The other end speaks another version.
+    /// The peer uses another version.
     #[error(
-        "the other end speaks version {theirs} of the protocol (replug-api {api}), and this one version {PROTOCOL}: run both from the same build"
+        "the peer uses version {theirs} of the protocol (replug-api {api}), this process version {PROTOCOL}; run both from the same build"
     )]
     OtherProtocol {
         /// Its version.
@@ -86,11 +86,11 @@ pub enum WireError {
         /// Its version of `replug-api`.
         api: String,
     },
-    /// A message came without the descriptor that belongs to it.
+    /// A message arrived without its descriptor.
     #[error("`{0}` came without its descriptor")]
     NoDescriptor(&'static str),
     /// The deadline of the stream has passed.
-    #[error("no answer came within the time allowed")]
+    #[error("no answer arrived before the deadline")]
     TimedOut,
     /// The stream failed.
     #[error("the connection failed: {0}")]
@@ -104,9 +104,9 @@ impl From<io::Error> for WireError {
         use io::ErrorKind::{BrokenPipe, ConnectionReset, TimedOut, WouldBlock};
         match error.kind() {
             BrokenPipe => Self::Closed,
-            // What the kernel says of a Unix socket only if something was left unread in it.
+            // The kernel reports this for a Unix socket only if it had unread data.
             ConnectionReset => Self::Unread,
-            // What a socket with a deadline says when it has passed.
+            // The error of a socket whose timeout has passed.
             WouldBlock | TimedOut => Self::TimedOut,
             _ => Self::Io(error),
         }

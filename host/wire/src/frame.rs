@@ -1,6 +1,6 @@
 //! Frames over a stream of bytes: a length, a kind, the number of a request, and a payload.
 //!
-//! One system call writes a frame, and one reads a small one: on the way of a call, system calls are what costs.
+//! One system call writes a frame, and one reads a small frame: system calls are the main cost of a call.
 
 use super::WireError;
 use serde::{Deserialize, Serialize};
@@ -9,23 +9,23 @@ use std::{
     io::{ErrorKind, IoSlice, Read, Write},
 };
 
-/// The most bytes that a frame may say it has, by default: 256 MiB.
+/// The default maximum bytes of a frame: 256 MiB.
 pub const MAX_FRAME: u32 = 256 << 20;
 
 /// Length, kind and id.
 const HEADER: usize = 13;
-/// What the length counts beside the payload: kind and id.
+/// The part of the length besides the payload: kind and id.
 const COUNTED: usize = HEADER - 4;
-/// What is read at once; a frame that fits in it is not copied.
+/// The size of one read; a frame that fits in it is not copied.
 const WINDOW: usize = 8 << 10;
 /// The memory that a channel keeps for the next large frame.
 const KEPT: usize = 1 << 20;
 
-/// What is in a frame.
+/// The kind of a frame.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The first frame each way on the control connection: a [`Hello`](super::Hello).
+    /// The first frame in each direction on the control connection: a [`Hello`](super::Hello).
     Hello = 1,
     /// A [`Request`](super::Request) of the host's.
     Request = 2,
@@ -56,13 +56,13 @@ impl Kind {
     }
 }
 
-/// The number of a request on its connection; the reply bears the same.
+/// The number of a request on its connection; the reply has the same number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RequestId(pub u64);
 
 impl RequestId {
-    /// The one after it.
+    /// The next one.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.wrapping_add(1))
@@ -75,12 +75,12 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// One frame, which lies in the channel's memory until the next is received.
+/// One frame, in the channel's memory until the next one is received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// What is in it.
+    /// Its kind.
     pub kind: Kind,
-    /// To which request it belongs.
+    /// The request that it belongs to.
     pub id: RequestId,
     /// The rest.
     pub payload: &'a [u8],
@@ -91,7 +91,7 @@ impl<'a> Frame<'a> {
     ///
     /// # Errors
     ///
-    /// * [`WireError::UnexpectedKind`] if it is of another.
+    /// * [`WireError::UnexpectedKind`] if it has another kind.
     pub fn of_kind(self, wanted: Kind) -> Result<&'a [u8], WireError> {
         if self.kind == wanted {
             Ok(self.payload)
@@ -111,21 +111,21 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// A stream of bytes on which frames go both ways. Belongs to one thread at a time.
+/// A stream of bytes that carries frames in both directions. Belongs to one thread at a time.
 pub struct Channel<S> {
     stream: S,
     max_frame: u32,
-    /// What was read; `start..end` of it was not consumed yet.
+    /// The bytes that were read; `start..end` is not consumed yet.
     window: Box<[u8]>,
     start: usize,
     end: usize,
     /// The payload of a frame that does not fit in the window.
     large: Vec<u8>,
-    /// The frame whose payload is not all there yet.
+    /// The frame whose payload is incomplete.
     begun: Option<Begun>,
 }
 
-/// A frame of which the header has been read.
+/// A frame whose header has been read.
 #[derive(Clone, Copy)]
 struct Begun {
     kind: Kind,
@@ -146,23 +146,23 @@ impl<S> Channel<S> {
         Self::with_max_frame(stream, MAX_FRAME)
     }
 
-    /// A channel whose frames are at most that many bytes long, their length itself not counted.
+    /// A channel whose frames are at most that many bytes long, without their length field.
     pub fn with_max_frame(stream: S, max_frame: u32) -> Self {
         let window = vec![0; WINDOW].into_boxed_slice();
         Self { stream, max_frame, window, start: 0, end: 0, large: Vec::new(), begun: None }
     }
 
-    /// The stream, as to set a deadline.
+    /// The stream, to set a deadline.
     pub fn stream(&self) -> &S {
         &self.stream
     }
 
-    /// The stream, to be written to or read from by nothing but the channel.
+    /// The stream. Only the channel may write to it or read from it.
     pub fn stream_mut(&mut self) -> &mut S {
         &mut self.stream
     }
 
-    /// Gives back the memory of a very large frame. Whoever lays a channel aside calls this: otherwise it is done when the
+    /// Frees the memory of a very large frame. The owner of an idle channel calls this: otherwise it happens when the
     /// next frame is awaited.
     pub fn lay_aside(&mut self) {
         if self.large.capacity() > KEPT {
@@ -170,18 +170,18 @@ impl<S> Channel<S> {
         }
     }
 
-    /// The bytes of memory that it holds.
+    /// The bytes of memory that it uses.
     pub fn memory(&self) -> usize {
         self.window.len() + self.large.capacity()
     }
 }
 
 impl<S: Write> Channel<S> {
-    /// Sends a frame whose payload is both parts, one after the other.
+    /// Sends a frame whose payload is the concatenation of both parts.
     ///
     /// # Errors
     ///
-    /// * [`WireError::TooLarge`]: nothing was sent, and the channel can still be used.
+    /// * [`WireError::TooLarge`]: nothing was sent, and the channel is still usable.
     /// * [`WireError::Closed`], [`WireError::Unread`], [`WireError::TimedOut`], [`WireError::Io`]
     pub fn send(&mut self, kind: Kind, id: RequestId, payload: [&[u8]; 2]) -> Result<(), WireError> {
         let len = (COUNTED + payload[0].len() + payload[1].len()) as u64;
@@ -213,8 +213,8 @@ impl<S: Read> Channel<S> {
     /// # Errors
     ///
     /// * [`WireError::Closed`] between two frames, [`WireError::Truncated`] within one, [`WireError::Unread`]
-    /// * [`WireError::TooLarge`], [`WireError::TooShort`], [`WireError::UnknownKind`]: it is no frame
-    /// * [`WireError::TimedOut`]: what has come so far is kept, and the next call goes on from there
+    /// * [`WireError::TooLarge`], [`WireError::TooShort`], [`WireError::UnknownKind`]: it is not a frame
+    /// * [`WireError::TimedOut`]: the received bytes are kept, and the next call continues from there
     /// * [`WireError::Io`]
     pub fn receive(&mut self) -> Result<Frame<'_>, WireError> {
         let begun = match self.begun {
@@ -264,10 +264,10 @@ impl<S: Read> Channel<S> {
         Ok(Begun { kind, id, len: payload_len })
     }
 
-    /// Reads what is missing of a payload that does not fit in the window.
+    /// Reads the missing part of a payload that does not fit in the window.
     fn rest_of_large(&mut self, len: usize) -> Result<(), WireError> {
         let rest = (len - self.large.len()) as u64;
-        // Grows with what arrives, and keeps it if the stream gives an error.
+        // Grows as bytes arrive, and keeps them if the stream fails.
         self.stream.by_ref().take(rest).read_to_end(&mut self.large)?;
         match len - self.large.len() {
             0 => Ok(()),
@@ -275,7 +275,7 @@ impl<S: Read> Channel<S> {
         }
     }
 
-    /// Reads until `wanted` bytes, at most [`WINDOW`], lie unconsumed in the window.
+    /// Reads until the window has `wanted` unconsumed bytes, at most [`WINDOW`].
     fn fill(&mut self, wanted: usize) -> Result<(), WireError> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);

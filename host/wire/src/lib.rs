@@ -2,24 +2,24 @@
 //!
 //! What this crate promises:
 //!
-//! * **Nothing that is read is trusted.** A length is checked before it is believed, memory grows with the bytes that came
-//!   and not with those that were announced, and every error is a value: the peer may be a plugin that has gone wild.
-//! * It opens nothing and starts nothing: it works on streams and descriptors that it is given.
-//! * A peer that says nothing is given up at a deadline, where there is one.
+//! * **No input is trusted.** A length is checked before it is used, memory grows with the received bytes
+//!   and not with the announced ones, and every error is a value: the peer may be a malfunctioning plugin.
+//! * It opens and starts nothing: it works on streams and descriptors that it is given.
+//! * A silent peer is abandoned at the deadline, if there is one.
 //!
-//! It imports `replug-model` alone of the host's crates: who reads configuration, builds or loads is no matter of the
-//! protocol. `docs/PROTOCOL.md` is the whole of it for a reader who does not read Rust; `fuzz/` looks for bytes that
-//! this crate cannot bear.
+//! Of the host's crates it imports only `replug-model`: it knows nothing about configuration, builds or loading.
+//! `docs/PROTOCOL.md` describes the whole protocol for readers who do not read Rust; `fuzz/` searches for bytes that
+//! break this crate.
 //!
-//! | module | what is in it |
+//! | module | content |
 //! |---|---|
 //! | `frame.rs` | [`Channel`]: frames over any stream |
-//! | `timed.rs` | [`Timed`]: a stream that is given up at a deadline |
-//! | `descriptors.rs` | descriptors that come along with bytes |
-//! | `message.rs` | what is in the frames, but for calls |
-//! | `call.rs` | how a call and its answer are packed |
-//! | `client.rs` | the host's end: [`Control`], [`Service`], [`Lane`] and [`Reports`]; the other is the child process's |
-//! | `error.rs` | what can go wrong on the way |
+//! | `timed.rs` | [`Timed`]: a stream with a deadline |
+//! | `descriptors.rs` | descriptors that are sent along with bytes |
+//! | `message.rs` | the content of frames, except calls |
+//! | `call.rs` | the encoding of a call and its answer |
+//! | `client.rs` | the host's end: [`Control`], [`Service`], [`Lane`] and [`Reports`]; the child process has the other end |
+//! | `error.rs` | the errors |
 
 #![forbid(unsafe_code)]
 
@@ -51,19 +51,19 @@ pub use replug_api::abi::Encoding;
 /// The version of this protocol. Host and shim must agree on it.
 pub const PROTOCOL: u32 = 3;
 
-/// The first argument of a process that is to be a shim. The second is the number of the host's process.
+/// The first argument of a shim process. The second is the host's process id.
 ///
-/// An argument and not a variable, because what the plugin starts inherits variables.
+/// An argument rather than an environment variable, because processes that the plugin starts inherit variables.
 pub const SHIM_MARKER: &str = "__replug-shim";
 
-/// The third argument of a shim that keeps the capabilities of its host: one in which a version is tried that is to run in
-/// the host's own process.
+/// The third argument of a shim that keeps the capabilities of its host: for the trial of a version that is going to
+/// run in the host's own process.
 pub const SHIM_KEEPS_CAPABILITIES: &str = "keep-capabilities";
 
-/// Reads bytes as whatever they may be, for the fuzzer and for the test that replays what it found.
+/// Decodes any bytes, for the fuzzer and for the test that replays its findings.
 ///
-/// The stream is read as frames, and the payload of each as every kind of message; nothing may panic, and nothing may
-/// take more memory than a small multiple of `bytes`.
+/// The stream is read as frames, and the payload of each as every kind of message. Nothing may panic, and nothing may
+/// use more memory than a small multiple of `bytes`.
 #[doc(hidden)]
 pub fn read_anything(bytes: &[u8]) {
     let mut channel = Channel::new(std::io::Cursor::new(bytes.to_vec()));

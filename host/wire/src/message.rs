@@ -1,7 +1,7 @@
-//! What host and shim say to each other, apart from calls: written as postcard, one message to a frame.
+//! The messages between host and shim, except calls: encoded as postcard, one message per frame.
 //!
-//! A new field or variant is a new [`PROTOCOL`](super::PROTOCOL), with one exception: [`Hello`] keeps its form for ever,
-//! so that two versions can at least say that they differ.
+//! A new field or variant needs a new [`PROTOCOL`](super::PROTOCOL), with one exception: [`Hello`] keeps its form for
+//! ever, so that two different versions can at least report the difference.
 
 use super::{Limits, RequestId, WireError};
 use replug_model::{
@@ -11,22 +11,22 @@ use replug_model::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::path::PathBuf;
 
-/// The first message each way.
+/// The first message in each direction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// [`PROTOCOL`](super::PROTOCOL) of the speaker.
+    /// [`PROTOCOL`](super::PROTOCOL) of the sender.
     pub protocol: u32,
-    /// The speaker's version of `replug-api`, for the message if they differ.
+    /// The sender's version of `replug-api`, for the error message if they differ.
     pub api: String,
 }
 
 impl Hello {
-    /// What this end says.
+    /// The `Hello` of this end.
     pub fn own() -> Self {
         Self { protocol: super::PROTOCOL, api: env!("CARGO_PKG_VERSION").into() }
     }
 
-    /// Makes sure that the other end can be talked to.
+    /// Checks that the versions match.
     ///
     /// # Errors
     ///
@@ -40,12 +40,12 @@ impl Hello {
     }
 }
 
-/// What the host asks for. The shim does one after the other, in the order in which they come.
+/// A request of the host. The shim processes requests one after the other, in the order of their arrival.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Request {
     /// Sets the limits, then opens the library and checks it: [`Reply::Loaded`].
     Load(Load),
-    /// Makes the instance: `Plugin::init`.
+    /// Creates the instance: `Plugin::init`.
     Create(Create),
     /// `Plugin::start`
     Start,
@@ -62,9 +62,9 @@ pub enum Request {
     Save,
     /// `Plugin::restore`
     Restore {
-        /// `Plugin::STATE_VERSION` of the one that saved.
+        /// `Plugin::STATE_VERSION` of the instance that saved.
         from_version: u32,
-        /// What it saved.
+        /// The saved state.
         state: State,
     },
     /// Drops the instance once the calls in it have ended.
@@ -74,7 +74,7 @@ pub enum Request {
 }
 
 impl Request {
-    /// What it is called in messages.
+    /// Its name in messages.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Load(_) => "load",
@@ -91,39 +91,39 @@ impl Request {
     }
 }
 
-/// What the host wants at once, whatever step runs meanwhile. There is no reply.
+/// An order of the host, which is executed at once, even during a lifecycle step. There is no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
-    /// Serves calls on the connection whose descriptor comes along.
+    /// Serves calls on the connection whose descriptor is sent along.
     OpenLane(LaneId),
-    /// Tells the call that it is no longer waited for. One that has ended, and a lane that is gone, are passed over.
+    /// Signals to the call that its caller no longer waits. Ignored if the call or the lane has ended.
     Cancel {
-        /// The lane that it came over.
+        /// The lane of the call.
         lane: LaneId,
         /// The call.
         call: RequestId,
     },
-    /// Sets the most verbose level that the host wants of the plugin's log.
+    /// Sets the most verbose level of the plugin's log.
     SetMaxLevel(Level),
 }
 
-/// The number of a lane, never reused by a host for one shim.
+/// The number of a lane, never reused by a host for the same shim.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LaneId(pub u64);
 
-/// Which library to open, and in what bounds.
+/// Which library to open, and with which limits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Load {
     /// A private copy of the artifact. Opened by this name, so that debuggers and backtraces find it.
     pub path: PathBuf,
-    /// The standard library that it links, if that is a shared one.
+    /// The shared standard library that it links, if any.
     pub shared_std: Option<PathBuf>,
-    /// What the process may use, from before the first line of the plugin's runs.
+    /// What the process may use, from before any code of the plugin runs.
     pub limits: Limits,
 }
 
-/// What an instance is told when it is made.
+/// The parameters of a new instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Create {
     /// The plugin's id.
@@ -134,9 +134,9 @@ pub struct Create {
     pub data_dir: PathBuf,
     /// `[config]` of the manifest as JSON.
     pub config: String,
-    /// Whether the instance is tried and thrown away.
+    /// Whether the instance is created for a trial and discarded.
     pub trial: bool,
-    /// The most verbose level that the host wants of the plugin's log.
+    /// The most verbose level of the plugin's log.
     pub max_level: Level,
 }
 
@@ -145,7 +145,7 @@ pub struct Create {
 #[serde(transparent)]
 pub struct Level(pub u8);
 
-/// What a plugin has saved. Written as a run of bytes.
+/// The saved state of a plugin. Encoded as bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State(pub Vec<u8>);
 
@@ -161,22 +161,22 @@ impl<'de> Deserialize<'de> for State {
     }
 }
 
-/// What the shim answers to a [`Request`].
+/// The shim's answer to a [`Request`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
-    /// It was done.
+    /// Success.
     Done,
-    /// The library is open, and fits.
+    /// The library is open and passed all checks.
     Loaded(Loaded),
-    /// How well the plugin says it is.
+    /// The health of the plugin.
     Health(Health),
-    /// What the plugin has saved.
+    /// The saved state of the plugin.
     Saved(State),
-    /// It was not done. Everything is as it was before.
+    /// Failure. Everything is unchanged.
     Failed(Failure),
 }
 
-/// What a library says of itself.
+/// The description of a library.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loaded {
     /// The version of `replug-api` that the plugin was built with.
@@ -189,9 +189,9 @@ pub struct Loaded {
     pub stateful: bool,
     /// `Plugin::STATE_VERSION`
     pub state_version: u32,
-    /// Whether a panic in it unwinds. Otherwise, one ends the process.
+    /// Whether a panic in it unwinds. Otherwise, a panic ends the process.
     pub panic_unwinds: bool,
-    /// What it implements, in the order of `export!`, which is how a [`Call`](super::Call) counts them.
+    /// Its interfaces, in the order of `export!`; a [`Call`](super::Call) refers to them by position.
     pub interfaces: Vec<Described>,
 }
 
@@ -204,7 +204,7 @@ pub struct Described {
     pub description: String,
 }
 
-/// How well a plugin says it is.
+/// The health of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
     /// Whether it can do its work.
@@ -213,43 +213,43 @@ pub struct Health {
     pub message: String,
 }
 
-/// Why a [`Request`] was not done.
+/// Why a [`Request`] failed.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Failure {
     /// A limit could not be set.
-    #[error("the limit on {what} cannot be set to {value}: {reason}")]
+    #[error("cannot set the limit on {what} to {value}: {reason}")]
     Limit {
         /// The resource.
         what: String,
-        /// What was asked for.
+        /// The requested value.
         value: u64,
-        /// What the kernel says.
+        /// The kernel's error.
         reason: String,
     },
-    /// The library was refused.
+    /// The library was rejected.
     #[error("{message}")]
     Load {
         /// Why, and what to do.
         message: String,
     },
-    /// A step of the plugin's life went wrong.
+    /// A lifecycle step of the plugin failed.
     #[error("`{step}` failed: {message} [{code}]")]
     Life {
         /// The step.
         step: Step,
-        /// The plugin's code for it; `panicked` for a panic.
+        /// The plugin's error code; `panicked` for a panic.
         code: String,
-        /// What the plugin says; for a panic its message.
+        /// The plugin's message; for a panic its message.
         message: String,
         /// JSON, or empty; for a panic the location.
         details: String,
     },
-    /// The request does not fit what came before it.
+    /// The request does not fit the preceding ones.
     #[error("`{request}` is out of turn: {reason}")]
     OutOfTurn {
         /// The request.
         request: String,
-        /// What it would have needed.
+        /// The missing precondition.
         reason: String,
     },
     /// The shim itself failed.
@@ -262,12 +262,12 @@ pub enum Failure {
 
 replug_model::readable::readable!(Failure);
 
-/// What a plugin says unasked.
+/// A report of the plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
     /// An event of its log.
     Log {
-        /// 1 for an error to 5 for a trace.
+        /// From 1 for an error to 5 for a trace.
         level: Level,
         /// The event's target.
         target: String,
@@ -292,16 +292,16 @@ pub enum Report {
 }
 
 impl Report {
-    /// The most bytes of one text in a report that goes over the wire.
+    /// The maximum bytes of one text in a report on the wire.
     pub const MAX_TEXT: usize = 256 << 10;
 
-    /// The report with texts of at most [`Report::MAX_TEXT`] bytes, so that a plugin cannot choke the wire.
+    /// The report with texts of at most [`Report::MAX_TEXT`] bytes, so that a plugin cannot flood the connection.
     #[must_use]
     pub fn cut_short(mut self) -> Self {
         match &mut self {
             Self::Log { target, message, fields, spans, .. } => {
                 [target, message].into_iter().for_each(cut);
-                // Half a JSON text says nothing.
+                // A truncated JSON text is useless.
                 for (json, empty) in [(fields, "{}"), (spans, "[]")] {
                     if json.len() > Self::MAX_TEXT {
                         *json = empty.into();
@@ -321,16 +321,16 @@ fn cut(text: &mut String) {
         let end = (0..=Report::MAX_TEXT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
         let left_out = text.len() - end;
         text.truncate(end);
-        text.push_str(&format!("... ({left_out} bytes left out)"));
+        text.push_str(&format!("... ({left_out} bytes omitted)"));
     }
 }
 
-/// A message that has a frame to itself.
+/// A message that fills one frame.
 pub trait Message: Serialize + DeserializeOwned {
-    /// What it is called in errors.
+    /// Its name in errors.
     const WHAT: &'static str;
 
-    /// The bytes that say it.
+    /// Encodes it.
     ///
     /// # Errors
     ///
@@ -340,7 +340,7 @@ pub trait Message: Serialize + DeserializeOwned {
             .map_err(|error| WireError::Unwritable { what: Self::WHAT, reason: error.to_string() })
     }
 
-    /// What the bytes say, all of them.
+    /// Decodes it from all of the bytes.
     ///
     /// # Errors
     ///
@@ -349,7 +349,7 @@ pub trait Message: Serialize + DeserializeOwned {
         let garbled = |reason| WireError::Garbled { what: Self::WHAT, reason };
         match postcard::take_from_bytes(payload) {
             Ok((message, [])) => Ok(message),
-            Ok((_, rest)) => Err(garbled(format!("{} bytes are left over", rest.len()))),
+            Ok((_, rest)) => Err(garbled(format!("{} trailing bytes", rest.len()))),
             Err(error) => Err(garbled(error.to_string())),
         }
     }
@@ -358,7 +358,7 @@ pub trait Message: Serialize + DeserializeOwned {
 impl Message for Hello {
     const WHAT: &'static str = "a greeting";
 
-    /// What a later version adds to its greeting is left unread, for the sake of the version in it.
+    /// Fields that a later version adds to its `Hello` are ignored, so that the version can be read.
     fn decode(payload: &[u8]) -> Result<Self, WireError> {
         let greeting = postcard::take_from_bytes(payload);
         greeting

@@ -1,4 +1,4 @@
-//! A connection with a deadline that stands however little at a time comes or goes.
+//! A connection with an absolute deadline, however slowly data is sent or received.
 
 use std::{
     io::{self, IoSlice, Read, Write},
@@ -7,18 +7,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A connection whose reads and writes are given up at a moment, if it was told one: the kernel's own deadlines begin again
+/// A connection whose reads and writes fail after a deadline, if one is set: the kernel's own timeouts start again
 /// with every byte.
 #[derive(Debug)]
 pub struct Timed {
-    /// Kept by no one else: when this is dropped, the other end sees it closed.
+    /// The only reference: when this is dropped, the peer sees the connection closed.
     stream: Arc<UnixStream>,
     until: Option<Instant>,
-    /// Whether the stream has a deadline from before.
+    /// Whether the stream still has an earlier timeout.
     bounded: bool,
 }
 
-/// Sets a deadline of a stream.
+/// Sets a timeout of a stream.
 type Set = fn(&UnixStream, Option<Duration>) -> io::Result<()>;
 
 impl From<UnixStream> for Timed {
@@ -28,22 +28,22 @@ impl From<UnixStream> for Timed {
 }
 
 impl Timed {
-    /// From now on it is given up then; or never.
+    /// Sets or removes the deadline.
     pub fn until(&mut self, until: Option<Instant>) {
         self.until = until;
     }
 
-    /// The connection for as long as it is there, as to shut it down.
+    /// The connection as long as it is open, for example to shut it down.
     pub fn connection(&self) -> Weak<UnixStream> {
         Arc::downgrade(&self.stream)
     }
 
-    /// The connection, for a read that is bounded.
+    /// The connection, for a read with the deadline.
     fn reading(&mut self) -> io::Result<&UnixStream> {
         self.bound(UnixStream::set_read_timeout)
     }
 
-    /// The connection, for a write that is bounded.
+    /// The connection, for a write with the deadline.
     pub(super) fn writing(&mut self) -> io::Result<&UnixStream> {
         self.bound(UnixStream::set_write_timeout)
     }

@@ -1,4 +1,4 @@
-//! The typed client of an interface: one inherent method for each of the trait's, over a host's `Caller`.
+//! The typed client of an interface: one inherent method for each method of the trait, over a host's `Caller`.
 
 use crate::{
     contract::{Contract, Method, Param},
@@ -33,7 +33,7 @@ pub(crate) fn expand(contract: &Contract, vis: &Visibility) -> TokenStream {
     }
 }
 
-/// The client's methods, for the block where the places of their types are declared.
+/// The client's methods, for the block that declares the places of their types.
 pub(crate) fn methods(contract: &Contract, vis: &Visibility) -> TokenStream {
     let client = name(&contract.name);
     let methods = contract.methods.iter().enumerate().map(|(index, method)| call(index, method, vis));
@@ -79,7 +79,7 @@ fn call(index: usize, method: &Method, vis: &Visibility) -> TokenStream {
                     -> ::replug_api::abi::Outcome<#value, #error> =
                     unsafe { ::core::mem::transmute::<*const (), _>(edge.0) };
                 let arguments = #given;
-                // SAFETY: 1 and 2 of `Caller`: the object is one that the edge takes, and its instance lives.
+                // SAFETY: 1 and 2 of `Caller`: the object fits the edge, and its instance lives.
                 #received::received(unsafe { edge(object, arguments) })
             }))
         }

@@ -1,4 +1,4 @@
-//! Reads a trait as an interface, and refuses what cannot be one at the token that is in the way.
+//! Parses a trait as an interface, and rejects at the token what cannot be part of one.
 
 use crate::{
     docs,
@@ -12,12 +12,12 @@ use syn::{
     TypeParamBound, ext::IdentExt, spanned::Spanned,
 };
 
-/// An interface as the macro understands it.
+/// An interface in the form that the macro uses.
 pub(crate) struct Contract {
     pub(crate) name: Ident,
     pub(crate) docs: String,
     pub(crate) methods: Vec<Method>,
-    /// Where the types of all parameters, results and errors stand.
+    /// The places of the types of all parameters, results and errors.
     pub(crate) places: Places,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Param {
     pub(crate) passed: Passed,
 }
 
-/// Reads a trait. Reports everything that is wrong with it at once.
+/// Parses a trait. Reports all errors at once.
 pub(crate) fn read(item: &ItemTrait) -> Result<Contract> {
     let mut problems = Problems::default();
     problems.check(check_trait(item));
@@ -79,7 +79,7 @@ pub(crate) fn read(item: &ItemTrait) -> Result<Contract> {
 struct Problems(Option<Error>);
 
 impl Method {
-    /// The type whose functions turn the method's result into an outcome and back.
+    /// The type whose functions convert the method's result into an outcome and back.
     pub(crate) fn result(&self) -> TokenStream {
         self.returns.result(self.error.as_ref())
     }
@@ -127,7 +127,7 @@ fn check_trait(item: &ItemTrait) -> Result<()> {
     Ok(())
 }
 
-/// Refuses parameters: in one way if there is a lifetime among them, else in another.
+/// Rejects parameters, with one message if there is a lifetime among them, else with another.
 fn not_generic(generics: &Generics, lifetime: &str, generic: &str) -> Result<()> {
     match (generics.lifetimes().next(), generics.params.is_empty()) {
         (Some(param), _) => Err(Error::new(param.lifetime.span(), lifetime)),
@@ -233,7 +233,7 @@ fn check_signature(signature: &Signature) -> Result<()> {
 
 fn check_receiver(receiver: &Receiver) -> Result<()> {
     if let (Some((_, lifetime)), None) = (&receiver.reference, &receiver.colon_token) {
-        // One that borrows for longer than the call could be kept beyond the instance's end.
+        // A receiver that borrows for longer than the call could be kept beyond the instance's end.
         if let Some(lifetime) = lifetime {
             return Err(Error::new(
                 lifetime.span(),

@@ -1,4 +1,4 @@
-//! `#[data]`: serde for every encoded way, and the FFI-safe mirror of a type for the way in process.
+//! `#[data]`: serde for all encodings, and the FFI-safe mirror of a type for calls in process.
 
 use crate::{
     docs,
@@ -43,13 +43,13 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
         const _: () = {
             #places
 
-            // A type of its own, and not an alias, so that a recursive type can mention it. It has a parameter so that the
-            // compiler does not compute its layout before it is used: a field that is not `Data` has none, which would be
-            // one more error.
+            // A type of its own, and not an alias, so that a recursive type can mention it. It has a parameter so that
+            // the compiler does not compute its layout before it is used: a field that is not `Data` has no layout,
+            // which would cause one more error.
             #[repr(transparent)]
             pub struct #ffi<const __USED: bool = true>(#shape);
 
-            // SAFETY: it is its own static equivalent, having no lifetimes.
+            // SAFETY: it has no lifetimes, so it is its own static equivalent.
             unsafe impl<const __USED: bool> ::replug_api::abi_stable::abi_stability::GetStaticEquivalent_ for #ffi<__USED> {
                 type StaticEquivalent = Self;
             }
@@ -83,7 +83,7 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
     })
 }
 
-/// What is generated for the body of a type.
+/// The generated parts for the body of a type.
 struct Mirror {
     /// The FFI-safe type.
     shape: TokenStream,
@@ -168,17 +168,17 @@ fn branch(at: usize, count: usize, inner: TokenStream) -> TokenStream {
     }
 }
 
-/// The fields of a struct or a variant, seen from all sides.
+/// The fields of a struct or a variant, in all forms that the macro needs.
 struct Mirrored {
     shape: TokenStream,
     describe: TokenStream,
-    /// Takes the author's value apart; to be put after its name.
+    /// Destructures the author's value; to be put after its name.
     pattern: TokenStream,
-    /// Takes the FFI list apart.
+    /// Destructures the FFI list.
     list: TokenStream,
     /// The FFI list of the fields.
     into_list: TokenStream,
-    /// The author's fields out of the list; to be put after the name.
+    /// The author's fields from the list; to be put after the name.
     from_fields: TokenStream,
 }
 
@@ -280,7 +280,7 @@ fn check_derives(attributes: &[Attribute]) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what the compact encoding, which has no field names, could not read back.
+/// Rejects attributes that the compact encoding, which has no field names, cannot support.
 fn check_serde(attributes: &[Attribute]) -> Result<()> {
     const SELF_DESCRIBING: [&str; 8] = [
         "untagged",

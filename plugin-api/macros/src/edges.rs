@@ -8,7 +8,7 @@ use crate::{
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::format_ident;
 
-/// `quote!` whose local names cannot meet those of the author.
+/// `quote!` with local names that cannot collide with those of the author.
 macro_rules! quoted {
     ($($tokens:tt)*) => { ::quote::quote_spanned! {::proc_macro2::Span::mixed_site()=> $($tokens)*} };
 }
@@ -64,7 +64,7 @@ fn edge_name(method: &Method) -> Ident {
     format_ident!("edge_{}", method.name, span = Span::mixed_site())
 }
 
-/// The FFI-safe form of all arguments as one value; references have the lifetime that is given.
+/// The FFI-safe form of all arguments as one value; references have the given lifetime.
 pub(crate) fn arguments_type(params: &[Param], lifetime: &TokenStream) -> TokenStream {
     params.iter().rev().fold(quoted!(::replug_api::edge::End), |rest, param| {
         let first = match &param.passed {
@@ -85,7 +85,7 @@ pub(crate) fn outcome_types(method: &Method) -> (TokenStream, TokenStream) {
     (method.returns.form(), error)
 }
 
-/// Takes the arguments apart again, each under its parameter's name.
+/// Splits the arguments again, each under its parameter's name.
 pub(crate) fn arguments_pattern(params: &[Param]) -> TokenStream {
     params.iter().rev().fold(
         quoted!(::replug_api::edge::End),
@@ -106,7 +106,7 @@ fn edge(name: &Ident, method: &Method) -> TokenStream {
     });
     let answer = method.result();
     quoted! {
-        // Safety: the object is one of `bind` of this library, and its instance lives until the edge has returned.
+        // Safety: the object comes from `bind` of this library, and its instance lives until the edge has returned.
         unsafe extern "C" fn #edge(
             object: ::replug_api::abi::Object,
             arguments: #arguments,

@@ -1,4 +1,4 @@
-//! Puts together what `#[interface]` generates from one trait.
+//! Generates the whole expansion of `#[interface]` for one trait.
 
 use crate::{client, contract, edges, remote};
 use proc_macro2::{Span, TokenStream};
@@ -34,9 +34,9 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
             #edges
             #remote
 
-            // SAFETY: 1: the edges take their object from `bind` below and the types of `Signature`, which the
-            // layouts beside them are made of. 2: the client is generated from the same signatures. 3: the remote edges
-            // have those signatures, too. 4: `bind` puts its reference in the cell behind the object.
+            // SAFETY: 1: the edges get their object from `bind` below and the types of `Signature`, from which the
+            // layouts beside them are made. 2: the client is generated from the same signatures. 3: so are the remote
+            // edges. 4: `bind` puts its reference in the cell behind the object.
             unsafe impl ::replug_api::Interface for dyn #name {
                 type Client<C: ::replug_api::Caller> = #client_name<C>;
                 const EXPORT: &'static ::replug_api::abi::InterfaceExport = &EXPORT;

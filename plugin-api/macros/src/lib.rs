@@ -1,17 +1,17 @@
-//! The macros of `replug-api`. What they expand to refers to `::replug_api` and to nothing else.
+//! The macros of `replug-api`. Their expansions refer only to `::replug_api`.
 //!
-//! | file | what it does |
+//! | file | content |
 //! |---|---|
-//! | `contract.rs` | reads a trait and refuses what cannot be an interface, at the token |
-//! | `interface.rs` | puts together what `#[interface]` generates |
+//! | `contract.rs` | parses a trait, and rejects at the token what cannot be part of an interface |
+//! | `interface.rs` | the whole expansion of `#[interface]` |
 //! | `edges.rs` | the `extern "C"` functions, the encoded entry and the description |
 //! | `remote.rs` | the edges to a plugin in another process |
 //! | `client.rs` | the typed client |
 //! | `data.rs` | `#[data]`: the FFI-safe mirror of a type |
-//! | `places.rs` | where the author's types stand, each named once |
-//! | `names.rs` | what fields and variants are called in encodings |
+//! | `places.rs` | the places of the author's types, each named once |
+//! | `names.rs` | the names of fields and variants in encodings |
 //! | `export.rs` | `export!` |
-//! | `types.rs` | which types may stand in a signature, and why not |
+//! | `types.rs` | the types that a signature may have, and the errors for others |
 
 mod client;
 mod contract;
@@ -29,8 +29,8 @@ use proc_macro::TokenStream;
 
 /// Makes a trait an interface between host and plugins.
 ///
-/// The trait stays what it is and gets the supertraits `Send + Sync + 'static`. Beside it, a trait `Name` gets a
-/// `NameClient`, which is how a host calls it. Its methods take `&self` and data; see the crate's page for the types.
+/// The trait itself only gets the supertraits `Send + Sync + 'static`. Beside it, a trait `Name` gets a
+/// `NameClient`, with which a host calls it. Its methods take `&self` and data; see the crate's page for the types.
 ///
 /// ```text
 /// #[replug_api::interface]
@@ -43,10 +43,10 @@ pub fn interface(attribute: TokenStream, item: TokenStream) -> TokenStream {
     expanded(interface::expand(attribute.into(), item.into()))
 }
 
-/// Makes a struct or an enum cross the boundary between host and plugin.
+/// Makes a struct or an enum able to cross the boundary between host and plugin.
 ///
 /// The type stays an ordinary Rust type. It gets serde's `Serialize` and `Deserialize`, and `replug_api::Data`. It may
-/// mention itself, in a `Box` or a `Vec`, but has no parameters and borrows nothing. serde's attributes go on its
+/// be recursive, through a `Box` or a `Vec`, but has no parameters and borrows nothing. serde's attributes go on its
 /// fields and variants as usual, except those that need an encoding with field names (`flatten`, `untagged`, ...).
 ///
 /// ```text
@@ -64,7 +64,7 @@ pub fn data(attribute: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Makes a crate a plugin: `export!(Type: Interface, OtherInterface);`.
 ///
-/// The type implements `replug_api::Plugin` and every interface named. Once per library.
+/// The type implements `replug_api::Plugin` and every named interface. Use it once per library.
 #[proc_macro]
 pub fn export(input: TokenStream) -> TokenStream {
     expanded(export::expand(input.into()))

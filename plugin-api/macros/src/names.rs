@@ -77,7 +77,7 @@ fn pascal(name: &str) -> String {
     words.collect()
 }
 
-/// PascalCase to snake_case: every capital begins a word.
+/// PascalCase to snake_case: every capital letter begins a word.
 fn snake(name: &str) -> String {
     let mut snake = String::new();
     for letter in name.chars() {
@@ -98,7 +98,7 @@ fn beginning_small(name: &str) -> String {
 fn value_of(attributes: &[Attribute], key: &str) -> Option<LitStr> {
     let mut found = None;
     for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("serde")) {
-        // What cannot be read here is serde's to complain about.
+        // serde reports the errors of attributes that cannot be parsed here.
         let _ = attribute.parse_nested_meta(|meta| {
             if meta.path.is_ident(key) {
                 found = Some(meta.value()?.parse::<LitStr>()?);

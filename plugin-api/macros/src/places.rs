@@ -1,4 +1,4 @@
-//! The places where an author's type stands. Each is named once, so that a type that is not `Data` is one error.
+//! The places of an author's types. Each type is named once, so that a type that is not `Data` causes one error.
 
 use crate::edges::quoted;
 use proc_macro2::TokenStream;
@@ -8,7 +8,7 @@ use syn::Type;
 #[derive(Default)]
 pub(crate) struct Places(Vec<Type>);
 
-/// A place and the type that stands there.
+/// A place and its type.
 pub(crate) struct Place {
     pub(crate) ty: Type,
     at: u32,
@@ -21,7 +21,8 @@ impl Places {
         Place { ty: ty.clone(), at }
     }
 
-    /// The one mention of each type. The type that implements them is private, as the author's types may be.
+    /// The only mention of each type. The type that implements `Place` is private, because the author's types may be
+    /// private.
     pub(crate) fn declared(&self) -> TokenStream {
         let places = self.0.iter().zip(0u32..).map(|(ty, at)| {
             quoted! {
@@ -43,13 +44,13 @@ impl Place {
         self.form_in(&quoted!(__Places))
     }
 
-    /// The same, of places that have their parameter.
+    /// The same, for places with their parameter.
     pub(crate) fn form_in(&self, places: &TokenStream) -> TokenStream {
         let at = self.at;
         quoted!(::replug_api::edge::Form::<#places, #at>)
     }
 
-    /// What a method makes that returns this, or this or an error: a type with `received` and `answer`.
+    /// The type with `received` and `answer` for a method that returns this, or this or an error.
     pub(crate) fn result(&self, error: Option<&Self>) -> TokenStream {
         let value = self.at;
         match error {

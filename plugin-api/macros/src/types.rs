@@ -1,4 +1,4 @@
-//! Which types may stand in a signature or in a `#[data]` type, and what to write instead of the others.
+//! The types that a signature or a `#[data]` type may have, and the replacements that errors suggest for others.
 
 use crate::places::{Place, Places};
 use syn::{
@@ -28,12 +28,12 @@ pub(crate) fn parameter(ty: &Type, places: &mut Places) -> Result<Passed> {
     }
 }
 
-/// Whether a type is `String`, as far as its name tells.
+/// Whether a type is `String`, judging by its name.
 pub(crate) fn is_string(ty: &Type) -> bool {
     matches!(bare(ty), Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "String"))
 }
 
-/// What a method returns: the value, and the error if it is a `Result`.
+/// The return type of a method: the value, and the error if it is a `Result`.
 pub(crate) fn returned(output: &ReturnType) -> Result<(Type, Option<Type>)> {
     let ReturnType::Type(_, ty) = output else { return Ok((syn::parse_quote!(()), None)) };
     if let Type::Reference(reference) = bare(ty) {
@@ -56,7 +56,7 @@ pub(crate) fn returned(output: &ReturnType) -> Result<(Type, Option<Type>)> {
     }
 }
 
-/// Whether it is a `Vec<()>` or a set of that, as far as names tell.
+/// Whether it is a `Vec<()>` or a set of that, judging by names.
 fn is_list_of_nothing(path: &Path) -> bool {
     let lists = ["Vec", "HashSet", "BTreeSet"];
     path.segments.last().is_some_and(|last| lists.iter().any(|list| last.ident == list))
@@ -118,7 +118,7 @@ fn refuse_reference(reference: &TypeReference, instead: &str) -> Error {
     )
 }
 
-/// A type as one would write it.
+/// A type in Rust syntax.
 fn words(ty: &Type) -> String {
     let tokens = quote::quote!(#ty).to_string();
     [
@@ -138,7 +138,7 @@ fn words(ty: &Type) -> String {
 const OBJECT: &str =
     "a trait object cannot cross the plugin boundary: pass data, or make it an interface of its own";
 
-/// Refuses a type that has no owned data form, wherever in `ty` it stands.
+/// Rejects a type that has no owned data form, anywhere in `ty`.
 pub(crate) fn check_owned(ty: &Type) -> Result<()> {
     let mut check = Owned(None);
     check.visit_type(ty);

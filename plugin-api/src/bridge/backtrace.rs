@@ -1,13 +1,13 @@
-//! The part of a backtrace that is the author's, as the standard library shows it for a program of one's own: without the frames
-//! of the panic itself above it, and those of this crate and of the host below.
+//! The author's part of a backtrace, in the form that the standard library prints for a program: without the frames
+//! of the panic itself above it, and without those of this crate and of the host below it.
 
 /// Ends the frames of the panic itself, as the standard library marks them.
 const PANIC: &str = "__rust_end_short_backtrace";
 
-/// Begins the frames of whatever has called the plugin, the outermost of this crate's and that of a thread.
+/// Begins the frames of the plugin's caller, the outermost of this crate's frames and those of a thread.
 const CALLED: [&str; 2] = ["replug_api::edge::contain", "__rust_begin_short_backtrace"];
 
-/// What lies between them and the author's: of this crate, of `interface` and `export`, and of `catch_unwind`.
+/// Frames between those and the author's: of this crate, of `interface` and `export`, and of `catch_unwind`.
 const BETWEEN: [&str; 8] = [
     "replug_api::",
     "::_::",
@@ -21,7 +21,7 @@ const BETWEEN: [&str; 8] = [
 
 const NOTE: &str = "note: Some details are omitted, run with `RUST_BACKTRACE=full` for a verbose backtrace.";
 
-/// The author's frames, numbered from 0; all of it, if it cannot be told which those are.
+/// The author's frames, numbered from 0; the whole backtrace, if they cannot be identified.
 pub(super) fn trimmed(text: &str) -> String {
     let frames = frames(text);
     let begin = frames.iter().position(|frame| frame.contains(PANIC)).map_or(0, |at| at + 1);
@@ -43,7 +43,7 @@ pub(super) fn trimmed(text: &str) -> String {
     numbered.chain([NOTE.to_owned()]).collect::<Vec<_>>().join("\n")
 }
 
-/// Each frame with its number, and the line that says where it is, if there is one.
+/// Each frame with its number, and the line with its location, if there is one.
 fn frames(text: &str) -> Vec<&str> {
     let is_first = |line: &str| {
         let number = line.trim_start().split_once(": ").map(|(number, _)| number);
@@ -61,7 +61,7 @@ fn frames(text: &str) -> Vec<&str> {
     starts.iter().zip(ends).map(|(start, end)| text[*start..end].trim_end()).collect()
 }
 
-/// What the frame names: its first line. The second is a path, which may be any.
+/// The function of the frame: its first line. The second is a path, which may be anything.
 fn symbol(frame: &str) -> &str {
     frame.lines().next().unwrap_or_default()
 }

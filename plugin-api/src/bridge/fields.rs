@@ -9,7 +9,7 @@ use tracing::field::{Field, Visit};
 pub(super) struct Fields(pub(super) Map<String, Value>);
 
 impl Fields {
-    /// Parts the `message` from the other fields.
+    /// Separates the `message` from the other fields.
     pub(super) fn into_message_and_json(mut self) -> (String, String) {
         let message = match self.0.remove("message") {
             Some(Value::String(text)) => text,

@@ -1,4 +1,4 @@
-//! Hands panics to the host instead of printing them.
+//! Passes panics to the host instead of printing them.
 
 use super::{HOST, backtrace::trimmed};
 use crate::abi::{Object, PanicRecord};
@@ -11,13 +11,13 @@ use std::{
 
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 
-/// Where this library's hook lies while it is in place: how it is told from that of another library.
+/// The address of this library's hook while it is installed, which distinguishes it from the hook of another library.
 static OURS: Mutex<Option<usize>> = Mutex::new(None);
 
-/// Puts this library's panic hook in place.
+/// Installs this library's panic hook.
 ///
-/// Libraries that link the shared libstd share one hook. Each replaces the one before, which does no harm: the host
-/// tells by the panic's location whose it is.
+/// Libraries that link the shared libstd share one hook. Each replaces the previous one, which does no harm: the host
+/// determines the library by the panic's location.
 pub(crate) fn hook_panics() {
     let mut ours = OURS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let hook = own_hook();
@@ -25,7 +25,7 @@ pub(crate) fn hook_panics() {
     panic::set_hook(hook);
 }
 
-/// Takes this library's panic hook away, unless it has been replaced already.
+/// Removes this library's panic hook, unless it has been replaced already.
 pub(crate) fn unhook_panics() {
     let mut ours = OURS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let Some(ours) = ours.take() else { return };
@@ -39,7 +39,7 @@ pub(crate) fn unhook_panics() {
 fn own_hook() -> Hook {
     let library = &raw const HOST as usize;
     Box::new(move |info| {
-        // A closure that captures nothing takes no memory, and a box of it has the address that all such boxes have.
+        // A closure that captures nothing uses no memory, and all boxes of such closures have the same address.
         std::hint::black_box(library);
         report(info);
     })

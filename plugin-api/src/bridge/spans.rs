@@ -1,4 +1,4 @@
-//! The spans of one plugin: which are open, and which of them each thread is in.
+//! The spans of one plugin: which are open, and which of them each thread has entered.
 
 use super::fields::Fields;
 use serde_json::{Map, Value, json};
@@ -14,10 +14,10 @@ use tracing::{
 };
 use tracing_core::span::Current;
 
-/// How many spans deep a thread is followed. Events deeper inside name the outer ones only.
+/// How many nested spans are tracked per thread. Deeper events name only the outer ones.
 const DEPTH: usize = 32;
 
-/// The spans that a thread is in, from the outside in. `Copy`, so that the thread-local needs no destructor.
+/// The spans that a thread has entered, from the outside in. `Copy`, so that the thread-local needs no destructor.
 #[derive(Clone, Copy)]
 struct Stack {
     ids: [u64; DEPTH],
@@ -41,7 +41,7 @@ struct Open {
     spans: HashMap<u64, Span>,
 }
 
-/// The spans that are open.
+/// The open spans.
 #[derive(Default)]
 pub(super) struct Spans(Mutex<Open>);
 
@@ -80,7 +80,7 @@ impl Spans {
         }
     }
 
-    /// Lets go of one handle, and with the last one of the parent's. True if the span is closed.
+    /// Drops one handle, and with the last one that of the parent. True if the span is closed.
     pub(super) fn close(&self, span: &Id) -> bool {
         let mut open = self.open_spans();
         let mut next = Some(span.into_u64());
@@ -107,7 +107,7 @@ impl Spans {
     pub(super) fn exit(&self, span: &Id) {
         let mut stack = ENTERED.get();
         let known = stack.len.min(DEPTH);
-        // Spans may be left in another order than they were entered.
+        // Spans may be exited in another order than they were entered.
         match stack.ids[..known].iter().rposition(|id| *id == span.into_u64()) {
             Some(at) if stack.len <= DEPTH => {
                 stack.ids.copy_within(at + 1..known, at);

@@ -1,4 +1,4 @@
-//! [`Data`] for what holds other data: options, results, boxes, tuples, arrays, lists, maps and sets.
+//! [`Data`] for types that contain other data: options, results, boxes, tuples, arrays, lists, maps and sets.
 
 use super::Data;
 use crate::{
@@ -12,12 +12,12 @@ use std::{
     hash::Hash,
 };
 
-/// Why a list of elements without content is refused: it is written as its length alone, so that a few bytes from another
-/// process could keep their reader busy for ever.
+/// Why a list of elements without content is rejected: its encoding is only its length, so a few bytes from another
+/// process could make the reader loop for a very long time.
 const NOTHING_BUT_A_NUMBER: &str =
     "a list, set or map whose elements have no content says nothing but how many they are: pass the number";
 
-// SAFETY: 1: it is made again from values for which 1 holds.
+// SAFETY: 1: it is built from values for which 1 holds.
 unsafe impl<T: Data> Data for Option<T> {
     type Ffi = ROption<T::Ffi>;
 
@@ -34,7 +34,7 @@ unsafe impl<T: Data> Data for Option<T> {
     }
 }
 
-// SAFETY: 1: it is made again from values for which 1 holds.
+// SAFETY: 1: it is built from values for which 1 holds.
 unsafe impl<T: Data, E: Data> Data for Result<T, E> {
     type Ffi = RResult<T::Ffi, E::Ffi>;
 
@@ -51,7 +51,7 @@ unsafe impl<T: Data, E: Data> Data for Result<T, E> {
     }
 }
 
-// SAFETY: 1: it is made again from values for which 1 holds.
+// SAFETY: 1: it is built from values for which 1 holds.
 unsafe impl<T: Data> Data for Box<T> {
     type Ffi = RBox<T::Ffi>;
 
@@ -68,7 +68,7 @@ unsafe impl<T: Data> Data for Box<T> {
     }
 }
 
-// SAFETY: 1: it is made of values for which 1 holds, in memory of the heap.
+// SAFETY: 1: it is built from values for which 1 holds, in heap memory.
 unsafe impl<T: Data> Data for Vec<T> {
     type Ffi = RVec<T::Ffi>;
 
@@ -86,10 +86,10 @@ unsafe impl<T: Data> Data for Vec<T> {
     }
 }
 
-// SAFETY: 1: it is made again from values for which 1 holds.
+// SAFETY: 1: it is built from values for which 1 holds.
 unsafe impl<T: Data, const N: usize> Data for [T; N]
 where
-    // serde knows arrays of up to 32 elements.
+    // serde supports arrays of up to 32 elements.
     Self: Serialize + DeserializeOwned,
 {
     type Ffi = [T::Ffi; N];
@@ -109,7 +109,7 @@ where
 
 macro_rules! through_a_list {
     ($($collection:ident<$($param:ident),+> where $($key:ident: $bound:ident $(+ $bounds:ident)*)? => $element:ty, |$types:ident| $described:expr;)*) => {$(
-        // SAFETY: 1: it is made again from values for which 1 holds.
+        // SAFETY: 1: it is built from values for which 1 holds.
         unsafe impl<$($param: Data),+> Data for $collection<$($param),+> where $($key: $bound $(+ $bounds)*)? {
             type Ffi = RVec<<$element as Data>::Ffi>;
 
@@ -148,7 +148,7 @@ macro_rules! fields {
 
 macro_rules! tuples {
     ($(($($param:ident $value:ident),+);)*) => {$(
-        // SAFETY: 1: it is made again from values for which 1 holds.
+        // SAFETY: 1: it is built from values for which 1 holds.
         unsafe impl<$($param: Data),+> Data for ($($param,)+) {
             type Ffi = fields!(type $($param)+);
 

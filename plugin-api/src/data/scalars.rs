@@ -7,7 +7,7 @@ use std::time::Duration;
 
 macro_rules! as_they_are {
     ($($ty:ty => $described:expr;)*) => {$(
-        // SAFETY: 1: a number, `bool` or `()` holds no pointer.
+        // SAFETY: 1: a number, `bool` or `()` contains no pointer.
         unsafe impl Data for $ty {
             type Ffi = Self;
 
@@ -47,7 +47,7 @@ as_they_are! {
     () => Type::Unit;
 }
 
-// SAFETY: 1: a `char` holds no pointer.
+// SAFETY: 1: a `char` contains no pointer.
 unsafe impl Data for char {
     type Ffi = u32;
 
@@ -64,7 +64,7 @@ unsafe impl Data for char {
     }
 }
 
-// SAFETY: 1: a `String` owns memory of the heap, and points to nothing else.
+// SAFETY: 1: a `String` owns heap memory, and points to nothing else.
 unsafe impl Data for String {
     type Ffi = RString;
 
@@ -81,7 +81,7 @@ unsafe impl Data for String {
     }
 }
 
-// SAFETY: 1: a `Duration` holds no pointer.
+// SAFETY: 1: a `Duration` contains no pointer.
 unsafe impl Data for Duration {
     type Ffi = RDuration;
 

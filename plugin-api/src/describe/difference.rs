@@ -1,17 +1,17 @@
-//! Says in words how two versions of an interface differ.
+//! Describes in words how two versions of an interface differ.
 
 use super::{Interface, Method, Param, Shape, Type, Variant};
 
-/// The first difference that keeps a plugin's interface from being called through the host's, in words.
+/// The first difference, in words, that prevents calls of a plugin's interface through the host's version.
 ///
-/// Methods that only one of them has are fine at the end. Doc comments do not count.
+/// Additional methods at the end are allowed on either side. Doc comments do not count.
 pub fn difference(host: &Interface, plugin: &Interface) -> Option<String> {
     if host.name != plugin.name {
         return Some(format!("the host's interface is `{}`, the plugin's `{}`", host.name, plugin.name));
     }
     let methods = host.methods.iter().zip(&plugin.methods);
     methods.clone().find_map(|(host, plugin)| method(host, plugin)).or_else(|| {
-        // Types that only a method beyond the common ones mentions may differ.
+        // Types that only the additional methods mention may differ.
         let mut comparison = Comparison { host, plugin, seen: Vec::new() };
         methods.clone().flat_map(|(method, _)| mentioned(method)).find_map(|ty| comparison.definitions(ty))
     })
@@ -64,7 +64,7 @@ fn types(what: &str, host: &Type, plugin: &Type) -> Option<String> {
     (host != plugin).then(|| format!("{what} is {host} in the host and {plugin} in the plugin"))
 }
 
-/// Follows types by name into their definitions, each once.
+/// Compares types by name and by their definitions, each once.
 struct Comparison<'a> {
     host: &'a Interface,
     plugin: &'a Interface,

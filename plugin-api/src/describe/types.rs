@@ -1,4 +1,4 @@
-//! Gathers the definitions of the types that an interface mentions.
+//! Collects the definitions of the types that an interface mentions.
 
 use super::{Shape, Type, TypeDef};
 use std::{
@@ -6,7 +6,7 @@ use std::{
     collections::{BTreeMap, HashMap},
 };
 
-/// The definitions met so far while an interface is described.
+/// The definitions found so far while an interface is described.
 #[derive(Debug, Default)]
 pub struct Types {
     definitions: BTreeMap<String, TypeDef>,
@@ -14,9 +14,9 @@ pub struct Types {
 }
 
 impl Types {
-    /// Defines the type `T` unless it is defined already, and names it.
+    /// Defines the type `T` unless it is already defined, and returns its name.
     ///
-    /// `path` is a name with its module, for when two types share the short one.
+    /// `path` is the name with its module, for two types with the same short name.
     pub fn define<T: 'static>(
         &mut self,
         name: &str,
@@ -28,7 +28,7 @@ impl Types {
         }
         let taken = self.names.values().any(|known| known == name);
         let name = if taken { path } else { name }.to_owned();
-        // Named before it is looked into: a recursive type finds itself.
+        // The name is registered before the type is described, for recursive types.
         self.names.insert(TypeId::of::<T>(), name.clone());
         let definition = definition(self);
         self.definitions.insert(name.clone(), definition);

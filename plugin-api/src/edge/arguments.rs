@@ -1,4 +1,4 @@
-//! Encoded calls: reads arguments out of JSON or postcard, says what is wrong with them, and encodes results.
+//! Encoded calls: decodes arguments from JSON or postcard, reports errors in them, and encodes results.
 
 use super::shallow::{Reader, StackLimit};
 use crate::{
@@ -13,16 +13,16 @@ use serde::{
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// Whether a method takes one text and nothing else, so that a bare JSON string can stand for its arguments.
+/// Whether the only parameter of a method is one text, so that a bare JSON string can stand for its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alone {
-    /// It does.
+    /// It is.
     Text,
-    /// It does not.
+    /// It is not.
     No,
 }
 
-/// The arguments of one encoded call, taken one after the other.
+/// The arguments of one encoded call, read one after the other.
 pub struct Arguments<'a> {
     names: &'static [&'static str],
     taken: usize,
@@ -35,7 +35,7 @@ enum Source<'a> {
 }
 
 impl<'a> Arguments<'a> {
-    /// Looks at the arguments of a method whose parameters have these names.
+    /// Parses the arguments of a method whose parameters have these names.
     ///
     /// # Errors
     ///
@@ -53,7 +53,7 @@ impl<'a> Arguments<'a> {
         Ok(Self { names, taken: 0, source })
     }
 
-    /// Takes the next argument.
+    /// Reads the next argument.
     ///
     /// # Errors
     ///
@@ -62,7 +62,7 @@ impl<'a> Arguments<'a> {
         self.decode()
     }
 
-    /// Takes the next argument, which is bytes: in JSON a list of numbers, or a string that stands for its UTF-8.
+    /// Reads the next argument, which is bytes: in JSON a list of numbers, or a string that stands for its UTF-8.
     ///
     /// # Errors
     ///
@@ -81,11 +81,11 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    /// Makes sure that nothing is left over.
+    /// Checks that nothing is left.
     ///
     /// # Errors
     ///
-    /// - [`Refusal::BadArguments`] if there are more bytes than the parameters account for.
+    /// - [`Refusal::BadArguments`] if there are more bytes than parameters.
     pub fn end(self) -> Result<(), Refusal> {
         let Source::Binary(input) = self.source else { return Ok(()) };
         input.end().map_err(|error| bad(format!("{error} after {}", listed(self.names))))
@@ -158,7 +158,7 @@ fn by_position(given: Vec<Value>, names: &[&str]) -> Result<Vec<Value>, String> 
 ///
 /// # Errors
 ///
-/// - [`Refusal::BadResult`] if it cannot be written in that encoding, as a map with keys that are not text in JSON, or
+/// - [`Refusal::BadResult`] if that encoding cannot represent it, such as a map in JSON whose keys are not text, or
 ///   an infinite number.
 pub(super) fn answer<T: Data>(encoding: Encoding, value: &T) -> Result<RVec<u8>, Refusal> {
     let encoded = match encoding {
@@ -168,17 +168,18 @@ pub(super) fn answer<T: Data>(encoding: Encoding, value: &T) -> Result<RVec<u8>,
     encoded.map(RVec::from).map_err(|e| Refusal::BadResult(e.into()))
 }
 
-/// JSON that says what the value says. `null` may stand for what JSON has no word for, and then is not what is meant.
+/// JSON with the same meaning as the value. JSON uses `null` for values that it cannot represent, which would change
+/// the meaning.
 fn as_json<T: Data>(value: &T) -> Result<Vec<u8>, String> {
     let json = serde_json::to_vec(value).map_err(|e| e.to_string())?;
     if json.windows(4).any(|word| word == b"null") && !is_read_back(&json, value) {
-        let text = "JSON has no word for a part of it (a number that is infinite or none at all, a `Some` around a `None`): give it another form, or call by a typed handle";
+        let text = "JSON cannot represent a part of it (an infinite number or NaN, a `Some` around a `None`): give it another form, or call by a typed handle";
         return Err(text.into());
     }
     Ok(json)
 }
 
-/// Whether JSON gives a value that is as large as this one; `null` is smaller than all it can stand for wrongly.
+/// Whether the JSON reads back as a value of the same size; a wrong `null` makes it smaller.
 fn is_read_back<T: Data>(json: &[u8], value: &T) -> bool {
     let size = |value: &T| postcard::to_stdvec(value).map(|bytes| bytes.len());
     serde_json::from_slice::<T>(json).is_ok_and(|back| size(&back).ok() == size(value).ok())
@@ -200,7 +201,7 @@ pub(super) fn answer_fallible<T: Data, E: Data>(
     }
 }
 
-/// What [`Arguments::take_bytes`] reads.
+/// The type that [`Arguments::take_bytes`] reads.
 struct Bytes(Vec<u8>);
 
 impl<'de> Deserialize<'de> for Bytes {
@@ -233,7 +234,7 @@ impl<'de> Deserialize<'de> for Bytes {
                 Ok(Bytes(bytes))
             }
         }
-        // A run of bytes and a list of `u8` are written alike in postcard, so this reads both without a loop.
+        // Postcard encodes bytes and a list of `u8` in the same way, so this reads both without a loop.
         deserializer.deserialize_byte_buf(Reader)
     }
 }
@@ -243,7 +244,7 @@ mod tests {
     use super::*;
     use std::thread;
 
-    /// Lists in lists, as deeply as someone has nested them.
+    /// Nested lists, with any depth.
     #[derive(Deserialize)]
     struct Nest(Vec<Nest>);
 
@@ -253,7 +254,7 @@ mod tests {
         }
     }
 
-    /// How deep the one argument is that is taken out of lists nested so deeply.
+    /// The depth of the first argument.
     fn taken(encoding: Encoding, depth: usize) -> Result<usize, String> {
         let bytes = match encoding {
             Encoding::Binary => [vec![1; depth - 1], vec![0]].concat(),

@@ -1,7 +1,7 @@
-//! The places where an author's type stands, in the signatures of an interface or in a `#[data]` type.
+//! The places of an author's types, in the signatures of an interface or in a `#[data]` type.
 //!
-//! Generated code names such a type once, as the [`Place::Type`] of its place: there the compiler checks that it is
-//! [`Data`]. All other generated code names the place, so that a type that is not `Data` is one error and not many.
+//! Generated code names such a type once, as the [`Place::Type`] of its place. There the compiler checks that it is
+//! [`Data`]. All other generated code names the place, so that a type that is not `Data` causes one error and not many.
 
 use super::{Arguments, answer, answer_fallible, failed_all_the_same, not_returned};
 use crate::{
@@ -20,24 +20,24 @@ pub trait Place<const AT: u32>: 'static {
 
 /// The FFI form of the type at a place.
 ///
-/// It drops its content itself. Otherwise the compiler would look for the content's type wherever generated code can drop
+/// It drops its content itself. Otherwise the compiler would check the content's type wherever generated code can drop
 /// a `Form`, and report each time that the author's type is not [`Data`].
 #[repr(transparent)]
 pub struct Form<P: Place<AT>, const AT: u32>(
     ManuallyDrop<<P::Type as Data>::Ffi>,
-    // Last, since the compiler looks at the last field to find out whether the struct has a size.
+    // Last, because the compiler checks the last field to find out whether the struct is sized.
     PhantomData<fn() -> P>,
 );
 
 impl<P: Place<AT>, const AT: u32> Drop for Form<P, AT> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: nothing reads the content after this, and `into_value`, which takes it, does not come here.
+        // SAFETY: nothing uses the content after this, and `into_value`, which takes it, does not run this.
         unsafe { ManuallyDrop::drop(&mut self.0) }
     }
 }
 
-// SAFETY: it is its own static equivalent, having no lifetimes.
+// SAFETY: it has no lifetimes, so it is its own static equivalent.
 unsafe impl<P: Place<AT>, const AT: u32> GetStaticEquivalent_ for Form<P, AT> {
     type StaticEquivalent = Self;
 }
@@ -50,26 +50,26 @@ unsafe impl<P: Place<AT>, const AT: u32> StableAbi for Form<P, AT> {
 }
 
 impl<P: Place<AT>, const AT: u32> Form<P, AT> {
-    /// Makes the value ready to cross.
+    /// Converts the value to its FFI form.
     #[inline]
     pub fn new(value: P::Type) -> Self {
         Self(ManuallyDrop::new(value.into_ffi()), PhantomData)
     }
 
-    /// Takes the value that crossed over.
+    /// Converts the FFI form to the value.
     #[inline]
     pub fn into_value(self) -> P::Type {
         let mut this = ManuallyDrop::new(self);
-        // SAFETY: `this` is not used or dropped after this, so that the content is taken once.
+        // SAFETY: `this` is not used or dropped after this, so the content is taken once.
         Data::from_ffi(unsafe { ManuallyDrop::take(&mut this.0) })
     }
 
-    /// What the type looks like.
+    /// The description of the type.
     pub fn describe(types: &mut Types) -> Type {
         P::Type::describe(types)
     }
 
-    /// Takes the next argument of an encoded call.
+    /// Reads the next argument of an encoded call.
     ///
     /// # Errors
     ///
@@ -82,7 +82,7 @@ impl<P: Place<AT>, const AT: u32> Form<P, AT> {
     ///
     /// # Errors
     ///
-    /// - [`Refusal::BadResult`] if it cannot be written in that encoding.
+    /// - [`Refusal::BadResult`] if that encoding cannot represent it.
     pub fn answer(encoding: Encoding, value: &P::Type) -> Result<RVec<u8>, Refusal> {
         answer(encoding, value)
     }
@@ -93,7 +93,7 @@ impl<P: Place<AT>, const AT: u32> Form<P, AT> {
         Outcome::Returned(Self::new(value))
     }
 
-    /// What came back from a method that cannot fail. See [`Fallible::received`].
+    /// The result of a method that cannot fail. See [`Fallible::received`].
     #[inline]
     pub fn received(outcome: Outcome<Self, Nothing>) -> Outcome<P::Type, Infallible> {
         match outcome {
@@ -118,9 +118,9 @@ impl<P: Place<VALUE> + Place<ERROR>, const VALUE: u32, const ERROR: u32> Fallibl
         }
     }
 
-    /// What came back from the method, as the host's own values.
+    /// The result of the method, as the host's own values.
     ///
-    /// Runs while the host still keeps the plugin from being unloaded: the FFI forms own memory of the plugin's.
+    /// Runs while the host still keeps the plugin from being unloaded: the FFI forms own memory of the plugin.
     #[inline]
     pub fn received(
         outcome: Outcome<Form<P, VALUE>, Form<P, ERROR>>,

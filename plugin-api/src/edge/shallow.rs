@@ -1,32 +1,32 @@
-//! Reads postcard that may be nested without end: a value of a type that holds its own kind may be nested as often as it has
-//! bytes, and whoever reads it calls itself as often. So what reading takes of the stack is bounded.
+//! Decodes postcard of any nesting depth. A recursive type may be nested as deeply as there are bytes, and its decoder
+//! recurses as deeply. So the stack that decoding uses is bounded.
 
 use serde::de::DeserializeOwned;
 use std::{cell::Cell, fmt};
 
-/// How much of the stack reading a value may take, in bytes.
+/// The maximum stack for decoding a value, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StackLimit(usize);
 
 impl StackLimit {
     /// On a thread with a stack of the usual size, which is 2 MiB or more.
     pub(super) const USUAL: Self = Self(512 << 10);
-    /// Where nothing is known of the stack.
+    /// If the stack of the thread is unknown.
     const UNKNOWN: Self = Self(64 << 10);
 
-    /// On a thread that has so many bytes left. To convert the value and to drop it calls itself as often as to read it did,
-    /// and unoptimized takes up to twice as much: a test tries it on stacks of several sizes.
+    /// For a thread with that many bytes left. Converting and dropping the value recurse as deeply as decoding it, and
+    /// use up to twice as much stack in unoptimized code: a test tries this on stacks of several sizes.
     pub(crate) fn of_thread(left: Option<usize>) -> Self {
         left.map_or(Self::UNKNOWN, |left| Self(Self::USUAL.0.min(left / 4)))
     }
 }
 
-/// Why bytes could not be read.
+/// Why bytes could not be decoded.
 #[derive(Debug)]
 pub(crate) enum Unread {
     /// They are nested too deeply.
     TooDeep,
-    /// So many are left over.
+    /// That many trailing bytes.
     Left(usize),
     /// They are not of the type.
     Unfit(postcard::Error),
@@ -36,13 +36,13 @@ impl fmt::Display for Unread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooDeep => f.write_str("it is nested too deeply to be read"),
-            Self::Left(count) => write!(f, "{count} bytes are left over"),
+            Self::Left(count) => write!(f, "{count} trailing bytes"),
             Self::Unfit(error) => error.fmt(f),
         }
     }
 }
 
-/// Reads one value, which has to be all there is.
+/// Decodes one value from all of the bytes.
 pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8], limit: StackLimit) -> Result<T, Unread> {
     let mut reader = Reader::new(bytes, limit);
     let value = reader.value()?;
@@ -50,7 +50,7 @@ pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8], limit: StackLimit) -> Resu
     Ok(value)
 }
 
-/// Reads one value after the other.
+/// Decodes values one after the other.
 pub(crate) struct Reader<'de> {
     bytes: &'de [u8],
     limit: StackLimit,
@@ -61,7 +61,7 @@ impl<'de> Reader<'de> {
         Self { bytes, limit }
     }
 
-    /// Reads the next value.
+    /// Decodes the next value.
     pub(crate) fn value<T: DeserializeOwned>(&mut self) -> Result<T, Unread> {
         let too_deep = Cell::new(false);
         let shallow =
@@ -78,18 +78,18 @@ impl<'de> Reader<'de> {
         }
     }
 
-    /// Makes sure that all was read.
+    /// Checks that no bytes are left.
     pub(crate) fn end(&self) -> Result<(), Unread> {
         if self.bytes.is_empty() { Ok(()) } else { Err(Unread::Left(self.bytes.len())) }
     }
 }
 
-/// Bytes that end when reading them has gone too deep.
+/// Input that ends when decoding has recursed too deeply.
 ///
-/// A nested value costs at least one byte, its tag or its length, so that the stack cannot grow far between two bytes.
+/// A nested value uses at least one byte, its tag or its length, so the stack cannot grow much between two bytes.
 struct Shallow<'de> {
     bytes: &'de [u8],
-    /// Where the stack was at the beginning.
+    /// The stack pointer at the beginning.
     start: usize,
     limit: StackLimit,
     too_deep: &'de Cell<bool>,
@@ -108,7 +108,7 @@ impl<'de> Shallow<'de> {
     }
 }
 
-/// About where the calling thread's stack ends.
+/// The approximate end of the calling thread's stack.
 #[inline(never)]
 fn stack_pointer() -> usize {
     let here = 0_u8;

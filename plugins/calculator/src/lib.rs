@@ -1,8 +1,8 @@
-//! Arithmetic with errors that say what is wrong, and a history that survives reloads.
+//! Arithmetic with helpful errors, and a history that survives reloads.
 //!
-//! What there is to copy: a configuration with defaults that changes while the plugin runs, state that is handed
-//! over, a lifecycle that is logged, and errors for programs and people. All methods take `&self` and come on many
-//! threads at once, so what changes is behind a lock.
+//! This example shows a configuration with defaults that changes while the plugin runs, state that a reload hands
+//! over, a lifecycle that is logged, and errors for programs and people. All methods take `&self` and run on many
+//! threads at once, so mutable data is behind a lock.
 
 use replug_api::{prelude::*, serde::Deserialize};
 use replug_interfaces::{CalcError, CalcStatus, Calculator, Entry};
@@ -15,7 +15,7 @@ use std::{
 #[derive(Clone, Debug, Deserialize)]
 #[serde(crate = "replug_api::serde", deny_unknown_fields, default)]
 pub struct CalcConfig {
-    /// How many calculations are remembered.
+    /// The maximum number of calculations in the history.
     pub history_limit: usize,
 }
 
@@ -162,7 +162,7 @@ impl Calculator for Basic {
 
 impl Basic {
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        // An entry is there whole or not at all, so a panic on another thread leaves the memory as good as it was.
+        // An entry is added completely or not at all, so the memory is valid even after a panic on another thread.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -180,7 +180,7 @@ fn finite(result: f64) -> Option<f64> {
 }
 
 fn not_finite(calculation: &str) -> String {
-    format!("not finite: {calculation} is not a number that can be given")
+    format!("not finite: {calculation} has no finite result")
 }
 
 replug_api::export!(Basic: Calculator);

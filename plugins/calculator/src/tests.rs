@@ -49,7 +49,7 @@ fn an_error_has_a_code_a_message_and_the_operands() {
         (
             calculator.power(10.0, 400.0),
             CalcError::NOT_FINITE,
-            "not finite: 10 to the power of 400 is not a number that can be given",
+            "not finite: 10 to the power of 400 has no finite result",
             "base=10 exponent=400",
         ),
     ];

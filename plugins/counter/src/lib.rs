@@ -1,7 +1,7 @@
 //! A number that survives reloads.
 //!
-//! What there is to copy: `State`, which the old generation saves and the new one restores while no call runs. Edit
-//! and save this file while you count, and the count goes on.
+//! This example shows `State`, which the old generation saves and the new one restores while no call runs. Edit
+//! and save this file while you count, and the count continues.
 
 use replug_api::{
     prelude::*,
@@ -16,7 +16,7 @@ pub struct Tally {
     value: AtomicU64,
 }
 
-/// What a new generation takes over. Raise [`Plugin::STATE_VERSION`] when its shape changes.
+/// The state for a new generation. Increase [`Plugin::STATE_VERSION`] when its shape changes.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(crate = "replug_api::serde")]
 pub struct Saved {

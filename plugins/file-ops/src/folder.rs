@@ -1,9 +1,9 @@
 //! A folder that paths cannot leave.
 //!
 //! Every path is resolved by `openat2` with `RESOLVE_BENEATH`: the kernel follows it step by step and refuses the
-//! step that would leave the folder, be it `..`, an absolute path or a symlink. To resolve and to open are one call,
-//! so nobody can put a symlink in between, as they could after `canonicalize` and a comparison. It also holds for
-//! files that do not exist yet. What it cannot see is a hard link: whoever can make one may read the file anyway.
+//! step that would leave the folder, be it `..`, an absolute path or a symlink. One call resolves and opens the path,
+//! so nobody can insert a symlink in between, which is possible after `canonicalize` and a comparison. It also works for
+//! files that do not exist yet. It cannot detect hard links, but a user who can create one may read the file anyway.
 
 use replug_interfaces::{FileEntry, FileError, FileKind};
 use rustix::{
@@ -19,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Attempts at a path whose folders are being renamed meanwhile: then the kernel cannot tell and says `AGAIN`.
+/// Attempts at a path while its folders are renamed: in that case the kernel returns `AGAIN`.
 const ATTEMPTS: usize = 16;
 
 /// A folder that paths cannot leave. It is open, so it stays the same one even if it is renamed.
@@ -28,7 +28,7 @@ pub(crate) struct Folder {
     fd: OwnedFd,
 }
 
-/// Why a file was left alone, before it is told whose path it was.
+/// Why a file was not used, without its path.
 pub(crate) enum Problem {
     NotAFile,
     TooLarge { limit: u64 },
@@ -49,20 +49,19 @@ impl From<io::Error> for Problem {
 }
 
 impl Problem {
-    /// What to tell the caller who asked for `path`.
+    /// The error for the caller who asked for `path`.
     pub(crate) fn at(self, path: &str) -> FileError {
         let (code, what) = match &self {
             Self::Os(Errno::XDEV) => {
                 (FileError::NOT_ALLOWED, "is not allowed: a symlink leads out of its folder".to_owned())
             }
             Self::Os(Errno::NOENT) => {
-                (FileError::NOT_FOUND, "is not there, or the folder around it is not".to_owned())
+                (FileError::NOT_FOUND, "does not exist, or its folder does not".to_owned())
             }
-            Self::Os(Errno::NOTDIR) => (
-                FileError::NOT_A_FOLDER,
-                "is not a folder, or goes through something that is none".to_owned(),
-            ),
-            // `NXIO` is a pipe that nobody reads, or a socket.
+            Self::Os(Errno::NOTDIR) => {
+                (FileError::NOT_A_FOLDER, "is not a folder, or a part of its path is not".to_owned())
+            }
+            // `NXIO` is a pipe without a reader, or a socket.
             Self::NotAFile | Self::Os(Errno::ISDIR | Errno::NXIO) => {
                 (FileError::NOT_A_FILE, "is not a file".to_owned())
             }
@@ -79,7 +78,7 @@ impl Problem {
 }
 
 impl Folder {
-    /// Opens the folder at a path that is trusted. It fails on a kernel without `openat2` (before Linux 5.6).
+    /// Opens the folder at a trusted path. It fails on a kernel without `openat2` (before Linux 5.6).
     pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = openat2(CWD, &path, flags, Mode::empty(), ResolveFlags::empty())?;
@@ -145,7 +144,7 @@ impl Folder {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(Problem::NotAFile);
         };
-        // `unlinkat` follows no symlink and takes no folder, whatever became of the name since it was looked at.
+        // `unlinkat` follows no symlink and removes no folder, even if the name has changed since the check.
         let parent = self.resolve(parent, OFlags::PATH | OFlags::DIRECTORY)?;
         Ok(unlinkat(parent, name, AtFlags::empty())?)
     }

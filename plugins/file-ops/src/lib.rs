@@ -1,8 +1,8 @@
 //! Text files in the folders that `[config]` allows, and nowhere else.
 //!
-//! What there is to copy: a configuration that is checked when it arrives and takes effect while the plugin runs
-//! (a bad one is refused, and the one before stays), and an interface to something that callers must not leave.
-//! This file decides what a path means; `folder` keeps it in its place.
+//! This example shows a configuration that is checked when it arrives and applied while the plugin runs
+//! (an invalid one is rejected, and the previous one stays), and an interface to a resource that callers must not leave.
+//! This file decides what a path means; `folder` enforces the boundary.
 
 mod folder;
 
@@ -19,8 +19,8 @@ use std::{
 #[derive(Clone, Debug, Deserialize)]
 #[serde(crate = "replug_api::serde", deny_unknown_fields, default)]
 pub struct FileOpsConfig {
-    /// The folders that may be used, without `..`. One that is relative lies in the plugin's data folder and is made
-    /// if it is not there; an absolute one must be there.
+    /// The folders that may be used, without `..`. A relative one is in the plugin's data folder and is created
+    /// if it does not exist; an absolute one must exist.
     pub allowed_paths: Vec<PathBuf>,
     /// The largest file that is read or written, in bytes.
     pub max_file_size: u64,
@@ -38,7 +38,7 @@ pub struct Files {
     policy: RwLock<Arc<Policy>>,
 }
 
-/// What a configuration came to. A call goes by the one that it began with.
+/// The checked form of a configuration. A call uses the one that it began with.
 struct Policy {
     folders: Vec<Folder>,
     max_file_size: u64,
@@ -107,7 +107,7 @@ impl FileOps for Files {
 
 impl Files {
     fn policy(&self) -> Arc<Policy> {
-        // A policy is there whole or not at all, so a panic on another thread does not spoil it.
+        // A policy is replaced completely or not at all, so it is valid even after a panic on another thread.
         self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -118,7 +118,7 @@ impl Policy {
         Ok(Self { folders: folders.collect::<Result<_, _>>()?, max_file_size: config.max_file_size })
     }
 
-    /// The folder that a caller's path lies in, and the path from there.
+    /// The folder that contains a caller's path, and the path relative to it.
     fn place(&self, path: &str) -> Result<(&Folder, PathBuf), FileError> {
         let refused = |why: &str| {
             FileError::new(FileError::NOT_ALLOWED, format!("`{path}` is not allowed: {why}"))
@@ -144,11 +144,11 @@ fn allow(data_dir: &Path, allowed: &Path) -> Result<Folder, PluginError> {
         PluginError::new("bad_config", message).with("key", "allowed_paths")
     };
     if has_dot_dot(allowed) {
-        return Err(refused("contains `..`: write where it leads as an absolute path".to_owned()));
+        return Err(refused("contains `..`: write the target as an absolute path".to_owned()));
     }
     let path = data_dir.join(allowed);
     if allowed.is_relative() {
-        fs::create_dir_all(&path).map_err(|error| refused(format!("cannot be made: {error}")))?;
+        fs::create_dir_all(&path).map_err(|error| refused(format!("cannot be created: {error}")))?;
     }
     Folder::open(path).map_err(|error| refused(format!("cannot be used: {error}")))
 }

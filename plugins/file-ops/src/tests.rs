@@ -6,7 +6,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::os::unix::{fs::symlink, net::UnixListener};
 use tempfile::TempDir;
 
-/// A data folder with `files` in it, beside which lies what must not be reached.
+/// A data folder with `files` in it, beside files that must not be reachable.
 struct World {
     dir: TempDir,
     files: Files,
@@ -173,7 +173,7 @@ fn a_new_configuration_takes_effect_at_once_and_a_bad_one_not_at_all() {
     for (bad, why) in [
         (world.absolute("missing"), "cannot be used: No such file"),
         (world.absolute("secret"), "cannot be used: Not a directory"),
-        ("../elsewhere".to_owned(), "contains `..`: write where it leads as an absolute path"),
+        ("../elsewhere".to_owned(), "contains `..`: write the target as an absolute path"),
     ] {
         let error = world.files.on_config(allow(bad)).expect_err(why);
         assert_eq!((error.code.as_str(), &error.details["key"]), ("bad_config", &"allowed_paths".into()));

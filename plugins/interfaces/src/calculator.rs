@@ -29,10 +29,10 @@ pub trait Calculator {
     /// `n!`; an error if it does not fit into 64 bits.
     fn factorial(&self, n: u64) -> Result<u64, CalcError>;
 
-    /// The calculations that are remembered, the oldest first.
+    /// The history of calculations, the oldest first.
     fn history(&self) -> Vec<Entry>;
 
-    /// How the calculator is doing.
+    /// The status of the calculator.
     fn status(&self) -> CalcStatus;
 }
 
@@ -42,21 +42,21 @@ pub trait Calculator {
 pub struct Entry {
     /// The method, such as `add`.
     pub operation: String,
-    /// What it was called with.
+    /// The arguments.
     pub operands: Vec<f64>,
-    /// What came out.
+    /// The result.
     pub result: f64,
 }
 
-/// How a calculator is doing.
+/// The status of a calculator.
 #[replug_api::data]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CalcStatus {
     /// The generation of the plugin that answers.
     pub generation: u64,
-    /// How many calculations are remembered.
+    /// The number of calculations in the history.
     pub remembered: u64,
-    /// How many are remembered at most.
+    /// The maximum number of calculations in the history.
     pub history_limit: u64,
 }
 
@@ -68,7 +68,7 @@ pub struct CalcError {
     pub code: String,
     /// For people.
     pub message: String,
-    /// The operands by name, as text, so that none of them loses a digit.
+    /// The operands by name, as text, so that none of them loses precision.
     pub details: BTreeMap<String, String>,
 }
 

@@ -3,7 +3,7 @@
 /// A number that only goes up.
 #[replug_api::interface]
 pub trait Counter {
-    /// Adds `by` and gives the new value, which stays at the largest that 64 bits hold once it is there.
+    /// Adds `by` and returns the new value, which saturates at the largest 64-bit number.
     fn increment(&self, by: u64) -> u64;
 
     /// The present value.

@@ -11,17 +11,17 @@ pub trait FileOps {
     /// The text in a file.
     fn read(&self, path: &str) -> Result<String, FileError>;
 
-    /// Makes a file, or replaces what is in it; gives its size in bytes. The folder around it must be there.
+    /// Creates a file, or replaces its content; returns its size in bytes. Its folder must exist.
     fn write(&self, path: &str, contents: &str) -> Result<u64, FileError>;
 
-    /// What is in a folder, sorted by name. `.` is the first allowed folder itself.
+    /// The entries of a folder, sorted by name. `.` is the first allowed folder itself.
     fn list(&self, path: &str) -> Result<Vec<FileEntry>, FileError>;
 
     /// Deletes a file, but no folder. Of a symlink to a file it deletes the link.
     fn delete(&self, path: &str) -> Result<(), FileError>;
 }
 
-/// One thing in a folder.
+/// One entry of a folder.
 #[replug_api::data]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileEntry {
@@ -29,11 +29,11 @@ pub struct FileEntry {
     pub name: String,
     /// What it is.
     pub kind: FileKind,
-    /// How many bytes are in it; 0 for anything but a file.
+    /// Its size in bytes; 0 for anything but a file.
     pub size_bytes: u64,
 }
 
-/// What a thing in a folder is.
+/// The kind of an entry of a folder.
 #[replug_api::data]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
@@ -51,7 +51,7 @@ pub enum FileKind {
     Other,
 }
 
-/// Why a file was left alone.
+/// Why an operation on a file failed.
 #[replug_api::data]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileError {
@@ -66,17 +66,17 @@ pub struct FileError {
 impl FileError {
     /// The code of a path that leads out of the allowed folders.
     pub const NOT_ALLOWED: &'static str = "not_allowed";
-    /// The code of a path where nothing is.
+    /// The code of a path that does not exist.
     pub const NOT_FOUND: &'static str = "not_found";
-    /// The code of something that is not a file where there should be one.
+    /// The code of a path that is not a file, where a file is needed.
     pub const NOT_A_FILE: &'static str = "not_a_file";
-    /// The code of something that is not a folder where there should be one.
+    /// The code of a path that is not a folder, where a folder is needed.
     pub const NOT_A_FOLDER: &'static str = "not_a_folder";
     /// The code of a file with more bytes than the configuration allows.
     pub const TOO_LARGE: &'static str = "too_large";
     /// The code of a file that is not UTF-8.
     pub const NOT_TEXT: &'static str = "not_text";
-    /// The code of what else the operating system refuses.
+    /// The code of any other error of the operating system.
     pub const IO: &'static str = "io";
 
     /// An error with its code and message, and without details.

@@ -1,6 +1,6 @@
 //! The interfaces that the example plugins implement and hosts call: one file for each, with its data types.
 //!
-//! A contract lives in a crate of its own, so that both sides depend on it and neither on the other, and so that
+//! A contract is a crate of its own, so that both sides depend on it and not on each other, and so that
 //! its edges are compiled here once and not at every edit of a plugin.
 
 mod calculator;

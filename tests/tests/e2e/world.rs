@@ -272,7 +272,7 @@ fn a_copy_of_a_plugin_that_runs_is_named_and_not_the_one_that_runs() {
         error.contains("plugins/a-copy/plugin.toml: duplicate id `dev.test.original`, already used by"),
         "{error}"
     );
-    assert!(error.contains("plugins/original/plugin.toml: this plugin is ignored"), "{error}");
+    assert!(error.contains("plugins/original/plugin.toml; this plugin is ignored"), "{error}");
     assert_eq!(lab.probe().version().unwrap(), 1);
     fs::remove_dir_all(lab.path("")).unwrap();
     // Between the one and the other, there may be no plugin of that id.

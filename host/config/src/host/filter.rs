@@ -1,12 +1,12 @@
-//! Log filters: what is checked of them, and what they say of plugins.
+//! Log filters: checking them, and the level that they set for plugins.
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 
-/// The target under which the host passes on what plugins log.
+/// The target of the events that plugins log.
 const PLUGIN_TARGET: &str = "plugin";
 
-/// Checks that a text is a filter as `tracing_subscriber::EnvFilter` reads it. The error says what it is not.
+/// Checks that `tracing_subscriber::EnvFilter` accepts the text as a filter. The error says why it does not.
 #[cfg(feature = "log-filter")]
 pub(super) fn check(text: &str) -> Result<(), String> {
     match tracing_subscriber::EnvFilter::builder().parse(text) {
@@ -15,7 +15,7 @@ pub(super) fn check(text: &str) -> Result<(), String> {
     }
 }
 
-/// The same, as far as it is known without that type: directives that name spans or fields are not checked.
+/// The same check without that type: it cannot check directives that name spans or fields.
 #[cfg(not(feature = "log-filter"))]
 pub(super) fn check(text: &str) -> Result<(), String> {
     match text.parse::<Targets>() {
@@ -24,7 +24,7 @@ pub(super) fn check(text: &str) -> Result<(), String> {
     }
 }
 
-/// What a filter says of the events of plugins.
+/// The level that a filter sets for the events of plugins.
 pub(super) fn of_plugins(filter: &str) -> Option<LevelFilter> {
     let targets: Targets = filter.parse().ok()?;
     let named = targets.iter().find(|(target, _)| *target == PLUGIN_TARGET).map(|(_, level)| level);

@@ -167,7 +167,10 @@ fn a_wrong_type_is_refused_with_key_line_and_expected_type() {
         ("id = 'a.b'\nauto_start = 'yes'", ":2: `auto_start` is a string, but must be true or false"),
         ("id = 'a.b'\nbuild = 'cargo'", ":2: `build` is a string, but must be a table"),
         ("id = 'a.b'\nconfig = [1]", ":2: `config` is a list, but must be a table"),
-        ("id = 'a.b'\n[build]\nfeatures = ['a', 1]", ":3: `build.features` is a list with something else"),
+        (
+            "id = 'a.b'\n[build]\nfeatures = ['a', 1]",
+            ":3: `build.features` is a list with a value of another",
+        ),
         (
             "id = 'a.b'\n[reload]\ndrain_timeout = 5",
             ":3: `reload.drain_timeout` is an integer, but must be a dur",
@@ -205,10 +208,7 @@ fn an_illegal_value_is_refused_with_the_way_out() {
         ("id = 'a.b'\n[process]\nenv = 'HOME'", "`process.env` is a string, but must be a list of strings"),
         ("id = 'a.b'\n[limits]\nmemory = '12 apples'", "is not a size"),
         ("id = 'a.b'\n[limits]\nmemory = 512", ":3: `limits.memory`: 512 is too small: a process needs more"),
-        (
-            "id = 'a.b'\n[limits]\nopen_files = 9",
-            "one for each call that runs at the same time; write 16 or more",
-        ),
+        ("id = 'a.b'\n[limits]\nopen_files = 9", "one for each concurrent call; write 16 or more"),
         ("id = 'a.b'\n[limits]\nprocesses = 0", "write 4 or more"),
         ("id = 'a.b'\n[limits]\nmemroy = 1", "did you mean `memory`?"),
         ("id = 'a.b'\n[limits]\ncgroup = 'on'", "known: `off`, `preferred`, `required`"),
@@ -228,7 +228,7 @@ fn an_illegal_value_is_refused_with_the_way_out() {
         ("id = 'a.b'\n[reload]\ndrain_timeout = '0s'", "a duration of zero"),
         ("id = 'a.b'\n[reload]\nunload = 'always'", "known: `never`, `verified`"),
         ("id = 'a.b'\n[reload.confirm]\nmax_error_rate = 50", "50 is not between 0 and 1"),
-        ("id = 'a.b'\n[config]\nx = inf", ":3: `config`: a number that is infinite"),
+        ("id = 'a.b'\n[config]\nx = inf", ":3: `config`: an infinite number"),
     ] {
         let message = refusal(content);
         assert!(message.contains(expected), "{content:?}: {message}");
@@ -325,7 +325,7 @@ fn of_two_plugins_with_one_id_the_first_by_path_stays_and_both_are_named() {
     assert!(found.manifests[0].root.ends_with("a"));
     let message = found.problems[0].to_string();
     assert!(message.contains("b/plugin.toml: duplicate id `dev.same`, already used by"), "{message}");
-    assert!(message.contains("a/plugin.toml: this plugin is ignored until"), "{message}");
+    assert!(message.contains("a/plugin.toml; this plugin is ignored until"), "{message}");
 }
 
 #[test]
@@ -345,7 +345,7 @@ fn of_several_plugins_with_one_id_the_one_that_is_served_stays() {
         found
             .problems
             .iter()
-            .all(|it| it.to_string().contains("already used by") && it.to_string().contains("b/plugin.toml:"))
+            .all(|it| it.to_string().contains("already used by") && it.to_string().contains("b/plugin.toml;"))
     );
 }
 

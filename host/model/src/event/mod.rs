@@ -1,4 +1,4 @@
-//! What happens in a host, as it is told to everyone who listens. Written by every stage, read by none of them.
+//! The events of a host, emitted to all readers. Every stage emits them, and none reads them.
 
 mod limits;
 mod name;
@@ -18,21 +18,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{path::PathBuf, time::Duration};
 
-/// One thing that happened.
+/// One event.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Event {
     /// When, as RFC 3339 in UTC with milliseconds.
     pub at: String,
-    /// To which plugin, where it concerns one.
+    /// The plugin that it concerns, if it concerns one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plugin: Option<PluginId>,
-    /// To which generation of it.
+    /// The generation that it concerns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<Generation>,
     /// The artifact of that generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
-    /// What.
+    /// What happened.
     #[serde(flatten)]
     pub kind: EventKind,
 }
@@ -42,11 +42,11 @@ pub struct Event {
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EventKind {
-    /// The host is up: the plugins that it found are loaded, or have said why not.
+    /// The host is up: the plugins that it found serve, or have reported why not.
     HostStarted {
         /// The plugins folder.
         plugins_dir: PathBuf,
-        /// How many plugins run.
+        /// The number of plugins that run.
         running: usize,
     },
     /// A manifest was found.
@@ -54,7 +54,7 @@ pub enum EventKind {
         /// The plugin's folder.
         path: PathBuf,
     },
-    /// A manifest could not be used, or the plugins folder could not be read.
+    /// A manifest is invalid, or the plugins folder cannot be read.
     DiscoveryFailed {
         /// The file or folder.
         path: PathBuf,
@@ -63,13 +63,13 @@ pub enum EventKind {
     },
     /// A build began.
     BuildStarted {
-        /// The file whose change asked for it; none at the start of the host and on command.
+        /// The file whose change triggered it; none at the start of the host and for a command.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cause: Option<PathBuf>,
     },
-    /// How far a build has come; told when that has changed, and not more than once a second.
+    /// The progress of a build; emitted when it has changed, at most once a second.
     BuildProgress(BuildProgress),
-    /// A build failed. The generation before it, if any, goes on.
+    /// A build failed. The present generation, if there is one, keeps serving.
     BuildFailed {
         /// What went wrong, in one line.
         error: String,
@@ -78,79 +78,80 @@ pub enum EventKind {
     },
     /// A build was cancelled because the source changed again.
     BuildSuperseded,
-    /// A build gave nothing new: the very artifact that already serves, or, when the host or the plugin starts, the one from
-    /// which the plugin went back. Nothing was swapped.
+    /// A build gave nothing new: the artifact that already serves or, when the host or the plugin starts, the one from
+    /// which the plugin was rolled back. Nothing was swapped.
     BuildUnchanged {
-        /// The compiler's warnings; none if it had nothing to compile.
+        /// The compiler's warnings; empty if nothing was compiled.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         warnings: Vec<Diagnostic>,
     },
     /// A new generation serves.
     Reloaded {
-        /// How long each stage took.
+        /// The duration of each stage.
         stages: Stages,
         /// From the save (or the command) until calls reach the new generation, in milliseconds.
         total_ms: f64,
-        /// How long calls waited because the version before was stopped first, in milliseconds.
+        /// How long calls waited because the previous version was stopped first, in milliseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         gap_ms: Option<f64>,
-        /// The compiler's warnings; none if it had nothing to compile.
+        /// The compiler's warnings; empty if nothing was compiled.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         warnings: Vec<Diagnostic>,
     },
-    /// What bounds the process of the generation that serves now, and what does not; told where the manifest has `[limits]`.
+    /// The limits in force and not in force for the process of the serving generation; emitted if the manifest has
+    /// `[limits]`.
     LimitsApplied(LimitsInForce),
-    /// A new artifact did not come to serve.
+    /// A new artifact was rejected.
     ReloadFailed {
-        /// The stage that refused it.
+        /// The stage that rejected it.
         stage: Stage,
         /// Why, and what to do.
         error: String,
-        /// The generation that goes on, if there is one.
+        /// The generation that keeps serving, if there is one.
         kept_generation: Option<Generation>,
-        /// How long calls waited, in milliseconds, if the version before was stopped first and then started again.
+        /// How long calls waited, in milliseconds, if the previous version was stopped first and then started again.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         gap_ms: Option<f64>,
     },
-    /// An old generation has run its last call.
+    /// The last call of an old generation has ended.
     GenerationRetired {
         /// What became of it.
         outcome: RetireOutcome,
     },
     /// An earlier artifact serves again, as a new generation.
     RolledBack {
-        /// The generation that was left.
+        /// The generation that was replaced.
         from: Generation,
         /// Why.
         reason: String,
     },
-    /// The answer to a `--call`.
+    /// The result of a `--call`.
     CallResult {
         /// The method.
         method: String,
         /// What it returned.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         result: Option<Value>,
-        /// Why there is no result.
+        /// The error, if there is no result.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<Value>,
     },
     /// The plugin's configuration changed while it ran.
     Configured {
-        /// How it took effect: `live` by the running instance, or `restarted` as a new generation.
+        /// How it was applied: `live` by the running instance, or `restarted` as a new generation.
         how: String,
     },
-    /// The plugin has refused a new configuration: the one before holds.
+    /// The plugin has rejected a new configuration: it keeps the previous one.
     ConfigureFailed {
-        /// The manifest that says it; none if it was given by order, after which all is as before.
+        /// The manifest with the new configuration; none if it was set by a command, which then had no effect.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file: Option<PathBuf>,
         /// Why, and what to do.
         error: String,
-        /// The generation that goes on, if there is one.
+        /// The generation that keeps serving, if there is one.
         kept_generation: Option<Generation>,
     },
-    /// A panic in the plugin, caught at the edge or on a thread of its own.
+    /// A panic in the plugin, caught at the edge or on one of the plugin's threads.
     PluginPanicked {
         /// The panic's message.
         message: String,
@@ -158,83 +159,84 @@ pub enum EventKind {
         location: String,
         /// The thread.
         thread: String,
-        /// Where `RUST_BACKTRACE` asks for it.
+        /// Set if `RUST_BACKTRACE` asks for it.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         backtrace: String,
     },
-    /// The plugin's process ended without having been asked to. Calls that were in it got the same reason.
+    /// The plugin's process ended unexpectedly. Calls in progress in it returned the same reason.
     PluginCrashed {
-        /// What ended it: `SIGSEGV`, `SIGKILL`, ...
+        /// The signal that ended it: `SIGSEGV`, `SIGKILL`, ...
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<String>,
-        /// The status that it ended with.
+        /// Its exit status.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         exit: Option<i32>,
         /// The last lines of its standard error.
         stderr_tail: String,
-        /// In how many milliseconds it will be started again; none if it will not.
+        /// The time in milliseconds until it is restarted; none if it is not.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         restart_in_ms: Option<u64>,
     },
-    /// The plugin's process was started again after a crash, as a new generation.
+    /// The plugin's process was restarted after a crash, as a new generation.
     PluginRestarted {
-        /// How many times its process has ended within the window that counts; at least once.
+        /// How many times its process has ended within `death_window`; at least once.
         deaths: usize,
     },
-    /// A call into a plugin in the host's own process has not come back within its `call_timeout`. Told once for each such
-    /// call; nothing can end it.
+    /// A call into a plugin in the host's own process has not returned within its `call_timeout`. Emitted once for each
+    /// such call; nothing can interrupt it.
     PluginStuck {
         /// The method.
         method: String,
-        /// The name of the thread that is in it, as the kernel knows it.
+        /// The kernel's name of the thread that runs it.
         thread: String,
-        /// The number of that thread, as the kernel counts.
+        /// The kernel's id of that thread.
         thread_id: u32,
-        /// For how long it has been there at least, in milliseconds.
+        /// The minimum time for which it has run, in milliseconds.
         for_ms: u64,
     },
     /// The plugin runs in a process of its own from now on, though its manifest does not ask for it.
     PluginDemoted {
-        /// In which of its methods it crashed the host, or in which step of its life, if that is why.
+        /// The method or lifecycle step in which it crashed the host, if that is the reason.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         method: Option<String>,
-        /// The line of its source that crashed the host, such as `src/lib.rs:12`, if that is known.
+        /// The source line that crashed the host, such as `src/lib.rs:12`, if it is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         line: Option<String>,
-        /// The signal that it crashed the host with; none if it was no crash, or a call of `exit`.
+        /// The signal of the crash; none if there was no crash, or a call of `exit`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<String>,
         /// Why.
         reason: String,
     },
-    /// The plugin has crashed the host, or its process has ended too often: it is left alone until it is started, or its
-    /// artifact is another.
+    /// The plugin has crashed the host, or its process has ended too often: it is quarantined until someone starts it,
+    /// or its artifact changes.
     PluginQuarantined {
-        /// In which of its methods it crashed the host, or in which step of its life, if it did.
+        /// The method or lifecycle step in which it crashed the host, if it did.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         method: Option<String>,
-        /// The line of its source that crashed the host, such as `src/lib.rs:12`, if that is known.
+        /// The source line that crashed the host, such as `src/lib.rs:12`, if it is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         line: Option<String>,
-        /// The signal that it crashed the host with; none if it did not, or called `exit`.
+        /// The signal of the crash; none if there was none, or a call of `exit`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<String>,
         /// Why.
         reason: String,
     },
-    /// The host before this one did not end in good order, and no plugin was kept from doing that again.
+    /// The previous host did not shut down cleanly, and the cause could not be attributed to one plugin.
     HostCrashed {
-        /// The signal that ended it, if that is known.
+        /// The signal that ended it, if it is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<String>,
-        /// The plugins that were in the middle of something, with the method.
+        /// The plugins with a call or lifecycle step in progress, with the method or step.
         in_flight: Vec<String>,
-        /// What is known of it.
+        /// What is known about the crash.
         reason: String,
     },
-    /// The state that was saved before a crash or a stop is of no use, or none could be saved: the plugin begins without it.
+    /// The state that was saved before a crash or a stop is unusable, or none could be saved: the plugin begins without
+    /// it.
     CheckpointLost {
-        /// Why, and where it is.
+        /// Why, and where the state is.
         reason: String,
     },
     /// The plugin was stopped.
@@ -242,9 +244,9 @@ pub enum EventKind {
         /// Why.
         reason: String,
     },
-    /// A `tracing` event of the plugin's, or a line that its process has written. Of each, 100 a second are told; where there
-    /// were more, one says how many were left out. Under `replug dev` and `replug run`, also a line that was written in the
-    /// host's process, without a plugin where more than one can have written it.
+    /// A `tracing` event of the plugin, or a line that its process has written. At most 100 of each kind are emitted
+    /// per second; if there were more, one of them reports how many were omitted. Under `replug dev` and `replug run`,
+    /// also a line that was written in the host's process, without a plugin if more than one may have written it.
     Log {
         /// `ERROR`, `WARN`, `INFO`, `DEBUG` or `TRACE`.
         level: String,
@@ -258,45 +260,45 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         spans: Vec<Value>,
     },
-    /// The host's configuration says something else than before.
+    /// The host's configuration has changed.
     ConfigChanged {
-        /// The keys whose new values count from now on.
+        /// The keys whose new values take effect now.
         applied: Vec<String>,
-        /// The keys whose new values count when the host is started again.
+        /// The keys whose new values take effect when the host is restarted.
         restart_needed: Vec<String>,
     },
-    /// The host's configuration has changed and cannot be used: what it said before goes on.
+    /// The host's configuration has changed and is invalid: the previous one stays in force.
     ConfigRefused {
         /// Why, with file, line and key, and what to do.
         error: String,
     },
-    /// The control plane takes requests.
+    /// The control plane accepts requests.
     ControlListening {
-        /// The Unix socket, for the commands.
+        /// The Unix socket for the commands.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         socket: Option<PathBuf>,
-        /// Where it serves HTTP, as the beginning of a URL.
+        /// The HTTP address, as the beginning of a URL.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         http: Option<String>,
     },
-    /// Someone had the host change something, or tried to.
+    /// A client changed something in the host, or tried to.
     Audit {
-        /// Who: `uid 1000, pid 4242` over the socket, else the address that it came from.
+        /// The client: `uid 1000, pid 4242` over the socket, else its address.
         who: String,
-        /// What was asked for, such as `reload`.
+        /// The command, such as `reload`.
         command: String,
-        /// `ok`, or why not.
+        /// `ok`, or the error.
         outcome: String,
-        /// For calls of a method, which may come by the thousand: how many like this there were since the last word of
-        /// them.
+        /// For calls of a method, which may be very frequent: the number of calls like this since the last such
+        /// event.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         count: Option<u64>,
     },
     /// The host has stopped all plugins.
     HostStopped,
-    /// Whoever reads this was too slow: these events are gone. Only the reader that lost them is told.
+    /// The reader of this event was too slow: these events are lost. Only the reader that lost them gets it.
     EventsLost {
-        /// How many.
+        /// The number of lost events.
         count: u64,
     },
 }
@@ -318,23 +320,23 @@ pub struct Diagnostic {
     pub rendered: String,
 }
 
-/// What became of a generation that no longer serves.
+/// How a generation that no longer serves has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RetireOutcome {
     /// Its instance was dropped; its code stays mapped, which is the default.
     Kept,
-    /// Its instance was dropped, and its code was unmapped, which was verified.
+    /// Its instance was dropped, and its code was unmapped, which the host has verified.
     Unloaded,
-    /// It was to be unmapped, but something still holds it: it stays.
+    /// It should have been unmapped, but something still refers to it: it stays mapped.
     StillMapped,
-    /// It lived in a process of its own, which has ended.
+    /// It ran in a process of its own, which has ended.
     Ended,
     /// Its instance could not be dropped because the drop panicked; its code stays mapped.
     DropPanicked,
 }
 
-/// A duration in milliseconds to a thousandth.
+/// A duration in milliseconds, rounded to a thousandth.
 pub fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -1,4 +1,4 @@
-//! What the kinds of events are called, without writing one: declared once, and the compiler sees to it that none is missing.
+//! The names of the kinds of events: declared once, and the compiler checks that none is missing.
 
 use super::EventKind;
 
@@ -8,7 +8,7 @@ macro_rules! names {
             /// The names of all kinds.
             pub const NAMES: &[&str] = &[$($name),*];
 
-            /// Its name, as the field `event` has it in JSON.
+            /// Its name, as in the JSON field `event`.
             pub fn name(&self) -> &'static str {
                 match self {
                     $(Self::$kind { .. } => $name,)*
@@ -59,7 +59,7 @@ mod tests {
     use crate::event::Stages;
     use serde_json::{Value, json};
 
-    /// All fields that any kind needs.
+    /// All fields of all kinds.
     fn of_all_kinds() -> Value {
         json!({
             "plugins_dir": "", "running": 0, "path": "", "error": "", "diagnostics": [], "total_ms": 0.0,

@@ -1,18 +1,18 @@
-//! How far a build has come.
+//! The progress of a build.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// How far a build has come.
+/// The progress of a build.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildProgress {
-    /// How many of its units of work cargo has done; a crate is one, and so is its build script.
+    /// How many of its units cargo has finished; a crate is one, and so is its build script.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<u64>,
-    /// How many there are.
+    /// The number of units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
-    /// What is done at the moment: the crates that are compiled, or what the build waits for.
+    /// The present work: the crates that are compiled, or what the build waits for.
     pub doing: String,
 }
 

@@ -1,4 +1,4 @@
-//! The stages of a reload, and how long each took.
+//! The stages of a reload, and their durations.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,15 +12,15 @@ pub enum Stage {
     Build,
     /// Copying into the store.
     Store,
-    /// Reading the file and judging it.
+    /// Reading and checking the file.
     Preflight,
-    /// Opening it and making the instance.
+    /// Opening it and creating the instance.
     Load,
     /// Handing over the state.
     Migrate,
-    /// Making it the one that calls reach.
+    /// Making it the generation that calls reach.
     Swap,
-    /// Watching how it does.
+    /// Watching its calls.
     Confirm,
 }
 
@@ -40,7 +40,7 @@ impl Stage {
     }
 }
 
-/// How long each stage of a reload took, in milliseconds.
+/// The duration of each stage of a reload, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each field is the stage of the same name")]
 pub struct Stages {

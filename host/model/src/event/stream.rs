@@ -1,4 +1,4 @@
-//! How events get to those who listen: written without waiting for anyone, and read at each reader's own pace.
+//! How events reach their readers: emitted without waiting, and read at each reader's own pace.
 
 use super::{Event, EventKind, Tally};
 use crate::id::{Digest, Generation, PluginId};
@@ -14,7 +14,7 @@ impl Event {
     }
 }
 
-/// Where events are written. Cheap to clone; never blocks.
+/// Where events are emitted. Cheap to clone; never blocks.
 #[derive(Clone, Debug)]
 pub struct EventSink {
     sender: broadcast::Sender<Arc<Event>>,
@@ -25,22 +25,22 @@ impl EventSink {
     /// How many events a reader may be behind before it loses the oldest.
     pub const BACKLOG: usize = 4096;
 
-    /// A sink that no one reads yet.
+    /// A sink without readers.
     pub fn new() -> Self {
         Self { sender: broadcast::Sender::new(Self::BACKLOG), tally: Tally::default() }
     }
 
-    /// Tells an event of the host as a whole.
+    /// Emits an event of the host as a whole.
     pub fn host(&self, kind: EventKind) {
         self.send(Event::of_host(kind));
     }
 
-    /// Tells an event of a plugin.
+    /// Emits an event of a plugin.
     pub fn plugin(&self, plugin: &PluginId, kind: EventKind) {
         self.send(Event { at: now(), plugin: Some(plugin.clone()), generation: None, digest: None, kind });
     }
 
-    /// Tells an event of one generation.
+    /// Emits an event of one generation.
     pub fn generation(&self, of: (&PluginId, Generation, Digest), kind: EventKind) {
         let (plugin, generation, digest) = of;
         self.send(Event {
@@ -57,20 +57,20 @@ impl EventSink {
         Events { receiver: self.sender.subscribe(), tally: self.tally.clone() }
     }
 
-    /// What was told so far, in numbers.
+    /// The totals of the events so far.
     pub fn tally(&self) -> &Tally {
         &self.tally
     }
 
-    /// The same sink, without keeping its readers waiting for more.
+    /// The same sink, which does not keep the stream open for its readers.
     pub fn downgrade(&self) -> WeakEventSink {
         WeakEventSink { sender: self.sender.downgrade(), tally: self.tally.clone() }
     }
 
     fn send(&self, event: Event) {
-        // First, so that whoever hears of it finds it counted.
+        // First, so that a reader of the event finds it counted.
         self.tally.count(&event);
-        // An error means that no one listens.
+        // An error means that there is no reader.
         let _ = self.sender.send(Arc::new(event));
     }
 }
@@ -81,8 +81,8 @@ impl Default for EventSink {
     }
 }
 
-/// A sink that may outlive its host: a library that stays mapped speaks for ever, and its host's readers must learn
-/// that there is nothing more to come.
+/// A sink that may outlive its host: a library that stays mapped may emit events for ever, and its host's readers must
+/// learn that no more events will come.
 #[derive(Clone, Debug)]
 pub struct WeakEventSink {
     sender: broadcast::WeakSender<Arc<Event>>,
@@ -90,13 +90,13 @@ pub struct WeakEventSink {
 }
 
 impl WeakEventSink {
-    /// The sink, while the host is there.
+    /// The sink, as long as the host exists.
     pub fn upgrade(&self) -> Option<EventSink> {
         self.sender.upgrade().map(|sender| EventSink { sender, tally: self.tally.clone() })
     }
 }
 
-/// The events of a host, from the moment this was made.
+/// The events of a host, from the creation of this reader on.
 #[derive(Debug)]
 pub struct Events {
     receiver: broadcast::Receiver<Arc<Event>>,
@@ -104,10 +104,10 @@ pub struct Events {
 }
 
 impl Events {
-    /// Waits for the next event; `None` when the host is gone.
+    /// Waits for the next event; `None` when the host has ended.
     ///
-    /// A reader that falls more than [`EventSink::BACKLOG`] events behind gets [`EventKind::EventsLost`], and goes on
-    /// with the oldest that is left.
+    /// A reader that falls more than [`EventSink::BACKLOG`] events behind gets [`EventKind::EventsLost`], and continues
+    /// with the oldest remaining event.
     pub async fn next(&mut self) -> Option<Arc<Event>> {
         let received = self.receiver.recv().await;
         self.told(received)
@@ -123,7 +123,7 @@ impl Events {
         self.told(received)
     }
 
-    /// Like [`Events::next`], but `None` if nothing has happened yet, too.
+    /// Like [`Events::next`], but also `None` if there is no event yet.
     pub fn try_next(&mut self) -> Option<Arc<Event>> {
         let received = self.receiver.try_recv().map_err(|error| match error {
             TryRecvError::Lagged(count) => RecvError::Lagged(count),

@@ -1,4 +1,4 @@
-//! What the events of a host add up to.
+//! The totals of a host's events.
 
 use super::{Event, EventKind, RetireOutcome, Stage, Stages};
 use crate::{id::PluginId, metrics::Histogram};
@@ -13,50 +13,50 @@ use std::{
     time::SystemTime,
 };
 
-/// How long stages of a reload took, in seconds: from a swap of microseconds to a build of minutes.
+/// The bounds of stage durations, in seconds: from a swap of microseconds to a build of minutes.
 const STAGE_BOUNDS: &[f64] = &[
     1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0, 30.0, 60.0, 300.0,
 ];
 
-/// What came of an attempt to let a new version serve.
+/// The outcome of an attempt to let a new version serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReloadOutcome {
     /// A new generation serves.
     Reloaded,
-    /// The build gave what serves already.
+    /// The build gave the artifact that already serves.
     Unchanged,
-    /// The build was cut short by a newer save.
+    /// A newer save cancelled the build.
     Superseded,
     /// It does not compile.
     BuildFailed,
-    /// It was built, or found in the store, and refused by that stage.
+    /// It was built, or found in the store, and that stage rejected it.
     Refused(Stage),
 }
 
-/// What has happened to one plugin since the host began.
+/// The totals of one plugin since the host began.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PluginTally {
-    /// Attempts to let a new version serve, by what came of them.
+    /// Attempts to let a new version serve, by outcome.
     pub reloads: BTreeMap<ReloadOutcome, u64>,
-    /// How long each stage took in those that succeeded, where there was anything to do in it.
+    /// The duration of each stage in successful attempts, if the stage had something to do.
     pub stages: BTreeMap<Stage, Histogram>,
     /// From the save or the command until the new generation served.
     pub reload_time: Histogram,
-    /// How often an earlier version was brought back.
+    /// The number of rollbacks.
     pub rollbacks: u64,
-    /// What became of the generations that no longer serve.
+    /// How generations that no longer serve have ended.
     pub retired: BTreeMap<RetireOutcome, u64>,
-    /// How often its process ended unasked, by what ended it: a signal's name, `exit` or `disconnected`.
+    /// How often its process ended unexpectedly, by cause: a signal's name, `exit` or `disconnected`.
     pub crashes: BTreeMap<String, u64>,
-    /// How often its process was started again, by what ended the previous one.
+    /// How often its process was restarted, by the cause of the previous one's end.
     pub restarts: BTreeMap<String, u64>,
     /// Panics that were caught.
     pub panics: u64,
-    /// How often it was sent to a process of its own, against its manifest.
+    /// How often it was moved to a process of its own, against its manifest.
     pub demotions: u64,
-    /// How often it was given up.
+    /// How often it was quarantined.
     pub quarantines: u64,
     #[serde(skip)]
     last_cause: Option<String>,
@@ -80,7 +80,7 @@ impl Default for PluginTally {
     }
 }
 
-/// What the events of a host add up to. Cheap to clone; all clones are the same.
+/// The totals of a host's events. Cheap to clone; all clones share the same totals.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     inner: Arc<Inner>,
@@ -100,9 +100,9 @@ impl Default for Inner {
 }
 
 impl Tally {
-    /// Counts what an event tells.
+    /// Counts an event.
     pub(crate) fn count(&self, event: &Event) {
-        // By far the most frequent, and nothing is counted of it.
+        // By far the most frequent kind, and it is not counted.
         if matches!(event.kind, EventKind::Log { .. }) {
             return;
         }
@@ -115,22 +115,22 @@ impl Tally {
         }
     }
 
-    /// Since when it counts.
+    /// When the counting began.
     pub fn since(&self) -> SystemTime {
         self.inner.since
     }
 
-    /// Counts events that a reader was too slow for.
+    /// Counts events that a slow reader lost.
     pub fn lost(&self, events: u64) {
         self.inner.events_lost.fetch_add(events, Ordering::Relaxed);
     }
 
-    /// How many events all readers together were too slow for.
+    /// The number of events that all slow readers lost.
     pub fn events_lost(&self) -> u64 {
         self.inner.events_lost.load(Ordering::Relaxed)
     }
 
-    /// What has happened to a plugin.
+    /// The totals of a plugin.
     pub fn of(&self, plugin: &PluginId) -> PluginTally {
         self.inner.plugins.lock().get(plugin).cloned().unwrap_or_default()
     }
@@ -165,7 +165,7 @@ impl PluginTally {
             EventKind::PluginPanicked { .. } => self.panics += 1,
             EventKind::PluginDemoted { .. } => self.demotions += 1,
             EventKind::PluginQuarantined { .. } => self.quarantines += 1,
-            // What else there is to tell is no matter of numbers.
+            // The other kinds are not counted.
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-//! Events as others read them.
+//! Events in their JSON form.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! How calls end, and how often they failed.
+//! The outcomes of calls, and how often calls failed.
 
 use replug_api::CallError;
 use serde::{Deserialize, Serialize};
@@ -6,24 +6,24 @@ use serde::{Deserialize, Serialize};
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallEnd {
-    /// With a value, or at once because the arguments were wrong.
+    /// With a value, or at once because the arguments did not fit.
     Ok,
     /// Otherwise.
     Failed(Failure),
 }
 
-/// Why a call gave no value.
+/// Why a call returned no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The method returned an error of its own.
     Error,
     /// The method panicked.
     Panicked,
-    /// The plugin's process ended meanwhile.
+    /// The plugin's process ended during the call.
     Crashed,
-    /// It was not back by its deadline.
+    /// It did not return before its deadline.
     Timeout,
-    /// It did not reach the method, or what came back could not be read.
+    /// It did not reach the method, or its answer could not be read.
     Lost,
 }
 
@@ -31,7 +31,7 @@ impl Failure {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Error, Self::Panicked, Self::Crashed, Self::Timeout, Self::Lost];
 
-    /// As in the metrics.
+    /// Its name in the metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -44,12 +44,12 @@ impl Failure {
 }
 
 impl CallEnd {
-    /// How a call ended that gave this.
+    /// How a call with this result ended.
     pub fn of<T, E>(result: &Result<T, CallError<E>>) -> Self {
         result.as_ref().map_or_else(Self::of_error, |_| Self::Ok)
     }
 
-    /// How a call ended that gave this error.
+    /// How a call with this error ended.
     pub fn of_error<E>(error: &CallError<E>) -> Self {
         Self::Failed(match error {
             CallError::BadArguments { .. } => return Self::Ok,
@@ -62,18 +62,18 @@ impl CallEnd {
     }
 }
 
-/// How many calls gave no value, by why.
+/// How many calls returned no value, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failures {
     /// The method returned an error of its own.
     pub error: u64,
     /// The method panicked.
     pub panicked: u64,
-    /// The plugin's process ended meanwhile.
+    /// The plugin's process ended during the call.
     pub crashed: u64,
-    /// They were not back by their deadline.
+    /// They did not return before their deadline.
     pub timeout: u64,
-    /// They did not reach the method, or what came back could not be read.
+    /// They did not reach the method, or their answer could not be read.
     pub lost: u64,
 }
 
@@ -94,7 +94,7 @@ impl Failures {
         self.error + self.faults()
     }
 
-    /// All but the errors that methods returned: those are answers.
+    /// All except the errors that methods returned.
     pub fn faults(&self) -> u64 {
         self.panicked + self.crashed + self.timeout + self.lost
     }

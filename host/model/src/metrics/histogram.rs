@@ -1,14 +1,15 @@
-//! How often something took how long.
+//! A histogram of durations.
 
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How often something took how long, by ranges.
+/// A histogram of durations, by ranges.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Histogram {
-    /// The upper bounds of the ranges in seconds, the least first. What is above the last has a range of its own.
+    /// The upper bounds of the ranges in seconds, in ascending order. Values above the last bound have a range of their
+    /// own.
     bounds: &'static [f64],
-    /// How many fell into each range; one more than there are bounds.
+    /// The number of values in each range; one more than there are bounds.
     counts: Vec<u64>,
     sum_seconds: f64,
 }
@@ -23,17 +24,17 @@ impl Histogram {
         self.sum_seconds += seconds;
     }
 
-    /// How many there were.
+    /// The number of values.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// How long all of them took together, in seconds.
+    /// The sum of all values, in seconds.
     pub fn sum_seconds(&self) -> f64 {
         self.sum_seconds
     }
 
-    /// How many took at most so many seconds, by bound, the least first; the last bound is infinite.
+    /// The cumulative counts by upper bound, in ascending order; the last bound is infinite.
     pub fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
         let bounds = self.bounds.iter().copied().chain([f64::INFINITY]);
         bounds.zip(self.counts.iter().scan(0, |sum, count| {
@@ -43,7 +44,7 @@ impl Histogram {
     }
 }
 
-/// A histogram that any thread may write to, and that is read without making anyone wait.
+/// A histogram that any thread may write to; reading it blocks nobody.
 #[derive(Debug)]
 pub(crate) struct SharedHistogram {
     bounds: &'static [f64],
@@ -62,7 +63,8 @@ impl SharedHistogram {
         self.sum_ns.fetch_add(took_ns, Ordering::Relaxed);
     }
 
-    /// What it holds now. What is noted meanwhile may be in the sum and not yet in the counts, or the other way round.
+    /// Its present content. A value that is recorded at the same time may be in the sum and not yet in the counts, or
+    /// the reverse.
     pub(crate) fn read(&self) -> Histogram {
         Histogram {
             bounds: self.bounds,
@@ -72,7 +74,7 @@ impl SharedHistogram {
     }
 }
 
-/// The number of the range that holds `seconds`.
+/// The index of the range that contains `seconds`.
 fn range(bounds: &[f64], seconds: f64) -> usize {
     bounds.partition_point(|bound| *bound < seconds)
 }

@@ -1,9 +1,9 @@
-//! What is counted and timed while a host runs. Written by every stage, read by none of them.
+//! Counters and durations of a running host. Every stage writes them, and none reads them.
 //!
-//! [`CallTimes`] takes the durations of calls. Calls by name and into other processes are all timed. Of calls through
-//! typed handles in this process one in 1,024 is, since a clock takes longer than they do.
+//! [`CallTimes`] records the durations of calls. Calls by name and into other processes are all timed. Of calls through
+//! typed handles in this process, one in 1,024 is timed, because reading a clock takes longer than such a call.
 //!
-//! What the events tell is counted in [`Tally`](crate::event::Tally), in the one place that all of them pass.
+//! [`Tally`](crate::event::Tally) counts events, in the one place that all of them pass.
 
 mod ends;
 mod histogram;
@@ -14,13 +14,13 @@ pub(crate) use histogram::SharedHistogram;
 
 use std::time::Instant;
 
-/// How long calls took, in seconds: from the work of nanoseconds to the wait for a network.
+/// The bounds of call durations, in seconds: from nanoseconds of work to waiting for a network.
 const CALL_BOUNDS: &[f64] = &[
     1e-7, 2.5e-7, 5e-7, 1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2,
     2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// The durations of a plugin's calls that were timed, in one mode.
+/// The durations of a plugin's timed calls, in one mode.
 #[derive(Debug)]
 pub struct CallTimes {
     returned: SharedHistogram,
@@ -28,12 +28,12 @@ pub struct CallTimes {
 }
 
 impl CallTimes {
-    /// Of no call yet.
+    /// Without any call.
     pub fn new() -> Self {
         Self { returned: SharedHistogram::new(CALL_BOUNDS), failed: SharedHistogram::new(CALL_BOUNDS) }
     }
 
-    /// Those of the calls that returned, and those of the calls that failed.
+    /// The durations of the calls that returned, and of the calls that failed.
     pub fn read(&self) -> (Histogram, Histogram) {
         (self.returned.read(), self.failed.read())
     }
@@ -45,11 +45,11 @@ impl Default for CallTimes {
     }
 }
 
-/// A clock that runs while a call does.
+/// A clock that runs during a call.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);
 
-/// How long a call took.
+/// The duration of a call.
 #[derive(Clone, Copy, Debug)]
 pub struct Took {
     ns: u64,
@@ -62,7 +62,7 @@ impl Stopwatch {
         Self(Instant::now())
     }
 
-    /// What the clock says.
+    /// The elapsed time.
     #[inline]
     pub fn stop(self) -> Took {
         Took { ns: self.0.elapsed().as_nanos().try_into().unwrap_or(u64::MAX) }
@@ -70,7 +70,7 @@ impl Stopwatch {
 }
 
 impl CallTimes {
-    /// Notes how long a call took that ended so.
+    /// Records the duration of a call with this outcome.
     pub fn note(&self, took: Took, end: CallEnd) {
         match end {
             CallEnd::Ok => self.returned.note_ns(took.ns),

@@ -1,4 +1,4 @@
-//! The host's end against another that is played by the test.
+//! The host's end against a shim that the test simulates.
 
 use super::*;
 use replug_api::abi::Encoding;
@@ -13,7 +13,7 @@ use std::{
 
 const CALL: Call<'static> = Call { interface: 0, method: 0, encoding: Encoding::Json, arguments: b"[]" };
 
-/// What the host gets if the shim's first message is that.
+/// The host's result if this is the shim's first message.
 fn greeted_with(kind: Kind, message: &[u8]) -> WireError {
     let (ours, theirs) = UnixStream::pair().unwrap();
     Channel::new(theirs.try_clone().unwrap()).send(kind, RequestId(0), [message, &[]]).unwrap();
@@ -35,14 +35,14 @@ fn a_host_goes_on_with_no_shim_of_another_version_and_with_nothing_that_is_no_sh
     assert!(matches!(greeted_with(Kind::Hello, &[0xff; 40]), WireError::Garbled { .. }));
 }
 
-/// A control connection whose shim greets and then answers to the first request with these frames.
+/// A control connection whose shim sends `Hello` and then answers the first request with these frames.
 fn control_answered_with(frames: Vec<u8>) -> Control {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let hello = frame(Kind::Hello as u8, 0, &Hello::own().encode().unwrap());
     let mut theirs_first = theirs.try_clone().unwrap();
     theirs_first.write_all(&[hello, frames].concat()).unwrap();
     let control = Control::greet(ours, greeting()).unwrap();
-    // Reads what the host sends until it hangs up, so that nothing is reset.
+    // Reads what the host sends until the host closes the connection, so that nothing is reset.
     thread::spawn(move || io::copy(&mut &theirs, &mut io::sink()));
     control
 }
@@ -57,9 +57,9 @@ fn a_reply_to_another_request_breaks_the_conversation_off() {
     let error = control.start().unwrap_err();
     assert!(matches!(error, ControlError::Wire(WireError::OtherRequest { .. })), "{error}");
     let mut control = control_answered_with(reply(1, &Reply::Saved(State::default())));
-    assert_eq!(control.start().unwrap_err().to_string(), "the reply to `start` is one to another request");
+    assert_eq!(control.start().unwrap_err().to_string(), "the reply to `start` has the wrong type");
     let mut control = control_answered_with(reply(1, &Reply::Done));
-    assert_eq!(control.save().unwrap_err().to_string(), "the reply to `save` is one to another request");
+    assert_eq!(control.save().unwrap_err().to_string(), "the reply to `save` has the wrong type");
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn a_lane_whose_other_end_ends_says_whether_the_call_was_read() {
         let mut lane = Lane::new(ours);
         let end = thread::spawn(move || {
             theirs.read_exact(&mut vec![0; reads]).unwrap();
-            // What is not read has come.
+            // The data has arrived but was not read.
             while rustix::io::ioctl_fionread(&theirs).unwrap() < left_to_read {
                 thread::yield_now();
             }
@@ -186,7 +186,7 @@ fn a_late_answer_is_taken_up_where_the_deadline_cut_it_off_and_the_lane_goes_on(
         let mut lane = Lane::new(ours);
         lane.stream().set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         let answer = frame(Kind::Answer as u8, 1, &[&[0][..], &vec![7; len]].concat());
-        // Header and payload are cut in two, and all at once comes after.
+        // Header and payload are split, and everything arrives at once afterwards.
         let mut parts = [&answer[..5], &answer[5..17], &answer[17..]].into_iter();
         theirs.write_all(parts.next().unwrap()).unwrap();
         assert!(matches!(lane.call(CALL), Err(WireError::TimedOut)));

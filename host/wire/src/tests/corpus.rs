@@ -1,4 +1,4 @@
-//! What the fuzzer starts from and what it once found, read again: nothing may panic.
+//! Replays the fuzzer's seeds and earlier findings: nothing may panic.
 
 use super::{messages::*, *};
 use std::{collections::BTreeSet, fs, path::PathBuf};

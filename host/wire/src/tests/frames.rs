@@ -1,4 +1,4 @@
-//! Frames: whole, in pieces, cut off, too large, and no frames at all.
+//! Frames: complete, in pieces, truncated, too large, and invalid.
 
 use super::*;
 
@@ -51,10 +51,10 @@ fn a_stream_that_ends_between_frames_is_closed_and_one_that_ends_within_one_is_t
 fn a_length_is_checked_before_anything_is_read_for_it() {
     assert_eq!(
         refusal([0xff; 13]),
-        "a frame of 4294967295 bytes is more than the 65536 that are allowed: pass less at once"
+        "a frame of 4294967295 bytes exceeds the limit of 65536 bytes; pass less at once"
     );
     assert!(refusal([vec![8, 0, 0, 0], vec![1; 9]].concat()).contains("less than its header"));
-    assert!(refusal(frame(2, 1, &[0; 1 << 16])).contains("65545 bytes is more than the 65536"));
+    assert!(refusal(frame(2, 1, &[0; 1 << 16])).contains("65545 bytes exceeds the limit of 65536"));
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_frame_that_is_too_large_to_send_leaves_the_channel_usable() {
 #[test]
 fn a_frame_of_no_known_kind_is_refused() {
     for kind in [0, 8, 255] {
-        assert!(refusal(frame(kind, 1, &[])).starts_with(&format!("a frame is of kind {kind}")));
+        assert!(refusal(frame(kind, 1, &[])).starts_with(&format!("a frame has the unknown kind {kind}")));
     }
 }
 
@@ -104,7 +104,7 @@ fn a_reply_must_be_of_the_right_kind_and_to_the_right_request() {
     let reply = |kind| Frame { kind, id: RequestId(3), payload: &[] };
     assert_eq!(reply(Kind::Reply).reply_to(RequestId(3), Kind::Reply).unwrap(), b"");
     let other = reply(Kind::Reply).reply_to(RequestId(4), Kind::Reply).unwrap_err();
-    assert_eq!(other.to_string(), "the reply is to request 3, and request 4 was asked");
+    assert_eq!(other.to_string(), "expected the reply to request 4, got that to 3");
     let other = reply(Kind::Report).reply_to(RequestId(3), Kind::Reply).unwrap_err();
-    assert_eq!(other.to_string(), "a frame is Report where Reply is due");
+    assert_eq!(other.to_string(), "expected a frame of kind Reply, got Report");
 }

@@ -1,4 +1,4 @@
-//! Every message there and back, and messages that are none.
+//! Every message encoded and decoded, and invalid messages.
 
 use super::*;
 use replug_api::abi::Encoding;
@@ -97,7 +97,7 @@ fn a_message_with_bytes_left_over_is_refused() {
     bytes.push(0);
     assert_eq!(
         Request::decode(&bytes).unwrap_err().to_string(),
-        "a payload cannot be read as a request: 1 bytes are left over"
+        "cannot decode a payload as a request: 1 trailing bytes"
     );
 }
 
@@ -109,7 +109,7 @@ fn a_greeting_of_another_version_is_understood_and_refused() {
     assert_eq!(
         error.to_string(),
         format!(
-            "the other end speaks version 99 of the protocol (replug-api 9.9.9), and this one version {PROTOCOL}: run both from the same build"
+            "the peer uses version 99 of the protocol (replug-api 9.9.9), this process version {PROTOCOL}; run both from the same build"
         )
     );
     assert!(Hello::own().check().is_ok());
@@ -137,7 +137,7 @@ fn a_call_arrives_as_it_was_sent() {
             assert!(error.contains(&format!("{len} bytes are too few")), "{error}");
         }
     }
-    assert!(Call::decode(&[9; 7]).unwrap_err().to_string().contains("no encoding 9"));
+    assert!(Call::decode(&[9; 7]).unwrap_err().to_string().contains("unknown encoding 9"));
 }
 
 pub(super) fn answers() -> [Answer<'static>; 8] {
@@ -166,7 +166,7 @@ fn every_answer_arrives_as_it_was_sent() {
 fn an_answer_that_is_none_is_refused() {
     let refusal = |bytes: &[u8]| Answer::decode(bytes).unwrap_err().to_string();
     assert!(refusal(b"").contains("it is empty"));
-    assert!(refusal(&[8]).contains("there is no outcome 8"));
+    assert!(refusal(&[8]).contains("unknown outcome 8"));
     assert!(refusal(&[2, 0xff]).contains("utf-8"));
     assert!(refusal(b"\x04no line break").contains("no location"));
 }
@@ -183,5 +183,5 @@ fn texts_of_a_report_are_cut_at_a_character_and_json_is_not_cut_at_all() {
     };
     let Report::Log { target, message, fields, spans, .. } = report.cut_short() else { panic!() };
     assert_eq!((target.as_str(), fields.as_str(), spans.as_str()), ("t", "{}", "[]"));
-    assert!(message.ends_with("ä... (262146 bytes left out)"), "{}", &message[message.len() - 60..]);
+    assert!(message.ends_with("ä... (262146 bytes omitted)"), "{}", &message[message.len() - 60..]);
 }

@@ -1,4 +1,4 @@
-//! The protocol without a process: frames in memory, and what becomes of those that are wrong.
+//! The protocol without a process: frames in memory, and invalid frames.
 
 mod client;
 mod corpus;
@@ -8,12 +8,12 @@ mod messages;
 use super::*;
 use std::io::{self, Cursor, Read, Write};
 
-/// A stream whose two directions are apart: what is written does not come back.
+/// A stream with two separate directions: written data does not come back.
 #[derive(Debug, Default)]
 struct Memory {
     input: Cursor<Vec<u8>>,
     output: Vec<u8>,
-    /// The most bytes that are taken or given at once; 0 for no bound.
+    /// The maximum bytes of one read or write; 0 for no limit.
     at_once: usize,
 }
 
@@ -45,7 +45,7 @@ impl Write for Memory {
     }
 }
 
-/// A frame as it lies on the wire.
+/// A frame as on the wire.
 fn frame(kind: u8, id: u64, payload: &[u8]) -> Vec<u8> {
     let len = u32::try_from(9 + payload.len()).unwrap();
     [&len.to_le_bytes()[..], &[kind], &id.to_le_bytes(), payload].concat()

@@ -180,7 +180,7 @@ fn an_artifact_that_was_replaced_or_truncated_on_disk_is_not_handed_out() {
     }
     fs::remove_file(&artifact.path).unwrap();
     let error = fixture.store.private_copy(&artifact, &to).unwrap_err();
-    assert!(error.to_string().contains("gone from the store"), "{error}");
+    assert!(error.to_string().contains("removed from the store"), "{error}");
     assert!(!to.exists());
 }
 

@@ -81,7 +81,8 @@ fn an_artifact_with_another_library_is_another_and_both_load_side_by_side() {
 #[test]
 fn libraries_that_libraries_bring_along_count_and_may_need_each_other() {
     let fixture = Fixture::new();
-    // The helper finds the deep one by the RPATH of the user, and the deep one calls back into the helper.
+    // `libhelper` finds `libdeep` by the RPATH of the library that needs `libhelper`, and `libdeep` calls back into
+    // `libhelper`.
     let deep = |number: u32| {
         let source = format!("int two(void); int deep(void) {{ return {number} + two(); }}");
         fixture.cc("libs/libdeep.so", &source, &["-shared", "-fPIC", "-Wl,-soname,libdeep.so"]);
