@@ -10,13 +10,14 @@ use crate::{
     discovery::{self, DiscoveryLoop, WorkerHandles},
     error::HostError,
     event::{EventSink, Events},
+    guard,
     host::Host,
     live,
     load::{
         LogBound, in_process,
         process::{ProcessError, Program},
     },
-    orphans, parent,
+    parent,
     pending::Pending,
     preflight::Verdicts,
     record::Records,
@@ -283,7 +284,7 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
         .inspect_err(|_| state.remove_run())
         .map_err(|error| unusable(error.to_string()))?;
     if let Ok(program) = &program {
-        orphans::guarded_by(program.path());
+        guard::guarded_by(program.path());
     }
     // Before anything is started: if another host serves the folder, this one must not touch it.
     let mut attachments = builder.attachments;

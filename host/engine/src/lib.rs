@@ -61,7 +61,7 @@ mod stop_first;
 mod worker;
 
 pub use replug_builder::{artifact, build, watch};
-pub(crate) use replug_builder::{guard as orphans, mount};
+pub(crate) use replug_builder::{guard, mount};
 pub use replug_config::manifest;
 pub(crate) use replug_config::workspace;
 pub use replug_config::workspace::{BuildDir, Workspace};
