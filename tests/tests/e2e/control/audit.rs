@@ -18,7 +18,7 @@ fn a_call_whose_caller_hangs_up_is_audited_all_the_same() {
     drop(conversation);
     let (_, told) = stream.wait_for("audit");
     assert_eq!((&told["command"], &told["plugin"]), (&json!("execute hold"), &json!(lab.id())), "{told}");
-    assert!(told["outcome"].as_str().unwrap().contains("hung up"), "{told}");
+    assert!(told["outcome"].as_str().unwrap().contains("closed the connection"), "{told}");
     drop(inside);
     lab.finish();
 }

@@ -14,7 +14,7 @@ fn the_link_that_the_host_prints_is_taken_where_the_page_asks_for_a_token() {
     browser.go(&page);
     browser.until("document.activeElement.id === 'token'");
     browser.run(&format!("location.href = {}", json!(format!("{page}/#token=not-this-one"))));
-    browser.until("document.querySelector('#ask-error').textContent.includes('does not take')");
+    browser.until("document.querySelector('#ask-error').textContent.includes('does not accept')");
     browser.run(&format!("location.href = {}", json!(format!("{page}/#token={}", token(&lab)))));
     browser
         .until("document.querySelector('#ask').hidden && document.querySelectorAll('.plugin').length === 1");

@@ -100,7 +100,7 @@ fn the_page_shows_what_happens_and_does_what_it_is_told() {
     browser.until("!document.querySelector('#ask').hidden");
     browser.type_into("#token", "not-this-one");
     browser.click("#ask button");
-    browser.until("document.querySelector('#ask-error').textContent.includes('does not take')");
+    browser.until("document.querySelector('#ask-error').textContent.includes('does not accept')");
     browser.type_into("#token", &token(&lab));
     browser.click("#ask button");
     browser.until("document.querySelectorAll('#plugins .plugin .status[data-status=ready]').length === 2");

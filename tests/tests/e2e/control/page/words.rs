@@ -87,7 +87,7 @@ fn every_kind_of_event_has_words_and_none_becomes_markup() {
     let running = browser.run("return document.querySelector('.entry[data-kind=builds]').textContent");
     assert!(running.as_str().is_some_and(|text| text.contains("37/53")), "{running}");
     let often = browser.run(
-        "return [...document.querySelectorAll('.entry')].find((it) => it.textContent.includes('asked')).lastChild.lastChild.textContent",
+        "return [...document.querySelectorAll('.entry')].find((it) => it.textContent.includes('requested')).lastChild.lastChild.textContent",
     );
     assert_eq!(often, "× 54", "what comes again and again is one entry");
     assert_eq!(
@@ -112,7 +112,7 @@ fn what_calls_take_is_what_the_host_has_measured_in_the_right_unit() {
         let called = json!({ "id": lab.id(), "method": "add", "args": [number, 1] });
         assert_eq!(metrics.post("/api/v1/plugin/execute", &called).status, 200);
     }
-    let chart = "[...document.querySelectorAll('.chart:not([hidden])')].find((it) => it.textContent.startsWith('mean time'))";
+    let chart = "[...document.querySelectorAll('.chart:not([hidden])')].find((it) => it.textContent.startsWith('mean duration'))";
     browser
         .until(&format!("/^[\\d.]+ (ns|µs|ms|s)$/.test({chart}?.querySelector('.chart-value').textContent)"));
     browser.until("document.querySelector('.facts > :nth-child(4) dd').textContent === '200'");
