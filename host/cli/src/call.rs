@@ -6,15 +6,11 @@ use super::{
     error::CliError,
     one::One,
     render::{bare, is_empty},
-    serve::error_value,
     terminal::{self, DIM, escaped, harmless},
     trace,
 };
 use clap::Args;
-use replug::{
-    CallError,
-    control::{Code, Command, command::Execute},
-};
+use replug::control::{CallFailure, Command, command::Execute};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -63,49 +59,43 @@ impl Call {
         let one = One::start(place?, &call.plugin).await?;
         let (id, generation) = (one.handle.id().clone(), one.handle.generation());
         let invocation = one.handle.invoke_json(call.method.clone(), call.arguments);
-        let answer = one.ask(invocation.into_future()).await?;
+        let answer = one.ask(invocation.into_future()).await?.map_err(CallFailure::from);
+        self.tell(json!({ "plugin": id, "method": call.method, "generation": generation }), answer)
+    }
+
+    /// Prints what came of the call; as JSON together with what is known of it.
+    fn tell(&self, mut known: Value, answer: Result<Value, CallFailure>) -> Result<(), CliError> {
         if self.json {
-            let mut printed = json!({ "plugin": id, "method": call.method, "generation": generation });
             let failed = answer.is_err();
             match answer {
-                Ok(result) => printed["result"] = result,
-                Err(error) => printed["error"] = error_value(error),
+                Ok(result) => known["result"] = result,
+                Err(failure) => known["error"] = failure.to_json(),
             }
-            terminal::print_json(&printed)?;
+            terminal::print_json(&known)?;
             return if failed { Err(CliError::Printed) } else { Ok(()) };
         }
         match answer {
             Ok(result) => terminal::print(&escaped(&format!("{result:#}"))),
-            Err(CallError::Plugin(error)) => Err(CliError::Refused(own_error(&error))),
-            Err(error) => Err(CliError::Refused(harmless(&error.to_string()))),
+            Err(failure) => Err(CliError::Refused(match failure.own() {
+                Some(own) => own_error(own),
+                None => harmless(failure.message()),
+            })),
         }
     }
-}
 
-impl Call {
     /// Calls the method in the running host.
     async fn of_running(&self, call: &CallSpec, client: Client) -> Result<(), CliError> {
         let id = call.plugin.at(&client).await?;
         let args = Some(call.arguments.clone()).filter(|arguments| !arguments.is_null());
-        let command = Execute { id: id.clone(), method: call.method.clone(), args, payload: None };
-        let answer = client.ask(&Command::Execute(command)).await;
-        let mut printed = json!({ "plugin": id, "method": call.method });
-        match answer {
-            Ok(mut answer) if self.json => {
-                printed["generation"] = answer["generation"].take();
-                printed["result"] = answer["result"].take();
-                terminal::print_json(&printed)
+        let asked = Execute { id: id.clone(), method: call.method.clone(), args, payload: None };
+        let mut known = json!({ "plugin": id, "method": call.method });
+        match client.ask(&Command::Execute(asked)).await {
+            Ok(mut answer) => {
+                known["generation"] = answer["generation"].take();
+                self.tell(known, Ok(answer["result"].take()))
             }
-            Ok(answer) => terminal::print(&escaped(&format!("{:#}", answer["result"]))),
             Err(CliError::Answered { code, message, details, .. }) => {
-                let own = code == Code::Refused.number();
-                if self.json {
-                    printed["error"] =
-                        if own { details } else { json!({ "code": word(code), "message": message }) };
-                    terminal::print_json(&printed)?;
-                    return Err(CliError::Printed);
-                }
-                Err(CliError::Refused(if own { own_error(&details) } else { harmless(&message) }))
+                self.tell(known, Err(CallFailure::answered(code, message, details)))
             }
             Err(CliError::BrokeOff { .. }) => {
                 let replug = terminal::invocation();
@@ -118,18 +108,6 @@ impl Call {
             Err(error) => Err(error),
         }
     }
-}
-
-/// The name of an error, as `error_value` has it for a call without a running host.
-fn word(code: u32) -> &'static str {
-    const WORDS: [(Code, &str); 5] = [
-        (Code::Panicked, "panicked"),
-        (Code::WrongState, "not_running"),
-        (Code::UnknownMethod, "unknown"),
-        (Code::BadArguments, "bad_arguments"),
-        (Code::BadResult, "bad_result"),
-    ];
-    WORDS.iter().find(|(known, _)| known.number() == code).map_or("failed", |(_, word)| word)
 }
 
 /// The plugin's own error: its message, and the other fields below it.

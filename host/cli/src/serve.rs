@@ -14,9 +14,11 @@ use super::{
     trace,
 };
 use replug::{
-    CallError, Digest, Event, EventKind, Generation, Host, Layers, PluginId, control::Control, parent,
+    Digest, Event, EventKind, Generation, Host, Layers, PluginId,
+    control::{CallFailure, Control},
+    parent,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use std::{collections::VecDeque, pin::pin, process, time::Duration};
 use tokio::time::sleep;
 
@@ -159,30 +161,13 @@ async fn call_once(host: Host, call: CallSpec, of: (PluginId, Generation, Digest
     let Ok(handle) = host.plugin(of.0.as_str()) else { return };
     let (result, error) = match handle.invoke_json(call.method.clone(), call.arguments).await {
         Ok(result) => (Some(result), None),
-        Err(error) => (None, Some(error_value(error))),
+        Err(error) => (None, Some(CallFailure::from(error).to_json())),
     };
     let (plugin, generation, digest) = of;
     host.event_sink().generation(
         (&plugin, generation, digest),
         EventKind::CallResult { method: call.method, result, error },
     );
-}
-
-/// An error for programs: the method's own unchanged, any other with a code for its kind.
-pub(super) fn error_value(error: CallError<Value>) -> Value {
-    let code = match &error {
-        CallError::Plugin(own) => return own.clone(),
-        CallError::Panicked { .. } => "panicked",
-        CallError::NotImplemented { .. } => "not_implemented",
-        CallError::NotRunning { .. } => "not_running",
-        CallError::Unknown(_) => "unknown",
-        CallError::BadArguments { .. } => "bad_arguments",
-        CallError::BadResult { .. } => "bad_result",
-        CallError::TooDeep { .. } => "too_deep",
-        CallError::NoConnection { .. } => "no_connection",
-        _ => "failed",
-    };
-    json!({ "code": code, "message": error.to_string() })
 }
 
 /// The output: lines for a person, with a spinner during long builds, or JSON for a program.

@@ -48,7 +48,7 @@ pub mod command;
 mod http;
 
 pub use command::{
-    Answer, Command, Who, answer,
+    Answer, CallFailure, Command, Who, answer,
     error::{Code, ControlError},
 };
 pub use http::{

@@ -1,16 +1,31 @@
 //! Errors of requests: a number for programs and a message for people.
 
-use replug_engine::{
-    Generation,
-    error::{CallError, HostError, ReloadCause, ReloadError},
-};
+use replug_engine::error::{HostError, ReloadCause, ReloadError};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// The error numbers; 0 is success. The first three digits are the HTTP status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Code {
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $code:ident = $number:literal,)+) => {
+        /// The error numbers; 0 is success. The first three digits are the HTTP status.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Code {
+            $($(#[doc = $doc])+ $code = $number,)+
+        }
+
+        impl Code {
+            /// The code of that number, if there is one.
+            pub fn of(number: u32) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$code),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+codes! {
     /// The request is invalid: not JSON, an unknown or missing key, a number out of range.
     BadInput = 40000,
     /// The arguments do not fit the method.
@@ -157,48 +172,6 @@ fn of_reload(error: &ReloadError, message: String) -> ControlError {
     ControlError::new(code, message).with(details)
 }
 
-impl From<CallError<Value>> for ControlError {
-    fn from(error: CallError<Value>) -> Self {
-        let message = error.to_string();
-        let soon = Duration::from_secs(1);
-        match error {
-            CallError::Plugin(own) => Self::new(Code::Refused, plugin_message(&own)).with(own),
-            CallError::Panicked { generation, location, message: words, .. } => {
-                Self::new(Code::Panicked, message).with(json!({
-                    "generation": generation, "location": location, "panic": words
-                }))
-            }
-            CallError::NotImplemented { .. } | CallError::Unknown(_) => {
-                Self::new(Code::UnknownMethod, message)
-            }
-            CallError::NotRunning { .. } => Self::new(Code::WrongState, message),
-            CallError::BadArguments { .. } => Self::new(Code::BadArguments, message),
-            CallError::BadResult { .. } | CallError::TooDeep { .. } => Self::new(Code::BadResult, message),
-            CallError::Crashed { generation, death, stderr_tail, .. } => Self::new(Code::Crashed, message)
-                .with(json!({
-                    "generation": Generation(generation), "death": death.to_string(), "stderr_tail": stderr_tail
-                }))
-                .retry(soon),
-            CallError::Timeout { after_ms, .. } => {
-                Self::new(Code::Deadline, message).with(json!({ "after_ms": after_ms }))
-            }
-            CallError::NoConnection { .. } => Self::new(Code::Busy, message).retry(soon),
-            CallError::Restarting { retry_in_ms, .. } => {
-                Self::new(Code::Restarting, message).retry(Duration::from_millis(retry_in_ms))
-            }
-            _ => Self::new(Code::Bug, message),
-        }
-    }
-}
-
-/// The message of a plugin's own error: its `message`, if it has one.
-fn plugin_message(own: &Value) -> String {
-    match own.get("message").unwrap_or(own) {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,6 +180,7 @@ mod tests {
     fn the_status_stands_in_the_number() {
         assert_eq!((Code::UnknownMethod.number(), Code::UnknownMethod.status()), (40402, 404));
         assert_eq!(Code::Deadline.status(), 504);
+        assert_eq!((Code::of(40402), Code::of(40499)), (Some(Code::UnknownMethod), None));
     }
 
     #[test]
@@ -224,16 +198,5 @@ mod tests {
             cause: ReloadCause::Lifecycle(own).into(),
         };
         assert_eq!(of_reload(&error, String::new()).details["error"]["details"]["key"], "word");
-    }
-
-    #[test]
-    fn a_plugin_s_own_error_keeps_its_words_and_its_form() {
-        let own =
-            json!({ "code": "divide_by_zero", "message": "cannot divide by zero", "details": { "a": 1 } });
-        let error = ControlError::from(CallError::Plugin(own.clone()));
-        assert_eq!((error.code, error.message.as_str()), (Code::Refused, "cannot divide by zero"));
-        assert_eq!(error.details, own);
-        let error = ControlError::from(CallError::Plugin(json!({ "TooLate": 3 })));
-        assert_eq!(error.message, "{\"TooLate\":3}");
     }
 }

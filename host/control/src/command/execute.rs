@@ -2,7 +2,7 @@
 //! requested page); the [`Host`] does the work.
 
 use super::{
-    Answer, Command, Execute, Kind, List, Logs, OfPlugin, Payload, Who,
+    Answer, CallFailure, Command, Execute, Kind, List, Logs, OfPlugin, Payload, Who,
     answer::{Executed, Interface, Logged, Methods, Plugin, Plugins, Versions},
     audit::Audit,
     calls::{Calls, NoAnswer},
@@ -186,7 +186,7 @@ impl Executor {
     fn failed_call(&self, host: &Host, id: &PluginId, error: CallError<Value>) -> ControlError {
         match error {
             CallError::NotRunning { .. } if is_coming_up(host, id) => self.not_serving(host, id),
-            error => error.into(),
+            error => CallFailure::from(error).into(),
         }
     }
 

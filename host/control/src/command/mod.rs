@@ -14,6 +14,7 @@ mod change;
 mod declare;
 pub(crate) mod error;
 pub(crate) mod execute;
+mod failure;
 pub(crate) mod filter;
 pub(crate) mod recent;
 pub(crate) mod schema;
@@ -21,6 +22,7 @@ mod who;
 
 pub use declare::{Declaration, Effect, Request};
 pub(crate) use declare::{Describe, Failures, OF_A_STREAM, Source};
+pub use failure::CallFailure;
 pub use who::Who;
 
 use answer::{Changed, ConfigTaken, Executed, Logged, Methods, Plugin, Plugins, Versions};

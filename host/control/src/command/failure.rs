@@ -1,0 +1,201 @@
+//! Failures of calls: the one translation of a [`CallError`] to a code with its HTTP status, a message for people, and a name
+//! for programs.
+
+use super::error::{Code, ControlError};
+use replug_engine::{CallError, Generation};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Why a call gave no result.
+#[derive(Clone, Debug)]
+pub struct CallFailure {
+    /// The name of its kind for programs; `None` for the plugin's own error, which is passed on unchanged.
+    name: Option<&'static str>,
+    /// The answer of the control plane.
+    error: ControlError,
+}
+
+impl CallFailure {
+    /// The failure that a host has answered a call with.
+    pub fn answered(code: u32, message: String, details: Value) -> Self {
+        let known = Code::of(code);
+        let name = match known {
+            Some(Code::Refused) => None,
+            Some(code) => Some(name(code)),
+            None => Some(FAILED),
+        };
+        Self { name, error: ControlError::new(known.unwrap_or(Code::Bug), message).with(details) }
+    }
+
+    /// The plugin's own error, if it is one.
+    pub fn own(&self) -> Option<&Value> {
+        self.name.is_none().then_some(&self.error.details)
+    }
+
+    /// The message: what happened, and what to do.
+    pub fn message(&self) -> &str {
+        &self.error.message
+    }
+
+    /// The failure for programs: the plugin's own error unchanged, any other with a name for its kind.
+    pub fn to_json(&self) -> Value {
+        match self.name {
+            None => self.error.details.clone(),
+            Some(name) => json!({ "code": name, "message": self.error.message }),
+        }
+    }
+}
+
+impl From<CallError<Value>> for CallFailure {
+    fn from(error: CallError<Value>) -> Self {
+        let message = error.to_string();
+        let of = |code| Self { name: Some(name(code)), error: ControlError::new(code, message) };
+        let soon = Duration::from_secs(1);
+        match error {
+            CallError::Plugin(own) => {
+                Self { name: None, error: ControlError::new(Code::Refused, plugin_message(&own)).with(own) }
+            }
+            CallError::Panicked { generation, location, message: words, .. } => of(Code::Panicked)
+                .with(json!({ "generation": generation, "location": location, "panic": words })),
+            CallError::NotImplemented { .. } => of(Code::UnknownMethod).called("not_implemented"),
+            CallError::Unknown(_) => of(Code::UnknownMethod),
+            CallError::NotRunning { .. } => of(Code::WrongState),
+            CallError::BadArguments { .. } => of(Code::BadArguments),
+            CallError::BadResult { .. } => of(Code::BadResult),
+            CallError::TooDeep { .. } => of(Code::BadResult).called("too_deep"),
+            CallError::Crashed { generation, death, stderr_tail, .. } => of(Code::Crashed)
+                .with(json!({
+                    "generation": Generation(generation), "death": death.to_string(), "stderr_tail": stderr_tail
+                }))
+                .retry(soon),
+            CallError::Timeout { after_ms, .. } => of(Code::Deadline).with(json!({ "after_ms": after_ms })),
+            CallError::NoConnection { .. } => of(Code::Busy).called("no_connection").retry(soon),
+            CallError::Restarting { retry_in_ms, .. } => {
+                of(Code::Restarting).retry(Duration::from_millis(retry_in_ms))
+            }
+            _ => of(Code::Bug),
+        }
+    }
+}
+
+impl From<CallFailure> for ControlError {
+    fn from(failure: CallFailure) -> Self {
+        failure.error
+    }
+}
+
+impl CallFailure {
+    fn with(self, details: Value) -> Self {
+        Self { error: self.error.with(details), ..self }
+    }
+
+    fn retry(self, after: Duration) -> Self {
+        Self { error: self.error.retry(after), ..self }
+    }
+
+    /// The same failure with a more precise name than that of its code.
+    fn called(self, name: &'static str) -> Self {
+        Self { name: Some(name), ..self }
+    }
+}
+
+/// The name of a failure without a name of its own.
+const FAILED: &str = "failed";
+
+/// The name of a call's failure for programs.
+fn name(code: Code) -> &'static str {
+    match code {
+        Code::Panicked => "panicked",
+        Code::WrongState => "not_running",
+        Code::UnknownMethod => "unknown",
+        Code::BadArguments => "bad_arguments",
+        Code::BadResult => "bad_result",
+        _ => FAILED,
+    }
+}
+
+/// The message of a plugin's own error: its `message`, if it has one.
+fn plugin_message(own: &Value) -> String {
+    match own.get("message").unwrap_or(own) {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_s_own_error_keeps_its_words_and_its_form() {
+        let own =
+            json!({ "code": "divide_by_zero", "message": "cannot divide by zero", "details": { "a": 1 } });
+        let error = ControlError::from(CallFailure::from(CallError::Plugin(own.clone())));
+        assert_eq!((error.code, error.message.as_str()), (Code::Refused, "cannot divide by zero"));
+        assert_eq!(error.details, own);
+        let error = ControlError::from(CallFailure::from(CallError::Plugin(json!({ "TooLate": 3 }))));
+        assert_eq!(error.message, "{\"TooLate\":3}");
+    }
+
+    #[test]
+    fn a_failure_has_the_same_word_here_and_at_the_other_end_unless_one_here_says_more() {
+        let (plugin, method, message) = (String::new, String::new, String::new);
+        let failures = [
+            (
+                CallError::Panicked {
+                    plugin: plugin(),
+                    generation: 1,
+                    method: method(),
+                    message: message(),
+                    location: String::new(),
+                },
+                (42201, "panicked", "panicked"),
+            ),
+            (
+                CallError::NotImplemented { plugin: plugin(), generation: 1, method: method() },
+                (40402, "not_implemented", "unknown"),
+            ),
+            (
+                CallError::NotRunning { plugin: plugin(), reason: String::new() },
+                (40900, "not_running", "not_running"),
+            ),
+            (CallError::Unknown(message()), (40402, "unknown", "unknown")),
+            (
+                CallError::BadArguments { plugin: plugin(), method: method(), message: message() },
+                (40001, "bad_arguments", "bad_arguments"),
+            ),
+            (
+                CallError::BadResult { plugin: plugin(), method: method(), message: message() },
+                (42203, "bad_result", "bad_result"),
+            ),
+            (CallError::TooDeep { plugin: plugin(), depth: 9 }, (42203, "too_deep", "bad_result")),
+            (
+                CallError::Timeout { plugin: plugin(), generation: 1, method: method(), after_ms: 5 },
+                (50400, "failed", "failed"),
+            ),
+            (
+                CallError::NoConnection { plugin: plugin(), method: method(), reason: String::new() },
+                (42900, "no_connection", "failed"),
+            ),
+            (CallError::Restarting { plugin: plugin(), retry_in_ms: 5 }, (50300, "failed", "failed")),
+        ];
+        for (error, (code, here, there)) in failures {
+            let words = error.to_string();
+            let failure = CallFailure::from(error);
+            assert_eq!(failure.to_json(), json!({ "code": here, "message": words }));
+            let answered = ControlError::from(failure);
+            assert_eq!(answered.code.number(), code, "{words}");
+            let received = CallFailure::answered(code, answered.message, answered.details);
+            assert_eq!(received.to_json(), json!({ "code": there, "message": words }));
+        }
+    }
+
+    #[test]
+    fn a_plugin_s_own_error_arrives_as_it_was_and_an_unknown_code_is_a_failure() {
+        let own = json!({ "code": "late", "message": "too late" });
+        let received = CallFailure::answered(42200, "too late".into(), own.clone());
+        assert_eq!((received.own(), received.to_json()), (Some(&own), own.clone()));
+        let received = CallFailure::answered(42299, "it is new".into(), Value::Null);
+        assert_eq!((received.own(), received.to_json()["code"].as_str()), (None, Some("failed")));
+    }
+}
