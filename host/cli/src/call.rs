@@ -10,7 +10,7 @@ use super::{
     trace,
 };
 use clap::Args;
-use replug::control::{CallFailure, Command, command::Execute};
+use replug::control::{CallFailure, Command, answer::Executed, command::Execute};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -89,10 +89,11 @@ impl Call {
         let args = Some(call.arguments.clone()).filter(|arguments| !arguments.is_null());
         let asked = Execute { id: id.clone(), method: call.method.clone(), args, payload: None };
         let mut known = json!({ "plugin": id, "method": call.method });
-        match client.ask(&Command::Execute(asked)).await {
-            Ok(mut answer) => {
-                known["generation"] = answer["generation"].take();
-                self.tell(known, Ok(answer["result"].take()))
+        match client.ask(Command::execute(asked)).await {
+            Ok(Executed { generation, result, .. }) => {
+                known["generation"] = json!(generation);
+                let result = serde_json::from_str(result.get()).map_err(|error| client.unreadable(&error))?;
+                self.tell(known, Ok(result))
             }
             Err(CliError::Answered { code, message, details, .. }) => {
                 self.tell(known, Err(CallFailure::answered(code, message, details)))

@@ -8,15 +8,16 @@ use super::{
 use clap::Args;
 use http_body_util::{BodyExt, Full};
 use hyper::{
-    Method, Request, Response,
+    Method, Response,
     body::{Bytes, Incoming},
     client::conn::http1,
 };
 use hyper_util::rt::TokioIo;
 use replug::{
     Event,
-    control::{Command, distrust, find_socket, other_owner},
+    control::{Envelope, ErrorBody, command::Request, distrust, find_socket, other_owner},
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::{collections::VecDeque, fs, io, path::PathBuf, time::Duration};
 use tokio::net::UnixStream;
@@ -59,22 +60,26 @@ impl Client {
         Self { plugins: host.plugins, state_dir: host.state_dir, socket }
     }
 
-    /// Sends a command to the host, and returns the `data` of its answer.
-    pub(super) async fn ask(&self, command: &Command) -> Result<Value, CliError> {
-        let declared = command.kind().declaration();
-        let payload = command.payload();
+    /// Sends a command to the host, and returns its answer.
+    pub(super) async fn ask<A: DeserializeOwned>(&self, request: Request<A>) -> Result<A, CliError> {
+        let declared = request.command.kind().declaration();
+        let payload = request.command.payload();
         let response = match declared.effect.is_read_only() {
             true => self.get(&with_query(declared.path, &payload)).await?,
             false => {
                 // The command may take minutes, so this first checks that the host answers at all.
                 self.get("/health/live").await?;
-                let request = request(Method::POST, declared.path).header("content-type", "application/json");
+                let request = to_host(Method::POST, declared.path).header("content-type", "application/json");
                 self.converse(request.body(Full::from(payload.to_string())), Duration::MAX).await?
             }
         };
         let ok = response.status().is_success();
-        let mut answer = self.read(response).await?;
-        if ok { Ok(answer["data"].take()) } else { Err(refused(&mut answer)) }
+        let body = self.read(response).await?;
+        if !ok {
+            return Err(self.refused(&body));
+        }
+        let answer: Envelope<A> = serde_json::from_slice(&body).map_err(|error| self.unreadable(&error))?;
+        Ok(answer.data)
     }
 
     /// Reads events as they come; after the event with that id, if given.
@@ -84,25 +89,25 @@ impl Client {
         query: &Value,
         last_id: Option<&str>,
     ) -> Result<Stream, CliError> {
-        let mut request = request(Method::GET, &with_query(path, query));
+        let mut request = to_host(Method::GET, &with_query(path, query));
         if let Some(id) = last_id {
             request = request.header("last-event-id", id);
         }
         let response = self.converse(request.body(Full::default()), PATIENCE).await?;
         if !response.status().is_success() {
-            return Err(refused(&mut self.read(response).await?));
+            return Err(self.refused(&self.read(response).await?));
         }
         let (body, socket) = (response.into_body(), self.socket.display().to_string());
         Ok(Stream { body, text: Vec::new(), events: VecDeque::new(), has_stopped: false, socket })
     }
 
     async fn get(&self, path: &str) -> Result<Response<Incoming>, CliError> {
-        self.converse(request(Method::GET, path).body(Full::default()), PATIENCE).await
+        self.converse(to_host(Method::GET, path).body(Full::default()), PATIENCE).await
     }
 
     async fn converse(
         &self,
-        request: hyper::http::Result<Request<Full<Bytes>>>,
+        request: hyper::http::Result<hyper::Request<Full<Bytes>>>,
         patience: Duration,
     ) -> Result<Response<Incoming>, CliError> {
         let broken = |reason: String| self.broken(&reason);
@@ -149,11 +154,31 @@ impl Client {
         CliError::Silent { socket: self.socket.display().to_string(), process }
     }
 
-    async fn read(&self, response: Response<Incoming>) -> Result<Value, CliError> {
+    async fn read(&self, response: Response<Incoming>) -> Result<Bytes, CliError> {
         let body = response.into_body().collect().await;
-        let body = body.map_err(|error| self.broken(&format!("closed the connection ({error})")))?.to_bytes();
-        serde_json::from_slice(&body)
-            .map_err(|error| self.broken(&format!("does not answer in JSON ({error})")))
+        Ok(body.map_err(|error| self.broken(&format!("closed the connection ({error})")))?.to_bytes())
+    }
+
+    /// The host has rejected the request.
+    fn refused(&self, body: &[u8]) -> CliError {
+        let ErrorBody { code, message, details } = match serde_json::from_slice(body) {
+            Ok(answer) => answer,
+            Err(error) if error.is_data() => {
+                let message = "the host rejected the request without a reason".to_owned();
+                ErrorBody { code: 0, message, details: Value::Null }
+            }
+            Err(error) => return self.unreadable(&error),
+        };
+        let diagnostics = serde_json::from_value(details["diagnostics"].clone()).unwrap_or_default();
+        CliError::Answered { code, message, details, diagnostics }
+    }
+
+    /// The error for an answer that cannot be read.
+    pub(super) fn unreadable(&self, error: &serde_json::Error) -> CliError {
+        self.broken(&match error.is_data() {
+            true => format!("answers in an unknown form ({error})"),
+            false => format!("does not answer in JSON ({error})"),
+        })
     }
 
     fn broken(&self, reason: &str) -> CliError {
@@ -173,21 +198,8 @@ fn user(uid: u32) -> String {
 }
 
 /// Over the socket, the host always has this name.
-fn request(method: Method, path: &str) -> hyper::http::request::Builder {
-    Request::builder().method(method).uri(path).header("host", "localhost")
-}
-
-fn refused(answer: &mut Value) -> CliError {
-    let details = answer["details"].take();
-    CliError::Answered {
-        code: answer["code"].as_u64().and_then(|code| code.try_into().ok()).unwrap_or_default(),
-        message: answer["message"]
-            .as_str()
-            .unwrap_or("the host rejected the request without a reason")
-            .to_owned(),
-        diagnostics: serde_json::from_value(details["diagnostics"].clone()).unwrap_or_default(),
-        details,
-    }
+fn to_host(method: Method, path: &str) -> hyper::http::request::Builder {
+    hyper::Request::builder().method(method).uri(path).header("host", "localhost")
 }
 
 fn with_query(path: &str, payload: &Value) -> String {

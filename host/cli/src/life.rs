@@ -10,9 +10,13 @@ use super::{
 use clap::Args;
 use replug::{
     PluginId,
-    control::{Command, command as payload},
+    control::{
+        Command,
+        answer::Changed,
+        command::{self as payload, Request},
+    },
 };
-use serde_json::Value;
+use serde_json::json;
 
 /// A plugin of a running host.
 #[derive(Debug, Args)]
@@ -29,23 +33,26 @@ struct Of {
 
 impl Of {
     /// Sends the command, and prints the resulting state of the plugin.
-    async fn have(self, what: &str, command: impl FnOnce(PluginId) -> Command) -> Result<(), CliError> {
+    async fn have(
+        self,
+        what: &str,
+        request: impl FnOnce(PluginId) -> Request<Changed>,
+    ) -> Result<(), CliError> {
         let client = self.at.client()?;
         let id = self.plugin.at(&client).await?;
-        let command = command(id.clone());
-        let answer = with_spinner(format!("{what} {}", id.short()), client.ask(&command)).await?;
+        let request = request(id.clone());
+        let answer = with_spinner(format!("{what} {}", id.short()), client.ask(request)).await?;
         if self.json {
-            return terminal::print_json(&answer);
+            return terminal::print_json(&json!(answer));
         }
         terminal::print(&summary(&id, &answer))
     }
 }
 
-fn summary(id: &PluginId, answer: &Value) -> String {
-    let status = answer["status"].as_str().unwrap_or_default();
-    match answer["generation"].as_u64() {
+fn summary(id: &PluginId, answer: &Changed) -> String {
+    match answer.generation {
         Some(generation) => format!("{NAME}{id}{NAME:#} {GOOD}g{generation} live{GOOD:#}"),
-        None => format!("{NAME}{id}{NAME:#} {WARN}{status}{WARN:#}"),
+        None => format!("{NAME}{id}{NAME:#} {WARN}{}{WARN:#}", answer.status.name()),
     }
 }
 
@@ -62,7 +69,7 @@ pub(super) struct Reload {
 
 impl Reload {
     pub(super) async fn run(self) -> Result<(), CliError> {
-        self.of.have("reloading", |id| Command::Reload(payload::OfPlugin { id })).await
+        self.of.have("reloading", |id| Command::reload(payload::OfPlugin { id })).await
     }
 }
 
@@ -82,7 +89,7 @@ pub(super) struct Rollback {
 impl Rollback {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let to = self.to;
-        self.of.have("rolling back", |id| Command::Rollback(payload::Rollback { id, to })).await
+        self.of.have("rolling back", |id| Command::rollback(payload::Rollback { id, to })).await
     }
 }
 
@@ -97,7 +104,7 @@ pub(super) struct Start {
 
 impl Start {
     pub(super) async fn run(self) -> Result<(), CliError> {
-        self.of.have("starting", |id| Command::Start(payload::OfPlugin { id })).await
+        self.of.have("starting", |id| Command::start(payload::OfPlugin { id })).await
     }
 }
 
@@ -119,6 +126,6 @@ pub(super) struct Stop {
 impl Stop {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let discard = self.discard;
-        self.of.have("stopping", |id| Command::Stop(payload::Stop { id, discard })).await
+        self.of.have("stopping", |id| Command::stop(payload::Stop { id, discard })).await
     }
 }

@@ -9,10 +9,12 @@ use super::{
 };
 use clap::Args;
 use replug::{
-    BuildDir, PluginInfo,
+    BuildDir, PluginInfo, Status,
+    control::answer::Plugin,
     manifest::{Defaults, Discovery, Manifest},
 };
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 
 /// List the plugins without building or loading them
@@ -54,7 +56,7 @@ impl List {
         };
         let Discovery { manifests, problems } = defaults.discover(&dir)?;
         let plugins: Vec<_> = match running {
-            Ok(plugins) => plugins.iter().map(as_listed).collect(),
+            Ok(plugins) => plugins.into_iter().map(Listed::from).collect(),
             Err(ref error @ (CliError::NoHost { .. } | CliError::OthersHost { .. })) => {
                 if let CliError::OthersHost { .. } = error {
                     terminal::warn(error);
@@ -79,19 +81,32 @@ impl List {
     }
 }
 
-const KEYS: [&str; 7] = ["id", "name", "version", "description", "type", "status", "path"];
+/// A plugin, with the fields of the list.
+#[derive(Serialize)]
+struct Listed {
+    id: String,
+    name: String,
+    version: String,
+    description: String,
+    #[serde(rename = "type")]
+    kind: String,
+    status: Status,
+    path: String,
+}
 
-/// A plugin of a running host, with the fields of the list.
-fn as_listed(plugin: &Value) -> Value {
-    KEYS.iter().map(|key| ((*key).to_owned(), plugin[*key].clone())).collect()
+impl From<Plugin> for Listed {
+    fn from(plugin: Plugin) -> Self {
+        let Plugin { id, name, version, description, kind, status, path, .. } = plugin;
+        Self { id, name, version, description, kind, status, path }
+    }
 }
 
 /// The facts about a plugin without a host.
-fn at_rest(manifest: &Manifest, build_dir: &BuildDir) -> Value {
-    as_listed(&json!(PluginInfo::at_rest(manifest, build_dir)))
+fn at_rest(manifest: &Manifest, build_dir: &BuildDir) -> Listed {
+    Plugin::from(PluginInfo::at_rest(manifest, build_dir)).into()
 }
 
-fn described(plugins: &[Value], dir: &Path, unusable: usize) -> String {
+fn described(plugins: &[Listed], dir: &Path, unusable: usize) -> String {
     if plugins.is_empty() {
         let new = terminal::invocation();
         let dir = terminal::quoted(&dir.to_string_lossy());
@@ -102,11 +117,11 @@ fn described(plugins: &[Value], dir: &Path, unusable: usize) -> String {
     }
     let root = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     let rows = plugins.iter().map(|plugin| {
-        let text = |key: &str| plugin[key].as_str().unwrap_or_default().to_owned();
-        let path = PathBuf::from(text("path"));
+        let path = Path::new(&plugin.path);
         let below = path.strip_prefix(&root).ok().filter(|below| !below.as_os_str().is_empty());
-        let path = below.map_or_else(|| relative(&path), |below| below.display().to_string());
-        [text("id"), text("name"), text("version"), text("type"), text("status"), path]
+        let path = below.map_or_else(|| relative(path), |below| below.display().to_string());
+        let Listed { id, name, version, kind, status, .. } = plugin;
+        [id, name, version, kind, status.name(), &path].map(str::to_owned)
     });
     let head = ["ID", "NAME", "VERSION", "TYPE", "STATUS", "PATH"].map(str::to_owned);
     table::aligned([head].into_iter().chain(rows).collect(), &GIVING_WAY, |column, cell| match column {

@@ -8,7 +8,7 @@ use super::{
 };
 use clap::Args;
 use replug::control::{Command, command as payload};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Show recent logs of the plugins of a running host, with panics and crashes
 #[derive(Debug, Args)]
@@ -41,14 +41,13 @@ impl Logs {
         let client = self.at.client()?;
         let id = Named::at_most(self.plugin.as_ref(), &client).await?;
         let mut show = Show::of(self.json);
-        let logs = payload::Logs { id, follow: self.follow, lines: Some(self.lines) };
+        let request = Command::logs(payload::Logs { id, follow: self.follow, lines: Some(self.lines) });
         if self.follow {
-            let query = json!(logs);
-            return follow(client.stream("/api/v1/plugin/logs", &query, None).await?, show).await;
+            let command = request.command;
+            let path = command.kind().declaration().path;
+            return follow(client.stream(path, &command.payload(), None).await?, show).await;
         }
-        match client.ask(&Command::Logs(logs)).await?["logs"].take() {
-            Value::Array(entries) => entries.into_iter().try_for_each(|entry| show.show(entry)),
-            _ => Ok(()),
-        }
+        let entries = client.ask(request).await?.logs;
+        entries.iter().try_for_each(|entry| show.show(json!(entry)))
     }
 }

@@ -39,7 +39,7 @@ impl Named {
             Some(id) => Ok(id),
             None => {
                 let plugins = status::listed(client).await?.plugins;
-                self.among(plugins.iter().filter_map(|plugin| plugin["id"].as_str()))
+                self.among(plugins.iter().map(|plugin| plugin.id.as_str()))
             }
         }
     }

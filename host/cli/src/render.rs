@@ -3,7 +3,7 @@
 use super::terminal::{ANSWER, BAD, DIM, GOOD, NAME, WARN, brief, brief_ms, relative, rendered};
 use replug::{
     Event, EventKind, Generation, PluginId,
-    event::{Bound, Diagnostic, Enforcer, LimitsInForce, RetireOutcome, Stage, Stages},
+    event::{Diagnostic, LimitsInForce, RetireOutcome, Stage, Stages},
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -296,11 +296,7 @@ fn summary(stages: &Stages, total_ms: f64) -> String {
 
 /// The limits of a process, and below them those that are not in force.
 fn limited(limits: &LimitsInForce) -> String {
-    let by = |it: &Bound| match it.by {
-        Enforcer::Rlimit => "rlimit",
-        Enforcer::Cgroup => "cgroup",
-    };
-    let bounds = limits.bounds.iter().map(|it| format!("{} {} by {}", it.of, it.value, by(it)));
+    let bounds = limits.bounds.iter().map(|it| format!("{} {} by {}", it.of, it.value, it.by.name()));
     let bounds = bounds.collect::<Vec<_>>().join(", ");
     let bounds = match (bounds.is_empty(), &limits.cgroup) {
         (false, _) => bounds,

@@ -10,8 +10,12 @@ use super::{
     terminal::{self, BAD, DIM, NAME, WARN},
 };
 use clap::Args;
-use replug::control::{Command, command::List};
-use serde_json::{Value, json};
+use replug::control::{
+    Command,
+    answer::{Configuration, Plugin},
+    command::List,
+};
+use serde_json::json;
 use std::{iter, path::PathBuf, time::Duration};
 
 /// How often the table is drawn again.
@@ -102,32 +106,27 @@ impl Status {
 /// The answer of a running host about all its plugins.
 pub(super) struct Listed {
     /// All plugins, the registered ones first.
-    pub(super) plugins: Vec<Value>,
+    pub(super) plugins: Vec<Plugin>,
     /// The settings that it has not applied.
-    configuration: Value,
+    configuration: Configuration,
 }
 
 /// Requests all plugins from a running host.
 pub(super) async fn listed(client: &Client) -> Result<Listed, CliError> {
-    let (mut plugins, mut configuration) = (Vec::new(), Value::Null);
-    for page_no in 1.. {
-        let mut page = client.ask(&Command::List(List { page_no: Some(page_no), ..List::default() })).await?;
-        let total = page["total"].as_u64().unwrap_or_default();
+    let mut plugins = Vec::new();
+    let mut page_no = 1;
+    loop {
+        let page = client.ask(Command::list(List { page_no: Some(page_no), ..List::default() })).await?;
         let before = plugins.len();
-        configuration = page["configuration"].take();
-        for list in ["registered", "unregistered"] {
-            if let Value::Array(page) = page[list].take() {
-                plugins.extend(page);
-            }
+        plugins.extend(page.registered.into_iter().chain(page.unregistered));
+        if plugins.len() >= page.total || plugins.len() == before {
+            return Ok(Listed { plugins, configuration: page.configuration });
         }
-        if plugins.len() as u64 >= total || plugins.len() == before {
-            break;
-        }
+        page_no += 1;
     }
-    Ok(Listed { plugins, configuration })
 }
 
-fn described(plugins: &[Value]) -> String {
+fn described(plugins: &[Plugin]) -> String {
     if plugins.is_empty() {
         return "the host runs, and has no plugins".into();
     }
@@ -153,69 +152,60 @@ fn described(plugins: &[Value]) -> String {
 
 /// The settings that the host has not applied, as lines below all others; the terminal wraps them, and nothing is cut
 /// off.
-fn pending_config(configuration: &Value) -> String {
-    let refused = configuration["refused"].as_str().map(|why| {
+fn pending_config(configuration: &Configuration) -> String {
+    let Configuration { refused, restart_needed } = configuration;
+    let refused = refused.as_ref().map(|why| {
         format!("\n{BAD}configuration rejected, keeping the previous one:{BAD:#} {}", terminal::harmless(why))
     });
-    let keys: Vec<_> =
-        configuration["restart_needed"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let waiting = (!keys.is_empty()).then(|| {
-        format!("\n{WARN}configuration needs a restart:{WARN:#} {}", terminal::harmless(&keys.join(", ")))
+    let waiting = (!restart_needed.is_empty()).then(|| {
+        let keys = terminal::harmless(&restart_needed.join(", "));
+        format!("\n{WARN}configuration needs a restart:{WARN:#} {keys}")
     });
     refused.into_iter().chain(waiting).collect()
 }
 
 /// Details that not every plugin has, shown below the line of the plugin.
-fn more(plugin: &Value) -> Vec<String> {
-    let restarts = match plugin["restarts"].as_u64() {
-        None | Some(0) => None,
-        Some(1) => Some("restarted once after a crash".to_owned()),
-        Some(times) => Some(format!("restarted {times} times after crashes")),
+fn more(plugin: &Plugin) -> Vec<String> {
+    let restarts = match plugin.restarts {
+        0 => None,
+        1 => Some("restarted once after a crash".to_owned()),
+        times => Some(format!("restarted {times} times after crashes")),
     };
     // The line above has the plugin's id already.
-    let of = format!("{}: ", plugin["id"].as_str().unwrap_or_default());
-    let detail = plugin["detail"].as_str().map(|detail| detail.strip_prefix(&of).unwrap_or(detail));
-    let detail = detail.filter(|detail| !detail.is_empty()).map(str::to_owned);
+    let of = format!("{}: ", plugin.id);
+    let detail = plugin.detail.strip_prefix(&of).unwrap_or(&plugin.detail);
+    let detail = (!detail.is_empty()).then(|| detail.to_owned());
     detail.into_iter().chain(restarts).chain(usage(plugin)).chain(limits(plugin)).collect()
 }
 
 /// What its process uses, if it runs in a child process.
-fn usage(plugin: &Value) -> Option<String> {
-    let (pid, memory) = (plugin["process_id"].as_u64()?, plugin["memory"].as_u64()?);
+fn usage(plugin: &Plugin) -> Option<String> {
+    let (pid, memory) = (plugin.process_id?, plugin.memory?);
     let mib = memory as f64 / f64::from(1 << 20);
-    let cpu = plugin["cpu"].as_f64().unwrap_or_default();
-    let files =
-        plugin["open_files"].as_u64().map(|files| format!(", {files} files open")).unwrap_or_default();
+    let cpu = plugin.cpu.unwrap_or_default();
+    let files = plugin.open_files.map(|files| format!(", {files} files open")).unwrap_or_default();
     Some(format!("process {pid}: {mib:.1} MiB, {cpu:.1} s of CPU time{files}"))
 }
 
 /// The limits of its process, and those that are not in force.
-fn limits(plugin: &Value) -> Vec<String> {
-    let list = |key: &str| plugin["limits"][key].as_array().cloned().unwrap_or_default();
-    let bounds: Vec<_> = list("bounds")
-        .iter()
-        .map(|bound| {
-            let text = |key: &str| bound[key].as_str().unwrap_or_default().to_owned();
-            format!("{} {} ({})", text("of"), bound["value"], text("by"))
-        })
-        .collect();
-    let lacking =
-        list("lacking").into_iter().filter_map(|why| Some(format!("not as asked: {}", why.as_str()?)));
-    let bounds = (!bounds.is_empty()).then(|| format!("limited to {}", bounds.join(", ")));
+fn limits(plugin: &Plugin) -> Vec<String> {
+    let Some(limits) = &plugin.limits else { return Vec::new() };
+    let bounds = limits.bounds.iter().map(|it| format!("{} {} ({})", it.of, it.value, it.by.name()));
+    let bounds = bounds.collect::<Vec<_>>().join(", ");
+    let bounds = (!bounds.is_empty()).then(|| format!("limited to {bounds}"));
+    let lacking = limits.lacking.iter().map(|why| format!("not as asked: {why}"));
     bounds.into_iter().chain(lacking).collect()
 }
 
-fn row(plugin: &Value) -> [String; 7] {
-    let text = |key: &str| plugin[key].as_str().unwrap_or_default().to_owned();
-    let number = |key: &str| plugin[key].as_u64().map(brief_count).unwrap_or_default();
+fn row(plugin: &Plugin) -> [String; 7] {
     [
-        text("id"),
-        text("status"),
-        if plugin["runs_in"].is_null() { text("mode") } else { text("runs_in") },
-        plugin["generation"].as_u64().map(|generation| format!("g{generation}")).unwrap_or_default(),
-        plugin["uptime"].as_f64().map(brief_time).unwrap_or_default(),
-        number("calls"),
-        number("errors"),
+        plugin.id.clone(),
+        plugin.status.name().to_owned(),
+        plugin.runs_in.unwrap_or(plugin.mode).name().to_owned(),
+        plugin.generation.map(|generation| format!("g{generation}")).unwrap_or_default(),
+        plugin.uptime.map(brief_time).unwrap_or_default(),
+        brief_count(plugin.calls),
+        brief_count(plugin.errors),
     ]
 }
 
@@ -242,15 +232,29 @@ fn brief_time(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
     use unicode_width::UnicodeWidthStr;
+
+    /// A plugin with those fields.
+    fn plugin(fields: &Value) -> Plugin {
+        let mut plugin = json!({
+            "id": "", "name": "", "version": "", "description": "", "type": "provider", "mode": "auto", "status": "ready",
+            "detail": "", "is_exited": false, "calls": 0, "errors": 0, "in_flight": 0, "restarts": 0, "interfaces": [],
+            "path": "",
+        });
+        for (key, value) in fields.as_object().unwrap() {
+            plugin[key] = value.clone();
+        }
+        serde_json::from_value(plugin).unwrap()
+    }
 
     #[test]
     fn a_table_of_long_names_and_large_numbers_fits_eighty_columns() {
-        let plugin = json!({
+        let plugin = plugin(&json!({
             "id": "com.example.a-rather-long-name.for-a-plugin", "status": "source_only", "mode": "in-process",
             "generation": 12345, "uptime": 100_000.0, "calls": 123_456_789u64, "errors": 99_999,
             "restarts": 3, "detail": format!("{} or until you `start` it", "誤".repeat(200)),
-        });
+        }));
         let text = anstream::adapter::strip_str(&described(&[plugin])).to_string();
         assert!(text.lines().all(|line| line.width() <= LINE), "{text}");
         assert!(
@@ -262,14 +266,14 @@ mod tests {
 
     #[test]
     fn what_a_process_takes_and_what_bounds_it_stands_below_its_line() {
-        let plugin = json!({
+        let plugin = plugin(&json!({
             "id": "dev.test.bound", "status": "ready", "mode": "process", "runs_in": "process", "generation": 1,
             "detail": "dev.test.bound: build failed", "process_id": 42, "memory": 3 << 19, "cpu": 0.25, "open_files": 9,
             "limits": {
                 "bounds": [{ "of": "open_files", "value": 64, "by": "rlimit" }],
                 "lacking": ["no cgroup: none is delegated"],
             },
-        });
+        }));
         let text = anstream::adapter::strip_str(&described(&[plugin])).to_string();
         let below: Vec<_> = text.lines().skip(2).map(str::trim).collect();
         let expected = [

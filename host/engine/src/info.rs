@@ -119,6 +119,19 @@ pub enum Status {
 }
 
 impl Status {
+    /// The name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Error => "error",
+            Self::Available => "available",
+            Self::SourceOnly => "source_only",
+            Self::Incomplete => "incomplete",
+        }
+    }
+
     /// Whether the host has tried to start the plugin at least once.
     pub fn is_registered(self) -> bool {
         matches!(self, Self::Ready | Self::Running | Self::Stopped | Self::Error)
@@ -128,6 +141,11 @@ impl Status {
 impl PluginInfo {
     /// The status of a plugin that no host has started, from its folder and the build folder.
     pub fn at_rest(manifest: &Manifest, build_dir: &BuildDir) -> Self {
+        Self::idle(manifest, unregistered(manifest, build_dir))
+    }
+
+    /// The status of a plugin that has never run.
+    fn idle(manifest: &Manifest, status: Status) -> Self {
         Self {
             id: manifest.id.clone(),
             name: manifest.name.clone(),
@@ -142,7 +160,7 @@ impl PluginInfo {
             restarts: 0,
             private_bytes: None,
             path: manifest.root.clone(),
-            status: unregistered(manifest, build_dir),
+            status,
             detail: String::new(),
             coming_up: false,
             generation: None,
@@ -188,12 +206,6 @@ impl PluginInfo {
         };
         let uptime = live.is_some().then_some(progress.since).flatten();
         Self {
-            id: manifest.id.clone(),
-            name: manifest.name.clone(),
-            version: manifest.version.clone(),
-            description: manifest.description.clone().unwrap_or_default(),
-            kind: manifest.kind,
-            mode: manifest.mode,
             runs_in: live.as_ref().map(|live| live.traits().mode()),
             process_id: live.as_ref().and_then(|live| live.process_id()),
             process: live.as_ref().and_then(|live| live.usage()),
@@ -203,8 +215,6 @@ impl PluginInfo {
                 .as_ref()
                 .filter(|live| !live.traits().outside_the_process)
                 .map(|live| live.private_bytes),
-            path: manifest.root.clone(),
-            status,
             detail,
             coming_up,
             generation: live.as_ref().map(|live| live.generation),
@@ -220,6 +230,7 @@ impl PluginInfo {
             failures: calls.failures.total(),
             failed: calls.failures,
             in_flight,
+            ..Self::idle(&manifest, status)
         }
     }
 }

@@ -28,11 +28,13 @@ pub struct Plugins {
     /// How many plugins a page holds.
     pub page_size: u32,
     /// The settings that the host has not applied.
+    #[serde(default)]
+    #[schema(required = true)]
     pub configuration: Configuration,
 }
 
 /// The settings in the current configuration that the host has not applied.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Configuration {
     /// Why the configuration was rejected, with file, line and key; null if it was not.
     pub refused: Option<String>,
@@ -86,7 +88,9 @@ pub struct Plugin {
     /// Those of them that returned no value.
     pub errors: u64,
     /// The same by kind of failure.
-    pub failed: Failed,
+    #[serde(default)]
+    #[schema(required = true)]
+    pub failed: Failures,
     /// Calls that run now.
     pub in_flight: usize,
     /// How often its process was restarted after a crash.
@@ -104,28 +108,6 @@ pub struct Plugin {
     pub interfaces: Vec<String>,
     /// Its folder.
     pub path: String,
-}
-
-/// Calls that returned no value, by kind of failure.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
-pub struct Failed {
-    /// The method returned an error of its own.
-    pub error: u64,
-    /// The method panicked.
-    pub panicked: u64,
-    /// The plugin's process ended meanwhile.
-    pub crashed: u64,
-    /// The call did not return by its deadline.
-    pub timeout: u64,
-    /// The call did not reach the method, or its answer could not be read.
-    pub lost: u64,
-}
-
-impl From<Failures> for Failed {
-    fn from(it: Failures) -> Self {
-        let Failures { error, panicked, crashed, timeout, lost } = it;
-        Self { error, panicked, crashed, timeout, lost }
-    }
 }
 
 impl From<PluginInfo> for Plugin {
@@ -147,7 +129,7 @@ impl From<PluginInfo> for Plugin {
             uptime: info.uptime_s,
             calls: info.calls,
             errors: info.failures,
-            failed: info.failed.into(),
+            failed: info.failed,
             in_flight: info.in_flight,
             restarts: info.restarts,
             memory: info.process.map(|process| process.resident_bytes),
@@ -357,3 +339,6 @@ impl Versions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,7 +42,7 @@ pub struct Envelope<T> {
 }
 
 /// The answer to a request that failed.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ErrorBody {
     /// The kind of the error; its first three digits are the HTTP status.
     pub code: u32,

@@ -36,3 +36,13 @@ pub enum Enforcer {
     /// A cgroup, which limits the process and all processes that it starts together.
     Cgroup,
 }
+
+impl Enforcer {
+    /// The name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rlimit => "rlimit",
+            Self::Cgroup => "cgroup",
+        }
+    }
+}

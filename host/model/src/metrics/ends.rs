@@ -62,8 +62,9 @@ impl CallEnd {
     }
 }
 
-/// How many calls returned no value, by reason.
+/// Calls that returned no value, by kind of failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Failed))]
 pub struct Failures {
     /// The method returned an error of its own.
     pub error: u64,
@@ -71,9 +72,9 @@ pub struct Failures {
     pub panicked: u64,
     /// The plugin's process ended during the call.
     pub crashed: u64,
-    /// They did not return before their deadline.
+    /// The call did not return by its deadline.
     pub timeout: u64,
-    /// They did not reach the method, or their answer could not be read.
+    /// The call did not reach the method, or its answer could not be read.
     pub lost: u64,
 }
 
