@@ -25,6 +25,38 @@ pub(super) struct State {
     state_dir: Option<PathBuf>,
 }
 
+/// Where the plugins are, for a command that takes the folder by itself.
+#[derive(Debug, Default, Args)]
+pub(super) struct Plugins {
+    /// The folder whose sub-folders are the plugins, or one plugin's own [default: plugins or this, here or above]
+    #[arg(value_name = "DIR")]
+    dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) state: State,
+}
+
+impl Plugins {
+    /// The folder.
+    pub(super) fn folder(&self) -> Folder<'_> {
+        Folder::bare(&self.dir)
+    }
+}
+
+/// Where a plugin is, for a command that takes the plugin by itself.
+#[derive(Debug, Default, Args)]
+pub(super) struct PluginsFlag {
+    /// The folder whose sub-folders are the plugins, or the plugin's own [default: plugins or this, here or above]
+    #[arg(long, value_name = "DIR")]
+    plugins: Option<PathBuf>,
+}
+
+impl PluginsFlag {
+    /// The folder.
+    pub(super) fn folder(&self) -> Folder<'_> {
+        Folder::flag(&self.plugins)
+    }
+}
+
 /// The plugins folder that a command is given, and how.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Folder<'a> {

@@ -1,7 +1,7 @@
 //! `replug build`: artifacts without a host.
 
 use super::{
-    args::{Folder, Place, State},
+    args::{Place, Plugins},
     building,
     error::CliError,
     signals::Signals,
@@ -13,7 +13,7 @@ use replug::{
     Digest,
     artifact::Store,
     build::Builder,
-    error::{BuildError, InspectError, PreflightError, StoreError},
+    error::ReloadCause,
     event::{BuildProgress, Diagnostic, millis},
     manifest::{Discovery, Manifest},
     preflight,
@@ -30,14 +30,11 @@ Examples:
   replug build
   replug build plugins/calculator --json | jq -r .artifact")]
 pub(super) struct Build {
-    /// The folder whose sub-folders are the plugins, or one plugin's own [default: plugins or this, here or above]
-    #[arg(value_name = "DIR")]
-    dir: Option<PathBuf>,
     /// Print one JSON object per plugin, each on a line
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    state: State,
+    plugins: Plugins,
 }
 
 /// The result for one plugin.
@@ -48,33 +45,11 @@ struct Made {
     warnings: Vec<Diagnostic>,
 }
 
-/// Why there is no artifact.
-#[derive(Debug, thiserror::Error)]
-enum NotMade {
-    #[error(transparent)]
-    Build(#[from] BuildError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Inspect(#[from] InspectError),
-    #[error(transparent)]
-    Preflight(#[from] PreflightError),
-}
-
-impl NotMade {
-    fn diagnostics(&self) -> &[Diagnostic] {
-        match self {
-            Self::Build(error) => error.diagnostics(),
-            Self::Store(_) | Self::Inspect(_) | Self::Preflight(_) => &[],
-        }
-    }
-}
-
 impl Build {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let mut signals = Signals::listen()?;
         trace::quietly();
-        let place = self.state.place(Folder::bare(&self.dir))?.settled();
+        let place = self.plugins.state.place(self.plugins.folder())?.settled();
         let builder = Builder::new(place.build_dir());
         let Place { config, dir, state_dir } = place;
         let Discovery { manifests, problems } = config.defaults.discover(&dir)?;
@@ -112,7 +87,7 @@ async fn make(
     builder: &Builder,
     store: &Store,
     (manifest, report): (&Manifest, impl FnMut(BuildProgress)),
-) -> Result<Made, NotMade> {
+) -> Result<Made, ReloadCause> {
     let built = builder.build_reporting(manifest, report).await?;
     let artifact = store.put(&built.artifact)?;
     preflight::check(&artifact, &artifact.inspect()?, manifest.reload.unload)?;
@@ -120,7 +95,7 @@ async fn make(
     Ok(Made { artifact: artifact.path, digest: artifact.digest, took_ms, warnings })
 }
 
-fn as_json(manifest: &Manifest, made: &Result<Made, NotMade>) -> serde_json::Value {
+fn as_json(manifest: &Manifest, made: &Result<Made, ReloadCause>) -> serde_json::Value {
     match made {
         Ok(made) => json!({
             "plugin": manifest.id,
@@ -137,7 +112,7 @@ fn as_json(manifest: &Manifest, made: &Result<Made, NotMade>) -> serde_json::Val
     }
 }
 
-fn show(manifest: &Manifest, made: &Result<Made, NotMade>, width: usize) -> Result<(), CliError> {
+fn show(manifest: &Manifest, made: &Result<Made, ReloadCause>, width: usize) -> Result<(), CliError> {
     let name = manifest.id.short();
     match made {
         Ok(made) => {

@@ -1,7 +1,7 @@
 //! `replug call`: one call, in the running host if there is one.
 
 use super::{
-    args::{CallSpec, Folder, Place, State},
+    args::{CallSpec, Place, PluginsFlag, State},
     client::Client,
     error::CliError,
     one::One,
@@ -12,7 +12,6 @@ use super::{
 use clap::Args;
 use replug::control::{CallFailure, Command, answer::Executed, command::Execute};
 use serde_json::{Value, json};
-use std::path::PathBuf;
 
 /// Call a method of a plugin in the running host; without a host, build and load the plugin for this call
 ///
@@ -32,9 +31,8 @@ pub(super) struct Call {
     /// The arguments, as an object by name or an array by position [default: none]
     #[arg(value_name = "JSON")]
     arguments: Option<String>,
-    /// The folder whose sub-folders are the plugins, or the plugin's own [default: plugins or this, here or above]
-    #[arg(long, value_name = "DIR")]
-    plugins: Option<PathBuf>,
+    #[command(flatten)]
+    plugins: PluginsFlag,
     /// Print one JSON object on one line, with `result` or `error`
     #[arg(long)]
     json: bool,
@@ -46,7 +44,7 @@ impl Call {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let call = CallSpec::new(&self.plugin, &self.method, self.arguments.as_deref())?;
         trace::quietly();
-        let folder = Folder::flag(&self.plugins);
+        let folder = self.plugins.folder();
         let place = self.state.place(folder);
         let host = self.state.host_of(folder, &place)?;
         match self.of_running(&call, Client::at(host)).await {

@@ -1,14 +1,11 @@
 //! `replug dev`: build, load, watch, swap.
 
 use super::{
-    args::{CallSpec, Folder, State},
+    args::CallSpec,
     error::CliError,
-    http::Http,
-    serve::{Reader, Serve},
-    trace::Log,
+    serve::{Reader, Serve, Served},
 };
 use clap::Args;
-use std::path::PathBuf;
 
 /// Build, load and watch the plugins, and reload each when it is saved
 ///
@@ -23,9 +20,6 @@ use std::path::PathBuf;
   replug dev --http
   replug dev --json | jq 'select(.event == \"reloaded\") | .total_ms'")]
 pub(super) struct Dev {
-    /// The folder whose sub-folders are the plugins, or one plugin's own [default: plugins or this, here or above]
-    #[arg(value_name = "DIR")]
-    dir: Option<PathBuf>,
     /// Call this method after the start and whenever a new artifact serves; JSON is an object by name or an array by position
     #[arg(long, num_args = 2..=3, value_names = ["ID", "METHOD", "JSON"])]
     call: Vec<String>,
@@ -36,23 +30,17 @@ pub(super) struct Dev {
     #[arg(long, value_name = "INTERVAL")]
     poll: Option<String>,
     #[command(flatten)]
-    state: State,
-    #[command(flatten)]
-    http: Http,
-    #[command(flatten)]
-    log: Log,
+    served: Served,
 }
 
 impl Dev {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let call = self.call()?;
-        let folder = Folder::bare(&self.dir);
-        let layers = self.log.over(self.state.layers(folder)?);
-        let mut layers = self.http.over(layers)?.flag("watch", "dev", true);
-        if let Some(poll) = self.poll {
-            layers = layers.flag("watch_poll", "--poll", poll);
+        let mut layers = self.served.layers()?.flag("watch", "dev", true);
+        if let Some(poll) = &self.poll {
+            layers = layers.flag("watch_poll", "--poll", poll.clone());
         }
-        Serve { reader: Reader::of(self.json), call, layers }.run(folder).await
+        Serve { reader: Reader::of(self.json), call, layers }.run(self.served.folder()).await
     }
 
     /// The method to call after every swap.

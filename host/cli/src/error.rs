@@ -1,6 +1,6 @@
 //! Errors of commands, as messages for the user.
 
-use replug::error::{ConfigError, HostError, InspectError, ManifestError, ReloadCause, StoreError};
+use replug::error::{ConfigError, HostError, InspectError, ManifestError, StoreError};
 use replug::{control::Code, event::Diagnostic};
 use serde_json::Value;
 use std::{io, process::ExitCode};
@@ -129,10 +129,7 @@ impl CliError {
     pub(super) fn diagnostics(&self) -> &[Diagnostic] {
         match self {
             Self::Answered { diagnostics, .. } => diagnostics,
-            Self::Host(HostError::Reload(error)) => match &*error.cause {
-                ReloadCause::Build(error) => error.diagnostics(),
-                _ => &[],
-            },
+            Self::Host(HostError::Reload(error)) => error.cause.diagnostics(),
             _ => &[],
         }
     }

@@ -1,7 +1,7 @@
 //! `replug inspect`: details of a file, a stored artifact or a plugin.
 
 use super::{
-    args::{Folder, State},
+    args::{PluginsFlag, State},
     error::CliError,
     one::One,
     signature,
@@ -32,9 +32,8 @@ pub(super) struct Inspect {
     /// A file, a plugin's id or the last part of it, or the digest of an artifact (a prefix is enough)
     #[arg(value_name = "FILE|ID|DIGEST")]
     what: String,
-    /// The folder whose sub-folders are the plugins, or the plugin's own [default: plugins or this, here or above]
-    #[arg(long, value_name = "DIR")]
-    plugins: Option<PathBuf>,
+    #[command(flatten)]
+    plugins: PluginsFlag,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -66,7 +65,7 @@ impl Inspect {
         if path.is_file() || self.what.contains('/') {
             return self.show_file(&File::read(path)?);
         }
-        let place = self.state.place(Folder::flag(&self.plugins))?.settled();
+        let place = self.state.place(self.plugins.folder())?.settled();
         let artifacts = replug::artifacts_dir(&place.state_dir);
         if is_hexadecimal(&self.what) {
             return self.show_file(&File::stored(&self.stored(&artifacts)?)?);

@@ -1,7 +1,7 @@
 //! `replug list`: the existing plugins, without building or loading any. If a host runs, as that host sees them.
 
 use super::{
-    args::{Folder, Place, State},
+    args::{Place, Plugins},
     client::Client,
     error::CliError,
     status, table,
@@ -15,7 +15,7 @@ use replug::{
 };
 use serde::Serialize;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// List the plugins without building or loading them
 #[derive(Debug, Args)]
@@ -29,21 +29,18 @@ Examples:
   replug list --json | jq -r '.plugins[].id'"
 )]
 pub(super) struct List {
-    /// The folder whose sub-folders are the plugins, or one plugin's own [default: plugins or this, here or above]
-    #[arg(value_name = "DIR")]
-    dir: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    state: State,
+    plugins: Plugins,
 }
 
 impl List {
     pub(super) async fn run(self) -> Result<(), CliError> {
-        let folder = Folder::bare(&self.dir);
-        let place = self.state.place(folder);
-        let host = self.state.host_of(folder, &place)?;
+        let (folder, state) = (self.plugins.folder(), &self.plugins.state);
+        let place = state.place(folder);
+        let host = state.host_of(folder, &place)?;
         let dir = host.plugins.clone();
         let running = status::listed(&Client::at(host)).await.map(|listed| listed.plugins);
         let (defaults, build_dir) = match (place, &running) {

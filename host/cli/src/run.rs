@@ -1,14 +1,10 @@
 //! `replug run`: the host without watching.
 
 use super::{
-    args::{Folder, State},
     error::CliError,
-    http::Http,
-    serve::{Reader, Serve},
-    trace::Log,
+    serve::{Reader, Serve, Served},
 };
 use clap::Args;
-use std::path::PathBuf;
 
 /// Build and load the plugins, and run them until a signal arrives
 ///
@@ -21,24 +17,16 @@ use std::path::PathBuf;
   replug run /srv/plugins --state-dir /var/lib/replug --json
   replug run --config /etc/replug.toml --log-format json")]
 pub(super) struct Run {
-    /// The folder whose sub-folders are the plugins, or one plugin's own [default: plugins or this, here or above]
-    #[arg(value_name = "DIR")]
-    dir: Option<PathBuf>,
     /// Print every event as one JSON object per line
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    state: State,
-    #[command(flatten)]
-    http: Http,
-    #[command(flatten)]
-    log: Log,
+    served: Served,
 }
 
 impl Run {
     pub(super) async fn run(self) -> Result<(), CliError> {
-        let folder = Folder::bare(&self.dir);
-        let layers = self.http.over(self.log.over(self.state.layers(folder)?))?;
-        Serve { reader: Reader::of(self.json), call: None, layers }.run(folder).await
+        let layers = self.served.layers()?;
+        Serve { reader: Reader::of(self.json), call: None, layers }.run(self.served.folder()).await
     }
 }

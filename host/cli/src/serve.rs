@@ -1,18 +1,19 @@
 //! The loop behind `dev` and `run`: a host, its events on the standard output, and a graceful end.
 
 use super::{
-    args::{CallSpec, Folder, Place},
+    args::{CallSpec, Folder, Place, Plugins},
     building::Building,
     client::defused,
     error::CliError,
-    http,
+    http::{self, Http},
     otel::Export,
     output::{Captured, Line, Writer},
     render::{Loop, Renderer},
     signals::Signals,
     terminal::{self, DIM},
-    trace,
+    trace::{self, Log},
 };
+use clap::Args;
 use replug::{
     Digest, Event, EventKind, Generation, Host, Layers, PluginId,
     control::{CallFailure, Control},
@@ -33,6 +34,29 @@ impl Reader {
     /// For `--json` or not.
     pub(super) fn of(json: bool) -> Self {
         if json { Self::Program } else { Self::Person }
+    }
+}
+
+/// What `dev` and `run` take.
+#[derive(Debug, Args)]
+pub(super) struct Served {
+    #[command(flatten)]
+    plugins: Plugins,
+    #[command(flatten)]
+    http: Http,
+    #[command(flatten)]
+    log: Log,
+}
+
+impl Served {
+    /// The plugins folder.
+    pub(super) fn folder(&self) -> Folder<'_> {
+        self.plugins.folder()
+    }
+
+    /// The layers of the configuration, with what was taken over them.
+    pub(super) fn layers(&self) -> Result<Layers, CliError> {
+        self.http.over(self.log.over(self.plugins.state.layers(self.folder())?))
     }
 }
 

@@ -22,7 +22,7 @@ pub use replug_api::CallError;
 pub use replug_model::step::Step;
 
 use crate::{
-    event::Stage,
+    event::{Diagnostic, Stage},
     id::{Digest, PluginId},
 };
 use replug_api::PluginError;
@@ -106,6 +106,14 @@ pub enum ReloadCause {
 crate::readable::readable!(ReloadCause);
 
 impl ReloadCause {
+    /// The compiler's messages, if it was the build that failed.
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        match self {
+            Self::Build(error) => error.diagnostics(),
+            _ => &[],
+        }
+    }
+
     /// The key of the manifest that caused the error, if the plugin cannot read its configuration: `config.word`.
     pub(crate) fn unfit_config_key(&self) -> Option<String> {
         let (Self::Lifecycle(error) | Self::Trial(TrialError::Lifecycle(error))) = self else { return None };
