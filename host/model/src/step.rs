@@ -1,11 +1,11 @@
-//! The steps of a plugin's life.
+//! The steps of a plugin's lifecycle.
 //!
-//! The crash record, the protocol between host and shim, errors and events name a step by this one enum.
+//! The crash record, the protocol between host and shim, errors and events all use this enum.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A step of a plugin's life, from its process or its library to the drop of its instance.
+/// A step of a plugin's lifecycle, from the start of its process or the load of its library to the drop of its instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
@@ -29,7 +29,7 @@ pub enum Step {
     Drop,
     /// The descriptions of the interfaces are read.
     Describe,
-    /// A child process starts, and greets the host.
+    /// A child process starts, and sends `Hello` to the host.
     Hello,
 }
 
