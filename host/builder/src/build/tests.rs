@@ -270,7 +270,7 @@ async fn a_script_that_fails_or_cannot_be_run_is_explained() {
     assert!(message.contains("failed (exit status: 3):\nso far\nno such tool"), "{message}");
     bench.write("scripts/build.sh", "#!/bin/sh\n");
     assert!(
-        bench.refusal().await.contains("out/tiny.so: no such file; the build script succeeded, but left")
+        bench.refusal().await.contains("out/tiny.so: no such file; the build script succeeded, but put no")
     );
     bench.chmod("scripts/build.sh", 0o644);
     assert!(bench.refusal().await.contains("make it executable: chmod +x"));
