@@ -1,7 +1,12 @@
-//! The plugins folder of one test, its host, and the events of that.
+//! The plugins folder of one test, its host, and the events of that. At the end of the test, the lab shuts the host down
+//! and fails the test if a process, a file or a socket is left.
 
+mod leaks;
 mod processes;
+#[cfg(test)]
+mod tests;
 
+use self::leaks::Leftovers;
 use crate::{Probe, Source, artifact::misbehave, command::program, compiled, recorder};
 use replug::{
     BuildDir, CallError, Digest, DynHandle, Event, EventKind, Events, Generation, Handle, Host, HostBuilder,
@@ -34,6 +39,7 @@ pub struct Lab {
     events: Option<Events>,
     listening: Listening,
     observed: Arc<Mutex<Vec<String>>>,
+    leftovers: Leftovers,
     dir: TempDir,
     _watchdog: mpsc::Sender<()>,
 }
@@ -56,6 +62,7 @@ impl Lab {
             host: None,
             events: None,
             listening: Listening::default(),
+            leftovers: Leftovers::default(),
             _watchdog: watchdog(name, &observed),
             observed,
             dir,
@@ -393,57 +400,17 @@ impl Lab {
         })
     }
 
-    /// Shuts the host down, and checks that it leaves nothing behind.
-    ///
-    /// # Panics
-    ///
-    /// If it does.
-    pub fn finish(mut self) {
-        let Some(host) = self.host.take() else { return };
-        host.shutdown().wait();
-        self.assert_clean();
-    }
-
-    /// Shuts the host down, so that another can be started.
-    ///
-    /// # Panics
-    ///
-    /// If there is none.
+    /// Shuts the host down, if one runs. The end of the test does so, too.
     pub fn shut_down(&mut self) {
-        self.host.take().expect("the host was started").shutdown().wait();
+        if let Some(host) = self.host.take() {
+            host.shutdown().wait();
+        }
     }
 
-    /// Checks that a host that has ended left nothing behind.
-    ///
-    /// # Panics
-    ///
-    /// If it did.
-    pub fn assert_clean(&self) {
-        self.assert_childless();
-        let names = |dir: &str| {
-            let entries = fs::read_dir(self.state_dir().join(dir)).into_iter().flatten().flatten();
-            let mut names: Vec<_> = entries.map(|it| it.file_name().to_string_lossy().into_owned()).collect();
-            names.sort();
-            names
-        };
-        assert_eq!(names("run"), Vec::<String>::new(), "copies of artifacts are left");
-        let mut half = [names("artifacts"), names("artifacts/libraries")].concat();
-        half.retain(|name| name.starts_with('.'));
-        assert_eq!(half, Vec::<String>::new(), "an incomplete file is left");
-        let own = [
-            ".gitignore",
-            "artifacts",
-            "build",
-            "checkpoints",
-            "data",
-            "demoted",
-            "hosts",
-            "http-token",
-            "plugins",
-            "run",
-        ];
-        let foreign: Vec<_> = names("").into_iter().filter(|name| !own.contains(&name.as_str())).collect();
-        assert_eq!(foreign, Vec::<String>::new(), "the state folder contains unexpected files");
+    /// Prints the events of the host.
+    fn report(&mut self) {
+        self.told_since();
+        eprintln!("{}", transcript(&self.name, &self.observed));
     }
 
     /// Drops the host without a shutdown, and checks that no process is left.
@@ -453,16 +420,23 @@ impl Lab {
     /// If one is left.
     pub fn drop_host(mut self) {
         self.host = None;
-        self.assert_childless();
+        self.expect_leftover_files();
     }
 }
 
 impl Drop for Lab {
+    /// Shuts the host down, and fails the test if anything is left behind. A test that has failed already only cleans up.
     fn drop(&mut self) {
-        if thread::panicking() {
-            self.told_since();
-            eprintln!("{}", transcript(&self.name, &self.observed));
+        if !thread::panicking() {
+            self.shut_down();
+            let leaks = self.leaks();
+            if leaks.is_empty() {
+                return;
+            }
+            self.report();
+            panic!("the test of `{}` leaves behind: {}", self.name, leaks.join("; "));
         }
+        self.report();
     }
 }
 

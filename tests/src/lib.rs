@@ -20,6 +20,7 @@
 //! | [`promtool`] | Prometheus's checker of metrics and alerts, where it is available |
 //! | [`sandbox`] | a copy of the workspace's plugins, to be edited |
 //! | [`schemathesis`] | tests a server with valid and invalid requests from its description, where it is available |
+//! | [`wait`] | waits for what sends no event |
 
 pub mod artifact;
 pub mod browser;
@@ -40,6 +41,7 @@ pub mod sandbox;
 pub mod schemathesis;
 pub mod source;
 pub mod tally;
+pub mod wait;
 
 #[path = "../fixtures/misbehave/src/everything.rs"]
 pub mod everything;

@@ -1,13 +1,9 @@
-//! Finds the processes that a test's host has started, and checks that none is left.
+//! Finds the processes that a test has started.
 
 use super::Lab;
+use crate::wait::poll_within;
 use rustix::process::{Pid, getpid};
-use std::{
-    env, fs,
-    path::PathBuf,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{env, fs, path::PathBuf};
 
 impl Lab {
     /// Checks that no process of this test is left, other than the test itself.
@@ -17,12 +13,11 @@ impl Lab {
     /// If one is left.
     pub fn assert_childless(&self) {
         // A killed process still exists for a moment, and so does a process that another test forks from this program.
-        let patience = Instant::now() + Duration::from_secs(20);
-        let mut left = self.children();
-        while !left.is_empty() && Instant::now() < patience {
-            thread::yield_now();
+        let mut left = Vec::new();
+        poll_within(self.leftovers.patience, || {
             left = self.children();
-        }
+            left.is_empty()
+        });
         assert_eq!(left, Vec::<String>::new(), "processes are left");
     }
 

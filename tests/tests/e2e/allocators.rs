@@ -84,7 +84,6 @@ fn a_plugin_with_an_allocator_of_its_own_gets_a_std_of_its_own() {
         lab.reloaded();
         assert_eq!(tally(&lab).version(), Ok(3));
         assert!(matches!(links(&lab), StdLinkage::Shared { .. }));
-        lab.finish();
     }
 }
 
@@ -105,7 +104,6 @@ fn an_allocator_that_a_dependency_brings_is_found_after_an_edit() {
     lab.reloaded();
     assert_eq!(tally(&lab).version(), Ok(1));
     assert_eq!(links(&lab), StdLinkage::Static);
-    lab.finish();
 }
 
 #[test]
@@ -129,7 +127,6 @@ fn a_ready_made_plugin_that_mixes_two_allocators_is_refused_with_the_reason() {
     let (stage, error) = lab.reload_failed();
     assert_eq!(stage, Stage::Preflight);
     assert!(error.contains("mixes two allocators: it has a `#[global_allocator]`"), "{error}");
-    lab.finish();
 }
 
 /// A plugin whose `version` stands in static thread-local data of so many bytes.
@@ -178,7 +175,7 @@ fn a_plugin_moves_out_when_static_thread_local_storage_runs_out() {
     lab.host().stop(&lab.id()).wait().unwrap();
     lab.host().start(&lab.id()).wait().unwrap();
     assert_eq!((tally(&lab).version(), runs_in(&lab)), (Ok(4), Some(Mode::Process)));
-    lab.finish();
+    drop(lab);
 
     // By now, the process of these tests has none left for one that must be in it.
     let mut lab = Lab::in_mode("static-tls", Mode::InProcess);
@@ -189,7 +186,6 @@ fn a_plugin_moves_out_when_static_thread_local_storage_runs_out() {
         _ => None,
     });
     assert!(refused.contains("GLIBC_TUNABLES=glibc.rtld.optional_static_tls="), "{refused}");
-    lab.finish();
 }
 
 #[test]

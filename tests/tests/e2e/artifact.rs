@@ -24,7 +24,6 @@ fn assert_refused(name: &str, artifact: impl AsRef<[u8]>, words: &[&str]) {
     lab.install(misbehave("version=2"));
     lab.reload().unwrap();
     assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (2, 5));
-    lab.finish();
 }
 
 fn assert_unharmed(lab: &Lab) {
@@ -135,7 +134,6 @@ fn a_build_output_that_is_overwritten_or_truncated_does_not_touch_what_is_loaded
     lab.install(misbehave("version=2"));
     lab.reload().unwrap();
     assert_eq!(lab.probe().version().unwrap(), 2);
-    lab.finish();
 }
 
 #[test]
@@ -160,5 +158,4 @@ fn a_stored_artifact_that_was_tampered_with_is_refused_and_does_not_touch_what_i
     lab.install(misbehave("version=1"));
     lab.reload().unwrap();
     assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (1, 5));
-    lab.finish();
 }

@@ -55,7 +55,6 @@ fn a_build_script_that_rewrites_sources_as_they_were_is_not_cut_short_by_that() 
     assert_eq!(version(&lab), 2);
     let second = builds_until_settled(&mut lab);
     assert!(second <= MOST_BUILDS, "{second} builds");
-    lab.finish();
 }
 
 #[test]
@@ -75,7 +74,6 @@ fn a_build_script_that_writes_other_sources_each_time_is_built_a_few_times() {
     assert_eq!(version(&lab), 2);
     let second = builds_until_settled(&mut lab);
     assert!(second <= MOST_BUILDS, "{second} builds");
-    lab.finish();
 }
 
 #[test]
@@ -96,7 +94,6 @@ fn an_authors_script_that_writes_among_its_sources_is_built_a_few_times() {
     lab.write("src/input.txt", "two");
     lab.reloaded();
     assert_eq!(lab.probe().version().unwrap(), 2);
-    lab.finish();
 }
 
 #[test]
@@ -118,7 +115,6 @@ fn an_authors_script_that_writes_its_manifest_each_time_is_built_a_few_times() {
     assert_eq!(lab.probe().version().unwrap(), 2);
     let second = builds_until_settled(&mut lab);
     assert!(second <= MOST_BUILDS, "{second} builds");
-    lab.finish();
 }
 
 #[test]
@@ -140,7 +136,6 @@ fn an_edit_while_a_build_runs_supersedes_it_where_a_build_script_writes_too() {
     fs::remove_file(lab.path("hold")).unwrap();
     lab.reloaded();
     assert_eq!(version(&lab), 2);
-    lab.finish();
 }
 
 #[test]
@@ -157,7 +152,6 @@ fn a_missing_included_file_is_built_with_as_soon_as_it_is_there() {
     lab.write("data/words.txt", "words");
     lab.reloaded();
     assert_eq!(version(&lab), 2);
-    lab.finish();
 }
 
 #[test]
@@ -176,7 +170,6 @@ fn a_path_dependency_that_is_not_there_at_the_start_is_built_with_as_soon_as_it_
     fs::write(dependency.join("Cargo.toml"), "[package]\nname = \"later\"\n").unwrap();
     lab.reloaded();
     assert_eq!(version(&lab), 1);
-    lab.finish();
 }
 
 #[test]
@@ -201,7 +194,6 @@ fn a_broken_manifest_of_another_package_at_the_start_is_built_with_when_it_is_re
     fs::write(root.join("sibling/Cargo.toml"), "[package]\nname = \"sibling\"\n").unwrap();
     lab.reloaded();
     assert_eq!(version(&lab), 1);
-    lab.finish();
 }
 
 /// Waits for the next reload, before which no build may fail.
@@ -230,7 +222,6 @@ fn files_that_are_missing_for_a_moment_while_others_change_fail_no_build() {
             reloaded_without_failure(&mut lab);
         }
     }
-    lab.finish();
 }
 
 fn git(folder: &Path, arguments: &[&str]) -> bool {
@@ -270,5 +261,4 @@ fn a_branch_switch_fails_no_build_and_serves_the_branch() {
             reloaded_without_failure(&mut lab);
         }
     }
-    lab.finish();
 }

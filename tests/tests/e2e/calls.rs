@@ -17,7 +17,6 @@ fn an_unknown_plugin_is_answered_with_the_nearest_that_is_known() {
     let expected = "no plugin `dev.test.unknown-plugni`; did you mean `dev.test.unknown-plugin`?";
     assert_eq!(error.to_string(), expected);
     assert_eq!(lab.host().reload("dev.test.unknown-plugni").wait().unwrap_err().to_string(), expected);
-    lab.finish();
 }
 
 #[test]
@@ -34,7 +33,6 @@ fn a_handle_on_an_interface_that_the_plugin_lacks_is_refused_with_those_it_has()
         1,
         "the interface that was asked for in vain is not held against it"
     );
-    lab.finish();
 }
 
 #[test]
@@ -45,7 +43,6 @@ fn an_unknown_method_is_answered_with_the_nearest_that_is_known() {
     let error = lab.call("Prob.echo", json!(["x"])).unwrap_err().to_string();
     assert!(error.starts_with("no method `Prob.echo`"), "{error}");
     assert_eq!(lab.call("Probe.echo", json!(["x"])).unwrap(), json!("x"));
-    lab.finish();
 }
 
 #[test]
@@ -70,7 +67,6 @@ fn wrong_missing_and_extra_arguments_are_named() {
     assert!(refused(json!(7)).contains("must be a JSON object by name or an array by position"));
     assert_eq!(lab.call("repeat", json!({"times": 2, "text": "ab"})).unwrap(), json!("abab"));
     assert_eq!(lab.call("repeat", json!(["ab", 2])).unwrap(), json!("abab"));
-    lab.finish();
 }
 
 #[test]
@@ -83,7 +79,6 @@ fn an_error_of_the_plugins_own_comes_back_as_it_was_made() {
         by_name,
         CallError::Plugin(json!({"code": "too_often", "message": "1001 times is too often"}))
     );
-    lab.finish();
 }
 
 #[test]
@@ -100,7 +95,6 @@ fn a_panic_comes_back_with_its_message_and_its_place_and_the_plugin_goes_on() {
     assert_eq!(lab.probe().version().unwrap(), 1);
     let info = lab.host().info(&lab.id()).unwrap();
     assert_eq!((info.calls, info.failures, info.in_flight), (3, 2, 0));
-    lab.finish();
 }
 
 #[test]
@@ -110,7 +104,6 @@ fn a_text_of_64_mebibytes_goes_there_and_back() {
     assert_eq!(text.len(), 64 << 20);
     assert!(lab.probe().echo(&text).unwrap() == text, "the typed call gave something else");
     assert!(lab.call("echo", json!([text])).unwrap() == json!(text), "the call by name gave something else");
-    lab.finish();
 }
 
 #[test]
@@ -126,7 +119,6 @@ fn a_call_from_inside_a_call_runs_on_the_same_plugin() {
     assert_eq!(*inner.lock().unwrap(), [2]);
     assert_eq!(lab.probe().value().unwrap(), 2);
     recorder::when(&lab.id(), "call back", || ());
-    lab.finish();
 }
 
 #[test]
@@ -152,7 +144,6 @@ fn a_call_from_inside_a_call_does_not_wait_for_the_reload_that_waits_for_the_out
     assert_eq!(*inner.lock().unwrap(), [1]);
     assert_eq!(lab.probe().version().unwrap(), 2);
     recorder::when(&lab.id(), "call back", || ());
-    lab.finish();
 }
 
 #[test]
@@ -189,7 +180,6 @@ fn a_call_inside_a_call_reaches_a_handle_that_is_newer_than_the_outer() {
     assert_eq!(*results.lock().unwrap(), [Ok((true, 'x', Duration::ZERO))]);
     assert_eq!(lab.probe().version().unwrap(), 2);
     recorder::when(&lab.id(), "call back", || ());
-    lab.finish();
 }
 
 #[test]
@@ -218,7 +208,6 @@ fn calls_that_are_nested_too_deeply_are_refused_and_those_around_them_succeed() 
         format!("calls into plugins are nested 32 deep on this thread: {} was not called", id(DEEPEST));
     assert_eq!(*refusals.lock().unwrap(), [expected]);
     assert_eq!(lab.probe().version().unwrap(), 0);
-    lab.finish();
 }
 
 #[test]
@@ -234,7 +223,6 @@ fn a_call_after_a_stop_is_told_so_and_a_start_serves_again() {
     lab.host().shutdown().wait();
     let error = probe.version().unwrap_err().to_string();
     assert_eq!(error, format!("{id} is not running: the host has shut down"));
-    lab.finish();
 }
 
 #[test]
@@ -263,5 +251,4 @@ fn calls_that_come_while_the_state_is_handed_over_wait_and_then_succeed_on_the_n
         assert_eq!(caller.join().unwrap().1, 2);
     }
     assert_eq!(lab.probe().value().unwrap(), 9);
-    lab.finish();
 }

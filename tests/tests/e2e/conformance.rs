@@ -70,7 +70,6 @@ fn typed_calls_and_calls_by_name_give_what_the_method_returned(mode: Mode) {
     assert_eq!(lab.call("log", json!(["debug", "nothing to return"])).unwrap(), json!(null));
     let info = lab.host().info(&lab.id()).unwrap();
     assert_eq!((info.status, info.failures, info.in_flight), (Status::Ready, 0, 0));
-    lab.finish();
 }
 
 fn an_error_of_the_plugins_own_comes_back_as_it_was_made(mode: Mode) {
@@ -80,7 +79,6 @@ fn an_error_of_the_plugins_own_comes_back_as_it_was_made(mode: Mode) {
     let by_name = lab.call("repeat", json!(["x", 1001])).unwrap_err();
     let expected = json!({"code": "too_often", "message": "1001 times is too often"});
     assert_eq!(by_name, CallError::Plugin(expected));
-    lab.finish();
 }
 
 fn a_panic_comes_back_with_message_and_place_and_the_plugin_goes_on(mode: Mode) {
@@ -94,7 +92,6 @@ fn a_panic_comes_back_with_message_and_place_and_the_plugin_goes_on(mode: Mode) 
     assert_eq!(lab.probe().version().unwrap(), 1);
     let info = lab.host().info(&lab.id()).unwrap();
     assert_eq!((info.calls, info.failures, info.in_flight), (3, 2, 0));
-    lab.finish();
 }
 
 fn a_text_of_8_mebibytes_goes_there_and_back(mode: Mode) {
@@ -103,7 +100,6 @@ fn a_text_of_8_mebibytes_goes_there_and_back(mode: Mode) {
     assert_eq!(text.len(), 8 << 20);
     assert!(lab.probe().echo(&text).unwrap() == text, "the typed call gave something else");
     assert!(lab.call("echo", json!([text])).unwrap() == json!(text), "the call by name gave something else");
-    lab.finish();
 }
 
 fn eight_callers_at_once_lose_nothing(mode: Mode) {
@@ -123,7 +119,6 @@ fn eight_callers_at_once_lose_nothing(mode: Mode) {
         }
     });
     assert_eq!(lab.probe().value().unwrap(), 8 * CALLS);
-    lab.finish();
 }
 
 fn wrong_arguments_and_unknown_methods_are_named(mode: Mode) {
@@ -143,7 +138,6 @@ fn wrong_arguments_and_unknown_methods_are_named(mode: Mode) {
     assert_eq!(refused(json!(["x", 1, 2])), "takes 2 arguments (text, times), 3 given");
     let unknown = lab.call("ehco", json!(["x"])).unwrap_err().to_string();
     assert_eq!(unknown, "no method `ehco`; did you mean `echo`?");
-    lab.finish();
 }
 
 fn a_call_from_inside_a_log_event_of_a_call_is_answered(mode: Mode) {
@@ -158,7 +152,6 @@ fn a_call_from_inside_a_log_event_of_a_call_is_answered(mode: Mode) {
     lab.wait_for(|event| matches!(event.kind, EventKind::Log { .. }).then_some(()));
     assert_eq!(inner.load(Ordering::Relaxed), 2);
     recorder::when(&lab.id(), "call back", || ());
-    lab.finish();
 }
 
 fn reloads_under_load_fail_no_call_and_never_go_back(mode: Mode) {
@@ -196,7 +189,6 @@ fn reloads_under_load_fail_no_call_and_never_go_back(mode: Mode) {
         "no call took effect twice or never"
     );
     assert_eq!(lab.host().info(&lab.id()).unwrap().failures, 0);
-    lab.finish();
 }
 
 fn a_state_is_handed_over_and_back(mode: Mode) {
@@ -211,7 +203,6 @@ fn a_state_is_handed_over_and_back(mode: Mode) {
     let error = lab.refused(misbehave("version=3 knows_state=7"));
     assert!(error.contains("cannot read a state of version 1 [unknown_state_version]"), "{error}");
     assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (1, 6));
-    lab.finish();
 }
 
 fn a_log_event_says_who_spoke_and_is_cut_where_it_is_too_long(mode: Mode) {
@@ -245,7 +236,6 @@ fn a_log_event_says_who_spoke_and_is_cut_where_it_is_too_long(mode: Mode) {
         _ => None,
     });
     assert!(told.len() < 20_000 && told.ends_with(" bytes cut)"), "{} bytes", told.len());
-    lab.finish();
 }
 
 fn a_panic_is_reported_with_plugin_and_generation(mode: Mode) {
@@ -264,7 +254,6 @@ fn a_panic_is_reported_with_plugin_and_generation(mode: Mode) {
         assert_eq!(message, expected);
         assert!(location.starts_with("src/lib.rs:"), "{location}");
     }
-    lab.finish();
 }
 
 fn a_configuration_changes_live_or_with_a_new_instance(mode: Mode) {
@@ -289,7 +278,6 @@ fn a_configuration_changes_live_or_with_a_new_instance(mode: Mode) {
     assert_eq!(configured(&mut lab), "restarted");
     assert_eq!((probe.word().unwrap(), Handle::generation(&probe)), ("three".into(), Some(Generation(2))));
     assert_eq!(probe.value().unwrap(), 5);
-    lab.finish();
 }
 
 fn a_version_that_is_not_well_is_refused(mode: Mode) {
@@ -297,7 +285,6 @@ fn a_version_that_is_not_well_is_refused(mode: Mode) {
     let error = lab.refused(misbehave("version=2 unwell=headache"));
     assert!(error.contains("the health check failed in the trial: headache"), "{error}");
     assert_eq!(lab.probe().version().unwrap(), 1);
-    lab.finish();
 }
 
 fn a_call_after_a_stop_is_told_so_and_a_start_serves_again(mode: Mode) {
@@ -310,7 +297,6 @@ fn a_call_after_a_stop_is_told_so_and_a_start_serves_again(mode: Mode) {
     assert_eq!(lab.call("version", json!([])).unwrap_err().to_string(), error);
     lab.host().start(&id).wait().unwrap();
     assert_eq!(probe.version().unwrap(), 1);
-    lab.finish();
 }
 
 /// The interface as a newer host knows it.
@@ -342,7 +328,6 @@ fn a_method_that_the_plugin_lacks_is_not_implemented(mode: Mode) {
     let error = probe.later().unwrap_err();
     assert!(matches!(&error, CallError::NotImplemented { method, .. } if method == "later"), "{error}");
     assert_eq!(probe.echo("and on").unwrap(), "and on");
-    lab.finish();
 }
 
 /// The interface as it never was.
@@ -364,7 +349,6 @@ fn an_interface_that_differs_is_refused_by_name(mode: Mode) {
     assert_eq!((lab.host().find::<dyn Tally>().len(), lab.host().find::<dyn Probe>().len()), (0, 1));
     lab.reload().unwrap();
     assert_eq!(lab.probe().version().unwrap(), 1);
-    lab.finish();
 }
 
 fn an_instance_that_is_replaced_is_retired(mode: Mode) {
@@ -377,5 +361,4 @@ fn an_instance_that_is_replaced_is_retired(mode: Mode) {
     let outcome = if mode == Mode::Process { RetireOutcome::Ended } else { RetireOutcome::Kept };
     assert_eq!(lab.retired(), (Generation(1), outcome));
     assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (2, 5));
-    lab.finish();
 }

@@ -24,6 +24,7 @@ fn offered_victim(lab: &Lab, orders: &[String]) -> Child {
 fn victim_of(hosts: &[(&Lab, &[String])]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_victim"));
     for (number, (lab, orders)) in hosts.iter().enumerate() {
+        lab.expect_leftover_files();
         command.args((number > 0).then_some("--"));
         command.arg(lab.plugins_dir()).arg(lab.state_dir()).args(*orders);
     }
@@ -162,6 +163,7 @@ fn a_crash_on_a_thread_of_the_plugin_s_own_names_the_plugin() {
 fn a_crash_in_a_call_by_name_names_the_method() {
     let mut lab = Lab::new("by-name");
     lab.install_with(misbehave("version=1 do=work:write-to-null"), "mode = \"in-process\"");
+    lab.expect_leftover_files();
     let mut command = replug();
     command.args(["call", &lab.id(), "work", "--state-dir"]).arg(lab.state_dir()).current_dir(lab.dir());
     let mut called = command.stderr(Stdio::null()).spawn().unwrap();
@@ -251,7 +253,6 @@ fn a_process_that_was_forked_and_crashed_is_not_taken_for_the_program() {
 fn the_next_host_removes_the_record_with_the_folder() {
     let (mut lab, ..) = ended_by("removed", "", "abort");
     lab.start();
-    lab.finish();
 }
 
 #[test]
@@ -263,7 +264,6 @@ fn a_host_that_is_told_to_keep_no_record_keeps_none() {
     let names = fs::read_dir(left_behind(&lab)).unwrap().flatten().map(|it| it.file_name());
     let names: Vec<_> = names.map(|name| name.to_string_lossy().into_owned()).collect();
     assert!(names.iter().all(|name| name == "lock" || name.ends_with(".so")), "{names:?}");
-    lab.finish();
 }
 
 #[test]
@@ -330,7 +330,6 @@ fn new_threads_call_on_when_the_record_is_cut_off_or_gone() {
     many();
     fs::remove_file(left_behind(&lab).join("thread_slots")).unwrap();
     many();
-    lab.finish();
 }
 
 #[test]
@@ -347,7 +346,6 @@ fn no_file_of_a_file_system_is_mapped_for_the_record() {
         maps.lines().any(|line| line.contains("memfd:replug-thread_slots") && line.contains("rw-s")),
         "{maps}"
     );
-    lab.finish();
 }
 
 #[test]

@@ -77,5 +77,4 @@ fn a_crash_under_dev_names_its_line_unless_it_is_in_the_c_library() {
         dev.wait_for("reloaded");
     }
     assert!(dev.interrupt().success());
-    lab.assert_clean();
 }

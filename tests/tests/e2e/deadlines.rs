@@ -53,7 +53,6 @@ fn a_plugin_that_listens_when_its_call_is_cancelled_lives_on() {
         was_cancelled(&mut lab);
     }
     assert_unharmed(&lab);
-    lab.finish();
 }
 
 #[test]
@@ -75,7 +74,6 @@ fn a_call_whose_deadline_passes_before_it_is_sent_leaves_no_connection_behind() 
         thread::yield_now();
     }
     assert!(threads(&lab) <= few, "{} threads, where there should be {few}", threads(&lab));
-    lab.finish();
 }
 
 #[test]
@@ -91,7 +89,6 @@ fn a_plugin_that_does_not_listen_is_killed_after_the_grace_and_the_crash_says_wh
         "replug: killed, because `misbehave` was cancelled after 1s and did not end within another 60ms";
     assert!(tail.contains(why), "{tail}");
     assert_eq!(Handle::within(&lab.probe(), LONG).version(), Ok(1), "it is started again");
-    lab.finish();
 }
 
 #[test]
@@ -106,7 +103,6 @@ fn a_typed_handle_has_a_deadline_of_its_own_that_stands_above_the_manifest() {
     );
     was_cancelled(&mut lab);
     assert_unharmed(&lab);
-    lab.finish();
 }
 
 #[test]
@@ -117,7 +113,6 @@ fn a_call_by_name_has_a_deadline_of_its_own() {
     assert!(matches!(&error, CallError::Timeout { after_ms: 1000, .. }), "{error}");
     was_cancelled(&mut lab);
     assert_unharmed(&lab);
-    lab.finish();
 }
 
 #[test]
@@ -137,7 +132,6 @@ fn whoever_awaits_a_call_is_released_in_time_wherever_the_plugin_runs() {
         assert_eq!(error, expected, "{mode:?}");
         was_cancelled(&mut lab);
         assert_unharmed(&lab);
-        lab.finish();
     }
 }
 
@@ -148,7 +142,6 @@ fn a_call_that_ends_within_its_deadline_is_as_any_other() {
         assert_eq!(Handle::within(&lab.probe(), LONG).increment(2), Ok(2));
         let sum = lab.handle().invoke_json("increment", json!([3])).timeout(LONG).wait();
         assert_eq!(sum, Ok(json!(5)));
-        lab.finish();
     }
 }
 
@@ -162,7 +155,6 @@ fn a_call_needs_no_step_of_the_plugin_s_life_to_end_first() {
     let saving = hold.entered();
     assert_eq!(lab.probe().version(), Ok(1), "the first call has to open a lane");
     drop((saving, hold));
-    lab.finish();
 }
 
 fn kill(lab: &Lab) {
@@ -180,7 +172,6 @@ fn a_call_waits_for_a_restart_no_longer_than_it_may_take() {
     assert!(matches!(typed, CallError::Restarting { .. }), "{typed}");
     let named = lab.call("version", json!([])).unwrap_err();
     assert!(matches!(named, CallError::Restarting { .. }), "{named}");
-    lab.finish();
 }
 
 #[test]
@@ -204,7 +195,6 @@ fn what_a_call_has_waited_for_a_restart_is_no_longer_left_for_the_plugin() {
     let outcome = waiting.join().unwrap();
     assert!(matches!(outcome, Err(CallError::Timeout { after_ms: 8000, .. })), "{outcome:?}");
     assert_eq!(order.iter().take(2).collect::<Vec<_>>(), ["waited", "came later"]);
-    lab.finish();
 }
 
 #[test]
@@ -225,7 +215,6 @@ fn a_call_waits_for_a_hand_over_no_longer_than_it_may_take() {
     drop(saving);
     reloading.wait().unwrap();
     assert_eq!(Handle::within(&lab.probe(), LONG).version(), Ok(2));
-    lab.finish();
 }
 
 /// Makes a call that never ends, and waits until it has begun.
@@ -258,14 +247,13 @@ fn a_call_that_never_ends_does_not_outlive_the_stop_of_its_plugin() {
     assert_cut_off(caller);
     lab.host().start(&lab.id()).wait().unwrap();
     assert_eq!(lab.probe().version(), Ok(1));
-    lab.finish();
 }
 
 #[test]
 fn a_call_that_never_ends_does_not_outlive_the_shutdown_of_the_host() {
     let mut lab = lab("shut-down", Mode::Process, SHORT_DRAIN);
     let caller = never_ending(&mut lab);
-    lab.finish();
+    drop(lab);
     assert_cut_off(caller);
 }
 
@@ -284,5 +272,4 @@ fn a_call_that_never_ends_keeps_a_version_that_was_replaced_until_the_plugin_is_
     let mut gone = [lab.retired().0, lab.retired().0];
     gone.sort();
     assert_eq!(gone, [Generation(1), Generation(2)]);
-    lab.finish();
 }

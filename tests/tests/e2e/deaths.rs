@@ -41,7 +41,6 @@ fn a_plugin_that_dies_during_a_build_is_started_again_before_the_build_ends() {
     lab.wait_for(restarted);
     assert_eq!(lab.probe().version(), Ok(1));
     lab.host().stop(&lab.id()).wait().unwrap();
-    lab.finish();
 }
 
 #[test]
@@ -69,7 +68,6 @@ fn a_restart_or_a_way_back_does_not_hide_that_the_newest_version_was_refused() {
     lab.install(misbehave("version=3"));
     lab.reloaded();
     assert_eq!((lab.probe().version(), detail(&lab).as_str()), (Ok(3), ""));
-    lab.finish();
 }
 
 #[test]
@@ -92,7 +90,6 @@ fn a_version_that_dies_while_its_successor_is_tried_is_told_of_at_once_and_does_
     // The worker does one thing after the other: whatever the death had led to would be done by then.
     lab.host().configure(&lab.id(), serde_json::Map::new()).wait().unwrap();
     assert_eq!((lab.probe().version(), Handle::generation(&lab.probe())), (Ok(2), Some(Generation(2))));
-    lab.finish();
 }
 
 #[test]
@@ -105,7 +102,6 @@ fn a_plugin_that_dies_before_it_is_stopped_stays_stopped_and_both_are_told() {
     lab.host().stop(&lab.id()).wait().unwrap();
     lab.wait_for(|event| matches!(event.kind, EventKind::PluginStopped { .. }).then_some(()));
     assert_eq!(lab.host().info(&lab.id()).unwrap().status, Status::Stopped);
-    lab.finish();
 }
 
 #[test]
@@ -127,7 +123,6 @@ fn a_plugin_that_dies_with_its_stop_ordered_is_not_started_again() {
     lab.wait_for(|event| matches!(event.kind, EventKind::PluginStopped { .. }).then_some(()));
     assert_eq!(lab.host().info(&lab.id()).unwrap().status, Status::Stopped);
     assert!(matches!(lab.probe().version(), Err(CallError::NotRunning { .. })));
-    lab.finish();
 }
 
 #[test]
@@ -137,7 +132,6 @@ fn a_crash_in_stop_is_told() {
     lab.start();
     lab.host().stop(&lab.id()).wait().unwrap();
     assert!(!crashed(&mut lab, 1), "there is nothing to start again");
-    lab.finish();
 }
 
 #[test]
@@ -160,7 +154,6 @@ fn a_version_that_refuses_the_state_costs_the_one_that_serves_no_checkpoint() {
     let refusals = told.iter().filter(|event| matches!(event.kind, EventKind::ReloadFailed { .. }));
     assert_eq!(refusals.count(), 1);
     assert!(!lab.state_dir().join("checkpoints").join(format!("{}_refused", lab.id())).exists());
-    lab.finish();
 }
 
 #[test]
@@ -179,7 +172,6 @@ fn a_version_that_dies_in_its_confirm_window_is_rolled_back() {
     });
     assert_eq!((from, reason.as_str()), (Generation(2), "its process ended while `confirm` watched it"));
     assert_eq!(lab.probe().version(), Ok(1));
-    lab.finish();
 }
 
 #[test]
@@ -202,7 +194,6 @@ fn a_configuration_that_was_refused_does_not_come_with_a_restart_nor_does_what_w
     lab.wait_for(|event| matches!(event.kind, EventKind::BuildUnchanged { .. }).then_some(()));
     let info = lab.host().info(&lab.id()).unwrap();
     assert_eq!((info.status, info.detail.as_str()), (Status::Ready, ""));
-    lab.finish();
 }
 
 #[test]
@@ -221,7 +212,6 @@ fn a_plugin_that_waits_for_its_restart_says_so_and_can_be_rolled_back() {
     assert!(info.detail.starts_with("restarting in "), "{}", info.detail);
     lab.host().rollback(&lab.id(), None).wait().unwrap();
     assert_eq!(lab.probe().version(), Ok(1));
-    lab.finish();
 }
 
 #[test]
@@ -245,7 +235,6 @@ fn checkpoints_begin_and_end_with_an_edit_of_the_manifest() {
     kill(&lab);
     lab.wait_for(restarted);
     assert_eq!(probe.value(), Ok(0), "it starts again");
-    lab.finish();
 }
 
 #[test]
@@ -259,5 +248,4 @@ fn an_edit_of_how_long_callers_wait_for_a_restart_holds_for_the_process_that_run
     kill(&lab);
     assert!(crashed(&mut lab, 1));
     assert!(matches!(lab.probe().version(), Err(CallError::Restarting { .. })));
-    lab.finish();
 }

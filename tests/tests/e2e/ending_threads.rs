@@ -69,7 +69,6 @@ fn end_as_calls_do(mode: Mode) {
             }
         }
     }
-    lab.finish();
 }
 
 #[test]
@@ -91,5 +90,4 @@ fn a_thread_whose_first_call_is_in_a_destructor_is_answered() {
         move || FIRST.set(Some(AtTheEnd(Box::new(move || told.send(calls(&probe, &by_name)).unwrap()))));
     thread::spawn(work).join().unwrap();
     assert_eq!(results.recv().unwrap().len(), 6);
-    lab.finish();
 }

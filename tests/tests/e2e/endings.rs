@@ -31,7 +31,6 @@ fn ends_when(entry: &str, deed: &str) {
 
     neighbour.assert_unharmed();
     // The host shuts down, and the version that serves ends as those before.
-    lab.finish();
 }
 
 #[test]
@@ -61,7 +60,6 @@ fn a_plugin_with_processes_of_its_own_takes_them_along_when_it_is_stopped() {
     assert_eq!(lab.probe().misbehave("fork"), Ok(1));
     assert_eq!(lab.processes().len(), before + 2);
     neighbour.assert_unharmed();
-    lab.finish();
 }
 
 #[test]
@@ -72,7 +70,6 @@ fn a_panic_in_the_drop_of_an_old_version_ends_with_its_process() {
     assert_eq!(lab.retired().1, RetireOutcome::Ended);
     assert_eq!(lab.probe().version(), Ok(2));
     neighbour.assert_unharmed();
-    lab.finish();
 }
 
 #[test]
@@ -83,7 +80,6 @@ fn a_plugin_that_ignores_requests_to_end_is_ended_all_the_same() {
     lab.reload().unwrap();
     assert_eq!(lab.retired().1, RetireOutcome::Ended);
     neighbour.assert_unharmed();
-    lab.finish();
 }
 
 #[test]
@@ -95,5 +91,4 @@ fn a_thread_that_outlives_stop_ends_with_the_process() {
     assert_eq!(lab.retired().1, RetireOutcome::Ended);
     assert_eq!(lab.processes().len(), before);
     neighbour.assert_unharmed();
-    lab.finish();
 }

@@ -31,7 +31,6 @@ fn a_plugin_whose_folder_is_deleted_is_stopped_and_nothing_is_said_of_a_build() 
     fs::remove_file(lab.path("plugin.toml")).unwrap();
     fs::remove_dir_all(lab.path("")).unwrap();
     assert_eq!(stopped(&mut lab), "its folder or manifest is gone");
-    lab.finish();
 }
 
 #[test]
@@ -41,7 +40,6 @@ fn a_plugin_whose_folder_is_moved_out_is_stopped_and_nothing_is_said_of_a_build(
     lab.start_watching();
     fs::rename(lab.path(""), lab.dir().join("elsewhere")).unwrap();
     assert_eq!(stopped(&mut lab), "its folder or manifest is gone");
-    lab.finish();
 }
 
 #[test]
@@ -67,7 +65,6 @@ fn a_plugin_whose_folder_gets_another_name_goes_on_with_its_state_and_is_followe
     assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (2, 3));
     fs::rename(renamed, lab.dir().join("elsewhere")).unwrap();
     assert_eq!(stopped(&mut lab), "its folder or manifest is gone");
-    lab.finish();
 }
 
 /// Lets a link lead elsewhere, in one step.
@@ -107,7 +104,6 @@ fn a_plugin_behind_a_link_that_leads_to_a_new_release_is_handed_over() {
     // And it is followed there.
     lab.write("plugin.so", misbehave("version=4"));
     moved_to(&mut lab, 4);
-    lab.finish();
 }
 
 #[test]
@@ -126,7 +122,6 @@ fn a_plugins_folder_behind_a_link_is_followed_to_a_new_release_and_handed_over()
     lab.told_since();
     lead(&link, &releases.join("2/plugins"));
     moved_to(&mut lab, 2);
-    lab.finish();
 }
 
 #[test]
@@ -151,7 +146,6 @@ fn two_plugins_may_exchange_the_names_of_their_folders() {
     let path = |id: &str| lab.host().info(id).unwrap().path;
     assert_eq!((path(&lab.id()), path("dev.test.other")), (other, own.components().collect()));
     assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (1, 3));
-    lab.finish();
 }
 
 #[test]
@@ -166,7 +160,6 @@ fn what_changes_while_the_manifest_is_missing_is_built_when_it_is_back() {
     fs::rename(lab.dir().join("aside"), lab.path("plugin.toml")).unwrap();
     lab.reloaded();
     assert_eq!(lab.probe().version(), Ok(2));
-    lab.finish();
 }
 
 /// A plugin that is not one: each version of it is refused at once, which shows that the host has looked at all that was
@@ -238,7 +231,6 @@ fn a_plugin_that_is_copied_piece_by_piece_fails_at_none_of_them() {
             break;
         }
     }
-    lab.finish();
 }
 
 #[test]
@@ -267,5 +259,4 @@ fn a_manifest_that_is_edited_while_the_plugin_starts_is_read_again() {
     });
     lab.wait_for(|event| matches!(event.kind, EventKind::Configured { .. }).then_some(()));
     assert_eq!(lab.probe().word().unwrap(), "two");
-    lab.finish();
 }

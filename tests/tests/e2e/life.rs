@@ -43,7 +43,6 @@ fn a_new_version_that_fails_on_its_way_up_leaves_the_old_one_serving_with_its_st
     lab.install(misbehave("version=3"));
     lab.reload().unwrap();
     assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (3, 5));
-    lab.finish();
 }
 
 #[test]
@@ -55,7 +54,6 @@ fn a_new_version_that_panics_on_its_way_up_leaves_the_old_one_serving_with_its_s
         assert!(error.contains(&expected), "{error}");
         assert_unharmed(&lab);
     }
-    lab.finish();
 }
 
 #[test]
@@ -64,7 +62,6 @@ fn a_new_version_that_is_not_well_leaves_the_old_one_serving() {
     let error = lab.refused(misbehave("version=2 unwell=headache"));
     assert!(error.contains("the health check of the new version failed: headache"), "{error}");
     assert_unharmed(&lab);
-    lab.finish();
 }
 
 #[test]
@@ -77,7 +74,6 @@ fn a_version_that_cannot_save_goes_on_with_its_state() {
         let error = lab.refused(misbehave("version=2"));
         assert!(error.contains(&format!("migrate failed: `save` of {} {expected}", lab.id())), "{error}");
         assert_unharmed(&lab);
-        lab.finish();
     }
 }
 
@@ -87,7 +83,6 @@ fn a_state_of_a_version_that_the_new_one_does_not_know_stays_with_the_old_one() 
     let error = lab.refused(misbehave("version=2 knows_state=7"));
     assert!(error.contains("cannot read a state of version 1 [unknown_state_version]"), "{error}");
     assert_unharmed(&lab);
-    lab.finish();
 }
 
 #[test]
@@ -99,7 +94,6 @@ fn a_state_is_handed_over_and_back() {
     lab.host().rollback(&lab.id(), None).wait().unwrap();
     assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (1, 6));
     assert_eq!(Handle::generation(&lab.probe()), Some(Generation(3)));
-    lab.finish();
 }
 
 #[test]
@@ -127,7 +121,6 @@ fn the_counters_state_migrates_to_the_other_shape_of_its_second_version() {
         "the first version knows nothing of the second: {error}"
     );
     assert_eq!(counter.value().unwrap(), 42);
-    lab.finish();
 }
 
 #[test]
@@ -145,7 +138,6 @@ fn a_plugin_that_fails_at_its_first_start_is_in_error_until_it_is_mended() {
     lab.install(misbehave("version=2"));
     lab.reload().unwrap();
     assert_eq!(lab.call("version", json!(null)).unwrap(), json!(2));
-    lab.finish();
 }
 
 #[test]
@@ -160,14 +152,12 @@ fn a_panic_at_the_end_of_a_version_does_not_disturb_the_next() {
         lab.reload().unwrap();
         assert_eq!(lab.retired(), (Generation(1), outcome), "{name}");
         assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (2, 5));
-        lab.finish();
     }
 }
 
 #[test]
 fn a_plugin_that_panics_when_the_host_shuts_down_does_not_keep_it_from_that() {
-    let lab = running("shutdown-panics", "panic=stop panic=drop");
-    lab.finish();
+    drop(running("shutdown-panics", "panic=stop panic=drop"));
 }
 
 #[test]
@@ -189,7 +179,6 @@ fn a_call_that_outlasts_the_drain_abandons_the_reload_and_loses_nothing() {
     assert_eq!(caller.join().unwrap().unwrap(), 1);
     lab.reload().unwrap();
     assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (2, 6));
-    lab.finish();
 }
 
 #[test]
@@ -207,7 +196,6 @@ fn a_call_that_is_running_finishes_on_the_generation_where_it_began() {
     drop(inside);
     assert_eq!(caller.join().unwrap().unwrap(), 1);
     assert_eq!(lab.retired(), (Generation(1), RetireOutcome::Kept));
-    lab.finish();
 }
 
 #[test]
@@ -217,7 +205,6 @@ fn a_thread_that_a_plugin_leaves_behind_harms_no_one() {
     lab.reload().unwrap();
     assert_eq!(lab.retired(), (Generation(1), RetireOutcome::Kept));
     assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (2, 5));
-    lab.finish();
 }
 
 #[test]
@@ -244,7 +231,6 @@ fn a_version_that_does_badly_in_its_confirm_window_is_rolled_back() {
     assert_eq!(from, Generation(2));
     assert!(reason.contains("calls failed, more than the 0.2 that `confirm` allows"), "{reason}");
     assert_eq!((probe.version().unwrap(), probe.value().unwrap()), (1, 5));
-    lab.finish();
 }
 
 #[test]
@@ -269,7 +255,6 @@ fn errors_of_a_method_s_own_count_in_the_confirm_window_if_asked() {
         });
         let failed: u64 = reason.split(' ').next().unwrap().parse().unwrap();
         assert!(failed <= 5 || !stays, "{reason}");
-        lab.finish();
     }
 }
 
@@ -291,7 +276,6 @@ fn a_version_that_does_well_in_its_confirm_window_stays() {
     assert_eq!(probe.work().unwrap(), 3);
     let went_back = lab.told_since().iter().any(|event| matches!(event.kind, EventKind::RolledBack { .. }));
     assert!(!went_back, "one failed call of eleven is not more than a fifth");
-    lab.finish();
 }
 
 const VERIFIED: &str = "[reload]\nunload = \"verified\"\ndrain_timeout = \"200ms\"";
@@ -307,7 +291,6 @@ fn a_verified_unload_unmaps_what_only_threads_that_have_ended_have_called() {
     lab.reload().unwrap();
     assert_eq!(lab.retired(), (Generation(1), RetireOutcome::Unloaded));
     assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (2, 5));
-    lab.finish();
 }
 
 #[test]
@@ -320,7 +303,6 @@ fn a_verified_unload_leaves_mapped_what_a_living_thread_has_called() {
     lab.reload().unwrap();
     assert_eq!(lab.retired(), (Generation(1), RetireOutcome::StillMapped));
     assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (2, 5));
-    lab.finish();
 }
 
 #[test]
@@ -335,7 +317,6 @@ fn a_panic_does_not_keep_a_library_from_being_unmapped() {
     assert_eq!(lab.retired(), (Generation(1), RetireOutcome::Unloaded));
     let error = lab.probe().panic("after it").unwrap_err().to_string();
     assert!(error.contains("after it (src/lib.rs:"), "{error}");
-    lab.finish();
 }
 
 /// What becomes of the code of a version that does this deed in `work`, on a thread that ends.
@@ -356,17 +337,15 @@ fn retired_after(deed: &str, patience: &str) -> (Lab, RetireOutcome) {
 
 #[test]
 fn a_thread_that_the_plugin_left_behind_keeps_its_library_mapped() {
-    let (lab, outcome) = retired_after("leave-a-thread", "30s");
+    let (_lab, outcome) = retired_after("leave-a-thread", "30s");
     assert_eq!(outcome, RetireOutcome::StillMapped);
-    lab.finish();
 }
 
 #[test]
 fn a_signal_that_the_plugin_handles_keeps_its_library_mapped() {
-    let (lab, outcome) = retired_after("handle-sigusr2", "1m");
+    let (_lab, outcome) = retired_after("handle-sigusr2", "1m");
     assert_eq!(outcome, RetireOutcome::StillMapped);
     rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::USR2).unwrap();
-    lab.finish();
 }
 
 #[test]
@@ -385,7 +364,6 @@ fn a_plugin_that_has_served_in_one_version_has_nothing_to_go_back_to() {
     assert!(lab.host().rollback(&lab.id(), None).wait().is_ok());
     let error = lab.host().rollback(&lab.id(), None).wait().unwrap_err();
     assert!(matches!(error, HostError::NoEarlierVersion { .. }), "back at the first: {error}");
-    lab.finish();
 }
 
 #[test]
@@ -405,14 +383,13 @@ fn two_bad_versions_do_not_take_turns() {
     let error = lab.host().rollback(&lab.id(), None).wait().unwrap_err();
     assert!(error.to_string().contains("there is no earlier version to go back to"), "{error}");
     assert_eq!(Handle::generation(&probe), Some(Generation(3)), "nothing went forward again");
-    lab.finish();
 }
 
 #[test]
 fn whoever_reads_the_events_of_a_host_that_is_gone_comes_to_their_end() {
     let lab = running("events-end", "");
     let mut events = lab.host().events();
-    lab.finish();
+    drop(lab);
     let (done, ended) = mpsc::channel();
     // On a thread of its own, so that a reader that waits for ever fails this test and no more.
     thread::spawn(move || {

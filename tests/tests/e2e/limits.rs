@@ -60,7 +60,6 @@ fn the_limits_that_are_in_force_are_told_with_what_they_lack() {
     assert_eq!((limits.cgroup.as_ref(), limits.lacking.len()), (None, 1), "{limits:?}");
     assert!(limits.lacking[0].contains("address space of each of its processes"), "{limits:?}");
     assert_eq!(lab.host().info(&lab.id()).unwrap().limits, Some(limits));
-    lab.finish();
 }
 
 #[test]
@@ -72,7 +71,6 @@ fn memory_is_bounded_by_a_cgroup_or_it_is_told_why_not() {
         let by_cgroup = limits.bounds.iter().any(|it| it.of == of && it.by == Enforcer::Cgroup);
         assert!(by_cgroup || !limits.lacking.is_empty(), "{limits:?}");
     }
-    lab.finish();
 }
 
 #[test]
@@ -90,7 +88,6 @@ fn a_plugin_that_requires_a_cgroup_comes_up_in_one_or_not_at_all() {
             assert!(error.contains("it must have a cgroup (`cgroup = \"required\"`"), "{error}");
         }
     }
-    lab.finish();
 }
 
 #[test]
@@ -98,7 +95,7 @@ fn what_leaves_the_process_group_ends_with_the_plugin_where_it_has_a_cgroup() {
     let mut lab = limited("held", "open_files = 1000\n[process]\nrestart_wait = \"10m\"");
     let Some(cgroup) = applied(&mut lab).cgroup else {
         eprintln!("skipped: no cgroup is delegated here");
-        return lab.finish();
+        return;
     };
     let error = lab.probe().misbehave("fork-away-and-abort").unwrap_err();
     assert!(
@@ -110,7 +107,7 @@ fn what_leaves_the_process_group_ends_with_the_plugin_where_it_has_a_cgroup() {
     let after = lab.host().info(&lab.id()).unwrap().limits.unwrap().cgroup.unwrap();
     assert!(after.exists() && after != cgroup, "the next has one of its own");
     // None of what was started is left: that is looked at here.
-    lab.finish();
+    drop(lab);
     assert!(!after.exists());
 }
 
@@ -144,7 +141,6 @@ fn a_plugin_that_opens_files_without_end_ends_at_its_limit() {
     }
     assert_eq!(probe.version(), Ok(1));
     neighbour.assert_unharmed();
-    lab.finish();
 }
 
 /// That this limit ends the process of a plugin that does this, with a signal of its own.
@@ -161,7 +157,6 @@ fn ends_by(signal: &str, limit: &str, deed: &str) {
     lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
     assert_eq!(lab.probe().version(), Ok(1));
     neighbour.assert_unharmed();
-    lab.finish();
 }
 
 #[test]
@@ -196,7 +191,7 @@ fn a_plugin_that_forks_without_end_gets_no_more_processes_than_its_limit() {
         lab.start();
         if applied(&mut lab).cgroup.is_none() {
             eprintln!("skipped: without a cgroup, the processes of whoever runs this are counted, too");
-            return lab.finish();
+            return;
         }
     }
     let neighbour = Neighbour::call(&lab);
@@ -208,7 +203,6 @@ fn a_plugin_that_forks_without_end_gets_no_more_processes_than_its_limit() {
     lab.host().start(&lab.id()).wait().unwrap();
     assert_eq!(lab.probe().version(), Ok(1));
     neighbour.assert_unharmed();
-    lab.finish();
 }
 
 #[test]
@@ -220,7 +214,6 @@ fn a_process_dumps_no_core_whatever_it_is_allowed() {
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().take(2).collect::<Vec<_>>(), ["0", "0"], "soft and hard");
-    lab.finish();
 }
 
 #[test]
@@ -233,7 +226,6 @@ fn a_process_has_nothing_open_that_the_hosts_program_was_started_with() {
     let open: Vec<_> = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(Result::unwrap).collect();
     let targets: Vec<_> = open.iter().filter_map(|it| fs::read_link(it.path()).ok()).collect();
     assert!(file.exists() && targets.len() > 3 && !targets.contains(&file), "{targets:?}");
-    lab.finish();
 }
 
 #[test]
@@ -264,7 +256,6 @@ fn limits_of_a_plugin_in_the_hosts_process_are_said_not_to_be_in_force() {
         assert!(limits.lacking[0].starts_with(said), "{limits:?}");
         let info = lab.host().info(&lab.id()).unwrap();
         assert_eq!((info.runs_in, info.limits), (Some(Mode::InProcess), Some(limits)));
-        lab.finish();
     }
 }
 
@@ -272,7 +263,6 @@ fn limits_of_a_plugin_in_the_hosts_process_are_said_not_to_be_in_force() {
 fn the_fewest_files_that_a_manifest_may_grant_are_enough_for_a_call() {
     let lab = limited("fewest", "open_files = 16");
     assert_eq!(lab.probe().version(), Ok(1));
-    lab.finish();
 }
 
 #[test]
@@ -296,7 +286,6 @@ fn a_host_that_may_open_no_more_files_refuses_the_call_and_the_plugin_lives_on()
     let info = host.ask(&format!("info {id}"))["result"].clone();
     assert_eq!((&info["generation"], &info["restarts"]), (&1.into(), &0.into()), "{info}");
     assert!(host.leave().success());
-    lab.assert_clean();
 }
 
 #[test]
@@ -317,7 +306,6 @@ fn what_a_process_takes_is_told_while_it_lives() {
     lab.host().stop(&lab.id()).wait().unwrap();
     let info = lab.host().info(&lab.id()).unwrap();
     assert_eq!((info.process, info.limits), (None, None));
-    lab.finish();
 }
 
 #[test]
@@ -327,5 +315,4 @@ fn what_a_library_takes_of_the_hosts_memory_is_told() {
     lab.start();
     let info = lab.host().info(&lab.id()).unwrap();
     assert!(info.private_bytes > Some(0) && info.process.is_none(), "{info:?}");
-    lab.finish();
 }

@@ -59,7 +59,6 @@ fn calls_by_name_are_all_counted_and_timed_in_either_mode() {
             assert_eq!(sample(&page, &format!("replug_call_duration_sampled_seconds{bucket}")), 3.0);
         }
         assert_eq!(lab.host().metrics().plugins[0].process.is_some(), mode == Mode::Process);
-        lab.finish();
     }
 }
 
@@ -79,7 +78,6 @@ fn of_typed_calls_a_sample_is_timed_in_process_and_every_one_into_a_process_of_i
         assert_eq!(calls.calls, 1_030);
         assert!(timed.contains(&calls.returned.count()), "{mode:?}: {}", calls.returned.count());
         assert!(calls.returned.sum_seconds() > 0.0);
-        lab.finish();
     }
 }
 
@@ -90,7 +88,6 @@ fn a_typed_call_that_is_timed_and_fails_is_among_those_that_failed() {
     lab.probe().panic("so").unwrap_err();
     let calls = of_lab(&lab).calls;
     assert_eq!((calls[0].calls, calls[0].failures.panicked, calls[0].failed.count()), (2, 1, 1));
-    lab.finish();
 }
 
 #[test]
@@ -118,7 +115,6 @@ fn reloads_are_counted_by_what_came_of_them_and_generations_by_what_they_do() {
     assert_eq!(lab.retired().1, RetireOutcome::Kept);
     let metrics = of_lab(&lab);
     assert_eq!((metrics.draining, metrics.tally.retired[&RetireOutcome::Kept]), (0, 1));
-    lab.finish();
 }
 
 #[test]
@@ -134,7 +130,6 @@ fn a_crash_and_its_restart_are_counted_by_what_ended_the_process() {
     let tally = of_lab(&lab).tally;
     assert_eq!(tally.crashes.into_iter().collect::<Vec<_>>(), [("SIGSEGV".to_owned(), 1)]);
     assert_eq!(tally.restarts.into_iter().collect::<Vec<_>>(), [("SIGSEGV".to_owned(), 1)]);
-    lab.finish();
 }
 
 /// The names of all families on a page.
@@ -179,7 +174,7 @@ fn prometheus_accepts_the_page_and_what_the_documentation_offers_with_it() {
     lab.reload().unwrap();
     lab.retired();
     let page = lab.host().metrics().to_prometheus();
-    lab.finish();
+    drop(lab);
 
     let families = families(&page);
     let documented = named(&monitoring("README.md"));

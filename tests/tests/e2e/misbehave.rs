@@ -59,7 +59,6 @@ fn assert_recovered(mut lab: Lab, neighbour: Neighbour) {
     assert_eq!(lab.probe().version(), Ok(1));
     assert!(Handle::generation(&lab.probe()).unwrap().0 > 1);
     neighbour.assert_unharmed();
-    lab.finish();
 }
 
 fn signal(name: &str) -> Death {
@@ -73,7 +72,6 @@ fn a_panic_costs_one_call_and_not_even_the_process() {
     assert!(matches!(&error, CallError::Panicked { message, .. } if message == "so it goes"), "{error}");
     assert_eq!((lab.probe().version(), Handle::generation(&lab.probe()).unwrap().0), (Ok(1), 1));
     neighbour.assert_unharmed();
-    lab.finish();
 }
 
 #[test]
@@ -135,7 +133,6 @@ fn times_out(deed: &str) {
     restarted(&mut lab);
     Handle::within(&lab.probe(), Duration::from_secs(600)).version().unwrap();
     neighbour.assert_unharmed();
-    lab.finish();
 }
 
 #[test]
@@ -171,7 +168,6 @@ fn a_program_that_is_no_shim_is_ended() {
     lab.start_as(|builder| builder.shim_program(program)).unwrap();
     let (_, error) = lab.reload_failed();
     assert!(error.contains("its process was killed, because it broke the protocol"), "{error}");
-    lab.finish();
 }
 
 #[test]
@@ -198,7 +194,6 @@ fn flood(name: &str, then: impl FnOnce(&Lab)) {
     assert_eq!(told + left_out, 10_000);
     assert!(left_out > 0, "not all of them were told");
     neighbour.assert_unharmed();
-    lab.finish();
 }
 
 #[test]
@@ -228,7 +223,6 @@ fn a_flood_of_log_events_hides_no_crash_of_a_neighbour_from_a_slow_reader() {
             }
         }
         assert_eq!(told + left_out, 10_000, "{mode:?}");
-        lab.finish();
     }
 }
 
@@ -300,7 +294,6 @@ fn a_crash_while_the_host_waits_for_the_last_call_of_an_old_version_harms_no_one
     }
     assert_eq!((lab.probe().version(), Handle::generation(&lab.probe()).unwrap().0), (Ok(2), 2));
     neighbour.assert_unharmed();
-    lab.finish();
 }
 
 #[test]
@@ -318,7 +311,6 @@ fn a_crash_while_the_host_waits_to_hand_the_state_over_leaves_a_version_that_ans
     let expected = if reloading.wait().is_ok() { 2 } else { 1 };
     assert_eq!(lab.probe().version(), Ok(expected));
     neighbour.assert_unharmed();
-    lab.finish();
 }
 
 #[test]
@@ -379,7 +371,6 @@ fn a_checkpoint_that_does_not_come_back_costs_the_process_and_not_the_plugin() {
     restarted(&mut lab);
     assert_eq!(lab.probe().version(), Ok(1));
     neighbour.assert_unharmed();
-    lab.finish();
 }
 
 #[test]

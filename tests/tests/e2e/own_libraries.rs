@@ -79,7 +79,6 @@ fn an_edit_of_the_c_library_of_a_build_script_is_served_in_every_mode() {
             lab.retired();
         }
         assert_eq!(copies(&lab), 1);
-        lab.finish();
     }
 }
 
@@ -107,7 +106,6 @@ fn a_library_beside_a_ready_made_plugin_is_found_watched_and_missed() {
         put_library(&lab, 3);
         lab.reloaded();
         assert_eq!(version(&lab), 3);
-        lab.finish();
     }
 }
 
@@ -165,6 +163,5 @@ fn a_plugin_outlives_the_toolchain_that_it_was_built_with() {
         lab.host().stop(&lab.id()).wait().unwrap();
         lab.host().start(&lab.id()).wait().unwrap();
         assert_eq!(lab.probe().version(), Ok(1), "{mode:?}");
-        lab.finish();
     }
 }

@@ -35,7 +35,7 @@ fn one_that_the_host_cannot_afford_runs_in_a_process_of_its_own_or_is_refused() 
     lab.install(misbehave("version=2"));
     lab.reload().unwrap();
     assert_eq!((runs_in(&lab), lab.probe().value()), (Some(Mode::Process), Ok(5)));
-    lab.finish();
+    drop(lab);
 
     let mut lab = Lab::in_mode("unaffordable", Mode::InProcess);
     lab.install(misbehave("version=1"));
@@ -46,7 +46,6 @@ fn one_that_the_host_cannot_afford_runs_in_a_process_of_its_own_or_is_refused() 
         "{}",
         detail(&lab)
     );
-    lab.finish();
 }
 
 #[test]
@@ -63,14 +62,13 @@ fn one_whose_panics_abort_runs_in_a_process_of_its_own_or_is_refused() {
         assert!(matches!(error, CallError::Crashed { .. }), "{error}");
         assert_eq!(lab.probe().version(), Ok(1), "and is started again");
         assert_eq!(runs_in(&lab), Some(Mode::Process));
-        lab.finish();
+        drop(lab);
 
         let mut lab = Lab::in_mode(&format!("aborting-{preflight}"), Mode::InProcess);
         lab.install_with(aborting(), &format!("[reload]\npreflight = \"{preflight}\""));
         lab.start();
         assert_eq!(runs_in(&lab), None);
         assert!(detail(&lab).contains("a panic in it would end the host"), "{}", detail(&lab));
-        lab.finish();
     }
 }
 
@@ -81,7 +79,6 @@ fn without_a_program_for_processes_it_runs_in_the_host() {
     lab.start();
     let info = lab.host().info(&lab.id()).unwrap();
     assert_eq!((info.mode, info.runs_in, info.process_id), (Mode::Auto, Some(Mode::InProcess), None));
-    lab.finish();
 }
 
 #[test]
@@ -98,5 +95,4 @@ fn an_edit_of_the_mode_moves_the_plugin_with_its_state() {
         lab.reloaded();
         assert_eq!((runs_in(&lab), lab.probe().value()), (Some(place), Ok(5)));
     }
-    lab.finish();
 }

@@ -41,7 +41,6 @@ fn a_host_whose_state_folder_was_removed_reloads_and_starts_processes_again() {
         assert!(lab.state_dir().join(".gitignore").exists());
         lab.start();
         assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (2, 5));
-        lab.finish();
     }
 }
 

@@ -31,5 +31,4 @@ fn a_version_is_told_to_serve_when_its_record_is_written() {
     assert!(!told.iter().any(|event| is_told(&event.kind)), "{told:?}");
     reloading.wait().unwrap();
     lab.wait_for(|event| is_told(&event.kind).then_some(()));
-    lab.finish();
 }

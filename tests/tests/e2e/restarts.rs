@@ -87,7 +87,6 @@ fn a_host_serves_what_is_in_the_store_while_what_is_newer_is_built() {
     open_gate(gate);
     assert_eq!(lab.reloaded().0, Generation(3));
     assert_eq!(version(&lab), 2);
-    lab.finish();
 }
 
 #[test]
@@ -112,7 +111,6 @@ fn a_source_that_does_not_compile_leaves_the_last_version_serving_over_restarts(
     restart(&mut lab);
     while lab.reloaded().0 != Generation(6) {}
     assert_eq!(version(&lab), 2);
-    lab.finish();
 }
 
 #[test]
@@ -128,7 +126,6 @@ fn a_cargo_project_that_does_not_compile_leaves_the_last_version_serving_over_a_
     assert_eq!(version(&lab), 1);
     lab.build_failed();
     assert_eq!(version(&lab), 1);
-    lab.finish();
 }
 
 #[test]
@@ -149,7 +146,6 @@ fn a_ready_made_artifact_that_is_no_good_leaves_the_last_version_serving_over_a_
     lab.install(misbehave("version=3"));
     lab.start();
     assert_eq!((version(&lab), lab.host().info(&lab.id()).unwrap().detail.as_str()), (3, ""));
-    lab.finish();
 }
 
 #[test]
@@ -185,7 +181,6 @@ fn a_configuration_that_the_last_version_refuses_is_told_and_the_one_before_coun
         lab.set_manifest(&manifest("\"two\""));
         lab.start();
         assert_eq!(lab.probe().word().unwrap(), "two");
-        lab.finish();
     }
 }
 
@@ -220,7 +215,6 @@ fn a_rollback_holds_over_restarts_until_the_source_is_edited_or_a_reload_ordered
     restart(&mut lab);
     unchanged(&mut lab);
     assert_eq!(version(&lab), 3);
-    lab.finish();
 }
 
 #[test]
@@ -239,7 +233,6 @@ fn why_a_version_was_taken_back_is_known_after_a_restart() {
     assert_eq!(version(&lab), 1);
     let detail = lab.host().info(&lab.id()).unwrap().detail;
     assert!(detail.contains("g2 was taken back") && detail.contains("calls failed"), "{detail}");
-    lab.finish();
 }
 
 #[test]
@@ -264,7 +257,7 @@ fn a_version_that_was_not_confirmed_is_watched_again_after_a_restart() {
     unchanged(&mut lab);
     assert_eq!(version(&lab), 2);
     fail(&mut lab, "built");
-    lab.finish();
+    drop(lab);
 
     // A ready-made artifact that no host has seen before is watched as well: there is something to go back to.
     let mut lab = Lab::new("watched-ready-made");
@@ -280,7 +273,6 @@ fn a_version_that_was_not_confirmed_is_watched_again_after_a_restart() {
         }
     }
     fail(&mut lab, "ready-made");
-    lab.finish();
 }
 
 #[test]
@@ -300,7 +292,6 @@ fn a_plugin_that_was_stopped_stays_so_until_it_is_started_and_that_holds_too() {
     lab.host().unregister(&lab.id()).wait().unwrap();
     restart(&mut lab);
     assert_eq!(lab.host().info(&lab.id()).unwrap().status, Status::Available);
-    lab.finish();
 }
 
 #[test]
@@ -314,7 +305,6 @@ fn a_plugin_that_was_started_by_hand_runs_again_whatever_its_manifest_says() {
     lab.host().start(&lab.id()).wait().unwrap();
     restart(&mut lab);
     assert_eq!(version(&lab), 1);
-    lab.finish();
 }
 
 #[test]
@@ -345,7 +335,6 @@ fn a_state_is_handed_over_by_a_stop_and_by_a_restart_of_the_host() {
         restart(&mut lab);
         lab.host().start(&lab.id()).wait().unwrap();
         assert_eq!(lab.probe().value().unwrap(), 0, "it was dropped while it did not run");
-        lab.finish();
     }
 }
 
@@ -366,7 +355,6 @@ fn a_state_that_was_handed_over_does_not_come_back_a_second_time() {
     lab.start();
     assert_eq!(lab.probe().value().unwrap(), 5);
     assert!(!saved.exists(), "it is the instance's own now");
-    lab.finish();
 }
 
 #[test]
@@ -404,7 +392,6 @@ fn a_state_that_the_next_version_refuses_is_kept_until_one_takes_it_or_it_is_dro
     lab.host().stop_and_discard(&lab.id()).wait().unwrap();
     lab.host().start(&lab.id()).wait().unwrap();
     assert_eq!((version(&lab), lab.probe().value().unwrap()), (4, 0));
-    lab.finish();
 }
 
 #[test]
@@ -421,7 +408,6 @@ fn a_state_that_cannot_be_saved_at_a_stop_is_told() {
     assert!(reason.contains("its state was not saved") && reason.contains("told to fail"), "{reason}");
     lab.host().start(&lab.id()).wait().unwrap();
     assert_eq!(lab.probe().value().unwrap(), 0);
-    lab.finish();
 }
 
 #[test]
@@ -436,7 +422,6 @@ fn an_interface_that_a_handle_asks_for_is_asked_of_what_the_store_has_too() {
     assert_eq!(Handle::generation(&lab.probe()), Some(Generation(2)));
     open_gate(gate);
     unchanged(&mut lab);
-    lab.finish();
 }
 
 const WORD: &str = "binary = \"out/plugin.so\"\n[config]\nword = ";
@@ -497,7 +482,6 @@ fn a_manifest_that_breaks_while_no_host_runs_leaves_the_accepted_one_in_force() 
         lab.set_manifest(&format!("{word}\"four\""));
         lab.start();
         assert_eq!((lab.probe().word().unwrap(), lab.probe().value().unwrap()), ("four".into(), 5));
-        lab.finish();
     }
 }
 
@@ -522,7 +506,6 @@ fn a_manifest_that_breaks_before_the_host_is_killed_leaves_the_one_before_in_for
     lab.set_manifest(&format!("{WORD}\"two\""));
     configured(&mut lab);
     assert_eq!((lab.probe().word().unwrap(), lab.probe().value().unwrap()), ("two".into(), 3));
-    lab.finish();
 }
 
 #[test]
@@ -544,7 +527,6 @@ fn a_manifest_that_is_gone_or_has_another_id_is_no_edit_of_the_accepted_one() {
     fs::remove_file(lab.path("plugin.toml")).unwrap();
     lab.start();
     assert!(lab.host().plugins().is_empty());
-    lab.finish();
 }
 
 #[test]
@@ -562,5 +544,4 @@ fn a_plugin_that_was_stopped_is_there_and_starts_also_if_its_manifest_is_broken(
     assert_eq!(lab.probe().word().unwrap(), "one");
     let detail = lab.host().info(&lab.id()).unwrap().detail;
     assert!(detail.contains("plugin.toml:4:"), "{detail}");
-    lab.finish();
 }

@@ -31,7 +31,6 @@ fn a_source_that_does_not_compile_is_reported_by_file_and_line_and_its_repair_is
     lab.write("src/lib.rs", Source::lib(3));
     assert_eq!(lab.reloaded().0.0, 2);
     assert_eq!(tally.version().unwrap(), 3);
-    lab.finish();
 }
 
 #[test]
@@ -42,7 +41,6 @@ fn a_library_without_export_is_refused_with_the_line_to_write() {
     assert_eq!(stage, Stage::Preflight);
     assert!(error.contains("write `replug_api::export!(Type: Interface);`"), "{error}");
     assert_eq!(tally.version().unwrap(), 1);
-    lab.finish();
 }
 
 #[test]
@@ -57,7 +55,6 @@ fn a_package_that_is_no_cdylib_is_refused_with_the_line_to_write() {
     lab.write("src/lib.rs", Source::lib(2));
     lab.reloaded();
     assert_eq!(tally.version().unwrap(), 2);
-    lab.finish();
 }
 
 #[test]
@@ -78,7 +75,6 @@ fn a_workspace_with_two_cdylibs_must_say_which_is_the_plugin() {
         error.contains("2 packages are cdylibs: `one`, `two`; name the plugin with `package`"),
         "{error}"
     );
-    lab.finish();
 }
 
 #[test]
@@ -89,7 +85,6 @@ fn a_build_script_of_cargos_that_panics_is_reported_with_its_words() {
     let (error, _) = lab.build_failed();
     assert!(error.contains("cargo failed") && error.contains("no license found"), "{error}");
     assert_eq!(tally.version().unwrap(), 1);
-    lab.finish();
 }
 
 #[test]
@@ -101,7 +96,6 @@ fn panics_that_abort_are_refused_with_the_line_to_take_out() {
     assert!(error.contains("the profile `dev` has `panic = \"abort\"`"), "{error}");
     assert!(error.contains("remove that line from the profile"), "{error}");
     assert_eq!(tally.version().unwrap(), 1);
-    lab.finish();
 }
 
 /// A plugin whose script puts the artifact in `ready.so` in its place.
@@ -125,7 +119,6 @@ fn a_script_that_fails_is_reported_with_its_last_words() {
     assert!(error.contains("scripts/build.sh: the build script failed (exit status: 3):"), "{error}");
     assert!(error.contains("the compiler is on holiday"), "{error}");
     assert_eq!(lab.probe().version().unwrap(), 1);
-    lab.finish();
 }
 
 #[test]
@@ -142,7 +135,6 @@ fn a_build_that_hangs_is_ended_by_the_next_save() {
     lab.write_script("scripts/build.sh", COPY);
     lab.reloaded();
     assert_eq!(lab.probe().version().unwrap(), 2);
-    lab.finish();
 }
 
 #[test]
@@ -152,7 +144,6 @@ fn a_build_that_hangs_is_ended_when_it_was_silent_for_too_long() {
     lab.start();
     let (error, _) = lab.build_failed();
     assert!(error.contains("build timed out after 50ms without output"), "{error}");
-    lab.finish();
 }
 
 #[test]
@@ -161,7 +152,6 @@ fn a_shutdown_ends_a_build_that_hangs_with_all_its_processes() {
     lab.start_watching();
     Hang::save(&lab).started(&lab);
     assert_eq!(lab.probe().version().unwrap(), 1);
-    lab.finish();
 }
 
 #[test]
@@ -186,7 +176,6 @@ fn a_version_that_implements_another_interface_is_refused_while_a_handle_is_out(
         format!("{} does not implement `Tally`, which the host asks for; it implements `Score`", lab.id());
     assert!(error.contains(&expected), "{error}");
     assert_eq!(tally.version().unwrap(), 1);
-    lab.finish();
 }
 
 #[test]
@@ -206,7 +195,6 @@ fn a_method_that_changed_its_type_is_refused_by_name_and_types() {
     assert!(error.contains(&format!("`Tally` of {} differs from the host's", lab.id())), "{error}");
     assert!(error.contains("`add`: parameter `b` is u64 in the host and f64 in the plugin"), "{error}");
     assert_eq!((tally.version().unwrap(), tally.add(1, 2).unwrap()), (1, 3));
-    lab.finish();
 }
 
 #[test]
@@ -231,5 +219,4 @@ fn a_plugin_that_lacks_the_last_method_serves_all_others() {
         lab.reloaded();
     }
     assert_eq!(tally.add(1, 2).unwrap(), 3);
-    lab.finish();
 }

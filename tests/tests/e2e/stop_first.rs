@@ -61,7 +61,6 @@ fn a_plugin_with_an_exclusive_resource_is_replaced_while_calls_wait() {
         assert!(failed.is_empty(), "{failed:?}");
         assert_eq!((probe.version(), probe.increment(1)), (Ok(2), Ok(8)), "its state is handed over");
         assert!(gap(&mut lab).is_some_and(|gap| gap > 0.0));
-        lab.finish();
     }
 }
 
@@ -74,7 +73,6 @@ fn a_plugin_with_an_exclusive_resource_is_not_replaced_while_it_holds_it() {
     let error = lab.reload().unwrap_err().to_string();
     assert!(error.contains("is another's"), "{error}");
     assert_eq!(lab.probe().version(), Ok(1));
-    lab.finish();
 }
 
 #[test]
@@ -101,7 +99,6 @@ fn a_version_that_does_not_come_up_gives_its_place_back() {
             lab.install_with(locking(&lab, "version=3"), STOP_FIRST);
             lab.reload().unwrap();
             assert_eq!((probe.version(), probe.increment(1)), (Ok(3), Ok(9)));
-            lab.finish();
         }
     }
 }
@@ -123,7 +120,6 @@ fn a_version_that_cannot_be_brought_back_is_told_and_can_be_started() {
     lab.install_with(misbehave("version=3"), STOP_FIRST);
     lab.reload().unwrap();
     assert_eq!(probe.version(), Ok(3));
-    lab.finish();
 }
 
 #[test]
@@ -145,5 +141,4 @@ fn calls_that_do_not_end_keep_the_version_that_runs_them() {
         call.join().expect("no panic").expect("an answer");
     });
     assert_eq!(probe.version(), Ok(1));
-    lab.finish();
 }

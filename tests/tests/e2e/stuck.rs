@@ -41,7 +41,6 @@ fn a_call_that_does_not_come_back_is_told_with_its_method_and_thread() {
     assert_eq!(stuck(&mut lab).0, "hold", "a call by name is reported, too");
     drop(entered);
     caller.join().unwrap().unwrap();
-    lab.finish();
 }
 
 #[test]
@@ -58,7 +57,6 @@ fn a_call_that_is_stuck_in_a_generation_that_was_replaced_is_told_too() {
     assert_eq!(stuck(&mut lab).0, "hold");
     drop(entered);
     assert_eq!(caller.join().unwrap(), Ok(1));
-    lab.finish();
 }
 
 const IMPATIENT: &str = "[process]\nstep_timeout = \"2s\"\n[reload]\npreflight = \"off\"";
@@ -79,7 +77,6 @@ fn a_step_of_a_new_version_that_does_not_come_back_abandons_the_reload_and_the_o
         assert_eq!((lab.probe().version(), lab.probe().value()), (Ok(3), Ok(5)), "{step}");
         drop(entered);
         assert_eq!(lab.probe().increment(1), Ok(6));
-        lab.finish();
     }
 }
 
@@ -102,7 +99,6 @@ fn a_save_that_does_not_come_back_abandons_the_reload_and_calls_wait_for_it() {
     let caller = thread::spawn(move || probe.increment(1));
     drop(entered);
     assert_eq!(caller.join().unwrap(), Ok(6));
-    lab.finish();
 }
 
 #[test]
@@ -118,5 +114,4 @@ fn a_plugin_whose_stop_does_not_come_back_keeps_no_one_waiting() {
     lab.host().start(&lab.id()).wait().unwrap();
     assert_eq!(lab.probe().version(), Ok(1), "it comes up again beside the one that hangs");
     drop((entered, hold));
-    lab.finish();
 }

@@ -36,7 +36,6 @@ fn stopped_by_a_trial_of(step_timeout: &str, version: (&str, &[&str])) {
         assert_eq!(Handle::generation(&probe), Some(Generation(1)));
         assert_eq!(lab.host().info(&lab.id()).unwrap().status, Status::Ready);
         neighbour.assert_unharmed();
-        lab.finish();
     }
 }
 
@@ -126,7 +125,6 @@ fn a_plugin_that_dies_too_often_is_left_alone_until_it_is_started_or_another() {
     kill(&lab);
     assert!(wait_for_crash(&mut lab), "it begins with a clean record");
     assert_eq!(probe.version(), Ok(2));
-    lab.finish();
 }
 
 #[test]
@@ -145,7 +143,6 @@ fn restarts_that_fail_count_and_are_told_from_deaths() {
         "{reason}"
     );
     lab.host().start(&lab.id()).wait().unwrap_err();
-    lab.finish();
 }
 
 #[test]
@@ -174,7 +171,6 @@ fn a_quarantine_is_lifted_by_start_and_by_nothing_that_brings_the_same_artifact(
     lab.host().start(&lab.id()).wait().unwrap();
     lab.reload().unwrap();
     assert_eq!(probe.version(), Ok(1), "`start` lifts it");
-    lab.finish();
 }
 
 /// The artifact that served first.
@@ -195,7 +191,6 @@ fn callers_wait_for_a_restart_and_all_of_them_succeed() {
             scope.spawn(move || assert_eq!(probe.version(), Ok(1)));
         }
     });
-    lab.finish();
 }
 
 #[test]
@@ -216,7 +211,6 @@ fn a_caller_that_does_not_wait_is_told_of_the_restart() {
     }
     lab.host().start(&lab.id()).wait().unwrap();
     assert_eq!(lab.probe().version(), Ok(1));
-    lab.finish();
 }
 
 #[test]
@@ -241,7 +235,6 @@ fn a_call_that_finds_the_process_dead_before_anyone_has_heard_of_it_is_made_on_t
         });
         lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
     }
-    lab.finish();
 }
 
 #[test]
@@ -265,7 +258,6 @@ fn a_checkpoint_brings_the_state_back_after_a_kill() {
     wait_for_crash(&mut lab);
     drop((next, hold));
     assert_eq!(lab.probe().value(), Ok(5), "what came since is lost, and no more");
-    lab.finish();
 }
 
 #[test]
@@ -288,7 +280,6 @@ fn a_checkpoint_that_could_not_be_written_is_written_as_soon_as_it_can_be() {
         drop(hold.entered());
     }
     drop(hold);
-    lab.finish();
 }
 
 /// Kills the host when `until` says so, and waits for the end of every process there is.
@@ -301,7 +292,7 @@ fn kill_the_host(lab: &Lab, host: Dev, least: usize) {
     for end in &ends {
         poll(&mut [PollFd::new(end, PollFlags::IN)], None).unwrap();
     }
-    lab.assert_childless();
+    lab.expect_leftover_files();
 }
 
 fn installed(name: &str, orders: &str) -> Lab {

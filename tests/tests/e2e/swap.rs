@@ -60,7 +60,6 @@ fn every_way_an_editor_saves_is_followed_by_the_new_version() {
             lab.reloaded();
         }
     }
-    lab.finish();
 }
 
 #[test]
@@ -95,7 +94,6 @@ fn a_file_that_is_touched_with_the_same_content_swaps_nothing() {
     });
     assert!(unchanged);
     assert_eq!(Handle::generation(&tally), Some(Generation(2)));
-    lab.finish();
 }
 
 #[test]
@@ -117,7 +115,6 @@ fn two_hundred_saves_in_two_seconds_end_with_the_newest_source() {
         Handle::generation(&tally).unwrap() < Generation(100),
         "builds that were overtaken were not served"
     );
-    lab.finish();
 }
 
 #[test]
@@ -141,7 +138,6 @@ fn a_plugin_that_comes_while_the_host_runs_is_started_and_one_that_goes_is_stopp
     fs::rename(lab.dir().join("away"), lab.path("")).unwrap();
     lab.reloaded();
     assert_eq!(lab.probe().version().unwrap(), 1);
-    lab.finish();
 }
 
 #[test]
@@ -160,7 +156,6 @@ fn a_configuration_that_does_not_fit_is_refused_with_its_line_and_the_one_before
     assert!(error.contains("/plugin.toml:4: "), "it names the line too: {error}");
     let probe = lab.probe();
     assert_eq!((probe.word().unwrap(), Handle::generation(&probe)), ("one".into(), Some(Generation(1))));
-    lab.finish();
 }
 
 #[test]
@@ -192,7 +187,6 @@ fn a_configuration_that_is_put_right_leaves_no_error_behind_and_is_no_refused_re
     // What was refused may fit now: here it is what serves.
     lab.wait_for(|event| matches!(event.kind, EventKind::BuildUnchanged { .. }).then_some(()));
     assert_eq!(detail(&lab), "", "it is not what a new instance would refuse now");
-    lab.finish();
 }
 
 #[test]
@@ -213,7 +207,6 @@ fn a_version_that_was_refused_for_its_configuration_serves_as_soon_as_that_is_pu
     lab.reloaded();
     assert_eq!((lab.probe().version().unwrap(), lab.probe().word().unwrap()), (2, "two".into()));
     assert_eq!(lab.host().info(&lab.id()).unwrap().detail, "");
-    lab.finish();
 }
 
 #[test]
@@ -238,7 +231,6 @@ fn a_configuration_that_is_refused_by_order_leaves_no_error_and_blames_no_file()
     lab.host().start(&lab.id()).wait().unwrap_err();
     let (_, error) = lab.reload_failed();
     assert!(error.contains("expected a string") && !error.contains("plugin.toml"), "{error}");
-    lab.finish();
 }
 
 #[test]
@@ -262,7 +254,6 @@ fn a_plugin_that_refuses_its_new_configuration_goes_on_with_the_one_before() {
         lab.reloaded();
         assert_eq!(lab.probe().word().unwrap(), "two");
         assert_eq!(lab.host().info(&lab.id()).unwrap().detail, "");
-        lab.finish();
     }
 }
 
@@ -307,7 +298,6 @@ fn a_manifest_that_is_broken_changes_nothing_until_it_is_repaired() {
         lab.reloaded();
     }
     assert_eq!(lab.host().info(&lab.id()).unwrap().status, Status::Ready);
-    lab.finish();
 }
 
 #[test]
@@ -346,7 +336,6 @@ fn no_call_fails_and_none_runs_on_an_older_version_than_was_published_in_fifty_r
         lab.retired();
     }
     assert_eq!(lab.host().info(&lab.id()).unwrap().calls, calls, "retired generations are still counted");
-    lab.finish();
 }
 
 #[test]
@@ -376,7 +365,6 @@ fn no_increment_is_lost_in_twenty_reloads_of_a_plugin_with_state() {
     let increments: u64 = callers.into_iter().map(|caller| caller.join().unwrap()).sum();
     assert_eq!(lab.probe().value().unwrap(), increments);
     assert_eq!(lab.call("value", json!([])).unwrap(), json!(increments));
-    lab.finish();
 }
 
 #[test]
@@ -393,7 +381,6 @@ fn a_manifest_that_stays_empty_is_refused_and_one_that_is_written_anew_counts() 
     fs::write(lab.path("plugin.toml"), manifest).unwrap();
     lab.wait_for(|event| matches!(event.kind, EventKind::Configured { .. }).then_some(()));
     assert_eq!(lab.probe().word().unwrap(), "new");
-    lab.finish();
 }
 
 #[test]
@@ -407,7 +394,6 @@ fn a_mended_configuration_brings_up_a_plugin_that_had_refused_its_first() {
     lab.set_manifest("binary = \"plugin.so\"\n[config]\nword = \"fixed\"");
     lab.reloaded();
     assert_eq!(lab.probe().word().unwrap(), "fixed");
-    lab.finish();
 }
 
 #[test]
@@ -436,5 +422,4 @@ fn a_plugin_whose_manifest_gets_another_id_is_another_plugin() {
     assert_eq!(stopped.unwrap(), "its manifest has another id now, which makes it another plugin");
     let ids: Vec<_> = lab.host().plugins().into_iter().map(|it| it.id.to_string()).collect();
     assert_eq!(ids, ["dev.test.by-another-name"]);
-    lab.finish();
 }

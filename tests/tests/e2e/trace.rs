@@ -27,7 +27,6 @@ fn an_event_reaches_the_programs_subscriber_with_plugin_generation_fields_and_sp
     assert_eq!(generation.unwrap().0, 2);
     assert_eq!(fields, json!({"number": 7}));
     assert_eq!(spans, [json!({"name": "outer", "fields": {"answer": 42}})]);
-    lab.finish();
 }
 
 #[test]
@@ -43,7 +42,6 @@ fn a_level_that_the_program_does_not_want_is_not_forwarded() {
         _ => None,
     };
     assert_eq!(lab.wait_for(logged), "just enough");
-    lab.finish();
 }
 
 /// Set where no other test has panicked in the same process.
@@ -85,7 +83,6 @@ fn a_panic_is_reported_once_with_its_place_and_thread_and_with_a_backtrace_if_on
         let times = said.iter().filter(|said| said.starts_with(&format!("panicked: {message}"))).count();
         assert_eq!(times, 1, "{said:?}");
     }
-    lab.finish();
 }
 
 #[test]

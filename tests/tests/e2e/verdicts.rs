@@ -30,7 +30,6 @@ fn a_version_is_tried_once_however_often_it_is_started() {
         lab.host().rollback(&lab.id(), None).wait().unwrap();
         assert_eq!(inits(&lab)[5..], ["serve"], "{mode:?}: a rollback");
         assert_eq!(lab.probe().version(), Ok(1));
-        lab.finish();
     }
 }
 
@@ -43,7 +42,6 @@ fn a_process_that_died_is_started_again_without_a_trial() {
     kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
     lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
     assert_eq!(inits(&lab), ["trial", "serve", "serve"]);
-    lab.finish();
 }
 
 #[test]
@@ -58,7 +56,6 @@ fn another_configuration_is_another_trial() {
         assert_eq!(inits(&lab)[since..], ["trial", "serve"]);
         assert_eq!(lab.probe().word().as_deref(), Ok(word));
     }
-    lab.finish();
 }
 
 #[test]
@@ -70,7 +67,6 @@ fn a_state_is_restored_on_trial_every_time() {
     lab.reload().unwrap();
     assert_eq!(inits(&lab), ["trial", "serve", "trial", "serve"]);
     assert_eq!(lab.probe().value(), Ok(3));
-    lab.finish();
 }
 
 #[test]
@@ -80,7 +76,6 @@ fn a_trial_that_failed_is_held_again() {
     lab.start();
     assert!(lab.reload().unwrap_err().to_string().contains("tired"));
     assert_eq!(inits(&lab), ["trial", "trial"]);
-    lab.finish();
 }
 
 /// The private copies of artifacts that a process has mapped, by device and inode.
@@ -138,6 +133,5 @@ fn the_very_file_that_was_tried_is_loaded_whatever_took_its_place_elsewhere() {
         assert_eq!(lab.probe().version(), Ok(2));
         let info = lab.host().info(&lab.id()).unwrap();
         assert_eq!(info.digest.unwrap().to_string(), *digest, "{mode:?}");
-        lab.finish();
     }
 }

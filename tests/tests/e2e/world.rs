@@ -132,7 +132,6 @@ fn a_disk_that_is_full_at_the_store_leaves_the_old_version_serving() {
             "{error}"
         );
         assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (1, 5));
-        lab.finish();
         return;
     }
     let mut probe = Command::new("unshare");
@@ -208,7 +207,6 @@ fn a_plugins_folder_that_is_removed_while_the_host_runs_is_reported_and_what_run
         lab.reloaded();
     }
     assert_eq!(lab.probe().value().unwrap(), 5);
-    lab.finish();
 }
 
 #[test]
@@ -228,7 +226,6 @@ fn a_plugins_folder_that_is_deleted_with_all_in_it_does_not_stop_what_runs() {
         // The plugin's folder went before the folder of all plugins did, and was seen to.
         Err(error) => assert!(error.to_string().contains("its folder or manifest is gone"), "{error}"),
     }
-    lab.finish();
 }
 
 #[test]
@@ -256,7 +253,6 @@ fn broken_manifests_keep_no_other_plugin_from_starting() {
     assert_eq!(lab.probe().version().unwrap(), 1);
     assert_eq!(lab.host().plugins().len(), 1);
     assert_eq!(lab.host().info(&lab.id()).unwrap().status, Status::Ready);
-    lab.finish();
 }
 
 #[test]
@@ -278,7 +274,6 @@ fn a_copy_of_a_plugin_that_runs_is_named_and_not_the_one_that_runs() {
     // Between the one and the other, there may be no plugin of that id.
     lab.reloaded();
     assert_eq!(lab.probe().version(), Ok(2));
-    lab.finish();
 }
 
 #[test]
@@ -301,5 +296,4 @@ fn a_shutdown_stops_the_plugins_in_the_reverse_of_the_order_in_which_they_came()
         })
     };
     assert_eq!([(); 4].map(|()| stopped(&mut lab)), ["c-third", "b-second", "a-first", "the host"]);
-    lab.finish();
 }

@@ -77,5 +77,4 @@ pub(super) fn every_kind_of_value_goes_there_and_back(mode: Mode) {
         assert_eq!(lab.call("shape", json!([shape])), Ok(json!(shape)));
         assert_eq!(lab.call("refuse", json!([shape])), Err(CallError::Plugin(json!(shape))));
     }
-    lab.finish();
 }

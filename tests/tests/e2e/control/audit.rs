@@ -20,7 +20,6 @@ fn a_call_whose_caller_hangs_up_is_audited_all_the_same() {
     assert_eq!((&told["command"], &told["plugin"]), (&json!("execute hold"), &json!(lab.id())), "{told}");
     assert!(told["outcome"].as_str().unwrap().contains("closed the connection"), "{told}");
     drop(inside);
-    lab.finish();
 }
 
 #[test]
@@ -32,7 +31,7 @@ fn the_last_calls_before_the_end_of_a_host_are_audited() {
     for _ in 0..CALLS {
         unix(&lab).post("/api/v1/plugin/execute", &body).data();
     }
-    lab.finish();
+    drop(lab);
     let told: Vec<_> = std::iter::from_fn(|| stream.next_event()).map(|(_, event)| event).collect();
     let counted: u64 = told.iter().filter_map(|event| event["count"].as_u64()).sum();
     assert_eq!(counted, CALLS, "{told:?}");

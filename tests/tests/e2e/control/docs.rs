@@ -77,5 +77,4 @@ fn every_example_of_the_documentation_works_as_it_says() {
             resembles(&shown, &answer, &script);
         }
     }
-    lab.finish();
 }

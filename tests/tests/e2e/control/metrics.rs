@@ -33,7 +33,6 @@ fn metrics_are_there_for_who_has_the_token_and_promtool_accepts_them() {
     if let Some(promtool) = &promtool {
         promtool.check_metrics(&http.get("/metrics").body);
     }
-    lab.finish();
 }
 
 #[test]
@@ -67,6 +66,5 @@ fn no_call_over_http_fails_while_its_plugin_is_replaced() {
         let answers = asking.join().unwrap();
         assert_eq!(answers.failed, 0, "{:?}", answers.failure);
         assert!(answers.right > 0);
-        lab.finish();
     }
 }

@@ -54,7 +54,6 @@ fn a_plugin_is_listed_with_all_that_is_known_of_it() {
     assert_eq!((&page["registered"], &page["unregistered"][0]["id"]), (&json!([]), &rest["id"]));
     let some = unix(&lab).get("/api/v1/plugin/list?status=available").data();
     assert_eq!((&some["total"], &some["registered"]), (&1.into(), &json!([])));
-    lab.finish();
 }
 
 #[test]
@@ -97,7 +96,6 @@ fn a_query_or_body_that_is_wrong_is_refused_with_what_is_wrong() {
     assert_eq!(status, 415, "{message}");
     assert_eq!(unix(&lab).get("/nowhere").error().0, 404);
     assert_eq!(unix(&lab).get("/api/v1/plugin/../plugin/list").error().0, 404);
-    lab.finish();
 }
 
 #[test]
@@ -124,7 +122,6 @@ fn a_call_gives_the_result_or_says_whose_fault_it_is() {
     let (status, code, message) = unix(&lab).post(EXECUTE, &body).error();
     assert_eq!((status, code), (404, 40401));
     assert!(message.contains("did you mean `dev.test.called-by-http`?"), "{message}");
-    lab.finish();
 }
 
 #[test]
@@ -149,7 +146,6 @@ fn a_call_that_takes_too_long_is_given_up_and_calls_beyond_the_bound_are_turned_
         }
         assert_eq!(answer.error().0, 429);
     }
-    lab.finish();
 }
 
 #[test]
@@ -202,7 +198,6 @@ fn a_plugin_goes_through_its_life_by_command() {
     assert_eq!(refused.json()["details"]["stage"], "load");
     assert_eq!(refused.json()["details"]["error"]["code"], "told_to_fail");
     assert_eq!(call(&lab, "version", json!([])).data()["result"], 2, "the previous version keeps serving");
-    lab.finish();
 }
 
 #[test]
@@ -232,7 +227,6 @@ fn a_configuration_is_taken_over_until_the_manifest_says_something_else() {
     assert_eq!(fit["how"], "at_start");
     lab.host().start(&lab.id()).wait().unwrap();
     assert_eq!(word(&lab), "later");
-    lab.finish();
 }
 
 #[test]
@@ -251,7 +245,6 @@ fn an_edit_of_the_manifest_s_configuration_goes_before_one_that_was_given() {
     lab.set_manifest("binary = \"plugin.so\"\n[config]\nword = \"edited\"");
     configured(&mut lab);
     assert_eq!(word(&lab), "edited");
-    lab.finish();
 }
 
 #[test]
@@ -268,7 +261,6 @@ fn methods_are_described_with_their_types_and_docs() {
     assert_eq!(repeat["docs"], "The text as many times as asked for.");
     assert_eq!(repeat["params"][1], json!({ "name": "times", "rust": "u32", "type": { "number": "u32" } }));
     assert!(interface["types"]["ProbeError"]["shape"].is_object(), "{interface}");
-    lab.finish();
 }
 
 #[test]
@@ -284,7 +276,6 @@ fn a_plugin_in_a_process_of_its_own_shows_its_number_and_its_restarts() {
     lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
     assert_eq!(get(&lab)["restarts"], 1);
     assert_eq!(call(&lab, "version", json!([])).data()["result"], 1);
-    lab.finish();
 }
 
 #[test]
@@ -299,7 +290,6 @@ fn a_plugin_that_is_on_its_way_back_is_said_to_be_so_and_when_to_ask_again() {
     assert_eq!((restarting.error().0, restarting.error().1), (503, 50300), "{restarting:?}");
     let after: u64 = restarting.headers["retry-after"].parse().unwrap();
     assert!((1..=60).contains(&after), "{after}");
-    lab.finish();
 }
 
 #[test]
@@ -323,18 +313,17 @@ fn what_changes_something_leaves_a_trace_of_who_asked() {
     Http::tcp(lab.listening()).post("/api/v1/plugin/start", &json!({ "id": lab.id() })).data();
     let (_, start) = events.wait_for("audit");
     assert!(start["who"].as_str().unwrap().starts_with("127.0.0.1:"), "{start}");
-    lab.finish();
 }
 
 #[test]
 fn a_host_is_ready_when_its_plugins_are_up_and_answers_until_its_end() {
-    let lab = lab("healthy");
+    let mut lab = lab("healthy");
     let tcp = Http::tcp(lab.listening()).with("authorization", None);
     assert_eq!(tcp.get("/health/live").data(), json!({ "live": true }));
     assert_eq!(tcp.get("/health/ready").data(), json!({ "ready": true, "running": 1, "failed": 0 }));
     assert_eq!(tcp.get("/api/v1/health/ready").data()["running"], 1);
     let socket = lab.listening().socket().unwrap().to_owned();
-    lab.finish();
+    lab.shut_down();
     assert!(!socket.exists(), "the socket is gone with its host");
 }
 
@@ -360,7 +349,6 @@ fn a_host_that_goes_down_lives_and_is_not_ready_and_answers_what_had_begun() {
         assert_eq!(calling.join().unwrap().status, 200);
         stopped.wait();
     });
-    lab.finish();
 }
 
 #[test]
@@ -372,7 +360,6 @@ fn two_hosts_of_one_folder_are_one_too_many() {
     let error = second.build().wait().unwrap_err().to_string();
     assert!(error.contains("a host already serves") && error.contains("replug status"), "{error}");
     assert_eq!(call(&lab, "version", json!([])).data()["result"], 1, "the first goes on");
-    lab.finish();
 }
 
 #[test]
@@ -398,5 +385,4 @@ fn calls_go_on_while_versions_are_swapped() {
         drop(done);
         assert!(calling.join().unwrap() > 0);
     });
-    lab.finish();
 }

@@ -61,7 +61,6 @@ fn a_token_that_is_missing_wrong_or_cut_off_opens_nothing() {
     }
     refused(&tcp.clone().with("authorization", None).get(&format!("{LIST}?token={token}")), 40100);
     goes_on(&lab);
-    lab.finish();
 }
 
 #[test]
@@ -96,7 +95,6 @@ fn a_request_to_another_name_or_from_another_site_s_page_is_refused() {
     refused(&from("http://localhost:3000"), 40301);
     refused(&unix(&lab).send("OPTIONS", STOP, ("application/json", "{}")), 40500);
     goes_on(&lab);
-    lab.finish();
 }
 
 #[test]
@@ -150,7 +148,6 @@ fn each_path_of_the_description_refuses_what_must_be_refused() {
         }
     }
     goes_on(&lab);
-    lab.finish();
 }
 
 /// The keys that a schema knows.
@@ -177,7 +174,6 @@ fn what_changes_something_is_no_get_and_nothing_but_json() {
         refused(&http.send("PUT", &path, ("application/json", "{}")), 40500);
     }
     goes_on(&lab);
-    lab.finish();
 }
 
 #[test]
@@ -207,7 +203,6 @@ fn a_body_that_is_too_large_is_not_read() {
     let _ = conversation.write(long.as_bytes());
     conversation.closed();
     goes_on(&lab);
-    lab.finish();
 }
 
 #[test]
@@ -224,7 +219,6 @@ fn a_head_that_is_too_large_ends_its_connection() {
         conversation.closed();
     }
     goes_on(&lab);
-    lab.finish();
 }
 
 #[test]
@@ -243,7 +237,6 @@ fn a_head_or_a_body_that_does_not_arrive_is_given_up() {
     goes_on(&lab);
     silent.iter_mut().for_each(Conversation::closed);
     goes_on(&lab);
-    lab.finish();
 }
 
 #[test]
@@ -266,7 +259,6 @@ fn a_thousand_idle_connections_keep_no_one_out() {
         drop(idle);
         goes_on(&lab);
     }
-    lab.finish();
 }
 
 #[test]
@@ -286,7 +278,6 @@ fn streams_beyond_the_bound_are_turned_away_and_the_rest_goes_on() {
     while http.get("/events").status == 429 {
         goes_on(&lab);
     }
-    lab.finish();
 }
 
 #[test]
@@ -321,7 +312,6 @@ fn names_logs_and_results_are_data_whatever_they_hold() {
         .post("/api/v1/plugin/execute", &json!({ "id": lab.id(), "method": "panic", "args": [steering] }));
     assert_eq!(panicked.json()["details"]["panic"], steering);
     goes_on(&lab);
-    lab.finish();
 }
 
 #[test]
@@ -340,7 +330,6 @@ fn a_path_in_an_id_is_no_id() {
         }
     }
     goes_on(&lab);
-    lab.finish();
 }
 
 /// Asks as the user `nobody`.
@@ -361,7 +350,7 @@ fn another_user_gets_nothing_over_the_socket() {
     let socket = lab.listening().socket().unwrap().to_owned();
     let Some(kept_out) = as_nobody(&socket, LIST) else {
         skipped("to ask as another user, this test needs curl");
-        return lab.finish();
+        return;
     };
     assert!(!kept_out.status.success() && kept_out.stdout.is_empty(), "the folder is closed: {kept_out:?}");
     // Even where someone has opened the way to it.
@@ -372,7 +361,6 @@ fn another_user_gets_nothing_over_the_socket() {
     let text = String::from_utf8_lossy(&refused.stdout);
     assert!(text.contains("\"code\":40302") && text.contains("user 65534"), "{text}");
     goes_on(&lab);
-    lab.finish();
 }
 
 #[test]
@@ -383,5 +371,4 @@ fn a_port_that_other_machines_reach_wants_tls() {
     let config = replug_tests::http::control(&lab).http(http);
     let error = lab.start_listening(config, |builder| builder).unwrap_err().to_string();
     assert!(error.contains("--tls-cert") && error.contains("127.0.0.1"), "{error}");
-    lab.assert_clean();
 }

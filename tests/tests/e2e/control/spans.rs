@@ -60,7 +60,6 @@ fn each_request_has_a_span_that_says_what_was_asked_by_whom_and_how_it_was_answe
     assert_eq!(told("GET", "none").1["status"], 404, "a path that is none names no span");
     let (_, span) = told("other", "/metrics");
     assert_eq!((&span["status"], &span["who"]), (&json!(401), &Value::Null), "whoever was refused is no one");
-    lab.assert_clean();
 }
 
 #[test]
@@ -71,5 +70,4 @@ fn what_a_plugin_says_in_a_call_over_http_is_in_the_request_s_span() {
     lab.call("log", json!(["warn", "by itself"])).unwrap();
     let said: Vec<_> = recorder::of(&lab.id()).into_iter().map(|it| (it.message, it.span)).collect();
     assert_eq!(said, [("asked to".to_owned(), Some("request")), ("by itself".to_owned(), None)]);
-    lab.finish();
 }

@@ -28,7 +28,7 @@ fn events_are_told_as_they_happen_and_a_reader_that_was_cut_off_goes_on_where_it
     assert_eq!(stream.wait_for("reloaded").1["generation"], 3);
     let mut all = unix(&lab).with("last-event-id", Some("0")).stream("/events?kind=reloaded");
     assert_eq!(all.next_event().unwrap().1["generation"], 1, "a stranger's id is answered with all there is");
-    lab.finish();
+    drop(lab);
     assert_eq!(stream.next_event().unwrap().1["event"], "host_stopped");
     assert_eq!(stream.next_event(), None, "the stream ends with its host");
 }
@@ -51,7 +51,7 @@ fn events_are_filtered_by_plugin_and_kind() {
     let (status, _, message) = unix(&lab).get("/events?kind=odd").error();
     assert_eq!(status, 400);
     assert!(message.contains("no event is called `odd`") && message.contains("reloaded"), "{message}");
-    lab.finish();
+    drop(lab);
     let mut other = other;
     assert_eq!(other.next_event().unwrap().1["event"], "host_stopped", "nothing else was for it");
 }
@@ -71,7 +71,6 @@ fn a_stream_is_still_there_while_nothing_happens_that_its_reader_wants() {
         stream.wait_for_sign_of_life();
         heard.store(true, Ordering::Relaxed);
     });
-    lab.finish();
 }
 
 #[test]
@@ -100,7 +99,8 @@ fn a_reader_that_is_too_slow_is_told_how_much_it_missed_and_the_host_does_not_wa
         }
     };
     assert!(lost > 0, "{last}");
-    lab.finish();
+    // The stream is still open.
+    drop(lab);
 }
 
 #[test]
@@ -130,7 +130,6 @@ fn logs_are_kept_for_a_while_and_can_be_followed() {
     let (id, _) = unix(&lab).stream(&path).next_event().unwrap();
     let mut stream = unix(&lab).with("last-event-id", Some(&id)).stream(&path);
     assert_eq!(stream.next_event().unwrap().1["message"], "two", "it goes on after the first");
-    lab.finish();
 }
 
 #[test]
@@ -154,5 +153,4 @@ fn logs_of_all_plugins_are_told_in_their_order_and_each_once() {
     let logs = unix(&lab).get("/api/v1/plugin/logs?lines=1").data();
     let told: Vec<_> = logs["logs"].as_array().unwrap().iter().map(|it| &it["message"]).collect();
     assert_eq!(told, ["two", "three"], "the last of each");
-    lab.finish();
 }

@@ -134,7 +134,6 @@ fn a_form_takes_every_type_and_loses_nothing() {
     it_says_what_is_wrong(&browser);
     assert_eq!(browser.complaints(), Vec::<String>::new());
     drop(browser);
-    lab.finish();
 }
 
 /// Each input has its label, each button its name, each group its title.

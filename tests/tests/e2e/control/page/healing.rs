@@ -22,7 +22,6 @@ fn the_link_that_the_host_prints_is_taken_where_the_page_asks_for_a_token() {
     assert_eq!(browser.run("return document.activeElement.id"), "stage", "the keyboard is not lost");
     browser.complaints();
     drop(browser);
-    lab.finish();
 }
 
 #[test]
@@ -56,12 +55,11 @@ fn logs_methods_and_versions_come_when_the_host_answers_again() {
         .until("![...document.querySelectorAll('#stage .card > .quiet')].some((it) => it.checkVisibility())");
     assert_eq!(browser.complaints(), Vec::<String>::new());
     drop(browser);
-    lab.finish();
 }
 
 #[test]
 fn events_that_were_lost_are_an_entry_each_however_often_they_are_drawn() {
-    let Some((lab, browser)) = open("page-lost", "") else { return };
+    let Some((_lab, browser)) = open("page-lost", "") else { return };
     let drawn = browser.run(
         "return Promise.all(['model', 'timeline', 'dom'].map((it) => import(`/assets/${it}.js`))).then(([{ Model }, { Timeline }, { el, list }]) => {
            const [model, timeline] = [new Model(), new Timeline('Everything', { most: 100, named: true })];
@@ -77,7 +75,6 @@ fn events_that_were_lost_are_an_entry_each_however_often_they_are_drawn() {
     assert_eq!(drawn, json!([2, "oneonetwo"]));
     assert_eq!(browser.complaints(), Vec::<String>::new());
     drop(browser);
-    lab.finish();
 }
 
 #[test]
@@ -114,5 +111,4 @@ fn the_page_says_what_of_its_configuration_a_host_does_not_live_by() {
     assert_eq!(browser.complaints(), Vec::<String>::new());
     drop(browser);
     assert!(dev.interrupt().success());
-    lab.assert_clean();
 }

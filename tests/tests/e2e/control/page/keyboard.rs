@@ -55,7 +55,6 @@ fn the_skip_link_leads_past_the_list_and_leaves_what_is_shown() {
     assert_eq!(browser.run("return document.querySelector('h2 bdi').textContent"), "Probe");
     assert_eq!(browser.complaints(), Vec::<String>::new());
     drop(browser);
-    lab.finish();
 }
 
 #[test]
@@ -101,7 +100,6 @@ fn the_keyboard_goes_on_where_the_work_does() {
     on_a_phone(&lab, &browser);
     assert_eq!(browser.complaints(), Vec::<String>::new());
     drop(browser);
-    lab.finish();
 }
 
 /// Goes back to a version: where the button was, it says that this one serves.

@@ -152,7 +152,6 @@ fn the_page_shows_what_happens_and_does_what_it_is_told() {
     browser.until("[...document.querySelectorAll('.entry')].some((it) => it.textContent.includes('rollback, by 127.0.0.1'))");
     assert_eq!(browser.complaints(), Vec::<String>::new());
     drop(browser);
-    lab.finish();
 }
 
 #[test]
@@ -208,7 +207,6 @@ fn the_page_finds_its_host_again_after_a_restart() {
     pictures(&browser, "overview");
     assert_eq!(browser.complaints(), Vec::<String>::new());
     drop(browser);
-    lab.finish();
 }
 
 #[test]
@@ -239,7 +237,6 @@ fn nothing_from_a_plugin_becomes_markup() {
     assert_eq!(refused, "TypeError");
     browser.complaints();
     drop(browser);
-    lab.finish();
 }
 
 #[test]
@@ -267,7 +264,6 @@ fn the_page_needs_no_token_and_keeps_itself_to_itself() {
     assert_eq!(bare.get("/assets/../http-token").error().1, 40400);
     assert_eq!(bare.get("/assets/nothing.js").error().1, 40400);
     assert_eq!(bare.clone().with("host", Some("evil.example")).get("/").error().1, 40300);
-    lab.finish();
 }
 
 /// What it looks like, for people: light, dark and on two phones, where nothing may be cut off at its side.

@@ -45,7 +45,6 @@ fn a_compile_error_stays_until_the_source_compiles_whatever_serves_meanwhile() {
     browser.until("document.querySelector('.facts dd').textContent === 'g5' && !document.querySelector('.problem').checkVisibility()");
     assert_eq!(browser.complaints(), Vec::<String>::new());
     drop(browser);
-    lab.finish();
 }
 
 #[test]
@@ -66,7 +65,6 @@ fn a_plugin_that_waits_for_its_restart_can_be_started_or_stopped() {
     browser.until("document.querySelector('.facts dd').textContent === 'g2'");
     assert_eq!(browser.complaints(), Vec::<String>::new());
     drop(browser);
-    lab.finish();
 }
 
 #[test]
@@ -102,13 +100,12 @@ fn a_plugin_that_is_gone_has_nothing_to_press_and_all_of_it_when_it_is_back() {
     browser.until("document.querySelector('.logs').textContent.includes('back again')");
     browser.complaints();
     drop(browser);
-    lab.finish();
 }
 
 /// How a problem comes and goes, told as events and lists: `problem` is what is wrong at the end, by the kind of its event.
 #[test]
 fn what_puts_one_thing_right_says_nothing_of_the_others() {
-    let Some((lab, browser)) = open("page-problems", "") else { return };
+    let Some((_lab, browser)) = open("page-problems", "") else { return };
     let build = json!({ "event": "build_started" });
     let broken = json!({ "event": "build_failed", "error": "it does not compile" });
     let refused = json!({ "event": "reload_failed", "stage": "preflight", "error": "it hangs in `init`" });
@@ -163,5 +160,4 @@ fn what_puts_one_thing_right_says_nothing_of_the_others() {
     assert_eq!(late, "reload_failed", "of what has happened since it was asked for, a list says nothing");
     assert_eq!(browser.complaints(), Vec::<String>::new());
     drop(browser);
-    lab.finish();
 }

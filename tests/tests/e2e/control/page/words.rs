@@ -99,7 +99,6 @@ fn every_kind_of_event_has_words_and_none_becomes_markup() {
     pictures(&browser, "words");
     browser.complaints();
     drop(browser);
-    lab.finish();
 }
 
 #[test]
@@ -146,7 +145,6 @@ fn what_calls_take_is_what_the_host_has_measured_in_the_right_unit() {
     assert_eq!(charted, json!([[null, 10, 0, 30], [null, 2, 2, 4]]));
     assert_eq!(browser.complaints(), Vec::<String>::new());
     drop(browser);
-    lab.finish();
 }
 
 /// The seconds that the timed calls of a plugin took, and how many there were.

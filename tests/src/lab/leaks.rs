@@ -1,0 +1,97 @@
+//! What a test must not leave behind: processes, copies of artifacts, half-written files, and sockets.
+
+use super::Lab;
+use crate::wait::poll_within;
+use std::{
+    fs,
+    os::unix::fs::FileTypeExt,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+/// What a host may leave in its state folder.
+const STATE: [&str; 10] = [
+    ".gitignore",
+    "artifacts",
+    "build",
+    "checkpoints",
+    "data",
+    "demoted",
+    "hosts",
+    "http-token",
+    "plugins",
+    "run",
+];
+
+/// Where a lab's hosts and commands make their sockets, in the test's folder.
+const SOCKETS: [&str; 2] = ["replug", "run"];
+
+/// What a test may leave behind, and for how long.
+#[derive(Debug)]
+pub(super) struct Leftovers {
+    files: AtomicBool,
+    /// A process that was killed is still there for a moment, and so is what another test forks from this program. Then
+    /// the sweeper of a host that was killed removes its socket.
+    pub(super) patience: Duration,
+}
+
+impl Default for Leftovers {
+    fn default() -> Self {
+        Self { files: AtomicBool::new(false), patience: Duration::from_secs(20) }
+    }
+}
+
+impl Lab {
+    /// Says that a host of this test is killed: it leaves files, which the next host would remove. No process and no socket
+    /// may be left all the same.
+    pub fn expect_leftover_files(&self) {
+        self.leftovers.files.store(true, Ordering::Relaxed);
+    }
+
+    /// Makes sure that the hosts that have ended so far left nothing behind. The end of the test does so, too.
+    ///
+    /// # Panics
+    ///
+    /// If they did.
+    pub fn assert_clean(&self) {
+        let leaks = self.leaks();
+        assert!(leaks.is_empty(), "the test of `{}` leaves behind: {}", self.name, leaks.join("; "));
+    }
+
+    /// What the test leaves behind.
+    pub(super) fn leaks(&self) -> Vec<String> {
+        let mut leaks = Vec::new();
+        poll_within(self.leftovers.patience, || {
+            leaks = self.leaks_now();
+            leaks.is_empty()
+        });
+        leaks
+    }
+
+    fn leaks_now(&self) -> Vec<String> {
+        let mut leaks: Vec<_> = self.children().into_iter().map(|it| format!("the process `{it}`")).collect();
+        let sockets = SOCKETS.iter().flat_map(|dir| fs::read_dir(self.dir().join(dir))).flatten().flatten();
+        let sockets = sockets.filter(|it| it.file_type().is_ok_and(|kind| kind.is_socket()));
+        leaks.extend(sockets.map(|it| format!("the socket {}", it.path().display())));
+        if !self.leftovers.files.load(Ordering::Relaxed) {
+            leaks.extend(self.leftover_files().iter().map(|path| format!("the file {}", path.display())));
+        }
+        leaks
+    }
+
+    /// Files of a host that has ended in order, which it should have removed.
+    fn leftover_files(&self) -> Vec<PathBuf> {
+        let entries = |dir: &str| {
+            let entries = fs::read_dir(self.state_dir().join(dir)).into_iter().flatten().flatten();
+            entries.map(|it| (it.path(), it.file_name().to_string_lossy().into_owned()))
+        };
+        let copies = entries("run");
+        let half_written = ["artifacts", "artifacts/libraries"]
+            .into_iter()
+            .flat_map(entries)
+            .filter(|(_, name)| name.starts_with('.'));
+        let foreign = entries("").filter(|(_, name)| !STATE.contains(&name.as_str()));
+        copies.chain(half_written).chain(foreign).map(|(path, _)| path).collect()
+    }
+}

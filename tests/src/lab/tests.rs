@@ -1,0 +1,106 @@
+use super::Lab;
+use std::{
+    any::Any,
+    fs,
+    os::unix::net::UnixListener,
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::{Child, Command},
+    time::Duration,
+};
+
+/// A lab that gives what it is left with no time.
+fn impatient(name: &str) -> Lab {
+    let mut lab = Lab::new(name);
+    lab.leftovers.patience = Duration::ZERO;
+    lab
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    panic.downcast_ref::<String>().map_or("no text", String::as_str)
+}
+
+/// Drops the lab, which must fail, and returns the message. Its folder is gone all the same.
+fn failure(lab: Lab) -> String {
+    let dir = lab.dir().to_owned();
+    let panic = catch_unwind(AssertUnwindSafe(|| drop(lab))).expect_err("the leak fails the test");
+    assert!(!dir.exists(), "the folder is removed");
+    message(&*panic).to_owned()
+}
+
+/// A process in the lab's folder, which ends with the guard.
+struct Leaked(Child);
+
+impl Leaked {
+    fn into(lab: &Lab) -> Self {
+        Self(Command::new("sleep").arg("100000").current_dir(lab.dir()).spawn().unwrap())
+    }
+}
+
+impl Drop for Leaked {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn lab_fails_test_that_leaves_a_process() {
+    let lab = impatient("leaks-a-process");
+    let _leaked = Leaked::into(&lab);
+    lab.expect_leftover_files();
+    let message = failure(lab);
+    assert!(message.contains("the process `sleep 100000"), "{message}");
+}
+
+#[test]
+fn lab_fails_test_that_leaves_a_copy_of_an_artifact() {
+    let lab = impatient("leaks-a-copy");
+    fs::create_dir_all(lab.state_dir().join("run/1")).unwrap();
+    assert!(failure(lab).contains("state/run/1"));
+}
+
+#[test]
+fn lab_fails_test_that_leaves_a_half_written_artifact() {
+    let lab = impatient("leaks-half-an-artifact");
+    fs::create_dir_all(lab.state_dir().join("artifacts")).unwrap();
+    fs::write(lab.state_dir().join("artifacts/.half"), "").unwrap();
+    assert!(failure(lab).contains("state/artifacts/.half"));
+}
+
+#[test]
+fn lab_fails_test_that_leaves_a_foreign_file_in_the_state_folder() {
+    let lab = impatient("leaks-a-file");
+    fs::create_dir_all(lab.state_dir()).unwrap();
+    fs::write(lab.state_dir().join("foreign"), "").unwrap();
+    assert!(failure(lab).contains("state/foreign"));
+}
+
+#[test]
+fn lab_fails_test_that_leaves_a_socket() {
+    let lab = impatient("leaks-a-socket");
+    lab.expect_leftover_files();
+    fs::create_dir(lab.dir().join("replug")).unwrap();
+    let _listener = UnixListener::bind(lab.dir().join("replug/host.sock")).unwrap();
+    assert!(failure(lab).contains("the socket"));
+}
+
+#[test]
+fn lab_accepts_leftover_files_of_a_host_that_was_killed() {
+    let lab = impatient("killed");
+    lab.expect_leftover_files();
+    fs::create_dir_all(lab.state_dir().join("run/1")).unwrap();
+    drop(lab);
+}
+
+#[test]
+fn lab_only_cleans_up_after_a_test_that_has_failed() {
+    let lab = impatient("fails");
+    let dir = lab.dir().to_owned();
+    fs::create_dir_all(lab.state_dir().join("run/1")).unwrap();
+    let failed = catch_unwind(AssertUnwindSafe(move || {
+        let _lab = lab;
+        panic!("{}", "the failure of the test itself");
+    }));
+    assert_eq!(message(&*failed.unwrap_err()), "the failure of the test itself");
+    assert!(!dir.exists());
+}
