@@ -21,7 +21,7 @@ use rustix::{
 };
 use std::{
     env, fs,
-    io::{self, PipeReader, Read},
+    io::{self, PipeReader},
     os::{fd::OwnedFd, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::{self, Child, Command, Stdio},
@@ -68,8 +68,8 @@ fn start(program: &Path) -> io::Result<Guard> {
 pub fn run() -> ! {
     // Its own working folder would keep a file system from being unmounted.
     let _ = env::set_current_dir("/");
-    // The program writes nothing: every result except an interrupt means that it has ended.
-    while io::stdin().read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {}
+    // The program writes nothing. The end of the pipe, or an error, means that it has ended.
+    let _ = io::copy(&mut io::stdin(), &mut io::sink());
     let Ok(mark) = fs::read_link("/proc/self/fd/1") else { process::exit(1) };
     end_all(&mark);
     process::exit(0)

@@ -1,21 +1,22 @@
 //! Saved states on disk, one for each plugin, for its next instance. A saved state is either a checkpoint, in case the
 //! host or the plugin's process crashes, or the state that was saved at a stop.
 //!
-//! A file is written under another name and then renamed, so that it exists completely or not at all. Only the host
-//! that keeps the plugin's [record](crate::record) reads and writes it.
+//! A file exists completely or not at all. Only the host that keeps the plugin's [record](crate::record) reads and writes
+//! it.
 
-use crate::{id::PluginId, load::process::SavedBy};
+use crate::{
+    atomic_file::{self, Durability},
+    id::PluginId,
+    load::process::SavedBy,
+};
 use sha2::{Digest as _, Sha256};
 use std::{
-    fs::{self, File},
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
 };
 
 const MAGIC: &[u8; 16] = b"replug state 02\n";
 const HEADER_BYTES: usize = 16 + 4 + 8 + 32;
-/// How often to retry when the folder is removed right after it was created.
-const TRIES: usize = 1000;
 
 /// Why a checkpoint cannot be used.
 #[derive(thiserror::Error)]
@@ -62,7 +63,7 @@ impl Checkpoints {
     ///
     /// * The error of the file system
     pub(crate) fn keep(&self, id: &PluginId, saved: (u32, &[u8])) -> io::Result<()> {
-        self.write(id, saved, |_| Ok(()))
+        self.write(id, saved, Durability::Process)
     }
 
     /// Like [`Checkpoints::keep`], and waits until it survives a power failure, too.
@@ -71,36 +72,12 @@ impl Checkpoints {
     ///
     /// * The error of the file system
     pub(crate) fn keep_for_good(&self, id: &PluginId, saved: (u32, &[u8])) -> io::Result<()> {
-        // Synced before the rename: until then, the previous state stays valid.
-        self.write(id, saved, File::sync_all)?;
-        File::open(&self.dir)?.sync_all()
+        self.write(id, saved, Durability::PowerCut)
     }
 
-    /// Writes a state, calls `settle` on its file, and renames it into place.
-    fn write(
-        &self,
-        id: &PluginId,
-        (version, state): (u32, &[u8]),
-        settle: fn(&File) -> io::Result<()>,
-    ) -> io::Result<()> {
+    fn write(&self, id: &PluginId, (version, state): (u32, &[u8]), durability: Durability) -> io::Result<()> {
         // No id begins with a dot.
-        let fresh = self.dir.join(format!(".{id}"));
-        let mut file = self.create(&fresh)?;
-        file.write_all(&encode(version, state))?;
-        settle(&file)?;
-        fs::rename(fresh, self.path(id))
-    }
-
-    /// Creates a file in the folder, which another plugin may remove while it is empty.
-    fn create(&self, path: &Path) -> io::Result<File> {
-        for _ in 0..TRIES {
-            fs::create_dir_all(&self.dir)?;
-            match File::create(path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                made => return made,
-            }
-        }
-        File::create(path)
+        atomic_file::replace(&self.path(id), &encode(version, state), durability)
     }
 
     /// Removes the saved state of this plugin.

@@ -5,6 +5,7 @@
 //! plugin may.
 
 use crate::{
+    atomic_file::{self, Durability},
     event::EventKind,
     id::{Digest, PluginId},
     manifest::{Manifest, Mode},
@@ -168,11 +169,9 @@ impl Demotions {
             let _ = fs::remove_dir(&self.dir);
             return Ok(());
         }
-        fs::create_dir_all(&self.dir)?;
         // No id begins with a dot.
-        let fresh = self.dir.join(format!(".{id}"));
-        fs::write(&fresh, serde_json::to_vec_pretty(demotions)?)?;
-        fs::rename(fresh, self.file(id))
+        let text = serde_json::to_vec_pretty(demotions)?;
+        atomic_file::replace(&self.file(id), &text, Durability::Process)
     }
 
     fn file(&self, id: &PluginId) -> PathBuf {

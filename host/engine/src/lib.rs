@@ -23,9 +23,9 @@
 //! | `handle.rs` | the handles of callers; the hot path goes through here and the registry only |
 //! | `worker/` | one task for each plugin, which executes its commands one by one |
 //! | `discovery.rs` | keeps the workers in step with the plugins folder |
-//! | `bring_up.rs` | makes an instance of an artifact, in this process or a child process; before that, runs its trial
-//! |
+//! | `bring_up.rs` | makes an instance of an artifact, in this process or a child process; before that, runs its trial |
 //! | `demotion.rs` | the artifacts that have crashed a host, and what follows |
+//! | `atomic_file.rs` | writes a file completely or not at all |
 //! | `checkpoint.rs` | saved states on disk, for the next host after a crash |
 //! | [`parent`] | a small process that starts the program again when a crash has ended it |
 //! | `builder.rs`, `host.rs` | all plugins of a folder, for the program that embeds them |
@@ -37,6 +37,7 @@
 
 #![forbid(unsafe_code)]
 
+mod atomic_file;
 mod attachment;
 mod bring_up;
 mod builder;

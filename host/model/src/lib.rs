@@ -20,6 +20,7 @@
 //! | [`copy`] | the files beside the private copy of an artifact |
 //! | [`suggest`] | the nearest known name to a wrong one |
 //! | [`readable`] | errors in a form for people |
+//! | [`text`] | texts cut to a limit |
 
 #![forbid(unsafe_code)]
 
@@ -33,3 +34,4 @@ mod openapi;
 pub mod readable;
 pub mod step;
 pub mod suggest;
+pub mod text;

@@ -19,7 +19,7 @@ use std::{
     env,
     ffi::OsString,
     fs::File,
-    io::{self, Read},
+    io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{fs::FileExt, process::CommandExt},
@@ -107,10 +107,9 @@ fn wait_for_end(host: Pid) {
     while poll(&mut ends, None) == Err(rustix::io::Errno::INTR) {}
 }
 
-/// Waits for the end of the pipe. The host writes nothing. So, unless a signal interrupts the read, a return means
-/// that the host has ended.
+/// Waits for the end of the pipe. The host writes nothing. So the end, or an error, means that the host has ended.
 fn wait_for_end_of_input() {
-    while io::stdin().read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {}
+    let _ = io::copy(&mut io::stdin(), &mut io::sink());
 }
 
 /// Copies the memory to the file.

@@ -93,9 +93,9 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ! {
     let place = Place { socket: socket.into(), folder: arguments.next().map(PathBuf::from) };
     // The inherited working directory would keep a file system from being unmounted.
     let _ = env::set_current_dir("/");
-    // The host writes nothing. So, unless a signal interrupts the read, a return means that the host has ended.
-    while io::stdin().read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {}
-    // The next host on the same plugins folder removes what this sweeper cannot.
+    // The host writes nothing. The end of the pipe, or an error, means that it has ended.
+    let _ = io::copy(&mut io::stdin(), &mut io::sink());
+    // What it cannot remove, the next host on the same plugins folder does.
     let _ = place.sweep();
     process::exit(0)
 }

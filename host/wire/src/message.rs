@@ -7,6 +7,7 @@ use super::{Limits, RequestId, WireError};
 use replug_model::{
     id::{Generation, PluginId},
     step::Step,
+    text,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::path::PathBuf;
@@ -298,9 +299,10 @@ impl Report {
     /// The report with texts of at most [`Report::MAX_TEXT`] bytes, so that a plugin cannot flood the connection.
     #[must_use]
     pub fn cut_short(mut self) -> Self {
+        let cut_text = |it: &mut String| text::cut(it, Self::MAX_TEXT);
         match &mut self {
             Self::Log { target, message, fields, spans, .. } => {
-                [target, message].into_iter().for_each(cut);
+                [target, message].into_iter().for_each(cut_text);
                 // A truncated JSON text is useless.
                 for (json, empty) in [(fields, "{}"), (spans, "[]")] {
                     if json.len() > Self::MAX_TEXT {
@@ -309,19 +311,10 @@ impl Report {
                 }
             }
             Self::Panic { message, location, thread, backtrace } => {
-                [message, location, thread, backtrace].into_iter().for_each(cut);
+                [message, location, thread, backtrace].into_iter().for_each(cut_text);
             }
         }
         self
-    }
-}
-
-fn cut(text: &mut String) {
-    if text.len() > Report::MAX_TEXT {
-        let end = (0..=Report::MAX_TEXT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-        let left_out = text.len() - end;
-        text.truncate(end);
-        text.push_str(&format!("... ({left_out} bytes omitted)"));
     }
 }
 

@@ -3,11 +3,11 @@
 use super::{progress, silence};
 use crate::guard;
 use parking_lot::Mutex;
+use replug_model::text::Tail;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, pidfd_send_signal, waitid,
 };
 use std::{
-    collections::VecDeque,
     io,
     os::{fd::OwnedFd, unix::process::CommandExt},
     process::{Child, Command, ExitStatus, Stdio},
@@ -28,6 +28,13 @@ pub(super) struct Finished {
 
 /// How long output is read after a process has ended, if a process outside of its group holds the pipe.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// What is kept of an output.
+pub(super) fn tail() -> Tail {
+    const LINES: usize = 40;
+    const LINE_BYTES: usize = 500;
+    Tail::of(LINES, LINE_BYTES)
+}
 
 /// Runs `command` in a process group of its own, with empty input, and passes each line of its output to `on_line`.
 ///
@@ -56,7 +63,7 @@ async fn run_reading(
     let _kill_on_drop = KillOnDrop(Arc::clone(&group));
     let mut ended = tokio::task::spawn_blocking(move || group.wait(child));
 
-    let mut tail = Tail::default();
+    let mut tail = tail();
     let reading = async {
         let out = async {
             match stdout.map(ChildStdout::from_std) {
@@ -92,7 +99,7 @@ async fn run_reading(
             }
         }
     };
-    Ok(Finished { status: status.map_err(io::Error::other)??, stderr: tail.into_text() })
+    Ok(Finished { status: status.map_err(io::Error::other)??, stderr: tail.text() })
 }
 
 async fn each_line(pipe: impl AsyncRead + Unpin, mut on_line: impl FnMut(&str)) -> io::Result<()> {
@@ -160,27 +167,5 @@ impl Drop for KillOnDrop {
         if !*reaped {
             self.0.kill();
         }
-    }
-}
-
-/// The last lines of an output.
-#[derive(Default)]
-pub(super) struct Tail {
-    lines: VecDeque<String>,
-}
-
-impl Tail {
-    const LINES: usize = 40;
-    const LINE_CHARS: usize = 500;
-
-    pub(super) fn push(&mut self, line: &str) {
-        if self.lines.len() == Self::LINES {
-            self.lines.pop_front();
-        }
-        self.lines.push_back(line.chars().take(Self::LINE_CHARS).collect());
-    }
-
-    pub(super) fn into_text(self) -> String {
-        Vec::from(self.lines).join("\n")
     }
 }

@@ -26,7 +26,7 @@ pub(super) async fn build(
         source,
         remedy: "give this user a folder to build in",
     })?;
-    let mut output = process::Tail::default();
+    let mut output = process::tail();
     let mut patience = 100;
     let finished = loop {
         let mut command = toolchain::command(&script);
@@ -51,7 +51,7 @@ pub(super) async fn build(
             Some(signal) => format!("killed by signal {signal}"),
             None => finished.status.to_string(),
         };
-        return Err(BuildError::Script { script, status, output: output.into_text() });
+        return Err(BuildError::Script { script, status, output: output.text() });
     }
     ready_made(
         manifest,

@@ -2,7 +2,10 @@
 //! the run folder of the host that keeps the record. When that host has ended, another may take over.
 
 use super::{Accepted, FORMAT, Record};
-use crate::id::{Digest, PluginId};
+use crate::{
+    atomic_file::{self, Durability},
+    id::{Digest, PluginId},
+};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 use std::{
@@ -10,10 +13,9 @@ use std::{
     collections::BTreeSet,
     ffi::OsStr,
     fs::{self, File},
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
 };
-use tempfile::NamedTempFile;
 
 const FILE: &str = "record.json";
 const HOST: &str = "host";
@@ -245,10 +247,6 @@ impl Kept {
         }
         let mut text = serde_json::to_vec_pretty(&self.record)?;
         text.push(b'\n');
-        let mut fresh = NamedTempFile::new_in(dir)?;
-        fresh.write_all(&text)?;
-        fresh.as_file().sync_all()?;
-        fresh.persist(dir.join(FILE))?;
-        File::open(dir)?.sync_all()
+        atomic_file::replace(&dir.join(FILE), &text, Durability::PowerCut)
     }
 }

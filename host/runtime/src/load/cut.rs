@@ -1,6 +1,7 @@
 //! Cuts long texts in reports of a plugin. A plugin may report texts of any length, but the host keeps reports for
 //! later readers.
 
+use replug_model::text;
 use replug_wire::Report;
 use serde_json::{Map, Value};
 
@@ -13,26 +14,14 @@ const VALUE_BYTES: usize = 16;
 pub(super) fn cut(mut report: Report) -> Report {
     match &mut report {
         Report::Log { level: _, target, message, fields, spans } => {
-            [target, message].into_iter().for_each(cut_text);
+            [target, message].into_iter().for_each(|it| text::cut(it, MOST_BYTES));
             [fields, spans].into_iter().for_each(cut_json);
         }
         Report::Panic { message, location, thread, backtrace } => {
-            [message, location, thread, backtrace].into_iter().for_each(cut_text);
+            [message, location, thread, backtrace].into_iter().for_each(|it| text::cut(it, MOST_BYTES));
         }
     }
     report
-}
-
-fn cut_text(text: &mut String) {
-    cut_text_to(MOST_BYTES, text);
-}
-
-fn cut_text_to(most: usize, text: &mut String) {
-    if text.len() > most {
-        let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        // A new string: to truncate this one would keep its memory.
-        *text = format!("{}... ({} bytes cut)", &text[..end], text.len() - end);
-    }
 }
 
 fn cut_json(text: &mut String) {
@@ -49,7 +38,7 @@ fn cut_value(value: Value, left: &mut usize) -> Value {
     *left = left.saturating_sub(VALUE_BYTES);
     match value {
         Value::String(mut text) => {
-            cut_text_to(*left / 2, &mut text);
+            text::cut(&mut text, *left / 2);
             *left = left.saturating_sub(text.len());
             Value::String(text)
         }

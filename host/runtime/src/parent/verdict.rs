@@ -2,10 +2,10 @@
 
 use crate::{
     load::process::signal_name,
-    registry::crash_record::{Crash, End, Suspect},
+    registry::crash_record::{CRASH_SIGNALS, Crash, End, Suspect},
 };
 use replug_model::id::{Digest, PluginId};
-use signal_hook::consts::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGSYS, SIGTRAP};
+use signal_hook::consts::SIGKILL;
 use std::{
     collections::{BTreeSet, VecDeque},
     os::unix::process::ExitStatusExt,
@@ -16,9 +16,6 @@ use std::{
 /// The parent gives up at this many crashes within [`WINDOW`] that cannot be attributed to a plugin.
 const PATIENCE: usize = 5;
 const WINDOW: Duration = Duration::from_secs(60);
-
-/// The signals that end a process because of what it did.
-const CRASHES: [i32; 7] = [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS];
 
 /// How a child ended, as far as that is known.
 #[derive(Default)]
@@ -55,7 +52,7 @@ impl Ended {
 
     /// Whether that signal was caused by what the process did, or sent by the kernel for lack of memory.
     fn is_crash(&self, signal: i32) -> bool {
-        CRASHES.contains(&signal) || signal == SIGKILL && self.short_of_memory
+        CRASH_SIGNALS.contains(&signal) || signal == SIGKILL && self.short_of_memory
     }
 
     /// A description of the crash that ended the child, if a crash did.
@@ -135,7 +132,7 @@ mod tests {
     use super::*;
     use crate::registry::crash_record::Blame;
     use replug_model::id::Generation;
-    use signal_hook::consts::SIGTERM;
+    use signal_hook::consts::{SIGSEGV, SIGTERM};
 
     fn by_signal(signal: i32) -> Ended {
         Ended { status: ExitStatus::from_raw(signal), ..Ended::default() }

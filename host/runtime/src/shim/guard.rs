@@ -13,13 +13,7 @@ use crate::load::process::cgroup::Switch;
 use rustix::process::{
     Pid, Signal, getpid, getppid, kill_process, kill_process_group, set_parent_process_death_signal, setsid,
 };
-use std::{
-    fs::File,
-    io::{ErrorKind, Read},
-    os::fd::OwnedFd,
-    sync::OnceLock,
-    thread,
-};
+use std::{fs::File, io, os::fd::OwnedFd, sync::OnceLock, thread};
 
 /// The switch that ends the cgroup that the host has made for this process, if it has.
 static SWITCH: OnceLock<Option<Switch>> = OnceLock::new();
@@ -39,9 +33,8 @@ pub(super) fn hold(lifeline: OwnedFd, host: Pid) -> Result<(), ShimError> {
     SWITCH.get_or_init(|| Switch::of_this_process(host));
     let wait = move || {
         let mut lifeline = File::from(lifeline);
-        // The host writes nothing. So, unless a signal interrupts the read, a return means that the lifeline has
-        // ended.
-        while lifeline.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::Interrupted) {}
+        // The host writes nothing. The end of the pipe, or an error, means that the lifeline is gone.
+        let _ = io::copy(&mut lifeline, &mut io::sink());
         end()
     };
     let started = thread::Builder::new().name("replug-lifeline".into()).spawn(wait);

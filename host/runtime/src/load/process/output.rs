@@ -3,13 +3,13 @@
 
 use crate::load::speaker::{Listener, Portions, Speaker};
 use parking_lot::Mutex;
+use replug_model::text;
 use replug_wire::Reports;
 use rustix::{
     event::{PollFd, PollFlags, poll},
     io::ioctl_fionread,
 };
 use std::{
-    collections::VecDeque,
     io::{self, BufRead, BufReader, Read},
     os::{
         fd::{AsFd, OwnedFd},
@@ -20,28 +20,27 @@ use std::{
 };
 
 /// How many bytes of a line are reported.
-const LINE_BYTES: u64 = 4096;
+const LINE_BYTES: usize = 4096;
 /// How many lines of the standard error are kept for the report of a death.
 const TAIL_LINES: usize = 20;
 
 /// The last lines of a child's standard error.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Tail {
-    lines: Arc<Mutex<VecDeque<String>>>,
+#[derive(Clone, Debug)]
+pub(super) struct Tail(Arc<Mutex<text::Tail>>);
+
+impl Default for Tail {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(text::Tail::of(TAIL_LINES, LINE_BYTES))))
+    }
 }
 
 impl Tail {
     pub(super) fn push(&self, line: &str) {
-        let mut lines = self.lines.lock();
-        if lines.len() == TAIL_LINES {
-            lines.pop_front();
-        }
-        lines.push_back(line.to_owned());
+        self.0.lock().push(line);
     }
 
     pub(super) fn text(&self) -> String {
-        let lines = self.lines.lock();
-        lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+        self.0.lock().text()
     }
 }
 
@@ -108,7 +107,7 @@ pub(super) fn drain(
 /// The next line, cut to [`LINE_BYTES`]: a plugin that never ends its lines must not use up the memory.
 fn next_line(stream: &mut impl BufRead) -> Option<String> {
     let mut line = Vec::new();
-    let read = stream.by_ref().take(LINE_BYTES).read_until(b'\n', &mut line).ok()?;
+    let read = stream.by_ref().take(LINE_BYTES as u64).read_until(b'\n', &mut line).ok()?;
     if read == 0 {
         return None;
     }

@@ -24,7 +24,8 @@ use std::{
     },
 };
 
-const SIGNALS: [c_int; 7] =
+/// The signals by which the kernel, or the process itself, ends a process for what it did.
+pub(crate) const SIGNALS: [c_int; 7] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP, libc::SIGSYS];
 
 /// `si_code` of a signal that one thread sent to another, as `abort` and `raise` do.

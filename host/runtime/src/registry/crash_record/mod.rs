@@ -31,6 +31,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use fault::SIGNALS as CRASH_SIGNALS;
 pub(super) use memory::marks;
 pub(crate) use memory::{adopt, make};
 pub use notes::{Note, NotedInterface, Origin};

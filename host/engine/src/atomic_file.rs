@@ -1,0 +1,92 @@
+//! Writes a small file as a whole or not at all: under another name first, and then put in place of the previous one.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
+
+/// How often to retry when someone removes the folder right after it was created.
+const TRIES: usize = 1000;
+
+/// What a file has to outlive once it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// The end of this process.
+    Process,
+    /// A power cut. The previous file stays valid until the new one is on disk.
+    PowerCut,
+}
+
+/// Puts a file with that content in place, and creates its folder. Only the owner can read it: it may hold what a plugin
+/// has saved, or its configuration.
+///
+/// To be called by one thread at a time for one path. What it is interrupted in stays under the name with a dot in front,
+/// and is replaced by the next one.
+///
+/// # Errors
+///
+/// * What the file system says
+pub(crate) fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let mut dotted = std::ffi::OsString::from(".");
+    dotted.push(name);
+    let fresh = dir.join(dotted);
+    let mut file = create(dir, &fresh)?;
+    file.write_all(content)?;
+    if durability == Durability::PowerCut {
+        file.sync_all()?;
+    }
+    fs::rename(fresh, path)?;
+    match durability {
+        Durability::Process => Ok(()),
+        Durability::PowerCut => File::open(dir)?.sync_all(),
+    }
+}
+
+/// Creates a file in a folder that others remove as long as it is empty.
+fn create(dir: &Path, path: &Path) -> io::Result<File> {
+    let open = || File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
+    for _ in 0..TRIES {
+        fs::create_dir_all(dir)?;
+        match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+    }
+    open()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn names(dir: &Path) -> Vec<String> {
+        fs::read_dir(dir).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn replace_creates_the_folder_and_replaces_the_previous_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("states/file");
+        for (content, durability) in [("first", Durability::Process), ("2nd", Durability::PowerCut)] {
+            replace(&path, content.as_bytes(), durability).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+            assert_eq!(names(path.parent().unwrap()), ["file"]);
+        }
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn replace_overwrites_what_an_interrupted_one_left() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(".file"), "half of something that is longer").unwrap();
+        replace(&dir.path().join("file"), b"whole", Durability::Process).unwrap();
+        assert_eq!(names(dir.path()), ["file"]);
+        assert_eq!(fs::read_to_string(dir.path().join("file")).unwrap(), "whole");
+    }
+}

@@ -1,0 +1,71 @@
+//! Texts of any length, kept to a bound.
+
+use std::collections::VecDeque;
+
+/// Cuts a text that is longer than this many bytes, between two letters, and appends how much is missing.
+pub fn cut(text: &mut String, most: usize) {
+    if text.len() > most {
+        let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        // Another text: to shorten this one would keep its memory.
+        *text = format!("{}... ({} bytes cut)", &text[..end], text.len() - end);
+    }
+}
+
+/// The last lines of an output.
+#[derive(Clone, Debug)]
+pub struct Tail {
+    lines: VecDeque<String>,
+    most: usize,
+    most_bytes: usize,
+}
+
+impl Tail {
+    /// None yet, and never more than so many, each of so many bytes.
+    #[must_use]
+    pub fn of(most: usize, most_bytes: usize) -> Self {
+        Self { lines: VecDeque::new(), most, most_bytes }
+    }
+
+    /// Appends a line, cut to its bound; the first is dropped if there are too many.
+    pub fn push(&mut self, line: &str) {
+        let mut line = line.to_owned();
+        cut(&mut line, self.most_bytes);
+        self.lines.push_back(line);
+        if self.lines.len() > self.most {
+            self.lines.pop_front();
+        }
+    }
+
+    /// The lines, without a line end after the last.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cut_keeps_a_text_that_fits() {
+        let mut text = "abc".to_owned();
+        cut(&mut text, 3);
+        assert_eq!(text, "abc");
+    }
+
+    #[test]
+    fn cut_splits_no_letter_and_says_how_much_is_missing() {
+        let mut text = "a\u{e4}\u{e4}".to_owned();
+        cut(&mut text, 2);
+        assert_eq!(text, "a... (4 bytes cut)");
+    }
+
+    #[test]
+    fn tail_keeps_the_last_lines_and_cuts_each() {
+        let mut tail = Tail::of(2, 5);
+        assert_eq!(tail.text(), "");
+        ["one", "two", "three times"].into_iter().for_each(|line| tail.push(line));
+        assert_eq!(tail.text(), "two\nthree... (6 bytes cut)");
+    }
+}
