@@ -1,6 +1,6 @@
 //! Artifacts of the fixture `misbehave`: built once, then patched for each version that a test needs.
 
-use crate::{target_dir, workspace};
+use crate::{fixtures_dir, workspace};
 use object::{
     LittleEndian, Object, ObjectSymbol,
     read::elf::{ElfFile64, ProgramHeader},
@@ -48,7 +48,7 @@ pub fn example(package: &str) -> Vec<u8> {
 pub fn aborting() -> Vec<u8> {
     static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
-        let target = target_dir().join("aborting");
+        let target = fixtures_dir().join("aborting");
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(["rustc", "--quiet", "--manifest-path"]);
         cargo.arg(workspace().join("tests/fixtures/misbehave/Cargo.toml")).arg("--target-dir").arg(&target);
@@ -65,7 +65,7 @@ fn build(features: &[&str]) -> Vec<u8> {
         manifest::read(&workspace().join("tests/fixtures/misbehave")).expect("the fixture's manifest");
     manifest.build.features = features.iter().map(|it| (*it).to_owned()).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let built = runtime.block_on(Builder::new(target_dir().join(features.concat())).build(&manifest));
+    let built = runtime.block_on(Builder::new(fixtures_dir().join(features.concat())).build(&manifest));
     fs::read(built.expect("the fixture builds").artifact).expect("the fixture can be read")
 }
 

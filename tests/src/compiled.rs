@@ -1,7 +1,7 @@
 //! The dependencies of the template of [`Source`], compiled once and copied to where each test's host builds: compiling
 //! them takes a minute, and a host shares no build folder between workspaces.
 
-use crate::{Source, target_dir};
+use crate::{Source, fixtures_dir};
 use replug::{BuildDir, build::Builder, manifest};
 use std::{
     fs, io,
@@ -31,7 +31,7 @@ pub fn put(target: &Path) {
 
 /// Builds the template in a workspace of its own, and returns its target folder.
 fn compile() -> PathBuf {
-    let root = target_dir().join("template");
+    let root = fixtures_dir().join("template");
     let mut files = Source::new(0).files("template");
     files.push(("plugin.toml".into(), "id = \"dev.example.template\"\n".into()));
     for (path, content) in files {
@@ -41,7 +41,7 @@ fn compile() -> PathBuf {
             fs::write(&path, content).expect("the file");
         }
     }
-    let build_dir = BuildDir::from(target_dir().join("templates"));
+    let build_dir = BuildDir::from(fixtures_dir().join("templates"));
     let manifest = manifest::read(&root).expect("the template's manifest");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(Builder::new(build_dir.clone()).build(&manifest)).expect("the template builds");

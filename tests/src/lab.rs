@@ -1,18 +1,18 @@
 //! The plugins folder of one test, its host, and the events of that. At the end of the test, the lab shuts the host down
 //! and fails the test if a process, a file or a socket is left.
 
+mod events;
 mod leaks;
 mod processes;
 #[cfg(test)]
 mod tests;
 
+pub use self::events::Crashed;
 use self::leaks::Leftovers;
 use crate::{Probe, Source, artifact::misbehave, command::program, compiled, recorder};
 use replug::{
-    BuildDir, CallError, Digest, DynHandle, Event, EventKind, Events, Generation, Handle, Host, HostBuilder,
-    HostError,
+    BuildDir, CallError, DynHandle, Events, Generation, Handle, Host, HostBuilder, HostError,
     control::{Control, ControlConfig, Listening},
-    event::{Diagnostic, RetireOutcome, Stage},
     manifest::Mode,
 };
 use serde_json::Value;
@@ -319,85 +319,6 @@ impl Lab {
     pub fn refused(&mut self, artifact: impl AsRef<[u8]>) -> String {
         self.install(artifact);
         self.reload().expect_err("this version must not come up").to_string()
-    }
-
-    /// Waits for an event for which `pick` returns a value.
-    ///
-    /// # Panics
-    ///
-    /// If the host ends before.
-    pub fn wait_for<T>(&mut self, pick: impl Fn(&Event) -> Option<T>) -> T {
-        loop {
-            let event = self.events.as_mut().expect("a host").next_blocking().expect("the host goes on");
-            self.note(&event);
-            if let Some(picked) = pick(&event) {
-                return picked;
-            }
-        }
-    }
-
-    /// The events until now that were not waited for.
-    pub fn told_since(&mut self) -> Vec<Arc<Event>> {
-        let mut observed = Vec::new();
-        while let Some(event) = self.events.as_mut().and_then(Events::try_next) {
-            self.note(&event);
-            observed.push(event);
-        }
-        observed
-    }
-
-    fn note(&self, event: &Event) {
-        self.observed.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{event:?}"));
-    }
-
-    /// Waits until a new generation serves.
-    pub fn reloaded(&mut self) -> (Generation, Digest) {
-        self.wait_for(|event| match event.kind {
-            EventKind::Reloaded { .. } => event.generation.zip(event.digest),
-            _ => None,
-        })
-    }
-
-    /// Waits until a new version was rejected after its build. Returns the stage and the error.
-    pub fn reload_failed(&mut self) -> (Stage, String) {
-        self.wait_for(|event| match &event.kind {
-            EventKind::ReloadFailed { stage, error, .. } => Some((*stage, error.clone())),
-            _ => None,
-        })
-    }
-
-    /// Waits until a new configuration was rejected. Returns the file at fault, if there is one, and the error.
-    pub fn configure_failed(&mut self) -> (Option<PathBuf>, String) {
-        self.wait_for(|event| match &event.kind {
-            EventKind::ConfigureFailed { file, error, .. } => Some((file.clone(), error.clone())),
-            _ => None,
-        })
-    }
-
-    /// Waits until a build has failed.
-    pub fn build_failed(&mut self) -> (String, Vec<Diagnostic>) {
-        self.wait_for(|event| match &event.kind {
-            EventKind::BuildFailed { error, diagnostics } => Some((error.clone(), diagnostics.clone())),
-            _ => None,
-        })
-    }
-
-    /// Waits until an old generation has retired.
-    pub fn retired(&mut self) -> (Generation, RetireOutcome) {
-        self.wait_for(|event| match event.kind {
-            EventKind::GenerationRetired { outcome } => {
-                event.generation.map(|generation| (generation, outcome))
-            }
-            _ => None,
-        })
-    }
-
-    /// Waits until a problem with a manifest or a folder was reported.
-    pub fn discovery_failed(&mut self) -> String {
-        self.wait_for(|event| match &event.kind {
-            EventKind::DiscoveryFailed { error, .. } => Some(error.clone()),
-            _ => None,
-        })
     }
 
     /// Shuts the host down, if one runs. The end of the test does so, too.

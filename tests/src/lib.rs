@@ -9,7 +9,6 @@
 //! | [`recorder`] | the program's `tracing` subscriber, which records what plugins log |
 //! | [`browser`] | a Chromium that shows the page |
 //! | [`command`] | the `replug` command, as its users run it |
-//! | [`held`] | the resources of the program: memory, descriptors, keys |
 //! | [`http`] | a simple HTTP client for the control plane |
 //! | [`hold`] | a call that lasts until the test ends it |
 //! | [`load`] | connections that send requests to an HTTP server without pause |
@@ -18,6 +17,7 @@
 //! | [`numbered`] | one artifact with a thousand numbers, for reloads without a compiler |
 //! | [`oracle`] | compares the builds of the loop with clean builds, for many projects and changes |
 //! | [`promtool`] | Prometheus's checker of metrics and alerts, where it is available |
+//! | [`resource_usage`] | the resources of the program: memory, descriptors, keys |
 //! | [`sandbox`] | a copy of the workspace's plugins, to be edited |
 //! | [`schemathesis`] | tests a server with valid and invalid requests from its description, where it is available |
 //! | [`wait`] | waits for what sends no event |
@@ -26,7 +26,6 @@ pub mod artifact;
 pub mod browser;
 pub mod command;
 pub mod compiled;
-pub mod held;
 pub mod hold;
 pub mod http;
 pub mod lab;
@@ -37,6 +36,7 @@ pub mod numbered;
 pub mod oracle;
 pub mod promtool;
 pub mod recorder;
+pub mod resource_usage;
 pub mod sandbox;
 pub mod schemathesis;
 pub mod source;
@@ -60,14 +60,24 @@ pub use probe::{Probe, ProbeError};
 pub use source::Source;
 pub use tally::Tally;
 
-use std::path::{Path, PathBuf};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
 /// The root of the workspace.
-pub fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the workspace").to_owned()
+pub fn workspace() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
 }
 
-/// The folder in which fixtures are built: cargo's target folder.
+/// The folder for all that is built.
 pub fn target_dir() -> PathBuf {
-    workspace().join("target/fixtures")
+    let set = env::var_os("CARGO_TARGET_DIR");
+    workspace().join(set.as_deref().unwrap_or("target".as_ref()))
+}
+
+/// Where fixtures are built, beside what else cargo builds.
+pub fn fixtures_dir() -> PathBuf {
+    target_dir().join("fixtures")
 }

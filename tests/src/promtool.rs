@@ -1,6 +1,6 @@
 //! Prometheus's own checker of metrics, alerts and configuration, where it is available.
 
-use crate::{needs, skipped, workspace};
+use crate::{needs, skipped, target_dir};
 use std::{
     fs,
     io::Write,
@@ -75,7 +75,7 @@ impl Promtool {
 
 /// The folder with the unpacked package.
 fn fetched() -> PathBuf {
-    workspace().join("target/promtool")
+    target_dir().join("promtool")
 }
 
 /// Downloads the package from Debian's archive, and unpacks it into this folder only.

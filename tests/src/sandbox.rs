@@ -1,9 +1,10 @@
 //! A separate workspace for programs that edit plugins: the copies may be changed, and the originals stay unchanged.
 
+use crate::{target_dir, workspace};
 use anyhow::{Context, Result, ensure};
 use replug::{build::Builder, manifest};
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -39,7 +40,7 @@ impl Sandbox {
         fs::create_dir_all(&plugins).with_context(|| format!("cannot create {}", plugins.display()))?;
         fs::write(root.join("Cargo.toml"), workspace_manifest()?)?;
         // With the versions that the project itself uses, nothing is downloaded.
-        fs::copy(project_root().join("Cargo.lock"), root.join("Cargo.lock"))?;
+        fs::copy(workspace().join("Cargo.lock"), root.join("Cargo.lock"))?;
         Ok(Self { root })
     }
 
@@ -49,7 +50,7 @@ impl Sandbox {
     ///
     /// If it cannot be read, or the copy cannot be written.
     pub fn add(&self, package: &str) -> Result<PathBuf> {
-        let original = project_root().join(package);
+        let original = workspace().join(package);
         let name = original.file_name().with_context(|| format!("{package} has no name"))?;
         let copy = self.plugins_dir().join(name);
         copy_folder(&original, &copy)?;
@@ -114,25 +115,14 @@ impl Sandbox {
     }
 }
 
-/// The root of the project's workspace.
-pub fn project_root() -> &'static Path {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here)
-}
-
-/// The folder for all builds.
-pub fn target_dir() -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR").map_or_else(|| project_root().join("target"), PathBuf::from)
-}
-
 /// The project's own workspace manifest, with other members.
 fn workspace_manifest() -> Result<String> {
-    let mut manifest: Table = fs::read_to_string(project_root().join("Cargo.toml"))?.parse()?;
-    let workspace = manifest.get_mut("workspace").and_then(Value::as_table_mut).context("no [workspace]")?;
-    workspace.remove("default-members");
-    workspace.remove("exclude");
-    workspace.insert("members".into(), Value::Array(vec!["plugins/*".into()]));
-    make_absolute(&mut manifest, project_root());
+    let mut manifest: Table = fs::read_to_string(workspace().join("Cargo.toml"))?.parse()?;
+    let table = manifest.get_mut("workspace").and_then(Value::as_table_mut).context("no [workspace]")?;
+    table.remove("default-members");
+    table.remove("exclude");
+    table.insert("members".into(), Value::Array(vec!["plugins/*".into()]));
+    make_absolute(&mut manifest, workspace());
     for profile in manifest.get_mut("profile").and_then(Value::as_table_mut).into_iter().flatten() {
         // They name packages that plugins do not need, and cargo would warn about them.
         profile.1.as_table_mut().map(|profile| profile.remove("package"));

@@ -1,7 +1,7 @@
 //! Schemathesis sends an HTTP server valid and invalid requests, generated from its OpenAPI description. Used where it
 //! is available.
 
-use crate::{needs, skipped, workspace};
+use crate::{needs, skipped, target_dir};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -23,7 +23,7 @@ impl Schemathesis {
     pub fn find() -> Option<Self> {
         static FOUND: OnceLock<Option<Schemathesis>> = OnceLock::new();
         let found = FOUND.get_or_init(|| {
-            let folder = workspace().join("target/schemathesis").join(VERSION);
+            let folder = target_dir().join("schemathesis").join(VERSION);
             let program = folder.join("bin/schemathesis");
             let there =
                 is_there(&program) || (needs::may_install() && install(&folder) && is_there(&program));

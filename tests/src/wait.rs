@@ -6,6 +6,7 @@ use rustix::{
     process::{Pid, PidfdFlags, pidfd_open},
 };
 use std::{
+    os::fd::OwnedFd,
     thread,
     time::{Duration, Instant},
 };
@@ -34,15 +35,30 @@ pub fn poll_within(patience: Duration, mut holds: impl FnMut() -> bool) -> bool 
     }
 }
 
-/// Waits for the end of a process, whether or not it is a child of this one. It need not have been reaped.
-///
-/// # Panics
-///
-/// If the kernel gives no descriptor of it.
-pub fn process_end(pid: Pid) {
-    let process = match pidfd_open(pid, PidfdFlags::empty()) {
-        Err(Errno::SRCH) => return,
-        opened => opened.expect("a descriptor of the process"),
-    };
-    while poll(&mut [PollFd::new(&process, PollFlags::IN)], None) == Err(Errno::INTR) {}
+/// Pauses between two things that a test does, at a pace that is the test's subject. Nothing is waited for.
+pub fn pace(pause: Duration) {
+    thread::sleep(pause);
+}
+
+/// The end of a process that need not be a child of this one. It is known by a descriptor: another process with the same
+/// number is not taken for it.
+#[derive(Debug)]
+pub struct ProcessEnd(OwnedFd);
+
+impl ProcessEnd {
+    /// The end of the process that has this number now; none if none has.
+    pub fn of(pid: Pid) -> Option<Self> {
+        pidfd_open(pid, PidfdFlags::empty()).ok().map(Self)
+    }
+
+    /// Waits for it. The process may not have been reaped by then.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be waited for.
+    pub fn wait(&self) {
+        while let Err(error) = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], None) {
+            assert_eq!(error, Errno::INTR, "the end of a process");
+        }
+    }
 }

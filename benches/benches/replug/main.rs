@@ -11,7 +11,7 @@ mod swap;
 
 use anyhow::{Result, bail};
 use replug_benches::{Report, Section};
-use replug_tests::sandbox;
+use replug_tests::target_dir;
 use std::env;
 
 type Benchmark = fn() -> Result<Section>;
@@ -41,7 +41,7 @@ fn main() -> Result<()> {
         report.sections.push(measure()?);
     }
     print!("{report}");
-    let folder = sandbox::target_dir().join("bench");
+    let folder = target_dir().join("bench");
     report.write(&folder)?;
     eprintln!("\nalso in {}", folder.join("report.md").display());
     Ok(())

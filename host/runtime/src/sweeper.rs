@@ -95,7 +95,7 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ! {
     let _ = env::set_current_dir("/");
     // The host writes nothing. The end of the pipe, or an error, means that it has ended.
     let _ = io::copy(&mut io::stdin(), &mut io::sink());
-    // What it cannot remove, the next host on the same plugins folder does.
+    // The next host on the same plugins folder removes what this sweeper cannot.
     let _ = place.sweep();
     process::exit(0)
 }

@@ -1,8 +1,8 @@
 //! Finds the processes that a test has started.
 
 use super::Lab;
-use crate::wait::poll_within;
-use rustix::process::{Pid, getpid};
+use crate::wait::{ProcessEnd, poll_within};
+use rustix::process::{Pid, Signal, getpid, kill_process};
 use std::{env, fs, path::PathBuf};
 
 impl Lab {
@@ -19,6 +19,30 @@ impl Lab {
             left.is_empty()
         });
         assert_eq!(left, Vec::<String>::new(), "processes are left");
+    }
+
+    /// The process of the test's plugin.
+    ///
+    /// # Panics
+    ///
+    /// If it has none.
+    pub fn pid(&self) -> Pid {
+        let info = self.host().info(&self.id()).expect("the plugin");
+        info.process_id.and_then(|pid| Pid::from_raw(pid.cast_signed())).expect("a process of its own")
+    }
+
+    /// Kills the process of the test's plugin, and does not wait for its end.
+    ///
+    /// # Panics
+    ///
+    /// If it has none.
+    pub fn kill(&self) {
+        kill_process(self.pid(), Signal::KILL).expect("it is running");
+    }
+
+    /// What tells of the ends of all processes that the test has started.
+    pub fn process_ends(&self) -> Vec<ProcessEnd> {
+        self.processes().into_iter().filter_map(ProcessEnd::of).collect()
     }
 
     /// The processes whose working directory is in this test's folder, or that have opened an artifact in it.

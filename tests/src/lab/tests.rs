@@ -1,3 +1,5 @@
+//! A test that leaves something behind fails, and each kind of leak is found.
+
 use super::Lab;
 use std::{
     any::Any,

@@ -121,12 +121,15 @@ fn an_authors_script_that_writes_its_manifest_each_time_is_built_a_few_times() {
 fn an_edit_while_a_build_runs_supersedes_it_where_a_build_script_writes_too() {
     let mut lab = Lab::new("edit-while-it-runs");
     let source = generating("1");
-    let slow = "fn main() { while std::path::Path::new(\"hold\").exists() { std::thread::yield_now(); } }";
+    // Where there is such a file, it names a pipe, and to open that waits for the other end.
+    let slow = "fn main() { if let Ok(pipe) = std::fs::read_to_string(\"hold\") { std::fs::File::open(pipe).unwrap(); } }";
+    let pipe = lab.dir().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     lab.write_source(&source.with("build.rs", slow));
     lab.start_watching();
     assert_eq!(version(&lab), 1);
     lab.told_since();
-    lab.write("hold", "");
+    lab.write("hold", pipe.to_str().unwrap());
     lab.write("build.rs", format!("{slow} // again"));
     lab.wait_for(|event| begins(event).then_some(()));
     // Else this build would never end.
@@ -134,6 +137,7 @@ fn an_edit_while_a_build_runs_supersedes_it_where_a_build_script_writes_too() {
     lab.wait_for(|event| matches!(event.kind, EventKind::BuildSuperseded).then_some(()));
     lab.wait_for(|event| begins(event).then_some(()));
     fs::remove_file(lab.path("hold")).unwrap();
+    let _other_end = fs::File::options().read(true).write(true).open(&pipe).unwrap();
     lab.reloaded();
     assert_eq!(version(&lab), 2);
 }

@@ -1,13 +1,12 @@
 //! Calls that take longer than they may: the caller is back in time, and the plugin goes on if it listens.
 
 use replug::{CallError, EventKind, Generation, Handle, manifest::Mode};
-use replug_tests::{Hold, Lab, misbehave, stateless};
-use rustix::process::{Pid, Signal, kill_process};
+use replug_tests::{Hold, Lab, misbehave, stateless, wait::poll_within};
 use serde_json::json;
 use std::{
     sync::mpsc,
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// Long enough for any call that ends at all.
@@ -69,10 +68,7 @@ fn a_call_whose_deadline_passes_before_it_is_sent_leaves_no_connection_behind() 
     // By the time that it takes this call, it has been told of all connections, and has a thread for each until it sees
     // that it is closed.
     assert_unharmed(&lab);
-    let patience = Instant::now() + Duration::from_secs(20);
-    while threads(&lab) > few && Instant::now() < patience {
-        thread::yield_now();
-    }
+    poll_within(Duration::from_secs(20), || threads(&lab) <= few);
     assert!(threads(&lab) <= few, "{} threads, where there should be {few}", threads(&lab));
 }
 
@@ -81,10 +77,7 @@ fn a_plugin_that_does_not_listen_is_killed_after_the_grace_and_the_crash_says_wh
     let tables = "[process]\ncall_timeout = \"1s\"\ncancel_grace = \"60ms\"";
     let mut lab = lab("does-not-listen", Mode::Process, tables);
     assert!(matches!(lab.probe().misbehave("sleep"), Err(CallError::Timeout { .. })));
-    let tail = lab.wait_for(|event| match &event.kind {
-        EventKind::PluginCrashed { stderr_tail, .. } => Some(stderr_tail.clone()),
-        _ => None,
-    });
+    let tail = lab.crashed().stderr_tail;
     let why =
         "replug: killed, because `misbehave` was cancelled after 1s and did not end within another 60ms";
     assert!(tail.contains(why), "{tail}");
@@ -157,17 +150,12 @@ fn a_call_needs_no_step_of_the_plugin_s_life_to_end_first() {
     drop((saving, hold));
 }
 
-fn kill(lab: &Lab) {
-    let pid = lab.host().info(&lab.id()).unwrap().process_id.unwrap().cast_signed();
-    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
-}
-
 #[test]
 fn a_call_waits_for_a_restart_no_longer_than_it_may_take() {
     let tables = "[process]\ncall_timeout = \"50ms\"\nrestart_wait = \"10m\"\nrestart_pause = \"10m\"";
     let mut lab = lab("waits-for-a-restart", Mode::Process, tables);
-    kill(&lab);
-    lab.wait_for(|event| matches!(event.kind, EventKind::PluginCrashed { .. }).then_some(()));
+    lab.kill();
+    lab.crashed();
     let typed = lab.probe().version().unwrap_err();
     assert!(matches!(typed, CallError::Restarting { .. }), "{typed}");
     let named = lab.call("version", json!([])).unwrap_err();
@@ -178,8 +166,8 @@ fn a_call_waits_for_a_restart_no_longer_than_it_may_take() {
 fn what_a_call_has_waited_for_a_restart_is_no_longer_left_for_the_plugin() {
     let tables = "[process]\ncall_timeout = \"8s\"\nrestart_pause = \"4s\"\ncancel_grace = \"10m\"";
     let mut lab = lab("waits-and-runs", Mode::Process, tables);
-    kill(&lab);
-    lab.wait_for(|event| matches!(event.kind, EventKind::PluginCrashed { .. }).then_some(()));
+    lab.kill();
+    lab.crashed();
     let (waiting, late) = (lab.probe(), Handle::within(&lab.probe(), Duration::from_secs(6)));
     let (released, order) = mpsc::channel();
     let first = released.clone();
@@ -188,7 +176,7 @@ fn what_a_call_has_waited_for_a_restart_is_no_longer_left_for_the_plugin() {
         first.send("waited").unwrap();
         outcome
     });
-    lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
+    lab.restarted();
     // It may take less time than the other, but more than the restart has left that.
     assert!(matches!(late.misbehave("until-cancelled"), Err(CallError::Timeout { .. })));
     released.send("came later").unwrap();

@@ -4,28 +4,16 @@ use replug::{
     CallError, Event, EventKind, Generation, Handle, HostError, Status, event::Stage, manifest::Mode,
 };
 use replug_tests::{Hold, Lab, hold::Hang, misbehave, stateless};
-use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 
-fn kill(lab: &Lab) {
-    let pid = lab.host().info(&lab.id()).unwrap().process_id.unwrap();
-    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
-}
-
 /// Waits for the end of this generation's process, and says whether it is to be started again.
-fn crashed(lab: &mut Lab, generation: u64) -> bool {
-    lab.wait_for(|event| match event.kind {
-        EventKind::PluginCrashed { restart_in_ms, .. }
-            if event.generation == Some(Generation(generation)) =>
-        {
-            Some(restart_in_ms.is_some())
+fn starts_again(lab: &mut Lab, generation: u64) -> bool {
+    loop {
+        let crashed = lab.crashed();
+        if crashed.generation == Some(Generation(generation)) {
+            return crashed.restart_in_ms.is_some();
         }
-        _ => None,
-    })
-}
-
-fn restarted(event: &Event) -> Option<()> {
-    matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(())
+    }
 }
 
 #[test]
@@ -36,9 +24,9 @@ fn a_plugin_that_dies_during_a_build_is_started_again_before_the_build_ends() {
     let hang = Hang::save(&lab);
     lab.set_manifest("binary = \"out/plugin.so\"");
     hang.started(&lab);
-    kill(&lab);
-    assert!(crashed(&mut lab, 1));
-    lab.wait_for(restarted);
+    lab.kill();
+    assert!(starts_again(&mut lab, 1));
+    lab.restarted();
     assert_eq!(lab.probe().version(), Ok(1));
     lab.host().stop(&lab.id()).wait().unwrap();
 }
@@ -57,8 +45,8 @@ fn a_restart_or_a_way_back_does_not_hide_that_the_newest_version_was_refused() {
     let detail = |lab: &Lab| lab.host().info(&lab.id()).unwrap().detail;
     let refused = format!("{}: {} failed: {error}", lab.id(), stage.name());
     assert_eq!(detail(&lab), refused);
-    kill(&lab);
-    lab.wait_for(restarted);
+    lab.kill();
+    lab.restarted();
     assert_eq!(detail(&lab), refused);
     lab.host().rollback(&lab.id(), None).wait().unwrap();
     assert_eq!(lab.probe().version(), Ok(1));
@@ -80,8 +68,8 @@ fn a_version_that_dies_while_its_successor_is_tried_is_told_of_at_once_and_does_
     lab.install(stateless(&format!("version=2 do=init:linger@{}", hold.path())));
     let reloading = lab.host().reload(&lab.id());
     let on_trial = hold.entered();
-    kill(&lab);
-    assert!(!crashed(&mut lab, 1));
+    lab.kill();
+    assert!(!starts_again(&mut lab, 1));
     drop(on_trial);
     // For the start.
     drop(hold.entered());
@@ -97,8 +85,8 @@ fn a_plugin_that_dies_before_it_is_stopped_stays_stopped_and_both_are_told() {
     let mut lab = Lab::in_mode("dies-then-stops", Mode::Process);
     lab.install_with(stateless("version=1"), "[process]\nrestart_pause = \"1h\"");
     lab.start();
-    kill(&lab);
-    assert!(crashed(&mut lab, 1));
+    lab.kill();
+    assert!(starts_again(&mut lab, 1));
     lab.host().stop(&lab.id()).wait().unwrap();
     lab.wait_for(|event| matches!(event.kind, EventKind::PluginStopped { .. }).then_some(()));
     assert_eq!(lab.host().info(&lab.id()).unwrap().status, Status::Stopped);
@@ -115,8 +103,8 @@ fn a_plugin_that_dies_with_its_stop_ordered_is_not_started_again() {
     let reloading = lab.host().reload(&lab.id());
     let on_trial = hold.entered();
     let stopping = lab.host().stop(&lab.id());
-    kill(&lab);
-    crashed(&mut lab, 1);
+    lab.kill();
+    starts_again(&mut lab, 1);
     drop(on_trial);
     reloading.wait().unwrap_err();
     stopping.wait().unwrap();
@@ -131,7 +119,7 @@ fn a_crash_in_stop_is_told() {
     lab.install(stateless("version=1 do=stop:abort"));
     lab.start();
     lab.host().stop(&lab.id()).wait().unwrap();
-    assert!(!crashed(&mut lab, 1), "there is nothing to start again");
+    assert!(!starts_again(&mut lab, 1), "there is nothing to start again");
 }
 
 #[test]
@@ -164,8 +152,8 @@ fn a_version_that_dies_in_its_confirm_window_is_rolled_back() {
     lab.start();
     lab.install(stateless("version=2"));
     lab.reload().unwrap();
-    kill(&lab);
-    assert!(crashed(&mut lab, 2));
+    lab.kill();
+    assert!(starts_again(&mut lab, 2));
     let (from, reason) = lab.wait_for(|event| match &event.kind {
         EventKind::RolledBack { from, reason } => Some((*from, reason.clone())),
         _ => None,
@@ -182,13 +170,13 @@ fn a_configuration_that_was_refused_does_not_come_with_a_restart_nor_does_what_w
     let base = "binary = \"plugin.so\"\n[process]\nrestart_pause = \"1ms\"\n";
     lab.set_manifest(&format!("{base}[config]\nword = 1"));
     lab.configure_failed();
-    kill(&lab);
-    lab.wait_for(restarted);
+    lab.kill();
+    lab.restarted();
     assert_eq!(lab.probe().word().as_deref(), Ok("good"));
     lab.set_manifest(&format!("{base}[config]\nword = 2\n[limits]\nopen_files = 300"));
     assert_eq!(lab.reload_failed().0, Stage::Preflight);
-    kill(&lab);
-    lab.wait_for(restarted);
+    lab.kill();
+    lab.restarted();
     assert_eq!(lab.probe().word().as_deref(), Ok("good"));
     lab.set_manifest(&format!("name = \"another\"\n{base}[config]\nword = \"good\""));
     lab.wait_for(|event| matches!(event.kind, EventKind::BuildUnchanged { .. }).then_some(()));
@@ -205,8 +193,8 @@ fn a_plugin_that_waits_for_its_restart_says_so_and_can_be_rolled_back() {
     nothing_earlier(lab.host().rollback(&lab.id(), None).wait().unwrap_err());
     lab.install(stateless("version=2"));
     lab.reload().unwrap();
-    kill(&lab);
-    assert!(crashed(&mut lab, 2));
+    lab.kill();
+    assert!(starts_again(&mut lab, 2));
     let info = lab.host().info(&lab.id()).unwrap();
     assert_eq!(info.status, Status::Error);
     assert!(info.detail.starts_with("restarting in "), "{}", info.detail);
@@ -232,8 +220,8 @@ fn checkpoints_begin_and_end_with_an_edit_of_the_manifest() {
     lab.set_manifest(base);
     lab.wait_for(unchanged);
     assert!(fs::metadata(&checkpoint).is_err(), "it would be older and older");
-    kill(&lab);
-    lab.wait_for(restarted);
+    lab.kill();
+    lab.restarted();
     assert_eq!(probe.value(), Ok(0), "it starts again");
 }
 
@@ -245,7 +233,7 @@ fn an_edit_of_how_long_callers_wait_for_a_restart_holds_for_the_process_that_run
     lab.start_watching();
     lab.set_manifest(&format!("binary = \"plugin.so\"\n{}", lines("1ms")));
     lab.wait_for(|event| matches!(event.kind, EventKind::BuildUnchanged { .. }).then_some(()));
-    kill(&lab);
-    assert!(crashed(&mut lab, 1));
+    lab.kill();
+    assert!(starts_again(&mut lab, 1));
     assert!(matches!(lab.probe().version(), Err(CallError::Restarting { .. })));
 }

@@ -7,11 +7,9 @@ use replug_tests::{
     command::{Dev, command, command_to_host, program},
     http::control,
     misbehave, skipped,
+    wait::ProcessEnd,
 };
-use rustix::{
-    event::{PollFd, PollFlags, poll},
-    process::{Pid, PidfdFlags, Signal, geteuid, kill_process, pidfd_open},
-};
+use rustix::process::geteuid;
 use serde_json::json;
 use std::{
     collections::BTreeMap,
@@ -118,11 +116,9 @@ fn the_socket_answers_no_descendant_whose_plugin_has_died() {
     fs::write(&orphan, script).unwrap();
     run(&lab, &format!("(setsid sh {} &) &", orphan.display()));
     fs::read(&begun).unwrap();
-    let plugin = lab.host().info(&lab.id()).unwrap().process_id.unwrap();
-    let plugin = Pid::from_raw(plugin.cast_signed()).unwrap();
-    let end = pidfd_open(plugin, PidfdFlags::empty()).unwrap();
-    kill_process(plugin, Signal::KILL).unwrap();
-    poll(&mut [PollFd::new(&end, PollFlags::IN)], None).unwrap();
+    let end = ProcessEnd::of(lab.pid()).unwrap();
+    lab.kill();
+    end.wait();
     File::options().write(true).open(&go).unwrap().write_all(b"\n").unwrap();
     fs::read(&done).unwrap();
     assert_refused(&read(&lab, "orphan"));
@@ -195,7 +191,7 @@ fn a_process_has_no_capabilities_no_way_to_new_ones_and_no_terminal() {
     let mut lab = Lab::in_mode("privileges", Mode::Process);
     lab.install(misbehave("version=1"));
     lab.start();
-    let pid = lab.host().info(&lab.id()).unwrap().process_id.unwrap();
+    let pid = lab.pid().to_string();
     let folder = PathBuf::from(format!("/proc/{pid}"));
     let kept = if geteuid().is_root() { READS_ALL } else { NONE };
     // Its threads are made by one another, and what it starts by any of them.
@@ -221,7 +217,7 @@ fn a_process_has_no_capabilities_no_way_to_new_ones_and_no_terminal() {
     let stat = fs::read_to_string(folder.join("stat")).unwrap();
     let stat: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
     // Group, session, terminal.
-    assert_eq!((stat[2], stat[3], stat[4]), (&*pid.to_string(), &*pid.to_string(), "0"), "{stat:?}");
+    assert_eq!((stat[2], stat[3], stat[4]), (&*pid, &*pid, "0"), "{stat:?}");
 }
 
 #[test]

@@ -9,9 +9,10 @@ use replug_api::call::Death;
 use replug_tests::{
     Lab, Neighbour,
     command::{Dev, program},
+    lab::Crashed,
     misbehave,
 };
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, getuid, kill_process, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, getuid, prlimit};
 use std::{
     fs,
     io::Read,
@@ -30,14 +31,6 @@ fn installed(name: &str, limits: &str) -> Lab {
     let mut lab = Lab::in_mode(name, Mode::Process);
     lab.install_with(misbehave("version=1"), &format!("[limits]\n{limits}"));
     lab
-}
-
-/// How the process ended, as the event of it says, and what it wrote last.
-fn crashed(lab: &mut Lab) -> (Option<String>, String) {
-    lab.wait_for(|event| match &event.kind {
-        EventKind::PluginCrashed { signal, stderr_tail, .. } => Some((signal.clone(), stderr_tail.clone())),
-        _ => None,
-    })
 }
 
 fn applied(lab: &mut Lab) -> LimitsInForce {
@@ -131,10 +124,10 @@ fn a_plugin_that_opens_files_without_end_ends_at_its_limit() {
         _ => None,
     });
     assert_eq!(probe.version(), Ok(1));
-    let (signal, stderr_tail) = crashed(&mut lab);
+    let Crashed { signal, stderr_tail, .. } = lab.crashed();
     assert_eq!(signal.as_deref(), Some("SIGKILL"));
     assert_eq!(stderr_tail, "about to open-files\nabout to sleep");
-    lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
+    lab.restarted();
     match sleeper.join().unwrap().unwrap_err() {
         CallError::Crashed { generation: 1, stderr_tail: it, .. } => assert_eq!(it, stderr_tail),
         other => panic!("{other}"),
@@ -152,9 +145,9 @@ fn ends_by(signal: &str, limit: &str, deed: &str) {
         matches!(&error, CallError::Crashed { death: Death::Signal(it), .. } if it == signal),
         "{deed}: {error}"
     );
-    let (told, stderr_tail) = crashed(&mut lab);
+    let Crashed { signal: told, stderr_tail, .. } = lab.crashed();
     assert_eq!((told.as_deref(), &*stderr_tail), (Some(signal), &*format!("about to {deed}")));
-    lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
+    lab.restarted();
     assert_eq!(lab.probe().version(), Ok(1));
     neighbour.assert_unharmed();
 }
@@ -210,7 +203,7 @@ fn a_process_dumps_no_core_whatever_it_is_allowed() {
     let mut lab = Lab::in_mode("no-core", Mode::Process);
     lab.install(misbehave("version=1"));
     start_by_script(&mut lab, "ulimit -H -c unlimited 2>&-; ulimit -S -c `ulimit -H -c`; exec");
-    let pid = lab.host().info(&lab.id()).unwrap().process_id.unwrap();
+    let pid = lab.pid();
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().take(2).collect::<Vec<_>>(), ["0", "0"], "soft and hard");
@@ -222,7 +215,7 @@ fn a_process_has_nothing_open_that_the_hosts_program_was_started_with() {
     lab.install(misbehave("version=1"));
     let file = lab.dir().join("not-the-plugins");
     start_by_script(&mut lab, &format!("exec 7>'{}'; exec", file.display()));
-    let pid = lab.host().info(&lab.id()).unwrap().process_id.unwrap();
+    let pid = lab.pid();
     let open: Vec<_> = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(Result::unwrap).collect();
     let targets: Vec<_> = open.iter().filter_map(|it| fs::read_link(it.path()).ok()).collect();
     assert!(file.exists() && targets.len() > 3 && !targets.contains(&file), "{targets:?}");
@@ -298,9 +291,8 @@ fn what_a_process_takes_is_told_while_it_lives() {
     assert!(usage.threads >= 2 && usage.resident_bytes > 1 << 20 && usage.cpu_seconds >= 0.0, "{usage:?}");
     assert!(usage.open_files > Some(3), "{usage:?}");
     assert_eq!((info.restarts, info.private_bytes), (0, None));
-    let pid = Pid::from_raw(info.process_id.unwrap().cast_signed()).unwrap();
-    kill_process(pid, Signal::KILL).unwrap();
-    lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
+    lab.kill();
+    lab.restarted();
     let info = lab.host().info(&lab.id()).unwrap();
     assert_eq!((info.restarts, info.process.is_some()), (1, true));
     lab.host().stop(&lab.id()).wait().unwrap();

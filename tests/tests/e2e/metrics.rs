@@ -1,7 +1,7 @@
 //! What a host counts and times, and how Prometheus sees it.
 
 use replug::{
-    EventKind, Metrics, PluginMetrics,
+    Metrics, PluginMetrics,
     event::{RetireOutcome, Stage},
     manifest::Mode,
     metrics::{Failures, ReloadOutcome},
@@ -126,7 +126,7 @@ fn a_crash_and_its_restart_are_counted_by_what_ended_the_process() {
     let calls = of_lab(&lab).calls;
     let failed = calls.iter().find(|it| it.mode == Mode::Process).unwrap().failures;
     assert_eq!(failed, Failures { crashed: 1, ..Failures::default() });
-    lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
+    lab.restarted();
     let tally = of_lab(&lab).tally;
     assert_eq!(tally.crashes.into_iter().collect::<Vec<_>>(), [("SIGSEGV".to_owned(), 1)]);
     assert_eq!(tally.restarts.into_iter().collect::<Vec<_>>(), [("SIGSEGV".to_owned(), 1)]);

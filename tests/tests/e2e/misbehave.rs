@@ -2,28 +2,9 @@
 
 use replug::{CallError, EventKind, Handle, manifest::Mode};
 use replug_api::call::Death;
-use replug_tests::{Hold, Lab, Neighbour, Probe, misbehave, neighbour::running, stateless};
+use replug_tests::{Hold, Lab, Neighbour, Probe, lab::Crashed, misbehave, neighbour::running, stateless};
 use rustix::process::{Pid, Signal, getpid, kill_process};
 use std::{fs, thread, time::Duration};
-
-/// How the process ended, as the event of it says, and the last that it wrote.
-fn crashed(lab: &mut Lab) -> (Option<String>, Option<i32>, String) {
-    let id = lab.id();
-    lab.wait_for(|event| match &event.kind {
-        EventKind::PluginCrashed { signal, exit, stderr_tail, .. } => {
-            assert_eq!(event.plugin.as_ref().unwrap().as_str(), id);
-            Some((signal.clone(), *exit, stderr_tail.clone()))
-        }
-        _ => None,
-    })
-}
-
-fn restarted(lab: &mut Lab) -> usize {
-    lab.wait_for(|event| match event.kind {
-        EventKind::PluginRestarted { deaths } => Some(deaths),
-        _ => None,
-    })
-}
 
 /// That a call in which the plugin does this ends so, and all else goes on.
 fn costs_one_call(deed: &str, tables: &str, deaths: &[Death]) {
@@ -40,7 +21,7 @@ fn costs_one_call(deed: &str, tables: &str, deaths: &[Death]) {
         }
         other => panic!("{other}"),
     }
-    let (signal, exit, stderr_tail) = crashed(&mut lab);
+    let Crashed { signal, exit, stderr_tail, .. } = lab.crashed();
     let told = match (signal, exit) {
         (Some(signal), None) => Death::Signal(signal),
         (None, Some(status)) => Death::Exit(status),
@@ -55,7 +36,7 @@ fn costs_one_call(deed: &str, tables: &str, deaths: &[Death]) {
 /// That the plugin answers again, its neighbour never ceased to, and nothing is left.
 fn assert_recovered(mut lab: Lab, neighbour: Neighbour) {
     // On a busy machine it may take longer than calls wait for it.
-    assert_eq!(restarted(&mut lab), 1);
+    assert_eq!(lab.restarted(), 1);
     assert_eq!(lab.probe().version(), Ok(1));
     assert!(Handle::generation(&lab.probe()).unwrap().0 > 1);
     neighbour.assert_unharmed();
@@ -126,11 +107,11 @@ fn times_out(deed: &str) {
     let expected =
         CallError::Timeout { plugin: lab.id(), generation: 1, method: "misbehave".into(), after_ms: 1000 };
     assert_eq!(error, expected);
-    let (signal, exit, stderr_tail) = crashed(&mut lab);
+    let Crashed { signal, exit, stderr_tail, .. } = lab.crashed();
     assert_eq!((signal.as_deref(), exit), (Some("SIGKILL"), None));
     assert!(stderr_tail.contains(&format!("about to {deed}")), "{stderr_tail}");
     // Calls of a process that is busy coming up may take longer than the call that is allowed here.
-    restarted(&mut lab);
+    lab.restarted();
     Handle::within(&lab.probe(), Duration::from_secs(600)).version().unwrap();
     neighbour.assert_unharmed();
 }
@@ -243,7 +224,7 @@ fn a_process_that_leaves_the_group_does_not_keep_the_death_from_being_known() {
     let error = lab.probe().misbehave("fork-away-and-abort").unwrap_err();
     let CallError::Crashed { death, stderr_tail, .. } = error else { panic!("{error}") };
     assert_eq!((death, stderr_tail.lines().last()), (signal("SIGABRT"), Some("last words")));
-    assert_eq!(crashed(&mut lab).0.as_deref(), Some("SIGABRT"));
+    assert_eq!(lab.crashed().signal.as_deref(), Some("SIGABRT"));
     // No one but the test knows of them: they lead sessions of their own, as shims do, and have lost their parent.
     let away: Vec<_> = lab.processes().into_iter().filter(|pid| has_gone_away(*pid)).collect();
     assert_eq!(away.len(), 2);
@@ -262,7 +243,7 @@ fn a_crash_after_a_thousand_good_calls_costs_the_next() {
         assert_eq!(probe.work(), Ok(1));
     }
     assert!(matches!(probe.work(), Err(CallError::Crashed { .. })));
-    assert_eq!(crashed(&mut lab).0.as_deref(), Some("SIGABRT"));
+    assert_eq!(lab.crashed().signal.as_deref(), Some("SIGABRT"));
     assert_eq!(probe.work(), Ok(1));
     assert_recovered(lab, neighbour);
 }
@@ -336,7 +317,7 @@ fn costs_the_process(orders: &str, step: impl FnOnce(&mut Lab) -> String) {
         _ => "its process was killed, because it broke the protocol: ".into(),
     };
     assert!(error.contains(&words), "{error}");
-    let (signal, exit, stderr_tail) = crashed(&mut lab);
+    let Crashed { signal, exit, stderr_tail, .. } = lab.crashed();
     assert_eq!((signal.as_deref(), exit), (Some("SIGKILL"), None));
     assert!(stderr_tail.contains(&format!("about to {deed}")), "{stderr_tail}");
     assert_recovered(lab, neighbour);
@@ -364,11 +345,11 @@ fn a_configuration_in_which_a_plugin_hangs_is_refused_and_the_version_is_started
 fn a_checkpoint_that_does_not_come_back_costs_the_process_and_not_the_plugin() {
     let tables = "[process]\nstep_timeout = \"2s\"\n[reload]\ncheckpoint = \"1ms\"";
     let (mut lab, neighbour) = running("hangs-in-a-checkpoint", "do=save:sleep", tables);
-    let (signal, _, stderr_tail) = crashed(&mut lab);
+    let Crashed { signal, stderr_tail, .. } = lab.crashed();
     assert_eq!(signal.as_deref(), Some("SIGKILL"));
     let why = "about to sleep\nreplug: killed, because `save` did not end within 2s";
     assert_eq!(stderr_tail, why);
-    restarted(&mut lab);
+    lab.restarted();
     assert_eq!(lab.probe().version(), Ok(1));
     neighbour.assert_unharmed();
 }
@@ -376,12 +357,11 @@ fn a_checkpoint_that_does_not_come_back_costs_the_process_and_not_the_plugin() {
 #[test]
 fn a_process_that_takes_nothing_does_not_keep_the_host_from_going_on() {
     let (mut lab, neighbour) = running("takes-nothing", "", "[process]\nstep_timeout = \"2s\"");
-    let pid = lab.host().info(&lab.id()).unwrap().process_id.unwrap();
-    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::STOP).unwrap();
+    kill_process(lab.pid(), Signal::STOP).unwrap();
     // More than a connection holds that no one reads from.
     let config = serde_json::Map::from_iter([("word".to_owned(), "x".repeat(1 << 20).into())]);
     let error = lab.host().configure(&lab.id(), config).wait().unwrap_err().to_string();
     assert!(error.contains("`on_config` did not end within 2s: its process was killed"), "{error}");
-    assert_eq!(crashed(&mut lab).0.as_deref(), Some("SIGKILL"));
+    assert_eq!(lab.crashed().signal.as_deref(), Some("SIGKILL"));
     assert_recovered(lab, neighbour);
 }

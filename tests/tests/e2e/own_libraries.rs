@@ -1,13 +1,12 @@
 //! Plugins that bring a C library along, which is as much a part of a version as their own code.
 
 use replug::{
-    BuildDir, EventKind, Handle,
+    BuildDir, Handle,
     build::Builder,
     event::Stage,
     manifest::{self, Mode},
 };
 use replug_tests::{Lab, Source, Tally, artifact::replaced, compiled, misbehave};
-use rustix::process::{Pid, Signal, kill_process};
 use std::{fs, path::Path, process::Command};
 
 /// A plugin whose `version` is what a C library says. Its build script makes the library, and `run_path` leads to it.
@@ -153,9 +152,9 @@ fn a_plugin_outlives_the_toolchain_that_it_was_built_with() {
         lab.start();
         assert_eq!(lab.probe().increment(1), Ok(1));
         fs::remove_dir_all(&toolchain).unwrap();
-        if let Some(pid) = lab.host().info(&lab.id()).unwrap().process_id {
-            kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
-            lab.wait_for(|event| matches!(event.kind, EventKind::PluginCrashed { .. }).then_some(()));
+        if lab.host().info(&lab.id()).unwrap().process_id.is_some() {
+            lab.kill();
+            lab.crashed();
             assert_eq!(lab.probe().version(), Ok(1), "it is started again");
         }
         lab.reload().unwrap();

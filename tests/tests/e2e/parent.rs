@@ -7,20 +7,18 @@ use replug_tests::{
     Hold, Lab,
     command::{Dev, command, run, talk},
     misbehave, skipped,
+    wait::{ProcessEnd, poll_until, poll_within},
 };
-use rustix::{
-    event::{PollFd, PollFlags, poll},
-    process::{Pid, PidfdFlags, Signal, getpid, kill_process, kill_process_group, pidfd_open},
-};
+use rustix::process::{Pid, Signal, getpid, kill_process, kill_process_group};
 use serde_json::Value;
 use std::{
     fs,
     io::Write,
-    os::{fd::OwnedFd, unix::process::CommandExt},
+    os::unix::process::CommandExt,
     path::PathBuf,
     process::{Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 const CRASH: &str = "[\"write-to-null\"]";
@@ -37,17 +35,6 @@ fn neighbour(lab: &Lab, orders: &str, lines: &str) {
 
 fn pid_of(event: &Value) -> Pid {
     Pid::from_raw(event["pid"].as_i64().unwrap().try_into().unwrap()).unwrap()
-}
-
-/// What tells of the ends of all processes that the test has started.
-fn ends(lab: &Lab) -> Vec<OwnedFd> {
-    lab.processes().into_iter().filter_map(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()).collect()
-}
-
-fn wait_for_all(ends: &[OwnedFd]) {
-    for end in ends {
-        poll(&mut [PollFd::new(end, PollFlags::IN)], None).unwrap();
-    }
 }
 
 #[test]
@@ -260,10 +247,10 @@ fn busy(name: &str) -> (Lab, Dev, Pid) {
 #[test]
 fn a_kill_of_the_host_ends_its_parent_with_the_status_that_says_so() {
     let (lab, host, pid) = busy("host-killed-under-parent");
-    let ends = ends(&lab);
+    let ends = lab.process_ends();
     kill_process(pid, Signal::KILL).unwrap();
     assert_eq!(host.ended().code(), Some(137));
-    wait_for_all(&ends);
+    ends.iter().for_each(ProcessEnd::wait);
     lab.expect_leftover_files();
 }
 
@@ -271,9 +258,9 @@ fn a_kill_of_the_host_ends_its_parent_with_the_status_that_says_so() {
 fn a_kill_of_the_parent_ends_the_host_and_all_its_processes() {
     let (lab, host, pid) = busy("parent-killed");
     assert_ne!(host.pid(), pid);
-    let ends = ends(&lab);
+    let ends = lab.process_ends();
     host.kill();
-    wait_for_all(&ends);
+    ends.iter().for_each(ProcessEnd::wait);
     lab.expect_leftover_files();
 }
 
@@ -342,12 +329,6 @@ fn state(pid: Pid) -> char {
     stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
 }
 
-fn wait_until(holds: impl Fn() -> bool) {
-    while !holds() {
-        thread::yield_now();
-    }
-}
-
 #[test]
 fn a_stop_of_the_parent_stops_the_host_and_both_go_on_together() {
     let mut lab = Lab::in_mode("stopped", Mode::Auto);
@@ -357,9 +338,9 @@ fn a_stop_of_the_parent_stops_the_host_and_both_go_on_together() {
     host.wait_for("host_started");
     let both = [host.pid(), child];
     kill_process(host.pid(), Signal::TSTP).unwrap();
-    both.iter().for_each(|pid| wait_until(|| state(*pid) == 'T'));
+    both.iter().for_each(|pid| poll_until(|| state(*pid) == 'T'));
     kill_process(host.pid(), Signal::CONT).unwrap();
-    both.iter().for_each(|pid| wait_until(|| state(*pid) != 'T'));
+    both.iter().for_each(|pid| poll_until(|| state(*pid) != 'T'));
     assert_eq!(host.ask(&format!("call {} version []", lab.id()))["result"], 1);
     assert!(host.leave().success());
 }
@@ -436,11 +417,8 @@ fn a_dev_that_is_killed_with_its_parent_leaves_no_socket() {
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "there is a socket to be left");
     kill_process_group(dev.pid(), Signal::KILL).unwrap();
     dev.ended();
-    let patience = Instant::now() + Duration::from_secs(20);
-    while folder.exists() && Instant::now() < patience {
-        thread::yield_now();
-    }
-    assert!(!folder.exists(), "the socket is left");
+    lab.expect_leftover_files();
+    assert!(poll_within(Duration::from_secs(20), || !folder.exists()), "the socket is left");
 }
 
 #[test]

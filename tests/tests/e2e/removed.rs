@@ -1,9 +1,8 @@
 //! The state folder is removed while the host runs, as `git clean` and `cargo clean` do: what is needed is made again.
 
-use replug::{EventKind, manifest::Mode};
-use replug_tests::{Lab, command::Dev, misbehave};
-use rustix::process::{Pid, Signal, kill_process};
-use std::{fs, io::ErrorKind, os::unix::fs::PermissionsExt, path::Path, thread};
+use replug::manifest::Mode;
+use replug_tests::{Lab, command::Dev, misbehave, wait::poll_until};
+use std::{fs, io::ErrorKind, os::unix::fs::PermissionsExt, path::Path};
 
 /// Removes a folder of the host's, which may make a file in it again meanwhile.
 fn remove(folder: &Path) {
@@ -23,9 +22,8 @@ fn a_host_whose_state_folder_was_removed_reloads_and_starts_processes_again() {
         lab.start();
         remove(&lab.state_dir());
         if mode == Mode::Process {
-            let pid = lab.host().info(&lab.id()).unwrap().process_id.unwrap();
-            kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
-            lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
+            lab.kill();
+            lab.restarted();
             assert_eq!(lab.probe().version().unwrap(), 1);
             remove(&lab.state_dir());
         }
@@ -58,9 +56,7 @@ fn a_host_whose_state_folder_was_removed_still_has_its_claim_and_token() {
     remove(&lab.state_dir());
     // It is made empty, and then written.
     for (file, content) in [(&claim, &said), (&token, &shown)] {
-        while fs::read_to_string(file).unwrap_or_default() != *content {
-            thread::yield_now();
-        }
+        poll_until(|| fs::read_to_string(file).is_ok_and(|read| read == *content));
     }
     assert_eq!(fs::metadata(&token).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(dev.interrupt().success());

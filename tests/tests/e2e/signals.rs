@@ -6,6 +6,7 @@ use replug_tests::{
     Lab,
     command::{Dev, command, talk},
     misbehave, skipped,
+    wait::poll_until,
 };
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use serde_json::json;
@@ -74,11 +75,11 @@ fn insist(host: Dev, signal: Signal) -> ExitStatus {
     let pid = host.pid();
     thread::scope(|scope| {
         let ended = scope.spawn(|| host.ended());
-        while !ended.is_finished() {
+        poll_until(|| {
             // Not yet waited for, its number is no other's; or an error says that it has been.
             let _ = kill_process(pid, signal);
-            thread::yield_now();
-        }
+            ended.is_finished()
+        });
         ended.join().unwrap()
     })
 }
@@ -164,9 +165,7 @@ fn a_parent_that_is_process_1_reaps_what_is_left_to_it() {
     let call = talk(&lab, &["call", &lab.id(), "misbehave", &json!([script]).to_string()]);
     assert!(call.status.success(), "{call:?}");
     fs::read(&done).unwrap();
-    while !is_reaped() {
-        thread::yield_now();
-    }
+    poll_until(is_reaped);
     kill_process(parent, Signal::TERM).unwrap();
     host.wait_for("host_stopped");
     assert_eq!(host.ended().code(), Some(0));

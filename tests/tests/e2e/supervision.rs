@@ -1,12 +1,8 @@
 //! What the host does about plugins that crash: those on trial never come in, the others are started again, and those
 //! that crash too often are left alone.
 
-use replug::{CallError, Digest, EventKind, Generation, Handle, Status, manifest::Mode};
-use replug_tests::{Hold, Lab, Neighbour, command::Dev, misbehave};
-use rustix::{
-    event::{PollFd, PollFlags, poll},
-    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
-};
+use replug::{CallError, Digest, Generation, Handle, Status, manifest::Mode};
+use replug_tests::{Hold, Lab, Neighbour, command::Dev, misbehave, wait::ProcessEnd};
 use serde_json::json;
 use std::{fs, thread};
 
@@ -78,25 +74,6 @@ fn a_crash_in_health_is_stopped_by_the_trial() {
     stopped_by_the_trial("do=health:abort", &["killed by SIGABRT in `health`"]);
 }
 
-fn kill(lab: &Lab) {
-    let pid = lab.host().info(&lab.id()).unwrap().process_id.unwrap();
-    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
-}
-
-fn wait_for_crash(lab: &mut Lab) -> bool {
-    lab.wait_for(|event| match event.kind {
-        EventKind::PluginCrashed { restart_in_ms, .. } => Some(restart_in_ms.is_some()),
-        _ => None,
-    })
-}
-
-fn quarantined(lab: &mut Lab) -> String {
-    lab.wait_for(|event| match &event.kind {
-        EventKind::PluginQuarantined { reason, .. } => Some(reason.clone()),
-        _ => None,
-    })
-}
-
 #[test]
 fn a_plugin_that_dies_too_often_is_left_alone_until_it_is_started_or_another() {
     let mut lab = Lab::in_mode("quarantined", Mode::Process);
@@ -104,12 +81,12 @@ fn a_plugin_that_dies_too_often_is_left_alone_until_it_is_started_or_another() {
     lab.start();
     let probe = lab.probe();
     for round in 0..2 {
-        kill(&lab);
-        assert!(wait_for_crash(&mut lab), "the first death is followed by a restart");
+        lab.kill();
+        assert!(lab.crashed().restart_in_ms.is_some(), "the first death is followed by a restart");
         assert_eq!(probe.version(), Ok(1), "a call waits for the restart");
-        kill(&lab);
-        assert!(!wait_for_crash(&mut lab), "the second is not");
-        let reason = quarantined(&mut lab);
+        lab.kill();
+        assert!(lab.crashed().restart_in_ms.is_none(), "the second is not");
+        let reason = lab.quarantined();
         assert!(reason.starts_with("its process ended 2 times within 10m: it is quarantined"), "{reason}");
         let error = probe.version().unwrap_err();
         assert!(matches!(&error, CallError::NotRunning { .. }), "{error}");
@@ -122,8 +99,8 @@ fn a_plugin_that_dies_too_often_is_left_alone_until_it_is_started_or_another() {
     lab.install(misbehave("version=2"));
     lab.reload().unwrap();
     assert_eq!(probe.version(), Ok(2), "another artifact is let in");
-    kill(&lab);
-    assert!(wait_for_crash(&mut lab), "it begins with a clean record");
+    lab.kill();
+    assert!(lab.crashed().restart_in_ms.is_some(), "it begins with a clean record");
     assert_eq!(probe.version(), Ok(2));
 }
 
@@ -136,8 +113,8 @@ fn restarts_that_fail_count_and_are_told_from_deaths() {
     let data = lab.state_dir().join("data").join(lab.id());
     fs::remove_dir_all(&data).unwrap();
     fs::write(&data, "").unwrap();
-    kill(&lab);
-    let reason = quarantined(&mut lab);
+    lab.kill();
+    let reason = lab.quarantined();
     assert!(
         reason.starts_with("its process ended once and failed to start 2 times within 10m: "),
         "{reason}"
@@ -151,8 +128,8 @@ fn a_quarantine_is_lifted_by_start_and_by_nothing_that_brings_the_same_artifact(
     lab.install_with(misbehave("version=1"), "[process]\nmax_deaths = 1");
     lab.start_watching();
     let probe = lab.probe();
-    kill(&lab);
-    let reason = quarantined(&mut lab);
+    lab.kill();
+    let reason = lab.quarantined();
     let refused = |error: String| assert!(error.contains(&reason), "{error}");
     refused(lab.reload().unwrap_err().to_string());
     refused(lab.reload_failed().1);
@@ -183,8 +160,8 @@ fn callers_wait_for_a_restart_and_all_of_them_succeed() {
     let mut lab = Lab::in_mode("waited-for", Mode::Process);
     lab.install_with(misbehave("version=1"), "[process]\nrestart_wait = \"1m\"");
     lab.start();
-    kill(&lab);
-    wait_for_crash(&mut lab);
+    lab.kill();
+    lab.crashed();
     thread::scope(|scope| {
         for _ in 0..8 {
             let probe = lab.probe();
@@ -198,11 +175,8 @@ fn a_caller_that_does_not_wait_is_told_of_the_restart() {
     let mut lab = Lab::in_mode("not-waited-for", Mode::Process);
     lab.install_with(misbehave("version=1"), "[process]\nrestart_wait = \"0s\"\nrestart_pause = \"1h\"");
     lab.start();
-    kill(&lab);
-    let restart_in = lab.wait_for(|event| match event.kind {
-        EventKind::PluginCrashed { restart_in_ms, .. } => restart_in_ms,
-        _ => None,
-    });
+    lab.kill();
+    let restart_in = lab.crashed().restart_in_ms.unwrap();
     match lab.probe().version().unwrap_err() {
         CallError::Restarting { retry_in_ms, .. } => {
             assert!((1..=restart_in).contains(&retry_in_ms), "{retry_in_ms} of {restart_in}");
@@ -222,18 +196,16 @@ fn a_call_that_finds_the_process_dead_before_anyone_has_heard_of_it_is_made_on_t
     for _ in 0..3 {
         // So that there are lanes that do not know of the death.
         assert_eq!(probe.version(), Ok(1));
-        let pid =
-            Pid::from_raw(lab.host().info(&lab.id()).unwrap().process_id.unwrap().cast_signed()).unwrap();
-        let end = pidfd_open(pid, PidfdFlags::empty()).unwrap();
-        kill_process(pid, Signal::KILL).unwrap();
-        poll(&mut [PollFd::new(&end, PollFlags::IN)], None).unwrap();
+        let end = ProcessEnd::of(lab.pid()).unwrap();
+        lab.kill();
+        end.wait();
         thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| assert_eq!(probe.version(), Ok(1)));
                 scope.spawn(|| assert_eq!(handle.invoke_json("version", json!([])).wait(), Ok(json!(1))));
             }
         });
-        lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
+        lab.restarted();
     }
 }
 
@@ -254,8 +226,8 @@ fn a_checkpoint_brings_the_state_back_after_a_kill() {
     drop(hold.entered());
     let next = hold.entered();
     lab.probe().increment(1).unwrap();
-    kill(&lab);
-    wait_for_crash(&mut lab);
+    lab.kill();
+    lab.crashed();
     drop((next, hold));
     assert_eq!(lab.probe().value(), Ok(5), "what came since is lost, and no more");
 }
@@ -284,14 +256,10 @@ fn a_checkpoint_that_could_not_be_written_is_written_as_soon_as_it_can_be() {
 
 /// Kills the host when `until` says so, and waits for the end of every process there is.
 fn kill_the_host(lab: &Lab, host: Dev, least: usize) {
-    let pids = lab.processes();
-    assert!(pids.len() >= least, "{:?}", lab.children());
-    let open = |pid: Pid| pidfd_open(pid, PidfdFlags::empty()).ok();
-    let ends: Vec<_> = pids.into_iter().filter_map(open).collect();
+    let ends = lab.process_ends();
+    assert!(ends.len() >= least, "{:?}", lab.children());
     host.kill();
-    for end in &ends {
-        poll(&mut [PollFd::new(end, PollFlags::IN)], None).unwrap();
-    }
+    ends.iter().for_each(ProcessEnd::wait);
     lab.expect_leftover_files();
 }
 

@@ -1,7 +1,7 @@
 //! Swaps: every way an editor saves, plugins that come and go, configuration, and reloads under load.
 
 use replug::{EventKind, Generation, Handle, Status, metrics::ReloadOutcome};
-use replug_tests::{Lab, Source, Tally, misbehave, stateless};
+use replug_tests::{Lab, Source, Tally, misbehave, stateless, wait::pace};
 use serde_json::{Value, json};
 use std::{
     fs::{self, File},
@@ -12,7 +12,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 fn save_in_place(path: &Path, content: &str) {
@@ -104,8 +104,7 @@ fn two_hundred_saves_in_two_seconds_end_with_the_newest_source() {
     let tally: Handle<dyn Tally> = lab.host().get(&lab.id()).unwrap();
     for version in 1..=200 {
         truncate_and_write(&lab.path("src/lib.rs"), &Source::lib(version));
-        // The pace of the saves, and nothing that is waited for.
-        thread::park_timeout(std::time::Duration::from_millis(10));
+        pace(Duration::from_millis(10));
         tally.version().unwrap();
     }
     while tally.version().unwrap() != 200 {

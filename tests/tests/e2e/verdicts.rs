@@ -2,7 +2,6 @@
 
 use replug::{EventKind, manifest::Mode};
 use replug_tests::{Hold, Lab, misbehave, stateless};
-use rustix::process::{Pid, Signal, kill_process};
 use std::{collections::BTreeSet, fs, process};
 
 /// What `init` was run for, in its order.
@@ -38,9 +37,8 @@ fn a_process_that_died_is_started_again_without_a_trial() {
     let mut lab = Lab::in_mode("restarted-at-once", Mode::Process);
     lab.install(misbehave(&noting(&lab, 1)));
     lab.start();
-    let pid = lab.host().info(&lab.id()).unwrap().process_id.unwrap();
-    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
-    lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
+    lab.kill();
+    lab.restarted();
     assert_eq!(inits(&lab), ["trial", "serve", "serve"]);
 }
 

@@ -81,17 +81,21 @@ pub(super) fn nothing_is_left_undone(tree: &Tree) -> Vec<Problem> {
     problems
 }
 
-/// Files in which processes are killed at random moments. For such a moment, there is no event to wait for.
-const RANDOM_MOMENTS: [&str; 2] = ["tests/src/bin/kill/moments.rs", "tests/src/bin/kill/shims.rs"];
+/// Files in which processes are killed at random moments: for such a moment, there is no event to wait for. And the helper
+/// that waits for what sends none.
+const MAY_SLEEP: [&str; 3] =
+    ["tests/src/bin/kill/moments.rs", "tests/src/bin/kill/shims.rs", "tests/src/wait.rs"];
 
 /// A test that sleeps is always slow, and fails on a busy machine.
 pub(super) fn tests_do_not_sleep(tree: &Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for (path, _, source) in tree.rust().filter(|(path, ..)| !RANDOM_MOMENTS.contains(path)) {
+    for (path, _, source) in tree.rust().filter(|(path, ..)| !MAY_SLEEP.contains(path)) {
         let tests_begin = if is_test(path) { Some(1) } else { inline_tests(&source.code) };
         let Some(tests_begin) = tests_begin else { continue };
         for (line, text) in numbered(&source.code).filter(|(line, _)| *line >= tests_begin) {
-            let sleeps = text.match_indices("sleep(").any(|(at, _)| !text[..at].ends_with(is_identifier));
+            let calls =
+                |name: &str| text.match_indices(name).any(|(at, _)| !text[..at].ends_with(is_identifier));
+            let sleeps = calls("sleep(") || calls("park_timeout(");
             if sleeps {
                 let message = "a test must not sleep: wait for an event".to_owned();
                 problems.push(Problem { path: path.to_owned(), line, message });

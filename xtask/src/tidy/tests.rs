@@ -133,6 +133,8 @@ fn a_test_that_sleeps_is_named() {
     assert!(lines(rule, "tests/src/bin/kill/moments.rs", "sleep(D);").is_empty(), "a random moment");
     assert_eq!(lines(rule, "tests/src/bin/kill/a.rs", "sleep(D);").len(), 1);
     assert_eq!(lines(rule, "tests/src/a.rs", "sleep(D);").len(), 1);
+    assert_eq!(lines(rule, "tests/src/a.rs", "thread::park_timeout(D);").len(), 1);
+    assert!(lines(rule, "tests/src/wait.rs", "sleep(D);").is_empty(), "others wait with its help");
 }
 
 #[test]

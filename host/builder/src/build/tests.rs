@@ -7,11 +7,7 @@ mod workspaces;
 use super::*;
 use crate::watch;
 use replug_config::manifest;
-use std::{
-    fs,
-    io::Read,
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
-};
+use std::{fs, io::Read, os::unix::fs::PermissionsExt};
 
 struct Bench {
     builder: Builder,
@@ -325,17 +321,13 @@ async fn dropping_a_build_leaves_no_process_behind() {
 async fn a_build_that_is_silent_for_too_long_is_ended_with_all_its_processes() {
     let (bench, pipe) = hanging();
     bench.write("plugin.toml", "id = 'dev.example.tiny'\nbinary = 'x.so'\nbuild = { timeout = '300ms' }");
-    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let mut pipe = fs::OpenOptions::new().read(true).custom_flags(flags).open(pipe).unwrap();
+    let mut pipe = tokio::net::unix::pipe::OpenOptions::new().open_receiver(pipe).unwrap();
     let message = bench.refusal().await;
     assert!(message.contains("build timed out after 300ms without output (`build.timeout`)"), "{message}");
-    // Reading returns "not yet" as long as a process holds the other end.
-    let all_gone = async {
-        while pipe.read(&mut [0]).is_err() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), all_gone).await.expect("all are gone");
+    // Reading ends when no one holds the other end any more.
+    let mut rest = Vec::new();
+    let all_gone = tokio::io::AsyncReadExt::read_to_end(&mut pipe, &mut rest);
+    tokio::time::timeout(Duration::from_secs(60), all_gone).await.expect("all are gone").unwrap();
 }
 
 #[tokio::test]

@@ -62,7 +62,8 @@ fn calculator(state: &Path) -> (PathBuf, Option<PathBuf>) {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
     let manifest = manifest::read(&workspace.join("plugins/calculator")).unwrap();
     // The folder in which the end-to-end tests build theirs: a first build takes long.
-    let builder = Builder::new(workspace.join("target/fixtures"));
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    let builder = Builder::new(workspace.join(target).join("fixtures"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let built = runtime.block_on(builder.build(&manifest)).unwrap();
     let store = Store::open(state.join("artifacts")).unwrap();

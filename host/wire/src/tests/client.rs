@@ -3,6 +3,7 @@
 use super::*;
 use replug_api::abi::Encoding;
 use replug_model::step::Step;
+use rustix::event::{PollFd, PollFlags, poll};
 use std::{
     fs::File,
     io::pipe,
@@ -168,7 +169,7 @@ fn a_lane_whose_other_end_ends_says_whether_the_call_was_read() {
             theirs.read_exact(&mut vec![0; reads]).unwrap();
             // The data has arrived but was not read.
             while rustix::io::ioctl_fionread(&theirs).unwrap() < left_to_read {
-                thread::yield_now();
+                poll(&mut [PollFd::new(&theirs, PollFlags::IN)], None).unwrap();
             }
         });
         let error = lane.call(CALL).unwrap_err();

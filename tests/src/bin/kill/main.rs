@@ -10,7 +10,7 @@ mod shims;
 use anyhow::Result;
 use clap::Parser;
 use random::Random;
-use replug_tests::held;
+use replug_tests::resource_usage;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -40,7 +40,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     replug::shim::run_if_asked();
-    match held::with_few_arenas().and_then(|()| run(&Arguments::parse())) {
+    match resource_usage::with_few_arenas().and_then(|()| run(&Arguments::parse())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

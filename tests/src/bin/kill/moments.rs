@@ -3,6 +3,7 @@
 
 use crate::{Random, serve};
 use anyhow::{Context, Result, ensure};
+use replug_tests::wait::poll_within;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::{
     collections::BTreeMap,
@@ -82,9 +83,7 @@ pub(crate) fn run(count: u64, random: &mut Random, within: Duration) -> Result<(
         let killed = Instant::now();
         host.wait()?;
         let what = || format!("kill {number} of the {} after {moment:?}", victim.name());
-        while !marked(&mark).is_empty() && killed.elapsed() < within {
-            thread::yield_now();
-        }
+        poll_within(within, || marked(&mark).is_empty());
         let left = marked(&mark);
         let took = killed.elapsed();
         let names: Vec<_> = left.iter().map(|pid| describe(*pid)).collect();

@@ -4,7 +4,7 @@
 use crate::{Random, id, install};
 use anyhow::{Context, Result, ensure};
 use replug::{CallError, EventKind, Events, Handle, Host};
-use replug_tests::{Probe, held::Held, misbehave};
+use replug_tests::{Probe, misbehave, resource_usage::ResourceUsage, wait::poll_within};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs,
@@ -159,15 +159,13 @@ impl Range {
     }
 
     /// The resources of the host, once the threads of the last process have ended.
-    fn held(&self, at_most: usize) -> Result<Held> {
-        let patience = Instant::now() + Duration::from_secs(10);
-        loop {
-            let held = Held::now()?;
-            if held.descriptors <= at_most || Instant::now() >= patience {
-                return Ok(held);
-            }
-            thread::yield_now();
-        }
+    fn resource_usage(&self, at_most: usize) -> Result<ResourceUsage> {
+        let mut usage = ResourceUsage::now();
+        poll_within(Duration::from_secs(10), || {
+            usage = ResourceUsage::now();
+            usage.as_ref().map_or(true, |usage| usage.descriptors <= at_most)
+        });
+        usage
     }
 }
 
@@ -192,11 +190,11 @@ pub(crate) fn run(count: u64, random: &mut Random) -> Result<()> {
     // After these, everything that is allocated only once has been allocated.
     let warm_up = (count / 4).clamp(40, 100);
     let mut seen = range.shoot(warm_up, random)?;
-    let before = range.held(usize::MAX)?;
+    let before = range.resource_usage(usize::MAX)?;
     let began = Instant::now();
     seen.add(range.shoot(count, random)?);
     let took = began.elapsed();
-    let after = range.held(before.descriptors)?;
+    let after = range.resource_usage(before.descriptors)?;
     range.host.shutdown().wait();
     let left = fs::read_dir(dir.path().join("state/run"))?.count();
 

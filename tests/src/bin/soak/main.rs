@@ -15,8 +15,8 @@ use replug::{
 };
 use replug_interfaces::Counter;
 use replug_tests::{
-    held::{self, Held},
     numbered::Numbered,
+    resource_usage::{self, ResourceUsage},
     sandbox::{Sandbox, Std},
 };
 use std::{
@@ -100,7 +100,7 @@ fn run() -> Result<()> {
     let arguments = Arguments::parse();
     ensure!(arguments.reloads > WARM_UP, "give more than {WARM_UP} reloads, which are the warm-up");
     if arguments.mode == Mode::Process {
-        held::with_few_arenas()?;
+        resource_usage::with_few_arenas()?;
     }
     let std = if arguments.own_std { Std::Own } else { Std::Shared };
     let soak = Soak::begin(std, arguments.mode)?;
@@ -197,19 +197,19 @@ impl Soak {
     fn run(mut self, reloads: u64) -> Result<()> {
         let callers = Callers::start(2, &self.handle, &self.board);
         let began = Instant::now();
-        let mut before = Held::now()?;
+        let mut before = ResourceUsage::now()?;
         for number in 1..=reloads {
             self.reload(number).with_context(|| format!("reload {number} failed"))?;
             if number == WARM_UP {
                 self.wait_for_retired(WARM_UP)?;
-                before = Held::now()?;
+                before = ResourceUsage::now()?;
             }
             if number % 500 == 0 {
                 println!("{number} reloads in {:.0} s", began.elapsed().as_secs_f64());
             }
         }
         self.wait_for_retired(reloads)?;
-        let after = Held::now()?;
+        let after = ResourceUsage::now()?;
         let took = began.elapsed();
         let mut seen = callers.join();
         seen = [seen, come_and_go(16, &self.handle, &self.board)].into_iter().sum();
@@ -280,7 +280,7 @@ impl Soak {
             seen = [seen, come_and_go(16, &self.handle, &self.board)].into_iter().sum();
             self.host.shutdown().wait();
             println!("afterwards          number {answer} still answers");
-            println!("thread-local keys   {} of 1024", Held::now()?.tls_keys);
+            println!("thread-local keys   {} of 1024", ResourceUsage::now()?.tls_keys);
             println!("calls               {}", seen.calls);
             println!("failed calls        {}", seen.failed);
             println!("wrong generation    {}", seen.wrong);

@@ -273,7 +273,7 @@ fn a_plugin_in_a_process_of_its_own_shows_its_number_and_its_restarts() {
     let crashed = call(&lab, "misbehave", json!(["abort"]));
     assert_eq!((crashed.error().0, crashed.error().1), (503, 50301));
     assert_eq!(crashed.headers["retry-after"], "1");
-    lab.wait_for(|event| matches!(event.kind, EventKind::PluginRestarted { .. }).then_some(()));
+    lab.restarted();
     assert_eq!(get(&lab)["restarts"], 1);
     assert_eq!(call(&lab, "version", json!([])).data()["result"], 1);
 }
@@ -285,7 +285,7 @@ fn a_plugin_that_is_on_its_way_back_is_said_to_be_so_and_when_to_ask_again() {
     lab.install_with(misbehave("version=1"), soon);
     listen(&mut lab);
     assert_eq!(call(&lab, "misbehave", json!(["abort"])).error().1, 50301);
-    lab.wait_for(|event| matches!(event.kind, EventKind::PluginCrashed { .. }).then_some(()));
+    lab.crashed();
     let restarting = call(&lab, "version", json!([]));
     assert_eq!((restarting.error().0, restarting.error().1), (503, 50300), "{restarting:?}");
     let after: u64 = restarting.headers["retry-after"].parse().unwrap();

@@ -25,14 +25,10 @@ async fn plugins_of_one_workspace_whose_lock_file_is_not_there_yet_are_built_at_
     }
 }
 
-/// A build script that reports that it runs, and ends when the other one has reported that, too.
+/// A build script that opens one end of a pipe, which lasts until another opens the other end.
 const RENDEZVOUS: &str = r#"
 fn main() {
-    let [own, other] = OWN_AND_OTHER;
-    std::fs::write(own, "").unwrap();
-    while !std::path::Path::new(other).exists() {
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
+    std::fs::OpenOptions::new().END(true).open(PIPE).unwrap();
 }
 "#;
 
@@ -40,11 +36,13 @@ fn main() {
 async fn builds_in_separate_workspaces_run_side_by_side() {
     let bench = Bench::new();
     let builder = Arc::new(Builder::new(bench.path("../build")));
-    let builds = [("one", "two"), ("two", "one")].map(|(own, other)| {
-        let files = [own, other].map(|name| bench.path(&format!("{name}-builds")));
+    let pipe = bench.path("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let builds = [("one", "read"), ("two", "write")].map(|(own, end)| {
+        let script = RENDEZVOUS.replace("END", end).replace("PIPE", &format!("{pipe:?}"));
         bench.write(&format!("{own}/Cargo.toml"), &CARGO_TOML.replace("tiny-one", own));
         bench.write(&format!("{own}/src/lib.rs"), GOOD);
-        bench.write(&format!("{own}/build.rs"), &RENDEZVOUS.replace("OWN_AND_OTHER", &format!("{files:?}")));
+        bench.write(&format!("{own}/build.rs"), &script);
         bench.write(&format!("{own}/plugin.toml"), &format!("id = 'dev.example.{own}'"));
         let (builder, root) = (builder.clone(), bench.path(own));
         tokio::spawn(async move { builder.build(&manifest::read(&root).unwrap()).await })

@@ -9,7 +9,7 @@ mod status;
 mod words;
 
 use replug::{control::HttpConfig, manifest::Mode};
-use replug_tests::{Browser, Http, Lab, Source, http::control, misbehave, skipped, workspace};
+use replug_tests::{Browser, Http, Lab, Source, http::control, misbehave, skipped, target_dir};
 use serde_json::json;
 use std::fs;
 
@@ -277,7 +277,7 @@ fn pictures(browser: &Browser, what: &str) {
             .run("return [document.documentElement.scrollWidth, document.documentElement.scrollHeight]");
         assert_eq!(size[0], width, "{what} is as wide as the window");
         browser.look((width, u32::try_from(size[1].as_u64().unwrap()).unwrap()), scheme);
-        browser.screenshot(&workspace().join(format!("target/page/{what}-{name}.png")));
+        browser.screenshot(&target_dir().join(format!("page/{what}-{name}.png")));
     }
     browser.look((1280, 900), "light");
 }

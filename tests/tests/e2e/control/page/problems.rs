@@ -3,16 +3,10 @@
 use super::{browser, call, open, pictures, watched};
 use replug::manifest::Mode;
 use replug_tests::{Browser, Lab, Source, misbehave};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::fs;
 
 const NOTE: &str = "document.querySelector('.problem > p').textContent";
-
-fn kill(lab: &Lab) {
-    let pid = lab.host().info(&lab.id()).unwrap().process_id.unwrap();
-    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
-}
 
 /// That the compiler's words are there, and that this serves meanwhile.
 fn does_not_compile(browser: &Browser, serves: &str) {
@@ -34,7 +28,7 @@ fn a_compile_error_stays_until_the_source_compiles_whatever_serves_meanwhile() {
     browser.until("document.querySelector('.problem').checkVisibility()");
     does_not_compile(&browser, "g2 keeps serving.");
 
-    kill(&lab);
+    lab.kill();
     browser.until("document.querySelector('.facts dd').textContent === 'g3'");
     does_not_compile(&browser, "g3 keeps serving.");
     browser.click("[data-back='1']");
@@ -50,7 +44,7 @@ fn a_compile_error_stays_until_the_source_compiles_whatever_serves_meanwhile() {
 #[test]
 fn a_plugin_that_waits_for_its_restart_can_be_started_or_stopped() {
     let Some((lab, browser)) = open("page-waits", "[process]\nrestart_pause = \"1h\"") else { return };
-    kill(&lab);
+    lab.kill();
     browser.until("document.querySelector('[data-act=start]').checkVisibility()");
     browser.until("document.querySelector('.facts dd').textContent === '–'");
     browser.until("document.querySelector('.plugin-head .status').dataset.status === 'error'");

@@ -5,7 +5,7 @@ use replug_tests::{
     Browser, Lab, Source,
     artifact::example,
     command::{self, Dev},
-    workspace,
+    target_dir, workspace,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -96,5 +96,5 @@ fn picture(browser: &Browser, url: &str, text: &str) {
     ));
     let side = |at: usize| u32::try_from(size[at].as_u64().unwrap()).unwrap();
     browser.look((side(0), side(1)), "dark");
-    browser.screenshot(&workspace().join("target/page/status.png"));
+    browser.screenshot(&target_dir().join("page/status.png"));
 }

@@ -6,7 +6,7 @@ use std::{env, fs, os::unix::process::CommandExt, process::Command};
 
 /// The resources that the process uses at one moment.
 #[derive(Clone, Copy, Debug)]
-pub struct Held {
+pub struct ResourceUsage {
     /// Thread-local keys, of the process's 1,024.
     pub tls_keys: usize,
     /// Open descriptors.
@@ -17,7 +17,7 @@ pub struct Held {
     pub private_kib: u64,
 }
 
-impl Held {
+impl ResourceUsage {
     /// Reads `/proc/self/smaps_rollup` and `/proc/self/fd`.
     ///
     /// # Errors

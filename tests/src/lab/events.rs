@@ -1,0 +1,141 @@
+//! Waits for the events of a host that more than one test asks for.
+
+use super::Lab;
+use replug::{
+    Digest, Event, EventKind, Events, Generation,
+    event::{Diagnostic, RetireOutcome, Stage},
+};
+use std::{
+    path::PathBuf,
+    sync::{Arc, PoisonError},
+};
+
+/// What the event says of a plugin's process that has ended by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crashed {
+    /// The generation.
+    pub generation: Option<Generation>,
+    /// The signal, if one ended it.
+    pub signal: Option<String>,
+    /// Its exit status, if it exited.
+    pub exit: Option<i32>,
+    /// When it is started again; none if it is not.
+    pub restart_in_ms: Option<u64>,
+    /// The last that it wrote to its standard error.
+    pub stderr_tail: String,
+}
+
+impl Lab {
+    /// Waits for an event for which `pick` returns a value.
+    ///
+    /// # Panics
+    ///
+    /// If the host ends before.
+    pub fn wait_for<T>(&mut self, pick: impl Fn(&Event) -> Option<T>) -> T {
+        loop {
+            let event = self.events.as_mut().expect("a host").next_blocking().expect("the host goes on");
+            self.note(&event);
+            if let Some(picked) = pick(&event) {
+                return picked;
+            }
+        }
+    }
+
+    /// The events until now that were not waited for.
+    pub fn told_since(&mut self) -> Vec<Arc<Event>> {
+        let mut observed = Vec::new();
+        while let Some(event) = self.events.as_mut().and_then(Events::try_next) {
+            self.note(&event);
+            observed.push(event);
+        }
+        observed
+    }
+
+    fn note(&self, event: &Event) {
+        self.observed.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{event:?}"));
+    }
+
+    /// Waits until a new generation serves.
+    pub fn reloaded(&mut self) -> (Generation, Digest) {
+        self.wait_for(|event| match event.kind {
+            EventKind::Reloaded { .. } => event.generation.zip(event.digest),
+            _ => None,
+        })
+    }
+
+    /// Waits until a new version was rejected after its build. Returns the stage and the error.
+    pub fn reload_failed(&mut self) -> (Stage, String) {
+        self.wait_for(|event| match &event.kind {
+            EventKind::ReloadFailed { stage, error, .. } => Some((*stage, error.clone())),
+            _ => None,
+        })
+    }
+
+    /// Waits until a new configuration was rejected. Returns the file at fault, if there is one, and the error.
+    pub fn configure_failed(&mut self) -> (Option<PathBuf>, String) {
+        self.wait_for(|event| match &event.kind {
+            EventKind::ConfigureFailed { file, error, .. } => Some((file.clone(), error.clone())),
+            _ => None,
+        })
+    }
+
+    /// Waits until a build has failed.
+    pub fn build_failed(&mut self) -> (String, Vec<Diagnostic>) {
+        self.wait_for(|event| match &event.kind {
+            EventKind::BuildFailed { error, diagnostics } => Some((error.clone(), diagnostics.clone())),
+            _ => None,
+        })
+    }
+
+    /// Waits until an old generation has retired.
+    pub fn retired(&mut self) -> (Generation, RetireOutcome) {
+        self.wait_for(|event| match event.kind {
+            EventKind::GenerationRetired { outcome } => {
+                event.generation.map(|generation| (generation, outcome))
+            }
+            _ => None,
+        })
+    }
+
+    /// Waits until the process of the test's plugin has ended by itself.
+    pub fn crashed(&mut self) -> Crashed {
+        let id = self.id();
+        self.wait_for(|event| match &event.kind {
+            EventKind::PluginCrashed { signal, exit, restart_in_ms, stderr_tail, .. } => {
+                let is_own = event.plugin.as_ref().is_some_and(|plugin| plugin.as_str() == id);
+                is_own.then(|| Crashed {
+                    generation: event.generation,
+                    signal: signal.clone(),
+                    exit: *exit,
+                    restart_in_ms: *restart_in_ms,
+                    stderr_tail: stderr_tail.clone(),
+                })
+            }
+            _ => None,
+        })
+    }
+
+    /// Waits until a process was started again, and says how often it has ended by then.
+    pub fn restarted(&mut self) -> usize {
+        self.wait_for(|event| match event.kind {
+            EventKind::PluginRestarted { deaths } => Some(deaths),
+            _ => None,
+        })
+    }
+
+    /// Waits until a plugin is left alone, and says why.
+    pub fn quarantined(&mut self) -> String {
+        self.wait_for(|event| match &event.kind {
+            EventKind::PluginQuarantined { reason, .. } => Some(reason.clone()),
+            _ => None,
+        })
+    }
+
+    /// Waits until a problem with a manifest or a folder was reported.
+    pub fn discovery_failed(&mut self) -> String {
+        self.wait_for(|event| match &event.kind {
+            EventKind::DiscoveryFailed { error, .. } => Some(error.clone()),
+            _ => None,
+        })
+    }
+}
