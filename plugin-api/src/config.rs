@@ -22,9 +22,15 @@ fn unfit(json: &str, error: &serde_json::Error) -> PluginError {
         let message = "the plugin takes no configuration: remove `[config]`";
         return PluginError::new(PluginError::BAD_CONFIG, message).with("key", "");
     }
-    let key = key_at(json, offset(json, error.line(), error.column()));
+    let mut key = key_at(json, offset(json, error.line(), error.column()));
+    let mut remedy = "";
+    if problem.starts_with("missing field") {
+        // Of the table whose last key the offset belongs to.
+        key.truncate(key.rfind('.').unwrap_or(0));
+        remedy = ": set it, or mark the field `#[serde(default)]`";
+    }
     let at = if key.is_empty() { "[config]".to_owned() } else { format!("[config] {key}") };
-    PluginError::new(PluginError::BAD_CONFIG, format!("{at}: {problem}")).with("key", key)
+    PluginError::new(PluginError::BAD_CONFIG, format!("{at}: {problem}{remedy}")).with("key", key)
 }
 
 /// The offset of the byte at serde_json's line and column (both from 1).
@@ -139,7 +145,10 @@ mod tests {
         for (json, message) in cases {
             assert_eq!(refused(json), message);
         }
-        assert!(refused(r#"{"paths":[]}"#).contains("missing field `limits`"));
+        let remedy = "set it, or mark the field `#[serde(default)]`";
+        assert_eq!(refused(r#"{"paths":[]}"#), format!("[config]: missing field `limits`: {remedy}"));
+        let nested = refused(r#"{"paths":[],"limits":{"size":1}}"#);
+        assert_eq!(nested, format!("[config] limits: missing field `depth`: {remedy}"));
         assert!(refused(r#"{"path":[]}"#).contains("unknown field `path`"));
     }
 
