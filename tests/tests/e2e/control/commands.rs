@@ -241,7 +241,7 @@ fn whoever_watches_a_host_is_told_that_it_is_gone_and_sees_it_come_back() {
     assert!(shows(1));
     assert!(dev.interrupt().success());
     let note = told.next().expect("a note");
-    assert!(note.starts_with("the host is gone: waiting for it to come back"), "{note}");
+    assert!(note.starts_with("the host is gone: waiting for it to start again"), "{note}");
     let mut next = Dev::start_as(&lab, "run", &[]);
     next.wait_for("host_started");
     assert!(shows(0), "the next host has served no call");
