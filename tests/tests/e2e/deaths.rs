@@ -32,33 +32,6 @@ fn a_plugin_that_dies_during_a_build_is_started_again_before_the_build_ends() {
 }
 
 #[test]
-fn a_restart_or_a_way_back_does_not_hide_that_the_newest_version_was_refused() {
-    let mut lab = Lab::in_mode("refused-all-the-same", Mode::Process);
-    lab.install(misbehave("version=1"));
-    lab.start_watching();
-    lab.told_since();
-    lab.install(misbehave("version=2"));
-    lab.reloaded();
-    lab.install("no library");
-    let (stage, error) = lab.reload_failed();
-    assert!(error.starts_with(lab.path("plugin.so").to_str().unwrap()), "{error}");
-    let detail = |lab: &Lab| lab.host().info(&lab.id()).unwrap().detail;
-    let refused = format!("{}: {} failed: {error}", lab.id(), stage.name());
-    assert_eq!(detail(&lab), refused);
-    lab.kill();
-    lab.restarted();
-    assert_eq!(detail(&lab), refused);
-    lab.host().rollback(&lab.id(), None).wait().unwrap();
-    assert_eq!(lab.probe().version(), Ok(1));
-    assert_eq!(detail(&lab), refused);
-
-    lab.told_since();
-    lab.install(misbehave("version=3"));
-    lab.reloaded();
-    assert_eq!((lab.probe().version(), detail(&lab).as_str()), (Ok(3), ""));
-}
-
-#[test]
 fn a_version_that_dies_while_its_successor_is_tried_is_told_of_at_once_and_does_not_come_back() {
     let mut lab = Lab::in_mode("dies-in-a-trial", Mode::Process);
     // So that the first death would be the end of it.
@@ -78,39 +51,6 @@ fn a_version_that_dies_while_its_successor_is_tried_is_told_of_at_once_and_does_
     // The worker does one thing after the other: whatever the death had led to would be done by then.
     lab.host().configure(&lab.id(), serde_json::Map::new()).wait().unwrap();
     assert_eq!((lab.probe().version(), Handle::generation(&lab.probe())), (Ok(2), Some(Generation(2))));
-}
-
-#[test]
-fn a_plugin_that_dies_before_it_is_stopped_stays_stopped_and_both_are_told() {
-    let mut lab = Lab::in_mode("dies-then-stops", Mode::Process);
-    lab.install_with(stateless("version=1"), "[process]\nrestart_pause = \"1h\"");
-    lab.start();
-    lab.kill();
-    assert!(starts_again(&mut lab, 1));
-    lab.host().stop(&lab.id()).wait().unwrap();
-    lab.wait_for(|event| matches!(event.kind, EventKind::PluginStopped { .. }).then_some(()));
-    assert_eq!(lab.host().info(&lab.id()).unwrap().status, Status::Stopped);
-}
-
-#[test]
-fn a_plugin_that_dies_with_its_stop_ordered_is_not_started_again() {
-    let mut lab = Lab::in_mode("stopped-in-a-trial", Mode::Process);
-    lab.install(stateless("version=1"));
-    lab.start();
-    let hold = Hold::new(lab.dir());
-    let orders = format!("version=2 do=init:abort@{}", hold.path());
-    lab.install(stateless(&orders));
-    let reloading = lab.host().reload(&lab.id());
-    let on_trial = hold.entered();
-    let stopping = lab.host().stop(&lab.id());
-    lab.kill();
-    starts_again(&mut lab, 1);
-    drop(on_trial);
-    reloading.wait().unwrap_err();
-    stopping.wait().unwrap();
-    lab.wait_for(|event| matches!(event.kind, EventKind::PluginStopped { .. }).then_some(()));
-    assert_eq!(lab.host().info(&lab.id()).unwrap().status, Status::Stopped);
-    assert!(matches!(lab.probe().version(), Err(CallError::NotRunning { .. })));
 }
 
 #[test]

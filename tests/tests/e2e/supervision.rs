@@ -105,24 +105,6 @@ fn a_plugin_that_dies_too_often_is_left_alone_until_it_is_started_or_another() {
 }
 
 #[test]
-fn restarts_that_fail_count_and_are_told_from_deaths() {
-    let mut lab = Lab::in_mode("fails-to-start", Mode::Process);
-    lab.install_with(misbehave("version=1"), "[process]\nmax_deaths = 3\nrestart_pause = \"1ms\"");
-    lab.start();
-    // A file in the place of the folder that the plugin's data are in: no process of it can be set up.
-    let data = lab.state_dir().join("data").join(lab.id());
-    fs::remove_dir_all(&data).unwrap();
-    fs::write(&data, "").unwrap();
-    lab.kill();
-    let reason = lab.quarantined();
-    assert!(
-        reason.starts_with("its process ended once and failed to start 2 times within 10m: "),
-        "{reason}"
-    );
-    lab.host().start(&lab.id()).wait().unwrap_err();
-}
-
-#[test]
 fn a_quarantine_is_lifted_by_start_and_by_nothing_that_brings_the_same_artifact() {
     let mut lab = Lab::in_mode("same-again", Mode::Process);
     lab.install_with(misbehave("version=1"), "[process]\nmax_deaths = 1");

@@ -1,10 +1,15 @@
 //! A build: it waits for git, compiles, and begins again when something newer is to be compiled, until one compilation is
 //! overtaken by nothing.
 
-use super::{Effect, Effects, Lifecycle, Phase, Work};
+use super::{Effect, Effects, Intent, Lifecycle, Phase, Work};
+use crate::watch::GRACE;
+use std::time::Instant;
 
 /// How often a build that failed is made once more because files have changed under it, in a row.
 const RETRIES: u32 = 2;
+
+/// How many builds that failed in a row ask whether something was saved while they ran.
+const EARLY_FAILURES: u32 = 3;
 
 /// How often in a row something that is still being put into the plugin's folder is waited for.
 const WAITS: u32 = 100;
@@ -84,13 +89,17 @@ impl Build {
 
 impl Lifecycle {
     pub(super) fn build_begins(&mut self, aim: Aim) -> Effects {
+        // A plugin that was stopped stays so until it is started.
+        if self.intent == Intent::Rest {
+            return Effects::default();
+        }
         self.activity.comes_to(Phase::Build(Build::to(aim)));
         self.service.is_being_replaced();
         self.faults.build_begins();
         Effects::work(Work::WaitForGit)
     }
 
-    /// The build that is under way goes on like this.
+    /// The build that is under way continues like this.
     fn build_goes_on(&mut self, build: Build) {
         self.activity.comes_to(Phase::Build(build));
     }
@@ -122,7 +131,8 @@ impl Lifecycle {
             }
             Compiled::Good | Compiled::Incomplete | Compiled::Failed { .. } => {
                 self.build_ends();
-                Effects::work(Work::EndBuild(build.aim))
+                let renews = build.aim == Aim::Renew || self.manifests.is_pending();
+                Effects::work(Work::EndBuild { aim: build.aim, renews })
             }
         }
     }
@@ -140,6 +150,19 @@ impl Lifecycle {
     fn begin_again(&mut self, build: Build) -> Effects {
         self.build_goes_on(Build { stage: Stage::Waiting, ..build });
         Effects::of([Effect::ReportSuperseded]).and_then(Some(Work::WaitForGit))
+    }
+
+    /// What was built is no library. If the manifest is missing, the plugin may be gone: then that is reported, and not this.
+    pub(super) fn build_failed(&mut self, now: Instant, text: String, is_missing: bool) -> Effects {
+        if is_missing {
+            self.faults.build_is_unclear(now + GRACE);
+            return Effects::default();
+        }
+        self.faults.build_failed(text);
+        self.failed_builds += 1;
+        // Until it compiles again, any file that it may read counts, and so does what was saved since the build began. But a
+        // build that fails with the names of new files of its own each time must not cause the next one for ever.
+        Effects::work(Work::Rewatch { since_it_began: self.failed_builds <= EARLY_FAILURES })
     }
 
     /// It builds no longer, and what serves is judged again.

@@ -3,8 +3,14 @@
 #[cfg(doc)]
 use super::Input;
 use super::{Aim, BeginsWith, Exit, Next, Rollback, Ticket, Version};
-use crate::id::{Digest, Generation};
-use std::time::{Duration, Instant};
+use crate::{
+    id::{Digest, Generation},
+    manifest::Manifest,
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// What is to be done at once, in this order, and then.
 #[derive(Debug, Default)]
@@ -34,6 +40,8 @@ pub(crate) enum Effect {
     Refuse(Ticket),
     /// Let the callers that wait know when the restart is due.
     ExpectRestart(Instant),
+    /// This manifest is in force from now on.
+    Publish(Arc<Manifest>),
     /// Report a crash, and in what time the restart is due.
     ReportCrash { version: Version, exit: Exit, restart_in: Option<Duration> },
     /// Let the artifact run no more until someone starts the plugin.
@@ -67,7 +75,7 @@ pub(crate) enum Effect {
 }
 
 /// What takes time. Nothing else is done with the plugin until it has ended.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Work {
     /// Carry this order out; [`Input::Finished`].
     CarryOut(Ticket),
@@ -79,10 +87,13 @@ pub(crate) enum Work {
     Pause,
     /// See whether this change makes pointless what is compiled; [`Input::Considered`].
     Consider(Ticket),
-    /// See to this change, of which the next compilation will be; what is done goes on.
+    /// Take this change in. The next compilation includes it; what is done continues.
     Include(Ticket),
-    /// Let the result serve with this aim, or report why there is none.
-    EndBuild(Aim),
+    /// Let the result serve with this aim, or report why there is none. If it `renews`, it becomes a new generation whatever
+    /// was built.
+    EndBuild { aim: Aim, renews: bool },
+    /// Watch what the build that failed would have read. What was saved since it began counts as a change or not.
+    Rewatch { since_it_began: bool },
     /// Cancel the build, and with it the order that it belongs to.
     CancelBuild,
     /// Install the version, which begins with this state; [`Input::Served`], [`Input::Unchanged`], [`Input::PassedOver`] or
@@ -100,15 +111,17 @@ pub(crate) enum Work {
     ServeStored(Digest),
     /// The same with the configuration that it has accepted before, if that is another; [`Input::Tried`].
     ServeAccepted(Digest),
+    /// Bring the plugin up; [`Input::Start`].
+    BringUp,
     /// Answer whoever waits for the start; [`Input::StartAnswered`].
     AnswerStart,
     /// Build the source, and let the result serve; [`Input::SourceTried`].
     BuildSource,
     /// The start has come to its end: answer whoever still waits for it.
     EndStart,
-    /// Live by the manifest that was read from now on, or when a version comes up that can; and then do this.
-    Adopt { at_once: bool, next: Next },
-    /// The configuration of an edit was taken or not: do this.
+    /// Give what serves its new configuration; [`Input::ConfigureEnded`].
+    Configure(Arc<Manifest>),
+    /// The edit of the manifest has been taken in, as far as what serves is concerned: do this.
     GoOn(Next),
     /// Let the artifact serve again, or serve in place of a later one; [`Input::TaskEnded`].
     Restart { digest: Digest, goes_back: bool },

@@ -18,7 +18,7 @@ pub(crate) enum By {
 pub(crate) struct Faults {
     /// Why the manifest cannot be read: the one before is in force. No version that serves puts that right.
     manifest: Option<String>,
-    /// Why what the manifest says was refused, if it could be read: what it said before is in force.
+    /// Why a manifest was refused that could be read. The previous one is in force.
     words: Option<String>,
     /// Why the newest source does not serve. Another version that does puts nothing right.
     source: Option<SourceFault>,
@@ -96,7 +96,7 @@ impl Faults {
         self.unclear = Some(until);
     }
 
-    /// What failed before says nothing any more, if it is not clear that it does.
+    /// An earlier failure no longer counts, if it is not clear that it does.
     pub(super) fn forget_unclear(&mut self) {
         self.unclear = None;
     }
@@ -123,7 +123,7 @@ impl Faults {
         }
     }
 
-    /// A version was found to be bad that has served, which its source goes on being.
+    /// A version that has served was found to be bad. Its source stays bad.
     pub(super) fn is_taken_back(&mut self, text: String) {
         self.source = Some(SourceFault::with(text));
     }

@@ -3,16 +3,17 @@
 #[cfg(doc)]
 use super::Lifecycle;
 use super::{
-    Aim, Candidate, Compiled, Death, Edit, Ending, NotInstalled, Policy, Request, StartBy, Ticket, Version,
+    Aim, Candidate, Compiled, Config, Death, Ending, NotInstalled, Reading, Request, Settings, StartBy,
+    Ticket, Version,
 };
-use crate::id::Digest;
-use std::time::Instant;
+use crate::{id::Digest, manifest::Manifest};
+use std::{path::PathBuf, sync::Arc};
 
 /// What the lifecycle learns.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// The plugin follows another manifest from now on.
-    Accepted(Policy),
+    /// The plugin was gone, and is back with this manifest.
+    Returned(Arc<Manifest>),
     /// An order was given.
     Order(Ticket, Request),
     /// The order that was under way is carried out, or has failed.
@@ -27,35 +28,35 @@ pub(crate) enum Input {
     Compiled(Compiled),
     /// What was missing has had time to come back.
     PauseOver,
-    /// What was built is no library, and that is to be known.
-    BuildFailed(String),
-    /// The same, but the manifest was missing: then it is clear whether the plugin is gone.
-    BuildUnclear { until: Instant },
+    /// A file was edited that was there before.
+    Edited,
+    /// What was built is no library. The manifest may be missing, too.
+    BuildFailed { text: String, is_missing: bool },
+    /// A build has failed while the manifest was missing, which is back.
+    UnclearBuildFailed(String),
     /// The plugin is elsewhere now.
-    Moved,
+    Moved { root: PathBuf, file: PathBuf },
     /// The build gave what serves.
     Unchanged,
-    /// What serves is about to be configured, as the order under way asks.
-    ConfigureBegan,
-    /// It takes its configuration, or does not, or has come up again with it or not.
-    ConfigureEnded,
-    /// The manifest was read, and differs like this from what is in force.
-    ManifestRead(Edit),
+    /// The order under way sets this configuration.
+    Configure { config: Config, serves: bool },
+    /// What serves has taken its configuration, or has come up again with it; or it has not.
+    ConfigureEnded { taken: bool },
+    /// The manifest was read. If something serves, its settings are these.
+    ManifestRead { manifest: Arc<Manifest>, serves: Option<Settings>, reading: Reading },
     /// The manifest cannot be used.
     ManifestUnusable(String),
-    /// What serves takes what the manifest says.
-    WordsApply,
-    /// What serves does not take what the manifest says.
-    WordsRefused(String),
+    /// The version that serves does not follow this manifest.
+    ManifestRefused { manifest: Arc<Manifest>, text: String },
     /// What serves refuses its configuration, or there is no version to go back to.
     Refused(String),
     /// Someone, or the host, starts the plugin.
     Wanted,
-    /// The plugin is started where nothing serves: what failed before no longer counts.
-    Pardoned,
+    /// Someone asks for the plugin to run. If it is `pardoned`, a version may run that might not before.
+    StartAsked { serves: bool, pardoned: bool },
     /// The plugin is to come up. These versions may before anything is built, the best first.
     Start { by: StartBy, stored: Vec<Digest> },
-    /// A stored version serves, or does not; and whether because of what the manifest says.
+    /// A stored version serves, or does not; and whether because it refuses its configuration.
     Tried { serves: bool, is_unfit: bool },
     /// Whoever waits for the start was answered.
     StartAnswered,
@@ -99,7 +100,7 @@ pub(crate) enum Input {
 #[derive(Debug, Default)]
 pub(crate) struct Past {
     /// What is wrong with its manifest.
-    pub(crate) manifest: Option<String>,
+    pub(crate) unusable: Option<String>,
     /// What is wrong with its newest source.
     pub(crate) source: Option<String>,
     /// Whether a state was saved when it was stopped, with which no version has begun since.

@@ -2,12 +2,15 @@
 //! that it refuses is given up once, and a version that was stopped to make room for it is started again.
 
 use super::{Effect, Effects, Lifecycle, Work, service::Service};
-use crate::{id::Digest, record::How};
+use crate::{id::Digest, manifest::Manifest, record::How};
+use std::{sync::Arc, time::Instant};
 
 /// A version that is to serve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Candidate {
     pub(crate) how: How,
+    /// The manifest that it is to follow.
+    pub(crate) manifest: Arc<Manifest>,
     /// Whether a generation serves that it is to replace.
     pub(crate) replaces: bool,
 }
@@ -60,6 +63,9 @@ pub(super) enum Install {
 
 impl Lifecycle {
     pub(super) fn install(&mut self, candidate: Candidate) -> Effects {
+        if candidate.how == How::Built {
+            self.failed_builds = 0;
+        }
         let with = self.saved.to_begin_with(&self.policy);
         self.starts(candidate, with)
     }
@@ -77,20 +83,26 @@ impl Lifecycle {
         })
     }
 
-    /// How the generation comes to serve that has just begun to, and whether it replaces another. If it is one that was
-    /// stopped for a new version, the error of that one counts from now on.
-    pub(super) fn installed(&mut self) -> Candidate {
+    /// A generation serves. Returns how it has come to that, and whether it replaces another. If it is one that was stopped
+    /// for a new version, the error of that one counts from now on.
+    pub(super) fn installed(&mut self, now: Instant) -> (How, bool, Effects) {
         match self.install.take() {
-            Some(Install::Starts { candidate, .. }) => {
-                self.faults.serves(candidate.how == How::Built);
-                candidate
+            Some(Install::Starts { candidate: Candidate { how, manifest, replaces }, .. }) => {
+                self.faults.serves(how == How::Built);
+                let mut effects = Effects::default();
+                if !Arc::ptr_eq(&manifest, self.manifests.in_force()) {
+                    // This version takes what the one before has refused.
+                    self.faults.words_apply();
+                    effects = self.accept(now, manifest);
+                }
+                (how, replaces, effects)
             }
             Some(Install::Returns { candidate, failed, .. }) => {
                 self.faults.serves(false);
-                self.version_fails(candidate, failed);
-                Candidate { how: How::Again, replaces: false }
+                self.version_fails(candidate.how, failed);
+                (How::Again, false, Effects::default())
             }
-            None => Candidate { how: How::Again, replaces: false },
+            None => (How::Again, false, Effects::default()),
         }
     }
 
@@ -108,7 +120,7 @@ impl Lifecycle {
                 self.returns((candidate, failed), BeginsWith::HandedOver)
             }
             Some(Install::Starts { candidate, .. }) => {
-                self.version_fails(candidate, failed);
+                self.version_fails(candidate.how, failed);
                 Effects::work(Work::EndInstall)
             }
             Some(Install::Returns { candidate, failed: first, with: BeginsWith::HandedOver })
@@ -117,16 +129,17 @@ impl Lifecycle {
                 Effects { now: gives_up(), ..self.returns((candidate, first), BeginsWith::Nothing) }
             }
             Some(Install::Returns { candidate, failed: first, .. }) => {
-                self.version_fails(Candidate { how: How::Again, replaces: false }, failed);
+                // An order that is refused leaves no error, but a plugin that no longer serves does.
+                self.faults.is_refused(failed.text, None);
                 self.service = self.service.last().map_or(Service::Stopped, |last| Service::GivenUp { last });
-                self.version_fails(candidate, first);
+                self.version_fails(candidate.how, first);
                 Effects::work(Work::EndInstall)
             }
             None => Effects::default(),
         }
     }
 
-    fn version_fails(&mut self, candidate: Candidate, failed: NotInstalled) {
-        self.faults.version_fails(candidate.how == How::Built, failed, self.activity.configures());
+    fn version_fails(&mut self, how: How, failed: NotInstalled) {
+        self.faults.version_fails(how == How::Built, failed, self.activity.configures());
     }
 }

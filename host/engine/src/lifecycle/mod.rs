@@ -1,48 +1,51 @@
 //! The lifecycle of a plugin as a pure state machine: no I/O, no clock, no channel. The worker is the shell around it.
 //!
-//! [`Lifecycle::step`] takes the time and one [`Input`], changes the state, and returns [`Effects`]: what the worker does at
-//! once, and at most one [`Work`], which takes time and whose end is the next input but for what happens meanwhile.
+//! [`Lifecycle::step`] takes the time and one [`Input`], changes the state, and returns [`Effects`]. These are what the worker
+//! does at once, and at most one [`Work`], which takes time. The end of the work is the next input, except for what happens
+//! meanwhile.
 //!
-//! The state has these parts, each of which holds only what exists in it:
+//! The state has these parts. Each holds only what exists in it:
 //!
 //! | part | states | left by |
 //! |---|---|---|
-//! | [`Intent`]: is it to run | `Rest`, `Run` | `Wanted`; an order to stop |
+//! | [`Intent`]: whether it is to run | `Rest`, `Run` | `Wanted`; an order to stop |
 //! | [`Service`]: what serves | `Stopped`: nothing, and nothing served since the last stop | `Served` |
 //! | | `Down`: nothing; the process of what served last has ended | `Served`, `Stop`, a failed restart |
 //! | | `GivenUp`: nothing; what served last was quarantined, or did not come up again | `Served`, `Stop` |
-//! | | `Serving`: one generation, with its [`Trust`] and its checkpoints | `Served`, `Died`, `Stop`, a lost installation |
-//! | | `Backoff`: nothing until a time, at which an artifact is restarted | `Due`, `Served`, an order to stop |
+//! | | `Serving`: one generation, with its `Trust` and its checkpoints | `Served`, `Died`, `Stop`, `NotInstalled` |
+//! | | `Backoff`: nothing until a time at which an artifact is restarted | `Due`, `Served`, an order to stop |
 //! | [`Activity`]: what is done with it | `Idle` | `Order` |
-//! | | `Order`, in a [`Phase`]: a build, a new configuration, or something else | `Finished` |
+//! | | `Order`, in a [`Phase`]: a build, a new configuration, a stop, or something else | `Finished` |
 //! | a build in it | waits for git | `GitIsQuiet`, an order to stop |
 //! | | compiles | `Compiled`, `Considered`, an order to stop |
 //! | | considers a change | `Considered` |
 //! | | pauses | `PauseOver`, an order to stop |
 //! | [`Start`]: how it comes up, if it is to | from the store, from its source, from the store again | `Tried`, `SourceTried` |
-//! | [`Words`]: what the manifest says by now | `InForce` | `ManifestRead`, `WordsRefused` |
-//! | | `Pending`: until another version has come up | `Accepted` |
-//! | [`Install`]: a version on its way | `Starts`: with the saved state or without | `Served`, `NotInstalled` |
-//! | | `Returns`: the version that was stopped for it starts again | `Served`, `NotInstalled` |
-//! | [`Saved`]: the state that was saved last | `Checkpoint`: it may be given up | `Ended` |
-//! | | `AtStop`: it may not | `Served`, `StateLost`, a stop that discards it |
-//! | [`History`]: the versions that have served | | |
-//! | [`Faults`]: what is wrong with it | its manifest, what that says, its newest source, something else | what puts it right |
+//! | [`Install`]: a version on its way, if there is one | `Starts`: with the saved state or without | `Served`, `Unchanged`, `PassedOver`, `NotInstalled` |
+//! | | `Returns`: the version that was stopped to make room starts again | `Served`, `NotInstalled` |
+//! | [`Saved`]: the state that was saved last | `Checkpoint`: it is given up if a version refuses it | `Ended` |
+//! | | `AtStop`: it is kept | `Served`, `StateLost`, a stop that discards it |
+//! | [`Manifests`] | `InForce`: the one that was read last is in force | `ManifestRead`, `ManifestRefused` |
+//! | | `Pending`: it waits for another instance | `Served`, `ConfigureEnded`, `ManifestRead`, `Returned` |
+//! | [`Override`]: a configuration by order, if there is one | | `ManifestRead` with another configuration, `Returned` |
+//! | [`History`]: which versions have served, which was good | | |
+//! | [`Faults`]: what is wrong with it | its manifest, what that says, its newest source, something else | what repairs it |
 //! | [`Task`]: what it needs itself | `Restart`, `GoBack`, `Checkpoint`, `Judge`; or none | its end |
 //!
-//! Which order is next, which waits and which one a stop refuses, how a plugin comes up, how a build goes on, what an edit of
-//! the manifest leaves to do, what is wrong, and everything about a generation that serves is decided here. What takes files,
-//! processes and the plugin's code to find out, the worker finds out and hands in. The steps of a reload, which has a thread of
+//! The lifecycle decides which order is next, which waits and which one a stop refuses; how a plugin comes up, and with which
+//! saved state; what follows if a version does not come up; how a build continues; what an edit of the manifest and what a
+//! stop leave to do; where a rollback leads; what is wrong; and everything about a generation that serves. What takes files,
+//! processes or the plugin's code to find out, the worker finds out and hands in. The steps of a reload, which has a thread of
 //! its own, are a small machine for themselves: [`Steps`].
 
 mod budget;
 mod build;
-mod edit;
 mod effect;
 mod faults;
 mod history;
 mod input;
 mod install;
+mod manifest;
 mod queue;
 mod saved;
 mod service;
@@ -51,11 +54,12 @@ mod simulation;
 mod start;
 mod steps;
 
-use crate::id::{Digest, Generation, PluginId};
+use crate::{
+    id::{Digest, Generation, PluginId},
+    manifest::Manifest,
+};
 use budget::{Failures, Jitter};
 pub(crate) use build::{Aim, Compiled};
-use edit::Words;
-pub(crate) use edit::{Edit, Next};
 pub(crate) use effect::{Effect, Effects, Work};
 pub(crate) use faults::{By, Faults};
 use history::History;
@@ -63,6 +67,8 @@ pub(crate) use history::Rollback;
 pub(crate) use input::{Input, Past};
 use install::Install;
 pub(crate) use install::{Because, BeginsWith, Candidate, NotInstalled};
+pub(crate) use manifest::{Config, Next, Reading, Settings};
+use manifest::{Manifests, Override};
 use queue::{Activity, Phase, Waiting};
 pub(crate) use queue::{Request, Ticket};
 pub(crate) use saved::Ending;
@@ -71,7 +77,10 @@ use service::Service;
 pub(crate) use service::{Death, Exit};
 use start::Start;
 pub(crate) use start::StartBy;
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 pub(crate) use steps::Steps;
 
 /// One artifact as one generation.
@@ -88,7 +97,7 @@ enum Intent {
     Run,
 }
 
-/// What the manifest in force says of it.
+/// The part of the manifest in force that the lifecycle follows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Policy {
     /// How long to wait before the first restart; before each further one twice as long.
@@ -101,6 +110,23 @@ pub(crate) struct Policy {
     pub(crate) confirm: Option<Confirm>,
     /// How often its state is saved.
     pub(crate) checkpoint: Option<Duration>,
+}
+
+impl Policy {
+    pub(crate) fn of(manifest: &Manifest) -> Self {
+        let (process, reload) = (&manifest.process, &manifest.reload);
+        Self {
+            restart_pause: process.restart_pause,
+            max_deaths: process.max_deaths,
+            death_window: process.death_window,
+            confirm: reload.confirm.as_ref().map(|spec| Confirm {
+                window: spec.window,
+                max_error_rate: spec.max_error_rate,
+                min_calls: spec.min_calls,
+            }),
+            checkpoint: reload.checkpoint,
+        }
+    }
 }
 
 /// See [`Policy::confirm`].
@@ -143,7 +169,8 @@ struct Restart {
 pub(crate) struct Lifecycle {
     plugin: PluginId,
     policy: Policy,
-    words: Words,
+    manifests: Manifests,
+    overrides: Option<Override>,
     faults: Faults,
     intent: Intent,
     service: Service,
@@ -155,18 +182,21 @@ pub(crate) struct Lifecycle {
     task: Option<Task>,
     waiting: Waiting,
     failures: Failures,
+    /// How many builds in a row have failed since a file was edited.
+    failed_builds: u32,
     jitter: Jitter,
 }
 
 impl Lifecycle {
     /// Of a plugin that has not run yet in this host. The pauses before its restarts vary with `seed`.
-    pub(crate) fn new(plugin: PluginId, policy: Policy, past: Past, seed: u64) -> Self {
-        let Past { manifest, source, saved_at_stop, history, good } = past;
+    pub(crate) fn new(manifest: Arc<Manifest>, past: Past, seed: u64) -> Self {
+        let Past { unusable, source, saved_at_stop, history, good } = past;
         Self {
-            plugin,
-            policy,
-            words: Words::InForce,
-            faults: Faults::of_the_past(manifest, source),
+            plugin: manifest.id.clone(),
+            policy: Policy::of(&manifest),
+            manifests: Manifests::InForce(manifest),
+            overrides: None,
+            faults: Faults::of_the_past(unusable, source),
             intent: Intent::Rest,
             service: Service::Stopped,
             activity: Activity::Idle,
@@ -177,6 +207,7 @@ impl Lifecycle {
             task: None,
             waiting: Waiting::default(),
             failures: Failures::default(),
+            failed_builds: 0,
             jitter: Jitter::new(seed),
         }
     }
@@ -206,12 +237,15 @@ impl Lifecycle {
 
     fn take(&mut self, now: Instant, input: Input) -> Effects {
         match input {
-            Input::Accepted(policy) => {
-                self.words = Words::InForce;
-                self.follow(now, policy)
+            Input::Returned(manifest) => self.returned(now, manifest),
+            Input::Moved { root, file } => self.moved(&root, &file),
+            Input::ManifestRead { manifest, serves, reading } => {
+                self.manifest_read(now, manifest, (serves, reading))
             }
-            Input::ManifestRead(edit) => self.manifest_read(edit),
-            Input::ConfigureEnded => self.configured(),
+            Input::Configure { config, serves } => self.configure(now, config, serves),
+            Input::ConfigureEnded { taken } => self.configured(now, taken),
+            Input::BuildFailed { text, is_missing } => self.build_failed(now, text, is_missing),
+            Input::StartAsked { serves, pardoned } => self.start_asked(serves, pardoned),
             Input::Order(ticket, request) => {
                 self.waiting.push_back((ticket, request));
                 Effects::default()
@@ -252,25 +286,18 @@ impl Lifecycle {
     /// Takes a step of which nothing is to be done.
     fn note(&mut self, input: Input) {
         match input {
-            Input::BuildFailed(text) => self.faults.build_failed(text),
-            Input::BuildUnclear { until } => self.faults.build_is_unclear(until),
-            Input::Moved => self.faults.forget_unclear(),
+            Input::Edited => self.failed_builds = 0,
+            Input::UnclearBuildFailed(text) => self.faults.build_failed(text),
             Input::Unchanged => {
                 self.install = None;
                 self.faults.is_unchanged();
             }
             Input::PassedOver => self.install = None,
             Input::StateLost => self.saved = Saved::Checkpoint,
-            Input::ConfigureBegan => self.activity.configure_begins(By::Order, false),
             Input::ManifestUnusable(text) => self.faults.manifest_is_unusable(text),
-            Input::WordsApply => self.faults.words_apply(),
-            Input::WordsRefused(text) => {
-                self.words = Words::Pending;
-                self.faults.words_are_refused(text);
-            }
+            Input::ManifestRefused { manifest, text } => self.manifest_refused(manifest, text),
             Input::Refused(text) => self.faults.is_refused(text, self.activity.configures()),
             Input::Wanted => self.intent = Intent::Run,
-            Input::Pardoned => self.failures = Failures::default(),
             Input::CheckpointEnded { late } => {
                 self.task = None;
                 if late {
@@ -278,9 +305,13 @@ impl Lifecycle {
                     self.service.saves_no_more();
                 }
             }
-            Input::Accepted(_)
-            | Input::ManifestRead(_)
-            | Input::ConfigureEnded
+            Input::Returned(_)
+            | Input::Moved { .. }
+            | Input::ManifestRead { .. }
+            | Input::Configure { .. }
+            | Input::ConfigureEnded { .. }
+            | Input::BuildFailed { .. }
+            | Input::StartAsked { .. }
             | Input::Order(..)
             | Input::Finished
             | Input::Install(_)
@@ -305,9 +336,19 @@ impl Lifecycle {
         }
     }
 
-    /// Whether it is to run.
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.intent == Intent::Run
+    /// The manifest that is in force.
+    pub(crate) fn manifest(&self) -> &Arc<Manifest> {
+        self.manifests.in_force()
+    }
+
+    /// The manifest that was read last, whether it is in force or not: a new version is to follow it.
+    pub(crate) fn latest_manifest(&self) -> &Arc<Manifest> {
+        self.manifests.latest()
+    }
+
+    /// Whether the configuration was set by an order.
+    pub(crate) fn is_overridden(&self) -> bool {
+        self.overrides.is_some()
     }
 
     /// What is wrong with it.

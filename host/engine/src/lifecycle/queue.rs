@@ -1,6 +1,6 @@
 //! The orders: one is carried out at a time, the others wait. A stop overtakes those that wait and the build that runs.
 
-use super::{By, Effect, Effects, Intent, Lifecycle, Work, build::Build};
+use super::{By, Effect, Effects, Intent, Lifecycle, Work, build::Build, manifest::Configuring};
 use std::collections::VecDeque;
 
 /// The number of an order. The worker knows what it is, and who is to be answered.
@@ -21,28 +21,20 @@ pub(crate) enum Request {
 }
 
 /// What is done with the plugin by order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Activity {
     Idle,
     /// An order is carried out.
-    Order {
-        request: Request,
-        phase: Phase,
-    },
+    Order(Phase),
 }
 
 /// What an order has come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Phase {
     /// A build, which can be cancelled.
     Build(Build),
     /// A new configuration, maybe of what serves while this build waits.
-    Configure {
-        by: By,
-        within: Option<Build>,
-        /// Whether what the manifest said before was not in force.
-        was_pending: bool,
-    },
+    Configure { what: Configuring, within: Option<Build> },
     /// The plugin is stopped.
     Stop {
         /// Whether its state is discarded.
@@ -56,28 +48,33 @@ pub(super) enum Phase {
 
 impl Activity {
     pub(super) fn comes_to(&mut self, what: Phase) {
-        if let Self::Order { phase, .. } = self {
+        if let Self::Order(phase) = self {
             *phase = what;
         }
     }
 
-    pub(super) fn configure_begins(&mut self, by: By, was_pending: bool) {
+    pub(super) fn configure_begins(&mut self, what: Configuring) {
         let within = self.build();
-        self.comes_to(Phase::Configure { by, within, was_pending });
+        self.comes_to(Phase::Configure { what, within });
     }
 
-    /// Returns by whom, and whether what the manifest said before was not in force.
-    pub(super) fn configure_ends(&mut self) -> Option<(By, bool)> {
-        let Self::Order { phase: Phase::Configure { by, within, was_pending }, .. } = *self else {
-            return None;
-        };
-        self.comes_to(within.map_or(Phase::Other, Phase::Build));
-        Some((by, was_pending))
+    pub(super) fn configure_ends(&mut self) -> Option<Configuring> {
+        let Self::Order(phase) = self else { return None };
+        match std::mem::replace(phase, Phase::Other) {
+            Phase::Configure { what, within } => {
+                *phase = within.map_or(Phase::Other, Phase::Build);
+                Some(what)
+            }
+            other => {
+                *phase = other;
+                None
+            }
+        }
     }
 
     /// Returns whether the state is discarded, and whether the plugin ran until the stop.
     pub(super) fn stop_ends(&mut self) -> Option<(bool, bool)> {
-        let Self::Order { phase: Phase::Stop { discards, was_up }, .. } = *self else { return None };
+        let Self::Order(Phase::Stop { discards, was_up }) = *self else { return None };
         self.comes_to(Phase::Other);
         Some((discards, was_up))
     }
@@ -85,14 +82,14 @@ impl Activity {
     /// The build that is under way.
     pub(super) fn build(&self) -> Option<Build> {
         match self {
-            Self::Order { phase: Phase::Build(build), .. } => Some(*build),
-            Self::Order { .. } | Self::Idle => None,
+            Self::Order(Phase::Build(build)) => Some(*build),
+            Self::Order(_) | Self::Idle => None,
         }
     }
 
     /// Whether a build is under way, maybe one that waits for a new configuration.
     pub(super) fn builds(&self) -> bool {
-        let Self::Order { phase, .. } = self else { return false };
+        let Self::Order(phase) = self else { return false };
         matches!(phase, Phase::Build(_) | Phase::Configure { within: Some(_), .. })
     }
 
@@ -100,18 +97,16 @@ impl Activity {
     pub(super) fn is_open(&self) -> bool {
         match self {
             Self::Idle => true,
-            Self::Order { phase: Phase::Build(build), .. } => build.is_open(),
-            Self::Order { phase: Phase::Configure { .. } | Phase::Stop { .. } | Phase::Other, .. } => false,
+            Self::Order(Phase::Build(build)) => build.is_open(),
+            Self::Order(Phase::Configure { .. } | Phase::Stop { .. } | Phase::Other) => false,
         }
     }
 
     /// By whom the plugin is being configured, while it is.
     pub(super) fn configures(&self) -> Option<By> {
         match self {
-            Self::Order { phase: Phase::Configure { by, .. }, .. } => Some(*by),
-            Self::Order { phase: Phase::Build(_) | Phase::Stop { .. } | Phase::Other, .. } | Self::Idle => {
-                None
-            }
+            Self::Order(Phase::Configure { what, .. }) => Some(what.by()),
+            Self::Order(Phase::Build(_) | Phase::Stop { .. } | Phase::Other) | Self::Idle => None,
         }
     }
 }
@@ -125,8 +120,8 @@ impl Lifecycle {
         match self.activity {
             _ if self.task.is_some() => Effects::default(),
             Activity::Idle => Effects::default().and_then(self.next()),
-            Activity::Order { phase: Phase::Build(build), .. } if build.is_open() => self.disturb(build),
-            Activity::Order { .. } => Effects::default(),
+            Activity::Order(Phase::Build(build)) if build.is_open() => self.disturb(build),
+            Activity::Order(_) => Effects::default(),
         }
     }
 
@@ -163,7 +158,7 @@ impl Lifecycle {
         if request == Request::Stop {
             self.rests();
         }
-        self.activity = Activity::Order { request, phase: Phase::Other };
+        self.activity = Activity::Order(Phase::Other);
         Some(Work::CarryOut(ticket))
     }
 

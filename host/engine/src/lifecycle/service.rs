@@ -2,7 +2,7 @@
 //! restarted with growing pauses, until it has failed too often.
 
 use super::{
-    Candidate, Confirm, Effect, Effects, Intent, Lifecycle, Policy, Restart, Task, Version, Work,
+    Confirm, Effect, Effects, Intent, Lifecycle, Policy, Restart, Task, Version, Work,
     budget::{Failure, pause},
     saved::Saved,
 };
@@ -151,7 +151,7 @@ impl Lifecycle {
     }
 
     pub(super) fn served(&mut self, now: Instant, (version, stateful): (Version, bool)) -> Effects {
-        let Candidate { how, replaces } = self.installed();
+        let (how, replaces, accepted) = self.installed(now);
         let is_unconfirmed = self.history.is_unconfirmed(version.digest);
         let unproven = match how {
             How::Built => replaces || is_unconfirmed,
@@ -174,7 +174,7 @@ impl Lifecycle {
         if self.activity.builds() {
             self.service.is_being_replaced();
         }
-        Effects::of(good.into_iter().chain(forgets))
+        Effects::of(accepted.now.into_iter().chain(good).chain(forgets))
     }
 
     fn is_good(&mut self, version: Version) -> Effect {
@@ -317,7 +317,7 @@ impl Lifecycle {
                 }
                 _ => Effects::default(),
             },
-            // It has said why.
+            // The reason was reported.
             (_, _) => Effects::default(),
         }
     }

@@ -1,14 +1,14 @@
 //! How a plugin comes up: from the store as far as that goes, so that it serves before anything is built; then from its
 //! source; and if that does not come up and nothing serves, from the store once more.
 
-use super::{Effects, Intent, Lifecycle, Work};
+use super::{Effects, Failures, Intent, Lifecycle, Work};
 use crate::id::Digest;
 use std::collections::VecDeque;
 
 /// Who starts a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StartBy {
-    /// Someone asked for it, and is told if what the manifest says is refused.
+    /// Someone asked for it, and gets the error if the version refuses its configuration.
     Order,
     /// The host. If the program is the one in which the version has served, it need not wait for the source: the program
     /// has the same interfaces.
@@ -34,7 +34,7 @@ enum Stage {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trying {
-    /// A version, with what the manifest says.
+    /// A version, under the manifest that is in force.
     AsSaid(Digest),
     /// The same with the configuration that it has accepted before.
     AsAccepted,
@@ -47,7 +47,18 @@ impl Lifecycle {
         self.try_next()
     }
 
-    /// A stored version serves or does not, maybe because of what the manifest says.
+    /// Someone asks for the plugin to run. If it is `pardoned`, a version may run that might not before.
+    pub(super) fn start_asked(&mut self, serves: bool, pardoned: bool) -> Effects {
+        // A quarantine may be what kept the newest source from serving.
+        let is_hindered = pardoned && self.faults.of_source();
+        if serves && !is_hindered {
+            return Effects::work(Work::EndStart);
+        }
+        self.failures = Failures::default();
+        Effects::work(if is_hindered { Work::BuildSource } else { Work::BringUp })
+    }
+
+    /// A stored version serves or does not, maybe because it refuses its configuration.
     pub(super) fn tried(&mut self, serves: bool, is_unfit: bool) -> Effects {
         let Some(start) = &mut self.start else { return Effects::default() };
         match (start.trying.take(), start.stage, start.by) {
@@ -84,7 +95,7 @@ impl Lifecycle {
         let refused = self.faults.refused();
         let Some(start) = &mut self.start else { return Effects::default() };
         while let Some(digest) = start.rest.pop_front() {
-            // It has just said why it does not come up.
+            // It was just refused.
             let unfit =
                 refused.as_ref().filter(|(refused, _)| *refused == digest && start.stage == Stage::Fallback);
             let unfit = unfit.map(|(_, unfit)| unfit.is_some());

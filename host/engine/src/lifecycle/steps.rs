@@ -34,7 +34,7 @@ impl<S: Copy> Steps<S> {
         }
     }
 
-    /// Whether the reload goes on. If it does, it is not given up before its next step.
+    /// Whether the reload continues. If it does, it is not given up before its next step.
     ///
     /// # Errors
     ///

@@ -10,7 +10,7 @@ use crate::{
     build::{BuildError, Built, Moment, OwnWrites},
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stage, Stages},
-    lifecycle::{Aim, Compiled, Input, Work},
+    lifecycle::{Aim, Compiled, Input, Reading, Work},
     reload, spans,
     watch::{CLOCK_GRAIN, Change, GRACE, Inputs, StaleLocks, Stamps, What, changed_at},
 };
@@ -35,14 +35,18 @@ enum Awaited<T> {
 }
 
 impl Worker {
-    /// Builds as the lifecycle says, until a build is overtaken by no edit. The first error is why there was no end of it,
-    /// the second why there is no library.
+    /// Builds as the lifecycle asks, until no edit overtakes a build. Returns the aim, whether the result becomes a new
+    /// generation whatever it is, and the result. The outer error is why there was no end of it, the inner one why there is
+    /// no library.
     pub(super) async fn build(
         &mut self,
         cause: &mut Cause,
         stages: &mut Stages,
-    ) -> Result<(Aim, Result<Built, ReloadError>), HostError> {
+    ) -> Result<(Aim, bool, Result<Built, ReloadError>), HostError> {
         let mut work = self.step(Input::Build(cause.aim()));
+        if work.is_none() {
+            return Err(self.stopping());
+        }
         let mut built = None;
         loop {
             let span = cause.span(self);
@@ -63,7 +67,9 @@ impl Worker {
                     }
                     next
                 }
-                Some(Work::EndBuild(aim)) if let Some(built) = built.take() => return Ok((aim, built)),
+                Some(Work::EndBuild { aim, renews }) if let Some(built) = built.take() => {
+                    return Ok((aim, renews, built));
+                }
                 _ => Err(self.stopping()),
             };
             work = next.inspect_err(|_| spans::ends(&span, "stopped"))?;
@@ -79,7 +85,7 @@ impl Worker {
         if cause.change.is_some() {
             stages.detect = cause.age_ms();
         }
-        self.tell(EventKind::BuildStarted { cause: cause.change.as_ref().map(|change| change.path.clone()) });
+        self.emit(EventKind::BuildStarted { cause: cause.change.as_ref().map(|change| change.path.clone()) });
         let manifest = self.said();
         let (context, entry) = (self.context.clone(), self.shared.entry.clone());
         let before = Stamps::of(&self.inputs);
@@ -133,8 +139,8 @@ impl Worker {
         }
         self.warn_of(&settled);
         if self.overlap.has_changed(manifest) {
-            // The build writes it again each time: what it says by now is in force, and causes no build.
-            self.take_manifest().await;
+            // The build writes it again each time. Its present content takes effect, and causes no build.
+            self.take_manifest(Reading::Edit).await;
         }
         let compiled = match &built {
             _ if self.is_on_its_way(&built) => Compiled::Incomplete,
@@ -153,11 +159,11 @@ impl Worker {
         spans::ends(&cause.span(self), "superseded");
         *cause = newer;
         if cause.is_manifest() {
-            self.take_manifest().await;
+            self.take_manifest(Reading::Edit).await;
         }
     }
 
-    /// Waits for something while the plugin goes on: what serves is kept alive meanwhile, however long it takes.
+    /// Waits for something. Meanwhile, what serves is kept alive, however long that takes.
     async fn attend<T>(&mut self, mut work: Pin<&mut impl Future<Output = T>>) -> Awaited<T> {
         loop {
             let input = tokio::select! {
@@ -227,7 +233,7 @@ impl Worker {
                 Awaited::Changed(change) | Awaited::Next(change) => {
                     if change.what == What::Manifest {
                         cause.change = Some(change);
-                        self.take_manifest().await;
+                        self.take_manifest(Reading::Edit).await;
                     }
                 }
                 Awaited::Stopped(stopped) => return Err(stopped),
@@ -245,7 +251,7 @@ impl Worker {
                 // The next build reads it.
                 Awaited::Changed(change) | Awaited::Next(change) => {
                     if change.what == What::Manifest {
-                        self.take_manifest().await;
+                        self.take_manifest(Reading::Edit).await;
                     }
                 }
                 Awaited::Stopped(stopped) => return Err(stopped),

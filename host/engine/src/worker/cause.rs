@@ -17,7 +17,7 @@ pub(super) struct Cause {
     pub(super) change: Option<Change>,
     began: Instant,
     pub(super) why: Why,
-    /// What the compiler said of it.
+    /// The warnings of the compiler.
     pub(super) warnings: Vec<Diagnostic>,
     /// What `tracing` shows of it; none until it begins.
     span: Span,

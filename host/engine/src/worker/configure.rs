@@ -5,7 +5,7 @@ use crate::{
     error::{HostError, ReloadCause},
     event::{EventKind, Stage, Stages},
     id::Generation,
-    lifecycle::{Input, Next, Work},
+    lifecycle::{Config, Input, Next, Work},
     load::LifecycleError,
     manifest::Manifest,
     registry::Live,
@@ -13,18 +13,7 @@ use crate::{
     step::Step,
 };
 use replug_api::PluginError;
-use serde_json::{Map, Value};
 use std::sync::Arc;
-
-/// A plugin's configuration.
-pub(crate) type Config = Map<String, Value>;
-
-/// A configuration that was given by order.
-pub(crate) struct Given {
-    config: Config,
-    /// What the manifest said then. As soon as it says something else, the author has changed their mind.
-    instead_of: Config,
-}
 
 /// How a new configuration took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,15 +46,13 @@ impl Worker {
         new: &Arc<Manifest>,
     ) -> (Result<Configured, HostError>, Next) {
         let done = self.hand_over(live, new).await;
-        let next = match self.step(Input::ConfigureEnded) {
+        let next = match self.step(Input::ConfigureEnded { taken: done.is_ok() }) {
             Some(Work::GoOn(next)) => next,
             _ => Next::Nothing,
         };
         if let Ok(configured) = &done {
-            self.accept(new.clone());
             self.record.change(|record| record.accepts(&new.config));
-            self.do_now(Input::WordsApply);
-            self.tell(EventKind::Configured { how: configured.how().into() });
+            self.emit(EventKind::Configured { how: configured.how().into() });
         }
         (done, next)
     }
@@ -91,34 +78,12 @@ impl Worker {
         error.into()
     }
 
-    /// Takes over a configuration that no file says. If the plugin refuses it, the one before holds.
+    /// Sets a configuration by order. If the plugin refuses it, the previous one stays in force.
     pub(super) async fn configure_by_order(&mut self, config: Config) -> Result<Configured, HostError> {
-        let old = self.manifest();
-        let said = self.said().config.clone();
-        let new = Arc::new(Manifest { config: config.clone(), ..(*old).clone() });
-        let done = match self.shared.entry.live() {
-            Some(live) => {
-                self.do_now(Input::ConfigureBegan);
-                self.configure(live, &new).await.0
-            }
-            None => {
-                self.accept(new);
-                Ok(Configured::AtStart)
-            }
-        };
-        if done.is_ok() {
-            let said = self.given.take().map_or(said, |given| given.instead_of);
-            self.given = Some(Given { config, instead_of: said });
+        let live = self.shared.entry.live();
+        match (self.step(Input::Configure { config, serves: live.is_some() }), live) {
+            (Some(Work::Configure(new)), Some(live)) => self.configure(live, &new).await.0,
+            _ => Ok(Configured::AtStart),
         }
-        done
-    }
-
-    /// The manifest with the configuration that was given by order, as long as that holds.
-    pub(super) fn with_given(&mut self, mut read: Manifest) -> Manifest {
-        match &self.given {
-            Some(given) if given.instead_of == read.config => read.config = given.config.clone(),
-            _ => self.given = None,
-        }
-        read
     }
 }

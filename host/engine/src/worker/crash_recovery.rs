@@ -67,7 +67,7 @@ impl Worker {
         let (true, Some((version, state))) = (self.record.is_own(), &self.saved) else { return };
         if let Err(error) = self.context.checkpoints.keep_for_good(self.id(), (*version, state)) {
             let reason = format!("its state cannot be written: {error}; it is lost when the host ends");
-            self.tell(EventKind::CheckpointLost { reason });
+            self.emit(EventKind::CheckpointLost { reason });
         }
     }
 
@@ -90,20 +90,20 @@ impl Worker {
         let aside = self.record.is_own().then(|| self.context.checkpoints.put_aside(self.id())).flatten();
         let aside =
             aside.map(|file| format!("; the state is kept in {}", file.display())).unwrap_or_default();
-        self.tell(EventKind::CheckpointLost {
+        self.emit(EventKind::CheckpointLost {
             reason: format!("{why}: the plugin begins without it{aside}"),
         });
     }
 
-    /// Remembers where the generation that serves is, and tells of it if that is news.
+    /// Remembers where the generation that serves runs, and reports it if that is news.
     pub(super) fn note_place(&self, moved: Option<&Moved>) {
         let reason = moved.map(ToString::to_string);
         let before = std::mem::replace(&mut self.shared.progress.lock().moved, reason.clone());
-        // Of a crash was told when it was found out.
+        // A crash was reported when it was found.
         if let (Some(Moved::Unaffordable(_) | Moved::PanicAborts), Some(reason), None) =
             (moved, reason, before)
         {
-            self.tell(EventKind::PluginDemoted { method: None, line: None, signal: None, reason });
+            self.emit(EventKind::PluginDemoted { method: None, line: None, signal: None, reason });
         }
     }
 
@@ -113,7 +113,7 @@ impl Worker {
             self.shared.entry.set_reason(&demotion.to_string());
         }
         if !self.context.demotions.is_news(self.id(), demotion.digest) {
-            self.tell(demotion.event());
+            self.emit(demotion.event());
         }
     }
 

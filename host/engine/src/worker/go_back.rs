@@ -15,7 +15,7 @@ impl Worker {
     /// Counts the calls of the generation that serves, and those that failed as its manifest sees it.
     pub(super) fn count_calls(&self) -> Input {
         let (Some(live), Some(spec)) = (self.shared.entry.live(), &self.manifest().reload.confirm) else {
-            // Its death is about to be heard of, or it is not watched any more.
+            // Its death is about to be received, or it is no longer watched.
             return Input::Calls { total: 0, failed: 0 };
         };
         let Calls { calls: total, failures } = live.calls();
@@ -26,13 +26,13 @@ impl Worker {
         Input::Calls { total, failed }
     }
 
-    /// Tells that a new version has proved to be bad, which its source goes on being.
+    /// Reports that a new version has proved to be bad. Its source stays bad.
     pub(super) fn taken_back(&mut self, from: Generation, reason: &str, fault: &str) {
         self.record.change(|record| record.went_back_because(fault));
-        self.tell(EventKind::RolledBack { from, reason: reason.into() });
+        self.emit(EventKind::RolledBack { from, reason: reason.into() });
     }
 
-    /// Goes back to that artifact or to the one before, and says from which generation to which.
+    /// Goes back to that artifact or to the one before. Returns from which generation to which.
     pub(super) async fn rollback(
         &mut self,
         to: Option<Digest>,

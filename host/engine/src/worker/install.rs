@@ -36,7 +36,7 @@ struct Attempt {
     artifact: Option<Digest>,
     /// The version that was stopped to make room.
     stopped: Option<Stopped>,
-    /// Says to whoever hears of the death of the generation that it has served.
+    /// Whether the generation has served, for whoever receives its death.
     served: Arc<AtomicBool>,
     stages: Stages,
     span: Span,
@@ -58,7 +58,8 @@ impl Worker {
         cause: Cause,
         stages: Stages,
     ) -> Result<Generation, HostError> {
-        let candidate = Candidate { how: cause.how(&offer.0), replaces: self.shared.entry.live().is_some() };
+        let (how, manifest) = (cause.how(&offer.0), offer.1.clone());
+        let candidate = Candidate { how, manifest, replaces: self.shared.entry.live().is_some() };
         let work = self.step(Input::Install(candidate));
         let failed = match self.attempts((offer, None), (cause, stages), work).await {
             Ok(generation) => return generation.ok_or_else(|| self.stopping()),
@@ -215,7 +216,7 @@ impl Worker {
                     Installed::PassedOver => Input::PassedOver,
                     _ => Input::Unchanged,
                 });
-                self.tell(EventKind::BuildUnchanged { warnings: cause.warnings });
+                self.emit(EventKind::BuildUnchanged { warnings: cause.warnings });
                 return attempt.before;
             }
         };
@@ -223,12 +224,7 @@ impl Worker {
         attempt.served.store(true, Ordering::Relaxed);
         let total_ms = cause.age_ms();
         let gap_ms = attempt.stopped.map(|stopped| stopped.gap_ms());
-        if !Arc::ptr_eq(&manifest, &self.manifest()) {
-            self.accept(manifest);
-            // This version takes what the one before has refused.
-            self.do_now(Input::WordsApply);
-        }
-        self.note_serving(&live, attempt.how);
+        self.note_serving(&live, attempt.how, &manifest);
         self.do_now(Input::Served {
             version: Version { generation: live.generation, digest: live.digest },
             stateful: live.stateful(),

@@ -20,13 +20,14 @@ mod shell;
 mod stop;
 mod supervise;
 
+pub(crate) use crate::lifecycle::Config;
 use crate::{
     artifact::Held,
     build::Moment,
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stage},
     id::{Generation, PluginId},
-    lifecycle::{By, Input, Lifecycle, Next, Past, Ticket},
+    lifecycle::{By, Input, Lifecycle, Next, Past, Reading, Ticket, Work},
     load::process::SavedBy,
     manifest::{self, Manifest, ManifestError},
     record::{Kept, Wanted},
@@ -35,9 +36,7 @@ use crate::{
     watch::{Change, Inputs, StaleLocks, Stamps, Watcher, What},
 };
 use cause::Cause;
-pub(crate) use configure::Config;
 pub use configure::Configured;
-use configure::Given;
 pub(crate) use order::{Order, Reply, StartWhy, StopWhy};
 use overlap::{Overlap, Settled};
 use parking_lot::Mutex;
@@ -79,11 +78,6 @@ pub(crate) struct Worker {
     last_generation: u64,
     /// What is remembered of the plugin over the end of the host.
     record: Kept,
-    /// What the manifest says by now, if what serves has to be another to follow it. Until that has come up, the one
-    /// before is in force, as a whole: a version that is started again follows what it was accepted with.
-    pending: Option<Arc<Manifest>>,
-    /// A configuration that was given by order, and goes before the manifest's.
-    given: Option<Given>,
     /// A build that failed while the manifest was missing, which is not reported yet: a plugin that is gone is reported as
     /// such.
     unclear: Option<ReloadError>,
@@ -100,8 +94,6 @@ pub(crate) struct Worker {
     /// Which changes were made while a build ran.
     overlap: Overlap,
     stale_locks: StaleLocks,
-    /// How many builds in a row have failed since a file that was watched has changed.
-    failures: u32,
 }
 
 impl Worker {
@@ -116,16 +108,16 @@ impl Worker {
         let (orders, inbox) = mpsc::unbounded_channel();
         let mut record = context.records.of(&manifest.id);
         record.note(|record| record.reads(&manifest));
-        let past = Past { manifest: unusable.as_ref().map(ToString::to_string), ..shell::past(&record) };
-        let policy = shell::policy(&manifest);
-        let lifecycle = Lifecycle::new(manifest.id.clone(), policy, past, shell::any_number());
+        let past = Past { unusable: unusable.as_ref().map(ToString::to_string), ..shell::past(&record) };
+        let manifest = Arc::new(manifest);
+        let lifecycle = Lifecycle::new(manifest.clone(), past, shell::any_number());
         let mut progress = Progress::of(&record);
         progress.faults = lifecycle.faults().clone();
         progress.has_read(&manifest);
         let entry = Arc::new(Entry::new(manifest.id.clone(), why_at_rest(record.wanted())));
         let handle = WorkerHandle {
             entry,
-            manifest: Arc::new(Mutex::new(Arc::new(manifest))),
+            manifest: Arc::new(Mutex::new(manifest)),
             progress: Arc::new(Mutex::new(progress)),
             orders,
         };
@@ -140,8 +132,6 @@ impl Worker {
             received: 0,
             last_generation: record.generation(),
             record,
-            pending: None,
-            given: None,
             unclear: None,
             held: None,
             saved: None,
@@ -150,7 +140,6 @@ impl Worker {
             present: Stamps::default(),
             overlap: Overlap::default(),
             stale_locks: StaleLocks::default(),
-            failures: 0,
         };
         tokio::spawn(worker.run(Order::Begin { with_host, unusable }));
         handle
@@ -170,11 +159,10 @@ impl Worker {
                 }
             }
             Order::Changed(change) => self.changed(change).await,
-            Order::NewDefaults => self.new_defaults().await,
+            Order::NewDefaults => self.read_and_build(Reading::Defaults).await,
             Order::Return(manifest) => {
-                self.given = None;
                 self.shared.progress.lock().has_read(&manifest);
-                self.accept(manifest);
+                self.do_now(Input::Returned(manifest));
                 self.watch_sources().await;
             }
             Order::Moved(manifest) => self.moved(&manifest).await,
@@ -197,7 +185,7 @@ impl Worker {
             }
             Order::Rollback(to, reply) => {
                 let done = self.rollback(to).await.map(|(from, generation)| {
-                    self.tell(EventKind::RolledBack { from, reason: "it was asked for".into() });
+                    self.emit(EventKind::RolledBack { from, reason: "it was asked for".into() });
                     generation
                 });
                 let _ = reply.send(done);
@@ -221,18 +209,16 @@ impl Worker {
         self.want();
         self.look_at_unusable().await;
         let pardoned = self.lift_quarantine();
-        // A quarantine may be what kept the newest source from serving.
-        let is_hindered = pardoned && self.lifecycle.faults().of_source();
-        if let Some(live) = self.shared.entry.live().filter(|_| !is_hindered) {
-            return Ok(live.generation);
+        let live = self.shared.entry.live().map(|live| live.generation);
+        match (self.step(Input::StartAsked { serves: live.is_some(), pardoned }), live) {
+            (Some(Work::EndStart), Some(generation)) => Ok(generation),
+            (Some(Work::BuildSource), _) => {
+                let done = self.rebuild(Cause::order()).await;
+                // If that fails and another version serves, what was asked for is so all the same.
+                done.or_else(|error| self.shared.entry.live().map(|live| live.generation).ok_or(error))
+            }
+            _ => self.start_where_stopped().await,
         }
-        self.do_now(Input::Pardoned);
-        if is_hindered {
-            let done = self.rebuild(Cause::order()).await;
-            // If that fails and another version serves, what was asked for is so all the same.
-            return done.or_else(|error| self.shared.entry.live().map(|live| live.generation).ok_or(error));
-        }
-        self.start_where_stopped().await
     }
 
     /// Someone has asked for the plugin: it is to run from now on, also when the host is another.
@@ -245,7 +231,7 @@ impl Worker {
 
     async fn changed(&mut self, change: Change) {
         if change.before.is_some() {
-            self.failures = 0;
+            self.do_now(Input::Edited);
         }
         let own = self.context.builder.own_writes(&self.said(), (Moment::After, &change.path));
         let change = match (self.overlap.judge_late(&change, own), change.what) {
@@ -254,18 +240,14 @@ impl Worker {
             (settled, What::Manifest) => {
                 self.warn_of(&settled);
                 if self.overlap.is_unstable(&change.path) {
-                    self.take_manifest().await;
+                    self.take_manifest(Reading::Edit).await;
                     return;
                 }
                 change
             }
         };
         let cause = Cause::of(change);
-        if cause.is_manifest() && self.take_manifest().await != Next::Build {
-            return;
-        }
-        // A plugin that was stopped stays so until it is started.
-        if !self.lifecycle.is_wanted() {
+        if cause.is_manifest() && self.take_manifest(Reading::Edit).await != Next::Build {
             return;
         }
         // Whoever waits for the result reads the events.
@@ -282,25 +264,25 @@ impl Worker {
     fn report_failed(&self, error: &ReloadError, gap_ms: Option<f64>) {
         // Once an order is refused, all is as it was before.
         if self.lifecycle.configures() != Some(By::Order) {
-            self.say_why_down(error);
+            self.note_why_down(error);
         }
         let configures = self.lifecycle.configures();
         let kept_generation = self.shared.entry.live().map(|live| live.generation);
         let file = Some(self.manifest().file.clone()).filter(|_| configures != Some(By::Order));
-        let key = error.cause.unfit_config_key().filter(|_| self.given.is_none());
+        let key = error.cause.unfit_config_key().filter(|_| !self.lifecycle.is_overridden());
         let at = file.as_ref().zip(key).and_then(|(file, key)| Some((file, manifest::line_of(file, &key)?)));
         let (stage, mut error) = (error.stage, error.cause.to_string());
         if let Some((file, line)) = at {
             error = format!("{}:{line}: {error}", file.display());
         }
-        self.tell(match configures {
+        self.emit(match configures {
             Some(_) => EventKind::ConfigureFailed { file, error, kept_generation },
             None => EventKind::ReloadFailed { stage, error, kept_generation, gap_ms },
         });
     }
 
     /// Lets callers know why nothing serves, if nothing does.
-    fn say_why_down(&self, error: &ReloadError) {
+    fn note_why_down(&self, error: &ReloadError) {
         if self.shared.entry.live().is_none() {
             self.shared.entry.set_reason(&format!("{} failed: {}", error.stage.name(), error.cause));
         }
@@ -326,12 +308,12 @@ impl Worker {
 
     /// The manifest that is in force.
     fn manifest(&self) -> Arc<Manifest> {
-        self.shared.manifest.lock().clone()
+        self.lifecycle.manifest().clone()
     }
 
     /// The manifest as it was last read, whether it is in force or not: what a new version is to follow.
     fn said(&self) -> Arc<Manifest> {
-        self.pending.clone().unwrap_or_else(|| self.manifest())
+        self.lifecycle.latest_manifest().clone()
     }
 
     /// Whether the manifest is not there, of which the host learns.
@@ -343,7 +325,7 @@ impl Worker {
         self.shared.progress.lock().doing = stage;
     }
 
-    fn tell(&self, kind: EventKind) {
+    fn emit(&self, kind: EventKind) {
         self.context.settings.events.plugin(self.id(), kind);
     }
 

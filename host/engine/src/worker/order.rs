@@ -1,4 +1,4 @@
-//! What a worker can be told, and how it answers.
+//! The orders that a worker takes, and how it answers them.
 
 use super::{Config, Configured};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// What a worker can be told.
+/// An order to a worker.
 pub(crate) enum Order {
     /// Begin, with the host that takes the plugin in. With someone to answer, it starts unless it is not to. An edit that
     /// could not be used then is looked at.
@@ -95,7 +95,7 @@ pub(crate) enum StopWhy {
 }
 
 impl StopWhy {
-    /// Whether the plugin is to run from now on, if that says anything about it.
+    /// Whether the plugin is to run from now on, if the stop decides that.
     pub(super) fn wanted(self) -> Option<Wanted> {
         match self {
             Self::Asked | Self::Discarded => Some(Wanted::Stopped),

@@ -35,7 +35,7 @@ pub(super) struct Overlap {
     cuts: BTreeMap<PathBuf, u32>,
     /// How often each file was the cause of one more build since then.
     repeats: BTreeMap<PathBuf, u32>,
-    /// The files that every build writes with other content, which was said.
+    /// The files that every build writes with other content. That was reported.
     unstable: BTreeSet<PathBuf>,
 }
 
@@ -138,7 +138,7 @@ impl Overlap {
         self.held.get(path).is_some_and(|held| held.before == Some(Content::of(path)))
     }
 
-    /// Takes in that the build has ended by itself, and says what follows from the changes that were held.
+    /// Takes in that the build has ended by itself. Returns what follows from the changes that were held.
     pub(super) fn build_ends(&mut self, now: SystemTime) -> Settled {
         self.ended = Some(now);
         let paths: Vec<_> = self.held.keys().cloned().collect();
@@ -147,7 +147,7 @@ impl Overlap {
         self.settle(changed)
     }
 
-    /// Takes in a change that is heard of while no build runs: it may have been made while the last one ran.
+    /// Takes in a change that is reported while no build runs. It may have been made while the last one ran.
     pub(super) fn judge_late(&mut self, change: &Change, own: OwnWrites) -> Settled {
         let path = &change.path;
         let Some(ended) = self.ended else { return self.repeat(change) };
@@ -199,7 +199,7 @@ impl Overlap {
     /// Whether a file became what it is before the build began. One of the folders above it may have been moved since,
     /// which leaves the file's own times as they are.
     fn is_older_than_the_build(&self, path: &Path) -> bool {
-        // A clock that was set back says nothing.
+        // A clock that was set back proves nothing.
         let Some(began) = self.began.filter(|began| *began <= SystemTime::now()) else { return false };
         let is_older = |path: &Path| changed_at(path).is_some_and(|changed| changed + CLOCK_GRAIN < began);
         path.ancestors().all(is_older)

@@ -15,7 +15,7 @@ use crate::{
 use std::{fs, os::unix::fs::MetadataExt, sync::Arc, time::SystemTime};
 
 impl Worker {
-    /// Starts the plugin with its host, unless its manifest says otherwise or someone has stopped it.
+    /// Starts the plugin with its host, unless its manifest forbids that or someone has stopped it.
     ///
     /// The answer comes when a version serves, whether its source is newer or not. If the program of the host is another
     /// than the one in which that version served, it comes when the source was built: the program may have other
@@ -42,7 +42,7 @@ impl Worker {
         self.bring_up(StartBy::Order, &mut None).await
     }
 
-    /// Lets a version serve, as the lifecycle says.
+    /// Lets a version serve, as the lifecycle asks.
     async fn bring_up(
         &mut self,
         by: StartBy,
@@ -53,7 +53,7 @@ impl Worker {
         let stored = if takes_time { self.startable() } else { Vec::new() };
         let mut work = self.step(Input::Start { by, stored });
         let mut done = Err(self.stopping());
-        // Why a stored version was refused for what the manifest says.
+        // Why a stored version refuses its configuration.
         let mut unfit = None;
         loop {
             let tried = match work {
@@ -113,7 +113,7 @@ impl Worker {
         self.install((Source::Stored(digest), manifest), Cause::resume(), Stages::default()).await
     }
 
-    /// Whether a version must not run where its manifest would have it. Its build says so.
+    /// Whether a version must not run where its manifest would have it. Its build reports that.
     fn is_kept_out(&self, digest: Digest) -> bool {
         let mode = self.manifest().mode;
         let demoted = self.context.demotions.of(self.id(), digest).is_some();
@@ -132,24 +132,22 @@ impl Worker {
         }
         let accepted = Arc::new(Manifest { config, ..(*said).clone() });
         let generation = self.resume(digest, accepted).await.ok()?;
-        self.pending = Some(said);
-        self.do_now(Input::WordsRefused(refusal));
+        self.do_now(Input::ManifestRefused { manifest: said, text: refusal });
         Some(generation)
     }
 
-    /// Notes that a version serves.
-    pub(super) fn note_serving(&mut self, live: &Live, how: How) {
+    /// Notes that a version serves, and follows this manifest.
+    pub(super) fn note_serving(&mut self, live: &Live, how: How, manifest: &Manifest) {
         let (digest, generation) = (live.digest, live.generation);
         if self.held.as_ref().is_none_or(|held| held.digest() != digest) {
             self.held = self.context.store.hold(digest).map(Arc::new);
         }
-        let manifest = self.manifest();
         let config = manifest.config.clone();
         let most = self.context.settings.now().keep_artifacts.max(1);
         self.record.note(|record| {
             let served = Served { digest, generation, at: SystemTime::now() };
             record.serves(served, how, (config, own_program()));
-            record.serves_under(&manifest);
+            record.serves_under(manifest);
             record.forget_all_but(most);
         });
         self.shared.progress.lock().serves(&self.record);
@@ -193,7 +191,7 @@ impl Worker {
     }
 }
 
-/// What tells the program of this process from another, or from another build of it.
+/// What distinguishes the program of this process from another, or from another build of it.
 fn own_program() -> Option<String> {
     let file = fs::metadata("/proc/self/exe").ok()?;
     let (seconds, nanoseconds) = (file.mtime(), file.mtime_nsec());

@@ -1,21 +1,17 @@
 //! From a cause to a generation that serves, as the worker sees it: build, install, report.
 
 use super::{
-    GRACE, Worker,
+    Worker,
     cause::{Cause, Why},
 };
 use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stages},
     id::Generation,
-    lifecycle::{Aim, Input},
+    lifecycle::{Input, Work},
     reload::Source,
     spans,
 };
-use std::time::Instant;
-
-/// How many builds that failed in a row ask whether something was saved while they ran.
-const EARLY_FAILURES: u32 = 3;
 
 impl Worker {
     /// Builds until a build is not overtaken by a newer save, and lets the result serve.
@@ -25,7 +21,7 @@ impl Worker {
             self.record.save();
         }
         let mut stages = Stages::default();
-        let (aim, built) = self.build(&mut cause, &mut stages).await?;
+        let (aim, renews, built) = self.build(&mut cause, &mut stages).await?;
         cause.why = Why::Build(aim);
         let built = match built {
             Ok(built) => built,
@@ -34,14 +30,9 @@ impl Worker {
                 return Err(self.failed_build(error).await);
             }
         };
-        self.failures = 0;
         let inputs = built.inputs;
         cause.warnings = built.warnings;
-        let source = if aim == Aim::Renew || self.pending.is_some() {
-            Source::Rebuilt(built.artifact)
-        } else {
-            Source::Built(built.artifact)
-        };
+        let source = if renews { Source::Rebuilt(built.artifact) } else { Source::Built(built.artifact) };
         let installed = self.install((source, self.said()), cause, stages).await;
         // Not before: it takes a few milliseconds, and misses nothing that was saved meanwhile.
         self.watch(inputs);
@@ -50,35 +41,33 @@ impl Worker {
 
     async fn failed_build(&mut self, error: ReloadError) -> HostError {
         self.doing(None);
-        if self.is_missing() {
-            self.do_now(Input::BuildUnclear { until: Instant::now() + GRACE });
-            self.unclear = Some(error.clone());
-            return error.into();
+        let failed = Input::BuildFailed { text: error.to_string(), is_missing: self.is_missing() };
+        match self.step(failed) {
+            Some(Work::Rewatch { since_it_began }) => {
+                let as_of = self.overlap.began().filter(|_| since_it_began);
+                self.watch_sources_as_of(as_of).await;
+                self.report_failed_build(&error);
+            }
+            _ => self.unclear = Some(error.clone()),
         }
-        // Until it compiles again, any file that it may read counts, and so does what was saved since the build began. But
-        // a build that fails with the names of new files of its own each time must not cause the next one for ever.
-        self.failures += 1;
-        let as_of = self.overlap.began().filter(|_| self.failures <= EARLY_FAILURES);
-        self.watch_sources_as_of(as_of).await;
-        self.tell_failed_build(&error);
         error.into()
     }
 
-    fn tell_failed_build(&mut self, error: &ReloadError) {
+    fn report_failed_build(&self, error: &ReloadError) {
         let diagnostics = match &*error.cause {
             ReloadCause::Build(error) => error.diagnostics().to_vec(),
             _ => Vec::new(),
         };
-        self.say_why_down(error);
-        self.do_now(Input::BuildFailed(error.to_string()));
-        self.tell(EventKind::BuildFailed { error: error.cause.to_string(), diagnostics });
+        self.note_why_down(error);
+        self.emit(EventKind::BuildFailed { error: error.cause.to_string(), diagnostics });
     }
 
     /// Reports a build that failed while the manifest was missing, if that is back.
     pub(super) fn report_unclear_build(&mut self) {
         let unclear = self.unclear.take();
         if let Some(error) = unclear.filter(|_| !self.is_missing()) {
-            self.tell_failed_build(&error);
+            self.do_now(Input::UnclearBuildFailed(error.to_string()));
+            self.report_failed_build(&error);
         }
     }
 }

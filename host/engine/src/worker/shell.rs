@@ -4,8 +4,7 @@ use super::{Order, Worker, at, cause::Cause};
 use crate::{
     error::ReloadCause,
     event::{EventKind, Stage},
-    lifecycle::{Confirm, Effect, Effects, Input, Past, Policy, Ticket, Work},
-    manifest::Manifest,
+    lifecycle::{Effect, Effects, Input, Past, Ticket, Work},
     record::Record,
 };
 use std::{
@@ -13,26 +12,10 @@ use std::{
     time::Instant,
 };
 
-/// What a manifest says of the lifecycle.
-pub(super) fn policy(manifest: &Manifest) -> Policy {
-    let (process, reload) = (&manifest.process, &manifest.reload);
-    Policy {
-        restart_pause: process.restart_pause,
-        max_deaths: process.max_deaths,
-        death_window: process.death_window,
-        confirm: reload.confirm.as_ref().map(|spec| Confirm {
-            window: spec.window,
-            max_error_rate: spec.max_error_rate,
-            min_calls: spec.min_calls,
-        }),
-        checkpoint: reload.checkpoint,
-    }
-}
-
-/// What a record says of the hosts before.
+/// What a record holds of the hosts before.
 pub(super) fn past(record: &Record) -> Past {
     Past {
-        manifest: None,
+        unusable: None,
         source: record.gone_back_because().map(str::to_owned),
         saved_at_stop: record.state().is_some(),
         history: record.versions().iter().map(|version| version.digest).collect(),
@@ -58,7 +41,7 @@ impl Worker {
                     return;
                 }
                 // An order is done by what is so, not by what was so when it was given.
-                self.hear_of_deaths();
+                self.take_deaths();
                 self.tend(Input::Finished).await
             } else if let Some(input) = self.next_input().await {
                 self.tend(input).await
@@ -119,7 +102,7 @@ impl Worker {
     /// Hands in what happened, and does at once what is to be done at once. Returns what takes time.
     pub(super) fn step(&mut self, input: Input) -> Option<Work> {
         let Effects { now, then } = self.lifecycle.step(Instant::now(), input);
-        // Before anything is reported, so that whoever hears of it finds it so.
+        // Before anything is reported, so that a receiver of the report finds it so.
         self.shared.progress.lock().faults.clone_from(self.lifecycle.faults());
         for effect in now {
             self.apply(effect);
@@ -135,10 +118,14 @@ impl Worker {
                 }
             }
             Effect::ExpectRestart(due) => self.shared.entry.restart_due(due),
+            Effect::Publish(manifest) => {
+                *self.shared.manifest.lock() = manifest;
+                self.note_manifest();
+            }
             Effect::ReportCrash { version, exit, restart_in } => self.report_crash(version, exit, restart_in),
             Effect::Quarantine { digest, reason } => self.quarantine(digest, reason),
             Effect::CountRestart => self.shared.progress.lock().restarts += 1,
-            Effect::ReportRestart { deaths } => self.tell(EventKind::PluginRestarted { deaths }),
+            Effect::ReportRestart { deaths } => self.emit(EventKind::PluginRestarted { deaths }),
             Effect::ReportTakenBack { from, reason, fault } => self.taken_back(from, &reason, &fault),
             Effect::ReportNothingEarlier => {
                 let error = self.error(Stage::Confirm, ReloadCause::NothingEarlier);
@@ -146,13 +133,13 @@ impl Worker {
             }
             Effect::RememberGood => self.record.note(Record::is_good),
             Effect::ReportUnclearBuild => self.report_unclear_build(),
-            Effect::ReportSuperseded => self.tell(EventKind::BuildSuperseded),
+            Effect::ReportSuperseded => self.emit(EventKind::BuildSuperseded),
             Effect::ForgetState => self.forget_state(),
             Effect::LoseCheckpoint(why) => self.lose_checkpoint(&why),
             Effect::KeepState => self.keep_state(),
             Effect::NoteState => self.note_state(),
             Effect::DiscardState => self.discard_state(),
-            Effect::ReportStateLost(reason) => self.tell(EventKind::CheckpointLost { reason }),
+            Effect::ReportStateLost(reason) => self.emit(EventKind::CheckpointLost { reason }),
         }
     }
 }

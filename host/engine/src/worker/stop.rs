@@ -21,7 +21,7 @@ type HandedOver = Result<Option<SavedBy>, String>;
 
 impl Worker {
     pub(super) async fn stop(&mut self, why: StopWhy) {
-        self.hear_of_deaths();
+        self.take_deaths();
         let work = self.step(Input::Stop { discards: why == StopWhy::Discarded });
         let Some(Work::EndService { saves, report }) = work else { return };
         self.doing(None);
@@ -35,7 +35,7 @@ impl Worker {
             }
         }
         if report {
-            self.tell(EventKind::PluginStopped { reason: why.reason().into() });
+            self.emit(EventKind::PluginStopped { reason: why.reason().into() });
         }
     }
 
@@ -92,7 +92,7 @@ impl Worker {
             self.retire(retiring);
         }
         // It may have crashed on its way out.
-        self.hear_of_deaths();
+        self.take_deaths();
     }
 
     /// Hands in how what served has ended.

@@ -38,30 +38,30 @@ impl Died {
     }
 }
 
-/// The deaths that are yet to be heard of. They do not wait among the orders, each of which may take its time: whatever the
-/// worker waits for, it listens here too.
+/// The deaths that are not received yet. They do not wait among the orders, each of which may take its time: whatever the
+/// worker waits for, it receives deaths too.
 pub(super) struct Deaths {
-    heard: mpsc::UnboundedReceiver<Died>,
-    told: mpsc::UnboundedSender<Died>,
+    receiver: mpsc::UnboundedReceiver<Died>,
+    sender: mpsc::UnboundedSender<Died>,
 }
 
 impl Default for Deaths {
     fn default() -> Self {
-        let (told, heard) = mpsc::unbounded_channel();
-        Self { heard, told }
+        let (sender, receiver) = mpsc::unbounded_channel();
+        Self { sender, receiver }
     }
 }
 
 impl Deaths {
     /// The next one; waits for it.
     pub(super) async fn next(&mut self) -> Died {
-        self.heard.recv().await.expect("a sender is beside it")
+        self.receiver.recv().await.expect("a sender is beside it")
     }
 
-    /// Takes one back that is to be heard of later.
+    /// Takes one back that is to be received later.
     pub(super) fn put_back(&self, died: Option<Died>) {
         // The receiver is beside it.
-        died.into_iter().for_each(|died| drop(self.told.send(died)));
+        died.into_iter().for_each(|died| drop(self.sender.send(died)));
     }
 }
 
@@ -69,7 +69,7 @@ impl Worker {
     /// What is called when the process of a generation ends unasked.
     pub(super) fn on_death(&self, served: &Arc<AtomicBool>) -> OnDeath {
         let (entry, manifest) = (self.shared.entry.clone(), self.shared.manifest.clone());
-        let (deaths, served) = (self.deaths.told.clone(), served.clone());
+        let (deaths, served) = (self.deaths.sender.clone(), served.clone());
         Arc::new(move |(generation, digest)| {
             let (entry, manifest) = (entry.clone(), manifest.clone());
             let (deaths, served) = (deaths.clone(), served.clone());
@@ -84,8 +84,8 @@ impl Worker {
     }
 
     /// Attends to the deaths that are known by now.
-    pub(super) fn hear_of_deaths(&mut self) {
-        while let Ok(died) = self.deaths.heard.try_recv() {
+    pub(super) fn take_deaths(&mut self) {
+        while let Ok(died) = self.deaths.receiver.try_recv() {
             self.died(died);
         }
     }
@@ -134,17 +134,17 @@ impl Worker {
         self.shared.entry.set_reason(&reason);
         // Not before: it takes its time, and meanwhile a successor may come up, which must not be taken out.
         self.record.save();
-        self.tell(EventKind::PluginQuarantined { method: None, line: None, signal: None, reason });
+        self.emit(EventKind::PluginQuarantined { method: None, line: None, signal: None, reason });
     }
 
     /// Lets an artifact serve again, or in place of a later one. Says whether it does.
     pub(super) async fn serve_again(&mut self, digest: Digest, cause: Cause) -> bool {
         let again = (Source::Stored(digest), self.manifest());
-        // If it does not, that was told.
+        // If it does not, that was reported.
         self.install(again, cause, Stages::default()).await.is_ok()
     }
 
-    /// Saves the state, so that a crash costs no more than what came since. Says whether that goes on.
+    /// Saves the state, so that a crash costs no more than what came since. Returns whether that is to continue.
     pub(super) async fn checkpoint(&mut self) -> Input {
         let Some(live) = self.shared.entry.live().filter(|live| live.stateful()) else {
             return Input::CheckpointEnded { late: false };

@@ -2,8 +2,10 @@
 
 mod edits;
 mod install;
+mod names;
 mod starts;
 mod stops;
+mod texts;
 mod watch;
 mod worker;
 
@@ -15,10 +17,13 @@ use crate::{
     },
     record::How,
 };
+use names::{name, name_of};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
     time::{Duration, Instant},
 };
+use texts::Says;
 use watch::Watch;
 
 /// What orders there are.
@@ -30,7 +35,9 @@ pub(super) enum Order {
     Rollback,
     Configure,
     Edit,
-    Policy,
+    Return,
+    Defaults,
+    Move,
     Stop,
 }
 
@@ -39,7 +46,7 @@ impl Order {
         match self {
             Self::Save | Self::Edit => Request::Change,
             Self::Reload | Self::Start | Self::Rollback | Self::Configure => Request::Command,
-            Self::Policy => Request::Notice,
+            Self::Return | Self::Defaults | Self::Move => Request::Notice,
             Self::Stop => Request::Stop,
         }
     }
@@ -52,6 +59,8 @@ struct Store {
     saved: Option<u64>,
     /// Whether the record says that the next start begins with a state.
     is_noted: bool,
+    /// Whether the last stop has removed what was saved before.
+    is_forgotten: bool,
 }
 
 impl Store {
@@ -68,6 +77,12 @@ pub(super) struct World {
     machine: Lifecycle,
     watch: Watch,
     policy: Policy,
+    /// What the author has written.
+    file: Says,
+    /// What others take to be in force.
+    published: Says,
+    /// Whether the settings of the process of what serves are fixed.
+    is_fixed: bool,
     /// What serves; the others have ended.
     serves: Option<Version>,
     /// Whether what serves has state, or what served last had.
@@ -99,14 +114,17 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64, begin: Instant, verbose: bool) -> Self {
         let mut dice = Dice::new(seed);
-        let policy = policy(&mut dice);
+        let file = Says::new(&mut dice);
         Self {
-            machine: Lifecycle::new(plugin(), policy, Past::default(), dice.roll()),
+            machine: Lifecycle::new(Arc::new(file.manifest()), Past::default(), dice.roll()),
+            file,
+            published: file,
+            is_fixed: false,
             keeps: 2 + dice.below(4) as usize,
-            watch: Watch::new(policy, verbose),
+            watch: Watch::new(file, verbose),
             dice,
             now: begin,
-            policy,
+            policy: file.policy,
             serves: None,
             stateful: false,
             generations: 0,
@@ -150,7 +168,7 @@ impl World {
         self.settle();
         let explained = self.machine.faults().first().is_some() && self.watch.is_explained(self.source);
         let newest = self.serves.is_some_and(|it| it.digest == digest(self.source));
-        let is_right = newest || !self.machine.is_wanted() || explained || self.watch.was_chosen();
+        let is_right = newest || !self.watch.is_wanted || explained || self.watch.was_chosen();
         self.watch.rule(is_right, || "the newest source does not serve, and nothing says why".into());
         self.give(Order::Start);
         self.save();
@@ -191,8 +209,9 @@ impl World {
             7 => self.give(Order::Reload),
             8 => self.give(Order::Rollback),
             9 => {
-                let orders = [Order::Policy, Order::Configure, Order::Edit];
-                let order = orders[self.dice.below(3) as usize];
+                let orders =
+                    [Order::Return, Order::Defaults, Order::Move, Order::Configure, Order::Edit, Order::Edit];
+                let order = orders[self.dice.below(6) as usize];
                 self.give(order);
             }
             10..12 => self.give(Order::Stop),
@@ -262,11 +281,15 @@ impl World {
                 }
                 Work::Restart { digest, goes_back } => {
                     self.watch.restarts((self.now, digest), goes_back, &self.quarantined);
-                    let serves = self.install(digest, if goes_back { How::WentBack } else { How::Again });
+                    let again = (digest, self.machine.manifest().clone());
+                    let serves = self.install(again, if goes_back { How::WentBack } else { How::Again });
                     self.watch.restarted(self.now, digest, serves);
                     Input::TaskEnded { serves }
                 }
-                Work::GoBack { to } => Input::TaskEnded { serves: self.install(to, How::WentBack) },
+                Work::GoBack { to } => {
+                    let back = (to, self.machine.manifest().clone());
+                    Input::TaskEnded { serves: self.install(back, How::WentBack) }
+                }
                 Work::Checkpoint => self.checkpoint(),
                 Work::CountCalls => self.count_calls(),
                 of_a_build => return Some(of_a_build),
@@ -293,6 +316,12 @@ impl World {
         let knows = self.machine.service.last().filter(|_| is_serving);
         let is_known = !self.deaths.is_empty() || self.watch.is_on_the_way || knows == self.serves;
         self.watch.rule(is_known, || format!("it takes {knows:?} to serve, and {kind} came"));
+        let says =
+            [self.machine.manifest(), self.machine.latest_manifest()].map(|manifest| Says::of(manifest));
+        let (expected, published) = ([self.watch.in_force, self.watch.latest], self.published);
+        self.watch.rule(says == expected, || format!("{says:?} are its manifests, and not {expected:?}"));
+        self.watch
+            .rule(published == expected[0], || format!("{published:?} is what others take to be in force"));
         self.watch.begins(effects.then.as_ref(), &self.orders);
         self.watch.intends(&self.machine);
         effects.then
@@ -309,12 +338,15 @@ impl World {
                 self.good = self.machine.service.last().map(|last| last.digest);
                 self.watch.does(self.now, Effect::RememberGood, self.tried);
             }
+            Effect::Publish(manifest) => self.published = Says::of(&manifest),
             Effect::LoseCheckpoint(_) => {
-                self.store = Store { saved: None, is_noted: false, ..self.store };
+                // Its file may have to stay where it is.
+                let saved = self.store.saved.filter(|_| !self.calm && self.dice.chance(1, 4));
+                self.store = Store { saved, is_noted: false, ..self.store };
                 self.watch.gives_up_a_state();
             }
             Effect::KeepState | Effect::NoteState => self.store.is_noted = true,
-            Effect::ForgetState => self.store.saved = None,
+            Effect::ForgetState => (self.store.saved, self.store.is_forgotten) = (None, true),
             Effect::DiscardState => self.store = Store { saved: None, is_noted: false, ..self.store },
             effect => self.watch.does(self.now, effect, self.tried),
         }
@@ -337,58 +369,5 @@ fn policy(dice: &mut Dice) -> Policy {
         death_window: Duration::from_secs(1 + dice.below(60)),
         confirm: dice.chance(2, 3).then_some(confirm),
         checkpoint: dice.chance(1, 2).then(|| Duration::from_millis(100 + dice.below(2000))),
-    }
-}
-
-fn name(service: &Service) -> &'static str {
-    match service {
-        Service::Stopped => "stopped",
-        Service::Down { .. } => "down",
-        Service::GivenUp { .. } => "given up",
-        Service::Serving(_) => "serving",
-        Service::Backoff { .. } => "backoff",
-    }
-}
-
-fn name_of(input: &Input) -> &'static str {
-    match input {
-        Input::Accepted(_) => "Accepted",
-        Input::Order(..) => "Order",
-        Input::Finished => "Finished",
-        Input::Build(_) => "Build",
-        Input::GitIsQuiet => "GitIsQuiet",
-        Input::Considered { .. } => "Considered",
-        Input::Compiled(_) => "Compiled",
-        Input::PauseOver => "PauseOver",
-        Input::BuildFailed(_) => "BuildFailed",
-        Input::BuildUnclear { .. } => "BuildUnclear",
-        Input::Moved => "Moved",
-        Input::Start { .. } => "Start",
-        Input::Tried { .. } => "Tried",
-        Input::StartAnswered => "StartAnswered",
-        Input::SourceTried { .. } => "SourceTried",
-        Input::Unchanged => "Unchanged",
-        Input::ConfigureBegan => "ConfigureBegan",
-        Input::ConfigureEnded => "ConfigureEnded",
-        Input::ManifestRead(_) => "ManifestRead",
-        Input::ManifestUnusable(_) => "ManifestUnusable",
-        Input::WordsApply => "WordsApply",
-        Input::WordsRefused(_) => "WordsRefused",
-        Input::Refused(_) => "Refused",
-        Input::Wanted => "Wanted",
-        Input::Pardoned => "Pardoned",
-        Input::Served { .. } => "Served",
-        Input::Install(_) => "Install",
-        Input::NotInstalled(_) => "NotInstalled",
-        Input::StateLost => "StateLost",
-        Input::PassedOver => "PassedOver",
-        Input::Died(_) => "Died",
-        Input::Due => "Due",
-        Input::Calls { .. } => "Calls",
-        Input::TaskEnded { .. } => "TaskEnded",
-        Input::CheckpointEnded { .. } => "CheckpointEnded",
-        Input::RollBack(_) => "RollBack",
-        Input::Stop { .. } => "Stop",
-        Input::Ended { .. } => "Ended",
     }
 }

@@ -1,85 +1,140 @@
 //! Edits of the manifest, and new configurations.
 
-use super::World;
-use crate::lifecycle::{Edit, Input, Next, Work};
+use super::{World, texts::Says};
+use crate::{
+    lifecycle::{Aim, Input, Next, Reading, Settings, Work},
+    manifest::Manifest,
+    record::How,
+};
+use std::sync::Arc;
 
 impl World {
     /// Someone asks for another configuration.
     pub(super) fn configure(&mut self) {
-        self.step(Input::ConfigureBegan);
-        let (took_it, _) = self.is_configured(true);
-        if took_it {
-            self.accept();
+        let (before, serves) = (self.watch.latest, self.serves.is_some());
+        let set = Says { config: 10 + self.dice.below(3), ..self.watch.in_force };
+        let config = set.manifest().config;
+        let instead_of = self.watch.overridden.map_or(before.config, |(_, instead_of)| instead_of);
+        if !serves {
+            self.accepts(set);
+            self.watch.overridden = Some((set.config, instead_of));
+        }
+        let work = self.step(Input::Configure { config, serves });
+        if serves {
+            self.is_to_configure(work, set);
+            self.is_configured(set, Some(instead_of));
+        } else {
+            self.watch.rule(work.is_none(), || format!("of a configuration of nothing comes {work:?}"));
         }
     }
 
-    /// The manifest was edited. Returns what is left to do.
-    pub(super) fn edit(&mut self) -> Next {
-        // What takes another instance is more than another configuration.
-        let more = self.dice.chance(1, 2);
-        let edit = Edit {
-            serves: self.serves.is_some(),
-            reconfigures: self.dice.chance(1, 2),
-            needs_another: more && self.dice.chance(1, 2),
-            more,
-        };
-        let was_pending = self.watch.is_pending;
-        let work = self.step(Input::ManifestRead(edit));
-        let Some(Work::Adopt { at_once, next }) = work else {
-            self.watch.rule(false, || format!("of an edit comes {work:?}"));
-            return Next::Nothing;
-        };
-        let takes_over = edit.serves && (edit.reconfigures || edit.needs_another);
-        self.watch.rule(at_once != takes_over, || format!("{edit:?} is in force at once: {at_once}"));
-        if at_once {
-            self.accept();
+    /// The manifest was read, and may have been edited. Returns what is left to do.
+    pub(super) fn edit(&mut self, reading: Reading) -> Next {
+        if self.dice.chance(3, 4) {
+            self.file = self.file.edited(&mut self.dice);
         }
-        self.watch.is_pending = takes_over;
-        let next = match (edit.serves && !edit.more, edit.reconfigures) {
-            (false, _) => return self.expect_next(next, Next::Build),
-            (true, false) => next,
-            (true, true) => {
-                self.expect_next(next, Next::Configure);
-                let (took_it, next) = self.is_configured(false);
-                if took_it {
-                    self.accept();
-                }
-                next
-            }
-        };
+        let mut said = self.file;
+        match self.watch.overridden {
+            Some((config, instead_of)) if instead_of == said.config => said.config = config,
+            _ => self.watch.overridden = None,
+        }
+        let (old, was_pending) = (self.watch.in_force, self.watch.is_pending);
+        let rebuilds = self.watch.latest.build != said.build;
+        let settings = if self.is_fixed { Settings::Fixed } else { Settings::Open };
+        let serves = self.serves.map(|_| settings);
+        let reconfigures = old.config != said.config;
+        let needs_another = old.timeout != said.timeout || self.is_fixed && old.grace != said.grace;
+        let more = Says { config: said.config, ..old } != said;
+        if serves.is_some() && (reconfigures || needs_another) {
+            (self.watch.latest, self.watch.is_pending) = (said, true);
+        } else {
+            self.accepts(said);
+        }
+        let manifest = self.read();
+        let work = self.step(Input::ManifestRead { manifest, serves, reading });
+        let (mut comes_up, mut next) = (serves.is_none() || more, work);
+        if serves.is_some() && reconfigures && !more {
+            self.is_to_configure(next, said);
+            next = self.is_configured(said, None);
+            comes_up = false;
+        }
         let faults = self.machine.faults();
-        let may_fit = faults.is_unfit() || was_pending && faults.of_source();
-        self.expect_next(next, if may_fit { Next::Build } else { Next::Nothing })
+        comes_up = comes_up || faults.is_unfit() || was_pending && faults.of_source();
+        let expected = match reading {
+            Reading::Moved => Next::Build,
+            Reading::Edit if comes_up => Next::Build,
+            Reading::Defaults if rebuilds || comes_up && faults.is_unfit() => Next::Build,
+            Reading::Defaults if comes_up && self.watch.is_pending => Next::Renew,
+            _ => Next::Nothing,
+        };
+        let is_so = next == Some(Work::GoOn(expected));
+        self.watch.rule(is_so, || format!("after an edit comes {next:?}, and not {expected:?}"));
+        expected
     }
 
-    fn expect_next(&mut self, next: Next, expected: Next) -> Next {
-        self.watch.rule(next == expected, || format!("after an edit comes {next:?}, and not {expected:?}"));
-        next
+    /// The manifest as it is found where the plugin is now.
+    fn read(&self) -> Arc<Manifest> {
+        let (root, file) = (self.machine.manifest().root.clone(), self.machine.manifest().file.clone());
+        Arc::new(Manifest { root, file, ..self.file.manifest() })
     }
 
-    /// What serves takes its configuration or refuses it. Returns whether it does, and what is left to do.
-    fn is_configured(&mut self, by_order: bool) -> (bool, Next) {
+    /// What an edit leaves to do is done.
+    pub(super) fn follow_up(&mut self, next: Next) {
+        match (next, self.serves) {
+            (Next::Build, _) => {
+                self.rebuild(Aim::Update);
+            }
+            (Next::Renew, Some(serves)) => {
+                let manifest = self.machine.latest_manifest().clone();
+                if !self.install((serves.digest, manifest.clone()), How::Again) {
+                    self.is_refused(manifest);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What serves does not follow this manifest.
+    pub(super) fn is_refused(&mut self, manifest: Arc<Manifest>) {
+        (self.watch.latest, self.watch.is_pending) = (Says::of(&manifest), true);
+        let text = "it does not follow its manifest".to_owned();
+        self.step(Input::ManifestRefused { manifest, text: text.clone() });
+        let is_first = self.machine.faults().first() == Some(&text);
+        self.watch.rule(is_first, || "it was refused, and no one learns of it".into());
+    }
+
+    fn is_to_configure(&mut self, work: Option<Work>, with: Says) {
+        let is_so = matches!(&work, Some(Work::Configure(manifest)) if Says::of(manifest) == with);
+        self.watch.rule(is_so, || format!("it is to take {with:?}, and of that comes {work:?}"));
+    }
+
+    /// What serves takes its configuration, asks for another instance, or refuses it. Returns what follows.
+    fn is_configured(&mut self, with: Says, by_order_instead_of: Option<u64>) -> Option<Work> {
         self.takes_time();
         let before = self.machine.faults().clone();
-        let takes_it = self.calm || self.dice.chance(1, 2);
-        if !takes_it {
+        let mut taken = self.calm || self.dice.chance(1, 2);
+        if let (Some(serves), false, true) = (self.serves, self.calm, self.dice.chance(1, 4)) {
+            taken = self.install((serves.digest, Arc::new(with.manifest())), How::Again);
+        } else if !taken {
             let text = "it refuses its configuration".to_owned();
             self.step(Input::Refused(text.clone()));
             let faults = self.machine.faults();
+            let by_order = by_order_instead_of.is_some();
             let is_so = if by_order { *faults == before } else { faults.first() == Some(&text) };
             self.watch.rule(is_so, || format!("it was refused, and of {before:?} came something else"));
         }
-        let next = match self.step(Input::ConfigureEnded) {
-            Some(Work::GoOn(next)) => next,
-            _ => Next::Nothing,
-        };
-        (takes_it, next)
+        if taken {
+            self.accepts(with);
+            if let Some(instead_of) = by_order_instead_of {
+                self.watch.overridden = Some((with.config, instead_of));
+            }
+        }
+        self.step(Input::ConfigureEnded { taken })
     }
 
-    /// The plugin follows what its manifest says.
-    pub(super) fn accept(&mut self) {
-        self.watch.is_pending = false;
-        self.step(Input::Accepted(self.policy));
-        self.step(Input::WordsApply);
+    /// This is in force from now on.
+    pub(super) fn accepts(&mut self, said: Says) {
+        self.policy = said.policy;
+        self.watch.accepts(said);
     }
 }

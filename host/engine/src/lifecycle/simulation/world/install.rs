@@ -1,11 +1,13 @@
 //! Installations: versions that come up, refuse their state, or give their place back.
 
-use super::{Store, World};
+use super::{Store, World, texts::Says};
 use crate::{
     id::{Digest, Generation},
     lifecycle::{Because, BeginsWith, Candidate, Input, NotInstalled, Version, Work},
+    manifest::Manifest,
     record::How,
 };
+use std::sync::Arc;
 
 /// A version that was stopped to make room, and the state that it has saved.
 #[derive(Clone, Copy, Debug)]
@@ -16,16 +18,22 @@ struct Stopped {
 
 impl World {
     /// Lets an artifact serve, or fails to.
-    pub(super) fn install(&mut self, digest: Digest, how: How) -> bool {
+    pub(super) fn install(&mut self, (digest, manifest): (Digest, Arc<Manifest>), how: How) -> bool {
         let replaces = self.serves.is_some();
-        let mut work = self.step(Input::Install(Candidate { how, replaces }));
+        let candidate = Candidate { how, manifest: manifest.clone(), replaces };
+        let mut work = self.step(Input::Install(candidate));
         let (mut attempts, mut gave_up) = (0, false);
         let mut stopped: Option<Stopped> = None;
         // The version that was stopped comes up again.
         let mut returns = false;
         loop {
             let state = match work {
-                Some(Work::Install(BeginsWith::Kept)) => self.kept(),
+                Some(Work::Install(BeginsWith::Kept)) => {
+                    let is_kept = self.watch.promised.is_some();
+                    self.watch
+                        .rule(is_kept, || "a version begins with a state that no stop has saved".into());
+                    self.kept()
+                }
                 Some(Work::Install(BeginsWith::Checkpoint)) => self.store.saved,
                 Some(Work::Install(BeginsWith::Nothing)) => None,
                 Some(Work::BringBack) => stopped.and_then(|stopped| stopped.state),
@@ -41,11 +49,12 @@ impl World {
             let is_new = how == How::Built;
             let failed = match self.attempt((digest_now, returns), state, &mut stopped) {
                 Ok(version) if returns => {
-                    self.comes_up((version, How::Again), false, Some((is_new, digest)));
+                    let follows = self.machine.manifest().clone();
+                    self.comes_up((version, How::Again), (false, &follows), Some((is_new, digest)));
                     return false;
                 }
                 Ok(version) => {
-                    self.comes_up((version, how), replaces, None);
+                    self.comes_up((version, how), (replaces, &manifest), None);
                     return true;
                 }
                 Err(failed) => failed,
@@ -153,7 +162,12 @@ impl World {
     }
 
     /// A version serves from now on, maybe because another, which was built or not, has failed.
-    fn comes_up(&mut self, (version, how): (Version, How), replaces: bool, failed: Option<(bool, Digest)>) {
+    fn comes_up(
+        &mut self,
+        (version, how): (Version, How),
+        (replaces, follows): (bool, &Arc<Manifest>),
+        failed: Option<(bool, Digest)>,
+    ) {
         if let Some(before) = self.serves.filter(|_| !self.calm && self.dice.chance(1, 8)) {
             // Its process ends before its successor serves, and is heard of after that.
             self.deaths.push_back((before, true));
@@ -179,11 +193,11 @@ impl World {
             How::WentBack => false,
         };
         self.stateful = self.dice.chance(1, 2);
+        self.is_fixed = self.dice.chance(1, 2);
         let newest = how == How::Built;
-        if newest && self.watch.is_pending {
-            self.watch.is_on_the_way = true;
-            self.accept();
-            self.watch.is_on_the_way = false;
+        // What is in force already leaves the manifest pending that was read last.
+        if !Arc::ptr_eq(follows, self.machine.manifest()) {
+            self.accepts(Says::of(follows));
         }
         self.watch.serves((self.now, version), (unproven, newest));
         if let Some((is_new, digest)) = failed {

@@ -1,12 +1,12 @@
 //! Starts.
 
-use super::World;
+use super::{World, texts::Says};
 use crate::{
     id::Digest,
     lifecycle::{Aim, Input, StartBy, Work},
     record::How,
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 impl World {
     /// The plugin is to come up, as the lifecycle says.
@@ -26,7 +26,8 @@ impl World {
                     self.watch.rule(wanted, || format!("{digest:?} is started though it was stopped"));
                     let is_first = tried.insert((digest, built));
                     self.watch.rule(is_first, || format!("{digest:?} is tried twice"));
-                    let serves = self.install(digest, How::Again);
+                    let manifest = self.machine.manifest().clone();
+                    let serves = self.install((digest, manifest), How::Again);
                     let is_unfit = !serves && self.dice.chance(1, 2);
                     unfit = is_unfit.then_some(digest);
                     Input::Tried { serves, is_unfit }
@@ -36,10 +37,15 @@ impl World {
                     let may_fit =
                         by != StartBy::Order && (unfit.take() == Some(digest) || built && was_refused);
                     self.watch.rule(may_fit, || format!("{digest:?} goes back to another configuration"));
-                    Input::Tried {
-                        serves: self.install(digest, How::Again),
-                        is_unfit: self.dice.chance(1, 2),
+                    let said = self.machine.manifest().clone();
+                    // What it has accepted before.
+                    let accepted = Says { config: 20, ..Says::of(&said) };
+                    let serves = accepted != Says::of(&said)
+                        && self.install((digest, Arc::new(accepted.manifest())), How::Again);
+                    if serves {
+                        self.is_refused(said);
                     }
+                    Input::Tried { serves, is_unfit: self.dice.chance(1, 2) }
                 }
                 Some(Work::AnswerStart) => {
                     let may = by == StartBy::Host { same_program: true } && !answered && !built;

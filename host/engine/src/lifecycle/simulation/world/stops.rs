@@ -30,8 +30,12 @@ impl World {
         };
         self.unclear = None;
         let expected = expected.filter(|_| !discards);
+        let has_none = !discards && matches!(ending, Ending::Stateless);
+        self.store.is_forgotten = false;
         self.step(Input::Ended { ending, checkpoint: before.is_some() });
         self.watch.promised = expected;
+        let forgets = self.store.is_forgotten || !has_none;
+        self.watch.rule(forgets, || "a state is kept of what has none".into());
         let (saved, is_noted) = (self.store.saved, self.store.is_noted);
         self.watch.rule(is_noted == expected.is_some(), || {
             format!(

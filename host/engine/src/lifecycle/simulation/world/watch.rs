@@ -3,10 +3,10 @@
 mod builds;
 mod effects;
 
-use super::Order;
+use super::{Order, texts::Says};
 use crate::{
     id::Digest,
-    lifecycle::{Confirm, Input, Lifecycle, Policy, Service, Ticket, Version, Work},
+    lifecycle::{Confirm, Input, Intent, Lifecycle, Policy, Request, Service, Ticket, Version, Work},
 };
 use builds::Builds;
 use std::{
@@ -14,12 +14,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-#[derive(Default)]
 pub(super) struct Watch {
     wrong: Option<String>,
     /// All that has happened, if someone wants to know.
     notes: Option<Vec<String>>,
-    policy: Option<Policy>,
+    /// What is in force, and what the manifest said when it was read last.
+    pub(super) in_force: Says,
+    pub(super) latest: Says,
+    /// The configuration that was set by an order, and what the manifest said then.
+    pub(super) overridden: Option<(u64, u64)>,
+    /// How many builds in a row have failed since an edit.
+    pub(super) failed_builds: u32,
     /// Whether someone wants the plugin to run, as far as orders have been carried out.
     pub(super) is_wanted: bool,
     /// The orders that are not answered.
@@ -67,8 +72,36 @@ enum Expected {
 }
 
 impl Watch {
-    pub(super) fn new(policy: Policy, verbose: bool) -> Self {
-        Self { policy: Some(policy), notes: verbose.then(Vec::new), ..Self::default() }
+    pub(super) fn new(says: Says, verbose: bool) -> Self {
+        Self {
+            wrong: None,
+            notes: verbose.then(Vec::new),
+            in_force: says,
+            latest: says,
+            overridden: None,
+            failed_builds: 0,
+            is_wanted: false,
+            open: BTreeMap::new(),
+            received: None,
+            under_way: None,
+            builds: None,
+            has_task: false,
+            is_on_the_way: false,
+            current: None,
+            last: None,
+            is_up: false,
+            promised: None,
+            may_give_up: false,
+            unproven: None,
+            expected: None,
+            failures: Vec::new(),
+            restart: None,
+            taken_back: None,
+            source_is_wrong: false,
+            explained: None,
+            is_pending: false,
+            is_chosen: false,
+        }
     }
 
     pub(super) fn verdict(self) -> Result<(), String> {
@@ -89,7 +122,7 @@ impl Watch {
     }
 
     fn policy(&self) -> Policy {
-        self.policy.expect("it is there from the beginning")
+        self.in_force.policy
     }
 
     pub(super) fn given(&mut self, ticket: Ticket, order: Order) {
@@ -129,8 +162,10 @@ impl Watch {
         match work {
             None
             | Some(
-                Work::Adopt { .. }
-                | Work::GoOn(_)
+                Work::GoOn(_)
+                | Work::Configure(_)
+                | Work::Rewatch { .. }
+                | Work::BringUp
                 | Work::ServeStored(_)
                 | Work::ServeAccepted(_)
                 | Work::AnswerStart
@@ -158,7 +193,8 @@ impl Watch {
                 let builds = self.builds.take().is_some();
                 self.rule(builds && stops, || "a build is cancelled without a stop".into());
                 let known = self.open.iter().filter(|(ticket, _)| Some(**ticket) <= self.received);
-                let mut pointless = known.filter(|(_, order)| !matches!(order, Order::Stop | Order::Policy));
+                let mut pointless =
+                    known.filter(|(_, order)| !matches!(order.request(), Request::Stop | Request::Notice));
                 let left = pointless.next().map(|(ticket, _)| *ticket);
                 self.rule(left.is_none(), || format!("a stop leaves {left:?} waiting"));
                 self.rests();
@@ -185,7 +221,7 @@ impl Watch {
 
     /// After each step.
     pub(super) fn intends(&mut self, machine: &Lifecycle) {
-        let is_wanted = machine.is_wanted();
+        let is_wanted = machine.intent == Intent::Run;
         self.rule(is_wanted == self.is_wanted, || format!("that it is to run is {is_wanted}"));
         let restarts = matches!(machine.service, Service::Backoff { .. });
         self.rule(is_wanted || !restarts, || "it is not to run, and to be restarted".into());
@@ -207,9 +243,9 @@ impl Watch {
         self.failures.clear();
     }
 
-    pub(super) fn follows(&mut self, policy: Policy) {
-        (self.policy, self.is_pending) = (Some(policy), false);
-        if policy.confirm.is_none() {
+    pub(super) fn accepts(&mut self, says: Says) {
+        (self.in_force, self.latest, self.is_pending) = (says, says, false);
+        if says.policy.confirm.is_none() {
             self.unproven = None;
         }
     }

@@ -1,12 +1,12 @@
 //! What the worker does, as far as the lifecycle has asked for it: it builds, lets versions serve, or fails to.
 
-use super::{Order, World, digest, policy};
+use super::{Order, World, digest};
 use crate::{
     id::Digest,
-    lifecycle::{Aim, Compiled, Input, Next, Rollback, Ticket, Work},
+    lifecycle::{Aim, Candidate, Compiled, Input, Reading, Rollback, Ticket, Work},
     record::How,
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 impl World {
     pub(super) fn carry_out(&mut self, ticket: Ticket) {
@@ -14,48 +14,79 @@ impl World {
         self.watch.note(|| format!("carried out: {order:?}, {ticket:?}"));
         match order {
             Order::Stop => self.stop(),
-            Order::Policy => {
-                self.policy = policy(&mut self.dice);
-                self.watch.follows(self.policy);
-                self.step(Input::Accepted(self.policy));
+            Order::Return => {
+                self.file = self.file.edited(&mut self.dice);
+                self.watch.overridden = None;
+                self.accepts(self.file);
+                self.step(Input::Returned(Arc::new(self.file.manifest())));
+            }
+            Order::Defaults => {
+                let next = self.edit(Reading::Defaults);
+                self.follow_up(next);
+            }
+            Order::Move => {
+                self.unclear = None;
+                self.step(Input::Moved { root: "elsewhere".into(), file: "elsewhere/plugin.toml".into() });
+                let next = self.edit(Reading::Moved);
+                self.follow_up(next);
             }
             Order::Save => {
-                if self.machine.is_wanted() {
-                    self.rebuild(Aim::Update);
+                if self.dice.chance(3, 4) {
+                    self.watch.failed_builds = 0;
+                    self.step(Input::Edited);
                 }
+                self.rebuild(Aim::Update);
             }
             Order::Reload => {
                 self.watch.wanted();
                 self.step(Input::Wanted);
                 self.rebuild(Aim::Renew);
             }
-            Order::Start => {
-                self.watch.wanted();
-                self.step(Input::Wanted);
-                self.quarantined.clear();
-                if self.serves.is_some() && self.tried == Some(self.source) {
-                    return;
-                }
-                if self.serves.is_none() {
-                    self.watch.pardoned();
-                    self.step(Input::Pardoned);
-                    self.start();
-                } else {
-                    self.rebuild(Aim::Renew);
-                }
-            }
+            Order::Start => self.start_by_order(),
             Order::Rollback => self.roll_back(),
             Order::Configure => self.configure(),
             Order::Edit => {
-                if self.edit() == Next::Build && self.machine.is_wanted() {
-                    self.rebuild(Aim::Update);
-                }
+                let next = self.edit(Reading::Edit);
+                self.follow_up(next);
             }
         }
     }
 
+    /// Someone asks for the plugin to run.
+    fn start_by_order(&mut self) {
+        self.watch.wanted();
+        self.step(Input::Wanted);
+        let (serves, pardoned) = (self.serves.is_some(), !self.quarantined.is_empty());
+        self.quarantined.clear();
+        let is_hindered = pardoned && self.machine.faults().of_source();
+        let expected = match (is_hindered, serves) {
+            (true, _) => Work::BuildSource,
+            (false, true) => Work::EndStart,
+            (false, false) => Work::BringUp,
+        };
+        if expected != Work::EndStart {
+            self.watch.pardoned();
+        }
+        let work = self.step(Input::StartAsked { serves, pardoned });
+        match &work {
+            Some(Work::BuildSource) => {
+                self.rebuild(Aim::Renew);
+            }
+            Some(Work::BringUp) => self.start(),
+            _ => {}
+        }
+        self.watch.rule(work.as_ref() == Some(&expected), || {
+            format!("of a start comes {work:?}, and not {expected:?}")
+        });
+    }
+
     /// Builds as the lifecycle says, and lets the result serve. Returns whether it does.
     pub(super) fn rebuild(&mut self, aim: Aim) -> bool {
+        if !self.watch.is_wanted {
+            let work = self.step(Input::Build(aim));
+            self.watch.rule(work.is_none(), || format!("{work:?} for a plugin that was stopped"));
+            return false;
+        }
         self.unclear = None;
         self.watch.builds(aim);
         let mut work = self.step(Input::Build(aim));
@@ -71,8 +102,10 @@ impl World {
                     Input::Compiled(compiled)
                 }
                 Some(Work::Pause) => Input::PauseOver,
-                Some(Work::EndBuild(aim)) => {
-                    return self.built((aim, read), is_good);
+                Some(Work::EndBuild { aim, renews }) => {
+                    let is_so = renews == (aim == Aim::Renew || self.watch.is_pending);
+                    self.watch.rule(is_so, || format!("that {aim:?} makes a new generation is {renews}"));
+                    return self.built((aim, renews), read, is_good);
                 }
                 _ => {
                     let is_so = work == Some(Work::CancelBuild);
@@ -105,7 +138,7 @@ impl World {
             }
             self.hear();
             if !self.calm && self.dice.chance(1, 16) {
-                self.edit();
+                self.edit(Reading::Edit);
             }
             let mut work = None;
             if let Some(ticket) = self.inbox.pop_front() {
@@ -133,30 +166,37 @@ impl World {
     }
 
     /// A build has come to its end.
-    fn built(&mut self, (aim, read): (Aim, u8), is_good: bool) -> bool {
+    fn built(&mut self, (aim, renews): (Aim, bool), read: u8, is_good: bool) -> bool {
         self.watch.build_ends(aim);
         self.tried = Some(read);
-        if !is_good && self.dice.chance(1, 4) {
-            let until = self.now + Duration::from_millis(300);
-            self.unclear = Some((read, until));
-            self.step(Input::BuildUnclear { until });
-            return false;
-        }
         if !is_good {
             self.build_fails(read);
             return false;
         }
-        if self.serves.is_none_or(|serves| serves.digest != digest(read)) || aim == Aim::Renew {
-            return self.install(digest(read), How::Built);
+        self.watch.failed_builds = 0;
+        let manifest = self.machine.latest_manifest().clone();
+        if renews || self.serves.is_none_or(|serves| serves.digest != digest(read)) {
+            return self.install((digest(read), manifest), How::Built);
         }
+        self.step(Input::Install(Candidate { how: How::Built, manifest, replaces: true }));
         self.watch.newest_serves();
         self.step(Input::Unchanged);
         true
     }
 
     fn build_fails(&mut self, source: u8) {
-        self.watch.source_fails(source);
-        self.step(Input::BuildFailed("it does not compile".into()));
+        let is_missing = self.dice.chance(1, 4);
+        if is_missing {
+            self.unclear = Some((source, self.now + Duration::from_millis(300)));
+        } else {
+            self.watch.source_fails(source);
+            self.watch.failed_builds += 1;
+        }
+        let work = self.step(Input::BuildFailed { text: "it does not compile".into(), is_missing });
+        let since_it_began = self.watch.failed_builds <= 3;
+        let expected = (!is_missing).then_some(Work::Rewatch { since_it_began });
+        self.watch
+            .rule(work == expected, || format!("after a failed build comes {work:?}, not {expected:?}"));
     }
 
     /// It is clear by now whether the plugin is gone.
@@ -165,7 +205,8 @@ impl World {
         let is_due = unclear.is_some_and(|(_, until)| until <= self.now);
         self.watch.rule(is_due, || "a build that failed is reported at the wrong time".into());
         if let Some((source, _)) = unclear {
-            self.build_fails(source);
+            self.watch.source_fails(source);
+            self.step(Input::UnclearBuildFailed("it does not compile".into()));
         }
     }
 
@@ -192,7 +233,8 @@ impl World {
             };
         self.watch.rule(is_so, || format!("a rollback leads to {target:?}, and not to {expected:?}"));
         if let Rollback::To { digest, .. } = target {
-            self.install(digest, How::WentBack);
+            let manifest = self.machine.manifest().clone();
+            self.install((digest, manifest), How::WentBack);
             self.watch.is_chosen();
         }
     }

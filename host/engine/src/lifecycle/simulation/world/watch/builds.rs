@@ -37,7 +37,7 @@ impl Work {
                 | Self::Pause
                 | Self::Consider(_)
                 | Self::Include(_)
-                | Self::EndBuild(_)
+                | Self::EndBuild { .. }
         )
     }
 }
@@ -95,7 +95,7 @@ impl Watch {
                 }
                 self.build_comes_to(At::Pause);
             }
-            Work::EndBuild(_) => self.build_comes_to(At::End),
+            Work::EndBuild { .. } => self.build_comes_to(At::End),
             _ => {}
         }
     }

@@ -59,6 +59,7 @@ impl Watch {
             }
             Effect::ReportStateLost(_) => {}
             Effect::Quarantine { .. }
+            | Effect::Publish(_)
             | Effect::ReportUnclearBuild
             | Effect::ForgetState
             | Effect::LoseCheckpoint(_)

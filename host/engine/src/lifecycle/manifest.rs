@@ -1,0 +1,257 @@
+//! Which manifest is in force, which one waits for another instance, and what an edit leaves to do.
+
+use super::{By, Effect, Effects, Lifecycle, Policy, Work};
+use crate::manifest::Manifest;
+use serde_json::{Map, Value};
+use std::{path::Path, sync::Arc, time::Instant};
+
+/// A plugin's configuration.
+pub(crate) type Config = Map<String, Value>;
+
+/// The manifests of a plugin.
+#[derive(Debug)]
+pub(super) enum Manifests {
+    /// The one that was read last is in force.
+    InForce(Arc<Manifest>),
+    /// It takes another instance to follow the one that was read last. Until such an instance serves, the one before is in
+    /// force as a whole: a version that is started again follows what it was accepted with.
+    Pending { in_force: Arc<Manifest>, latest: Arc<Manifest> },
+}
+
+/// A configuration that was set by an order. It comes before the configuration of the manifest.
+#[derive(Debug)]
+pub(super) struct Override {
+    config: Config,
+    /// The configuration of the manifest at that time. When the manifest gets another, the order ends.
+    instead_of: Config,
+}
+
+/// Whether a generation can follow other settings of its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settings {
+    Open,
+    /// They are those with which it began.
+    Fixed,
+}
+
+/// Why the manifest was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// The author has edited it.
+    Edit,
+    /// Manifests fall back on something else than before.
+    Defaults,
+    /// The plugin's folder was moved. Whatever else has changed on the way, no one has seen.
+    Moved,
+}
+
+/// What an edit leaves to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    Nothing,
+    /// A build, of which something new may come, or has to.
+    Build,
+    /// Another instance of what serves, which follows the manifest that was read last.
+    Renew,
+}
+
+/// An edit of the manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Edit {
+    reading: Reading,
+    /// Whether the manifest before it was not in force.
+    was_pending: bool,
+    /// Whether the plugin is built in another way.
+    rebuilds: bool,
+}
+
+/// What a new configuration comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Origin {
+    Edit(Edit),
+    /// An order. This is the configuration of the manifest.
+    Order {
+        instead_of: Config,
+    },
+}
+
+/// A new configuration that what serves is to take.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Configuring {
+    origin: Origin,
+    manifest: Arc<Manifest>,
+}
+
+impl Configuring {
+    pub(super) fn by(&self) -> By {
+        match self.origin {
+            Origin::Edit(_) => By::Edit,
+            Origin::Order { .. } => By::Order,
+        }
+    }
+}
+
+impl Manifests {
+    pub(super) fn in_force(&self) -> &Arc<Manifest> {
+        match self {
+            Self::InForce(in_force) | Self::Pending { in_force, .. } => in_force,
+        }
+    }
+
+    /// The one that was read last, whether it is in force or not.
+    pub(super) fn latest(&self) -> &Arc<Manifest> {
+        match self {
+            Self::InForce(latest) | Self::Pending { latest, .. } => latest,
+        }
+    }
+
+    pub(super) fn is_pending(&self) -> bool {
+        matches!(self, Self::Pending { .. })
+    }
+}
+
+impl Lifecycle {
+    /// The manifest was read.
+    pub(super) fn manifest_read(
+        &mut self,
+        now: Instant,
+        read: Arc<Manifest>,
+        (serves, reading): (Option<Settings>, Reading),
+    ) -> Effects {
+        self.faults.manifest_is_read();
+        let new = self.with_override(read);
+        let (old, latest) = (self.manifests.in_force().clone(), self.manifests.latest());
+        let rebuilds = latest.build != new.build || latest.binary != new.binary;
+        let edit = Edit { reading, was_pending: self.manifests.is_pending(), rebuilds };
+        let reconfigures = old.config != new.config;
+        let needs_another = old.requires_new_instance(&new)
+            || serves == Some(Settings::Fixed) && old.asks_for_another_process(&new);
+        let more = !old.differs_only_in_config(&new);
+        let serves = serves.is_some();
+        let effects = if serves && (reconfigures || needs_another) {
+            self.manifests = Manifests::Pending { in_force: old, latest: new.clone() };
+            Effects::default()
+        } else {
+            self.accept(now, new.clone())
+        };
+        if serves && reconfigures && !more {
+            let origin = Origin::Edit(edit);
+            self.activity.configure_begins(Configuring { origin, manifest: new.clone() });
+            return effects.and_then(Some(Work::Configure(new)));
+        }
+        // What did not come up before may do so now.
+        let may_come_up = !serves || more || {
+            self.faults.words_apply();
+            self.may_come_up(edit)
+        };
+        effects.and_then(Some(Work::GoOn(self.next_after(edit, may_come_up))))
+    }
+
+    /// Someone sets another configuration.
+    pub(super) fn configure(&mut self, now: Instant, config: Config, serves: bool) -> Effects {
+        let new = Manifest { config: config.clone(), ..(**self.manifests.in_force()).clone() };
+        let (new, instead_of) = (Arc::new(new), self.manifests.latest().config.clone());
+        if serves {
+            let origin = Origin::Order { instead_of };
+            self.activity.configure_begins(Configuring { origin, manifest: new.clone() });
+            return Effects::work(Work::Configure(new));
+        }
+        self.overrides(config, instead_of);
+        self.accept(now, new)
+    }
+
+    /// What serves has taken its configuration, or has refused it.
+    pub(super) fn configured(&mut self, now: Instant, taken: bool) -> Effects {
+        let Some(Configuring { origin, manifest }) = self.activity.configure_ends() else {
+            return Effects::default();
+        };
+        let mut effects = Effects::default();
+        if taken {
+            self.faults.words_apply();
+            effects = self.accept(now, manifest.clone());
+        }
+        match origin {
+            Origin::Edit(edit) => {
+                let may_come_up = self.may_come_up(edit);
+                effects.and_then(Some(Work::GoOn(self.next_after(edit, may_come_up))))
+            }
+            Origin::Order { instead_of } => {
+                if taken {
+                    self.overrides(manifest.config.clone(), instead_of);
+                }
+                effects
+            }
+        }
+    }
+
+    /// From now on the plugin follows this manifest.
+    pub(super) fn accept(&mut self, now: Instant, manifest: Arc<Manifest>) -> Effects {
+        let policy = Policy::of(&manifest);
+        self.manifests = Manifests::InForce(manifest.clone());
+        let mut effects = self.follow(now, policy);
+        effects.now.insert(0, Effect::Publish(manifest));
+        effects
+    }
+
+    /// The version that serves does not follow this manifest, for this reason.
+    pub(super) fn manifest_refused(&mut self, latest: Arc<Manifest>, text: String) {
+        let in_force = self.manifests.in_force().clone();
+        self.manifests = Manifests::Pending { in_force, latest };
+        self.faults.words_are_refused(text);
+    }
+
+    /// The plugin is elsewhere now. A failure at the old place proves nothing for the new one.
+    pub(super) fn moved(&mut self, root: &Path, file: &Path) -> Effects {
+        self.faults.forget_unclear();
+        let at_new_place = |old: &Arc<Manifest>| {
+            Arc::new(Manifest { root: root.to_owned(), file: file.to_owned(), ..(**old).clone() })
+        };
+        self.manifests = match &self.manifests {
+            Manifests::InForce(in_force) => Manifests::InForce(at_new_place(in_force)),
+            Manifests::Pending { in_force, latest } => {
+                Manifests::Pending { in_force: at_new_place(in_force), latest: at_new_place(latest) }
+            }
+        };
+        Effects::of([Effect::Publish(self.manifests.in_force().clone())])
+    }
+
+    /// The plugin was gone, and is back with this manifest.
+    pub(super) fn returned(&mut self, now: Instant, manifest: Arc<Manifest>) -> Effects {
+        self.overrides = None;
+        self.accept(now, manifest)
+    }
+
+    fn overrides(&mut self, config: Config, instead_of: Config) {
+        let instead_of = self.overrides.take().map_or(instead_of, |before| before.instead_of);
+        self.overrides = Some(Override { config, instead_of });
+    }
+
+    /// A manifest with the configuration that was set by an order, as long as that holds.
+    fn with_override(&mut self, read: Arc<Manifest>) -> Arc<Manifest> {
+        match &self.overrides {
+            Some(by_order) if by_order.instead_of == read.config => {
+                Arc::new(Manifest { config: by_order.config.clone(), ..(*read).clone() })
+            }
+            _ => {
+                self.overrides = None;
+                read
+            }
+        }
+    }
+
+    /// Whether a version that is newer than what serves may come up now: because its configuration may fit, or because the
+    /// manifest no longer asks for what was refused.
+    fn may_come_up(&self, edit: Edit) -> bool {
+        self.faults.is_unfit() || edit.was_pending && self.faults.of_source()
+    }
+
+    fn next_after(&self, edit: Edit, may_come_up: bool) -> Next {
+        match edit.reading {
+            Reading::Moved => Next::Build,
+            Reading::Edit if may_come_up => Next::Build,
+            Reading::Defaults if edit.rebuilds || may_come_up && self.faults.is_unfit() => Next::Build,
+            Reading::Defaults if may_come_up && self.manifests.is_pending() => Next::Renew,
+            Reading::Edit | Reading::Defaults => Next::Nothing,
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What manifests say, as far as it matters here.
+
+use super::{Dice, Duration, Policy, plugin, policy};
+use crate::manifest::{self, BuildSpec, Kind, LimitsSpec, Manifest, Mode, ProcessSpec, ReloadSpec, Text};
+use serde_json::{Map, json};
+use std::sync::OnceLock;
+
+/// What a manifest says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Says {
+    pub(super) config: u64,
+    /// What takes another instance to follow.
+    pub(super) timeout: u64,
+    /// What takes another process to follow.
+    pub(super) grace: u64,
+    /// How the plugin is built.
+    pub(super) build: u64,
+    pub(super) policy: Policy,
+}
+
+impl Says {
+    pub(super) fn new(dice: &mut Dice) -> Self {
+        Self { config: 0, timeout: 1, grace: 1, build: 1, policy: policy(dice) }
+    }
+
+    /// What it says after an edit.
+    pub(super) fn edited(mut self, dice: &mut Dice) -> Self {
+        for _ in 0..=dice.below(2) {
+            match dice.below(6) {
+                // It may say again what it said once.
+                0 | 1 => self.config = dice.below(3),
+                2 => self.timeout = 1 + dice.below(2),
+                3 => self.grace = 1 + dice.below(2),
+                4 => self.build = 1 + dice.below(2),
+                _ => self.policy = policy(dice),
+            }
+        }
+        self
+    }
+
+    pub(super) fn manifest(self) -> Manifest {
+        static BASE: OnceLock<Manifest> = OnceLock::new();
+        let mut manifest = BASE.get_or_init(base).clone();
+        manifest.config.insert("is".into(), json!(self.config));
+        manifest.process.call_timeout = Some(Duration::from_secs(self.timeout));
+        manifest.process.cancel_grace = Duration::from_secs(self.grace);
+        manifest.build.timeout = Duration::from_secs(self.build);
+        let Policy { restart_pause, max_deaths, death_window, confirm, checkpoint } = self.policy;
+        manifest.process.restart_pause = restart_pause;
+        manifest.process.max_deaths = max_deaths;
+        manifest.process.death_window = death_window;
+        manifest.reload.confirm = confirm.map(|confirm| manifest::Confirm {
+            window: confirm.window,
+            max_error_rate: confirm.max_error_rate,
+            min_calls: confirm.min_calls,
+            ..manifest::Confirm::default()
+        });
+        manifest.reload.checkpoint = checkpoint;
+        manifest
+    }
+
+    pub(super) fn of(manifest: &Manifest) -> Self {
+        Self {
+            config: manifest.config["is"].as_u64().expect("a number"),
+            timeout: manifest.process.call_timeout.expect("there is one").as_secs(),
+            grace: manifest.process.cancel_grace.as_secs(),
+            build: manifest.build.timeout.as_secs(),
+            policy: Policy::of(manifest),
+        }
+    }
+}
+
+fn base() -> Manifest {
+    Manifest {
+        id: plugin(),
+        name: "simulated".into(),
+        version: "1.0.0".into(),
+        author: None,
+        description: None,
+        kind: Kind::Provider,
+        auto_start: true,
+        mode: Mode::Process,
+        build: BuildSpec::default(),
+        binary: None,
+        config: Map::new(),
+        reload: ReloadSpec::default(),
+        process: ProcessSpec::default(),
+        limits: LimitsSpec::default(),
+        file: "plugin.toml".into(),
+        root: ".".into(),
+        text: Text::default(),
+    }
+}
