@@ -6,6 +6,7 @@ use crate::{
     atomic_file::{self, Durability},
     id::{Digest, PluginId},
 };
+use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 use std::{
@@ -15,6 +16,7 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 const FILE: &str = "record.json";
@@ -44,17 +46,19 @@ pub(crate) struct Records {
     run: PathBuf,
     /// Whether the host of a run folder lives.
     host_lives: fn(&Path) -> bool,
+    /// The plugins of this host whose record another host keeps, or whose record cannot be kept.
+    not_own: Arc<Mutex<BTreeSet<PluginId>>>,
 }
 
 impl Records {
     /// The records in this folder, which may not exist, for the host with that run folder.
     pub(crate) fn in_dir(dir: PathBuf, run: &Path, host_lives: fn(&Path) -> bool) -> Self {
-        Self { dir: Some(dir), run: run.to_owned(), host_lives }
+        Self { dir: Some(dir), run: run.to_owned(), host_lives, not_own: Arc::default() }
     }
 
     /// Keeps no records.
     pub(crate) fn nowhere() -> Self {
-        Self { dir: None, run: PathBuf::new(), host_lives: |_| false }
+        Self { dir: None, run: PathBuf::new(), host_lives: |_| false, not_own: Arc::default() }
     }
 
     /// The record of a plugin. From now on, this host keeps it, unless another host does.
@@ -62,7 +66,9 @@ impl Records {
         let forgotten =
             Kept { record: Record::new(id.clone()), written: None, dir: None, records: self.clone() };
         let Some(dir) = self.dir.as_ref().map(|dir| dir.join(id.as_str())) else { return forgotten };
-        match self.claim(&dir) {
+        let claimed = self.claim(&dir);
+        self.is_own(id, matches!(claimed, Ok(true)));
+        match claimed {
             Ok(true) => {}
             Ok(false) => {
                 tracing::warn!(
@@ -83,6 +89,15 @@ impl Records {
         });
         let record = written.clone().unwrap_or(forgotten.record);
         Kept { record, written, dir: Some(dir), records: self.clone() }
+    }
+
+    /// Notes whether this host keeps the record of a plugin.
+    fn is_own(&self, id: &PluginId, is_own: bool) {
+        let mut not_own = self.not_own.lock();
+        match is_own {
+            true => not_own.remove(id),
+            false => not_own.insert(id.clone()),
+        };
     }
 
     /// Claims the folder of a plugin for this host. Returns whether that succeeded.
@@ -112,11 +127,12 @@ impl Records {
         self.run.file_name().unwrap_or_default()
     }
 
-    /// The artifacts in the records of all plugins except those of `known`. `None` if a record has another format, because
-    /// it may name any artifact.
+    /// The artifacts in the records of all plugins except those of `known` whose record this host keeps. `None` if a record
+    /// has another format, because it may name any artifact.
     pub(crate) fn named_but(&self, known: impl Fn(&PluginId) -> bool) -> Option<BTreeSet<Digest>> {
+        let not_own = self.not_own.lock().clone();
         let mut named = BTreeSet::new();
-        for (_, record) in self.all_but(known) {
+        for (_, record) in self.all_but(|id| known(id) && !not_own.contains(id)) {
             match record {
                 Ok(record) => named.extend(record.names()),
                 Err(RecordError::OtherFormat(_)) => return None,
@@ -243,6 +259,7 @@ impl Kept {
         // The state folder may have been removed.
         if !self.records.is_claimed(dir) && !self.records.claim(dir)? {
             self.dir = None;
+            self.records.is_own(&self.record.id, false);
             return Err(io::Error::other("another host keeps the plugin's record now"));
         }
         let mut text = serde_json::to_vec_pretty(&self.record)?;

@@ -243,6 +243,13 @@ async fn of_two_hosts_the_second_remembers_nothing_until_the_first_is_gone() {
     first.change(|record| record.set_wanted(Wanted::Running));
     let mut second = records_in(&dir, "1-2").of(&id());
     assert!(first.is_own() && !second.is_own());
+    // What the first host may go back to is not the second one's to remove.
+    let wanted = first.wanted();
+    first.change(|record| *record = full());
+    first.change(|record| record.set_wanted(wanted));
+    let of_second = records_in(&dir, "1-2");
+    assert!(!of_second.of(&id()).is_own());
+    assert_eq!(of_second.named_but(|_| true), Some(BTreeSet::from([A, B])));
     second.change(|record| record.set_wanted(Wanted::Stopped));
     assert_eq!(second.wanted(), Wanted::Stopped);
     fs::remove_dir(dir.path().join("run/1-1")).unwrap();
