@@ -3,23 +3,21 @@
 
 use crate::{
     artifact::{Artifact, Facts},
-    body::Body,
     demotion::{Demotion, Treatment},
     error::ReloadCause,
     event::Stage,
     load::{
         LoadError, Speaker,
-        in_process::{self, Opened},
-        process::{self, Environment, Purpose, SavedBy, Start},
+        process::{self, Environment, SavedBy, Start},
     },
     manifest::{Mode, Trial},
     overdue::Overdue,
     preflight::{self, PreflightError, Tried},
-    registry::{self, ColumnLease, Live, Note, NotedInterface, Origin},
+    registry::{Identity, Live, LoadSpec, Observer, Origin},
     reload::{Context, Job, budget, step},
     step::Step,
 };
-use replug_api::abi::Birth;
+use replug_api::call::Death;
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -125,16 +123,11 @@ impl Candidate<'_> {
     /// change where it runs.
     pub(crate) fn try_out(&mut self) -> Result<(), ReloadCause> {
         let reload = &self.job.manifest.reload;
-        let (Ok(program), true) = (&self.context.program, reload.preflight != Trial::Off) else {
+        if self.context.program.is_err() || reload.preflight == Trial::Off {
             return Ok(());
-        };
+        }
         let tried = self.tried();
-        let on_death = Box::new(|_, _| ());
-        let limits = self.job.manifest.limits;
-        let environment = self.environment();
-        let static_tls_bytes = self.facts.static_tls_bytes;
-        let start =
-            Start { program, speaker: self.speaker(), limits, environment, static_tls_bytes, on_death };
+        let start = self.start(Box::new(|_, _| ()))?;
         if reload.preflight == Trial::Load {
             let passed = self.context.verdicts.of(&tried);
             let found = match passed {
@@ -203,95 +196,63 @@ impl Candidate<'_> {
 
     /// Makes the instance.
     pub(crate) fn bring_up(&mut self) -> Result<Arc<Live>, ReloadCause> {
-        let mut lease = ColumnLease::take()?;
-        let inside = match self.place {
-            Place::Inside => self.bring_in(&mut lease)?,
-            Place::Outside(_) => None,
+        let live = match self.place {
+            Place::Inside => match self.bring_in() {
+                // It turns out, without a trial, that it must not be in this process.
+                Err(ReloadCause::Load(error @ LoadError::NoStaticTls { .. })) => {
+                    self.move_out((error, Moved::NoRoom))?;
+                    self.bring_up_outside()?
+                }
+                Err(ReloadCause::Load(error @ LoadError::PanicAborts { .. })) => {
+                    self.move_out((error, |_| Moved::PanicAborts))?;
+                    self.bring_up_outside()?
+                }
+                live => live?,
+            },
+            Place::Outside(_) => self.bring_up_outside()?,
         };
-        let body: Box<dyn Body> = match inside {
-            Some(instance) => Box::new(instance),
-            None => {
-                let program = self.context.program.as_ref().map_err(Clone::clone)?;
-                let on_death = (self.job.on_death)((self.job.generation, self.artifact.digest));
-                let limits = self.job.manifest.limits;
-                let environment = self.environment();
-                let static_tls_bytes = self.facts.static_tls_bytes;
-                let start = Start {
-                    program,
-                    speaker: self.speaker(),
-                    limits,
-                    environment,
-                    static_tls_bytes,
-                    on_death,
-                };
-                Box::new(process::Instance::create(start, self.birth()?, Purpose::Serve)?)
-            }
+        Ok(Arc::new(live))
+    }
+
+    fn bring_in(&self) -> Result<Live, ReloadCause> {
+        let source = LoadSpec {
+            path: self.copy,
+            shared_std: self.facts.shared_std(),
+            static_tls_bytes: self.facts.static_tls_bytes,
+            data_dir: self.data_dir()?,
+            config: self.job.manifest.config_json(),
+            speaker: self.speaker(),
+            crash_record: self.context.crash_record.as_ref(),
+            origin: Origin::of(&self.artifact.path, self.artifact.companions.file, &self.job.manifest.root),
         };
-        let of = registry::Birth {
+        Live::load_in_process(self.identity(), source, self)
+    }
+
+    fn bring_up_outside(&self) -> Result<Live, ReloadCause> {
+        let on_death = (self.job.on_death)((self.job.generation, self.artifact.digest));
+        let child = (self.start(on_death)?, self.birth()?);
+        Live::load_in_child(self.identity(), &self.job.entry, child)
+    }
+
+    /// What its process is started with.
+    fn start(&self, on_death: Box<dyn FnOnce(Death, String) + Send>) -> Result<Start<'_>, ReloadCause> {
+        Ok(Start {
+            program: self.context.program.as_ref().map_err(Clone::clone)?,
+            speaker: self.speaker(),
+            limits: self.job.manifest.limits,
+            environment: self.environment(),
+            static_tls_bytes: self.facts.static_tls_bytes,
+            on_death,
+        })
+    }
+
+    fn identity(&self) -> Identity {
+        Identity {
             plugin: self.job.entry.id.clone(),
             generation: self.job.generation,
             digest: self.artifact.digest,
             private_bytes: self.facts.private_bytes,
             loaded_file_bytes: self.facts.loaded_file_bytes,
-            lease,
-        };
-        Ok(Arc::new(Live::new(of, body)))
-    }
-
-    /// Makes the instance in this process; `None` if it turns out, without a trial, that it must not run here.
-    fn bring_in(&mut self, lease: &mut ColumnLease) -> Result<Option<in_process::Instance>, ReloadCause> {
-        // Before its constructors run, because they may crash, too.
-        self.note(lease, None);
-        let opened = self.job.steps.take(Overdue::fresh(Stage::Load, Step::Load), || {
-            let _marked = lease.mark(Step::Load);
-            Ok::<_, ReloadCause>(in_process::open(self.copy, self.facts.shared_std()))
-        })?;
-        // A library that was opened and is rejected stays mapped nevertheless.
-        if !matches!(opened, Err(LoadError::Open { .. } | LoadError::NoStaticTls { .. })) {
-            self.context.private_bytes.fetch_add(self.facts.private_bytes, Ordering::Relaxed);
-            in_process::take_static_tls(self.facts.static_tls_bytes);
-        }
-        let opened = match opened {
-            Err(error @ LoadError::NoStaticTls { .. }) => {
-                return self.move_out((error, Moved::NoRoom)).map(|()| None);
-            }
-            opened => opened?,
-        };
-        if let Err(aborts) = opened.contains_panics() {
-            return self.move_out((aborts, |_| Moved::PanicAborts)).map(|()| None);
-        }
-        self.note(lease, Some(&opened));
-        let birth = Birth {
-            id: self.job.entry.id.as_str().into(),
-            generation: self.job.generation.0,
-            data_dir: self.data_dir()?.to_string_lossy().as_ref().into(),
-            config: self.job.manifest.config_json().into(),
-            trial: false,
-        };
-        let created = self.job.steps.take(Overdue::fresh(Stage::Load, Step::Init), || {
-            let _marked = lease.mark(Step::Init);
-            opened.create(birth, self.speaker())
-        })?;
-        Ok(Some(created))
-    }
-
-    /// Records in the crash record which version this is, as far as it is known.
-    fn note(&self, lease: &mut ColumnLease, opened: Option<&Opened>) {
-        let Some(record) = &self.context.crash_record else { return };
-        let noted = |(name, methods)| NotedInterface { name, methods };
-        let note = Note {
-            plugin: self.job.entry.id.clone(),
-            generation: self.job.generation,
-            digest: self.artifact.digest,
-            interfaces: opened.into_iter().flat_map(Opened::method_names).map(noted).collect(),
-            mapped: opened.and_then(Opened::mapped),
-            origin: Origin::of(&self.artifact.path, self.artifact.companions.file, &self.job.manifest.root),
-        };
-        if let Err(error) = lease.note(record, &note) {
-            let (plugin, generation) = (&note.plugin, note.generation);
-            tracing::warn!(
-                "{plugin} {generation}: if it crashes this program, the crash cannot be attributed to it: {error}"
-            );
         }
     }
 
@@ -307,7 +268,6 @@ impl Candidate<'_> {
             step_timeout: manifest.process.step_timeout,
             call_timeout: manifest.process.call_timeout,
             cancel_grace: manifest.process.cancel_grace,
-            successor: Some(registry::successor(&self.job.entry)),
         })
     }
 
@@ -322,5 +282,21 @@ impl Candidate<'_> {
             path: self.context.settings.state_dir.join("data").join(id.as_str()),
             source,
         })
+    }
+}
+
+impl Observer for Candidate<'_> {
+    type Error = ReloadCause;
+
+    fn take<T, E: Into<ReloadCause>>(
+        &self,
+        step: Step,
+        run: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, ReloadCause> {
+        self.job.steps.take(Overdue::fresh(Stage::Load, step), run)
+    }
+
+    fn mapped(&self) {
+        self.context.private_bytes.fetch_add(self.facts.private_bytes, Ordering::Relaxed);
     }
 }

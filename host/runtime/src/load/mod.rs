@@ -13,7 +13,8 @@ pub use in_process::{InterfaceMismatch, LifecycleError, LoadError, Offered};
 pub(crate) use in_process::{Method, interface};
 pub(crate) use json::parsed;
 pub use log_bound::LogBound;
-pub use speaker::{Listener, Speaker};
+pub(crate) use speaker::Listener;
+pub use speaker::Speaker;
 
 /// Logs the error of a step that has no further consequence.
 fn warn(step: Result<(), LifecycleError>) {

@@ -14,7 +14,7 @@ use serde_json::Value;
 use std::{sync::Arc, thread, time::Instant};
 
 /// Receives the reports of a plugin. It is called on the plugin's threads, while they run the plugin's code.
-pub trait Listener: Send + Sync + 'static {
+pub(crate) trait Listener: Send + Sync + 'static {
     /// The most verbose level that it wants now.
     fn max_level(&self) -> Level;
 

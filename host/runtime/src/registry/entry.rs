@@ -266,8 +266,8 @@ impl Entry {
         thread_slot::count_in(&inner.records_of(live))
     }
 
-    /// Waits for the calls that run on generations that no longer serve. Interrupts those that can be at `deadline`, with
-    /// that reason.
+    /// Waits for the calls that run on generations that no longer serve. At `deadline`, interrupts those generations that
+    /// can be interrupted, with that reason.
     pub fn cut_off(&self, deadline: Duration, reason: &str) {
         let began = Instant::now();
         let retiring: Vec<_> = self.inner.lock().retiring.iter().filter_map(Weak::upgrade).collect();

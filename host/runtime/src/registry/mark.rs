@@ -69,7 +69,7 @@ impl Mark {
 
 /// While this exists, the calling thread is marked as running a step of a plugin's life.
 #[must_use = "the mark ends when this is dropped"]
-pub struct Marked(#[expect(dead_code, reason = "dropping it removes the mark")] Option<Level>);
+pub(crate) struct Marked(#[expect(dead_code, reason = "dropping it removes the mark")] Option<Level>);
 
 impl Marked {
     /// A thread that is inside too many calls, or about to end, stays unmarked: the step is more important than the

@@ -39,8 +39,9 @@ pub struct Live {
     pub(super) lease: ColumnLease,
 }
 
-/// The parts of a [`Live`].
-pub struct Birth {
+/// Which generation it is, and what the host keeps of its artifact.
+#[derive(Clone, Debug)]
+pub struct Identity {
     /// The plugin.
     pub plugin: PluginId,
     /// Its number.
@@ -51,14 +52,11 @@ pub struct Birth {
     pub private_bytes: u64,
     /// The end of the mapped part of its file, in bytes.
     pub loaded_file_bytes: u64,
-    /// The column in which its calls are counted.
-    pub lease: ColumnLease,
 }
 
 impl Live {
-    /// Made of these parts.
-    pub fn new(of: Birth, body: Box<dyn Body>) -> Self {
-        let Birth { plugin, generation, digest, private_bytes, loaded_file_bytes, lease } = of;
+    pub(super) fn new(of: Identity, lease: ColumnLease, body: Box<dyn Body>) -> Self {
+        let Identity { plugin, generation, digest, private_bytes, loaded_file_bytes } = of;
         let traits = body.traits();
         Self { plugin, generation, digest, body, traits, private_bytes, loaded_file_bytes, lease }
     }

@@ -13,7 +13,7 @@ use replug_model::id::Generation;
 use std::sync::Arc;
 
 /// For the generations of this plugin.
-pub fn successor(entry: &Arc<Entry>) -> Successor {
+pub(super) fn successor(entry: &Arc<Entry>) -> Successor {
     // Weak, because the entry holds the generation that holds this.
     let entry = Arc::downgrade(entry);
     Arc::new(move |unsent| match entry.upgrade() {

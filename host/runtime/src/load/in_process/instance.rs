@@ -61,7 +61,7 @@ impl LifecycleError {
 ///
 /// Dropping this without `destroy` leaves the instance as it is, so that no destructor of the host runs the author's
 /// code.
-pub struct Instance {
+pub(crate) struct Instance {
     plugin: String,
     library: ManuallyDrop<Library>,
     root: PluginRootRef,
@@ -82,7 +82,7 @@ impl std::fmt::Debug for Instance {
 
 impl Opened {
     /// Creates an instance: connects the plugin to the host, and runs `Plugin::init`.
-    pub fn create(self, birth: Birth, speaker: impl Listener) -> Result<Instance, LifecycleError> {
+    pub(crate) fn create(self, birth: Birth, speaker: impl Listener) -> Result<Instance, LifecycleError> {
         let plugin = birth.id.to_string();
         let services = services::services(&self.path, speaker, self.root.hook_panics());
         services::attach(self.root.attach(), services);

@@ -73,7 +73,7 @@ pub enum LoadError {
 replug_model::readable::readable!(LoadError);
 
 /// A library that is mapped and checked, and has no instance yet. It stays mapped when this is dropped.
-pub struct Opened {
+pub(crate) struct Opened {
     pub(super) library: ManuallyDrop<Library>,
     pub(in crate::load) root: PluginRootRef,
     pub(crate) descriptor: Descriptor,
@@ -86,7 +86,7 @@ impl Opened {
     /// # Errors
     ///
     /// [`LoadError::PanicAborts`]
-    pub fn contains_panics(&self) -> Result<(), LoadError> {
+    pub(crate) fn contains_panics(&self) -> Result<(), LoadError> {
         if self.descriptor.panic_unwinds {
             return Ok(());
         }
@@ -94,12 +94,12 @@ impl Opened {
     }
 
     /// The addresses of the library.
-    pub fn mapped(&self) -> Option<Range<u64>> {
+    pub(crate) fn mapped(&self) -> Option<Range<u64>> {
         extent(&self.path)
     }
 
     /// The names of its interfaces, in the order of `export!`, each with the names of its methods.
-    pub fn method_names(&self) -> Vec<(String, Vec<String>)> {
+    pub(crate) fn method_names(&self) -> Vec<(String, Vec<String>)> {
         let interfaces = self.root.interfaces()();
         let methods =
             |it: &InterfaceExport| it.methods.iter().map(|method| method.name.to_string()).collect();
@@ -119,7 +119,7 @@ static PINNED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 /// # Errors
 ///
 /// [`LoadError`], except [`LoadError::PanicAborts`]: in a child process, a panic may end the process.
-pub fn open(path: &Path, shared_std: Option<&Path>) -> Result<Opened, LoadError> {
+pub(crate) fn open(path: &Path, shared_std: Option<&Path>) -> Result<Opened, LoadError> {
     if let Some(std) = shared_std {
         pin(std)?;
     }

@@ -16,7 +16,7 @@ pub const STATIC_TLS_LIMIT: u64 = 512;
 static USED: AtomicU64 = AtomicU64::new(0);
 
 /// Counts a library that was opened and uses this many bytes.
-pub fn take_static_tls(bytes: u64) {
+pub(crate) fn take_static_tls(bytes: u64) {
     USED.fetch_add(bytes, Ordering::Relaxed);
 }
 

@@ -36,7 +36,7 @@ pub(super) struct Face {
 pub(crate) type Successor = Arc<dyn Fn(&Unsent<'_>) -> Result<Reply, CallError> + Send + Sync>;
 
 /// A call that did not reach its process, because the process was dead.
-pub struct Unsent<'a> {
+pub(crate) struct Unsent<'a> {
     /// The generation whose process it was.
     pub(crate) generation: Generation,
     pub(crate) interface: &'a str,

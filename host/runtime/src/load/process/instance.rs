@@ -42,12 +42,10 @@ pub struct Birth {
     pub call_timeout: Option<Duration>,
     /// How long a call may take to end after its cancellation.
     pub cancel_grace: Duration,
-    /// Repeats calls that did not reach a dead process.
-    pub successor: Option<Successor>,
 }
 
 /// A plugin in a child process. Dropping this kills the process.
-pub struct Instance {
+pub(crate) struct Instance {
     plugin: String,
     child: Arc<Child>,
     path: PathBuf,
@@ -62,22 +60,19 @@ pub struct Instance {
 
 impl Instance {
     /// Starts a process, loads the artifact in it, and runs `Plugin::init`.
-    pub fn create(start: Start<'_>, birth: Birth, trial: Purpose) -> Result<Self, ProcessError> {
+    pub(crate) fn create(start: Start<'_>, birth: Birth, purpose: Purpose) -> Result<Self, ProcessError> {
+        let (trial, successor) = match purpose {
+            Purpose::Serve(successor) => (false, Some(successor)),
+            Purpose::Trial => (true, None),
+        };
         let max_level = start.speaker.max_level();
         let child = Arc::new(Child::start(start)?);
         let Birth { id, generation, path, shared_std, data_dir, config, step_timeout, .. } = birth;
-        let Birth { call_timeout, cancel_grace, successor, .. } = birth;
+        let Birth { call_timeout, cancel_grace, .. } = birth;
         let load = wire::Load { path: path.clone(), shared_std, limits: child.rlimits() };
         let loaded = child.ask(Step::Load, step_timeout, |control| control.load(load))?;
         let limits = child.limits_in_force();
-        let create = wire::Create {
-            id: id.clone(),
-            generation,
-            data_dir,
-            config,
-            trial: trial == Purpose::Trial,
-            max_level,
-        };
+        let create = wire::Create { id: id.clone(), generation, data_dir, config, trial, max_level };
         child.ask(Step::Init, step_timeout, |control| control.create(create))?;
         let plugin = id.as_str().to_owned();
         let offered = (0..).zip(&loaded.interfaces).map(|(index, described)| {
@@ -230,10 +225,9 @@ impl Body for Instance {
 }
 
 /// What a process is started for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// To serve.
-    Serve,
+pub(crate) enum Purpose {
+    /// To serve. The successor repeats calls that did not reach a dead process.
+    Serve(Successor),
     /// For a trial, after which it is thrown away.
     Trial,
 }

@@ -16,7 +16,7 @@ const MAX_NOTE_BYTES: u64 = 1 << 20;
 
 /// The generation behind a column.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Note {
+pub(crate) struct Note {
     /// The plugin.
     pub plugin: PluginId,
     /// The number of the generation.
@@ -52,7 +52,7 @@ impl Origin {
 
 /// An interface with the names of its methods.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NotedInterface {
+pub(crate) struct NotedInterface {
     /// The trait's name.
     pub name: String,
     /// In the order of the trait.

@@ -82,7 +82,7 @@ impl CallColumn {
 
 impl ColumnLease {
     /// Takes a free column.
-    pub fn take() -> Result<Self, TooManyGenerations> {
+    pub(crate) fn take() -> Result<Self, TooManyGenerations> {
         let mut ledger = LEDGER.lock();
         let free = ledger.iter().position(|account| !account.taken).unwrap_or(ledger.len());
         if free == COLUMNS_PER_CHUNK * CHUNKS {
@@ -100,7 +100,7 @@ impl ColumnLease {
     }
 
     /// Describes, in the crash record, the generation behind the marks of this column, until it is released.
-    pub fn note(&mut self, record: &CrashRecord, note: &Note) -> io::Result<()> {
+    pub(crate) fn note(&mut self, record: &CrashRecord, note: &Note) -> io::Result<()> {
         let path = record.note(self.column.number());
         note.write(&path)?;
         self.note = Some(path);
@@ -108,7 +108,7 @@ impl ColumnLease {
     }
 
     /// A thread holds the result while it runs a step of the generation's life in this process.
-    pub fn mark(&self, step: Step) -> Marked {
+    pub(crate) fn mark(&self, step: Step) -> Marked {
         note_visitor(self.column);
         Marked::new(self.column, step)
     }

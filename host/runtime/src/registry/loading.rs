@@ -1,0 +1,148 @@
+//! How a generation comes up: an artifact becomes a [`Live`], in this process or in a child process.
+
+use super::{
+    Entry, TooManyGenerations,
+    crash_record::{CrashRecord, Note, NotedInterface, Origin},
+    record::{Identity, Live},
+    successor::successor,
+    thread_slot::ColumnLease,
+};
+use crate::{
+    body::Body,
+    load::{
+        LifecycleError, LoadError, Speaker,
+        in_process::{self, Opened, take_static_tls},
+        process::{self, ProcessError, Purpose, Start},
+    },
+};
+use replug_api::abi;
+use replug_model::step::Step;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// What a generation in this process is loaded from.
+pub struct LoadSpec<'a> {
+    /// The private copy of the artifact.
+    pub path: &'a Path,
+    /// The standard library that it links, if that is a shared one.
+    pub shared_std: Option<&'a Path>,
+    /// The static thread-local storage that it takes, in bytes.
+    pub static_tls_bytes: u64,
+    /// A folder of the plugin's own.
+    pub data_dir: PathBuf,
+    /// `[config]` as JSON.
+    pub config: String,
+    /// Passes on what the plugin logs.
+    pub speaker: Speaker,
+    /// Names the plugin if it crashes this process.
+    pub crash_record: Option<&'a CrashRecord>,
+    /// The sources of its instructions, for the crash record.
+    pub origin: Option<Origin>,
+}
+
+/// Follows a generation that is loaded into this process.
+pub trait Observer {
+    /// What ends the loading.
+    type Error: From<TooManyGenerations> + From<LoadError> + From<LifecycleError>;
+
+    /// Takes a step that runs the author's code and has no deadline of its own.
+    ///
+    /// # Errors
+    ///
+    /// * That of the step
+    /// * The observer's own, if it does not want the step to be taken
+    fn take<T, E: Into<Self::Error>>(
+        &self,
+        step: Step,
+        run: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, Self::Error>;
+
+    /// The library is mapped, and stays so even if the rest fails.
+    fn mapped(&self);
+}
+
+impl Live {
+    /// Loads an artifact into this process, and makes the instance.
+    ///
+    /// # Errors
+    ///
+    /// * [`TooManyGenerations`], [`LoadError`], [`LifecycleError`] of `init`, and those of the observer
+    pub fn load_in_process<O: Observer>(
+        identity: Identity,
+        spec: LoadSpec<'_>,
+        observer: &O,
+    ) -> Result<Self, O::Error> {
+        let mut lease = ColumnLease::take()?;
+        // Before its constructors run, because they may crash, too.
+        note(&mut lease, (&identity, &spec), None);
+        let opened = observer.take(Step::Load, || {
+            let _marked = lease.mark(Step::Load);
+            Ok::<_, O::Error>(in_process::open(spec.path, spec.shared_std))
+        })?;
+        // A library that was opened and is rejected stays mapped nevertheless.
+        if !matches!(opened, Err(LoadError::Open { .. } | LoadError::NoStaticTls { .. })) {
+            observer.mapped();
+            take_static_tls(spec.static_tls_bytes);
+        }
+        let opened = opened?;
+        opened.contains_panics()?;
+        note(&mut lease, (&identity, &spec), Some(&opened));
+        let birth = abi::Birth {
+            id: identity.plugin.as_str().into(),
+            generation: identity.generation.0,
+            data_dir: spec.data_dir.to_string_lossy().as_ref().into(),
+            config: spec.config.into(),
+            trial: false,
+        };
+        let instance = observer.take(Step::Init, || {
+            let _marked = lease.mark(Step::Init);
+            opened.create(birth, spec.speaker)
+        })?;
+        Ok(Self::new(identity, lease, Box::new(instance)))
+    }
+
+    /// Starts a child process, loads an artifact there, and makes the instance. `entry` is that of the plugin.
+    ///
+    /// # Errors
+    ///
+    /// * [`TooManyGenerations`], [`ProcessError`]
+    pub fn load_in_child<E: From<TooManyGenerations> + From<ProcessError>>(
+        identity: Identity,
+        entry: &Arc<Entry>,
+        (start, birth): (Start<'_>, process::Birth),
+    ) -> Result<Self, E> {
+        let instance = process::Instance::create(start, birth, Purpose::Serve(successor(entry)))?;
+        Ok(Self::in_body(identity, Box::new(instance))?)
+    }
+
+    /// The generation whose instance is in this body.
+    ///
+    /// # Errors
+    ///
+    /// * [`TooManyGenerations`]
+    pub fn in_body(identity: Identity, body: Box<dyn Body>) -> Result<Self, TooManyGenerations> {
+        Ok(Self::new(identity, ColumnLease::take()?, body))
+    }
+}
+
+/// Records in the crash record which version this is, as far as it is known.
+fn note(lease: &mut ColumnLease, (identity, spec): (&Identity, &LoadSpec<'_>), opened: Option<&Opened>) {
+    let Some(record) = spec.crash_record else { return };
+    let noted = |(name, methods)| NotedInterface { name, methods };
+    let note = Note {
+        plugin: identity.plugin.clone(),
+        generation: identity.generation,
+        digest: identity.digest,
+        interfaces: opened.into_iter().flat_map(Opened::method_names).map(noted).collect(),
+        mapped: opened.and_then(Opened::mapped),
+        origin: spec.origin.clone(),
+    };
+    if let Err(error) = lease.note(record, &note) {
+        let (plugin, generation) = (&note.plugin, note.generation);
+        tracing::warn!(
+            "{plugin} {generation}: if it crashes this program, the crash cannot be attributed to it: {error}"
+        );
+    }
+}
