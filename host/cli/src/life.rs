@@ -79,7 +79,7 @@ impl Reload {
   replug rollback dev.replug.calculator
   replug rollback dev.replug.calculator --to g1")]
 pub(super) struct Rollback {
-    /// A digest or a prefix of one, or a generation such as g2 [default: the last different version]
+    /// A digest or a prefix of one, or a generation such as g2 [default: the version before]
     #[arg(long, value_name = "VERSION")]
     to: Option<String>,
     #[command(flatten)]

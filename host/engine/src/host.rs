@@ -241,7 +241,8 @@ impl Host {
         self.order(id, Order::Reload)
     }
 
-    /// Makes an earlier artifact serve again, as a new generation: the given one, or the last different one.
+    /// Makes an earlier artifact serve again, as a new generation: the given one, or the newest that served before the
+    /// present one first did, except versions that `confirm` has rolled back.
     ///
     /// # Errors
     ///

@@ -3,10 +3,7 @@
 #[cfg(doc)]
 use super::Input;
 use super::{Aim, BeginsWith, Exit, Next, Rollback, Ticket, Version};
-use crate::{
-    id::{Digest, Generation},
-    manifest::Manifest,
-};
+use crate::{id::Digest, manifest::Manifest};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -51,7 +48,7 @@ pub(crate) enum Effect {
     /// Report a restart after so many deaths.
     ReportRestart { deaths: usize },
     /// Report that a version was bad, and that the one before it serves.
-    ReportTakenBack { from: Generation, reason: String, fault: String },
+    ReportTakenBack { from: Version, reason: String, fault: String },
     /// Report that a version is bad, and that there is none to go back to.
     ReportNothingEarlier,
     /// Remember that what serves has proved itself.

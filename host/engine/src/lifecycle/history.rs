@@ -2,6 +2,7 @@
 
 use super::{Effects, Lifecycle, Work};
 use crate::id::{Digest, Generation};
+use std::collections::BTreeSet;
 
 /// What is known of the versions that have served.
 #[derive(Debug, Default)]
@@ -10,6 +11,8 @@ pub(super) struct History {
     pub(super) served: Vec<Digest>,
     /// The version that has proved itself last.
     pub(super) good: Option<Digest>,
+    /// Those that were taken back, and have not proved themselves since.
+    pub(super) taken_back: BTreeSet<Digest>,
 }
 
 /// What follows from an order to go back.
@@ -24,10 +27,11 @@ pub(crate) enum Rollback {
 }
 
 impl History {
-    /// What served before this artifact first did, so that two rollbacks do not lead forward.
+    /// What served before this artifact first did, so that two rollbacks do not lead forward. A version that was taken back
+    /// is passed over.
     pub(super) fn earlier_than(&self, digest: Digest) -> Option<Digest> {
-        let at = self.served.iter().position(|it| *it == digest).unwrap_or(self.served.len());
-        at.checked_sub(1).map(|before| self.served[before])
+        let before = self.served.iter().take_while(|it| **it != digest);
+        before.filter(|it| !self.taken_back.contains(it)).last().copied()
     }
 
     /// Whether another version has proved itself, and this one has not since.
@@ -59,11 +63,21 @@ mod tests {
     #[test]
     fn going_back_twice_does_not_lead_forward() {
         let [first, second, third] = [1, 2, 3].map(|byte| Digest([byte; 32]));
-        let history = History { served: vec![first, second], good: Some(second) };
+        let history =
+            History { served: vec![first, second], good: Some(second), taken_back: BTreeSet::new() };
         assert_eq!(history.earlier_than(third), Some(second), "one that is not known is the newest");
         assert_eq!(history.earlier_than(second), Some(first));
         assert_eq!(history.earlier_than(first), None);
         assert!(history.is_unconfirmed(first) && !history.is_unconfirmed(second));
         assert!(!History::default().is_unconfirmed(first), "no other has proved itself");
+    }
+
+    #[test]
+    fn a_plugin_does_not_go_back_to_a_version_that_was_taken_back() {
+        let [good, bad, worse] = [1, 2, 3].map(|byte| Digest([byte; 32]));
+        let history =
+            History { served: vec![good, bad, worse], good: Some(good), taken_back: BTreeSet::from([bad]) };
+        assert_eq!(history.earlier_than(worse), Some(good));
+        assert_eq!(history.earlier_than(bad), Some(good));
     }
 }

@@ -7,7 +7,7 @@ use super::{
     Ticket, Version,
 };
 use crate::{id::Digest, manifest::Manifest};
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 /// What the lifecycle learns.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ pub(crate) enum Input {
     TaskEnded { serves: bool },
     /// The checkpoint was taken or failed; `late` if its step has not come back.
     CheckpointEnded { late: bool },
-    /// Someone asks for the plugin to go back, to this artifact or to the last that was different.
+    /// Someone asks for the plugin to go back, to this artifact or to the one before.
     RollBack(Option<Digest>),
     /// The plugin is stopped by an order. Its state is saved unless it `discards` that.
     Stop { discards: bool },
@@ -109,4 +109,6 @@ pub(crate) struct Past {
     pub(crate) history: Vec<Digest>,
     /// The version that has proved itself last.
     pub(crate) good: Option<Digest>,
+    /// The versions that were taken back, and have not proved themselves since.
+    pub(crate) taken_back: BTreeSet<Digest>,
 }

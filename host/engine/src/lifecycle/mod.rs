@@ -149,7 +149,7 @@ enum Task {
     },
     /// The plugin goes back from this generation.
     GoBack {
-        from: Generation,
+        from: Version,
         reason: String,
     },
     Checkpoint,
@@ -190,7 +190,7 @@ pub(crate) struct Lifecycle {
 impl Lifecycle {
     /// Of a plugin that has not run yet in this host. The pauses before its restarts vary with `seed`.
     pub(crate) fn new(manifest: Arc<Manifest>, past: Past, seed: u64) -> Self {
-        let Past { unusable, source, saved_at_stop, history, good } = past;
+        let Past { unusable, source, saved_at_stop, history, good, taken_back } = past;
         Self {
             plugin: manifest.id.clone(),
             policy: Policy::of(&manifest),
@@ -203,7 +203,7 @@ impl Lifecycle {
             start: None,
             install: None,
             saved: if saved_at_stop { Saved::AtStop } else { Saved::Checkpoint },
-            history: History { served: history, good },
+            history: History { served: history, good, taken_back },
             task: None,
             waiting: Waiting::default(),
             failures: Failures::default(),

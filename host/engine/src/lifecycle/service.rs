@@ -6,7 +6,7 @@ use super::{
     budget::{Failure, pause},
     saved::Saved,
 };
-use crate::{id::Generation, record::How};
+use crate::record::How;
 use std::time::{Duration, Instant};
 
 /// How often the calls of a version are counted that has yet to prove itself.
@@ -179,6 +179,7 @@ impl Lifecycle {
 
     fn is_good(&mut self, version: Version) -> Effect {
         self.history.good = Some(version.digest);
+        self.history.taken_back.remove(&version.digest);
         Effect::RememberGood
     }
 
@@ -279,7 +280,7 @@ impl Lifecycle {
             let reason = format!(
                 "{failed} of its {total} calls failed, more than the {allowed} that `confirm` allows"
             );
-            self.task = Some(Task::GoBack { from: serving.version.generation, reason });
+            self.task = Some(Task::GoBack { from: serving.version, reason });
             return Effects::work(Work::GoBack { to });
         }
         if now >= until {
@@ -290,8 +291,9 @@ impl Lifecycle {
         Effects::default()
     }
 
-    fn taken_back(&mut self, from: Generation, reason: String) -> Effect {
-        let fault = format!("{}: {from} was taken back: {reason}", self.plugin);
+    fn taken_back(&mut self, from: Version, reason: String) -> Effect {
+        self.history.taken_back.insert(from.digest);
+        let fault = format!("{}: {} was taken back: {reason}", self.plugin, from.generation);
         self.faults.is_taken_back(fault.clone());
         Effect::ReportTakenBack { from, reason, fault }
     }
@@ -303,7 +305,7 @@ impl Lifecycle {
             }
             (Some(Task::Restart { restart: Restart { instead_of: Some(from), .. }, .. }), true) => {
                 let reason = "its process ended while `confirm` watched it".into();
-                Effects::of([Effect::CountRestart, self.taken_back(from.generation, reason)])
+                Effects::of([Effect::CountRestart, self.taken_back(from, reason)])
             }
             (Some(Task::GoBack { from, reason }), true) => Effects::of([self.taken_back(from, reason)]),
             // If there is no way back, what died is as good as ever.

@@ -106,6 +106,9 @@ pub(crate) struct Served {
     /// When that was.
     #[serde(with = "timestamp")]
     pub(crate) at: SystemTime,
+    /// Whether it was taken back, and was not trusted since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) taken_back: bool,
 }
 
 /// The note on a saved state.
@@ -228,6 +231,20 @@ impl Record {
     /// Records that the serving version is good: it is not watched, or has done well while it was.
     pub(crate) fn is_good(&mut self) {
         self.last_good = self.serving.as_ref().map(|serving| serving.digest);
+        if let Some(good) = self.last_good {
+            self.mark(good, false);
+        }
+    }
+
+    /// The versions that were taken back, and were not trusted since.
+    pub(crate) fn taken_back(&self) -> BTreeSet<Digest> {
+        self.versions.iter().filter(|version| version.taken_back).map(|version| version.digest).collect()
+    }
+
+    fn mark(&mut self, digest: Digest, taken_back: bool) {
+        for version in self.versions.iter_mut().filter(|version| version.digest == digest) {
+            version.taken_back = taken_back;
+        }
     }
 
     /// The last version that was trusted.
@@ -235,8 +252,9 @@ impl Record {
         self.last_good
     }
 
-    /// Records that the version was bad that the plugin went back from.
-    pub(crate) fn went_back_because(&mut self, reason: &str) {
+    /// Records that the plugin went back from a version that was bad.
+    pub(crate) fn takes_back(&mut self, bad: Digest, reason: &str) {
+        self.mark(bad, true);
         if let Some(Serving { choice: Choice::RolledBack { because }, .. }) = &mut self.serving {
             *because = Some(reason.into());
         }

@@ -28,7 +28,7 @@ fn after(history: &[Happens]) -> Record {
         match *happens {
             Serves(digest, how) => {
                 let at = SystemTime::UNIX_EPOCH + Duration::from_secs(number);
-                let served = Served { digest, generation: Generation(number), at };
+                let served = Served { digest, generation: Generation(number), at, taken_back: false };
                 record.serves(served, how, (Map::new(), None));
             }
             IsGood => record.is_good(),
@@ -90,12 +90,16 @@ fn a_version_that_was_gone_back_from_is_passed_over_until_something_newer_serves
 #[test]
 fn why_a_plugin_went_back_is_known_for_as_long_as_it_is_there() {
     let mut record = after(&[Serves(A, How::Built), Serves(B, How::Built), Serves(A, How::WentBack)]);
-    record.went_back_because("g2 was taken back");
+    record.takes_back(B, "g2 was taken back");
     assert_eq!(record.gone_back_because(), Some("g2 was taken back"));
-    let served = Served { digest: C, generation: Generation(4), at: SystemTime::UNIX_EPOCH };
+    assert_eq!(record.taken_back(), BTreeSet::from([B]));
+    let served =
+        Served { digest: C, generation: Generation(4), at: SystemTime::UNIX_EPOCH, taken_back: false };
     record.serves(served, How::Built, (Map::new(), None));
-    record.went_back_because("no one has");
+    record.takes_back(C, "no one has");
     assert_eq!(record.gone_back_because(), None);
+    record.is_good();
+    assert_eq!(record.taken_back(), BTreeSet::from([B]), "C has proved itself since");
 }
 
 #[test]
@@ -189,7 +193,7 @@ fn full() -> Record {
         Serves(A, How::WentBack),
         Quarantine(C),
     ]);
-    record.went_back_because("it does badly");
+    record.takes_back(B, "it does badly");
     record.manifest = Some(Accepted { file: "/plugins/counter/plugin.toml".into(), text: "id = ''".into() });
     record.set_state(Some(StateNote { saved_at: SystemTime::UNIX_EPOCH, by: A }));
     record

@@ -5,7 +5,7 @@ use crate::{
     error::HostError,
     event::{EventKind, Stages},
     id::{Digest, Generation},
-    lifecycle::{Input, Rollback, Work},
+    lifecycle::{Input, Rollback, Version, Work},
     manifest::OwnErrors,
     registry::Calls,
     reload::Source,
@@ -27,9 +27,9 @@ impl Worker {
     }
 
     /// Reports that a new version has proved to be bad. Its source stays bad.
-    pub(super) fn taken_back(&mut self, from: Generation, reason: &str, fault: &str) {
-        self.record.change(|record| record.went_back_because(fault));
-        self.emit(EventKind::RolledBack { from, reason: reason.into() });
+    pub(super) fn taken_back(&mut self, from: Version, reason: &str, fault: &str) {
+        self.record.change(|record| record.takes_back(from.digest, fault));
+        self.emit(EventKind::RolledBack { from: from.generation, reason: reason.into() });
     }
 
     /// Goes back to that artifact or to the one before. Returns from which generation to which.

@@ -27,7 +27,7 @@ pub(crate) enum Order {
     Moved(Arc<Manifest>),
     /// Build, and serve the result as a new generation.
     Reload(Reply<Generation>),
-    /// Serve an earlier artifact again: that one, or the last that was different.
+    /// Serve an earlier artifact again: that one, or the one before.
     Rollback(Option<Digest>, Reply<Generation>),
     /// Serve, if not already.
     Start(StartWhy, Reply<Generation>),

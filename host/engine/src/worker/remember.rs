@@ -145,7 +145,7 @@ impl Worker {
         let config = manifest.config.clone();
         let most = self.context.settings.now().keep_artifacts.max(1);
         self.record.note(|record| {
-            let served = Served { digest, generation, at: SystemTime::now() };
+            let served = Served { digest, generation, at: SystemTime::now(), taken_back: false };
             record.serves(served, how, (config, own_program()));
             record.serves_under(manifest);
             record.forget_all_but(most);

@@ -20,6 +20,7 @@ pub(super) fn past(record: &Record) -> Past {
         saved_at_stop: record.state().is_some(),
         history: record.versions().iter().map(|version| version.digest).collect(),
         good: record.last_good(),
+        taken_back: record.taken_back(),
     }
 }
 

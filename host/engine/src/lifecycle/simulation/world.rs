@@ -91,6 +91,8 @@ pub(super) struct World {
     store: Store,
     /// The artifacts that have served, the oldest first.
     served: Vec<Digest>,
+    /// Those that were taken back since they were good.
+    taken_back: BTreeSet<Digest>,
     /// How many of them are kept.
     keeps: usize,
     quarantined: BTreeSet<Digest>,
@@ -130,6 +132,7 @@ impl World {
             generations: 0,
             store: Store::default(),
             served: Vec::new(),
+            taken_back: BTreeSet::new(),
             quarantined: BTreeSet::new(),
             good: None,
             source: 0,
@@ -336,7 +339,12 @@ impl World {
             Effect::ReportUnclearBuild => self.report_unclear_build(),
             Effect::RememberGood => {
                 self.good = self.machine.service.last().map(|last| last.digest);
+                self.taken_back.retain(|it| Some(*it) != self.good);
                 self.watch.does(self.now, Effect::RememberGood, self.tried);
+            }
+            Effect::ReportTakenBack { from, .. } => {
+                self.taken_back.insert(from.digest);
+                self.watch.does(self.now, effect, self.tried);
             }
             Effect::Publish(manifest) => self.published = Says::of(&manifest),
             Effect::LoseCheckpoint(_) => {

@@ -267,9 +267,9 @@ impl World {
         Input::Calls { total, failed }
     }
 
-    /// What served before this artifact first did.
+    /// What served before this artifact first did, and was not taken back.
     pub(super) fn earlier(&self, digest: Digest) -> Option<Digest> {
         let at = self.served.iter().position(|it| *it == digest).unwrap_or(self.served.len());
-        at.checked_sub(1).map(|before| self.served[before])
+        self.served[..at].iter().rfind(|it| !self.taken_back.contains(it)).copied()
     }
 }

@@ -35,7 +35,7 @@ impl Watch {
             }
             Effect::ReportTakenBack { from, .. } => {
                 let version = self.taken_back.take();
-                let is_so = version.is_some_and(|version| version.generation == from);
+                let is_so = version == Some(from);
                 self.rule(is_so, || format!("{from:?} is taken back, and not {version:?}"));
                 (self.source_is_wrong, self.explained) = (true, tried);
             }
