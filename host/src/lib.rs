@@ -64,8 +64,15 @@ pub use replug_engine::{
     HostError, HttpSettings, IllegalDigest, IllegalId, Invocation, InvocationFuture, Layers, LogFormat,
     LogSettings, Metrics, OtelSettings, Pending, PendingConfig, PluginId, PluginInfo, PluginMetrics,
     ProcessUsage, ReloadError, Starting, Status, TimedCaller, TimedHandle, TlsFiles, Version, WatchPoll,
-    WeakHost, Workspace, artifact, artifacts_dir, build, default_state_dir, error, event, load, manifest,
-    metrics, parent, preflight, settle_state_dir, shim, watch, wire,
+    WeakHost, Workspace, artifacts_dir, default_state_dir, error, event, manifest, metrics, settle_state_dir,
 };
-#[doc(hidden)]
-pub use replug_engine::{crash, suggest};
+
+/// The process that starts the program again when a crash has ended it.
+pub mod parent {
+    pub use replug_engine::parent::{keep, keep_until_interrupted};
+}
+
+/// The process that runs one plugin: this same program, run again.
+pub mod shim {
+    pub use replug_engine::shim::run_if_asked;
+}

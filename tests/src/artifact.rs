@@ -5,7 +5,8 @@ use object::{
     LittleEndian, Object, ObjectSymbol,
     read::elf::{ElfFile64, ProgramHeader},
 };
-use replug::{build::Builder, manifest};
+use replug::manifest;
+use replug_builder::build::Builder;
 use std::{env, fs, process::Command, sync::OnceLock};
 
 /// The bytes in the artifact that precede the orders.

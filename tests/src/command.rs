@@ -223,7 +223,7 @@ impl Dev {
     ///
     /// If it cannot be waited for.
     pub fn interrupt(mut self) -> ExitStatus {
-        let ignored = replug::parent::is_ignored(Signal::INT.as_raw());
+        let ignored = replug_runtime::parent::is_ignored(Signal::INT.as_raw());
         let signal = if ignored { Signal::TERM } else { Signal::INT };
         kill_process(Pid::from_child(&self.child), signal).expect("it is running");
         self.wait_for("host_stopped");

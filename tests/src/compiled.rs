@@ -2,7 +2,8 @@
 //! them takes a minute, and a host shares no build folder between workspaces.
 
 use crate::{Source, fixtures_dir};
-use replug::{BuildDir, build::Builder, manifest};
+use replug::{BuildDir, manifest};
+use replug_builder::build::Builder;
 use std::{
     fs, io,
     path::{Path, PathBuf},

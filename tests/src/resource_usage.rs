@@ -1,7 +1,7 @@
 //! The resources that this process uses.
 
 use anyhow::{Context, Result};
-use replug::load::in_process::tls_keys_used;
+use replug_runtime::load::in_process::tls_keys_used;
 use std::{env, fs, os::unix::process::CommandExt, process::Command};
 
 /// The resources that the process uses at one moment.

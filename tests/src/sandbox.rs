@@ -2,7 +2,8 @@
 
 use crate::{target_dir, workspace};
 use anyhow::{Context, Result, ensure};
-use replug::{build::Builder, manifest};
+use replug::manifest;
+use replug_builder::build::Builder;
 use std::{
     fs,
     path::{Path, PathBuf},

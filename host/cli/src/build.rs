@@ -11,13 +11,12 @@ use super::{
 use clap::Args;
 use replug::{
     Digest,
-    artifact::Store,
-    build::Builder,
     error::ReloadCause,
     event::{BuildProgress, Diagnostic, millis},
     manifest::{Discovery, Manifest},
-    preflight,
 };
+use replug_builder::{artifact::Store, build::Builder};
+use replug_engine::preflight;
 use serde_json::json;
 use std::path::PathBuf;
 use tokio::sync::mpsc::unbounded_channel;

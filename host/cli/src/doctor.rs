@@ -8,7 +8,7 @@ use super::{
 };
 use clap::Args;
 use examine::{Finding, Status, examine};
-use replug::preflight::Budget;
+use replug_engine::preflight::Budget;
 
 /// Check this machine for missing tools and limits
 #[derive(Debug, Args)]

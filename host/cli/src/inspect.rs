@@ -9,14 +9,12 @@ use super::{
     trace,
 };
 use clap::Args;
-use replug::{
-    Digest, PluginInfo,
-    artifact::{
-        Artifact, Facts, Store, inspect,
-        inspect::{Lookup, RootSymbol, StdLinkage},
-    },
-};
+use replug::{Digest, PluginInfo};
 use replug_api::describe::Interface;
+use replug_builder::artifact::{
+    Artifact, Facts, Store, inspect,
+    inspect::{Lookup, RootSymbol, StdLinkage},
+};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 

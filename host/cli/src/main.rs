@@ -86,7 +86,7 @@ enum Command {
 fn main() -> ExitCode {
     replug::shim::run_if_asked();
     // Any command may start child processes, such as cargo.
-    replug::parent::heed_children();
+    replug_runtime::parent::heed_children();
     // clap prints help and usage errors itself, and then exits with 0 or 2.
     let cli = Cli::parse();
     let done = match cli.command {

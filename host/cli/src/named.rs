@@ -1,7 +1,8 @@
 //! A plugin as the user names it: by its id, or by the last part of the id, under which it is shown.
 
 use super::{client::Client, error::CliError, status};
-use replug::{IllegalId, PluginId, suggest};
+use replug::{IllegalId, PluginId};
+use replug_model::suggest;
 use std::{convert::Infallible, str::FromStr};
 
 /// The name that the user has given.

@@ -7,7 +7,8 @@
 
 use super::error::CliError;
 use anstream::{AutoStream, ColorChoice};
-use replug::{Digest, Generation, Host, PluginId, crash::pass_on, manifest::Mode};
+use replug::{Digest, Generation, Host, PluginId, manifest::Mode};
+use replug_runtime::crash::pass_on;
 use std::{
     collections::BTreeMap,
     fs::File,

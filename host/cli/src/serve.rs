@@ -17,8 +17,8 @@ use clap::Args;
 use replug::{
     Digest, Event, EventKind, Generation, Host, Layers, PluginId,
     control::{CallFailure, Control},
-    parent,
 };
+use replug_runtime::parent;
 use serde_json::json;
 use std::{collections::VecDeque, pin::pin, process, time::Duration};
 use tokio::time::sleep;

@@ -23,7 +23,7 @@ pub(super) struct Signals {
 impl Signals {
     pub(super) fn listen() -> Result<Self, CliError> {
         let listen = |kind: SignalKind| {
-            let heeded = Some(kind).filter(|kind| !replug::parent::is_ignored(kind.as_raw_value()));
+            let heeded = Some(kind).filter(|kind| !replug_runtime::parent::is_ignored(kind.as_raw_value()));
             heeded.map(signal).transpose().map_err(CliError::Threads)
         };
         Ok(Self {

@@ -1,10 +1,8 @@
 //! Tests the shim as a separate process: how it begins, and how it ends.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use replug::{
-    shim::EXIT_UNFIT,
-    wire::{Answer, Call, Control, Encoding, Greeting, Lane, SHIM_MARKER, Service},
-};
+use replug_runtime::shim::EXIT_UNFIT;
+use replug_wire::{Answer, Call, Control, Encoding, Greeting, Lane, SHIM_MARKER, Service};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::{
     io::{self, PipeWriter, Read},

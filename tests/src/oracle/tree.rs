@@ -3,8 +3,10 @@
 use super::{Depth, Outcome, shapes::Shape};
 use replug::{
     PluginId,
-    build::Builder,
     manifest::{self, Manifest},
+};
+use replug_builder::{
+    build::Builder,
     watch::{Notice, Poll, Watcher},
 };
 use std::{
@@ -187,7 +189,8 @@ impl Tree {
         let builder = Builder::new(self.path("state"));
         let watcher =
             Watcher::new(&self.path("ws/plugins"), Poll::Never, sender).expect("the folder can be watched");
-        let marks = replug::watch::Inputs { files: [self.path("zz/mark")].into(), ..Default::default() };
+        let marks =
+            replug_builder::watch::Inputs { files: [self.path("zz/mark")].into(), ..Default::default() };
         watcher.set_inputs(&mark_id(), marks).expect("a folder can be watched");
         let running = Running { builder, watcher, notices, marks: 0 };
         if let Some(manifest) = self.manifest() {

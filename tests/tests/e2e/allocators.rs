@@ -1,11 +1,7 @@
 //! Plugins with an allocator of their own, and C code with thread-local data: what a process has only once, or little of.
 
-use replug::{
-    EventKind, Handle,
-    artifact::{inspect, inspect::StdLinkage},
-    event::Stage,
-    manifest::Mode,
-};
+use replug::{EventKind, Handle, event::Stage, manifest::Mode};
+use replug_builder::artifact::{inspect, inspect::StdLinkage};
 use replug_tests::{Lab, Source, Tally, command::program, compiled};
 use serde_json::json;
 use std::{fs, process::Command};

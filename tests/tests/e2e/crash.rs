@@ -1,6 +1,6 @@
 //! Plugins that end the process they run in, and what is known of it afterwards.
 
-use replug::crash::{Blame, Crash, End, Suspect, note_end, read};
+use replug_runtime::crash::{Blame, Crash, End, Suspect, note_end, read};
 use replug_tests::{Hold, Lab, command::replug, misbehave};
 use rustix::process::Signal;
 use std::{

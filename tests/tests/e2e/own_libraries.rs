@@ -2,10 +2,10 @@
 
 use replug::{
     BuildDir, Handle,
-    build::Builder,
     event::Stage,
     manifest::{self, Mode},
 };
+use replug_builder::build::Builder;
 use replug_tests::{Lab, Source, Tally, artifact::replaced, compiled, misbehave};
 use std::{fs, path::Path, process::Command};
 

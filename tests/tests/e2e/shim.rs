@@ -1,14 +1,12 @@
 //! A plugin in a child process, as the wire shows it: what it says, what it does wrong, and what is left when it dies.
 
-use replug::{
-    Generation, PluginId,
-    artifact::inspect,
-    wire::{
-        Answer, Call, Control, Create, Encoding, Greeting, Lane, Level, Limits, Load, Report, Reports,
-        SHIM_MARKER, Service, WireError,
-    },
-};
+use replug::{Generation, PluginId};
+use replug_builder::artifact::inspect;
 use replug_tests::{command::replug, misbehave};
+use replug_wire::{
+    Answer, Call, Control, Create, Encoding, Greeting, Lane, Level, Limits, Load, Report, Reports,
+    SHIM_MARKER, Service, WireError,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs, io,
@@ -135,7 +133,7 @@ fn what_fails_or_panics_in_a_shim_says_at_which_step() {
     let mut shim = Shim::with("fail=init");
     assert!(shim.create().unwrap_err().contains("[told_to_fail]"));
     let mut shim = Shim::up("fail=start panic=save panic=drop");
-    let told = |outcome: Result<(), replug::wire::ControlError>| outcome.unwrap_err().to_string();
+    let told = |outcome: Result<(), replug_wire::ControlError>| outcome.unwrap_err().to_string();
     assert_eq!(told(shim.control.start()), "`start` failed: start was told to fail [told_to_fail]");
     assert_eq!(told(shim.control.save().map(drop)), "`save` failed: save was told to panic [panicked]");
     assert_eq!(told(shim.control.destroy()), "`drop` failed: drop was told to panic [panicked]");

@@ -1,6 +1,7 @@
 //! The world around a host: folders that are missing, closed or full, and broken neighbours.
 
-use replug::{EventKind, Host, Status, artifact::inspect, build::Builder, manifest};
+use replug::{EventKind, Host, Status, manifest};
+use replug_builder::{artifact::inspect, build::Builder};
 use replug_tests::{Lab, Source, misbehave, skipped};
 use std::{
     env, fs,

@@ -8,7 +8,7 @@ mod system;
 mod tests;
 mod toolchain;
 
-use replug::preflight::Budget;
+use replug_engine::preflight::Budget;
 use serde::Serialize;
 
 /// The severity.

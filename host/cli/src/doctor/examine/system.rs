@@ -1,11 +1,9 @@
 //! Checks what the system provides: watches, thread-local keys, memory, and the memory barrier that makes calls cheap.
 
 use super::Finding;
-use replug::{
-    load::process::{CGROUP_CONTROLLERS, CgroupError, Delegated, delegated},
-    preflight::{Budget, KEYS_PER_OWN_STD},
-    watch::file_system_without_events,
-};
+use replug_builder::watch::file_system_without_events;
+use replug_engine::preflight::{Budget, KEYS_PER_OWN_STD};
+use replug_runtime::load::process::{CGROUP_CONTROLLERS, CgroupError, Delegated, delegated};
 use rustix::{
     process::{Resource, getrlimit, getuid},
     thread::{MembarrierCommand, MembarrierQuery, membarrier_query},

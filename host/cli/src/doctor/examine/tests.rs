@@ -1,10 +1,8 @@
 //! Tests the judgements, with data of this machine and of machines that lack something.
 
 use super::{Finding, Status, examine, system, toolchain};
-use replug::{
-    load::process::{CgroupError, Delegated},
-    preflight::Budget,
-};
+use replug_engine::preflight::Budget;
+use replug_runtime::load::process::{CgroupError, Delegated};
 use rustix::thread::MembarrierQuery;
 
 const RUSTC: &str = "rustc 1.95.0 (59807616e 2026-04-14)\nbinary: rustc\nhost: x86_64-unknown-linux-gnu";
