@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn every_contender_has_one_turn_in_each_round_and_the_first_round_does_not_count() {
+    fn contenders_take_turns_and_the_first_round_is_discarded() {
         let contender = |name, one_in, ns_each: u64| Contender {
             name,
             run: Box::new(move |repetitions| Duration::from_nanos(repetitions * ns_each)),

@@ -85,7 +85,7 @@ fn scene() -> (TempDir, Journal) {
 }
 
 #[test]
-fn attachments_serve_once_all_are_bound_and_drain_after_the_host_has_stopped() {
+fn attachments_serve_after_all_bind_and_drain_after_the_host_stops() {
     let (dir, journal) = scene();
     let builder =
         builder(dir.path()).attach(Scribe::new("one", &journal)).attach(Scribe::new("two", &journal));

@@ -299,7 +299,7 @@ fn a_state_of_another_shape_and_a_config_that_does_not_fit_are_refused() {
 }
 
 #[test]
-fn events_reach_the_host_with_fields_and_spans_unless_it_does_not_want_them() {
+fn events_reach_the_host_with_fields_and_spans_up_to_its_max_level() {
     let root = root();
     let instance = created("{}");
     // Only those of this thread: another test may call at the same time. `total` distinguishes them.
@@ -331,7 +331,7 @@ fn events_reach_the_host_with_fields_and_spans_unless_it_does_not_want_them() {
 }
 
 #[test]
-fn a_panic_is_told_to_the_host_by_the_hook_and_no_more_once_it_is_taken_away() {
+fn the_hook_reports_panics_to_the_host_while_it_is_installed() {
     let root = root();
     assert_eq!(told(create(r#"{"panic":"init"}"#)), "init panicked as told");
     let told_before = |what: &str| locked(&PANICS).iter().filter(|line| line.starts_with(what)).count();

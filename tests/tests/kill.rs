@@ -13,7 +13,7 @@ fn run(args: &[&str], lines: &[&str]) {
 }
 
 #[test]
-fn kills_of_a_plugins_process_cost_errors_that_say_so_and_nothing_that_stays() {
+fn kills_of_a_plugins_process_cause_only_the_expected_errors() {
     run(
         &["--shim", "20"],
         &["kills of a shim     20 in ", "answered wrongly    0\n", "other errors        0\n"],

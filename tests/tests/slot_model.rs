@@ -179,7 +179,7 @@ fn explore(model: impl Fn() + Sync + Send + 'static) {
 }
 
 #[test]
-fn no_call_runs_on_a_generation_that_was_freed_while_two_threads_call_and_one_swaps() {
+fn no_call_runs_on_a_freed_generation_with_two_callers_and_one_swap() {
     explore(|| {
         let world = World::new(2);
         let callers: Vec<_> = (0..2)

@@ -6,12 +6,12 @@ use std::{
 };
 
 #[test]
-fn many_reloads_of_the_numbered_fixture_lose_no_call_and_leave_little_behind() {
+fn many_reloads_in_process_lose_no_call_and_leak_little() {
     soak(&["--reloads", "400"]);
 }
 
 #[test]
-fn many_reloads_in_processes_of_their_own_lose_no_call_and_leave_nothing_behind() {
+fn many_reloads_out_of_process_lose_no_call_and_leak_nothing() {
     soak(&["--mode", "process", "--reloads", "140"]);
 }
 

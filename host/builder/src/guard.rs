@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_is_no_more_believed_to_be_the_one_that_was_when_no_marked_process_is_in_it() {
+    fn a_process_group_without_a_marked_process_is_not_killed() {
         let mut build = Build::start();
         let pid = Pid::from_child(&build.leader);
         let marked = Marked::hold(pid, &build.mark).unwrap();

@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plugins_are_asked_for_more_than_is_printed_of_the_host_and_for_less_when_that_is_said() {
+    fn the_plugin_level_is_info_by_default_and_may_be_below_the_hosts() {
         let listening = listen(&LogSettings::default(), None);
         assert_eq!(LevelFilter::current(), LevelFilter::INFO);
         let less = LogSettings { plugins: Some(LevelFilter::ERROR), ..LogSettings::default() };

@@ -96,7 +96,7 @@ fn arrives(tell: impl FnOnce(&Path, &str) -> Vec<(&'static str, String)>) -> Req
 }
 
 #[test]
-fn a_collector_that_the_configuration_names_gets_a_reload_its_stages_and_a_request_when_the_host_ends() {
+fn the_configured_collector_receives_reload_and_request_spans() {
     let request = arrives(|dir, address| {
         fs::write(dir.join("replug.toml"), format!("[otel]\nendpoint = \"{address}\"\n")).unwrap();
         Vec::new()

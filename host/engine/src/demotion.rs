@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_culprit_is_whose_thread_it_was_or_who_alone_was_at_work_when_a_signal_came() {
+    fn the_culprit_is_who_raised_the_signal_or_the_only_one_in_a_call() {
         let (a, b) = (suspect("dev.test.a", 1, Blame::InFlight), suspect("dev.test.b", 2, Blame::InFlight));
         let raised = suspect("dev.test.c", 3, Blame::Raised);
         let named = |end, suspects: &[&Suspect]| {

@@ -267,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plugin_at_rest_is_available_once_it_is_built_and_incomplete_without_source() {
+    fn a_plugin_at_rest_is_incomplete_source_only_or_available() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
         let plugin = root.join("greeter");

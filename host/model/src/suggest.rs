@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_of_the_finger_is_answered_with_the_nearest_name_and_a_wild_guess_with_all() {
+    fn a_typo_suggests_the_nearest_name_and_a_wild_guess_lists_all() {
         let known = ["add", "divide", "history"];
         assert_eq!(among("devide", known.into_iter()), "; did you mean `divide`?");
         assert_eq!(among("zzzzzz", known.into_iter()), "; there is add, divide, history");

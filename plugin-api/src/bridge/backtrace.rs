@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_panic_on_a_thread_of_the_plugins_what_has_started_the_thread_is_cut() {
+    fn a_backtrace_omits_the_frames_below_a_plugins_thread() {
         let on_a_thread = "   0: std::sys::backtrace::__rust_end_short_backtrace::<x>
    1: shop::work
    2: std::sys::backtrace::__rust_begin_short_backtrace::<x>

@@ -87,7 +87,7 @@ fn an_absolute_path_is_good_inside_an_allowed_folder_only() {
 }
 
 #[test]
-fn a_symlink_that_leads_out_is_refused_also_for_files_that_do_not_exist_yet() {
+fn a_symlink_out_of_the_folder_is_rejected_also_for_new_files() {
     let world = World::new();
     for (link, target) in [
         ("to-file", "../secret".into()),

@@ -103,7 +103,7 @@ fn an_allocator_that_a_dependency_brings_is_found_after_an_edit() {
 }
 
 #[test]
-fn a_ready_made_plugin_that_mixes_two_allocators_is_refused_with_the_reason() {
+fn preflight_rejects_a_prebuilt_plugin_with_two_allocators() {
     let mut lab = Lab::new("mixed-allocators");
     let folder = lab.dir().join("elsewhere");
     let tagged = source(1).edited("struct Template;", &format!("{TAGGED}\nstruct Template;"));

@@ -86,7 +86,7 @@ fn a_library_that_is_no_plugin_is_refused() {
 }
 
 #[test]
-fn a_library_with_another_thing_under_the_name_of_the_root_module_is_refused() {
+fn a_library_with_an_invalid_root_module_is_rejected() {
     let name = "_1as_0lib_1header_0root_bmodule_bloader";
     let plain = compiled(&format!("int {name}[1024] = {{ 42 }};"));
     assert_refused("strange-root", plain, &["was built with another abi_stable than this host"]);
@@ -108,7 +108,7 @@ fn an_artifact_of_another_abi_stable_is_refused() {
 }
 
 #[test]
-fn an_artifact_that_needs_a_missing_library_is_refused_before_it_is_opened() {
+fn an_artifact_with_a_missing_library_is_rejected_before_it_is_opened() {
     let artifact = replaced(misbehave("version=2"), b"libc.so.6\0", b"libq.so.6\0");
     assert_refused("missing-library", artifact, &["needs `libq.so.6`, which was not found (searched /"]);
 }
@@ -120,7 +120,7 @@ fn an_artifact_that_lacks_a_symbol_is_refused_by_the_loader() {
 }
 
 #[test]
-fn a_build_output_that_is_overwritten_or_truncated_does_not_touch_what_is_loaded() {
+fn an_overwritten_build_output_does_not_affect_the_loaded_plugin() {
     let mut lab = running("output-overwritten");
     let output = lab.path("plugin.so");
     fs::write(&output, vec![0xff; 100_000]).unwrap();
@@ -137,7 +137,7 @@ fn a_build_output_that_is_overwritten_or_truncated_does_not_touch_what_is_loaded
 }
 
 #[test]
-fn a_stored_artifact_that_was_tampered_with_is_refused_and_does_not_touch_what_is_loaded() {
+fn rollback_rejects_a_damaged_artifact_and_keeps_the_loaded_plugin() {
     let mut lab = running("store-tampered");
     let first = lab.host().info(&lab.id()).unwrap().digest.unwrap();
     let stored = lab.state_dir().join(format!("artifacts/{first}.so"));

@@ -41,7 +41,7 @@ fn generating(content: &str) -> Source {
 }
 
 #[test]
-fn a_build_script_that_rewrites_sources_as_they_were_is_not_cut_short_by_that() {
+fn a_script_rewriting_equal_sources_settles_after_a_few_builds() {
     let mut lab = Lab::new("rewrites-sources");
     lab.write_source(&generating("1"));
     lab.start_watching();
@@ -58,7 +58,7 @@ fn a_build_script_that_rewrites_sources_as_they_were_is_not_cut_short_by_that() 
 }
 
 #[test]
-fn a_build_script_that_writes_other_sources_each_time_is_built_a_few_times() {
+fn a_script_writing_new_sources_each_time_settles_after_a_few_builds() {
     let mut lab = Lab::new("writes-other-sources");
     let source = generating("format!(\"{:?}\", std::time::SystemTime::now())");
     let script = source.others.iter().find(|(path, _)| path == "build.rs").unwrap().1.clone();
@@ -97,7 +97,7 @@ fn an_authors_script_that_writes_among_its_sources_is_built_a_few_times() {
 }
 
 #[test]
-fn an_authors_script_that_writes_its_manifest_each_time_is_built_a_few_times() {
+fn a_script_writing_its_manifest_settles_after_a_few_builds() {
     let mut lab = Lab::new("writes-its-manifest");
     lab.write("src/ready.so", misbehave("version=1"));
     lab.write_script(
@@ -118,7 +118,7 @@ fn an_authors_script_that_writes_its_manifest_each_time_is_built_a_few_times() {
 }
 
 #[test]
-fn an_edit_while_a_build_runs_supersedes_it_where_a_build_script_writes_too() {
+fn an_edit_supersedes_a_running_build_whose_script_writes_sources() {
     let mut lab = Lab::new("edit-while-it-runs");
     let source = generating("1");
     // Where there is such a file, it names a pipe, and to open that waits for the other end.
@@ -159,7 +159,7 @@ fn a_missing_included_file_is_built_with_as_soon_as_it_is_there() {
 }
 
 #[test]
-fn a_path_dependency_that_is_not_there_at_the_start_is_built_with_as_soon_as_it_is() {
+fn a_missing_path_dependency_is_built_when_it_appears() {
     let mut lab = Lab::new("dependency-later");
     let mut source = Source::new(1);
     let dependency = lab.dir().join("vendor/dep");
@@ -177,7 +177,7 @@ fn a_path_dependency_that_is_not_there_at_the_start_is_built_with_as_soon_as_it_
 }
 
 #[test]
-fn a_broken_manifest_of_another_package_at_the_start_is_built_with_when_it_is_repaired() {
+fn a_plugin_is_built_when_a_siblings_broken_manifest_is_repaired() {
     let mut lab = Lab::new("sibling-repaired");
     let mut source = Source::new(1);
     // The plugin is a member of a workspace around the plugins folder, and so is a sibling that is broken.

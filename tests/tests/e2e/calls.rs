@@ -20,7 +20,7 @@ fn an_unknown_plugin_is_answered_with_the_nearest_that_is_known() {
 }
 
 #[test]
-fn a_handle_on_an_interface_that_the_plugin_lacks_is_refused_with_those_it_has() {
+fn a_handle_on_a_missing_interface_is_rejected_and_the_others_listed() {
     let lab = Lab::running("lacking-interface");
     let error = lab.host().get::<dyn Tally>(&lab.id()).unwrap_err().to_string();
     let expected = "does not implement `Tally`, which the host asks for; it implements `Probe`, `Everything`";
@@ -82,7 +82,7 @@ fn an_error_of_the_plugins_own_comes_back_as_it_was_made() {
 }
 
 #[test]
-fn a_panic_comes_back_with_its_message_and_its_place_and_the_plugin_goes_on() {
+fn a_panic_returns_its_message_and_location_and_the_plugin_still_serves() {
     let lab = Lab::running("panics");
     let typed = lab.probe().panic("so it goes").unwrap_err();
     let by_name = lab.call("panic", json!(["so it goes"])).unwrap_err().to_string();
@@ -122,7 +122,7 @@ fn a_call_from_inside_a_call_runs_on_the_same_plugin() {
 }
 
 #[test]
-fn a_call_from_inside_a_call_does_not_wait_for_the_reload_that_waits_for_the_outer() {
+fn a_nested_call_does_not_wait_for_a_reload_during_the_outer_call() {
     let mut lab = Lab::new("nested-in-reload");
     let hold = Hold::new(lab.dir());
     // While `save` would hold, the outer call is still inside: the pause has to wait for it.
@@ -183,7 +183,7 @@ fn a_call_inside_a_call_reaches_a_handle_that_is_newer_than_the_outer() {
 }
 
 #[test]
-fn calls_that_are_nested_too_deeply_are_refused_and_those_around_them_succeed() {
+fn a_call_nested_too_deeply_is_rejected_and_the_outer_ones_succeed() {
     const DEEPEST: usize = 32;
     let mut lab = Lab::new("deep-00");
     lab.install(misbehave("version=0"));
@@ -226,7 +226,7 @@ fn a_call_after_a_stop_is_told_so_and_a_start_serves_again() {
 }
 
 #[test]
-fn calls_that_come_while_the_state_is_handed_over_wait_and_then_succeed_on_the_new_version() {
+fn calls_during_a_migration_wait_and_run_on_the_new_version() {
     let mut lab = Lab::new("waits");
     let hold = Hold::new(lab.dir());
     lab.install(misbehave(&format!("version=1 hold={}", hold.path())));

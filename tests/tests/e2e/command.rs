@@ -67,7 +67,7 @@ fn a_call_prints_its_result_or_exits_with_1_and_says_why() {
 }
 
 #[test]
-fn what_builds_and_exports_no_plugin_is_refused_by_a_build_as_it_is_by_the_loop() {
+fn the_build_command_rejects_a_library_without_export() {
     let mut lab = Lab::new("exports-nothing");
     lab.write_source(&Source::new(1));
     let exporting = Source::lib(1);

@@ -43,7 +43,7 @@ fn a_flag_goes_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
-fn a_wrong_configuration_keeps_a_command_from_starting_and_says_where_it_is_wrong() {
+fn a_command_does_not_start_with_an_invalid_host_configuration() {
     let lab = Lab::new("config-wrong");
     configure(&lab, "\nkeep_artefacts = 3\n");
     for args in [["run"].as_slice(), &["list"], &["build"]] {
@@ -59,7 +59,7 @@ fn a_wrong_configuration_keeps_a_command_from_starting_and_says_where_it_is_wron
 }
 
 #[test]
-fn an_edit_is_taken_over_while_the_host_runs_a_wrong_one_is_refused_as_a_whole_and_the_rest_waits() {
+fn an_edit_applies_live_and_an_invalid_one_is_rejected_whole() {
     let mut lab = Lab::in_mode("config-live", Mode::Process);
     lab.install(misbehave("version=1"));
     configure(&lab, "keep_artifacts = 4\n");
@@ -142,7 +142,7 @@ fn what_the_plugins_log_follows_an_edit_of_the_configuration() {
 }
 
 #[test]
-fn plugins_are_told_of_no_more_than_the_flag_says_whatever_is_written_of_the_host() {
+fn the_log_flag_bounds_plugin_logs_regardless_of_the_host_filter() {
     for (mode, bound, level) in [
         (Mode::InProcess, "error", "info"),
         (Mode::Process, "error", "warn"),

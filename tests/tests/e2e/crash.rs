@@ -120,7 +120,7 @@ fn an_exit_on_a_thread_of_the_plugin_s_own_names_the_plugin() {
 }
 
 #[test]
-fn an_exit_past_all_that_would_tell_of_it_is_put_down_to_who_was_at_work_by_whoever_has_waited() {
+fn an_exit_without_handlers_is_attributed_by_the_waiting_process() {
     let mut lab = Lab::new("exits-at-once");
     lab.install(misbehave("version=1"));
     let mut victim = offered_victim(&lab, &[order(&lab.id(), "exit-0-at-once")]);
@@ -202,7 +202,7 @@ fn neighbour(lab: &Lab) -> String {
 }
 
 #[test]
-fn of_two_plugins_in_the_middle_of_a_call_only_the_one_that_crashed_is_blamed() {
+fn a_crash_is_attributed_to_the_raising_plugin_of_two_in_a_call() {
     let (lab, mut victim, [first, second]) = two_in_flight("one-of-two", "write-to-null");
     drop(second);
     victim.wait().unwrap();
@@ -212,7 +212,7 @@ fn of_two_plugins_in_the_middle_of_a_call_only_the_one_that_crashed_is_blamed() 
 }
 
 #[test]
-fn after_a_kill_all_that_were_in_the_middle_of_a_call_are_suspected_and_none_is_blamed() {
+fn a_kill_makes_all_plugins_in_a_call_suspects_and_none_the_culprit() {
     let (lab, mut victim, _inside) = two_in_flight("killed", "nothing");
     victim.kill().unwrap();
     let status = victim.wait().unwrap();
@@ -302,7 +302,7 @@ fn file_of_record(lab: &Lab) -> File {
 }
 
 #[test]
-fn a_record_that_someone_cuts_off_disturbs_no_call_and_is_whole_in_the_end() {
+fn a_truncated_crash_record_fails_no_call_and_is_complete_at_the_end() {
     let mut lab = Lab::new("cut-off");
     lab.install(misbehave("version=1"));
     let hold = Hold::new(lab.dir());
@@ -349,7 +349,7 @@ fn no_file_of_a_file_system_is_mapped_for_the_record() {
 }
 
 #[test]
-fn a_forked_child_that_leaves_the_method_takes_no_mark_of_its_parent_with_it() {
+fn a_forked_child_does_not_clear_the_mark_of_its_parent() {
     let mut lab = Lab::new("forked-return");
     lab.install(misbehave("version=1"));
     let mut victim = offered_victim(&lab, &[order(&lab.id(), "fork-one-that-returns")]);
@@ -359,7 +359,7 @@ fn a_forked_child_that_leaves_the_method_takes_no_mark_of_its_parent_with_it() {
 }
 
 #[test]
-fn a_signal_from_another_thread_is_not_put_down_to_the_thread_that_it_hits() {
+fn a_signal_from_another_thread_is_not_attributed_to_its_target() {
     let (lab, mut victim, [first, second]) = two_in_flight("signalled", "abort-from-caller-0");
     drop(second);
     let status = victim.wait().unwrap();

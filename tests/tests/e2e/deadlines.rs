@@ -55,7 +55,7 @@ fn a_plugin_that_listens_when_its_call_is_cancelled_lives_on() {
 }
 
 #[test]
-fn a_call_whose_deadline_passes_before_it_is_sent_leaves_no_connection_behind() {
+fn a_call_that_times_out_unsent_leaves_no_connection_open() {
     let tables = "[process]\ncall_timeout = \"1us\"\ncancel_grace = \"10m\"";
     let lab = lab("unsent", Mode::Process, tables);
     let threads = |lab: &Lab| lab.host().info(&lab.id()).unwrap().process.unwrap().threads;
@@ -73,7 +73,7 @@ fn a_call_whose_deadline_passes_before_it_is_sent_leaves_no_connection_behind() 
 }
 
 #[test]
-fn a_plugin_that_does_not_listen_is_killed_after_the_grace_and_the_crash_says_why() {
+fn a_plugin_that_ignores_cancel_is_killed_after_the_grace() {
     let tables = "[process]\ncall_timeout = \"1s\"\ncancel_grace = \"60ms\"";
     let mut lab = lab("does-not-listen", Mode::Process, tables);
     assert!(matches!(lab.probe().misbehave("sleep"), Err(CallError::Timeout { .. })));
@@ -85,7 +85,7 @@ fn a_plugin_that_does_not_listen_is_killed_after_the_grace_and_the_crash_says_wh
 }
 
 #[test]
-fn a_typed_handle_has_a_deadline_of_its_own_that_stands_above_the_manifest() {
+fn the_deadline_of_a_typed_handle_overrides_the_manifest() {
     let mut lab = lab("typed-deadline", Mode::Process, "[process]\ncall_timeout = \"10m\"");
     let probe = Handle::within(&lab.probe(), SHORT);
     let error = probe.misbehave("until-cancelled").unwrap_err();
@@ -246,7 +246,7 @@ fn a_call_that_never_ends_does_not_outlive_the_shutdown_of_the_host() {
 }
 
 #[test]
-fn a_call_that_never_ends_keeps_a_version_that_was_replaced_until_the_plugin_is_stopped() {
+fn an_endless_call_keeps_a_replaced_version_until_the_plugin_stops() {
     let mut lab = Lab::in_mode("replaced-and-stopped", Mode::Process);
     lab.install_with(stateless("version=1"), SHORT_DRAIN);
     lab.start();

@@ -17,7 +17,7 @@ fn starts_again(lab: &mut Lab, generation: u64) -> bool {
 }
 
 #[test]
-fn a_plugin_that_dies_during_a_build_is_started_again_before_the_build_ends() {
+fn a_plugin_that_dies_during_a_build_restarts_before_the_build_ends() {
     let mut lab = Lab::in_mode("dies-in-a-build", Mode::Process);
     lab.install(misbehave("version=1"));
     lab.start_watching();
@@ -32,7 +32,7 @@ fn a_plugin_that_dies_during_a_build_is_started_again_before_the_build_ends() {
 }
 
 #[test]
-fn a_version_that_dies_while_its_successor_is_tried_is_told_of_at_once_and_does_not_come_back() {
+fn a_crash_during_a_successors_trial_is_reported_without_a_restart() {
     let mut lab = Lab::in_mode("dies-in-a-trial", Mode::Process);
     // So that the first death would be the end of it.
     lab.install_with(stateless("version=1"), "[process]\nmax_deaths = 1");
@@ -63,7 +63,7 @@ fn a_crash_in_stop_is_told() {
 }
 
 #[test]
-fn a_version_that_refuses_the_state_costs_the_one_that_serves_no_checkpoint() {
+fn a_version_that_rejects_the_state_leaves_the_checkpoint_in_place() {
     let mut lab = Lab::in_mode("checkpoint-kept", Mode::Process);
     let lines = "[reload]\ncheckpoint = \"1ms\"\n[process]\nrestart_pause = \"1ms\"";
     lab.install_with(misbehave("version=1"), lines);
@@ -103,7 +103,7 @@ fn a_version_that_dies_in_its_confirm_window_is_rolled_back() {
 }
 
 #[test]
-fn a_configuration_that_was_refused_does_not_come_with_a_restart_nor_does_what_was_saved_with_it() {
+fn a_restart_does_not_apply_a_rejected_configuration() {
     let mut lab = Lab::in_mode("refused-stays-out", Mode::Process);
     lab.install_with(stateless("version=1"), "[process]\nrestart_pause = \"1ms\"\n[config]\nword = \"good\"");
     lab.start_watching();
@@ -166,7 +166,7 @@ fn checkpoints_begin_and_end_with_an_edit_of_the_manifest() {
 }
 
 #[test]
-fn an_edit_of_how_long_callers_wait_for_a_restart_holds_for_the_process_that_runs() {
+fn an_edit_of_restart_wait_applies_to_the_running_process() {
     let mut lab = Lab::in_mode("wait-edited", Mode::Process);
     let lines = |wait: &str| format!("[process]\nrestart_pause = \"1h\"\nrestart_wait = \"{wait}\"");
     lab.install_with(stateless("version=1"), &lines("1h"));

@@ -23,7 +23,7 @@ fn stopped(lab: &mut Lab) -> String {
 }
 
 #[test]
-fn a_plugin_whose_folder_is_deleted_is_stopped_and_nothing_is_said_of_a_build() {
+fn a_plugin_is_stopped_without_a_build_when_its_folder_is_deleted() {
     let mut lab = Lab::new("folder-deleted-under-it");
     lab.install(misbehave("version=1"));
     lab.start_watching();
@@ -34,7 +34,7 @@ fn a_plugin_whose_folder_is_deleted_is_stopped_and_nothing_is_said_of_a_build() 
 }
 
 #[test]
-fn a_plugin_whose_folder_is_moved_out_is_stopped_and_nothing_is_said_of_a_build() {
+fn a_plugin_is_stopped_without_a_build_when_its_folder_moves_out() {
     let mut lab = Lab::new("folder-moved-out");
     lab.install(misbehave("version=1"));
     lab.start_watching();
@@ -43,7 +43,7 @@ fn a_plugin_whose_folder_is_moved_out_is_stopped_and_nothing_is_said_of_a_build(
 }
 
 #[test]
-fn a_plugin_whose_folder_gets_another_name_goes_on_with_its_state_and_is_followed_there() {
+fn a_plugin_keeps_its_state_and_is_watched_when_its_folder_is_renamed() {
     let mut lab = Lab::new("folder-renamed");
     lab.install(misbehave("version=1"));
     lab.start_watching();
@@ -107,7 +107,7 @@ fn a_plugin_behind_a_link_that_leads_to_a_new_release_is_handed_over() {
 }
 
 #[test]
-fn a_plugins_folder_behind_a_link_is_followed_to_a_new_release_and_handed_over() {
+fn a_plugins_folder_behind_a_link_follows_the_link_to_a_new_release() {
     let mut lab = Lab::new("releases-linked");
     let (link, releases) = (lab.plugins_dir(), lab.dir().join("releases"));
     fs::remove_dir(&link).unwrap();

@@ -138,7 +138,7 @@ fn with_secrets(lab: &Lab) -> Dev {
 }
 
 #[test]
-fn a_process_finds_in_its_environment_what_its_manifest_names_and_little_else() {
+fn a_process_gets_only_basic_variables_and_those_of_its_manifest() {
     let mut lab = Lab::in_mode("environment", Mode::Process);
     let file = lab.dir().join("env");
     // In its trial, and where it serves.
@@ -221,7 +221,7 @@ fn a_process_has_no_capabilities_no_way_to_new_ones_and_no_terminal() {
 }
 
 #[test]
-fn a_process_of_roots_reads_and_writes_in_a_folder_that_is_closed_to_others() {
+fn a_root_process_reads_and_writes_in_a_private_folder() {
     if !geteuid().is_root() {
         skipped("a folder of another user's that is closed to this one takes root");
         return;

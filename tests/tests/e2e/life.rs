@@ -28,7 +28,7 @@ fn assert_unharmed(lab: &Lab) {
 }
 
 #[test]
-fn a_new_version_that_fails_on_its_way_up_leaves_the_old_one_serving_with_its_state() {
+fn a_new_version_that_fails_to_start_leaves_the_previous_one_serving() {
     let mut lab = running("fails-on-its-way-up", "");
     for entry in ["init", "start", "restore"] {
         let error = lab.refused(misbehave(&format!("version=2 fail={entry}")));
@@ -46,7 +46,7 @@ fn a_new_version_that_fails_on_its_way_up_leaves_the_old_one_serving_with_its_st
 }
 
 #[test]
-fn a_new_version_that_panics_on_its_way_up_leaves_the_old_one_serving_with_its_state() {
+fn a_new_version_that_panics_at_start_leaves_the_previous_one_serving() {
     let mut lab = running("panics-on-its-way-up", "");
     for entry in ["init", "start", "restore", "health"] {
         let error = lab.refused(misbehave(&format!("version=2 panic={entry}")));
@@ -78,7 +78,7 @@ fn a_version_that_cannot_save_goes_on_with_its_state() {
 }
 
 #[test]
-fn a_state_of_a_version_that_the_new_one_does_not_know_stays_with_the_old_one() {
+fn an_unknown_state_version_leaves_the_previous_version_serving() {
     let mut lab = running("unknown-state", "");
     let error = lab.refused(misbehave("version=2 knows_state=7"));
     assert!(error.contains("cannot read a state of version 1 [unknown_state_version]"), "{error}");
@@ -156,7 +156,7 @@ fn a_panic_at_the_end_of_a_version_does_not_disturb_the_next() {
 }
 
 #[test]
-fn a_plugin_that_panics_when_the_host_shuts_down_does_not_keep_it_from_that() {
+fn a_host_shuts_down_when_a_plugin_panics_in_stop_and_drop() {
     drop(running("shutdown-panics", "panic=stop panic=drop"));
 }
 

@@ -84,7 +84,7 @@ fn a_plugin_that_requires_a_cgroup_comes_up_in_one_or_not_at_all() {
 }
 
 #[test]
-fn what_leaves_the_process_group_ends_with_the_plugin_where_it_has_a_cgroup() {
+fn a_cgroup_ends_processes_that_left_the_process_group() {
     let mut lab = limited("held", "open_files = 1000\n[process]\nrestart_wait = \"10m\"");
     let Some(cgroup) = applied(&mut lab).cgroup else {
         eprintln!("skipped: no cgroup is delegated here");
@@ -222,7 +222,7 @@ fn a_process_has_nothing_open_that_the_hosts_program_was_started_with() {
 }
 
 #[test]
-fn what_waits_to_remove_a_hosts_socket_has_nothing_open_that_the_program_was_started_with() {
+fn the_socket_sweeper_keeps_no_inherited_descriptor_open() {
     let lab = Lab::new("sweeper-inherits");
     let script = "exec 7>&1 >&-; exec \"$0\" __replug-sweep \"$1\"";
     let mut command = Command::new("sh");
@@ -259,7 +259,7 @@ fn the_fewest_files_that_a_manifest_may_grant_are_enough_for_a_call() {
 }
 
 #[test]
-fn a_host_that_may_open_no_more_files_refuses_the_call_and_the_plugin_lives_on() {
+fn a_host_out_of_descriptors_rejects_a_call_and_keeps_the_plugin() {
     let mut lab = Lab::in_mode("host-lacks", Mode::Process);
     lab.install(misbehave("version=1"));
     let id = lab.id();

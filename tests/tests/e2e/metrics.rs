@@ -63,7 +63,7 @@ fn calls_by_name_are_all_counted_and_timed_in_either_mode() {
 }
 
 #[test]
-fn of_typed_calls_a_sample_is_timed_in_process_and_every_one_into_a_process_of_its_own() {
+fn typed_calls_are_sampled_in_process_and_all_timed_out_of_process() {
     for (mode, timed) in [(Mode::InProcess, 2..=3), (Mode::Process, 1_029..=1_030)] {
         let mut lab = Lab::in_mode("sampled", mode);
         lab.install(misbehave("version=1"));
@@ -91,7 +91,7 @@ fn a_typed_call_that_is_timed_and_fails_is_among_those_that_failed() {
 }
 
 #[test]
-fn reloads_are_counted_by_what_came_of_them_and_generations_by_what_they_do() {
+fn reloads_are_counted_by_outcome_and_generations_by_phase() {
     let mut lab = Lab::new("reloads-metered");
     lab.install(stateless("version=1"));
     lab.start();

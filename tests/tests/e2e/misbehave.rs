@@ -219,7 +219,7 @@ fn has_gone_away(pid: Pid) -> bool {
 }
 
 #[test]
-fn a_process_that_leaves_the_group_does_not_keep_the_death_from_being_known() {
+fn a_crash_is_reported_while_a_process_outside_the_group_lives() {
     let (mut lab, neighbour) = running("leaves-the-group", "", "[limits]\ncgroup = \"off\"");
     let error = lab.probe().misbehave("fork-away-and-abort").unwrap_err();
     let CallError::Crashed { death, stderr_tail, .. } = error else { panic!("{error}") };
@@ -249,7 +249,7 @@ fn a_crash_after_a_thousand_good_calls_costs_the_next() {
 }
 
 #[test]
-fn a_crash_while_the_host_waits_for_the_last_call_of_an_old_version_harms_no_one() {
+fn a_crash_of_a_draining_version_affects_no_other_version() {
     let mut lab = Lab::in_mode("drained", Mode::Process);
     lab.install(stateless("version=1"));
     let neighbour = Neighbour::start(&mut lab);
@@ -278,7 +278,7 @@ fn a_crash_while_the_host_waits_for_the_last_call_of_an_old_version_harms_no_one
 }
 
 #[test]
-fn a_crash_while_the_host_waits_to_hand_the_state_over_leaves_a_version_that_answers() {
+fn a_crash_while_a_reload_pauses_calls_leaves_a_version_serving() {
     let tables = "[process]\nrestart_wait = \"10m\"\n[reload]\ndrain_timeout = \"10s\"";
     let (mut lab, neighbour) = running("crashes-in-the-pause", "", tables);
     let hold = Hold::new(lab.dir());
@@ -324,17 +324,17 @@ fn costs_the_process(orders: &str, step: impl FnOnce(&mut Lab) -> String) {
 }
 
 #[test]
-fn a_save_that_does_not_come_back_abandons_the_reload_and_the_version_is_started_again() {
+fn a_save_that_hangs_abandons_the_reload_and_restarts_the_version() {
     costs_the_process("do=save:sleep", |lab| lab.refused(misbehave("version=2")));
 }
 
 #[test]
-fn a_save_that_writes_garbage_abandons_the_reload_and_the_version_is_started_again() {
+fn a_save_that_writes_garbage_abandons_the_reload_and_restarts() {
     costs_the_process("do=save:write-garbage", |lab| lab.refused(misbehave("version=2")));
 }
 
 #[test]
-fn a_configuration_in_which_a_plugin_hangs_is_refused_and_the_version_is_started_again() {
+fn a_configuration_that_hangs_is_rejected_and_restarts_the_version() {
     costs_the_process("do=on_config:sleep", |lab| {
         let config = serde_json::Map::from_iter([("word".to_owned(), "new".into())]);
         lab.host().configure(&lab.id(), config).wait().unwrap_err().to_string()
@@ -342,7 +342,7 @@ fn a_configuration_in_which_a_plugin_hangs_is_refused_and_the_version_is_started
 }
 
 #[test]
-fn a_checkpoint_that_does_not_come_back_costs_the_process_and_not_the_plugin() {
+fn a_checkpoint_that_hangs_kills_the_process_and_it_is_restarted() {
     let tables = "[process]\nstep_timeout = \"2s\"\n[reload]\ncheckpoint = \"1ms\"";
     let (mut lab, neighbour) = running("hangs-in-a-checkpoint", "do=save:sleep", tables);
     let Crashed { signal, stderr_tail, .. } = lab.crashed();

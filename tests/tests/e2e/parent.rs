@@ -86,7 +86,7 @@ fn an_artifact_that_crashes_when_it_is_called_is_not_called_again() {
 }
 
 #[test]
-fn the_culprit_is_moved_out_with_that_artifact_only_and_the_others_are_back_with_their_state() {
+fn only_the_culprits_artifact_is_demoted_and_others_keep_their_state() {
     let mut lab = Lab::in_mode("moved-out", Mode::Auto);
     let id = lab.id();
     lab.install(misbehave("version=1"));
@@ -196,7 +196,7 @@ fn an_exit_of_one_that_may_not_move_is_the_end_of_it_and_not_of_dev() {
 }
 
 #[test]
-fn an_exit_of_the_program_itself_is_the_end_even_with_a_host_in_it_and_that_is_said() {
+fn an_exit_of_the_program_with_a_running_host_is_final_and_reported() {
     let mut lab = Lab::in_mode("exits-itself", Mode::Auto);
     lab.install(misbehave("version=1"));
     let mut program = Command::new(env!("CARGO_BIN_EXE_embedder"));
@@ -211,7 +211,7 @@ fn an_exit_of_the_program_itself_is_the_end_even_with_a_host_in_it_and_that_is_s
 }
 
 #[test]
-fn a_crash_of_which_the_process_itself_cannot_tell_is_put_down_to_who_alone_was_at_work() {
+fn an_unrecorded_crash_is_attributed_to_the_only_plugin_in_a_call() {
     let mut lab = Lab::in_mode("cannot-tell", Mode::Auto);
     lab.install_with(misbehave("version=1"), "[process]\nmax_deaths = 1");
     // No handler of a signal can run on a stack that is full.
@@ -359,7 +359,7 @@ fn checkpoint_of(lab: &Lab) -> PathBuf {
 }
 
 #[test]
-fn a_checkpoint_that_makes_no_sense_is_put_aside_and_the_plugin_begins_anew() {
+fn an_unreadable_checkpoint_is_set_aside_and_the_state_starts_empty() {
     let mut lab = Lab::in_mode("bad-checkpoint", Mode::Auto);
     lab.install_with(misbehave("version=1"), "[reload]\ncheckpoint = \"1h\"");
     fs::create_dir_all(checkpoint_of(&lab).parent().unwrap()).unwrap();

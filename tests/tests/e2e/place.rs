@@ -20,7 +20,7 @@ fn demoted(lab: &mut Lab) -> String {
 }
 
 #[test]
-fn one_that_the_host_cannot_afford_runs_in_a_process_of_its_own_or_is_refused() {
+fn a_plugin_over_a_host_limit_runs_in_a_process_or_is_rejected() {
     let mut lab = Lab::in_mode("unaffordable", Mode::Auto);
     lab.install(misbehave("version=1"));
     lab.start_as(|builder| builder.retained_bytes_limit(1)).unwrap();

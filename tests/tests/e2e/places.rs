@@ -110,7 +110,7 @@ fn settings_at_the_root_of_a_workspace_count_in_every_folder_of_it() {
 }
 
 #[test]
-fn what_an_earlier_version_left_in_the_plugins_folder_is_moved_and_no_longer_in_the_way() {
+fn the_state_of_an_earlier_replug_is_moved_out_of_the_plugins_folder() {
     let lab = workspace("moved");
     let former = lab.plugins_dir().join(".replug");
     fs::create_dir_all(former.join("run")).unwrap();

@@ -15,7 +15,7 @@ fn remove(folder: &Path) {
 }
 
 #[test]
-fn a_host_whose_state_folder_was_removed_reloads_and_starts_processes_again() {
+fn a_host_reloads_and_restarts_after_its_state_folder_is_removed() {
     for mode in [Mode::InProcess, Mode::Process] {
         let mut lab = Lab::in_mode("removed-state", mode);
         lab.install(misbehave("version=1"));

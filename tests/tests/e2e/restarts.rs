@@ -90,7 +90,7 @@ fn a_host_serves_what_is_in_the_store_while_what_is_newer_is_built() {
 }
 
 #[test]
-fn a_source_that_does_not_compile_leaves_the_last_version_serving_over_restarts() {
+fn a_broken_source_leaves_the_last_version_serving_over_restarts() {
     let mut lab = scripted("broken-over-restarts", "version=1", "");
     lab.start();
     break_source(&lab);
@@ -114,7 +114,7 @@ fn a_source_that_does_not_compile_leaves_the_last_version_serving_over_restarts(
 }
 
 #[test]
-fn a_cargo_project_that_does_not_compile_leaves_the_last_version_serving_over_a_restart() {
+fn a_broken_cargo_project_keeps_the_last_version_over_a_restart() {
     let mut lab = Lab::new("broken-cargo");
     let source = Source::new(1);
     lab.write_source(&source);
@@ -129,7 +129,7 @@ fn a_cargo_project_that_does_not_compile_leaves_the_last_version_serving_over_a_
 }
 
 #[test]
-fn a_ready_made_artifact_that_is_no_good_leaves_the_last_version_serving_over_a_restart() {
+fn a_bad_prebuilt_artifact_keeps_the_last_version_over_a_restart() {
     let mut lab = Lab::new("bad-ready-made");
     lab.install(misbehave("version=1"));
     lab.start();
@@ -149,7 +149,7 @@ fn a_ready_made_artifact_that_is_no_good_leaves_the_last_version_serving_over_a_
 }
 
 #[test]
-fn a_configuration_that_the_last_version_refuses_is_told_and_the_one_before_counts() {
+fn a_config_rejected_at_a_start_is_reported_and_the_previous_one_kept() {
     for (name, way) in [("unfit-built", "script"), ("unfit-ready-made", "ready-made")] {
         let mut lab = match way {
             "script" => scripted(name, "version=1", "[config]\nword = \"one\""),
@@ -185,7 +185,7 @@ fn a_configuration_that_the_last_version_refuses_is_told_and_the_one_before_coun
 }
 
 #[test]
-fn a_rollback_holds_over_restarts_until_the_source_is_edited_or_a_reload_ordered() {
+fn a_rollback_holds_over_restarts_until_an_edit_or_a_reload() {
     let mut lab = scripted("rolled-back", "version=1", "");
     lab.start();
     write_source(&lab, "version=2");
@@ -276,7 +276,7 @@ fn a_version_that_was_not_confirmed_is_watched_again_after_a_restart() {
 }
 
 #[test]
-fn a_plugin_that_was_stopped_stays_so_until_it_is_started_and_that_holds_too() {
+fn a_stop_and_a_start_both_hold_over_restarts() {
     let mut lab = Lab::new("stays-stopped");
     lab.install_with(misbehave("version=1"), "auto_start = true");
     lab.start();
@@ -295,7 +295,7 @@ fn a_plugin_that_was_stopped_stays_so_until_it_is_started_and_that_holds_too() {
 }
 
 #[test]
-fn a_plugin_that_was_started_by_hand_runs_again_whatever_its_manifest_says() {
+fn a_manual_start_holds_over_restarts_despite_auto_start() {
     let mut lab = Lab::new("started-by-hand");
     lab.install_with(misbehave("version=1"), "auto_start = false");
     lab.start();
@@ -358,7 +358,7 @@ fn a_state_that_was_handed_over_does_not_come_back_a_second_time() {
 }
 
 #[test]
-fn a_state_that_the_next_version_refuses_is_kept_until_one_takes_it_or_it_is_dropped() {
+fn a_rejected_state_is_kept_until_a_version_accepts_it_or_a_discard() {
     let mut lab = Lab::new("refused-state");
     lab.install(misbehave("version=1"));
     lab.start();
@@ -440,7 +440,7 @@ fn goes_on_under_the_accepted_manifest(lab: &mut Lab, problem: &str) {
 }
 
 #[test]
-fn a_manifest_that_breaks_while_no_host_runs_leaves_the_accepted_one_in_force() {
+fn a_manifest_broken_while_no_host_runs_keeps_the_accepted_one() {
     for (name, binary) in [("edited-while-down", "out/plugin.so"), ("edited-ready-made", "plugin.so")] {
         let word = WORD.replace("out/plugin.so", binary);
         let mut lab = match binary {
@@ -486,7 +486,7 @@ fn a_manifest_that_breaks_while_no_host_runs_leaves_the_accepted_one_in_force() 
 }
 
 #[test]
-fn a_manifest_that_breaks_before_the_host_is_killed_leaves_the_one_before_in_force() {
+fn a_manifest_broken_before_a_host_kill_keeps_the_accepted_one() {
     let mut lab = scripted("killed-with-a-broken-manifest", "version=1", "[config]\nword = \"zero\"");
     let mut dev = Dev::start(&lab, &[]);
     dev.wait_for("host_started");
@@ -509,7 +509,7 @@ fn a_manifest_that_breaks_before_the_host_is_killed_leaves_the_one_before_in_for
 }
 
 #[test]
-fn a_manifest_that_is_gone_or_has_another_id_is_no_edit_of_the_accepted_one() {
+fn a_manifest_removed_or_with_another_id_drops_the_accepted_one() {
     let mut lab = scripted("no-edit", "version=1", "");
     lab.start();
     lab.shut_down();
@@ -530,7 +530,7 @@ fn a_manifest_that_is_gone_or_has_another_id_is_no_edit_of_the_accepted_one() {
 }
 
 #[test]
-fn a_plugin_that_was_stopped_is_there_and_starts_also_if_its_manifest_is_broken() {
+fn a_stopped_plugin_with_a_broken_manifest_is_listed_and_starts() {
     let mut lab = scripted("stopped-and-broken", "version=1", "[config]\nword = \"one\"");
     lab.start();
     lab.host().stop(&lab.id()).wait().unwrap();

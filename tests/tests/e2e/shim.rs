@@ -108,7 +108,7 @@ fn a_panic_in_a_shim_is_the_answer_to_its_call_and_was_reported_before() {
 }
 
 #[test]
-fn the_log_of_a_plugin_in_a_shim_is_reported_up_to_the_level_that_is_wanted() {
+fn a_shim_reports_plugin_logs_up_to_the_max_level() {
     let mut shim = Shim::up("");
     let mut lane = Lane::new(shim.service.open_lane().unwrap().1);
     let log = shim.method("log");
@@ -143,7 +143,7 @@ fn what_fails_or_panics_in_a_shim_says_at_which_step() {
 }
 
 #[test]
-fn a_call_that_is_too_large_either_way_harms_nothing_and_one_that_is_large_arrives() {
+fn a_large_call_succeeds_and_a_result_over_the_limit_is_an_error() {
     let mut shim = Shim::up("version=3");
     let mut lane = Lane::new(shim.service.open_lane().unwrap().1);
     let text = "x".repeat(3 << 20);
@@ -156,7 +156,7 @@ fn a_call_that_is_too_large_either_way_harms_nothing_and_one_that_is_large_arriv
 }
 
 #[test]
-fn a_shim_that_is_killed_ends_the_call_in_it_at_once_and_calls_on_other_lanes_run_beside_it() {
+fn lanes_run_calls_concurrently_and_close_when_the_shim_is_killed() {
     let mut shim = Shim::up("version=4");
     let listener = UnixListener::bind(shim.dir.path().join("held")).unwrap();
     let held = format!("[{:?}]", shim.dir.path().join("held"));

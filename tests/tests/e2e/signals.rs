@@ -47,7 +47,7 @@ pub(super) fn ignores(pid: Pid, signal: Signal) -> bool {
 }
 
 #[test]
-fn signals_that_are_ignored_when_a_host_is_started_end_neither_it_nor_its_parent() {
+fn signals_ignored_at_the_start_end_neither_the_host_nor_its_parent() {
     for subcommand in ["dev", "run"] {
         let mut lab = Lab::in_mode(&format!("ignoring-{subcommand}"), Mode::Auto);
         lab.install(misbehave("version=1"));
@@ -85,7 +85,7 @@ fn insist(host: Dev, signal: Signal) -> ExitStatus {
 }
 
 #[test]
-fn a_command_whose_handlers_a_plugin_has_taken_ends_by_the_third_interrupt() {
+fn the_third_interrupt_ends_a_command_without_its_signal_handlers() {
     let mut lab = Lab::in_mode("taken", Mode::InProcess);
     lab.install(misbehave("version=1"));
     let mut dev = Dev::start(&lab, &[]);
@@ -96,7 +96,7 @@ fn a_command_whose_handlers_a_plugin_has_taken_ends_by_the_third_interrupt() {
 }
 
 #[test]
-fn a_program_whose_handlers_a_plugin_has_taken_ends_when_sigterm_is_repeated() {
+fn a_repeated_sigterm_ends_a_program_without_its_signal_handlers() {
     let mut lab = Lab::in_mode("taken-inside", Mode::InProcess);
     lab.install(misbehave("version=1"));
     let mut host = Dev::embedder(&lab, env!("CARGO_BIN_EXE_embedder"));

@@ -16,7 +16,7 @@ fn running(name: &str) -> (Lab, Handle<dyn Tally>) {
 }
 
 #[test]
-fn a_source_that_does_not_compile_is_reported_by_file_and_line_and_its_repair_is_served() {
+fn a_compile_error_names_file_and_line_and_its_repair_serves() {
     let (mut lab, tally) = running("does-not-compile");
     let broken = Source::lib(2).replace("a + b", "a + c");
     let line = broken.lines().position(|line| line.contains("a + c")).unwrap() + 1;
@@ -165,7 +165,7 @@ fn a_host_that_is_dropped_without_a_shutdown_ends_a_build_that_hangs() {
 }
 
 #[test]
-fn a_version_that_implements_another_interface_is_refused_while_a_handle_is_out() {
+fn a_version_without_the_interface_of_a_live_handle_is_rejected() {
     let (mut lab, tally) = running("other-interface");
     let other = Source::new(2).with_interface("pub trait Tally", "pub trait Score");
     lab.write("src/tally.rs", &other.others[0].1);

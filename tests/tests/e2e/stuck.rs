@@ -62,7 +62,7 @@ fn a_call_that_is_stuck_in_a_generation_that_was_replaced_is_told_too() {
 const IMPATIENT: &str = "[process]\nstep_timeout = \"2s\"\n[reload]\npreflight = \"off\"";
 
 #[test]
-fn a_step_of_a_new_version_that_does_not_come_back_abandons_the_reload_and_the_old_one_goes_on() {
+fn a_hanging_step_abandons_the_reload_and_the_old_version_serves() {
     for step in ["init", "restore", "start", "health"] {
         let mut lab = inside(&format!("hangs-in-{step}"), "", IMPATIENT);
         lab.probe().increment(5).unwrap();
@@ -81,7 +81,7 @@ fn a_step_of_a_new_version_that_does_not_come_back_abandons_the_reload_and_the_o
 }
 
 #[test]
-fn a_save_that_does_not_come_back_abandons_the_reload_and_calls_wait_for_it() {
+fn a_hanging_save_abandons_the_reload_and_calls_wait_for_it() {
     let hold_dir = tempfile::tempdir().unwrap();
     let hold = Hold::new(hold_dir.path());
     let mut lab = inside("hangs-in-save", &format!("hold={}", hold.path()), IMPATIENT);

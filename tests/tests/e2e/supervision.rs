@@ -75,7 +75,7 @@ fn a_crash_in_health_is_stopped_by_the_trial() {
 }
 
 #[test]
-fn a_plugin_that_dies_too_often_is_left_alone_until_it_is_started_or_another() {
+fn a_crash_loop_is_quarantined_until_a_start_or_another_artifact() {
     let mut lab = Lab::in_mode("quarantined", Mode::Process);
     lab.install_with(misbehave("version=1"), "[process]\nmax_deaths = 2\nrestart_wait = \"10m\"");
     lab.start();
@@ -105,7 +105,7 @@ fn a_plugin_that_dies_too_often_is_left_alone_until_it_is_started_or_another() {
 }
 
 #[test]
-fn a_quarantine_is_lifted_by_start_and_by_nothing_that_brings_the_same_artifact() {
+fn only_start_lifts_the_quarantine_of_the_same_artifact() {
     let mut lab = Lab::in_mode("same-again", Mode::Process);
     lab.install_with(misbehave("version=1"), "[process]\nmax_deaths = 1");
     lab.start_watching();
@@ -170,7 +170,7 @@ fn a_caller_that_does_not_wait_is_told_of_the_restart() {
 }
 
 #[test]
-fn a_call_that_finds_the_process_dead_before_anyone_has_heard_of_it_is_made_on_the_next() {
+fn a_call_into_a_process_just_killed_runs_on_the_next_one() {
     let mut lab = Lab::in_mode("dead-already", Mode::Process);
     lab.install_with(misbehave("version=1"), "[process]\nrestart_wait = \"10m\"");
     lab.start();
@@ -278,7 +278,7 @@ fn a_kill_of_the_host_during_a_trial_is_the_end_of_all_its_processes() {
 }
 
 #[test]
-fn a_kill_of_the_host_takes_what_the_plugin_started_and_what_has_stopped_itself() {
+fn a_host_kill_ends_stopped_plugins_and_processes_of_plugins() {
     for (name, deed, least) in [("host-killed-forked", "fork", 4), ("host-killed-looping", "loop", 2)] {
         let lab = installed(name, &format!("do=start:{deed}"));
         let mut host = Dev::start_as(&lab, "run", &[]);

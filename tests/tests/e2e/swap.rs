@@ -117,7 +117,7 @@ fn two_hundred_saves_in_two_seconds_end_with_the_newest_source() {
 }
 
 #[test]
-fn a_plugin_that_comes_while_the_host_runs_is_started_and_one_that_goes_is_stopped() {
+fn a_plugin_is_started_when_added_and_stopped_when_removed() {
     let mut lab = Lab::new("comes-and-goes");
     lab.start_watching();
     assert!(lab.host().plugins().is_empty());
@@ -140,7 +140,7 @@ fn a_plugin_that_comes_while_the_host_runs_is_started_and_one_that_goes_is_stopp
 }
 
 #[test]
-fn a_configuration_that_does_not_fit_is_refused_with_its_line_and_the_one_before_counts() {
+fn an_invalid_configuration_is_rejected_with_its_line() {
     let mut lab = Lab::new("misconfigured");
     let config = |rest: &str| format!("binary = \"plugin.so\"\n[config]\n{rest}");
     lab.install(misbehave("version=1"));
@@ -158,7 +158,7 @@ fn a_configuration_that_does_not_fit_is_refused_with_its_line_and_the_one_before
 }
 
 #[test]
-fn a_configuration_that_is_put_right_leaves_no_error_behind_and_is_no_refused_reload() {
+fn a_repaired_configuration_clears_the_error_and_fails_no_reload() {
     let mut lab = Lab::new("put-right");
     let config = |rest: &str| format!("binary = \"plugin.so\"\n[config]\n{rest}");
     lab.install(misbehave("version=1"));
@@ -189,7 +189,7 @@ fn a_configuration_that_is_put_right_leaves_no_error_behind_and_is_no_refused_re
 }
 
 #[test]
-fn a_version_that_was_refused_for_its_configuration_serves_as_soon_as_that_is_put_right() {
+fn a_version_rejected_for_its_configuration_serves_after_a_repair() {
     let mut lab = Lab::new("fits-now");
     let config = |rest: &str| format!("binary = \"plugin.so\"\n[config]\n{rest}");
     lab.install(misbehave("version=1"));
@@ -209,7 +209,7 @@ fn a_version_that_was_refused_for_its_configuration_serves_as_soon_as_that_is_pu
 }
 
 #[test]
-fn a_configuration_that_is_refused_by_order_leaves_no_error_and_blames_no_file() {
+fn a_rejected_configure_command_leaves_no_error_and_names_no_file() {
     let mut lab = Lab::new("refused-order");
     lab.install(misbehave("version=1"));
     lab.set_manifest("binary = \"plugin.so\"\n[config]\nword = \"one\"");
@@ -233,7 +233,7 @@ fn a_configuration_that_is_refused_by_order_leaves_no_error_and_blames_no_file()
 }
 
 #[test]
-fn a_plugin_that_refuses_its_new_configuration_goes_on_with_the_one_before() {
+fn a_plugin_that_rejects_a_configuration_keeps_the_previous_one() {
     for (name, orders, words) in [
         ("on-config-fails", "fail=on_config", "failed: on_config was told to fail [told_to_fail]"),
         ("on-config-panics", "panic=on_config", "panicked: on_config was told to panic (src/lib.rs:"),
@@ -300,7 +300,7 @@ fn a_manifest_that_is_broken_changes_nothing_until_it_is_repaired() {
 }
 
 #[test]
-fn no_call_fails_and_none_runs_on_an_older_version_than_was_published_in_fifty_reloads_under_load() {
+fn fifty_reloads_under_load_fail_no_call_and_serve_no_old_version() {
     let mut lab = Lab::new("under-load");
     lab.install(stateless("version=1"));
     lab.start();
@@ -367,7 +367,7 @@ fn no_increment_is_lost_in_twenty_reloads_of_a_plugin_with_state() {
 }
 
 #[test]
-fn a_manifest_that_stays_empty_is_refused_and_one_that_is_written_anew_counts() {
+fn an_empty_manifest_is_rejected_and_a_rewritten_one_applies() {
     let mut lab = Lab::new("emptied");
     lab.install(misbehave("version=1"));
     lab.start_watching();

@@ -7,7 +7,7 @@ use std::{env, process::Command};
 use tracing::Level;
 
 #[test]
-fn an_event_reaches_the_programs_subscriber_with_plugin_generation_fields_and_spans() {
+fn an_event_reaches_the_programs_subscriber_with_fields_and_spans() {
     let mut lab = Lab::running("traced");
     lab.reload().unwrap();
     lab.probe().log("warn", "something odd").unwrap();
@@ -48,7 +48,7 @@ fn a_level_that_the_program_does_not_want_is_not_forwarded() {
 const ALONE: &str = "REPLUG_TEST_ALONE";
 
 #[test]
-fn a_panic_is_reported_once_with_its_place_and_thread_and_with_a_backtrace_if_one_is_wanted() {
+fn a_panic_is_reported_once_with_location_thread_and_backtrace() {
     let wanted = env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");
     let mut lab = Lab::running("panic-reported");
     lab.reload().unwrap();
@@ -88,8 +88,7 @@ fn a_panic_is_reported_once_with_its_place_and_thread_and_with_a_backtrace_if_on
 #[test]
 fn a_backtrace_is_there_exactly_when_the_environment_asks_for_one() {
     for value in ["0", "1"] {
-        let test =
-            "trace::a_panic_is_reported_once_with_its_place_and_thread_and_with_a_backtrace_if_one_is_wanted";
+        let test = "trace::a_panic_is_reported_once_with_location_thread_and_backtrace";
         let output = Command::new(env::current_exe().unwrap())
             .args(["--exact", test])
             .env("RUST_BACKTRACE", value)

@@ -96,7 +96,7 @@ fn stored(lab: &Lab) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_very_file_that_was_tried_is_loaded_whatever_took_its_place_elsewhere() {
+fn the_file_that_passed_the_trial_is_loaded_despite_replacements() {
     for mode in [Mode::InProcess, Mode::Process] {
         let mut lab = Lab::in_mode("the-same-file", mode);
         lab.install(misbehave("version=1"));

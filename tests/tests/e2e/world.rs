@@ -66,13 +66,13 @@ fn a_plugins_folder_that_is_not_readable_is_an_error_that_says_so() {
 }
 
 #[test]
-fn a_folder_beside_the_plugins_that_is_not_readable_is_reported_and_its_plugin_taken_when_it_is() {
+fn an_unreadable_folder_is_reported_and_used_once_readable() {
     const NOBODY: &str = "REPLUG_TEST_NOBODY";
     if env::var_os(NOBODY).is_none() && rustix::process::geteuid().is_root() {
         // Root may read everything, so someone else has to try.
         let mut command = Command::new(env::current_exe().unwrap());
         command.uid(65534).gid(65534).current_dir("/");
-        let test = "world::a_folder_beside_the_plugins_that_is_not_readable_is_reported_and_its_plugin_taken_when_it_is";
+        let test = "world::an_unreadable_folder_is_reported_and_used_once_readable";
         if again(test, command, (NOBODY, Path::new("/"))).is_none() {
             skipped("root reads every folder, and no one else may run this program");
         }
@@ -193,7 +193,7 @@ fn a_state_folder_that_is_mounted_noexec_is_named_as_such() {
 }
 
 #[test]
-fn a_plugins_folder_that_is_removed_while_the_host_runs_is_reported_and_what_runs_goes_on() {
+fn a_moved_plugins_folder_is_reported_and_stops_no_plugin() {
     let mut lab = Lab::new("folder-removed");
     lab.install(misbehave("version=1"));
     lab.start_watching();
@@ -211,7 +211,7 @@ fn a_plugins_folder_that_is_removed_while_the_host_runs_is_reported_and_what_run
 }
 
 #[test]
-fn a_plugins_folder_that_is_deleted_with_all_in_it_does_not_stop_what_runs() {
+fn a_call_into_a_deleted_plugins_folder_succeeds_or_names_the_cause() {
     let mut lab = Lab::new("folder-deleted");
     lab.install(misbehave("version=1"));
     lab.start_watching();
@@ -278,7 +278,7 @@ fn a_copy_of_a_plugin_that_runs_is_named_and_not_the_one_that_runs() {
 }
 
 #[test]
-fn a_shutdown_stops_the_plugins_in_the_reverse_of_the_order_in_which_they_came() {
+fn a_shutdown_stops_the_plugins_in_reverse_order() {
     let mut lab = Lab::new("b-second");
     lab.install(misbehave("version=1"));
     lab.neighbour("a", "id = \"dev.test.a-first\"\nbinary = \"plugin.so\"", misbehave("version=2"));

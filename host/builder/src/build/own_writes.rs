@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_build_script_may_write_until_it_has_ended_and_other_packages_are_edited() {
+    fn writes_are_a_scripts_own_only_in_its_package_and_before_it_ends() {
         let dir = tempfile::tempdir().unwrap();
         let (scripted, plain) = (dir.path().join("scripted"), dir.path().join("plain"));
         for folder in [&scripted, &plain] {
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_that_only_the_manifest_names_counts_and_one_cut_short_is_forgotten() {
+    fn a_script_named_by_the_manifest_counts_until_its_run_is_cancelled() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("Cargo.toml"), "[package]\nbuild = \"generate.rs\"\n").unwrap();
         let packages: BTreeSet<_> = [dir.path().to_owned()].into();

@@ -72,7 +72,7 @@ impl Bench {
 }
 
 #[tokio::test]
-async fn a_package_becomes_a_library_that_links_the_shared_libstd_and_an_edit_another() {
+async fn a_package_builds_to_a_library_with_shared_libstd_again_after_an_edit() {
     let bench = Bench::package();
     bench.write("src/text with space.txt", "hello");
     bench.write(
@@ -130,7 +130,7 @@ async fn a_compile_error_has_its_place_and_is_rendered_as_rustc_does() {
 }
 
 #[tokio::test]
-async fn the_inputs_are_known_before_the_first_build_and_include_path_dependencies() {
+async fn inputs_before_the_first_build_include_path_dependencies() {
     let bench = Bench::package();
     bench.write(
         "Cargo.toml",
@@ -337,7 +337,7 @@ async fn what_a_finished_script_left_in_the_background_is_ended() {
 }
 
 #[tokio::test]
-async fn an_included_file_outside_of_the_source_folder_stays_an_input_while_it_is_broken() {
+async fn an_included_file_outside_src_stays_an_input_while_it_is_broken() {
     let bench = Bench::package();
     bench.write("tables.rs", "pub const N: i32 = 1;");
     bench.write("src/lib.rs", &format!("include!(\"../tables.rs\");\n{}", GOOD.replace("41", "N")));

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_link_that_leads_elsewhere_now_is_a_change_and_so_is_an_edit_of_what_it_leads_to() {
+    async fn a_changed_link_and_an_edit_of_its_target_are_changes() {
         use std::os::unix::fs::symlink;
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);

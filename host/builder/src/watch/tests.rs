@@ -293,7 +293,7 @@ fn an_input_moved_in_with_an_old_time_while_a_build_ran_is_reported() {
 }
 
 #[test]
-fn a_source_that_is_missing_or_empty_for_a_moment_and_the_same_again_is_no_change() {
+fn a_source_briefly_missing_or_empty_is_no_change() {
     let mut bench = bench();
     for moment in ["", "gone"] {
         match moment {

@@ -157,7 +157,7 @@ fn what_a_plugin_logs_is_shown_with_its_fields() {
 }
 
 #[test]
-fn a_new_configuration_says_what_counts_now_what_counts_later_and_what_was_wrong() {
+fn a_config_change_lists_applied_and_pending_keys_and_errors() {
     let mut renderer = watching(&[]);
     let mut changed = |applied: &[&str], restart_needed: &[&str]| {
         let keys = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();

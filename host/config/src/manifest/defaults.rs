@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_confirm_that_is_just_a_window_leaves_its_other_keys_to_the_defaults_and_the_other_way_round() {
+    fn a_confirm_window_and_other_confirm_keys_merge_with_the_defaults() {
         let folder = tempfile::tempdir().unwrap();
         let confirm = |defaults: &str, manifest: &str| {
             let manifest = format!("id = 'a.b'\n[reload]\nconfirm = {manifest}\n");
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn illegal_defaults_are_refused_and_equal_ones_are_equal_wherever_they_stand() {
+    fn invalid_defaults_are_rejected_and_equality_ignores_positions() {
         for (text, expected) in [
             ("[reload]\ndrain_timout = '1s'", "did you mean `drain_timeout`?"),
             ("[limits]\nmemory = 'much'", "is not a size"),

@@ -359,7 +359,7 @@ fn a_folder_that_holds_a_manifest_itself_is_one_plugin() {
 }
 
 #[test]
-fn a_plugins_folder_that_cannot_be_searched_is_an_error_that_says_what_to_do() {
+fn discover_reports_what_to_do_about_an_unusable_plugins_folder() {
     let folder = Folder::with("file", "");
     let message = discover(&folder.0.path().join("none")).unwrap_err().to_string();
     assert!(message.contains("none: no such folder; create it, or pass the folder"), "{message}");

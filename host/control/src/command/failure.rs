@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_has_the_same_word_here_and_at_the_other_end_unless_one_here_says_more() {
+    fn a_call_failure_maps_to_its_codes_here_and_at_the_client() {
         let (plugin, method, message) = (String::new, String::new, String::new);
         let failures = [
             (
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_s_own_error_arrives_as_it_was_and_an_unknown_code_is_a_failure() {
+    fn a_plugins_own_error_is_unchanged_and_an_unknown_code_is_a_failure() {
         let own = json!({ "code": "late", "message": "too late" });
         let received = CallFailure::answered(42200, "too late".into(), own.clone());
         assert_eq!((received.own(), received.to_json()), (Some(&own), own.clone()));

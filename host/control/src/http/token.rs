@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_file_that_is_gone_is_made_again_only_if_the_state_folder_was_gone() {
+    fn a_token_file_is_recreated_only_if_the_state_folder_was_gone() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("token");
         let token = Token::at(&file).unwrap();
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_file_that_is_none_or_another_user_s_is_refused_and_a_link_to_a_good_one_is_followed() {
+    fn a_token_may_be_a_link_but_only_to_an_own_regular_file() {
         let dir = tempfile::tempdir().unwrap();
         let (file, link, pipe) = (dir.path().join("token"), dir.path().join("link"), dir.path().join("pipe"));
         let made = Token::at(&file).unwrap();

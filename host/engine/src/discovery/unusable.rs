@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_broken_manifest_is_replaced_by_the_one_that_was_accepted_in_its_folder() {
+    async fn a_broken_manifest_is_replaced_by_the_accepted_one_of_its_folder() {
         let bench = Bench::new();
         let file = bench.root("one/plugin.toml");
         assert_eq!(bench.found(), (vec!["dev.test.one accepted".into()], Vec::new(), 0));

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_that_is_refused_is_a_fault_of_the_manifest_and_none_of_who_ordered_it() {
+    fn a_rejected_config_is_a_fault_only_if_an_edit_brought_it() {
         let mut faults = Faults::default();
         faults.is_refused("ordered".into(), Some(By::Order));
         assert_eq!(faults, Faults::default());

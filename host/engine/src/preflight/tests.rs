@@ -80,7 +80,7 @@ fn nodelete_matters_only_where_the_manifest_asks_to_unload() {
 }
 
 #[test]
-fn a_copy_of_std_is_refused_before_the_keys_run_out_and_a_shared_one_is_not() {
+fn a_static_std_is_rejected_when_thread_local_keys_run_short() {
     let own = Facts { std: StdLinkage::Static, ..facts() };
     let last = Budget { tls_keys_used: 1024 - 64 - 2, ..Budget::default() };
     afford(&artifact(), &own, &last).unwrap();
@@ -123,7 +123,7 @@ fn two_allocators_in_one_plugin_are_refused_wherever_it_runs() {
 }
 
 #[test]
-fn static_thread_local_storage_is_bounded_but_for_the_first_that_takes_some() {
+fn static_tls_is_bounded_except_for_its_first_user() {
     let takes = |static_tls_bytes| Facts { static_tls_bytes, ..facts() };
     let used = |static_tls_used| Budget { static_tls_used, ..Budget::default() };
     afford(&artifact(), &takes(4096), &used(0)).unwrap();

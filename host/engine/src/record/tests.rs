@@ -41,7 +41,7 @@ fn after(history: &[Happens]) -> Record {
 }
 
 #[test]
-fn a_plugin_starts_with_its_host_as_its_manifest_says_until_someone_says_otherwise() {
+fn auto_start_decides_the_start_unless_a_command_did() {
     let starts =
         |history: &[Happens]| [true, false].map(|auto_start| after(history).starts_with_host(auto_start));
     assert_eq!(starts(&[]), [true, false]);
@@ -74,7 +74,7 @@ fn a_version_is_unconfirmed_until_it_is_good_if_another_was() {
 }
 
 #[test]
-fn a_version_that_was_gone_back_from_is_passed_over_until_something_newer_serves() {
+fn a_rolled_back_version_is_skipped_until_a_newer_one_serves() {
     let (a, b) = (Serves(A, How::Built), Serves(B, How::Built));
     let back = Serves(A, How::WentBack);
     let passed_over = |history: &[Happens]| after(history).gone_back_from();
@@ -103,7 +103,7 @@ fn why_a_plugin_went_back_is_known_for_as_long_as_it_is_there() {
 }
 
 #[test]
-fn generations_count_on_and_versions_keep_the_one_in_which_they_first_served() {
+fn generations_increase_and_versions_keep_their_first_generation() {
     let record = after(&[Serves(A, How::Built), Serves(B, How::Built), Serves(A, How::WentBack)]);
     assert_eq!(record.generation(), 3);
     let versions: Vec<_> = record.versions().iter().map(|it| (it.digest, it.generation.0)).collect();
@@ -151,7 +151,7 @@ fn manifest(dir: &tempfile::TempDir, folder: &str, lines: &str) -> Manifest {
 }
 
 #[test]
-fn a_manifest_is_accepted_by_serving_and_else_only_if_no_version_ever_served() {
+fn a_manifest_is_accepted_by_serving_or_if_no_version_ever_served() {
     let dir = tempfile::tempdir().unwrap();
     let [first, second, moved] = [("a", "name = 'one'"), ("a", "name = 'two'"), ("b", "name = 'three'")]
         .map(|(folder, lines)| manifest(&dir, folder, lines));
@@ -200,7 +200,7 @@ fn full() -> Record {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_is_read_back_as_it_was_written_also_when_its_folder_was_removed_meanwhile() {
+async fn a_record_round_trips_even_if_its_folder_was_removed() {
     let dir = tempfile::tempdir().unwrap();
     let records = records_in(&dir, "1-1");
     let mut kept = records.of(&id());

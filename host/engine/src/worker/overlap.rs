@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_saved_during_many_builds_is_an_edit_again_after_one_that_left_it_alone() {
+    fn a_file_saved_in_many_builds_counts_as_an_edit_after_a_quiet_build() {
         let mut bench = Bench::new();
         for round in 0..8 {
             bench.build_that_writes("pb/lib.rs", &format!("saved {round}"));

@@ -86,7 +86,7 @@ mod tests {
     const BOUNDS: &[f64] = &[0.001, 0.01, 0.1];
 
     #[test]
-    fn a_bound_belongs_to_the_range_below_it_and_what_is_above_all_bounds_is_counted_too() {
+    fn histogram_bounds_are_inclusive_and_larger_values_are_counted() {
         let shared = SharedHistogram::new(BOUNDS);
         let mut own = Histogram::new(BOUNDS);
         for micros in [1, 1_000, 1_001, 100_000, 100_001] {

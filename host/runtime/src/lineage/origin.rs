@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_with_no_lower_limit_goes_by_no_new_privs_unless_it_has_that_itself() {
+    fn a_host_at_the_lowest_limit_judges_by_no_new_privs_unless_it_has_it() {
         assert_eq!((below(Some(0)), below(Some(8)), below(None)), (None, Some(7), Some(MARK)));
         let lowest = Marks { limit: None, host_has_no_new_privs: false };
         assert_eq!(lowest.judge(process(Some(0), true)), Origin::Plugin);

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_out_is_settled_at_the_end_of_its_window_or_by_what_comes_after() {
+    fn omitted_lines_are_counted_once_at_the_windows_end_or_by_the_next() {
         let past = Instant::now().checked_sub(WINDOW).expect("the system has been up for a second");
         let flooded = || {
             let ration = Ration::new();

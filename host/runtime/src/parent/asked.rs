@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn interrupts_of_a_program_that_may_mean_anything_by_them_count_beside_sigterm_only() {
+    fn interrupts_with_a_custom_meaning_count_only_beside_sigterm() {
         assert_eq!(ended(Interrupt::Anything, &[SIGINT; 5]), None);
         assert_eq!(ended(Interrupt::Anything, &[SIGINT, SIGINT, SIGTERM]), Some(7));
         assert_eq!(ended(Interrupt::End, &[signal_hook::consts::SIGHUP; 3]), None);

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exit_for_which_no_one_is_to_blame_is_a_crash_too_and_names_who_was_at_work() {
+    fn an_exit_without_a_culprit_is_a_crash_and_names_all_suspects() {
         let mut crash = crash(End::Exit, 1);
         crash.suspects[0].blamed = Blame::InFlight;
         let other = Suspect { plugin: "dev.test.other".parse().unwrap(), ..crash.suspects[0].clone() };
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fifth_crash_within_a_minute_that_no_one_is_to_blame_for_is_the_last() {
+    fn the_fifth_crash_without_a_culprit_in_a_minute_ends_the_program() {
         let mut history = History::default();
         let begin = Instant::now();
         for _ in 0..4 {

@@ -28,7 +28,7 @@ fn greeting() -> Greeting {
 }
 
 #[test]
-fn a_host_goes_on_with_no_shim_of_another_version_and_with_nothing_that_is_no_shim() {
+fn greet_rejects_another_protocol_and_an_invalid_hello() {
     let later = Hello { protocol: PROTOCOL + 1, api: "9.9.9".into() }.encode().unwrap();
     let refused = greeted_with(Kind::Hello, &later);
     assert!(matches!(refused, WireError::OtherProtocol { theirs, .. } if theirs == PROTOCOL + 1));
@@ -78,7 +78,7 @@ fn a_failure_comes_back_as_what_it_was_and_the_conversation_goes_on() {
 }
 
 #[test]
-fn a_request_is_given_up_at_its_deadline_however_little_at_a_time_comes_or_goes() {
+fn a_request_times_out_at_its_deadline_despite_partial_progress() {
     let greeted = || {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(&frame(Kind::Hello as u8, 0, &Hello::own().encode().unwrap())).unwrap();
@@ -124,7 +124,7 @@ fn descriptors_arrive_with_their_frame_in_order_and_the_host_takes_none() {
 }
 
 #[test]
-fn a_descriptor_of_a_frame_that_could_not_be_sent_does_not_go_with_another() {
+fn a_descriptor_of_an_unsent_frame_is_not_sent_with_the_next() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (mut giving, mut taking) = (Channel::new(Giving::new(ours)), Channel::new(Taking::new(theirs)));
     giving.stream_mut().give(pipe().unwrap().0);
@@ -181,7 +181,7 @@ fn a_lane_whose_other_end_ends_says_whether_the_call_was_read() {
 }
 
 #[test]
-fn a_late_answer_is_taken_up_where_the_deadline_cut_it_off_and_the_lane_goes_on() {
+fn a_lane_resumes_a_late_answer_and_serves_the_next_call() {
     for len in [10, 20_000, 3 << 20] {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let mut lane = Lane::new(ours);

@@ -37,7 +37,7 @@ fn frames_of_every_size_arrive_whole_however_the_stream_cuts_them() {
 }
 
 #[test]
-fn a_stream_that_ends_between_frames_is_closed_and_one_that_ends_within_one_is_truncated() {
+fn a_stream_is_closed_between_frames_and_truncated_within_one() {
     assert!(matches!(Channel::new(Memory::default()).receive(), Err(WireError::Closed)));
     let whole = frame(2, 1, &[7; 20_000]);
     for len in [1, 4, 12, 13, 14, 8192, 19_999] {

@@ -83,7 +83,7 @@ pub(super) fn reports() -> [Report; 2] {
 }
 
 #[test]
-fn every_message_arrives_as_it_was_sent_and_no_part_of_one_is_taken_for_it() {
+fn every_message_round_trips_and_no_prefix_of_one_decodes() {
     there_and_back(Hello::own());
     requests().into_iter().for_each(there_and_back);
     orders().into_iter().for_each(there_and_back);

@@ -279,7 +279,7 @@ fn the_token_is_printed_when_it_is_made_and_never_again() {
 }
 
 #[test]
-fn a_configuration_that_has_become_wrong_keeps_nobody_from_the_running_host() {
+fn commands_reach_the_running_host_under_an_invalid_configuration() {
     let (lab, dev) = running("locked-out");
     let id = lab.id();
     lab.write("../../replug.toml", "plugin = 'a typo'");

@@ -25,7 +25,7 @@ fn from_elsewhere(lab: &Lab, mut command: Command) -> Output {
 }
 
 #[test]
-fn a_host_is_found_and_a_second_one_refused_from_an_environment_with_another_runtime_folder() {
+fn a_host_is_found_and_exclusive_under_another_runtime_folder() {
     let mut lab = Lab::new("elsewhere");
     lab.install(misbehave("version=1"));
     let mut dev = Dev::start_as(&lab, "run", &[]);

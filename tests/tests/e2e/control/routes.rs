@@ -125,7 +125,7 @@ fn a_call_gives_the_result_or_says_whose_fault_it_is() {
 }
 
 #[test]
-fn a_call_that_takes_too_long_is_given_up_and_calls_beyond_the_bound_are_turned_away() {
+fn a_slow_call_times_out_and_calls_beyond_the_bound_are_rejected() {
     let mut lab = Lab::new("too-long");
     lab.install(misbehave("version=1"));
     let config = control(&lab).calls(1).call_deadline(Duration::from_millis(200));
@@ -279,7 +279,7 @@ fn a_plugin_in_a_process_of_its_own_shows_its_number_and_its_restarts() {
 }
 
 #[test]
-fn a_plugin_that_is_on_its_way_back_is_said_to_be_so_and_when_to_ask_again() {
+fn a_restarting_plugin_answers_503_with_retry_after() {
     let mut lab = Lab::in_mode("restarting-by-http", Mode::Process);
     let soon = "[process]\nrestart_wait = \"1ms\"\nrestart_pause = \"30s\"";
     lab.install_with(misbehave("version=1"), soon);
@@ -328,7 +328,7 @@ fn a_host_is_ready_when_its_plugins_are_up_and_answers_until_its_end() {
 }
 
 #[test]
-fn a_host_that_goes_down_lives_and_is_not_ready_and_answers_what_had_begun() {
+fn a_stopping_host_is_live_but_not_ready_and_finishes_its_calls() {
     let mut lab = Lab::new("going-down");
     lab.install_with(misbehave("version=1"), "[reload]\ndrain_timeout = \"10m\"");
     listen(&mut lab);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::fs::{self, File};
 
 #[test]
-fn each_request_has_a_span_that_says_what_was_asked_by_whom_and_how_it_was_answered() {
+fn each_request_has_a_span_with_its_route_client_and_status() {
     let mut lab = Lab::new("spans");
     lab.install(misbehave("version=1"));
     let log = lab.dir().join("log");

@@ -14,7 +14,7 @@ fn log(lab: &Lab, message: &str) {
 }
 
 #[test]
-fn events_are_told_as_they_happen_and_a_reader_that_was_cut_off_goes_on_where_it_was() {
+fn an_event_stream_is_live_and_resumes_from_the_last_event_id() {
     let mut lab = lab("streamed");
     let mut stream = unix(&lab).stream("/api/v1/events");
     for version in [2, 3] {
@@ -74,7 +74,7 @@ fn a_stream_is_still_there_while_nothing_happens_that_its_reader_wants() {
 }
 
 #[test]
-fn a_reader_that_is_too_slow_is_told_how_much_it_missed_and_the_host_does_not_wait() {
+fn a_slow_reader_receives_events_lost_and_the_host_does_not_wait() {
     let lab = lab("slow-reader");
     let mut stream = unix(&lab).stream("/events?kind=log");
     // In the name of the program: of what a plugin logs, not that much is told in so short a time.

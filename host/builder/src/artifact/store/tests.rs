@@ -81,7 +81,7 @@ fn an_artifact_is_a_read_only_copy_and_not_a_link_to_the_build_output() {
 }
 
 #[test]
-fn putting_the_same_content_again_leaves_one_file_and_makes_it_the_youngest() {
+fn a_second_put_of_the_same_content_keeps_one_file_as_the_newest() {
     let fixture = Fixture::new();
     let first = fixture.put(b"first");
     let second = fixture.put(b"second");
@@ -118,7 +118,7 @@ fn a_source_that_is_missing_empty_or_a_folder_is_refused_by_name() {
 }
 
 #[test]
-fn a_source_that_is_not_as_long_as_it_says_is_taken_for_one_that_is_being_written() {
+fn a_file_shorter_than_its_reported_length_is_rejected_as_changing() {
     // Files of /sys report one page and have less, like a file that shrinks while it is read.
     let Ok(path) = Path::new("/sys/devices/system/cpu/online").canonicalize() else {
         return eprintln!("no /sys here: not tested");
@@ -202,7 +202,7 @@ fn pruning_removes_the_oldest_and_never_one_in_use() {
 }
 
 #[test]
-fn what_a_dead_process_left_half_written_is_removed_and_what_a_live_one_writes_is_not() {
+fn open_removes_partial_files_of_dead_processes_only() {
     let fixture = Fixture::new();
     fs::write(fixture.store.dir().join(".incoming-dead"), b"hal").unwrap();
     fs::write(fixture.store.dir().join("notes.txt"), b"not ours").unwrap();

@@ -40,7 +40,7 @@ impl Bench {
 const ON_HELPER: &str = "[dependencies]\nhelper = { path = \"../helper\" }\n[workspace]\n";
 
 #[tokio::test]
-async fn a_source_with_an_older_or_equal_time_is_built_and_stays_so_after_a_restart() {
+async fn a_source_with_an_older_or_equal_mtime_is_built_also_after_a_restart() {
     for script in ["", SCRIPT_OF_ONE_FILE] {
         let bench = Bench::with_helper(ON_HELPER);
         if !script.is_empty() {
@@ -89,7 +89,7 @@ async fn what_a_build_script_reads_is_built_whatever_its_time() {
 }
 
 #[tokio::test]
-async fn a_new_file_in_a_folder_that_a_script_asks_for_is_seen_by_cargo_whatever_its_time() {
+async fn a_new_file_in_a_rerun_if_changed_folder_is_built_despite_its_mtime() {
     let bench = Bench::package();
     bench.write("src/lib.rs", &GOOD.replace("\"x\"", "\"{}\", env!(\"SAYS\")"));
     bench.write("data/a", "");
@@ -269,7 +269,7 @@ async fn the_build_folder_of_the_author_s_own_cargo_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_script_does_not_inherit_the_toolchain_of_the_cargo_that_runs_the_host() {
+async fn a_script_does_not_inherit_the_toolchain_of_the_hosts_cargo() {
     let bench = Bench::script("#!/bin/sh\nmkdir -p out\nenv > out/tiny.so\n");
     let built = bench.build().await.unwrap();
     let by_user = std::env::var_os("RUSTUP_TOOLCHAIN_SOURCE").is_some_and(|source| source == "env");

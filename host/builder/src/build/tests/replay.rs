@@ -12,7 +12,7 @@ impl Bench {
 }
 
 #[tokio::test]
-async fn an_edit_of_the_crate_s_own_source_is_built_without_cargo_and_gives_what_cargo_gives() {
+async fn an_edit_of_own_source_builds_without_cargo_to_the_same_library() {
     let bench = Bench::package();
     bench.build().await.unwrap();
     let edit = GOOD.replace("41", "42");
@@ -26,7 +26,7 @@ async fn an_edit_of_the_crate_s_own_source_is_built_without_cargo_and_gives_what
 }
 
 #[tokio::test]
-async fn a_module_and_an_included_file_that_an_edit_adds_are_inputs_from_then_on() {
+async fn a_module_and_an_included_file_become_inputs_when_an_edit_adds_them() {
     let bench = Bench::package();
     bench.build().await.unwrap();
     bench.write("src/more.rs", "pub const TEXT: &str = include_str!(\"text.txt\");");
@@ -64,7 +64,7 @@ async fn whatever_else_changes_is_for_cargo() {
 }
 
 #[tokio::test]
-async fn after_a_save_of_a_dependency_during_the_build_the_next_one_is_for_cargo() {
+async fn cargo_builds_next_after_a_dependency_is_saved_during_a_build() {
     let bench = Bench::package();
     bench.write("Cargo.toml", &format!("{CARGO_TOML}[dependencies]\nhelper = {{ path = \"../helper\" }}\n"));
     bench.write("../helper/Cargo.toml", "[package]\nname = \"helper\"\nedition = \"2024\"\n");
@@ -112,7 +112,7 @@ async fn a_build_script_that_comes_after_the_first_build_is_watched_for_and_run(
 }
 
 #[tokio::test]
-async fn an_error_in_an_edit_is_told_as_cargo_tells_it_and_its_repair_needs_no_cargo() {
+async fn an_error_without_cargo_equals_cargos_and_its_repair_needs_no_cargo() {
     let bench = Bench::package();
     bench.build().await.unwrap();
     bench.write("src/lib.rs", "pub fn f() -> i32 { \"text\" }");

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn plugins_of_one_workspace_whose_lock_file_is_not_there_yet_are_built_at_once() {
+async fn plugins_of_a_workspace_without_a_lock_file_build_concurrently() {
     let bench = Bench::new();
     bench.write(
         "Cargo.toml",

@@ -59,7 +59,7 @@ fn what_is_missing_says_what_it_costs_and_what_to_do() {
 }
 
 #[test]
-fn the_linker_is_the_one_that_flags_name_or_else_the_one_that_rustc_brings() {
+fn the_linker_is_from_the_flags_or_else_from_rustc() {
     let default = toolchain::linker(Some(RUSTC), true, &[]);
     assert_eq!((default.status, default.found.contains("rust-lld")), (Status::Ok, true));
     let mold = toolchain::linker(Some(RUSTC), true, &flags("-C link-arg=-fuse-ld=mold -C opt-level=1"));

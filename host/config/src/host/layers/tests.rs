@@ -76,7 +76,7 @@ fn every_key_of_the_file_is_read_and_its_paths_are_seen_from_its_folder() {
 }
 
 #[test]
-fn a_flag_goes_over_the_environment_that_over_the_file_and_that_over_what_is_built_in() {
+fn precedence_is_flag_then_environment_then_file_then_default() {
     let folder =
         Folder::with("keep_artifacts = 2\nplugins = 'file'\n[defaults.reload]\ndrain_timeout = '1s'");
     let environment = [
@@ -192,7 +192,7 @@ fn what_is_wrong_elsewhere_is_refused_with_the_variable_or_the_flag() {
 }
 
 #[test]
-fn a_variable_is_a_toml_value_if_it_is_one_and_else_text_and_sets_one_key_only() {
+fn a_variable_is_parsed_as_one_toml_value_or_else_taken_as_text() {
     assert_eq!(as_value("3"), 3);
     assert_eq!(as_value("true"), true);
     assert_eq!(as_value("\"3\""), "3");
@@ -202,7 +202,7 @@ fn a_variable_is_a_toml_value_if_it_is_one_and_else_text_and_sets_one_key_only()
 }
 
 #[test]
-fn a_slip_in_a_variables_name_is_warned_of_and_what_others_set_is_left_alone() {
+fn a_misspelt_variable_is_warned_of_and_foreign_ones_are_ignored() {
     let folder = Folder::with("");
     let environment = [("REPLUG_LOG_FLITER", "info"), ("REPLUG_PORT", "tcp://"), ("REPLUG_TARGET_DIR", "/x")];
     let layers = folder.layers(&environment);
@@ -219,7 +219,7 @@ fn a_file_that_was_named_has_to_be_there_and_the_usual_one_need_not() {
 }
 
 #[test]
-fn what_can_change_while_the_host_runs_is_taken_over_and_the_rest_is_named() {
+fn take_over_applies_live_keys_and_lists_keys_that_require_a_restart() {
     let mut config = HostConfig::default();
     let other = Folder::with(FULL).layers(&[]).read().unwrap();
     let (applied, restart_needed) = config.take_over(&other);
@@ -255,7 +255,7 @@ fn what_can_change_while_the_host_runs_is_taken_over_and_the_rest_is_named() {
 }
 
 #[test]
-fn a_port_alone_is_one_of_this_machine_be_it_in_the_file_or_said_by_a_flag() {
+fn a_port_alone_means_loopback_in_the_file_a_flag_and_a_variable() {
     let listen = |layers: Layers| layers.read().unwrap().http.listen.unwrap().to_string();
     for text in ["7777", "localhost:7777", "127.0.0.1:7777"] {
         let folder = Folder::with(&format!("http.listen = '{text}'"));
@@ -286,7 +286,7 @@ fn a_manifest_without_a_word_on_it_goes_by_the_configuration() {
 }
 
 #[test]
-fn the_plugins_own_level_goes_before_the_filter_and_that_before_what_is_usual() {
+fn the_plugin_level_overrides_the_filter_which_overrides_the_default() {
     let level = |environment: &[(&str, &str)]| {
         let environment = environment.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect();
         Layers::of(environment).plugins_by_filter(LevelFilter::INFO).read().unwrap().log.plugins
@@ -302,7 +302,7 @@ fn the_plugins_own_level_goes_before_the_filter_and_that_before_what_is_usual() 
 }
 
 #[test]
-fn a_confirm_that_is_just_a_window_keeps_it_under_a_layer_that_says_another_key_of_it() {
+fn layers_merge_a_confirm_window_with_other_confirm_keys() {
     let confirm = |file: &str, environment| {
         let config =
             Folder::with(&format!("[defaults.reload]\nconfirm = {file}")).layers(&[environment]).read();

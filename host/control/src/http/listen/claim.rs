@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_claimed_once_and_whoever_comes_second_is_told_where_the_first_listens() {
+    fn a_second_claim_of_a_folder_fails_and_names_the_first_socket() {
         let dir = tempfile::tempdir().unwrap();
         let plugins = Path::new("/plugins");
         assert_eq!(look_up(plugins, dir.path()), None);

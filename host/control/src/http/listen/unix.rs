@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_folder_that_others_may_enter_and_a_file_that_is_no_socket_are_refused() {
+    async fn bind_rejects_a_shared_folder_a_non_socket_and_a_long_path() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("private");
         fs::create_dir(&folder).unwrap();

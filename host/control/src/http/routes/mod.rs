@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_command_is_an_operation_of_its_name_and_nothing_else_is_one_below_its_path() {
+    fn the_api_has_exactly_one_operation_for_each_command() {
         let (_, document) = api().split_for_parts();
         let described = document.paths.paths.iter().filter(|(path, _)| path.starts_with(PREFIX));
         let operations: BTreeMap<_, _> = described.map(|(path, item)| (path.as_str(), item)).collect();

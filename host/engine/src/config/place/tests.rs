@@ -36,7 +36,7 @@ fn state_lies_below_the_target_folder_and_never_in_the_plugins_folder() {
 }
 
 #[test]
-fn a_plugin_is_built_in_one_folder_whichever_plugins_folder_it_is_found_in() {
+fn the_build_folder_does_not_depend_on_the_plugins_folder() {
     let (_dir, root) = tree(&[
         ("ws/Cargo.toml", "[workspace]\n"),
         ("ws/plugins/a/", ""),

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_cgroup_lacks_is_told_where_it_is_preferred_and_refused_where_it_is_required() {
+    fn a_missing_cgroup_is_reported_if_preferred_and_an_error_if_required() {
         let error = || Err(CgroupError::None { path: "/proc".into() });
         let mut preferred = bounds(CgroupUse::Preferred);
         preferred.unless_required(error()).unwrap();

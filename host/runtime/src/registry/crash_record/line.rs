@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_is_looked_up_where_it_was_raised_and_an_exit_where_it_was_called() {
+    fn a_signal_maps_to_its_instruction_and_an_exit_to_its_call() {
         let sample = Sample::built(&[]);
         let (note, own) = (note(&sample), sample.function("own"));
         let (begin, end) = (START + own.start, START + own.end);

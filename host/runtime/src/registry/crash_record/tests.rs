@@ -75,7 +75,7 @@ fn the_thread_that_raised_the_signal_is_the_only_suspect() {
 }
 
 #[test]
-fn a_plugin_that_another_host_has_noted_is_not_replaced_by_who_happened_to_be_there() {
+fn a_fault_with_a_foreign_mark_names_no_suspect_of_this_host() {
     let foreign = Mark::interface(CallColumn::numbered(LANE + 1), 0).method(0).0;
     let record = with_fault(with_mark(1, 0, call(0)), Kind::Raised, foreign, 0);
     assert_eq!(suspects(&record), []);

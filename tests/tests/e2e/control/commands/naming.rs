@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::io::{self, BufRead, BufReader};
 
 #[test]
-fn a_plugin_is_known_by_the_last_part_of_its_id_to_every_command_that_takes_one() {
+fn every_command_accepts_the_last_part_of_a_plugins_id() {
     let (lab, dev) = running("called-short");
     let (id, short) = (lab.id(), "called-short");
     let called: Value = serde_json::from_str(&said(&lab, &["call", short, "version", "--json"])).unwrap();
@@ -36,7 +36,7 @@ fn a_plugin_is_known_by_the_last_part_of_its_id_to_every_command_that_takes_one(
 }
 
 #[test]
-fn a_host_of_this_very_folder_is_found_and_without_one_each_command_says_how_to_name_the_folder() {
+fn a_command_finds_the_host_of_its_folder_or_explains_the_option() {
     let mut lab = Lab::new("served-here");
     lab.install(misbehave("version=1"));
     let here = |args: &[&str]| {

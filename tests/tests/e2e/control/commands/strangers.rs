@@ -71,7 +71,7 @@ fn what_another_user_listens_with_is_told_nothing() {
 }
 
 #[test]
-fn the_host_of_another_user_is_said_to_be_theirs_where_its_socket_is_not_to_be_found() {
+fn a_command_reports_that_the_host_belongs_to_another_user() {
     let mut lab = Lab::new("theirs");
     lab.install(misbehave("version=1"));
     let mut as_nobody = Command::new(program());

@@ -17,7 +17,7 @@ fn does_not_compile(browser: &Browser, serves: &str) {
 }
 
 #[test]
-fn a_compile_error_stays_until_the_source_compiles_whatever_serves_meanwhile() {
+fn a_compile_error_is_shown_until_the_source_compiles() {
     let Some(browser) = browser() else { return };
     let mut lab = Lab::in_mode("page-broken", Mode::Process);
     lab.write_source(&Source::new(1));
@@ -62,7 +62,7 @@ fn a_plugin_that_waits_for_its_restart_can_be_started_or_stopped() {
 }
 
 #[test]
-fn a_plugin_that_is_gone_has_nothing_to_press_and_all_of_it_when_it_is_back() {
+fn a_removed_plugin_has_no_controls_until_it_is_back() {
     let Some((mut lab, browser)) = open("page-gone", "") else { return };
     lab.neighbour("other", "id = \"dev.test.other\"\nbinary = \"plugin.so\"", misbehave("version=1"));
     browser.until("document.querySelector('#summary').textContent === '2 of 2 plugins serve'");

@@ -26,7 +26,7 @@ fn status(lab: &Lab, args: &[&str], environment: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn the_status_is_coloured_where_that_is_asked_for_and_says_how_each_plugin_is() {
+fn the_status_describes_each_plugin_and_is_coloured_on_request() {
     // Before the lab, which waits for no more than a test: it may have to be installed.
     let browser = browser();
     let mut lab = Lab::new("hello-world");

@@ -163,7 +163,7 @@ fn libraries_that_no_artifact_needs_any_more_are_pruned() {
 }
 
 #[test]
-fn the_shared_libstd_is_kept_for_all_that_need_it_and_outlives_its_toolchain() {
+fn the_store_keeps_the_shared_libstd_after_the_toolchain_is_removed() {
     let fixture = Fixture::new();
     let toolchain = fixture.cc("toolchain/libstd-0123.so", "int std(void) { return 5; }", &["-shared"]);
     let plugin = |name: &str| {

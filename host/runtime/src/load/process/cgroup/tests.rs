@@ -75,7 +75,7 @@ fn a_controller_is_handed_on_if_it_is_there_and_missed_if_it_is_not() {
 }
 
 #[test]
-fn bounds_are_written_where_the_kernel_has_a_file_for_them_and_missed_where_it_has_none() {
+fn bounds_without_a_kernel_file_are_reported_and_not_written() {
     let fake = Fake::new("/host.service/main");
     let cgroup = fake.place().make(|| "replug-1-greeter-g1-1".into()).unwrap();
     fs::write(cgroup.dir().join("memory.max"), "max").unwrap();
