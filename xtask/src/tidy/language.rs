@@ -1,4 +1,4 @@
-//! Rules about content: unsafe code, unfinished work, tests that sleep.
+//! Rules about content: unsafe code, unfinished work, tests that sleep or have long names.
 
 use super::{Problem, Split, Tree, has_folder, has_word, is_identifier, is_test, numbered};
 
@@ -112,6 +112,43 @@ fn inline_tests(code: &str) -> Option<usize> {
         .windows(2)
         .position(|pair| pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod ") && pair[1].ends_with('{'))
         .map(|index| index + 1)
+}
+
+/// The name of a test is subject, verb and condition. A longer name is not read in the output of a failed test.
+const MAX_TEST_NAME: usize = 70;
+
+pub(super) fn test_names_are_short(tree: &Tree) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (path, _, source) in tree.rust() {
+        let mut of_a_test = false;
+        for (line, text) in numbered(&source.code) {
+            of_a_test |= is_test_attribute(text);
+            let Some(name) = function_name(text) else { continue };
+            let length = name.chars().count();
+            if of_a_test && length > MAX_TEST_NAME {
+                let message = format!(
+                    "the name of this test has {length} characters, more than {MAX_TEST_NAME}: state subject, verb and condition"
+                );
+                problems.push(Problem { path: path.to_owned(), line, message });
+            }
+            of_a_test = false;
+        }
+    }
+    problems
+}
+
+/// Whether the line begins with `#[test]`, or with an attribute such as `#[tokio::test(..)]`.
+fn is_test_attribute(line: &str) -> bool {
+    let Some(attribute) = line.trim_start().strip_prefix("#[") else { return false };
+    let path = attribute.split(|c: char| !is_identifier(c) && c != ':').next().unwrap_or_default();
+    path.rsplit("::").next() == Some("test")
+}
+
+/// The name of the function whose declaration is on the line.
+fn function_name(line: &str) -> Option<&str> {
+    let mut words = line.split(|c: char| !is_identifier(c)).filter(|word| !word.is_empty());
+    words.find(|word| *word == "fn")?;
+    words.next()
 }
 
 /// A plugin's texts are shown on the page: none of them may become markup or code.

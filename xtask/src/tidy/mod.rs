@@ -54,6 +54,7 @@ const RULES: &[Rule] = &[
     language::errors_are_shown_in_words,
     language::nothing_is_left_undone,
     language::tests_do_not_sleep,
+    language::test_names_are_short,
     language::pages_make_no_markup,
 ];
 

@@ -138,6 +138,23 @@ fn a_test_that_sleeps_is_named() {
 }
 
 #[test]
+fn a_test_name_of_71_characters_is_named_and_one_of_70_is_not() {
+    let rule = language::test_names_are_short;
+    let (allowed, long) = ("a".repeat(70), "a".repeat(71));
+    for attributes in ["#[test]\n", "#[test] ", "#[tokio::test(flavor = \"x\")]\n#[cfg(unix)]\nasync "] {
+        let test = |name: &str| format!("//! A.\n{attributes}fn {name}() {{}}\n");
+        assert!(lines(rule, "host/src/a.rs", &test(&allowed)).is_empty(), "{attributes}");
+        let at = 2 + attributes.matches('\n').count();
+        assert_eq!(lines(rule, "host/src/a.rs", &test(&long)), [at], "{attributes}");
+        assert_eq!(lines(rule, "tests/tests/a.rs", &test(&long)), [at], "{attributes}");
+    }
+    let helper = format!(
+        "#[test]\nfn a() {{}}\nfn {long}() {{}}\n// #[test]\nfn {long}() {{}}\n#[cfg(test)]\nfn {long}() {{}}"
+    );
+    assert!(lines(rule, "host/src/a.rs", &helper).is_empty());
+}
+
+#[test]
 fn code_comments_and_quotes_are_told_apart() {
     let source = "a /* b /* c */ d */ e \"f \\\" g\" h r#\"i \" j\"# k 'l' '\\'' '\"' m<'n> // o \"\np b\"q\" br\"r\" s";
     let split = Split::of(source);
