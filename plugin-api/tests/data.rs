@@ -198,7 +198,7 @@ renamed! {
 }
 
 #[test]
-fn two_types_of_one_name_are_told_apart_by_their_modules() {
+fn two_types_of_one_name_are_distinguished_by_their_modules() {
     let mut types = Types::default();
     assert_eq!(Unit::describe(&mut types), Type::Named("Unit".into()));
     assert_eq!(other::Unit::describe(&mut types), Type::Named("data::other::Unit".into()));

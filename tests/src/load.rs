@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_the_right_answer_has_failed_and_the_load_goes_on() {
+    fn a_wrong_answer_counts_as_failed_and_the_load_continues() {
         let stop = Arc::new(AtomicBool::new(false));
         const RIGHT: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
         const WRONG: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 5\r\n\r\nhello";

@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_flood_a_hundred_lines_are_told_and_the_rest_counted() {
+    fn a_flood_is_reported_in_part_and_the_rest_counted() {
         let flood: Vec<&[u8]> = vec![b"line\n"; 1000];
         let sent = lines_of(&flood);
         assert!(sent.len() > 100 && sent.len() < 1000, "{}", sent.len());

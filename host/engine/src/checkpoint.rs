@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_cut_or_changed_is_told_from_a_good_one() {
+    fn a_truncated_or_changed_checkpoint_is_rejected() {
         let dir = tempfile::tempdir().unwrap();
         let left = in_dir(dir.path());
         left.keep(&id(), (1, &[7; 100])).unwrap();

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_generation_goes_on_where_this_one_was() {
+    fn the_next_generation_continues_from_the_saved_count() {
         let (old, new) = (Tally::default(), Tally::default());
         old.increment(42);
         let saved = SavedState::encode(&old.save().expect("save")).expect("encode");

@@ -211,7 +211,7 @@ fn a_call_nested_too_deeply_is_rejected_and_the_outer_ones_succeed() {
 }
 
 #[test]
-fn a_call_after_a_stop_is_told_so_and_a_start_serves_again() {
+fn a_call_after_a_stop_fails_with_the_reason_until_a_start() {
     let lab = Lab::running("stopped");
     let (probe, id) = (lab.probe(), lab.id());
     lab.host().stop(&id).wait().unwrap();

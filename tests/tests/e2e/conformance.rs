@@ -37,7 +37,7 @@ in_both_modes! {
     a_panic_is_reported_with_plugin_and_generation,
     a_configuration_changes_live_or_with_a_new_instance,
     a_version_that_is_not_well_is_refused,
-    a_call_after_a_stop_is_told_so_and_a_start_serves_again,
+    a_call_after_a_stop_fails_with_the_reason_until_a_start,
     a_method_that_the_plugin_lacks_is_not_implemented,
     an_interface_that_differs_is_refused_by_name,
     an_instance_that_is_replaced_is_retired,
@@ -287,7 +287,7 @@ fn a_version_that_is_not_well_is_refused(mode: Mode) {
     assert_eq!(lab.probe().version().unwrap(), 1);
 }
 
-fn a_call_after_a_stop_is_told_so_and_a_start_serves_again(mode: Mode) {
+fn a_call_after_a_stop_fails_with_the_reason_until_a_start(mode: Mode) {
     let lab = running("stopped", mode);
     let (probe, id) = (lab.probe(), lab.id());
     lab.host().stop(&id).wait().unwrap();

@@ -256,7 +256,7 @@ fn the_next_host_removes_the_record_with_the_folder() {
 }
 
 #[test]
-fn a_host_that_is_told_to_keep_no_record_keeps_none() {
+fn a_host_without_a_crash_record_writes_none() {
     let mut lab = Lab::new("unrecorded");
     lab.install(misbehave("version=1"));
     lab.start_as(|builder| builder.crash_record(false)).unwrap();

@@ -54,7 +54,7 @@ fn a_crash_during_a_successors_trial_is_reported_without_a_restart() {
 }
 
 #[test]
-fn a_crash_in_stop_is_told() {
+fn a_crash_in_stop_is_reported_without_a_restart() {
     let mut lab = Lab::in_mode("dies-in-stop", Mode::Process);
     lab.install(stateless("version=1 do=stop:abort"));
     lab.start();

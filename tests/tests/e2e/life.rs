@@ -65,7 +65,7 @@ fn a_new_version_that_is_not_well_leaves_the_old_one_serving() {
 }
 
 #[test]
-fn a_version_that_cannot_save_goes_on_with_its_state() {
+fn a_version_that_fails_to_save_keeps_serving_with_its_state() {
     for (name, orders, expected) in [
         ("save-fails", "fail=save", "failed: save was told to fail [told_to_fail]"),
         ("save-panics", "panic=save", "panicked: save was told to panic (src/lib.rs:"),

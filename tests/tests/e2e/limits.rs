@@ -45,7 +45,7 @@ fn bound(of: &str, value: u64, by: Enforcer) -> Bound {
 }
 
 #[test]
-fn the_limits_that_are_in_force_are_told_with_what_they_lack() {
+fn the_limits_in_force_are_reported_with_the_lacking_ones() {
     let mut lab = limited("told", "memory = \"1GiB\"\nopen_files = 100\ncpu_time = \"1h\"\ncgroup = \"off\"");
     let limits = applied(&mut lab);
     let expected = [("cpu_seconds", 3600), ("memory_bytes", 1 << 30), ("open_files", 100)];
@@ -56,7 +56,7 @@ fn the_limits_that_are_in_force_are_told_with_what_they_lack() {
 }
 
 #[test]
-fn memory_is_bounded_by_a_cgroup_or_it_is_told_why_not() {
+fn memory_is_bounded_by_a_cgroup_or_the_reason_is_reported() {
     let mut lab = limited("preferred", "memory = \"1GiB\"\nprocesses = 5000");
     let limits = applied(&mut lab);
     assert!(limits.bounds.contains(&bound("memory_bytes", 1 << 30, Enforcer::Rlimit)), "{limits:?}");
@@ -282,7 +282,7 @@ fn a_host_out_of_descriptors_rejects_a_call_and_keeps_the_plugin() {
 }
 
 #[test]
-fn what_a_process_takes_is_told_while_it_lives() {
+fn the_usage_of_a_process_is_reported_while_it_runs() {
     let mut lab = Lab::in_mode("takes", Mode::Process);
     lab.install(misbehave("version=1"));
     lab.start();
@@ -301,7 +301,7 @@ fn what_a_process_takes_is_told_while_it_lives() {
 }
 
 #[test]
-fn what_a_library_takes_of_the_hosts_memory_is_told() {
+fn the_private_memory_of_a_library_is_reported() {
     let mut lab = Lab::in_mode("takes", Mode::InProcess);
     lab.install(misbehave("version=1"));
     lab.start();

@@ -152,7 +152,7 @@ fn a_program_that_is_no_shim_is_ended() {
 }
 
 #[test]
-fn a_flood_of_output_is_told_in_part_and_the_rest_counted() {
+fn a_flood_of_output_is_reported_in_part_and_the_rest_counted() {
     flood("flood", |lab| lab.host().stop(&lab.id()).wait().unwrap());
     flood("flood-and-silence", |_| ());
 }

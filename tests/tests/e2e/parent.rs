@@ -38,7 +38,7 @@ fn pid_of(event: &Value) -> Pid {
 }
 
 #[test]
-fn a_crash_under_dev_is_told_at_once_and_names_the_culprit_which_is_moved() {
+fn a_crash_under_dev_names_the_culprit_and_demotes_it() {
     let mut lab = Lab::in_mode("crash-under-dev", Mode::Auto);
     lab.install(misbehave("version=1"));
     let said = lab.dir().join("stderr");
@@ -376,7 +376,7 @@ fn an_unreadable_checkpoint_is_set_aside_and_the_state_starts_empty() {
 }
 
 #[test]
-fn a_checkpoint_that_the_plugin_refuses_is_put_aside_and_it_begins_anew() {
+fn a_rejected_checkpoint_is_set_aside_and_the_plugin_starts() {
     let mut lab = Lab::in_mode("refused-checkpoint", Mode::Auto);
     let hold = Hold::new(lab.dir());
     let orders = format!("version=1 hold={}", hold.path());

@@ -6,7 +6,7 @@ use rustix::fs::{CWD, FileType, mknodat};
 use std::{fs, io::Write};
 
 #[test]
-fn a_version_is_told_to_serve_when_its_record_is_written() {
+fn a_reload_is_reported_after_its_record_is_written() {
     let mut lab = Lab::new("told-when-written");
     lab.install(misbehave("version=1"));
     lab.start();

@@ -395,7 +395,7 @@ fn a_rejected_state_is_kept_until_a_version_accepts_it_or_a_discard() {
 }
 
 #[test]
-fn a_state_that_cannot_be_saved_at_a_stop_is_told() {
+fn a_failed_save_at_a_stop_is_reported() {
     let mut lab = Lab::new("unsaved-state");
     lab.install(misbehave("version=1 fail=save"));
     lab.start();

@@ -104,7 +104,7 @@ fn a_version_that_does_not_come_up_gives_its_place_back() {
 }
 
 #[test]
-fn a_version_that_cannot_be_brought_back_is_told_and_can_be_started() {
+fn a_failed_return_to_the_previous_version_is_reported_until_a_reload() {
     let mut lab = Lab::in_mode("lost-place", Mode::InProcess);
     lab.install_with(locking(&lab, "version=1"), STOP_FIRST);
     lab.start();

@@ -24,7 +24,7 @@ fn stuck(lab: &mut Lab) -> (String, String) {
 }
 
 #[test]
-fn a_call_that_does_not_come_back_is_told_with_its_method_and_thread() {
+fn a_stuck_call_is_reported_with_its_method_and_thread() {
     let mut lab = inside("stuck", "", "[process]\ncall_timeout = \"20ms\"");
     let hold = Hold::new(lab.dir());
     for name in ["first", "second"] {
@@ -44,7 +44,7 @@ fn a_call_that_does_not_come_back_is_told_with_its_method_and_thread() {
 }
 
 #[test]
-fn a_call_that_is_stuck_in_a_generation_that_was_replaced_is_told_too() {
+fn a_stuck_call_in_a_replaced_generation_is_reported() {
     let mut lab = Lab::in_mode("stuck-in-the-old", Mode::InProcess);
     lab.install_with(replug_tests::stateless("version=1"), "[process]\ncall_timeout = \"1s\"");
     lab.start();

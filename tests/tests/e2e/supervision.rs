@@ -153,7 +153,7 @@ fn callers_wait_for_a_restart_and_all_of_them_succeed() {
 }
 
 #[test]
-fn a_caller_that_does_not_wait_is_told_of_the_restart() {
+fn a_caller_without_restart_wait_gets_the_restart_error() {
     let mut lab = Lab::in_mode("not-waited-for", Mode::Process);
     lab.install_with(misbehave("version=1"), "[process]\nrestart_wait = \"0s\"\nrestart_pause = \"1h\"");
     lab.start();

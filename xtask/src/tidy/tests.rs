@@ -155,7 +155,7 @@ fn a_test_name_of_71_characters_is_named_and_one_of_70_is_not() {
 }
 
 #[test]
-fn code_comments_and_quotes_are_told_apart() {
+fn split_separates_code_comments_and_quotes() {
     let source = "a /* b /* c */ d */ e \"f \\\" g\" h r#\"i \" j\"# k 'l' '\\'' '\"' m<'n> // o \"\np b\"q\" br\"r\" s";
     let split = Split::of(source);
     let words = |text: &str| {

@@ -120,7 +120,7 @@ mod tests {
     use std::{fs, slice};
 
     #[tokio::test]
-    async fn a_file_that_comes_is_written_is_replaced_and_goes_is_told_of_each_time() {
+    async fn a_watch_reports_the_creation_write_replacement_and_removal_of_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("it.toml");
         let mut watch = FileWatch::new(slice::from_ref(&path), Poll::Never).unwrap();
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_several_files_each_that_comes_or_changes_is_told_of() {
+    async fn a_watch_of_several_files_reports_each_creation_and_change() {
         let folder = tempfile::tempdir().unwrap();
         let paths = ["near", "far"].map(|name| folder.path().join(name).join("it.toml"));
         for path in &paths {

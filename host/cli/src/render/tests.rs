@@ -81,7 +81,7 @@ fn the_warnings_of_a_good_build_are_shown_above_its_line() {
 }
 
 #[test]
-fn a_failed_build_shows_what_rustc_says_and_then_what_goes_on() {
+fn a_failed_build_shows_the_errors_of_rustc_and_then_what_serves() {
     let mut renderer = watching(&[CALCULATOR]);
     let failed = EventKind::BuildFailed {
         error: "src/lib.rs:3: expected `;`".into(),
@@ -106,7 +106,7 @@ fn a_build_that_fails_without_a_word_of_rustc_s_says_why_itself() {
 }
 
 #[test]
-fn a_failed_reload_is_one_line_with_the_stage_the_reason_and_what_goes_on() {
+fn a_failed_reload_is_one_line_with_stage_reason_and_kept_generation() {
     let mut renderer = watching(&[CALCULATOR]);
     let failed = EventKind::ReloadFailed {
         stage: Stage::Preflight,
@@ -175,7 +175,7 @@ fn a_config_change_lists_applied_and_pending_keys_and_errors() {
 }
 
 #[test]
-fn what_is_no_news_is_not_told() {
+fn a_routine_event_prints_no_line() {
     let mut renderer = watching(&[CALCULATOR]);
     let kept = EventKind::GenerationRetired { outcome: RetireOutcome::Kept };
     assert!(renderer.lines(&event(CALCULATOR, Some(1), kept)).is_none());

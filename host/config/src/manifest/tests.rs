@@ -260,7 +260,7 @@ fn a_duration_may_be_a_year_and_no_key_takes_a_longer_one() {
 }
 
 #[test]
-fn a_call_may_be_told_not_to_wait_for_a_restart() {
+fn a_restart_wait_of_zero_is_accepted() {
     let folder = Folder::with("plugin.toml", "id = 'a.b'\nprocess.restart_wait = '0s'");
     assert!(folder.read().unwrap().process.restart_wait.is_zero());
 }

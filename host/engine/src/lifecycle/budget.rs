@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_ended_is_told_from_one_that_failed_to_start() {
+    fn failures_distinguish_an_ended_process_from_a_failed_start() {
         let (mut failures, now) = (Failures::default(), Instant::now());
         failures.add((BAD, Failure::Ended), now, MINUTE);
         assert_eq!(failures.to_string(), "ended once");

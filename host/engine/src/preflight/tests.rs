@@ -54,7 +54,7 @@ fn a_sound_plugin_passes() {
 }
 
 #[test]
-fn a_file_without_root_module_or_export_is_told_what_to_write() {
+fn the_error_for_a_missing_root_module_or_export_names_the_fix() {
     let absent = refusal(&Facts { root: RootSymbol::Absent, ..facts() });
     assert!(absent.contains("/target/libit.so is not a replug plugin"), "{absent}");
     assert!(absent.contains("replug_api::export!"), "{absent}");

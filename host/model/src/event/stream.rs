@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reader_that_falls_behind_is_told_how_much_it_lost_and_goes_on() {
+    fn a_slow_subscriber_gets_the_number_of_lost_events_and_the_next() {
         let sink = EventSink::new();
         let mut events = sink.subscribe();
         for running in 0..EventSink::BACKLOG + 3 {

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_is_counted_by_plugin_and_kind() {
+    fn events_are_counted_by_plugin_and_kind() {
         let sink = EventSink::new();
         let (one, other): (PluginId, PluginId) = ("a.one".parse().unwrap(), "a.other".parse().unwrap());
         let stages = Stages { build: 100.0, swap: 0.02, ..Stages::default() };

@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_are_told_apart_by_what_the_caller_got() {
+    fn calls_are_classified_by_the_result_of_the_caller() {
         let plugin = String::new;
         let ends: [(Result<(), CallError<u8>>, CallEnd); 6] = [
             (Ok(()), CallEnd::Ok),

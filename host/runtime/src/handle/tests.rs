@@ -9,7 +9,7 @@ fn _clone_is_a_handle<I: Interface + ?Sized>(handle: &Handle<I>) -> Handle<I> {
 }
 
 #[tokio::test]
-async fn a_panic_of_the_host_s_own_is_told_with_its_words_and_not_as_a_shutdown() {
+async fn a_panic_of_the_host_is_reported_with_its_message() {
     let call = tokio::task::spawn_blocking(|| panic!("so it {}", "goes"));
     let (plugin, method) = ("a.b".into(), "add".into());
     let future = InvocationFuture { plugin, method, call, running: Arc::default(), late: None };

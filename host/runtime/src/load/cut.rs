@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_short_is_told_as_it_is() {
+    fn a_short_log_is_not_truncated() {
         let fields = json!({ "a": 1, "b": ["x".repeat(MOST_BYTES / 2), null, { "c": 1.5 }] });
         assert_eq!(log("hello".into(), &fields), ("hello".into(), fields));
     }

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_goes_beyond_the_portion_is_counted_and_the_count_told_once() {
+    fn lines_beyond_the_portion_are_counted_and_reported_once() {
         let ration = Ration::new();
         // As if it had begun later: however slow this test is, the window does not end.
         ration.window.lock().began = Instant::now() + Duration::from_secs(3600);

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_leaves_its_host_behind_ends_and_is_told_so() {
+    fn an_exit_without_a_shutdown_of_the_host_is_final_and_reported() {
         let left = |ended| Ended { hosts_left: true, ..ended };
         let Verdict::End(0, Some(what)) = judged(&left(exited(0))) else { panic!("it says nothing") };
         assert!(what.contains("ended with status 0 without shutting its host down"), "{what}");

@@ -142,7 +142,7 @@ fn a_plugin_lives_its_life_in_a_shim() {
 }
 
 #[test]
-fn what_cannot_be_loaded_is_refused_and_the_shim_goes_on() {
+fn a_shim_rejects_an_invalid_load_and_still_serves() {
     let mut served = serve();
     let state = tempfile::tempdir().unwrap();
     let early = served.control.create(create(state.path())).unwrap_err();
@@ -202,7 +202,7 @@ fn a_host_that_cannot_be_talked_to_ends_the_shim_with_the_reason() {
 }
 
 #[test]
-fn a_lane_that_is_sent_garbage_hangs_up_and_another_goes_on() {
+fn a_lane_closes_on_garbage_and_another_still_serves() {
     use wire::Kind;
     let mut served = serve();
     let mut wild = open_lane(&mut served.service);

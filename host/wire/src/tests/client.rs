@@ -64,7 +64,7 @@ fn a_reply_to_another_request_breaks_the_conversation_off() {
 }
 
 #[test]
-fn a_failure_comes_back_as_what_it_was_and_the_conversation_goes_on() {
+fn a_failed_request_returns_its_failure_and_the_next_succeeds() {
     let failure = Failure::Life {
         step: Step::Start,
         code: "no_disk".into(),

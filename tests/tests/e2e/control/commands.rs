@@ -89,7 +89,7 @@ fn running(name: &str) -> (Lab, Dev) {
 }
 
 #[test]
-fn a_running_host_is_asked_and_told_by_command() {
+fn commands_query_and_control_a_running_host() {
     let (mut lab, dev) = running("talked-to");
     let id = lab.id();
     let status = said(&lab, &["status"]);
@@ -140,7 +140,7 @@ fn without_a_host_the_commands_say_so_and_a_call_does_without() {
 }
 
 #[test]
-fn a_second_host_on_the_folder_is_told_of_the_first() {
+fn a_second_host_on_a_folder_fails_while_the_first_runs() {
     let (lab, dev) = running("second");
     let (code, out, err) = text(&run(&lab, &["run"]));
     assert_eq!(code, Some(1), "{out}{err}");
@@ -198,7 +198,7 @@ fn a_stream_of_a_host_that_stops_is_sent_to_its_very_end() {
 }
 
 #[test]
-fn whoever_follows_a_host_is_told_when_it_ends_without_a_word() {
+fn events_and_logs_report_an_unexpected_exit_of_the_host() {
     let (lab, mut dev) = running("followed-to-death");
     let follows: Vec<_> = [&["events", "--recent", "--json"][..], &["logs", "--follow", &lab.id(), "--json"]]
         .into_iter()
@@ -226,7 +226,7 @@ fn whoever_follows_a_host_is_told_when_it_ends_without_a_word() {
 }
 
 #[test]
-fn whoever_watches_a_host_is_told_that_it_is_gone_and_sees_it_come_back() {
+fn a_watched_status_reports_a_stopped_host_and_shows_the_next_one() {
     let (lab, dev) = running("watched");
     said(&lab, &["call", &lab.id(), "version"]);
     let mut watch = Bound(follow(&lab, &["status", "--watch", "--json"]));

@@ -262,7 +262,7 @@ fn a_thousand_idle_connections_keep_no_one_out() {
 }
 
 #[test]
-fn streams_beyond_the_bound_are_turned_away_and_the_rest_goes_on() {
+fn streams_beyond_the_bound_are_rejected_and_the_others_continue() {
     let lab = lab("many-streams");
     let http = unix(&lab);
     let mut streams: Vec<_> = (0..64).map(|_| http.stream("/events")).collect();

@@ -133,7 +133,7 @@ fn logs_are_kept_for_a_while_and_can_be_followed() {
 }
 
 #[test]
-fn logs_of_all_plugins_are_told_in_their_order_and_each_once() {
+fn logs_of_all_plugins_arrive_in_order_and_once() {
     let mut lab = Lab::new("all-logs");
     lab.install(misbehave("version=1"));
     lab.neighbour("other", "id = \"dev.test.other\"\nbinary = \"plugin.so\"", misbehave("version=1"));

@@ -76,7 +76,7 @@ fn facts_are_written_as_json_for_scripts() {
 }
 
 #[test]
-fn a_library_without_the_root_symbol_or_without_export_is_told_apart() {
+fn inspect_distinguishes_a_missing_root_symbol_from_a_missing_export() {
     let workshop = Context::new();
     let args = ["-shared", "-fPIC"];
     let absent = workshop.cc("absent.so", "int other;", &args);

@@ -71,7 +71,7 @@ fn the_linker_is_from_the_flags_or_else_from_rustc() {
 }
 
 #[test]
-fn a_limit_that_is_near_is_told_before_it_is_reached() {
+fn doctor_warns_of_a_limit_before_it_is_reached() {
     assert_eq!(system::inotify_watches(10, Some(8192)).status, Status::Ok);
     assert_helpful(&system::inotify_watches(8000, Some(8192)), Status::Warn);
     assert_eq!(system::inotify_watches(0, None).status, Status::Warn);

@@ -14,7 +14,7 @@ fn recent(events: usize) -> Arc<Recent> {
 }
 
 #[tokio::test]
-async fn a_reader_that_was_away_goes_on_where_it_was() {
+async fn a_reader_resumes_after_the_last_event_it_read() {
     let recent = recent(10);
     let From::After(number) = recent.resume(&recent.id(7)) else { panic!("it is known") };
     let batch = recent.reader(From::After(number), Filter::default()).next().await;
@@ -22,7 +22,7 @@ async fn a_reader_that_was_away_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn a_reader_that_was_away_for_too_long_is_told_how_much_it_missed() {
+async fn a_reader_away_for_too_long_gets_the_number_of_missed_events() {
     let recent = recent(KEPT_EVENTS + 5);
     let mut reader = recent.reader(From::After(1), Filter::default());
     let batch = reader.next().await;

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_call_that_was_cancelled_is_told_and_only_on_its_own_thread() {
+    fn a_call_sees_only_its_own_cancellation_and_only_on_its_thread() {
         let (outer, inner) = (Arc::<Cancellation>::default(), Arc::<Cancellation>::default());
         outer.during(1, || {
             assert!(!cancelled());

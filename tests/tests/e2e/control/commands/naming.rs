@@ -76,7 +76,7 @@ fn whoever_reads_no_more_of_a_stream_ends_it() {
 }
 
 #[test]
-fn whoever_waits_for_a_call_to_end_before_its_host_does_is_told_so() {
+fn an_interrupted_host_reports_that_it_waits_for_running_calls() {
     let (mut told, say) = io::pipe().map(|(told, say)| (BufReader::new(told).lines(), say)).unwrap();
     let mut lab = Lab::new("waited-for");
     lab.install(misbehave("version=1"));

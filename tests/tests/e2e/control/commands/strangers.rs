@@ -32,7 +32,7 @@ fn told_nothing(lab: &Lab, why: &str) {
 }
 
 #[test]
-fn what_listens_in_a_folder_that_others_may_enter_is_told_nothing() {
+fn a_command_sends_nothing_to_a_socket_in_a_shared_folder() {
     let (lab, dev) = running("open-folder");
     let folder = lab.dir().join("replug");
     open_to(&folder, 0o711);
@@ -43,7 +43,7 @@ fn what_listens_in_a_folder_that_others_may_enter_is_told_nothing() {
 }
 
 #[test]
-fn what_another_user_listens_with_is_told_nothing() {
+fn a_command_sends_nothing_to_the_socket_of_another_user() {
     let lab = Lab::new("stranger");
     let is_root = rustix::process::geteuid().is_root();
     let mut as_nobody = Command::new(program());

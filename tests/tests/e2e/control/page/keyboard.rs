@@ -58,7 +58,7 @@ fn the_skip_link_leads_past_the_list_and_leaves_what_is_shown() {
 }
 
 #[test]
-fn the_keyboard_goes_on_where_the_work_does() {
+fn the_keyboard_focus_follows_the_work() {
     let Some((mut lab, browser)) = open("page-keyboard", "") else { return };
     keep_notes(&browser);
     let at_act =

@@ -94,7 +94,7 @@ fn call(browser: &Browser, method: &str, arguments: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn the_page_shows_what_happens_and_does_what_it_is_told() {
+fn the_page_shows_events_and_runs_commands() {
     let Some((lab, browser)) = shown("page") else { return };
     browser.go(&url(&lab));
     browser.until("!document.querySelector('#ask').hidden");
