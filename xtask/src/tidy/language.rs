@@ -120,7 +120,8 @@ const MAX_TEST_NAME: usize = 70;
 pub(super) fn test_names_are_short(tree: &Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (path, _, source) in tree.rust() {
-        let mut of_a_test = false;
+        // In a file of tests, a macro may make tests of functions without the attribute.
+        let mut of_a_test = is_test(path);
         for (line, text) in numbered(&source.code) {
             of_a_test |= is_test_attribute(text);
             let Some(name) = function_name(text) else { continue };
@@ -131,7 +132,7 @@ pub(super) fn test_names_are_short(tree: &Tree) -> Vec<Problem> {
                 );
                 problems.push(Problem { path: path.to_owned(), line, message });
             }
-            of_a_test = false;
+            of_a_test = is_test(path);
         }
     }
     problems
