@@ -203,7 +203,7 @@ fn recursive_data_and_the_authors_errors_cross_over() {
 }
 
 #[test]
-fn a_panic_is_contained_whatever_its_payload() {
+fn a_panic_with_any_payload_is_contained() {
     let message = |payload| match client().boom(payload) {
         Err(CallError::Panicked { message, method, .. }) => {
             assert_eq!(method, "boom");
@@ -237,7 +237,7 @@ fn json_arguments_are_taken_by_name_by_position_or_bare() {
 }
 
 #[test]
-fn bad_json_arguments_are_refused_with_what_is_wrong() {
+fn invalid_json_arguments_are_rejected_with_the_reason() {
     let cases = [
         ("add", r#"{"a":1}"#, "missing argument `b` (expected a, b)"),
         ("add", "", "missing argument `a` (expected a, b)"),

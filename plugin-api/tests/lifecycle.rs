@@ -221,7 +221,7 @@ fn ask(instance: Instance) -> String {
 }
 
 #[test]
-fn a_plugin_says_what_it_is_before_there_is_an_instance() {
+fn a_plugin_describes_itself_before_create() {
     let descriptor = root().descriptor()();
     assert_eq!(descriptor.abi_version, ABI_VERSION);
     assert_eq!(descriptor.package, env!("CARGO_PKG_NAME"));

@@ -296,7 +296,7 @@ fn a_panic_elsewhere_is_the_callers_error() {
 }
 
 #[test]
-fn a_lost_call_says_why() {
+fn a_lost_call_returns_the_reason() {
     let crashed = || CallError::Crashed {
         plugin: "dev.test.always".into(),
         generation: 3,
@@ -387,7 +387,7 @@ fn an_answer_that_is_nested_without_end_is_refused_before_the_stack_ends() {
 }
 
 #[test]
-fn what_cannot_be_encoded_is_refused_on_either_side() {
+fn a_value_that_cannot_be_encoded_is_rejected_on_both_sides() {
     assert_eq!(client().next(Small { digit: 8 }), Ok(Small { digit: 9 }));
     let error = client().next(Small { digit: 10 }).expect_err("no digit");
     let CallError::BadArguments { plugin, method, message } = error else { panic!("{error:?}") };

@@ -1,7 +1,7 @@
 //! What a misused macro says. To accept changed messages: `TRYBUILD=overwrite cargo test -p replug-api --test ui`.
 
 #[test]
-fn a_misused_macro_points_at_the_token_and_says_what_to_write() {
+fn a_misused_macro_points_at_the_token_and_names_the_fix() {
     let cases = trybuild::TestCases::new();
     cases.compile_fail("tests/ui/*.rs");
     cases.pass("tests/ui/pass/*.rs");

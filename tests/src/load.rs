@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_ends_where_its_length_says() {
+    fn an_answer_ends_after_its_content_length() {
         let whole = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
         assert_eq!(answer_end(whole), Some(whole.len()));
         assert_eq!(answer_end(&whole[..whole.len() - 1]), None);

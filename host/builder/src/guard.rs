@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_the_mark_is_ended_with_its_group_and_no_one_else() {
+    fn end_all_kills_only_the_process_groups_with_the_mark() {
         let (mut build, mut another) = (Build::start(), Build::start());
         let other = hold(build.other).unwrap();
         end_all(&build.mark);

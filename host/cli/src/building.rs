@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_says_what_is_built_how_far_it_is_and_for_how_long() {
+    fn a_progress_line_names_plugin_progress_and_time() {
         let ids = ["dev.example.calculator", "dev.example.counter"].map(|id| id.parse::<PluginId>().unwrap());
         let mut building = Building::default();
         for id in &ids {

@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_carries_what_there_is_and_nothing_that_could_be_taken_for_more() {
+    fn a_query_omits_null_values_and_escapes_separators() {
         let payload = json!({ "id": "a.b&x=1", "lines": 3, "to": null });
         assert_eq!(with_query("/x", &payload), "/x?id=a.b%26x%3D1&lines=3");
         assert_eq!(with_query("/x", &json!({})), "/x");

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_finding_says_what_it_costs_and_what_to_do() {
+    fn a_finding_prints_its_cost_and_its_remedy() {
         let finding =
             |name, status| Finding { name, status, found: "found".into(), cost: None, remedy: None };
         let slow = Finding {

@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_cannot_be_is_answered_with_one_that_can() {
+    fn an_invalid_name_is_rejected_with_a_valid_suggestion() {
         for (wrong, right) in [
             ("My Plugin", "my-plugin"),
             ("my_plugin", "my-plugin"),

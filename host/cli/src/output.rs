@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_becomes_lines_whatever_the_pieces_it_comes_in() {
+    fn output_is_split_into_lines_regardless_of_its_chunks() {
         assert_eq!(lines_of(&[b"one\ntw", b"o\n", b"\nthree"]), ["one", "two", "", "three"]);
         assert_eq!(
             lines_of(&[&[b'x'; 2 * LINE_BYTES], b"\nshort\n"]),

@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_process_takes_and_what_bounds_it_stands_below_its_line() {
+    fn the_usage_and_limits_of_a_process_are_printed_below_its_line() {
         let plugin = plugin(&json!({
             "id": "dev.test.bound", "status": "ready", "mode": "process", "runs_in": "process", "generation": 1,
             "detail": "dev.test.bound: build failed", "process_id": 42, "memory": 3 << 19, "cpu": 0.25, "open_files": 9,

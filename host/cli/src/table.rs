@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wide_is_counted_as_wide() {
+    fn wide_characters_count_as_two_columns() {
         assert_eq!(shortened("計算機です", 10), "計算機です");
         for (width, shown) in [(9, "計算機で…"), (8, "計算機…"), (1, "…")] {
             assert_eq!(shortened("計算機です", width), shown);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrapped_is_whole_and_no_line_of_it_is_too_long() {
+    fn wrapped_text_is_complete_and_no_line_is_too_long() {
         let text = "it is quarantined until\nits artifact is another, or until you `start` it";
         assert_eq!(
             wrapped(text, 24),
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_move_the_cursor_is_left_out() {
+    fn shortened_text_has_no_control_characters() {
         assert_eq!(shortened("a\u{1b}[2Jb\nc", 20), "a [2Jb c");
     }
 }

@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_steer_the_terminal_is_left_out_of_text_and_escaped_in_json() {
+    fn control_characters_are_removed_from_text_and_escaped_in_json() {
         assert_eq!(harmless("a\u{1b}[2J\u{9b}2J\r\nb\tc"), "a[2J2J\nb\tc");
         let value = serde_json::json!({ "a\u{7f}": ["\u{9b}2J", "\u{1b}", "é\n"] });
         for json in [format!("{value}"), format!("{value:#}")] {
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_the_compiler_says_nothing_but_its_colours_steers_the_terminal() {
+    fn compiler_output_keeps_only_colour_sequences() {
         let text =
             "\u{1b}[1;31merror\u{1b}[0m: \u{1b}]0;title\u{7}\u{1b}[2J\u{1b}[3\u{1b}\u{9b}2Jé\n\u{1b}[m";
         assert_eq!(coloured(text), "\u{1b}[1;31merror\u{1b}[0m: ]0;title[2J[32Jé\n\u{1b}[m");

@@ -48,7 +48,7 @@ fn plugins(dir: &Path) {
 }
 
 #[test]
-fn without_arguments_it_says_how_to_begin_and_exits_as_for_wrong_usage() {
+fn replug_without_arguments_exits_with_2_and_suggests_new() {
     let dir = tempfile::tempdir().unwrap();
     let run = replug(dir.path(), &[]);
     assert_eq!(run.status, 2);
@@ -85,7 +85,7 @@ fn every_subcommand_explains_itself() {
 }
 
 #[test]
-fn a_command_that_is_not_understood_exits_with_2_and_says_what_was_meant() {
+fn an_unknown_command_exits_with_2_and_suggests_a_known_one() {
     let dir = tempfile::tempdir().unwrap();
     let run = replug(dir.path(), &["lsit"]);
     assert_eq!(run.status, 2);
@@ -107,7 +107,7 @@ fn wrong_json_is_pointed_out_before_anything_is_built() {
 }
 
 #[test]
-fn where_there_are_no_plugins_it_says_how_to_make_one() {
+fn commands_without_a_plugins_folder_suggest_new() {
     let dir = tempfile::tempdir().unwrap();
     for args in [&["dev"][..], &["run"], &["build"], &["list"], &["call", "a.b", "c"]] {
         let run = replug(dir.path(), args);
@@ -118,7 +118,7 @@ fn where_there_are_no_plugins_it_says_how_to_make_one() {
 }
 
 #[test]
-fn a_list_shows_what_is_there_and_what_is_wrong_with_the_rest() {
+fn a_list_prints_valid_plugins_and_the_errors_of_the_others() {
     let dir = tempfile::tempdir().unwrap();
     plugins(dir.path());
     let run = replug(dir.path(), &["list"]);
@@ -209,7 +209,7 @@ fn a_new_plugin_in_a_workspace_is_added_to_it_and_cargo_takes_it() {
 }
 
 #[test]
-fn what_the_doctor_finds_is_also_to_be_had_as_json() {
+fn doctor_prints_its_findings_as_json() {
     let dir = tempfile::tempdir().unwrap();
     let found = json(&replug(dir.path(), &["doctor", "--json"]));
     let names: Vec<_> =

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn replace_overwrites_what_an_interrupted_one_left() {
+    fn replace_overwrites_the_remains_of_an_interrupted_one() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(".file"), "half of something that is longer").unwrap();
         replace(&dir.path().join("file"), b"whole", Durability::Process).unwrap();

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_saved_last_comes_back_until_it_is_removed() {
+    fn the_last_checkpoint_is_returned_until_it_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let saved = in_dir(dir.path());
         assert_eq!(saved.left(&id()).unwrap(), None);

@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_crashed_is_remembered_by_artifact_until_it_is_lifted() {
+    fn a_demotion_is_kept_by_artifact_until_it_is_lifted() {
         let dir = tempfile::tempdir().unwrap();
         let (id, bad, good) = ("dev.test.a".parse().unwrap(), Digest([1; 32]), Digest([2; 32]));
         let read = || Demotions::read(dir.path().join("demoted"));
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_that_no_one_is_to_blame_for_moves_no_one_and_names_all() {
+    fn a_crash_without_a_culprit_demotes_no_plugin_and_names_all() {
         let dir = tempfile::tempdir().unwrap();
         let demotions = Demotions::read(dir.path().join("demoted"));
         let both = vec![suspect("dev.test.a", 1, Blame::InFlight), suspect("dev.test.b", 2, Blame::InFlight)];

@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_splits_no_letter_and_says_how_much_is_missing() {
+    fn cut_splits_no_character_and_appends_the_number_of_bytes_cut() {
         let mut text = "a\u{e4}\u{e4}".to_owned();
         cut(&mut text, 2);
         assert_eq!(text, "a... (4 bytes cut)");

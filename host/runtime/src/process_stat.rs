@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_has_ended_does_not_live_though_no_one_has_waited_for_it() {
+    fn a_zombie_has_no_process_stat() {
         let mut child = Command::new("true").stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let exited = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
         let pid = rustix::process::Pid::from_child(&child);

@@ -40,7 +40,7 @@ fn an_interrupt_during_a_build_ends_the_build_with_all_its_processes() {
 }
 
 #[test]
-fn a_call_prints_its_result_or_exits_with_1_and_says_why() {
+fn a_call_prints_its_result_or_exits_with_1_and_the_reason() {
     let mut lab = Lab::new("called");
     lab.install(misbehave("version=1"));
     let called = |method: &str, arguments: &str| {

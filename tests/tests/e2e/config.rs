@@ -121,7 +121,7 @@ fn an_edit_of_where_and_to_whom_the_host_listens_waits_for_a_restart() {
 }
 
 #[test]
-fn what_the_plugins_log_follows_an_edit_of_the_configuration() {
+fn the_plugin_log_level_follows_a_configuration_edit() {
     let mut lab = Lab::new("config-log");
     lab.install(misbehave("version=1"));
     lab.set_manifest("binary = \"plugin.so\"\n[config]\nword = \"one\"");

@@ -26,17 +26,17 @@ in_both_modes! {
     typed_calls_and_calls_by_name_give_what_the_method_returned,
     every_kind_of_value_goes_there_and_back,
     an_error_of_the_plugins_own_comes_back_as_it_was_made,
-    a_panic_comes_back_with_message_and_place_and_the_plugin_goes_on,
+    a_panic_returns_message_and_location_and_the_plugin_still_serves,
     a_text_of_8_mebibytes_goes_there_and_back,
     eight_callers_at_once_lose_nothing,
     wrong_arguments_and_unknown_methods_are_named,
     a_call_from_inside_a_log_event_of_a_call_is_answered,
     reloads_under_load_fail_no_call_and_never_go_back,
     a_state_is_handed_over_and_back,
-    a_log_event_says_who_spoke_and_is_cut_where_it_is_too_long,
+    a_log_event_carries_generation_and_spans_and_is_cut_if_too_long,
     a_panic_is_reported_with_plugin_and_generation,
     a_configuration_changes_live_or_with_a_new_instance,
-    a_version_that_is_not_well_is_refused,
+    an_unhealthy_version_is_rejected,
     a_call_after_a_stop_fails_with_the_reason_until_a_start,
     a_method_that_the_plugin_lacks_is_not_implemented,
     an_interface_that_differs_is_refused_by_name,
@@ -81,7 +81,7 @@ fn an_error_of_the_plugins_own_comes_back_as_it_was_made(mode: Mode) {
     assert_eq!(by_name, CallError::Plugin(expected));
 }
 
-fn a_panic_comes_back_with_message_and_place_and_the_plugin_goes_on(mode: Mode) {
+fn a_panic_returns_message_and_location_and_the_plugin_still_serves(mode: Mode) {
     let lab = running("panic", mode);
     let typed = lab.probe().panic("so it goes").unwrap_err();
     let by_name = lab.call("panic", json!(["so it goes"])).unwrap_err().to_string();
@@ -205,7 +205,7 @@ fn a_state_is_handed_over_and_back(mode: Mode) {
     assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (1, 6));
 }
 
-fn a_log_event_says_who_spoke_and_is_cut_where_it_is_too_long(mode: Mode) {
+fn a_log_event_carries_generation_and_spans_and_is_cut_if_too_long(mode: Mode) {
     let mut lab = running("logs", mode);
     lab.reload().unwrap();
     lab.probe().log("warn", "something odd").unwrap();
@@ -280,7 +280,7 @@ fn a_configuration_changes_live_or_with_a_new_instance(mode: Mode) {
     assert_eq!(probe.value().unwrap(), 5);
 }
 
-fn a_version_that_is_not_well_is_refused(mode: Mode) {
+fn an_unhealthy_version_is_rejected(mode: Mode) {
     let mut lab = running("unwell", mode);
     let error = lab.refused(misbehave("version=2 unwell=headache"));
     assert!(error.contains("the health check failed in the trial: headache"), "{error}");

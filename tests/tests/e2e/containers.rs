@@ -62,7 +62,7 @@ fn a_host_that_was_killed_comes_up_again_under_the_same_number() {
 }
 
 #[test]
-fn a_crash_is_read_by_a_host_that_has_the_number_of_the_one_that_crashed() {
+fn a_crash_is_read_by_a_host_with_the_pid_of_the_crashed_one() {
     let mut lab = Lab::in_mode("same-number-crash", Mode::InProcess);
     lab.install(misbehave("version=1"));
     // The embedder's host is the second process of its container, so the victim has to be that too.

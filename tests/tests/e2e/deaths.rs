@@ -125,7 +125,7 @@ fn a_restart_does_not_apply_a_rejected_configuration() {
 }
 
 #[test]
-fn a_plugin_that_waits_for_its_restart_says_so_and_can_be_rolled_back() {
+fn a_restarting_plugin_reports_it_and_can_be_rolled_back() {
     let mut lab = Lab::in_mode("waits-for-restart", Mode::Process);
     lab.install_with(stateless("version=1"), "[process]\nrestart_pause = \"1h\"");
     lab.start();

@@ -149,7 +149,7 @@ fn two_plugins_may_exchange_the_names_of_their_folders() {
 }
 
 #[test]
-fn what_changes_while_the_manifest_is_missing_is_built_when_it_is_back() {
+fn an_edit_during_a_missing_manifest_is_built_when_it_is_back() {
     let mut lab = Lab::new("manifest-back");
     lab.install(misbehave("version=1"));
     lab.start_watching();

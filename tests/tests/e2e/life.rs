@@ -124,7 +124,7 @@ fn the_counters_state_migrates_to_the_other_shape_of_its_second_version() {
 }
 
 #[test]
-fn a_plugin_that_fails_at_its_first_start_is_in_error_until_it_is_mended() {
+fn a_plugin_that_fails_at_its_first_start_is_in_error_until_repaired() {
     let mut lab = Lab::new("first-start");
     lab.install(misbehave("version=1 panic=init"));
     lab.start();
@@ -261,7 +261,7 @@ fn errors_of_a_method_s_own_count_in_the_confirm_window_if_asked() {
 const VERIFIED: &str = "[reload]\nunload = \"verified\"\ndrain_timeout = \"200ms\"";
 
 #[test]
-fn a_verified_unload_unmaps_what_only_threads_that_have_ended_have_called() {
+fn a_verified_unload_unmaps_a_library_after_its_callers_have_ended() {
     let mut lab = Lab::new("unmapped");
     lab.install_with(misbehave("version=1"), &VERIFIED.replace("200ms", "1m"));
     lab.start();
@@ -274,7 +274,7 @@ fn a_verified_unload_unmaps_what_only_threads_that_have_ended_have_called() {
 }
 
 #[test]
-fn a_verified_unload_leaves_mapped_what_a_living_thread_has_called() {
+fn a_verified_unload_keeps_a_library_called_by_a_living_thread() {
     let mut lab = Lab::new("still-mapped");
     lab.install_with(misbehave("version=1"), VERIFIED);
     lab.start();
@@ -347,7 +347,7 @@ fn a_plugin_that_has_served_in_one_version_has_nothing_to_go_back_to() {
 }
 
 #[test]
-fn whoever_reads_the_events_of_a_host_that_is_gone_comes_to_their_end() {
+fn the_events_of_a_dropped_host_end() {
     let lab = running("events-end", "");
     let mut events = lab.host().events();
     drop(lab);

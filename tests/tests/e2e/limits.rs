@@ -199,7 +199,7 @@ fn a_plugin_that_forks_without_end_gets_no_more_processes_than_its_limit() {
 }
 
 #[test]
-fn a_process_dumps_no_core_whatever_it_is_allowed() {
+fn a_process_dumps_no_core_despite_its_inherited_limit() {
     let mut lab = Lab::in_mode("no-core", Mode::Process);
     lab.install(misbehave("version=1"));
     start_by_script(&mut lab, "ulimit -H -c unlimited 2>&-; ulimit -S -c `ulimit -H -c`; exec");
@@ -237,7 +237,7 @@ fn the_socket_sweeper_keeps_no_inherited_descriptor_open() {
 }
 
 #[test]
-fn limits_of_a_plugin_in_the_hosts_process_are_said_not_to_be_in_force() {
+fn limits_of_a_plugin_in_process_are_reported_as_not_in_force() {
     for mode in [Mode::InProcess, Mode::Auto] {
         let mut lab = Lab::in_mode("not-in-force", mode);
         lab.install_with(misbehave("version=1"), "[limits]\nmemory = \"1GiB\"\nprocesses = 9");

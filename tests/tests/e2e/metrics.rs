@@ -82,7 +82,7 @@ fn typed_calls_are_sampled_in_process_and_all_timed_out_of_process() {
 }
 
 #[test]
-fn a_typed_call_that_is_timed_and_fails_is_among_those_that_failed() {
+fn a_timed_typed_call_that_fails_counts_as_failed() {
     let lab = Lab::running("sampled-failure");
     lab.probe().version().unwrap();
     lab.probe().panic("so").unwrap_err();

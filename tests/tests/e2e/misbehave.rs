@@ -61,7 +61,7 @@ fn an_abort_costs_one_call() {
 }
 
 #[test]
-fn an_exit_in_the_middle_of_a_call_is_a_crash_whatever_its_status() {
+fn an_exit_during_a_call_is_a_crash_with_any_status() {
     costs_one_call("exit-0", "", &[Death::Exit(0)]);
     costs_one_call("exit-3", "", &[Death::Exit(3)]);
 }

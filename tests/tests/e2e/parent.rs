@@ -245,7 +245,7 @@ fn busy(name: &str) -> (Lab, Dev, Pid) {
 }
 
 #[test]
-fn a_kill_of_the_host_ends_its_parent_with_the_status_that_says_so() {
+fn a_kill_of_the_host_ends_its_parent_with_status_137() {
     let (lab, host, pid) = busy("host-killed-under-parent");
     let ends = lab.process_ends();
     kill_process(pid, Signal::KILL).unwrap();
@@ -265,7 +265,7 @@ fn a_kill_of_the_parent_ends_the_host_and_all_its_processes() {
 }
 
 #[test]
-fn a_host_that_was_killed_at_work_says_so_and_moves_no_one() {
+fn a_host_killed_during_a_call_reports_it_and_demotes_no_plugin() {
     let (lab, host, pid) = busy("killed-at-work");
     kill_process(pid, Signal::KILL).unwrap();
     host.ended();
@@ -295,7 +295,7 @@ fn a_signal_to_the_parent_reaches_the_host_and_its_status_comes_back() {
 }
 
 #[test]
-fn a_crash_on_the_way_out_is_the_end_and_the_next_host_knows_who_it_was() {
+fn a_crash_during_a_shutdown_is_final_and_the_next_host_demotes() {
     let mut lab = Lab::in_mode("crash-on-the-way-out", Mode::Auto);
     lab.install(misbehave("version=1 do=stop:write-to-null"));
     let mut dev = Dev::start_as(&lab, "run", &[]);
@@ -346,7 +346,7 @@ fn a_stop_of_the_parent_stops_the_host_and_both_go_on_together() {
 }
 
 #[test]
-fn an_error_is_passed_on_as_it_is_and_said_once() {
+fn an_error_of_the_host_is_printed_once() {
     let lab = Lab::new("passed-on");
     let output = run(&lab, &["run", "nowhere"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

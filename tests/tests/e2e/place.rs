@@ -49,7 +49,7 @@ fn a_plugin_over_a_host_limit_runs_in_a_process_or_is_rejected() {
 }
 
 #[test]
-fn one_whose_panics_abort_runs_in_a_process_of_its_own_or_is_refused() {
+fn a_plugin_with_panic_abort_runs_in_a_process_or_is_rejected() {
     for preflight in ["full", "load", "off"] {
         let mut lab = Lab::in_mode(&format!("aborting-{preflight}"), Mode::Auto);
         let tables = format!("[process]\nrestart_wait = \"10m\"\n[reload]\npreflight = \"{preflight}\"");

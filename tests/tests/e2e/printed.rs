@@ -54,7 +54,7 @@ fn said(dev: &mut Dev) -> Value {
 }
 
 #[test]
-fn what_a_plugin_in_the_host_s_process_prints_is_logged_with_its_name() {
+fn output_of_a_plugin_in_process_is_logged_with_its_id() {
     let mut lab = Lab::in_mode("prints", Mode::InProcess);
     lab.install(misbehave("version=1"));
     let id = lab.id();
@@ -128,7 +128,7 @@ fn the_last_words_of_a_crash_reach_the_standard_error() {
 }
 
 #[test]
-fn a_plugin_that_prints_without_end_blocks_no_one() {
+fn a_flood_of_output_in_process_does_not_block_the_host() {
     let mut lab = Lab::in_mode("floods", Mode::InProcess);
     lab.install(misbehave("version=1"));
     let (mut dev, _) = dev(&lab, &[]);

@@ -12,7 +12,7 @@ use std::{
 };
 
 #[test]
-fn without_a_terminal_a_line_says_every_ten_seconds_what_is_built() {
+fn a_line_reports_the_build_every_ten_seconds_without_a_terminal() {
     let mut lab = Lab::new("slow");
     let _hang = Hang::save(&lab);
     lab.set_manifest("binary = \"out/plugin.so\"");

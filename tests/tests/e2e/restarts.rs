@@ -70,7 +70,7 @@ fn unchanged(lab: &mut Lab) {
 }
 
 #[test]
-fn a_host_serves_what_is_in_the_store_while_what_is_newer_is_built() {
+fn a_host_serves_a_stored_version_while_a_newer_one_builds() {
     let mut lab = scripted("from-the-store", "version=1", "");
     lab.start();
     assert_eq!(version(&lab), 1);

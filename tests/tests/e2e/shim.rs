@@ -126,7 +126,7 @@ fn a_shim_reports_plugin_logs_up_to_the_max_level() {
 }
 
 #[test]
-fn what_fails_or_panics_in_a_shim_says_at_which_step() {
+fn a_failure_or_panic_in_a_shim_names_its_step() {
     let mut shim = Shim::with("panic=init");
     let error = shim.create().unwrap_err();
     assert!(error.contains("`init` failed: init was told to panic [panicked]"), "{error}");

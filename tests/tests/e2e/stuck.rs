@@ -102,7 +102,7 @@ fn a_hanging_save_abandons_the_reload_and_calls_wait_for_it() {
 }
 
 #[test]
-fn a_plugin_whose_stop_does_not_come_back_keeps_no_one_waiting() {
+fn a_hanging_stop_blocks_neither_calls_nor_a_start() {
     let hold_dir = tempfile::tempdir().unwrap();
     let hold = Hold::new(hold_dir.path());
     let tables = format!("{IMPATIENT}\ndrain_timeout = \"100ms\"");

@@ -383,7 +383,7 @@ fn an_empty_manifest_is_rejected_and_a_rewritten_one_applies() {
 }
 
 #[test]
-fn a_mended_configuration_brings_up_a_plugin_that_had_refused_its_first() {
+fn a_repaired_configuration_starts_a_plugin_that_rejected_its_first() {
     let mut lab = Lab::new("fixed-config");
     lab.install(misbehave("version=1"));
     lab.set_manifest("binary = \"plugin.so\"\n[config]\nword = 4");

@@ -14,7 +14,7 @@ fn noting(lab: &Lab, version: u64) -> String {
 }
 
 #[test]
-fn a_version_is_tried_once_however_often_it_is_started() {
+fn a_version_is_tried_once_for_several_starts() {
     for mode in [Mode::InProcess, Mode::Process] {
         let mut lab = Lab::in_mode("tried-once", mode);
         lab.install(stateless(&noting(&lab, 1)));

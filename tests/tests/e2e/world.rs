@@ -14,7 +14,7 @@ use std::{
 };
 
 #[test]
-fn a_plugins_folder_that_is_missing_or_no_folder_is_an_error_that_says_so() {
+fn a_missing_plugins_folder_or_a_file_in_its_place_is_an_error() {
     let lab = Lab::new("no-folder");
     let missing = lab.dir().join("nowhere");
     let error = Host::builder().plugins(&missing).build().wait().unwrap_err().to_string();
@@ -43,7 +43,7 @@ fn again(test: &str, mut command: Command, variable: (&str, &Path)) -> Option<St
 }
 
 #[test]
-fn a_plugins_folder_that_is_not_readable_is_an_error_that_says_so() {
+fn an_unreadable_plugins_folder_is_an_error_that_names_the_cause() {
     const DIR: &str = "REPLUG_TEST_UNREADABLE";
     if let Some(dir) = env::var_os(DIR) {
         let error = Host::builder().plugins(&dir).build().wait().unwrap_err().to_string();
@@ -59,7 +59,7 @@ fn a_plugins_folder_that_is_not_readable_is_an_error_that_says_so() {
         // Root may read everything, so someone else has to try.
         command.uid(65534).gid(65534);
     }
-    let test = "world::a_plugins_folder_that_is_not_readable_is_an_error_that_says_so";
+    let test = "world::an_unreadable_plugins_folder_is_an_error_that_names_the_cause";
     if again(test, command, (DIR, &lab.plugins_dir())).is_none() {
         skipped("root reads every folder, and no one else may run this program");
     }
@@ -257,7 +257,7 @@ fn broken_manifests_keep_no_other_plugin_from_starting() {
 }
 
 #[test]
-fn a_copy_of_a_plugin_that_runs_is_named_and_not_the_one_that_runs() {
+fn a_copy_of_a_running_plugin_is_reported_and_ignored() {
     let mut lab = Lab::new("original");
     lab.install(misbehave("version=1"));
     lab.start_watching();

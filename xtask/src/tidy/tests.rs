@@ -152,6 +152,7 @@ fn a_test_name_of_71_characters_is_named_and_one_of_70_is_not() {
         "#[test]\nfn a() {{}}\nfn {long}() {{}}\n// #[test]\nfn {long}() {{}}\n#[cfg(test)]\nfn {long}() {{}}"
     );
     assert!(lines(rule, "host/src/a.rs", &helper).is_empty());
+    assert_eq!(lines(rule, "tests/tests/a.rs", &format!("//! A.\nfn {long}(mode: Mode) {{}}")), [2]);
 }
 
 #[test]

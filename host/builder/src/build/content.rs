@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_decide_whatever_time_a_file_is_given() {
+    fn content_is_compared_by_bytes_and_not_by_mtime() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("it");
         fs::write(&path, "one").unwrap();

@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cargo_writes_of_its_progress_is_read_and_nothing_else() {
+    fn only_progress_lines_of_cargo_are_parsed_as_progress() {
         let of = |done, total, doing: &str| BuildProgress { done, total, doing: doing.into() };
         for (written, progress) in [
             (

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_runs_outside_of_a_build_is_not_bounded() {
+    async fn a_process_outside_a_build_has_no_silence_limit() {
         let running = process_starts();
         is_broken();
         drop(running);

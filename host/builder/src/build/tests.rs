@@ -209,7 +209,7 @@ async fn of_two_cdylibs_the_manifest_has_to_name_one() {
 }
 
 #[tokio::test]
-async fn what_cargo_says_about_a_broken_manifest_is_passed_on() {
+async fn an_error_of_cargo_about_a_broken_manifest_is_forwarded() {
     let bench = Bench::package();
     bench.write("Cargo.toml", "[package]\nname = \n");
     let message = bench.refusal().await;
@@ -331,7 +331,7 @@ async fn a_build_that_is_silent_for_too_long_is_ended_with_all_its_processes() {
 }
 
 #[tokio::test]
-async fn what_a_finished_script_left_in_the_background_is_ended() {
+async fn background_processes_of_a_finished_script_are_ended() {
     let bench = Bench::script("#!/bin/sh\nmkdir -p out; echo x > out/tiny.so\nsleep 1000 &\n");
     bench.build().await.unwrap();
 }

@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_reads_what_it_says_and_without_a_word_the_whole_package() {
+    fn a_script_without_rerun_lines_depends_on_the_whole_package() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("p");
         fs::create_dir_all(folder.join("data/deep")).unwrap();

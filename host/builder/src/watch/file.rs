@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_of_which_no_event_tells_is_found_to_have_changed_by_polling() {
+    async fn polling_detects_a_file_change_without_an_event() {
         let folder = tempfile::tempdir().unwrap();
         let (path, other) = (folder.path().join("it.toml"), folder.path().join("elsewhere/it.toml"));
         fs::create_dir(folder.path().join("elsewhere")).unwrap();

@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn polling_depends_on_the_file_system_only_if_nothing_is_said() {
+    fn polling_depends_on_the_file_system_only_in_auto_mode() {
         let second = Duration::from_secs(1);
         assert_eq!([Poll::Auto.interval(true), Poll::Auto.interval(false)], [Some(second), None]);
         assert_eq!([Poll::Never.interval(true), Poll::Never.interval(false)], [None, None]);

@@ -318,7 +318,7 @@ fn a_source_that_stays_missing_or_empty_is_a_change() {
 }
 
 #[test]
-fn a_change_comes_with_what_the_file_held_before() {
+fn a_change_carries_the_previous_content_of_the_file() {
     let mut bench = bench();
     let before = Content::of(&bench.path("one/src/lib.rs"));
     bench.replace("one/src/lib.rs", "fn second() {}");
@@ -328,7 +328,7 @@ fn a_change_comes_with_what_the_file_held_before() {
 }
 
 #[test]
-fn what_is_excepted_is_no_input() {
+fn an_excepted_folder_is_not_an_input() {
     let mut bench = bench();
     bench.watch_more(|inputs| {
         inputs.except.insert(bench.path("one/src/out"));

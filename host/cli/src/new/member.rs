@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cargo_says_of_a_package_that_a_workspace_misses_is_understood() {
+    fn the_workspace_is_read_from_cargos_missing_member_error() {
         let refused = "error: current package believes it's in a workspace when it's not:\ncurrent:   /w/p/x/Cargo.toml\n\
                        workspace: /w/Cargo.toml\n\nthis may be fixable by adding `p/x` to the `workspace.members` array";
         assert_eq!(missed_by(refused), Some("/w/Cargo.toml".into()));

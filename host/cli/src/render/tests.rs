@@ -35,7 +35,7 @@ fn reloaded(generation: u64, total_ms: f64) -> Event {
 const CALCULATOR: &str = "dev.replug.calculator";
 
 #[test]
-fn a_reload_is_one_line_with_what_took_the_time() {
+fn a_reload_is_one_line_with_the_times_of_its_stages() {
     let mut renderer = watching(&[CALCULATOR]);
     let line = plain(renderer.lines(&reloaded(2, 131.4)));
     assert_eq!(line, "calculator g2 live in 131 ms (build 112, load 1, swap 0.02)");
@@ -49,7 +49,7 @@ fn lines_about_plugins_are_aligned() {
 }
 
 #[test]
-fn of_two_plugins_with_the_same_last_part_the_whole_id_is_said() {
+fn plugins_with_the_same_last_part_are_printed_with_their_full_id() {
     let mut renderer = watching(&[CALCULATOR, "com.example.calculator"]);
     let line = plain(renderer.lines(&reloaded(1, 10.0)));
     assert!(line.starts_with("dev.replug.calculator  g1 live"), "{line}");
@@ -98,7 +98,7 @@ fn a_failed_build_shows_the_errors_of_rustc_and_then_what_serves() {
 }
 
 #[test]
-fn a_build_that_fails_without_a_word_of_rustc_s_says_why_itself() {
+fn a_failed_build_without_diagnostics_prints_its_error() {
     let mut renderer = watching(&[CALCULATOR]);
     let failed = EventKind::BuildFailed { error: "the build script failed".into(), diagnostics: Vec::new() };
     let line = plain(renderer.lines(&event(CALCULATOR, None, failed)));
@@ -133,7 +133,7 @@ fn the_answer_to_a_call_is_the_value_or_the_error() {
 }
 
 #[test]
-fn the_start_ends_with_what_is_watched_and_how_to_stop() {
+fn the_start_prints_the_watched_folder_and_how_to_stop() {
     let mut renderer = watching(&[CALCULATOR, "a.b"]);
     let started = |running| event("", None, EventKind::HostStarted { plugins_dir: "/p".into(), running });
     assert_eq!(plain(renderer.lines(&started(2))), "watching /p (2 plugins, ctrl-c to stop)");
@@ -141,7 +141,7 @@ fn the_start_ends_with_what_is_watched_and_how_to_stop() {
 }
 
 #[test]
-fn what_a_plugin_logs_is_shown_with_its_fields() {
+fn a_plugin_log_is_printed_with_its_fields() {
     let mut renderer = watching(&[CALCULATOR]);
     let log = EventKind::Log {
         level: "WARN".into(),
@@ -186,7 +186,7 @@ fn a_routine_event_prints_no_line() {
 }
 
 #[test]
-fn a_crash_of_the_host_is_one_line_with_who_where_how_and_what_was_done() {
+fn a_host_crash_is_one_line_with_plugin_place_signal_and_consequence() {
     let mut renderer = watching(&[CALCULATOR]);
     let (method, signal) = (Some("divide".to_owned()), Some("SIGSEGV".to_owned()));
     let (reason, line) = ("it crashed the host in divide at src/lib.rs:12 (SIGSEGV)".to_owned(), None);

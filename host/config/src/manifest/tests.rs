@@ -74,7 +74,7 @@ const FULL_JSON: &str = r#"{
 }"#;
 
 #[test]
-fn a_plugin_that_is_stopped_first_is_not_tried_unless_it_says_so() {
+fn stop_first_defaults_to_the_load_trial() {
     let read = |reload: &str| {
         let dir = tempfile::tempdir().unwrap();
         let text = format!("id = \"dev.example.x\"\n[reload]\n{reload}");

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_whose_caller_leaves_before_it_has_begun_is_made_all_the_same() {
+    async fn a_queued_call_runs_after_its_caller_leaves() {
         let calls = Arc::new(Calls::default());
         let (done, made) = std::sync::mpsc::channel();
         {

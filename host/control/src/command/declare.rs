@@ -217,7 +217,7 @@ mod tests {
     use super::super::{Command, Kind, OfPlugin};
 
     #[test]
-    fn a_command_that_only_reads_may_be_repeated_and_one_that_reloads_may_not() {
+    fn read_only_commands_are_idempotent_and_reload_is_not() {
         let repeatable: Vec<_> =
             Kind::ALL.iter().filter(|kind| kind.declaration().effect.is_idempotent()).collect();
         assert!(Kind::ALL.iter().all(|kind| {

@@ -129,7 +129,7 @@ mod tests {
     };
 
     #[test]
-    fn a_token_is_made_once_and_read_by_no_one_else() {
+    fn a_token_is_created_once_and_private_to_its_user() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("token");
         let made = Token::at(&file).unwrap();
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_file_that_others_may_read_or_that_holds_no_token_is_refused() {
+    fn a_token_file_with_open_permissions_or_no_token_is_rejected() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("token");
         Token::at(&file).unwrap();

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_dead_process_left_is_removed_and_every_copy_has_a_new_name() {
+    fn create_removes_dead_run_folders_and_copies_have_new_names() {
         let dir = tempfile::tempdir().unwrap();
         let left = dir.path().join("run/4294967295-1");
         fs::create_dir_all(&left).unwrap();

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_whose_host_is_gone_is_removed_though_a_process_has_its_number() {
+    fn a_dead_hosts_run_folder_is_removed_despite_a_reused_pid() {
         let dir = tempfile::tempdir().unwrap();
         let own_number = format!("{}-1", process::id());
         let left = dir.path().join(&own_number);

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_is_believed_when_it_has_stood_for_a_moment_and_is_the_same() {
+    fn a_problem_is_reported_after_it_persists_for_the_grace_period() {
         let (mut unsettled, begin) = (Unsettled::default(), Instant::now());
         let mut sift = |errors: &[&str], now| {
             let problems = errors.iter().map(|error| (PathBuf::from("plugin.toml"), (*error).to_owned()));

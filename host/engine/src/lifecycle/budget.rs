@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_lies_within_the_window_counts_whatever_went_wrong() {
+    fn only_failures_within_the_window_count_regardless_of_kind() {
         let (mut failures, begin) = (Failures::default(), Instant::now());
         let mut at = |minute, what| failures.add((BAD, what), begin + minute * MINUTE, 3 * MINUTE);
         assert_eq!(at(0, Failure::Ended), 1);

@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_that_serves_puts_right_what_it_can_and_no_more() {
+    fn a_serving_version_clears_only_the_faults_it_repairs() {
         let mut faults = Faults::default();
         faults.manifest_is_unusable("manifest".into());
         faults.build_failed("source".into());

@@ -117,7 +117,7 @@ fn a_library_that_a_library_needs_is_missed_and_named() {
 }
 
 #[test]
-fn two_allocators_in_one_plugin_are_refused_wherever_it_runs() {
+fn two_allocators_in_one_plugin_are_rejected() {
     let refused = refusal(&Facts { mixes_allocators: true, ..facts() });
     assert!(refused.contains("mixes two allocators") && refused.contains("`-C prefer-dynamic`"), "{refused}");
 }

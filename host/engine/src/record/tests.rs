@@ -53,7 +53,7 @@ fn auto_start_decides_the_start_unless_a_command_did() {
 }
 
 #[test]
-fn a_host_starts_with_what_served_last_and_else_with_what_was_good_last() {
+fn a_host_starts_with_the_last_version_or_else_the_last_good_one() {
     let first = |history: &[Happens]| after(history).to_start_with();
     assert_eq!(first(&[]), []);
     assert_eq!(first(&[Serves(A, How::Built), IsGood]), [A]);

@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_of_what_no_build_writes_supersedes_each_time() {
+    fn an_edit_of_a_file_no_build_writes_always_supersedes() {
         let mut bench = Bench::new();
         for round in 0..10 {
             bench.begin();
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_heard_of_late_counts_by_when_it_was_made() {
+    fn a_late_change_is_judged_by_the_time_of_its_write() {
         let mut bench = Bench::new();
         let during = bench.write("pb/a.rs", "written by the build");
         assert_eq!(bench.overlap.build_ends(SystemTime::now()), Settled::Nothing);

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_is_called_what_it_is_called_in_json() {
+    fn each_event_kind_has_its_json_name() {
         let error = serde_json::from_value::<EventKind>(json!({ "event": "" })).unwrap_err().to_string();
         let names: Vec<_> = error.split('`').skip(3).step_by(2).collect();
         assert_eq!(names, EventKind::NAMES, "in the order of the enum");

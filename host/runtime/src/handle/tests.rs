@@ -49,7 +49,7 @@ fn a_deadline_outlives_the_host() {
 }
 
 #[test]
-fn a_call_that_has_begun_gives_its_result_after_the_host_has_shut_down() {
+fn a_running_call_returns_its_result_after_a_shutdown() {
     let (future, held) = begun(Duration::from_secs(600));
     drop(held);
     assert_eq!(awaited(future).unwrap(), "done");

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_cut_between_two_letters_and_says_how_much_is_missing() {
+    fn a_long_log_is_cut_between_characters_with_the_number_of_bytes_cut() {
         let text = format!("a{}", "\u{e4}".repeat(MOST_BYTES));
         let (message, _) = log(text.clone(), &json!({}));
         let (kept, note) = message.split_once("...").unwrap();

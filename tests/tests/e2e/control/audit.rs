@@ -5,7 +5,7 @@ use replug_tests::hold::Hold;
 use serde_json::json;
 
 #[test]
-fn a_call_whose_caller_hangs_up_is_audited_all_the_same() {
+fn a_call_is_audited_after_its_caller_hangs_up() {
     let lab = lab("hung-up");
     let hold = Hold::new(lab.dir());
     let mut stream = unix(&lab).stream("/events?kind=audit");

@@ -338,7 +338,7 @@ fn a_host_that_does_not_answer_is_said_not_to() {
 }
 
 #[test]
-fn a_socket_that_cannot_be_reached_is_not_said_to_be_nobodys() {
+fn an_unreachable_socket_is_reported_as_a_failed_connection() {
     let mut lab = Lab::new("unreached");
     lab.install(misbehave("version=1"));
     let runtime = lab.dir().join("runtime");

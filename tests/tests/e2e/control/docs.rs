@@ -47,7 +47,7 @@ fn resembles(shown: &Value, answer: &Value, at: &str) {
 }
 
 #[test]
-fn every_example_of_the_documentation_works_as_it_says() {
+fn every_example_of_the_http_documentation_works() {
     let has_curl = Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_ok();
     if !has_curl {
         skipped("the examples want curl");

@@ -201,7 +201,7 @@ fn a_plugin_goes_through_its_life_by_command() {
 }
 
 #[test]
-fn a_configuration_is_taken_over_until_the_manifest_says_something_else() {
+fn a_config_command_applies_live_by_restart_or_at_the_next_start() {
     let lab = lab("config-by-http");
     let word = |lab: &Lab| call(lab, "word", json!([])).data()["result"].as_str().unwrap().to_owned();
     let set = |lab: &Lab, config: Value| post(lab, "config", json!({ "config": config }));
@@ -293,7 +293,7 @@ fn a_restarting_plugin_answers_503_with_retry_after() {
 }
 
 #[test]
-fn what_changes_something_leaves_a_trace_of_who_asked() {
+fn each_changing_command_is_audited_with_its_client() {
     let lab = lab("audited");
     let mut events = unix(&lab).stream("/events?kind=audit");
     post(&lab, "stop", json!({})).data();

@@ -6,7 +6,7 @@ use serde_json::json;
 use std::fs;
 
 #[test]
-fn the_host_answers_as_it_describes_itself_whatever_is_asked() {
+fn the_host_conforms_to_its_openapi_description_under_schemathesis() {
     let Some(schemathesis) = Schemathesis::find() else { return };
     let mut lab = with_calculator();
     lab.neighbour("steady", "id = \"dev.test.steady\"\nbinary = \"plugin.so\"\n", example("calculator"));

@@ -160,7 +160,7 @@ fn known_keys(document: &Value, schema: &Value) -> Vec<String> {
 }
 
 #[test]
-fn what_changes_something_is_no_get_and_nothing_but_json() {
+fn changing_commands_accept_only_post_with_json() {
     let lab = lab("methods");
     let http = Http::tcp(lab.listening());
     for what in ["register", "unregister", "execute", "reload", "rollback", "start", "stop", "config"] {
@@ -240,7 +240,7 @@ fn a_head_or_a_body_that_does_not_arrive_is_given_up() {
 }
 
 #[test]
-fn a_thousand_idle_connections_keep_no_one_out() {
+fn a_thousand_idle_connections_block_no_client() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum.map(|most| most.min(8192)).or(Some(8192));
     setrlimit(Resource::Nofile, limit).unwrap();

@@ -63,7 +63,7 @@ fn each_request_has_a_span_with_its_route_client_and_status() {
 }
 
 #[test]
-fn what_a_plugin_says_in_a_call_over_http_is_in_the_request_s_span() {
+fn a_plugin_log_in_an_http_call_is_in_the_span_of_the_request() {
     let lab = lab("said-in-a-span");
     let call = json!({ "id": lab.id(), "method": "log", "args": ["warn", "asked to"] });
     unix(&lab).post("/api/v1/plugin/execute", &call).data();

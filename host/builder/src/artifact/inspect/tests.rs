@@ -46,7 +46,7 @@ fn refusal(path: &Path) -> String {
 }
 
 #[test]
-fn a_plugin_says_what_it_is() {
+fn inspect_reads_the_facts_of_a_plugin() {
     let workshop = Context::new();
     let path = workshop.plugin(&["-g", "-Wl,-soname,me.so", "-Wl,-z,nodelete", "-Wl,--build-id=0xfeed"]);
     let facts = inspect(&path).unwrap();
@@ -135,7 +135,7 @@ fn how_std_is_linked_is_read_from_the_file() {
 }
 
 #[test]
-fn what_is_not_elf_is_called_what_it_looks_like() {
+fn the_error_for_a_file_other_than_elf_names_its_format() {
     let workshop = Context::new();
     for (content, looks_like) in [
         (&b""[..], "is empty"),

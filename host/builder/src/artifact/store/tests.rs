@@ -214,7 +214,7 @@ fn open_removes_partial_files_of_dead_processes_only() {
 }
 
 #[test]
-fn a_store_that_cannot_be_made_says_where_and_what_to_do() {
+fn the_error_of_a_failed_store_open_names_the_path_and_the_fix() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), b"").unwrap();
     let error = Store::open(dir.path().join("file/store")).unwrap_err().to_string();

@@ -59,7 +59,7 @@ async fn a_source_with_an_older_or_equal_mtime_is_built_also_after_a_restart() {
 }
 
 #[tokio::test]
-async fn what_a_build_script_reads_is_built_whatever_its_time() {
+async fn a_file_read_by_a_build_script_is_built_despite_its_mtime() {
     let scripts = [
         "",
         "println!(\"cargo::rerun-if-changed=data\");",
@@ -207,7 +207,7 @@ async fn a_configuration_that_another_includes_is_an_input_and_for_cargo() {
 }
 
 #[tokio::test]
-async fn what_was_saved_while_a_build_ran_that_was_cut_short_is_built() {
+async fn an_edit_saved_during_a_cancelled_build_is_built() {
     let bench = Bench::with_helper(ON_HELPER);
     // Its script waits until the pipe is read; its dependency is already built then.
     let pipe = bench.path("wait");

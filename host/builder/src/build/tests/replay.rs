@@ -43,7 +43,7 @@ async fn a_module_and_an_included_file_become_inputs_when_an_edit_adds_them() {
 }
 
 #[tokio::test]
-async fn whatever_else_changes_is_for_cargo() {
+async fn cargo_builds_every_change_outside_the_crates_own_source() {
     let bench = Bench::package();
     let needs = format!("{CARGO_TOML}[dependencies]\nhelper = {{ path = \"../helper\" }}\n");
     bench.write("Cargo.toml", &needs);

@@ -98,7 +98,7 @@ fn a_plugin_behind_a_chain_of_links_is_looked_at_when_one_leads_elsewhere() {
 }
 
 #[test]
-fn polling_finds_what_no_event_tells_of() {
+fn polling_detects_changes_without_events() {
     let mut bench = bench_that_polls(Poll::Every(Duration::from_millis(50)));
     // A write through another name of the same file causes an event only in the folder of that name.
     let other = bench.beside("elsewhere");

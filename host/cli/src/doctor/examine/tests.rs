@@ -41,7 +41,7 @@ fn on_this_machine_everything_that_builds_it_is_found() {
 }
 
 #[test]
-fn what_is_missing_says_what_it_costs_and_what_to_do() {
+fn a_missing_requirement_has_a_cost_and_a_remedy() {
     assert_helpful(&toolchain::cargo(None), Status::Fail);
     assert_helpful(&toolchain::rustc(None), Status::Fail);
     assert_helpful(&toolchain::rustc(Some("rustc 1.70.0 (x)")), Status::Fail);

@@ -112,7 +112,7 @@ fn rust_log_goes_over_the_file_and_under_our_own_variable() {
 }
 
 #[test]
-fn what_is_wrong_in_the_file_is_refused_with_file_line_and_key() {
+fn an_invalid_file_is_rejected_with_file_line_and_key() {
     for (content, expected) in [
         ("keep_artefacts = 3", "replug.toml:1: unknown key `keep_artefacts`; did you mean `keep_artifacts`?"),
         ("\nkeep_artifacts = '3'", ":2: `keep_artifacts` is a string, but must be a whole number"),
@@ -152,7 +152,7 @@ fn what_is_wrong_in_the_file_is_refused_with_file_line_and_key() {
 
 #[cfg(not(feature = "otel"))]
 #[test]
-fn a_collector_is_refused_where_there_is_no_one_to_send_to_it() {
+fn a_collector_is_rejected_without_opentelemetry_support() {
     let message = Folder::with("[otel]\nendpoint = 'http://127.0.0.1:4318'").refusal(&[]);
     assert!(
         message.contains(":2: `otel.endpoint`: this replug was built without OpenTelemetry"),
@@ -161,7 +161,7 @@ fn a_collector_is_refused_where_there_is_no_one_to_send_to_it() {
 }
 
 #[test]
-fn what_is_wrong_elsewhere_is_refused_with_the_variable_or_the_flag() {
+fn an_invalid_variable_or_flag_is_rejected_with_its_name() {
     let folder = Folder::with("keep_artifacts = 2\n\n[log]\nformat = 'text'");
     for (name, value, expected) in [
         (

@@ -71,7 +71,7 @@ fn each_answer_is_read_as_it_was_written_whatever_is_beside_it() {
 }
 
 #[test]
-fn an_answer_of_an_older_host_lacks_what_came_later() {
+fn an_answer_of_an_older_host_is_read_with_defaults() {
     let mut plugin: Value = read(PLUGIN);
     for later in ["failed", "memory", "cpu", "open_files", "limits"] {
         plugin.as_object_mut().unwrap().remove(later).unwrap();

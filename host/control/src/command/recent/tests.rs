@@ -41,7 +41,7 @@ fn log(bytes: usize) -> EventKind {
 }
 
 #[tokio::test]
-async fn what_is_kept_and_what_a_reader_is_given_at_once_is_bounded_in_bytes() {
+async fn kept_events_and_read_batches_are_bounded_in_bytes() {
     const LARGE: usize = 256 << 10;
     let (recent, sink) = (Arc::new(Recent::new()), EventSink::new());
     let (id, mut subscription) = ("dev.test.talks".parse().unwrap(), sink.subscribe());
@@ -93,7 +93,7 @@ fn only(kind: &str) -> Filter {
 }
 
 #[tokio::test]
-async fn what_comes_in_floods_pushes_nothing_else_out() {
+async fn a_flood_of_logs_evicts_no_other_events() {
     let recent = recent(3);
     flood(&recent, &log(1), KEPT_EVENTS + 100);
     flood(&recent, &EventKind::HostStopped, 1);
@@ -126,7 +126,7 @@ async fn a_reader_misses_what_it_wanted_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn after_an_event_of_another_run_what_is_no_longer_there_is_missed() {
+async fn a_resume_id_of_another_run_counts_evicted_events_as_missed() {
     let recent = recent(KEPT_EVENTS + 5);
     let batch = recent.reader(recent.resume("18c-7"), Filter::default()).next().await;
     assert_eq!((batch.away, batch.events[0].number), (5, 6));

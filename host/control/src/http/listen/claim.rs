@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_whose_file_was_removed_is_made_again_with_what_it_said() {
+    fn renew_recreates_a_removed_claim_file_with_its_content() {
         let dir = tempfile::tempdir().unwrap();
         let (plugins, state) = (Path::new("/plugins"), dir.path().join("state"));
         let mut claim = Claim::of(plugins, &state).unwrap();
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_host_that_is_gone_has_written_leads_nowhere() {
+    fn look_up_ignores_the_claim_of_a_stopped_host() {
         let dir = tempfile::tempdir().unwrap();
         let plugins = Path::new("/plugins");
         let mut claim = Claim::of(plugins, dir.path()).unwrap();

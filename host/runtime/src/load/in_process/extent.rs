@@ -53,7 +53,7 @@ mod tests {
     use std::path::PathBuf;
 
     #[test]
-    fn what_is_not_open_lies_nowhere() {
+    fn a_library_that_is_not_open_has_no_extent() {
         assert_eq!(extent(Path::new("/nowhere/at/all.so")), None);
     }
 

@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_says_of_a_thread_is_read_or_refused() {
+    fn read_place_parses_proc_syscall_and_rejects_other_text() {
         assert_eq!(read_place("running\n").unwrap(), None);
         let at = At { instruction: 0x7f12, stack: 0x7ffe };
         assert_eq!(read_place("202 0x1 0x80 0x0 0x0 0x0 0x0 0x7ffe 0x7f12\n").unwrap(), Some(at));

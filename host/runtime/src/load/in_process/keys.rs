@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_that_are_taken_are_counted_whatever_was_given_back_before() {
+    fn thread_local_keys_in_use_are_counted_after_some_are_freed() {
         let take = || {
             let mut key = 0;
             // SAFETY: as in `tls_keys_used`.

@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_panics_that_no_one_asks_about_the_last_are_remembered() {
+    fn only_the_last_panics_are_remembered() {
         for line in 0..1000 {
             note_panic(&format!("number {line}"), &format!("a.rs:{line}:1"));
         }

@@ -63,12 +63,12 @@ mod tests {
     }
 
     #[test]
-    fn a_process_gets_what_its_plugin_takes_and_what_every_process_has() {
+    fn a_process_gets_the_static_tls_of_its_plugin_and_the_default() {
         assert_eq!(tunable(&more_static_tls(1000)), Some(1000 + static_tls_limit()));
     }
 
     #[test]
-    fn what_was_taken_is_added_up() {
+    fn static_tls_in_use_is_summed() {
         let before = static_tls_used();
         take_static_tls(3);
         take_static_tls(4);

@@ -243,7 +243,7 @@ mod tests {
     use std::{path::Path, process::Command};
 
     #[test]
-    fn a_process_for_which_no_one_can_wait_is_killed_and_reaped() {
+    fn a_dropped_reaper_kills_and_reaps_its_process() {
         let child = Command::new("sleep").arg("100000").spawn().unwrap();
         let process = format!("/proc/{}", child.id());
         let life = Arc::new(Life::of(&child, Tail::default(), None).unwrap());
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_someone_else_has_waited_for_is_not_killed_by_its_number() {
+    fn a_process_reaped_by_another_waiter_is_not_killed_by_its_pid() {
         let child = Command::new("true").spawn().unwrap();
         let life = Arc::new(Life::of(&child, Tail::default(), None).unwrap());
         life.wait();

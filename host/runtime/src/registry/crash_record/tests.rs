@@ -121,7 +121,7 @@ fn an_exit_from_a_call_names_it() {
 }
 
 #[test]
-fn what_is_noted_afterwards_does_not_replace_what_the_process_said() {
+fn note_end_does_not_replace_the_end_recorded_by_the_process() {
     let killed = ExitStatus::from_raw(libc::SIGKILL);
     let noted = |record: &[u8]| {
         let dir = run_dir(record);
@@ -264,7 +264,7 @@ fn hosts_of_a_process_share_one_file_until_the_last_of_them_is_gone() {
 }
 
 #[test]
-fn no_one_can_cut_the_memory_of_a_record_off() {
+fn the_memory_of_a_record_cannot_be_resized() {
     let memory = make().unwrap();
     for length in [0, RECORD_BYTES as u64 - 1, RECORD_BYTES as u64 + 1] {
         let error = memory.set_len(length).unwrap_err();

@@ -61,7 +61,7 @@ fn a_command_finds_the_host_of_its_folder_or_explains_the_option() {
 }
 
 #[test]
-fn whoever_reads_no_more_of_a_stream_ends_it() {
+fn a_closed_output_ends_events_and_logs() {
     let (lab, dev) = running("read-enough");
     said(&lab, &["call", &lab.id(), "log", "[\"warn\", \"words\"]"]);
     for args in [&["events", "--recent", "--json"][..], &["logs", "-f", "--json"]] {

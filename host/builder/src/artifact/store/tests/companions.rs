@@ -109,7 +109,7 @@ fn libraries_that_libraries_bring_along_count_and_may_need_each_other() {
 }
 
 #[test]
-fn what_is_the_systems_is_no_part_of_an_artifact() {
+fn a_system_library_is_not_a_companion_of_an_artifact() {
     let fixture = Fixture::new();
     let args = ["-shared", "-fPIC", "-Wl,--no-as-needed", "-lm", "-Wl,-rpath,/usr/lib"];
     let plain = fixture.cc("plain.so", "int ask(void) { return 1; }", &args);

@@ -99,7 +99,7 @@ fn a_kill_for_want_of_memory_is_known() {
 }
 
 #[test]
-fn what_hosts_that_are_gone_have_left_is_removed_and_nothing_else() {
+fn sweep_removes_only_cgroups_of_dead_hosts() {
     let fake = Fake::new("/host.service/main");
     let place = fake.place();
     fs::create_dir(fake.dir.path().join("7")).unwrap();
