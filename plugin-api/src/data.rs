@@ -12,7 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 /// Implemented here for the types of the standard library that signatures use, and by [`macro@crate::data`] for
 /// types of your own. In process a value crosses as its [`Data::Ffi`] form; everywhere else it is encoded by serde.
 ///
-/// Elements of a list, a set or a map must have content: a list of elements without content is only a number.
+/// The elements of a list, a set or a map must not be zero-sized, such as a unit struct: a list of those is only a number.
 ///
 /// ```
 /// #[replug_api::data]
@@ -52,7 +52,7 @@ pub unsafe trait Data: Serialize + DeserializeOwned + Send + 'static {
     /// Converts the FFI form to the value.
     fn from_ffi(ffi: Self::Ffi) -> Self;
 
-    /// The description of the type; a type with a definition adds it to `types`.
+    /// The description of the type. A type that is marked with [`macro@crate::data`] also adds its definition to `types`.
     fn describe(types: &mut Types) -> Type;
 
     /// Converts a list to its FFI form. Overridden if the elements are their own FFI form and nothing has to be done.

@@ -2,14 +2,14 @@
 //!
 //! A killed program can kill nothing itself, and a build is in a process group of its own, which no signal from
 //! a terminal reaches. So before its first build, the program starts a *guard*: itself, run again, in a group of its own,
-//! where it waits for the end of a pipe that only the program can write to. The guard recognizes builds by their
-//! standard input, an empty pipe of which the guard has an end, too. When the program has ended, the guard kills all
-//! processes that read from that pipe, and all in their groups.
+//! where it waits for end of file on a pipe that only the program can write to. The standard input of every build is the
+//! read end of a second pipe, which stays empty. The guard holds that end, too, and recognizes builds by it. When the
+//! program has ended, the guard kills all processes that read from the second pipe, and all in their groups.
 //!
 //! None of these processes is a child of the guard: other processes reap them, and their ids, and those of their
-//! groups, may be reused. So the guard kills by pidfd only, and facts that it read by process id count only if the
-//! process of the pidfd still exists after that. It trusts the id of a group as long as it holds a process in it that
-//! reads from the pipe.
+//! groups, may be reused. So the guard kills by pidfd only, and what it reads by process id counts only if the
+//! pidfd shows, after the read, that the process still exists. It trusts a group id as long as the group contains a
+//! process that reads from the pipe and that the guard has stopped.
 //!
 //! There is no guard if the program does not call `run_if_asked`. The guard does not find a build with another standard
 //! input.
@@ -46,7 +46,7 @@ pub fn guarded_by(program: &Path) {
     *PROGRAM.lock() = Some(program.to_owned());
 }
 
-/// An empty input, which the guard watches for. A build without a guard works as well.
+/// An empty input, which the guard watches for. Without a guard, the input is `/dev/null`.
 pub(crate) fn marked_input() -> Stdio {
     let mut guard = GUARD.lock();
     if guard.is_none() {
@@ -59,7 +59,7 @@ pub(crate) fn marked_input() -> Stdio {
 fn start(program: &Path) -> io::Result<Guard> {
     let (mark, _) = io::pipe()?;
     let mut command = Command::new(program);
-    // A process that reads this program's output must see its end when the program ends.
+    // The guard does not inherit this program's output: whoever reads it must see end of file when the program ends.
     command.arg(MARKER).stdin(Stdio::piped()).stdout(mark.try_clone()?).stderr(Stdio::null());
     Ok(Guard { _process: command.process_group(0).spawn()?, mark })
 }
@@ -150,7 +150,7 @@ impl Marked {
             }
             others.iter().for_each(kill);
             for other in &others {
-                // An error means that the check was too early.
+                // If this fails, the next look is made too early, and only finds the process again.
                 let _ = poll(&mut [PollFd::new(other, PollFlags::IN)], Some(&PATIENCE));
             }
         }
@@ -160,7 +160,8 @@ impl Marked {
     fn hold_other(&self, pid: Pid) -> Option<OwnedFd> {
         let other = hold(pid).filter(|_| pid != self.pid)?;
         let is_in_group = |pid| group_of(pid) == Some(self.group);
-        // In this order: the group id is not reused as long as this process is in the group.
+        // The other's group is read first. If the marked process is still in the group after that, the group id was not
+        // reused in between.
         (is_in_group(pid) && is_in_group(self.pid) && self.stop()).then_some(other)
     }
 }

@@ -29,7 +29,7 @@ impl Case {
             "SCREAMING_SNAKE_CASE" => Self::ScreamingSnake,
             "kebab-case" => Self::Kebab,
             "SCREAMING-KEBAB-CASE" => Self::ScreamingKebab,
-            _ => return Err(Error::new(written.span(), "serde knows no such case; `snake_case` is one")),
+            _ => return Err(Error::new(written.span(), "serde does not know this case: write one that it knows, such as `snake_case`")),
         })
     }
 
@@ -98,7 +98,7 @@ fn beginning_small(name: &str) -> String {
 fn value_of(attributes: &[Attribute], key: &str) -> Option<LitStr> {
     let mut found = None;
     for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("serde")) {
-        // serde reports the errors of attributes that cannot be parsed here.
+        // Errors are ignored here: serde itself reports an attribute that cannot be parsed.
         let _ = attribute.parse_nested_meta(|meta| {
             if meta.path.is_ident(key) {
                 found = Some(meta.value()?.parse::<LitStr>()?);

@@ -113,7 +113,8 @@ async fn each_line(pipe: impl AsyncRead + Unpin, mut on_line: impl FnMut(&str)) 
         line.extend_from_slice(&read[..taken]);
         pipe.consume(taken);
         if taken > 0 && line.ends_with(b"\r") {
-            // Cargo's progress ends with a carriage return and is not a line; other text is one if a newline follows.
+            // Cargo's progress ends with a carriage return and is dropped. Other text that ends with one becomes part of
+            // the line that a newline ends.
             if progress::hear(&line) {
                 line.clear();
             }
@@ -148,7 +149,7 @@ impl Group {
         status
     }
 
-    /// Only while the leader is not reaped: until then its process id is not reused. Something else in this program may
+    /// Kills the group. To be called only before the leader is reaped, because its process id may be reused after that. Something else in this program may
     /// have reaped it, such as a plugin that waits for any child; then nothing is killed.
     fn kill(&self) {
         let is_there = |process| pidfd_send_signal(process, Signal::KILL).is_ok();

@@ -2,8 +2,8 @@
 //!
 //! Cargo considers a unit fresh if no file of it is newer than the unit. It would never build a file that was moved,
 //! copied or unpacked with its old time. So the record, in the target folder, has the content of each file when cargo
-//! last used it. Before a build, a unit that cargo would consider fresh although a file has other bytes loses its
-//! fingerprint.
+//! last used it. Before a build, the fingerprint of every unit that cargo would consider fresh, although one of its
+//! files has other bytes, is deleted.
 //!
 //! **Never allowed:** a unit that cargo considers fresh but that was made from other contents than the record has.
 
@@ -35,11 +35,11 @@ const TICK: Duration = Duration::from_millis(20);
 struct Record {
     /// A build that has begun and not ended: it was cancelled, or is running.
     unfinished: Option<Unfinished>,
-    /// By the file in which cargo or rustc lists the inputs of each.
+    /// The units. The key is the file in which cargo or rustc lists the unit's inputs.
     units: BTreeMap<String, Unit>,
     /// The contents of the files. A file that is missing here has unknown content.
     contents: BTreeMap<PathBuf, Content>,
-    /// The inputs of the last good build of each plugin's package.
+    /// For each plugin's package, the keys in `units` of what its last good build was made of.
     plugins: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -67,11 +67,11 @@ impl Record {
         let units: Vec<_> = units.iter().filter_map(|key| self.units.get(key)).collect();
         for unit in &units {
             inputs.files.extend(unit.files.iter().cloned());
-            // The watcher does not follow links to folders in one of these, so they are added as well.
+            // The watcher does not follow a link to a folder inside one of these folders, so such links are added as well.
             inputs.dirs.extend(unit.dirs.iter().cloned().chain(unit.linked_dirs()));
         }
         let package_dirs: BTreeSet<_> = units.iter().flat_map(|unit| unit.package_dirs()).collect();
-        // Nested packages do not belong to a package, but may be needed as well.
+        // A nested package does not belong to the outer one, so it is excluded, unless an input folder lies in it.
         let nested = package_dirs.iter().flat_map(|dir| nested_packages(dir));
         let nested: Vec<_> = nested.filter(|dir| !inputs.dirs.iter().any(|it| it.starts_with(dir))).collect();
         inputs.except.extend(nested);
@@ -175,7 +175,7 @@ impl<'f> Run<'f> {
         self.record.add(&reported, inputs);
     }
 
-    /// Records the inputs of the finished units whose content is certain.
+    /// Records the finished units, and the contents of their inputs where these are certain. Returns the keys of the units.
     fn settle(&mut self) -> BTreeSet<String> {
         let units = self.reported.units();
         let keys: BTreeSet<String> = units.keys().cloned().collect();
@@ -191,7 +191,7 @@ impl<'f> Run<'f> {
         }
         self.record.units.extend(units);
         if self.end == End::Succeeded {
-            // The inputs of a failed unit stay known: one of them has to change.
+            // Only after a success: one of the inputs of a failed unit has to change before it can be built.
             self.record.units.retain(|list, _| Path::new(list).exists());
             self.record.plugins.insert(self.facts.package.clone(), keys.clone());
         }

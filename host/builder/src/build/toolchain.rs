@@ -57,7 +57,7 @@ pub(super) struct Toolchain {
 impl Toolchain {
     pub(super) async fn find(root: &Path, settings: &Settings) -> Result<Self, BuildError> {
         let (sysroot, libdir) = match ask(command("rustc"), root).await {
-            // Without a default toolchain, only the one that runs this program is available.
+            // Without a default toolchain, only the one whose `cargo run` started this program is available.
             Err(_) if env::var_os("RUSTUP_TOOLCHAIN").is_some() => ask(Command::new("rustc"), root).await?,
             asked => asked?,
         };
@@ -65,8 +65,8 @@ impl Toolchain {
             Some(rustc) => ask(command(rustc), root).await?.1,
             None => libdir,
         };
-        // Called by its own path, cargo need not ask rustup again (for itself and for each rustc) which toolchain
-        // to use, which takes 10 ms every time.
+        // Asking rustup which toolchain to use takes 10 ms, for cargo and again for each rustc. Called by its own path,
+        // cargo need not ask.
         let bin = sysroot.join("bin");
         let own = Some(bin.join("cargo")).filter(|cargo| cargo.is_file());
         let mut path = OsString::new();

@@ -154,7 +154,7 @@ pub(super) struct Reported {
     target_dir: PathBuf,
     /// The folders of the packages, by cargo's names for them.
     folders: BTreeMap<String, PathBuf>,
-    /// By the file in which cargo or rustc lists the inputs of each.
+    /// The units. The key is the file in which cargo or rustc lists the unit's inputs.
     made: BTreeMap<PathBuf, (String, Kind)>,
 }
 

@@ -2,8 +2,8 @@
 //!
 //! 1. Over the socket, the kernel gives the user of the client's process. It must be this user or root. A process of
 //!    one of the host's plugins is rejected, and so are all that it has started. No token is needed.
-//! 2. The `Host` header names this host. An attacker may make the name of a page resolve to this host (DNS rebinding).
-//!    The header of that page's requests has the attacker's name. Any port is allowed, because the client may come
+//! 2. The `Host` header names this host. An attacker may make a host name of theirs resolve to this host (DNS rebinding).
+//!    The requests of a page under that name have that name in this header. Any port is allowed, because the client may come
 //!    through a tunnel; the name is enough to detect such a page.
 //! 3. The `Origin`, if a browser sends one, is the origin of this host, or an allowed one. So a page at another port of
 //!    this machine is foreign. There are no CORS headers: no foreign page can read an answer.
@@ -46,7 +46,7 @@ use tracing::Instrument;
 /// The checks for TCP.
 pub(super) struct Gate {
     pub(super) token: String,
-    /// The allowed values of `Host`, besides this machine's own names: a name, or an origin with a name.
+    /// What `Host` may be besides this machine's own names. Each entry is a name, or an origin, whose name is then allowed.
     pub(super) allowed_hosts: Vec<String>,
     pub(super) scheme: &'static str,
 }
@@ -108,7 +108,7 @@ fn admit(app: &App, request: &Request) -> Result<Caller, ControlError> {
         Err(error) => {
             let text = format!(
                 "this host does not accept requests from processes of its plugins, and cannot check {who}: {error}; send \
-                 them from a process that lives until the answer arrives"
+                 requests from a process that lives until the answer arrives"
             );
             return Err(ControlError::new(Code::OwnPlugin, text));
         }
@@ -126,7 +126,7 @@ fn admit(app: &App, request: &Request) -> Result<Caller, ControlError> {
     Ok(Caller { who, request_id: String::new() })
 }
 
-/// Paths that need no token: whether the host is alive, and the page, which contains no data of the host.
+/// Whether this path needs no token: that of a health check, or of the page, which contains no data of the host.
 pub(super) fn is_open(path: &str) -> bool {
     let below = path.strip_prefix(routes::PREFIX).unwrap_or(path);
     path == "/" || path.starts_with("/assets/") || below.starts_with("/health/")
@@ -174,7 +174,7 @@ fn check_origin(headers: &HeaderMap, gate: Option<&Gate>, host: &str) -> Result<
             |origin: &str| [&own].into_iter().chain(allowed).any(|it| origin.eq_ignore_ascii_case(it));
         if !origin.to_str().is_ok_and(is_own) {
             let text = format!(
-                "a page of another site may not use this host: only a page of {own:?} may; if the page is of this host behind a \
+                "a page of another site may not use this host: only a page of {own:?} may; if it is this host's own page, opened through a \
                  proxy, allow its address as the browser shows it: `--allow-host https://NAME`"
             );
             return Err(ControlError::new(Code::ForeignOrigin, text));

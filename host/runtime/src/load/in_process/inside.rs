@@ -2,8 +2,8 @@
 //!
 //! The host records the threads that call through it. It finds threads that a plugin has started itself by their return
 //! addresses: a thread that is in a library, or will return to it, has an address of the library's instructions as its
-//! instruction pointer or on its stack. The host can look at a thread only while it waits in a system call. A thread
-//! that was seen outside stays outside, because no call leads into the library any more by then.
+//! instruction pointer or on its stack. The host can look at a thread only while it waits in a system call. When
+//! the host looks, no call leads into the library any more. So a thread that was seen outside stays outside.
 //!
 //! A number on a stack may look like an address by chance, or be left over from a call that has long returned. The
 //! only effect is that a library stays mapped that could be unmapped.
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    /// The approximate addresses of this function's instructions: no other thread of the tests runs them.
+    /// Waits until `released` is closed. No other thread of the tests runs this code.
     #[inline(never)]
     fn wait(released: &mpsc::Receiver<()>) -> usize {
         let error = released.recv().unwrap_err();
@@ -182,6 +182,7 @@ mod tests {
     #[test]
     fn a_thread_that_will_come_back_to_some_code_is_inside_until_it_has() {
         let start = wait as *const () as u64;
+        // Its approximate addresses.
         let code = start..start + 256;
         let code = std::slice::from_ref(&code);
         let (release, released) = mpsc::channel();
