@@ -29,7 +29,12 @@ impl Case {
             "SCREAMING_SNAKE_CASE" => Self::ScreamingSnake,
             "kebab-case" => Self::Kebab,
             "SCREAMING-KEBAB-CASE" => Self::ScreamingKebab,
-            _ => return Err(Error::new(written.span(), "serde does not know this case: write one that it knows, such as `snake_case`")),
+            _ => {
+                return Err(Error::new(
+                    written.span(),
+                    "serde does not know this case: write one that it knows, such as `snake_case`",
+                ));
+            }
         })
     }
 

@@ -4,9 +4,9 @@ use super::{
     Discovery, Manifest, ManifestError,
     discover::{self, Served},
     fields::Fields,
+    keys::reload,
     process,
     read::{read_over, read_text_over},
-    reload,
     tree::{self, Entry, Node, Value},
 };
 use std::{path::Path, str::FromStr};

@@ -1,7 +1,10 @@
 //! Valid manifests have the right values, and invalid ones are rejected with a helpful message.
 
-use super::*;
-use std::fs;
+use super::{
+    keys::{BUILD_KEYS, KEYS},
+    *,
+};
+use std::{fs, path::Path, time::Duration};
 
 struct Folder(tempfile::TempDir);
 

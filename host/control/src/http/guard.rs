@@ -19,14 +19,14 @@ use super::{
     envelope::{MAX_BODY, too_large_body},
     error::{Code, ControlError},
     routes::{self, Route},
-    span,
+    span, token,
 };
 use axum::{
     Router,
     extract::Request,
     http::{
         HeaderMap, HeaderName, HeaderValue,
-        header::{AUTHORIZATION, CONTENT_LENGTH, HOST, ORIGIN},
+        header::{CONTENT_LENGTH, HOST, ORIGIN},
         uri::Authority,
     },
     response::{IntoResponse, Response},
@@ -39,7 +39,6 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
-use subtle::ConstantTimeEq;
 use tower::ServiceExt;
 use tracing::Instrument;
 
@@ -117,7 +116,7 @@ fn admit(app: &App, request: &Request) -> Result<Caller, ControlError> {
     let host = own_host(request, gate, connection.local)?;
     check_origin(request.headers(), gate, &host)?;
     if let Some(gate) = gate.filter(|_| !is_open(request.uri().path())) {
-        check_token(request.headers(), gate)?;
+        token::check(request.headers(), &gate.token)?;
     }
     let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if length.is_some_and(|length: u64| length > MAX_BODY as u64) {
@@ -181,23 +180,6 @@ fn check_origin(headers: &HeaderMap, gate: Option<&Gate>, host: &str) -> Result<
         }
     }
     Ok(())
-}
-
-fn check_token(headers: &HeaderMap, gate: &Gate) -> Result<(), ControlError> {
-    let Some(given) = headers.get(AUTHORIZATION) else {
-        let text =
-            "missing bearer token: send `authorization: Bearer TOKEN` with the one that the host has printed";
-        return Err(ControlError::new(Code::NoToken, text));
-    };
-    let token =
-        given.as_bytes().split_at_checked(7).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
-    match token {
-        Some((_, token)) if bool::from(token.ct_eq(gate.token.as_bytes())) => Ok(()),
-        _ => {
-            let text = "the token is wrong: the host printed the right one when it created it, and keeps it in its token file";
-            Err(ControlError::new(Code::WrongToken, text))
-        }
-    }
 }
 
 #[cfg(test)]
@@ -270,21 +252,5 @@ mod tests {
             assert!(check(foreign).is_err(), "{foreign}");
         }
         assert!(check_origin(&HeaderMap::new(), Some(&gate()), "localhost").is_ok());
-    }
-
-    #[test]
-    fn a_token_is_right_or_missing_or_wrong() {
-        let check = |value: &str| {
-            let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(value).unwrap())]);
-            check_token(&headers, &gate()).map_err(|error| error.code)
-        };
-        let token = gate().token;
-        assert_eq!(check(&format!("Bearer {token}")), Ok(()));
-        assert_eq!(check(&format!("bearer {token}")), Ok(()));
-        for wrong in [&token[1..], &format!("{token}x"), "", &"x".repeat(43)] {
-            assert_eq!(check(&format!("Bearer {wrong}")), Err(Code::WrongToken), "{wrong}");
-        }
-        assert_eq!(check("Basic dDp0"), Err(Code::WrongToken));
-        assert_eq!(check_token(&HeaderMap::new(), &gate()).unwrap_err().code, Code::NoToken);
     }
 }

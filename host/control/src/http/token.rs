@@ -1,6 +1,11 @@
-//! The token that TCP requires: created once, kept in a file that only this user can read, and shown once.
+//! The token that TCP requires: created once, kept in a file that only this user can read, shown once, and checked with
+//! each request.
 
-use super::config::ListenError;
+use super::{
+    config::ListenError,
+    error::{Code, ControlError},
+};
+use axum::http::{HeaderMap, header::AUTHORIZATION};
 use rustix::{fs::OFlags, process::geteuid};
 use std::{
     fs::OpenOptions,
@@ -8,6 +13,7 @@ use std::{
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
+use subtle::ConstantTimeEq;
 
 /// A shorter token could be guessed.
 const LEAST_LENGTH: usize = 32;
@@ -119,9 +125,28 @@ fn write(file: &Path, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Checks that a request has the token, in constant time.
+pub(super) fn check(headers: &HeaderMap, token: &str) -> Result<(), ControlError> {
+    let Some(given) = headers.get(AUTHORIZATION) else {
+        let text =
+            "missing bearer token: send `authorization: Bearer TOKEN` with the one that the host has printed";
+        return Err(ControlError::new(Code::NoToken, text));
+    };
+    let sent =
+        given.as_bytes().split_at_checked(7).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
+    match sent {
+        Some((_, sent)) if bool::from(sent.ct_eq(token.as_bytes())) => Ok(()),
+        _ => {
+            let text = "the token is wrong: the host printed the right one when it created it, and keeps it in its token file";
+            Err(ControlError::new(Code::WrongToken, text))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::HeaderValue;
     use rustix::fs::{FileType, Mode};
     use std::{
         fs,
@@ -188,5 +213,21 @@ mod tests {
             chown(&file, Some(65534), None).unwrap();
             assert!(Token::at(&link).is_err_and(|error| error.to_string().contains("belongs to user 65534")));
         }
+    }
+
+    #[test]
+    fn a_token_is_right_or_missing_or_wrong() {
+        let token = "t".repeat(43);
+        let sent = |value: &str| {
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(value).unwrap())]);
+            check(&headers, &token).map_err(|error| error.code)
+        };
+        assert_eq!(sent(&format!("Bearer {token}")), Ok(()));
+        assert_eq!(sent(&format!("bearer {token}")), Ok(()));
+        for wrong in [&token[1..], &format!("{token}x"), "", &"x".repeat(43)] {
+            assert_eq!(sent(&format!("Bearer {wrong}")), Err(Code::WrongToken), "{wrong}");
+        }
+        assert_eq!(sent("Basic dDp0"), Err(Code::WrongToken));
+        assert_eq!(check(&HeaderMap::new(), &token).unwrap_err().code, Code::NoToken);
     }
 }

@@ -6,6 +6,7 @@
 mod bounded;
 mod building;
 mod cause;
+mod changed;
 mod configure;
 mod crash_recovery;
 mod go_back;
@@ -23,30 +24,24 @@ mod supervise;
 pub(crate) use crate::lifecycle::Config;
 use crate::{
     artifact::Held,
-    build::Moment,
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stage},
     id::{Generation, PluginId},
-    lifecycle::{By, Input, Lifecycle, Next, Past, Reading, Ticket, Work},
+    lifecycle::{By, Input, Lifecycle, Past, Reading, Ticket, Work},
     load::process::SavedBy,
     manifest::{self, Manifest, ManifestError},
     record::{Kept, Wanted},
     registry::Entry,
     reload::Context,
-    watch::{Change, Inputs, StaleLocks, Stamps, Watcher, What},
+    watch::{Inputs, StaleLocks, Stamps, Watcher},
 };
 use cause::Cause;
 pub use configure::Configured;
 pub(crate) use order::{Order, Reply, StartWhy, StopWhy};
-use overlap::{Overlap, Settled};
+use overlap::Overlap;
 use parking_lot::Mutex;
 pub(crate) use progress::Progress;
-use std::{
-    collections::BTreeMap,
-    ops::ControlFlow,
-    sync::Arc,
-    time::{Instant, SystemTime},
-};
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc, time::Instant};
 use supervise::Deaths;
 use tokio::sync::mpsc;
 
@@ -229,31 +224,6 @@ impl Worker {
         self.record.note(|record| record.set_wanted(Wanted::Running));
     }
 
-    async fn changed(&mut self, change: Change) {
-        if change.before.is_some() {
-            self.do_now(Input::Edited);
-        }
-        let own = self.context.builder.own_writes(&self.said(), (Moment::After, &change.path));
-        let change = match (self.overlap.judge_late(&change, own), change.what) {
-            (Settled::Repeat(change), _) => change,
-            (settled, What::Source) => return self.warn_of(&settled),
-            (settled, What::Manifest) => {
-                self.warn_of(&settled);
-                if self.overlap.is_unstable(&change.path) {
-                    self.take_manifest(Reading::Edit).await;
-                    return;
-                }
-                change
-            }
-        };
-        let cause = Cause::of(change);
-        if cause.is_manifest() && self.take_manifest(Reading::Edit).await != Next::Build {
-            return;
-        }
-        // Whoever waits for the result reads the events.
-        let _ = self.rebuild(cause).await;
-    }
-
     /// What serves refuses its configuration, or there is no version to go back to.
     fn failed(&mut self, error: &ReloadError) {
         self.do_now(Input::Refused(error.to_string()));
@@ -285,20 +255,6 @@ impl Worker {
     fn note_why_down(&self, error: &ReloadError) {
         if self.shared.entry.live().is_none() {
             self.shared.entry.set_reason(&format!("{} failed: {}", error.stage.name(), error.cause));
-        }
-    }
-
-    /// Watches what a build would read, as far as that is known without one.
-    async fn watch_sources(&mut self) {
-        self.watch_sources_as_of(None).await;
-    }
-
-    /// The same; what was not watched before, and is newer than that, counts as changed.
-    async fn watch_sources_as_of(&mut self, as_of: Option<SystemTime>) {
-        if self.watcher.is_some() {
-            let inputs = self.context.builder.inputs(&self.said()).await;
-            self.present = Stamps::of(&inputs);
-            self.watch(Inputs { as_of, ..inputs });
         }
     }
 

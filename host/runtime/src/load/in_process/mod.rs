@@ -1,6 +1,6 @@
-//! An artifact as a part of this process: opened, checked, and held as an [`Instance`].
+//! An artifact as a part of this process: opened, checked, and held as an `Instance`.
 //!
-//! `open.rs` maps the library and checks it; an [`Instance`] runs the author's code through [`replug_api::abi`].
+//! `open.rs` maps the library and checks it; an `Instance` runs the author's code through [`replug_api::abi`].
 //! `services.rs` has what the plugin calls in the host, `cancel.rs` tells it whether its call was cancelled.
 //! `keys.rs` and `static_tls.rs` count resources of which a process has few; `extent.rs` finds the addresses of a
 //! library; `offered.rs` is what handles call, also of a plugin in a child process; `retire.rs` ends an instance;

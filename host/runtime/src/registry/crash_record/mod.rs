@@ -9,8 +9,8 @@
 //! ```
 //!
 //! `layout.rs` defines the layout; `memory.rs` creates and maps the memory; `read.rs` reads the file that a dead
-//! process has left, and `line.rs` finds the line of the source that it was at. Several processes may write the
-//! file, each time as a whole:
+//! process has left, `attribution.rs` attributes the crash to a plugin, and `line.rs` finds the line of its source.
+//! Several processes may write the file, each time as a whole:
 //!
 //! * the process itself, when a signal or `exit` ends it and its handlers run;
 //! * its [parent](crate::parent), which holds the memory, after any end;
@@ -19,6 +19,7 @@
 //!
 //! A process has one record, however many hosts it has. Each host links it under a name in its own run folder.
 
+mod attribution;
 mod fault;
 mod layout;
 mod line;

@@ -1,0 +1,385 @@
+//! The keys of a manifest: what each means, its type, its default, and how it is read. The keys of `[process]` and
+//! `[limits]` are in `process.rs`.
+
+use super::{
+    ManifestError, Text,
+    fields::Fields,
+    process::{self, LimitsSpec, Mode, ProcessSpec, Trial},
+    tree::{Node, Value},
+};
+use replug_model::id::PluginId;
+use serde::{Deserialize, Serialize};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// The content of one `plugin.toml` or `plugin.json`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Manifest {
+    /// The plugin's id.
+    pub id: PluginId,
+    /// The display name.
+    pub name: String,
+    /// The plugin's version, a semantic version.
+    pub version: String,
+    /// Who wrote it.
+    pub author: Option<String>,
+    /// What it does, in a sentence.
+    pub description: Option<String>,
+    /// Its role in the host.
+    pub kind: Kind,
+    /// Whether the host starts it automatically.
+    pub auto_start: bool,
+    /// Where its generations run.
+    pub mode: Mode,
+    /// How it is built.
+    pub build: BuildSpec,
+    /// The prebuilt artifact, or the output of the script; relative to `root`, and never outside of it.
+    pub binary: Option<PathBuf>,
+    /// The plugin's own configuration.
+    pub config: serde_json::Map<String, serde_json::Value>,
+    /// How it is replaced.
+    pub reload: ReloadSpec,
+    /// How it is called and supervised in a process of its own.
+    pub process: ProcessSpec,
+    /// What a process of its own may use.
+    pub limits: LimitsSpec,
+    /// The manifest, with the links in its path resolved.
+    pub file: PathBuf,
+    /// The folder of the manifest, with the links in its path resolved.
+    pub root: PathBuf,
+    /// The text of the manifest.
+    pub text: Text,
+}
+
+impl Manifest {
+    /// `[config]` as JSON text.
+    pub fn config_json(&self) -> String {
+        serde_json::Value::Object(self.config.clone()).to_string()
+    }
+
+    /// Whether another version of this manifest asks for the same artifact, to be replaced in the same way.
+    pub fn differs_only_in_config(&self, other: &Self) -> bool {
+        Self { config: other.config.clone(), ..self.clone() } == *other
+    }
+
+    /// Whether a switch to another version of the manifest needs a new instance of the artifact, wherever it runs.
+    pub fn requires_new_instance(&self, other: &Self) -> bool {
+        self.mode != other.mode || self.process.call_timeout != other.process.call_timeout
+    }
+
+    /// Whether a change of the manifest to another version needs a new process, because the process gets these values
+    /// at its start.
+    pub fn asks_for_another_process(&self, other: &Self) -> bool {
+        let timeouts = |manifest: &Self| (manifest.process.cancel_grace, manifest.process.step_timeout);
+        timeouts(self) != timeouts(other)
+            || self.limits != other.limits
+            || self.process.env != other.process.env
+    }
+}
+
+/// The role of a plugin in its host: the key `type`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// It offers functions.
+    #[default]
+    Provider,
+    /// It changes data that passes through it.
+    Filter,
+    /// It answers requests.
+    Handler,
+    /// It notifies others of events.
+    Notifier,
+}
+
+impl Kind {
+    /// The value in the manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Provider => "provider",
+            Self::Filter => "filter",
+            Self::Handler => "handler",
+            Self::Notifier => "notifier",
+        }
+    }
+}
+
+/// How a plugin is built: the table `[build]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildSpec {
+    /// The cargo package, if the folder does not determine it.
+    pub package: Option<String>,
+    /// A script that builds it instead of cargo; relative to the folder.
+    pub script: Option<PathBuf>,
+    /// Cargo features to enable.
+    pub features: Vec<String>,
+    /// The cargo profile: `dev`, `release` or one of the author's.
+    pub profile: String,
+    /// How long the processes of a build may be silent.
+    pub timeout: Duration,
+}
+
+impl Default for BuildSpec {
+    fn default() -> Self {
+        Self {
+            package: None,
+            script: None,
+            features: Vec::new(),
+            profile: "dev".into(),
+            timeout: Duration::from_secs(600),
+        }
+    }
+}
+
+/// How a plugin is replaced: the table `[reload]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReloadSpec {
+    /// How long calls in progress may take to finish when state is handed over.
+    pub drain_timeout: Duration,
+    /// Which comes first: the start of the new generation, or the stop of the old one.
+    pub order: Order,
+    /// How a new generation is watched; none if it is not watched.
+    pub confirm: Option<Confirm>,
+    /// Whether the code of a retired generation is unmapped.
+    pub unload: Unload,
+    /// What a new version does in a throwaway process before it is loaded.
+    pub preflight: Trial,
+    /// How often the state is saved while the plugin runs, to be restored after a crash.
+    pub checkpoint: Option<Duration>,
+}
+
+impl Default for ReloadSpec {
+    fn default() -> Self {
+        Self {
+            drain_timeout: Duration::from_secs(5),
+            order: Order::StartFirst,
+            confirm: None,
+            unload: Unload::Never,
+            preflight: Trial::Full,
+            checkpoint: None,
+        }
+    }
+}
+
+/// When a new generation is rolled back: the table `[reload.confirm]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Confirm {
+    /// How long it is watched.
+    pub window: Duration,
+    /// The share of failed calls, 0 to 1, above which it is rolled back.
+    pub max_error_rate: f64,
+    /// Whether errors that methods return count as failed calls.
+    pub errors: OwnErrors,
+    /// The minimum number of calls for a judgement.
+    pub min_calls: u64,
+}
+
+impl Default for Confirm {
+    fn default() -> Self {
+        let errors = OwnErrors::Ignored;
+        Self { window: Duration::from_secs(10), max_error_rate: 0.5, errors, min_calls: 10 }
+    }
+}
+
+/// How the errors that methods return count: the key `reload.confirm.errors`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OwnErrors {
+    /// They do not count as failed calls.
+    #[default]
+    Ignored,
+    /// They count as failed calls.
+    Counted,
+}
+
+/// What is done first when a generation is replaced: the key `reload.order`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The new generation is started while the old one serves.
+    #[default]
+    StartFirst,
+    /// The old generation is stopped, and then the new one is started: for a plugin that holds a resource that only one
+    /// instance can have, such as a port. Calls wait in the meantime.
+    StopFirst,
+}
+
+/// Whether the code of a retired generation is unmapped: the key `reload.unload`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unload {
+    /// It stays mapped.
+    #[default]
+    Never,
+    /// It is unmapped, and that is verified.
+    Verified,
+}
+
+pub(super) const KEYS: &[&str] = &[
+    "id",
+    "name",
+    "version",
+    "author",
+    "description",
+    "type",
+    "auto_start",
+    "mode",
+    "build",
+    "binary",
+    "config",
+    "reload",
+    "process",
+    "limits",
+];
+pub(super) const BUILD_KEYS: &[&str] = &["package", "script", "features", "profile", "timeout"];
+pub(crate) const RELOAD_KEYS: &[&str] =
+    &["drain_timeout", "order", "confirm", "unload", "preflight", "checkpoint"];
+pub(crate) const CONFIRM_KEYS: &[&str] = &["window", "max_error_rate", "errors", "min_calls"];
+
+/// Reads a manifest from its tree.
+pub(super) fn interpret(file: &Path, root: &Path, tree: &Node) -> Result<Manifest, ManifestError> {
+    let top = Fields::open(file, "", tree, KEYS)?;
+    let id: PluginId = top
+        .string("id")?
+        .ok_or_else(|| ManifestError::MissingKey {
+            path: file.into(),
+            key: "id",
+            example: "a line such as `id = \"dev.example.name\"` at the top",
+        })?
+        .parse()
+        .map_err(|source| ManifestError::IllegalId {
+            path: file.into(),
+            line: top.node("id").map_or(1, |node| node.line),
+            source,
+        })?;
+    let version = top.string("version")?.unwrap_or("0.0.0");
+    if let Err(error) = semver::Version::parse(version) {
+        let reason = format!("{version:?} is not a version: {error}; write three numbers, such as \"1.2.0\"");
+        return Err(top.illegal("version", reason));
+    }
+    let kinds = [Kind::Provider, Kind::Filter, Kind::Handler, Kind::Notifier].map(|it| (it.name(), it));
+    let build = build(&top, file)?;
+    let binary = top.path("binary")?;
+    if binary.is_some() && build.script.is_none() && (build.package.is_some() || !build.features.is_empty()) {
+        let reason = "names a prebuilt artifact, but `[build]` asks for a cargo build; delete one of the two";
+        return Err(top.illegal("binary", reason));
+    }
+    if binary.is_none() && build.script.is_some() {
+        let reason = "a script needs `binary`, the path where it puts the library, such as `binary = \"target/plugin.so\"`";
+        return Err(top.illegal("build", reason));
+    }
+    Ok(Manifest {
+        name: top.string("name")?.unwrap_or(id.short()).to_owned(),
+        version: version.to_owned(),
+        author: top.string("author")?.map(str::to_owned),
+        description: top.string("description")?.map(str::to_owned),
+        kind: top.word("type", &kinds)?.unwrap_or_default(),
+        auto_start: top.bool("auto_start")?.unwrap_or(true),
+        mode: process::mode(&top)?,
+        build,
+        binary,
+        config: config(&top, file)?,
+        reload: reload(&top, file)?,
+        process: process::process(file, top.node("process"))?,
+        limits: process::limits(file, top.node("limits"))?,
+        file: file.into(),
+        root: root.into(),
+        text: Text::default(),
+        id,
+    })
+}
+
+fn build(top: &Fields<'_>, file: &Path) -> Result<BuildSpec, ManifestError> {
+    let default = BuildSpec::default();
+    let Some(node) = top.node("build") else { return Ok(default) };
+    let table = Fields::open(file, "build.", node, BUILD_KEYS)?;
+    // These become arguments and environment variables of cargo: nothing in them may pass for an option.
+    let plain = |text: &str| {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "_-/+.".contains(c);
+        !text.is_empty() && !text.starts_with('-') && text.chars().all(allowed)
+    };
+    let package = table.string("package")?.map(str::to_owned);
+    let profile = table.string("profile")?.map_or(default.profile, str::to_owned);
+    let features = table.strings("features")?;
+    let values = [("package", package.as_ref()), ("profile", Some(&profile))];
+    let features_named = features.iter().map(|it| ("features", Some(it)));
+    for (key, value) in values.into_iter().chain(features_named) {
+        if let Some(value) = value.filter(|it| !plain(it)) {
+            return Err(
+                table.illegal(key, format!("{value:?} is not a name; use letters, digits, `_` and `-`"))
+            );
+        }
+    }
+    Ok(BuildSpec {
+        package,
+        script: table.path("script")?,
+        features,
+        profile,
+        timeout: table.duration("timeout")?.unwrap_or(default.timeout),
+    })
+}
+
+fn config(
+    top: &Fields<'_>,
+    file: &Path,
+) -> Result<serde_json::Map<String, serde_json::Value>, ManifestError> {
+    let Some(node) = top.node("config") else { return Ok(serde_json::Map::new()) };
+    match node.to_json() {
+        Ok(serde_json::Value::Object(map)) => Ok(map),
+        Ok(_) => Err(ManifestError::WrongType {
+            path: file.into(),
+            line: node.line,
+            key: "config".into(),
+            expected: "a table",
+            found: node.value.type_name(),
+        }),
+        Err(line) => Err(ManifestError::IllegalValue {
+            path: file.into(),
+            line,
+            key: "config".into(),
+            reason: "an infinite number or NaN cannot be passed to a plugin".into(),
+        }),
+    }
+}
+
+pub(super) fn reload(top: &Fields<'_>, file: &Path) -> Result<ReloadSpec, ManifestError> {
+    let default = ReloadSpec::default();
+    let Some(node) = top.node("reload") else { return Ok(default) };
+    let table = Fields::open(file, "reload.", node, RELOAD_KEYS)?;
+    let unloads = [("never", Unload::Never), ("verified", Unload::Verified)];
+    let preflights = [("full", Trial::Full), ("load", Trial::Load), ("off", Trial::Off)];
+    let orders = [("start-first", Order::StartFirst), ("stop-first", Order::StopFirst)];
+    let order = table.word("order", &orders)?.unwrap_or_default();
+    let unload = table.word("unload", &unloads)?.unwrap_or_default();
+    if (order, unload) == (Order::StopFirst, Unload::Verified) {
+        let reason = "\"verified\" waits for threads to end, and with `order = \"stop-first\"` calls would wait as long; remove one of the two";
+        return Err(table.illegal("unload", reason));
+    }
+    // `init` on trial would find held what the version that serves holds.
+    let trial = if order == Order::StopFirst { Trial::Load } else { Trial::default() };
+    Ok(ReloadSpec {
+        drain_timeout: table.duration("drain_timeout")?.unwrap_or(default.drain_timeout),
+        confirm: confirm(&table, file)?,
+        order,
+        unload,
+        preflight: table.word("preflight", &preflights)?.unwrap_or(trial),
+        checkpoint: table.duration("checkpoint")?,
+    })
+}
+
+fn confirm(reload: &Fields<'_>, file: &Path) -> Result<Option<Confirm>, ManifestError> {
+    let default = Confirm::default();
+    let Some(node) = reload.node("confirm") else { return Ok(None) };
+    if !matches!(node.value, Value::Table(_)) {
+        // A duration was written as a table before this.
+        return reload.duration("confirm").map(|_| None);
+    }
+    let table = Fields::open(file, "reload.confirm.", node, CONFIRM_KEYS)?;
+    Ok(Some(Confirm {
+        window: table.duration("window")?.unwrap_or(default.window),
+        max_error_rate: table.rate("max_error_rate")?.unwrap_or(default.max_error_rate),
+        errors: table
+            .word("errors", &[("ignored", OwnErrors::Ignored), ("counted", OwnErrors::Counted)])?
+            .unwrap_or(default.errors),
+        min_calls: table.count("min_calls")?.unwrap_or(default.min_calls),
+    }))
+}
