@@ -81,7 +81,7 @@ fn a_shim_that_was_stopped_is_woken_by_the_end_of_its_host_to_end_too() {
 }
 
 #[test]
-fn a_shim_is_not_started_by_hand_nor_for_a_host_that_is_gone() {
+fn a_shim_rejects_a_manual_start_and_a_dead_host() {
     let output = shim(std::process::id()).stdin(Stdio::null()).output().unwrap();
     assert!(complaint(&output).contains("this command is internal"), "{}", complaint(&output));
 

@@ -70,7 +70,7 @@ fn wrong_missing_and_extra_arguments_are_named() {
 }
 
 #[test]
-fn an_error_of_the_plugins_own_comes_back_as_it_was_made() {
+fn an_error_of_the_plugin_is_returned_unchanged() {
     let lab = Lab::running("own-error");
     let expected = ProbeError { code: "too_often".into(), message: "1001 times is too often".into() };
     assert_eq!(lab.probe().repeat("x", 1001).unwrap_err(), CallError::Plugin(expected));
@@ -98,7 +98,7 @@ fn a_panic_returns_its_message_and_location_and_the_plugin_still_serves() {
 }
 
 #[test]
-fn a_text_of_64_mebibytes_goes_there_and_back() {
+fn a_text_of_64_mebibytes_round_trips() {
     let lab = Lab::running("large");
     let text = "0123456789abcdef".repeat(4 << 20);
     assert_eq!(text.len(), 64 << 20);

@@ -20,7 +20,7 @@ fn configure(lab: &Lab, content: &str) {
 }
 
 #[test]
-fn a_flag_goes_over_the_environment_and_that_over_the_file() {
+fn a_flag_overrides_the_environment_which_overrides_the_file() {
     let lab = Lab::new("layers");
     for name in ["from-file", "from-env", "from-flag"] {
         fs::create_dir(lab.dir().join(name)).unwrap();

@@ -25,9 +25,9 @@ macro_rules! in_both_modes {
 in_both_modes! {
     typed_calls_and_calls_by_name_give_what_the_method_returned,
     every_kind_of_value_goes_there_and_back,
-    an_error_of_the_plugins_own_comes_back_as_it_was_made,
+    an_error_of_the_plugin_is_returned_unchanged,
     a_panic_returns_message_and_location_and_the_plugin_still_serves,
-    a_text_of_8_mebibytes_goes_there_and_back,
+    a_text_of_8_mebibytes_round_trips,
     eight_callers_at_once_lose_nothing,
     wrong_arguments_and_unknown_methods_are_named,
     a_call_from_inside_a_log_event_of_a_call_is_answered,
@@ -72,7 +72,7 @@ fn typed_calls_and_calls_by_name_give_what_the_method_returned(mode: Mode) {
     assert_eq!((info.status, info.failures, info.in_flight), (Status::Ready, 0, 0));
 }
 
-fn an_error_of_the_plugins_own_comes_back_as_it_was_made(mode: Mode) {
+fn an_error_of_the_plugin_is_returned_unchanged(mode: Mode) {
     let lab = running("own-error", mode);
     let expected = ProbeError { code: "too_often".into(), message: "1001 times is too often".into() };
     assert_eq!(lab.probe().repeat("x", 1001).unwrap_err(), CallError::Plugin(expected));
@@ -94,7 +94,7 @@ fn a_panic_returns_message_and_location_and_the_plugin_still_serves(mode: Mode) 
     assert_eq!((info.calls, info.failures, info.in_flight), (3, 2, 0));
 }
 
-fn a_text_of_8_mebibytes_goes_there_and_back(mode: Mode) {
+fn a_text_of_8_mebibytes_round_trips(mode: Mode) {
     let lab = running("large", mode);
     let text = "0123456789abcdef".repeat(512 << 10);
     assert_eq!(text.len(), 8 << 20);

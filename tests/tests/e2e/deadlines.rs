@@ -37,7 +37,7 @@ fn assert_unharmed(lab: &Lab) {
 }
 
 #[test]
-fn a_plugin_that_listens_when_its_call_is_cancelled_lives_on() {
+fn a_plugin_that_observes_a_cancel_keeps_running() {
     let tables = "[process]\ncall_timeout = \"1s\"\ncancel_grace = \"10m\"";
     let mut lab = lab("listens", Mode::Process, tables);
     for _ in 0..3 {

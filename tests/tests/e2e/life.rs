@@ -57,7 +57,7 @@ fn a_new_version_that_panics_at_start_leaves_the_previous_one_serving() {
 }
 
 #[test]
-fn a_new_version_that_is_not_well_leaves_the_old_one_serving() {
+fn an_unhealthy_new_version_leaves_the_previous_one_serving() {
     let mut lab = running("unwell", "");
     let error = lab.refused(misbehave("version=2 unwell=headache"));
     assert!(error.contains("the health check of the new version failed: headache"), "{error}");

@@ -85,7 +85,7 @@ fn a_link_to_nowhere_is_named() {
 }
 
 #[test]
-fn unsafe_code_outside_its_rooms_is_named_and_mere_talk_of_it_is_not() {
+fn unsafe_code_outside_its_places_is_reported_and_comments_are_not() {
     let rule = language::unsafe_stays_in_its_places;
     let code = "//! A\n// unsafe\nconst T: &str = \"unsafe\";\nunsafe fn f() {}";
     assert_eq!(lines(rule, "host/src/watch/mod.rs", code), [4]);
@@ -138,7 +138,7 @@ fn a_test_that_sleeps_is_named() {
 }
 
 #[test]
-fn a_test_name_of_71_characters_is_named_and_one_of_70_is_not() {
+fn a_test_name_of_71_characters_is_rejected_and_one_of_70_is_not() {
     let rule = language::test_names_are_short;
     let (allowed, long) = ("a".repeat(70), "a".repeat(71));
     for attributes in ["#[test]\n", "#[test] ", "#[tokio::test(flavor = \"x\")]\n#[cfg(unix)]\nasync "] {

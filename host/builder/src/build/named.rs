@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dependency_that_is_not_there_is_named_by_its_manifest() {
+    fn a_missing_dependency_is_named_by_its_manifest() {
         let files = named(
             "error: failed to get `dep` as a dependency of package `plugin v0.1.0 (/w/plugin)`\n\nCaused by:\n  \
              failed to load source for dependency `dep`\n\nCaused by:\n  unable to update /w/vendor/dep\n\nCaused by:\n  \

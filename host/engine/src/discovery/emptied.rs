@@ -53,7 +53,7 @@ mod tests {
     use std::time::SystemTime;
 
     #[test]
-    fn a_manifest_that_is_emptied_counts_only_if_it_stays_so() {
+    fn an_emptied_manifest_is_a_change_only_if_it_stays_empty() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("plugin.toml");
         let change = |what| {

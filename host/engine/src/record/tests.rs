@@ -218,7 +218,7 @@ async fn a_record_round_trips_even_if_its_folder_was_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_that_makes_no_sense_is_put_aside_and_ignored() {
+async fn an_unreadable_record_is_set_aside_and_ignored() {
     let dir = tempfile::tempdir().unwrap();
     let records = records_in(&dir, "1-1");
     records.of(&id()).change(|record| *record = full());

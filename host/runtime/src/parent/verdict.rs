@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kill_for_want_of_memory_is_a_crash() {
+    fn an_out_of_memory_kill_is_a_crash() {
         let killed = Ended { short_of_memory: true, ..by_signal(SIGKILL) };
         let Verdict::Again(Some(what)) = judged(&killed) else { panic!("it is not started again") };
         assert!(what.contains("out of memory"), "{what}");

@@ -89,7 +89,7 @@ fn call<'a>(method: u32, arguments: &'a str) -> Call<'a> {
 }
 
 #[test]
-fn a_plugin_lives_its_life_in_a_shim() {
+fn a_plugin_runs_through_its_lifecycle_in_a_shim() {
     let state = tempfile::tempdir().unwrap();
     let (path, shared_std) = calculator(state.path());
     let Served { mut control, mut service, mut reports, thread, .. } = serve();

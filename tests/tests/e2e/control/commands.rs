@@ -312,7 +312,7 @@ fn commands_reach_the_running_host_under_an_invalid_configuration() {
 }
 
 #[test]
-fn a_host_that_does_not_answer_is_said_not_to() {
+fn commands_report_a_host_that_does_not_answer() {
     let (lab, dev) = running("silent");
     let id = lab.id();
     let stopped = Stopped::new(lab.processes());

@@ -82,7 +82,7 @@ fn a_host_that_may_have_any_port_has_the_same_again_after_a_crash() {
 }
 
 #[test]
-fn a_call_reaches_the_host_of_a_folder_whose_link_leads_elsewhere_by_now() {
+fn a_call_reaches_the_host_of_a_folder_after_its_link_has_changed() {
     // With a state folder that both name, and with the default one.
     for command in [command as fn(&Lab, &[&str]) -> Command, command_to_host] {
         let mut lab = Lab::new("linked-elsewhere");

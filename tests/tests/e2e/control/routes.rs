@@ -352,7 +352,7 @@ fn a_stopping_host_is_live_but_not_ready_and_finishes_its_calls() {
 }
 
 #[test]
-fn two_hosts_of_one_folder_are_one_too_many() {
+fn a_second_host_of_one_folder_is_rejected() {
     let lab = lab("twice");
     let config = ControlConfig::new().socket(lab.dir().join("run/host.sock"));
     let second = replug::Host::builder().plugins(lab.plugins_dir()).state_dir(lab.state_dir());

@@ -364,7 +364,7 @@ fn another_user_gets_nothing_over_the_socket() {
 }
 
 #[test]
-fn a_port_that_other_machines_reach_wants_tls() {
+fn a_port_reachable_by_other_machines_requires_tls() {
     let mut lab = Lab::new("reachable");
     lab.install(misbehave("version=1"));
     let http = replug::control::HttpConfig::at(([0, 0, 0, 0], 0).into());

@@ -98,7 +98,7 @@ fn precedence_is_flag_then_environment_then_file_then_default() {
 }
 
 #[test]
-fn rust_log_goes_over_the_file_and_under_our_own_variable() {
+fn rust_log_overrides_the_file_and_yields_to_replug_log_filter() {
     let folder = Folder::with("log.filter = 'info'");
     let filter =
         |environment: &[(&str, &str)]| folder.layers(environment).read().unwrap().log.filter.unwrap();
@@ -276,7 +276,7 @@ fn a_folder_that_is_named_in_another_way_is_no_other_folder() {
 }
 
 #[test]
-fn a_manifest_without_a_word_on_it_goes_by_the_configuration() {
+fn a_manifest_without_a_key_uses_the_configured_default() {
     let config = Folder::with(FULL).layers(&[]).read().unwrap();
     let plugin = tempfile::tempdir().unwrap();
     fs::write(plugin.path().join("plugin.toml"), "id = 'a.b'").unwrap();

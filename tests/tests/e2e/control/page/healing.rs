@@ -78,7 +78,7 @@ fn events_that_were_lost_are_an_entry_each_however_often_they_are_drawn() {
 }
 
 #[test]
-fn the_page_says_what_of_its_configuration_a_host_does_not_live_by() {
+fn the_page_shows_pending_and_rejected_configuration_of_the_host() {
     let Some(browser) = browser() else { return };
     let mut lab = Lab::new("page-unmet");
     lab.install(misbehave("version=1"));

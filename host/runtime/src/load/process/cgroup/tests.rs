@@ -88,7 +88,7 @@ fn bounds_without_a_kernel_file_are_reported_and_not_written() {
 }
 
 #[test]
-fn a_kill_for_want_of_memory_is_known() {
+fn an_out_of_memory_kill_is_detected() {
     let fake = Fake::new("/host.service/main");
     let cgroup = fake.place().make(|| "replug-1-greeter-g1-1".into()).unwrap();
     assert!(!cgroup.ran_out_of_memory());
