@@ -3,7 +3,7 @@
 use super::{
     args::{Folder, HostLocator, State},
     error::CliError,
-    terminal::{harmless, quoted, relative},
+    terminal::{self, harmless, quoted, relative},
 };
 use clap::Args;
 use http_body_util::{BodyExt, Full};
@@ -140,7 +140,14 @@ impl Client {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                 match other_owner(&self.plugins, &self.state_dir) {
                     Some(uid) => CliError::OthersHost { plugins: plugins(), user: user(uid) },
-                    None => CliError::NoHost { plugins: plugins(), socket },
+                    None => {
+                        let plugins = plugins();
+                        let remedy = match self.plugins.is_dir() {
+                            true => format!("start one with `{} dev {plugins}`", terminal::invocation()),
+                            false => "it is not a folder; pass the plugins folder of a running host".into(),
+                        };
+                        CliError::NoHost { plugins, socket, remedy }
+                    }
                 }
             }
             // The backlog of the socket is full.

@@ -33,11 +33,8 @@ pub(super) enum CliError {
     #[error("{0}")]
     NotFound(String),
     /// No host is running.
-    #[error(
-        "no host runs for {plugins} (nothing listens on {socket}): start one with `{} dev {plugins}`",
-        super::terminal::invocation()
-    )]
-    NoHost { plugins: String, socket: String },
+    #[error("no host runs for {plugins} (nothing listens on {socket}): {remedy}")]
+    NoHost { plugins: String, socket: String, remedy: String },
     /// A host is running, but belongs to another user.
     #[error(
         "the host of {plugins} belongs to user {user}, and no other user may open its socket: run this as that user, for example with `sudo -u {user}`"

@@ -46,30 +46,35 @@ impl Events {
         let query = json!({ "plugin": plugin, "kind": self.kind });
         let last_id = self.recent.then_some("0");
         let stream = client.stream("/events", &query, last_id).await?;
-        follow(stream, Show::of(self.json)).await
+        let show = match self.kind.is_some() && !self.json {
+            true => Show::Lines { renderer: Renderer::new(Loop::Running), all: true },
+            false => Show::of(self.json),
+        };
+        follow(stream, show).await
     }
 }
 
 /// How events are printed.
 pub(super) enum Show {
-    /// As text lines.
-    Lines(Renderer),
+    /// As text lines. Events without words of their own are left out, unless `all` are to be printed.
+    Lines { renderer: Renderer, all: bool },
     /// As JSON, unchanged.
     Json,
 }
 
 impl Show {
     pub(super) fn of(json: bool) -> Self {
-        if json { Self::Json } else { Self::Lines(Renderer::new(Loop::Running)) }
+        if json { Self::Json } else { Self::Lines { renderer: Renderer::new(Loop::Running), all: false } }
     }
 
     pub(super) fn show(&mut self, value: Value) -> Result<(), CliError> {
-        let renderer = match self {
+        let (renderer, all) = match self {
             Self::Json => return terminal::print_json(&value),
-            Self::Lines(renderer) => renderer,
+            Self::Lines { renderer, all } => (renderer, *all),
         };
+        let text = all.then(|| value.to_string());
         let Some(event) = event(value) else { return Ok(()) };
-        match renderer.lines(&event) {
+        match renderer.lines(&event).or(text) {
             Some(lines) => terminal::print(&format!("{DIM}{}{DIM:#} {}", time(&event), lines.trim_start())),
             None => Ok(()),
         }
