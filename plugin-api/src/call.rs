@@ -94,7 +94,7 @@ pub enum CallError<E = Infallible> {
     },
     /// The plugin did not answer in time. The call was cancelled, but may still take effect.
     #[error(
-        "`{method}` of {plugin} g{generation} did not answer within {after_ms} ms: make it shorter, or allow more time (`call_timeout` in the plugin's manifest, or the deadline of the call)"
+        "`{method}` of {plugin} g{generation} did not answer within {after_ms} ms: make the method faster, or allow more time (`call_timeout` in the plugin's manifest, or the deadline of the call)"
     )]
     Timeout {
         /// The plugin's id.
@@ -106,7 +106,7 @@ pub enum CallError<E = Infallible> {
         /// How long the caller waited, in milliseconds.
         after_ms: u64,
     },
-    /// There is no connection for the call to the plugin's process, which keeps running. The call was not made.
+    /// No connection to the plugin's process could be made for the call. The process keeps running. The call was not made.
     #[error(
         "`{method}` of {plugin} was not called, because no connection to its process can be made: {reason}: make fewer calls at once, or allow the host more open files (`ulimit -n`)"
     )]
@@ -135,7 +135,7 @@ pub enum Death {
     Signal(String),
     /// It exited by itself, with this status.
     Exit(i32),
-    /// It closed its connection to the host, which ends it.
+    /// It closed its connection to the host, so the host killed it.
     Disconnected,
 }
 
@@ -187,7 +187,7 @@ impl<E> CallError<E> {
 }
 
 impl CallError<Infallible> {
-    /// The same error of a method that has an error type.
+    /// The same error, as that of a method with the error type `E`.
     pub fn widen<E>(self) -> CallError<E> {
         self.map(|never| match never {})
     }
@@ -211,11 +211,12 @@ impl<E: fmt::Debug> fmt::Debug for CallError<E> {
 ///
 /// # Safety
 ///
-/// 1. [`Interface::EXPORT`] describes edges that may be called with an [`Object`] from [`Interface::bind`] of the same
-///    library and with the types whose layout they name.
+/// 1. Each edge in [`Interface::EXPORT`] may be called with an [`Object`] from [`Interface::bind`] of the same library,
+///    and with the types whose layout the export gives for that method.
 /// 2. A client calls an edge only with the types of the method at that index.
-/// 3. [`Interface::REMOTE`] describes edges of the same types, which may be called with an [`Object`] of a
-///    [`RemoteObject`](crate::remote::RemoteObject) of the same binary that is kept until the call has returned.
+/// 3. [`Interface::REMOTE`] describes edges of the same types, which may be called with the [`Object`] of a
+///    [`RemoteObject`](crate::remote::RemoteObject) of the same binary; the `RemoteObject` must be kept until the call has
+///    returned.
 /// 4. [`Interface::bind`] keeps its reference in the object that it returns and nowhere else.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an interface",
@@ -233,7 +234,7 @@ pub unsafe trait Interface: Send + Sync + 'static {
     /// [`crate::remote`].
     const REMOTE: &'static InterfaceExport;
 
-    /// Makes an implementation callable: leaks one cell of two words for each instance.
+    /// Makes an implementation callable. This leaks one cell of two words for each instance.
     fn bind(it: &'static Self) -> BoundInterface;
 }
 
@@ -241,8 +242,8 @@ pub unsafe trait Interface: Send + Sync + 'static {
 ///
 /// # Safety
 ///
-/// 1. [`Caller::call`] runs its closure with an object and the edge at index `method` of one and the same interface
-///    export, which the object belongs to. Which interface that is, [`Bound::new`] states.
+/// 1. [`Caller::call`] runs its closure with an object, and with the edge at index `method` of the interface export to
+///    which that object belongs. Which interface that is, [`Bound::new`] states.
 /// 2. The instance behind the object lives, and its library stays mapped, until the closure has returned and a
 ///    [`Panic`](crate::abi::Panic) that it returned has been dropped.
 pub unsafe trait Caller: Send + Sync {
@@ -294,7 +295,7 @@ impl<I: ?Sized, C: Caller> Bound<I, C> {
     ///
     /// # Errors
     ///
-    /// - What the call's error is.
+    /// - As for [`Caller::call`]
     #[inline(always)]
     pub fn call<T, E>(
         &self,

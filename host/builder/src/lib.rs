@@ -14,7 +14,7 @@
 //! | module | content |
 //! |---|---|
 //! | [`watch`] | reports changed files at the first event |
-//! | [`build`](mod@build) | runs cargo or a script, or repeats their last call; can be cancelled |
+//! | [`build`](mod@build) | runs cargo or a script, or repeats the `rustc` call that cargo made for the plugin's crate; can be cancelled |
 //! | [`artifact`] | stores built files by their digest, and inspects them before any code runs |
 //! | [`guard`] | the process that kills builds whose program has ended |
 //! | [`mount`] | mount options of a folder's file system |

@@ -91,7 +91,7 @@ fn the_deadline_of_a_typed_handle_overrides_the_manifest() {
     let error = probe.misbehave("until-cancelled").unwrap_err();
     assert!(matches!(&error, CallError::Timeout { after_ms: 1000, .. }), "{error}");
     assert!(
-        error.to_string().contains("did not answer within 1000 ms: make it shorter, or allow more"),
+        error.to_string().contains("did not answer within 1000 ms: make the method faster, or allow more"),
         "{error}"
     );
     was_cancelled(&mut lab);

@@ -44,14 +44,15 @@ pub struct Facts {
     pub runpath: Vec<String>,
     /// The libraries that it needs, in the order in which they are searched for.
     pub needed: Vec<Needed>,
-    /// The libraries that belong to it: those outside of the system's folders that its run path leads to, and their own.
+    /// The libraries that belong to it: those that its run path leads to outside of the system's folders, and in turn the
+    /// libraries that belong to those.
     pub libraries: Vec<OwnLibrary>,
     /// How the Rust standard library is linked.
     pub std: StdLinkage,
     /// Where the shared standard library is, if this object or one of its libraries needs it and it was found.
     pub std_path: Option<PathBuf>,
-    /// Whether it mixes two allocators: it has a `#[global_allocator]`, which the shared standard library does not use,
-    /// so that one allocator frees memory of the other.
+    /// Whether it mixes two allocators: it has a `#[global_allocator]` and links the shared standard library, which uses
+    /// another one. Each would free memory of the other.
     pub mixes_allocators: bool,
     /// Whether it has the symbols of a plugin.
     pub root: RootSymbol,
@@ -65,11 +66,13 @@ pub struct Facts {
     pub file_bytes: u64,
     /// The address space of its segments in bytes, in whole pages.
     pub mapped_bytes: u64,
-    /// The writable part of it and of its libraries, including relocations. Each generation has a private copy of
-    /// it; the other pages belong to the file, and the system reclaims them when memory is short.
+    /// The size of its writable segments and those of its libraries in bytes, in whole pages, including data that
+    /// relocation changes. Each generation has a private copy of these pages. The other pages belong to the file, and the
+    /// system reclaims them when memory is short.
     pub private_bytes: u64,
     /// The thread-local data that it and its libraries need in the static block of each thread, in
-    /// bytes. Libraries that are opened later have little room there, and each generation needs it again.
+    /// bytes. A library that is opened after the program has started finds little room there, and each generation needs
+    /// this amount again.
     pub static_tls_bytes: u64,
     /// The file offset at which its segments end. Data after it, such as debug information, is not mapped.
     pub loaded_file_bytes: u64,
@@ -122,7 +125,8 @@ pub enum StdLinkage {
         /// The library's name.
         library: String,
     },
-    /// Statically, as a copy of its own, which uses up thread-local keys for good; or not at all.
+    /// It is not shared: it is linked statically, as a copy of its own that uses up thread-local keys for good, or it is
+    /// not linked at all.
     Static,
 }
 
@@ -143,15 +147,15 @@ pub enum RootSymbol {
 /// # Errors
 ///
 /// - [`InspectError::Unreadable`] if the file, or a library that belongs to it, cannot be read;
-/// - [`InspectError::NotElf`], [`InspectError::Truncated`], [`InspectError::Malformed`] if one is not a complete ELF
-///   file;
-/// - [`InspectError::OtherMachine`], [`InspectError::NotShared`] if this host cannot open one.
+/// - [`InspectError::NotElf`], [`InspectError::Truncated`], [`InspectError::Malformed`] if one of these files is
+///   not a complete ELF file;
+/// - [`InspectError::OtherMachine`], [`InspectError::NotShared`] if this host cannot open one of these files.
 pub fn inspect(path: &Path) -> Result<Facts, InspectError> {
     inspect_stored(path, (path, &Known::new()))
 }
 
-/// Like [`inspect()`], for a copy of the file at `origin`, whose search path is relative to `origin`, with libraries that
-/// have been copied, too.
+/// Like [`inspect()`], for the copy at `path`. `of` has the path of the original, to which `$ORIGIN` refers, and the
+/// copied libraries by name.
 pub(super) fn inspect_stored(path: &Path, of: (&Path, &Known)) -> Result<Facts, InspectError> {
     read(path, &contents(path)?, of)
 }
@@ -237,7 +241,7 @@ fn read(path: &Path, bytes: &[u8], of: (&Path, &Known)) -> Result<Facts, Inspect
     };
     facts.count(&own);
     for (name, path) in found.own {
-        // Another name of a library that was already counted.
+        // A library that is needed by several names is counted once.
         let is_new = facts.libraries.iter().all(|known| known.path != path);
         if is_new {
             facts.count(&Shared::read(&path, &contents(&path)?)?);
@@ -256,7 +260,7 @@ impl Facts {
     }
 }
 
-/// Whether a file is truncated, as one is that is still being written.
+/// Whether a file is truncated, for example because it is still being written.
 pub fn is_cut_off(path: &Path) -> bool {
     let Ok(file) = fs::File::open(path) else { return false };
     let data = ReadCache::new(file);

@@ -20,7 +20,8 @@ use std::{
 /// Folders below which nothing belongs to a plugin. Packages of Nix and Guix never change.
 const SYSTEM_DIRS: [&str; 6] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/nix/store", "/gnu/store"];
 
-/// Libraries that a process can have only once, or must share with its host, wherever they were found.
+/// Libraries that a process can have only once, or that a plugin must share with its host. They are never the plugin's own,
+/// wherever they were found.
 const RUNTIME: [&str; 10] = [
     "libc.so.",
     "libm.so.",
@@ -46,11 +47,13 @@ pub(super) struct Libraries {
     pub(super) needed: Vec<Needed>,
     /// The libraries that belong to it, in the loader's order: each name by which one is needed, with its file.
     pub(super) own: Vec<(String, PathBuf)>,
-    /// The missing libraries that those need, each with the folders in which it was searched for.
+    /// The missing libraries that those need, each after the path of the library that needs it. [`Needed`] has the folders
+    /// that were searched.
     pub(super) missing: Vec<(PathBuf, Needed)>,
     /// The shared standard library that it or one of those needs.
     pub(super) std: Option<(String, PathBuf)>,
-    /// The paths outside of the system's folders where the loader would look by the run paths, whether they exist or not.
+    /// The paths outside of the system's folders at which the loader would look because of the run paths, whether they
+    /// exist or not.
     pub(super) places: BTreeSet<PathBuf>,
 }
 
@@ -65,13 +68,13 @@ impl Libraries {
         let system = System::read();
         let search = Search::new(path, dynamic, (&[], &system));
         found.needed = found.take(&search, dynamic, (known, &mut names));
-        // Each library with the RPATHs of the objects that need it.
+        // For each of `found.own`, at the same index: the RPATHs of the objects through which it was first needed.
         let mut inherited = vec![search.rpath; found.own.len()];
         let mut next = 0;
         while let Some((_, path)) = found.own.get(next).cloned() {
             let rpath = &inherited[next];
             next += 1;
-            // Whoever inspects an unreadable library reports it.
+            // An unreadable library is skipped here; its inspection reports it.
             let Ok(dynamic) = read(&path) else { continue };
             if let Some(soname) = &dynamic.soname {
                 names.entry(soname.clone()).or_insert_with(|| path.clone());
@@ -130,7 +133,8 @@ struct Search {
 }
 
 impl Search {
-    /// The search for what the object at `path` needs. `inherited` is the RPATH of the object that needs it.
+    /// The search for what the object at `path` needs. `inherited` has the RPATHs of the objects
+    /// through which that object itself is needed.
     fn new(path: &Path, dynamic: &Dynamic, (inherited, system): (&[PathBuf], &System)) -> Self {
         let origin = path.canonicalize().ok().and_then(|path| Some(path.parent()?.to_owned()));
         let expand = |dir: &String| {

@@ -48,7 +48,7 @@ use turns::Turns;
 pub struct Builder {
     dir: BuildDir,
     facts: Mutex<HashMap<FactsKey, Arc<Facts>>>,
-    /// How to repeat the build of each plugin's last crate without cargo.
+    /// How to repeat, without cargo, the build of the plugin's own crate, which is built last.
     templates: Mutex<HashMap<FactsKey, Arc<Template>>>,
     /// The inputs of each plugin's last good build, and the files that messages of failed builds have named since.
     read: Mutex<HashMap<FactsKey, BTreeSet<PathBuf>>>,
@@ -56,7 +56,7 @@ pub struct Builder {
     scripts: ScriptRuns,
 }
 
-/// A build that waits no longer than this does not report it.
+/// A build that waits no longer than this does not report that it waits.
 const MOMENT: Duration = Duration::from_millis(200);
 
 /// A plugin's folder, and the package that its manifest names.
@@ -105,7 +105,7 @@ impl Builder {
     ///
     /// They include files that only a compiler finds (`include!`) once a build has read them, also while later
     /// builds fail. They include files that messages of failed builds have named since then, whether they exist or not.
-    /// If cargo reports nothing, the input is the whole folder. anything, it is the whole folder.
+    /// If cargo reports nothing, the whole folder is the input.
     pub async fn inputs(&self, manifest: &Manifest) -> Inputs {
         let mut inputs = match way(manifest) {
             Ok(Way::Script(script)) => script::inputs(manifest, script),
@@ -233,8 +233,8 @@ impl Builder {
         }
     }
 
-    /// Builds with the standard library that fits the plugin's allocator, which is known only from the built library, and
-    /// with the rustflags of the author's configuration.
+    /// Builds with the standard library that fits, a second time if the first does not. The plugin's allocator is known
+    /// only from the built library, and rustc rejects the shared library if the author's rustflags ask for LTO.
     async fn compile(&self, manifest: &Manifest, facts: &Facts) -> Result<cargo::Output, BuildError> {
         let std = StdLink::of(facts);
         let output = match self.compile_with(std, manifest, facts).await {
@@ -247,9 +247,12 @@ impl Builder {
         };
         let Some(other) = std.other_for(&output.artifact) else { return Ok(output) };
         if let Err(error) = other.note(facts) {
-            tracing::warn!("{}: the next host has to build it twice again: {error}", manifest.id);
+            tracing::warn!(
+                "{}: the choice of its standard library cannot be saved, so the next host has to build it twice again: {error}",
+                manifest.id
+            );
         }
-        // It repeats the call unchanged.
+        // The template would repeat the call with the standard library that does not fit.
         self.templates.lock().remove(&key(manifest));
         let mut output = self.compile_with(other, manifest, facts).await?;
         output.warnings.extend(other.explained());

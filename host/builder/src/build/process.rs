@@ -113,8 +113,8 @@ async fn each_line(pipe: impl AsyncRead + Unpin, mut on_line: impl FnMut(&str)) 
         line.extend_from_slice(&read[..taken]);
         pipe.consume(taken);
         if taken > 0 && line.ends_with(b"\r") {
-            // Cargo's progress ends with a carriage return and is dropped. Other text that ends with one becomes part of
-            // the line that a newline ends.
+            // Cargo's progress ends with a carriage return and is dropped. Other text that ends with one is kept as
+            // the beginning of the line that the next newline ends.
             if progress::hear(&line) {
                 line.clear();
             }
@@ -149,8 +149,9 @@ impl Group {
         status
     }
 
-    /// Kills the group. To be called only before the leader is reaped, because its process id may be reused after that. Something else in this program may
-    /// have reaped it, such as a plugin that waits for any child; then nothing is killed.
+    /// Kills the group. To be called only before the leader is reaped, because its process id may be reused after that. If
+    /// something else in this program has reaped it, such as a plugin that waits for any child, the pidfd shows that, and
+    /// nothing is killed. Without a pidfd, this goes unnoticed.
     fn kill(&self) {
         let is_there = |process| pidfd_send_signal(process, Signal::KILL).is_ok();
         if self.process.as_ref().is_none_or(is_there) {

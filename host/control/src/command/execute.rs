@@ -174,7 +174,7 @@ impl Executor {
             )),
             Err(NoAnswer::Late) => {
                 let text = format!(
-                    "`{method}` of {id} did not answer within {} ms: make it shorter, or raise `call_timeout` in the plugin's manifest; the call may still be running",
+                    "`{method}` of {id} did not answer within {} ms: make the method faster, or raise `call_timeout` in the plugin's manifest; the call may still be running",
                     deadline.as_millis()
                 );
                 let details = json!({ "after_ms": u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX) });

@@ -1,4 +1,4 @@
-//! Tells whether a process has the marks. The control plane rejects requests from processes of plugins.
+//! Tells whether a process has the marks of a plugin's process, which the parent module describes. The control plane rejects requests from processes of plugins.
 
 use super::below;
 use rustix::{
@@ -18,12 +18,12 @@ pub enum Origin {
     Elsewhere,
 }
 
-/// The marks of processes that this host's plugins have started.
+/// The marks of the processes that run this host's plugins, and of all that those start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Marks {
-    /// The hard limit that a shim sets, if there is one below the host's own.
+    /// The hard `RLIMIT_RSS` that a shim sets; `None` if the host's own is 0, because no lower one exists.
     limit: Option<u64>,
-    /// Whether this host itself has `no_new_privs`, and so do all processes that it starts.
+    /// Whether this host itself has `no_new_privs`, which all processes that it starts inherit.
     host_has_no_new_privs: bool,
 }
 
@@ -88,7 +88,7 @@ pub fn origin(pid: Pid) -> io::Result<Origin> {
         Err(error) => return Err(error.into()),
     };
     let facts = Facts::read(Path::new(&format!("/proc/{pid}")));
-    // While this process has not ended, no other process gets its pid.
+    // No other process gets the pid before that process has ended: if it has not ended yet, the facts are its own.
     let mut end = [PollFd::new(&process, PollFlags::IN)];
     if poll(&mut end, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0 {
         return Err(ended());
