@@ -1,4 +1,5 @@
-//! Passes the plugin's `tracing` events and panics to the host, and asks the host whether a caller still waits.
+//! Passes the plugin's `tracing` events and panics to the host, and asks the host whether a caller still waits. The
+//! host receives a log line in `host/runtime/src/load/in_process/services.rs`.
 //!
 //! A plugin has its own copy of `tracing`'s globals, so without a bridge its events would be lost. The bridge
 //! is a [`tracing::Subscriber`] of its own and not one of `tracing-subscriber`, which keeps spans per thread in

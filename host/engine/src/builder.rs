@@ -63,8 +63,8 @@ impl HostBuilder {
         }
     }
 
-    /// Takes all settings from a configuration, replacing earlier ones: see [`Layers`](crate::Layers). Settings that
-    /// are made afterwards override it.
+    /// Takes all settings from a configuration, replacing earlier ones: see [`Layers`](crate::Layers). Later calls on
+    /// this builder override the configuration.
     #[must_use]
     pub fn config(mut self, config: HostConfig) -> Self {
         self.config = config;
@@ -175,9 +175,9 @@ impl HostBuilder {
         self.begin(Until::PluginsAreUp)
     }
 
-    /// Like [`HostBuilder::build`], but returns the host as soon as the plugins are found, while they are built and
-    /// loaded. [`EventKind::HostStarted`](crate::EventKind::HostStarted) reports the end of that, and
-    /// [`Host::shutdown`] cancels it.
+    /// Like [`HostBuilder::build`], but returns the host as soon as the plugins are found. The host then builds and
+    /// loads them. [`EventKind::HostStarted`](crate::EventKind::HostStarted) reports that each has started or failed
+    /// to, and [`Host::shutdown`] cancels what still runs.
     ///
     /// # Errors
     ///
@@ -230,12 +230,12 @@ async fn start(builder: HostBuilder, runtime: Runtime, until: Until) -> Result<H
     let host = Host::of(made.context, made.workers, runtime);
     host.attach(made.attachments).await;
     if let Until::PluginsAreUp = until {
-        let _ = made.up.await; // Broken off only with the runtime, and so with this.
+        let _ = made.up.await; // Fails only when the runtime ends, and this task with it.
     }
     Ok(host)
 }
 
-/// A host without its threads.
+/// The parts of a host, without the runtime that runs its threads.
 struct Made {
     context: Arc<Context>,
     workers: Arc<Mutex<WorkerHandles>>,
@@ -244,7 +244,7 @@ struct Made {
     attachments: Attachments,
 }
 
-/// An absolute path that finds the folder from now on, whatever the working directory. Links in it are kept, because a
+/// An absolute path of the folder, which stays valid if the working directory changes. Links in it are kept, because a
 /// link may lead elsewhere later, and the host follows it.
 fn lasting(folder: PathBuf) -> PathBuf {
     match std::path::absolute(&folder) {
@@ -258,7 +258,7 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     in_process::heed_children();
     let config = builder.config;
     let plugins_dir = config.plugins.clone().unwrap_or_else(|| DEFAULT_PLUGINS_DIR.into());
-    // Watched before it is read: a change in between is then seen twice, and not missed.
+    // The folder is watched before it is read. A change in between is then seen twice instead of being missed.
     let lasting_dir = lasting(plugins_dir.clone());
     let (notices, inbox) = mpsc::unbounded_channel();
     let watcher = config.watch.then(|| Watcher::new(&lasting_dir, live::poll(config.watch_poll), notices));
@@ -286,7 +286,7 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     if let Ok(program) = &program {
         guard::guarded_by(program.path());
     }
-    // Before anything is started: if another host serves the folder, this one must not touch it.
+    // This comes before any plugin is started: if another host serves the folder, this one must not touch it.
     let mut attachments = builder.attachments;
     let rerun = program.as_ref().ok().map(Program::path);
     let starting = Starting::new((&plugins_dir, state.root()), rerun, &builder.events);

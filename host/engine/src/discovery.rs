@@ -44,7 +44,7 @@ impl WorkerHandles {
         self.by_id.iter().filter(|(id, _)| self.present.contains(id)).map(|(_, worker)| worker)
     }
 
-    /// All workers, those of the plugins that were added last first.
+    /// All workers. The plugin that was added last comes first, and removed plugins come at the end.
     pub(crate) fn last_first(&self) -> Vec<WorkerHandle> {
         let gone = self.by_id.iter().filter(|(id, _)| !self.present.contains(id)).map(|(_, worker)| worker);
         let present = self.present.iter().rev().filter_map(|id| self.by_id.get(id));
@@ -59,9 +59,9 @@ impl WorkerHandles {
 
 /// A manifest that cannot be used.
 struct Broken {
-    /// Its path, as it was found and with all links resolved.
+    /// The manifest's path, first as it was found, then with all links resolved.
     paths: [PathBuf; 2],
-    /// The id in it, if the problem is that another plugin has the same.
+    /// The id in the manifest, if the problem is that another plugin has the same id.
     id: Option<PluginId>,
 }
 
@@ -91,7 +91,8 @@ pub(crate) struct DiscoveryLoop {
     unsettled: Unsettled,
 }
 
-/// Events about crashes of earlier hosts, to be emitted when this one is up: of plugins, or of the host.
+/// Events about crashes of earlier hosts, each about a plugin or, without an id, about the host. They are emitted when
+/// this host is up.
 pub(crate) type CrashEvents = Vec<(Option<PluginId>, EventKind)>;
 
 pub(crate) type Answer<T> = oneshot::Receiver<Result<T, HostError>>;
@@ -145,7 +146,7 @@ impl DiscoveryLoop {
 
     fn pass_on(&mut self, change: Change) {
         let Some(worker) = self.workers.lock().get(change.plugin.as_str()).cloned() else {
-            // A removed plugin may be back.
+            // The change may mean that a removed plugin is back.
             if change.what == What::Manifest {
                 self.look_again();
             }
@@ -254,14 +255,15 @@ impl DiscoveryLoop {
             // A plugin whose manifest is being edited was not removed.
             let is_there = now.is_some_and(|now| now.root == root) || !own.is_empty();
             if is_there {
-                // Until its inputs are watched, the worker learns of an edit only from here.
+                // The worker learns of an edit only from here until the plugin's inputs are watched.
                 let unread = now.filter(|now| !worker.progress.lock().knows(now)).map(edit_of);
                 for change in self.missing.is_back(id).into_iter().chain(unread) {
                     let _ = worker.orders.send(Order::Changed(change));
                 }
                 continue;
             }
-            // Even if its manifest still exists: a link that led to it leads elsewhere now.
+            // The plugin has moved, even if a manifest still exists at the old path: a link in that path may lead
+            // elsewhere now.
             if let Some(moved) = now {
                 self.missing.is_back(id);
                 let _ = worker.orders.send(Order::Moved(Arc::new(moved.clone())));
@@ -276,7 +278,7 @@ impl DiscoveryLoop {
         }
     }
 
-    /// Adds a plugin, whether it is new or back.
+    /// Adds a plugin that is new, or that was removed and is back.
     fn add(&mut self, workers: &mut WorkerHandles, manifest: Manifest) -> Option<Answer<Generation>> {
         let id = manifest.id.clone();
         self.context.settings.events.plugin(&id, EventKind::PluginDiscovered { path: manifest.root.clone() });
@@ -301,7 +303,7 @@ impl DiscoveryLoop {
         answer
     }
 
-    /// Reports those of these problems that have lasted for a while.
+    /// Reports the new problems that have lasted for a while.
     fn report_settled(&mut self, problems: Vec<(PathBuf, String)>) {
         let is_open =
             |(path, error): &(PathBuf, String)| !self.emptied.has(path) && !self.problems.contains(error);
@@ -335,7 +337,7 @@ fn named(problem: &ManifestError) -> (PathBuf, String) {
     (problem.path().to_owned(), problem.to_string())
 }
 
-/// Emits that the host is up when each plugin that starts with it has started or failed to.
+/// Waits until each plugin that starts with the host has started or failed to, and emits that the host is up.
 pub(crate) async fn emit_when_up(
     context: Arc<Context>,
     workers: Arc<Mutex<WorkerHandles>>,

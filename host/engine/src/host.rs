@@ -57,7 +57,7 @@ struct Inner {
     context: Arc<Context>,
     workers: Arc<Mutex<WorkerHandles>>,
     runtime: Option<Runtime>,
-    /// Locked by a shutdown until they have drained.
+    /// A shutdown holds the lock while the attachments drain.
     attachments: sync::Mutex<Attachments>,
 }
 
@@ -114,7 +114,7 @@ impl Host {
         Ok(DynHandle::new(self.worker(id)?.entry, self.runtime()))
     }
 
-    /// Handles to all plugins that serve and offer the interface, by id.
+    /// Handles to all plugins that serve and offer the interface, in the order of their ids.
     pub fn find<I: Interface + ?Sized>(&self) -> Vec<Handle<I>> {
         let workers = self.inner.workers.lock();
         let serving = workers.all().filter(|worker| worker.entry.live().is_some());
@@ -166,8 +166,8 @@ impl Host {
         &self.inner.context.settings.plugins_dir
     }
 
-    /// Informs the plugins of the log level that the program's `tracing` subscriber wants now. Call this after its
-    /// filter has changed; plugins that are loaded later ask by themselves.
+    /// Informs the plugins of the log level that the program's `tracing` subscriber wants now. Call this after the
+    /// subscriber's filter has changed. Plugins that are loaded later ask for the level by themselves.
     pub fn log_level_changed(&self) {
         let wanted = self.inner.context.log_bound.wanted();
         for worker in self.inner.workers.lock().all() {
@@ -182,7 +182,8 @@ impl Host {
         HostConfig::clone(&self.inner.context.settings.now())
     }
 
-    /// The settings from [`Host::apply`] or the layers that it [follows](Host::follow) that the host has not applied.
+    /// The settings that the host got from [`Host::apply`] or from the layers that it [follows](Host::follow), and has
+    /// not applied.
     pub fn pending_config(&self) -> PendingConfig {
         let state = self.inner.context.settings.config.lock();
         PendingConfig { refused: state.refused.clone(), restart_needed: state.pending.clone() }
@@ -192,8 +193,9 @@ impl Host {
     /// keys that need one. If the configuration makes a difference, the host emits [`EventKind::ConfigChanged`] with
     /// the same lists.
     ///
-    /// New `[defaults]` take effect for a plugin when it has finished its current step; its manifest is read again for
-    /// that. If that needs a new instance, a new generation of the same artifact replaces the old one.
+    /// When a plugin has finished its current step, the host reads the plugin's manifest again with the new
+    /// `[defaults]`. If following them takes a new instance, a new generation of the same artifact replaces the old
+    /// one.
     pub fn apply(&self, config: &HostConfig) -> Applied {
         live::apply(&self.inner.context, &self.inner.workers, config)
     }
@@ -236,13 +238,13 @@ impl Host {
     /// # Errors
     ///
     /// * [`HostError::UnknownPlugin`]
-    /// * [`HostError::Reload`] if it did not come to serve: the previous generation keeps serving
+    /// * [`HostError::Reload`] if the new version did not come to serve; the previous generation then keeps serving
     pub fn reload(&self, id: &str) -> Pending<Result<Generation, HostError>> {
         self.order(id, Order::Reload)
     }
 
-    /// Makes an earlier artifact serve again, as a new generation: the given one, or the newest that served before the
-    /// present one first did, except versions that `confirm` has rolled back.
+    /// Makes an earlier artifact serve again, as a new generation. Without a given artifact, that is the newest of
+    /// those that first served before the present one did, except versions that `confirm` has rolled back.
     ///
     /// # Errors
     ///
@@ -251,12 +253,12 @@ impl Host {
         self.order(id, |reply| Order::Rollback(to, reply))
     }
 
-    /// Starts a plugin that does not run; a running one is left alone. In both cases, its quarantine ends. It begins
-    /// with the state that was saved when it was stopped, and starts with the next host, too, whatever its manifest
-    /// says.
+    /// Starts a plugin that does not run. A running plugin continues unchanged. In both cases, the plugin's quarantine
+    /// ends, and later hosts start the plugin, too, whatever its manifest says. It begins with the state that was saved
+    /// when it was stopped.
     ///
-    /// The version that served last is started first. The answer comes when the source was built, and is the generation
-    /// that serves then.
+    /// The host starts the version that served last, and then builds the source. The answer comes after that build, and
+    /// is the generation that serves then.
     ///
     /// # Errors
     ///
@@ -294,8 +296,9 @@ impl Host {
         self.order(id, |reply| Order::Stop(StopWhy::Unregistered, reply))
     }
 
-    /// Gives the plugin another configuration than its manifest's. It holds until the manifest has a new one or the
-    /// host ends; the manifest does not change. If the plugin rejects the configuration, nothing changes.
+    /// Gives the plugin another configuration than its manifest's. This configuration holds until the manifest has a
+    /// new one or the host ends. The host does not change the manifest. If the plugin rejects the configuration,
+    /// nothing changes.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The main path: how a new version comes to serve. The only caller of the stages, in this order:
+//! The main path: it makes a new version serve. Only this module calls the stages, in this order:
 //!
 //! ```text
 //!  build -> store -> preflight -> load -> migrate -> swap        -> retire
@@ -7,8 +7,9 @@
 //!  by a newer save)
 //! ```
 //!
-//! **Architecture Invariant:** the swap is the last step that can fail. Until it, the old generation serves, and an
-//! error leaves it as it was: its instance, its state, its handles.
+//! **Architecture Invariant:** the swap is the last step that can fail. Until the swap, the old generation serves, and
+//! an error leaves its instance, its state and its handles as they were. With `order = "stop-first"`, `stop_first.rs`
+//! ends the old generation before that.
 
 use crate::{
     artifact::{Artifact, Facts, Held, Store},
@@ -78,8 +79,8 @@ pub(crate) struct Context {
     pub(crate) retiring: watch::Sender<usize>,
     /// The artifacts that each plugin serves or may go back to.
     pub(crate) wanted: Mutex<BTreeMap<PluginId, BTreeSet<Digest>>>,
-    /// Locked for reading from when an artifact is taken from the store until it is in `wanted`; for writing, to remove
-    /// artifacts.
+    /// Whoever takes an artifact from the store holds the read lock until the artifact is in `wanted`. Whoever removes
+    /// artifacts holds the write lock.
     pub(crate) pruning: RwLock<()>,
 }
 
@@ -89,7 +90,7 @@ impl Context {
         let _alone = self.pruning.write();
         let mut wanted = self.wanted.lock();
         wanted.insert(id.clone(), digests);
-        // Nothing is removed where another version of replug keeps a record: it may name any artifact.
+        // A record of another version of replug cannot be read and may name any artifact, so nothing is removed then.
         let Some(others) = self.records.named_but(|other| wanted.contains_key(other)) else { return };
         let all = wanted.values().flatten().copied().chain(others).collect();
         if let Err(error) = self.store.prune(self.settings.now().keep_artifacts, &all) {
@@ -98,13 +99,13 @@ impl Context {
     }
 }
 
-/// One version of one plugin that is to serve.
+/// An attempt to make one version of a plugin serve.
 pub(crate) struct Job {
     pub(crate) entry: Arc<Entry>,
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) generation: Generation,
     pub(crate) source: Source,
-    /// The state to begin with if no generation serves that could hand over its own.
+    /// The saved state to begin with, if no serving generation can hand over its own.
     pub(crate) state: Option<SavedBy>,
     /// The artifacts that are not to run, each with the reason.
     pub(crate) quarantined: BTreeMap<Digest, String>,
@@ -147,7 +148,7 @@ pub(crate) enum Installed {
     Serving {
         live: Arc<Live>,
         old: Option<Retiring>,
-        /// Why it does not run in this process, although its manifest asks for that.
+        /// Why the new generation does not run in this process, although its manifest asks for that.
         moved: Option<Moved>,
     },
 }
@@ -174,7 +175,7 @@ pub(crate) fn install(context: &Context, job: Job, stages: &mut Stages) -> Resul
 
     let artifact =
         timed(spans::store(), &mut stages.store, || store(context, &job)).map_err(at(Stage::Store))?;
-    // A job runs only once.
+    // A job runs only once, so the digest is not set yet.
     let _ = job.artifact.set(artifact.digest);
     let same = entry.live().is_some_and(|live| live.digest == artifact.digest);
     if same && matches!(job.source, Source::Built(_)) {
@@ -189,7 +190,7 @@ pub(crate) fn install(context: &Context, job: Job, stages: &mut Stages) -> Resul
     let candidate = Candidate { context, job: &job, artifact: &artifact, facts: &facts, place, copy: &copy };
     let installed = launch(candidate, stages);
     if installed.is_err() {
-        // The host may run for days, and get many such versions.
+        // The copy takes disk space, and a host that runs for days may reject many versions.
         clear_away(&copy, facts.loaded_file_bytes);
     }
     installed
@@ -265,8 +266,8 @@ pub(crate) fn budget(context: &Context) -> Budget {
 
 /// Hands the state over, if both versions have one, and makes the new generation serve.
 ///
-/// While the state is handed over, calls wait: the old generation must not change what was already saved. Whatever
-/// fails, the pause ends with this function, and the old generation serves again.
+/// While the state is handed over, calls wait, because the old generation must not change what it has saved. The pause
+/// ends with this function. If a step has failed, the old generation then serves again.
 fn take_over(job: &Job, fresh: &Arc<Live>, stages: &mut Stages) -> Result<Option<Retiring>, ReloadError> {
     let at = |stage| failed(&job.entry, stage);
     job.entry.accepts(fresh).map_err(|mismatch| at(Stage::Load)(mismatch.into()))?;
@@ -328,7 +329,8 @@ fn begin(job: &Job, fresh: &Live) -> Result<(), ReloadCause> {
     Err(refused)
 }
 
-/// Runs a step of a generation's life, of the new one or the old. A step that has a deadline of its own returns by that.
+/// Runs one step in the life of the new or the old generation. If the steps of that generation have deadlines of their
+/// own, nothing else bounds the step.
 pub(crate) fn step<T>(
     job: &Job,
     of: (&Live, Overdue),
@@ -347,7 +349,7 @@ fn stop(fresh: &Live) {
 
 /// Undoes the start of a generation, as far as native code can be undone.
 fn give_up(fresh: Arc<Live>) {
-    // No other reference to it exists.
+    // The generation was never published, so no other reference to it exists.
     if let Some(live) = Arc::into_inner(fresh) {
         discard(live);
     }
@@ -355,7 +357,7 @@ fn give_up(fresh: Arc<Live>) {
 
 /// Waits until the generation's last call has ended, and ends the generation. Blocks for as long as that takes.
 pub(crate) fn retire(context: &Context, retiring: Retiring, unmap: Unmap) {
-    // Without a deadline, this returns when the generation is drained, or never.
+    // Without a deadline, `drain` returns when the last call has ended, or never.
     if let Ok(live) = retiring.drain(None) {
         finish(context, live, unmap);
     }
@@ -376,7 +378,7 @@ pub(crate) fn finish(context: &Context, live: Live, unmap: Unmap) {
 fn timed<T>(span: Span, stage: &mut f64, work: impl FnOnce() -> T) -> T {
     let began = Instant::now();
     let done = span.in_scope(work);
-    // Rounded to a thousandth, however many parts it is the sum of.
+    // The sum is rounded to a thousandth of a millisecond.
     *stage = ((*stage + millis(began.elapsed())) * 1e3).round() / 1e3;
     done
 }

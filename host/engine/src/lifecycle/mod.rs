@@ -1,42 +1,42 @@
 //! The lifecycle of a plugin as a pure state machine: no I/O, no clock, no channel. The worker is the shell around it.
 //!
-//! [`Lifecycle::step`] takes the time and one [`Input`], changes the state, and returns [`Effects`]. These are what the worker
-//! does at once, and at most one [`Work`], which takes time. The end of the work is the next input, except for what happens
-//! meanwhile.
+//! [`Lifecycle::step`] takes the time and one [`Input`], changes the state, and returns [`Effects`]: the effects that
+//! the worker carries out at once, and at most one [`Work`], which takes time. The worker hands in the result of the
+//! work as a later input. Other events may be handed in before that.
 //!
 //! The state has these parts. Each holds only what exists in it:
 //!
 //! | part | states | left by |
 //! |---|---|---|
-//! | [`Intent`]: whether it is to run | `Rest`, `Run` | `Wanted`; an order to stop |
-//! | [`Service`]: what serves | `Stopped`: nothing, and nothing served since the last stop | `Served` |
-//! | | `Down`: nothing; the process of what served last has ended | `Served`, `Stop`, a failed restart |
-//! | | `GivenUp`: nothing; what served last was quarantined, or did not come up again | `Served`, `Stop` |
-//! | | `Serving`: one generation, with its `Trust` and its checkpoints | `Served`, `Died`, `Stop`, `NotInstalled` |
-//! | | `Backoff`: nothing until a time at which an artifact is restarted | `Due`, `Served`, an order to stop |
-//! | [`Activity`]: what is done with it | `Idle` | `Order` |
+//! | [`Intent`]: whether the plugin is to run | `Rest`, `Run` | `Wanted`; an order to stop |
+//! | [`Service`]: the generation that serves | `Stopped`: none, and none has served since the last stop | `Served` |
+//! | | `Down`: none; the process of the last one has ended | `Served`, `Stop`, a failed restart |
+//! | | `GivenUp`: none; the last one was quarantined, or did not start again | `Served`, `Stop` |
+//! | | `Serving`: one, with its `Trust` and its checkpoints | `Served`, `Died`, `Stop`, `NotInstalled` |
+//! | | `Backoff`: none until the time at which an artifact is restarted | `Due`, `Served`, an order to stop |
+//! | [`Activity`]: the order that is carried out | `Idle` | `Order` |
 //! | | `Order`, in a [`Phase`]: a build, a new configuration, a stop, or something else | `Finished` |
 //! | a build in it | waits for git | `GitIsQuiet`, an order to stop |
 //! | | compiles | `Compiled`, `Considered`, an order to stop |
 //! | | considers a change | `Considered` |
 //! | | pauses | `PauseOver`, an order to stop |
-//! | [`Start`]: how it comes up, if it is to | from the store, from its source, from the store again | `Tried`, `SourceTried` |
-//! | [`Install`]: a version on its way, if there is one | `Starts`: with the saved state or without | `Served`, `Unchanged`, `PassedOver`, `NotInstalled` |
+//! | [`Start`]: how the plugin starts, while it does | from the store, from its source, from the store again | `Tried`, `SourceTried` |
+//! | [`Install`]: the version that is being installed, if any | `Starts`: with the saved state or without | `Served`, `Unchanged`, `PassedOver`, `NotInstalled` |
 //! | | `Returns`: the version that was stopped to make room starts again | `Served`, `NotInstalled` |
-//! | [`Saved`]: the state that was saved last | `Checkpoint`: it is given up if a version refuses it | `Ended` |
+//! | [`Saved`]: the state that was saved last | `Checkpoint`: it is discarded if a version rejects it | `Ended` |
 //! | | `AtStop`: it is kept | `Served`, `StateLost`, a stop that discards it |
-//! | [`Manifests`] | `InForce`: the one that was read last is in force | `ManifestRead`, `ManifestRefused` |
-//! | | `Pending`: it waits for another instance | `Served`, `ConfigureEnded`, `ManifestRead`, `Returned` |
-//! | [`Override`]: a configuration by order, if there is one | | `ManifestRead` with another configuration, `Returned` |
+//! | [`Manifests`] | `InForce`: the manifest that was read last is in force | `ManifestRead`, `ManifestRefused` |
+//! | | `Pending`: the manifest that was read last waits for another instance | `Served`, `ConfigureEnded`, `ManifestRead`, `Returned` |
+//! | [`Override`]: a configuration that was set by an order, if any | | `ManifestRead` with another configuration, `Returned` |
 //! | [`History`]: which versions have served, which was good | | |
-//! | [`Faults`]: what is wrong with it | its manifest, what that says, its newest source, something else | what repairs it |
-//! | [`Task`]: what it needs itself | `Restart`, `GoBack`, `Checkpoint`, `Judge`; or none | its end |
+//! | [`Faults`]: what is wrong with the plugin | its manifest cannot be read or was refused, its newest source does not serve, something else | what repairs it |
+//! | [`Task`]: work that the lifecycle has begun without an order | `Restart`, `GoBack`, `Checkpoint`, `Judge`; or none | its end |
 //!
-//! The lifecycle decides which order is next, which waits and which one a stop refuses; how a plugin comes up, and with which
-//! saved state; what follows if a version does not come up; how a build continues; what an edit of the manifest and what a
-//! stop leave to do; where a rollback leads; what is wrong; and everything about a generation that serves. What takes files,
-//! processes or the plugin's code to find out, the worker finds out and hands in. The steps of a reload, which has a thread of
-//! its own, are a small machine for themselves: [`Steps`].
+//! The lifecycle decides which order is next, which waits and which one a stop refuses; how a plugin comes up, and with
+//! which saved state; what follows if a version does not come up; how a build continues; what an edit of the manifest
+//! and what a stop leave to do; where a rollback leads; what is wrong; and everything about a generation that serves.
+//! The worker finds out whatever takes files, processes or the plugin's code, and hands it in. A reload has a thread of
+//! its own, and a small state machine for its steps: [`Steps`].
 
 mod budget;
 mod build;
@@ -102,13 +102,13 @@ enum Intent {
 pub(crate) struct Policy {
     /// How long to wait before the first restart; before each further one twice as long.
     pub(crate) restart_pause: Duration,
-    /// The plugin is quarantined when it has failed this often ...
+    /// How many failures within `death_window` quarantine the version.
     pub(crate) max_deaths: u64,
-    /// ... within this time.
+    /// The time within which failures are counted.
     pub(crate) death_window: Duration,
-    /// How long a new version is watched, and when it is bad; none if it is trusted at once.
+    /// How a new version is watched. Without it, a new version is trusted at once.
     pub(crate) confirm: Option<Confirm>,
-    /// How often its state is saved.
+    /// The interval at which the plugin's state is saved, if it is.
     pub(crate) checkpoint: Option<Duration>,
 }
 
@@ -135,14 +135,14 @@ pub(crate) struct Confirm {
     pub(crate) window: Duration,
     /// The share of failed calls above which a version is bad.
     pub(crate) max_error_rate: f64,
-    /// With fewer calls than this it is not judged.
+    /// A version with fewer calls than this is not judged by its calls.
     pub(crate) min_calls: u64,
 }
 
-/// What is done for the generation that serves, or did, and is waited for.
+/// Work that the lifecycle has begun without an order, and whose end it waits for.
 #[derive(Debug)]
 enum Task {
-    /// A restart, after so many deaths.
+    /// A restart. `deaths` is how often the process has ended.
     Restart {
         restart: Restart,
         deaths: usize,
@@ -160,7 +160,7 @@ enum Task {
 #[derive(Clone, Copy, Debug)]
 struct Restart {
     digest: Digest,
-    /// What died while it was watched, if that is a later artifact.
+    /// If the plugin goes back to this artifact: the later version whose process ended while it was watched.
     instead_of: Option<Version>,
 }
 
@@ -188,7 +188,7 @@ pub(crate) struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Of a plugin that has not run yet in this host. The pauses before its restarts vary with `seed`.
+    /// The lifecycle of a plugin that has not run yet in this host. The pauses before its restarts vary with `seed`.
     pub(crate) fn new(manifest: Arc<Manifest>, past: Past, seed: u64) -> Self {
         let Past { unusable, source, saved_at_stop, history, good, taken_back } = past;
         Self {
@@ -283,7 +283,7 @@ impl Lifecycle {
         }
     }
 
-    /// Takes a step of which nothing is to be done.
+    /// Takes an input that has no effects.
     fn note(&mut self, input: Input) {
         match input {
             Input::Edited => self.failed_builds = 0,
@@ -301,7 +301,7 @@ impl Lifecycle {
             Input::CheckpointEnded { late } => {
                 self.task = None;
                 if late {
-                    // Another save would only wait with it.
+                    // The late save still runs, and another one would only wait for it.
                     self.service.saves_no_more();
                 }
             }
@@ -341,7 +341,7 @@ impl Lifecycle {
         self.manifests.in_force()
     }
 
-    /// The manifest that was read last, whether it is in force or not: a new version is to follow it.
+    /// The manifest that was read last, whether it is in force or not. A new version follows this one.
     pub(crate) fn latest_manifest(&self) -> &Arc<Manifest> {
         self.manifests.latest()
     }
@@ -351,12 +351,12 @@ impl Lifecycle {
         self.overrides.is_some()
     }
 
-    /// What is wrong with it.
+    /// What is wrong with the plugin.
     pub(crate) fn faults(&self) -> &Faults {
         &self.faults
     }
 
-    /// By whom it is being configured, while it is.
+    /// Who has chosen the configuration that the plugin is being given, if it is being given one.
     pub(crate) fn configures(&self) -> Option<By> {
         self.activity.configures()
     }

@@ -1,5 +1,5 @@
-//! What serves, and how it is kept so: a new version is watched until it has proved itself, and what ends unasked is
-//! restarted with growing pauses, until it has failed too often.
+//! The generation that serves. A new version is watched until it has proved itself. If a process ends unexpectedly, it
+//! is restarted after growing pauses, until it has failed too often.
 
 use super::{
     Confirm, Effect, Effects, Intent, Lifecycle, Policy, Restart, Task, Version, Work,
@@ -9,25 +9,25 @@ use super::{
 use crate::record::How;
 use std::time::{Duration, Instant};
 
-/// How often the calls of a version are counted that has yet to prove itself.
+/// The interval at which the calls of a watched version are counted.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What serves.
+/// The generation that serves, or why none does.
 #[derive(Debug)]
 pub(super) enum Service {
-    /// Nothing, and nothing served since the plugin was stopped or the host began.
+    /// None, and none has served since the plugin was stopped or the host began.
     Stopped,
-    /// Nothing. The process of what served last has ended; it returns unless something keeps it from that.
+    /// None. The process of the last one has ended. It is started again unless something prevents that.
     Down {
         last: Version,
     },
-    /// Nothing, and nothing is restarted: what served last was quarantined, or did not come up again after it was stopped for
+    /// None, and none is restarted: the last one was quarantined, or did not start again after it was stopped for
     /// another version.
     GivenUp {
         last: Version,
     },
     Serving(Serving),
-    /// Nothing, until a restart.
+    /// None, until a restart.
     Backoff {
         last: Version,
         due: Instant,
@@ -41,27 +41,27 @@ pub(super) struct Serving {
     version: Version,
     stateful: bool,
     trust: Trust,
-    /// When its state is saved next, if it is.
+    /// When the generation's state is saved next, if it is.
     checkpoint: Option<Instant>,
 }
 
 /// Whether a version has proved itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trust {
-    /// It has, or is not asked to.
+    /// The version has proved itself, or need not.
     Trusted,
-    /// It has until then, and its calls are counted at that time.
+    /// The version is on trial until `until`. Its calls are counted next at `look`.
     Watched { until: Instant, look: Instant },
-    /// It has until then, unless what is built meanwhile takes its place.
+    /// As `Watched`, but the version is not judged while a build runs that may replace it.
     Unjudged { until: Instant, look: Instant },
 }
 
-/// The process of a generation has ended unasked.
+/// An unexpected end of a generation's process.
 #[derive(Debug)]
 pub(crate) struct Death {
     pub(crate) version: Version,
     pub(crate) exit: Exit,
-    /// Whether it served until then, and nothing has taken its place.
+    /// Whether the generation served until its process ended, and no other has replaced it.
     pub(crate) leaves_gap: bool,
 }
 
@@ -97,14 +97,14 @@ impl Service {
         }
     }
 
-    /// The same, but nothing is restarted.
+    /// Cancels a pending restart.
     pub(super) fn without_restart(&mut self) {
         if let Self::Backoff { last, .. } = *self {
             *self = Self::Down { last };
         }
     }
 
-    /// Something is built that may take the place of what serves, which is not judged meanwhile.
+    /// A build has begun that may replace the serving version. Until it ends, that version is not judged.
     pub(super) fn is_being_replaced(&mut self) {
         if let Self::Serving(Serving { trust, .. }) = self
             && let Trust::Watched { until, look } = *trust
@@ -113,7 +113,7 @@ impl Service {
         }
     }
 
-    /// What serves is judged again.
+    /// The serving version is judged again.
     pub(super) fn goes_on(&mut self) {
         if let Self::Serving(Serving { trust, .. }) = self
             && let Trust::Unjudged { until, look } = *trust
@@ -136,7 +136,7 @@ impl Service {
 }
 
 impl Lifecycle {
-    /// Another manifest is in force.
+    /// Applies the policy of a manifest that has come into force.
     pub(super) fn follow(&mut self, now: Instant, policy: Policy) -> Effects {
         let before = std::mem::replace(&mut self.policy, policy);
         if policy.confirm.is_none() {
@@ -155,9 +155,9 @@ impl Lifecycle {
         let is_unconfirmed = self.history.is_unconfirmed(version.digest);
         let unproven = match how {
             How::Built => replaces || is_unconfirmed,
-            // Its host has ended or its process has, before that was known.
+            // The host or the process ended before the version had proved itself.
             How::Again => is_unconfirmed,
-            // Two bad versions would take turns for ever.
+            // If the version were watched, two bad versions would replace each other for ever.
             How::WentBack => false,
         };
         self.saved = Saved::Checkpoint;
@@ -213,7 +213,8 @@ impl Lifecycle {
         })
     }
 
-    /// Counts a failure of what served last. Returns after what pause it is restarted, or that it is quarantined.
+    /// Counts a failure of the version that served last. Returns the pause before its restart, or the effect that
+    /// quarantines it.
     fn again_after(&mut self, now: Instant, of: (Version, Failure)) -> Result<Duration, Effect> {
         let (last, failure) = of;
         let Policy { restart_pause, max_deaths, death_window, .. } = self.policy;
@@ -247,7 +248,7 @@ impl Lifecycle {
             Service::Backoff { last, due, restart } if *due <= now => {
                 let (last, restart) = (*last, *restart);
                 self.service = Service::Down { last };
-                // The one that led here may be past by now.
+                // The death that led to this restart may be older than the window by now.
                 let deaths = self.failures.count(Failure::Ended).max(1);
                 let goes_back = restart.instead_of.is_some();
                 (Task::Restart { restart, deaths }, Work::Restart { digest: restart.digest, goes_back })
@@ -308,7 +309,7 @@ impl Lifecycle {
                 Effects::of([Effect::CountRestart, self.taken_back(from, reason)])
             }
             (Some(Task::GoBack { from, reason }), true) => Effects::of([self.taken_back(from, reason)]),
-            // If there is no way back, what died is as good as ever.
+            // If going back has failed, the version that died is restarted like any other.
             (Some(Task::Restart { .. }), false) => match (&self.service, self.intent) {
                 (Service::Down { last }, Intent::Run) => {
                     let again = self.again_after(now, (*last, Failure::FailedToStart));
@@ -319,14 +320,15 @@ impl Lifecycle {
                 }
                 _ => Effects::default(),
             },
-            // The reason was reported.
+            // The failure was reported when it occurred.
             (_, _) => Effects::default(),
         }
     }
 }
 
 impl Serving {
-    /// Saves the state so often from now on. If it is not to be saved, what was is no longer the plugin's state.
+    /// Saves the state at this interval from now on. If the state is not to be saved, an earlier saved state is
+    /// outdated and is forgotten.
     fn saves(&mut self, now: Instant, every: Option<Duration>) -> Option<Effect> {
         self.checkpoint = every.filter(|_| self.stateful).map(|every| now + every);
         (every.is_none() || !self.stateful).then_some(Effect::ForgetState)

@@ -1,5 +1,5 @@
 //! The record of a plugin, which outlives the host, and what follows from it: whether the plugin is to run, which
-//! version serves, and to which it can go back. Pure: [`Records`] keeps it on disk.
+//! version serves, and to which it can go back. This file does no I/O: [`Records`] keeps the records on disk.
 
 mod files;
 
@@ -52,7 +52,7 @@ pub(crate) struct Accepted {
 }
 
 impl Accepted {
-    /// `None` if its path is not UTF-8, which a record cannot contain.
+    /// `None` if the manifest's path is not UTF-8: a record cannot contain such a path.
     fn of(manifest: &Manifest) -> Option<Self> {
         let file = manifest.file.to_str()?.into();
         Some(Self { file, text: manifest.text().into() })
@@ -101,12 +101,12 @@ pub(crate) enum Choice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Served {
     pub(crate) digest: Digest,
-    /// The generation in which it first did.
+    /// The generation as which the version first served.
     pub(crate) generation: Generation,
-    /// When that was.
+    /// When the version first served.
     #[serde(with = "timestamp")]
     pub(crate) at: SystemTime,
-    /// Whether it was taken back, and was not trusted since.
+    /// Whether the plugin went back from this version because it was bad, and has not trusted it since.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) taken_back: bool,
 }
@@ -125,7 +125,7 @@ pub(crate) struct StateNote {
 pub(crate) enum How {
     /// The source was built.
     Built,
-    /// As another instance of the version that serves, or served last.
+    /// The host started another instance of the version that serves, or served last.
     Again,
     /// The plugin went back to it.
     WentBack,
@@ -182,7 +182,7 @@ impl Record {
         self.serving.as_ref()
     }
 
-    /// The versions with which to start before anything is built, the best first.
+    /// The versions to start before the source is built: the last one that served, then the last good one.
     pub(crate) fn to_start_with(&self) -> Vec<Digest> {
         let serving = self.serving.as_ref().map(|serving| serving.digest);
         let last_good = self.last_good.filter(|digest| Some(*digest) != serving);
@@ -203,8 +203,8 @@ impl Record {
         }
     }
 
-    /// Records that a version serves. It owns its state from now on. If it was quarantined while this generation of it
-    /// was started, the quarantine ends.
+    /// Records that a version serves. From now on, this version owns the plugin's state, so the note on a saved state
+    /// is removed. If the version was quarantined, the quarantine ends.
     pub(crate) fn serves(&mut self, served: Served, how: How, serving: (Map<String, Value>, Option<String>)) {
         let digest = served.digest;
         let before = self.serving.take();
@@ -228,7 +228,7 @@ impl Record {
         self.quarantined.remove(&digest);
     }
 
-    /// Records that the serving version is good: it is not watched, or has done well while it was.
+    /// Records that the serving version is good: `confirm` does not watch it, or has watched it for long enough.
     pub(crate) fn is_good(&mut self) {
         self.last_good = self.serving.as_ref().map(|serving| serving.digest);
         if let Some(good) = self.last_good {
@@ -236,7 +236,7 @@ impl Record {
         }
     }
 
-    /// The versions that were taken back, and were not trusted since.
+    /// The versions from which the plugin went back because they were bad, and which were not trusted since.
     pub(crate) fn taken_back(&self) -> BTreeSet<Digest> {
         self.versions.iter().filter(|version| version.taken_back).map(|version| version.digest).collect()
     }
@@ -267,7 +267,7 @@ impl Record {
         }
     }
 
-    /// Forgets the oldest versions until only that many are left, but never the serving one.
+    /// Forgets the oldest versions until only `most` are left, but never the serving one.
     pub(crate) fn forget_all_but(&mut self, most: usize) {
         let serving = self.serving.as_ref().map(|serving| serving.digest);
         while self.versions.len() > most.max(1) {
@@ -304,7 +304,7 @@ impl Record {
     }
 
     /// Records a manifest that could be read, under which no version serves. If a version has served under another
-    /// manifest, that stays the accepted one, at the plugin's current path.
+    /// manifest, that manifest stays the accepted one, with the plugin's current path.
     pub(crate) fn reads(&mut self, manifest: &Manifest) {
         let accepted = self.manifest.take().filter(|_| self.serving.is_some());
         self.manifest = Accepted::of(manifest).map(|read| match accepted {

@@ -237,7 +237,7 @@ fn kept(of: &PluginMetrics) -> u64 {
     [RetireOutcome::Kept, RetireOutcome::StillMapped, RetireOutcome::DropPanicked].map(retired).iter().sum()
 }
 
-/// The outcome, and the stage at which it was rejected, if it was.
+/// The labels for an outcome: its name, and the stage at which the version was rejected, if it was.
 fn reload_outcome(outcome: ReloadOutcome) -> (&'static str, &'static str) {
     match outcome {
         ReloadOutcome::Reloaded => ("reloaded", ""),
@@ -255,7 +255,7 @@ enum Kind {
     Histogram,
 }
 
-/// The text that is written.
+/// The text that has been written so far.
 #[derive(Default)]
 struct Page {
     text: String,
@@ -288,7 +288,7 @@ impl Family<'_> {
         self.sample("", labels, value);
     }
 
-    /// An empty histogram is left out.
+    /// Adds a histogram. An empty one is left out.
     fn add_histogram(&mut self, labels: &Labels<'_>, durations: &Histogram) {
         let mut count = 0;
         if durations.count() == 0 {
@@ -301,7 +301,7 @@ impl Family<'_> {
             count = cumulative;
         }
         self.sample("_sum", labels, durations.sum_seconds());
-        // The last bucket, and not a second count: both have to be equal.
+        // This is the count of the last bucket, not a second reading: both have to be equal.
         self.sample("_count", labels, count as f64);
     }
 

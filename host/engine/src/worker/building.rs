@@ -1,4 +1,5 @@
-//! Building until the result is one of what there is: again when someone edits, and when files were missing for a moment.
+//! Builds a plugin until the result matches its source. A build begins again after an edit, and after files were
+//! missing for a moment.
 
 use super::{
     Order, Worker, at,
@@ -23,21 +24,21 @@ use std::{
 use tokio::time::sleep;
 use tracing::{Instrument, Span};
 
-/// What came of something that was waited for.
+/// How waiting for some work has ended.
 enum Awaited<T> {
     Done(T),
-    /// Meanwhile this has changed, which may make it pointless.
+    /// This file has changed meanwhile, which may make the work pointless.
     Changed(Change),
-    /// Meanwhile this has changed, and is built next.
+    /// This file has changed meanwhile. The next build includes the change.
     Next(Change),
-    /// It is not wanted any more.
+    /// The work is not wanted any more.
     Stopped(HostError),
 }
 
 impl Worker {
-    /// Builds as the lifecycle asks, until no edit overtakes a build. Returns the aim, whether the result becomes a new
-    /// generation whatever it is, and the result. The outer error is why there was no end of it, the inner one why there is
-    /// no library.
+    /// Builds as the lifecycle asks, until no edit supersedes the build. Returns the aim, whether the result becomes a
+    /// new generation in any case, and the result. The outer error says why building was stopped, the inner one why
+    /// there is no library.
     pub(super) async fn build(
         &mut self,
         cause: &mut Cause,
@@ -76,7 +77,7 @@ impl Worker {
         }
     }
 
-    /// Compiles. Gives back what came of it, if it has come to its own end, and what is done next.
+    /// Compiles. Returns the result, unless the build was superseded, and what the lifecycle does next.
     async fn compile(
         &mut self,
         cause: &mut Cause,
@@ -124,7 +125,7 @@ impl Worker {
         }
     }
 
-    /// Compiling has come to its own end.
+    /// Judges a build that has ended without being superseded.
     async fn compiled(
         &mut self,
         cause: &mut Cause,
@@ -139,7 +140,7 @@ impl Worker {
         }
         self.warn_of(&settled);
         if self.overlap.has_changed(manifest) {
-            // The build writes it again each time. Its present content takes effect, and causes no build.
+            // Every build writes the manifest again. Its present content takes effect, and causes no build.
             self.take_manifest(Reading::Edit).await;
         }
         let compiled = match &built {
@@ -154,7 +155,7 @@ impl Worker {
         (Some(built), next)
     }
 
-    /// From now on it builds for this.
+    /// Makes `newer` the cause of the next build.
     async fn begin_again(&mut self, cause: &mut Cause, newer: Cause) {
         spans::ends(&cause.span(self), "superseded");
         *cause = newer;
@@ -163,7 +164,7 @@ impl Worker {
         }
     }
 
-    /// Waits for something. Meanwhile, what serves is kept alive, however long that takes.
+    /// Waits for `work`. Meanwhile, handles orders, deaths, and what is due for the serving generation.
     async fn attend<T>(&mut self, mut work: Pin<&mut impl Future<Output = T>>) -> Awaited<T> {
         loop {
             let input = tokio::select! {
@@ -189,7 +190,7 @@ impl Worker {
         }
     }
 
-    /// What is to be done while a build is under way, as what comes of waiting for it.
+    /// Converts what the lifecycle asks for during a build into how the wait has ended.
     fn heed<T>(&mut self, work: Option<Work>) -> Option<Awaited<T>> {
         let mut change_of = |ticket| match self.orders.remove(&ticket) {
             Some(Order::Changed(change)) => Some(change),
@@ -203,7 +204,8 @@ impl Worker {
         }
     }
 
-    /// Waits while git writes the files of a branch. Changes that come meanwhile are part of what is built then.
+    /// Waits while git writes the files of a branch. The build that follows includes the changes that are made
+    /// meanwhile.
     async fn wait_for_git(&mut self, cause: &mut Cause, span: &Span) -> Result<Option<Work>, HostError> {
         self.doing(Some(Stage::Build));
         self.shared.entry.set_reason("it is being built: wait for it to come up");
@@ -241,7 +243,7 @@ impl Worker {
         }
     }
 
-    /// Waits for what may come back in a moment.
+    /// Waits a moment, because missing files may come back.
     async fn pause(&mut self) -> Result<Option<Work>, HostError> {
         let pause = sleep(GRACE);
         tokio::pin!(pause);
@@ -259,14 +261,14 @@ impl Worker {
         }
     }
 
-    /// Whether the build that runs is pointless now.
+    /// Whether the change supersedes the running build.
     async fn is_superseded_by(&mut self, change: &Change) -> bool {
         let own = self.context.builder.own_writes(&self.said(), (Moment::During, &change.path));
         let supersedes = match self.overlap.judge(change, own) {
             Verdict::Included | Verdict::Held => false,
             Verdict::Supersedes => true,
             Verdict::SupersedesIfItLasts => {
-                // A file that is written in pieces is whole again.
+                // A file that is written in pieces is complete after this time.
                 sleep(CLOCK_GRAIN).await;
                 !self.overlap.is_as_before(&change.path)
             }
@@ -277,8 +279,8 @@ impl Worker {
         supersedes
     }
 
-    /// Whether what takes no build is still being put into the plugin's folder: it is not there or not whole, and has changed
-    /// a moment ago.
+    /// Whether a library that is used without a build is still being copied into the plugin's folder: it is missing or
+    /// incomplete, and it or the manifest has changed a moment ago.
     fn is_on_its_way(&self, built: &Result<Built, ReloadError>) -> bool {
         let manifest = self.said();
         if self.is_missing() {
@@ -292,7 +294,7 @@ impl Worker {
             Err(_) => return false,
             Ok(built) => built.artifact.clone(),
         };
-        // The manifest may be what is still being written, and name it in the end.
+        // The manifest may be incomplete, too, and name another file in the end.
         let changed = [&path, &manifest.file].into_iter().filter_map(|path| changed_at(path)).max();
         let age = changed.and_then(|changed| SystemTime::now().duration_since(changed).ok());
         age.is_some_and(|age| age < GRACE) && (built.is_err() || is_cut_off(&path))
@@ -300,7 +302,7 @@ impl Worker {
 
     /// Whether a build may have failed only because files were missing for a moment, or changed while it ran.
     fn may_be_a_moment(&self, before: &Stamps, error: &ReloadError) -> bool {
-        // Who has removed the manifest has removed the plugin, which the host judges.
+        // A missing manifest means that the plugin may have been removed. Discovery decides that.
         if matches!(&*error.cause, ReloadCause::Build(BuildError::TimedOut { .. })) || self.is_missing() {
             return false;
         }
@@ -312,7 +314,7 @@ impl Worker {
         now.lacks_any_of(&self.present) || before.differing(&now).iter().any(is_edited)
     }
 
-    /// Says that there is no end of building a plugin whose build changes its own inputs.
+    /// Warns of each file that every build of the plugin writes with other content, although it is an input.
     pub(super) fn warn_of(&self, settled: &Settled) {
         let Settled::Unstable(paths) = settled else { return };
         for path in paths {

@@ -1,15 +1,17 @@
-//! Changes that are made while a build runs: by someone who edits, or by the build itself.
+//! Changes that are made to files while a build runs, by a user or by the build itself.
 //!
-//! A build that writes below its own inputs must not cut itself short for ever, and no edit may be missed. Who has
-//! written a file cannot be known for sure, so what it holds decides, and a count:
+//! A build that writes below its own inputs must not supersede itself for ever, and no edit may be missed. The host
+//! cannot know for sure who has written a file. So it decides by who may have written the file ([`OwnWrites`]), by the
+//! file's content, and by a count:
 //!
-//! * What nothing of the build writes was edited: the build is superseded.
-//! * What the build script of its own package may write, and holds what it held when the build began, is no change: the
-//!   compiler reads it after the script has ended.
-//! * If it holds something else, the build is superseded, but not more often than [`Overlap::CUTS`] times in a row for one
-//!   folder: from then on such changes wait for the end of the build.
-//! * What holds something else at the end than at the beginning is built once more, but not more often than
-//!   [`Overlap::REPEATS`] times in a row for one file: then the build itself writes it, each time something else.
+//! * If the build cannot have written the file, the change is an edit, and the build is superseded.
+//! * If the build script of the file's own package may have written the file, and the content is what it was when the
+//!   build began, the change does not count: the compiler reads the file after the script has ended.
+//! * If the content is another, the build is superseded, but not more often than [`Overlap::CUTS`] times in a row for
+//!   one folder. From then on, such changes wait for the end of the build.
+//! * If the content at the end of the build is not what it was at the beginning, one more build follows, but not more
+//!   often than [`Overlap::REPEATS`] times in a row for one file. After that, the file counts as one that every build
+//!   writes with other content.
 
 use crate::{
     build::OwnWrites,
@@ -21,41 +23,42 @@ use std::{
     time::SystemTime,
 };
 
-/// What the changes that overlap builds come to.
+/// The changes during the last build, and how often such changes have caused another one.
 #[derive(Debug, Default)]
 pub(super) struct Overlap {
     began: Option<SystemTime>,
     /// When the last build ended by itself.
     ended: Option<SystemTime>,
-    /// The first change of each file since the build began; it holds what the file held then.
+    /// The first change of each file since the build began. Its `before` is the content at that time.
     held: BTreeMap<PathBuf, Change>,
-    /// Those that may have been read while they held something else, whatever they hold at the end.
+    /// The files that the compiler may have read while they had another content. They count, whatever their content is
+    /// at the end.
     doubtful: BTreeSet<PathBuf>,
-    /// How often changes in each folder have cut a build short since the last edit outside of builds.
+    /// For each folder, how many builds its changes have superseded since the last change that was certainly an edit.
     cuts: BTreeMap<PathBuf, u32>,
-    /// How often each file was the cause of one more build since then.
+    /// For each file, how many additional builds it has caused since then.
     repeats: BTreeMap<PathBuf, u32>,
-    /// The files that every build writes with other content. That was reported.
+    /// The files that every build writes with other content, which was reported.
     unstable: BTreeSet<PathBuf>,
 }
 
 /// What a change means for the build that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The build reads what the file holds now.
+    /// The file is older than the build, so the build reads its present content.
     Included,
-    /// Whether it matters is known when the build has ended.
+    /// The end of the build decides whether the change matters.
     Held,
-    /// It was an edit.
+    /// The change was an edit: the build is superseded.
     Supersedes,
-    /// It was an edit, unless the file holds in a moment what it held before.
+    /// The change was an edit, unless the file has its former content again a moment later.
     SupersedesIfItLasts,
 }
 
 /// What is to be done about changes that were held.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Settled {
-    /// The build has read what there is.
+    /// Nothing: the build has read the present content.
     Nothing,
     /// Build once more, for this change.
     Repeat(Change),
@@ -64,14 +67,14 @@ pub(super) enum Settled {
 }
 
 impl Overlap {
-    /// How often changes in a folder that a build script may write to cut builds short, in a row.
+    /// How many builds in a row are superseded by changes in a folder that a build script may write to.
     const CUTS: u32 = 2;
     /// How often a file that a build may have written itself causes one more build, in a row.
     const REPEATS: u32 = 2;
 
     pub(super) fn build_begins(&mut self, now: SystemTime) {
         if self.ended.is_some() {
-            // What the last build has left as it was is not written by every build: someone has edited it.
+            // Not every build writes a file that the last build has left as it was: a user has edited that file.
             self.repeats.retain(|path, _| self.held.contains_key(path));
             self.unstable.retain(|path| self.held.contains_key(path));
         }
@@ -85,7 +88,7 @@ impl Overlap {
         self.began
     }
 
-    /// Takes in a change while the build runs.
+    /// Judges a change that is reported while the build runs.
     pub(super) fn judge(&mut self, change: &Change, own: OwnWrites) -> Verdict {
         if self.is_older_than_the_build(&change.path) {
             return Verdict::Included;
@@ -113,7 +116,7 @@ impl Overlap {
         }
     }
 
-    /// Notes that a change has cut the build short.
+    /// Counts that a change has superseded the build.
     pub(super) fn cuts(&mut self, change: &Change, own: OwnWrites) {
         match own {
             OwnWrites::Possible | OwnWrites::Unordered => {
@@ -138,7 +141,7 @@ impl Overlap {
         self.held.get(path).is_some_and(|held| held.before == Some(Content::of(path)))
     }
 
-    /// Takes in that the build has ended by itself. Returns what follows from the changes that were held.
+    /// Records that the build has ended without being superseded. Returns what the held changes require.
     pub(super) fn build_ends(&mut self, now: SystemTime) -> Settled {
         self.ended = Some(now);
         let paths: Vec<_> = self.held.keys().cloned().collect();
@@ -147,7 +150,8 @@ impl Overlap {
         self.settle(changed)
     }
 
-    /// Takes in a change that is reported while no build runs. It may have been made while the last one ran.
+    /// Judges a change that is reported while no build runs. The last build may have been running when the change was
+    /// made.
     pub(super) fn judge_late(&mut self, change: &Change, own: OwnWrites) -> Settled {
         let path = &change.path;
         let Some(ended) = self.ended else { return self.repeat(change) };
@@ -185,7 +189,7 @@ impl Overlap {
         }
     }
 
-    /// Someone has edited something: what builds write is counted from here.
+    /// Records that a user has edited a file: the counts begin again.
     pub(super) fn edited(&mut self) {
         self.cuts.clear();
         self.repeats.clear();
@@ -196,17 +200,17 @@ impl Overlap {
         Settled::Repeat(change.clone())
     }
 
-    /// Whether a file became what it is before the build began. One of the folders above it may have been moved since,
-    /// which leaves the file's own times as they are.
+    /// Whether the file and all folders above it have last changed before the build began. The folders count because a
+    /// move of a folder does not change the times of the files in it.
     fn is_older_than_the_build(&self, path: &Path) -> bool {
-        // A clock that was set back proves nothing.
+        // If the clock was set back since the build began, the times prove nothing.
         let Some(began) = self.began.filter(|began| *began <= SystemTime::now()) else { return false };
         let is_older = |path: &Path| changed_at(path).is_some_and(|changed| changed + CLOCK_GRAIN < began);
         path.ancestors().all(is_older)
     }
 }
 
-/// Whether a file became what it is after that time.
+/// Whether the file has changed after `time`. Without a usable time, the answer is yes.
 fn is_later(path: &Path, time: SystemTime) -> bool {
     time > SystemTime::now() || changed_at(path).is_none_or(|changed| changed > time)
 }
@@ -227,7 +231,7 @@ mod tests {
     }
 
     impl Bench {
-        /// A build that begins after all files are written.
+        /// An empty folder `pb`, and a build that has just begun.
         fn new() -> Self {
             let mut bench = Self { overlap: Overlap::default(), dir: tempfile::tempdir().unwrap() };
             fs::create_dir(bench.path("pb")).unwrap();
@@ -243,7 +247,7 @@ mod tests {
             self.dir.path().join(name)
         }
 
-        /// Writes a file, and gives what the watcher would report of it.
+        /// Writes a file, and returns the change that the watcher would report.
         fn write(&self, name: &str, content: &str) -> Change {
             let path = self.path(name);
             let before = Some(Content::of(&path));
@@ -252,7 +256,7 @@ mod tests {
             Change { plugin, path, saved_at: SystemTime::now(), what: What::Source, before }
         }
 
-        /// A build in which a script writes this file while it may.
+        /// Runs a build in which this file is written at a time at which the build script may write it.
         fn build_that_writes(&mut self, name: &str, content: &str) -> (Verdict, Settled) {
             self.begin();
             let change = self.write(name, content);

@@ -1,4 +1,5 @@
-//! The kernel's resource limits of this process.
+//! The kernel's resource limits of this process. The host sets further limits with a cgroup, in
+//! `host/runtime/src/load/process/cgroup.rs`.
 
 use replug_wire::{Failure, Limits};
 use rustix::{
