@@ -1,5 +1,5 @@
-//! Makes an instance of an artifact, in this process or a child process, as its mode and its crash history allow.
-//! Before that, tries the artifact in a trial.
+//! Tries an artifact in a trial. Then makes an instance of it, in this process or a child process, as its mode and its
+//! crash history allow.
 
 use crate::{
     artifact::{Artifact, Facts},
@@ -29,20 +29,20 @@ use std::{
 pub(crate) enum Place {
     /// In this process.
     Inside,
-    /// In a child process: because its manifest says so, or for another reason.
+    /// In a child process. Without a [`Moved`], the manifest asks for that.
     Outside(Option<Moved>),
 }
 
 /// Why a version with `mode = "auto"` runs in a child process.
 #[derive(Debug)]
 pub(crate) enum Moved {
-    /// It has crashed.
+    /// The artifact has crashed before.
     Crashed(Demotion),
-    /// It would exceed a limit of this process.
+    /// The artifact would exceed a limit of this process.
     Unaffordable(PreflightError),
-    /// The dynamic loader has not enough static thread-local storage for it in this process.
+    /// The dynamic loader has too little static thread-local storage left for the artifact in this process.
     NoRoom(LoadError),
-    /// A panic in it would end this process.
+    /// A panic in the plugin would end this process.
     PanicAborts,
 }
 
@@ -89,7 +89,7 @@ impl Place {
         }
     }
 
-    /// Why it does not run where its manifest asks for.
+    /// Why the version does not run where its manifest asks for.
     pub(crate) fn moved(self) -> Option<Moved> {
         match self {
             Self::Inside => None,
@@ -98,7 +98,7 @@ impl Place {
     }
 }
 
-/// Whether a plugin of that mode may run in a child process.
+/// Whether a plugin of this mode may run in a child process although it prefers the host's process.
 pub(crate) fn can_move(context: &Context, mode: Mode) -> bool {
     mode == Mode::Auto && context.program.is_ok()
 }
@@ -110,7 +110,7 @@ pub(crate) struct Candidate<'a> {
     pub(crate) artifact: &'a Artifact,
     pub(crate) facts: &'a Facts,
     pub(crate) place: Place,
-    /// The private copy. It is used for the trial, and loaded.
+    /// The private copy of the artifact. The trial uses it, and then the same copy is loaded.
     pub(crate) copy: &'a Path,
 }
 
@@ -118,9 +118,9 @@ const SAVING_FOR_TRIAL: Overdue =
     Overdue { stage: Stage::Preflight, step: Step::Save, rest: "the previous version keeps serving" };
 
 impl Candidate<'_> {
-    /// Runs the version through all steps of its start in a throwaway process, if its manifest wants that, this program
-    /// can do it, and the version has not passed before. The trial also tells whether a panic in it unwinds, which may
-    /// change where it runs.
+    /// Runs the version through all steps of its start in a throwaway process, if the manifest wants a trial, this
+    /// program can run one, and the version has not passed one before. The trial also tells whether a panic in the
+    /// plugin unwinds, which may change where the version runs.
     pub(crate) fn try_out(&mut self) -> Result<(), ReloadCause> {
         let reload = &self.job.manifest.reload;
         if self.context.program.is_err() || reload.preflight == Trial::Off {
@@ -154,7 +154,7 @@ impl Candidate<'_> {
         self.learn(found)
     }
 
-    /// It passed its trial and does not start: the verdict is removed.
+    /// Removes the verdict of a version that passed its trial and did not start.
     pub(crate) fn doubt(&self) {
         self.context.verdicts.forget(&self.tried());
     }
@@ -184,7 +184,7 @@ impl Candidate<'_> {
         }
     }
 
-    /// Moves it to a child process because it cannot run in this one; returns the error if it may not move.
+    /// Moves the version to a child process because it cannot run in this one. Returns the error if it may not move.
     fn move_out(&mut self, why: (LoadError, fn(LoadError) -> Moved)) -> Result<(), ReloadCause> {
         let (error, moved) = why;
         if !can_move(self.context, self.job.manifest.mode) {
@@ -198,7 +198,7 @@ impl Candidate<'_> {
     pub(crate) fn bring_up(&mut self) -> Result<Arc<Live>, ReloadCause> {
         let live = match self.place {
             Place::Inside => match self.bring_in() {
-                // It turns out, without a trial, that it must not be in this process.
+                // There was no trial, so only the load shows that the version must not be in this process.
                 Err(ReloadCause::Load(error @ LoadError::NoStaticTls { .. })) => {
                     self.move_out((error, Moved::NoRoom))?;
                     self.bring_up_outside()?
@@ -234,7 +234,7 @@ impl Candidate<'_> {
         Live::load_in_child(self.identity(), &self.job.entry, child)
     }
 
-    /// What its process is started with.
+    /// The settings with which the child process is started.
     fn start(&self, on_death: Box<dyn FnOnce(Death, String) + Send>) -> Result<Start<'_>, ReloadCause> {
         Ok(Start {
             program: self.context.program.as_ref().map_err(Clone::clone)?,

@@ -1,8 +1,8 @@
-//! Saved states on disk, one for each plugin, for its next instance. A saved state is either a checkpoint, in case the
-//! host or the plugin's process crashes, or the state that was saved at a stop.
+//! Saved states on disk, one for each plugin, for the plugin's next instance. A saved state is either a checkpoint, in
+//! case the host or the plugin's process crashes, or the state that was saved at a stop.
 //!
-//! A file exists completely or not at all. Only the host that keeps the plugin's [record](crate::record) reads and writes
-//! it.
+//! Each file is written completely or not at all. Only the host that keeps the plugin's [record](crate::record) reads
+//! and writes its saved state.
 
 use crate::{
     atomic_file::{self, Durability},
@@ -57,7 +57,8 @@ impl Checkpoints {
         }
     }
 
-    /// Stores a state, replacing the previous one. It survives the process, but maybe not a power failure.
+    /// Stores a state, replacing the previous one. The file survives the end of the process, but maybe not a power
+    /// failure.
     ///
     /// # Errors
     ///
@@ -66,7 +67,7 @@ impl Checkpoints {
         self.write(id, saved, Durability::Process)
     }
 
-    /// Like [`Checkpoints::keep`], and waits until it survives a power failure, too.
+    /// Like [`Checkpoints::keep`], but waits until the file would survive a power failure.
     ///
     /// # Errors
     ///
@@ -82,9 +83,9 @@ impl Checkpoints {
 
     /// Removes the saved state of this plugin.
     pub(crate) fn remove(&self, id: &PluginId) {
-        // If this fails, the file stays; a damaged one is reported when it is read.
+        // If this fails, the file stays. A damaged file is reported when it is read.
         let _ = fs::remove_file(self.path(id));
-        // Fails if the folder holds other states, as it should.
+        // Removes the folder only if it is empty.
         let _ = fs::remove_dir(&self.dir);
     }
 

@@ -1,8 +1,8 @@
-//! Artifacts that have crashed a host, and what follows: they run in a child process, or not at all.
+//! Artifacts that have crashed a host. From then on, they run in a child process, or not at all.
 //!
-//! A crash cannot be prevented, but its record names the plugin. The next host reads that and notes the artifact in its
-//! state folder. From then on, this artifact does not run in a host's process again. Another artifact of the same
-//! plugin may.
+//! The host cannot prevent a crash, but its crash record names the plugin. The next host reads the crash record and
+//! notes the artifact in its state folder. From then on, no host runs this artifact in its own process. Another
+//! artifact of the same plugin may run there.
 
 use crate::{
     atomic_file::{self, Durability},
@@ -28,11 +28,12 @@ const REMEMBERED: usize = 32;
 pub struct Demotion {
     /// The artifact.
     pub digest: Digest,
-    /// The method in which it crashed the host, or the step of its life; `None` if it crashed in a child process.
+    /// The method in which the artifact crashed the host, or the step of its life; `None` if it crashed in a child
+    /// process.
     pub method: Option<String>,
-    /// The line of its source that crashed the host, such as `src/lib.rs:12`, if that is known.
+    /// The line of the artifact's source that crashed the host, such as `src/lib.rs:12`, if that is known.
     pub line: Option<String>,
-    /// The signal; `None` if it called `exit`.
+    /// The signal; `None` if the artifact called `exit`.
     pub signal: Option<String>,
     /// When the crash was detected, as RFC 3339 in UTC.
     pub at: String,
@@ -44,9 +45,9 @@ pub struct Demotion {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Treatment {
-    /// It runs in a child process.
+    /// The artifact runs in a child process.
     Process,
-    /// It does not run until the user starts it.
+    /// The artifact does not run until the user starts the plugin.
     Quarantined,
 }
 
@@ -85,7 +86,7 @@ impl Demotion {
         Self { digest, method, line, signal, at, what }
     }
 
-    /// The event that reports it.
+    /// The event that reports this demotion.
     pub(crate) fn event(&self) -> EventKind {
         let Self { method, line, signal, .. } = self.clone();
         let reason = self.to_string();
@@ -101,12 +102,12 @@ impl Demotion {
 pub(crate) struct Demotions {
     dir: PathBuf,
     known: Mutex<BTreeMap<PluginId, Vec<Demotion>>>,
-    /// The crashes that this host has detected, and reports when it is up.
+    /// The crashes that this host has detected. It reports them when it is up.
     news: Mutex<BTreeSet<(PluginId, Digest)>>,
 }
 
 impl Demotions {
-    /// Reads them. Ignores an unreadable file, with a warning.
+    /// Reads the recorded demotions. Ignores an unreadable file, with a warning.
     pub(crate) fn read(dir: PathBuf) -> Self {
         let mut known = BTreeMap::new();
         for file in fs::read_dir(&dir).into_iter().flatten().flatten().map(|entry| entry.path()) {
@@ -128,8 +129,8 @@ impl Demotions {
         self.known.lock().get(id)?.iter().find(|it| it.digest == digest).cloned()
     }
 
-    /// Whether a crash of the artifact is about to be reported anyway. Returns true only once: after that, it has to be
-    /// reported again.
+    /// Whether this host will report the crash of the artifact when it is up. Returns true only once: after that, the
+    /// crash has to be reported again.
     pub(crate) fn is_news(&self, id: &PluginId, digest: Digest) -> bool {
         self.news.lock().remove(&(id.clone(), digest))
     }

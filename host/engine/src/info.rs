@@ -36,23 +36,23 @@ pub struct PluginInfo {
     pub runs_in: Option<Mode>,
     /// The pid of its process, if it runs in a child process.
     pub process_id: Option<u32>,
-    /// What that process uses now.
+    /// What the child process uses now.
     pub process: Option<ProcessUsage>,
-    /// The limits of that process, and those of `[limits]` that are not in force. If the serving generation runs in the
-    /// host's process, none is in force.
+    /// The limits of the child process that are in force, and those of `[limits]` that are not. If the serving
+    /// generation runs in the host's process, none is in force.
     pub limits: Option<LimitsInForce>,
-    /// How often its process was restarted after it had ended unexpectedly.
+    /// How often the child process was restarted after it had ended unexpectedly.
     pub restarts: u64,
-    /// The private memory of the serving generation's library in the host's process, in bytes; `None` if it is in
-    /// another process.
+    /// The private memory of the serving generation's library in the host's process, in bytes; `None` if the library is
+    /// in another process.
     pub private_bytes: Option<u64>,
     /// Its folder.
     pub path: PathBuf,
     /// Its status.
     pub status: Status,
-    /// Details of the status: what it does, or what went wrong; may be empty.
+    /// Details of the status: what the plugin does, or what went wrong. May be empty.
     pub detail: String,
-    /// Whether it does not serve yet, and is about to.
+    /// Whether the plugin does not serve yet, and is about to.
     #[serde(default)]
     pub coming_up: bool,
     /// The generation that serves.
@@ -65,9 +65,9 @@ pub struct PluginInfo {
     pub uptime_s: Option<f64>,
     /// Calls that have ended, of all generations.
     pub calls: u64,
-    /// Those of them that returned no value.
+    /// Of the ended calls, those that returned no value.
     pub failures: u64,
-    /// The same by kind of failure.
+    /// The failures by kind.
     #[serde(default)]
     pub failed: Failures,
     /// Calls that run on the serving generation.
@@ -77,11 +77,11 @@ pub struct PluginInfo {
 /// A version of a plugin that has served, and may serve again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version {
-    /// The first generation that it served as.
+    /// The first generation as which the artifact served.
     pub generation: Generation,
     /// The artifact.
     pub digest: Digest,
-    /// The generation that it serves as now, if it does.
+    /// The generation as which the artifact serves now, if it does.
     pub serves_as: Option<Generation>,
 }
 
@@ -102,19 +102,19 @@ impl Version {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// It serves, and no call runs.
+    /// The plugin serves, and no call runs.
     Ready,
-    /// It serves, and calls run.
+    /// The plugin serves, and calls run.
     Running,
-    /// It was stopped.
+    /// The plugin was stopped.
     Stopped,
-    /// It failed to start, or its process has crashed and was not restarted yet.
+    /// The plugin failed to start, or its process has crashed and was not restarted yet.
     Error,
-    /// It was not started yet; an artifact exists.
+    /// The plugin was not started yet; an artifact exists.
     Available,
-    /// It was not started yet; only the source exists.
+    /// The plugin was not started yet; only the source exists.
     SourceOnly,
-    /// It was not started yet, and cannot be: neither source nor artifact exists.
+    /// The plugin was not started yet, and cannot be: neither source nor artifact exists.
     Incomplete,
 }
 

@@ -37,7 +37,7 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub(crate) struct ConfigState {
     pub(crate) now: Arc<HostConfig>,
-    /// The keys whose values have changed and take effect at the next start.
+    /// The keys whose changed values take effect at the next start.
     pub(crate) pending: Vec<String>,
     /// Why the latest configuration was rejected, if it was.
     pub(crate) refused: Option<String>,
@@ -85,7 +85,7 @@ pub fn artifacts_dir(state_dir: &Path) -> PathBuf {
 static COPIES: AtomicU64 = AtomicU64::new(1);
 
 impl StateDir {
-    /// Creates the folders, and removes what ended processes have left, after `last_look` has seen each of their run
+    /// Creates the folders. Removes what ended processes have left, after `last_look` has seen each of their run
     /// folders.
     pub(crate) fn create(root: &Path, last_look: impl FnMut(&Path)) -> io::Result<Self> {
         fs::create_dir_all(root)?;
@@ -109,7 +109,7 @@ impl StateDir {
         self.run.path()
     }
 
-    /// The folder itself.
+    /// The state folder.
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }

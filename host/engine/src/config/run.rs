@@ -90,7 +90,7 @@ impl RunDir {
         Ok(())
     }
 
-    /// Whether the folder exists, and is this host's.
+    /// Whether the folder exists and belongs to this host.
     fn is_there(&self) -> bool {
         let lock = self.lock.lock();
         let is_own = |it: fs::Metadata| lock.as_ref().is_some_and(|lock| lock.identity == identity(&it));
@@ -103,9 +103,9 @@ impl RunDir {
 
     /// Removes the folder. Mapped files stay mapped.
     pub(super) fn remove(&self) {
-        // If it is gone, a host in another container may have one of the same name.
+        // If this host's folder is gone, a host in another container may have a folder of the same name.
         if self.is_there() {
-            // The next host removes what cannot be removed now.
+            // The next host removes files that cannot be removed now.
             let _ = fs::remove_dir_all(&self.path);
         }
     }
@@ -120,7 +120,7 @@ impl Drop for RunDir {
     }
 }
 
-/// Creates a folder with a name that no other has. The number in it is for the user.
+/// Creates a folder with an unused name. The number in the name is for the user.
 fn new_dir(runs: &Path) -> io::Result<PathBuf> {
     let mut number = 1_u64;
     loop {

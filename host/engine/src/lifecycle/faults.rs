@@ -1,39 +1,40 @@
-//! What is wrong with a plugin: each kind is put right by something else.
+//! What is wrong with a plugin, by kind. Each kind of fault is repaired by something else.
 
 use super::{Because, NotInstalled};
 use crate::id::Digest;
 use std::time::Instant;
 
-/// Who has chosen a configuration.
+/// The origin of a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
     /// The author, in the manifest.
     Edit,
-    /// Someone who asked the host, and is answered.
+    /// A user or client, through an order, which is answered.
     Order,
 }
 
-/// What is wrong.
+/// The faults of a plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Faults {
-    /// Why the manifest cannot be read: the one before is in force. No version that serves puts that right.
+    /// Why the manifest cannot be read. The previous one is in force. A version that serves does not repair this.
     manifest: Option<String>,
-    /// Why a manifest was refused that could be read. The previous one is in force.
+    /// Why a readable manifest was rejected. The previous one is in force.
     words: Option<String>,
-    /// Why the newest source does not serve. Another version that does puts nothing right.
+    /// Why the newest source does not serve. Another version that serves does not repair this.
     source: Option<SourceFault>,
-    /// What went wrong last, if that is none of these.
+    /// The last other failure.
     other: Option<String>,
-    /// A build has failed while the manifest was missing. It counts from then on, unless the plugin is gone.
+    /// A build has failed while the manifest was missing. The failure counts from this time on, unless the plugin is
+    /// gone by then.
     unclear: Option<Instant>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct SourceFault {
     text: String,
-    /// The artifact that was refused, if it came to one since the last build began.
+    /// The artifact that was rejected, if a build has produced one since the last build began.
     artifact: Option<Digest>,
-    /// Whether it was refused for its configuration: another may be the right one.
+    /// Whether the artifact was rejected because of its configuration. Another configuration may fit.
     is_unfit: bool,
 }
 
@@ -43,7 +44,7 @@ impl Faults {
         Self { manifest, source, ..Self::default() }
     }
 
-    /// What is wrong, the newest first.
+    /// The first fault in the order of `other`, `manifest`, `words` and `source`.
     pub(crate) fn first(&self) -> Option<&String> {
         let source = self.source.as_ref().map(|fault| &fault.text);
         let all = [self.other.as_ref(), self.manifest.as_ref(), self.words.as_ref(), source];
@@ -65,7 +66,7 @@ impl Faults {
         self.source.as_ref().is_some_and(|source| source.is_unfit)
     }
 
-    /// The artifact that the last build gave, if it was refused; and why, if that was for its configuration.
+    /// The artifact of the last build, if it was rejected, and the error, if the configuration was the reason.
     pub(crate) fn refused(&self) -> Option<(Digest, Option<String>)> {
         let SourceFault { text, artifact, is_unfit } = self.source.as_ref()?;
         Some(((*artifact)?, is_unfit.then(|| text.clone())))
@@ -87,7 +88,7 @@ impl Faults {
         (self.words, self.other) = (Some(text), None);
     }
 
-    /// When it is clear whether a build counts that has failed.
+    /// When a failed build that is unclear begins to count.
     pub(super) fn due(&self) -> Option<Instant> {
         self.unclear
     }
@@ -96,7 +97,7 @@ impl Faults {
         self.unclear = Some(until);
     }
 
-    /// An earlier failure no longer counts, if it is not clear that it does.
+    /// Forgets a failed build of which it is unclear whether it counts.
     pub(super) fn forget_unclear(&mut self) {
         self.unclear = None;
     }
@@ -123,20 +124,20 @@ impl Faults {
         }
     }
 
-    /// A version that has served was found to be bad. Its source stays bad.
+    /// Records that a version that has served was bad. Its source stays bad.
     pub(super) fn is_taken_back(&mut self, text: String) {
         self.source = Some(SourceFault::with(text));
     }
 
     pub(super) fn is_quarantined(&mut self, text: String) {
-        // An earlier version that serves instead puts nothing right.
+        // A serving earlier version repairs nothing.
         match self.source {
             None => self.newest_fails(SourceFault::with(text)),
             Some(_) => self.other = Some(text),
         }
     }
 
-    /// A version did not come to serve, which is the newest if it was built.
+    /// Records that a version did not come to serve. If it was built, it is the newest.
     pub(super) fn version_fails(&mut self, is_newest: bool, failed: NotInstalled, configuring: Option<By>) {
         let NotInstalled { text, artifact, because, .. } = failed;
         match because {
@@ -149,8 +150,8 @@ impl Faults {
         }
     }
 
-    /// A version that has served before did not come to serve, or what serves refuses its configuration. An order that is
-    /// refused leaves everything as it was.
+    /// Records that an earlier version did not come to serve, or that the serving version rejects its configuration. A
+    /// rejected order leaves everything as it was.
     pub(super) fn is_refused(&mut self, text: String, configuring: Option<By>) {
         match configuring {
             Some(By::Order) => {}

@@ -1,4 +1,4 @@
-//! Which manifest is in force, which one waits for another instance, and what an edit leaves to do.
+//! The manifest that is in force, the manifest that waits for another instance, and the work that an edit requires.
 
 use super::{By, Effect, Effects, Lifecycle, Policy, Work};
 use crate::manifest::Manifest;
@@ -11,47 +11,48 @@ pub(crate) type Config = Map<String, Value>;
 /// The manifests of a plugin.
 #[derive(Debug)]
 pub(super) enum Manifests {
-    /// The one that was read last is in force.
+    /// The manifest that was read last is in force.
     InForce(Arc<Manifest>),
-    /// It takes another instance to follow the one that was read last. Until such an instance serves, the one before is in
-    /// force as a whole: a version that is started again follows what it was accepted with.
+    /// The manifest that was read last can only be followed by another instance. Until such an instance serves, the
+    /// previous manifest is in force as a whole: a version that is started again follows the manifest with which it was
+    /// accepted.
     Pending { in_force: Arc<Manifest>, latest: Arc<Manifest> },
 }
 
-/// A configuration that was set by an order. It comes before the configuration of the manifest.
+/// A configuration that was set by an order. It takes precedence over the configuration of the manifest.
 #[derive(Debug)]
 pub(super) struct Override {
     config: Config,
-    /// The configuration of the manifest at that time. When the manifest gets another, the order ends.
+    /// The configuration of the manifest at that time. When the manifest has another one, the override ends.
     instead_of: Config,
 }
 
-/// Whether a generation can follow other settings of its process.
+/// Whether a generation can follow changed settings of its process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Settings {
     Open,
-    /// They are those with which it began.
+    /// The settings are those with which the generation began.
     Fixed,
 }
 
 /// Why the manifest was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// The author has edited it.
+    /// The author has edited the manifest.
     Edit,
-    /// Manifests fall back on something else than before.
+    /// The defaults for manifests have changed.
     Defaults,
-    /// The plugin's folder was moved. Whatever else has changed on the way, no one has seen.
+    /// The plugin's folder was moved. Other changes during the move were not seen.
     Moved,
 }
 
-/// What an edit leaves to do.
+/// The work that an edit requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     Nothing,
-    /// A build, of which something new may come, or has to.
+    /// A build, which may or must result in a new generation.
     Build,
-    /// Another instance of what serves, which follows the manifest that was read last.
+    /// Another instance of the serving version, which follows the manifest that was read last.
     Renew,
 }
 
@@ -59,23 +60,23 @@ pub(crate) enum Next {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Edit {
     reading: Reading,
-    /// Whether the manifest before it was not in force.
+    /// Whether the previous manifest was not in force.
     was_pending: bool,
-    /// Whether the plugin is built in another way.
+    /// Whether the edit changes how the plugin is built.
     rebuilds: bool,
 }
 
-/// What a new configuration comes from.
+/// The source of a new configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Origin {
     Edit(Edit),
-    /// An order. This is the configuration of the manifest.
+    /// An order. `instead_of` is the configuration of the manifest.
     Order {
         instead_of: Config,
     },
 }
 
-/// A new configuration that what serves is to take.
+/// A new configuration that the serving generation is to accept.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Configuring {
     origin: Origin,
@@ -98,7 +99,7 @@ impl Manifests {
         }
     }
 
-    /// The one that was read last, whether it is in force or not.
+    /// The manifest that was read last, whether it is in force or not.
     pub(super) fn latest(&self) -> &Arc<Manifest> {
         match self {
             Self::InForce(latest) | Self::Pending { latest, .. } => latest,
@@ -111,7 +112,7 @@ impl Manifests {
 }
 
 impl Lifecycle {
-    /// The manifest was read.
+    /// Judges a manifest that was read.
     pub(super) fn manifest_read(
         &mut self,
         now: Instant,
@@ -139,7 +140,7 @@ impl Lifecycle {
             self.activity.configure_begins(Configuring { origin, manifest: new.clone() });
             return effects.and_then(Some(Work::Configure(new)));
         }
-        // What did not come up before may do so now.
+        // A version that did not come up before may come up now.
         let may_come_up = !serves || more || {
             self.faults.words_apply();
             self.may_come_up(edit)
@@ -147,7 +148,7 @@ impl Lifecycle {
         effects.and_then(Some(Work::GoOn(self.next_after(edit, may_come_up))))
     }
 
-    /// Someone sets another configuration.
+    /// Sets another configuration by an order.
     pub(super) fn configure(&mut self, now: Instant, config: Config, serves: bool) -> Effects {
         let new = Manifest { config: config.clone(), ..(**self.manifests.in_force()).clone() };
         let (new, instead_of) = (Arc::new(new), self.manifests.latest().config.clone());
@@ -160,7 +161,7 @@ impl Lifecycle {
         self.accept(now, new)
     }
 
-    /// What serves has taken its configuration, or has refused it.
+    /// The serving generation has accepted its new configuration, or rejected it.
     pub(super) fn configured(&mut self, now: Instant, taken: bool) -> Effects {
         let Some(Configuring { origin, manifest }) = self.activity.configure_ends() else {
             return Effects::default();
@@ -193,14 +194,14 @@ impl Lifecycle {
         effects
     }
 
-    /// The version that serves does not follow this manifest, for this reason.
+    /// The serving version cannot follow this manifest, for this reason.
     pub(super) fn manifest_refused(&mut self, latest: Arc<Manifest>, text: String) {
         let in_force = self.manifests.in_force().clone();
         self.manifests = Manifests::Pending { in_force, latest };
         self.faults.words_are_refused(text);
     }
 
-    /// The plugin is elsewhere now. A failure at the old place proves nothing for the new one.
+    /// The plugin's folder was moved. A failure at the old place proves nothing about the new one.
     pub(super) fn moved(&mut self, root: &Path, file: &Path) -> Effects {
         self.faults.forget_unclear();
         let at_new_place = |old: &Arc<Manifest>| {
@@ -215,7 +216,7 @@ impl Lifecycle {
         Effects::of([Effect::Publish(self.manifests.in_force().clone())])
     }
 
-    /// The plugin was gone, and is back with this manifest.
+    /// The plugin was removed, and is back with this manifest.
     pub(super) fn returned(&mut self, now: Instant, manifest: Arc<Manifest>) -> Effects {
         self.overrides = None;
         self.accept(now, manifest)
@@ -226,7 +227,7 @@ impl Lifecycle {
         self.overrides = Some(Override { config, instead_of });
     }
 
-    /// A manifest with the configuration that was set by an order, as long as that holds.
+    /// The manifest with the configuration that was set by an order, as long as that order holds.
     fn with_override(&mut self, read: Arc<Manifest>) -> Arc<Manifest> {
         match &self.overrides {
             Some(by_order) if by_order.instead_of == read.config => {
@@ -239,8 +240,8 @@ impl Lifecycle {
         }
     }
 
-    /// Whether a version that is newer than what serves may come up now: because its configuration may fit, or because the
-    /// manifest no longer asks for what was refused.
+    /// Whether a version that is newer than the serving one may come up now: its configuration may fit, or the manifest
+    /// no longer asks for what was rejected.
     fn may_come_up(&self, edit: Edit) -> bool {
         self.faults.is_unfit() || edit.was_pending && self.faults.of_source()
     }

@@ -1,8 +1,8 @@
 //! The last check before a library is opened: whether it would load, and whether this process has the resources for it.
 //!
-//! Judges [`Facts`] only: it opens nothing, and runs nothing of the plugin. If it rejects a version, the previous
-//! generation keeps serving. It enforces the limits of the process, with messages that say what to do, because beyond
-//! them std aborts the process: when no thread-local key is free, for example.
+//! This module judges [`Facts`] only: it opens nothing, and runs nothing of the plugin. If it rejects a version, the
+//! previous generation keeps serving. It enforces the limits of the process, with messages that say what to do. Beyond
+//! these limits, std aborts the process, for example when no thread-local key is free.
 
 #[cfg(test)]
 mod tests;
@@ -31,7 +31,7 @@ pub struct Budget {
     pub tls_keys_used: usize,
     /// How many thread-local keys a process can have.
     pub tls_keys_limit: usize,
-    /// How many of them are reserved for the host and its libraries.
+    /// How many thread-local keys are reserved for the host and its libraries.
     pub tls_keys_reserve: usize,
     /// Memory that loaded generations use for as long as they are mapped, in bytes: the sum of their
     /// [`Facts::private_bytes`].
@@ -41,7 +41,7 @@ pub struct Budget {
     /// Static thread-local storage that loaded generations use in each thread, in bytes: the sum of their
     /// [`Facts::static_tls_bytes`].
     pub static_tls_used: u64,
-    /// The limit of that, in bytes.
+    /// The limit of static thread-local storage, in bytes.
     pub static_tls_limit: u64,
 }
 
@@ -52,8 +52,8 @@ impl Budget {
     pub const TLS_KEYS_RESERVE: usize = 64;
     /// 1 GiB: ten thousand generations of a plugin of ordinary size.
     pub const BYTES_LIMIT: u64 = 1 << 30;
-    /// What glibc reserves for libraries that are opened later (`glibc.rtld.optional_static_tls`), by default. It has
-    /// some 1,000 bytes beyond that, which are left to the host's own libraries.
+    /// The static thread-local storage that glibc reserves by default for libraries that are opened later
+    /// (`glibc.rtld.optional_static_tls`). Some 1,000 bytes beyond that are left to the host's own libraries.
     pub const STATIC_TLS_LIMIT: u64 = crate::load::in_process::STATIC_TLS_LIMIT;
 }
 
@@ -76,7 +76,7 @@ impl Default for Budget {
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum PreflightError {
-    /// It has no root module.
+    /// The artifact has no root module.
     #[error(
         "{} is not a replug plugin: it has no root module; depend on `replug-api` and write `replug_api::export!(Type: Interface);`",
         path.display()
@@ -85,13 +85,13 @@ pub enum PreflightError {
         /// The artifact.
         path: PathBuf,
     },
-    /// Its root module exports no plugin.
+    /// The artifact's root module exports no plugin.
     #[error("{} exports no plugin: write `replug_api::export!(Type: Interface);` in its crate, once", path.display())]
     NothingExported {
         /// The artifact.
         path: PathBuf,
     },
-    /// A library that it needs is missing.
+    /// A library that the artifact needs is missing.
     #[error(
         "{} needs `{library}`, which was not found (searched {}); install it, or add its folder to the plugin's runpath or to LD_LIBRARY_PATH",
         path.display(), list(sought)
@@ -104,7 +104,7 @@ pub enum PreflightError {
         /// The folders that were searched.
         sought: Vec<PathBuf>,
     },
-    /// It would return memory to an allocator that did not allocate it.
+    /// The artifact would return memory to an allocator that did not allocate it.
     #[error(
         "{} mixes two allocators: it has a `#[global_allocator]` and links the shared libstd, which keeps to its own; memory that one takes and the other gives back ends the process: link it with its own copy of std (without `-C prefer-dynamic`), or remove the `#[global_allocator]`",
         path.display()
@@ -113,7 +113,7 @@ pub enum PreflightError {
         /// The artifact.
         path: PathBuf,
     },
-    /// Its manifest asks to unmap it, but it is linked so that it cannot be.
+    /// The manifest asks to unmap the artifact, but the way in which it is linked prevents that.
     #[error(
         "{} is linked with `-z nodelete` and can never be unloaded, but the manifest sets `unload = \"verified\"`: link it without the flag, or set `unload = \"never\"`",
         path.display()
@@ -122,7 +122,7 @@ pub enum PreflightError {
         /// The artifact.
         path: PathBuf,
     },
-    /// It would use thread-local keys that are needed elsewhere.
+    /// The artifact would use thread-local keys that are needed elsewhere.
     #[error(
         "{} was not loaded: {used} of {limit} thread-local keys are in use and {reserve} are reserved; it is linked with its own copy of std, and each copy uses keys that are never given back; let replug build it, so that it links the shared libstd, or restart the host",
         path.display()
@@ -137,7 +137,7 @@ pub enum PreflightError {
         /// Keys that are reserved.
         reserve: usize,
     },
-    /// It would use static thread-local storage that is needed elsewhere.
+    /// The artifact would use static thread-local storage that is needed elsewhere.
     #[error(
         "{} was not loaded: it needs {wanted} bytes of static thread-local storage, earlier generations keep {used}, and {limit} is the limit; compile its C code with `-ftls-model=global-dynamic`, restart the host, or start it with more: GLIBC_TUNABLES=glibc.rtld.optional_static_tls={}",
         path.display(), limit.saturating_mul(8)
@@ -152,7 +152,7 @@ pub enum PreflightError {
         /// The limit, in bytes.
         limit: u64,
     },
-    /// It would use too much memory.
+    /// The artifact would use too much memory.
     #[error(
         "{} was not loaded: earlier generations keep {}, it takes {}, and {} is the limit; restart the host, raise the limit, or set `unload = \"verified\"` in manifests of plugins that may be unmapped",
         path.display(), mebibytes(*retained), mebibytes(*wanted), mebibytes(*limit)
@@ -175,9 +175,9 @@ crate::readable::readable!(PreflightError);
 ///
 /// # Errors
 ///
-/// - [`PreflightError::NotAPlugin`], [`PreflightError::NothingExported`]: it has nothing to load;
-/// - [`PreflightError::MissingLibrary`], [`PreflightError::MixesAllocators`], [`PreflightError::NeverUnloads`]: it
-///   cannot be loaded as its manifest asks.
+/// - [`PreflightError::NotAPlugin`], [`PreflightError::NothingExported`]: the artifact has no plugin to load;
+/// - [`PreflightError::MissingLibrary`], [`PreflightError::MixesAllocators`], [`PreflightError::NeverUnloads`]: the
+/// artifact cannot be loaded as its manifest asks.
 pub fn check(artifact: &Artifact, facts: &Facts, unload: Unload) -> Result<(), PreflightError> {
     is_plugin(&artifact.copy_of, facts)?;
     let needed = facts.needed.iter().map(|needed| (&artifact.copy_of, needed));
@@ -212,8 +212,8 @@ fn is_plugin(path: &Path, facts: &Facts) -> Result<(), PreflightError> {
 ///
 /// # Errors
 ///
-/// [`PreflightError::OutOfTlsKeys`], [`PreflightError::OutOfMemoryBudget`], [`PreflightError::OutOfStaticTls`]: it has
-/// not.
+/// [`PreflightError::OutOfTlsKeys`], [`PreflightError::OutOfMemoryBudget`], [`PreflightError::OutOfStaticTls`]: a
+/// resource is exhausted.
 pub fn afford(artifact: &Artifact, facts: &Facts, budget: &Budget) -> Result<(), PreflightError> {
     let path = &artifact.copy_of;
     let Budget { tls_keys_used: used, tls_keys_limit: limit, tls_keys_reserve: reserve, .. } = *budget;
@@ -229,8 +229,8 @@ pub fn afford(artifact: &Artifact, facts: &Facts, budget: &Budget) -> Result<(),
             limit: budget.bytes_limit,
         });
     }
-    // The first one is tried however much it needs: the loader knows what is available, and rejects it before it runs
-    // anything.
+    // If no static thread-local storage is in use yet, any amount is tried: the loader knows what is available, and
+    // rejects the library before it runs anything.
     let (used, wanted) = (budget.static_tls_used, facts.static_tls_bytes);
     if wanted > 0 && used > 0 && used.saturating_add(wanted) > budget.static_tls_limit {
         return Err(PreflightError::OutOfStaticTls {

@@ -103,14 +103,14 @@ impl Records {
     /// Claims the folder of a plugin for this host. Returns whether that succeeded.
     fn claim(&self, dir: &Path) -> io::Result<bool> {
         fs::create_dir_all(dir)?;
-        // No other host may look between the check and the claim.
+        // No other host may check the folder between this host's check and its claim.
         let alone = File::open(dir.parent().unwrap_or(dir))?;
         flock(&alone, FlockOperation::LockExclusive)?;
         if self.is_claimed(dir) {
             return Ok(true);
         }
         let host = fs::read_to_string(dir.join(HOST)).ok();
-        // The file may contain anything, such as a path elsewhere.
+        // The claim file may contain anything, such as a path to another folder.
         let run = host.filter(|name| Path::new(name).file_name().is_some_and(|it| it == name.as_str()));
         if run.is_some_and(|name| (self.host_lives)(&self.run.with_file_name(name))) {
             return Ok(false);
@@ -136,7 +136,7 @@ impl Records {
             match record {
                 Ok(record) => named.extend(record.names()),
                 Err(RecordError::OtherFormat(_)) => return None,
-                // No host can use it.
+                // No version of replug can use a damaged record.
                 Err(_) => {}
             }
         }
@@ -209,7 +209,7 @@ pub(crate) struct Kept {
     record: Record,
     /// The record as it is on disk.
     written: Option<Record>,
-    /// `None` if it is not to be written.
+    /// `None` if the record is not to be written.
     dir: Option<PathBuf>,
     records: Records,
 }
@@ -244,7 +244,7 @@ impl Kept {
         let Some(dir) = self.dir.clone().filter(|_| self.written.as_ref() != Some(&self.record)) else {
             return;
         };
-        // The disk may be slow, and this thread of the runtime has other tasks.
+        // The disk may be slow, and the other tasks on this thread of the runtime must not wait for it.
         match tokio::task::block_in_place(|| self.write(&dir)) {
             Ok(()) => self.written = Some(self.record.clone()),
             Err(error) => tracing::error!(

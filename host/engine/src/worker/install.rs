@@ -27,16 +27,16 @@ use tracing::Span;
 /// A version that is to serve, and the manifest that it is to follow.
 type Offer = (Source, Arc<Manifest>);
 
-/// One attempt to install a version, when it has ended.
+/// An attempt to install a version that has ended.
 struct Attempt {
     how: How,
-    /// The generation that served when it began.
+    /// The generation that served when the attempt began.
     before: Option<Generation>,
-    /// The artifact, if it came to one.
+    /// The artifact, if the attempt got as far as one.
     artifact: Option<Digest>,
     /// The version that was stopped to make room.
     stopped: Option<Stopped>,
-    /// Whether the generation has served, for whoever receives its death.
+    /// Whether the new generation has served. Whoever receives its death reads this.
     served: Arc<AtomicBool>,
     stages: Stages,
     span: Span,
@@ -46,12 +46,12 @@ struct Attempt {
 struct Failed {
     error: ReloadError,
     stopped: Option<Stopped>,
-    /// What the lifecycle asks for.
+    /// The work that the lifecycle asks for next.
     next: Option<Work>,
 }
 
 impl Worker {
-    /// Lets an artifact serve and follow this manifest, and reports how that went.
+    /// Makes an artifact serve under this manifest, and reports the result.
     pub(super) async fn install(
         &mut self,
         offer: Offer,
@@ -77,8 +77,8 @@ impl Worker {
         Err(failed.error.into())
     }
 
-    /// Starts the version again that was stopped for one that did not come up, and returns for how many milliseconds calls
-    /// have waited. If it does not come up either, the plugin does not run, and calls report why.
+    /// Starts the version again that was stopped for one that did not come up. Returns for how many milliseconds calls
+    /// have waited. If the version does not come up either, the plugin does not run, and calls report why.
     async fn bring_back(&mut self, stopped: Stopped, work: Work) -> Result<f64, String> {
         let earlier = (Source::Stored(stopped.digest), self.manifest());
         let began = (Cause::resume(), Stages::default());
@@ -96,8 +96,8 @@ impl Worker {
         Err(reason)
     }
 
-    /// Makes the attempts that the lifecycle asks for, until one succeeds. Returns the generation that serves then, if one
-    /// does.
+    /// Makes the attempts that the lifecycle asks for, until one succeeds. Returns the generation that serves after
+    /// that, if one does.
     async fn attempts(
         &mut self,
         (offer, stopped): (Offer, Option<&Stopped>),
@@ -133,7 +133,7 @@ impl Worker {
         }
     }
 
-    /// Makes one attempt, on a thread of its own, and attends to the deaths of other generations meanwhile.
+    /// Makes one attempt on a thread of its own. Meanwhile, handles the deaths of other generations.
     async fn attempt(
         &mut self,
         (source, manifest): &Offer,
@@ -160,7 +160,7 @@ impl Worker {
         };
         let span = cause.span(self);
         spans::is_to_be(&span, candidate);
-        // Not the generation itself: if it dies meanwhile, it is not kept from its end.
+        // A reference to the generation itself would keep it alive if it died meanwhile.
         let before = self.shared.entry.live().map(|live| live.generation);
         let (steps, patience) = (job.steps.clone(), manifest.process.step_timeout);
         let (artifact, stopped) = (job.artifact.clone(), job.stopped.clone());
@@ -182,7 +182,7 @@ impl Worker {
                 }
                 died = self.deaths.next() => {
                     if died.is_of(candidate) {
-                        // Whether it matters is known when it serves, or does not.
+                        // This death is handled when the attempt has ended: it matters only if the generation served.
                         own_death = Some(died);
                     } else {
                         self.died(died);
@@ -230,8 +230,8 @@ impl Worker {
             stateful: live.stateful(),
             history: self.record.versions().iter().map(|version| version.digest).collect(),
         });
-        // What is reported is so for the next host, too, and the state that was handed over is forgotten only when no host
-        // looks for it any more. Calls have gone on since the swap.
+        // The next host has to find what is reported. The handed-over state is forgotten only when no host looks for it
+        // any more. Calls have continued since the swap.
         self.record.save();
         let events = &self.context.settings.events;
         events.generation(
@@ -255,7 +255,7 @@ impl Worker {
         Some(live.generation)
     }
 
-    /// Reports that a version did not come to serve, after calls have waited for so many milliseconds.
+    /// Reports that a version did not come to serve. If calls have waited, `gap_ms` is for how many milliseconds.
     fn report_not_installed(&self, error: &ReloadError, gap_ms: Option<f64>) {
         match &*error.cause {
             ReloadCause::Quarantined(demotion) => self.report_kept_out(demotion),
@@ -264,7 +264,7 @@ impl Worker {
     }
 }
 
-/// What the cause of a failure is to the lifecycle.
+/// Converts the cause of a failure to the kind that the lifecycle distinguishes.
 fn because(cause: &ReloadCause) -> Because {
     match cause {
         cause if refuses_state(cause) => Because::StateRefused,

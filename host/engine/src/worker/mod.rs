@@ -1,7 +1,8 @@
-//! One task for each plugin: it takes orders one after the other, and is the only one who reloads that plugin.
+//! One task for each plugin. The task carries out the plugin's orders one after the other, and nothing else reloads
+//! that plugin.
 //!
-//! A build is the only thing that is cut short: by a newer save, which starts it again, or by an order that makes it
-//! pointless. Everything after the build runs to its end.
+//! Only a build can be cut short: a newer save starts it again, and an order that makes it pointless cancels it.
+//! Everything after the build runs to its end.
 
 mod bounded;
 mod building;
@@ -45,11 +46,11 @@ use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc, time::Instant};
 use supervise::Deaths;
 use tokio::sync::mpsc;
 
-/// How long a manifest has to be missing until its plugin counts as gone, and how long it has to be empty until that
-/// counts as an edit.
+/// How long a manifest has to be missing until its plugin counts as removed, and how long a manifest has to be empty
+/// until that counts as an edit.
 pub(crate) use crate::watch::GRACE;
 
-/// What others hold of a worker.
+/// The parts of a worker that the rest of the host uses.
 #[derive(Clone)]
 pub(crate) struct WorkerHandle {
     pub(crate) entry: Arc<Entry>,
@@ -64,36 +65,36 @@ pub(crate) struct Worker {
     shared: WorkerHandle,
     inbox: mpsc::UnboundedReceiver<Order>,
     deaths: Deaths,
-    /// What is to run, what serves and what waits, and what follows from that.
+    /// The state of the plugin, and the decisions that follow from it.
     lifecycle: Lifecycle,
     /// The orders that were received and are not answered.
     orders: BTreeMap<Ticket, Order>,
-    /// How many were received.
+    /// How many orders were received.
     received: u64,
     last_generation: u64,
-    /// What is remembered of the plugin over the end of the host.
+    /// The plugin's record, which outlives the host.
     record: Kept,
-    /// A build that failed while the manifest was missing, which is not reported yet: a plugin that is gone is reported as
-    /// such.
+    /// A build that failed while the manifest was missing. The failure is reported later, unless the plugin turns out
+    /// to be removed: then the removal is reported.
     unclear: Option<ReloadError>,
     /// The artifact that served last.
     held: Option<Arc<Held>>,
-    /// The state that was saved last, to begin with where no generation serves.
+    /// The state that was saved last, for an instance that starts while no generation serves.
     saved: Option<SavedBy>,
-    /// Whether its last checkpoint could not be written, so that it would not outlive the host.
+    /// Whether the plugin's last checkpoint could not be written, so that it would be lost with the host.
     is_unwritten: bool,
-    /// What is watched.
+    /// The watched inputs of the plugin's build.
     inputs: Inputs,
-    /// What was there of it when that was found out.
+    /// The inputs that existed when they were determined.
     present: Stamps,
-    /// Which changes were made while a build ran.
+    /// The changes that were made while a build ran.
     overlap: Overlap,
     stale_locks: StaleLocks,
 }
 
 impl Worker {
-    /// Takes a plugin in. If there is someone to answer, it starts with the host, unless its manifest or its record says
-    /// that it does not.
+    /// Starts the worker of a plugin. With `with_host`, which gets the answer, the plugin starts with its host, unless
+    /// its manifest or its record forbids that.
     pub(crate) fn spawn(
         context: &Arc<Context>,
         watcher: Option<Arc<Watcher>>,
@@ -140,7 +141,7 @@ impl Worker {
         handle
     }
 
-    /// Carries out an order. Breaks off when the host has shut down.
+    /// Carries out an order. Breaks the worker's loop when the host has shut down.
     async fn carry_out(&mut self, order: Order) -> ControlFlow<()> {
         match order {
             Order::Begin { with_host, unusable } => {
@@ -216,23 +217,24 @@ impl Worker {
         }
     }
 
-    /// Someone has asked for the plugin: it is to run from now on, also when the host is another.
+    /// Records that a user wants the plugin to run, in this host and in later ones.
     fn want(&mut self) {
         self.do_now(Input::Wanted);
         self.shared.progress.lock().unregistered = false;
-        // Written with the version that serves, or before anything is built.
+        // The record is written when a version serves, or before the source is built.
         self.record.note(|record| record.set_wanted(Wanted::Running));
     }
 
-    /// What serves refuses its configuration, or there is no version to go back to.
+    /// Records and reports that the serving version rejects its configuration, or that there is no version to go back
+    /// to.
     fn failed(&mut self, error: &ReloadError) {
         self.do_now(Input::Refused(error.to_string()));
         self.report_failed(error, None);
     }
 
-    /// Reports an error, after calls have waited for so many milliseconds.
+    /// Reports an error. If calls have waited, `gap_ms` is for how many milliseconds.
     fn report_failed(&self, error: &ReloadError, gap_ms: Option<f64>) {
-        // Once an order is refused, all is as it was before.
+        // A rejected configuration of an order leaves the plugin as it was before.
         if self.lifecycle.configures() != Some(By::Order) {
             self.note_why_down(error);
         }
@@ -251,7 +253,7 @@ impl Worker {
         });
     }
 
-    /// Lets callers know why nothing serves, if nothing does.
+    /// If nothing serves, sets the reason that callers get.
     fn note_why_down(&self, error: &ReloadError) {
         if self.shared.entry.live().is_none() {
             self.shared.entry.set_reason(&format!("{} failed: {}", error.stage.name(), error.cause));
@@ -267,12 +269,12 @@ impl Worker {
         self.lifecycle.manifest().clone()
     }
 
-    /// The manifest as it was last read, whether it is in force or not: what a new version is to follow.
+    /// The manifest that was read last, whether it is in force or not. A new version follows this one.
     fn said(&self) -> Arc<Manifest> {
         self.lifecycle.latest_manifest().clone()
     }
 
-    /// Whether the manifest is not there, of which the host learns.
+    /// Whether the manifest is missing. Without a watcher, the host does not notice a removal, so the answer is no.
     fn is_missing(&self) -> bool {
         self.watcher.is_some() && !manifest::holds_manifest(&self.said().root)
     }
@@ -303,7 +305,7 @@ fn why_at_rest(wanted: Wanted) -> &'static str {
     }
 }
 
-/// Waits until then; for ever if there is no such time.
+/// Waits until `time`, or for ever if it is `None`.
 async fn at(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time.into()).await,

@@ -1,4 +1,4 @@
-//! What outlives the host: how a plugin comes up from what is remembered of it, and what is remembered when it serves.
+//! How a plugin starts from its record, and what the worker writes to the record.
 
 use super::{Reply, StopWhy, Worker, cause::Cause, crash_recovery::refuses_state};
 use crate::{
@@ -15,11 +15,11 @@ use crate::{
 use std::{fs, os::unix::fs::MetadataExt, sync::Arc, time::SystemTime};
 
 impl Worker {
-    /// Starts the plugin with its host, unless its manifest forbids that or someone has stopped it.
+    /// Starts the plugin with its host, unless its manifest or a user's stop forbids that.
     ///
-    /// The answer comes when a version serves, whether its source is newer or not. If the program of the host is another
-    /// than the one in which that version served, it comes when the source was built: the program may have other
-    /// interfaces by now.
+    /// The answer comes when a version serves, even if the source is newer. If the host's program is not the one in
+    /// which that version served, the answer comes when the source was built, because the interfaces of the program may
+    /// have changed.
     pub(super) async fn start_with_host(&mut self, reply: Reply<Generation>) {
         if !self.record.starts_with_host(self.manifest().auto_start) {
             self.watch_sources().await;
@@ -37,23 +37,23 @@ impl Worker {
         }
     }
 
-    /// Starts the plugin, from the store as far as that goes, and answers when its source was built, too.
+    /// Starts the plugin, from the store if possible. Answers after the source was built.
     pub(super) async fn start_where_stopped(&mut self) -> Result<Generation, HostError> {
         self.bring_up(StartBy::Order, &mut None).await
     }
 
-    /// Lets a version serve, as the lifecycle asks.
+    /// Makes a version serve, as the lifecycle asks.
     async fn bring_up(
         &mut self,
         by: StartBy,
         reply: &mut Option<Reply<Generation>>,
     ) -> Result<Generation, HostError> {
-        // A ready-made artifact is no matter of waiting, and the newest is tried first.
+        // A ready-made artifact takes no time to build, so the newest one is tried first.
         let takes_time = self.context.builder.takes_time(&self.manifest());
         let stored = if takes_time { self.startable() } else { Vec::new() };
         let mut work = self.step(Input::Start { by, stored });
         let mut done = Err(self.stopping());
-        // Why a stored version refuses its configuration.
+        // The error of a stored version that rejects its configuration.
         let mut unfit = None;
         loop {
             let tried = match work {
@@ -102,7 +102,7 @@ impl Worker {
         }
     }
 
-    /// The versions that the plugin can start with before anything is built, the best first.
+    /// The stored versions that the plugin can start before its source is built, the best first.
     fn startable(&self) -> Vec<Digest> {
         let mut known = self.record.to_start_with();
         known.retain(|digest| !self.is_kept_out(*digest) && self.context.store.get(*digest).is_some());

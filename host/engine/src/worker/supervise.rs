@@ -1,4 +1,4 @@
-//! How the worker learns that a process has ended, and what it does to have its plugin serve again.
+//! How the worker learns that a plugin's process has ended, and how it starts the plugin again.
 
 use super::{Worker, cause::Cause};
 use crate::{
@@ -20,15 +20,15 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// The process of a generation has ended unasked.
+/// The unexpected end of a generation's process.
 pub(super) struct Died {
     generation: Generation,
     digest: Digest,
     death: Death,
     stderr_tail: String,
-    /// The generation, if it was the one that served.
+    /// The generation, if it served when its process ended.
     retiring: Option<Retiring>,
-    /// Whether it ever has.
+    /// Whether the generation has ever served.
     served: Arc<AtomicBool>,
 }
 
@@ -38,8 +38,8 @@ impl Died {
     }
 }
 
-/// The deaths that are not received yet. They do not wait among the orders, each of which may take its time: whatever the
-/// worker waits for, it receives deaths too.
+/// The deaths that the worker has not received yet. They have a channel of their own, because an order may take long:
+/// whatever the worker waits for, it also receives deaths.
 pub(super) struct Deaths {
     receiver: mpsc::UnboundedReceiver<Died>,
     sender: mpsc::UnboundedSender<Died>,
@@ -53,20 +53,20 @@ impl Default for Deaths {
 }
 
 impl Deaths {
-    /// The next one; waits for it.
+    /// Waits for the next death.
     pub(super) async fn next(&mut self) -> Died {
         self.receiver.recv().await.expect("a sender is beside it")
     }
 
-    /// Takes one back that is to be received later.
+    /// Puts a death back, to be received later.
     pub(super) fn put_back(&self, died: Option<Died>) {
-        // The receiver is beside it.
+        // The receiver is in the same struct, so this cannot fail.
         died.into_iter().for_each(|died| drop(self.sender.send(died)));
     }
 }
 
 impl Worker {
-    /// What is called when the process of a generation ends unasked.
+    /// The callback for an unexpected end of a generation's process.
     pub(super) fn on_death(&self, served: &Arc<AtomicBool>) -> OnDeath {
         let (entry, manifest) = (self.shared.entry.clone(), self.shared.manifest.clone());
         let (deaths, served) = (self.deaths.sender.clone(), served.clone());
@@ -75,25 +75,25 @@ impl Worker {
             let (deaths, served) = (deaths.clone(), served.clone());
             Box::new(move |death, stderr_tail| {
                 let patience = manifest.lock().process.restart_wait;
-                // At once, so that no later call reaches what is dead.
+                // This comes first, so that no later call reaches the dead process.
                 let retiring = entry.suspend(generation, patience);
-                // No one listens when the host is gone.
+                // An error means that the host is gone.
                 let _ = deaths.send(Died { generation, digest, death, stderr_tail, retiring, served });
             })
         })
     }
 
-    /// Attends to the deaths that are known by now.
+    /// Handles the deaths that have arrived.
     pub(super) fn take_deaths(&mut self) {
         while let Ok(died) = self.deaths.receiver.try_recv() {
             self.died(died);
         }
     }
 
-    /// The process of a generation has ended: of the one that served, or of one that was on its way out.
+    /// Handles the death of a generation that served, or that no longer served.
     pub(super) fn died(&mut self, died: Died) {
         let Died { generation, digest, death, stderr_tail, retiring, served } = died;
-        // One that died before it served may serve by now; one that never will is no concern.
+        // A generation that died before it served may serve by now. One that never serves needs no restart.
         let patience = self.manifest().process.restart_wait;
         let retiring = retiring.or_else(|| self.shared.entry.suspend(generation, patience));
         if retiring.is_none() && !served.load(Ordering::Relaxed) {
@@ -103,7 +103,7 @@ impl Worker {
         if let Some(retiring) = retiring {
             self.retire(retiring);
         }
-        // By now its successor may serve.
+        // A successor may serve by now.
         let leaves_gap = did_serve && self.shared.entry.live().is_none();
         let (signal, status) = match death {
             Death::Signal(name) => (Some(name), None),
@@ -118,7 +118,7 @@ impl Worker {
         }));
     }
 
-    /// Reports that the process of a version has ended, and when it is restarted.
+    /// Reports that the process of a version has ended, and how soon it is restarted.
     pub(super) fn report_crash(&self, version: Version, exit: Exit, restart_in: Option<Duration>) {
         let Exit { signal, status: exit, stderr_tail } = exit;
         let restart_in_ms = restart_in.map(|pause| pause.as_millis().try_into().unwrap_or(u64::MAX));
@@ -127,24 +127,25 @@ impl Worker {
         self.context.settings.events.generation(of, crashed);
     }
 
-    /// Lets a version run no more until someone starts the plugin.
+    /// Quarantines a version until a user starts the plugin.
     pub(super) fn quarantine(&mut self, digest: Digest, reason: String) {
         self.record.note(|record| record.quarantine(digest, reason.clone()));
         drop(self.shared.entry.close(&reason));
         self.shared.entry.set_reason(&reason);
-        // Not before: it takes its time, and meanwhile a successor may come up, which must not be taken out.
+        // This comes last, because it takes time. A successor that comes up meanwhile must not be taken out.
         self.record.save();
         self.emit(EventKind::PluginQuarantined { method: None, line: None, signal: None, reason });
     }
 
-    /// Lets an artifact serve again, or in place of a later one. Says whether it does.
+    /// Makes an artifact serve again, or in place of a later one. Returns whether it serves.
     pub(super) async fn serve_again(&mut self, digest: Digest, cause: Cause) -> bool {
         let again = (Source::Stored(digest), self.manifest());
-        // If it does not, that was reported.
+        // A failure was reported already.
         self.install(again, cause, Stages::default()).await.is_ok()
     }
 
-    /// Saves the state, so that a crash costs no more than what came since. Returns whether that is to continue.
+    /// Saves a checkpoint, so that a crash loses only later changes. The returned input tells whether the save was late,
+    /// which ends the checkpoints of this generation.
     pub(super) async fn checkpoint(&mut self) -> Input {
         let Some(live) = self.shared.entry.live().filter(|live| live.stateful()) else {
             return Input::CheckpointEnded { late: false };
@@ -155,7 +156,7 @@ impl Worker {
         let saving = live.clone();
         let save = move || {
             let state = (saving.state_version(), saving.save()?);
-            // What has not changed is on disk already.
+            // An unchanged state is on disk already.
             let is_to_be_written = is_own && (was_unwritten || before.as_ref() != Some(&state));
             let written = if is_to_be_written { checkpoints.keep(&id, (state.0, &state.1)) } else { Ok(()) };
             if let (Err(error), false) = (&written, was_unwritten) {
