@@ -35,7 +35,8 @@ pub(super) struct Output {
 
 /// Builds the plugin's package.
 ///
-/// The result includes what is needed to build the next edit without cargo, if that is possible.
+/// The second value of the result is the template with which the next edit can be built without cargo. `None` if cargo
+/// has to build the next edit.
 pub(super) async fn build(
     manifest: &Manifest,
     facts: &Facts,
@@ -89,12 +90,13 @@ fn command(manifest: &Manifest, facts: &Facts, std: StdLink) -> Command {
     command.args(["rustc", "--quiet", "--lib", "--message-format=json-diagnostic-rendered-ansi"]);
     command.arg("--manifest-path").arg(&facts.file);
     command.arg("--target-dir").arg(&facts.target_dir);
-    // Otherwise cargo's intermediate files could be where the author's own cargo builds, and it would wait for that one.
+    // Without this variable, cargo's intermediate files could be in the folder where the author's own cargo builds.
+    // Then this cargo would wait for the author's.
     command.env("CARGO_BUILD_BUILD_DIR", &facts.target_dir);
     command.args(["--profile", &spec.profile]);
     progress::ask(&mut command);
-    // Dependencies are built once and linked at every edit: smaller ones take a third off the time to the new
-    // code. A profile that the author configures is not changed.
+    // Dependencies are built once, but linked at every edit. Smaller dependencies take a third off the time from an
+    // edit to the new code. A profile that the author configures is not changed.
     if spec.profile == "dev" && !facts.sets_profile("dev") && env::var_os(DEV_DEBUG).is_none() {
         command.env(DEV_DEBUG, "line-tables-only");
         command.args(["--config", r#"profile.dev.package."*".debug=false"#]);
@@ -103,7 +105,8 @@ fn command(manifest: &Manifest, facts: &Facts, std: StdLink) -> Command {
     if !spec.features.is_empty() {
         command.args(["--features", &spec.features.join(",")]);
     }
-    // Only the last crate selects the libstd to link. The crates below it are rlibs, which work with both.
+    // Only the last crate selects the libstd to link. The crates below it are rlibs, which work with the shared libstd
+    // and with a copy of std.
     if std == StdLink::Shared {
         let mut runpath = OsString::from("-Clink-arg=-Wl,-rpath,");
         runpath.push(&facts.toolchain.libdir);

@@ -1,5 +1,5 @@
-//! Facts about a cargo package, found once and kept as long as they are valid: asking cargo again at every edit would
-//! take longer than the rest of this stage.
+//! Facts about a cargo package. They are found once and kept as long as they are valid, because a call of cargo at
+//! every edit would take longer than the rest of the build stage.
 
 use super::{
     BuildError,
@@ -31,9 +31,9 @@ pub(super) struct Facts {
     /// The package's Cargo.toml.
     pub(super) file: PathBuf,
     pub(super) workspace_root: PathBuf,
-    /// Where cargo builds it.
+    /// The target folder of the builds.
     pub(super) target_dir: PathBuf,
-    /// Its inputs, as far as they are known without a build.
+    /// The inputs of the package, as far as they are known without a build.
     pub(super) inputs: Inputs,
     /// The folders of its path dependencies, as far as they are known without a build.
     pub(super) package_folders: BTreeSet<PathBuf>,
@@ -70,8 +70,8 @@ impl Facts {
         let lock_file = workspace_root.join("Cargo.lock");
         if !lock_file.exists() {
             let _turn = turns.to_lock(&workspace_root).await;
-            // Otherwise cargo would write it during the build, which would look like an edit. If this fails, the build
-            // has a better message.
+            // If cargo wrote Cargo.lock during the build, the new file would look like an edit. An error is ignored
+            // here, because the build fails with a better message.
             let mut command = toolchain.cargo(&manifest.root);
             command.args(["generate-lockfile", "--quiet"]);
             if !lock_file.exists() {
@@ -86,7 +86,8 @@ impl Facts {
         // A file that was saved while cargo read it may differ from what cargo read. The stamp "missing" makes the next
         // build find the facts again.
         stamps.extend(inputs.files.iter().map(|path| (path.clone(), stamp_before(path, began))));
-        // Above the workspace, only existing files: watching for others would watch folders that belong to all users.
+        // Above the workspace, only existing files are inputs. To wait for the creation of a missing file, the watcher
+        // would have to watch folders that belong to all users.
         let watched =
             settings.files.iter().filter(|file| file.starts_with(&workspace_root) || file.is_file());
         inputs.files.extend(watched.cloned());
@@ -218,12 +219,12 @@ fn inputs(package: &Package, metadata: &Metadata) -> Inputs {
             continue;
         }
         let file = folder.join("Cargo.toml");
-        // Whether it exists or not: once it exists, cargo runs it.
+        // The file is an input even if it is missing: once it exists, cargo runs it.
         inputs.files.insert(folder.join("build.rs"));
         let Some(package) =
             metadata.packages.iter().find(|package| package.manifest_path.as_std_path() == file)
         else {
-            // Outside of the workspace; its other inputs are known after its first build.
+            // The package is outside of the workspace. Its other inputs are known after the first build.
             inputs.dirs.insert(folder.join("src"));
             inputs.files.insert(file);
             continue;
@@ -239,7 +240,7 @@ fn inputs(package: &Package, metadata: &Metadata) -> Inputs {
         }
         let needed = package.dependencies.iter().filter(|it| it.kind != DependencyKind::Development);
         for path in needed.filter_map(|it| it.path.as_ref()).map(|path| path.as_std_path()) {
-            // If the target of one of these links changes, it is another package.
+            // If the target of one of these links changes, the dependency is another package.
             inputs.files.extend(watch::links_on(path));
             open.push(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()));
         }

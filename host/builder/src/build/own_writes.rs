@@ -11,23 +11,24 @@ use std::{
     time::SystemTime,
 };
 
-/// How a build relates to a file that changed while it ran, or before it ended.
+/// Whether a build itself may have written a file that changed during the build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnWrites {
-    /// No step of the build writes there.
+    /// No step of the build writes the file.
     None,
-    /// The build script of the file's package ran until then. The compiler reads the file after that.
+    /// The build script of the file's package ended at this time. The compiler reads the file after the script has
+    /// ended.
     Until(SystemTime),
-    /// The build script of the file's package may be running. The compiler reads the file after that.
+    /// The build script of the file's package may be running. The compiler reads the file after the script has ended.
     Possible,
-    /// A step of it may write there while another one reads.
+    /// One step of the build may write the file while another step reads it.
     Unordered,
 }
 
-/// When the question about a build is asked.
+/// Whether a build is running when [`OwnWrites`] is determined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// It is running. A build that was cancelled before it may have written something a moment ago.
+    /// A build is running. Its predecessor, which was cancelled, may have written the file a moment ago.
     During,
     /// No build is running.
     After,
@@ -36,9 +37,9 @@ pub enum Moment {
 /// The build scripts of path dependencies, each by its package's folder.
 #[derive(Debug, Default)]
 pub(super) struct ScriptRuns {
-    /// When each last completed.
+    /// When each script last ended.
     ended: Mutex<BTreeMap<PathBuf, SystemTime>>,
-    /// Those that the running build has not reported yet.
+    /// For each running build, the scripts that it has not reported yet.
     awaited: Mutex<BTreeMap<FactsKey, BTreeSet<PathBuf>>>,
 }
 
@@ -58,8 +59,9 @@ impl Running<'_> {
     /// Notes that a build script has run, or that cargo did not need to run it.
     pub(super) fn note(&self, script: &BuildScript) {
         let Some(folder) = folder_of(&script.package_id.repr) else { return };
-        // Cargo writes the script's output when it has ended, and starts the compiler after that. It sets the file's time
-        // to the start of the script, so that only the time of the last inode change shows when the script ended.
+        // Cargo writes the script's output when the script has ended, and then starts the compiler. Cargo sets the
+        // output file's time to the start of the script, so only the time of the last inode change shows when the
+        // script ended.
         let output = script.out_dir.as_std_path().parent().map(|it| it.join("output"));
         let ended = output.filter(|path| path.exists()).and_then(|path| changed_at(&path));
         self.runs.ended.lock().insert(folder.clone(), ended.unwrap_or_else(SystemTime::now));
@@ -70,14 +72,14 @@ impl Running<'_> {
 }
 
 impl ScriptRuns {
-    /// A build of the packages in these folders begins.
+    /// Notes that a build of the packages in these folders begins.
     pub(super) fn begin(&self, build: FactsKey, packages: &BTreeSet<PathBuf>) -> Running<'_> {
         let scripted = packages.iter().filter(|folder| has_script(folder)).cloned().collect();
         self.awaited.lock().insert(build.clone(), scripted);
         Running { runs: self, build }
     }
 
-    /// How a build of the packages in these folders relates to this file.
+    /// Whether a build of the packages in these folders may have written the file at `path`.
     pub(super) fn of(
         &self,
         (build, moment): (&FactsKey, Moment),
@@ -96,7 +98,7 @@ impl ScriptRuns {
             if own.is_some_and(|own| own.contains(folder)) || has_yet_to_begin && has_script(folder) {
                 return OwnWrites::Possible;
             }
-            // The build of another plugin runs the script while the compiler of this one may read the file.
+            // The build of another plugin runs the script, while the compiler of this build may read the file.
             if awaited.values().any(|other| other.contains(folder)) {
                 return OwnWrites::Unordered;
             }

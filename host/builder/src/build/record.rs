@@ -1,9 +1,10 @@
 //! The contents of the files from which cargo has built the units in its target folder.
 //!
-//! Cargo considers a unit fresh if no file of it is newer than the unit. It would never build a file that was moved,
-//! copied or unpacked with its old time. So the record, in the target folder, has the content of each file when cargo
-//! last used it. Before a build, the fingerprint of every unit that cargo would consider fresh, although one of its
-//! files has other bytes, is deleted.
+//! Cargo considers a unit fresh if no file of the unit is newer than the unit. So cargo would never build a file that
+//! was moved, copied or unpacked with its old time. The record, a file in the target folder, has the content that each
+//! file had when cargo last used it. Before a build, this module compares the present contents with the recorded ones.
+//! If a file differs, it deletes cargo's fingerprints of the units that are made from the file, so that cargo builds
+//! them.
 //!
 //! **Never allowed:** a unit that cargo considers fresh but that was made from other contents than the record has.
 
@@ -30,7 +31,7 @@ const NAME: &str = "replug-inputs.json";
 /// The clock of file times is coarser than that of the program.
 const TICK: Duration = Duration::from_millis(20);
 
-/// The inputs of a target folder. Stored in it as `replug-inputs.json`.
+/// The inputs of all units in a target folder. Stored in that folder as `replug-inputs.json`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Record {
     /// A build that has begun and not ended: it was cancelled, or is running.
@@ -39,14 +40,14 @@ struct Record {
     units: BTreeMap<String, Unit>,
     /// The contents of the files. A file that is missing here has unknown content.
     contents: BTreeMap<PathBuf, Content>,
-    /// For each plugin's package, the keys in `units` of what its last good build was made of.
+    /// For each plugin's package, the keys in `units` of the units of its last successful build.
     plugins: BTreeMap<String, BTreeSet<String>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Unfinished {
     began: SystemTime,
-    /// The units that it has finished.
+    /// The keys of the units that the build has finished.
     reported: BTreeSet<String>,
 }
 
@@ -67,11 +68,11 @@ impl Record {
         let units: Vec<_> = units.iter().filter_map(|key| self.units.get(key)).collect();
         for unit in &units {
             inputs.files.extend(unit.files.iter().cloned());
-            // The watcher does not follow a link to a folder inside one of these folders, so such links are added as well.
+            // The watcher does not follow links to folders inside these folders, so the links are inputs of their own.
             inputs.dirs.extend(unit.dirs.iter().cloned().chain(unit.linked_dirs()));
         }
         let package_dirs: BTreeSet<_> = units.iter().flat_map(|unit| unit.package_dirs()).collect();
-        // A nested package does not belong to the outer one, so it is excluded, unless an input folder lies in it.
+        // A nested package does not belong to the outer package. It is excluded, unless it contains an input folder.
         let nested = package_dirs.iter().flat_map(|dir| nested_packages(dir));
         let nested: Vec<_> = nested.filter(|dir| !inputs.dirs.iter().any(|it| it.starts_with(dir))).collect();
         inputs.except.extend(nested);
@@ -85,7 +86,8 @@ impl Record {
     }
 }
 
-/// Adds the inputs of the last good build of the plugin's package, also of one by an earlier host.
+/// Adds the inputs of the last successful build of the plugin's package to `inputs`. An earlier host may have made that
+/// build.
 pub(super) fn add_known(facts: &Facts, inputs: &mut Inputs) {
     if let Some(record) = Record::read(&facts.target_dir)
         && let Some(units) = record.plugins.get(&facts.package)
@@ -117,8 +119,8 @@ pub(super) enum End {
 }
 
 impl<'f> Run<'f> {
-    /// Makes cargo detect every file whose content has changed since it was built. Waits while another process builds
-    /// there.
+    /// Makes cargo rebuild every unit with a file whose content has changed since cargo built the unit. Waits while
+    /// another process builds in the same target folder.
     pub(super) async fn begin(facts: &'f Facts) -> Result<Self, BuildError> {
         let dir = &facts.target_dir;
         let failed = |source| BuildError::Io {
@@ -168,14 +170,14 @@ impl<'f> Run<'f> {
         self.reported.hear(message);
     }
 
-    /// The build has ended. Adds its inputs to `inputs`, as far as cargo has reported them.
+    /// Records that the build has ended. Adds its inputs to `inputs`, as far as cargo has reported them.
     pub(super) fn end(mut self, end: End, inputs: &mut Inputs) {
         self.end = end;
         let reported = self.settle();
         self.record.add(&reported, inputs);
     }
 
-    /// Records the finished units, and the contents of their inputs where these are certain. Returns the keys of the units.
+    /// Records the finished units, and those contents of their inputs that are certain. Returns the keys of the units.
     fn settle(&mut self) -> BTreeSet<String> {
         let units = self.reported.units();
         let keys: BTreeSet<String> = units.keys().cloned().collect();
@@ -191,7 +193,8 @@ impl<'f> Run<'f> {
         }
         self.record.units.extend(units);
         if self.end == End::Succeeded {
-            // Only after a success: one of the inputs of a failed unit has to change before it can be built.
+            // This is done only after a success. After a failure, the record keeps the inputs of the units that have
+            // not been built: one of these inputs has to change before the build can succeed.
             self.record.units.retain(|list, _| Path::new(list).exists());
             self.record.plugins.insert(self.facts.package.clone(), keys.clone());
         }
@@ -218,7 +221,7 @@ impl Drop for Run<'_> {
 /// The contents of all inputs of the units, and of all known inputs of the plugin.
 fn contents(record: &Record, facts: &Facts) -> BTreeMap<PathBuf, Content> {
     let mut paths: BTreeSet<PathBuf> = record.units.values().flat_map(Unit::all_files).collect();
-    // A file that is gone counts, too.
+    // A deleted file is an input as well as an existing one.
     let gone =
         record.contents.keys().filter(|path| record.units.values().any(|unit| unit.is_made_from(path)));
     paths.extend(gone.cloned());

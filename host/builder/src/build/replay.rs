@@ -1,5 +1,6 @@
-//! Building an edit without cargo. The `rustc` call of the last crate is recorded when cargo makes it, and repeated as
-//! long as only that crate's own sources change. This saves the time that cargo needs to find that out.
+//! Building an edit without cargo. A wrapper records how cargo calls `rustc` for the plugin's package. As long as only
+//! that crate's own sources change, this module repeats the recorded call. The repeated call saves the time that cargo
+//! needs to find out what has changed.
 //!
 //! **Never allowed:** an artifact that cargo would not have made from the same files. If anything else may have
 //! changed, or if `rustc` reports an error that is not about the author's own source, the template is dropped, and
@@ -38,11 +39,11 @@ fi
 exec "$@"
 "#;
 
-/// Variables for the wrapper or from the cargo that called it, which rustc must not get.
+/// Variables that rustc must not get: they are meant for the wrapper, or belong to the cargo that called the wrapper.
 const NOT_FOR_RUSTC: [&str; 5] =
     ["RUSTC_WORKSPACE_WRAPPER", "REPLUG_NOTE", "CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS"];
 
-/// Where a cargo build leaves its record of the call.
+/// The record of cargo's call of rustc: two files, which the wrapper writes during a build by cargo.
 #[derive(Debug)]
 pub(super) struct Note {
     path: PathBuf,
@@ -74,7 +75,7 @@ impl Note {
     }
 }
 
-/// Written again only if it differs, because cargo checks its time.
+/// Writes the wrapper, unless the file already has the right content: cargo would notice a newer time of the file.
 fn write_wrapper(dir: &Path, wrapper: &Path) -> io::Result<()> {
     if fs::read(wrapper).is_ok_and(|found| found == WRAPPER.as_bytes()) {
         return Ok(());
@@ -132,8 +133,8 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// Makes a template of the call that a cargo build has recorded, also of an earlier build that made this artifact.
-    /// `None` if a file was saved while cargo built, because it is unknown which content cargo read.
+    /// Makes a template of the recorded call. The call may come from an earlier build that made the same artifact.
+    /// `None` if a file was saved while cargo built, because it is unknown which content of the file cargo read.
     pub(super) fn of(
         note: &Note,
         beginning: &Beginning,
@@ -143,7 +144,7 @@ impl Template {
         let mut noted = note.read("args")?.into_iter();
         let (cwd, rustc, args) = (PathBuf::from(noted.next()?), noted.next()?, noted.collect::<Vec<_>>());
         let value = |flag: &str| after(&args, flag).and_then(OsStr::to_str);
-        // Cargo leaves it out for a cdylib.
+        // Cargo passes no `extra-filename` for a cdylib.
         let suffix = args.iter().find_map(|arg| arg.to_str()?.strip_prefix("extra-filename="));
         let suffix = suffix.unwrap_or_default();
         let stem = format!("{}{suffix}", value("--crate-name")?);
@@ -225,7 +226,7 @@ impl Template {
 /// The output folders of a template, which no other template uses at the same time, not even in another process.
 #[derive(Debug)]
 struct Folders {
-    /// The common prefix of their paths.
+    /// The common prefix of the folders' paths.
     base: OsString,
     runs: AtomicU64,
     _alone: fs::File,
@@ -270,7 +271,7 @@ fn after<'a>(args: &'a [OsString], flag: &str) -> Option<&'a OsStr> {
     args.get(at + 1).map(OsString::as_os_str)
 }
 
-/// Whether an error with that code may come from changed crates, rather than from the source.
+/// Whether the cause of an error with that code may be a changed dependency rather than the source.
 fn is_about_crates(code: &str) -> bool {
     ["E0457", "E0459", "E0460", "E0461", "E0462", "E0463", "E0464", "E0514", "E0519"].contains(&code)
 }

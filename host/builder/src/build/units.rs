@@ -1,7 +1,7 @@
 //! The units that cargo has built, and their inputs, from the messages and files that cargo itself writes.
 //!
-//! Only editable inputs count. Crates that cargo has downloaded never change; crates that a folder, a patch
-//! or an override substitutes for them may change.
+//! Only editable inputs count. A crate that cargo has downloaded never changes. If a folder, a patch or an override
+//! replaces such a crate, the replacement may change.
 
 use super::{cargo::dep_info_sources, settings::cargo_home};
 use crate::watch::{is_ignored, is_ignored_below};
@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// One thing that cargo builds and may consider fresh.
+/// A step of a build, which cargo skips if it considers the step fresh.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Unit {
     /// The name of its package.
@@ -51,7 +51,7 @@ impl Unit {
             })
     }
 
-    /// The links to folders in which every file is an input, too.
+    /// The links to folders inside the folders in which every file is an input.
     pub(super) fn linked_dirs(&self) -> BTreeSet<PathBuf> {
         self.dirs.iter().flat_map(|dir| linked_folders(dir, Nested::Included)).collect()
     }
@@ -71,14 +71,14 @@ impl Unit {
     }
 }
 
-/// Whether nested packages belong to it.
+/// Whether the files of nested packages belong to a folder.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Nested {
     Included,
     Excluded,
 }
 
-/// Adds the files of a folder and of the folders in it, also behind links, as cargo does.
+/// Adds the files of a folder and of the folders in it to `files`. Follows links, as cargo does.
 pub(super) fn files_below(dir: &Path, nested: Nested, files: &mut BTreeSet<PathBuf>) {
     walk(dir, nested, &mut Vec::new(), &mut |found| {
         if let Found::File(path) = found {
@@ -87,7 +87,7 @@ pub(super) fn files_below(dir: &Path, nested: Nested, files: &mut BTreeSet<PathB
     });
 }
 
-/// The links to folders that are in a folder, in the folders in it, or behind one of those links.
+/// The links to folders below a folder. Follows these links, and includes the links behind them.
 pub(super) fn linked_folders(dir: &Path, nested: Nested) -> BTreeSet<PathBuf> {
     let mut links = BTreeSet::new();
     walk(dir, nested, &mut Vec::new(), &mut |found| {
@@ -105,9 +105,10 @@ enum Found {
     Link(PathBuf),
 }
 
-/// Visits everything in a folder. `above` lists the folders that contain it by device and inode, to find cycles of links.
+/// Visits all files below a folder and all links to folders. `above` lists the folders on the way to `dir` by device
+/// and inode, to detect cycles of links.
 fn walk(dir: &Path, nested: Nested, above: &mut Vec<(u64, u64)>, visit: &mut impl FnMut(Found)) {
-    // A link to a folder that contains it makes a cycle.
+    // A link to a folder that contains the link makes a cycle.
     let id = fs::metadata(dir).ok().map(|it| (it.dev(), it.ino())).filter(|id| !above.contains(id));
     let Some(id) = id else { return };
     above.push(id);
@@ -128,7 +129,7 @@ fn walk(dir: &Path, nested: Nested, above: &mut Vec<(u64, u64)>, visit: &mut imp
     above.pop();
 }
 
-/// The packages that are nested directly in a package's folder, without those nested in these.
+/// The packages below a package's folder, without the packages that are nested in one of the returned packages.
 pub(super) fn nested_packages(dir: &Path) -> Vec<PathBuf> {
     let (mut found, mut open) = (Vec::new(), vec![dir.to_owned()]);
     while let Some(folder) = open.pop() {
@@ -206,7 +207,7 @@ impl Reported {
         Some(())
     }
 
-    /// Everything that cargo has built or considered fresh, by the file that lists its inputs.
+    /// The units that cargo has built or considered fresh. The key of a unit is the file that lists its inputs.
     pub(super) fn units(&self) -> BTreeMap<String, Unit> {
         let unit = |(list, (package, kind)): (&PathBuf, &(String, Kind))| {
             let folder = self.folders.get(package)?;
@@ -234,14 +235,15 @@ impl Reported {
         self.made.iter().filter_map(unit).collect()
     }
 
-    /// rustc runs in the workspace's folder for a package of the workspace, and otherwise in the package's own folder.
+    /// The absolute path of a source that rustc has listed. rustc runs in the workspace's folder for a package of the
+    /// workspace, and otherwise in the package's own folder.
     fn resolve(&self, path: &Path, folder: &Path) -> PathBuf {
         let here = self.workspace_root.join(path);
         if here.exists() { here } else { folder.join(path) }
     }
 }
 
-/// The inputs that a build script has declared; if it declares none, the whole package.
+/// Adds the inputs that a build script has declared to `unit`. If the script has declared none, adds the whole package.
 fn reads_of_script(output: &Path, folder: &Path, unit: &mut Unit) {
     let text = String::from_utf8_lossy(&fs::read(output).unwrap_or_default()).into_owned();
     let mut says = false;
@@ -272,7 +274,8 @@ fn first_dep_info(dir: &Path) -> Option<PathBuf> {
 /// The file in which a vendored package lists the checksums of its files.
 const CHECKSUMS: &str = ".cargo-checksum.json";
 
-/// Whether that file lists checksums. Cargo then rejects changed files, so only the list needs to be watched.
+/// Whether the file [`CHECKSUMS`] of a package lists checksums. If it does, cargo rejects changed files of the package,
+/// so only the list needs to be watched.
 fn checksums(folder: &Path) -> bool {
     let text = fs::read_to_string(folder.join(CHECKSUMS)).unwrap_or_default();
     let found: Option<serde_json::Value> = serde_json::from_str(&text).ok();

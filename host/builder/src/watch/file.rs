@@ -23,7 +23,8 @@ pub struct FileWatch {
     files: Vec<(PathBuf, Content)>,
     stirred: Arc<Notify>,
     notify: RecommendedWatcher,
-    /// Folders, because editors replace files; and all events in them, because one link may lead to another.
+    /// The watched folders. Folders are watched because editors replace files. All events in the folders count, because
+    /// the path of a file may lead through several links.
     folders: BTreeSet<PathBuf>,
     /// How often the files are polled.
     interval: Option<Duration>,
@@ -105,7 +106,7 @@ fn is_emptied(path: &Path, known: &Content) -> bool {
     }
 }
 
-/// Whether the writer may have finished after this event: while it writes a file, it has not.
+/// Whether the writer may have finished after this event. An event of a write means that the writer has not.
 fn is_done(event: &Event) -> bool {
     match event.kind {
         EventKind::Access(kind) => matches!(kind, AccessKind::Close(AccessMode::Write)),

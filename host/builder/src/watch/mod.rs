@@ -1,8 +1,9 @@
 //! Detects changes: files whose content differs from what was last reported, and plugins that appear or disappear.
 //!
-//! There is no debounce window: the first event that shows new content is reported at once, and a
-//! further write is reported again. A content hash per file decides, so that neither the way an editor saves
-//! nor a changed time of a file counts as a change. Folders are watched, never files: editors replace files by renaming.
+//! There is no debounce window: the watcher reports the first event that shows new content at once, and a further write
+//! again. It compares a hash of each file's content. So neither the way in which an editor saves a file nor a new time
+//! of the file counts as a change. The watcher watches folders and never files, because editors replace files by
+//! renaming.
 //!
 //! One thread owns all state. It receives events and new inputs through one channel, which orders them.
 
@@ -35,8 +36,8 @@ use std::{
 use tokio::sync::mpsc::UnboundedSender;
 use world::{Message, World};
 
-/// How long a file has to be missing or empty until that counts: editors delete or truncate a file and write it
-/// again, and a branch switch removes each file before it writes the other version.
+/// How long a file must be missing or empty before the watcher reports it. Editors delete or truncate a file and then
+/// write it again. A branch switch removes each file before it writes the other version.
 pub const GRACE: Duration = Duration::from_millis(300);
 
 /// The clock of file times is coarser than that of the program.
@@ -51,8 +52,8 @@ pub struct Inputs {
     pub dirs: BTreeSet<PathBuf>,
     /// Files and folders below `dirs` that do not count, such as the outputs of a build script.
     pub except: BTreeSet<PathBuf>,
-    /// When the build that found these inputs began. A file that was not an input before
-    /// and is newer is reported at once: the build may have read its previous content.
+    /// When the build that found these inputs began. If a file was not an input before and has changed since that time,
+    /// it is reported at once: the build may have read its previous content.
     pub as_of: Option<SystemTime>,
 }
 
@@ -63,7 +64,7 @@ pub struct Change {
     pub plugin: PluginId,
     /// The file.
     pub path: PathBuf,
-    /// When it was saved: the file's own time if that is within the last 10 seconds, else when it was noticed.
+    /// When the file was saved: the file's own time if it is within the last 10 seconds, else the time of the event.
     pub saved_at: SystemTime,
     /// What kind of file it is.
     pub what: What,
@@ -85,10 +86,12 @@ pub enum What {
 pub enum Notice {
     /// A file of a plugin has new content, or was deleted.
     Changed(Change),
-    /// Discover the plugins again: a folder below the plugins folder appeared or disappeared, a manifest that belongs
-    /// to no plugin yet changed, a manifest was deleted, or the plugins folder itself appeared or disappeared.
+    /// A folder below the plugins folder appeared or disappeared, a manifest that belongs to no plugin yet changed, a
+    /// manifest was deleted, or the plugins folder itself appeared or disappeared. The receiver discovers the plugins
+    /// again.
     PluginsChanged,
-    /// Events were lost, with the reason: discover the plugins again, and build everything that may have changed.
+    /// Events were lost; the text is the reason. The receiver discovers the plugins again, and builds all plugins that
+    /// may have changed.
     Lost(String),
 }
 
@@ -146,8 +149,8 @@ pub struct Watcher {
 impl Watcher {
     /// Watches `plugins_dir` and sends reports to `notices`; `poll` says when files are polled.
     ///
-    /// The folder need not exist: its creation is noticed, as long as the folder that contains it stays. Links on
-    /// the way to it may change.
+    /// The folder need not exist: the watcher notices its creation, as long as the folder that contains it stays. The
+    /// links in the path of the plugins folder may change.
     ///
     /// # Errors
     ///
@@ -172,8 +175,9 @@ impl Watcher {
 
     /// Watches the files that `plugin` is made from, instead of its previous ones.
     ///
-    /// When this returns, every later change will be reported. The present contents of the files count as known, except
-    /// for [`Inputs::as_of`]. Blocks while it reads the new files: milliseconds.
+    /// After this method has returned, every later change is reported. The present contents of the files count as
+    /// known, except those of files that are newer than [`Inputs::as_of`]. Blocks for some milliseconds, to read the
+    /// new files.
     ///
     /// # Errors
     ///

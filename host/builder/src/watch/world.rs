@@ -36,9 +36,9 @@ pub(super) struct World {
     plugins: BTreeMap<PluginId, Inputs>,
     anchors: Anchors,
     watched: BTreeSet<PathBuf>,
-    /// The last reported contents, or those at the beginning of the watching.
+    /// The last reported content of each file. For a file without a report, its content when the watching began.
     known: HashMap<PathBuf, Content>,
-    /// Since when files are missing or empty, until that counts.
+    /// The missing or empty files that are not reported yet, each with the time since when it is missing or empty.
     vanished: BTreeMap<PathBuf, Instant>,
     scan: Scan,
 }
@@ -46,9 +46,9 @@ pub(super) struct World {
 /// How a newly watched file is treated.
 #[derive(Clone, Copy)]
 enum Unknown {
-    /// As known from now on, unless it is newer than this.
+    /// The present content of the file counts as known, unless the file is newer than this time.
     Baseline(Option<SystemTime>),
-    /// As a change.
+    /// The present content of the file counts as a change.
     New,
 }
 
@@ -74,13 +74,14 @@ impl World {
         Ok(world)
     }
 
-    /// Runs until it is stopped.
+    /// Processes messages until [`Message::Stop`].
     pub(super) fn run(&mut self, messages: &mpsc::Receiver<Message>) {
         let mut next = self.next_message(messages);
         while let Some(message) = next.take() {
             match message {
                 Message::Event(event, noticed) => {
-                    // All queued events are processed at once, with the present state of the files. This does not wait.
+                    // The loop takes all events that are queued already, without waiting for more. They are processed
+                    // together, with the present state of the files.
                     let mut batch = Batch::default();
                     batch.add(event);
                     while next.is_none() {
@@ -114,7 +115,8 @@ impl World {
         }
     }
 
-    /// The next message; does what is due while it waits. `None` if there will be none.
+    /// Waits for the next message, and meanwhile reports vanished files and polls, each when it is due. `None` if all
+    /// senders are gone.
     fn next_message(&mut self, messages: &mpsc::Receiver<Message>) -> Option<Message> {
         loop {
             let believed = self.vanished.values().min().map(|since| *since + GRACE);
@@ -171,7 +173,7 @@ impl World {
         }
     }
 
-    /// Lists the plugins folder, and reports whether that has changed.
+    /// Lists the plugins folder again. If the list has changed, sends [`Notice::PluginsChanged`] and returns true.
     fn find_plugins(&mut self, noticed: SystemTime) -> bool {
         let before = self.anchors.clone();
         let result = self.anchor(Unknown::New, noticed);
@@ -183,7 +185,7 @@ impl World {
         changed
     }
 
-    /// Checks everything that is watched, whether an event has named it or not.
+    /// Checks all watched folders and files, whether an event has named them or not.
     fn look_everywhere(&mut self, noticed: SystemTime) {
         self.find_plugins(noticed);
         for plugin in self.plugins.keys().cloned().collect::<Vec<_>>() {
@@ -192,7 +194,7 @@ impl World {
         }
     }
 
-    /// Whether a removed path was a folder, or a link to one below the plugins folder.
+    /// Whether a removed path was a watched folder, or an entry of the plugins folder.
     fn is_folder_we_knew(&self, path: &Path) -> bool {
         self.watched.contains(path) || self.anchors.is_place_of_a_plugin(path)
     }
@@ -240,7 +242,7 @@ impl World {
         for dir in dirs.iter().chain(&inputs.dirs) {
             self.watch_toward(dir)?;
         }
-        // Watched before it is listed: a change in between is then seen twice, not never.
+        // A folder is watched before it is listed. So a change in between is seen twice, and never missed.
         files.extend(files_below(&inputs, |dir| self.watch_if_open(dir).map(drop))?);
         for file in files {
             self.check(&file, unknown, noticed);
@@ -272,7 +274,7 @@ impl World {
             }
             _ => false,
         };
-        // A deleted manifest may mean a removed plugin, which the host decides.
+        // A manifest is reported at once. If it was deleted, the host decides whether the plugin was removed.
         if !is_baseline && !is_manifest && matches!(content, Content::Gone | Content::Empty) {
             let since = *self.vanished.entry(path.to_owned()).or_insert_with(Instant::now);
             if since + GRACE > Instant::now() {
