@@ -1,18 +1,19 @@
 //! Kills the builds that a program leaves behind when it ends, even by SIGKILL.
 //!
-//! A killed program can kill nothing itself, and a build is in a process group of its own, which no signal from
-//! a terminal reaches. So before its first build, the program starts a *guard*: itself, run again, in a group of its own,
-//! where it waits for end of file on a pipe that only the program can write to. The standard input of every build is the
-//! read end of a second pipe, which stays empty. The guard holds that end, too, and recognizes builds by it. When the
-//! program has ended, the guard kills all processes that read from the second pipe, and all in their groups.
+//! A killed program cannot kill its builds, and a build is in a process group of its own, which no signal from a
+//! terminal reaches. So before its first build, the program starts a *guard*: a second process of the program, in a
+//! process group of its own. The guard waits for end of file on a pipe that only the program can write to. The standard
+//! input of every build is the read end of a second pipe, which stays empty. The guard holds the same read end, and
+//! recognizes builds by it. When the program has ended, the guard kills all processes that read from the second pipe,
+//! and all processes in their groups.
 //!
-//! None of these processes is a child of the guard: other processes reap them, and their ids, and those of their
-//! groups, may be reused. So the guard kills by pidfd only, and what it reads by process id counts only if the
-//! pidfd shows, after the read, that the process still exists. It trusts a group id as long as the group contains a
-//! process that reads from the pipe and that the guard has stopped.
+//! None of these processes is a child of the guard. So other processes reap them, and the kernel may reuse the ids of
+//! these processes and of their groups. Therefore the guard kills by pidfd only. Data that it reads by process id
+//! counts only if the pidfd shows, after the read, that the process still exists. The guard trusts a group id as long
+//! as the group contains a process that reads from the second pipe and that the guard has stopped.
 //!
-//! There is no guard if the program does not call `run_if_asked`. The guard does not find a build with another standard
-//! input.
+//! There is no guard if the program has not called [`guarded_by`]. The guard does not find a build that has another
+//! standard input.
 
 use parking_lot::Mutex;
 use rustix::{
@@ -36,8 +37,9 @@ static PROGRAM: Mutex<Option<PathBuf>> = Mutex::new(None);
 static GUARD: Mutex<Option<Guard>> = Mutex::new(None);
 
 struct Guard {
-    /// It runs until the end of its input, which is the end of this program.
+    /// The guard process. It runs until the end of its input, which is the end of this program.
     _process: Child,
+    /// The read end of the pipe that is the standard input of every build.
     mark: PipeReader,
 }
 
@@ -46,7 +48,7 @@ pub fn guarded_by(program: &Path) {
     *PROGRAM.lock() = Some(program.to_owned());
 }
 
-/// An empty input, which the guard watches for. Without a guard, the input is `/dev/null`.
+/// The standard input for a build: the pipe by which the guard recognizes builds, or `/dev/null` without a guard.
 pub(crate) fn marked_input() -> Stdio {
     let mut guard = GUARD.lock();
     if guard.is_none() {
@@ -59,14 +61,15 @@ pub(crate) fn marked_input() -> Stdio {
 fn start(program: &Path) -> io::Result<Guard> {
     let (mark, _) = io::pipe()?;
     let mut command = Command::new(program);
-    // The guard does not inherit this program's output: whoever reads it must see end of file when the program ends.
+    // The guard does not inherit this program's output, so that a reader of the output sees end of file when the
+    // program ends.
     command.arg(MARKER).stdin(Stdio::piped()).stdout(mark.try_clone()?).stderr(Stdio::null());
     Ok(Guard { _process: command.process_group(0).spawn()?, mark })
 }
 
 /// Runs the guard: its standard output is the input of the builds that it has to kill.
 pub fn run() -> ! {
-    // Its own working folder would keep a file system from being unmounted.
+    // If the guard stayed in its working folder, the folder's file system could not be unmounted.
     let _ = env::set_current_dir("/");
     // The program writes nothing. The end of the pipe, or an error, means that it has ended.
     let _ = io::copy(&mut io::stdin(), &mut io::sink());
@@ -75,9 +78,9 @@ pub fn run() -> ! {
     process::exit(0)
 }
 
-/// Kills the processes with this input, and all in their groups.
+/// Kills the processes with this input, and all processes in their groups.
 fn end_all(mark: &Path) {
-    // Twice, for processes that were just being started.
+    // The second round finds processes that were just being started in the first one.
     for _ in 0..2 {
         for marked in processes().into_iter().filter_map(|pid| Marked::hold(pid, mark)) {
             marked.end_group();
@@ -92,8 +95,8 @@ fn processes() -> Vec<Pid> {
     listed.filter_map(|it| Pid::from_raw(it.file_name().to_str()?.parse().ok()?)).collect()
 }
 
-/// The group of the process with this id; none for one that has ended or is about to, for the kernel's own threads, and
-/// for a process of a group outside of this pid namespace.
+/// The group of the process with this id. None if the process has ended or is about to end, is a thread of the kernel,
+/// or belongs to a group outside of this pid namespace.
 fn group_of(pid: Pid) -> Option<Pid> {
     /// The kernel's `PF_EXITING`.
     const EXITING: u64 = 0x4;
@@ -116,7 +119,7 @@ fn kill(process: &OwnedFd) {
     let _ = pidfd_send_signal(process, Signal::KILL);
 }
 
-/// A build process, which is stopped: it cannot end by itself, so its group id is not reused.
+/// A build process that the guard has stopped. A stopped process cannot end by itself, so its group id is not reused.
 struct Marked {
     pid: Pid,
     process: OwnedFd,
@@ -132,14 +135,14 @@ impl Marked {
         (input == mark && marked.stop()).then_some(marked)
     }
 
-    /// Stops it, and returns whether it exists.
+    /// Stops the process, and returns whether it exists.
     fn stop(&self) -> bool {
         pidfd_send_signal(&self.process, Signal::STOP).is_ok()
     }
 
-    /// Kills the others in its group.
+    /// Kills the other processes in the group.
     fn end_group(&self) {
-        /// Enough for processes that start others until they are killed themselves, but bounded.
+        /// The maximum number of rounds. More than one is needed if processes start others until they are killed.
         const LOOKS: usize = 100;
         /// A process that does not end in this time waits for a device, and ends when the device answers.
         const PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
@@ -156,7 +159,7 @@ impl Marked {
         }
     }
 
-    /// The process with this id, if it is another one in the group, and alive.
+    /// The process with this id, if it is alive, is in the group, and is not the build process itself.
     fn hold_other(&self, pid: Pid) -> Option<OwnedFd> {
         let other = hold(pid).filter(|_| pid != self.pid)?;
         let is_in_group = |pid| group_of(pid) == Some(self.group);

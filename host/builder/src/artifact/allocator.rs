@@ -1,9 +1,10 @@
-//! Which allocator a plugin's memory comes from.
+//! Finds the allocator of a plugin.
 //!
-//! The compiler calls `__rust_dealloc` and similar functions, under mangled names. A library with its own copy of std
-//! defines them: by the `#[global_allocator]` of the program, or by std's own `__rdl_dealloc`. A library that links the
-//! shared libstd uses those of libstd. If it also has a `#[global_allocator]`, it defines its own, but libstd keeps
-//! using its own as well: memory that one allocates and the other frees ends the process.
+//! Compiled code calls `__rust_dealloc` and similar functions, under mangled names. A library with its own copy of std
+//! defines these functions: they call the `#[global_allocator]` of the library, or std's own `__rdl_dealloc`. A library
+//! that links the shared libstd imports these functions from libstd. If such a library has a `#[global_allocator]`, it
+//! defines these functions itself instead, while libstd keeps calling its own. Then the process ends as soon as one of
+//! the two allocators frees memory of the other.
 
 use super::{elf::Dynamic, libraries::is_std};
 use abi_stable::library::ROOT_MODULE_LOADER_NAME;
@@ -19,16 +20,16 @@ const DEALLOC_OF_STD: &str = "__rdl_dealloc";
 /// Whether the allocators of a library and of its std match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Allocator {
-    /// It has its own allocator, which the shared libstd that it links does not use.
+    /// The library has its own allocator, and links the shared libstd, which uses another one.
     Mixed,
-    /// It has its own copy of std, with std's allocator: it could link the shared one.
+    /// The library has its own copy of std and uses std's allocator. So it could link the shared libstd.
     OfOwnStd,
-    /// Its linkage is fine, or unknown.
+    /// The allocators match, or are unknown.
     Fit,
 }
 
 impl Allocator {
-    /// Reads it from a build output.
+    /// Reads the build output at `path`.
     pub(crate) fn of(path: &Path) -> Self {
         let cache = File::open(path).ok().map(ReadCache::new);
         let found = cache.as_ref().and_then(|cache| {

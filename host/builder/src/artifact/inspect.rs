@@ -44,15 +44,15 @@ pub struct Facts {
     pub runpath: Vec<String>,
     /// The libraries that it needs, in the order in which they are searched for.
     pub needed: Vec<Needed>,
-    /// The libraries that belong to it: those that its run path leads to outside of the system's folders, and in turn the
-    /// libraries that belong to those.
+    /// The libraries that belong to it: those that its run path leads to outside of the system's folders, and in turn
+    /// the libraries that belong to those.
     pub libraries: Vec<OwnLibrary>,
     /// How the Rust standard library is linked.
     pub std: StdLinkage,
     /// Where the shared standard library is, if this object or one of its libraries needs it and it was found.
     pub std_path: Option<PathBuf>,
-    /// Whether it mixes two allocators: it has a `#[global_allocator]` and links the shared standard library, which uses
-    /// another one. Each would free memory of the other.
+    /// Whether it mixes two allocators: it has a `#[global_allocator]` and links the shared standard library, which
+    /// uses another one. Each would free memory of the other.
     pub mixes_allocators: bool,
     /// Whether it has the symbols of a plugin.
     pub root: RootSymbol,
@@ -67,8 +67,8 @@ pub struct Facts {
     /// The address space of its segments in bytes, in whole pages.
     pub mapped_bytes: u64,
     /// The size of its writable segments and those of its libraries in bytes, in whole pages, including data that
-    /// relocation changes. Each generation has a private copy of these pages. The other pages belong to the file, and the
-    /// system reclaims them when memory is short.
+    /// relocation changes. Each generation has a private copy of these pages. The other pages belong to the file, and
+    /// the system reclaims them when memory is short.
     pub private_bytes: u64,
     /// The thread-local data that it and its libraries need in the static block of each thread, in
     /// bytes. A library that is opened after the program has started finds little room there, and each generation needs
@@ -90,7 +90,7 @@ impl Facts {
 pub struct Needed {
     /// Its name.
     pub name: String,
-    /// Whether it is there.
+    /// Where the library is, or where it was searched for.
     #[serde(flatten)]
     pub lookup: Lookup,
 }
@@ -110,9 +110,9 @@ pub struct OwnLibrary {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lookup {
-    /// It is here.
+    /// The library has this path.
     Found(PathBuf),
-    /// It is in none of these folders, and is not loaded yet.
+    /// The library is in none of these folders, and is not loaded yet.
     Missing(Vec<PathBuf>),
 }
 
@@ -125,8 +125,8 @@ pub enum StdLinkage {
         /// The library's name.
         library: String,
     },
-    /// It is not shared: it is linked statically, as a copy of its own that uses up thread-local keys for good, or it is
-    /// not linked at all.
+    /// It is not shared: it is linked statically, as a copy of its own that uses up thread-local keys for good, or it
+    /// is not linked at all.
     Static,
 }
 
@@ -194,12 +194,12 @@ impl<'d> Shared<'d> {
         Ok(Self { machine, file, dynamic })
     }
 
-    /// Its part of the private memory of each generation.
+    /// The private memory that this file adds to each generation.
     fn private_bytes(&self) -> u64 {
         segment_bytes(&self.file, |flags| flags.0 & elf::PF_W.0 != 0)
     }
 
-    /// Its part of the static block of each thread.
+    /// The bytes that this file adds to the static block of each thread.
     fn static_tls_bytes(&self) -> u64 {
         if self.dynamic.flags & elf::DF_STATIC_TLS.0 == 0 {
             return 0;
@@ -268,7 +268,8 @@ pub fn is_cut_off(path: &Path) -> bool {
     is_shorter_than_a_header || matches!(check_extent(path, &data), Err(InspectError::Truncated { .. }))
 }
 
-/// Rejects a file that is shorter than its headers describe. Access to a mapped page beyond its end kills the process.
+/// Rejects a file that is shorter than its headers describe: an access to a mapped page beyond the file's end kills the
+/// process.
 fn check_extent<'d>(path: &Path, bytes: impl ReadRef<'d>) -> Result<(), InspectError> {
     let malformed = |error: object::Error| InspectError::malformed(path, error);
     let endian = LittleEndian;

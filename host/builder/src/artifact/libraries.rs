@@ -1,7 +1,8 @@
-//! The libraries that a shared object needs: where the dynamic loader will look for them, and which of them belong to it.
+//! The libraries that a shared object needs: where the dynamic loader will look for them, and which of them belong to
+//! it.
 //!
-//! The search follows ld.so(8), except for the cache: it reads the folders that the cache is made from. A library that is
-//! found here may still fail to load, but a library that the loader would find is never missed.
+//! The search follows ld.so(8), except for the cache: it reads the folders that the cache is made from. A library that
+//! is found here may still fail to load, but a library that the loader would find is never missed.
 //!
 //! A library is the object's **own** if its run path leads to it and it is not the system's. Such a library comes with
 //! the plugin, changes with it, and is a part of the artifact. The shared libstd is not: it belongs to the toolchain,
@@ -20,8 +21,8 @@ use std::{
 /// Folders below which nothing belongs to a plugin. Packages of Nix and Guix never change.
 const SYSTEM_DIRS: [&str; 6] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/nix/store", "/gnu/store"];
 
-/// Libraries that a process can have only once, or that a plugin must share with its host. They are never the plugin's own,
-/// wherever they were found.
+/// Libraries that a process can have only once, or that a plugin must share with its host. They are never the plugin's
+/// own, wherever they were found.
 const RUNTIME: [&str; 10] = [
     "libc.so.",
     "libm.so.",
@@ -47,8 +48,8 @@ pub(super) struct Libraries {
     pub(super) needed: Vec<Needed>,
     /// The libraries that belong to it, in the loader's order: each name by which one is needed, with its file.
     pub(super) own: Vec<(String, PathBuf)>,
-    /// The missing libraries that those need, each after the path of the library that needs it. [`Needed`] has the folders
-    /// that were searched.
+    /// The missing libraries that those need, each after the path of the library that needs it. [`Needed`] has the
+    /// folders that were searched.
     pub(super) missing: Vec<(PathBuf, Needed)>,
     /// The shared standard library that it or one of those needs.
     pub(super) std: Option<(String, PathBuf)>,
@@ -126,9 +127,9 @@ fn read(path: &Path) -> Result<Dynamic, String> {
 /// The folders of a search, in order.
 struct Search {
     dirs: Vec<PathBuf>,
-    /// Those that the run path names.
+    /// The folders that the run path names, without the system's.
     run_path: Vec<PathBuf>,
-    /// Those that also apply to indirectly needed libraries.
+    /// The folders of the RPATHs, which also apply to indirectly needed libraries.
     rpath: Vec<PathBuf>,
 }
 
@@ -179,23 +180,23 @@ impl Search {
         if let Some(dir) = self.dirs.iter().find(|dir| dir.join(name).is_file()) {
             return (Lookup::Found(dir.join(name)), self.run_path.contains(dir));
         }
-        // The loader uses a library that is already loaded, wherever it came from: above all the libstd that the host
-        // holds open.
+        // The loader uses a library that is already loaded, wherever its file is. Such a library is, above all, the
+        // libstd that the host holds open.
         match loaded(name) {
             Some(path) => (Lookup::Found(path), false),
             None => (Lookup::Missing(self.dirs.clone()), false),
         }
     }
 
-    /// Where the run path would lead to it.
+    /// The paths that the library of that name would have in the folders of the run path.
     fn places(&self, name: &str) -> impl Iterator<Item = PathBuf> {
         self.run_path.iter().map(move |dir| dir.join(name))
     }
 }
 
-/// The folders that are the system's, as its configuration is now.
+/// The folders of the system, according to the present configuration of the loader.
 struct System {
-    /// Those that the loader's configuration names, in the order in which they are searched.
+    /// The folders that the loader's configuration names, in the order in which the loader searches them.
     configured: Vec<PathBuf>,
 }
 

@@ -1,9 +1,9 @@
 //! Renames a copy of a library, and the libraries that it needs.
 //!
-//! The dynamic loader considers two libraries the same if their names are the same, and decides that
-//! before it opens any file. So each private copy needs a name of its own, and every library that needs the copy
-//! must use that name. A new segment behind all others holds the names, and the table of segments, which
-//! has one more entry; the existing content stays where it is.
+//! The dynamic loader considers two libraries the same if their names are the same, and it compares names before it
+//! opens any file. So each private copy needs a name of its own, and every library that needs the copy must use that
+//! name. A new segment behind all others holds the new names. It also holds the table of segments, which has one more
+//! entry. The existing content keeps its place in the file.
 
 use super::elf::Table;
 use object::{
@@ -28,13 +28,13 @@ pub(super) struct Names<'a> {
 
 /// A name that is replaced.
 struct Edit {
-    /// Where the file has the place of the name.
+    /// The offset in the file of the field that refers to the name.
     at: usize,
     field: Field,
     name: String,
 }
 
-/// How the place of a name is encoded.
+/// The size of the field that refers to a name: 4 or 8 bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Field {
     Half,

@@ -1,7 +1,7 @@
 //! The store: immutable artifacts in one folder, each named by the SHA-256 of its content.
 //!
-//! A file appears under its name complete or not at all, is never written again, and is never a link to a build
-//! output, which the next build would change while the host uses it.
+//! A file appears under its name complete or not at all, and is never written again. It is a copy and not a link to a
+//! build output, because the next build would change the output while the host uses it.
 //!
 //! An artifact is one file, or several if libraries outside of the system belong to it. In that case, its name is the
 //! SHA-256 of a list of all files, so that a changed library makes another artifact.
@@ -49,13 +49,13 @@ const READ_ONLY: u32 = 0o444;
 /// An immutable build output in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artifact {
-    /// The SHA-256 of its content: of its file or, if it has libraries, of the list of its files.
+    /// The SHA-256 of the artifact's file or, if the artifact has libraries, of the list of its files.
     pub digest: Digest,
-    /// Its path. Do not open it as a library: make a [`Store::private_copy`].
+    /// The path of the artifact's file. Do not open it as a library: make a [`Store::private_copy`].
     pub path: PathBuf,
-    /// Its size in bytes.
+    /// The size of that file in bytes.
     pub bytes: u64,
-    /// The original file, for messages to its author; the path in the store, if it was found there.
+    /// The original file, for messages to its author. For an artifact that was found in the store, the same as `path`.
     pub copy_of: PathBuf,
     /// Its libraries.
     pub companions: Companions,
@@ -76,7 +76,7 @@ impl Artifact {
 #[derive(Clone, Debug)]
 pub struct Store {
     dir: PathBuf,
-    /// The standard libraries of toolchains in the store, by their original paths.
+    /// The copied standard libraries of toolchains, by their original paths.
     seen_std: Arc<Mutex<BTreeMap<PathBuf, (Stamp, Library)>>>,
 }
 
@@ -121,7 +121,8 @@ impl Store {
         if copied.bytes != before.bytes || Stamp::of(&from).map_err(unreadable)? != before {
             return Err(StoreError::Changing { path: built.to_owned() });
         }
-        // Locked until its record names its libraries, so that no other process removes them as unused.
+        // The store is locked until the artifact's record names its libraries, so that no other process removes the
+        // libraries as unused.
         let _held = self.hold_libraries();
         let companions = match dynamic(incoming.as_file()) {
             Some(dynamic) => {
@@ -134,7 +135,7 @@ impl Store {
         let artifact = Artifact { copy_of: built.to_owned(), companions, ..of };
         self.write_record(&artifact)?;
         if self.is_intact(&artifact) {
-            // Pruning goes by age; a store that cannot record it prunes in a slightly worse order.
+            // Pruning removes the oldest artifacts first. If this new time cannot be set, it prunes in a worse order.
             let _ = File::open(&artifact.path).and_then(|file| file.set_modified(SystemTime::now()));
             return Ok(artifact);
         }
@@ -230,8 +231,8 @@ impl Store {
         }
     }
 
-    /// Removes files that no process writes any more. The lock shows that, because it ends with its process. A process
-    /// id would not: ids are reused, and differ between containers.
+    /// Removes incomplete files that no process writes any more. A free lock shows that, because a lock ends with its
+    /// process. A process id would not show it: ids are reused, and differ between containers.
     fn remove_leftovers(&self) -> Result<(), StoreError> {
         for entry in self.entries()? {
             if !entry.file_name().to_string_lossy().starts_with(INCOMING) {
@@ -245,7 +246,7 @@ impl Store {
         Ok(())
     }
 
-    /// None if the folder was removed.
+    /// The entries of the store's folder; no entries if the folder was removed.
     fn entries(&self) -> Result<Vec<fs::DirEntry>, StoreError> {
         match fs::read_dir(&self.dir).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),

@@ -10,8 +10,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Detects whether a file was touched: its times, its length and its inode number. A program that copies, moves or
-/// restores a file can set any time of modification, but not the time of the last change of the inode.
+/// The metadata that shows whether a file was touched: its times, its length, its device and its inode number. A
+/// program that copies, moves or restores a file can set any time of modification, but not the time of the last change
+/// of the inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stamp {
     modified: (i64, i64),
@@ -73,7 +74,7 @@ impl Content {
         self.hash == other.hash
     }
 
-    /// Whether the path had this content before that time already.
+    /// Whether the path already had this content before `time`.
     pub(super) fn is_older_than(&self, time: SystemTime) -> bool {
         self.stamp.is_none_or(|stamp| stamp.is_before(time))
     }

@@ -50,7 +50,8 @@ pub struct Builder {
     facts: Mutex<HashMap<FactsKey, Arc<Facts>>>,
     /// How to repeat, without cargo, the build of the plugin's own crate, which is built last.
     templates: Mutex<HashMap<FactsKey, Arc<Template>>>,
-    /// The inputs of each plugin's last good build, and the files that messages of failed builds have named since.
+    /// For each plugin, the input files of its last successful build, and the files that messages of later failed
+    /// builds have named.
     read: Mutex<HashMap<FactsKey, BTreeSet<PathBuf>>>,
     turns: Turns,
     scripts: ScriptRuns,
@@ -83,7 +84,7 @@ enum Way<'m> {
 }
 
 impl Builder {
-    /// A builder that keeps intermediate files in that folder.
+    /// A builder that keeps intermediate files in `dir`.
     pub fn new(dir: impl Into<BuildDir>) -> Self {
         Self {
             dir: dir.into(),
@@ -95,17 +96,17 @@ impl Builder {
         }
     }
 
-    /// That folder.
+    /// The folder of the intermediate files.
     pub fn dir(&self) -> &BuildDir {
         &self.dir
     }
 
-    /// The inputs of the plugin, as far as they are known without a build. Watch them from before the
-    /// first build on, so that no edit is missed.
+    /// The inputs of the plugin, as far as they are known without a build. The caller must begin to watch them before
+    /// the first build, so that no edit is missed.
     ///
-    /// They include files that only a compiler finds (`include!`) once a build has read them, also while later
-    /// builds fail. They include files that messages of failed builds have named since then, whether they exist or not.
-    /// If cargo reports nothing, the whole folder is the input.
+    /// Files that only a compiler finds (`include!`) are inputs once a build has read them, and stay inputs while later
+    /// builds fail. Files that messages of failed builds name are inputs until a build succeeds, whether they exist or
+    /// not. If cargo cannot describe the package, the whole folder is the input.
     pub async fn inputs(&self, manifest: &Manifest) -> Inputs {
         let mut inputs = match way(manifest) {
             Ok(Way::Script(script)) => script::inputs(manifest, script),
@@ -132,24 +133,25 @@ impl Builder {
         inputs
     }
 
-    /// Whether a build runs processes, and does not just use an existing file.
+    /// Whether a build runs processes. It runs none if the manifest names a prebuilt library.
     pub fn takes_time(&self, manifest: &Manifest) -> bool {
         !matches!(way(manifest), Ok(Way::ReadyMade(_)))
     }
 
     /// Builds the plugin, or finds its prebuilt library.
     ///
-    /// Dropping the future kills the build with every process of its group. Needs a tokio runtime with I/O
+    /// Dropping the future kills every process in the build's process group. The future needs a tokio runtime with I/O
     /// and time.
     ///
     /// # Errors
     ///
     /// * [`BuildError::Compile`], [`BuildError::PanicAborts`]: the source was rejected; with the compiler's messages.
-    /// * [`BuildError::NoSource`], [`BuildError::NotACdylib`], [`BuildError::NoCdylib`], [`BuildError::SeveralCdylibs`],
-    ///   [`BuildError::NoSuchPackage`]: there is not exactly one library to build.
+    /// * [`BuildError::NoSource`], [`BuildError::NotACdylib`], [`BuildError::NoCdylib`],
+    /// [`BuildError::SeveralCdylibs`], [`BuildError::NoSuchPackage`]: there is not exactly one library to build.
     /// * [`BuildError::Cargo`], [`BuildError::NoArtifact`], [`BuildError::NoToolchain`]: cargo itself failed.
-    /// * [`BuildError::Script`], [`BuildError::ScriptNotStarted`], [`BuildError::NoBinaryKey`], [`BuildError::NoBinary`],
-    ///   [`BuildError::Outside`]: the script failed, or there is no library in the plugin's folder.
+    /// * [`BuildError::Script`], [`BuildError::ScriptNotStarted`], [`BuildError::NoBinaryKey`],
+    /// [`BuildError::NoBinary`], [`BuildError::Outside`]: the script failed, or there is no library in the plugin's
+    /// folder.
     /// * [`BuildError::TimedOut`]: its processes wrote nothing for longer than the manifest allows.
     pub async fn build(&self, manifest: &Manifest) -> Result<Built, BuildError> {
         self.build_reporting(manifest, |_| ()).await
@@ -209,8 +211,8 @@ impl Builder {
         }
     }
 
-    /// Notes the files that the messages of a failed build name: an edit of one of them may fix the build. Relative paths
-    /// in them are relative to `bases` or to the plugin's folder.
+    /// Notes the files that the messages of a failed build name: an edit of such a file may fix the build. A relative
+    /// path in a message is relative to one of `bases` or to the plugin's folder.
     fn remember_failure(&self, manifest: &Manifest, bases: &[&Path], error: &BuildError) {
         let bases: Vec<_> = bases.iter().copied().chain([&*manifest.root]).collect();
         let named = named::files(error, &bases, self.dir.rest());
@@ -220,7 +222,7 @@ impl Builder {
         self.read.lock().entry(key(manifest)).or_default().extend(named.into_iter().chain(of_diagnostics));
     }
 
-    /// How the present or last build of this plugin relates to a change of this file.
+    /// Whether the present or last build of the plugin may itself have written the file at `path`.
     pub fn own_writes(&self, manifest: &Manifest, (moment, path): (Moment, &Path)) -> OwnWrites {
         match way(manifest) {
             Ok(Way::Script(script)) if *path != manifest.root.join(script) => OwnWrites::Unordered,
@@ -233,8 +235,9 @@ impl Builder {
         }
     }
 
-    /// Builds with the standard library that fits, a second time if the first does not. The plugin's allocator is known
-    /// only from the built library, and rustc rejects the shared library if the author's rustflags ask for LTO.
+    /// Builds with the shared standard library or with a copy of it. If the first choice does not fit the plugin,
+    /// builds a second time with the other one. The choice depends on the plugin's allocator, which only the built
+    /// library shows, and on the author's rustflags: with LTO, rustc rejects the shared library.
     async fn compile(&self, manifest: &Manifest, facts: &Facts) -> Result<cargo::Output, BuildError> {
         let std = StdLink::of(facts);
         let output = match self.compile_with(std, manifest, facts).await {
@@ -259,7 +262,7 @@ impl Builder {
         Ok(output)
     }
 
-    /// Builds without cargo if that gives the same result, and otherwise with it.
+    /// Repeats the recorded call of rustc if the call gives the same result as cargo. Otherwise, builds with cargo.
     async fn compile_with(
         &self,
         std: StdLink,
@@ -321,7 +324,7 @@ fn way(manifest: &Manifest) -> Result<Way<'_>, BuildError> {
     }
 }
 
-/// The library, and those that belong to it, whether they exist or not.
+/// The paths of the prebuilt library and of the libraries that belong to it, whether they exist or not.
 fn ready_made_inputs(manifest: &Manifest, binary: &Path) -> Inputs {
     let binary = manifest.root.join(binary);
     let mut files = places_of_libraries(&binary);

@@ -7,13 +7,13 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// A linker may name thousands.
+/// The maximum number of files. The messages of a linker may name thousands.
 const MOST: usize = 100;
 
-/// Files that belong to the tools, which nobody edits.
+/// Parts of the paths of installed files, which nobody edits.
 const INSTALLED: [&str; 5] = ["/rustc/", "/lib/rustlib/", "/registry/src/", "/git/checkouts/", "/usr/"];
 
-/// Files that builds make.
+/// Parts of the paths of files that builds make.
 const MADE: [&str; 2] = ["/target/", "/.replug/"];
 
 /// The files that the error names, whether they exist or not. Relative paths are resolved below each of `bases`. Files

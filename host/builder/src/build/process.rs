@@ -26,10 +26,10 @@ pub(super) struct Finished {
     pub(super) stderr: String,
 }
 
-/// How long output is read after a process has ended, if a process outside of its group holds the pipe.
+/// How long output is read after a process has ended. A process outside of its group may keep the pipe open for longer.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// What is kept of an output.
+/// An empty buffer for the last lines of an output.
 pub(super) fn tail() -> Tail {
     const LINES: usize = 40;
     const LINE_BYTES: usize = 500;
@@ -149,9 +149,9 @@ impl Group {
         status
     }
 
-    /// Kills the group. To be called only before the leader is reaped, because its process id may be reused after that. If
-    /// something else in this program has reaped it, such as a plugin that waits for any child, the pidfd shows that, and
-    /// nothing is killed. Without a pidfd, this goes unnoticed.
+    /// Kills the group. Must be called only before the leader is reaped, because the leader's process id may be reused
+    /// after that. Other code in this program, such as a plugin that waits for any child, may have reaped the leader.
+    /// In this case the signal to the pidfd fails, and nothing is killed. Without a pidfd, this case is not detected.
     fn kill(&self) {
         let is_there = |process| pidfd_send_signal(process, Signal::KILL).is_ok();
         if self.process.as_ref().is_none_or(is_there) {

@@ -1,5 +1,6 @@
-//! The progress of a build, as cargo prints it: `[=====>    ] 37/53: serde, syn`, repeatedly on one line, which it ends
-//! with a carriage return. Only cargo knows how many crates there are to compile, and it reports the number only there.
+//! The progress of a build. Cargo prints it as `[=====>    ] 37/53: serde, syn`, and ends each report with a carriage
+//! return, so that the next report replaces it on the terminal. Only cargo knows how many crates there are to compile,
+//! and it reports the number only in these lines.
 //!
 //! Run a build in [`reported`] to receive its progress; [`hear`] reads the output of the build's processes.
 
@@ -17,8 +18,8 @@ tokio::task_local! {
 /// The minimum interval between two reports.
 const PACE: Duration = Duration::from_secs(1);
 
-/// Does `work`, and passes the progress of builds in it to `report`: the first one at once, and then the newest of each
-/// second.
+/// Runs `work`, and passes the progress of builds in it to `report`: the first progress at once, and then at most once
+/// a second the newest.
 pub(super) async fn reported<T>(mut report: impl FnMut(BuildProgress), work: impl Future<Output = T>) -> T {
     let (sender, mut heard) = watch::channel(None);
     let work = HEARD.scope(sender, work);

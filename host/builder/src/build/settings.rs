@@ -14,9 +14,9 @@ pub(super) struct Settings {
     pub(super) files: Vec<PathBuf>,
     /// The compiler that `[build] rustc` names.
     pub(super) rustc: Option<PathBuf>,
-    /// The profiles that they define or change.
+    /// The profiles that the files define or change.
     pub(super) profiles: BTreeSet<String>,
-    /// Whether they replace crates from a registry by a folder or by another registry.
+    /// Whether the files replace crates from a registry by a folder or by another registry.
     pub(super) replaces_crates: bool,
 }
 
@@ -82,7 +82,7 @@ fn included(value: &Value) -> Vec<&str> {
     }
 }
 
-/// A program as a configuration file names it: a path is relative to the folder that contains `.cargo`.
+/// The program that a configuration file names. A relative path is relative to the folder that contains `.cargo`.
 fn program(name: &str, file: &Path) -> PathBuf {
     match file.parent().and_then(Path::parent).filter(|_| name.contains('/')) {
         Some(folder) => folder.join(name),

@@ -18,7 +18,8 @@ struct Processes {
 }
 
 impl Processes {
-    /// When their allowed silence ends; an error if that time has passed. Without a process, there is no such time.
+    /// When the allowed silence of the processes ends; an error if that time has passed. Without a process, nothing is
+    /// silent: the allowed time then begins now.
     fn next_look(&self, now: Instant, limit: Duration) -> Result<Instant, TooSilent> {
         let silent_since = if self.running == 0 { now } else { self.heard_at };
         Some(silent_since + limit).filter(|end| *end > now).ok_or(TooSilent)
@@ -34,7 +35,7 @@ impl Processes {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooSilent;
 
-/// Does `work`, and drops it when the processes that it runs have written nothing for `limit`.
+/// Runs `work`, and drops it when the processes that it runs have written nothing for `limit`.
 pub(super) async fn bounded<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, TooSilent> {
     let processes = Arc::new(Mutex::new(Processes { running: 0, heard_at: Instant::now() }));
     let work = PROCESSES.scope(processes.clone(), work);
@@ -50,7 +51,7 @@ pub(super) async fn bounded<T>(limit: Duration, work: impl Future<Output = T>) -
     }
 }
 
-/// A process of the build starts; it runs until the value is dropped.
+/// Notes that a process of the build starts. The process counts as running until the returned value is dropped.
 pub(super) fn process_starts() -> Running {
     let processes = PROCESSES.try_with(Arc::clone).ok();
     if let Some(processes) = &processes {
@@ -59,7 +60,7 @@ pub(super) fn process_starts() -> Running {
     Running(processes)
 }
 
-/// A process of the build has written something.
+/// Notes that a process of the build has written something.
 pub(super) fn is_broken() {
     // Outside of a build, silence is not measured.
     let _ = PROCESSES.try_with(|processes| processes.lock().heard_at = Instant::now());

@@ -65,8 +65,8 @@ impl Toolchain {
             Some(rustc) => ask(command(rustc), root).await?.1,
             None => libdir,
         };
-        // Asking rustup which toolchain to use takes 10 ms, for cargo and again for each rustc. Called by its own path,
-        // cargo need not ask.
+        // A `cargo` or `rustc` in PATH is usually rustup's, which needs 10 ms to find the toolchain. A call of the
+        // toolchain's own cargo by its path saves this time, for cargo and for each rustc.
         let bin = sysroot.join("bin");
         let own = Some(bin.join("cargo")).filter(|cargo| cargo.is_file());
         let mut path = OsString::new();

@@ -23,7 +23,7 @@ impl Batch {
             }
             Ok(event) => match event.kind {
                 EventKind::Access(AccessKind::Close(_)) => self.touched.extend(event.paths),
-                // Reading changes nothing; this program does it itself.
+                // A read changes nothing. This program reads files itself.
                 EventKind::Access(_) => {}
                 EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
                     self.touched.extend(event.paths.iter().cloned());

@@ -56,9 +56,9 @@ impl Content {
     }
 }
 
-/// When a file last changed: was written, moved here, or linked. Unlike the time of the last write, which programs can
-/// set freely, this time always comes from the kernel. For a deleted file, it is when the folder that contained it
-/// changed.
+/// When the kernel last noted a change of a file: a write, a move to this path, or a new link. Programs can set the time
+/// of the last write, but not this time. For a deleted file, the result is the time of the last change of the nearest
+/// existing folder above it.
 ///
 /// `None` if the time cannot be compared with this machine's clock, because another machine sets it.
 pub fn changed_at(path: &Path) -> Option<SystemTime> {

@@ -7,8 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The path with all links resolved as far as it exists: a folder must have only one name, because inotify gives
-/// it one watch for all its names.
+/// The path with all links resolved, as far as the path exists. A folder must have only one name here, because inotify
+/// has one watch for all names of a folder.
 pub(super) fn canonical(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| resolve(path))
 }
@@ -24,7 +24,7 @@ pub(super) fn resolve(path: &Path) -> PathBuf {
     }
 }
 
-/// The folder whose change must precede the creation of `path`: the nearest existing one above it.
+/// The nearest existing folder above `path`. If `path` does not exist, that folder changes before `path` can appear.
 pub(super) fn nearest_folder(path: &Path) -> Option<&Path> {
     path.ancestors().skip(1).find(|it| it.is_dir())
 }
@@ -55,8 +55,8 @@ pub(super) fn files_below<E>(
     Ok(files)
 }
 
-/// The links in the path, including those behind other links. If the target of one changes, so does
-/// the target of the path.
+/// The links in the path, including links in the targets of other links. A change of any of these links can change the
+/// target of the path.
 pub fn links_on(path: &Path) -> BTreeSet<PathBuf> {
     let mut links = BTreeSet::new();
     follow(path, &mut links);

@@ -28,16 +28,16 @@ impl Poll {
     }
 }
 
-/// The name of the file system of `path`, which need not exist, if it does not report every change: it may be
-/// changed by other machines, by the host of a virtual machine, or by another program. `None` for all others, and if
-/// the file system is unknown.
+/// The name of the file system of `path`, if that file system does not report every change: other machines, the host of
+/// a virtual machine, or another program may change its files. `None` for all other file systems, and if the file
+/// system is unknown. `path` need not exist.
 pub fn file_system_without_events(path: &Path) -> Option<&'static str> {
     let found = path.ancestors().find_map(|it| statfs(it).ok())?;
     // The type is signed on some machines: its lower 32 bits are the number.
     name_of(found.f_type as u32)
 }
 
-/// The numbers are those of `statfs(2)`, and of the file systems' own sources where that does not list them.
+/// The numbers are from `statfs(2)` or, if that page does not list a file system, from the file system's own source.
 fn name_of(magic: u32) -> Option<&'static str> {
     Some(match magic {
         0x6969 => "NFS",

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 /// How often to check whether git has finished.
 const STEP: Duration = Duration::from_millis(5);
 
-/// The locks whose wait timed out, each with its inode: they are not waited for again.
+/// The locks of git for which a wait timed out, each with its inode. There is no further wait for these locks.
 #[derive(Debug, Default)]
 pub struct StaleLocks(BTreeSet<(PathBuf, u64)>);
 
@@ -42,7 +42,7 @@ impl StaleLocks {
             sleep(STEP).await;
         }
         if waited {
-            // So that the times of all files are older than what follows.
+            // After this pause, the times of all files that git wrote are older than the next build.
             sleep(CLOCK_GRAIN * 2).await;
         }
         Vec::new()
@@ -68,7 +68,7 @@ fn index_locks(folder: &Path) -> Vec<PathBuf> {
 pub struct Stamps(BTreeMap<PathBuf, Option<(i64, i64, u64)>>);
 
 impl Stamps {
-    /// Of the files that a build read.
+    /// Takes a snapshot of all files of `inputs`.
     pub fn of(inputs: &Inputs) -> Self {
         let mut files = inputs.files.clone();
         files.extend(files_below(inputs, |_| Ok::<_, Infallible>(())).unwrap_or_default());
@@ -86,7 +86,7 @@ impl Stamps {
         paths.into_iter().filter(|path| of(self, path) != of(now, path)).cloned().collect()
     }
 
-    /// Whether a file that was not empty then is missing or empty now.
+    /// Whether a file that was not empty in `then` is missing or empty in `self`.
     pub fn lacks_any_of(&self, then: &Self) -> bool {
         let holds = |stamps: &Self, path: &PathBuf| {
             stamps.0.get(path).copied().flatten().is_some_and(|(_, _, bytes)| bytes > 0)

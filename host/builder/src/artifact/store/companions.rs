@@ -1,7 +1,8 @@
-//! The libraries of an artifact beside its own file: those that belong to it, and the shared libstd that it needs.
+//! The libraries that the store keeps for an artifact: the libraries that belong to it, and the shared libstd that it
+//! needs.
 //!
-//! The store's folder `libraries` has each of them once, named by the SHA-256 of its content. A record
-//! beside the artifact's file lists the artifact's libraries.
+//! The store's folder `libraries` has each library once, in a folder that is named by the SHA-256 of its content. A
+//! record beside the artifact's file lists the artifact's libraries.
 
 use super::{
     Artifact, INCOMING, READ_ONLY, Store, StoreError,
@@ -30,9 +31,11 @@ const LIBRARIES: &str = "libraries";
 pub struct Companions {
     /// The SHA-256 of the artifact's own file.
     pub file: Digest,
-    /// The libraries that belong to it, by each name by which one is needed.
+    /// The libraries that belong to the artifact. A library that is needed under several names is listed once for each
+    /// name.
     pub libraries: Vec<Library>,
-    /// The shared standard library that it needs. It belongs to the toolchain, and is not part of the artifact.
+    /// The shared standard library that the artifact needs. That library belongs to the toolchain, and is not part of
+    /// the artifact.
     pub std: Option<Library>,
 }
 
@@ -103,7 +106,7 @@ pub(super) fn file_name(name: &str) -> &str {
 }
 
 impl Store {
-    /// The name that the file at `path` would have in a store.
+    /// The name that an artifact made from the file at `path` would have in a store.
     ///
     /// # Errors
     ///
@@ -125,15 +128,15 @@ impl Store {
         Ok(companions.digest())
     }
 
-    /// Keeps other processes from removing libraries that no record names yet. A file system without locks does not
-    /// have this protection.
+    /// Locks the store, so that no other process removes libraries that no record names yet. The lock ends when the
+    /// returned file is dropped. `None` on a file system without locks, where nothing prevents such a removal.
     pub(super) fn hold_libraries(&self) -> Option<File> {
         let dir = File::open(&self.dir).ok()?;
         flock(&dir, FlockOperation::LockShared).ok()?;
         Some(dir)
     }
 
-    /// Copies the libraries of the artifact with this file into the store.
+    /// Copies the libraries of an artifact into the store; `file` is the digest of the artifact's own file.
     pub(super) fn keep_libraries(&self, file: Digest, found: &Libraries) -> Result<Companions, StoreError> {
         let mut companions = Companions::none(file);
         for (name, path) in &found.own {
@@ -166,7 +169,7 @@ impl Store {
         Ok(library)
     }
 
-    /// Puts a complete file in its place, unless the same file exists.
+    /// Moves a complete copy of a library to the library's path in the store, unless an intact copy is there.
     fn file_away(&self, library: &Library, incoming: NamedTempFile) -> Result<(), StoreError> {
         let to = place(&self.dir, library);
         let failed = |source| StoreError::write(&to, library.bytes, source);
@@ -182,8 +185,8 @@ impl Store {
         incoming.persist(&to).map(drop).map_err(|error| failed(error.error))
     }
 
-    /// Like [`Store::keep_library`], but reads the file again only if it may have changed: it belongs to the toolchain,
-    /// and is large.
+    /// Like [`Store::keep_library`], but reads the file again only if it may have changed. A standard library is large,
+    /// and rarely changes because it belongs to the toolchain.
     fn keep_std(&self, name: &str, path: &Path) -> Result<Library, StoreError> {
         let stamp = File::open(path).and_then(|file| Stamp::of(&file)).ok();
         let mut seen = self.seen_std.lock();
@@ -261,7 +264,7 @@ impl Store {
         for entry in fs::read_dir(self.dir.join(LIBRARIES)).map_err(unreadable)?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if !needed.contains(&name) && !name.starts_with(INCOMING) {
-                // What cannot be removed now is removed the next time.
+                // A folder that cannot be removed now is removed the next time.
                 let _ = fs::remove_dir_all(entry.path());
             }
         }

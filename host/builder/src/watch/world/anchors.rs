@@ -1,4 +1,5 @@
-//! Where plugins may appear and disappear: the plugins folder, its parent, its contents, and the links on the way to it.
+//! Where plugins may appear and disappear: the plugins folder, its parent, its contents, and the links on the way to
+//! it.
 
 use super::{Unknown, World};
 use crate::watch::{
@@ -18,11 +19,11 @@ use std::{
 pub(super) struct Anchors {
     /// The plugins folder as it was named.
     named: PathBuf,
-    /// The folder that this leads to now.
+    /// The plugins folder with all links resolved.
     pub(super) plugins_dir: PathBuf,
     /// The plugins folder, its parent, its subfolders, and the folders that contain links.
     folders: BTreeSet<PathBuf>,
-    /// Those of them that may not be read.
+    /// The folders among these that this user may not read.
     closed: BTreeSet<PathBuf>,
     /// The links on the way to the plugins folder and to its subfolders.
     links: BTreeSet<PathBuf>,
@@ -71,7 +72,7 @@ impl World {
     /// Watches the plugins folder, its parent and its subfolders.
     pub(super) fn anchor(&mut self, unknown: Unknown, noticed: SystemTime) -> Result<(), WatchError> {
         let mut watched = Ok(());
-        // Watched before it is listed: a change in between is then seen twice, not never.
+        // A folder is watched before it is listed. So a change in between is seen twice, and never missed.
         let mut seen = BTreeSet::new();
         loop {
             self.anchors = Anchors::of(self.anchors.named.clone());
@@ -84,7 +85,7 @@ impl World {
                 seen.insert(dir);
             }
         }
-        // Discovery reports an unreadable folder; its parent reports when that has changed.
+        // Discovery reports an unreadable folder. The watch of its parent reports a change of its permissions.
         let closed = |dir: &&PathBuf| !self.watched.contains(*dir) && fs::read_dir(dir).is_err();
         self.anchors.closed = self.anchors.folders.iter().filter(closed).cloned().collect();
         for dir in self.anchors.folders.clone() {

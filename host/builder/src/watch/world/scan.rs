@@ -1,4 +1,4 @@
-//! Polls all files without an event, if the file system does not report changes.
+//! Polls all watched files at an interval. By default, this is done only if a file system does not report every change.
 
 use super::World;
 use crate::watch::{Poll, poll::file_system_without_events};
@@ -20,7 +20,7 @@ pub(super) struct Scan {
     stamps: HashMap<PathBuf, Stamp>,
 }
 
-/// Changes with every write, even if a program sets the times of a file.
+/// Metadata of a file that changes with every write, even if a program sets the times of the file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     inode: u64,
@@ -28,7 +28,8 @@ struct Stamp {
     changed: (i64, i64),
 }
 
-/// A file may change twice within one tick of the clock of file times, which is a whole second on some file systems.
+/// The age from which on the stamp of a file is reliable. A younger file may change twice within one tick of the clock
+/// of file times, which is a whole second on some file systems.
 const SETTLED: Duration = Duration::from_secs(2);
 
 impl Scan {
@@ -56,7 +57,7 @@ impl Scan {
         Some(self.last + self.poll.interval(self.silent.is_some())?)
     }
 
-    /// Whether a scan is running, and the file is as in the last one. Then it need not be read.
+    /// Whether a scan is running and the file has not changed since the last scan. Such a file need not be read.
     pub(super) fn is_as_it_was(&mut self, path: &Path) -> bool {
         if !self.is_running {
             return false;

@@ -1,4 +1,4 @@
-//! The watched folders: all that contain an input, and those where an input may appear.
+//! The watched folders: all folders that contain an input, and all folders in which an input may appear.
 
 use super::{World, is_input};
 use crate::watch::{WatchError, paths::nearest_folder};
@@ -10,13 +10,13 @@ use std::{
 };
 
 impl World {
-    /// Watches a folder, or the folder whose change must precede its creation.
+    /// Watches a folder. If it does not exist, watches the nearest existing folder above it.
     pub(super) fn watch_toward(&mut self, dir: &Path) -> Result<(), WatchError> {
         let nearest = || dir.ancestors().find(|it| it.is_dir());
         let mut there = nearest();
         while let Some(folder) = there {
             match self.watch_if_open(folder) {
-                // Every user may use the folders above the own one, but may not read all of them.
+                // A user may pass through the folders above the own home folder, but may not read all of them.
                 Err(_) if folder != dir => return Ok(()),
                 watched => drop(watched?),
             }
@@ -38,7 +38,7 @@ impl World {
                 self.watched.insert(dir.to_owned());
                 self.scan.watches(dir);
             }
-            // It was removed in the meantime; its parent reports when it is created again.
+            // The folder was removed in the meantime. The watch of its parent reports when it is created again.
             Err(_) if !dir.exists() => {}
             Err(source) => return Err(WatchError::new(dir, source)),
         }
@@ -53,7 +53,7 @@ impl World {
         }
     }
 
-    /// Drops the watches of `dir` and of all below.
+    /// Drops the watches of `dir` and of all folders below.
     pub(super) fn forget(&mut self, dir: &Path) {
         let below: Vec<_> = self.watched.iter().filter(|it| it.starts_with(dir)).cloned().collect();
         for path in below {
