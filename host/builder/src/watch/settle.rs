@@ -14,9 +14,27 @@ use tokio::time::{Instant, sleep};
 /// How often to check whether git has finished.
 const STEP: Duration = Duration::from_millis(5);
 
-/// The locks of git for which a wait timed out, each with its inode. There is no further wait for these locks.
+/// The locks whose wait timed out: they are not waited for again.
 #[derive(Debug, Default)]
-pub struct StaleLocks(BTreeSet<(PathBuf, u64)>);
+pub struct StaleLocks(BTreeSet<Lock>);
+
+/// A lock file. Another one at the same path may have the inode of one that was removed, but not the time of its last
+/// change.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Lock {
+    path: PathBuf,
+    inode: u64,
+    changed: (i64, i64),
+}
+
+impl Lock {
+    /// `None` if there is none.
+    fn at(path: &Path) -> Option<Self> {
+        let found = fs::metadata(path).ok()?;
+        let changed = (found.ctime(), found.ctime_nsec());
+        Some(Self { path: path.to_owned(), inode: found.ino(), changed })
+    }
+}
 
 impl StaleLocks {
     /// How long to wait for git at most: a killed git leaves its lock behind.
@@ -29,14 +47,14 @@ impl StaleLocks {
         let began = Instant::now();
         let mut waited = false;
         loop {
-            let held = locks.iter().filter_map(|lock| Some((lock.clone(), fs::metadata(lock).ok()?.ino())));
+            let held = locks.iter().filter_map(|path| Lock::at(path));
             let held: Vec<_> = held.filter(|lock| !self.0.contains(lock)).collect();
             if held.is_empty() {
                 break;
             }
             if began.elapsed() > patience {
                 self.0.extend(held.iter().cloned());
-                return held.into_iter().map(|(lock, _)| lock).collect();
+                return held.into_iter().map(|lock| lock.path).collect();
             }
             waited = true;
             sleep(STEP).await;
@@ -135,10 +153,8 @@ mod tests {
         let mut locks = StaleLocks::default();
         assert_eq!(locks.wait_for_git(&folders, STEP).await, std::slice::from_ref(&lock));
         assert!(locks.wait_for_git(&folders, STEP).await.is_empty());
-        // Another lock is waited for, whatever its inode is.
-        fs::remove_file(&lock).unwrap();
-        fs::write(dir.path().join("takes the inode"), "").unwrap();
-        fs::write(&lock, "").unwrap();
+        // Another lock is waited for, also one with the same inode, as after a removal and a new lock.
+        fs::write(&lock, "another").unwrap();
         assert_eq!(locks.wait_for_git(&folders, STEP).await, [lock]);
     }
 
