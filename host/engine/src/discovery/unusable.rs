@@ -10,8 +10,8 @@ use std::{collections::BTreeMap, fs};
 /// The plugins that keep their last accepted manifest, and why the current one cannot be used.
 pub(crate) type Unusable = BTreeMap<PluginId, ManifestError>;
 
-/// For each manifest that cannot be used, adds the last accepted manifest of that folder. A manifest that is missing,
-/// or that has another id, is no edit of it.
+/// For each manifest that cannot be used, adds the last accepted manifest of that folder. A missing manifest, or one
+/// with another id, is not an edit of the accepted one.
 pub(crate) fn restore(discovery: &mut Discovery, records: &Records, defaults: &Defaults) -> Unusable {
     let mut unusable = Unusable::new();
     for problem in std::mem::take(&mut discovery.problems) {

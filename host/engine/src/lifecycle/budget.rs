@@ -1,4 +1,4 @@
-//! How often a plugin has failed of late: what the pause before a restart and the end of all restarts depend on.
+//! The recent failures of a plugin. They determine the pause before a restart, and when restarts end.
 
 use crate::id::Digest;
 use std::{
@@ -9,33 +9,34 @@ use std::{
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// What can go wrong with a process that is to run.
+/// How a process of the plugin can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// It has ended unasked.
+    /// The process has ended unexpectedly.
     Ended,
-    /// It was to be restarted, and did not come up.
+    /// The process was to be restarted, and did not come up.
     FailedToStart,
 }
 
-/// The failures of late, each with its artifact.
+/// The recent failures, each with its artifact.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Failures(VecDeque<(Digest, Failure, Instant)>);
 
 impl Failures {
-    /// Adds one that happened now, forgets those that are as old as the window, and returns how many are left.
+    /// Adds a failure that happened now, forgets the failures that are older than the window, and returns how many are
+    /// left.
     pub(crate) fn add(&mut self, of: (Digest, Failure), now: Instant, window: Duration) -> usize {
         self.0.push_back((of.0, of.1, now));
         self.0.retain(|(.., at)| now.duration_since(*at) < window);
         self.0.len()
     }
 
-    /// How many of them are of that kind.
+    /// How many of the failures are of this kind.
     pub(crate) fn count(&self, what: Failure) -> usize {
         self.0.iter().filter(|(_, it, _)| *it == what).count()
     }
 
-    /// Forgets those of other artifacts.
+    /// Forgets the failures of other artifacts.
     pub(crate) fn keep_those_of(&mut self, digest: Digest) {
         self.0.retain(|(of, ..)| *of == digest);
     }
@@ -54,13 +55,13 @@ impl fmt::Display for Failures {
     }
 }
 
-/// A sequence of numbers without order, from a seed: what lets the pauses of several plugins differ.
+/// Pseudo-random numbers from a seed. With them, the pauses of several plugins differ.
 #[derive(Clone, Debug)]
 pub(crate) struct Jitter(u64);
 
 impl Jitter {
     pub(crate) fn new(seed: u64) -> Self {
-        // Zero would stay zero.
+        // The generator would return only zeros from a seed of zero.
         Self(seed | 1)
     }
 
@@ -73,8 +74,8 @@ impl Jitter {
     }
 }
 
-/// How long to wait after so many failures: `first` after the first and twice as long each time, and up to a tenth more, so
-/// that several plugins do not start as one.
+/// The pause after this many failures: `first` after the first failure, and twice as long after each further one. Up to
+/// a tenth is added, so that several plugins do not start at the same time.
 pub(crate) fn pause(first: Duration, failures: usize, jitter: &mut Jitter) -> Duration {
     let doublings = u32::try_from(failures.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
     let pause = first.saturating_mul(1 << doublings).min(LONGEST_PAUSE.max(first));

@@ -1,47 +1,47 @@
-//! A build: it waits for git, compiles, and begins again when something newer is to be compiled, until one compilation is
-//! overtaken by nothing.
+//! A build: it waits for git, compiles, and begins again after a newer change, until nothing supersedes a compilation.
 
 use super::{Effect, Effects, Intent, Lifecycle, Phase, Work};
 use crate::watch::GRACE;
 use std::time::Instant;
 
-/// How often a build that failed is made once more because files have changed under it, in a row.
+/// How often in a row a failed build is repeated because files have changed while it ran.
 const RETRIES: u32 = 2;
 
-/// How many builds that failed in a row ask whether something was saved while they ran.
+/// After this many failed builds in a row, changes that were saved while a build ran no longer cause the next one.
 const EARLY_FAILURES: u32 = 3;
 
-/// How often in a row something that is still being put into the plugin's folder is waited for.
+/// How often in a row the build waits for a library that is still being copied into the plugin's folder.
 const WAITS: u32 = 100;
 
-/// What is to come of a build.
+/// What the result of a build is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Aim {
-    /// A new generation, whatever is built.
+    /// A new generation in any case.
     Renew,
-    /// A new generation if what is built is new.
+    /// A new generation if the result is new.
     Update,
-    /// The same, but what the plugin went back from does not count as new: no one has edited it since.
+    /// As `Update`, but the version from which the plugin went back does not count as new: its source was not edited
+    /// since.
     Check,
 }
 
 impl Aim {
-    /// What is to come of it after an edit.
+    /// The aim after an edit.
     fn edited(self) -> Self {
-        // A version that was ordered is to be a new one whatever else is saved.
+        // A new generation that was ordered remains the aim, whatever else is saved.
         if self == Self::Renew { Self::Renew } else { Self::Update }
     }
 }
 
-/// What compiling has come to.
+/// The result of a compilation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Compiled {
     Good,
-    /// Files have changed meanwhile, maybe by the build itself: it is to be made once more.
+    /// Files have changed meanwhile, maybe by the build itself, so the build is repeated.
     Stale,
-    /// What takes no compiler is still being put into the plugin's folder.
+    /// A library that needs no compiler is still being copied into the plugin's folder.
     Incomplete,
-    /// It failed, maybe only because files were missing for a moment, or changed.
+    /// The compilation failed, maybe only because files were missing for a moment, or changed.
     Failed {
         may_pass: bool,
     },
@@ -58,12 +58,12 @@ pub(super) struct Build {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Git writes the files of a branch. What changes is compiled afterwards.
+    /// Git writes the files of a branch. Changed files are compiled afterwards.
     Waiting,
     Compiling,
-    /// It is found out whether a change makes the compilation pointless.
+    /// The worker finds out whether a change supersedes the compilation.
     Considering,
-    /// What is missing may come back in a moment.
+    /// The build waits, because missing files may come back.
     Pausing,
 }
 
@@ -72,12 +72,12 @@ impl Build {
         Self { aim, retries: 0, waits: 0, stage: Stage::Waiting }
     }
 
-    /// Whether it can be disturbed.
+    /// Whether other orders and work may interrupt the build.
     pub(super) fn is_open(&self) -> bool {
         self.stage != Stage::Considering
     }
 
-    /// Whether a change that comes now may make pointless what is done. Else it is part of what is compiled next.
+    /// Whether a change that comes now may supersede the compilation. Otherwise, the next compilation includes it.
     pub(super) fn is_to_consider(&mut self) -> bool {
         let compiles = self.stage == Stage::Compiling;
         if compiles {
@@ -89,7 +89,7 @@ impl Build {
 
 impl Lifecycle {
     pub(super) fn build_begins(&mut self, aim: Aim) -> Effects {
-        // A plugin that was stopped stays so until it is started.
+        // A stopped plugin is not built until it is started.
         if self.intent == Intent::Rest {
             return Effects::default();
         }
@@ -99,7 +99,7 @@ impl Lifecycle {
         Effects::work(Work::WaitForGit)
     }
 
-    /// The build that is under way continues like this.
+    /// Replaces the state of the build that is under way.
     fn build_goes_on(&mut self, build: Build) {
         self.activity.comes_to(Phase::Build(build));
     }
@@ -152,7 +152,8 @@ impl Lifecycle {
         Effects::of([Effect::ReportSuperseded]).and_then(Some(Work::WaitForGit))
     }
 
-    /// What was built is no library. If the manifest is missing, the plugin may be gone: then that is reported, and not this.
+    /// The build has produced no library. If the manifest is missing, the plugin may be gone: then the removal is
+    /// reported instead.
     pub(super) fn build_failed(&mut self, now: Instant, text: String, is_missing: bool) -> Effects {
         if is_missing {
             self.faults.build_is_unclear(now + GRACE);
@@ -160,12 +161,13 @@ impl Lifecycle {
         }
         self.faults.build_failed(text);
         self.failed_builds += 1;
-        // Until it compiles again, any file that it may read counts, and so does what was saved since the build began. But a
-        // build that fails with the names of new files of its own each time must not cause the next one for ever.
+        // Until the source compiles again, every file that the build may read counts, and so does what was saved since
+        // the build began. But a build that writes new files each time and then fails must not cause the next build for
+        // ever.
         Effects::work(Work::Rewatch { since_it_began: self.failed_builds <= EARLY_FAILURES })
     }
 
-    /// It builds no longer, and what serves is judged again.
+    /// The build has ended, and the serving version is judged again.
     pub(super) fn build_ends(&mut self) {
         self.activity.comes_to(Phase::Other);
         self.service.goes_on();

@@ -1,4 +1,4 @@
-//! What a step of the lifecycle asks for.
+//! What a step of the lifecycle asks the worker to do.
 
 #[cfg(doc)]
 use super::Input;
@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What is to be done at once, in this order, and then.
+/// What the worker does: first all effects in `now`, in this order, and then the work.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     pub(crate) now: Vec<Effect>,
@@ -30,102 +30,106 @@ impl Effects {
     }
 }
 
-/// What is done at once.
+/// An action that takes no time.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    /// Answer an order that a stop has overtaken; it is not carried out.
+    /// Reject an order that a stop has overtaken. The order is not carried out.
     Refuse(Ticket),
-    /// Let the callers that wait know when the restart is due.
+    /// Tell the waiting callers when the restart is due.
     ExpectRestart(Instant),
     /// This manifest is in force from now on.
     Publish(Arc<Manifest>),
-    /// Report a crash, and in what time the restart is due.
+    /// Report a crash, and how soon the process is restarted.
     ReportCrash { version: Version, exit: Exit, restart_in: Option<Duration> },
-    /// Let the artifact run no more until someone starts the plugin.
+    /// Quarantine the artifact until a user starts the plugin.
     Quarantine { digest: Digest, reason: String },
     /// Count a restart.
     CountRestart,
-    /// Report a restart after so many deaths.
+    /// Report a restart. `deaths` is how often the process has ended.
     ReportRestart { deaths: usize },
-    /// Report that a version was bad, and that the one before it serves.
+    /// Report that a version was bad, and that an earlier one serves.
     ReportTakenBack { from: Version, reason: String, fault: String },
-    /// Report that a version is bad, and that there is none to go back to.
+    /// Report that a version is bad, and that the plugin cannot go back.
     ReportNothingEarlier,
-    /// Remember that what serves has proved itself.
+    /// Record that the serving version has proved itself.
     RememberGood,
-    /// Report the build that has failed while the manifest was missing, unless it still is.
+    /// Report the build that failed while the manifest was missing, unless the manifest is still missing.
     ReportUnclearBuild,
-    /// Report that what was compiled is of no use: it is compiled again.
+    /// Report that the compilation was superseded and begins again.
     ReportSuperseded,
-    /// Forget the state that was saved last: it is not to be saved any more, or there is none.
+    /// Forget the state that was saved last, because the plugin's state is no longer saved or there is none.
     ForgetState,
-    /// Put the last checkpoint aside, which a version has refused with this error.
+    /// Put the last checkpoint aside, because a version has rejected it with this error.
     LoseCheckpoint(String),
     /// Write the state that was saved, and note that the next start begins with it.
     KeepState,
     /// Note that the next start begins with the last checkpoint.
     NoteState,
-    /// Forget the state that was saved last, and that there was one.
+    /// Forget the state that was saved last, and the note on it.
     DiscardState,
     /// Report that a state was lost.
     ReportStateLost(String),
 }
 
-/// What takes time. Nothing else is done with the plugin until it has ended.
+/// An action that takes time. The worker begins no other with this plugin until it has ended.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Work {
     /// Carry this order out; [`Input::Finished`].
     CarryOut(Ticket),
-    /// Wait until git writes no files; [`Input::GitIsQuiet`]. What was compiled is of no use.
+    /// Wait until git writes no files; [`Input::GitIsQuiet`]. An earlier result of the build is dropped.
     WaitForGit,
     /// Compile; [`Input::Compiled`].
     Compile,
-    /// Give what is missing time to come back; [`Input::PauseOver`].
+    /// Wait a moment, because missing files may come back; [`Input::PauseOver`].
     Pause,
-    /// See whether this change makes pointless what is compiled; [`Input::Considered`].
+    /// Find out whether this change supersedes the compilation; [`Input::Considered`].
     Consider(Ticket),
-    /// Take this change in. The next compilation includes it; what is done continues.
+    /// Accept this change without interrupting what is done. The next compilation includes it.
     Include(Ticket),
-    /// Let the result serve with this aim, or report why there is none. If it `renews`, it becomes a new generation whatever
-    /// was built.
+    /// Make the result serve with this aim, or report why there is none. If it `renews`, the result becomes a new
+    /// generation even if nothing has changed.
     EndBuild { aim: Aim, renews: bool },
-    /// Watch what the build that failed would have read. What was saved since it began counts as a change or not.
+    /// Watch the files that the failed build would have read. `since_it_began`: what was saved since then counts as a
+    /// change.
     Rewatch { since_it_began: bool },
-    /// Cancel the build, and with it the order that it belongs to.
+    /// Cancel the build and its order.
     CancelBuild,
     /// Install the version, which begins with this state; [`Input::Served`], [`Input::Unchanged`], [`Input::PassedOver`] or
     /// [`Input::NotInstalled`].
     Install(BeginsWith),
-    /// The same for the version that was stopped to make room, which begins with the state that it has saved.
+    /// Start the version again that was stopped to make room, with the state that it has saved; the inputs are those of
+    /// `Install`.
     BringBack,
-    /// Report that the version did not come to serve, and before that the same of the one that was stopped for it.
+    /// Report that the version did not come to serve. If the version that was stopped for it did not either, report
+    /// that first.
     EndInstall,
-    /// Go back, or refuse to.
+    /// Go back, or reject the order.
     RollBack(Rollback),
-    /// End what serves; [`Input::Ended`]. Report that the plugin was stopped, if it ran or was about to.
+    /// End the serving generation; [`Input::Ended`]. With `report`, report that the plugin was stopped.
     EndService { saves: bool, report: bool },
-    /// Let this stored version serve; [`Input::Tried`].
+    /// Make this stored version serve; [`Input::Tried`].
     ServeStored(Digest),
-    /// The same with the configuration that it has accepted before, if that is another; [`Input::Tried`].
+    /// Make this stored version serve with the configuration that it has accepted before, if that is another;
+    /// [`Input::Tried`].
     ServeAccepted(Digest),
     /// Bring the plugin up; [`Input::Start`].
     BringUp,
-    /// Answer whoever waits for the start; [`Input::StartAnswered`].
+    /// Answer whoever has asked for the start; [`Input::StartAnswered`].
     AnswerStart,
-    /// Build the source, and let the result serve; [`Input::SourceTried`].
+    /// Build the source, and make the result serve; [`Input::SourceTried`].
     BuildSource,
-    /// The start has come to its end: answer whoever still waits for it.
+    /// The start has ended: answer whoever has asked for it and has no answer yet.
     EndStart,
-    /// Give what serves its new configuration; [`Input::ConfigureEnded`].
+    /// Give the serving generation its new configuration; [`Input::ConfigureEnded`].
     Configure(Arc<Manifest>),
-    /// The edit of the manifest has been taken in, as far as what serves is concerned: do this.
+    /// Do this work, which is left of an edit of the manifest.
     GoOn(Next),
-    /// Let the artifact serve again, or serve in place of a later one; [`Input::TaskEnded`].
+    /// Make the artifact serve again, or in place of a later one; [`Input::TaskEnded`].
     Restart { digest: Digest, goes_back: bool },
-    /// Let an earlier artifact serve in place of what serves; [`Input::TaskEnded`].
+    /// Make an earlier artifact serve in place of the serving one; [`Input::TaskEnded`].
     GoBack { to: Digest },
-    /// Save the state of what serves; [`Input::CheckpointEnded`].
+    /// Save the state of the serving generation; [`Input::CheckpointEnded`].
     Checkpoint,
-    /// Count the calls of what serves; [`Input::Calls`].
+    /// Count the calls of the serving generation; [`Input::Calls`].
     CountCalls,
 }

@@ -1,5 +1,6 @@
-//! The installation of a version: with which state it begins, and what follows if it does not come to serve. A checkpoint
-//! that it refuses is given up once, and a version that was stopped to make room for it is started again.
+//! The installation of a version: the state with which it begins, and what follows if it does not come to serve. If the
+//! version rejects a checkpoint, the checkpoint is discarded and the version starts without it. If another version was
+//! stopped to make room, that one is started again.
 
 use super::{Effect, Effects, Lifecycle, Work, service::Service};
 use crate::{id::Digest, manifest::Manifest, record::How};
@@ -9,20 +10,21 @@ use std::{sync::Arc, time::Instant};
 #[derive(Debug)]
 pub(crate) struct Candidate {
     pub(crate) how: How,
-    /// The manifest that it is to follow.
+    /// The manifest that the version follows.
     pub(crate) manifest: Arc<Manifest>,
-    /// Whether a generation serves that it is to replace.
+    /// Whether the version replaces a serving generation.
     pub(crate) replaces: bool,
 }
 
-/// The saved state with which an instance begins. If a generation serves whose state it takes, that state comes first.
+/// The saved state with which an instance begins. The state of a serving generation that can hand it over takes
+/// precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BeginsWith {
     /// The state that was saved at the last stop.
     Kept,
     /// The last checkpoint, if there is one.
     Checkpoint,
-    /// What the version saved that was stopped to make room.
+    /// The state that was saved by the version that was stopped to make room.
     HandedOver,
     /// No state.
     Nothing,
@@ -32,7 +34,7 @@ pub(crate) enum BeginsWith {
 #[derive(Debug)]
 pub(crate) struct NotInstalled {
     pub(crate) text: String,
-    /// Its artifact, if it came to one.
+    /// The version's artifact, if there is one.
     pub(crate) artifact: Option<Digest>,
     pub(crate) because: Because,
     /// Whether the version that served was stopped to make room.
@@ -42,11 +44,11 @@ pub(crate) struct NotInstalled {
 /// Why a version did not come to serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Because {
-    /// It refuses the saved state with which it was to begin.
+    /// The version rejects the saved state with which it was to begin.
     StateRefused,
-    /// It refuses its configuration.
+    /// The version rejects its configuration.
     ConfigRefused,
-    /// The host keeps it out.
+    /// The version has crashed a host or is quarantined, so this host does not run it.
     KeptOut,
     /// Something else.
     Other,
@@ -57,7 +59,8 @@ pub(crate) enum Because {
 pub(super) enum Install {
     /// The version starts.
     Starts { candidate: Candidate, with: BeginsWith },
-    /// The version that was stopped for it starts again. The error of the new version is reported when that has ended.
+    /// The version that was stopped for the new one starts again. The error of the new version is reported when that
+    /// start has ended.
     Returns { candidate: Candidate, failed: NotInstalled, with: BeginsWith },
 }
 
@@ -83,15 +86,15 @@ impl Lifecycle {
         })
     }
 
-    /// A generation serves. Returns how it has come to that, and whether it replaces another. If it is one that was stopped
-    /// for a new version, the error of that one counts from now on.
+    /// Records that a generation serves. Returns how it came to serve, whether it replaces another, and the effects. If
+    /// it was stopped for a new version and started again, the error of the new version counts from now on.
     pub(super) fn installed(&mut self, now: Instant) -> (How, bool, Effects) {
         match self.install.take() {
             Some(Install::Starts { candidate: Candidate { how, manifest, replaces }, .. }) => {
                 self.faults.serves(how == How::Built);
                 let mut effects = Effects::default();
                 if !Arc::ptr_eq(&manifest, self.manifests.in_force()) {
-                    // This version takes what the one before has refused.
+                    // This version follows a manifest that the previous one has rejected.
                     self.faults.words_apply();
                     effects = self.accept(now, manifest);
                 }
@@ -110,7 +113,8 @@ impl Lifecycle {
         let is_refused = failed.because == Because::StateRefused;
         let gives_up = || [Effect::LoseCheckpoint(failed.text.clone())].into();
         match self.install.take() {
-            // Where something serves, a version refuses that one's state, and the checkpoint is as good as before.
+            // If a generation serves, the version has rejected the state of that generation, and the checkpoint is
+            // still usable.
             Some(Install::Starts { candidate, with: BeginsWith::Checkpoint })
                 if is_refused && !candidate.replaces =>
             {
@@ -129,7 +133,7 @@ impl Lifecycle {
                 Effects { now: gives_up(), ..self.returns((candidate, first), BeginsWith::Nothing) }
             }
             Some(Install::Returns { candidate, failed: first, .. }) => {
-                // An order that is refused leaves no error, but a plugin that no longer serves does.
+                // A rejected order leaves no error. But the plugin no longer serves, so here the error counts.
                 self.faults.is_refused(failed.text, None);
                 self.service = self.service.last().map_or(Service::Stopped, |last| Service::GivenUp { last });
                 self.version_fails(candidate.how, first);

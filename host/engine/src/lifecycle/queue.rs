@@ -1,26 +1,27 @@
-//! The orders: one is carried out at a time, the others wait. A stop overtakes those that wait and the build that runs.
+//! The orders: one is carried out at a time, the others wait. A stop overtakes the waiting orders and the running
+//! build.
 
 use super::{By, Effect, Effects, Intent, Lifecycle, Work, build::Build, manifest::Configuring};
 use std::collections::VecDeque;
 
-/// The number of an order. The worker knows what it is, and who is to be answered.
+/// The number of an order. The worker keeps the order itself, and who gets the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ticket(pub(crate) u64);
 
-/// What an order means for others.
+/// How an order relates to a stop and to a running build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    /// A file has changed: what is built may be out of date.
+    /// A file has changed: the running build may be out of date.
     Change,
-    /// Someone wants something of the plugin, and is answered. A stop makes it pointless.
+    /// A user or client wants something of the plugin, and gets an answer. A stop makes the order pointless.
     Command,
-    /// What is so whether the plugin is stopped or not.
+    /// A fact that holds whether the plugin is stopped or not.
     Notice,
     /// Stop the plugin.
     Stop,
 }
 
-/// What is done with the plugin by order.
+/// The order that is carried out, if any.
 #[derive(Debug)]
 pub(super) enum Activity {
     Idle,
@@ -28,18 +29,18 @@ pub(super) enum Activity {
     Order(Phase),
 }
 
-/// What an order has come to.
+/// The work of an order.
 #[derive(Debug)]
 pub(super) enum Phase {
     /// A build, which can be cancelled.
     Build(Build),
-    /// A new configuration, maybe of what serves while this build waits.
+    /// A new configuration. The build `within`, if there is one, waits meanwhile.
     Configure { what: Configuring, within: Option<Build> },
     /// The plugin is stopped.
     Stop {
-        /// Whether its state is discarded.
+        /// Whether the plugin's state is discarded.
         discards: bool,
-        /// Whether it ran until then, or was about to.
+        /// Whether the plugin ran until the stop, or was about to.
         was_up: bool,
     },
     /// Something else.
@@ -93,7 +94,7 @@ impl Activity {
         matches!(phase, Phase::Build(_) | Phase::Configure { within: Some(_), .. })
     }
 
-    /// Whether something is done that can be disturbed, or nothing.
+    /// Whether other work may begin now: no order is carried out, or a build that may be interrupted.
     pub(super) fn is_open(&self) -> bool {
         match self {
             Self::Idle => true,
@@ -102,7 +103,7 @@ impl Activity {
         }
     }
 
-    /// By whom the plugin is being configured, while it is.
+    /// Who has chosen the configuration that the plugin is being given, if it is being given one.
     pub(super) fn configures(&self) -> Option<By> {
         match self {
             Self::Order(Phase::Configure { what, .. }) => Some(what.by()),
@@ -115,7 +116,7 @@ impl Activity {
 pub(super) type Waiting = VecDeque<(Ticket, Request)>;
 
 impl Lifecycle {
-    /// Goes on with the orders that wait, where nothing keeps them waiting.
+    /// Takes up the waiting orders, unless something keeps them waiting.
     pub(super) fn attend(&mut self) -> Effects {
         match self.activity {
             _ if self.task.is_some() => Effects::default(),
@@ -125,10 +126,10 @@ impl Lifecycle {
         }
     }
 
-    /// A build runs: a stop ends it, and a change may.
+    /// Takes up a waiting order while a build runs: a stop ends the build, and a change may.
     fn disturb(&mut self, mut build: Build) -> Effects {
         if self.is_overtaken() {
-            // Nothing that waits brings it up once more.
+            // No waiting order may start the plugin again before the stop.
             self.rests();
             let is_pointless = |request| matches!(request, Request::Change | Request::Command);
             let (pointless, kept): (Waiting, Waiting) =
@@ -162,7 +163,7 @@ impl Lifecycle {
         Some(Work::CarryOut(ticket))
     }
 
-    /// From now on nothing brings the plugin up but someone who wants it.
+    /// From now on, only a new request starts the plugin.
     fn rests(&mut self) {
         self.intent = Intent::Rest;
         self.service.without_restart();

@@ -1,5 +1,5 @@
-//! How a plugin comes up: from the store as far as that goes, so that it serves before anything is built; then from its
-//! source; and if that does not come up and nothing serves, from the store once more.
+//! How a plugin starts. First, a stored version is started, so that the plugin serves before anything is built. Then
+//! the source is built. If the result does not come up and nothing serves, the stored versions are tried once more.
 
 use super::{Effects, Failures, Intent, Lifecycle, Work};
 use crate::id::Digest;
@@ -8,10 +8,10 @@ use std::collections::VecDeque;
 /// Who starts a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StartBy {
-    /// Someone asked for it, and gets the error if the version refuses its configuration.
+    /// A user or client, who gets the error if the version rejects its configuration.
     Order,
-    /// The host. If the program is the one in which the version has served, it need not wait for the source: the program
-    /// has the same interfaces.
+    /// The host. If its program is the one in which the version has served, the answer does not wait for the source:
+    /// the program has the same interfaces.
     Host { same_program: bool },
 }
 
@@ -20,7 +20,7 @@ pub(crate) enum StartBy {
 pub(super) struct Start {
     by: StartBy,
     stage: Stage,
-    /// The stored versions that are still to be tried, the best first.
+    /// The stored versions that were not tried yet, the best first.
     rest: VecDeque<Digest>,
     trying: Option<Trying>,
 }
@@ -36,20 +36,20 @@ enum Stage {
 enum Trying {
     /// A version, under the manifest that is in force.
     AsSaid(Digest),
-    /// The same with the configuration that it has accepted before.
+    /// The last tried version, with the configuration that it has accepted before.
     AsAccepted,
 }
 
 impl Lifecycle {
-    /// The plugin is to come up, and these versions of it may, the best first.
+    /// Starts the plugin. `stored` are the stored versions that may run, the best first.
     pub(super) fn start(&mut self, by: StartBy, stored: Vec<Digest>) -> Effects {
         self.start = Some(Start { by, stage: Stage::Stored, rest: stored.into(), trying: None });
         self.try_next()
     }
 
-    /// Someone asks for the plugin to run. If it is `pardoned`, a version may run that might not before.
+    /// Starts the plugin for a user. `pardoned`: a version may run now that was not allowed to before.
     pub(super) fn start_asked(&mut self, serves: bool, pardoned: bool) -> Effects {
-        // A quarantine may be what kept the newest source from serving.
+        // The quarantine may have kept the newest source from serving.
         let is_hindered = pardoned && self.faults.of_source();
         if serves && !is_hindered {
             return Effects::work(Work::EndStart);
@@ -58,7 +58,7 @@ impl Lifecycle {
         Effects::work(if is_hindered { Work::BuildSource } else { Work::BringUp })
     }
 
-    /// A stored version serves or does not, maybe because it refuses its configuration.
+    /// A stored version serves, or does not. `is_unfit`: it has rejected its configuration.
     pub(super) fn tried(&mut self, serves: bool, is_unfit: bool) -> Effects {
         let Some(start) = &mut self.start else { return Effects::default() };
         match (start.trying.take(), start.stage, start.by) {
@@ -76,12 +76,12 @@ impl Lifecycle {
         }
     }
 
-    /// Whoever waits for the start was answered.
+    /// Whoever has asked for the start was answered.
     pub(super) fn start_is_answered(&mut self) -> Effects {
         self.build_source()
     }
 
-    /// The source was built, and serves or does not. If nothing does, these versions may.
+    /// The source was built, and a version serves or does not. If none does, the versions in `stored` may be tried.
     pub(super) fn source_tried(&mut self, serves: bool, stored: Vec<Digest>) -> Effects {
         let Some(start) = &mut self.start else { return Effects::default() };
         if serves || self.intent == Intent::Rest {
@@ -95,7 +95,7 @@ impl Lifecycle {
         let refused = self.faults.refused();
         let Some(start) = &mut self.start else { return Effects::default() };
         while let Some(digest) = start.rest.pop_front() {
-            // It was just refused.
+            // The same artifact was rejected just before, as the result of the build.
             let unfit =
                 refused.as_ref().filter(|(refused, _)| *refused == digest && start.stage == Stage::Fallback);
             let unfit = unfit.map(|(_, unfit)| unfit.is_some());

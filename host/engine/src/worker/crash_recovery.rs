@@ -1,4 +1,4 @@
-//! What is left of crashes: artifacts that run elsewhere or not at all, and states to begin with.
+//! The consequences of crashes: artifacts that run in a child process or not at all, and saved states.
 
 use super::Worker;
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 };
 use std::time::SystemTime;
 
-/// Whether it was the state to begin with that a version could not bear.
+/// Whether the version failed because of the saved state with which it was to begin.
 pub(super) fn refuses_state(cause: &ReloadCause) -> bool {
     match cause {
         ReloadCause::Lifecycle(error) | ReloadCause::Trial(TrialError::Lifecycle(error)) => {
@@ -26,8 +26,8 @@ pub(super) fn refuses_state(cause: &ReloadCause) -> bool {
 }
 
 impl Worker {
-    /// The saved state with which an instance is to begin. One that this host does not hold is read, unless a generation
-    /// serves that hands over its own.
+    /// The saved state with which an instance begins. A state that this host does not hold is read from disk, unless a
+    /// serving generation hands over its own.
     pub(super) fn state_for(&mut self, with: BeginsWith) -> Option<SavedBy> {
         let is_kept = match with {
             BeginsWith::Kept => true,
@@ -47,7 +47,7 @@ impl Worker {
         self.saved.clone()
     }
 
-    /// Forgets the state that was saved last: it was handed over, or no one wants it.
+    /// Forgets the state that was saved last, because it was handed over or is no longer wanted.
     pub(super) fn forget_state(&mut self) {
         self.saved = None;
         if self.record.is_own() {
@@ -55,7 +55,7 @@ impl Worker {
         }
     }
 
-    /// A saved state cannot be read.
+    /// Records that a saved state cannot be read.
     fn lose_state(&mut self, why: &str) {
         self.lose_checkpoint(why);
         self.do_now(Input::StateLost);
@@ -71,7 +71,7 @@ impl Worker {
         }
     }
 
-    /// Remembers that there is a state to begin with, and whose it is.
+    /// Records that there is a saved state, and which version saved it.
     pub(super) fn note_state(&mut self) {
         let by = self.record.serving().map(|serving| serving.digest);
         let note = by.map(|by| StateNote { saved_at: SystemTime::now(), by });
@@ -83,7 +83,7 @@ impl Worker {
         self.record.change(|record| record.set_state(None));
     }
 
-    /// Gives up a state that is of no use, but for someone who may want to look at it.
+    /// Discards a state that cannot be used, but keeps its file under another name.
     pub(super) fn lose_checkpoint(&mut self, why: &str) {
         self.saved = None;
         self.record.change(|record| record.set_state(None));
@@ -95,11 +95,11 @@ impl Worker {
         });
     }
 
-    /// Remembers where the generation that serves runs, and reports it if that is news.
+    /// Records where the serving generation runs, and reports a move that was not reported before.
     pub(super) fn note_place(&self, moved: Option<&Moved>) {
         let reason = moved.map(ToString::to_string);
         let before = std::mem::replace(&mut self.shared.progress.lock().moved, reason.clone());
-        // A crash was reported when it was found.
+        // A move because of a crash was reported when the crash was found.
         if let (Some(Moved::Unaffordable(_) | Moved::PanicAborts), Some(reason), None) =
             (moved, reason, before)
         {
@@ -117,7 +117,7 @@ impl Worker {
         }
     }
 
-    /// Remembers that an artifact has died in a process of its own, so that it is not let into this one.
+    /// Records that an artifact has died in a child process, so that it is not loaded into this process.
     pub(super) fn note_death(&self, digest: Digest, signal: Option<String>) {
         let known = self.context.demotions.of(self.id(), digest).is_some();
         if self.manifest().mode == Mode::Auto && !known {
@@ -126,8 +126,8 @@ impl Worker {
         }
     }
 
-    /// Someone wants a plugin to run that has died too often, or has crashed a host. One that can go elsewhere stays there
-    /// all the same. Says whether something may run that might not before.
+    /// Ends the quarantine of a plugin that a user wants to run. An artifact that has crashed and can run in a child
+    /// process stays there. Returns whether a version may run now that was not allowed to before.
     pub(super) fn lift_quarantine(&mut self) -> bool {
         let lifted = !self.record.quarantined().is_empty();
         self.record.note(Record::lift_quarantine);

@@ -1,4 +1,4 @@
-//! The shell around the [lifecycle](crate::lifecycle): it hands in what happens, and does what is to be done.
+//! The shell around the [lifecycle](crate::lifecycle): it hands in inputs, and carries out effects and work.
 
 use super::{Order, Worker, at, cause::Cause};
 use crate::{
@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-/// What a record holds of the hosts before.
+/// What a record says about earlier hosts.
 pub(super) fn past(record: &Record) -> Past {
     Past {
         unusable: None,
@@ -24,7 +24,7 @@ pub(super) fn past(record: &Record) -> Past {
     }
 }
 
-/// A number that is another for each plugin and each host.
+/// A random number, so that each plugin in each host gets another.
 pub(super) fn any_number() -> u64 {
     RandomState::new().hash_one(())
 }
@@ -41,7 +41,7 @@ impl Worker {
                 {
                     return;
                 }
-                // An order is done by what is so, not by what was so when it was given.
+                // Deaths that have happened are handled before the next order.
                 self.take_deaths();
                 self.tend(Input::Finished).await
             } else if let Some(input) = self.next_input().await {
@@ -52,7 +52,7 @@ impl Worker {
         }
     }
 
-    /// What happens next, while nothing is done.
+    /// Waits for the next input while no work is under way.
     async fn next_input(&mut self) -> Option<Input> {
         loop {
             tokio::select! {
@@ -64,7 +64,7 @@ impl Worker {
         }
     }
 
-    /// Takes an order in.
+    /// Stores an order, and returns the input for it.
     pub(super) fn receive(&mut self, order: Order) -> Input {
         let ticket = Ticket(self.received);
         self.received += 1;
@@ -73,13 +73,13 @@ impl Worker {
         Input::Order(ticket, request)
     }
 
-    /// Hands in what happened, and does what follows at once. Nothing else does.
+    /// Hands in an input that leads to no work, and applies its effects.
     pub(super) fn do_now(&mut self, input: Input) {
         let work = self.step(input);
         debug_assert!(work.is_none(), "{work:?} is left undone");
     }
 
-    /// Hands in what happened, and does what that takes, but for orders and what concerns their builds.
+    /// Hands in an input, and does the work that follows, except orders and the work of their builds, which it returns.
     pub(super) async fn tend(&mut self, input: Input) -> Option<Work> {
         let mut work = self.step(input);
         loop {
@@ -100,10 +100,10 @@ impl Worker {
         }
     }
 
-    /// Hands in what happened, and does at once what is to be done at once. Returns what takes time.
+    /// Hands in an input, and applies its effects at once. Returns the work.
     pub(super) fn step(&mut self, input: Input) -> Option<Work> {
         let Effects { now, then } = self.lifecycle.step(Instant::now(), input);
-        // Before anything is reported, so that a receiver of the report finds it so.
+        // The faults are published before the effects, so that a receiver of a report finds them.
         self.shared.progress.lock().faults.clone_from(self.lifecycle.faults());
         for effect in now {
             self.apply(effect);

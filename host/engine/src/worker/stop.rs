@@ -1,4 +1,4 @@
-//! How a generation ends: in the background after a swap, or because the plugin is stopped.
+//! How a generation ends: in the background after a swap, or at a stop of the plugin.
 
 use super::{StopWhy, Worker, bounded::blocking};
 use crate::{
@@ -16,7 +16,7 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// What a generation that is stopped has to hand over to the next.
+/// The saved state of a stopped generation, or why there is none.
 type HandedOver = Result<Option<SavedBy>, String>;
 
 impl Worker {
@@ -30,7 +30,7 @@ impl Worker {
             Some(retiring) => self.end(retiring, why, saves).await,
             None => {
                 self.cut_off(self.manifest().reload.drain_timeout).await;
-                // What did not come up has changed nothing of the state that it was to begin with.
+                // A version that did not come up has not changed the saved state.
                 self.ended(Ending::NothingServed);
             }
         }
@@ -39,23 +39,24 @@ impl Worker {
         }
     }
 
-    /// Ends a generation that no longer serves, within the time that it has for that.
+    /// Ends a generation that no longer serves, within a limited time.
     async fn end(&mut self, retiring: Retiring, why: StopWhy, saves: bool) {
         let began = Instant::now();
         let deadline = self.manifest().reload.drain_timeout;
         let (plugin, generation) = (retiring.live().plugin.clone(), retiring.live().generation);
-        // Whoever shuts the host down has probably called the plugin, and waits here: its thread will not end.
+        // The thread that shuts the host down has probably called the plugin, and waits here. It does not end, so
+        // nothing is unmapped.
         let unmap = if why == StopWhy::ShutDown { Unmap::Never } else { self.unmap() };
         let context = self.context.clone();
         let (hand_over, handed_over) = oneshot::channel();
         let retired = tokio::spawn(blocking(move || {
             let drained = retiring.drain(Some(deadline));
-            // The state of what still runs calls is saved as a checkpoint is.
+            // If the generation still runs calls, its state is saved like a checkpoint.
             let live = drained.as_ref().unwrap_or_else(Retiring::live);
-            // No one listens when it took too long.
+            // An error means that the receiver no longer waits.
             let _ = hand_over.send(if saves { save(live) } else { Ok(None) });
-            // What can be interrupted runs no calls any more, or is about to be interrupted, and its last callers are about to
-            // learn of it.
+            // An interruptible generation runs no more calls, or is about to be interrupted. Then its last callers get
+            // an error soon.
             let drained = drained.or_else(|retiring| {
                 let ends = retiring.live().traits().interruptible;
                 if ends { retiring.drain(None) } else { Err(retiring) }
@@ -79,7 +80,8 @@ impl Worker {
             )),
         };
         self.ended(ending);
-        // `stop` and the drop of a plugin in this process may never come back. Unmapping waits once more.
+        // `stop` and the drop of a plugin in this process may never return. The factor two covers the wait before
+        // unmapping.
         let patience = (deadline + step_timeout).saturating_mul(2);
         let Ok(drained) = tokio::time::timeout(patience, retired).await else {
             let waited = humantime::format_duration(patience);
@@ -91,28 +93,28 @@ impl Worker {
             tracing::warn!("{plugin} {generation} still runs calls after {waited}: it ends when they do");
             self.retire(retiring);
         }
-        // It may have crashed on its way out.
+        // The process may have crashed while it was being stopped.
         self.take_deaths();
     }
 
-    /// Hands in how what served has ended.
+    /// Hands in how the generation that served has ended.
     fn ended(&mut self, ending: Ending) {
         let checkpoint = self.saved.is_some();
         self.do_now(Input::Ended { ending, checkpoint });
     }
 
-    /// Ends the calls that still run in a process of the plugin's when the rest of `drain_timeout` is over, with the process.
-    /// Those of versions that were replaced before count, too: no one is left to bring them to an end later.
+    /// When the rest of `drain_timeout` is over, ends the calls that still run in child processes of the plugin, by
+    /// ending the processes. This includes versions that were replaced earlier, because nothing ends them later.
     async fn cut_off(&self, rest: Duration) {
         let entry = self.shared.entry.clone();
         let waited = humantime::format_duration(self.manifest().reload.drain_timeout);
         let reason =
             format!("killed, because it was to end, and calls still ran after {waited} (`drain_timeout`)");
-        // An error means that there is no thread for it, and they end when they do.
+        // An error means that no thread could be started. The calls then end by themselves.
         let _ = blocking(move || entry.cut_off(rest, &reason)).await;
     }
 
-    /// Sees a generation that no longer serves to its end, in the background.
+    /// Ends a generation that no longer serves, in the background.
     pub(super) fn retire(&self, retiring: Retiring) {
         let (context, unmap) = (self.context.clone(), self.unmap());
         self.context.retiring.send_modify(|count| *count += 1);
@@ -137,7 +139,8 @@ fn save(live: &Live) -> HandedOver {
     if !live.stateful() {
         return Ok(None);
     }
-    // On a thread that ends: the one that waits for the end of all threads that ran the plugin's code must not be one.
+    // The save runs on a thread of its own, which ends: another thread later waits until no thread has run the plugin's
+    // code, and must not wait for itself.
     let saved = thread::scope(|scope| scope.spawn(|| live.save()).join());
     let saved = saved.map_err(|_| "it panicked in the host".to_owned())?;
     let saved = saved.map_err(|error: LifecycleError| error.to_string())?;
