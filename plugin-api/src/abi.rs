@@ -42,7 +42,7 @@ unsafe impl Send for Edge {}
 // SAFETY: as above.
 unsafe impl Sync for Edge {}
 
-/// The outcome of a call inside the plugin.
+/// The outcome of a call, as an edge returns it.
 #[repr(u8)]
 #[derive(Debug, StableAbi)]
 pub enum Outcome<T, E> {
@@ -59,8 +59,8 @@ pub enum Outcome<T, E> {
 
 /// A panic that was caught at an edge.
 ///
-/// One thin pointer, so that an [`Outcome`] of a number still fits in registers. Owned: dropping it frees the
-/// memory in the library that allocated it.
+/// This is one thin pointer, so that an [`Outcome`] of a number still fits in registers. It owns the message: its drop
+/// calls the library that allocated the message to free the memory.
 #[repr(transparent)]
 #[derive(StableAbi)]
 pub struct Panic(NonNull<PanicText>);
@@ -151,7 +151,7 @@ pub struct MethodExport {
     pub name: RStr<'static>,
     /// The edge.
     pub edge: Edge,
-    /// The layout of its arguments and outcome: that of [`crate::edge::Signature`] of them.
+    /// The layout of [`crate::edge::Signature`] with the types of the method's arguments, value and error.
     pub layout: &'static TypeLayout,
 }
 
@@ -161,7 +161,7 @@ pub struct MethodExport {
 pub struct InterfaceExport {
     /// The trait's name.
     pub name: RStr<'static>,
-    /// The methods in declaration order. Later versions of an interface may only add at the end.
+    /// The methods in declaration order. A later version of an interface may only add methods at the end.
     pub methods: RSlice<'static, MethodExport>,
     /// The [`crate::describe::Interface`] as JSON.
     pub describe: extern "C" fn() -> RString,
@@ -178,9 +178,9 @@ pub struct InterfaceExport {
 #[repr(C)]
 #[derive(Clone, Copy, StableAbi)]
 pub struct BoundInterface {
-    /// The edges.
+    /// The interface, with its edges.
     pub export: &'static InterfaceExport,
-    /// The object to call them with. Valid until the instance is dropped.
+    /// The first argument of each edge. Valid until the instance is dropped.
     pub object: Object,
 }
 
@@ -208,7 +208,7 @@ pub struct Descriptor {
     pub package: RStr<'static>,
     /// The plugin's package version.
     pub version: RStr<'static>,
-    /// Whether a panic unwinds. A panic that aborts cannot be contained in process.
+    /// Whether a panic in the plugin unwinds. If panics abort instead, a panic in process ends the host.
     pub panic_unwinds: bool,
     /// Whether the plugin has state to hand over (its `State` is not `()`).
     pub stateful: bool,
@@ -246,9 +246,9 @@ pub struct Instance {
 #[repr(C)]
 #[derive(Clone, Debug, StableAbi)]
 pub struct HealthReport {
-    /// Whether it can do its work.
+    /// Whether the instance can do its work.
     pub healthy: bool,
-    /// Why, for people; may be empty.
+    /// The reason, for people; may be empty.
     pub message: RString,
 }
 
@@ -326,7 +326,7 @@ pub struct HostServices {
 pub struct PluginRoot {
     /// The plugin's description of itself. Runs none of the author's code.
     pub descriptor: extern "C" fn() -> Descriptor,
-    /// Its interfaces, before there is an instance.
+    /// The plugin's interfaces, which are known before there is an instance.
     pub interfaces: extern "C" fn() -> RVec<&'static InterfaceExport>,
     /// Connects `tracing` and the panic hook to the host. Called once, before `create`.
     pub attach: extern "C" fn(HostServices),
@@ -340,7 +340,7 @@ pub struct PluginRoot {
     pub health: unsafe extern "C" fn(Object) -> Outcome<HealthReport, ErrorReport>,
     /// `Plugin::on_config` with the new `[config]` as JSON.
     pub configure: unsafe extern "C" fn(Object, RStr<'_>) -> Outcome<(), ErrorReport>,
-    /// `Plugin::save`: MessagePack.
+    /// `Plugin::save`. Returns the state as MessagePack.
     pub save: unsafe extern "C" fn(Object) -> Outcome<RVec<u8>, ErrorReport>,
     /// `Plugin::restore` with the version that saved the state, and the state.
     pub restore: unsafe extern "C" fn(Object, u32, RSlice<'_, u8>) -> Outcome<(), ErrorReport>,

@@ -2,8 +2,9 @@
 //! host receives a log line in `host/runtime/src/load/in_process/services.rs`.
 //!
 //! A plugin has its own copy of `tracing`'s globals, so without a bridge its events would be lost. The bridge
-//! is a [`tracing::Subscriber`] of its own and not one of `tracing-subscriber`, which keeps spans per thread in
-//! thread-locals with destructors. Those would be in the plugin and outlast it on the host's threads.
+//! has its own [`tracing::Subscriber`] and does not use `tracing-subscriber`, which keeps spans per thread in
+//! thread-locals with destructors. The code of these destructors would be in the plugin's library, and the host's
+//! threads would run it after the library was unmapped.
 
 mod backtrace;
 mod fields;
@@ -37,8 +38,8 @@ static HOST: OnceLock<HostServices> = OnceLock::new();
 static MAX_LEVEL: AtomicU8 = AtomicU8::new(0);
 
 thread_local! {
-    /// Whether this thread is inside `HostServices::log`: if the host calls the plugin from there, the plugin's
-    /// events must not lead to the host again. Without a destructor, so that it may outlast the plugin's library.
+    /// Whether this thread is inside `HostServices::log`. If the host calls the plugin from there, the plugin's events
+    /// must not lead to the host again. This value has no destructor, so that it may outlast the plugin's library.
     static LOGGING: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -156,7 +157,7 @@ impl Subscriber for Bridge {
     }
 }
 
-/// Marks the end of an event, also if the author's `Debug` panics while its fields are written.
+/// A value whose drop marks the end of an event, even if the author's `Debug` panics while the fields are written.
 struct Done;
 
 impl Drop for Done {

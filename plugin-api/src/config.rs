@@ -3,7 +3,7 @@
 use crate::PluginError;
 use serde::de::DeserializeOwned;
 
-/// Reads a `[config]` from JSON; an absent or empty one is the default.
+/// Reads a `[config]` from JSON. An absent or empty `[config]` becomes the default value.
 pub(crate) fn read<C: DeserializeOwned + Default>(json: &str) -> Result<C, PluginError> {
     if is_empty(json) {
         return Ok(C::default());
@@ -25,7 +25,7 @@ fn unfit(json: &str, error: &serde_json::Error) -> PluginError {
     let mut key = key_at(json, offset(json, error.line(), error.column()));
     let mut remedy = "";
     if problem.starts_with("missing field") {
-        // Of the table whose last key the offset belongs to.
+        // The offset belongs to the last key of the table in which the field is missing.
         key.truncate(key.rfind('.').unwrap_or(0));
         remedy = ": set it, or mark the field `#[serde(default)]`";
     }
@@ -41,7 +41,7 @@ fn offset(json: &str, line: usize, column: usize) -> usize {
 
 /// The path of the key whose value ends at or continues beyond `end`, such as `limits.max_size` or `paths.2`.
 ///
-/// Walks over valid JSON and tracks the path; serde_json reports the offset of an error, but not the key.
+/// Walks over valid JSON and tracks the path, because serde_json reports the position of an error, but not the key.
 fn key_at(json: &str, end: usize) -> String {
     enum Level {
         Object { key: String },

@@ -1,9 +1,9 @@
-//! The data of an instance about itself and its host, and a question of a method to its caller.
+//! The data that a host gives to an instance, and the check whether a caller still waits.
 
 use crate::{abi::Birth, bridge};
 use std::path::{Path, PathBuf};
 
-/// The data of an instance about itself and its host. Cheap to clone and to keep.
+/// The data that a host gives to an instance. Cheap to clone and to keep.
 #[derive(Clone, Debug)]
 pub struct Context {
     id: String,
@@ -28,7 +28,7 @@ impl Context {
         if birth.trial { context.on_trial() } else { context }
     }
 
-    /// The same for an instance that is created for a trial and discarded.
+    /// The same context, but for an instance that is created for a trial and discarded.
     #[must_use]
     pub fn on_trial(self) -> Self {
         Self { trial: true, ..self }
@@ -67,9 +67,10 @@ impl Context {
 /// Whether the caller of the calling thread's current method no longer waits for it.
 ///
 /// A caller waits as long as the `call_timeout` of the manifest or its own deadline allows. A method that may
-/// take long should check this regularly and return early: its result is then dropped. In a process of its own, a
-/// plugin that does not return within `cancel_grace` is killed and started again. In the host's process nothing
-/// can be interrupted; there, only calls by name with a deadline are ever cancelled.
+/// take long should call this function regularly and return early if the result is true. The result of such a method is
+/// dropped. If a method in a process of its own does not return within `cancel_grace`, the host kills the process and
+/// starts it again. In the host's process nothing can be interrupted, and only calls by name with a deadline are ever
+/// cancelled.
 ///
 /// The check applies to the thread of the call: on the plugin's own threads, in its lifecycle steps and in its tests
 /// the result is false.

@@ -12,7 +12,8 @@ use serde::{Serialize, de::DeserializeOwned};
 /// Implemented here for the types of the standard library that signatures use, and by [`macro@crate::data`] for
 /// types of your own. In process a value crosses as its [`Data::Ffi`] form; everywhere else it is encoded by serde.
 ///
-/// The elements of a list, a set or a map must not be zero-sized, such as a unit struct: a list of those is only a number.
+/// The elements of a list, a set or a map must not be zero-sized, such as a unit struct: a list of such elements has no
+/// content except its length.
 ///
 /// ```
 /// #[replug_api::data]
@@ -52,10 +53,11 @@ pub unsafe trait Data: Serialize + DeserializeOwned + Send + 'static {
     /// Converts the FFI form to the value.
     fn from_ffi(ffi: Self::Ffi) -> Self;
 
-    /// The description of the type. A type that is marked with [`macro@crate::data`] also adds its definition to `types`.
+    /// The description of the type. A type that is marked with [`macro@crate::data`] also adds its definition to
+    /// `types`.
     fn describe(types: &mut Types) -> Type;
 
-    /// Converts a list to its FFI form. Overridden if the elements are their own FFI form and nothing has to be done.
+    /// Converts a list to its FFI form. Types that are their own FFI form override this method, to convert no element.
     #[doc(hidden)]
     fn list_into_ffi(list: Vec<Self>) -> RVec<Self::Ffi> {
         list.into_iter().map(Self::into_ffi).collect::<Vec<_>>().into()

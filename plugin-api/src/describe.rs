@@ -59,9 +59,9 @@ pub struct Method {
     pub docs: String,
     /// The parameters in order, without `&self`.
     pub params: Vec<Param>,
-    /// The return type; of a `Result` the `Ok` type.
+    /// The return type, or the `Ok` type of a `Result`.
     pub returns: Type,
-    /// Of a `Result` the `Err` type.
+    /// The `Err` type of a `Result`; none if the method cannot fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Type>,
 }
@@ -100,7 +100,7 @@ pub enum Type {
     Array(Box<Type>, usize),
     /// `(A, B)`
     Tuple(Vec<Type>),
-    /// A map from the first to the second.
+    /// A map, with the type of its keys and the type of its values.
     Map(Box<Type>, Box<Type>),
     /// `Result<T, E>` inside another type.
     Result(Box<Type>, Box<Type>),
@@ -108,7 +108,7 @@ pub enum Type {
     Named(String),
 }
 
-/// In Rust syntax.
+/// The type in Rust syntax.
 impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

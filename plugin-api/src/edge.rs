@@ -1,7 +1,7 @@
 //! The parts of generated edges: the FFI-safe shapes of arguments, and the guard that contains panics.
 //!
-//! An edge is the `extern "C"` function in front of one method. `#[interface]` generates it; everything
-//! that does not depend on the method is here, compiled once.
+//! An edge is the `extern "C"` function through which a method is called. `#[interface]` generates the edges. All code
+//! that does not depend on the method is in this module, and is compiled once.
 //!
 //! **Architecture Invariant:** no unwind leaves this module. All code of the author that can panic (converting an
 //! argument, the method, dropping a value, a panic payload's own `Drop`) runs inside [`contain`].
@@ -35,12 +35,12 @@ use std::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, StableAbi)]
 pub struct End;
 
-/// A field, and the fields after it: the form of structs, tuples, variants and argument lists.
+/// A field and the list of the fields after it. Structs, tuples, variants and argument lists have this form.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, StableAbi)]
 pub struct Pair<A, B>(pub A, pub B);
 
-/// One variant or another: the form of enums, as a balanced tree.
+/// A node of a balanced tree over the variants of an enum. Enums have this form.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, StableAbi)]
 pub enum Either<A, B> {
@@ -50,7 +50,7 @@ pub enum Either<A, B> {
     Right(B),
 }
 
-/// The layout of a method: of its arguments as one value, of its result and of its error.
+/// A type whose layout describes a method: `A` is the list of its arguments, `T` its value, `E` its error.
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct Signature<A, T, E> {
@@ -74,8 +74,8 @@ fn caught(payload: Box<dyn Any + Send>) -> Panic {
         (_, Some(text)) => text.clone(),
         _ => "a panic whose payload is not text".to_owned(),
     };
-    // A payload that panics when dropped would start an unwind outside of any guard. So would the next payload, which
-    // is therefore leaked.
+    // If the drop of a payload panics outside of `catch_unwind`, the unwind leaves this module. The payload of that
+    // second panic could panic in its own drop, so it is leaked.
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(second);
     }
@@ -99,7 +99,7 @@ pub fn cell<I: ?Sized>(it: &'static I) -> Object {
     Object(std::ptr::from_ref(Box::leak(Box::new(it))).cast())
 }
 
-/// The error for an outcome other than a value. Not inlined, so that the inlined part of a call stays small.
+/// Converts an outcome other than [`Outcome::Returned`]. Not inlined, so that the inlined part of a call stays small.
 #[cold]
 #[inline(never)]
 fn not_returned<T, V, F, E>(outcome: Outcome<V, F>, refused: impl FnOnce(F) -> E) -> Outcome<T, E> {
@@ -110,7 +110,7 @@ fn not_returned<T, V, F, E>(outcome: Outcome<V, F>, refused: impl FnOnce(F) -> E
     }
 }
 
-/// The error for an outcome other than a value, of a method that cannot fail.
+/// Converts an outcome other than [`Outcome::Returned`] of a method that cannot fail.
 #[cold]
 #[inline(never)]
 fn failed_all_the_same<T, V>(outcome: Outcome<V, Nothing>) -> Outcome<T, Infallible> {
@@ -126,7 +126,7 @@ fn failed_all_the_same<T, V>(outcome: Outcome<V, Nothing>) -> Outcome<T, Infalli
 ///
 /// # Errors
 ///
-/// - What the call's error is.
+/// - The error in `result`.
 #[inline]
 pub fn finished<T, E>(result: Result<T, Result<E, CallError>>) -> Result<T, CallError<E>> {
     result.map_err(call_error)
@@ -141,7 +141,7 @@ fn call_error<E>(error: Result<E, CallError>) -> CallError<E> {
     }
 }
 
-/// Runs an encoded call.
+/// Runs an encoded call, and converts its result and a panic into an outcome.
 pub fn invoked(f: impl FnOnce() -> Result<RVec<u8>, Refusal>) -> Outcome<RVec<u8>, Refusal> {
     contain(|| match f() {
         Ok(bytes) => Outcome::Returned(bytes),
@@ -155,7 +155,7 @@ pub fn no_such_method(index: u32) -> Refusal {
     Refusal::BadArguments(format!("the interface has no method number {index}").into())
 }
 
-/// The description of an interface as JSON, or nothing if it panics.
+/// The description of an interface as JSON, or an empty text if describing it panics.
 pub fn described(name: &str, docs: &str, methods: impl FnOnce(&mut Types) -> Vec<Method>) -> RString {
     let described: Outcome<RString, Nothing> = contain(|| {
         let mut types = Types::default();

@@ -7,8 +7,8 @@ use std::{error::Error, fmt};
 
 /// An error of a plugin's lifecycle: a code for programs, a message for people, and details.
 ///
-/// Every [`std::error::Error`] turns into one with `?`, under the code `error`. (For that to work, this is not a
-/// `std::error::Error` itself.)
+/// `?` converts every [`std::error::Error`] into a `PluginError` with the code `error`. To allow this conversion,
+/// `PluginError` is not a `std::error::Error` itself.
 ///
 /// ```
 /// use replug_api::PluginError;
@@ -28,7 +28,7 @@ pub struct PluginError {
 }
 
 impl PluginError {
-    /// The code with which [`crate::Plugin::on_config`] asks for a fresh instance instead.
+    /// The code with which [`crate::Plugin::on_config`] asks for a new instance with the new configuration.
     pub const RESTART_REQUIRED: &'static str = "restart_required";
 
     /// The code of a configuration that cannot be read. The detail `key` is the key that is wrong.
@@ -103,13 +103,13 @@ impl<E: Error> From<E> for PluginError {
 }
 
 impl PluginError {
-    /// In its FFI form.
+    /// Converts the error to its FFI form.
     pub fn into_report(self) -> ErrorReport {
         let details = if self.details.is_null() { String::new() } else { self.details.to_string() };
         ErrorReport { code: self.code.into(), message: self.message.into(), details: details.into() }
     }
 
-    /// From its FFI form. Details that are not JSON are kept as text.
+    /// Converts the FFI form to the error. Details that are not JSON are kept as text.
     pub fn from_report(report: ErrorReport) -> Self {
         let details = match report.details.as_str() {
             "" => Value::Null,

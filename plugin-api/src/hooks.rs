@@ -1,8 +1,8 @@
 //! The part of a plugin that must be compiled in its own crate, and how the rest of this crate reaches it.
 //!
-//! `export!` defines one symbol, a [`Hooks`]. The root module in `root` is compiled here, once, and refers
-//! to that symbol, which the linker resolves. The code that is generic over the author's type is as small as possible,
-//! because it is instantiated again at every edit.
+//! `export!` defines one symbol in the plugin's crate, a [`Hooks`]. The root module in `root` is compiled once, in this
+//! crate. It refers to that symbol, and the linker resolves the reference. The code that is generic over the author's
+//! type is as small as possible, because the compiler instantiates it again at every edit.
 
 use crate::{
     Configuration, Context, Health, Plugin, PluginError, SavedState, Snapshot, abi::BoundInterface,
@@ -18,11 +18,11 @@ pub struct Hooks {
     pub version: &'static str,
     /// Whether a panic in the plugin unwinds.
     pub panic_unwinds: bool,
-    /// Whether its `State` is not `()`.
+    /// Whether the plugin's `State` is not `()`.
     pub stateful: fn() -> bool,
     /// `Plugin::STATE_VERSION`.
     pub state_version: u32,
-    /// Its interfaces.
+    /// The plugin's interfaces.
     pub interfaces: &'static [&'static InterfaceExport],
     /// Creates an instance from its context and `[config]` as JSON.
     pub create: fn(&Context, &str) -> Result<Created, PluginError>,
@@ -85,7 +85,7 @@ impl Created {
     ///
     /// # Errors
     ///
-    /// - The error of `Plugin::init`, or that the configuration does not fit `P::Config`.
+    /// - The error of `Plugin::init`, or the error of reading the configuration as a `P::Config`.
     pub unsafe fn new<P: Plugin>(
         context: &Context,
         config: &str,

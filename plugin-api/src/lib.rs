@@ -95,29 +95,31 @@
 //!
 //! # What can stand in a signature
 //!
-//! `&str` and `&[u8]` can be lent; all other types are passed by value: numbers of up to 64 bits, `bool`, `char`,
-//! `String`, `()`, `Duration`, `Option`, `Result`, `Box`, `Vec`, arrays of up to 32, tuples of up to 8, the maps
-//! and sets of the standard library, and your own types marked [`macro@data`]. See [`Data`].
+//! A method can borrow `&str` and `&[u8]` for the length of the call. All other types are passed by value: numbers of
+//! up to 64 bits, `bool`, `char`, `String`, `()`, `Duration`, `Option`, `Result`, `Box`, `Vec`, arrays of up to 32,
+//! tuples of up to 8, the maps and sets of the standard library, and your own types marked [`macro@data`]. See
+//! [`Data`].
 //!
 //! # Changing an interface
 //!
-//! Methods may be added at the end: a plugin that was built before that answers them with [`CallError::NotImplemented`].
-//! Any other change is rejected when the plugin is loaded, with the method or type that differs.
+//! Methods may be added at the end. A call of an added method fails with [`CallError::NotImplemented`] if the plugin
+//! was built before. After any other change, the host refuses to load the plugin until both are built with the same
+//! interface. The error names the method or type that differs.
 //!
-//! # The rooms
+//! # The modules
 //!
 //! | module | content |
 //! |---|---|
 //! | [`abi`] | the binary contract with the host |
 //! | [`call`] | the trait that a host implements for generated clients, and the errors of a call |
 //! | [`describe`] | the description of an interface as data |
-//! | `data`, `edge` | values that cross the boundary, and the functions that they cross through |
+//! | `data`, `edge` | values that cross the boundary, and the functions through which they cross it |
 //! | `plugin`, `context`, `config`, `error` | a plugin's lifecycle |
 //! | [`remote`] | how the same clients call a plugin in another process |
 //! | `hooks`, `root` | the code that `export!` generates in the plugin's crate, and the code that is compiled here instead |
 //! | `bridge` | passes the plugin's `tracing` events and panics to the host |
 
-// The macros refer to this crate by its name, here too.
+// The macros refer to this crate by its name, also in expansions inside this crate.
 extern crate self as replug_api;
 
 pub mod abi;

@@ -6,32 +6,34 @@ use serde::{Serialize, de::DeserializeOwned};
 /// A type of which the host creates one instance per generation.
 ///
 /// Only [`Plugin::init`] is required. The host calls `init`, then [`Plugin::start`]. On a reload of a plugin
-/// with state, it calls [`Plugin::save`] on the old instance and [`Plugin::restore`] on the new one in between. At the
-/// end it calls [`Plugin::stop`] and drops the instance. Calls of its interfaces arrive on many threads at once. A
-/// panic in any of these is contained and reported.
+/// with state, the host calls [`Plugin::save`] on the old instance and [`Plugin::restore`] on the new one, between
+/// `init` and `start` of the new one. At the end, the host calls [`Plugin::stop`] and drops the instance. Calls of the
+/// plugin's interfaces arrive on many threads at once. A panic in any of these functions is contained and reported.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a plugin",
     label = "`replug_api::Plugin` is not implemented for it",
     note = "write `impl Plugin for {Self} {{ .. }}`; only `Config`, `State` and `init` are needed"
 )]
 pub trait Plugin: Send + Sync + Sized + 'static {
-    /// `[config]` of the manifest. `()` for none.
+    /// The type of `[config]` in the manifest. `()` for a plugin without configuration.
     ///
     /// An absent or empty `[config]` becomes `Config::default()`. Otherwise every field must be set, except those
     /// that you mark `#[serde(default)]`. Your own type needs `#[replug_api::data]` and `#[derive(Default)]`.
     type Config: Configuration;
 
-    /// The data that a new generation gets from the old one. `()` for none. Your own type needs `#[replug_api::data]`.
+    /// The data that a new generation gets from the old one. `()` for a plugin without state. Your own type needs
+    /// `#[replug_api::data]`.
     type State: Snapshot;
 
-    /// The version of `State`'s shape. Increase it when the shape changes, and let `restore` read the older ones.
+    /// The version of `State`'s shape. Increase it when the shape changes, and let `restore` read states of older
+    /// versions.
     const STATE_VERSION: u32 = 1;
 
     /// Creates an instance.
     ///
     /// # Errors
     ///
-    /// Whatever prevents the plugin from working. The host reports it, and the previous generation keeps serving.
+    /// The reason why the plugin cannot work. The host reports the error, and the previous generation keeps serving.
     fn init(context: &Context, config: Self::Config) -> Result<Self, PluginError>;
 
     /// Starts background work: threads, timers, connections. By default nothing.
@@ -47,17 +49,17 @@ pub trait Plugin: Send + Sync + Sized + 'static {
     ///
     /// # Errors
     ///
-    /// The host reports it, and still drops the instance.
+    /// The host reports the error, and still drops the instance.
     fn stop(&self) -> Result<(), PluginError> {
         Ok(())
     }
 
-    /// Reports its health. Healthy by default.
+    /// Reports the health of the instance. Healthy by default.
     fn health(&self) -> Health {
         Health::ok()
     }
 
-    /// Applies a new `[config]` while it runs.
+    /// Applies a new `[config]` while the instance runs.
     ///
     /// # Errors
     ///
@@ -74,7 +76,7 @@ pub trait Plugin: Send + Sync + Sized + 'static {
     ///
     /// # Errors
     ///
-    /// Abandons the reload: this instance keeps serving.
+    /// An error abandons the reload: this instance keeps serving.
     fn save(&self) -> Result<Self::State, PluginError> {
         Err(PluginError::new("save_missing", "the plugin has state but does not implement `Plugin::save`"))
     }
@@ -83,7 +85,7 @@ pub trait Plugin: Send + Sync + Sized + 'static {
     ///
     /// # Errors
     ///
-    /// Abandons the reload: the older instance keeps serving.
+    /// An error abandons the reload: the older instance keeps serving.
     fn restore(&self, from_version: u32, state: SavedState) -> Result<(), PluginError> {
         drop(state);
         Err(PluginError::new(
@@ -145,24 +147,24 @@ impl<T: Serialize + DeserializeOwned + 'static> Snapshot for T {
 /// The health of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
-    /// Whether it can do its work.
+    /// Whether the plugin can do its work.
     pub healthy: bool,
     /// A message for people; may be empty.
     pub message: String,
 }
 
 impl Health {
-    /// It can do its work.
+    /// The plugin can do its work.
     pub fn ok() -> Self {
         Self { healthy: true, message: String::new() }
     }
 
-    /// It cannot do its work, with the reason.
+    /// The plugin cannot do its work; `why` is the reason.
     pub fn failing(why: impl Into<String>) -> Self {
         Self { healthy: false, message: why.into() }
     }
 
-    /// The same with a message.
+    /// The same health with a message.
     #[must_use]
     pub fn saying(mut self, message: impl Into<String>) -> Self {
         self.message = message.into();

@@ -1,10 +1,10 @@
 //! Remote edges: how the same typed client calls a plugin that is not in this process.
 //!
-//! A client knows an `Edge` and an `Object`. For a plugin in another process, the host gives it the edges of
-//! [`Interface::REMOTE`](crate::Interface::REMOTE), which `#[interface]` generates into the interface's crate and so
-//! into the host. Their object is a [`RemoteObject`]. They encode the arguments, pass them to the [`Remote`] behind it,
-//! and decode its answer. The outcome of a call that did not come back is [`Outcome::Lost`]; the caller gets the reason
-//! with [`take_lost`].
+//! A client calls an `Edge` with an `Object`. For a plugin in another process, the host passes the edges of
+//! [`Interface::REMOTE`](crate::Interface::REMOTE) to the client. `#[interface]` generates these edges into the
+//! interface's crate, and the host links that crate. The object of a remote edge is a [`RemoteObject`]. The edge
+//! encodes the arguments, passes them to the object's [`Remote`], and decodes the answer. If a call does not come back,
+//! its outcome is [`Outcome::Lost`], and [`take_lost`] returns the reason.
 //!
 //! **Architecture Invariant:** none of this crosses between libraries. Remote edges, their objects and the errors that
 //! they store belong to one binary, the host's, so plain Rust types are sufficient.
@@ -27,14 +27,16 @@ use std::{cell::RefCell, mem::ManuallyDrop, sync::Arc};
 
 /// One interface of a plugin that is not in this process. Implemented by the host.
 ///
-/// It may be called on any thread, and on several at once. If it panics, the caller gets
-/// [`CallError::Panicked`].
+/// Edges call a `Remote` on any thread, and on several threads at once. If a method of a `Remote` panics, the caller
+/// gets [`CallError::Panicked`].
 pub trait Remote: Send + Sync {
     /// The plugin's id, for errors.
     fn plugin(&self) -> &str;
 
-    /// How many bytes of stack the calling thread has left, if that is known: an answer that is nested too deeply for
-    /// a part of it is rejected. If it is unknown, a small value is assumed.
+    /// The bytes of stack that the calling thread has left; none if they are unknown.
+    ///
+    /// Decoding an answer may use a quarter of this stack, or little stack if the size is unknown. An answer that is
+    /// nested more deeply is rejected.
     fn stack_left(&self) -> Option<usize> {
         None
     }
@@ -53,7 +55,7 @@ pub trait Remote: Send + Sync {
 pub enum Reply {
     /// The method returned; its result in the encoding of the call.
     Returned(Vec<u8>),
-    /// It returned no result.
+    /// The call returned no result, for this reason.
     Refused(Refusal),
 }
 
@@ -86,8 +88,8 @@ impl std::fmt::Debug for RemoteObject {
 }
 
 thread_local! {
-    /// Without a destructor, so that it exists as long as the thread does: destructors of other thread-locals may make
-    /// calls. The caller takes the reason.
+    /// The reason of the thread's last lost call. It has no destructor, so it exists until the thread ends: destructors
+    /// of other thread-locals may make calls. [`take_lost`] removes the reason.
     static LOST: RefCell<ManuallyDrop<Option<CallError>>> = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
@@ -106,7 +108,8 @@ fn lost<T, E>(error: CallError) -> Outcome<T, E> {
     Outcome::Lost
 }
 
-/// [`InterfaceExport::invoke`](crate::abi::InterfaceExport::invoke) of every remote interface: passes the bytes on.
+/// [`InterfaceExport::invoke`](crate::abi::InterfaceExport::invoke) of every remote interface. Passes the encoded
+/// arguments to the [`Remote`].
 ///
 /// # Safety
 ///
@@ -182,7 +185,7 @@ impl Call<'_> {
         self.give(name, &form.into_value());
     }
 
-    /// Encodes the next argument, which is bytes. Bytes and a list of `u8` have the same encoding.
+    /// Encodes the next argument from bytes. In postcard, bytes and a list of `u8` have the same encoding.
     pub fn give_bytes(&mut self, name: &str, bytes: &[u8]) {
         self.write(name, |output| output.serialize_bytes(bytes));
     }

@@ -1,7 +1,7 @@
 //! The root module: the only export of a plugin's library, compiled here and not in the plugin's crate.
 //!
-//! A program that links this crate without being a plugin has no [`Hooks`]; it uses nothing that refers to this module,
-//! and the linker omits it.
+//! A program that links this crate, but is not a plugin, has no [`Hooks`]. Nothing in such a program refers to this
+//! module, so the linker omits the module.
 
 use crate::{
     Context, PluginError, SavedState,

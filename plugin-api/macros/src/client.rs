@@ -33,7 +33,7 @@ pub(crate) fn expand(contract: &Contract, vis: &Visibility) -> TokenStream {
     }
 }
 
-/// The client's methods, for the block that declares the places of their types.
+/// The client's methods. They refer to places, so they must be in the block that declares the places.
 pub(crate) fn methods(contract: &Contract, vis: &Visibility) -> TokenStream {
     let client = name(&contract.name);
     let methods = contract.methods.iter().enumerate().map(|(index, method)| call(index, method, vis));

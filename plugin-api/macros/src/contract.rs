@@ -1,4 +1,4 @@
-//! Parses a trait as an interface, and rejects at the token what cannot be part of one.
+//! Parses a trait as an interface. Rejects a part that an interface cannot have, with an error at the part's token.
 
 use crate::{
     docs,
@@ -127,7 +127,7 @@ fn check_trait(item: &ItemTrait) -> Result<()> {
     Ok(())
 }
 
-/// Rejects parameters, with one message if there is a lifetime among them, else with another.
+/// Rejects generic parameters: with the message `lifetime` if one of them is a lifetime, else with `generic`.
 fn not_generic(generics: &Generics, lifetime: &str, generic: &str) -> Result<()> {
     match (generics.lifetimes().next(), generics.params.is_empty()) {
         (Some(param), _) => Err(Error::new(param.lifetime.span(), lifetime)),
@@ -233,7 +233,8 @@ fn check_signature(signature: &Signature) -> Result<()> {
 
 fn check_receiver(receiver: &Receiver) -> Result<()> {
     if let (Some((_, lifetime)), None) = (&receiver.reference, &receiver.colon_token) {
-        // A receiver that borrows for longer than the call could be kept beyond the instance's end.
+        // The plugin could keep a receiver that it borrows for longer than the call, even after the instance is
+        // dropped.
         if let Some(lifetime) = lifetime {
             return Err(Error::new(
                 lifetime.span(),

@@ -89,9 +89,9 @@ struct Mirror {
     shape: TokenStream,
     /// The `describe::Shape`.
     describe: TokenStream,
-    /// From `self` to a `shape`.
+    /// The expression that converts `self` to a `shape`.
     into: TokenStream,
-    /// From `ffi.0`, a `shape`, to `Self`.
+    /// The expression that converts `ffi.0`, a `shape`, to `Self`.
     from: TokenStream,
 }
 
@@ -172,13 +172,13 @@ fn branch(at: usize, count: usize, inner: TokenStream) -> TokenStream {
 struct Mirrored {
     shape: TokenStream,
     describe: TokenStream,
-    /// Destructures the author's value; to be put after its name.
+    /// The part after the type's or the variant's name of a pattern that destructures the author's value.
     pattern: TokenStream,
-    /// Destructures the FFI list.
+    /// The pattern that destructures the FFI list.
     list: TokenStream,
-    /// The FFI list of the fields.
+    /// The expression for the FFI list of the fields.
     into_list: TokenStream,
-    /// The author's fields from the list; to be put after the name.
+    /// The part after the type's or the variant's name of an expression that makes the author's value from the list.
     from_fields: TokenStream,
 }
 

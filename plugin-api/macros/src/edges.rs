@@ -85,7 +85,7 @@ pub(crate) fn outcome_types(method: &Method) -> (TokenStream, TokenStream) {
     (method.returns.form(), error)
 }
 
-/// Splits the arguments again, each under its parameter's name.
+/// The pattern that splits the arguments again, and binds each to its parameter's name.
 pub(crate) fn arguments_pattern(params: &[Param]) -> TokenStream {
     params.iter().rev().fold(
         quoted!(::replug_api::edge::End),

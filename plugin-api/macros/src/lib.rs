@@ -1,8 +1,8 @@
 //! The macros of `replug-api`. Their expansions refer only to `::replug_api`.
 //!
-//! | file | content |
+//! | file in `plugin-api/macros/src` | content |
 //! |---|---|
-//! | `contract.rs` | parses a trait, and rejects at the token what cannot be part of an interface |
+//! | `contract.rs` | parses a trait, and rejects a part that an interface cannot have, with an error at its token |
 //! | `interface.rs` | the whole expansion of `#[interface]` |
 //! | `edges.rs` | the `extern "C"` functions, the encoded entry and the description |
 //! | `remote.rs` | the edges to a plugin in another process |
@@ -29,8 +29,9 @@ use proc_macro::TokenStream;
 
 /// Makes a trait an interface between host and plugins.
 ///
-/// The trait itself only gets the supertraits `Send + Sync + 'static`. Beside it, a trait `Name` gets a
-/// `NameClient`, with which a host calls it. Its methods take `&self` and data; see the crate's page for the types.
+/// The trait itself only gets the supertraits `Send + Sync + 'static`. Beside a trait `Name`, the macro generates a
+/// type `NameClient`, with which a host calls plugins. The methods of the trait take `&self` and data. The page of the
+/// crate `replug_api` lists the allowed types.
 ///
 /// ```text
 /// #[replug_api::interface]
@@ -45,9 +46,10 @@ pub fn interface(attribute: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Makes a struct or an enum able to cross the boundary between host and plugin.
 ///
-/// The type stays an ordinary Rust type. It gets serde's `Serialize` and `Deserialize`, and `replug_api::Data`. It may
-/// be recursive, through a `Box` or a `Vec`, but has no parameters and borrows nothing. serde's attributes go on its
-/// fields and variants as usual, except those that need an encoding with field names (`flatten`, `untagged`, ...).
+/// The type stays an ordinary Rust type. The macro implements serde's `Serialize` and `Deserialize`, and
+/// `replug_api::Data`, for it. The type may be recursive, through a `Box` or a `Vec`. It cannot be generic or contain
+/// references. serde's attributes on its fields and variants have their usual effect. Attributes that need an encoding
+/// with field names (`flatten`, `untagged`, ...) are rejected.
 ///
 /// ```text
 /// #[replug_api::data]
@@ -64,7 +66,7 @@ pub fn data(attribute: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Makes a crate a plugin: `export!(Type: Interface, OtherInterface);`.
 ///
-/// The type implements `replug_api::Plugin` and every named interface. Use it once per library.
+/// The type must implement `replug_api::Plugin` and every named interface. Use the macro once in each library.
 #[proc_macro]
 pub fn export(input: TokenStream) -> TokenStream {
     expanded(export::expand(input.into()))

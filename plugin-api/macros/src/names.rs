@@ -1,4 +1,4 @@
-//! The names that fields and variants have in encodings: serde's `rename` and `rename_all`.
+//! The names that fields and variants have in encodings, according to serde's `rename` and `rename_all`.
 
 use syn::{Attribute, Error, Ident, LitStr, Result, ext::IdentExt};
 

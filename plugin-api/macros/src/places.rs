@@ -4,7 +4,7 @@ use crate::edges::quoted;
 use proc_macro2::TokenStream;
 use syn::Type;
 
-/// The places of one item, in order.
+/// The places of one trait or `#[data]` type, in order.
 #[derive(Default)]
 pub(crate) struct Places(Vec<Type>);
 
@@ -21,8 +21,8 @@ impl Places {
         Place { ty: ty.clone(), at }
     }
 
-    /// The only mention of each type. The type that implements `Place` is private, because the author's types may be
-    /// private.
+    /// The declarations of the places, which name each type once. The type that implements `Place` is private, because
+    /// the author's types may be private.
     pub(crate) fn declared(&self) -> TokenStream {
         let places = self.0.iter().zip(0u32..).map(|(ty, at)| {
             quoted! {
@@ -44,13 +44,14 @@ impl Place {
         self.form_in(&quoted!(__Places))
     }
 
-    /// The same, for places with their parameter.
+    /// Like [`Place::form`], for a type `places` other than `__Places` with its default parameter.
     pub(crate) fn form_in(&self, places: &TokenStream) -> TokenStream {
         let at = self.at;
         quoted!(::replug_api::edge::Form::<#places, #at>)
     }
 
-    /// The type with `received` and `answer` for a method that returns this, or this or an error.
+    /// The type whose functions `outcome`, `received` and `answer` convert the result of a method that returns a value
+    /// of this place and, if `error` is given, may return an error.
     pub(crate) fn result(&self, error: Option<&Self>) -> TokenStream {
         let value = self.at;
         match error {

@@ -56,7 +56,7 @@ pub(crate) fn returned(output: &ReturnType) -> Result<(Type, Option<Type>)> {
     }
 }
 
-/// Whether it is a `Vec<()>` or a set of that, judging by names.
+/// Whether a type is a list or a set of `()`, judging by names.
 fn is_list_of_nothing(path: &Path) -> bool {
     let lists = ["Vec", "HashSet", "BTreeSet"];
     path.segments.last().is_some_and(|last| lists.iter().any(|list| last.ident == list))

@@ -1,13 +1,14 @@
-//! The author's part of a backtrace, in the form that the standard library prints for a program: without the frames
-//! of the panic itself above it, and without those of this crate and of the host below it.
+//! The author's frames of a backtrace, in the form that the standard library prints for a program. The frames of the
+//! panic itself above them are removed, and so are the frames of this crate and of the host below them.
 
-/// Ends the frames of the panic itself, as the standard library marks them.
+/// The function with which the frames of the panic itself end.
 const PANIC: &str = "__rust_end_short_backtrace";
 
-/// Begins the frames of the plugin's caller, the outermost of this crate's frames and those of a thread.
+/// The functions with which the frames of the plugin's caller begin: in a call, and on a thread of the plugin's own.
 const CALLED: [&str; 2] = ["replug_api::edge::contain", "__rust_begin_short_backtrace"];
 
-/// Frames between those and the author's: of this crate, of `interface` and `export`, and of `catch_unwind`.
+/// Functions between the caller's frames and the author's: of this crate, of the code that `interface` and `export`
+/// generate, and of `catch_unwind`.
 const BETWEEN: [&str; 8] = [
     "replug_api::",
     "::_::",

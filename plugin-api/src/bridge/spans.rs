@@ -52,7 +52,7 @@ impl Spans {
 
     pub(super) fn open(&self, attributes: &Attributes<'_>) -> Id {
         let mut fields = Fields::default();
-        // Before the lock: it may run the author's `Debug`.
+        // This comes before the lock, because it may run the author's `Debug`.
         attributes.record(&mut fields);
         let parent =
             if attributes.is_contextual() { innermost() } else { attributes.parent().map(Id::into_u64) };
@@ -80,7 +80,8 @@ impl Spans {
         }
     }
 
-    /// Drops one handle, and with the last one that of the parent. True if the span is closed.
+    /// Drops one handle of the span. The last handle closes the span, and then one handle of its parent is dropped.
+    /// Returns whether the span is closed.
     pub(super) fn close(&self, span: &Id) -> bool {
         let mut open = self.open_spans();
         let mut next = Some(span.into_u64());

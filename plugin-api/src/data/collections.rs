@@ -12,8 +12,8 @@ use std::{
     hash::Hash,
 };
 
-/// Why a list of elements without content is rejected: its encoding is only its length, so a few bytes from another
-/// process could make the reader loop for a very long time.
+/// The compiler's error for a list of elements without content. The encoding of such a list is only its length, so a
+/// few bytes from another process could make the reader loop for a very long time.
 const NOTHING_BUT_A_NUMBER: &str =
     "a list, set or map whose elements have no content says nothing but how many they are: pass the number";
 

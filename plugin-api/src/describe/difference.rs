@@ -64,7 +64,7 @@ fn types(what: &str, host: &Type, plugin: &Type) -> Option<String> {
     (host != plugin).then(|| format!("{what} is {host} in the host and {plugin} in the plugin"))
 }
 
-/// Compares types by name and by their definitions, each once.
+/// A comparison of the definitions of types with the same name. Each definition is compared once.
 struct Comparison<'a> {
     host: &'a Interface,
     plugin: &'a Interface,

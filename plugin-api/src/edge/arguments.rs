@@ -13,12 +13,13 @@ use serde::{
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// Whether the only parameter of a method is one text, so that a bare JSON string can stand for its arguments.
+/// Whether a method has one parameter, and that parameter is a text. Then a bare JSON string can stand for the
+/// arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alone {
-    /// It is.
+    /// The only parameter is a text.
     Text,
-    /// It is not.
+    /// There is no parameter, there are several, or the only one is not a text.
     No,
 }
 
@@ -39,7 +40,7 @@ impl<'a> Arguments<'a> {
     ///
     /// # Errors
     ///
-    /// - [`Refusal::BadArguments`] if it is not JSON, or arguments are missing or too many.
+    /// - [`Refusal::BadArguments`] if JSON arguments are not valid JSON, or if there are too few or too many of them.
     pub fn read(
         encoding: Encoding,
         bytes: &'a [u8],
@@ -57,12 +58,13 @@ impl<'a> Arguments<'a> {
     ///
     /// # Errors
     ///
-    /// - [`Refusal::BadArguments`] if it is not of that type.
+    /// - [`Refusal::BadArguments`] if the argument is not a `T`.
     pub fn take<T: Data>(&mut self) -> Result<T, Refusal> {
         self.decode()
     }
 
-    /// Reads the next argument, which is bytes: in JSON a list of numbers, or a string that stands for its UTF-8.
+    /// Reads the next argument as bytes. In JSON, the argument is a list of numbers, or a string, which stands for the
+    /// bytes of its UTF-8.
     ///
     /// # Errors
     ///
@@ -81,11 +83,11 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    /// Checks that nothing is left.
+    /// Checks that the arguments have no trailing bytes.
     ///
     /// # Errors
     ///
-    /// - [`Refusal::BadArguments`] if there are more bytes than parameters.
+    /// - [`Refusal::BadArguments`] if bytes are left after the last parameter.
     pub fn end(self) -> Result<(), Refusal> {
         let Source::Binary(input) = self.source else { return Ok(()) };
         input.end().map_err(|error| bad(format!("{error} after {}", listed(self.names))))
@@ -158,8 +160,8 @@ fn by_position(given: Vec<Value>, names: &[&str]) -> Result<Vec<Value>, String> 
 ///
 /// # Errors
 ///
-/// - [`Refusal::BadResult`] if that encoding cannot represent it, such as a map in JSON whose keys are not text, or
-///   an infinite number.
+/// - [`Refusal::BadResult`] if the encoding cannot represent the value. JSON cannot represent a map whose keys are not
+///   text, or an infinite number.
 pub(super) fn answer<T: Data>(encoding: Encoding, value: &T) -> Result<RVec<u8>, Refusal> {
     let encoded = match encoding {
         Encoding::Json => as_json(value),
@@ -168,8 +170,8 @@ pub(super) fn answer<T: Data>(encoding: Encoding, value: &T) -> Result<RVec<u8>,
     encoded.map(RVec::from).map_err(|e| Refusal::BadResult(e.into()))
 }
 
-/// JSON with the same meaning as the value. JSON uses `null` for values that it cannot represent, which would change
-/// the meaning.
+/// Encodes a value as JSON, and returns an error if the JSON would not mean the same as the value. serde_json writes
+/// `null` for some values that JSON cannot represent, such as an infinite number.
 fn as_json<T: Data>(value: &T) -> Result<Vec<u8>, String> {
     let json = serde_json::to_vec(value).map_err(|e| e.to_string())?;
     if json.windows(4).any(|word| word == b"null") && !is_read_back(&json, value) {
@@ -179,7 +181,8 @@ fn as_json<T: Data>(value: &T) -> Result<Vec<u8>, String> {
     Ok(json)
 }
 
-/// Whether the JSON reads back as a value of the same size; a wrong `null` makes it smaller.
+/// Whether the JSON can be read back as a value whose postcard encoding has the same size. A `null` for a value that
+/// JSON cannot represent makes the encoding smaller, or cannot be read back.
 fn is_read_back<T: Data>(json: &[u8], value: &T) -> bool {
     let size = |value: &T| postcard::to_stdvec(value).map(|bytes| bytes.len());
     serde_json::from_slice::<T>(json).is_ok_and(|back| size(&back).ok() == size(value).ok())

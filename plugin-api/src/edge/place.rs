@@ -1,7 +1,8 @@
-//! The places of an author's types, in the signatures of an interface or in a `#[data]` type.
+//! The places of an author's types. A place is a position in the signatures of an interface or in a `#[data]` type.
 //!
-//! Generated code names such a type once, as the [`Place::Type`] of its place. There the compiler checks that it is
-//! [`Data`]. All other generated code names the place, so that a type that is not `Data` causes one error and not many.
+//! Generated code names the type at a position once, as the [`Place::Type`] of the place. There the compiler checks
+//! that the type is [`Data`]. All other generated code names the place, so that a type that is not `Data` causes one
+//! error and not many.
 
 use super::{Arguments, answer, answer_fallible, failed_all_the_same, not_returned};
 use crate::{
@@ -12,7 +13,8 @@ use crate::{
 use abi_stable::{StableAbi, abi_stability::GetStaticEquivalent_, std_types::RVec, type_layout::TypeLayout};
 use std::{convert::Infallible, marker::PhantomData, mem::ManuallyDrop};
 
-/// The type at place `AT`. Implemented by a private type of the generated code, which may name private types.
+/// The type at place `AT`. A private type of the generated code implements this trait, because the author's types may
+/// be private.
 pub trait Place<const AT: u32>: 'static {
     /// The type that the author wrote.
     type Type: Data;
@@ -20,8 +22,9 @@ pub trait Place<const AT: u32>: 'static {
 
 /// The FFI form of the type at a place.
 ///
-/// It drops its content itself. Otherwise the compiler would check the content's type wherever generated code can drop
-/// a `Form`, and report each time that the author's type is not [`Data`].
+/// A `Form` drops its content in its own `Drop`. With the drop that the compiler generates, the compiler would check
+/// the content's type wherever generated code can drop a `Form`. It would report each time that the author's type is
+/// not [`Data`].
 #[repr(transparent)]
 pub struct Form<P: Place<AT>, const AT: u32>(
     ManuallyDrop<<P::Type as Data>::Ffi>,
@@ -82,7 +85,7 @@ impl<P: Place<AT>, const AT: u32> Form<P, AT> {
     ///
     /// # Errors
     ///
-    /// - [`Refusal::BadResult`] if that encoding cannot represent it.
+    /// - [`Refusal::BadResult`] if the encoding cannot represent the value.
     pub fn answer(encoding: Encoding, value: &P::Type) -> Result<RVec<u8>, Refusal> {
         answer(encoding, value)
     }
@@ -120,7 +123,7 @@ impl<P: Place<VALUE> + Place<ERROR>, const VALUE: u32, const ERROR: u32> Fallibl
 
     /// The result of the method, as the host's own values.
     ///
-    /// Runs while the host still keeps the plugin from being unloaded: the FFI forms own memory of the plugin.
+    /// The caller must still pin the generation, because the FFI forms own memory of the plugin.
     #[inline]
     pub fn received(
         outcome: Outcome<Form<P, VALUE>, Form<P, ERROR>>,

@@ -1,5 +1,6 @@
-//! Decodes postcard of any nesting depth. A recursive type may be nested as deeply as there are bytes, and its decoder
-//! recurses as deeply. So the stack that decoding uses is bounded.
+//! Decodes postcard with a bound on the stack. A value of a recursive type may have as many levels as its encoding has
+//! bytes, and its decoder recurses once for each level. Without the bound, a deeply nested value would overflow the
+//! stack.
 
 use serde::de::DeserializeOwned;
 use std::{cell::Cell, fmt};
@@ -9,13 +10,14 @@ use std::{cell::Cell, fmt};
 pub(crate) struct StackLimit(usize);
 
 impl StackLimit {
-    /// On a thread with a stack of the usual size, which is 2 MiB or more.
+    /// The limit for a thread with a stack of the usual size, which is 2 MiB or more.
     pub(super) const USUAL: Self = Self(512 << 10);
-    /// If the stack of the thread is unknown.
+    /// The limit for a thread whose stack size is unknown.
     const UNKNOWN: Self = Self(64 << 10);
 
-    /// For a thread with that many bytes left. Converting and dropping the value recurse as deeply as decoding it, and
-    /// use up to twice as much stack in unoptimized code: a test tries this on stacks of several sizes.
+    /// The limit for a thread with `left` bytes of stack. Converting and dropping the value recurse as deeply as
+    /// decoding it, and use up to twice as much stack in unoptimized code: a test tries this on stacks of several
+    /// sizes.
     pub(crate) fn of_thread(left: Option<usize>) -> Self {
         left.map_or(Self::UNKNOWN, |left| Self(Self::USUAL.0.min(left / 4)))
     }
@@ -24,11 +26,11 @@ impl StackLimit {
 /// Why bytes could not be decoded.
 #[derive(Debug)]
 pub(crate) enum Unread {
-    /// They are nested too deeply.
+    /// The value is nested too deeply.
     TooDeep,
-    /// That many trailing bytes.
+    /// This many bytes are left after the value.
     Left(usize),
-    /// They are not of the type.
+    /// The bytes do not encode a value of the type.
     Unfit(postcard::Error),
 }
 
@@ -84,9 +86,9 @@ impl<'de> Reader<'de> {
     }
 }
 
-/// Input that ends when decoding has recursed too deeply.
+/// An input that checks the stack each time the decoder takes bytes, and ends when the decoder has used too much stack.
 ///
-/// A nested value uses at least one byte, its tag or its length, so the stack cannot grow much between two bytes.
+/// A nested value has at least one byte, its tag or its length, so the stack cannot grow much between two checks.
 struct Shallow<'de> {
     bytes: &'de [u8],
     /// The stack pointer at the beginning.
