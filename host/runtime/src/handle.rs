@@ -40,8 +40,8 @@ use tokio::runtime;
 
 /// A plugin, seen as one of its interfaces: `Handle<dyn Calculator>`.
 ///
-/// It has the interface's methods, which return `Result<T, CallError<E>>`. The calling thread makes the call itself,
-/// without lock, channel or executor. A clone is another handle to the same plugin.
+/// A handle has the interface's methods, which return `Result<T, CallError<E>>`. The calling thread makes the call
+/// itself, without lock, channel or executor. A clone is another handle to the same plugin.
 pub struct Handle<I: Interface + ?Sized> {
     client: I::Client<EntryCaller>,
     bound: Bound<I, EntryCaller>,
@@ -54,7 +54,7 @@ impl<I: Interface + ?Sized> Handle<I> {
         Self { client: bound.clone().into(), bound }
     }
 
-    /// The plugin's id. This is no method, because it would hide a method of the same name in the interface: call
+    /// The plugin's id. This is not a method, because a method would hide one of the same name in the interface: call
     /// `Handle::id(&handle)`.
     pub fn id(this: &Self) -> &PluginId {
         &this.bound.caller().entry.id
@@ -67,10 +67,10 @@ impl<I: Interface + ?Sized> Handle<I> {
 
     /// The same plugin, with a deadline for each call: `Handle::within(&handle, limit).add(1.0, 2.0)`.
     ///
-    /// The limit replaces `call_timeout` of the manifest. A call into a plugin in a child process returns
-    /// [`CallError::Timeout`] if it takes longer. A plugin in the host's process runs on the calling thread, which
-    /// cannot be taken away from it. There, the deadline only bounds how long a call waits before it begins. To be
-    /// released by the deadline even then, await [`Invocation::timeout`].
+    /// The limit replaces `call_timeout` of the manifest. If a call into a plugin in a child process takes longer, it
+    /// returns [`CallError::Timeout`]. A plugin in the host's process runs on the calling thread, which the host cannot
+    /// take back. There, the deadline only bounds how long a call waits before it begins. A caller that must continue
+    /// at the deadline in any case awaits [`Invocation::timeout`].
     pub fn within(this: &Self, limit: Duration) -> TimedHandle<I> {
         TimedHandle::new(TimedCaller::bound(&this.bound, limit))
     }
@@ -196,10 +196,10 @@ pub struct Invocation {
 impl Invocation {
     /// How long the call may take. Replaces `call_timeout` of the manifest.
     ///
-    /// If the call is awaited, the caller gets [`CallError::Timeout`] at the deadline, wherever the plugin runs. In
-    /// the host's process, the call is then marked as cancelled, which the plugin can observe; it keeps the thread
-    /// until it returns. With [`Invocation::wait`], the calling thread itself runs a plugin that is in the host's
-    /// process, and the deadline only bounds how long the call waits before it begins.
+    /// If the call is awaited, the caller gets [`CallError::Timeout`] at the deadline, wherever the plugin runs. In the
+    /// host's process, the call is then marked as cancelled, which the plugin can observe. The call keeps its thread
+    /// until it returns. With [`Invocation::wait`], a plugin in the host's process runs on the calling thread, and the
+    /// deadline only bounds how long the call waits before it begins.
     pub fn timeout(self, limit: Duration) -> Self {
         Self { timeout: Some(limit), ..self }
     }
@@ -220,10 +220,10 @@ impl Invocation {
         self.run(deadline, &Running::default(), parsed)
     }
 
-    /// The same, but the result stays JSON text, which takes as much memory as it is long. A parsed [`Value`] takes
-    /// about 17 times that for lists of numbers, short strings or records, and up to 84 times for objects with one
-    /// short entry each. The same is true of arguments while the plugin reads them. A call by HTTP returns the
-    /// text. A typed handle in process uses no JSON.
+    /// As [`Invocation::wait`], but the result stays JSON text, which takes as much memory as it is long. A parsed
+    /// [`Value`] takes about 17 times as much for lists of numbers, short strings or records, and up to 84 times as
+    /// much for objects with one short entry each. The same is true of arguments while the plugin reads them. A call by
+    /// HTTP returns the text. A typed handle in process uses no JSON.
     ///
     /// # Errors
     ///
@@ -327,7 +327,7 @@ struct Running {
 }
 
 impl Running {
-    /// There is only one call. This is its number.
+    /// The number of the only call.
     const CALL: u64 = 1;
 }
 
@@ -364,7 +364,7 @@ impl Future for InvocationFuture {
         }
         let after_ms = deadline.after_ms();
         self.running.calls.cancel(Running::CALL);
-        // The call is not made at all unless a thread of the host already runs it.
+        // If no thread of the host runs the call yet, it is not made at all.
         self.call.abort();
         let (plugin, method) = (self.plugin.clone(), self.method.clone());
         let generation = self.running.generation.load(Ordering::Relaxed);

@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The first argument of a process that is to be a sweeper. The paths to remove follow.
+/// The first argument of a process that becomes a sweeper. The paths to remove follow.
 pub const MARKER: &str = "__replug-sweep";
 
 /// How long a host may take to answer a probe of its socket.
@@ -36,12 +36,12 @@ const ANSWER: Duration = Duration::from_secs(2);
 pub struct Place {
     /// The socket.
     pub socket: PathBuf,
-    /// The folder of the socket, if that holds only sockets of hosts and is removed with the last of them.
+    /// The folder of the socket, if it holds only sockets of hosts. It is removed with the last of them.
     pub folder: Option<PathBuf>,
 }
 
 impl Place {
-    /// Removes the folder if it is to be removed and holds no other socket.
+    /// Removes the folder, if the place has one and it holds no other socket.
     pub fn close(&self) {
         let Some(folder) = &self.folder else { return };
         let Ok(lock) = File::open(folder) else { return };
@@ -81,7 +81,7 @@ impl Sweeper {
 
 impl Drop for Sweeper {
     fn drop(&mut self) {
-        // An error means that another process has already killed it.
+        // An error means that another process has already killed the sweeper.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -93,7 +93,7 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ! {
     let place = Place { socket: socket.into(), folder: arguments.next().map(PathBuf::from) };
     // The inherited working directory would keep a file system from being unmounted.
     let _ = env::set_current_dir("/");
-    // The host writes nothing. The end of the pipe, or an error, means that it has ended.
+    // The host writes nothing to the pipe. Its end, or an error, means that the host has ended.
     let _ = io::copy(&mut io::stdin(), &mut io::sink());
     // The next host on the same plugins folder removes what this sweeper cannot.
     let _ = place.sweep();
@@ -125,7 +125,7 @@ pub enum Found {
     Host,
 }
 
-/// Removes a socket that no process listens on any more, and returns what is at the path then. The caller holds the
+/// Removes a socket that no process listens on any more. Returns what is at the path after that. The caller holds the
 /// lock of the folder.
 pub fn remove_dead(socket: &Path) -> io::Result<Found> {
     match fs::symlink_metadata(socket) {
@@ -139,7 +139,7 @@ pub fn remove_dead(socket: &Path) -> io::Result<Found> {
     let began = Instant::now();
     loop {
         match UnixStream::connect(socket) {
-            // The host is being killed. Soon, it refuses connections.
+            // The host is being killed, and its socket will soon refuse connections.
             Ok(stream) if began.elapsed() < ANSWER && !is_answered(&stream) => thread::yield_now(),
             Ok(_) => return Ok(Found::Host),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {

@@ -10,7 +10,7 @@
 //! * `watch.rs`: waits for the end of the child, and forwards signals to it.
 //! * `asked.rs`: decides when to kill a child that was asked to end and does not.
 //! * `verdict.rs`: decides what follows the end of a child: another child, or the end of the parent.
-//! * `oom.rs`: whether the kernel has killed for lack of memory.
+//! * `oom.rs`: detects whether the kernel has killed a process for lack of memory.
 //!
 //! **Architecture Invariant:** the parent has one thread and opens no plugin. If the child ends for good, the
 //! parent ends with the same status. If the parent ends, so does the child.
@@ -37,13 +37,13 @@ use std::{
     sync::OnceLock,
 };
 
-/// The environment variable by which a child knows its parent.
+/// The environment variable that tells a child which process is its parent.
 const BADGE: &str = "REPLUG_PARENT";
 
 /// The environment variable with the note of a child for its successor.
 const CARRIED: &str = "REPLUG_CARRIED";
 
-/// The prefix of such a note in the notebook. Run folders are absolute paths, so no run folder begins with it.
+/// The prefix of such a note in the notebook. Every other line is a run folder, and no absolute path begins with this.
 const CARRY: u8 = b'=';
 
 /// The file in which a child notes the run folders of its hosts, so that its parent finds their crash records.
@@ -70,22 +70,22 @@ static NOTEBOOK: OnceLock<PathBuf> = OnceLock::new();
 /// A program may return from `main` or call `exit` while it has a host. The parent then prints a warning, because
 /// that may be unintended. A program that wants to end by `_exit` shuts its hosts down first.
 ///
-/// Signals that ask the parent to end, to stop or to continue are forwarded to the child, unless they come from the
-/// terminal, which sends them to the child as well. If the parent is killed, so is the child. A signal that is
-/// ignored, as `SIGHUP` is under `nohup`, stays ignored.
+/// Signals that ask the parent to end, to stop or to continue are forwarded to the child. Signals from the terminal are
+/// not, because the terminal sends them to the child as well. If the parent is killed, so is the child. A signal that
+/// is ignored, as `SIGHUP` is under `nohup`, stays ignored.
 ///
-/// If a program gets `SIGTERM`, and another one or a `SIGINT` within 30 s, it is killed if it has not ended 5 s
-/// after the second, or when a third comes: a plugin may have replaced the program's signal handlers. The parent
-/// then ends with 128 plus the number of the last of these signals. As process 1, as in a container, the parent
-/// reaps orphaned processes.
+/// If a program gets `SIGTERM`, and another one or a `SIGINT` within 30 s, the parent kills it if it has not ended 5 s
+/// after the second signal, or when a third comes: a plugin may have replaced the program's signal handlers. The parent
+/// then ends with 128 plus the number of the last of these signals. As process 1, as in a container, the parent reaps
+/// orphaned processes.
 ///
-/// If this fails, it prints a warning to standard error, and the program continues without a parent.
+/// If no parent can be set up, this prints a warning to standard error, and the program continues without one.
 pub fn keep() {
     keep_as(Interrupt::Anything);
 }
 
-/// Like [`keep`], for a program that takes `SIGINT` as a request to end, as it takes `SIGTERM`. If such a program
-/// does not end at the first Ctrl-C, the second has it killed 5 s later, and the third at once.
+/// Like [`keep`], for a program that takes `SIGINT` as a request to end, as it takes `SIGTERM`. If such a program does
+/// not end at the first Ctrl-C, the parent kills it 5 s after the second one, or at once at the third.
 pub fn keep_until_interrupted() {
     keep_as(Interrupt::End);
 }
@@ -117,17 +117,16 @@ fn keep_as(interrupt: Interrupt) {
     }
 }
 
-/// Stores a note, on one line, for the process that is started in place of this one after a crash. It replaces an
-/// earlier note.
+/// Stores a note, on one line, for the process that replaces this one after a crash. It replaces an earlier note.
 #[doc(hidden)]
 pub fn carry(text: &str) {
     let Some(notebook) = NOTEBOOK.get() else { return };
     let line = [&[CARRY], text.as_bytes(), b"\n"].concat();
-    // If it cannot be written, no note is handed over.
+    // If the note cannot be written, none is handed over.
     let _ = fs::File::options().append(true).open(notebook).and_then(|mut file| file.write_all(&line));
 }
 
-/// The note of the process before this one, if that crashed and this one was started in its place.
+/// The note of the previous process, if it crashed and this process replaces it.
 #[doc(hidden)]
 pub fn carried() -> Option<String> {
     NOTEBOOK.get().and_then(|_| env::var(CARRIED).ok())
@@ -149,11 +148,11 @@ pub fn note_run(run_dir: &Path) {
 /// Becomes the child of the parent that the badge names.
 fn follow(badge: Option<&Badge>) {
     let Some(badge) = badge else { return };
-    // For the kernel, the parent is the thread that started this process. The parent process has only that one.
+    // For the kernel, the parent is the thread that started this process. The parent process has only one thread.
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
         eprintln!("warning: cannot ask the kernel to kill this process when its parent ends: {error}");
     }
-    // The parent may have ended before this call.
+    // If the parent ended before this call, the kernel does not report its end.
     if badge.standing() != Standing::Child {
         end_with_parent();
     }
@@ -177,8 +176,8 @@ fn take_memory(badge: &Badge) -> io::Result<()> {
     crash_record::adopt(fs::File::options().read(true).write(true).open(held)?)
 }
 
-/// What the parent gives to a child when it starts it. All processes that the child starts inherit it, without
-/// being children of that parent.
+/// What the parent tells a child when it starts it. All processes that the child starts inherit the badge, although
+/// they are not children of that parent.
 #[derive(Debug, PartialEq, Eq)]
 struct Badge {
     parent: i32,

@@ -21,11 +21,11 @@ const WINDOW: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub(super) struct Ended {
     pub(super) status: ExitStatus,
-    /// Whether the kernel has killed for lack of memory while the child ran.
+    /// Whether the kernel has killed a process for lack of memory while the child ran.
     pub(super) short_of_memory: bool,
-    /// The crash records that its hosts have left.
+    /// The crash records that the child's hosts have left.
     pub(super) crashes: Vec<Crash>,
-    /// Whether it has left a host that was not shut down.
+    /// Whether the child has left a host that was not shut down.
     pub(super) hosts_left: bool,
 }
 
@@ -39,18 +39,18 @@ pub(super) enum Verdict {
 }
 
 impl Ended {
-    /// The exit status that stands for it, as shells have it.
+    /// The exit status of the child in the form that shells use.
     pub(super) fn code(&self) -> i32 {
         self.status.code().or_else(|| self.status.signal().map(|signal| 128 + signal)).unwrap_or(1)
     }
 
-    /// Whether the exit status tells more than its hosts could record: it does, unless the end was caused by a
-    /// signal with which another process wanted it to end.
+    /// Whether the exit status tells more than the hosts could record. It does not if another process ended the child
+    /// with a signal.
     pub(super) fn is_telling(&self) -> bool {
         self.status.signal().is_none_or(|signal| self.is_crash(signal))
     }
 
-    /// Whether that signal was caused by what the process did, or sent by the kernel for lack of memory.
+    /// Whether the process caused this signal itself, or the kernel sent it for lack of memory.
     fn is_crash(&self, signal: i32) -> bool {
         CRASH_SIGNALS.contains(&signal) || signal == SIGKILL && self.short_of_memory
     }
@@ -93,7 +93,8 @@ impl Ended {
 pub(super) struct History {
     /// Crashes that could not be attributed, within [`WINDOW`].
     unexplained: VecDeque<Instant>,
-    /// The artifacts to which a crash was attributed. If one crashes the program again, moving it out did not work.
+    /// The artifacts to which a crash was attributed. If one crashes the program again, moving it to a child process
+    /// did not work.
     blamed: BTreeSet<(PluginId, Digest)>,
 }
 
@@ -107,10 +108,9 @@ impl History {
         };
         let culprits: Vec<_> = ended.crashes.iter().filter_map(Crash::culprit).collect();
         let mut blame = |it: &&Suspect| self.blamed.insert((it.plugin.clone(), it.digest));
-        // `count` visits them all, so that each is noted.
+        // `count` visits all culprits, so that each is noted.
         if culprits.iter().filter(|it| blame(it)).count() > 0 {
-            // The host that is started now reports what it does about it, after it has built what there is to
-            // build.
+            // The host that is started now reports the consequence, after it has built its plugins.
             return Verdict::Again(Some(format!("warning: {}: starting it again", ended.blame(&culprits))));
         }
         self.unexplained.push_back(now);

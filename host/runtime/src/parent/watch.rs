@@ -44,13 +44,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The signals that the parent handles, unless they are ignored. If the process that started the program has a
-/// signal ignored, that signal is to end nothing, and the child ignores it, too. The parent handles the first,
-/// SIGCHLD, in any case: if it were ignored, the end of a child would go unnoticed.
+/// The signals that the parent handles, unless they are ignored. If the process that started the program has set a
+/// signal to be ignored, that signal must not end anything, and the child ignores it, too. SIGCHLD, the first, is
+/// handled in any case: if it were ignored, the end of a child would go unnoticed.
 const HANDLED: [i32; 9] = [SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGCONT, SIGUSR1, SIGUSR2];
 
-/// A crash within this time after a request to end counts as the end. A program that still runs after that has
-/// taken the signal for something else.
+/// A crash within this time after a request to end counts as the end. A program that still runs after this time has not
+/// taken the signal as a request to end.
 const LEAVING: Duration = Duration::from_secs(30);
 
 /// Why there is no parent.
@@ -135,8 +135,8 @@ impl Watch {
         Ok(())
     }
 
-    /// Waits for the end of the child, and forwards signals to it meanwhile. Kills it if it was asked to end and
-    /// does not.
+    /// Waits for the end of the child, and forwards signals to it meanwhile. If the child was asked to end and does
+    /// not, kills it.
     fn wait(&mut self) -> ExitStatus {
         let mut killed = false;
         loop {
@@ -174,7 +174,7 @@ impl Watch {
                 }
                 Ok(Some(_)) | Err(Errno::INTR) => {}
                 Ok(None) => return None,
-                // Other code has waited for it. Its status is lost.
+                // Other code has waited for the child, and its status is lost.
                 Err(_) => return Some(ExitStatus::default()),
             }
         }
@@ -195,7 +195,7 @@ impl Watch {
             self.child.signal(signal);
         }
         if signal == SIGTSTP {
-            // The process that started this program waits until it stops. It continues with SIGCONT.
+            // The process that started this program waits until it stops. A SIGCONT lets it continue.
             let _ = kill_process(getpid(), Signal::STOP);
         }
     }
@@ -210,8 +210,8 @@ impl Watch {
             runs.iter().for_each(|run| drop(write_down(memory, run)));
         }
         if ended.is_telling() {
-            // The child itself may have been unable to note its end: after SIGKILL, on a stack overflow, or by
-            // `_exit`. Without a record, there is nothing to note it in.
+            // The child may have been unable to note its end: after SIGKILL, on a stack overflow, or by `_exit`.
+            // Without a crash record, the note has no place.
             runs.iter().for_each(|run| drop(note_end(run, status)));
         }
         ended.crashes = runs.iter().filter_map(|run| read(run)).collect();
@@ -238,7 +238,7 @@ impl Watch {
 /// The child.
 struct Running {
     pid: Pid,
-    /// The process itself, whichever process has its pid by now; `None` if the kernel has no pidfd.
+    /// A pidfd, which refers to the child even if another process gets its pid; `None` if the kernel has no pidfd.
     process: Option<OwnedFd>,
 }
 
@@ -248,7 +248,7 @@ impl Running {
         Self { pid, process: pidfd_open(pid, PidfdFlags::empty()).ok() }
     }
 
-    /// Sends it a signal. The child may have ended and have been waited for by other code, so that its pid belongs
+    /// Sends a signal to the child. Other code may have waited for a child that has ended, so that its pid may belong
     /// to another process.
     fn signal(&self, signal: Signal) {
         let _ = match &self.process {

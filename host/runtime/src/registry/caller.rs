@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// When a process that has just died is likely to be started again.
+/// How long a process that has just died probably takes to be started again.
 const SOON: Duration = Duration::from_millis(200);
 
 thread_local! {
@@ -33,7 +33,7 @@ thread_local! {
     pub(super) static HANDING_OVER: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What the client of a typed handle calls through: a plugin, and one of its interfaces.
+/// The caller of a typed handle: a plugin, and one of its interfaces.
 #[derive(Clone)]
 pub struct EntryCaller {
     pub(crate) entry: Arc<Entry>,
@@ -55,8 +55,8 @@ unsafe impl Caller for EntryCaller {
 }
 
 impl EntryCaller {
-    /// Prepares a call, unless anything about it is unusual: then the slow path finds out and reports why. So the
-    /// code that is inlined into callers stays small.
+    /// Prepares a call. If anything about the call is unusual, returns `None`, and the slow path finds out and reports
+    /// why. So the code that is inlined into callers stays small.
     #[inline(always)]
     fn ready(&self, method: u32) -> Option<Ready> {
         let level = ThreadSlot::fast_path_slot()?.enter()?;
@@ -126,7 +126,7 @@ impl Ready {
         self,
         call: impl FnOnce(&Record, Object, Edge) -> Outcome<T, E>,
     ) -> Result<T, Result<E, CallError>> {
-        // Each branch does all of it: see `Level::leave`.
+        // Each branch ends the call in full: see [`Level::leave`].
         match taken_apart(call(self.pin.record(), self.object, self.export.edge)) {
             Ok(value) => {
                 self.pin.count_return();
@@ -145,8 +145,8 @@ impl Ready {
 
 /// The value, or the outcome that replaced it.
 ///
-/// A function of its own, so that nothing of an outcome is left to be dropped after the call: a value that has to
-/// be dropped must be in memory, on the fast path, too.
+/// This is a function of its own, so that nothing of an outcome is left to be dropped after the call. A value that has
+/// to be dropped must be in memory, even on the fast path.
 #[inline(always)]
 fn taken_apart<T, E>(outcome: Outcome<T, E>) -> Result<T, Outcome<T, E>> {
     match outcome {
@@ -164,8 +164,8 @@ fn end_of<E>(error: &Result<E, CallError>) -> CallEnd {
     }
 }
 
-/// The reason why a call returned no value: the method's own error, or the host's. A function of its own, so that
-/// the code that is inlined into callers stays small.
+/// The reason why a call returned no value: the method's own error, or the host's. This is a function of its own, so
+/// that the code that is inlined into callers stays small.
 #[cold]
 #[inline(never)]
 fn not_returned<T, E>(live: &Live, method: &str, outcome: Outcome<T, E>) -> Result<E, CallError> {
@@ -176,7 +176,7 @@ fn not_returned<T, E>(live: &Live, method: &str, outcome: Outcome<T, E>) -> Resu
     }
 }
 
-/// What calls with a deadline go through.
+/// The caller of a handle whose calls have a deadline.
 #[derive(Clone)]
 pub struct TimedCaller {
     pub(crate) caller: EntryCaller,
@@ -203,7 +203,7 @@ unsafe impl Caller for TimedCaller {
     }
 }
 
-/// The rest of the call's time limit, if the call had to wait for a pin.
+/// The note of the call's deadline, if the call had to wait for a pin.
 pub(crate) type Rest = Option<Noted>;
 
 /// The newest generation, pinned for the duration of one call.
@@ -269,12 +269,12 @@ impl Entry {
         if record.is_null() { self.pin_slowly(level) } else { Ok((Pin { level, record }, None)) }
     }
 
-    // Takes the parts of a pin instead of a pin: a pin whose address is taken is kept in memory, on the fast path,
-    // too, and that takes as long as the rest of it.
+    // Takes the parts of a pin instead of a pin. A pin whose address is taken is kept in memory, even on the fast path,
+    // and that takes as long as the rest of the path.
     #[cold]
     fn pin_slowly(&self, level: Level) -> Result<(Pin, Rest), CallError> {
         let mut pin = Pin { level, record: null_mut() };
-        // A call made inside a call of the same plugin belongs to the generation in which that began. If it waited
+        // A call made inside a call of the same plugin uses the generation in which the outer call began. If it waited
         // for the next generation, it would wait for itself.
         for outer in pin.level.thread_slot.own_hazards().rev().filter(|outer| !outer.is_null()) {
             if let Some(record) = self.stay_in(outer, pin.level.hazard()) {
@@ -354,7 +354,7 @@ impl Entry {
 
 #[cold]
 fn no_such_port(record: &Record) -> CallError {
-    // A handle's port is published before the handle is made, so this is a bug in the registry.
+    // A handle's port is published before the handle is made, so a missing port is a bug in the registry.
     CallError::Unknown(format!(
         "{} {} lacks the handle's interface",
         record.live.plugin, record.live.generation

@@ -1,4 +1,4 @@
-//! A plugin's entry in the registry: its slot with its gate, and the generations that retire.
+//! A plugin's entry in the registry: its slot with the gate, and the generations that no longer serve.
 
 mod pause;
 
@@ -30,13 +30,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A plugin's entry. It outlives its generations, and the host.
+/// A plugin's entry. It outlives the plugin's generations, and handles keep it after the host has ended.
 pub struct Entry {
     /// The plugin.
     pub id: PluginId,
     pub(super) slot: GatedSlot<Record>,
     inner: Mutex<Inner>,
-    /// The durations of calls, by mode. Not next to the slot, which each call reads.
+    /// The durations of calls, by mode. They are boxed to be away from the slot, which each call reads.
     pub(super) times: Box<ByMode<CallTimes>>,
 }
 
@@ -47,7 +47,7 @@ struct Inner {
     live: Option<Arc<Live>>,
     /// The time limit of a call, including its waiting, as set by the generation that served last.
     call_timeout: Option<Duration>,
-    /// The number of the current pause. While there is one, the gate is paused. Then the number of pauses until now.
+    /// The number of the current pause. While there is one, the gate is paused. `pauses` counts all pauses.
     pause: Option<u64>,
     pauses: u64,
     /// Records that no longer serve and may still be in use.
@@ -100,7 +100,7 @@ impl Entry {
         self.slot.set_reason(reason);
     }
 
-    /// Whether its process has ended and is being restarted.
+    /// Whether the plugin's process has ended and is being restarted.
     pub fn is_restarting(&self) -> bool {
         matches!(self.slot.why_shut(), Some(Shut::Restarting(_)))
     }
@@ -115,7 +115,7 @@ impl Entry {
         // SAFETY: records in `leaving` are not freed yet.
         let of_outer = unsafe { &*outer };
         let record = if of_outer.ports.len() < inner.wanted.len() {
-            // A handle was made since. An interface that the generation does not offer gets a port without methods.
+            // A handle was made since. If the generation does not offer its interface, its port has no methods.
             let port = |&wanted: &&'static InterfaceExport| {
                 port(&of_outer.live, wanted).unwrap_or_else(|_| Port::without_methods(wanted))
             };
@@ -126,7 +126,7 @@ impl Entry {
         } else {
             outer
         };
-        // Under the lock, so that no other thread frees it before.
+        // The lock keeps other threads from freeing the record before it is announced.
         hazard.store(record, Ordering::Relaxed);
         Some(record)
     }
@@ -204,7 +204,7 @@ impl Entry {
         export.map_or_else(|| format!("method {method}"), |export| export.name.to_string())
     }
 
-    /// Makes `live` the serving generation, and returns the previous one.
+    /// Makes `live` the serving generation, and returns the previous one, if there was one.
     pub fn publish(self: &Arc<Self>, live: Arc<Live>) -> Result<Option<Retiring>, InterfaceMismatch> {
         let mut inner = self.inner.lock();
         let ports = ports(&live, &inner.wanted)?;
@@ -366,16 +366,16 @@ pub struct Retiring {
 }
 
 impl Retiring {
-    /// Waits until its last call has ended, and returns the generation; returns itself after `deadline`.
+    /// Waits until the last call has ended, and returns the generation; returns itself after `deadline`.
     pub fn drain(self, deadline: Option<Duration>) -> Result<Live, Self> {
         let began = Instant::now();
         if !self.entry.drained_within(&self.live, deadline) {
             return Err(self);
         }
         let Self { entry, mut live } = self;
-        // Listings hold a reference to a generation for moments only.
+        // Listings of generations hold a reference only for moments.
         loop {
-            // Under the lock, so that a thread that sums up the calls finds each of them in exactly one place.
+            // The lock lets a thread that sums up the calls find each of them in exactly one place.
             let unwrapped = {
                 let mut inner = entry.inner.lock();
                 Arc::try_unwrap(live).inspect(|live| *inner.past.of_mut(live.traits().mode()) += live.calls())

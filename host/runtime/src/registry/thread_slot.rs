@@ -1,9 +1,9 @@
 //! Thread slots: memory that only the calling thread writes, so that a call writes to no shared cache line.
 //!
-//! A thread slot holds a thread's hazard cells, one for each call that it is inside, and its call counts. To each
-//! hazard cell belongs a [`Mark`], which is in the [crash record](super::crash_record). A thread slot is made when
-//! a thread first calls, is reused by another thread after that one ends, and is never freed, so that a swapper may
-//! read it at any time.
+//! A thread slot holds a thread's call counts, and one hazard cell for each call that the thread is inside. Each hazard
+//! cell has a [`Mark`], which is in the [crash record](super::crash_record). A thread slot is made at a thread's first
+//! call. After the thread ends, another thread reuses the slot. A slot is never freed, so a swapper may read it at any
+//! time.
 
 mod count;
 mod ledger;
@@ -44,7 +44,7 @@ const CHUNKS: usize = 64;
 #[derive(Debug)]
 struct Announcement {
     hazard: AtomicPtr<Record>,
-    /// In the crash record.
+    /// The mark of the call, in the crash record.
     mark: &'static AtomicU64,
 }
 
@@ -53,7 +53,7 @@ struct Announcement {
 #[repr(align(128))]
 pub(crate) struct ThreadSlot {
     taken: AtomicBool,
-    /// The thread that owns it, by its kernel id.
+    /// The kernel id of the thread that owns the slot.
     tid: AtomicU32,
     /// How many calls the thread is inside.
     depth: AtomicUsize,
@@ -65,8 +65,8 @@ static THREAD_SLOTS: RwLock<Vec<&'static ThreadSlot>> = RwLock::new(Vec::new());
 
 thread_local! {
     static MINE: Cell<Option<&'static ThreadSlot>> = const { Cell::new(None) };
-    /// The same, or `None` if the next call is to take the slow path. So a fast call pays nothing for the choice of
-    /// calls to time: it has to check for a thread slot anyway.
+    /// The calling thread's slot, or `None` if its next call is to take the slow path. Each call has to check for a
+    /// slot in any case, so this choice costs a fast call nothing.
     static FAST_PATH: Cell<Option<&'static ThreadSlot>> = const { Cell::new(None) };
     static LEAVE: Leave = const { Leave };
 }
@@ -76,9 +76,8 @@ struct Leave;
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        // During a call, the thread does not end by itself: a plugin has called `exit`, which first runs
-        // destructors of thread-locals. The slot stays in use, and the crash record still has to record which
-        // thread called `exit`.
+        // A thread inside a call does not end by itself: a plugin has called `exit`, which first runs destructors of
+        // thread-locals. The slot stays in use, and the crash record still has to record which thread called `exit`.
         if let Some(thread_slot) =
             MINE.get().filter(|thread_slot| thread_slot.depth.load(Ordering::Relaxed) == 0)
         {
@@ -210,16 +209,16 @@ impl Level {
 }
 
 impl Level {
-    /// Ends the call. Does the same as a drop, but is inlined: a value that is passed to a function that is not
-    /// inlined has to be in memory, on the fast path, too.
+    /// Ends the call, like a drop, but inlined. A value that is passed to a function that is not inlined has to be in
+    /// memory, even on the fast path.
     #[inline(always)]
     pub(super) fn leave(self) {
         ManuallyDrop::new(self).clear();
     }
 
     /// Notes the thread as a visitor of the generation that it was in, if its calls have not done so: a call that
-    /// unwinds is not counted. So a thread that waits until no thread is in the generation then knows all its
-    /// visitors.
+    /// unwinds is not counted. So a thread that waits until no thread is in the generation knows all visitors of the
+    /// generation.
     ///
     /// Takes the parts of a level instead of the level: see [`Level::leave`].
     #[cold]
@@ -240,7 +239,7 @@ impl Level {
     fn clear(&self) {
         self.mark(Mark::NOBODY);
         slot::unpin(self.hazard());
-        // Not read again: the next call would wait for that load.
+        // The depth is not loaded again: the next call would wait for that load.
         self.thread_slot.depth.store(self.depth, Ordering::Relaxed);
     }
 }
@@ -276,7 +275,7 @@ fn own_tid() -> Tid {
 pub struct Calls {
     /// All calls that have ended.
     pub calls: u64,
-    /// Those of them that returned no value.
+    /// Of these calls, those that returned no value.
     pub failures: Failures,
 }
 

@@ -33,11 +33,11 @@ pub struct LifecycleError {
     pub plugin: String,
     /// The step.
     pub step: Step,
-    /// The plugin's message; the panic's message, if it panicked.
+    /// The plugin's message, or the panic's.
     pub message: String,
-    /// The plugin's error code; `panicked`, if it panicked.
+    /// The plugin's error code; `panicked` for a panic.
     pub code: String,
-    /// JSON, or empty; the location, if it panicked.
+    /// JSON, or empty; the location for a panic.
     pub details: String,
 }
 
@@ -107,7 +107,7 @@ impl Opened {
 }
 
 impl Instance {
-    /// The private copy that it was opened from.
+    /// The private copy from which the library was opened.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -119,7 +119,7 @@ impl Instance {
         is_there.then(|| offered.invoke(call.method, call.encoding, call.arguments))
     }
 
-    /// Drops the author's value. No call is inside it, and none follows.
+    /// Drops the author's value. No call is in the instance, and none follows.
     pub(crate) fn destroy(self) -> (Gone, Result<(), LifecycleError>) {
         // SAFETY: 1: as for `start`. 2: `self` is gone after it, and with it everything that was borrowed from it.
         // Copies of its interfaces are in records only, which `registry` drops before it takes the instance apart.

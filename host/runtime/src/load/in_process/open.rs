@@ -21,7 +21,7 @@ use std::{
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// The dynamic loader rejected it.
+    /// The dynamic loader rejected the library.
     #[error("the dynamic loader refuses {path}: {reason}")]
     Open {
         /// The private copy to be opened.
@@ -29,7 +29,7 @@ pub enum LoadError {
         /// The message of the loader.
         reason: String,
     },
-    /// There is too little static thread-local storage left for it.
+    /// The process has too little static thread-local storage left for the library.
     #[error(
         "the dynamic loader refuses {path}: {reason}; its C code, or that of a library that it needs, uses static thread-local storage, of which a process has little: compile it with `-ftls-model=global-dynamic`, say `mode = \"auto\"` or `mode = \"process\"`, or start the host with more: GLIBC_TUNABLES=glibc.rtld.optional_static_tls=4096"
     )]
@@ -39,7 +39,7 @@ pub enum LoadError {
         /// The message of the loader.
         reason: String,
     },
-    /// It exports no root module.
+    /// The library exports no root module.
     #[error(
         "{path} is not a replug plugin: it exports no root module; write `replug_api::export!(YourType: YourTrait);`"
     )]
@@ -47,7 +47,7 @@ pub enum LoadError {
         /// The file.
         path: PathBuf,
     },
-    /// It was built with an incompatible version of abi_stable, or another C ABI.
+    /// The library was built with an incompatible version of abi_stable, or another C ABI.
     #[error(
         "{path} was built with another abi_stable than this host: {reason}; rebuild it with the host's version of replug-api"
     )]
@@ -57,10 +57,10 @@ pub enum LoadError {
         /// The versions.
         reason: String,
     },
-    /// It was built with another version of `replug-api`.
+    /// The library was built with another version of `replug-api`.
     #[error("{path} was built with another replug-api than this host: {0}; rebuild it with the host's version", path = .1.display())]
     OtherApi(#[source] RootMismatch, PathBuf),
-    /// A panic in it would end the process.
+    /// A panic in the plugin would end the process.
     #[error(
         "{path} was built with `panic = \"abort\"`: a panic in it would end the host; build it with `panic = \"unwind\"`, or set `mode = \"auto\"` or `mode = \"process\"`"
     )]
@@ -81,7 +81,7 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// Checks that a panic in it does not end the process.
+    /// Checks that a panic in the plugin does not end the process.
     ///
     /// # Errors
     ///
@@ -98,7 +98,7 @@ impl Opened {
         extent(&self.path)
     }
 
-    /// The names of its interfaces, in the order of `export!`, each with the names of its methods.
+    /// The names of the plugin's interfaces, in the order of `export!`, each with the names of its methods.
     pub(crate) fn method_names(&self) -> Vec<(String, Vec<String>)> {
         let interfaces = self.root.interfaces()();
         let methods =
@@ -113,8 +113,8 @@ static PINNED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 /// Maps the library at `path` and checks that its root module can be called. This process must never have opened
 /// that path or that file before. Runs the library's constructors.
 ///
-/// `shared_std` is the standard library that it links, if that is a shared one. It is held open for the life of the
-/// process, because threads that called the plugin run destructors in it.
+/// `shared_std` is the standard library that the library links, if it is a shared one. It is held open for the life of
+/// the process, because threads that called the plugin run destructors in it.
 ///
 /// # Errors
 ///
@@ -142,10 +142,10 @@ pub(crate) fn open(path: &Path, shared_std: Option<&Path>) -> Result<Opened, Loa
     Ok(Opened { library, root, descriptor, path: path.into() })
 }
 
-/// Opens a library that is not open yet, and checks that the loader has opened this one.
+/// Opens a library that is not open yet, and checks that the loader has opened the file at this path.
 ///
-/// The loader returns an already loaded library if the name is the same, or the device and inode number of the
-/// file. A file system may get both wrong.
+/// The loader returns an already loaded library if its name is the same, or the device and inode number of its file. A
+/// file system may report wrong device and inode numbers.
 fn dlopen_new(path: &Path) -> Result<Library, LoadError> {
     let refused = |reason: &str| LoadError::Open { path: path.into(), reason: reason.into() };
     if extent(path).is_some() {
@@ -180,8 +180,8 @@ fn pin(std: &Path) -> Result<(), LoadError> {
     if pinned.iter().any(|known| known == std) {
         return Ok(());
     }
-    // If the same library is loaded already, from another folder or with the program itself, it must not be loaded
-    // a second time: the plugin would get the first one, because it asks by name.
+    // The same library may be loaded already, from another folder or with the program itself. A second copy must not be
+    // loaded: the plugin asks by name, and gets the first one.
     let loaded = std.file_name().and_then(|name| {
         const RTLD_NOLOAD: i32 = 4;
         // SAFETY: with RTLD_NOLOAD nothing is opened, so no constructor runs.

@@ -1,4 +1,5 @@
-//! What a plugin calls in the host: it reports log events and panics.
+//! The functions of the host that a plugin calls: they receive its log events and panics. The sending side is
+//! `plugin-api/src/bridge.rs`.
 
 use super::{cancel::cancelled, hooks};
 use crate::load::speaker::{Listener, print_panic};
@@ -24,7 +25,7 @@ use std::{
 
 /// The speakers of all libraries, by the number that the library passes back and by its path.
 ///
-/// A library that is no longer mapped is not in it. A mapped one may report at any time, from a thread of its own.
+/// A library that is no longer mapped has no entry. A mapped one may report at any time, from a thread of its own.
 static SPEAKERS: LazyLock<RwLock<Speakers>> = LazyLock::new(RwLock::default);
 static FORGETTING: Mutex<()> = Mutex::new(());
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -52,15 +53,15 @@ pub(super) fn services(path: &Path, speaker: impl Listener, hook: HookPanics) ->
 ///
 /// Plugins that link the shared standard library share one hook. Another library's hook then replaces this one.
 pub(super) fn forget(path: &Path) {
-    // One at a time, so that a library whose hook is about to be set is not unmapped.
+    // Only one thread changes hooks at a time, so that a library whose hook is about to be set is not unmapped.
     let _one_at_a_time = FORGETTING.lock();
     let (leaving, staying) = {
         let mut speakers = SPEAKERS.write();
         let leaving = speakers.by_path.remove(path).and_then(|number| speakers.by_number.remove(&number));
         (leaving, speakers.by_number.values().map(|(_, hook)| *hook).collect::<Vec<_>>())
     };
-    // Without the lock of the speakers: changing the hook waits for panics that are being reported, which read
-    // them.
+    // The lock of the speakers is released: changing the hook waits for panics that are being reported, and their
+    // reports read the speakers.
     if let Some((_, hook)) = leaving {
         // Sets the library's own hook first. This drops a hook that the author has set, while its code is mapped.
         hook(true);
@@ -72,8 +73,7 @@ pub(super) fn forget(path: &Path) {
 
 /// Connects a library to the host by its [`PluginRoot::attach`](replug_api::abi::PluginRoot::attach).
 pub(super) fn attach(attach: extern "C" fn(HostServices), services: HostServices) {
-    // One at a time, and not while another library leaves: each changes the hook, if that is shared with the
-    // program.
+    // Only one library attaches or leaves at a time: each changes the hook, if the plugin shares it with the program.
     let _one_at_a_time = FORGETTING.lock();
     hooks::keep();
     attach(services);
@@ -99,7 +99,7 @@ thread_local! {
     static PANICS: RefCell<VecDeque<(String, String)>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// How many panics of a thread are remembered. A plugin may catch panics itself, and no call ever asks for those.
+/// How many panics of a thread are remembered. If a plugin catches a panic itself, no call asks for it.
 const PANICS_REMEMBERED: usize = 8;
 
 /// The location of the calling thread's last panic with this message, as `file:line:column`. Forgets all panics of

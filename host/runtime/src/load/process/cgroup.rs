@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Why a process has no cgroup of its own, or why that does not limit it.
+/// Why a process has no cgroup of its own, or why its cgroup does not limit it.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CgroupError {
@@ -101,7 +101,7 @@ pub fn delegated() -> Result<Delegated, CgroupError> {
 }
 
 impl Place {
-    /// The place of this process. `proc` is `/proc`.
+    /// The cgroup in which this process creates others. `proc` is `/proc`.
     ///
     /// # Errors
     ///
@@ -147,8 +147,8 @@ impl Place {
         })
     }
 
-    /// Creates a cgroup, with the first of these names that is free. A host in another container, or a killed one
-    /// that had the same pid, may have left one of the same name.
+    /// Creates a cgroup, with the first of these names that is free. A host in another container, or a killed host that
+    /// had the same pid, may have left a cgroup of the same name.
     ///
     /// # Errors
     ///
@@ -173,7 +173,8 @@ impl Place {
     }
 
     fn sweep_now(&self, proc: &Path) {
-        // This process has not created any yet: those with its pid belong to an earlier process with the same pid.
+        // This process has not created any cgroup yet. Those with its pid belong to an earlier process with the same
+        // pid.
         let is_gone =
             |pid: u32| pid == process::id() || ProcessStat::read(&proc.join(pid.to_string())).is_none();
         for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
@@ -200,12 +201,12 @@ pub(super) fn name(short_id: &str, generation: Generation) -> String {
 #[derive(Debug)]
 pub(crate) struct Switch {
     dir: PathBuf,
-    /// Opened at the beginning: at the end, the plugin may have used up all its descriptors.
+    /// Opened when this is made: at the end, the plugin may have used up all descriptors.
     kill: Option<fs::File>,
 }
 
 impl Switch {
-    /// The switch of the cgroup that the host with that pid has created for this very process, if it has.
+    /// The switch of the cgroup that the host with this pid has created for this process, if it has created one.
     pub(crate) fn of_this_process(host: Pid) -> Option<Self> {
         let dir = own(Path::new("/proc"))?;
         let is_ours = dir.file_name()?.to_str()?.starts_with(&format!("{PREFIX}{host}-"));
@@ -227,7 +228,7 @@ fn kill_all_in(dir: &Path) {
     if write(&dir.join("cgroup.kill"), "1").is_ok() {
         return;
     }
-    // Kernels before 5.14 have no such file. A process that forks meanwhile may escape.
+    // Kernels before 5.14 have no `cgroup.kill`. A process that forks during this loop may escape.
     let processes = || {
         let listed = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
         listed.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect::<Vec<_>>()
@@ -276,32 +277,32 @@ impl Cgroup {
         set
     }
 
-    /// Moves a process into it.
+    /// Moves a process into the cgroup.
     pub(super) fn take_in(&self, pid: u32) -> Result<(), CgroupError> {
         let path = self.dir.join("cgroup.procs");
         write(&path, &pid.to_string())
             .map_err(|error| CgroupError::NotDelegated { path: path.clone(), reason: error.to_string() })
     }
 
-    /// Whether the kernel has killed a process in it for lack of memory.
+    /// Whether the kernel has killed a process in the cgroup for lack of memory.
     pub(super) fn ran_out_of_memory(&self) -> bool {
         let events = fs::read_to_string(self.dir.join("memory.events")).unwrap_or_default();
         events.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count != "0"))
     }
 
-    /// How many processes are in it.
+    /// How many processes are in the cgroup.
     pub(super) fn processes(&self) -> Option<u64> {
         let text = fs::read_to_string(self.dir.join("cgroup.procs")).ok()?;
         u64::try_from(text.lines().count()).ok()
     }
 
-    /// Kills everything in it.
+    /// Kills all processes in the cgroup.
     pub(super) fn kill(&self) {
         kill_all_in(&self.dir);
     }
 
-    /// Removes it as soon as no process lives in it. Waits at most for `patience`; if it stays, the next host
-    /// removes it.
+    /// Removes the cgroup as soon as no process lives in it. Waits at most for `patience`; a cgroup that stays is
+    /// removed by the next host.
     pub(super) fn remove(&self, patience: Duration) {
         let until = Instant::now() + patience;
         let events = fs::File::open(self.dir.join("cgroup.events"));
@@ -317,7 +318,7 @@ impl Cgroup {
     }
 }
 
-/// In one write, and without creating the file: files of the kernel exist or do not.
+/// Writes in one system call, and without creating the file: files of the kernel exist or do not.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).open(path)?;
     io::Write::write_all(&mut file, text.as_bytes())
@@ -335,7 +336,7 @@ fn own(proc: &Path) -> Option<PathBuf> {
     let places = fs::read_to_string(proc.join("self/cgroup")).ok()?;
     let place = places.lines().find_map(|line| line.strip_prefix("0::"))?;
     let below = Path::new(place).strip_prefix(root).ok()?;
-    // Joined with an empty path, it would end with a slash.
+    // A join with an empty path would add a slash at the end.
     let mounted = PathBuf::from(mounted);
     Some(if below.as_os_str().is_empty() { mounted } else { mounted.join(below) })
 }

@@ -68,7 +68,7 @@ pub struct Start<'a> {
     pub environment: Environment<'a>,
     /// The static thread-local storage that its plugin uses, in bytes.
     pub static_tls_bytes: u64,
-    /// Called once, on a thread of its own, when the process has ended unexpectedly.
+    /// Called once, on a thread of its own, if the process ends unexpectedly.
     pub on_death: Box<dyn FnOnce(Death, String) + Send>,
 }
 
@@ -79,7 +79,7 @@ pub(crate) struct Child {
     pub(super) lanes: Lanes,
     pub(super) life: Arc<Life>,
     bounds: Bounds,
-    /// The child ends when this pipe is closed, should the host fail to kill it.
+    /// The child ends when this pipe is closed, even if the host has failed to kill it.
     _lifeline: PipeWriter,
 }
 
@@ -108,7 +108,7 @@ impl Child {
         })?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let life = Life::of(&child, Tail::default(), bounds.cgroup()).map_err(|error| {
-            // No other code knows of it. An error means that it has ended.
+            // No other code knows of this process. An error means that it has ended.
             let _ = child.kill();
             let _ = child.wait();
             bounds.discard();
@@ -191,7 +191,7 @@ impl Child {
         }
     }
 
-    /// How it ended, if it has or is about to. Otherwise kills it, because its connection is of no use.
+    /// How the process ended, if it has or is about to. Otherwise, kills it, because its connection is of no use.
     ///
     /// When this returns, either `on_death` has been called, or the last output of the process is late and it is
     /// about to be called.
@@ -200,13 +200,13 @@ impl Child {
         (death, self.life.tail.text())
     }
 
-    /// Whether it has ended.
+    /// Whether the death of the process is known.
     pub(super) fn is_dead(&self) -> bool {
         self.life.is_dead()
     }
 
-    /// Kills it, although its end was not requested. Its death is reported like any other, with the reason at the
-    /// end of its last output.
+    /// Kills the process, although its end was not requested. Its death is reported like any other, with the reason at
+    /// the end of its last output.
     pub(super) fn kill_because(&self, reason: &str) {
         self.life.kill_because(reason);
     }
@@ -216,25 +216,25 @@ impl Child {
         self.life.pid()
     }
 
-    /// The resource limits that it sets for itself.
+    /// The resource limits that the process sets for itself.
     pub(super) fn rlimits(&self) -> Limits {
         self.bounds.rlimits()
     }
 
-    /// The limits that are in force, after it has set its own.
+    /// The limits that are in force, after the process has set its resource limits.
     pub(super) fn limits_in_force(&self) -> LimitsInForce {
         self.bounds.in_force(self.pid())
     }
 
-    /// What it uses now; `None` once it has ended.
+    /// What the process uses now; `None` once it has ended.
     pub(super) fn usage(&self) -> Option<ProcessUsage> {
         let processes = self.life.cgroup.as_ref().and_then(|cgroup| cgroup.processes());
         let usage = ProcessUsage::of(Path::new(&format!("/proc/{}", self.pid())), processes);
-        // Until it is known to be dead, its pid belongs to no other process.
+        // Until the process is known to be dead, its pid belongs to no other process.
         usage.filter(|_| !self.is_dead())
     }
 
-    /// From now on, its end is expected.
+    /// From now on, the end of the process is expected.
     pub(super) fn expect_end(&self) {
         self.life.expect_end();
     }
@@ -244,7 +244,7 @@ impl Drop for Child {
     fn drop(&mut self) {
         self.life.expect_end();
         self.life.kill();
-        // Until then, it may hold its files.
+        // Until the process has ended, it may hold its files.
         self.life.death_within(REAP_TIMEOUT);
     }
 }

@@ -1,4 +1,4 @@
-//! A plugin in a child process, with the same steps of life as one in this process.
+//! A plugin in a child process, with the same lifecycle steps as a plugin in this process.
 
 use super::{
     child::{Child, Start},
@@ -30,13 +30,13 @@ pub struct Birth {
     pub generation: Generation,
     /// The private copy of the artifact.
     pub path: PathBuf,
-    /// The standard library that it links, if that is a shared one.
+    /// The standard library that the artifact links, if it is a shared one.
     pub shared_std: Option<PathBuf>,
     /// A folder of the plugin's own.
     pub data_dir: PathBuf,
     /// `[config]` as JSON.
     pub config: String,
-    /// How long a step of its life may take.
+    /// How long a lifecycle step may take.
     pub step_timeout: Duration,
     /// The time limit of a call, after which its caller gets an error.
     pub call_timeout: Option<Duration>,
@@ -109,7 +109,7 @@ impl Instance {
         })
     }
 
-    /// Whether a panic in it unwinds.
+    /// Whether a panic in the plugin unwinds.
     pub(super) fn panic_unwinds(&self) -> bool {
         self.panic_unwinds
     }
@@ -203,7 +203,7 @@ impl Body for Instance {
         self.child.usage()
     }
 
-    /// Kills its process, in which the calls run.
+    /// Kills the process in which the calls run.
     fn interrupt(&self, reason: &str) {
         self.child.kill_because(reason);
     }

@@ -25,8 +25,8 @@ use std::{
 const EXIT_GRACE: Duration = Duration::from_millis(100);
 /// How long it may take until the death of a process is known, after it has ended.
 pub(super) const REAP_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long it may take to pass the last output of a process to its listeners, after it has ended. Less than
-/// [`REAP_TIMEOUT`], so that a thread that waits for the death learns its cause.
+/// How long the last output of a process may take to reach its listeners, after the process has ended. This is less
+/// than [`REAP_TIMEOUT`], so that a thread that waits for the death learns its cause.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long a killed process may take to disappear from its cgroup.
 const EMPTY: Duration = Duration::from_millis(500);
@@ -34,7 +34,8 @@ const EMPTY: Duration = Duration::from_millis(500);
 /// The state that the thread that waits for the end shares with callers.
 pub(super) struct Life {
     leader: Pid,
-    /// The process, even if another one gets its pid. Readable when it has ended.
+    /// A pidfd, which refers to the process even if another one gets its pid. It is readable when the process has
+    /// ended.
     pub(super) process: Arc<OwnedFd>,
     state: Mutex<State>,
     changed: Condvar,
@@ -47,16 +48,17 @@ struct State {
     /// Whether the host wants the process to end.
     expected: bool,
     death: Option<Death>,
-    /// The open lanes, which are closed at its end: a process that it started may hold their other ends.
+    /// The open lanes. They are closed when the process ends, because a process that it started may hold their other
+    /// ends.
     lanes: Vec<Weak<UnixStream>>,
-    /// Whether it has ended. Its last output may not have been read yet.
+    /// Whether the process has ended. Its last output may not have been read yet.
     ended: bool,
-    /// Whether it was reaped, so that its pid may belong to another process.
+    /// Whether the process was reaped, so that its pid may belong to another process.
     reaped: bool,
 }
 
 impl Life {
-    /// For a child that was not waited for yet.
+    /// The state of a child that no code has waited for yet.
     pub(super) fn of(child: &process::Child, tail: Tail, cgroup: Option<Arc<Cgroup>>) -> io::Result<Self> {
         let leader = Pid::from_child(child);
         let process = Arc::new(pidfd_open(leader, PidfdFlags::empty())?);
@@ -79,7 +81,7 @@ impl Life {
         Ok(())
     }
 
-    /// Whether it has ended.
+    /// Whether the death of the process is known.
     pub(super) fn is_dead(&self) -> bool {
         self.state.lock().death.is_some()
     }
@@ -95,9 +97,9 @@ impl Life {
         pidfd_send_signal(&self.process, Signal::KILL).is_ok()
     }
 
-    /// Kills the process and all that it started. Its pid, which is also the id of its group, cannot belong to
-    /// another process: the process still exists, and is reaped under the same lock. Other code in this program may
-    /// have reaped it already, for example a plugin that waits for any child. Then no group is killed.
+    /// Kills the process and all that it started. Its pid is also the id of its group. As long as the process is not
+    /// reaped, which happens under the same lock, the pid cannot belong to another process. Other code in this program
+    /// may have reaped the process already, for example a plugin that waits for any child. Then no group is killed.
     pub(super) fn kill(&self) {
         let state = self.state.lock();
         if !state.reaped {
@@ -112,23 +114,24 @@ impl Life {
         }
     }
 
-    /// The same, and appends the reason to its last output.
+    /// Kills like [`Life::kill`], after appending the reason to the last output of the process.
     pub(super) fn kill_because(&self, reason: &str) {
         self.tail.push(reason);
         self.kill();
     }
 
-    /// From now on, its end is expected.
+    /// From now on, the end of the process is expected.
     pub(super) fn expect_end(&self) {
         self.state.lock().expected = true;
     }
 
-    /// How it ended by itself, if it has or is about to. Otherwise kills it, because its connection is of no use.
+    /// How the process ended by itself, if it has or is about to. Otherwise, kills it, because its connection is of no
+    /// use.
     pub(super) fn own_death(&self) -> Option<Death> {
         self.death_if_near().or_else(|| {
             self.kill();
-            // Until then, `on_death` may not have been called. If the process ended by itself, it was slow, and its
-            // own cause is reported.
+            // Before the wait returns, `on_death` may not have been called. A process that ended by itself after all
+            // was only slow, and its own cause is reported.
             let late = self.death_within(REAP_TIMEOUT);
             late.filter(|death| *death != Death::Signal("SIGKILL".into()))
         })
@@ -142,7 +145,7 @@ impl Life {
         ended.then(|| self.death_within(REAP_TIMEOUT)).flatten()
     }
 
-    /// How it ended, if that is known in time.
+    /// How the process ended, if its death is known in time.
     pub(super) fn death_within(&self, patience: Duration) -> Option<Death> {
         let mut state = self.state.lock();
         self.changed.wait_while_for(&mut state, |state| state.death.is_none(), patience);
@@ -175,7 +178,7 @@ impl Reaper {
         let lanes = std::mem::take(&mut state.lanes);
         drop(state);
         life.changed.notify_all();
-        // An error means that it is closed.
+        // An error means that the lane is closed.
         lanes.iter().filter_map(Weak::upgrade).for_each(|lane| drop(lane.shutdown(Shutdown::Both)));
         read_to_the_end(outputs.into_iter().collect());
         if life.cgroup.as_ref().is_some_and(|cgroup| cgroup.ran_out_of_memory()) {
@@ -185,7 +188,7 @@ impl Reaper {
         }
         let death = self.reap();
         let expected = life.state.lock().expected;
-        // Comes first, so that a caller who learns of the death finds the generation already taken out.
+        // `on_death` runs first, so that a caller who learns of the death finds the generation already taken out.
         if !expected {
             on_death(death.clone(), life.tail.text());
         }
@@ -262,7 +265,7 @@ mod tests {
         assert!(life.kill_leader(), "it was not waited for");
         rustix::process::waitpid(Some(life.leader), rustix::process::WaitOptions::empty()).unwrap();
         assert!(!life.kill_leader());
-        // It neither kills nor waits for ever.
+        // The drop neither kills nor waits for ever.
         drop(Reaper::of(child, &life));
     }
 }
