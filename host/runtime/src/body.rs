@@ -1,11 +1,11 @@
-//! What a generation runs in: the host's own process, or a child process.
+//! The place of a generation: the host's own process, or a child process.
 //!
 //! The registry and the engine use only the trait [`Body`], and read the differences between bodies from [`Traits`].
-//! They never ask which body it is, or whether there is a process. A new kind of body is one more implementation, and
-//! one place that selects it.
+//! They never ask which kind of body a generation has, or whether it has a process. A new kind of body is one more
+//! implementation, and one place that selects it.
 //!
-//! **Architecture Invariant:** a typed call does not go through the body. What it needs is in the record that it pins:
-//! the bound interfaces, the column, and which calls are timed.
+//! **Architecture Invariant:** a typed call does not go through the body. The record that the call pins has all that
+//! the call needs: the bound interfaces, the column, and which calls are timed.
 
 use crate::{
     load::{LifecycleError, Offered, process::ProcessUsage},
@@ -18,9 +18,9 @@ use replug_model::{
 use replug_wire::Level;
 use std::time::Duration;
 
-/// What a generation runs in: its instance, and the place of that.
+/// The instance of a generation, and the process that it is in.
 ///
-/// Any thread may use it, and several at once. A generation never moves to another body.
+/// Several threads may use a body at the same time. A generation never moves to another body.
 pub trait Body: Send + Sync {
     /// The properties of this body. They never change.
     fn traits(&self) -> Traits;
@@ -48,7 +48,7 @@ pub trait Body: Send + Sync {
     /// * As for [`Body::start`]
     fn stop(&self) -> Result<(), LifecycleError>;
 
-    /// `Plugin::health`: whether it is healthy, and its message.
+    /// `Plugin::health`: whether the plugin is healthy, and its message.
     ///
     /// # Errors
     ///
@@ -87,21 +87,22 @@ pub trait Body: Send + Sync {
     /// The limits that are in force, and those of the manifest that are not.
     fn limits(&self, asked: LimitsSpec) -> Option<LimitsInForce>;
 
-    /// The pid of its process, if it runs in a child process. Only for display: its consequences are in [`Traits`].
+    /// The pid of the child process, if this body is in one. It is only for display: what follows from it is in
+    /// [`Traits`].
     fn process_id(&self) -> Option<u32> {
         None
     }
 
-    /// What its process uses, if it runs in a child process that has not ended.
+    /// What the child process uses, if this body is in one that has not ended.
     fn usage(&self) -> Option<ProcessUsage> {
         None
     }
 
-    /// Ends the calls that still run in it; their callers get the reason. Only called on an
+    /// Ends the calls that still run in this body. Their callers get the reason. Only called on an
     /// [interruptible](Traits::interruptible) body.
     fn interrupt(&self, reason: &str);
 
-    /// Stops and drops the instance, and frees all that it uses. No call is inside it, and none will be.
+    /// Stops and drops the instance, and frees all that it uses. No call is in the body, and none will be.
     fn retire(self: Box<Self>, how: Retire<'_>) -> RetireOutcome;
 
     /// Drops an instance that never served, and was stopped if it was started. The caller removes the copy of its
@@ -112,16 +113,15 @@ pub trait Body: Send + Sync {
 /// The properties of a [`Body`].
 #[derive(Clone, Copy, Debug)]
 pub struct Traits {
-    /// It uses memory outside of the host's process.
+    /// The body uses memory outside of the host's process.
     pub outside_the_process: bool,
-    /// A crash in it is a crash of the host's process. Threads that run its code are marked in the crash record.
+    /// A crash in the body is a crash of the host's process. Threads that run its code are marked in the crash record.
     pub blamable: bool,
-    /// A call that runs in it can be [ended](Body::interrupt). Otherwise, a call that does not return keeps its thread.
+    /// A call in the body can be [ended](Body::interrupt). Otherwise, a call that does not return keeps its thread.
     pub interruptible: bool,
-    /// A step of the plugin's life returns by the deadline that was set when the body was made. Otherwise, it may never
-    /// return.
+    /// A lifecycle step returns by the deadline that was set when the body was made. Otherwise, it may never return.
     pub steps_have_a_deadline: bool,
-    /// It keeps the limits, the deadlines and the variables of the manifest with which it was made. New ones need
+    /// The body keeps the limits, the deadlines and the variables of the manifest with which it was made. New ones need
     /// another instance.
     pub settings_are_fixed: bool,
     /// Which of a thread's calls are timed. Reading a clock takes longer than many calls in this process, but is
@@ -130,7 +130,7 @@ pub struct Traits {
 }
 
 impl Traits {
-    /// The mode under which its calls are counted: [`Mode::InProcess`] or [`Mode::Process`].
+    /// The mode under which the calls are counted: [`Mode::InProcess`] or [`Mode::Process`].
     pub fn mode(&self) -> Mode {
         if self.outside_the_process { Mode::Process } else { Mode::InProcess }
     }
@@ -139,19 +139,19 @@ impl Traits {
 /// How to [retire](Body::retire) a body. Only the registry makes one, for a generation that no call is inside.
 #[derive(Clone, Copy, Debug)]
 pub struct Retire<'a> {
-    /// The column in which its calls are counted, and its steps are marked.
+    /// The column in which the generation's calls are counted and its steps are marked.
     pub(crate) lease: &'a ColumnLease,
-    /// The end of the mapped part of its artifact's file, in bytes, if that is in this process.
+    /// The end of the mapped part of the artifact's file, in bytes, if the artifact is mapped in this process.
     pub(crate) loaded_file_bytes: u64,
-    /// Whether its library is unmapped, if it is in this process.
+    /// Whether the library is unmapped, if it is in this process.
     pub(crate) unmap: Unmap,
 }
 
 /// Whether the library is unmapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unmap {
-    /// It stays mapped, which is always sound.
+    /// The library stays mapped, which is always sound.
     Never,
-    /// It is unmapped, if all threads that ran its code end within this time.
+    /// The library is unmapped, if all threads that ran its code end within this time.
     Within(Duration),
 }

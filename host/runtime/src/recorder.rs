@@ -31,7 +31,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The first argument of a process that is to be a recorder. The number of the host's process follows.
+/// The first argument of a process that becomes a recorder. The number of the host's process follows.
 pub const MARKER: &str = "__replug-record";
 
 /// How long a recorder may take, on a busy machine, to finish the file after its host has ended.
@@ -58,7 +58,7 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        // An error means that another process has already killed it.
+        // An error means that another process has already killed the recorder.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -78,8 +78,8 @@ pub(crate) fn wait_for(record: &File) {
 
 /// Runs as a recorder, with the arguments that follow the marker.
 pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ! {
-    // A service manager that stops a service signals all of its processes, this one too, maybe before the host has
-    // ended.
+    // A service manager that stops a service signals all of its processes, including this one, and maybe before the
+    // host has ended.
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         let _ = signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)));
     }

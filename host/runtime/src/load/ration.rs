@@ -1,5 +1,5 @@
-//! Rate limits for what a plugin reports. A reader of events must also find what happened to other plugins, however
-//! much one of them reports.
+//! Rate limits for the reports of a plugin. However much one plugin reports, a reader of events must also find what
+//! happened to other plugins.
 
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
@@ -59,7 +59,7 @@ impl Ration {
         std::mem::replace(&mut *self.window.lock(), Window::begin()).left_out
     }
 
-    /// Like [`Ration::settle`], at that time; 0 if the window has been settled by then.
+    /// Like [`Ration::settle`], but waits until `end` first; 0 if the window has been settled by then.
     pub(super) fn settle_after(&self, end: Instant) -> u64 {
         std::thread::sleep(end.saturating_duration_since(Instant::now()));
         let mut window = self.window.lock();

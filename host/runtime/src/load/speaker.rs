@@ -1,4 +1,4 @@
-//! Receives what a plugin reports on its own, its logs and panics: in the host, or in a shim on the host's behalf.
+//! Receives the logs and panics that a plugin reports: in the host, or in a shim on the host's behalf.
 
 use super::{
     LogBound,
@@ -13,13 +13,12 @@ use replug_wire::{Level, Report};
 use serde_json::Value;
 use std::{sync::Arc, thread, time::Instant};
 
-/// Receives the reports of a plugin. It is called on the plugin's threads, while they run the plugin's code.
+/// Receives the reports of a plugin. The methods are called on the plugin's threads, while they run the plugin's code.
 pub(crate) trait Listener: Send + Sync + 'static {
-    /// The most verbose level that it wants now.
+    /// The most verbose level that the listener wants now.
     fn max_level(&self) -> Level;
 
-    /// Takes a report. A panic is safely stored or sent before this returns, because the process may be about to
-    /// end.
+    /// Takes a report. A panic must be stored or sent before this returns, because the process may be about to end.
     fn hear(&self, report: Report);
 }
 
@@ -45,7 +44,7 @@ pub(super) struct Portions {
 }
 
 impl Portions {
-    /// For the lines of a stream of that name.
+    /// The rate limit of the lines of a stream.
     pub(super) fn of_lines(stream: &'static str) -> Self {
         Self { unit: "lines", level: Level(3), target: stream, ration: Arc::new(Ration::new()) }
     }
@@ -54,7 +53,7 @@ impl Portions {
         Self { unit: "events", level: Level(2), target: "replug", ration: Arc::new(Ration::new()) }
     }
 
-    /// A report without fields, for that message.
+    /// A report of this message, without fields.
     pub(super) fn plain(&self, message: String) -> Report {
         let (fields, spans) = ("{}".into(), "[]".into());
         Report::Log { level: self.level, target: self.target.into(), message, fields, spans }
@@ -71,21 +70,21 @@ impl Listener for Speaker {
             // The plugin may not know yet that the level has been lowered.
             Report::Log { level, .. } if !self.bound.admits(level) => {}
             Report::Log { .. } => self.emit_limited(&self.log, report),
-            // The event counts it in the metrics.
+            // The event lets the metrics count the panic.
             Report::Panic { .. } => self.emit(report),
         }
     }
 }
 
 impl Speaker {
-    /// For this generation, until the host has ended.
+    /// A speaker for this generation, which passes reports on until the host has ended.
     pub fn new(of: (PluginId, Generation, Digest), events: WeakEventSink, bound: LogBound) -> Self {
         let (plugin, generation, digest) = of;
         Self { plugin, generation, digest, events, bound, log: Portions::of_log() }
     }
 
-    /// Emits it, unless too many of the kind came just before. Then it is counted, and the count is emitted at the
-    /// end of the window.
+    /// Emits the report, unless too many of its kind came just before. Then the report is counted, and the count is
+    /// emitted at the end of the window.
     pub(super) fn emit_limited(&self, of: &Portions, report: Report) {
         match of.ration.take() {
             Share::Reported => self.emit(report),
@@ -98,7 +97,7 @@ impl Speaker {
         }
     }
 
-    /// Emits how many were left out since the last such message.
+    /// Emits how many reports of this kind were left out since the last such message.
     pub(super) fn settle(&self, of: &Portions) {
         self.emit_left_out(of, of.ration.settle());
     }
@@ -108,7 +107,7 @@ impl Speaker {
         self.settle(&self.log);
     }
 
-    /// Arranges that the number left out until then is emitted, even if nothing more is reported.
+    /// Arranges that the number of left-out reports is emitted at `end`, even if nothing more is reported.
     fn settle_after(&self, of: &Portions, end: Instant) {
         let (speaker, portions) = (self.clone(), of.clone());
         let settle = move || {

@@ -1,4 +1,4 @@
-//! Counts how often the program was asked to end, and decides when the parent kills it if it does not.
+//! Counts how often the program was asked to end, and decides when the parent kills a program that does not end.
 //!
 //! A signal is a request. The program may take its time to answer it, because it has calls to finish. But a plugin
 //! in its process may have replaced the program's signal handlers, and then the program never sees a signal. So the
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// Two signals within this time count as one: some supervisors signal both a process and its group.
 const TWICE: Duration = Duration::from_millis(200);
 
-/// How long a request counts. A program that still runs after that has taken the signal for something else.
+/// How long a request counts. A program that still runs after this time has not taken the signal as a request to end.
 const COUNTS: Duration = Duration::from_secs(30);
 
 /// How long the program may take to end after a second request.
@@ -19,10 +19,10 @@ const GRACE: Duration = Duration::from_secs(5);
 /// What SIGINT means to the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Interrupt {
-    /// It may mean anything, such as to discard the line that is being typed. It counts only together with a
+    /// SIGINT may mean anything, such as to discard the line that is being typed. It counts only together with a
     /// SIGTERM.
     Anything,
-    /// The program is to end, as for SIGTERM.
+    /// SIGINT asks the program to end, as SIGTERM does.
     End,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Asked {
     times: usize,
     /// Whether one of the signals can only have been a request to end.
     surely: bool,
-    /// When the last of them came.
+    /// When the last counted signal came.
     counted: Option<Instant>,
     by: Option<i32>,
     end_at: Option<Instant>,

@@ -22,8 +22,8 @@ const PAGE_BYTES: u64 = 64 << 10;
 /// still be mapped and are kept.
 pub fn clear_away(copy: &Path, loaded_bytes: u64) {
     let file = open_to_write(copy);
-    // The mapping needs no name, and the next generation has its own. If the file stays, it is removed with the run
-    // folder.
+    // The mapping needs no name, and the next generation has its own copy. If the file stays, it is removed with the
+    // run folder.
     let _ = fs::remove_file(copy);
     let _ = fs::remove_dir_all(libraries_of_copy(copy));
     if let Ok(file) = file {
@@ -37,7 +37,7 @@ fn open_to_write(file: &Path) -> io::Result<File> {
     File::options().write(true).open(file)
 }
 
-/// Frees the disk space of a file from that offset on, unless it is mapped.
+/// Frees the disk space of a file from offset `from` on, unless that part is mapped.
 fn give_back(file: &File, (path, from): (&Path, u64)) -> io::Result<()> {
     let metadata = file.metadata()?;
     let maps = fs::read_to_string("/proc/self/maps")?;
@@ -49,8 +49,8 @@ fn give_back(file: &File, (path, from): (&Path, u64)) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a line of `/proc/<pid>/maps` maps that file beyond this offset. A line that cannot be parsed counts as
-/// one that does.
+/// Whether a line of `/proc/<pid>/maps` maps that file beyond this offset. For a line that cannot be parsed, the answer
+/// is yes.
 fn is_read_behind(line: &str, place: u64, (inode, path): (u64, &Path)) -> bool {
     let mut columns = line.split_whitespace();
     let mut next = || columns.next();

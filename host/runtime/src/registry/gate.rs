@@ -1,4 +1,4 @@
-//! What callers go through: the slot, and the gate, which says what they do while the slot is empty.
+//! The slot, and the gate, which determines what callers do while the slot is empty.
 //!
 //! The slot and the gate change together, under one lock, and in an order on which callers without a lock can rely:
 //! a gate opens when the slot is full, and shuts before the slot is emptied. So a caller that finds the slot empty
@@ -15,12 +15,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What callers do that find the slot empty.
+/// What callers do that find an empty slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Shut {
     /// The state is being handed over: new calls wait.
     Paused,
-    /// Its process has ended and is being restarted: new calls wait.
+    /// The plugin's process has ended and is being restarted: new calls wait.
     Restarting(Restart),
     /// Calls are rejected. The text says why, and what to do.
     Closed(String),
@@ -31,7 +31,7 @@ pub(crate) enum Shut {
 pub(crate) struct Restart {
     /// How long new calls wait.
     pub(super) patience: Duration,
-    /// When it is due, once that is known.
+    /// When the restart is due, once that is known.
     pub(super) due: Option<Instant>,
 }
 
@@ -54,7 +54,7 @@ impl fmt::Display for Restart {
 #[derive(Debug)]
 pub(super) struct GatedSlot<T> {
     slot: Slot<T>,
-    /// Why the slot is empty, if it is. Locked while either changes.
+    /// Why the slot is empty, if it is. Locked while the slot or the gate changes.
     shut: Mutex<Option<Shut>>,
     moved: Condvar,
 }
@@ -72,8 +72,8 @@ impl<T> GatedSlot<T> {
         self.slot.pin(hazard)
     }
 
-    /// The same, but waits for a record while the gate is paused or, for a limited time, while a process is
-    /// restarted. Waits no longer than `until`.
+    /// Like [`GatedSlot::pin`], but waits for a record while the gate is paused or, for a limited time, while a process
+    /// is restarted. Waits no longer than `until`.
     pub(super) fn wait(&self, hazard: &AtomicPtr<T>, until: Option<Instant>) -> Result<*mut T, Shut> {
         loop {
             self.pass(until)?;
@@ -141,12 +141,12 @@ impl<T> GatedSlot<T> {
         }
     }
 
-    /// Why no record serves, if so.
+    /// Why no record serves, if none does.
     pub(super) fn why_shut(&self) -> Option<Shut> {
         self.shut.lock().clone()
     }
 
-    /// The record that serves, or null. It is only compared with others.
+    /// The record that serves, or null. Callers only compare the pointer with others.
     pub(super) fn peek(&self) -> *mut T {
         self.slot.peek()
     }

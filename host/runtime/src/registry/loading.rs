@@ -22,44 +22,44 @@ use std::{
     sync::Arc,
 };
 
-/// What a generation in this process is loaded from.
+/// What is needed to load a generation into this process.
 pub struct LoadSpec<'a> {
     /// The private copy of the artifact.
     pub path: &'a Path,
-    /// The standard library that it links, if that is a shared one.
+    /// The standard library that the artifact links, if it is a shared one.
     pub shared_std: Option<&'a Path>,
-    /// The static thread-local storage that it takes, in bytes.
+    /// The static thread-local storage that the artifact takes, in bytes.
     pub static_tls_bytes: u64,
-    /// A folder of the plugin's own.
+    /// A data folder for this plugin alone.
     pub data_dir: PathBuf,
     /// `[config]` as JSON.
     pub config: String,
     /// Passes on what the plugin logs.
     pub speaker: Speaker,
-    /// Names the plugin if it crashes this process.
+    /// The crash record that names the plugin if it crashes this process.
     pub crash_record: Option<&'a CrashRecord>,
-    /// The sources of its instructions, for the crash record.
+    /// Where the artifact's instructions come from, for the crash record.
     pub origin: Option<Origin>,
 }
 
 /// Follows a generation that is loaded into this process.
 pub trait Observer {
-    /// What ends the loading.
+    /// The error that ends the loading.
     type Error: From<TooManyGenerations> + From<LoadError> + From<LifecycleError>;
 
     /// Takes a step that runs the author's code and has no deadline of its own.
     ///
     /// # Errors
     ///
-    /// * That of the step
-    /// * The observer's own, if it does not want the step to be taken
+    /// * The error of the step
+    /// * The observer's own error, if it does not want the step to be taken
     fn take<T, E: Into<Self::Error>>(
         &self,
         step: Step,
         run: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, Self::Error>;
 
-    /// The library is mapped, and stays so even if the rest fails.
+    /// Called when the library is mapped. It stays mapped even if a later step fails.
     fn mapped(&self);
 }
 
@@ -75,7 +75,7 @@ impl Live {
         observer: &O,
     ) -> Result<Self, O::Error> {
         let mut lease = ColumnLease::take()?;
-        // Before its constructors run, because they may crash, too.
+        // This comes before the library's constructors run, because they may crash, too.
         note(&mut lease, (&identity, &spec), None);
         let opened = observer.take(Step::Load, || {
             let _marked = lease.mark(Step::Load);
@@ -127,7 +127,7 @@ impl Live {
     }
 }
 
-/// Records in the crash record which version this is, as far as it is known.
+/// Records the version in the crash record, as far as it is known.
 fn note(lease: &mut ColumnLease, (identity, spec): (&Identity, &LoadSpec<'_>), opened: Option<&Opened>) {
     let Some(record) = spec.crash_record else { return };
     let noted = |(name, methods)| NotedInterface { name, methods };

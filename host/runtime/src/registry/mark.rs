@@ -1,16 +1,16 @@
-//! Marks: what a thread is about to run, in one word that a single store can write.
+//! Marks: the code that a thread is about to run, in one word that a single store can write.
 
 use super::thread_slot::{CallColumn, Level, ThreadSlot};
 use replug_model::step::Step;
 
-/// What a thread is running: a generation, and a method or a step of its life.
+/// The code that a thread is running: a generation, and a method or a lifecycle step.
 ///
 /// From the top: 16 bits of column, counted from 1; 16 bits of the interface's position in `export!`, or [`STEPS`]; 32
 /// bits of the method's or the step's number. A crash is not attributed to a mark without a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark(pub(super) u64);
 
-/// In place of an interface's position: the number is a [`Step`]'s.
+/// The value of the interface's position that marks a lifecycle step: the number is then that of a [`Step`].
 const STEPS: u64 = 0xFFFF;
 
 /// The content of a mark.
@@ -32,15 +32,15 @@ pub(super) enum Doing {
 }
 
 impl Mark {
-    /// For code that does not crash this process: a plugin in a child process, or none at all.
+    /// The mark of code that does not crash this process: a plugin in a child process, or no plugin.
     pub(super) const NOBODY: Self = Self(0);
 
-    /// For an interface, to be completed with [`Mark::method`].
+    /// The mark of an interface, to be completed with [`Mark::method`].
     pub(super) fn interface(column: CallColumn, place: usize) -> Self {
         Self::of(column, (place as u64).min(STEPS - 1))
     }
 
-    /// For a method of this interface.
+    /// The mark of a method of this interface.
     #[inline(always)]
     pub(super) fn method(self, index: u32) -> Self {
         Self(self.0 | u64::from(index))
@@ -54,7 +54,7 @@ impl Mark {
         Self((column.number() as u64 + 1) << 48 | place << 32)
     }
 
-    /// Its content; `None` if it has no column.
+    /// The content of the mark; `None` if it has no column.
     pub(super) fn read(self) -> Option<MarkContents> {
         let column = ((self.0 >> 48) as u16).checked_sub(1)?;
         let doing = match ((self.0 >> 32) as u16, self.0 as u32) {
@@ -67,13 +67,13 @@ impl Mark {
     }
 }
 
-/// While this exists, the calling thread is marked as running a step of a plugin's life.
+/// While this exists, the calling thread is marked as running a lifecycle step.
 #[must_use = "the mark ends when this is dropped"]
 pub(crate) struct Marked(#[expect(dead_code, reason = "dropping it removes the mark")] Option<Level>);
 
 impl Marked {
-    /// A thread that is inside too many calls, or about to end, stays unmarked: the step is more important than the
-    /// mark.
+    /// Marks the calling thread. If the thread is inside too many calls, or about to end, it stays unmarked: the step
+    /// is more important than the mark.
     pub(super) fn new(column: CallColumn, step: Step) -> Self {
         let level = ThreadSlot::mine().and_then(ThreadSlot::enter);
         if let Some(level) = &level {
@@ -82,7 +82,7 @@ impl Marked {
         Self(level)
     }
 
-    /// For a step that runs in another process.
+    /// No mark, for a step that runs in another process.
     pub(super) fn nobody() -> Self {
         Self(None)
     }

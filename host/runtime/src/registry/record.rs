@@ -1,4 +1,4 @@
-//! What a slot points to: one generation, as callers see it.
+//! The record that a slot points to: one generation, as callers see it.
 
 use super::{
     mark::{Mark, Marked},
@@ -25,32 +25,32 @@ use std::{sync::Arc, time::Duration};
 pub struct Live {
     /// The plugin.
     pub plugin: PluginId,
-    /// Its number.
+    /// The number of the generation.
     pub generation: Generation,
-    /// Its artifact.
+    /// The artifact.
     pub digest: Digest,
-    /// What it runs in. The methods of `self` run the steps, and mark them.
+    /// The host's own process or a child process. The methods of `self` run the steps, and mark them.
     pub(super) body: Box<dyn Body>,
     traits: Traits,
-    /// The private memory of its library, in bytes.
+    /// The private memory of the generation's library, in bytes.
     pub private_bytes: u64,
-    /// The end of the mapped part of its file, in bytes.
+    /// The end of the mapped part of the library's file, in bytes.
     pub(super) loaded_file_bytes: u64,
     pub(super) lease: ColumnLease,
 }
 
-/// Which generation it is, and what the host keeps of its artifact.
+/// The identity of a generation, and the sizes of its library.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The plugin.
     pub plugin: PluginId,
-    /// Its number.
+    /// The number of the generation.
     pub generation: Generation,
-    /// Its artifact.
+    /// The artifact.
     pub digest: Digest,
-    /// The private memory of its library, in bytes.
+    /// The private memory of the generation's library, in bytes.
     pub private_bytes: u64,
-    /// The end of the mapped part of its file, in bytes.
+    /// The end of the mapped part of the library's file, in bytes.
     pub loaded_file_bytes: u64,
 }
 
@@ -61,7 +61,7 @@ impl Live {
         Self { plugin, generation, digest, body, traits, private_bytes, loaded_file_bytes, lease }
     }
 
-    /// The properties of its body.
+    /// The properties of the generation's body.
     pub fn traits(&self) -> Traits {
         self.traits
     }
@@ -86,12 +86,13 @@ impl Live {
         self.body.limits(asked)
     }
 
-    /// The pid of its process, if it runs in a child process. Only for display: its consequences are in [`Traits`].
+    /// The pid of the child process, if the generation runs in one. It is only for display: what follows from it is in
+    /// [`Traits`].
     pub fn process_id(&self) -> Option<u32> {
         self.body.process_id()
     }
 
-    /// What its process uses, if it runs in a child process that has not ended.
+    /// What the child process uses, if the generation runs in one that has not ended.
     pub fn usage(&self) -> Option<ProcessUsage> {
         self.body.usage()
     }
@@ -136,7 +137,7 @@ impl Live {
         self.body.stop()
     }
 
-    /// `Plugin::health`: whether it is healthy, and its message.
+    /// `Plugin::health`: whether the plugin is healthy, and its message.
     pub fn health(&self) -> Result<(bool, String), LifecycleError> {
         let _marked = self.marked(Step::Health);
         self.body.health()
@@ -184,12 +185,12 @@ impl Live {
 pub(super) struct Port {
     pub(super) bound: BoundInterface,
     pub(super) methods: &'static [MethodExport],
-    /// The mark of a thread that calls it.
+    /// The mark of a thread that calls the interface.
     pub(super) mark: Mark,
 }
 
 impl Port {
-    /// For an interface that the generation does not offer: no call can be made through it.
+    /// The port of an interface that the generation does not offer. No call can be made through it.
     pub(super) fn without_methods(wanted: &'static InterfaceExport) -> Self {
         let bound = BoundInterface { object: Object(std::ptr::null()), export: wanted };
         Self { bound, methods: &[], mark: Mark::NOBODY }

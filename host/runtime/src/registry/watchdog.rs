@@ -44,7 +44,7 @@ struct Seen {
 }
 
 impl Watchdog {
-    /// Watches the calls of a generation until that is dropped.
+    /// Watches the calls of a generation until the generation is dropped.
     pub fn watch(&self, live: &Arc<Live>, call_timeout: Duration) {
         self.watched.lock().push(Watched { live: Arc::downgrade(live), call_timeout });
         self.woken.notify_one();
@@ -83,7 +83,7 @@ impl Watchdog {
         }
     }
 
-    /// Reports a call that has taken too long. Returns whether it has.
+    /// Reports a call that has taken too long. Returns whether it has taken too long.
     fn judge(&self, call: &Seen, now: Instant, events: &WeakEventSink) -> bool {
         let Some(MarkContents { column, doing: Doing::Call { interface, method } }) =
             call.sighting.mark.read()
@@ -112,7 +112,7 @@ impl Watchdog {
     }
 }
 
-/// The name of a thread as the kernel has it: the first 15 bytes.
+/// The name of a thread as the kernel stores it: the first 15 bytes.
 fn name_of(tid: Tid) -> String {
     let name = fs::read_to_string(format!("/proc/self/task/{tid}/comm")).unwrap_or_default();
     name.trim_end().to_owned()

@@ -1,18 +1,19 @@
 //! The child process that runs a plugin for a host: this same program, run again.
 //!
-//! It loads the artifact with the code that the host itself would use. It serves the steps of the plugin's life
-//! over one connection, urgent requests over a second one, and calls over further ones, and ends with its host. It
-//! contains nothing else: no async runtime, no plugin folder, no clap.
+//! The shim loads the artifact with the code that the host itself would use. It serves the lifecycle steps over one
+//! connection, urgent requests over a second one, and calls over further ones. It ends with its host. It contains
+//! nothing else: no async runtime, no plugin folder, no clap.
 //!
-//! In this order, before the first line of the plugin can run:
+//! The shim takes these steps before the first line of the plugin can run:
 //!
 //! 1. `inherited.rs`: closes all descriptors that it inherited from the host, except the three standard ones, and
 //!    resets ignored signals.
 //! 2. `guard.rs`: becomes the leader of a session and of a process group, asks the kernel for a signal at the end
 //!    of the host, and checks that the host has not ended already.
 //! 3. Turns core dumps off. Lets the kernel end this process before the host if memory runs out.
-//! 4. `lineage.rs`: marks the process as a plugin's for good, and all that it starts: `no_new_privs`, and a limit.
-//! 5. `privileges.rs`: gives up its capabilities, unless it is a trial of an artifact that is to run in the host's
+//! 4. `host/runtime/src/lineage.rs`: marks the process, and all that it starts, as a plugin's for good: `no_new_privs`,
+//!    and a limit.
+//! 5. `privileges.rs`: gives up its capabilities, except in a trial of an artifact that is to run in the host's
 //!    process.
 //! 6. Takes the control connection from its standard input, and puts `/dev/null` there.
 //! 7. `serve.rs`: greets the host, and receives from it the connection for reports, the lifeline and the service
@@ -52,7 +53,7 @@ use std::{
 /// The exit status of a shim that could not do its work, or whose host did not speak its protocol.
 pub const EXIT_UNFIT: i32 = 70;
 
-/// The first argument of a process that is to be a shim.
+/// The first argument of a process that becomes a shim.
 pub const MARKER: &str = SHIM_MARKER;
 
 /// Declares that this program becomes a shim when it is run again as one. Returns the path of the program.

@@ -20,7 +20,7 @@ use std::{
 /// The instance, while there is one. A call holds it for reading. Dropping it waits for all calls.
 pub(super) type Shared = Arc<RwLock<Option<Instance>>>;
 
-/// Why the shim serves the host no longer.
+/// Why the shim no longer serves the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
     /// The host asked it to end.
@@ -33,9 +33,9 @@ pub(super) enum Ended {
 pub(super) struct Shim {
     control: Channel<Taking>,
     reporter: Reporter,
-    /// The library, until the instance is made of it.
+    /// The library, until an instance is made from it.
     opened: Option<Opened>,
-    /// One process opens one library.
+    /// Whether a library was loaded. One process opens only one.
     loaded: bool,
     instance: Shared,
 }
@@ -67,7 +67,7 @@ impl Shim {
             };
             let id = frame.id;
             let request = Request::decode(frame.of_kind(Kind::Request)?)?;
-            // The plugin contains its own panics. A panic that arrives here is the shim's.
+            // The plugin's own panics are contained. A panic that arrives here is one of the shim.
             let done = catch_unwind(AssertUnwindSafe(|| self.obey(&request)));
             let broken = |_| {
                 Err(Failure::Broken {
@@ -152,7 +152,7 @@ impl Shim {
     fn destroy(&mut self) -> Result<Reply, Failure> {
         let instance = self.instance.write().take();
         let instance = instance.ok_or_else(|| out_of_turn("destroy", NO_INSTANCE))?;
-        // The library stays mapped: the process ends soon.
+        // The library stays mapped, because the process ends soon.
         let (_mapped, outcome) = instance.destroy();
         outcome?;
         Ok(Reply::Done)

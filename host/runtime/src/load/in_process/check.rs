@@ -44,7 +44,7 @@ replug_model::readable::readable!(RootMismatch);
 /// A plugin does not offer an interface in the form that a typed handle of the host needs.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InterfaceMismatch {
-    /// The plugin does not implement it.
+    /// The plugin does not implement the interface.
     #[error("{plugin} does not implement `{wanted}`, which the host asks for; it implements {offered}")]
     Missing {
         /// The plugin's id.
@@ -54,7 +54,7 @@ pub enum InterfaceMismatch {
         /// The interfaces it has.
         offered: String,
     },
-    /// The plugin implements it in another form.
+    /// The plugin implements the interface in another form.
     #[error(
         "`{interface}` of {plugin} differs from the host's: {difference}; build both with the same version of the interface"
     )]
@@ -80,10 +80,10 @@ pub(super) fn check_root(header: &'static LibHeader) -> Result<(), RootMismatch>
     })
 }
 
-/// Compares an interface that a handle of the host needs with the plugin's interface of that name. The layouts of
-/// the plugin can be compared only if it is in this process.
+/// Compares an interface that a handle of the host needs with the plugin's interface of that name. The layouts of the
+/// plugin can be compared only if it is in this process.
 ///
-/// If one of them has additional methods at the end, they still match: calling a method that the plugin lacks is an
+/// The two match even if one of them has additional methods at the end: calling a method that the plugin lacks is an
 /// error of the caller.
 pub(super) fn fit(
     plugin: &str,

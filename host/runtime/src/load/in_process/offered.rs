@@ -25,12 +25,12 @@ enum Target {
 }
 
 impl Offered {
-    /// For a plugin that is not in this process.
+    /// An interface of a plugin that is not in this process.
     pub fn elsewhere(description: Interface, object: RemoteObject) -> Self {
         Self { description, target: Target::Elsewhere(object), fitting: Mutex::default() }
     }
 
-    /// For an instance in this process.
+    /// An interface of an instance in this process.
     ///
     /// # Safety
     ///
@@ -39,13 +39,13 @@ impl Offered {
         Self { description, target: Target::Here(bound), fitting: Mutex::default() }
     }
 
-    /// The description that the plugin gives.
+    /// The plugin's description of the interface.
     pub fn description(&self) -> &Interface {
         &self.description
     }
 
-    /// The interface in the form that a typed handle of the host needs, if this is it. The caller keeps the generation
-    /// that offers it.
+    /// This interface in the form that a typed handle of the host needs, if it matches that form. The caller keeps the
+    /// generation that offers it.
     fn bind(
         &self,
         plugin: &str,
@@ -80,7 +80,7 @@ impl Offered {
         }
     }
 
-    /// How many methods the plugin has in it.
+    /// How many methods of the interface the plugin has.
     pub(super) fn method_count(&self) -> usize {
         match &self.target {
             Target::Here(bound) => bound.export.methods.len(),
@@ -89,7 +89,7 @@ impl Offered {
     }
 }
 
-/// The interface that a typed handle of the host needs, if it is offered in the host's form.
+/// The interface that a typed handle of the host needs, if the plugin offers it in the host's form.
 pub(crate) fn interface(
     plugin: &str,
     offered: &[Offered],
@@ -138,17 +138,17 @@ impl<'a> Method<'a> {
         }
     }
 
-    /// The interface that it belongs to.
+    /// The interface of the method.
     pub(crate) fn interface(&self) -> &'a Interface {
         &self.offered.description
     }
 
-    /// Its name.
+    /// The name of the method.
     pub(crate) fn name(&self) -> &'a str {
         &self.interface().methods[self.index as usize].name
     }
 
-    /// Calls it with encoded arguments.
+    /// Calls the method with encoded arguments.
     pub(crate) fn invoke(&self, encoding: Encoding, arguments: &[u8]) -> Outcome<RVec<u8>, Refusal> {
         self.offered.invoke(self.index, encoding, arguments)
     }

@@ -1,5 +1,5 @@
-//! The end of an instance in this process: it is stopped and dropped, and its library is unmapped if the manifest asks
-//! for it.
+//! The end of an instance in this process. The host stops and drops the instance, and unmaps its library if the
+//! manifest asks for that.
 
 use super::{
     extent, handlers,
@@ -28,7 +28,7 @@ impl Instance {
     pub(super) fn retire_from(self, how: Retire<'_>) -> RetireOutcome {
         let Retire { lease, loaded_file_bytes, unmap } = how;
         clear_away(self.path(), loaded_file_bytes);
-        // On a thread of its own that is joined, so that what the author's code leaves in thread-local storage is
+        // This runs on a thread of its own, which is joined. What the author's code leaves in thread-local storage is
         // dropped with the thread.
         let ended = thread::scope(|scope| {
             scope
@@ -43,7 +43,7 @@ impl Instance {
         let Ok((gone, outcome)) = ended else { return RetireOutcome::DropPanicked };
         let (RetireOutcome::Kept, Unmap::Within(patience)) = (outcome, unmap) else { return outcome };
         let began = Instant::now();
-        // By now, all threads that ran its code have ended, or the library stays mapped.
+        // All threads that ran the library's code have ended after this, or the library stays mapped.
         let held = match have_ended(&lease.visitors(), patience) {
             Ok(()) => gone
                 .wait_until_unused(patience.saturating_sub(began.elapsed()))
@@ -90,8 +90,8 @@ fn have_ended(threads: &BTreeSet<Tid>, patience: Duration) -> Result<(), Tid> {
     Ok(())
 }
 
-/// Whether this process may still have that thread. Only the kernel's answer that it has not is reliable: `/proc` may
-/// be missing, or show other processes.
+/// Whether this process may still have that thread. Only the kernel's answer that the thread does not exist is
+/// reliable: `/proc` may be missing, or show other processes.
 fn may_live(tid: Tid) -> bool {
     // SAFETY: signal 0 sends nothing: the kernel only checks whether this process has such a thread.
     let sent = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, 0) };
@@ -107,19 +107,19 @@ pub(crate) struct Gone {
 /// Whether a closed library was really unmapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unloaded {
-    /// The dynamic loader no longer knows it.
+    /// The dynamic loader no longer knows the library.
     Verified,
-    /// It is still in use.
+    /// The library is still in use.
     StillMapped,
 }
 
 /// Why a library must stay mapped.
 #[derive(thiserror::Error)]
 enum Held {
-    /// A thread may run its code.
+    /// A thread may run the library's code.
     #[error("{0}")]
     ByThread(Inside),
-    /// The kernel calls its code.
+    /// The kernel calls the library's code.
     #[error("it handles {0}")]
     BySignal(String),
 }
@@ -127,7 +127,7 @@ enum Held {
 replug_model::readable::readable!(Held);
 
 impl Gone {
-    /// The private copy that the library was opened from.
+    /// The private copy from which the library was opened.
     fn path(&self) -> &Path {
         &self.path
     }
@@ -151,7 +151,7 @@ impl Gone {
         services::forget(&self.path);
         // SAFETY: taken once, and `self` is not used after.
         let library = unsafe { ManuallyDrop::take(&mut self.library) };
-        // The loader tells below whether the library is unmapped; the result of closing it does not.
+        // The result of closing does not tell whether the library is unmapped. The loader tells that below.
         let _ = library.close();
         const RTLD_NOLOAD: i32 = 4;
         // SAFETY: with RTLD_NOLOAD nothing is opened, so no constructor runs.

@@ -1,5 +1,4 @@
-//! What limits a child: resource limits always, and a cgroup if one is available. Reports which limits are in
-//! force.
+//! The limits of a child: always resource limits, and a cgroup if one is available. Reports which limits are in force.
 
 use super::cgroup::{self, Cgroup, CgroupError, Place};
 use replug_model::{
@@ -20,7 +19,7 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// Creates the cgroup, if the child is to have one.
+    /// Creates the child's cgroup, unless the manifest turns cgroups off.
     ///
     /// # Errors
     ///

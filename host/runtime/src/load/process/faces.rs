@@ -1,4 +1,4 @@
-//! The plugin in a child, as handles see it: one [`Remote`] for each of its interfaces.
+//! The interfaces of a plugin in a child process, as handles see them: one [`Remote`] for each.
 
 use super::{
     child::Child,
@@ -16,7 +16,7 @@ use replug_model::id::{Generation, PluginId};
 use replug_wire::{Answer, Call, MAX_FRAME, WireError};
 use std::{sync::Arc, time::Duration};
 
-/// The size of a frame without its header, which is generously estimated.
+/// The most bytes of arguments in one frame. 64 bytes are a generous estimate for the rest of the frame.
 const MAX_ARGUMENTS: usize = MAX_FRAME as usize - 64;
 
 /// One interface of the plugin in a child.
@@ -24,7 +24,7 @@ pub(super) struct Face {
     pub(super) child: Arc<Child>,
     pub(super) plugin: PluginId,
     pub(super) generation: Generation,
-    /// Its position in `export!`.
+    /// The position of the interface in `export!`.
     pub(super) index: u16,
     pub(super) interface: Interface,
     pub(super) call_timeout: Option<Duration>,
@@ -37,7 +37,7 @@ pub(crate) type Successor = Arc<dyn Fn(&Unsent<'_>) -> Result<Reply, CallError> 
 
 /// A call that did not reach its process, because the process was dead.
 pub(crate) struct Unsent<'a> {
-    /// The generation whose process it was.
+    /// The generation whose process was dead.
     pub(crate) generation: Generation,
     pub(crate) interface: &'a str,
     pub(crate) method: &'a str,
@@ -80,7 +80,7 @@ impl Remote for Face {
         };
         lane.wire.stream_mut().until(deadline.map(|it| it.until));
         let answered = lane.wire.call(call).map(|answer| {
-            // A lane that could not be served has ended.
+            // `Answer::Broken` comes from a lane that could not be served and has ended.
             let is_over = matches!(answer, Answer::Broken(_));
             (self.read(method, answer), is_over)
         });

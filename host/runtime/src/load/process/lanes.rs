@@ -23,7 +23,7 @@ pub(super) struct Lanes {
 
 impl Lanes {
     fn keep(&self, mut lane: Lane) {
-        // Its next call may be a long time away.
+        // The next call on this lane may be a long time away.
         lane.wire.lay_aside();
         self.idle.lock().push(lane);
     }
@@ -50,11 +50,11 @@ impl From<WireError> for NoLane {
     }
 }
 
-/// A call whose caller has left.
+/// A call whose caller no longer waits.
 pub(super) struct Late {
     pub(super) method: String,
     pub(super) deadline: Deadline,
-    /// How long to wait for its answer after it was cancelled.
+    /// How long to wait for the answer after the call was cancelled.
     pub(super) grace: Duration,
 }
 

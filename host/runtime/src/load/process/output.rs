@@ -1,5 +1,5 @@
-//! Reports the output of a child. Lines of its standard output and error become log events, so that it never blocks
-//! on a full pipe; reports of its plugin are forwarded. Both end with the process, not with the connection.
+//! Reports the output of a child. Lines of its standard output and error become log events, so that the child never
+//! blocks on a full pipe. Reports of its plugin are forwarded. Both end with the process, not with the connection.
 
 use crate::load::speaker::{Listener, Portions, Speaker};
 use parking_lot::Mutex;
@@ -44,13 +44,13 @@ impl Tail {
     }
 }
 
-/// A stream that a process writes, up to the end of the process: other processes that it has started may hold the
+/// A stream that a process writes. It ends with the process, although other processes that it has started may hold the
 /// other end for longer.
 pub(super) struct ProcessStream<S> {
     stream: S,
     /// Readable once the process has ended.
     end: Arc<OwnedFd>,
-    /// After the end of the process, how many bytes remain of what was in the stream then.
+    /// After the end of the process, how many bytes remain of what the stream held at that time.
     left: Option<u64>,
 }
 

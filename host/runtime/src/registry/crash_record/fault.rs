@@ -1,11 +1,11 @@
-//! What the process itself records of its end: which signal, and which thread.
+//! What the process itself records of its end: the signal, and the thread.
 //!
 //! The first host that keeps a record installs the handlers, once. They allocate nothing and take no lock. They record
 //! what they see, restore the previous action and let the same signal happen again. So the handlers change neither the
 //! exit status, nor a core dump, nor the standard library's message about a stack overflow.
 //!
-//! A program may have handlers that must see faults first, such as those of a WebAssembly runtime. It installs them
-//! after the first host is built, and they pass on the faults that are not theirs.
+//! A program may have handlers that must see faults first, such as those of a WebAssembly runtime. Such a program
+//! installs its handlers after the first host is built, and they pass on the faults that are not theirs.
 
 use super::{
     layout::{ADDRESSES, Kind},
@@ -74,11 +74,11 @@ fn install(signal: c_int, before: &OnceLock<sigaction>) {
     // `on_signal`.
     unsafe {
         let mut old: sigaction = zeroed();
-        // A program that ignores a signal continues after it, so there is no end to record.
+        // A program that ignores the signal continues after it, so there is no end to record.
         if sigaction(signal, null(), &mut old) != 0 || old.sa_sigaction == libc::SIG_IGN {
             return;
         }
-        // Stored before the handler that needs it can run.
+        // The previous action is stored before the handler, which needs it, can run.
         let _ = before.set(old);
         let mut new: sigaction = zeroed();
         let handler: extern "C" fn(c_int, *mut siginfo_t, *mut c_void) = on_signal;
@@ -162,7 +162,7 @@ fn note(kind: Kind, signal: c_int, addresses: &[u64]) {
         }
         cell.kind.store(kind as u32, Ordering::Release);
     }
-    // The process that holds the memory writes it again later, with all that follows.
+    // The process that holds the memory writes the file again later, with everything that was recorded until then.
     let file = FILE.load(Ordering::Acquire);
     if file != NO_FILE {
         memory::write_to(file);
@@ -216,7 +216,7 @@ unsafe fn is_raising(signal: c_int, context: *mut c_void) -> bool {
     result == 0 && (sends || unblocks)
 }
 
-/// On other machines this is unknown: a signal that this process sent itself counts as raised.
+/// On other machines, the cause is unknown: a signal that this process sent itself counts as raised.
 #[cfg(not(target_arch = "x86_64"))]
 unsafe fn is_raising(_: c_int, _: *mut c_void) -> bool {
     true

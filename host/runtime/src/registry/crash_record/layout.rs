@@ -31,8 +31,8 @@ const ADDRESSES_AT: usize = FAULT_AT + 16;
 /// How many addresses are recorded of the thread that ended the process.
 pub(super) const ADDRESSES: usize = 32;
 
-/// How the process ended, as far as it could record that. A later kind may replace an earlier one in this list. Of
-/// the last two, the first one recorded stays.
+/// How the process ended, as far as it could record that. A kind may be replaced by one that comes later in this list.
+/// Of the last two, the first one recorded stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     /// Nothing was recorded.
@@ -41,7 +41,7 @@ pub(super) enum Kind {
     Sent = 1,
     /// `main` returned, or a thread ended the process outside of any call.
     Left = 2,
-    /// A thread ended it during a call, or it ended without running its exit handlers.
+    /// A thread ended the process during a call, or the process ended without running its exit handlers.
     Exit = 3,
     /// A thread caused a signal by an instruction, or raised one.
     Raised = 4,
@@ -77,7 +77,7 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// For this process.
+    /// The header for this process.
     pub(super) fn own() -> io::Result<Self> {
         let boot = fs::read("/proc/sys/kernel/random/boot_id")?;
         let boot = boot.first_chunk().ok_or(io::ErrorKind::UnexpectedEof)?;

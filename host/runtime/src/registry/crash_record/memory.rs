@@ -1,10 +1,10 @@
 //! The memory of the record: a sealed file without a name. Only processes that hold a descriptor of it can reach
 //! it.
 //!
-//! It is mapped once, at an address that the kernel chooses, and stays there, so that a thread can keep a reference
-//! to its marks. It is not in a file system: there, the file could be truncated or the disk be full while a thread
-//! writes to it, and the kernel would answer either with SIGBUS during a call. A process that outlives this one
-//! holds the same file, and writes its content to disk: the [parent](crate::parent), or a
+//! The file is mapped once, at an address that the kernel chooses, and stays mapped, so that a thread can keep a
+//! reference to its marks. It is not in a file system: there, another process could truncate the file, or the disk
+//! could be full, while a thread writes a mark. The kernel would answer either with SIGBUS during a call. A process
+//! that outlives this one holds the same file, and writes its content to disk: the [parent](crate::parent), or a
 //! [recorder](crate::recorder).
 //!
 //! **Architecture Invariant:** no mapping ever replaces another in this process. The only exception is a forked
@@ -55,12 +55,12 @@ pub(super) struct Shared {
     pub(super) holder: Holder,
 }
 
-/// The process that holds the record's memory besides this one.
+/// The other process that holds the record's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Holder {
     /// The process that started this one.
     Parent,
-    /// None yet.
+    /// No process yet.
     Nobody,
 }
 
@@ -69,7 +69,7 @@ static REGION: OnceLock<Option<Region>> = OnceLock::new();
 static GIVEN: OnceLock<File> = OnceLock::new();
 
 const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
-/// The length is fixed: no process can truncate the file while others have it mapped.
+/// The seals fix the length: no process can truncate the file while others have it mapped.
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
 /// Creates memory for a record, all of it allocated from the beginning.
@@ -84,7 +84,8 @@ pub(crate) fn make() -> io::Result<File> {
     Ok(file.into())
 }
 
-/// Takes over memory that another process has created and holds, unless this process has its own already.
+/// Takes over memory that another process has created and holds, unless this process has taken over such memory
+/// already.
 ///
 /// # Errors
 ///
@@ -93,7 +94,7 @@ pub(crate) fn adopt(file: File) -> io::Result<()> {
     if !fcntl_get_seals(&file)?.contains(SEALS) || file.metadata()?.len() != RECORD_BYTES as u64 {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    // A process has one parent.
+    // An error means that there is such memory already. A process has only one parent.
     let _ = GIVEN.set(file);
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The crash record: what each thread was doing when the process ended. It is kept in memory that outlives the
-//! process, and then in a file.
+//! The crash record: what each thread was doing when the process ended. It is kept in memory that outlives the process.
+//! After the end, it is written to a file.
 //!
 //! ```text
 //!  sealed memory                  the header: process, boot, and how it ended      written in the end, by `fault.rs`
@@ -67,9 +67,9 @@ static KEPT: Mutex<Option<Kept>> = Mutex::new(None);
 
 struct Kept {
     file: File,
-    /// How many hosts keep it.
+    /// How many hosts keep the record.
     hosts: usize,
-    /// Writes it after the end of this process, if no parent does.
+    /// Writes the record after the end of this process, if no parent does.
     _recorder: Option<Recorder>,
 }
 
@@ -86,8 +86,8 @@ pub struct RecordError {
 replug_model::readable::readable!(RecordError);
 
 impl CrashRecord {
-    /// Keeps the record of this process in a host's run folder, until this is dropped or the process ends.
-    /// `program` can be run as a recorder.
+    /// Keeps the record of this process in a host's run folder, until this is dropped or the process ends. `program` is
+    /// the program that can be run as a recorder.
     pub fn keep(run_dir: &Path, program: Option<&Program>) -> Result<Self, RecordError> {
         let path = run_dir.join(RECORD_NAME);
         let failed = |source: io::Error| RecordError { path: path.clone(), source };
@@ -140,7 +140,7 @@ fn begin(path: &Path, program: Option<&Program>, hosts: usize) -> io::Result<Kep
     let record = Header::own()?.fresh_record();
     memory.file.write_all_at(&record[..HEADER_BYTES], 0)?;
     let mut file = File::options().read(true).write(true).create_new(true).open(path)?;
-    // Written in full: this allocates its disk space, and a full disk is reported now.
+    // The whole record is written now, to allocate its disk space and to report a full disk at once.
     file.write_all(&record)?;
     fault::write_to(Some(file.as_fd()));
     let recorder = match (memory.holder, program) {
@@ -164,7 +164,7 @@ fn is_linked(record: &File, path: &Path) -> io::Result<bool> {
     let own = format!("/proc/self/fd/{}", record.as_raw_fd());
     match linkat(CWD, own, CWD, path, AtFlags::SYMLINK_FOLLOW) {
         Ok(()) => Ok(true),
-        // The last of them ended just now.
+        // The last host that kept the record has ended just now.
         Err(rustix::io::Errno::NOENT) => Ok(false),
         Err(error) => Err(error.into()),
     }

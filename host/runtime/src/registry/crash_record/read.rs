@@ -20,50 +20,50 @@ use std::{
 pub struct Crash {
     /// The pid of the process.
     pub pid: u32,
-    /// What ended it.
+    /// How it ended.
     pub end: End,
-    /// The plugins that may have ended it: the one whose thread did, if that is known; otherwise all that were
-    /// running code.
+    /// The plugins that may have ended it. If it is known which plugin's thread did, only that one; otherwise all that
+    /// were running code.
     pub suspects: Vec<Suspect>,
 }
 
-/// What ended a process.
+/// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// A signal, such as `SIGSEGV`.
     Signal(&'static str),
-    /// A call of `exit` from within a plugin; or one of `_exit`, if the process that waited for this one has
-    /// [noted](note_end) its status.
+    /// A call of `exit` from within a plugin. A call of `_exit` counts as well, if the process that waited for this one
+    /// has [noted](note_end) its status.
     Exit,
-    /// An end that leaves no record: by `SIGKILL` or `_exit`.
+    /// An end that leaves no record, by `SIGKILL` or `_exit`.
     Unknown,
 }
 
 /// A plugin that may have ended the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suspect {
-    /// Which plugin.
+    /// The plugin.
     pub plugin: PluginId,
-    /// Which generation of it.
+    /// The generation.
     pub generation: Generation,
-    /// Its artifact.
+    /// The artifact.
     pub digest: Digest,
-    /// The interface that was called; empty if it was not a call.
+    /// The interface that was called; empty if there was no call.
     pub interface: String,
     /// The method; or the step of the plugin's life, such as `init`; or `a thread of its own`.
     pub method: String,
-    /// The line of its source that ended the process, such as `src/lib.rs:12`; `None` if that is unknown.
+    /// The line of the plugin's source that ended the process, such as `src/lib.rs:12`; `None` if that is unknown.
     pub line: Option<String>,
-    /// Why it is suspected.
+    /// Why the plugin is suspected.
     pub blamed: Blame,
 }
 
 /// Why a plugin is suspected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
-    /// Its thread raised the signal, or called `exit`.
+    /// The plugin's thread raised the signal, or called `exit`.
     Raised,
-    /// Its code was running when the process ended, and nothing tells which thread ended it.
+    /// The plugin's code was running when the process ended, and nothing tells which thread ended it.
     InFlight,
 }
 
@@ -82,10 +82,11 @@ pub fn read(run_dir: &Path) -> Option<Crash> {
     Some(Crash { pid: header.pid, end, suspects })
 }
 
-/// Records how a process ended, if it could not do so itself. The process that has waited for it calls this.
+/// Records how a process ended, if the process could not record that itself. The process that has waited for it calls
+/// this.
 ///
-/// If the process has recorded no exit, it did not go through `exit`. The plugins with calls in flight are
-/// suspected then.
+/// A process that has recorded no exit did not go through `exit`. In that case, the plugins with calls in flight are
+/// suspected.
 ///
 /// # Errors
 ///

@@ -9,7 +9,7 @@ use crate::registry::{
 use std::{sync::Arc, time::Duration};
 
 impl Entry {
-    /// Makes new calls wait, and waits for those that run.
+    /// Makes new calls wait, and waits for the running calls to end.
     ///
     /// # Errors
     ///
@@ -43,7 +43,7 @@ impl Entry {
     }
 }
 
-/// A plugin whose calls wait, and which runs none. Dropping this makes it serve again.
+/// A plugin whose new calls wait and which runs no call. Dropping this makes the generation serve again.
 pub struct Paused {
     entry: Arc<Entry>,
     live: Arc<Live>,
@@ -58,8 +58,8 @@ impl Paused {
 }
 
 impl Paused {
-    /// Takes the generation out, while calls keep waiting: until another one serves, or the plugin is closed.
-    /// `None` if the pause was ended meanwhile.
+    /// Takes the generation out. Calls keep waiting until another generation serves, or the plugin is closed. `None` if
+    /// the pause was ended meanwhile.
     pub fn vacate(self) -> Option<(Vacant, Retiring)> {
         let entry = self.entry.clone();
         let number = self.number;
@@ -79,8 +79,8 @@ impl Paused {
     }
 }
 
-/// A plugin without a generation, whose calls wait for the next one. The thread that starts that generation must
-/// not wait as well.
+/// A plugin without a generation, whose calls wait for the next one. A call on the thread that starts the next
+/// generation must not wait.
 pub struct Vacant(());
 
 impl Vacant {

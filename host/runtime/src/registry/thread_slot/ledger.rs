@@ -1,4 +1,4 @@
-//! The ledger: the data of each living generation besides the counts of living threads.
+//! The ledger: the data of each living generation, except the counts of living threads.
 
 use super::{CHUNKS, COLUMNS_PER_CHUNK, Calls, Count, THREAD_SLOTS, Tid, own_tid};
 use crate::registry::{
@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use replug_model::step::Step;
 use std::{collections::BTreeSet, fs, io, path::PathBuf};
 
-/// The data of a column besides the counts of living threads.
+/// The data of a column, except the counts of living threads.
 #[derive(Debug, Default)]
 struct Account {
     taken: bool,
@@ -42,7 +42,7 @@ pub(super) fn note_visitor(column: CallColumn) {
     }
 }
 
-/// This process has more living generations than it can count calls for.
+/// This process has more living generations than it has columns to count calls in.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "4096 generations are alive in this process: calls that never return keep old ones from retiring; restart the host"
@@ -51,7 +51,7 @@ pub struct TooManyGenerations;
 
 replug_model::readable::readable!(TooManyGenerations);
 
-/// The column under which a living generation counts its calls; released when it has retired.
+/// The column in which a living generation counts its calls. It is released when the generation has retired.
 #[derive(Debug)]
 pub struct ColumnLease {
     column: CallColumn,
@@ -69,7 +69,7 @@ impl CallColumn {
         Self(chunk * COLUMNS_PER_CHUNK + place)
     }
 
-    /// Less than 4096.
+    /// The number of the column, less than 4096.
     pub(in crate::registry) fn number(self) -> usize {
         self.0
     }
@@ -107,7 +107,8 @@ impl ColumnLease {
         Ok(())
     }
 
-    /// A thread holds the result while it runs a step of the generation's life in this process.
+    /// Marks the calling thread as running a lifecycle step of the generation in this process, for as long as the
+    /// result exists.
     pub(crate) fn mark(&self, step: Step) -> Marked {
         note_visitor(self.column);
         Marked::new(self.column, step)
@@ -120,7 +121,8 @@ impl ColumnLease {
 
     /// Calls and failed calls of all threads until now.
     pub(in crate::registry) fn total(&self) -> Calls {
-        // Locked until the end, so that no thread moves its counts meanwhile and is counted twice or not at all.
+        // The lock is held until the end. Otherwise, a thread could move its counts meanwhile, and be counted twice or
+        // not at all.
         let ledger = LEDGER.lock();
         let mut total = ledger[self.column.0].calls;
         self.for_each(|count| {
@@ -141,7 +143,7 @@ impl ColumnLease {
 impl Drop for ColumnLease {
     fn drop(&mut self) {
         if let Some(note) = &self.note {
-            // It may have been removed with the run folder.
+            // The note may have been removed with the run folder.
             let _ = fs::remove_file(note);
         }
         let mut ledger = LEDGER.lock();
