@@ -1,4 +1,5 @@
-//! Writes a small file as a whole or not at all: under another name first, and then put in place of the previous one.
+//! Writes a small file completely or not at all: under another name first, which is then renamed over the previous
+//! file.
 
 use std::{
     fs::{self, File},
@@ -7,10 +8,10 @@ use std::{
     path::Path,
 };
 
-/// How often to retry when someone removes the folder right after it was created.
+/// How often to retry if another process removes the folder right after it was created.
 const TRIES: usize = 1000;
 
-/// What a file has to outlive once it is written.
+/// The event that a file survives once it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Durability {
     /// The end of this process.
@@ -19,15 +20,15 @@ pub(crate) enum Durability {
     PowerCut,
 }
 
-/// Puts a file with that content in place, and creates its folder. Only the owner can read it: it may hold what a plugin
-/// has saved, or its configuration.
+/// Replaces a file by one with this content, and creates its folder. Only the owner can read the file: it may contain a
+/// plugin's saved state or its configuration.
 ///
-/// To be called by one thread at a time for one path. What it is interrupted in stays under the name with a dot in front,
-/// and is replaced by the next one.
+/// To be called by one thread at a time for one path. An interrupted call leaves a file with a dot before its name,
+/// which the next call replaces.
 ///
 /// # Errors
 ///
-/// * What the file system says
+/// * The error of the file system
 pub(crate) fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -47,7 +48,7 @@ pub(crate) fn replace(path: &Path, content: &[u8], durability: Durability) -> io
     }
 }
 
-/// Creates a file in a folder that others remove as long as it is empty.
+/// Creates a file in a folder that other code removes whenever it is empty.
 fn create(dir: &Path, path: &Path) -> io::Result<File> {
     let open = || File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
     for _ in 0..TRIES {

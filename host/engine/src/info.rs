@@ -139,12 +139,12 @@ impl Status {
 }
 
 impl PluginInfo {
-    /// The status of a plugin that no host has started, from its folder and the build folder.
+    /// The info of a plugin without a host. Its status comes from its folder and the build folder.
     pub fn at_rest(manifest: &Manifest, build_dir: &BuildDir) -> Self {
         Self::idle(manifest, unregistered(manifest, build_dir))
     }
 
-    /// The status of a plugin that has never run.
+    /// The info of a plugin that does not run in a host, with this status.
     fn idle(manifest: &Manifest, status: Status) -> Self {
         Self {
             id: manifest.id.clone(),

@@ -2,10 +2,10 @@
 //! the next. The crate `replug` re-exports what embedding programs need.
 //!
 //! A [`Host`] is all plugins of a folder. A [`HostBuilder`] has its settings. An [`Attachment`] begins and ends with a
-//! host; one is the control plane, a crate above this one.
+//! host, for example the control plane, which is in a crate that depends on this one.
 //!
-//! Guarantees of this crate: a step that fails changes nothing, even over the end of a host and its crashes. Nothing is
-//! reported before it was verified.
+//! Guarantees of this crate: a step that fails changes nothing, even if the host ends or crashes. The host reports only
+//! what it has verified.
 //!
 //! | module | what it does |
 //! |---|---|
@@ -14,9 +14,9 @@
 //! | `reload.rs` | the main path: the only caller of the stages below, in this order |
 //! | [`build`] | runs cargo or a script, and can be cancelled |
 //! | [`artifact`] | stores artifacts by digest, and reads them before any of their code runs |
-//! | [`preflight`] | judges what was read |
+//! | [`preflight`] | judges what [`artifact`] has read |
 //! | [`load`] | opens the artifact in this process and makes the instance |
-//! | [`shim`] | the child process that does the same for a plugin that must not run in the host's |
+//! | [`shim`] | the child process that opens the artifact and makes the instance if the plugin must not run in the host's process |
 //! | `roles.rs` | what this program becomes when a host runs it again |
 //! | [`wire`] | the protocol between host and child |
 //! | `registry` | the generation that serves, the swap, and the retirement of the old one |
@@ -24,7 +24,7 @@
 //! | `worker/` | one task for each plugin, which executes its commands one by one |
 //! | `discovery.rs` | keeps the workers in step with the plugins folder |
 //! | `bring_up.rs` | makes an instance of an artifact, in this process or a child process; before that, runs its trial |
-//! | `demotion.rs` | the artifacts that have crashed a host, and what follows |
+//! | `demotion.rs` | the artifacts that have crashed a host, and where they run after that |
 //! | `atomic_file.rs` | writes a file completely or not at all |
 //! | `checkpoint.rs` | saved states on disk, for the next host after a crash |
 //! | [`parent`] | a small process that starts the program again when a crash has ended it |

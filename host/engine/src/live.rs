@@ -39,7 +39,7 @@ pub(crate) fn apply(context: &Context, workers: &Mutex<WorkerHandles>, config: &
         let mut state = context.settings.config.lock();
         let mut now = HostConfig::clone(&state.now);
         let (applied, restart_needed) = now.take_over(config);
-        // If it is valid again, that is reported.
+        // A configuration that is valid again is reported, even if it changes nothing.
         let was_refused = state.refused.take().is_some();
         if applied.is_empty() && restart_needed == state.pending && !was_refused {
             return Applied { applied, restart_needed };
@@ -93,7 +93,7 @@ pub(crate) fn follow(
     let poll = poll(setting);
     let mut file = FileWatch::new(layers.files(), poll).map_err(|error| HostError::Watch(Arc::new(error)))?;
     runtime.spawn(async move {
-        // The first time without waiting: the file may have changed since it was first read.
+        // The first round does not wait, because the file may have changed since it was first read.
         loop {
             let (Some(context), Some(workers)) = (host.context.upgrade(), host.workers.upgrade()) else {
                 return;

@@ -1,5 +1,5 @@
-//! Steps of a plugin's life in this process that do not return: nothing can end them, so the host stops waiting for
-//! them.
+//! Steps of a plugin's life in this process that do not return. Nothing can end such a step, so the host stops waiting
+//! for it.
 //!
 //! A reload runs on a thread of its own, and records here which step it is in. The worker watches this, and abandons
 //! the reload when a step has taken too long. The thread stays in the step; if it returns, it takes no further step and
@@ -20,22 +20,22 @@ pub(crate) struct Overdue {
     pub(crate) stage: Stage,
     /// The step.
     pub(crate) step: Step,
-    /// What happens to the rest.
+    /// What follows from the abandoned step, as the end of the error message.
     pub(crate) rest: &'static str,
 }
 
 impl Overdue {
-    /// For an instance that does not serve.
+    /// A step of an instance that does not serve.
     pub(crate) const fn fresh(stage: Stage, step: Step) -> Self {
         Self { stage, step, rest: "the new instance is abandoned" }
     }
 
-    /// Whether it works on the state of the serving generation, which must not change meanwhile.
+    /// Whether the step reads the state of the serving generation, which must not change meanwhile.
     pub(crate) fn holds_the_state(self) -> bool {
         self.step == Step::Save && self.stage == Stage::Migrate
     }
 
-    /// As an error.
+    /// The error for a step that has not returned within this time.
     pub(crate) fn after(self, deadline: Duration) -> ReloadCause {
         let Self { step, rest, .. } = self;
         ReloadCause::Overdue { step, deadline, rest }
@@ -61,11 +61,11 @@ impl Steps {
         done.map_err(Into::into)
     }
 
-    /// Checks that the reload was not abandoned. If it was not, it will not be before its next step.
+    /// Checks that the reload was not abandoned. If it was not, it cannot be abandoned before its next step.
     ///
     /// # Errors
     ///
-    /// * [`ReloadCause::Overdue`] if it was.
+    /// * [`ReloadCause::Overdue`] if the reload was abandoned.
     pub(crate) fn check(&self) -> Result<(), ReloadCause> {
         self.0.lock().check().map_err(|step| step.after(Duration::ZERO))
     }
@@ -74,7 +74,7 @@ impl Steps {
         self.0.lock().give_up(Instant::now(), deadline)
     }
 
-    /// Waits for a step that takes longer than `deadline`; for ever if there is none. The reload is abandoned then.
+    /// Waits until a step has taken longer than `deadline`, or for ever if none does. Then abandons the reload.
     pub(crate) async fn overdue(&self, deadline: Duration) -> Overdue {
         loop {
             let left = self.0.lock().left(Instant::now(), deadline);

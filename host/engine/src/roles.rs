@@ -1,4 +1,4 @@
-//! What this program becomes when a host runs it again: the process of a plugin, or one that cleans up after a host.
+//! What this program becomes when a host runs it again: a shim, a sweeper, a guard or a recorder.
 
 use replug_builder::guard;
 use replug_runtime::{recorder, shim, sweeper};

@@ -1,5 +1,5 @@
-//! The spans of a reload, for the host's own logs and for an embedding program. A call has none; a request to the
-//! control plane has one of its own.
+//! The spans of a reload, for the host's own logs and for an embedding program. A call has no span. A request to the
+//! control plane has a span of its own.
 
 use crate::id::{Generation, PluginId};
 use tracing::{Span, field::Empty, info_span};
@@ -9,12 +9,12 @@ pub(crate) fn reload(plugin: &PluginId) -> Span {
     info_span!(target: "replug::reload", parent: None, "reload", %plugin, generation = Empty, outcome = Empty)
 }
 
-/// The generation that the reload is to become.
+/// Records the generation that the reload is to become.
 pub(crate) fn is_to_be(reload: &Span, generation: Generation) {
     reload.record("generation", generation.0);
 }
 
-/// The outcome of the reload: `serving`, `unchanged`, `failed`, `superseded` or `stopped`.
+/// Records the outcome of the reload: `serving`, `unchanged`, `failed`, `superseded` or `stopped`.
 pub(crate) fn ends(reload: &Span, outcome: &'static str) {
     reload.record("outcome", outcome);
 }
@@ -27,7 +27,7 @@ macro_rules! steps {
     };
 }
 
-// Each is a child of the current span.
+// Each span is a child of the current one.
 steps! {
     /// The build.
     build

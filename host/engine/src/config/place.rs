@@ -1,7 +1,8 @@
-//! The default state folder: below the target folder of the cargo workspace that contains the plugins folder, or else
-//! in the user's state folder.
+//! The default state folder. It is below the target folder of the cargo workspace that contains the plugins folder, or
+//! else in the user's state folder.
 //!
-//! Never in the plugins folder: a workspace with `members = ["plugins/*"]` takes every folder in it for a package.
+//! It is never in the plugins folder: a workspace with `members = ["plugins/*"]` takes every folder there for a
+//! package.
 
 use crate::{
     process_stat::ProcessStat,
@@ -38,9 +39,9 @@ pub fn default_state_dir(plugins_dir: &Path) -> PathBuf {
     if !place.exists() && is_state(&former) { former } else { place }
 }
 
-/// The same, for a host or a build that is about to write to it. The state folder of an earlier version in the plugins
-/// folder is first moved there, with a warning. While a host of that version runs on it, it stays where it is, and in
-/// use.
+/// The default state folder, for a host or a build that is about to write to it. If an earlier version has left its
+/// state folder in the plugins folder, that folder is first moved there, with a warning. While a host of that version
+/// runs on it, the folder stays where it is, and in use.
 pub fn settle_state_dir(plugins_dir: &Path) -> PathBuf {
     let plugins_dir = resolved(plugins_dir);
     let (place, former) = (place_of(&plugins_dir), plugins_dir.join(FORMER));

@@ -11,13 +11,13 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// The edits that have left a manifest empty, and when, until they are passed on.
+/// The changes that have left a manifest empty, each with its time, until they are passed on.
 #[derive(Default)]
 pub(super) struct Emptied(BTreeMap<PathBuf, (Change, Instant)>);
 
 impl Emptied {
-    /// Holds a change back if it has left a manifest empty. Otherwise returns it, and forgets an earlier one of that
-    /// manifest.
+    /// Holds a change back if it has left a manifest empty. Otherwise, returns the change, and forgets an earlier one
+    /// of the same manifest.
     pub(super) fn sift(&mut self, change: Change, now: Instant) -> Option<Change> {
         self.0.remove(&change.path);
         let is_empty = || fs::metadata(&change.path).is_ok_and(|metadata| metadata.len() == 0);
@@ -33,12 +33,12 @@ impl Emptied {
         self.0.contains_key(manifest)
     }
 
-    /// When the first of them is due.
+    /// When the first held change is due.
     pub(super) fn due(&self) -> Option<Instant> {
         self.0.values().map(|(_, since)| *since + GRACE).min()
     }
 
-    /// Those that are due now.
+    /// Removes and returns the changes that are due now.
     pub(super) fn believed(&mut self, now: Instant) -> Vec<Change> {
         let all = std::mem::take(&mut self.0).into_iter();
         let (due, kept) = all.partition(|(_, (_, since))| *since + GRACE <= now);

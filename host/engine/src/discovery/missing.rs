@@ -1,10 +1,11 @@
-//! Plugins whose manifest is missing: it comes back in a moment, or the plugin was removed.
+//! Plugins whose manifest is missing. Either the manifest comes back in a moment, or the plugin was removed.
 
 use crate::{id::PluginId, watch::Change, worker::GRACE};
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 
-/// Since when each manifest is missing, and the plugin's other changes meanwhile: without a manifest, nothing is built.
+/// For each plugin whose manifest is missing, since when, and the plugin's other changes meanwhile. Without a manifest,
+/// nothing is built.
 #[derive(Default)]
 pub(super) struct Missing(BTreeMap<PluginId, (Instant, Vec<Change>)>);
 
@@ -13,14 +14,15 @@ impl Missing {
         self.0.entry(id.clone()).or_insert_with(|| (now, Vec::new()))
     }
 
-    /// Holds a change back until the manifest exists again. Returns whether it was not known to be missing.
+    /// Holds a change back until the manifest exists again. Returns whether the manifest was not known to be missing.
     pub(super) fn hold(&mut self, change: Change, now: Instant) -> bool {
         let is_news = !self.0.contains_key(&change.plugin);
         self.entry(&change.plugin, now).1.push(change.clone());
         is_news
     }
 
-    /// Notes that a manifest is missing. Returns whether it has been for so long that the plugin counts as removed.
+    /// Notes that a manifest is missing. Returns whether it has been missing for so long that the plugin counts as
+    /// removed.
     pub(super) fn is_gone(&mut self, id: &PluginId, now: Instant) -> bool {
         let gone = self.entry(id, now).0 + GRACE <= now;
         if gone {
@@ -38,7 +40,7 @@ impl Missing {
         self.0.clear();
     }
 
-    /// When the first of them is to be checked again.
+    /// When the first missing manifest is to be checked again.
     pub(super) fn due(&self) -> Option<Instant> {
         self.0.values().map(|(since, _)| *since + GRACE).min()
     }

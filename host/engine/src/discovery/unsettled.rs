@@ -4,7 +4,7 @@ use crate::worker::GRACE;
 use std::{collections::BTreeMap, path::PathBuf};
 use tokio::time::Instant;
 
-/// The problem of each path, and since when it has been the same, until it is reported.
+/// For each path, its problem, and since when the problem has been the same. A problem stays here until it is reported.
 #[derive(Default)]
 pub(super) struct Unsettled(BTreeMap<PathBuf, (String, Instant)>);
 
@@ -31,7 +31,7 @@ impl Unsettled {
         believed
     }
 
-    /// When the first of them is to be checked again.
+    /// When the first of these problems is to be checked again.
     pub(super) fn due(&self) -> Option<Instant> {
         self.0.values().map(|(_, since)| *since + GRACE).min()
     }

@@ -1,17 +1,17 @@
-//! The versions that have served: to which of them the plugin can go back, and which has proved itself.
+//! The versions that have served: those to which the plugin can go back, and the one that has proved itself last.
 
 use super::{Effects, Lifecycle, Work};
 use crate::id::{Digest, Generation};
 use std::collections::BTreeSet;
 
-/// What is known of the versions that have served.
+/// The versions that have served.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    /// Those that can serve again, in the order in which they first did.
+    /// The versions that can serve again, in the order in which they first served.
     pub(super) served: Vec<Digest>,
     /// The version that has proved itself last.
     pub(super) good: Option<Digest>,
-    /// Those that were taken back, and have not proved themselves since.
+    /// The versions from which the plugin went back, and which have not proved themselves since.
     pub(super) taken_back: BTreeSet<Digest>,
 }
 
@@ -27,24 +27,24 @@ pub(crate) enum Rollback {
 }
 
 impl History {
-    /// What served before this artifact first did, so that two rollbacks do not lead forward. A version that was taken back
-    /// is passed over.
+    /// The version that served before this artifact first served, so that two rollbacks do not lead forward. Versions
+    /// from which the plugin went back are skipped.
     pub(super) fn earlier_than(&self, digest: Digest) -> Option<Digest> {
         let before = self.served.iter().take_while(|it| **it != digest);
         before.filter(|it| !self.taken_back.contains(it)).last().copied()
     }
 
-    /// Whether another version has proved itself, and this one has not since.
+    /// Whether another version was the last to prove itself.
     pub(super) fn is_unconfirmed(&self, digest: Digest) -> bool {
         self.good.is_some_and(|good| good != digest)
     }
 }
 
 impl Lifecycle {
-    /// Someone asks for the plugin to go back, to this artifact or to the one before.
+    /// Carries out an order to go back, to this artifact or to the previous one.
     pub(super) fn roll_back(&mut self, to: Option<Digest>) -> Effects {
         self.service.is_unwatched();
-        // A version that has crashed is all the more worth going back from.
+        // A version that has crashed counts as the current one, too: the plugin can go back from it.
         let target = match self.service.last() {
             None => Rollback::NotRunning,
             Some(last) => match to.or_else(|| self.history.earlier_than(last.digest)) {

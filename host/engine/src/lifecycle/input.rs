@@ -1,4 +1,4 @@
-//! What the lifecycle learns.
+//! The inputs of the lifecycle: what the worker reports to it.
 
 #[cfg(doc)]
 use super::Lifecycle;
@@ -9,58 +9,59 @@ use super::{
 use crate::{id::Digest, manifest::Manifest};
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
-/// What the lifecycle learns.
+/// A report of the worker to the lifecycle.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// The plugin was gone, and is back with this manifest.
+    /// The plugin was removed, and is back with this manifest.
     Returned(Arc<Manifest>),
     /// An order was given.
     Order(Ticket, Request),
     /// The order that was under way is carried out, or has failed.
     Finished,
-    /// The order under way comes to a build: from now on it can be cancelled.
+    /// The order under way has come to a build. From now on, it can be cancelled.
     Build(Aim),
     /// Git writes no files, or has taken too long.
     GitIsQuiet,
-    /// The change that was to be considered makes pointless what is compiled, or does not.
+    /// Whether the change that was to be considered supersedes the compilation.
     Considered { supersedes: bool },
-    /// Compiling has ended by itself.
+    /// The compilation has ended by itself.
     Compiled(Compiled),
-    /// What was missing has had time to come back.
+    /// The pause is over. Missing files have had time to come back.
     PauseOver,
-    /// A file was edited that was there before.
+    /// A file that existed before was edited.
     Edited,
-    /// What was built is no library. The manifest may be missing, too.
+    /// The build has produced no library. The manifest may be missing, too.
     BuildFailed { text: String, is_missing: bool },
-    /// A build has failed while the manifest was missing, which is back.
+    /// A build has failed while the manifest was missing. The manifest is back.
     UnclearBuildFailed(String),
-    /// The plugin is elsewhere now.
+    /// The plugin's folder was moved.
     Moved { root: PathBuf, file: PathBuf },
-    /// The build gave what serves.
+    /// The build resulted in the serving version.
     Unchanged,
     /// The order under way sets this configuration.
     Configure { config: Config, serves: bool },
-    /// What serves has taken its configuration, or has come up again with it; or it has not.
+    /// The serving generation has accepted its configuration, or another instance serves with it; or neither, if not
+    /// `taken`.
     ConfigureEnded { taken: bool },
-    /// The manifest was read. If something serves, its settings are these.
+    /// The manifest was read. `serves` tells, if a generation serves, whether its settings are fixed.
     ManifestRead { manifest: Arc<Manifest>, serves: Option<Settings>, reading: Reading },
     /// The manifest cannot be used.
     ManifestUnusable(String),
     /// The version that serves does not follow this manifest.
     ManifestRefused { manifest: Arc<Manifest>, text: String },
-    /// What serves refuses its configuration, or there is no version to go back to.
+    /// The serving version rejects its configuration, or there is no version to go back to.
     Refused(String),
-    /// Someone, or the host, starts the plugin.
+    /// A user or the host wants the plugin to run.
     Wanted,
-    /// Someone asks for the plugin to run. If it is `pardoned`, a version may run that might not before.
+    /// A user starts the plugin. `pardoned`: a version may run now that was not allowed to before.
     StartAsked { serves: bool, pardoned: bool },
-    /// The plugin is to come up. These versions may before anything is built, the best first.
+    /// The plugin is to start. The versions in `stored` may run before anything is built, the best first.
     Start { by: StartBy, stored: Vec<Digest> },
-    /// A stored version serves, or does not; and whether because it refuses its configuration.
+    /// Whether a stored version serves, and if not, whether it has rejected its configuration.
     Tried { serves: bool, is_unfit: bool },
-    /// Whoever waits for the start was answered.
+    /// Whoever has asked for the start was answered.
     StartAnswered,
-    /// The source was built. Something serves, or these versions may.
+    /// The source was built. If nothing serves, the versions in `stored` may be tried.
     SourceTried { serves: bool, stored: Vec<Digest> },
     /// A version is to be installed.
     Install(Candidate),
@@ -68,47 +69,47 @@ pub(crate) enum Input {
     NotInstalled(NotInstalled),
     /// The state that was saved at the last stop cannot be read.
     StateLost,
-    /// The build gave the version from which the plugin went back, and that serves no more.
+    /// The build resulted in the version from which the plugin went back, so the serving version stays.
     PassedOver,
-    /// A generation serves, in place of what served before.
+    /// A generation serves, and has replaced the previous one, if there was one.
     Served {
         version: Version,
-        /// Whether it has state to save.
+        /// Whether the generation has state to save.
         stateful: bool,
         /// The artifacts that can serve again, in the order in which they first did.
         history: Vec<Digest>,
     },
-    /// The process of a generation has ended unasked.
+    /// The process of a generation has ended unexpectedly.
     Died(Death),
-    /// A time that [`Lifecycle::due`] gave has come.
+    /// The time that [`Lifecycle::due`] has returned is reached.
     Due,
-    /// The calls of the generation that is watched.
+    /// The calls of the watched generation.
     Calls { total: u64, failed: u64 },
-    /// The task that was to let an artifact serve has ended; [`Input::Served`] came before if it does.
+    /// The task that was to make an artifact serve has ended. If it serves, [`Input::Served`] came before.
     TaskEnded { serves: bool },
-    /// The checkpoint was taken or failed; `late` if its step has not come back.
+    /// The checkpoint was taken or has failed. `late`: the save has not returned yet.
     CheckpointEnded { late: bool },
-    /// Someone asks for the plugin to go back, to this artifact or to the one before.
+    /// An order to go back, to this artifact or to the previous one.
     RollBack(Option<Digest>),
-    /// The plugin is stopped by an order. Its state is saved unless it `discards` that.
+    /// An order to stop. The plugin's state is saved, unless it is to be discarded.
     Stop { discards: bool },
-    /// What served has ended. There was a checkpoint before that or none.
+    /// The generation that served has ended. `checkpoint`: there was a checkpoint before.
     Ended { ending: Ending, checkpoint: bool },
 }
 
-/// What is known of a plugin from the hosts before.
+/// The facts about a plugin from earlier hosts.
 #[derive(Debug, Default)]
 pub(crate) struct Past {
-    /// What is wrong with its manifest.
+    /// Why the manifest cannot be used, if so.
     pub(crate) unusable: Option<String>,
-    /// What is wrong with its newest source.
+    /// Why the newest source does not serve, if so.
     pub(crate) source: Option<String>,
-    /// Whether a state was saved when it was stopped, with which no version has begun since.
+    /// Whether a state was saved at the last stop and no version has begun with it since.
     pub(crate) saved_at_stop: bool,
     /// The artifacts that have served, in the order in which they first did.
     pub(crate) history: Vec<Digest>,
     /// The version that has proved itself last.
     pub(crate) good: Option<Digest>,
-    /// The versions that were taken back, and have not proved themselves since.
+    /// The versions from which the plugin went back, and which have not proved themselves since.
     pub(crate) taken_back: BTreeSet<Digest>,
 }

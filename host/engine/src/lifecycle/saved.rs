@@ -1,26 +1,26 @@
-//! The state that was saved last: which version begins with it, and what a stop makes of it.
+//! The state that was saved last: which version begins with it, and what happens to it at a stop.
 
 use super::{BeginsWith, Effect, Effects, Lifecycle, Phase, Policy, Work, service::Service};
 
-/// What the state is that was saved last.
+/// The kind of the state that was saved last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Saved {
-    /// A checkpoint, if there is one at all. It is given up if a version refuses it.
+    /// A checkpoint, if there is one. It is discarded if a version rejects it.
     Checkpoint,
-    /// What was saved at a stop. It is kept until a version begins with it or someone discards it.
+    /// A state that was saved at a stop. It is kept until a version begins with it or a user discards it.
     AtStop,
 }
 
 /// How the generation that served has ended.
 #[derive(Debug)]
 pub(crate) enum Ending {
-    /// None served.
+    /// No generation served.
     NothingServed,
-    /// It has no state.
+    /// The generation has no state.
     Stateless,
-    /// It has saved its state, which is the state that was saved last from now on.
+    /// The generation has saved its state, which replaces the previously saved one.
     Saved,
-    /// Its state was not saved, for this reason.
+    /// The state of the generation was not saved, for this reason.
     NotSaved(String),
 }
 
@@ -35,9 +35,9 @@ impl Saved {
 }
 
 impl Lifecycle {
-    /// The plugin is stopped by an order.
+    /// Begins a stop of the plugin by an order.
     pub(super) fn stop(&mut self, discards: bool) -> Effects {
-        // One whose process has ended was about to return.
+        // A plugin whose process has ended counts as up, because it was about to be restarted.
         let was_up = !matches!(self.service, Service::Stopped | Service::GivenUp { .. });
         self.activity.comes_to(Phase::Stop { discards, was_up });
         self.service = Service::Stopped;
@@ -46,7 +46,7 @@ impl Lifecycle {
         Effects::work(Work::EndService { saves: !discards, report: was_up })
     }
 
-    /// What served has ended. Before that, there was a checkpoint or none.
+    /// The generation that served has ended. `checkpoint`: there was a checkpoint before.
     pub(super) fn ended(&mut self, ending: Ending, checkpoint: bool) -> Effects {
         let Some((discards, was_up)) = self.activity.stop_ends() else { return Effects::default() };
         let is_kept = match &ending {

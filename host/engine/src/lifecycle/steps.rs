@@ -1,17 +1,18 @@
-//! The steps of one reload, of which one that does not come back has the reload given up.
+//! The steps of one reload. If a step does not return in time, the reload is given up.
 //!
-//! A reload that is between two steps is never given up, so that none is half done; one that is takes no further step.
+//! A reload is never given up between two steps, so no step is half done. A reload that was given up takes no further
+//! step.
 
 use std::time::{Duration, Instant};
 
-/// Which step a reload is in.
+/// The step that a reload is in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Steps<S> {
     #[default]
     Between,
-    /// In this step, since then.
+    /// The reload is in this step, since that time.
     Inside(S, Instant),
-    /// It was given up in this step.
+    /// The reload was given up in this step.
     GivenUp(S),
 }
 
@@ -20,25 +21,25 @@ impl<S: Copy> Steps<S> {
     ///
     /// # Errors
     ///
-    /// The step in which it was given up: it takes no other.
+    /// The step in which the reload was given up. No other step begins then.
     pub(crate) fn begins(&mut self, now: Instant, step: S) -> Result<(), S> {
         self.check()?;
         *self = Self::Inside(step, now);
         Ok(())
     }
 
-    /// The step has come back.
+    /// The step has returned.
     pub(crate) fn ends(&mut self) {
         if let Self::Inside(..) = self {
             *self = Self::Between;
         }
     }
 
-    /// Whether the reload continues. If it does, it is not given up before its next step.
+    /// Checks that the reload continues. If it does, it is not given up before its next step.
     ///
     /// # Errors
     ///
-    /// The step in which it was given up.
+    /// The step in which the reload was given up.
     pub(crate) fn check(&self) -> Result<(), S> {
         match *self {
             Self::GivenUp(step) => Err(step),
@@ -46,7 +47,7 @@ impl<S: Copy> Steps<S> {
         }
     }
 
-    /// How long it is at least until a step can have taken that long.
+    /// The shortest time until a step can have exceeded the deadline.
     pub(crate) fn left(&self, now: Instant, deadline: Duration) -> Duration {
         match *self {
             Self::Inside(_, since) => deadline.saturating_sub(now.duration_since(since)),
@@ -54,7 +55,7 @@ impl<S: Copy> Steps<S> {
         }
     }
 
-    /// Gives the reload up if it is inside a step that has taken that long.
+    /// Gives up the reload if its current step has exceeded the deadline. Returns that step.
     pub(crate) fn give_up(&mut self, now: Instant, deadline: Duration) -> Option<S> {
         match *self {
             Self::Inside(step, since) if now.duration_since(since) >= deadline => {

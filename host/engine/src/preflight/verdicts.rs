@@ -1,5 +1,5 @@
-//! The versions that have passed their trial in this host, so that they are not tried again: when a dead process is
-//! restarted, in a rollback, or in a start after a stop.
+//! The versions that have passed their trial in this host. They are not tried again when a dead process is restarted,
+//! in a rollback, or in a start after a stop.
 //!
 //! Only successes are remembered. A failure may have had a temporary cause, such as a port in use or a full disk, and a
 //! retry should try again. Nothing is written to disk: a later host may be another program, with another version of the
@@ -31,12 +31,12 @@ pub(crate) struct Tried {
     /// `[config]` as JSON.
     config: String,
     limits: LimitsSpec,
-    /// The environment of its own process; `None` if it is to run in the host's.
+    /// The environment of the version's own process; `None` if the version is to run in the host's process.
     env: Option<Vec<EnvVar>>,
 }
 
 impl Tried {
-    /// For a version that is to run in a process with these variables, or else in the host's.
+    /// The key for a version that is to run in a process with these variables, or without them in the host's process.
     pub(crate) fn new(digest: Digest, manifest: &Manifest, env: Option<&[EnvVar]>) -> Self {
         Self {
             plugin: manifest.id.clone(),
@@ -55,7 +55,7 @@ impl Verdicts {
         self.passed.lock().iter().find(|(known, _)| known == tried).map(|(_, found)| *found)
     }
 
-    /// Records that it has passed.
+    /// Records that the version has passed its trial.
     pub(crate) fn note(&self, tried: Tried, found: TrialReport) {
         let mut passed = self.passed.lock();
         passed.retain(|(known, _)| *known != tried);
@@ -65,7 +65,7 @@ impl Verdicts {
         passed.push_back((tried, found));
     }
 
-    /// Forgets it, because the version has passed and did not start nevertheless: it is tried again.
+    /// Forgets the verdict of a version that has passed its trial and did not start. The version is then tried again.
     pub(crate) fn forget(&self, tried: &Tried) {
         self.passed.lock().retain(|(known, _)| known != tried);
     }

@@ -1,4 +1,4 @@
-//! What may block runs on a thread of its own, and is waited for as long as it may take.
+//! Work that may block: it runs on a thread of its own, and the worker waits for it for a limited time.
 
 use super::Worker;
 use crate::{error::ReloadCause, registry::Live, step::Step};
@@ -6,8 +6,8 @@ use std::{sync::Arc, thread};
 use tokio::sync::oneshot;
 
 impl Worker {
-    /// Runs a step of a generation that serves, and waits for it as long as a step may take. One that has a deadline of its
-    /// own comes back by that; one that takes longer is left to its thread.
+    /// Runs a step of a serving generation, and waits for at most the time that a step may take. A step with a deadline
+    /// of its own returns by that deadline. A step that takes longer is left to its thread.
     pub(super) async fn bounded<T: Send + 'static>(
         &self,
         of: (Arc<Live>, Step),
@@ -24,13 +24,13 @@ impl Worker {
     }
 }
 
-/// Runs what may block, or runs the author's code, on a thread of its own that ends with it.
+/// Runs work that may block, or the author's code, on a thread that ends with the work.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ReloadCause> {
     let (reply, done) = oneshot::channel();
     let thread = thread::Builder::new().name("replug-reload".into()).spawn(move || {
-        // No one listens when the host is gone.
+        // An error means that the receiver no longer waits.
         let _ = reply.send(work());
     });
     thread.map_err(|error| ReloadCause::Bug(format!("no thread for it: {error}")))?;

@@ -1,4 +1,4 @@
-//! Why something is done with a plugin, from the save or the order on.
+//! Why the worker makes a version serve, from the save or the order on.
 
 use super::Worker;
 use crate::{
@@ -12,25 +12,25 @@ use crate::{
 use std::time::{Instant, SystemTime};
 use tracing::Span;
 
-/// Why a build or what follows it is done.
+/// The cause of a build or of a start from the store.
 pub(super) struct Cause {
     pub(super) change: Option<Change>,
     began: Instant,
     pub(super) why: Why,
     /// The warnings of the compiler.
     pub(super) warnings: Vec<Diagnostic>,
-    /// What `tracing` shows of it; none until it begins.
+    /// The `tracing` span of the reload; none until it begins.
     span: Span,
 }
 
-/// Where what is to serve comes from.
+/// The origin of the version that is to serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
-    /// It is built, with this aim.
+    /// The version is built, with this aim.
     Build(Aim),
-    /// It is the artifact from which the plugin starts, or was started again.
+    /// The version is the artifact from which the plugin starts, or is started again.
     Resume,
-    /// The plugin goes back to it.
+    /// The plugin goes back to the version.
     GoBack,
 }
 
@@ -43,12 +43,12 @@ impl Cause {
         Self::to(Why::Build(Aim::Renew))
     }
 
-    /// The host or the plugin starts, and its source may be newer than what serves.
+    /// The host or the plugin starts. The source may be newer than the serving version.
     pub(super) fn check() -> Self {
         Self::to(Why::Build(Aim::Check))
     }
 
-    /// What serves, or served last, is to serve again.
+    /// The version that serves, or served last, is to serve again.
     pub(super) fn resume() -> Self {
         Self::to(Why::Resume)
     }
@@ -58,7 +58,7 @@ impl Cause {
         Self::to(Why::GoBack)
     }
 
-    /// What is to come of a build for it.
+    /// The aim of a build for this cause.
     pub(super) fn aim(&self) -> Aim {
         match self.why {
             Why::Build(aim) => aim,
@@ -66,7 +66,7 @@ impl Cause {
         }
     }
 
-    /// How a version from that source comes to serve.
+    /// How a version from `source` comes to serve.
     pub(super) fn how(&self, source: &Source) -> How {
         match (source, self.why) {
             (Source::Built(_) | Source::Rebuilt(_), _) => How::Built,
@@ -84,7 +84,7 @@ impl Cause {
         self.change.as_ref().is_some_and(|change| change.what == What::Manifest)
     }
 
-    /// The span of the reload, which begins if it has not yet.
+    /// The span of the reload. It begins here if it has not begun yet.
     pub(super) fn span(&mut self, worker: &Worker) -> Span {
         if self.span.is_none() {
             self.span = spans::reload(worker.id());
@@ -92,7 +92,7 @@ impl Cause {
         self.span.clone()
     }
 
-    /// What `tracing` has shown of it is at an end.
+    /// Ends the span of the reload: the next use begins another one.
     pub(super) fn begins_again(&mut self) {
         self.span = Span::none();
     }

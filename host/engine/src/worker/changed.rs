@@ -1,4 +1,4 @@
-//! A save becomes a build here: the watcher reports a change of what is watched, and the plugin is rebuilt.
+//! Turns a save into a build: the watcher reports the change of an input, and the plugin is rebuilt.
 
 use super::{Worker, cause::Cause, overlap::Settled};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 use std::time::SystemTime;
 
 impl Worker {
-    /// Builds what was saved, unless a build has read it already, or the manifest asks for something else.
+    /// Builds a saved change, unless a build has read it already, or the manifest asks for something else.
     pub(super) async fn changed(&mut self, change: Change) {
         if change.before.is_some() {
             self.do_now(Input::Edited);
@@ -31,16 +31,16 @@ impl Worker {
         if cause.is_manifest() && self.take_manifest(Reading::Edit).await != Next::Build {
             return;
         }
-        // Whoever waits for the result reads the events.
+        // The result is not returned: it is in the events.
         let _ = self.rebuild(cause).await;
     }
 
-    /// Watches what a build would read, as far as that is known without one.
+    /// Watches the files that a build would read, as far as they are known without a build.
     pub(super) async fn watch_sources(&mut self) {
         self.watch_sources_as_of(None).await;
     }
 
-    /// The same; what was not watched before, and is newer than that, counts as changed.
+    /// Like [`Worker::watch_sources`]. A file that was not watched before and is newer than `as_of` counts as changed.
     pub(super) async fn watch_sources_as_of(&mut self, as_of: Option<SystemTime>) {
         if self.watcher.is_some() {
             let inputs = self.context.builder.inputs(&self.said()).await;

@@ -18,11 +18,12 @@ use std::sync::Arc;
 /// How a new configuration took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Configured {
-    /// The running instance has taken it over.
+    /// The running instance has accepted the configuration.
     Live(Generation),
     /// The plugin asked for a new instance, which serves as this generation.
     Restarted(Generation),
-    /// The plugin does not run, and will start with it. Nothing has checked it: if it does not fit, the start is refused.
+    /// The plugin does not run, and will start with the configuration. Nothing has checked the configuration: if it
+    /// does not fit, the start is rejected.
     AtStart,
 }
 
@@ -38,8 +39,8 @@ impl Configured {
 }
 
 impl Worker {
-    /// Gives the running instance its new configuration, or makes a new instance of the same artifact with it. Says what is
-    /// left to do if the author has edited it.
+    /// Gives the running instance its new configuration, or makes a new instance of the same artifact with it. Returns
+    /// the work that is left if the author has edited the manifest.
     pub(super) async fn configure(
         &mut self,
         live: Arc<Live>,
@@ -78,7 +79,7 @@ impl Worker {
         error.into()
     }
 
-    /// Sets a configuration by order. If the plugin refuses it, the previous one stays in force.
+    /// Sets a configuration by order. If the plugin rejects it, the previous one stays in force.
     pub(super) async fn configure_by_order(&mut self, config: Config) -> Result<Configured, HostError> {
         let live = self.shared.entry.live();
         match (self.step(Input::Configure { config, serves: live.is_some() }), live) {

@@ -1,4 +1,4 @@
-//! Going back: by order, or because a new generation does badly in its confirm window.
+//! Going back, by order or because too many calls of a new generation fail while `confirm` watches it.
 
 use super::{Worker, cause::Cause};
 use crate::{
@@ -12,10 +12,10 @@ use crate::{
 };
 
 impl Worker {
-    /// Counts the calls of the generation that serves, and those that failed as its manifest sees it.
+    /// Counts the calls of the serving generation, and those that count as failed according to its manifest.
     pub(super) fn count_calls(&self) -> Input {
         let (Some(live), Some(spec)) = (self.shared.entry.live(), &self.manifest().reload.confirm) else {
-            // Its death is about to be received, or it is no longer watched.
+            // The generation has died and the worker will receive its death, or the generation is no longer watched.
             return Input::Calls { total: 0, failed: 0 };
         };
         let Calls { calls: total, failures } = live.calls();
@@ -26,13 +26,13 @@ impl Worker {
         Input::Calls { total, failed }
     }
 
-    /// Reports that a new version has proved to be bad. Its source stays bad.
+    /// Reports that a new version has turned out to be bad. Its source stays bad.
     pub(super) fn taken_back(&mut self, from: Version, reason: &str, fault: &str) {
         self.record.change(|record| record.takes_back(from.digest, fault));
         self.emit(EventKind::RolledBack { from: from.generation, reason: reason.into() });
     }
 
-    /// Goes back to that artifact or to the one before. Returns from which generation to which.
+    /// Goes back to this artifact, or to the previous one. Returns the generations before and after.
     pub(super) async fn rollback(
         &mut self,
         to: Option<Digest>,

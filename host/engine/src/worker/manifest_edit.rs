@@ -11,9 +11,9 @@ use crate::{
 use std::{sync::Arc, time::SystemTime};
 
 impl Worker {
-    /// Goes on with what the plugin's folder holds at its new place.
+    /// Continues with the content of the plugin's folder at its new place.
     pub(super) async fn moved(&mut self, manifest: &Manifest) {
-        // It may have been moved on meanwhile, or back. The host reports that, too.
+        // The folder may have been moved again meanwhile. The host reports that, too.
         let is_there = || {
             manifest::read(&manifest.root)
                 .map_or_else(|_| manifest::holds_manifest(&manifest.root), |found| found.id == manifest.id)
@@ -27,9 +27,9 @@ impl Worker {
         self.read_and_build(Reading::Moved).await;
     }
 
-    /// Reads the manifest again, and does what that leaves to do.
+    /// Reads the manifest again, and does the work that this requires.
     pub(super) async fn read_and_build(&mut self, reading: Reading) {
-        // Whoever waits for the result reads the events.
+        // The result is not returned: it is in the events.
         match (self.take_manifest(reading).await, self.shared.entry.live()) {
             (Next::Build, _) => {
                 let (plugin, path) = (self.id().clone(), self.said().file.clone());
@@ -48,7 +48,7 @@ impl Worker {
         }
     }
 
-    /// Goes on with an edit that was made before the host started, and could not be used then.
+    /// Handles an edit that was made before the host started, when the manifest could not be used.
     pub(super) async fn take_edit(&mut self) {
         let manifest = self.manifest();
         let read = self.context.settings.now().defaults.read(&manifest.root);
@@ -66,30 +66,30 @@ impl Worker {
         .await;
     }
 
-    /// Reads a manifest again that could not be used. Of an edit that puts it right, a host that watches nothing learns by
-    /// order.
+    /// Reads a manifest again that could not be used. A host that watches nothing learns of a repaired manifest only
+    /// when an order comes.
     pub(super) async fn look_at_unusable(&mut self) {
         if self.lifecycle.faults().of_manifest() {
             self.take_manifest(Reading::Edit).await;
         }
     }
 
-    /// Reports why the manifest cannot be used. The one before stays in force.
+    /// Reports why the manifest cannot be used. The previous one stays in force.
     fn refuse_manifest(&mut self, error: ManifestError) {
         let error = self.error(Stage::Detect, error.into());
         self.do_now(Input::ManifestUnusable(error.to_string()));
         self.report_failed(&error, None);
     }
 
-    /// Reads the manifest again, and returns what is left to do.
+    /// Reads the manifest again, and returns the work that this requires.
     pub(super) async fn take_manifest(&mut self, reading: Reading) -> Next {
         let old = self.manifest();
         let read = self.context.settings.now().defaults.read(&old.root);
         let manifest = match read {
             Ok(read) if read.id == old.id => Arc::new(read),
-            // The host sees to a plugin that goes by another name now.
+            // The manifest has another id now. Discovery handles that.
             Ok(_) => return Next::Nothing,
-            // The host sees to a plugin that is gone.
+            // The manifest is missing. Discovery handles that.
             Err(_) if self.is_missing() => return Next::Nothing,
             Err(error) => {
                 self.refuse_manifest(error);
@@ -103,7 +103,7 @@ impl Worker {
             false => Settings::Open,
         });
         match (self.step(Input::ManifestRead { manifest, serves, reading }), live) {
-            // Whoever waits for the result reads the events.
+            // The result is not returned: it is in the events.
             (Some(Work::Configure(new)), Some(live)) => self.configure(live, &new).await.1,
             (Some(Work::GoOn(next)), _) => next,
             _ => Next::Nothing,

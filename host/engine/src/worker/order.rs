@@ -14,31 +14,31 @@ use tokio::sync::oneshot;
 
 /// An order to a worker.
 pub(crate) enum Order {
-    /// Begin, with the host that takes the plugin in. With someone to answer, it starts unless it is not to. An edit that
-    /// could not be used then is looked at.
+    /// Begin. With `with_host`, which gets the answer, the plugin starts, unless its manifest or its record forbids
+    /// that. Then, handle a manifest that could not be used.
     Begin { with_host: Option<Reply<Generation>>, unusable: Option<ManifestError> },
     /// A file of the plugin's has changed.
     Changed(Change),
-    /// Manifests fall back on something else than before.
+    /// The defaults for manifests have changed.
     NewDefaults,
-    /// The plugin was gone and is back, with this manifest.
+    /// The plugin was removed and is back, with this manifest.
     Return(Arc<Manifest>),
     /// The plugin's folder is now where this manifest lies.
     Moved(Arc<Manifest>),
     /// Build, and serve the result as a new generation.
     Reload(Reply<Generation>),
-    /// Serve an earlier artifact again: that one, or the one before.
+    /// Make an earlier artifact serve again: this one, or the previous one.
     Rollback(Option<Digest>, Reply<Generation>),
-    /// Serve, if not already.
+    /// Start the plugin, unless it serves already.
     Start(StartWhy, Reply<Generation>),
-    /// Take this configuration over, in place of the manifest's.
+    /// Use this configuration instead of the manifest's.
     Configure(Config, Reply<Configured>),
     /// Take no more calls, and end the instance.
     Stop(StopWhy, Reply<()>),
 }
 
 impl Order {
-    /// What it means for others.
+    /// How the order relates to a stop and to a running build.
     pub(super) fn request(&self) -> Request {
         match self {
             Self::Changed(_) => Request::Change,
@@ -48,7 +48,7 @@ impl Order {
         }
     }
 
-    /// Answers an order that is overtaken by a stop.
+    /// Answers an order that a stop has overtaken.
     pub(super) fn refuse(self, plugin: &PluginId) {
         let refusal =
             || HostError::WrongState { plugin: plugin.clone(), reason: "it was stopped meanwhile".into() };
@@ -59,7 +59,7 @@ impl Order {
             Self::Configure(_, reply) => {
                 let _ = reply.send(Err(refusal()));
             }
-            // No one is to be answered.
+            // Nobody waits for an answer to the others.
             _ => {}
         }
     }
@@ -71,7 +71,7 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, HostError>>;
 /// Why a plugin is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StartWhy {
-    /// Someone asked for it, which lifts a quarantine.
+    /// A user asked for it, which lifts a quarantine.
     Asked,
     /// The host starts it by itself.
     WithHost,
@@ -80,27 +80,27 @@ pub(crate) enum StartWhy {
 /// Why a plugin is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StopWhy {
-    /// Someone asked for it.
+    /// A user asked for it.
     Asked,
-    /// Someone asked for it, and has no use for the plugin's state.
+    /// A user asked for it, and wants the plugin's state to be discarded.
     Discarded,
-    /// Someone asked for it, and wants the plugin to count as never started.
+    /// A user asked for it, and wants the plugin to count as never started.
     Unregistered,
-    /// Its folder or manifest is gone.
+    /// The plugin's folder or manifest is gone.
     Removed,
-    /// Its manifest has another id now, and is another plugin's.
+    /// The manifest has another id now, and belongs to another plugin.
     Renamed,
     /// The host shuts down.
     ShutDown,
 }
 
 impl StopWhy {
-    /// Whether the plugin is to run from now on, if the stop decides that.
+    /// Whether the plugin is to run after this stop, if the stop decides that.
     pub(super) fn wanted(self) -> Option<Wanted> {
         match self {
             Self::Asked | Self::Discarded => Some(Wanted::Stopped),
             Self::Unregistered => Some(Wanted::Unregistered),
-            // If it comes back, it does so as if it had never been here.
+            // If the plugin comes back, it counts as a new one.
             Self::Removed | Self::Renamed => Some(Wanted::AsManifest),
             Self::ShutDown => None,
         }

@@ -1,4 +1,4 @@
-//! What the worker lets others see of its plugin: what is done with it, and what is wrong with it.
+//! The state of a plugin that its worker publishes: the current stage, the faults and the history.
 
 use crate::{
     event::Stage,
@@ -9,23 +9,23 @@ use crate::{
 };
 use std::time::SystemTime;
 
-/// What the worker lets others see of its plugin.
+/// The state of a plugin that its worker publishes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) doing: Option<Stage>,
     pub(crate) faults: Faults,
-    /// The manifest as it was last read, if it could be.
+    /// The text of the manifest as it was last read, if it could be read.
     manifest_text: Text,
     /// The artifacts that have served, with the generation in which each first did.
     pub(crate) served: Vec<(Generation, Digest)>,
-    /// Whether the plugin has run in this host, or someone has stopped it in an earlier one.
+    /// Whether the plugin has run in this host, or a user has stopped it in an earlier one.
     pub(crate) has_run: bool,
     pub(crate) since: Option<SystemTime>,
-    /// How often its process was started again after a crash.
+    /// How often the plugin's process was started again after a crash.
     pub(crate) restarts: u64,
-    /// Why the generation that serves does not run in the mode that its manifest asks for.
+    /// Why the serving generation does not run in the mode that its manifest asks for.
     pub(crate) moved: Option<String>,
-    /// Whether it was unregistered, and so counts as never started.
+    /// Whether the plugin was unregistered, and so counts as never started.
     pub(crate) unregistered: bool,
 }
 
@@ -45,7 +45,7 @@ impl Progress {
         self.manifest_text = manifest.text.clone();
     }
 
-    /// Whether the manifest, as it was found by someone else, is the one that was last read.
+    /// Whether this manifest, which discovery has found, has the text that was last read.
     pub(crate) fn knows(&self, found: &Manifest) -> bool {
         found.has_same_text(&self.manifest_text)
     }

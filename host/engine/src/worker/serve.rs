@@ -14,10 +14,11 @@ use crate::{
 };
 
 impl Worker {
-    /// Builds until a build is not overtaken by a newer save, and lets the result serve.
+    /// Builds until no newer save supersedes the build, and makes the result serve.
     pub(super) async fn rebuild(&mut self, mut cause: Cause) -> Result<Generation, HostError> {
         if self.context.builder.takes_time(&self.manifest()) {
-            // That someone wants the plugin is known to the next host, should this one end before the build does.
+            // The record is saved before the build: if this host ends meanwhile, the next one knows that the plugin is
+            // wanted.
             self.record.save();
         }
         let mut stages = Stages::default();
@@ -34,7 +35,7 @@ impl Worker {
         cause.warnings = built.warnings;
         let source = if renews { Source::Rebuilt(built.artifact) } else { Source::Built(built.artifact) };
         let installed = self.install((source, self.said()), cause, stages).await;
-        // Not before: it takes a few milliseconds, and misses nothing that was saved meanwhile.
+        // The watch is set last, because that takes a few milliseconds. It misses nothing that was saved meanwhile.
         self.watch(inputs);
         installed
     }
@@ -62,7 +63,7 @@ impl Worker {
         self.emit(EventKind::BuildFailed { error: error.cause.to_string(), diagnostics });
     }
 
-    /// Reports a build that failed while the manifest was missing, if that is back.
+    /// Reports a build that failed while the manifest was missing, if the manifest is back.
     pub(super) fn report_unclear_build(&mut self) {
         let unclear = self.unclear.take();
         if let Some(error) = unclear.filter(|_| !self.is_missing()) {
