@@ -4,10 +4,10 @@
 //!
 //! * A file is accepted or rejected as a whole. An error names the file, the line, the key and the remedy.
 //! * The source of every value of the host's configuration is known: a line, a variable or a flag.
-//! * It only reads. Its users decide when a value takes effect.
+//! * This crate only reads. The other crates decide when a value takes effect.
 //!
-//! Of the host's crates it imports only `replug-model`: it knows neither how a plugin is built nor how it is loaded. The
-//! crate `replug` re-exports its API for embedding programs.
+//! Of the host's crates it imports only `replug-model`: it knows neither how a plugin is built nor how it is loaded.
+//! The crate `replug` re-exports its API for embedding programs.
 //!
 //! | module | content |
 //! |---|---|

@@ -1,7 +1,7 @@
 //! The cargo workspace of a folder, and where cargo builds its packages.
 //!
-//! It is found as cargo finds it, by looking for its Cargo.toml in the folders above. Asking cargo would be
-//! too slow for every command.
+//! This module finds the workspace as cargo does: it looks for the Cargo.toml in the folders above. A call of cargo
+//! would be too slow for every command.
 
 use std::{
     env, fs,
@@ -14,16 +14,16 @@ use std::{
 pub struct Workspace {
     /// The folder of its Cargo.toml.
     pub root: PathBuf,
-    /// Where cargo builds it.
+    /// The folder in which cargo builds the workspace.
     pub target_dir: PathBuf,
 }
 
 impl Workspace {
-    /// The workspace of a folder: that of the nearest Cargo.toml at or above it with a `[workspace]`, else the
-    /// nearest package, which is a workspace of its own.
+    /// The workspace of a folder: the nearest Cargo.toml with a `[workspace]`, in the folder or above it. Without one,
+    /// the nearest Cargo.toml is a workspace of its own.
     ///
-    /// A package that the workspace excludes counts, too: the question is where its files belong, not whether it is
-    /// a member.
+    /// A folder of a package that the workspace excludes gets that workspace, too: this method finds where files
+    /// belong, and not which packages are members.
     pub fn around(folder: &Path) -> Option<Self> {
         let folder = resolved(folder);
         let mut package = None;
@@ -37,8 +37,8 @@ impl Workspace {
         package.map(Self::at)
     }
 
-    /// The folder and those above it, up to the root of its workspace, the nearest first. They are searched for files
-    /// that apply to the whole workspace. Without a workspace, only the folder.
+    /// The folder and the folders above it, up to the root of its workspace, the nearest first. Callers search them for
+    /// files that apply to the whole workspace. Without a workspace, only the folder.
     pub fn folders_around(folder: &Path) -> Vec<PathBuf> {
         let folder = resolved(folder);
         let root = Self::around(&folder).map_or_else(|| folder.clone(), |workspace| workspace.root);
@@ -49,8 +49,7 @@ impl Workspace {
         Self { root: root.to_owned(), target_dir: target_dir(root) }
     }
 
-    /// This program's folder below the target folder: for builds, and for the state folders of the hosts of this
-    /// workspace.
+    /// The folder `replug` in the target folder, for builds and for the state folders of the workspace's hosts.
     pub fn states(&self) -> PathBuf {
         self.target_dir.join("replug")
     }
@@ -98,14 +97,14 @@ fn configured_target_dir(root: &Path) -> Option<PathBuf> {
 pub enum BuildDir {
     /// Below this folder.
     Below(PathBuf),
-    /// Below the target folder of each plugin's workspace, whichever plugins folder the plugin is found in. A package
-    /// outside of any workspace is built below the folder given here.
+    /// Below the target folder of each plugin's workspace, so that all plugins folders of a workspace share one build
+    /// folder. A package outside of any workspace is built below the folder given here.
     PerWorkspace(PathBuf),
 }
 
 impl BuildDir {
-    /// The build folder for a state folder: below the state folder if a configuration names it, else the default,
-    /// below the workspace.
+    /// The build folder of a host. If the configuration names a state folder, it is below `named`. Otherwise, it is
+    /// below each plugin's workspace; a plugin without a workspace is built below `default`.
     pub fn with(named: Option<&Path>, default: &Path) -> Self {
         match named {
             Some(named) => Self::Below(build_dir(named)),
@@ -113,7 +112,7 @@ impl BuildDir {
         }
     }
 
-    /// The folder for a package in `folder`.
+    /// The folder for builds of a package in `folder`.
     pub fn of(&self, folder: &Path) -> PathBuf {
         match self {
             Self::Below(dir) => dir.clone(),
@@ -139,7 +138,7 @@ impl BuildDir {
 
 impl From<PathBuf> for BuildDir {
     fn from(dir: PathBuf) -> Self {
-        // Without a working directory a relative path means nothing, and the first build reports that.
+        // Without a working directory, a relative path cannot be resolved, and the first build reports an error.
         Self::Below(std::path::absolute(&dir).unwrap_or(dir))
     }
 }
@@ -154,12 +153,12 @@ pub fn target_dir_below(dir: &Path, root: &Path) -> PathBuf {
     dir.join(format!("{name}-{:016x}", hasher.finish()))
 }
 
-/// Where cargo builds, in a state folder.
+/// The folder for builds in a state folder.
 pub fn build_dir(state_dir: &Path) -> PathBuf {
     state_dir.join("build")
 }
 
-/// The path without links, as far as it exists.
+/// The path with all links resolved, or the absolute path if it does not exist.
 pub fn resolved(folder: &Path) -> PathBuf {
     let absolute = || std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     folder.canonicalize().unwrap_or_else(|_| absolute())

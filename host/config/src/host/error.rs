@@ -3,7 +3,7 @@
 use crate::manifest::ManifestError;
 use std::path::PathBuf;
 
-/// Why a configuration cannot be used. It is accepted or rejected as a whole.
+/// Why a configuration cannot be used. A configuration is accepted or rejected as a whole.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are the place and the reason that the message names")]

@@ -19,8 +19,8 @@ use tracing::level_filters::LevelFilter;
 
 /// The configuration of a host: from `replug.toml`, the environment and flags, in [`Layers`](super::Layers).
 ///
-/// A program may also fill it in itself. `HostBuilder::config` starts a host with it, and
-/// `Host::apply` applies another one to a running host.
+/// A program may also make a `HostConfig` itself. `HostBuilder::config` sets the configuration of a new host, and
+/// `Host::apply` applies another configuration to a running host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostConfig {
     /// The folder whose subfolders are the plugins; `plugins` by default.
@@ -29,9 +29,9 @@ pub struct HostConfig {
     pub state_dir: Option<PathBuf>,
     /// Whether a plugin is rebuilt and reloaded when one of its files is saved.
     pub watch: bool,
-    /// When watched files are polled without an event.
+    /// When watched files are polled, in addition to the events of the file system.
     pub watch_poll: WatchPoll,
-    /// How many artifacts to keep for rollbacks, for each plugin.
+    /// For each plugin, the number of artifacts that are kept for rollbacks.
     pub keep_artifacts: usize,
     /// The maximum bytes of the libraries of all generations, including retired ones.
     pub retained_bytes_limit: u64,
@@ -79,7 +79,7 @@ impl LogFormat {
 /// Where the host listens for HTTP: the table `[http]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpSettings {
-    /// The address and port, if the host listens. One that other machines can reach needs `tls`.
+    /// The address and port at which the host listens, if any. An address that other machines can reach needs `tls`.
     pub listen: Option<SocketAddr>,
     /// The file with the token that clients must send; `http-token` in the state folder by default.
     pub token_file: Option<PathBuf>,
@@ -105,10 +105,10 @@ pub struct OtelSettings {
     pub endpoint: Option<String>,
 }
 
-/// When watched files are polled without an event.
+/// When watched files are polled, in addition to the events of the file system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WatchPoll {
-    /// Once a second, if one of them is on a file system that does not report every change.
+    /// Once a second, if a watched file is on a file system that does not report every change.
     #[default]
     Auto,
     /// Never.
@@ -190,8 +190,8 @@ impl HostConfig {
         keys
     }
 
-    /// Applies the keys of another configuration that take effect while a host runs. Returns those keys, and the
-    /// other keys that differ.
+    /// Sets the keys that can change while a host runs to the values of `other`. Returns these keys and the other keys,
+    /// as far as their values differ.
     pub fn take_over(&mut self, other: &Self) -> (Vec<String>, Vec<String>) {
         let (live, at_start) = self.differing(other).into_iter().partition(|key| keys::is_live(key));
         self.keep_artifacts = other.keep_artifacts;
@@ -202,7 +202,7 @@ impl HostConfig {
     }
 }
 
-/// Reads a tree; `file` is its file, for messages.
+/// Reads a configuration from the tree of its file; `file` is the path for messages.
 pub(super) fn interpret(file: &Path, tree: &Node) -> Result<HostConfig, ManifestError> {
     let empty = Node { line: 1, value: Value::Table(Vec::new()) };
     let default = HostConfig::default();
@@ -302,7 +302,8 @@ fn http(table: &Fields<'_>) -> Result<HttpSettings, ManifestError> {
     Ok(HttpSettings { listen, token_file: path(table, "token_file")?, allow_hosts, tls })
 }
 
-/// Checks that the keys of a tree fit together. A single layer may leave some of them to another layer.
+/// Checks the combination of the keys in the merged tree. The tree of a single layer is not checked, because another
+/// layer may set the missing keys.
 pub(super) fn agree(file: &Path, tree: &Node) -> Result<(), ManifestError> {
     let Some(node) = Fields::open(file, "", tree, keys::TOP)?.node("http") else { return Ok(()) };
     let table = Fields::open(file, "http.", node, keys::HTTP)?;
@@ -320,7 +321,7 @@ pub(super) fn agree(file: &Path, tree: &Node) -> Result<(), ManifestError> {
     }
 }
 
-/// What a browser sends as `Origin`.
+/// Whether a text is what a browser sends as `Origin`.
 fn is_origin(text: &str) -> bool {
     let authority = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     authority.is_some_and(|authority| match authority.split_once(':') {
@@ -334,7 +335,7 @@ fn is_host_name(name: &str) -> bool {
     name.parse::<IpAddr>().is_ok() || !name.is_empty() && name.bytes().all(plain)
 }
 
-/// An address with its port, or a port on this machine.
+/// Parses an address with its port. A port alone means that port on this machine.
 fn address(text: &str) -> Option<SocketAddr> {
     let port = text.strip_prefix("localhost:").unwrap_or(text).parse::<u16>().ok();
     port.map(|port| SocketAddr::from(([127, 0, 0, 1], port))).or_else(|| text.parse().ok())

@@ -15,7 +15,8 @@ pub(super) fn check(text: &str) -> Result<(), String> {
     }
 }
 
-/// The same check without that type: it cannot check directives that name spans or fields.
+/// The check without `EnvFilter`. It accepts every filter with `[`, because it cannot check directives that name spans
+/// or fields.
 #[cfg(not(feature = "log-filter"))]
 pub(super) fn check(text: &str) -> Result<(), String> {
     match text.parse::<Targets>() {

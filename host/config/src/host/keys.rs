@@ -21,7 +21,7 @@ pub(super) const OTEL: &[&str] = &["endpoint"];
 /// The keys that are lists of strings.
 pub(super) const LISTS: &[&str] = &["http.allow_hosts"];
 
-/// The keys whose change takes effect while the host runs, besides all below `defaults`.
+/// The keys whose change takes effect while the host runs. All keys below `defaults` do so, too.
 const LIVE: &[&str] = &["keep_artifacts", "retained_bytes_limit", "log.filter", "log.plugins"];
 
 /// Whether a change of that key takes effect while the host runs.

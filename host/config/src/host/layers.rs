@@ -1,8 +1,8 @@
-//! The layers of a host's configuration: built-in defaults, the file, the environment, flags. Later ones override
+//! The layers of a host's configuration: built-in defaults, the file, the environment, flags. Later layers override
 //! earlier ones.
 //!
-//! `figment` merges them and remembers the layer of each value, so that a message can name the
-//! line, the variable or the flag. The reader of manifests reads the file, because it knows the lines.
+//! `figment` merges the layers and remembers the layer of each value, so that a message can name the line, the variable
+//! or the flag. The module that reads manifests also reads the file, because it keeps the line of each value.
 
 use super::{
     HostConfig,
@@ -29,7 +29,7 @@ use std::{
 };
 use tracing::level_filters::LevelFilter;
 
-/// The default name of the file.
+/// The default name of the configuration file.
 const FILE_NAME: &str = "replug.toml";
 
 /// The variable that Rust programs commonly use for a log filter.
@@ -58,9 +58,9 @@ pub struct Layers {
 
 #[derive(Clone, Debug)]
 enum File {
-    /// The first of them that exists is read.
+    /// The first of these files that exists is read. All of them may be missing.
     Usual(Vec<PathBuf>),
-    /// Must exist.
+    /// This file is read, and must exist.
     Named(PathBuf),
 }
 
@@ -77,8 +77,10 @@ impl Default for Layers {
 }
 
 impl Layers {
-    /// The built-in defaults, `replug.toml` in the working directory or else in the nearest folder above it, up to the
-    /// root of its cargo workspace, if the file exists, and this process's environment.
+    /// The layers of this process: the built-in defaults, a `replug.toml` if one exists, and the environment.
+    ///
+    /// The file is searched for in the working directory and then in the folders above, up to the root of the cargo
+    /// workspace. The nearest file is read.
     pub fn new() -> Self {
         let ours = |name: &str| name.starts_with("REPLUG_") || name == RUST_LOG;
         let variables = env::vars_os().filter_map(|(name, value)| {
@@ -119,15 +121,16 @@ impl Layers {
         self
     }
 
-    /// Sets the default of `log.plugins`: the level that `log.filter` sets for the target `plugin` or for all targets,
-    /// else this level. Without this call, the program's subscriber decides.
+    /// Sets the default of `log.plugins`. The default is the level that `log.filter` sets for the target `plugin` or
+    /// for all targets. If the filter sets no such level, the default is `usual`. Without this call, `log.plugins` has
+    /// no default, and the program's subscriber decides.
     #[must_use]
     pub fn plugins_by_filter(mut self, usual: LevelFilter) -> Self {
         self.plugins_log = Some(usual);
         self
     }
 
-    /// The file, whether it exists or not.
+    /// The path of the file: of the first candidate that exists, or else of the first candidate.
     pub fn path(&self) -> &Path {
         let files = self.files();
         files
@@ -137,7 +140,7 @@ impl Layers {
             .map_or(Path::new(FILE_NAME), PathBuf::as_path)
     }
 
-    /// All candidates, of which the first existing one is read.
+    /// All candidates for the file. The first one that exists is read.
     pub fn files(&self) -> &[PathBuf] {
         match &self.file {
             File::Usual(paths) => paths,
@@ -153,7 +156,7 @@ impl Layers {
     /// * [`ConfigError::InFile`] if the file is not TOML, or has an invalid value
     /// * [`ConfigError::Elsewhere`] if a variable or a flag has an invalid value
     pub fn read(&self) -> Result<HostConfig, ConfigError> {
-        // A nearer file may be created at any moment.
+        // The path is determined once, because a nearer file may be created at any moment.
         let path = self.path();
         let file = self.read_file(path)?;
         let mut layers = Figment::new();
@@ -189,8 +192,8 @@ impl Layers {
         Ok(config)
     }
 
-    /// Warnings that are not errors: variables that look like typos, and an invalid filter in
-    /// a variable that may be for other programs.
+    /// Warnings about the environment: variables whose names look like typos, and an invalid filter in `RUST_LOG`,
+    /// which may be meant for other programs.
     pub fn warnings(&self) -> Vec<String> {
         let known: Vec<_> = keys::all().iter().map(|key| variable(key)).collect();
         let near = |name: &str| known.iter().find(|known| strsim::damerau_levenshtein(name, known) <= 2);
@@ -228,7 +231,8 @@ impl Layers {
             let value = as_value(text);
             Some(match value.as_str() {
                 Some(names) if keys::LISTS.contains(&key.as_str()) => Saying::of(key, &name, split(names)),
-                // As in the file, it stands for a table that is merged with another one key by key.
+                // As in the file, a duration stands for a table with the key `window`, so that it can be merged key by
+                // key.
                 Some(_) if key == "defaults.reload.confirm" => {
                     Saying::of("defaults.reload.confirm.window", &name, value)
                 }
@@ -282,7 +286,7 @@ impl Provider for Saying {
     }
 }
 
-/// The file as a layer; only its values have a source.
+/// The file as a layer. In figment's metadata, only this layer has a `source`.
 struct InFile<'a> {
     path: &'a Path,
     said: serde_json::Value,
@@ -311,7 +315,7 @@ fn layer(values: figment::value::Value) -> Map<Profile, Dict> {
     Profile::Default.collect(values.into_dict().unwrap_or_default())
 }
 
-/// The value of a variable: a TOML value if it is one, else text.
+/// The value of a variable. A text that is a TOML value becomes that value; any other text stays a string.
 fn as_value(text: &str) -> serde_json::Value {
     let line = tree::from_toml(Path::new(""), &format!("it = {text}"));
     let value = line.ok().and_then(|node| match node.value {
@@ -321,7 +325,7 @@ fn as_value(text: &str) -> serde_json::Value {
     value.unwrap_or_else(|| text.into())
 }
 
-/// One string, or several separated by commas.
+/// The strings in a list that is separated by commas.
 fn split(text: &str) -> serde_json::Value {
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect()
 }

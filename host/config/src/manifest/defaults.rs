@@ -16,7 +16,7 @@ pub(crate) const TABLES: &[&str] = &["limits", "reload"];
 
 /// Defaults for keys that manifests leave out, key by key. Empty by default.
 ///
-/// Made from the text of the two tables, or by a host's configuration:
+/// A program can parse them from the text of the two tables. A host's configuration can set them, too.
 ///
 /// ```
 /// # use replug_config as replug;
@@ -31,7 +31,7 @@ pub struct Defaults {
 }
 
 impl Defaults {
-    /// Takes the tables from a tree, if all their values are valid.
+    /// Reads the tables from a tree, and checks that all their values are valid.
     pub(crate) fn of(file: &Path, node: &Node) -> Result<Self, ManifestError> {
         let mut node = node.clone();
         spell_out(&mut node, &["reload"]);
@@ -48,13 +48,13 @@ impl Defaults {
     ///
     /// * [`ManifestError::Missing`], [`ManifestError::Both`]: there is not exactly one manifest.
     /// * [`ManifestError::Unreadable`], [`ManifestError::NotAText`], [`ManifestError::NotUtf8`],
-    ///   [`ManifestError::Empty`], [`ManifestError::Syntax`]: it is not a TOML or JSON text.
-    /// * The other variants: a key in it is unknown or missing, or has an invalid value.
+    ///   [`ManifestError::Empty`], [`ManifestError::Syntax`]: the manifest is not a TOML or JSON text.
+    /// * The other variants: a key in the manifest is unknown or missing, or has an invalid value.
     pub fn read(&self, folder: &Path) -> Result<Manifest, ManifestError> {
         read_over(self, folder)
     }
 
-    /// The manifest from this text, as if it were in this file, with the same rules.
+    /// Reads a manifest from `text`, with the rules of [`Defaults::read`], as if `file` had this text.
     pub fn read_kept(&self, file: &Path, text: &str) -> Result<Manifest, ManifestError> {
         read_text_over(self, file, text)
     }
@@ -69,8 +69,8 @@ impl Defaults {
         self.discover_beside(plugins_dir, &Served::default())
     }
 
-    /// The same, for a host that already serves plugins: of two plugins with the same id, it keeps the one that it
-    /// serves.
+    /// Like [`Defaults::discover`], for a host that already serves plugins. Of two plugins with the same id, the one
+    /// that the host serves stays.
     pub fn discover_beside(&self, plugins_dir: &Path, served: &Served) -> Result<Discovery, ManifestError> {
         discover::discover_over(self, plugins_dir, served)
     }
@@ -111,8 +111,8 @@ impl FromStr for Defaults {
     }
 }
 
-/// Writes a `confirm` that is only a window as the equivalent table, so that it can be merged with another one key by
-/// key. It is in the table that these keys lead to.
+/// Replaces a key `confirm` whose value is a string by the equivalent table with the key `window`, so that it can be
+/// merged with another table key by key. `way` has the keys that lead from `node` to the table that contains `confirm`.
 pub(crate) fn spell_out(node: &mut Node, way: &[&str]) {
     let Value::Table(entries) = &mut node.value else { return };
     let key = way.first().copied().unwrap_or("confirm");
@@ -128,7 +128,8 @@ pub(crate) fn spell_out(node: &mut Node, way: &[&str]) {
     }
 }
 
-/// Adds the missing keys of a table, and of the tables in it. Values of another type are reported later.
+/// Adds the missing keys of a table and of the tables in it. Does not report values of a wrong type: the reader of the
+/// manifest does.
 fn complete(node: &mut Node, defaults: &[Entry]) {
     let Value::Table(entries) = &mut node.value else { return };
     for default in defaults {

@@ -13,16 +13,16 @@ use std::{
 pub struct Discovery {
     /// The valid manifests, sorted by id; ids are unique.
     pub manifests: Vec<Manifest>,
-    /// The errors in the others.
+    /// The errors in the other manifests.
     pub problems: Vec<ManifestError>,
 }
 
 /// Finds the plugins in the direct subfolders of `plugins_dir`, as a host without `[defaults]` does: see
 /// [`Defaults::discover`].
 ///
-/// A subfolder without a manifest is not a plugin; hidden ones and `target` are skipped. If `plugins_dir`
-/// itself has a manifest, it is the only plugin. Of two plugins with the same id, the one that a host serves stays, or
-/// else the one whose path sorts first, and the other is a problem.
+/// A subfolder without a manifest is not a plugin. Hidden subfolders and `target` are skipped. If `plugins_dir`
+/// itself has a manifest, it is the only plugin. Of two plugins with the same id, the one whose path sorts first stays,
+/// and the other one is a problem.
 ///
 /// # Errors
 ///
@@ -90,8 +90,8 @@ impl Discovery {
         }
     }
 
-    /// Sorts the manifests by id. Of those with the same id, the one that is served stays, else the first; the others
-    /// are problems.
+    /// Sorts the manifests by id. Of several manifests with the same id, the one that the host serves stays, or else
+    /// the one whose path sorts first. The others become problems.
     fn let_one_of_each_id_stay(&mut self, served: &Served) {
         let is_served = |manifest: &Manifest| served.get(&manifest.id) == Some(&manifest.root);
         // The sort is stable: manifests with the same id stay in the order of their paths.

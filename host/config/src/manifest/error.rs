@@ -77,7 +77,7 @@ impl ManifestError {
         }
     }
 
-    /// The same error, in a table inside another one.
+    /// The same error for a table that is inside the table `table`: its name precedes the key.
     pub(crate) fn within(mut self, table: &str) -> Self {
         if let Self::UnknownKey { key, .. }
         | Self::TwiceTheKey { key, .. }

@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-/// The longest duration: later moments are counted from now, and a clock must be able to represent them.
+/// The longest allowed duration. The host adds durations to the present time, and the clock must be able to represent
+/// the sum.
 const LONGEST: Duration = Duration::from_secs(31_557_600);
 
 /// A table of the manifest that has only known keys.
@@ -113,7 +114,7 @@ impl<'a> Fields<'a> {
         Ok(list.unwrap_or_default())
     }
 
-    /// The lines of the items of a list.
+    /// The line of each item of a list.
     pub(super) fn lines(&self, key: &str) -> impl Iterator<Item = usize> {
         let items = self.node(key).map(|node| match &node.value {
             Value::Array(items) => items.as_slice(),

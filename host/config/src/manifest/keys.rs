@@ -1,5 +1,5 @@
 //! The keys of a manifest: what each means, its type, its default, and how it is read. The keys of `[process]` and
-//! `[limits]` are in `process.rs`.
+//! `[limits]` are in `host/config/src/manifest/process.rs`.
 
 use super::{
     ManifestError, Text,
@@ -23,25 +23,25 @@ pub struct Manifest {
     pub name: String,
     /// The plugin's version, a semantic version.
     pub version: String,
-    /// Who wrote it.
+    /// The plugin's author.
     pub author: Option<String>,
-    /// What it does, in a sentence.
+    /// What the plugin does, in a sentence.
     pub description: Option<String>,
-    /// Its role in the host.
+    /// The plugin's role in the host.
     pub kind: Kind,
-    /// Whether the host starts it automatically.
+    /// Whether the host starts the plugin automatically.
     pub auto_start: bool,
-    /// Where its generations run.
+    /// Where the plugin's generations run.
     pub mode: Mode,
-    /// How it is built.
+    /// How the plugin is built.
     pub build: BuildSpec,
-    /// The prebuilt artifact, or the output of the script; relative to `root`, and never outside of it.
+    /// The prebuilt artifact, or the output of the script; relative to `root`, and never outside of `root`.
     pub binary: Option<PathBuf>,
     /// The plugin's own configuration.
     pub config: serde_json::Map<String, serde_json::Value>,
-    /// How it is replaced.
+    /// How a generation is replaced by the next one.
     pub reload: ReloadSpec,
-    /// How it is called and supervised in a process of its own.
+    /// How the plugin is called and supervised in a process of its own.
     pub process: ProcessSpec,
     /// What a process of its own may use.
     pub limits: LimitsSpec,
@@ -59,12 +59,12 @@ impl Manifest {
         serde_json::Value::Object(self.config.clone()).to_string()
     }
 
-    /// Whether another version of this manifest asks for the same artifact, to be replaced in the same way.
+    /// Whether the two versions of the manifest differ at most in `[config]`.
     pub fn differs_only_in_config(&self, other: &Self) -> bool {
         Self { config: other.config.clone(), ..self.clone() } == *other
     }
 
-    /// Whether a switch to another version of the manifest needs a new instance of the artifact, wherever it runs.
+    /// Whether a switch to another version of the manifest needs a new instance of the artifact, in every mode.
     pub fn requires_new_instance(&self, other: &Self) -> bool {
         self.mode != other.mode || self.process.call_timeout != other.process.call_timeout
     }
@@ -83,14 +83,14 @@ impl Manifest {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// It offers functions.
+    /// The plugin offers functions.
     #[default]
     Provider,
-    /// It changes data that passes through it.
+    /// The plugin changes data that passes through it.
     Filter,
-    /// It answers requests.
+    /// The plugin answers requests.
     Handler,
-    /// It notifies others of events.
+    /// The plugin notifies others of events.
     Notifier,
 }
 
@@ -109,9 +109,9 @@ impl Kind {
 /// How a plugin is built: the table `[build]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildSpec {
-    /// The cargo package, if the folder does not determine it.
+    /// The cargo package of the plugin; needed if the plugin's folder does not determine it.
     pub package: Option<String>,
-    /// A script that builds it instead of cargo; relative to the folder.
+    /// The script that builds the plugin instead of cargo; relative to the plugin's folder.
     pub script: Option<PathBuf>,
     /// Cargo features to enable.
     pub features: Vec<String>,
@@ -166,13 +166,13 @@ impl Default for ReloadSpec {
 /// When a new generation is rolled back: the table `[reload.confirm]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Confirm {
-    /// How long it is watched.
+    /// How long the calls of the new generation are watched.
     pub window: Duration,
-    /// The share of failed calls, 0 to 1, above which it is rolled back.
+    /// The share of failed calls, 0 to 1, above which the new generation is rolled back.
     pub max_error_rate: f64,
     /// Whether errors that methods return count as failed calls.
     pub errors: OwnErrors,
-    /// The minimum number of calls for a judgement.
+    /// The minimum number of calls before the new generation can be rolled back.
     pub min_calls: u64,
 }
 
@@ -292,7 +292,7 @@ fn build(top: &Fields<'_>, file: &Path) -> Result<BuildSpec, ManifestError> {
     let default = BuildSpec::default();
     let Some(node) = top.node("build") else { return Ok(default) };
     let table = Fields::open(file, "build.", node, BUILD_KEYS)?;
-    // These become arguments and environment variables of cargo: nothing in them may pass for an option.
+    // These values become arguments and environment variables of cargo, so cargo must not take a value for an option.
     let plain = |text: &str| {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "_-/+.".contains(c);
         !text.is_empty() && !text.starts_with('-') && text.chars().all(allowed)
@@ -354,7 +354,7 @@ pub(super) fn reload(top: &Fields<'_>, file: &Path) -> Result<ReloadSpec, Manife
         let reason = "\"verified\" waits for threads to end, and with `order = \"stop-first\"` calls would wait as long; remove one of the two";
         return Err(table.illegal("unload", reason));
     }
-    // `init` on trial would find held what the version that serves holds.
+    // With `stop-first`, the serving version holds a resource during the trial, so an `init` in the trial would fail.
     let trial = if order == Order::StopFirst { Trial::Load } else { Trial::default() };
     Ok(ReloadSpec {
         drain_timeout: table.duration("drain_timeout")?.unwrap_or(default.drain_timeout),
@@ -370,7 +370,8 @@ fn confirm(reload: &Fields<'_>, file: &Path) -> Result<Option<Confirm>, Manifest
     let default = Confirm::default();
     let Some(node) = reload.node("confirm") else { return Ok(None) };
     if !matches!(node.value, Value::Table(_)) {
-        // A duration was written as a table before this.
+        // `spell_out` has replaced a string by a table, so this value has a wrong type, and `duration` returns the
+        // error.
         return reload.duration("confirm").map(|_| None);
     }
     let table = Fields::open(file, "reload.confirm.", node, CONFIRM_KEYS)?;

@@ -20,7 +20,7 @@ pub(super) const PROCESS_KEYS: &[&str] = &[
     "env",
 ];
 
-/// With less than this, a process cannot start and take a call: the minimum, and the reason.
+/// The minimum of a limit, with the reason. With less memory, a process cannot start and take a call.
 const LEAST_MEMORY_BYTES: (u64, &str) =
     (1 << 20, "a process needs more memory; write \"512MiB\", or a number of bytes");
 const LEAST_OPEN_FILES: (u64, &str) =
@@ -31,21 +31,21 @@ const LEAST_PROCESSES: (u64, &str) =
 /// How a plugin in a process of its own is called and supervised: the table `[process]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessSpec {
-    /// How long a call may take before the caller is released and the call cancelled.
+    /// How long a call may take. After this time, the caller gets an error and the call is cancelled.
     pub call_timeout: Option<Duration>,
-    /// How long a cancelled call may then continue before the process is killed and restarted.
+    /// How long a cancelled call may continue. After this time, the process is killed and restarted.
     pub cancel_grace: Duration,
     /// How long a lifecycle step (`init`, `save`, ...) may take.
     pub step_timeout: Duration,
-    /// How long a call waits for a process that is being restarted; with zero, it fails at once.
+    /// How long a call waits for a process that is being restarted. With zero, such a call fails at once.
     pub restart_wait: Duration,
-    /// The pause before the restart after the first death; it doubles with each further death.
+    /// The pause between the first death and the restart. The pause doubles with each further death.
     pub restart_pause: Duration,
     /// The number of deaths within `death_window` after which the plugin is quarantined.
     pub max_deaths: u64,
-    /// See `max_deaths`.
+    /// The time within which deaths count toward `max_deaths`.
     pub death_window: Duration,
-    /// The environment of its process besides the few variables of all plugins.
+    /// The variables of the process's environment, in addition to the few variables that every plugin's process gets.
     pub env: Vec<EnvVar>,
 }
 
@@ -70,7 +70,7 @@ pub enum Trial {
     /// The steps of a load: `init`, `restore` of a copy of the state, `health`.
     #[default]
     Full,
-    /// It is opened and checked. Of the author's code, only constructors run.
+    /// The library is opened and checked. Of the author's code, only constructors run.
     Load,
     /// Nothing.
     Off,
@@ -108,7 +108,7 @@ pub(super) fn process(file: &Path, node: Option<&Node>) -> Result<ProcessSpec, M
     })
 }
 
-/// The meaning of an item of the key `process.env`.
+/// Parses an item of the key `process.env`.
 fn variable(text: &str) -> Result<EnvVar, String> {
     let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
     let first = name.chars().next();

@@ -21,12 +21,12 @@ impl PartialEq for Text {
 }
 
 impl Manifest {
-    /// The text.
+    /// The text of the manifest.
     pub fn text(&self) -> &str {
         &self.text.0
     }
 
-    /// Whether the other has the same text.
+    /// Whether the manifest has the text `other`.
     pub fn has_same_text(&self, other: &Text) -> bool {
         self.text.0 == other.0
     }
@@ -43,8 +43,8 @@ pub fn holds_manifest(folder: &Path) -> bool {
 ///
 /// * [`ManifestError::Missing`], [`ManifestError::Both`]: there is not exactly one manifest.
 /// * [`ManifestError::Unreadable`], [`ManifestError::NotAText`], [`ManifestError::NotUtf8`], [`ManifestError::Empty`],
-///   [`ManifestError::Syntax`]: it is not a TOML or JSON text.
-/// * The other variants: a key in it is unknown or missing, or has an invalid value.
+///   [`ManifestError::Syntax`]: the manifest is not a TOML or JSON text.
+/// * The other variants: a key in the manifest is unknown or missing, or has an invalid value.
 pub fn read(folder: &Path) -> Result<Manifest, ManifestError> {
     Defaults::default().read(folder)
 }
@@ -66,7 +66,7 @@ pub(super) fn read_over(defaults: &Defaults, folder: &Path) -> Result<Manifest, 
     read_text_over(defaults, &file, &text)
 }
 
-/// The manifest from a text that is or was in this file.
+/// Reads a manifest from `text`, which is the present or an earlier text of `file`.
 pub(super) fn read_text_over(
     defaults: &Defaults,
     file: &Path,
@@ -77,7 +77,7 @@ pub(super) fn read_text_over(
     Ok(Manifest { text: Text(text.into()), ..manifest })
 }
 
-/// The id in the manifest of a folder, if it can be read, even from an invalid manifest.
+/// The id in the manifest of a folder. The manifest may be invalid, as long as its id can be read.
 pub fn id_in(folder: &Path) -> Option<PluginId> {
     let mut files = FILE_NAMES.iter().map(|name| folder.join(name));
     files.find_map(|file| {

@@ -1,4 +1,4 @@
-//! TOML and JSON as one tree that remembers its lines for messages.
+//! One tree for TOML and JSON, in which each value has its line, for messages.
 
 use super::ManifestError;
 use std::path::Path;
@@ -45,7 +45,7 @@ impl Value {
 }
 
 impl Node {
-    /// The same value without lines; an infinity or NaN, which JSON does not support, returns its line as the error.
+    /// The same value without lines. The error is the line of an infinite number or NaN, which JSON does not support.
     pub(crate) fn to_json(&self) -> Result<serde_json::Value, usize> {
         Ok(match &self.value {
             Value::Null => serde_json::Value::Null,
@@ -127,7 +127,7 @@ pub(crate) fn from_json(file: &Path, text: &str) -> Result<Node, ManifestError> 
         format: "JSON",
         reason: error.to_string().split(" at line ").next().unwrap_or_default().into(),
     };
-    // serde_json checks the text (and limits its depth); the code below then only has to find the lines again.
+    // serde_json checks the text and limits its depth. `JsonWalk` then finds the line of each value.
     serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(error)?;
     JsonWalk { text, at: 0 }.node().map_err(error)
 }

@@ -20,7 +20,7 @@ impl Folder {
 
     fn refusal(&self, environment: &[(&str, &str)]) -> String {
         let message = self.layers(environment).read().unwrap_err().to_string();
-        // From the file's name on, if the error is in the file.
+        // If the error is in the file, the result is the message from the file's name on.
         message[message.find(FILE_NAME).unwrap_or(0)..].to_owned()
     }
 }
@@ -105,7 +105,7 @@ fn rust_log_overrides_the_file_and_yields_to_replug_log_filter() {
     assert_eq!(filter(&[]), "info");
     assert_eq!(filter(&[("RUST_LOG", "debug")]), "debug");
     assert_eq!(filter(&[("RUST_LOG", "debug"), ("REPLUG_LOG_FILTER", "trace")]), "trace");
-    // It may be a filter for another program.
+    // RUST_LOG may be a filter for another program.
     let layers = folder.layers(&[("RUST_LOG", "a=b=c=/")]);
     assert_eq!(layers.read().unwrap().log.filter.unwrap(), "info");
     assert!(layers.warnings()[0].contains("RUST_LOG is \"a=b=c=/\", which is not a filter"));
@@ -364,7 +364,7 @@ fn the_nearest_file_up_to_the_root_of_the_workspace_is_read() {
     }
     fs::write(core.join(FILE_NAME), "state_dir = \"own\"").unwrap();
     assert_eq!((kept(&root), kept(&inner)), (Some(root.join("kept")), Some(core.join("own"))));
-    // What is above the workspace is another's.
+    // A file above the workspace belongs to another project, and is not read.
     fs::rename(root.join("Cargo.toml"), core.join("Cargo.toml")).unwrap();
     fs::remove_file(core.join(FILE_NAME)).unwrap();
     assert_eq!(kept(&inner), None);
