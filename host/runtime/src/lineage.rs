@@ -8,8 +8,8 @@
 //! so it bounds nothing. Its value is one that no other program sets, and lower than the host's own. A process that
 //! lowers it further is still marked.
 //!
-//! A process counts as a plugin's only if it has both. If the host's own limit is 0, no lower one exists. Then
-//! `no_new_privs` alone counts, unless the host has it itself.
+//! A process counts as a plugin's only if it has both properties. If the host's own limit is 0, no lower limit exists.
+//! Then `no_new_privs` alone counts, unless the host itself has `no_new_privs`.
 
 mod origin;
 

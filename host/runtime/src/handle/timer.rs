@@ -22,7 +22,7 @@ impl Timer {
         Self::Host(host.spawn(async move { sleep_until(until.into()).await }))
     }
 
-    /// Whether the time has come that was given at the start.
+    /// Ready at the time `until`.
     pub(super) fn poll(&mut self, until: Instant, context: &mut Context<'_>) -> Poll<()> {
         loop {
             match self {

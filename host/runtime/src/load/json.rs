@@ -1,4 +1,4 @@
-//! Reads the JSON of a plugin's answers. A malicious plugin may nest it as deeply as it likes.
+//! Reads the JSON of a plugin's answers. A malicious plugin may nest the JSON to any depth.
 
 use super::in_process::stack_left;
 use serde_json::Value;
@@ -14,8 +14,8 @@ pub(crate) fn parsed(json: &[u8]) -> serde_json::Result<Value> {
     serde_json::from_slice(json)
 }
 
-/// How many levels can be read with that much stack left. If that is unknown, as on the stack of a coroutine, the
-/// limit assumes that little is left. It is enough for the answers of most plugins.
+/// How many levels can be read with that much stack left. If the size is unknown, as on the stack of a coroutine, the
+/// limit assumes that little stack is left. That limit is enough for the answers of most plugins.
 fn levels_within(left: Option<usize>) -> usize {
     left.unwrap_or(64 << 10) / JSON_LEVEL
 }

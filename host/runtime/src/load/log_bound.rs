@@ -15,14 +15,15 @@ use tracing::level_filters::LevelFilter;
 pub struct LogBound(Arc<AtomicU8>);
 
 impl LogBound {
-    /// Without a setting, the subscriber alone decides.
+    /// A bound with this setting. Without one, the subscriber alone decides.
     pub fn new(setting: Option<LevelFilter>) -> Self {
         let bound = Self(Arc::default());
         bound.set(setting);
         bound
     }
 
-    /// Takes effect for the listeners at once. The caller still has to inform plugins that run.
+    /// Changes the setting. The change takes effect for the listeners at once. The caller still has to inform plugins
+    /// that run.
     pub fn set(&self, setting: Option<LevelFilter>) {
         self.0.store(level(setting.unwrap_or(LevelFilter::TRACE)).0, Ordering::Relaxed);
     }

@@ -1,9 +1,10 @@
-//! Counts how often the kernel has killed for lack of memory where this process runs.
+//! Counts how many processes the kernel has killed for lack of memory, in this process's control group or in the
+//! system.
 
 use std::{fs, path::Path};
 
-/// How many processes the kernel has killed for lack of memory: in this process's control group and all below it,
-/// if that has a counter, otherwise in the whole system.
+/// How many processes the kernel has killed for lack of memory. If this process's control group has a counter, it is
+/// for the group and all below it; otherwise for the whole system.
 pub(super) fn kills() -> Option<u64> {
     own_group().or_else(|| count(&fs::read_to_string("/proc/vmstat").ok()?))
 }

@@ -48,7 +48,7 @@ impl Entry {
         total
     }
 
-    /// The same with durations, by mode.
+    /// The calls of all generations with their durations, by mode.
     pub fn calls_by_mode(&self) -> [CallsIn; 2] {
         [Mode::InProcess, Mode::Process].map(|mode| {
             let (returned, failed) = self.times.of(mode).read();

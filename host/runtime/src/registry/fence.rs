@@ -1,9 +1,9 @@
 //! The two halves of an asymmetric fence: nearly free for callers, a system call for the thread that swaps.
 //!
-//! A caller announces what it is about to use, and then checks that this still serves. A swapper replaces what
-//! serves, and then checks which threads announced it. Both need their store to be visible before their load.
-//! Callers only keep the compiler from reordering; the swapper makes each running thread of the process execute a
-//! full barrier.
+//! A caller announces the record that it is about to use, and then checks that this record still serves. A swapper
+//! replaces the serving record, and then checks which threads have announced it. Both need their store to be visible
+//! before their load. Callers only keep the compiler from reordering. The swapper makes each running thread of the
+//! process execute a full barrier.
 
 use rustix::thread::{MembarrierCommand, membarrier, membarrier_query};
 use std::sync::atomic::{Ordering, compiler_fence};

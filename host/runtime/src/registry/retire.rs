@@ -1,10 +1,10 @@
-//! The end of a generation, whatever it runs in.
+//! The end of a generation, in this process or in a child process.
 
 use super::record::Live;
 use crate::body::{Retire, Unmap};
 use replug_model::event::RetireOutcome;
 
-/// Stops and drops an instance that no call is inside, and none will be.
+/// Stops and drops an instance. No call is in the instance, and none will be.
 pub fn end(live: Live, unmap: Unmap) -> RetireOutcome {
     let Live { body, lease, loaded_file_bytes, .. } = live;
     body.retire(Retire { lease: &lease, loaded_file_bytes, unmap })

@@ -53,13 +53,13 @@ impl<T> Slot<T> {
         old
     }
 
-    /// The record that serves. It is only compared with others.
+    /// The record that serves. Callers only compare the pointer with others.
     pub(crate) fn peek(&self) -> *mut T {
         self.current.load(Ordering::Acquire)
     }
 }
 
-/// Ends what [`Slot::pin`] began.
+/// Clears the hazard cell that [`Slot::pin`] has set.
 #[inline(always)]
 pub(crate) fn unpin<T>(hazard: &AtomicPtr<T>) {
     hazard.store(std::ptr::null_mut(), Ordering::Release);

@@ -12,9 +12,9 @@ use replug_api::{CallError, abi::Outcome, remote::Reply};
 use replug_model::id::Generation;
 use std::sync::Arc;
 
-/// For the generations of this plugin.
+/// The callback that repeats calls of this plugin's generations.
 pub(super) fn successor(entry: &Arc<Entry>) -> Successor {
-    // Weak, because the entry holds the generation that holds this.
+    // The reference is weak, because the entry holds the generation that holds this callback.
     let entry = Arc::downgrade(entry);
     Arc::new(move |unsent| match entry.upgrade() {
         Some(entry) => entry.call_again(unsent),

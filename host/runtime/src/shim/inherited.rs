@@ -14,12 +14,12 @@ use std::{fs, io, os::fd::RawFd};
 /// The first descriptor after the standard ones.
 const FIRST: RawFd = 3;
 
-/// Closes all other descriptors. The caller calls this before the program has opened any.
+/// Closes all descriptors except the standard ones. The caller calls this before the program has opened any.
 pub(super) fn close_all() -> io::Result<()> {
     close_from(FIRST).or_else(|_| close_each_from(FIRST))
 }
 
-/// In one system call, which kernels before 5.9 lack.
+/// Closes all descriptors from `first` on in one system call, which kernels before 5.9 lack.
 fn close_from(first: RawFd) -> io::Result<()> {
     // SAFETY: the numbers go to the kernel, which reads and writes no memory for them. The program has only begun: nothing
     // in it owns a descriptor but the standard ones.
@@ -29,7 +29,7 @@ fn close_from(first: RawFd) -> io::Result<()> {
     }
 }
 
-/// One by one.
+/// Closes all descriptors from `first` on one by one.
 fn close_each_from(first: RawFd) -> io::Result<()> {
     let number = |it: io::Result<fs::DirEntry>| it.ok()?.file_name().to_str()?.parse().ok();
     // The list includes the descriptor that reads the folder. It is closed when its turn comes, hence EBADF below.

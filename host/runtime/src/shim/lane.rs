@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-/// How long the first call of a lane may take to arrive, if it cannot be served.
+/// How long the first call may take to arrive on a lane that cannot be served.
 const FIRST_CALL: Duration = Duration::from_secs(1);
 
 /// The instance to call, and the state that says which calls still have a waiting caller.
@@ -25,7 +25,7 @@ pub(crate) fn open(stream: UnixStream, served: Served) -> Result<(), WireError> 
     let kept = stream.try_clone()?;
     let serve = move || {
         let mut channel = Channel::new(stream);
-        // Whatever ends a lane, the host sees the connection close.
+        // The end of this closure closes the connection, so the host learns of the end of the lane.
         while one(&mut channel, &served).is_ok() {}
     };
     match thread::Builder::new().name("replug-lane".into()).spawn(serve) {
@@ -38,7 +38,7 @@ pub(crate) fn open(stream: UnixStream, served: Served) -> Result<(), WireError> 
 
 /// Rejects the first call of a lane that cannot be served.
 fn refuse(stream: UnixStream, reason: &str) -> Result<(), WireError> {
-    // The caller is about to send it.
+    // The caller is about to send the call.
     stream.set_read_timeout(Some(FIRST_CALL))?;
     let mut channel = Channel::new(stream);
     if let Ok(frame) = channel.receive() {
@@ -63,7 +63,7 @@ pub(super) fn one<S: Read + Write>(channel: &mut Channel<S>, served: &Served) ->
     let frame = channel.receive()?;
     let id = frame.id;
     let call = Call::decode(frame.of_kind(Kind::Call)?)?;
-    // The plugin contains its own panics. A panic that arrives here is the shim's.
+    // The plugin's own panics are contained. A panic that arrives here is one of the shim.
     let done = catch_unwind(AssertUnwindSafe(|| calls.during(id.0, || run(&call, instance))));
     let done = done.unwrap_or(Done::Broken);
     let answered = match &done {
@@ -92,7 +92,7 @@ pub(super) fn one<S: Read + Write>(channel: &mut Channel<S>, served: &Served) ->
 }
 
 fn run(call: &Call<'_>, instance: &Shared) -> Done {
-    // Held during the call, so that the instance is not dropped before its last call has ended.
+    // The lock is held during the call, so that the instance is not dropped before its last call has ended.
     match &*instance.read() {
         Some(instance) => instance.invoke(call).map_or(Done::NoSuchMethod, Done::Called),
         None => Done::NotRunning,

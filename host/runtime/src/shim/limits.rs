@@ -8,13 +8,13 @@ use rustix::{
 };
 use std::fs;
 
-/// Processes of plugins crash now and then, and a core dump may hold secrets.
+/// Turns core dumps off: processes of plugins crash now and then, and a core dump may hold secrets.
 pub(super) fn no_core() -> Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
 }
 
-/// If memory runs out, the kernel kills the plugin's process before the host. If the kernel is told to spare the
-/// host, its plugins would inherit that. A kernel without this setting has none to inherit.
+/// Lets the kernel kill the plugin's process before the host if memory runs out. If the kernel is told to spare the
+/// host, the process has inherited that setting, and this resets it. A kernel without the setting has none to inherit.
 pub(super) fn end_before_the_host() {
     const FILE: &str = "/proc/self/oom_score_adj";
     let inherited = fs::read_to_string(FILE).ok().and_then(|text| text.trim().parse::<i32>().ok());

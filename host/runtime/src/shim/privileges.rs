@@ -13,7 +13,8 @@ use rustix::{
     },
 };
 
-/// Gives them up for good, for this process and all that it starts. The caller has not started a second thread yet.
+/// Gives up the capabilities for good, for this process and all that it starts. The caller has not started a second
+/// thread yet.
 ///
 /// Only root may change the bounding set. The capabilities that remain there cannot be regained, because of
 /// `no_new_privs`.
@@ -21,7 +22,7 @@ pub(super) fn give_up() -> Result<()> {
     let held = capabilities(None)?;
     let kept = held.permitted & CapabilitySet::DAC_OVERRIDE;
     if held.effective.contains(CapabilitySet::SETPCAP) {
-        // In order, up to the first that this kernel does not know.
+        // The loop goes up to the first capability that this kernel does not know.
         for capability in (0..u64::BITS).map(|number| CapabilitySet::from_bits_retain(1 << number)) {
             match capability_is_in_bounding_set(capability) {
                 Ok(true) if !kept.contains(capability) => remove_capability_from_bounding_set(capability)?,

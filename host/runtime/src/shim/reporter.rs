@@ -1,4 +1,5 @@
-//! Sends the host what the plugin reports on its own: log lines and the like.
+//! Sends the plugin's reports to the host: log events and panics. The host receives them in
+//! `host/runtime/src/load/process/output.rs`.
 
 use crate::load::Listener;
 use parking_lot::Mutex;
@@ -11,7 +12,8 @@ use std::{
     },
 };
 
-/// Writes to the host before it returns, so that the last lines of the plugin are not lost with the process.
+/// A listener that sends each report before it returns, so that the last reports of the plugin are not lost with the
+/// process.
 #[derive(Clone, Debug)]
 pub(super) struct Reporter {
     host: Arc<Mutex<Channel<UnixStream>>>,

@@ -1,7 +1,7 @@
-//! The service connection: urgent requests of the host, which do not wait for what the plugin does.
+//! The service connection. It carries urgent requests of the host, which do not wait for the plugin.
 //!
-//! Its thread never runs the author's code, and never waits for a thread that does. So further calls reach a plugin
-//! that hangs in one, and a call can be marked as cancelled.
+//! The thread of the connection never runs the author's code, and never waits for a thread that does. So further calls
+//! reach a plugin that hangs in a call, and a call can be marked as cancelled.
 
 use super::{lane, reporter::Reporter, serve::Shared};
 use crate::{body::Body as _, load::in_process::Cancellation};
@@ -30,7 +30,7 @@ impl Service {
 
     /// Executes the host's orders on a thread of its own, until the host closes the connection.
     pub(super) fn run(mut self) -> io::Result<()> {
-        // Whatever ends this, the host sees the connection close.
+        // The end of this closure closes the connection, so the host learns of the end of the service.
         let serve = move || while self.one().is_ok() {};
         thread::Builder::new().name("replug-service".into()).spawn(serve).map(drop)
     }

@@ -1,7 +1,7 @@
 //! Lets a plugin ask whether its call was cancelled.
 //!
-//! Cancellation is cooperative: the method checks for it, or does not. No thread is ever stopped while it runs an
-//! author's code.
+//! Cancellation is cooperative: it has an effect only if the method checks for it. No thread is ever stopped while it
+//! runs an author's code.
 
 use std::{
     cell::RefCell,
@@ -20,8 +20,8 @@ pub(crate) struct Cancellation(AtomicU64);
 type Inside = Option<(Arc<Cancellation>, u64)>;
 
 thread_local! {
-    /// The call that this thread is inside. It has no destructor, so it exists as long as the thread: destructors
-    /// of other thread-locals make calls. [`Outer`] restores the previous value, so that nothing leaks.
+    /// The call that this thread is inside. The value has no destructor, so it exists as long as the thread:
+    /// destructors of other thread-locals make calls. [`Outer`] restores the previous value, so that nothing leaks.
     static INSIDE: RefCell<ManuallyDrop<Inside>> = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
@@ -35,7 +35,8 @@ impl Cancellation {
         self.0.store(call, Ordering::Relaxed);
     }
 
-    /// Runs the call of that number on the calling thread. The plugin can ask about it meanwhile.
+    /// Runs the call of that number on the calling thread. Meanwhile, the plugin can ask whether the call was
+    /// cancelled.
     pub(crate) fn during<T>(self: &Arc<Self>, call: u64, run: impl FnOnce() -> T) -> T {
         let _outer = Outer(replace(Some((self.clone(), call))));
         run()

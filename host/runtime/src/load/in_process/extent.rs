@@ -3,7 +3,7 @@
 use libc::{c_int, c_void, dl_phdr_info, size_t};
 use std::{ffi::CStr, ops::Range, os::unix::ffi::OsStrExt, path::Path, slice};
 
-/// The addresses from the first to the last byte of an open library; `None` if it is not open.
+/// The addresses from the first to the last byte of an open library; `None` if the library is not open.
 pub(super) fn extent(path: &Path) -> Option<Range<u64>> {
     let mut search = Search { path: path.as_os_str().as_bytes(), found: None, code: Vec::new() };
     // SAFETY: `look` has the required signature, and gets a pointer to the search, which outlives the call.

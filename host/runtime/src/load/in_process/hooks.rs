@@ -1,9 +1,9 @@
 //! Keeps the program's own panic hook if the program shares its standard library with its plugins.
 //!
-//! Most programs have a standard library of their own, and plugins cannot reach their hook. If the program shares
-//! it with its plugins, each plugin that is loaded replaces the program's hook by its own. So the host keeps the
-//! program's hook and restores it each time. A panic from the library of a plugin goes to that plugin's listener,
-//! every other panic to the program's hook. A program sets its hook before it loads its first plugin.
+//! Most programs have a standard library of their own, and plugins cannot reach their hook. If the program shares its
+//! standard library with its plugins, each plugin that is loaded replaces the program's hook by its own. So the host
+//! keeps the program's hook and restores it each time. A panic from the library of a plugin goes to that plugin's
+//! listener, every other panic to the program's hook. A program sets its hook before it loads its first plugin.
 
 use super::services::{library_at, report};
 use replug_api::abi::Object;
@@ -39,7 +39,7 @@ fn library_of_std() -> Option<std::path::PathBuf> {
     library_at(Object(function as *const ()))
 }
 
-/// Whether that file is a shared standard library, and not a program that links it statically.
+/// Whether this file is a shared standard library, and not a program that links the standard library statically.
 fn is_shared(library: &Path) -> bool {
     let name = library.file_name().and_then(|name| name.to_str());
     name.is_some_and(|name| name.starts_with("libstd-") && name.ends_with(".so"))

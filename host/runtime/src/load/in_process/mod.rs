@@ -1,11 +1,11 @@
 //! An artifact as a part of this process: opened, checked, and held as an `Instance`.
 //!
 //! `open.rs` maps the library and checks it; an `Instance` runs the author's code through [`replug_api::abi`].
-//! `services.rs` has what the plugin calls in the host, `cancel.rs` tells it whether its call was cancelled.
-//! `keys.rs` and `static_tls.rs` count resources of which a process has few; `extent.rs` finds the addresses of a
-//! library; `offered.rs` is what handles call, also of a plugin in a child process; `retire.rs` ends an instance;
-//! `children.rs` makes sure that a plugin does not hide the exit status of child processes; `stack.rs` measures a thread's
-//! stack.
+//! `services.rs` has the functions of the host that the plugin calls; `cancel.rs` tells the plugin whether its call was
+//! cancelled. `keys.rs` and `static_tls.rs` count resources of which a process has few; `extent.rs` finds the addresses
+//! of a library. `offered.rs` has the interfaces that handles call, also those of a plugin in a child process.
+//! `retire.rs` ends an instance; `children.rs` makes sure that a plugin does not hide the exit status of child
+//! processes; `stack.rs` measures a thread's stack.
 //!
 //! **Architecture Invariant:** nothing here outlives its library. By default, a library stays mapped for ever. Only
 //! `Gone::unload` unmaps it, and it reports whether that succeeded.

@@ -1,8 +1,8 @@
 //! Counts how much static thread-local storage the generations in this process use.
 //!
-//! Each thread has a block of it, whose size is fixed when the program starts. A library needs a part of it if its
-//! code accesses thread-local data at fixed offsets (`-ftls-model=initial-exec`), for as long as the process lives.
-//! Space that a library frees when it is unmapped can be used again only if that library was the last to take some.
+//! Each thread has a block of this storage, whose size is fixed when the program starts. A library whose code accesses
+//! thread-local data at fixed offsets (`-ftls-model=initial-exec`) takes a part of the block for as long as the process
+//! lives. The part that an unmapped library frees can be used again only if that library was the last to take one.
 
 use std::{
     env,
@@ -12,7 +12,7 @@ use std::{
 /// How many bytes glibc reserves for libraries that are opened later, unless its tunables set another number.
 pub const STATIC_TLS_LIMIT: u64 = 512;
 
-/// Shared by all hosts of the process.
+/// How many bytes are used. All hosts of the process share this count.
 static USED: AtomicU64 = AtomicU64::new(0);
 
 /// Counts a library that was opened and uses this many bytes.
@@ -33,7 +33,7 @@ pub fn static_tls_limit() -> u64 {
 /// The environment variable with the tunables that glibc reads when a program starts.
 pub(crate) const TUNABLES: &str = "GLIBC_TUNABLES";
 
-/// The tunables for a process that needs this many bytes more than this one has.
+/// The tunables for a process that needs this many bytes more than this process has.
 pub(crate) fn more_static_tls(bytes: u64) -> String {
     let before = env::var(TUNABLES).unwrap_or_default();
     let wanted = tunable(&before).unwrap_or(STATIC_TLS_LIMIT).saturating_add(bytes);

@@ -1,5 +1,5 @@
-//! How long one call may take, if its caller sets a limit. A handle notes the deadline in a thread-local, and the
-//! call from that thread into that plugin reads it.
+//! The deadline of one call, if its caller sets one. A handle notes the deadline in a thread-local. The call from that
+//! thread into that plugin reads the note.
 
 use replug_model::id::PluginId;
 use std::{
@@ -12,14 +12,14 @@ use std::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Deadline {
     pub(crate) until: Instant,
-    /// The time from its beginning to the deadline.
+    /// The time from the beginning of the call to the deadline.
     pub(crate) after: Duration,
 }
 
 type Note = Option<(PluginId, Deadline)>;
 
 thread_local! {
-    /// It has no destructor, so it exists as long as the thread: destructors of other thread-locals make calls.
+    /// The value has no destructor, so it exists as long as the thread: destructors of other thread-locals make calls.
     /// Each [`Noted`] restores the previous value, so that nothing leaks.
     static NOTED: RefCell<ManuallyDrop<Note>> = const { RefCell::new(ManuallyDrop::new(None)) };
 }
@@ -28,7 +28,7 @@ impl Deadline {
     /// A deadline that is this much later than now.
     pub(crate) fn after(after: Duration) -> Self {
         let now = Instant::now();
-        // A deadline that no clock can represent never passes; a century is as good.
+        // A deadline that no clock can represent is replaced by one in a century.
         let until = now.checked_add(after).unwrap_or(now + Duration::from_secs(100 * 365 * 86_400));
         Self { until, after }
     }
@@ -40,7 +40,7 @@ impl Deadline {
         work()
     }
 
-    /// The same, for as long as the returned guard exists.
+    /// Sets the deadline like [`Deadline::hold`], for as long as the returned guard exists.
     pub(crate) fn note(self, plugin: &PluginId) -> Noted {
         Noted(replace(Some((plugin.clone(), self))))
     }
@@ -52,7 +52,7 @@ impl Deadline {
         })
     }
 
-    /// As whole milliseconds, for errors.
+    /// The time limit in whole milliseconds, for errors.
     pub(crate) fn after_ms(self) -> u64 {
         self.after.as_millis().try_into().unwrap_or(u64::MAX)
     }

@@ -29,14 +29,14 @@ const INHERITED: [&str; 11] = [
 /// Which environment and capabilities a child gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Environment<'a> {
-    /// Its own: the variables of `INHERITED`, those that its manifest names, and no capabilities.
+    /// The child's own: the variables of `INHERITED`, those that the plugin's manifest names, and no capabilities.
     Own(&'a [EnvVar]),
     /// The host's: for the trial of a version that will run in the host's process.
     Host,
 }
 
 impl Environment<'_> {
-    /// Applies it to the command.
+    /// Applies the environment to the command.
     pub(super) fn apply(self, command: &mut Command) {
         match self {
             Self::Own(variables) => {

@@ -27,11 +27,11 @@ pub enum ProcessError {
     /// The process ended.
     #[error("its process {death} in `{step}`{}", tail(.stderr_tail))]
     Died {
-        /// The step that it was running.
+        /// The step that the process was running.
         step: Step,
-        /// How it ended.
+        /// How the process ended.
         death: Death,
-        /// The last lines of its standard error.
+        /// The last lines of the process's standard error.
         stderr_tail: String,
     },
     /// The process did not answer in time, and was killed.
@@ -44,7 +44,7 @@ pub enum ProcessError {
         /// The last lines of its standard error.
         stderr_tail: String,
     },
-    /// Its manifest requires a cgroup, and there is none.
+    /// The manifest requires a cgroup, and there is none.
     #[error("it must have a cgroup (`cgroup = \"required\"` in `[limits]`): {0}")]
     NoCgroup(#[from] CgroupError),
     /// The shim rejected the request.

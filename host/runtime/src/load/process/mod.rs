@@ -1,10 +1,11 @@
-//! An artifact in a child process, the shim: the same program loads it there with the same code, and calls go over
-//! lanes.
+//! An artifact in a child process, the shim. The shim is this same program: it loads the artifact with the same code as
+//! the host, and calls go over lanes.
 //!
-//! `child.rs` is the process, `life.rs` its end; `lanes.rs` has the connections for calls; `instance.rs` is the
-//! plugin in it, with the same steps of life as one in this process; `faces.rs` is what handles call, and
-//! `deadline.rs` limits how long they wait. `environment.rs` makes its environment. `trial.rs` does all of this
-//! with a process that is thrown away. `bounds.rs` and `cgroup.rs` limit it, `usage.rs` measures what it uses.
+//! `child.rs` is the process, and `life.rs` is its end. `lanes.rs` has the connections for calls. `instance.rs` is the
+//! plugin in the process, with the same lifecycle steps as a plugin in this process. `faces.rs` has the interfaces that
+//! handles call, and `deadline.rs` limits how long they wait. `environment.rs` makes the environment of the process.
+//! `bounds.rs` and `cgroup.rs` limit the process, and `usage.rs` measures what it uses. `trial.rs` runs a trial in a
+//! process that is thrown away.
 //!
 //! **Architecture Invariant:** no child outlives the host, and no dead child is called. A call in flight gets the
 //! reason at once, because its lane closes at the end of the process.

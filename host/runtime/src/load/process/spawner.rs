@@ -1,5 +1,5 @@
-//! The thread that starts all children. The kernel sends the parent-death signal when the thread ends that started
-//! the child, so this thread must not end before the host does.
+//! The thread that starts all children. The kernel sends the parent-death signal to a child when the thread that
+//! started it ends. So this thread must not end before the host does.
 
 use parking_lot::Mutex;
 use std::{

@@ -17,10 +17,10 @@ pub enum TrialError {
     /// The process ended, or no instance was created in it.
     #[error("in the trial, {0}")]
     Process(#[from] ProcessError),
-    /// A step of the plugin's life failed.
+    /// A lifecycle step failed.
     #[error("in the trial, {0}")]
     Lifecycle(#[from] LifecycleError),
-    /// Its health check failed.
+    /// The health check of the version failed.
     #[error("the health check failed in the trial: {0}")]
     Unwell(String),
 }
@@ -30,7 +30,7 @@ replug_model::readable::readable!(TrialError);
 /// The result of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrialReport {
-    /// Whether a panic in it unwinds. Otherwise, a panic ends the process.
+    /// Whether a panic in the plugin unwinds. Otherwise, a panic ends the process.
     pub panic_unwinds: bool,
 }
 
@@ -63,7 +63,7 @@ pub fn try_out(start: Start<'_>, birth: Birth, state: Option<SavedBy>) -> Result
         return Err(TrialError::Unwell(message));
     }
     let tried = TrialReport { panic_unwinds: instance.panic_unwinds() };
-    // Whatever the drop of the instance does: only its success counts.
+    // The drop is a part of the trial: the version fails if the drop does.
     instance.destroy()?;
     Ok(tried)
 }

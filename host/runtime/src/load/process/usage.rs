@@ -7,15 +7,16 @@ use std::{fs, path::Path};
 /// What a plugin's process uses at one moment. Processes that it has started count only in `processes`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProcessUsage {
-    /// CPU time since it began, of all its threads, in seconds.
+    /// CPU time of all threads since the process began, in seconds.
     pub cpu_seconds: f64,
     /// Resident memory, including pages of mapped files, in bytes.
     pub resident_bytes: u64,
     /// Open descriptors; `None` if they cannot be read.
     pub open_files: Option<u64>,
-    /// The number of its threads.
+    /// The number of threads.
     pub threads: u64,
-    /// The number of processes: it and those that it has started; `None` without a cgroup, which counts them.
+    /// The number of processes, including those that the process has started; `None` without a cgroup, which counts
+    /// them.
     pub processes: Option<u64>,
 }
 

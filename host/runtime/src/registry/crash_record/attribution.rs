@@ -9,8 +9,8 @@ use super::{
 use crate::registry::mark::{Doing, Mark, MarkContents};
 use std::path::Path;
 
-/// The plugins that may have ended the process: the one whose thread did, if that is known; otherwise all that were
-/// running code.
+/// The plugins that may have ended the process. If it is known which plugin's thread did, only that one; otherwise all
+/// that were running code.
 pub(super) fn suspects(run_dir: &Path, record: &[u8], fault: &Fault) -> Vec<Suspect> {
     if matches!(fault.kind, Kind::Raised | Kind::Exit | Kind::Left) {
         if let Some(contents) = Mark(fault.mark).read() {

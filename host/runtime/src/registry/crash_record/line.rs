@@ -2,7 +2,7 @@
 
 use super::{layout::Fault, notes::Note};
 
-/// That line, if an address is in the library of this plugin and the artifact is known.
+/// The line at which the process ended, if an address is in the library of this plugin and the artifact is known.
 #[cfg(feature = "lines")]
 pub(super) fn line(note: &Note, fault: &Fault) -> Option<String> {
     use super::layout::Kind;

@@ -21,20 +21,20 @@ pub(crate) struct Note {
     pub plugin: PluginId,
     /// The number of the generation.
     pub generation: Generation,
-    /// Its artifact.
+    /// The artifact.
     pub digest: Digest,
-    /// Its interfaces, in the order of `export!`; empty before the library is open.
+    /// The plugin's interfaces, in the order of `export!`; empty before the library is open.
     pub interfaces: Vec<NotedInterface>,
-    /// The addresses of the library, once it is open.
+    /// The addresses of the library, once the library is open.
     pub mapped: Option<Range<u64>>,
-    /// The sources of its instructions; `None` if a path is not UTF-8.
+    /// Where the library's instructions come from; `None` if a path is not UTF-8.
     pub origin: Option<Origin>,
 }
 
 /// The artifact in which to look up instructions, and the folder of its sources.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
-    /// Its file in the store.
+    /// The artifact's file in the store.
     pub(super) file: String,
     /// The digest of that file.
     pub(super) content: Digest,
@@ -43,7 +43,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// For an artifact of the plugin in this folder, given by its file in the store and the digest of that.
+    /// The origin of an artifact: its file in the store, the digest of that file, and the plugin's folder.
     pub fn of(file: &Path, content: Digest, root: &Path) -> Option<Self> {
         let (file, root) = (file.to_str()?.to_owned(), root.to_str()?.to_owned());
         Some(Self { file, content, root })
@@ -55,7 +55,7 @@ impl Origin {
 pub(crate) struct NotedInterface {
     /// The trait's name.
     pub name: String,
-    /// In the order of the trait.
+    /// The names of the methods, in the order of the trait.
     pub methods: Vec<String>,
 }
 

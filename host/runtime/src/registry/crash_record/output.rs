@@ -1,8 +1,8 @@
 //! Saves output on the standard error that the program reads itself, when the process ends.
 //!
-//! A program may replace its descriptor 2 by a pipe, to learn what plugins write to it. Then it is the only reader
-//! of that pipe. The last messages of the standard library and the C library would be lost in the pipe when they
-//! end the process: that a stack has overflowed, or the reason of an abort.
+//! A program may replace its descriptor 2 by a pipe, to learn what plugins write to it. Then the program is the only
+//! reader of that pipe. When the standard library or the C library ends the process, its last message would be lost in
+//! the pipe: that a stack has overflowed, or the reason of an abort.
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -25,8 +25,8 @@ static ORIGINAL: AtomicI32 = AtomicI32::new(NONE);
 /// Whether data was read from the pipe that has not yet been written.
 static UNDERWAY: AtomicBool = AtomicBool::new(false);
 
-/// How many milliseconds the end of the process waits for that: on a busy machine, the reader may have to wait for
-/// a CPU.
+/// How many milliseconds the end of the process waits until that data is written: on a busy machine, the reader may
+/// have to wait for a CPU.
 const PATIENCE: u32 = 2000;
 
 /// Reads a pipe that replaces descriptor 2 until its end, and writes everything to the original target of
@@ -39,7 +39,7 @@ const PATIENCE: u32 = 2000;
 /// If the pipe cannot be read.
 pub fn pass_on(pipe: PipeReader, original: File, mut each: impl FnMut(&[u8])) -> io::Result<()> {
     ioctl_fionbio(&pipe, true)?;
-    // A signal may come at any time, so neither is closed any more.
+    // A signal may come at any time, and its handler uses both descriptors, so they are never closed.
     let (pipe, original): (&PipeReader, &File) = (Box::leak(Box::new(pipe)), Box::leak(Box::new(original)));
     ORIGINAL.store(original.as_raw_fd(), Ordering::Release);
     PIPE.store(pipe.as_raw_fd(), Ordering::Release);

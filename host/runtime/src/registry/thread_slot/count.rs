@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub(in crate::registry) struct Count {
-    /// The calls that returned. Separate from the others, so that no counter is ever seen to decrease.
+    /// The calls that returned. They are counted separately, so that no reader sees a counter decrease.
     returned: AtomicU64,
     /// The calls that failed, in the order of [`Failure::ALL`].
     failures: [AtomicU64; 5],
@@ -35,7 +35,7 @@ impl Count {
         note(&self.returned, one_in)
     }
 
-    /// The same for a call that failed.
+    /// Counts one call that failed, as [`Count::note_return`] counts one that returned.
     #[cold]
     pub(in crate::registry) fn note_failure(&self, why: Failure, one_in: OneIn) -> bool {
         note(&self.failures[why as usize], one_in)

@@ -1,4 +1,4 @@
-//! What all threads are running, as another thread sees it.
+//! The calls that all threads are inside, as another thread sees them.
 
 use super::{COLUMNS_PER_CHUNK, MAX_DEPTH, THREAD_SLOTS, Tid};
 use crate::registry::mark::Mark;
