@@ -1,6 +1,7 @@
-//! A call of a method and its answer on a lane: a few bytes, followed by the data of the caller or of the plugin.
+//! The encoding of a call of a method and of its answer on a lane: a few bytes, followed by the caller's arguments or
+//! the plugin's result.
 //!
-//! Arguments and results are neither interpreted nor copied into an outer message.
+//! This module neither interprets arguments and results nor copies them into an outer message.
 
 use super::WireError;
 use replug_api::abi::Encoding;
@@ -8,12 +9,12 @@ use replug_api::abi::Encoding;
 /// Interface, method and encoding.
 const CALL_HEAD: usize = 7;
 
-/// A call of a method, with arguments in their encoding.
+/// A call of a method, with encoded arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call<'a> {
-    /// Which of the plugin's interfaces, by its position in [`Loaded::interfaces`](super::Loaded::interfaces).
+    /// The index of the interface in [`Loaded::interfaces`](super::Loaded::interfaces).
     pub interface: u16,
-    /// Which method of it, by its position in the description.
+    /// The index of the method in the interface's description.
     pub method: u32,
     /// The encoding of the arguments and of the result.
     pub encoding: Encoding,
@@ -38,7 +39,7 @@ impl<'a> Call<'a> {
     ///
     /// # Errors
     ///
-    /// * [`WireError::Garbled`] if it is too short, or its encoding is unknown.
+    /// * [`WireError::Garbled`] if the payload is too short, or names an unknown encoding.
     pub fn decode(payload: &'a [u8]) -> Result<Self, WireError> {
         let garbled = |reason: String| WireError::Garbled { what: "a call", reason };
         let short = || garbled(format!("{} bytes are too few", payload.len()));
@@ -58,13 +59,13 @@ impl<'a> Call<'a> {
 /// The outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer<'a> {
-    /// The method returned, in the encoding of the call.
+    /// The method returned this value, in the encoding of the call.
     Returned(&'a [u8]),
-    /// The method returned an error of its own, in the encoding of the call.
+    /// The method returned this error of its own, in the encoding of the call.
     Refused(&'a [u8]),
-    /// The arguments do not fit the method.
+    /// The arguments do not fit the method; the text is the reason.
     BadArguments(&'a str),
-    /// The result could not be written, or is too large for the wire.
+    /// The result could not be encoded, or is too large for a frame; the text is the reason.
     BadResult(&'a str),
     /// The method panicked, and the panic was caught.
     Panicked {
@@ -75,14 +76,14 @@ pub enum Answer<'a> {
     },
     /// The instance has no such interface or method.
     NoSuchMethod,
-    /// There is no instance: it was not created yet, or was dropped.
+    /// The plugin has no instance: none was created yet, or it was dropped.
     NotRunning,
     /// The shim itself failed; the text says how.
     Broken(&'a str),
 }
 
 impl<'a> Answer<'a> {
-    /// The first byte, and the rest.
+    /// Encodes the answer: its first byte, and the rest.
     pub fn encode(&self) -> (u8, AnswerBody<'a>) {
         match *self {
             Self::Returned(bytes) => (0, AnswerBody::Plain(bytes)),
@@ -101,7 +102,7 @@ impl<'a> Answer<'a> {
     ///
     /// # Errors
     ///
-    /// * [`WireError::Garbled`] if it is empty, its outcome is unknown, or a text is not UTF-8.
+    /// * [`WireError::Garbled`] if the payload is empty, its outcome is unknown, or a text is not UTF-8.
     pub fn decode(payload: &'a [u8]) -> Result<Self, WireError> {
         let garbled = |reason: String| WireError::Garbled { what: "an answer", reason };
         let (outcome, rest) = payload.split_first().ok_or_else(|| garbled("it is empty".into()))?;
@@ -126,9 +127,9 @@ impl<'a> Answer<'a> {
 
 /// The part of an answer after its first byte.
 pub enum AnswerBody<'a> {
-    /// Unchanged.
+    /// Bytes that are sent as they are.
     Plain(&'a [u8]),
-    /// Made of several texts.
+    /// A text that was made of several texts.
     Joined(String),
 }
 

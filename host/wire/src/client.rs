@@ -1,7 +1,7 @@
 //! The host's end: sends requests over the control connection, orders over the service connection and calls over lanes,
 //! and reads the plugin's reports.
 //!
-//! Nothing here sets a deadline: the owner of a stream may set one.
+//! This module sets no deadline by itself. The owner of a connection may set one on its stream.
 
 use super::{
     Answer, Call, Channel, Create, Failure, Giving, Health, Hello, Kind, LaneId, Level, Load, Loaded, Order,
@@ -16,7 +16,7 @@ use std::{
 /// Why a request failed.
 #[derive(thiserror::Error)]
 pub enum ControlError {
-    /// The connection to the shim failed: the shim must be ended.
+    /// The connection to the shim failed. The owner must end the shim.
     #[error(transparent)]
     Wire(#[from] WireError),
     /// The shim or the plugin refused; both keep running.
@@ -29,11 +29,11 @@ replug_model::readable::readable!(ControlError);
 /// What a shim receives with the host's `Hello`.
 #[derive(Debug)]
 pub struct Greeting {
-    /// The end of a connection to which the shim writes what [`Reports`] reads.
+    /// The shim's end of the connection for reports. The host reads the other end with [`Reports`].
     pub events: UnixStream,
     /// The read end of a pipe: when no write end is left, the shim kills itself and the processes that it started.
     pub lifeline: OwnedFd,
-    /// The end of a connection on which it reads what [`Service`] writes.
+    /// The shim's end of the connection for orders. The host writes to the other end with [`Service`].
     pub service: UnixStream,
 }
 
@@ -49,8 +49,8 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// * [`WireError::OtherProtocol`] if its version differs
-    /// * [`WireError`] if it is not a shim, or has ended
+    /// * [`WireError::OtherProtocol`] if the shim's version differs
+    /// * [`WireError`] if the process is not a shim, or has ended
     pub fn greet(stream: impl Into<Timed>, greeting: Greeting) -> Result<Self, WireError> {
         let mut channel = Channel::new(Giving::new(stream));
         let Greeting { events, lifeline, service } = greeting;
@@ -160,7 +160,7 @@ impl Control {
         self.order(&Request::Destroy)
     }
 
-    /// Asks the shim to end by itself. The process that started it waits for that.
+    /// Asks the shim to end by itself. The process that started the shim has to wait for its end.
     ///
     /// # Errors
     ///
@@ -193,9 +193,9 @@ fn refused<T>(request: &'static str, reply: Reply) -> Result<T, ControlError> {
     }
 }
 
-/// The service connection to a shim: orders over it are executed at once, and not answered.
+/// The service connection to a shim. The shim executes orders on this connection at once, and does not answer them.
 ///
-/// So opening a lane or cancelling a call waits neither for a lifecycle step of the plugin nor for the shim.
+/// So the host can open a lane or cancel a call without waiting for a lifecycle step of the plugin.
 #[derive(Debug)]
 pub struct Service {
     channel: Channel<Giving>,
@@ -203,7 +203,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Over the connection whose other end was sent with the [`Greeting`].
+    /// Uses `stream`, whose other end was sent with the [`Greeting`].
     pub fn new(stream: impl Into<Timed>) -> Self {
         Self { channel: Channel::new(Giving::new(stream)), lanes: 0 }
     }
@@ -213,7 +213,7 @@ impl Service {
         self.channel.stream_mut().stream_mut().until(Some(until));
     }
 
-    /// Opens one more lane. Calls may be written to it at once.
+    /// Opens one more lane. The caller may write calls to the returned stream at once.
     ///
     /// # Errors
     ///
@@ -251,7 +251,7 @@ impl Service {
     }
 }
 
-/// A connection for calls, one at a time. The calling thread owns it during the call.
+/// A connection that carries one call at a time. The calling thread owns the lane during the call.
 #[derive(Debug)]
 pub struct Lane<S> {
     channel: Channel<S>,
@@ -261,32 +261,32 @@ pub struct Lane<S> {
 }
 
 impl<S> Lane<S> {
-    /// Over a stream whose other end is served.
+    /// Uses `stream`, at whose other end a shim serves calls.
     pub fn new(stream: S) -> Self {
         Self { channel: Channel::new(stream), last: RequestId::default(), awaits: false }
     }
 
-    /// The stream, to set a deadline.
+    /// The stream of the lane.
     pub fn stream(&self) -> &S {
         self.channel.stream()
     }
 
-    /// The stream. Only the lane may write to it or read from it.
+    /// The stream, to set a deadline. Only the lane may write to it or read from it.
     pub fn stream_mut(&mut self) -> &mut S {
         self.channel.stream_mut()
     }
 
-    /// Frees the memory of a very large answer, when no call is on the lane.
+    /// Frees the memory of a very large answer. There must be no call on the lane.
     pub fn lay_aside(&mut self) {
         self.channel.lay_aside();
     }
 
-    /// The bytes of memory that it uses.
+    /// The bytes of memory that the lane uses.
     pub fn memory(&self) -> usize {
         self.channel.memory()
     }
 
-    /// The call that is not answered yet. Without one, a call that failed never reached the plugin.
+    /// The call that is not answered yet. If a call has failed and this is none, the plugin has not begun the call.
     pub fn awaited(&self) -> Option<RequestId> {
         self.awaits.then_some(self.last)
     }
@@ -297,7 +297,7 @@ impl<S: Read + Write> Lane<S> {
     ///
     /// # Errors
     ///
-    /// * [`WireError::TooLarge`] if the arguments are: nothing was sent, and the lane is still usable.
+    /// * [`WireError::TooLarge`] if the arguments are too large: nothing was sent, and the lane is still usable.
     /// * [`WireError::TimedOut`] with an [awaited](Lane::awaited) answer: [`Lane::late_answer`] may still get it.
     /// * [`WireError::Unread`]: no answer is awaited, because the shim has not read the call.
     /// * [`WireError`]: the lane must be closed.
@@ -313,7 +313,7 @@ impl<S: Read + Write> Lane<S> {
     ///
     /// # Errors
     ///
-    /// * [`WireError::TimedOut`]: the answer may be waited for again.
+    /// * [`WireError::TimedOut`]: the caller may wait for the answer again.
     /// * [`WireError`]: the lane must be closed.
     pub fn late_answer(&mut self) -> Result<Answer<'_>, WireError> {
         self.answer()
@@ -339,7 +339,7 @@ impl<S: Read> Reports<S> {
     /// The maximum bytes of a report.
     pub const MAX_FRAME: u32 = 2 << 20;
 
-    /// From the host's end of the connection.
+    /// Reads from `stream`, the host's end of the connection.
     pub fn new(stream: S) -> Self {
         Self { channel: Channel::with_max_frame(stream, Self::MAX_FRAME) }
     }
@@ -348,7 +348,7 @@ impl<S: Read> Reports<S> {
     ///
     /// # Errors
     ///
-    /// * [`WireError`] for anything but a report: nothing more can be read.
+    /// * [`WireError`] if the received frame is not a report. Nothing more can be read.
     pub fn next_blocking(&mut self) -> Result<Option<Report>, WireError> {
         let frame = match self.channel.receive() {
             Ok(frame) => frame,

@@ -1,6 +1,7 @@
-//! Streams that pass file descriptors: the host gives, the shim takes.
+//! Streams that pass file descriptors: the host sends descriptors, and the shim receives them.
 //!
-//! They are two types because the host must accept no descriptor: data from a shim may come from its plugin.
+//! The two ends have different types, because the host must accept no descriptor: data from a shim may come from the
+//! plugin in it.
 
 use super::Timed;
 use rustix::net::{
@@ -28,7 +29,7 @@ pub struct Giving {
 }
 
 impl Giving {
-    /// From this end of a connection.
+    /// Uses `stream` as the host's end of a connection.
     pub fn new(stream: impl Into<Timed>) -> Self {
         Self { stream: stream.into(), outgoing: Vec::new() }
     }
@@ -68,7 +69,8 @@ impl Write for Giving {
             .writing()
             .and_then(|stream| Ok(sendmsg(stream, slices, &mut ancillary, SendFlags::NOSIGNAL)?));
         if !written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
-            // A frame that failed to be sent is not sent again, and the next one must not carry its descriptors.
+            // After an error, the frame is not sent again, and the next frame must not carry the descriptors of this
+            // one.
             self.outgoing.clear();
         }
         written
@@ -87,14 +89,14 @@ pub struct Taking {
 }
 
 impl Taking {
-    /// From this end of a connection.
+    /// Uses `stream` as the shim's end of a connection.
     pub fn new(stream: UnixStream) -> Self {
         Self { stream, incoming: VecDeque::new() }
     }
 
-    /// The oldest received descriptor that was not taken yet.
+    /// Removes and returns the oldest received descriptor.
     ///
-    /// The kernel delivers it with the first byte of its frame, or before.
+    /// The kernel delivers a descriptor with the first byte of its frame, or before.
     pub fn take(&mut self) -> Option<OwnedFd> {
         self.incoming.pop_front()
     }
@@ -105,7 +107,7 @@ impl Read for Taking {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut slices = [IoSliceMut::new(buffer)];
-        // Processes that the plugin starts must not inherit them.
+        // Processes that the plugin starts must not inherit the descriptors.
         let received = recvmsg(&self.stream, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
         for message in ancillary.drain() {
             if let RecvAncillaryMessage::ScmRights(descriptors) = message {

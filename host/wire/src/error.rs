@@ -3,9 +3,10 @@
 use super::{Kind, PROTOCOL, RequestId};
 use std::io;
 
-/// The connection cannot be used any more: its stream is out of sync and must be closed.
+/// An error of a connection. After it, the connection is out of sync and must be closed.
 ///
-/// [`WireError::TooLarge`] on sending is the exception: nothing was sent.
+/// There are two exceptions. After a [`WireError::TooLarge`] on sending, nothing was sent. After a
+/// [`WireError::TimedOut`] on receiving, the caller may continue to receive.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
@@ -24,7 +25,7 @@ pub enum WireError {
     /// A frame is longer than this end allows.
     #[error("a frame of {len} bytes exceeds the limit of {max} bytes; pass less at once")]
     TooLarge {
-        /// The length of its rest.
+        /// The length of the frame without its length field.
         len: u64,
         /// The limit.
         max: u32,
@@ -32,7 +33,7 @@ pub enum WireError {
     /// A frame's length is shorter than its header.
     #[error("a frame has a length of {len} bytes, less than its header; this is not a replug stream")]
     TooShort {
-        /// Its length.
+        /// The value of the length field.
         len: u32,
     },
     /// A frame of an unknown kind.
@@ -81,9 +82,9 @@ pub enum WireError {
         "the peer uses version {theirs} of the protocol (replug-api {api}), this process version {PROTOCOL}; run both from the same build"
     )]
     OtherProtocol {
-        /// Its version.
+        /// The peer's version of the protocol.
         theirs: u32,
-        /// Its version of `replug-api`.
+        /// The peer's version of `replug-api`.
         api: String,
     },
     /// A message arrived without its descriptor.

@@ -14,7 +14,7 @@ pub const MAX_FRAME: u32 = 256 << 20;
 
 /// Length, kind and id.
 const HEADER: usize = 13;
-/// The part of the length besides the payload: kind and id.
+/// The bytes that a frame's length field counts in addition to the payload: kind and id.
 const COUNTED: usize = HEADER - 4;
 /// The size of one read; a frame that fits in it is not copied.
 const WINDOW: usize = 8 << 10;
@@ -29,11 +29,11 @@ pub enum Kind {
     Hello = 1,
     /// A [`Request`](super::Request) of the host's.
     Request = 2,
-    /// The [`Reply`](super::Reply) to it.
+    /// The [`Reply`](super::Reply) to a request.
     Reply = 3,
     /// A [`Call`](super::Call) on a lane.
     Call = 4,
-    /// The [`Answer`](super::Answer) to it.
+    /// The [`Answer`](super::Answer) to a call.
     Answer = 5,
     /// A [`Report`](super::Report) of the shim's.
     Report = 6,
@@ -62,7 +62,7 @@ impl Kind {
 pub struct RequestId(pub u64);
 
 impl RequestId {
-    /// The next one.
+    /// The number of the next request.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.wrapping_add(1))
@@ -75,23 +75,23 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// One frame, in the channel's memory until the next one is received.
+/// One received frame. Its payload is in the channel's memory until the channel receives the next frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// Its kind.
+    /// The kind of the frame.
     pub kind: Kind,
-    /// The request that it belongs to.
+    /// The number of the request that the frame belongs to.
     pub id: RequestId,
-    /// The rest.
+    /// The bytes after kind and number.
     pub payload: &'a [u8],
 }
 
 impl<'a> Frame<'a> {
-    /// The payload, if the frame is of that kind.
+    /// The payload, if the frame is of the kind `wanted`.
     ///
     /// # Errors
     ///
-    /// * [`WireError::UnexpectedKind`] if it has another kind.
+    /// * [`WireError::UnexpectedKind`] if the frame is of another kind.
     pub fn of_kind(self, wanted: Kind) -> Result<&'a [u8], WireError> {
         if self.kind == wanted {
             Ok(self.payload)
@@ -100,7 +100,7 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// The payload of a reply to that request.
+    /// The payload, if the frame is of the kind `wanted` and answers the request `asked`.
     ///
     /// # Errors
     ///
@@ -111,7 +111,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// A stream of bytes that carries frames in both directions. Belongs to one thread at a time.
+/// A stream of bytes that carries frames in both directions.
 pub struct Channel<S> {
     stream: S,
     max_frame: u32,
@@ -130,7 +130,7 @@ pub struct Channel<S> {
 struct Begun {
     kind: Kind,
     id: RequestId,
-    /// Of the payload.
+    /// The length of the payload.
     len: usize,
 }
 
@@ -146,31 +146,31 @@ impl<S> Channel<S> {
         Self::with_max_frame(stream, MAX_FRAME)
     }
 
-    /// A channel whose frames are at most that many bytes long, without their length field.
+    /// A channel whose frames are at most `max_frame` bytes long. The length field does not count.
     pub fn with_max_frame(stream: S, max_frame: u32) -> Self {
         let window = vec![0; WINDOW].into_boxed_slice();
         Self { stream, max_frame, window, start: 0, end: 0, large: Vec::new(), begun: None }
     }
 
-    /// The stream, to set a deadline.
+    /// The stream of the channel.
     pub fn stream(&self) -> &S {
         &self.stream
     }
 
-    /// The stream. Only the channel may write to it or read from it.
+    /// The stream, to set a deadline. Only the channel may write to it or read from it.
     pub fn stream_mut(&mut self) -> &mut S {
         &mut self.stream
     }
 
-    /// Frees the memory of a very large frame. The owner of an idle channel calls this: otherwise it happens when the
-    /// next frame is awaited.
+    /// Frees the memory of a very large frame. The owner of an idle channel calls this method. Otherwise, the channel
+    /// frees the memory when it next waits for a frame.
     pub fn lay_aside(&mut self) {
         if self.large.capacity() > KEPT {
             self.large = Vec::new();
         }
     }
 
-    /// The bytes of memory that it uses.
+    /// The bytes of memory that the channel uses.
     pub fn memory(&self) -> usize {
         self.window.len() + self.large.capacity()
     }
@@ -213,8 +213,9 @@ impl<S: Read> Channel<S> {
     /// # Errors
     ///
     /// * [`WireError::Closed`] between two frames, [`WireError::Truncated`] within one, [`WireError::Unread`]
-    /// * [`WireError::TooLarge`], [`WireError::TooShort`], [`WireError::UnknownKind`]: it is not a frame
-    /// * [`WireError::TimedOut`]: the received bytes are kept, and the next call continues from there
+    /// * [`WireError::TooLarge`], [`WireError::TooShort`], [`WireError::UnknownKind`]: the received bytes are not a
+    /// frame
+    /// * [`WireError::TimedOut`]: the received bytes are kept, and the next call of this method reads the rest
     /// * [`WireError::Io`]
     pub fn receive(&mut self) -> Result<Frame<'_>, WireError> {
         let begun = match self.begun {
@@ -267,7 +268,7 @@ impl<S: Read> Channel<S> {
     /// Reads the missing part of a payload that does not fit in the window.
     fn rest_of_large(&mut self, len: usize) -> Result<(), WireError> {
         let rest = (len - self.large.len()) as u64;
-        // Grows as bytes arrive, and keeps them if the stream fails.
+        // The vector grows as bytes arrive. If the stream fails, the vector keeps the bytes that have arrived.
         self.stream.by_ref().take(rest).read_to_end(&mut self.large)?;
         match len - self.large.len() {
             0 => Ok(()),

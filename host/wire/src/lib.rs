@@ -1,17 +1,17 @@
-//! The protocol between a replug host and the child process that runs a plugin for it, without either process.
+//! The protocol between a replug host and the child process that runs a plugin. This crate starts neither process.
 //!
 //! What this crate promises:
 //!
-//! * **No input is trusted.** A length is checked before it is used, memory grows with the received bytes
-//!   and not with the announced ones, and every error is a value: the peer may be a malfunctioning plugin.
-//! * It opens and starts nothing: it works on streams and descriptors that it is given.
-//! * A silent peer is abandoned at the deadline, if there is one.
+//! * **No input is trusted.** The peer may be a malfunctioning plugin. The crate checks a length before it uses it.
+//!   Memory grows with the received bytes and not with the announced length. Every error is a value.
+//! * The crate opens no file and starts no process: it works on streams and descriptors of its callers.
+//! * If a deadline is set, the crate stops waiting for a silent peer at the deadline.
 //!
 //! Of the host's crates it imports only `replug-model`: it knows nothing about configuration, builds or loading.
 //! `docs/PROTOCOL.md` describes the whole protocol for readers who do not read Rust; `fuzz/` searches for bytes that
 //! break this crate.
 //!
-//! | module | content |
+//! | file in `host/wire/src` | content |
 //! |---|---|
 //! | `frame.rs` | [`Channel`]: frames over any stream |
 //! | `timed.rs` | [`Timed`]: a stream with a deadline |

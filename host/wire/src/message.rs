@@ -1,7 +1,7 @@
 //! The messages between host and shim, except calls: encoded as postcard, one message per frame.
 //!
-//! A new field or variant needs a new [`PROTOCOL`](super::PROTOCOL), with one exception: [`Hello`] keeps its form for
-//! ever, so that two different versions can at least report the difference.
+//! A new field or variant needs a new [`PROTOCOL`](super::PROTOCOL). The exception is [`Hello`]: its form never
+//! changes, so that two different versions can at least report the difference.
 
 use super::{Limits, RequestId, WireError};
 use replug_model::{
@@ -22,7 +22,7 @@ pub struct Hello {
 }
 
 impl Hello {
-    /// The `Hello` of this end.
+    /// The `Hello` that this process sends.
     pub fn own() -> Self {
         Self { protocol: super::PROTOCOL, api: env!("CARGO_PKG_VERSION").into() }
     }
@@ -75,7 +75,7 @@ pub enum Request {
 }
 
 impl Request {
-    /// Its name in messages.
+    /// The name of the request in messages.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Load(_) => "load",
@@ -97,7 +97,8 @@ impl Request {
 pub enum Order {
     /// Serves calls on the connection whose descriptor is sent along.
     OpenLane(LaneId),
-    /// Signals to the call that its caller no longer waits. Ignored if the call or the lane has ended.
+    /// Signals to the call that its caller no longer waits. The shim ignores the order if the call or the lane has
+    /// ended.
     Cancel {
         /// The lane of the call.
         lane: LaneId,
@@ -116,11 +117,12 @@ pub struct LaneId(pub u64);
 /// Which library to open, and with which limits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Load {
-    /// A private copy of the artifact. Opened by this name, so that debuggers and backtraces find it.
+    /// The path of a private copy of the artifact. The shim opens the copy by this path, so that debuggers and
+    /// backtraces find the file.
     pub path: PathBuf,
-    /// The shared standard library that it links, if any.
+    /// The shared standard library that the artifact links, if any.
     pub shared_std: Option<PathBuf>,
-    /// What the process may use, from before any code of the plugin runs.
+    /// The limits of the process. They apply before any code of the plugin runs.
     pub limits: Limits,
 }
 
@@ -146,7 +148,7 @@ pub struct Create {
 #[serde(transparent)]
 pub struct Level(pub u8);
 
-/// The saved state of a plugin. Encoded as bytes.
+/// The saved state of a plugin. serde encodes it as bytes, and not as a list of numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State(pub Vec<u8>);
 
@@ -173,7 +175,7 @@ pub enum Reply {
     Health(Health),
     /// The saved state of the plugin.
     Saved(State),
-    /// Failure. Everything is unchanged.
+    /// The request failed, and changed nothing.
     Failed(Failure),
 }
 
@@ -186,13 +188,13 @@ pub struct Loaded {
     pub package: String,
     /// The plugin's package version.
     pub version: String,
-    /// Whether it has state to hand over.
+    /// Whether the plugin has state to hand over.
     pub stateful: bool,
     /// `Plugin::STATE_VERSION`
     pub state_version: u32,
-    /// Whether a panic in it unwinds. Otherwise, a panic ends the process.
+    /// Whether a panic in the plugin unwinds. Otherwise, a panic ends the process.
     pub panic_unwinds: bool,
-    /// Its interfaces, in the order of `export!`; a [`Call`](super::Call) refers to them by position.
+    /// The plugin's interfaces, in the order of `export!`; a [`Call`](super::Call) refers to them by position.
     pub interfaces: Vec<Described>,
 }
 
@@ -208,9 +210,9 @@ pub struct Described {
 /// The health of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// Whether it can do its work.
+    /// Whether the plugin can do its work.
     pub healthy: bool,
-    /// Why, for people; may be empty.
+    /// The reason, for people; may be empty.
     pub message: String,
 }
 
@@ -230,7 +232,7 @@ pub enum Failure {
     /// The library was rejected.
     #[error("{message}")]
     Load {
-        /// Why, and what to do.
+        /// The reason, and what to do.
         message: String,
     },
     /// A lifecycle step of the plugin failed.
@@ -240,9 +242,9 @@ pub enum Failure {
         step: Step,
         /// The plugin's error code; `panicked` for a panic.
         code: String,
-        /// The plugin's message; for a panic its message.
+        /// The message of the plugin's error or of the panic.
         message: String,
-        /// JSON, or empty; for a panic the location.
+        /// The details of the plugin's error as JSON, or an empty text; for a panic, its location.
         details: String,
     },
     /// The request does not fit the preceding ones.
@@ -256,7 +258,7 @@ pub enum Failure {
     /// The shim itself failed.
     #[error("the shim failed: {message}")]
     Broken {
-        /// How.
+        /// What failed.
         message: String,
     },
 }
@@ -266,22 +268,22 @@ replug_model::readable::readable!(Failure);
 /// A report of the plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
-    /// An event of its log.
+    /// An event of the plugin's log.
     Log {
-        /// From 1 for an error to 5 for a trace.
+        /// The level of the event, from 1 for an error to 5 for a trace.
         level: Level,
         /// The event's target.
         target: String,
-        /// Its message.
+        /// The event's message.
         message: String,
-        /// Its other fields, a JSON object.
+        /// The event's other fields, a JSON object.
         fields: String,
-        /// The spans around it, a JSON array.
+        /// The spans around the event, a JSON array.
         spans: String,
     },
-    /// A panic, before it unwinds.
+    /// A panic in the plugin, before it unwinds.
     Panic {
-        /// Its message.
+        /// The panic's message.
         message: String,
         /// `file:line:column`
         location: String,
@@ -296,7 +298,7 @@ impl Report {
     /// The maximum bytes of one text in a report on the wire.
     pub const MAX_TEXT: usize = 256 << 10;
 
-    /// The report with texts of at most [`Report::MAX_TEXT`] bytes, so that a plugin cannot flood the connection.
+    /// Shortens each text to at most [`Report::MAX_TEXT`] bytes, so that a report of the plugin has a bounded size.
     #[must_use]
     pub fn cut_short(mut self) -> Self {
         let cut_text = |it: &mut String| text::cut(it, Self::MAX_TEXT);
@@ -318,12 +320,12 @@ impl Report {
     }
 }
 
-/// A message that fills one frame.
+/// A message that is the payload of one frame.
 pub trait Message: Serialize + DeserializeOwned {
-    /// Its name in errors.
+    /// The name of the message in errors.
     const WHAT: &'static str;
 
-    /// Encodes it.
+    /// Encodes the message.
     ///
     /// # Errors
     ///
@@ -333,7 +335,7 @@ pub trait Message: Serialize + DeserializeOwned {
             .map_err(|error| WireError::Unwritable { what: Self::WHAT, reason: error.to_string() })
     }
 
-    /// Decodes it from all of the bytes.
+    /// Decodes a message. All bytes must belong to it.
     ///
     /// # Errors
     ///
@@ -351,7 +353,7 @@ pub trait Message: Serialize + DeserializeOwned {
 impl Message for Hello {
     const WHAT: &'static str = "a greeting";
 
-    /// Fields that a later version adds to its `Hello` are ignored, so that the version can be read.
+    /// Decodes a `Hello` and ignores trailing bytes: a later version may add fields, and its version must be readable.
     fn decode(payload: &[u8]) -> Result<Self, WireError> {
         let greeting = postcard::take_from_bytes(payload);
         greeting

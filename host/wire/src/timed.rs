@@ -1,4 +1,4 @@
-//! A connection with an absolute deadline, however slowly data is sent or received.
+//! A connection with an absolute deadline, which slow data does not extend.
 
 use std::{
     io::{self, IoSlice, Read, Write},
@@ -7,18 +7,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A connection whose reads and writes fail after a deadline, if one is set: the kernel's own timeouts start again
-/// with every byte.
+/// A connection whose reads and writes fail after a deadline, if one is set. The kernel has only timeouts, which start
+/// again with each read or write.
 #[derive(Debug)]
 pub struct Timed {
-    /// The only reference: when this is dropped, the peer sees the connection closed.
+    /// The connection. This is the only strong reference: when it is dropped, the connection is closed.
     stream: Arc<UnixStream>,
     until: Option<Instant>,
     /// Whether the stream still has an earlier timeout.
     bounded: bool,
 }
 
-/// Sets a timeout of a stream.
+/// A function that sets a timeout of a stream.
 type Set = fn(&UnixStream, Option<Duration>) -> io::Result<()>;
 
 impl From<UnixStream> for Timed {
@@ -33,17 +33,17 @@ impl Timed {
         self.until = until;
     }
 
-    /// The connection as long as it is open, for example to shut it down.
+    /// A weak reference to the connection, for example to shut it down. It does not keep the connection open.
     pub fn connection(&self) -> Weak<UnixStream> {
         Arc::downgrade(&self.stream)
     }
 
-    /// The connection, for a read with the deadline.
+    /// The connection, with the remaining time as its timeout for reads.
     fn reading(&mut self) -> io::Result<&UnixStream> {
         self.bound(UnixStream::set_read_timeout)
     }
 
-    /// The connection, for a write with the deadline.
+    /// The connection, with the remaining time as its timeout for writes.
     pub(super) fn writing(&mut self) -> io::Result<&UnixStream> {
         self.bound(UnixStream::set_write_timeout)
     }
