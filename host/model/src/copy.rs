@@ -1,4 +1,4 @@
-//! The private copies of artifacts that processes open: the files beside one.
+//! The files beside the private copy of an artifact, which a process opens.
 
 use std::path::{Path, PathBuf};
 

@@ -102,7 +102,7 @@ impl fmt::Display for Generation {
     }
 }
 
-/// The SHA-256 of an artifact; its name in the store.
+/// The SHA-256 of an artifact, which is also its name in the store.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest(pub [u8; 32]);

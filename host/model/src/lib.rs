@@ -1,6 +1,6 @@
 //! Plain data that the crates of a replug host share, in forms for people and for programs.
 //!
-//! Programs that embed a host use the crate `replug`, which re-exports what they need of this one.
+//! Programs that embed a host use the crate `replug`, which re-exports the items of this crate that they need.
 //!
 //! What this crate promises:
 //!
@@ -8,7 +8,8 @@
 //! * Emitting an event never blocks, and an event is counted before any reader gets it.
 //! * Reading durations and counters never blocks a caller.
 //!
-//! It imports no other crate of the host. So it contains only what at least two of them have to agree on.
+//! This crate imports no other crate of the host. It contains only data on which at least two of those crates have to
+//! agree.
 //!
 //! | module | content |
 //! |---|---|
@@ -18,7 +19,7 @@
 //! | [`limits`] | where a plugin runs, and what its process may use |
 //! | [`step`] | the steps of a plugin's lifecycle |
 //! | [`copy`] | the files beside the private copy of an artifact |
-//! | [`suggest`] | the nearest known name to a wrong one |
+//! | [`suggest`] | the known name that is most similar to a wrong one |
 //! | [`readable`] | errors in a form for people |
 //! | [`text`] | texts cut to a limit |
 

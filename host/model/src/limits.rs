@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Mode {
-    /// In the host's own process, unless there is a reason against it: an artifact that has crashed the host, that
-    /// would exceed the host's limits, or that a panic would end.
+    /// In the host's own process, except for artifacts that have crashed the host, that would exceed the host's limits,
+    /// or in which a panic ends the process. Such artifacts run in a process of their own.
     #[default]
     Auto,
     /// In the host's own process. An artifact that cannot run there is rejected.
@@ -28,7 +28,7 @@ impl Mode {
     }
 }
 
-/// The resource limits of a process; none if it is not set.
+/// The resource limits of a process. A limit that is none is not set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Address space: `RLIMIT_AS`. An allocation beyond it fails, which ends most programs.
@@ -37,7 +37,7 @@ pub struct Limits {
     pub cpu_seconds: Option<u64>,
     /// Open files: `RLIMIT_NOFILE`.
     pub open_files: Option<u64>,
-    /// Length of a file that it writes: `RLIMIT_FSIZE`. Ends the process with `SIGXFSZ`.
+    /// Length of a file that the process writes: `RLIMIT_FSIZE`. Ends the process with `SIGXFSZ`.
     pub file_size_bytes: Option<u64>,
     /// Processes and threads of the user in total: `RLIMIT_NPROC`. Root is exempt.
     pub processes: Option<u64>,
@@ -74,26 +74,27 @@ impl LimitsSpec {
 /// Whether a process of its own gets a cgroup of its own: the key `limits.cgroup`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CgroupUse {
-    /// No.
+    /// The process gets no cgroup.
     Off,
-    /// If the host's own is delegated to it; otherwise the missing limits are reported.
+    /// The process gets a cgroup if the host's own cgroup is delegated to the host. Otherwise, the missing limits are
+    /// reported.
     #[default]
     Preferred,
-    /// Yes; without one the plugin does not start.
+    /// The process gets a cgroup. If it cannot get one, the plugin does not start.
     Required,
 }
 
 /// One variable of a process's environment: an item of the key `process.env`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EnvVar {
-    /// The host's own variable of that name, if it has one.
+    /// The host's own variable with this name, if it has one.
     Pass(String),
-    /// A variable of that name with that value.
+    /// A variable with this name and this value.
     Set(String, String),
 }
 
 impl EnvVar {
-    /// Its name.
+    /// The name of the variable.
     pub fn name(&self) -> &str {
         match self {
             Self::Pass(name) | Self::Set(name, _) => name,

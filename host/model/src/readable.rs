@@ -1,8 +1,9 @@
-//! Errors in a form for people, also as `Debug`, which is what `main` prints for an error that it returns.
+//! Errors in a form for people. This form is also their `Debug`, which is printed for an error that `main` returns.
 
 use std::{error::Error, fmt};
 
-/// Makes an error's `Debug` print its `Display` and the causes that are missing there: `readable!(ErrorType);`.
+/// Makes an error's `Debug` print the error's `Display`, and those causes that the `Display` does not mention:
+/// `readable!(ErrorType);`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __readable {
@@ -16,7 +17,7 @@ macro_rules! __readable {
 }
 pub use __readable as readable;
 
-/// Writes an error and its causes, each unless the text so far contains it.
+/// Writes an error and its causes. Omits a cause that the text before it already contains.
 pub fn write(error: &dyn Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut text = error.to_string();
     f.write_str(&text)?;

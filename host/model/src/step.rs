@@ -5,7 +5,8 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A step of a plugin's lifecycle, from the start of its process or the load of its library to the drop of its instance.
+/// A step of a plugin's lifecycle, from the start of its process or the load of its library to the drop of its
+/// instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
@@ -49,7 +50,7 @@ impl Step {
         Self::Hello,
     ];
 
-    /// Its name in errors and events.
+    /// The name of the step in errors and events.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Load => "load",

@@ -1,4 +1,4 @@
-//! The nearest known name to a wrong one, for messages.
+//! The known name that is most similar to a wrong one, for messages.
 
 /// The text after an unknown name: `; did you mean ...?`, or the known names.
 pub fn among<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {

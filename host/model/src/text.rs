@@ -1,12 +1,12 @@
-//! Texts of any length, kept to a bound.
+//! Functions that shorten texts to a maximum length.
 
 use std::collections::VecDeque;
 
-/// Cuts a text that is longer than this many bytes, between two letters, and appends how much is missing.
+/// Cuts a text that is longer than `most` bytes between two characters, and appends how many bytes are missing.
 pub fn cut(text: &mut String, most: usize) {
     if text.len() > most {
         let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        // Another text: to shorten this one would keep its memory.
+        // The result is a new text, because a shortened text would keep its memory.
         *text = format!("{}... ({} bytes cut)", &text[..end], text.len() - end);
     }
 }
@@ -20,13 +20,13 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// None yet, and never more than so many, each of so many bytes.
+    /// An empty tail for at most `most` lines of at most `most_bytes` bytes each.
     #[must_use]
     pub fn of(most: usize, most_bytes: usize) -> Self {
         Self { lines: VecDeque::new(), most, most_bytes }
     }
 
-    /// Appends a line, cut to its bound; the first is dropped if there are too many.
+    /// Appends a line, and cuts it to the maximum length. If there are too many lines, the first one is dropped.
     pub fn push(&mut self, line: &str) {
         let mut line = line.to_owned();
         cut(&mut line, self.most_bytes);

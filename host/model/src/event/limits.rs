@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// The limits of a plugin's process, and those that are not in force although they were requested.
+/// The limits of a plugin's process that are in force, and the requested limits that are not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitsInForce {
     /// The limits, as read back from the kernel; two mechanisms may limit one resource.
     pub bounds: Vec<Bound>,
-    /// The cgroup of the process and of all processes that it starts, wherever those move.
+    /// The cgroup that contains the process and all processes that it starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<PathBuf>,
     /// Requested limits that are not in force or are weaker than requested, and why.

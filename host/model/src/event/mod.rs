@@ -21,12 +21,12 @@ use std::{path::PathBuf, time::Duration};
 /// One event.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Event {
-    /// When, as RFC 3339 in UTC with milliseconds.
+    /// The time of the event, as RFC 3339 in UTC with milliseconds.
     pub at: String,
-    /// The plugin that it concerns, if it concerns one.
+    /// The plugin that the event concerns; none if it concerns the whole host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plugin: Option<PluginId>,
-    /// The generation that it concerns.
+    /// The generation that the event concerns, if it concerns one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<Generation>,
     /// The artifact of that generation.
@@ -63,11 +63,11 @@ pub enum EventKind {
     },
     /// A build began.
     BuildStarted {
-        /// The file whose change triggered it; none at the start of the host and for a command.
+        /// The file whose change triggered the build; none at the start of the host and for a command.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cause: Option<PathBuf>,
     },
-    /// The progress of a build; emitted when it has changed, at most once a second.
+    /// The progress of a build; emitted when the progress has changed, at most once a second.
     BuildProgress(BuildProgress),
     /// A build failed. The present generation, if there is one, keeps serving.
     BuildFailed {
@@ -78,8 +78,8 @@ pub enum EventKind {
     },
     /// A build was cancelled because the source changed again.
     BuildSuperseded,
-    /// A build gave nothing new: the artifact that already serves or, when the host or the plugin starts, the one from
-    /// which the plugin was rolled back. Nothing was swapped.
+    /// A build gave no new artifact, and nothing was swapped. Its result is the artifact that already serves. When the
+    /// host or the plugin starts, it may also be the artifact from which the plugin was rolled back.
     BuildUnchanged {
         /// The compiler's warnings; empty if nothing was compiled.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -89,7 +89,7 @@ pub enum EventKind {
     Reloaded {
         /// The duration of each stage.
         stages: Stages,
-        /// From the save (or the command) until calls reach the new generation, in milliseconds.
+        /// The time from the save or the command until calls reach the new generation, in milliseconds.
         total_ms: f64,
         /// How long calls waited because the previous version was stopped first, in milliseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,14 +98,14 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         warnings: Vec<Diagnostic>,
     },
-    /// The limits in force and not in force for the process of the serving generation; emitted if the manifest has
-    /// `[limits]`.
+    /// The limits of the serving generation's process: those in force, and those that are not. Emitted if the manifest
+    /// has `[limits]`.
     LimitsApplied(LimitsInForce),
     /// A new artifact was rejected.
     ReloadFailed {
-        /// The stage that rejected it.
+        /// The stage that rejected the artifact.
         stage: Stage,
-        /// Why, and what to do.
+        /// The reason, and what to do.
         error: String,
         /// The generation that keeps serving, if there is one.
         kept_generation: Option<Generation>,
@@ -115,7 +115,7 @@ pub enum EventKind {
     },
     /// The last call of an old generation has ended.
     GenerationRetired {
-        /// What became of it.
+        /// How the old generation ended.
         outcome: RetireOutcome,
     },
     /// An earlier artifact serves again, as a new generation.
@@ -138,12 +138,13 @@ pub enum EventKind {
     },
     /// The plugin's configuration changed while it ran.
     Configured {
-        /// How it was applied: `live` by the running instance, or `restarted` as a new generation.
+        /// How the configuration was applied: `live` by the running instance, or `restarted` by a new generation.
         how: String,
     },
-    /// The plugin has rejected a new configuration: it keeps the previous one.
+    /// The plugin has rejected a new configuration, and keeps the previous one.
     ConfigureFailed {
-        /// The manifest with the new configuration; none if it was set by a command, which then had no effect.
+        /// The manifest with the new configuration; none if a command has set the configuration. Such a command has no
+        /// effect.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file: Option<PathBuf>,
         /// Why, and what to do.
@@ -159,27 +160,27 @@ pub enum EventKind {
         location: String,
         /// The thread.
         thread: String,
-        /// Set if `RUST_BACKTRACE` asks for it.
+        /// The backtrace; empty unless `RUST_BACKTRACE` asks for one.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         backtrace: String,
     },
-    /// The plugin's process ended unexpectedly. Calls in progress in it returned the same reason.
+    /// The plugin's process ended unexpectedly. The calls that were in progress return an error with the same reason.
     PluginCrashed {
-        /// The signal that ended it: `SIGSEGV`, `SIGKILL`, ...
+        /// The signal that ended the process: `SIGSEGV`, `SIGKILL`, ...
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<String>,
-        /// Its exit status.
+        /// The exit status of the process.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         exit: Option<i32>,
-        /// The last lines of its standard error.
+        /// The last lines of the process's standard error.
         stderr_tail: String,
-        /// The time in milliseconds until it is restarted; none if it is not.
+        /// The time in milliseconds until the process is restarted; none if it is not restarted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         restart_in_ms: Option<u64>,
     },
     /// The plugin's process was restarted after a crash, as a new generation.
     PluginRestarted {
-        /// How many times its process has ended within `death_window`; at least once.
+        /// How many times the plugin's process has ended within `death_window`; at least once.
         deaths: usize,
     },
     /// A call into a plugin in the host's own process has not returned within its `call_timeout`. Emitted once for each
@@ -187,37 +188,37 @@ pub enum EventKind {
     PluginStuck {
         /// The method.
         method: String,
-        /// The kernel's name of the thread that runs it.
+        /// The kernel's name of the thread that runs the call.
         thread: String,
         /// The kernel's id of that thread.
         thread_id: u32,
-        /// The minimum time for which it has run, in milliseconds.
+        /// The minimum time for which the call has run, in milliseconds.
         for_ms: u64,
     },
-    /// The plugin runs in a process of its own from now on, though its manifest does not ask for it.
+    /// The plugin runs in a process of its own from now on, although its manifest does not ask for one.
     PluginDemoted {
-        /// The method or lifecycle step in which it crashed the host, if that is the reason.
+        /// The method or lifecycle step in which the plugin crashed the host; none if there was no crash.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         method: Option<String>,
         /// The source line that crashed the host, such as `src/lib.rs:12`, if it is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         line: Option<String>,
-        /// The signal of the crash; none if there was no crash, or a call of `exit`.
+        /// The signal of the crash; none if there was no crash, or if the plugin called `exit`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<String>,
-        /// Why.
+        /// Why the plugin runs there.
         reason: String,
     },
-    /// The plugin has crashed the host, or its process has ended too often: it is quarantined until someone starts it,
-    /// or its artifact changes.
+    /// The plugin is quarantined until someone starts it or its artifact changes: it has crashed the host, or its
+    /// process has ended too often.
     PluginQuarantined {
-        /// The method or lifecycle step in which it crashed the host, if it did.
+        /// The method or lifecycle step in which the plugin crashed the host; none if it did not.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         method: Option<String>,
         /// The source line that crashed the host, such as `src/lib.rs:12`, if it is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         line: Option<String>,
-        /// The signal of the crash; none if there was none, or a call of `exit`.
+        /// The signal of the crash; none if there was no crash, or if the plugin called `exit`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<String>,
         /// Why.
@@ -225,7 +226,7 @@ pub enum EventKind {
     },
     /// The previous host did not shut down cleanly, and the cause could not be attributed to one plugin.
     HostCrashed {
-        /// The signal that ended it, if it is known.
+        /// The signal that ended the previous host, if the signal is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<String>,
         /// The plugins with a call or lifecycle step in progress, with the method or step.
@@ -233,8 +234,8 @@ pub enum EventKind {
         /// What is known about the crash.
         reason: String,
     },
-    /// The state that was saved before a crash or a stop is unusable, or none could be saved: the plugin begins without
-    /// it.
+    /// The plugin begins without a saved state, because the state that was saved before a crash or a stop is unusable,
+    /// or because no state could be saved.
     CheckpointLost {
         /// Why, and where the state is.
         reason: String,
@@ -245,18 +246,19 @@ pub enum EventKind {
         reason: String,
     },
     /// A `tracing` event of the plugin, or a line that its process has written. At most 100 of each kind are emitted
-    /// per second; if there were more, one of them reports how many were omitted. Under `replug dev` and `replug run`,
-    /// also a line that was written in the host's process, without a plugin if more than one may have written it.
+    /// per second. If there were more, one of the emitted events reports how many were omitted. Under `replug dev` and
+    /// `replug run`, a line that was written in the host's process is such an event, too. If more than one plugin may
+    /// have written the line, the event names no plugin.
     Log {
         /// `ERROR`, `WARN`, `INFO`, `DEBUG` or `TRACE`.
         level: String,
         /// The event's target.
         target: String,
-        /// Its message.
+        /// The event's message.
         message: String,
-        /// Its other fields.
+        /// The event's other fields.
         fields: Value,
-        /// The spans around it, from the outside in.
+        /// The spans around the event, from the outside in.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         spans: Vec<Value>,
     },
@@ -289,34 +291,34 @@ pub enum EventKind {
         command: String,
         /// `ok`, or the error.
         outcome: String,
-        /// For calls of a method, which may be very frequent: the number of calls like this since the last such
-        /// event.
+        /// The number of calls like this since the last such event. Only for calls of a method, which may be very
+        /// frequent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         count: Option<u64>,
     },
     /// The host has stopped all plugins.
     HostStopped,
-    /// The reader of this event was too slow: these events are lost. Only the reader that lost them gets it.
+    /// The reader of this event was too slow and has lost events. Only that reader gets this event.
     EventsLost {
         /// The number of lost events.
         count: u64,
     },
 }
 
-/// A message of the compiler's.
+/// A message of the compiler.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
     /// `error`, `warning`, ...
     pub level: String,
     /// The message in one line.
     pub message: String,
-    /// The source file it points to.
+    /// The source file that the message is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
     /// The line in that file, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
-    /// As rustc prints it, with ANSI colours.
+    /// The message as rustc prints it, with ANSI colours.
     pub rendered: String,
 }
 
@@ -324,15 +326,15 @@ pub struct Diagnostic {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RetireOutcome {
-    /// Its instance was dropped; its code stays mapped, which is the default.
+    /// The instance was dropped, and the code stays mapped. This is the default.
     Kept,
-    /// Its instance was dropped, and its code was unmapped, which the host has verified.
+    /// The instance was dropped and the code was unmapped, which the host has verified.
     Unloaded,
-    /// It should have been unmapped, but something still refers to it: it stays mapped.
+    /// The instance was dropped, but the code could not be unmapped because something still refers to it.
     StillMapped,
-    /// It ran in a process of its own, which has ended.
+    /// The generation ran in a process of its own, which has ended.
     Ended,
-    /// Its instance could not be dropped because the drop panicked; its code stays mapped.
+    /// The instance could not be dropped because its drop panicked; the code stays mapped.
     DropPanicked,
 }
 

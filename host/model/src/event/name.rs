@@ -1,4 +1,4 @@
-//! The names of the kinds of events: declared once, and the compiler checks that none is missing.
+//! The names of the kinds of events. Each name is declared once, and the compiler checks that no kind is missing.
 
 use super::EventKind;
 
@@ -8,7 +8,7 @@ macro_rules! names {
             /// The names of all kinds.
             pub const NAMES: &[&str] = &[$($name),*];
 
-            /// Its name, as in the JSON field `event`.
+            /// The name of the kind, as in the JSON field `event`.
             pub fn name(&self) -> &'static str {
                 match self {
                     $(Self::$kind { .. } => $name,)*

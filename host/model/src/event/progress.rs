@@ -6,13 +6,13 @@ use std::fmt;
 /// The progress of a build.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildProgress {
-    /// How many of its units cargo has finished; a crate is one, and so is its build script.
+    /// The number of units that cargo has finished. A crate is one unit, and its build script is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<u64>,
     /// The number of units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
-    /// The present work: the crates that are compiled, or what the build waits for.
+    /// The present work: the crates that are being compiled, or the reason why the build waits.
     pub doing: String,
 }
 

@@ -6,21 +6,21 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// From the save to the start of the build.
+    /// The time from the save to the start of the build.
     Detect,
     /// The build.
     Build,
     /// Copying into the store.
     Store,
-    /// Reading and checking the file.
+    /// Reading and checking the artifact's file, and the trial.
     Preflight,
-    /// Opening it and creating the instance.
+    /// Opening the artifact and creating the instance.
     Load,
     /// Handing over the state.
     Migrate,
-    /// Making it the generation that calls reach.
+    /// Making the new generation the one that calls reach.
     Swap,
-    /// Watching its calls.
+    /// Watching the calls of the new generation.
     Confirm,
 }
 

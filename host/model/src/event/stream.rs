@@ -1,4 +1,4 @@
-//! How events reach their readers: emitted without waiting, and read at each reader's own pace.
+//! The way of events to their readers. Emitting an event never waits, and each reader reads at its own pace.
 
 use super::{Event, EventKind, Tally};
 use crate::id::{Digest, Generation, PluginId};
@@ -52,7 +52,7 @@ impl EventSink {
         });
     }
 
-    /// The events from now on.
+    /// A reader of the events from now on.
     pub fn subscribe(&self) -> Events {
         Events { receiver: self.sender.subscribe(), tally: self.tally.clone() }
     }
@@ -62,13 +62,13 @@ impl EventSink {
         &self.tally
     }
 
-    /// The same sink, which does not keep the stream open for its readers.
+    /// A weak reference to this sink, which does not keep the stream open for its readers.
     pub fn downgrade(&self) -> WeakEventSink {
         WeakEventSink { sender: self.sender.downgrade(), tally: self.tally.clone() }
     }
 
     fn send(&self, event: Event) {
-        // First, so that a reader of the event finds it counted.
+        // The event is counted before it is sent, so that a reader of the event finds it counted.
         self.tally.count(&event);
         // An error means that there is no reader.
         let _ = self.sender.send(Arc::new(event));
@@ -81,8 +81,8 @@ impl Default for EventSink {
     }
 }
 
-/// A sink that may outlive its host: a library that stays mapped may emit events for ever, and its host's readers must
-/// learn that no more events will come.
+/// A weak reference to a sink, for a library that stays mapped and may emit events for ever. It does not keep the
+/// stream open, so the readers learn when the host has ended.
 #[derive(Clone, Debug)]
 pub struct WeakEventSink {
     sender: broadcast::WeakSender<Arc<Event>>,
@@ -90,7 +90,7 @@ pub struct WeakEventSink {
 }
 
 impl WeakEventSink {
-    /// The sink, as long as the host exists.
+    /// The sink; none if the host no longer exists.
     pub fn upgrade(&self) -> Option<EventSink> {
         self.sender.upgrade().map(|sender| EventSink { sender, tally: self.tally.clone() })
     }
@@ -117,13 +117,13 @@ impl Events {
     ///
     /// # Panics
     ///
-    /// If called on a thread of an async runtime.
+    /// This method panics on a thread of an async runtime.
     pub fn next_blocking(&mut self) -> Option<Arc<Event>> {
         let received = self.receiver.blocking_recv();
         self.told(received)
     }
 
-    /// Like [`Events::next`], but also `None` if there is no event yet.
+    /// Like [`Events::next`], but does not wait. Returns `None` if there is no event yet, or if the host has ended.
     pub fn try_next(&mut self) -> Option<Arc<Event>> {
         let received = self.receiver.try_recv().map_err(|error| match error {
             TryRecvError::Lagged(count) => RecvError::Lagged(count),

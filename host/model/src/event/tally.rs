@@ -29,9 +29,9 @@ pub enum ReloadOutcome {
     Unchanged,
     /// A newer save cancelled the build.
     Superseded,
-    /// It does not compile.
+    /// The build failed.
     BuildFailed,
-    /// It was built, or found in the store, and that stage rejected it.
+    /// The version was built, or found in the store, and this stage rejected it.
     Refused(Stage),
 }
 
@@ -40,23 +40,24 @@ pub enum ReloadOutcome {
 pub struct PluginTally {
     /// Attempts to let a new version serve, by outcome.
     pub reloads: BTreeMap<ReloadOutcome, u64>,
-    /// The duration of each stage in successful attempts, if the stage had something to do.
+    /// The durations of each stage in successful attempts. An attempt in which a stage had nothing to do does not count
+    /// for that stage.
     pub stages: BTreeMap<Stage, Histogram>,
-    /// From the save or the command until the new generation served.
+    /// The time from the save or the command until the new generation served.
     pub reload_time: Histogram,
     /// The number of rollbacks.
     pub rollbacks: u64,
     /// How generations that no longer serve have ended.
     pub retired: BTreeMap<RetireOutcome, u64>,
-    /// How often its process ended unexpectedly, by cause: a signal's name, `exit` or `disconnected`.
+    /// How often the plugin's process ended unexpectedly, by cause: a signal's name, `exit` or `disconnected`.
     pub crashes: BTreeMap<String, u64>,
-    /// How often its process was restarted, by the cause of the previous one's end.
+    /// How often the plugin's process was restarted, by the cause of the previous process's end.
     pub restarts: BTreeMap<String, u64>,
-    /// Panics that were caught.
+    /// The number of reported panics.
     pub panics: u64,
-    /// How often it was moved to a process of its own, against its manifest.
+    /// How often the plugin was moved to a process of its own, although its manifest did not ask for one.
     pub demotions: u64,
-    /// How often it was quarantined.
+    /// How often the plugin was quarantined.
     pub quarantines: u64,
     #[serde(skip)]
     last_cause: Option<String>,
@@ -102,7 +103,7 @@ impl Default for Inner {
 impl Tally {
     /// Counts an event.
     pub(crate) fn count(&self, event: &Event) {
-        // By far the most frequent kind, and it is not counted.
+        // Log events are by far the most frequent ones, and are not counted.
         if matches!(event.kind, EventKind::Log { .. }) {
             return;
         }

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallEnd {
-    /// With a value, or at once because the arguments did not fit.
+    /// The call returned a value, or its arguments did not fit the method.
     Ok,
-    /// Otherwise.
+    /// The call failed in any other way.
     Failed(Failure),
 }
 
@@ -21,17 +21,17 @@ pub enum Failure {
     Panicked,
     /// The plugin's process ended during the call.
     Crashed,
-    /// It did not return before its deadline.
+    /// The call did not return before its deadline.
     Timeout,
-    /// It did not reach the method, or its answer could not be read.
+    /// The call did not reach the method, or its answer could not be read.
     Lost,
 }
 
 impl Failure {
-    /// All of them.
+    /// All kinds of failure.
     pub const ALL: [Self; 5] = [Self::Error, Self::Panicked, Self::Crashed, Self::Timeout, Self::Lost];
 
-    /// Its name in the metrics.
+    /// The name of the failure in the metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -79,7 +79,7 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// Those of one kind.
+    /// The failures of one kind.
     pub fn of(&self, why: Failure) -> u64 {
         match why {
             Failure::Error => self.error,
@@ -90,19 +90,19 @@ impl Failures {
         }
     }
 
-    /// All of them.
+    /// All failures.
     pub fn total(&self) -> u64 {
         self.error + self.faults()
     }
 
-    /// All except the errors that methods returned.
+    /// All failures except the errors that methods returned.
     pub fn faults(&self) -> u64 {
         self.panicked + self.crashed + self.timeout + self.lost
     }
 }
 
 impl From<[u64; 5]> for Failures {
-    /// From the numbers in the order of [`Failure::ALL`].
+    /// Converts the numbers of failures, in the order of [`Failure::ALL`].
     fn from([error, panicked, crashed, timeout, lost]: [u64; 5]) -> Self {
         Self { error, panicked, crashed, timeout, lost }
     }

@@ -3,13 +3,13 @@
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A histogram of durations, by ranges.
+/// The numbers of durations in fixed ranges.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Histogram {
     /// The upper bounds of the ranges in seconds, in ascending order. Values above the last bound have a range of their
     /// own.
     bounds: &'static [f64],
-    /// The number of values in each range; one more than there are bounds.
+    /// The number of values in each range. There is one range more than there are bounds.
     counts: Vec<u64>,
     sum_seconds: f64,
 }
@@ -63,7 +63,7 @@ impl SharedHistogram {
         self.sum_ns.fetch_add(took_ns, Ordering::Relaxed);
     }
 
-    /// Its present content. A value that is recorded at the same time may be in the sum and not yet in the counts, or
+    /// The present content. A value that is recorded at the same time may be in the counts and not yet in the sum, or
     /// the reverse.
     pub(crate) fn read(&self) -> Histogram {
         Histogram {

@@ -3,7 +3,7 @@
 //! [`CallTimes`] records the durations of calls. Calls by name and into other processes are all timed. Of calls through
 //! typed handles in this process, one in 1,024 is timed, because reading a clock takes longer than such a call.
 //!
-//! [`Tally`](crate::event::Tally) counts events, in the one place that all of them pass.
+//! [`Tally`](crate::event::Tally) counts events. All events pass through the one place where it counts them.
 
 mod ends;
 mod histogram;
@@ -20,7 +20,7 @@ const CALL_BOUNDS: &[f64] = &[
     2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// The durations of a plugin's timed calls, in one mode.
+/// The durations of a plugin's timed calls, separately for calls that returned and calls that failed.
 #[derive(Debug)]
 pub struct CallTimes {
     returned: SharedHistogram,
@@ -28,7 +28,7 @@ pub struct CallTimes {
 }
 
 impl CallTimes {
-    /// Without any call.
+    /// Durations of no calls yet.
     pub fn new() -> Self {
         Self { returned: SharedHistogram::new(CALL_BOUNDS), failed: SharedHistogram::new(CALL_BOUNDS) }
     }
