@@ -65,12 +65,12 @@ pub(super) struct Folder<'a> {
 }
 
 impl<'a> Folder<'a> {
-    /// As a positional argument: `replug dev DIR`.
+    /// The folder is a positional argument: `replug dev DIR`.
     pub(super) fn bare(named: &'a Option<PathBuf>) -> Self {
         Self { named: named.as_deref(), how: "DIR" }
     }
 
-    /// As a flag, because the positional argument is a plugin.
+    /// The folder is a flag, because the positional argument is a plugin.
     pub(super) fn flag(named: &'a Option<PathBuf>) -> Self {
         Self { named: named.as_deref(), how: "--plugins DIR" }
     }
@@ -128,8 +128,8 @@ impl State {
         Place::read(&self.layers(folder)?, folder)
     }
 
-    /// The host that may be running. A host keeps running when its configuration is edited to something invalid, and
-    /// must still be reachable then. So a folder that is given needs no configuration, and an invalid configuration
+    /// The host that may be running. A host keeps running when its configuration becomes invalid by an edit, and the
+    /// command must still reach it. So a folder that is given needs no configuration, and an invalid configuration
     /// causes only a warning.
     pub(super) fn running(&self, folder: Folder<'_>) -> Result<HostLocator, CliError> {
         let place = self.place(folder);
@@ -139,8 +139,8 @@ impl State {
         self.host_of(folder, &place)
     }
 
-    /// The same, from a configuration that was read already, without a warning. If no folder is given and no host
-    /// serves the usual one, it is the host that serves the working directory.
+    /// The host that may be running, from a configuration that was read already, without a warning. If no folder is
+    /// given and no host serves the usual one, this is the host that serves the working directory.
     pub(super) fn host_of(
         &self,
         folder: Folder<'_>,
@@ -158,7 +158,7 @@ impl State {
         host_around()?.map_or(host, Ok)
     }
 
-    /// A host, as far as an invalid configuration tells.
+    /// The host, as far as an invalid configuration names its folders.
     fn host_at_least(&self, folder: Folder<'_>) -> Result<HostLocator, CliError> {
         let usual = || self.at_least("plugins").or_else(usual_plugins_dir);
         let plugins = folder.named.map(Path::to_owned).or_else(usual).or_else(served_here);

@@ -1,4 +1,4 @@
-//! Shows what is being built: with a spinner on a terminal, elsewhere with a line every ten seconds.
+//! Shows the running builds: with a spinner on a terminal, and elsewhere with a line every ten seconds.
 
 use super::terminal::{self, Spinner, harmless};
 use replug::{PluginId, event::BuildProgress};

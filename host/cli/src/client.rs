@@ -67,7 +67,7 @@ impl Client {
         let response = match declared.effect.is_read_only() {
             true => self.get(&with_query(declared.path, &payload)).await?,
             false => {
-                // The command may take minutes, so this first checks that the host answers at all.
+                // The command may take minutes, so the client first checks that the host answers at all.
                 self.get("/health/live").await?;
                 let request = to_host(Method::POST, declared.path).header("content-type", "application/json");
                 self.converse(request.body(Full::from(payload.to_string())), Duration::MAX).await?
@@ -82,7 +82,7 @@ impl Client {
         Ok(answer.data)
     }
 
-    /// Reads events as they come; after the event with that id, if given.
+    /// Reads events as they come, or with an id, those after the event with that id.
     pub(super) async fn stream(
         &self,
         path: &str,
@@ -121,7 +121,7 @@ impl Client {
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) =
             handshake.map_err(|error| broken(format!("closed the connection ({error})")))?;
-        // It ends with the answer.
+        // The connection ends with the answer.
         tokio::spawn(connection);
         let request = request.map_err(|error| broken(format!("cannot be sent this request ({error})")))?;
         // The kernel accepts the connection even while the host is stopped.
@@ -277,7 +277,7 @@ pub(super) fn defused(emitted: &Event) -> Option<Event> {
     event(serde_json::to_value(emitted).ok()?)
 }
 
-/// Parses a received event. `events_lost` has no time, because it did not happen at one.
+/// Parses a received event. `events_lost` has no time, because it stands for several events.
 pub(super) fn event(mut value: Value) -> Option<Event> {
     let rendered: Vec<_> = compiled(&mut value).map(|text| text.clone()).collect();
     defuse(&mut value);
@@ -285,7 +285,7 @@ pub(super) fn event(mut value: Value) -> Option<Event> {
     if let Some(fields) = value.as_object_mut() {
         fields.entry("at").or_insert(json!(""));
     }
-    // A kind that this program does not know is not shown.
+    // An event of a kind that this program does not know is not shown.
     serde_json::from_value(value).ok()
 }
 

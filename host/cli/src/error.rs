@@ -50,7 +50,7 @@ pub(super) enum CliError {
         "refusing to connect to {socket}, which may belong to another user: {reason}; have it removed, or set XDG_RUNTIME_DIR, also for the host, to a folder that you own"
     )]
     Foreign { socket: String, reason: String },
-    /// The host exists and does not answer.
+    /// The host runs, but does not answer.
     #[error(
         "the host on {socket}{process} does not answer: it may be stopped, for example by Ctrl-Z, or hang; continue it with `kill -CONT`, or end it and start it again"
     )]

@@ -1,5 +1,5 @@
-//! What a command uses if no folder is given: the plugins folder and the running host to which the working directory
-//! belongs.
+//! The defaults of a command that is given no folder: the plugins folder and the running host to which the working
+//! directory belongs.
 
 use super::{args::HostLocator, error::CliError};
 use replug::{
@@ -15,8 +15,8 @@ use std::{
 /// The usual name of a plugins folder.
 const USUAL: &str = "plugins";
 
-/// The plugins folder: `plugins` in the working directory, or the working directory itself if it is a plugin's.
-/// Otherwise the same of the parent folders, up to the root of the cargo workspace.
+/// The plugins folder: `plugins` in the working directory, or the working directory itself if it is a plugin's folder.
+/// If there is neither, the search continues in the parent folders, up to the root of the cargo workspace.
 pub(super) fn usual_plugins_dir() -> Option<PathBuf> {
     let here = env::current_dir().ok()?;
     let usual = usual_of(&Workspace::folders_around(&here))?;
@@ -33,7 +33,7 @@ pub(super) fn usual_plugins_dir() -> Option<PathBuf> {
 fn usual_of(folders: &[PathBuf]) -> Option<PathBuf> {
     let usual_in = |folder: &PathBuf| {
         let plugins = folder.join(USUAL);
-        // A plugin in a plugins folder belongs to that.
+        // A plugin that is in a plugins folder belongs to that folder.
         let is_in_one = || {
             let above = folder.parent().filter(|it| it.ends_with(USUAL)).and_then(Path::parent);
             above.is_some_and(|above| folders.iter().any(|it| it == above))
@@ -47,7 +47,7 @@ fn usual_of(folders: &[PathBuf]) -> Option<PathBuf> {
     found.iter().find(|it| looks_like_plugins(it)).or(found.first()).cloned()
 }
 
-/// Whether a folder contains a plugin, is a plugin's, or is still empty.
+/// Whether a folder contains a plugin, is a plugin's own folder, or is still empty.
 fn looks_like_plugins(folder: &Path) -> bool {
     let entries = || fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     holds_manifest(folder) || entries().next().is_none() || entries().any(|entry| holds_manifest(&entry))

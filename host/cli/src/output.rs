@@ -54,7 +54,7 @@ macro_rules! stream {
                 $kept.get().map_or_else(|| $standard.is_terminal(), File::is_terminal)
             }
 
-            /// Whether its output may have colours.
+            /// Whether the output may have colours.
             pub(super) fn has_colour(self) -> bool {
                 let choice = match $kept.get() {
                     Some(kept) => {
@@ -114,7 +114,7 @@ pub(super) struct Line {
     pub(super) text: String,
 }
 
-/// What code other than the command writes to descriptors 1 and 2 of this process.
+/// The output of other code than the command on descriptors 1 and 2 of this process.
 pub(super) struct Captured {
     lines: mpsc::Receiver<Line>,
     writers: Writers,
@@ -170,7 +170,7 @@ impl Captured {
         give_back();
         let mut lines = Vec::new();
         let rest = async { while self.lines.recv_many(&mut lines, WAITING).await > 0 {} };
-        // What has arrived by then is returned either way.
+        // The lines that have arrived are returned either way.
         let _ = tokio::time::timeout(PATIENCE, rest).await;
         (lines, self.writers.only(host))
     }
@@ -228,7 +228,7 @@ impl Lines {
             self.second = (Instant::now(), 0);
         }
         self.second.1 += 1;
-        // Sent without waiting: a writer of a full pipe waits for this thread.
+        // The line is sent without waiting, because a writer of a full pipe waits for this thread.
         let is_sent = self.second.1 <= A_SECOND && self.send(text);
         self.left_out += u64::from(!is_sent);
     }
@@ -270,8 +270,8 @@ struct Writers {
 }
 
 impl Writers {
-    /// The generation that wrote the latest lines, if only one can have: the only plugin that may run in this process,
-    /// or the only one that was called or started since the last time.
+    /// The generation that wrote the latest lines, if only one can have written them: the only plugin that may run in
+    /// this process, or the only plugin that was called or started since the last time.
     fn only(&mut self, host: &Host) -> Option<Writer> {
         let plugins = host.plugins().into_iter();
         let may_write: Vec<_> = plugins
@@ -292,8 +292,8 @@ impl Writers {
         }
     }
 
-    /// The only one that was active since the last time. If none was, the lines were written before, and belong to the
-    /// previous writer: the two streams do not arrive at the same time.
+    /// The only plugin that was active since the last time. If none was, the lines were written earlier, and belong to
+    /// the previous writer: the two streams do not arrive at the same time.
     fn one_of(&mut self, mut at_work: impl Iterator<Item = Option<Writer>>) -> Option<Writer> {
         if let Some(first) = at_work.next() {
             self.last = first.filter(|_| at_work.next().is_none());

@@ -219,7 +219,7 @@ impl Renderer {
         self.line(id, format!("{style}{level:<5}{style:#} {text}"))
     }
 
-    /// A failure that changed nothing: names what still serves.
+    /// The line for a failure that changed nothing. It names the version that still serves.
     fn failure(&self, id: &PluginId, what: &str, kept: Option<Generation>) -> String {
         let kept = match (kept, self.what) {
             (Some(generation), _) => format!(", still serving {generation}"),

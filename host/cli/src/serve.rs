@@ -31,7 +31,7 @@ pub(super) enum Reader {
 }
 
 impl Reader {
-    /// For `--json` or not.
+    /// The reader for this value of `--json`.
     pub(super) fn of(json: bool) -> Self {
         if json { Self::Program } else { Self::Person }
     }
@@ -93,7 +93,7 @@ impl Serve {
         }
         http::print_address(&listens);
         let mut screen = Screen::new(what, self.reader);
-        // If this process replaces one that crashed: the artifact that was called last.
+        // The artifact that was called last, if this process replaces one that crashed.
         let mut called_last = parent::carried();
         let mut unread = pin!(terminal::unread());
         let outcome = loop {
@@ -120,7 +120,7 @@ impl Serve {
         loop {
             tokio::select! {
                 biased;
-                // After a second signal, it does not wait for plugins that do not stop.
+                // After a second signal, the command does not wait for plugins that do not stop.
                 () = signals.next() => process::exit(130),
                 () = &mut stopped => break,
                 (lines, writer) = captured.next(&host) => screen.log(&host, lines, writer.as_ref()),
@@ -146,8 +146,8 @@ impl Serve {
     }
 
     /// Calls the configured method whenever another artifact of its plugin serves, and emits the answer as an event. An
-    /// artifact that is started again is not called again: if the call had crashed it, it would crash until it is
-    /// quarantined.
+    /// artifact that is started again is not called again: if the call crashes the plugin, the plugin would crash again
+    /// and again until it is quarantined.
     fn call_again(&self, host: &Host, event: &Event, last: &mut Option<String>) {
         let Some(call) = &self.call else { return };
         match &event.kind {
@@ -167,7 +167,7 @@ impl Serve {
         };
         let artifact = digest.to_string();
         if called(host, call).is_ok_and(|id| id == *plugin) && last.as_ref() != Some(&artifact) {
-            // Before the call, which may crash this process.
+            // The note is stored before the call, which may crash this process.
             parent::carry(&artifact);
             *last = Some(artifact);
             tokio::spawn(call_once(host.clone(), call.clone(), (plugin.clone(), generation, digest)));

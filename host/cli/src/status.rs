@@ -79,7 +79,7 @@ impl Status {
                 Ok(listed) => self.show(&listed, home)?,
                 // If no host runs at the beginning, there is nothing to watch.
                 Err(error) if before.is_none() || !error.is_of_a_host_that_is_gone() => return Err(error),
-                // Printed below the last table; not for programs that read the output.
+                // The message is printed below the last table, but not for programs that read the output.
                 Err(error) if before == Some(true) => {
                     let how =
                         if matches!(error, CliError::Silent { .. }) { "does not answer" } else { "is gone" };
@@ -107,7 +107,7 @@ impl Status {
 pub(super) struct Listed {
     /// All plugins, the registered ones first.
     pub(super) plugins: Vec<Plugin>,
-    /// The settings that it has not applied.
+    /// The settings that the host has not applied.
     configuration: Configuration,
 }
 
@@ -178,7 +178,7 @@ fn more(plugin: &Plugin) -> Vec<String> {
     detail.into_iter().chain(restarts).chain(usage(plugin)).chain(limits(plugin)).collect()
 }
 
-/// What its process uses, if it runs in a child process.
+/// What the plugin's process uses, if it runs in a child process.
 fn usage(plugin: &Plugin) -> Option<String> {
     let (pid, memory) = (plugin.process_id?, plugin.memory?);
     let mib = memory as f64 / f64::from(1 << 20);
@@ -187,7 +187,7 @@ fn usage(plugin: &Plugin) -> Option<String> {
     Some(format!("process {pid}: {mib:.1} MiB, {cpu:.1} s of CPU time{files}"))
 }
 
-/// The limits of its process, and those that are not in force.
+/// The limits of the plugin's process, and those that are not in force.
 fn limits(plugin: &Plugin) -> Vec<String> {
     let Some(limits) = &plugin.limits else { return Vec::new() };
     let bounds = limits.bounds.iter().map(|it| format!("{} {} ({})", it.of, it.value, it.by.name()));

@@ -26,17 +26,17 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// Serving, or without problems.
+/// The colour for what serves or has no problems.
 pub(super) const GOOD: Style = AnsiColor::Green.on_default();
-/// Failed.
+/// The colour for failures.
 pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
-/// Needs attention.
+/// The colour for what needs attention.
 pub(super) const WARN: Style = AnsiColor::Yellow.on_default();
-/// Details.
+/// The colour for details.
 pub(super) const DIM: Style = Style::new().dimmed();
-/// Names of plugins.
+/// The colour for names of plugins.
 pub(super) const NAME: Style = Style::new().bold();
-/// The result of a call.
+/// The colour for the result of a call.
 pub(super) const ANSWER: Style = AnsiColor::Cyan.on_default();
 
 /// Prints a line to the standard output, without colours if the target has none.
@@ -106,7 +106,7 @@ fn length_of_colour(text: &str) -> Option<usize> {
     numbers[end..].starts_with('m').then_some(1 + end + 1)
 }
 
-/// The same JSON without sequences that would control the terminal: JSON has an escape for each character.
+/// JSON without sequences that would control the terminal. Each such character is escaped, so the value is the same.
 pub(super) fn escaped(json: &str) -> Cow<'_, str> {
     if !json.contains(steers) {
         return json.into();
@@ -151,7 +151,7 @@ pub(super) fn print_error(error: &CliError) {
     }
     if !error.is_printed() {
         match error {
-            // It has colours of its own, and its parts are harmless.
+            // The text has colours of its own, and contains no other sequences.
             CliError::Refused(text) => note(&format!("{BAD}error:{BAD:#} {text}")),
             other => complain(other),
         }

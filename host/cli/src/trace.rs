@@ -1,4 +1,5 @@
-//! Routes `tracing` events: the host's own to the standard error, those of plugins to the readers of the host's events.
+//! Routes `tracing` events: the host's own events go to the standard error, and those of plugins go to the readers of
+//! the host's events.
 
 use super::output::Stderr;
 use clap::{Args, ValueEnum};

@@ -1,8 +1,8 @@
 //! The audit: an event for each request that may change the host, with who asked for it and its outcome.
 //!
 //! There may be tens of thousands of method calls a second, and they would displace all other events in every reader's
-//! backlog. So the first call of a kind is reported at once. Those that follow are counted, and the count is reported
-//! once a second.
+//! backlog. So the first call of a kind is reported at once. Later calls of the kind are counted, and the count is
+//! reported once a second.
 
 use super::{Kind, Who};
 use parking_lot::Mutex;
@@ -28,13 +28,13 @@ struct Counted {
     count: u64,
 }
 
-/// The outcome of a call whose caller closed the connection before the answer. The call itself goes on.
+/// The outcome of a call whose caller closed the connection before the answer. The call itself still runs.
 const HUNG_UP: &str = "the caller closed the connection before the call had ended";
 
 /// Emits the audit events.
 pub(crate) struct Audit {
     host: WeakHost,
-    /// Few, so that searching the list costs less than building a key.
+    /// The list is short, so that searching it costs less than building a key.
     calls: Mutex<Vec<Counted>>,
 }
 
@@ -102,7 +102,8 @@ impl Audit {
 
     /// Reports the calls that were only counted.
     pub(crate) fn sum_up(&self) {
-        // Locked to the end, so that everything is reported when a second call, at the end of the host, returns.
+        // The lock is held to the end, so that everything is reported when a second call of this function, at the end
+        // of the host, returns.
         let mut calls = self.calls.lock();
         // A kind without calls since the last report is reported at once when it comes again.
         calls.retain(|kind| kind.count > 0);
@@ -137,7 +138,7 @@ impl Audit {
 pub(crate) struct Call<'a> {
     audit: &'a Audit,
     of: (&'a Who, &'a PluginId, &'a str),
-    /// Its outcome.
+    /// The outcome of the call.
     pub(crate) outcome: Cow<'static, str>,
 }
 

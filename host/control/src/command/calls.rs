@@ -1,4 +1,4 @@
-//! The threads on which calls over HTTP run. They may block, and a call that does delays no other.
+//! The threads on which calls over HTTP run. A call may block, and then delays no other call.
 //!
 //! Waking a thread for each call costs more than most calls. So a request puts its call into the queue and yields to
 //! the other requests that have arrived by now, before it wakes one thread for all of them. While one of the threads is
@@ -22,7 +22,7 @@ const KEEP_ALIVE: Duration = Duration::from_millis(500);
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The threads: as many as there is work for.
+/// The threads. There are as many as there is work for.
 #[derive(Default)]
 pub(super) struct Calls {
     state: Mutex<State>,
@@ -35,7 +35,7 @@ struct State {
     /// Threads that work or were woken.
     awake: usize,
     asleep: usize,
-    /// Those of them that were woken and do not run yet.
+    /// Of these threads, those that were woken and do not run yet.
     called: usize,
 }
 
@@ -54,9 +54,9 @@ impl Drop for Queued<'_> {
 /// Why a call gave no answer.
 #[derive(Debug)]
 pub(super) enum NoAnswer {
-    /// It has not ended in time, and may go on.
+    /// The call has not ended in time, and may still run.
     Late,
-    /// It panicked outside of the plugin, or no thread could be started for it.
+    /// The call panicked outside of the plugin, or no thread could be started for it.
     Broken,
 }
 
@@ -115,7 +115,7 @@ impl Calls {
         let mut state = self.state.lock();
         loop {
             while let Some(job) = state.queue.pop_front() {
-                // The panic hook has reported the panic. The thread goes on with the next job.
+                // The panic hook has reported the panic. The thread continues with the next job.
                 MutexGuard::unlocked(&mut state, || drop(catch_unwind(AssertUnwindSafe(job))));
             }
             state.awake -= 1;

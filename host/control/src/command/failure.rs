@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Why a call gave no result.
 #[derive(Clone, Debug)]
 pub struct CallFailure {
-    /// The name of its kind for programs; `None` for the plugin's own error, which is passed on unchanged.
+    /// The name of the failure's kind for programs; `None` for the plugin's own error, which is passed on unchanged.
     name: Option<&'static str>,
     /// The answer of the control plane.
     error: ControlError,
@@ -27,7 +27,7 @@ impl CallFailure {
         Self { name, error: ControlError::new(known.unwrap_or(Code::Bug), message).with(details) }
     }
 
-    /// The plugin's own error, if it is one.
+    /// The plugin's own error, if the failure is one.
     pub fn own(&self) -> Option<&Value> {
         self.name.is_none().then_some(&self.error.details)
     }

@@ -44,7 +44,7 @@ const FLOODS: [&str; 6] =
 pub(crate) struct Numbered {
     pub(crate) number: u64,
     pub(crate) event: Arc<Event>,
-    /// Its length as JSON.
+    /// The length of the event as JSON.
     bytes: usize,
 }
 
@@ -65,11 +65,11 @@ struct Rings {
     newest: u64,
 }
 
-/// What a reader gets at once.
+/// The events that a reader gets at once.
 pub(crate) struct Batch {
     /// How many events have left the rings before the reader read them.
     pub(crate) too_slow: u64,
-    /// How many had left them before the reader began.
+    /// How many events had left the rings before the reader began.
     pub(crate) away: u64,
     pub(crate) events: Vec<Numbered>,
 }
@@ -77,11 +77,11 @@ pub(crate) struct Batch {
 /// Where a reader begins.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum From {
-    /// With the next event.
+    /// The reader begins with the next event.
     Now,
-    /// With the oldest event that is kept.
+    /// The reader begins with the oldest event that is kept.
     Oldest,
-    /// After the event of that number.
+    /// The reader begins after the event of that number.
     After(u64),
 }
 
@@ -141,7 +141,7 @@ impl Recent {
     }
 
     /// Where to continue after the event of that id. After an event of another run, all events of this run are new. No
-    /// event has the id `0`: it asks for all that are kept.
+    /// event has the id `0`: a reader that sends it asks for all events that are kept.
     pub(crate) fn resume(&self, last_id: &str) -> From {
         if last_id == "0" {
             return From::Oldest;
@@ -191,9 +191,9 @@ pub(crate) struct Reader {
     recent: Arc<Recent>,
     filter: Filter,
     last: u64,
-    /// How many events had left the rings when it began; 0 after it was informed.
+    /// How many events had left the rings when the reader began; 0 after the reader was informed.
     away: u64,
-    /// For each ring, the number of the last event that has left it and is counted.
+    /// For each ring, the number of the last event that has left the ring and is counted.
     gone: [u64; 2],
     news: watch::Receiver<u64>,
 }
@@ -243,7 +243,7 @@ impl Reader {
         (too_slow + away > 0 || !events.is_empty()).then_some(Batch { too_slow, away, events })
     }
 
-    /// The number of the last event that it has read, or will never read.
+    /// The number of the last event that the reader has read, or will never read.
     pub(crate) fn seen(&self) -> u64 {
         self.last
     }

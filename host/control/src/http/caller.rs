@@ -16,7 +16,7 @@ use std::{
     },
 };
 
-/// A request, with what its handler needs to know of its client.
+/// A request, with the facts about its client that the handler needs.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     pub(super) who: Who,
@@ -34,7 +34,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// A connection, with what its requests need to know of it.
+/// A connection, with the facts that its requests need.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) who: Who,
@@ -60,8 +60,8 @@ impl Connection {
     }
 }
 
-/// The origin of the process with this pid. A process without a pid here is in a pid namespace that this process cannot
-/// see into. No descendant of this process is in one.
+/// The origin of the process with this pid. A process without a pid is in a pid namespace that this process cannot see
+/// into. No descendant of this process is in such a namespace.
 fn origin_of(pid: Option<i32>) -> io::Result<Origin> {
     match pid.and_then(Pid::from_raw) {
         Some(pid) => lineage::origin(pid),

@@ -56,7 +56,7 @@ pub(super) fn stream(
     Ok(respond(begin(app, filter, from)?))
 }
 
-/// The last log entries of a plugin, or of each plugin, and then new ones; or those after the entry of that id.
+/// The last log entries of a plugin, or of each plugin, and then new ones. With an id, the entries after that one.
 pub(super) fn logs(
     app: &Arc<App>,
     plugin: Option<PluginId>,
@@ -106,7 +106,7 @@ impl Stream {
     /// The next piece of text; `None` at the end.
     async fn next(&mut self) -> Option<String> {
         if !self.begun {
-            // Sent at once, so that the reader knows that it is connected.
+            // A comment is sent at once, so that the reader knows that it is connected.
             self.begun = true;
             let mut text = String::from(": connected\n\n");
             for entry in std::mem::take(&mut self.before) {
@@ -138,7 +138,7 @@ impl Stream {
     }
 
     fn write(&self, text: &mut String, entry: &Numbered) {
-        // An event is plain data, which can be written.
+        // An event is plain data, so writing it as JSON cannot fail.
         let json = serde_json::to_value(&*entry.event).unwrap_or_default();
         put(text, Some(&self.app.recent.id(entry.number)), &json);
     }

@@ -18,7 +18,7 @@ use subtle::ConstantTimeEq;
 /// A shorter token could be guessed.
 const LEAST_LENGTH: usize = 32;
 
-/// A token, and whether it is new, so that it has to be shown.
+/// A token, and whether it is new. A new token has to be shown.
 pub(super) struct Token {
     pub(super) text: String,
     pub(super) is_new: bool,
@@ -69,7 +69,8 @@ impl KeptToken {
         Self { file, text: token.text.clone(), looks: 0 }
     }
 
-    /// Creates the file again if it is gone, and the state folder is or was gone, now or a few looks ago.
+    /// Creates the file again if it is gone together with the state folder. The folder may have been gone a few checks
+    /// ago.
     pub(super) fn look(&mut self, folder_was_gone: bool) -> io::Result<()> {
         if folder_was_gone {
             self.looks = Self::LOOKS;

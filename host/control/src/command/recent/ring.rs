@@ -4,8 +4,8 @@ use super::{Filter, Numbered};
 use replug_engine::PluginId;
 use std::collections::VecDeque;
 
-/// How many of the events that have left are remembered by kind. A reader that was away for longer learns of at most so
-/// many.
+/// How many of the events that have left are remembered by kind. A reader that was away for longer is informed of at
+/// most this many.
 const KNOWN: usize = 1 << 14;
 
 /// The newest entries.
@@ -24,7 +24,7 @@ struct Gone {
 }
 
 impl Ring {
-    /// Adds one, and drops the oldest until the limits on number and bytes are kept.
+    /// Adds an entry, and drops the oldest ones until the limits on number and bytes are kept.
     pub(super) fn keep(&mut self, entry: &Numbered, (most, most_bytes): (usize, usize)) {
         self.bytes += entry.bytes;
         self.entries.push_back(entry.clone());
@@ -49,7 +49,7 @@ impl Ring {
         self.entries.range(self.entries.partition_point(|entry| entry.number <= number)..)
     }
 
-    /// How many entries have left that came after a number and are wanted, as far as that is remembered.
+    /// How many wanted entries after a number have left, as far as their kinds are remembered.
     pub(super) fn gone_after(&self, number: u64, wanted: &Filter) -> u64 {
         let first = self.gone.partition_point(|gone| gone.number <= number);
         let gone = self.gone.range(first..);

@@ -1,11 +1,11 @@
-//! Makes sure that a plugins folder has only one host, and records where that listens, independent of the environment
-//! of a client.
+//! Makes sure that a plugins folder has only one host, and records where the host listens, so that clients find it
+//! whatever their environment is.
 //!
 //! The path of the socket depends on `XDG_RUNTIME_DIR`, which differs, for example, between a shell and cron. So a host
-//! also locks a file in its state folder for as long as it lives. It writes into the file, each on a line, where it
-//! listens, which plugins folder it serves, and its address for HTTP. The lock ends with the process, however that
-//! ends. The content counts only while the file is locked. The one exception is the port: the next host takes the port
-//! of the last one, if it may use any.
+//! also locks a file in its state folder for as long as it lives. It writes three lines into the file: the path of its
+//! socket, its plugins folder, and its address for HTTP. The kernel releases the lock when the process ends. The
+//! content counts only while the file is locked, except for the port: if the next host may use any port, it takes the
+//! port of the last one.
 
 use super::{FoundHost, unix::name_of};
 use crate::http::config::ListenError;
@@ -80,7 +80,7 @@ impl Claim {
     }
 
     /// Creates the file again if it was removed, so that clients find the host, and no second host serves the folder.
-    /// Returns whether it was gone.
+    /// Returns whether the file was gone.
     pub(super) fn renew(&mut self) -> Result<bool, ListenError> {
         let identity = |it: fs::Metadata| (it.dev(), it.ino());
         let open = self.file.metadata().map(identity).map_err(|source| self.failed(source))?;
@@ -101,7 +101,7 @@ impl Claim {
         self.write(&lines)
     }
 
-    /// Records where it listens over TCP, too.
+    /// Also records where the host listens over TCP.
     pub(super) fn record_http(&mut self, address: SocketAddr) -> Result<(), ListenError> {
         self.write(format!("{address}\n").as_bytes())
     }
@@ -122,8 +122,8 @@ pub(super) fn look_up(plugins_dir: &Path, state_dir: &Path) -> Option<PathBuf> {
     read(&held(&path(plugins_dir, state_dir))?)
 }
 
-/// The user whose host serves the first folder, if that is another user. The file of another user cannot be opened, but
-/// every user can see whether it is locked.
+/// The user whose host serves the first folder, if it is another user. This user cannot open that user's file, but can
+/// see whether the file is locked.
 pub(super) fn other_owner(plugins_dir: &Path, state_dir: &Path) -> Option<u32> {
     let file = fs::symlink_metadata(path(plugins_dir, state_dir)).ok()?;
     let is_others = file.is_file() && file.uid() != geteuid().as_raw();
@@ -174,7 +174,7 @@ fn resolved(folder: &Path) -> PathBuf {
     folder.canonicalize().unwrap_or_else(|_| folder.to_owned())
 }
 
-/// A link in place of the file is not followed, and a pipe is not waited for.
+/// Opens the file without following a link in its place, and without waiting for a pipe.
 fn flags() -> i32 {
     (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed()
 }

@@ -47,16 +47,16 @@ const HEAD_TIME: Duration = Duration::from_secs(30);
 /// The largest head of a request, in bytes.
 const HEAD_BYTES: usize = 64 * 1024;
 
-/// The socket of the host of the first folder, whose state folder is the second: the one that the running host has
-/// recorded, or else the [usual path](socket_path).
+/// The socket of the host that serves the first folder and has the second as its state folder. It is the path that the
+/// running host has recorded, or else the [usual path](socket_path).
 pub fn find_socket(plugins_dir: &Path, state_dir: &Path) -> PathBuf {
     let found =
         claim::look_up(plugins_dir, state_dir).or_else(|| socket_behind_links(plugins_dir, state_dir));
     found.unwrap_or_else(|| socket_path(plugins_dir))
 }
 
-/// The socket of a host whose folder was a link to elsewhere when the host started. The host uses the folder's path of
-/// that time.
+/// The socket of a host whose plugins folder was a link with another target when the host started. The host uses the
+/// path of the former target.
 fn socket_behind_links(plugins_dir: &Path, state_dir: &Path) -> Option<PathBuf> {
     let plugins_dir = plugins_dir.canonicalize().ok()?;
     let mut states: Vec<_> = user_states().into_iter().collect();
@@ -66,8 +66,7 @@ fn socket_behind_links(plugins_dir: &Path, state_dir: &Path) -> Option<PathBuf> 
     hosts.into_iter().find(|host| host.plugins == plugins_dir).map(|host| host.socket)
 }
 
-/// The user whose host serves the first folder and has the second as its state folder, if that is another user than
-/// this one.
+/// The user whose host serves the first folder and has the second as its state folder, if it is not this user.
 pub fn other_owner(plugins_dir: &Path, state_dir: &Path) -> Option<u32> {
     claim::other_owner(plugins_dir, state_dir)
 }
@@ -127,9 +126,9 @@ impl Bound {
     }
 }
 
-/// What no other host can have at the same time.
+/// The resources that no other host can have at the same time.
 struct Exclusive {
-    /// Before the claim: the next holder of the claim may create the socket again.
+    /// This field is dropped before the claim, because the next holder of the claim may create the socket again.
     _socket: SocketFile,
     claim: Claim,
 }
@@ -145,7 +144,7 @@ impl Exclusive {
 pub struct TokenFile {
     /// The path of the file.
     pub path: PathBuf,
-    /// The token itself, if it was created just now and has to be shown.
+    /// The token itself, if this host has created it and has to show it.
     pub new: Option<String>,
 }
 

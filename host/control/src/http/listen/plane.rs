@@ -26,7 +26,7 @@ pub struct Control {
 
 enum State {
     Idle,
-    /// It listens, and does not answer yet.
+    /// The control plane listens, and does not answer yet.
     Bound(Box<Bound>),
     Serving(Serving),
 }
@@ -49,7 +49,7 @@ impl Control {
         Self { config, listening: Listening::default(), state: State::Idle }
     }
 
-    /// Where it listens, once its host is built.
+    /// Where this control plane listens, once its host is built.
     pub fn listening(&self) -> Listening {
         self.listening.clone()
     }
@@ -69,7 +69,7 @@ impl Attachment for Control {
         Box::pin(async move {
             let bound = Bound::new(&self.config, at).await?;
             let (http, token) = bound.tcp.as_ref().map(|tcp| (tcp.url(), tcp.token())).unzip();
-            // It is bound once, by the host that it is attached to.
+            // The host that this is attached to binds it only once.
             let _ = self.listening.at.set(At { socket: bound.unix.file.path().to_owned(), http, token });
             self.state = State::Bound(Box::new(bound));
             Ok(())
@@ -135,9 +135,9 @@ impl fmt::Debug for Listening {
 
 /// A control plane that answers. Dropping this closes all of it.
 struct Serving {
-    /// What no other host can have at the same time.
+    /// The resources that no other host can have at the same time.
     place: Arc<Mutex<Option<Exclusive>>>,
-    /// The tasks that accept connections, and those that are needed only meanwhile.
+    /// The tasks that accept connections, and the tasks that are needed only while they run.
     listeners: Vec<AbortHandle>,
     /// The task that records events. Readers need it to the end.
     recording: AbortHandle,
@@ -172,7 +172,8 @@ impl Serving {
 
     /// Accepts no more connections. Existing ones may read to the end.
     fn close(&self) {
-        // Before the listener: while that listens, no other host takes the path.
+        // The socket's file is removed before the listener is dropped: while the listener exists, no other host takes
+        // the path.
         drop(self.place.lock().take());
         self.listeners.iter().for_each(AbortHandle::abort);
         self.app.executor.audit().sum_up();
@@ -193,7 +194,7 @@ impl Drop for Serving {
 }
 
 /// Creates the claim and the token's file again if they were removed with the state folder. Nothing notifies the host
-/// of that, so it checks at intervals.
+/// of the removal, so it checks at intervals.
 async fn keep_files(place: Arc<Mutex<Option<Exclusive>>>, mut token: Option<KeptToken>) {
     let mut looks = tokio::time::interval(CLAIM_LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -31,7 +31,7 @@ impl Pool {
         Arc::new(Self { most, taken: Mutex::default() })
     }
 
-    /// A place for a new connection; `None` if all others are busy.
+    /// A place for a new connection; `None` if all places are taken and no connection is idle.
     pub(super) fn admit(self: &Arc<Self>, connection: Arc<Connection>) -> Option<Place> {
         let mut taken = self.taken.lock();
         if taken.by_number.len() >= self.most {

@@ -28,7 +28,7 @@ pub(super) struct Tcp {
 }
 
 impl Tcp {
-    /// Listens. If any port is allowed, it uses the port of the last host, if that is free.
+    /// Listens. If any port is allowed, uses the port of the last host, if that port is free.
     pub(super) async fn bind(
         config: &HttpConfig,
         state_dir: &Path,

@@ -51,7 +51,7 @@ fn fits(path: &Path) -> bool {
 
 /// A listening socket.
 pub(super) struct Unix {
-    /// Before the listener: while that listens, no other host takes the path.
+    /// This field is dropped before the listener: while the listener exists, no other host takes the path.
     pub(super) file: SocketFile,
     pub(super) listener: UnixListener,
 }
@@ -70,15 +70,15 @@ impl Unix {
         }
         let failed = ListenError::socket(&path);
         let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // A configured path is for its owner to remove.
+        // If the path is configured, its folder is not removed: it belongs to the user.
         let place = Place { socket: path.clone(), folder: named.is_none().then(|| folder.to_owned()) };
-        // Before there is a socket to remove.
+        // The sweeper starts before there is a socket to remove.
         let sweeper = program.and_then(|program| sweeper(program, &place));
         // Two hosts that start at the same time check one after the other.
         let _lock = loop {
             private(folder, &failed)?;
             match sweep::lock(folder) {
-                // Another host was the last in the folder, and has removed it just now.
+                // Another host was the last one in the folder, and has removed the folder just now.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 lock => break lock.map_err(&failed)?,
             }
@@ -128,12 +128,12 @@ fn open_to_others(folder: &Path) -> io::Result<Option<String>> {
     })
 }
 
-/// Why not to trust the process that listens on a socket, which this process has connected to: it may be another
-/// user's. `None` if it is this user's, or root's.
+/// Why this process must not trust the listener of a socket that it has connected to: the listener may belong to
+/// another user. `None` if it belongs to this user or to root.
 ///
 /// # Errors
 ///
-/// If that cannot be determined.
+/// If the user of the listener cannot be determined.
 pub fn distrust(socket: &Path, connected: &UnixStream) -> io::Result<Option<String>> {
     let folder = socket.parent().unwrap_or(socket);
     if let Some(reason) = open_to_others(folder)? {
@@ -148,7 +148,7 @@ pub fn distrust(socket: &Path, connected: &UnixStream) -> io::Result<Option<Stri
 pub(super) struct SocketFile {
     place: Place,
     identity: Identity,
-    /// Killed when all files are removed.
+    /// The sweeper, which is killed when all files are removed.
     _sweeper: Option<Sweeper>,
 }
 
@@ -173,7 +173,7 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if Self::identity(&self.place.socket).is_ok_and(|identity| identity == self.identity) {
-            // If it cannot be removed now, the next host removes it.
+            // If the file cannot be removed now, the next host removes it.
             let _ = fs::remove_file(&self.place.socket);
         }
         self.place.close();

@@ -33,7 +33,7 @@ pub(super) struct Api {
 /// A path in `/openapi.json`.
 pub(super) struct Route {
     pub(super) path: String,
-    /// The command that this is the path of.
+    /// The command at this path.
     pub(super) command: Option<Kind>,
 }
 
@@ -49,7 +49,8 @@ impl Api {
         guard((&self.app, route), request, self.router.clone()).await
     }
 
-    /// The path as `/openapi.json` has it. Unknown paths have none, so that a client cannot create any number of names.
+    /// The path as it is in `/openapi.json`. An unknown path has no name, so that a client cannot create any number of
+    /// names.
     fn route(&self, path: &str) -> Option<&Route> {
         let mut found = [Some(path), path.strip_prefix(PREFIX)].into_iter().flatten();
         found.find_map(|path| self.routes.get(path))
@@ -58,7 +59,7 @@ impl Api {
 
 /// The routes in `/openapi.json`.
 fn api() -> OpenApiRouter<Arc<App>> {
-    // The paths of commands contain the prefix: if the router added it, each request would pay for that.
+    // The paths of commands contain the prefix: if the router added it, each request would take longer.
     commands::routes().merge(common())
 }
 

@@ -1,6 +1,6 @@
 //! The page: files that are part of this program, and headers that isolate it.
 //!
-//! It needs no token and contains no secrets: it requests what it shows, like any other client.
+//! The page needs no token and contains no secrets: it requests the data that it shows, like any other client.
 
 use super::App;
 use axum::{

@@ -5,7 +5,7 @@
 /// Each copy of Rust's standard library uses at least one for good. A process in which none is free is aborted.
 ///
 /// The C library hands out the lowest free key first, and there are gaps: each copy of std starts by giving back key 0,
-/// which it cannot use. So this function takes [`GAPS`] keys to fill such gaps. If there are more gaps, the number is
+/// which it cannot use. So this function takes a few keys to fill such gaps. If there are more gaps, the number is
 /// too low.
 pub fn tls_keys_used() -> usize {
     let mut taken = Vec::with_capacity(GAPS);
