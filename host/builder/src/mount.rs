@@ -3,10 +3,11 @@
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use std::path::Path;
 
-/// Whether files in the folder, which need not exist yet, can neither be run nor be opened as a library.
+/// Whether the mount options of a folder forbid to run its files and to open them as libraries. The folder need not
+/// exist.
 pub fn is_noexec(folder: &Path) -> bool {
     let there = folder.ancestors().find(|above| above.exists());
-    // If this is unknown, the caller just tries.
+    // If the options are unknown, the result is false.
     there
         .and_then(|folder| statvfs(folder).ok())
         .is_some_and(|stats| stats.f_flag.contains(StatVfsMountFlags::NOEXEC))

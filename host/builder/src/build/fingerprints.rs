@@ -1,5 +1,5 @@
-//! Cargo's fingerprints, which record how fresh each unit is. Cargo compares times; it builds a unit without a
-//! fingerprint again.
+//! Cargo's fingerprints, by which cargo decides whether a unit is fresh. Cargo compares the times of a unit's files
+//! with the time of its fingerprint. It always builds a unit without a fingerprint.
 
 use super::units::{Kind, Unit};
 use std::{
@@ -8,13 +8,13 @@ use std::{
     time::SystemTime,
 };
 
-/// The fingerprint of one unit: a folder of cargo's.
+/// The fingerprint of one unit, which is a folder in cargo's target folder.
 #[derive(Debug)]
 pub(super) struct Fingerprint {
     dir: PathBuf,
     pub(super) package: String,
     pub(super) kind: Kind,
-    /// When cargo last wrote it.
+    /// When cargo last wrote the fingerprint.
     pub(super) made_at: SystemTime,
 }
 
@@ -51,8 +51,9 @@ impl Fingerprint {
         self.package == unit.package && self.kind == unit.kind
     }
 
-    /// Whether cargo has to build this again when the unit is built again. Cargo detects by itself what depends on a
-    /// crate. It does not detect what depends on a script that declares no inputs, not even the script's own crate.
+    /// Whether this fingerprint must be deleted when cargo has to build `unit` again. Cargo itself builds the units
+    /// again that depend on a crate. It does not build the units again that depend on a script without declared inputs,
+    /// not even the script's own crate.
     pub(super) fn goes_with(&self, unit: &Unit) -> bool {
         let of_script = unit.kind == Kind::ScriptRun && self.kind == Kind::Crate;
         self.is_of(unit) || of_script && self.package == unit.package
@@ -62,7 +63,7 @@ impl Fingerprint {
     pub(super) fn remove(&self) -> io::Result<()> {
         let profile = self.dir.ancestors().nth(2).zip(self.dir.file_name());
         if let Some((profile, name)) = profile.filter(|_| self.kind == Kind::ScriptRun) {
-            // Without it, everything that depends on the run is stale, too.
+            // If the output of the run is missing, cargo also builds everything that depends on the run again.
             is_gone(fs::remove_file(profile.join("build").join(name).join("output")))?;
         }
         is_gone(fs::remove_dir_all(&self.dir))

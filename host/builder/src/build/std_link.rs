@@ -1,4 +1,5 @@
-//! Which standard library a plugin links: the shared one, unless the plugin has an allocator of its own.
+//! Decides which standard library a plugin links: the shared libstd, or a copy of its own if the plugin has an
+//! allocator of its own.
 
 use super::{BuildError, facts::Facts};
 use crate::artifact::Allocator;
@@ -11,16 +12,16 @@ use std::{
 /// How to link the last crate of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StdLink {
-    /// To the shared libstd: every copy of std uses up thread-local keys of the host for good.
+    /// The plugin links the shared libstd. Every copy of std would use up thread-local keys of the host for good.
     Shared,
-    /// With a copy of its own, because the shared one uses another allocator than the plugin.
+    /// The plugin contains a copy of std, because the shared libstd uses another allocator than the plugin.
     Own,
 }
 
 const OWN: &[u8] = b"own\n";
 
 impl StdLink {
-    /// As in the last build of the package.
+    /// The choice that [`StdLink::note`] has recorded for the package; shared by default.
     pub(super) fn of(facts: &Facts) -> Self {
         match fs::read(note(facts)) {
             Ok(found) if found == OWN => Self::Own,
@@ -28,7 +29,7 @@ impl StdLink {
         }
     }
 
-    /// How to build again, if the built library must not be used.
+    /// The other choice, if the built library shows that this choice does not fit the plugin.
     pub(super) fn other_for(self, artifact: &Path) -> Option<Self> {
         match (self, Allocator::of(artifact)) {
             (Self::Shared, Allocator::Mixed) => Some(Self::Own),
@@ -37,7 +38,7 @@ impl StdLink {
         }
     }
 
-    /// Makes the next builds of the package begin with this, in this host and in later ones.
+    /// Records this choice, so that the next builds of the package begin with it, in this host and in later ones.
     pub(super) fn note(self, facts: &Facts) -> io::Result<()> {
         let note = note(facts);
         match self {
@@ -49,7 +50,7 @@ impl StdLink {
         }
     }
 
-    /// The note for the author about its own copy of std.
+    /// The note for the author that the plugin contains a copy of std.
     pub(super) fn explained(self) -> Option<Diagnostic> {
         if self == Self::Shared {
             return None;
@@ -59,7 +60,7 @@ impl StdLink {
     }
 }
 
-/// Whether rustc has refused the shared libstd because rustflags ask for LTO, and not a profile.
+/// Whether rustc has rejected the shared libstd because rustflags ask for LTO.
 pub(super) fn is_excluded_by_lto(error: &BuildError) -> bool {
     error
         .diagnostics()
@@ -67,7 +68,7 @@ pub(super) fn is_excluded_by_lto(error: &BuildError) -> bool {
         .any(|it| it.message.contains("cannot prefer dynamic linking when performing LTO"))
 }
 
-/// The note for the author in that case.
+/// The note for the author if rustflags ask for LTO.
 pub(super) fn explained_by_lto() -> Diagnostic {
     let message = "rustflags ask for LTO, so it is built with its own copy of std";
     note_of(

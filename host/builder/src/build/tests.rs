@@ -324,7 +324,7 @@ async fn a_build_that_is_silent_for_too_long_is_ended_with_all_its_processes() {
     let mut pipe = tokio::net::unix::pipe::OpenOptions::new().open_receiver(pipe).unwrap();
     let message = bench.refusal().await;
     assert!(message.contains("build timed out after 300ms without output (`build.timeout`)"), "{message}");
-    // Reading ends when no one holds the other end any more.
+    // Reading ends when no process holds the other end any more.
     let mut rest = Vec::new();
     let all_gone = tokio::io::AsyncReadExt::read_to_end(&mut pipe, &mut rest);
     tokio::time::timeout(Duration::from_secs(60), all_gone).await.expect("all are gone").unwrap();

@@ -9,16 +9,17 @@ use std::{
 };
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
-/// The minimum number of workspaces that are built in parallel, however few processors there are.
+/// How many workspaces may be built in parallel if there are fewer processors than that.
 const LEAST_SIDE_BY_SIDE: usize = 4;
 
-/// Which cargo may run.
+/// The locks that decide which cargo may run.
 #[derive(Debug)]
 pub(super) struct Turns {
-    /// The lock of each workspace. Two cargos would write its Cargo.lock at the same time, and one
-    /// would read an incomplete file; in one target folder they would wait for each other anyway.
+    /// The lock of each workspace. Without it, two cargos could write the workspace's Cargo.lock at the same time, and
+    /// one of them could read an incomplete file. Two cargos in one target folder would wait for each other anyway.
     workspaces: Mutex<HashMap<PathBuf, Arc<AsyncMutex<()>>>>,
-    /// Each cargo uses all processors: hundreds at once would only use memory.
+    /// The limit for all workspaces together. Each cargo uses all processors, so hundreds of them would only use more
+    /// memory.
     builds: Arc<Semaphore>,
 }
 

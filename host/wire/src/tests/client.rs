@@ -14,7 +14,7 @@ use std::{
 
 const CALL: Call<'static> = Call { interface: 0, method: 0, encoding: Encoding::Json, arguments: b"[]" };
 
-/// The host's result if this is the shim's first message.
+/// The result of the host's `greet` if the shim first sends this message.
 fn greeted_with(kind: Kind, message: &[u8]) -> WireError {
     let (ours, theirs) = UnixStream::pair().unwrap();
     Channel::new(theirs.try_clone().unwrap()).send(kind, RequestId(0), [message, &[]]).unwrap();
@@ -87,7 +87,7 @@ fn a_request_times_out_at_its_deadline_despite_partial_progress() {
         (control, theirs)
     };
     let (mut control, mut theirs) = greeted();
-    // Always more of a reply that never ends.
+    // The shim keeps sending parts of a reply that never ends.
     let head = [&MAX_FRAME.to_le_bytes()[..], &[Kind::Reply as u8], &[0; 8]].concat();
     theirs.write_all(&head).unwrap();
     let drip = thread::spawn(move || while theirs.write_all(&[0]).is_ok() {});

@@ -18,15 +18,15 @@ pub enum InspectError {
         /// Why.
         source: io::Error,
     },
-    /// It is not an ELF file.
+    /// The file is not an ELF file.
     #[error("{} is not an ELF file: it {looks_like}; build the plugin with `crate-type = [\"cdylib\"]`", path.display())]
     NotElf {
         /// The file.
         path: PathBuf,
-        /// What it looks like, as in "is empty" or "looks like text".
+        /// What the file looks like, as in "is empty" or "looks like text".
         looks_like: &'static str,
     },
-    /// It is truncated.
+    /// The file is truncated.
     #[error("{} is truncated: it has {present} bytes, but its headers describe {promised}; build again", path.display())]
     Truncated {
         /// The file.
@@ -36,30 +36,30 @@ pub enum InspectError {
         /// The number of bytes that its tables describe, at least.
         promised: u64,
     },
-    /// It is for another machine.
+    /// The file is for another machine.
     #[error("{} is for {found}, and this host runs on {wanted}: build it with `--target` for this machine", path.display())]
     OtherMachine {
         /// The file.
         path: PathBuf,
-        /// The machine it is for.
+        /// The machine that the file is for.
         found: String,
         /// The machine of this host.
         wanted: String,
     },
-    /// It is for this machine, but cannot be opened as a library.
+    /// The file is for this machine, but cannot be opened as a library.
     #[error("{} is {found}, not a shared object: build it as `crate-type = [\"cdylib\"]`", path.display())]
     NotShared {
         /// The file.
         path: PathBuf,
-        /// What it is.
+        /// What the file is instead.
         found: &'static str,
     },
-    /// Its tables are inconsistent.
+    /// The file's tables are inconsistent.
     #[error("{} is damaged: {reason}; build again", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         reason: String,
     },
 }
@@ -125,7 +125,7 @@ pub(super) fn check_kind(
     flags_1: u64,
 ) -> Result<(), InspectError> {
     let found = match file.elf_header().e_type(LittleEndian) {
-        // Only this flag distinguishes a position-independent executable from a shared object.
+        // Only the flag DF_1_PIE distinguishes a position-independent executable from a shared object.
         elf::ET_DYN if flags_1 & elf::DF_1_PIE.0 != 0 => "an executable",
         elf::ET_DYN => return Ok(()),
         elf::ET_EXEC => "an executable",

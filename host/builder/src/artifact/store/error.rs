@@ -6,14 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Why the store failed. Its content is unchanged.
+/// Why an operation of the store failed. The content of the store is unchanged.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The build output is missing.
     #[error("no build output at {}: build again; if a script builds it, check that `binary` names its output", path.display())]
     Missing {
-        /// Where it should be.
+        /// The path at which the build output should be.
         path: PathBuf,
     },
     /// A file cannot be read.
@@ -36,7 +36,7 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
-    /// There is no space left. Nothing is lost.
+    /// There is no space left. The store loses nothing.
     #[error(
         "no space for {bytes_needed} bytes at {} ({}): {source}; free some space, or keep fewer artifacts; the content of the store is unchanged",
         path.display(), free(*bytes_free)
@@ -68,7 +68,7 @@ pub enum StoreError {
     /// The artifact is no longer in the store.
     #[error("{} was removed from the store; build again", path.display())]
     Gone {
-        /// Where it was.
+        /// The path that the artifact had.
         path: PathBuf,
     },
     /// A library cannot be renamed.
@@ -76,7 +76,7 @@ pub enum StoreError {
     NotRenamed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         reason: String,
     },
     /// The artifact has changed: its file was replaced or truncated.

@@ -16,19 +16,19 @@ use std::{
 #[derive(Debug)]
 pub struct Held {
     artifact: Artifact,
-    /// Its files, by their paths in the store.
+    /// The artifact's open files, by their paths in the store.
     files: Vec<(PathBuf, File)>,
 }
 
 impl Held {
-    /// Which artifact it is.
+    /// The digest of the artifact.
     pub fn digest(&self) -> Digest {
         self.artifact.digest
     }
 }
 
 impl Store {
-    /// Holds an artifact that the store has.
+    /// Opens the files of an artifact and holds them open. None if the store does not have all of them.
     pub fn hold(&self, digest: Digest) -> Option<Held> {
         let artifact = self.get(digest)?;
         let files = artifact.files().into_iter().map(|path| Some((path.clone(), File::open(path).ok()?)));
@@ -51,7 +51,7 @@ impl Store {
     }
 
     fn put_file_back(&self, path: &Path, file: &File) -> io::Result<()> {
-        // Opened again to read it from its beginning; the file has no other name any more.
+        // The file may have no other name any more. It is opened again, to read it from its beginning.
         let mut from = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
         let mut incoming = self.incoming()?;
         copy(&mut from, incoming.as_file_mut()).map_err(|failed| match failed {

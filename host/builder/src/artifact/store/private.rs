@@ -1,5 +1,5 @@
-//! Copies of an artifact that a process may open: of its file, and of its libraries, under names that were never used
-//! before.
+//! Copies of an artifact that a process may open. The artifact's file and its libraries are copied to paths that were
+//! never used before.
 
 use super::{
     Artifact, READ_ONLY, Store, StoreError,
@@ -20,13 +20,13 @@ impl Store {
     /// Copies an artifact to the unused path `to`, on a new inode. Afterwards, `to` is a complete copy of the
     /// artifact, byte for byte, or does not exist.
     ///
-    /// If it has libraries, copies of them are in a folder beside it, and all copies refer to each other by
-    /// these paths: the dynamic loader cannot mistake them for libraries that it has loaded before.
+    /// If the artifact has libraries, their copies are in a folder beside `to`, and all copies refer to each other by
+    /// their paths. So the dynamic loader cannot mistake them for libraries that it has loaded before.
     ///
     /// # Errors
     ///
     /// - [`StoreError::Gone`] or [`StoreError::Damaged`] if a file in the store was removed, replaced or truncated;
-    /// - [`StoreError::NotRenamed`] if one of its files is not a loadable library;
+    /// - [`StoreError::NotRenamed`] if one of the artifact's files is not a loadable library;
     /// - [`StoreError::Exists`] if `to` exists;
     /// - [`StoreError::Full`], [`StoreError::NotWritable`] if `to` cannot be written.
     pub fn private_copy(&self, artifact: &Artifact, to: &Path) -> Result<(), StoreError> {
@@ -34,9 +34,9 @@ impl Store {
             true => copy_file(artifact, to),
             false => self.copy_all(artifact, to),
         };
-        // The path belongs to another copy, so it must not be removed.
+        // If the path exists, it belongs to another copy, and must not be removed.
         if outcome.as_ref().is_err_and(|error| !matches!(error, StoreError::Exists { .. })) {
-            // The reason matters, not whether the cleanup succeeded.
+            // An error of the cleanup is ignored, because the caller needs the first error.
             let _ = fs::remove_file(to);
             let _ = fs::remove_dir_all(libraries_of_copy(to));
         }
@@ -67,7 +67,7 @@ impl Store {
     }
 }
 
-/// Writes a renamed copy.
+/// Writes a copy of a library to `to`, with the new names in it.
 fn renamed(of: (&Path, Vec<u8>), to: &Path, names: &Names<'_>) -> Result<(), StoreError> {
     let (from, mut bytes) = of;
     names.put_into(&mut bytes).map_err(|reason| StoreError::NotRenamed { path: from.to_owned(), reason })?;

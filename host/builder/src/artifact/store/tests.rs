@@ -30,7 +30,7 @@ impl Fixture {
         fs::write(&built, content).unwrap();
         let artifact = self.store.put(&built).unwrap();
         assert_eq!(artifact.copy_of, built);
-        // As found in the store later.
+        // `get` finds the artifact in the store, and no longer knows the original file.
         Artifact { copy_of: artifact.path.clone(), ..artifact }
     }
 

@@ -166,7 +166,7 @@ async fn a_folder_that_an_override_puts_in_place_of_a_crate_is_an_input() {
             bench.write(&format!("../vendor/{name}/Cargo.toml"), &package);
             let source = format!("pub const SAYS: &str = {says};");
             bench.write(&format!("../vendor/{name}/src/lib.rs"), &source);
-            // With one wrong checksum: cargo checks it when it builds the crate.
+            // One checksum is wrong. Cargo checks it when it builds the crate.
             bench.write(
                 &format!("../vendor/{name}/.cargo-checksum.json"),
                 "{\"files\":{},\"package\":\"00\"}",
@@ -184,7 +184,7 @@ async fn a_folder_that_an_override_puts_in_place_of_a_crate_is_an_input() {
         assert!(says(&bench.build().await.unwrap(), "<two>"), "{replace}");
         bench.replace("../helper/src/lib.rs", "pub const SAYS: &str = \"<three>\";", Duration::from_secs(9));
         assert!(says(&bench.build().await.unwrap(), "<three>"), "{replace}");
-        // A folder that replaces a registry, without checksums: it may be edited.
+        // A folder without checksums replaces a registry. Its files may be edited.
         let edit = "pub const SAYS: &str = \"<middle>\";";
         bench.replace("../vendor/middle/src/lib.rs", edit, Duration::ZERO);
         assert!(says(&bench.build().await.unwrap(), "<middle>"), "{replace}");

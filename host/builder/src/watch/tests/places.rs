@@ -64,7 +64,7 @@ fn a_link_among_the_inputs_that_leads_elsewhere_is_a_change() {
 
 #[test]
 fn a_plugins_folder_behind_a_link_is_followed_when_that_leads_elsewhere() {
-    // A link to the folder itself, and one further up, behind another one.
+    // One link leads to the folder itself. Another one is further up in the path, behind a third one.
     for name in ["link", "current/plugins"] {
         let dir = tempfile::tempdir().unwrap();
         let root = fs::canonicalize(dir.path()).unwrap();
