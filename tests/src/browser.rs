@@ -29,11 +29,11 @@ pub const ENTER: char = '\u{e007}';
 /// A browser with one page.
 pub struct Browser {
     driver: Child,
-    /// If it could not write its output, it would end.
+    /// The driver's output, which stays open: the driver ends if it cannot write its output.
     _output: Lines<BufReader<ChildStdout>>,
     http: Http,
     session: String,
-    /// Its profile, which is removed with it.
+    /// The profile of the browser, which is removed when this is dropped.
     _profile: TempDir,
 }
 
@@ -42,9 +42,9 @@ impl Browser {
     ///
     /// # Panics
     ///
-    /// If it exists and does not start.
+    /// If a browser exists and does not start.
     pub fn start() -> Option<Self> {
-        // Once for all tests: two installations at the same time would fail.
+        // The browser is installed once for all tests: two installations at the same time would fail.
         static FOUND: OnceLock<bool> = OnceLock::new();
         if !FOUND.get_or_init(|| is_there() || (install() && is_there())) {
             return None;
@@ -108,7 +108,7 @@ impl Browser {
     ///
     /// # Panics
     ///
-    /// If it throws, or does not become true in time.
+    /// If the expression throws, or does not become true in time.
     #[track_caller]
     pub fn until(&self, condition: &str) -> Value {
         let script = format!(
@@ -146,15 +146,15 @@ impl Browser {
         self.post("/execute/sync", &json!({ "script": script, "args": [] }))
     }
 
-    /// Clicks as soon as the element exists.
+    /// Waits until the element of a selector exists, and clicks it.
     #[track_caller]
     pub fn click_when_there(&self, selector: &str) {
         self.until(&format!("document.querySelector({})", json!(selector)));
         self.click(selector);
     }
 
-    /// Clicks the element of a selector like a mouse. If it moves away, nothing else is clicked, and the click is tried
-    /// again.
+    /// Clicks the element of a selector like a mouse. If the element moves away, nothing else is clicked, and the click
+    /// is tried again.
     ///
     /// # Panics
     ///
@@ -247,8 +247,8 @@ impl Browser {
         fs::write(file, base64(picture.as_str().expect("a picture"))).expect("the picture");
     }
 
-    /// The messages in the console, without those about requests that the host rejected or did not answer: the browser
-    /// writes those by itself, and the page reports them, too.
+    /// The messages in the console, without those about requests that the host rejected or did not answer. The browser
+    /// writes such messages by itself, and the page reports the failures, too.
     pub fn complaints(&self) -> Vec<String> {
         let log = self.post("/se/log", &json!({ "type": "browser" }));
         let entries = log.as_array().expect("entries").iter();
@@ -310,7 +310,7 @@ fn is_there() -> bool {
     there(DRIVER) && there("chromium")
 }
 
-/// Installs Debian's, if that is allowed.
+/// Installs Debian's Chromium, if that is allowed.
 fn install() -> bool {
     if !needs::may_install() || !rustix::process::geteuid().is_root() {
         return false;

@@ -166,7 +166,7 @@ impl Dev {
         self.wait_for("answer")
     }
 
-    /// Closes its input, which makes it end, and waits for that.
+    /// Closes the input of the program, which makes it end, and waits for its end.
     ///
     /// # Panics
     ///
@@ -177,12 +177,12 @@ impl Dev {
         self.child.wait().expect("it ends")
     }
 
-    /// Its pid.
+    /// The pid of the process.
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
-    /// Waits for its end, and ignores its remaining output.
+    /// Waits for the end of the process, and ignores its remaining output.
     ///
     /// # Panics
     ///
@@ -216,8 +216,8 @@ impl Dev {
         }
     }
 
-    /// Interrupts it as Ctrl-C does. If that signal is ignored, as in the background of a script, sends SIGTERM
-    /// instead. Waits for its end.
+    /// Interrupts the process as Ctrl-C does, and waits for its end. If SIGINT is ignored, as in the background of a
+    /// script, sends SIGTERM instead.
     ///
     /// # Panics
     ///
@@ -232,7 +232,7 @@ impl Dev {
 }
 
 impl Dev {
-    /// Kills it, so that it cannot clean up what it has started, and waits for its end.
+    /// Kills the process, so that it cannot clean up what it has started, and waits for its end.
     ///
     /// # Panics
     ///
@@ -245,7 +245,7 @@ impl Dev {
 
 impl Drop for Dev {
     fn drop(&mut self) {
-        // An error means that it has ended.
+        // An error means that the process has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -49,7 +49,7 @@ pub struct Hang {
 }
 
 impl Hang {
-    /// Saves it as the plugin's build script.
+    /// Saves the script as the plugin's build script.
     ///
     /// # Panics
     ///

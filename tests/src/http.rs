@@ -49,7 +49,7 @@ impl Answer {
     ///
     /// # Panics
     ///
-    /// If it is not JSON.
+    /// If the body is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
@@ -58,7 +58,7 @@ impl Answer {
     ///
     /// # Panics
     ///
-    /// If it failed.
+    /// If the answer is an error.
     #[track_caller]
     pub fn data(&self) -> Value {
         let mut json = self.json();
@@ -71,7 +71,7 @@ impl Answer {
     ///
     /// # Panics
     ///
-    /// If it succeeded.
+    /// If the answer is not an error.
     #[track_caller]
     pub fn error(&self) -> (u16, u64, String) {
         let json = self.json();
@@ -84,7 +84,7 @@ impl Answer {
 }
 
 impl Http {
-    /// Over the Unix socket.
+    /// A client over the Unix socket.
     ///
     /// # Panics
     ///
@@ -94,7 +94,7 @@ impl Http {
         Self { at, headers: vec![("host".into(), "localhost".into())] }
     }
 
-    /// Over TCP, with the token.
+    /// A client over TCP, with the token.
     ///
     /// # Panics
     ///
@@ -105,7 +105,7 @@ impl Http {
         Self::at(url, token.trim())
     }
 
-    /// Over TCP, at the address of a URL.
+    /// A client over TCP, at the address of a URL.
     ///
     /// If the URL is invalid.
     ///

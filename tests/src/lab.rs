@@ -1,4 +1,4 @@
-//! The plugins folder of one test, its host, and the events of that. At the end of the test, the lab shuts the host down
+//! The plugins folder of one test, its host, and the host's events. At the end of the test, the lab shuts the host down
 //! and fails the test if a process, a file or a socket is left.
 
 mod events;
@@ -144,8 +144,8 @@ impl Lab {
         self.write("script.tmp", content);
         let path = self.path(path);
         fs::create_dir_all(path.parent().expect("a folder")).expect("the folder");
-        // Another process copies it: while another test forks this process, a script that this process has written may
-        // still be open for writing in a child, and could not be executed.
+        // Another process copies the script. If this process wrote it while another test forks, the script could still
+        // be open for writing in the forked child, and could not be executed.
         let temporary = path.with_extension("tmp");
         let copy =
             Command::new("install").args(["-m", "755"]).arg(self.path("script.tmp")).arg(&temporary).status();
@@ -194,8 +194,8 @@ impl Lab {
         self.install(artifact);
     }
 
-    /// Writes a plugin's source. The manifest is written last, and only if there is none. The template's dependencies
-    /// are compiled already.
+    /// Writes a plugin's source. The manifest is written last, and only if there is none. The dependencies of the
+    /// template are copied, not compiled.
     pub fn write_source(&mut self, source: &Source) {
         self.compile_dependencies();
         for (path, content) in source.files(&self.name) {
@@ -366,13 +366,14 @@ fn transcript(name: &str, observed: &Mutex<Vec<String>>) -> String {
     format!("events of the host of `{name}`:\n{}", observed.join("\n"))
 }
 
-/// Ends the program if the test does not drop the sender in time: a hanging test would print nothing otherwise.
+/// Ends the program if the test does not drop the returned sender in time. Otherwise, a hanging test would print
+/// nothing.
 fn watchdog(name: &str, observed: &Arc<Mutex<Vec<String>>>) -> mpsc::Sender<()> {
     let (alive, ended) = mpsc::channel();
     let (name, observed) = (name.to_owned(), observed.clone());
     thread::spawn(move || {
         if ended.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
-            // Not with a macro: output of macros is kept until the end of the test, and this test does not end.
+            // A macro would keep the output until the end of the test, and this test does not end.
             let _ = writeln!(io::stderr(), "the test hangs; {}", transcript(&name, &observed));
             std::process::abort();
         }

@@ -2,7 +2,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`lab`] | the plugins folder of one test, its host, and the events of that |
+//! | [`lab`] | the plugins folder of one test, its host, and the host's events |
 //! | [`artifact`] | artifacts of the fixture `misbehave`: built once, then patched for each version that a test needs |
 //! | [`compiled`] | the template's dependencies, compiled once and copied to where each test's host builds |
 //! | [`source`] | plugins that the host builds from source, from a template |
@@ -20,7 +20,7 @@
 //! | [`resource_usage`] | the resources of the program: memory, descriptors, keys |
 //! | [`sandbox`] | a copy of the workspace's plugins, to be edited |
 //! | [`schemathesis`] | tests a server with valid and invalid requests from its description, where it is available |
-//! | [`wait`] | waits for what sends no event |
+//! | [`wait`] | waits for conditions that send no event |
 
 pub mod artifact;
 pub mod browser;
@@ -71,13 +71,13 @@ pub fn workspace() -> &'static Path {
     here.parent().unwrap_or(here)
 }
 
-/// The folder for all that is built.
+/// The folder for all build output.
 pub fn target_dir() -> PathBuf {
     let set = env::var_os("CARGO_TARGET_DIR");
     workspace().join(set.as_deref().unwrap_or("target".as_ref()))
 }
 
-/// Where fixtures are built, beside what else cargo builds.
+/// The folder in which fixtures are built, next to the other output of cargo.
 pub fn fixtures_dir() -> PathBuf {
     target_dir().join("fixtures")
 }

@@ -23,6 +23,6 @@ pub fn alone_with_apt() -> MutexGuard<'static, ()> {
 pub fn skipped(why: &str) {
     let thread = thread::current();
     let test = thread.name().unwrap_or("a test");
-    // Not with a macro: the output of macros is shown only for tests that fail.
+    // The output of a macro would be shown only for tests that fail.
     let _ = writeln!(io::stderr(), "SKIPPED in {test}: {why}");
 }

@@ -18,18 +18,18 @@ pub struct Neighbour {
 }
 
 impl Neighbour {
-    /// Its id.
+    /// The id of the neighbour.
     pub fn id(lab: &Lab) -> String {
         format!("{}.neighbour", lab.id())
     }
 
-    /// Installs it next to the lab's plugin, before the host starts.
+    /// Installs the neighbour next to the lab's plugin, before the host starts.
     pub fn install(lab: &Lab) {
         let manifest = format!("id = \"{}\"\nmode = \"process\"\nbinary = \"plugin.so\"", Self::id(lab));
         lab.neighbour("neighbour", manifest, misbehave("version=100"));
     }
 
-    /// Calls it from now on. Each call must return the correct answer.
+    /// Calls the neighbour from now on. Each call must return the correct answer.
     ///
     /// # Panics
     ///
@@ -51,7 +51,7 @@ impl Neighbour {
         Self { done, caller }
     }
 
-    /// Installs it, starts the host, and calls it.
+    /// Installs the neighbour, starts the host, and calls the neighbour from then on.
     ///
     /// # Panics
     ///
@@ -62,11 +62,11 @@ impl Neighbour {
         Self::call(lab)
     }
 
-    /// Checks that it was called, and that no call has failed.
+    /// Checks that the neighbour was called, and that no call has failed.
     ///
     /// # Panics
     ///
-    /// If one has failed.
+    /// If a call has failed, or none was made.
     pub fn assert_unharmed(self) {
         self.done.store(true, Ordering::Relaxed);
         assert!(self.caller.join().expect("no call of the neighbour's fails") > 0);

@@ -17,7 +17,7 @@ pub struct Promtool {
 }
 
 impl Promtool {
-    /// Finds it. Without it, reports that the test skips this.
+    /// Finds promtool. Without it, reports that the test skips this check.
     pub fn find() -> Option<Self> {
         static FOUND: OnceLock<Option<Promtool>> = OnceLock::new();
         let found = FOUND.get_or_init(|| {
@@ -39,7 +39,7 @@ impl Promtool {
         found.clone()
     }
 
-    /// Runs it on files.
+    /// Runs promtool on files.
     ///
     /// # Panics
     ///
@@ -61,7 +61,7 @@ impl Promtool {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().expect("it runs");
-        // Dropped at the end of the statement, so that promtool reads the end of the page.
+        // The input is dropped at the end of this statement, so that promtool reads the end of the page.
         child.stdin.take().expect("a pipe").write_all(page.as_bytes()).expect("it reads");
         self.judge(child.wait_with_output().expect("it ends"));
     }
@@ -96,6 +96,6 @@ fn fetch(folder: &Path) -> bool {
     let package = package.filter(|path| path.extension().is_some_and(|it| it == "deb")).last();
     let Some(package) = package.filter(|_| downloaded) else { return false };
     let unpacked = run("dpkg-deb", &["-x", &package.to_string_lossy(), "."]);
-    // A package that was not removed would be found next to the next one.
+    // A package from an earlier run would be found next to the new one.
     unpacked && fs::remove_file(package).is_ok()
 }

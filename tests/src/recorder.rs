@@ -18,13 +18,13 @@ pub const MAX_LEVEL: Level = Level::DEBUG;
 /// One event of a plugin, as it reached the program's subscriber.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Its level.
+    /// The level of the event.
     pub level: Level,
-    /// Its message.
+    /// The message of the event.
     pub message: String,
-    /// Its other fields.
+    /// The other fields of the event.
     pub fields: BTreeMap<String, String>,
-    /// The name of the host's span in which it was logged.
+    /// The name of the host's span in which the event was logged.
     pub span: Option<&'static str>,
 }
 
@@ -41,7 +41,7 @@ fn state() -> MutexGuard<'static, State> {
     STATE.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes it the program's subscriber, if it is not yet.
+/// Installs the recorder as the program's subscriber, unless it is installed already.
 pub fn install() {
     static INSTALLED: OnceLock<()> = OnceLock::new();
     INSTALLED.get_or_init(|| {

@@ -1,5 +1,5 @@
-//! Schemathesis sends an HTTP server valid and invalid requests, generated from its OpenAPI description. Used where it
-//! is available.
+//! Schemathesis sends an HTTP server valid and invalid requests, which it generates from the server's OpenAPI
+//! description. Tests use it where it is available.
 
 use crate::{needs, skipped, target_dir};
 use std::{
@@ -19,7 +19,7 @@ pub struct Schemathesis {
 }
 
 impl Schemathesis {
-    /// Finds it. Without it, reports that the test skips this.
+    /// Finds schemathesis. Without it, reports that the test skips this check.
     pub fn find() -> Option<Self> {
         static FOUND: OnceLock<Option<Schemathesis>> = OnceLock::new();
         let found = FOUND.get_or_init(|| {

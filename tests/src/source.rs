@@ -17,7 +17,7 @@ pub struct Source {
 /// The interface of the template. The tests include it, too, for their typed handles.
 const TALLY: &str = include_str!("tally.rs");
 
-/// The profile of every plugin here, so that their dependencies are compiled once.
+/// The profile of every plugin here. With one profile for all, their dependencies are compiled once.
 pub const PROFILE: &str = "[profile.dev]\ndebug = false\nstrip = \"debuginfo\"\n";
 
 const LIB: &str = "//! A plugin from a template.
@@ -66,7 +66,7 @@ impl Source {
         LIB.replace("VERSION", &version.to_string())
     }
 
-    /// The same with one piece of `src/lib.rs` replaced.
+    /// This source with one piece of `src/lib.rs` replaced.
     ///
     /// # Panics
     ///
@@ -78,7 +78,7 @@ impl Source {
         self
     }
 
-    /// The same with one more file, or another `Cargo.toml`.
+    /// This source with one more file, or another `Cargo.toml`.
     #[must_use]
     pub fn with(mut self, path: &str, content: impl Into<String>) -> Self {
         self.others.retain(|file| file.0 != path);
@@ -86,7 +86,7 @@ impl Source {
         self
     }
 
-    /// The same with one piece of its interface replaced.
+    /// This source with one piece of its interface replaced.
     ///
     /// # Panics
     ///

@@ -1,4 +1,5 @@
-//! Waits for what sends no event: a condition is polled, and the end of a process is read from its descriptor.
+//! Waits for conditions that send no event. A condition is polled, and the end of a process is read from its
+//! descriptor.
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -11,7 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The pause between two polls: short enough for a test, and long enough to leave the processor to what it waits for.
+/// The pause between two polls: short enough for a test, and long enough to leave the processor to the code that makes
+/// the condition true.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Waits until a condition holds. The watchdog of the [lab](crate::lab) ends a test that waits for ever.
@@ -21,7 +23,7 @@ pub fn poll_until(mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Waits until a condition holds, or the time is over; whether it holds.
+/// Waits until a condition holds, or the time is over. Returns whether the condition holds.
 pub fn poll_within(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let began = Instant::now();
     loop {
@@ -35,23 +37,23 @@ pub fn poll_within(patience: Duration, mut holds: impl FnMut() -> bool) -> bool 
     }
 }
 
-/// Pauses between two things that a test does, at a pace that is the test's subject. Nothing is waited for.
+/// Pauses between two steps of a test whose subject is the pace of these steps. The pause waits for no condition.
 pub fn pace(pause: Duration) {
     thread::sleep(pause);
 }
 
-/// The end of a process that need not be a child of this one. It is known by a descriptor: another process with the same
-/// number is not taken for it.
+/// The end of a process that need not be a child of this one. A pidfd identifies the process, so a later process with
+/// the same pid is not mistaken for it.
 #[derive(Debug)]
 pub struct ProcessEnd(OwnedFd);
 
 impl ProcessEnd {
-    /// The end of the process that has this number now; none if none has.
+    /// The end of the process that has this pid now; `None` if there is no such process.
     pub fn of(pid: Pid) -> Option<Self> {
         pidfd_open(pid, PidfdFlags::empty()).ok().map(Self)
     }
 
-    /// Waits for it. The process may not have been reaped by then.
+    /// Waits for the end of the process. The process may not have been reaped by then.
     ///
     /// # Panics
     ///

@@ -1,4 +1,4 @@
-//! Waits for the events of a host that more than one test asks for.
+//! Waits for events of a host. Several tests use each of these functions.
 
 use super::Lab;
 use replug::{
@@ -10,18 +10,18 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-/// What the event says of a plugin's process that has ended by itself.
+/// The content of the event for a plugin's process that has ended by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crashed {
     /// The generation.
     pub generation: Option<Generation>,
     /// The signal, if one ended it.
     pub signal: Option<String>,
-    /// Its exit status, if it exited.
+    /// The exit status, if the process exited.
     pub exit: Option<i32>,
-    /// When it is started again; none if it is not.
+    /// When the process is started again; `None` if it is not.
     pub restart_in_ms: Option<u64>,
-    /// The last that it wrote to its standard error.
+    /// The last lines that the process wrote to its standard error.
     pub stderr_tail: String,
 }
 
@@ -30,7 +30,7 @@ impl Lab {
     ///
     /// # Panics
     ///
-    /// If the host ends before.
+    /// If the host ends before such an event.
     pub fn wait_for<T>(&mut self, pick: impl Fn(&Event) -> Option<T>) -> T {
         loop {
             let event = self.events.as_mut().expect("a host").next_blocking().expect("the host goes on");
@@ -115,7 +115,7 @@ impl Lab {
         })
     }
 
-    /// Waits until a process was started again, and says how often it has ended by then.
+    /// Waits until a process was started again, and returns how often it had ended before.
     pub fn restarted(&mut self) -> usize {
         self.wait_for(|event| match event.kind {
             EventKind::PluginRestarted { deaths } => Some(deaths),
@@ -123,7 +123,7 @@ impl Lab {
         })
     }
 
-    /// Waits until a plugin is left alone, and says why.
+    /// Waits until a plugin is quarantined, and returns the reason.
     pub fn quarantined(&mut self) -> String {
         self.wait_for(|event| match &event.kind {
             EventKind::PluginQuarantined { reason, .. } => Some(reason.clone()),

@@ -1,4 +1,4 @@
-//! What a test must not leave behind: processes, copies of artifacts, half-written files, and sockets.
+//! Finds what a test leaves behind and must not: processes, copies of artifacts, half-written files, and sockets.
 
 use super::Lab;
 use crate::wait::poll_within;
@@ -31,8 +31,8 @@ const SOCKETS: [&str; 2] = ["replug", "run"];
 #[derive(Debug)]
 pub(super) struct Leftovers {
     files: AtomicBool,
-    /// A process that was killed is still there for a moment, and so is what another test forks from this program. Then
-    /// the sweeper of a host that was killed removes its socket.
+    /// A killed process still exists for a moment, and so does a process that another test forks from this program. The
+    /// sweeper of a killed host then removes the host's socket.
     pub(super) patience: Duration,
 }
 
@@ -43,17 +43,17 @@ impl Default for Leftovers {
 }
 
 impl Lab {
-    /// Says that a host of this test is killed: it leaves files, which the next host would remove. No process and no socket
-    /// may be left all the same.
+    /// Allows the files that a killed host of this test leaves: the next host would remove them. No process and no
+    /// socket may be left even so.
     pub fn expect_leftover_files(&self) {
         self.leftovers.files.store(true, Ordering::Relaxed);
     }
 
-    /// Makes sure that the hosts that have ended so far left nothing behind. The end of the test does so, too.
+    /// Checks that the hosts that have ended until now have left nothing behind. The end of the test checks this, too.
     ///
     /// # Panics
     ///
-    /// If they did.
+    /// If something is left.
     pub fn assert_clean(&self) {
         let leaks = self.leaks();
         assert!(leaks.is_empty(), "the test of `{}` leaves behind: {}", self.name, leaks.join("; "));

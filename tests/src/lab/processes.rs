@@ -40,12 +40,12 @@ impl Lab {
         kill_process(self.pid(), Signal::KILL).expect("it is running");
     }
 
-    /// What tells of the ends of all processes that the test has started.
+    /// Descriptors that report the ends of all processes that the test has started.
     pub fn process_ends(&self) -> Vec<ProcessEnd> {
         self.processes().into_iter().filter_map(ProcessEnd::of).collect()
     }
 
-    /// The processes whose working directory is in this test's folder, or that have opened an artifact in it.
+    /// The command lines of the processes of this test, which [`Lab::processes`] finds.
     pub fn children(&self) -> Vec<String> {
         let name = |pid: Pid| {
             let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -54,7 +54,8 @@ impl Lab {
         self.processes().into_iter().map(name).collect()
     }
 
-    /// The pids of those processes.
+    /// The pids of the processes whose working directory is in this test's folder, or that have opened an artifact in
+    /// it.
     pub fn processes(&self) -> Vec<Pid> {
         let here = self.dir().canonicalize().expect("the folder");
         let text = here.to_str().expect("temporary folders have plain names");

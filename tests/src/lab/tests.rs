@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-/// A lab that gives what it is left with no time.
+/// A lab that waits for nothing that is left behind.
 fn impatient(name: &str) -> Lab {
     let mut lab = Lab::new(name);
     lab.leftovers.patience = Duration::ZERO;
@@ -21,7 +21,7 @@ fn message(panic: &(dyn Any + Send)) -> &str {
     panic.downcast_ref::<String>().map_or("no text", String::as_str)
 }
 
-/// Drops the lab, which must fail, and returns the message. Its folder is gone all the same.
+/// Drops the lab, which must fail, and returns the message. Checks that the lab's folder is removed nevertheless.
 fn failure(lab: Lab) -> String {
     let dir = lab.dir().to_owned();
     let panic = catch_unwind(AssertUnwindSafe(|| drop(lab))).expect_err("the leak fails the test");

@@ -9,9 +9,9 @@ use std::fs;
 /// A kind of change.
 #[derive(Debug)]
 pub struct Change {
-    /// Its name in the table.
+    /// The name of the change in the table.
     pub name: &'static str,
-    /// The maximum number of builds that it may take.
+    /// The maximum number of builds that the change may cause.
     pub most_builds: usize,
     kind: Kind,
 }
@@ -51,7 +51,7 @@ pub const CHANGES: &[Change] = &[
 ];
 
 impl Change {
-    /// Why it does not apply to that shape.
+    /// Why the change does not apply to that shape, if so.
     pub fn senseless(&self, shape: &Shape) -> Option<&'static str> {
         match self.kind {
             Kind::NewFile => match shape.new_file {

@@ -2,8 +2,8 @@
 //! once it has settled, equals a clean `cargo build` of the same files.
 //!
 //! Every crate here is tiny and has no dependencies. A library contains the texts that it was made from: each text
-//! between two `@@` in it comes from one file. The loop is that of the worker, without loading: it builds as long as
-//! the watcher reports a change.
+//! between two `@@` in the library comes from one file. The loop works like the worker's, without loading: it builds as
+//! long as the watcher reports a change.
 
 mod changes;
 mod shapes;
@@ -24,7 +24,7 @@ use tree::Tree;
 pub enum Depth {
     /// The result of the loop.
     Loop,
-    /// That, and the build of a host that is started then.
+    /// The result of the loop, and the build of a host that is started after that.
     Restart,
 }
 
@@ -44,10 +44,10 @@ pub struct Pair {
 pub enum Outcome {
     /// The loop's build equals a clean build.
     Right {
-        /// How many builds it took to settle.
+        /// How many builds the loop took to settle.
         builds: usize,
     },
-    /// It does not.
+    /// The loop's build differs from a clean build.
     Wrong(String),
     /// The change does not apply to the shape.
     Senseless(&'static str),

@@ -1,9 +1,9 @@
-//! The shapes of projects. Each has one subject: the file, or its replacement, that is changed.
+//! The shapes of projects. Each shape has one subject: the file that is changed or replaced.
 
 /// A shape of a project. Its plugin is the package `p` in `ws/plugins/p`.
 #[derive(Debug)]
 pub struct Shape {
-    /// Its name in the table.
+    /// The name of the shape in the table.
     pub name: &'static str,
     /// The file that is changed.
     pub(super) subject: &'static str,
@@ -15,7 +15,7 @@ pub struct Shape {
     pub(super) new_file: NewFile,
     /// The folder around the subject that may be replaced as a whole, or why none may.
     pub(super) folder: Result<&'static str, &'static str>,
-    /// Why the subject cannot be removed or be a link, if so.
+    /// Why the subject cannot be removed or replaced by a link, if that is so.
     pub(super) whole_subject: Result<(), &'static str>,
     /// The builds that result from files that a build itself writes among its sources.
     pub(super) own_builds: usize,
@@ -32,7 +32,7 @@ pub(super) enum NewFile {
     None(&'static str),
 }
 
-/// What has no shape, and why.
+/// The kinds of projects that have no shape, and why.
 pub const LEFT_OUT: &[(&str, &str)] = &[
     ("C library, shared", "it is next to the artifact: tests/tests/e2e/own_libraries.rs tests such versions"),
     ("toolchain file", "it needs a second toolchain, and tests install none"),

@@ -41,7 +41,7 @@ pub(super) struct Tree {
     /// The result of the last build.
     built: Answer,
     builds: usize,
-    /// Makes a change during a build.
+    /// The thread that makes a change during a build.
     in_build: Option<JoinHandle<()>>,
     _dir: tempfile::TempDir,
 }
@@ -57,7 +57,8 @@ struct Running {
 
 const PLUGIN: &str = "ws/plugins/p";
 
-/// Links. If the file `gate` asks for it, lets a change be made just before: by then, rustc has read its inputs.
+/// The linker. If the file `gate` exists, it first waits while a change is made: at that time, rustc has read its
+/// inputs.
 const LINKER: &str = "#!/bin/sh
 case \"$*\" in *-shared*libp.so*|*libp.so*-shared*)
     if rm ROOT/gate 2>/dev/null; then echo > ROOT/entered; cat ROOT/go > ROOT/passed; fi;;
@@ -135,7 +136,8 @@ impl Tree {
         self.place(self.shape.subject, &text, age);
     }
 
-    /// Moves a file into place. Its time is older than, equal to or newer than that of the current file.
+    /// Moves a file into place. The time of the new file is older than, equal to or newer than that of the current
+    /// file.
     pub(super) fn place(&self, name: &str, text: &str, age: Age) {
         replace(&self.root, name, text, age);
     }
@@ -144,7 +146,7 @@ impl Tree {
     pub(super) fn swap_folder(&mut self) {
         let Ok(name) = self.shape.folder else { return };
         let (folder, new) = (self.path(name), self.path(&format!("aside/new-{}", self.contents)));
-        // For a link, its target.
+        // If the folder is a link, this copies the link's target.
         copy(&fs::canonicalize(&folder).expect("the folder is there"), &new);
         let subject = self.path(self.shape.subject);
         let inside = new.join(subject.strip_prefix(&folder).expect("the subject is in the folder"));
@@ -249,7 +251,7 @@ impl Tree {
         }
     }
 
-    /// Waits until the loop has settled, and compares.
+    /// Waits until the loop has settled, and compares its result with a clean build.
     pub(super) fn outcome(&mut self, most_builds: usize, depth: Depth) -> Outcome {
         self.settle();
         let (clean, why) = self.clean_build();
@@ -296,11 +298,12 @@ impl Tree {
     }
 }
 
-/// How long the watcher may take to report something, before it counts as missed: it waits for less than a second.
+/// How long the watcher may take to report a change, before the change counts as missed. The watcher itself waits for
+/// less than a second.
 const HANG_GUARD: Duration = Duration::from_secs(20);
 
 impl Running {
-    /// Waits for a change of the plugin to be noticed. Returns whether one was.
+    /// Waits until a change of the plugin is noticed. Returns whether one was noticed in time.
     fn notices_more(&mut self, runtime: &Runtime) -> bool {
         let change = async {
             loop {

@@ -10,7 +10,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-/// What the driver tells the callers.
+/// The numbers that the driver passes to the callers.
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     /// The number of the newest artifact that is known to serve.
@@ -20,13 +20,13 @@ pub(crate) struct Board {
     stop: AtomicBool,
 }
 
-/// What callers have seen.
+/// The results of the callers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) calls: u64,
     /// Calls that returned an error.
     pub(crate) failed: u64,
-    /// Answers of a generation that was no longer to be called, or not yet.
+    /// Answers of a generation that must no longer be called, or that must not be called yet.
     pub(crate) wrong: u64,
 }
 

@@ -1,7 +1,7 @@
 //! Thousands of reloads of different artifacts in one process, during calls without pause. Run by `cargo xtask soak`.
 //!
 //! Every artifact calls `thread::current()`, starts a thread, and leaves a thread-local value with a destructor in
-//! every thread that calls it. They are reloaded in the same way as a user's plugin: a file is replaced, and the host
+//! every thread that calls it. The artifacts are reloaded like a user's plugin: a file is replaced, and the host
 //! reloads.
 
 mod callers;
@@ -51,10 +51,11 @@ impl Mode {
         }
     }
 
-    /// The lines of the manifest for it.
+    /// The lines of the manifest for this mode.
     fn manifest(self) -> &'static str {
         match self {
-            // This measures what loading leaves behind, without trials, which do what the other mode does.
+            // The run measures what loading leaves behind. Trials are off, because they load into a process, as the
+            // other mode does.
             Self::InProcess => "mode = \"in-process\"\nreload.preflight = \"off\"\n",
             Self::Process => "mode = \"process\"\n",
         }
@@ -260,7 +261,7 @@ impl Soak {
         Ok(())
     }
 
-    /// Reloads until the host rejects one, and checks that it keeps serving.
+    /// Reloads until the host rejects an artifact, and checks that the plugin keeps serving.
     fn run_into_the_wall(mut self, reloads: u64) -> Result<()> {
         let callers = Callers::start(2, &self.handle, &self.board);
         for number in 1..=reloads {
