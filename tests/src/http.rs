@@ -107,9 +107,9 @@ impl Http {
 
     /// A client over TCP, at the address of a URL.
     ///
-    /// If the URL is invalid.
+    /// # Panics
     ///
-    /// If it is none.
+    /// If the URL does not begin with `http://`.
     pub fn at(url: &str, token: &str) -> Self {
         let address = url.strip_prefix("http://").expect("a URL").to_owned();
         let headers =

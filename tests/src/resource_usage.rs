@@ -33,7 +33,7 @@ impl ResourceUsage {
         };
         Ok(Self {
             tls_keys: tls_keys_used(),
-            // This includes the descriptor that lists them, each time.
+            // Each count includes the descriptor that lists the descriptors.
             descriptors: fs::read_dir("/proc/self/fd")?.count(),
             resident_kib: field("Rss:")?,
             private_kib: field("Anonymous:")?,

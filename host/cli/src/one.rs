@@ -17,7 +17,7 @@ pub(super) struct One {
 impl One {
     /// Builds and loads the plugin, and no other. A signal ends that, and all processes of the build.
     pub(super) async fn start(place: Place, named: &Named) -> Result<Self, CliError> {
-        // What the plugin prints is not part of the answer.
+        // The output that the plugin prints is not part of the answer.
         output::divert()?;
         let mut signals = Signals::listen()?;
         let config = HostConfig { watch: false, ..place.config };

@@ -83,7 +83,7 @@ impl Host {
         *self.inner.attachments.lock().await = attachments;
     }
 
-    /// The same host, without keeping it alive.
+    /// A reference to this host that does not keep it alive.
     pub fn downgrade(&self) -> WeakHost {
         WeakHost::of(&self.inner)
     }

@@ -51,9 +51,9 @@ pub struct PluginMetrics {
     pub calls: Vec<CallMetrics>,
     /// Calls that run on the generation that serves.
     pub in_flight: usize,
-    /// What its process uses, if it runs in a child process.
+    /// What the plugin's process uses, if the plugin runs in a child process.
     pub process: Option<ProcessUsage>,
-    /// The private memory of the serving generation's library in the host's process, in bytes, if it is there.
+    /// The private memory of the serving generation's library, in bytes, if the library is in the host's process.
     pub private_bytes: Option<u64>,
     /// The counters of its events.
     pub tally: PluginTally,
@@ -66,7 +66,7 @@ pub struct CallMetrics {
     pub mode: Mode,
     /// Calls that have ended.
     pub calls: u64,
-    /// Those of them that returned no value, by kind of failure.
+    /// Of the ended calls, those that returned no value, by kind of failure.
     pub failures: Failures,
     /// The durations of calls that returned, from when a generation was found until the answer. Timed are calls by
     /// name, calls into a child process, and one in 1,024 typed calls in this process.

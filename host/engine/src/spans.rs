@@ -4,7 +4,7 @@
 use crate::id::{Generation, PluginId};
 use tracing::{Span, field::Empty, info_span};
 
-/// One reload, from its cause to its outcome. Its stages are below it.
+/// The span of one reload, from its cause to its outcome. The spans of the stages are its children.
 pub(crate) fn reload(plugin: &PluginId) -> Span {
     info_span!(target: "replug::reload", parent: None, "reload", %plugin, generation = Empty, outcome = Empty)
 }

@@ -160,7 +160,7 @@ impl Executor {
         let invocation = handle.invoke_json(method, arguments);
         let span = Span::current();
         let running = self.calls.run(deadline, move || {
-            // What a plugin in this process logs, it logs on this thread.
+            // A plugin in this process logs on this thread.
             let answer = span.in_scope(|| invocation.wait_raw());
             drop(permit);
             answer

@@ -93,7 +93,7 @@ impl CallFailure {
         Self { error: self.error.retry(after), ..self }
     }
 
-    /// The same failure with a more precise name than that of its code.
+    /// This failure with a more precise name than that of its code.
     fn called(self, name: &'static str) -> Self {
         Self { name: Some(name), ..self }
     }

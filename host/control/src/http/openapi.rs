@@ -56,7 +56,7 @@ impl Document {
         let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
         components.security_schemes.insert("token".into(), bearer);
         describe(&mut api.paths);
-        // It consists of strings and maps, which can be written.
+        // The document consists of strings and maps, so writing it as JSON cannot fail.
         Self(api.to_json().unwrap_or_default().into())
     }
 }

@@ -145,7 +145,7 @@ pub enum PreflightError {
     OutOfStaticTls {
         /// The artifact.
         path: PathBuf,
-        /// What is in use already, in bytes.
+        /// How many bytes are in use already.
         used: u64,
         /// What this artifact would add, in bytes.
         wanted: u64,

@@ -88,9 +88,9 @@ pub(crate) struct Serving {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Choice {
-    /// It is the newest that started.
+    /// The version is the newest that has started.
     Newest,
-    /// The plugin went back to it: it serves until its source is edited or a user reloads it.
+    /// The plugin went back to the version, which serves until the source is edited or a user reloads the plugin.
     RolledBack {
         /// The problem of the newest version, if `confirm` detected one.
         because: Option<String>,

@@ -137,7 +137,7 @@ fn a_quarantine_holds_until_it_is_lifted() {
 
 #[test]
 fn a_version_that_serves_is_not_quarantined() {
-    // It ended too often while its next generation was being started.
+    // The plugin's process ended too often while its next generation was being started.
     let record = after(&[Serves(A, How::Built), Quarantine(B), Quarantine(A), Serves(A, How::Built)]);
     assert_eq!(record.quarantined().keys().collect::<Vec<_>>(), [&B]);
 }
@@ -228,7 +228,7 @@ async fn an_unreadable_record_is_set_aside_and_ignored() {
     let newer = good.replace("\"format\": 1", "\"format\": 2");
     for bad in ["", "{", "[]", &good[..good.len() / 2], &other, &newer] {
         fs::write(&file, bad).unwrap();
-        // What is of a later version may name any artifact.
+        // A record of a later version may name any artifact.
         let named = (bad != newer).then(BTreeSet::new);
         assert_eq!(records.named_but(|_| false), named, "{bad}");
         assert_eq!(*records.of(&id()), Record::new(id()), "{bad}");
@@ -247,7 +247,7 @@ async fn of_two_hosts_the_second_remembers_nothing_until_the_first_is_gone() {
     first.change(|record| record.set_wanted(Wanted::Running));
     let mut second = records_in(&dir, "1-2").of(&id());
     assert!(first.is_own() && !second.is_own());
-    // What the first host may go back to is not the second one's to remove.
+    // The second host must not remove an artifact to which the first one may go back.
     let wanted = first.wanted();
     first.change(|record| *record = full());
     first.change(|record| record.set_wanted(wanted));

@@ -210,7 +210,7 @@ impl Worker {
             (Some(Work::EndStart), Some(generation)) => Ok(generation),
             (Some(Work::BuildSource), _) => {
                 let done = self.rebuild(Cause::order()).await;
-                // If that fails and another version serves, what was asked for is so all the same.
+                // If the build fails and another version serves, the start has succeeded nevertheless.
                 done.or_else(|error| self.shared.entry.live().map(|live| live.generation).ok_or(error))
             }
             _ => self.start_where_stopped().await,

@@ -89,7 +89,7 @@ impl Worker {
                     work = self.step(Input::SourceTried { serves, stored });
                     continue;
                 }
-                // If another version serves, what was asked for is so all the same.
+                // If another version serves, the start has succeeded nevertheless.
                 _ => {
                     let live = self.shared.entry.live().map(|live| live.generation);
                     return done.or_else(|error| live.ok_or(error));
@@ -121,8 +121,8 @@ impl Worker {
         has_no_place || self.record.quarantined().contains_key(&digest)
     }
 
-    /// Starts a version that refuses what its manifest says by now with the configuration that it has accepted before, as
-    /// if the host had run all the time.
+    /// Starts a version that rejects the current configuration with the one that it has accepted before, as if the host
+    /// had run all the time.
     async fn with_accepted_config(&mut self, (digest, refusal): (Digest, String)) -> Option<Generation> {
         let said = self.manifest();
         let serving = self.record.serving().filter(|serving| serving.digest == digest)?;
@@ -136,7 +136,7 @@ impl Worker {
         Some(generation)
     }
 
-    /// Notes that a version serves, and follows this manifest.
+    /// Records that a version serves, and follows this manifest.
     pub(super) fn note_serving(&mut self, live: &Live, how: How, manifest: &Manifest) {
         let (digest, generation) = (live.digest, live.generation);
         if self.held.as_ref().is_none_or(|held| held.digest() != digest) {
@@ -163,7 +163,7 @@ impl Worker {
         });
     }
 
-    /// Notes whether the plugin is to run from now on, and whether it is there.
+    /// Records whether the plugin is to run after this stop, and whether it was removed.
     pub(super) fn note_stop(&mut self, why: StopWhy) {
         self.record.change(|record| {
             if let Some(wanted) = why.wanted() {
@@ -175,12 +175,13 @@ impl Worker {
         });
     }
 
-    /// Lets the store forget what the plugin can no longer go back to.
+    /// Removes from the store the artifacts to which the plugin can no longer go back.
     pub(super) fn prune(&self) {
         self.context.prune(self.id(), self.record.names());
     }
 
-    /// Says what there is to do if a state that was saved by order is refused: unlike a checkpoint, it is not given up.
+    /// Adds to the error what the user can do if the version rejects a state that was saved at a stop: unlike a
+    /// checkpoint, such a state is not discarded.
     pub(super) fn with_way_out(&self, error: ReloadError) -> ReloadError {
         if self.record.state().is_none() || !refuses_state(&error.cause) {
             return error;
@@ -191,7 +192,7 @@ impl Worker {
     }
 }
 
-/// What distinguishes the program of this process from another, or from another build of it.
+/// A text that distinguishes the program of this process from other programs, and from other builds of it.
 fn own_program() -> Option<String> {
     let file = fs::metadata("/proc/self/exe").ok()?;
     let (seconds, nanoseconds) = (file.mtime(), file.mtime_nsec());

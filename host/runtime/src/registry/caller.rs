@@ -184,7 +184,7 @@ pub struct TimedCaller {
 }
 
 impl TimedCaller {
-    /// The same handle, with a deadline for its calls.
+    /// The handle `of`, with a deadline for its calls.
     pub(crate) fn bound<I: ?Sized>(of: &Bound<I, EntryCaller>, after: Duration) -> Bound<I, Self> {
         let timed = Self { caller: of.caller().clone(), after };
         // SAFETY: 1: its edges are those of the caller that it wraps.

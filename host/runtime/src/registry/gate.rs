@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What callers do that find an empty slot.
+/// What a caller does that finds the slot empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Shut {
     /// The state is being handed over: new calls wait.

@@ -9,7 +9,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-/// What the threads have seen.
+/// The results of the threads.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     /// Answers, each with the number of calls.
@@ -62,7 +62,7 @@ impl Callers {
     /// Waits until each thread has made a whole call, so that each has seen the version that serves now.
     pub(crate) fn wait_for_a_call_of_each(&self) {
         let before = self.begun();
-        // The first call that a thread begins from now on may have begun just before. Its next call shows that it has
+        // A call that is counted from now on may have begun just before. The thread's next call shows that this one has
         // ended.
         while self.begun().iter().zip(before).any(|(now, before)| *now < before + 2) {
             thread::yield_now();
@@ -73,7 +73,7 @@ impl Callers {
         std::array::from_fn(|thread| self.calls[thread].load(Ordering::Relaxed))
     }
 
-    /// Ends the threads, and returns what they have seen.
+    /// Ends the threads, and returns their results.
     ///
     /// # Panics
     ///

@@ -88,7 +88,7 @@ pub(crate) fn run(count: u64, random: &mut Random, within: Duration) -> Result<(
         let took = killed.elapsed();
         let names: Vec<_> = left.iter().map(|pid| describe(*pid)).collect();
         for pid in left {
-            // An error means that it has ended already.
+            // An error means that the process has ended already.
             let _ = kill_process(pid, Signal::KILL);
         }
         ensure!(names.is_empty(), "{}: alive {took:?} later:\n  {}", what(), names.join("\n  "));

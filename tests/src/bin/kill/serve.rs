@@ -39,7 +39,7 @@ pub(crate) fn prepare(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Serves them until the standard input ends.
+/// Serves the plugins until the standard input ends.
 pub(crate) fn serve(dir: &Path) -> Result<()> {
     let host = Host::builder().plugins(dir.join("plugins")).state_dir(dir.join("state"));
     // As under `replug dev`, which is killed as often as any.

@@ -27,7 +27,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// thousand.
 const LIMIT_KIB: u64 = 4 << 10;
 
-/// What callers have seen.
+/// The results of the callers.
 #[derive(Debug, Default)]
 struct Seen {
     right: u64,
@@ -124,7 +124,7 @@ impl Range {
         let callers = Callers::start(&self.host)?;
         for _ in 0..count {
             let id = id(PLUGINS[usize::from(self.killed % 2 == 1)].0);
-            // During a call, between two, or soon after the start of the process.
+            // The kill comes during a call, between two calls, or soon after the start of the process.
             thread::sleep(random.time(Duration::from_millis(3)));
             let pid = self.host.info(&id)?.process_id.context("a plugin that serves has a process")?;
             let pid = Pid::from_raw(pid.cast_signed()).context("it has a pid")?;
@@ -187,7 +187,7 @@ pub(crate) fn run(count: u64, random: &mut Random) -> Result<()> {
     let host = builder.build().wait()?;
     let mut range = Range { host, events, retired: 0, killed: 0 };
 
-    // After these, everything that is allocated only once has been allocated.
+    // After these kills, everything that is allocated only once has been allocated.
     let warm_up = (count / 4).clamp(40, 100);
     let mut seen = range.shoot(warm_up, random)?;
     let before = range.resource_usage(usize::MAX)?;

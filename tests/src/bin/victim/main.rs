@@ -1,8 +1,8 @@
 //! `victim PLUGINS STATE [ID=DEED]... [-- PLUGINS STATE [ID=DEED]...]`: a program whose plugins misbehave, each on a
 //! thread of its own, `caller-0` and so on. Each group of arguments is a host.
 //!
-//! It does not shut its hosts down, so it leaves what a program leaves that ends abruptly. With `REPLUG_TEST_OFFERED`
-//! in its environment, it calls `run_if_asked`.
+//! The program does not shut its hosts down, so it leaves the same files as a program that ends abruptly. With
+//! `REPLUG_TEST_OFFERED` in its environment, it calls `run_if_asked`.
 
 use replug::{Handle, Host};
 use replug_tests::Probe;
@@ -31,7 +31,7 @@ fn main() -> anyhow::Result<()> {
     });
     let callers: Vec<_> = callers.collect::<Result<_, _>>()?;
     for caller in callers {
-        // How a call ends that the program survives is the subject of other tests.
+        // Other tests check how a call ends that the program survives.
         let _ = caller.join();
     }
     Ok(())

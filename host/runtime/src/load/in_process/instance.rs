@@ -1,4 +1,4 @@
-//! One instance of a plugin in this process, and the steps of its life.
+//! One instance of a plugin in this process, and its lifecycle steps.
 
 use super::{
     offered::Offered,

@@ -230,11 +230,11 @@ mod tests {
         copy_of_a_library(&first);
         let _open = dlopen_new(&first).unwrap();
         let reason = |path: &Path| dlopen_new(path).map(drop).unwrap_err().to_string();
-        // The same name, with another file behind it.
+        // The name is the same, and the file is another.
         fs::rename(&first, &second).unwrap();
         copy_of_a_library(&first);
         assert!(reason(&first).contains("a library of that name is already open"), "{}", reason(&first));
-        // The same file under another name.
+        // The file is the same, and the name is another.
         assert!(reason(&second).contains("as the same file under another name"), "{}", reason(&second));
         copy_of_a_library(&other);
         drop(dlopen_new(&other).unwrap());

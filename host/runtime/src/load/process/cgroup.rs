@@ -79,7 +79,7 @@ pub const CONTROLLERS: [&str; 2] = ["memory", "pids"];
 pub struct Delegated {
     /// Its folder.
     pub dir: PathBuf,
-    /// Those of the [controllers](CONTROLLERS) that are already enabled for the cgroups in it.
+    /// The [controllers](CONTROLLERS) that are already enabled for the cgroups in this one.
     pub controllers: Vec<&'static str>,
 }
 

@@ -1,4 +1,4 @@
-//! One shim as a process: starts it, talks to it, kills it, and reaps it.
+//! The process of one shim: starts the process, sends it requests, kills it, and reaps it.
 
 use super::{
     bounds::Bounds,

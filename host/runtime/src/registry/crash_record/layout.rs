@@ -57,7 +57,7 @@ impl Kind {
     }
 }
 
-/// What is recorded of the end.
+/// The part of the record about the end of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) kind: Kind,
@@ -69,7 +69,7 @@ pub(super) struct Fault {
     pub(super) addresses: [u64; ADDRESSES],
 }
 
-/// What is recorded of the process.
+/// The part of the record about the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) pid: u32,
@@ -106,7 +106,7 @@ impl Header {
 }
 
 impl Fault {
-    /// What the record says of the end. An invalid record says nothing.
+    /// Reads the end of the process from a record; `None` if the record is invalid.
     pub(super) fn read(record: &[u8]) -> Option<Self> {
         let kind = Kind::of(number(record, FAULT_AT)?)?;
         let mut addresses = [0; ADDRESSES];

@@ -124,7 +124,7 @@ fn contents(run_dir: &Path) -> io::Result<Vec<u8>> {
     let mut record = Vec::new();
     let file = File::open(run_dir.join(RECORD_NAME))?;
     recorder::wait_for(&file);
-    // One more byte shows that the file is too long.
+    // The limit is one byte more than a record, which shows whether the file is too long.
     file.take(RECORD_BYTES as u64 + 1).read_to_end(&mut record)?;
     Ok(record)
 }

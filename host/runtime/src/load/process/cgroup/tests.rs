@@ -134,7 +134,7 @@ fn a_cgroup_of_the_kernels_ends_all_that_is_in_it() {
         // In continuous integration, no cgroup may be delegated.
         Err(error) => return eprintln!("skipped: {error}"),
     };
-    // It starts another process, which moves to a session of its own.
+    // The process starts another one, which moves to a session of its own.
     let mut child = Command::new("sh")
         .args(["-c", "read go; setsid sleep 100000 & echo started; wait"])
         .stdin(Stdio::piped())
