@@ -238,7 +238,7 @@ pub struct Birth {
 pub struct Instance {
     /// The argument for the lifecycle functions of [`PluginRoot`].
     pub object: Object,
-    /// Its interfaces, in the order of `export!`.
+    /// The interfaces of the instance, in the order of `export!`.
     pub interfaces: RSlice<'static, BoundInterface>,
 }
 

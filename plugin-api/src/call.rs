@@ -21,7 +21,7 @@ pub enum CallError<E = Infallible> {
         method: String,
         /// The panic's message.
         message: String,
-        /// Where, as `file:line:column`.
+        /// The place of the panic, as `file:line:column`.
         location: String,
     },
     /// The plugin was built before the method was added to the interface.
@@ -87,9 +87,9 @@ pub enum CallError<E = Infallible> {
         generation: u64,
         /// The method.
         method: String,
-        /// How it died.
+        /// How the process died.
         death: Death,
-        /// The end of its standard error; may be empty.
+        /// The end of the process's standard error; may be empty.
         stderr_tail: String,
     },
     /// The plugin did not answer in time. The call was cancelled, but may still take effect.
@@ -106,7 +106,8 @@ pub enum CallError<E = Infallible> {
         /// How long the caller waited, in milliseconds.
         after_ms: u64,
     },
-    /// No connection to the plugin's process could be made for the call. The process keeps running. The call was not made.
+    /// No connection to the plugin's process could be made for the call. The process keeps running. The call was not
+    /// made.
     #[error(
         "`{method}` of {plugin} was not called, because no connection to its process can be made: {reason}: make fewer calls at once, or allow the host more open files (`ulimit -n`)"
     )]
@@ -131,11 +132,11 @@ pub enum CallError<E = Infallible> {
 /// How a plugin's process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Death {
-    /// A signal killed it, such as `SIGSEGV`.
+    /// A signal killed the process, such as `SIGSEGV`.
     Signal(String),
-    /// It exited by itself, with this status.
+    /// The process exited by itself, with this status.
     Exit(i32),
-    /// It closed its connection to the host, so the host killed it.
+    /// The process closed its connection to the host, so the host killed it.
     Disconnected,
 }
 
@@ -187,7 +188,7 @@ impl<E> CallError<E> {
 }
 
 impl CallError<Infallible> {
-    /// The same error, as that of a method with the error type `E`.
+    /// The same error as the error of a method with the error type `E`.
     pub fn widen<E>(self) -> CallError<E> {
         self.map(|never| match never {})
     }
@@ -215,9 +216,8 @@ impl<E: fmt::Debug> fmt::Debug for CallError<E> {
 ///    and with the types whose layout the export gives for that method.
 /// 2. A client calls an edge only with the types of the method at that index.
 /// 3. [`Interface::REMOTE`] describes edges of the same types, which may be called with the [`Object`] of a
-///    [`RemoteObject`](crate::remote::RemoteObject) of the same binary; the `RemoteObject` must be kept until the call has
-///    returned.
-/// 4. [`Interface::bind`] keeps its reference in the object that it returns and nowhere else.
+/// [`RemoteObject`](crate::remote::RemoteObject) of the same binary; the `RemoteObject` must be kept until the call has
+/// returned. 4. [`Interface::bind`] keeps its reference in the object that it returns and nowhere else.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an interface",
     label = "not marked as an interface",

@@ -143,7 +143,7 @@ pub struct TypeDef {
     /// The type's doc comment.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub docs: String,
-    /// Its shape.
+    /// The type's shape.
     pub shape: Shape,
 }
 
@@ -166,6 +166,6 @@ pub enum Shape {
 pub struct Variant {
     /// The variant's name.
     pub name: String,
-    /// Its fields; never [`Shape::Enum`].
+    /// The variant's fields; never [`Shape::Enum`].
     pub shape: Shape,
 }

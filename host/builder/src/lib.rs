@@ -2,14 +2,14 @@
 //!
 //! What this crate promises:
 //!
-//! * It runs the tools that build a plugin, but no code of the plugin itself: it opens no library.
+//! * The crate runs the tools that build a plugin, but no code of the plugin itself: it opens no library.
 //! * Built files are identified by their content. An artifact in the store never changes, and data read from it was
 //!   verified.
 //! * A build can be cancelled at any moment. If the program that waits for it ends, the build is killed.
 //! * Building unchanged sources does not call cargo.
 //!
-//! It imports `replug-config`, for the manifests that configure builds, and `replug-model`. It knows neither the
-//! protocol nor how a plugin is loaded and run. The crate `replug` re-exports its API for embedding programs.
+//! This crate imports `replug-config`, for the manifests that configure builds, and `replug-model`. It knows neither
+//! the protocol nor how a plugin is loaded and run. The crate `replug` re-exports its API for embedding programs.
 //!
 //! | module | content |
 //! |---|---|

@@ -6,8 +6,8 @@
 //! * The source of every value of the host's configuration is known: a line, a variable or a flag.
 //! * This crate only reads. The other crates decide when a value takes effect.
 //!
-//! Of the host's crates it imports only `replug-model`: it knows neither how a plugin is built nor how it is loaded.
-//! The crate `replug` re-exports its API for embedding programs.
+//! Of the host's crates, this one imports only `replug-model`. It knows neither how a plugin is built nor how it is
+//! loaded. The crate `replug` re-exports its API for embedding programs.
 //!
 //! | module | content |
 //! |---|---|

@@ -7,7 +7,7 @@
 //! * The crate opens no file and starts no process: it works on streams and descriptors of its callers.
 //! * If a deadline is set, the crate stops waiting for a silent peer at the deadline.
 //!
-//! Of the host's crates it imports only `replug-model`: it knows nothing about configuration, builds or loading.
+//! Of the host's crates, this one imports only `replug-model`. It knows nothing about configuration, builds or loading.
 //! `docs/PROTOCOL.md` describes the whole protocol for readers who do not read Rust; `fuzz/` searches for bytes that
 //! break this crate.
 //!

@@ -114,7 +114,7 @@ pub enum Order {
 #[serde(transparent)]
 pub struct LaneId(pub u64);
 
-/// Which library to open, and with which limits.
+/// The library to open, and the limits of the process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Load {
     /// The path of a private copy of the artifact. The shim opens the copy by this path, so that debuggers and

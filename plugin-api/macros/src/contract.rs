@@ -23,7 +23,7 @@ pub(crate) struct Contract {
 
 pub(crate) struct Method {
     pub(crate) ident: Ident,
-    /// Without `r#`.
+    /// The method's name without `r#`.
     pub(crate) name: String,
     pub(crate) docs: String,
     pub(crate) doc_attributes: Vec<syn::Attribute>,
@@ -34,7 +34,7 @@ pub(crate) struct Method {
 
 pub(crate) struct Param {
     pub(crate) ident: Ident,
-    /// Without `r#`.
+    /// The parameter's name without `r#`.
     pub(crate) name: String,
     pub(crate) written: Type,
     pub(crate) passed: Passed,

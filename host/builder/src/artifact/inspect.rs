@@ -36,35 +36,35 @@ const PAGE_BYTES: u64 = 4096;
 pub struct Facts {
     /// `64-bit ELF shared object`; anything else is an [`InspectError`].
     pub kind: &'static str,
-    /// Its machine, such as `x86-64`; always that of the host.
+    /// The machine of the object, such as `x86-64`; always that of the host.
     pub machine: String,
-    /// Its own name (DT_SONAME), if it has one.
+    /// The name of the object (DT_SONAME), if it has one.
     pub soname: Option<String>,
-    /// Its search path for libraries, as written in the file: DT_RUNPATH, or else DT_RPATH.
+    /// The search path for libraries, as written in the file: DT_RUNPATH, or else DT_RPATH.
     pub runpath: Vec<String>,
-    /// The libraries that it needs, in the order in which they are searched for.
+    /// The libraries that the object needs, in the order in which the loader searches for them.
     pub needed: Vec<Needed>,
-    /// The libraries that belong to it: those that its run path leads to outside of the system's folders, and in turn
-    /// the libraries that belong to those.
+    /// The libraries that belong to the object. A library belongs to it if the object, or a library that belongs to it,
+    /// needs the library and finds it by a run path outside of the system's folders.
     pub libraries: Vec<OwnLibrary>,
     /// How the Rust standard library is linked.
     pub std: StdLinkage,
     /// Where the shared standard library is, if this object or one of its libraries needs it and it was found.
     pub std_path: Option<PathBuf>,
-    /// Whether it mixes two allocators: it has a `#[global_allocator]` and links the shared standard library, which
-    /// uses another one. Each would free memory of the other.
+    /// Whether the object mixes two allocators: it has a `#[global_allocator]` and links the shared standard library,
+    /// which uses another one. Each would free memory of the other.
     pub mixes_allocators: bool,
-    /// Whether it has the symbols of a plugin.
+    /// Whether the object has the symbols of a plugin.
     pub root: RootSymbol,
-    /// Whether it must never be unmapped (DF_1_NODELETE).
+    /// Whether the object must never be unmapped (DF_1_NODELETE).
     pub nodelete: bool,
-    /// Its GNU build id in hexadecimal, if there is one.
+    /// The GNU build id in hexadecimal, if there is one.
     pub build_id: Option<String>,
-    /// Whether it holds debug information.
+    /// Whether the file has debug information.
     pub debug_info: bool,
     /// The size of the file in bytes.
     pub file_bytes: u64,
-    /// The address space of its segments in bytes, in whole pages.
+    /// The address space of the object's segments in bytes, in whole pages.
     pub mapped_bytes: u64,
     /// The size of its writable segments and those of its libraries in bytes, in whole pages, including data that
     /// relocation changes. Each generation has a private copy of these pages. The other pages belong to the file, and
@@ -79,7 +79,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Where the shared standard library is, if it needs one and it was found.
+    /// Where the shared standard library is, if the object needs one and it was found.
     pub fn shared_std(&self) -> Option<&Path> {
         self.std_path.as_deref()
     }
@@ -88,7 +88,7 @@ impl Facts {
 /// A library that a shared object needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Needed {
-    /// Its name.
+    /// The name by which the object refers to the library.
     pub name: String,
     /// Where the library is, or where it was searched for.
     #[serde(flatten)]
@@ -100,9 +100,9 @@ pub struct Needed {
 pub struct OwnLibrary {
     /// The name by which it is needed.
     pub name: String,
-    /// Where it is.
+    /// The path of the library.
     pub path: PathBuf,
-    /// The libraries that it needs and that are missing.
+    /// The missing libraries that this library needs.
     pub missing: Vec<Needed>,
 }
 
@@ -120,7 +120,7 @@ pub enum Lookup {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StdLinkage {
-    /// As a library that all plugins share.
+    /// The object links a libstd that all plugins share.
     Shared {
         /// The library's name.
         library: String,
@@ -134,11 +134,11 @@ pub enum StdLinkage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RootSymbol {
-    /// It has them.
+    /// The object has the symbols.
     Exported,
-    /// It is linked with `replug-api`, but has no `replug_api::export!`.
+    /// The object is linked with `replug-api`, but has no `replug_api::export!`.
     NothingExported,
-    /// It is not a plugin.
+    /// The object is not a plugin.
     Absent,
 }
 

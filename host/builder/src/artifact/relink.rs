@@ -20,9 +20,9 @@ const E_PHNUM: usize = 56;
 
 /// The new names for a copy.
 pub(super) struct Names<'a> {
-    /// The new names of the libraries that it needs, by their present names.
+    /// The new names of the libraries that the copy needs, by their present names.
     pub(super) needed: &'a BTreeMap<String, String>,
-    /// Its own new name, if it has a name.
+    /// The new name of the copy itself; none if it gets no name.
     pub(super) own: Option<&'a str>,
 }
 

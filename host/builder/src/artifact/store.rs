@@ -57,12 +57,12 @@ pub struct Artifact {
     pub bytes: u64,
     /// The original file, for messages to its author. For an artifact that was found in the store, the same as `path`.
     pub copy_of: PathBuf,
-    /// Its libraries.
+    /// The libraries of the artifact.
     pub companions: Companions,
 }
 
 impl Artifact {
-    /// Reads its properties. Errors name the original file.
+    /// Reads the properties of the artifact. Errors name the original file.
     ///
     /// # Errors
     ///

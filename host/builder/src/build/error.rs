@@ -91,10 +91,10 @@ impl BuildError {
     }
 }
 
-/// The remedy if a program could not be run, or if its result is unknown.
+/// The remedy if a program could not be run, or if its exit status is unknown.
 fn remedy(program: &str, source: &io::Error) -> String {
     match source.raw_os_error() {
-        // It has run.
+        // The program has run, but its exit status is unknown.
         Some(libc::ECHILD) => {
             "it has ended, but its exit status is lost because this process began to ignore SIGCHLD during the build; build again".into()
         }

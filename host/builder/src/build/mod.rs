@@ -68,7 +68,7 @@ type FactsKey = (PathBuf, Option<String>);
 pub struct Built {
     /// The library. The next build overwrites it, so copy it before opening it.
     pub artifact: PathBuf,
-    /// Its inputs.
+    /// The inputs of the artifact.
     pub inputs: Inputs,
     /// The duration of the build.
     pub took: Duration,

@@ -1,4 +1,4 @@
-//! Which inputs a build may have written itself, and when.
+//! Finds out whether a build itself may have written an input, and when.
 
 use super::FactsKey;
 use crate::watch::changed_at;

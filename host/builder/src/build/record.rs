@@ -112,7 +112,7 @@ pub(super) struct Run<'f> {
 /// How a build ended, if it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// It was dropped.
+    /// The build was dropped before it ended.
     CutShort,
     Failed,
     Succeeded,

@@ -57,7 +57,7 @@ pub(super) struct Toolchain {
 impl Toolchain {
     pub(super) async fn find(root: &Path, settings: &Settings) -> Result<Self, BuildError> {
         let (sysroot, libdir) = match ask(command("rustc"), root).await {
-            // Without a default toolchain, only the one whose `cargo run` started this program is available.
+            // Without a default toolchain, the only toolchain is that of the `cargo run` that started this program.
             Err(_) if env::var_os("RUSTUP_TOOLCHAIN").is_some() => ask(Command::new("rustc"), root).await?,
             asked => asked?,
         };

@@ -20,7 +20,7 @@ pub(super) struct Unit {
     /// The name of its package.
     pub(super) package: String,
     pub(super) kind: Kind,
-    /// Its input files; they need not exist.
+    /// The input files of the unit, which need not exist.
     pub(super) files: BTreeSet<PathBuf>,
     /// The folders in which every file is an input.
     pub(super) dirs: BTreeSet<PathBuf>,

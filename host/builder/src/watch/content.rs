@@ -10,16 +10,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// The content of a path. Equal values mean equal contents.
+/// The content of a path. Equal values mean equal contents, except for [`Content::Unreadable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// Nothing: there is no such file.
+    /// There is no such file.
     Gone,
-    /// A file without a byte in it.
+    /// The file is empty.
     Empty,
-    /// A hash of its bytes; for a link to a folder, of the link's target.
+    /// A hash of the file's bytes; for a link to a folder, of the link's target.
     Hash(u64),
-    /// It exists but cannot be read, which does not mean that it is unchanged.
+    /// The file exists but cannot be read. Equal values of this variant do not mean equal contents.
     Unreadable(io::ErrorKind),
 }
 
@@ -56,9 +56,9 @@ impl Content {
     }
 }
 
-/// When the kernel last noted a change of a file: a write, a move to this path, or a new link. Programs can set the time
-/// of the last write, but not this time. For a deleted file, the result is the time of the last change of the nearest
-/// existing folder above it.
+/// When the kernel last noted a change of a file: a write, a move to this path, or a new link. Programs can set the
+/// time of the last write, but not this time. For a deleted file, the result is the time of the last change of the
+/// nearest existing folder above it.
 ///
 /// `None` if the time cannot be compared with this machine's clock, because another machine sets it.
 pub fn changed_at(path: &Path) -> Option<SystemTime> {

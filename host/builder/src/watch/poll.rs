@@ -1,4 +1,4 @@
-//! Which file systems report changes, and how often files on the others are polled.
+//! The file systems that do not report every change, and the interval at which watched files are polled.
 
 use rustix::fs::statfs;
 use std::{path::Path, time::Duration};

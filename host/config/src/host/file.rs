@@ -94,7 +94,7 @@ pub struct HttpSettings {
 pub struct TlsFiles {
     /// The certificate and its chain.
     pub cert: PathBuf,
-    /// Its private key.
+    /// The private key of the certificate.
     pub key: PathBuf,
 }
 

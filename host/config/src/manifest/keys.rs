@@ -186,10 +186,10 @@ impl Default for Confirm {
 /// How the errors that methods return count: the key `reload.confirm.errors`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OwnErrors {
-    /// They do not count as failed calls.
+    /// Errors that methods return do not count as failed calls.
     #[default]
     Ignored,
-    /// They count as failed calls.
+    /// Errors that methods return count as failed calls.
     Counted,
 }
 
@@ -207,10 +207,10 @@ pub enum Order {
 /// Whether the code of a retired generation is unmapped: the key `reload.unload`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Unload {
-    /// It stays mapped.
+    /// The code stays mapped.
     #[default]
     Never,
-    /// It is unmapped, and that is verified.
+    /// The code is unmapped, and the host verifies that it is.
     Verified,
 }
 

@@ -42,11 +42,11 @@ pub struct Companions {
 /// A library in the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Library {
-    /// The name by which it is needed.
+    /// The name by which the library is needed.
     pub name: String,
-    /// The SHA-256 of its content.
+    /// The SHA-256 of the library's content.
     pub digest: Digest,
-    /// Its size in bytes.
+    /// The size of the library in bytes.
     pub bytes: u64,
 }
 

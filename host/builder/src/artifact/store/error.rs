@@ -91,9 +91,9 @@ pub enum StoreError {
         expected: Digest,
         /// The digest of its present content.
         found: Digest,
-        /// Its original size, in bytes.
+        /// The original size of the file, in bytes.
         bytes_expected: u64,
-        /// Its present size, in bytes.
+        /// The present size of the file, in bytes.
         bytes_found: u64,
     },
 }
