@@ -45,7 +45,7 @@ impl Named {
         }
     }
 
-    /// The same, if a plugin is named at all.
+    /// Finds the plugin in the host, if one is named.
     pub(super) async fn at_most(named: Option<&Self>, client: &Client) -> Result<Option<PluginId>, CliError> {
         match named {
             Some(named) => named.at(client).await.map(Some),

@@ -12,13 +12,13 @@ use toml_edit::{Array, DocumentMut, Item, Table, Value};
 /// How a new package relates to the workspace around it.
 #[derive(Debug)]
 pub(super) enum Membership {
-    /// It is a workspace of its own.
+    /// The package is a workspace of its own.
     Own,
-    /// It is a member of the workspace already.
+    /// The package is a member of the workspace already.
     Member,
-    /// It was added to this Cargo.toml under this name, and is a member now.
+    /// The package was added to this Cargo.toml under this name, and is a member now.
     Added { file: PathBuf, name: String },
-    /// The user has to add it.
+    /// The user has to add the package.
     Missing { file: PathBuf, name: String, reason: String },
     /// Cargo reports another error.
     Unknown { reason: String },

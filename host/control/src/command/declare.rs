@@ -7,13 +7,13 @@ use utoipa::{IntoParams, ToSchema};
 /// The effect of a command on the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// It changes nothing.
+    /// The command changes nothing.
     Reads,
-    /// It changes something. A repetition changes nothing more.
+    /// The command changes something. A repetition changes nothing more.
     Sets,
-    /// It changes something each time.
+    /// The command changes something each time.
     Changes,
-    /// It calls a method, and the plugin decides what that changes.
+    /// The command calls a method, and the plugin decides what the call changes.
     Calls,
 }
 

@@ -116,14 +116,14 @@ impl ControlError {
         Self { code, message: message.into(), details: Value::Null, retry_after: None }
     }
 
-    /// The same with details.
+    /// This error with details.
     #[must_use]
     pub fn with(mut self, details: Value) -> Self {
         self.details = details;
         self
     }
 
-    /// The same, with the time after which to retry.
+    /// This error with the time after which to retry.
     #[must_use]
     pub fn retry(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);

@@ -30,7 +30,7 @@ impl fmt::Display for Who {
 }
 
 impl Who {
-    /// The same for all connections of a machine.
+    /// The client without its port, so that all connections of a machine are equal.
     pub(super) fn whatever_port(&self) -> Self {
         match self {
             Self::Remote(address) => Self::Remote(SocketAddr::new(address.ip(), 0)),

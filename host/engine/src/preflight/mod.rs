@@ -177,7 +177,7 @@ crate::readable::readable!(PreflightError);
 ///
 /// - [`PreflightError::NotAPlugin`], [`PreflightError::NothingExported`]: the artifact has no plugin to load;
 /// - [`PreflightError::MissingLibrary`], [`PreflightError::MixesAllocators`], [`PreflightError::NeverUnloads`]: the
-/// artifact cannot be loaded as its manifest asks.
+///   artifact cannot be loaded as its manifest asks.
 pub fn check(artifact: &Artifact, facts: &Facts, unload: Unload) -> Result<(), PreflightError> {
     is_plugin(&artifact.copy_of, facts)?;
     let needed = facts.needed.iter().map(|needed| (&artifact.copy_of, needed));

@@ -115,7 +115,7 @@ impl Entry {
         // SAFETY: records in `leaving` are not freed yet.
         let of_outer = unsafe { &*outer };
         let record = if of_outer.ports.len() < inner.wanted.len() {
-            // A handle was made since. If the generation does not offer its interface, its port has no methods.
+            // A handle was made since. If the generation lacks the handle's interface, the port has no methods.
             let port = |&wanted: &&'static InterfaceExport| {
                 port(&of_outer.live, wanted).unwrap_or_else(|_| Port::without_methods(wanted))
             };
