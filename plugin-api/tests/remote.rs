@@ -347,7 +347,7 @@ fn a_garbled_answer_is_an_error_that_names_the_method() {
 
 #[test]
 fn an_answer_that_is_nested_without_end_is_refused_before_the_stack_ends() {
-    // A value, and then a child (a list of one) or a twin (no children).
+    // Each level has a value, and then either a list with one child or a twin without children.
     for level in [&[0, 1][..], &[0, 0, 1]] {
         let answered = move |depth: usize| {
             let bytes: Vec<u8> = level.repeat(depth);
@@ -376,7 +376,7 @@ fn an_answer_that_is_nested_without_end_is_refused_before_the_stack_ends() {
         for kib in [64, 128, 256, 512, 1024, 2048] {
             on_stack_of(kib << 10, deeper);
         }
-        // The stack of this one is unknown.
+        // The stack of this remote is unknown.
         thread::Builder::new()
             .stack_size(512 << 10)
             .spawn(deeper)

@@ -3,7 +3,7 @@
 use super::*;
 use std::os::unix::fs::symlink;
 
-/// Whether the library contains this text.
+/// Whether the file of the library contains this text.
 fn says(built: &Built, text: &str) -> bool {
     let bytes = fs::read(&built.artifact).unwrap();
     bytes.windows(text.len()).any(|part| part == text.as_bytes())
@@ -22,7 +22,7 @@ impl Bench {
         bench
     }
 
-    /// Replaces a file by one with that content, which is `age` older than the previous one.
+    /// Replaces a file by one with other content, whose time is `age` before that of the previous file.
     fn replace(&self, name: &str, content: &str, age: Duration) {
         let before = fs::metadata(self.path(name)).unwrap().modified().unwrap();
         let new = self.path("../new");
@@ -31,7 +31,7 @@ impl Bench {
         fs::rename(new, self.path(name)).unwrap();
     }
 
-    /// The result of a host that starts now.
+    /// The result of a build by a host that starts now.
     async fn restarted(&self) -> Built {
         Builder::new(self.builder.dir().clone()).build(&self.manifest()).await.unwrap()
     }
@@ -209,7 +209,7 @@ async fn a_configuration_that_another_includes_is_an_input_and_for_cargo() {
 #[tokio::test]
 async fn an_edit_saved_during_a_cancelled_build_is_built() {
     let bench = Bench::with_helper(ON_HELPER);
-    // Its script waits until the pipe is read; its dependency is already built then.
+    // The build script waits until the pipe is read. The dependency is already built at that time.
     let pipe = bench.path("wait");
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     bench.write(

@@ -69,7 +69,7 @@ async fn cargo_builds_next_after_a_dependency_is_saved_during_a_build() {
     bench.write("Cargo.toml", &format!("{CARGO_TOML}[dependencies]\nhelper = {{ path = \"../helper\" }}\n"));
     bench.write("../helper/Cargo.toml", "[package]\nname = \"helper\"\nedition = \"2024\"\n");
     bench.write("../helper/src/lib.rs", "pub const N: i32 = 1;");
-    // As if saved after the build began.
+    // The time of this file is after the beginning of the build, as if it was saved during the build.
     let saved = SystemTime::now() + Duration::from_secs(3600);
     fs::File::open(bench.path("../helper/src/lib.rs")).unwrap().set_modified(saved).unwrap();
     bench.write("src/lib.rs", &GOOD.replace("41", "helper::N"));

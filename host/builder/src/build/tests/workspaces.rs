@@ -25,7 +25,7 @@ async fn plugins_of_a_workspace_without_a_lock_file_build_concurrently() {
     }
 }
 
-/// A build script that opens one end of a pipe, which lasts until another opens the other end.
+/// A build script that opens one end of a pipe. The opening waits until another script opens the other end.
 const RENDEZVOUS: &str = r#"
 fn main() {
     std::fs::OpenOptions::new().END(true).open(PIPE).unwrap();

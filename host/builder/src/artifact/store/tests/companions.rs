@@ -69,7 +69,7 @@ fn an_artifact_with_another_library_is_another_and_both_load_side_by_side() {
     let second = fixture.store.put(&user).unwrap();
     assert_ne!(first.digest, second.digest, "the same file with another library");
     assert_eq!(first.companions.file, second.companions.file);
-    // From the store alone, without the originals.
+    // The originals are removed, so the copies come from the store alone.
     fs::remove_dir_all(fixture.path("libs")).unwrap();
     let found = fixture.store.get(first.digest).unwrap();
     assert_eq!(found.companions, first.companions);
