@@ -47,8 +47,7 @@
 //! |---|---|
 //! | `replug-control` | the control plane: commands over a socket and HTTP; with the feature `control` |
 //! | `replug-engine` | all plugins of a folder: finds, reloads and supervises them, and keeps their records |
-//! | `replug-runtime` | loads plugins, into this process and into child processes, and swaps them while callers use
-//! them |
+//! | `replug-runtime` | loads plugins, into this process and into child processes, and swaps them while callers use them |
 //! | `replug-builder` | watches sources, builds them, and stores the artifacts |
 //! | `replug-config` | `replug.toml`, and the manifests of plugins |
 //! | `replug-wire` | the protocol between host and child process |

@@ -54,18 +54,13 @@ impl Settings {
 ///
 /// | folder | holds |
 /// |---|---|
-/// | `build` | the output of build scripts, and of cargo if a configuration sets the state folder; see
-/// [`BuildDir`](crate::BuildDir) |
+/// | `build` | the output of build scripts, and of cargo if a configuration sets the state folder; see [`BuildDir`](crate::BuildDir) |
 /// | `artifacts` | the store |
-/// | `run/<pid>-<n>` | the files that this process has opened, and its crash record; removed at the end; a file in it
-/// is locked while the host runs |
+/// | `run/<pid>-<n>` | the files that this process has opened, and its crash record; removed at the end; a file in it is locked while the host runs |
 /// | `data/<id>` | the plugin's own data |
-/// | `demoted/<id>.json` | the plugin's artifacts that have crashed a host; without it, they may run in the host's
-/// process again |
-/// | `checkpoints/<id>` | the plugin's last saved state: its last checkpoint while it runs, or the state that it had
-/// when it was stopped |
-/// | `plugins/<id>` | the record of the plugin: whether it is stopped, which version served, and the versions for
-/// rollbacks |
+/// | `demoted/<id>.json` | the plugin's artifacts that have crashed a host; without it, they may run in the host's process again |
+/// | `checkpoints/<id>` | the plugin's last saved state: its last checkpoint while it runs, or the state that it had when it was stopped |
+/// | `plugins/<id>` | the record of the plugin: whether it is stopped, which version served, and the versions for rollbacks |
 /// | `hosts/<hash>` | the addresses of the host of a plugins folder, if it has a control plane; locked while it runs |
 /// | `http-token` | the token for the HTTP API, if that was ever served |
 #[derive(Clone, Debug)]
