@@ -214,7 +214,7 @@ impl<S: Read> Channel<S> {
     ///
     /// * [`WireError::Closed`] between two frames, [`WireError::Truncated`] within one, [`WireError::Unread`]
     /// * [`WireError::TooLarge`], [`WireError::TooShort`], [`WireError::UnknownKind`]: the received bytes are not a
-    /// frame
+    ///   frame
     /// * [`WireError::TimedOut`]: the received bytes are kept, and the next call of this method reads the rest
     /// * [`WireError::Io`]
     pub fn receive(&mut self) -> Result<Frame<'_>, WireError> {
