@@ -129,7 +129,8 @@ impl Store {
     }
 
     /// Locks the store, so that no other process removes libraries that no record names yet. The lock ends when the
-    /// returned file is dropped. `None` on a file system without locks, where nothing prevents such a removal.
+    /// returned file is dropped. `None` if the folder cannot be locked, as on a file system without locks: then nothing
+    /// prevents such a removal.
     pub(super) fn hold_libraries(&self) -> Option<File> {
         let dir = File::open(&self.dir).ok()?;
         flock(&dir, FlockOperation::LockShared).ok()?;
