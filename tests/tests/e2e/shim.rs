@@ -151,7 +151,7 @@ fn a_large_call_succeeds_and_a_result_over_the_limit_is_an_error() {
     assert!(matches!(answer, Answer::Returned(bytes) if bytes.len() == text.len() + 2));
     let many = format!(r#"["{text}", 100]"#);
     let answer = lane.call(call(shim.method("repeat"), &many)).unwrap();
-    assert!(matches!(answer, Answer::BadResult(why) if why.contains("are allowed")), "{answer:?}");
+    assert!(matches!(answer, Answer::BadResult(why) if why.contains("exceeds the limit")), "{answer:?}");
     assert_eq!(lane.call(call(shim.method("version"), "[]")).unwrap(), Answer::Returned(b"3"));
 }
 

@@ -265,7 +265,9 @@ impl Worker {
     async fn is_superseded_by(&mut self, change: &Change) -> bool {
         let own = self.context.builder.own_writes(&self.said(), (Moment::During, &change.path));
         let supersedes = match self.overlap.judge(change, own) {
-            Verdict::Included | Verdict::Held => false,
+            // The build uses the manifest that was read last, which may be older than the build.
+            Verdict::Included => change.what == What::Manifest && self.has_unread_manifest(),
+            Verdict::Held => false,
             Verdict::Supersedes => true,
             Verdict::SupersedesIfItLasts => {
                 // A file that is written in pieces is complete after this time.
@@ -277,6 +279,14 @@ impl Worker {
             self.overlap.cuts(change, own);
         }
         supersedes
+    }
+
+    /// Whether the manifest is there, and is not the one that was read last.
+    fn has_unread_manifest(&self) -> bool {
+        match self.context.settings.now().defaults.read(&self.said().root) {
+            Ok(found) => !self.shared.progress.lock().knows(&found),
+            Err(_) => !self.is_missing(),
+        }
     }
 
     /// Whether a library that is used without a build is still being copied into the plugin's folder: it is missing or
