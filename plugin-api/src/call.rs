@@ -216,8 +216,9 @@ impl<E: fmt::Debug> fmt::Debug for CallError<E> {
 ///    and with the types whose layout the export gives for that method.
 /// 2. A client calls an edge only with the types of the method at that index.
 /// 3. [`Interface::REMOTE`] describes edges of the same types, which may be called with the [`Object`] of a
-/// [`RemoteObject`](crate::remote::RemoteObject) of the same binary; the `RemoteObject` must be kept until the call has
-/// returned. 4. [`Interface::bind`] keeps its reference in the object that it returns and nowhere else.
+///    [`RemoteObject`](crate::remote::RemoteObject) of the same binary; the `RemoteObject` must be kept until the call has
+///    returned.
+/// 4. [`Interface::bind`] keeps its reference in the object that it returns and nowhere else.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an interface",
     label = "not marked as an interface",

@@ -147,11 +147,11 @@ impl Builder {
     ///
     /// * [`BuildError::Compile`], [`BuildError::PanicAborts`]: the source was rejected; with the compiler's messages.
     /// * [`BuildError::NoSource`], [`BuildError::NotACdylib`], [`BuildError::NoCdylib`],
-    /// [`BuildError::SeveralCdylibs`], [`BuildError::NoSuchPackage`]: there is not exactly one library to build.
+    ///   [`BuildError::SeveralCdylibs`], [`BuildError::NoSuchPackage`]: there is not exactly one library to build.
     /// * [`BuildError::Cargo`], [`BuildError::NoArtifact`], [`BuildError::NoToolchain`]: cargo itself failed.
     /// * [`BuildError::Script`], [`BuildError::ScriptNotStarted`], [`BuildError::NoBinaryKey`],
-    /// [`BuildError::NoBinary`], [`BuildError::Outside`]: the script failed, or there is no library in the plugin's
-    /// folder.
+    ///   [`BuildError::NoBinary`], [`BuildError::Outside`]: the script failed, or there is no library in the plugin's
+    ///   folder.
     /// * [`BuildError::TimedOut`]: its processes wrote nothing for longer than the manifest allows.
     pub async fn build(&self, manifest: &Manifest) -> Result<Built, BuildError> {
         self.build_reporting(manifest, |_| ()).await
