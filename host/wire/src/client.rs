@@ -142,7 +142,7 @@ impl Control {
         }
     }
 
-    /// `Plugin::restore` with the version that saved the state, and the state.
+    /// `Plugin::restore` with the state, and the state version (`STATE_VERSION`) in which it was saved.
     ///
     /// # Errors
     ///
@@ -300,7 +300,7 @@ impl<S: Read + Write> Lane<S> {
     /// * [`WireError::TooLarge`] if the arguments are too large: nothing was sent, and the lane is still usable.
     /// * [`WireError::TimedOut`] with an [awaited](Lane::awaited) answer: [`Lane::late_answer`] may still get it.
     /// * [`WireError::Unread`]: no answer is awaited, because the shim has not read the call.
-    /// * [`WireError`]: the lane must be closed.
+    /// * Any other [`WireError`], and also [`WireError::Unread`]: the lane must be closed.
     pub fn call(&mut self, call: Call<'_>) -> Result<Answer<'_>, WireError> {
         self.last = self.last.next();
         self.awaits = false;
@@ -309,7 +309,8 @@ impl<S: Read + Write> Lane<S> {
         self.answer()
     }
 
-    /// Waits for the answer to a call whose caller has returned. Afterwards the lane is usable again.
+    /// Waits further for the answer to a call for which [`Lane::call`] has already returned [`WireError::TimedOut`].
+    /// Afterwards the lane is usable again.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Renames a copy of a library, and the libraries that it needs.
+//! Changes the names in a copy of a library: its own name, and the names by which it refers to the libraries that it needs.
 //!
 //! The dynamic loader considers two libraries the same if their names are the same, and it compares names before it
 //! opens any file. So each private copy needs a name of its own, and every library that needs the copy must use that
@@ -22,7 +22,7 @@ const E_PHNUM: usize = 56;
 pub(super) struct Names<'a> {
     /// The new names of the libraries that the copy needs, by their present names.
     pub(super) needed: &'a BTreeMap<String, String>,
-    /// The new name of the copy itself; none if it gets no name.
+    /// The new name of the copy itself; none if its present name stays.
     pub(super) own: Option<&'a str>,
 }
 
@@ -137,8 +137,8 @@ struct Segment {
 }
 
 impl Segment {
-    /// The table of segments with the new one, behind the last loaded segment: the loader requires them in the order of
-    /// their addresses.
+    /// The table of segments, with the entry of the new segment directly after that of the last loaded segment: the loader
+    /// requires the entries of loaded segments in the order of their addresses.
     fn table(&self, segments: &[elf::ProgramHeader64<LittleEndian>]) -> Result<Vec<u8>, String> {
         let last = segments.iter().rposition(|it| it.p_type(ENDIAN) == elf::PT_LOAD);
         let last = last.ok_or("it has no loadable segment")?;

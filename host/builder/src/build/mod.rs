@@ -177,7 +177,8 @@ impl Builder {
             .await
             .map_err(|silence::TooSilent| BuildError::TimedOut { root: manifest.root.clone(), after })??;
         inputs.files.insert(manifest.file.clone());
-        // Files that a script writes beside its sources must not trigger the next build.
+        // Without `as_of`, files that a script has written beside its sources since the build began do not count as
+        // changed, and do not trigger the next build.
         let scripted = matches!(way(manifest), Ok(Way::Script(_)));
         inputs.as_of = Some(as_of).filter(|_| !scripted);
         Ok(Built { artifact, inputs, took: began.elapsed(), warnings })
@@ -262,7 +263,8 @@ impl Builder {
         Ok(output)
     }
 
-    /// Repeats the recorded call of rustc if the call gives the same result as cargo. Otherwise, builds with cargo.
+    /// Repeats the recorded call of rustc if its template still [holds](Template::holds), so that the result is the same as
+    /// cargo's. Otherwise, or if the repeated call shows that cargo has to build, builds with cargo.
     async fn compile_with(
         &self,
         std: StdLink,

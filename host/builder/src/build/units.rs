@@ -51,12 +51,12 @@ impl Unit {
             })
     }
 
-    /// The links to folders inside the folders in which every file is an input.
+    /// The links that lie in one of `dirs`, at any depth, and lead to a folder.
     pub(super) fn linked_dirs(&self) -> BTreeSet<PathBuf> {
         self.dirs.iter().flat_map(|dir| linked_folders(dir, Nested::Included)).collect()
     }
 
-    /// The folder of the package and the links to folders in it, if every file of the package is an input.
+    /// If every file of the package is an input: the package's folder, and the links that lie in it and lead to a folder.
     pub(super) fn package_dirs(&self) -> BTreeSet<PathBuf> {
         let dir = self.package_dir.iter();
         dir.flat_map(|dir| linked_folders(dir, Nested::Excluded).into_iter().chain([dir.clone()])).collect()
@@ -87,7 +87,7 @@ pub(super) fn files_below(dir: &Path, nested: Nested, files: &mut BTreeSet<PathB
     });
 }
 
-/// The links to folders below a folder. Follows these links, and includes the links behind them.
+/// The links that lie below `dir` and lead to a folder. Also includes such links below the folders that they lead to.
 pub(super) fn linked_folders(dir: &Path, nested: Nested) -> BTreeSet<PathBuf> {
     let mut links = BTreeSet::new();
     walk(dir, nested, &mut Vec::new(), &mut |found| {

@@ -1,4 +1,4 @@
-//! Waits for a change of the content of some files, until their writer has finished.
+//! Waits until the content of one of some files has changed and its writer has finished.
 
 use super::{GRACE, Poll, WatchError, content::Content, file_system_without_events};
 use notify::{
@@ -16,7 +16,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Watches files, which need not exist, or the files that links lead to. Dropping it ends the watching.
+/// Watches files, which need not exist. If a path is a link, also watches the file that the link leads to. Dropping it
+/// ends the watching.
 #[derive(Debug)]
 pub struct FileWatch {
     /// Each file with its known content.

@@ -25,7 +25,7 @@ use std::{error::Error, fmt, time::Duration};
 use utoipa::ToSchema;
 
 /// The largest body, in bytes. The arguments of a call are the largest content of a request, and a megabyte of JSON is
-/// more than a call by hand needs. Each connection may hold one at the same time.
+/// more than a call by hand needs. All connections may hold a body of this size at the same time, one each.
 pub(super) const MAX_BODY: usize = 1 << 20;
 /// How long a body may take to arrive. A slower client would hold a connection without using it.
 const BODY_TIME: Duration = Duration::from_secs(10);
@@ -126,7 +126,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     }
 }
 
-/// The query of a URI, to be read in full.
+/// The query of a URI, from which the whole payload of a command is read.
 pub(super) struct QueryOf<'a>(pub(super) &'a Uri);
 
 impl Source for QueryOf<'_> {

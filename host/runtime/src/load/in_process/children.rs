@@ -1,5 +1,5 @@
 //! Makes sure that this process gets the exit status of its child processes, even if a plugin in it, or the program
-//! that started it, has had `SIGCHLD` ignored.
+//! that started it, made it ignore `SIGCHLD`.
 //!
 //! While `SIGCHLD` is ignored, the kernel keeps no status of a child that has ended. A build would fail without a
 //! visible reason, and nothing would tell how a plugin's process died.
@@ -10,7 +10,8 @@ use std::{
     ptr::{null, null_mut},
 };
 
-/// Restores the default action of `SIGCHLD`, and logs a warning if it was ignored.
+/// Makes this process heed `SIGCHLD`: clears `SA_NOCLDWAIT`, and restores the default action if the signal was ignored.
+/// Logs a warning if it had to.
 pub fn heed_children() {
     // SAFETY: an all-zero `sigaction` is a valid value of a C struct; the first call gets a place to write to, the
     // second one to read from. The second call sets what the first has read without the flag, or the default
