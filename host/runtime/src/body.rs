@@ -1,11 +1,11 @@
-//! The place of a generation: the host's own process, or a child process.
+//! The body of a generation: what the generation runs in, which is either the host's own process or a child process.
 //!
 //! The registry and the engine use only the trait [`Body`], and read the differences between bodies from [`Traits`].
-//! They never ask which kind of body a generation has, or whether it has a process. A new kind of body is one more
-//! implementation, and one place that selects it.
+//! They never check which kind of body a generation has, or whether the body is a child process. A new kind of body
+//! needs one implementation of [`Body`], and one more case in the engine, which selects the body.
 //!
-//! **Architecture Invariant:** a typed call does not go through the body. The record that the call pins has all that
-//! the call needs: the bound interfaces, the column, and which calls are timed.
+//! **Architecture Invariant:** a typed call does not go through the body. The record that the call pins contains
+//! everything that the call needs: the bound interfaces, the column of its counters, and which calls are timed.
 
 use crate::{
     load::{LifecycleError, Offered, process::ProcessUsage},
@@ -18,7 +18,7 @@ use replug_model::{
 use replug_wire::Level;
 use std::time::Duration;
 
-/// The instance of a generation, and the process that it is in.
+/// The instance of a generation, together with the process that it runs in.
 ///
 /// Several threads may use a body at the same time. A generation never moves to another body.
 pub trait Body: Send + Sync {
@@ -28,85 +28,86 @@ pub trait Body: Send + Sync {
     /// The interfaces that the plugin implements, in the order of `export!`. They never change.
     fn offered(&self) -> &[Offered];
 
-    /// Whether the plugin has state to hand over.
+    /// Whether the plugin has state to hand over to its next generation.
     fn stateful(&self) -> bool;
 
-    /// `Plugin::STATE_VERSION`
+    /// The version of the format of the plugin's state: `Plugin::STATE_VERSION`.
     fn state_version(&self) -> u32;
 
-    /// `Plugin::start`
+    /// Calls `Plugin::start`.
     ///
     /// # Errors
     ///
-    /// * [`LifecycleError`] if the plugin returns an error, panics, or does not answer, as for every step
+    /// * [`LifecycleError`] if the plugin returns an error, panics, or does not answer
     fn start(&self) -> Result<(), LifecycleError>;
 
-    /// `Plugin::stop`
+    /// Calls `Plugin::stop`.
     ///
     /// # Errors
     ///
     /// * As for [`Body::start`]
     fn stop(&self) -> Result<(), LifecycleError>;
 
-    /// `Plugin::health`: whether the plugin is healthy, and its message.
+    /// Calls `Plugin::health`. Returns whether the plugin is healthy, and its message.
     ///
     /// # Errors
     ///
     /// * As for [`Body::start`]
     fn health(&self) -> Result<(bool, String), LifecycleError>;
 
-    /// `Plugin::on_config`
+    /// Calls `Plugin::on_config` with the configuration, which is JSON.
     ///
     /// # Errors
     ///
     /// * As for [`Body::start`]
     fn configure(&self, config: &str) -> Result<(), LifecycleError>;
 
-    /// `Plugin::save`
+    /// Calls `Plugin::save`, and returns the saved state.
     ///
     /// # Errors
     ///
     /// * As for [`Body::start`]
     fn save(&self) -> Result<Vec<u8>, LifecycleError>;
 
-    /// `Plugin::restore`
+    /// Calls `Plugin::restore` with a saved state and the state version in which it was saved.
     ///
     /// # Errors
     ///
     /// * As for [`Body::start`]
     fn restore(&self, from_version: u32, state: &[u8]) -> Result<(), LifecycleError>;
 
-    /// Sets the most verbose level that the plugin logs.
+    /// Sets the most verbose level at which the plugin logs.
     fn set_max_level(&self, level: Level);
 
-    /// The time limit of a call, after which its caller gets an error, if there is one.
+    /// The time limit of each call, if there is one. When it passes, the caller gets an error.
     fn call_timeout(&self) -> Option<Duration> {
         None
     }
 
-    /// The limits that are in force, and those of the manifest that are not.
+    /// The limits that are in force, and those of the manifest (`asked`) that are not. `None` if there is nothing to
+    /// report.
     fn limits(&self, asked: LimitsSpec) -> Option<LimitsInForce>;
 
-    /// The pid of the child process, if this body is in one. It is only for display: what follows from it is in
-    /// [`Traits`].
+    /// The pid of the child process, if this body is in one. It is only for display: decisions depend on [`Traits`].
     fn process_id(&self) -> Option<u32> {
         None
     }
 
-    /// What the child process uses, if this body is in one that has not ended.
+    /// The resources that the child process uses; `None` if the body is not in a child process, or if that process has
+    /// exited.
     fn usage(&self) -> Option<ProcessUsage> {
         None
     }
 
-    /// Ends the calls that still run in this body. Their callers get the reason. Only called on an
-    /// [interruptible](Traits::interruptible) body.
+    /// Aborts the calls that still run in this body. Their callers get an error with the reason. Has no effect unless
+    /// the body is [interruptible](Traits::interruptible).
     fn interrupt(&self, reason: &str);
 
-    /// Stops and drops the instance, and frees all that it uses. No call is in the body, and none will be.
+    /// Stops and drops the instance, and frees its resources. No call runs in the body any more, and no call will begin.
     fn retire(self: Box<Self>, how: Retire<'_>) -> RetireOutcome;
 
-    /// Drops an instance that never served, and was stopped if it was started. The caller removes the copy of its
-    /// artifact.
+    /// Drops an instance that never served. If the instance was started, the caller has stopped it. The caller also
+    /// removes the copy of the artifact.
     fn discard(self: Box<Self>, lease: &ColumnLease);
 }
 
@@ -117,12 +118,12 @@ pub struct Traits {
     pub outside_the_process: bool,
     /// A crash in the body is a crash of the host's process. Threads that run its code are marked in the crash record.
     pub blamable: bool,
-    /// A call in the body can be [ended](Body::interrupt). Otherwise, a call that does not return keeps its thread.
+    /// A call in the body can be [aborted](Body::interrupt). Otherwise, a call that does not return keeps its thread.
     pub interruptible: bool,
     /// A lifecycle step returns by the deadline that was set when the body was made. Otherwise, it may never return.
     pub steps_have_a_deadline: bool,
-    /// The body keeps the limits, the deadlines and the variables of the manifest with which it was made. New ones need
-    /// another instance.
+    /// The body keeps the limits, the deadlines and the environment variables of the manifest with which it was made. A
+    /// change of these settings needs a new instance.
     pub settings_are_fixed: bool,
     /// Which of a thread's calls are timed. Reading a clock takes longer than many calls in this process, but is
     /// negligible beside a call into another process.
@@ -136,12 +137,12 @@ impl Traits {
     }
 }
 
-/// How to [retire](Body::retire) a body. Only the registry makes one, for a generation that no call is inside.
+/// How to [retire](Body::retire) a body. Only the registry creates this value, for a generation in which no call runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Retire<'a> {
     /// The column in which the generation's calls are counted and its steps are marked.
     pub(crate) lease: &'a ColumnLease,
-    /// The end of the mapped part of the artifact's file, in bytes, if the artifact is mapped in this process.
+    /// The offset in the artifact's file, in bytes, at which its last mapped segment ends.
     pub(crate) loaded_file_bytes: u64,
     /// Whether the library is unmapped, if it is in this process.
     pub(crate) unmap: Unmap,
@@ -152,6 +153,6 @@ pub struct Retire<'a> {
 pub enum Unmap {
     /// The library stays mapped, which is always sound.
     Never,
-    /// The library is unmapped, if all threads that ran its code end within this time.
+    /// The library is unmapped if all threads that ran its code exit within this time.
     Within(Duration),
 }

@@ -1,5 +1,8 @@
-//! The handles of callers: [`Handle`], typed by an interface, [`TimedHandle`], the same with a deadline, and
-//! [`DynHandle`], which finds methods by name.
+//! The handles of callers:
+//!
+//! * [`Handle`] is typed by an interface.
+//! * [`TimedHandle`] is a [`Handle`] with a deadline for each call.
+//! * [`DynHandle`] finds methods by name.
 //!
 //! Each handle reaches the newest generation, keeps no generation alive between calls, and can be shared and
 //! cloned.
@@ -38,7 +41,7 @@ use std::{
 use timer::Timer;
 use tokio::runtime;
 
-/// A plugin, seen as one of its interfaces: `Handle<dyn Calculator>`.
+/// A caller's reference to a plugin, typed by one of the plugin's interfaces: `Handle<dyn Calculator>`.
 ///
 /// A handle has the interface's methods, which return `Result<T, CallError<E>>`. The calling thread makes the call
 /// itself, without lock, channel or executor. A clone is another handle to the same plugin.
@@ -54,8 +57,8 @@ impl<I: Interface + ?Sized> Handle<I> {
         Self { client: bound.clone().into(), bound }
     }
 
-    /// The plugin's id. This is not a method, because a method would hide one of the same name in the interface: call
-    /// `Handle::id(&handle)`.
+    /// The plugin's id: `Handle::id(&handle)`. This is not a method, because it would hide a method of the same name in
+    /// the interface.
     pub fn id(this: &Self) -> &PluginId {
         &this.bound.caller().entry.id
     }
@@ -70,7 +73,7 @@ impl<I: Interface + ?Sized> Handle<I> {
     /// The limit replaces `call_timeout` of the manifest. If a call into a plugin in a child process takes longer, it
     /// returns [`CallError::Timeout`]. A plugin in the host's process runs on the calling thread, which the host cannot
     /// take back. There, the deadline only bounds how long a call waits before it begins. A caller that must continue
-    /// at the deadline in any case awaits [`Invocation::timeout`].
+    /// at the deadline in any case uses [`DynHandle::invoke_json`] with an [`Invocation::timeout`], and awaits the call.
     pub fn within(this: &Self, limit: Duration) -> TimedHandle<I> {
         TimedHandle::new(TimedCaller::bound(&this.bound, limit))
     }
@@ -109,7 +112,7 @@ impl<I: Interface + ?Sized> fmt::Debug for TimedHandle<I> {
     }
 }
 
-// Written out for the reason given at `Handle`.
+// Not derived, for the reason given at `impl Clone for Handle`.
 impl<I: Interface + ?Sized> Clone for TimedHandle<I> {
     fn clone(&self) -> Self {
         Self::new(self.bound.clone())
@@ -139,7 +142,7 @@ impl<I: Interface + ?Sized> Clone for Handle<I> {
     }
 }
 
-/// A plugin whose methods are found by name, with arguments as JSON.
+/// A caller's reference to a plugin. It finds methods by name, and passes arguments as JSON.
 #[derive(Clone)]
 pub struct DynHandle {
     entry: Arc<Entry>,
@@ -169,15 +172,15 @@ impl DynHandle {
         self.entry.live().map(|live| live.generation)
     }
 
-    /// The interfaces of the generation that serves; empty if none does.
+    /// The interfaces of the serving generation; empty if no generation serves.
     pub fn interfaces(&self) -> Vec<describe::Interface> {
         self.entry.live().map(|live| live.interfaces().cloned().collect()).unwrap_or_default()
     }
 
-    /// Prepares a call. `method` is its name, or `Interface.name` if two interfaces have a method of that name.
-    /// `arguments` is an object by parameter name, an array by position, or null for none.
+    /// Prepares a call. `method` is the method's name, or `Interface.name` if two interfaces have a method of that name.
+    /// `arguments` is a JSON object by parameter name, a JSON array by position, or null if there are no arguments.
     ///
-    /// The call begins when the [`Invocation`] is awaited, or run with [`Invocation::wait`].
+    /// The call begins when the [`Invocation`] is awaited, or when [`Invocation::wait`] runs it.
     pub fn invoke_json(&self, method: impl Into<String>, arguments: Value) -> Invocation {
         Invocation { handle: self.clone(), method: method.into(), arguments, timeout: None }
     }
@@ -209,21 +212,21 @@ impl Invocation {
     /// # Errors
     ///
     /// * [`CallError::Plugin`] with the method's own error as JSON
-    /// * [`CallError::Unknown`] if there is no such method; it names the nearest
-    /// * [`CallError::BadArguments`] if an argument is wrong or missing, or there are too many; it names the
+    /// * [`CallError::Unknown`] if there is no such method; the message suggests the method with the most similar name
+    /// * [`CallError::BadArguments`] if an argument is wrong or missing, or there are too many; the message names the
     ///   argument
     /// * [`CallError::Panicked`], [`CallError::NotRunning`], [`CallError::BadResult`], [`CallError::TooDeep`]
-    /// * [`CallError::Crashed`], [`CallError::Timeout`], [`CallError::Restarting`], [`CallError::NoConnection`] of
-    ///   a plugin in a child process
+    /// * [`CallError::Crashed`], [`CallError::Timeout`], [`CallError::Restarting`], [`CallError::NoConnection`] if the
+    ///   plugin runs in a child process
     pub fn wait(self) -> Result<Value, CallError<Value>> {
         let deadline = self.timeout.map(Deadline::after);
         self.run(deadline, &Running::default(), parsed)
     }
 
-    /// As [`Invocation::wait`], but the result stays JSON text, which takes as much memory as it is long. A parsed
-    /// [`Value`] takes about 17 times as much for lists of numbers, short strings or records, and up to 84 times as
-    /// much for objects with one short entry each. The same is true of arguments while the plugin reads them. A call by
-    /// HTTP returns the text. A typed handle in process uses no JSON.
+    /// Like [`Invocation::wait`], but the result stays JSON text. A parsed [`Value`] takes more memory than its text:
+    /// about 17 times as much for lists of numbers, short strings or records, and up to 84 times as much for objects
+    /// with one short entry each. The same factors apply to arguments while the plugin reads them. A call by HTTP
+    /// returns the text. A typed handle to a plugin in this process uses no JSON.
     ///
     /// # Errors
     ///
@@ -296,7 +299,7 @@ impl IntoFuture for Invocation {
     type Output = Result<Value, CallError<Value>>;
     type IntoFuture = InvocationFuture;
 
-    /// Makes the call on a thread of the host that may block. The errors are those of [`Invocation::wait`], and
+    /// Makes the call on a thread of the host that may block. The errors are those of [`Invocation::wait`], and:
     ///
     /// * [`CallError::Timeout`] if it has a [timeout](Invocation::timeout) and does not return in time, wherever
     ///   the plugin runs
@@ -321,7 +324,7 @@ impl IntoFuture for Invocation {
 /// The state that a call by name shares with the task that awaits it.
 #[derive(Debug, Default)]
 struct Running {
-    /// The generation in which the call runs, or would run if it began.
+    /// The generation in which the call runs. Before the call begins, the generation that served when it was requested.
     generation: AtomicU64,
     calls: Arc<Cancellation>,
 }
@@ -331,7 +334,7 @@ impl Running {
     const CALL: u64 = 1;
 }
 
-/// A call by name that runs.
+/// A call by name that is scheduled on a thread of the host, as a future of its result.
 #[derive(Debug)]
 pub struct InvocationFuture {
     plugin: String,
@@ -364,7 +367,7 @@ impl Future for InvocationFuture {
         }
         let after_ms = deadline.after_ms();
         self.running.calls.cancel(Running::CALL);
-        // If no thread of the host runs the call yet, it is not made at all.
+        // If no thread has begun the call, `abort` keeps it from beginning.
         self.call.abort();
         let (plugin, method) = (self.plugin.clone(), self.method.clone());
         let generation = self.running.generation.load(Ordering::Relaxed);

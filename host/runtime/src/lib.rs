@@ -1,12 +1,12 @@
 //! Runs the plugins of a replug host. It loads their libraries into this process or into child processes, swaps one
 //! generation for the next while callers use it, and supervises the child processes.
 //!
-//! What this crate promises:
+//! This crate guarantees:
 //!
 //! * While a generation serves, a call takes no lock, makes no system call, allocates nothing and writes no memory
 //!   that another thread writes. It passes through handle, registry and edge only.
 //! * No panic leaves a plugin, and no panic of the host enters one.
-//! * A library stays mapped, unless it was proven that nothing uses it any more.
+//! * A library stays mapped, unless the crate has verified that nothing uses it any more.
 //! * No process of a plugin outlives its host. A crash of the host is attributed to the plugin that caused it.
 //! * Only [`load::in_process`], `registry` and `shim/inherited.rs` have unsafe code; `docs/SAFETY.md` says why it
 //!   is sound.
@@ -15,19 +15,19 @@
 //! configured or how plugins are built. Settings of a manifest arrive as plain data of `replug-model`, and an
 //! artifact as the path of a file. The crate `replug` re-exports what embedding programs need.
 //!
-//! | module | what is in it |
+//! | module | content |
 //! |---|---|
-//! | [`body`] | what a generation runs in, as the registry and the engine see it: one trait |
-//! | [`load`] | opens an artifact in this process, or starts the process that does, and makes the instance |
+//! | [`body`] | the trait by which the registry and the engine use what a generation runs in |
+//! | [`load`] | opens an artifact in this process, or starts the child process that opens it, and makes the instance |
 //! | [`registry`] | the serving generation, the swap, the retirement of the old one, and the crash record |
 //! | [`handle`] | the handles of callers; the hot path goes through here and the registry only |
 //! | [`shim`] | the child process that runs one plugin |
-//! | [`parent`] | a small process that starts the program again when a crash has ended it |
-//! | [`recorder`] | a small process that writes down the crash record of a host that was killed |
+//! | [`parent`] | a small process that restarts the program after a crash |
+//! | [`recorder`] | a small process that writes the crash record of a host that was killed |
 //! | [`sweeper`] | a small process that removes the socket of a host that was killed |
 //! | [`lineage`] | the mark of the processes that come from a plugin |
 //! | [`process_stat`] | the state of a process, as the kernel reports it |
-//! | [`crash`] | what a crashed process has left: its crash record |
+//! | [`crash`] | reads the crash record of a crashed process |
 
 #![deny(unsafe_code)]
 

@@ -1,15 +1,16 @@
-//! Marks the processes that come from a plugin. A process passes the mark on to all that it starts, and none of
-//! them can remove it.
+//! Marks the processes that come from a plugin. All descendants of a marked process inherit the mark, and none of them
+//! can remove it.
 //!
 //! Pid, process group, session and parent all change when a process forks twice and calls `setsid`. Two properties
-//! stay, whatever a process starts, executes or joins: `no_new_privs`, which cannot be unset, and a hard resource
-//! limit, which only a process with `CAP_SYS_RESOURCE` in the first user namespace can raise. So a shim sets both
-//! before it opens the plugin's library. The limit is `RLIMIT_RSS`, for resident memory. Linux does not enforce it,
-//! so it bounds nothing. Its value is one that no other program sets, and lower than the host's own. A process that
-//! lowers it further is still marked.
+//! survive every `fork`, `exec` and change of namespace: `no_new_privs`, which cannot be unset, and a hard resource
+//! limit, which only a process with `CAP_SYS_RESOURCE` in the initial user namespace can raise. So a shim sets both
+//! before it opens the plugin's library. The limit is `RLIMIT_RSS`, for resident memory, which Linux does not enforce.
+//! Its value is one that no other program sets, and lower than the host's own. A process that lowers it further is
+//! still marked, because every value up to the mark counts.
 //!
 //! A process counts as a plugin's only if it has both properties. If the host's own limit is 0, no lower limit exists.
-//! Then `no_new_privs` alone counts, unless the host itself has `no_new_privs`.
+//! Then `no_new_privs` alone decides, unless the host itself has `no_new_privs`: in that case, no process counts as a
+//! plugin's.
 
 mod origin;
 
@@ -24,7 +25,8 @@ use std::io;
 /// `replug` in ASCII, read as a number of bytes. No machine has so much memory.
 const MARK: u64 = 0x7265_706c_7567_0000;
 
-/// The mark for a host with this hard limit; `None` if no limit is lower.
+/// The mark of a host's plugins: a limit lower than the host's own hard limit, of which `None` means unlimited. Returns
+/// `None` if no lower limit exists.
 fn below(hard: Option<u64>) -> Option<u64> {
     match hard {
         None => Some(MARK),
@@ -32,7 +34,8 @@ fn below(hard: Option<u64>) -> Option<u64> {
     }
 }
 
-/// Marks this process and all that it will start. The caller has not started a second thread yet.
+/// Marks this process and all its future descendants. This process must have only one thread, because `no_new_privs` is
+/// a property of the calling thread.
 pub(crate) fn mark_this_process() -> io::Result<()> {
     set_no_new_privs(true)?;
     if let Some(mark) = below(getrlimit(Resource::Rss).maximum) {

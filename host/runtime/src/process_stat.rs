@@ -2,19 +2,20 @@
 
 use std::{fs, path::Path};
 
-/// A living process. A process that is exiting, or has ended and was not waited for, is not one.
+/// The state of a living process. A zombie, and a process that is exiting, do not count as living.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessStat {
-    /// The start time, in kernel ticks since the system was booted. It distinguishes a process from a later one
+    /// The start time, in clock ticks since the system was booted. It distinguishes a process from a later process
     /// with the same pid.
     pub(crate) started: u64,
-    /// CPU time of all its threads, in ticks.
+    /// The CPU time of all threads, in clock ticks.
     pub(crate) cpu_ticks: u64,
+    /// The number of threads.
     pub(crate) threads: u64,
 }
 
 impl ProcessStat {
-    /// The living process with that pid, if there is one.
+    /// The state of the living process with that pid, if there is one.
     pub fn of(pid: u32) -> Option<Self> {
         Self::read(&Path::new("/proc").join(pid.to_string()))
     }
@@ -24,7 +25,8 @@ impl ProcessStat {
         /// The kernel's `PF_EXITING`.
         const EXITING: u64 = 0x4;
         let text = fs::read_to_string(folder.join("stat")).ok()?;
-        // The name in parentheses may hold anything. The state, which is the third field, and the others follow it.
+        // The second field is the program's name in parentheses, which may contain any characters. So the fields are
+        // counted from the third one, the state, after the last parenthesis.
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
         let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
         if matches!(*fields.first()?, "Z" | "X") || field(9)? & EXITING != 0 {
@@ -34,7 +36,8 @@ impl ProcessStat {
     }
 }
 
-/// Whether this process ignores a signal. It does if `nohup` started it, or a script in the background.
+/// Whether this process ignores a signal. For example, `nohup` makes its program ignore SIGHUP, and a shell script makes
+/// its background programs ignore SIGINT.
 pub(crate) fn ignores(signal: i32) -> bool {
     fs::read_to_string("/proc/self/status").is_ok_and(|status| is_in(&status, signal))
 }
@@ -74,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_on_its_way_out_does_not_live() {
+    fn an_exiting_process_has_no_process_stat() {
         let dir = tempfile::tempdir().unwrap();
         let stat = |flags| format!("7 (a) S 1 7 7 0 -1 {flags} 1 0 0 0 150 50 0 0 20 0 3 0 99 1 1");
         fs::write(dir.path().join("stat"), stat(0x40_0000)).unwrap();

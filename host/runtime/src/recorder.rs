@@ -1,13 +1,13 @@
 //! Writes the crash record of a host to its file when the host is killed.
 //!
-//! The record is in memory, so that no file system delays a call that writes its mark. A killed host can no longer
-//! write it to a file. A [parent](crate::parent) would do that. A host without a parent starts a *recorder* for it:
-//! this same program, run again in a process group of its own. The recorder holds the memory as its standard output
-//! and the file as its standard error, and waits for the end of the host. Then it copies the memory to the file and
-//! ends.
+//! The crash record is in memory, so that no file system delays a call that writes its mark. A killed host cannot write
+//! this memory to a file. If the host has a [parent](crate::parent), the parent writes it. A host without a parent
+//! starts a *recorder*: a second process of the same program, in a process group of its own. The recorder has the memory
+//! as its standard output and the file as its standard error, and waits until the host exits. Then it copies the memory
+//! to the file and exits.
 //!
-//! The recorder holds the lock of the file meanwhile. A process that reads the file waits for that lock, so that it
-//! never reads the file before it is written.
+//! The recorder locks the file until it exits. A process that reads the file waits for that lock, so that it never
+//! reads the file before it is written.
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -31,22 +31,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The first argument of a process that becomes a recorder. The number of the host's process follows.
+/// The first argument of a process that becomes a recorder. The pid of the host follows.
 pub const MARKER: &str = "__replug-record";
 
-/// How long a recorder may take, on a busy machine, to finish the file after its host has ended.
+/// How long a recorder may take, on a busy machine, to write the file after its host has exited.
 const WRITING: Duration = Duration::from_secs(10);
 
-/// The process that writes the record after the end of the host that started it. Dropping this kills the process
-/// before it has done anything.
+/// The process that writes the record after its host, which started it, has exited. Dropping this value kills the
+/// process, so that it writes nothing.
 #[derive(Debug)]
 pub(crate) struct Recorder(Child);
 
 impl Recorder {
-    /// Starts the recorder: this program, which calls `run_if_asked`.
+    /// Starts the recorder. `program` is this program; its `main` calls `run_if_asked`.
     pub(crate) fn start(program: &Path, memory: BorrowedFd<'_>, file: &Path) -> io::Result<Self> {
-        // A descriptor for the recorder alone: the lock lasts until the last process that holds the descriptor
-        // closes it.
+        // Only the recorder keeps this open file: its lock lasts until the last process that has the file open closes
+        // it.
         let file = File::options().read(true).write(true).open(file)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         let mut command = Command::new(program);
@@ -78,8 +78,7 @@ pub(crate) fn wait_for(record: &File) {
 
 /// Runs as a recorder, with the arguments that follow the marker.
 pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ! {
-    // A service manager that stops a service signals all of its processes, including this one, and maybe before the
-    // host has ended.
+    // A service manager that stops a service signals all of its processes. This process must not exit before the host.
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         let _ = signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)));
     }
@@ -91,10 +90,10 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ! {
     process::exit(i32::from(copy().is_err()))
 }
 
-/// Waits until the process that started this one has ended.
+/// Waits until the host, which started this process, has exited.
 fn wait_for_end(host: Pid) {
-    // A child that the host has forked may hold the other end of the pipe. Only the kernel knows when the process
-    // itself ends.
+    // The end of the pipe is not enough: a child that the host has forked may still hold the other end. A pidfd reports
+    // the exit of the host itself.
     let process = pidfd_open(host, PidfdFlags::empty()).ok().filter(|_| getppid() == Some(host));
     let Some(process) = process else {
         if getppid() == Some(host) {
@@ -107,7 +106,7 @@ fn wait_for_end(host: Pid) {
     while poll(&mut ends, None) == Err(rustix::io::Errno::INTR) {}
 }
 
-/// Waits for the end of the pipe. The host writes nothing. So the end, or an error, means that the host has ended.
+/// Waits for the end of the pipe. The host writes nothing, so the end, or an error, means that the host has exited.
 fn wait_for_end_of_input() {
     let _ = io::copy(&mut io::stdin(), &mut io::sink());
 }

@@ -1,12 +1,12 @@
 //! Removes the socket of a host that was killed.
 //!
-//! A killed host can do nothing more, and whatever kills it may kill its parent at the same moment. So, before a
-//! host makes a socket, it starts a *sweeper*: this same program, run again in a process group of its own. The
-//! sweeper opens nothing. It waits for the end of a pipe that only the host can write to, and the pipe ends when
-//! the host does. Then the sweeper removes the socket, unless another host listens there by then. It also removes
-//! the folder if that holds only sockets of hosts and this socket was the last.
+//! A killed host cannot remove its socket, and its parent may be killed at the same time. So, before a host makes a
+//! socket, it starts a *sweeper*: a second process of the same program, in a process group of its own. The sweeper
+//! reads from a pipe whose only writer is the host, so that it gets end of file when the host exits. Then the sweeper
+//! removes the socket, unless another host listens on the same path by then. If the folder of the socket is only for
+//! sockets of hosts and is now empty, the sweeper removes the folder, too.
 //!
-//! A process holds the lock of the folder while it looks at a socket in it or removes the folder.
+//! Each process locks the folder while it checks a socket in the folder, or removes the folder.
 
 use rustix::fs::{FlockOperation, flock};
 use std::{
@@ -25,27 +25,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The first argument of a process that becomes a sweeper. The paths to remove follow.
+/// The first argument of a process that becomes a sweeper. The paths of a [`Place`] follow.
 pub const MARKER: &str = "__replug-sweep";
 
 /// How long a host may take to answer a probe of its socket.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// What a host creates for its socket.
+/// The paths that a host creates for its socket.
 #[derive(Clone, Debug)]
 pub struct Place {
-    /// The socket.
+    /// The path of the socket.
     pub socket: PathBuf,
-    /// The folder of the socket, if it holds only sockets of hosts. It is removed with the last of them.
+    /// The folder of the socket, if it is only for sockets of hosts. It is removed together with the last socket.
     pub folder: Option<PathBuf>,
 }
 
 impl Place {
-    /// Removes the folder, if the place has one and it holds no other socket.
+    /// Removes the folder, if there is one and it is empty.
     pub fn close(&self) {
         let Some(folder) = &self.folder else { return };
         let Ok(lock) = File::open(folder) else { return };
-        // A process that holds the lock either uses the folder or removes it.
+        // Another process that holds the lock is about to create a socket in the folder, or to remove the folder.
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
             let _ = fs::remove_dir(folder);
         }
@@ -54,26 +54,30 @@ impl Place {
     fn sweep(&self) -> io::Result<()> {
         let _lock = lock(self.socket.parent().unwrap_or(Path::new("/")))?;
         remove_dead(&self.socket)?;
-        // An error means that the folder is in use.
+        // An error means that the folder contains another socket.
         self.folder.as_ref().map_or(Ok(()), fs::remove_dir)
     }
 }
 
-/// The process that removes the files of a place after the end of the host that started it. Dropping this kills the
-/// process before it has done anything.
+/// The process that removes the paths of a [`Place`] after its host, which started it, has exited. Dropping this value
+/// kills the process, so that it removes nothing.
 #[derive(Debug)]
 pub struct Sweeper(Child);
 
 impl Sweeper {
-    /// Starts the sweeper: this program, which calls `run_if_asked`.
+    /// Starts the sweeper. `program` is this program; its `main` calls `run_if_asked`.
+    ///
+    /// # Errors
+    ///
+    /// An error of the operating system if the process cannot be started.
     pub fn start(program: &Path, place: &Place) -> io::Result<Self> {
         let mut command = Command::new(program);
         command.arg(MARKER).arg(std::path::absolute(&place.socket)?);
         if let Some(folder) = &place.folder {
             command.arg(std::path::absolute(folder)?);
         }
-        // A process that reads the host's output sees end of file when the host ends; the sweeper must not hold the
-        // pipe open.
+        // A process that reads the host's output expects end of file when the host exits. So the sweeper must not keep
+        // the output open.
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         command.process_group(0).spawn().map(Self)
     }
@@ -93,9 +97,9 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ! {
     let place = Place { socket: socket.into(), folder: arguments.next().map(PathBuf::from) };
     // The inherited working directory would keep a file system from being unmounted.
     let _ = env::set_current_dir("/");
-    // The host writes nothing to the pipe. Its end, or an error, means that the host has ended.
+    // The host writes nothing to the pipe. Its end, or an error, means that the host has exited.
     let _ = io::copy(&mut io::stdin(), &mut io::sink());
-    // The next host on the same plugins folder removes what this sweeper cannot.
+    // If this fails, the next host on the same plugins folder removes the files.
     let _ = place.sweep();
     process::exit(0)
 }
@@ -104,7 +108,9 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ! {
 ///
 /// # Errors
 ///
-/// Of the kind `NotFound` if the folder is gone, even if it was removed while another process held the lock.
+/// * An error of the kind `NotFound` if the folder does not exist, or was removed while this process waited for the
+///   lock.
+/// * Any other error of the operating system if the folder cannot be opened or locked.
 pub fn lock(folder: &Path) -> io::Result<File> {
     let identity = |it: fs::Metadata| (it.dev(), it.ino());
     let lock = File::open(folder)?;
@@ -119,14 +125,19 @@ pub fn lock(folder: &Path) -> io::Result<File> {
 /// What is at the path of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// Nothing is there any more.
+    /// Nothing exists at the path.
     Nothing,
-    /// A host listens there, or another program that accepts connections.
+    /// A host, or another program that accepts connections, listens on the socket.
     Host,
 }
 
-/// Removes a socket that no process listens on any more. Returns what is at the path after that. The caller holds the
+/// Removes a socket that no process listens on any more. Returns what is at the path afterwards. The caller holds the
 /// lock of the folder.
+///
+/// # Errors
+///
+/// * An error of the kind `AlreadyExists` if the path exists and is not a socket.
+/// * Any other error of the operating system.
 pub fn remove_dead(socket: &Path) -> io::Result<Found> {
     match fs::symlink_metadata(socket) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
@@ -139,7 +150,8 @@ pub fn remove_dead(socket: &Path) -> io::Result<Found> {
     let began = Instant::now();
     loop {
         match UnixStream::connect(socket) {
-            // The host is being killed, and its socket will soon refuse connections.
+            // The socket accepts connections, but no host answers: the host is being killed, and its socket will soon
+            // refuse connections.
             Ok(stream) if began.elapsed() < ANSWER && !is_answered(&stream) => thread::yield_now(),
             Ok(_) => return Ok(Found::Host),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -154,7 +166,7 @@ pub fn remove_dead(socket: &Path) -> io::Result<Found> {
 /// has closed all of its files.
 fn is_answered(mut stream: &UnixStream) -> bool {
     use io::ErrorKind::{TimedOut, WouldBlock};
-    // Without a timeout, the read could block for ever.
+    // Without a timeout, the read could block forever.
     if stream.set_read_timeout(Some(ANSWER)).is_err() {
         return true;
     }
@@ -162,7 +174,7 @@ fn is_answered(mut stream: &UnixStream) -> bool {
         stream.write_all(b"GET /health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     match asked.and_then(|()| stream.read(&mut [0])) {
         Ok(read) => read > 0,
-        // A host that is slow to answer is still there.
+        // No answer in time means that the host is slow, not that it is gone.
         Err(error) => matches!(error.kind(), TimedOut | WouldBlock),
     }
 }
@@ -207,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_goes_with_the_last_socket_in_it_and_not_while_it_is_locked() {
+    fn a_folder_is_removed_only_when_it_is_empty_and_not_locked() {
         let dir = tempfile::tempdir().unwrap();
         let place = place(dir.path());
         let folder = place.folder.clone().unwrap();

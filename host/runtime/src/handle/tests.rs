@@ -1,24 +1,25 @@
-//! Tests handles as types, and calls by name that outlive their host.
+//! Tests the types of handles, and calls by name that outlive their host.
 
 use super::*;
 use std::sync::mpsc;
 
-/// Compiles only if the clone of a handle is a handle, whatever the interface.
+/// Compiles only if the clone of a handle is a handle, for every interface.
 fn _clone_is_a_handle<I: Interface + ?Sized>(handle: &Handle<I>) -> Handle<I> {
     handle.clone()
 }
 
 #[tokio::test]
 async fn a_panic_of_the_host_is_reported_with_its_message() {
-    let call = tokio::task::spawn_blocking(|| panic!("so it {}", "goes"));
+    let call = tokio::task::spawn_blocking(|| panic!("index {}", 7));
     let (plugin, method) = ("a.b".into(), "add".into());
     let future = InvocationFuture { plugin, method, call, running: Arc::default(), late: None };
     let error = future.await.unwrap_err();
     assert!(matches!(error, CallError::BadResult { .. }), "{error}");
-    assert!(error.to_string().contains("the host panicked during the call: so it goes"), "{error}");
+    assert!(error.to_string().contains("the host panicked during the call: index 7"), "{error}");
 }
 
-/// A call with that time limit that begins before its host shuts down. It ends when the returned sender is dropped.
+/// A call with the time limit `limit`, which has begun before its host shuts down. It returns when the returned sender
+/// is dropped.
 fn begun(limit: Duration) -> (InvocationFuture, mpsc::Sender<()>) {
     let host = runtime::Builder::new_multi_thread().enable_time().build().unwrap();
     let (release, released) = mpsc::channel();
@@ -36,7 +37,7 @@ fn begun(limit: Duration) -> (InvocationFuture, mpsc::Sender<()>) {
     (InvocationFuture { plugin, method, call, running: Arc::default(), late }, release)
 }
 
-/// Awaits it on another runtime than the host's.
+/// Awaits the call on a runtime other than the host's.
 fn awaited(future: InvocationFuture) -> Result<Value, CallError<Value>> {
     runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }

@@ -1,4 +1,4 @@
-//! The deadline of a call by name, for a task that awaits the call on any runtime, or on none.
+//! The deadline of a call by name. It works for a task on any async runtime, and also without a runtime.
 
 use std::{
     pin::Pin,
@@ -11,7 +11,7 @@ use tokio::{runtime, sync::oneshot, task::JoinHandle, time::sleep_until};
 /// Waits for a point in time, even after the host has shut down.
 #[derive(Debug)]
 pub(super) enum Timer {
-    /// A task on the host's runtime. After a runtime has ended, its timers must not be polled, but its tasks may.
+    /// A task on the host's runtime. After a runtime has shut down, its timers must not be polled, but its tasks may.
     Host(JoinHandle<()>),
     /// A thread, because the host has shut down.
     Thread(oneshot::Receiver<()>),
@@ -41,7 +41,7 @@ impl Timer {
             thread::sleep(until.saturating_duration_since(Instant::now()));
             drop(end);
         };
-        // If no thread can be started, the deadline counts as reached. That is better than to wait for ever.
+        // If no thread can be started, the deadline counts as reached. Otherwise, the caller would wait forever.
         drop(thread::Builder::new().name("replug-deadline".into()).spawn(wait));
         Self::Thread(ended)
     }

@@ -1,4 +1,5 @@
-//! Tells whether a process has the marks of a plugin's process, which the parent module describes. The control plane rejects requests from processes of plugins.
+//! Determines whether a process has the marks of a plugin's process, which the parent module describes. The control
+//! plane rejects requests from such processes.
 
 use super::below;
 use rustix::{
@@ -12,13 +13,13 @@ use std::{fs, io, path::Path, sync::OnceLock};
 /// How a process relates to this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// A process of a plugin, or one that such a process has started, directly or indirectly.
+    /// A process of a plugin, or a descendant of such a process.
     Plugin,
     /// Any other process.
     Elsewhere,
 }
 
-/// The marks of the processes that run this host's plugins, and of all that those start.
+/// The marks of the processes that run this host's plugins, and of their descendants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Marks {
     /// The hard `RLIMIT_RSS` that a shim sets; `None` if the host's own is 0, because no lower one exists.
@@ -30,7 +31,7 @@ struct Marks {
 impl Marks {
     fn own() -> Self {
         let limit = below(getrlimit(Resource::Rss).maximum);
-        // An error means that the kernel does not support it. Then no process has it.
+        // An error means that the kernel does not support `no_new_privs`. Then no process has it.
         Self { limit, host_has_no_new_privs: no_new_privs().unwrap_or(false) }
     }
 
@@ -43,10 +44,10 @@ impl Marks {
     }
 }
 
-/// What the kernel reports of a process.
+/// What the kernel reports about a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Facts {
-    /// `None` if it is unlimited.
+    /// The hard `RLIMIT_RSS`; `None` if it is unlimited.
     hard_limit: Option<u64>,
     no_new_privs: bool,
 }
@@ -73,11 +74,12 @@ impl Facts {
     }
 }
 
-/// Where the process with that pid comes from.
+/// Determines whether the process with that pid comes from a plugin.
 ///
 /// # Errors
 ///
-/// If it has ended, or the kernel does not give the facts.
+/// * An error of the kind `NotFound` if the process has exited.
+/// * Any other error if the kernel does not report the limit and the flag of the process.
 pub fn origin(pid: Pid) -> io::Result<Origin> {
     if pid == getpid() {
         return Ok(Origin::Elsewhere);
@@ -88,7 +90,8 @@ pub fn origin(pid: Pid) -> io::Result<Origin> {
         Err(error) => return Err(error.into()),
     };
     let facts = Facts::read(Path::new(&format!("/proc/{pid}")));
-    // No other process gets the pid before that process has ended: if it has not ended yet, the facts are its own.
+    // The kernel reuses the pid only after the process has exited. So, if the process is still alive now, the facts that
+    // were read are its own.
     let mut end = [PollFd::new(&process, PollFlags::IN)];
     if poll(&mut end, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0 {
         return Err(ended());
@@ -123,23 +126,23 @@ mod tests {
     }
 
     #[test]
-    fn a_host_in_a_marked_process_tells_its_own_plugins_from_its_neighbours() {
+    fn a_host_in_a_marked_process_distinguishes_its_own_plugins() {
         let nested = Marks { limit: below(Some(MARK)), host_has_no_new_privs: true };
         assert_eq!(nested.judge(process(Some(MARK - 1), true)), Origin::Plugin);
         assert_eq!(nested.judge(process(Some(MARK), true)), Origin::Elsewhere);
     }
 
     #[test]
-    fn a_host_at_the_lowest_limit_judges_by_no_new_privs_unless_it_has_it() {
+    fn a_host_with_the_lowest_limit_decides_by_no_new_privs_alone() {
         assert_eq!((below(Some(0)), below(Some(8)), below(None)), (None, Some(7), Some(MARK)));
         let lowest = Marks { limit: None, host_has_no_new_privs: false };
         assert_eq!(lowest.judge(process(Some(0), true)), Origin::Plugin);
-        let cannot_tell = Marks { limit: None, host_has_no_new_privs: true };
-        assert_eq!(cannot_tell.judge(process(Some(0), true)), Origin::Elsewhere);
+        let undecidable = Marks { limit: None, host_has_no_new_privs: true };
+        assert_eq!(undecidable.judge(process(Some(0), true)), Origin::Elsewhere);
     }
 
     #[test]
-    fn an_unmarked_process_comes_from_elsewhere_and_one_that_ended_is_unknown() {
+    fn an_unmarked_process_is_from_elsewhere_and_an_exited_one_unknown() {
         let mut cat = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let pid = Pid::from_child(&cat);
         assert_eq!(origin(pid).unwrap(), Origin::Elsewhere);
