@@ -1,4 +1,5 @@
-//! The recent failures of a plugin. They determine the pause before a restart, and when restarts end.
+//! The recent failures of a plugin. Their number determines the pause before a restart, and whether the plugin is
+//! restarted at all.
 
 use crate::id::Digest;
 use std::{
@@ -14,7 +15,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 pub(crate) enum Failure {
     /// The process has ended unexpectedly.
     Ended,
-    /// The process was to be restarted, and did not come up.
+    /// The process was restarted, and did not start to serve.
     FailedToStart,
 }
 
@@ -23,20 +24,20 @@ pub(crate) enum Failure {
 pub(crate) struct Failures(VecDeque<(Digest, Failure, Instant)>);
 
 impl Failures {
-    /// Adds a failure that happened now, forgets the failures that are older than the window, and returns how many are
-    /// left.
+    /// Adds a failure that happened now, removes the failures that are older than the window, and returns how many
+    /// failures remain.
     pub(crate) fn add(&mut self, of: (Digest, Failure), now: Instant, window: Duration) -> usize {
         self.0.push_back((of.0, of.1, now));
         self.0.retain(|(.., at)| now.duration_since(*at) < window);
         self.0.len()
     }
 
-    /// How many of the failures are of this kind.
+    /// The number of failures of this kind.
     pub(crate) fn count(&self, what: Failure) -> usize {
         self.0.iter().filter(|(_, it, _)| *it == what).count()
     }
 
-    /// Forgets the failures of other artifacts.
+    /// Removes the failures of other artifacts.
     pub(crate) fn keep_those_of(&mut self, digest: Digest) {
         self.0.retain(|(of, ..)| *of == digest);
     }
@@ -74,8 +75,9 @@ impl Jitter {
     }
 }
 
-/// The pause after this many failures: `first` after the first failure, and twice as long after each further one. Up to
-/// a tenth is added, so that several plugins do not start at the same time.
+/// The pause before a restart, after this many failures. It is `first` after one failure, doubles with each further
+/// failure, and is limited to a minute, or to `first` if that is longer. Up to a tenth is added, so that several plugins
+/// do not start at the same time.
 pub(crate) fn pause(first: Duration, failures: usize, jitter: &mut Jitter) -> Duration {
     let doublings = u32::try_from(failures.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
     let pause = first.saturating_mul(1 << doublings).min(LONGEST_PAUSE.max(first));
@@ -100,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn after_ten_minutes_without_one_a_failure_is_the_first_again() {
+    fn a_failure_after_the_window_counts_as_the_first() {
         let (mut failures, begin) = (Failures::default(), Instant::now());
         for number in 1..5 {
             assert_eq!(failures.add((BAD, Failure::Ended), begin, 10 * MINUTE), number);
@@ -120,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn another_artifact_starts_with_a_clean_record() {
+    fn failures_of_other_artifacts_are_removed() {
         let mut failures = Failures::default();
         failures.add((BAD, Failure::Ended), Instant::now(), MINUTE);
         failures.keep_those_of(BAD);
@@ -130,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_distinguish_an_ended_process_from_a_failed_start() {
+    fn the_text_of_failures_lists_ended_processes_and_failed_starts() {
         let (mut failures, now) = (Failures::default(), Instant::now());
         failures.add((BAD, Failure::Ended), now, MINUTE);
         assert_eq!(failures.to_string(), "ended once");

@@ -1,16 +1,16 @@
-//! A build: it waits for git, compiles, and begins again after a newer change, until nothing supersedes a compilation.
+//! A build: it waits for git and compiles. If a newer change supersedes the compilation, the build begins again.
 
 use super::{Effect, Effects, Intent, Lifecycle, Phase, Work};
 use crate::watch::GRACE;
 use std::time::Instant;
 
-/// How often in a row a failed build is repeated because files have changed while it ran.
+/// How often a failed build is repeated because files were missing or changed while it ran.
 const RETRIES: u32 = 2;
 
-/// After this many failed builds in a row, changes that were saved while a build ran no longer cause the next one.
+/// After this many consecutive failed builds, changes that were saved during a build no longer cause the next build.
 const EARLY_FAILURES: u32 = 3;
 
-/// How often in a row the build waits for a library that is still being copied into the plugin's folder.
+/// How often a build waits for a library that is still being copied into the plugin's folder.
 const WAITS: u32 = 100;
 
 /// What the result of a build is used for.
@@ -20,7 +20,7 @@ pub(crate) enum Aim {
     Renew,
     /// A new generation if the result is new.
     Update,
-    /// As `Update`, but the version from which the plugin went back does not count as new: its source was not edited
+    /// Like `Update`, but a version that was rolled back does not count as new, because its source was not edited
     /// since.
     Check,
 }
@@ -28,7 +28,7 @@ pub(crate) enum Aim {
 impl Aim {
     /// The aim after an edit.
     fn edited(self) -> Self {
-        // A new generation that was ordered remains the aim, whatever else is saved.
+        // An order for a new generation still holds after an edit.
         if self == Self::Renew { Self::Renew } else { Self::Update }
     }
 }
@@ -37,17 +37,17 @@ impl Aim {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Compiled {
     Good,
-    /// Files have changed meanwhile, maybe by the build itself, so the build is repeated.
+    /// Files have changed during the compilation, so the build is repeated. The build itself may have changed them.
     Stale,
-    /// A library that needs no compiler is still being copied into the plugin's folder.
+    /// A prebuilt library is still being copied into the plugin's folder.
     Incomplete,
-    /// The compilation failed, maybe only because files were missing for a moment, or changed.
+    /// The compilation failed. `may_pass`: files were missing or changed during it, so another attempt may succeed.
     Failed {
         may_pass: bool,
     },
 }
 
-/// A build that is under way.
+/// A build that is in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Build {
     aim: Aim,
@@ -58,10 +58,10 @@ pub(super) struct Build {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Git writes the files of a branch. Changed files are compiled afterwards.
+    /// Git writes files, as for a checkout. The build compiles them afterwards.
     Waiting,
     Compiling,
-    /// The worker finds out whether a change supersedes the compilation.
+    /// The worker determines whether a change supersedes the compilation.
     Considering,
     /// The build waits, because missing files may come back.
     Pausing,
@@ -77,7 +77,8 @@ impl Build {
         self.stage != Stage::Considering
     }
 
-    /// Whether a change that comes now may supersede the compilation. Otherwise, the next compilation includes it.
+    /// Returns whether a change that occurs now may supersede the compilation, and begins to consider the change if so.
+    /// Otherwise, the next compilation includes the change.
     pub(super) fn is_to_consider(&mut self) -> bool {
         let compiles = self.stage == Stage::Compiling;
         if compiles {
@@ -99,7 +100,7 @@ impl Lifecycle {
         Effects::work(Work::WaitForGit)
     }
 
-    /// Replaces the state of the build that is under way.
+    /// Replaces the state of the build that is in progress.
     fn build_goes_on(&mut self, build: Build) {
         self.activity.comes_to(Phase::Build(build));
     }
@@ -152,8 +153,8 @@ impl Lifecycle {
         Effects::of([Effect::ReportSuperseded]).and_then(Some(Work::WaitForGit))
     }
 
-    /// The build has produced no library. If the manifest is missing, the plugin may be gone: then the removal is
-    /// reported instead.
+    /// The build has produced no library. If the manifest is missing, too, the plugin may have been removed. In that
+    /// case, the removal is reported instead of the failed build.
     pub(super) fn build_failed(&mut self, now: Instant, text: String, is_missing: bool) -> Effects {
         if is_missing {
             self.faults.build_is_unclear(now + GRACE);
@@ -161,9 +162,9 @@ impl Lifecycle {
         }
         self.faults.build_failed(text);
         self.failed_builds += 1;
-        // Until the source compiles again, every file that the build may read counts, and so does what was saved since
-        // the build began. But a build that writes new files each time and then fails must not cause the next build for
-        // ever.
+        // Until the source compiles again, a change of any file that the build may read triggers a build, and so does a
+        // change that was saved since the build began. But a build that writes new files and then fails must not
+        // trigger builds endlessly.
         Effects::work(Work::Rewatch { since_it_began: self.failed_builds <= EARLY_FAILURES })
     }
 

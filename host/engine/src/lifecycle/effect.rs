@@ -1,4 +1,4 @@
-//! What a step of the lifecycle asks the worker to do.
+//! The outputs of a step of the lifecycle: the actions that the worker carries out.
 
 #[cfg(doc)]
 use super::Input;
@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What the worker does: first all effects in `now`, in this order, and then the work.
+/// The actions that follow from a step. The worker carries out all effects in `now`, in this order, and then the work.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     pub(crate) now: Vec<Effect>,
@@ -33,11 +33,11 @@ impl Effects {
 /// An action that takes no time.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    /// Reject an order that a stop has overtaken. The order is not carried out.
+    /// Reject an order, without carrying it out, because a stop has made it pointless.
     Refuse(Ticket),
-    /// Tell the waiting callers when the restart is due.
+    /// Set the time of the restart until which callers wait.
     ExpectRestart(Instant),
-    /// This manifest is in force from now on.
+    /// Make the manifest in force visible to the rest of the host.
     Publish(Arc<Manifest>),
     /// Report a crash, and how soon the process is restarted.
     ReportCrash { version: Version, exit: Exit, restart_in: Option<Duration> },
@@ -45,88 +45,90 @@ pub(crate) enum Effect {
     Quarantine { digest: Digest, reason: String },
     /// Count a restart.
     CountRestart,
-    /// Report a restart. `deaths` is how often the process has ended.
+    /// Report a restart. `deaths` counts the recent unexpected ends of the process.
     ReportRestart { deaths: usize },
-    /// Report that a version was bad, and that an earlier one serves.
+    /// Report that a version was rolled back, and that an earlier version serves.
     ReportTakenBack { from: Version, reason: String, fault: String },
-    /// Report that a version is bad, and that the plugin cannot go back.
+    /// Report that a version is bad, and that there is no earlier version to roll back to.
     ReportNothingEarlier,
-    /// Record that the serving version has proved itself.
+    /// Record that the serving version is confirmed.
     RememberGood,
     /// Report the build that failed while the manifest was missing, unless the manifest is still missing.
     ReportUnclearBuild,
     /// Report that the compilation was superseded and begins again.
     ReportSuperseded,
-    /// Forget the state that was saved last, because the plugin's state is no longer saved or there is none.
+    /// Remove the state that was saved last, because the plugin's state is no longer saved or the plugin has none.
     ForgetState,
-    /// Put the last checkpoint aside, because a version has rejected it with this error.
+    /// Move the last checkpoint out of the way, because a version has rejected it with this error.
     LoseCheckpoint(String),
-    /// Write the state that was saved, and note that the next start begins with it.
+    /// Write the state that was saved at the stop, and record that the next start begins with it.
     KeepState,
-    /// Note that the next start begins with the last checkpoint.
+    /// Record that the next start begins with the last checkpoint.
     NoteState,
-    /// Forget the state that was saved last, and the note on it.
+    /// Remove the state that was saved last, and the record that the next start begins with it.
     DiscardState,
-    /// Report that a state was lost.
+    /// Report that a state was lost, for this reason.
     ReportStateLost(String),
 }
 
-/// An action that takes time. The worker begins no other with this plugin until it has ended.
+/// An action that takes time. Until it has ended, the worker begins no other action for this plugin. The documentation of
+/// each variant ends with the input that reports the result.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Work {
-    /// Carry this order out; [`Input::Finished`].
+    /// Carry out this order; [`Input::Finished`].
     CarryOut(Ticket),
-    /// Wait until git writes no files; [`Input::GitIsQuiet`]. An earlier result of the build is dropped.
+    /// Discard an earlier result of the build, and wait until git writes no files; [`Input::GitIsQuiet`].
     WaitForGit,
     /// Compile; [`Input::Compiled`].
     Compile,
     /// Wait a moment, because missing files may come back; [`Input::PauseOver`].
     Pause,
-    /// Find out whether this change supersedes the compilation; [`Input::Considered`].
+    /// Determine whether this change supersedes the compilation; [`Input::Considered`].
     Consider(Ticket),
-    /// Accept this change without interrupting what is done. The next compilation includes it.
+    /// Accept this change. The next compilation includes it, so the running work continues.
     Include(Ticket),
-    /// Make the result serve with this aim, or report why there is none. If it `renews`, the result becomes a new
-    /// generation even if nothing has changed.
+    /// Install the result of the build with this aim, or report why there is no result. With `renews`, the result
+    /// becomes a new generation even if nothing has changed.
     EndBuild { aim: Aim, renews: bool },
-    /// Watch the files that the failed build would have read. `since_it_began`: what was saved since then counts as a
-    /// change.
+    /// Watch the files that the failed build would have read. With `since_it_began`, a file that was saved since the
+    /// build began counts as a change.
     Rewatch { since_it_began: bool },
     /// Cancel the build and its order.
     CancelBuild,
-    /// Install the version, which begins with this state; [`Input::Served`], [`Input::Unchanged`], [`Input::PassedOver`] or
+    /// Install the version, with this state; [`Input::Served`], [`Input::Unchanged`], [`Input::PassedOver`] or
     /// [`Input::NotInstalled`].
     Install(BeginsWith),
-    /// Start the version again that was stopped to make room, with the state that it has saved; the inputs are those of
-    /// `Install`.
+    /// Restart the version that was stopped to make room, with the state that it has saved; [`Input::Served`] or
+    /// [`Input::NotInstalled`].
     BringBack,
-    /// Report that the version did not come to serve. If the version that was stopped for it did not either, report
-    /// that first.
+    /// Report that the version failed to start. If the version that was stopped to make room did not start again,
+    /// report that first.
     EndInstall,
-    /// Go back, or reject the order.
+    /// Roll back, or reject the order.
     RollBack(Rollback),
-    /// End the serving generation; [`Input::Ended`]. With `report`, report that the plugin was stopped.
+    /// Stop the serving generation, and save its state with `saves`; [`Input::Ended`]. With `report`, report that the
+    /// plugin was stopped.
     EndService { saves: bool, report: bool },
-    /// Make this stored version serve; [`Input::Tried`].
+    /// Install this stored version; [`Input::Tried`].
     ServeStored(Digest),
-    /// Make this stored version serve with the configuration that it has accepted before, if that is another;
-    /// [`Input::Tried`].
+    /// Install this stored version with the configuration that it has accepted before, if that differs from the current
+    /// configuration; [`Input::Tried`].
     ServeAccepted(Digest),
-    /// Bring the plugin up; [`Input::Start`].
+    /// Start the plugin; [`Input::Start`].
     BringUp,
-    /// Answer whoever has asked for the start; [`Input::StartAnswered`].
+    /// Answer the caller that waits for the start; [`Input::StartAnswered`].
     AnswerStart,
-    /// Build the source, and make the result serve; [`Input::SourceTried`].
+    /// Build the source, and install the result; [`Input::SourceTried`].
     BuildSource,
-    /// The start has ended: answer whoever has asked for it and has no answer yet.
+    /// Answer the caller that waits for the start, unless it was answered before.
     EndStart,
     /// Give the serving generation its new configuration; [`Input::ConfigureEnded`].
     Configure(Arc<Manifest>),
-    /// Do this work, which is left of an edit of the manifest.
+    /// Do the remaining work of an edit of the manifest.
     GoOn(Next),
-    /// Make the artifact serve again, or in place of a later one; [`Input::TaskEnded`].
+    /// Restart the artifact. With `goes_back`, the restart is a rollback from a later artifact; [`Input::TaskEnded`].
     Restart { digest: Digest, goes_back: bool },
-    /// Make an earlier artifact serve in place of the serving one; [`Input::TaskEnded`].
+    /// Roll back from the serving artifact to an earlier one; [`Input::TaskEnded`].
     GoBack { to: Digest },
     /// Save the state of the serving generation; [`Input::CheckpointEnded`].
     Checkpoint,

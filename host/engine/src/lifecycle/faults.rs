@@ -1,4 +1,4 @@
-//! What is wrong with a plugin, by kind. Each kind of fault is repaired by something else.
+//! The faults of a plugin, by kind. Each kind has its own repair.
 
 use super::{Because, NotInstalled};
 use crate::id::Digest;
@@ -16,16 +16,16 @@ pub(crate) enum By {
 /// The faults of a plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Faults {
-    /// Why the manifest cannot be read. The previous one is in force. A version that serves does not repair this.
+    /// Why the manifest cannot be read. The previous manifest is in force. Only a readable manifest repairs this fault.
     manifest: Option<String>,
-    /// Why a readable manifest was rejected. The previous one is in force.
+    /// Why a readable manifest was rejected. The previous manifest is in force.
     words: Option<String>,
-    /// Why the newest source does not serve. Another version that serves does not repair this.
+    /// Why the newest source does not serve. This fault remains while an older version serves.
     source: Option<SourceFault>,
-    /// The last other failure.
+    /// The last failure of another kind.
     other: Option<String>,
-    /// A build has failed while the manifest was missing. The failure counts from this time on, unless the plugin is
-    /// gone by then.
+    /// A build has failed while the manifest was missing. The failure is reported at this time, unless the plugin has
+    /// been removed by then.
     unclear: Option<Instant>,
 }
 
@@ -34,7 +34,7 @@ struct SourceFault {
     text: String,
     /// The artifact that was rejected, if a build has produced one since the last build began.
     artifact: Option<Digest>,
-    /// Whether the artifact was rejected because of its configuration. Another configuration may fit.
+    /// Whether the artifact rejected its configuration. It may accept another configuration.
     is_unfit: bool,
 }
 
@@ -44,7 +44,7 @@ impl Faults {
         Self { manifest, source, ..Self::default() }
     }
 
-    /// The first fault in the order of `other`, `manifest`, `words` and `source`.
+    /// The most important fault. The precedence is `other`, `manifest`, `words`, `source`.
     pub(crate) fn first(&self) -> Option<&String> {
         let source = self.source.as_ref().map(|fault| &fault.text);
         let all = [self.other.as_ref(), self.manifest.as_ref(), self.words.as_ref(), source];
@@ -61,12 +61,13 @@ impl Faults {
         self.source.is_some()
     }
 
-    /// Whether the newest version was refused for its configuration.
+    /// Whether the newest version rejected its configuration.
     pub(crate) fn is_unfit(&self) -> bool {
         self.source.as_ref().is_some_and(|source| source.is_unfit)
     }
 
-    /// The artifact of the last build, if it was rejected, and the error, if the configuration was the reason.
+    /// The artifact of the last build, if it was rejected. The text is the error, if the artifact rejected its
+    /// configuration.
     pub(crate) fn refused(&self) -> Option<(Digest, Option<String>)> {
         let SourceFault { text, artifact, is_unfit } = self.source.as_ref()?;
         Some(((*artifact)?, is_unfit.then(|| text.clone())))
@@ -88,7 +89,7 @@ impl Faults {
         (self.words, self.other) = (Some(text), None);
     }
 
-    /// When a failed build that is unclear begins to count.
+    /// The time at which a build is reported that has failed while the manifest was missing.
     pub(super) fn due(&self) -> Option<Instant> {
         self.unclear
     }
@@ -97,7 +98,7 @@ impl Faults {
         self.unclear = Some(until);
     }
 
-    /// Forgets a failed build of which it is unclear whether it counts.
+    /// Removes the failure of a build that has failed while the manifest was missing.
     pub(super) fn forget_unclear(&mut self) {
         self.unclear = None;
     }
@@ -124,20 +125,20 @@ impl Faults {
         }
     }
 
-    /// Records that a version that has served was bad. Its source stays bad.
+    /// Records that a serving version was rolled back. Its source is faulty until it is edited.
     pub(super) fn is_taken_back(&mut self, text: String) {
         self.source = Some(SourceFault::with(text));
     }
 
     pub(super) fn is_quarantined(&mut self, text: String) {
-        // A serving earlier version repairs nothing.
+        // A fault of the newest source remains: the quarantined version is then an earlier one.
         match self.source {
             None => self.newest_fails(SourceFault::with(text)),
             Some(_) => self.other = Some(text),
         }
     }
 
-    /// Records that a version did not come to serve. If it was built, it is the newest.
+    /// Records that a version failed to start. A version that was just built is the newest.
     pub(super) fn version_fails(&mut self, is_newest: bool, failed: NotInstalled, configuring: Option<By>) {
         let NotInstalled { text, artifact, because, .. } = failed;
         match because {
@@ -150,8 +151,8 @@ impl Faults {
         }
     }
 
-    /// Records that an earlier version did not come to serve, or that the serving version rejects its configuration. A
-    /// rejected order leaves everything as it was.
+    /// Records that an earlier version failed to start, or that the serving version rejects its configuration. If an
+    /// order has set the configuration, no fault is recorded: the order is answered with the error.
     pub(super) fn is_refused(&mut self, text: String, configuring: Option<By>) {
         match configuring {
             Some(By::Order) => {}
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rejected_config_is_a_fault_only_if_an_edit_brought_it() {
+    fn a_rejected_config_is_a_fault_only_if_it_comes_from_the_manifest() {
         let mut faults = Faults::default();
         faults.is_refused("ordered".into(), Some(By::Order));
         assert_eq!(faults, Faults::default());

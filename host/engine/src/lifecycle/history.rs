@@ -1,4 +1,4 @@
-//! The versions that have served: those to which the plugin can go back, and the one that has proved itself last.
+//! The versions that have served: the possible targets of a rollback, and the version that was confirmed last.
 
 use super::{Effects, Lifecycle, Work};
 use crate::id::{Digest, Generation};
@@ -9,42 +9,42 @@ use std::collections::BTreeSet;
 pub(super) struct History {
     /// The versions that can serve again, in the order in which they first served.
     pub(super) served: Vec<Digest>,
-    /// The version that has proved itself last.
+    /// The version that was confirmed last.
     pub(super) good: Option<Digest>,
-    /// The versions from which the plugin went back, and which have not proved themselves since.
+    /// The versions that were rolled back and have not been confirmed since.
     pub(super) taken_back: BTreeSet<Digest>,
 }
 
-/// What follows from an order to go back.
+/// The result of an order to roll back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rollback {
-    /// The plugin goes back from this generation to this artifact.
+    /// The plugin is rolled back from this generation to this artifact.
     To { from: Generation, digest: Digest },
     /// The plugin does not run.
     NotRunning,
-    /// No other version served before.
+    /// No earlier version has served.
     NothingEarlier,
 }
 
 impl History {
-    /// The version that served before this artifact first served, so that two rollbacks do not lead forward. Versions
-    /// from which the plugin went back are skipped.
+    /// The latest version that first served before this artifact first served. The order of the first service makes
+    /// repeated rollbacks lead to ever older versions. Versions that were rolled back are skipped.
     pub(super) fn earlier_than(&self, digest: Digest) -> Option<Digest> {
         let before = self.served.iter().take_while(|it| **it != digest);
         before.filter(|it| !self.taken_back.contains(it)).last().copied()
     }
 
-    /// Whether another version was the last to prove itself.
+    /// Whether another version was confirmed last.
     pub(super) fn is_unconfirmed(&self, digest: Digest) -> bool {
         self.good.is_some_and(|good| good != digest)
     }
 }
 
 impl Lifecycle {
-    /// Carries out an order to go back, to this artifact or to the previous one.
+    /// Determines the target of an order to roll back, to this artifact or to the previous one.
     pub(super) fn roll_back(&mut self, to: Option<Digest>) -> Effects {
         self.service.is_unwatched();
-        // A version that has crashed counts as the current one, too: the plugin can go back from it.
+        // A version that has crashed counts as the current version, too, so that it can be rolled back.
         let target = match self.service.last() {
             None => Rollback::NotRunning,
             Some(last) => match to.or_else(|| self.history.earlier_than(last.digest)) {
@@ -61,19 +61,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn going_back_twice_does_not_lead_forward() {
+    fn repeated_rollbacks_lead_to_ever_older_versions() {
         let [first, second, third] = [1, 2, 3].map(|byte| Digest([byte; 32]));
         let history =
             History { served: vec![first, second], good: Some(second), taken_back: BTreeSet::new() };
-        assert_eq!(history.earlier_than(third), Some(second), "one that is not known is the newest");
+        assert_eq!(history.earlier_than(third), Some(second), "an unknown version is the newest");
         assert_eq!(history.earlier_than(second), Some(first));
         assert_eq!(history.earlier_than(first), None);
         assert!(history.is_unconfirmed(first) && !history.is_unconfirmed(second));
-        assert!(!History::default().is_unconfirmed(first), "no other has proved itself");
+        assert!(!History::default().is_unconfirmed(first), "no other version is confirmed");
     }
 
     #[test]
-    fn a_plugin_does_not_go_back_to_a_version_that_was_taken_back() {
+    fn a_rollback_skips_versions_that_were_rolled_back() {
         let [good, bad, worse] = [1, 2, 3].map(|byte| Digest([byte; 32]));
         let history =
             History { served: vec![good, bad, worse], good: Some(good), taken_back: BTreeSet::from([bad]) };

@@ -1,4 +1,4 @@
-//! The inputs of the lifecycle: what the worker reports to it.
+//! The inputs of the lifecycle: orders, results of work, and events, which the worker reports.
 
 #[cfg(doc)]
 use super::Lifecycle;
@@ -12,88 +12,88 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 /// A report of the worker to the lifecycle.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// The plugin was removed, and is back with this manifest.
+    /// The plugin was removed, and was found again with this manifest.
     Returned(Arc<Manifest>),
     /// An order was given.
     Order(Ticket, Request),
-    /// The order that was under way is carried out, or has failed.
+    /// The order in progress was carried out, or has failed.
     Finished,
-    /// The order under way has come to a build. From now on, it can be cancelled.
+    /// The order in progress requires a build with this aim.
     Build(Aim),
     /// Git writes no files, or has taken too long.
     GitIsQuiet,
-    /// Whether the change that was to be considered supersedes the compilation.
+    /// The worker has determined whether the change supersedes the compilation.
     Considered { supersedes: bool },
-    /// The compilation has ended by itself.
+    /// The compilation has ended without being cancelled.
     Compiled(Compiled),
-    /// The pause is over. Missing files have had time to come back.
+    /// The pause of the build is over.
     PauseOver,
     /// A file that existed before was edited.
     Edited,
-    /// The build has produced no library. The manifest may be missing, too.
+    /// The build has produced no library. `is_missing`: the manifest is missing, too.
     BuildFailed { text: String, is_missing: bool },
-    /// A build has failed while the manifest was missing. The manifest is back.
+    /// A build has failed while the manifest was missing. The manifest exists again.
     UnclearBuildFailed(String),
     /// The plugin's folder was moved.
     Moved { root: PathBuf, file: PathBuf },
     /// The build resulted in the serving version.
     Unchanged,
-    /// The order under way sets this configuration.
+    /// The order in progress sets this configuration. `serves`: a generation serves.
     Configure { config: Config, serves: bool },
-    /// The serving generation has accepted its configuration, or another instance serves with it; or neither, if not
-    /// `taken`.
+    /// The attempt to apply a configuration has ended. `taken`: the serving generation has accepted the configuration, or
+    /// another instance serves with it.
     ConfigureEnded { taken: bool },
-    /// The manifest was read. `serves` tells, if a generation serves, whether its settings are fixed.
+    /// The manifest was read. If a generation serves, `serves` states whether its settings are fixed.
     ManifestRead { manifest: Arc<Manifest>, serves: Option<Settings>, reading: Reading },
     /// The manifest cannot be used.
     ManifestUnusable(String),
-    /// The version that serves does not follow this manifest.
+    /// The serving version cannot apply this manifest, for the reason `text`.
     ManifestRefused { manifest: Arc<Manifest>, text: String },
-    /// The serving version rejects its configuration, or there is no version to go back to.
+    /// The serving version rejects its configuration, or there is no version to roll back to.
     Refused(String),
     /// A user or the host wants the plugin to run.
     Wanted,
-    /// A user starts the plugin. `pardoned`: a version may run now that was not allowed to before.
+    /// A user starts the plugin. `pardoned`: a version that was not allowed to run before may run now.
     StartAsked { serves: bool, pardoned: bool },
     /// The plugin is to start. The versions in `stored` may run before anything is built, the best first.
     Start { by: StartBy, stored: Vec<Digest> },
-    /// Whether a stored version serves, and if not, whether it has rejected its configuration.
+    /// The attempt to install a stored version has ended. `is_unfit`: the version has rejected its configuration.
     Tried { serves: bool, is_unfit: bool },
-    /// Whoever has asked for the start was answered.
+    /// The caller that waits for the start was answered.
     StartAnswered,
     /// The source was built. If nothing serves, the versions in `stored` may be tried.
     SourceTried { serves: bool, stored: Vec<Digest> },
     /// A version is to be installed.
     Install(Candidate),
-    /// The version did not come to serve.
+    /// The version failed to start.
     NotInstalled(NotInstalled),
     /// The state that was saved at the last stop cannot be read.
     StateLost,
-    /// The build resulted in the version from which the plugin went back, so the serving version stays.
+    /// The build resulted in a version that was rolled back, so the serving version continues to serve.
     PassedOver,
-    /// A generation serves, and has replaced the previous one, if there was one.
+    /// A generation serves, and has replaced the previous generation, if any.
     Served {
         version: Version,
         /// Whether the generation has state to save.
         stateful: bool,
-        /// The artifacts that can serve again, in the order in which they first did.
+        /// The artifacts that can serve again, in the order in which they first served.
         history: Vec<Digest>,
     },
     /// The process of a generation has ended unexpectedly.
     Died(Death),
     /// The time that [`Lifecycle::due`] has returned is reached.
     Due,
-    /// The calls of the watched generation.
+    /// The number of calls of the watched generation, and the number of calls that have failed.
     Calls { total: u64, failed: u64 },
-    /// The task that was to make an artifact serve has ended. If it serves, [`Input::Served`] came before.
+    /// A restart or a rollback has ended. If its artifact serves, [`Input::Served`] was handed in before.
     TaskEnded { serves: bool },
-    /// The checkpoint was taken or has failed. `late`: the save has not returned yet.
+    /// The checkpoint was taken or has failed. `late`: the call that saves the state has not returned yet.
     CheckpointEnded { late: bool },
-    /// An order to go back, to this artifact or to the previous one.
+    /// An order to roll back, to this artifact or to the previous one.
     RollBack(Option<Digest>),
     /// An order to stop. The plugin's state is saved, unless it is to be discarded.
     Stop { discards: bool },
-    /// The generation that served has ended. `checkpoint`: there was a checkpoint before.
+    /// The generation that served has ended. `checkpoint`: a checkpoint existed before.
     Ended { ending: Ending, checkpoint: bool },
 }
 
@@ -106,10 +106,10 @@ pub(crate) struct Past {
     pub(crate) source: Option<String>,
     /// Whether a state was saved at the last stop and no version has begun with it since.
     pub(crate) saved_at_stop: bool,
-    /// The artifacts that have served, in the order in which they first did.
+    /// The artifacts that have served, in the order in which they first served.
     pub(crate) history: Vec<Digest>,
-    /// The version that has proved itself last.
+    /// The version that was confirmed last.
     pub(crate) good: Option<Digest>,
-    /// The versions from which the plugin went back, and which have not proved themselves since.
+    /// The versions that were rolled back and have not been confirmed since.
     pub(crate) taken_back: BTreeSet<Digest>,
 }

@@ -1,6 +1,6 @@
-//! The installation of a version: the state with which it begins, and what follows if it does not come to serve. If the
-//! version rejects a checkpoint, the checkpoint is discarded and the version starts without it. If another version was
-//! stopped to make room, that one is started again.
+//! The installation of a version: the state with which the version begins, and what follows if the version fails to
+//! start. If it rejects a checkpoint, the checkpoint is discarded and the version starts without state. If it fails and
+//! the previous version was stopped to make room, the previous version is started again.
 
 use super::{Effect, Effects, Lifecycle, Work, service::Service};
 use crate::{id::Digest, manifest::Manifest, record::How};
@@ -16,7 +16,7 @@ pub(crate) struct Candidate {
     pub(crate) replaces: bool,
 }
 
-/// The saved state with which an instance begins. The state of a serving generation that can hand it over takes
+/// The saved state with which an instance begins. If a serving generation hands its state over, that state takes
 /// precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BeginsWith {
@@ -24,43 +24,43 @@ pub(crate) enum BeginsWith {
     Kept,
     /// The last checkpoint, if there is one.
     Checkpoint,
-    /// The state that was saved by the version that was stopped to make room.
+    /// The state that the previous version saved when it was stopped to make room.
     HandedOver,
     /// No state.
     Nothing,
 }
 
-/// A version did not come to serve.
+/// A version that failed to start.
 #[derive(Debug)]
 pub(crate) struct NotInstalled {
     pub(crate) text: String,
     /// The version's artifact, if there is one.
     pub(crate) artifact: Option<Digest>,
     pub(crate) because: Because,
-    /// Whether the version that served was stopped to make room.
+    /// Whether the previous version was stopped to make room for this version.
     pub(crate) made_room: bool,
 }
 
-/// Why a version did not come to serve.
+/// Why a version failed to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Because {
-    /// The version rejects the saved state with which it was to begin.
+    /// The version rejects the saved state.
     StateRefused,
     /// The version rejects its configuration.
     ConfigRefused,
     /// The version has crashed a host or is quarantined, so this host does not run it.
     KeptOut,
-    /// Something else.
+    /// Any other reason.
     Other,
 }
 
-/// An installation that is under way.
+/// An installation that is in progress.
 #[derive(Debug)]
 pub(super) enum Install {
     /// The version starts.
     Starts { candidate: Candidate, with: BeginsWith },
-    /// The version that was stopped for the new one starts again. The error of the new version is reported when that
-    /// start has ended.
+    /// The new version has failed, and the version that was stopped to make room starts again. The error of the new
+    /// version is reported when that start has ended.
     Returns { candidate: Candidate, failed: NotInstalled, with: BeginsWith },
 }
 
@@ -86,8 +86,9 @@ impl Lifecycle {
         })
     }
 
-    /// Records that a generation serves. Returns how it came to serve, whether it replaces another, and the effects. If
-    /// it was stopped for a new version and started again, the error of the new version counts from now on.
+    /// Records that a generation serves. Returns why it was started, whether it replaces another generation, and the
+    /// effects. If the generation was stopped for a new version and has started again, the error of the new version is
+    /// recorded now.
     pub(super) fn installed(&mut self, now: Instant) -> (How, bool, Effects) {
         match self.install.take() {
             Some(Install::Starts { candidate: Candidate { how, manifest, replaces }, .. }) => {
@@ -133,7 +134,7 @@ impl Lifecycle {
                 Effects { now: gives_up(), ..self.returns((candidate, first), BeginsWith::Nothing) }
             }
             Some(Install::Returns { candidate, failed: first, .. }) => {
-                // A rejected order leaves no error. But the plugin no longer serves, so here the error counts.
+                // A rejected order usually records no fault. Here it does, because the plugin no longer serves.
                 self.faults.is_refused(failed.text, None);
                 self.service = self.service.last().map_or(Service::Stopped, |last| Service::GivenUp { last });
                 self.version_fails(candidate.how, first);

@@ -13,9 +13,8 @@ pub(crate) type Config = Map<String, Value>;
 pub(super) enum Manifests {
     /// The manifest that was read last is in force.
     InForce(Arc<Manifest>),
-    /// The manifest that was read last can only be followed by another instance. Until such an instance serves, the
-    /// previous manifest is in force as a whole: a version that is started again follows the manifest with which it was
-    /// accepted.
+    /// Only another instance can apply the manifest that was read last. Until such an instance serves, the previous
+    /// manifest is in force as a whole: a version that is restarted gets the manifest with which it was accepted.
     Pending { in_force: Arc<Manifest>, latest: Arc<Manifest> },
 }
 
@@ -23,15 +22,16 @@ pub(super) enum Manifests {
 #[derive(Debug)]
 pub(super) struct Override {
     config: Config,
-    /// The configuration of the manifest at that time. When the manifest has another one, the override ends.
+    /// The configuration that the manifest had when the order was given. The override ends when the manifest has
+    /// another configuration.
     instead_of: Config,
 }
 
-/// Whether a generation can follow changed settings of its process.
+/// Whether the settings of a generation's process can change while the generation serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Settings {
     Open,
-    /// The settings are those with which the generation began.
+    /// The generation keeps the settings with which it was started.
     Fixed,
 }
 
@@ -42,7 +42,7 @@ pub(crate) enum Reading {
     Edit,
     /// The defaults for manifests have changed.
     Defaults,
-    /// The plugin's folder was moved. Other changes during the move were not seen.
+    /// The plugin's folder was moved. The watcher may have missed other changes during the move.
     Moved,
 }
 
@@ -50,9 +50,9 @@ pub(crate) enum Reading {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     Nothing,
-    /// A build, which may or must result in a new generation.
+    /// A build.
     Build,
-    /// Another instance of the serving version, which follows the manifest that was read last.
+    /// Another instance of the serving version, with the manifest that was read last.
     Renew,
 }
 
@@ -60,7 +60,7 @@ pub(crate) enum Next {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Edit {
     reading: Reading,
-    /// Whether the previous manifest was not in force.
+    /// Whether the previously read manifest was not in force.
     was_pending: bool,
     /// Whether the edit changes how the plugin is built.
     rebuilds: bool,
@@ -112,7 +112,7 @@ impl Manifests {
 }
 
 impl Lifecycle {
-    /// Judges a manifest that was read.
+    /// Decides what follows from a manifest that was read.
     pub(super) fn manifest_read(
         &mut self,
         now: Instant,
@@ -140,7 +140,7 @@ impl Lifecycle {
             self.activity.configure_begins(Configuring { origin, manifest: new.clone() });
             return effects.and_then(Some(Work::Configure(new)));
         }
-        // A version that did not come up before may come up now.
+        // A version that failed to start before may start now.
         let may_come_up = !serves || more || {
             self.faults.words_apply();
             self.may_come_up(edit)
@@ -185,7 +185,7 @@ impl Lifecycle {
         }
     }
 
-    /// From now on the plugin follows this manifest.
+    /// Puts this manifest into force.
     pub(super) fn accept(&mut self, now: Instant, manifest: Arc<Manifest>) -> Effects {
         let policy = Policy::of(&manifest);
         self.manifests = Manifests::InForce(manifest.clone());
@@ -194,14 +194,14 @@ impl Lifecycle {
         effects
     }
 
-    /// The serving version cannot follow this manifest, for this reason.
+    /// The serving version cannot apply the manifest `latest`, for the reason `text`.
     pub(super) fn manifest_refused(&mut self, latest: Arc<Manifest>, text: String) {
         let in_force = self.manifests.in_force().clone();
         self.manifests = Manifests::Pending { in_force, latest };
         self.faults.words_are_refused(text);
     }
 
-    /// The plugin's folder was moved. A failure at the old place proves nothing about the new one.
+    /// The plugin's folder was moved. A failed build in the old folder proves nothing about the new folder.
     pub(super) fn moved(&mut self, root: &Path, file: &Path) -> Effects {
         self.faults.forget_unclear();
         let at_new_place = |old: &Arc<Manifest>| {
@@ -216,7 +216,7 @@ impl Lifecycle {
         Effects::of([Effect::Publish(self.manifests.in_force().clone())])
     }
 
-    /// The plugin was removed, and is back with this manifest.
+    /// The plugin was removed, and was found again with this manifest.
     pub(super) fn returned(&mut self, now: Instant, manifest: Arc<Manifest>) -> Effects {
         self.overrides = None;
         self.accept(now, manifest)
@@ -227,7 +227,8 @@ impl Lifecycle {
         self.overrides = Some(Override { config, instead_of });
     }
 
-    /// The manifest with the configuration that was set by an order, as long as that order holds.
+    /// The manifest with the configuration that an order has set. If the configuration of the manifest has changed since,
+    /// the override ends.
     fn with_override(&mut self, read: Arc<Manifest>) -> Arc<Manifest> {
         match &self.overrides {
             Some(by_order) if by_order.instead_of == read.config => {
@@ -240,8 +241,8 @@ impl Lifecycle {
         }
     }
 
-    /// Whether a version that is newer than the serving one may come up now: its configuration may fit, or the manifest
-    /// no longer asks for what was rejected.
+    /// Whether a version that is newer than the serving one may start now: it may accept the new configuration, or the
+    /// manifest no longer has the settings that were rejected.
     fn may_come_up(&self, edit: Edit) -> bool {
         self.faults.is_unfit() || edit.was_pending && self.faults.of_source()
     }

@@ -1,26 +1,26 @@
 //! The lifecycle of a plugin as a pure state machine: no I/O, no clock, no channel. The worker is the shell around it.
 //!
 //! [`Lifecycle::step`] takes the time and one [`Input`], changes the state, and returns [`Effects`]: the effects that
-//! the worker carries out at once, and at most one [`Work`], which takes time. The worker hands in the result of the
-//! work as a later input. Other events may be handed in before that.
+//! the worker carries out at once, and at most one [`Work`], which takes time. The worker passes the result of the
+//! work to the lifecycle as a later input. It may pass other inputs before that result.
 //!
-//! The state has these parts. Each holds only what exists in it:
+//! The state has these parts:
 //!
-//! | part | states | left by |
+//! | part | states | inputs that leave the state |
 //! |---|---|---|
 //! | [`Intent`]: whether the plugin is to run | `Rest`, `Run` | `Wanted`; an order to stop |
-//! | [`Service`]: the generation that serves | `Stopped`: none, and none has served since the last stop | `Served` |
-//! | | `Down`: none; the process of the last one has ended | `Served`, `Stop`, a failed restart |
-//! | | `GivenUp`: none; the last one was quarantined, or did not start again | `Served`, `Stop` |
-//! | | `Serving`: one, with its `Trust` and its checkpoints | `Served`, `Died`, `Stop`, `NotInstalled` |
-//! | | `Backoff`: none until the time at which an artifact is restarted | `Due`, `Served`, an order to stop |
-//! | [`Activity`]: the order that is carried out | `Idle` | `Order` |
-//! | | `Order`, in a [`Phase`]: a build, a new configuration, a stop, or something else | `Finished` |
-//! | a build in it | waits for git | `GitIsQuiet`, an order to stop |
+//! | [`Service`]: the serving generation | `Stopped`: no generation has served since the last stop | `Served` |
+//! | | `Down`: the process of the last generation has ended | `Served`, `Stop`, a failed restart |
+//! | | `GivenUp`: the last generation was quarantined, or did not start again | `Served`, `Stop` |
+//! | | `Serving`: a generation serves; the state holds its `Trust` and its checkpoints | `Served`, `Died`, `Stop`, `NotInstalled` |
+//! | | `Backoff`: no generation serves until an artifact is restarted | `Due`, `Served`, an order to stop |
+//! | [`Activity`]: the order that is being carried out | `Idle` | `Order` |
+//! | | `Order`, in a [`Phase`]: a build, a new configuration, a stop, or other work | `Finished` |
+//! | the stage of a build | waits for git | `GitIsQuiet`, an order to stop |
 //! | | compiles | `Compiled`, `Considered`, an order to stop |
 //! | | considers a change | `Considered` |
 //! | | pauses | `PauseOver`, an order to stop |
-//! | [`Start`]: how the plugin starts, while it does | from the store, from its source, from the store again | `Tried`, `SourceTried` |
+//! | [`Start`]: how the plugin starts, if it is starting | from the store, from its source, from the store again | `Tried`, `SourceTried` |
 //! | [`Install`]: the version that is being installed, if any | `Starts`: with the saved state or without | `Served`, `Unchanged`, `PassedOver`, `NotInstalled` |
 //! | | `Returns`: the version that was stopped to make room starts again | `Served`, `NotInstalled` |
 //! | [`Saved`]: the state that was saved last | `Checkpoint`: it is discarded if a version rejects it | `Ended` |
@@ -28,15 +28,22 @@
 //! | [`Manifests`] | `InForce`: the manifest that was read last is in force | `ManifestRead`, `ManifestRefused` |
 //! | | `Pending`: the manifest that was read last waits for another instance | `Served`, `ConfigureEnded`, `ManifestRead`, `Returned` |
 //! | [`Override`]: a configuration that was set by an order, if any | | `ManifestRead` with another configuration, `Returned` |
-//! | [`History`]: which versions have served, which was good | | |
-//! | [`Faults`]: what is wrong with the plugin | its manifest cannot be read or was refused, its newest source does not serve, something else | what repairs it |
-//! | [`Task`]: work that the lifecycle has begun without an order | `Restart`, `GoBack`, `Checkpoint`, `Judge`; or none | its end |
+//! | [`History`]: which versions have served, and which was confirmed last | | |
+//! | [`Faults`]: the faults of the plugin | its manifest is unreadable or was rejected; its newest source does not serve; another failure | the repair of the fault |
+//! | [`Task`]: work that the lifecycle has begun without an order | `Restart`, `GoBack`, `Checkpoint`, `Judge`, or none | the end of the work |
 //!
-//! The lifecycle decides which order is next, which waits and which one a stop refuses; how a plugin comes up, and with
-//! which saved state; what follows if a version does not come up; how a build continues; what an edit of the manifest
-//! and what a stop leave to do; where a rollback leads; what is wrong; and everything about a generation that serves.
-//! The worker finds out whatever takes files, processes or the plugin's code, and hands it in. A reload has a thread of
-//! its own, and a small state machine for its steps: [`Steps`].
+//! The lifecycle decides:
+//!
+//! * which order is carried out next, which one waits, and which one is rejected because of a stop;
+//! * which version a plugin starts with, with which saved state, and what follows if that version does not start;
+//! * how a build continues;
+//! * the work that follows an edit of the manifest or a stop;
+//! * the target of a rollback;
+//! * which faults a plugin has;
+//! * when the serving generation is restarted, rolled back, quarantined or saved.
+//!
+//! The worker gets everything that needs files, processes or the plugin's code, and passes it to the lifecycle. A reload
+//! runs on its own thread, and has a small state machine for its steps: [`Steps`].
 
 mod budget;
 mod build;
@@ -97,18 +104,18 @@ enum Intent {
     Run,
 }
 
-/// The part of the manifest in force that the lifecycle follows.
+/// The settings of the manifest in force that the lifecycle applies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Policy {
-    /// How long to wait before the first restart; before each further one twice as long.
+    /// The pause before the first restart. The pause doubles before each further restart.
     pub(crate) restart_pause: Duration,
-    /// How many failures within `death_window` quarantine the version.
+    /// The number of failures within `death_window` after which the version is quarantined.
     pub(crate) max_deaths: u64,
     /// The time within which failures are counted.
     pub(crate) death_window: Duration,
-    /// How a new version is watched. Without it, a new version is trusted at once.
+    /// How a new version is watched until it is confirmed. If `None`, a new version is confirmed at once.
     pub(crate) confirm: Option<Confirm>,
-    /// The interval at which the plugin's state is saved, if it is.
+    /// The interval at which the plugin's state is saved. If `None`, the state is not saved.
     pub(crate) checkpoint: Option<Duration>,
 }
 
@@ -129,25 +136,25 @@ impl Policy {
     }
 }
 
-/// See [`Policy::confirm`].
+/// How a new version is watched until it is confirmed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Confirm {
     pub(crate) window: Duration,
-    /// The share of failed calls above which a version is bad.
+    /// The share of failed calls, from 0 to 1, above which a version is bad.
     pub(crate) max_error_rate: f64,
-    /// A version with fewer calls than this is not judged by its calls.
+    /// The number of calls below which a version is not judged by its calls.
     pub(crate) min_calls: u64,
 }
 
-/// Work that the lifecycle has begun without an order, and whose end it waits for.
+/// Work that the lifecycle has begun without an order. The lifecycle waits for its end.
 #[derive(Debug)]
 enum Task {
-    /// A restart. `deaths` is how often the process has ended.
+    /// A restart. `deaths` counts the recent unexpected ends of the process.
     Restart {
         restart: Restart,
         deaths: usize,
     },
-    /// The plugin goes back from this generation.
+    /// A rollback from this version.
     GoBack {
         from: Version,
         reason: String,
@@ -160,7 +167,7 @@ enum Task {
 #[derive(Clone, Copy, Debug)]
 struct Restart {
     digest: Digest,
-    /// If the plugin goes back to this artifact: the later version whose process ended while it was watched.
+    /// If the restart is a rollback: the later version, whose process ended while the version was watched.
     instead_of: Option<Version>,
 }
 
@@ -182,7 +189,7 @@ pub(crate) struct Lifecycle {
     task: Option<Task>,
     waiting: Waiting,
     failures: Failures,
-    /// How many builds in a row have failed since a file was edited.
+    /// The number of consecutive builds that have failed since a file was edited.
     failed_builds: u32,
     jitter: Jitter,
 }
@@ -224,7 +231,7 @@ impl Lifecycle {
                 | Input::Considered { .. }
         );
         let mut effects = self.take(now, input);
-        // A stop comes before what a build would do next.
+        // A waiting stop takes precedence over the next stage of a build.
         let builds_on = matches!(effects.then, Some(Work::WaitForGit | Work::Compile | Work::Pause));
         let is_overtaken = builds_on && self.is_overtaken();
         if effects.then.is_none() && may_go_on || is_overtaken {
@@ -301,7 +308,7 @@ impl Lifecycle {
             Input::CheckpointEnded { late } => {
                 self.task = None;
                 if late {
-                    // The late save still runs, and another one would only wait for it.
+                    // The late save still runs, and another save would only wait for it.
                     self.service.saves_no_more();
                 }
             }
@@ -341,7 +348,7 @@ impl Lifecycle {
         self.manifests.in_force()
     }
 
-    /// The manifest that was read last, whether it is in force or not. A new version follows this one.
+    /// The manifest that was read last, whether it is in force or not. A new version follows this manifest.
     pub(crate) fn latest_manifest(&self) -> &Arc<Manifest> {
         self.manifests.latest()
     }
@@ -351,17 +358,17 @@ impl Lifecycle {
         self.overrides.is_some()
     }
 
-    /// What is wrong with the plugin.
+    /// The faults of the plugin.
     pub(crate) fn faults(&self) -> &Faults {
         &self.faults
     }
 
-    /// Who has chosen the configuration that the plugin is being given, if it is being given one.
+    /// The origin of the configuration that is being applied to the plugin. `None` if no configuration is being applied.
     pub(crate) fn configures(&self) -> Option<By> {
         self.activity.configures()
     }
 
-    /// When something is due next.
+    /// The time at which the worker has to hand in [`Input::Due`] next. `None` if nothing is due.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.service.due().into_iter().chain(self.faults.due()).min()
     }

@@ -1,10 +1,10 @@
-//! The orders: one is carried out at a time, the others wait. A stop overtakes the waiting orders and the running
-//! build.
+//! The queue of orders. One order is carried out at a time. A stop cancels a running build and the waiting orders that
+//! it makes pointless.
 
 use super::{By, Effect, Effects, Intent, Lifecycle, Work, build::Build, manifest::Configuring};
 use std::collections::VecDeque;
 
-/// The number of an order. The worker keeps the order itself, and who gets the answer.
+/// The number of an order. The worker holds the order itself and the recipient of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ticket(pub(crate) u64);
 
@@ -13,7 +13,7 @@ pub(crate) struct Ticket(pub(crate) u64);
 pub(crate) enum Request {
     /// A file has changed: the running build may be out of date.
     Change,
-    /// A user or client wants something of the plugin, and gets an answer. A stop makes the order pointless.
+    /// A command of a user or client, which is answered. A stop makes the command pointless.
     Command,
     /// A fact that holds whether the plugin is stopped or not.
     Notice,
@@ -21,7 +21,7 @@ pub(crate) enum Request {
     Stop,
 }
 
-/// The order that is carried out, if any.
+/// The order that is being carried out, if any.
 #[derive(Debug)]
 pub(super) enum Activity {
     Idle,
@@ -34,16 +34,16 @@ pub(super) enum Activity {
 pub(super) enum Phase {
     /// A build, which can be cancelled.
     Build(Build),
-    /// A new configuration. The build `within`, if there is one, waits meanwhile.
+    /// A new configuration. The build `within`, if any, continues after it.
     Configure { what: Configuring, within: Option<Build> },
     /// The plugin is stopped.
     Stop {
         /// Whether the plugin's state is discarded.
         discards: bool,
-        /// Whether the plugin ran until the stop, or was about to.
+        /// Whether the plugin ran until the stop, or was about to be restarted.
         was_up: bool,
     },
-    /// Something else.
+    /// Other work.
     Other,
 }
 
@@ -73,14 +73,14 @@ impl Activity {
         }
     }
 
-    /// Returns whether the state is discarded, and whether the plugin ran until the stop.
+    /// Returns `discards` and `was_up` of the stop, or `None` if no stop is being carried out.
     pub(super) fn stop_ends(&mut self) -> Option<(bool, bool)> {
         let Self::Order(Phase::Stop { discards, was_up }) = *self else { return None };
         self.comes_to(Phase::Other);
         Some((discards, was_up))
     }
 
-    /// The build that is under way.
+    /// The build that is in progress.
     pub(super) fn build(&self) -> Option<Build> {
         match self {
             Self::Order(Phase::Build(build)) => Some(*build),
@@ -88,13 +88,14 @@ impl Activity {
         }
     }
 
-    /// Whether a build is under way, maybe one that waits for a new configuration.
+    /// Whether a build is in progress, or continues after a new configuration.
     pub(super) fn builds(&self) -> bool {
         let Self::Order(phase) = self else { return false };
         matches!(phase, Phase::Build(_) | Phase::Configure { within: Some(_), .. })
     }
 
-    /// Whether other work may begin now: no order is carried out, or a build that may be interrupted.
+    /// Whether other work may begin now. It may if no order is being carried out, or if the order is a build that may be
+    /// interrupted.
     pub(super) fn is_open(&self) -> bool {
         match self {
             Self::Idle => true,
@@ -103,7 +104,7 @@ impl Activity {
         }
     }
 
-    /// Who has chosen the configuration that the plugin is being given, if it is being given one.
+    /// The origin of the configuration that is being applied to the plugin. `None` if no configuration is being applied.
     pub(super) fn configures(&self) -> Option<By> {
         match self {
             Self::Order(Phase::Configure { what, .. }) => Some(what.by()),
@@ -112,11 +113,11 @@ impl Activity {
     }
 }
 
-/// The orders that wait, the oldest first.
+/// The waiting orders, the oldest first.
 pub(super) type Waiting = VecDeque<(Ticket, Request)>;
 
 impl Lifecycle {
-    /// Takes up the waiting orders, unless something keeps them waiting.
+    /// Begins with a waiting order, if the running work allows it.
     pub(super) fn attend(&mut self) -> Effects {
         match self.activity {
             _ if self.task.is_some() => Effects::default(),
@@ -126,7 +127,7 @@ impl Lifecycle {
         }
     }
 
-    /// Takes up a waiting order while a build runs: a stop ends the build, and a change may.
+    /// Handles a waiting order during a build: a stop cancels the build, and a change may supersede the compilation.
     fn disturb(&mut self, mut build: Build) -> Effects {
         if self.is_overtaken() {
             // No waiting order may start the plugin again before the stop.
@@ -148,12 +149,12 @@ impl Lifecycle {
         Effects::work(work)
     }
 
-    /// Whether a stop waits.
+    /// Whether a stop is among the waiting orders.
     pub(super) fn is_overtaken(&self) -> bool {
         self.waiting.iter().any(|(_, request)| *request == Request::Stop)
     }
 
-    /// Begins with the oldest order that waits.
+    /// Begins with the oldest waiting order.
     fn next(&mut self) -> Option<Work> {
         let (ticket, request) = self.waiting.pop_front()?;
         if request == Request::Stop {
@@ -163,7 +164,7 @@ impl Lifecycle {
         Some(Work::CarryOut(ticket))
     }
 
-    /// From now on, only a new request starts the plugin.
+    /// Records that the plugin is not to run, and cancels a pending restart.
     fn rests(&mut self) {
         self.intent = Intent::Rest;
         self.service.without_restart();

@@ -1,11 +1,11 @@
-//! The state that was saved last: which version begins with it, and what happens to it at a stop.
+//! The state that was saved last: whether the next version begins with it, and whether a stop keeps it.
 
 use super::{BeginsWith, Effect, Effects, Lifecycle, Phase, Policy, Work, service::Service};
 
 /// The kind of the state that was saved last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Saved {
-    /// A checkpoint, if there is one. It is discarded if a version rejects it.
+    /// A checkpoint, if any. It is discarded if a version rejects it.
     Checkpoint,
     /// A state that was saved at a stop. It is kept until a version begins with it or a user discards it.
     AtStop,
@@ -37,7 +37,7 @@ impl Saved {
 impl Lifecycle {
     /// Begins a stop of the plugin by an order.
     pub(super) fn stop(&mut self, discards: bool) -> Effects {
-        // A plugin whose process has ended counts as up, because it was about to be restarted.
+        // A plugin whose process has ended counts as running, because it was about to be restarted.
         let was_up = !matches!(self.service, Service::Stopped | Service::GivenUp { .. });
         self.activity.comes_to(Phase::Stop { discards, was_up });
         self.service = Service::Stopped;
@@ -46,7 +46,7 @@ impl Lifecycle {
         Effects::work(Work::EndService { saves: !discards, report: was_up })
     }
 
-    /// The generation that served has ended. `checkpoint`: there was a checkpoint before.
+    /// The generation that served has ended. `checkpoint`: a checkpoint existed before.
     pub(super) fn ended(&mut self, ending: Ending, checkpoint: bool) -> Effects {
         let Some((discards, was_up)) = self.activity.stop_ends() else { return Effects::default() };
         let is_kept = match &ending {

@@ -1,5 +1,5 @@
-//! The generation that serves. A new version is watched until it has proved itself. If a process ends unexpectedly, it
-//! is restarted after growing pauses, until it has failed too often.
+//! The serving generation. A new version is watched until it is confirmed. If a process ends unexpectedly, it is
+//! restarted with exponential backoff. After too many failures, its artifact is quarantined.
 
 use super::{
     Confirm, Effect, Effects, Intent, Lifecycle, Policy, Restart, Task, Version, Work,
@@ -12,22 +12,22 @@ use std::time::{Duration, Instant};
 /// The interval at which the calls of a watched version are counted.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// The generation that serves, or why none does.
+/// The serving generation, or the reason why no generation serves.
 #[derive(Debug)]
 pub(super) enum Service {
-    /// None, and none has served since the plugin was stopped or the host began.
+    /// No generation has served since the plugin was stopped or the host started.
     Stopped,
-    /// None. The process of the last one has ended. It is started again unless something prevents that.
+    /// The process of the last generation has ended. A restart is in progress, or the plugin is not to run.
     Down {
         last: Version,
     },
-    /// None, and none is restarted: the last one was quarantined, or did not start again after it was stopped for
-    /// another version.
+    /// The plugin is not restarted: the last generation was quarantined, or did not start again after it was stopped
+    /// to make room for another version.
     GivenUp {
         last: Version,
     },
     Serving(Serving),
-    /// None, until a restart.
+    /// The plugin is restarted at the time `due`.
     Backoff {
         last: Version,
         due: Instant,
@@ -35,24 +35,24 @@ pub(super) enum Service {
     },
 }
 
-/// The generation that serves.
+/// A generation while it serves.
 #[derive(Debug)]
 pub(super) struct Serving {
     version: Version,
     stateful: bool,
     trust: Trust,
-    /// When the generation's state is saved next, if it is.
+    /// The time of the next checkpoint. `None` if the generation's state is not saved.
     checkpoint: Option<Instant>,
 }
 
-/// Whether a version has proved itself.
+/// Whether a version is confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trust {
-    /// The version has proved itself, or need not.
+    /// The version is confirmed, or is no longer watched.
     Trusted,
-    /// The version is on trial until `until`. Its calls are counted next at `look`.
+    /// The version is watched until `until`. Its calls are counted next at `look`.
     Watched { until: Instant, look: Instant },
-    /// As `Watched`, but the version is not judged while a build runs that may replace it.
+    /// Like `Watched`, but the version is not judged, because a running build may replace it.
     Unjudged { until: Instant, look: Instant },
 }
 
@@ -61,11 +61,11 @@ enum Trust {
 pub(crate) struct Death {
     pub(crate) version: Version,
     pub(crate) exit: Exit,
-    /// Whether the generation served until its process ended, and no other has replaced it.
+    /// Whether the generation served until its process ended, and no other generation has replaced it.
     pub(crate) leaves_gap: bool,
 }
 
-/// How a process has ended, and what it wrote last.
+/// How a process has ended, and the last part of its stderr.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Exit {
     pub(crate) signal: Option<String>,
@@ -82,7 +82,7 @@ impl Service {
         }
     }
 
-    /// When something is due next.
+    /// The time of the next restart, checkpoint or count of calls.
     pub(super) fn due(&self) -> Option<Instant> {
         match self {
             Self::Stopped | Self::Down { .. } | Self::GivenUp { .. } => None,
@@ -104,7 +104,7 @@ impl Service {
         }
     }
 
-    /// A build has begun that may replace the serving version. Until it ends, that version is not judged.
+    /// A build that may replace the serving version has begun. Until the build ends, the version is not judged.
     pub(super) fn is_being_replaced(&mut self) {
         if let Self::Serving(Serving { trust, .. }) = self
             && let Trust::Watched { until, look } = *trust
@@ -113,7 +113,7 @@ impl Service {
         }
     }
 
-    /// The serving version is judged again.
+    /// The build has ended. The serving version is judged again.
     pub(super) fn goes_on(&mut self) {
         if let Self::Serving(Serving { trust, .. }) = self
             && let Trust::Unjudged { until, look } = *trust
@@ -155,9 +155,9 @@ impl Lifecycle {
         let is_unconfirmed = self.history.is_unconfirmed(version.digest);
         let unproven = match how {
             How::Built => replaces || is_unconfirmed,
-            // The host or the process ended before the version had proved itself.
+            // The host or the process ended before the version was confirmed.
             How::Again => is_unconfirmed,
-            // If the version were watched, two bad versions would replace each other for ever.
+            // If the version were watched, two bad versions could replace each other endlessly.
             How::WentBack => false,
         };
         self.saved = Saved::Checkpoint;
@@ -213,8 +213,8 @@ impl Lifecycle {
         })
     }
 
-    /// Counts a failure of the version that served last. Returns the pause before its restart, or the effect that
-    /// quarantines it.
+    /// Counts a failure of the version that served last. Returns the pause before the restart, or, after too many
+    /// failures, the effect that quarantines the version's artifact.
     fn again_after(&mut self, now: Instant, of: (Version, Failure)) -> Result<Duration, Effect> {
         let (last, failure) = of;
         let Policy { restart_pause, max_deaths, death_window, .. } = self.policy;
@@ -235,7 +235,7 @@ impl Lifecycle {
         Err(Effect::Quarantine { digest: last.digest, reason })
     }
 
-    /// Does what is due.
+    /// Begins the work that is due, if no order or other work prevents it.
     pub(super) fn due_now(&mut self, now: Instant) -> Effects {
         if !self.activity.is_open() || self.task.is_some() {
             return Effects::default();
@@ -248,7 +248,7 @@ impl Lifecycle {
             Service::Backoff { last, due, restart } if *due <= now => {
                 let (last, restart) = (*last, *restart);
                 self.service = Service::Down { last };
-                // The death that led to this restart may be older than the window by now.
+                // The death that led to this restart may already be outside the window, so count at least this one.
                 let deaths = self.failures.count(Failure::Ended).max(1);
                 let goes_back = restart.instead_of.is_some();
                 (Task::Restart { restart, deaths }, Work::Restart { digest: restart.digest, goes_back })
@@ -263,7 +263,8 @@ impl Lifecycle {
         Effects::work(work)
     }
 
-    /// Goes back from a version whose calls fail too often; trusts one that has done well for long enough.
+    /// Judges the watched version by its calls: rolls it back if too many have failed, and confirms it if the window
+    /// is over.
     pub(super) fn judge(&mut self, now: Instant, calls: (u64, u64)) -> Effects {
         self.task = None;
         let (total, failed) = calls;
@@ -309,7 +310,7 @@ impl Lifecycle {
                 Effects::of([Effect::CountRestart, self.taken_back(from, reason)])
             }
             (Some(Task::GoBack { from, reason }), true) => Effects::of([self.taken_back(from, reason)]),
-            // If going back has failed, the version that died is restarted like any other.
+            // If the rollback has failed, the version whose process ended is restarted.
             (Some(Task::Restart { .. }), false) => match (&self.service, self.intent) {
                 (Service::Down { last }, Intent::Run) => {
                     let again = self.again_after(now, (*last, Failure::FailedToStart));
@@ -327,8 +328,8 @@ impl Lifecycle {
 }
 
 impl Serving {
-    /// Saves the state at this interval from now on. If the state is not to be saved, an earlier saved state is
-    /// outdated and is forgotten.
+    /// Schedules the checkpoints at this interval. If the state is not to be saved, returns the effect that removes the
+    /// saved state, which is outdated.
     fn saves(&mut self, now: Instant, every: Option<Duration>) -> Option<Effect> {
         self.checkpoint = every.filter(|_| self.stateful).map(|every| now + every);
         (every.is_none() || !self.stateful).then_some(Effect::ForgetState)

@@ -1,26 +1,26 @@
-//! How a plugin starts. First, a stored version is started, so that the plugin serves before anything is built. Then
-//! the source is built. If the result does not come up and nothing serves, the stored versions are tried once more.
+//! The start of a plugin. First, a stored version is started, so that the plugin serves before anything is built. Then
+//! the source is built. If the result does not start and no version serves, the stored versions are tried once more.
 
 use super::{Effects, Failures, Intent, Lifecycle, Work};
 use crate::id::Digest;
 use std::collections::VecDeque;
 
-/// Who starts a plugin.
+/// The initiator of a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StartBy {
     /// A user or client, who gets the error if the version rejects its configuration.
     Order,
-    /// The host. If its program is the one in which the version has served, the answer does not wait for the source:
-    /// the program has the same interfaces.
+    /// The host. `same_program`: the version has served in the host's present program, which has the same interfaces, so
+    /// the start is answered before the source is built.
     Host { same_program: bool },
 }
 
-/// A start that is under way.
+/// A start that is in progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Start {
     by: StartBy,
     stage: Stage,
-    /// The stored versions that were not tried yet, the best first.
+    /// The stored versions that have not been tried yet, the best first.
     rest: VecDeque<Digest>,
     trying: Option<Trying>,
 }
@@ -34,22 +34,22 @@ enum Stage {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trying {
-    /// A version, under the manifest that is in force.
+    /// A version, with the manifest that is in force.
     AsSaid(Digest),
     /// The last tried version, with the configuration that it has accepted before.
     AsAccepted,
 }
 
 impl Lifecycle {
-    /// Starts the plugin. `stored` are the stored versions that may run, the best first.
+    /// Starts the plugin. `stored` lists the stored versions that may run, the best first.
     pub(super) fn start(&mut self, by: StartBy, stored: Vec<Digest>) -> Effects {
         self.start = Some(Start { by, stage: Stage::Stored, rest: stored.into(), trying: None });
         self.try_next()
     }
 
-    /// Starts the plugin for a user. `pardoned`: a version may run now that was not allowed to before.
+    /// Starts the plugin for a user. `pardoned`: a version that was not allowed to run before may run now.
     pub(super) fn start_asked(&mut self, serves: bool, pardoned: bool) -> Effects {
-        // The quarantine may have kept the newest source from serving.
+        // The quarantine may be the reason why the newest source does not serve.
         let is_hindered = pardoned && self.faults.of_source();
         if serves && !is_hindered {
             return Effects::work(Work::EndStart);
@@ -58,7 +58,7 @@ impl Lifecycle {
         Effects::work(if is_hindered { Work::BuildSource } else { Work::BringUp })
     }
 
-    /// A stored version serves, or does not. `is_unfit`: it has rejected its configuration.
+    /// A stored version was tried. `is_unfit`: it has rejected its configuration.
     pub(super) fn tried(&mut self, serves: bool, is_unfit: bool) -> Effects {
         let Some(start) = &mut self.start else { return Effects::default() };
         match (start.trying.take(), start.stage, start.by) {
@@ -76,12 +76,12 @@ impl Lifecycle {
         }
     }
 
-    /// Whoever has asked for the start was answered.
+    /// The caller that waits for the start was answered.
     pub(super) fn start_is_answered(&mut self) -> Effects {
         self.build_source()
     }
 
-    /// The source was built, and a version serves or does not. If none does, the versions in `stored` may be tried.
+    /// The source was built. If no version serves, the versions in `stored` may be tried.
     pub(super) fn source_tried(&mut self, serves: bool, stored: Vec<Digest>) -> Effects {
         let Some(start) = &mut self.start else { return Effects::default() };
         if serves || self.intent == Intent::Rest {
@@ -95,7 +95,7 @@ impl Lifecycle {
         let refused = self.faults.refused();
         let Some(start) = &mut self.start else { return Effects::default() };
         while let Some(digest) = start.rest.pop_front() {
-            // The same artifact was rejected just before, as the result of the build.
+            // The build may have resulted in this artifact, which was rejected then.
             let unfit =
                 refused.as_ref().filter(|(refused, _)| *refused == digest && start.stage == Stage::Fallback);
             let unfit = unfit.map(|(_, unfit)| unfit.is_some());

@@ -1,45 +1,44 @@
-//! The steps of one reload. If a step does not return in time, the reload is given up.
+//! The steps of one reload. If a step does not return before its deadline, the reload is abandoned.
 //!
-//! A reload is never given up between two steps, so no step is half done. A reload that was given up takes no further
-//! step.
+//! A reload is abandoned only inside a step, never between two steps. An abandoned reload takes no further step.
 
 use std::time::{Duration, Instant};
 
-/// The step that a reload is in.
+/// The progress of a reload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Steps<S> {
     #[default]
     Between,
-    /// The reload is in this step, since that time.
+    /// The reload has been in this step since this time.
     Inside(S, Instant),
-    /// The reload was given up in this step.
+    /// The reload was abandoned in this step.
     GivenUp(S),
 }
 
 impl<S: Copy> Steps<S> {
-    /// The reload is about to take a step.
+    /// Begins a step.
     ///
     /// # Errors
     ///
-    /// The step in which the reload was given up. No other step begins then.
+    /// The step in which the reload was abandoned. The new step does not begin then.
     pub(crate) fn begins(&mut self, now: Instant, step: S) -> Result<(), S> {
         self.check()?;
         *self = Self::Inside(step, now);
         Ok(())
     }
 
-    /// The step has returned.
+    /// Ends the current step.
     pub(crate) fn ends(&mut self) {
         if let Self::Inside(..) = self {
             *self = Self::Between;
         }
     }
 
-    /// Checks that the reload continues. If it does, it is not given up before its next step.
+    /// Checks that the reload was not abandoned.
     ///
     /// # Errors
     ///
-    /// The step in which the reload was given up.
+    /// The step in which the reload was abandoned.
     pub(crate) fn check(&self) -> Result<(), S> {
         match *self {
             Self::GivenUp(step) => Err(step),
@@ -47,7 +46,7 @@ impl<S: Copy> Steps<S> {
         }
     }
 
-    /// The shortest time until a step can have exceeded the deadline.
+    /// The shortest time until a step can exceed the deadline.
     pub(crate) fn left(&self, now: Instant, deadline: Duration) -> Duration {
         match *self {
             Self::Inside(_, since) => deadline.saturating_sub(now.duration_since(since)),
@@ -55,7 +54,7 @@ impl<S: Copy> Steps<S> {
         }
     }
 
-    /// Gives up the reload if its current step has exceeded the deadline. Returns that step.
+    /// Abandons the reload if its current step has exceeded the deadline. Returns that step.
     pub(crate) fn give_up(&mut self, now: Instant, deadline: Duration) -> Option<S> {
         match *self {
             Self::Inside(step, since) if now.duration_since(since) >= deadline => {
