@@ -116,7 +116,10 @@ fn a_failed_return_to_the_previous_version_is_reported_until_a_reload() {
     lab.reload().unwrap_err();
     let error = probe.version().unwrap_err();
     let CallError::NotRunning { reason, .. } = &error else { panic!("{error:?}") };
-    assert!(reason.contains("g1 was stopped for a new version that did not come up"), "{reason}");
+    assert!(
+        reason.contains("g1 was stopped to make room for a new version that failed to start"),
+        "{reason}"
+    );
     lab.install_with(misbehave("version=3"), STOP_FIRST);
     lab.reload().unwrap();
     assert_eq!(probe.version(), Ok(3));

@@ -1,4 +1,4 @@
-//! Work that may block: it runs on a thread of its own, and the worker waits for it for a limited time.
+//! Work that may block. It runs on its own thread, and the worker waits for it for a limited time.
 
 use super::Worker;
 use crate::{error::ReloadCause, registry::Live, step::Step};
@@ -6,8 +6,8 @@ use std::{sync::Arc, thread};
 use tokio::sync::oneshot;
 
 impl Worker {
-    /// Runs a step of a serving generation, and waits for at most the time that a step may take. A step with a deadline
-    /// of its own returns by that deadline. A step that takes longer is left to its thread.
+    /// Runs a step of a serving generation, and waits for it until the step timeout. A step that enforces its own
+    /// deadline is awaited without this timeout. If a step takes too long, its thread is abandoned.
     pub(super) async fn bounded<T: Send + 'static>(
         &self,
         of: (Arc<Live>, Step),
@@ -33,6 +33,6 @@ pub(super) async fn blocking<T: Send + 'static>(
         // An error means that the receiver no longer waits.
         let _ = reply.send(work());
     });
-    thread.map_err(|error| ReloadCause::Bug(format!("no thread for it: {error}")))?;
+    thread.map_err(|error| ReloadCause::Bug(format!("cannot start a thread: {error}")))?;
     done.await.map_err(|_| ReloadCause::Bug("see the panic above".into()))
 }

@@ -1,5 +1,5 @@
 //! Builds a plugin until the result matches its source. A build begins again after an edit, and after files were
-//! missing for a moment.
+//! temporarily missing.
 
 use super::{
     Order, Worker, at,
@@ -24,21 +24,24 @@ use std::{
 use tokio::time::sleep;
 use tracing::{Instrument, Span};
 
-/// How waiting for some work has ended.
+/// The result of a wait during a build.
 enum Awaited<T> {
     Done(T),
-    /// This file has changed meanwhile, which may make the work pointless.
+    /// A file has changed, which may supersede the running compilation.
     Changed(Change),
-    /// This file has changed meanwhile. The next build includes the change.
+    /// A file has changed. The next compilation includes the change.
     Next(Change),
-    /// The work is not wanted any more.
+    /// The build was cancelled.
     Stopped(HostError),
 }
 
 impl Worker {
-    /// Builds as the lifecycle asks, until no edit supersedes the build. Returns the aim, whether the result becomes a
-    /// new generation in any case, and the result. The outer error says why building was stopped, the inner one why
-    /// there is no library.
+    /// Builds as the lifecycle requests, until no edit supersedes the build. Returns the aim, whether the result becomes
+    /// a new generation even if it is unchanged, and the result.
+    ///
+    /// # Errors
+    ///
+    /// The outer error reports that the build was cancelled, the inner error why the build produced no library.
     pub(super) async fn build(
         &mut self,
         cause: &mut Cause,
@@ -77,7 +80,7 @@ impl Worker {
         }
     }
 
-    /// Compiles. Returns the result, unless the build was superseded, and what the lifecycle does next.
+    /// Compiles. Returns the result, unless the compilation was superseded, and the next work of the lifecycle.
     async fn compile(
         &mut self,
         cause: &mut Cause,
@@ -125,7 +128,7 @@ impl Worker {
         }
     }
 
-    /// Judges a build that has ended without being superseded.
+    /// Classifies the result of a compilation that was not superseded while it ran. Returns as `compile` does.
     async fn compiled(
         &mut self,
         cause: &mut Cause,
@@ -140,7 +143,8 @@ impl Worker {
         }
         self.warn_of(&settled);
         if self.overlap.has_changed(manifest) {
-            // Every build writes the manifest again. Its present content takes effect, and causes no build.
+            // Every build writes the manifest with other content. Its present content takes effect, and causes no
+            // build.
             self.take_manifest(Reading::Edit).await;
         }
         let compiled = match &built {
@@ -164,7 +168,7 @@ impl Worker {
         }
     }
 
-    /// Waits for `work`. Meanwhile, handles orders, deaths, and what is due for the serving generation.
+    /// Waits for `work`. Meanwhile, handles orders, deaths and the due work of the serving generation.
     async fn attend<T>(&mut self, mut work: Pin<&mut impl Future<Output = T>>) -> Awaited<T> {
         loop {
             let input = tokio::select! {
@@ -190,7 +194,7 @@ impl Worker {
         }
     }
 
-    /// Converts what the lifecycle asks for during a build into how the wait has ended.
+    /// Converts the work that the lifecycle requests during a build into the result of the wait.
     fn heed<T>(&mut self, work: Option<Work>) -> Option<Awaited<T>> {
         let mut change_of = |ticket| match self.orders.remove(&ticket) {
             Some(Order::Changed(change)) => Some(change),
@@ -204,8 +208,7 @@ impl Worker {
         }
     }
 
-    /// Waits while git writes the files of a branch. The build that follows includes the changes that are made
-    /// meanwhile.
+    /// Waits while git writes files, as for a checkout. The compilation that follows includes the changes of this time.
     async fn wait_for_git(&mut self, cause: &mut Cause, span: &Span) -> Result<Option<Work>, HostError> {
         self.doing(Some(Stage::Build));
         self.shared.entry.set_reason("it is being built: wait for it to come up");
@@ -243,14 +246,14 @@ impl Worker {
         }
     }
 
-    /// Waits a moment, because missing files may come back.
+    /// Waits for [`GRACE`], because missing files may be written again.
     async fn pause(&mut self) -> Result<Option<Work>, HostError> {
         let pause = sleep(GRACE);
         tokio::pin!(pause);
         loop {
             match self.attend(pause.as_mut()).await {
                 Awaited::Done(()) => return Ok(self.step(Input::PauseOver)),
-                // The next build reads it.
+                // The next compilation reads the changed file.
                 Awaited::Changed(change) | Awaited::Next(change) => {
                     if change.what == What::Manifest {
                         self.take_manifest(Reading::Edit).await;
@@ -265,12 +268,13 @@ impl Worker {
     async fn is_superseded_by(&mut self, change: &Change) -> bool {
         let own = self.context.builder.own_writes(&self.said(), (Moment::During, &change.path));
         let supersedes = match self.overlap.judge(change, own) {
-            // The build uses the manifest that was read last, which may be older than the build.
+            // The manifest may have been edited before the build began, but the build uses the manifest that was read
+            // last.
             Verdict::Included => change.what == What::Manifest && self.has_unread_manifest(),
             Verdict::Held => false,
             Verdict::Supersedes => true,
             Verdict::SupersedesIfItLasts => {
-                // A file that is written in pieces is complete after this time.
+                // A file that is written in several steps is complete after this time.
                 sleep(CLOCK_GRAIN).await;
                 !self.overlap.is_as_before(&change.path)
             }
@@ -281,7 +285,7 @@ impl Worker {
         supersedes
     }
 
-    /// Whether the manifest is there, and is not the one that was read last.
+    /// Whether the manifest exists and differs from the manifest that was read last.
     fn has_unread_manifest(&self) -> bool {
         match self.context.settings.now().defaults.read(&self.said().root) {
             Ok(found) => !self.shared.progress.lock().knows(&found),
@@ -289,8 +293,8 @@ impl Worker {
         }
     }
 
-    /// Whether a library that is used without a build is still being copied into the plugin's folder: it is missing or
-    /// incomplete, and it or the manifest has changed a moment ago.
+    /// Whether a prebuilt library is still being copied into the plugin's folder: it is missing or incomplete, and it or
+    /// the manifest has changed within [`GRACE`].
     fn is_on_its_way(&self, built: &Result<Built, ReloadError>) -> bool {
         let manifest = self.said();
         if self.is_missing() {
@@ -304,13 +308,13 @@ impl Worker {
             Err(_) => return false,
             Ok(built) => built.artifact.clone(),
         };
-        // The manifest may be incomplete, too, and name another file in the end.
+        // The manifest may be incomplete, too, and name another file when it is complete.
         let changed = [&path, &manifest.file].into_iter().filter_map(|path| changed_at(path)).max();
         let age = changed.and_then(|changed| SystemTime::now().duration_since(changed).ok());
         age.is_some_and(|age| age < GRACE) && (built.is_err() || is_cut_off(&path))
     }
 
-    /// Whether a build may have failed only because files were missing for a moment, or changed while it ran.
+    /// Whether a build may have failed only because files were missing or changed while it ran.
     fn may_be_a_moment(&self, before: &Stamps, error: &ReloadError) -> bool {
         // A missing manifest means that the plugin may have been removed. Discovery decides that.
         if matches!(&*error.cause, ReloadCause::Build(BuildError::TimedOut { .. })) || self.is_missing() {
@@ -324,7 +328,7 @@ impl Worker {
         now.lacks_any_of(&self.present) || before.differing(&now).iter().any(is_edited)
     }
 
-    /// Warns of each file that every build of the plugin writes with other content, although it is an input.
+    /// Warns about each input that every build of the plugin writes with other content.
     pub(super) fn warn_of(&self, settled: &Settled) {
         let Settled::Unstable(paths) = settled else { return };
         for path in paths {

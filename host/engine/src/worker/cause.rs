@@ -1,4 +1,4 @@
-//! Why the worker makes a version serve, from the save or the order on.
+//! The cause of a reload: a saved file, an order, a start or a rollback.
 
 use super::Worker;
 use crate::{
@@ -19,7 +19,7 @@ pub(super) struct Cause {
     pub(super) why: Why,
     /// The warnings of the compiler.
     pub(super) warnings: Vec<Diagnostic>,
-    /// The `tracing` span of the reload; none until it begins.
+    /// The `tracing` span of the reload. It is disabled until the reload begins.
     span: Span,
 }
 
@@ -28,9 +28,9 @@ pub(super) struct Cause {
 pub(super) enum Why {
     /// The version is built, with this aim.
     Build(Aim),
-    /// The version is the artifact from which the plugin starts, or is started again.
+    /// The version is a stored artifact that is started or restarted.
     Resume,
-    /// The plugin goes back to the version.
+    /// The version is the target of a rollback.
     GoBack,
 }
 
@@ -43,17 +43,17 @@ impl Cause {
         Self::to(Why::Build(Aim::Renew))
     }
 
-    /// The host or the plugin starts. The source may be newer than the serving version.
+    /// A build at the start of the host or the plugin. The source may be newer than the serving version.
     pub(super) fn check() -> Self {
         Self::to(Why::Build(Aim::Check))
     }
 
-    /// The version that serves, or served last, is to serve again.
+    /// A start or restart of a stored artifact.
     pub(super) fn resume() -> Self {
         Self::to(Why::Resume)
     }
 
-    /// An earlier artifact is to serve.
+    /// A rollback to an earlier artifact.
     pub(super) fn go_back() -> Self {
         Self::to(Why::GoBack)
     }
@@ -66,7 +66,7 @@ impl Cause {
         }
     }
 
-    /// How a version from `source` comes to serve.
+    /// How the record classifies a version from `source`.
     pub(super) fn how(&self, source: &Source) -> How {
         match (source, self.why) {
             (Source::Built(_) | Source::Rebuilt(_), _) => How::Built,
@@ -84,7 +84,7 @@ impl Cause {
         self.change.as_ref().is_some_and(|change| change.what == What::Manifest)
     }
 
-    /// The span of the reload. It begins here if it has not begun yet.
+    /// The span of the reload. The first use begins the span.
     pub(super) fn span(&mut self, worker: &Worker) -> Span {
         if self.span.is_none() {
             self.span = spans::reload(worker.id());
@@ -92,7 +92,7 @@ impl Cause {
         self.span.clone()
     }
 
-    /// Ends the span of the reload: the next use begins another one.
+    /// Ends the span of the reload. The next use of [`Cause::span`] begins another span.
     pub(super) fn begins_again(&mut self) {
         self.span = Span::none();
     }

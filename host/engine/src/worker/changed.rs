@@ -1,4 +1,4 @@
-//! Turns a save into a build: the watcher reports the change of an input, and the plugin is rebuilt.
+//! Rebuilds a plugin when the watcher reports that an input has changed.
 
 use super::{Worker, cause::Cause, overlap::Settled};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 use std::time::SystemTime;
 
 impl Worker {
-    /// Builds a saved change, unless a build has read it already, or the manifest asks for something else.
+    /// Builds after a saved change, unless a build has already read the file, or the changed manifest requires no build.
     pub(super) async fn changed(&mut self, change: Change) {
         if change.before.is_some() {
             self.do_now(Input::Edited);
@@ -31,11 +31,11 @@ impl Worker {
         if cause.is_manifest() && self.take_manifest(Reading::Edit).await != Next::Build {
             return;
         }
-        // The result is not returned: it is in the events.
+        // The events report the result.
         let _ = self.rebuild(cause).await;
     }
 
-    /// Watches the files that a build would read, as far as they are known without a build.
+    /// Watches the files that a build would read, as far as the host can determine them without a build.
     pub(super) async fn watch_sources(&mut self) {
         self.watch_sources_as_of(None).await;
     }

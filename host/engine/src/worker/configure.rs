@@ -1,4 +1,4 @@
-//! A new configuration: from an edit of the manifest, or by order.
+//! Applies a new configuration, from an edit of the manifest or from an order.
 
 use super::{Worker, cause::Cause};
 use crate::{
@@ -22,13 +22,13 @@ pub enum Configured {
     Live(Generation),
     /// The plugin asked for a new instance, which serves as this generation.
     Restarted(Generation),
-    /// The plugin does not run, and will start with the configuration. Nothing has checked the configuration: if it
-    /// does not fit, the start is rejected.
+    /// The plugin does not run, and will start with the configuration. The configuration was not checked: if the plugin
+    /// rejects it, the start fails.
     AtStart,
 }
 
 impl Configured {
-    /// The word in events.
+    /// The name in events: `live`, `restarted` or `at_start`.
     pub fn how(self) -> &'static str {
         match self {
             Self::Live(_) => "live",
@@ -39,8 +39,8 @@ impl Configured {
 }
 
 impl Worker {
-    /// Gives the running instance its new configuration, or makes a new instance of the same artifact with it. Returns
-    /// the work that is left if the author has edited the manifest.
+    /// Gives the running instance its new configuration, or starts a new instance of the same artifact with it. Returns
+    /// the result, and the remaining work of an edit of the manifest.
     pub(super) async fn configure(
         &mut self,
         live: Arc<Live>,
@@ -79,7 +79,7 @@ impl Worker {
         error.into()
     }
 
-    /// Sets a configuration by order. If the plugin rejects it, the previous one stays in force.
+    /// Applies a configuration that an order sets. If the plugin rejects it, the previous configuration stays in force.
     pub(super) async fn configure_by_order(&mut self, config: Config) -> Result<Configured, HostError> {
         let live = self.shared.entry.live();
         match (self.step(Input::Configure { config, serves: live.is_some() }), live) {

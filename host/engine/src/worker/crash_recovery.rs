@@ -1,4 +1,4 @@
-//! The consequences of crashes: artifacts that run in a child process or not at all, and saved states.
+//! Recovery after crashes: artifacts that run in a child process or not at all, and saved states.
 
 use super::Worker;
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 };
 use std::time::SystemTime;
 
-/// Whether the version failed because of the saved state with which it was to begin.
+/// Whether the version failed because it rejects the saved state.
 pub(super) fn refuses_state(cause: &ReloadCause) -> bool {
     match cause {
         ReloadCause::Lifecycle(error) | ReloadCause::Trial(TrialError::Lifecycle(error)) => {
@@ -26,8 +26,8 @@ pub(super) fn refuses_state(cause: &ReloadCause) -> bool {
 }
 
 impl Worker {
-    /// The saved state with which an instance begins. A state that this host does not hold is read from disk, unless a
-    /// serving generation hands over its own.
+    /// The saved state with which an instance begins. A state that is not in memory is read from disk, unless a serving
+    /// generation hands its state over.
     pub(super) fn state_for(&mut self, with: BeginsWith) -> Option<SavedBy> {
         let is_kept = match with {
             BeginsWith::Kept => true,
@@ -38,7 +38,7 @@ impl Worker {
             match self.context.checkpoints.left(self.id()) {
                 Ok(None) if is_kept => {
                     let file = self.context.checkpoints.path(self.id());
-                    self.lose_state(&format!("{} is not there", file.display()));
+                    self.lose_state(&format!("{} is missing", file.display()));
                 }
                 Ok(left) => self.saved = left,
                 Err(error) => self.lose_state(&error.to_string()),
@@ -47,7 +47,7 @@ impl Worker {
         self.saved.clone()
     }
 
-    /// Forgets the state that was saved last, because it was handed over or is no longer wanted.
+    /// Removes the state that was saved last, because it was handed over or is no longer needed.
     pub(super) fn forget_state(&mut self) {
         self.saved = None;
         if self.record.is_own() {
@@ -71,7 +71,7 @@ impl Worker {
         }
     }
 
-    /// Records that there is a saved state, and which version saved it.
+    /// Records that a saved state exists, and which version saved it.
     pub(super) fn note_state(&mut self) {
         let by = self.record.serving().map(|serving| serving.digest);
         let note = by.map(|by| StateNote { saved_at: SystemTime::now(), by });
@@ -83,7 +83,7 @@ impl Worker {
         self.record.change(|record| record.set_state(None));
     }
 
-    /// Discards a state that cannot be used, but keeps its file under another name.
+    /// Discards a state that cannot be used. Its file is renamed, and kept.
     pub(super) fn lose_checkpoint(&mut self, why: &str) {
         self.saved = None;
         self.record.change(|record| record.set_state(None));
@@ -95,11 +95,12 @@ impl Worker {
         });
     }
 
-    /// Records where the serving generation runs, and reports a move that was not reported before.
+    /// Records why the serving generation runs in another mode than its manifest requests, if so, and reports a reason
+    /// that was not reported before.
     pub(super) fn note_place(&self, moved: Option<&Moved>) {
         let reason = moved.map(ToString::to_string);
         let before = std::mem::replace(&mut self.shared.progress.lock().moved, reason.clone());
-        // A move because of a crash was reported when the crash was found.
+        // The move after a crash was reported when the crash was detected.
         if let (Some(Moved::Unaffordable(_) | Moved::PanicAborts), Some(reason), None) =
             (moved, reason, before)
         {
@@ -107,7 +108,7 @@ impl Worker {
         }
     }
 
-    /// Reports that an artifact that has crashed a host does not run in this one.
+    /// Reports that this host does not run an artifact that has crashed a host.
     pub(super) fn report_kept_out(&self, demotion: &Demotion) {
         if self.shared.entry.live().is_none() {
             self.shared.entry.set_reason(&demotion.to_string());
@@ -117,7 +118,7 @@ impl Worker {
         }
     }
 
-    /// Records that an artifact has died in a child process, so that it is not loaded into this process.
+    /// Records that an artifact has crashed in a child process, so that it is not loaded into this process.
     pub(super) fn note_death(&self, digest: Digest, signal: Option<String>) {
         let known = self.context.demotions.of(self.id(), digest).is_some();
         if self.manifest().mode == Mode::Auto && !known {
@@ -126,8 +127,8 @@ impl Worker {
         }
     }
 
-    /// Ends the quarantine of a plugin that a user wants to run. An artifact that has crashed and can run in a child
-    /// process stays there. Returns whether a version may run now that was not allowed to before.
+    /// Ends the quarantine of a plugin that a user starts. An artifact that has crashed the host still runs in a child
+    /// process, if that is possible. Returns whether a version that was not allowed to run before may run now.
     pub(super) fn lift_quarantine(&mut self) -> bool {
         let lifted = !self.record.quarantined().is_empty();
         self.record.note(Record::lift_quarantine);

@@ -1,4 +1,4 @@
-//! Going back, by order or because too many calls of a new generation fail while `confirm` watches it.
+//! Rollbacks, by order or because too many calls of a new generation fail while `confirm` watches it.
 
 use super::{Worker, cause::Cause};
 use crate::{
@@ -12,10 +12,10 @@ use crate::{
 };
 
 impl Worker {
-    /// Counts the calls of the serving generation, and those that count as failed according to its manifest.
+    /// Counts the calls of the serving generation, and the calls that have failed according to its manifest.
     pub(super) fn count_calls(&self) -> Input {
         let (Some(live), Some(spec)) = (self.shared.entry.live(), &self.manifest().reload.confirm) else {
-            // The generation has died and the worker will receive its death, or the generation is no longer watched.
+            // The generation has died, which the worker has not received yet, or is no longer watched.
             return Input::Calls { total: 0, failed: 0 };
         };
         let Calls { calls: total, failures } = live.calls();
@@ -26,13 +26,14 @@ impl Worker {
         Input::Calls { total, failed }
     }
 
-    /// Reports that a new version has turned out to be bad. Its source stays bad.
+    /// Records and reports that a version was rolled back. Its source counts as faulty until it is edited.
     pub(super) fn taken_back(&mut self, from: Version, reason: &str, fault: &str) {
         self.record.change(|record| record.takes_back(from.digest, fault));
         self.emit(EventKind::RolledBack { from: from.generation, reason: reason.into() });
     }
 
-    /// Goes back to this artifact, or to the previous one. Returns the generations before and after.
+    /// Rolls the plugin back to this artifact, or to the previous one. Returns the generation before the rollback and
+    /// the generation after it.
     pub(super) async fn rollback(
         &mut self,
         to: Option<Digest>,

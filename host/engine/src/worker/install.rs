@@ -1,4 +1,4 @@
-//! Installs versions: one attempt after the other, as the lifecycle asks for them.
+//! Installs versions. The lifecycle requests each attempt.
 
 use super::{
     Worker,
@@ -24,34 +24,34 @@ use std::sync::{
 };
 use tracing::Span;
 
-/// A version that is to serve, and the manifest that it is to follow.
+/// A version to install, and its manifest.
 type Offer = (Source, Arc<Manifest>);
 
-/// An attempt to install a version that has ended.
+/// A finished attempt to install a version.
 struct Attempt {
     how: How,
     /// The generation that served when the attempt began.
     before: Option<Generation>,
-    /// The artifact, if the attempt got as far as one.
+    /// The artifact. `None` if the attempt failed before the artifact was known.
     artifact: Option<Digest>,
     /// The version that was stopped to make room.
     stopped: Option<Stopped>,
-    /// Whether the new generation has served. Whoever receives its death reads this.
+    /// Whether the new generation has served. The handler of the generation's death reads this flag.
     served: Arc<AtomicBool>,
     stages: Stages,
     span: Span,
 }
 
-/// A version that did not come to serve.
+/// A failed installation.
 struct Failed {
     error: ReloadError,
     stopped: Option<Stopped>,
-    /// The work that the lifecycle asks for next.
+    /// The next work of the lifecycle.
     next: Option<Work>,
 }
 
 impl Worker {
-    /// Makes an artifact serve under this manifest, and reports the result.
+    /// Installs an artifact with this manifest, and reports the result.
     pub(super) async fn install(
         &mut self,
         offer: Offer,
@@ -77,8 +77,12 @@ impl Worker {
         Err(failed.error.into())
     }
 
-    /// Starts the version again that was stopped for one that did not come up. Returns for how many milliseconds calls
-    /// have waited. If the version does not come up either, the plugin does not run, and calls report why.
+    /// Restarts the version that was stopped to make room for a version that has failed. Returns how long calls have
+    /// waited, in milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the version has failed to start again. The plugin does not run then, and calls get this reason.
     async fn bring_back(&mut self, stopped: Stopped, work: Work) -> Result<f64, String> {
         let earlier = (Source::Stored(stopped.digest), self.manifest());
         let began = (Cause::resume(), Stages::default());
@@ -89,15 +93,15 @@ impl Worker {
         self.report_not_installed(&error, None);
         let (generation, error) = (stopped.generation, HostError::from(error));
         let reason = format!(
-            "{generation} was stopped for a new version that did not come up, and did not come up again itself: {error}; \
-             repair the plugin, or `start` it"
+            "{generation} was stopped to make room for a new version that failed to start, and {generation} failed to \
+             start again: {error}; repair the plugin, or `start` it"
         );
         drop(self.shared.entry.close(&reason));
         Err(reason)
     }
 
-    /// Makes the attempts that the lifecycle asks for, until one succeeds. Returns the generation that serves after
-    /// that, if one does.
+    /// Makes the attempts that the lifecycle requests, until one succeeds. Returns the generation that serves then, if
+    /// any.
     async fn attempts(
         &mut self,
         (offer, stopped): (Offer, Option<&Stopped>),
@@ -133,7 +137,7 @@ impl Worker {
         }
     }
 
-    /// Makes one attempt on a thread of its own. Meanwhile, handles the deaths of other generations.
+    /// Makes one attempt on its own thread. Meanwhile, handles the deaths of other generations.
     async fn attempt(
         &mut self,
         (source, manifest): &Offer,
@@ -160,7 +164,7 @@ impl Worker {
         };
         let span = cause.span(self);
         spans::is_to_be(&span, candidate);
-        // A reference to the generation itself would keep it alive if it died meanwhile.
+        // Only the number is kept, because a reference to the generation would keep it alive if it died meanwhile.
         let before = self.shared.entry.live().map(|live| live.generation);
         let (steps, patience) = (job.steps.clone(), manifest.process.step_timeout);
         let (artifact, stopped) = (job.artifact.clone(), job.stopped.clone());
@@ -182,7 +186,8 @@ impl Worker {
                 }
                 died = self.deaths.next() => {
                     if died.is_of(candidate) {
-                        // This death is handled when the attempt has ended: it matters only if the generation served.
+                        // This death is handled when the attempt has ended, because it counts only if the generation
+                        // served.
                         own_death = Some(died);
                     } else {
                         self.died(died);
@@ -199,7 +204,7 @@ impl Worker {
         (Attempt { how: cause.how(source), before, artifact, stopped, served, stages, span }, done)
     }
 
-    /// An attempt has succeeded. Returns the generation that serves, if one does.
+    /// Records and reports an attempt that has succeeded. Returns the generation that serves, if any.
     fn installed(
         &mut self,
         installed: Installed,
@@ -230,8 +235,8 @@ impl Worker {
             stateful: live.stateful(),
             history: self.record.versions().iter().map(|version| version.digest).collect(),
         });
-        // The next host has to find what is reported. The handed-over state is forgotten only when no host looks for it
-        // any more. Calls have continued since the swap.
+        // The record is saved before the event, so that the next host finds the reported generation. Calls have continued
+        // since the swap, so the write delays no call.
         self.record.save();
         let events = &self.context.settings.events;
         events.generation(
@@ -255,7 +260,7 @@ impl Worker {
         Some(live.generation)
     }
 
-    /// Reports that a version did not come to serve. If calls have waited, `gap_ms` is for how many milliseconds.
+    /// Reports that a version failed to start. `gap_ms` is how long calls have waited, in milliseconds, if they have.
     fn report_not_installed(&self, error: &ReloadError, gap_ms: Option<f64>) {
         match &*error.cause {
             ReloadCause::Quarantined(demotion) => self.report_kept_out(demotion),
@@ -264,7 +269,7 @@ impl Worker {
     }
 }
 
-/// Converts the cause of a failure to the kind that the lifecycle distinguishes.
+/// Classifies the cause of a failure for the lifecycle.
 fn because(cause: &ReloadCause) -> Because {
     match cause {
         cause if refuses_state(cause) => Because::StateRefused,

@@ -1,4 +1,4 @@
-//! An edit of the manifest, or a move of the plugin's folder.
+//! Handles an edit of the manifest, and a move of the plugin's folder.
 
 use super::{Worker, cause::Cause};
 use crate::{
@@ -11,9 +11,9 @@ use crate::{
 use std::{sync::Arc, time::SystemTime};
 
 impl Worker {
-    /// Continues with the content of the plugin's folder at its new place.
+    /// Applies a move of the plugin's folder: watches and builds the source in the new folder.
     pub(super) async fn moved(&mut self, manifest: &Manifest) {
-        // The folder may have been moved again meanwhile. The host reports that, too.
+        // The folder may have been moved again. Then the host sends another order for that move.
         let is_there = || {
             manifest::read(&manifest.root)
                 .map_or_else(|_| manifest::holds_manifest(&manifest.root), |found| found.id == manifest.id)
@@ -27,9 +27,9 @@ impl Worker {
         self.read_and_build(Reading::Moved).await;
     }
 
-    /// Reads the manifest again, and does the work that this requires.
+    /// Reads the manifest again, and does the work that follows from it.
     pub(super) async fn read_and_build(&mut self, reading: Reading) {
-        // The result is not returned: it is in the events.
+        // The events report the result.
         match (self.take_manifest(reading).await, self.shared.entry.live()) {
             (Next::Build, _) => {
                 let (plugin, path) = (self.id().clone(), self.said().file.clone());
@@ -48,7 +48,7 @@ impl Worker {
         }
     }
 
-    /// Handles an edit that was made before the host started, when the manifest could not be used.
+    /// Handles a manifest that was unusable when the host started: reports the error, or applies the repaired manifest.
     pub(super) async fn take_edit(&mut self) {
         let manifest = self.manifest();
         let read = self.context.settings.now().defaults.read(&manifest.root);
@@ -66,22 +66,22 @@ impl Worker {
         .await;
     }
 
-    /// Reads a manifest again that could not be used. A host that watches nothing learns of a repaired manifest only
-    /// when an order comes.
+    /// Reads the manifest again if it was unusable. Without a watcher, the host notices a repaired manifest only when it
+    /// handles an order.
     pub(super) async fn look_at_unusable(&mut self) {
         if self.lifecycle.faults().of_manifest() {
             self.take_manifest(Reading::Edit).await;
         }
     }
 
-    /// Reports why the manifest cannot be used. The previous one stays in force.
+    /// Records and reports why the manifest cannot be used. The previous manifest stays in force.
     fn refuse_manifest(&mut self, error: ManifestError) {
         let error = self.error(Stage::Detect, error.into());
         self.do_now(Input::ManifestUnusable(error.to_string()));
         self.report_failed(&error, None);
     }
 
-    /// Reads the manifest again, and returns the work that this requires.
+    /// Reads the manifest again, and returns the work that follows from it.
     pub(super) async fn take_manifest(&mut self, reading: Reading) -> Next {
         let old = self.manifest();
         let read = self.context.settings.now().defaults.read(&old.root);
@@ -103,7 +103,7 @@ impl Worker {
             false => Settings::Open,
         });
         match (self.step(Input::ManifestRead { manifest, serves, reading }), live) {
-            // The result is not returned: it is in the events.
+            // The events report the result of the configuration.
             (Some(Work::Configure(new)), Some(live)) => self.configure(live, &new).await.1,
             (Some(Work::GoOn(next)), _) => next,
             _ => Next::Nothing,

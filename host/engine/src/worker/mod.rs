@@ -1,8 +1,8 @@
-//! One task for each plugin. The task carries out the plugin's orders one after the other, and nothing else reloads
-//! that plugin.
+//! The worker: one task for each plugin, which carries out the plugin's orders one after the other. Only the worker
+//! reloads its plugin.
 //!
-//! Only a build can be cut short: a newer save starts it again, and an order that makes it pointless cancels it.
-//! Everything after the build runs to its end.
+//! Only a build can be interrupted: a newer save begins it again, and an order to stop cancels it. The installation after
+//! the build runs to its end.
 
 mod bounded;
 mod building;
@@ -47,7 +47,7 @@ use supervise::Deaths;
 use tokio::sync::mpsc;
 
 /// How long a manifest has to be missing until its plugin counts as removed, and how long a manifest has to be empty
-/// until that counts as an edit.
+/// until the empty file counts as an edit.
 pub(crate) use crate::watch::GRACE;
 
 /// The parts of a worker that the rest of the host uses.
@@ -59,6 +59,7 @@ pub(crate) struct WorkerHandle {
     pub(crate) orders: mpsc::UnboundedSender<Order>,
 }
 
+/// The task that runs one plugin.
 pub(crate) struct Worker {
     context: Arc<Context>,
     watcher: Option<Arc<Watcher>>,
@@ -67,25 +68,25 @@ pub(crate) struct Worker {
     deaths: Deaths,
     /// The state of the plugin, and the decisions that follow from it.
     lifecycle: Lifecycle,
-    /// The orders that were received and are not answered.
+    /// The orders that were received and have not been answered yet.
     orders: BTreeMap<Ticket, Order>,
-    /// How many orders were received.
+    /// The number of orders that were received.
     received: u64,
     last_generation: u64,
     /// The plugin's record, which outlives the host.
     record: Kept,
-    /// A build that failed while the manifest was missing. The failure is reported later, unless the plugin turns out
-    /// to be removed: then the removal is reported.
+    /// The error of a build that failed while the manifest was missing. It is reported later, unless the plugin was
+    /// removed: then the removal is reported instead.
     unclear: Option<ReloadError>,
     /// The artifact that served last.
     held: Option<Arc<Held>>,
     /// The state that was saved last, for an instance that starts while no generation serves.
     saved: Option<SavedBy>,
-    /// Whether the plugin's last checkpoint could not be written, so that it would be lost with the host.
+    /// Whether the last checkpoint could not be written to disk. It is lost when the host ends.
     is_unwritten: bool,
     /// The watched inputs of the plugin's build.
     inputs: Inputs,
-    /// The inputs that existed when they were determined.
+    /// The inputs that existed when the inputs were determined.
     present: Stamps,
     /// The changes that were made while a build ran.
     overlap: Overlap,
@@ -93,8 +94,8 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Starts the worker of a plugin. With `with_host`, which gets the answer, the plugin starts with its host, unless
-    /// its manifest or its record forbids that.
+    /// Starts the worker of a plugin. If `with_host` is set, the plugin starts with its host, unless its manifest or its
+    /// record forbids that, and `with_host` receives the result.
     pub(crate) fn spawn(
         context: &Arc<Context>,
         watcher: Option<Arc<Watcher>>,
@@ -210,7 +211,7 @@ impl Worker {
             (Some(Work::EndStart), Some(generation)) => Ok(generation),
             (Some(Work::BuildSource), _) => {
                 let done = self.rebuild(Cause::order()).await;
-                // If the build fails and another version serves, the start has succeeded nevertheless.
+                // If the build fails but another version serves, the start has succeeded.
                 done.or_else(|error| self.shared.entry.live().map(|live| live.generation).ok_or(error))
             }
             _ => self.start_where_stopped().await,
@@ -225,16 +226,16 @@ impl Worker {
         self.record.note(|record| record.set_wanted(Wanted::Running));
     }
 
-    /// Records and reports that the serving version rejects its configuration, or that there is no version to go back
+    /// Records and reports that the serving version rejects its configuration, or that there is no version to roll back
     /// to.
     fn failed(&mut self, error: &ReloadError) {
         self.do_now(Input::Refused(error.to_string()));
         self.report_failed(error, None);
     }
 
-    /// Reports an error. If calls have waited, `gap_ms` is for how many milliseconds.
+    /// Reports an error. `gap_ms` is how long calls have waited, in milliseconds, if they have.
     fn report_failed(&self, error: &ReloadError, gap_ms: Option<f64>) {
-        // A rejected configuration of an order leaves the plugin as it was before.
+        // If an order has set the rejected configuration, the plugin stays as it was before.
         if self.lifecycle.configures() != Some(By::Order) {
             self.note_why_down(error);
         }
@@ -253,7 +254,7 @@ impl Worker {
         });
     }
 
-    /// If nothing serves, sets the reason that callers get.
+    /// If no generation serves, sets the reason that callers get.
     fn note_why_down(&self, error: &ReloadError) {
         if self.shared.entry.live().is_none() {
             self.shared.entry.set_reason(&format!("{} failed: {}", error.stage.name(), error.cause));
@@ -269,12 +270,13 @@ impl Worker {
         self.lifecycle.manifest().clone()
     }
 
-    /// The manifest that was read last, whether it is in force or not. A new version follows this one.
+    /// The manifest that was read last, whether it is in force or not. A new version follows this manifest.
     fn said(&self) -> Arc<Manifest> {
         self.lifecycle.latest_manifest().clone()
     }
 
-    /// Whether the manifest is missing. Without a watcher, the host does not notice a removal, so the answer is no.
+    /// Whether the manifest is missing. Returns `false` without a watcher, because the host does not notice a removal
+    /// then.
     fn is_missing(&self) -> bool {
         self.watcher.is_some() && !manifest::holds_manifest(&self.said().root)
     }
@@ -305,7 +307,7 @@ fn why_at_rest(wanted: Wanted) -> &'static str {
     }
 }
 
-/// Waits until `time`, or for ever if it is `None`.
+/// Waits until `time`. Never returns if `time` is `None`.
 async fn at(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time.into()).await,

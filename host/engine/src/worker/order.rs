@@ -1,4 +1,4 @@
-//! The orders that a worker takes, and how it answers them.
+//! The orders of a worker, and their answers.
 
 use super::{Config, Configured};
 use crate::{
@@ -14,26 +14,26 @@ use tokio::sync::oneshot;
 
 /// An order to a worker.
 pub(crate) enum Order {
-    /// Begin. With `with_host`, which gets the answer, the plugin starts, unless its manifest or its record forbids
-    /// that. Then, handle a manifest that could not be used.
+    /// The first order of each worker. If `with_host` is set, start the plugin, unless its manifest or its record forbids
+    /// that, and answer `with_host`. Then, if the manifest was `unusable`, read it again.
     Begin { with_host: Option<Reply<Generation>>, unusable: Option<ManifestError> },
-    /// A file of the plugin's has changed.
+    /// A file of the plugin has changed.
     Changed(Change),
     /// The defaults for manifests have changed.
     NewDefaults,
-    /// The plugin was removed and is back, with this manifest.
+    /// The plugin was removed, and was found again with this manifest.
     Return(Arc<Manifest>),
-    /// The plugin's folder is now where this manifest lies.
+    /// The plugin's folder was moved to the folder of this manifest.
     Moved(Arc<Manifest>),
     /// Build, and serve the result as a new generation.
     Reload(Reply<Generation>),
-    /// Make an earlier artifact serve again: this one, or the previous one.
+    /// Roll back to this artifact, or to the previous one.
     Rollback(Option<Digest>, Reply<Generation>),
     /// Start the plugin, unless it serves already.
     Start(StartWhy, Reply<Generation>),
-    /// Use this configuration instead of the manifest's.
+    /// Use this configuration instead of the configuration of the manifest.
     Configure(Config, Reply<Configured>),
-    /// Take no more calls, and end the instance.
+    /// Accept no more calls, and end the instance.
     Stop(StopWhy, Reply<()>),
 }
 
@@ -48,7 +48,7 @@ impl Order {
         }
     }
 
-    /// Answers an order that a stop has overtaken.
+    /// Rejects an order that a stop has made pointless.
     pub(super) fn refuse(self, plugin: &PluginId) {
         let refusal =
             || HostError::WrongState { plugin: plugin.clone(), reason: "it was stopped meanwhile".into() };
@@ -59,48 +59,48 @@ impl Order {
             Self::Configure(_, reply) => {
                 let _ = reply.send(Err(refusal()));
             }
-            // Nobody waits for an answer to the others.
+            // The other orders have no recipient of an answer, or are not rejected.
             _ => {}
         }
     }
 }
 
-/// Where the answer to an order goes.
+/// The channel for the answer to an order.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, HostError>>;
 
 /// Why a plugin is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StartWhy {
-    /// A user asked for it, which lifts a quarantine.
+    /// A user starts the plugin, which ends a quarantine.
     Asked,
-    /// The host starts it by itself.
+    /// The host starts the plugin.
     WithHost,
 }
 
 /// Why a plugin is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StopWhy {
-    /// A user asked for it.
+    /// A user stops the plugin.
     Asked,
-    /// A user asked for it, and wants the plugin's state to be discarded.
+    /// A user stops the plugin, and discards its state.
     Discarded,
-    /// A user asked for it, and wants the plugin to count as never started.
+    /// A user unregisters the plugin, which then counts as never started.
     Unregistered,
-    /// The plugin's folder or manifest is gone.
+    /// The plugin's folder or manifest was removed.
     Removed,
-    /// The manifest has another id now, and belongs to another plugin.
+    /// The manifest has another id now, and therefore belongs to another plugin.
     Renamed,
     /// The host shuts down.
     ShutDown,
 }
 
 impl StopWhy {
-    /// Whether the plugin is to run after this stop, if the stop decides that.
+    /// Whether the plugin is to run after this stop, for the record. `None` leaves the record unchanged.
     pub(super) fn wanted(self) -> Option<Wanted> {
         match self {
             Self::Asked | Self::Discarded => Some(Wanted::Stopped),
             Self::Unregistered => Some(Wanted::Unregistered),
-            // If the plugin comes back, it counts as a new one.
+            // If the plugin is found again, it counts as a new plugin.
             Self::Removed | Self::Renamed => Some(Wanted::AsManifest),
             Self::ShutDown => None,
         }

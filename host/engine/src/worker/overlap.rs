@@ -1,17 +1,17 @@
-//! Changes that are made to files while a build runs, by a user or by the build itself.
+//! Changes to files while a build runs, by a user or by the build itself.
 //!
-//! A build that writes below its own inputs must not supersede itself for ever, and no edit may be missed. The host
-//! cannot know for sure who has written a file. So it decides by who may have written the file ([`OwnWrites`]), by the
-//! file's content, and by a count:
+//! A build that writes to its own inputs must not supersede itself endlessly, and no edit may be missed. The host cannot
+//! always determine whether a user or the build has written a file. It decides by the possible writers ([`OwnWrites`]),
+//! by the file's content, and by counts:
 //!
 //! * If the build cannot have written the file, the change is an edit, and the build is superseded.
-//! * If the build script of the file's own package may have written the file, and the content is what it was when the
-//!   build began, the change does not count: the compiler reads the file after the script has ended.
-//! * If the content is another, the build is superseded, but not more often than [`Overlap::CUTS`] times in a row for
-//!   one folder. From then on, such changes wait for the end of the build.
-//! * If the content at the end of the build is not what it was at the beginning, one more build follows, but not more
-//!   often than [`Overlap::REPEATS`] times in a row for one file. After that, the file counts as one that every build
-//!   writes with other content.
+//! * If the build script of the file's own package may have written the file, and the file has the same content as at
+//!   the begin of the build, the change does not count: the compiler reads the file after the script has ended.
+//! * If the content differs, the build is superseded, but at most [`Overlap::CUTS`] times in a row for one folder. After
+//!   that, such changes are held until the end of the build.
+//! * If the content at the end of the build differs from the content at its begin, one more build follows, but at most
+//!   [`Overlap::REPEATS`] times in a row for one file. After that, the file counts as unstable: every build writes it with
+//!   other content.
 
 use crate::{
     build::OwnWrites,
@@ -23,58 +23,59 @@ use std::{
     time::SystemTime,
 };
 
-/// The changes during the last build, and how often such changes have caused another one.
+/// The changes during the last build, and how often such changes have caused another build.
 #[derive(Debug, Default)]
 pub(super) struct Overlap {
     began: Option<SystemTime>,
-    /// When the last build ended by itself.
+    /// When the last build ended. `None` while a build runs, and after a superseded build.
     ended: Option<SystemTime>,
-    /// The first change of each file since the build began. Its `before` is the content at that time.
+    /// The first change of each file since the build began. Its `before` is the content when the build began.
     held: BTreeMap<PathBuf, Change>,
-    /// The files that the compiler may have read while they had another content. They count, whatever their content is
-    /// at the end.
+    /// The files that the compiler may have read between two changes. They count as changed even if they have their
+    /// first content again when the build ends.
     doubtful: BTreeSet<PathBuf>,
-    /// For each folder, how many builds its changes have superseded since the last change that was certainly an edit.
+    /// For each folder, how many builds its changes have superseded since the last certain edit.
     cuts: BTreeMap<PathBuf, u32>,
-    /// For each file, how many additional builds it has caused since then.
+    /// For each file, how many additional builds it has caused since the last certain edit.
     repeats: BTreeMap<PathBuf, u32>,
-    /// The files that every build writes with other content, which was reported.
+    /// The files that every build writes with other content. They were reported once.
     unstable: BTreeSet<PathBuf>,
 }
 
-/// What a change means for the build that runs.
+/// The effect of a change on the running build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// The file is older than the build, so the build reads its present content.
     Included,
-    /// The end of the build decides whether the change matters.
+    /// Whether the change counts is decided when the build has ended.
     Held,
     /// The change was an edit: the build is superseded.
     Supersedes,
-    /// The change was an edit, unless the file has its former content again a moment later.
+    /// The change counts as an edit, unless the file has its previous content again after [`CLOCK_GRAIN`].
     SupersedesIfItLasts,
 }
 
-/// What is to be done about changes that were held.
+/// What follows from changes that were held.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Settled {
-    /// Nothing: the build has read the present content.
+    /// No action: the build has read the present content.
     Nothing,
-    /// Build once more, for this change.
+    /// Build once more, because of this change.
     Repeat(Change),
-    /// Nothing: these files are written by every build, each time with other content.
+    /// No build, but a warning: every build writes these files with other content.
     Unstable(Vec<PathBuf>),
 }
 
 impl Overlap {
-    /// How many builds in a row are superseded by changes in a folder that a build script may write to.
+    /// The maximum number of consecutive builds that are superseded by changes in a folder to which a build script may
+    /// write.
     const CUTS: u32 = 2;
-    /// How often a file that a build may have written itself causes one more build, in a row.
+    /// The maximum number of consecutive builds that are repeated because of a file that the build may have written.
     const REPEATS: u32 = 2;
 
     pub(super) fn build_begins(&mut self, now: SystemTime) {
         if self.ended.is_some() {
-            // Not every build writes a file that the last build has left as it was: a user has edited that file.
+            // The last build has not changed these files, so not every build writes them: the earlier changes were edits.
             self.repeats.retain(|path, _| self.held.contains_key(path));
             self.unstable.retain(|path| self.held.contains_key(path));
         }
@@ -88,7 +89,7 @@ impl Overlap {
         self.began
     }
 
-    /// Judges a change that is reported while the build runs.
+    /// Classifies a change that is reported while the build runs.
     pub(super) fn judge(&mut self, change: &Change, own: OwnWrites) -> Verdict {
         if self.is_older_than_the_build(&change.path) {
             return Verdict::Included;
@@ -126,7 +127,7 @@ impl Overlap {
         }
     }
 
-    /// Whether the build has left the file with other content than it had when the build began.
+    /// Whether the file has changed during the build and has other content now than when the build began.
     pub(super) fn has_changed(&self, path: &Path) -> bool {
         self.held.contains_key(path) && !self.is_as_before(path)
     }
@@ -136,7 +137,7 @@ impl Overlap {
         self.unstable.contains(path)
     }
 
-    /// Whether the file holds now what it held when the build began.
+    /// Whether the file has changed during the build and has the same content now as when the build began.
     pub(super) fn is_as_before(&self, path: &Path) -> bool {
         self.held.get(path).is_some_and(|held| held.before == Some(Content::of(path)))
     }
@@ -150,8 +151,7 @@ impl Overlap {
         self.settle(changed)
     }
 
-    /// Judges a change that is reported while no build runs. The last build may have been running when the change was
-    /// made.
+    /// Classifies a change that is reported while no build runs. The change may have been made during the last build.
     pub(super) fn judge_late(&mut self, change: &Change, own: OwnWrites) -> Settled {
         let path = &change.path;
         let Some(ended) = self.ended else { return self.repeat(change) };
@@ -189,7 +189,7 @@ impl Overlap {
         }
     }
 
-    /// Records that a user has edited a file: the counts begin again.
+    /// Records that a user has edited a file, which resets the counts.
     pub(super) fn edited(&mut self) {
         self.cuts.clear();
         self.repeats.clear();
@@ -200,8 +200,8 @@ impl Overlap {
         Settled::Repeat(change.clone())
     }
 
-    /// Whether the file and all folders above it have last changed before the build began. The folders count because a
-    /// move of a folder does not change the times of the files in it.
+    /// Whether the file and all its parent folders were last changed before the build began. The folders are checked
+    /// because a move of a folder does not change the times of the files in it.
     fn is_older_than_the_build(&self, path: &Path) -> bool {
         // If the clock was set back since the build began, the times prove nothing.
         let Some(began) = self.began.filter(|began| *began <= SystemTime::now()) else { return false };
@@ -210,7 +210,7 @@ impl Overlap {
     }
 }
 
-/// Whether the file has changed after `time`. Without a usable time, the answer is yes.
+/// Whether the file has changed after `time`. Returns `true` if the times cannot be compared.
 fn is_later(path: &Path, time: SystemTime) -> bool {
     time > SystemTime::now() || changed_at(path).is_none_or(|changed| changed > time)
 }
@@ -256,7 +256,7 @@ mod tests {
             Change { plugin, path, saved_at: SystemTime::now(), what: What::Source, before }
         }
 
-        /// Runs a build in which this file is written at a time at which the build script may write it.
+        /// Runs a build during which this file is written while the build script may write it.
         fn build_that_writes(&mut self, name: &str, content: &str) -> (Verdict, Settled) {
             self.begin();
             let change = self.write(name, content);
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_of_a_file_no_build_writes_always_supersedes() {
+    fn an_edit_of_a_file_that_no_build_writes_always_supersedes() {
         let mut bench = Bench::new();
         for round in 0..10 {
             bench.begin();
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_the_build_rewrites_with_its_content_matters_not() {
+    fn a_file_rewritten_with_the_same_content_causes_no_build() {
         let mut bench = Bench::new();
         bench.write("pb/a.rs", "same");
         bench.begin();
@@ -302,11 +302,11 @@ mod tests {
     }
 
     #[test]
-    fn a_build_that_writes_other_content_each_time_ends_after_a_few() {
+    fn a_file_that_differs_after_every_build_is_reported_as_unstable() {
         let mut bench = Bench::new();
         let mut said = Vec::new();
         for round in 0.. {
-            assert!(round < 10, "it would never end");
+            assert!(round < 10, "the builds do not end");
             match bench.build_that_writes("pb/stamp.rs", &format!("{round}")) {
                 (Verdict::Held, Settled::Unstable(paths)) => {
                     said = paths;
@@ -319,24 +319,28 @@ mod tests {
         assert_eq!(said, [bench.path("pb/stamp.rs")]);
         bench.overlap.edited();
         let again = bench.build_that_writes("pb/stamp.rs", "after an edit elsewhere");
-        assert_eq!(again, (Verdict::Held, Settled::Nothing), "it is known, and was said");
+        assert_eq!(
+            again,
+            (Verdict::Held, Settled::Nothing),
+            "the file is known to be unstable, and was reported"
+        );
     }
 
     #[test]
-    fn a_file_saved_in_many_builds_counts_as_an_edit_after_a_quiet_build() {
+    fn a_file_that_one_build_does_not_change_is_no_longer_unstable() {
         let mut bench = Bench::new();
         for round in 0..8 {
             bench.build_that_writes("pb/lib.rs", &format!("saved {round}"));
         }
         bench.begin();
         let settled = bench.overlap.build_ends(SystemTime::now());
-        assert_eq!(settled, Settled::Nothing, "nothing was saved meanwhile");
+        assert_eq!(settled, Settled::Nothing, "no file was saved during the build");
         let later = bench.build_that_writes("pb/lib.rs", "saved during another build");
         assert!(matches!(later, (_, Settled::Repeat(_))), "{later:?}");
     }
 
     #[test]
-    fn an_edit_that_was_held_is_built_when_the_build_has_ended() {
+    fn a_held_edit_causes_another_build_when_the_build_has_ended() {
         let mut bench = Bench::new();
         let change = bench.write("pb/input.proto", "edited");
         assert_eq!(bench.overlap.judge(&change, OwnWrites::Until(SystemTime::now())), Verdict::Held);
@@ -344,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_and_its_undoing_count_where_the_compiler_may_have_read_between() {
+    fn an_undone_edit_counts_if_the_compiler_may_have_read_it() {
         let mut bench = Bench::new();
         bench.write("lib.rs", "one");
         bench.begin();

@@ -1,4 +1,4 @@
-//! The state of a plugin that its worker publishes: the current stage, the faults and the history.
+//! The progress of a plugin, which its worker publishes: the current stage, the faults and the history.
 
 use crate::{
     event::Stage,
@@ -16,16 +16,16 @@ pub(crate) struct Progress {
     pub(crate) faults: Faults,
     /// The text of the manifest as it was last read, if it could be read.
     manifest_text: Text,
-    /// The artifacts that have served, with the generation in which each first did.
+    /// The artifacts that have served, each with the generation in which it first served.
     pub(crate) served: Vec<(Generation, Digest)>,
-    /// Whether the plugin has run in this host, or a user has stopped it in an earlier one.
+    /// Whether the plugin has run in this host, or a user has stopped it in an earlier host.
     pub(crate) has_run: bool,
     pub(crate) since: Option<SystemTime>,
     /// How often the plugin's process was started again after a crash.
     pub(crate) restarts: u64,
-    /// Why the serving generation does not run in the mode that its manifest asks for.
+    /// Why the serving generation does not run in the mode that its manifest requests.
     pub(crate) moved: Option<String>,
-    /// Whether the plugin was unregistered, and so counts as never started.
+    /// Whether the plugin was unregistered. Such a plugin counts as never started.
     pub(crate) unregistered: bool,
 }
 
@@ -40,17 +40,17 @@ impl Progress {
         }
     }
 
-    /// Notes the text of a manifest that was just read.
+    /// Stores the text of a manifest that was just read.
     pub(super) fn has_read(&mut self, manifest: &Manifest) {
         self.manifest_text = manifest.text.clone();
     }
 
-    /// Whether this manifest, which discovery has found, has the text that was last read.
+    /// Whether this manifest has the same text as the manifest that was read last.
     pub(crate) fn knows(&self, found: &Manifest) -> bool {
         found.has_same_text(&self.manifest_text)
     }
 
-    /// Notes that a version serves; `record` is the plugin's current record.
+    /// Stores that a version serves. `record` is the plugin's current record.
     pub(super) fn serves(&mut self, record: &Record) {
         (self.served, self.has_run) = (served(record), true);
         self.since = Some(SystemTime::now());
@@ -68,7 +68,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn another_manifest_that_is_valid_too_is_not_known_until_it_is_read() {
+    fn a_changed_manifest_is_unknown_until_it_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let written = |text: &str| {
             fs::write(folder.path().join("plugin.toml"), text).unwrap();

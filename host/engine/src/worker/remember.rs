@@ -1,4 +1,4 @@
-//! How a plugin starts from its record, and what the worker writes to the record.
+//! The start of a plugin from its record, and the worker's changes to the record.
 
 use super::{Reply, StopWhy, Worker, cause::Cause, crash_recovery::refuses_state};
 use crate::{
@@ -17,9 +17,9 @@ use std::{fs, os::unix::fs::MetadataExt, sync::Arc, time::SystemTime};
 impl Worker {
     /// Starts the plugin with its host, unless its manifest or a user's stop forbids that.
     ///
-    /// The answer comes when a version serves, even if the source is newer. If the host's program is not the one in
-    /// which that version served, the answer comes when the source was built, because the interfaces of the program may
-    /// have changed.
+    /// The start is answered when a stored version serves, even if the source is newer. If that version last served in
+    /// another program, the start is answered after the source was built, because the program's interfaces may have
+    /// changed.
     pub(super) async fn start_with_host(&mut self, reply: Reply<Generation>) {
         if !self.record.starts_with_host(self.manifest().auto_start) {
             self.watch_sources().await;
@@ -37,18 +37,18 @@ impl Worker {
         }
     }
 
-    /// Starts the plugin, from the store if possible. Answers after the source was built.
+    /// Starts the plugin, from the store if possible. Returns after the source was built.
     pub(super) async fn start_where_stopped(&mut self) -> Result<Generation, HostError> {
         self.bring_up(StartBy::Order, &mut None).await
     }
 
-    /// Makes a version serve, as the lifecycle asks.
+    /// Starts the plugin, as the lifecycle requests. `reply` receives the result if it is due before the end.
     async fn bring_up(
         &mut self,
         by: StartBy,
         reply: &mut Option<Reply<Generation>>,
     ) -> Result<Generation, HostError> {
-        // A ready-made artifact takes no time to build, so the newest one is tried first.
+        // A prebuilt artifact needs no build, so the newest artifact is tried first.
         let takes_time = self.context.builder.takes_time(&self.manifest());
         let stored = if takes_time { self.startable() } else { Vec::new() };
         let mut work = self.step(Input::Start { by, stored });
@@ -89,7 +89,7 @@ impl Worker {
                     work = self.step(Input::SourceTried { serves, stored });
                     continue;
                 }
-                // If another version serves, the start has succeeded nevertheless.
+                // If another version serves, the start has succeeded.
                 _ => {
                     let live = self.shared.entry.live().map(|live| live.generation);
                     return done.or_else(|error| live.ok_or(error));
@@ -113,7 +113,7 @@ impl Worker {
         self.install((Source::Stored(digest), manifest), Cause::resume(), Stages::default()).await
     }
 
-    /// Whether a version must not run where its manifest would have it. Its build reports that.
+    /// Whether a version must not run in the mode of its manifest. The build of the source reports such a version.
     fn is_kept_out(&self, digest: Digest) -> bool {
         let mode = self.manifest().mode;
         let demoted = self.context.demotions.of(self.id(), digest).is_some();
@@ -121,8 +121,8 @@ impl Worker {
         has_no_place || self.record.quarantined().contains_key(&digest)
     }
 
-    /// Starts a version that rejects the current configuration with the one that it has accepted before, as if the host
-    /// had run all the time.
+    /// Starts a version that rejects the current configuration with the configuration that it has accepted before. The
+    /// result is the same as if the host had not been restarted.
     async fn with_accepted_config(&mut self, (digest, refusal): (Digest, String)) -> Option<Generation> {
         let said = self.manifest();
         let serving = self.record.serving().filter(|serving| serving.digest == digest)?;
@@ -136,7 +136,7 @@ impl Worker {
         Some(generation)
     }
 
-    /// Records that a version serves, and follows this manifest.
+    /// Records that a version serves with this manifest.
     pub(super) fn note_serving(&mut self, live: &Live, how: How, manifest: &Manifest) {
         let (digest, generation) = (live.digest, live.generation);
         if self.held.as_ref().is_none_or(|held| held.digest() != digest) {
@@ -153,7 +153,7 @@ impl Worker {
         self.shared.progress.lock().serves(&self.record);
     }
 
-    /// Notes which manifest is in force, and where the plugin is.
+    /// Records the manifest in force, and the plugin's folder.
     pub(super) fn note_manifest(&mut self) {
         let manifest = self.manifest();
         let serves = self.shared.entry.live().is_some();
@@ -175,13 +175,13 @@ impl Worker {
         });
     }
 
-    /// Removes from the store the artifacts to which the plugin can no longer go back.
+    /// Removes the artifacts to which the plugin can no longer be rolled back from the store.
     pub(super) fn prune(&self) {
         self.context.prune(self.id(), self.record.names());
     }
 
-    /// Adds to the error what the user can do if the version rejects a state that was saved at a stop: unlike a
-    /// checkpoint, such a state is not discarded.
+    /// Adds help to the error of a version that rejects a state that was saved at a stop. Such a state, unlike a
+    /// checkpoint, is not discarded.
     pub(super) fn with_way_out(&self, error: ReloadError) -> ReloadError {
         if self.record.state().is_none() || !refuses_state(&error.cause) {
             return error;
@@ -192,7 +192,7 @@ impl Worker {
     }
 }
 
-/// A text that distinguishes the program of this process from other programs, and from other builds of it.
+/// A text that identifies the executable of this process, and changes when the executable is built again.
 fn own_program() -> Option<String> {
     let file = fs::metadata("/proc/self/exe").ok()?;
     let (seconds, nanoseconds) = (file.mtime(), file.mtime_nsec());

@@ -1,4 +1,4 @@
-//! From a cause to a generation that serves, as the worker sees it: build, install, report.
+//! The worker's path from a cause to a serving generation: build, install, report.
 
 use super::{
     Worker,
@@ -14,11 +14,10 @@ use crate::{
 };
 
 impl Worker {
-    /// Builds until no newer save supersedes the build, and makes the result serve.
+    /// Builds until no newer save supersedes the build, and installs the result.
     pub(super) async fn rebuild(&mut self, mut cause: Cause) -> Result<Generation, HostError> {
         if self.context.builder.takes_time(&self.manifest()) {
-            // The record is saved before the build: if this host ends meanwhile, the next one knows that the plugin is
-            // wanted.
+            // The record is saved before the build: if this host ends during the build, the next host starts the plugin.
             self.record.save();
         }
         let mut stages = Stages::default();
@@ -35,7 +34,7 @@ impl Worker {
         cause.warnings = built.warnings;
         let source = if renews { Source::Rebuilt(built.artifact) } else { Source::Built(built.artifact) };
         let installed = self.install((source, self.said()), cause, stages).await;
-        // The watch is set last, because that takes a few milliseconds. It misses nothing that was saved meanwhile.
+        // The watch is set last, because it takes a few milliseconds. It also reports the changes since the build began.
         self.watch(inputs);
         installed
     }
@@ -63,7 +62,7 @@ impl Worker {
         self.emit(EventKind::BuildFailed { error: error.cause.to_string(), diagnostics });
     }
 
-    /// Reports a build that failed while the manifest was missing, if the manifest is back.
+    /// Reports a build that failed while the manifest was missing, if the manifest exists again.
     pub(super) fn report_unclear_build(&mut self) {
         let unclear = self.unclear.take();
         if let Some(error) = unclear.filter(|_| !self.is_missing()) {

@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-/// What a record says about earlier hosts.
+/// The facts about earlier hosts from a plugin's record.
 pub(super) fn past(record: &Record) -> Past {
     Past {
         unusable: None,
@@ -24,13 +24,13 @@ pub(super) fn past(record: &Record) -> Past {
     }
 }
 
-/// A random number, so that each plugin in each host gets another.
+/// A random number, which differs for each plugin and each host.
 pub(super) fn any_number() -> u64 {
     RandomState::new().hash_one(())
 }
 
 impl Worker {
-    /// Carries out one order after the other, the given one first, until the host shuts down.
+    /// Carries out `begin` and then one order after the other, until the host shuts down.
     pub(super) async fn run(mut self, begin: Order) {
         let begin = self.receive(begin);
         let mut work = self.tend(begin).await;
@@ -52,7 +52,7 @@ impl Worker {
         }
     }
 
-    /// Waits for the next input while no work is under way.
+    /// Waits for the next input while no work is in progress.
     async fn next_input(&mut self) -> Option<Input> {
         loop {
             tokio::select! {
@@ -79,7 +79,8 @@ impl Worker {
         debug_assert!(work.is_none(), "{work:?} is left undone");
     }
 
-    /// Hands in an input, and does the work that follows, except orders and the work of their builds, which it returns.
+    /// Hands in an input, and carries out the work that follows. Returns work that belongs to an order or its build
+    /// without carrying it out.
     pub(super) async fn tend(&mut self, input: Input) -> Option<Work> {
         let mut work = self.step(input);
         loop {
@@ -103,7 +104,7 @@ impl Worker {
     /// Hands in an input, and applies its effects at once. Returns the work.
     pub(super) fn step(&mut self, input: Input) -> Option<Work> {
         let Effects { now, then } = self.lifecycle.step(Instant::now(), input);
-        // The faults are published before the effects, so that a receiver of a report finds them.
+        // The faults are published before the effects, so that a receiver of an event finds them.
         self.shared.progress.lock().faults.clone_from(self.lifecycle.faults());
         for effect in now {
             self.apply(effect);

@@ -1,4 +1,4 @@
-//! How a generation ends: in the background after a swap, or at a stop of the plugin.
+//! The end of a generation: in the background after a swap, or at a stop of the plugin.
 
 use super::{StopWhy, Worker, bounded::blocking};
 use crate::{
@@ -16,7 +16,7 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// The saved state of a stopped generation, or why there is none.
+/// The saved state of a stopped generation, or the error of the save. `None` if the generation has no state.
 type HandedOver = Result<Option<SavedBy>, String>;
 
 impl Worker {
@@ -30,7 +30,7 @@ impl Worker {
             Some(retiring) => self.end(retiring, why, saves).await,
             None => {
                 self.cut_off(self.manifest().reload.drain_timeout).await;
-                // A version that did not come up has not changed the saved state.
+                // No generation has served since, so the saved state is unchanged.
                 self.ended(Ending::NothingServed);
             }
         }
@@ -44,8 +44,8 @@ impl Worker {
         let began = Instant::now();
         let deadline = self.manifest().reload.drain_timeout;
         let (plugin, generation) = (retiring.live().plugin.clone(), retiring.live().generation);
-        // The thread that shuts the host down has probably called the plugin, and waits here. It does not end, so
-        // nothing is unmapped.
+        // The thread that shuts the host down has probably called the plugin, and waits for this function. The library
+        // cannot be unmapped before that thread has exited, so it stays mapped.
         let unmap = if why == StopWhy::ShutDown { Unmap::Never } else { self.unmap() };
         let context = self.context.clone();
         let (hand_over, handed_over) = oneshot::channel();
@@ -55,8 +55,7 @@ impl Worker {
             let live = drained.as_ref().unwrap_or_else(Retiring::live);
             // An error means that the receiver no longer waits.
             let _ = hand_over.send(if saves { save(live) } else { Ok(None) });
-            // An interruptible generation runs no more calls, or is about to be interrupted. Then its last callers get
-            // an error soon.
+            // The calls of an interruptible generation are interrupted by `cut_off`, so this second drain ends.
             let drained = drained.or_else(|retiring| {
                 let ends = retiring.live().traits().interruptible;
                 if ends { retiring.drain(None) } else { Err(retiring) }
@@ -80,8 +79,8 @@ impl Worker {
             )),
         };
         self.ended(ending);
-        // `stop` and the drop of a plugin in this process may never return. The factor two covers the wait before
-        // unmapping.
+        // The plugin's `stop` or the drop of its instance may never return. The factor two covers the wait before the
+        // library is unmapped.
         let patience = (deadline + step_timeout).saturating_mul(2);
         let Ok(drained) = tokio::time::timeout(patience, retired).await else {
             let waited = humantime::format_duration(patience);
@@ -97,20 +96,20 @@ impl Worker {
         self.take_deaths();
     }
 
-    /// Hands in how the generation that served has ended.
+    /// Reports to the lifecycle how the generation that served has ended.
     fn ended(&mut self, ending: Ending) {
         let checkpoint = self.saved.is_some();
         self.do_now(Input::Ended { ending, checkpoint });
     }
 
-    /// When the rest of `drain_timeout` is over, ends the calls that still run in child processes of the plugin, by
-    /// ending the processes. This includes versions that were replaced earlier, because nothing ends them later.
+    /// After `rest`, the remaining part of `drain_timeout`, kills the child processes of the plugin in which calls still
+    /// run. This includes versions that were replaced earlier, because their processes are not killed later.
     async fn cut_off(&self, rest: Duration) {
         let entry = self.shared.entry.clone();
         let waited = humantime::format_duration(self.manifest().reload.drain_timeout);
         let reason =
             format!("killed, because it was to end, and calls still ran after {waited} (`drain_timeout`)");
-        // An error means that no thread could be started. The calls then end by themselves.
+        // If no thread can be started, the calls are not interrupted, and run to their end.
         let _ = blocking(move || entry.cut_off(rest, &reason)).await;
     }
 
@@ -118,7 +117,7 @@ impl Worker {
     pub(super) fn retire(&self, retiring: Retiring) {
         let (context, unmap) = (self.context.clone(), self.unmap());
         self.context.retiring.send_modify(|count| *count += 1);
-        // A thread that cannot be started leaves the generation as it is, which is sound.
+        // If no thread can be started, the generation stays loaded, which is sound.
         let _ = thread::Builder::new().name("replug-retire".into()).spawn(move || {
             reload::retire(&context, retiring, unmap);
             context.retiring.send_modify(|count| *count -= 1);
@@ -139,8 +138,8 @@ fn save(live: &Live) -> HandedOver {
     if !live.stateful() {
         return Ok(None);
     }
-    // The save runs on a thread of its own, which ends: another thread later waits until no thread has run the plugin's
-    // code, and must not wait for itself.
+    // The save runs on its own thread, which exits: before a library is unmapped, the caller's thread waits until all
+    // threads that have run the plugin's code have exited, and must not be one of them.
     let saved = thread::scope(|scope| scope.spawn(|| live.save()).join());
     let saved = saved.map_err(|_| "it panicked in the host".to_owned())?;
     let saved = saved.map_err(|error: LifecycleError| error.to_string())?;

@@ -1,4 +1,4 @@
-//! How the worker learns that a plugin's process has ended, and how it starts the plugin again.
+//! Supervision: the worker receives the unexpected end of a plugin's process, restarts the plugin, and saves checkpoints.
 
 use super::{Worker, cause::Cause};
 use crate::{
@@ -38,8 +38,8 @@ impl Died {
     }
 }
 
-/// The deaths that the worker has not received yet. They have a channel of their own, because an order may take long:
-/// whatever the worker waits for, it also receives deaths.
+/// The deaths that the worker has not received yet. They have a separate channel, because the worker receives deaths
+/// while it carries out an order.
 pub(super) struct Deaths {
     receiver: mpsc::UnboundedReceiver<Died>,
     sender: mpsc::UnboundedSender<Died>,
@@ -55,12 +55,12 @@ impl Default for Deaths {
 impl Deaths {
     /// Waits for the next death.
     pub(super) async fn next(&mut self) -> Died {
-        self.receiver.recv().await.expect("a sender is beside it")
+        self.receiver.recv().await.expect("`self.sender` is open")
     }
 
     /// Puts a death back, to be received later.
     pub(super) fn put_back(&self, died: Option<Died>) {
-        // The receiver is in the same struct, so this cannot fail.
+        // The receiver is in the same struct, so the channel is open.
         died.into_iter().for_each(|died| drop(self.sender.send(died)));
     }
 }
@@ -75,7 +75,7 @@ impl Worker {
             let (deaths, served) = (deaths.clone(), served.clone());
             Box::new(move |death, stderr_tail| {
                 let patience = manifest.lock().process.restart_wait;
-                // This comes first, so that no later call reaches the dead process.
+                // The entry is suspended first, so that no later call reaches the dead process.
                 let retiring = entry.suspend(generation, patience);
                 // An error means that the host is gone.
                 let _ = deaths.send(Died { generation, digest, death, stderr_tail, retiring, served });
@@ -83,17 +83,17 @@ impl Worker {
         })
     }
 
-    /// Handles the deaths that have arrived.
+    /// Handles the deaths that are in the channel.
     pub(super) fn take_deaths(&mut self) {
         while let Ok(died) = self.deaths.receiver.try_recv() {
             self.died(died);
         }
     }
 
-    /// Handles the death of a generation that served, or that no longer served.
+    /// Handles the death of a generation that serves or has served. Ignores a generation that has never served.
     pub(super) fn died(&mut self, died: Died) {
         let Died { generation, digest, death, stderr_tail, retiring, served } = died;
-        // A generation that died before it served may serve by now. One that never serves needs no restart.
+        // A generation whose process ended before the swap may have been swapped in since.
         let patience = self.manifest().process.restart_wait;
         let retiring = retiring.or_else(|| self.shared.entry.suspend(generation, patience));
         if retiring.is_none() && !served.load(Ordering::Relaxed) {
@@ -132,19 +132,20 @@ impl Worker {
         self.record.note(|record| record.quarantine(digest, reason.clone()));
         drop(self.shared.entry.close(&reason));
         self.shared.entry.set_reason(&reason);
-        // This comes last, because it takes time. A successor that comes up meanwhile must not be taken out.
+        // The record is saved after the entry was closed. The save takes time, and a successor that starts during the save
+        // must not be closed.
         self.record.save();
         self.emit(EventKind::PluginQuarantined { method: None, line: None, signal: None, reason });
     }
 
-    /// Makes an artifact serve again, or in place of a later one. Returns whether it serves.
+    /// Installs a stored artifact, for a restart or a rollback. Returns whether it serves.
     pub(super) async fn serve_again(&mut self, digest: Digest, cause: Cause) -> bool {
         let again = (Source::Stored(digest), self.manifest());
-        // A failure was reported already.
+        // `install` reports a failure.
         self.install(again, cause, Stages::default()).await.is_ok()
     }
 
-    /// Saves a checkpoint, so that a crash loses only later changes. The returned input tells whether the save was late,
+    /// Saves a checkpoint, so that a crash loses only later changes. The returned input states whether the save was late,
     /// which ends the checkpoints of this generation.
     pub(super) async fn checkpoint(&mut self) -> Input {
         let Some(live) = self.shared.entry.live().filter(|live| live.stateful()) else {
