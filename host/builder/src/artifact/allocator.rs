@@ -3,8 +3,8 @@
 //! Compiled code calls `__rust_dealloc` and similar functions, under mangled names. A library with its own copy of std
 //! defines these functions: they call the `#[global_allocator]` of the library, or std's own `__rdl_dealloc`. A library
 //! that links the shared libstd imports these functions from libstd. If such a library has a `#[global_allocator]`, it
-//! defines these functions itself instead, while libstd keeps calling its own. Then the process ends as soon as one of
-//! the two allocators frees memory of the other.
+//! defines these functions itself, while libstd still uses its own allocator. The process then aborts or corrupts its
+//! memory as soon as one allocator frees a block that the other one allocated.
 
 use super::{elf::Dynamic, libraries::is_std};
 use abi_stable::library::ROOT_MODULE_LOADER_NAME;
@@ -22,14 +22,14 @@ const DEALLOC_OF_STD: &str = "__rdl_dealloc";
 pub(crate) enum Allocator {
     /// The library has its own allocator, and links the shared libstd, which uses another one.
     Mixed,
-    /// The library has its own copy of std and uses std's allocator. So it could link the shared libstd.
+    /// The library has its own copy of std and uses std's allocator. It could link the shared libstd instead.
     OfOwnStd,
-    /// The allocators match, or are unknown.
+    /// The allocators match, or the file does not show which allocator it uses.
     Fit,
 }
 
 impl Allocator {
-    /// Reads the build output at `path`.
+    /// Determines the allocator of the build output at `path`. An unreadable file counts as [`Self::Fit`].
     pub(crate) fn of(path: &Path) -> Self {
         let cache = File::open(path).ok().map(ReadCache::new);
         let found = cache.as_ref().and_then(|cache| {
@@ -44,12 +44,13 @@ impl Allocator {
             let mut imported = file.dynamic_symbols().filter(|symbol| symbol.is_undefined());
             let of_allocator = |name: &str| OF_ALLOCATORS.iter().any(|known| name.ends_with(known));
             let imports = imported.any(|symbol| symbol.name().is_ok_and(of_allocator));
-            // Every plugin allocates and frees memory, at least in `replug-api`. Other libraries may never do so.
+            // Every plugin allocates and frees memory, at least in `replug-api`. Another library may never allocate, so
+            // missing imports prove nothing about it.
             let mut exported = file.dynamic_symbols().filter(|symbol| !symbol.is_undefined());
             let is_plugin = exported.any(|symbol| symbol.name() == Ok(ROOT_MODULE_LOADER_NAME));
             return if is_plugin && !imports { Self::Mixed } else { Self::Fit };
         }
-        // A stripped file does not have this information.
+        // In a stripped file, these symbols are missing, and the answer is `Fit`.
         let mut defined = file.symbols().filter(|symbol| !symbol.is_undefined());
         match defined.any(|symbol| symbol.name().is_ok_and(|name| name.contains(DEALLOC_OF_STD))) {
             true => Self::OfOwnStd,
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
     use std::{fs, process::Command};
 
-    /// What rustc generates for a library that frees memory, called like a plugin.
+    /// Compiles a library that frees memory and exports the root symbol of a plugin, and determines its allocator.
     fn built(folder: &Path, args: &[&str]) -> Allocator {
         let source = format!(
             "use std::alloc::{{GlobalAlloc, Layout, System}};
@@ -90,10 +91,10 @@ mod tests {
     }
 
     #[test]
-    fn an_allocator_beside_a_shared_std_is_seen_even_in_a_stripped_release() {
+    fn a_second_allocator_beside_a_shared_std_is_found_in_a_stripped_file() {
         let folder = tempfile::tempdir().unwrap();
         let built = |args: &[&str]| built(folder.path(), args);
-        // Less optimized, such a small library frees memory only through functions of libstd.
+        // With less optimization, such a small library frees memory only through functions of libstd.
         let shared = ["-Cprefer-dynamic", "-Copt-level=2"];
         let stripped = ["-Cprefer-dynamic", "-Copt-level=3", "-Cstrip=symbols"];
         for args in [&shared[..], &stripped[..]] {
@@ -102,6 +103,6 @@ mod tests {
         }
         assert_eq!(built(&["--cfg", "own"]), Allocator::Fit);
         assert_eq!(built(&[]), Allocator::OfOwnStd);
-        assert_eq!(Allocator::of(&folder.path().join("lib.rs")), Allocator::Fit, "it says nothing");
+        assert_eq!(Allocator::of(&folder.path().join("lib.rs")), Allocator::Fit, "not an ELF file");
     }
 }

@@ -1,6 +1,6 @@
 //! The parts of an ELF file that the dynamic loader reads: its segments, the libraries that it needs, and its own name.
 //!
-//! Everything is located by the segments, as the loader does it: a file that loads may have missing or wrong sections.
+//! The code locates everything by the segments, as the loader does: a loadable file may have missing or wrong sections.
 
 use object::{
     LittleEndian, ReadRef, elf,
@@ -11,7 +11,7 @@ pub(super) type Elf = elf::FileHeader64<LittleEndian>;
 
 const ENDIAN: LittleEndian = LittleEndian;
 
-/// What the dynamic table says.
+/// The content of a dynamic table.
 #[derive(Debug, Default)]
 pub(super) struct Dynamic {
     pub(super) needed: Vec<String>,
@@ -23,7 +23,7 @@ pub(super) struct Dynamic {
 }
 
 impl Dynamic {
-    /// Reads it; none for an object without a dynamic table.
+    /// Reads the dynamic table of the object `data`. The result is empty if the object has no dynamic table.
     pub(super) fn read<'d, R: ReadRef<'d>>(data: R) -> Result<Self, String> {
         let mut dynamic = Self::default();
         let Some(table) = Table::find(data)? else { return Ok(dynamic) };
@@ -50,14 +50,14 @@ pub(super) struct Table<'d, R> {
     data: R,
     pub(super) segments: &'d [elf::ProgramHeader64<LittleEndian>],
     entries: &'d [elf::Dyn64<LittleEndian>],
-    /// Where in the file it begins.
+    /// The file offset of the table.
     pub(super) offset: u64,
     /// The address of the string table.
     pub(super) strings: u64,
 }
 
 impl<'d, R: ReadRef<'d>> Table<'d, R> {
-    /// Finds it; none in an object that is linked statically.
+    /// Finds the table. Returns `None` for an object that is linked statically.
     pub(super) fn find(data: R) -> Result<Option<Self>, String> {
         let header = Elf::parse(data).map_err(|error| error.to_string())?;
         let segments = header.program_headers(ENDIAN, data).map_err(|error| error.to_string())?;
@@ -72,24 +72,24 @@ impl<'d, R: ReadRef<'d>> Table<'d, R> {
         Ok(Some(table))
     }
 
-    /// The entries before the one that ends the table.
+    /// The entries before the terminating `DT_NULL`.
     pub(super) fn entries(&self) -> impl Iterator<Item = &'d elf::Dyn64<LittleEndian>> {
         self.entries.iter().take_while(|entry| entry.tag(ENDIAN) != elf::DT_NULL)
     }
 
-    /// The value of the first entry of that kind.
+    /// The value of the first entry with this tag.
     pub(super) fn value(&self, tag: elf::DynamicTag) -> Option<u64> {
         self.entries().find(|entry| entry.tag(ENDIAN) == tag).map(|entry| entry.val(ENDIAN))
     }
 
-    /// The string at that place of the string table.
+    /// The string at this offset of the string table, without the terminating NUL.
     pub(super) fn string(&self, at: u64) -> Result<&'d [u8], String> {
         let outside = || "one of its names is outside of the file".to_owned();
         let range = self.file_range(self.strings.wrapping_add(at)).ok_or_else(outside)?;
         self.data.read_bytes_at_until(range, 0).map_err(|()| outside())
     }
 
-    /// The file offset of the byte at that address, and the file offset at which its segment ends.
+    /// The file offset of the byte at this address, and the file offset at which its segment ends.
     pub(super) fn file_range(&self, address: u64) -> Option<std::ops::Range<u64>> {
         self.segments.iter().filter(|it| it.p_type(ENDIAN) == elf::PT_LOAD).find_map(|segment| {
             let into = address.checked_sub(segment.p_vaddr(ENDIAN))?;

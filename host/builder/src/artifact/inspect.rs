@@ -1,7 +1,8 @@
 //! The properties of a file, read without running any of its code.
 //!
-//! Opening a library runs its constructors, and mapping a truncated one ends in SIGBUS. So everything that can be
-//! determined from the bytes is read here first. The bytes may be anything: the answer is facts or an error.
+//! Opening a library runs its constructors, and an access to a mapped page beyond the end of a truncated file raises
+//! SIGBUS. So this module first checks everything that the bytes show. For arbitrary bytes, it returns facts or an
+//! error and never panics.
 
 mod error;
 #[cfg(test)]
@@ -26,7 +27,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The symbol that `replug_api::export!` defines and that the root module calls.
+/// The symbol that `replug_api::export!` defines and that the root module of `replug-api` refers to.
 const HOOKS_SYMBOL: &str = "__replug_plugin_hooks";
 
 const PAGE_BYTES: u64 = 4096;
@@ -34,9 +35,9 @@ const PAGE_BYTES: u64 = 4096;
 /// The properties of a shared object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Facts {
-    /// `64-bit ELF shared object`; anything else is an [`InspectError`].
+    /// Always `64-bit ELF shared object`; [`inspect()`] returns an [`InspectError`] for every other kind.
     pub kind: &'static str,
-    /// The machine of the object, such as `x86-64`; always that of the host.
+    /// The machine of the object, such as `x86-64`. It is the machine of the host.
     pub machine: String,
     /// The name of the object (DT_SONAME), if it has one.
     pub soname: Option<String>,
@@ -52,7 +53,7 @@ pub struct Facts {
     /// Where the shared standard library is, if this object or one of its libraries needs it and it was found.
     pub std_path: Option<PathBuf>,
     /// Whether the object mixes two allocators: it has a `#[global_allocator]` and links the shared standard library,
-    /// which uses another one. Each would free memory of the other.
+    /// which uses another allocator. Each of the two would free memory that the other allocated.
     pub mixes_allocators: bool,
     /// Whether the object has the symbols of a plugin.
     pub root: RootSymbol,
@@ -66,15 +67,16 @@ pub struct Facts {
     pub file_bytes: u64,
     /// The address space of the object's segments in bytes, in whole pages.
     pub mapped_bytes: u64,
-    /// The size of its writable segments and those of its libraries in bytes, in whole pages, including data that
-    /// relocation changes. Each generation has a private copy of these pages. The other pages belong to the file, and
-    /// the system reclaims them when memory is short.
+    /// The size of the writable segments of the object and of its libraries in bytes, in whole pages, including data
+    /// that relocation changes. Each generation has a private copy of these pages. The other pages are backed by the
+    /// file, and the kernel reclaims them when memory is short.
     pub private_bytes: u64,
-    /// The thread-local data that it and its libraries need in the static block of each thread, in
-    /// bytes. A library that is opened after the program has started finds little room there, and each generation needs
-    /// this amount again.
+    /// The thread-local data that the object and its libraries need in the static TLS block of each thread, in bytes.
+    /// The block has little space for libraries that are opened after the program has started, and each generation
+    /// needs this amount again.
     pub static_tls_bytes: u64,
-    /// The file offset at which its segments end. Data after it, such as debug information, is not mapped.
+    /// The file offset at which the object's segments end. Data after this offset, such as debug information, is not
+    /// mapped.
     pub loaded_file_bytes: u64,
 }
 
@@ -98,7 +100,7 @@ pub struct Needed {
 /// A library that belongs to a shared object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OwnLibrary {
-    /// The name by which it is needed.
+    /// The name by which other files refer to the library.
     pub name: String,
     /// The path of the library.
     pub path: PathBuf,
@@ -125,8 +127,8 @@ pub enum StdLinkage {
         /// The library's name.
         library: String,
     },
-    /// It is not shared: it is linked statically, as a copy of its own that uses up thread-local keys for good, or it
-    /// is not linked at all.
+    /// The object does not link a shared libstd. Either it contains its own copy of std, which occupies thread-local
+    /// keys until the process exits, or it does not use std.
     Static,
 }
 
@@ -136,13 +138,13 @@ pub enum StdLinkage {
 pub enum RootSymbol {
     /// The object has the symbols.
     Exported,
-    /// The object is linked with `replug-api`, but has no `replug_api::export!`.
+    /// The object is linked with `replug-api`, but does not use `replug_api::export!`.
     NothingExported,
     /// The object is not a plugin.
     Absent,
 }
 
-/// Reads the properties of the file at `path`. `$ORIGIN` in its search path stands for the folder of `path`.
+/// Reads the properties of the file at `path`. `$ORIGIN` in the file's search path stands for the folder of `path`.
 ///
 /// # Errors
 ///
@@ -176,7 +178,7 @@ fn contents(path: &Path) -> Result<Vec<u8>, InspectError> {
     fs::read(path).map_err(|source| InspectError::Unreadable { path: path.to_owned(), source })
 }
 
-/// A file that the loader would open.
+/// A shared object that passed the checks of this module.
 struct Shared<'d> {
     machine: String,
     file: ElfFile64<'d, LittleEndian>,
@@ -260,7 +262,8 @@ impl Facts {
     }
 }
 
-/// Whether a file is truncated, for example because it is still being written.
+/// Whether the file at `path` is truncated, for example because a linker still writes it. Returns `false` for a file
+/// that cannot be read, and for a file that is not ELF and not shorter than an ELF header.
 pub fn is_cut_off(path: &Path) -> bool {
     let Ok(file) = fs::File::open(path) else { return false };
     let data = ReadCache::new(file);
@@ -312,7 +315,7 @@ fn root_symbol(file: &ElfFile64<'_, LittleEndian>) -> RootSymbol {
     root
 }
 
-/// The size of the loaded segments whose flags `counts` accepts, in whole pages.
+/// The size of the loaded segments whose flags `counts` accepts, in bytes, as whole pages.
 fn segment_bytes(file: &ElfFile64<'_, LittleEndian>, counts: fn(elf::ProgramFlags) -> bool) -> u64 {
     let endian = LittleEndian;
     let pages = |segment: &elf::ProgramHeader64<LittleEndian>| {

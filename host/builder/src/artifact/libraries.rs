@@ -1,12 +1,13 @@
-//! The libraries that a shared object needs: where the dynamic loader will look for them, and which of them belong to
-//! it.
+//! The libraries that a shared object needs: where the dynamic loader will search for them, and which of them belong to
+//! the object.
 //!
-//! The search follows ld.so(8), except for the cache: it reads the folders that the cache is made from. A library that
-//! is found here may still fail to load, but a library that the loader would find is never missed.
+//! The search follows ld.so(8), except that it reads the configured folders instead of the loader's cache of them. A
+//! library that is found here may still fail to load, but this search never misses a library that the loader would
+//! find.
 //!
-//! A library is the object's **own** if its run path leads to it and it is not the system's. Such a library comes with
-//! the plugin, changes with it, and is a part of the artifact. The shared libstd is not: it belongs to the toolchain,
-//! and a process must have only one.
+//! A library is the object's **own** if the loader finds it by the object's run path, outside of the system's folders.
+//! Such a library comes with the plugin, changes with it, and is a part of the artifact. The shared libstd is never the
+//! object's own: it belongs to the toolchain, and a process must have only one.
 
 use super::{
     elf::Dynamic,
@@ -18,11 +19,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Folders below which nothing belongs to a plugin. Packages of Nix and Guix never change.
+/// Folders below which no library belongs to a plugin. The stores of Nix and Guix are immutable.
 const SYSTEM_DIRS: [&str; 6] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/nix/store", "/gnu/store"];
 
-/// Libraries that a process can have only once, or that a plugin must share with its host. They are never the plugin's
-/// own, wherever they were found.
+/// The names of libraries that a process can have only once, or that a plugin must share with its host. Such a library
+/// is never the plugin's own, wherever its file is.
 const RUNTIME: [&str; 10] = [
     "libc.so.",
     "libm.so.",
@@ -36,7 +37,7 @@ const RUNTIME: [&str; 10] = [
     "ld-linux",
 ];
 
-/// Whether that is the name of Rust's shared standard library.
+/// Whether `name` is the file name of Rust's shared standard library.
 pub(super) fn is_std(name: &str) -> bool {
     name.starts_with("libstd-") && name.ends_with(".so")
 }
@@ -44,32 +45,34 @@ pub(super) fn is_std(name: &str) -> bool {
 /// The libraries that an object needs, and those of them that belong to it.
 #[derive(Debug, Default)]
 pub(super) struct Libraries {
-    /// The libraries that it needs directly, in the order in which they are searched for.
+    /// The libraries that the object needs directly, in the loader's search order.
     pub(super) needed: Vec<Needed>,
-    /// The libraries that belong to it, in the loader's order: each name by which one is needed, with its file.
+    /// The libraries that belong to the object, in the loader's order: the name by which a library is needed, and its
+    /// path. A library that is needed by several names is listed once for each name.
     pub(super) own: Vec<(String, PathBuf)>,
-    /// The missing libraries that those need, each after the path of the library that needs it. [`Needed`] has the
-    /// folders that were searched.
+    /// The missing libraries that the libraries in `own` need. Each entry has the path of the library in `own`, and the
+    /// missing library with the folders that were searched.
     pub(super) missing: Vec<(PathBuf, Needed)>,
-    /// The shared standard library that it or one of those needs.
+    /// The name and path of the shared standard library, if the object or a library in `own` needs one.
     pub(super) std: Option<(String, PathBuf)>,
-    /// The paths outside of the system's folders at which the loader would look because of the run paths, whether they
-    /// exist or not.
+    /// The paths outside of the system's folders that the loader would try because of the run paths, whether they exist
+    /// or not.
     pub(super) places: BTreeSet<PathBuf>,
 }
 
-/// Libraries with a known path, by the name by which they are needed.
+/// The paths of known libraries, by the name by which a library is needed.
 pub(super) type Known = BTreeMap<String, PathBuf>;
 
 impl Libraries {
-    /// Finds the libraries that the object at `path` needs, first among the known ones and then on disk.
+    /// Finds the libraries that the object at `path` needs, first in `known` and then on disk.
     pub(super) fn of(path: &Path, dynamic: &Dynamic, known: &Known) -> Self {
         let mut found = Self::default();
         let mut names = Known::new();
         let system = System::read();
         let search = Search::new(path, dynamic, (&[], &system));
         found.needed = found.take(&search, dynamic, (known, &mut names));
-        // For each of `found.own`, at the same index: the RPATHs of the objects through which it was first needed.
+        // For each library in `found.own`, at the same index: the RPATHs of the objects through which it was first
+        // needed.
         let mut inherited = vec![search.rpath; found.own.len()];
         let mut next = 0;
         while let Some((_, path)) = found.own.get(next).cloned() {
@@ -89,7 +92,7 @@ impl Libraries {
         found
     }
 
-    /// Looks for what one object needs.
+    /// Searches for the libraries that one object needs, and adds those that belong to it to `own`.
     fn take(&mut self, search: &Search, dynamic: &Dynamic, of: (&Known, &mut Known)) -> Vec<Needed> {
         let (known, names) = of;
         let mut needed = Vec::new();
@@ -134,8 +137,8 @@ struct Search {
 }
 
 impl Search {
-    /// The search for what the object at `path` needs. `inherited` has the RPATHs of the objects
-    /// through which that object itself is needed.
+    /// The search for the libraries that the object at `path` needs. `inherited` has the RPATHs of the objects through
+    /// which this object itself is needed.
     fn new(path: &Path, dynamic: &Dynamic, (inherited, system): (&[PathBuf], &System)) -> Self {
         let origin = path.canonicalize().ok().and_then(|path| Some(path.parent()?.to_owned()));
         let expand = |dir: &String| {
@@ -166,7 +169,7 @@ impl Search {
         Self { dirs, run_path, rpath }
     }
 
-    /// Looks for the library of that name, and returns whether it is the object's own.
+    /// Searches for the library `name`, and returns whether it is the object's own.
     fn find(&self, name: &str) -> (Lookup, bool) {
         // A name with a slash is a path, and is not searched for.
         if name.contains('/') {
@@ -180,7 +183,7 @@ impl Search {
         if let Some(dir) = self.dirs.iter().find(|dir| dir.join(name).is_file()) {
             return (Lookup::Found(dir.join(name)), self.run_path.contains(dir));
         }
-        // The loader uses a library that is already loaded, wherever its file is. Such a library is, above all, the
+        // The loader uses a library that is already loaded, wherever its file is. The most important example is the
         // libstd that the host holds open.
         match loaded(name) {
             Some(path) => (Lookup::Found(path), false),
@@ -188,13 +191,13 @@ impl Search {
         }
     }
 
-    /// The paths that the library of that name would have in the folders of the run path.
+    /// The paths that the library `name` would have in the folders of the run path.
     fn places(&self, name: &str) -> impl Iterator<Item = PathBuf> {
         self.run_path.iter().map(move |dir| dir.join(name))
     }
 }
 
-/// The folders of the system, according to the present configuration of the loader.
+/// The library folders of the system, according to the current configuration of the loader.
 struct System {
     /// The folders that the loader's configuration names, in the order in which the loader searches them.
     configured: Vec<PathBuf>,
@@ -215,7 +218,7 @@ impl System {
         Self { configured }
     }
 
-    /// Whether the libraries of that folder belong to the system.
+    /// Whether the libraries in the folder `dir` belong to the system.
     fn has(&self, dir: &Path) -> bool {
         let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
         SYSTEM_DIRS.iter().any(|system| dir.starts_with(system))

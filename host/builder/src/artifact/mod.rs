@@ -1,7 +1,7 @@
 //! Artifacts: built files, stored by the digest of their content and inspected before any of their code runs.
 //!
-//! [`store`] keeps them, and [`inspect`](mod@inspect) reads their properties. `libraries` finds the libraries that
-//! belong to an artifact, and `relink` renames copies of them. Nothing here opens a library.
+//! [`store`] keeps artifacts, and [`inspect`](mod@inspect) reads their properties. `libraries` finds the libraries that
+//! belong to an artifact, and `relink` renames copies of these libraries. Nothing here opens a library.
 
 mod allocator;
 mod elf;

@@ -1,9 +1,10 @@
-//! Changes the names in a copy of a library: its own name, and the names by which it refers to the libraries that it needs.
+//! Changes the names in a copy of a library: its own name, and the names by which it refers to the libraries that it
+//! needs.
 //!
-//! The dynamic loader considers two libraries the same if their names are the same, and it compares names before it
+//! The dynamic loader treats two libraries with the same name as the same library, and it compares names before it
 //! opens any file. So each private copy needs a name of its own, and every library that needs the copy must use that
-//! name. A new segment behind all others holds the new names. It also holds the table of segments, which has one more
-//! entry. The existing content keeps its place in the file.
+//! name. A new segment after all others holds the new names. It also holds the table of segments, which has one entry
+//! more than before. The existing content keeps its offsets in the file.
 
 use super::elf::Table;
 use object::{
@@ -14,21 +15,21 @@ use std::collections::BTreeMap;
 
 const ENDIAN: LittleEndian = LittleEndian;
 const HEADER_BYTES: usize = size_of::<elf::ProgramHeader64<LittleEndian>>();
-/// Where the ELF header has the offset of the table of segments, and the number of its entries.
+/// The offsets of two fields of the ELF header: the offset of the table of segments, and the number of its entries.
 const E_PHOFF: usize = 32;
 const E_PHNUM: usize = 56;
 
 /// The new names for a copy.
 pub(super) struct Names<'a> {
-    /// The new names of the libraries that the copy needs, by their present names.
+    /// The new names of the libraries that the copy needs, by their current names.
     pub(super) needed: &'a BTreeMap<String, String>,
-    /// The new name of the copy itself; none if its present name stays.
+    /// The new name of the copy itself. `None` keeps its current name.
     pub(super) own: Option<&'a str>,
 }
 
-/// A name that is replaced.
+/// The replacement of one name.
 struct Edit {
-    /// The offset in the file of the field that refers to the name.
+    /// The file offset of the field that refers to the name.
     at: usize,
     field: Field,
     name: String,
@@ -42,7 +43,8 @@ enum Field {
 }
 
 impl Names<'_> {
-    /// Writes the names into a shared object.
+    /// Writes the new names into the shared object `file`. If it returns an error, `file` may have been changed in
+    /// part.
     pub(super) fn put_into(&self, file: &mut Vec<u8>) -> Result<(), String> {
         let Some(table) = Table::find(file.as_slice())? else { return Ok(()) };
         let edits = self.edits(&table, file)?;
@@ -86,7 +88,7 @@ impl Names<'_> {
         Ok(())
     }
 
-    /// The names that are replaced.
+    /// The replacements that this file needs.
     fn edits(&self, table: &Table<'_, &[u8]>, file: &[u8]) -> Result<Vec<Edit>, String> {
         let mut edits = Vec::new();
         let entry_bytes = size_of::<elf::Dyn64<LittleEndian>>();
@@ -128,7 +130,7 @@ impl Names<'_> {
     }
 }
 
-/// The new segment.
+/// The new segment that holds the table of segments and the new names.
 struct Segment {
     offset: usize,
     address: u64,
@@ -137,8 +139,8 @@ struct Segment {
 }
 
 impl Segment {
-    /// The table of segments, with the entry of the new segment directly after that of the last loaded segment: the loader
-    /// requires the entries of loaded segments in the order of their addresses.
+    /// The new table of segments. The entry of the new segment follows the entry of the last loaded segment, because
+    /// the loader requires the entries of loaded segments in the order of their addresses.
     fn table(&self, segments: &[elf::ProgramHeader64<LittleEndian>]) -> Result<Vec<u8>, String> {
         let last = segments.iter().rposition(|it| it.p_type(ENDIAN) == elf::PT_LOAD);
         let last = last.ok_or("it has no loadable segment")?;

@@ -1,7 +1,7 @@
 //! The store: immutable artifacts in one folder, each named by the SHA-256 of its content.
 //!
-//! A file appears under its name complete or not at all, and is never written again. It is a copy and not a link to a
-//! build output, because the next build would change the output while the host uses it.
+//! A file appears under its name complete or not at all, and is never written again. It is a copy of the build output
+//! and not a link to it, because the next build would change a linked file while the host uses it.
 //!
 //! An artifact is one file, or several if libraries outside of the system belong to it. In that case, its name is the
 //! SHA-256 of a list of all files, so that a changed library makes another artifact.
@@ -40,7 +40,7 @@ use std::{
 };
 use tempfile::NamedTempFile;
 
-/// The prefix of files that are still being written.
+/// The prefix of the names of files that are still being written.
 const INCOMING: &str = ".incoming-";
 
 /// The permissions of an artifact: read-only, which is enough for `dlopen`.
@@ -53,9 +53,10 @@ pub struct Artifact {
     pub digest: Digest,
     /// The path of the artifact's file. Do not open it as a library: make a [`Store::private_copy`].
     pub path: PathBuf,
-    /// The size of that file in bytes.
+    /// The size of the artifact's file in bytes.
     pub bytes: u64,
-    /// The original file, for messages to its author. For an artifact that was found in the store, the same as `path`.
+    /// The path of the original build output, which messages name. For an artifact that was found in the store, this is
+    /// the same as `path`.
     pub copy_of: PathBuf,
     /// The libraries of the artifact.
     pub companions: Companions,
@@ -76,7 +77,7 @@ impl Artifact {
 #[derive(Clone, Debug)]
 pub struct Store {
     dir: PathBuf,
-    /// The copied standard libraries of toolchains, by their original paths.
+    /// The standard libraries of toolchains that the store has copied, by their original paths.
     seen_std: Arc<Mutex<BTreeMap<PathBuf, (Stamp, Library)>>>,
 }
 
@@ -85,7 +86,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::NotWritable`] if the folder cannot be made or read.
+    /// [`StoreError::NotWritable`] if the folder cannot be created or read.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let store = Self { dir: dir.into(), seen_std: Arc::default() };
         fs::create_dir_all(&store.dir).map_err(|source| store.not_writable(source))?;
@@ -93,7 +94,7 @@ impl Store {
         Ok(store)
     }
 
-    /// The folder.
+    /// The folder of the store.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -135,7 +136,8 @@ impl Store {
         let artifact = Artifact { copy_of: built.to_owned(), companions, ..of };
         self.write_record(&artifact)?;
         if self.is_intact(&artifact) {
-            // Pruning removes the oldest artifacts first. If this new time cannot be set, it prunes in a worse order.
+            // `prune` removes the oldest artifacts first. If this time cannot be set, `prune` only removes artifacts in
+            // a different order.
             let _ = File::open(&artifact.path).and_then(|file| file.set_modified(SystemTime::now()));
             return Ok(artifact);
         }
@@ -151,7 +153,8 @@ impl Store {
         Ok(artifact)
     }
 
-    /// The artifact of that digest, if the store has it. Its content is checked when it is copied.
+    /// The artifact with this digest, if the store has it. The content is not checked here, but by
+    /// [`Self::private_copy`].
     pub fn get(&self, digest: Digest) -> Option<Artifact> {
         let path = self.artifact(digest, 0).path;
         let found = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
@@ -177,7 +180,8 @@ impl Store {
         Ok(found.into_iter().map(|(_, artifact)| artifact).collect())
     }
 
-    /// Removes the oldest artifacts until `keep` are left, but none of `in_use`. Returns the removed ones.
+    /// Removes the oldest artifacts until `keep` artifacts are left, but none in `in_use`. Returns the digests of the
+    /// removed artifacts.
     ///
     /// # Errors
     ///
@@ -204,7 +208,7 @@ impl Store {
         Artifact { digest, copy_of: path.clone(), path, bytes, companions: Companions::none(digest) }
     }
 
-    /// An artifact as it was found in the store.
+    /// The artifact with this digest in the store, with the libraries from its record.
     fn found(&self, digest: Digest, bytes: u64) -> Artifact {
         let artifact = self.artifact(digest, bytes);
         Artifact { companions: self.record_of(&artifact), ..artifact }
@@ -217,22 +221,23 @@ impl Store {
             .is_some_and(|copied| copied.digest == artifact.companions.file)
     }
 
-    /// A new file, locked as long as this process writes it.
+    /// A new file, which stays locked while this process writes it.
     fn incoming(&self) -> io::Result<NamedTempFile> {
         // The folder may have been removed.
         fs::create_dir_all(&self.dir)?;
         loop {
             let file = tempfile::Builder::new().prefix(INCOMING).tempfile_in(&self.dir)?;
             flock(file.as_file(), FlockOperation::LockExclusive)?;
-            // Another process that cleans up may have taken the file for an incomplete one before it was locked.
+            // Before this file was locked, another process may have removed it as incomplete.
             if fstat(file.as_file())?.st_nlink > 0 {
                 return Ok(file);
             }
         }
     }
 
-    /// Removes incomplete files that no process writes any more. A free lock shows that, because a lock ends with its
-    /// process. A process id would not show it: ids are reused, and differ between containers.
+    /// Removes incomplete files that no process writes any more. The writer holds a lock on its file, and the kernel
+    /// releases the lock when the writer exits. A process id in the name would prove nothing: ids are reused, and
+    /// differ between containers.
     fn remove_leftovers(&self) -> Result<(), StoreError> {
         for entry in self.entries()? {
             if !entry.file_name().to_string_lossy().starts_with(INCOMING) {
@@ -246,7 +251,7 @@ impl Store {
         Ok(())
     }
 
-    /// The entries of the store's folder; no entries if the folder was removed.
+    /// The entries of the store's folder. There are none if the folder was removed.
     fn entries(&self) -> Result<Vec<fs::DirEntry>, StoreError> {
         match fs::read_dir(&self.dir).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -268,7 +273,7 @@ impl Store {
     }
 }
 
-/// The dynamic table of a file; nothing if it is unreadable.
+/// The dynamic table of a file, or `None` if it cannot be read.
 fn dynamic(file: &File) -> Option<Dynamic> {
     let cache = ReadCache::new(file.try_clone().ok()?);
     Dynamic::read(&cache).ok()

@@ -1,4 +1,4 @@
-//! Files that this host cannot open: what they are, and what to do.
+//! The errors for files that this host cannot open. Each states what the file is and what to do.
 
 use object::{LittleEndian, elf, read::elf::ElfFile64, read::elf::FileHeader as _};
 use std::{
@@ -23,7 +23,7 @@ pub enum InspectError {
     NotElf {
         /// The file.
         path: PathBuf,
-        /// What the file looks like, as in "is empty" or "looks like text".
+        /// The predicate for the message, such as "is empty" or "looks like text".
         looks_like: &'static str,
     },
     /// The file is truncated.
@@ -31,9 +31,9 @@ pub enum InspectError {
     Truncated {
         /// The file.
         path: PathBuf,
-        /// The number of its bytes.
+        /// The size of the file in bytes.
         present: u64,
-        /// The number of bytes that its tables describe, at least.
+        /// The least size in bytes that the file must have according to its headers.
         promised: u64,
     },
     /// The file is for another machine.
@@ -85,8 +85,8 @@ impl InspectError {
     }
 }
 
-/// Checks the first 20 bytes, which mean the same in every ELF file. Returns the name of the machine, which is the
-/// host's.
+/// Checks the header fields that have the same place in every ELF file: magic, class, byte order and machine. Returns
+/// the name of the machine, which equals the host's.
 pub(super) fn check_start(path: &Path, bytes: &[u8]) -> Result<String, InspectError> {
     if !bytes.starts_with(b"\x7fELF") {
         return Err(InspectError::NotElf { path: path.to_owned(), looks_like: looks_like(bytes) });
@@ -118,7 +118,7 @@ pub(super) fn check_start(path: &Path, bytes: &[u8]) -> Result<String, InspectEr
     Ok(found)
 }
 
-/// Rejects whatever `dlopen` would reject.
+/// Rejects every kind of ELF file that `dlopen` rejects.
 pub(super) fn check_kind(
     path: &Path,
     file: &ElfFile64<'_, LittleEndian>,

@@ -1,4 +1,4 @@
-//! Facts of real libraries, built here with `cc` and `rustc`, and hostile bytes.
+//! Tests of the inspection, with libraries that `cc` and `rustc` build here, and with corrupted files.
 
 use super::*;
 use crate::artifact::relink::Names;
@@ -28,7 +28,7 @@ impl Context {
         assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Compiles C to `name` with those arguments.
+    /// Compiles C source to the file `name`, with these arguments for `cc`.
     fn cc(&self, name: &str, source: &str, args: &[&str]) -> PathBuf {
         let file = self.write(&format!("{name}.c"), source);
         self.run(Command::new("cc").arg(file).args(args).arg("-o").arg(name));
@@ -41,14 +41,14 @@ impl Context {
     }
 }
 
-fn refusal(path: &Path) -> String {
+fn rejection(path: &Path) -> String {
     inspect(path).unwrap_err().to_string()
 }
 
 #[test]
 fn inspect_reads_the_facts_of_a_plugin() {
-    let workshop = Context::new();
-    let path = workshop.plugin(&["-g", "-Wl,-soname,me.so", "-Wl,-z,nodelete", "-Wl,--build-id=0xfeed"]);
+    let context = Context::new();
+    let path = context.plugin(&["-g", "-Wl,-soname,me.so", "-Wl,-z,nodelete", "-Wl,--build-id=0xfeed"]);
     let facts = inspect(&path).unwrap();
     assert_eq!(facts.root, RootSymbol::Exported);
     assert_eq!(facts.soname.as_deref(), Some("me.so"));
@@ -61,14 +61,14 @@ fn inspect_reads_the_facts_of_a_plugin() {
     assert!(facts.mapped_bytes > facts.private_bytes, "{facts:?}");
     assert!((1..facts.file_bytes).contains(&facts.loaded_file_bytes), "{facts:?}");
 
-    let plain = inspect(&workshop.plugin(&["-Wl,--build-id=none"])).unwrap();
+    let plain = inspect(&context.plugin(&["-Wl,--build-id=none"])).unwrap();
     assert!(!plain.nodelete && !plain.debug_info && plain.build_id.is_none() && plain.soname.is_none());
 }
 
 #[test]
-fn facts_are_written_as_json_for_scripts() {
-    let workshop = Context::new();
-    let json = serde_json::to_value(inspect(&workshop.plugin(&["-Wl,--no-as-needed"])).unwrap()).unwrap();
+fn facts_serialize_to_json() {
+    let context = Context::new();
+    let json = serde_json::to_value(inspect(&context.plugin(&["-Wl,--no-as-needed"])).unwrap()).unwrap();
     assert_eq!(json["root"], "exported");
     assert_eq!(json["std"], "static");
     assert_eq!(json["needed"][0]["name"], "libc.so.6");
@@ -77,51 +77,55 @@ fn facts_are_written_as_json_for_scripts() {
 
 #[test]
 fn inspect_distinguishes_a_missing_root_symbol_from_a_missing_export() {
-    let workshop = Context::new();
+    let context = Context::new();
     let args = ["-shared", "-fPIC"];
-    let absent = workshop.cc("absent.so", "int other;", &args);
+    let absent = context.cc("absent.so", "int other;", &args);
     assert_eq!(inspect(&absent).unwrap().root, RootSymbol::Absent);
     let source = format!("extern int {HOOKS_SYMBOL}; int *{ROOT_MODULE_LOADER_NAME} = &{HOOKS_SYMBOL};");
-    let nothing = workshop.cc("nothing.so", &source, &args);
+    let nothing = context.cc("nothing.so", &source, &args);
     assert_eq!(inspect(&nothing).unwrap().root, RootSymbol::NothingExported);
-    let user = workshop.cc(
+    let user = context.cc(
         "user.so",
         &format!("extern int {ROOT_MODULE_LOADER_NAME}; int *p = &{ROOT_MODULE_LOADER_NAME};"),
         &args,
     );
-    assert_eq!(inspect(&user).unwrap().root, RootSymbol::Absent, "to want the symbol is not to have it");
+    assert_eq!(
+        inspect(&user).unwrap().root,
+        RootSymbol::Absent,
+        "the object imports the symbol, but does not define it"
+    );
 }
 
 #[test]
-fn needed_libraries_are_sought_as_the_loader_will() {
-    let workshop = Context::new();
-    fs::create_dir(workshop.path("libs")).unwrap();
-    let helper = workshop.cc("libs/libhelper.so", "int help(void) { return 1; }", &["-shared", "-fPIC"]);
+fn inspect_finds_needed_libraries_by_the_run_path() {
+    let context = Context::new();
+    fs::create_dir(context.path("libs")).unwrap();
+    let helper = context.cc("libs/libhelper.so", "int help(void) { return 1; }", &["-shared", "-fPIC"]);
     let source = "int help(void); int f(void) { return help(); }";
     for (name, tags) in [("runpath.so", "--enable-new-dtags"), ("rpath.so", "--disable-new-dtags")] {
         let flags = format!("-Wl,{tags},-rpath,$ORIGIN/libs");
         let args = ["-shared", "-fPIC", "-Llibs", flags.as_str(), "-lhelper"];
-        let facts = inspect(&workshop.cc(name, source, &args)).unwrap();
+        let facts = inspect(&context.cc(name, source, &args)).unwrap();
         assert_eq!(facts.runpath, ["$ORIGIN/libs"]);
         assert_eq!(facts.needed[0].name, "libhelper.so");
         let Lookup::Found(found) = &facts.needed[0].lookup else { panic!("{facts:?}") };
         assert_eq!(found.canonicalize().unwrap(), helper.canonicalize().unwrap());
     }
     fs::remove_file(&helper).unwrap();
-    let facts = inspect(&workshop.path("runpath.so")).unwrap();
+    let facts = inspect(&context.path("runpath.so")).unwrap();
     let Lookup::Missing(sought) = &facts.needed[0].lookup else { panic!("{facts:?}") };
-    assert!(sought.contains(&workshop.dir.path().canonicalize().unwrap().join("libs")), "{sought:?}");
+    assert!(sought.contains(&context.dir.path().canonicalize().unwrap().join("libs")), "{sought:?}");
 }
 
 #[test]
-fn how_std_is_linked_is_read_from_the_file() {
-    let workshop = Context::new();
-    workshop.write("lib.rs", "#[unsafe(no_mangle)] pub extern \"C\" fn f() { println!(\"hello\") }");
+fn inspect_reports_how_std_is_linked() {
+    let context = Context::new();
+    context.write("lib.rs", "#[unsafe(no_mangle)] pub extern \"C\" fn f() { println!(\"hello\") }");
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let build = |name: &str, args: &[&str]| {
         let fixed = ["--crate-type=cdylib", "--edition=2024", "lib.rs", "-o", name];
-        workshop.run(Command::new(&rustc).args(fixed).args(args));
-        inspect(&workshop.path(name)).unwrap()
+        context.run(Command::new(&rustc).args(fixed).args(args));
+        inspect(&context.path(name)).unwrap()
     };
     assert_eq!(build("own.so", &[]).std, StdLinkage::Static);
 
@@ -136,7 +140,7 @@ fn how_std_is_linked_is_read_from_the_file() {
 
 #[test]
 fn the_error_for_a_file_other_than_elf_names_its_format() {
-    let workshop = Context::new();
+    let context = Context::new();
     for (content, looks_like) in [
         (&b""[..], "is empty"),
         (b"fn main() {}\n", "looks like text"),
@@ -147,49 +151,49 @@ fn the_error_for_a_file_other_than_elf_names_its_format() {
         (b"\0asm\x01\0\0\0", "WebAssembly"),
         (b"\0\x01\x02\x03", "an unknown format"),
     ] {
-        let error = refusal(&workshop.write("it.so", content));
+        let error = rejection(&context.write("it.so", content));
         assert!(error.contains("it.so is not an ELF file") && error.contains(looks_like), "{error}");
         assert!(error.contains("cdylib"), "{error}");
     }
-    assert!(refusal(&workshop.path("nowhere.so")).contains("cannot read"));
+    assert!(rejection(&context.path("nowhere.so")).contains("cannot read"));
 }
 
 #[test]
-fn another_machine_is_named_beside_this_one() {
-    let workshop = Context::new();
-    let mut bytes = fs::read(workshop.plugin(&[])).unwrap();
+fn the_error_for_a_file_for_another_machine_names_both_machines() {
+    let context = Context::new();
+    let mut bytes = fs::read(context.plugin(&[])).unwrap();
     let machine = bytes[18];
     bytes[18] = if machine == 183 { 62 } else { 183 };
-    let error = refusal(&workshop.write("other.so", &bytes));
+    let error = rejection(&context.write("other.so", &bytes));
     let (other, ours) = if machine == 183 { ("x86-64", "AArch64") } else { ("AArch64", "x86-64") };
     assert!(error.contains(&format!("is for {other}, and this host runs on {ours}")), "{error}");
     bytes[18] = machine;
     bytes[4] = 1;
-    assert!(refusal(&workshop.write("other.so", &bytes)).contains("32-bit"));
+    assert!(rejection(&context.write("other.so", &bytes)).contains("32-bit"));
     bytes[4] = 2;
     bytes[5] = 2;
     bytes.swap(18, 19);
-    assert!(refusal(&workshop.write("other.so", &bytes)).contains("big-endian"));
+    assert!(rejection(&context.write("other.so", &bytes)).contains("big-endian"));
 }
 
 #[test]
-fn executables_and_object_files_are_no_shared_objects() {
-    let workshop = Context::new();
+fn inspect_rejects_executables_and_object_files() {
+    let context = Context::new();
     let main = "int main(void) { return 0; }";
     for (name, args, found) in [
         ("pie", &["-pie", "-fPIE"][..], "an executable"),
         ("fixed", &["-no-pie"], "an executable"),
         ("unlinked.o", &["-c"], "an object file"),
     ] {
-        let error = refusal(&workshop.cc(name, main, args));
+        let error = rejection(&context.cc(name, main, args));
         assert!(error.contains(found) && error.contains("not a shared object"), "{error}");
     }
 }
 
 #[test]
-fn every_truncation_is_noticed() {
-    let workshop = Context::new();
-    let path = workshop.plugin(&["-g"]);
+fn inspect_rejects_a_file_truncated_at_any_length() {
+    let context = Context::new();
+    let path = context.plugin(&["-g"]);
     let bytes = fs::read(&path).unwrap();
     for length in 0..bytes.len() {
         let error = read(&path, &bytes[..length], (&path, &Known::new())).unwrap_err();
@@ -205,9 +209,9 @@ fn every_truncation_is_noticed() {
 }
 
 #[test]
-fn flipped_bytes_give_facts_or_an_error_and_never_a_panic() {
-    let workshop = Context::new();
-    let path = workshop.plugin(&["-g"]);
+fn inspect_of_corrupted_bytes_never_panics() {
+    let context = Context::new();
+    let path = context.plugin(&["-g"]);
     let original = fs::read(&path).unwrap();
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = move |below: usize| {

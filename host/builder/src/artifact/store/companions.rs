@@ -56,7 +56,7 @@ impl Companions {
         Self { file, libraries: Vec::new(), std: None }
     }
 
-    /// The name of the artifact: the SHA-256 of its file, or of a list of its files if there are several.
+    /// The digest that names the artifact: the SHA-256 of its file, or of the list of its files if there are several.
     pub(super) fn digest(&self) -> Digest {
         if self.libraries.is_empty() {
             return self.file;
@@ -75,18 +75,18 @@ impl Companions {
 }
 
 impl Artifact {
-    /// The path of one of its libraries.
+    /// The path of one of the artifact's libraries in the store.
     pub(super) fn library(&self, library: &Library) -> PathBuf {
         place(self.path.parent().unwrap_or(Path::new("")), library)
     }
 
-    /// The paths of its libraries, by name.
+    /// The paths of the artifact's libraries in the store, by name. Missing files are left out.
     pub(super) fn known(&self) -> Known {
         let places = self.companions.all().map(|it| (it.name.clone(), self.library(it)));
         places.filter(|(_, path)| path.is_file()).collect()
     }
 
-    /// The paths of its own file and of its libraries.
+    /// The paths of the artifact's own file and of its libraries in the store.
     pub(super) fn files(&self) -> Vec<PathBuf> {
         std::iter::once(self.path.clone()).chain(self.companions.all().map(|it| self.library(it))).collect()
     }
@@ -106,7 +106,7 @@ pub(super) fn file_name(name: &str) -> &str {
 }
 
 impl Store {
-    /// The name that an artifact made from the file at `path` would have in a store.
+    /// The digest of the artifact that [`Store::put`] would make from the file at `path`.
     ///
     /// # Errors
     ///
@@ -128,9 +128,9 @@ impl Store {
         Ok(companions.digest())
     }
 
-    /// Locks the store, so that no other process removes libraries that no record names yet. The lock ends when the
-    /// returned file is dropped. `None` if the folder cannot be locked, as on a file system without locks: then nothing
-    /// prevents such a removal.
+    /// Locks the store, so that no other process removes libraries that no record names yet. Dropping the returned file
+    /// releases the lock. Returns `None` if the folder cannot be locked, for example on a file system without locks. In
+    /// that case, nothing prevents such a removal.
     pub(super) fn hold_libraries(&self) -> Option<File> {
         let dir = File::open(&self.dir).ok()?;
         flock(&dir, FlockOperation::LockShared).ok()?;
@@ -204,7 +204,7 @@ impl Store {
         Ok(library)
     }
 
-    /// A standard library of that name in the store, for an artifact whose toolchain is gone.
+    /// A standard library with this name in the store, for an artifact whose toolchain is no longer installed.
     fn kept_std(&self, name: &str) -> Option<Library> {
         if !crate::artifact::libraries::is_std(name) {
             return None;
@@ -241,7 +241,7 @@ impl Store {
         read().unwrap_or_else(|| Companions::none(artifact.digest))
     }
 
-    /// Removes the records and libraries of removed artifacts, unless another process is about to store an artifact.
+    /// Removes the records and libraries of removed artifacts. Does nothing while another process stores an artifact.
     pub(super) fn remove_unneeded_libraries(&self) -> Result<(), StoreError> {
         let Ok(dir) = File::open(&self.dir) else { return Ok(()) };
         if !self.dir.join(LIBRARIES).is_dir()
@@ -272,7 +272,7 @@ impl Store {
         Ok(())
     }
 
-    /// Reads a file of the store and checks that it has exactly this content.
+    /// Reads the file at `path`, which belongs to the artifact, and checks that its content has the given digest.
     pub(super) fn read_intact(&self, path: &Path, of: (&Artifact, Digest)) -> Result<Vec<u8>, StoreError> {
         let (artifact, digest) = of;
         let mut bytes = Vec::new();

@@ -10,7 +10,7 @@ use std::{
 
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// What changes when a file is written.
+/// The size and modification time of a file. A write to the file changes at least one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     pub(super) bytes: u64,
@@ -27,7 +27,7 @@ impl Stamp {
     }
 }
 
-/// The content of a file.
+/// The digest and size of the copied bytes.
 pub(super) struct Copied {
     pub(super) digest: Digest,
     pub(super) bytes: u64,
@@ -39,7 +39,7 @@ pub(super) enum Failed {
     Write(io::Error),
 }
 
-/// Reads once, so that the written bytes are the hashed ones.
+/// Copies `from` to `to`. Reads the source only once, so that the written bytes are the hashed bytes.
 pub(super) fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<Copied, Failed> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; CHUNK_BYTES];

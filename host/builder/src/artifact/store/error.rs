@@ -1,4 +1,4 @@
-//! What can go wrong in the store, and what to do about it.
+//! The errors of the store. Each states what happened and what to do.
 
 use replug_model::id::Digest;
 use std::{
@@ -36,7 +36,7 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
-    /// There is no space left. The store loses nothing.
+    /// The file system has no space left. The store keeps its content.
     #[error(
         "no space for {bytes_needed} bytes at {} ({}): {source}; free some space, or keep fewer artifacts; the content of the store is unchanged",
         path.display(), free(*bytes_free)
@@ -87,13 +87,13 @@ pub enum StoreError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// The digest in its name.
+        /// The digest of the original content.
         expected: Digest,
-        /// The digest of its present content.
+        /// The digest of its current content.
         found: Digest,
         /// The original size of the file, in bytes.
         bytes_expected: u64,
-        /// The present size of the file, in bytes.
+        /// The current size of the file, in bytes.
         bytes_found: u64,
     },
 }

@@ -1,4 +1,4 @@
-//! An artifact whose files are held open, in case the store is removed while the artifact is in use.
+//! Open files of an artifact, from which the host can restore it if the store is removed while the artifact is in use.
 
 use super::{
     Artifact, READ_ONLY, Store, StoreError,
@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// An artifact that stays available even if the store loses it.
+/// An artifact whose files are open, so that it stays available even if the store is removed.
 #[derive(Debug)]
 pub struct Held {
     artifact: Artifact,
@@ -28,7 +28,7 @@ impl Held {
 }
 
 impl Store {
-    /// Opens the files of an artifact and holds them open. None if the store does not have all of them.
+    /// Opens the files of an artifact and holds them open. Returns `None` if the store does not have all of them.
     pub fn hold(&self, digest: Digest) -> Option<Held> {
         let artifact = self.get(digest)?;
         let files = artifact.files().into_iter().map(|path| Some((path.clone(), File::open(path).ok()?)));
@@ -36,7 +36,7 @@ impl Store {
         Some(Held { artifact, files })
     }
 
-    /// Restores the lost files of an artifact in the store.
+    /// Restores the missing files of an artifact in the store.
     ///
     /// # Errors
     ///
@@ -51,7 +51,7 @@ impl Store {
     }
 
     fn put_file_back(&self, path: &Path, file: &File) -> io::Result<()> {
-        // The file may have no other name any more. It is opened again, to read it from its beginning.
+        // The file may no longer have a path. Opening it again gives an independent offset, at the beginning.
         let mut from = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
         let mut incoming = self.incoming()?;
         copy(&mut from, incoming.as_file_mut()).map_err(|failed| match failed {
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_artifact_that_is_held_is_put_back_as_it_was_when_the_store_is_gone() {
+    fn a_held_artifact_is_restored_after_the_store_was_removed() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path().join("artifacts")).unwrap();
         let built = dir.path().join("built.so");

@@ -1,5 +1,5 @@
-//! Copies of an artifact that a process may open. The artifact's file and its libraries are copied to paths that were
-//! never used before.
+//! Copies of an artifact that a process may open. The file and the libraries of the artifact are copied to unused
+//! paths.
 
 use super::{
     Artifact, READ_ONLY, Store, StoreError,
@@ -21,7 +21,7 @@ impl Store {
     /// artifact, byte for byte, or does not exist.
     ///
     /// If the artifact has libraries, their copies are in a folder beside `to`, and all copies refer to each other by
-    /// their paths. So the dynamic loader cannot mistake them for libraries that it has loaded before.
+    /// path. So the dynamic loader cannot mistake a copy for a library that it has already loaded.
     ///
     /// # Errors
     ///
@@ -34,7 +34,7 @@ impl Store {
             true => copy_file(artifact, to),
             false => self.copy_all(artifact, to),
         };
-        // If the path exists, it belongs to another copy, and must not be removed.
+        // A path that already existed belongs to another copy, and must not be removed.
         if outcome.as_ref().is_err_and(|error| !matches!(error, StoreError::Exists { .. })) {
             // An error of the cleanup is ignored, because the caller needs the first error.
             let _ = fs::remove_file(to);

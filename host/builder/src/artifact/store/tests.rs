@@ -1,4 +1,4 @@
-//! The store against damage, incomplete files, and a disk that is really full.
+//! Tests of the store: damaged artifacts, incomplete files, and a file system without free space.
 
 mod companions;
 
@@ -30,7 +30,7 @@ impl Fixture {
         fs::write(&built, content).unwrap();
         let artifact = self.store.put(&built).unwrap();
         assert_eq!(artifact.copy_of, built);
-        // `get` finds the artifact in the store, and no longer knows the original file.
+        // An artifact that `get` returns does not name the original file.
         Artifact { copy_of: artifact.path.clone(), ..artifact }
     }
 
@@ -41,7 +41,7 @@ impl Fixture {
             .collect()
     }
 
-    /// Replaces the read-only file of an artifact, as a clumsy tool would.
+    /// Replaces the read-only file of an artifact, as another program could.
     fn overwrite(&self, artifact: &Artifact, content: &[u8]) {
         fs::remove_file(&artifact.path).unwrap();
         fs::write(&artifact.path, content).unwrap();
@@ -81,7 +81,7 @@ fn an_artifact_is_a_read_only_copy_and_not_a_link_to_the_build_output() {
 }
 
 #[test]
-fn a_second_put_of_the_same_content_keeps_one_file_as_the_newest() {
+fn a_second_put_of_the_same_content_makes_the_artifact_the_newest() {
     let fixture = Fixture::new();
     let first = fixture.put(b"first");
     let second = fixture.put(b"second");
@@ -102,7 +102,7 @@ fn a_damaged_artifact_is_replaced_when_it_is_built_again() {
 }
 
 #[test]
-fn a_source_that_is_missing_empty_or_a_folder_is_refused_by_name() {
+fn put_rejects_a_missing_file_an_empty_file_and_a_folder() {
     let fixture = Fixture::new();
     let missing = fixture.store.put(&fixture.path("nowhere.so")).unwrap_err();
     assert!(matches!(missing, StoreError::Missing { .. }), "{missing:?}");
@@ -119,9 +119,9 @@ fn a_source_that_is_missing_empty_or_a_folder_is_refused_by_name() {
 
 #[test]
 fn a_file_shorter_than_its_reported_length_is_rejected_as_changing() {
-    // Files of /sys report one page and have less, like a file that shrinks while it is read.
+    // A file of /sys reports a size of one page and has fewer bytes, like a file that shrinks while it is read.
     let Ok(path) = Path::new("/sys/devices/system/cpu/online").canonicalize() else {
-        return eprintln!("no /sys here: not tested");
+        return eprintln!("skipped: this system has no /sys");
     };
     let fixture = Fixture::new();
     let error = fixture.store.put(&path).unwrap_err();
@@ -131,7 +131,7 @@ fn a_file_shorter_than_its_reported_length_is_rejected_as_changing() {
 }
 
 #[test]
-fn a_write_to_the_source_shows_even_when_its_length_stays() {
+fn a_write_that_keeps_the_length_of_a_file_changes_its_stamp() {
     let fixture = Fixture::new();
     let path = fixture.path("built.so");
     fs::write(&path, b"half").unwrap();
@@ -154,7 +154,7 @@ fn a_private_copy_is_the_artifact_on_an_inode_of_its_own() {
 }
 
 #[test]
-fn a_private_copy_never_overwrites() {
+fn a_private_copy_never_overwrites_a_file() {
     let fixture = Fixture::new();
     let artifact = fixture.put(b"abc");
     let to = fixture.path("g1.so");
@@ -165,7 +165,7 @@ fn a_private_copy_never_overwrites() {
 }
 
 #[test]
-fn an_artifact_that_was_replaced_or_truncated_on_disk_is_not_handed_out() {
+fn private_copy_rejects_a_replaced_or_truncated_artifact() {
     let fixture = Fixture::new();
     let artifact = fixture.put(b"abc");
     let to = fixture.path("g1.so");
@@ -185,7 +185,7 @@ fn an_artifact_that_was_replaced_or_truncated_on_disk_is_not_handed_out() {
 }
 
 #[test]
-fn pruning_removes_the_oldest_and_never_one_in_use() {
+fn prune_removes_the_oldest_artifacts_and_keeps_those_in_use() {
     let fixture = Fixture::new();
     let all: Vec<Artifact> = (0..5u8)
         .map(|i| {
@@ -202,7 +202,7 @@ fn pruning_removes_the_oldest_and_never_one_in_use() {
 }
 
 #[test]
-fn open_removes_partial_files_of_dead_processes_only() {
+fn open_removes_incomplete_files_only_of_dead_processes() {
     let fixture = Fixture::new();
     fs::write(fixture.store.dir().join(".incoming-dead"), b"hal").unwrap();
     fs::write(fixture.store.dir().join("notes.txt"), b"not ours").unwrap();
@@ -239,7 +239,7 @@ fn child_that_fills_a_disk() {
     assert_eq!(store.get(kept.digest).map(|it| it.bytes), Some(kept.bytes), "nothing is lost");
     assert_eq!(fs::read_dir(store.dir()).unwrap().count(), 1, "no litter");
 
-    // The same at the target of the copy.
+    // The target of a private copy can be full, too.
     let large = Artifact { path: dir.join("../large.so"), bytes: 1 << 20, ..kept.clone() };
     let error = store.private_copy(&large, &dir.join("g1.so")).unwrap_err();
     assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
@@ -249,13 +249,13 @@ fn child_that_fills_a_disk() {
 }
 
 #[test]
-fn a_full_disk_is_named_and_loses_nothing() {
+fn a_full_disk_is_reported_and_the_store_keeps_its_content() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("disk")).unwrap();
     fs::write(dir.path().join("small.so"), b"small").unwrap();
     fs::write(dir.path().join("large.so"), vec![1; 1 << 20]).unwrap();
-    // A mount namespace needs a user namespace, which some systems forbid. A limit on the file size takes the
-    // same path with another error number.
+    // A mount namespace needs a user namespace, which some systems forbid. There, a limit on the file size leads to the
+    // same error of the store by another error number.
     let mounted = "mount -t tmpfs -o size=64k none \"$1\" && ";
     let limited = "trap '' XFSZ; ulimit -f 64; ";
     let run = "exec \"$0\" --exact artifact::store::tests::child_that_fills_a_disk --nocapture";
@@ -285,7 +285,7 @@ fn a_full_disk_is_named_and_loses_nothing() {
         Ok((false, said)) => said,
         Err(error) => error.to_string(),
     };
-    eprintln!("no mount of our own here ({}): a limit on file sizes stands in for it", tried.trim());
+    eprintln!("cannot mount a file system ({}): using a limit on the file size instead", tried.trim());
     let (passed, said) = child(&mut Command::new("sh"), limited).unwrap();
     assert!(passed, "{said}");
 }

@@ -1,11 +1,11 @@
-//! Artifacts of several files: C libraries that are found by a run path.
+//! Tests of artifacts with several files: C libraries that the loader finds by a run path.
 
 use super::*;
 use crate::artifact::inspect::Lookup;
 use replug_model::copy::libraries_of_copy;
 
 impl Fixture {
-    /// Compiles C to `name`.
+    /// Compiles C source to the file `name`.
     fn cc(&self, name: &str, source: &str, args: &[&str]) -> PathBuf {
         let file = self.path(&format!("{name}.c"));
         fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -17,7 +17,7 @@ impl Fixture {
         self.path(name)
     }
 
-    /// A library of that name with a versioned symbol `answer()` that returns that number.
+    /// Compiles a library to `path`. It has a versioned symbol `answer()`, which returns `number`.
     fn helper(&self, path: &str, number: u32) -> PathBuf {
         fs::write(self.path("map"), "V1 { global: answer; local: *; };").unwrap();
         let source = format!("int answer(void) {{ return {number}; }}");
@@ -25,7 +25,7 @@ impl Fixture {
         self.cc(path, &source, &["-shared", "-fPIC", "-Wl,--version-script=map", &soname])
     }
 
-    /// A library that returns the result of its helper in the folder `libs` beside it, plus 100.
+    /// Compiles a library whose `ask()` calls `answer()` of `libs/libhelper.so` and adds 100.
     fn user(&self, args: &[&str]) -> PathBuf {
         let source = "int answer(void); int ask(void) { return 100 + answer(); }";
         let common = ["-shared", "-fPIC", "-Llibs", "-lhelper", "-Wl,-rpath,$ORIGIN/libs"];
@@ -38,7 +38,8 @@ impl Fixture {
         to
     }
 
-    /// The results of `ask()` of each of them in a process that opens them one after the other.
+    /// Runs a process that opens the copies one after the other, and returns the results of their `ask()`. The last
+    /// word is `shared` if the process has a library with the name `libhelper.so`, and `private` otherwise.
     fn asked(&self, copies: &[&Path]) -> String {
         let source = r#"
             #include <dlfcn.h>
@@ -58,7 +59,7 @@ impl Fixture {
 }
 
 #[test]
-fn an_artifact_with_another_library_is_another_and_both_load_side_by_side() {
+fn two_artifacts_that_differ_in_a_library_load_side_by_side() {
     let fixture = Fixture::new();
     fixture.helper("libs/libhelper.so", 1);
     let user = fixture.user(&[]);
@@ -79,7 +80,7 @@ fn an_artifact_with_another_library_is_another_and_both_load_side_by_side() {
 }
 
 #[test]
-fn libraries_that_libraries_bring_along_count_and_may_need_each_other() {
+fn an_artifact_includes_the_libraries_that_its_libraries_need() {
     let fixture = Fixture::new();
     // `libhelper` finds `libdeep` by the RPATH of the library that needs `libhelper`, and `libdeep` calls back into
     // `libhelper`.
@@ -125,7 +126,7 @@ fn a_system_library_is_not_a_companion_of_an_artifact() {
 }
 
 #[test]
-fn a_damaged_or_removed_library_of_an_artifact_is_named_and_put_again() {
+fn a_damaged_or_removed_library_is_reported_and_restored_by_put() {
     let fixture = Fixture::new();
     fixture.helper("libs/libhelper.so", 1);
     let user = fixture.user(&[]);
@@ -175,7 +176,7 @@ fn the_store_keeps_the_shared_libstd_after_the_toolchain_is_removed() {
     };
     let (one, two) = (plugin("one"), plugin("two"));
     let [first, second] = [&one, &two].map(|plugin| fixture.store.put(plugin).unwrap());
-    assert_eq!(first.digest, first.companions.file, "the toolchain is no part of an artifact");
+    assert_eq!(first.digest, first.companions.file, "the artifact does not include the libstd");
     let std = first.inspect().unwrap().std_path.unwrap();
     assert!(std.starts_with(fixture.store.dir()), "{}", std.display());
     assert_eq!(second.inspect().unwrap().std_path.as_ref(), Some(&std));
