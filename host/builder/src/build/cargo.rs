@@ -23,7 +23,7 @@ use std::{
     process::Command,
 };
 
-/// The variable with which cargo gets the debug information of the profile `dev`.
+/// The environment variable that sets the debug information of the profile `dev` in cargo.
 const DEV_DEBUG: &str = "CARGO_PROFILE_DEV_DEBUG";
 
 /// The result of a successful build.
@@ -35,8 +35,8 @@ pub(super) struct Output {
 
 /// Builds the plugin's package.
 ///
-/// The second value of the result is the template with which the next edit can be built without cargo. `None` if cargo
-/// has to build the next edit.
+/// The second value of the result is the template with which the next edit can be built without cargo. It is `None` if
+/// cargo has to build the next edit, too.
 pub(super) async fn build(
     manifest: &Manifest,
     facts: &Facts,
@@ -57,7 +57,7 @@ pub(super) async fn build(
             {
                 artifact = it.filenames.into_iter().find(|file| file.extension() == Some("so"));
             }
-            // A build script in one of our packages may read more than it declares.
+            // The build script of a path dependency may read files that it does not declare.
             Message::BuildScriptExecuted(it) => {
                 scripted |= it.package_id.repr.starts_with("path+");
                 running.note(&it);
@@ -90,13 +90,13 @@ fn command(manifest: &Manifest, facts: &Facts, std: StdLink) -> Command {
     command.args(["rustc", "--quiet", "--lib", "--message-format=json-diagnostic-rendered-ansi"]);
     command.arg("--manifest-path").arg(&facts.file);
     command.arg("--target-dir").arg(&facts.target_dir);
-    // Without this variable, cargo's intermediate files could be in the folder where the author's own cargo builds.
-    // Then this cargo would wait for the author's.
+    // Without this variable, cargo's intermediate files could be in the folder where the author's own cargo builds. The
+    // two cargo processes would then wait for each other's lock.
     command.env("CARGO_BUILD_BUILD_DIR", &facts.target_dir);
     command.args(["--profile", &spec.profile]);
     progress::ask(&mut command);
-    // Dependencies are built once, but linked at every edit. Smaller dependencies take a third off the time from an
-    // edit to the new code. A profile that the author configures is not changed.
+    // Dependencies are built once, but linked at every edit, and linking is faster if they are smaller. A profile that
+    // the author configures is not changed.
     if spec.profile == "dev" && !facts.sets_profile("dev") && env::var_os(DEV_DEBUG).is_none() {
         command.env(DEV_DEBUG, "line-tables-only");
         command.args(["--config", r#"profile.dev.package."*".debug=false"#]);
@@ -105,14 +105,14 @@ fn command(manifest: &Manifest, facts: &Facts, std: StdLink) -> Command {
     if !spec.features.is_empty() {
         command.args(["--features", &spec.features.join(",")]);
     }
-    // Only the last crate selects the libstd to link. The crates below it are rlibs, which work with the shared libstd
-    // and with a copy of std.
+    // Only the plugin's own crate selects how std is linked. Its dependencies are rlibs, which work with the shared
+    // libstd and with a copy of std.
     if std == StdLink::Shared {
         let mut runpath = OsString::from("-Clink-arg=-Wl,-rpath,");
         runpath.push(&facts.toolchain.libdir);
         command.args(["--", "-Cprefer-dynamic"]).arg(runpath);
     }
-    // LTO over several crates excludes the shared libstd.
+    // rustc cannot link the shared libstd with LTO over several crates.
     if facts.has_profile(&spec.profile) {
         let profile = spec.profile.to_uppercase().replace('-', "_");
         command.env(format!("CARGO_PROFILE_{profile}_LTO"), "false");
@@ -149,7 +149,7 @@ pub(super) fn failure(
     BuildError::Compile { summary: format!("{place}{}{more}", first.message), diagnostics }
 }
 
-/// A message of rustc, unless it only summarizes others.
+/// Converts a message of rustc. Returns `None` for a message that only summarizes other messages.
 pub(super) fn diagnostic(message: RustcDiagnostic, workspace_root: &Path) -> Option<Diagnostic> {
     let sums_up = message.message.starts_with("aborting due to")
         || message.message.ends_with("warning emitted")
@@ -174,7 +174,7 @@ pub(super) fn diagnostic(message: RustcDiagnostic, workspace_root: &Path) -> Opt
     })
 }
 
-/// The sources in a dep-info file: the list behind the colon, separated by spaces that are not escaped.
+/// The sources in a dep-info file: the list after the colon, separated by unescaped spaces.
 pub(super) fn dep_info_sources(text: &str) -> Vec<PathBuf> {
     let mut sources = Vec::new();
     for line in text.lines() {
@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dep_info_file_gives_its_sources_with_spaces_unescaped() {
+    fn the_sources_of_a_dep_info_file_have_their_spaces_unescaped() {
         let text = "/t/lib\\ x.so: /p/a\\ b.txt /p/src/lib.rs\n\n# comment\n";
         assert_eq!(dep_info_sources(text), [PathBuf::from("/p/a b.txt"), "/p/src/lib.rs".into()]);
     }

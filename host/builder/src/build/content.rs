@@ -10,9 +10,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// The metadata that shows whether a file was touched: its times, its length, its device and its inode number. A
-/// program that copies, moves or restores a file can set any time of modification, but not the time of the last change
-/// of the inode.
+/// The metadata that shows whether a file was written or replaced: mtime, ctime, length, device and inode number. A
+/// program that copies, moves or restores a file can set any mtime, but not the ctime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stamp {
     modified: (i64, i64),
@@ -21,7 +20,7 @@ pub(super) struct Stamp {
     file: (u64, u64),
 }
 
-/// The stamp of a file; none if it does not exist.
+/// The stamp of a file, or `None` if the file does not exist.
 pub(super) fn stamp(path: &Path) -> Option<Stamp> {
     let metadata = fs::metadata(path).ok()?;
     Some(Stamp {
@@ -32,11 +31,11 @@ pub(super) fn stamp(path: &Path) -> Option<Stamp> {
     })
 }
 
-/// How far the times of files may lag behind the clock: the kernel uses the time of its last tick.
+/// The maximum by which file times lag behind the clock: the kernel uses the time of its last tick.
 const TICK: Duration = Duration::from_millis(20);
 
 impl Stamp {
-    /// Whether the file was certainly last touched before that time.
+    /// Whether the file was last written or replaced before `time`. Returns `false` in case of doubt.
     pub(super) fn is_before(&self, time: SystemTime) -> bool {
         let since_epoch =
             time.checked_sub(TICK).and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
@@ -47,7 +46,7 @@ impl Stamp {
     }
 }
 
-/// The content of a path at some time.
+/// The content of a path at the time when it was read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Content {
     stamp: Option<Stamp>,
@@ -57,7 +56,7 @@ pub(super) struct Content {
 }
 
 impl Content {
-    /// The present content of `path`; `known` is its previous content.
+    /// The current content of `path`. The file is read only if it may differ from `known`, its previous content.
     pub(super) fn of(path: &Path, known: Option<&Self>) -> Self {
         let (stamp, read_at) = (stamp(path), SystemTime::now());
         if let Some(known) = known
@@ -69,7 +68,7 @@ impl Content {
         Self { stamp, hash: stamp.and_then(|_| hash(path)), read_at }
     }
 
-    /// Whether both have the same bytes, or no file.
+    /// Whether both contents have the same bytes, or both mean a missing file.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.hash == other.hash
     }
@@ -126,7 +125,7 @@ mod tests {
         let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
         fs::File::options().append(true).open(&path).unwrap().set_modified(old).unwrap();
         let content = Content::of(&path, None);
-        assert!(!content.is_older_than(SystemTime::now()), "only its time of modification is old");
+        assert!(!content.is_older_than(SystemTime::now()), "only its mtime is old");
         assert!(content.is_older_than(SystemTime::now() + Duration::from_secs(1)));
     }
 }

@@ -1,4 +1,4 @@
-//! Why there is no artifact, and what to do about it.
+//! The errors of builds. Each states why there is no artifact and what to do.
 
 use replug_model::event::Diagnostic;
 use std::{io, path::PathBuf, time::Duration};
@@ -17,19 +17,19 @@ pub enum BuildError {
     /// The Rust toolchain is not installed.
     #[error("cannot run `{program}`: {source}; {}", remedy(program, source))]
     NoToolchain { program: String, source: io::Error },
-    /// The package makes no C dynamic library.
+    /// The package does not build a C dynamic library.
     #[error(
         "{}: the package `{package}` is not a cdylib; add `crate-type = [\"cdylib\"]` under `[lib]` in its Cargo.toml{hint}",
         file.display()
     )]
     NotACdylib { file: PathBuf, package: String, hint: String },
-    /// The workspace has no package that makes a C dynamic library.
+    /// No package of the workspace builds a C dynamic library.
     #[error(
         "{}: no package of this workspace is a cdylib; add `crate-type = [\"cdylib\"]` under `[lib]` in the plugin's Cargo.toml",
         file.display()
     )]
     NoCdylib { file: PathBuf },
-    /// Several packages make one, and the manifest does not name the plugin.
+    /// Several packages build C dynamic libraries, and the manifest does not name the plugin's package.
     #[error(
         "{}: {} packages are cdylibs: {}; name the plugin with `package` under `[build]` in the manifest",
         file.display(), packages.len(), packages.join(", ")
@@ -41,7 +41,7 @@ pub enum BuildError {
     /// The source does not compile.
     #[error("{summary}")]
     Compile { summary: String, diagnostics: Vec<Diagnostic> },
-    /// The profile makes panics end the process.
+    /// In this profile, a panic aborts the process.
     #[error(
         "{}: the profile `{profile}` has `panic = \"abort\"`, so that a panic in the plugin would end the host; remove that line from the profile",
         file.display()
@@ -74,7 +74,7 @@ pub enum BuildError {
     /// The build's processes wrote nothing for too long and were killed.
     #[error("{}: build timed out after {} without output (`build.timeout`); find out what it waits for or raise the timeout, then run `replug reload`", root.display(), humantime::format_duration(*after))]
     TimedOut { root: PathBuf, after: Duration },
-    /// A file or a process is not available.
+    /// A file or folder cannot be used.
     #[error("{}: {source}; {remedy}", path.display())]
     Io { path: PathBuf, source: io::Error, remedy: &'static str },
 }
@@ -96,7 +96,7 @@ fn remedy(program: &str, source: &io::Error) -> String {
     match source.raw_os_error() {
         // The program has run, but its exit status is unknown.
         Some(libc::ECHILD) => {
-            "it has ended, but its exit status is lost because this process began to ignore SIGCHLD during the build; build again".into()
+            "it has exited, but its exit status is lost because this process began to ignore SIGCHLD during the build; build again".into()
         }
         _ => format!("install Rust (https://rustup.rs) and check that `{program}` is in PATH"),
     }

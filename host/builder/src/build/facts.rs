@@ -1,5 +1,5 @@
-//! Facts about a cargo package. They are found once and kept as long as they are valid, because a call of cargo at
-//! every edit would take longer than the rest of the build stage.
+//! Facts about a cargo package. They are cached as long as they are valid, because calling cargo at every edit would
+//! take longer than the rest of the build stage.
 
 use super::{
     BuildError,
@@ -35,7 +35,7 @@ pub(super) struct Facts {
     pub(super) target_dir: PathBuf,
     /// The inputs of the package, as far as they are known without a build.
     pub(super) inputs: Inputs,
-    /// The folders of its path dependencies, as far as they are known without a build.
+    /// The folders of the package and of its path dependencies, as far as they are known without a build.
     pub(super) package_folders: BTreeSet<PathBuf>,
     /// The profiles that the workspace or the settings define or change.
     profiles: BTreeSet<String>,
@@ -70,8 +70,8 @@ impl Facts {
         let lock_file = workspace_root.join("Cargo.lock");
         if !lock_file.exists() {
             let _turn = turns.to_lock(&workspace_root).await;
-            // If cargo wrote Cargo.lock during the build, the new file would look like an edit. An error is ignored
-            // here, because the build fails with a better message.
+            // If cargo wrote Cargo.lock during the build, the new file would count as an edit. An error is ignored
+            // here, because the build will fail with a better message.
             let mut command = toolchain.cargo(&manifest.root);
             command.args(["generate-lockfile", "--quiet"]);
             if !lock_file.exists() {
@@ -110,7 +110,7 @@ impl Facts {
         })
     }
 
-    /// Whether cargo knows this profile. Setting a value in an unknown profile would make cargo's error misleading.
+    /// Whether this profile exists. If a build set a value in an undefined profile, cargo's error would be misleading.
     pub(super) fn has_profile(&self, name: &str) -> bool {
         matches!(name, "dev" | "release") || self.sets_profile(name)
     }
@@ -120,7 +120,7 @@ impl Facts {
         self.profiles.contains(name)
     }
 
-    /// The names of all crates that cargo has downloaded and that nothing else can replace.
+    /// The names of the crates in Cargo.lock that cargo downloads and that no local crate replaces.
     pub(super) fn downloaded(&self) -> BTreeSet<String> {
         let lock = table(&self.workspace_root.join("Cargo.lock"));
         let packages = lock.get("package").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
@@ -133,18 +133,18 @@ impl Facts {
         &with - &without
     }
 
-    /// Whether nothing has changed since the facts were found.
+    /// Whether the facts are still valid: none of the files from which they were found has changed.
     pub(super) fn hold(&self) -> bool {
         self.stamps.iter().all(|(path, found)| stamp(path) == *found)
     }
 }
 
-/// The stamp of a file that has not changed since that time; none if it may have changed.
+/// The stamp of a file that has not changed since `time`, or `None` if it may have changed.
 pub(super) fn stamp_before(path: &Path, time: SystemTime) -> Option<Stamp> {
     stamp(path).filter(|stamp| stamp.is_before(time))
 }
 
-/// The content of a TOML file; nothing if it cannot be read.
+/// The content of a TOML file. Empty if the file cannot be read or parsed.
 fn table(file: &Path) -> Table {
     fs::read_to_string(file).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
@@ -240,7 +240,7 @@ fn inputs(package: &Package, metadata: &Metadata) -> Inputs {
         }
         let needed = package.dependencies.iter().filter(|it| it.kind != DependencyKind::Development);
         for path in needed.filter_map(|it| it.path.as_ref()).map(|path| path.as_std_path()) {
-            // If the target of one of these links changes, the dependency is another package.
+            // If one of these links later leads elsewhere, the dependency is another package.
             inputs.files.extend(watch::links_on(path));
             open.push(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()));
         }

@@ -51,19 +51,19 @@ impl Fingerprint {
         self.package == unit.package && self.kind == unit.kind
     }
 
-    /// Whether this fingerprint must be deleted when cargo has to build `unit` again. Cargo itself builds the units
-    /// again that depend on a crate. It does not build the units again that depend on a script without declared inputs,
-    /// not even the script's own crate.
+    /// Whether this fingerprint must be deleted when cargo has to rebuild `unit`. When cargo rebuilds a crate, it also
+    /// rebuilds the units that depend on the crate. When it rebuilds a script without declared inputs, it does not
+    /// rebuild the units that depend on the script, not even the script's own crate.
     pub(super) fn goes_with(&self, unit: &Unit) -> bool {
         let of_script = unit.kind == Kind::ScriptRun && self.kind == Kind::Crate;
         self.is_of(unit) || of_script && self.package == unit.package
     }
 
-    /// Makes cargo build the unit again, and everything that depends on it.
+    /// Makes cargo rebuild the unit and the units that depend on it.
     pub(super) fn remove(&self) -> io::Result<()> {
         let profile = self.dir.ancestors().nth(2).zip(self.dir.file_name());
         if let Some((profile, name)) = profile.filter(|_| self.kind == Kind::ScriptRun) {
-            // If the output of the run is missing, cargo also builds everything that depends on the run again.
+            // If the output of the run is missing, cargo also rebuilds the units that depend on the run.
             is_gone(fs::remove_file(profile.join("build").join(name).join("output")))?;
         }
         is_gone(fs::remove_dir_all(&self.dir))

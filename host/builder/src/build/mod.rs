@@ -1,7 +1,7 @@
 //! Building the artifact: with cargo, with the author's script, or by using a prebuilt file.
 //!
-//! **Never allowed:** a process that remains after its build was abandoned; a build in the
-//! target folder of the author's own cargo, where the two would wait for each other.
+//! **Never allowed:** a process that remains after its build was cancelled; a build in the target folder of the
+//! author's own cargo, because the two cargo processes would wait for each other's lock.
 
 mod cargo;
 mod content;
@@ -48,7 +48,7 @@ use turns::Turns;
 pub struct Builder {
     dir: BuildDir,
     facts: Mutex<HashMap<FactsKey, Arc<Facts>>>,
-    /// How to repeat, without cargo, the build of the plugin's own crate, which is built last.
+    /// For each plugin, the recorded call of rustc that builds the plugin's own crate without cargo.
     templates: Mutex<HashMap<FactsKey, Arc<Template>>>,
     /// For each plugin, the input files of its last successful build, and the files that messages of later failed
     /// builds have named.
@@ -57,8 +57,8 @@ pub struct Builder {
     scripts: ScriptRuns,
 }
 
-/// A build that waits no longer than this does not report that it waits.
-const MOMENT: Duration = Duration::from_millis(200);
+/// The waiting time after which a build reports that it waits for another build.
+const REPORTED_WAIT: Duration = Duration::from_millis(200);
 
 /// A plugin's folder, and the package that its manifest names.
 type FactsKey = (PathBuf, Option<String>);
@@ -76,8 +76,8 @@ pub struct Built {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// How the artifact of a plugin is made.
-enum Way<'m> {
+/// The method by which a plugin is built.
+enum Method<'m> {
     Cargo,
     Script(&'m Path),
     ReadyMade(&'m Path),
@@ -104,14 +104,14 @@ impl Builder {
     /// The inputs of the plugin, as far as they are known without a build. The caller must begin to watch them before
     /// the first build, so that no edit is missed.
     ///
-    /// Files that only a compiler finds (`include!`) are inputs once a build has read them, and stay inputs while later
-    /// builds fail. Files that messages of failed builds name are inputs until a build succeeds, whether they exist or
-    /// not. If cargo cannot describe the package, the whole folder is the input.
+    /// A file that only the compiler finds, such as the argument of `include!`, is an input once a build has read it,
+    /// and stays an input while later builds fail. A file that the messages of a failed build name is an input until a
+    /// build succeeds, whether it exists or not. If cargo cannot describe the package, the whole folder is the input.
     pub async fn inputs(&self, manifest: &Manifest) -> Inputs {
-        let mut inputs = match way(manifest) {
-            Ok(Way::Script(script)) => script::inputs(manifest, script),
-            Ok(Way::ReadyMade(binary)) => ready_made_inputs(manifest, binary),
-            Ok(Way::Cargo) => {
+        let mut inputs = match method(manifest) {
+            Ok(Method::Script(script)) => script::inputs(manifest, script),
+            Ok(Method::ReadyMade(binary)) => ready_made_inputs(manifest, binary),
+            Ok(Method::Cargo) => {
                 let facts = silence::bounded(manifest.build.timeout, self.facts(manifest)).await;
                 match facts {
                     Ok(Ok(facts)) => {
@@ -133,9 +133,9 @@ impl Builder {
         inputs
     }
 
-    /// Whether a build runs processes. It runs none if the manifest names a prebuilt library.
+    /// Whether a build of the plugin runs processes. It does not if the manifest names a prebuilt library.
     pub fn takes_time(&self, manifest: &Manifest) -> bool {
-        !matches!(way(manifest), Ok(Way::ReadyMade(_)))
+        !matches!(method(manifest), Ok(Method::ReadyMade(_)))
     }
 
     /// Builds the plugin, or finds its prebuilt library.
@@ -145,23 +145,24 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// * [`BuildError::Compile`], [`BuildError::PanicAborts`]: the source was rejected; with the compiler's messages.
+    /// * [`BuildError::Compile`], [`BuildError::PanicAborts`]: the compiler rejected the source. The error has its
+    ///   messages.
     /// * [`BuildError::NoSource`], [`BuildError::NotACdylib`], [`BuildError::NoCdylib`],
     ///   [`BuildError::SeveralCdylibs`], [`BuildError::NoSuchPackage`]: there is not exactly one library to build.
     /// * [`BuildError::Cargo`], [`BuildError::NoArtifact`], [`BuildError::NoToolchain`]: cargo itself failed.
     /// * [`BuildError::Script`], [`BuildError::ScriptNotStarted`], [`BuildError::NoBinaryKey`],
     ///   [`BuildError::NoBinary`], [`BuildError::Outside`]: the script failed, or there is no library in the plugin's
     ///   folder.
-    /// * [`BuildError::TimedOut`]: its processes wrote nothing for longer than the manifest allows.
+    /// * [`BuildError::TimedOut`]: the build's processes wrote nothing for longer than `build.timeout` in the manifest.
     pub async fn build(&self, manifest: &Manifest) -> Result<Built, BuildError> {
         self.build_reporting(manifest, |_| ()).await
     }
 
-    /// Like [`Builder::build`], and reports the progress of the build when it changes, at most once a second.
+    /// Like [`Builder::build`], but also calls `report` when the progress of the build changes, at most once a second.
     ///
     /// # Errors
     ///
-    /// As for [`Builder::build`].
+    /// The same as for [`Builder::build`].
     pub async fn build_reporting(
         &self,
         manifest: &Manifest,
@@ -177,16 +178,16 @@ impl Builder {
             .await
             .map_err(|silence::TooSilent| BuildError::TimedOut { root: manifest.root.clone(), after })??;
         inputs.files.insert(manifest.file.clone());
-        // Without `as_of`, files that a script has written beside its sources since the build began do not count as
-        // changed, and do not trigger the next build.
-        let scripted = matches!(way(manifest), Ok(Way::Script(_)));
+        // With `as_of`, the watcher would report every file that changed since the build began. A build script of the
+        // author may write files beside its sources, and each build would trigger the next one.
+        let scripted = matches!(method(manifest), Ok(Method::Script(_)));
         inputs.as_of = Some(as_of).filter(|_| !scripted);
         Ok(Built { artifact, inputs, took: began.elapsed(), warnings })
     }
 
     async fn make(&self, manifest: &Manifest) -> Result<(PathBuf, Inputs, Vec<Diagnostic>), BuildError> {
-        match way(manifest)? {
-            Way::Cargo => {
+        match method(manifest)? {
+            Method::Cargo => {
                 let failed = |bases: &[&Path], error| {
                     self.remember_failure(manifest, bases, &error);
                     error
@@ -197,14 +198,14 @@ impl Builder {
                 self.read.lock().insert(key(manifest), output.inputs.files.clone());
                 Ok((output.artifact, output.inputs, output.warnings))
             }
-            Way::Script(script) => {
+            Method::Script(script) => {
                 let target_dir = self.dir.rest().join("scripts").join(manifest.id.as_str());
                 let built = script::build(manifest, script, &target_dir).await;
                 let artifact = built.inspect_err(|error| self.remember_failure(manifest, &[], error))?;
                 self.read.lock().remove(&key(manifest));
                 Ok((artifact, script::inputs(manifest, script), Vec::new()))
             }
-            Way::ReadyMade(binary) => {
+            Method::ReadyMade(binary) => {
                 let remedy = "put the library there, or remove `binary` from the manifest to build it";
                 let artifact = script::ready_made(manifest, binary, remedy)?;
                 Ok((artifact, ready_made_inputs(manifest, binary), Vec::new()))
@@ -212,8 +213,8 @@ impl Builder {
         }
     }
 
-    /// Notes the files that the messages of a failed build name: an edit of such a file may fix the build. A relative
-    /// path in a message is relative to one of `bases` or to the plugin's folder.
+    /// Makes the files that the messages of a failed build name inputs of the plugin, because an edit of such a file
+    /// may fix the build. Relative paths in the messages are resolved against each of `bases` and the plugin's folder.
     fn remember_failure(&self, manifest: &Manifest, bases: &[&Path], error: &BuildError) {
         let bases: Vec<_> = bases.iter().copied().chain([&*manifest.root]).collect();
         let named = named::files(error, &bases, self.dir.rest());
@@ -223,11 +224,11 @@ impl Builder {
         self.read.lock().entry(key(manifest)).or_default().extend(named.into_iter().chain(of_diagnostics));
     }
 
-    /// Whether the present or last build of the plugin may itself have written the file at `path`.
+    /// Whether the current or last build of the plugin may itself have written the file at `path`.
     pub fn own_writes(&self, manifest: &Manifest, (moment, path): (Moment, &Path)) -> OwnWrites {
-        match way(manifest) {
-            Ok(Way::Script(script)) if *path != manifest.root.join(script) => OwnWrites::Unordered,
-            Ok(Way::Cargo) => {
+        match method(manifest) {
+            Ok(Method::Script(script)) if *path != manifest.root.join(script) => OwnWrites::Unordered,
+            Ok(Method::Cargo) => {
                 let facts = self.facts.lock().get(&key(manifest)).cloned();
                 let packages = facts.map(|facts| facts.package_folders.clone()).unwrap_or_default();
                 self.scripts.of((&key(manifest), moment), &packages, path)
@@ -237,8 +238,8 @@ impl Builder {
     }
 
     /// Builds with the shared standard library or with a copy of it. If the first choice does not fit the plugin,
-    /// builds a second time with the other one. The choice depends on the plugin's allocator, which only the built
-    /// library shows, and on the author's rustflags: with LTO, rustc rejects the shared library.
+    /// builds a second time with the other choice. Two facts decide the choice: the plugin's allocator, which only the
+    /// built library shows, and the author's rustflags, because rustc rejects the shared library with LTO.
     async fn compile(&self, manifest: &Manifest, facts: &Facts) -> Result<cargo::Output, BuildError> {
         let std = StdLink::of(facts);
         let output = match self.compile_with(std, manifest, facts).await {
@@ -252,19 +253,19 @@ impl Builder {
         let Some(other) = std.other_for(&output.artifact) else { return Ok(output) };
         if let Err(error) = other.note(facts) {
             tracing::warn!(
-                "{}: the choice of its standard library cannot be saved, so the next host has to build it twice again: {error}",
+                "{}: cannot save the choice of its standard library, so the next host has to build the plugin twice again: {error}",
                 manifest.id
             );
         }
-        // The template would repeat the call with the standard library that does not fit.
+        // The template repeats a call with the standard library that does not fit.
         self.templates.lock().remove(&key(manifest));
         let mut output = self.compile_with(other, manifest, facts).await?;
         output.warnings.extend(other.explained());
         Ok(output)
     }
 
-    /// Repeats the recorded call of rustc if its template still [holds](Template::holds), so that the result is the same as
-    /// cargo's. Otherwise, or if the repeated call shows that cargo has to build, builds with cargo.
+    /// Repeats the recorded call of rustc if its template still [holds](Template::holds), so that the result is the
+    /// same as cargo's. Otherwise, or if the repeated call shows that cargo has to build, builds with cargo.
     async fn compile_with(
         &self,
         std: StdLink,
@@ -281,7 +282,7 @@ impl Builder {
         self.templates.lock().remove(&key);
         let turn = self.turns.to_build(&facts.workspace_root);
         tokio::pin!(turn);
-        let _turn = match tokio::time::timeout(MOMENT, &mut turn).await {
+        let _turn = match tokio::time::timeout(REPORTED_WAIT, &mut turn).await {
             Ok(turn) => turn,
             Err(_) => {
                 progress::note("waiting for another build of this workspace");
@@ -313,15 +314,15 @@ fn key(manifest: &Manifest) -> FactsKey {
     (manifest.root.clone(), manifest.build.package.clone())
 }
 
-fn way(manifest: &Manifest) -> Result<Way<'_>, BuildError> {
+fn method(manifest: &Manifest) -> Result<Method<'_>, BuildError> {
     let has = |name: &str| manifest.root.join(name).is_file();
     match (&manifest.build.script, &manifest.binary) {
-        (Some(script), _) => Ok(Way::Script(script)),
+        (Some(script), _) => Ok(Method::Script(script)),
         (None, _) if has(script::CONVENTIONAL) && !has("Cargo.toml") => {
-            Ok(Way::Script(Path::new(script::CONVENTIONAL)))
+            Ok(Method::Script(Path::new(script::CONVENTIONAL)))
         }
-        (None, Some(binary)) => Ok(Way::ReadyMade(binary)),
-        (None, None) if has("Cargo.toml") => Ok(Way::Cargo),
+        (None, Some(binary)) => Ok(Method::ReadyMade(binary)),
+        (None, None) if has("Cargo.toml") => Ok(Method::Cargo),
         (None, None) => Err(BuildError::NoSource { root: manifest.root.clone() }),
     }
 }

@@ -1,5 +1,5 @@
-//! The paths that the messages of a failed build name: the cause is often in a file that no build has read yet, or that
-//! does not exist.
+//! Finds the paths that the messages of a failed build name. The cause of a failure is often a file that no build has
+//! read yet, or that does not exist.
 
 use super::BuildError;
 use std::{
@@ -7,17 +7,17 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// The maximum number of files. The messages of a linker may name thousands.
+/// The maximum number of files. The messages of a linker may name thousands of files.
 const MOST: usize = 100;
 
-/// Parts of the paths of installed files, which nobody edits.
+/// Parts of the paths of installed files, which authors do not edit.
 const INSTALLED: [&str; 5] = ["/rustc/", "/lib/rustlib/", "/registry/src/", "/git/checkouts/", "/usr/"];
 
-/// Parts of the paths of files that builds make.
+/// Parts of the paths of files that builds write.
 const MADE: [&str; 2] = ["/target/", "/.replug/"];
 
-/// The files that the error names, whether they exist or not. Relative paths are resolved below each of `bases`. Files
-/// below `made` are made by builds.
+/// The files that the error names, whether they exist or not. Relative paths are resolved against each of `bases`.
+/// Files below `made`, the folder that builds write to, are left out.
 pub(super) fn files(error: &BuildError, bases: &[&Path], made: &Path) -> BTreeSet<PathBuf> {
     let mut text = plain(&error.to_string());
     for diagnostic in error.diagnostics() {
@@ -56,7 +56,7 @@ fn plain(text: &str) -> String {
     plain
 }
 
-/// Possible paths: the text between quotes of some kind, or between spaces.
+/// The parts of the text that may be paths: the text between quotation marks, and the words.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.lines().flat_map(|line| {
         let quoted = ['`', '"', '\''].into_iter().flat_map(|quote| line.split(quote).skip(1).step_by(2));
@@ -86,7 +86,8 @@ fn without_position(word: &str) -> &str {
     word
 }
 
-/// The path without `.` and `..`, to determine which folders it needs.
+/// The path without `.` and `..`. A `..` after a symbolic link stays, because it leads to the parent of the link's
+/// target.
 fn cleaned(path: &Path) -> PathBuf {
     let mut cleaned = PathBuf::new();
     for part in path.components() {
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_dependency_is_named_by_its_manifest() {
+    fn the_manifest_of_a_missing_dependency_is_an_input() {
         let files = named(
             "error: failed to get `dep` as a dependency of package `plugin v0.1.0 (/w/plugin)`\n\nCaused by:\n  \
              failed to load source for dependency `dep`\n\nCaused by:\n  unable to update /w/vendor/dep\n\nCaused by:\n  \
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_manifest_of_another_package_is_named_with_or_without_its_line() {
+    fn an_invalid_manifest_of_another_package_is_an_input() {
         let files = named("error: expected `=`\n --> ../sibling/Cargo.toml:3:7\n  |\n3 | name \"x\"\n");
         assert_eq!(files, ["/sibling/Cargo.toml", "/w/sibling/Cargo.toml"]);
         let files = named("error: failed to load manifest for workspace member `/w/my sibling`\n");
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_the_compiler_cannot_read_is_named_below_the_workspace() {
+    fn a_file_that_the_compiler_cannot_read_is_an_input() {
         let diagnostic = Diagnostic {
             level: "error".into(),
             message: "couldn't read `plugin/src/../data.txt`: No such file or directory (os error 2)".into(),
@@ -140,13 +141,13 @@ mod tests {
             rendered: "\x1b[1m\x1b[91merror\x1b[0m: couldn't read `plugin/src/../data.txt`: No such file\n"
                 .into(),
         };
-        let error = BuildError::Compile { summary: "it failed".into(), diagnostics: vec![diagnostic] };
+        let error = BuildError::Compile { summary: "the build failed".into(), diagnostics: vec![diagnostic] };
         let files = files(&error, &[Path::new("/w")], Path::new("/w/made"));
         assert!(files.contains(Path::new("/w/plugin/data.txt")), "{files:?}");
     }
 
     #[test]
-    fn what_builds_make_and_tools_bring_is_not_named() {
+    fn build_outputs_and_installed_files_are_no_inputs() {
         let text = "see https://doc.rust-lang.org/x /usr/bin/ld: /w/made/debug/deps/x.o /home/me/.cargo/registry/src/a/b.rs - / ..";
         assert_eq!(named(text), [""; 0]);
     }

@@ -1,4 +1,4 @@
-//! Finds out whether a build itself may have written an input, and when.
+//! Determines whether a build itself may have written one of its inputs, and when.
 
 use super::FactsKey;
 use crate::watch::changed_at;
@@ -16,10 +16,10 @@ use std::{
 pub enum OwnWrites {
     /// No step of the build writes the file.
     None,
-    /// The build script of the file's package ended at this time. The compiler reads the file after the script has
-    /// ended.
+    /// The build script of the file's package exited at this time. The compiler reads the file after the script has
+    /// exited.
     Until(SystemTime),
-    /// The build script of the file's package may be running. The compiler reads the file after the script has ended.
+    /// The build script of the file's package may be running. The compiler reads the file after the script has exited.
     Possible,
     /// One step of the build may write the file while another step reads it.
     Unordered,
@@ -28,22 +28,22 @@ pub enum OwnWrites {
 /// Whether a build is running when [`OwnWrites`] is determined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// A build is running. Its predecessor, which was cancelled, may have written the file a moment ago.
+    /// A build is running. The file may also have been written by the previous build, which this build cancelled.
     During,
     /// No build is running.
     After,
 }
 
-/// The build scripts of path dependencies, each by its package's folder.
+/// The build scripts of path dependencies, by the folder of their package.
 #[derive(Debug, Default)]
 pub(super) struct ScriptRuns {
-    /// When each script last ended.
+    /// When each script last exited.
     ended: Mutex<BTreeMap<PathBuf, SystemTime>>,
     /// For each running build, the scripts that it has not reported yet.
     awaited: Mutex<BTreeMap<FactsKey, BTreeSet<PathBuf>>>,
 }
 
-/// A running build. When it is dropped, the build has ended or was abandoned.
+/// A running build. Drop this value when the build has finished or was cancelled.
 pub(super) struct Running<'r> {
     runs: &'r ScriptRuns,
     build: FactsKey,
@@ -56,12 +56,11 @@ impl Drop for Running<'_> {
 }
 
 impl Running<'_> {
-    /// Notes that a build script has run, or that cargo did not need to run it.
+    /// Records that a build script has run, or that cargo did not need to run it.
     pub(super) fn note(&self, script: &BuildScript) {
         let Some(folder) = folder_of(&script.package_id.repr) else { return };
-        // Cargo writes the script's output when the script has ended, and then starts the compiler. Cargo sets the
-        // output file's time to the start of the script, so only the time of the last inode change shows when the
-        // script ended.
+        // Cargo writes the script's output when the script has exited, and then starts the compiler. Cargo sets the
+        // mtime of the output file to the start of the script, so only its ctime shows when the script exited.
         let output = script.out_dir.as_std_path().parent().map(|it| it.join("output"));
         let ended = output.filter(|path| path.exists()).and_then(|path| changed_at(&path));
         self.runs.ended.lock().insert(folder.clone(), ended.unwrap_or_else(SystemTime::now));
@@ -72,7 +71,7 @@ impl Running<'_> {
 }
 
 impl ScriptRuns {
-    /// Notes that a build of the packages in these folders begins.
+    /// Records that a build of the packages in these folders begins.
     pub(super) fn begin(&self, build: FactsKey, packages: &BTreeSet<PathBuf>) -> Running<'_> {
         let scripted = packages.iter().filter(|folder| has_script(folder)).cloned().collect();
         self.awaited.lock().insert(build.clone(), scripted);
@@ -123,8 +122,8 @@ fn has_script(folder: &Path) -> bool {
     folder.join("build.rs").is_file() || fs::read_to_string(folder.join("Cargo.toml")).is_ok_and(names_one)
 }
 
-/// The folder of a path dependency: cargo names it `path+file:///folder#name@version`, and before 1.77
-/// `name version (path+file:///folder)`.
+/// The folder of a path dependency. Its package id is `path+file:///folder#name@version`, or
+/// `name version (path+file:///folder)` with a cargo older than 1.77.
 fn folder_of(package_id: &str) -> Option<PathBuf> {
     let older = package_id.split_once(" (").and_then(|(_, source)| source.strip_suffix(')'));
     let url = older.unwrap_or(package_id).strip_prefix("path+file://")?;
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_are_a_scripts_own_only_in_its_package_and_before_it_ends() {
+    fn a_script_may_write_only_in_its_package_and_before_it_exits() {
         let dir = tempfile::tempdir().unwrap();
         let (scripted, plain) = (dir.path().join("scripted"), dir.path().join("plain"));
         for folder in [&scripted, &plain] {
@@ -187,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_named_by_the_manifest_counts_until_its_run_is_cancelled() {
+    fn a_script_of_the_manifest_may_write_until_its_run_is_cancelled() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("Cargo.toml"), "[package]\nbuild = \"generate.rs\"\n").unwrap();
         let packages: BTreeSet<_> = [dir.path().to_owned()].into();
@@ -199,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_of_a_package_is_read_from_each_form_of_its_id() {
+    fn folder_of_parses_every_form_of_a_package_id() {
         let folder = Some(PathBuf::from("/w/my (1) plugin"));
         for id in [
             "path+file:///w/my%20(1)%20plugin#dep@0.1.0",

@@ -1,4 +1,4 @@
-//! A child process whose whole process group is killed when it ends or when its future is dropped.
+//! Runs a child process, and kills its whole process group when the process exits or when the future is dropped.
 
 use super::{progress, silence};
 use crate::guard;
@@ -19,15 +19,16 @@ use tokio::{
     process::{ChildStderr, ChildStdout},
 };
 
-/// How a process ended.
+/// The result of a process that has exited.
 pub(super) struct Finished {
     pub(super) status: ExitStatus,
-    /// The last lines of its standard error.
+    /// The last lines of the standard error of the process.
     pub(super) stderr: String,
 }
 
-/// How long output is read after a process has ended. A process outside of its group may keep the pipe open for longer.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long output is read after the process has exited. Another process, outside of the process group, may keep the
+/// pipe open for longer.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An empty buffer for the last lines of an output.
 pub(super) fn tail() -> Tail {
@@ -38,12 +39,12 @@ pub(super) fn tail() -> Tail {
 
 /// Runs `command` in a process group of its own, with empty input, and passes each line of its output to `on_line`.
 ///
-/// When the process has ended, the rest of its group is killed. When the future is dropped, the whole group is.
+/// When the process has exited, the rest of its group is killed. When the future is dropped, the whole group is killed.
 pub(super) async fn run(command: Command, on_line: impl FnMut(&str)) -> io::Result<Finished> {
     run_reading(command, on_line, |_| {}).await
 }
 
-/// Like [`run`], but passes each line of its standard error to `on_line`.
+/// Like [`run`], but passes each line of the standard error to `on_line`.
 pub(super) async fn run_reading_errors(command: Command, on_line: impl FnMut(&str)) -> io::Result<Finished> {
     run_reading(command, |_| {}, on_line).await
 }
@@ -89,8 +90,8 @@ async fn run_reading(
         tokio::pin!(reading);
         tokio::select! {
             status = &mut ended => {
-                // A timely answer is worth more than late output.
-                let _ = tokio::time::timeout(LAST_WORDS, reading).await;
+                // After the timeout, output that is still missing is dropped.
+                let _ = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
                 status
             }
             read = &mut reading => {
@@ -113,8 +114,8 @@ async fn each_line(pipe: impl AsyncRead + Unpin, mut on_line: impl FnMut(&str)) 
         line.extend_from_slice(&read[..taken]);
         pipe.consume(taken);
         if taken > 0 && line.ends_with(b"\r") {
-            // Cargo's progress ends with a carriage return and is dropped. Other text that ends with one is kept as
-            // the beginning of the line that the next newline ends.
+            // Cargo ends each progress report with a carriage return. Progress does not belong to the output. Other
+            // text before a carriage return is kept as the beginning of the current line.
             if progress::hear(&line) {
                 line.clear();
             }
@@ -132,13 +133,13 @@ async fn each_line(pipe: impl AsyncRead + Unpin, mut on_line: impl FnMut(&str)) 
 
 struct Group {
     leader: Pid,
-    /// The leader, as a pidfd; none if the kernel does not support pidfds.
+    /// A pidfd of the leader, or `None` if the kernel does not support pidfds.
     process: Option<OwnedFd>,
     reaped: Mutex<bool>,
 }
 
 impl Group {
-    /// Waits until the leader has ended, kills the rest of the group and reaps the leader.
+    /// Waits until the leader has exited, kills the rest of the group and reaps the leader.
     fn wait(&self, mut child: Child) -> io::Result<ExitStatus> {
         let exited = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(self.leader), exited) {}
@@ -149,9 +150,9 @@ impl Group {
         status
     }
 
-    /// Kills the group. Must be called only before the leader is reaped, because the leader's process id may be reused
-    /// after that. Other code in this program, such as a plugin that waits for any child, may have reaped the leader.
-    /// In this case the signal to the pidfd fails, and nothing is killed. Without a pidfd, this case is not detected.
+    /// Kills the group. Must be called only before the leader is reaped, because its process id may be reused
+    /// afterwards. Other code in this program, such as a plugin that waits for any child, may have reaped the leader.
+    /// In that case, the signal to the pidfd fails, and nothing is killed. Without a pidfd, this case is not detected.
     fn kill(&self) {
         let is_there = |process| pidfd_send_signal(process, Signal::KILL).is_ok();
         if self.process.as_ref().is_none_or(is_there) {

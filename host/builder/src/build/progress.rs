@@ -1,6 +1,6 @@
-//! The progress of a build. Cargo prints it as `[=====>    ] 37/53: serde, syn`, and ends each report with a carriage
-//! return, so that the next report replaces it on the terminal. Only cargo knows how many crates there are to compile,
-//! and it reports the number only in these lines.
+//! The progress of a build. Cargo prints a progress report such as `[=====>    ] 37/53: serde, syn`, and ends it with a
+//! carriage return, so that the next report replaces it on the terminal. Cargo reports the number of crates to compile
+//! only in these lines.
 //!
 //! Run a build in [`reported`] to receive its progress; [`hear`] reads the output of the build's processes.
 
@@ -18,8 +18,8 @@ tokio::task_local! {
 /// The minimum interval between two reports.
 const PACE: Duration = Duration::from_secs(1);
 
-/// Runs `work`, and passes the progress of builds in it to `report`: the first progress at once, and then at most once
-/// a second the newest.
+/// Runs `work`, and passes the progress of the builds in it to `report`: first immediately, and then at most once a
+/// second the latest progress.
 pub(super) async fn reported<T>(mut report: impl FnMut(BuildProgress), work: impl Future<Output = T>) -> T {
     let (sender, mut heard) = watch::channel(None);
     let work = HEARD.scope(sender, work);
@@ -54,7 +54,8 @@ pub(super) fn note(doing: &str) {
     send(BuildProgress { done: None, total: None, doing: doing.to_owned() });
 }
 
-/// Parses the text up to a carriage return; false if it is not cargo's progress.
+/// Parses `written`, the text up to a carriage return, and reports the progress in it. Returns whether the text was
+/// progress of cargo.
 pub(super) fn hear(written: &[u8]) -> bool {
     let progress = str::from_utf8(written).ok().and_then(read);
     let is_progress = progress.is_some();

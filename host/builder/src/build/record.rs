@@ -1,12 +1,12 @@
-//! The contents of the files from which cargo has built the units in its target folder.
+//! Records the contents of the files from which cargo has built the units in its target folder.
 //!
-//! Cargo considers a unit fresh if no file of the unit is newer than the unit. So cargo would never build a file that
-//! was moved, copied or unpacked with its old time. The record, a file in the target folder, has the content that each
-//! file had when cargo last used it. Before a build, this module compares the present contents with the recorded ones.
-//! If a file differs, it deletes cargo's fingerprints of the units that are made from the file, so that cargo builds
-//! them.
+//! Cargo considers a unit fresh if no input file of the unit is newer than the unit. So cargo does not notice a changed
+//! file that was moved, copied or unpacked with an older mtime. The record, a file in the target folder, has a hash of
+//! the content that each input file had when cargo last used it. Before a build, this module compares the current
+//! contents with the recorded contents. If a file differs, this module deletes cargo's fingerprints of the units that
+//! are built from the file, so that cargo rebuilds them.
 //!
-//! **Never allowed:** a unit that cargo considers fresh but that was made from other contents than the record has.
+//! **Never allowed:** a unit that cargo considers fresh but that was built from contents other than the recorded ones.
 
 use super::{
     BuildError,
@@ -28,19 +28,19 @@ use std::{
 
 const NAME: &str = "replug-inputs.json";
 
-/// The clock of file times is coarser than that of the program.
+/// The maximum by which file times lag behind the clock: the kernel uses the time of its last tick.
 const TICK: Duration = Duration::from_millis(20);
 
 /// The inputs of all units in a target folder. Stored in that folder as `replug-inputs.json`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Record {
-    /// A build that has begun and not ended: it was cancelled, or is running.
+    /// The build that is running or that was cancelled, if there is one.
     unfinished: Option<Unfinished>,
     /// The units. The key is the file in which cargo or rustc lists the unit's inputs.
     units: BTreeMap<String, Unit>,
-    /// The contents of the files. A file that is missing here has unknown content.
+    /// The recorded contents of the files. The content of a file that is missing here is unknown.
     contents: BTreeMap<PathBuf, Content>,
-    /// For each plugin's package, the keys in `units` of the units of its last successful build.
+    /// For each plugin's package, the units of its last successful build, by their keys in `units`.
     plugins: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -63,7 +63,7 @@ impl Record {
         Ok(())
     }
 
-    /// Adds the inputs of those units to `inputs`.
+    /// Adds the inputs of the given units to `inputs`.
     fn add(&self, units: &BTreeSet<String>, inputs: &mut Inputs) {
         let units: Vec<_> = units.iter().filter_map(|key| self.units.get(key)).collect();
         for unit in &units {
@@ -86,8 +86,8 @@ impl Record {
     }
 }
 
-/// Adds the inputs of the last successful build of the plugin's package to `inputs`. An earlier host may have made that
-/// build.
+/// Adds the recorded inputs of the last successful build of the plugin's package to `inputs`. That build may have run
+/// in an earlier host.
 pub(super) fn add_known(facts: &Facts, inputs: &mut Inputs) {
     if let Some(record) = Record::read(&facts.target_dir)
         && let Some(units) = record.plugins.get(&facts.package)
@@ -96,23 +96,24 @@ pub(super) fn add_known(facts: &Facts, inputs: &mut Inputs) {
     }
 }
 
-/// A build by cargo, from before its start until it has ended or was dropped.
+/// A build by cargo, from before its start until it has finished or was dropped.
 pub(super) struct Run<'f> {
     facts: &'f Facts,
     began: SystemTime,
     record: Record,
-    /// The contents of the files when it began.
+    /// The contents of the files when the build began.
     before: BTreeMap<PathBuf, Content>,
     reported: Reported,
     end: End,
-    /// Locks the record against other processes, as cargo's own lock does with the target folder.
+    /// The lock that excludes other processes from the record, as cargo's own lock excludes them from the target
+    /// folder.
     _alone: fs::File,
 }
 
-/// How a build ended, if it is known.
+/// The outcome of a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// The build was dropped before it ended.
+    /// The build was dropped before it finished.
     CutShort,
     Failed,
     Succeeded,
@@ -165,19 +166,20 @@ impl<'f> Run<'f> {
         Ok(Self { facts, began, record, before, reported, end: End::CutShort, _alone: alone })
     }
 
-    /// Reads a message of cargo's.
+    /// Processes a message of cargo.
     pub(super) fn hear(&mut self, message: &Message) {
         self.reported.hear(message);
     }
 
-    /// Records that the build has ended. Adds its inputs to `inputs`, as far as cargo has reported them.
+    /// Records that the build has finished. Adds its inputs to `inputs`, as far as cargo has reported them.
     pub(super) fn end(mut self, end: End, inputs: &mut Inputs) {
         self.end = end;
         let reported = self.settle();
         self.record.add(&reported, inputs);
     }
 
-    /// Records the finished units, and those contents of their inputs that are certain. Returns the keys of the units.
+    /// Records the finished units, and the contents of their inputs where these are certain. Returns the keys of the
+    /// units.
     fn settle(&mut self) -> BTreeSet<String> {
         let units = self.reported.units();
         let keys: BTreeSet<String> = units.keys().cloned().collect();
@@ -187,14 +189,14 @@ impl<'f> Run<'f> {
             if before.map_or_else(|| now.is_older_than(self.began), |before| before.is_same(&now)) {
                 self.record.contents.insert(path, now);
             } else {
-                // It is unknown which of the two contents was used.
+                // The file changed during the build, so it is unknown which content cargo used.
                 self.record.contents.remove(&path);
             }
         }
         self.record.units.extend(units);
         if self.end == End::Succeeded {
-            // This is done only after a success. After a failure, the record keeps the inputs of the units that have
-            // not been built: one of these inputs has to change before the build can succeed.
+            // Only after a successful build. After a failed build, the record must keep the inputs of the units that
+            // were not built, because one of these inputs has to change before the build can succeed.
             self.record.units.retain(|list, _| Path::new(list).exists());
             self.record.plugins.insert(self.facts.package.clone(), keys.clone());
         }
@@ -212,16 +214,16 @@ impl Drop for Run<'_> {
             self.settle();
         }
         if let Err(error) = self.record.write(&self.facts.target_dir) {
-            // The record then says that the build did not end, which makes the next build slower but not wrong.
+            // The record on disk still has the build as unfinished, so the next build rebuilds more than necessary.
             tracing::warn!("{}: {error}", self.facts.target_dir.display());
         }
     }
 }
 
-/// The contents of all inputs of the units, and of all known inputs of the plugin.
+/// The current contents of all inputs of the recorded units, and of all known inputs of the plugin.
 fn contents(record: &Record, facts: &Facts) -> BTreeMap<PathBuf, Content> {
     let mut paths: BTreeSet<PathBuf> = record.units.values().flat_map(Unit::all_files).collect();
-    // A deleted file is an input as well as an existing one.
+    // Deleted files are inputs, too.
     let gone =
         record.contents.keys().filter(|path| record.units.values().any(|unit| unit.is_made_from(path)));
     paths.extend(gone.cloned());

@@ -1,10 +1,10 @@
-//! Building an edit without cargo. A wrapper records how cargo calls `rustc` for the plugin's package. As long as only
-//! that crate's own sources change, this module repeats the recorded call. The repeated call saves the time that cargo
-//! needs to find out what has changed.
+//! Builds an edit without cargo. A wrapper records how cargo calls `rustc` for the plugin's package. As long as only
+//! the sources of that package change, this module repeats the recorded call. This saves the time that cargo needs to
+//! determine what has changed.
 //!
-//! **Never allowed:** an artifact that cargo would not have made from the same files. If anything else may have
-//! changed, or if `rustc` reports an error that is not about the author's own source, the template is dropped, and
-//! cargo builds.
+//! **Never allowed:** an artifact that cargo would not have built from the same files. If anything but these sources
+//! may have changed, or if `rustc` reports an error outside of the author's source, the template is dropped, and cargo
+//! builds.
 
 use super::{
     BuildError,
@@ -31,7 +31,7 @@ use std::{
     time::SystemTime,
 };
 
-/// Records how cargo calls rustc for the requested package, and calls it.
+/// The wrapper, a shell script. It records how cargo calls rustc for the requested package, and then runs rustc.
 const WRAPPER: &str = r#"#!/bin/sh
 if [ "$CARGO_PRIMARY_PACKAGE" = 1 ] && [ -n "$REPLUG_NOTE" ]; then
     { printf '%s\0' "$PWD" "$@" > "$REPLUG_NOTE.args" && env -0 > "$REPLUG_NOTE.env"; } || rm -f "$REPLUG_NOTE.args"
@@ -50,7 +50,8 @@ pub(super) struct Note {
 }
 
 impl Note {
-    /// Makes `command`, a cargo build, record how it calls rustc. `None` if another wrapper of rustc is configured.
+    /// Makes `command`, a cargo build, record how it calls rustc. Returns `None` if another wrapper of rustc is
+    /// configured, or if the wrapper cannot be written.
     pub(super) fn ask(command: &mut Command, facts: &Facts) -> Option<Self> {
         let wrapped = ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_RUSTC_WRAPPER"]
             .iter()
@@ -75,7 +76,7 @@ impl Note {
     }
 }
 
-/// Writes the wrapper, unless the file already has the right content: cargo would notice a newer time of the file.
+/// Writes the wrapper, unless the file already has this content: cargo would rebuild all crates for a newer wrapper.
 fn write_wrapper(dir: &Path, wrapper: &Path) -> io::Result<()> {
     if fs::read(wrapper).is_ok_and(|found| found == WRAPPER.as_bytes()) {
         return Ok(());
@@ -105,18 +106,19 @@ impl Beginning {
         Self { at, stamps, target_dir: facts.target_dir.clone() }
     }
 
-    /// The stamp of a file when cargo read it; none if it may have been saved since.
+    /// The stamp that the file had when cargo read it. Returns `None` if the file may have been saved since the build
+    /// began. The inner `None` means that the file did not exist.
     fn stamp(&self, path: &Path) -> Option<Option<Stamp>> {
         match self.stamps.get(path) {
             Some(stamp) => Some(*stamp),
-            // A file that cargo itself has written, possibly in this build.
+            // Cargo itself writes the files in its target folder, possibly in this build.
             None if path.starts_with(&self.target_dir) => Some(stamp(path)),
             None => stamp_before(path, self.at).map(Some),
         }
     }
 }
 
-/// One call of rustc, and the conditions for repeating it.
+/// A recorded call of rustc, and the conditions under which it may be repeated.
 #[derive(Debug)]
 pub(super) struct Template {
     rustc: OsString,
@@ -124,9 +126,9 @@ pub(super) struct Template {
     env: Vec<(OsString, OsString)>,
     cwd: PathBuf,
     spec: BuildSpec,
-    /// The name of the crate with cargo's suffix, which is the name of the files that rustc writes.
+    /// The name of the files that rustc writes, without prefix and extension: the crate's name with cargo's suffix.
     stem: String,
-    /// All inputs of the artifact except the crate's own sources.
+    /// The inputs of the artifact other than the crate's own sources. None of them may change.
     others: BTreeMap<PathBuf, Option<Stamp>>,
     inputs: Inputs,
     folders: Folders,
@@ -134,7 +136,8 @@ pub(super) struct Template {
 
 impl Template {
     /// Makes a template of the recorded call. The call may come from an earlier build that made the same artifact.
-    /// `None` if a file was saved while cargo built, because it is unknown which content of the file cargo read.
+    /// Returns `None` if the record is unusable, or if a file was saved while cargo built, because it is unknown which
+    /// content of the file cargo read.
     pub(super) fn of(
         note: &Note,
         beginning: &Beginning,
@@ -187,7 +190,7 @@ impl Template {
         self.spec == manifest.build && self.others.iter().all(|(path, found)| stamp(path) == *found)
     }
 
-    /// Repeats the call. `None` if cargo has to build.
+    /// Repeats the call. Returns `None` if cargo has to build.
     pub(super) async fn run(&self, manifest: &Manifest, facts: &Facts) -> Option<Result<Output, BuildError>> {
         let out_dir = self.folders.fresh().ok()?;
         let mut command = Command::new(&self.rustc);
@@ -223,7 +226,7 @@ impl Template {
     }
 }
 
-/// The output folders of a template, which no other template uses at the same time, not even in another process.
+/// The output folders of a template. A lock excludes other templates from them, also those of other processes.
 #[derive(Debug)]
 struct Folders {
     /// The common prefix of the folders' paths.
@@ -250,7 +253,7 @@ impl Folders {
         }
     }
 
-    /// An empty folder. The previous one may still be in use; older ones are removed.
+    /// Returns an empty folder. Two folders are used in turn, because the previous output may still be in use.
     fn fresh(&self) -> io::Result<PathBuf> {
         let mut folder = self.base.clone();
         folder.push(if self.runs.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
@@ -265,13 +268,13 @@ impl Folders {
     }
 }
 
-/// The argument after a flag.
+/// The argument that follows `flag`.
 fn after<'a>(args: &'a [OsString], flag: &str) -> Option<&'a OsStr> {
     let at = args.iter().position(|arg| arg == flag)?;
     args.get(at + 1).map(OsString::as_os_str)
 }
 
-/// Whether the cause of an error with that code may be a changed dependency rather than the source.
+/// Whether an error with this code may come from a changed dependency and not from the author's source.
 fn is_about_crates(code: &str) -> bool {
     ["E0457", "E0459", "E0460", "E0461", "E0462", "E0463", "E0464", "E0514", "E0519"].contains(&code)
 }

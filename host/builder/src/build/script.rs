@@ -1,4 +1,4 @@
-//! Building with the author's own script, and using a prebuilt library.
+//! Builds with the author's own script, and finds prebuilt libraries.
 
 use super::{BuildError, process, toolchain};
 use crate::watch::Inputs;
@@ -27,7 +27,7 @@ pub(super) async fn build(
         remedy: "give this user a folder to build in",
     })?;
     let mut output = process::tail();
-    let mut patience = 100;
+    let mut retries = 100;
     let finished = loop {
         let mut command = toolchain::command(&script);
         command
@@ -37,9 +37,9 @@ pub(super) async fn build(
             .env("REPLUG_PROFILE", &manifest.build.profile);
         match process::run(command, |line| output.push(line)).await {
             Ok(finished) => break finished,
-            // The editor that saves the script has not closed it yet.
-            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && patience > 0 => {
-                patience -= 1;
+            // An editor that saves the script still has it open for writing.
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && retries > 0 => {
+                retries -= 1;
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             Err(source) => return Err(not_started(&script, source)),
@@ -98,7 +98,8 @@ pub(super) fn ready_made(
     Ok(path)
 }
 
-/// The inputs of a scripted build: the folder `src`, or without one the whole folder except the outputs.
+/// The inputs of a scripted build: the script, and the folder `src`. If there is no folder `src`, the plugin's whole
+/// folder except the outputs.
 pub(super) fn inputs(manifest: &Manifest, script: &Path) -> Inputs {
     let source = manifest.root.join("src");
     let mut inputs = Inputs::default();

@@ -10,7 +10,8 @@ use toml::{Table, Value};
 /// Cargo's configuration for one folder.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Settings {
-    /// Every relevant file, whether it exists or not: cargo and rustup also look in the folders above.
+    /// Every file that cargo or rustup would read, in this folder and in the folders above it, whether it exists or
+    /// not.
     pub(super) files: Vec<PathBuf>,
     /// The compiler that `[build] rustc` names.
     pub(super) rustc: Option<PathBuf>,
@@ -34,13 +35,13 @@ impl Settings {
         settings
     }
 
-    /// Whether one of the files contains this word.
+    /// Whether the text of one of the files contains `word`.
     pub(super) fn mention(&self, word: &str) -> bool {
         self.files.iter().any(|path| fs::read_to_string(path).is_ok_and(|text| text.contains(word)))
     }
 
     fn read_folder(&mut self, folder: &Path) {
-        // If both exist, cargo reads the first.
+        // If both files exist, cargo reads `config`, so it is read first here.
         for name in ["config", "config.toml"] {
             self.read(&folder.join(name));
         }
@@ -52,7 +53,7 @@ impl Settings {
             return;
         }
         self.files.push(file.to_owned());
-        // Cargo reports errors in a file.
+        // An invalid file is ignored here, because cargo reports the error.
         let Some(table) = fs::read_to_string(file).ok().and_then(|text| text.parse::<Table>().ok()) else {
             return;
         };
@@ -67,7 +68,7 @@ impl Settings {
     }
 }
 
-/// The folder for cargo's downloads.
+/// Cargo's home folder, which has its downloads and its configuration.
 pub(super) fn cargo_home() -> Option<PathBuf> {
     let named = env::var_os("CARGO_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
     named.or_else(|| Some(env::home_dir()?.join(".cargo")))
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_a_configuration_includes_are_settings_too() {
+    fn find_reads_the_files_that_a_configuration_includes() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         write(

@@ -1,5 +1,5 @@
-//! Ends a build whose processes have written nothing for too long. Only silence counts, not duration: a slow build on a
-//! busy machine keeps writing, and a build that waits for its turn has no process yet.
+//! Cancels a build whose processes have written nothing for too long. The total duration is not limited: a slow build
+//! on a busy machine keeps writing, and a build that waits for another build has no process yet.
 
 use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
@@ -13,14 +13,14 @@ tokio::task_local! {
 #[derive(Debug)]
 struct Processes {
     running: usize,
-    /// When one of them last started or wrote something.
+    /// When a process of the build last started or wrote something.
     heard_at: Instant,
 }
 
 impl Processes {
-    /// When the allowed silence of the processes ends; an error if that time has passed. Without a process, nothing is
-    /// silent: the allowed time then begins now.
-    fn next_look(&self, now: Instant, limit: Duration) -> Result<Instant, TooSilent> {
+    /// The time at which the silence of the processes reaches `limit`. Returns an error if that time has passed. If no
+    /// process runs, the silence begins at `now`.
+    fn deadline(&self, now: Instant, limit: Duration) -> Result<Instant, TooSilent> {
         let silent_since = if self.running == 0 { now } else { self.heard_at };
         Some(silent_since + limit).filter(|end| *end > now).ok_or(TooSilent)
     }
@@ -31,7 +31,7 @@ impl Processes {
     }
 }
 
-/// The processes of a build have written nothing for too long.
+/// The error that the processes of a build have written nothing for too long.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooSilent;
 
@@ -40,18 +40,18 @@ pub(super) async fn bounded<T>(limit: Duration, work: impl Future<Output = T>) -
     let processes = Arc::new(Mutex::new(Processes { running: 0, heard_at: Instant::now() }));
     let work = PROCESSES.scope(processes.clone(), work);
     tokio::pin!(work);
-    let mut next_look = Instant::now() + limit;
+    let mut deadline = Instant::now() + limit;
     loop {
         tokio::select! {
             biased;
             done = &mut work => return Ok(done),
-            () = sleep_until(next_look) => {}
+            () = sleep_until(deadline) => {}
         }
-        next_look = processes.lock().next_look(Instant::now(), limit)?;
+        deadline = processes.lock().deadline(Instant::now(), limit)?;
     }
 }
 
-/// Notes that a process of the build starts. The process counts as running until the returned value is dropped.
+/// Records that a process of the build starts. The process counts as running until the returned value is dropped.
 pub(super) fn process_starts() -> Running {
     let processes = PROCESSES.try_with(Arc::clone).ok();
     if let Some(processes) = &processes {
@@ -60,7 +60,7 @@ pub(super) fn process_starts() -> Running {
     Running(processes)
 }
 
-/// Notes that a process of the build has written something.
+/// Records that a process of the build has written something.
 pub(super) fn is_broken() {
     // Outside of a build, silence is not measured.
     let _ = PROCESSES.try_with(|processes| processes.lock().heard_at = Instant::now());
@@ -88,23 +88,27 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_given_up_when_it_has_written_nothing_for_the_limit() {
+    fn a_process_that_writes_nothing_reaches_the_limit() {
         let begin = Instant::now();
         let mut processes = Processes { running: 0, heard_at: begin };
         processes.one_starts(at(begin, 0));
-        assert_eq!(processes.next_look(at(begin, 59), LIMIT), Ok(at(begin, 60)));
+        assert_eq!(processes.deadline(at(begin, 59), LIMIT), Ok(at(begin, 60)));
         processes.heard_at = at(begin, 59);
-        assert_eq!(processes.next_look(at(begin, 60), LIMIT), Ok(at(begin, 119)), "it has written something");
-        assert_eq!(processes.next_look(at(begin, 119), LIMIT), Err(TooSilent));
+        assert_eq!(
+            processes.deadline(at(begin, 60), LIMIT),
+            Ok(at(begin, 119)),
+            "output at second 59 extends the deadline"
+        );
+        assert_eq!(processes.deadline(at(begin, 119), LIMIT), Err(TooSilent));
     }
 
     #[test]
     fn a_build_that_waits_for_its_turn_is_not_silent() {
         let begin = Instant::now();
         let mut processes = Processes { running: 0, heard_at: begin };
-        assert_eq!(processes.next_look(at(begin, 600), LIMIT), Ok(at(begin, 660)));
+        assert_eq!(processes.deadline(at(begin, 600), LIMIT), Ok(at(begin, 660)));
         processes.one_starts(at(begin, 600));
-        assert_eq!(processes.next_look(at(begin, 601), LIMIT), Ok(at(begin, 660)), "from its start on");
+        assert_eq!(processes.deadline(at(begin, 601), LIMIT), Ok(at(begin, 660)), "counted from its start");
     }
 
     #[tokio::test]

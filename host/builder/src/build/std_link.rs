@@ -1,5 +1,5 @@
-//! Decides which standard library a plugin links: the shared libstd, or a copy of its own if the plugin has an
-//! allocator of its own.
+//! Decides how a plugin links the standard library: it links the shared libstd, or contains a copy of std if it has its
+//! own allocator.
 
 use super::{BuildError, facts::Facts};
 use crate::artifact::Allocator;
@@ -9,10 +9,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How to link the last crate of a plugin.
+/// How the plugin's own crate links std.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StdLink {
-    /// The plugin links the shared libstd. Every copy of std would use up thread-local keys of the host for good.
+    /// The plugin links the shared libstd. Every copy of std would occupy thread-local keys of the host until the host
+    /// exits.
     Shared,
     /// The plugin contains a copy of std, because the shared libstd uses another allocator than the plugin.
     Own,
@@ -21,7 +22,7 @@ pub(super) enum StdLink {
 const OWN: &[u8] = b"own\n";
 
 impl StdLink {
-    /// The choice that [`StdLink::note`] has recorded for the package; shared by default.
+    /// The choice that [`StdLink::note`] has recorded for the package. The default is [`Self::Shared`].
     pub(super) fn of(facts: &Facts) -> Self {
         match fs::read(note(facts)) {
             Ok(found) if found == OWN => Self::Own,
@@ -50,7 +51,7 @@ impl StdLink {
         }
     }
 
-    /// The note for the author that the plugin contains a copy of std.
+    /// The note that explains to the author why the plugin contains a copy of std.
     pub(super) fn explained(self) -> Option<Diagnostic> {
         if self == Self::Shared {
             return None;
@@ -60,7 +61,7 @@ impl StdLink {
     }
 }
 
-/// Whether rustc has rejected the shared libstd because rustflags ask for LTO.
+/// Whether rustc has rejected the shared libstd because rustflags enable LTO.
 pub(super) fn is_excluded_by_lto(error: &BuildError) -> bool {
     error
         .diagnostics()
@@ -68,7 +69,7 @@ pub(super) fn is_excluded_by_lto(error: &BuildError) -> bool {
         .any(|it| it.message.contains("cannot prefer dynamic linking when performing LTO"))
 }
 
-/// The note for the author if rustflags ask for LTO.
+/// The note that explains to the author why the plugin contains a copy of std if rustflags enable LTO.
 pub(super) fn explained_by_lto() -> Diagnostic {
     let message = "rustflags ask for LTO, so it is built with its own copy of std";
     note_of(

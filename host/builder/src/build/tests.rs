@@ -1,4 +1,4 @@
-//! Small crates without dependencies, built by a nested cargo, and scripts that behave well or badly.
+//! Tests of the builder, with small crates without dependencies and with scripts that succeed, fail or hang.
 
 mod inputs;
 mod replay;
@@ -66,13 +66,13 @@ impl Bench {
         self.builder.build(&self.manifest()).await
     }
 
-    async fn refusal(&self) -> String {
+    async fn build_error(&self) -> String {
         self.build().await.unwrap_err().to_string()
     }
 }
 
 #[tokio::test]
-async fn a_package_builds_to_a_library_with_shared_libstd_again_after_an_edit() {
+async fn a_package_builds_to_a_library_that_links_the_shared_libstd() {
     let bench = Bench::package();
     bench.write("src/text with space.txt", "hello");
     bench.write(
@@ -112,7 +112,7 @@ async fn a_package_builds_to_a_library_with_shared_libstd_again_after_an_edit() 
 }
 
 #[tokio::test]
-async fn a_compile_error_has_its_place_and_is_rendered_as_rustc_does() {
+async fn a_compile_error_has_its_position_and_its_rendered_text() {
     let bench = Bench::package();
     bench.write("src/lib.rs", "pub fn f() -> i32 {\n    \"text\"\n}\nfn g() { unknown() }\n");
     let error = bench.build().await.unwrap_err();
@@ -153,7 +153,7 @@ async fn inputs_before_the_first_build_include_path_dependencies() {
 }
 
 #[tokio::test]
-async fn a_build_is_no_change_and_an_edit_after_it_is_one() {
+async fn the_watcher_reports_an_edit_after_a_build_but_not_the_build() {
     let bench = Bench::package();
     let (sender, mut notices) = tokio::sync::mpsc::unbounded_channel();
     let watcher = watch::Watcher::new(bench.root.parent().unwrap(), watch::Poll::Never, sender).unwrap();
@@ -164,7 +164,7 @@ async fn a_build_is_no_change_and_an_edit_after_it_is_one() {
     bench.write("src/new.tmp", &GOOD.replace("41", "42"));
     fs::rename(bench.path("src/new.tmp"), bench.path("src/lib.rs")).unwrap();
     loop {
-        // The builder creates its folder below the watched one; only that may precede the edit.
+        // The builder creates its folder below the watched folder. Only this change may precede the edit.
         match notices.recv().await.unwrap() {
             watch::Notice::PluginsChanged => {}
             watch::Notice::Changed(change) => break assert_eq!(change.path, bench.path("src/lib.rs")),
@@ -174,33 +174,33 @@ async fn a_build_is_no_change_and_an_edit_after_it_is_one() {
 }
 
 #[tokio::test]
-async fn a_package_that_is_no_cdylib_is_refused_with_the_line_to_add() {
+async fn the_error_for_a_package_without_a_cdylib_names_the_line_to_add() {
     let bench = Bench::package();
     bench.write("Cargo.toml", "[package]\nname = \"tiny-one\"\nedition = \"2024\"\n");
-    let message = bench.refusal().await;
+    let message = bench.build_error().await;
     assert!(
         message.contains("`tiny-one` is not a cdylib; add `crate-type = [\"cdylib\"]` under `[lib]`"),
         "{message}"
     );
-    // The facts are found again once the manifest is repaired.
+    // After the manifest is corrected, the builder finds the facts again.
     bench.write("Cargo.toml", CARGO_TOML);
     bench.build().await.unwrap();
     bench.write("Cargo.toml", "[package]\nname = \"tiny-one\"\nedition = \"2024\"\n");
-    assert!(bench.refusal().await.contains("is not a cdylib"));
+    assert!(bench.build_error().await.contains("is not a cdylib"));
 }
 
 #[tokio::test]
-async fn of_two_cdylibs_the_manifest_has_to_name_one() {
+async fn a_workspace_with_two_cdylibs_needs_a_package_in_the_manifest() {
     let bench = Bench::new();
     bench.write("Cargo.toml", "[workspace]\nmembers = [\"a\", \"b\"]\nresolver = \"3\"\n");
     for name in ["a", "b"] {
         bench.write(&format!("{name}/Cargo.toml"), &CARGO_TOML.replace("tiny-one", name));
         bench.write(&format!("{name}/src/lib.rs"), GOOD);
     }
-    let message = bench.refusal().await;
+    let message = bench.build_error().await;
     assert!(message.contains("2 packages are cdylibs: `a`, `b`; name the plugin"), "{message}");
     bench.write("plugin.toml", "id = 'dev.example.tiny'\nbuild = { package = 'c' }");
-    let message = bench.refusal().await;
+    let message = bench.build_error().await;
     assert!(message.contains("no package `c` here; valid values of `build.package`: `a`, `b`"), "{message}");
     bench.write("plugin.toml", "id = 'dev.example.tiny'\nbuild = { package = 'b' }");
     let built = bench.build().await.unwrap();
@@ -212,18 +212,18 @@ async fn of_two_cdylibs_the_manifest_has_to_name_one() {
 async fn an_error_of_cargo_about_a_broken_manifest_is_forwarded() {
     let bench = Bench::package();
     bench.write("Cargo.toml", "[package]\nname = \n");
-    let message = bench.refusal().await;
+    let message = bench.build_error().await;
     assert!(message.contains("Cargo.toml: cargo failed") && message.contains("name = "), "{message}");
     let inputs = bench.builder.inputs(&bench.manifest()).await;
     assert_eq!(inputs.dirs, [bench.root.clone()].into());
     bench.write("Cargo.toml", CARGO_TOML);
     bench.write("plugin.toml", "id = 'dev.example.tiny'\nbuild = { profile = 'fancy' }");
-    let message = bench.refusal().await;
+    let message = bench.build_error().await;
     assert!(message.contains("`fancy` is not defined"), "{message}");
 }
 
 #[tokio::test]
-async fn a_profile_with_lto_is_built_and_one_that_aborts_on_panic_is_refused() {
+async fn a_profile_with_lto_builds_and_a_profile_that_aborts_fails() {
     let bench = Bench::package();
     bench.write(
         "plugin.toml",
@@ -241,12 +241,12 @@ async fn a_profile_with_lto_is_built_and_one_that_aborts_on_panic_is_refused() {
 
 #[tokio::test]
 async fn a_folder_with_nothing_to_build_is_refused() {
-    let message = Bench::new().refusal().await;
+    let message = Bench::new().build_error().await;
     assert!(message.contains("nothing to build: no Cargo.toml and no scripts/build.sh"), "{message}");
 }
 
 #[tokio::test]
-async fn a_script_knows_its_surroundings_and_its_library_is_taken() {
+async fn a_script_gets_its_environment_and_its_library_is_found() {
     let script = "#!/bin/sh\nset -e\nmkdir -p out\ntest -d \"$REPLUG_TARGET_DIR\"\n\
         echo \"$PWD $REPLUG_PLUGIN_ID $REPLUG_PROFILE\" > out/tiny.so\n";
     let bench = Bench::script(script);
@@ -260,30 +260,33 @@ async fn a_script_knows_its_surroundings_and_its_library_is_taken() {
 }
 
 #[tokio::test]
-async fn a_script_that_fails_or_cannot_be_run_is_explained() {
+async fn the_error_of_a_failed_script_names_the_cause_and_the_remedy() {
     let bench = Bench::script("#!/bin/sh\necho so far >&1; echo no such tool >&2; exit 3\n");
-    let message = bench.refusal().await;
+    let message = bench.build_error().await;
     assert!(message.contains("failed (exit status: 3):\nso far\nno such tool"), "{message}");
     bench.write("scripts/build.sh", "#!/bin/sh\n");
     assert!(
-        bench.refusal().await.contains("out/tiny.so: no such file; the build script succeeded, but put no")
+        bench
+            .build_error()
+            .await
+            .contains("out/tiny.so: no such file; the build script succeeded, but put no")
     );
     bench.chmod("scripts/build.sh", 0o644);
-    assert!(bench.refusal().await.contains("make it executable: chmod +x"));
+    assert!(bench.build_error().await.contains("make it executable: chmod +x"));
     bench.chmod("scripts/build.sh", 0o755);
     bench.write("scripts/build.sh", "#!/no/such/shell\n");
-    assert!(bench.refusal().await.contains("an interpreter that does not exist"));
+    assert!(bench.build_error().await.contains("an interpreter that does not exist"));
     bench.write("scripts/build.sh", "true");
-    assert!(bench.refusal().await.contains("such as #!/bin/sh"));
+    assert!(bench.build_error().await.contains("such as #!/bin/sh"));
     bench.write("plugin.toml", "id = 'dev.example.tiny'");
-    assert!(bench.refusal().await.contains("add `binary` to the manifest"));
+    assert!(bench.build_error().await.contains("add `binary` to the manifest"));
 }
 
 #[tokio::test]
-async fn a_ready_made_library_is_taken_from_the_folder_and_from_nowhere_else() {
+async fn a_prebuilt_library_outside_of_the_plugins_folder_is_rejected() {
     let bench = Bench::package();
     bench.write("plugin.toml", "id = 'dev.example.tiny'\nbinary = 'lib/tiny.so'");
-    assert!(bench.refusal().await.contains("lib/tiny.so: no such file; put the library there"));
+    assert!(bench.build_error().await.contains("lib/tiny.so: no such file; put the library there"));
     bench.write("lib/tiny.so", "x");
     let built = bench.build().await.unwrap();
     assert_eq!(built.artifact, bench.path("lib/tiny.so"));
@@ -291,10 +294,10 @@ async fn a_ready_made_library_is_taken_from_the_folder_and_from_nowhere_else() {
     fs::remove_file(bench.path("lib/tiny.so")).unwrap();
     bench.write("../outside.so", "x");
     std::os::unix::fs::symlink("../../outside.so", bench.path("lib/tiny.so")).unwrap();
-    assert!(bench.refusal().await.contains("points outside of the plugin's folder"));
+    assert!(bench.build_error().await.contains("points outside of the plugin's folder"));
 }
 
-/// A script that hangs, with a grandchild; both hold the write end of the returned pipe.
+/// A plugin whose build script hangs and has child processes. All of them hold the write end of the returned pipe.
 fn hanging() -> (Bench, PathBuf) {
     let bench = Bench::script("#!/bin/sh\nexec 3> alive\nsleep 1000 &\nsh -c 'sleep 1000; true'\n");
     let pipe = bench.path("alive");
@@ -303,9 +306,10 @@ fn hanging() -> (Bench, PathBuf) {
 }
 
 #[tokio::test]
-async fn dropping_a_build_leaves_no_process_behind() {
+async fn dropping_a_build_kills_all_its_processes() {
     let (bench, pipe) = hanging();
-    // Opening waits until the script has opened its end; reading ends when the last process with that end has ended.
+    // Opening waits until the script has opened the write end. Reading returns when the last process that holds the
+    // write end has exited.
     let opened = tokio::task::spawn_blocking(move || fs::File::open(pipe).unwrap());
     let manifest = bench.manifest();
     let mut pipe = tokio::select! {
@@ -314,24 +318,24 @@ async fn dropping_a_build_leaves_no_process_behind() {
     };
     let read = tokio::task::spawn_blocking(move || pipe.read_to_end(&mut Vec::new()).unwrap());
     let hang_guard = Duration::from_secs(60);
-    assert_eq!(tokio::time::timeout(hang_guard, read).await.expect("all are gone").unwrap(), 0);
+    assert_eq!(tokio::time::timeout(hang_guard, read).await.expect("all processes exit").unwrap(), 0);
 }
 
 #[tokio::test]
-async fn a_build_that_is_silent_for_too_long_is_ended_with_all_its_processes() {
+async fn a_build_without_output_times_out_and_its_processes_are_killed() {
     let (bench, pipe) = hanging();
     bench.write("plugin.toml", "id = 'dev.example.tiny'\nbinary = 'x.so'\nbuild = { timeout = '300ms' }");
     let mut pipe = tokio::net::unix::pipe::OpenOptions::new().open_receiver(pipe).unwrap();
-    let message = bench.refusal().await;
+    let message = bench.build_error().await;
     assert!(message.contains("build timed out after 300ms without output (`build.timeout`)"), "{message}");
-    // Reading ends when no process holds the other end any more.
+    // Reading returns when no process holds the write end any more.
     let mut rest = Vec::new();
     let all_gone = tokio::io::AsyncReadExt::read_to_end(&mut pipe, &mut rest);
-    tokio::time::timeout(Duration::from_secs(60), all_gone).await.expect("all are gone").unwrap();
+    tokio::time::timeout(Duration::from_secs(60), all_gone).await.expect("all processes exit").unwrap();
 }
 
 #[tokio::test]
-async fn background_processes_of_a_finished_script_are_ended() {
+async fn a_script_with_a_background_process_finishes() {
     let bench = Bench::script("#!/bin/sh\nmkdir -p out; echo x > out/tiny.so\nsleep 1000 &\n");
     bench.build().await.unwrap();
 }
@@ -350,7 +354,7 @@ async fn an_included_file_outside_src_stays_an_input_while_it_is_broken() {
     assert!(inputs.files.iter().any(is_tables), "{inputs:?}");
     assert!(inputs.dirs.contains(&bench.path("src")), "{inputs:?}");
 
-    // A file that was never read is known by the compiler's error.
+    // A file that no build has read becomes an input because the compiler's error names it.
     let bench = Bench::package();
     bench.write("tables.rs", "pub const N: i32 = \"text\";");
     bench.write("src/lib.rs", "include!(\"../tables.rs\");");

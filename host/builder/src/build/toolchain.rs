@@ -1,4 +1,4 @@
-//! Where the tools of a folder's toolchain are, and the environment in which they run.
+//! Finds the toolchain that applies to a folder, and prepares the environment in which its tools run.
 
 use super::{BuildError, process, settings::Settings};
 use std::{
@@ -12,7 +12,7 @@ use std::{
 /// Variables that rustup sets for a program that `cargo run` starts, to select the toolchain of that cargo.
 const OF_RUSTUP: [&str; 3] = ["RUSTUP_TOOLCHAIN", "RUSTUP_TOOLCHAIN_SOURCE", "RUST_RECURSION_COUNT"];
 
-/// Variables that cargo sets, besides all that begin with `CARGO_PKG_` and `CARGO_BIN_`.
+/// Variables that cargo sets. It also sets variables that begin with `CARGO_PKG_` or `CARGO_BIN_`.
 const OF_CARGO: [&str; 7] = [
     "CARGO",
     "CARGO_MANIFEST_DIR",
@@ -23,8 +23,8 @@ const OF_CARGO: [&str; 7] = [
     "OUT_DIR",
 ];
 
-/// A command without the variables of the cargo that has started this program: plugins are
-/// other packages, and their folders may select another toolchain.
+/// A command that does not inherit the variables of the cargo that started this program: plugins are other packages,
+/// and their folders may select another toolchain.
 pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     if env::var_os("CARGO_MANIFEST_DIR").is_none() {
@@ -45,11 +45,11 @@ pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Where the tools are that the folder's settings select.
+/// The paths of the tools that a folder's settings select.
 #[derive(Clone, Debug)]
 pub(super) struct Toolchain {
     pub(super) cargo: PathBuf,
-    /// Where the shared standard library of cargo's compiler is.
+    /// The folder of the shared standard library of the compiler that cargo uses.
     pub(super) libdir: PathBuf,
     path: OsString,
 }
@@ -57,7 +57,7 @@ pub(super) struct Toolchain {
 impl Toolchain {
     pub(super) async fn find(root: &Path, settings: &Settings) -> Result<Self, BuildError> {
         let (sysroot, libdir) = match ask(command("rustc"), root).await {
-            // Without a default toolchain, the only toolchain is that of the `cargo run` that started this program.
+            // If rustup has no default toolchain, use the toolchain of the `cargo run` that started this program.
             Err(_) if env::var_os("RUSTUP_TOOLCHAIN").is_some() => ask(Command::new("rustc"), root).await?,
             asked => asked?,
         };
@@ -65,8 +65,8 @@ impl Toolchain {
             Some(rustc) => ask(command(rustc), root).await?.1,
             None => libdir,
         };
-        // A `cargo` or `rustc` in PATH is usually rustup's, which needs 10 ms to find the toolchain. A call of the
-        // toolchain's own cargo by its path saves this time, for cargo and for each rustc.
+        // A `cargo` or `rustc` in PATH is usually rustup's proxy, which needs about 10 ms to find the toolchain.
+        // Calling the tools of the toolchain by their paths saves this time, for cargo and for each rustc.
         let bin = sysroot.join("bin");
         let own = Some(bin.join("cargo")).filter(|cargo| cargo.is_file());
         let mut path = OsString::new();
@@ -78,7 +78,7 @@ impl Toolchain {
         Ok(Self { cargo: own.unwrap_or_else(|| "cargo".into()), libdir, path })
     }
 
-    /// A cargo command in `folder`, so that the settings of that folder apply.
+    /// A cargo command with the working directory `folder`, so that the settings of this folder apply.
     pub(super) fn cargo(&self, folder: &Path) -> Command {
         let mut command = command(&self.cargo);
         command.current_dir(folder).env("PATH", &self.path);
@@ -112,8 +112,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_build_does_not_inherit_the_package_of_the_cargo_that_runs_this() {
-        // A test that runs without cargo has nothing to inherit.
+    fn command_removes_the_variables_of_the_cargo_that_started_it() {
+        // If cargo did not start this test, there are no variables to remove.
         let inherited = env::var_os("CARGO_MANIFEST_DIR").is_some();
         let command = command("any");
         let removed = |name: &str| command.get_envs().any(|(it, value)| it == name && value.is_none());

@@ -1,4 +1,4 @@
-//! When cargo may run: one cargo at a time in each workspace, and several workspaces in parallel.
+//! Decides when cargo may run: one cargo at a time in each workspace, and several workspaces in parallel.
 
 use parking_lot::Mutex;
 use std::{
@@ -9,17 +9,18 @@ use std::{
 };
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
-/// How many workspaces may be built in parallel if there are fewer processors than that.
+/// The least number of workspaces that may be built in parallel, even on a machine with fewer processors.
 const LEAST_SIDE_BY_SIDE: usize = 4;
 
 /// The locks that decide which cargo may run.
 #[derive(Debug)]
 pub(super) struct Turns {
-    /// The lock of each workspace. Without it, two cargos could write the workspace's Cargo.lock at the same time, and
-    /// one of them could read an incomplete file. Two cargos in one target folder would wait for each other anyway.
+    /// The lock of each workspace. Without it, two cargo processes could write the workspace's Cargo.lock at the same
+    /// time, and one of them could read an incomplete file. Two cargo processes in one target folder cannot run in
+    /// parallel anyway, because cargo locks the folder.
     workspaces: Mutex<HashMap<PathBuf, Arc<AsyncMutex<()>>>>,
-    /// The limit for all workspaces together. Each cargo uses all processors, so hundreds of them would only use more
-    /// memory.
+    /// The limit for all workspaces together. Each cargo process uses all processors, so more processes would not build
+    /// faster, but would use more memory.
     builds: Arc<Semaphore>,
 }
 
@@ -30,7 +31,7 @@ impl Default for Turns {
     }
 }
 
-/// The right to run cargo, until it is dropped.
+/// The permission to run cargo. It is returned when this value is dropped.
 #[must_use]
 pub(super) struct Turn {
     _workspace: OwnedMutexGuard<()>,

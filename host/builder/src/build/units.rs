@@ -1,7 +1,7 @@
-//! The units that cargo has built, and their inputs, from the messages and files that cargo itself writes.
+//! Determines the units that cargo has built, and their inputs, from the messages and files that cargo writes.
 //!
-//! Only editable inputs count. A crate that cargo has downloaded never changes. If a folder, a patch or an override
-//! replaces such a crate, the replacement may change.
+//! Only files that an author may edit count as inputs. A crate that cargo has downloaded never changes. But if a
+//! folder, a patch or an override replaces such a crate, the files of the replacement count.
 
 use super::{cargo::dep_info_sources, settings::cargo_home};
 use crate::watch::{is_ignored, is_ignored_below};
@@ -17,7 +17,7 @@ use std::{
 /// A step of a build, which cargo skips if it considers the step fresh.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Unit {
-    /// The name of its package.
+    /// The name of the unit's package.
     pub(super) package: String,
     pub(super) kind: Kind,
     /// The input files of the unit, which need not exist.
@@ -56,13 +56,14 @@ impl Unit {
         self.dirs.iter().flat_map(|dir| linked_folders(dir, Nested::Included)).collect()
     }
 
-    /// If every file of the package is an input: the package's folder, and the links that lie in it and lead to a folder.
+    /// The package's folder, and the links in it that lead to a folder. Empty unless every file of the package is an
+    /// input.
     pub(super) fn package_dirs(&self) -> BTreeSet<PathBuf> {
         let dir = self.package_dir.iter();
         dir.flat_map(|dir| linked_folders(dir, Nested::Excluded).into_iter().chain([dir.clone()])).collect()
     }
 
-    /// Every present input file of the unit.
+    /// All input files of the unit, including listed files that do not exist.
     pub(super) fn all_files(&self) -> BTreeSet<PathBuf> {
         let mut files = self.files.clone();
         self.dirs.iter().for_each(|dir| files_below(dir, Nested::Included, &mut files));
@@ -87,7 +88,7 @@ pub(super) fn files_below(dir: &Path, nested: Nested, files: &mut BTreeSet<PathB
     });
 }
 
-/// The links that lie below `dir` and lead to a folder. Also includes such links below the folders that they lead to.
+/// The links below `dir` that lead to a folder. Links below these folders are included, too.
 pub(super) fn linked_folders(dir: &Path, nested: Nested) -> BTreeSet<PathBuf> {
     let mut links = BTreeSet::new();
     walk(dir, nested, &mut Vec::new(), &mut |found| {
@@ -148,12 +149,12 @@ fn is_package(folder: &Path) -> bool {
     folder.join("Cargo.toml").exists()
 }
 
-/// What cargo has reported about a build so far.
+/// The packages and units that cargo has reported for a build so far.
 #[derive(Debug)]
 pub(super) struct Reported {
     workspace_root: PathBuf,
     target_dir: PathBuf,
-    /// The folders of the packages, by cargo's names for them.
+    /// The folders of the packages, by package id.
     folders: BTreeMap<String, PathBuf>,
     /// The units. The key is the file in which cargo or rustc lists the unit's inputs.
     made: BTreeMap<PathBuf, (String, Kind)>,
@@ -169,7 +170,7 @@ impl Reported {
         }
     }
 
-    /// Reads a message of cargo's.
+    /// Processes a message of cargo.
     pub(super) fn hear(&mut self, message: &Message) {
         match message {
             Message::CompilerArtifact(artifact) => drop(self.hear_artifact(artifact)),
@@ -200,7 +201,7 @@ impl Reported {
     }
 
     fn hear_run(&mut self, run: &BuildScript) -> Option<()> {
-        // The program was reported before its run.
+        // Cargo has reported the build script's program before, unless the package is downloaded.
         self.folders.get(&run.package_id.repr)?;
         let list = run.out_dir.parent()?.join("output").into();
         self.made.insert(list, (run.package_id.repr.clone(), Kind::ScriptRun));
@@ -228,7 +229,7 @@ impl Reported {
                 let sources = sources.into_iter().map(|path| self.resolve(&path, folder));
                 unit.files.extend(sources.filter(|path| !path.starts_with(&self.target_dir)));
             }
-            // Paths that cannot be recorded are left to cargo's own check.
+            // A path that is not UTF-8 cannot be recorded. For such a file, only cargo's own check applies.
             unit.files.retain(|path| path.to_str().is_some());
             Some((list.to_str()?.to_owned(), unit))
         };
@@ -287,7 +288,8 @@ fn is_downloaded(folder: &Path) -> bool {
     cargo_home().is_some_and(|home| ["registry", "git"].iter().any(|it| folder.starts_with(home.join(it))))
 }
 
-/// The name in `path+file:///a/b#name@0.1.0`, or in `path+file:///a/name#0.1.0`; older cargos write `name 0.1.0 (..)`.
+/// The package name in a package id: `path+file:///a/b#name@0.1.0`, `path+file:///a/name#0.1.0`, or `name 0.1.0 (..)`
+/// with an older cargo.
 fn name_of(package: &str) -> Option<&str> {
     if let Some((name, _)) = package.split_once(' ') {
         return Some(name);
@@ -304,7 +306,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_of_a_package_is_read_from_each_form_of_its_id() {
+    fn name_of_parses_every_form_of_a_package_id() {
         for id in [
             "path+file:///a/b#name@0.1.0",
             "path+file:///a/name#0.1.0",

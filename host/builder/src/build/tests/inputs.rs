@@ -1,10 +1,10 @@
-//! The inputs of an artifact: none is missed, and contents decide, not times.
+//! Tests of the inputs of an artifact: the builder misses none, and compares contents instead of mtimes.
 
 use super::*;
 use std::os::unix::fs::symlink;
 
-/// Whether the file of the library contains this text.
-fn says(built: &Built, text: &str) -> bool {
+/// Whether the built library contains this text.
+fn contains_text(built: &Built, text: &str) -> bool {
     let bytes = fs::read(&built.artifact).unwrap();
     bytes.windows(text.len()).any(|part| part == text.as_bytes())
 }
@@ -12,7 +12,8 @@ fn says(built: &Built, text: &str) -> bool {
 const SCRIPT_OF_ONE_FILE: &str = "fn main() { println!(\"cargo::rerun-if-changed=build.rs\"); }";
 
 impl Bench {
-    /// A package whose library returns the text of the path dependency `helper`.
+    /// A package whose library prints the constant `SAYS` of the path dependency `helper`. `needs` declares the
+    /// dependency.
     fn with_helper(needs: &str) -> Self {
         let bench = Self::package();
         bench.write("Cargo.toml", &format!("{CARGO_TOML}{needs}"));
@@ -22,7 +23,8 @@ impl Bench {
         bench
     }
 
-    /// Replaces a file by one with other content, whose time is `age` before that of the previous file.
+    /// Replaces a file by a new file with this content. The mtime of the new file is `age` older than that of the
+    /// previous file.
     fn replace(&self, name: &str, content: &str, age: Duration) {
         let before = fs::metadata(self.path(name)).unwrap().modified().unwrap();
         let new = self.path("../new");
@@ -31,7 +33,7 @@ impl Bench {
         fs::rename(new, self.path(name)).unwrap();
     }
 
-    /// The result of a build by a host that starts now.
+    /// The result of a build by a new builder, as after a restart of the host.
     async fn restarted(&self) -> Built {
         Builder::new(self.builder.dir().clone()).build(&self.manifest()).await.unwrap()
     }
@@ -40,26 +42,26 @@ impl Bench {
 const ON_HELPER: &str = "[dependencies]\nhelper = { path = \"../helper\" }\n[workspace]\n";
 
 #[tokio::test]
-async fn a_source_with_an_older_or_equal_mtime_is_built_also_after_a_restart() {
+async fn a_source_with_an_older_or_equal_mtime_is_rebuilt() {
     for script in ["", SCRIPT_OF_ONE_FILE] {
         let bench = Bench::with_helper(ON_HELPER);
         if !script.is_empty() {
             bench.write("build.rs", script);
         }
-        assert!(says(&bench.build().await.unwrap(), "<one>"));
+        assert!(contains_text(&bench.build().await.unwrap(), "<one>"));
         bench.replace("../helper/src/lib.rs", "pub const SAYS: &str = \"<two>\";", Duration::ZERO);
-        assert!(says(&bench.build().await.unwrap(), "<two>"), "a dependency, equal time: {script}");
+        assert!(contains_text(&bench.build().await.unwrap(), "<two>"), "a dependency, equal time: {script}");
         let edit = fs::read_to_string(bench.path("src/lib.rs")).unwrap().replace("{}", "own {}");
         bench.replace("src/lib.rs", &edit, Duration::from_secs(3600));
-        assert!(says(&bench.build().await.unwrap(), "own "), "the source, older: {script}");
-        assert!(says(&bench.restarted().await, "own "), "after a restart: {script}");
+        assert!(contains_text(&bench.build().await.unwrap(), "own "), "the source, older: {script}");
+        assert!(contains_text(&bench.restarted().await, "own "), "after a restart: {script}");
         bench.replace("../helper/src/lib.rs", "pub const SAYS: &str = \"<three>\";", Duration::from_secs(1));
-        assert!(says(&bench.restarted().await, "<three>"), "while no host ran: {script}");
+        assert!(contains_text(&bench.restarted().await, "<three>"), "while no host ran: {script}");
     }
 }
 
 #[tokio::test]
-async fn a_file_read_by_a_build_script_is_built_despite_its_mtime() {
+async fn a_build_scripts_input_with_an_older_mtime_is_rebuilt() {
     let scripts = [
         "",
         "println!(\"cargo::rerun-if-changed=data\");",
@@ -74,7 +76,7 @@ async fn a_file_read_by_a_build_script_is_built_despite_its_mtime() {
             "println!(\"cargo::rustc-env=SAYS={}\", std::fs::read_to_string(\"data/text\").unwrap());";
         bench.write("build.rs", &format!("fn main() {{ {asks}\n{reads} }}"));
         let built = bench.build().await.unwrap();
-        assert!(says(&built, "<one>"), "{asks}");
+        assert!(contains_text(&built, "<one>"), "{asks}");
         let is_noticed = |inputs: &Inputs| {
             let data = bench.path("data");
             inputs.files.contains(&data.join("text")) || inputs.dirs.iter().any(|dir| data.starts_with(dir))
@@ -83,29 +85,29 @@ async fn a_file_read_by_a_build_script_is_built_despite_its_mtime() {
         let restarted = Builder::new(bench.builder.dir().clone()).inputs(&bench.manifest()).await;
         assert!(is_noticed(&restarted), "{asks}: {restarted:?}");
         bench.replace("data/text", "<two>", Duration::from_secs(3600));
-        assert!(says(&bench.build().await.unwrap(), "<two>"), "{asks}");
-        assert!(says(&bench.restarted().await, "<two>"), "{asks}");
+        assert!(contains_text(&bench.build().await.unwrap(), "<two>"), "{asks}");
+        assert!(contains_text(&bench.restarted().await, "<two>"), "{asks}");
     }
 }
 
 #[tokio::test]
-async fn a_new_file_in_a_rerun_if_changed_folder_is_built_despite_its_mtime() {
+async fn a_new_file_in_a_rerun_if_changed_folder_causes_a_rebuild() {
     let bench = Bench::package();
     bench.write("src/lib.rs", &GOOD.replace("\"x\"", "\"{}\", env!(\"SAYS\")"));
     bench.write("data/a", "");
     let count = "println!(\"cargo::rustc-env=SAYS=<{}>\", std::fs::read_dir(\"data\").unwrap().count());";
     bench.write("build.rs", &format!("fn main() {{ println!(\"cargo::rerun-if-changed=data\"); {count} }}"));
-    assert!(says(&bench.build().await.unwrap(), "<1>"));
+    assert!(contains_text(&bench.build().await.unwrap(), "<1>"));
     let time = fs::metadata(bench.path("data")).unwrap().modified().unwrap();
     bench.write("data/b", "");
     for path in ["data/b", "data"] {
         fs::File::open(bench.path(path)).unwrap().set_modified(time).unwrap();
     }
-    assert!(says(&bench.build().await.unwrap(), "<2>"));
+    assert!(contains_text(&bench.build().await.unwrap(), "<2>"));
 }
 
 #[tokio::test]
-async fn a_folder_behind_a_link_in_one_that_a_script_reads_is_built_and_watched() {
+async fn a_folder_behind_a_link_in_a_scripts_input_folder_is_an_input() {
     for asks in ["", "println!(\"cargo::rerun-if-changed=data\");"] {
         let bench = Bench::package();
         bench.write("src/lib.rs", &GOOD.replace("\"x\"", "\"{}\", env!(\"SAYS\")"));
@@ -115,23 +117,23 @@ async fn a_folder_behind_a_link_in_one_that_a_script_reads_is_built_and_watched(
         symlink("../../one", bench.path("data/shared")).unwrap();
         symlink("..", bench.path("data/round")).unwrap();
         let reads = "std::fs::read_to_string(\"data/shared/deep/text\").unwrap()";
-        let tells = format!("println!(\"cargo::rustc-env=SAYS={{}}\", {reads});");
-        bench.write("build.rs", &format!("fn main() {{ {asks}\n{tells} }}"));
-        assert!(says(&bench.build().await.unwrap(), "<one>"), "{asks}");
+        let sets = format!("println!(\"cargo::rustc-env=SAYS={{}}\", {reads});");
+        bench.write("build.rs", &format!("fn main() {{ {asks}\n{sets} }}"));
+        assert!(contains_text(&bench.build().await.unwrap(), "<one>"), "{asks}");
         bench.replace("../one/deep/text", "<two>", Duration::from_secs(3600));
         let built = bench.build().await.unwrap();
-        assert!(says(&built, "<two>"), "{asks}");
+        assert!(contains_text(&built, "<two>"), "{asks}");
         let link = bench.path("data/shared");
         let inputs = built.inputs;
         assert!(inputs.dirs.contains(&link) && inputs.files.contains(&link), "{asks}: {inputs:?}");
         fs::remove_file(&link).unwrap();
         symlink("../../other", &link).unwrap();
-        assert!(says(&bench.build().await.unwrap(), "<other>"), "{asks}");
+        assert!(contains_text(&bench.build().await.unwrap(), "<other>"), "{asks}");
     }
 }
 
 #[tokio::test]
-async fn a_link_that_leads_to_other_sources_of_the_same_time_is_built() {
+async fn a_link_that_leads_to_other_sources_causes_a_rebuild() {
     let bench = Bench::with_helper(ON_HELPER);
     fs::rename(bench.path("../helper"), bench.path("../v1")).unwrap();
     bench.write("../v2/Cargo.toml", "[package]\nname = \"helper\"\nedition = \"2024\"\n");
@@ -141,15 +143,16 @@ async fn a_link_that_leads_to_other_sources_of_the_same_time_is_built() {
         file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000)).unwrap();
     }
     symlink("v1", bench.path("../helper")).unwrap();
-    assert!(says(&bench.build().await.unwrap(), "<one>"));
+    assert!(contains_text(&bench.build().await.unwrap(), "<one>"));
     fs::remove_file(bench.path("../helper")).unwrap();
     symlink("v2", bench.path("../helper")).unwrap();
-    assert!(says(&bench.build().await.unwrap(), "<two>"));
+    assert!(contains_text(&bench.build().await.unwrap(), "<two>"));
 }
 
 #[tokio::test]
-async fn a_folder_that_an_override_puts_in_place_of_a_crate_is_an_input() {
-    // A registry in a folder, as `cargo vendor` makes it: `middle` needs `helper`, which `paths` or `patch` replaces.
+async fn a_folder_that_replaces_a_crate_of_a_registry_is_an_input() {
+    // The folder `vendor` replaces the registry, as `cargo vendor` sets it up. Its crate `middle` needs the crate
+    // `helper`, which `paths` or `patch` replaces.
     for replace in ["paths = [\"../helper\"]\n", "[patch.crates-io]\nhelper = { path = \"../helper\" }\n"] {
         let bench = Bench::with_helper("[dependencies]\nmiddle = \"1.0.0\"\n[workspace]\n");
         bench.write(
@@ -166,7 +169,7 @@ async fn a_folder_that_an_override_puts_in_place_of_a_crate_is_an_input() {
             bench.write(&format!("../vendor/{name}/Cargo.toml"), &package);
             let source = format!("pub const SAYS: &str = {says};");
             bench.write(&format!("../vendor/{name}/src/lib.rs"), &source);
-            // One checksum is wrong. Cargo checks it when it builds the crate.
+            // The file lists no checksums of files, so cargo does not reject edited files.
             bench.write(
                 &format!("../vendor/{name}/.cargo-checksum.json"),
                 "{\"files\":{},\"package\":\"00\"}",
@@ -176,23 +179,23 @@ async fn a_folder_that_an_override_puts_in_place_of_a_crate_is_an_input() {
             "[source.crates-io]\nreplace-with = \"vendored\"\n[source.vendored]\ndirectory = \"../vendor\"\n";
         bench.write(".cargo/config.toml", &format!("{replace}{vendored}"));
         let built = bench.build().await.unwrap();
-        assert!(says(&built, "<one>"), "{replace}");
+        assert!(contains_text(&built, "<one>"), "{replace}");
         let helper = fs::canonicalize(bench.path("../helper/src/lib.rs")).unwrap();
         let is_helper = |file: &PathBuf| fs::canonicalize(file).is_ok_and(|file| file == helper);
         assert!(built.inputs.files.iter().any(is_helper), "{replace}: {:?}", built.inputs);
         bench.write("../helper/src/lib.rs", "pub const SAYS: &str = \"<two>\";");
-        assert!(says(&bench.build().await.unwrap(), "<two>"), "{replace}");
+        assert!(contains_text(&bench.build().await.unwrap(), "<two>"), "{replace}");
         bench.replace("../helper/src/lib.rs", "pub const SAYS: &str = \"<three>\";", Duration::from_secs(9));
-        assert!(says(&bench.build().await.unwrap(), "<three>"), "{replace}");
-        // A folder without checksums replaces a registry. Its files may be edited.
+        assert!(contains_text(&bench.build().await.unwrap(), "<three>"), "{replace}");
+        // The vendored crates have no checksums of files, so their files may be edited.
         let edit = "pub const SAYS: &str = \"<middle>\";";
         bench.replace("../vendor/middle/src/lib.rs", edit, Duration::ZERO);
-        assert!(says(&bench.build().await.unwrap(), "<middle>"), "{replace}");
+        assert!(contains_text(&bench.build().await.unwrap(), "<middle>"), "{replace}");
     }
 }
 
 #[tokio::test]
-async fn a_configuration_that_another_includes_is_an_input_and_for_cargo() {
+async fn an_edit_of_an_included_cargo_configuration_causes_a_rebuild() {
     let bench = Bench::package();
     bench.write(
         "src/lib.rs",
@@ -203,13 +206,13 @@ async fn a_configuration_that_another_includes_is_an_input_and_for_cargo() {
     let built = bench.build().await.unwrap();
     assert!(built.inputs.files.contains(&bench.path(".cargo/more.toml")), "{:?}", built.inputs);
     bench.write(".cargo/more.toml", "[build]\nrustflags = [\"--cfg\", \"loud\"]\n");
-    assert!(says(&bench.build().await.unwrap(), "<loud>"));
+    assert!(contains_text(&bench.build().await.unwrap(), "<loud>"));
 }
 
 #[tokio::test]
-async fn an_edit_saved_during_a_cancelled_build_is_built() {
+async fn an_edit_saved_during_a_cancelled_build_is_built_next() {
     let bench = Bench::with_helper(ON_HELPER);
-    // The build script waits until the pipe is read. The dependency is already built at that time.
+    // The build script waits until the test reads the pipe. At that time, the dependency is already built.
     let pipe = bench.path("wait");
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     bench.write(
@@ -228,11 +231,11 @@ async fn an_edit_saved_during_a_cancelled_build_is_built() {
     }
     bench.write("build.rs", SCRIPT_OF_ONE_FILE);
     bench.replace("../helper/src/lib.rs", "pub const SAYS: &str = \"<two>\";", Duration::from_secs(9));
-    assert!(says(&bench.build().await.unwrap(), "<two>"));
+    assert!(contains_text(&bench.build().await.unwrap(), "<two>"));
 }
 
 #[tokio::test]
-async fn a_profile_of_the_configuration_with_lto_is_built() {
+async fn a_profile_with_lto_in_the_cargo_configuration_builds() {
     let bench = Bench::package();
     bench.write("plugin.toml", "id = 'dev.example.tiny'\nbuild = { profile = 'fancy' }");
     bench.write(".cargo/config.toml", "include = [\"profiles.toml\"]\n");
@@ -241,27 +244,27 @@ async fn a_profile_of_the_configuration_with_lto_is_built() {
 }
 
 #[tokio::test]
-async fn flags_of_the_configuration_that_ask_for_lto_are_built_with() {
+async fn rustflags_with_lto_build_and_cause_a_warning() {
     let bench = Bench::package();
     bench.write(".cargo/config.toml", "[build]\nrustflags = [\"-Clto=fat\", \"-Cembed-bitcode=yes\"]\n");
-    let told = bench.build().await.unwrap().warnings;
-    assert!(told.iter().any(|it| it.message.contains("rustflags ask for LTO")), "{told:?}");
+    let warnings = bench.build().await.unwrap().warnings;
+    assert!(warnings.iter().any(|it| it.message.contains("rustflags ask for LTO")), "{warnings:?}");
     bench.write("src/lib.rs", "#[unsafe(no_mangle)]\npub extern \"C\" fn two() -> u8 {\n    2\n}\n");
     bench.build().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_compiler_that_the_configuration_names_gives_the_run_path() {
+async fn the_compiler_of_the_cargo_configuration_determines_the_run_path() {
     let bench = Bench::package();
     let compiler = "#!/bin/sh\ncase \"$*\" in *target-libdir*) echo /other/sysroot; echo /other/lib;; *) exec rustc \"$@\";; esac\n";
     bench.write("bin/rustc", compiler);
     bench.chmod("bin/rustc", 0o755);
     bench.write(".cargo/config.toml", "[build]\nrustc = \"bin/rustc\"\n");
-    assert!(says(&bench.build().await.unwrap(), "/other/lib"));
+    assert!(contains_text(&bench.build().await.unwrap(), "/other/lib"));
 }
 
 #[tokio::test]
-async fn the_build_folder_of_the_author_s_own_cargo_is_left_alone() {
+async fn a_build_does_not_use_the_authors_build_folder() {
     let bench = Bench::package();
     bench.write(".cargo/config.toml", "[build]\nbuild-dir = \"elsewhere\"\n");
     bench.build().await.unwrap();
@@ -273,6 +276,6 @@ async fn a_script_does_not_inherit_the_toolchain_of_the_hosts_cargo() {
     let bench = Bench::script("#!/bin/sh\nmkdir -p out\nenv > out/tiny.so\n");
     let built = bench.build().await.unwrap();
     let by_user = std::env::var_os("RUSTUP_TOOLCHAIN_SOURCE").is_some_and(|source| source == "env");
-    assert!(by_user || !says(&built, "RUSTUP_TOOLCHAIN="));
-    assert!(!says(&built, "CARGO_PKG_NAME=") && says(&built, "PATH="));
+    assert!(by_user || !contains_text(&built, "RUSTUP_TOOLCHAIN="));
+    assert!(!contains_text(&built, "CARGO_PKG_NAME=") && contains_text(&built, "PATH="));
 }

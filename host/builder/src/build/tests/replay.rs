@@ -1,9 +1,9 @@
-//! Which edits are built without cargo, and which with it.
+//! Tests of which edits are built without cargo, and which edits cargo builds.
 
 use super::*;
 
 impl Bench {
-    /// Builds an edit of `name`, and returns whether that was done without cargo.
+    /// Writes `content` to the file `name` and builds. Returns whether the build ran without cargo, and its result.
     async fn replays(&self, name: &str, content: &str) -> (bool, Built) {
         self.write(name, content);
         let built = self.build().await.unwrap();
@@ -26,7 +26,7 @@ async fn an_edit_of_own_source_builds_without_cargo_to_the_same_library() {
 }
 
 #[tokio::test]
-async fn a_module_and_an_included_file_become_inputs_when_an_edit_adds_them() {
+async fn a_replayed_edit_adds_new_modules_and_files_to_the_inputs() {
     let bench = Bench::package();
     bench.build().await.unwrap();
     bench.write("src/more.rs", "pub const TEXT: &str = include_str!(\"text.txt\");");
@@ -64,12 +64,12 @@ async fn cargo_builds_every_change_outside_the_crates_own_source() {
 }
 
 #[tokio::test]
-async fn cargo_builds_next_after_a_dependency_is_saved_during_a_build() {
+async fn cargo_builds_after_a_dependency_was_saved_during_a_build() {
     let bench = Bench::package();
     bench.write("Cargo.toml", &format!("{CARGO_TOML}[dependencies]\nhelper = {{ path = \"../helper\" }}\n"));
     bench.write("../helper/Cargo.toml", "[package]\nname = \"helper\"\nedition = \"2024\"\n");
     bench.write("../helper/src/lib.rs", "pub const N: i32 = 1;");
-    // The time of this file is after the beginning of the build, as if it was saved during the build.
+    // The mtime of this file is later than the beginning of the build, as if the file was saved during the build.
     let saved = SystemTime::now() + Duration::from_secs(3600);
     fs::File::open(bench.path("../helper/src/lib.rs")).unwrap().set_modified(saved).unwrap();
     bench.write("src/lib.rs", &GOOD.replace("41", "helper::N"));
@@ -78,7 +78,7 @@ async fn cargo_builds_next_after_a_dependency_is_saved_during_a_build() {
 }
 
 #[tokio::test]
-async fn a_wrapper_of_rustc_in_a_config_above_the_workspace_is_left_alone() {
+async fn cargo_builds_if_a_configuration_above_sets_a_rustc_wrapper() {
     let bench = Bench::package();
     bench.write("../wrap.sh", "#!/bin/sh\nexec \"$@\"\n");
     bench.chmod("../wrap.sh", 0o755);
@@ -89,7 +89,7 @@ async fn a_wrapper_of_rustc_in_a_config_above_the_workspace_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_package_with_a_build_script_is_for_cargo() {
+async fn cargo_builds_every_edit_of_a_package_with_a_build_script() {
     let bench = Bench::package();
     bench.write("build.rs", "fn main() { println!(\"cargo::rerun-if-changed=data\"); }");
     bench.build().await.unwrap();
@@ -97,7 +97,7 @@ async fn a_package_with_a_build_script_is_for_cargo() {
 }
 
 #[tokio::test]
-async fn a_build_script_that_comes_after_the_first_build_is_watched_for_and_run() {
+async fn a_build_script_added_after_the_first_build_is_run() {
     let bench = Bench::package();
     bench.write(
         "src/lib.rs",
@@ -108,11 +108,11 @@ async fn a_build_script_that_comes_after_the_first_build_is_watched_for_and_run(
     let before = fs::read(before.artifact).unwrap();
     let script = "fn main() { println!(\"cargo::rustc-env=FROM_SCRIPT=some\"); }";
     let (replayed, built) = bench.replays("build.rs", script).await;
-    assert!(!replayed && fs::read(built.artifact).unwrap() != before, "it is of no effect");
+    assert!(!replayed && fs::read(built.artifact).unwrap() != before, "the script has no effect");
 }
 
 #[tokio::test]
-async fn an_error_without_cargo_equals_cargos_and_its_repair_needs_no_cargo() {
+async fn a_replayed_compile_error_equals_the_error_from_cargo() {
     let bench = Bench::package();
     bench.build().await.unwrap();
     bench.write("src/lib.rs", "pub fn f() -> i32 { \"text\" }");

@@ -1,4 +1,4 @@
-//! Builds of several plugins at once, in one workspace and in separate ones.
+//! Tests of concurrent builds, in one workspace and in separate workspaces.
 
 use super::*;
 
@@ -25,7 +25,7 @@ async fn plugins_of_a_workspace_without_a_lock_file_build_concurrently() {
     }
 }
 
-/// A build script that opens one end of a pipe. The opening waits until another script opens the other end.
+/// A build script that opens one end of a named pipe. This blocks until another script opens the other end.
 const RENDEZVOUS: &str = r#"
 fn main() {
     std::fs::OpenOptions::new().END(true).open(PIPE).unwrap();
@@ -33,7 +33,7 @@ fn main() {
 "#;
 
 #[tokio::test]
-async fn builds_in_separate_workspaces_run_side_by_side() {
+async fn builds_in_separate_workspaces_run_in_parallel() {
     let bench = Bench::new();
     let builder = Arc::new(Builder::new(bench.path("../build")));
     let pipe = bench.path("pipe");
