@@ -1,19 +1,19 @@
-//! Kills the builds that a program leaves behind when it ends, even by SIGKILL.
+//! Kills the builds that are still running when the program exits, even if the program was killed by SIGKILL.
 //!
-//! A killed program cannot kill its builds, and a build is in a process group of its own, which no signal from a
-//! terminal reaches. So before its first build, the program starts a *guard*: a second process of the program, in a
+//! A program that was killed cannot kill its builds, and a build is in a process group of its own, which no signal from
+//! a terminal reaches. So before its first build, the program starts a *guard*: a second process of the program, in a
 //! process group of its own. The guard waits for end of file on a pipe that only the program can write to. The standard
 //! input of every build is the read end of a second pipe, which stays empty. The guard holds the same read end, and
-//! recognizes builds by it. When the program has ended, the guard kills all processes that read from the second pipe,
-//! and all processes in their groups.
+//! recognizes builds by it. When the program has exited, the guard kills all processes with this standard input, and
+//! all processes in their groups.
 //!
-//! None of these processes is a child of the guard. So other processes reap them, and the kernel may reuse the ids of
-//! these processes and of their groups. Therefore the guard kills by pidfd only. Data that it reads by process id
-//! counts only if the pidfd shows, after the read, that the process still exists. The guard trusts a group id as long
-//! as the group contains a process that reads from the second pipe and that the guard has stopped.
+//! The builds are not children of the guard. So other processes reap them, and the kernel may reuse their process ids
+//! and group ids. Therefore the guard kills by pidfd only. It uses data that it has read by process id only if the
+//! pidfd shows, after the read, that the process still exists. It trusts a group id only while the group contains a
+//! build process that the guard has stopped.
 //!
-//! There is no guard if the program has not called [`guarded_by`]. The guard does not find a build that has another
-//! standard input.
+//! There is no guard if the program has not called [`guarded_by`]. The guard does not find a build process that has
+//! another standard input, unless it is in the group of a marked process.
 
 use parking_lot::Mutex;
 use rustix::{
@@ -37,13 +37,14 @@ static PROGRAM: Mutex<Option<PathBuf>> = Mutex::new(None);
 static GUARD: Mutex<Option<Guard>> = Mutex::new(None);
 
 struct Guard {
-    /// The guard process. It runs until the end of its input, which is the end of this program.
+    /// The guard process. It exits after the end of its input, which this program closes by exiting.
     _process: Child,
     /// The read end of the pipe that is the standard input of every build.
     mark: PipeReader,
 }
 
-/// Names a program that calls `run_if_asked` first in its `main`: from now on, builds are guarded.
+/// Sets the program that becomes the guard. From now on, builds are guarded. The program must call `run_if_asked` first
+/// in its `main`.
 pub fn guarded_by(program: &Path) {
     *PROGRAM.lock() = Some(program.to_owned());
 }
@@ -61,26 +62,26 @@ pub(crate) fn marked_input() -> Stdio {
 fn start(program: &Path) -> io::Result<Guard> {
     let (mark, _) = io::pipe()?;
     let mut command = Command::new(program);
-    // The guard does not inherit this program's output, so that a reader of the output sees end of file when the
-    // program ends.
+    // The guard does not inherit this program's output, so that a reader of the output gets end of file when the
+    // program exits.
     command.arg(MARKER).stdin(Stdio::piped()).stdout(mark.try_clone()?).stderr(Stdio::null());
     Ok(Guard { _process: command.process_group(0).spawn()?, mark })
 }
 
-/// Runs the guard: its standard output is the input of the builds that it has to kill.
+/// Runs the guard process. Its standard output is the pipe that is the standard input of the builds to kill.
 pub fn run() -> ! {
     // If the guard stayed in its working folder, the folder's file system could not be unmounted.
     let _ = env::set_current_dir("/");
-    // The program writes nothing. The end of the pipe, or an error, means that it has ended.
+    // The program writes nothing to this pipe. End of file, or an error, means that the program has exited.
     let _ = io::copy(&mut io::stdin(), &mut io::sink());
     let Ok(mark) = fs::read_link("/proc/self/fd/1") else { process::exit(1) };
     end_all(&mark);
     process::exit(0)
 }
 
-/// Kills the processes with this input, and all processes in their groups.
+/// Kills the processes with this standard input, and all processes in their groups.
 fn end_all(mark: &Path) {
-    // The second round finds processes that were just being started in the first one.
+    // The second round finds processes that were being started during the first round.
     for _ in 0..2 {
         for marked in processes().into_iter().filter_map(|pid| Marked::hold(pid, mark)) {
             marked.end_group();
@@ -95,14 +96,14 @@ fn processes() -> Vec<Pid> {
     listed.filter_map(|it| Pid::from_raw(it.file_name().to_str()?.parse().ok()?)).collect()
 }
 
-/// The group of the process with this id. None if the process has ended or is about to end, is a thread of the kernel,
+/// The process group of the process with this id. `None` if the process has exited or is exiting, is a kernel thread,
 /// or belongs to a group outside of this pid namespace.
 fn group_of(pid: Pid) -> Option<Pid> {
     /// The kernel's `PF_EXITING`.
     const EXITING: u64 = 0x4;
     let text = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
-    // The name in parentheses may contain anything. After it: the state, the parent, the group, and from the seventh on
-    // the flags.
+    // The name in parentheses may contain any character. The fields after it are the state, the parent, the group,
+    // three others, and the flags.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     let flags: u64 = fields.get(6)?.parse().ok()?;
     let lives = !matches!(*fields.first()?, "Z" | "X") && flags & EXITING == 0;
@@ -115,11 +116,11 @@ fn hold(pid: Pid) -> Option<OwnedFd> {
 }
 
 fn kill(process: &OwnedFd) {
-    // An error means that it no longer exists.
+    // An error means that the process no longer exists.
     let _ = pidfd_send_signal(process, Signal::KILL);
 }
 
-/// A build process that the guard has stopped. A stopped process cannot end by itself, so its group id is not reused.
+/// A build process that the guard has stopped. A stopped process cannot exit by itself, so its group id is not reused.
 struct Marked {
     pid: Pid,
     process: OwnedFd,
@@ -127,7 +128,7 @@ struct Marked {
 }
 
 impl Marked {
-    /// The process with this id, if it has this input.
+    /// Stops the process with this id, if it has this standard input.
     fn hold(pid: Pid, mark: &Path) -> Option<Self> {
         let process = hold(pid)?;
         let input = fs::read_link(format!("/proc/{}/fd/0", pid.as_raw_pid())).ok()?;
@@ -142,19 +143,19 @@ impl Marked {
 
     /// Kills the other processes in the group.
     fn end_group(&self) {
-        /// The maximum number of rounds. More than one is needed if processes start others until they are killed.
-        const LOOKS: usize = 100;
-        /// A process that does not end in this time waits for a device, and ends when the device answers.
-        const PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
-        for _ in 0..LOOKS {
+        /// The maximum number of rounds. More than one round is needed if a process starts another before it is killed.
+        const ROUNDS: usize = 100;
+        /// How long to wait for a killed process. One that takes longer waits in the kernel, for example for a device.
+        const EXIT_TIMEOUT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+        for _ in 0..ROUNDS {
             let others: Vec<_> = processes().into_iter().filter_map(|pid| self.hold_other(pid)).collect();
             if others.is_empty() {
                 return;
             }
             others.iter().for_each(kill);
             for other in &others {
-                // If this fails, the next look is made too early, and only finds the process again.
-                let _ = poll(&mut [PollFd::new(other, PollFlags::IN)], Some(&PATIENCE));
+                // If this fails, the next round begins too early and kills the process again, which does no harm.
+                let _ = poll(&mut [PollFd::new(other, PollFlags::IN)], Some(&EXIT_TIMEOUT));
             }
         }
     }
@@ -163,8 +164,8 @@ impl Marked {
     fn hold_other(&self, pid: Pid) -> Option<OwnedFd> {
         let other = hold(pid).filter(|_| pid != self.pid)?;
         let is_in_group = |pid| group_of(pid) == Some(self.group);
-        // The other's group is read first. If the marked process is still in the group after that, the group id was not
-        // reused in between.
+        // The group of `pid` is read first. If the marked process is still in the group afterwards, the group id was
+        // not reused in between.
         (is_in_group(pid) && is_in_group(self.pid) && self.stop()).then_some(other)
     }
 }
@@ -177,7 +178,7 @@ mod tests {
         os::{fd::AsRawFd, unix::process::ExitStatusExt},
     };
 
-    /// A process with the marked input, which leads a group, and another process in that group without that input.
+    /// A process group of two processes. The leader has the marked standard input, the other process does not.
     struct Build {
         leader: Child,
         other: Pid,
@@ -227,11 +228,11 @@ mod tests {
         assert!(marked.hold_other(build.other).is_some());
         build.leader.kill().unwrap();
         build.leader.wait().unwrap();
-        // As if another group had reused the id.
+        // The leader is gone, as if another group had reused the group id.
         assert_eq!(group_of(build.other), Some(pid));
         assert!(marked.hold_other(build.other).is_none());
         marked.end_group();
-        assert_eq!(group_of(build.other), Some(pid), "it was left alone");
+        assert_eq!(group_of(build.other), Some(pid), "the process still runs");
         kill(&hold(build.other).unwrap());
     }
 }

@@ -1,22 +1,22 @@
 //! From a plugin's source to an artifact in the store: watching, building, storing and inspecting.
 //!
-//! What this crate promises:
+//! Guarantees:
 //!
 //! * The crate runs the tools that build a plugin, but no code of the plugin itself: it opens no library.
-//! * Built files are identified by their content. An artifact in the store never changes, and data read from it was
+//! * Built files are identified by their content. An artifact in the store never changes, and every copy of it is
 //!   verified.
-//! * A build can be cancelled at any moment. If the program that waits for it ends, the build is killed.
+//! * A build can be cancelled at any moment. If the program that waits for a build exits, the build is killed.
 //! * Building unchanged sources does not call cargo.
 //!
-//! This crate imports `replug-config`, for the manifests that configure builds, and `replug-model`. It knows neither
-//! the protocol nor how a plugin is loaded and run. The crate `replug` re-exports its API for embedding programs.
+//! This crate imports `replug-config`, for the manifests that configure builds, and `replug-model`. It does not depend
+//! on the wire protocol or on the loading of plugins. The crate `replug` re-exports its API for embedding programs.
 //!
 //! | module | content |
 //! |---|---|
 //! | [`watch`] | reports changed files at the first event |
 //! | [`build`](mod@build) | runs cargo or a script, or repeats the `rustc` call that cargo made for the plugin's crate; can be cancelled |
 //! | [`artifact`] | stores built files by their digest, and inspects them before any code runs |
-//! | [`guard`] | the process that kills builds whose program has ended |
+//! | [`guard`] | the process that kills builds whose program has exited |
 //! | [`mount`] | mount options of a folder's file system |
 
 #![forbid(unsafe_code)]

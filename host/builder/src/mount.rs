@@ -3,11 +3,10 @@
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use std::path::Path;
 
-/// Whether the mount options of a folder forbid to run its files and to open them as libraries. The folder need not
-/// exist.
+/// Whether the file system of `folder` is mounted `noexec`, so that its files cannot be run or opened as libraries. The
+/// folder need not exist. Returns `false` if the mount options are unknown.
 pub fn is_noexec(folder: &Path) -> bool {
     let there = folder.ancestors().find(|above| above.exists());
-    // If the options are unknown, the result is false.
     there
         .and_then(|folder| statvfs(folder).ok())
         .is_some_and(|stats| stats.f_flag.contains(StatVfsMountFlags::NOEXEC))
@@ -18,9 +17,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mount_without_execution_is_known_by_folders_that_are_not_there_yet() {
+    fn is_noexec_accepts_folders_that_do_not_exist() {
         assert!(!is_noexec(Path::new("/usr/bin/not/there/yet")));
-        // Systems usually mount the kernel's own file systems this way.
+        // Most systems mount the kernel's own file systems, such as /proc, with `noexec`.
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
         let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
         let noexec = fields.find(|it| it[3].split(',').any(|option| option == "noexec") && it[1] != "/");

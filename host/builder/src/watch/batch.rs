@@ -1,4 +1,4 @@
-//! The events that have arrived when the first of them is processed.
+//! A batch of events: all events that have arrived when the watcher processes the first of them.
 
 use notify::{
     EventKind,
@@ -6,7 +6,7 @@ use notify::{
 };
 use std::{collections::BTreeSet, path::PathBuf};
 
-/// The contents of several events.
+/// The paths in several events.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) touched: BTreeSet<PathBuf>,
@@ -23,7 +23,7 @@ impl Batch {
             }
             Ok(event) => match event.kind {
                 EventKind::Access(AccessKind::Close(_)) => self.touched.extend(event.paths),
-                // A read changes nothing. This program reads files itself.
+                // A read changes nothing, and this program itself reads the watched files.
                 EventKind::Access(_) => {}
                 EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
                     self.touched.extend(event.paths.iter().cloned());

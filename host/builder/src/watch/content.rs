@@ -1,4 +1,4 @@
-//! The content of a file in a few bytes, and files that are never source.
+//! Hashes of file contents, times of changes, and the names of files that are never source.
 
 use super::poll::file_system_without_events;
 use std::{
@@ -13,21 +13,23 @@ use std::{
 /// The content of a path. Equal values mean equal contents, except for [`Content::Unreadable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// There is no such file.
+    /// The file does not exist.
     Gone,
     /// The file is empty.
     Empty,
-    /// A hash of the file's bytes; for a link to a folder, of the link's target.
+    /// A hash of the file's bytes or, for a link to a folder, of the link's target. For other folders and for files
+    /// over 16 MiB, a hash of size and modification time.
     Hash(u64),
     /// The file exists but cannot be read. Equal values of this variant do not mean equal contents.
     Unreadable(io::ErrorKind),
 }
 
-/// Larger files are compared by length and time: hashing them would take longer than a small build.
+/// The size in bytes above which files are compared by length and modification time. Hashing them would take longer
+/// than a small build.
 const HASHED_BYTES: u64 = 16 << 20;
 
 impl Content {
-    /// The present content of this path.
+    /// The current content of the file at `path`.
     pub fn of(path: &Path) -> Self {
         let read = || -> io::Result<Option<u64>> {
             let metadata = fs::metadata(path)?;
@@ -56,11 +58,10 @@ impl Content {
     }
 }
 
-/// When the kernel last noted a change of a file: a write, a move to this path, or a new link. Programs can set the
-/// time of the last write, but not this time. For a deleted file, the result is the time of the last change of the
-/// nearest existing folder above it.
+/// The ctime of a file: when the kernel last recorded a write, a move to this path, or a new link. Programs can set the
+/// mtime, but not the ctime. For a deleted file, the result is the ctime of the nearest existing folder above it.
 ///
-/// `None` if the time cannot be compared with this machine's clock, because another machine sets it.
+/// Returns `None` if another machine sets the time, so that it cannot be compared with this machine's clock.
 pub fn changed_at(path: &Path) -> Option<SystemTime> {
     if file_system_without_events(path).is_some() {
         return None;
@@ -71,21 +72,22 @@ pub fn changed_at(path: &Path) -> Option<SystemTime> {
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds))
 }
 
-/// When `path` was saved, as accurately as possible; `noticed` is when its event arrived.
+/// The time at which `path` was saved: its mtime if that is at most 10 seconds before `noticed`, the time at which the
+/// event arrived. Otherwise `noticed`.
 pub(super) fn saved_at(path: &Path, noticed: SystemTime) -> SystemTime {
     let Ok(modified) = fs::metadata(path).and_then(|metadata| metadata.modified()) else { return noticed };
-    // A file that was moved here keeps its old time, and a clock may be wrong.
+    // A file that was moved here keeps its old mtime, and the clock of another machine may be wrong.
     match noticed.duration_since(modified) {
         Ok(age) if age <= Duration::from_secs(10) => modified,
         _ => noticed,
     }
 }
 
-/// Whether a file or folder of this name is never source: hidden, a backup, or made by a build.
+/// Whether a file or folder with this name is never source, because it is hidden, a backup, or written by a build.
 pub(crate) fn is_ignored(name: &str) -> bool {
     name.starts_with('.')
         || name == "target"
-        || name == "4913" // vim's test whether it may write here
+        || name == "4913" // Vim creates this file to test whether the folder is writable.
         || (name.starts_with('#') && name.ends_with('#'))
         || (name.starts_with("sed") && name.len() == 9 && !name.contains('.')) // sed's own temporary file
         || ["~", ".tmp", ".bak", ".orig"].iter().any(|suffix| name.ends_with(suffix))

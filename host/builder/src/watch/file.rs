@@ -1,4 +1,4 @@
-//! Waits until the content of one of some files has changed and its writer has finished.
+//! Waits until the content of one of several files has changed and the writer of the file has finished.
 
 use super::{GRACE, Poll, WatchError, content::Content, file_system_without_events};
 use notify::{
@@ -16,36 +16,42 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Watches files, which need not exist. If a path is a link, also watches the file that the link leads to. Dropping it
-/// ends the watching.
+/// Watches files, which need not exist. If a path is a link, also watches the file that the link leads to. The files
+/// are watched until this value is dropped.
 #[derive(Debug)]
 pub struct FileWatch {
-    /// Each file with its known content.
+    /// The paths of the files, with their last known contents.
     files: Vec<(PathBuf, Content)>,
-    stirred: Arc<Notify>,
+    /// Notified when one of the files may have changed.
+    touched: Arc<Notify>,
     notify: RecommendedWatcher,
     /// The watched folders. Folders are watched because editors replace files. All events in the folders count, because
     /// the path of a file may lead through several links.
     folders: BTreeSet<PathBuf>,
-    /// How often the files are polled.
+    /// The interval at which the files are polled, or `None` if they are not polled.
     interval: Option<Duration>,
 }
 
 impl FileWatch {
-    /// Watches from now on; the present contents of the files count as known.
+    /// Begins to watch the files at `paths`. Their current contents count as known.
+    ///
+    /// # Errors
+    ///
+    /// [`WatchError`] if the folder of one of the files cannot be watched.
     pub fn new(paths: &[PathBuf], poll: Poll) -> Result<Self, WatchError> {
-        let stirred = Arc::new(Notify::new());
-        let teller = stirred.clone();
-        let tell = move |event: notify::Result<Event>| {
+        let touched = Arc::new(Notify::new());
+        let waiter = touched.clone();
+        let on_event = move |event: notify::Result<Event>| {
             if event.is_err() || event.is_ok_and(|event| is_done(&event)) {
-                teller.notify_one();
+                waiter.notify_one();
             }
         };
         let first = paths.first().map_or(Path::new(""), PathBuf::as_path);
-        let notify = notify::recommended_watcher(tell).map_err(|source| WatchError::new(first, source))?;
+        let notify =
+            notify::recommended_watcher(on_event).map_err(|source| WatchError::new(first, source))?;
         let interval = poll.interval(paths.iter().any(|path| file_system_without_events(path).is_some()));
         let files = paths.iter().map(|path| (path.clone(), Content::Gone)).collect();
-        let mut watch = Self { files, stirred, notify, folders: BTreeSet::new(), interval };
+        let mut watch = Self { files, touched, notify, folders: BTreeSet::new(), interval };
         watch.watch_folders()?;
         for (path, known) in &mut watch.files {
             *known = Content::of(path);
@@ -53,7 +59,7 @@ impl FileWatch {
         Ok(watch)
     }
 
-    /// Watches the folder of each file, and the folder of the file that it leads to.
+    /// Watches the folder of each file. If the file is a link, also watches the folder of the link's target.
     fn watch_folders(&mut self) -> Result<(), WatchError> {
         for (path, _) in &self.files {
             let target = path.canonicalize();
@@ -70,13 +76,13 @@ impl FileWatch {
         Ok(())
     }
 
-    /// Waits until the content of one of the files differs from the last known one.
+    /// Waits until the content of one of the files differs from its last known content.
     pub async fn changed(&mut self) {
         loop {
             match self.interval {
-                // The files are checked after an event as well as after a timeout.
-                Some(interval) => drop(timeout(interval, self.stirred.notified()).await),
-                None => self.stirred.notified().await,
+                // The files are checked after an event and after the timeout.
+                Some(interval) => drop(timeout(interval, self.touched.notified()).await),
+                None => self.touched.notified().await,
             }
             if self.files.iter().any(|(path, known)| is_emptied(path, known)) {
                 sleep(GRACE).await;
@@ -99,7 +105,7 @@ impl FileWatch {
     }
 }
 
-/// Whether a file has just become empty or missing, which happens while it is written or replaced.
+/// Whether a file is empty, or has just disappeared. Both happen while a program writes or replaces the file.
 fn is_emptied(path: &Path, known: &Content) -> bool {
     match path.metadata() {
         Ok(metadata) => metadata.len() == 0,
@@ -107,7 +113,8 @@ fn is_emptied(path: &Path, known: &Content) -> bool {
     }
 }
 
-/// Whether the writer may have finished after this event. An event of a write means that the writer has not.
+/// Whether the event may mean that the writer has finished. A write event means that the writer still has the file
+/// open.
 fn is_done(event: &Event) -> bool {
     match event.kind {
         EventKind::Access(kind) => matches!(kind, AccessKind::Close(AccessMode::Write)),

@@ -1,8 +1,8 @@
-//! Detects changes: files whose content differs from what was last reported, and plugins that appear or disappear.
+//! Detects changes: files whose content differs from the last reported content, and plugins that appear or disappear.
 //!
-//! There is no debounce window: the watcher reports the first event that shows new content at once, and a further write
-//! again. It compares a hash of each file's content. So neither the way in which an editor saves a file nor a new time
-//! of the file counts as a change. The watcher watches folders and never files, because editors replace files by
+//! There is no debounce window: the watcher reports new content at the first event that shows it, and reports a further
+//! write separately. It compares a hash of each file's content. So it does not matter how an editor saves a file, and a
+//! new mtime alone is not a change. The watcher watches folders and never files, because editors replace files by
 //! renaming.
 //!
 //! One thread owns all state. It receives events and new inputs through one channel, which orders them.
@@ -36,43 +36,43 @@ use std::{
 use tokio::sync::mpsc::UnboundedSender;
 use world::{Message, World};
 
-/// How long a file must be missing or empty before the watcher reports it. Editors delete or truncate a file and then
-/// write it again. A branch switch removes each file before it writes the other version.
+/// How long a file must be missing or empty before the watcher reports it. Some editors delete or truncate a file
+/// before they write it again. A branch switch removes each file before it writes the other version.
 pub const GRACE: Duration = Duration::from_millis(300);
 
-/// The clock of file times is coarser than that of the program.
+/// The maximum by which file times lag behind the clock: the kernel uses the time of its last tick.
 pub const CLOCK_GRAIN: Duration = Duration::from_millis(20);
 
 /// The files from which a plugin is made. All paths are absolute.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inputs {
-    /// Single files, and links to folders; neither they nor the folders that contain them need to exist.
+    /// Single files, and links to folders. They and the folders that contain them need not exist.
     pub files: BTreeSet<PathBuf>,
     /// Folders in which every file counts, including new ones, except hidden files, backup files and `target`.
     pub dirs: BTreeSet<PathBuf>,
     /// Files and folders below `dirs` that do not count, such as the outputs of a build script.
     pub except: BTreeSet<PathBuf>,
-    /// When the build that found these inputs began. If a file was not an input before and has changed since that time,
-    /// it is reported at once: the build may have read its previous content.
+    /// When the build that found these inputs began. A file that was not an input before and that has changed since
+    /// then is reported at once, because the build may have read its previous content.
     pub as_of: Option<SystemTime>,
 }
 
-/// A file of a plugin has new content.
+/// The report that a file of a plugin has new content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The plugin. A file that belongs to several plugins causes a change for each.
     pub plugin: PluginId,
     /// The file.
     pub path: PathBuf,
-    /// When the file was saved: the file's own time if it is within the last 10 seconds, else the time of the event.
+    /// When the file was saved: its mtime if that is within the last 10 seconds, or else the time of the event.
     pub saved_at: SystemTime,
-    /// What kind of file it is.
+    /// The kind of the file.
     pub what: What,
     /// The previous content of the file, if it is known.
     pub before: Option<Content>,
 }
 
-/// What a change is about.
+/// The kind of a changed file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// An input of the artifact.
@@ -81,21 +81,21 @@ pub enum What {
     Manifest,
 }
 
-/// What a [`Watcher`] reports.
+/// A report of a [`Watcher`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// A file of a plugin has new content, or was deleted.
     Changed(Change),
     /// A folder below the plugins folder appeared or disappeared, a manifest that belongs to no plugin yet changed, a
-    /// manifest was deleted, or the plugins folder itself appeared or disappeared. The receiver discovers the plugins
-    /// again.
+    /// manifest was deleted, or the plugins folder itself appeared or disappeared. The receiver must discover the
+    /// plugins again.
     PluginsChanged,
-    /// Events were lost; the text is the reason. The receiver discovers the plugins again, and builds all plugins that
-    /// may have changed.
+    /// Events were lost, for the reason in the text. The receiver must discover the plugins again, and build all
+    /// plugins that may have changed.
     Lost(String),
 }
 
-/// Why something cannot be watched.
+/// Why a file or folder cannot be watched.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are the path and the cause that the message names")]
@@ -125,7 +125,7 @@ replug_model::readable::readable!(WatchError);
 impl WatchError {
     fn new(path: &Path, mut source: notify::Error) -> Self {
         let path = path.to_owned();
-        // Otherwise the message would name the path twice.
+        // Without this, the message would name the path twice.
         source.paths.clear();
         match &source.kind {
             notify::ErrorKind::MaxFilesWatch => Self::TooManyWatches { path },
@@ -139,7 +139,7 @@ impl WatchError {
     }
 }
 
-/// Watches a plugins folder and the inputs of its plugins. Dropping it ends the watching.
+/// Watches a plugins folder and the inputs of its plugins, until it is dropped.
 #[derive(Debug)]
 pub struct Watcher {
     messages: mpsc::Sender<Message>,
@@ -147,14 +147,14 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Watches `plugins_dir` and sends reports to `notices`; `poll` says when files are polled.
+    /// Watches `plugins_dir` and sends reports to `notices`. `poll` determines when files are polled.
     ///
-    /// The folder need not exist: the watcher notices its creation, as long as the folder that contains it stays. The
-    /// links in the path of the plugins folder may change.
+    /// The folder need not exist: the watcher notices its creation, as long as its parent folder exists. The links in
+    /// the path of the plugins folder may change.
     ///
     /// # Errors
     ///
-    /// * [`WatchError::TooManyInstances`], [`WatchError::TooManyWatches`]: a limit of the system's is reached.
+    /// * [`WatchError::TooManyInstances`], [`WatchError::TooManyWatches`]: a limit of the system is reached.
     /// * [`WatchError::Refused`]: the folder may not be watched.
     /// * [`WatchError::NoThread`]: no thread could be started.
     pub fn new(plugins_dir: &Path, poll: Poll, notices: UnboundedSender<Notice>) -> Result<Self, WatchError> {
@@ -173,17 +173,16 @@ impl Watcher {
         Ok(Self { messages, thread: Some(thread) })
     }
 
-    /// Watches the files that `plugin` is made from, instead of its previous ones.
+    /// Watches `inputs` as the inputs of `plugin`, instead of its previous inputs.
     ///
-    /// After this method has returned, every later change is reported. The present contents of the files count as
-    /// known, except those of files that are newer than [`Inputs::as_of`]. Blocks for some milliseconds, to read the
-    /// new files.
+    /// After this method has returned, every later change is reported. The current content of each file counts as
+    /// known, unless the file is newer than [`Inputs::as_of`]. Blocks for some milliseconds to read the new files.
     ///
     /// # Errors
     ///
-    /// * [`WatchError::TooManyWatches`]: the limit is reached; folders that are already watched stay so.
+    /// * [`WatchError::TooManyWatches`]: the limit is reached. Folders that are already watched stay watched.
     /// * [`WatchError::Refused`]: a folder may not be watched.
-    /// * [`WatchError::NoThread`]: the watching has ended.
+    /// * [`WatchError::NoThread`]: the watching thread has ended.
     pub fn set_inputs(&self, plugin: &PluginId, inputs: Inputs) -> Result<(), WatchError> {
         let (reply, answer) = mpsc::channel();
         let ended = || WatchError::NoThread { source: io::ErrorKind::BrokenPipe.into() };
@@ -191,9 +190,9 @@ impl Watcher {
         answer.recv().map_err(|_| ended())?
     }
 
-    /// No longer watches what `plugin` is made from.
+    /// Stops watching the inputs of `plugin`.
     pub fn remove(&self, plugin: &PluginId) {
-        // An error means that the watching has ended.
+        // An error means that the watching thread has ended.
         let _ = self.messages.send(Message::Remove(plugin.clone()));
     }
 }

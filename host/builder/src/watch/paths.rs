@@ -1,4 +1,4 @@
-//! Paths as inotify needs them, and the links in them.
+//! Resolves paths for inotify, and finds the links in them.
 
 use super::{Inputs, content::is_ignored};
 use std::{
@@ -7,8 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The path with all links resolved, as far as the path exists. A folder must have only one name here, because inotify
-/// has one watch for all names of a folder.
+/// The path with all links resolved, as far as the path exists. The watcher must use one path for each folder, because
+/// inotify has one watch for all paths of a folder.
 pub(super) fn canonical(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| resolve(path))
 }
@@ -24,13 +24,13 @@ pub(super) fn resolve(path: &Path) -> PathBuf {
     }
 }
 
-/// The nearest existing folder above `path`. If `path` does not exist, that folder changes before `path` can appear.
+/// The nearest existing folder above `path`. If `path` does not exist, this folder changes before `path` can appear.
 pub(super) fn nearest_folder(path: &Path) -> Option<&Path> {
     path.ancestors().skip(1).find(|it| it.is_dir())
 }
 
-/// All files below the folders of some inputs, except those that are never source. `enter` is called for each folder
-/// before it is listed.
+/// All files below `inputs.dirs`, except ignored files and those in `inputs.except`. Calls `enter` with each folder
+/// before listing it.
 pub(super) fn files_below<E>(
     inputs: &Inputs,
     mut enter: impl FnMut(&Path) -> Result<(), E>,
@@ -44,7 +44,7 @@ pub(super) fn files_below<E>(
             if is_ignored(&entry.file_name().to_string_lossy()) || inputs.except.contains(&path) {
                 continue;
             }
-            // Links to folders are not followed: they may make cycles.
+            // Links to folders are not followed, because they may form cycles.
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => open.push(path),
                 Ok(_) if path.is_dir() => {}
@@ -55,8 +55,8 @@ pub(super) fn files_below<E>(
     Ok(files)
 }
 
-/// The links in the path, including links in the targets of other links. A change of any of these links can change the
-/// target of the path.
+/// The symbolic links in the path, including those in the targets of other links. A change of any of these links can
+/// change the file to which the path leads.
 pub fn links_on(path: &Path) -> BTreeSet<PathBuf> {
     let mut links = BTreeSet::new();
     follow(path, &mut links);
@@ -67,11 +67,11 @@ fn follow(path: &Path, links: &mut BTreeSet<PathBuf>) {
     let mut walked = PathBuf::new();
     for part in path.components() {
         walked.push(part);
-        // The part before the link is resolved, so that the link has only one name.
+        // The folder of the link is resolved, so that the link has only one path.
         let Ok(target) = fs::read_link(&walked) else { continue };
         let link = resolve(&walked);
         let target = link.parent().map(|folder| folder.join(&target)).unwrap_or(target);
-        // Links may make cycles.
+        // Links may form cycles.
         if links.insert(link) {
             follow(&target, links);
         }
@@ -84,7 +84,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn links_on_a_path_are_found_behind_other_links_too() {
+    fn links_on_finds_links_in_the_targets_of_other_links() {
         let folder = tempfile::tempdir().unwrap();
         let root = fs::canonicalize(folder.path()).unwrap();
         fs::create_dir_all(root.join("releases/1/plugins")).unwrap();
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_folder_of_a_path_is_the_one_that_exists() {
+    fn nearest_folder_skips_folders_that_do_not_exist() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("a")).unwrap();
         assert_eq!(nearest_folder(&folder.path().join("a/b/c.txt")), Some(&*folder.path().join("a")));

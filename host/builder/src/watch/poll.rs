@@ -1,4 +1,4 @@
-//! The file systems that do not report every change, and the interval at which watched files are polled.
+//! Recognizes file systems that do not report every change, and determines the interval at which files are polled.
 
 use rustix::fs::statfs;
 use std::{path::Path, time::Duration};
@@ -18,7 +18,8 @@ pub enum Poll {
 impl Poll {
     const USUAL: Duration = Duration::from_secs(1);
 
-    /// How often to poll, given whether a file is on a file system that does not report all changes.
+    /// The interval at which to poll, or `None` to not poll. `is_silent` is whether a watched file is on a file system
+    /// that does not report all changes.
     pub(super) fn interval(self, is_silent: bool) -> Option<Duration> {
         match self {
             Self::Auto => is_silent.then_some(Self::USUAL),
@@ -28,16 +29,17 @@ impl Poll {
     }
 }
 
-/// The name of the file system of `path`, if that file system does not report every change: other machines, the host of
-/// a virtual machine, or another program may change its files. `None` for all other file systems, and if the file
-/// system is unknown. `path` need not exist.
+/// The name of the file system of `path`, if that file system does not report every change, because other machines, the
+/// host of a virtual machine, or another program can change its files. Returns `None` for all other file systems, and
+/// if the file system is unknown. `path` need not exist.
 pub fn file_system_without_events(path: &Path) -> Option<&'static str> {
     let found = path.ancestors().find_map(|it| statfs(it).ok())?;
-    // The type is signed on some machines: its lower 32 bits are the number.
+    // On some machines, the type is a signed or a wider integer. Its lower 32 bits are the magic number.
     name_of(found.f_type as u32)
 }
 
-/// The numbers are from `statfs(2)` or, if that page does not list a file system, from the file system's own source.
+/// The name of the file system with this magic number. The numbers are from `statfs(2)` or from the source of the file
+/// system.
 fn name_of(magic: u32) -> Option<&'static str> {
     Some(match magic {
         0x6969 => "NFS",

@@ -1,4 +1,4 @@
-//! When a source tree is complete: no branch switch is in progress, and no file is temporarily missing.
+//! Determines when a source tree is complete: no branch switch is in progress, and no file is temporarily missing.
 
 use super::{CLOCK_GRAIN, Inputs, paths::files_below};
 use std::{
@@ -14,12 +14,11 @@ use tokio::time::{Instant, sleep};
 /// How often to check whether git has finished.
 const STEP: Duration = Duration::from_millis(5);
 
-/// The locks whose wait timed out: they are not waited for again.
+/// The git locks for which a wait has timed out. They are ignored from then on.
 #[derive(Debug, Default)]
 pub struct StaleLocks(BTreeSet<Lock>);
 
-/// A lock file. Another one at the same path may have the inode of one that was removed, but not the time of its last
-/// change.
+/// A lock file of git. A later lock file at the same path may have the same inode number, but it has another ctime.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Lock {
     path: PathBuf,
@@ -28,7 +27,7 @@ struct Lock {
 }
 
 impl Lock {
-    /// `None` if there is none.
+    /// The lock file at `path`, or `None` if there is no file.
     fn at(path: &Path) -> Option<Self> {
         let found = fs::metadata(path).ok()?;
         let changed = (found.ctime(), found.ctime_nsec());
@@ -37,11 +36,11 @@ impl Lock {
 }
 
 impl StaleLocks {
-    /// How long to wait for git at most: a killed git leaves its lock behind.
+    /// The default time limit for waiting for git. A git process that was killed leaves its lock file behind.
     pub const PATIENCE: Duration = Duration::from_secs(10);
 
-    /// Waits until git has written all files of the repositories that contain `folders`. Returns the locks that still
-    /// exist after the timeout, which are probably left over.
+    /// Waits until no git process writes to the repositories that contain `folders`, but at most as long as `patience`.
+    /// Returns the lock files that still exist then. They are probably left over from killed git processes.
     pub async fn wait_for_git(&mut self, folders: &BTreeSet<PathBuf>, patience: Duration) -> Vec<PathBuf> {
         let locks: BTreeSet<_> = folders.iter().flat_map(|folder| index_locks(folder)).collect();
         let began = Instant::now();
@@ -60,7 +59,7 @@ impl StaleLocks {
             sleep(STEP).await;
         }
         if waited {
-            // After this pause, the times of all files that git wrote are older than the next build.
+            // After this pause, the mtimes of all files that git wrote are older than the start of the next build.
             sleep(CLOCK_GRAIN * 2).await;
         }
         Vec::new()
@@ -81,7 +80,7 @@ fn index_locks(folder: &Path) -> Vec<PathBuf> {
     dirs.map(|dir| dir.join("index.lock")).collect()
 }
 
-/// A snapshot of all files of some inputs: each with the time of its last change and its size.
+/// A snapshot of all files of some inputs: the ctime and size of each file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stamps(BTreeMap<PathBuf, Option<(i64, i64, u64)>>);
 
@@ -97,14 +96,14 @@ impl Stamps {
         Self(files.into_iter().map(|path| (path.clone(), stamp(&path))).collect())
     }
 
-    /// The files that have changed since the snapshot.
+    /// The files that differ between this snapshot and the later snapshot `now`.
     pub fn differing(&self, now: &Self) -> BTreeSet<PathBuf> {
         let paths: BTreeSet<_> = self.0.keys().chain(now.0.keys()).collect();
         let of = |stamps: &Self, path: &PathBuf| stamps.0.get(path).copied().flatten();
         paths.into_iter().filter(|path| of(self, path) != of(now, path)).cloned().collect()
     }
 
-    /// Whether a file that was not empty in `then` is missing or empty in `self`.
+    /// Whether a file that is not empty in the earlier snapshot `then` is missing or empty in this snapshot.
     pub fn lacks_any_of(&self, then: &Self) -> bool {
         let holds = |stamps: &Self, path: &PathBuf| {
             stamps.0.get(path).copied().flatten().is_some_and(|(_, _, bytes)| bytes > 0)
@@ -118,7 +117,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_build_waits_until_git_has_let_go_of_the_index_of_a_worktree_too() {
+    async fn wait_for_git_waits_for_the_lock_of_a_repository_or_worktree() {
         let dir = tempfile::tempdir().unwrap();
         let (repository, worktree) = (dir.path().join("repository"), dir.path().join("worktree"));
         let kept = repository.join(".git/worktrees/it");
@@ -136,7 +135,7 @@ mod tests {
             tokio::pin!(waiting);
             tokio::select! {
                 biased;
-                _ = &mut waiting => panic!("it did not wait"),
+                _ = &mut waiting => panic!("the wait returned while the lock existed"),
                 () = std::future::ready(()) => fs::remove_file(&lock).unwrap(),
             }
             assert!(waiting.await.is_empty());
@@ -144,7 +143,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lock_that_was_left_over_is_waited_for_once_and_not_for_ever() {
+    async fn wait_for_git_ignores_a_lock_whose_wait_timed_out() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join(".git")).unwrap();
         let lock = dir.path().join(".git/index.lock");
@@ -153,13 +152,13 @@ mod tests {
         let mut locks = StaleLocks::default();
         assert_eq!(locks.wait_for_git(&folders, STEP).await, std::slice::from_ref(&lock));
         assert!(locks.wait_for_git(&folders, STEP).await.is_empty());
-        // Another lock is waited for, also one with the same inode, as after a removal and a new lock.
+        // A changed lock file counts as a new lock, even with the same inode number, so the wait begins again.
         fs::write(&lock, "another").unwrap();
         assert_eq!(locks.wait_for_git(&folders, STEP).await, [lock]);
     }
 
     #[test]
-    fn files_that_come_go_or_change_are_seen_in_their_stamps() {
+    fn stamps_differ_for_new_deleted_and_changed_files() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::create_dir(at("src")).unwrap();

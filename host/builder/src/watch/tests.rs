@@ -1,5 +1,5 @@
-//! Every way of saving a file is noticed, and nothing else is. The tests wait for notices; the timeouts only keep
-//! a broken watcher from hanging them.
+//! Tests of the watcher: it reports every method of saving a file, and nothing else. The tests wait for notices. The
+//! timeout only ensures that a test fails, instead of hanging, if the watcher is broken.
 
 mod places;
 mod plugins;
@@ -57,7 +57,7 @@ impl Bench {
         self.root.with_file_name(name)
     }
 
-    /// Watches more than the initial inputs.
+    /// Watches the initial inputs with the additions that `add` makes.
     fn watch_more(&self, add: impl FnOnce(&mut Inputs)) {
         let mut inputs = self.inputs();
         add(&mut inputs);
@@ -72,8 +72,8 @@ impl Bench {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime
             .block_on(async { tokio::time::timeout(Duration::from_secs(30), self.notices.recv()).await })
-            .expect("a notice in time")
-            .expect("a watcher that lives")
+            .expect("a notice arrives in time")
+            .expect("the watcher runs")
     }
 
     fn next_change(&mut self) -> Change {
@@ -83,7 +83,7 @@ impl Bench {
         }
     }
 
-    /// Waits until a change of this file is reported, and ignores earlier reports.
+    /// Waits until the watcher reports a change of this file, and ignores other reports.
     fn until_change_of(&mut self, name: &str) {
         let path = self.path(name);
         while !matches!(self.next(), Notice::Changed(change) if change.path == path) {}
@@ -93,7 +93,7 @@ impl Bench {
         while self.next() != Notice::PluginsChanged {}
     }
 
-    /// The reports up to the change of a marker file that is written last.
+    /// Writes a marker file, and returns the reports that arrive before the report of this file.
     fn until_marker(&mut self) -> Vec<Notice> {
         self.write("one/src/marker.tmp", &format!("{:?}", SystemTime::now()));
         fs::rename(self.path("one/src/marker.tmp"), self.path("one/src/marker.rs")).unwrap();
@@ -117,7 +117,8 @@ impl Bench {
         fs::rename(&temporary, self.path(name)).unwrap();
     }
 
-    /// Asserts that `lib.rs` is reported, and was last read with `content`: a touch then reports nothing.
+    /// Asserts that the watcher has reported only `lib.rs`, and that its last known content is `content`: replacing the
+    /// file by another with this content causes no report.
     fn expect_converged(&mut self, content: &str) {
         let seen = self.until_marker();
         assert!(!seen.is_empty());
@@ -132,10 +133,10 @@ impl Bench {
         let lib = self.path("one/src/lib.rs");
         let again =
             self.until_marker().into_iter().any(|it| matches!(it, Notice::Changed(c) if c.path == lib));
-        assert!(!again, "the newest content had not been looked at");
+        assert!(!again, "the last report preceded the newest content");
     }
 
-    /// Asserts that nothing is left to report, and that `lib.rs` has `content`.
+    /// Asserts that no report is left, and that `lib.rs` has `content`.
     fn expect_nothing_more(&mut self, content: &str) {
         assert_eq!(self.until_marker(), []);
         assert_eq!(fs::read_to_string(self.path("one/src/lib.rs")).unwrap(), content);
@@ -157,7 +158,7 @@ fn an_in_place_write_is_reported_with_the_time_of_the_save() {
 }
 
 #[test]
-fn truncate_and_write_converges_on_the_newest() {
+fn a_truncating_write_is_reported_with_the_newest_content() {
     let mut bench = bench();
     bench.write("one/src/lib.rs", "");
     bench.write("one/src/lib.rs", "fn second() {}");
@@ -165,7 +166,7 @@ fn truncate_and_write_converges_on_the_newest() {
 }
 
 #[test]
-fn a_temporary_file_renamed_over_the_source_is_one_change() {
+fn a_rename_over_the_source_is_reported_as_one_change() {
     let mut bench = bench();
     bench.write("one/src/.lib.rs.swp", "fn second() {}");
     fs::rename(bench.path("one/src/.lib.rs.swp"), bench.path("one/src/lib.rs")).unwrap();
@@ -174,7 +175,7 @@ fn a_temporary_file_renamed_over_the_source_is_one_change() {
 }
 
 #[test]
-fn delete_and_create_converges_on_the_newest() {
+fn a_deletion_and_new_creation_is_reported_with_the_newest_content() {
     let mut bench = bench();
     fs::remove_file(bench.path("one/src/lib.rs")).unwrap();
     bench.write("one/src/lib.rs", "fn second() {}");
@@ -182,7 +183,7 @@ fn delete_and_create_converges_on_the_newest() {
 }
 
 #[test]
-fn a_backup_made_by_renaming_converges_and_is_not_reported_itself() {
+fn a_save_with_a_backup_by_renaming_reports_only_the_source() {
     let mut bench = bench();
     bench.write("one/src/4913", "");
     fs::remove_file(bench.path("one/src/4913")).unwrap();
@@ -193,7 +194,7 @@ fn a_backup_made_by_renaming_converges_and_is_not_reported_itself() {
 }
 
 #[test]
-fn backup_swap_and_build_files_are_no_changes() {
+fn backup_files_swap_files_and_build_outputs_are_not_reported() {
     let mut bench = bench();
     fs::create_dir_all(bench.path("one/src/target/debug")).unwrap();
     for name in
@@ -205,7 +206,7 @@ fn backup_swap_and_build_files_are_no_changes() {
 }
 
 #[test]
-fn a_file_touched_or_rewritten_with_the_same_content_is_no_change() {
+fn a_file_rewritten_with_the_same_content_is_not_reported() {
     let mut bench = bench();
     let lib = bench.path("one/src/lib.rs");
     fs::File::options().append(true).open(&lib).unwrap().set_modified(SystemTime::now()).unwrap();
@@ -215,7 +216,7 @@ fn a_file_touched_or_rewritten_with_the_same_content_is_no_change() {
 }
 
 #[test]
-fn a_new_file_and_a_file_in_a_new_folder_of_the_source_are_changes() {
+fn new_files_and_files_in_new_folders_are_reported() {
     let mut bench = bench();
     bench.write("one/src/new.rs", "x");
     bench.until_change_of("one/src/new.rs");
@@ -228,14 +229,14 @@ fn a_new_file_and_a_file_in_a_new_folder_of_the_source_are_changes() {
 }
 
 #[test]
-fn an_input_that_did_not_exist_is_a_change_when_it_comes() {
+fn an_input_that_did_not_exist_is_reported_when_it_appears() {
     let mut bench = bench();
     bench.write("one/Cargo.toml", "x");
     assert_eq!(bench.next_change().path, bench.path("one/Cargo.toml"));
 }
 
 #[test]
-fn a_source_shared_by_two_plugins_is_a_change_of_both() {
+fn a_source_of_two_plugins_is_reported_for_both() {
     let mut bench = bench();
     let other: PluginId = "dev.example.two".parse().unwrap();
     bench.watcher.set_inputs(&other, bench.inputs()).unwrap();
@@ -260,7 +261,7 @@ fn the_source_of_a_path_dependency_outside_the_plugins_folder_is_watched() {
 }
 
 #[test]
-fn a_file_found_by_a_build_and_newer_than_it_is_reported_at_once() {
+fn a_new_input_that_is_newer_than_the_build_is_reported_at_once() {
     let mut bench = bench();
     bench.write("one/included.txt", "new");
     bench.watch_more(|inputs| {
@@ -279,7 +280,7 @@ fn a_file_found_by_a_build_and_newer_than_it_is_reported_at_once() {
 }
 
 #[test]
-fn an_input_moved_in_with_an_old_time_while_a_build_ran_is_reported() {
+fn an_input_moved_in_with_an_old_mtime_during_a_build_is_reported() {
     let mut bench = bench();
     let began = SystemTime::now() - Duration::from_secs(5);
     bench.write("one/included.txt", "old time, new here");
@@ -293,7 +294,7 @@ fn an_input_moved_in_with_an_old_time_while_a_build_ran_is_reported() {
 }
 
 #[test]
-fn a_source_briefly_missing_or_empty_is_no_change() {
+fn a_source_that_is_briefly_missing_or_empty_is_not_reported() {
     let mut bench = bench();
     for moment in ["", "gone"] {
         match moment {
@@ -306,7 +307,7 @@ fn a_source_briefly_missing_or_empty_is_no_change() {
 }
 
 #[test]
-fn a_source_that_stays_missing_or_empty_is_a_change() {
+fn a_source_that_stays_missing_or_empty_is_reported() {
     let mut bench = bench();
     bench.write("one/src/lib.rs", "");
     let change = bench.next_change();
@@ -339,7 +340,7 @@ fn an_excepted_folder_is_not_an_input() {
 }
 
 #[test]
-fn a_full_table_of_watches_is_explained() {
+fn the_error_for_a_reached_inotify_limit_names_the_setting() {
     let full = WatchError::new(Path::new("/p"), notify::Error::new(notify::ErrorKind::MaxFilesWatch));
     assert!(
         full.to_string().contains("fs.inotify.max_user_watches is reached; raise it: sudo sysctl"),

@@ -1,4 +1,4 @@
-//! The state of a [`super::Watcher`], owned by its thread: what is watched, and what was last reported.
+//! The state of a [`super::Watcher`], owned by its thread: the watched folders, and the last reported contents.
 
 mod anchors;
 mod scan;
@@ -22,7 +22,7 @@ use std::{
 };
 use tokio::sync::mpsc::UnboundedSender;
 
-/// A message to the thread.
+/// A message to the watching thread.
 pub(super) enum Message {
     Event(notify::Result<notify::Event>, SystemTime),
     Set(PluginId, Inputs, mpsc::Sender<Result<(), WatchError>>),
@@ -36,19 +36,20 @@ pub(super) struct World {
     plugins: BTreeMap<PluginId, Inputs>,
     anchors: Anchors,
     watched: BTreeSet<PathBuf>,
-    /// The last reported content of each file. For a file without a report, its content when the watching began.
+    /// The last reported content of each file. For a file that was never reported, its content when it was first
+    /// watched.
     known: HashMap<PathBuf, Content>,
-    /// The missing or empty files that are not reported yet, each with the time since when it is missing or empty.
+    /// The missing or empty files that are not reported yet, with the times at which this was noticed.
     vanished: BTreeMap<PathBuf, Instant>,
     scan: Scan,
 }
 
-/// How a newly watched file is treated.
+/// How to treat a file whose previous content is unknown.
 #[derive(Clone, Copy)]
 enum Unknown {
-    /// The present content of the file counts as known, unless the file is newer than this time.
+    /// The current content of the file counts as known, unless the file is newer than this time.
     Baseline(Option<SystemTime>),
-    /// The present content of the file counts as a change.
+    /// The current content of the file counts as a change.
     New,
 }
 
@@ -80,8 +81,7 @@ impl World {
         while let Some(message) = next.take() {
             match message {
                 Message::Event(event, noticed) => {
-                    // The loop takes all events that are queued already, without waiting for more. They are processed
-                    // together, with the present state of the files.
+                    // All queued events are processed together, with the current state of the files.
                     let mut batch = Batch::default();
                     batch.add(event);
                     while next.is_none() {
@@ -91,7 +91,7 @@ impl World {
                             Err(_) => break,
                         }
                     }
-                    self.look(batch, noticed);
+                    self.process(batch, noticed);
                 }
                 Message::Set(plugin, mut inputs, reply) => {
                     inputs.files =
@@ -115,12 +115,12 @@ impl World {
         }
     }
 
-    /// Waits for the next message, and meanwhile reports vanished files and polls, each when it is due. `None` if all
-    /// senders are gone.
+    /// Waits for the next message. Meanwhile, reports vanished files and polls when these are due. Returns `None` if
+    /// all senders were dropped.
     fn next_message(&mut self, messages: &mpsc::Receiver<Message>) -> Option<Message> {
         loop {
-            let believed = self.vanished.values().min().map(|since| *since + GRACE);
-            let due = believed.into_iter().chain(self.scan.due()).min();
+            let vanished = self.vanished.values().min().map(|since| *since + GRACE);
+            let due = vanished.into_iter().chain(self.scan.due()).min();
             let received = match due {
                 None => return messages.recv().ok(),
                 Some(due) => messages.recv_timeout(due.saturating_duration_since(Instant::now())),
@@ -130,15 +130,15 @@ impl World {
                 Err(mpsc::RecvTimeoutError::Disconnected) => return None,
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
             }
-            self.believe();
+            self.report_vanished();
             if self.scan.due().is_some_and(|due| due <= Instant::now()) {
                 self.scan_all();
             }
         }
     }
 
-    /// Reports the files that have been missing or empty for long enough.
-    fn believe(&mut self) {
+    /// Reports the files that have been missing or empty for at least [`GRACE`].
+    fn report_vanished(&mut self) {
         let now = Instant::now();
         let due = |since: &Instant| *since + GRACE <= now;
         let due: Vec<_> = self.vanished.iter().filter(|it| due(it.1)).map(|it| it.0.clone()).collect();
@@ -148,24 +148,24 @@ impl World {
         }
     }
 
-    fn look(&mut self, batch: Batch, noticed: SystemTime) {
+    fn process(&mut self, batch: Batch, noticed: SystemTime) {
         if let Some(reason) = batch.lost {
-            self.tell(Notice::Lost(reason));
+            self.send(Notice::Lost(reason));
             self.forget(Path::new("/"));
-            self.look_everywhere(noticed);
+            self.check_everything(noticed);
         }
         if batch.touched.iter().any(|path| self.anchors.leads_through(path)) {
             self.find_plugins(noticed);
         }
         // A folder that was removed and created again within one batch needs a new watch.
         let (folders, _): (BTreeSet<_>, _) =
-            batch.gone.iter().partition::<BTreeSet<_>, _>(|path| self.is_folder_we_knew(path));
+            batch.gone.iter().partition::<BTreeSet<_>, _>(|path| self.is_known_folder(path));
         for folder in &folders {
             self.forget(folder);
         }
         for path in &batch.touched {
             if path.is_dir() || folders.contains(path) {
-                self.look_at_folder(path, noticed);
+                self.check_folder(path, noticed);
             }
             if !path.is_dir() || path.is_symlink() {
                 self.check(path, Unknown::New, noticed);
@@ -173,38 +173,38 @@ impl World {
         }
     }
 
-    /// Lists the plugins folder again. If the list has changed, sends [`Notice::PluginsChanged`] and returns true.
+    /// Lists the plugins folder again. If the list has changed, sends [`Notice::PluginsChanged`] and returns `true`.
     fn find_plugins(&mut self, noticed: SystemTime) -> bool {
         let before = self.anchors.clone();
         let result = self.anchor(Unknown::New, noticed);
-        self.complain(result);
+        self.report_error(result);
         let changed = before != self.anchors;
         if changed {
-            self.tell(Notice::PluginsChanged);
+            self.send(Notice::PluginsChanged);
         }
         changed
     }
 
     /// Checks all watched folders and files, whether an event has named them or not.
-    fn look_everywhere(&mut self, noticed: SystemTime) {
+    fn check_everything(&mut self, noticed: SystemTime) {
         self.find_plugins(noticed);
         for plugin in self.plugins.keys().cloned().collect::<Vec<_>>() {
             let result = self.refresh(&plugin, Unknown::New, noticed);
-            self.complain(result);
+            self.report_error(result);
         }
     }
 
     /// Whether a removed path was a watched folder, or an entry of the plugins folder.
-    fn is_folder_we_knew(&self, path: &Path) -> bool {
+    fn is_known_folder(&self, path: &Path) -> bool {
         self.watched.contains(path) || self.anchors.is_place_of_a_plugin(path)
     }
 
     /// Handles a folder that appeared or disappeared.
-    fn look_at_folder(&mut self, path: &Path, noticed: SystemTime) {
+    fn check_folder(&mut self, path: &Path, noticed: SystemTime) {
         if self.anchors.plugins_dir.starts_with(path) || self.anchors.is_place_of_a_plugin(path) {
-            let told = self.find_plugins(noticed);
-            if !told && path == self.anchors.plugins_dir {
-                self.tell(Notice::PluginsChanged);
+            let is_reported = self.find_plugins(noticed);
+            if !is_reported && path == self.anchors.plugins_dir {
+                self.send(Notice::PluginsChanged);
             }
         }
         let concerns = |inputs: &Inputs| {
@@ -218,7 +218,7 @@ impl World {
             self.plugins.iter().filter(|it| concerns(it.1)).map(|it| it.0.clone()).collect();
         for plugin in concerned {
             let result = self.refresh(&plugin, Unknown::New, noticed);
-            self.complain(result);
+            self.report_error(result);
         }
         if !path.exists() {
             let lost: Vec<_> = self.known.keys().filter(|file| file.starts_with(path)).cloned().collect();
@@ -242,7 +242,7 @@ impl World {
         for dir in dirs.iter().chain(&inputs.dirs) {
             self.watch_toward(dir)?;
         }
-        // A folder is watched before it is listed. So a change in between is seen twice, and never missed.
+        // A folder is watched before it is listed. So a change in between may be found twice, but is never missed.
         files.extend(files_below(&inputs, |dir| self.watch_if_open(dir).map(drop))?);
         for file in files {
             self.check(&file, unknown, noticed);
@@ -287,23 +287,23 @@ impl World {
             return;
         }
         if is_manifest && (owners.is_empty() || content == Content::Gone) {
-            return self.tell(Notice::PluginsChanged);
+            return self.send(Notice::PluginsChanged);
         }
         let (saved_at, what) =
             (saved_at(path, noticed), if is_manifest { What::Manifest } else { What::Source });
         for plugin in owners {
             let change = Change { plugin, path: path.to_owned(), saved_at, what, before };
-            self.tell(Notice::Changed(change));
+            self.send(Notice::Changed(change));
         }
     }
 
-    fn complain(&self, result: Result<(), WatchError>) {
+    fn report_error(&self, result: Result<(), WatchError>) {
         if let Err(error) = result {
-            self.tell(Notice::Lost(error.to_string()));
+            self.send(Notice::Lost(error.to_string()));
         }
     }
 
-    fn tell(&self, notice: Notice) {
+    fn send(&self, notice: Notice) {
         // An error means that nothing receives the notices any more.
         let _ = self.notices.send(notice);
     }

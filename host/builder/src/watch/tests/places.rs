@@ -1,16 +1,17 @@
-//! Locations of inputs and plugins: folders that do not exist yet, behind links, and without events for changes.
+//! Tests with unusual locations: folders that do not exist yet, folders behind links, and files whose changes cause no
+//! events.
 
 use super::*;
 use std::os::unix::fs::symlink;
 
-/// Makes a link lead there, in one step.
+/// Atomically makes `link` lead to `target`.
 fn lead(link: &Path, target: &str) {
     let next = link.with_file_name("next");
     symlink(target, &next).unwrap();
     fs::rename(&next, link).unwrap();
 }
 
-/// A link beside the plugins folder, to the first of two versions of a folder.
+/// Creates two folders `v1` and `v2` beside the plugins folder, and a link `current` to `v1`. Returns the link.
 fn current(bench: &Bench) -> PathBuf {
     for version in ["v1", "v2"] {
         fs::create_dir_all(bench.beside(version)).unwrap();
@@ -21,7 +22,7 @@ fn current(bench: &Bench) -> PathBuf {
 }
 
 #[test]
-fn an_input_in_folders_that_do_not_exist_is_a_change_when_it_comes() {
+fn an_input_in_a_missing_folder_is_reported_when_it_appears() {
     let mut bench = bench();
     let missing = bench.beside("vendor/deep/dep/Cargo.toml");
     bench.watch_more(|inputs| {
@@ -39,7 +40,7 @@ fn an_input_in_folders_that_do_not_exist_is_a_change_when_it_comes() {
 }
 
 #[test]
-fn a_source_folder_that_does_not_exist_is_watched_when_it_comes() {
+fn a_missing_source_folder_is_watched_when_it_appears() {
     let mut bench = bench();
     let source = bench.beside("submodule/dep/src");
     bench.watch_more(|inputs| {
@@ -51,7 +52,7 @@ fn a_source_folder_that_does_not_exist_is_watched_when_it_comes() {
 }
 
 #[test]
-fn a_link_among_the_inputs_that_leads_elsewhere_is_a_change() {
+fn a_link_among_the_inputs_is_reported_when_its_target_changes() {
     let mut bench = bench();
     let link = current(&bench);
     let mut inputs = bench.inputs();
@@ -63,8 +64,9 @@ fn a_link_among_the_inputs_that_leads_elsewhere_is_a_change() {
 }
 
 #[test]
-fn a_plugins_folder_behind_a_link_is_followed_when_that_leads_elsewhere() {
-    // One link leads to the folder itself. Another one is further up in the path, behind a third one.
+fn a_changed_link_to_the_plugins_folder_is_reported_and_followed() {
+    // `link` leads to the plugins folder itself. In the other path, `current` leads to `newest`, which leads to a
+    // folder above the plugins folder.
     for name in ["link", "current/plugins"] {
         let dir = tempfile::tempdir().unwrap();
         let root = fs::canonicalize(dir.path()).unwrap();
@@ -88,7 +90,7 @@ fn a_plugins_folder_behind_a_link_is_followed_when_that_leads_elsewhere() {
 }
 
 #[test]
-fn a_plugin_behind_a_chain_of_links_is_looked_at_when_one_leads_elsewhere() {
+fn a_changed_link_in_the_path_of_a_plugin_is_reported() {
     let mut bench = bench();
     let link = current(&bench);
     symlink("../current", bench.path("app")).unwrap();
@@ -100,7 +102,7 @@ fn a_plugin_behind_a_chain_of_links_is_looked_at_when_one_leads_elsewhere() {
 #[test]
 fn polling_detects_changes_without_events() {
     let mut bench = bench_that_polls(Poll::Every(Duration::from_millis(50)));
-    // A write through another name of the same file causes an event only in the folder of that name.
+    // A write through another hard link of the file causes an event only in the folder of that link.
     let other = bench.beside("elsewhere");
     fs::create_dir(&other).unwrap();
     fs::hard_link(bench.path("one/src/lib.rs"), other.join("lib.rs")).unwrap();

@@ -1,4 +1,4 @@
-//! Which plugins exist: folders and manifests that appear and disappear.
+//! Tests with plugin folders and manifests that appear, change and disappear.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn an_edit_of_the_manifest_is_a_change_of_the_manifest() {
 }
 
 #[test]
-fn a_manifest_that_no_plugin_owns_is_looked_at_when_it_is_edited() {
+fn an_edit_of_a_manifest_without_a_plugin_is_reported() {
     let mut bench = bench();
     bench.write("one/plugin.json", "broken");
     assert_eq!(bench.next(), Notice::PluginsChanged);
@@ -25,7 +25,7 @@ fn a_manifest_that_no_plugin_owns_is_looked_at_when_it_is_edited() {
 }
 
 #[test]
-fn a_plugin_folder_that_comes_or_goes_changes_the_plugins() {
+fn a_new_or_removed_plugin_folder_is_reported() {
     let mut bench = bench();
     fs::create_dir(bench.path("two")).unwrap();
     assert_eq!(bench.next(), Notice::PluginsChanged);
@@ -54,7 +54,7 @@ fn a_removed_plugin_is_no_longer_reported() {
 }
 
 #[test]
-fn the_plugins_folder_may_go_and_come_again() {
+fn the_plugins_folder_is_watched_again_after_a_removal() {
     let mut bench = bench();
     let away = bench.root.with_extension("away");
     fs::rename(&bench.root, &away).unwrap();

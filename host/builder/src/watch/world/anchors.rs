@@ -1,5 +1,5 @@
-//! Where plugins may appear and disappear: the plugins folder, its parent, its contents, and the links on the way to
-//! it.
+//! The folders and links that determine which plugins exist: the plugins folder, its parent, its subfolders, and the
+//! symbolic links in their paths.
 
 use super::{Unknown, World};
 use crate::watch::{
@@ -17,20 +17,20 @@ use std::{
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Anchors {
-    /// The plugins folder as it was named.
+    /// The path of the plugins folder as the caller gave it, made absolute.
     named: PathBuf,
     /// The plugins folder with all links resolved.
     pub(super) plugins_dir: PathBuf,
     /// The plugins folder, its parent, its subfolders, and the folders that contain links.
     folders: BTreeSet<PathBuf>,
-    /// The folders among these that this user may not read.
+    /// The folders in `folders` that this user may not read.
     closed: BTreeSet<PathBuf>,
-    /// The links on the way to the plugins folder and to its subfolders.
+    /// The symbolic links in the paths of the plugins folder and of its subfolders.
     links: BTreeSet<PathBuf>,
 }
 
 impl Anchors {
-    /// Finds the folder and its contents.
+    /// Finds the folders and links for the plugins folder at `named`.
     pub(super) fn of(named: PathBuf) -> Self {
         let plugins_dir = canonical(&named);
         let mut links = links_on(&named);
@@ -53,7 +53,7 @@ impl Anchors {
         self.folders.contains(dir)
     }
 
-    /// Whether this is a link on the way to a plugin.
+    /// Whether `path` is a symbolic link in the path of a plugin.
     pub(super) fn leads_through(&self, path: &Path) -> bool {
         self.links.contains(path)
     }
@@ -72,7 +72,7 @@ impl World {
     /// Watches the plugins folder, its parent and its subfolders.
     pub(super) fn anchor(&mut self, unknown: Unknown, noticed: SystemTime) -> Result<(), WatchError> {
         let mut watched = Ok(());
-        // A folder is watched before it is listed. So a change in between is seen twice, and never missed.
+        // A folder is watched before it is listed. So a change in between may be found twice, but is never missed.
         let mut seen = BTreeSet::new();
         loop {
             self.anchors = Anchors::of(self.anchors.named.clone());
@@ -85,7 +85,8 @@ impl World {
                 seen.insert(dir);
             }
         }
-        // Discovery reports an unreadable folder. The watch of its parent reports a change of its permissions.
+        // The host's discovery reports an unreadable folder as an error. The watch of the parent folder reports a
+        // change of the permissions.
         let closed = |dir: &&PathBuf| !self.watched.contains(*dir) && fs::read_dir(dir).is_err();
         self.anchors.closed = self.anchors.folders.iter().filter(closed).cloned().collect();
         for dir in self.anchors.folders.clone() {

@@ -1,4 +1,5 @@
-//! Polls all watched files at an interval. By default, this is done only if a file system does not report every change.
+//! Polls all watched files at an interval. By default, the watcher polls only if a file system does not report every
+//! change.
 
 use super::World;
 use crate::watch::{Poll, poll::file_system_without_events};
@@ -10,10 +11,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-/// When to poll next, and the last state of the files.
+/// The time of the next poll, and the state of the files at the last poll.
 pub(super) struct Scan {
     poll: Poll,
-    /// A file system that does not report every change, and contains a watched folder.
+    /// The name of a file system that does not report every change and that contains a watched folder.
     silent: Option<&'static str>,
     last: Instant,
     is_running: bool,
@@ -28,8 +29,8 @@ struct Stamp {
     changed: (i64, i64),
 }
 
-/// The age from which on the stamp of a file is reliable. A younger file may change twice within one tick of the clock
-/// of file times, which is a whole second on some file systems.
+/// The age of a file's last change from which its stamp is reliable. A file with a more recent change may change again
+/// within the same tick of the file system's clock, which is one second on some file systems.
 const SETTLED: Duration = Duration::from_secs(2);
 
 impl Scan {
@@ -37,7 +38,7 @@ impl Scan {
         Self { poll, silent: None, last: Instant::now(), is_running: false, stamps: HashMap::new() }
     }
 
-    /// Notes that a folder is watched now.
+    /// Records that a folder is watched now.
     pub(super) fn watches(&mut self, dir: &Path) {
         if self.poll != Poll::Auto || self.silent.is_some() {
             return;
@@ -57,7 +58,7 @@ impl Scan {
         Some(self.last + self.poll.interval(self.silent.is_some())?)
     }
 
-    /// Whether a scan is running and the file has not changed since the last scan. Such a file need not be read.
+    /// Whether a scan is running and the file has not changed since the last scan. If so, the file need not be read.
     pub(super) fn is_as_it_was(&mut self, path: &Path) -> bool {
         if !self.is_running {
             return false;
@@ -83,7 +84,7 @@ impl World {
     pub(super) fn scan_all(&mut self) {
         let noticed = SystemTime::now();
         self.scan.is_running = true;
-        self.look_everywhere(noticed);
+        self.check_everything(noticed);
         for path in self.known.keys().cloned().collect::<Vec<_>>() {
             self.check(&path, super::Unknown::New, noticed);
         }

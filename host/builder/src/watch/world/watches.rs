@@ -1,4 +1,4 @@
-//! The watched folders: all folders that contain an input, and all folders in which an input may appear.
+//! Watches all folders that contain an input, and all folders in which an input may appear.
 
 use super::{World, is_input};
 use crate::watch::{WatchError, paths::nearest_folder};
@@ -16,7 +16,7 @@ impl World {
         let mut there = nearest();
         while let Some(folder) = there {
             match self.watch_if_open(folder) {
-                // A user may pass through the folders above the own home folder, but may not read all of them.
+                // The user may not read all folders above `dir`, such as /home. This is not an error.
                 Err(_) if folder != dir => return Ok(()),
                 watched => drop(watched?),
             }
@@ -45,7 +45,7 @@ impl World {
         Ok(())
     }
 
-    /// Watches a folder unless it may not be read, and returns whether it may.
+    /// Watches a folder if this user may read it. Returns whether the user may.
     pub(super) fn watch_if_open(&mut self, dir: &Path) -> Result<bool, WatchError> {
         match self.watch(dir) {
             Err(WatchError::Refused { .. }) if fs::read_dir(dir).is_err() => Ok(false),
