@@ -1,5 +1,5 @@
-//! Writes a small file completely or not at all: under another name first, which is then renamed over the previous
-//! file.
+//! Writes a small file completely or not at all: it is first written under another name, and then renamed over the
+//! previous file.
 
 use std::{
     fs::{self, File},
@@ -11,20 +11,20 @@ use std::{
 /// How often to retry if another process removes the folder right after it was created.
 const TRIES: usize = 1000;
 
-/// The event that a file survives once it is written.
+/// The event that a written file survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Durability {
     /// The end of this process.
     Process,
-    /// A power cut. The previous file stays valid until the new one is on disk.
+    /// A power failure. The previous file stays valid until the new file is on disk.
     PowerCut,
 }
 
-/// Replaces a file by one with this content, and creates its folder. Only the owner can read the file: it may contain a
-/// plugin's saved state or its configuration.
+/// Replaces the file at `path` by a file with this content, and creates its folder. Only the owner can read the file,
+/// because it may contain a plugin's saved state or its configuration.
 ///
-/// To be called by one thread at a time for one path. An interrupted call leaves a file with a dot before its name,
-/// which the next call replaces.
+/// Only one thread at a time may call this for one path. An interrupted call leaves a file whose name begins with a dot;
+/// the next call replaces that file.
 ///
 /// # Errors
 ///
@@ -48,7 +48,7 @@ pub(crate) fn replace(path: &Path, content: &[u8], durability: Durability) -> io
     }
 }
 
-/// Creates a file in a folder that other code removes whenever it is empty.
+/// Creates a file in a folder that other code removes whenever the folder is empty.
 fn create(dir: &Path, path: &Path) -> io::Result<File> {
     let open = || File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
     for _ in 0..TRIES {
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn replace_overwrites_the_remains_of_an_interrupted_one() {
+    fn replace_overwrites_the_file_of_an_interrupted_call() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(".file"), "half of something that is longer").unwrap();
         replace(&dir.path().join("file"), b"whole", Durability::Process).unwrap();

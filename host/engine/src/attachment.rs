@@ -1,4 +1,4 @@
-//! [`Attachment`]: a component that begins and ends with a host, such as its control plane.
+//! [`Attachment`]: a component that starts and stops with a host, such as its control plane.
 
 use crate::{
     error::HostError,
@@ -10,32 +10,33 @@ use std::{error::Error, fmt, path::Path, pin::Pin, sync::Arc};
 /// A future of an [`Attachment`].
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Why an [`Attachment`] cannot begin.
+/// Why [`Attachment::bind`] failed.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// A component that begins and ends with a host, and uses only the host's public API. Passed to
+/// A component that starts and stops with a host, and uses only the host's public API. Passed to
 /// [`HostBuilder::attach`](crate::HostBuilder::attach).
 ///
 /// The host calls the methods in the order of their declaration, on its own tokio runtime. The host owns the
-/// attachment, and the attachment holds the host weakly, so that neither keeps the other alive.
+/// attachment, and the attachment has only a weak reference to the host, so the host can be dropped.
 pub trait Attachment: Send + 'static {
-    /// Takes exclusive resources, such as a socket. Called before the host starts or changes anything. If this fails,
-    /// the host does not start, so that a second host on the same folders does no harm.
+    /// Acquires exclusive resources, such as a socket. Called before the host starts a plugin or changes its records. If
+    /// this fails, the host does not start, so that a second host on the same folders does no harm.
     ///
     /// # Errors
     ///
-    /// The reason why the attachment cannot work. It becomes a [`HostError::Attachment`].
+    /// The reason why the attachment cannot work. The host returns it as a [`HostError::Attachment`].
     fn bind<'a>(&'a mut self, at: Starting<'a>) -> BoxFuture<'a, Result<(), BoxError>>;
 
-    /// Begins to work. Called once, when the host exists; its plugins may still be starting.
+    /// Begins to work. Called once, when the host exists. The plugins may still be starting.
     fn serve(&mut self, host: WeakHost);
 
-    /// Accepts no new work, and releases what [`Attachment::bind`] has taken. Called when the host has stopped its
-    /// plugins, before it emits `host_stopped`; and again when the host is dropped, whatever was called before.
+    /// Accepts no new work, and releases the resources of [`Attachment::bind`]. Called after the host has stopped its
+    /// plugins and before it emits `host_stopped`. Called once more when the host is dropped, even if `bind` was never
+    /// called.
     fn close(&mut self);
 
     /// Waits for work that is still in progress after [`Attachment::close`]. Called after `host_stopped` was emitted.
-    /// The host waits for at most 5 s.
+    /// The host drops the future after 5 s.
     fn drained(&mut self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
@@ -45,11 +46,11 @@ pub trait Attachment: Send + 'static {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Starting<'a> {
-    /// Its plugins folder.
+    /// The host's plugins folder, as an absolute path.
     pub plugins_dir: &'a Path,
-    /// Its state folder.
+    /// The host's state folder, as an absolute path.
     pub state_dir: &'a Path,
-    /// The program that can be run again for processes that outlive this one: see
+    /// The program that is executed for child processes, and calls
     /// [`shim::run_if_asked`](crate::shim::run_if_asked). `None` if there is no such program.
     pub program: Option<&'a Path>,
     events: &'a EventSink,
@@ -70,7 +71,7 @@ impl<'a> Starting<'a> {
     }
 }
 
-/// The attachments of one host. Dropping this closes those that are still open.
+/// The attachments of one host. They are closed when this is dropped.
 #[derive(Default)]
 pub(crate) struct Attachments(Vec<Box<dyn Attachment>>);
 

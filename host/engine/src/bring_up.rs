@@ -1,5 +1,5 @@
-//! Tries an artifact in a trial. Then makes an instance of it, in this process or a child process, as its mode and its
-//! crash history allow.
+//! Runs an artifact in a trial, and then makes an instance of it. The artifact's mode and crash history determine whether
+//! the instance is made in this process or in a child process.
 
 use crate::{
     artifact::{Artifact, Facts},
@@ -29,7 +29,7 @@ use std::{
 pub(crate) enum Place {
     /// In this process.
     Inside,
-    /// In a child process. Without a [`Moved`], the manifest asks for that.
+    /// In a child process. Without a [`Moved`], the manifest requires a child process.
     Outside(Option<Moved>),
 }
 
@@ -60,7 +60,11 @@ impl fmt::Display for Moved {
 }
 
 impl Place {
-    /// Decides where a version runs, as far as that is known before its trial.
+    /// Decides where a version runs, by the facts that are known before its trial.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the version must not run.
     pub(crate) fn of(
         context: &Context,
         job: &Job,
@@ -89,7 +93,7 @@ impl Place {
         }
     }
 
-    /// Why the version does not run where its manifest asks for.
+    /// Why the version does not run where its manifest prefers.
     pub(crate) fn moved(self) -> Option<Moved> {
         match self {
             Self::Inside => None,
@@ -98,19 +102,19 @@ impl Place {
     }
 }
 
-/// Whether a plugin of this mode may run in a child process although it prefers the host's process.
+/// Whether a plugin of this mode prefers the host's process, but may run in a child process.
 pub(crate) fn can_move(context: &Context, mode: Mode) -> bool {
     mode == Mode::Auto && context.program.is_ok()
 }
 
-/// A version that is about to be loaded, with what is known of it.
+/// A version that is about to be loaded, and the facts about it.
 pub(crate) struct Candidate<'a> {
     pub(crate) context: &'a Context,
     pub(crate) job: &'a Job,
     pub(crate) artifact: &'a Artifact,
     pub(crate) facts: &'a Facts,
     pub(crate) place: Place,
-    /// The private copy of the artifact. The trial uses it, and then the same copy is loaded.
+    /// The private copy of the artifact, which the trial uses and which is then loaded.
     pub(crate) copy: &'a Path,
 }
 
@@ -118,9 +122,9 @@ const SAVING_FOR_TRIAL: Overdue =
     Overdue { stage: Stage::Preflight, step: Step::Save, rest: "the previous version keeps serving" };
 
 impl Candidate<'_> {
-    /// Runs the version through all steps of its start in a throwaway process, if the manifest wants a trial, this
-    /// program can run one, and the version has not passed one before. The trial also tells whether a panic in the
-    /// plugin unwinds, which may change where the version runs.
+    /// Runs all steps of the version's start in a throwaway process. The trial is skipped if the manifest turns it off,
+    /// if this program cannot run trials, or if the version has passed a trial before. The trial also determines whether
+    /// a panic in the plugin unwinds, which may change where the version runs.
     pub(crate) fn try_out(&mut self) -> Result<(), ReloadCause> {
         let reload = &self.job.manifest.reload;
         if self.context.program.is_err() || reload.preflight == Trial::Off {
@@ -154,7 +158,7 @@ impl Candidate<'_> {
         self.learn(found)
     }
 
-    /// Removes the verdict of a version that passed its trial and did not start.
+    /// Removes the verdict of a version that passed its trial but failed to start.
     pub(crate) fn doubt(&self) {
         self.context.verdicts.forget(&self.tried());
     }
@@ -167,7 +171,7 @@ impl Candidate<'_> {
         Tried::new(self.artifact.digest, &self.job.manifest, env)
     }
 
-    /// The environment that the version will have where it runs, so that its trial has the same.
+    /// The environment variables with which the version will run. Its trial uses the same.
     fn environment(&self) -> Environment<'_> {
         match self.place {
             Place::Inside => Environment::Host,
@@ -184,7 +188,8 @@ impl Candidate<'_> {
         }
     }
 
-    /// Moves the version to a child process because it cannot run in this one. Returns the error if it may not move.
+    /// Moves the version to a child process because it cannot run in this process. Returns the error if the manifest
+    /// does not allow the move.
     fn move_out(&mut self, why: (LoadError, fn(LoadError) -> Moved)) -> Result<(), ReloadCause> {
         let (error, moved) = why;
         if !can_move(self.context, self.job.manifest.mode) {
@@ -198,7 +203,7 @@ impl Candidate<'_> {
     pub(crate) fn bring_up(&mut self) -> Result<Arc<Live>, ReloadCause> {
         let live = match self.place {
             Place::Inside => match self.bring_in() {
-                // There was no trial, so only the load shows that the version must not be in this process.
+                // Without a trial, only the load shows that the version cannot run in this process.
                 Err(ReloadCause::Load(error @ LoadError::NoStaticTls { .. })) => {
                     self.move_out((error, Moved::NoRoom))?;
                     self.bring_up_outside()?

@@ -63,8 +63,8 @@ impl HostBuilder {
         }
     }
 
-    /// Takes all settings from a configuration, replacing earlier ones: see [`Layers`](crate::Layers). Later calls on
-    /// this builder override the configuration.
+    /// Replaces all settings by those of a configuration: see [`Layers`](crate::Layers). Later calls on this builder
+    /// override the configuration.
     #[must_use]
     pub fn config(mut self, config: HostConfig) -> Self {
         self.config = config;
@@ -78,17 +78,18 @@ impl HostBuilder {
         self
     }
 
-    /// Where the host keeps its files: builds, artifacts, the plugins' data. Default:
+    /// The folder in which the host keeps its files: builds, artifacts, the plugins' data. Default:
     /// [`default_state_dir`](crate::default_state_dir). If the plugins are in a cargo workspace, `cargo clean` removes
-    /// that folder.
+    /// the default folder.
     #[must_use]
     pub fn state_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.config.state_dir = Some(dir.into());
         self
     }
 
-    /// The program that runs plugins in child processes, and trials of all new versions. It calls
-    /// [`shim::run_if_asked`](crate::shim::run_if_asked) first in its `main`. Default: this program, if it does that.
+    /// The program that is executed for child processes of plugins, and for trials of new versions. Its `main` has to
+    /// begin with a call of [`shim::run_if_asked`](crate::shim::run_if_asked). Default: this program, if its `main` has
+    /// called that function.
     #[must_use]
     pub fn shim_program(mut self, program: impl Into<PathBuf>) -> Self {
         self.shim_program = Some(program.into());
@@ -102,7 +103,8 @@ impl HostBuilder {
         self
     }
 
-    /// Whether plugins start by themselves, as their manifests say, or wait for [`Host::start`]. Default: yes.
+    /// Whether plugins start with the host, unless their manifests forbid that. Otherwise, they wait for
+    /// [`Host::start`]. Default: yes.
     #[must_use]
     pub fn auto_start(mut self, auto_start: bool) -> Self {
         self.auto_start = auto_start;
@@ -116,35 +118,36 @@ impl HostBuilder {
         self
     }
 
-    /// How many bytes the libraries of all generations may use, including retired ones. Near the limit, reloads are
-    /// rejected. Default: 1 GiB.
+    /// How many bytes the libraries of all generations may use, including retired generations. Near the limit, reloads
+    /// are rejected. Default: 1 GiB.
     #[must_use]
     pub fn retained_bytes_limit(mut self, bytes: u64) -> Self {
         self.config.retained_bytes_limit = bytes;
         self
     }
 
-    /// Whether to keep a crash record, in a file, of the plugin that each thread runs, so that the next host knows
-    /// which plugin has ended the process. The first host that keeps one installs handlers for SIGSEGV, SIGBUS, SIGILL,
-    /// SIGFPE, SIGABRT, SIGTRAP and SIGSYS. They record what they see and then let the signal take its normal effect. A
-    /// program with handlers of its own for these signals installs them after that. Default: yes.
+    /// Whether to keep a crash record: a file with the plugin that each thread currently runs. The next host reads the
+    /// record to determine which plugin has crashed the process. The first host of a process that keeps a crash record
+    /// installs handlers for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP and SIGSYS. A handler records the signal,
+    /// and then the signal takes its normal effect. A program with its own handlers for these signals has to install them
+    /// after the host was built. Default: yes.
     #[must_use]
     pub fn crash_record(mut self, keep: bool) -> Self {
         self.crash_record = keep;
         self
     }
 
-    /// Whether the next host on the same state folder continues where this one ends: with the versions that serve, the
-    /// plugins that were stopped, the versions for rollbacks and the states that plugins have saved. A host that is
-    /// started for a single request sets this to no: it builds what is there, and leaves nothing behind. Default: yes.
+    /// Whether the next host on the same state folder continues with the state of this host: the serving versions, the
+    /// stopped plugins, the versions for rollbacks and the saved states of plugins. Set this to `false` for a host that
+    /// is started for a single request: it then neither reads nor writes records. Default: yes.
     #[must_use]
     pub fn remember(mut self, remember: bool) -> Self {
         self.remember = remember;
         self
     }
 
-    /// Attaches a component that begins and ends with the host, such as the control plane, `replug::control::Control`,
-    /// with which clients control the host while it runs. Default: none.
+    /// Attaches a component that starts and stops with the host, such as the control plane,
+    /// `replug::control::Control`. Default: none.
     #[must_use]
     pub fn attach(mut self, attachment: impl Attachment) -> Self {
         self.attachments.add(attachment);
@@ -156,28 +159,29 @@ impl HostBuilder {
         self.events.subscribe()
     }
 
-    /// Starts the host: finds the plugins, builds and loads them. If a plugin fails to start, the host starts
-    /// nevertheless; [`Host::plugins`] and the events tell why.
+    /// Starts the host: finds the plugins, builds and loads them. If a plugin fails to start, the host still starts, and
+    /// [`Host::plugins`] and the events report the error.
     ///
     /// A version that served before is loaded from the store, and its source is built afterwards. The host waits for
-    /// that build only if this program is not the one in which that version served, or was rebuilt since, because its
-    /// interfaces may have changed.
+    /// that build only if the version served in another program, or if this program was rebuilt since, because the
+    /// program's interfaces may have changed.
     ///
     /// # Errors
     ///
     /// * [`HostError::Plugins`] if the plugins folder cannot be read
     /// * [`HostError::StateDir`] if the state folder cannot be created or used
-    /// * [`HostError::Watch`] if the folder is to be watched and cannot be
+    /// * [`HostError::Watch`] if the plugins folder is to be watched and cannot be watched
     /// * [`HostError::Kernel`] if the kernel lacks `membarrier`
-    /// * [`HostError::Attachment`] if an [attachment](HostBuilder::attach) cannot begin: the control plane if it cannot
-    ///   listen, or if another host serves this folder already
+    /// * [`HostError::Threads`] if the threads of the host cannot be started
+    /// * [`HostError::Attachment`] if an [attachment](HostBuilder::attach) fails to bind: for example, if the control
+    ///   plane cannot listen, or if another host already serves the plugins folder
     pub fn build(self) -> Pending<Result<Host, HostError>> {
         self.begin(Until::PluginsAreUp)
     }
 
-    /// Like [`HostBuilder::build`], but returns the host as soon as the plugins are found. The host then builds and
-    /// loads them. [`EventKind::HostStarted`](crate::EventKind::HostStarted) reports that each has started or failed
-    /// to, and [`Host::shutdown`] cancels what still runs.
+    /// Like [`HostBuilder::build`], but returns the host as soon as the plugins are found, before they are built and
+    /// loaded. [`EventKind::HostStarted`](crate::EventKind::HostStarted) reports that each plugin has started or has
+    /// failed to start. [`Host::shutdown`] cancels builds that still run.
     ///
     /// # Errors
     ///
@@ -190,7 +194,8 @@ impl HostBuilder {
         let (answer, receiver) = oneshot::channel();
         let pending = Pending::new(receiver, || Err(HostError::ShutDown));
         let runtime =
-            // Threads that called a plugin keep it from being unmapped, so idle ones end soon.
+            // A thread that has called a plugin prevents the unmapping of the plugin's library, so idle threads exit
+            // soon.
             runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 .thread_name("replug")
@@ -213,7 +218,7 @@ impl HostBuilder {
     }
 }
 
-/// How far the start has come when the caller gets the host.
+/// The point of the start at which the caller gets the host.
 enum Until {
     PluginsAreFound,
     PluginsAreUp,
@@ -230,7 +235,7 @@ async fn start(builder: HostBuilder, runtime: Runtime, until: Until) -> Result<H
     let host = Host::of(made.context, made.workers, runtime);
     host.attach(made.attachments).await;
     if let Until::PluginsAreUp = until {
-        let _ = made.up.await; // Fails only when the runtime ends, and this task with it.
+        let _ = made.up.await; // Fails only if the runtime shuts down, which cancels this task, too.
     }
     Ok(host)
 }
@@ -244,8 +249,8 @@ struct Made {
     attachments: Attachments,
 }
 
-/// An absolute path of the folder, which stays valid if the working directory changes. Links in it are kept, because a
-/// link may lead elsewhere later, and the host follows it.
+/// An absolute path of the folder, which stays valid if the working directory changes. Links in the path are not
+/// resolved, because the host follows a link whose target changes.
 fn lasting(folder: PathBuf) -> PathBuf {
     match std::path::absolute(&folder) {
         Ok(absolute) if !links_on(&absolute).is_empty() => absolute,
@@ -258,7 +263,7 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     in_process::heed_children();
     let config = builder.config;
     let plugins_dir = config.plugins.clone().unwrap_or_else(|| DEFAULT_PLUGINS_DIR.into());
-    // The folder is watched before it is read. A change in between is then seen twice instead of being missed.
+    // The folder is watched before it is read, so that no change in between is missed.
     let lasting_dir = lasting(plugins_dir.clone());
     let (notices, inbox) = mpsc::unbounded_channel();
     let watcher = config.watch.then(|| Watcher::new(&lasting_dir, live::poll(config.watch_poll), notices));
@@ -286,7 +291,8 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     if let Ok(program) = &program {
         guard::guarded_by(program.path());
     }
-    // This comes before any plugin is started: if another host serves the folder, this one must not touch it.
+    // The attachments are bound before a plugin is started: if another host serves the folder, binding fails, and this
+    // host must not change the folder.
     let mut attachments = builder.attachments;
     let rerun = program.as_ref().ok().map(Program::path);
     let starting = Starting::new((&plugins_dir, state.root()), rerun, &builder.events);

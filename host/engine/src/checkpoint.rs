@@ -1,5 +1,5 @@
-//! Saved states on disk, one for each plugin, for the plugin's next instance. A saved state is either a checkpoint, in
-//! case the host or the plugin's process crashes, or the state that was saved at a stop.
+//! Saved states on disk, one for each plugin, for the plugin's next instance. A saved state is either a checkpoint, for
+//! recovery from a crash, or the state that was saved at a stop.
 //!
 //! Each file is written completely or not at all. Only the host that keeps the plugin's [record](crate::record) reads
 //! and writes its saved state.
@@ -31,7 +31,7 @@ pub(crate) enum CheckpointError {
 
 crate::readable::readable!(CheckpointError);
 
-/// The saved states in a state folder.
+/// The folder with the saved states.
 #[derive(Clone, Debug)]
 pub(crate) struct Checkpoints {
     dir: PathBuf,
@@ -57,8 +57,8 @@ impl Checkpoints {
         }
     }
 
-    /// Stores a state, replacing the previous one. The file survives the end of the process, but maybe not a power
-    /// failure.
+    /// Stores a state, replacing the previous state. The file survives the end of the process, but may be lost in a
+    /// power failure.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl Checkpoints {
         self.write(id, saved, Durability::Process)
     }
 
-    /// Like [`Checkpoints::keep`], but waits until the file would survive a power failure.
+    /// Like [`Checkpoints::keep`], but returns after the file is on disk and survives a power failure.
     ///
     /// # Errors
     ///
@@ -77,19 +77,19 @@ impl Checkpoints {
     }
 
     fn write(&self, id: &PluginId, (version, state): (u32, &[u8]), durability: Durability) -> io::Result<()> {
-        // No id begins with a dot.
+        // No id begins with a dot, so the temporary file has no other plugin's name.
         atomic_file::replace(&self.path(id), &encode(version, state), durability)
     }
 
     /// Removes the saved state of this plugin.
     pub(crate) fn remove(&self, id: &PluginId) {
-        // If this fails, the file stays. A damaged file is reported when it is read.
+        // A file that cannot be removed stays, and is used or reported at the next start.
         let _ = fs::remove_file(self.path(id));
-        // Removes the folder only if it is empty.
+        // Fails if the folder is not empty.
         let _ = fs::remove_dir(&self.dir);
     }
 
-    /// Renames an unusable file, keeping those that were renamed before. Returns the new path.
+    /// Renames an unusable file to an unused name. Returns the new path, or `None` if the file cannot be renamed.
     pub(crate) fn put_aside(&self, id: &PluginId) -> Option<PathBuf> {
         let names = (2..).map(|number| format!("{id}_refused-{number}"));
         let mut names = std::iter::once(format!("{id}_refused")).chain(names).map(|name| self.dir.join(name));
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_one_state_takes_the_folder_from_no_other() {
+    fn keep_succeeds_while_the_last_state_of_the_folder_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let saved = in_dir(dir.path());
         let other: PluginId = "dev.test.other".parse().unwrap();
@@ -183,7 +183,7 @@ mod tests {
         let good = fs::read(left.path(&id())).unwrap();
         for length in 0..good.len() {
             fs::write(left.path(&id()), &good[..length]).unwrap();
-            assert!(left.left(&id()).is_err(), "{length} bytes of it");
+            assert!(left.left(&id()).is_err(), "{length} bytes of the file");
         }
         for place in (0..16).chain(HEADER_BYTES - 40..good.len()) {
             let mut bad = good.clone();
@@ -195,6 +195,6 @@ mod tests {
         assert_eq!(left.left(&id()).unwrap(), None);
         left.keep(&id(), (2, b"another")).unwrap();
         let second = left.put_aside(&id()).unwrap();
-        assert!(first != second && first.exists() && second.exists(), "none is lost");
+        assert!(first != second && first.exists() && second.exists(), "no file is lost");
     }
 }

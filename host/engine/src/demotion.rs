@@ -1,8 +1,8 @@
-//! Artifacts that have crashed a host. From then on, they run in a child process, or not at all.
+//! Artifacts that have crashed. A demoted artifact runs only in a child process, or not at all.
 //!
 //! The host cannot prevent a crash, but its crash record names the plugin. The next host reads the crash record and
-//! notes the artifact in its state folder. From then on, no host runs this artifact in its own process. Another
-//! artifact of the same plugin may run there.
+//! records the artifact in the state folder. After that, no host runs this artifact in its own process. Other artifacts
+//! of the plugin are not affected.
 
 use crate::{
     atomic_file::{self, Durability},
@@ -20,7 +20,7 @@ use std::{
     time::SystemTime,
 };
 
-/// How many artifacts of a plugin are remembered: more than are kept for rollbacks.
+/// The maximum number of recorded artifacts of a plugin. It exceeds the number that is usually kept for rollbacks.
 const REMEMBERED: usize = 32;
 
 /// An artifact that has crashed.
@@ -28,14 +28,13 @@ const REMEMBERED: usize = 32;
 pub struct Demotion {
     /// The artifact.
     pub digest: Digest,
-    /// The method in which the artifact crashed the host, or the step of its life; `None` if it crashed in a child
-    /// process.
+    /// The method or lifecycle step in which the artifact crashed the host. `None` if it crashed in a child process.
     pub method: Option<String>,
-    /// The line of the artifact's source that crashed the host, such as `src/lib.rs:12`, if that is known.
+    /// The line of the artifact's source that crashed the host, such as `src/lib.rs:12`. `None` if the line is unknown.
     pub line: Option<String>,
-    /// The signal; `None` if the artifact called `exit`.
+    /// The signal, such as `SIGSEGV`. `None` if the process ended without a signal, for example by `exit`.
     pub signal: Option<String>,
-    /// When the crash was detected, as RFC 3339 in UTC.
+    /// The time at which the crash was detected, as RFC 3339 in UTC.
     pub at: String,
     /// The consequence.
     pub what: Treatment,
@@ -70,7 +69,7 @@ impl fmt::Display for Demotion {
     }
 }
 
-/// How an artifact has crashed, as in a [`Demotion`].
+/// The details of a crash, as in a [`Demotion`].
 #[derive(Debug, Default)]
 pub(crate) struct How {
     pub(crate) method: Option<String>,
@@ -79,7 +78,7 @@ pub(crate) struct How {
 }
 
 impl Demotion {
-    /// A demotion as of now.
+    /// A demotion whose crash is detected now.
     pub(crate) fn now(digest: Digest, how: How, what: Treatment) -> Self {
         let at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
         let How { method, line, signal } = how;
@@ -102,7 +101,7 @@ impl Demotion {
 pub(crate) struct Demotions {
     dir: PathBuf,
     known: Mutex<BTreeMap<PluginId, Vec<Demotion>>>,
-    /// The crashes that this host has detected. It reports them when it is up.
+    /// The crashes that this host has detected at its start. It reports them when its plugins have started.
     news: Mutex<BTreeSet<(PluginId, Digest)>>,
 }
 
@@ -129,8 +128,8 @@ impl Demotions {
         self.known.lock().get(id)?.iter().find(|it| it.digest == digest).cloned()
     }
 
-    /// Whether this host will report the crash of the artifact when it is up. Returns true only once: after that, the
-    /// crash has to be reported again.
+    /// Whether this host reports the crash of the artifact after its start, so that the caller need not report it.
+    /// Returns `true` only once for each crash.
     pub(crate) fn is_news(&self, id: &PluginId, digest: Digest) -> bool {
         self.news.lock().remove(&(id.clone(), digest))
     }
@@ -145,7 +144,7 @@ impl Demotions {
         self.write(id, of_plugin);
     }
 
-    /// Forgets the crashes of the plugin's artifacts.
+    /// Removes the demotions of the plugin. Returns whether there were any.
     pub(crate) fn lift(&self, id: &PluginId) -> bool {
         let lifted = self.known.lock().remove(id).is_some();
         if lifted {
@@ -157,7 +156,7 @@ impl Demotions {
     fn write(&self, id: &PluginId, demotions: &[Demotion]) {
         if let Err(error) = self.try_write(id, demotions) {
             tracing::warn!(
-                "{}: cannot record its crash ({error}): the next host will not know of it",
+                "{}: cannot record the crash ({error}): the next host may load the artifact again",
                 self.file(id).display()
             );
         }
@@ -166,11 +165,11 @@ impl Demotions {
     fn try_write(&self, id: &PluginId, demotions: &[Demotion]) -> io::Result<()> {
         if demotions.is_empty() {
             fs::remove_file(self.file(id))?;
-            // Fails if it contains other files.
+            // Fails if the folder is not empty.
             let _ = fs::remove_dir(&self.dir);
             return Ok(());
         }
-        // No id begins with a dot.
+        // No id begins with a dot, so the temporary file has no other plugin's name.
         let text = serde_json::to_vec_pretty(demotions)?;
         atomic_file::replace(&self.file(id), &text, Durability::Process)
     }
@@ -179,7 +178,8 @@ impl Demotions {
         self.dir.join(format!("{id}.json"))
     }
 
-    /// Decides the consequence of a crash, records it, and returns the event.
+    /// Decides the consequence of a crash, records it, and returns the event, with the plugin to which the crash is
+    /// attributed. Returns `None` if the crash is not reported.
     pub(crate) fn draw(
         &self,
         crash: &Crash,
@@ -222,7 +222,7 @@ fn unexplained(crash: &Crash) -> Option<EventKind> {
     let how = match crash.end {
         End::Signal(name) => format!("was killed by {name}"),
         End::Exit => "ended by a call of `exit`".into(),
-        // No record and no running plugin: it was killed from outside on purpose, which is not reported.
+        // Without a record and a running plugin, a user has killed the process on purpose. This is not reported.
         End::Unknown if crash.suspects.is_empty() => return None,
         End::Unknown => "ended without recording a reason".into(),
     };
@@ -237,7 +237,7 @@ fn unexplained(crash: &Crash) -> Option<EventKind> {
             )
         }
     };
-    let reason = format!("the host before this one (process {}) {how}: {who}", crash.pid);
+    let reason = format!("the previous host (process {}) {how}: {who}", crash.pid);
     Some(EventKind::HostCrashed { signal: signal(crash), in_flight, reason })
 }
 
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn the_culprit_is_who_raised_the_signal_or_the_only_one_in_a_call() {
+    fn the_culprit_raised_the_signal_or_was_the_only_artifact_in_a_call() {
         let (a, b) = (suspect("dev.test.a", 1, Blame::InFlight), suspect("dev.test.b", 2, Blame::InFlight));
         let raised = suspect("dev.test.c", 3, Blame::Raised);
         let named = |end, suspects: &[&Suspect]| {
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(named(segv, &[&a, &raised]).as_deref(), Some("dev.test.c"));
         assert_eq!(named(End::Exit, &[&raised]).as_deref(), Some("dev.test.c"));
         assert_eq!(named(End::Signal("SIGKILL"), &[&a, &a]).as_deref(), Some("dev.test.a"));
-        assert_eq!(named(End::Signal("SIGKILL"), &[&a, &b]), None, "it may have been either");
+        assert_eq!(named(End::Signal("SIGKILL"), &[&a, &b]), None, "either plugin may be the cause");
         assert_eq!(named(End::Exit, &[&a, &a]).as_deref(), Some("dev.test.a"));
         assert_eq!(named(End::Exit, &[&a, &b]), None);
         assert_eq!(named(End::Unknown, &[&a]), None, "the host may have been killed from outside");
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_demotion_is_kept_by_artifact_until_it_is_lifted() {
+    fn a_demotion_of_one_artifact_is_kept_until_it_is_lifted() {
         let dir = tempfile::tempdir().unwrap();
         let (id, bad, good) = ("dev.test.a".parse().unwrap(), Digest([1; 32]), Digest([2; 32]));
         let read = || Demotions::read(dir.path().join("demoted"));
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_without_a_culprit_demotes_no_plugin_and_names_all() {
+    fn a_crash_without_a_culprit_demotes_no_plugin_and_lists_the_suspects() {
         let dir = tempfile::tempdir().unwrap();
         let demotions = Demotions::read(dir.path().join("demoted"));
         let both = vec![suspect("dev.test.a", 1, Blame::InFlight), suspect("dev.test.b", 2, Blame::InFlight)];
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_makes_no_sense_is_passed_over() {
+    fn an_invalid_file_of_demotions_is_ignored() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("dev.test.a.json"), "[{\"digest\": 1").unwrap();
         fs::write(dir.path().join("notes.txt"), "").unwrap();

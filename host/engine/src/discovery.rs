@@ -1,4 +1,4 @@
-//! Keeps the workers in step with the plugins folder: starts workers for new plugins, and stops those of removed ones.
+//! Discovery: starts workers for the plugins in the plugins folder, and stops plugins that were removed.
 
 mod emptied;
 mod missing;
@@ -29,10 +29,10 @@ pub(crate) use unusable::{Unusable, restore};
 #[derive(Default)]
 pub(crate) struct WorkerHandles {
     by_id: BTreeMap<PluginId, WorkerHandle>,
-    /// The plugins that exist, in the order in which they were added. A removed plugin keeps its worker: if it comes
-    /// back, its handles reach it again and its generations continue to be counted.
+    /// The plugins that exist, in the order in which they were added. A removed plugin keeps its worker: if the plugin is
+    /// found again, its handles work again, and the numbers of its generations continue.
     present: Vec<PluginId>,
-    /// Whether each plugin that starts with the host has started or failed to.
+    /// Whether each plugin that starts with the host has started or has failed to start.
     pub(crate) up: bool,
     /// Whether the host has begun to shut down, and adds no more plugins.
     pub(crate) shut_down: bool,
@@ -59,7 +59,7 @@ impl WorkerHandles {
 
 /// A manifest that cannot be used.
 struct Broken {
-    /// The manifest's path, first as it was found, then with all links resolved.
+    /// The manifest's path as it was found, and the path with all links resolved.
     paths: [PathBuf; 2],
     /// The id in the manifest, if the problem is that another plugin has the same id.
     id: Option<PluginId>,
@@ -77,12 +77,12 @@ impl Broken {
     }
 }
 
-/// Keeps the workers in step with the plugins folder.
+/// The task that applies changes of the plugins folder to the workers.
 pub(crate) struct DiscoveryLoop {
     context: Arc<Context>,
     workers: Arc<Mutex<WorkerHandles>>,
     watcher: Option<Arc<Watcher>>,
-    /// The problems that were reported and still exist.
+    /// The texts of the problems that were reported and still exist.
     problems: Vec<String>,
     /// The plugins that start with their last accepted manifest, and why their current manifest cannot be used.
     unusable: Unusable,
@@ -91,8 +91,8 @@ pub(crate) struct DiscoveryLoop {
     unsettled: Unsettled,
 }
 
-/// Events about crashes of earlier hosts, each about a plugin or, without an id, about the host. They are emitted when
-/// this host is up.
+/// Events about crashes of earlier hosts, each with the plugin to which the crash is attributed, if any. They are emitted
+/// when the plugins of this host have started.
 pub(crate) type CrashEvents = Vec<(Option<PluginId>, EventKind)>;
 
 pub(crate) type Answer<T> = oneshot::Receiver<Result<T, HostError>>;
@@ -146,7 +146,7 @@ impl DiscoveryLoop {
 
     fn pass_on(&mut self, change: Change) {
         let Some(worker) = self.workers.lock().get(change.plugin.as_str()).cloned() else {
-            // The change may mean that a removed plugin is back.
+            // A removed plugin may have been added again.
             if change.what == What::Manifest {
                 self.look_again();
             }
@@ -157,8 +157,7 @@ impl DiscoveryLoop {
             self.missing.hold(change, Instant::now());
             return;
         }
-        // The manifest may belong to another plugin by now, or this plugin may have another id, which makes it another
-        // plugin.
+        // The manifest may have another id now, which makes it the manifest of another plugin.
         if manifest::read(&root).is_ok_and(|found| found.id != change.plugin) {
             if self.missing.hold(change, Instant::now()) {
                 self.look_again();
@@ -170,7 +169,7 @@ impl DiscoveryLoop {
         }
     }
 
-    /// Builds all plugins. Unchanged ones stay as they are.
+    /// Orders a build of all plugins. Unchanged plugins are not reloaded.
     fn rebuild_all(&self) {
         for worker in self.workers.lock().all() {
             let id = &worker.entry.id;
@@ -201,7 +200,7 @@ impl DiscoveryLoop {
                 drop(self.update(discovery));
                 self.report_settled(problems);
             }
-            // The folder is gone or unreadable. Running plugins continue until it can be read again.
+            // The plugins folder is missing or unreadable. The running plugins continue to serve.
             Err(error) => {
                 self.missing.forget();
                 self.report(error.path().to_owned(), error.to_string());
@@ -209,7 +208,7 @@ impl DiscoveryLoop {
         }
     }
 
-    /// Starts the plugins that exist when the host starts. Those in `unusable` keep their last accepted manifest.
+    /// Starts the plugins that exist when the host starts. The plugins in `unusable` use their last accepted manifest.
     pub(crate) fn begin(&mut self, discovery: Discovery, unusable: Unusable) -> Vec<Answer<Generation>> {
         let reported: Vec<_> = unusable.values().map(ToString::to_string).collect();
         self.unusable = unusable;
@@ -223,7 +222,7 @@ impl DiscoveryLoop {
         answers
     }
 
-    /// Starts new plugins, and stops removed ones.
+    /// Starts new plugins, and stops removed plugins. Returns the pending results of the starts.
     pub(crate) fn update(&mut self, discovery: Discovery) -> Vec<Answer<Generation>> {
         let broken: Vec<_> = discovery.problems.iter().map(Broken::of).collect();
         self.problems.retain(|known| discovery.problems.iter().any(|problem| problem.to_string() == *known));
@@ -239,7 +238,7 @@ impl DiscoveryLoop {
         new.into_iter().filter_map(|manifest| self.add(&mut workers, manifest)).collect()
     }
 
-    /// Stops the plugins that are removed for good, and updates those that have moved.
+    /// Stops the plugins that have been missing for [`GRACE`](crate::worker::GRACE), and updates moved plugins.
     fn remove_missing(&mut self, workers: &mut WorkerHandles, found: &[Manifest], broken: &[Broken]) {
         for worker in workers.all().cloned().collect::<Vec<_>>() {
             let id = &worker.entry.id;
@@ -255,15 +254,15 @@ impl DiscoveryLoop {
             // A plugin whose manifest is being edited was not removed.
             let is_there = now.is_some_and(|now| now.root == root) || !own.is_empty();
             if is_there {
-                // The worker learns of an edit only from here until the plugin's inputs are watched.
+                // Until the plugin's inputs are watched, only discovery notices an edit of the manifest.
                 let unread = now.filter(|now| !worker.progress.lock().knows(now)).map(edit_of);
                 for change in self.missing.is_back(id).into_iter().chain(unread) {
                     let _ = worker.orders.send(Order::Changed(change));
                 }
                 continue;
             }
-            // The plugin has moved, even if a manifest still exists at the old path: a link in that path may lead
-            // elsewhere now.
+            // The plugin has moved. A manifest may still exist at the old path, if a link in that path has another target
+            // now.
             if let Some(moved) = now {
                 self.missing.is_back(id);
                 let _ = worker.orders.send(Order::Moved(Arc::new(moved.clone())));
@@ -278,7 +277,7 @@ impl DiscoveryLoop {
         }
     }
 
-    /// Adds a plugin that is new, or that was removed and is back.
+    /// Adds a plugin that is new, or that was removed and was found again.
     fn add(&mut self, workers: &mut WorkerHandles, manifest: Manifest) -> Option<Answer<Generation>> {
         let id = manifest.id.clone();
         self.context.settings.events.plugin(&id, EventKind::PluginDiscovered { path: manifest.root.clone() });
@@ -303,7 +302,7 @@ impl DiscoveryLoop {
         answer
     }
 
-    /// Reports the new problems that have lasted for a while.
+    /// Reports the new problems that have lasted for [`GRACE`](crate::worker::GRACE).
     fn report_settled(&mut self, problems: Vec<(PathBuf, String)>) {
         let is_open =
             |(path, error): &(PathBuf, String)| !self.emptied.has(path) && !self.problems.contains(error);
@@ -321,7 +320,7 @@ impl DiscoveryLoop {
     }
 }
 
-/// The change that reports that a plugin has this manifest now.
+/// The change that reports an edit of this manifest.
 fn edit_of(manifest: &Manifest) -> Change {
     Change {
         plugin: manifest.id.clone(),
@@ -337,7 +336,8 @@ fn named(problem: &ManifestError) -> (PathBuf, String) {
     (problem.path().to_owned(), problem.to_string())
 }
 
-/// Waits until each plugin that starts with the host has started or failed to, and emits that the host is up.
+/// Waits until each plugin that starts with the host has started or has failed to start. Then emits
+/// [`EventKind::HostStarted`] and the events about earlier crashes.
 pub(crate) async fn emit_when_up(
     context: Arc<Context>,
     workers: Arc<Mutex<WorkerHandles>>,

@@ -28,7 +28,7 @@ use crate::{
 use replug_api::PluginError;
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-/// A new version did not come to serve. The previous generation keeps serving, with its state untouched.
+/// A new version failed to start. The previous generation keeps serving, with its state unchanged.
 #[derive(Clone, thiserror::Error)]
 #[error("{plugin}: {} failed: {cause}", self.stage.name())]
 pub struct ReloadError {
@@ -36,14 +36,14 @@ pub struct ReloadError {
     pub plugin: PluginId,
     /// The stage that failed.
     pub stage: Stage,
-    /// Why, and what to do.
+    /// The cause, which includes what to do.
     #[source]
     pub cause: Arc<ReloadCause>,
 }
 
 crate::readable::readable!(ReloadError);
 
-/// See [`ReloadError::cause`].
+/// The cause of a [`ReloadError`].
 #[derive(thiserror::Error)]
 #[expect(missing_docs, reason = "each variant is the error of its stage")]
 #[non_exhaustive]
@@ -106,7 +106,7 @@ pub enum ReloadCause {
 crate::readable::readable!(ReloadCause);
 
 impl ReloadCause {
-    /// The compiler's messages, if it was the build that failed.
+    /// The compiler's messages. Empty if another stage than the build has failed.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         match self {
             Self::Build(error) => error.diagnostics(),
@@ -114,7 +114,8 @@ impl ReloadCause {
         }
     }
 
-    /// The key of the manifest that caused the error, if the plugin cannot read its configuration: `config.word`.
+    /// The key of the manifest that caused the error, such as `config.port`. `None` if the plugin does not reject its
+    /// configuration.
     pub(crate) fn unfit_config_key(&self) -> Option<String> {
         let (Self::Lifecycle(error) | Self::Trial(TrialError::Lifecycle(error))) = self else { return None };
         let details: serde_json::Value = serde_json::from_str(&error.details).ok()?;
@@ -131,7 +132,7 @@ pub enum HostError {
     #[error(transparent)]
     Plugins(Arc<ManifestError>),
     /// The state folder cannot be used.
-    #[error("cannot use the state folder {path}: {reason}; choose another with `state_dir`")]
+    #[error("cannot use the state folder {path}: {reason}; choose another folder with `state_dir`")]
     StateDir {
         /// The folder.
         path: PathBuf,
@@ -158,12 +159,12 @@ pub enum HostError {
     /// The plugin does not have the interface in the host's form.
     #[error(transparent)]
     Interface(#[from] InterfaceMismatch),
-    /// The version did not come to serve.
+    /// The new version failed to start.
     #[error(transparent)]
     Reload(#[from] ReloadError),
-    /// There is no earlier version.
+    /// There is no earlier version to roll back to.
     #[error(
-        "{plugin}: there is no earlier version to go back to: none has served before the current one, or the store no longer has it; edit the source, or keep more versions with `keep_artifacts`"
+        "{plugin}: there is no earlier version to go back to: no version has served before the current one, or the store no longer has it; edit the source, or keep more versions with `keep_artifacts`"
     )]
     NoEarlierVersion {
         /// The plugin.
@@ -177,7 +178,7 @@ pub enum HostError {
         /// The state, and what to do.
         reason: String,
     },
-    /// An attachment of the host cannot begin: see [`HostBuilder::attach`](crate::HostBuilder::attach).
+    /// An attachment of the host failed to bind: see [`HostBuilder::attach`](crate::HostBuilder::attach).
     #[error(transparent)]
     Attachment(Arc<dyn std::error::Error + Send + Sync>),
     /// The host has shut down.
@@ -192,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_that_main_returns_is_printed_in_words() {
+    fn the_debug_form_of_an_error_is_its_message() {
         let no_folder = || Arc::new(ManifestError::NotAFolder { path: PathBuf::from("plugins") });
         let plugins = HostError::Plugins(no_folder());
         let cause = Arc::new(ReloadCause::Lifecycle(LifecycleError {
@@ -204,7 +205,7 @@ mod tests {
         }));
         let reload = ReloadError { plugin: "dev.test".parse().unwrap(), stage: Stage::Load, cause };
         for error in [plugins, HostError::Reload(reload)] {
-            // As the standard library prints it.
+            // The standard library prints the debug form of an error that `main` returns.
             let returned: Box<dyn std::error::Error> = error.clone().into();
             assert_eq!(format!("Error: {returned:?}"), format!("Error: {error}"));
         }

@@ -1,4 +1,4 @@
-//! [`Host`]: the plugins of one folder, from the first discovery to the last stop.
+//! [`Host`]: the running plugins of one folder, and the requests to them.
 
 mod weak;
 
@@ -31,15 +31,15 @@ use tokio::{
     sync::{self, oneshot},
 };
 
-/// How long a shutdown waits for generations that were replaced before it.
+/// How long a shutdown waits for replaced generations that still run calls.
 const LAST_CALLS: Duration = Duration::from_secs(5);
 /// How long a shutdown waits for the attachments of the host.
 const ATTACHMENTS: Duration = Duration::from_secs(5);
 
-/// The plugins of one folder, running in this process. Cheap to clone; all clones refer to the same host.
+/// The plugins of one folder, run by this process. Cheap to clone; all clones refer to the same host.
 ///
 /// If the last clone is dropped without [`Host::shutdown`], builds and the watcher end at once, and the plugins are
-/// left as they are: neither stopped nor dropped.
+/// neither stopped nor dropped.
 #[derive(Clone)]
 pub struct Host {
     inner: Arc<Inner>,
@@ -83,7 +83,7 @@ impl Host {
         *self.inner.attachments.lock().await = attachments;
     }
 
-    /// A reference to this host that does not keep it alive.
+    /// A weak reference to this host.
     pub fn downgrade(&self) -> WeakHost {
         WeakHost::of(&self.inner)
     }
@@ -93,13 +93,14 @@ impl Host {
         HostBuilder::new()
     }
 
-    /// A typed handle to a plugin. From then on, only versions that offer the interface in this form may serve.
+    /// A typed handle to a plugin. After this call, the host rejects versions that do not offer the interface with the
+    /// signatures of `I`.
     ///
     /// # Errors
     ///
-    /// * [`HostError::UnknownPlugin`]; it names the most similar id
-    /// * [`HostError::Interface`] if the serving version does not offer the interface in this form; it names the
-    ///   difference
+    /// * [`HostError::UnknownPlugin`], which names the most similar id
+    /// * [`HostError::Interface`] if the serving version does not offer the interface with these signatures; the error
+    ///   names the difference
     pub fn get<I: Interface + ?Sized>(&self, id: &str) -> Result<Handle<I>, HostError> {
         let worker = self.worker(id)?;
         Ok(Handle::new(worker.entry.bound()?))
@@ -109,7 +110,7 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// [`HostError::UnknownPlugin`]; it names the most similar id.
+    /// [`HostError::UnknownPlugin`], which names the most similar id.
     pub fn plugin(&self, id: &str) -> Result<DynHandle, HostError> {
         Ok(DynHandle::new(self.worker(id)?.entry, self.runtime()))
     }
@@ -121,26 +122,26 @@ impl Host {
         serving.filter_map(|worker| worker.entry.bound().ok().map(Handle::new)).collect()
     }
 
-    /// All plugins that were found, by id.
+    /// All existing plugins, sorted by id.
     pub fn plugins(&self) -> Vec<PluginInfo> {
         let workers: Vec<_> = self.inner.workers.lock().all().cloned().collect();
         workers.iter().map(|worker| PluginInfo::of(worker, self.inner.context.builder.dir())).collect()
     }
 
-    /// The plugin of that id.
+    /// The plugin with this id.
     ///
     /// # Errors
     ///
-    /// [`HostError::UnknownPlugin`]; it names the most similar id.
+    /// [`HostError::UnknownPlugin`], which names the most similar id.
     pub fn info(&self, id: &str) -> Result<PluginInfo, HostError> {
         Ok(PluginInfo::of(&self.worker(id)?, self.inner.context.builder.dir()))
     }
 
-    /// The manifest of the plugin, as it was last accepted.
+    /// The manifest of the plugin that is in force.
     ///
     /// # Errors
     ///
-    /// [`HostError::UnknownPlugin`]; it names the most similar id.
+    /// [`HostError::UnknownPlugin`], which names the most similar id.
     pub fn manifest(&self, id: &str) -> Result<Arc<Manifest>, HostError> {
         Ok(self.worker(id)?.manifest.lock().clone())
     }
@@ -156,7 +157,7 @@ impl Host {
         self.inner.context.settings.events.subscribe()
     }
 
-    /// The sink of the host's events, for a program that adds events of its own in order.
+    /// The sink of the host's events, for a program that adds its own events to the stream.
     pub fn event_sink(&self) -> &EventSink {
         &self.inner.context.settings.events
     }
@@ -166,8 +167,8 @@ impl Host {
         &self.inner.context.settings.plugins_dir
     }
 
-    /// Informs the plugins of the log level that the program's `tracing` subscriber wants now. Call this after the
-    /// subscriber's filter has changed. Plugins that are loaded later ask for the level by themselves.
+    /// Sets the log level of all running plugins to the level that the program's `tracing` subscriber enables. Call this
+    /// after the subscriber's filter has changed. Plugins that are loaded later get the new level when they are loaded.
     pub fn log_level_changed(&self) {
         let wanted = self.inner.context.log_bound.wanted();
         for worker in self.inner.workers.lock().all() {
@@ -182,26 +183,25 @@ impl Host {
         HostConfig::clone(&self.inner.context.settings.now())
     }
 
-    /// The settings that the host got from [`Host::apply`] or from the layers that it [follows](Host::follow), and has
-    /// not applied.
+    /// The settings from [`Host::apply`], or from the layers that the host [follows](Host::follow), that the host has not
+    /// applied.
     pub fn pending_config(&self) -> PendingConfig {
         let state = self.inner.context.settings.config.lock();
         PendingConfig { refused: state.refused.clone(), restart_needed: state.pending.clone() }
     }
 
     /// Applies another configuration to the host, as far as that is possible without a restart. The result lists the
-    /// keys that need one. If the configuration makes a difference, the host emits [`EventKind::ConfigChanged`] with
-    /// the same lists.
+    /// applied keys, and the keys that require a restart. If the configuration changes anything, the host emits
+    /// [`EventKind::ConfigChanged`] with the same lists.
     ///
-    /// When a plugin has finished its current step, the host reads the plugin's manifest again with the new
-    /// `[defaults]`. If following them takes a new instance, a new generation of the same artifact replaces the old
-    /// one.
+    /// If `[defaults]` has changed, each plugin's manifest is read again after the plugin's current order. If the new
+    /// settings require a new instance, a new generation of the same artifact replaces the old generation.
     pub fn apply(&self, config: &HostConfig) -> Applied {
         live::apply(&self.inner.context, &self.inner.workers, config)
     }
 
-    /// From now on, reads the layers again whenever their file changes, and applies them as [`Host::apply`] does.
-    /// Before that, `adopt` gets the configuration, for the settings of the program itself, such as the log filter. An
+    /// Reads the layers now and whenever their file changes, and applies them as [`Host::apply`] does. Before each time,
+    /// `adopt` is called with the configuration, for the settings of the program itself, such as the log filter. An
     /// invalid configuration changes nothing, and the host emits [`EventKind::ConfigRefused`] with the reason.
     ///
     /// # Errors
@@ -218,33 +218,34 @@ impl Host {
         live::follow(host, layers, adopt, &self.runtime())
     }
 
-    /// The versions of the plugin that it can go back to, the oldest first.
+    /// The versions to which the plugin can be rolled back, the oldest first.
     ///
     /// # Errors
     ///
-    /// [`HostError::UnknownPlugin`]; it names the most similar id.
+    /// [`HostError::UnknownPlugin`], which names the most similar id.
     pub fn versions(&self, id: &str) -> Result<Vec<Version>, HostError> {
         Ok(Version::all(&self.worker(id)?))
     }
 
-    /// Whether each plugin that starts with the host has started or failed to.
+    /// Whether each plugin that starts with the host has started or has failed to start.
     pub fn is_up(&self) -> bool {
         let workers = self.inner.workers.lock();
         workers.up && !workers.shut_down
     }
 
-    /// Builds the plugin, and makes the result serve as a new generation, even if nothing has changed.
+    /// Builds the plugin, and replaces the serving generation by the result, even if nothing has changed.
     ///
     /// # Errors
     ///
     /// * [`HostError::UnknownPlugin`]
-    /// * [`HostError::Reload`] if the new version did not come to serve; the previous generation then keeps serving
+    /// * [`HostError::Reload`] if the new version failed to start; the previous generation keeps serving
     pub fn reload(&self, id: &str) -> Pending<Result<Generation, HostError>> {
         self.order(id, Order::Reload)
     }
 
-    /// Makes an earlier artifact serve again, as a new generation. Without a given artifact, that is the newest of
-    /// those that first served before the present one did, except versions that `confirm` has rolled back.
+    /// Rolls the plugin back to the artifact `to`, which serves as a new generation. If `to` is `None`, the target is the
+    /// newest artifact that first served before the current artifact first served. Versions that `confirm` has rolled
+    /// back are skipped.
     ///
     /// # Errors
     ///
@@ -254,11 +255,11 @@ impl Host {
     }
 
     /// Starts a plugin that does not run. A running plugin continues unchanged. In both cases, the plugin's quarantine
-    /// ends, and later hosts start the plugin, too, whatever its manifest says. It begins with the state that was saved
-    /// when it was stopped.
+    /// ends, and later hosts also start the plugin, even if its manifest sets `auto_start = false`. The plugin begins with
+    /// the state that was saved when it was stopped.
     ///
-    /// The host starts the version that served last, and then builds the source. The answer comes after that build, and
-    /// is the generation that serves then.
+    /// The host starts the version that served last, and then builds the source. The result is available after that
+    /// build, and is the generation that serves then.
     ///
     /// # Errors
     ///
@@ -267,8 +268,8 @@ impl Host {
         self.order(id, |reply| Order::Start(StartWhy::Asked, reply))
     }
 
-    /// Rejects new calls of the plugin, waits for running ones up to its `drain_timeout`, saves its state for the next
-    /// start, and ends it. It stays stopped until it is started, even in later hosts.
+    /// Rejects new calls of the plugin, waits for running calls up to its `drain_timeout`, saves its state for the next
+    /// start, and ends its instance. Later hosts do not start the plugin until a user starts it.
     ///
     /// # Errors
     ///
@@ -277,8 +278,8 @@ impl Host {
         self.order(id, |reply| Order::Stop(StopWhy::Asked, reply))
     }
 
-    /// Stops the plugin like [`Host::stop`], and discards its state: it then starts without one. If it does not run,
-    /// the state that was saved when it was stopped is discarded.
+    /// Stops the plugin like [`Host::stop`], but discards its state, so the next start begins without a state. If the
+    /// plugin does not run, the state that was saved when it was stopped is discarded.
     ///
     /// # Errors
     ///
@@ -287,7 +288,7 @@ impl Host {
         self.order(id, |reply| Order::Stop(StopWhy::Discarded, reply))
     }
 
-    /// Stops the plugin like [`Host::stop`], and counts it among the plugins that were never started.
+    /// Stops the plugin like [`Host::stop`], and resets its status to that of a plugin that was never started.
     ///
     /// # Errors
     ///
@@ -296,24 +297,23 @@ impl Host {
         self.order(id, |reply| Order::Stop(StopWhy::Unregistered, reply))
     }
 
-    /// Gives the plugin another configuration than its manifest's. This configuration holds until the manifest has a
-    /// new one or the host ends. The host does not change the manifest. If the plugin rejects the configuration,
-    /// nothing changes.
+    /// Overrides the configuration in the plugin's manifest until the manifest has another configuration or the host
+    /// ends. The host does not change the manifest. If the plugin rejects the configuration, nothing changes.
     ///
     /// # Errors
     ///
     /// * [`HostError::UnknownPlugin`]
-    /// * [`HostError::Reload`] if the plugin rejects it
+    /// * [`HostError::Reload`] if the plugin rejects the configuration
     pub fn configure(&self, id: &str, config: Map<String, Value>) -> Pending<Result<Configured, HostError>> {
         self.order(id, |reply| Order::Configure(config, reply))
     }
 
-    /// Stops all plugins, the last one that was added first, saves their states for the next host, and ends the host.
+    /// Stops all plugins in the reverse order of their addition, saves their states for the next host, and ends the host.
     /// Calls on remaining handles return [`CallError::NotRunning`](crate::CallError::NotRunning).
     pub fn shutdown(&self) -> Pending<()> {
         let (done, receiver) = oneshot::channel();
         let (workers, context) = (self.inner.workers.clone(), self.inner.context.clone());
-        // Held until the end, even if the caller drops the `Pending`.
+        // The task keeps the host alive until the shutdown is complete, even if the caller drops the `Pending`.
         let host = self.clone();
         self.runtime().spawn(async move {
             let leaving: Vec<_> = {
@@ -327,7 +327,7 @@ impl Host {
                     let _ = answer.await;
                 }
             }
-            // Generations that were replaced just before may not have ended yet.
+            // Replaced generations may still run calls.
             let mut retiring = context.retiring.subscribe();
             let _ = tokio::time::timeout(LAST_CALLS, retiring.wait_for(|count| *count == 0)).await;
             context.state.remove_run();
@@ -349,7 +349,7 @@ impl Host {
     ) -> Pending<Result<T, HostError>> {
         let (reply, receiver) = oneshot::channel();
         match self.worker(id) {
-            // If the worker is gone, so is the reply, and the answer below is returned.
+            // If the worker has ended, the reply is dropped, and `Pending` returns the error below.
             Ok(worker) => drop(worker.orders.send(make(reply))),
             Err(error) => drop(reply.send(Err(error))),
         }

@@ -16,72 +16,73 @@ use std::{
     time::SystemTime,
 };
 
-/// A plugin as the host sees it at one moment.
+/// The state of a plugin at one moment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PluginInfo {
-    /// Its id.
+    /// The plugin's id.
     pub id: PluginId,
-    /// Its display name.
+    /// The display name in the manifest.
     pub name: String,
-    /// The version in its manifest.
+    /// The version in the manifest.
     pub version: String,
-    /// The description in its manifest.
+    /// The description in the manifest. Empty if the manifest has none.
     pub description: String,
-    /// Its role.
+    /// The plugin's role, `type` in the manifest.
     #[serde(rename = "type")]
     pub kind: Kind,
-    /// The mode in its manifest.
+    /// The mode in the manifest.
     pub mode: Mode,
-    /// Where the generation that serves runs: [`Mode::InProcess`] or [`Mode::Process`].
+    /// Where the serving generation runs: [`Mode::InProcess`] or [`Mode::Process`]. `None` if no generation serves.
     pub runs_in: Option<Mode>,
-    /// The pid of its process, if it runs in a child process.
+    /// The pid of the child process. `None` if the plugin does not run in a child process.
     pub process_id: Option<u32>,
-    /// What the child process uses now.
+    /// The resources that the child process uses now.
     pub process: Option<ProcessUsage>,
-    /// The limits of the child process that are in force, and those of `[limits]` that are not. If the serving
-    /// generation runs in the host's process, none is in force.
+    /// The limits of the child process that are in force, and the keys of `[limits]` that are not in force. No limit is
+    /// in force if the serving generation runs in the host's process.
     pub limits: Option<LimitsInForce>,
     /// How often the child process was restarted after it had ended unexpectedly.
     pub restarts: u64,
-    /// The private memory of the serving generation's library in the host's process, in bytes; `None` if the library is
-    /// in another process.
+    /// The private memory of the serving generation's library in the host's process, in bytes. `None` if no generation
+    /// serves in the host's process.
     pub private_bytes: Option<u64>,
-    /// Its folder.
+    /// The plugin's folder.
     pub path: PathBuf,
-    /// Its status.
+    /// The plugin's status.
     pub status: Status,
-    /// Details of the status: what the plugin does, or what went wrong. May be empty.
+    /// Details of the status: the current stage, the reason for the place where the plugin runs, or an error. May be
+    /// empty.
     pub detail: String,
-    /// Whether the plugin does not serve yet, and is about to.
+    /// Whether no generation serves, but the plugin is being built, started or restarted.
     #[serde(default)]
     pub coming_up: bool,
-    /// The generation that serves.
+    /// The serving generation.
     pub generation: Option<Generation>,
-    /// The artifact that serves.
+    /// The artifact of the serving generation.
     pub digest: Option<Digest>,
-    /// The interfaces of the generation that serves.
+    /// The names of the serving generation's interfaces.
     pub interfaces: Vec<String>,
-    /// For how many seconds that generation has served.
+    /// For how many seconds the generation has served.
     pub uptime_s: Option<f64>,
-    /// Calls that have ended, of all generations.
+    /// The number of ended calls of all generations.
     pub calls: u64,
-    /// Of the ended calls, those that returned no value.
+    /// The number of ended calls that returned no value.
     pub failures: u64,
     /// The failures by kind.
     #[serde(default)]
     pub failed: Failures,
-    /// Calls that run on the serving generation.
+    /// The number of calls that the serving generation runs now.
     pub in_flight: usize,
 }
 
-/// A version of a plugin that has served, and may serve again.
+/// A version of a plugin that has served, and can serve again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version {
     /// The first generation as which the artifact served.
     pub generation: Generation,
     /// The artifact.
     pub digest: Digest,
-    /// The generation as which the artifact serves now, if it does.
+    /// The generation as which the artifact serves now. `None` if it does not serve.
     pub serves_as: Option<Generation>,
 }
 
@@ -110,11 +111,11 @@ pub enum Status {
     Stopped,
     /// The plugin failed to start, or its process has crashed and was not restarted yet.
     Error,
-    /// The plugin was not started yet; an artifact exists.
+    /// The plugin was never started. An artifact exists.
     Available,
-    /// The plugin was not started yet; only the source exists.
+    /// The plugin was never started. Only its source exists.
     SourceOnly,
-    /// The plugin was not started yet, and cannot be: neither source nor artifact exists.
+    /// The plugin was never started, and cannot be started, because neither its source nor an artifact exists.
     Incomplete,
 }
 
@@ -139,7 +140,7 @@ impl Status {
 }
 
 impl PluginInfo {
-    /// The info of a plugin without a host. Its status comes from its folder and the build folder.
+    /// The info of a plugin that no host runs. The status is determined from the plugin's folder and the build folder.
     pub fn at_rest(manifest: &Manifest, build_dir: &BuildDir) -> Self {
         Self::idle(manifest, unregistered(manifest, build_dir))
     }
@@ -248,7 +249,8 @@ pub(crate) fn unregistered(manifest: &Manifest, build_dir: &BuildDir) -> Status 
     }
 }
 
-/// Whether cargo has built a library from sources in the plugin's folder: the dep-info next to the library names them.
+/// Whether cargo has built a library from sources in the plugin's folder. The dep-info next to the library lists its
+/// sources.
 fn has_built(manifest: &Manifest, build_dir: &BuildDir) -> bool {
     let profile = match manifest.build.profile.as_str() {
         "dev" => "debug",

@@ -1,38 +1,40 @@
 //! The engine of a replug host: finds plugins, reloads and supervises them, and keeps their records from one host to
 //! the next. The crate `replug` re-exports what embedding programs need.
 //!
-//! A [`Host`] is all plugins of a folder. A [`HostBuilder`] has its settings. An [`Attachment`] begins and ends with a
-//! host, for example the control plane, which is in a crate that depends on this one.
+//! A [`Host`] runs all plugins of a folder. A [`HostBuilder`] has its settings. An [`Attachment`] starts and stops with a
+//! host. An example is the control plane, which is in a crate that depends on this crate.
 //!
 //! Guarantees of this crate: a step that fails changes nothing, even if the host ends or crashes. The host reports only
-//! what it has verified.
+//! facts that it has verified.
 //!
-//! | module | what it does |
+//! | module | purpose |
 //! |---|---|
 //! | [`manifest`] | finds plugins, and reads their manifests |
 //! | [`watch`] | reports changes of files as soon as they are saved |
-//! | `reload.rs` | the main path: the only caller of the stages below, in this order |
+//! | `reload.rs` | the path of a reload: the only caller of the stages in the following modules, in this order |
 //! | [`build`] | runs cargo or a script, and can be cancelled |
-//! | [`artifact`] | stores artifacts by digest, and reads them before any of their code runs |
-//! | [`preflight`] | judges what [`artifact`] has read |
+//! | [`artifact`] | stores artifacts by digest, and inspects them before any of their code runs |
+//! | [`preflight`] | decides by the result of the inspection whether an artifact can be loaded |
 //! | [`load`] | opens the artifact in this process and makes the instance |
 //! | [`shim`] | the child process that opens the artifact and makes the instance if the plugin must not run in the host's process |
-//! | `roles.rs` | what this program becomes when a host runs it again |
-//! | [`wire`] | the protocol between host and child |
-//! | `registry` | the generation that serves, the swap, and the retirement of the old one |
-//! | `handle.rs` | the handles of callers; the hot path goes through here and the registry only |
-//! | `worker/` | one task for each plugin, which executes its commands one by one |
-//! | `discovery.rs` | keeps the workers in step with the plugins folder |
-//! | `bring_up.rs` | makes an instance of an artifact, in this process or a child process; before that, runs its trial |
-//! | `demotion.rs` | the artifacts that have crashed a host, and where they run after that |
+//! | `roles.rs` | selects the task of this program when a host executes it as a helper process |
+//! | [`wire`] | the protocol between host and child process |
+//! | `registry` | the serving generation, the swap, and the retirement of the old generation |
+//! | `handle.rs` | the handles of callers; the path of a call uses only this module and the registry |
+//! | `lifecycle/` | the state machine of a plugin: decides when to build, restart, roll back or quarantine |
+//! | `worker/` | one task for each plugin, which carries out the plugin's orders one after the other |
+//! | `discovery.rs` | starts workers for new plugins, and stops removed plugins |
+//! | `bring_up.rs` | runs the trial of an artifact, and makes an instance of it, in this process or in a child process |
+//! | `demotion.rs` | the artifacts that have crashed, and whether they run in a child process or not at all |
 //! | `atomic_file.rs` | writes a file completely or not at all |
-//! | `checkpoint.rs` | saved states on disk, for the next host after a crash |
-//! | [`parent`] | a small process that starts the program again when a crash has ended it |
-//! | `builder.rs`, `host.rs` | all plugins of a folder, for the program that embeds them |
-//! | `attachment.rs` | components that begin and end with a host |
+//! | `checkpoint.rs` | saved states on disk, for the next instance of a plugin |
+//! | `record/` | the records of plugins on disk, for the next host |
+//! | [`parent`] | a small process that starts the program again after a crash |
+//! | `builder.rs`, `host.rs` | the API for an embedding program |
+//! | `attachment.rs` | components that start and stop with a host |
 //! | `config/`, `live.rs` | the settings of a host, and how they change while it runs |
 //! | `spans.rs` | the `tracing` spans of a reload |
-//! | [`event`], [`metrics`] | written by every stage, read by none of them |
+//! | [`event`], [`metrics`] | events and counters, which every stage writes and no stage reads |
 //! | `snapshot.rs` | all metrics of a host at one moment, and their text for Prometheus |
 
 #![forbid(unsafe_code)]
@@ -76,7 +78,7 @@ pub(crate) use replug_runtime::{body, handle, process_stat, registry};
 pub use replug_runtime::{load, parent};
 pub use replug_wire as wire;
 
-/// The process that runs one plugin: this same program, run again.
+/// The child process that runs one plugin. It executes the same program as the host.
 pub mod shim {
     pub use crate::roles::run_if_asked;
     pub use replug_runtime::shim::*;

@@ -1,5 +1,5 @@
-//! Changes the configuration while the host runs. Some keys take effect at once, others need a restart, and an invalid
-//! configuration changes nothing.
+//! Applies changes of the configuration while the host runs. Some keys take effect at once, other keys require a restart,
+//! and an invalid configuration changes nothing.
 
 use crate::{
     config::{HostConfig, Layers, WatchPoll},
@@ -26,20 +26,20 @@ pub struct Applied {
 /// The settings that the host has not applied: see [`Host::pending_config`](crate::Host::pending_config).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PendingConfig {
-    /// Why the latest configuration was rejected, with file, line and key; `None` if it was not. The previous one stays
-    /// in effect.
+    /// Why the latest configuration was rejected, with file, line and key. The previous configuration stays in effect.
+    /// `None` if the latest configuration was accepted.
     pub refused: Option<String>,
     /// The keys whose new values take effect after a restart of the host.
     pub restart_needed: Vec<String>,
 }
 
-/// Applies the configuration to the host, and emits an event if it makes a difference.
+/// Applies the configuration to the host, and emits an event if the configuration changes anything.
 pub(crate) fn apply(context: &Context, workers: &Mutex<WorkerHandles>, config: &HostConfig) -> Applied {
     let done = {
         let mut state = context.settings.config.lock();
         let mut now = HostConfig::clone(&state.now);
         let (applied, restart_needed) = now.take_over(config);
-        // A configuration that is valid again is reported, even if it changes nothing.
+        // After a rejected configuration, a valid one is reported even if it changes nothing.
         let was_refused = state.refused.take().is_some();
         if applied.is_empty() && restart_needed == state.pending && !was_refused {
             return Applied { applied, restart_needed };
@@ -75,13 +75,13 @@ pub(crate) fn poll(setting: WatchPoll) -> Poll {
     }
 }
 
-/// The parts of a host that a [`follow`] uses, as long as the host exists.
+/// Weak references to the parts of a host that [`follow`] uses.
 pub(crate) struct Followed {
     pub(crate) context: Weak<Context>,
     pub(crate) workers: Weak<Mutex<WorkerHandles>>,
 }
 
-/// Reads the layers again whenever the file changes.
+/// Reads and applies the layers now and whenever their file changes.
 pub(crate) fn follow(
     host: Followed,
     layers: Layers,

@@ -1,9 +1,9 @@
-//! Steps of a plugin's life in this process that do not return. Nothing can end such a step, so the host stops waiting
-//! for it.
+//! Lifecycle steps in this process that do not return. Nothing can interrupt such a step, so the host stops waiting for
+//! it.
 //!
-//! A reload runs on a thread of its own, and records here which step it is in. The worker watches this, and abandons
-//! the reload when a step has taken too long. The thread stays in the step; if it returns, it takes no further step and
-//! cleans up. A reload is never abandoned between two steps, so no step is half done.
+//! A reload runs on its own thread, and records in [`Steps`] which step it runs. The worker abandons the reload when a
+//! step has taken too long. The thread stays in the step. If the step returns later, the thread runs no further step and
+//! cleans up. A reload is abandoned only inside a step, never between two steps.
 
 use crate::{error::ReloadCause, event::Stage, lifecycle, step::Step};
 use parking_lot::Mutex;
@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Default)]
 pub(crate) struct Steps(Mutex<lifecycle::Steps<Overdue>>);
 
-/// A step that does not return, for its error message.
+/// A step that may not return, with the text of its error message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Overdue {
-    /// The stage that it belongs to.
+    /// The stage to which the step belongs.
     pub(crate) stage: Stage,
     /// The step.
     pub(crate) step: Step,
@@ -30,7 +30,7 @@ impl Overdue {
         Self { stage, step, rest: "the new instance is abandoned" }
     }
 
-    /// Whether the step reads the state of the serving generation, which must not change meanwhile.
+    /// Whether the step saves the state of the serving generation, which must not change until the step returns.
     pub(crate) fn holds_the_state(self) -> bool {
         self.step == Step::Save && self.stage == Stage::Migrate
     }
@@ -47,7 +47,7 @@ impl Steps {
     ///
     /// # Errors
     ///
-    /// * [`ReloadCause::Overdue`] if the reload was abandoned: the step does not run.
+    /// * [`ReloadCause::Overdue`] if the reload was abandoned; the step does not run then.
     /// * The error of the step.
     pub(crate) fn take<T, E: Into<ReloadCause>>(
         &self,
@@ -74,7 +74,8 @@ impl Steps {
         self.0.lock().give_up(Instant::now(), deadline)
     }
 
-    /// Waits until a step has taken longer than `deadline`, or for ever if none does. Then abandons the reload.
+    /// Waits until a step has taken longer than `deadline`, and abandons the reload then. Never returns if no step takes
+    /// too long.
     pub(crate) async fn overdue(&self, deadline: Duration) -> Overdue {
         loop {
             let left = self.0.lock().left(Instant::now(), deadline);
@@ -93,21 +94,21 @@ mod tests {
     const INIT: Overdue = Overdue::fresh(Stage::Load, Step::Init);
 
     #[tokio::test]
-    async fn a_reload_that_is_given_up_inside_a_step_takes_no_other() {
+    async fn a_reload_abandoned_inside_a_step_runs_no_further_step() {
         let steps = Steps::default();
         let done: Result<(), _> = steps.take(INIT, || {
             assert_eq!(steps.give_up(Duration::from_secs(600)), None, "not yet");
             assert_eq!(steps.give_up(Duration::ZERO), Some(INIT));
             Ok::<_, ReloadCause>(())
         });
-        assert!(done.is_ok(), "it returned in the end");
+        assert!(done.is_ok(), "the step has returned");
         assert!(steps.check().is_err());
         let next = steps.take(Overdue::fresh(Stage::Load, Step::Start), || Ok::<_, ReloadCause>(()));
         assert!(next.unwrap_err().to_string().contains("`init` did not end"));
     }
 
     #[test]
-    fn a_reload_between_two_steps_is_not_given_up() {
+    fn a_reload_between_two_steps_is_not_abandoned() {
         let steps = Steps::default();
         steps.take(INIT, || Ok::<_, ReloadCause>(())).unwrap();
         assert_eq!(steps.give_up(Duration::ZERO), None);

@@ -1,4 +1,4 @@
-//! An answer that is not ready yet: async code awaits it, other code blocks on it.
+//! The pending result of a request: async code awaits it, other code blocks on it.
 
 use std::{
     pin::Pin,
@@ -6,9 +6,10 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// An answer of the host that is not ready yet.
+/// The pending result of a request to the host.
 ///
-/// Async code awaits it, under any executor; elsewhere, [`Pending::wait`] blocks. Dropping it cancels nothing.
+/// Async code awaits it, on any executor. Other code blocks on it with [`Pending::wait`]. Dropping it does not cancel the
+/// request.
 #[derive(Debug)]
 #[must_use = "await it, or block on it with `wait`"]
 pub struct Pending<T> {
@@ -17,16 +18,16 @@ pub struct Pending<T> {
 }
 
 impl<T> Pending<T> {
-    /// The answer that `receiver` will get. If the sender is dropped, `if_gone` gives the answer.
+    /// The value that `receiver` will receive. If the sender is dropped, the value is the result of `if_gone`.
     pub(crate) fn new(receiver: oneshot::Receiver<T>, if_gone: fn() -> T) -> Self {
         Self { receiver, if_gone }
     }
 
-    /// Blocks until the answer is there.
+    /// Blocks until the result is available.
     ///
     /// # Panics
     ///
-    /// If called on a thread of a tokio runtime: await it there.
+    /// If called in async code on a tokio runtime. Such code has to await the result.
     pub fn wait(self) -> T {
         self.receiver.blocking_recv().unwrap_or_else(|_| (self.if_gone)())
     }

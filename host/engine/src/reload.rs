@@ -1,4 +1,5 @@
-//! The main path: it makes a new version serve. Only this module calls the stages, in this order:
+//! The path of a reload, which replaces the serving version by a new version. Only this module calls the stages, in this
+//! order:
 //!
 //! ```text
 //!  build -> store -> preflight -> load -> migrate -> swap        -> retire
@@ -7,9 +8,9 @@
 //!  by a newer save)
 //! ```
 //!
-//! **Architecture Invariant:** the swap is the last step that can fail. Until the swap, the old generation serves, and
-//! an error leaves its instance, its state and its handles as they were. With `order = "stop-first"`, `stop_first.rs`
-//! ends the old generation before that.
+//! **Architecture invariant:** the swap is the last step that can fail. Until the swap, the old generation serves, and
+//! an error leaves its instance, its state and its handles unchanged. The exception is `order = "stop-first"`:
+//! `stop_first.rs` ends the old generation before the load.
 
 use crate::{
     artifact::{Artifact, Facts, Held, Store},
@@ -65,32 +66,32 @@ pub(crate) struct Context {
     pub(crate) checkpoints: Checkpoints,
     /// The records of plugins, which outlive the host.
     pub(crate) records: Records,
-    /// The program that becomes a shim, or why there is none.
+    /// The program that is executed as a shim, or why there is none.
     pub(crate) program: Result<Program, ProcessError>,
-    /// The most verbose level that plugins are asked to log, from the settings.
+    /// The most verbose log level that the settings allow for plugins.
     pub(crate) log_bound: LogBound,
     /// Finds calls in this process that do not return.
     pub(crate) watchdog: Arc<Watchdog>,
     /// The versions that need no further trial.
     pub(crate) verdicts: Verdicts,
-    /// Private memory of opened libraries in bytes, including those of retired generations.
+    /// The private memory of mapped libraries in bytes, including the libraries of retired generations.
     pub(crate) private_bytes: AtomicU64,
-    /// How many generations are retiring.
+    /// The number of generations that are being retired.
     pub(crate) retiring: watch::Sender<usize>,
-    /// The artifacts that each plugin serves or may go back to.
+    /// The artifacts of each plugin that may still be needed.
     pub(crate) wanted: Mutex<BTreeMap<PluginId, BTreeSet<Digest>>>,
-    /// Whoever takes an artifact from the store holds the read lock until the artifact is in `wanted`. Whoever removes
-    /// artifacts holds the write lock.
+    /// Code that takes an artifact from the store holds the read lock until the artifact is in `wanted`. Code that
+    /// removes artifacts holds the write lock.
     pub(crate) pruning: RwLock<()>,
 }
 
 impl Context {
-    /// Records the artifacts that a plugin may still need, and removes from the store those that no plugin needs.
+    /// Records the artifacts that a plugin may still need, and removes artifacts that no plugin needs from the store.
     pub(crate) fn prune(&self, id: &PluginId, digests: BTreeSet<Digest>) {
         let _alone = self.pruning.write();
         let mut wanted = self.wanted.lock();
         wanted.insert(id.clone(), digests);
-        // A record of another version of replug cannot be read and may name any artifact, so nothing is removed then.
+        // A record of another version of replug is unreadable and may name any artifact, so nothing is removed then.
         let Some(others) = self.records.named_but(|other| wanted.contains_key(other)) else { return };
         let all = wanted.values().flatten().copied().chain(others).collect();
         if let Err(error) = self.store.prune(self.settings.now().keep_artifacts, &all) {
@@ -99,42 +100,43 @@ impl Context {
     }
 }
 
-/// An attempt to make one version of a plugin serve.
+/// An attempt to install one version of a plugin.
 pub(crate) struct Job {
     pub(crate) entry: Arc<Entry>,
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) generation: Generation,
     pub(crate) source: Source,
-    /// The saved state to begin with, if no serving generation can hand over its own.
+    /// The saved state with which the version begins, if no serving generation hands its state over.
     pub(crate) state: Option<SavedBy>,
     /// The artifacts that are not to run, each with the reason.
     pub(crate) quarantined: BTreeMap<Digest, String>,
-    /// The artifact that served last, which the store may have lost since.
+    /// The artifact that served last, kept open because its file in the store may have been removed.
     pub(crate) held: Option<Arc<Held>>,
-    /// Set to the digest of the artifact as soon as that is known.
+    /// The digest of the artifact. Set as soon as it is known.
     pub(crate) artifact: Arc<OnceLock<Digest>>,
-    /// An artifact that must not replace the serving one, if the build results in it.
+    /// An artifact that was rolled back. If the build results in it, the serving artifact is not replaced.
     pub(crate) passed_over: Option<Digest>,
-    /// The version that was stopped to make room for this one, if one was.
+    /// The version that was stopped to make room for this version, if any.
     pub(crate) stopped: Arc<Mutex<Option<Stopped>>>,
-    /// The steps of the plugin's life in this process that the job runs.
+    /// The lifecycle steps in this process that the job runs.
     pub(crate) steps: Arc<Steps>,
     /// Makes the callback for an unexpected end of a generation's process.
     pub(crate) on_death: OnDeath,
 }
 
-/// See [`Job::on_death`].
+/// Makes the callback for an unexpected end of a generation's process. The callback gets the cause of the end, and the
+/// last part of the process's stderr.
 pub(crate) type OnDeath =
     Arc<dyn Fn((Generation, Digest)) -> Box<dyn FnOnce(Death, String) + Send> + Send + Sync>;
 
-/// Where the version comes from.
+/// The source of a version.
 #[derive(Clone)]
 pub(crate) enum Source {
-    /// A build; if it results in the serving version, nothing is done.
+    /// The file that a build has produced. If it equals the serving artifact, no new generation is made.
     Built(PathBuf),
-    /// A build that becomes a new generation, whatever its result is.
+    /// The file that a build has produced. It becomes a new generation even if it equals the serving artifact.
     Rebuilt(PathBuf),
-    /// The store.
+    /// An artifact in the store.
     Stored(Digest),
 }
 
@@ -142,13 +144,13 @@ pub(crate) enum Source {
 pub(crate) enum Installed {
     /// The build resulted in the serving version.
     Unchanged,
-    /// The build resulted in the artifact from which the plugin went back to the serving one.
+    /// The build resulted in an artifact that was rolled back.
     PassedOver,
-    /// The new generation serves; the old one may still run calls.
+    /// The new generation serves. The old generation may still run calls.
     Serving {
         live: Arc<Live>,
         old: Option<Retiring>,
-        /// Why the new generation does not run in this process, although its manifest asks for that.
+        /// Why the new generation does not run in this process, although its manifest prefers that.
         moved: Option<Moved>,
     },
 }
@@ -168,7 +170,7 @@ pub(crate) async fn build(
     built.map_err(|error| failed(entry, Stage::Build)(error.into()))
 }
 
-/// Takes an artifact all the way from a file to the serving generation. Blocks.
+/// Runs all stages from the store to the swap. Blocks.
 pub(crate) fn install(context: &Context, job: Job, stages: &mut Stages) -> Result<Installed, ReloadError> {
     let entry = job.entry.clone();
     let at = |stage| failed(&entry, stage);
@@ -196,7 +198,7 @@ pub(crate) fn install(context: &Context, job: Job, stages: &mut Stages) -> Resul
     installed
 }
 
-/// Runs the trial of a version, starts it and makes it serve.
+/// Runs the trial of a version, starts the version and swaps it in.
 fn launch(mut candidate: Candidate<'_>, stages: &mut Stages) -> Result<Installed, ReloadError> {
     let entry = candidate.job.entry.clone();
     let at = |stage| failed(&entry, stage);
@@ -221,7 +223,7 @@ fn launch(mut candidate: Candidate<'_>, stages: &mut Stages) -> Result<Installed
 }
 
 fn store(context: &Context, job: &Job) -> Result<Artifact, ReloadCause> {
-    // Another plugin that starts at the same time must not remove an artifact that this one has not opened yet.
+    // The worker of another plugin must not remove the artifact before it is in `wanted`.
     let _unpruned = context.pruning.read();
     let artifact = match &job.source {
         Source::Built(file) | Source::Rebuilt(file) => context.store.put(file)?,
@@ -246,7 +248,7 @@ fn examine(
     let copy = context.state.new_copy(&job.entry.id);
     context.store.private_copy(artifact, &copy)?;
     if !facts.libraries.is_empty() {
-        // The names of its libraries are at the end of the file.
+        // The copy is larger than the artifact, because the names of the artifact's libraries are appended to it.
         facts.loaded_file_bytes = fs::metadata(&copy).map_or(u64::MAX, |copy| copy.len());
     }
     Ok((facts, place, copy))
@@ -264,10 +266,10 @@ pub(crate) fn budget(context: &Context) -> Budget {
     }
 }
 
-/// Hands the state over, if both versions have one, and makes the new generation serve.
+/// Hands the state over, if both versions have state, and swaps the new generation in.
 ///
-/// While the state is handed over, calls wait, because the old generation must not change what it has saved. The pause
-/// ends with this function. If a step has failed, the old generation then serves again.
+/// While the state is handed over, calls wait, because the old generation must not change its state after it was saved.
+/// The pause ends with this function. If a step fails, the old generation serves again.
 fn take_over(job: &Job, fresh: &Arc<Live>, stages: &mut Stages) -> Result<Option<Retiring>, ReloadError> {
     let at = |stage| failed(&job.entry, stage);
     job.entry.accepts(fresh).map_err(|mismatch| at(Stage::Load)(mismatch.into()))?;
@@ -329,8 +331,8 @@ fn begin(job: &Job, fresh: &Live) -> Result<(), ReloadCause> {
     Err(refused)
 }
 
-/// Runs one step in the life of the new or the old generation. If the steps of that generation have deadlines of their
-/// own, nothing else bounds the step.
+/// Runs one lifecycle step of the new or the old generation. The step is recorded in [`Job::steps`], which limits its
+/// duration, unless the generation enforces its own deadline for steps.
 pub(crate) fn step<T>(
     job: &Job,
     of: (&Live, Overdue),
@@ -340,7 +342,7 @@ pub(crate) fn step<T>(
     if live.traits().steps_have_a_deadline { Ok(run()?) } else { job.steps.take(overdue, run) }
 }
 
-/// Stops a generation that was started and will not serve.
+/// Stops a started generation that will not serve.
 fn stop(fresh: &Live) {
     if let Err(error) = fresh.stop() {
         tracing::warn!("{error}");
@@ -355,9 +357,9 @@ fn give_up(fresh: Arc<Live>) {
     }
 }
 
-/// Waits until the generation's last call has ended, and ends the generation. Blocks for as long as that takes.
+/// Waits without a time limit until the generation's last call has ended, and then ends the generation. Blocks.
 pub(crate) fn retire(context: &Context, retiring: Retiring, unmap: Unmap) {
-    // Without a deadline, `drain` returns when the last call has ended, or never.
+    // Without a deadline, `drain` returns only when the last call has ended.
     if let Ok(live) = retiring.drain(None) {
         finish(context, live, unmap);
     }

@@ -1,14 +1,19 @@
-//! What this program becomes when a host runs it again: a shim, a sweeper, a guard or a recorder.
+//! Selects the task of this program when a host executes it as a helper process: shim, sweeper, guard or recorder.
 
 use replug_builder::guard;
 use replug_runtime::{recorder, shim, sweeper};
 use std::env;
 
-/// Becomes a shim if this process was started as one, and does not return then. Otherwise returns at once.
+/// Runs the helper process if a host has started this process as one, and does not return then. Otherwise returns at
+/// once.
 ///
-/// A program that embeds a host calls this first in `main`. The host runs the program again for each plugin in a child
-/// process. It also runs the program once more for each of these tasks, if they apply: to remove its socket if the host
-/// is killed; to end its builds; and, if it has no [parent](crate::parent), to write its crash record.
+/// A program that embeds a host calls this first in `main`. The host executes the program again for each of these
+/// helper processes:
+///
+/// * for each plugin in a child process, and for trials: a shim, which runs the plugin
+/// * if the host has a socket: a sweeper, which removes the socket if the host is killed
+/// * for builds: a guard, which ends the builds if the host is killed
+/// * if the host has no [parent](crate::parent): a recorder, which writes the crash record
 ///
 /// ```no_run
 /// # mod replug { pub use replug_engine::shim; }
@@ -23,7 +28,7 @@ pub fn run_if_asked() {
         shim::run(arguments);
     }
     if first == sweeper::MARKER {
-        // An open descriptor does no harm here; a socket that is not removed does.
+        // An error is ignored: an open descriptor does less harm here than a socket that is not removed.
         let _ = shim::close_inherited();
         sweeper::run(arguments);
     }

@@ -1,5 +1,4 @@
-//! [`Metrics`]: all metrics of a host at one moment. Counters come from [`metrics`](crate::metrics), current values
-//! from their owners.
+//! [`Metrics`]: all metrics of a host at one moment: the counters of [`metrics`](crate::metrics), and current values.
 
 mod text;
 
@@ -17,45 +16,46 @@ use crate::{
 use serde::Serialize;
 use std::time::SystemTime;
 
-/// All metrics of a host at one moment: [`Host::metrics`](crate::Host::metrics).
+/// All metrics of a host at one moment. Returned by [`Host::metrics`](crate::Host::metrics).
 ///
-/// Counters count from the beginning of the host. If a plugin is removed and comes back, its counters continue.
+/// Counters begin at zero when the host starts. If a plugin is removed and added again, its counters continue.
 #[derive(Clone, Debug, Serialize)]
 pub struct Metrics {
     /// The version of replug.
     pub version: &'static str,
-    /// When counting began.
+    /// The time at which the counters began.
     pub since: SystemTime,
-    /// What this process uses, including the plugins in it.
+    /// The resources that this process uses, including the plugins in it.
     pub process: Option<ProcessUsage>,
-    /// The resources that this process has used for good, and their limits.
+    /// The resources that loaded generations use in this process, and their limits.
     pub budget: Budget,
-    /// How many events all readers together have missed because they were too slow.
+    /// The number of events that slow readers have missed, summed over all readers.
     pub events_lost: u64,
-    /// The existing plugins, by id.
+    /// The existing plugins, sorted by id.
     pub plugins: Vec<PluginMetrics>,
 }
 
 /// The metrics of one plugin.
 #[derive(Clone, Debug, Serialize)]
 pub struct PluginMetrics {
-    /// The plugin.
+    /// The plugin's id.
     pub id: PluginId,
-    /// Its status.
+    /// The plugin's status.
     pub status: Status,
-    /// Whether a generation of it serves.
+    /// Whether a generation serves.
     pub serving: bool,
-    /// The generations that no longer serve and still run calls.
+    /// The number of generations that no longer serve and still run calls.
     pub draining: usize,
-    /// The calls that have ended, by the mode of their generation; modes without calls are left out.
+    /// The ended calls, by the mode of their generation. Modes without calls are omitted.
     pub calls: Vec<CallMetrics>,
-    /// Calls that run on the generation that serves.
+    /// The number of calls that the serving generation runs now.
     pub in_flight: usize,
-    /// What the plugin's process uses, if the plugin runs in a child process.
+    /// The resources that the plugin's child process uses. `None` if the plugin does not run in a child process.
     pub process: Option<ProcessUsage>,
-    /// The private memory of the serving generation's library, in bytes, if the library is in the host's process.
+    /// The private memory of the serving generation's library, in bytes. `None` if no generation serves in the host's
+    /// process.
     pub private_bytes: Option<u64>,
-    /// The counters of its events.
+    /// The counters of the plugin's events.
     pub tally: PluginTally,
 }
 
@@ -64,14 +64,14 @@ pub struct PluginMetrics {
 pub struct CallMetrics {
     /// The mode: [`Mode::InProcess`] or [`Mode::Process`].
     pub mode: Mode,
-    /// Calls that have ended.
+    /// The number of ended calls.
     pub calls: u64,
-    /// Of the ended calls, those that returned no value, by kind of failure.
+    /// The number of ended calls that returned no value, by kind of failure.
     pub failures: Failures,
-    /// The durations of calls that returned, from when a generation was found until the answer. Timed are calls by
-    /// name, calls into a child process, and one in 1,024 typed calls in this process.
+    /// The durations of successful calls, in seconds, from the lookup of the generation until the result. All calls by
+    /// name, all calls into a child process, and one in 1,024 typed calls in this process are timed.
     pub returned: Histogram,
-    /// The durations of calls that failed.
+    /// The durations of failed calls, measured in the same way.
     pub failed: Histogram,
 }
 

@@ -1,5 +1,5 @@
-//! The spans of a reload, for the host's own logs and for an embedding program. A call has no span. A request to the
-//! control plane has a span of its own.
+//! The `tracing` spans of a reload, for the host's logs and for an embedding program. Calls have no spans. The control
+//! plane has a separate span for each request.
 
 use crate::id::{Generation, PluginId};
 use tracing::{Span, field::Empty, info_span};
@@ -9,7 +9,7 @@ pub(crate) fn reload(plugin: &PluginId) -> Span {
     info_span!(target: "replug::reload", parent: None, "reload", %plugin, generation = Empty, outcome = Empty)
 }
 
-/// Records the generation that the reload is to become.
+/// Records the generation that the reload will create.
 pub(crate) fn is_to_be(reload: &Span, generation: Generation) {
     reload.record("generation", generation.0);
 }
@@ -27,13 +27,13 @@ macro_rules! steps {
     };
 }
 
-// Each span is a child of the current one.
+// Each span is a child of the current span.
 steps! {
     /// The build.
     build
     /// Copying into the store.
     store
-    /// Reading the file and judging it.
+    /// Inspecting and checking the file.
     preflight
     /// The trial of a new version in a throwaway process.
     trial
@@ -43,6 +43,6 @@ steps! {
     migrate
     /// Starting the instance, and checking its health.
     start
-    /// Making it the generation that calls reach.
+    /// Swapping the new generation in.
     swap
 }

@@ -1,7 +1,7 @@
-//! Makes room for a version that cannot run at the same time as the previous one: `[reload] order = "stop-first"`.
+//! Makes room for a version that cannot run at the same time as the previous version: `[reload] order = "stop-first"`.
 //!
-//! Calls wait from when the old version is drained until the new one serves. If the new one does not start, the worker
-//! starts the old artifact again, with the state that was saved here.
+//! Calls wait while the old version is drained and until the new version serves. If the new version fails to start, the
+//! worker starts the old artifact again, with the state that this module has saved.
 
 use crate::{
     body::Unmap,
@@ -22,14 +22,14 @@ use std::time::Instant;
 pub(crate) struct Stopped {
     pub(crate) generation: Generation,
     pub(crate) digest: Digest,
-    /// Its saved state, if it has one.
+    /// The saved state of the version. `None` if the version has no state.
     pub(crate) state: Option<SavedBy>,
-    /// Since when calls wait.
+    /// The time since which calls have waited.
     pub(crate) since: Instant,
 }
 
 impl Stopped {
-    /// How many milliseconds calls have waited.
+    /// How long calls have waited, in milliseconds.
     pub(crate) fn gap_ms(&self) -> f64 {
         millis(self.since.elapsed())
     }
@@ -38,11 +38,11 @@ impl Stopped {
 const STOPPING: Overdue = Overdue {
     stage: Stage::Migrate,
     step: Step::Stop,
-    rest: "it may still hold what the next version needs",
+    rest: "it may still hold a resource that the next version needs",
 };
 
-/// Saves, stops and drops the serving version, if the manifest asks for that before the next one is created. A failure
-/// before the stop leaves the version as it was.
+/// Saves the state of the serving version, stops the version and drops its instance, if the manifest requires that
+/// before the next version is created. A failure before the stop changes nothing.
 pub(crate) fn make_room(context: &Context, job: &Job) -> Result<Option<Vacant>, ReloadCause> {
     if job.manifest.reload.order != Order::StopFirst || job.entry.live().is_none() {
         return Ok(None);
@@ -58,7 +58,7 @@ pub(crate) fn make_room(context: &Context, job: &Job) -> Result<Option<Vacant>, 
     };
     job.steps.check()?;
     let Some((vacant, retiring)) = paused.vacate() else {
-        return Err(ReloadCause::Bug("the pause has ended meanwhile".into()));
+        return Err(ReloadCause::Bug("the pause of the old version has ended too early".into()));
     };
     *job.stopped.lock() = Some(Stopped { generation, digest, state, since });
     job.steps.take(STOPPING, || {

@@ -16,14 +16,14 @@ pub struct PluginId(Arc<str>);
 pub struct IllegalId {
     /// The text.
     pub text: String,
-    /// What is wrong with it.
+    /// Why the text is not an id.
     pub reason: &'static str,
 }
 
 crate::readable::readable!(IllegalId);
 
 impl PluginId {
-    /// The maximum length of an id in bytes. Ids are names of folders.
+    /// The maximum length of an id in bytes. It is limited because ids are used as names of folders.
     pub const MAX_LEN: usize = 128;
 
     /// The id as text.
@@ -91,7 +91,7 @@ impl fmt::Debug for PluginId {
     }
 }
 
-/// The number of a loaded instance of a plugin: 1, 2, ...; the next host continues the count.
+/// The number of a loaded instance of a plugin: 1, 2, ... The next host continues the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Generation(pub u64);
@@ -108,7 +108,7 @@ impl fmt::Display for Generation {
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
-    /// The first 12 hexadecimal digits, for people.
+    /// The first 12 hexadecimal digits, for display.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()
     }
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_has_at_least_two_parts_of_lower_case_letters_digits_and_dashes() {
+    fn an_id_has_two_or_more_parts_of_lower_case_letters_digits_and_dashes() {
         for good in ["dev.replug.calculator", "a.b", "com.example-2.x9"] {
             assert_eq!(good.parse::<PluginId>().unwrap().as_str(), good);
         }
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_survives_being_written_down() {
+    fn a_digest_round_trips_as_text() {
         let digest = Digest(std::array::from_fn(|i| i as u8 * 7));
         assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
         assert!("xy".repeat(32).parse::<Digest>().is_err());

@@ -2,7 +2,7 @@
 //!
 //! Programs that embed a host use the crate `replug`, which re-exports the items of this crate that they need.
 //!
-//! What this crate promises:
+//! Guarantees of this crate:
 //!
 //! * It has no side effects: it reads no file, starts no process and no thread.
 //! * Emitting an event never blocks, and an event is counted before any reader gets it.
@@ -16,10 +16,10 @@
 //! | [`id`] | the names of plugins, generations and artifacts |
 //! | [`event`] | the events of a host, how they reach their readers, and their totals |
 //! | [`metrics`] | durations and counters of calls |
-//! | [`limits`] | where a plugin runs, and what its process may use |
+//! | [`limits`] | where a plugin runs, and the resource limits of its process |
 //! | [`step`] | the steps of a plugin's lifecycle |
 //! | [`copy`] | the files beside the private copy of an artifact |
-//! | [`suggest`] | the known name that is most similar to a wrong one |
+//! | [`suggest`] | suggestions for unknown names, for error messages |
 //! | [`readable`] | errors in a form for people |
 //! | [`text`] | texts cut to a limit |
 

@@ -1,4 +1,4 @@
-//! Where a plugin's generations run, and the limits of a process of its own.
+//! Where a plugin's generations run, and the limits of a plugin's own process.
 
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +28,7 @@ impl Mode {
     }
 }
 
-/// The resource limits of a process. A limit that is none is not set.
+/// The resource limits of a process. A limit that is `None` is not set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Address space: `RLIMIT_AS`. An allocation beyond it fails, which ends most programs.
@@ -43,12 +43,12 @@ pub struct Limits {
     pub processes: Option<u64>,
 }
 
-/// What a process of its own may use: the table `[limits]`.
+/// The resource limits of a plugin's own process: the table `[limits]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitsSpec {
     /// The limits.
     pub kernel: Limits,
-    /// Whether a cgroup enforces them.
+    /// Whether a cgroup enforces the limits, too.
     pub cgroup: CgroupUse,
 }
 
@@ -71,7 +71,7 @@ impl LimitsSpec {
     }
 }
 
-/// Whether a process of its own gets a cgroup of its own: the key `limits.cgroup`.
+/// Whether a plugin's own process gets its own cgroup: the key `limits.cgroup`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CgroupUse {
     /// The process gets no cgroup.

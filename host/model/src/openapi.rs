@@ -1,4 +1,4 @@
-//! Ids in the description of an HTTP API.
+//! The schema of ids in the OpenAPI description of the HTTP API.
 
 use crate::id::PluginId;
 use serde_json::json;

@@ -1,9 +1,10 @@
-//! Errors in a form for people. This form is also their `Debug`, which is printed for an error that `main` returns.
+//! A readable `Debug` form for errors: the message and its causes. The standard library prints the `Debug` form of an
+//! error that `main` returns.
 
 use std::{error::Error, fmt};
 
-/// Makes an error's `Debug` print the error's `Display`, and those causes that the `Display` does not mention:
-/// `readable!(ErrorType);`.
+/// Implements `Debug` for an error: `readable!(ErrorType);`. The `Debug` form is the error's `Display`, followed by the
+/// causes that the `Display` does not mention.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __readable {
@@ -17,7 +18,11 @@ macro_rules! __readable {
 }
 pub use __readable as readable;
 
-/// Writes an error and its causes. Omits a cause that the text before it already contains.
+/// Writes an error and its causes. Omits a cause whose text was already written.
+///
+/// # Errors
+///
+/// The error of the formatter.
 pub fn write(error: &dyn Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut text = error.to_string();
     f.write_str(&text)?;
@@ -48,7 +53,7 @@ mod tests {
     struct Middle(#[source] io::Error);
     readable!(Middle);
 
-    /// What a program prints if `main` returns the error.
+    /// The text that a program prints if `main` returns the error.
     fn printed(error: impl Error + 'static) -> String {
         let returned: Box<dyn Error> = error.into();
         format!("Error: {returned:?}")

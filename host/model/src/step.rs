@@ -35,7 +35,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// Every step. The index of a step is its number in the crash record, so new steps go to the end.
+    /// All steps. The index of a step is its number in the crash record, so new steps are appended at the end.
     pub const ALL: [Self; 11] = [
         Self::Load,
         Self::Init,
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_is_found_by_its_number_and_has_one_name_everywhere() {
+    fn a_step_has_its_index_as_number_and_the_same_name_in_json() {
         for (number, step) in Step::ALL.into_iter().enumerate() {
             assert_eq!(step as usize, number);
             assert_eq!(serde_json::to_value(step).unwrap(), step.to_string());

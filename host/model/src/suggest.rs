@@ -1,6 +1,7 @@
-//! The known name that is most similar to a wrong one, for messages.
+//! Suggestions for unknown names, for error messages.
 
-/// The text after an unknown name: `; did you mean ...?`, or the known names.
+/// The suggestion that an error message appends to the unknown name `wrong`: `` ; did you mean `...`? `` with the most
+/// similar known name, or a list of all known names.
 pub fn among<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
     let known: Vec<_> = known.collect();
     let near = known
@@ -20,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_typo_suggests_the_nearest_name_and_a_wild_guess_lists_all() {
+    fn a_typo_suggests_the_nearest_name_and_another_name_lists_all() {
         let known = ["add", "divide", "history"];
         assert_eq!(among("devide", known.into_iter()), "; did you mean `divide`?");
         assert_eq!(among("zzzzzz", known.into_iter()), "; there is add, divide, history");

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 
-/// Cuts a text that is longer than `most` bytes between two characters, and appends how many bytes are missing.
+/// Cuts a text that is longer than `most` bytes at a character boundary, and appends the number of bytes that were cut.
+/// The result is longer than `most` by that note.
 pub fn cut(text: &mut String, most: usize) {
     if text.len() > most {
         let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        // The result is a new text, because a shortened text would keep its memory.
+        // `format!` allocates a new string, because a truncated string would keep its memory.
         *text = format!("{}... ({} bytes cut)", &text[..end], text.len() - end);
     }
 }
@@ -26,7 +27,7 @@ impl Tail {
         Self { lines: VecDeque::new(), most, most_bytes }
     }
 
-    /// Appends a line, and cuts it to the maximum length. If there are too many lines, the first one is dropped.
+    /// Appends a line, which is cut to the maximum length. If there are too many lines, the first line is dropped.
     pub fn push(&mut self, line: &str) {
         let mut line = line.to_owned();
         cut(&mut line, self.most_bytes);
@@ -36,7 +37,7 @@ impl Tail {
         }
     }
 
-    /// The lines, without a line end after the last.
+    /// The lines, joined by line feeds.
     #[must_use]
     pub fn text(&self) -> String {
         self.lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")

@@ -1,4 +1,4 @@
-//! The settings of a running host, and where it keeps its files. `replug-config` reads the configuration.
+//! The settings of a running host, and the folders of its files. `replug-config` reads the configuration.
 
 mod place;
 mod run;
@@ -26,7 +26,7 @@ use std::{
 pub(crate) struct Settings {
     pub(crate) plugins_dir: PathBuf,
     pub(crate) state_dir: PathBuf,
-    /// Whether plugins start by themselves.
+    /// Whether plugins start with the host.
     pub(crate) auto_start: bool,
     pub(crate) events: EventSink,
     /// The configuration in effect; see [`Settings::now`].
@@ -52,17 +52,17 @@ impl Settings {
 
 /// The folder in which a host keeps its files; [`default_state_dir`] returns the default.
 ///
-/// | folder | holds |
+/// | folder | content |
 /// |---|---|
 /// | `build` | the output of build scripts, and of cargo if a configuration sets the state folder; see [`BuildDir`](crate::BuildDir) |
 /// | `artifacts` | the store |
-/// | `run/<pid>-<n>` | the files that this process has opened, and its crash record; removed at the end; a file in it is locked while the host runs |
+/// | `run/<pid>-<n>` | the libraries that this process has loaded, its crash record, and a file that is locked while the host runs; removed when the host ends |
 /// | `data/<id>` | the plugin's own data |
-/// | `demoted/<id>.json` | the plugin's artifacts that have crashed a host; without it, they may run in the host's process again |
+/// | `demoted/<id>.json` | the plugin's artifacts that have crashed a host, and therefore do not run in the host's process |
 /// | `checkpoints/<id>` | the plugin's last saved state: its last checkpoint while it runs, or the state that it had when it was stopped |
 /// | `plugins/<id>` | the record of the plugin: whether it is stopped, which version served, and the versions for rollbacks |
-/// | `hosts/<hash>` | the addresses of the host of a plugins folder, if it has a control plane; locked while it runs |
-/// | `http-token` | the token for the HTTP API, if that was ever served |
+/// | `hosts/<hash>` | the addresses of the control plane of a plugins folder's host; locked while that host runs |
+/// | `http-token` | the token for the HTTP API, if a host has ever served that API |
 #[derive(Clone, Debug)]
 pub(crate) struct StateDir {
     root: PathBuf,
@@ -80,8 +80,13 @@ pub fn artifacts_dir(state_dir: &Path) -> PathBuf {
 static COPIES: AtomicU64 = AtomicU64::new(1);
 
 impl StateDir {
-    /// Creates the folders. Removes what ended processes have left, after `last_look` has seen each of their run
-    /// folders.
+    /// Creates the state folder and a run folder. Calls `last_look` with the run folder of each ended host, and then
+    /// removes that run folder.
+    ///
+    /// # Errors
+    ///
+    /// The error of the file system, or a description of an unsuitable folder: its path is not UTF-8, or its file system
+    /// is mounted `noexec`.
     pub(crate) fn create(root: &Path, last_look: impl FnMut(&Path)) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         let root = root.canonicalize()?;
@@ -99,7 +104,7 @@ impl StateDir {
         Ok(Self { root, run })
     }
 
-    /// The run folder, which is removed with this process.
+    /// The run folder.
     pub(crate) fn run(&self) -> &Path {
         self.run.path()
     }
@@ -114,7 +119,7 @@ impl StateDir {
         artifacts_dir(&self.root)
     }
 
-    /// The data folder of a plugin; created if it does not exist.
+    /// The data folder of a plugin. Creates the folder if it does not exist.
     pub(crate) fn data(&self, id: &PluginId) -> io::Result<PathBuf> {
         let dir = self.root.join("data").join(id.as_str());
         fs::create_dir_all(&dir)?;
@@ -136,16 +141,17 @@ impl StateDir {
         self.root.join("plugins")
     }
 
-    /// A path that this process never opened before: the dynamic loader takes a known name for a known library.
+    /// A path that this process has never opened before. The dynamic loader identifies a library by its path, so a copy
+    /// at a known path would not be loaded.
     ///
-    /// If the state folder was removed (`git clean`, `cargo clean`), the necessary part of it is created again.
+    /// If the state folder was removed (`git clean`, `cargo clean`), the run folder is created again.
     pub(crate) fn new_copy(&self, id: &PluginId) -> PathBuf {
         // If this fails, writing the copy fails and is reported.
         let _ = self.run.renew().and_then(|()| keep_out_of_git(&self.root));
         self.run().join(format!("{}-{}.so", id.short(), COPIES.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// Removes the files that this process has opened. Mapped files stay mapped.
+    /// Removes the run folder. Mapped files stay mapped.
     pub(crate) fn remove_run(&self) {
         self.run.remove();
     }
@@ -165,7 +171,7 @@ mod tests {
     };
 
     #[test]
-    fn a_folder_that_cannot_be_named_in_utf_8_is_refused() {
+    fn a_state_folder_whose_path_is_not_utf_8_is_rejected() {
         let dir = tempfile::tempdir().unwrap();
         let (state, link) = (dir.path().join(OsStr::from_bytes(b"st\xffte")), dir.path().join("link"));
         symlink(&state, &link).unwrap();
@@ -177,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn create_removes_dead_run_folders_and_copies_have_new_names() {
+    fn create_removes_stale_run_folders_and_each_copy_has_a_new_name() {
         let dir = tempfile::tempdir().unwrap();
         let left = dir.path().join("run/4294967295-1");
         fs::create_dir_all(&left).unwrap();

@@ -1,8 +1,8 @@
-//! The default state folder. It is below the target folder of the cargo workspace that contains the plugins folder, or
-//! else in the user's state folder.
+//! The default state folder. It is below the target folder of the cargo workspace that contains the plugins folder.
+//! Without a workspace, it is in the user's state folder.
 //!
-//! It is never in the plugins folder: a workspace with `members = ["plugins/*"]` takes every folder there for a
-//! package.
+//! The default is not in the plugins folder, because a workspace with `members = ["plugins/*"]` treats every folder in
+//! it as a package.
 
 use crate::{
     process_stat::ProcessStat,
@@ -27,12 +27,12 @@ const OWN: &str = "replug";
 /// The name of the state folder that earlier versions created in the plugins folder.
 const FORMER: &str = ".replug";
 
-/// The default state folder of a host of that plugins folder: `<target>/replug/<name>-<hash>`, in the target folder of
-/// the workspace that contains the plugins folder. Without a workspace, it is `$XDG_STATE_HOME/replug/<name>-<hash>` or
-/// `~/.local/state/replug/<name>-<hash>`.
+/// The default state folder for the plugins folder `plugins_dir`: `<target>/replug/<name>-<hash>`, in the target folder
+/// of the workspace that contains the plugins folder. Without a workspace, it is `$XDG_STATE_HOME/replug/<name>-<hash>`
+/// or `~/.local/state/replug/<name>-<hash>`.
 ///
-/// If `.replug` exists in the plugins folder, which earlier versions created, it is used until a host or a build has
-/// moved it.
+/// If an earlier version has created the state folder `.replug` in the plugins folder, the default is that folder until
+/// [`settle_state_dir`] has moved it.
 pub fn default_state_dir(plugins_dir: &Path) -> PathBuf {
     let plugins_dir = resolved(plugins_dir);
     let (place, former) = (place_of(&plugins_dir), plugins_dir.join(FORMER));
@@ -40,8 +40,8 @@ pub fn default_state_dir(plugins_dir: &Path) -> PathBuf {
 }
 
 /// The default state folder, for a host or a build that is about to write to it. If an earlier version has left its
-/// state folder in the plugins folder, that folder is first moved there, with a warning. While a host of that version
-/// runs on it, the folder stays where it is, and in use.
+/// state folder in the plugins folder, that folder is first moved to the new default, with a warning. It is not moved
+/// while a host uses it, or if the move fails; then the old folder is returned.
 pub fn settle_state_dir(plugins_dir: &Path) -> PathBuf {
     let plugins_dir = resolved(plugins_dir);
     let (place, former) = (place_of(&plugins_dir), plugins_dir.join(FORMER));
@@ -51,7 +51,7 @@ pub fn settle_state_dir(plugins_dir: &Path) -> PathBuf {
     let (from, to) = (former.display(), place.display());
     match move_state(&former, &place, Workspace::around(&plugins_dir).as_ref()) {
         Ok(()) => tracing::warn!("moved {from}, the state folder of an earlier version, to {to}"),
-        // Another host may have moved it just now.
+        // Another host may have moved the folder just now.
         Err(_) if place.exists() => {}
         Err(error) => {
             tracing::warn!(
@@ -64,13 +64,14 @@ pub fn settle_state_dir(plugins_dir: &Path) -> PathBuf {
     place
 }
 
-/// The folder with the default state folders of plugins folders outside of any workspace.
+/// The parent of the default state folders for plugins folders outside of any workspace. `None` if the user has no home
+/// folder.
 pub fn user_states() -> Option<PathBuf> {
     let state = absolute_variable("XDG_STATE_HOME").or_else(|| Some(env::home_dir()?.join(".local/state")));
     state.map(|state| state.join(OWN))
 }
 
-/// The place for the state of a plugins folder, whose path is resolved.
+/// The default state folder of a plugins folder, whose path has to be resolved.
 fn place_of(plugins_dir: &Path) -> PathBuf {
     let workspace = Workspace::around(plugins_dir);
     let (states, key) = match &workspace {
@@ -88,13 +89,13 @@ fn place_of(plugins_dir: &Path) -> PathBuf {
     states.join(format!("{name}-{hash}"))
 }
 
-/// Whether a host created the folder. A link was created by its owner on purpose.
+/// Whether a host created the folder. A link is excluded, because only a user creates one.
 fn is_state(folder: &Path) -> bool {
     folder.symlink_metadata().is_ok_and(|it| it.is_dir()) && folder.join("run").is_dir()
 }
 
-/// Whether a host of an earlier version runs on a state folder. Such a host holds the lock of its file in `hosts` if it
-/// has a control plane, and has a folder with its pid in `run`.
+/// Whether a host of an earlier version uses a state folder. Such a host has a folder with its pid in `run`. If it has a
+/// control plane, it also holds the lock of a file in `hosts`.
 fn is_in_use(state_dir: &Path) -> bool {
     let entries = |name: &str| fs::read_dir(state_dir.join(name)).into_iter().flatten().flatten();
     let is_held = |file: File| flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
@@ -110,7 +111,8 @@ fn move_state(former: &Path, place: &Path, workspace: Option<&Workspace>) -> io:
     fs::create_dir_all(place.parent().unwrap_or(place))?;
     fs::rename(former, place)?;
     if let Some(workspace) = workspace {
-        // The output of cargo is useful only where cargo looks for it. If it cannot be moved there, it is built again.
+        // The output of cargo is useful only in the folder that cargo uses. If it cannot be moved to that folder, it is
+        // removed and built again.
         let build = build_dir(place);
         if fs::rename(&build, build_dir(&workspace.states())).is_err() {
             let _ = fs::remove_dir_all(build);

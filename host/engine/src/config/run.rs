@@ -1,12 +1,12 @@
-//! The run folder of a host: the files that its process has opened, and its crash record.
+//! The run folder of a host: the libraries that its process has loaded, and its crash record.
 //!
-//! A host holds the lock of a file in its run folder for as long as it lives. A process that gets the lock knows that
-//! the host has ended. The pid would not tell that: a restarted container has the same pids as before, and two
+//! A host holds the lock of a file in its run folder until it ends. If another process can take the lock, the host has
+//! ended. A pid does not prove that a host still runs: a restarted container has the same pids as before, and two
 //! containers that share a volume may each have a process 7.
 //!
-//! The lock belongs to the process (`F_SETLK`), so that no child inherits it, not even one that a plugin forks and that
-//! executes no other program. Such a lock is lost as soon as the process closes any descriptor of the file. So nothing
-//! in this process opens the lock file of one of its own hosts.
+//! The lock is a process-associated lock (`F_SETLK`), which no child process inherits, not even a forked child that does
+//! not call `exec`. Such a lock is released when the process closes any descriptor of the file. Therefore no code in this
+//! process opens the lock file of one of its own hosts.
 
 use crate::process_stat::ProcessStat;
 use parking_lot::Mutex;
@@ -20,7 +20,7 @@ use std::{
     process,
 };
 
-/// The file in a run folder that is locked.
+/// The name of the lock file in a run folder.
 const LOCK_NAME: &str = "lock";
 
 /// Device and inode of a file.
@@ -29,7 +29,7 @@ type Identity = (u64, u64);
 /// The lock files of this process's hosts.
 static OWN: Mutex<BTreeSet<Identity>> = Mutex::new(BTreeSet::new());
 
-/// A run folder. Its lock is held until this is dropped.
+/// A run folder, whose lock is held until this is dropped.
 #[derive(Debug)]
 pub(super) struct RunDir {
     path: PathBuf,
@@ -39,13 +39,13 @@ pub(super) struct RunDir {
 /// The lock of a run folder.
 #[derive(Debug)]
 struct Lock {
-    /// Kept open: closing it would release the lock.
+    /// The open lock file. Closing it releases the lock.
     _file: File,
     identity: Identity,
 }
 
 impl Lock {
-    /// Creates the file, and locks it.
+    /// Creates the lock file in a run folder, and locks it.
     fn take(run_dir: &Path, own: &mut BTreeSet<Identity>) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).open(run_dir.join(LOCK_NAME))?;
         fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)?;
@@ -56,11 +56,12 @@ impl Lock {
 }
 
 impl RunDir {
-    /// Creates a run folder in `runs`, and removes those of ended hosts, after `last_look` has seen each.
+    /// Creates a run folder in `runs`. Calls `last_look` with the run folder of each ended host, and then removes that
+    /// run folder.
     pub(super) fn create(runs: &Path, mut last_look: impl FnMut(&Path)) -> io::Result<Self> {
         fs::create_dir_all(runs)?;
         let mut own = OWN.lock();
-        // No other host may look at the folder between its creation and its lock.
+        // No other host may check the new folder between its creation and its lock.
         let alone = File::open(runs)?;
         flock(&alone, FlockOperation::LockExclusive)?;
         for entry in fs::read_dir(runs)?.flatten() {
@@ -76,7 +77,7 @@ impl RunDir {
         Ok(Self { path, lock: Mutex::new(Some(lock)) })
     }
 
-    /// Creates the folder again if it was removed.
+    /// Creates the folder and its lock file again if the folder was removed.
     pub(super) fn renew(&self) -> io::Result<()> {
         if self.is_there() {
             return Ok(());
@@ -103,9 +104,9 @@ impl RunDir {
 
     /// Removes the folder. Mapped files stay mapped.
     pub(super) fn remove(&self) {
-        // If this host's folder is gone, a host in another container may have a folder of the same name.
+        // If this host's folder was removed, a host in another container may have created a folder of the same name.
         if self.is_there() {
-            // The next host removes files that cannot be removed now.
+            // If this fails, the next host removes the folder.
             let _ = fs::remove_dir_all(&self.path);
         }
     }
@@ -120,7 +121,7 @@ impl Drop for RunDir {
     }
 }
 
-/// Creates a folder with an unused name. The number in the name is for the user.
+/// Creates a folder with an unused name, which begins with the pid of this process.
 fn new_dir(runs: &Path) -> io::Result<PathBuf> {
     let mut number = 1_u64;
     loop {
@@ -132,13 +133,13 @@ fn new_dir(runs: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Whether the host of a run folder lives, and has not removed the folder at its end.
+/// Whether the host of a run folder still runs, and its run folder exists.
 pub(crate) fn host_lives(run_dir: &Path) -> bool {
     let own = OWN.lock();
     run_dir.join(LOCK_NAME).exists() && !is_left(run_dir, &own)
 }
 
-/// Whether the host of a run folder has ended. If that cannot be determined, it has not.
+/// Whether the host of a run folder has ended. Returns `false` if the state of the host cannot be determined.
 fn is_left(run_dir: &Path, own: &BTreeSet<Identity>) -> bool {
     let path = run_dir.join(LOCK_NAME);
     match fs::symlink_metadata(&path) {
@@ -147,7 +148,7 @@ fn is_left(run_dir: &Path, own: &BTreeSet<Identity>) -> bool {
             let lock = OpenOptions::new().write(true).open(path);
             lock.is_ok_and(|lock| fcntl_lock(lock, FlockOperation::NonBlockingLockExclusive) == Ok(()))
         }
-        // An earlier version created it, or its host ended before it had created the file.
+        // An earlier version created the folder, or its host ended before it created the lock file.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let name = run_dir.file_name().and_then(|name| name.to_str());
             let number = name.and_then(|name| name.split_once('-')?.0.parse().ok());
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_hosts_run_folder_is_removed_despite_a_reused_pid() {
+    fn the_run_folder_of_an_ended_host_is_removed_despite_a_reused_pid() {
         let dir = tempfile::tempdir().unwrap();
         let own_number = format!("{}-1", process::id());
         let left = dir.path().join(&own_number);
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_of_one_process_leave_each_other_alone_and_end_one_by_one() {
+    fn a_host_removes_no_run_folder_of_a_live_host_of_its_process() {
         let dir = tempfile::tempdir().unwrap();
         let (first, _) = create(dir.path());
         let (second, seen) = create(dir.path());
@@ -195,12 +196,12 @@ mod tests {
         let path = first.path().to_owned();
         drop(first);
         let (third, seen) = create(dir.path());
-        assert_eq!((seen.len(), third.path()), (1, &*path), "the first is left over, without its host");
+        assert_eq!((seen.len(), third.path()), (1, &*path), "the folder of the first host is stale");
         assert!(second.path().exists());
     }
 
     #[test]
-    fn a_folder_that_someone_removed_is_made_again_and_locked_again() {
+    fn renew_creates_and_locks_a_removed_run_folder() {
         let dir = tempfile::tempdir().unwrap();
         let (run, _) = create(dir.path());
         fs::remove_dir_all(dir.path()).unwrap();
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_has_gone_to_another_host_is_not_removed() {
+    fn remove_keeps_a_folder_of_the_same_name_that_another_host_created() {
         let dir = tempfile::tempdir().unwrap();
         let (run, _) = create(dir.path());
         run.remove();

@@ -1,4 +1,5 @@
-//! Manifests that have just become empty: some programs truncate a file before they write it.
+//! Manifests that have just become empty. Some programs truncate a file before they write it, so an empty manifest
+//! counts as an edit only if it stays empty.
 
 use crate::{
     watch::{Change, What},
@@ -11,13 +12,13 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// The changes that have left a manifest empty, each with its time, until they are passed on.
+/// The changes that have emptied a manifest and are held back, each with its time.
 #[derive(Default)]
 pub(super) struct Emptied(BTreeMap<PathBuf, (Change, Instant)>);
 
 impl Emptied {
-    /// Holds a change back if it has left a manifest empty. Otherwise, returns the change, and forgets an earlier one
-    /// of the same manifest.
+    /// Holds back a change that has emptied a manifest. Returns any other change, and drops a held change of the same
+    /// file.
     pub(super) fn sift(&mut self, change: Change, now: Instant) -> Option<Change> {
         self.0.remove(&change.path);
         let is_empty = || fs::metadata(&change.path).is_ok_and(|metadata| metadata.len() == 0);
@@ -67,7 +68,7 @@ mod tests {
         assert!(emptied.has(&path) && emptied.due() == Some(now + GRACE));
         fs::write(&path, "id = 'dev.test.emptied'").unwrap();
         assert!(emptied.sift(change(What::Manifest), now).is_some(), "the manifest has content again");
-        assert_eq!((emptied.due(), emptied.believed(now + GRACE)), (None, Vec::new()), "it was a save");
+        assert_eq!((emptied.due(), emptied.believed(now + GRACE)), (None, Vec::new()), "no change is held");
 
         fs::write(&path, "").unwrap();
         assert_eq!(emptied.sift(change(What::Manifest), now), None);

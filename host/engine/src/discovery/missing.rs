@@ -1,11 +1,11 @@
-//! Plugins whose manifest is missing. Either the manifest comes back in a moment, or the plugin was removed.
+//! Plugins whose manifest is missing. If the manifest does not exist again within [`GRACE`], the plugin was removed.
 
 use crate::{id::PluginId, watch::Change, worker::GRACE};
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 
-/// For each plugin whose manifest is missing, since when, and the plugin's other changes meanwhile. Without a manifest,
-/// nothing is built.
+/// For each plugin whose manifest is missing: since when it has been missing, and the plugin's changes since then. The
+/// changes are held back, because a plugin cannot be built without a manifest.
 #[derive(Default)]
 pub(super) struct Missing(BTreeMap<PluginId, (Instant, Vec<Change>)>);
 
@@ -14,15 +14,16 @@ impl Missing {
         self.0.entry(id.clone()).or_insert_with(|| (now, Vec::new()))
     }
 
-    /// Holds a change back until the manifest exists again. Returns whether the manifest was not known to be missing.
+    /// Holds a change back until the manifest exists again. Returns whether this is the first report that the manifest is
+    /// missing.
     pub(super) fn hold(&mut self, change: Change, now: Instant) -> bool {
         let is_news = !self.0.contains_key(&change.plugin);
         self.entry(&change.plugin, now).1.push(change.clone());
         is_news
     }
 
-    /// Notes that a manifest is missing. Returns whether it has been missing for so long that the plugin counts as
-    /// removed.
+    /// Records that a manifest is missing. Returns whether it has been missing for [`GRACE`], so that the plugin counts
+    /// as removed.
     pub(super) fn is_gone(&mut self, id: &PluginId, now: Instant) -> bool {
         let gone = self.entry(id, now).0 + GRACE <= now;
         if gone {
@@ -31,7 +32,7 @@ impl Missing {
         gone
     }
 
-    /// Notes that a manifest exists, and returns the changes that were held back.
+    /// Records that a manifest exists, and returns the changes that were held back.
     pub(super) fn is_back(&mut self, id: &PluginId) -> Vec<Change> {
         self.0.remove(id).map(|(_, changes)| changes).unwrap_or_default()
     }
@@ -53,7 +54,7 @@ mod tests {
     use std::time::SystemTime;
 
     #[test]
-    fn what_changes_while_a_manifest_is_missing_waits_for_it_and_goes_with_it() {
+    fn changes_during_a_missing_manifest_are_held_and_dropped_on_removal() {
         let plugin: PluginId = "dev.test.missing".parse().unwrap();
         let (path, saved_at) = ("src/lib.rs".into(), SystemTime::now());
         let change = Change { plugin: plugin.clone(), path, saved_at, what: What::Source, before: None };
@@ -61,7 +62,7 @@ mod tests {
 
         assert!(missing.hold(change.clone(), now));
         assert_eq!(missing.due(), Some(now + GRACE));
-        assert!(!missing.is_gone(&plugin, now), "it may come back");
+        assert!(!missing.is_gone(&plugin, now), "the manifest may exist again");
         assert_eq!(missing.is_back(&plugin), vec![change.clone()]);
         assert_eq!((missing.due(), missing.is_back(&plugin)), (None, Vec::new()), "it is reported once");
 

@@ -1,16 +1,16 @@
-//! Problems with manifests that may disappear in a moment: a folder that is being copied is incomplete for a while.
+//! Problems with manifests that may be temporary, because a folder is still being copied.
 
 use crate::worker::GRACE;
 use std::{collections::BTreeMap, path::PathBuf};
 use tokio::time::Instant;
 
-/// For each path, its problem, and since when the problem has been the same. A problem stays here until it is reported.
+/// For each path, its unreported problem, and since when the path has had this problem.
 #[derive(Default)]
 pub(super) struct Unsettled(BTreeMap<PathBuf, (String, Instant)>);
 
 impl Unsettled {
-    /// Of all current problems that were not reported, returns those that have lasted long enough. Keeps the others,
-    /// and forgets problems that no longer exist.
+    /// Takes all current problems that were not reported. Returns the problems that have lasted for [`GRACE`], keeps the
+    /// other problems, and drops the problems that no longer exist.
     pub(super) fn sift(
         &mut self,
         problems: impl Iterator<Item = (PathBuf, String)>,
@@ -31,7 +31,7 @@ impl Unsettled {
         believed
     }
 
-    /// When the first of these problems is to be checked again.
+    /// The time at which the first of these problems has to be checked again.
     pub(super) fn due(&self) -> Option<Instant> {
         self.0.values().map(|(_, since)| *since + GRACE).min()
     }
@@ -51,10 +51,14 @@ mod tests {
             (believed, unsettled.due())
         };
         assert_eq!(sift(&["empty"], begin), (Vec::new(), Some(begin + GRACE)));
-        assert_eq!(sift(&[], begin + GRACE), (Vec::new(), None), "it is complete by now");
+        assert_eq!(sift(&[], begin + GRACE), (Vec::new(), None), "the manifest is complete");
         assert_eq!(sift(&["empty"], begin).0, Vec::<String>::new());
         let later = begin + GRACE;
-        assert_eq!(sift(&["no id"], later), (Vec::new(), Some(later + GRACE)), "it is still being written");
+        assert_eq!(
+            sift(&["no id"], later),
+            (Vec::new(), Some(later + GRACE)),
+            "the manifest is still being written"
+        );
         assert_eq!(sift(&["no id"], later + GRACE), (vec!["no id".to_owned()], None));
     }
 }

@@ -1,4 +1,4 @@
-//! Plugins whose manifest became invalid while no host ran: a start uses the last accepted manifest.
+//! Plugins whose manifest became invalid while no host ran. They start with their last accepted manifest.
 
 use crate::{
     id::PluginId,
@@ -7,11 +7,11 @@ use crate::{
 };
 use std::{collections::BTreeMap, fs};
 
-/// The plugins that keep their last accepted manifest, and why the current one cannot be used.
+/// The plugins that start with their last accepted manifest, and why their current manifest cannot be used.
 pub(crate) type Unusable = BTreeMap<PluginId, ManifestError>;
 
-/// For each manifest that cannot be used, adds the last accepted manifest of that folder. A missing manifest, or one
-/// with another id, is not an edit of the accepted one.
+/// For each manifest that cannot be used, adds the last accepted manifest of the same folder to `discovery`. A missing
+/// manifest, or a manifest with another id, is not replaced.
 pub(crate) fn restore(discovery: &mut Discovery, records: &Records, defaults: &Defaults) -> Unusable {
     let mut unusable = Unusable::new();
     for problem in std::mem::take(&mut discovery.problems) {
@@ -34,7 +34,7 @@ fn accepted(problem: &ManifestError, records: &Records, defaults: &Defaults) -> 
     }
     let path = problem.path();
     let is_manifest = path.file_name().is_some_and(|name| manifest::FILE_NAMES.iter().any(|it| name == *it));
-    // A manifest may be a link: its folder is the one that contains the link.
+    // A manifest may be a link. The plugin's folder is the folder that contains the link.
     let root = if is_manifest { path.parent()? } else { path };
     let root = fs::canonicalize(root).ok()?;
     let present_id = manifest::id_in(&root);
@@ -52,8 +52,8 @@ mod tests {
 
     const ACCEPTED: &str = "id = 'dev.test.one'\nname = 'accepted'\n";
 
-    /// A plugins folder with this manifest in `one`, where another manifest was accepted according to the record of
-    /// `dev.test.one`.
+    /// A plugins folder, and the records of its plugins. The manifest [`ACCEPTED`] is in the folder `one`, and in the
+    /// record of `dev.test.one`.
     struct Bench {
         dir: TempDir,
         records: Records,
@@ -84,7 +84,8 @@ mod tests {
             self.records.of(&manifest.id).change(|record| record.serves_under(&manifest));
         }
 
-        /// The ids and names of the plugins that are started, and the ids of those whose manifest cannot be used.
+        /// The ids and names of the plugins that are started, the ids of the plugins that start with their last accepted
+        /// manifest, and the number of problems that remain.
         fn found(&self) -> (Vec<String>, Vec<String>, usize) {
             let mut discovery = discover(&self.dir.path().join("plugins")).unwrap();
             let unusable = restore(&mut discovery, &self.records, &Defaults::default());
@@ -104,11 +105,11 @@ mod tests {
             assert_eq!(bench.found(), restored, "{broken}");
         }
         bench.write("one/plugin.json", "{}");
-        assert_eq!(bench.found(), restored, "there are two");
+        assert_eq!(bench.found(), restored, "the folder has two manifests");
         fs::remove_file(bench.root("one/plugin.json")).unwrap();
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
-        assert_eq!(bench.found(), restored, "it is a folder");
+        assert_eq!(bench.found(), restored, "the manifest is a folder");
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -116,17 +117,21 @@ mod tests {
         let bench = Bench::new();
         let none = (Vec::new(), Vec::new(), 1);
         bench.write("one/plugin.toml", "id = 'dev.test.two'\nnone = 1");
-        assert_eq!(bench.found(), none, "the id is another");
+        assert_eq!(bench.found(), none, "the manifest has another id");
         fs::remove_dir_all(bench.root("one")).unwrap();
         bench.write("two/plugin.toml", "id = ");
         assert_eq!(bench.found(), none, "nothing was accepted in this folder");
         bench.write("one/plugin.json", "{}");
         bench.write("two/plugin.toml", "id = 'dev.test.one'\nname = 'moved'");
-        assert_eq!(bench.found(), (vec!["dev.test.one moved".into()], Vec::new(), 1), "it is elsewhere");
+        assert_eq!(
+            bench.found(),
+            (vec!["dev.test.one moved".into()], Vec::new(), 1),
+            "the accepted plugin is in another folder"
+        );
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn of_two_plugins_that_a_folder_contained_the_one_recorded_last_counts() {
+    async fn the_plugin_recorded_last_is_restored_if_a_folder_contained_two() {
         let bench = Bench::new();
         let written = |id: &str| bench.dir.path().join("state").join(id).join("record.json");
         bench.accept("one", "id = 'dev.test.two'\n");
@@ -135,6 +140,6 @@ mod tests {
         bench.write("one/plugin.toml", "id = ");
         assert_eq!(bench.found(), (vec!["dev.test.two two".into()], vec!["dev.test.two".into()], 0));
         bench.write("one/plugin.toml", "id = 'dev.test.one'\nnone = 1");
-        assert_eq!(bench.found().1, ["dev.test.one"], "its id shows which one it is");
+        assert_eq!(bench.found().1, ["dev.test.one"], "the id in the manifest identifies the plugin");
     }
 }

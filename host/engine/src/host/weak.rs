@@ -1,4 +1,4 @@
-//! [`WeakHost`]: a reference to a host that does not keep it alive.
+//! [`WeakHost`]: a weak reference to a host.
 
 use super::{Host, Inner};
 use std::{
@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-/// A reference to a host that does not keep it alive: see [`Host::downgrade`].
+/// A weak reference to a host, which does not prevent the host from being dropped. Made by [`Host::downgrade`].
 #[derive(Clone)]
 pub struct WeakHost {
     inner: Weak<Inner>,

@@ -1,8 +1,8 @@
-//! The last check before a library is opened: whether it would load, and whether this process has the resources for it.
+//! The last check before a library is opened: whether it can be loaded, and whether this process has the resources for it.
 //!
-//! This module judges [`Facts`] only: it opens nothing, and runs nothing of the plugin. If it rejects a version, the
-//! previous generation keeps serving. It enforces the limits of the process, with messages that say what to do. Beyond
-//! these limits, std aborts the process, for example when no thread-local key is free.
+//! This module uses only the [`Facts`] of an artifact: it opens no file, and runs no code of the plugin. If it rejects a
+//! version, the previous generation keeps serving. The check keeps a margin below the limits of the process, because std
+//! aborts the process at such a limit, for example if no thread-local key is free.
 
 #[cfg(test)]
 mod tests;
@@ -20,21 +20,21 @@ use crate::{
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// How many thread-local keys one more copy of std may use: one for the current thread, and one for threads that it
-/// spawns.
+/// The maximum number of thread-local keys that one more copy of std uses: one for the current thread, and one for the
+/// threads that it spawns.
 pub const KEYS_PER_OWN_STD: usize = 2;
 
-/// The resources that this process uses, and their limits. None of them is ever freed.
+/// The resources that loaded generations use in this process, and their limits. Most of these resources are never
+/// released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Budget {
     /// Thread-local keys in use.
     pub tls_keys_used: usize,
-    /// How many thread-local keys a process can have.
+    /// The maximum number of thread-local keys of a process.
     pub tls_keys_limit: usize,
-    /// How many thread-local keys are reserved for the host and its libraries.
+    /// The number of thread-local keys that are reserved for the host and its libraries.
     pub tls_keys_reserve: usize,
-    /// Memory that loaded generations use for as long as they are mapped, in bytes: the sum of their
-    /// [`Facts::private_bytes`].
+    /// The private memory of all mapped generations, in bytes: the sum of their [`Facts::private_bytes`].
     pub bytes_retained: u64,
     /// The limit of that memory, in bytes.
     pub bytes_limit: u64,
@@ -48,12 +48,12 @@ pub struct Budget {
 impl Budget {
     /// `PTHREAD_KEYS_MAX` of glibc and musl.
     pub const TLS_KEYS_LIMIT: usize = 1024;
-    /// Enough for the libraries of a large program.
+    /// The default reserve. It suffices for the libraries of a large program.
     pub const TLS_KEYS_RESERVE: usize = 64;
-    /// 1 GiB: ten thousand generations of a plugin of ordinary size.
+    /// 1 GiB: about ten thousand generations of a small plugin.
     pub const BYTES_LIMIT: u64 = 1 << 30;
     /// The static thread-local storage that glibc reserves by default for libraries that are opened later
-    /// (`glibc.rtld.optional_static_tls`). Some 1,000 bytes beyond that are left to the host's own libraries.
+    /// (`glibc.rtld.optional_static_tls`). About 1,000 further bytes remain for the host's own libraries.
     pub const STATIC_TLS_LIMIT: u64 = crate::load::in_process::STATIC_TLS_LIMIT;
 }
 
@@ -106,14 +106,14 @@ pub enum PreflightError {
     },
     /// The artifact would return memory to an allocator that did not allocate it.
     #[error(
-        "{} mixes two allocators: it has a `#[global_allocator]` and links the shared libstd, which keeps to its own; memory that one takes and the other gives back ends the process: link it with its own copy of std (without `-C prefer-dynamic`), or remove the `#[global_allocator]`",
+        "{} mixes two allocators: it has a `#[global_allocator]` and links the shared libstd, which uses another allocator; freeing memory with the wrong allocator crashes the process: link it with its own copy of std (without `-C prefer-dynamic`), or remove the `#[global_allocator]`",
         path.display()
     )]
     MixesAllocators {
         /// The artifact.
         path: PathBuf,
     },
-    /// The manifest asks to unmap the artifact, but the way in which it is linked prevents that.
+    /// The manifest requires that the artifact be unmapped, but its linker flags prevent that.
     #[error(
         "{} is linked with `-z nodelete` and can never be unloaded, but the manifest sets `unload = \"verified\"`: link it without the flag, or set `unload = \"never\"`",
         path.display()
@@ -122,9 +122,9 @@ pub enum PreflightError {
         /// The artifact.
         path: PathBuf,
     },
-    /// The artifact would use thread-local keys that are needed elsewhere.
+    /// The artifact would use more thread-local keys than are available.
     #[error(
-        "{} was not loaded: {used} of {limit} thread-local keys are in use and {reserve} are reserved; it is linked with its own copy of std, and each copy uses keys that are never given back; let replug build it, so that it links the shared libstd, or restart the host",
+        "{} was not loaded: {used} of {limit} thread-local keys are in use and {reserve} are reserved; it is linked with its own copy of std, and each copy uses keys that are never released; let replug build it, so that it links the shared libstd, or restart the host",
         path.display()
     )]
     OutOfTlsKeys {
@@ -137,7 +137,7 @@ pub enum PreflightError {
         /// Keys that are reserved.
         reserve: usize,
     },
-    /// The artifact would use static thread-local storage that is needed elsewhere.
+    /// The artifact would use more static thread-local storage than is available.
     #[error(
         "{} was not loaded: it needs {wanted} bytes of static thread-local storage, earlier generations keep {used}, and {limit} is the limit; compile its C code with `-ftls-model=global-dynamic`, restart the host, or start it with more: GLIBC_TUNABLES=glibc.rtld.optional_static_tls={}",
         path.display(), limit.saturating_mul(8)
@@ -145,9 +145,9 @@ pub enum PreflightError {
     OutOfStaticTls {
         /// The artifact.
         path: PathBuf,
-        /// How many bytes are in use already.
+        /// The storage that earlier generations use, in bytes.
         used: u64,
-        /// What this artifact would add, in bytes.
+        /// The storage that this artifact would add, in bytes.
         wanted: u64,
         /// The limit, in bytes.
         limit: u64,
@@ -160,9 +160,9 @@ pub enum PreflightError {
     OutOfMemoryBudget {
         /// The artifact.
         path: PathBuf,
-        /// What is in use already, in bytes.
+        /// The memory that earlier generations use, in bytes.
         retained: u64,
-        /// What this artifact would add, in bytes.
+        /// The memory that this artifact would add, in bytes.
         wanted: u64,
         /// The limit, in bytes.
         limit: u64,
@@ -171,13 +171,13 @@ pub enum PreflightError {
 
 crate::readable::readable!(PreflightError);
 
-/// Judges whether an artifact with these facts can be loaded, into this process or a child process.
+/// Checks whether an artifact with these facts can be loaded, into this process or a child process.
 ///
 /// # Errors
 ///
-/// - [`PreflightError::NotAPlugin`], [`PreflightError::NothingExported`]: the artifact has no plugin to load;
-/// - [`PreflightError::MissingLibrary`], [`PreflightError::MixesAllocators`], [`PreflightError::NeverUnloads`]: the
-///   artifact cannot be loaded as its manifest asks.
+/// - [`PreflightError::NotAPlugin`] or [`PreflightError::NothingExported`] if the artifact exports no plugin
+/// - [`PreflightError::MissingLibrary`], [`PreflightError::MixesAllocators`] or [`PreflightError::NeverUnloads`] if the
+///   artifact cannot be loaded as its manifest requires
 pub fn check(artifact: &Artifact, facts: &Facts, unload: Unload) -> Result<(), PreflightError> {
     is_plugin(&artifact.copy_of, facts)?;
     let needed = facts.needed.iter().map(|needed| (&artifact.copy_of, needed));
@@ -208,11 +208,11 @@ fn is_plugin(path: &Path, facts: &Facts) -> Result<(), PreflightError> {
     }
 }
 
-/// Judges whether this process has the resources to load an artifact with these facts.
+/// Checks whether this process has the resources to load an artifact with these facts.
 ///
 /// # Errors
 ///
-/// [`PreflightError::OutOfTlsKeys`], [`PreflightError::OutOfMemoryBudget`], [`PreflightError::OutOfStaticTls`]: a
+/// [`PreflightError::OutOfTlsKeys`], [`PreflightError::OutOfMemoryBudget`] or [`PreflightError::OutOfStaticTls`] if a
 /// resource is exhausted.
 pub fn afford(artifact: &Artifact, facts: &Facts, budget: &Budget) -> Result<(), PreflightError> {
     let path = &artifact.copy_of;
@@ -229,8 +229,8 @@ pub fn afford(artifact: &Artifact, facts: &Facts, budget: &Budget) -> Result<(),
             limit: budget.bytes_limit,
         });
     }
-    // If no static thread-local storage is in use yet, any amount is tried: the loader knows what is available, and
-    // rejects the library before it runs anything.
+    // If no static thread-local storage is in use yet, any amount is allowed: the loader determines whether it is
+    // available, and rejects the library before it runs any code.
     let (used, wanted) = (budget.static_tls_used, facts.static_tls_bytes);
     if wanted > 0 && used > 0 && used.saturating_add(wanted) > budget.static_tls_limit {
         return Err(PreflightError::OutOfStaticTls {

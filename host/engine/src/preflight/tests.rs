@@ -48,7 +48,7 @@ fn unaffordable(facts: &Facts, budget: &Budget) -> String {
 }
 
 #[test]
-fn a_sound_plugin_passes() {
+fn a_loadable_plugin_passes() {
     check(&artifact(), &facts(), Unload::Verified).unwrap();
     afford(&artifact(), &facts(), &Budget::default()).unwrap();
 }
@@ -63,7 +63,7 @@ fn the_error_for_a_missing_root_module_or_export_names_the_fix() {
 }
 
 #[test]
-fn a_missing_library_is_named_with_the_places_where_it_was_sought() {
+fn the_error_for_a_missing_library_lists_the_searched_folders() {
     let lookup = Lookup::Missing(vec!["/opt/lib".into(), "/usr/lib".into()]);
     let needed = vec![Needed { name: "libssl.so.9".to_owned(), lookup }];
     let error = refusal(&Facts { needed, ..facts() });
@@ -72,7 +72,7 @@ fn a_missing_library_is_named_with_the_places_where_it_was_sought() {
 }
 
 #[test]
-fn nodelete_matters_only_where_the_manifest_asks_to_unload() {
+fn nodelete_is_rejected_only_if_the_manifest_requires_unloading() {
     let facts = Facts { nodelete: true, ..facts() };
     check(&artifact(), &facts, Unload::Never).unwrap();
     let error = check(&artifact(), &facts, Unload::Verified).unwrap_err().to_string();
@@ -86,14 +86,14 @@ fn a_static_std_is_rejected_when_thread_local_keys_run_short() {
     afford(&artifact(), &own, &last).unwrap();
     let full = Budget { tls_keys_used: last.tls_keys_used + 1, ..last };
     let error = unaffordable(&own, &full);
-    for words in ["959 of 1024 thread-local keys", "never given back", "shared libstd", "restart the host"] {
+    for words in ["959 of 1024 thread-local keys", "never released", "shared libstd", "restart the host"] {
         assert!(error.contains(words), "{error}");
     }
     afford(&artifact(), &facts(), &full).unwrap();
 }
 
 #[test]
-fn memory_past_the_limit_is_refused_with_the_way_out() {
+fn a_plugin_past_the_memory_limit_is_rejected_with_help() {
     let facts = Facts { private_bytes: 2 << 20, ..facts() };
     let at = Budget { bytes_retained: (1 << 30) - (2 << 20), ..Budget::default() };
     afford(&artifact(), &facts, &at).unwrap();
@@ -105,7 +105,7 @@ fn memory_past_the_limit_is_refused_with_the_way_out() {
 }
 
 #[test]
-fn a_library_that_a_library_needs_is_missed_and_named() {
+fn the_error_names_the_library_whose_dependency_is_missing() {
     let lookup = Lookup::Missing(vec!["/opt/lib".into()]);
     let missing = vec![Needed { name: "libdeep.so".to_owned(), lookup }];
     let library = OwnLibrary { name: "libhelper.so".into(), path: "/store/libhelper.so".into(), missing };
@@ -123,7 +123,7 @@ fn two_allocators_in_one_plugin_are_rejected() {
 }
 
 #[test]
-fn static_tls_is_bounded_except_for_its_first_user() {
+fn static_tls_is_limited_except_for_its_first_user() {
     let takes = |static_tls_bytes| Facts { static_tls_bytes, ..facts() };
     let used = |static_tls_used| Budget { static_tls_used, ..Budget::default() };
     afford(&artifact(), &takes(4096), &used(0)).unwrap();

@@ -1,9 +1,9 @@
-//! The versions that have passed their trial in this host. They are not tried again when a dead process is restarted,
-//! in a rollback, or in a start after a stop.
+//! The versions that have passed their trial in this host. They are not tried again at a restart, a rollback, or a start
+//! after a stop.
 //!
-//! Only successes are remembered. A failure may have had a temporary cause, such as a port in use or a full disk, and a
-//! retry should try again. Nothing is written to disk: a later host may be another program, with another version of the
-//! api, on a machine that has changed.
+//! Only passed trials are recorded. A failure may have had a temporary cause, such as a port in use or a full disk, so
+//! the next attempt runs the trial again. Verdicts are not written to disk, because a later host may be another program,
+//! with another version of `replug-api`, on a machine that has changed.
 
 use crate::{
     id::{Digest, PluginId},
@@ -13,16 +13,17 @@ use crate::{
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 
-/// How many verdicts are kept; the oldest are dropped first.
+/// The maximum number of verdicts. The oldest verdict is dropped first.
 const KEPT: usize = 256;
 
-/// The trials that were passed.
+/// The passed trials.
 #[derive(Debug, Default)]
 pub(crate) struct Verdicts {
     passed: Mutex<VecDeque<(Tried, TrialReport)>>,
 }
 
-/// All that affects the result of a trial without a state. A trial with a state is always run: no two states are alike.
+/// Everything that affects the result of a trial without a state. A trial with a state is always run, because a state
+/// rarely occurs twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tried {
     plugin: PluginId,
@@ -36,7 +37,8 @@ pub(crate) struct Tried {
 }
 
 impl Tried {
-    /// The key for a version that is to run in a process with these variables, or without them in the host's process.
+    /// The key for a version that is to run in a child process with the variables `env`, or in the host's process if
+    /// `env` is `None`.
     pub(crate) fn new(digest: Digest, manifest: &Manifest, env: Option<&[EnvVar]>) -> Self {
         Self {
             plugin: manifest.id.clone(),
@@ -65,7 +67,8 @@ impl Verdicts {
         passed.push_back((tried, found));
     }
 
-    /// Forgets the verdict of a version that has passed its trial and did not start. The version is then tried again.
+    /// Removes the verdict of a version that has passed its trial but failed to start. The next attempt runs the trial
+    /// again.
     pub(crate) fn forget(&self, tried: &Tried) {
         self.passed.lock().retain(|(known, _)| known != tried);
     }
@@ -85,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_holds_for_the_very_same_until_it_proves_wrong() {
+    fn a_verdict_applies_to_an_equal_trial_until_it_is_removed() {
         let verdicts = Verdicts::default();
         verdicts.note(tried(1, "{}"), FOUND);
         assert_eq!(verdicts.of(&tried(1, "{}")), Some(FOUND));
@@ -94,13 +97,16 @@ mod tests {
         assert!(verdicts.of(&Tried { kind: Trial::Load, ..tried(1, "{}") }).is_none());
         let limits = LimitsSpec { cgroup: CgroupUse::Off, ..LimitsSpec::default() };
         assert!(verdicts.of(&Tried { limits, ..tried(1, "{}") }).is_none());
-        assert!(verdicts.of(&Tried { env: Some(Vec::new()), ..tried(1, "{}") }).is_none(), "elsewhere");
+        assert!(
+            verdicts.of(&Tried { env: Some(Vec::new()), ..tried(1, "{}") }).is_none(),
+            "in a child process"
+        );
         verdicts.forget(&tried(1, "{}"));
         assert!(verdicts.of(&tried(1, "{}")).is_none());
     }
 
     #[test]
-    fn the_oldest_verdict_goes_when_there_are_too_many() {
+    fn the_oldest_verdict_is_dropped_at_the_maximum() {
         let verdicts = Verdicts::default();
         let of = |number: usize| tried(0, &number.to_string());
         (0..=KEPT).for_each(|number| verdicts.note(of(number), FOUND));

@@ -1,5 +1,5 @@
-//! The records in a state folder: `plugins/<id>/record.json`, written completely or not at all. A file beside it names
-//! the run folder of the host that keeps the record. When that host has ended, another may take over.
+//! The records in a state folder: `plugins/<id>/record.json`, written completely or not at all. The file `host` beside
+//! it names the run folder of the host that owns the record. When that host has ended, another host can claim the record.
 
 use super::{Accepted, FORMAT, Record};
 use crate::{
@@ -44,24 +44,25 @@ pub(crate) struct Records {
     dir: Option<PathBuf>,
     /// The run folder of this host.
     run: PathBuf,
-    /// Whether the host of a run folder lives.
+    /// Whether the host of a run folder still runs.
     host_lives: fn(&Path) -> bool,
-    /// The plugins of this host whose record another host keeps, or whose record cannot be kept.
+    /// The plugins of this host whose record another host owns, or whose record cannot be written.
     not_own: Arc<Mutex<BTreeSet<PluginId>>>,
 }
 
 impl Records {
-    /// The records in this folder, which may not exist, for the host with that run folder.
+    /// The records in `dir`, which may not exist, for the host with the run folder `run`.
     pub(crate) fn in_dir(dir: PathBuf, run: &Path, host_lives: fn(&Path) -> bool) -> Self {
         Self { dir: Some(dir), run: run.to_owned(), host_lives, not_own: Arc::default() }
     }
 
-    /// Keeps no records.
+    /// Records that are kept only in memory.
     pub(crate) fn nowhere() -> Self {
         Self { dir: None, run: PathBuf::new(), host_lives: |_| false, not_own: Arc::default() }
     }
 
-    /// The record of a plugin. From now on, this host keeps it, unless another host does.
+    /// Claims and reads the record of a plugin. If another host owns the record, or it cannot be claimed, returns an empty
+    /// record that is kept only in memory.
     pub(crate) fn of(&self, id: &PluginId) -> Kept {
         let forgotten =
             Kept { record: Record::new(id.clone()), written: None, dir: None, records: self.clone() };
@@ -72,8 +73,8 @@ impl Records {
             Ok(true) => {}
             Ok(false) => {
                 tracing::warn!(
-                    "{id}: another host keeps its record in {}: changes that this host makes to the plugin are forgotten \
-                     when it ends",
+                    "{id}: another host keeps its record in {}: changes that this host makes to the plugin are lost when \
+                     it ends",
                     dir.display()
                 );
                 return forgotten;
@@ -91,7 +92,7 @@ impl Records {
         Kept { record, written, dir: Some(dir), records: self.clone() }
     }
 
-    /// Notes whether this host keeps the record of a plugin.
+    /// Stores whether this host owns the record of a plugin.
     fn is_own(&self, id: &PluginId, is_own: bool) {
         let mut not_own = self.not_own.lock();
         match is_own {
@@ -100,7 +101,7 @@ impl Records {
         };
     }
 
-    /// Claims the folder of a plugin for this host. Returns whether that succeeded.
+    /// Claims the folder of a plugin's record for this host. Returns `false` if another running host owns it.
     fn claim(&self, dir: &Path) -> io::Result<bool> {
         fs::create_dir_all(dir)?;
         // No other host may check the folder between this host's check and its claim.
@@ -110,7 +111,7 @@ impl Records {
             return Ok(true);
         }
         let host = fs::read_to_string(dir.join(HOST)).ok();
-        // The claim file may contain anything, such as a path to another folder.
+        // A user may have changed the file, so it may contain anything, such as a path to another folder.
         let run = host.filter(|name| Path::new(name).file_name().is_some_and(|it| it == name.as_str()));
         if run.is_some_and(|name| (self.host_lives)(&self.run.with_file_name(name))) {
             return Ok(false);
@@ -127,8 +128,8 @@ impl Records {
         self.run.file_name().unwrap_or_default()
     }
 
-    /// The artifacts in the records of all plugins except those of `known` whose record this host keeps. `None` if a record
-    /// has another format, because it may name any artifact.
+    /// The artifacts in the records of all plugins, except the plugins of `known` whose record this host owns. `None` if
+    /// a record has another format, because such a record may name any artifact.
     pub(crate) fn named_but(&self, known: impl Fn(&PluginId) -> bool) -> Option<BTreeSet<Digest>> {
         let not_own = self.not_own.lock().clone();
         let mut named = BTreeSet::new();
@@ -143,8 +144,8 @@ impl Records {
         Some(named)
     }
 
-    /// The last accepted manifests of this folder, whose path is resolved, with the plugin's id. The most recently
-    /// recorded comes first: a folder may have contained plugins with other ids before.
+    /// The last accepted manifests in the folder `root`, whose path has to be resolved, with the plugins' ids. A folder
+    /// may have contained several plugins; the most recently recorded plugin comes first.
     pub(crate) fn accepted_in(&self, root: &Path) -> Vec<(PluginId, Accepted)> {
         let mut found: Vec<_> = self
             .all_but(|_| false)
@@ -158,8 +159,8 @@ impl Records {
         found.into_iter().map(|(_, id, accepted)| (id, accepted)).collect()
     }
 
-    /// The records of all plugins except those of `known`, each with its file. If a record is damaged, the start of its
-    /// plugin reports that.
+    /// The records of all plugins except the plugins of `known`, each with its file. A damaged record is reported at the
+    /// start of its plugin.
     fn all_but(
         &self,
         known: impl Fn(&PluginId) -> bool,
@@ -197,8 +198,8 @@ fn put_aside(dir: &Path, id: &PluginId, error: &RecordError) {
         Err(error) => format!("it cannot be renamed: {error}"),
     };
     tracing::warn!(
-        "{}: the record of {id} is ignored: {error}; {kept}. It is forgotten whether the plugin was stopped, which version \
-         served and which versions it could go back to",
+        "{}: the record of {id} is ignored: {error}; {kept}; the host no longer knows whether the plugin was stopped, \
+         which version served and to which versions it can be rolled back",
         file.display()
     );
 }
@@ -209,7 +210,7 @@ pub(crate) struct Kept {
     record: Record,
     /// The record as it is on disk.
     written: Option<Record>,
-    /// `None` if the record is not to be written.
+    /// The folder of the record. `None` if the record is kept only in memory.
     dir: Option<PathBuf>,
     records: Records,
 }
@@ -223,12 +224,12 @@ impl std::ops::Deref for Kept {
 }
 
 impl Kept {
-    /// Whether this host keeps the record on disk.
+    /// Whether this host owns the record, and writes it to disk.
     pub(crate) fn is_own(&self) -> bool {
         self.dir.is_some()
     }
 
-    /// Changes the record. [`Kept::save`] writes it.
+    /// Changes the record in memory. [`Kept::save`] writes it.
     pub(crate) fn note(&mut self, change: impl FnOnce(&mut Record)) {
         change(&mut self.record);
     }
@@ -239,16 +240,16 @@ impl Kept {
         self.save();
     }
 
-    /// Writes the record if it has changed. Blocks until it is on disk.
+    /// Writes the record if it has changed. Blocks until the record is on disk. An error is logged.
     pub(crate) fn save(&mut self) {
         let Some(dir) = self.dir.clone().filter(|_| self.written.as_ref() != Some(&self.record)) else {
             return;
         };
-        // The disk may be slow, and the other tasks on this thread of the runtime must not wait for it.
+        // The disk may be slow, and the other tasks on this thread of the runtime must not wait for the write.
         match tokio::task::block_in_place(|| self.write(&dir)) {
             Ok(()) => self.written = Some(self.record.clone()),
             Err(error) => tracing::error!(
-                "{}: the record of {} cannot be written: {error}; the next host will use the previous one",
+                "{}: the record of {} cannot be written: {error}; the next host will use the previous record",
                 dir.join(FILE).display(),
                 self.record.id
             ),
@@ -256,7 +257,7 @@ impl Kept {
     }
 
     fn write(&mut self, dir: &Path) -> io::Result<()> {
-        // The state folder may have been removed.
+        // If the state folder was removed, another host may have claimed the record since.
         if !self.records.is_claimed(dir) && !self.records.claim(dir)? {
             self.dir = None;
             self.records.is_own(&self.record.id, false);

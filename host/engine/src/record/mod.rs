@@ -1,5 +1,6 @@
-//! The record of a plugin, which outlives the host, and what follows from it: whether the plugin is to run, which
-//! version serves, and to which it can go back. This file does no I/O: [`Records`] keeps the records on disk.
+//! The record of a plugin, which outlives the host. It determines whether the plugin is to run, which version the next
+//! host starts, and to which versions the plugin can be rolled back. This module does no I/O: [`Records`] keeps the
+//! records on disk.
 
 mod files;
 
@@ -29,11 +30,11 @@ pub(crate) struct Record {
     /// The number of the last generation.
     generation: u64,
     serving: Option<Serving>,
-    /// The last version that served and was not rolled back.
+    /// The version that was confirmed last.
     last_good: Option<Digest>,
     /// The last version built from the source that has served.
     newest: Option<Digest>,
-    /// The versions that have served, in the order in which they first did.
+    /// The versions that have served, in the order in which they first served.
     versions: Vec<Served>,
     /// The versions that do not run until the user starts the plugin, with the reason.
     quarantined: BTreeMap<Digest, String>,
@@ -46,7 +47,7 @@ pub(crate) struct Record {
 /// A manifest that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Accepted {
-    /// The file that it was read from, with the links in its path resolved.
+    /// The file of the manifest, with the links in its path resolved.
     pub(crate) file: PathBuf,
     pub(crate) text: String,
 }
@@ -63,13 +64,13 @@ impl Accepted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Wanted {
-    /// As `auto_start` in its manifest says.
+    /// `auto_start` in the plugin's manifest decides.
     AsManifest,
-    /// Yes: a user has started it.
+    /// Yes: a user has started the plugin.
     Running,
-    /// No: a user has stopped it.
+    /// No: a user has stopped the plugin.
     Stopped,
-    /// No: a user has unregistered it.
+    /// No: a user has unregistered the plugin.
     Unregistered,
 }
 
@@ -78,9 +79,9 @@ pub(crate) enum Wanted {
 pub(crate) struct Serving {
     pub(crate) digest: Digest,
     pub(crate) choice: Choice,
-    /// The configuration that it has accepted.
+    /// The configuration that the version has accepted.
     pub(crate) config: Map<String, Value>,
-    /// The program of the host in which it served.
+    /// The program of the host in which the version served.
     pub(crate) program: Option<String>,
 }
 
@@ -90,7 +91,7 @@ pub(crate) struct Serving {
 pub(crate) enum Choice {
     /// The version is the newest that has started.
     Newest,
-    /// The plugin went back to the version, which serves until the source is edited or a user reloads the plugin.
+    /// The plugin was rolled back to the version, which serves until the source is edited or a user reloads the plugin.
     RolledBack {
         /// The problem of the newest version, if `confirm` detected one.
         because: Option<String>,
@@ -106,28 +107,28 @@ pub(crate) struct Served {
     /// When the version first served.
     #[serde(with = "timestamp")]
     pub(crate) at: SystemTime,
-    /// Whether the plugin went back from this version because it was bad, and has not trusted it since.
+    /// Whether `confirm` has rolled this version back, and the version has not been confirmed since.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) taken_back: bool,
 }
 
-/// The note on a saved state.
+/// A note that the next start begins with a saved state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StateNote {
     #[serde(with = "timestamp")]
     pub(crate) saved_at: SystemTime,
-    /// The version that saved it.
+    /// The version that saved the state.
     pub(crate) by: Digest,
 }
 
-/// How a version came to serve.
+/// Why a version was installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum How {
-    /// The source was built.
+    /// The version was built from the source.
     Built,
-    /// The host started another instance of the version that serves, or served last.
+    /// The version was started or restarted from the store.
     Again,
-    /// The plugin went back to it.
+    /// The version was the target of a rollback.
     WentBack,
 }
 
@@ -172,7 +173,7 @@ impl Record {
         self.generation
     }
 
-    /// The versions that have served, in the order in which they first did.
+    /// The versions that have served, in the order in which they first served.
     pub(crate) fn versions(&self) -> &[Served] {
         &self.versions
     }
@@ -182,20 +183,22 @@ impl Record {
         self.serving.as_ref()
     }
 
-    /// The versions to start before the source is built: the last one that served, then the last good one.
+    /// The versions to start before the source is built: the version that served last, then the version that was
+    /// confirmed last.
     pub(crate) fn to_start_with(&self) -> Vec<Digest> {
         let serving = self.serving.as_ref().map(|serving| serving.digest);
         let last_good = self.last_good.filter(|digest| Some(*digest) != serving);
         serving.into_iter().chain(last_good).collect()
     }
 
-    /// The version that the plugin went back from. A build that results in it must not replace the serving version.
+    /// The newest version, if the plugin was rolled back from it. A build that results in this version must not replace
+    /// the serving version.
     pub(crate) fn gone_back_from(&self) -> Option<Digest> {
         let serving = self.serving.as_ref()?;
         self.newest.filter(|_| matches!(serving.choice, Choice::RolledBack { .. }))
     }
 
-    /// Why the plugin went back, if `confirm` detected a problem.
+    /// Why `confirm` has rolled the plugin back, if so.
     pub(crate) fn gone_back_because(&self) -> Option<&str> {
         match &self.serving.as_ref()?.choice {
             Choice::RolledBack { because } => because.as_deref(),
@@ -203,8 +206,8 @@ impl Record {
         }
     }
 
-    /// Records that a version serves. From now on, this version owns the plugin's state, so the note on a saved state
-    /// is removed. If the version was quarantined, the quarantine ends.
+    /// Records that a version serves. The version has taken over a saved state, so the note on that state is removed. If
+    /// the version was quarantined, its quarantine ends.
     pub(crate) fn serves(&mut self, served: Served, how: How, serving: (Map<String, Value>, Option<String>)) {
         let digest = served.digest;
         let before = self.serving.take();
@@ -228,7 +231,7 @@ impl Record {
         self.quarantined.remove(&digest);
     }
 
-    /// Records that the serving version is good: `confirm` does not watch it, or has watched it for long enough.
+    /// Records that the serving version is confirmed.
     pub(crate) fn is_good(&mut self) {
         self.last_good = self.serving.as_ref().map(|serving| serving.digest);
         if let Some(good) = self.last_good {
@@ -236,7 +239,7 @@ impl Record {
         }
     }
 
-    /// The versions from which the plugin went back because they were bad, and which were not trusted since.
+    /// The versions that `confirm` has rolled back and that have not been confirmed since.
     pub(crate) fn taken_back(&self) -> BTreeSet<Digest> {
         self.versions.iter().filter(|version| version.taken_back).map(|version| version.digest).collect()
     }
@@ -247,12 +250,12 @@ impl Record {
         }
     }
 
-    /// The last version that was trusted.
+    /// The version that was confirmed last.
     pub(crate) fn last_good(&self) -> Option<Digest> {
         self.last_good
     }
 
-    /// Records that the plugin went back from a version that was bad.
+    /// Records that `confirm` has rolled a version back, for this reason.
     pub(crate) fn takes_back(&mut self, bad: Digest, reason: &str) {
         self.mark(bad, true);
         if let Some(Serving { choice: Choice::RolledBack { because }, .. }) = &mut self.serving {
@@ -267,7 +270,7 @@ impl Record {
         }
     }
 
-    /// Forgets the oldest versions until only `most` are left, but never the serving one.
+    /// Removes the oldest versions until at most `most` versions remain. Never removes the serving version.
     pub(crate) fn forget_all_but(&mut self, most: usize) {
         let serving = self.serving.as_ref().map(|serving| serving.digest);
         while self.versions.len() > most.max(1) {
@@ -293,18 +296,18 @@ impl Record {
         self.quarantined.insert(digest, reason);
     }
 
-    /// Lets every version run again.
+    /// Ends the quarantine of all versions.
     pub(crate) fn lift_quarantine(&mut self) {
         self.quarantined.clear();
     }
 
-    /// Records that a version serves under this manifest, which makes it the accepted one.
+    /// Records that a version serves with this manifest, which makes it the accepted manifest.
     pub(crate) fn serves_under(&mut self, manifest: &Manifest) {
         self.manifest = Accepted::of(manifest);
     }
 
-    /// Records a manifest that could be read, under which no version serves. If a version has served under another
-    /// manifest, that manifest stays the accepted one, with the plugin's current path.
+    /// Records a valid manifest with which no version serves. If a version has served with another manifest, that
+    /// manifest stays the accepted manifest, with the plugin's current path.
     pub(crate) fn reads(&mut self, manifest: &Manifest) {
         let accepted = self.manifest.take().filter(|_| self.serving.is_some());
         self.manifest = Accepted::of(manifest).map(|read| match accepted {
@@ -313,7 +316,8 @@ impl Record {
         });
     }
 
-    /// Records that the plugin was removed. A plugin that comes back under its id has a manifest of its own.
+    /// Records that the plugin was removed. The accepted manifest is removed, because a plugin that is added later with
+    /// the same id has another manifest.
     pub(crate) fn is_gone(&mut self) {
         self.manifest = None;
     }
@@ -323,13 +327,13 @@ impl Record {
         self.state
     }
 
-    /// Records that the plugin was stopped, with the state saved for its next start, if any.
+    /// Records whether the next start begins with a saved state.
     pub(crate) fn set_state(&mut self, state: Option<StateNote>) {
         self.state = state;
     }
 }
 
-/// Times in RFC 3339.
+/// Serializes times as RFC 3339.
 mod timestamp {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
     use std::time::SystemTime;

@@ -1,4 +1,4 @@
-//! Tests histories of a plugin, and what a host does with the resulting record.
+//! Tests of records: the decisions that follow from a plugin's history, and the files.
 
 use super::*;
 use std::{fs, time::Duration};
@@ -11,7 +11,7 @@ fn id() -> PluginId {
     "dev.test.counter".parse().unwrap()
 }
 
-/// An event in the life of a plugin that concerns its record.
+/// An event that changes a plugin's record.
 #[derive(Clone, Copy)]
 enum Happens {
     Serves(Digest, How),
@@ -41,34 +41,34 @@ fn after(history: &[Happens]) -> Record {
 }
 
 #[test]
-fn auto_start_decides_the_start_unless_a_command_did() {
+fn auto_start_decides_the_start_unless_a_user_has_decided() {
     let starts =
         |history: &[Happens]| [true, false].map(|auto_start| after(history).starts_with_host(auto_start));
     assert_eq!(starts(&[]), [true, false]);
     assert_eq!(starts(&[Serves(A, How::Built)]), [true, false]);
     assert_eq!(starts(&[Ordered(Wanted::Stopped)]), [false, false]);
     assert_eq!(starts(&[Ordered(Wanted::Unregistered)]), [false, false]);
-    assert_eq!(starts(&[Ordered(Wanted::Running)]), [true, true], "it was started by hand");
+    assert_eq!(starts(&[Ordered(Wanted::Running)]), [true, true], "a user has started the plugin");
     assert_eq!(starts(&[Ordered(Wanted::Stopped), Ordered(Wanted::AsManifest)]), [true, false]);
 }
 
 #[test]
-fn a_host_starts_with_the_last_version_or_else_the_last_good_one() {
+fn a_host_starts_the_last_version_or_else_the_last_confirmed_one() {
     let first = |history: &[Happens]| after(history).to_start_with();
     assert_eq!(first(&[]), []);
     assert_eq!(first(&[Serves(A, How::Built), IsGood]), [A]);
-    assert_eq!(first(&[Serves(A, How::Built), IsGood, Serves(B, How::Built)]), [B, A], "B is watched still");
+    assert_eq!(first(&[Serves(A, How::Built), IsGood, Serves(B, How::Built)]), [B, A], "B is still watched");
     assert_eq!(first(&[Serves(A, How::Built), IsGood, Serves(B, How::Built), IsGood]), [B]);
 }
 
 #[test]
-fn a_version_is_unconfirmed_until_it_is_good_if_another_was() {
+fn a_version_is_unconfirmed_only_if_another_version_was_confirmed() {
     let unconfirmed =
         |history: &[Happens], digest| after(history).last_good().is_some_and(|good| good != digest);
     let (a, b) = (Serves(A, How::Built), Serves(B, How::Built));
-    assert!(!unconfirmed(&[], A) && !unconfirmed(&[a], A), "there is nothing to go back to");
+    assert!(!unconfirmed(&[], A) && !unconfirmed(&[a], A), "no other version was confirmed");
     assert!(unconfirmed(&[a, IsGood, b], B));
-    assert!(unconfirmed(&[a, IsGood, b, Serves(B, How::Again)], B), "its host was started again");
+    assert!(unconfirmed(&[a, IsGood, b, Serves(B, How::Again)], B), "the host was restarted");
     assert!(!unconfirmed(&[a, IsGood, b, IsGood], B));
     assert!(!unconfirmed(&[a, IsGood, b, Serves(A, How::WentBack)], A));
 }
@@ -80,15 +80,27 @@ fn a_rolled_back_version_is_skipped_until_a_newer_one_serves() {
     let passed_over = |history: &[Happens]| after(history).gone_back_from();
     assert_eq!(passed_over(&[a, b]), None);
     assert_eq!(passed_over(&[a, b, back]), Some(B));
-    assert_eq!(passed_over(&[a, b, back, Serves(A, How::Again)]), Some(B), "its process was restarted");
-    assert_eq!(passed_over(&[a, b, back, Serves(C, How::Built)]), None, "an edit");
-    assert_eq!(passed_over(&[a, b, back, Serves(B, How::WentBack)]), None, "and forward again");
+    assert_eq!(
+        passed_over(&[a, b, back, Serves(A, How::Again)]),
+        Some(B),
+        "the plugin's process was restarted"
+    );
+    assert_eq!(passed_over(&[a, b, back, Serves(C, How::Built)]), None, "the source was edited");
+    assert_eq!(
+        passed_over(&[a, b, back, Serves(B, How::WentBack)]),
+        None,
+        "the plugin was rolled forward again"
+    );
     assert_eq!(passed_over(&[a, b, Serves(C, How::Built), Serves(B, How::WentBack), back]), Some(C));
-    assert_eq!(passed_over(&[a, b, Serves(A, How::Again)]), None, "the newest is gone from the store");
+    assert_eq!(
+        passed_over(&[a, b, Serves(A, How::Again)]),
+        None,
+        "the store no longer has the newest version"
+    );
 }
 
 #[test]
-fn why_a_plugin_went_back_is_known_for_as_long_as_it_is_there() {
+fn the_reason_of_a_rollback_is_kept_until_a_newer_version_serves() {
     let mut record = after(&[Serves(A, How::Built), Serves(B, How::Built), Serves(A, How::WentBack)]);
     record.takes_back(B, "g2 was taken back");
     assert_eq!(record.gone_back_because(), Some("g2 was taken back"));
@@ -96,10 +108,10 @@ fn why_a_plugin_went_back_is_known_for_as_long_as_it_is_there() {
     let served =
         Served { digest: C, generation: Generation(4), at: SystemTime::UNIX_EPOCH, taken_back: false };
     record.serves(served, How::Built, (Map::new(), None));
-    record.takes_back(C, "no one has");
+    record.takes_back(C, "C was not replaced");
     assert_eq!(record.gone_back_because(), None);
     record.is_good();
-    assert_eq!(record.taken_back(), BTreeSet::from([B]), "C has proved itself since");
+    assert_eq!(record.taken_back(), BTreeSet::from([B]), "C was confirmed since");
 }
 
 #[test]
@@ -111,7 +123,7 @@ fn generations_increase_and_versions_keep_their_first_generation() {
 }
 
 #[test]
-fn the_oldest_versions_are_forgotten_but_never_the_one_that_serves() {
+fn the_oldest_versions_are_removed_but_never_the_serving_one() {
     let mut record = after(&[
         Serves(A, How::Built),
         Serves(B, How::Built),
@@ -125,7 +137,7 @@ fn the_oldest_versions_are_forgotten_but_never_the_one_that_serves() {
     assert_eq!(record.names(), BTreeSet::from([A, C]));
     record.forget_all_but(0);
     assert_eq!(record.versions().iter().map(|version| version.digest).collect::<Vec<_>>(), [A]);
-    assert_eq!(record.names(), BTreeSet::from([A, C]), "C was good last");
+    assert_eq!(record.names(), BTreeSet::from([A, C]), "C was confirmed last");
 }
 
 #[test]
@@ -136,13 +148,13 @@ fn a_quarantine_holds_until_it_is_lifted() {
 }
 
 #[test]
-fn a_version_that_serves_is_not_quarantined() {
-    // The plugin's process ended too often while its next generation was being started.
+fn a_quarantine_ends_when_the_version_serves() {
+    // This occurs if the plugin's process ends too often while its next generation is being started.
     let record = after(&[Serves(A, How::Built), Quarantine(B), Quarantine(A), Serves(A, How::Built)]);
     assert_eq!(record.quarantined().keys().collect::<Vec<_>>(), [&B]);
 }
 
-/// A manifest in a folder of that name, with these lines.
+/// Writes a manifest with these lines into a folder with this name, and reads it.
 fn manifest(dir: &tempfile::TempDir, folder: &str, lines: &str) -> Manifest {
     let root = dir.path().join(folder);
     fs::create_dir_all(&root).unwrap();
@@ -171,14 +183,14 @@ fn a_manifest_is_accepted_by_serving_or_if_no_version_ever_served() {
     record.reads(&second);
     assert_eq!(accepted(&record), is("a", "one"));
     record.reads(&moved);
-    assert_eq!(accepted(&record), is("b", "one"), "at the plugin's current path");
+    assert_eq!(accepted(&record), is("b", "one"), "the path is the plugin's current path");
     record.serves_under(&moved);
     assert_eq!(accepted(&record), is("b", "three"));
     record.is_gone();
     assert_eq!(record.manifest, None);
 }
 
-/// The records as the host with a run folder of that name sees them. That host lives as long as the folder exists.
+/// The records for a host whose run folder has this name. A host counts as running while its run folder exists.
 fn records_in(dir: &tempfile::TempDir, run: &str) -> Records {
     Records::in_dir(dir.path().join("plugins"), &dir.path().join("run").join(run), |run| run.exists())
 }
@@ -218,7 +230,7 @@ async fn a_record_round_trips_even_if_its_folder_was_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unreadable_record_is_set_aside_and_ignored() {
+async fn an_unreadable_record_is_renamed_and_ignored() {
     let dir = tempfile::tempdir().unwrap();
     let records = records_in(&dir, "1-1");
     records.of(&id()).change(|record| *record = full());
@@ -240,14 +252,14 @@ async fn an_unreadable_record_is_set_aside_and_ignored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_hosts_the_second_remembers_nothing_until_the_first_is_gone() {
+async fn a_second_host_claims_a_record_only_after_the_first_has_ended() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir_all(dir.path().join("run/1-1")).unwrap();
     let mut first = records_in(&dir, "1-1").of(&id());
     first.change(|record| record.set_wanted(Wanted::Running));
     let mut second = records_in(&dir, "1-2").of(&id());
     assert!(first.is_own() && !second.is_own());
-    // The second host must not remove an artifact to which the first one may go back.
+    // The second host must not remove an artifact to which the first host may roll back.
     let wanted = first.wanted();
     first.change(|record| *record = full());
     first.change(|record| record.set_wanted(wanted));

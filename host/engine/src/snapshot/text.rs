@@ -38,15 +38,16 @@ impl Metrics {
         );
         let budget = &self.budget;
         let (used, limit) = (budget.tls_keys_used as f64, budget.tls_keys_limit as f64);
-        let help = "Thread-local keys that the host process uses, most of them for good.";
+        let help = "Thread-local keys that the host process uses. Most of them are never released.";
         one(Kind::Gauge, "replug_thread_local_keys_used", help, used);
-        let help = "Thread-local keys that a process can have. Without a free one it is aborted.";
+        let help = "Maximum number of thread-local keys of a process. A process that needs more is aborted.";
         one(Kind::Gauge, "replug_thread_local_keys_limit", help, limit);
-        let help = "Memory of the host that loaded generations use for as long as they are mapped.";
+        let help = "Private memory of all mapped generations in the host process.";
         one(Kind::Gauge, "replug_retained_bytes", help, budget.bytes_retained as f64);
-        let help = "Memory that loaded generations may use. Beyond it, nothing is loaded into the host.";
+        let help =
+            "Limit of replug_retained_bytes. At the limit, no version is loaded into the host process.";
         one(Kind::Gauge, "replug_retained_limit_bytes", help, budget.bytes_limit as f64);
-        let help = "Events that readers missed because they were too slow.";
+        let help = "Events that slow readers have missed.";
         one(Kind::Counter, "replug_events_lost_total", help, self.events_lost as f64);
         if let Some(process) = &self.process {
             let help = "Resident memory of the host process, including plugins in it.";
@@ -106,8 +107,8 @@ impl Metrics {
         let help = "Calls that run on the serving generation.";
         let mut running = page.family(Kind::Gauge, "replug_calls_in_flight", help);
         self.each(|it, id| running.add(&[("plugin", id)], it.in_flight as f64));
-        let help = "Duration of calls, from when a generation was found until the answer: all calls by name and into \
-                    child processes, and one in 1024 of those through typed handles. Its count is the number of timed calls.";
+        let help = "Duration of timed calls, from the lookup of the generation until the result. All calls by name, all calls \
+                    into child processes, and one in 1024 other calls through typed handles are timed.";
         let mut times = page.family(Kind::Histogram, "replug_call_duration_sampled_seconds", help);
         self.each_mode(|it, labels| {
             for (outcome, durations) in [("ok", &it.returned), ("failed", &it.failed)] {
@@ -117,7 +118,7 @@ impl Metrics {
     }
 
     fn write_reloads(&self, page: &mut Page) {
-        let help = "Attempts to make a new version serve, by outcome.";
+        let help = "Attempts to install a version, by outcome.";
         let mut reloads = page.family(Kind::Counter, "replug_reloads_total", help);
         self.each(|it, id| {
             for (outcome, count) in &it.tally.reloads {
@@ -136,7 +137,7 @@ impl Metrics {
                 stages.add_histogram(&[("plugin", id), ("stage", stage.name())], durations);
             }
         });
-        let help = "How often the plugin went back to an earlier version.";
+        let help = "How often the plugin was rolled back to an earlier version.";
         let mut rollbacks = page.family(Kind::Counter, "replug_rollbacks_total", help);
         self.each(|it, id| rollbacks.add(&[("plugin", id)], it.tally.rollbacks as f64));
     }
@@ -149,7 +150,8 @@ impl Metrics {
                 crashes.add(&[("plugin", id), ("cause", cause)], *count as f64);
             }
         });
-        let help = "How often the plugin's process was restarted, by the cause of the previous one's end.";
+        let help =
+            "How often the plugin's process was restarted, by the cause of the previous process's end.";
         let mut restarts = page.family(Kind::Counter, "replug_plugin_restarts_total", help);
         self.each(|it, id| {
             for (cause, count) in &it.tally.restarts {
@@ -161,9 +163,10 @@ impl Metrics {
             self.each(|it, id| family.add(&[("plugin", id)], pick(it) as f64));
         };
         counter("replug_plugin_panics_total", "Panics of the plugin that were caught.", |it| it.tally.panics);
-        let help = "How often the plugin was moved to a child process, other than its manifest asks for.";
+        let help =
+            "How often the plugin was moved to a child process, although its manifest does not require one.";
         counter("replug_plugin_demotions_total", help, |it| it.tally.demotions);
-        let help = "How often the plugin was quarantined until it is started or its artifact changes.";
+        let help = "How often the plugin was quarantined. A quarantine ends when the plugin is started or its artifact changes.";
         counter("replug_plugin_quarantines_total", help, |it| it.tally.quarantines);
     }
 
@@ -231,13 +234,14 @@ fn retire_outcome(outcome: RetireOutcome) -> &'static str {
     }
 }
 
-/// How many generations have ended and still have their code mapped.
+/// The number of generations that have ended and whose code is still mapped.
 fn kept(of: &PluginMetrics) -> u64 {
     let retired = |outcome| of.tally.retired.get(&outcome).copied().unwrap_or(0);
     [RetireOutcome::Kept, RetireOutcome::StillMapped, RetireOutcome::DropPanicked].map(retired).iter().sum()
 }
 
-/// The labels for an outcome: its name, and the stage at which the version was rejected, if it was.
+/// The labels for an outcome: its name, and the stage at which the version was rejected. The stage is empty if the
+/// version was not rejected.
 fn reload_outcome(outcome: ReloadOutcome) -> (&'static str, &'static str) {
     match outcome {
         ReloadOutcome::Reloaded => ("reloaded", ""),
@@ -255,15 +259,15 @@ enum Kind {
     Histogram,
 }
 
-/// The text that has been written so far.
+/// The text in the format of Prometheus.
 #[derive(Default)]
 struct Page {
     text: String,
 }
 
 impl Page {
-    /// Begins a family of samples. A family without samples has its head nevertheless, so that a reader sees which
-    /// families exist.
+    /// Begins a family of samples, with its `HELP` and `TYPE` lines. A family without samples has these lines, too, so that
+    /// a reader sees which families exist.
     fn family(&mut self, kind: Kind, name: &'static str, help: &'static str) -> Family<'_> {
         let kind = match kind {
             Kind::Counter => "counter",
@@ -288,7 +292,7 @@ impl Family<'_> {
         self.sample("", labels, value);
     }
 
-    /// Adds a histogram. An empty one is left out.
+    /// Adds a histogram, unless it is empty.
     fn add_histogram(&mut self, labels: &Labels<'_>, durations: &Histogram) {
         let mut count = 0;
         if durations.count() == 0 {
@@ -301,7 +305,7 @@ impl Family<'_> {
             count = cumulative;
         }
         self.sample("_sum", labels, durations.sum_seconds());
-        // This is the count of the last bucket, not a second reading: both have to be equal.
+        // `_count` has to equal the last bucket, so the counter is not read a second time.
         self.sample("_count", labels, count as f64);
     }
 
@@ -322,7 +326,7 @@ fn number(value: f64) -> String {
     if value == f64::INFINITY { "+Inf".into() } else { value.to_string() }
 }
 
-/// The value of a label, escaped for quotes.
+/// The value of a label, escaped for use in quotes.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
@@ -332,7 +336,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_family_has_a_head_and_its_labels_cannot_break_out_of_their_quotes() {
+    fn a_family_has_help_and_type_lines_and_escaped_labels() {
         let mut page = Page::default();
         page.family(Kind::Gauge, "replug_empty", "Nothing.");
         let mut family = page.family(Kind::Counter, "replug_x_total", "Help.");

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// The limits of a plugin's process that are in force, and the requested limits that are not.
+/// The limits of a plugin's process that are in force, and the requested limits that are not in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitsInForce {
-    /// The limits, as read back from the kernel; two mechanisms may limit one resource.
+    /// The limits in force, as read back from the kernel. Two mechanisms may limit one resource.
     pub bounds: Vec<Bound>,
     /// The cgroup that contains the process and all processes that it starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -23,7 +23,7 @@ pub struct Bound {
     pub of: String,
     /// The limit, in the unit that `of` names. A hard limit of the system may make it lower than the manifest says.
     pub value: u64,
-    /// What enforces it.
+    /// The mechanism that enforces the limit.
     pub by: Enforcer,
 }
 
@@ -31,7 +31,7 @@ pub struct Bound {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Enforcer {
-    /// A resource limit, which applies to each process by itself.
+    /// A resource limit (`setrlimit`), which applies to each process separately.
     Rlimit,
     /// A cgroup, which limits the process and all processes that it starts together.
     Cgroup,

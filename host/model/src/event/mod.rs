@@ -1,4 +1,4 @@
-//! The events of a host, emitted to all readers. Every stage emits them, and none reads them.
+//! The events of a host, emitted to all readers. Every stage emits events, and no stage reads them.
 
 mod limits;
 mod name;
@@ -23,10 +23,10 @@ use std::{path::PathBuf, time::Duration};
 pub struct Event {
     /// The time of the event, as RFC 3339 in UTC with milliseconds.
     pub at: String,
-    /// The plugin that the event concerns; none if it concerns the whole host.
+    /// The plugin that the event concerns; `None` if the event concerns the whole host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plugin: Option<PluginId>,
-    /// The generation that the event concerns, if it concerns one.
+    /// The generation that the event concerns, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<Generation>,
     /// The artifact of that generation.
@@ -42,11 +42,11 @@ pub struct Event {
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EventKind {
-    /// The host is up: the plugins that it found serve, or have reported why not.
+    /// The host has started: each plugin that starts with the host serves, or has reported an error.
     HostStarted {
         /// The plugins folder.
         plugins_dir: PathBuf,
-        /// The number of plugins that run.
+        /// The number of plugins that serve.
         running: usize,
     },
     /// A manifest was found.
@@ -78,8 +78,8 @@ pub enum EventKind {
     },
     /// A build was cancelled because the source changed again.
     BuildSuperseded,
-    /// A build gave no new artifact, and nothing was swapped. Its result is the artifact that already serves. When the
-    /// host or the plugin starts, it may also be the artifact from which the plugin was rolled back.
+    /// A build produced no new artifact, so no new generation was loaded. Its result is the serving artifact. At the
+    /// start of the host or the plugin, the result may also be an artifact that was rolled back.
     BuildUnchanged {
         /// The compiler's warnings; empty if nothing was compiled.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -98,8 +98,8 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         warnings: Vec<Diagnostic>,
     },
-    /// The limits of the serving generation's process: those in force, and those that are not. Emitted if the manifest
-    /// has `[limits]`.
+    /// The limits of the serving generation's process that are in force, and the requested limits that are not in force.
+    /// Emitted if the manifest has `[limits]`.
     LimitsApplied(LimitsInForce),
     /// A new artifact was rejected.
     ReloadFailed {
@@ -129,7 +129,7 @@ pub enum EventKind {
     CallResult {
         /// The method.
         method: String,
-        /// What it returned.
+        /// The value that the method returned.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         result: Option<Value>,
         /// The error, if there is no result.
@@ -180,11 +180,11 @@ pub enum EventKind {
     },
     /// The plugin's process was restarted after a crash, as a new generation.
     PluginRestarted {
-        /// How many times the plugin's process has ended within `death_window`; at least once.
+        /// The number of times that the plugin's process has ended within `death_window`; at least 1.
         deaths: usize,
     },
-    /// A call into a plugin in the host's own process has not returned within its `call_timeout`. Emitted once for each
-    /// such call; nothing can interrupt it.
+    /// A call into a plugin in the host's own process has not returned within its `call_timeout`. The host cannot
+    /// interrupt such a call. Emitted once for each such call.
     PluginStuck {
         /// The method.
         method: String,
@@ -206,13 +206,13 @@ pub enum EventKind {
         /// The signal of the crash; none if there was no crash, or if the plugin called `exit`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<String>,
-        /// Why the plugin runs there.
+        /// Why the plugin runs in a process of its own.
         reason: String,
     },
-    /// The plugin is quarantined until someone starts it or its artifact changes: it has crashed the host, or its
-    /// process has ended too often.
+    /// The plugin is quarantined until a user starts it or its artifact changes, because it has crashed the host, or
+    /// because its process has ended too often.
     PluginQuarantined {
-        /// The method or lifecycle step in which the plugin crashed the host; none if it did not.
+        /// The method or lifecycle step in which the plugin crashed the host; none if it did not crash the host.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         method: Option<String>,
         /// The source line that crashed the host, such as `src/lib.rs:12`, if it is known.
@@ -231,13 +231,13 @@ pub enum EventKind {
         signal: Option<String>,
         /// The plugins with a call or lifecycle step in progress, with the method or step.
         in_flight: Vec<String>,
-        /// What is known about the crash.
+        /// The known facts about the crash.
         reason: String,
     },
     /// The plugin begins without a saved state, because the state that was saved before a crash or a stop is unusable,
     /// or because no state could be saved.
     CheckpointLost {
-        /// Why, and where the state is.
+        /// Why, and the file with the state, if the file was kept.
         reason: String,
     },
     /// The plugin was stopped.
@@ -247,8 +247,8 @@ pub enum EventKind {
     },
     /// A `tracing` event of the plugin, or a line that its process has written. At most 100 of each kind are emitted
     /// per second. If there were more, one of the emitted events reports how many were omitted. Under `replug dev` and
-    /// `replug run`, a line that was written in the host's process is such an event, too. If more than one plugin may
-    /// have written the line, the event names no plugin.
+    /// `replug run`, a line that is written in the host's process is emitted as such an event, too. If more than one
+    /// plugin may have written the line, the event names no plugin.
     Log {
         /// `ERROR`, `WARN`, `INFO`, `DEBUG` or `TRACE`.
         level: String,
@@ -269,7 +269,7 @@ pub enum EventKind {
         /// The keys whose new values take effect when the host is restarted.
         restart_needed: Vec<String>,
     },
-    /// The host's configuration has changed and is invalid: the previous one stays in force.
+    /// The host's configuration has changed and is invalid. The previous configuration stays in force.
     ConfigRefused {
         /// Why, with file, line and key, and what to do.
         error: String,
@@ -285,14 +285,14 @@ pub enum EventKind {
     },
     /// A client changed something in the host, or tried to.
     Audit {
-        /// The client: `uid 1000, pid 4242` over the socket, else its address.
+        /// The client: `uid 1000, pid 4242` over the socket, or the client's address over HTTP.
         who: String,
         /// The command, such as `reload`.
         command: String,
         /// `ok`, or the error.
         outcome: String,
-        /// The number of calls like this since the last such event. Only for calls of a method, which may be very
-        /// frequent.
+        /// The number of equal calls since the last such event. Present only for calls of a method, which are combined
+        /// because they may be very frequent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         count: Option<u64>,
     },
@@ -312,7 +312,7 @@ pub struct Diagnostic {
     pub level: String,
     /// The message in one line.
     pub message: String,
-    /// The source file that the message is about.
+    /// The source file to which the message refers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
     /// The line in that file, from 1.
@@ -328,7 +328,7 @@ pub struct Diagnostic {
 pub enum RetireOutcome {
     /// The instance was dropped, and the code stays mapped. This is the default.
     Kept,
-    /// The instance was dropped and the code was unmapped, which the host has verified.
+    /// The instance was dropped, and the host has verified that the code was unmapped.
     Unloaded,
     /// The instance was dropped, but the code could not be unmapped because something still refers to it.
     StillMapped,

@@ -18,14 +18,14 @@ pub enum Stage {
     Load,
     /// Handing over the state.
     Migrate,
-    /// Making the new generation the one that calls reach.
+    /// Swapping the new generation in: calls reach it from then on.
     Swap,
     /// Watching the calls of the new generation.
     Confirm,
 }
 
 impl Stage {
-    /// The stage's name as in events.
+    /// The name of the stage in events.
     pub fn name(self) -> &'static str {
         match self {
             Self::Detect => "detect",

@@ -1,4 +1,5 @@
-//! The way of events to their readers. Emitting an event never waits, and each reader reads at its own pace.
+//! The stream of events from the host to its readers. Emitting an event never waits, and each reader reads at its own
+//! pace.
 
 use super::{Event, EventKind, Tally};
 use crate::id::{Digest, Generation, PluginId};
@@ -14,7 +15,7 @@ impl Event {
     }
 }
 
-/// Where events are emitted. Cheap to clone; never blocks.
+/// The sink to which events are emitted. Cheap to clone. Emitting never blocks.
 #[derive(Clone, Debug)]
 pub struct EventSink {
     sender: broadcast::Sender<Arc<Event>>,
@@ -22,7 +23,7 @@ pub struct EventSink {
 }
 
 impl EventSink {
-    /// How many events a reader may be behind before it loses the oldest.
+    /// The maximum number of unread events of a reader. A reader with more unread events loses the oldest.
     pub const BACKLOG: usize = 4096;
 
     /// A sink without readers.
@@ -30,7 +31,7 @@ impl EventSink {
         Self { sender: broadcast::Sender::new(Self::BACKLOG), tally: Tally::default() }
     }
 
-    /// Emits an event of the host as a whole.
+    /// Emits an event that concerns the whole host.
     pub fn host(&self, kind: EventKind) {
         self.send(Event::of_host(kind));
     }
@@ -57,7 +58,7 @@ impl EventSink {
         Events { receiver: self.sender.subscribe(), tally: self.tally.clone() }
     }
 
-    /// The totals of the events so far.
+    /// The totals of the emitted events.
     pub fn tally(&self) -> &Tally {
         &self.tally
     }
@@ -81,8 +82,8 @@ impl Default for EventSink {
     }
 }
 
-/// A weak reference to a sink, for a library that stays mapped and may emit events for ever. It does not keep the
-/// stream open, so the readers learn when the host has ended.
+/// A weak reference to a sink, for a plugin's library, which stays mapped and may emit events after the host has ended.
+/// It does not keep the stream open, so readers receive the end of the stream when the host ends.
 #[derive(Clone, Debug)]
 pub struct WeakEventSink {
     sender: broadcast::WeakSender<Arc<Event>>,
@@ -90,7 +91,7 @@ pub struct WeakEventSink {
 }
 
 impl WeakEventSink {
-    /// The sink; none if the host no longer exists.
+    /// The sink; `None` if the host no longer exists.
     pub fn upgrade(&self) -> Option<EventSink> {
         self.sender.upgrade().map(|sender| EventSink { sender, tally: self.tally.clone() })
     }
@@ -104,23 +105,23 @@ pub struct Events {
 }
 
 impl Events {
-    /// Waits for the next event; `None` when the host has ended.
+    /// Waits for the next event. Returns `None` when the host has ended.
     ///
     /// A reader that falls more than [`EventSink::BACKLOG`] events behind gets [`EventKind::EventsLost`], and continues
     /// with the oldest remaining event.
     pub async fn next(&mut self) -> Option<Arc<Event>> {
         let received = self.receiver.recv().await;
-        self.told(received)
+        self.event_of(received)
     }
 
     /// Like [`Events::next`], for a thread that may block.
     ///
     /// # Panics
     ///
-    /// This method panics on a thread of an async runtime.
+    /// If called in async code on a tokio runtime.
     pub fn next_blocking(&mut self) -> Option<Arc<Event>> {
         let received = self.receiver.blocking_recv();
-        self.told(received)
+        self.event_of(received)
     }
 
     /// Like [`Events::next`], but does not wait. Returns `None` if there is no event yet, or if the host has ended.
@@ -129,10 +130,10 @@ impl Events {
             TryRecvError::Lagged(count) => RecvError::Lagged(count),
             TryRecvError::Empty | TryRecvError::Closed => RecvError::Closed,
         });
-        self.told(received)
+        self.event_of(received)
     }
 
-    fn told(&self, received: Result<Arc<Event>, RecvError>) -> Option<Arc<Event>> {
+    fn event_of(&self, received: Result<Arc<Event>, RecvError>) -> Option<Arc<Event>> {
         match received {
             Ok(event) => Some(event),
             Err(RecvError::Lagged(count)) => {
@@ -153,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slow_subscriber_gets_the_number_of_lost_events_and_the_next() {
+    fn a_slow_reader_gets_the_number_of_lost_events_and_then_continues() {
         let sink = EventSink::new();
         let mut events = sink.subscribe();
         for running in 0..EventSink::BACKLOG + 3 {
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weak_sink_writes_while_its_host_is_there_and_keeps_no_reader_waiting() {
+    fn a_weak_sink_emits_until_the_host_ends_and_keeps_no_stream_open() {
         let sink = EventSink::new();
         let weak = sink.downgrade();
         let mut events = sink.subscribe();

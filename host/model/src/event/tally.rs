@@ -19,35 +19,35 @@ const STAGE_BOUNDS: &[f64] = &[
     5.0, 10.0, 30.0, 60.0, 300.0,
 ];
 
-/// The outcome of an attempt to let a new version serve.
+/// The outcome of an attempt to install a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReloadOutcome {
     /// A new generation serves.
     Reloaded,
-    /// The build gave the artifact that already serves.
+    /// The build produced no new artifact.
     Unchanged,
     /// A newer save cancelled the build.
     Superseded,
     /// The build failed.
     BuildFailed,
-    /// The version was built, or found in the store, and this stage rejected it.
+    /// The version was built or read from the store, but this stage rejected it.
     Refused(Stage),
 }
 
-/// The totals of one plugin since the host began.
+/// The totals of one plugin since the host started.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PluginTally {
-    /// Attempts to let a new version serve, by outcome.
+    /// The number of attempts to install a version, by outcome.
     pub reloads: BTreeMap<ReloadOutcome, u64>,
-    /// The durations of each stage in successful attempts. An attempt in which a stage had nothing to do does not count
-    /// for that stage.
+    /// The durations of each stage in successful attempts, in seconds. A stage that did not run in an attempt is not
+    /// counted.
     pub stages: BTreeMap<Stage, Histogram>,
-    /// The time from the save or the command until the new generation served.
+    /// The times from the save or the command until the new generation served, in seconds.
     pub reload_time: Histogram,
     /// The number of rollbacks.
     pub rollbacks: u64,
-    /// How generations that no longer serve have ended.
+    /// The number of ended generations, by outcome.
     pub retired: BTreeMap<RetireOutcome, u64>,
     /// How often the plugin's process ended unexpectedly, by cause: a signal's name, `exit` or `disconnected`.
     pub crashes: BTreeMap<String, u64>,
@@ -103,7 +103,7 @@ impl Default for Inner {
 impl Tally {
     /// Counts an event.
     pub(crate) fn count(&self, event: &Event) {
-        // Log events are by far the most frequent ones, and are not counted.
+        // Log events are by far the most frequent events, and no total includes them.
         if matches!(event.kind, EventKind::Log { .. }) {
             return;
         }
@@ -116,7 +116,7 @@ impl Tally {
         }
     }
 
-    /// When the counting began.
+    /// The time at which the counting began.
     pub fn since(&self) -> SystemTime {
         self.inner.since
     }
@@ -229,7 +229,7 @@ mod tests {
             crash(None, Some(3)),
             crash(None, None),
             EventKind::PluginRestarted { deaths: 3 },
-            // No new version.
+            // A rejected configuration is no attempt to install a version.
             EventKind::ConfigureFailed { file: None, error: String::new(), kept_generation: None },
         ] {
             sink.plugin(&one, kind);

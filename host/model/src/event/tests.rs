@@ -1,9 +1,9 @@
-//! Events in their JSON form.
+//! Tests of the JSON form of events.
 
 use super::*;
 
 #[test]
-fn an_event_is_one_flat_json_object_and_reads_back() {
+fn an_event_is_a_flat_json_object_and_round_trips() {
     let sink = EventSink::new();
     let mut events = sink.subscribe();
     let id: PluginId = "dev.replug.calculator".parse().unwrap();

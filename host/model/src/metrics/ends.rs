@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallEnd {
-    /// The call returned a value, or its arguments did not fit the method.
+    /// The call returned a value, or was rejected because its arguments did not fit the method.
     Ok,
-    /// The call failed in any other way.
+    /// The call failed for another reason.
     Failed(Failure),
 }
 
@@ -79,7 +79,7 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// The failures of one kind.
+    /// The number of failures of one kind.
     pub fn of(&self, why: Failure) -> u64 {
         match why {
             Failure::Error => self.error,
@@ -90,12 +90,12 @@ impl Failures {
         }
     }
 
-    /// All failures.
+    /// The number of all failures.
     pub fn total(&self) -> u64 {
         self.error + self.faults()
     }
 
-    /// All failures except the errors that methods returned.
+    /// The number of failures, without the errors that methods returned.
     pub fn faults(&self) -> u64 {
         self.panicked + self.crashed + self.timeout + self.lost
     }
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_a_method_s_own_is_a_failure_and_no_fault() {
+    fn an_error_returned_by_a_method_is_a_failure_but_no_fault() {
         let mut failures = Failures::from([1, 2, 3, 4, 5]);
         failures += Failures { error: 10, lost: 1, ..Failures::default() };
         assert_eq!((failures.total(), failures.faults()), (26, 15));

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The numbers of durations in fixed ranges.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Histogram {
-    /// The upper bounds of the ranges in seconds, in ascending order. Values above the last bound have a range of their
-    /// own.
+    /// The inclusive upper bounds of the ranges in seconds, in ascending order. One more range contains the values above
+    /// the last bound.
     bounds: &'static [f64],
-    /// The number of values in each range. There is one range more than there are bounds.
+    /// The number of values in each range.
     counts: Vec<u64>,
     sum_seconds: f64,
 }
@@ -34,7 +34,8 @@ impl Histogram {
         self.sum_seconds
     }
 
-    /// The cumulative counts by upper bound, in ascending order; the last bound is infinite.
+    /// The upper bounds in seconds, in ascending order, each with the number of values up to the bound. The last bound is
+    /// infinite.
     pub fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
         let bounds = self.bounds.iter().copied().chain([f64::INFINITY]);
         bounds.zip(self.counts.iter().scan(0, |sum, count| {
@@ -44,7 +45,7 @@ impl Histogram {
     }
 }
 
-/// A histogram that any thread may write to; reading it blocks nobody.
+/// A histogram that all threads can write to. Reading it blocks no thread.
 #[derive(Debug)]
 pub(crate) struct SharedHistogram {
     bounds: &'static [f64],
@@ -63,8 +64,8 @@ impl SharedHistogram {
         self.sum_ns.fetch_add(took_ns, Ordering::Relaxed);
     }
 
-    /// The present content. A value that is recorded at the same time may be in the counts and not yet in the sum, or
-    /// the reverse.
+    /// The present content. A value that is recorded concurrently may be included in the counts but not in the sum, or in
+    /// the sum but not in the counts.
     pub(crate) fn read(&self) -> Histogram {
         Histogram {
             bounds: self.bounds,

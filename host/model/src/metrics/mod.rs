@@ -1,9 +1,10 @@
-//! Counters and durations of a running host. Every stage writes them, and none reads them.
+//! Counters and durations of a running host. Every stage writes them, and no stage reads them.
 //!
-//! [`CallTimes`] records the durations of calls. Calls by name and into other processes are all timed. Of calls through
-//! typed handles in this process, one in 1,024 is timed, because reading a clock takes longer than such a call.
+//! [`CallTimes`] records the durations of calls. All calls by name and all calls into other processes are timed. Of the
+//! calls through typed handles in this process, one in 1,024 is timed, because reading a clock takes longer than such a
+//! call.
 //!
-//! [`Tally`](crate::event::Tally) counts events. All events pass through the one place where it counts them.
+//! [`Tally`](crate::event::Tally) counts events when they are emitted.
 
 mod ends;
 mod histogram;
@@ -20,7 +21,7 @@ const CALL_BOUNDS: &[f64] = &[
     2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// The durations of a plugin's timed calls, separately for calls that returned and calls that failed.
+/// The durations of a plugin's timed calls, separately for successful and failed calls.
 #[derive(Debug)]
 pub struct CallTimes {
     returned: SharedHistogram,
@@ -28,12 +29,12 @@ pub struct CallTimes {
 }
 
 impl CallTimes {
-    /// Durations of no calls yet.
+    /// Empty histograms.
     pub fn new() -> Self {
         Self { returned: SharedHistogram::new(CALL_BOUNDS), failed: SharedHistogram::new(CALL_BOUNDS) }
     }
 
-    /// The durations of the calls that returned, and of the calls that failed.
+    /// The durations of successful calls, and the durations of failed calls.
     pub fn read(&self) -> (Histogram, Histogram) {
         (self.returned.read(), self.failed.read())
     }
@@ -45,7 +46,7 @@ impl Default for CallTimes {
     }
 }
 
-/// A clock that runs during a call.
+/// Measures the duration of a call.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);
 
@@ -56,13 +57,13 @@ pub struct Took {
 }
 
 impl Stopwatch {
-    /// Starts a clock.
+    /// Starts the measurement.
     #[inline]
     pub fn start() -> Self {
         Self(Instant::now())
     }
 
-    /// The elapsed time.
+    /// The time since the start.
     #[inline]
     pub fn stop(self) -> Took {
         Took { ns: self.0.elapsed().as_nanos().try_into().unwrap_or(u64::MAX) }
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stopwatch_notes_one_call_where_it_belongs() {
+    fn a_failed_call_is_recorded_among_the_failed_calls() {
         let times = CallTimes::new();
         let watch = Stopwatch::start();
         times.note(watch.stop(), CallEnd::Failed(Failure::Timeout));

@@ -3,7 +3,7 @@
 use super::*;
 use crate::workspace::BuildDir;
 
-/// A folder with files; a name that ends in `/` is a folder.
+/// Creates a temporary folder with these files, given as names and contents. A name that ends in `/` becomes a folder.
 fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().canonicalize().unwrap();
@@ -20,7 +20,7 @@ fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
 const PACKAGE: &str = "[package]\nname = \"x\"\n";
 
 #[test]
-fn state_lies_below_the_target_folder_and_never_in_the_plugins_folder() {
+fn the_default_is_below_the_target_folder_and_outside_the_plugins_folder() {
     let (_dir, root) =
         tree(&[("ws/Cargo.toml", "[workspace]\n"), ("ws/plugins/a/", ""), ("bare/plugins/", "")]);
     let plugins = root.join("ws/plugins");
@@ -28,8 +28,8 @@ fn state_lies_below_the_target_folder_and_never_in_the_plugins_folder() {
     let states = Workspace::around(&plugins).unwrap().states();
     assert_eq!(place.parent(), Some(&*states));
     assert!(place.file_name().unwrap().to_str().unwrap().starts_with("plugins-"), "{}", place.display());
-    assert_eq!(default_state_dir(&root.join("ws/plugins/a/..")), place, "however the path is written");
-    assert_ne!(default_state_dir(&plugins.join("a")), place, "a host of one plugin has a state of its own");
+    assert_eq!(default_state_dir(&root.join("ws/plugins/a/..")), place, "another form of the same path");
+    assert_ne!(default_state_dir(&plugins.join("a")), place, "a host of one plugin has its own state folder");
     let bare = default_state_dir(&root.join("bare/plugins"));
     assert_eq!(bare.parent(), user_states().as_deref());
     assert_ne!(bare, default_state_dir(&root.join("bare")));
@@ -81,7 +81,7 @@ fn the_state_of_an_earlier_version_is_moved_once() {
     assert_eq!(fs::read_to_string(built).unwrap(), "built");
     assert!(!place.join("build").exists());
     fs::create_dir_all(plugins.join(".replug/run")).unwrap();
-    assert_eq!(settle_state_dir(&plugins), place, "a later one is not moved");
+    assert_eq!(settle_state_dir(&plugins), place, "a second former folder is not moved");
     assert_eq!(fs::read_to_string(place.join("http-token")).unwrap(), "secret");
 }
 
@@ -102,7 +102,7 @@ fn the_state_of_an_earlier_version_stays_while_a_host_runs_on_it() {
 }
 
 #[test]
-fn a_link_and_a_folder_that_no_host_made_are_left_alone() {
+fn a_link_or_a_folder_that_no_host_created_is_not_moved() {
     let (_dir, root) = tree(&[
         ("Cargo.toml", "[workspace]\n"),
         ("kept/run/", ""),
