@@ -1,16 +1,16 @@
-//! Cuts long texts in reports of a plugin. A plugin may report texts of any length, but the host keeps reports for
-//! later readers.
+//! Cuts long texts in reports of a plugin. A plugin may report texts of any length, but the host keeps the reports in
+//! memory for later readers.
 
 use replug_model::text;
 use replug_wire::Report;
 use serde_json::{Map, Value};
 
-/// The most bytes of one text that are kept.
+/// The largest number of bytes of one text that are kept.
 pub(super) const MOST_BYTES: usize = 16 << 10;
-/// How many bytes a value counts for, besides its text. This limits the number of small values, too.
+/// How many bytes each JSON value counts in addition to its text, so that the number of small values is limited, too.
 const VALUE_BYTES: usize = 16;
 
-/// The report with each of its texts cut to [`MOST_BYTES`].
+/// Cuts each text of the report to [`MOST_BYTES`].
 pub(super) fn cut(mut report: Report) -> Report {
     match &mut report {
         Report::Log { level: _, target, message, fields, spans } => {
@@ -32,8 +32,8 @@ fn cut_json(text: &mut String) {
     }
 }
 
-/// The part of a value that fits into `left`, which is reduced by its size. A text gets at most half of what is
-/// left, so that a long one does not displace the values after it.
+/// Cuts a value to at most `left` bytes, and subtracts its size from `left`. A string gets at most half of the remaining
+/// bytes, so that a long string leaves room for the values after it.
 fn cut_value(value: Value, left: &mut usize) -> Value {
     *left = left.saturating_sub(VALUE_BYTES);
     match value {
@@ -77,13 +77,13 @@ mod tests {
     use replug_wire::Level;
     use serde_json::json;
 
-    /// Far longer than what is kept.
+    /// A length in bytes, far above [`MOST_BYTES`].
     const LONG: usize = 1 << 20;
 
     fn log(message: String, fields: &Value) -> (String, Value) {
         let (target, spans) = ("t".repeat(LONG), json!([{ "name": "s".repeat(LONG) }]).to_string());
         let report = Report::Log { level: Level(3), target, message, fields: fields.to_string(), spans };
-        let Report::Log { target, message, fields, spans, .. } = cut(report) else { panic!("it is a log") };
+        let Report::Log { target, message, fields, spans, .. } = cut(report) else { panic!("not a log") };
         for text in [&target, &message, &fields, &spans] {
             assert!(text.capacity() < 4 * MOST_BYTES, "{} bytes", text.capacity());
         }
@@ -107,14 +107,14 @@ mod tests {
     }
 
     #[test]
-    fn a_long_field_does_not_cost_the_short_ones_beside_it_and_is_still_json() {
+    fn fields_stay_valid_json_and_short_ones_stay_whole_beside_a_cut_one() {
         let (_, fields) = log(String::new(), &json!({ "body": "b".repeat(LONG), "id": 5, "who": "me" }));
         assert_eq!((&fields["id"], &fields["who"]), (&json!(5), &json!("me")));
         assert!(fields["body"].as_str().unwrap().ends_with(" bytes cut)"));
     }
 
     #[test]
-    fn many_small_fields_are_cut_too_and_so_are_long_lists() {
+    fn many_small_fields_and_long_lists_are_cut() {
         let many: Map<_, _> = (0..LONG / 16).map(|number| (format!("key {number}"), json!(number))).collect();
         let (_, fields) = log(String::new(), &Value::Object(many));
         assert!(fields["..."].as_str().unwrap().ends_with("more cut)"), "{fields}");
@@ -127,7 +127,9 @@ mod tests {
     fn every_text_of_a_panic_is_cut() {
         let long = || "p".repeat(LONG);
         let panic = Report::Panic { message: long(), location: long(), thread: long(), backtrace: long() };
-        let Report::Panic { message, location, thread, backtrace } = cut(panic) else { panic!("it is one") };
+        let Report::Panic { message, location, thread, backtrace } = cut(panic) else {
+            panic!("not a panic")
+        };
         for text in [message, location, thread, backtrace] {
             assert!(text.len() < MOST_BYTES + 100 && text.ends_with(" bytes cut)"));
         }

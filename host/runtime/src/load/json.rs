@@ -14,13 +14,13 @@ pub(crate) fn parsed(json: &[u8]) -> serde_json::Result<Value> {
     serde_json::from_slice(json)
 }
 
-/// How many levels can be read with that much stack left. If the size is unknown, as on the stack of a coroutine, the
-/// limit assumes that little stack is left. That limit is enough for the answers of most plugins.
+/// How many levels can be read with `left` bytes of stack. If the size is unknown, as on the stack of a coroutine, the
+/// function assumes 64 KiB. The resulting limit is enough for the answers of most plugins.
 fn levels_within(left: Option<usize>) -> usize {
     left.unwrap_or(64 << 10) / JSON_LEVEL
 }
 
-/// The most stack that it takes to read and drop one level of nested JSON, in bytes.
+/// The largest amount of stack, in bytes, that reading and dropping one level of nested JSON takes.
 const JSON_LEVEL: usize = 4 << 10;
 
 /// The number of levels to which JSON is nested.
@@ -40,7 +40,7 @@ fn nesting(json: &[u8]) -> usize {
     deepest
 }
 
-/// Skips to the end of a string that has begun.
+/// Skips the rest of a string, after its opening quote.
 fn skip_text(bytes: &mut std::slice::Iter<'_, u8>) {
     while let Some(byte) = bytes.next() {
         match byte {
@@ -57,7 +57,7 @@ mod tests {
     use std::thread;
 
     #[test]
-    fn nesting_counts_brackets_outside_of_texts() {
+    fn nesting_counts_brackets_outside_of_strings() {
         for (json, levels) in [
             ("1", 0),
             ("[]", 1),
@@ -71,13 +71,13 @@ mod tests {
     }
 
     #[test]
-    fn where_the_stack_is_not_known_json_may_be_nested_a_little() {
+    fn json_may_nest_at_least_8_levels_if_the_stack_is_unknown() {
         assert!((8..=16).contains(&levels_within(None)));
         assert_eq!(levels_within(Some(0)), 0);
     }
 
     #[test]
-    fn json_is_refused_before_the_stack_of_the_thread_ends() {
+    fn json_is_rejected_before_the_stack_of_the_thread_overflows() {
         let nested = |levels: usize| ["[".repeat(levels), "]".repeat(levels)].concat().into_bytes();
         for kib in [64, 128, 256, 512, 2048] {
             let all_depths = move || {

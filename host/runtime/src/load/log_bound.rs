@@ -9,21 +9,21 @@ use tracing::level_filters::LevelFilter;
 
 /// The setting `log.plugins`. All clones share it.
 ///
-/// A subscriber reports only the most verbose level of its layers, and that may be the level of the host's own
-/// logs.
+/// The maximum level that a subscriber reports cannot replace this setting: it is the most verbose level of all layers,
+/// and may be meant for the host's own logs.
 #[derive(Clone, Debug)]
 pub struct LogBound(Arc<AtomicU8>);
 
 impl LogBound {
-    /// A bound with this setting. Without one, the subscriber alone decides.
+    /// A bound with this setting. If it is `None`, the subscriber alone decides.
     pub fn new(setting: Option<LevelFilter>) -> Self {
         let bound = Self(Arc::default());
         bound.set(setting);
         bound
     }
 
-    /// Changes the setting. The change takes effect for the listeners at once. The caller still has to inform plugins
-    /// that run.
+    /// Changes the setting. The change takes effect for the listeners at once. The caller must still set the level of
+    /// the plugins that run.
     pub fn set(&self, setting: Option<LevelFilter>) {
         self.0.store(level(setting.unwrap_or(LevelFilter::TRACE)).0, Ordering::Relaxed);
     }

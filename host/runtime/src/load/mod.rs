@@ -16,7 +16,7 @@ pub use log_bound::LogBound;
 pub(crate) use speaker::Listener;
 pub use speaker::Speaker;
 
-/// Logs the error of a step that has no further consequence.
+/// Logs the error of a step. The error has no other consequence.
 fn warn(step: Result<(), LifecycleError>) {
     if let Err(error) = step {
         tracing::warn!("{error}");

@@ -17,7 +17,7 @@ impl From<LoadError> for Failure {
 }
 
 impl Opened {
-    /// What the library declares about itself.
+    /// The plugin's own description of itself, in the form in which a shim sends it to the host.
     pub(crate) fn describe(&self) -> Loaded {
         let descriptor = &self.descriptor;
         Loaded {

@@ -1,12 +1,11 @@
-//! Rate limits for the reports of a plugin. However much one plugin reports, a reader of events must also find what
-//! happened to other plugins.
+//! Rate limits for the reports of a plugin. Without them, the events of one plugin could displace those of all others.
 
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
 /// How many items are reported in a [`WINDOW`]: log events of a plugin, or lines of one of its streams. Further
-/// ones are counted.
-const PORTION: u32 = 100;
+/// items are left out, and only counted.
+const LIMIT: u32 = 100;
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// The rate limit of one kind of report.
@@ -15,7 +14,7 @@ pub(super) struct Ration {
     window: Mutex<Window>,
 }
 
-/// The time in which items are counted together.
+/// The current window, and the number of items in it.
 #[derive(Clone, Copy, Debug)]
 struct Window {
     began: Instant,
@@ -23,14 +22,15 @@ struct Window {
     left_out: u64,
 }
 
-/// What to do with one more item.
+/// What the caller must do with the next item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Share {
     /// Report it.
     Reported,
-    /// Report it, after the number of items that were left out before it.
+    /// Report the number of items that were left out before it, and then the item itself.
     ReportedAfter(u64),
-    /// Leave it out. For the first one, the caller arranges to [settle](Ration::settle_after) at the given time.
+    /// Leave it out. For the first such item of a window, contains the end of the window: the caller must call
+    /// [`Ration::settle_after`] with it.
     LeftOut(Option<Instant>),
 }
 
@@ -46,7 +46,7 @@ impl Ration {
             true => 0,
             false => std::mem::replace(&mut *window, Window::begin()).left_out,
         };
-        if window.reported < PORTION {
+        if window.reported < LIMIT {
             window.reported += 1;
             return if left_out == 0 { Share::Reported } else { Share::ReportedAfter(left_out) };
         }
@@ -54,12 +54,12 @@ impl Ration {
         Share::LeftOut((window.left_out == 1).then_some(window.began + WINDOW))
     }
 
-    /// Starts a new window, and returns how many items were left out.
+    /// Starts a new window, and returns how many items were left out in the previous one.
     pub(super) fn settle(&self) -> u64 {
         std::mem::replace(&mut *self.window.lock(), Window::begin()).left_out
     }
 
-    /// Like [`Ration::settle`], but waits until `end` first; 0 if the window has been settled by then.
+    /// Like [`Ration::settle`], but waits until `end` first. Returns 0 if another window has begun by then.
     pub(super) fn settle_after(&self, end: Instant) -> u64 {
         std::thread::sleep(end.saturating_duration_since(Instant::now()));
         let mut window = self.window.lock();
@@ -81,24 +81,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_beyond_the_portion_are_counted_and_reported_once() {
+    fn lines_beyond_the_limit_are_counted_and_reported_once() {
         let ration = Ration::new();
-        // As if it had begun later: however slow this test is, the window does not end.
+        // The window begins in the future, so that it does not end during the test, however slow the test is.
         ration.window.lock().began = Instant::now() + Duration::from_secs(3600);
-        let shares: Vec<_> = (0..PORTION + 3).map(|_| ration.take()).collect();
-        assert!(shares[..PORTION as usize].iter().all(|share| *share == Share::Reported));
+        let shares: Vec<_> = (0..LIMIT + 3).map(|_| ration.take()).collect();
+        assert!(shares[..LIMIT as usize].iter().all(|share| *share == Share::Reported));
         let end = ration.window.lock().began + WINDOW;
-        assert_eq!(shares[PORTION as usize..], [Some(end), None, None].map(Share::LeftOut));
+        assert_eq!(shares[LIMIT as usize..], [Some(end), None, None].map(Share::LeftOut));
         assert_eq!(ration.settle(), 3);
         assert_eq!((ration.settle(), ration.settle_after(Instant::now())), (0, 0));
     }
 
     #[test]
-    fn omitted_lines_are_counted_once_at_the_windows_end_or_by_the_next() {
+    fn left_out_lines_are_reported_once_by_the_timer_or_the_next_line() {
         let past = Instant::now().checked_sub(WINDOW).expect("the system has been up for a second");
         let flooded = || {
             let ration = Ration::new();
-            *ration.window.lock() = Window { began: past, reported: PORTION, left_out: 7 };
+            *ration.window.lock() = Window { began: past, reported: LIMIT, left_out: 7 };
             ration
         };
         let ration = flooded();
@@ -106,6 +106,6 @@ mod tests {
         assert_eq!(ration.take(), Share::Reported);
         let ration = flooded();
         assert_eq!(ration.take(), Share::ReportedAfter(7));
-        assert_eq!(ration.settle_after(past + WINDOW), 0, "that is another window");
+        assert_eq!(ration.settle_after(past + WINDOW), 0, "another window has begun");
     }
 }

@@ -18,11 +18,13 @@ pub(crate) trait Listener: Send + Sync + 'static {
     /// The most verbose level that the listener wants now.
     fn max_level(&self) -> Level;
 
-    /// Takes a report. A panic must be stored or sent before this returns, because the process may be about to end.
+    /// Takes a report. A panic must be stored or sent before this method returns, because the process may be about to
+    /// abort.
     fn hear(&self, report: Report);
 }
 
-/// The source of a library's reports. Passes them to the host's `tracing` subscriber and emits them as events.
+/// The host's listener for the reports of one generation. Passes them to the host's `tracing` subscriber, and emits them
+/// as events.
 #[derive(Clone, Debug)]
 pub struct Speaker {
     pub(crate) plugin: PluginId,
@@ -53,7 +55,7 @@ impl Portions {
         Self { unit: "events", level: Level(2), target: "replug", ration: Arc::new(Ration::new()) }
     }
 
-    /// A report of this message, without fields.
+    /// A log report with this message, and without fields and spans.
     pub(super) fn plain(&self, message: String) -> Report {
         let (fields, spans) = ("{}".into(), "[]".into());
         Report::Log { level: self.level, target: self.target.into(), message, fields, spans }
@@ -67,24 +69,24 @@ impl Listener for Speaker {
 
     fn hear(&self, report: Report) {
         match report {
-            // The plugin may not know yet that the level has been lowered.
+            // The plugin may still log at an earlier, more verbose level.
             Report::Log { level, .. } if !self.bound.admits(level) => {}
             Report::Log { .. } => self.emit_limited(&self.log, report),
-            // The event lets the metrics count the panic.
+            // No rate limit, because the metrics count panics by their events.
             Report::Panic { .. } => self.emit(report),
         }
     }
 }
 
 impl Speaker {
-    /// A speaker for this generation, which passes reports on until the host has ended.
+    /// A listener for the given plugin, generation and artifact. It emits no events after the host has shut down.
     pub fn new(of: (PluginId, Generation, Digest), events: WeakEventSink, bound: LogBound) -> Self {
         let (plugin, generation, digest) = of;
         Self { plugin, generation, digest, events, bound, log: Portions::of_log() }
     }
 
-    /// Emits the report, unless too many of its kind came just before. Then the report is counted, and the count is
-    /// emitted at the end of the window.
+    /// Emits the report, unless the rate limit of its kind is exceeded. In that case, only counts the report, and the
+    /// count is emitted at the end of the window.
     pub(super) fn emit_limited(&self, of: &Portions, report: Report) {
         match of.ration.take() {
             Share::Reported => self.emit(report),
@@ -97,7 +99,7 @@ impl Speaker {
         }
     }
 
-    /// Emits how many reports of this kind were left out since the last such message.
+    /// Emits how many reports of this kind were left out since the last emitted count.
     pub(super) fn settle(&self, of: &Portions) {
         self.emit_left_out(of, of.ration.settle());
     }
@@ -107,14 +109,14 @@ impl Speaker {
         self.settle(&self.log);
     }
 
-    /// Arranges that the number of left-out reports is emitted at `end`, even if nothing more is reported.
+    /// Starts a thread that emits the number of left-out reports at `end`, even if the plugin reports nothing more.
     fn settle_after(&self, of: &Portions, end: Instant) {
         let (speaker, portions) = (self.clone(), of.clone());
         let settle = move || {
             let left_out = portions.ration.settle_after(end);
             speaker.emit_left_out(&portions, left_out);
         };
-        // If no thread can be started, the next report brings the count.
+        // If no thread can be started, the count is emitted before the next report.
         let _ = thread::Builder::new().name("replug-left-out".into()).spawn(settle);
     }
 
@@ -153,7 +155,7 @@ fn print(plugin: &str, generation: u64, event: (Level, &str, &str, &str, &str)) 
     let (level, target, message, fields, spans) = event;
     let fields = (fields != "{}").then_some(fields);
     let spans = (spans != "[]").then_some(spans);
-    // A callsite is static and has one level.
+    // A callsite is static and has one level, so each level needs a callsite of its own.
     macro_rules! event {
         ($level:ident) => {{
             tracing::event!(

@@ -12,16 +12,16 @@ use std::{
     },
 };
 
-/// Calls that run one after the other, each with a number above 0, and the number of the one that was cancelled
-/// last.
+/// The cancellation of calls that run one after the other. Each call has a number above 0. The value is the number of
+/// the call that was cancelled last, or 0.
 #[derive(Debug, Default)]
 pub(crate) struct Cancellation(AtomicU64);
 
 type Inside = Option<(Arc<Cancellation>, u64)>;
 
 thread_local! {
-    /// The call that this thread is inside. The value has no destructor, so it exists as long as the thread:
-    /// destructors of other thread-locals make calls. [`Outer`] restores the previous value, so that nothing leaks.
+    /// The call that this thread runs. The value has no destructor, so that it exists until the thread exits: destructors
+    /// of other thread-locals may make calls. [`Outer`] restores the previous value, so that nothing leaks.
     static INSIDE: RefCell<ManuallyDrop<Inside>> = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
@@ -30,12 +30,13 @@ fn replace(inside: Inside) -> Inside {
 }
 
 impl Cancellation {
-    /// Cancels the call of that number. A call that has ended, or has not begun, does not affect another one.
+    /// Cancels the call with that number. Has no effect on any other call, even if the call with that number has returned
+    /// or has not begun.
     pub(crate) fn cancel(&self, call: u64) {
         self.0.store(call, Ordering::Relaxed);
     }
 
-    /// Runs the call of that number on the calling thread. Meanwhile, the plugin can ask whether the call was
+    /// Runs the call with that number on the calling thread. Meanwhile, the plugin can ask whether the call was
     /// cancelled.
     pub(crate) fn during<T>(self: &Arc<Self>, call: u64, run: impl FnOnce() -> T) -> T {
         let _outer = Outer(replace(Some((self.clone(), call))));
@@ -43,7 +44,7 @@ impl Cancellation {
     }
 }
 
-/// Restores the outer call, however the inner one ends.
+/// Restores the outer call when the inner call returns or panics.
 struct Outer(Inside);
 
 impl Drop for Outer {

@@ -19,7 +19,7 @@ pub enum RootMismatch {
         "the layout of the root module differs (plugin: replug-api {plugin}, host: replug-api {host})\n{report}"
     )]
     Layout {
-        /// The version the plugin was built with.
+        /// The version with which the plugin was built.
         plugin: String,
         /// The host's version.
         host: String,
@@ -32,9 +32,9 @@ pub enum RootMismatch {
     /// The layout is the same, but its meaning differs.
     #[error("it uses version {plugin} of the binary interface, and the host uses version {host}")]
     AbiVersion {
-        /// The host's.
+        /// The host's version.
         host: u32,
-        /// The plugin's.
+        /// The plugin's version.
         plugin: u32,
     },
 }
@@ -51,7 +51,7 @@ pub enum InterfaceMismatch {
         plugin: String,
         /// The interface.
         wanted: String,
-        /// The interfaces it has.
+        /// The interfaces that the plugin implements.
         offered: String,
     },
     /// The plugin implements the interface in another form.
@@ -80,11 +80,11 @@ pub(super) fn check_root(header: &'static LibHeader) -> Result<(), RootMismatch>
     })
 }
 
-/// Compares an interface that a handle of the host needs with the plugin's interface of that name. The layouts of the
-/// plugin can be compared only if it is in this process.
+/// Compares an interface that a handle of the host needs with the plugin's interface of that name. The layouts of types
+/// are compared only if the plugin is in this process, because only then are the plugin's layouts known.
 ///
-/// The two match even if one of them has additional methods at the end: calling a method that the plugin lacks is an
-/// error of the caller.
+/// The interfaces match even if one of them has additional methods at the end. A call of a method that the plugin lacks
+/// returns an error.
 pub(super) fn fit(
     plugin: &str,
     wanted: &InterfaceExport,
@@ -121,7 +121,7 @@ pub(super) fn missing<'a>(
     }
 }
 
-/// Compares two layouts. It keeps no reference to either: the plugin's may be unmapped later.
+/// Compares two layouts. Keeps no reference to them, because the plugin's layout may be unmapped later.
 fn compare(host: &'static TypeLayout, plugin: &'static TypeLayout) -> Result<(), String> {
     check_layout_compatibility_with_globals(host, plugin, &CheckingGlobals::new())
         .map_err(|errors| errors.to_string())

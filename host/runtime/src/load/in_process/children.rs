@@ -1,8 +1,8 @@
 //! Makes sure that this process gets the exit status of its child processes, even if a plugin in it, or the program
 //! that started it, made it ignore `SIGCHLD`.
 //!
-//! While `SIGCHLD` is ignored, the kernel keeps no status of a child that has ended. A build would fail without a
-//! visible reason, and nothing would tell how a plugin's process died.
+//! While `SIGCHLD` is ignored, the kernel keeps no exit status of child processes. Then a build would fail without a
+//! visible reason, and the host could not report why a plugin's process terminated.
 
 use libc::sigaction;
 use std::{
@@ -10,12 +10,12 @@ use std::{
     ptr::{null, null_mut},
 };
 
-/// Makes this process heed `SIGCHLD`: clears `SA_NOCLDWAIT`, and restores the default action if the signal was ignored.
-/// Logs a warning if it had to.
+/// Makes the kernel keep the exit status of child processes: clears the flag `SA_NOCLDWAIT` of `SIGCHLD`, and restores
+/// the default action if the signal was ignored. Logs a warning if it has changed anything.
 pub fn heed_children() {
-    // SAFETY: an all-zero `sigaction` is a valid value of a C struct; the first call gets a place to write to, the
-    // second one to read from. The second call sets what the first has read without the flag, or the default
-    // action, which is no function of any library.
+    // SAFETY: an all-zero `sigaction` is a valid value of a C struct. The first call writes to it, and the second call
+    // reads from it. The second call sets the action that the first call has read, without the flag; if the signal was
+    // ignored, it sets the default action, which is not a function.
     let heeded = unsafe {
         let mut action: sigaction = zeroed();
         if sigaction(libc::SIGCHLD, null(), &mut action) != 0 {
@@ -33,8 +33,8 @@ pub fn heed_children() {
     };
     if heeded {
         tracing::warn!(
-            "SIGCHLD was ignored in this process, which hides the exit status of its child processes, such as builds; its \
-             default action is restored. A plugin in this process has set it, or the program that started the host"
+            "this process ignored SIGCHLD, which hides the exit status of its child processes, such as builds; the host \
+             has corrected this. The cause is a plugin in this process, or the program that started the host"
         );
     }
 }

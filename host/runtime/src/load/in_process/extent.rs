@@ -3,7 +3,7 @@
 use libc::{c_int, c_void, dl_phdr_info, size_t};
 use std::{ffi::CStr, ops::Range, os::unix::ffi::OsStrExt, path::Path, slice};
 
-/// The addresses from the first to the last byte of an open library; `None` if the library is not open.
+/// The range of addresses from the first to the last byte of an open library; `None` if the library is not open.
 pub(super) fn extent(path: &Path) -> Option<Range<u64>> {
     let mut search = Search { path: path.as_os_str().as_bytes(), found: None, code: Vec::new() };
     // SAFETY: `look` has the required signature, and gets a pointer to the search, which outlives the call.
@@ -11,7 +11,7 @@ pub(super) fn extent(path: &Path) -> Option<Range<u64>> {
     search.found
 }
 
-/// The addresses of the instructions of an open library; empty if it is not open.
+/// The ranges of addresses that contain the instructions of an open library; empty if it is not open.
 pub(super) fn code(path: &Path) -> Vec<Range<u64>> {
     let mut search = Search { path: path.as_os_str().as_bytes(), found: None, code: Vec::new() };
     // SAFETY: as in `extent`.
@@ -27,14 +27,14 @@ struct Search<'a> {
 
 /// Checks one library. A result other than 0 ends the search.
 unsafe extern "C" fn look(info: *mut dl_phdr_info, _: size_t, search: *mut c_void) -> c_int {
-    // SAFETY: both pointers are valid for this call: the first is the loader's, and the second is what `extent`
-    // passed. No other reference to that exists meanwhile.
+    // SAFETY: both pointers are valid for this call: the first is the loader's, and the second is the search that
+    // `extent` or `code` passed. No other reference to the search exists meanwhile.
     let (info, search) = unsafe { (&*info, &mut *search.cast::<Search<'_>>()) };
     // SAFETY: the loader gives a NUL-terminated name.
     if info.dlpi_name.is_null() || unsafe { CStr::from_ptr(info.dlpi_name) }.to_bytes() != search.path {
         return 0;
     }
-    // SAFETY: the loader's own table of that many program headers.
+    // SAFETY: the loader's own table has `dlpi_phnum` program headers.
     let headers = unsafe { slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
     let loaded = headers.iter().filter(|header| header.p_type == libc::PT_LOAD);
     let range = |it: &libc::Elf64_Phdr| {
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn the_instructions_of_a_library_are_a_part_of_it() {
+    fn the_code_of_a_library_is_a_part_of_its_extent() {
         let path = &path_of_c_library();
         let (extent, code) = (extent(path).unwrap(), code(path));
         assert!(code.iter().any(|it| it.contains(&(libc::getpid as *const () as u64))), "{code:x?}");
@@ -70,13 +70,13 @@ mod tests {
     }
 
     #[test]
-    fn the_c_library_lies_where_its_functions_are() {
+    fn the_extent_of_the_c_library_contains_its_functions() {
         let function = libc::getpid as *const () as u64;
         let extent = extent(&path_of_c_library()).unwrap();
         assert!(extent.contains(&function), "{extent:x?} {function:x}");
     }
 
-    /// The path by which the loader knows it.
+    /// The path under which the loader knows the C library.
     fn path_of_c_library() -> PathBuf {
         let function = libc::getpid as *const () as u64;
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
@@ -88,8 +88,8 @@ mod tests {
             rest.find('/').map(|at| &rest[at..])
         });
         let path = path.unwrap();
-        // `/proc` shows the path after symbolic links are resolved. The loader does not resolve them, for example
-        // where `/lib` is one.
+        // `/proc` shows the path with all symbolic links resolved. The loader does not resolve them, and `/lib` may be a
+        // symbolic link to `/usr/lib`.
         let names = [path, path.strip_prefix("/usr").unwrap_or(path)].map(PathBuf::from);
         names.into_iter().find(|name| extent(name).is_some()).unwrap()
     }

@@ -1,11 +1,11 @@
-//! Finds the signals that a library handles. If the library were unmapped, the kernel would still call its
+//! Finds the signals that a library handles. Such a library must stay mapped, because the kernel would still call its
 //! handlers.
 
 use crate::load::process::signal_name;
 use libc::{c_int, sigaction};
 use std::{mem::zeroed, ops::Range, ptr::null};
 
-/// The first signal whose handler is in this code.
+/// The name of the first signal whose handler is in this code.
 pub(super) fn handled_in(code: &[Range<u64>]) -> Option<String> {
     let signal = (1..=libc::SIGRTMAX()).find(|signal| {
         let handler = handler_of(*signal);
@@ -14,12 +14,12 @@ pub(super) fn handled_in(code: &[Range<u64>]) -> Option<String> {
     Some(signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned))
 }
 
-/// The address of a signal's handler; a small number if there is none.
+/// The address of a signal's handler. If the signal has no handler, `SIG_DFL` (0) or `SIG_IGN` (1).
 fn handler_of(signal: c_int) -> u64 {
     // SAFETY: an all-zero `sigaction` is a valid value of a C struct.
     let mut action: sigaction = unsafe { zeroed() };
-    // SAFETY: with null as the new action, none is set, and `action` is a place to write the current one to. For
-    // numbers that are no signal, nothing is written.
+    // SAFETY: the new action is null, so no action is set. `action` is a place to write the current action to. For a
+    // number that is not a signal, nothing is written.
     unsafe { sigaction(signal, null(), &mut action) };
     action.sa_sigaction as u64
 }
@@ -31,7 +31,7 @@ mod tests {
     extern "C" fn handle(_: c_int) {}
 
     #[test]
-    fn a_signal_is_handled_where_its_handler_lies() {
+    fn a_signal_is_found_by_the_code_that_contains_its_handler() {
         let place = handle as *const () as u64;
         let code = place..place + 1;
         let code = std::slice::from_ref(&code);

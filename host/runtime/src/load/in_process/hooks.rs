@@ -1,9 +1,10 @@
 //! Keeps the program's own panic hook if the program shares its standard library with its plugins.
 //!
 //! Most programs have a standard library of their own, and plugins cannot reach their hook. If the program shares its
-//! standard library with its plugins, each plugin that is loaded replaces the program's hook by its own. So the host
-//! keeps the program's hook and restores it each time. A panic from the library of a plugin goes to that plugin's
-//! listener, every other panic to the program's hook. A program sets its hook before it loads its first plugin.
+//! standard library with its plugins, each plugin that is loaded replaces the program's hook with its own. So the host
+//! keeps the program's hook, and restores it after each load. A panic from the library of a plugin goes to that
+//! plugin's listener, and every other panic goes to the program's hook. The program must set its hook before it loads
+//! its first plugin.
 
 use super::services::{library_at, report};
 use replug_api::abi::Object;
@@ -18,12 +19,14 @@ type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 /// The program's hook, if plugins can reach it.
 static OWN: OnceLock<Option<Hook>> = OnceLock::new();
 
-/// Keeps the program's hook. The caller calls this before a library sets its own, and [`put_back`] after that.
+/// Keeps the program's hook, if plugins can reach it. Must be called before a library sets its own hook; [`put_back`]
+/// must be called afterwards.
 pub(super) fn keep() -> Option<&'static Hook> {
     OWN.get_or_init(|| is_shared(library_of_std().as_deref()?).then(panic::take_hook)).as_ref()
 }
 
-/// Replaces the hook that a library has set by the program's. The library is still mapped.
+/// Replaces the hook that a library has set with the program's hook. The library must still be mapped, because dropping
+/// its hook may run its code.
 pub(super) fn put_back() {
     let Some(own) = keep() else { return };
     panic::set_hook(Box::new(move |info| {
@@ -50,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_with_its_own_standard_library_keeps_its_hook_as_it_is() {
+    fn the_hook_of_a_program_with_its_own_standard_library_is_not_taken() {
         let own = library_of_std().unwrap();
         assert_eq!(own.file_name(), std::env::current_exe().unwrap().file_name());
         assert!(!is_shared(&own));

@@ -1,12 +1,13 @@
-//! Finds the threads that run a library's code, however they came there.
+//! Finds the threads that run a library's code, including threads that the plugin has started itself.
 //!
-//! The host records the threads that call through it. It finds threads that a plugin has started itself by their return
-//! addresses: a thread that is in a library, or will return to it, has an address of the library's instructions as its
-//! instruction pointer or on its stack. The host can look at a thread only while it waits in a system call. When
-//! the host looks, no call leads into the library any more. So a thread that was seen outside stays outside.
+//! The host records the threads that call a plugin through the host. It finds other threads by their return addresses: a
+//! thread that runs a library's code, or will return to it, has an address of the library's instructions as its
+//! instruction pointer or on its stack. The host can inspect a thread only while the thread waits in a system call. When
+//! the host inspects threads, no call can enter the library any more. So a thread that was found outside of the library
+//! stays outside.
 //!
-//! A number on a stack may look like an address by chance, or be left over from a call that has long returned. The
-//! only effect is that a library stays mapped that could be unmapped.
+//! A number on a stack may equal an address by chance, or be left over from a call that has long returned. In that case
+//! the library stays mapped, although it could be unmapped.
 
 use std::{
     collections::BTreeSet,
@@ -23,11 +24,11 @@ use std::{
 /// A thread that may run a library's code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Inside {
-    /// A thread runs it.
+    /// The thread runs the library's code, or will return to it.
     Thread { tid: u32, name: String },
-    /// The thread never waited, so the host could not look at it.
+    /// The thread never waited in a system call, so the host could not inspect it.
     Running { tid: u32, name: String },
-    /// The host cannot look at threads on this system.
+    /// The host cannot inspect threads on this system.
     Unknown { reason: String },
 }
 
@@ -36,14 +37,15 @@ impl fmt::Display for Inside {
         match self {
             Self::Thread { tid, name } => write!(f, "the thread `{name}` ({tid}) runs its code"),
             Self::Running { tid, name } => {
-                write!(f, "the thread `{name}` ({tid}) never waited, and may run its code")
+                write!(f, "the thread `{name}` ({tid}) never waited in a system call, and may run its code")
             }
             Self::Unknown { reason } => write!(f, "its threads cannot be inspected: {reason}"),
         }
     }
 }
 
-/// Waits until no thread but the calling one runs this code. Returns one that may still run it after `patience`.
+/// Waits until no thread except the calling one runs this code. After `patience`, returns an error with a thread that may
+/// still run it.
 pub(super) fn wait_until_left(code: &[Range<u64>], patience: Duration) -> Result<(), Inside> {
     if code.is_empty() {
         return Err(Inside::Unknown {
@@ -64,7 +66,7 @@ pub(super) fn wait_until_left(code: &[Range<u64>], patience: Duration) -> Result
     }
 }
 
-/// Looks once at each thread that was not seen outside yet.
+/// Inspects, once, each thread that is not in `elsewhere`, and adds the threads that are outside of the code.
 fn look(code: &[Range<u64>], (own, elsewhere): (u32, &mut BTreeSet<u32>)) -> io::Result<Option<Inside>> {
     let tasks = Path::new("/proc/self/task");
     let tids: BTreeSet<u32> = fs::read_dir(tasks)?
@@ -132,10 +134,10 @@ fn leads_to(at: At, code: &[Range<u64>]) -> io::Result<bool> {
     }
     let maps = fs::read_to_string("/proc/self/maps")?;
     let Some(end) = maps.lines().find_map(|line| end_of_mapping(line, at.stack)) else {
-        // Its stack is unmapped, so the thread has ended.
+        // The thread's stack is unmapped, so the thread has exited.
         return Ok(false);
     };
-    // Read through a file and not through pointers: the thread may end meanwhile, and its stack with it.
+    // The stack is read through a file, not through pointers, because it is unmapped if the thread exits meanwhile.
     let memory = File::open("/proc/self/mem")?;
     let mut bytes = [0; 4096];
     let mut place = at.stack & !7;
@@ -180,9 +182,9 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_will_come_back_to_some_code_is_inside_until_it_has() {
+    fn a_thread_is_inside_of_code_until_it_has_returned_from_it() {
         let start = wait as *const () as u64;
-        // Its approximate addresses.
+        // The approximate addresses of `wait`.
         let code = start..start + 256;
         let code = std::slice::from_ref(&code);
         let (release, released) = mpsc::channel();
@@ -207,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn code_that_lies_nowhere_is_not_known_to_be_left() {
+    fn a_library_without_known_code_is_reported_as_unknown() {
         assert!(matches!(wait_until_left(&[], Duration::ZERO), Err(Inside::Unknown { .. })));
     }
 

@@ -25,7 +25,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A step of a plugin's life failed: it returned an error, or panicked.
+/// A lifecycle step of a plugin failed: it returned an error, or panicked.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{step}` of {plugin} {}", self.what())]
 pub struct LifecycleError {
@@ -37,14 +37,14 @@ pub struct LifecycleError {
     pub message: String,
     /// The plugin's error code; `panicked` for a panic.
     pub code: String,
-    /// JSON, or empty; the location for a panic.
+    /// The details of the plugin's error, as JSON, or empty. For a panic, its location.
     pub details: String,
 }
 
 replug_model::readable::readable!(LifecycleError);
 
 impl LifecycleError {
-    /// The code of an error that was a panic.
+    /// The code of an error that stands for a panic.
     pub const PANICKED: &'static str = "panicked";
 
     fn what(&self) -> String {
@@ -57,10 +57,10 @@ impl LifecycleError {
     }
 }
 
-/// An instance that has started.
+/// An instance of a plugin in this process, made by `Plugin::init`.
 ///
-/// Dropping this without `destroy` leaves the instance as it is, so that no destructor of the host runs the author's
-/// code.
+/// Dropping this value without [`Instance::destroy`] leaks the author's value, so that no destructor of the host runs the
+/// author's code.
 pub(crate) struct Instance {
     plugin: String,
     library: ManuallyDrop<Library>,
@@ -96,8 +96,8 @@ impl Opened {
                 code: "bad_description".into(),
                 details: String::new(),
             })?;
-            // SAFETY: 1: it is an interface of the instance that was just made, which will own it. Only `destroy` drops
-            // the parts of the instance, and it takes the instance by value.
+            // SAFETY: 1: `bound` is an interface of the instance that was just made, which will own the result. Only
+            // `destroy` drops the parts of the instance, and it takes the instance by value.
             Ok(unsafe { Offered::here(description, bound) })
         });
         let offered = offered.collect::<Result<_, LifecycleError>>()?;
@@ -119,10 +119,10 @@ impl Instance {
         is_there.then(|| offered.invoke(call.method, call.encoding, call.arguments))
     }
 
-    /// Drops the author's value. No call is in the instance, and none follows.
+    /// Drops the author's value. No call runs in the instance, and none will begin.
     pub(crate) fn destroy(self) -> (Gone, Result<(), LifecycleError>) {
-        // SAFETY: 1: as for `start`. 2: `self` is gone after it, and with it everything that was borrowed from it.
-        // Copies of its interfaces are in records only, which `registry` drops before it takes the instance apart.
+        // SAFETY: 1: as for `start`. 2: this method consumes `self`, so nothing borrows from the instance afterwards.
+        // Copies of its interfaces exist only in records, which `registry` drops before it destroys the instance.
         let outcome = self.judge(Step::Drop, unsafe { self.root.destroy()(self.object) });
         (Gone { library: self.library, path: self.path }, outcome)
     }
@@ -157,8 +157,8 @@ impl Body for Instance {
     }
 
     fn start(&self) -> Result<(), LifecycleError> {
-        // SAFETY: 1: the object is what `create` of the same library has made. 2: `destroy` takes the instance, which is
-        // borrowed here.
+        // SAFETY: 1: `create` of the same library has made the object. 2: `destroy` takes the instance by value, and the
+        // instance is borrowed here.
         self.judge(Step::Start, unsafe { self.root.start()(self.object) })
     }
 
@@ -197,7 +197,7 @@ impl Body for Instance {
         none_in_force(&asked.keys())
     }
 
-    /// Nothing can end calls in this process: they continue.
+    /// Has no effect: calls in this process cannot be aborted.
     fn interrupt(&self, _: &str) {}
 
     fn retire(self: Box<Self>, how: Retire<'_>) -> RetireOutcome {
@@ -218,7 +218,7 @@ fn none_in_force(asked: &[&str]) -> Option<LimitsInForce> {
         _ => "are",
     };
     let lacking = format!(
-        "{} {are} not in force in the host's own process, where it runs; `mode = \"process\"` runs it in a process with limits",
+        "{} {are} not in force in the host's own process, where the plugin runs; `mode = \"process\"` runs it in a process with limits",
         keys.join(", ")
     );
     Some(LimitsInForce { lacking: vec![lacking], ..LimitsInForce::default() })

@@ -1,12 +1,13 @@
 //! Counts the thread-specific data keys that this process uses.
 
-/// The number of `pthread` keys in use in this process, of 1,024 at most.
+/// The number of `pthread` keys that this process uses. glibc has 1,024 keys for each process.
 ///
-/// Each copy of Rust's standard library uses at least one for good. A process in which none is free is aborted.
+/// Each copy of Rust's standard library uses at least one key until the process exits. If no key is free, a new copy
+/// aborts the process.
 ///
-/// The C library hands out the lowest free key first, and there are gaps: each copy of std starts by giving back key 0,
-/// which it cannot use. So this function takes a few keys to fill such gaps. If there are more gaps, the number is
-/// too low.
+/// The C library assigns the lowest free key first. Some lower keys may be free: a copy of std cannot use key 0, and
+/// frees it if it gets it. So this function first takes a few keys, which fill such gaps. If there are more gaps than
+/// that, the result is too low.
 pub fn tls_keys_used() -> usize {
     let mut taken = Vec::with_capacity(GAPS);
     while taken.len() < GAPS {
@@ -27,7 +28,7 @@ pub fn tls_keys_used() -> usize {
     }
 }
 
-/// How many keys below the highest one in use may be free.
+/// How many keys below the highest used key may be free without an effect on the count.
 const GAPS: usize = 8;
 
 /// `PTHREAD_KEYS_MAX` of glibc.

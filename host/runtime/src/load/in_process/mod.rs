@@ -1,14 +1,18 @@
-//! An artifact as a part of this process: opened, checked, and held as an `Instance`.
+//! Loads an artifact into this process: opens it, checks it, and makes an `Instance`.
 //!
-//! `open.rs` maps the library and checks it; an `Instance` runs the author's code through [`replug_api::abi`].
-//! `services.rs` has the functions of the host that the plugin calls; `cancel.rs` tells the plugin whether its call was
-//! cancelled. `keys.rs` and `static_tls.rs` count resources of which a process has few; `extent.rs` finds the addresses
-//! of a library. `offered.rs` has the interfaces that handles call, also those of a plugin in a child process.
-//! `retire.rs` ends an instance; `children.rs` makes sure that a plugin does not hide the exit status of child
-//! processes; `stack.rs` measures a thread's stack.
+//! * `open.rs` maps the library and checks it. An `Instance` runs the author's code through [`replug_api::abi`].
+//! * `services.rs` has the functions of the host that the plugin calls; `cancel.rs` has the function that returns whether
+//!   the current call was cancelled; `hooks.rs` keeps the program's panic hook.
+//! * `offered.rs` has the interfaces that handles call, also those of a plugin in a child process; `check.rs` compares
+//!   them with the host's.
+//! * `retire.rs` stops and drops an instance. Before it unmaps a library, `inside.rs` checks that no thread runs the
+//!   library's code, and `handlers.rs` that no signal does.
+//! * `keys.rs` and `static_tls.rs` count resources of which a process has few; `extent.rs` finds the addresses of a
+//!   library; `stack.rs` measures a thread's stack.
+//! * `children.rs` makes sure that a plugin does not hide the exit status of child processes.
 //!
-//! **Architecture Invariant:** nothing here outlives its library. By default, a library stays mapped for ever. Only
-//! `Gone::unload` unmaps it, and it reports whether that succeeded.
+//! **Architecture Invariant:** no value of this module outlives its library. By default, a library stays mapped until
+//! the process exits. Only `Gone::unload` unmaps it, and reports whether that succeeded.
 
 #![allow(unsafe_code, reason = "docs/SAFETY.md says why each block holds")]
 

@@ -14,7 +14,7 @@ use replug_model::suggest;
 pub struct Offered {
     description: Interface,
     target: Target,
-    /// Interfaces of the host that were found to match.
+    /// The interfaces of the host that were compared with this one and match it.
     fitting: Mutex<Vec<&'static InterfaceExport>>,
 }
 
@@ -44,8 +44,8 @@ impl Offered {
         &self.description
     }
 
-    /// This interface in the form that a typed handle of the host needs, if it matches that form. The caller keeps the
-    /// generation that offers it.
+    /// Checks that this interface matches `wanted`, which a typed handle of the host needs, and returns it in the form
+    /// that the handle calls. The caller must keep the generation alive while it uses the result.
     fn bind(
         &self,
         plugin: &str,
@@ -71,8 +71,8 @@ impl Offered {
         arguments: &[u8],
     ) -> Outcome<RVec<u8>, Refusal> {
         match &self.target {
-            // SAFETY: 1: by 1 of `here` the object belongs to the export. 2: by the same, the instance is there while `self` is
-            // borrowed.
+            // SAFETY: 1: by 1 of `here`, the object belongs to the export. 2: by 1 of `here`, the instance exists while
+            // `self` is borrowed.
             Target::Here(bound) => unsafe {
                 (bound.export.invoke)(bound.object, method, encoding, arguments.into())
             },
@@ -101,7 +101,7 @@ pub(crate) fn interface(
     }
 }
 
-/// A method that was found by its name, in a borrowed generation.
+/// A method of a borrowed generation.
 #[derive(Clone, Copy)]
 pub(crate) struct Method<'a> {
     offered: &'a Offered,
@@ -116,7 +116,7 @@ impl<'a> Method<'a> {
         })
     }
 
-    /// The method of that name, which may be written `Interface.method`.
+    /// Finds a method by its name, which may also be written `Interface.method`.
     pub(crate) fn named(offered: &'a [Offered], wanted: &str) -> Result<Self, String> {
         let mut found: Vec<_> = match wanted.split_once('.') {
             Some((interface, plain)) => Self::all(offered)

@@ -31,7 +31,7 @@ pub enum LoadError {
     },
     /// The process has too little static thread-local storage left for the library.
     #[error(
-        "the dynamic loader refuses {path}: {reason}; its C code, or that of a library that it needs, uses static thread-local storage, of which a process has little: compile it with `-ftls-model=global-dynamic`, say `mode = \"auto\"` or `mode = \"process\"`, or start the host with more: GLIBC_TUNABLES=glibc.rtld.optional_static_tls=4096"
+        "the dynamic loader refuses {path}: {reason}; its C code, or that of a library that it needs, uses static thread-local storage, of which a process has little: compile it with `-ftls-model=global-dynamic`, set `mode = \"auto\"` or `mode = \"process\"`, or start the host with more: GLIBC_TUNABLES=glibc.rtld.optional_static_tls=4096"
     )]
     NoStaticTls {
         /// The private copy to be opened.
@@ -54,7 +54,7 @@ pub enum LoadError {
     OtherAbiStable {
         /// The file.
         path: PathBuf,
-        /// The versions.
+        /// The versions of the plugin and the host.
         reason: String,
     },
     /// The library was built with another version of `replug-api`.
@@ -72,7 +72,7 @@ pub enum LoadError {
 
 replug_model::readable::readable!(LoadError);
 
-/// A library that is mapped and checked, and has no instance yet. It stays mapped when this is dropped.
+/// A library that is mapped and checked, and has no instance yet. It stays mapped when this value is dropped.
 pub(crate) struct Opened {
     pub(super) library: ManuallyDrop<Library>,
     pub(in crate::load) root: PluginRootRef,
@@ -107,26 +107,26 @@ impl Opened {
     }
 }
 
-/// Shared standard libraries that are held open, so that they stay mapped when a plugin is unmapped.
+/// Shared standard libraries that are kept open, so that they stay mapped when a plugin is unmapped.
 static PINNED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// Maps the library at `path` and checks that its root module can be called. This process must never have opened
 /// that path or that file before. Runs the library's constructors.
 ///
-/// `shared_std` is the standard library that the library links, if it is a shared one. It is held open for the life of
-/// the process, because threads that called the plugin run destructors in it.
+/// `shared_std` is the standard library that the library links, if it is a shared one. It is kept open until the process
+/// exits, because threads that called the plugin run destructors in it when they exit.
 ///
 /// # Errors
 ///
-/// [`LoadError`], except [`LoadError::PanicAborts`]: in a child process, a panic may end the process.
+/// Any [`LoadError`] except [`LoadError::PanicAborts`], because in a child process, a panic may abort the process.
 pub(crate) fn open(path: &Path, shared_std: Option<&Path>) -> Result<Opened, LoadError> {
     if let Some(std) = shared_std {
         pin(std)?;
     }
     // An opened library stays mapped even if it is rejected: its constructors ran, and may have started threads.
     let library = ManuallyDrop::new(dlopen_new(path)?);
-    // SAFETY: the symbol is abi_stable's, and names a static that begins with an `AbiHeader`; a symbol read as a
-    // reference is its address. The library stays mapped.
+    // SAFETY: the symbol is abi_stable's, and names a static that begins with an `AbiHeader`; `get` returns the address
+    // of the static as a reference. The library stays mapped.
     let header = unsafe { library.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL.as_bytes()) };
     let header = *header.map_err(|_| LoadError::NoRoot { path: path.into() })?;
     let upgraded = header.upgrade().map_err(|error| other_abi_stable(path, &error))?;
@@ -144,8 +144,8 @@ pub(crate) fn open(path: &Path, shared_std: Option<&Path>) -> Result<Opened, Loa
 
 /// Opens a library that is not open yet, and checks that the loader has opened the file at this path.
 ///
-/// The loader returns an already loaded library if its name is the same, or the device and inode number of its file. A
-/// file system may report wrong device and inode numbers.
+/// The loader returns an already loaded library if that library has the same name, or if its file has the same device
+/// and inode numbers. A file system may report wrong device and inode numbers.
 fn dlopen_new(path: &Path) -> Result<Library, LoadError> {
     let refused = |reason: &str| LoadError::Open { path: path.into(), reason: reason.into() };
     if extent(path).is_some() {
@@ -181,7 +181,7 @@ fn pin(std: &Path) -> Result<(), LoadError> {
         return Ok(());
     }
     // The same library may be loaded already, from another folder or with the program itself. A second copy must not be
-    // loaded: the plugin asks by name, and gets the first one.
+    // loaded: the loader resolves the plugin's dependency by name, and would use the first copy.
     let loaded = std.file_name().and_then(|name| {
         const RTLD_NOLOAD: i32 = 4;
         // SAFETY: with RTLD_NOLOAD nothing is opened, so no constructor runs.
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
     use std::fs;
 
-    /// A copy of a library that this machine has. The test calls nothing in it.
+    /// Copies a library of this machine to `path`. The test calls no function of it.
     fn copy_of_a_library(path: &Path) {
         let maps = fs::read_to_string("/proc/self/maps").unwrap();
         let known = maps
@@ -224,17 +224,17 @@ mod tests {
     }
 
     #[test]
-    fn a_library_that_is_open_already_is_not_taken_for_a_new_one() {
+    fn a_library_that_is_already_open_is_rejected() {
         let dir = tempfile::tempdir().unwrap();
         let [first, second, other] = ["first.so", "second.so", "other.so"].map(|name| dir.path().join(name));
         copy_of_a_library(&first);
         let _open = dlopen_new(&first).unwrap();
         let reason = |path: &Path| dlopen_new(path).map(drop).unwrap_err().to_string();
-        // The name is the same, and the file is another.
+        // The name is the same, but the file differs.
         fs::rename(&first, &second).unwrap();
         copy_of_a_library(&first);
         assert!(reason(&first).contains("a library of that name is already open"), "{}", reason(&first));
-        // The file is the same, and the name is another.
+        // The file is the same, but the name differs.
         assert!(reason(&second).contains("as the same file under another name"), "{}", reason(&second));
         copy_of_a_library(&other);
         drop(dlopen_new(&other).unwrap());

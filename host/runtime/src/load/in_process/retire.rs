@@ -1,5 +1,4 @@
-//! The end of an instance in this process. The host stops and drops the instance, and unmaps its library if the
-//! manifest asks for that.
+//! Retires an instance in this process: stops and drops it, and unmaps its library if the manifest requests that.
 
 use super::{
     extent, handlers,
@@ -28,8 +27,8 @@ impl Instance {
     pub(super) fn retire_from(self, how: Retire<'_>) -> RetireOutcome {
         let Retire { lease, loaded_file_bytes, unmap } = how;
         clear_away(self.path(), loaded_file_bytes);
-        // This runs on a thread of its own, which is joined. What the author's code leaves in thread-local storage is
-        // dropped with the thread.
+        // The last steps run on a thread of their own, which is joined: values that the author's code leaves in
+        // thread-local storage are dropped when that thread exits.
         let ended = thread::scope(|scope| {
             scope
                 .spawn(|| {
@@ -43,28 +42,29 @@ impl Instance {
         let Ok((gone, outcome)) = ended else { return RetireOutcome::DropPanicked };
         let (RetireOutcome::Kept, Unmap::Within(patience)) = (outcome, unmap) else { return outcome };
         let began = Instant::now();
-        // All threads that ran the library's code have ended after this, or the library stays mapped.
+        // The library stays mapped unless all threads that ran its code exit in time.
         let held = match have_ended(&lease.visitors(), patience) {
             Ok(()) => gone
                 .wait_until_unused(patience.saturating_sub(began.elapsed()))
                 .map_err(|held| held.to_string()),
-            Err(tid) => Err(format!("the thread {tid} has called it, and has not ended")),
+            Err(tid) => Err(format!("the thread {tid} has called it and has not exited")),
         };
         if let Err(reason) = held {
             tracing::warn!("{}: {reason}: it stays mapped", gone.path().display());
             return RetireOutcome::StillMapped;
         }
-        // SAFETY: 1. The visitors are all threads that ran a call or a step of the instance's life: each was noted before it
-        // left the call, and no call is inside. The kernel no longer knows them, so their thread-local destructors have run.
-        // No other thread has an address of the library's code where it would come back to it. 2. The instance, which held
-        // the interfaces, is gone, and with it every record, since the generation was drained; no signal is handled in it.
+        // SAFETY: 1. The visitors are all threads that ran a call or a lifecycle step of the instance: each was recorded
+        // before it left the call, and no call runs any more. The kernel no longer knows these threads, so their
+        // thread-local destructors have run. No other thread has a return address in the library's code. 2. The instance,
+        // which held the interfaces, was dropped, and every record, too, because the generation was drained. The library
+        // handles no signal.
         match unsafe { gone.unload() } {
             Unloaded::Verified => RetireOutcome::Unloaded,
             Unloaded::StillMapped => RetireOutcome::StillMapped,
         }
     }
 
-    /// Drops the author's value, and marks the thread meanwhile. The library stays mapped.
+    /// Drops the author's value. Meanwhile, the thread is marked in the crash record. The library stays mapped.
     pub(super) fn drop_marked(self, lease: &ColumnLease) -> (Gone, RetireOutcome) {
         let _marked = lease.mark(Step::Drop);
         let (gone, outcome) = self.destroy();
@@ -78,7 +78,8 @@ impl Instance {
     }
 }
 
-/// Waits until the kernel no longer knows any of the threads. Returns one that it may still know after `patience`.
+/// Waits until the kernel no longer knows any of the threads. After `patience`, returns an error with a thread that the
+/// kernel may still know.
 fn have_ended(threads: &BTreeSet<Tid>, patience: Duration) -> Result<(), Tid> {
     let began = Instant::now();
     while let Some(tid) = threads.iter().find(|tid| may_live(**tid)) {
@@ -90,21 +91,21 @@ fn have_ended(threads: &BTreeSet<Tid>, patience: Duration) -> Result<(), Tid> {
     Ok(())
 }
 
-/// Whether this process may still have that thread. Only the kernel's answer that the thread does not exist is
-/// reliable: `/proc` may be missing, or show other processes.
+/// Whether this process may still have that thread. The kernel is asked by a system call, because `/proc` may be missing,
+/// or show other processes.
 fn may_live(tid: Tid) -> bool {
     // SAFETY: signal 0 sends nothing: the kernel only checks whether this process has such a thread.
     let sent = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, 0) };
     sent == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
 }
 
-/// A library whose instance is gone. It stays mapped when this is dropped.
+/// A library whose instance was dropped. The library stays mapped when this value is dropped.
 pub(crate) struct Gone {
     pub(super) library: ManuallyDrop<Library>,
     pub(super) path: PathBuf,
 }
 
-/// Whether a closed library was really unmapped.
+/// Whether closing a library has unmapped it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unloaded {
     /// The dynamic loader no longer knows the library.
@@ -132,7 +133,7 @@ impl Gone {
         &self.path
     }
 
-    /// Waits until no use of the library is visible any more: a thread that runs its code, or a signal that it handles.
+    /// Waits until no thread runs the library's code, and checks that the library handles no signal.
     fn wait_until_unused(&self, patience: Duration) -> Result<(), Held> {
         let code = extent::code(&self.path);
         inside::wait_until_left(&code, patience).map_err(Held::ByThread)?;
@@ -143,15 +144,15 @@ impl Gone {
     ///
     /// # Safety
     ///
-    /// 1. Every thread that ever ran code of the library has ended, or has left no destructor, no pointer and no frame
-    ///    of it behind.
+    /// 1. Every thread that ever ran code of the library has exited, or keeps no destructor, no pointer and no stack
+    ///    frame of the library.
     /// 2. No pointer into the library is kept: layouts, vtables, names, strings, handlers.
     unsafe fn unload(mut self) -> Unloaded {
         use libloading::os::unix::{RTLD_LAZY, RTLD_LOCAL};
         services::forget(&self.path);
-        // SAFETY: taken once, and `self` is not used after.
+        // SAFETY: the library is taken once, and `self.library` is not used afterwards.
         let library = unsafe { ManuallyDrop::take(&mut self.library) };
-        // The result of closing does not tell whether the library is unmapped. The loader tells that below.
+        // The result of `close` does not show whether the library was unmapped. The check below does.
         let _ = library.close();
         const RTLD_NOLOAD: i32 = 4;
         // SAFETY: with RTLD_NOLOAD nothing is opened, so no constructor runs.
@@ -168,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_thread_that_the_kernel_denies_has_ended() {
+    fn a_thread_has_exited_only_if_the_kernel_does_not_know_it() {
         let own = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
         let (sender, receiver) = std::sync::mpsc::channel();
         let other = thread::spawn(move || {
@@ -178,7 +179,7 @@ mod tests {
         other.join().unwrap();
         assert_eq!(have_ended(&BTreeSet::from([ended]), Duration::from_secs(600)), Ok(()));
         assert_eq!(have_ended(&BTreeSet::from([ended, own]), Duration::ZERO), Err(own));
-        // 0 is not the id of a thread: the kernel returns another error.
+        // 0 is not the id of a thread, so the kernel returns an error other than ESRCH.
         assert_eq!(have_ended(&BTreeSet::from([0]), Duration::ZERO), Err(0));
     }
 }

@@ -1,5 +1,5 @@
-//! The functions of the host that a plugin calls: they receive its log events and panics. The sending side is
-//! `plugin-api/src/bridge.rs`.
+//! The functions of the host that a plugin calls. They receive the plugin's log events and panics, which
+//! `plugin-api/src/bridge.rs` sends.
 
 use super::{cancel::cancelled, hooks};
 use crate::load::speaker::{Listener, print_panic};
@@ -23,11 +23,13 @@ use std::{
     thread,
 };
 
-/// The speakers of all libraries, by the number that the library passes back and by its path.
+/// The listeners of all mapped libraries: by the number that a library passes with each report, and by the library's
+/// path.
 ///
-/// A library that is no longer mapped has no entry. A mapped one may report at any time, from a thread of its own.
+/// A mapped library may report at any time, from a thread of its own. An unmapped library has no entry.
 static SPEAKERS: LazyLock<RwLock<Speakers>> = LazyLock::new(RwLock::default);
-static FORGETTING: Mutex<()> = Mutex::new(());
+/// Held by the thread that changes panic hooks.
+static HOOK_CHANGE: Mutex<()> = Mutex::new(());
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// [`PluginRoot::hook_panics`](replug_api::abi::PluginRoot::hook_panics) of a library.
@@ -39,7 +41,7 @@ struct Speakers {
     by_path: HashMap<PathBuf, u64>,
 }
 
-/// Registers a speaker for the library at `path`, and makes the table of functions that the library calls.
+/// Registers a listener for the library at `path`, and makes the table of functions that the library calls.
 pub(super) fn services(path: &Path, speaker: impl Listener, hook: HookPanics) -> HostServices {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let max_level = speaker.max_level().0;
@@ -49,21 +51,24 @@ pub(super) fn services(path: &Path, speaker: impl Listener, hook: HookPanics) ->
     HostServices { speaker: number, max_level, log, panicked, cancelled }
 }
 
-/// Removes the speaker of a library that is about to be unmapped, and its panic hook.
+/// Removes the listener and the panic hook of a library that is about to be unmapped.
 ///
-/// Plugins that link the shared standard library share one hook. Another library's hook then replaces this one.
+/// Plugins that link the shared standard library share one hook. If they do, the hook of another library replaces the
+/// removed hook.
 pub(super) fn forget(path: &Path) {
-    // Only one thread changes hooks at a time, so that a library whose hook is about to be set is not unmapped.
-    let _one_at_a_time = FORGETTING.lock();
+    // Only one thread changes hooks at a time, so that no other thread unmaps a library whose hook this thread is about
+    // to set.
+    let _one_at_a_time = HOOK_CHANGE.lock();
     let (leaving, staying) = {
         let mut speakers = SPEAKERS.write();
         let leaving = speakers.by_path.remove(path).and_then(|number| speakers.by_number.remove(&number));
         (leaving, speakers.by_number.values().map(|(_, hook)| *hook).collect::<Vec<_>>())
     };
-    // The lock of the speakers is released: changing the hook waits for panics that are being reported, and their
-    // reports read the speakers.
+    // The lock of `SPEAKERS` must be released here: changing the hook waits for panics that are being reported, and
+    // reporting them takes that lock.
     if let Some((_, hook)) = leaving {
-        // Sets the library's own hook first. This drops a hook that the author has set, while its code is mapped.
+        // Setting the library's own hook drops a hook that the author has set, while the code of that hook is still
+        // mapped.
         hook(true);
         hook(false);
         staying.iter().for_each(|hook| hook(true));
@@ -73,8 +78,8 @@ pub(super) fn forget(path: &Path) {
 
 /// Connects a library to the host by its [`PluginRoot::attach`](replug_api::abi::PluginRoot::attach).
 pub(super) fn attach(attach: extern "C" fn(HostServices), services: HostServices) {
-    // Only one library attaches or leaves at a time: each changes the hook, if the plugin shares it with the program.
-    let _one_at_a_time = FORGETTING.lock();
+    // Attaching a library changes the hook, if the plugin shares it with the program.
+    let _one_at_a_time = HOOK_CHANGE.lock();
     hooks::keep();
     attach(services);
     hooks::put_back();
@@ -95,18 +100,19 @@ extern "C" fn log(speaker: u64, record: &LogRecord<'_>) {
 }
 
 thread_local! {
-    /// The messages and locations of this thread's panics that no call has asked for yet.
+    /// The messages and locations of this thread's panics that no call has taken yet.
     static PANICS: RefCell<VecDeque<(String, String)>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// How many panics of a thread are remembered. If a plugin catches a panic itself, no call asks for it.
+/// How many panics of a thread are remembered. If a plugin catches a panic itself, no call takes the panic, so the number
+/// has to be limited.
 const PANICS_REMEMBERED: usize = 8;
 
 /// The location of the calling thread's last panic with this message, as `file:line:column`. Forgets all panics of
-/// the thread. A panic that did not pass the hook has no location, such as one that a plugin has caught and resumed
-/// with another message.
+/// the thread. A panic for which the hook did not run has no location: for example, a panic that a plugin has caught
+/// and resumed with another message.
 pub(crate) fn take_panic_location(message: &str) -> Option<String> {
-    // If the thread's locals are destroyed, no location is known.
+    // If the thread-locals of the thread are already destroyed, no location is known.
     let panics = PANICS.try_with(RefCell::take).ok()?;
     panics.into_iter().rev().find(|(known, _)| known == message).map(|(_, location)| location)
 }
@@ -143,8 +149,8 @@ extern "C" fn panicked(record: &PanicRecord<'_>) {
     });
 }
 
-/// Reports a panic of this program's standard library if it comes from the library of a plugin. Returns whether it
-/// does.
+/// Reports a panic that the program's standard library passes to its hook, if the panic comes from the library of a
+/// plugin. Returns whether it does.
 pub(super) fn report(info: &PanicHookInfo<'_>) -> bool {
     let Some(location) = info.location() else { return false };
     let place = Object(ptr::from_ref(location).cast());
@@ -173,8 +179,8 @@ pub(super) fn report(info: &PanicHookInfo<'_>) -> bool {
 
 /// The listener for the library that contains an address.
 ///
-/// A panic may come from the standard library that plugins share. If there is only one plugin, the panic is
-/// attributed to it.
+/// A panic in the standard library that plugins share is in no plugin's library. It is attributed to a plugin only if
+/// that plugin is the only one.
 fn speaker_at(address: Object) -> Option<Arc<dyn Listener>> {
     let path = library_at(address);
     let speakers = SPEAKERS.read();
@@ -194,15 +200,15 @@ pub(super) fn library_at(address: Object) -> Option<PathBuf> {
     if unsafe { libc::dladdr(address.0.cast(), &mut info) } == 0 || info.dli_fname.is_null() {
         return None;
     }
-    // SAFETY: `dladdr` succeeded, so the name is a C string that lives as long as its library is mapped: the panic
-    // that is reported runs in it.
+    // SAFETY: `dladdr` succeeded, so the name is a C string that is valid while its library is mapped. The library stays
+    // mapped meanwhile, because the panic that is being reported runs in it.
     let name = unsafe { CStr::from_ptr(info.dli_fname) };
     Some(Path::new(OsStr::from_bytes(name.to_bytes())).to_owned())
 }
 
 /// Runs host code on behalf of a plugin. No panic may unwind into the plugin.
 fn contain(work: impl FnOnce()) {
-    // A panic that arrives here came from the host's own subscriber, and the host's hook has printed it.
+    // A panic that is caught here came from the host's own subscriber, and the host's hook has printed it.
     let _ = catch_unwind(AssertUnwindSafe(work));
 }
 
@@ -211,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_only_that_of_the_panic_with_the_same_words() {
+    fn a_location_is_found_only_for_a_panic_with_the_same_message() {
         note_panic("caught", "a.rs:1:1");
         note_panic("asked about", "a.rs:2:1");
         // Dropping a panic payload may panic.

@@ -3,13 +3,13 @@
 use std::{cell::Cell, mem::MaybeUninit, ptr::null_mut};
 
 thread_local! {
-    /// The end and the beginning of the thread's stack, as far as they are known; `None` if this was not looked up
-    /// yet.
+    /// The lowest usable address of the thread's stack, and the address after its highest. Both are 0 if they are
+    /// unknown; `None` before the first lookup.
     static STACK: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
 }
 
-/// How many bytes of stack the calling thread has left; `None` if that is unknown, as on a stack that a coroutine
-/// has made for itself.
+/// How many bytes of stack the calling thread has left; `None` if that is unknown, for example in a coroutine with its
+/// own stack.
 pub(crate) fn stack_left() -> Option<usize> {
     let (end, start) = STACK.get().unwrap_or_else(|| {
         let stack = look();
@@ -21,7 +21,8 @@ pub(crate) fn stack_left() -> Option<usize> {
     (end..start).contains(&here).then(|| here - end)
 }
 
-/// The stack that the C library has given the thread: its lowest usable address, and the address after its highest.
+/// The stack that the C library has allocated for the thread: its lowest usable address, and the address after its
+/// highest. Both are 0 if the C library does not report them.
 fn look() -> (usize, usize) {
     let mut attributes = MaybeUninit::uninit();
     // SAFETY: `attributes` is a place to write to, and the thread is the calling one.
@@ -29,7 +30,7 @@ fn look() -> (usize, usize) {
         return (0, 0);
     }
     let (mut lowest, mut size, mut guard) = (null_mut(), 0, 0);
-    // SAFETY: `pthread_getattr_np` has initialised the attributes, and the others are places to write to.
+    // SAFETY: `pthread_getattr_np` has initialised the attributes, and the other arguments are places to write to.
     let (stack, guarded) = unsafe {
         let attributes = attributes.as_mut_ptr();
         let stack = libc::pthread_attr_getstack(attributes, &mut lowest, &mut size);
@@ -57,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_has_less_left_than_its_stack_and_less_the_deeper_it_is() {
+    fn stack_left_is_less_than_the_stack_and_shrinks_with_each_frame() {
         let left = || (stack_left().unwrap(), deeper(8));
         let spawned = thread::Builder::new().stack_size(256 << 10).spawn(left).unwrap();
         let (all, deep) = spawned.join().unwrap();

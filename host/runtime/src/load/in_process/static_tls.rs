@@ -1,18 +1,19 @@
 //! Counts how much static thread-local storage the generations in this process use.
 //!
 //! Each thread has a block of this storage, whose size is fixed when the program starts. A library whose code accesses
-//! thread-local data at fixed offsets (`-ftls-model=initial-exec`) takes a part of the block for as long as the process
-//! lives. The part that an unmapped library frees can be used again only if that library was the last to take one.
+//! thread-local data at fixed offsets (`-ftls-model=initial-exec`) takes a part of the block. After the library is
+//! unmapped, its part can be used again only if no library has taken a part after it.
 
 use std::{
     env,
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// How many bytes glibc reserves for libraries that are opened later, unless its tunables set another number.
+/// How many bytes glibc reserves for libraries that are opened after the program has started, unless its tunables set
+/// another number.
 pub const STATIC_TLS_LIMIT: u64 = 512;
 
-/// How many bytes are used. All hosts of the process share this count.
+/// How many bytes the opened generations use. All hosts of the process share this count.
 static USED: AtomicU64 = AtomicU64::new(0);
 
 /// Counts a library that was opened and uses this many bytes.
@@ -20,12 +21,13 @@ pub(crate) fn take_static_tls(bytes: u64) {
     USED.fetch_add(bytes, Ordering::Relaxed);
 }
 
-/// How many bytes are used by libraries that were opened as generations.
+/// How many bytes of static thread-local storage the libraries use that were opened as generations.
 pub fn static_tls_used() -> u64 {
     USED.load(Ordering::Relaxed)
 }
 
-/// How many bytes are reserved for libraries that are opened later, according to glibc's tunables.
+/// How many bytes are reserved for libraries that are opened after the program has started, according to glibc's
+/// tunables.
 pub fn static_tls_limit() -> u64 {
     env::var(TUNABLES).ok().and_then(|tunables| tunable(&tunables)).unwrap_or(STATIC_TLS_LIMIT)
 }
@@ -56,14 +58,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tunables_of_glibc_say_how_much_there_is() {
+    fn the_limit_is_parsed_from_the_tunables_of_glibc() {
         assert_eq!(tunable("glibc.malloc.arena_max=1:glibc.rtld.optional_static_tls=4096"), Some(4096));
         assert_eq!(tunable("glibc.rtld.optional_static_tls=0x1000"), Some(4096));
         assert_eq!(tunable("glibc.rtld.nns=4"), None);
     }
 
     #[test]
-    fn a_process_gets_the_static_tls_of_its_plugin_and_the_default() {
+    fn more_static_tls_adds_the_bytes_to_the_limit() {
         assert_eq!(tunable(&more_static_tls(1000)), Some(1000 + static_tls_limit()));
     }
 
